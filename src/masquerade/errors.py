@@ -1,0 +1,40 @@
+"""The package's errors. Each message is one sentence that says what to do next.
+
+MasqueradeError            exit 1 unless a child says otherwise
+├── VideoError             an input cannot be read, or read only in part
+├── UsageError             the request makes no sense as it stands (exit 2)
+├── MissingError           a model, device or package that is needed is not here (exit 3)
+└── OutputError            a finished output failed its own check (exit 4)
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class MasqueradeError(Exception):
+    """Anything that masquerade itself refuses or cannot do."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class VideoError(MasqueradeError):
+    """An input cannot be read as a video."""
+
+
+class UsageError(MasqueradeError):
+    """The arguments contradict each other or name something that does not exist."""
+
+    exit_code = 2
+
+
+class MissingError(MasqueradeError):
+    """A model, a device or an optional package that is needed is not on this machine."""
+
+    exit_code = 3
+
+
+class OutputError(MasqueradeError):
+    """An output was written and failed its own check; it was deleted."""
+
+    exit_code = 4

@@ -1,0 +1,1 @@
+"""Files to frames and back, on PyAV. Knows nothing of privacy."""

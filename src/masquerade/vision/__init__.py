@@ -1,0 +1,1 @@
+"""What can be seen in frames: faces, people, boxes, their tracks, flow."""
