@@ -43,7 +43,9 @@ class Anonymizer(nn.Module):
         """
         return None
 
-    def forward(self, clip: Tensor, *, where: Tensor | None = None, carry: Any = None) -> Anonymized:
+    def forward(
+        self, clip: Tensor, *, where: Tensor | None = None, carry: Any = None
+    ) -> Anonymized:
         """Anonymize one window of a video.
 
         Args:

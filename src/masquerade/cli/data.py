@@ -1,0 +1,265 @@
+"""`masquerade data`: check, vote, floors, convert. Each parses, calls one function and prints."""
+
+from __future__ import annotations
+
+import sys
+from inspect import signature
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from masquerade.data.check import CheckResult, check_manifest
+from masquerade.data.floors import FloorsResult, label_floors, shown
+from masquerade.data.folds import carve_validation, random_split
+from masquerade.data.manifest import Manifest, read_manifest, write_manifest
+from masquerade.data.published import READERS
+from masquerade.data.vote import Ties, VoteResult
+from masquerade.data.vote import vote as vote_on
+from masquerade.errors import UsageError
+
+Flag = tyro.conf.FlagCreatePairsOff[bool]
+_SHOWN = 20  # of each kind of finding; --json has them all
+
+
+def check(
+    manifest: Annotated[Path, tyro.conf.Positional],
+    *,
+    columns_only: Flag = False,
+    every_frame: Flag = False,
+    json: Flag = False,
+) -> int:
+    """Look for missing, unreadable and equal files, and for leaks between splits.
+
+    Example: masquerade data check clips.csv
+
+    Args:
+        manifest: the CSV.
+        columns_only: open no file; look for leaks in the manifest's columns.
+        every_frame: decode whole files, not only a first frame.
+        json: print the result as JSON.
+    """
+    result = check_manifest(
+        read_manifest(manifest), files=not columns_only, every_frame=every_frame
+    )
+    if json:
+        sys.stdout.write(result.to_json() + "\n")
+    else:
+        _print_check(result)
+    return 0 if result.ok else 1
+
+
+def vote(
+    annotators: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    *,
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
+    ties: Ties = "unknown",
+    json: Flag = False,
+) -> int:
+    """Make one manifest of several annotators' by majority, and say how far they agree.
+
+    Example: masquerade data vote anna.csv ben.csv cem.csv -o labels.csv
+
+    Args:
+        annotators: one manifest each, with the same paths.
+        out: the CSV to write; without, only the agreement is printed.
+        ties: unknown leaves the label empty; present calls a tied 0/1 label 1; first takes the
+            first annotator's.
+        json: print the agreement as JSON.
+    """
+    result = vote_on([read_manifest(path) for path in annotators], ties=ties)
+    if out is not None:
+        write_manifest(result.manifest, out)
+    if json:
+        sys.stdout.write(result.to_json() + "\n")
+    else:
+        _print_vote(result)
+    return 0
+
+
+def floors(
+    labels: Annotated[Path, tyro.conf.Positional],
+    *,
+    splits: Path | None = None,
+    split: str = "1",
+    action_accuracy: float | None = None,
+    seed: int = 0,
+    json: Flag = False,
+) -> int:
+    """What attackers score who never see a video: the floor under every privacy number.
+
+    Example: masquerade data floors ucf101_privacy_attribute_label.pickle --splits lists --split 1
+
+    Args:
+        labels: a published VP-UCF101 or VP-HMDB51 pickle, or a manifest.
+        splits: for a pickle, the folder of the dataset's official lists.
+        split: for a pickle 1, 2 or 3; for a manifest the split column.
+        action_accuracy: of an action recognizer, in [0, 1], for the floor from its guesses; for
+            a pickle without, the published one on protected video.
+        seed: of the rows that draw at random.
+        json: print the result as JSON.
+    """
+    result = label_floors(
+        labels, splits=splits, split=split, action_accuracy=action_accuracy, seed=seed
+    )
+    if json:
+        sys.stdout.write(result.to_json() + "\n")
+    else:
+        _print_floors(result)
+    return 0
+
+
+def convert(
+    dataset: Annotated[
+        Literal[
+            "celebv-hq",
+            "hmdb51",
+            "hvu",
+            "ipn",
+            "kth",
+            "pa-hmdb51",
+            "sbu",
+            "ucf101",
+            "ucf11",
+            "ut-interaction",
+            "vispr",
+            "vp",
+        ],
+        tyro.conf.Positional,
+    ],
+    source: Annotated[Path, tyro.conf.Positional],
+    *,
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    videos: Path | None = None,
+    splits: Path | None = None,
+    split: int | None = None,
+    fold: int | None = None,
+    values: Literal["published", "any", "most"] | None = None,
+    attributes: Literal["vispr1", "vispr2"] | None = None,
+    people: Path | None = None,
+    suffix: str | None = None,
+    pauses: Flag = False,
+    every: Flag = False,
+    seed: int | None = None,
+    test_share: float | None = None,
+    val_share: float | None = None,
+) -> int:
+    """Turn a dataset's published labels into a manifest.
+
+    Example: masquerade data convert ucf101 ucfTrainTestlist --videos UCF-101 -o ucf101.csv
+
+    Args:
+        dataset: which published form.
+        source: its folder or label file.
+        out: the CSV to write.
+        videos: the folder that the clips' (or images') paths start from, where it is another.
+        splits: for vp, the folder of the official split lists.
+        split: for hmdb51, ucf101 and vp: 1, 2 or 3.
+        fold: for sbu: 1 to 5, the fold to test on.
+        values: for pa-hmdb51: the published names, or 1 from value 1 on (any), or from value 2
+            for face and nudity (most).
+        attributes: for vispr: which seven.
+        people: for ipn: the CSV that says who is a woman or a man.
+        suffix: for vp: how your video files end, such as .avi.
+        pauses: for ipn: also the stretches without a gesture.
+        every: for hvu: also clips that lack an action, an object or a scene.
+        seed: of what is drawn: kth's takes, --test-share, --val-share.
+        test_share: draw a train and a test split by groups, such as 0.4.
+        val_share: turn this share of train into val by groups, such as 0.1.
+    """
+    given = {
+        "videos": videos,
+        "splits": splits,
+        "split": split,
+        "fold": fold,
+        "values": values,
+        "attributes": attributes,
+        "people": people,
+        "suffix": suffix,
+        "pauses": pauses or None,
+        "every": every or None,
+    }
+    options = {name: value for name, value in given.items() if value is not None}
+    manifest = _read(dataset, source, options, seed)
+    if test_share is not None:
+        manifest = random_split(manifest, test=test_share, seed=seed or 0)
+    for column in manifest.of_role("split") if val_share is not None else ():
+        if "val" not in column.values:
+            manifest = carve_validation(
+                manifest, name=column.name, fraction=val_share or 0.0, seed=seed or 0
+            )
+    write_manifest(manifest, out)
+    Console(stderr=True).print(f"{escape(str(out))}: {len(manifest)} clips.", soft_wrap=True)
+    return 0
+
+
+def _read(dataset: str, source: Path, options: dict[str, Any], seed: int | None) -> Manifest:
+    reader = READERS[dataset]
+    taken = signature(reader).parameters
+    if seed is not None and "seed" in taken:
+        options = {**options, "seed": seed}
+    for name, parameter in taken.items():
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
+            options.setdefault(name, None)
+            if options[name] is None:
+                raise UsageError(f"{dataset} needs --{name.replace('_', '-')}.")
+    for name in options:
+        if name not in taken:
+            raise UsageError(f"{dataset} takes no --{name.replace('_', '-')}.")
+    return reader(source, **options)
+
+
+def _print_check(result: CheckResult) -> None:
+    console = Console()
+    console.print(f"{result.clips} clips in {result.files} files")
+    findings = {
+        "missing": list(result.missing),
+        "unreadable": [f"{each.path}: {each.why}" for each in result.unreadable],
+        "range past the last frame": list(result.beyond),
+        "equal content": [" = ".join(group) for group in result.duplicates],
+        "in several parts of a split": [
+            f"{each.split}: {each.by} {each.value} in {', '.join(each.parts)} ({each.clips} clips)"
+            for each in result.straddling
+        ],
+    }
+    for title, lines in findings.items():
+        if lines:
+            console.print(f"\n[bold red]{title}: {len(lines)}[/]")
+            console.print(
+                "\n".join(escape(line) for line in lines[:_SHOWN]), highlight=False, soft_wrap=True
+            )
+        if len(lines) > _SHOWN:
+            console.print(f"... and {len(lines) - _SHOWN} more; --json has them all")
+    if result.not_compared:
+        pairs = escape("; ".join(result.not_compared))
+        console.print(f"\nnot compared, since there the same people are wanted: {pairs}")
+    if result.ok:
+        console.print("[green]nothing found[/]")
+
+
+def _print_vote(result: VoteResult) -> None:
+    table = Table("column", "clips", "rated twice or more", "Fleiss' κ", "ties")
+    for row in result.agreement:
+        kappa = "n/a" if row.kappa is None else f"{row.kappa:.3f}"
+        table.add_row(escape(row.column), str(row.clips), str(row.rated), kappa, str(row.ties))
+    Console().print(table)
+
+
+def _print_floors(result: FloorsResult) -> None:
+    console = Console()
+    for table in result.tables:
+        title = f"{result.labels}, split {result.split}: {table.train} train, {table.test} test"
+        left_out = f", {table.left_out} without a label" if table.left_out else ""
+        several = len(table.attributes) > 1
+        columns = ["attacker", "metric", ", ".join(table.attributes) if not several else "mean"]
+        shape = Table(*columns, *(table.attributes if several else ()), title=title + left_out)
+        for row in table.floors:
+            value = shown(row, row.value) + (f" ± {shown(row, row.sd)}" if row.sd else "")
+            each = [shown(row, number) for number in row.per_attribute or ()] if several else []
+            shape.add_row(row.name, row.metric, value, *each)
+        console.print(shape)
+    for note in result.notes:
+        console.print(escape(note), soft_wrap=True)

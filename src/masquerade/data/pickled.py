@@ -1,0 +1,133 @@
+"""A pickle of arrays read without trust: nothing that it names is imported or called.
+
+A pickle is a program. This reader admits the handful of names that numpy writes for an array and
+answers each with an inert stand-in of its own, so that even numpy's own C code never sees the
+file before its shape and type are checked.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masquerade.errors import UsageError
+
+
+class _Type:
+    """Stands in for numpy.dtype."""
+
+    def __init__(self, code: str, *_: Any) -> None:
+        self.code = code
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.order = state[1] if state[1] in ("<", ">") else "|"
+
+    order: str = "|"
+
+    def real(self) -> np.dtype[Any]:
+        kind, size = str(self.code)[:1], str(self.code)[1:]
+        if kind not in "biuf" or size not in ("1", "2", "4", "8") or (kind == "b" and size != "1"):
+            raise pickle.UnpicklingError(f"type {self.code!r} is neither number nor flag")
+        return np.dtype(kind + size).newbyteorder(self.order)  # type: ignore[arg-type]
+
+
+class _Array:
+    """Stands in for numpy.ndarray."""
+
+    shape: tuple[int, ...] = (0,)
+    type: _Type
+    data: bytes = b""
+    order: str = "C"
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, self.shape, self.type, fortran, self.data = state
+        self.order = "F" if fortran else "C"
+
+    def real(self) -> NDArray[Any]:
+        kind = self.type.real()
+        data = self.data
+        if not isinstance(data, bytes | bytearray):
+            raise pickle.UnpicklingError("an array holds something other than bytes")
+        if len(data) != math.prod(self.shape) * kind.itemsize:
+            raise pickle.UnpicklingError(f"an array of shape {self.shape} has {len(data)} bytes")
+        flat = np.frombuffer(data, dtype=kind)
+        return flat.reshape(self.shape, order="F" if self.order == "F" else "C").copy()
+
+
+class _Call:
+    """A function that a pickle may call and, unlike a Python function, cannot change."""
+
+    __slots__ = ("_function",)
+    _function: Callable[..., Any]
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        object.__setattr__(self, "_function", function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise pickle.UnpicklingError(f"it sets {name} of a function")
+
+
+def _empty(*_: Any) -> _Array:
+    return _Array()
+
+
+def _from_buffer(data: bytes, kind: _Type, shape: tuple[int, ...], order: str) -> _Array:
+    array = _Array()
+    array.data, array.type, array.shape, array.order = data, kind, shape, order
+    return array
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    return text.encode("latin1") if encoding == "latin1" else b""  # how protocol 2 spells bytes
+
+
+_ADMITTED: dict[tuple[str, str], Callable[..., Any]] = {
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Type,
+    ("_codecs", "encode"): _Call(_latin1),
+    **{(f"numpy.{c}.multiarray", "_reconstruct"): _Call(_empty) for c in ("core", "_core")},
+    **{(f"numpy.{c}.numeric", "_frombuffer"): _Call(_from_buffer) for c in ("core", "_core")},
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ADMITTED[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The pickle of a dict of name to number array, read without running anything in it.
+
+    Args:
+        path: the pickle; anything but text keys and plain arrays is refused.
+    """
+    try:
+        with path.open("rb") as file:
+            found = _Unpickler(file).load()
+        if not isinstance(found, dict) or not all(isinstance(k, str) for k in found):
+            raise pickle.UnpicklingError("it is no dict with texts for keys")
+        return {name: _real(value) for name, value in found.items()}
+    except FileNotFoundError:
+        raise UsageError(f"There is no file {path}.") from None
+    except Exception as error:  # a hostile file can make the unpickler raise anything
+        raise UsageError(
+            f"{path} is not a plain dict of number arrays, so nothing of it was used: {error}."
+        ) from error
+
+
+def _real(value: object) -> NDArray[Any]:
+    if not isinstance(value, _Array):
+        raise pickle.UnpicklingError(f"a {type(value).__name__} is no array")
+    return value.real()

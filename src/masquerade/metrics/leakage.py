@@ -1,0 +1,185 @@
+"""What an attacker gets beyond what the action alone gives away, and the trade-off with utility.
+
+Headline: (worst attacker - floor) / (attacker on raw video - floor), 0 at the best trivial
+attacker, 1 at raw video. Where the raw attacker's interval does not lie above the floor the
+benchmark cannot show leakage, and the answer is None (`n/a`), never 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from masquerade.errors import UsageError
+from masquerade.metrics.intervals import Jackknife, Score, jackknife, score
+from masquerade.metrics.statistic import Floats, Statistic, difference
+
+TENTH = 0.1  # of the span from floor to raw: as close to the floor as `protects` demands
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """Leakage beyond the best trivial attacker; value, low, high and protects are None for n/a.
+
+    Args:
+        value: 0 at the floor or below, 1 at raw video.
+        low: lower end of its 95 % interval.
+        high: upper end.
+        protects: the worst attacker's upper bound is within a tenth of the span above the floor.
+        worst: the worst attacker's score on anonymized video.
+        raw: the same attacker's score on raw video.
+        floor: the best trivial attacker's score.
+        trivial: its name.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    protects: bool | None
+    worst: Score
+    raw: Score
+    floor: Score
+    trivial: str
+
+
+def f_lambda(action: float, privacy: float, *, weight: float = 0.5) -> float:
+    """(1 - weight) action + weight (1 - privacy) (Ilic et al., CVPR 2024).
+
+    Args:
+        action: how well the action is recognised, in [0, 1].
+        privacy: how well the private label is recognised, in [0, 1].
+        weight: lambda in [0, 1]; 0 counts the action only, 1 privacy only.
+    """
+    if not all(0 <= value <= 1 for value in (action, privacy, weight)):
+        raise UsageError("f_lambda takes an action, a privacy score and a weight in [0, 1].")
+    return (1 - weight) * action + weight * (1 - privacy)
+
+
+def f_lambda_sweep(
+    action: float, privacy: float, *, steps: int = 11
+) -> tuple[tuple[float, float], ...]:
+    """(lambda, f_lambda) for evenly spaced lambdas from 0 to 1.
+
+    Args:
+        action: in [0, 1].
+        privacy: in [0, 1].
+        steps: how many, 2 or more.
+    """
+    if steps < 2:
+        raise UsageError("A sweep needs two or more steps.")
+    weights = [float(weight) for weight in np.linspace(0, 1, steps)]
+    return tuple((weight, f_lambda(action, privacy, weight=weight)) for weight in weights)
+
+
+def above_floors(
+    attacker: Statistic, floors: Mapping[str, Statistic], *, clusters: ArrayLike | None = None
+) -> dict[str, Score]:
+    """How far an attacker lies above each floor, such as the delta-cMAP, on the same videos.
+
+    Args:
+        attacker: its score.
+        floors: the trivial attackers' scores by name, in the same metric.
+        clusters: (n,) person or group of each video.
+    """
+    return {
+        name: score(difference(attacker, floor), clusters=clusters)
+        for name, floor in floors.items()
+    }
+
+
+def normalised(worst: float, raw: float, floor: float) -> float | None:
+    """(worst - floor) / (raw - floor), not below 0; None where raw is not above the floor.
+
+    Args:
+        worst: the worst attacker's score on anonymized video.
+        raw: the attacker's score on raw video.
+        floor: the best trivial attacker's score.
+    """
+    return max(0.0, (worst - floor) / (raw - floor)) if raw > floor else None
+
+
+def protects(worst: Score, raw: Score, floor: Score) -> bool | None:
+    """Whether the worst attacker's upper bound is within a tenth of the span; None for n/a.
+
+    Args:
+        worst: on anonymized video.
+        raw: on raw video.
+        floor: of the best trivial attacker.
+    """
+    if worst.high is None or raw.value is None or raw.low is None or floor.value is None:
+        return None
+    if raw.low <= floor.value:
+        return None
+    return worst.high <= floor.value + TENTH * (raw.value - floor.value)
+
+
+def leakage(
+    worst: Statistic,
+    raw: Statistic,
+    floors: Mapping[str, Statistic],
+    *,
+    clusters: ArrayLike | None = None,
+) -> Leakage:
+    """Leakage beyond the best trivial attacker, with Fieller's interval of the ratio.
+
+    All scores must be of one metric in which more is worse for privacy, on the same test videos.
+    Choose the worst attacker on validation, not here.
+
+    Args:
+        worst: the worst attacker on anonymized video.
+        raw: the attacker on raw video.
+        floors: the trivial attackers, by name; the best one counts.
+        clusters: (n,) person or group of each video.
+    """
+    defined = {name: s.value for name, s in floors.items() if not math.isnan(s.value)}
+    if not defined:
+        raise UsageError("Leakage needs one or more floors that are defined on this test set.")
+    name = max(defined, key=lambda key: defined[key])
+    floor = floors[name]
+    w, r, f = (score(s, clusters=clusters) for s in (worst, raw, floor))
+    verdict = protects(w, r, f)
+    ends = _fieller(worst, raw, floor, clusters) if verdict is not None else None
+    if ends is None:
+        return Leakage(None, None, None, None, w, r, f, name)
+    value = normalised(worst.value, raw.value, floor.value)
+    return Leakage(value, max(0.0, ends[0]), max(0.0, ends[1]), verdict, w, r, f, name)
+
+
+def _fieller(
+    worst: Statistic, raw: Statistic, floor: Statistic, clusters: ArrayLike | None
+) -> tuple[float, float] | None:
+    """The ratios r at which (worst - floor) - r (raw - floor) is not told from 0; None: no end.
+
+    Stretched over the values and the values less their jackknife bias: the average precision of
+    untied scores is biased upward and that of an action prior, which is all ties, is not.
+    """
+    jack = jackknife([worst, raw, floor], clusters=clusters)
+    if not jack.exact or jack.influence.shape[1] < 2:
+        return None
+    ends = [_ratio_interval(jack, values) for values in (jack.values, jack.values - jack.bias)]
+    known = [pair for pair in ends if pair is not None]
+    if len(known) < len(ends):
+        return None
+    return min(low for low, _ in known), max(high for _, high in known)
+
+
+def _ratio_interval(jack: Jackknife, values: Floats) -> tuple[float, float] | None:
+    """Fieller's interval from (worst, raw, floor) and the covariance of their influences."""
+    top, bottom = np.array([1.0, 0.0, -1.0]), np.array([0.0, 1.0, -1.0])
+    n, d = float(top @ values), float(bottom @ values)
+    if d <= 0:
+        return None
+    _, t = jack.error(top - n / d * bottom)
+    count = jack.influence.shape[1]
+    covariance = t * t * (count - 1) / count * jack.influence @ jack.influence.T
+    a = d * d - float(bottom @ covariance @ bottom)
+    b = n * d - float(top @ covariance @ bottom)
+    root = b * b - a * (n * n - float(top @ covariance @ top))
+    if a <= 0 or root < -1e-12:
+        return None
+    half = math.sqrt(max(root, 0.0))
+    return (b - half) / a, (b + half) / a

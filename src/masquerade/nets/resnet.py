@@ -1,0 +1,146 @@
+"""ResNets for single frames, in torchvision's state-dict names (He et al., CVPR 2016).
+
+The tiny one has three stages of one basic block, 16-32-64 wide, and a 3 x 3 stem (FACTS 8.2).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions and a shortcut."""
+
+    expansion: ClassVar[int] = 1
+
+    def __init__(self, width_in: int, width: int, *, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width_in, width, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample = _shortcut(width_in, width, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(out)) + _skip(self.downsample, x))
+
+
+class Bottleneck(nn.Module):
+    """1 x 1, 3 x 3 (which carries the stride), 1 x 1 to four times the width, and a shortcut."""
+
+    expansion: ClassVar[int] = 4
+
+    def __init__(self, width_in: int, width: int, *, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width_in, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(4 * width)
+        self.downsample = _shortcut(width_in, 4 * width, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = F.relu(self.bn2(self.conv2(out)))
+        return F.relu(self.bn3(self.conv3(out)) + _skip(self.downsample, x))
+
+
+class ResNet(nn.Module):
+    """Frames (B, C, H, W) to logits (B, classes)."""
+
+    head_names: ClassVar[tuple[str, ...]] = ("fc",)
+
+    def __init__(
+        self,
+        *,
+        classes: int,
+        in_channels: int = 3,
+        block: type[BasicBlock] | type[Bottleneck] = BasicBlock,
+        depths: tuple[int, ...] = (2, 2, 2, 2),
+        widths: tuple[int, ...] = (64, 128, 256, 512),
+        small: bool = False,
+    ) -> None:
+        """
+        Args:
+            classes: outputs; 0: features only.
+            in_channels: of a frame.
+            block: what the stages are made of.
+            depths: blocks of each stage; at most four stages.
+            widths: inner width of each stage.
+            small: a 3 x 3 stem and no pooling after it, for frames of about 32 to 64 pixels.
+        """
+        super().__init__()
+        kernel = 3 if small else 7
+        self.conv1 = nn.Conv2d(
+            in_channels, widths[0], kernel, stride=2, padding=kernel // 2, bias=False
+        )
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.maxpool = nn.Identity() if small else nn.MaxPool2d(3, stride=2, padding=1)
+        self.stages = len(depths)
+        width_in = widths[0]
+        for index, (depth, width) in enumerate(zip(depths, widths, strict=True)):
+            steps: list[nn.Module] = []
+            for place in range(depth):
+                steps.append(block(width_in, width, stride=2 if index and not place else 1))
+                width_in = width * block.expansion
+            self.add_module(f"layer{index + 1}", nn.Sequential(*steps))
+        self.width = width_in
+        self.fc = nn.Linear(width_in, classes) if classes else nn.Identity()
+        init_convolutions(self)
+
+    def pooled(self, frames: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, width): the mean over all places of the last stage."""
+        x = self.maxpool(F.relu(self.bn1(self.conv1(frames))))
+        for index in range(self.stages):
+            x = self.get_submodule(f"layer{index + 1}")(x)
+        return x.mean(dim=(2, 3))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return self.fc(self.pooled(frames))
+
+
+def resnet(depth: int, *, classes: int, in_channels: int = 3) -> ResNet:
+    """ResNet-18, 50 or 101, or the tiny one (depth 8).
+
+    Args:
+        depth: 8, 18, 50 or 101.
+        classes: outputs; 0: features only.
+        in_channels: of a frame.
+    """
+    if depth == 8:
+        return ResNet(
+            classes=classes,
+            in_channels=in_channels,
+            depths=(1, 1, 1),
+            widths=(16, 32, 64),
+            small=True,
+        )
+    block: type[BasicBlock] | type[Bottleneck] = BasicBlock if depth == 18 else Bottleneck
+    depths = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}[depth]
+    return ResNet(classes=classes, in_channels=in_channels, block=block, depths=depths)
+
+
+def init_convolutions(net: nn.Module) -> None:
+    """He's normal for every convolution, so that depth neither grows nor shrinks the signal."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d | nn.Conv3d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def _shortcut(width_in: int, width: int, stride: int) -> nn.Sequential | None:
+    if width_in == width and stride == 1:
+        return None
+    return nn.Sequential(
+        nn.Conv2d(width_in, width, 1, stride=stride, bias=False), nn.BatchNorm2d(width)
+    )
+
+
+def _skip(downsample: nn.Module | None, x: Tensor) -> Tensor:
+    return x if downsample is None else downsample(x)

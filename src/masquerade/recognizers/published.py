@@ -1,0 +1,128 @@
+"""Published weights from a file the user has: torchvision, PyTorchVideo, ViT, DeiT, DINO, SPAct."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from masquerade.errors import MissingError, UsageError
+from masquerade.recognizers.recognizer import Recognizer
+
+NESTS = ("model_state", "state_dict", "model", "teacher")
+"""Where PyTorchVideo, many trainers, DeiT and DINO keep the weights inside their files."""
+PREFIXES = ("module.", "backbone.")
+
+
+def load_published(recognizer: nn.Module, path: str | Path) -> tuple[str, ...]:
+    """Load weights in the published naming; the head stays fresh where its classes differ.
+
+    Everything else must fit, or nothing is loaded.
+
+    Args:
+        recognizer: a `Recognizer`, or the network of one.
+        path: .safetensors, or a PyTorch file that holds nothing but tensors.
+
+    Returns:
+        The names that stayed as they were; empty if the head was loaded too.
+    """
+    net = recognizer.net if isinstance(recognizer, Recognizer) else recognizer
+    weights = read_weights(path)
+    adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = getattr(net, "adapt", None)
+    weights = adapt(weights) if adapt else weights
+    own = net.state_dict()
+    heads = tuple(f"{name}." for name in getattr(net, "head_names", ()))
+    fresh = {n for n in own if n.startswith(heads) and not _same(weights.get(n), own[n])}
+    given = {n: _for_channels(v, own.get(n)) for n, v in weights.items() if n not in fresh}
+    _check(given, own, fresh, heads, Path(path).name)
+    net.load_state_dict(given, strict=False)
+    return tuple(sorted(fresh))
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a weights file by name, without wrappers and prefixes of trainers.
+
+    Args:
+        path: .safetensors, or a PyTorch file; the latter is read without running any of its code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingError(f"There is no weights file {path.name}; give the path of one you have.")
+    try:
+        return _bare(_safetensors(path) if path.suffix == ".safetensors" else _pickled(path))
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise UsageError(
+            f"{path.name} is no file of tensors alone; save its state dict by itself and load that."
+        ) from error
+
+
+def _safetensors(path: Path) -> Any:
+    from safetensors import SafetensorError  # here, so that training runs where only torch is
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+
+
+def _pickled(path: Path) -> Any:
+    with warnings.catch_warnings():  # of a newer pickle; what it cannot read, it refuses
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _bare(loaded: Any) -> dict[str, Tensor]:
+    for nest in NESTS:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(nest), Mapping):
+            loaded = loaded[nest]
+    if not isinstance(loaded, Mapping):
+        raise ValueError("no mapping of names to tensors")
+    weights = {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
+    if not weights:
+        raise ValueError("no tensors")
+    for prefix in PREFIXES:
+        inside = {n.removeprefix(prefix): v for n, v in weights.items() if n.startswith(prefix)}
+        weights = inside or weights  # DINO's projection lies beside its backbone and is left
+    return weights
+
+
+def _for_channels(value: Tensor, own: Tensor | None) -> Tensor:
+    """RGB's first layer for another number of channels: its mean over them, in each of them."""
+    if own is None or value.ndim < 4 or value.shape == own.shape or value.shape[1] != 3:
+        return value
+    if value.shape[:1] + value.shape[2:] != own.shape[:1] + own.shape[2:]:
+        return value
+    return value.mean(dim=1, keepdim=True).expand_as(own)
+
+
+def _check(
+    given: dict[str, Tensor],
+    own: dict[str, Tensor],
+    fresh: set[str],
+    heads: tuple[str, ...],
+    file: str,
+) -> None:
+    counters = "num_batches_tracked"  # files from before 2018 have none, and nothing reads it
+    missing = [n for n in own if n not in given and n not in fresh and not n.endswith(counters)]
+    other = [n for n in given if n not in own and not (heads and n.startswith(heads))]
+    shapes = [n for n in given if n in own and given[n].shape != own[n].shape]
+    for what, names in (
+        ("lacks", missing),
+        ("has, but this recognizer has not,", other),
+        ("has in another shape", shapes),
+    ):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise UsageError(
+                f"{file} is not for this recognizer, for it {what} {names[0]}{more}; load another."
+            )
+
+
+def _same(value: Tensor | None, own: Tensor) -> bool:
+    return value is not None and value.shape == own.shape

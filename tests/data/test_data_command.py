@@ -1,0 +1,105 @@
+"""`masquerade data ...`: what is printed, what is written and how each ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tyro
+
+from masquerade.cli import data
+from masquerade.data.manifest import read_manifest
+from masquerade.data.published import READERS
+from masquerade.errors import UsageError
+
+VERBS: dict[str, Callable[..., int]] = {
+    "check": data.check,
+    "vote": data.vote,
+    "floors": data.floors,
+    "convert": data.convert,
+}
+
+
+def run(*words: object) -> int:
+    return tyro.extras.subcommand_cli_from_dict(VERBS, args=[str(word) for word in words])
+
+
+def put(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def leaky(tmp_path: Path) -> Path:
+    return put(tmp_path / "m.csv", "path,identity,split\na.mp4,p[1],train\nb.mp4,p[1],test\n")
+
+
+def test_check_ends_with_1_where_something_is_found(
+    leaky: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("check", leaky) == 1
+    out = capsys.readouterr().out
+    assert "missing: 2" in out and "split: identity p[1] in test, train (2 clips)" in out
+    assert run("check", leaky, "--columns-only", "--json") == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["missing"] == [] and len(found["straddling"]) == 1
+
+
+def test_check_ends_with_0_where_nothing_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = put(tmp_path / "m.csv", "path,action\na.mp4,x\n")
+    assert run("check", path, "--columns-only") == 0
+    assert "nothing found" in capsys.readouterr().out
+
+
+def test_vote_writes_the_labels_and_prints_the_agreement(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [
+        put(tmp_path / f"{i}.csv", f"path,hat:binary\na,{hat}\nb,{i % 2}\n")
+        for i, hat in enumerate("110")
+    ]
+    assert run("vote", *files, "-o", tmp_path / "out.csv") == 0
+    assert "hat" in capsys.readouterr().out
+    assert read_manifest(tmp_path / "out.csv").cells("hat") == ("1", "0")
+    assert run("vote", *files, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["agreement"][0]["rated"] == 2
+
+
+def test_convert_writes_a_manifest_that_checks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for group in range(1, 11):
+        put(tmp_path / f"v/golf/v_golf_{group:02d}/v_golf_{group:02d}_01.mpg", "x")
+    out = tmp_path / "golf.csv"
+    assert run("convert", "ucf11", tmp_path / "v", "-o", out, "--test-share", "0.4") == 0
+    shown = capsys.readouterr()
+    assert shown.out == "" and "10 clips" in shown.err
+    manifest = read_manifest(out)
+    assert manifest.cells("split").count("test") == 4
+    assert all(manifest.path(clip).exists() for clip in manifest.clips)
+    assert (
+        run(
+            "convert", "ucf11", tmp_path / "v", "-o", out, "--test-share", ".4", "--val-share", ".2"
+        )
+        == 0
+    )
+    assert set(read_manifest(out).cells("split")) == {"train", "val", "test"}
+
+
+def test_an_option_of_another_dataset_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="ucf11 takes no --fold"):
+        run("convert", "ucf11", tmp_path, "-o", tmp_path / "m.csv", "--fold", 2)
+    with pytest.raises(UsageError, match="vp needs --splits"):
+        run("convert", "vp", tmp_path, "-o", tmp_path / "m.csv")
+
+
+def test_every_reader_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run("convert", "--help")
+    shown = capsys.readouterr().out.replace("\n", "").replace("│", "").replace(" ", "")
+    assert "{" + ",".join(sorted(READERS)) + "}" in shown

@@ -1,0 +1,206 @@
+"""Intervals: they cover, they are known at the edges, they compare methods pair by pair."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from masquerade.errors import UsageError
+from masquerade.metrics.classification import auroc, cmap, f1
+from masquerade.metrics.intervals import (
+    BLOCKS,
+    bootstrap,
+    jackknife,
+    numbered,
+    paired,
+    score,
+    t_quantile,
+    wilson,
+)
+from masquerade.metrics.statistic import Floats, Ints, Statistic, difference, mean
+
+TWENTY = np.repeat(np.arange(20), 6)
+
+
+def shares(rng: np.random.Generator, p: float, rho: float) -> Floats:
+    """120 videos of 20 people, right with rate p; beta-binomial."""
+    if not rho:
+        return (rng.random(120) < p) * 1.0
+    total = 1 / rho - 1
+    return (rng.random(120) < rng.beta(p * total, (1 - p) * total, 20)[TWENTY]) * 1.0
+
+
+@pytest.mark.parametrize("p", [0.3, 0.75, 0.9])
+@pytest.mark.parametrize("rho", [0.0, 0.2])
+def test_shares_are_covered(p: float, rho: float) -> None:
+    """Within 93 to 97 and the 2 sd of 500 sets; `benchmarks/coverage.py` has 1,000 and more."""
+    rng = np.random.default_rng(1)
+    results = [
+        score(mean(shares(rng, p, rho)), clusters=TWENTY if rho else None) for _ in range(500)
+    ]
+    covered = np.mean([r.low is not None and r.low <= p <= (r.high or 0) for r in results])
+    assert 0.92 <= covered <= 0.98
+    assert results[0].clusters == (20 if rho else 120)
+
+
+def test_curves_are_covered() -> None:
+    rng = np.random.default_rng(2)
+    truth, covered = stats.norm.cdf(1.35 / 2**0.5), []
+    for _ in range(300):
+        y = np.repeat(rng.permutation(20) < 8, 6) * 1.0
+        person = np.repeat(rng.normal(size=20), 6)
+        s = 1.35 * y + 0.2**0.5 * person + 0.8**0.5 * rng.normal(size=120)
+        r = score(auroc(y, s), clusters=TWENTY)
+        covered.append(r.low is not None and r.low <= truth <= (r.high or 0))
+    assert 0.91 <= np.mean(covered) <= 0.99
+
+
+def test_ignoring_clusters_would_not_cover() -> None:
+    """The reason for all of this: with twins in the test set, n is not the number of videos."""
+    rng = np.random.default_rng(3)
+    widths, missed = [], 0
+    for _ in range(200):
+        y = shares(rng, 0.75, 0.5)
+        naive, ours = score(mean(y)), score(mean(y), clusters=TWENTY)
+        assert naive.low is not None and naive.high is not None
+        assert ours.low is not None and ours.high is not None
+        missed += not naive.low <= 0.75 <= naive.high
+        widths.append((ours.high - ours.low) / (naive.high - naive.low))
+    assert missed > 30
+    assert np.mean(widths) > 1.5
+
+
+@pytest.mark.parametrize("freedom", [2, 2.5, 5, 19, 119, 999])
+def test_the_t_quantile_is_students(freedom: float) -> None:
+    assert t_quantile(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-7)
+
+
+def test_wilsons_interval_is_wilsons() -> None:
+    for hits in (0, 3, 10):
+        expected = stats.binomtest(hits, 10).proportion_ci(method="wilson")
+        assert wilson(hits / 10, 10, stats.norm.ppf(0.975)) == pytest.approx(tuple(expected))
+
+
+def test_the_jackknife_of_a_mean_is_the_textbook_standard_error() -> None:
+    v = np.random.default_rng(0).random(30)
+    error, t = jackknife([mean(v)]).error([1.0])
+    assert error == pytest.approx(stats.sem(v))
+    assert t == pytest.approx(stats.t.ppf(0.975, 29), abs=1e-3)
+
+
+def test_duplicated_videos_of_a_person_add_nothing() -> None:
+    v = (np.random.default_rng(0).random(20) < 0.6) * 1.0
+    alone, sixfold = score(mean(v)), score(mean(v[TWENTY]), clusters=TWENTY)
+    assert (sixfold.low, sixfold.high) == pytest.approx((alone.low, alone.high))
+
+
+def test_few_deciding_clusters_have_few_degrees_of_freedom() -> None:
+    sizes = np.array([50, 50] + [1] * 18)
+    codes = np.repeat(np.arange(20), sizes)
+    v = (codes == 0) + (codes > 1) * (codes % 2) * 1.0
+    assert jackknife([mean(v)], clusters=codes).error([1.0])[1] > t_quantile(8)
+
+
+@pytest.mark.parametrize(
+    ("statistic", "clusters", "expected"),
+    [
+        (mean([1.0]), None, (1.0, 0.0, 1.0)),  # one video
+        (mean([1.0, 0.0]), ["ann", "ann"], (0.5, 0.0, 1.0)),  # one person
+        (auroc([1, 0, 0], [3, 2, 1]), None, (1.0, 0.0, 1.0)),  # one positive
+        (auroc([1, 1, 0, 0], [1, 1, 1, 1]), None, (0.5, 0.5, 0.5)),  # cannot vary
+        (auroc([1, 1], [0, 1]), None, (None, None, None)),  # one class
+        (cmap([[0], [0]], [[0], [1]]), None, (None, None, None)),  # no positives
+        (mean([]), None, (None, None, None)),  # no videos
+    ],
+)
+def test_the_edges_are_defined(
+    statistic: Statistic, clusters: list[str] | None, expected: tuple[float | None, ...]
+) -> None:
+    result = score(statistic, clusters=clusters)
+    assert (result.value, result.low, result.high) == expected
+
+
+def test_a_perfect_value_is_bounded_by_the_clusters_it_rests_on() -> None:
+    all_right = score(mean(np.ones(120)))
+    of_twenty = score(mean(np.ones(120)), clusters=TWENTY)
+    assert all_right.high == of_twenty.high == 1.0
+    assert all_right.low is not None and of_twenty.low is not None
+    assert all_right.low == pytest.approx(0.968, abs=0.002)  # the rule of three and a bit
+    assert of_twenty.low == pytest.approx(20 / (20 + t_quantile(19) ** 2))
+    y = TWENTY < 3  # three people are positive
+    perfect = score(auroc(y, y * 1.0), clusters=TWENTY)
+    assert perfect.low is not None and perfect.low < 0.5
+    nobody = score(mean(np.zeros(120)))
+    assert (nobody.low, nobody.high) == pytest.approx((0.0, 1 - all_right.low))
+
+
+def test_a_perfect_mean_over_attributes_rests_on_the_rarest() -> None:
+    y = np.stack([TWENTY < 10, TWENTY < 4], axis=1) * 1.0
+    result, only = (
+        score(cmap(y, y), clusters=TWENTY),
+        score(auroc(y[:, 1], y[:, 1]), clusters=TWENTY),
+    )
+    assert (result.value, result.low) == (1.0, pytest.approx(only.low))
+    assert score(f1(y, y), clusters=TWENTY).low == pytest.approx(only.low)
+
+
+def test_intervals_hold_their_value_and_stay_in_range() -> None:
+    rng = np.random.default_rng(0)
+    for n in (2, 3, 7, 30):
+        for _ in range(40):
+            y, s = rng.integers(0, 2, n), rng.integers(0, 3, n)
+            for statistic in (mean(y), auroc(y, s), difference(mean(y), mean(y[::-1]))):
+                r = score(statistic, clusters=rng.integers(0, 4, n))
+                if r.value is None:
+                    continue
+                assert r.low is not None and r.high is not None
+                assert statistic.low <= r.low <= r.value + 1e-12
+                assert r.value - 1e-12 <= r.high <= statistic.high
+
+
+def test_no_disagreement_seen_is_not_proof_of_none() -> None:
+    v = np.ones(120)
+    result = score(difference(mean(v), mean(v)), clusters=TWENTY)
+    assert result.value == 0.0
+    assert result.low is not None and result.low < -0.1
+
+
+def test_pairs_are_compared_as_pairs() -> None:
+    rng = np.random.default_rng(0)
+    hard = rng.random(300)
+    first, second = mean((hard < 0.8) * 1.0), mean((hard < 0.75) * 1.0)
+    both = paired(first, second, resamples=2000)
+    assert both.difference.low is not None and both.difference.low > 0
+    assert both.wins is not None and both.wins > 0.99
+    alone = [score(s) for s in (first, second)]
+    assert alone[0].low is not None and alone[1].high is not None
+    assert alone[0].low < alone[1].high  # apart, the two intervals overlap
+    assert paired(first, first, resamples=50).wins == 0.5
+
+
+def test_the_bootstrap_draws_whole_clusters_and_repeats_with_its_seed() -> None:
+    v = np.repeat(np.arange(4) % 2, 5) * 1.0
+    drawn = bootstrap(mean(v), clusters=np.repeat(list("abcd"), 5), resamples=500)
+    assert set(np.round(drawn, 6)) == {0.0, 0.25, 0.5, 0.75, 1.0}
+    again = bootstrap(mean(v), clusters=np.repeat(list("abcd"), 5), resamples=500)
+    assert (drawn == again).all()
+    free = bootstrap(mean(np.random.default_rng(0).random(200)), resamples=4000)
+    assert free.std() == pytest.approx(np.sqrt(1 / 12 / 200), rel=0.1)
+
+
+def test_many_clusters_are_left_out_in_blocks() -> None:
+    v = np.random.default_rng(0).random(3 * BLOCKS)
+    result = jackknife([mean(v)])
+    assert result.influence.shape == (1, BLOCKS)
+    assert result.error([1.0])[0] == pytest.approx(stats.sem(v), rel=0.1)
+    assert score(mean(v)).clusters == 3 * BLOCKS
+
+
+def test_clusters_have_any_names_but_one_for_each_video() -> None:
+    expected: Ints = np.array([1, 0, 1])
+    assert (numbered(3, ["b", "a", "b"]) == expected).all()
+    with pytest.raises(UsageError, match="each of the 3 videos"):
+        numbered(3, ["a"])
+    with pytest.raises(UsageError, match="one or more resamples"):
+        bootstrap(mean([1.0]), resamples=0)

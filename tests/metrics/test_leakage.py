@@ -1,0 +1,150 @@
+"""Leakage beyond the action prior: 0 at the floor, 1 at raw, n/a where raw shows nothing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from masquerade.errors import UsageError
+from masquerade.metrics.classification import auroc, cmap
+from masquerade.metrics.intervals import Score
+from masquerade.metrics.leakage import (
+    above_floors,
+    f_lambda,
+    f_lambda_sweep,
+    leakage,
+    normalised,
+    protects,
+)
+from masquerade.metrics.statistic import Statistic, mean
+
+
+def right(share: float, n: int = 2000, seed: int = 0) -> Statistic:
+    """An attacker who is right on this share of the videos, scattered."""
+    hits = np.arange(n) < round(share * n)
+    return mean(np.random.default_rng(seed).permutation(hits))
+
+
+@pytest.mark.parametrize(
+    ("action", "privacy", "weight", "expected"),
+    [
+        (0.8711, 0.5193, 0.5, 0.6759),
+        (0.8867, 0.0546, 0.5, 0.91605),
+        (0.8674, 0.1319, 0.5, 0.86775),
+        (0.8, 0.3, 0.0, 0.8),
+        (0.8, 0.3, 1.0, 0.7),
+    ],
+)
+def test_f_lambda(action: float, privacy: float, weight: float, expected: float) -> None:
+    assert f_lambda(action, privacy, weight=weight) == pytest.approx(expected)
+
+
+def test_the_sweep_runs_from_the_action_to_privacy() -> None:
+    sweep = f_lambda_sweep(0.8, 0.3, steps=5)
+    assert [weight for weight, _ in sweep] == [0, 0.25, 0.5, 0.75, 1]
+    assert [value for _, value in sweep] == pytest.approx(np.linspace(0.8, 0.7, 5))
+    with pytest.raises(UsageError, match="two or more"):
+        f_lambda_sweep(0.8, 0.3, steps=1)
+    for bad in (51.4, -0.1, float("nan")):
+        with pytest.raises(UsageError, match=r"\[0, 1\]"):
+            f_lambda(bad, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("worst", "raw", "floor", "expected"),
+    [
+        (0.4, 0.9, 0.4, 0.0),
+        (0.9, 0.9, 0.4, 1.0),
+        (0.65, 0.9, 0.4, 0.5),
+        (0.3, 0.9, 0.4, 0.0),
+        (0.95, 0.9, 0.4, 1.1),
+        (0.3, 0.4, 0.4, None),
+        (0.3, 0.35, 0.4, None),
+    ],
+)
+def test_normalised(worst: float, raw: float, floor: float, expected: float | None) -> None:
+    assert normalised(worst, raw, floor) == (None if expected is None else pytest.approx(expected))
+
+
+def test_the_best_trivial_attacker_is_the_floor() -> None:
+    trivial = {"constant": right(0.2, seed=2), "action prior": right(0.4, seed=3)}
+    result = leakage(right(0.65), right(0.9, seed=1), trivial)
+    assert result.trivial == "action prior"
+    assert result.value == pytest.approx(0.5)
+    assert result.low is not None and result.high is not None
+    assert 0.4 < result.low < 0.5 < result.high < 0.6
+    assert result.protects is False
+    at_raw = leakage(right(0.9, seed=1), right(0.9, seed=1), trivial)
+    at_floor = leakage(right(0.4, seed=3), right(0.9, seed=1), trivial)
+    assert (at_raw.value, at_raw.low, at_raw.high) == pytest.approx((1, 1, 1))
+    assert (at_floor.value, at_floor.low, at_floor.high) == pytest.approx((0, 0, 0))
+
+
+@pytest.mark.parametrize("raw", [0.30, 0.40, 0.41])
+def test_where_raw_is_not_above_the_floor_it_is_not_applicable_never_zero(raw: float) -> None:
+    """VP-UCF101: raw 76.62 against a prior of 77.34; the benchmark cannot show leakage."""
+    result = leakage(right(0.3), right(raw, seed=1), {"prior": right(0.4, seed=2)})
+    assert (result.value, result.low, result.high, result.protects) == (None, None, None, None)
+    assert asdict(result)["raw"]["value"] == pytest.approx(raw)
+
+
+def test_undefined_scores_are_not_applicable() -> None:
+    y = np.array([[1.0], [1.0], [1.0]])
+    undefined, floor = cmap(y, y), mean([0.0, 1.0, 0.0])
+    assert leakage(undefined, undefined, {"prior": floor}).value is None
+    with pytest.raises(UsageError, match="floors that are defined"):
+        leakage(floor, floor, {"prior": undefined})
+
+
+@pytest.mark.parametrize(
+    ("high", "raw_low", "expected"),
+    [
+        (0.449, 0.8, True),  # within .4 + .1 x (.9 - .4)
+        (0.451, 0.8, False),
+        (0.449, 0.4, None),  # raw's interval touches the floor
+    ],
+)
+def test_protects_looks_at_the_upper_bound(
+    high: float, raw_low: float, expected: bool | None
+) -> None:
+    worst, raw = Score(0.41, 0.38, high, 99, 99), Score(0.9, raw_low, 0.95, 99, 99)
+    assert protects(worst, raw, Score(0.4, 0.35, 0.45, 99, 99)) is expected
+
+
+def test_a_small_test_set_proves_nothing() -> None:
+    """The same scores protect with 8,000 videos and not with 40, nor with 8,000 of 10 people."""
+
+    def verdict(n: int, clusters: np.ndarray | None = None) -> bool | None:
+        worst, raw = right(0.41, n), right(0.95, n, seed=1)
+        return leakage(worst, raw, {"prior": right(0.40, n, seed=2)}, clusters=clusters).protects
+
+    assert verdict(8000) is True
+    assert verdict(40) is False
+    blocks = np.sort(np.random.default_rng(0).integers(0, 10, 8000))
+    worst = mean(np.isin(blocks, [0, 1, 2, 3]) * 1.0)
+    raw, floor = right(0.95, 8000, seed=1), {"prior": right(0.40, 8000, seed=2)}
+    assert leakage(worst, raw, floor, clusters=blocks).protects is False
+
+
+def test_fiellers_interval_covers_the_ratio() -> None:
+    rng, held = np.random.default_rng(0), []
+    for _ in range(200):
+        p = rng.random((200, 3))
+        floor, raw = mean(p[:, 0] < 0.4), mean(p[:, 1] < 0.9)
+        worst = mean(np.where(p[:, 2] < 0.5, p[:, 0] < 0.4, p[:, 1] < 0.9))
+        result = leakage(worst, raw, {"prior": floor})
+        assert result.low is not None and result.high is not None
+        held.append(result.low <= 0.5 <= result.high)
+    assert 0.90 <= np.mean(held) <= 0.99
+
+
+def test_distance_above_each_floor() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 300)
+    attacker, blind = auroc(y, y + rng.normal(size=300)), auroc(y, np.zeros(300))
+    above = above_floors(attacker, {"constant": blind, "itself": attacker})
+    assert above["constant"].value == pytest.approx(attacker.value - 0.5)
+    assert above["constant"].low is not None and above["constant"].low > 0
+    assert above["itself"].value == 0.0
