@@ -25,6 +25,15 @@ class Anonymized(NamedTuple):
     carry: Any = None
 
 
+class Card(NamedTuple):
+    """What a person choosing a method wants to know, in plain words."""
+
+    hides: str
+    undo: str
+    needs: str
+    paper: str
+
+
 class Anonymizer(nn.Module):
     """Turns frames, and how far to hide each of their pixels, into frames.
 
@@ -34,6 +43,15 @@ class Anonymizer(nn.Module):
 
     window: ClassVar[int] = 0
     """Frames it wants at once; 0: any number."""
+
+    card: ClassVar[Card]
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """The (height, width) that the output really carries for a frame of this size.
+
+        Files may be written at it; `forward` always gives the shape that came in.
+        """
+        return height, width
 
     def start(self, *, seed: int | None = None) -> Any:
         """The carry of a new video.
