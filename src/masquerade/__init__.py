@@ -1,9 +1,9 @@
 """masquerade: anonymize any video, and measure how far that holds.
 
-    import masquerade
+import masquerade
 
-    method = masquerade.build("selective")
-    masquerade.anonymize_file("in.mp4", "out.mp4", method, regions="faces")
+method = masquerade.build("selective")
+masquerade.anonymize_file("in.mp4", "out.mp4", method, regions="faces")
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ FORMAT = "1"
 
 
 def arguments(anonymizer: Anonymizer) -> dict[str, Any]:
-    """What an anonymizer was constructed with: each argument is kept as an attribute of its name."""
+    """What an anonymizer was constructed with; each argument is an attribute of its name."""
     names = inspect.signature(type(anonymizer).__init__).parameters
     return {name: getattr(anonymizer, name) for name in names if name != "self"}
 

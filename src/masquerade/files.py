@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -16,13 +16,16 @@ from masquerade.anonymizer import Anonymizer, Pixels
 from masquerade.checkpoint import arguments
 from masquerade.errors import MasqueradeError, OutputError, UsageError, VideoError
 from masquerade.methods import name_of
-from masquerade.parts import part_of, refuse_existing
+from masquerade.parts import named, part_of, refuse_existing
 from masquerade.receipt import FileFacts, Receipt, Tally, library_versions, settings_hash, sha256_of
 from masquerade.settings import Settings, choose_device, region_arguments, region_source
 from masquerade.stream import Cover, Rewritten, Stages, rewritten
+from masquerade.video.audio import audio_streams, check_audio
+from masquerade.video.counting import count_pictures
 from masquerade.video.encoding import Encoding
+from masquerade.video.metadata import Passing, passing
 from masquerade.video.probe import VideoInfo, probe
-from masquerade.video.read import Reader
+from masquerade.video.read import Frame, Reader
 from masquerade.video.write import Writer, container_for
 from masquerade.vision.boxes import BoxWriter
 
@@ -82,6 +85,8 @@ def run(
         receipt = job.look() if settings.shadow else job.write()
         _write_receipt(receipt, dst, settings)
         return receipt
+    except MasqueradeError as error:
+        raise type(error)(named(str(error), dst)) from error
     except OSError as error:
         raise MasqueradeError(f"{dst.name}: {error.strerror or error}.") from error
 
@@ -137,29 +142,33 @@ class _Job:
         self.source = region_source(settings)
         self.encoding = encoding_of(settings)
         self.container = container_for(dst, self.encoding)
-        self.rate = Fraction(settings.sequence).limit_denominator(1001) if settings.sequence else None
+        self.rate = (
+            Fraction(settings.sequence).limit_denominator(1001) if settings.sequence else None
+        )
         self.info = probe(src, rate=self.rate)
+        self.sound = audio_streams(self.info) if settings.audio != "drop" else ()
+        check_audio(self.info, settings.audio, self.container)
+        with Reader(src, rate=self.rate) as reader:
+            self.passing = passing(reader, settings.metadata, audio=self.sound)
         self.stages, self.tally = Stages(), Tally()
         self.frames = self.written = 0
 
     def look(self) -> Receipt:
         """Find what would be hidden and write nothing."""
         with ExitStack() as stack:
-            reader = self._reader(stack, Passing())
-            boxes, _ = self._exports(stack, reader.info)
+            reader = self._reader(stack, ())
+            boxes, _ = self._exports(stack, self.info)
             for item in self._rewritten(stack, reader):
                 self._count(item, boxes)
-        return self._receipt(reader, None, Passing())
+        return self._receipt(reader, None)
 
     def write(self) -> Receipt:
         """Anonymize the file."""
-        info = self.info
         with part_of(self.dst, overwrite=self.settings.overwrite) as part:
             with ExitStack() as stack:
-                passing = plan(info, self.settings, self.container)
-                reader = self._reader(stack, passing)
-                writer = self._writer(stack, part, reader, passing)
-                boxes, masks = self._exports(stack, info)
+                reader = self._reader(stack, (*self.passing.streams, *self.sound))
+                writer = self._writer(stack, part, reader)
+                boxes, masks = self._exports(stack, self.info)
                 for item in self._timed(self._rewritten(stack, reader)):
                     if not isinstance(item, Rewritten):
                         writer.copy(item)
@@ -169,21 +178,20 @@ class _Job:
                         writer.write(_sized(item.pixels, writer.info), item.frame)
                         if masks:
                             masks.write(_as_picture(item), item.frame)
-                with self.stages.busy("encode"):
-                    writer.close()
             if self.settings.fail_if_none and not any(self.tally.share):
                 raise MasqueradeError(
                     f"nothing to hide was found in {self.src.name}, so there is no output."
                 )
-            output = check(part, self.dst, frames=self.written, passing=passing)
-        return self._receipt(reader, output, passing)
+            others = len(self.passing.streams) + len(self.sound)
+            output = check(part, self.dst, frames=self.written, others=others)
+        return self._receipt(reader, output)
 
-    def _reader(self, stack: ExitStack, passing: Passing) -> Reader:
+    def _reader(self, stack: ExitStack, copy: Sequence[int]) -> Reader:
         settings = self.settings
         return stack.enter_context(
             Reader(
                 self.src,
-                copy=passing.streams,
+                copy=copy,
                 salvage=settings.salvage,
                 force_8bit=settings.force_8bit,
                 rate=self.rate,
@@ -191,8 +199,10 @@ class _Job:
             )
         )
 
-    def _writer(self, stack: ExitStack, part: Path, reader: Reader, passing: Passing) -> Writer:
-        info, settings = self.info, self.settings
+    def _writer(self, stack: ExitStack, part: Path, reader: Reader) -> Writer:
+        info, settings, passing = self.info, self.settings, self.passing
+        copied = (*passing.streams, *(self.sound if settings.audio == "keep" else ()))
+        voices = self.sound if settings.audio == "pitch" else ()
         if settings.size == "model":
             height, width = self.anonymizer.size(info.height, info.width)
             info = replace(info, height=height, width=width)
@@ -202,9 +212,10 @@ class _Job:
                 info=info,
                 container=self.container,
                 encoding=self.encoding,
-                copies=[reader.stream(index) for index in passing.copies],
-                voices=[reader.stream(index) for index in passing.voices],
+                copies=[reader.stream(index) for index in copied],
+                voices=[reader.stream(index) for index in voices],
                 tags=passing.tags,
+                stream_tags=passing.stream_tags,
                 chapters=passing.chapters,
                 force_8bit=settings.force_8bit,
             )
@@ -214,14 +225,10 @@ class _Job:
         """Where boxes and masks go, if anywhere; both appear whole or not at all."""
         settings, boxes, masks = self.settings, None, None
         if settings.export_boxes:
-            part = stack.enter_context(
-                part_of(settings.export_boxes, overwrite=settings.overwrite)
-            )
+            part = stack.enter_context(part_of(settings.export_boxes, overwrite=settings.overwrite))
             boxes = stack.enter_context(BoxWriter(part, width=info.width, height=info.height))
         if settings.export_masks:
-            part = stack.enter_context(
-                part_of(settings.export_masks, overwrite=settings.overwrite)
-            )
+            part = stack.enter_context(part_of(settings.export_masks, overwrite=settings.overwrite))
             encoding = Encoding(codec="ffv1", threads=settings.threads)
             masks = stack.enter_context(
                 Writer(
@@ -236,7 +243,7 @@ class _Job:
     def _rewritten(self, stack: ExitStack, reader: Reader) -> Iterator[Any]:
         settings, info = self.settings, self.info
         within = _within(settings.region, info) if settings.region else None
-        shape = settings.shape or getattr(self.source, "shape", "ellipse")
+        shape: Any = settings.shape or getattr(self.source, "shape", "ellipse")
         items = rewritten(
             _before(reader, settings.preview),
             self.anonymizer,
@@ -251,9 +258,10 @@ class _Job:
 
     def _timed(self, items: Iterator[Any]) -> Iterator[Any]:
         """Frames at the source's times, or at a constant rate where that is asked for."""
-        if self.settings.cfr is None:
+        rate = _fraction(self.settings.cfr)
+        if rate is None:
             return items
-        return constant_rate(items, Fraction(self.settings.cfr).limit_denominator(1001))
+        return constant_rate(items, rate)
 
     def _count(self, item: Any, boxes: BoxWriter | None) -> None:
         """Add a frame to the receipt. A frame that a constant rate repeats counts once."""
@@ -271,7 +279,7 @@ class _Job:
         if self.progress:
             self.progress(self.frames, self.info.frames)
 
-    def _receipt(self, reader: Reader, output: FileFacts | None, passing: Passing) -> Receipt:
+    def _receipt(self, reader: Reader, output: FileFacts | None) -> Receipt:
         settings, info = self.settings, self.info
         method = {"name": name_of(self.anonymizer), "arguments": arguments(self.anonymizer)}
         chosen = settings.as_dict()
@@ -295,9 +303,9 @@ class _Job:
             noise="seed given, which undoes it"
             if settings.seed is not None
             else "operating system's entropy, not kept",
-            audio=settings.audio if passing.copies or passing.voices else "none",
-            removed=passing.removed,
-            kept=passing.kept,
+            audio=settings.audio if audio_streams(info) else "there was none",
+            removed=self.passing.removed,
+            kept=_kept(self.passing, info, self.sound),
             warnings=tuple(warnings),
             mended_timestamps=reader.mended,
             damaged_frames=reader.damaged,
@@ -328,28 +336,42 @@ def encoding_of(settings: Settings) -> Encoding:
     )
 
 
-def check(part: Path, dst: Path, *, frames: int, passing: Passing) -> FileFacts:
+def _kept(passing: Passing, info: VideoInfo, sound: Sequence[int]) -> tuple[str, ...]:
+    """Names of all that passes beside the picture."""
+    going = {*passing.streams, *sound}
+    streams = [f"stream{s.index} ({s.kind}, {s.codec})" for s in info.streams if s.index in going]
+    tags = [f"stream{i}:{name}" for i, held in passing.stream_tags.items() for name in held]
+    chapters = [f"{len(passing.chapters)} chapters"] if passing.chapters else []
+    return (*passing.tags, *tags, *streams, *chapters)
+
+
+def check(part: Path, dst: Path, *, frames: int, others: int) -> FileFacts:
     """Open a finished output again and see that it is what it should be.
+
+    Args:
+        part: the output under its temporary name.
+        dst: its final name, for messages.
+        frames: how many it must hold.
+        others: how many streams it must hold beside the video.
 
     Raises:
         OutputError: it has another number of frames, or anything in it that should not be.
     """
     try:
         info = probe(part)
-        with Reader(part) as reader:
-            found = reader.count()
+        found = count_pictures(part)
     except VideoError as error:
-        raise OutputError(f"{dst.name} could not be read back, so it was deleted: {error}") from error
+        raise OutputError(f"{dst.name} could not be read back: {error}") from error
     kinds = [stream.kind for stream in info.streams]
     if found != frames:
         raise OutputError(f"{dst.name} held {found} of {frames} frames, so it was deleted.")
-    if kinds.count("video") != 1 or len(kinds) != 1 + len(passing.copies) + len(passing.voices):
+    if kinds.count("video") != 1 or len(kinds) != 1 + others:
         raise OutputError(f"{dst.name} held streams {kinds}, so it was deleted.")
     return _facts(part, dst, info, found)
 
 
 def constant_rate(items: Iterable[Any], rate: Fraction) -> Iterator[Any]:
-    """Repeat and leave out frames so that all last 1 / rate seconds; each shows what was on then."""
+    """Repeat and leave out frames so that each lasts 1 / rate seconds."""
     held: Rewritten | None = None
     tick: int | None = None
     for item in items:
@@ -370,6 +392,17 @@ def constant_rate(items: Iterable[Any], rate: Fraction) -> Iterator[Any]:
             tick += 1
 
 
+def _fraction(rate: float | None) -> Fraction | None:
+    """Frames a second as they are meant: 29.97 is 30000 / 1001."""
+    if rate is None:
+        return None
+    if rate <= 0:
+        raise UsageError(f"a rate of {rate:g} frames a second makes no video; give more than 0.")
+    exact = Fraction(rate).limit_denominator(1001)
+    film = Fraction(round(rate * 1.001) * 1000, 1001)
+    return film if abs(film - rate) < 0.005 and exact.denominator > 1 else exact
+
+
 @dataclass(frozen=True)
 class Stamp:
     """A frame's place in time, without its pixels."""
@@ -384,7 +417,7 @@ def _before(reader: Reader, seconds: float | None) -> Iterator[Any]:
     """What a reader gives, up to a time after the first frame."""
     first: float | None = None
     for item in reader:
-        if seconds is not None and hasattr(item, "rgb"):
+        if seconds is not None and isinstance(item, Frame):
             first = item.time if first is None else first
             if item.time - first >= seconds:
                 return

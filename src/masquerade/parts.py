@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -66,6 +67,11 @@ def sweep(folder: Path) -> None:
                 os.close(lock)
 
 
+def named(message: str, destination: Path) -> str:
+    """A message with the destination's name in place of its part's."""
+    return re.sub(rf"\.[0-9a-f]{{16}}{MARK}(\.\w+)?", lambda _: destination.name, message)
+
+
 def _publish(part: Path, destination: Path, *, overwrite: bool) -> None:
     """Give a finished part its name and the rights of an ordinary new file."""
     mask = os.umask(0)
@@ -79,7 +85,7 @@ def _publish(part: Path, destination: Path, *, overwrite: bool) -> None:
     try:
         os.link(part, destination)  # unlike rename, this never replaces what came meanwhile
     except FileExistsError:
-        raise UsageError(f"{destination} appeared while it was being made; kept as it is.") from None
+        raise UsageError(f"{destination} appeared meanwhile and was kept as it is.") from None
     except OSError:  # a file system without links
         refuse_existing(destination, overwrite=False)
         os.rename(part, destination)

@@ -144,7 +144,7 @@ def region_arguments(settings: Settings) -> tuple[type, dict[str, Any]]:
         )
     if bool(rest) != (name == "boxes"):
         raise UsageError("give boxes a file, as in --regions boxes:FILE.json, and others none.")
-    known = inspect.signature(REGIONS[name].__init__).parameters
+    known = inspect.signature(REGIONS[name]).parameters
     given = {key: getattr(settings, key) for key in LOOKS if getattr(settings, key) is not None}
     if given["track"]:
         del given["track"]  # the default

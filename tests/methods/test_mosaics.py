@@ -50,7 +50,9 @@ def test_area_resize_equals_opencv(h: int, w: int, k: int, m: int) -> None:
     height, width = min(h, k), min(w, m)
     image = np.random.default_rng(h * w).random((h, w), np.float32)
     expected = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    assert np.abs(area_resize(torch.from_numpy(image), height, width).numpy() - expected).max() < 1e-5
+    assert (
+        np.abs(area_resize(torch.from_numpy(image), height, width).numpy() - expected).max() < 1e-5
+    )
 
 
 def test_downsample_by_one_is_the_identity() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 
-from masquerade.anonymizer import Anonymizer
 from masquerade.errors import UsageError
 from masquerade.methods.selective import Noise, Selective, _moved, paper
 from masquerade.vision.flow import look_up, positions
@@ -18,7 +19,9 @@ def scene(frames: int = 6, *, shift: tuple[int, int] = (3, -2)) -> torch.Tensor:
     texture = torch.nn.functional.avg_pool2d(noise, 5, 1, 2)
     texture = (texture - texture.min()) / (texture.max() - texture.min())
     views = [
-        texture[:, :, 50 - shift[1] * t : 146 - shift[1] * t, 60 - shift[0] * t : 188 - shift[0] * t]
+        texture[
+            :, :, 50 - shift[1] * t : 146 - shift[1] * t, 60 - shift[0] * t : 188 - shift[0] * t
+        ]
         for t in range(frames)
     ]
     return torch.stack(views, 2)
@@ -73,7 +76,7 @@ def test_constant_flow_first_stands_still_and_cumulative_travels() -> None:
         state = state._replace(source=moved)
         seen.append(look_up(field, moved, nearest=True))
     inner = (slice(8, -8), slice(4, -14))
-    for before, after in zip(seen, seen[1:], strict=False):
+    for before, after in pairwise(seen):
         shifted = np.roll(before, (2, -3), (0, 1))  # out[y, x] = in[y - 2, x + 3]
         assert np.array_equal(after[inner], shifted[inner])
 
@@ -135,8 +138,8 @@ def test_with_known_noise_the_papers_blend_is_undone_and_the_default_is_not() ->
     for method, undone in ((paper(), True), (Selective(), False)):
         frames = (clip[0].permute(1, 2, 3, 0) * 255).round().byte().numpy()
         mask = (where[0, 0] * 255).round().byte().numpy()
-        out, _ = Anonymizer.on_pixels(method, frames, where=mask, carry=method.start(seed=1))
-        noise, _ = Anonymizer.on_pixels(method, frames, carry=method.start(seed=1))
+        out, _ = method.in_floats(frames, where=mask, carry=method.start(seed=1))
+        noise, _ = method.in_floats(frames, carry=method.start(seed=1))
         strength = mask[..., None] / 255
         guess = (out - strength * noise.astype(float)) / (1 - strength)
         error = np.sqrt(np.mean((guess - frames) ** 2))

@@ -58,7 +58,7 @@ class Options(Settings):
     weights: Path | None = None
     recursive: Annotated[bool, arg(aliases=["-r"])] = False
     suffix: str | None = None
-    name: Literal["keep","sequential","hash"] = "keep"
+    name: Literal["keep", "sequential", "hash"] = "keep"
     skip_existing: bool = False
     resume: bool = False
     workers: int = 1

@@ -1,4 +1,4 @@
-"""`masquerade demo`: one video anonymized, with before and after side by side and a page about it."""
+"""`masquerade demo`: a video anonymized, before and after side by side, a page about it."""
 
 from __future__ import annotations
 
@@ -78,14 +78,12 @@ def side_by_side(before: Path, after: Path, dst: Path, *, frames: int) -> list[P
         part_of(dst, overwrite=True) as part,
     ):
         info = left.info
-        wide = replace(
-            right.info, width=2 * info.width, time_base=info.time_base, start=info.start
-        )
+        wide = replace(right.info, width=2 * info.width, time_base=info.time_base, start=info.start)
         with Writer(part, info=wide, container="mp4", encoding=Encoding()) as writer:
             for one, other in zip(left, right, strict=True):
                 assert isinstance(one, Frame) and isinstance(other, Frame)
                 pixels = other.rgb()
                 if one.index in wanted:
                     stills.append(pixels)
-                writer.write(np.concatenate((one.rgb(), pixels), axis=1), one)
+                writer.write(np.hstack((one.rgb(), pixels)).astype(np.uint8), one)
     return stills

@@ -28,9 +28,7 @@ class Options:
 
 def main(argv: list[str]) -> int:
     """Run the verb; gives its exit code."""
-    options = tyro.cli(
-        Options, args=argv, prog="masquerade methods", config=(FlagCreatePairsOff,)
-    )
+    options = tyro.cli(Options, args=argv, prog="masquerade methods", config=(FlagCreatePairsOff,))
     rows = {
         name: {
             **method.card._asdict(),

@@ -98,15 +98,9 @@ def summary(receipt: Receipt) -> str:
     name = receipt.regions["name"]
     if name == "frame":
         return f"all of {frames} frames hidden by {receipt.method['name']}"
-    mode = f"looked at every {every}th frame, " if (every := _every(receipt)) > 2 else ""
-    mode = "looked at every 2nd frame, " if every == 2 else mode
+    every = receipt.regions["arguments"].get("every") or 1
+    mode = f"looked for in one frame of {every}, " if every > 1 else ""
     return (
         f"{name} hidden by {receipt.method['name']} in {frames - coverage.empty} of {frames} frames"
         f" ({mode}{coverage.seen} seen, {coverage.filled} filled in between)"
     )
-
-
-def _every(receipt: Receipt) -> int:
-    return int(receipt.regions["arguments"].get("every") or 1)
-
-

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymized, Anonymizer, Card, Pixels
+from masquerade.anonymizer import Anonymized, Anonymizer, Card
 from masquerade.methods.blend import U8, laid_over, over_frames
 
 
@@ -25,12 +25,12 @@ class Blacken(Anonymizer):
     def __init__(self) -> None:
         super().__init__()
 
-    def forward(self, clip: Tensor, *, where: Tensor | None = None, carry: None = None) -> Anonymized:
+    def forward(
+        self, clip: Tensor, *, where: Tensor | None = None, carry: None = None
+    ) -> Anonymized:
         return Anonymized(laid_over(clip, clip.new_zeros(()).expand_as(clip), where), where)
 
-    def on_pixels(
-        self, frames: Pixels, *, where: U8 | None = None, carry: None = None
-    ) -> tuple[Pixels, None]:
-        if frames.dtype != np.uint8:
-            return super().on_pixels(frames, where=where, carry=carry)
+    def on_bytes(
+        self, frames: U8, *, where: U8 | None = None, carry: None = None
+    ) -> tuple[U8, None]:
         return over_frames(frames, np.zeros_like, where=where), None

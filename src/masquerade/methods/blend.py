@@ -18,7 +18,7 @@ def laid_over(clip: Tensor, rewritten: Tensor, where: Tensor | None) -> Tensor:
 
 
 def bounds(where: U8, *, step: int = 1) -> tuple[slice, slice] | None:
-    """The smallest rows and columns of (H, W) that hold all of `where`, grown to a grid of `step`."""
+    """The rows and columns of (H, W) that hold all of `where`, on a grid of `step`."""
     if not where.any():
         return None
     x, y, width, height = cv2.boundingRect(where)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymized, Anonymizer, Card, Pixels
+from masquerade.anonymizer import Anonymized, Anonymizer, Card
 from masquerade.errors import UsageError
 from masquerade.methods.blend import U8, laid_over, over_frames
 from masquerade.methods.resample import area_resize
@@ -49,9 +49,11 @@ class Blur(Anonymizer):
 
     def weights(self) -> NDArray[np.float32]:
         """The kernel along one axis, (kernel,), summing to 1."""
-        return cv2.getGaussianKernel(self.kernel, self.sigma, cv2.CV_32F)[:, 0]
+        return np.asarray(cv2.getGaussianKernel(self.kernel, self.sigma)[:, 0], np.float32)
 
-    def forward(self, clip: Tensor, *, where: Tensor | None = None, carry: None = None) -> Anonymized:
+    def forward(
+        self, clip: Tensor, *, where: Tensor | None = None, carry: None = None
+    ) -> Anonymized:
         b, c, t, h, w = clip.shape
         frames = clip.transpose(1, 2).reshape(b * t, c, h, w)
         soft = self._filter(area_resize(frames, *self._working(h, w)))
@@ -59,11 +61,9 @@ class Blur(Anonymizer):
         blurred = soft.reshape(b, t, c, h, w).transpose(1, 2)  # (B, C, T, H, W)
         return Anonymized(laid_over(clip, blurred, where), where)
 
-    def on_pixels(
-        self, frames: Pixels, *, where: U8 | None = None, carry: None = None
-    ) -> tuple[Pixels, None]:
-        if frames.dtype != np.uint8:
-            return super().on_pixels(frames, where=where, carry=carry)
+    def on_bytes(
+        self, frames: U8, *, where: U8 | None = None, carry: None = None
+    ) -> tuple[U8, None]:
         # every crop of a frame would be resampled on a grid of its own, so the whole frame is seen
         return over_frames(frames, self._blurred, where=where, whole=True), None
 

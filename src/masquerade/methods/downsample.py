@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymized, Anonymizer, Card, Pixels
+from masquerade.anonymizer import Anonymized, Anonymizer, Card
 from masquerade.errors import UsageError
 from masquerade.methods.blend import U8, laid_over, over_frames
 from masquerade.methods.resample import area_resize
@@ -39,17 +39,17 @@ class Downsample(Anonymizer):
     def size(self, height: int, width: int) -> tuple[int, int]:
         return max(1, height // self.factor), max(1, width // self.factor)
 
-    def forward(self, clip: Tensor, *, where: Tensor | None = None, carry: None = None) -> Anonymized:
+    def forward(
+        self, clip: Tensor, *, where: Tensor | None = None, carry: None = None
+    ) -> Anonymized:
         h, w = clip.shape[-2:]
         small = area_resize(clip, *self.size(h, w))
         large = small[..., _nearest(w, small.shape[-1])][..., _nearest(h, small.shape[-2]), :]
         return Anonymized(laid_over(clip, large, where), where)
 
-    def on_pixels(
-        self, frames: Pixels, *, where: U8 | None = None, carry: None = None
-    ) -> tuple[Pixels, None]:
-        if frames.dtype != np.uint8:
-            return super().on_pixels(frames, where=where, carry=carry)
+    def on_bytes(
+        self, frames: U8, *, where: U8 | None = None, carry: None = None
+    ) -> tuple[U8, None]:
         return over_frames(frames, self._reduced, where=where, whole=True), None
 
     def _reduced(self, frame: U8) -> U8:

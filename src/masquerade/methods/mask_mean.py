@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymized, Anonymizer, Card, Pixels
+from masquerade.anonymizer import Anonymized, Anonymizer, Card
 from masquerade.methods.blend import U8, bounds, laid_over, mix
 
 
@@ -26,17 +26,17 @@ class MaskMean(Anonymizer):
     def __init__(self) -> None:
         super().__init__()
 
-    def forward(self, clip: Tensor, *, where: Tensor | None = None, carry: None = None) -> Anonymized:
+    def forward(
+        self, clip: Tensor, *, where: Tensor | None = None, carry: None = None
+    ) -> Anonymized:
         weight = clip.new_ones(1).expand(clip[:, :1].shape) if where is None else where
         total = weight.sum((-2, -1), keepdim=True).clamp(min=1e-6)
         mean = (clip * weight).sum((-2, -1), keepdim=True) / total  # (B, 3, T, 1, 1)
         return Anonymized(laid_over(clip, mean.expand_as(clip), where), where)
 
-    def on_pixels(
-        self, frames: Pixels, *, where: U8 | None = None, carry: None = None
-    ) -> tuple[Pixels, None]:
-        if frames.dtype != np.uint8:
-            return super().on_pixels(frames, where=where, carry=carry)
+    def on_bytes(
+        self, frames: U8, *, where: U8 | None = None, carry: None = None
+    ) -> tuple[U8, None]:
         out = frames.copy()
         for i, frame in enumerate(frames):
             mask = np.full(frame.shape[:2], 255, np.uint8) if where is None else where[i]

@@ -12,7 +12,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymized, Anonymizer, Card, Pixels
+from masquerade.anonymizer import Anonymized, Anonymizer, Card
 from masquerade.errors import UsageError
 from masquerade.methods.blend import U8, laid_over, over_frames
 
@@ -42,7 +42,9 @@ class Pixelate(Anonymizer):
         """A block's side in pixels of a frame of this size."""
         return max(1, round(self.block * min(height, width) / self.at)) if self.at else self.block
 
-    def forward(self, clip: Tensor, *, where: Tensor | None = None, carry: None = None) -> Anonymized:
+    def forward(
+        self, clip: Tensor, *, where: Tensor | None = None, carry: None = None
+    ) -> Anonymized:
         b, c, t, h, w = clip.shape
         side = self.side(h, w)
         frames = clip.transpose(1, 2).reshape(b * t, c, h, w)
@@ -58,11 +60,9 @@ class Pixelate(Anonymizer):
         mosaic = mosaic.reshape(b, t, c, h, w).transpose(1, 2)  # (B, C, T, H, W)
         return Anonymized(laid_over(clip, mosaic, where), where)
 
-    def on_pixels(
-        self, frames: Pixels, *, where: U8 | None = None, carry: None = None
-    ) -> tuple[Pixels, None]:
-        if frames.dtype != np.uint8:
-            return super().on_pixels(frames, where=where, carry=carry)
+    def on_bytes(
+        self, frames: U8, *, where: U8 | None = None, carry: None = None
+    ) -> tuple[U8, None]:
         side = self.side(*frames.shape[1:3])
         return over_frames(frames, lambda part: mosaic(part, side), where=where, step=side), None
 

@@ -20,10 +20,9 @@ from typing import Any, Literal, NamedTuple
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymized, Anonymizer, Card, Pixels
+from masquerade.anonymizer import Anonymized, Anonymizer, Card
 from masquerade.errors import UsageError
 from masquerade.methods.blend import U8, bounds, mix
 from masquerade.vision.cuts import is_cut, thumbnail
@@ -87,7 +86,9 @@ class Selective(Anonymizer):
             return secrets.token_bytes(32)
         return hashlib.sha256(f"masquerade seed {seed}".encode()).digest()
 
-    def forward(self, clip: Tensor, *, where: Tensor | None = None, carry: Any = None) -> Anonymized:
+    def forward(
+        self, clip: Tensor, *, where: Tensor | None = None, carry: Any = None
+    ) -> Anonymized:
         states = _states(self.start() if carry is None else carry, len(clip))
         strength = clip.new_ones(clip[:, :1].shape) if where is None else self._strength(where)
         noise = torch.zeros_like(clip)
@@ -105,21 +106,17 @@ class Selective(Anonymizer):
             states[b] = state
         return Anonymized(clip.lerp(noise, strength), strength, tuple(states))  # eq. 5
 
-    def on_pixels(
-        self, frames: Pixels, *, where: U8 | None = None, carry: Any = None
-    ) -> tuple[Pixels, Any]:
-        if frames.dtype != np.uint8:
-            return super().on_pixels(frames, where=where, carry=carry)
+    def on_bytes(self, frames: U8, *, where: U8 | None = None, carry: Any = None) -> tuple[U8, Any]:
         (state,) = _states(self.start() if carry is None else carry, 1)
-        table = (self.levels() * 255).round().astype(np.uint8)[None]  # (1, 256, 3)
+        table = (self.levels() * 255).round().astype(np.uint8)  # (256, 3)
         strength = np.minimum(np.arange(256) / self.core, 255).round().astype(np.uint8)
         out = frames.copy()
         for t, frame in enumerate(frames):
             mask = np.full(frame.shape[:2], 255, np.uint8) if where is None else where[t]
             part, drawn, state = self._draw(state, frame, mask)
             if part is not None:
-                hidden = cv2.LUT(np.ascontiguousarray(mask[part]), strength)
-                out[t][part] = mix(frame[part], cv2.LUT(drawn, table), hidden)
+                noise = np.take_along_axis(table, drawn.reshape(-1, 3), 0).reshape(drawn.shape)
+                out[t][part] = mix(frame[part], noise, strength[mask[part]])
         return out, (state,)
 
     def levels(self) -> F32:
@@ -141,7 +138,7 @@ class Selective(Anonymizer):
                 return None, mask, state
             h, w = mask[part].shape
             return part, _bytes(state, "iid", (h, w, 3)), state
-        grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+        grey = np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8)
         if state.field.shape[:2] != (height, width):
             field = _bytes(state, "field", (height, width, 3))
             state = state._replace(field=field, source=positions(height, width), before=grey)
@@ -152,7 +149,7 @@ class Selective(Anonymizer):
         drawn = mask
         if part is not None:
             flow = _flow(grey, state.before, part)
-            here = positions(*flow.shape[:2]) + (part[1].start, part[0].start)
+            here = positions(*flow.shape[:2]) + np.array([part[1].start, part[0].start])
             if self.warp == "first":  # N(p, t) = N(p + v(p, t), 1): eq. 4 as printed
                 drawn = look_up(state.field, here + flow, nearest=self.sampling == "nearest")
             else:

@@ -32,7 +32,9 @@ def page(receipt: Receipt, *, stills: Sequence[Pixels] = ()) -> str:
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True
     )
     return environment.get_template("page.html").render(
-        receipt=asdict(receipt), chart=coverage_chart(receipt), stills=[_embedded(s) for s in stills]
+        receipt=asdict(receipt),
+        chart=coverage_chart(receipt),
+        stills=[_embedded(s) for s in stills],
     )
 
 

@@ -106,7 +106,8 @@ class PitchShift:
         name = _ENCODERS.get(container, "aac")
         rates = av.Codec(name, "w").audio_rates or [self._rate]
         self._out_rate = min(rates, key=lambda rate: (rate < self._rate, abs(rate - self._rate)))
-        self.stream: Any = out.add_stream(name, rate=self._out_rate)
+        stream: Any = out.add_stream(name, rate=self._out_rate)
+        self.stream = stream
         self.stream.layout = self._layout
         self.stream.codec_context.bit_rate = 96_000 * (1 if self._layout == "mono" else 2)
         self.stream.codec_context.flags |= 1 << 23  # AV_CODEC_FLAG_BITEXACT
@@ -124,9 +125,8 @@ class PitchShift:
         """
         import av
 
-        frames: list[Any]
         try:
-            frames = packet.decode()
+            frames: list[Any] = [*packet.decode()]
         except (av.FFmpegError, ValueError, EOFError):
             return []
         return [out for frame in frames for out in self._push(frame)]

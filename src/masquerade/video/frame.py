@@ -40,6 +40,7 @@ class Converter:
 
     def rgb(self, picture: VideoFrame, size: tuple[int, int] | None) -> Pixels:
         """Upright RGB of a picture, (H, W, 3); see `Frame.rgb`."""
+        pixels: Pixels
         if size is None:
             pixels = self._convert(self._full, picture, self._coded, deep=self._deep)
         else:
@@ -49,7 +50,7 @@ class Converter:
 
     def _convert(
         self, scaler: Any, picture: VideoFrame, size: tuple[int, int], *, deep: bool
-    ) -> Any:
+    ) -> Any:  # Pixels
         """A picture of any size and format, so that one which changes midway still fits."""
         formats = ("rgb24", "rgb48le", "rgba", "rgba64le")
         alpha = self.info.has_alpha
@@ -70,7 +71,8 @@ def over_black(pixels: Pixels) -> Pixels:
     """RGBA (H, W, 4) laid over black: (H, W, 3) of the same type."""
     top = np.iinfo(pixels.dtype).max
     wide: NDArray[np.uint64] = pixels[..., :3].astype(np.uint64) * pixels[..., 3:]
-    return ((wide + top // 2) // top).astype(pixels.dtype)
+    laid: Pixels = ((wide + top // 2) // top).astype(pixels.dtype)  # type: ignore[assignment]
+    return laid
 
 
 def upright(pixels: Pixels, rotation: int, mirrored: bool) -> Pixels:

@@ -135,6 +135,11 @@ def _probe_folder(folder: Path, rate: Fraction) -> VideoInfo:
     infos = [probe(image) for image in images]
     first = infos[0]
     for image, info in zip(images, infos, strict=True):
+        if (info.rotation, info.mirrored) != (first.rotation, first.mirrored):
+            raise VideoError(
+                f"{shown(image)} and {shown(images[0])} are tagged to be turned differently; "
+                "turn them upright first."
+            )
         if (info.width, info.height) != (first.width, first.height):
             raise VideoError(
                 f"{shown(image)} is {info.width}x{info.height} and {shown(images[0])} "

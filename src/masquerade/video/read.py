@@ -18,6 +18,7 @@ from masquerade.video.frame import Converter, Frame
 from masquerade.video.opening import MAX_PIXELS, opened, shown
 from masquerade.video.probe import VideoInfo, check_size, images_in, probe
 from masquerade.video.timing import Clock
+from masquerade.video.whole import cut_off
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -68,6 +69,7 @@ class Reader:
         self._first: int | None = None  # the first packet's decoding time
         self._delay: int | None = None  # the decoder's, in ticks
         self._seconds = 0.0
+        self._timed = {s.index for s in self.info.streams if s.kind in ("video", "audio")}
 
     def __enter__(self) -> Self:
         if self.info.kind != "sequence":
@@ -177,13 +179,14 @@ class Reader:
         video.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         video.codec_context.thread_type = "AUTO"
         video.codec_context.thread_count = self._threads
-        wanted = [s for s in container.streams if s.index == video.index or s.index in self._copy]
-        packets = container.demux(wanted)
+        # All streams, since how far the longest one reaches tells whether the file is whole.
+        packets = container.demux()
         while (packet := self._next(packets)) is not None:
+            index = packet.stream.index
             self._note(packet)
-            if packet.stream.index != video.index:
-                if packet.dts is not None or packet.size:
-                    yield packet
+            if index in self._copy and packet.size:
+                yield packet
+            if index != video.index:
                 continue
             self._packets += packet.size > 0
             self._first = packet.dts if self._first is None else self._first
@@ -213,10 +216,13 @@ class Reader:
     def _note(self, packet: Packet[Any]) -> None:
         """Remember how far the file reaches, and whether this part of it is whole."""
         when = packet.pts if packet.pts is not None else packet.dts
+        if packet.stream.index not in self._timed:
+            return
         if when is not None and packet.time_base:
             end = float((when + (packet.duration or 0)) * packet.time_base)
             self._seconds = max(self._seconds, end)
-        if packet.is_corrupt and packet.size:
+        wanted = packet.stream.index in {self.info.video_index, *self._copy}
+        if wanted and packet.is_corrupt and packet.size:
             self._damage("holds a damaged packet")
 
     def _damage(self, what: str) -> None:
@@ -229,16 +235,20 @@ class Reader:
 
     def _check_whole(self, last: Frame) -> None:
         """Whether the file held what it claims to hold."""
-        if self.info.kind != "video":
+        if self.info.kind == "sequence":
+            return
+        if cut_off(self.path, self.info.container):
+            self._damage("ends early")
+        if self.info.kind == "image":
             return
         container = self._open()
         index = container.streams[self.info.video_index].index_entries
         claimed = len(index) if self.info.container in INDEXED else 0
         if self._packets < claimed:
             self._damage(f"ends early: {self._packets} of {claimed} frames are there")
-        total = (container.duration or 0) / 1e6 + (container.start_time or 0) / 1e6
+        total = (container.duration or 0) / 1e6 + max(container.start_time or 0, 0) / 1e6
         reached = max(self._seconds, last.time + float(last.duration * last.time_base))
-        if total - reached > max(0.5, 5 / float(self.info.rate)) and self.info.duration:
+        if total - reached > max(0.5, 3 / float(self.info.rate)):
             self._damage(f"ends early: {reached:.1f} of {total:.1f} seconds are there")
 
 

@@ -35,7 +35,7 @@ class HogPeople:
     model_sha256: str | None = None
 
     def __init__(
-        self, *, threshold: float = 0.3, scale: tuple[int, int] | int | None = 480
+        self, *, threshold: float = 0.15, scale: tuple[int, int] | int | None = 480
     ) -> None:
         self.threshold, self.scale = threshold, scale
         self._hog = cv2.HOGDescriptor()
@@ -48,8 +48,9 @@ class HogPeople:
             return []  # the detector's window is 64 x 128
         grey = cv2.cvtColor(picture.rgb(size), cv2.COLOR_RGB2GRAY)
         rects, margins = self._hog.detectMultiScale(
-            grey, winStride=(8, 8), padding=(8, 8), scale=1.1, groupThreshold=0
+            grey, winStride=(8, 8), padding=(32, 32), scale=1.05, groupThreshold=0
         )
+        # the padding lets it see those at the frame's edge
         found = np.array(rects, np.float64).reshape(-1, 4)
         found[:, 2:] += found[:, :2]
         scores = 1 - np.exp(-np.array(margins, np.float64).reshape(-1).clip(0))

@@ -195,7 +195,7 @@ class People:
         self,
         *,
         detector: Literal["hog", "motion", "hog+motion", "torchvision"] = "hog+motion",
-        threshold: float = 0.3,
+        threshold: float = 0.15,
         scale: tuple[int, int] | int | None = 480,
         weights: Path | None = None,
         device: str = "cpu",
