@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -23,8 +24,8 @@ TAGS = {"title": "masquerade demo", "location": "+40.7128-074.0060/", "comment":
 SOUND = 48000
 
 
-def compose(path: Path) -> None:
-    """Write the clip: 640 x 480, 6 s, H.264 and AAC, with a title, a place and a comment in it."""
+def compose(path: Path, *, seconds: float = SECONDS) -> None:
+    """Write the clip: 640 x 480, H.264 and AAC, with a title, a place and a comment in it."""
     import av
 
     with part_of(path, overwrite=True) as part, av.open(str(part), "w", format="mp4") as out:
@@ -32,7 +33,7 @@ def compose(path: Path) -> None:
         video = out.add_stream("libx264", rate=RATE, options={"crf": "18"})
         video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         audio = out.add_stream("aac", rate=SOUND, layout="mono")
-        for number, frame in enumerate(frames()):
+        for number, frame in enumerate(islice(frames(), round(RATE * seconds))):
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
             picture.pts, picture.time_base = number, Fraction(1, RATE)
             out.mux(video.encode(picture))
@@ -59,7 +60,7 @@ def frames() -> Iterator[U8]:
 
 
 def portrait() -> U8:
-    """Grace Hopper, (606, 512, 3) RGB.
+    """Grace Hopper, (600, 512, 3) RGB.
 
     Raises:
         MissingError: this matplotlib does not carry the picture.

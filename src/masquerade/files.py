@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from masquerade.anonymizer import Anonymizer, Pixels
 from masquerade.checkpoint import arguments
 from masquerade.errors import MasqueradeError, OutputError, UsageError, VideoError
 from masquerade.methods import name_of
+from masquerade.pace import constant_rate, exact_rate
 from masquerade.parts import named, part_of, refuse_existing
 from masquerade.receipt import FileFacts, Receipt, Tally, library_versions, settings_hash, sha256_of
 from masquerade.settings import Settings, choose_device, region_arguments, region_source
@@ -81,6 +83,8 @@ def run(
     """`anonymize_file` with its settings as one value."""
     try:
         _refuse(src, dst, settings)
+        if settings.seed is not None:
+            warnings.warn(SEED_WARNING, stacklevel=2)
         job = _Job(src, dst, anonymizer, settings, progress)
         receipt = job.look() if settings.shadow else job.write()
         _write_receipt(receipt, dst, settings)
@@ -258,7 +262,7 @@ class _Job:
 
     def _timed(self, items: Iterator[Any]) -> Iterator[Any]:
         """Frames at the source's times, or at a constant rate where that is asked for."""
-        rate = _fraction(self.settings.cfr)
+        rate = exact_rate(self.settings.cfr)
         if rate is None:
             return items
         return constant_rate(items, rate)
@@ -290,9 +294,9 @@ class _Job:
             "arguments": looked,
             "model_sha256": self.source.model_sha256,
         }
-        warnings = [SEED_WARNING] if settings.seed is not None else []
+        doubts = [SEED_WARNING] if settings.seed is not None else []
         if not any(self.tally.share):
-            warnings.append("nothing was found to hide: look at the output before it is released.")
+            doubts.append("nothing was found to hide: look at the output before it is released.")
         return Receipt(
             source=_facts(self.src, self.src, info, self.frames),
             output=output,
@@ -306,7 +310,7 @@ class _Job:
             audio=settings.audio if audio_streams(info) else "there was none",
             removed=self.passing.removed,
             kept=_kept(self.passing, info, self.sound),
-            warnings=tuple(warnings),
+            warnings=tuple(doubts),
             mended_timestamps=reader.mended,
             damaged_frames=reader.damaged,
             device=str(self.device),
@@ -368,49 +372,6 @@ def check(part: Path, dst: Path, *, frames: int, others: int) -> FileFacts:
     if kinds.count("video") != 1 or len(kinds) != 1 + others:
         raise OutputError(f"{dst.name} held streams {kinds}, so it was deleted.")
     return _facts(part, dst, info, found)
-
-
-def constant_rate(items: Iterable[Any], rate: Fraction) -> Iterator[Any]:
-    """Repeat and leave out frames so that each lasts 1 / rate seconds."""
-    held: Rewritten | None = None
-    tick: int | None = None
-    for item in items:
-        if not isinstance(item, Rewritten):
-            yield item
-            continue
-        time = item.frame.pts * item.frame.time_base
-        if tick is None:
-            tick = round(time * rate)
-        while held is not None and tick / rate < time:
-            yield held._replace(frame=Stamp(held.frame.index, tick, 1, 1 / rate))
-            tick += 1
-        held = item
-    if held is not None and tick is not None:
-        end = (held.frame.pts + held.frame.duration) * held.frame.time_base
-        while tick / rate < end:
-            yield held._replace(frame=Stamp(held.frame.index, tick, 1, 1 / rate))
-            tick += 1
-
-
-def _fraction(rate: float | None) -> Fraction | None:
-    """Frames a second as they are meant: 29.97 is 30000 / 1001."""
-    if rate is None:
-        return None
-    if rate <= 0:
-        raise UsageError(f"a rate of {rate:g} frames a second makes no video; give more than 0.")
-    exact = Fraction(rate).limit_denominator(1001)
-    film = Fraction(round(rate * 1.001) * 1000, 1001)
-    return film if abs(film - rate) < 0.005 and exact.denominator > 1 else exact
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """A frame's place in time, without its pixels."""
-
-    index: int
-    pts: int
-    duration: int
-    time_base: Fraction
 
 
 def _before(reader: Reader, seconds: float | None) -> Iterator[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 import torch
 
@@ -152,6 +152,11 @@ def region_arguments(settings: Settings) -> tuple[type, dict[str, Any]]:
     if unknown:
         flags = ", ".join("--" + key.replace("_", "-") for key in unknown)
         raise UsageError(f"regions {name} do not know {flags}; leave it out.")
+    choices = get_args(get_type_hints(REGIONS[name].__init__).get("detector"))
+    if choices and given.get("detector", choices[0]) not in choices:
+        raise UsageError(
+            f"{name} has no detector {given['detector']}; choose one of {', '.join(choices)}."
+        )
     if "scale" in given:
         given["scale"] = parse_scale(given["scale"])
     if name == "boxes":

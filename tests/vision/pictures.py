@@ -64,3 +64,16 @@ def noise(width: int, height: int, seed: int = 0, *, low: int = 40, high: int = 
     rng = np.random.default_rng(seed)
     coarse = rng.integers(low, high, (height // 8 + 1, width // 8 + 1, 3), np.uint8)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def portrait() -> np.ndarray:
+    """The public-domain portrait that matplotlib carries, (300, 256, 3)."""
+    from matplotlib import get_data_path
+
+    image = cv2.imread(str(Path(get_data_path()) / "sample_data" / "grace_hopper.jpg"))
+    assert image is not None
+    half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(half, cv2.COLOR_BGR2RGB)
+
+
+FACE = (91, 30, 170, 150)  # where that portrait's face is, by eye

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masquerade.errors import UsageError
@@ -37,6 +37,7 @@ def test_iou_is_shared_area_over_joint_area() -> None:
     assert np.allclose(iou(a, b), [[1 / 3, 1, 0], [0, 0, 0]])
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50), st.floats(0, 1)), max_size=12))
 def test_nms_keeps_what_a_plain_loop_keeps(found: list[tuple[int, int, float]]) -> None:
     rows = np.array([(x, y, x + 20, y + 20) for x, y, _ in found], float).reshape(-1, 4)
@@ -62,6 +63,7 @@ def test_clipped(box: Box, inside: tuple[float, ...] | None) -> None:
     assert (got and (got.x0, got.y0, got.x1, got.y1)) == inside
 
 
+@settings(deadline=None, max_examples=50)
 @given(frames=st.dictionaries(st.integers(0, 999), st.lists(boxes, min_size=1, max_size=3)))
 def test_a_file_of_boxes_comes_back_as_it_went(
     frames: dict[int, list[Box]], tmp_path_factory: pytest.TempPathFactory
@@ -127,7 +129,7 @@ def test_what_is_no_file_of_boxes_is_refused_in_a_sentence(tmp_path: Path, text:
 def test_boxes_of_another_size_or_nowhere_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "boxes.json"
     write_boxes(path, {}, width=640, height=480)
-    with pytest.raises(UsageError, match="640x480.*480x640"):
+    with pytest.raises(UsageError, match=r"640x480.*480x640"):
         read_boxes(path, width=480, height=640)
     with pytest.raises(UsageError):
         read_boxes(tmp_path / "none.json")

@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from masquerade.errors import MissingError, UsageError
-
-if TYPE_CHECKING:
-    from av.video.codeccontext import VideoCodecContext
 
 Codec = Literal["h264", "h265", "vp9", "av1", "ffv1", "mjpeg", "prores"]
 
@@ -49,6 +46,10 @@ class Encoding:
             raise UsageError(f"crf of {self.codec} goes from 0 to {recipe.worst}, not {self.crf}.")
         if self.crf is not None and recipe.crf is None:
             raise UsageError(f"{self.codec} has no crf; leave it out, or choose h264.")
+        if self.lossless and self.hwaccel != "none":
+            raise UsageError(
+                "A GPU does not encode without loss; leave --hwaccel or --lossless out."
+            )
         if self.lossless and recipe.exact is None:
             raise UsageError(f"{self.codec} cannot keep every pixel; choose ffv1 or h264.")
         if self.preset is not None and not recipe.presets:
@@ -145,6 +146,7 @@ CODECS: dict[str, Recipe] = {
     ),
 }
 
+_ON_GPU = {"yuv420p10le": "p010le", "yuv444p10le": "yuv444p16le"}
 CONTAINERS: dict[str, tuple[str, ...]] = {
     "mp4": ("h264", "h265", "av1", "vp9"),
     "mov": ("h264", "h265", "prores", "mjpeg"),
@@ -230,7 +232,7 @@ def pixel_format(encoding: Encoding, container: str, *, width: int, height: int,
             f"{encoding.codec}{' without loss' if encoding.lossless else ''} holds 8 bits only and "
             "the video has more; add --force-8bit, or choose ffv1 or h265."
         )
-    return chosen
+    return _ON_GPU.get(chosen, chosen) if encoding.hwaccel == "cuda" else chosen
 
 
 def encoder_for(encoding: Encoding, *, bitrate: int | None) -> tuple[str, dict[str, str]]:
@@ -257,38 +259,41 @@ def encoder_for(encoding: Encoding, *, bitrate: int | None) -> tuple[str, dict[s
     return name, options
 
 
-def check_encoder(encoding: Encoding) -> None:
+def check_encoder(encoding: Encoding, *, width: int, height: int, deep: bool) -> None:
     """Encode one black picture, so that what is missing is known before anything is written.
+
+    Args:
+        encoding: what was asked for.
+        width: pixels; a large picture is tried at 256.
+        height: pixels; likewise.
+        deep: whether there are more than 8 bits.
 
     Raises:
         MissingError: the encoder or the GPU is not there.
-        UsageError: the encoder does not know the preset.
+        UsageError: the encoder refuses the preset or the size.
     """
     import av
 
     name, options = encoder_for(encoding, bitrate=None)
     try:
-        context: VideoCodecContext = av.CodecContext.create(name, "w")  # type: ignore[assignment]
+        context: Any = av.CodecContext.create(name, "w")
     except (av.FFmpegError, ValueError):
         raise MissingError(f"This build of PyAV has no {name} encoder; choose h264.") from None
-    formats = [f.name for f in context.codec.video_formats or ()]
-    wanted = (
-        "nv12"
-        if encoding.hwaccel == "cuda"
-        else pixel_format(encoding, "", width=256, height=256, deep=False)
-    )
-    context.width, context.height = 256, 256
-    context.pix_fmt = wanted if wanted in formats else formats[0]
+    format = pixel_format(encoding, "", width=width, height=height, deep=deep)
+    width, height = (side if side < 256 else 256 + side % 2 for side in (width, height))
+    context.width, context.height, context.pix_fmt = width, height, format
     context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
     context.options = options
     try:
-        context.encode(av.VideoFrame(256, 256, context.pix_fmt))
+        context.encode(av.VideoFrame(width, height, format))
         context.encode(None)
     except (av.FFmpegError, ValueError, OSError) as error:
-        raise _explained(encoding, name, error) from None
+        raise _explained(encoding, name, f"{width}x{height}", error) from None
 
 
-def _explained(encoding: Encoding, name: str, error: Any) -> MissingError | UsageError:
+def _explained(
+    encoding: Encoding, name: str, size: str, error: Exception
+) -> MissingError | UsageError:
     if encoding.hwaccel == "cuda":
         return MissingError(
             f"{name} does not work on this machine; leave --hwaccel out to encode on the CPU."
@@ -297,4 +302,4 @@ def _explained(encoding: Encoding, name: str, error: Any) -> MissingError | Usag
         return UsageError(
             f"{name} refuses the preset {encoding.preset}; try medium, or for av1 a number 0 to 13."
         )
-    return MissingError(f"The {name} encoder does not work here ({error}); choose another codec.")
+    return UsageError(f"{name} cannot encode pictures of {size} ({error}); choose h264.")

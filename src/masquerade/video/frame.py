@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class Converter:
     """Turns decoded pictures of one video into upright RGB; keeps swscale's tables between them.
 
-    Not safe for use by two threads at once.
+    Threads may share it: one may look at small pictures while another takes whole ones.
 
     Args:
         info: the video that the pictures come from.
@@ -33,6 +34,7 @@ class Converter:
         self.info = info
         self._deep = info.bit_depth > 8 and not force_8bit
         self._full, self._small = VideoReformatter(), VideoReformatter()
+        self._locks = {id(scaler): Lock() for scaler in (self._full, self._small)}
         turned = info.rotation in (90, 270)
         self._coded = (info.height, info.width) if turned else (info.width, info.height)
         self._matrix = matrix_for(info.color, self._coded[1])
@@ -55,14 +57,15 @@ class Converter:
         formats = ("rgb24", "rgb48le", "rgba", "rgba64le")
         alpha = self.info.has_alpha
         yuv = not picture.format.is_rgb and picture.format.name != "pal8"
-        out = scaler.reformat(
-            picture,
-            width=size[0],
-            height=size[1],
-            format=formats[2 * alpha + deep],
-            src_colorspace=self._matrix if yuv else None,
-            src_color_range=self._range if yuv else None,
-        )
+        with self._locks[id(scaler)]:
+            out = scaler.reformat(
+                picture,
+                width=size[0],
+                height=size[1],
+                format=formats[2 * alpha + deep],
+                src_colorspace=self._matrix if yuv else None,
+                src_color_range=self._range if yuv else None,
+            )
         pixels: Any = out.to_ndarray()
         return over_black(pixels) if alpha else pixels
 

@@ -277,7 +277,11 @@ def _start(container: InputContainer, stream: VideoStream) -> float:
 def _duration(container: InputContainer, stream: VideoStream, start: float) -> float | None:
     """Seconds of video; a container's own duration reaches to the end of its longest stream."""
     if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
+        own = float(stream.duration * stream.time_base)
+        # mp4 counts from the first decoding time, which B-frames at a varying rate put too early;
+        # where no other stream can be meant, the file's length is the better one.
+        alone = sum(s.type in ("video", "audio") for s in container.streams) == 1
+        return max(own, (container.duration or 0) / 1e6) if alone else own
     said = re.fullmatch(r"(\d+):(\d+):(\d+\.\d+)", stream.metadata.get("DURATION", ""))
     if said:  # Matroska's, counted from zero and not from the first frame
         hours, minutes, seconds = said.groups()

@@ -151,8 +151,10 @@ class Reader:
         AVI knows no time to show, and what FFmpeg makes up is wrong around B-frames. There the
         pictures are shown in the packets' own rhythm, less the decoder's delay.
         """
-        if self.info.container != "avi" or picture.dts is None or self._first is None:
+        if self.info.container != "avi" or self._first is None:
             return picture.pts, picture.dts
+        if picture.dts is None:  # what the decoder still held at the end
+            return self._clock.following, None
         if self._delay is None:
             self._delay = picture.dts - self._first
         return picture.dts - self._delay, None

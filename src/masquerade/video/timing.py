@@ -23,6 +23,11 @@ class Clock:
         self._start = start
         self._last: int | None = None
 
+    @property
+    def following(self) -> int:
+        """One frame after the last timestamp, in ticks."""
+        return self._start if self._last is None else self._last + self.step
+
     def tick(self, pts: int | None, dts: int | None) -> int:
         """The frame's timestamp in ticks.
 
@@ -34,7 +39,7 @@ class Clock:
             if candidate is not None and (self._last is None or candidate > self._last):
                 break
         else:
-            candidate = self._start if self._last is None else self._last + self.step
+            candidate = self.following
         self.mended += candidate != pts
         self._last = candidate
         return candidate

@@ -90,7 +90,7 @@ class Writer:
             encoding, container, width=info.width, height=info.height, deep=self._deep
         )
         if container not in IMAGES:
-            check_encoder(encoding)
+            check_encoder(encoding, width=info.width, height=info.height, deep=self._deep)
         self._painter = Painter(info, self._format)
         self._out = self._opened(tags or {})
         # avi counts frames and has no place for two kinds of time

@@ -17,7 +17,8 @@ from masquerade.vision.picture import Picture, fitted
 LEAST = 12  # frames of a shot without which there is no background
 PATIENCE = 900  # frames after which what stands still counts as background after all
 RATE = 0.02  # share of each frame that the background takes over, where nothing moves
-SHIFT = 0.9  # pixels of the small copy that a static camera's picture does not move at once
+LAG = 4  # frames, after which also a slow pan shows
+SHIFT = 0.9  # pixels of the small copy that a static camera's picture does not move in them
 DRIFT = 1.5  # nor away from its background
 BLOCK = 32  # side of the parts that each say how far the picture moved; of odd ones OpenCV is
 # half a pixel off
@@ -61,13 +62,14 @@ class _Small:
     height: int
     pixels: Pixels  # (h, w, 3), blurred
     first: bool  # of its shot
-    moves: bool  # the camera moved since the frame before
+    moves: bool  # the camera moved in the last few frames
 
 
 class MovingPeople:
     """Finds what moves before a camera that stands still, and says when it does not.
 
-    A person who stands still from the beginning is not found: look for people as well.
+    The first background is the median of the first frames, so that a person who stands still in
+    most of them is not found: look for people as well.
 
     Args:
         threshold: least difference to the background, in levels of 255.
@@ -92,11 +94,13 @@ class MovingPeople:
     def __call__(self, pictures: Iterable[tuple[Picture, bool]]) -> Iterator[Motion]:
         """One motion a picture; each comes with whether a scene cut lies before it."""
         waiting: deque[_Small] = deque()
-        newest: _Small | None = None
+        recent: deque[_Small] = deque(maxlen=LAG)
         ground: _Ground | None = None
         for picture, cut in pictures:
-            newest = self._small(picture, None if cut else newest)
-            waiting.append(newest)
+            if cut:
+                recent.clear()
+            waiting.append(self._small(picture, recent[0] if recent else None))
+            recent.append(waiting[-1])
             if len(waiting) > self.look_ahead:
                 ground = _ground(ground, waiting)
                 yield self._motion(waiting.popleft(), ground)
