@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.vision.boxes import Box, corners, iou
+from masquerade.vision.boxes import Box, boxes_of, corners, iou
 from masquerade.vision.faces import CenterFace, centerface_file
 from masquerade.vision.masks import Mask, rasterize
 from masquerade.vision.regions import Faces
@@ -96,12 +96,18 @@ class Tally:
 Found = dict[int, list[Box]]
 
 
+def scored(rows: Sequence[Sequence[float]]) -> list[Box]:
+    """Boxes of rows of x0, y0, x1, y1 and score."""
+    table = np.array(rows, np.float64).reshape(-1, 5)
+    return boxes_of(table[:, :4], table[:, 4])
+
+
 def read_labels(path: Path) -> list[Clip]:
     """The labelled clips of `faces.json`."""
     document = json.loads(path.read_text("utf-8"))
 
     def boxes(frames: dict[str, list[list[float]]]) -> Found:
-        return {int(k): [Box(*edges, score=1.0) for edges in v] for k, v in frames.items()}
+        return {int(k): scored([[*edges, 1.0] for edges in v]) for k, v in frames.items()}
 
     clips = document["clips"]
     return [Clip(c["path"], boxes(c["frames"]), boxes(c.get("ignore", {}))) for c in clips]
@@ -155,11 +161,11 @@ def by_deface(clips: list[Clip], data: Path, python: str) -> list[Found]:
         frames, out = folder / "frames.json", folder / "found.json"
         frames.write_text(json.dumps(files))
         file = centerface_file().with_name("centerface.py")
-        line = [python, "-c", DEFACE, frames, out, file, str(min(THRESHOLDS))]
+        line = [python, "-c", DEFACE, *map(str, (frames, out, file, min(THRESHOLDS)))]
         subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
         rows = json.loads(out.read_text())
     return [
-        {n: [Box(*box) for box in boxes] for n, boxes in zip(sorted(c.frames), of, strict=True)}
+        {number: scored(boxes) for number, boxes in zip(sorted(c.frames), of, strict=True)}
         for c, of in zip(clips, rows, strict=True)
     ]
 
@@ -178,8 +184,8 @@ def deface_mask(boxes: Sequence[Box], width: int, height: int) -> Mask:
     out = np.zeros((height, width), np.uint8)
     for box in boxes:
         edges = corners([box])[0].astype(int)
-        wide, high = 0.3 * (edges[2:] - edges[:2])
-        x0, y0, x1, y1 = np.round(edges + [-wide, -high, wide, high]).astype(int)
+        grown = 0.3 * (edges[2:] - edges[:2])
+        x0, y0, x1, y1 = np.round(edges + np.concatenate([-grown, grown])).astype(int)
         x0, y0, x1, y1 = max(0, x0), max(0, y0), min(width - 1, x1), min(height - 1, y1)
         b, a = (y1 - y0) // 2, (x1 - x0) // 2
         if a > 0 and b > 0:
@@ -217,14 +223,7 @@ def ignored(box: Box, zones: Sequence[Box]) -> bool:
 
 
 def tally(clip: Clip, found: Found, mask_of: Masker, size: tuple[int, int]) -> Tally:
-    """Count one clip.
-
-    Args:
-        clip: its labels.
-        found: boxes of each labelled frame.
-        mask_of: boxes, width and height to what is hidden.
-        size: (w, h) of its frames.
-    """
+    """Count one clip, whose frames are of size (w, h)."""
     hit = boxes = covered = 0
     hidden = 0.0
     for number, faces in clip.frames.items():
@@ -357,8 +356,8 @@ Made by `python benchmarks/faces.py` on {faces} faces in {frames} frames of {len
 - A face counts as found where a box overlaps its label by IoU {SAME} or more: faces here go down to
   11 pixels across, where two pixels at each edge cost half of the overlap, and whether the box of a
   profile takes in the ear is anybody's choice.
-- `covered`: the share of labelled faces of whose box {COVERED:.0%} or more lies inside what is hidden
-  (deface's ellipse at its mask scale 1.3, ours at `--mask-scale` 1.3). It is what an anonymizer needs.
+- `covered`: the share of labelled faces of whose box {COVERED:.0%} or more lies inside what is
+  hidden (deface's ellipse at its default mask scale, ours at ours): what an anonymizer needs.
 - Boxes on faces too small, blurred or turned away to judge count neither way.
 - The candidates that the eye checked came from the same network as all rows of the table, so a face
   that neither the eye nor CenterFace saw is missing from every row alike.

@@ -109,7 +109,7 @@ def _expand(
             if path.is_dir() and not sequence:
                 entries = list(_listed(path, recursive=recursive))
             for file, below in entries:
-                key = Path(os.path.abspath(file))
+                key = Path(os.path.realpath(file))  # a link to a file already named adds nothing
                 if key not in seen:
                     seen.add(key)
                     yield file, below

@@ -79,7 +79,9 @@ def video(path: Path) -> dict[str, Any]:
 
 def times(path: Path) -> list[float]:
     """When ffprobe shows each frame, in seconds."""
-    frames = ffprobe(path, "-select_streams", "v:0", "-show_entries", "frame=best_effort_timestamp_time")
+    frames = ffprobe(
+        path, "-select_streams", "v:0", "-show_entries", "frame=best_effort_timestamp_time"
+    )
     return [float(f["best_effort_timestamp_time"]) for f in frames["frames"]]
 
 

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from clips import ffmpeg, ffprobe, frames, length, make, make_with_sound, needs_ffmpeg, rewrite, times, video
+from clips import (
+    ffmpeg,
+    ffprobe,
+    frames,
+    length,
+    make,
+    make_with_sound,
+    needs_ffmpeg,
+    rewrite,
+    times,
+    video,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -89,7 +101,7 @@ def test_avi_with_b_frames_starts_at_zero_and_is_even(tmp_path):
 
 def test_durations_reach_to_the_next_frame(tmp_path):
     found = frames(vfr(tmp_path / "vfr.mkv"))
-    for one, two in zip(found, found[1:], strict=False):
+    for one, two in itertools.pairwise(found):
         assert one.pts + one.duration == two.pts
     assert float(found[-1].duration * found[-1].time_base) == pytest.approx(0.2)
 
@@ -108,7 +120,7 @@ stamps = st.lists(st.tuples(*[st.none() | st.integers(-(10**6), 10**6)] * 2), ma
 def test_the_clock_only_ever_rises(pairs, start):
     clock = Clock(rate=Fraction(25), time_base=Fraction(1, 1000), start=start)
     ticks = [clock.tick(*pair) for pair in pairs]
-    assert all(a < b for a, b in zip(ticks, ticks[1:], strict=False))
+    assert all(a < b for a, b in itertools.pairwise(ticks))
     assert clock.mended == sum(tick != pts for tick, (pts, _) in zip(ticks, pairs, strict=True))
 
 

@@ -50,7 +50,7 @@ paths = st.builds(
     st.floats(100, 380),
     st.floats(15, 90),
     st.tuples(st.floats(-0.15, 0.15), st.floats(-0.15, 0.15)),
-    st.floats(0, 0.4),
+    st.floats(0, 1.0),
     st.floats(0.99, 1.01),
     st.just(40),
 )

@@ -120,14 +120,20 @@ def maker(name: str, preset: str | None) -> Callable[..., Anonymizer]:
 
 def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
     """Options and the anonymizer that they ask for."""
-    name = asked(argv, ("--method", "--replacewith")) or "selective"
+    wanted, weights = asked(argv, ("--method", "--replacewith")), asked(argv, ("--weights",))
+    trained = load(weights) if weights else None
+    if trained and wanted not in (None, name_of(trained)):
+        raise UsageError(f"{weights} holds {name_of(trained)}, not {wanted}.")
+    name = name_of(trained) if trained else wanted or "selective"
     make = maker(name, asked(argv, ("--preset",)))
 
     def call(**parts: Any) -> tuple[Options, Anonymizer]:
-        options, anonymizer = parts.values()
-        return options, anonymizer
+        options, *anonymizer = parts.values()
+        return options, anonymizer[0] if anonymizer else make()
 
-    kinds = {"general": Annotated[Options, OmitArgPrefixes], name: Annotated[make, OmitArgPrefixes]}
+    kinds: dict[str, Any] = {"general": Annotated[Options, OmitArgPrefixes]}
+    if inspect.signature(make).parameters and trained is None:
+        kinds[name] = Annotated[make, OmitArgPrefixes]
     names = {key.replace("-", "_"): kind for key, kind in kinds.items()}
     keyword = inspect.Parameter.KEYWORD_ONLY
     call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -141,11 +147,7 @@ def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
         description=f"{EXAMPLE}\n\n{(inspect.getdoc(Options) or '').splitlines()[0]}",
         config=(FlagCreatePairsOff,),
     )
-    if options.weights is not None:
-        anonymizer = load(options.weights)
-        if asked(argv, ("--method", "--replacewith")) not in (None, name_of(anonymizer)):
-            raise UsageError(f"{options.weights} holds {name_of(anonymizer)}, not {name}.")
-    return options, anonymizer
+    return options, trained or anonymizer
 
 
 def main(argv: list[str]) -> int:

@@ -287,13 +287,11 @@ def check_encoder(encoding: Encoding, *, width: int, height: int, deep: bool) ->
     try:
         context.encode(av.VideoFrame(width, height, format))
         context.encode(None)
-    except (av.FFmpegError, ValueError, OSError) as error:
-        raise _explained(encoding, name, f"{width}x{height}", error) from None
+    except (av.FFmpegError, ValueError, OSError):
+        raise _explained(encoding, name, f"{width}x{height}") from None
 
 
-def _explained(
-    encoding: Encoding, name: str, size: str, error: Exception
-) -> MissingError | UsageError:
+def _explained(encoding: Encoding, name: str, size: str) -> MissingError | UsageError:
     if encoding.hwaccel == "cuda":
         return MissingError(
             f"{name} does not work on this machine; leave --hwaccel out to encode on the CPU."
@@ -302,4 +300,4 @@ def _explained(
         return UsageError(
             f"{name} refuses the preset {encoding.preset}; try medium, or for av1 a number 0 to 13."
         )
-    return UsageError(f"{name} cannot encode pictures of {size} ({error}); choose h264.")
+    return UsageError(f"{name} cannot encode pictures of {size} here; choose h264.")

@@ -121,9 +121,7 @@ class MovingPeople:
         plate = ground.plate.astype(np.uint8)
         fore = _foreground(now.pixels, plate, self.threshold)
         if now.moves or _shift(plate, now.pixels) > DRIFT or fore.mean() > MOST * 255:
-            ground.lost += 1
             return nothing
-        ground.lost = 0
         ground.learn(now.pixels, fore > 0)
         boxes, mask = _parts(fore, self.least, now.width, now.height)
         return Motion(boxes, mask, camera=False)
@@ -135,7 +133,6 @@ class _Ground:
 
     plate: NDArray[np.float32]  # (h, w, 3)
     age: NDArray[np.int32]  # (h, w), frames for which a pixel has been in the foreground
-    lost: int = 0  # frames in a row that do not go with it
 
     def learn(self, pixels: Pixels, fore: NDArray[np.bool_]) -> None:
         """Follow slow changes of light; who stops moving is not learned, or only after long."""
@@ -147,8 +144,9 @@ class _Ground:
 def _ground(ground: _Ground | None, waiting: deque[_Small]) -> _Ground | None:
     """The background of the first frame that waits: the one there is, or a new one, or none."""
     now = waiting[0]
-    # A new one takes those who stand about for background: not because of a frame or two.
-    if ground is not None and not now.first and ground.lost < LEAST:
+    # Never renewed inside a shot: those who just stand there would be taken for background. A
+    # camera that moved and does not come back leaves the rest of its shot hidden whole.
+    if ground is not None and not now.first:
         return ground
     ahead = list(waiting)
     shot = next((i for i, small in enumerate(ahead) if i and small.first), len(ahead))

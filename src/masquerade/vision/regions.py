@@ -113,6 +113,9 @@ class Boxes:
 class Faces:
     """Faces, found in every N-th frame and tracked through the rest.
 
+    The defaults favour recall. What looking less costs depends on how fast heads move, and what
+    looking at a smaller copy costs on how small faces are: below about 10 pixels none is found.
+
     Args:
         detector: `centerface` (a network), or `haar` (OpenCV's cascades, much weaker).
         threshold: lowest score of a face, 0 to 1; lower is safer and hides more besides.
@@ -136,7 +139,7 @@ class Faces:
         *,
         detector: Literal["centerface", "haar"] = "centerface",
         threshold: float = 0.2,
-        scale: tuple[int, int] | int | None = 384,
+        scale: tuple[int, int] | int | None = None,
         min_size: float = 0,
         max_size: float | None = None,
         every: int = 2,
