@@ -1,6 +1,61 @@
-"""masquerade: anonymize any video, and measure how far that holds."""
+"""masquerade: anonymize any video, and measure how far that holds.
+
+import masquerade
+
+method = masquerade.build("selective")
+masquerade.anonymize_file("in.mp4", "out.mp4", method, regions="faces")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from masquerade.anonymizer import Anonymized, Anonymizer
+from masquerade.errors import MasqueradeError
+
+if TYPE_CHECKING:
+    from masquerade.checkpoint import load, save
+    from masquerade.files import anonymize_file
+    from masquerade.methods import METHODS, build
+    from masquerade.receipt import Receipt
+    from masquerade.stream import anonymize
+    from masquerade.video.read import Video, read_video
+    from masquerade.video.write import write_video
 
 __version__ = "0.1.0"
-__all__ = ["Anonymized", "Anonymizer"]
+__all__ = [
+    "METHODS",
+    "Anonymized",
+    "Anonymizer",
+    "MasqueradeError",
+    "Receipt",
+    "Video",
+    "anonymize",
+    "anonymize_file",
+    "build",
+    "load",
+    "read_video",
+    "save",
+    "write_video",
+]
+
+_HOMES = {
+    "METHODS": "methods",
+    "build": "methods",
+    "load": "checkpoint",
+    "save": "checkpoint",
+    "anonymize": "stream",
+    "anonymize_file": "files",
+    "Receipt": "receipt",
+    "Video": "video.read",
+    "read_video": "video.read",
+    "write_video": "video.write",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: the contract alone needs torch and numpy only."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'masquerade' has no attribute {name!r}")
+    return getattr(import_module(f"masquerade.{_HOMES[name]}"), name)

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+U8 = NDArray[np.uint8]
+Pixels = U8 | NDArray[np.uint16]
 
 
 class Anonymized(NamedTuple):
@@ -25,6 +26,15 @@ class Anonymized(NamedTuple):
     carry: Any = None
 
 
+class Card(NamedTuple):
+    """What a person choosing a method wants to know, in plain words."""
+
+    hides: str
+    undo: str
+    needs: str
+    paper: str
+
+
 class Anonymizer(nn.Module):
     """Turns frames, and how far to hide each of their pixels, into frames.
 
@@ -34,6 +44,15 @@ class Anonymizer(nn.Module):
 
     window: ClassVar[int] = 0
     """Frames it wants at once; 0: any number."""
+
+    card: ClassVar[Card]
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """The (height, width) that the output really carries for a frame of this size.
+
+        Files may be written at it; `forward` always gives the shape that came in.
+        """
+        return height, width
 
     def start(self, *, seed: int | None = None) -> Any:
         """The carry of a new video.
@@ -56,24 +75,39 @@ class Anonymizer(nn.Module):
         raise NotImplementedError
 
     def on_pixels(
-        self, frames: Pixels, *, where: NDArray[np.uint8] | None = None, carry: Any = None
+        self, frames: Pixels, *, where: U8 | None = None, carry: Any = None
     ) -> tuple[Pixels, Any]:
-        """The same for frames as files hold them; a method's own fast path overrides this.
-
-        An override gives the pixels of `forward`, rounded, within one level of 255.
+        """The same for frames as files hold them.
 
         Args:
             frames: (T, H, W, 3), RGB, uint8 or uint16 over their full range.
             where: (T, H, W), 0 to 255, how far to hide each pixel; None: everywhere.
             carry: as in `forward`.
         """
-        device = next(iter(self.buffers()), torch.empty(0)).device
+        if frames.dtype == np.uint8:
+            return self.on_bytes(np.asarray(frames, np.uint8), where=where, carry=carry)
+        return self.in_floats(frames, where=where, carry=carry)
+
+    def on_bytes(
+        self, frames: U8, *, where: U8 | None = None, carry: Any = None
+    ) -> tuple[Pixels, Any]:
+        """`on_pixels` for uint8; a method's own fast path overrides this.
+
+        An override gives the pixels of `forward`, rounded, within one level of 255.
+        """
+        return self.in_floats(frames, where=where, carry=carry)
+
+    def in_floats(
+        self, frames: Pixels, *, where: U8 | None = None, carry: Any = None
+    ) -> tuple[Pixels, Any]:
+        """`on_pixels` by way of `forward`, on the device of the method's weights."""
+        device = next((x.device for x in self.parameters()), torch.device("cpu"))
         top = np.iinfo(frames.dtype).max
         clip = torch.from_numpy(np.ascontiguousarray(frames).astype(np.float32)).to(device)
         clip = clip.permute(3, 0, 1, 2)[None] / top  # (1, 3, T, H, W)
         region = None
         if where is not None:
-            region = torch.from_numpy(np.ascontiguousarray(where)).to(device)[None, None] / 255
+            region = torch.tensor(where, device=device)[None, None] / 255
         out = self(clip, where=region, carry=carry)
         pixels = (out.clip[0].permute(1, 2, 3, 0) * top).round().clamp(0, top)  # (T, H, W, 3)
         return pixels.cpu().numpy().astype(frames.dtype), out.carry

@@ -1,0 +1,77 @@
+"""An anonymizer in one file: its weights, its method's name and its constructor's arguments."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from masquerade.anonymizer import Anonymizer
+from masquerade.errors import MissingError, UsageError
+from masquerade.methods import build, name_of
+
+FORMAT = "1"
+
+
+def arguments(anonymizer: Anonymizer) -> dict[str, Any]:
+    """What an anonymizer was constructed with; each argument is an attribute of its name."""
+    names = inspect.signature(type(anonymizer).__init__).parameters
+    return {name: getattr(anonymizer, name) for name in names if name != "self"}
+
+
+def save(
+    anonymizer: Anonymizer, path: str | Path, *, provenance: dict[str, Any] | None = None
+) -> None:
+    """Write an anonymizer to a safetensors file.
+
+    Args:
+        provenance: where the weights come from (data, commit, seed); kept as JSON.
+    """
+    from masquerade import __version__
+
+    about = {
+        "format": FORMAT,
+        "masquerade": __version__,
+        "method": name_of(anonymizer),
+        "arguments": json.dumps(arguments(anonymizer)),
+        "provenance": json.dumps(provenance or {}),
+    }
+    save_file({k: v.contiguous() for k, v in anonymizer.state_dict().items()}, path, about)
+
+
+def load(path: str | Path) -> Anonymizer:
+    """Read an anonymizer from a file that `save` wrote. Nothing in the file is executed.
+
+    Raises:
+        MissingError: there is no such file.
+        UsageError: the file is not one of ours, or does not fit its own arguments.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "anonymizer.safetensors"  # a training run's folder
+    if not path.is_file():
+        raise MissingError(f"there is no weights file {path}; train one, or name another.")
+    try:
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise UsageError(f"{path.name} is not a safetensors file: {error}.") from error
+    if about.get("format") != FORMAT:
+        raise UsageError(f"{path.name} was not written by masquerade.save; give one that was.")
+    given = {key: _tuples(value) for key, value in json.loads(about["arguments"]).items()}
+    anonymizer = build(about["method"], **given)
+    try:
+        anonymizer.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UsageError(f"{path.name} does not fit {about['method']}: {error}") from error
+    return anonymizer.eval()
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as the tuples that they were."""
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

@@ -1,0 +1,78 @@
+"""The command `masquerade`: one small file a verb. It parses, calls one function and prints."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+USAGE = """\
+usage: masquerade VERB ...
+
+  masquerade anonymize holiday.mp4 -o safe.mp4
+
+verbs:
+  anonymize   hide people in videos and images
+  methods     what each method hides, needs and leaves
+  doctor      what works on this machine, and the line that mends what does not
+  demo        make a clip, anonymize it, and show before and after
+
+`masquerade VERB --help` tells more; `masquerade --version` the version.
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb and give its exit code.
+
+    0 all done, 1 an input failed, 2 wrong usage, 3 a model or device is missing, 4 an output
+    failed its own check, 130 interrupted.
+    """
+    from masquerade.errors import MasqueradeError
+
+    words = sys.argv[1:] if argv is None else argv
+    os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder prints its settings otherwise
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+    try:
+        return _verb(words)
+    except MasqueradeError as error:
+        print(f"masquerade: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("masquerade: interrupted; nothing half-made was left.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone
+        sys.stderr.close()
+        return 1
+
+
+def _verb(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        return 0 if words else 2
+    verb, rest = words[0], words[1:]
+    if verb in ("--version", "-V"):
+        from masquerade import __version__
+
+        print(f"masquerade {__version__}")
+        return 0
+    if verb == "anonymize":
+        from masquerade.cli import anonymize
+
+        return anonymize.main(rest)
+    if verb in ("methods", "doctor", "demo"):
+        from importlib import import_module
+
+        return int(import_module(f"masquerade.cli.{verb}").main(rest))
+    import difflib
+
+    near = difflib.get_close_matches(verb, ("anonymize", "methods", "doctor", "demo"), 1)
+    hint = f"; did you mean {near[0]}?" if near else "; see masquerade --help."
+    print(f"masquerade: there is no verb {verb!r}{hint}", file=sys.stderr)
+    return 2
+
+
+def _end(number: int, frame: Any) -> None:
+    """A request to end takes the way of an interruption, which removes what is half made."""
+    raise KeyboardInterrupt

@@ -1,0 +1,210 @@
+"""`masquerade anonymize`: files in, anonymized files out."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
+
+from masquerade.anonymizer import Anonymizer
+from masquerade.batch import Outcome, exit_code, plan, run_batch
+from masquerade.checkpoint import arguments, load
+from masquerade.cli.screen import Screen
+from masquerade.errors import UsageError
+from masquerade.methods import METHODS, PRESETS, name_of
+from masquerade.settings import Settings, region_source
+
+EXAMPLE = "masquerade anonymize holiday.mp4 -o safe.mp4"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Settings):
+    """Anonymize videos and images, so that what happens stays visible and who it is does not.
+
+    Args:
+        inputs: files, folders, patterns, or - for a list on standard input.
+        output: the file to make, or a folder; without it NAME_anonymized beside the input.
+        method: how to hide; `masquerade methods` tells what each hides. Its own arguments follow.
+        preset: a named setting of the method, such as paper.
+        weights: a trained anonymizer, a file or a training run's folder.
+        recursive: folders with all below them, mirrored under the output folder.
+        suffix: put behind each output's name.
+        name: keep names, number them (sequential), or use a hash of the content.
+        skip_existing: leave out inputs whose output is there.
+        resume: leave out inputs that an earlier run finished from the same file and settings.
+        workers: files done at once, each in a process of its own.
+        dry_run: say what would be done and do nothing.
+        json: print the receipts as JSON and nothing else.
+        quiet: print errors only.
+        verbose: print what was found in each file.
+        no_progress: show no progress bar.
+        keep_audio: short for --audio keep.
+        keep_metadata: short for --metadata keep.
+        threshold: lowest score that counts, 0 to 1; lower is safer.
+        scale: size to look at, WxH or the longest side, or full. The output is not scaled.
+    """
+
+    inputs: Positional[tuple[str, ...]] = ()
+    output: Annotated[str | None, arg(aliases=["-o"])] = None
+    method: Annotated[str, arg(aliases=["--replacewith"])] = "selective"
+    preset: str | None = None
+    weights: Path | None = None
+    recursive: Annotated[bool, arg(aliases=["-r"])] = False
+    suffix: str | None = None
+    name: Literal["keep", "sequential", "hash"] = "keep"
+    skip_existing: bool = False
+    resume: bool = False
+    workers: int = 1
+    dry_run: bool = False
+    json: bool = False
+    quiet: Annotated[bool, arg(aliases=["-q"])] = False
+    verbose: Annotated[bool, arg(aliases=["-v"])] = False
+    no_progress: bool = False
+    keep_audio: Annotated[bool, arg(aliases=["-k"])] = False
+    keep_metadata: Annotated[bool, arg(aliases=["-m"])] = False
+    threshold: Annotated[float | None, arg(aliases=["-t"])] = None
+    scale: Annotated[str | None, arg(aliases=["-s"])] = None
+    overwrite: Annotated[bool, arg(aliases=["-y"])] = False
+
+    def settings(self) -> Settings:
+        """The part of the options that a file's run needs."""
+        chosen = {field.name: getattr(self, field.name) for field in fields(Settings)}
+        if self.keep_audio:
+            chosen["audio"] = "keep"
+        if self.keep_metadata:
+            chosen["metadata"] = "keep"
+        return Settings(**chosen)
+
+
+def asked(argv: list[str], flags: tuple[str, ...]) -> str | None:
+    """The value of a flag, before the real parser runs: its choices depend on it."""
+    for i, word in enumerate(argv):
+        for flag in flags:
+            if word == flag and i + 1 < len(argv):
+                return argv[i + 1]
+            if word.startswith(flag + "="):
+                return word.partition("=")[2]
+    return None
+
+
+def maker(name: str, preset: str | None) -> Callable[..., Anonymizer]:
+    """A method's constructor, its defaults those of a preset; tyro makes flags of it."""
+    if name not in METHODS:
+        raise UsageError(f"there is no method {name!r}; choose one of {', '.join(METHODS)}.")
+    method = METHODS[name]
+    presets = PRESETS.get(name, {})
+    if preset is None:
+        return method
+    if preset not in presets:
+        known = ", ".join(presets) or "none"
+        raise UsageError(f"{name} has no preset {preset!r}; it has {known}.")
+    defaults = arguments(presets[preset]())
+
+    def make(**chosen: Any) -> Anonymizer:
+        return method(**chosen)
+
+    signature = inspect.signature(method)
+    parameters = [p.replace(default=defaults[p.name]) for p in signature.parameters.values()]
+    make.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    make.__annotations__ = get_type_hints(method.__init__)
+    make.__doc__ = method.__doc__
+    return make
+
+
+def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
+    """Options and the anonymizer that they ask for."""
+    wanted, weights = asked(argv, ("--method", "--replacewith")), asked(argv, ("--weights",))
+    trained = load(weights) if weights else None
+    if trained and wanted not in (None, name_of(trained)):
+        raise UsageError(f"{weights} holds {name_of(trained)}, not {wanted}.")
+    name = name_of(trained) if trained else wanted or "selective"
+    make = maker(name, asked(argv, ("--preset",)))
+
+    def call(**parts: Any) -> tuple[Options, Anonymizer]:
+        options, *anonymizer = parts.values()
+        return options, anonymizer[0] if anonymizer else make()
+
+    kinds: dict[str, Any] = {"general": Annotated[Options, OmitArgPrefixes]}
+    if inspect.signature(make).parameters and trained is None:
+        kinds[name] = Annotated[make, OmitArgPrefixes]
+    names = {key.replace("-", "_"): kind for key, kind in kinds.items()}
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(key, keyword, annotation=kind) for key, kind in names.items()]
+    )
+    call.__annotations__ = names
+    options, anonymizer = tyro.cli(
+        call,
+        args=argv,
+        prog="masquerade anonymize",
+        description=f"{EXAMPLE}\n\n{(inspect.getdoc(Options) or '').splitlines()[0]}",
+        config=(FlagCreatePairsOff,),
+    )
+    return options, trained or anonymizer
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb; gives its exit code."""
+    options, anonymizer = parse(argv)
+    settings = options.settings()
+    tasks = plan(
+        _inputs(options),
+        output=options.output,
+        recursive=options.recursive,
+        suffix=options.suffix,
+        name=options.name,
+        codec=settings.codec,
+        sequence=settings.sequence is not None,
+    )
+    if options.resume and settings.public_receipt:
+        raise UsageError("--resume needs the full receipt; leave --public-receipt out.")
+    if options.dry_run:
+        for task in tasks:
+            print(f"{task.src} -> {task.dst}")
+        return 0
+    region_source(settings)  # a missing model is known before the first file
+    outcomes = []
+    bar = not (options.no_progress or options.json)
+    talk = options.quiet or options.json
+    with Screen(files=len(tasks), bar=bar, quiet=talk, verbose=options.verbose) as screen:
+        for outcome in run_batch(
+            tasks,
+            anonymizer,
+            settings,
+            workers=options.workers,
+            resume=options.resume,
+            skip_existing=options.skip_existing,
+            progress=screen.follow,
+        ):
+            screen.result(outcome)
+            outcomes.append(outcome)
+    if options.json:
+        print(json.dumps([_as_json(outcome) for outcome in outcomes], indent=1))
+    return exit_code(outcomes)
+
+
+def _inputs(options: Options) -> list[str]:
+    if not options.inputs:
+        raise UsageError(f"name a video, as in: {EXAMPLE}")
+    words: list[str] = []
+    for word in options.inputs:
+        words += [line for line in sys.stdin.read().splitlines() if line] if word == "-" else [word]
+    return words
+
+
+def _as_json(outcome: Outcome) -> dict[str, Any]:
+    receipt = outcome.receipt and asdict(outcome.receipt)
+    return {
+        "source": str(outcome.task.src),
+        "output": str(outcome.task.dst),
+        "status": outcome.status,
+        "error": outcome.error,
+        "receipt": receipt,
+    }

@@ -1,0 +1,89 @@
+"""`masquerade demo`: a video anonymized, before and after side by side, a page about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from masquerade.anonymizer import Pixels
+from masquerade.batch import Task
+from masquerade.cli.screen import Screen, summary
+from masquerade.example import compose
+from masquerade.files import anonymize_file
+from masquerade.methods import build
+from masquerade.parts import part_of
+from masquerade.report.page import page
+from masquerade.video.encoding import Encoding
+from masquerade.video.frame import Frame
+from masquerade.video.read import Reader
+from masquerade.video.write import Writer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Anonymize a video with the defaults and show what happened.
+
+    Args:
+        video: yours; without it a clip is made of a portrait that lies in a library here.
+        output: the folder for what is made. What an earlier demo left there is replaced.
+        method: how faces are hidden.
+    """
+
+    video: Positional[Path | None] = None
+    output: Annotated[Path, arg(aliases=["-o"])] = Path("out")
+    method: str = "selective"
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb; gives its exit code."""
+    options = tyro.cli(Options, args=argv, prog="masquerade demo", config=(FlagCreatePairsOff,))
+    source = options.video
+    if source is None:
+        source = options.output / "demo.mp4"
+        compose(source)
+    made = options.output / f"{source.stem}_anonymized.mp4"
+    beside = options.output / f"{source.stem}_side_by_side_private.mp4"
+    about = options.output / f"{source.stem}_report.html"
+    with Screen(files=1, bar=True, quiet=False, verbose=False) as screen:
+        receipt = anonymize_file(
+            source,
+            made,
+            build(options.method),
+            progress=screen.follow(Task(source, made)),
+            overwrite=True,
+        )
+    stills = side_by_side(source, made, beside, frames=receipt.source.frames)
+    with part_of(about, overwrite=True) as part:
+        part.write_text(page(receipt, stills=stills), "utf-8")
+    for warning in receipt.warnings:
+        print(f"look:    {warning}")
+    print(f"result:  {made}  ({summary(receipt)})")
+    print(f"before and after: {beside}  (shows the original: not for release)")
+    print(f"report:  {about}")
+    return 0
+
+
+def side_by_side(before: Path, after: Path, dst: Path, *, frames: int) -> list[Pixels]:
+    """Write two videos next to each other; gives four stills of the second."""
+    wanted = {frames * i // 8 for i in (1, 3, 5, 7)}
+    stills = []
+    with (
+        Reader(before, force_8bit=True) as left,
+        Reader(after, force_8bit=True) as right,
+        part_of(dst, overwrite=True) as part,
+    ):
+        info = left.info
+        wide = replace(right.info, width=2 * info.width, time_base=info.time_base, start=info.start)
+        with Writer(part, info=wide, container="mp4", encoding=Encoding()) as writer:
+            for one, other in zip(left, right, strict=True):
+                assert isinstance(one, Frame) and isinstance(other, Frame)
+                pixels = other.rgb()
+                if one.index in wanted:
+                    stills.append(pixels)
+                writer.write(np.hstack((one.rgb(), pixels)).astype(np.uint8), one)
+    return stills

@@ -1,0 +1,59 @@
+"""`masquerade methods`: what each method hides, whether it can be undone, what it needs."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from dataclasses import dataclass
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+from tyro.conf import FlagCreatePairsOff
+
+from masquerade.methods import METHODS, PRESETS
+from masquerade.vision.regions import REGIONS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """List the methods and the regions.
+
+    Args:
+        json: print JSON and nothing else.
+    """
+
+    json: bool = False
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb; gives its exit code."""
+    options = tyro.cli(Options, args=argv, prog="masquerade methods", config=(FlagCreatePairsOff,))
+    rows = {
+        name: {
+            **method.card._asdict(),
+            "arguments": _defaults(method),
+            "presets": sorted(PRESETS.get(name, {})),
+        }
+        for name, method in METHODS.items()
+    }
+    regions = {name: (inspect.getdoc(kind) or "").splitlines()[0] for name, kind in REGIONS.items()}
+    if options.json:
+        print(json.dumps({"methods": rows, "regions": regions}, indent=1))
+        return 0
+    table = Table(show_lines=True)
+    for title in ("--method", "what it hides", "can it be undone?", "needs", "from"):
+        table.add_column(title, overflow="fold")
+    for name, row in rows.items():
+        presets = f"\n--preset {'|'.join(row['presets'])}" if row["presets"] else ""
+        table.add_row(name + presets, row["hides"], row["undo"], row["needs"], row["paper"])
+    console = Console()
+    console.print(table)
+    for name, text in regions.items():
+        console.print(f"--regions {name}: {text}", markup=False, highlight=False)
+    return 0
+
+
+def _defaults(kind: type) -> dict[str, object]:
+    parameters = inspect.signature(kind.__init__).parameters  # type: ignore[misc]
+    return {name: value.default for name, value in parameters.items() if name != "self"}

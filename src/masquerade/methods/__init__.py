@@ -1,0 +1,50 @@
+"""How pixels are hidden: one file a published method, and the one table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from masquerade.anonymizer import Anonymizer
+from masquerade.errors import UsageError
+from masquerade.methods import blur, pixelate, selective
+from masquerade.methods.blacken import Blacken
+from masquerade.methods.downsample import Downsample
+from masquerade.methods.mask_mean import MaskMean
+
+METHODS: dict[str, type[Anonymizer]] = {
+    "selective": selective.Selective,
+    "blacken": Blacken,
+    "mask-mean": MaskMean,
+    "pixelate": pixelate.Pixelate,
+    "blur": blur.Blur,
+    "downsample": Downsample,
+}
+
+PRESETS: dict[str, dict[str, Callable[[], Anonymizer]]] = {
+    "selective": {"paper": selective.paper},
+    "pixelate": {"fine": pixelate.fine, "coarse": pixelate.coarse},
+    "blur": {"weak": blur.weak, "strong": blur.strong},
+}
+
+
+def build(name: str, **arguments: Any) -> Anonymizer:
+    """An anonymizer by its name in `METHODS` and its constructor's arguments.
+
+    Raises:
+        UsageError: no such method, or an argument that it does not know.
+    """
+    if name not in METHODS:
+        raise UsageError(f"there is no method {name!r}; choose one of {', '.join(METHODS)}.")
+    try:
+        return METHODS[name](**arguments)
+    except TypeError as error:
+        raise UsageError(f"{name}: {error}.") from error
+
+
+def name_of(anonymizer: Anonymizer) -> str:
+    """The name in `METHODS` of an anonymizer's class."""
+    for name, method in METHODS.items():
+        if type(anonymizer) is method:
+            return name
+    raise UsageError(f"{type(anonymizer).__name__} is not in METHODS; add it there first.")

@@ -1,0 +1,36 @@
+"""Black: the chosen regions are gone. The strongest cover, and the one that keeps least.
+
+The baseline of STPrivacy and SPAct, which blacken people found by a detector.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from masquerade.anonymizer import Anonymized, Anonymizer, Card
+from masquerade.methods.blend import U8, laid_over, over_frames
+
+
+class Blacken(Anonymizer):
+    """Paint everything, or the chosen regions, black."""
+
+    card = Card(
+        hides="everything inside the region, motion included; its outline still moves",
+        undo="no: nothing of the region is left",
+        needs="nothing",
+        paper="baseline of STPrivacy ICCV 2023, SPAct CVPR 2022",
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def forward(
+        self, clip: Tensor, *, where: Tensor | None = None, carry: None = None
+    ) -> Anonymized:
+        return Anonymized(laid_over(clip, clip.new_zeros(()).expand_as(clip), where), where)
+
+    def on_bytes(
+        self, frames: U8, *, where: U8 | None = None, carry: None = None
+    ) -> tuple[U8, None]:
+        return over_frames(frames, np.zeros_like, where=where), None

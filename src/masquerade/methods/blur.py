@@ -1,0 +1,101 @@
+"""Gaussian blur: softens detail; faces stay recognizable to a trained network, so it hides little.
+
+The baseline of Ilic et al. (CVPR 2024, 4.1), SPAct and STPrivacy: kernel 13 (weak) or 21 (strong),
+sigma 10, on frames whose short side is 224. sigma 10 under so small a kernel is nearly a box:
+its true standard deviation is 3.64 or 5.62 pixels. Larger frames are blurred at that size and
+brought back, so that a setting hides as much in a large video as in a small one.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from masquerade.anonymizer import Anonymized, Anonymizer, Card
+from masquerade.errors import UsageError
+from masquerade.methods.blend import U8, laid_over, over_frames
+from masquerade.methods.resample import area_resize
+
+
+class Blur(Anonymizer):
+    """Blur everything, or the chosen regions.
+
+    Args:
+        kernel: width of the blur in pixels of a frame whose short side is `at`; odd.
+        sigma: its Gaussian's standard deviation, in the same pixels.
+        at: short side at which the frame is blurred; larger frames are brought to it and back.
+            0: at the frame's own size.
+    """
+
+    card = Card(
+        hides="fine detail; at the weak and strong settings of the papers hardly who it is",
+        undo="partly: a network trained on blurred faces names them",
+        needs="nothing",
+        paper="baseline of Ilic et al. CVPR 2024, SPAct CVPR 2022, STPrivacy ICCV 2023",
+    )
+
+    def __init__(self, *, kernel: int = 61, sigma: float = 20.0, at: int = 224) -> None:
+        super().__init__()
+        if kernel < 1 or kernel % 2 == 0 or sigma <= 0 or at < 0:
+            raise UsageError(
+                f"blur needs an odd kernel, a positive sigma and at >= 0, got kernel {kernel}, "
+                f"sigma {sigma}, at {at}."
+            )
+        self.kernel, self.sigma, self.at = kernel, sigma, at
+
+    def weights(self) -> NDArray[np.float32]:
+        """The kernel along one axis, (kernel,), summing to 1."""
+        return np.asarray(cv2.getGaussianKernel(self.kernel, self.sigma)[:, 0], np.float32)
+
+    def forward(
+        self, clip: Tensor, *, where: Tensor | None = None, carry: None = None
+    ) -> Anonymized:
+        b, c, t, h, w = clip.shape
+        frames = clip.transpose(1, 2).reshape(b * t, c, h, w)
+        soft = self._filter(area_resize(frames, *self._working(h, w)))
+        soft = F.interpolate(soft, (h, w), mode="bilinear")
+        blurred = soft.reshape(b, t, c, h, w).transpose(1, 2)  # (B, C, T, H, W)
+        return Anonymized(laid_over(clip, blurred, where), where)
+
+    def on_bytes(
+        self, frames: U8, *, where: U8 | None = None, carry: None = None
+    ) -> tuple[U8, None]:
+        # every crop of a frame would be resampled on a grid of its own, so the whole frame is seen
+        return over_frames(frames, self._blurred, where=where, whole=True), None
+
+    def _working(self, height: int, width: int) -> tuple[int, int]:
+        """The (height, width) at which a frame is blurred."""
+        ratio = min(1.0, self.at / min(height, width)) if self.at else 1.0
+        return max(1, round(height * ratio)), max(1, round(width * ratio))
+
+    def _filter(self, frames: Tensor) -> Tensor:
+        """Convolve (N, C, H, W) with the kernel along both axes, edges repeated."""
+        n, c, h, w = frames.shape
+        half, taps = self.kernel // 2, torch.from_numpy(self.weights()).to(frames)
+        planes = F.pad(frames.reshape(n * c, 1, h, w), (half, half, half, half), mode="replicate")
+        planes = F.conv2d(planes, taps.view(1, 1, 1, -1))
+        return F.conv2d(planes, taps.view(1, 1, -1, 1)).reshape(n, c, h, w)
+
+    def _blurred(self, frame: U8) -> U8:
+        h, w = frame.shape[:2]
+        height, width = self._working(h, w)
+        small = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+        taps = self.weights()
+        # in float: on bytes OpenCV rounds the kernel itself to 1/256
+        soft = cv2.sepFilter2D(small, cv2.CV_32F, taps, taps, borderType=cv2.BORDER_REPLICATE)
+        soft = cv2.resize(cv2.convertScaleAbs(soft), (w, h), interpolation=cv2.INTER_LINEAR)
+        return np.asarray(soft, np.uint8)
+
+
+def weak() -> Blur:
+    """The papers' weak blur: kernel 13, sigma 10 at 224."""
+    return Blur(kernel=13, sigma=10.0)
+
+
+def strong() -> Blur:
+    """The papers' strong blur: kernel 21, sigma 10 at 224."""
+    return Blur(kernel=21, sigma=10.0)

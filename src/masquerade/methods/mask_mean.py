@@ -1,0 +1,49 @@
+"""Mean colour: the chosen regions become one flat colour, their own mean in that frame.
+
+The masking baseline of Ilic et al. (CVPR 2024, 4.1), which fills segmented people. The mean still
+tells how light or dark the region was, which is one colour a frame of clothing and skin.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from masquerade.anonymizer import Anonymized, Anonymizer, Card
+from masquerade.methods.blend import U8, bounds, laid_over, mix
+
+
+class MaskMean(Anonymizer):
+    """Fill everything, or the chosen regions together, with their mean colour of the frame."""
+
+    card = Card(
+        hides="everything inside the region but its mean colour; its outline still moves",
+        undo="no: one colour a frame is left of the region",
+        needs="nothing",
+        paper="masking baseline of Ilic et al. CVPR 2024",
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def forward(
+        self, clip: Tensor, *, where: Tensor | None = None, carry: None = None
+    ) -> Anonymized:
+        weight = clip.new_ones(1).expand(clip[:, :1].shape) if where is None else where
+        total = weight.sum((-2, -1), keepdim=True).clamp(min=1e-6)
+        mean = (clip * weight).sum((-2, -1), keepdim=True) / total  # (B, 3, T, 1, 1)
+        return Anonymized(laid_over(clip, mean.expand_as(clip), where), where)
+
+    def on_bytes(
+        self, frames: U8, *, where: U8 | None = None, carry: None = None
+    ) -> tuple[U8, None]:
+        out = frames.copy()
+        for i, frame in enumerate(frames):
+            mask = np.full(frame.shape[:2], 255, np.uint8) if where is None else where[i]
+            part = bounds(mask)
+            if part is not None:
+                inside = frame[part].reshape(-1, 3).astype(np.float32)
+                mean = np.average(inside, 0, mask[part].reshape(-1).astype(np.float32))
+                flat = np.broadcast_to(mean.round().astype(np.uint8), frame[part].shape)
+                out[i][part] = mix(frame[part], flat, mask[part])
+        return out, None

@@ -1,0 +1,92 @@
+"""Mosaic: each block of pixels becomes its mean. Small blocks leave people recognizable.
+
+The baseline of Ilic et al. (CVPR 2024, 4.1): average pooling over 4 x 4 or 16 x 16 blocks of a
+frame whose short side is 224, then nearest enlargement. Blocks grow with the frame, so that a
+setting hides as much in a large video as in a small one.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from masquerade.anonymizer import Anonymized, Anonymizer, Card
+from masquerade.errors import UsageError
+from masquerade.methods.blend import U8, laid_over, over_frames
+
+
+class Pixelate(Anonymizer):
+    """Turn everything, or the chosen regions, into a mosaic.
+
+    Args:
+        block: side of a block in pixels of a frame whose short side is `at`.
+        at: short side that `block` is meant for. 0: the frame's own pixels.
+    """
+
+    card = Card(
+        hides="detail smaller than a block; at 4 and 16 hardly who it is",
+        undo="partly: a network trained on mosaics names people; several frames sharpen each other",
+        needs="nothing",
+        paper="baseline of Ilic et al. CVPR 2024",
+    )
+
+    def __init__(self, *, block: int = 16, at: int = 224) -> None:
+        super().__init__()
+        if block < 1 or at < 0:
+            raise UsageError(f"pixelate needs block >= 1 and at >= 0, got {block} and {at}.")
+        self.block, self.at = block, at
+
+    def side(self, height: int, width: int) -> int:
+        """A block's side in pixels of a frame of this size."""
+        return max(1, round(self.block * min(height, width) / self.at)) if self.at else self.block
+
+    def forward(
+        self, clip: Tensor, *, where: Tensor | None = None, carry: None = None
+    ) -> Anonymized:
+        b, c, t, h, w = clip.shape
+        side = self.side(h, w)
+        frames = clip.transpose(1, 2).reshape(b * t, c, h, w)
+        # a block cut by the frame's edge is the mean of the pixels that it has
+        blocks = F.avg_pool2d(
+            F.pad(frames, (0, -w % side, 0, -h % side)), side, divisor_override=1
+        ) / F.avg_pool2d(
+            F.pad(frames.new_ones(1, 1, h, w), (0, -w % side, 0, -h % side)),
+            side,
+            divisor_override=1,
+        )
+        mosaic = blocks.repeat_interleave(side, -2).repeat_interleave(side, -1)[..., :h, :w]
+        mosaic = mosaic.reshape(b, t, c, h, w).transpose(1, 2)  # (B, C, T, H, W)
+        return Anonymized(laid_over(clip, mosaic, where), where)
+
+    def on_bytes(
+        self, frames: U8, *, where: U8 | None = None, carry: None = None
+    ) -> tuple[U8, None]:
+        side = self.side(*frames.shape[1:3])
+        return over_frames(frames, lambda part: mosaic(part, side), where=where, step=side), None
+
+
+def mosaic(frame: U8, side: int) -> U8:
+    """Block means of (H, W, 3), the blocks starting at its corner."""
+    h, w = frame.shape[:2]
+    out = np.empty_like(frame)
+    for rows in (slice(0, h // side * side), slice(h // side * side, h)):
+        for columns in (slice(0, w // side * side), slice(w // side * side, w)):
+            part = frame[rows, columns]
+            if part.size:
+                size = (part.shape[1], part.shape[0])
+                blocks = (-(-size[0] // side), -(-size[1] // side))
+                means = cv2.resize(part, blocks, interpolation=cv2.INTER_AREA)
+                out[rows, columns] = cv2.resize(means, size, interpolation=cv2.INTER_NEAREST)
+    return out
+
+
+def fine() -> Pixelate:
+    """The paper's pixelation by 4 at 224."""
+    return Pixelate(block=4)
+
+
+def coarse() -> Pixelate:
+    """The paper's pixelation by 16 at 224."""
+    return Pixelate(block=16)

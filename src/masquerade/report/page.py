@@ -1,0 +1,84 @@
+"""One self-contained HTML page about one anonymized file, from its receipt."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import jinja2
+
+from masquerade.anonymizer import Pixels
+from masquerade.receipt import Receipt
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INK, HIDDEN, COUNT = "#1d2433", "#2f6fde", "#e08a2c"
+
+
+def page(receipt: Receipt, *, stills: Sequence[Pixels] = ()) -> str:
+    """The page as HTML.
+
+    Args:
+        receipt: of the file.
+        stills: frames of the output (H, W, 3) uint8 to show; never of the source.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True
+    )
+    return environment.get_template("page.html").render(
+        receipt=asdict(receipt),
+        chart=coverage_chart(receipt),
+        stills=[_embedded(s) for s in stills],
+    )
+
+
+def coverage_chart(receipt: Receipt) -> str:
+    """An SVG of how much of each frame is hidden, and how many regions that is."""
+    from matplotlib.figure import Figure
+
+    coverage = receipt.coverage
+    frames = range(len(coverage.share))
+    figure = Figure(figsize=(8.4, 2.6), layout="constrained")
+    axes = figure.subplots()
+    percent = [100 * share for share in coverage.share]
+    axes.fill_between(frames, percent, color=HIDDEN, alpha=0.25, linewidth=0)
+    axes.plot(frames, percent, color=HIDDEN, linewidth=1.6)
+    axes.set_ylim(0, max(1.0, 1.15 * max(percent, default=1.0)))
+    axes.set_xlim(0, max(1, len(percent) - 1))
+    axes.set_xlabel("frame")
+    axes.set_ylabel("hidden, % of the frame", color=HIDDEN)
+    counts = axes.twinx()
+    counts.step(frames, coverage.regions, where="mid", color=COUNT, linewidth=1.2)
+    top = max(coverage.regions, default=1)
+    counts.set_ylim(0, max(2, top + 1))
+    counts.set_yticks(range(0, top + 2, max(1, (top + 1) // 4)))
+    counts.set_ylabel("regions", color=COUNT)
+    for side in (axes, counts):
+        side.spines["top"].set_visible(False)
+        side.tick_params(colors=INK)
+    return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    """A figure as an SVG element, its text as text."""
+    import matplotlib
+
+    out = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "masquerade"}):
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    text = out.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _embedded(pixels: Pixels) -> str:
+    """A small picture as a data address."""
+    scale = min(1.0, 420 / pixels.shape[1])
+    small = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()

@@ -1,0 +1,211 @@
+"""Everything that a user may choose about anonymizing a file, except the method itself."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+import torch
+
+from masquerade.errors import MissingError, UsageError
+from masquerade.vision.regions import REGIONS
+
+LOOKS = (
+    "detector",
+    "threshold",
+    "scale",
+    "min_size",
+    "max_size",
+    "every",
+    "gap",
+    "carry",
+    "lookback",
+    "track",
+)
+"""The settings that are arguments of a region source, where it has them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a file is anonymized. None leaves a choice to what it is a choice of.
+
+    Args:
+        regions: what to hide: faces, people, frame, or boxes:FILE.
+        detector: which detector looks for them (faces: centerface, haar; people: hog, motion,
+            hog+motion, torchvision).
+        threshold: lowest score that counts, 0 to 1; lower is safer.
+        scale: size to look at, WxH or the longest side, or full. The output is not scaled.
+        min_size: regions smaller than this many pixels stay visible.
+        max_size: regions larger than this many pixels stay visible.
+        every: look at every so many frames and track between.
+        gap: longest run of missed frames that is filled from both sides.
+        carry: frames that a region is held after it was last seen.
+        lookback: frames that a region is hidden before it was first seen.
+        track: fill gaps and hold regions.
+        shape: ellipse, box, or silhouette where there is one.
+        mask_scale: how much larger than its box a region is hidden.
+        feather: pixels over which the edge fades, outwards.
+        region: an image of the frame's size; only where it is not black anything is hidden.
+        audio: drop, keep (copied), or pitch (voices shifted; words and rhythm stay).
+        metadata: strip, keep, or keep:KEY,... (tags, or subtitle, chapter, data, attachment).
+        codec: h264, h265, vp9, av1, ffv1, mjpeg, prores.
+        crf: quality of the encoder, lower is better.
+        encoder_preset: the encoder's speed, such as veryfast or slow.
+        lossless: write every pixel exactly.
+        bitrate: bits a second, or source for that of the input.
+        hwaccel: none or cuda.
+        force_8bit: write 10-bit video with 8 bits.
+        cfr: write this many frames a second, all equally long.
+        size: source, or model for the size that the method really works at.
+        sequence: take a folder of images as one video of this many a second.
+        device: auto, cpu, cuda, cuda:N, mps.
+        batch_size: frames that the method is given at once.
+        amp: half precision in networks, on CUDA.
+        threads: threads of decoder and encoder; 0: all cores.
+        seed: for science only: whoever knows it can undo the noise.
+        preview: only this many seconds.
+        salvage: anonymize what is left of a damaged file.
+        fail_if_none: fail where nothing was found to hide.
+        overwrite: replace an existing output.
+        public_receipt: a receipt without the source's name and hash.
+        receipt: write one at all.
+        report: where the receipt goes.
+        export_boxes: write the regions to this JSON file.
+        export_masks: write the masks to this video.
+        shadow: look only, write the receipt and no video.
+    """
+
+    regions: str = "faces"
+    detector: str | None = None
+    threshold: float | None = None
+    scale: str | None = None
+    min_size: float | None = None
+    max_size: float | None = None
+    every: int | None = None
+    gap: int | None = None
+    carry: int | None = None
+    lookback: int | None = None
+    track: bool = True
+    shape: Literal["ellipse", "box", "silhouette"] | None = None
+    mask_scale: float = 1.3
+    feather: float = 0.0
+    region: Path | None = None
+    audio: Literal["drop", "keep", "pitch"] = "drop"
+    metadata: str = "strip"
+    codec: Literal["h264", "h265", "vp9", "av1", "ffv1", "mjpeg", "prores"] = "h264"
+    crf: int | None = None
+    encoder_preset: str | None = None
+    lossless: bool = False
+    bitrate: str | None = None
+    hwaccel: Literal["none", "cuda"] = "none"
+    force_8bit: bool = False
+    cfr: float | None = None
+    size: Literal["source", "model"] = "source"
+    sequence: float | None = None
+    device: str = "auto"
+    batch_size: int = 0
+    amp: bool = False
+    threads: int = 0
+    seed: int | None = None
+    preview: float | None = None
+    salvage: bool = False
+    fail_if_none: bool = False
+    overwrite: bool = False
+    public_receipt: bool = False
+    receipt: bool = True
+    report: Path | None = None
+    export_boxes: Path | None = None
+    export_masks: Path | None = None
+    shadow: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """What a receipt records: everything but the seed and where files lie."""
+        kept = asdict(self)
+        for name in ("seed", "report", "export_boxes", "export_masks", "overwrite"):
+            del kept[name]
+        kept["region"] = self.region and self.region.name
+        name, _, file = self.regions.partition(":")
+        kept["regions"] = f"{name}:{Path(file).name}" if name == "boxes" else self.regions
+        return kept
+
+
+def region_arguments(settings: Settings) -> tuple[type, dict[str, Any]]:
+    """The region source that settings ask for, and all its arguments.
+
+    Raises:
+        UsageError: no such source, or a setting that it does not know.
+    """
+    name, _, rest = settings.regions.partition(":")
+    if name not in REGIONS:
+        raise UsageError(
+            f"there are no regions {name!r}; choose one of {', '.join(REGIONS)} (boxes:FILE)."
+        )
+    if bool(rest) != (name == "boxes"):
+        raise UsageError("give boxes a file, as in --regions boxes:FILE.json, and others none.")
+    known = inspect.signature(REGIONS[name]).parameters
+    given = {key: getattr(settings, key) for key in LOOKS if getattr(settings, key) is not None}
+    if given["track"]:
+        del given["track"]  # the default
+    unknown = [key for key in given if key not in known]
+    if unknown:
+        flags = ", ".join("--" + key.replace("_", "-") for key in unknown)
+        raise UsageError(f"regions {name} do not know {flags}; leave it out.")
+    choices = get_args(get_type_hints(REGIONS[name].__init__).get("detector"))
+    if choices and given.get("detector", choices[0]) not in choices:
+        raise UsageError(
+            f"{name} has no detector {given['detector']}; choose one of {', '.join(choices)}."
+        )
+    if "scale" in given:
+        given["scale"] = parse_scale(given["scale"])
+    if name == "boxes":
+        given["file"] = Path(rest)
+    defaults = {key: value.default for key, value in known.items() if key in LOOKS}
+    return REGIONS[name], {**defaults, **given}
+
+
+def region_source(settings: Settings) -> Any:
+    """The region source that settings ask for, ready to look.
+
+    Raises:
+        UsageError: no such source, or a setting that it does not know.
+        MissingError: its model is not installed.
+    """
+    source, arguments = region_arguments(settings)
+    return source(**arguments)
+
+
+def parse_scale(text: str) -> tuple[int, int] | int | None:
+    """ "640x360", "640" or "full" as a detector takes it."""
+    if text == "full":
+        return None
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise UsageError(f"scale is WxH, a longest side, or full; {text!r} is none of them.")
+    return (int(parts[0]), int(parts[1])) if len(parts) == 2 else int(parts[0])
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that is asked for; `auto` takes a GPU where there is one.
+
+    Raises:
+        MissingError: it is not on this machine.
+        UsageError: there is no such kind of device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"there is no device {name!r}; say auto, cpu, cuda:0 or mps.") from error
+    here = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if device.type not in here:
+        raise UsageError(f"there is no device {name!r}; say auto, cpu, cuda:0 or mps.")
+    if not here[device.type]:
+        raise MissingError(f"device {name} is not on this machine; say --device cpu, or auto.")
+    return device

@@ -1,0 +1,233 @@
+"""Sound: which streams there are, copying them without their tags, and voices shifted in pitch."""
+
+from __future__ import annotations
+
+import secrets
+from fractions import Fraction
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal
+
+from masquerade.errors import UsageError
+from masquerade.video.encoding import IMAGES, suffix_of
+from masquerade.video.probe import VideoInfo
+
+if TYPE_CHECKING:
+    from av import AudioFrame, Packet
+    from av.container import OutputContainer
+    from av.stream import Stream
+
+Audio = Literal["drop", "keep", "pitch"]
+_ENCODERS = {"webm": "libopus", "avi": "libmp3lame"}  # all others: aac
+
+
+def audio_streams(info: VideoInfo) -> tuple[int, ...]:
+    """Indices of every audio stream, found by type."""
+    return tuple(stream.index for stream in info.streams if stream.kind == "audio")
+
+
+def check_audio(info: VideoInfo, audio: Audio, container: str) -> None:
+    """Refuse sound that the container cannot hold, before anything is written.
+
+    Args:
+        info: the source.
+        audio: what is to become of its sound.
+        container: as `container_for` names it.
+    """
+    if audio == "drop" or not audio_streams(info):
+        return
+    if container in IMAGES:
+        raise UsageError(f"{container} holds no sound; add --audio drop, or name the output .mp4.")
+    if audio == "pitch":
+        return
+    for stream in info.streams:
+        if stream.kind == "audio" and not holds(container, stream.codec):
+            fits = [c for c in ("mp4", "mov", "matroska") if holds(c, stream.codec)]
+            better = f"name the output {suffix_of(fits[0])}" if fits else "add --audio pitch"
+            raise UsageError(f"{container} cannot hold {stream.codec} sound; {better}.")
+
+
+def holds(container: str, codec: str) -> bool:
+    """Whether a container takes a codec, by FFmpeg's own table."""
+    import io
+
+    import av
+
+    with av.open(io.BytesIO(), "w", format=container) as out:
+        known: set[str] = out.supported_codecs
+    return bool(known & {codec, f"lib{codec}", f"{codec}float"})
+
+
+def without_comments(codec: str, header: bytes) -> bytes:
+    """A codec's own header less the tags that Vorbis and FLAC keep in it.
+
+    Args:
+        codec: FFmpeg's name.
+        header: what FFmpeg calls extradata.
+    """
+    if codec == "flac" and header[:4] == b"fLaC":  # keep the first block, STREAMINFO, as the last
+        return b"fLaC" + bytes([header[4] | 0x80]) + header[5:42]
+    if codec != "vorbis" or header[:1] != b"\2":
+        return header
+    sizes, place = [], 1
+    for _ in range(2):  # Xiph lacing: each size is a run of 255s and one smaller byte
+        size = 0
+        while header[place] == 255:
+            size, place = size + 255, place + 1
+        sizes.append(size + header[place])
+        place += 1
+    first = header[place : place + sizes[0]]
+    last = header[place + sum(sizes) :]
+    empty = b"\3vorbis" + bytes(4) + bytes(4) + b"\1"  # no vendor, no comment, framing bit
+    laced = b"\xff" * (len(first) // 255) + bytes([len(first) % 255])
+    return b"\2" + laced + bytes([len(empty)]) + first + empty + last
+
+
+class PitchShift:
+    """One voice, higher or lower by a factor that nobody knows afterwards.
+
+    The factor comes from the operating system's entropy for each file and is never stored. Tempo,
+    start and length stay. More than two channels become two.
+
+    Args:
+        source: the input stream.
+        out: the output, before its first packet.
+        container: the output's format, as `container_for` names it.
+    """
+
+    def __init__(self, source: Stream, out: OutputContainer, container: str) -> None:
+        import av
+
+        if not isinstance(source, av.AudioStream):
+            raise UsageError(f"Stream {source.index} is no sound, so it has no pitch to shift.")
+        self._rate = source.codec_context.sample_rate
+        if self._rate < 4000:
+            raise UsageError(f"Sound at {self._rate} Hz cannot be shifted; add --audio drop.")
+        self._layout = "mono" if source.codec_context.layout.nb_channels == 1 else "stereo"
+        name = _ENCODERS.get(container, "aac")
+        rates = av.Codec(name, "w").audio_rates or [self._rate]
+        self._out_rate = min(rates, key=lambda rate: (rate < self._rate, abs(rate - self._rate)))
+        stream: Any = out.add_stream(name, rate=self._out_rate)
+        self.stream = stream
+        self.stream.layout = self._layout
+        self.stream.codec_context.bit_rate = 96_000 * (1 if self._layout == "mono" else 2)
+        self.stream.codec_context.flags |= 1 << 23  # AV_CODEC_FLAG_BITEXACT
+        self._base = Fraction(1, self._out_rate)
+        self._graph: Any = None
+        self._start: Fraction | None = None
+        self._end = Fraction(0)
+        self._given = 0
+
+    def shift(self, packet: Packet[Any]) -> list[Packet[Any]]:
+        """The shifted sound that is ready once this packet of the source is in.
+
+        Args:
+            packet: as the reader gave it.
+        """
+        import av
+
+        try:
+            frames: list[Any] = [*packet.decode()]
+        except (av.FFmpegError, ValueError, EOFError):
+            return []
+        return [out for frame in frames for out in self._push(frame)]
+
+    def flush(self) -> list[Packet[Any]]:
+        """The rest of the sound, exactly as long as the source's."""
+        if self._graph is None:
+            return []
+        self._graph.push(None)
+        packets = [out for frame in self._ready() for out in self._encode(frame)]
+        missing = round((self._end - (self._start or 0)) * self._out_rate) - self._given
+        if 0 < missing < self._out_rate:
+            packets += self._encode(self._silence(missing))
+        return packets + list(self.stream.encode(None))
+
+    def _push(self, frame: AudioFrame) -> list[Packet[Any]]:
+        if self._graph is None:
+            self._graph = self._build(frame)
+        base = frame.time_base or Fraction(1, self._rate)
+        if self._start is None:
+            self._start = (frame.pts or 0) * base
+        if frame.pts is not None:
+            self._end = frame.pts * base
+        self._end += Fraction(frame.samples, frame.sample_rate)
+        self._graph.push(frame)
+        return [out for ready in self._ready() for out in self._encode(ready)]
+
+    def _build(self, frame: AudioFrame) -> Any:
+        """Play at another rate, which shifts pitch and tempo, then undo the tempo alone."""
+        from av.filter import Graph
+
+        # 3 to 6 half tones, up or down
+        tones = (3 + 3 * secrets.randbelow(10**6) / 10**6) * secrets.choice((-1, 1))
+        played = round(self._rate * 2 ** (tones / 12))
+        graph = Graph()
+        steps = (
+            graph.add_abuffer(
+                format=frame.format.name,
+                sample_rate=frame.sample_rate,
+                layout=frame.layout.name,
+                time_base=frame.time_base or Fraction(1, frame.sample_rate),
+            ),
+            graph.add("aresample", f"{self._rate}:async=1"),  # silence where packets are missing
+            graph.add("asetrate", str(played)),
+            graph.add("atempo", f"{self._rate / played:.12f}"),
+            graph.add("aresample", str(self._out_rate)),
+            graph.add("aformat", f"sample_fmts=fltp:channel_layouts={self._layout}"),
+            graph.add("abuffersink"),
+        )
+        for left, right in pairwise(steps):
+            left.link_to(right)
+        graph.configure()
+        return graph
+
+    def _ready(self) -> list[AudioFrame]:
+        import av
+
+        frames = []
+        while True:
+            try:
+                frames.append(self._graph.pull())
+            except (BlockingIOError, EOFError, av.EOFError, av.BlockingIOError):
+                return frames
+
+    def _encode(self, frame: AudioFrame) -> list[Packet[Any]]:
+        start = round((self._start or 0) * self._out_rate)
+        frame.pts, frame.time_base = start + self._given, self._base
+        self._given += frame.samples
+        return list(self.stream.encode(frame))
+
+    def _silence(self, samples: int) -> AudioFrame:
+        import av
+        import numpy as np
+
+        channels = 1 if self._layout == "mono" else 2
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((channels, samples), np.float32), format="fltp", layout=self._layout
+        )
+        frame.sample_rate = self._out_rate
+        return frame
+
+
+def copied(out: OutputContainer, stream: Stream, container: str) -> Stream:
+    """An output stream for packets of an input stream, without any of its tags.
+
+    Args:
+        out: the output, before its first packet.
+        stream: of the input.
+        container: the output's format, as `container_for` names it.
+    """
+    import av
+
+    codec = stream.codec_context.codec.canonical_name if stream.codec_context else stream.name
+    try:
+        copy = out.add_stream_from_template(stream)
+    except (ValueError, av.FFmpegError):
+        raise UsageError(
+            f"{container} cannot hold {codec or 'data of an unknown kind'}; name the output .mkv, "
+            "or leave that stream out."
+        ) from None
+    context = copy.codec_context
+    if context is not None and context.extradata:
+        context.extradata = without_comments(codec or "", context.extradata)
+    return copy

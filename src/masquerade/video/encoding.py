@@ -1,0 +1,303 @@
+"""How to encode: codecs, the containers that hold them, and what this machine can really do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+from masquerade.errors import MissingError, UsageError
+
+Codec = Literal["h264", "h265", "vp9", "av1", "ffv1", "mjpeg", "prores"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """How the output video is compressed.
+
+    Args:
+        codec: h264 plays everywhere.
+        crf: constant quality, lower is better (h264 0 to 51); None: a good one for the codec.
+        preset: the encoder's own word for its speed; None: its default.
+        lossless: every pixel exactly as it was given.
+        bitrate: bits a second instead of constant quality; "source": as many as the source has.
+        hwaccel: "cuda" encodes on an NVIDIA GPU.
+        threads: of the encoder; 0: as many as there are cores.
+    """
+
+    codec: Codec = "h264"
+    crf: int | None = None
+    preset: str | None = None
+    lossless: bool = False
+    bitrate: Literal["source"] | int | None = None
+    hwaccel: Literal["none", "cuda"] = "none"
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        if self.codec not in CODECS:
+            raise UsageError(f"No codec is called {self.codec}; choose of {', '.join(CODECS)}.")
+        given = {"crf": self.crf, "bitrate": self.bitrate, "lossless": self.lossless or None}
+        chosen = [name for name, value in given.items() if value is not None]
+        if len(chosen) > 1:
+            raise UsageError(f"{' and '.join(chosen)} exclude each other; give one of them.")
+        recipe = CODECS[self.codec]
+        if self.crf is not None and not 0 <= self.crf <= recipe.worst:
+            raise UsageError(f"crf of {self.codec} goes from 0 to {recipe.worst}, not {self.crf}.")
+        if self.crf is not None and recipe.crf is None:
+            raise UsageError(f"{self.codec} has no crf; leave it out, or choose h264.")
+        if self.lossless and self.hwaccel != "none":
+            raise UsageError(
+                "A GPU does not encode without loss; leave --hwaccel or --lossless out."
+            )
+        if self.lossless and recipe.exact is None:
+            raise UsageError(f"{self.codec} cannot keep every pixel; choose ffv1 or h264.")
+        if self.preset is not None and not recipe.presets:
+            raise UsageError(f"{self.codec} has no presets; leave it out, or choose h264.")
+        if isinstance(self.bitrate, int) and self.bitrate <= 0:
+            raise UsageError(f"A bitrate of {self.bitrate} holds no video; give a positive one.")
+        if self.threads < 0:
+            raise UsageError(f"{self.threads} threads cannot work; give 0 for all cores, or more.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What one codec needs.
+
+    Args:
+        encoder: FFmpeg's name of the encoder.
+        crf: the default quality; None: it has none.
+        worst: the largest crf.
+        formats: pixel formats for 8 bits at even sizes, 8 bits at odd sizes, and 10 bits at even
+            and odd sizes; None: it cannot.
+        exact: encoder, pixel formats for 8 and for more bits, and options that lose nothing.
+        options: the encoder's own options.
+        presets: whether it has any.
+        cuda: its encoder on an NVIDIA GPU.
+    """
+
+    encoder: str
+    crf: int | None
+    worst: int = 51
+    formats: tuple[str, str, str | None, str | None]
+    exact: tuple[str, str, str | None, dict[str, str]] | None = None
+    options: dict[str, str]
+    presets: bool = False
+    cuda: str | None = None
+
+
+# Odd sizes: 4:2:0 halves the colour, and H.264 and H.265 can only crop by whole colour samples, so
+# neither can hold an odd size in it. In 4:4:4 they hold any size, and browsers decode that too.
+# VP9, AV1 and FFV1 hold odd sizes in 4:2:0.
+CODECS: dict[str, Recipe] = {
+    "h264": Recipe(
+        encoder="libx264",
+        crf=20,
+        formats=("yuv420p", "yuv444p", "yuv420p10le", "yuv444p10le"),
+        exact=("libx264rgb", "rgb24", None, {"qp": "0"}),
+        options={},
+        presets=True,
+        cuda="h264_nvenc",
+    ),
+    "h265": Recipe(
+        encoder="libx265",
+        crf=23,
+        formats=("yuv420p", "yuv444p", "yuv420p10le", "yuv444p10le"),
+        exact=("libx265", "gbrp", None, {"x265-params": "log-level=none:info=0:lossless=1"}),
+        options={"x265-params": "log-level=none:info=0"},
+        presets=True,
+        cuda="hevc_nvenc",
+    ),
+    "vp9": Recipe(
+        encoder="libvpx-vp9",
+        crf=31,
+        worst=63,
+        formats=("yuv420p", "yuv420p", None, None),
+        exact=("libvpx-vp9", "gbrp", None, {"lossless": "1", "row-mt": "1", "cpu-used": "4"}),
+        options={"row-mt": "1", "cpu-used": "4", "deadline": "good"},
+    ),
+    "av1": Recipe(
+        encoder="libsvtav1",
+        crf=32,
+        worst=63,
+        formats=("yuv420p", "yuv420p", "yuv420p10le", "yuv420p10le"),
+        options={"preset": "8"},
+        presets=True,
+        cuda="av1_nvenc",
+    ),
+    "ffv1": Recipe(
+        encoder="ffv1",
+        crf=None,
+        formats=("bgr0", "bgr0", "gbrp16le", "gbrp16le"),
+        exact=("ffv1", "bgr0", "gbrp16le", {}),
+        options={"level": "3", "slices": "4", "slicecrc": "1"},
+    ),
+    "mjpeg": Recipe(
+        encoder="mjpeg",
+        crf=None,
+        formats=("yuvj420p", "yuvj420p", None, None),
+        options={"qmin": "2", "qmax": "4"},
+    ),
+    "prores": Recipe(
+        encoder="prores_ks",
+        crf=None,
+        formats=("yuv422p10le", "yuv444p10le", "yuv422p10le", "yuv444p10le"),
+        options={"vendor": "apl0"},
+    ),
+}
+
+_ON_GPU = {"yuv420p10le": "p010le", "yuv444p10le": "yuv444p16le"}
+CONTAINERS: dict[str, tuple[str, ...]] = {
+    "mp4": ("h264", "h265", "av1", "vp9"),
+    "mov": ("h264", "h265", "prores", "mjpeg"),
+    "matroska": ("h264", "h265", "av1", "vp9", "ffv1", "mjpeg", "prores"),
+    "webm": ("vp9", "av1"),
+    "avi": ("h264", "mjpeg", "ffv1"),
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """How one kind of image file is written.
+
+    Args:
+        muxer: FFmpeg's name of the muxer; image2pipe writes the encoder's bytes as they are.
+        encoder: FFmpeg's name of the encoder.
+        formats: pixel formats for 8 and for 16 bits; None: it cannot.
+        moving: whether it may hold more than one frame.
+    """
+
+    muxer: str
+    encoder: str
+    formats: tuple[str, str | None]
+    moving: bool = False
+
+
+IMAGES = {
+    "png": Picture("image2pipe", "png", ("rgb24", "rgb48be")),
+    "jpeg": Picture("image2pipe", "mjpeg", ("yuvj420p", None)),
+    "bmp": Picture("image2pipe", "bmp", ("bgr24", None)),
+    "tiff": Picture("image2pipe", "tiff", ("rgb24", "rgb48le")),
+    "webp": Picture("image2pipe", "libwebp", ("bgra", None)),
+    "gif": Picture("gif", "gif", ("pal8", None), moving=True),
+}
+_SUFFIXES = {
+    "mp4": "mp4", "m4v": "mp4", "mov": "mov", "mkv": "matroska", "webm": "webm", "avi": "avi",
+    "gif": "gif", "png": "png", "jpg": "jpeg", "jpeg": "jpeg", "bmp": "bmp", "tif": "tiff",
+    "tiff": "tiff", "webp": "webp",
+}  # fmt: skip
+_NICEST = {"matroska": "mkv"}
+
+
+def suffix_of(container: str) -> str:
+    """The usual file suffix of a container, with its dot."""
+    return "." + {**_NICEST, "jpeg": "jpg"}.get(container, container)
+
+
+def container_for(path: Path | str, encoding: Encoding) -> str:
+    """The container that a file name asks for, by its suffix; mp4 where it has none.
+
+    Args:
+        path: a path or a suffix such as ".mkv".
+        encoding: what it must hold.
+    """
+    name = str(path)
+    suffix = name[1:] if name.startswith(".") and "/" not in name else Path(path).suffix[1:]
+    container = _SUFFIXES.get(suffix.lower(), None if suffix else "mp4")
+    if container is None:
+        raise UsageError(f"No video is written as .{suffix}; name it .mp4, .mkv, .mov or .webm.")
+    if container in CONTAINERS and encoding.codec not in CONTAINERS[container]:
+        fits = next(name for name, codecs in CONTAINERS.items() if encoding.codec in codecs)
+        raise UsageError(
+            f"{suffix or container} cannot hold {encoding.codec}; name the file "
+            f"{suffix_of(fits)}, or choose --codec {CONTAINERS[container][0]}."
+        )
+    return container
+
+
+def pixel_format(encoding: Encoding, container: str, *, width: int, height: int, deep: bool) -> str:
+    """The encoder's pixel format for a size and a depth; UsageError where it cannot keep them."""
+    if container in IMAGES:
+        image = IMAGES[container].formats[deep]
+        if image is None:
+            raise UsageError(f"{container} holds 8 bits and the source more; add --force-8bit.")
+        return image
+    recipe = CODECS[encoding.codec]
+    if encoding.lossless and recipe.exact:
+        chosen = recipe.exact[2] if deep else recipe.exact[1]
+    else:
+        chosen = recipe.formats[2 * deep + (width % 2 or height % 2)]
+    if chosen is None:
+        raise UsageError(
+            f"{encoding.codec}{' without loss' if encoding.lossless else ''} holds 8 bits only and "
+            "the video has more; add --force-8bit, or choose ffv1 or h265."
+        )
+    return _ON_GPU.get(chosen, chosen) if encoding.hwaccel == "cuda" else chosen
+
+
+def encoder_for(encoding: Encoding, *, bitrate: int | None) -> tuple[str, dict[str, str]]:
+    """FFmpeg's encoder and its options.
+
+    Args:
+        encoding: what was asked for.
+        bitrate: bits a second to aim at; None: constant quality.
+    """
+    recipe = CODECS[encoding.codec]
+    name, options = recipe.encoder, dict(recipe.options)
+    if encoding.lossless and recipe.exact:
+        name, _, _, options = recipe.exact
+        options = dict(options)
+    elif encoding.hwaccel == "cuda":
+        name, options = recipe.cuda or "", {}
+        if not name:
+            raise UsageError(f"No GPU encodes {encoding.codec}; choose h264, h265 or av1.")
+    if encoding.preset is not None:
+        options["preset"] = encoding.preset
+    crf = recipe.crf if encoding.crf is None else encoding.crf
+    if crf is not None and bitrate is None and not encoding.lossless:
+        options["cq" if encoding.hwaccel == "cuda" else "crf"] = str(crf)
+    return name, options
+
+
+def check_encoder(encoding: Encoding, *, width: int, height: int, deep: bool) -> None:
+    """Encode one black picture, so that what is missing is known before anything is written.
+
+    Args:
+        encoding: what was asked for.
+        width: pixels; a large picture is tried at 256.
+        height: pixels; likewise.
+        deep: whether there are more than 8 bits.
+
+    Raises:
+        MissingError: the encoder or the GPU is not there.
+        UsageError: the encoder refuses the preset or the size.
+    """
+    import av
+
+    name, options = encoder_for(encoding, bitrate=None)
+    try:
+        context: Any = av.CodecContext.create(name, "w")
+    except (av.FFmpegError, ValueError):
+        raise MissingError(f"This build of PyAV has no {name} encoder; choose h264.") from None
+    format = pixel_format(encoding, "", width=width, height=height, deep=deep)
+    width, height = (side if side < 256 else 256 + side % 2 for side in (width, height))
+    context.width, context.height, context.pix_fmt = width, height, format
+    context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
+    context.options = options
+    try:
+        context.encode(av.VideoFrame(width, height, format))
+        context.encode(None)
+    except (av.FFmpegError, ValueError, OSError):
+        raise _explained(encoding, name, f"{width}x{height}") from None
+
+
+def _explained(encoding: Encoding, name: str, size: str) -> MissingError | UsageError:
+    if encoding.hwaccel == "cuda":
+        return MissingError(
+            f"{name} does not work on this machine; leave --hwaccel out to encode on the CPU."
+        )
+    if encoding.preset is not None:
+        return UsageError(
+            f"{name} refuses the preset {encoding.preset}; try medium, or for av1 a number 0 to 13."
+        )
+    return UsageError(f"{name} cannot encode pictures of {size} here; choose h264.")

@@ -1,0 +1,147 @@
+"""One decoded picture, and the one way from its YUV to upright RGB."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masquerade.anonymizer import Pixels
+from masquerade.video.color import FULL, LIMITED, matrix_for
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+
+    from masquerade.video.probe import VideoInfo
+
+
+class Converter:
+    """Turns decoded pictures of one video into upright RGB; keeps swscale's tables between them.
+
+    Threads may share it: one may look at small pictures while another takes whole ones.
+
+    Args:
+        info: the video that the pictures come from.
+        force_8bit: give 8 bits even where the source has more.
+    """
+
+    def __init__(self, info: VideoInfo, *, force_8bit: bool = False) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self.info = info
+        self._deep = info.bit_depth > 8 and not force_8bit
+        self._full, self._small = VideoReformatter(), VideoReformatter()
+        self._locks = {id(scaler): Lock() for scaler in (self._full, self._small)}
+        turned = info.rotation in (90, 270)
+        self._coded = (info.height, info.width) if turned else (info.width, info.height)
+        self._matrix = matrix_for(info.color, self._coded[1])
+        self._range = FULL if info.color.full_range else LIMITED
+
+    def rgb(self, picture: VideoFrame, size: tuple[int, int] | None) -> Pixels:
+        """Upright RGB of a picture, (H, W, 3); see `Frame.rgb`."""
+        pixels: Pixels
+        if size is None:
+            pixels = self._convert(self._full, picture, self._coded, deep=self._deep)
+        else:
+            coded = size[::-1] if self.info.rotation in (90, 270) else size
+            pixels = self._convert(self._small, picture, coded, deep=False)
+        return upright(pixels, self.info.rotation, self.info.mirrored)
+
+    def _convert(
+        self, scaler: Any, picture: VideoFrame, size: tuple[int, int], *, deep: bool
+    ) -> Any:  # Pixels
+        """A picture of any size and format, so that one which changes midway still fits."""
+        formats = ("rgb24", "rgb48le", "rgba", "rgba64le")
+        alpha = self.info.has_alpha
+        yuv = not picture.format.is_rgb and picture.format.name != "pal8"
+        with self._locks[id(scaler)]:
+            out = scaler.reformat(
+                picture,
+                width=size[0],
+                height=size[1],
+                format=formats[2 * alpha + deep],
+                src_colorspace=self._matrix if yuv else None,
+                src_color_range=self._range if yuv else None,
+            )
+        pixels: Any = out.to_ndarray()
+        return over_black(pixels) if alpha else pixels
+
+
+def over_black(pixels: Pixels) -> Pixels:
+    """RGBA (H, W, 4) laid over black: (H, W, 3) of the same type."""
+    top = np.iinfo(pixels.dtype).max
+    wide: NDArray[np.uint64] = pixels[..., :3].astype(np.uint64) * pixels[..., 3:]
+    laid: Pixels = ((wide + top // 2) // top).astype(pixels.dtype)  # type: ignore[assignment]
+    return laid
+
+
+def upright(pixels: Pixels, rotation: int, mirrored: bool) -> Pixels:
+    """(H, W, 3) turned clockwise by `rotation` degrees, then flipped if mirrored."""
+    if not rotation and not mirrored:
+        return pixels
+    import cv2  # three times as fast as numpy's copy of a transposed view
+
+    turns = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+    turned: Any = cv2.rotate(pixels, turns[rotation]) if rotation else pixels
+    return cv2.flip(turned, 1) if mirrored else turned
+
+
+class Frame:
+    """One frame in display order: its time, and its pixels on demand.
+
+    It holds the decoder's own picture, which is half the size of the RGB.
+
+    Args:
+        picture: what the decoder gave.
+        converter: makes RGB of it.
+        pts: timestamp in ticks of `time_base`, strictly increasing over a video.
+        duration: ticks until the next frame.
+        time_base: seconds a tick.
+        index: 0 for the first frame.
+    """
+
+    __slots__ = ("_converter", "duration", "index", "picture", "pts", "time_base")
+
+    def __init__(
+        self,
+        picture: VideoFrame,
+        converter: Converter,
+        *,
+        pts: int,
+        duration: int,
+        time_base: Fraction,
+        index: int,
+    ) -> None:
+        self.picture = picture
+        self._converter = converter
+        self.pts = pts
+        self.duration = duration
+        self.time_base = time_base
+        self.index = index
+
+    @property
+    def width(self) -> int:
+        """Pixels, upright; the same for every frame of a video."""
+        return self._converter.info.width
+
+    @property
+    def height(self) -> int:
+        """Pixels, upright; the same for every frame of a video."""
+        return self._converter.info.height
+
+    @property
+    def time(self) -> float:
+        """Seconds."""
+        return float(self.pts * self.time_base)
+
+    def rgb(self, size: tuple[int, int] | None = None) -> Pixels:
+        """Upright RGB, (H, W, 3): uint8, or uint16 over 0..65535 where the source has more bits.
+
+        Args:
+            size: (width, height), upright; scaled in one step from the decoder's picture and
+                always uint8, as detectors want it. None: as it is.
+        """
+        return self._converter.rgb(self.picture, size)

@@ -1,0 +1,95 @@
+"""What may pass beside pixels and sound: nothing, unless it is asked for by name."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from masquerade.errors import UsageError
+
+if TYPE_CHECKING:
+    from masquerade.video.read import Reader
+
+KINDS = ("subtitle", "data", "attachment")
+# What the muxer writes about its own file; the source's would be false in the output.
+_STRUCTURE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passing:
+    """What of a source goes into the output, and the names of all that does not.
+
+    Args:
+        tags: of the file, by name.
+        stream_tags: of each stream that goes on, by its index in the source.
+        streams: indices of subtitle, data and attachment streams.
+        chapters: as PyAV gives them.
+        removed: names, never values.
+    """
+
+    tags: Mapping[str, str] = field(default_factory=dict)
+    stream_tags: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    streams: tuple[int, ...] = ()
+    chapters: tuple[Any, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+def passing(reader: Reader, metadata: str = "strip", *, audio: Collection[int] = ()) -> Passing:
+    """Decide what passes.
+
+    Args:
+        reader: the source, open.
+        metadata: "strip"; "keep" for all; or "keep:KEY,KEY" where a key is a tag's name or one of
+            subtitle, chapter, data and attachment. A cover picture never passes.
+        audio: indices of the audio streams that go on.
+    """
+    keys = _keys(metadata)
+    info = reader.info
+    streams = tuple(s.index for s in info.streams if s.kind in KINDS and _wants(keys, s.kind))
+    chapters = tuple(reader.chapters) if _wants(keys, "chapter") else ()
+    tags = {k: v for k, v in reader.tags.items() if _wants(keys, k) and _own(k)}
+    going = {info.video_index, *streams, *audio}
+    stream_tags = {
+        index: {k: v for k, v in reader.stream_tags(index).items() if _wants(keys, k) and _own(k)}
+        for index in sorted(going)
+    }
+    kept = set(tags) | {f"stream{i}:{k}" for i, held in stream_tags.items() for k in held}
+    if chapters:
+        kept |= {name for name in info.tags if name.startswith("chapter")}
+    removed = [name for name in info.tags if name not in kept]
+    removed += [
+        f"stream{s.index} ({s.kind}, {s.codec})" for s in info.streams if s.index not in going
+    ]
+    if info.chapters and not chapters:
+        removed.append(f"{info.chapters} chapters")
+    return Passing(
+        tags=tags,
+        stream_tags=stream_tags,
+        streams=streams,
+        chapters=chapters,
+        removed=tuple(removed),
+    )
+
+
+def _keys(metadata: str) -> frozenset[str] | None:
+    """The names to keep, in lower case; None: all."""
+    if metadata == "strip":
+        return frozenset()
+    if metadata == "keep":
+        return None
+    how, _, names = metadata.partition(":")
+    keys = frozenset(name.strip().lower() for name in names.split(",")) - {""}
+    if how != "keep" or not keys:
+        raise UsageError(
+            f"--metadata takes strip, keep or keep:KEY,KEY with names of tags, not {metadata}."
+        )
+    return keys
+
+
+def _wants(keys: frozenset[str] | None, name: str) -> bool:
+    return keys is None or name.lower() in keys
+
+
+def _own(name: str) -> bool:
+    return name.lower() not in _STRUCTURE

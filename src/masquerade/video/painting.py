@@ -1,0 +1,103 @@
+"""From upright RGB to the pictures that an encoder takes, the inverse of `frame.py`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from masquerade.anonymizer import Pixels
+from masquerade.video.color import FULL, LIMITED, RGB, Color, matrix_for, written
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+
+    from masquerade.video.probe import VideoInfo
+
+
+class Painter:
+    """Turns upright RGB into pictures for the encoder, with the source's matrix and range.
+
+    Args:
+        info: the source.
+        format: the encoder's pixel format.
+    """
+
+    def __init__(self, info: VideoInfo, format: str) -> None:
+        from av.video.reformatter import Interpolation, VideoReformatter
+
+        self.color = colors_for(info, format)
+        self._scaler = VideoReformatter()
+        self._format = format
+        self._rgb = self.color.matrix == RGB
+        self._matrix = matrix_for(self.color, _lines(info))
+        # Colour is averaged over the four pixels that share it, the inverse of how it is read.
+        self._how = Interpolation.AREA
+        self._palette = _palette_graph(info) if format == "pal8" else None
+
+    def picture(self, pixels: Pixels) -> VideoFrame:
+        """A frame for the encoder.
+
+        Args:
+            pixels: (H, W, 3), uint8 or uint16.
+        """
+        import av
+
+        name = "rgb24" if pixels.dtype == np.uint8 else "rgb48le"
+        rows: Any = np.ascontiguousarray(pixels)
+        picture = av.VideoFrame.from_numpy_buffer(rows, format=name)
+        full = FULL if self.color.full_range else LIMITED
+        if self._palette is not None:
+            self._palette.push(picture)
+            return self._palette.vpull()
+        out = self._scaler.reformat(
+            picture,
+            format=self._format,
+            interpolation=self._how,
+            dst_colorspace=None if self._rgb else self._matrix,
+            dst_color_range=None if self._rgb else full,
+        )
+        if not self._rgb:
+            out.colorspace, out.color_range = self.color.matrix, full
+        out.color_primaries, out.color_trc = self.color.primaries, self.color.transfer
+        return out
+
+
+def colors_for(info: VideoInfo, format: str) -> Color:
+    """The colour tags of the output.
+
+    Args:
+        info: the source.
+        format: the encoder's pixel format.
+    """
+    source = info.color
+    if format.startswith(("rgb", "bgr", "gbr", "pal")):
+        return Color(source.primaries, source.transfer, RGB, full_range=True)
+    if format.startswith("yuvj"):  # what JPEG is, whatever the source was
+        return Color(source.primaries, source.transfer, 5, full_range=True)
+    return written(source)
+
+
+def _lines(info: VideoInfo) -> int:
+    return info.width if info.rotation in (90, 270) else info.height
+
+
+def _palette_graph(info: VideoInfo) -> Any:
+    """A filter that gives every frame the 256 colours that suit it best."""
+    from av.filter import Graph
+
+    graph = Graph()
+    plain: Any = "rgb24"
+    source = graph.add_buffer(
+        width=info.width, height=info.height, format=plain, time_base=info.time_base
+    )
+    split, sink = graph.add("split"), graph.add("buffersink")
+    palette = graph.add("palettegen", "stats_mode=single:reserve_transparent=0")
+    use = graph.add("paletteuse", "new=1")
+    source.link_to(split)
+    split.link_to(palette, 0, 0)
+    split.link_to(use, 1, 0)
+    palette.link_to(use, 0, 1)
+    use.link_to(sink)
+    graph.configure()
+    return graph

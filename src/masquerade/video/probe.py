@@ -1,0 +1,312 @@
+"""What a file holds: size, time, colour, streams, and the names of its tags."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from masquerade.errors import VideoError
+from masquerade.video.color import UNTAGGED, Color, color_of
+from masquerade.video.opening import MAX_PIXELS, STILLS, opened, shown
+from masquerade.video.sidedata import orientation, side_data
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
+    from av.stream import Stream
+    from av.video.stream import VideoStream
+
+Kind = Literal["video", "audio", "subtitle", "data", "attachment", "picture"]
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """One stream of a file; `tags` holds names only, a value may identify someone."""
+
+    index: int
+    kind: Kind
+    codec: str
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """What a video file says of itself, seen upright.
+
+    Args:
+        path: where it lies.
+        kind: a video, a still image, or a folder of images.
+        container: FFmpeg's name of the format that was found in it.
+        width: pixels, upright, exact.
+        height: pixels, upright, exact.
+        rotation: degrees clockwise that turn the coded picture upright: 0, 90, 180 or 270.
+        mirrored: whether it is then flipped left to right.
+        sample_aspect: width by height of one pixel, upright.
+        rate: frames a second on average.
+        time_base: seconds a tick of the frames' timestamps.
+        start: seconds, the first frame's time.
+        duration: seconds, as the container claims; None: it does not say.
+        frames: how many, as the container claims; None: it does not say.
+        codec: FFmpeg's name of the codec.
+        pix_fmt: FFmpeg's name of the pixel format.
+        bit_depth: bits a sample.
+        color: colour tags.
+        bitrate: bits a second of the video; None: unknown.
+        interlaced: whether frames hold two fields; they are kept as they are.
+        has_alpha: whether pixels may be transparent; they are laid over black.
+        video_index: the stream that is read.
+        streams: every stream in the file.
+        tags: names of every tag and side datum, never a value.
+        chapters: how many.
+    """
+
+    path: Path
+    kind: Literal["video", "image", "sequence"]
+    container: str
+    width: int
+    height: int
+    rotation: int = 0
+    mirrored: bool = False
+    sample_aspect: Fraction = Fraction(1)
+    rate: Fraction = Fraction(25)
+    time_base: Fraction = Fraction(1, 90000)
+    start: float = 0.0
+    duration: float | None = None
+    frames: int | None = None
+    codec: str = ""
+    pix_fmt: str = ""
+    bit_depth: int = 8
+    color: Color = UNTAGGED
+    bitrate: int | None = None
+    interlaced: bool = False
+    has_alpha: bool = False
+    video_index: int = 0
+    streams: tuple[StreamInfo, ...] = ()
+    tags: tuple[str, ...] = ()
+    chapters: int = 0
+
+
+def probe(path: Path | str, *, rate: Fraction | None = None) -> VideoInfo:
+    """What a video, an image or a folder of images holds; one frame is decoded.
+
+    Args:
+        path: a file, or with `rate` a folder of images.
+        rate: images a second of a folder; None: a folder is an error.
+    """
+    path = Path(path)
+    if path.is_dir() and rate is not None:
+        return _probe_folder(path, rate)
+    with opened(path) as container:
+        stream = main_stream(container, path)
+        check_size(stream.width, stream.height, path)
+        return describe(container, stream, _first_frame(container, stream, path), path)
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The images of a folder, sorted as people sort names: 2 before 10."""
+    try:
+        found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
+    except OSError as error:
+        raise VideoError(f"{shown(folder)} cannot be listed: {error.strerror}.") from None
+    if not found:
+        raise VideoError(f"{shown(folder)} holds no image; png, jpg, bmp, webp and tiff are read.")
+    return sorted(found, key=_natural)
+
+
+def _natural(path: Path) -> tuple[list[tuple[int, int | str]], bytes]:
+    parts = re.split(r"([0-9]+)", path.name)
+    return [(0, int(p)) if p.isascii() and p.isdigit() else (1, p) for p in parts], os.fsencode(
+        path
+    )
+
+
+def _probe_folder(folder: Path, rate: Fraction) -> VideoInfo:
+    """A folder as one video, after looking at the size of every image in it."""
+    from dataclasses import replace
+
+    if rate <= 0:
+        raise VideoError(f"A rate of {rate} images a second makes no video; give a positive one.")
+    images = images_in(folder)
+    infos = [probe(image) for image in images]
+    first = infos[0]
+    for image, info in zip(images, infos, strict=True):
+        if (info.rotation, info.mirrored) != (first.rotation, first.mirrored):
+            raise VideoError(
+                f"{shown(image)} and {shown(images[0])} are tagged to be turned differently; "
+                "turn them upright first."
+            )
+        if (info.width, info.height) != (first.width, first.height):
+            raise VideoError(
+                f"{shown(image)} is {info.width}x{info.height} and {shown(images[0])} "
+                f"{first.width}x{first.height}; images of one folder must have one size."
+            )
+    tags = tuple(dict.fromkeys(tag for info in infos for tag in info.tags))
+    return replace(
+        first,
+        path=folder,
+        kind="sequence",
+        rate=rate,
+        time_base=1 / rate,
+        duration=float(len(images) / rate),
+        frames=len(images),
+        bit_depth=max(info.bit_depth for info in infos),
+        has_alpha=any(info.has_alpha for info in infos),
+        bitrate=None,
+        tags=tags,
+    )
+
+
+def main_stream(container: InputContainer, path: Path) -> VideoStream:
+    """The video stream to read: the default one, else the first, and never a cover picture."""
+    import av
+
+    videos = [s for s in container.streams if _kind(s) == "video"]
+    if not videos:
+        held = " and ".join(sorted({_kind(s) for s in container.streams})) or "nothing"
+        raise VideoError(f"{shown(path)} holds no video, only {held}.")
+    default = [s for s in videos if s.disposition & av.stream.Disposition.default]
+    stream = (default or videos)[0]
+    if not isinstance(stream, av.VideoStream) or stream.codec_context is None:
+        raise VideoError(f"{shown(path)} uses a video codec that cannot be decoded here.")
+    return stream
+
+
+def check_size(width: int, height: int, path: Path) -> None:
+    """Refuse pictures that have no size, or one that no camera makes."""
+    if width < 1 or height < 1:
+        raise VideoError(f"{shown(path)} has no picture in it that can be decoded.")
+    if width * height > MAX_PIXELS or max(width, height) > 32768:
+        raise VideoError(f"{shown(path)} claims {width}x{height} pixels, more than can be read.")
+
+
+def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> av.VideoFrame:
+    import av
+
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+    failures = 0
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+            for frame in packet.decode():
+                check_size(frame.width, frame.height, path)
+                return frame
+        except StopIteration:
+            break
+        except (av.FFmpegError, ValueError, RuntimeError, MemoryError):
+            failures += 1
+            if failures > 100:
+                break
+    raise VideoError(f"{shown(path)} has no picture in it that can be decoded.")
+
+
+def _kind(stream: Stream) -> Kind:
+    import av
+
+    if stream.type == "video":
+        still = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+        return "picture" if stream.disposition & still else "video"
+    return stream.type if stream.type in ("audio", "subtitle", "attachment") else "data"
+
+
+def stream_info(stream: Stream) -> StreamInfo:
+    """A stream's index, kind, codec and names of tags."""
+    codec = stream.codec_context.codec.canonical_name if stream.codec_context else stream.name
+    return StreamInfo(stream.index, _kind(stream), codec or "unknown", tuple(stream.metadata))
+
+
+def describe(
+    container: InputContainer, stream: VideoStream, frame: av.VideoFrame, path: Path
+) -> VideoInfo:
+    """Everything that a container, its video stream and the first decoded frame tell."""
+    rotation, mirrored = orientation(frame)
+    turned = rotation in (90, 270)
+    width, height = (frame.height, frame.width) if turned else (frame.width, frame.height)
+    aspect = stream.sample_aspect_ratio or Fraction(1)
+    alpha = any(component.is_alpha for component in frame.format.components)
+    rate = _rate(stream)
+    image = container.format.name in STILLS
+    start = _start(container, stream)
+    return VideoInfo(
+        path=path,
+        kind="image" if image else "video",
+        container=container.format.name,
+        width=width,
+        height=height,
+        rotation=rotation,
+        mirrored=mirrored,
+        sample_aspect=1 / aspect if turned else aspect,
+        rate=rate,
+        time_base=stream.time_base or 1 / rate,
+        start=start,
+        duration=None if image else _duration(container, stream, start),
+        frames=1 if image else stream.frames or None,
+        codec=stream.codec_context.codec.canonical_name,
+        pix_fmt=frame.format.name,
+        bit_depth=max(c.bits for c in frame.format.components),
+        color=color_of(frame),
+        bitrate=None if image else _bitrate(container, stream),
+        interlaced=frame.interlaced_frame,
+        has_alpha=alpha or frame.format.name == "pal8",
+        video_index=stream.index,
+        streams=tuple(stream_info(s) for s in container.streams),
+        tags=_tags(container, frame),
+        chapters=len(container.chapters()),
+    )
+
+
+def _rate(stream: VideoStream) -> Fraction:
+    """Frames a second on average; 25 where nothing sensible is said."""
+    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
+        if rate and 0 < rate <= 1000:
+            return rate
+    return Fraction(25)
+
+
+def _start(container: InputContainer, stream: VideoStream) -> float:
+    if stream.start_time is not None and stream.time_base:
+        return float(stream.start_time * stream.time_base)
+    return (container.start_time or 0) / 1e6
+
+
+def _duration(container: InputContainer, stream: VideoStream, start: float) -> float | None:
+    """Seconds of video; a container's own duration reaches to the end of its longest stream."""
+    if stream.duration and stream.time_base:
+        own = float(stream.duration * stream.time_base)
+        # mp4 counts from the first decoding time, which B-frames at a varying rate put too early;
+        # where no other stream can be meant, the file's length is the better one.
+        alone = sum(s.type in ("video", "audio") for s in container.streams) == 1
+        return max(own, (container.duration or 0) / 1e6) if alone else own
+    said = re.fullmatch(r"(\d+):(\d+):(\d+\.\d+)", stream.metadata.get("DURATION", ""))
+    if said:  # Matroska's, counted from zero and not from the first frame
+        hours, minutes, seconds = said.groups()
+        return max(int(hours) * 3600 + int(minutes) * 60 + float(seconds) - start, 0.0)
+    if container.duration and container.duration > 0:
+        return max(container.duration / 1e6 + (container.start_time or 0) / 1e6 - start, 0.0)
+    return None
+
+
+def _bitrate(container: InputContainer, stream: VideoStream) -> int | None:
+    """The video's bits a second; where only the file's are known, less what its sound says."""
+    if stream.codec_context.bit_rate:
+        return int(stream.codec_context.bit_rate)
+    audio = [s.codec_context for s in container.streams.audio if s.codec_context]
+    sound = sum(context.bit_rate or 0 for context in audio)
+    rest = (container.bit_rate or 0) - sound
+    return rest if rest > 0 else None
+
+
+def _tags(container: InputContainer, frame: av.VideoFrame) -> tuple[str, ...]:
+    names = list(container.metadata)
+    for stream in container.streams:
+        names += [f"stream{stream.index}:{name}" for name in stream.metadata]
+    for number, chapter in enumerate(container.chapters()):
+        names += [f"chapter{number}:{name}" for name in chapter["metadata"]]
+    names += [f"frame:{name}" for name in frame.metadata]
+    names += [f"side:{name}" for name, _ in side_data(frame)]
+    return tuple(dict.fromkeys(names))

@@ -1,0 +1,57 @@
+"""What a picture carries beside its pixels: how to turn it, and much that identifies."""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+
+_NAMES = {28: "LCEVC", 29: "VIEW_ID", 30: "3D_REFERENCE_DISPLAYS", 31: "EXIF"}
+
+
+def side_data(frame: VideoFrame) -> list[tuple[str, bytes]]:
+    """Names and bytes of what a frame carries; bytes are empty where PyAV cannot show them."""
+    try:
+        container: Any = frame.side_data  # PyAV's stubs say dict; it is a sequence
+    except ValueError as error:  # one datum of a kind that PyAV has no name for hides them all
+        number = int((re.findall(r"\d+", str(error)) or ["28"])[0])
+        rest = _without(frame, range(28, 44))
+        return [(_NAMES.get(number, f"TYPE{number}"), b""), *side_data(rest)]
+    return [(container[n].type.name, bytes(container[n])) for n in range(len(container))]
+
+
+def orientation(frame: VideoFrame) -> tuple[int, bool]:
+    """Degrees clockwise, and whether to flip left to right after, that make a frame upright."""
+    for name, datum in side_data(frame):
+        if name == "DISPLAYMATRIX" and len(datum) >= 36:
+            a, b, _, c, d, *_ = struct.unpack("9i", datum[:36])
+            mirrored = a * d - b * c < 0
+            # The matrix maps (1, 0) to (a, b), y downwards; a flip afterwards negates x.
+            turn = math.degrees(math.atan2(b, -a if mirrored else a))
+            return round(turn / 90) * 90 % 360, mirrored
+    return 0, False
+
+
+def _without(frame: VideoFrame, kinds: range) -> VideoFrame:
+    """The frame less side data of some kinds, by FFmpeg's own filter."""
+    from av.filter import Graph
+
+    graph = Graph()
+    base = frame.time_base or Fraction(1, 25)
+    last = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=base
+    )
+    for kind in kinds:
+        step = graph.add("sidedata", f"mode=delete:type={kind}")
+        last.link_to(step)
+        last = step
+    sink = graph.add("buffersink")
+    last.link_to(sink)
+    graph.configure()
+    graph.push(frame)
+    return graph.vpull()

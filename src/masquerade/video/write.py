@@ -1,0 +1,314 @@
+"""Writes one video stream, exactly as long, as large and as timed as the source, and no tag."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from torch import Tensor
+
+from masquerade.anonymizer import Pixels
+from masquerade.errors import OutputError, UsageError
+from masquerade.video.audio import PitchShift, copied
+from masquerade.video.color import FULL, LIMITED, UNTAGGED
+from masquerade.video.encoding import (
+    IMAGES,
+    Encoding,
+    check_encoder,
+    container_for,
+    encoder_for,
+    pixel_format,
+)
+from masquerade.video.opening import shown
+from masquerade.video.painting import Painter
+from masquerade.video.probe import VideoInfo
+from masquerade.video.read import Video
+
+if TYPE_CHECKING:
+    from av import Packet, VideoFrame
+    from av.container import OutputContainer
+    from av.stream import Stream
+    from av.video.stream import VideoStream
+
+__all__ = ["Encoding", "Writer", "container_for", "write_video"]
+
+_BITEXACT = 1 << 23  # AV_CODEC_FLAG_BITEXACT: no version of the encoder in its output
+_QSCALE, _QUALITY = 1 << 1, 2 * 118  # AV_CODEC_FLAG_QSCALE, and JPEG's best but one
+
+
+class Timed(Protocol):
+    """When a frame is shown, in ticks of its time base; `Frame` is one."""
+
+    @property
+    def pts(self) -> int: ...
+    @property
+    def duration(self) -> int: ...
+    @property
+    def time_base(self) -> Fraction: ...
+
+
+class Writer:
+    """One output file with exactly one video stream.
+
+    Args:
+        path: the file; it is overwritten.
+        info: the source, whose size, time base, colour and aspect the output gets.
+        container: as `container_for` names it.
+        encoding: how to compress.
+        copies: input streams whose packets are copied.
+        voices: input audio streams whose pitch is shifted.
+        tags: tags of the file.
+        stream_tags: tags of its streams, by their index in the source.
+        chapters: of the file, as PyAV gives them.
+        force_8bit: write 8 bits even where the source has more.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        info: VideoInfo,
+        container: str,
+        encoding: Encoding,
+        copies: Sequence[Stream] = (),
+        voices: Sequence[Stream] = (),
+        tags: Mapping[str, str] | None = None,
+        stream_tags: Mapping[int, Mapping[str, str]] | None = None,
+        chapters: Sequence[Any] = (),
+        force_8bit: bool = False,
+    ) -> None:
+        self.path, self.info, self.encoding = Path(path), info, encoding
+        self.kind = container
+        self._deep = info.bit_depth > 8 and not force_8bit
+        self._format = pixel_format(
+            encoding, container, width=info.width, height=info.height, deep=self._deep
+        )
+        if container not in IMAGES:
+            check_encoder(encoding, width=info.width, height=info.height, deep=self._deep)
+        self._painter = Painter(info, self._format)
+        self._out = self._opened(tags or {})
+        # avi counts frames and has no place for two kinds of time
+        self._base = 1 / info.rate if container == "avi" else info.time_base
+        self._last = -1
+        self._video = self._video_stream()
+        self._copies = {s.index: copied(self._out, s, container) for s in copies}
+        self._voices = {s.index: PitchShift(s, self._out, container) for s in voices}
+        for index, held in (stream_tags or {}).items():
+            self._tag(index, held)
+        self._clean = _without_sei(self._video)
+        self._durations: dict[int, int] = {}
+        self._written = 0
+        if chapters:
+            self._out.set_chapters(list(chapters))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+            return
+        with contextlib.suppress(Exception):  # the error that brought us here is the one to show
+            self._out.close()
+
+    def write(self, pixels: Pixels, frame: Timed) -> None:
+        """Encode one frame.
+
+        Args:
+            pixels: (H, W, 3), RGB, upright, uint8 or uint16 over 0..65535.
+            frame: the source's frame, whose time it gets.
+        """
+        if self._written and self.kind in IMAGES and not IMAGES[self.kind].moving:
+            raise UsageError(f"{self.kind} holds one frame; name the output .mp4 or .gif.")
+        self._written += 1
+        picture = self._painter.picture(pixels)
+        picture.pts, picture.time_base = self._ticks(frame), self._base
+        self._durations[picture.pts] = max(1, round(frame.duration * frame.time_base / self._base))
+        self._guard(lambda: self._send(picture))
+
+    def copy(self, packet: Packet[Any]) -> None:
+        """Write a packet of one of `copies`, or the shifted sound of one of `voices`.
+
+        Args:
+            packet: as the reader gave it; it is changed.
+        """
+        index = packet.stream.index
+        if index in self._voices:
+            voice = self._voices[index]
+            self._guard(lambda: self._out.mux(voice.shift(packet)))
+            return
+        if packet.dts is None:  # the end of the stream
+            return
+        packet.stream = self._copies[index]
+        self._guard(lambda: self._out.mux(packet))
+
+    def close(self) -> None:
+        """Encode what the encoder still holds and finish the file."""
+        self._guard(lambda: self._send(None))
+        for voice in self._voices.values():
+            self._guard(lambda voice=voice: self._out.mux(voice.flush()))  # type: ignore[misc]
+        self._guard(self._out.close)
+
+    def _ticks(self, frame: Timed) -> int:
+        """When a frame is shown, in the encoder's ticks."""
+        pts = round(frame.pts * frame.time_base / self._base)
+        if self._written > 1 and pts <= self._last:
+            raise UsageError(f"{self.kind} cannot keep times this close; name the output .mkv.")
+        self._last = pts
+        return pts
+
+    def _opened(self, tags: Mapping[str, str]) -> OutputContainer:
+        import av
+
+        options = {"fflags": "+bitexact"}
+        if self.kind in ("mp4", "mov"):
+            options["movflags"] = "+faststart" + ("+use_metadata_tags" if tags else "")
+        if self.info.start < 0:  # an edit list would hide what lies before 0
+            options["avoid_negative_ts"] = "make_non_negative"
+        muxer = IMAGES[self.kind].muxer if self.kind in IMAGES else self.kind
+        # "file:" because a name may hold a colon, which FFmpeg would take for a protocol.
+        name = f"file:{os.fspath(self.path)}"
+        out = av.open(name, "w", format=muxer, container_options=options)
+        out.metadata.update(tags)
+        return out
+
+    def _video_stream(self) -> VideoStream:
+        info, encoding = self.info, self.encoding
+        wanted = info.bitrate if encoding.bitrate == "source" else encoding.bitrate
+        name, options = encoder_for(encoding, bitrate=wanted)
+        if self.kind in IMAGES:
+            name, options, wanted = IMAGES[self.kind].encoder, {}, None
+        stream: Any = self._out.add_stream(name, rate=info.rate, options=options)
+        context = stream.codec_context
+        context.width, context.height, context.pix_fmt = info.width, info.height, self._format
+        context.time_base = stream.time_base = self._base
+        context.sample_aspect_ratio = info.sample_aspect
+        context.thread_count = encoding.threads
+        context.flags |= _BITEXACT
+        context.bit_rate = wanted or 0
+        if self.kind == "avi":
+            context.max_b_frames = 0
+        if encoding.codec == "h265" and self.kind in ("mp4", "mov"):
+            context.codec_tag = "hvc1"  # what Apple's players ask for
+        if name == "mjpeg":
+            context.flags |= _QSCALE
+            context.global_quality = _QUALITY
+        color = self._painter.color
+        context.color_primaries, context.color_trc = color.primaries, color.transfer
+        context.colorspace = color.matrix
+        context.color_range = FULL if color.full_range else LIMITED
+        return stream
+
+    def _tag(self, index: int, tags: Mapping[str, str]) -> None:
+        voice = self._voices.get(index)
+        stream = voice.stream if voice else self._copies.get(index, self._video)
+        stream.metadata.update(tags)
+
+    def _send(self, picture: VideoFrame | None) -> None:
+        for packet in self._video.encode(picture):
+            packet.duration = self._durations.pop(packet.pts or 0, packet.duration or 0)
+            for clean in self._clean(packet):
+                clean.stream = self._video
+                self._out.mux(clean)
+
+    def _guard(self, action: Callable[[], object]) -> None:
+        import av
+
+        try:
+            action()
+        except (av.FFmpegError, OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise OutputError(f"{shown(self.path)} cannot be written: {reason}.") from error
+
+
+def _without_sei(stream: VideoStream) -> Callable[[Packet[Any]], list[Packet[Any]]]:
+    """Takes out what H.264 encoders write about themselves: their version and every setting."""
+    from av.bitstream import BitStreamFilterContext
+
+    if stream.codec_context.codec.canonical_name != "h264":
+        return lambda packet: [packet]
+    filters: list[BitStreamFilterContext] = []
+
+    def strip(packet: Packet[Any]) -> list[Packet[Any]]:
+        if not filters:  # the encoder's header is known from the first packet on
+            filters.append(BitStreamFilterContext("filter_units=remove_types=6", stream))
+        return filters[0].filter(packet)
+
+    return strip
+
+
+@dataclass(frozen=True)
+class _Moment:
+    pts: int
+    duration: int
+    time_base: Fraction
+
+
+def write_video(
+    path: Path | str,
+    video: Video | Tensor,
+    *,
+    rate: Fraction | float = 25,
+    encoding: Encoding | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a clip as a video file without sound or tags.
+
+    Args:
+        path: the file; its suffix chooses the container.
+        video: a Video, which keeps its times, or (1, 3, T, H, W) in [0, 1].
+        rate: frames a second of a tensor.
+        encoding: how to compress.
+        overwrite: replace a file that is there.
+    """
+    path, encoding = Path(path), encoding or Encoding()
+    if not overwrite and path.exists():
+        raise UsageError(f"{shown(path)} is there already; pass overwrite=True to replace it.")
+    clip, info, moments = _timed(path, video, Fraction(rate).limit_denominator(100000))
+    container = container_for(path, encoding)
+    with Writer(path, info=info, container=container, encoding=encoding, force_8bit=True) as writer:
+        for pixels, moment in zip(clip[0].permute(1, 2, 3, 0), moments, strict=True):
+            writer.write((pixels * 255).round().clamp(0, 255).byte().cpu().numpy(), moment)
+
+
+def _timed(
+    path: Path, video: Video | Tensor, rate: Fraction
+) -> tuple[Tensor, VideoInfo, list[_Moment]]:
+    """A clip, what its file is to be like, and when each of its frames is shown."""
+    source = None if isinstance(video, Tensor) else video.info
+    clip = video if isinstance(video, Tensor) else video.clip
+    if clip.ndim != 5 or clip.shape[:2] != (1, 3) or not clip.shape[2]:
+        raise UsageError(f"A clip of shape {tuple(clip.shape)} is not (1, 3, T, H, W).")
+    base = source.time_base if source else 1 / rate
+    if isinstance(video, Tensor):
+        ticks = list(range(clip.shape[2]))
+    else:
+        ticks = [round(time / float(base)) for time in video.times.tolist()]
+    step = max(1, round(1 / (source.rate if source else rate) / base))
+    ends = [*ticks[1:], ticks[-1] + step]
+    moments = [_Moment(a, b - a, base) for a, b in zip(ticks, ends, strict=True)]
+    height, width = clip.shape[3:]
+    info = VideoInfo(
+        path=path,
+        kind="video",
+        container="",
+        width=width,
+        height=height,
+        time_base=base,
+        rate=source.rate if source else rate,
+        sample_aspect=source.sample_aspect if source else Fraction(1),
+        start=float(ticks[0] * base),
+        color=source.color if source else UNTAGGED,
+    )
+    return clip, info, moments

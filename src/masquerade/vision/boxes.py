@@ -1,0 +1,273 @@
+"""Boxes in frames, and the file one may edit by hand between finding and hiding.
+
+The file is JSON, version 1; the sizes are pixels of the upright frame, frames count from 0, and
+a frame without boxes may be left out. Of a box's keys only `box` is needed:
+
+    {"version": 1, "width": 640, "height": 480, "frames": {
+      "0": [{"box": [x0, y0, x1, y1], "score": 0.9, "track": 3, "source": "seen", "label": "face"}]
+    }}
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masquerade.errors import UsageError
+
+Source = Literal["seen", "filled", "carried"]
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in pixels of the upright frame, x to the right, y down.
+
+    Args:
+        x0: left edge; pixels are unit squares, so a box of the whole frame is (0, 0, w, h).
+        y0: upper edge.
+        x1: right edge.
+        y1: lower edge.
+        score: how sure the detector was, 0 to 1.
+        track: which boxes belong to one and the same thing; None: unknown.
+        source: `seen` by a detector, `filled` between sightings, `carried` before or after them.
+        label: what it shows.
+    """
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    score: float
+    track: int | None = None
+    source: Source = "seen"
+    label: str = "face"
+
+    @property
+    def width(self) -> float:
+        """Pixels across."""
+        return self.x1 - self.x0
+
+    @property
+    def height(self) -> float:
+        """Pixels down."""
+        return self.y1 - self.y0
+
+    def clipped(self, width: float, height: float) -> Box | None:
+        """The part inside a frame of this size; None where nothing is left."""
+        x0, y0 = max(0.0, self.x0), max(0.0, self.y0)
+        x1, y1 = min(float(width), self.x1), min(float(height), self.y1)
+        if x1 <= x0 or y1 <= y0:
+            return None
+        return Box(x0, y0, x1, y1, self.score, self.track, self.source, self.label)
+
+
+def corners(boxes: Sequence[Box]) -> Array:
+    """(N, 4) of x0, y0, x1, y1."""
+    return np.array([(b.x0, b.y0, b.x1, b.y1) for b in boxes], np.float64).reshape(-1, 4)
+
+
+def boxes_of(rows: Array, scores: Array, label: str = "face") -> list[Box]:
+    """(N, 4) of x0, y0, x1, y1 and (N,) of scores as boxes."""
+    pairs = zip(rows.tolist(), scores.tolist(), strict=True)
+    return [Box(x0, y0, x1, y1, score, label=label) for (x0, y0, x1, y1), score in pairs]
+
+
+def overlap(a: Array, b: Array) -> Array:
+    """The area that each of a's boxes shares with each of b's, (N, 4) and (M, 4) to (N, M)."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])  # (N, M, 2)
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])  # (N, M, 2)
+    return (high - low).clip(min=0).prod(axis=2)
+
+
+def area(a: Array) -> Array:
+    """(N, 4) to (N,)."""
+    return (a[:, 2:] - a[:, :2]).clip(min=0).prod(axis=1)
+
+
+def iou(a: Array, b: Array) -> Array:
+    """Intersection over union of all pairs, (N, 4) and (M, 4) to (N, M)."""
+    shared = overlap(a, b)
+    union = area(a)[:, None] + area(b)[None, :] - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def nms(boxes: Array, scores: Array, threshold: float) -> NDArray[np.intp]:
+    """Non-maximum suppression: the rows that stay, best first.
+
+    Args:
+        boxes: (N, 4) of x0, y0, x1, y1.
+        scores: (N,).
+        threshold: a box goes where its IoU with a better one that stays is at least this.
+    """
+    order = np.argsort(-scores, kind="stable")
+    stays: list[int] = []
+    while order.size:
+        best, rest = order[0], order[1:]
+        stays.append(int(best))
+        order = rest[iou(boxes[best : best + 1], boxes[rest])[0] < threshold]
+    return np.array(stays, np.intp)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is not a finite number")
+    return float(value)
+
+
+def _box(entry: Any) -> Box:
+    if not isinstance(entry, dict) or not isinstance(entry.get("box"), list):
+        raise ValueError('a box is written as {"box": [x0, y0, x1, y1]}')
+    if unknown := set(entry) - {"box", "score", "track", "source", "label"}:
+        raise ValueError(f"{min(unknown)!r} is not a key of a box")
+    if len(entry["box"]) != 4:
+        raise ValueError("a box has four numbers, x0, y0, x1, y1")
+    x0, y0, x1, y1 = (_number(v) for v in entry["box"])
+    if x1 <= x0 or y1 <= y0:
+        raise ValueError("a box's x1 and y1 lie right of and below its x0 and y0")
+    track, source = entry.get("track"), entry.get("source", "seen")
+    if track is not None and type(track) is not int:
+        raise ValueError("a track is a whole number or null")
+    if source not in get_args(Source):
+        raise ValueError("a source is one of " + ", ".join(get_args(Source)))
+    label = str(entry.get("label", "face"))
+    return Box(x0, y0, x1, y1, _number(entry.get("score", 1)), track, source, label)
+
+
+def _frame(key: str, entries: Any) -> tuple[int, list[Box]]:
+    if not key.isdecimal() or not isinstance(entries, list):
+        raise ValueError(f'frame "{key}" is not a frame\'s number with a list of boxes')
+    try:
+        return int(key), [_box(entry) for entry in entries]
+    except ValueError as error:
+        raise ValueError(f"frame {key}: {error}") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # json keeps the last of two equal keys: a frame that was copied would lose its first boxes
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{next(k for k in keys if keys.count(k) > 1)!r} is there twice")
+    return found
+
+
+def _size(document: dict[str, Any]) -> tuple[int, int]:
+    sizes = document.get("width"), document.get("height")
+    if not all(type(side) is int and side > 0 for side in sizes):
+        raise ValueError("width and height are whole numbers above 0")
+    return sizes[0], sizes[1]  # type: ignore[return-value]
+
+
+def read_boxes(
+    path: str | Path, *, width: int | None = None, height: int | None = None
+) -> dict[int, list[Box]]:
+    """Read a file of boxes (its schema stands at the head of this module).
+
+    Args:
+        path: the JSON file.
+        width: pixels across of the video it is for; None: not compared.
+        height: pixels down of the video it is for; None: not compared.
+
+    Raises:
+        UsageError: the file cannot be read, is not of this schema, or is for another size.
+    """
+    try:
+        document = json.loads(Path(path).read_text("utf-8"), object_pairs_hook=_unique)
+        if not isinstance(document, dict) or document.get("version") != 1:
+            raise ValueError('it does not say "version": 1')
+        size = _size(document)
+        if not isinstance(document.get("frames"), dict):
+            raise ValueError("frames is not an object")
+        frames = dict(_frame(key, entries) for key, entries in document["frames"].items())
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{Path(path).name} is not a file of boxes: {reason}.") from None
+    if (width or size[0], height or size[1]) != size:
+        raise UsageError(
+            f"{Path(path).name} is for frames of {size[0]}x{size[1]}, "
+            f"but the video has {width or size[0]}x{height or size[1]}: take the boxes made for it."
+        )
+    return frames
+
+
+class BoxWriter:
+    """Writes a file of boxes frame by frame, so that a long video costs no memory.
+
+    Args:
+        path: the JSON file; it is whole once the writer is closed.
+        width: pixels across of the upright frames.
+        height: pixels down.
+    """
+
+    def __init__(self, path: str | Path, *, width: int, height: int) -> None:
+        self._file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115 (closed by `close`)
+        self._file.write(f'{{"version": 1, "width": {width}, "height": {height}, "frames": {{')
+        self._between = "\n"
+
+    def add(self, frame: int, boxes: Sequence[Box]) -> None:
+        """Write the boxes of one frame; a frame without boxes takes no room.
+
+        Args:
+            frame: its number, from 0; each number once.
+            boxes: what lies in it.
+        """
+        if boxes:
+            entries = ",\n  ".join(_entry(box) for box in boxes)
+            self._file.write(f'{self._between}"{frame}": [\n  {entries}]')
+            self._between = ",\n"
+
+    def close(self) -> None:
+        """Finish the file."""
+        if not self._file.closed:
+            self._file.write("\n}}\n")
+            self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._file.close()  # what is left does not parse, and must not pass for the whole
+
+
+def _entry(box: Box) -> str:
+    fields = asdict(box)
+    edges = [fields.pop(key) for key in ("x0", "y0", "x1", "y1")]
+    return json.dumps({"box": edges, **fields}, allow_nan=False)
+
+
+def write_boxes(
+    path: str | Path,
+    frames: Mapping[int, Sequence[Box]] | Iterable[Sequence[Box]],
+    *,
+    width: int,
+    height: int,
+) -> None:
+    """Write the boxes of a video; `read_boxes` gives the very same ones back.
+
+    Args:
+        path: the JSON file.
+        frames: boxes by frame number, or one list a frame in order.
+        width: pixels across of the upright frames.
+        height: pixels down.
+    """
+    numbered = frames.items() if isinstance(frames, Mapping) else enumerate(frames)
+    with BoxWriter(path, width=width, height=height) as writer:
+        for number, boxes in numbered:
+            writer.add(number, boxes)

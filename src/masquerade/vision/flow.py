@@ -1,0 +1,69 @@
+"""Optical flow, and looking images up along it.
+
+One convention everywhere (Ilic et al., CVPR 2024, eq. 4): flow[y, x] = (u, v) in pixels leads from
+a pixel of frame t to where it was in frame t-1, so that before[y + v, x + u] is its past.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+U8 = NDArray[np.uint8]
+
+SMALLEST = 32  # a side shorter than this holds too few patches for DIS to fit
+LARGEST = 320  # a side longer than this is searched on a reduced copy: faster, and as good a noise
+
+
+def dis_flow(now: U8, before: U8) -> F32:
+    """Dense inverse search flow (Kroeger et al., ECCV 2016) from frame t to t-1, on the CPU.
+
+    Args:
+        now: (H, W) grey, frame t.
+        before: (H, W) grey, frame t-1.
+
+    Returns:
+        (H, W, 2) in pixels; zero where a side is shorter than 32 pixels.
+    """
+    height, width = now.shape
+    if min(height, width) < SMALLEST:
+        return np.zeros((height, width, 2), np.float32)
+    scale = max(1.0, min(max(height, width) / LARGEST, min(height, width) / SMALLEST))
+    size = (round(width / scale), round(height / scale))
+    small = [cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in (now, before)]
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    flow = dis.calc(small[0], small[1], np.empty(0))
+    if size == (width, height):
+        return np.asarray(flow, np.float32)
+    ratio = np.array([width / size[0], height / size[1]], np.float32)
+    return np.asarray(cv2.resize(flow, (width, height)), np.float32) * ratio
+
+
+def positions(height: int, width: int) -> F32:
+    """(H, W, 2): every pixel's own (x, y)."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack((columns, rows), -1).astype(np.float32)
+
+
+def look_up(image: U8 | F32, source: F32, *, nearest: bool = False) -> NDArray[Any]:
+    """out[y, x] = image at source[y, x] = (x', y'); beyond an edge it starts again at the other.
+
+    Args:
+        image: (H, W) or (H, W, C).
+        source: (h, w, 2), positions in pixels.
+    """
+    mode = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
+    places = np.asarray(source, np.float32)
+    return cv2.remap(image, places, np.empty(0), mode, borderMode=cv2.BORDER_WRAP)
+
+
+def warp(image: U8 | F32, flow: F32, *, nearest: bool = False) -> NDArray[Any]:
+    """out[y, x] = image[y + v, x + u] for (H, W, 2) flow.
+
+    Zero flow is the identity, which the grid of the authors' code is not (FACTS 3.5).
+    """
+    return look_up(image, positions(*flow.shape[:2]) + flow, nearest=nearest)

@@ -1,0 +1,54 @@
+"""What several test files need: the demo's clip, short, and the command as a real process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One second of the demo's clip: a face, sound, and tags."""
+    from masquerade.example import compose
+
+    path = tmp_path_factory.mktemp("clip") / "person.mp4"
+    compose(path, seconds=1)
+    return path
+
+
+@pytest.fixture(scope="session")
+def wild() -> Path:
+    """The folder of clips as people have them."""
+    folder = DATA / "wild"
+    if not folder.is_dir():
+        pytest.skip("../shared/data is not here")
+    return folder
+
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """Run `masquerade` as a process of its own in an empty folder."""
+
+    def run(*words: str | Path, code: str | None = None, **kwargs) -> subprocess.CompletedProcess:
+        start = code or "import sys; from masquerade.cli import main; sys.exit(main())"
+        return subprocess.run(
+            [sys.executable, "-c", start, *map(str, words)],
+            cwd=kwargs.pop("cwd", tmp_path),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env={**os.environ, "COLUMNS": "100"},
+            **kwargs,
+        )
+
+    return run

@@ -1,0 +1,33 @@
+"""Blacken and mask-mean: flat colour inside, nothing outside."""
+
+from __future__ import annotations
+
+import torch
+
+from masquerade.methods.blacken import Blacken
+from masquerade.methods.mask_mean import MaskMean
+
+
+def region() -> tuple[torch.Tensor, torch.Tensor]:
+    clip = torch.rand(1, 3, 4, 30, 40, generator=torch.Generator().manual_seed(0))
+    where = torch.zeros(1, 1, 4, 30, 40)
+    where[..., 5:12, 8:30] = 1
+    where[:, :, 3] = 0  # nobody in the last frame
+    return clip, where
+
+
+def test_blacken_is_black_inside() -> None:
+    clip, where = region()
+    out = Blacken()(clip, where=where).clip
+    inside = (where == 1).expand_as(clip)
+    assert out[inside].abs().max() == 0
+    assert torch.equal(out[~inside], clip[~inside])
+
+
+def test_mask_mean_is_the_regions_mean_of_each_frame() -> None:
+    clip, where = region()
+    out = MaskMean()(clip, where=where).clip
+    for t in range(3):
+        expected = clip[0, :, t, 5:12, 8:30].mean((-2, -1))
+        assert torch.allclose(out[0, :, t, 5:12, 8:30], expected[:, None, None], atol=1e-5)
+    assert torch.equal(out[:, :, 3], clip[:, :, 3])

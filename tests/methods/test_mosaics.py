@@ -1,0 +1,69 @@
+"""Pixelate and downsample: means are kept, blocks are where they belong, OpenCV agrees."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from masquerade.methods.downsample import Downsample
+from masquerade.methods.pixelate import Pixelate, coarse, fine
+from masquerade.methods.resample import area_resize
+
+
+@settings(max_examples=30, deadline=None)
+@given(h=st.integers(1, 50), w=st.integers(1, 50), block=st.integers(1, 12))
+def test_block_means_are_kept(h: int, w: int, block: int) -> None:
+    clip = torch.rand(1, 3, 1, h, w, generator=torch.Generator().manual_seed(h * w))
+    out = Pixelate(block=block, at=0)(clip).clip
+    for y in range(0, h, block):
+        for x in range(0, w, block):
+            part = (..., slice(y, y + block), slice(x, x + block))
+            assert torch.allclose(out[part].mean((-2, -1)), clip[part].mean((-2, -1)), atol=1e-5)
+            assert out[part].flatten(-2).std(-1, correction=0).max() < 1e-5
+
+
+@pytest.mark.parametrize("method", [Pixelate(), Downsample(factor=4), fine(), coarse()])
+def test_a_constant_image_stays(method) -> None:
+    clip = torch.full((1, 3, 2, 60, 80), 0.3)
+    assert torch.allclose(method(clip).clip, clip, atol=1e-6)
+
+
+def test_the_papers_blocks_are_those_of_224() -> None:
+    assert [fine().side(224, 300), coarse().side(300, 224), coarse().side(480, 640)] == [4, 16, 34]
+
+
+def test_pixelate_equals_opencv_where_blocks_fit() -> None:
+    image = np.random.default_rng(1).integers(0, 256, (64, 96, 3), np.uint8)
+    small = cv2.resize(image, (12, 8), interpolation=cv2.INTER_AREA)
+    expected = cv2.resize(small, (96, 64), interpolation=cv2.INTER_NEAREST)
+    out, _ = Pixelate(block=8, at=0).on_pixels(image[None])
+    assert np.abs(out[0].astype(int) - expected).max() <= 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(h=st.integers(2, 40), w=st.integers(2, 40), k=st.integers(1, 40), m=st.integers(1, 40))
+def test_area_resize_equals_opencv(h: int, w: int, k: int, m: int) -> None:
+    height, width = min(h, k), min(w, m)
+    image = np.random.default_rng(h * w).random((h, w), np.float32)
+    expected = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    assert (
+        np.abs(area_resize(torch.from_numpy(image), height, width).numpy() - expected).max() < 1e-5
+    )
+
+
+def test_downsample_by_one_is_the_identity() -> None:
+    clip = torch.rand(1, 3, 2, 31, 47)
+    assert torch.allclose(Downsample(factor=1)(clip).clip, clip, atol=1e-6)
+
+
+def test_downsample_at_its_own_size_is_what_a_file_may_hold() -> None:
+    method, clip = Downsample(factor=8), torch.rand(1, 3, 1, 64, 96)
+    small = area_resize(clip, *method.size(64, 96))
+    out = method(clip).clip
+    assert method.size(64, 96) == (8, 12)
+    assert torch.allclose(area_resize(out, 8, 12), small, atol=1e-6)
+    assert method.size(3, 3) == (1, 1)

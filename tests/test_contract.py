@@ -1,0 +1,134 @@
+"""One contract, every method: what any anonymizer in METHODS owes to whoever calls it."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import masquerade
+from masquerade.checkpoint import arguments
+from masquerade.methods import METHODS, PRESETS
+from masquerade.stream import anonymize
+
+METHOD = pytest.mark.parametrize("name", METHODS)
+sizes = st.tuples(st.integers(1, 3), st.integers(1, 40), st.integers(1, 40))
+
+
+def clip_of(t: int, h: int, w: int, *, batch: int = 1) -> torch.Tensor:
+    return torch.rand(batch, 3, t, h, w, generator=torch.Generator().manual_seed(t * h + w))
+
+
+def patch(t: int, h: int, w: int) -> torch.Tensor:
+    """A region over the middle of every frame, with a soft rim."""
+    where = torch.zeros(1, 1, t, h, w)
+    where[..., h // 4 : -h // 4, w // 4 : -w // 4] = 1
+    where[..., h // 4, :] *= 0.3
+    return where
+
+
+@METHOD
+@settings(max_examples=15, deadline=None)
+@given(size=sizes)
+def test_shape_and_range_stay(name: str, size: tuple[int, int, int]) -> None:
+    method, clip = masquerade.build(name), clip_of(*size, batch=2)
+    out = method(clip, carry=method.start(seed=1))
+    assert out.clip.shape == clip.shape
+    assert out.clip.dtype == clip.dtype
+    assert out.clip.min() >= 0 and out.clip.max() <= 1
+
+
+@METHOD
+def test_nothing_changes_where_nothing_is_hidden(name: str) -> None:
+    method, clip = masquerade.build(name), clip_of(3, 48, 64)
+    where = patch(3, 48, 64)
+    out = method(clip, where=where, carry=method.start(seed=1)).clip
+    outside = (where == 0).expand_as(clip)
+    assert torch.equal(out[outside], clip[outside])
+    assert not torch.equal(out, clip)
+
+
+@METHOD
+def test_what_is_fully_hidden_does_not_depend_on_its_own_detail(name: str) -> None:
+    """Noise of the finest grain inside the region leaves no trace beyond its mean."""
+    method = masquerade.build(name)
+    grain = torch.zeros(1, 3, 1, 64, 64)
+    grain[..., ::2, ::2] = grain[..., 1::2, 1::2] = 0.1
+    flat = torch.full_like(grain, 0.05)
+    outs = [method(0.4 + x, carry=method.start(seed=1)).clip for x in (grain, flat)]
+    assert (outs[0] - outs[1]).abs().max() < 0.02
+
+
+@METHOD
+def test_same_seed_same_pixels(name: str) -> None:
+    clip, method = clip_of(4, 40, 56), masquerade.build(name)
+    a, b = (anonymize(clip, method, seed=3) for _ in range(2))
+    assert torch.equal(a, b)
+
+
+@METHOD
+@pytest.mark.parametrize("hidden", ["everywhere", "a patch"])
+def test_window_by_window_equals_one_pass(name: str, hidden: str) -> None:
+    method, clip = masquerade.build(name), clip_of(9, 48, 64)
+    where = None if hidden == "everywhere" else patch(9, 48, 64)
+    whole = method(clip, where=where, carry=method.start(seed=5)).clip
+    carry, parts = method.start(seed=5), []
+    for at in (slice(0, 1), slice(1, 4), slice(4, 9)):
+        out = method(clip[:, :, at], where=None if where is None else where[:, :, at], carry=carry)
+        parts.append(out.clip)
+        carry = out.carry
+    assert torch.equal(torch.cat(parts, 2), whole)
+
+
+@METHOD
+@pytest.mark.parametrize("hidden", ["everywhere", "a patch"])
+@pytest.mark.parametrize("size", [(90, 130), (61, 47), (300, 240), (8, 8), (1, 1)])
+def test_fast_path_gives_the_same_pixels(name: str, hidden: str, size: tuple[int, int]) -> None:
+    method = masquerade.build(name)
+    frames = (clip_of(3, *size)[0].permute(1, 2, 3, 0) * 255).round().byte().numpy()
+    where = None if hidden == "everywhere" else (patch(3, *size)[0, 0] * 255).byte().numpy()
+    fast, _ = method.on_pixels(frames, where=where, carry=method.start(seed=2))
+    slow, _ = method.in_floats(frames, where=where, carry=method.start(seed=2))
+    assert fast.dtype == np.uint8
+    assert np.abs(fast.astype(int) - slow).max() <= 1
+
+
+@METHOD
+def test_ten_bit_frames_keep_their_depth(name: str) -> None:
+    method = masquerade.build(name)
+    frames = (clip_of(2, 40, 48)[0].permute(1, 2, 3, 0).numpy() * 65535).astype(np.uint16)
+    where = (patch(2, 40, 48)[0, 0] * 255).byte().numpy()
+    out, _ = method.on_pixels(frames, where=where, carry=method.start(seed=2))
+    assert out.dtype == np.uint16
+    assert np.abs(out[where == 0].astype(int) - frames[where == 0]).max() <= 1
+
+
+@METHOD
+def test_arguments_survive_a_checkpoint(name: str, tmp_path) -> None:
+    for make in [METHODS[name], *PRESETS.get(name, {}).values()]:
+        method = make()
+        masquerade.save(method, tmp_path / "a.safetensors")
+        again = masquerade.load(tmp_path / "a.safetensors")
+        assert type(again) is type(method)
+        assert arguments(again) == arguments(method)
+        clip = clip_of(2, 40, 48)
+        assert torch.equal(anonymize(clip, again, seed=1), anonymize(clip, method, seed=1))
+
+
+@METHOD
+def test_the_constructor_is_the_config(name: str) -> None:
+    for parameter in list(inspect.signature(METHODS[name].__init__).parameters.values())[1:]:
+        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, parameter
+        assert parameter.default is not inspect.Parameter.empty, parameter
+    assert all(METHODS[name].card)
+
+
+def test_unknown_names_are_said_plainly() -> None:
+    with pytest.raises(masquerade.MasqueradeError, match="no method 'blurr'"):
+        masquerade.build("blurr")
+    with pytest.raises(masquerade.MasqueradeError, match="unexpected keyword"):
+        masquerade.build("blur", colour=3)

@@ -1,0 +1,131 @@
+"""Nothing but pixels passes unless it is asked for by name, and all that goes is listed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from clips import ffmpeg, ffprobe, make_with_sound, needs_ffmpeg, rewrite, streams
+
+from masquerade.errors import UsageError
+from masquerade.video.metadata import passing
+from masquerade.video.probe import probe
+from masquerade.video.read import Reader
+
+pytestmark = needs_ffmpeg
+CANARY = b"CANARY-8842"
+
+
+@pytest.fixture(params=["in.mkv", "in.mp4", "in.mov"])
+def laden(request, tmp_path) -> Path:
+    """A file with a canary at every place that ffmpeg can plant one."""
+    text = CANARY.decode()
+    clip = make_with_sound(tmp_path / "clip.mkv", "-c:v", "libx264", "-c:a", "aac")
+    (tmp_path / "s.srt").write_text(f"1\n00:00:00,000 --> 00:00:01,000\n{text}\n")
+    chapters = f"[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=900\ntitle={text}\n"
+    (tmp_path / "meta.txt").write_text(f";FFMETADATA1\ntitle={text}\ncomment={text}\n{chapters}")
+    (tmp_path / "font.ttf").write_bytes(CANARY * 9)
+    matroska = request.param.endswith("mkv")
+    extra: tuple[object, ...] = (
+        ("-attach", tmp_path / "font.ttf", "-metadata:s:t", "mimetype=application/x-truetype-font")
+        if matroska
+        else ("-timecode", "01:02:03:04", "-movflags", "use_metadata_tags")
+    )
+    ffmpeg(
+        *("-i", clip, "-i", tmp_path / "s.srt", "-f", "ffmetadata", "-i", tmp_path / "meta.txt"),
+        *("-map", 0, "-map", 1, "-map_metadata", 2, "-c", "copy"),
+        *("-c:s", "srt" if matroska else "mov_text", *extra),
+        *("-metadata", f"artist={text}", "-metadata", "location=+48.8584+002.2945/"),
+        *("-metadata", f"make={text}", "-metadata", "creation_time=2021-03-04T05:06:07"),
+        *("-metadata:s:v", f"title={text}", "-metadata:s:a", f"title={text}"),
+        *("-metadata:s:a", "language=fra"),
+        *("-bsf:v", f"h264_metadata=sei_user_data=086f3693-b7b3-4f2c-9653-21492feee5b8+{text}"),
+        tmp_path / request.param,
+    )
+    return tmp_path / request.param
+
+
+@pytest.mark.parametrize("audio", ["drop", "keep", "pitch"])
+def test_strip_leaves_no_canary_in_any_byte(laden, tmp_path, audio):
+    source = laden.read_bytes()
+    assert source.count(CANARY) >= 6 and b"+48.8584" in source
+    for name in ("out.mp4", "out.mkv", "out.mov"):
+        kept = rewrite(laden, tmp_path / name, audio=audio)
+        data = (tmp_path / name).read_bytes()
+        for mark in (CANARY, b"48.85", b"2021", b"01:02:03", b"fra\0", b"x264"):
+            assert mark not in data, (name, mark)
+        kinds = [s["codec_type"] for s in streams(tmp_path / name)]
+        assert kinds == ["video"] + (["audio"] if audio != "drop" else [])
+        assert not ffprobe(tmp_path / name, "-show_chapters")["chapters"]
+        assert not kept.tags and not kept.chapters and not kept.streams
+
+
+def test_all_that_goes_is_listed_by_name_and_never_by_value(laden):
+    with Reader(laden) as reader:
+        removed = passing(reader).removed
+    listed = {name.lower() for name in removed}
+    assert {"title", "artist", "location", "side:sei_unregistered"} <= listed
+    assert any(name.startswith("stream2 (subtitle") for name in removed)
+    assert "1 chapters" in removed
+    assert CANARY.decode() not in " ".join(removed)
+
+
+def test_keys_pass_what_they_name_and_nothing_else(laden, tmp_path):
+    kept = rewrite(laden, tmp_path / "out.mkv", metadata="keep:artist,chapter,Subtitle")
+    data = (tmp_path / "out.mkv").read_bytes()
+    assert b"48.8584" not in data and {k.lower() for k in kept.tags} == {"artist"}
+    found = ffprobe(tmp_path / "out.mkv", "-show_format", "-show_chapters", "-show_streams")
+    tags = {key.lower(): value for key, value in found["format"]["tags"].items()}
+    assert tags["artist"] == CANARY.decode() and "title" not in tags
+    assert [s["codec_type"] for s in found["streams"]] == ["video", "subtitle"]
+    assert len(found["chapters"]) == 1
+    assert "title" in {name.lower() for name in kept.removed}
+
+
+def test_keep_passes_tags_but_never_a_sei_message(laden, tmp_path):
+    rewrite(
+        laden, tmp_path / "out.mp4", metadata="keep:title,artist,location,language", audio="keep"
+    )
+    found = ffprobe(tmp_path / "out.mp4", "-show_format", "-show_streams")
+    tags = {key.lower(): value for key, value in found["format"]["tags"].items()}
+    assert tags["title"] == tags["artist"] == CANARY.decode()
+    assert tags["location"].startswith("+48.8584")
+    assert found["streams"][1]["tags"]["language"] == "fra"
+    assert b"086f3693" not in (tmp_path / "out.mp4").read_bytes()
+
+
+def test_an_attachment_passes_only_when_named(laden, tmp_path):
+    if laden.suffix != ".mkv":
+        pytest.skip("only Matroska holds attachments")
+    rewrite(laden, tmp_path / "out.mkv", metadata="keep:attachment")
+    assert [s["codec_type"] for s in streams(tmp_path / "out.mkv")] == ["video", "attachment"]
+
+
+def test_a_cover_picture_never_passes(tmp_path):
+    clip = make_with_sound(tmp_path / "c.mp4", "-c:a", "aac")
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=200x200", "-frames:v", 1, tmp_path / "cover.png")
+    both = ("-i", clip, "-i", tmp_path / "cover.png", "-map", 0, "-map", 1, "-c", "copy")
+    ffmpeg(*both, "-disposition:v:1", "attached_pic", tmp_path / "in.mp4")
+    assert [s.kind for s in probe(tmp_path / "in.mp4").streams][-1] == "picture"
+    kept = rewrite(tmp_path / "in.mp4", tmp_path / "out.mp4", metadata="keep", audio="keep")
+    assert [s["codec_type"] for s in streams(tmp_path / "out.mp4")] == ["video", "audio"]
+    assert "stream2 (picture, png)" in kept.removed
+    assert b"\x89PNG" not in (tmp_path / "out.mp4").read_bytes()
+
+
+def test_a_second_video_stream_never_passes(tmp_path):
+    ffmpeg(
+        *("-f", "lavfi", "-i", "testsrc2=s=64x48:d=1", "-f", "lavfi", "-i", "testsrc=s=96x64:d=1"),
+        *("-map", 0, "-map", 1, tmp_path / "in.mkv"),
+    )
+    kept = rewrite(tmp_path / "in.mkv", tmp_path / "out.mkv", metadata="keep")
+    (stream,) = streams(tmp_path / "out.mkv")
+    assert (stream["width"], stream["height"]) == (64, 48)
+    assert "stream1 (video, h264)" in kept.removed
+
+
+@pytest.mark.parametrize("wrong", ["", "keep:", "drop", "keep:,", "strip:title"])
+def test_a_policy_that_is_none(tmp_path, wrong):
+    source = make_with_sound(tmp_path / "in.mp4", "-c:a", "aac")
+    with Reader(source) as reader, pytest.raises(UsageError, match="keep:KEY"):
+        passing(reader, wrong)

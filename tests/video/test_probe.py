@@ -1,0 +1,218 @@
+"""What `probe` says of good files, and that it refuses all others in one sentence."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import threading
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+from clips import WILD, ffmpeg, make, make_with_sound, needs_ffmpeg, needs_wild
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from masquerade.errors import VideoError
+from masquerade.video.probe import images_in, probe
+
+pytestmark = needs_ffmpeg
+
+
+def refused(path: Path | str, *words: str, **options: object) -> None:
+    """One plain sentence, with these words, and no second line."""
+    with pytest.raises(VideoError) as caught:
+        probe(path, **options)
+    message = str(caught.value)
+    assert message.endswith(".") and "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_size_time_codec_and_streams(tmp_path):
+    path = make_with_sound(tmp_path / "a.mp4", "-c:v", "libx264", "-c:a", "aac", rate="30000/1001")
+    info = probe(path)
+    assert (info.kind, info.width, info.height, info.codec) == ("video", 64, 48, "h264")
+    assert (info.rate, info.frames, info.bit_depth) == (Fraction(30000, 1001), 60, 8)
+    assert info.duration == pytest.approx(2.002, abs=0.001)
+    assert [s.kind for s in info.streams] == ["video", "audio"]
+    assert [s.codec for s in info.streams] == ["h264", "aac"]
+    assert info.bitrate and not info.interlaced and not info.has_alpha
+
+
+@pytest.mark.parametrize(
+    ("turn", "rotation", "upright"), [(0, 0, (64, 48)), (90, 270, (48, 64)), (270, 90, (48, 64))]
+)
+def test_size_is_upright(tmp_path, turn, rotation, upright):
+    plain = make(tmp_path / "plain.mp4", "-vf", "setsar=4/3")
+    ffmpeg("-i", plain, "-c", "copy", "-metadata:s:v", f"rotate={turn}", tmp_path / "turned.mp4")
+    info = probe(tmp_path / "turned.mp4")
+    assert (info.rotation, (info.width, info.height)) == (rotation, upright)
+    assert info.sample_aspect == (Fraction(3, 4) if rotation else Fraction(4, 3))
+
+
+def test_tags_are_named_and_their_values_are_nowhere(tmp_path):
+    secret = "CANARY-7351"
+    tags = ("-metadata", f"title={secret}", "-metadata:s:v", f"handler_name={secret}")
+    info = probe(make(tmp_path / "a.mp4", *tags))
+    assert {"title", "stream0:handler_name"} <= set(info.tags)
+    assert secret not in repr(info)
+
+
+def test_a_cover_picture_is_never_the_video(tmp_path):
+    ffmpeg("-f", "lavfi", "-i", "color=red:s=200x200", "-frames:v", 1, tmp_path / "cover.png")
+    clip = make(tmp_path / "clip.mp4")
+    both = ("-i", tmp_path / "cover.png", "-i", clip, "-map", 0, "-map", 1, "-c", "copy")
+    ffmpeg(*both, "-disposition:v:0", "attached_pic", tmp_path / "out.mp4")
+    info = probe(tmp_path / "out.mp4")
+    assert (info.width, info.height) == (64, 48)
+    assert sorted(s.kind for s in info.streams) == ["picture", "video"]
+
+
+def test_an_image_folder_is_sorted_as_people_sort(tmp_path):
+    for number in (10, 9, 1):
+        ffmpeg(
+            *("-f", "lavfi", "-i", "color=gray:s=30x20", "-frames:v", 1),
+            tmp_path / f"f{number}.png",
+        )
+    assert [p.name for p in images_in(tmp_path)] == ["f1.png", "f9.png", "f10.png"]
+    info = probe(tmp_path, rate=Fraction(10))
+    assert (info.kind, info.frames, info.duration, info.rate) == ("sequence", 3, 0.3, 10)
+    ffmpeg("-f", "lavfi", "-i", "color=gray:s=32x20", "-frames:v", 1, tmp_path / "f11.png")
+    refused(tmp_path, "f11.png", "one size", rate=Fraction(10))
+
+
+PLAYLISTS = {
+    "concat": "ffconcat version 1.0\nfile '{}'\n",
+    "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{}\n#EXT-X-ENDLIST\n",
+    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns={}\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n",
+    "dash": '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>{}</BaseURL></MPD>',
+    "concat protocol": "concat:{}|{}\n",
+    "text": "hello {}\n",
+}
+
+
+def opened_by(action, fifo: Path) -> bool:
+    """Whether `action` opens a FIFO for reading, which shows on its other end."""
+    over, seen = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            try:
+                os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+                seen.set()
+            except OSError:
+                over.wait(0.001)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        action()
+    finally:
+        over.set()
+        thread.join()
+    return seen.is_set()
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".txt", ".m3u8", ".sdp", ".ffconcat", ".png"])
+@pytest.mark.parametrize("text", PLAYLISTS.values(), ids=PLAYLISTS)
+def test_a_playlist_opens_nothing_else(tmp_path, text, suffix):
+    os.mkfifo(tmp_path / "other.mp4")
+    path = tmp_path / f"list{suffix}"
+    path.write_text(text.format("other.mp4", "other.mp4"))
+    assert not opened_by(lambda: refused(path, path.name), tmp_path / "other.mp4")
+
+
+def test_the_proof_above_can_fail(tmp_path):
+    os.mkfifo(tmp_path / "other.mp4")
+    (tmp_path / "list.mp4").write_text(PLAYLISTS["concat"].format("other.mp4"))
+
+    def careless() -> None:
+        with pytest.raises(av.FFmpegError):
+            next(av.open(str(tmp_path / "list.mp4")).decode(video=0))
+
+    assert opened_by(careless, tmp_path / "other.mp4")
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1/a.mp4", "rtsp://h/a", "concat:/a", "data:/a"]
+)
+def test_addresses_are_refused(address):
+    refused(address, "address")
+
+
+def test_what_is_no_regular_file_is_refused(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "fifo.mp4")
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "empty.mp4").touch()
+    refused(tmp_path / "fifo.mp4", "regular file")
+    refused(tmp_path / "folder.mp4", "folder")
+    refused(tmp_path / "folder.mp4", "no image", rate=Fraction(5))
+    refused(tmp_path / "empty.mp4", "empty")
+    refused(tmp_path / "missing.mp4", "does not exist")
+    refused("/dev/zero", "regular file")
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket.mp4")
+        refused("socket.mp4", "cannot be opened")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_no_rights(tmp_path):
+    path = make(tmp_path / "a.mp4")
+    path.chmod(0)
+    refused(path, "cannot be opened")
+
+
+def test_sound_alone_is_no_video(tmp_path):
+    ffmpeg("-f", "lavfi", "-i", "sine=d=1", tmp_path / "a.mp4")
+    refused(tmp_path / "a.mp4", "no video", "audio")
+
+
+@pytest.mark.parametrize("size", [(65535, 65535), (0, 0), (65535, 1)])
+def test_absurd_sizes(tmp_path, size):
+    path = make(tmp_path / "a.avi", "-c:v", "rawvideo")
+    data = bytearray(path.read_bytes())
+    head = data.index(b"strf") + 12
+    data[head : head + 8] = struct.pack("<2i", *size)
+    path.write_bytes(data)
+    refused(path, "a.avi")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.binary(max_size=1000))
+def test_random_bytes_are_a_plain_error(tmp_path, data):
+    path = tmp_path / "random.mp4"
+    path.write_bytes(data or b"0")
+    refused(path, "random.mp4")
+
+
+NAMES = [b"%d.mp4", b"a:b.mp4", b"file:x.mp4", b"a|b.mp4", b"-o.mp4", b"a\nb.mp4", b"\xff\xfe.mp4"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, b"a" * 250 + b".mp4", b"[x]*?.mp4", b"no suffix"])
+def test_any_name_is_only_a_name(tmp_path, name):
+    path = tmp_path / os.fsdecode(name)
+    make(tmp_path / "a.mp4").rename(path)
+    assert probe(path).width == 64
+
+
+@needs_wild
+def test_the_wild_clips():
+    import csv
+
+    with (WILD.parent / "wild.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 13
+    for row in rows:
+        info = probe(WILD / row["file"])
+        upright = (
+            (info.height, info.width) if info.rotation in (90, 270) else (info.width, info.height)
+        )
+        assert f"{upright[0]}x{upright[1]}" == row["size"]
+        assert float(info.rate) == pytest.approx(float(row["fps"]), abs=0.01)
+        assert info.pix_fmt == row["pix_fmt"]
+        assert -info.rotation % 360 == int(row["rotation"]) % 360
+        assert any(s.kind == "audio" for s in info.streams) == bool(row["audio"])
