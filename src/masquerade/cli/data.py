@@ -1,4 +1,4 @@
-"""`masquerade data`: check, vote, floors, convert. Each parses, calls one function and prints."""
+"""`masquerade data`: check, vote, floors, convert, mimes. Each calls one function and prints."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from masquerade.data.check import CheckResult, check_manifest
 from masquerade.data.floors import FloorsResult, label_floors, shown
 from masquerade.data.folds import carve_validation, random_split
 from masquerade.data.manifest import Manifest, read_manifest, write_manifest
+from masquerade.data.mimes import Mimes, write_mimes
 from masquerade.data.published import READERS
 from masquerade.data.vote import Ties, VoteResult
 from masquerade.data.vote import vote as vote_on
@@ -193,6 +194,53 @@ def convert(
             )
     write_manifest(manifest, out)
     Console(stderr=True).print(f"{escape(str(out))}: {len(manifest)} clips.", soft_wrap=True)
+    return 0
+
+
+def mimes(
+    out: Annotated[Path, tyro.conf.Positional],
+    *,
+    clips: int = 1024,
+    size: int = 64,
+    frames: int = 16,
+    people: int = 128,
+    seed: int = 0,
+    correlation: float = 0.0,
+    correlated: tuple[str, ...] = ("warm",),
+    gait: bool = True,
+    looks: bool = True,
+    truth: Flag = False,
+) -> int:
+    """Draw the benchmark that needs no download: acting characters as videos with a manifest.
+
+    Example: masquerade data mimes mimes/ --clips 256
+
+    Args:
+        out: the folder to make.
+        clips: how many.
+        size: side of the frames in pixels.
+        frames: of a clip.
+        people: how many different ones.
+        seed: of everything; the same seed gives the same clips.
+        correlation: from 0 to 1, how far the correlated attributes follow the action.
+        correlated: binary attributes that do.
+        gait: whether each person moves in a way of their own.
+        looks: whether each person looks like themselves; --no-looks leaves gait alone.
+        truth: also write part masks, keypoints and flow.
+    """
+    drawn = Mimes(
+        clips=clips,
+        size=size,
+        frames=frames,
+        people=people,
+        seed=seed,
+        correlation=correlation,
+        correlated=correlated,
+        gait=gait,
+        looks=looks,
+    )
+    path = write_mimes(out, drawn, truth=truth)
+    Console(stderr=True).print(f"{escape(str(path))}: {len(drawn)} clips.", soft_wrap=True)
     return 0
 
 

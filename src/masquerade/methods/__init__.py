@@ -10,6 +10,7 @@ from masquerade.errors import UsageError
 from masquerade.methods import blur, pixelate, selective
 from masquerade.methods.blacken import Blacken
 from masquerade.methods.downsample import Downsample
+from masquerade.methods.frame_difference import FrameDifference
 from masquerade.methods.mask_mean import MaskMean
 
 METHODS: dict[str, type[Anonymizer]] = {
@@ -19,6 +20,7 @@ METHODS: dict[str, type[Anonymizer]] = {
     "pixelate": pixelate.Pixelate,
     "blur": blur.Blur,
     "downsample": Downsample,
+    "frame-difference": FrameDifference,
 }
 
 PRESETS: dict[str, dict[str, Callable[[], Anonymizer]]] = {

@@ -2,7 +2,7 @@
 
 `floors` for binary attributes (one or several a video), `class_floors` for a class or an identity.
 Closed forms where there are any; the rest is counted. Rows that would need draws give their
-expectation. The recipe of each row: FACTS of this project, checked against published labels.
+expectation. The tests check every row against the published labels of two large data sets.
 """
 
 from __future__ import annotations

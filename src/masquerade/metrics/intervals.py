@@ -2,7 +2,7 @@
 
 Videos of one person are not independent, so whole clusters are left out or drawn. What was
 measured (`benchmarks/coverage.py`; 20 clusters of 6, intraclass correlation .2): the percentile
-bootstrap covers 91 to 94 % instead of 95, BCa 94 at best, and a bootstrap-t blows up where a
+bootstrap covers 91 to 94 % instead of 95 and BCa 92 to 95; a bootstrap-t is endless where a
 resample has no spread. What covers, and is used here, is a leave-one-cluster-out jackknife with
 
 - for shares of videos, Wilson's interval at the effective number of videos v(1 - v) / SE^2, never

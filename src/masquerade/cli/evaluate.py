@@ -1,0 +1,201 @@
+"""`masquerade evaluate`: what a method keeps of the action, and what attackers find out anyway."""
+
+from __future__ import annotations
+
+import inspect
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg
+
+from masquerade.anonymizer import Anonymizer
+from masquerade.checkpoint import load
+from masquerade.cli.anonymize import asked, maker
+from masquerade.data.manifest import read_manifest
+from masquerade.errors import UsageError
+from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
+from masquerade.methods import name_of
+from masquerade.parts import part_of
+from masquerade.report.table import markdown, show
+from masquerade.settings import Settings, region_arguments
+
+EXAMPLE = "masquerade evaluate --data clips.csv --method blur --regions people -o results"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Attack anonymized video, and say what is left of the action and of the people.
+
+    Args:
+        data: a manifest: path, action, private attributes; see `masquerade data`.
+        method: how people are hidden; `masquerade methods` lists them. Its own arguments follow.
+        method_preset: a named setting of the method, such as strong.
+        weights: a trained anonymizer, a file or a training run's folder.
+        regions: what is hidden: frame, faces, people, or boxes:FILE.
+        detector: which detector looks for it.
+        attackers: of retrained, warm, motion, raw, place, prior; separated by commas.
+        folds: of the cross-validation; 0: the manifest's columns split_action, split_identity.
+        preset: of the attackers: tiny (minutes on two cores), bags (frames without order), paper.
+        through_file: attack exported, re-decoded files instead of tensors.
+        seeds: networks of each kind.
+        workers: processes; 0: one a core.
+        device: auto, cpu, cuda, cuda:N, mps.
+        json: print the result as JSON.
+        output: a folder for the results; what is there is not computed again.
+    """
+
+    data: Path
+    method: str | None = None
+    method_preset: str | None = None
+    weights: Path | None = None
+    regions: str = "frame"
+    detector: str | None = None
+    attackers: str = "retrained,warm,motion,raw,place,prior"
+    folds: int = 5
+    preset: str = "tiny"
+    through_file: bool = False
+    seeds: int = 3
+    workers: int = 0
+    device: str = "auto"
+    json: bool = False
+    output: Annotated[Path | None, arg(aliases=["-o"])] = None
+
+
+def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
+    """Options and the anonymizer that they ask for."""
+    wanted, weights = asked(argv, ("--method",)), asked(argv, ("--weights",))
+    trained = load(weights) if weights else None
+    if trained and wanted not in (None, name_of(trained)):
+        raise UsageError(f"{weights} holds {name_of(trained)}, not {wanted}.")
+    if not trained and not wanted and not {"-h", "--help"} & set(argv):
+        raise UsageError(f"name a method, as in: {EXAMPLE}")
+    name = name_of(trained) if trained else wanted or "blur"
+    make = maker(name, asked(argv, ("--method-preset",)))
+
+    def call(**parts: Any) -> tuple[Options, Anonymizer]:
+        options, *anonymizer = parts.values()
+        return options, anonymizer[0] if anonymizer else make()
+
+    kinds: dict[str, Any] = {"general": Annotated[Options, OmitArgPrefixes]}
+    if inspect.signature(make).parameters and trained is None:
+        kinds[name.replace("-", "_")] = Annotated[make, OmitArgPrefixes]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(key, keyword, annotation=kind) for key, kind in kinds.items()]
+    )
+    call.__annotations__ = kinds
+    options, anonymizer = tyro.cli(
+        call,
+        args=argv,
+        prog="masquerade evaluate",
+        description=f"{EXAMPLE}\n\n{(inspect.getdoc(Options) or '').splitlines()[0]}",
+        config=(FlagCreatePairsOff,),
+    )
+    return options, trained or anonymizer
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb; gives its exit code: 1 where the result is void."""
+    options, anonymizer = parse(argv)
+    command = f"masquerade evaluate {shlex.join(argv)}"
+    with Talk(quiet=options.json) as talk:
+        result = evaluate(
+            read_manifest(options.data),
+            [entry_of(name_of(anonymizer), anonymizer, options.regions, options.detector)],
+            plan_of(options),
+            data=options.data.stem,
+            folder=options.output,
+            command=command,
+            progress=talk.follow,
+        )
+    if options.output is not None:
+        written(result, options.output / "results.json", options.output / "results.md")
+    if options.json:
+        sys.stdout.write(result.to_json() + "\n")
+    else:
+        show(result, Console())
+    return 1 if result.void else 0
+
+
+def plan_of(options: Options) -> Plan:
+    """The plan that options ask for."""
+    if options.folds < 0 or options.folds == 1 or options.seeds < 1:
+        raise UsageError("--folds is 0 or 2 and more, and --seeds 1 and more.")
+    return Plan(
+        attackers=tuple(name.strip() for name in options.attackers.split(",") if name.strip()),
+        folds=options.folds,
+        seeds=options.seeds,
+        preset=options.preset,
+        through_file=options.through_file,
+        workers=options.workers,
+        device=options.device,
+    )
+
+
+def entry_of(name: str, anonymizer: Anonymizer, regions: str, detector: str | None = None) -> Entry:
+    """A line of the table.
+
+    Args:
+        name: as the table calls it.
+        anonymizer: the method.
+        regions: as `masquerade anonymize` takes them.
+        detector: the same.
+    """
+    from functools import partial
+
+    source, arguments = region_arguments(Settings(regions=regions, detector=detector))
+    source(**arguments)  # a missing model is known before any work
+    return Entry(name=name, method=anonymizer, regions=partial(source, **arguments))
+
+
+def written(result: Evaluation, json: Path, page: Path) -> None:
+    """Write an evaluation as JSON and as markdown.
+
+    Args:
+        result: what was found.
+        json: the one file.
+        page: the other.
+    """
+    for path, text in ((json, result.to_json() + "\n"), (page, markdown(result))):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part_of(path, overwrite=True) as part:
+            part.write_text(text, "utf-8")
+
+
+class Talk:
+    """Progress with an ETA on stderr."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True, quiet=quiet),
+        )
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> Talk:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def follow(self, what: str, done: int, of: int) -> None:
+        """Show how far something is.
+
+        Args:
+            what: is being done.
+            done: so many.
+            of: how many.
+        """
+        if what not in self._tasks:
+            self._tasks[what] = self._bar.add_task(what, total=of)
+        self._bar.update(self._tasks[what], completed=done, total=of)

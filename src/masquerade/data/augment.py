@@ -1,0 +1,203 @@
+"""Changes of training clips that keep what they show: one draw a clip, the same for its frames."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from masquerade.errors import UsageError
+
+Range = tuple[float, float]
+LUMA = (0.299, 0.587, 0.114)  # of BT.601, of which grey is made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augment:
+    """How far training clips are changed; every draw is of one clip, for all its frames.
+
+    Args:
+        crop: height and width of what is cut out, as a share of the frame's. A range is stretched
+            back to `size`; one number (both ends alike) is only cut out, which costs next to
+            nothing, and wants views of that crop afterwards.
+        size: side of the result in pixels; None: of a crop by one number, else the frame's.
+        flip: probability of a mirror image; off, since left and right may be the action.
+        brightness: factor is drawn from 1 - b to 1 + b.
+        contrast: the same, about the clip's own mean grey.
+        saturation: the same.
+        hue: turn of the hues, from -h to h of a full circle.
+        jitter: probability of each of the four.
+        grey: probability of no colour at all.
+        gamma: exponent is drawn from here, for clips that became grey.
+        erase: probability of a black box.
+        box: sides of that box, as shares of the frame's, from here to there.
+    """
+
+    crop: Range = (1.0, 1.0)
+    size: int | None = None
+    flip: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    jitter: float = 1.0
+    grey: float = 0.0
+    gamma: Range = (1.0, 1.0)
+    erase: float = 0.0
+    box: Range = (9 / 112, 19 / 112)
+
+
+NONE = Augment()
+SPACT = Augment(
+    crop=(0.6, 1.0),
+    flip=0.5,
+    brightness=0.1,
+    contrast=0.1,
+    saturation=0.1,
+    hue=0.05,
+    jitter=0.15,
+    grey=0.1,
+    gamma=(0.85, 1.15),
+    erase=0.25,
+)
+"""SPAct's code (FACTS 2.5), but for its flip and erase, which share a draw there, and contrast."""
+
+
+def augmented(clips: Tensor, how: Augment, generator: torch.Generator) -> Tensor:
+    """Change a batch of clips.
+
+    Args:
+        clips: (B, 3, T, H, W), uint8 or in [0, 1].
+        how: how far.
+        generator: on the CPU, whatever the clips' device; of all draws.
+
+    Returns:
+        (B, 3, T, side, side) in [0, 1].
+    """
+    if how.flip:  # while a pixel is still a byte
+        clips = clips.clone()
+        for at in _hits(len(clips), how.flip, generator).nonzero()[:, 0].tolist():
+            clips[at] = clips[at].flip(-1)
+    clips = _cropped(clips, how, generator)
+    if clips.dtype == torch.uint8:
+        clips = clips.float().div_(255)
+    clips = _coloured(clips, how, generator)
+    return _erased(clips, how, generator) if how.erase else clips
+
+
+def _cropped(clips: Tensor, how: Augment, generator: torch.Generator) -> Tensor:
+    low, high = how.crop
+    if not 0 < low <= high <= 1:
+        raise UsageError(f"A crop of {low} to {high} of the side: give shares above 0, up to 1.")
+    height, width = clips.shape[-2:]
+    if low == high:
+        tall, wide = (how.size, how.size) if how.size else (round(low * height), round(low * width))
+        return _cut(clips, tall, wide, generator)
+    return _zoomed(clips, how, generator)
+
+
+def _cut(clips: Tensor, tall: int, wide: int, generator: torch.Generator) -> Tensor:
+    """The same number of pixels of each clip, from a place of its own."""
+    height, width = clips.shape[-2:]
+    if (tall, wide) == (height, width):
+        return clips
+    if tall > height or wide > width:
+        raise UsageError(f"A crop of {tall} x {wide} does not fit clips of {height} x {width}.")
+    tops = torch.randint(height - tall + 1, (len(clips),), generator=generator).tolist()
+    lefts = torch.randint(width - wide + 1, (len(clips),), generator=generator).tolist()
+    return torch.stack(
+        [
+            clip[..., top : top + tall, left : left + wide]
+            for clip, top, left in zip(clips, tops, lefts, strict=True)
+        ]
+    )
+
+
+def _zoomed(clips: Tensor, how: Augment, generator: torch.Generator) -> Tensor:
+    """A square part of each clip's frames, stretched to one size."""
+    batch, channels, frames = clips.shape[:3]
+    height, width = clips.shape[-2:]
+    out = (how.size, how.size) if how.size else (height, width)
+    clips = clips.float().div_(255) if clips.dtype == torch.uint8 else clips
+    share = _between(batch, how.crop, generator)
+    theta = torch.zeros(batch, 2, 3)
+    theta[:, 0, 0] = theta[:, 1, 1] = share
+    theta[:, :, 2] = (2 * torch.rand(batch, 2, generator=generator) - 1) * (1 - share)[:, None]
+    shape = [batch, channels * frames, *out]
+    grid = F.affine_grid(theta, shape, align_corners=False).to(clips)
+    flat = clips.reshape(batch, channels * frames, height, width)
+    stretched = F.grid_sample(flat, grid, padding_mode="border", align_corners=False)
+    return stretched.reshape(batch, channels, frames, *out)
+
+
+def _coloured(clips: Tensor, how: Augment, generator: torch.Generator) -> Tensor:
+    """Brightness, saturation, hue and grey: one matrix a clip; contrast: a mix with its mean."""
+    if not (how.brightness or how.contrast or how.saturation or how.hue or how.grey):
+        return clips
+    batch = len(clips)
+    turn = _jitter(batch, how.hue, how.jitter, generator)
+    colours = _colours(_jitter(batch, how.saturation, how.jitter, generator) + 1, turn)
+    colours = colours * (_jitter(batch, how.brightness, how.jitter, generator) + 1)[:, None, None]
+    grey = _hits(batch, how.grey, generator)
+    luma = torch.tensor(LUMA).expand(3, 3)
+    colours[grey] = luma @ colours[grey]
+    contrast = _jitter(batch, how.contrast, how.jitter, generator) + 1
+    gamma = torch.where(grey, _between(batch, how.gamma, generator), torch.ones(batch))
+    flat = clips.reshape(batch, 3, -1)
+    middle = (luma[0].to(clips) @ flat.mean(2).T).clamp(0, 1)  # (B,) mean grey
+    scale = contrast.to(clips)
+    shift = (middle * (1 - scale))[:, None, None]
+    matrix = colours.to(clips) * scale[:, None, None]
+    if how.saturation or how.hue or how.grey:
+        out = flat[:, :1] * matrix[:, :, :1]  # a product with so small a matrix is slow as such
+        for c in (1, 2):
+            out.addcmul_(flat[:, c : c + 1], matrix[:, :, c : c + 1])
+    else:
+        out = flat * matrix[:, :1, :1]
+    out = out.add_(shift).clamp_(0, 1)
+    if how.gamma != (1.0, 1.0) and bool(grey.any()):
+        out = out ** gamma.to(clips)[:, None, None]
+    return out.reshape(clips.shape)
+
+
+def _colours(saturation: Tensor, turn: Tensor) -> Tensor:
+    """(B, 3, 3): colours scaled about grey and turned about it, which keeps brightness."""
+    grey = torch.tensor(LUMA).expand(3, 3)
+    angle = 2 * math.pi * turn
+    cross = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
+    third = torch.full((3, 3), 1 / 3)
+    cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
+    rotation = cos * torch.eye(3) + sin * cross + (1 - cos) * third  # Rodrigues, about (1, 1, 1)
+    chroma = torch.eye(3) - grey
+    return grey + saturation[:, None, None] * (chroma @ rotation @ chroma)
+
+
+def _erased(clips: Tensor, how: Augment, generator: torch.Generator) -> Tensor:
+    """A black box in some clips."""
+    height, width = clips.shape[-2:]
+    sides = how.box[0] + (how.box[1] - how.box[0]) * torch.rand(len(clips), 2, generator=generator)
+    places = torch.rand(len(clips), 2, generator=generator) * (1 - sides)
+    hit = _hits(len(clips), how.erase, generator)
+    clips = clips.clone()
+    for clip in hit.nonzero()[:, 0].tolist():
+        top, left = int(places[clip, 0] * height), int(places[clip, 1] * width)
+        tall, wide = (max(1, int(sides[clip, i] * n)) for i, n in enumerate((height, width)))
+        clips[clip, ..., top : top + tall, left : left + wide] = 0
+    return clips
+
+
+def _between(batch: int, range_: Range, generator: torch.Generator) -> Tensor:
+    return range_[0] + (range_[1] - range_[0]) * torch.rand(batch, generator=generator)
+
+
+def _jitter(batch: int, reach: float, chance: float, generator: torch.Generator) -> Tensor:
+    """(B,) from -reach to reach, 0 where it does not happen."""
+    drawn = _between(batch, (-reach, reach), generator)
+    return drawn * _hits(batch, chance, generator)
+
+
+def _hits(batch: int, chance: float, generator: torch.Generator) -> Tensor:
+    return torch.rand(batch, generator=generator) < chance

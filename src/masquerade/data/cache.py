@@ -1,0 +1,120 @@
+"""Clips that were cut before, found again by what they were made of."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from masquerade.anonymizer import Anonymizer
+from masquerade.checkpoint import arguments
+from masquerade.data.transform import Job, Pass, file_digest, region_class
+from masquerade.errors import UsageError, VideoError
+
+
+class ClipCache:
+    """A folder with one small file a video, named by a digest of everything that went into it.
+
+    What goes in: the video's bytes, the method's name, arguments, weights and source text, the
+    regions, the sampling and masquerade's version. A file that cannot be read is made anew.
+
+    Args:
+        folder: made where it is missing.
+        how: what becomes of the videos.
+    """
+
+    def __init__(self, folder: Path, how: Pass) -> None:
+        self.folder = folder
+        self._told = digest_of(how)
+
+    def path(self, job: Job) -> Path:
+        """Where the clips of one video lie, or would."""
+        about = f"{self._told} {file_digest(job.path)} {job.ranges}"
+        return self.folder / f"{hashlib.sha256(about.encode()).hexdigest()[:40]}.safetensors"
+
+    def recall(self, job: Job, into: dict[int, Tensor]) -> bool:
+        """Add a video's clips by row, if they are here."""
+        try:
+            held = load_file(self.path(job))
+            clips = [held[str(i)] for i in range(len(job.rows))]
+        except (FileNotFoundError, SafetensorError, KeyError, VideoError, OSError):
+            return False
+        into.update(zip(job.rows, clips, strict=True))
+        return True
+
+    def keep(self, job: Job, clips: list[Tensor]) -> None:
+        """Write a video's clips, whole or not at all."""
+        path = self.path(job)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{secrets.token_hex(8)}.part")  # other processes may write it too
+        try:
+            save_file({str(i): clip.contiguous() for i, clip in enumerate(clips)}, part)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def digest_of(how: Pass) -> str:
+    """Everything about a pass that changes its clips, as one digest.
+
+    Raises:
+        UsageError: the method does not keep its arguments as attributes, or the regions are a
+            finished source.
+    """
+    from masquerade import __version__
+
+    name, given = region_class(how.regions)
+    about = {
+        "masquerade": __version__,
+        "sampling": [how.frames, how.height, how.width, how.stride, how.sample_first],
+        "regions": [name, given],
+        "cover": how.cover and [str(part) for part in how.cover[:3]],
+        "within": how.cover and _bytes_of(how.cover.within),
+        "seed": how.seed,
+        "through_file": how.through_file,
+        "method": None if how.method is None else _method(how.method),
+    }
+    return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _method(method: Anonymizer) -> dict[str, Any]:
+    kind = type(method)
+    try:
+        given = arguments(method)
+    except AttributeError as error:
+        raise UsageError(
+            f"{kind.__name__} keeps no attribute for one of its arguments ({error}), so that its "
+            "clips could not be told from others; keep them all, or give no cache."
+        ) from error
+    weights = hashlib.sha256()
+    for key, value in sorted(method.state_dict().items()):
+        weights.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+        weights.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return {
+        "name": f"{kind.__module__}.{kind.__qualname__}",
+        "arguments": given,
+        "weights": weights.hexdigest(),
+        "source": _source(kind),
+    }
+
+
+def _source(kind: type) -> str:
+    """A digest of the file that defines a method, so that an edited one starts anew."""
+    try:
+        text = Path(inspect.getfile(kind)).read_bytes()
+    except (OSError, TypeError):
+        return ""
+    return hashlib.sha256(text).hexdigest()
+
+
+def _bytes_of(mask: Any) -> str | None:
+    return None if mask is None else hashlib.sha256(mask.tobytes()).hexdigest() + str(mask.shape)

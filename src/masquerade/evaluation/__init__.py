@@ -1,0 +1,7 @@
+"""What an anonymizer keeps and what it leaks: protocols, attackers, controls, results."""
+
+from masquerade.evaluation.attackers import ATTACKERS
+from masquerade.evaluation.results import Evaluation, from_json
+from masquerade.evaluation.table import Entry, Plan, evaluate
+
+__all__ = ["ATTACKERS", "Entry", "Evaluation", "Plan", "evaluate", "from_json"]

@@ -1,0 +1,131 @@
+"""What attackers are made of and how long they learn: one preset a purpose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from masquerade.data.augment import Augment
+from masquerade.errors import UsageError
+
+LIGHT = Augment(crop=(0.8, 1.0), flip=0.5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learner:
+    """One thing that learns labels from clips.
+
+    Args:
+        view: what it looks at, in VIEWS.
+        network: in RECOGNIZERS; None: a kernel machine on `features`, which on few clips is often
+            the strongest, and costs nothing.
+        features: in FEATURES, where there is no network.
+        motion: whether it is of the motion-only family (FACTS 9, A12).
+        place: whether it is the place-only one.
+    """
+
+    view: str
+    network: str | None = None
+    features: str = "picture"
+    motion: bool = False
+    place: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """How clips are cut and networks fitted.
+
+    Args:
+        frames: of a clip.
+        size: (height, width) in pixels.
+        stride: source frames from one to the next; None: spread over the whole video.
+        sample_first: anonymize only the sampled frames (the papers' protocol), not whole videos.
+        learners: by name.
+        epochs: of a network from scratch.
+        warm_epochs: of one that starts from raw-trained weights.
+        batch: clips a step.
+        rate: AdamW's largest learning rate.
+        decay: AdamW's weight decay.
+        augment: of training clips; the place-only attacker's are left as they are.
+    """
+
+    frames: int
+    size: tuple[int, int]
+    stride: int | None = None
+    sample_first: bool = False
+    learners: dict[str, Learner]
+    epochs: int
+    warm_epochs: int
+    batch: int = 16
+    rate: float = 3e-3
+    decay: float = 0.05
+    augment: Augment = LIGHT
+
+
+KERNELS = {
+    "kernel on the picture": Learner(view="whole", features="picture"),
+    "kernel on colours": Learner(view="whole", features="colours"),
+    "kernel on place": Learner(view="place", features="picture", place=True),
+    "kernel on place colours": Learner(view="place", features="colours", place=True),
+}
+IN_TIME = {
+    "kernel on frames": Learner(view="whole", features="frames"),
+    "kernel on motion": Learner(view="motion", features="frames", motion=True),
+}
+
+TINY = Preset(
+    frames=16,
+    size=(48, 64),
+    learners={
+        "tiny-3d": Learner(view="half", network="tiny-3d"),
+        "tiny-2d": Learner(view="stills", network="tiny-2d"),
+        "tiny-3d on motion": Learner(view="motion", network="tiny-3d", motion=True),
+        "tiny-2d on place": Learner(view="place", network="tiny-2d", place=True),
+        **KERNELS,
+        **IN_TIME,
+    },
+    epochs=16,
+    warm_epochs=5,
+)
+
+BAGS = Preset(
+    frames=5,
+    size=(56, 72),
+    learners={"tiny-2d": Learner(view="stills", network="tiny-2d"), **KERNELS},
+    epochs=20,
+    warm_epochs=6,
+    batch=32,
+)
+"""For frames whose order and spacing are not known: nothing that sees motion."""
+
+PAPER = Preset(
+    frames=16,
+    size=(112, 112),
+    stride=2,
+    sample_first=True,
+    learners={
+        "r3d-18": Learner(view="whole", network="r3d-18"),
+        "resnet-18": Learner(view="stills", network="resnet-18"),
+        "vit-s-video": Learner(view="whole", network="vit-s-video"),
+        "r3d-18 on motion": Learner(view="motion", network="r3d-18", motion=True),
+        "resnet-18 on place": Learner(view="place", network="resnet-18", place=True),
+        **KERNELS,
+        **IN_TIME,
+    },
+    epochs=100,
+    warm_epochs=30,
+    batch=8,
+    rate=3e-4,
+)
+
+PRESETS = {"tiny": TINY, "bags": BAGS, "paper": PAPER}
+
+
+def preset_of(name: str) -> Preset:
+    """A preset by its name.
+
+    Args:
+        name: in PRESETS.
+    """
+    if name not in PRESETS:
+        raise UsageError(f"There is no preset {name!r}; choose one of {', '.join(PRESETS)}.")
+    return PRESETS[name]

@@ -1,0 +1,174 @@
+"""Who may be in train when whom is in test: folds for each kind of label.
+
+Utility and attributes are measured on people that no network has seen; identity on people that it
+has seen, in clips (and source files) that it has not. Validation is cut out of train the same way:
+the test split chooses nothing (FACTS 6, #23).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from masquerade.data.folds import grouped_folds, linked_groups
+from masquerade.data.manifest import Column, IntArray, Manifest
+from masquerade.errors import UsageError
+
+UNSEEN, SAME = "people unseen", "same people"
+HELD = 8  # one in so many train clips is held for validation
+SPLITS = {UNSEEN: ("split_action", "split"), SAME: ("split_identity", "split")}
+"""The manifest's own splits: the first of these columns that is there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """One fit, as rows of the manifest; the three do not meet.
+
+    Args:
+        train: what networks are fitted on.
+        validation: what attackers are chosen on.
+        test: what is reported.
+    """
+
+    train: IntArray
+    validation: IntArray
+    test: IntArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """Labels that are measured on the same folds, by one network with a head for each.
+
+    Args:
+        name: `people unseen` or `same people`.
+        labels: columns that are reported.
+        heads: columns that networks learn; the action too, for the floor from a predicted action.
+        folds: no clip is in two tests.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    heads: tuple[str, ...]
+    folds: tuple[Fold, ...]
+
+    @property
+    def everyone(self) -> IntArray:
+        """(n,) all rows of all folds, ascending."""
+        parts = [np.concatenate([f.train, f.validation, f.test]) for f in self.folds]
+        return np.unique(np.concatenate(parts))
+
+    @property
+    def tested(self) -> IntArray:
+        """(n,) all rows that are in a test, ascending."""
+        return np.sort(np.concatenate([fold.test for fold in self.folds]))
+
+
+def action_column(manifest: Manifest) -> str:
+    """The one column with one action a clip."""
+    names = [c.name for c in manifest.of_role("action") if c.kind == "classes"]
+    if len(names) != 1:
+        raise UsageError(
+            f"An evaluation needs one column with one action a clip; there are: "
+            f"{', '.join(names) or 'none'}."
+        )
+    return names[0]
+
+
+def label_columns(manifest: Manifest) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Labels for unseen people, labels for the same people, and notes on those left out."""
+    groups = linked_groups(manifest)
+    unseen: list[str] = []
+    same: list[str] = []
+    notes: list[str] = []
+    for column in manifest.of_role("attribute"):
+        if column.kind == "identity":
+            same.append(column.name)
+        elif column.kind == "fact" or len(column.values) < 2:
+            continue
+        elif column.kind == "multi-label":
+            notes.append(f"{column.name} has several values a clip and was not attacked.")
+        elif not _shared(manifest, column, groups):
+            notes.append(f"{column.name} has values of one group only: as good as its identity.")
+        else:
+            unseen.append(column.name)
+    return tuple(unseen), tuple(same), tuple(notes)
+
+
+def protocols(manifest: Manifest, *, folds: int, seed: int = 0) -> tuple[Protocol, ...]:
+    """The protocols that a manifest's labels allow.
+
+    Args:
+        manifest: with one action a clip.
+        folds: how many; 0: the columns split_action and split_identity.
+        seed: of the folds; the same for every method.
+    """
+    action = action_column(manifest)
+    unseen, same, _ = label_columns(manifest)
+    groups = linked_groups(manifest)
+    found = []
+    if len(set(groups.tolist())) > 1:
+        heads = (action, *unseen)
+        parts = _folds(manifest, UNSEEN, groups, manifest.targets(action), folds, seed)
+        found.append(Protocol(name=UNSEEN, labels=heads, heads=heads, folds=parts))
+    if same:
+        sources = [c.name for c in manifest.of_role("group") if c.name not in same]
+        files = linked_groups(manifest, sources)
+        parts = _folds(manifest, SAME, files, manifest.targets(same[0]), folds, seed)
+        found.append(Protocol(name=SAME, labels=same, heads=(*same, action), folds=parts))
+    if not found:
+        raise UsageError("There is one group of people only: nothing can be held out for a test.")
+    return tuple(found)
+
+
+def _shared(manifest: Manifest, column: Column, groups: IntArray) -> bool:
+    """Whether every value occurs in two groups, so that it can be learned without its own."""
+    codes = manifest.targets(column.name)
+    return all(len(set(groups[codes == c].tolist())) > 1 for c in range(len(column.values)))
+
+
+def _folds(
+    manifest: Manifest, name: str, groups: IntArray, strata: IntArray, folds: int, seed: int
+) -> tuple[Fold, ...]:
+    if folds == 0:
+        return (_given(manifest, SPLITS[name], groups, strata, seed),)
+    of = grouped_folds(groups, folds, seed=seed, strata=strata)
+    return tuple(
+        _held(np.flatnonzero(of != k), np.flatnonzero(of == k), groups, strata, seed + k)
+        for k in range(folds)
+    )
+
+
+def _given(
+    manifest: Manifest, columns: Sequence[str], groups: IntArray, strata: IntArray, seed: int
+) -> Fold:
+    known = [name for name in columns if any(name == c.name for c in manifest.of_role("split"))]
+    column = known[0] if known else columns[0]  # which then raises, naming it
+    cells = np.array(manifest.cells(column))
+    train, val, test = (np.flatnonzero(cells == part) for part in ("train", "val", "test"))
+    if not len(train) or not len(test):
+        raise UsageError(f"Column {column} leaves train or test empty; use --folds 5.")
+    if len(val):
+        return Fold(train=train, validation=val, test=test)
+    return _held(train, test, groups, strata, seed)
+
+
+def _held(train: IntArray, test: IntArray, groups: IntArray, strata: IntArray, seed: int) -> Fold:
+    """Cut validation out of train, whole groups of it."""
+    mine = groups[train]
+    parts = min(HELD, len(set(mine.tolist())))
+    if parts < 2:
+        raise UsageError("Train is one group of people: nothing is left for validation.")
+    of = grouped_folds(mine, parts, seed=seed + 1, strata=strata[train])
+    return Fold(train=train[of != 0], validation=train[of == 0], test=test)
+
+
+def straddling(protocol: Protocol, groups: Sequence[int] | IntArray) -> IntArray:
+    """Groups that are both in train or validation and in the test of some fold; should be none."""
+    codes = np.asarray(groups)
+    both = [
+        np.intersect1d(codes[np.concatenate([f.train, f.validation])], codes[f.test])
+        for f in protocol.folds
+    ]
+    return np.unique(np.concatenate(both))

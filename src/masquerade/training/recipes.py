@@ -1,0 +1,98 @@
+"""How networks are fitted, as values: one recipe a purpose; `fit(net, ..., **recipe.given())`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from masquerade.data.augment import NONE, Augment
+from masquerade.recognizers import ILIC_2024, RECOGNIZERS
+from masquerade.training.inputs import CHANNELS, Look, Looking
+from masquerade.training.views import ONE_VIEW, PAPER_VIEWS, Views
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What `load_clips`, `fit` and `predict` are given.
+
+    Args:
+        frames: of a clip.
+        size: its side in pixels.
+        stride: source frames from one to the next; None: spread over the whole video.
+        widths: of `tiny-3d` and `tiny-flow`; None: the recognizer's own.
+        epochs: at most.
+        batch: clips a step.
+        lr: highest learning rate.
+        weight_decay: of AdamW.
+        warmup: epochs of rising rate.
+        patience: epochs without a better one before fitting stops; None: never.
+        amp: half precision in the network.
+        augment: of training clips.
+        views: of clips that are asked about.
+    """
+
+    frames: int
+    size: int
+    stride: int | None = None
+    widths: tuple[int, ...] | None = None
+    epochs: int
+    batch: int
+    lr: float
+    weight_decay: float = 0.05
+    warmup: int = 3
+    patience: int | None = None
+    amp: bool = True
+    augment: Augment = NONE
+    views: Views = ONE_VIEW
+
+    def network(self, name: str, *, heads: dict[str, int], look: Look = "frames") -> nn.Module:
+        """A fresh recognizer.
+
+        Args:
+            name: in RECOGNIZERS.
+            heads: outputs by label.
+            look: what it is shown.
+        """
+        own = {"widths": self.widths} if self.widths and name.startswith("tiny-3d") else {}
+        if look == "frames":
+            return RECOGNIZERS[name](heads=heads, **own)
+        net = RECOGNIZERS[name](heads=heads, in_channels=CHANNELS[look], **own)
+        return Looking(net, look=look)
+
+    def given(self) -> dict[str, Any]:
+        """The arguments of `fit`."""
+        names = ("epochs", "batch", "lr", "weight_decay", "warmup", "patience", "amp", "augment")
+        return {**{name: getattr(self, name) for name in names}, "views": self.views}
+
+
+def tiny() -> Recipe:
+    """From scratch on a hundred clips in seconds on one core.
+
+    What counts, in this order: small frames under a network that sees half of them at once (32
+    pixels, four layers), many steps (batches of 8), and for actions the look at motion alone.
+    """
+    return Recipe(
+        frames=16,
+        size=32,
+        widths=(16, 32, 64, 128),
+        epochs=30,
+        batch=8,
+        lr=2e-3,
+        augment=Augment(crop=(0.8, 1.0), flip=0.5),
+    )
+
+
+def paper() -> Recipe:
+    """STPrivacy's clips, views and optimizer (FACTS 1.10), with Ilic et al.'s patience (3.6)."""
+    return Recipe(
+        frames=16,
+        size=112,
+        stride=2,
+        epochs=80,
+        batch=32,
+        lr=6.25e-5,
+        patience=ILIC_2024.patience,
+        views=PAPER_VIEWS,
+    )

@@ -1,0 +1,88 @@
+"""Several looks at one stored clip: windows in time and crops in space, their answers averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from masquerade.data.sampling import crops, spaced
+from masquerade.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """How often a clip is looked at.
+
+    Args:
+        times: windows, with starts evenly spaced over the stored frames.
+        places: square crops, evenly spaced along the longer side.
+        crop: side of a crop as a share of the shorter side; 1 and one place: the frame as it is.
+        mirror: look at the mirror image too.
+    """
+
+    times: int = 1
+    places: int = 1
+    crop: float = 1.0
+    mirror: bool = False
+
+
+ONE_VIEW = Views()
+PAPER_VIEWS = Views(times=5, places=3)
+"""5 clips x 3 crops, as VideoMAE does and STPrivacy says (FACTS 1.11)."""
+
+
+def windows(clips: Tensor, frames: int | None, generator: torch.Generator) -> Tensor:
+    """A random window of each clip.
+
+    Args:
+        clips: (B, C, T, H, W).
+        frames: of a window; None: all.
+        generator: of the draws.
+    """
+    room = _room(clips, frames)
+    if not room or frames is None:
+        return clips
+    starts = torch.randint(room + 1, (len(clips),), generator=generator)
+    at = starts[:, None] + torch.arange(frames)  # (B, T)
+    picked = clips.transpose(1, 2)[torch.arange(len(clips))[:, None], at]  # (B, T, C, H, W)
+    return picked.transpose(1, 2)
+
+
+def viewed(clips: Tensor, views: Views, *, frames: int | None = None) -> Iterator[Tensor]:
+    """Every view of a batch of clips.
+
+    Args:
+        clips: (B, C, T, H, W).
+        views: which.
+        frames: of a window; None: all there are.
+
+    Yields:
+        (B, C, frames, h, w).
+    """
+    length = clips.shape[2] if frames is None else frames
+    for start in spaced(_room(clips, frames), views.times):
+        window = clips[:, :, start : start + length]
+        for part in _places(window, views):
+            yield part
+            if views.mirror:
+                yield part.flip(-1)
+
+
+def _places(clips: Tensor, views: Views) -> Iterator[Tensor]:
+    height, width = clips.shape[-2:]
+    side = round(views.crop * min(height, width))
+    if views.places == 1 and views.crop == 1:
+        yield clips
+        return
+    for top, left in crops(height, width, side, number=views.places):
+        yield clips[..., top : top + side, left : left + side]
+
+
+def _room(clips: Tensor, frames: int | None) -> int:
+    held = clips.shape[2]
+    if frames is not None and not 1 <= frames <= held:
+        raise UsageError(f"A window of {frames} frames does not fit clips of {held}.")
+    return 0 if frames is None else held - frames

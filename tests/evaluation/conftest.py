@@ -1,0 +1,57 @@
+"""One small dataset, and one evaluation of it, for all tests of this room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import scenes
+
+from masquerade.data.manifest import Manifest
+from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
+from masquerade.evaluation.presets import PRESETS
+from masquerade.methods import build
+
+PLAN = Plan(preset="quick", folds=4, seeds=1, workers=1, device="cpu")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def presets() -> Iterator[None]:
+    """The presets of these tests, for as long as they run."""
+    PRESETS["quick"], PRESETS["small"] = scenes.QUICK, scenes.SMALL
+    yield
+    del PRESETS["quick"], PRESETS["small"]
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The videos and `clips.csv`."""
+    path = tmp_path_factory.mktemp("scenes")
+    scenes.make(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def manifest(folder: Path) -> Manifest:
+    """Of the videos."""
+    return scenes.manifest_of(folder)
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the clips and fits of `evaluation` lie."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture(scope="session")
+def evaluation(manifest: Manifest, kept: Path) -> Evaluation:
+    """A method that hides everything, and one that hides nothing."""
+    entries = [
+        Entry(name="black", method=build("blacken")),
+        Entry(name="copy", method=build("downsample", factor=1)),
+        Entry(name="later", method=None, not_applicable="not today"),
+    ]
+    return evaluate(
+        manifest, entries, PLAN, data="scenes", folder=kept, limits=("Drawn, not filmed.",)
+    )

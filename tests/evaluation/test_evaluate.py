@@ -1,0 +1,219 @@
+"""What an evaluation owes: planted leaks are found, planted safety is seen, and controls bite."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scenes
+from conftest import PLAN
+
+from masquerade.data.folds import linked_groups
+from masquerade.data.manifest import Column, Manifest
+from masquerade.errors import UsageError
+from masquerade.evaluation import Entry, Evaluation, evaluate, from_json
+from masquerade.evaluation.protocols import Fold, Protocol, protocols, straddling
+from masquerade.evaluation.results import Finding, Row
+from masquerade.methods import build
+
+
+def row(evaluation: Evaluation, name: str) -> Row:
+    return next(one for one in evaluation.rows if one.name == name)
+
+
+def found(evaluation: Evaluation, name: str, label: str) -> Finding:
+    finding = row(evaluation, name).finding(label)
+    assert finding is not None
+    return finding
+
+
+def test_everything_passes_on_sound_data(evaluation: Evaluation) -> None:
+    assert evaluation.void is None
+    assert all(one.passed is not False for one in evaluation.controls)
+    assert [one.name for one in evaluation.rows] == ["raw", "black", "copy", "later"]
+
+
+@pytest.mark.parametrize("label", ["red", "identity"])
+def test_a_planted_leak_is_found(evaluation: Evaluation, label: str) -> None:
+    leak = found(evaluation, "copy", label).leakage
+    assert leak is not None and leak.value is not None
+    assert leak.value == pytest.approx(1, abs=0.15)
+    assert leak.protects is False
+
+
+@pytest.mark.parametrize("label", ["red", "identity"])
+def test_perfect_hiding_leaks_nothing_and_is_not_called_unknown(
+    evaluation: Evaluation, label: str
+) -> None:
+    leak = found(evaluation, "black", label).leakage
+    assert leak is not None and leak.value is not None, "n/a by accident"
+    assert leak.value < 0.1
+
+
+def test_the_action_is_kept_by_the_copy_and_lost_in_black(evaluation: Evaluation) -> None:
+    kept, lost = (found(evaluation, name, "action").score for name in ("copy", "black"))
+    assert kept is not None and kept.value is not None and kept.value > 0.9
+    assert lost is not None and lost.low is not None and lost.low <= 0.5
+    assert found(evaluation, "copy", "action").leakage is None
+
+
+def test_each_label_has_its_protocol_floors_and_every_attacker(evaluation: Evaluation) -> None:
+    red, identity = (found(evaluation, "copy", label) for label in ("red", "identity"))
+    assert (red.protocol, red.metric) == ("people unseen", "AUROC")
+    assert (identity.protocol, identity.metric) == ("same people", "top-1")
+    assert red.floors["constant"].value == 0.5
+    assert set(red.floors) == {"constant", "action prior", "predicted action"}
+    families = {attack.family for attack in red.attacks}
+    assert families == {"retrained", "motion", "raw", "place", "prior"}  # no network, so none warm
+    assert red.beyond_action is not None
+    assert red.retrained_holds is True
+    assert red.f_half == pytest.approx(0.5 * 1.0 + 0.5 * (1 - (red.score.value or 0)))
+
+
+def test_a_line_that_is_not_run_says_why(evaluation: Evaluation) -> None:
+    later = row(evaluation, "later")
+    assert later.not_applicable == "not today" and later.findings == ()
+
+
+def test_json_round_trip(evaluation: Evaluation) -> None:
+    assert from_json(evaluation.to_json()) == evaluation
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "x", '{"schema": "masquerade-evaluation/0"}'])
+def test_other_json_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="This is no"):
+        from_json(text)
+
+
+def test_what_was_done_is_not_done_again(
+    evaluation: Evaluation, manifest: Manifest, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def again(*args: object) -> None:
+        raise AssertionError("a fit was done twice")
+
+    monkeypatch.setattr("masquerade.evaluation.bench.told", again)
+    black = [Entry(name="black", method=build("blacken"))]
+    second = evaluate(manifest, black, PLAN, data="scenes", folder=kept)
+    assert second.rows == evaluation.rows[:2]
+
+
+def test_random_labels_make_the_result_void(folder: Path, kept: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        (clip.path, ("down", "right")[rng.integers(2)], clip.cells["identity"], 0)
+        for clip in scenes.read_manifest(folder / "clips.csv").clips
+    ]
+    manifest = scenes.read_manifest(scenes.save(folder / "random.csv", rows))
+    result = evaluate(manifest, [], PLAN, data="random", folder=kept)
+    assert result.void is not None and "action" in result.void
+
+
+def test_test_clips_in_train_make_the_result_void(
+    manifest: Manifest, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leaky(manifest: Manifest, *, folds: int, seed: int = 0) -> tuple[Protocol, ...]:
+        every = np.arange(len(manifest))
+        return tuple(
+            replace(one, folds=(Fold(train=every, validation=every[:9], test=every),))
+            for one in protocols(manifest, folds=folds, seed=seed)
+        )
+
+    monkeypatch.setattr("masquerade.evaluation.table.protocols", leaky)
+    result = evaluate(manifest, [], PLAN, data="leaky", folder=kept)
+    assert result.void is not None and "shuffled" in result.void
+
+
+def test_people_unseen_are_unseen_and_same_people_are_in_both(manifest: Manifest) -> None:
+    groups = linked_groups(manifest)
+    unseen, same = protocols(manifest, folds=4)
+    assert not len(straddling(unseen, groups))
+    assert len(straddling(same, groups)) == scenes.PEOPLE
+    for protocol in (unseen, same):
+        assert np.array_equal(protocol.tested, np.arange(len(manifest)))
+        for fold in protocol.folds:
+            parts = (fold.train, fold.validation, fold.test)
+            assert sum(map(len, parts)) == len(set(np.concatenate(parts).tolist()))
+            assert len(fold.validation)
+
+
+def test_unreadable_clips_are_left_out_and_told(
+    folder: Path, evaluation: Evaluation, kept: Path
+) -> None:
+    clips = scenes.read_manifest(folder / "clips.csv").clips
+    rows = [(c.path, c.cells["action"], c.cells["identity"], int(c.cells["red"])) for c in clips]
+    (folder / "broken.mkv").write_bytes(b"no video")
+    manifest = scenes.read_manifest(
+        scenes.save(folder / "broken.csv", [*rows, ("broken.mkv", "down", "p0", 1)])
+    )
+    black = [Entry(name="black", method=build("blacken"))]
+    result = evaluate(manifest, black, PLAN, data="broken", folder=kept)
+    assert result.void is None
+    for line in result.rows:
+        assert line.clips == len(clips) and list(line.skipped) == ["broken.mkv"]
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        ({"attackers": ("ghost",)}, "no attacker 'ghost'"),
+        ({"attackers": ("prior",)}, "besides prior"),
+        ({"preset": "huge"}, "no preset 'huge'"),
+        ({"folds": 0}, "split_action"),
+        ({"folds": 99}, "folds"),
+    ],
+)
+def test_plans_that_make_no_sense_are_refused(
+    manifest: Manifest, plan: dict[str, object], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        evaluate(manifest, [], replace(PLAN, **plan), data="x")
+
+
+def given_splits(manifest: Manifest) -> Manifest:
+    """Splits of our own: the last people unseen, and of each person one clip held out."""
+    people = [int(cell[1:]) for cell in manifest.cells("identity")]
+    unseen = ["test" if p >= 10 else "val" if p >= 7 else "train" for p in people]
+    takes = [people[:i].count(p) for i, p in enumerate(people)]
+    same = [("train", "val", "test", "train")[take] for take in takes]
+    for name, cells in (("split_action", unseen), ("split_identity", same)):
+        column = Column(name=name, role="split", kind="classes")
+        manifest = manifest.with_cells(column, cells)
+    return manifest
+
+
+def poisoned(manifest: Manifest, name: str, split: str) -> Manifest:
+    """Every test label of a column replaced by a wrong one."""
+    column = manifest.column(name)
+    values = column.values
+    cells = [
+        values[(values.index(cell) + 1) % len(values)] if part == "test" else cell
+        for cell, part in zip(manifest.cells(name), manifest.cells(split), strict=True)
+    ]
+    return manifest.with_cells(column, cells)
+
+
+@pytest.mark.parametrize(
+    ("label", "split"),
+    [("action", "split_action"), ("red", "split_action"), ("identity", "split_identity")],
+)
+def test_selection_never_sees_the_test_split(
+    manifest: Manifest, kept: Path, label: str, split: str
+) -> None:
+    clean = given_splits(manifest)
+    plan = replace(PLAN, folds=0)
+    lines = [Entry(name="copy", method=build("downsample", factor=1))]
+    before, after = (
+        evaluate(one, lines, plan, data="x", folder=kept)
+        for one in (clean, poisoned(clean, label, split))
+    )
+    for name in ("raw", "copy"):
+        honest, wrong = found(before, name, label), found(after, name, label)
+        assert all(one.validation is not None for one in honest.attacks)
+        assert wrong.worst == honest.worst
+        chosen_by = [(one.name, one.validation) for one in honest.attacks]
+        assert [(one.name, one.validation) for one in wrong.attacks] == chosen_by
+        assert honest.score != wrong.score  # the poison was there
+    leak = found(before, "copy", label).leakage
+    assert leak is None or leak.raw == found(before, "raw", label).score  # the same was chosen

@@ -1,0 +1,156 @@
+"""Views and their average, and what a head owes its label."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from masquerade.data.clips import store_of
+from masquerade.recognizers import RECOGNIZERS
+from masquerade.training.fit import fit
+from masquerade.training.inputs import CHANNELS, Looking, looked
+from masquerade.training.losses import hits_of, loss_of, probabilities
+from masquerade.training.predict import predict
+from masquerade.training.recipes import Recipe, paper, tiny
+from masquerade.training.views import PAPER_VIEWS, Views, viewed, windows
+
+
+class Reads(nn.Module):
+    """Logits are the mean level and its negative; it remembers what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[int, ...]] = []
+
+    def forward(self, clip: Tensor) -> Tensor:
+        self.seen.append(tuple(clip.shape))
+        level = clip.mean(dim=(1, 2, 3, 4))
+        return torch.stack([level, -level], 1)
+
+
+def ramp(frames: int = 12, height: int = 8, width: int = 20) -> Tensor:
+    """One clip whose level is frame number + column / 100, in thousandths."""
+    t = torch.arange(frames)[:, None, None]
+    level = (t + torch.arange(width) / 100).expand(frames, height, width) / 1000
+    return level.expand(1, 3, -1, -1, -1)
+
+
+def test_five_times_three_views_and_their_mean() -> None:
+    net = Reads()
+    said = predict(net, ramp(), views=PAPER_VIEWS, frames=4)["label"]
+    assert net.seen == [(1, 3, 4, 8, 8)] * 15
+    parts = [ramp()[:, :, t : t + 4, :, x : x + 8] for t in (0, 2, 4, 6, 8) for x in (0, 6, 12)]
+    wanted = torch.stack([net(part).softmax(1) for part in parts]).mean(0)
+    assert np.allclose(said, wanted, atol=1e-7)
+
+
+def test_identical_views_say_what_one_says() -> None:
+    still = torch.full((2, 3, 8, 6, 9), 0.3)
+    net = Reads()
+    once = predict(net, still)["label"]
+    many = predict(net, still, views=Views(times=5, places=3, mirror=True), frames=4)["label"]
+    assert np.allclose(once, many, atol=1e-7)
+
+
+def test_one_view_is_the_middle_or_the_whole() -> None:
+    (whole,) = viewed(ramp(), Views())
+    assert torch.equal(whole, ramp())
+    (middle,) = viewed(ramp(), Views(crop=0.5), frames=4)
+    assert torch.equal(middle, ramp()[:, :, 4:8, 2:6, 8:12])
+
+
+def test_mirrored_views_follow_their_own() -> None:
+    a, b = viewed(ramp(), Views(mirror=True))
+    assert torch.equal(b, a.flip(-1))
+
+
+def test_random_windows_run_on_and_reach_everywhere() -> None:
+    clips = ramp().expand(200, -1, -1, -1, -1)
+    out = windows(clips, 9, torch.Generator().manual_seed(0))
+    first = (out[:, 0, 0, 0, 0] * 1000).round().int()
+    assert set(first.tolist()) == {0, 1, 2, 3}
+    steps = (out[:, 0, :, 0, 0] * 1000).round().int()
+    assert (steps.diff(dim=1) == 1).all()
+
+
+def test_bytes_and_floats_say_the_same_and_batches_do_not_matter() -> None:
+    torch.manual_seed(0)
+    net = RECOGNIZERS["tiny-3d"](heads={"a": 3, "b": 1}, widths=(4,)).eval()
+    store = store_of(torch.rand(7, 3, 2, 8, 8))
+    said = predict(net, store)
+    small = predict(net, store.clips.float() / 255, batch=2)
+    assert said["a"].shape == (7, 3) and said["b"].shape == (7, 1)
+    for label in said:
+        assert np.allclose(said[label], small[label], atol=1e-6)
+
+
+def test_losses_against_torch() -> None:
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn(6, 4, generator=draw)
+    codes = torch.tensor([0, 3, -1, 2, 1, -1])
+    known = codes >= 0
+    assert torch.allclose(loss_of(logits, codes), F.cross_entropy(logits[known], codes[known]))
+    one, bits = logits[:, :1], torch.tensor([1, 0, -1, 1, 0, -1])
+    wanted = F.binary_cross_entropy_with_logits(one[known, 0], bits[known].float())
+    assert torch.allclose(loss_of(one, bits), wanted)
+    hot = torch.randint(2, (6, 4), generator=draw)
+    wanted = F.binary_cross_entropy_with_logits(logits[1:], hot[1:].float())
+    hot[0] = -1
+    assert torch.allclose(loss_of(logits, hot), wanted)
+    assert loss_of(logits, torch.full((6,), -1)) == 0
+
+
+def test_hits_count_known_labels_only() -> None:
+    logits = torch.tensor([[2.0, 0, 0], [0, 2, 0], [0, 0, 2]])
+    assert hits_of(logits, torch.tensor([0, 0, -1])) == (1, 2)
+    assert hits_of(logits[:, :1], torch.tensor([1, 1, -1])) == (1, 2)
+
+
+def test_probabilities() -> None:
+    logits = torch.tensor([[0.0, 0.0], [2.0, -1.0]])
+    assert torch.allclose(probabilities(logits).sum(1), torch.ones(2))
+    assert torch.equal(probabilities(logits, many=True), logits.sigmoid())
+    assert torch.equal(probabilities(logits[:, :1]), logits[:, :1].sigmoid())
+
+
+@pytest.mark.parametrize("look", CHANNELS)
+def test_looks_have_the_channels_they_promise(look) -> None:
+    clip = torch.rand(2, 3, 4, 16, 16)
+    net = Looking(RECOGNIZERS["tiny-3d"](heads={"a": 2}, in_channels=CHANNELS[look]), look=look)
+    assert net.heads == {"a": 2} and net(clip)["a"].shape == (2, 2)
+    shown = looked(clip, look)
+    assert shown.shape[1] == CHANNELS[look] and shown.min() >= 0 and shown.max() <= 1
+    assert looked(clip[:, :, :1], look).shape == (2, CHANNELS[look], 1, 16, 16)
+
+
+def test_motion_is_change_and_has_no_colour() -> None:
+    clip = torch.full((1, 3, 4, 4, 4), 0.5)
+    assert looked(clip, "motion").max() == 0
+    clip[:, :, 2, 1, 1] += 0.1
+    moved = looked(clip, "motion")
+    assert moved[0, 0, :, 1, 1].tolist() == pytest.approx([0, 0.4, 0.4])
+    assert torch.equal(looked(clip.flip(1), "motion"), moved)
+    both = looked(clip, "both")
+    assert torch.equal(both[:, :3], clip[:, :, 1:]) and torch.equal(both[:, 3:], moved)
+
+
+@pytest.mark.parametrize("recipe", [tiny(), paper()])
+def test_recipes_fit_and_answer(recipe: Recipe) -> None:
+    """Everything of a recipe reaches the loop; a small copy of it learns what is easy."""
+    draw = np.random.default_rng(0)
+    bright = draw.integers(2, size=24)
+    clips = torch.rand(24, 3, 4, 16, 16) * 0.2
+    clips[:, :, ::2] += 0.7 * torch.from_numpy(bright).float()[:, None, None, None, None]
+    small = replace(recipe, frames=4, size=16, widths=(8, 16), epochs=6, lr=1e-2, batch=8)
+    for look in CHANNELS:
+        torch.manual_seed(0)
+        net = small.network("tiny-3d", heads={"bright": 1}, look=look)
+        store, targets = store_of(clips), {"bright": bright}
+        fitted = fit(net, store, store, targets=targets, device="cpu", **small.given())
+        said = predict(fitted.net, store, views=small.views)["bright"][:, 0]
+        assert ((said > 0.5) == bright).mean() > 0.9
