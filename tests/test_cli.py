@@ -200,7 +200,7 @@ def test_a_methods_own_arguments_and_presets() -> None:
 
 def test_a_saved_method_is_used(tmp_path: Path) -> None:
     masquerade.save(masquerade.build("blur", kernel=5), tmp_path / "w.safetensors")
-    options, method = parse(["a.mp4", "--weights", str(tmp_path / "w.safetensors")])
+    _, method = parse(["a.mp4", "--weights", str(tmp_path / "w.safetensors")])
     assert method.kernel == 5
     with pytest.raises(UsageError, match="holds blur"):
         parse(["a.mp4", "--method", "blacken", "--weights", str(tmp_path / "w.safetensors")])

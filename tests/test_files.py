@@ -11,7 +11,7 @@ import pytest
 
 import masquerade
 from masquerade.errors import MasqueradeError, MissingError, OutputError, UsageError, VideoError
-from masquerade.files import check
+from masquerade.inspection import check
 from masquerade.parts import MARK, part_of, sweep
 from masquerade.video.read import Reader
 from masquerade.vision.boxes import Box, read_boxes, write_boxes

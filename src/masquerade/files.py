@@ -15,15 +15,15 @@ import numpy as np
 
 from masquerade.anonymizer import Anonymizer, Pixels
 from masquerade.checkpoint import arguments
-from masquerade.errors import MasqueradeError, OutputError, UsageError, VideoError
+from masquerade.errors import MasqueradeError, UsageError, VideoError
+from masquerade.inspection import check, facts_of
 from masquerade.methods import name_of
 from masquerade.pace import constant_rate, exact_rate
 from masquerade.parts import named, part_of, refuse_existing
-from masquerade.receipt import FileFacts, Receipt, Tally, library_versions, settings_hash, sha256_of
+from masquerade.receipt import FileFacts, Receipt, Tally, library_versions, settings_hash
 from masquerade.settings import Settings, choose_device, region_arguments, region_source
 from masquerade.stream import Cover, Rewritten, Stages, rewritten
 from masquerade.video.audio import audio_streams, check_audio
-from masquerade.video.counting import count_pictures
 from masquerade.video.encoding import Encoding
 from masquerade.video.metadata import Passing, passing
 from masquerade.video.probe import VideoInfo, probe
@@ -298,7 +298,7 @@ class _Job:
         if not any(self.tally.share):
             doubts.append("nothing was found to hide: look at the output before it is released.")
         return Receipt(
-            source=_facts(self.src, self.src, info, self.frames),
+            source=facts_of(self.src, self.src, info, self.frames),
             output=output,
             method=method,
             regions=regions,
@@ -349,31 +349,6 @@ def _kept(passing: Passing, info: VideoInfo, sound: Sequence[int]) -> tuple[str,
     return (*passing.tags, *tags, *streams, *chapters)
 
 
-def check(part: Path, dst: Path, *, frames: int, others: int) -> FileFacts:
-    """Open a finished output again and see that it is what it should be.
-
-    Args:
-        part: the output under its temporary name.
-        dst: its final name, for messages.
-        frames: how many it must hold.
-        others: how many streams it must hold beside the video.
-
-    Raises:
-        OutputError: it has another number of frames, or anything in it that should not be.
-    """
-    try:
-        info = probe(part)
-        found = count_pictures(part)
-    except VideoError as error:
-        raise OutputError(f"{dst.name} could not be read back: {error}") from error
-    kinds = [stream.kind for stream in info.streams]
-    if found != frames:
-        raise OutputError(f"{dst.name} held {found} of {frames} frames, so it was deleted.")
-    if kinds.count("video") != 1 or len(kinds) != 1 + others:
-        raise OutputError(f"{dst.name} held streams {kinds}, so it was deleted.")
-    return _facts(part, dst, info, found)
-
-
 def _before(reader: Reader, seconds: float | None) -> Iterator[Any]:
     """What a reader gives, up to a time after the first frame."""
     first: float | None = None
@@ -410,17 +385,3 @@ def _as_picture(item: Rewritten) -> Pixels:
     height, width = item.pixels.shape[:2]
     where = np.full((height, width), 255, np.uint8) if item.where is None else item.where
     return np.repeat(where[..., None], 3, axis=2)
-
-
-def _facts(path: Path, named: Path, info: VideoInfo, frames: int) -> FileFacts:
-    return FileFacts(
-        name=named.name,
-        sha256=sha256_of(path),
-        bytes=path.stat().st_size,
-        container=info.container,
-        codec=info.codec,
-        width=info.width,
-        height=info.height,
-        seconds=info.duration,
-        frames=frames,
-    )

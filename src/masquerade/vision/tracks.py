@@ -18,7 +18,8 @@ from masquerade.vision.boxes import Array, Box, Source, corners, iou
 REACH = 1.0  # how far a box may lie from where it is expected, in its own width and height
 HURRY = 0.1  # how much farther for each frame that nobody saw it
 RATIO = 2.2  # largest ratio of two sizes that can be one and the same thing
-RECENT = 5  # sightings that a velocity is taken from
+RECENT = 5  # most sightings that a velocity is taken from
+LATELY = 6  # frames that they lie in, but for the last two
 FADE = 0.9  # what a carried box keeps of its velocity from one frame to the next
 GROWTH = 0.03  # how much larger an unseen box gets with each frame from the nearest sighting
 MOST_GROWTH = 1.3
@@ -181,9 +182,9 @@ def _log_size(a: Array) -> Array:
 
 def _velocity(seen: Sequence[Sighting]) -> Array | None:
     """Pixels a frame of each edge, (4,), by least squares; None from a single sighting."""
-    recent = seen[-RECENT:]
-    if len(recent) < 2:
+    if len(seen) < 2:
         return None
+    recent = [s for s in seen[-RECENT:-2] if seen[-1][0] - s[0] <= LATELY] + list(seen[-2:])
     t = np.array([s[0] for s in recent], np.float64)
     t -= t.mean()
     return (t @ corners([s[1] for s in recent])) / (t @ t)
@@ -216,8 +217,8 @@ def between(before: Sequence[Sighting], after: Sequence[Sighting], t: int) -> Bo
     p, q = corners([a, b])
     span, s = end - start, (t - start) / (end - start)
     slope = (q - p) / span
-    out, back = _velocity(before), _velocity(after[:RECENT])
-    u, v = (slope if w is None else w for w in (out, back))
+    out, back = _velocity(before), _velocity([(-s, box) for s, box in reversed(after)])
+    u, v = slope if out is None else out, slope if back is None else -back
     straight = p + (q - p) * s
     bend = span * s * (1 - s) * ((1 - s) * (u - slope) - s * (v - slope))
     room = np.tile((straight[2:] - straight[:2]) / 2, 2)
