@@ -358,7 +358,8 @@ Made by `python benchmarks/faces.py` on {faces} faces in {frames} frames of {len
   profile takes in the ear is anybody's choice.
 - `covered`: the share of labelled faces of whose box {COVERED:.0%} or more lies inside what is
   hidden (deface's ellipse at its default mask scale, ours at ours): what an anonymizer needs.
-- Boxes on faces too small, blurred or turned away to judge count neither way.
+- Boxes on faces too small, blurred or turned away to judge count neither way. Those are the hard
+  ones, so recall here is that of faces which a person can tell, and higher than that of all.
 - The candidates that the eye checked came from the same network as all rows of the table, so a face
   that neither the eye nor CenterFace saw is missing from every row alike.
 

@@ -92,6 +92,42 @@ def test_closing_ends_the_thread_and_closes_the_source() -> None:
     assert closed.is_set() and threading.active_count() == before
 
 
+@pytest.mark.parametrize("fails", ["decode", "look", "rewrite", "write"])
+def test_a_failure_anywhere_ends_every_stage(fails: str) -> None:
+    """No thread may go on reading when the file under it is about to be closed."""
+    running = threading.active_count()
+    source = iter(lambda: Picture(0), None)  # endless
+
+    def decode() -> Iterator[Any]:
+        for i, picture in enumerate(source):
+            if fails == "decode" and i == 20:
+                raise MasqueradeError("decode")
+            yield picture
+
+    def look(pictures: Any) -> Iterator[Region]:
+        for i, _ in enumerate(pictures):
+            if fails == "look" and i == 20:
+                raise MasqueradeError("look")
+            yield Region(everywhere=True)
+
+    class Failing(Blacken):
+        def on_bytes(self, frames, *, where=None, carry=None):
+            if fails == "rewrite":
+                raise MasqueradeError("rewrite")
+            return super().on_bytes(frames, where=where, carry=carry)
+
+    with pytest.raises(MasqueradeError, match=fails) as caught:
+        items = rewritten(decode(), Failing(), look, batch=2)
+        try:
+            for i, _ in enumerate(items):
+                if fails == "write" and i == 20:
+                    raise MasqueradeError("write")
+        finally:
+            items.close()  # type: ignore[attr-defined]
+            assert threading.active_count() == running
+    assert caught.value.__traceback__  # held, as a caller may hold it
+
+
 def outputs(items: list[Any], method: Anonymizer, source: Any, **options: Any) -> list[Any]:
     return list(rewritten(items, method, source, **options))
 

@@ -152,7 +152,8 @@ def region_arguments(settings: Settings) -> tuple[type, dict[str, Any]]:
     if unknown:
         flags = ", ".join("--" + key.replace("_", "-") for key in unknown)
         raise UsageError(f"regions {name} do not know {flags}; leave it out.")
-    choices = get_args(get_type_hints(REGIONS[name].__init__).get("detector"))
+    hints = get_type_hints(vars(REGIONS[name]).get("__init__", lambda: None))
+    choices = get_args(hints.get("detector"))
     if choices and given.get("detector", choices[0]) not in choices:
         raise UsageError(
             f"{name} has no detector {given['detector']}; choose one of {', '.join(choices)}."

@@ -85,7 +85,11 @@ class Stages:
 
 @contextmanager
 def closed(source: Iterator[Any]) -> Iterator[None]:
-    """Close a generator on the way out, whatever the way."""
+    """Close a generator on the way out, whatever the way.
+
+    Left to the garbage collector, a generator whose frame a traceback holds would go on: its thread
+    would read from a container that is closed by then.
+    """
     try:
         yield
     finally:
@@ -178,13 +182,16 @@ def _paired(items: Iterator[Any], source: Any, stages: Stages) -> Iterator[Any]:
             if hasattr(item, "rgb"):
                 yield item
 
-    for region in stages.each("look", source(frames())):
-        while not hasattr(pending[0], "rgb"):
-            yield pending.popleft()
-        yield pending.popleft(), region
-    if any(hasattr(item, "rgb") for item in pending):
-        raise MasqueradeError("a region source left frames without an answer; nothing was written.")
-    yield from pending
+    with closed(items):
+        for region in stages.each("look", source(frames())):
+            while not hasattr(pending[0], "rgb"):
+                yield pending.popleft()
+            yield pending.popleft(), region
+        if any(hasattr(item, "rgb") for item in pending):
+            raise MasqueradeError(
+                "a region source left frames without an answer; nothing was written."
+            )
+        yield from pending
 
 
 class _Window(NamedTuple):
@@ -196,19 +203,20 @@ class _Window(NamedTuple):
 def _windows(items: Iterator[Any], size: int) -> Iterator[_Window]:
     """Group frames into windows of `size`; 0: as many as hold about two megapixels."""
     window = _Window([], [], [])
-    for item in items:
-        if not isinstance(item, tuple):
-            window.others.append(item)
-            continue
-        frame, region = item
-        window.frames.append(frame)
-        window.regions.append(region)
-        wanted = size or max(1, min(8, 2_000_000 // (frame.width * frame.height)))
-        if len(window.frames) >= wanted:
+    with closed(items):
+        for item in items:
+            if not isinstance(item, tuple):
+                window.others.append(item)
+                continue
+            frame, region = item
+            window.frames.append(frame)
+            window.regions.append(region)
+            wanted = size or max(1, min(8, 2_000_000 // (frame.width * frame.height)))
+            if len(window.frames) >= wanted:
+                yield window
+                window = _Window([], [], [])
+        if window.frames or window.others:
             yield window
-            window = _Window([], [], [])
-    if window.frames or window.others:
-        yield window
 
 
 def mask_of(region: Region, cover: Cover, *, width: int, height: int) -> U8 | None:
@@ -242,19 +250,20 @@ def _anonymized(
 ) -> Iterator[Any]:
     carry = anonymizer.start(seed=seed)
     half = torch.autocast("cuda", torch.float16) if amp else nullcontext()
-    for window in windows:
-        yield from window.others
-        if not window.frames:
-            continue
-        with stages.busy("rewrite"), torch.no_grad(), half:
-            pixels, where = _stacked(window, cover)
-            count = len(pixels)
-            pixels = _filled(pixels, anonymizer.window)
-            masks = None if where is None else _filled(where, anonymizer.window)
-            out, carry = anonymizer.on_pixels(pixels, where=masks, carry=carry)
-        for i in range(count):
-            hidden = None if where is None else where[i]
-            yield Rewritten(window.frames[i], out[i], window.regions[i], hidden)
+    with closed(windows):
+        for window in windows:
+            yield from window.others
+            if not window.frames:
+                continue
+            with stages.busy("rewrite"), torch.no_grad(), half:
+                pixels, where = _stacked(window, cover)
+                count = len(pixels)
+                pixels = _filled(pixels, anonymizer.window)
+                masks = None if where is None else _filled(where, anonymizer.window)
+                out, carry = anonymizer.on_pixels(pixels, where=masks, carry=carry)
+            for i in range(count):
+                hidden = None if where is None else where[i]
+                yield Rewritten(window.frames[i], out[i], window.regions[i], hidden)
 
 
 def _stacked(window: _Window, cover: Cover) -> tuple[Pixels, U8 | None]:

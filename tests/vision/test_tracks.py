@@ -50,7 +50,7 @@ paths = st.builds(
     st.floats(100, 380),
     st.floats(15, 90),
     st.tuples(st.floats(-0.15, 0.15), st.floats(-0.15, 0.15)),
-    st.floats(0, 1.0),
+    st.floats(0, 0.5),
     st.floats(0.99, 1.01),
     st.just(40),
 )
@@ -215,3 +215,12 @@ def test_what_is_seen_is_hidden_in_the_mask_too() -> None:
             for b, m, s in [([path[t]], 1, "box"), (boxes, 1.3, "ellipse")]
         )
         assert (hidden[true > 0] == 255).all()
+
+
+@pytest.mark.parametrize("middle", [10, 20, 30])
+def test_a_head_that_turns_back_within_the_gap_is_followed_there(middle: int) -> None:
+    """It swings by its whole size: the straight way between the sightings would leave it bare."""
+    path = _path(320, 240, 40, (0, 0), 1, 1, 40)
+    missed = range(middle - 5, middle + 5)
+    found = fill([(_look([box], t, missed, 1), False) for t, box in enumerate(path)])
+    assert all(_covers(boxes, box) for boxes, box in zip(found, path, strict=True))
