@@ -45,7 +45,7 @@ class Settings:
         lookback: frames that a region is hidden before it was first seen.
         track: fill gaps and hold regions.
         shape: ellipse, box, or silhouette where there is one.
-        mask_scale: how much larger than its box a region is hidden.
+        mask_scale: how much larger than its box a region is hidden (1.6 is what deface calls 1.3).
         feather: pixels over which the edge fades, outwards.
         region: an image of the frame's size; only where it is not black anything is hidden.
         audio: drop, keep (copied), or pitch (voices shifted; words and rhythm stay).
@@ -89,7 +89,7 @@ class Settings:
     lookback: int | None = None
     track: bool = True
     shape: Literal["ellipse", "box", "silhouette"] | None = None
-    mask_scale: float = 1.3
+    mask_scale: float = 1.6
     feather: float = 0.0
     region: Path | None = None
     audio: Literal["drop", "keep", "pitch"] = "drop"

@@ -41,7 +41,7 @@ class Cover(NamedTuple):
     """
 
     shape: Literal["ellipse", "box", "silhouette"] = "ellipse"
-    margin: float = 1.3
+    margin: float = 1.6
     feather: float = 0.0
     within: U8 | None = None
 

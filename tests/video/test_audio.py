@@ -194,8 +194,12 @@ def test_tags_inside_a_kept_codec_go(tmp_path, codec, suffix):
     ffmpeg("-f", "lavfi", "-i", "sine=d=1", "-c:a", codec, "-metadata", "artist=CANARY-55", tagged)
     clip, source, target = make(tmp_path / "c.mkv"), tmp_path / "in.mkv", tmp_path / "out.mkv"
     ffmpeg("-i", clip, "-i", tagged, "-c", "copy", "-map", 0, "-map", 1, source)
-    if codec == "libvorbis":
-        assert b"CANARY-55" in source.read_bytes()
+    if codec == "libvorbis":  # plant one where ffmpeg cannot: in the name of the maker
+        data = bytearray(source.read_bytes())
+        place = data.index(b"\3vorbis") + 7
+        size = int.from_bytes(data[place : place + 4], "little")
+        data[place + 4 : place + 4 + size] = (b"CANARY-55" * 9)[:size]
+        source.write_bytes(data)
     rewrite(source, target, audio="keep")
     assert b"CANARY-55" not in target.read_bytes()
     assert loudest(*wave(target)[:2]) == pytest.approx(440, abs=4)

@@ -171,11 +171,11 @@ def test_one_weak_sighting_stays_in_its_frame_and_one_strong_is_carried() -> Non
     assert [t for t, boxes in enumerate(found) if boxes] == list(range(7))
 
 
-def test_a_weak_sighting_covers_the_frames_beside_it_that_nobody_looked_at() -> None:
+def test_a_weak_sighting_covers_the_frames_nearest_to_it_that_nobody_looked_at() -> None:
     weak = Box(10, 10, 50, 50, 0.25)
     looks = [[], None, None, [weak], None, None, []]
     found = list(fill([(boxes, False) for boxes in looks], every=3))
-    assert [bool(boxes) for boxes in found] == [False, True, True, True, True, True, False]
+    assert [bool(boxes) for boxes in found] == [False, False, True, True, True, False, False]
 
 
 def test_many_weak_sightings_of_one_thing_are_believed() -> None:

@@ -285,7 +285,7 @@ def check_encoder(encoding: Encoding, *, width: int, height: int, deep: bool) ->
     context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
     context.options = options
     picture = av.VideoFrame(width, height, format)
-    for plane in picture.planes:  # new frames hold chance, and 16 chance bits abort a 10-bit encoder
+    for plane in picture.planes:  # it holds chance, and 16 chance bits abort a 10-bit encoder
         plane.update(bytes(plane.buffer_size))
     try:
         context.encode(picture)

@@ -31,13 +31,13 @@ Sighting = tuple[int, Box]
 class _Track:
     number: int
     seen: list[Sighting]  # in order; old ones are forgotten
-    evidence: float  # the sum of all scores
+    evidence: float  # the sum of all squared scores: three guesses of .2 are no sighting of .6
     first: int  # the frames of its shot: first <= t < end
     end: int | None = None
 
     def add(self, t: int, box: Box) -> None:
         self.seen.append((t, replace(box, track=self.number)))
-        self.evidence += box.score
+        self.evidence += box.score**2
 
     def sides(self, t: int) -> tuple[list[Sighting], list[Sighting]]:
         """The sightings up to frame t and those from it on."""
@@ -71,8 +71,9 @@ def fill(
         carry: frames that a track goes on after its last sighting.
         lookback: frames that it starts before its first.
         every: the detector looks at every so many frames; those between are filled besides.
-        evidence: the sum of scores from which a track is believed. A weaker one is neither
-            carried nor bridged, so that a lone false alarm stays where it is.
+        evidence: the sum of squared scores from which a track is believed. A weaker one is
+            neither carried nor bridged, so that a lone false alarm stays where it is; it only
+            lends its box to the frames between two looks that lie nearest to its sighting.
 
     Yields:
         One list a frame, in order, at most `look_ahead(...)` frames late; each box has its track.
@@ -125,9 +126,10 @@ class _Rules:
             return before[-1][1]
         if since and until and (believed or since + until <= self.unseen + 1):
             return between(before, after, t)
-        if since and since <= self.unseen + self.carry * believed:
+        nearest = (self.unseen + 1) // 2, self.unseen // 2
+        if since and since <= (self.unseen + self.carry if believed else nearest[0]):
             return carried(before, t)
-        if until and until <= self.unseen + self.lookback * believed:
+        if until and until <= (self.unseen + self.lookback if believed else nearest[1]):
             return carried([(-s, box) for s, box in reversed(after)], -t)
         return None
 
