@@ -180,7 +180,7 @@ def test_a_weak_sighting_covers_the_frames_nearest_to_it_that_nobody_looked_at()
 
 def test_many_weak_sightings_of_one_thing_are_believed() -> None:
     weak = Box(10, 10, 50, 50, 0.25)
-    looks = [[weak], [weak], [], [], [weak], [weak], []]
+    looks = [*[[weak]] * 8, [], [], *[[weak]] * 4, []]
     assert all(fill([(boxes, False) for boxes in looks]))
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from torch import Tensor
 
 from masquerade.anonymizer import Pixels
-from masquerade.errors import OutputError, UsageError
+from masquerade.errors import MasqueradeError, UsageError
 from masquerade.video.audio import PitchShift, copied
 from masquerade.video.color import FULL, LIMITED, UNTAGGED
 from masquerade.video.encoding import (
@@ -229,7 +229,7 @@ class Writer:
             action()
         except (av.FFmpegError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise OutputError(f"{shown(self.path)} cannot be written: {reason}.") from error
+            raise MasqueradeError(f"{shown(self.path)} cannot be written: {reason}.") from error
 
 
 def _without_sei(stream: VideoStream) -> Callable[[Packet[Any]], list[Packet[Any]]]:
