@@ -13,7 +13,7 @@ SOURCE = Path(masquerade.__file__).parent
 
 # a room may import from its own level and from those below it
 LEVELS = [
-    {"cli"},
+    {"cli", "__main__"},
     {"example", "report", "batch"},
     {"files"},
     {"evaluation"},

@@ -125,7 +125,7 @@ class _Rules:
         if since == 0:
             return before[-1][1]
         if since and until and (believed or since + until <= self.unseen + 1):
-            return between(before, after, t)
+            return between(before, after, t, unlooked=self.unseen)
         nearest = (self.unseen + 1) // 2, self.unseen // 2
         if since and since <= (self.unseen + self.carry if believed else nearest[0]):
             return carried(before, t)
@@ -209,11 +209,14 @@ def carried(seen: Sequence[Sighting], t: int) -> Box:
     return _grown(moved(seen, t), t - last, box, "carried")
 
 
-def between(before: Sequence[Sighting], after: Sequence[Sighting], t: int) -> Box:
+def between(
+    before: Sequence[Sighting], after: Sequence[Sighting], t: int, *, unlooked: int = 0
+) -> Box:
     """The box of a track at frame t, between two sightings.
 
     It holds both the straight way and the smooth one (cubic Hermite), whose velocities come from
     what was seen before and after: a head that nods or turns back within the gap leaves the first.
+    It grows with its age beyond the frames that nobody looked at, so that the mask does not pulse.
     """
     (start, a), (end, b) = before[-1], after[0]
     p, q = corners([a, b])
@@ -227,7 +230,8 @@ def between(before: Sequence[Sighting], after: Sequence[Sighting], t: int) -> Bo
     bend = np.tile((bend[:2] + bend[2:]) / 2, 2).clip(-room, room)
     edges = np.concatenate([straight[:2] + bend[:2].clip(max=0), straight[2:] + bend[2:].clip(0)])
     nearest = a if a.score < b.score else b
-    return _grown(edges, min(t - start, end - t), nearest, "filled")
+    age = max(0, min(t - start, end - t) - unlooked)
+    return _grown(edges, age, nearest, "filled")
 
 
 def _grown(edges: Array, age: int, like: Box, source: Source) -> Box:
