@@ -20,7 +20,7 @@ from masquerade.inspection import check, facts_of
 from masquerade.methods import name_of
 from masquerade.pace import constant_rate, exact_rate
 from masquerade.parts import named, part_of, refuse_existing
-from masquerade.receipt import FileFacts, Receipt, Tally, library_versions, settings_hash
+from masquerade.receipt import FileFacts, Look, Receipt, Tally, library_versions, settings_hash
 from masquerade.settings import Settings, choose_device, region_arguments, region_source
 from masquerade.stream import Cover, Rewritten, Stages, rewritten
 from masquerade.video.audio import audio_streams, check_audio
@@ -287,13 +287,15 @@ class _Job:
         settings, info = self.settings, self.info
         method = {"name": name_of(self.anonymizer), "arguments": arguments(self.anonymizer)}
         chosen = settings.as_dict()
-        looked = region_arguments(settings)[1]
-        looked.pop("file", None)  # its name stands in the settings
-        regions = {
-            "name": self.source.name,
-            "arguments": looked,
-            "model_sha256": self.source.model_sha256,
-        }
+        sources = getattr(self.source, "sources", (self.source,))
+        looks = tuple(
+            Look(
+                name=name,
+                arguments={k: v for k, v in given.items() if k != "file"},
+                model_sha256=source.model_sha256,
+            )
+            for (name, given), source in zip(region_arguments(settings), sources, strict=True)
+        )
         doubts = [SEED_WARNING] if settings.seed is not None else []
         if not any(self.tally.share):
             doubts.append("nothing was found to hide: look at the output before it is released.")
@@ -301,7 +303,7 @@ class _Job:
             source=facts_of(self.src, self.src, info, self.frames),
             output=output,
             method=method,
-            regions=regions,
+            regions=looks,
             settings=chosen,
             coverage=self.tally.coverage(),
             noise="seed given, which undoes it"
