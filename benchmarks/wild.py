@@ -36,12 +36,13 @@ def sound_span(path: Path) -> tuple[float, float] | None:
     with av.open(str(path)) as source:
         if not source.streams.audio:
             return None
-        ends: dict[str, list[float]] = {"video": [], "audio": []}
-        for packet in source.demux():
-            if packet.pts is not None and packet.stream.type in ends:
-                ends[packet.stream.type].append(float(packet.pts * packet.time_base))
-    first = min(ends["video"])
-    return min(ends["audio"]) - first, max(ends["audio"]) - first
+        sounds = [
+            float(packet.pts * packet.time_base)
+            for packet in source.demux(audio=0)
+            if packet.pts is not None
+        ]
+    first = times_of(path)[0]
+    return min(sounds) - first, max(sounds) - first
 
 
 def sheet(before: Path, after: Path, picture: Path) -> None:
@@ -74,7 +75,7 @@ def one(src: Path, folder: Path, method: str, regions: str, *, look: bool) -> st
     spans = sound_span(src), sound_span(dst)
     if spans[0] and spans[1]:
         drift = max(abs(a - b) for a, b in zip(*spans, strict=True))
-        sound = f"{1000 * drift:.0f} ms" + ("" if drift <= frame else " **off**")
+        sound = f"{1000 * drift:.0f} ms" + ("" if drift <= frame + 1e-3 else " **off**")
     if look:
         sheet(src, dst, dst.with_suffix(".png"))
     same = (made.source.width, made.source.height) == (made.output.width, made.output.height)

@@ -31,10 +31,8 @@ class Together:
     def __call__(self, pictures: Iterable[Picture]) -> Iterator[Region]:
         """One region a picture."""
         copies = tee(pictures, len(self.sources))
-        every: list[Callable[..., Iterator[Region]]] = list(self.sources)
-        found = (
-            _numbered(find(c), i) for i, (find, c) in enumerate(zip(every, copies, strict=True))
-        )
+        pairs = zip(self.sources, copies, strict=True)
+        found = [_numbered(source(seen), i) for i, (source, seen) in enumerate(pairs)]
         for regions in zip(*found, strict=True):
             yield reduce(_union, regions)
 
