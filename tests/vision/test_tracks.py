@@ -224,3 +224,13 @@ def test_a_head_that_turns_back_within_the_gap_is_followed_there(middle: int) ->
     missed = range(middle - 5, middle + 5)
     found = fill([(_look([box], t, missed, 1), False) for t, box in enumerate(path)])
     assert all(_covers(boxes, box) for boxes, box in zip(found, path, strict=True))
+
+
+def test_what_is_doubtful_in_every_frame_is_not_spread() -> None:
+    """A pattern in the wall: hidden where it is seen, not carried, not bridged."""
+    weak = Box(10, 10, 50, 50, 0.3)
+    looks = [[], [], *[[weak]] * 20, [], [], [], *[[weak]] * 5, [], []]
+    found = [bool(boxes) for boxes in fill([(boxes, False) for boxes in looks], sure=0.5)]
+    assert found == [bool(boxes) for boxes in looks]
+    looks[5] = [Box(10, 10, 50, 50, 0.6)]  # once it was clear
+    assert all(fill([(boxes, False) for boxes in looks], sure=0.5))

@@ -34,10 +34,12 @@ class _Track:
     evidence: float  # the sum of all squared scores: three guesses of .2 are no sighting of .6
     first: int  # the frames of its shot: first <= t < end
     end: int | None = None
+    best: float = 0.0
 
     def add(self, t: int, box: Box) -> None:
         self.seen.append((t, replace(box, track=self.number)))
         self.evidence += box.score**2
+        self.best = max(self.best, box.score)
 
     def sides(self, t: int) -> tuple[list[Sighting], list[Sighting]]:
         """The sightings up to frame t and those from it on."""
@@ -61,6 +63,7 @@ def fill(
     lookback: int = 6,
     every: int = 1,
     evidence: float = 0.6,
+    sure: float = 0.0,
 ) -> Iterator[list[Box]]:
     """Give each frame its boxes: those seen, and those that tracks say must be there.
 
@@ -74,12 +77,14 @@ def fill(
         evidence: the sum of squared scores from which a track is believed. A weaker one is
             neither carried nor bridged, so that a lone false alarm stays where it is; it only
             lends its box to the frames between two looks that lie nearest to its sighting.
+        sure: the score that one sighting of a track must have reached for it to be believed: what
+            a detector doubts in every frame is more often a pattern in the wall than a face.
 
     Yields:
         One list a frame, in order, at most `look_ahead(...)` frames late; each box has its track.
     """
     late = look_ahead(gap=gap, lookback=lookback, every=every)
-    rules = _Rules(gap + 2 * (every - 1), carry, lookback, every - 1, evidence)
+    rules = _Rules(gap + 2 * (every - 1), carry, lookback, every - 1, evidence, sure)
     tracks: list[_Track] = []
     numbers, shot, due, now = count(), 0, 0, -1
     for now, (boxes, cut) in enumerate(detections):
@@ -103,6 +108,7 @@ class _Rules:
     lookback: int
     unseen: int  # frames between two looks
     evidence: float
+    sure: float
 
     def boxes(self, tracks: list[_Track], t: int) -> list[Box]:
         """All boxes of frame t; tracks that can say nothing of later frames are dropped."""
@@ -119,7 +125,7 @@ class _Rules:
         if t < track.first or (track.end is not None and t >= track.end):
             return None
         before, after = track.sides(t)
-        believed = track.evidence >= self.evidence
+        believed = track.evidence >= self.evidence and track.best >= self.sure
         since = t - before[-1][0] if before else None
         until = after[0][0] - t if after else None
         if since == 0:
