@@ -22,7 +22,7 @@ from masquerade.pace import constant_rate, exact_rate
 from masquerade.parts import named, part_of, refuse_existing
 from masquerade.receipt import FileFacts, Look, Receipt, Tally, library_versions, settings_hash
 from masquerade.settings import Settings, choose_device, region_arguments, region_source
-from masquerade.stream import Cover, Rewritten, Stages, rewritten
+from masquerade.stream import Cover, Rewritten, Stages, ahead, closed, rewritten
 from masquerade.video.audio import audio_streams, check_audio
 from masquerade.video.encoding import Encoding
 from masquerade.video.metadata import Passing, passing
@@ -34,8 +34,7 @@ from masquerade.vision.boxes import BoxWriter
 Progress = Callable[[int, int | None], None]
 
 SEED_WARNING = (
-    "the noise comes from --seed: whoever knows that number can undo the output, "
-    "so use it for science only and never release the file."
+    "the noise comes from --seed: whoever knows it can undo the output; never release this file."
 )
 
 
@@ -173,13 +172,14 @@ class _Job:
                 reader = self._reader(stack, (*self.passing.streams, *self.sound))
                 writer = self._writer(stack, part, reader)
                 boxes, masks = self._exports(stack, self.info)
-                for item in self._timed(self._rewritten(stack, reader)):
+                pictures = ahead(self._painted(self._timed(self._rewritten(stack, reader)), writer))
+                for item, picture in stack.enter_context(closing(pictures)):  # type: ignore[type-var]
                     if not isinstance(item, Rewritten):
                         writer.copy(item)
                         continue
                     self._count(item, boxes)
                     with self.stages.busy("encode"):
-                        writer.write(_sized(item.pixels, writer.info), item.frame)
+                        writer.write(picture, item.frame)
                         if masks:
                             masks.write(_as_picture(item), item.frame)
             if self.settings.fail_if_none and not any(self.tally.share):
@@ -259,6 +259,17 @@ class _Job:
             stages=self.stages,
         )
         return stack.enter_context(closing(items))  # type: ignore[type-var]
+
+    def _painted(self, items: Iterator[Any], writer: Writer) -> Iterator[tuple[Any, Any]]:
+        """Each item, and the picture to encode if it is a frame."""
+        with closed(items):
+            for item in items:
+                if not isinstance(item, Rewritten):
+                    yield item, None
+                    continue
+                with self.stages.busy("paint"):
+                    picture = writer.painted(_sized(item.pixels, writer.info))
+                yield item, picture
 
     def _timed(self, items: Iterator[Any]) -> Iterator[Any]:
         """Frames at the source's times, or at a constant rate where that is asked for."""

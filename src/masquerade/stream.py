@@ -158,7 +158,7 @@ def rewritten(
         items: `video.read.Frame`s in order; anything else (packets of other streams) passes
             through in its place.
         source: a region source of `vision.regions`.
-        batch: frames a call for methods that take any number; 0: chosen by the frame's size.
+        batch: frames a call for methods that take any number; 0: one.
         amp: run networks in half precision (CUDA only).
 
     Yields:
@@ -168,7 +168,7 @@ def rewritten(
     cover = cover or Cover()
     decoded = ahead(stages.each("decode", items))
     paired = ahead(_paired(decoded, source, stages))
-    windows = _windows(paired, anonymizer.window or batch)
+    windows = _windows(paired, anonymizer.window or batch or 1)
     return ahead(_anonymized(windows, anonymizer, cover, seed, amp, stages))
 
 
@@ -201,7 +201,7 @@ class _Window(NamedTuple):
 
 
 def _windows(items: Iterator[Any], size: int) -> Iterator[_Window]:
-    """Group frames into windows of `size`; 0: as many as hold about two megapixels."""
+    """Group frames into windows of `size`."""
     window = _Window([], [], [])
     with closed(items):
         for item in items:
@@ -211,8 +211,7 @@ def _windows(items: Iterator[Any], size: int) -> Iterator[_Window]:
             frame, region = item
             window.frames.append(frame)
             window.regions.append(region)
-            wanted = size or max(1, min(8, 2_000_000 // (frame.width * frame.height)))
-            if len(window.frames) >= wanted:
+            if len(window.frames) >= size:
                 yield window
                 window = _Window([], [], [])
         if window.frames or window.others:
@@ -268,13 +267,18 @@ def _anonymized(
 
 def _stacked(window: _Window, cover: Cover) -> tuple[Pixels, U8 | None]:
     """(T, H, W, 3) and (T, H, W) of a window's frames; None where all of every frame is hidden."""
-    pixels = np.stack([frame.rgb() for frame in window.frames])
+    pixels = _stack([frame.rgb() for frame in window.frames])
     height, width = pixels.shape[1:3]
     masks = [mask_of(region, cover, width=width, height=height) for region in window.regions]
     if all(mask is None for mask in masks):
         return pixels, None
     full = np.full((height, width), 255, np.uint8)
-    return pixels, np.stack([full if mask is None else mask for mask in masks])
+    return pixels, _stack([full if mask is None else mask for mask in masks])
+
+
+def _stack(frames: list[NDArray[Any]]) -> NDArray[Any]:
+    """Frames as one array; a single one is not copied."""
+    return frames[0][None] if len(frames) == 1 else np.stack(frames)
 
 
 def _filled(frames: NDArray[Any], window: int) -> NDArray[Any]:
