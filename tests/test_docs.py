@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
-from conftest import Command
 
 import masquerade
 from masquerade.cli.anonymize import parse
@@ -67,7 +68,9 @@ def test_examples_are_short_and_run(clip: Path, tmp_path: Path) -> None:
     assert masquerade.read_video(made).clip.shape == masquerade.read_video(clip).clip.shape
 
 
-def test_the_demo_leaves_what_it_says(command: Command, clip: Path, tmp_path: Path) -> None:
+def test_the_demo_leaves_what_it_says(
+    command: Callable[..., Any], clip: Path, tmp_path: Path
+) -> None:
     done = command("demo", clip)
     assert done.returncode == 0, done.stderr
     made = {path.name for path in (tmp_path / "out").iterdir()}
