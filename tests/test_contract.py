@@ -33,9 +33,11 @@ def patch(t: int, h: int, w: int) -> torch.Tensor:
 
 @METHOD
 @settings(max_examples=15, deadline=None)
-@given(size=sizes)
-def test_shape_and_range_stay(name: str, size: tuple[int, int, int]) -> None:
-    method, clip = masquerade.build(name), clip_of(*size, batch=2)
+@given(size=sizes, dtype=st.sampled_from([torch.float32, torch.float64]))
+def test_shape_range_and_type_stay(
+    name: str, size: tuple[int, int, int], dtype: torch.dtype
+) -> None:
+    method, clip = masquerade.build(name), clip_of(*size, batch=2).to(dtype)
     out = method(clip, carry=method.start(seed=1))
     assert out.clip.shape == clip.shape
     assert out.clip.dtype == clip.dtype

@@ -11,7 +11,7 @@ import pytest
 
 import masquerade
 from masquerade.errors import MasqueradeError, MissingError, OutputError, UsageError, VideoError
-from masquerade.files import check
+from masquerade.inspection import check
 from masquerade.parts import MARK, part_of, sweep
 from masquerade.video.read import Reader
 from masquerade.vision.boxes import Box, read_boxes, write_boxes
@@ -63,7 +63,7 @@ def test_the_receipt_tells_all_but_what_undoes_it(clip: Path, tmp_path: Path) ->
     assert any("undo" in warning for warning in receipt["warnings"])
     assert "title" in receipt["removed"] and "location" in receipt["removed"]
     assert any("audio" in item for item in receipt["removed"])
-    assert receipt["regions"]["model_sha256"] and receipt["source"]["sha256"]
+    assert receipt["regions"][0]["model_sha256"] and receipt["source"]["sha256"]
     assert len(receipt["coverage"]["share"]) == receipt["output"]["frames"]
     assert {"decode", "look", "rewrite", "encode"} <= set(receipt["stage_seconds"])
 
@@ -87,6 +87,19 @@ def test_boxes_out_and_in_give_the_same_pixels(clip: Path, tmp_path: Path) -> No
     run(clip, tmp_path / "a.mp4", export_boxes=tmp_path / "b.json")
     run(clip, tmp_path / "c.mp4", regions=f"boxes:{tmp_path / 'b.json'}")
     assert np.array_equal(pixels(tmp_path / "a.mp4"), pixels(tmp_path / "c.mp4"))
+
+
+def test_several_sources_hide_what_any_of_them_finds(clip: Path, tmp_path: Path) -> None:
+    boxes = tmp_path / "in.json"
+    write_boxes(
+        boxes, {t: [Box(5, 5, 45, 45, 1.0, track=0)] for t in range(25)}, width=640, height=480
+    )
+    receipt = run(clip, tmp_path / "a.mp4", regions=f"faces+boxes:{boxes}", preview=0.3)
+    assert [look.name for look in receipt.regions] == ["faces", "boxes"]
+    assert set(receipt.coverage.regions) == {2} and receipt.coverage.tracks == 2
+    after = pixels(tmp_path / "a.mp4")
+    assert after[:, 8:42, 8:42].mean() < 3  # the box
+    assert after[:, 180:220, 300:330].mean() < 60  # and the face
 
 
 def test_masks_are_exported_as_they_were_used(clip: Path, tmp_path: Path) -> None:

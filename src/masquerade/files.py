@@ -15,15 +15,15 @@ import numpy as np
 
 from masquerade.anonymizer import Anonymizer, Pixels
 from masquerade.checkpoint import arguments
-from masquerade.errors import MasqueradeError, OutputError, UsageError, VideoError
+from masquerade.errors import MasqueradeError, UsageError, VideoError
+from masquerade.inspection import check, facts_of
 from masquerade.methods import name_of
 from masquerade.pace import constant_rate, exact_rate
 from masquerade.parts import named, part_of, refuse_existing
-from masquerade.receipt import FileFacts, Receipt, Tally, library_versions, settings_hash, sha256_of
+from masquerade.receipt import FileFacts, Look, Receipt, Tally, library_versions, settings_hash
 from masquerade.settings import Settings, choose_device, region_arguments, region_source
-from masquerade.stream import Cover, Rewritten, Stages, rewritten
+from masquerade.stream import Cover, Rewritten, Stages, ahead, closed, rewritten
 from masquerade.video.audio import audio_streams, check_audio
-from masquerade.video.counting import count_pictures
 from masquerade.video.encoding import Encoding
 from masquerade.video.metadata import Passing, passing
 from masquerade.video.probe import VideoInfo, probe
@@ -34,8 +34,7 @@ from masquerade.vision.boxes import BoxWriter
 Progress = Callable[[int, int | None], None]
 
 SEED_WARNING = (
-    "the noise comes from --seed: whoever knows that number can undo the output, "
-    "so use it for science only and never release the file."
+    "the noise comes from --seed: whoever knows it can undo the output; never release this file."
 )
 
 
@@ -173,13 +172,14 @@ class _Job:
                 reader = self._reader(stack, (*self.passing.streams, *self.sound))
                 writer = self._writer(stack, part, reader)
                 boxes, masks = self._exports(stack, self.info)
-                for item in self._timed(self._rewritten(stack, reader)):
+                pictures = ahead(self._painted(self._timed(self._rewritten(stack, reader)), writer))
+                for item, picture in stack.enter_context(closing(pictures)):  # type: ignore[type-var]
                     if not isinstance(item, Rewritten):
                         writer.copy(item)
                         continue
                     self._count(item, boxes)
                     with self.stages.busy("encode"):
-                        writer.write(_sized(item.pixels, writer.info), item.frame)
+                        writer.write(picture, item.frame)
                         if masks:
                             masks.write(_as_picture(item), item.frame)
             if self.settings.fail_if_none and not any(self.tally.share):
@@ -260,6 +260,17 @@ class _Job:
         )
         return stack.enter_context(closing(items))  # type: ignore[type-var]
 
+    def _painted(self, items: Iterator[Any], writer: Writer) -> Iterator[tuple[Any, Any]]:
+        """Each item, and the picture to encode if it is a frame."""
+        with closed(items):
+            for item in items:
+                if not isinstance(item, Rewritten):
+                    yield item, None
+                    continue
+                with self.stages.busy("paint"):
+                    picture = writer.painted(_sized(item.pixels, writer.info))
+                yield item, picture
+
     def _timed(self, items: Iterator[Any]) -> Iterator[Any]:
         """Frames at the source's times, or at a constant rate where that is asked for."""
         rate = exact_rate(self.settings.cfr)
@@ -287,21 +298,23 @@ class _Job:
         settings, info = self.settings, self.info
         method = {"name": name_of(self.anonymizer), "arguments": arguments(self.anonymizer)}
         chosen = settings.as_dict()
-        looked = region_arguments(settings)[1]
-        looked.pop("file", None)  # its name stands in the settings
-        regions = {
-            "name": self.source.name,
-            "arguments": looked,
-            "model_sha256": self.source.model_sha256,
-        }
+        sources = getattr(self.source, "sources", (self.source,))
+        looks = tuple(
+            Look(
+                name=name,
+                arguments={k: v for k, v in given.items() if k != "file"},
+                model_sha256=source.model_sha256,
+            )
+            for (name, given), source in zip(region_arguments(settings), sources, strict=True)
+        )
         doubts = [SEED_WARNING] if settings.seed is not None else []
         if not any(self.tally.share):
             doubts.append("nothing was found to hide: look at the output before it is released.")
         return Receipt(
-            source=_facts(self.src, self.src, info, self.frames),
+            source=facts_of(self.src, self.src, info, self.frames),
             output=output,
             method=method,
-            regions=regions,
+            regions=looks,
             settings=chosen,
             coverage=self.tally.coverage(),
             noise="seed given, which undoes it"
@@ -349,31 +362,6 @@ def _kept(passing: Passing, info: VideoInfo, sound: Sequence[int]) -> tuple[str,
     return (*passing.tags, *tags, *streams, *chapters)
 
 
-def check(part: Path, dst: Path, *, frames: int, others: int) -> FileFacts:
-    """Open a finished output again and see that it is what it should be.
-
-    Args:
-        part: the output under its temporary name.
-        dst: its final name, for messages.
-        frames: how many it must hold.
-        others: how many streams it must hold beside the video.
-
-    Raises:
-        OutputError: it has another number of frames, or anything in it that should not be.
-    """
-    try:
-        info = probe(part)
-        found = count_pictures(part)
-    except VideoError as error:
-        raise OutputError(f"{dst.name} could not be read back: {error}") from error
-    kinds = [stream.kind for stream in info.streams]
-    if found != frames:
-        raise OutputError(f"{dst.name} held {found} of {frames} frames, so it was deleted.")
-    if kinds.count("video") != 1 or len(kinds) != 1 + others:
-        raise OutputError(f"{dst.name} held streams {kinds}, so it was deleted.")
-    return _facts(part, dst, info, found)
-
-
 def _before(reader: Reader, seconds: float | None) -> Iterator[Any]:
     """What a reader gives, up to a time after the first frame."""
     first: float | None = None
@@ -410,17 +398,3 @@ def _as_picture(item: Rewritten) -> Pixels:
     height, width = item.pixels.shape[:2]
     where = np.full((height, width), 255, np.uint8) if item.where is None else item.where
     return np.repeat(where[..., None], 3, axis=2)
-
-
-def _facts(path: Path, named: Path, info: VideoInfo, frames: int) -> FileFacts:
-    return FileFacts(
-        name=named.name,
-        sha256=sha256_of(path),
-        bytes=path.stat().st_size,
-        container=info.container,
-        codec=info.codec,
-        width=info.width,
-        height=info.height,
-        seconds=info.duration,
-        frames=frames,
-    )

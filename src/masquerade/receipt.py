@@ -30,6 +30,15 @@ class FileFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Look:
+    """One region source: what it was told, and the model that it looked with."""
+
+    name: str
+    arguments: dict[str, Any]
+    model_sha256: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Coverage:
     """How much was hidden, frame by frame.
 
@@ -61,7 +70,7 @@ class Receipt:
     source: FileFacts
     output: FileFacts | None
     method: dict[str, Any]
-    regions: dict[str, Any]
+    regions: tuple[Look, ...]
     settings: dict[str, Any]
     coverage: Coverage
     noise: str

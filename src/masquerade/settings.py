@@ -11,6 +11,7 @@ import torch
 
 from masquerade.errors import MissingError, UsageError
 from masquerade.vision.regions import REGIONS
+from masquerade.vision.together import Together
 
 LOOKS = (
     "detector",
@@ -32,7 +33,7 @@ class Settings:
     """How a file is anonymized. None leaves a choice to what it is a choice of.
 
     Args:
-        regions: what to hide: faces, people, frame, or boxes:FILE.
+        regions: what to hide: faces, people, frame, boxes:FILE, or several as in faces+people.
         detector: which detector looks for them (faces: centerface, haar; people: hog, motion,
             hog+motion, torchvision).
         threshold: lowest score that counts, 0 to 1; lower is safer.
@@ -45,7 +46,7 @@ class Settings:
         lookback: frames that a region is hidden before it was first seen.
         track: fill gaps and hold regions.
         shape: ellipse, box, or silhouette where there is one.
-        mask_scale: how much larger than its box a region is hidden.
+        mask_scale: how much larger than its box a region is hidden (1.6 is what deface calls 1.3).
         feather: pixels over which the edge fades, outwards.
         region: an image of the frame's size; only where it is not black anything is hidden.
         audio: drop, keep (copied), or pitch (voices shifted; words and rhythm stay).
@@ -89,7 +90,7 @@ class Settings:
     lookback: int | None = None
     track: bool = True
     shape: Literal["ellipse", "box", "silhouette"] | None = None
-    mask_scale: float = 1.3
+    mask_scale: float = 1.6
     feather: float = 0.0
     region: Path | None = None
     audio: Literal["drop", "keep", "pitch"] = "drop"
@@ -127,42 +128,52 @@ class Settings:
             del kept[name]
         kept["region"] = self.region and self.region.name
         name, _, file = self.regions.partition(":")
-        kept["regions"] = f"{name}:{Path(file).name}" if name == "boxes" else self.regions
+        kept["regions"] = f"{name}:{Path(file).name}" if file else self.regions
         return kept
 
 
-def region_arguments(settings: Settings) -> tuple[type, dict[str, Any]]:
-    """The region source that settings ask for, and all its arguments.
+def region_arguments(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
+    """The region sources that settings ask for, by name, each with all its arguments.
 
     Raises:
-        UsageError: no such source, or a setting that it does not know.
+        UsageError: no such source, or a setting that none of them knows.
     """
-    name, _, rest = settings.regions.partition(":")
-    if name not in REGIONS:
-        raise UsageError(
-            f"there are no regions {name!r}; choose one of {', '.join(REGIONS)} (boxes:FILE)."
-        )
-    if bool(rest) != (name == "boxes"):
+    plain, _, file = settings.regions.partition(":")
+    names = plain.split("+")
+    for name in names:
+        if name not in REGIONS:
+            raise UsageError(
+                f"there are no regions {name!r}; choose of {', '.join(REGIONS)} (boxes:FILE), "
+                "several as in faces+people."
+            )
+    if bool(file) != (names[-1] == "boxes") or "boxes" in names[:-1]:
         raise UsageError("give boxes a file, as in --regions boxes:FILE.json, and others none.")
-    known = inspect.signature(REGIONS[name]).parameters
     given = {key: getattr(settings, key) for key in LOOKS if getattr(settings, key) is not None}
     if given["track"]:
         del given["track"]  # the default
-    unknown = [key for key in given if key not in known]
-    if unknown:
-        flags = ", ".join("--" + key.replace("_", "-") for key in unknown)
-        raise UsageError(f"regions {name} do not know {flags}; leave it out.")
-    choices = get_args(get_type_hints(REGIONS[name].__init__).get("detector"))
-    if choices and given.get("detector", choices[0]) not in choices:
-        raise UsageError(
-            f"{name} has no detector {given['detector']}; choose one of {', '.join(choices)}."
-        )
     if "scale" in given:
         given["scale"] = parse_scale(given["scale"])
-    if name == "boxes":
-        given["file"] = Path(rest)
-    defaults = {key: value.default for key, value in known.items() if key in LOOKS}
-    return REGIONS[name], {**defaults, **given}
+    found = []
+    for name in names:
+        own = inspect.signature(REGIONS[name]).parameters
+        taken = {key: value for key, value in given.items() if key in own}
+        _check_detector(name, taken.get("detector"))
+        extra = {"file": Path(file)} if name == "boxes" else {}
+        defaults = {key: value.default for key, value in own.items() if key in LOOKS}
+        found.append((name, {**defaults, **taken, **extra}))
+    unknown = [key for key in given if not any(key in arguments for _, arguments in found)]
+    if unknown:
+        flags = ", ".join("--" + key.replace("_", "-") for key in unknown)
+        raise UsageError(f"regions {plain} do not know {flags}; leave it out.")
+    return found
+
+
+def _check_detector(name: str, detector: str | None) -> None:
+    """A detector is one of those that the source's constructor names."""
+    hints = get_type_hints(vars(REGIONS[name]).get("__init__", lambda: None))
+    choices = get_args(hints.get("detector"))
+    if detector is not None and detector not in choices:
+        raise UsageError(f"{name} has no detector {detector}; choose of {', '.join(choices)}.")
 
 
 def region_source(settings: Settings) -> Any:
@@ -172,8 +183,8 @@ def region_source(settings: Settings) -> Any:
         UsageError: no such source, or a setting that it does not know.
         MissingError: its model is not installed.
     """
-    source, arguments = region_arguments(settings)
-    return source(**arguments)
+    sources = [REGIONS[name](**arguments) for name, arguments in region_arguments(settings)]
+    return sources[0] if len(sources) == 1 else Together(sources=sources)
 
 
 def parse_scale(text: str) -> tuple[int, int] | int | None:

@@ -41,7 +41,7 @@ class Cover(NamedTuple):
     """
 
     shape: Literal["ellipse", "box", "silhouette"] = "ellipse"
-    margin: float = 1.3
+    margin: float = 1.6
     feather: float = 0.0
     within: U8 | None = None
 
@@ -85,7 +85,11 @@ class Stages:
 
 @contextmanager
 def closed(source: Iterator[Any]) -> Iterator[None]:
-    """Close a generator on the way out, whatever the way."""
+    """Close a generator on the way out, whatever the way.
+
+    Left to the garbage collector, a generator whose frame a traceback holds would go on: its thread
+    would read from a container that is closed by then.
+    """
     try:
         yield
     finally:
@@ -154,7 +158,7 @@ def rewritten(
         items: `video.read.Frame`s in order; anything else (packets of other streams) passes
             through in its place.
         source: a region source of `vision.regions`.
-        batch: frames a call for methods that take any number; 0: chosen by the frame's size.
+        batch: frames a call for methods that take any number; 0: one.
         amp: run networks in half precision (CUDA only).
 
     Yields:
@@ -164,7 +168,7 @@ def rewritten(
     cover = cover or Cover()
     decoded = ahead(stages.each("decode", items))
     paired = ahead(_paired(decoded, source, stages))
-    windows = _windows(paired, anonymizer.window or batch)
+    windows = _windows(paired, anonymizer.window or batch or 1)
     return ahead(_anonymized(windows, anonymizer, cover, seed, amp, stages))
 
 
@@ -178,13 +182,16 @@ def _paired(items: Iterator[Any], source: Any, stages: Stages) -> Iterator[Any]:
             if hasattr(item, "rgb"):
                 yield item
 
-    for region in stages.each("look", source(frames())):
-        while not hasattr(pending[0], "rgb"):
-            yield pending.popleft()
-        yield pending.popleft(), region
-    if any(hasattr(item, "rgb") for item in pending):
-        raise MasqueradeError("a region source left frames without an answer; nothing was written.")
-    yield from pending
+    with closed(items):
+        for region in stages.each("look", source(frames())):
+            while not hasattr(pending[0], "rgb"):
+                yield pending.popleft()
+            yield pending.popleft(), region
+        if any(hasattr(item, "rgb") for item in pending):
+            raise MasqueradeError(
+                "a region source left frames without an answer; nothing was written."
+            )
+        yield from pending
 
 
 class _Window(NamedTuple):
@@ -194,21 +201,21 @@ class _Window(NamedTuple):
 
 
 def _windows(items: Iterator[Any], size: int) -> Iterator[_Window]:
-    """Group frames into windows of `size`; 0: as many as hold about two megapixels."""
+    """Group frames into windows of `size`."""
     window = _Window([], [], [])
-    for item in items:
-        if not isinstance(item, tuple):
-            window.others.append(item)
-            continue
-        frame, region = item
-        window.frames.append(frame)
-        window.regions.append(region)
-        wanted = size or max(1, min(8, 2_000_000 // (frame.width * frame.height)))
-        if len(window.frames) >= wanted:
+    with closed(items):
+        for item in items:
+            if not isinstance(item, tuple):
+                window.others.append(item)
+                continue
+            frame, region = item
+            window.frames.append(frame)
+            window.regions.append(region)
+            if len(window.frames) >= size:
+                yield window
+                window = _Window([], [], [])
+        if window.frames or window.others:
             yield window
-            window = _Window([], [], [])
-    if window.frames or window.others:
-        yield window
 
 
 def mask_of(region: Region, cover: Cover, *, width: int, height: int) -> U8 | None:
@@ -242,30 +249,36 @@ def _anonymized(
 ) -> Iterator[Any]:
     carry = anonymizer.start(seed=seed)
     half = torch.autocast("cuda", torch.float16) if amp else nullcontext()
-    for window in windows:
-        yield from window.others
-        if not window.frames:
-            continue
-        with stages.busy("rewrite"), torch.no_grad(), half:
-            pixels, where = _stacked(window, cover)
-            count = len(pixels)
-            pixels = _filled(pixels, anonymizer.window)
-            masks = None if where is None else _filled(where, anonymizer.window)
-            out, carry = anonymizer.on_pixels(pixels, where=masks, carry=carry)
-        for i in range(count):
-            hidden = None if where is None else where[i]
-            yield Rewritten(window.frames[i], out[i], window.regions[i], hidden)
+    with closed(windows):
+        for window in windows:
+            yield from window.others
+            if not window.frames:
+                continue
+            with stages.busy("rewrite"), torch.no_grad(), half:
+                pixels, where = _stacked(window, cover)
+                count = len(pixels)
+                pixels = _filled(pixels, anonymizer.window)
+                masks = None if where is None else _filled(where, anonymizer.window)
+                out, carry = anonymizer.on_pixels(pixels, where=masks, carry=carry)
+            for i in range(count):
+                hidden = None if where is None else where[i]
+                yield Rewritten(window.frames[i], out[i], window.regions[i], hidden)
 
 
 def _stacked(window: _Window, cover: Cover) -> tuple[Pixels, U8 | None]:
     """(T, H, W, 3) and (T, H, W) of a window's frames; None where all of every frame is hidden."""
-    pixels = np.stack([frame.rgb() for frame in window.frames])
+    pixels = _stack([frame.rgb() for frame in window.frames])
     height, width = pixels.shape[1:3]
     masks = [mask_of(region, cover, width=width, height=height) for region in window.regions]
     if all(mask is None for mask in masks):
         return pixels, None
     full = np.full((height, width), 255, np.uint8)
-    return pixels, np.stack([full if mask is None else mask for mask in masks])
+    return pixels, _stack([full if mask is None else mask for mask in masks])
+
+
+def _stack(frames: list[NDArray[Any]]) -> NDArray[Any]:
+    """Frames as one array; a single one is not copied."""
+    return frames[0][None] if len(frames) == 1 else np.stack(frames)
 
 
 def _filled(frames: NDArray[Any], window: int) -> NDArray[Any]:

@@ -125,6 +125,11 @@ def test_a_playlist_opens_nothing_else(tmp_path, text, suffix):
     assert not opened_by(lambda: refused(path, path.name), tmp_path / "other.mp4")
 
 
+def test_a_format_that_is_not_on_the_list_is_refused(tmp_path):
+    for name in ("a.nut", "a.y4m", "a.mxf"):
+        refused(make(tmp_path / name), name)
+
+
 def test_the_proof_above_can_fail(tmp_path):
     os.mkfifo(tmp_path / "other.mp4")
     (tmp_path / "list.mp4").write_text(PLAYLISTS["concat"].format("other.mp4"))

@@ -26,7 +26,7 @@ from clips import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masquerade.errors import MissingError, OutputError, UsageError
+from masquerade.errors import MasqueradeError, MissingError, UsageError
 from masquerade.video.encoding import CODECS, CONTAINERS, Encoding, container_for
 from masquerade.video.probe import probe
 from masquerade.video.read import read_video
@@ -271,7 +271,7 @@ def test_write_video_keeps_the_times_of_what_was_read(tmp_path):
 def test_a_full_disk_is_told(tmp_path):
     source = make(tmp_path / "in.mp4")
     (tmp_path / "out.mkv").symlink_to("/dev/full")
-    with pytest.raises(OutputError, match="No space left"):
+    with pytest.raises(MasqueradeError, match="No space left"):
         rewrite(source, tmp_path / "out.mkv")
 
 

@@ -95,10 +95,10 @@ class Screen:
 def summary(receipt: Receipt) -> str:
     """A receipt in one line."""
     coverage, frames = receipt.coverage, receipt.source.frames
-    name = receipt.regions["name"]
+    name = "+".join(look.name for look in receipt.regions)
     if name == "frame":
         return f"all of {frames} frames hidden by {receipt.method['name']}"
-    every = receipt.regions["arguments"].get("every") or 1
+    every = max(look.arguments.get("every") or 1 for look in receipt.regions)
     mode = f"looked for in one frame of {every}, " if every > 1 else ""
     return (
         f"{name} hidden by {receipt.method['name']} in {frames - coverage.empty} of {frames} frames"

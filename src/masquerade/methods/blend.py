@@ -45,6 +45,8 @@ def over_frames(
         whole: `rewrite` is given the whole frame instead.
     """
     if where is None:
+        if len(frames) == 1:  # the usual case, without a copy
+            return rewrite(frames[0])[None]
         return np.stack([rewrite(frame) for frame in frames])
     out = frames.copy()
     for result, frame, mask in zip(out, frames, where, strict=True):

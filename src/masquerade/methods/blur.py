@@ -38,7 +38,7 @@ class Blur(Anonymizer):
         paper="baseline of Ilic et al. CVPR 2024, SPAct CVPR 2022, STPrivacy ICCV 2023",
     )
 
-    def __init__(self, *, kernel: int = 61, sigma: float = 20.0, at: int = 224) -> None:
+    def __init__(self, *, kernel: int = 31, sigma: float = 10.0, at: int = 112) -> None:
         super().__init__()
         if kernel < 1 or kernel % 2 == 0 or sigma <= 0 or at < 0:
             raise UsageError(
@@ -93,9 +93,9 @@ class Blur(Anonymizer):
 
 def weak() -> Blur:
     """The papers' weak blur: kernel 13, sigma 10 at 224."""
-    return Blur(kernel=13, sigma=10.0)
+    return Blur(kernel=13, sigma=10.0, at=224)
 
 
 def strong() -> Blur:
     """The papers' strong blur: kernel 21, sigma 10 at 224."""
-    return Blur(kernel=21, sigma=10.0)
+    return Blur(kernel=21, sigma=10.0, at=224)

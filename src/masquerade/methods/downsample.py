@@ -56,6 +56,8 @@ class Downsample(Anonymizer):
         h, w = frame.shape[:2]
         height, width = self.size(h, w)
         small = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+        if h % height == 0 and w % width == 0:  # then OpenCV's nearest pixel is ours, and quicker
+            return np.asarray(cv2.resize(small, (w, h), interpolation=cv2.INTER_NEAREST), np.uint8)
         return np.asarray(small, np.uint8)[:, _nearest(w, width)][_nearest(h, height)]
 
 

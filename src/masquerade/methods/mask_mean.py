@@ -6,6 +6,7 @@ tells how light or dark the region was, which is one colour a frame of clothing 
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from torch import Tensor
 
@@ -37,9 +38,12 @@ class MaskMean(Anonymizer):
     def on_bytes(
         self, frames: U8, *, where: U8 | None = None, carry: None = None
     ) -> tuple[U8, None]:
+        if where is None:
+            means = [cv2.mean(frame)[:3] for frame in frames]
+            flat = np.rint(means).astype(np.uint8)[:, None, None]  # (T, 1, 1, 3)
+            return np.broadcast_to(flat, frames.shape).copy(), None
         out = frames.copy()
-        for i, frame in enumerate(frames):
-            mask = np.full(frame.shape[:2], 255, np.uint8) if where is None else where[i]
+        for i, (frame, mask) in enumerate(zip(frames, where, strict=True)):
             part = bounds(mask)
             if part is not None:
                 inside = frame[part].reshape(-1, 3).astype(np.float32)

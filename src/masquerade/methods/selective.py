@@ -30,6 +30,7 @@ from masquerade.vision.flow import F32, dis_flow, look_up, positions
 
 Part = tuple[slice, slice]
 SEEN_AROUND = 16  # pixels around a region that its flow is searched in
+FAR = 8192  # pixels after which a look-up starts again: OpenCV counts them in 16 bits
 
 
 class Noise(NamedTuple):
@@ -108,14 +109,14 @@ class Selective(Anonymizer):
 
     def on_bytes(self, frames: U8, *, where: U8 | None = None, carry: Any = None) -> tuple[U8, Any]:
         (state,) = _states(self.start() if carry is None else carry, 1)
-        table = (self.levels() * 255).round().astype(np.uint8)  # (256, 3)
+        table = (self.levels() * 255).round().astype(np.uint8)[None]  # (1, 256, 3)
         strength = np.minimum(np.arange(256) / self.core, 255).round().astype(np.uint8)
         out = frames.copy()
         for t, frame in enumerate(frames):
             mask = np.full(frame.shape[:2], 255, np.uint8) if where is None else where[t]
             part, drawn, state = self._draw(state, frame, mask)
             if part is not None:
-                noise = np.take_along_axis(table, drawn.reshape(-1, 3), 0).reshape(drawn.shape)
+                noise = np.asarray(cv2.LUT(drawn, table), np.uint8)
                 out[t][part] = mix(frame[part], noise, strength[mask[part]])
         return out, (state,)
 
@@ -149,7 +150,7 @@ class Selective(Anonymizer):
         drawn = mask
         if part is not None:
             flow = _flow(grey, state.before, part)
-            here = positions(*flow.shape[:2]) + np.array([part[1].start, part[0].start])
+            here = positions(*flow.shape[:2]) + np.array([part[1].start, part[0].start], "f4")
             if self.warp == "first":  # N(p, t) = N(p + v(p, t), 1): eq. 4 as printed
                 drawn = look_up(state.field, here + flow, nearest=self.sampling == "nearest")
             else:
@@ -207,16 +208,17 @@ def _moved(state: Noise, here: F32, there: F32) -> F32:
         there: (h, w, 2), where they were in frame t-1.
     """
     height, width = state.before.shape
-    nearest = np.rint(there).astype(np.int32)
+    nearest = np.rint(there)
+    moved = look_up(state.source, nearest, nearest=True) + (there - nearest)
     x, y = nearest[..., 0], nearest[..., 1]
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    moved = state.source[y.clip(0, height - 1), x.clip(0, width - 1)] + (there - nearest)
-    seen = np.rint(moved).astype(np.int32) % (width, height)
-    fresh = ~inside
-    fresh[:, 1:] |= (seen[:, 1:] == seen[:, :-1]).all(-1)
-    fresh[1:] |= (seen[1:] == seen[:-1]).all(-1)
+    fresh = np.asarray((x < 0) | (x >= width) | (y < 0) | (y >= height))
+    seen = np.rint(moved).astype(np.int32).view(np.int64)[..., 0]  # (x, y) as one number
+    fresh[:, 1:] |= seen[:, 1:] == seen[:, :-1]
+    fresh[1:] |= seen[1:] == seen[:-1]
     moved[fresh] = here[fresh] + _offset(state, height, width)
-    return np.asarray(moved % (width, height), np.float32)  # a long pan must not run out of digits
+    if cv2.norm(moved.reshape(-1), cv2.NORM_INF) > FAR:
+        moved %= (width, height)
+    return moved
 
 
 def paper() -> Selective:

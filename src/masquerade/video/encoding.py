@@ -284,8 +284,11 @@ def check_encoder(encoding: Encoding, *, width: int, height: int, deep: bool) ->
     context.width, context.height, context.pix_fmt = width, height, format
     context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
     context.options = options
+    picture = av.VideoFrame(width, height, format)
+    for plane in picture.planes:  # it holds chance, and 16 chance bits abort a 10-bit encoder
+        plane.update(bytes(plane.buffer_size))
     try:
-        context.encode(av.VideoFrame(width, height, format))
+        context.encode(picture)
         context.encode(None)
     except (av.FFmpegError, ValueError, OSError):
         raise _explained(encoding, name, f"{width}x{height}") from None

@@ -11,10 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+import numpy as np
 from torch import Tensor
 
 from masquerade.anonymizer import Pixels
-from masquerade.errors import OutputError, UsageError
+from masquerade.errors import MasqueradeError, UsageError
 from masquerade.video.audio import PitchShift, copied
 from masquerade.video.color import FULL, LIMITED, UNTAGGED
 from masquerade.video.encoding import (
@@ -122,17 +123,27 @@ class Writer:
         with contextlib.suppress(Exception):  # the error that brought us here is the one to show
             self._out.close()
 
-    def write(self, pixels: Pixels, frame: Timed) -> None:
-        """Encode one frame.
+    def painted(self, pixels: Pixels) -> VideoFrame:
+        """What `write` would encode, so that a thread of its own can convert the colours.
 
         Args:
             pixels: (H, W, 3), RGB, upright, uint8 or uint16 over 0..65535.
+        """
+        return self._painter.picture(pixels)
+
+    def write(self, picture: Pixels | VideoFrame, frame: Timed) -> None:
+        """Encode one frame.
+
+        Args:
+            picture: what `painted` gave, or pixels as it takes them.
             frame: the source's frame, whose time it gets.
         """
         if self._written and self.kind in IMAGES and not IMAGES[self.kind].moving:
             raise UsageError(f"{self.kind} holds one frame; name the output .mp4 or .gif.")
         self._written += 1
-        picture = self._painter.picture(pixels)
+        if isinstance(picture, np.ndarray):
+            picture = self.painted(picture)
+        assert not isinstance(picture, np.ndarray)
         picture.pts, picture.time_base = self._ticks(frame), self._base
         self._durations[picture.pts] = max(1, round(frame.duration * frame.time_base / self._base))
         self._guard(lambda: self._send(picture))
@@ -229,7 +240,7 @@ class Writer:
             action()
         except (av.FFmpegError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise OutputError(f"{shown(self.path)} cannot be written: {reason}.") from error
+            raise MasqueradeError(f"{shown(self.path)} cannot be written: {reason}.") from error
 
 
 def _without_sei(stream: VideoStream) -> Callable[[Packet[Any]], list[Packet[Any]]]:

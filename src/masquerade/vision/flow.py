@@ -45,8 +45,10 @@ def dis_flow(now: U8, before: U8) -> F32:
 
 def positions(height: int, width: int) -> F32:
     """(H, W, 2): every pixel's own (x, y)."""
-    rows, columns = np.mgrid[:height, :width]
-    return np.stack((columns, rows), -1).astype(np.float32)
+    out = np.empty((height, width, 2), np.float32)
+    out[..., 0] = np.arange(width)
+    out[..., 1] = np.arange(height)[:, None]
+    return out
 
 
 def look_up(image: U8 | F32, source: F32, *, nearest: bool = False) -> NDArray[Any]:

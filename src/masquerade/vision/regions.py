@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import tee
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from masquerade.errors import UsageError
 from masquerade.vision.boxes import Box, read_boxes
@@ -25,6 +25,8 @@ from masquerade.vision.tracks import fill, look_ahead
 
 MOTION_LED = 25  # frames that a track of motion is led before its first sighting
 Sight = tuple[list[Box], Mask | None]
+
+SURE = 0.5  # score of a face that is hardly anything else
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,7 @@ class Faces:
     def __call__(self, pictures: Iterable[Picture]) -> Iterator[Region]:
         """One region a picture."""
         looks = looked_at(with_cuts(pictures), self.every)
-        rules = {"gap": self.gap, "carry": self.carry, "lookback": self.lookback}
+        rules = {"gap": self.gap, "carry": self.carry, "lookback": self.lookback, "sure": SURE}
         return tracked(looks, self._sight, self.every, rules if self.track else None)
 
     def _sight(self, picture: Picture) -> Sight:
@@ -291,7 +293,7 @@ def tracked(
     looks: Iterable[tuple[Looked, bool, bool]],
     find: Callable[[Looked], Sight],
     every: int,
-    rules: dict[str, int] | None,
+    rules: dict[str, Any] | None,
 ) -> Iterator[Region]:
     """Look where it is said, and lead tracks through all frames.
 
@@ -299,7 +301,7 @@ def tracked(
         looks: of each frame what is looked at, whether a cut lies before it, whether to look.
         find: what it shows: boxes, and a silhouette or None.
         every: how many frames lie from look to look.
-        rules: gap, carry and lookback as in `tracks.fill`; None: only what is seen.
+        rules: arguments of `tracks.fill`; None: only what is seen.
     """
     waiting: deque[tuple[Looked, bool, bool, Mask | None]] = deque()
 

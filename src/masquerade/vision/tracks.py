@@ -18,7 +18,8 @@ from masquerade.vision.boxes import Array, Box, Source, corners, iou
 REACH = 1.0  # how far a box may lie from where it is expected, in its own width and height
 HURRY = 0.1  # how much farther for each frame that nobody saw it
 RATIO = 2.2  # largest ratio of two sizes that can be one and the same thing
-RECENT = 5  # sightings that a velocity is taken from
+RECENT = 5  # most sightings that a velocity is taken from
+LATELY = 6  # frames that they lie in, but for the last two
 FADE = 0.9  # what a carried box keeps of its velocity from one frame to the next
 GROWTH = 0.03  # how much larger an unseen box gets with each frame from the nearest sighting
 MOST_GROWTH = 1.3
@@ -30,13 +31,15 @@ Sighting = tuple[int, Box]
 class _Track:
     number: int
     seen: list[Sighting]  # in order; old ones are forgotten
-    evidence: float  # the sum of all scores
+    evidence: float  # the sum of all squared scores: three guesses of .2 are no sighting of .6
     first: int  # the frames of its shot: first <= t < end
     end: int | None = None
+    best: float = 0.0
 
     def add(self, t: int, box: Box) -> None:
         self.seen.append((t, replace(box, track=self.number)))
-        self.evidence += box.score
+        self.evidence += box.score**2
+        self.best = max(self.best, box.score)
 
     def sides(self, t: int) -> tuple[list[Sighting], list[Sighting]]:
         """The sightings up to frame t and those from it on."""
@@ -60,6 +63,7 @@ def fill(
     lookback: int = 6,
     every: int = 1,
     evidence: float = 0.6,
+    sure: float = 0.0,
 ) -> Iterator[list[Box]]:
     """Give each frame its boxes: those seen, and those that tracks say must be there.
 
@@ -70,14 +74,17 @@ def fill(
         carry: frames that a track goes on after its last sighting.
         lookback: frames that it starts before its first.
         every: the detector looks at every so many frames; those between are filled besides.
-        evidence: the sum of scores from which a track is believed. A weaker one is neither
-            carried nor bridged, so that a lone false alarm stays where it is.
+        evidence: the sum of squared scores from which a track is believed. A weaker one is
+            neither carried nor bridged, so that a lone false alarm stays where it is; it only
+            lends its box to the frames between two looks that lie nearest to its sighting.
+        sure: the score that one sighting of a track must have reached for it to be believed: what
+            a detector doubts in every frame is more often a pattern in the wall than a face.
 
     Yields:
         One list a frame, in order, at most `look_ahead(...)` frames late; each box has its track.
     """
     late = look_ahead(gap=gap, lookback=lookback, every=every)
-    rules = _Rules(gap + 2 * (every - 1), carry, lookback, every - 1, evidence)
+    rules = _Rules(gap + 2 * (every - 1), carry, lookback, every - 1, evidence, sure)
     tracks: list[_Track] = []
     numbers, shot, due, now = count(), 0, 0, -1
     for now, (boxes, cut) in enumerate(detections):
@@ -101,6 +108,7 @@ class _Rules:
     lookback: int
     unseen: int  # frames between two looks
     evidence: float
+    sure: float
 
     def boxes(self, tracks: list[_Track], t: int) -> list[Box]:
         """All boxes of frame t; tracks that can say nothing of later frames are dropped."""
@@ -117,16 +125,17 @@ class _Rules:
         if t < track.first or (track.end is not None and t >= track.end):
             return None
         before, after = track.sides(t)
-        believed = track.evidence >= self.evidence
+        believed = track.evidence >= self.evidence and track.best >= self.sure
         since = t - before[-1][0] if before else None
         until = after[0][0] - t if after else None
         if since == 0:
             return before[-1][1]
         if since and until and (believed or since + until <= self.unseen + 1):
-            return between(before, after, t)
-        if since and since <= self.unseen + self.carry * believed:
+            return between(before, after, t, unlooked=self.unseen)
+        nearest = (self.unseen + 1) // 2, self.unseen // 2
+        if since and since <= (self.unseen + self.carry if believed else nearest[0]):
             return carried(before, t)
-        if until and until <= self.unseen + self.lookback * believed:
+        if until and until <= (self.unseen + self.lookback if believed else nearest[1]):
             return carried([(-s, box) for s, box in reversed(after)], -t)
         return None
 
@@ -181,9 +190,9 @@ def _log_size(a: Array) -> Array:
 
 def _velocity(seen: Sequence[Sighting]) -> Array | None:
     """Pixels a frame of each edge, (4,), by least squares; None from a single sighting."""
-    recent = seen[-RECENT:]
-    if len(recent) < 2:
+    if len(seen) < 2:
         return None
+    recent = [s for s in seen[-RECENT:-2] if seen[-1][0] - s[0] <= LATELY] + list(seen[-2:])
     t = np.array([s[0] for s in recent], np.float64)
     t -= t.mean()
     return (t @ corners([s[1] for s in recent])) / (t @ t)
@@ -206,25 +215,29 @@ def carried(seen: Sequence[Sighting], t: int) -> Box:
     return _grown(moved(seen, t), t - last, box, "carried")
 
 
-def between(before: Sequence[Sighting], after: Sequence[Sighting], t: int) -> Box:
+def between(
+    before: Sequence[Sighting], after: Sequence[Sighting], t: int, *, unlooked: int = 0
+) -> Box:
     """The box of a track at frame t, between two sightings.
 
     It holds both the straight way and the smooth one (cubic Hermite), whose velocities come from
     what was seen before and after: a head that nods or turns back within the gap leaves the first.
+    It grows with its age beyond the frames that nobody looked at, so that the mask does not pulse.
     """
     (start, a), (end, b) = before[-1], after[0]
     p, q = corners([a, b])
     span, s = end - start, (t - start) / (end - start)
     slope = (q - p) / span
-    out, back = _velocity(before), _velocity(after[:RECENT])
-    u, v = (slope if w is None else w for w in (out, back))
+    out, back = _velocity(before), _velocity([(-s, box) for s, box in reversed(after)])
+    u, v = slope if out is None else out, slope if back is None else -back
     straight = p + (q - p) * s
     bend = span * s * (1 - s) * ((1 - s) * (u - slope) - s * (v - slope))
     room = np.tile((straight[2:] - straight[:2]) / 2, 2)
     bend = np.tile((bend[:2] + bend[2:]) / 2, 2).clip(-room, room)
     edges = np.concatenate([straight[:2] + bend[:2].clip(max=0), straight[2:] + bend[2:].clip(0)])
     nearest = a if a.score < b.score else b
-    return _grown(edges, min(t - start, end - t), nearest, "filled")
+    age = max(0, min(t - start, end - t) - unlooked)
+    return _grown(edges, age, nearest, "filled")
 
 
 def _grown(edges: Array, age: int, like: Box, source: Source) -> Box:

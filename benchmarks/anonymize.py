@@ -1,0 +1,204 @@
+"""How fast is anonymizing, beside plain transcoding and beside deface, in one run?
+
+    python benchmarks/anonymize.py [--deface-python PYTHON] [--seconds 8] [--repeats 3] [--memory]
+
+The clip is the demo's, at three sizes. "Limit" decodes and encodes it unchanged with the same
+codec, preset, crf and threads, frames going from the decoder to the encoder as they are. Ours and
+the limit run in this process; ours and deface run as processes of their own, start-up included.
+Every ratio is the median over repeats of the ratio within one repeat, so that a machine that others
+use cancels out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+
+import masquerade
+from masquerade.example import frames
+from masquerade.stream import ahead
+from masquerade.video.encoding import CODECS
+
+SIZES = [(320, 240), (640, 480), (1280, 720)]
+RATE = 25
+FULL: dict[str, Any] = {
+    "downsample 2": lambda: masquerade.build("downsample", factor=2),
+    "downsample 4": lambda: masquerade.build("downsample", factor=4),
+    "pixelate 4": lambda: masquerade.build("pixelate", block=4),
+    "pixelate 16": lambda: masquerade.build("pixelate", block=16),
+    "blur weak": lambda: masquerade.build("blur", kernel=13, sigma=10.0, at=224),
+    "blur strong": lambda: masquerade.build("blur", kernel=21, sigma=10.0, at=224),
+    "blur (default)": lambda: masquerade.build("blur"),
+    "blacken": lambda: masquerade.build("blacken"),
+    "mask-mean": lambda: masquerade.build("mask-mean"),
+    "selective": lambda: masquerade.build("selective"),
+}
+FACES = ["selective", "blacken", "blur"]
+
+
+def write_clip(path: Path, size: tuple[int, int], seconds: float) -> int:
+    """The demo's picture at a size, played to and fro; gives the number of frames."""
+    count = round(seconds * RATE)
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=RATE, options={"crf": "18"})
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for number, frame in zip(range(count), looped(), strict=False):
+            picture = av.VideoFrame.from_ndarray(cv2.resize(frame, size), format="rgb24")
+            picture.pts, picture.time_base = number, Fraction(1, RATE)
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode(None))
+    return count
+
+
+def looped() -> Iterator[Any]:
+    while True:
+        yield from frames()
+
+
+def transcode(src: Path, dst: Path) -> None:
+    """The limit: frames go from the decoder to the encoder unchanged, on two threads as ours do."""
+    recipe = CODECS["h264"]
+    with av.open(str(src)) as source, av.open(str(dst), "w") as out:
+        inside = source.streams.video[0]
+        inside.thread_type = "AUTO"
+        stream = out.add_stream("libx264", rate=RATE, options={"crf": str(recipe.crf)})
+        stream.width, stream.height, stream.pix_fmt = inside.width, inside.height, "yuv420p"
+        for picture in ahead(source.decode(video=0)):
+            picture.pict_type = 0
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode(None))
+
+
+def seconds_of(action: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+def process(words: list[str]) -> tuple[float, float]:
+    """Seconds and peak megabytes of a command."""
+    began = time.perf_counter()
+    running = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, used = os.wait4(running.pid, 0)
+    if status:
+        raise SystemExit(f"failed: {' '.join(words)}")
+    return time.perf_counter() - began, used.ru_maxrss / 1024
+
+
+def ours(src: Path, dst: Path, method: masquerade.Anonymizer, regions: str) -> None:
+    masquerade.anonymize_file(src, dst, method, regions=regions, overwrite=True, receipt=False)
+
+
+def command(src: Path, dst: Path, *more: str) -> list[str]:
+    code = "import sys; from masquerade.cli import main; sys.exit(main())"
+    words = [sys.executable, "-c", code, "anonymize", str(src), "-o", str(dst), "-y", "-q"]
+    return [*words, *more]
+
+
+def full_frame(src: Path, folder: Path, count: int, repeats: int) -> list[str]:
+    """Rows of the full-frame methods beside the limit."""
+    rows, out = [], folder / "o.mp4"
+    transcode(src, out)  # warm
+    for name, make in FULL.items():
+        ratios, speeds, limits = [], [], []
+        for _ in range(repeats):
+            limit = seconds_of(lambda: transcode(src, out))
+            spent = seconds_of(lambda make=make: ours(src, out, make(), "frame"))
+            ratios.append(limit / spent)
+            speeds.append(count / spent)
+            limits.append(count / limit)
+        row = [name, f"{statistics.median(speeds):.0f}", f"{statistics.median(limits):.0f}"]
+        rows.append(f"| {' | '.join([*row, f'{statistics.median(ratios):.2f}'])} |")
+        print(rows[-1], flush=True)
+    return rows
+
+
+def on_faces(src: Path, folder: Path, count: int, repeats: int, deface: str | None) -> list[str]:
+    """Rows of the methods on faces beside deface, processes both, in turn."""
+    out = folder / "o.mp4"
+    theirs: list[float] = []
+    spent: dict[str, list[float]] = {name: [] for name in FACES}
+    for _ in range(repeats):
+        if deface:
+            theirs.append(process([deface, "-m", "deface.deface", str(src), "-o", str(out)])[0])
+        for name in FACES:
+            spent[name].append(process(command(src, out, "--method", name, "--no-receipt"))[0])
+    rows = []
+    for name, seconds in spent.items():
+        method = masquerade.build(name)
+        inside = seconds_of(lambda method=method: ours(src, out, method, "faces"))
+        row = [name, f"{count / inside:.1f}", f"{count / statistics.median(seconds):.1f}", "", ""]
+        if theirs:
+            ratios = [other / own for other, own in zip(theirs, seconds, strict=True)]
+            row[3:] = [
+                f"{count / statistics.median(theirs):.1f}",
+                f"{statistics.median(ratios):.1f}",
+            ]
+        rows.append(f"| {' | '.join(row)} |")
+        print(rows[-1], flush=True)
+    return rows
+
+
+def memory(folder: Path) -> list[str]:
+    """Peak memory of a long video beside that of a short one."""
+    peaks = {}
+    for seconds in (10, 600):
+        src = folder / f"{seconds}.mp4"
+        write_clip(src, SIZES[0], seconds)
+        _, peaks[seconds] = process(command(src, folder / "o.mp4"))
+        print(seconds, peaks[seconds], flush=True)
+    ratio = peaks[600] / peaks[10]
+    return [f"| {peaks[10]:.0f} | {peaks[600]:.0f} | {ratio:.2f} |"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--deface-python", help="a Python in which deface runs")
+    parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--memory", action="store_true", help="10 s against 600 s too: minutes")
+    parser.add_argument("-o", default="docs/results/anonymize.md")
+    chosen = parser.parse_args()
+    lines = [
+        "# Speed and memory of anonymizing",
+        "",
+        f"Made by `{' '.join(['python', *sys.argv])}`",
+    ]
+    lines[-1] += (
+        f" on {os.cpu_count()} cores; medians of {chosen.repeats} repeats, fps = frames a second."
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for size in SIZES:
+            src = folder / "clip.mp4"
+            count = write_clip(src, size, chosen.seconds)
+            print(size, flush=True)
+            lines += ["", f"## {size[0]} x {size[1]}", "", "Every pixel hidden, beside the limit"]
+            lines[-1] += " (decode and encode unchanged; same codec, preset, crf, threads):"
+            lines += ["", "| method | fps | limit, fps | ratio |", "| --- | --- | --- | --- |"]
+            lines += full_frame(src, folder, count, chosen.repeats)
+            lines += ["", "Faces hidden (detector, look-ahead and mode as by default), whole"]
+            lines[-1] += " processes with their start-up, beside deface at its defaults:"
+            lines += ["", "| method | fps once started | fps | deface, fps | ratio |"]
+            lines += ["| --- | --- | --- | --- | --- |"]
+            lines += on_faces(src, folder, count, chosen.repeats, chosen.deface_python)
+        if chosen.memory:
+            lines += ["", "## Peak memory, selective on faces, 320 x 240", ""]
+            lines += ["| 10 s, MB | 600 s, MB | ratio |", "| --- | --- | --- |", *memory(folder)]
+    Path(chosen.o).write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+"""`python -m masquerade` is the command."""
+
+import sys
+
+from masquerade.cli import main
+
+sys.exit(main())

@@ -1,0 +1,85 @@
+"""The README's and the examples' commands work as they stand."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+import masquerade
+from masquerade.cli.anonymize import parse
+
+ROOT = Path(__file__).parents[1]
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def commands() -> list[str]:
+    """Every `masquerade anonymize` line of the docs, without its comment."""
+    found = []
+    for path in DOCS:
+        for line in path.read_text().splitlines():
+            if line.startswith("    masquerade anonymize"):
+                found.append(line.partition("#")[0].strip())
+    return found
+
+
+@pytest.mark.parametrize("line", commands())
+def test_the_docs_commands_parse(line: str) -> None:
+    options, method = parse(shlex.split(line)[2:])
+    assert options.inputs and method is not None
+
+
+def test_links_in_the_docs_lead_somewhere() -> None:
+    for path in [*DOCS, ROOT / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_every_method_has_a_card_and_a_row() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for name in masquerade.METHODS:
+        assert (ROOT / "docs" / "methods" / f"{name}.md").is_file()
+        assert f"docs/methods/{name}.md" in readme
+
+
+def test_the_readmes_python_runs(clip: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "holiday.mp4").write_bytes(clip.read_bytes())
+    exec(compile(code, "README.md", "exec"), {})
+    assert "0 frames in which nothing was hidden" in capsys.readouterr().out
+    assert (tmp_path / "safe.mp4").exists()
+
+
+def test_examples_are_short_and_run(clip: Path, tmp_path: Path) -> None:
+    for path in (ROOT / "examples").glob("*.py"):
+        assert len(path.read_text().splitlines()) <= 40, path
+    picture = tmp_path / "picture.png"
+    runpy.run_path(str(ROOT / "examples" / "before_after.py"))["main"](str(picture))
+    assert cv2.imread(str(picture)).shape == (384, 1024, 3)
+    made = tmp_path / "made.mp4"
+    runpy.run_path(str(ROOT / "examples" / "own_regions.py"))["main"](str(clip), str(made))
+    assert masquerade.read_video(made).clip.shape == masquerade.read_video(clip).clip.shape
+
+
+def test_the_demo_leaves_what_it_says(
+    command: Callable[..., Any], clip: Path, tmp_path: Path
+) -> None:
+    done = command("demo", clip)
+    assert done.returncode == 0, done.stderr
+    made = {path.name for path in (tmp_path / "out").iterdir()}
+    assert made == {
+        "person_anonymized.mp4",
+        "person_anonymized.mp4.receipt.json",
+        "person_side_by_side_private.mp4",
+        "person_report.html",
+    }
+    page = (tmp_path / "out" / "person_report.html").read_text()
+    assert "<svg" in page and not re.findall(r"(?:src|href)=.http", page)
+    assert command("demo", clip).returncode == 0  # again, over what is there

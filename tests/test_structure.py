@@ -1,0 +1,97 @@
+"""The house: imports point one way, files stay small, the public names are these."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import masquerade
+
+SOURCE = Path(masquerade.__file__).parent
+
+# a room may import from its own level and from those below it
+LEVELS = [
+    {"cli", "__main__"},
+    {"example", "report", "batch"},
+    {"files"},
+    {"evaluation"},
+    {"training"},
+    {"recognizers"},
+    {"settings", "receipt", "parts", "pace", "inspection", "stream", "data", "checkpoint"},
+    {"methods"},
+    {"vision"},
+    {"nets", "metrics", "video"},
+    {"anonymizer", "errors", "__init__"},
+]
+
+
+def room(name: str) -> str:
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+        found |= {name for name in names if name.split(".")[0] == "masquerade"}
+    return found
+
+
+def files() -> list[Path]:
+    return sorted(SOURCE.rglob("*.py"))
+
+
+def test_imports_point_one_way() -> None:
+    level = {name: i for i, names in enumerate(LEVELS) for name in names}
+    for path in files():
+        here = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+        if here == "__init__":
+            continue  # it names the public things lazily
+        for name in imports(path):
+            there = room(name)
+            allowed = there == "__init__" or level[there] >= level[here]
+            assert allowed, f"{path.relative_to(SOURCE)} imports {name}"
+
+
+def test_methods_import_neither_each_other_nor_a_detector() -> None:
+    shared = {"masquerade.methods.blend", "masquerade.methods.resample"}
+    eyes = {"faces", "people", "regions", "tracks", "boxes", "masks", "moving"}
+    for path in (SOURCE / "methods").glob("*.py"):
+        if path.name == "__init__.py":
+            continue
+        for name in imports(path):
+            assert not name.startswith("masquerade.methods") or name in shared, (path.name, name)
+            assert name.split(".")[-1] not in eyes, (path.name, name)
+
+
+def test_files_are_small_and_named_for_what_they_hold() -> None:
+    drawers = {"utils", "core", "base", "helpers", "common", "manager"}
+    for path in files():
+        assert len(path.read_text().splitlines()) <= 400, path
+        assert path.stem not in drawers, path
+
+
+def test_importing_the_package_needs_torch_and_numpy_only() -> None:
+    code = """
+import sys
+import masquerade
+masquerade.Anonymizer, masquerade.Anonymized
+heavy = {"av", "cv2", "tyro", "matplotlib", "rich", "jinja2"} & set(sys.modules)
+assert not heavy, heavy
+masquerade.METHODS
+assert "av" not in sys.modules and "tyro" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_public_names_are_there() -> None:
+    wanted = {"METHODS", "build", "load", "save", "anonymize", "anonymize_file", "read_video"}
+    assert wanted | {"write_video", "Anonymizer", "Anonymized"} <= set(masquerade.__all__)
+    for name in masquerade.__all__:
+        thing = getattr(masquerade, name)
+        assert name == "METHODS" or thing.__doc__, name
