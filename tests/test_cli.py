@@ -97,7 +97,7 @@ def test_the_flags_of_anonymize_are_these(command: Callable[..., Any]) -> None:
     assert flags(shown.stdout) == FLAGS
 
 
-@pytest.mark.parametrize("verb", ["anonymize", "methods", "doctor", "demo"])
+@pytest.mark.parametrize("verb", ["anonymize", "evaluate", "data", "methods", "doctor", "demo"])
 def test_every_verb_has_help(command: Callable[..., Any], verb: str) -> None:
     shown = command(verb, "--help")
     assert shown.returncode == 0 and verb in shown.stdout

@@ -7,6 +7,7 @@ import signal
 import sys
 from typing import Any
 
+VERBS = ("anonymize", "evaluate", "data", "methods", "doctor", "demo")
 USAGE = """\
 usage: masquerade VERB ...
 
@@ -14,6 +15,8 @@ usage: masquerade VERB ...
 
 verbs:
   anonymize   hide people in videos and images
+  evaluate    attack a method's outputs and say what is left, beside its floors
+  data        check, convert and vote on labels; floors; a benchmark that needs nothing
   methods     what each method hides, needs and leaves
   doctor      what works on this machine, and the line that mends what does not
   demo        make a clip, anonymize it, and show before and after
@@ -57,17 +60,13 @@ def _verb(words: list[str]) -> int:
 
         print(f"masquerade {__version__}")
         return 0
-    if verb == "anonymize":
-        from masquerade.cli import anonymize
-
-        return anonymize.main(rest)
-    if verb in ("methods", "doctor", "demo"):
+    if verb in VERBS:
         from importlib import import_module
 
         return int(import_module(f"masquerade.cli.{verb}").main(rest))
     import difflib
 
-    near = difflib.get_close_matches(verb, ("anonymize", "methods", "doctor", "demo"), 1)
+    near = difflib.get_close_matches(verb, VERBS, 1)
     hint = f"; did you mean {near[0]}?" if near else "; see masquerade --help."
     print(f"masquerade: there is no verb {verb!r}{hint}", file=sys.stderr)
     return 2

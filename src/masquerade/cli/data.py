@@ -244,6 +244,12 @@ def mimes(
     return 0
 
 
+def main(argv: list[str]) -> int:
+    """Run the verb; gives its exit code."""
+    verbs = {"check": check, "vote": vote, "floors": floors, "convert": convert, "mimes": mimes}
+    return tyro.extras.subcommand_cli_from_dict(verbs, args=argv, prog="masquerade data")
+
+
 def _read(dataset: str, source: Path, options: dict[str, Any], seed: int | None) -> Manifest:
     reader = READERS[dataset]
     taken = signature(reader).parameters

@@ -70,8 +70,10 @@ class Recipe:
 def tiny() -> Recipe:
     """From scratch on a hundred clips in seconds on one core.
 
-    What counts, in this order: small frames under a network that sees half of them at once (32
-    pixels, four layers), many steps (batches of 8), and for actions the look at motion alone.
+    Small frames under a network that sees half of each at once (32 pixels, four layers), and many
+    steps (batches of 8). On UT-Interaction with people unseen, one seed: action .88 from `motion`
+    and .79 from `both`; 64 pixels, three layers and batches of 16 gave .61 from `motion`. Clips are
+    mirrored, since no action there has a side; where one has, take `flip` out.
     """
     return Recipe(
         frames=16,

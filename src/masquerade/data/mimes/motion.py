@@ -78,7 +78,7 @@ def draw_gait(rng: np.random.Generator) -> Gait:
         stride=float(rng.uniform(0.85, 1.25)),
         lag=float(rng.uniform(-0.12, 0.12)),
         asymmetry=float(rng.uniform(0.7, 1.2)),
-        skew=float(rng.uniform(-0.6, 0.6)),
+        skew=float(rng.uniform(-0.4, 0.4)),
         swing=float(rng.uniform(0.05, 0.6)),
     )
 
@@ -181,7 +181,7 @@ def limbs(
     sole = 1.2 * build.limb * build.height
     hips = np.stack((x, ground - sole - np.maximum(*depth)), -1)  # (T, 2)
     squat = _bump(turns["squat"], 1.6)
-    bow = _bump(turns["bow"], 2.2) * (1 - 0.6 * squat)  # nobody folds up altogether
+    bow = _bump(turns["bow"], 2.2) * (1 - 0.4 * squat)  # nobody folds up altogether
     lean = -gait.stride * (0.9 * bow + 0.35 * squat)
     out = {"torso": Limb(hips, lean)}
     for side, sign in (("near", -1), ("far", 1)):
@@ -200,7 +200,7 @@ def limbs(
 def _legs(turns: Mapping[str, F64], gait: Gait) -> dict[str, F64]:
     out: dict[str, F64] = {}
     squat = _bump(turns["squat"], 1.6)
-    kick = _bump(turns["kick"], 2.0) * (1 - 0.7 * squat)
+    kick = _bump(turns["kick"], 2.0) * (1 - 0.3 * squat)
     for side, half, share in (("near", 0.0, 1.0), ("far", 0.5, gait.asymmetry)):
         turn = 2 * np.pi * (turns["gait"] + half)
         swing = gait.stride * share
