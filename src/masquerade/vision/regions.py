@@ -144,7 +144,7 @@ class Faces:
         scale: tuple[int, int] | int | None = None,
         min_size: float = 0,
         max_size: float | None = None,
-        every: int = 2,
+        every: int = 3,
         track: bool = True,
         gap: int = 12,
         carry: int = 6,
