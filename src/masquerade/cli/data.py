@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -246,7 +247,13 @@ def mimes(
 
 def main(argv: list[str]) -> int:
     """Run the verb; gives its exit code."""
-    verbs = {"check": check, "vote": vote, "floors": floors, "convert": convert, "mimes": mimes}
+    verbs: dict[str, Callable[..., Any]] = {
+        "check": check,
+        "vote": vote,
+        "floors": floors,
+        "convert": convert,
+        "mimes": mimes,
+    }
     return tyro.extras.subcommand_cli_from_dict(verbs, args=argv, prog="masquerade data")
 
 

@@ -24,6 +24,7 @@ from masquerade.methods import name_of
 from masquerade.parts import part_of
 from masquerade.report.table import markdown, show
 from masquerade.settings import Settings, region_arguments
+from masquerade.vision.regions import REGIONS
 
 EXAMPLE = "masquerade evaluate --data clips.csv --method blur --regions people -o results"
 
@@ -149,9 +150,12 @@ def entry_of(name: str, anonymizer: Anonymizer, regions: str, detector: str | No
     """
     from functools import partial
 
-    source, arguments = region_arguments(Settings(regions=regions, detector=detector))
-    source(**arguments)  # a missing model is known before any work
-    return Entry(name=name, method=anonymizer, regions=partial(source, **arguments))
+    settings = Settings(regions=regions, detector=detector)
+    (kind, arguments), *others = region_arguments(settings)
+    if others:
+        raise UsageError(f"evaluate takes one kind of regions, not {regions}; choose one.")
+    REGIONS[kind](**arguments)  # a missing model is known before any work
+    return Entry(name=name, method=anonymizer, regions=partial(REGIONS[kind], **arguments))
 
 
 def written(result: Evaluation, json: Path, page: Path) -> None:
