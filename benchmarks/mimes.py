@@ -1,6 +1,6 @@
 """What attackers read off mimes: raw, and after each classical method on the true person mask.
 
-    python benchmarks/mimes.py [--clips 3072] [--epochs 10] [--seeds 3]
+    python benchmarks/mimes.py [--clips 3072] [--epochs 12] [--seeds 3]
 
 Draws the clips, fits `tiny-3d` afresh on each method's output (one network with a head for the
 action and for each attribute, people apart; another for identity, the same people in other
@@ -222,7 +222,7 @@ def table(found: list[Row]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--clips", type=int, default=3072)
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
     torch.set_num_threads(1)

@@ -200,7 +200,7 @@ def limbs(
 def _legs(turns: Mapping[str, F64], gait: Gait) -> dict[str, F64]:
     out: dict[str, F64] = {}
     squat = _bump(turns["squat"], 1.6)
-    kick = _bump(turns["kick"], 2.0) * (1 - 0.3 * squat)
+    kick = _bump(turns["kick"], 1.5) * (1 - 0.3 * squat)
     for side, half, share in (("near", 0.0, 1.0), ("far", 0.5, gait.asymmetry)):
         turn = 2 * np.pi * (turns["gait"] + half)
         swing = gait.stride * share
@@ -209,7 +209,7 @@ def _legs(turns: Mapping[str, F64], gait: Gait) -> dict[str, F64]:
         thigh = thigh + gait.stride * 1.05 * squat
         knee = knee + gait.stride * 1.75 * squat
         if side == "near":
-            thigh = thigh + gait.stride * 1.3 * kick
+            thigh = thigh + gait.stride * 1.5 * kick
             knee = knee + 1.2 * kick * (1 - kick)
         out |= {f"{side}_thigh": thigh, f"{side}_shin": thigh - knee}
         out[f"{side}_foot"] = np.pi / 2 + 0.7 * (thigh - knee)
@@ -223,9 +223,9 @@ def _arms(turns: Mapping[str, F64], gait: Gait, lean: F64) -> dict[str, F64]:
     waggle = np.sin(4 * np.pi * (turns["wave"] - gait.lag))
     near = -gait.swing * np.sin(turn) + 2.45 * lift
     near_bend = 0.25 + lift * (0.25 + 0.7 * gait.stride * waggle)
-    push = _bump(turns["punch"], 1.3)
+    push = _bump(turns["punch"])
     guard = 4 * push * (1 - push)
-    far = gait.swing * gait.asymmetry * np.sin(turn) + 1.5 * push
+    far = gait.swing * gait.asymmetry * np.sin(turn) + 1.65 * push
     far_bend = 0.25 * (1 - push) + 1.9 * gait.stride * guard
     hang = 0.4 * lean  # arms hang down from a bowed back, though not quite
     out = {"near_upper_arm": near + hang, "near_forearm": near + near_bend + hang}
