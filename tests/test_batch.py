@@ -169,10 +169,10 @@ def test_an_interrupted_run_leaves_nothing_half_made(
             time.sleep(0.01)
         time.sleep(draw.random() * 0.5)
         process.send_signal(number)
-        process.communicate(timeout=60)
+        _, said = process.communicate(timeout=60)
         if process.returncode == 0:
             continue  # it was quicker than the signal
-        assert process.returncode == (-9 if number == signal.SIGKILL else 130)
+        assert process.returncode == (-9 if number == signal.SIGKILL else 130), said
         if number != signal.SIGKILL:
             assert not list(out.iterdir())
     if not (out / "a.mp4").exists():

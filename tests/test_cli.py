@@ -223,3 +223,28 @@ def test_no_argument_of_a_method_hides_a_general_flag() -> None:
     general = {field.name for field in fields(Options)}
     for name, method in masquerade.METHODS.items():
         assert not general & set(_defaults(method)), name
+
+
+def test_an_interruption_that_ffmpeg_swallows_is_one_all_the_same(
+    command: Callable[..., Any], clip: Path, tmp_path: Path
+) -> None:
+    """Asked to end while a file is opened, the process fails there for another reason."""
+    code = """
+import os, signal, sys
+import masquerade.video.read as read
+from masquerade.cli import main
+from masquerade.errors import VideoError
+
+def swallow(*words, **more):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        raise VideoError("invalid data") from None
+
+import masquerade.files
+masquerade.files.probe = swallow
+sys.exit(main())
+"""
+    done = command("anonymize", clip, clip.parent, "-o", "o/", code=code)
+    assert done.returncode == 130 and "interrupted" in done.stderr
+    assert not list(tmp_path.rglob("*.mp4"))

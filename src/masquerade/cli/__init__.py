@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from typing import Any
 
 VERBS = ("anonymize", "evaluate", "data", "methods", "doctor", "demo")
+INTERRUPTED = threading.Event()
+"""Set once the process is asked to end."""
+
 USAGE = """\
 usage: masquerade VERB ...
 
@@ -35,19 +39,22 @@ def main(argv: list[str] | None = None) -> int:
 
     words = sys.argv[1:] if argv is None else argv
     os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder prints its settings otherwise
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    INTERRUPTED.clear()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     try:
         return _verb(words)
-    except MasqueradeError as error:
-        print(f"masquerade: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("masquerade: interrupted; nothing half-made was left.", file=sys.stderr)
-        return 130
     except BrokenPipeError:  # the reader of our output has gone
         sys.stderr.close()
         return 1
+    except (KeyboardInterrupt, Exception) as error:
+        if INTERRUPTED.is_set() or isinstance(error, KeyboardInterrupt):
+            print("masquerade: interrupted; nothing half-made was left.", file=sys.stderr)
+            return 130
+        if not isinstance(error, MasqueradeError):
+            raise
+        print(f"masquerade: {error}", file=sys.stderr)
+        return error.exit_code
 
 
 def _verb(words: list[str]) -> int:
@@ -73,5 +80,10 @@ def _verb(words: list[str]) -> int:
 
 
 def _end(number: int, frame: Any) -> None:
-    """A request to end takes the way of an interruption, which removes what is half made."""
+    """A request to end takes the way of an interruption, which removes what is half made.
+
+    FFmpeg may swallow the exception where it calls back into Python, and fail for a reason of its
+    own; so the request is also remembered.
+    """
+    INTERRUPTED.set()
     raise KeyboardInterrupt

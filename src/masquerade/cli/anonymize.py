@@ -16,6 +16,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 from masquerade.anonymizer import Anonymizer
 from masquerade.batch import Outcome, exit_code, plan, run_batch
 from masquerade.checkpoint import arguments, load
+from masquerade.cli import INTERRUPTED
 from masquerade.cli.screen import Screen
 from masquerade.errors import UsageError
 from masquerade.methods import METHODS, PRESETS, name_of
@@ -183,6 +184,8 @@ def main(argv: list[str]) -> int:
             skip_existing=options.skip_existing,
             progress=screen.follow,
         ):
+            if INTERRUPTED.is_set():
+                raise KeyboardInterrupt
             screen.result(outcome)
             outcomes.append(outcome)
     if options.json:
