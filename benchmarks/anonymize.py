@@ -61,8 +61,9 @@ def write_clip(path: Path, size: tuple[int, int], seconds: float) -> int:
 
 
 def looped() -> Iterator[Any]:
+    kept = list(frames())
     while True:
-        yield from frames()
+        yield from kept
 
 
 def transcode(src: Path, dst: Path) -> None:

@@ -33,6 +33,7 @@ from masquerade.training.predict import predict
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "results" / "mimes-probe.md"
 STRIDE = 2  # every second of 16 frames, as the recognizer's preset says
+WIDTHS = (16, 32, 64, 128)  # the fourth convolution's field covers a person
 KNOWN = 16  # people in the set for identity
 MAIN = ("raw", "selective")  # fitted with every seed, the others with one
 
@@ -125,12 +126,13 @@ SINGLE = Attack(("action",), "split", one_frame)
 
 
 def draw(mimes: Mimes) -> Drawn:
-    pairs = [mimes.clip(i) for i in range(len(mimes))]
-    return Drawn(
-        mimes=mimes,
-        clips=torch.from_numpy(np.stack([p.clip[:, ::STRIDE] for p in pairs])),
-        where=torch.from_numpy(np.stack([p.person[None, ::STRIDE] for p in pairs])),
-    )
+    """Every second frame of every clip, and where the person is."""
+    clips, where = [], []
+    for i in range(len(mimes)):
+        mime = mimes.clip(i)
+        clips.append(torch.from_numpy(mime.clip[:, ::STRIDE].copy()))
+        where.append(torch.from_numpy(mime.person[None, ::STRIDE].copy()))
+    return Drawn(mimes=mimes, clips=torch.stack(clips), where=torch.stack(where))
 
 
 def hidden(drawn: Drawn, method: Callable[[], Anonymizer] | None) -> Tensor:
@@ -162,7 +164,7 @@ def score(
     torch.manual_seed(seed)
     heads = {name: max(2, len(mimes.manifest.column(name).values)) for name in targets}
     fitted = fit(
-        RECOGNIZERS["tiny-3d"](heads=heads, widths=widths(store.clips)),
+        RECOGNIZERS["tiny-3d"](heads=heads, widths=WIDTHS),
         store.take(parts["train"]),
         None,  # the schedule ends where it ends: no clip chooses an epoch
         targets={n: rng.permutation(c) if shuffled else c for n, c in targets.items()},
@@ -177,11 +179,6 @@ def score(
         name: balanced_accuracy(codes[parts["test"]], said[name].argmax(1)).value
         for name, codes in targets.items()
     }
-
-
-def widths(clips: Tensor) -> tuple[int, ...]:
-    """A fourth convolution from 48 pixels on, so that its field covers a person."""
-    return (16, 32, 64) if clips.shape[-1] < 48 else (16, 32, 64, 128)
 
 
 def rows(crowd: Drawn, known: Drawn, *, seeds: int, epochs: int) -> Iterator[Row]:

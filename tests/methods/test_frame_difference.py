@@ -38,14 +38,14 @@ def test_a_video_starts_black_and_goes_on_from_the_frame_before() -> None:
 def test_small_changes_are_noise(step: float, white: bool) -> None:
     clip = torch.full((1, 3, 2, 16, 16), 0.5)
     clip[:, :, 1, 4:8, 4:8] += step
-    assert bool(FrameDifference(threshold=0.06)(clip).clip.any()) is white
+    assert bool(FrameDifference(change=0.06)(clip).clip.any()) is white
 
 
 def test_colour_leaves_no_trace() -> None:
     """Two colours of one grey: swapping them is no change."""
     clip = torch.zeros(1, 3, 2, 8, 8)
     clip[:, 0, 0], clip[:, 1, 1] = 150 / 255, 77 / 255
-    assert not FrameDifference(threshold=0.0)(clip).clip.any()
+    assert not FrameDifference(change=0.0)(clip).clip.any()
 
 
 def test_a_cut_or_a_flash_does_not_show_the_scene() -> None:
@@ -65,7 +65,7 @@ def test_bytes_carry_over_windows_as_floats_do() -> None:
     assert np.array_equal(method.in_floats(frames, carry=method.start())[0], whole)
 
 
-@pytest.mark.parametrize("wrong", [{"threshold": -0.1}, {"threshold": 1.0}, {"most": 0.0}])
+@pytest.mark.parametrize("wrong", [{"change": -0.1}, {"change": 1.0}, {"most": 0.0}])
 def test_settings_must_make_sense(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError, match="frame-difference needs"):
         FrameDifference(**wrong)

@@ -28,7 +28,7 @@ class FrameDifference(Anonymizer):
     """Show only where the picture changes, frame by frame.
 
     Args:
-        threshold: change of grey, 0 to 1, above which a pixel is white.
+        change: change of grey, 0 to 1, above which a pixel is white.
         most: a frame in which a larger share than this changed is a cut or a flash, which would
             show the scene; it stays black.
     """
@@ -40,14 +40,14 @@ class FrameDifference(Anonymizer):
         paper="the input of BDQ, Kumawat & Nagahara ECCV 2022, thresholded",
     )
 
-    def __init__(self, *, threshold: float = 0.06, most: float = 0.5) -> None:
+    def __init__(self, *, change: float = 0.06, most: float = 0.5) -> None:
         super().__init__()
-        if not 0 <= threshold < 1 or not 0 < most <= 1:
+        if not 0 <= change < 1 or not 0 < most <= 1:
             raise UsageError(
-                "frame-difference needs threshold in [0, 1) and most in (0, 1], "
-                f"got {threshold} and {most}."
+                "frame-difference needs change in [0, 1) and most in (0, 1], "
+                f"got {change} and {most}."
             )
-        self.threshold, self.most = threshold, most
+        self.change, self.most = change, most
 
     def forward(
         self, clip: Tensor, *, where: Tensor | None = None, carry: Any = None
@@ -80,4 +80,4 @@ class FrameDifference(Anonymizer):
         return changed * np.uint8(255)
 
     def _level(self) -> float:
-        return self.threshold * UNIT
+        return self.change * UNIT
