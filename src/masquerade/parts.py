@@ -34,11 +34,13 @@ def part_of(destination: Path, *, overwrite: bool = False) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         sweep(folder)
         part = folder / f".{secrets.token_hex(8)}{MARK}{destination.suffix}"
-        lock = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        new = part.with_name(part.stem.replace(MARK, ".new"))
+        lock = os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        os.rename(new, part)  # only now can another run's sweep see it, and it is locked
     except OSError as error:
         raise MasqueradeError(f"{folder} cannot be written: {error.strerror}.") from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         yield part
         _publish(part, destination, overwrite=overwrite)
     finally:
