@@ -178,7 +178,6 @@ class _Run:
         self.codes = as_codes(targets, train.rows, heads)
         self.val_codes = as_codes(targets, validation.rows, heads) if validation else {}
         self.label = next(iter(heads))
-        self.parallel = ranks.parallel(net)
         self.optimizer = torch.optim.AdamW(_groups(net, plan.weight_decay), lr=plan.lr)
         self.half = _half(device) if amp else None
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.half is torch.float16)
@@ -211,6 +210,7 @@ class _Run:
     def _epoch(self, epoch: int) -> Row:
         began = time.perf_counter()
         loss = self._learn(epoch)
+        self.ranks.share_buffers(self.net)
         row: Row = {"epoch": epoch + 1, "lr": self._rate(epoch, self.steps), "train_loss": loss}
         losses = self._validated()
         row.update({f"val_{label}": value for label, value in losses.items()})
@@ -229,7 +229,7 @@ class _Run:
         """One epoch over the training clips; everything drawn depends on seed and epoch alone."""
         draw = torch.Generator().manual_seed(_mixed(self.plan.seed, epoch, self.ranks.rank))
         total = torch.zeros((), device=self.device)
-        self.parallel.train()
+        self.net.train()
         with torch.random.fork_rng(devices=self._cuda()):
             torch.manual_seed(_mixed(self.plan.seed, epoch, self.ranks.rank) + 1)
             for step, picked in enumerate(self._batches(epoch)):
@@ -259,10 +259,11 @@ class _Run:
     def _step(self, clips: Tensor, codes: Mapping[str, Tensor]) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast():
-            out = self.parallel(clips)
+            out = self.net(clips)
         logits = out if isinstance(out, dict) else {self.label: out}
         loss = torch.stack([loss_of(logits[label], code) for label, code in codes.items()]).sum()
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.ranks.share_gradients(self.net)
         self.scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.plan.clip)
         self.scaler.step(self.optimizer)
@@ -273,7 +274,6 @@ class _Run:
         """Validation loss by label; labels that no validation clip has are left out."""
         if self.validation is None or not len(self.validation):
             return {}
-        self.ranks.share_buffers(self.net)
         began = time.perf_counter()
         with self._autocast():
             found = logits_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,12 +26,23 @@ class Ranks:
     world: int = 1
     device: torch.device | None = None
 
-    def parallel(self, net: nn.Module) -> nn.Module:
-        """The network as it is trained: gradients are averaged over processes."""
+    def share_gradients(self, net: nn.Module) -> None:
+        """Take the mean of all processes' gradients, after a backward pass.
+
+        One sum over one flat tensor: no hooks, threads or references are left behind, so that the
+        processes part cleanly, and a network may be half frozen or stepped in turns.
+        """
         if self.world == 1:
-            return net
-        on = [self.device] if self.device and self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(net, device_ids=on)
+            return
+        with_any = [value for value in net.parameters() if value.requires_grad]
+        # One without a gradient here may have one in another process.
+        own = [torch.zeros_like(v) if v.grad is None else v.grad for v in with_any]
+        flat = torch.cat([one.flatten() for one in own])
+        distributed.all_reduce(flat)
+        flat /= self.world
+        parts = torch.split(flat, [value.numel() for value in with_any])
+        for value, part in zip(with_any, parts, strict=True):
+            value.grad = part.view_as(value)
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean over processes."""
@@ -66,6 +78,9 @@ def ranks_here(device: str) -> Iterator[Ranks]:
     own = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else None
     joined = distributed.is_initialized()
     if not joined:
+        # This module's default arguments keep whichever group exists when it is first imported
+        # (the first optimizer imports it), and with it threads that abort a process at its end.
+        importlib.import_module("torch.distributed.nn.functional")
         distributed.init_process_group("nccl" if cuda else "gloo")
     try:
         yield Ranks(distributed.get_rank(), distributed.get_world_size(), own)
