@@ -102,7 +102,7 @@ BENCHMARKS = {
     ),
     "mimes": Benchmark(
         title="mimes",
-        preset="tiny",
+        preset="many",
         folds=0,
         seeds=1,
         people=partial(People, detector="motion"),

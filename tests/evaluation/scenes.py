@@ -25,7 +25,7 @@ SMALL = Preset(
     frames=FRAMES,
     size=(SIDE, SIDE),
     learners={
-        "tiny-2d": Learner(view="stills", network="tiny-2d"),
+        "tiny-2d": Learner(look="stills", network="tiny-2d"),
         "kernel on motion": IN_TIME["kernel on motion"],
     },
     epochs=1,

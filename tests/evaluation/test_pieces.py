@@ -27,9 +27,9 @@ from masquerade.evaluation.targets import (
     targets_of,
     with_prior,
 )
-from masquerade.evaluation.views import VIEWS
 from masquerade.methods import build
 from masquerade.report.table import headline_of, lines, markdown, notes, number, show
+from masquerade.training.inputs import LOOKS
 
 
 def test_networks_are_fitted_warmed_and_met_untouched(manifest: Manifest, tmp_path: Path) -> None:
@@ -94,10 +94,10 @@ def test_recalibration_meets_the_training_rate_and_keeps_the_order() -> None:
     assert np.array_equal(np.argsort(right[:, 1]), np.argsort(p))
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("look", LOOKS)
 @pytest.mark.parametrize("frames", [2, 5, 16])
-def test_views_take_clips_of_any_length(view: str, frames: int) -> None:
-    seen = VIEWS[view](torch.rand(2, 3, frames, 48, 64))
+def test_looks_take_clips_of_any_length(look: str, frames: int) -> None:
+    seen = LOOKS[look](torch.rand(2, 3, frames, 48, 64))
     assert seen.shape[0] == 2 and seen.min() >= 0 and seen.max() <= 1
 
 
@@ -105,9 +105,9 @@ def test_place_sees_the_top_twelfth_alone_and_motion_no_colour() -> None:
     clip = torch.rand(1, 3, 16, 48, 64)
     below = clip.clone()
     below[:, :, :, 4:] = 0
-    assert torch.equal(VIEWS["place"](clip), VIEWS["place"](below))
+    assert torch.equal(LOOKS["place"](clip), LOOKS["place"](below))
     still = torch.rand(1, 3, 1, 48, 64).expand(1, 3, 16, 48, 64)
-    assert not VIEWS["motion"](still).any()
+    assert not LOOKS["motion"](still).any()
 
 
 def test_classes_of_a_binary_label_are_two(manifest: Manifest) -> None:

@@ -42,7 +42,8 @@ class Options:
         detector: which detector looks for it.
         attackers: of retrained, warm, motion, raw, place, prior; separated by commas.
         folds: of the cross-validation; 0: the manifest's columns split_action, split_identity.
-        preset: of the attackers: tiny (minutes on two cores), bags (frames without order), paper.
+        preset: of the attackers: tiny (a hundred clips), many (a thousand), bags (frames without
+            order), paper.
         through_file: attack exported, re-decoded files instead of tensors.
         seeds: networks of each kind.
         workers: processes; 0: one a core.

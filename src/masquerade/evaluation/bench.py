@@ -80,65 +80,70 @@ class Bench:
         self,
         clips: Path,
         fits: Sequence[tuple[str, Start]],
-        protocol: Protocol,
+        protocols: Sequence[Protocol],
         manifest: Manifest,
         *,
         codes: Mapping[str, IntArray] | None = None,
         deal: int = 0,
         raw: Path | None = None,
-    ) -> tuple[Answered, float]:
-        """Do every fit of a protocol that is not done yet.
+    ) -> tuple[list[Answered], float]:
+        """Do every fit of some protocols that is not done yet, all side by side.
 
         Args:
             clips: the folder of a method's clips.
             fits: learners and starts.
-            protocol: whose folds.
+            protocols: whose folds.
             manifest: whose labels.
             codes: other labels than the manifest's: shuffled ones.
             deal: number of the shuffle, so that each has a place of its own.
             raw: the folder of the raw clips, where raw-trained weights lie; None: this is it.
 
         Returns:
-            What was told, and the CPU seconds of all of it, also where it was done before.
+            What was told under each protocol, and the CPU seconds of all of it, also where it was
+            done before.
         """
-        given = codes or {label: manifest.targets(label) for label in protocol.heads}
         rows = np.load(clips / "rows.npy")
-        orders: dict[tuple[str, Start, int, int], _Order] = {}
-        for learner, start in fits:
-            for seed in range(1 if codes else self.seeds):
-                for at, fold in enumerate(protocol.folds):
-                    kept = without(fold, rows)
-                    key = _key(learner, seed, deal, fold, given)
-                    weights = (raw or clips) / f"{key}.weights"
-                    task = Task(
-                        learner=learner,
-                        start=start,
-                        seed=seed,
-                        fold=kept,
-                        heads={name: classes_of(manifest, name) for name in protocol.heads},
-                        codes=given,
-                        weights=None if codes else weights,
-                    )
-                    orders[learner, start, seed, at] = _Order(
-                        task, clips, clips / f"{key}-{start}.npz", self.preset, self.device
-                    )
-        self._do(list(orders.values()), clips.name)
-        answered: dict[tuple[str, Start], list[list[Told]]] = {}
+        orders: dict[tuple[int, str, Start, int], list[_Order]] = {}
+        for place, protocol in enumerate(protocols):
+            given = codes or {label: manifest.targets(label) for label in protocol.heads}
+            heads = {name: classes_of(manifest, name) for name in protocol.heads}
+            for learner, start in fits:
+                for seed in range(1 if codes else self.seeds):
+                    mine = orders.setdefault((place, learner, start, seed), [])
+                    for fold in protocol.folds:
+                        key = _key(learner, seed, deal, fold, given)
+                        task = Task(
+                            learner=learner,
+                            start=start,
+                            seed=seed,
+                            fold=without(fold, rows),
+                            heads=heads,
+                            codes=given,
+                            weights=None if codes else (raw or clips) / f"{key}.weights",
+                        )
+                        answers = clips / f"{key}-{start}.npz"
+                        mine.append(_Order(task, clips, answers, self.preset, self.device))
+        self._do([one for many in orders.values() for one in many], clips.name)
+        answered: list[dict[tuple[str, Start], list[list[Told]]]] = [{} for _ in protocols]
         spent = 0.0
-        for (learner, start, seed, _), order in orders.items():
-            by_seed = answered.setdefault((learner, start), [])
-            if len(by_seed) <= seed:
-                by_seed.append([])
-            by_seed[seed].append(load_told(order.answers))
-            spent += by_seed[seed][-1].cpu_seconds
-        return answered, spent
+        for (place, learner, start, _), many in orders.items():
+            told = [load_told(one.answers) for one in many]
+            answered[place].setdefault((learner, start), []).append(told)
+            spent += sum(one.cpu_seconds for one in told)
+        return list(answered), spent
 
     def _do(self, orders: Sequence[_Order], what: str) -> None:
         missing = [one for one in orders if not one.answers.exists()]
+        missing.sort(key=self._quick)
         done = len(orders) - len(missing)
         self._say(what, done, len(orders))
         for at, _ in enumerate(self._each(missing), 1):
             self._say(what, done + at, len(orders))
+
+    def _quick(self, order: _Order) -> tuple[bool, bool]:
+        """The longest fits first, so that no process waits for the last one."""
+        kernel = self.preset.learners[order.task.learner].network is None
+        return kernel, order.task.start != "fresh"
 
     def _each(self, orders: Sequence[_Order]) -> Iterator[None]:
         if self.workers < 2 or len(orders) < 2 or self.device != "cpu":

@@ -13,17 +13,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn import functional as F
 
 from masquerade.data.augment import NONE
 from masquerade.data.clips import ClipStore
 from masquerade.data.manifest import IntArray
+from masquerade.evaluation.features import FEATURES
 from masquerade.evaluation.presets import Learner, Preset
 from masquerade.evaluation.protocols import Fold
-from masquerade.evaluation.views import CHANNELS, FEATURES, VIEWS, Looking
 from masquerade.metrics.statistic import Floats
 from masquerade.parts import part_of
 from masquerade.recognizers import RECOGNIZERS
 from masquerade.training.fit import fit
+from masquerade.training.inputs import CHANNELS, LOOKS, Looking
 from masquerade.training.predict import predict
 from masquerade.training.views import Views
 
@@ -92,6 +94,7 @@ def told(task: Task, clips: ClipStore, preset: Preset, *, device: str = "cpu") -
     if learner.network is None:
         answers = _kernel(task, learner, parts)
     else:
+        parts = [_shrunk(part, learner.side) for part in parts]
         net = _network(task, learner, parts[0], preset, device)
         answers = [_asked(net, part) for part in parts]
     spent = time.process_time() - began
@@ -103,9 +106,10 @@ def _network(
     task: Task, learner: Learner, train: ClipStore, preset: Preset, device: str
 ) -> nn.Module:
     torch.manual_seed(_seed(task))
+    own = {"widths": learner.widths} if learner.widths else {}
+    channels = CHANNELS[learner.look]
     make = RECOGNIZERS[learner.network or ""]
-    channels = CHANNELS.get(learner.view, 3)
-    net = Looking(make(heads=task.heads, in_channels=channels), view=learner.view)
+    net = Looking(make(heads=task.heads, in_channels=channels, **own), look=learner.look)
     if task.start != "fresh" and task.weights is not None:
         net.load_state_dict(torch.load(task.weights, weights_only=True))
     if task.start != "raw":
@@ -128,6 +132,17 @@ def _network(
             with part_of(task.weights, overwrite=True) as part:
                 torch.save({k: v.cpu() for k, v in net.state_dict().items()}, part)
     return net
+
+
+def _shrunk(part: ClipStore, side: int | None) -> ClipStore:
+    """Clips of side x side pixels, each the mean of those that it covers."""
+    if side is None or not len(part):
+        return part
+    shrunk = [
+        F.adaptive_avg_pool3d(clips.float(), (clips.shape[2], side, side)).round().byte()
+        for clips in torch.split(part.clips, 64)
+    ]
+    return replace(part, clips=torch.cat(shrunk))
 
 
 def _asked(net: nn.Module, part: ClipStore) -> dict[str, Floats]:
@@ -180,7 +195,7 @@ def _features(part: ClipStore, learner: Learner) -> Floats:
     """(n, D)."""
     found = []
     for clips in torch.split(part.clips, 64):
-        seen = VIEWS[learner.view](clips.float() / 255)
+        seen = LOOKS[learner.look](clips.float() / 255)
         found.append(FEATURES[learner.features](seen).double().numpy())
     return np.concatenate(found) if found else np.zeros((0, 1))
 

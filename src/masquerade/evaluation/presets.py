@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from masquerade.data.augment import Augment
 from masquerade.errors import UsageError
+from masquerade.training.recipes import tiny
 
 LIGHT = Augment(crop=(0.8, 1.0), flip=0.5)
 
@@ -15,16 +16,20 @@ class Learner:
     """One thing that learns labels from clips.
 
     Args:
-        view: what it looks at, in VIEWS.
+        look: what it is shown, in LOOKS.
         network: in RECOGNIZERS; None: a kernel machine on `features`, which on few clips is often
             the strongest, and costs nothing.
+        widths: of a `tiny-3d`; None: its own.
+        side: in pixels, to which its clips are shrunk; None: they stay as they are.
         features: in FEATURES, where there is no network.
         motion: whether it is of the motion-only family (FACTS 9, A12).
         place: whether it is the place-only one.
     """
 
-    view: str
+    look: str
     network: str | None = None
+    widths: tuple[int, ...] | None = None
+    side: int | None = None
     features: str = "picture"
     motion: bool = False
     place: bool = False
@@ -62,35 +67,44 @@ class Preset:
 
 
 KERNELS = {
-    "kernel on the picture": Learner(view="whole", features="picture"),
-    "kernel on colours": Learner(view="whole", features="colours"),
-    "kernel on place": Learner(view="place", features="picture", place=True),
-    "kernel on place colours": Learner(view="place", features="colours", place=True),
+    "kernel on the picture": Learner(look="frames", features="picture"),
+    "kernel on colours": Learner(look="frames", features="colours"),
+    "kernel on place": Learner(look="place", features="picture", place=True),
+    "kernel on place colours": Learner(look="place", features="colours", place=True),
 }
 IN_TIME = {
-    "kernel on frames": Learner(view="whole", features="frames"),
-    "kernel on motion": Learner(view="motion", features="frames", motion=True),
+    "kernel on frames": Learner(look="frames", features="course"),
+    "kernel on motion": Learner(look="motion", features="course", motion=True),
 }
 
+SEEN = tiny()
 TINY = Preset(
-    frames=16,
+    frames=SEEN.frames,
     size=(48, 64),
     learners={
-        "tiny-3d": Learner(view="half", network="tiny-3d"),
-        "tiny-2d": Learner(view="stills", network="tiny-2d"),
-        "tiny-3d on motion": Learner(view="motion", network="tiny-3d", motion=True),
-        "tiny-2d on place": Learner(view="place", network="tiny-2d", place=True),
+        "tiny-3d": Learner(look="both", network="tiny-3d", widths=SEEN.widths, side=SEEN.size),
+        "tiny-3d on motion": Learner(
+            look="motion", network="tiny-3d", widths=SEEN.widths, side=SEEN.size, motion=True
+        ),
         **KERNELS,
         **IN_TIME,
     },
-    epochs=16,
-    warm_epochs=5,
+    epochs=SEEN.epochs,
+    warm_epochs=SEEN.epochs // 3,
+    batch=SEEN.batch,
+    rate=SEEN.lr,
+    decay=SEEN.weight_decay,
+    augment=SEEN.augment,
 )
+"""The networks are fitted as in `masquerade.training.recipes.tiny`."""
+
+MANY = replace(TINY, epochs=10, warm_epochs=3, batch=16)
+"""For a thousand clips and more: as many steps from fewer passes."""
 
 BAGS = Preset(
     frames=5,
     size=(56, 72),
-    learners={"tiny-2d": Learner(view="stills", network="tiny-2d"), **KERNELS},
+    learners={"tiny-2d": Learner(look="stills", network="tiny-2d", side=36), **KERNELS},
     epochs=20,
     warm_epochs=6,
     batch=32,
@@ -103,11 +117,11 @@ PAPER = Preset(
     stride=2,
     sample_first=True,
     learners={
-        "r3d-18": Learner(view="whole", network="r3d-18"),
-        "resnet-18": Learner(view="stills", network="resnet-18"),
-        "vit-s-video": Learner(view="whole", network="vit-s-video"),
-        "r3d-18 on motion": Learner(view="motion", network="r3d-18", motion=True),
-        "resnet-18 on place": Learner(view="place", network="resnet-18", place=True),
+        "r3d-18": Learner(look="frames", network="r3d-18"),
+        "resnet-18": Learner(look="stills", network="resnet-18"),
+        "vit-s-video": Learner(look="frames", network="vit-s-video"),
+        "r3d-18 on motion": Learner(look="motion", network="r3d-18", motion=True),
+        "resnet-18 on place": Learner(look="place", network="resnet-18", place=True),
         **KERNELS,
         **IN_TIME,
     },
@@ -117,7 +131,7 @@ PAPER = Preset(
     rate=3e-4,
 )
 
-PRESETS = {"tiny": TINY, "bags": BAGS, "paper": PAPER}
+PRESETS = {"tiny": TINY, "many": MANY, "bags": BAGS, "paper": PAPER}
 
 
 def preset_of(name: str) -> Preset:

@@ -183,12 +183,11 @@ class _Run:
         folder = self.bench.stored(entry.name, clips)
         names = on_raw(self.families) if raw is None else self.families
         fits = fits_of(names, self.preset, raw=raw is None)
-        cases, spent = {}, 0.0
-        for protocol in self.protocols:
-            answered, seconds = self.bench.answered(
-                folder, fits, protocol, self.manifest, raw=None if raw is None else raw.folder
-            )
-            spent += seconds
+        told, spent = self.bench.answered(
+            folder, fits, self.protocols, self.manifest, raw=None if raw is None else raw.folder
+        )
+        cases = {}
+        for protocol, answered in zip(self.protocols, told, strict=True):
             mine = _of_rows(protocol, clips.rows)
             codes = {label: self.manifest.targets(label) for label in protocol.heads}
             validation, test = (
@@ -266,8 +265,8 @@ class _Run:
         mine = _of_rows(protocol, raw.clips.rows)
         whole = {label: self.manifest.targets(label) for label in protocol.heads}
         codes = shuffled(whole, seed=self.plan.seed + deal)
-        answered, _ = self.bench.answered(
-            raw.folder, [(learner, "fresh")], protocol, self.manifest, codes=codes, deal=deal
+        (answered,), _ = self.bench.answered(
+            raw.folder, [(learner, "fresh")], [protocol], self.manifest, codes=codes, deal=deal
         )
         sheet = sheet_of(self.manifest, mine, part="test", codes=codes)
         (one,) = candidates(("retrained", "motion"), self.preset, protocol, answered, {})

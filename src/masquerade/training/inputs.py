@@ -1,15 +1,70 @@
-"""What of a clip a network is shown: its frames, how much pixels change, or both."""
+"""What of a clip a network is shown: all of it, stills, how much pixels change, or the place."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-Look = Literal["frames", "motion", "both"]
-CHANNELS: dict[Look, int] = {"frames": 3, "motion": 1, "both": 4}
+from masquerade.errors import UsageError
+
 GAIN = 4.0  # of motion: a change by a quarter of the range is full
+STRIP = 12  # the place is the top twelfth, above people's heads
+STILLS = 5
+
+
+def frames(clip: Tensor) -> Tensor:
+    """Every frame as it is."""
+    return clip
+
+
+def stills(clip: Tensor) -> Tensor:
+    """At most five frames, spread over the clip."""
+    count = clip.shape[2]
+    if count <= STILLS:
+        return clip
+    # Of twice as many points and one the odd ones: neither end, where clips often stand still.
+    return clip[:, :, torch.linspace(0, count - 1, 2 * STILLS + 1).round().long()[1::2]]
+
+
+def motion(clip: Tensor) -> Tensor:
+    """(B, 1, T - 1, H, W): how much each pixel's grey changes from the frame before.
+
+    Colour is gone (FACTS 9, A12). A clip of one frame has no motion anywhere.
+    """
+    grey = clip.mean(dim=1, keepdim=True)
+    grey = grey if clip.shape[2] > 1 else grey.expand(-1, -1, 2, -1, -1)
+    return (GAIN * (grey[:, :, 1:] - grey[:, :, :-1]).abs()).clamp(max=1)
+
+
+def both(clip: Tensor) -> Tensor:
+    """(B, 4, T - 1, H, W): the frames, and how they changed."""
+    moved = motion(clip)
+    return torch.cat([clip[:, :, -moved.shape[2] :], moved], dim=1)
+
+
+def place(clip: Tensor) -> Tensor:
+    """The top twelfth of a few frames, enlarged: scenery, and nobody in it."""
+    rows = max(1, round(clip.shape[3] / STRIP))
+    top = stills(clip)[:, :, :, :rows]
+    b, c, t, _, w = top.shape
+    flat = top.transpose(1, 2).flatten(0, 1)  # (B * T, C, rows, W)
+    flat = F.interpolate(flat, size=(max(16, rows), w), mode="bilinear")
+    return flat.reshape(b, t, c, -1, w).transpose(1, 2)
+
+
+LOOKS: dict[str, Callable[[Tensor], Tensor]] = {
+    "frames": frames,
+    "stills": stills,
+    "motion": motion,
+    "both": both,
+    "place": place,
+}
+"""(B, 3, T, H, W) in [0, 1] to what is shown, in [0, 1] too."""
+
+CHANNELS = {"frames": 3, "stills": 3, "motion": 1, "both": 4, "place": 3}
 
 
 class Looking(nn.Module):
@@ -20,33 +75,16 @@ class Looking(nn.Module):
 
     Args:
         net: reads as many channels as `CHANNELS` says.
-        look: what it is shown.
+        look: what it is shown, in LOOKS.
     """
 
-    def __init__(self, net: nn.Module, *, look: Look) -> None:
+    def __init__(self, net: nn.Module, *, look: str) -> None:
         super().__init__()
+        if look not in LOOKS:
+            raise UsageError(f"There is no look {look!r}; choose one of {', '.join(LOOKS)}.")
         self.net, self.look = net, look
         self.heads: dict[str, int] | None = getattr(net, "heads", None)
 
     def forward(self, clip: Tensor) -> Tensor | dict[str, Tensor]:
         """(B, 3, T, H, W) in [0, 1] to what the network gives."""
-        return self.net(looked(clip, self.look))
-
-
-def looked(clip: Tensor, look: Look) -> Tensor:
-    """A clip as a network is shown it.
-
-    Args:
-        clip: (B, 3, T, H, W) in [0, 1].
-        look: what is shown; motion is how much each pixel's grey changes from the frame before, so
-            that a frame less comes out. A clip of one frame has none anywhere.
-
-    Returns:
-        (B, C, T - 1, H, W) in [0, 1], or the clip itself.
-    """
-    if look == "frames":
-        return clip
-    grey = clip.mean(dim=1, keepdim=True)
-    grey = grey if clip.shape[2] > 1 else grey.expand(-1, -1, 2, -1, -1)
-    moved = (GAIN * (grey[:, :, 1:] - grey[:, :, :-1]).abs()).clamp(max=1)
-    return moved if look == "motion" else torch.cat([clip[:, :, -moved.shape[2] :], moved], dim=1)
+        return self.net(LOOKS[self.look](clip))

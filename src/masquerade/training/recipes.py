@@ -9,7 +9,7 @@ from torch import nn
 
 from masquerade.data.augment import NONE, Augment
 from masquerade.recognizers import ILIC_2024, RECOGNIZERS
-from masquerade.training.inputs import CHANNELS, Look, Looking
+from masquerade.training.inputs import CHANNELS, Looking
 from masquerade.training.views import ONE_VIEW, PAPER_VIEWS, Views
 
 
@@ -47,13 +47,13 @@ class Recipe:
     augment: Augment = NONE
     views: Views = ONE_VIEW
 
-    def network(self, name: str, *, heads: dict[str, int], look: Look = "frames") -> nn.Module:
+    def network(self, name: str, *, heads: dict[str, int], look: str = "frames") -> nn.Module:
         """A fresh recognizer.
 
         Args:
             name: in RECOGNIZERS.
             heads: outputs by label.
-            look: what it is shown.
+            look: what it is shown, in LOOKS.
         """
         own = {"widths": self.widths} if self.widths and name.startswith("tiny-3d") else {}
         if look == "frames":
