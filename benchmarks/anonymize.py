@@ -38,8 +38,8 @@ FULL: dict[str, Any] = {
     "downsample 4": lambda: masquerade.build("downsample", factor=4),
     "pixelate 4": lambda: masquerade.build("pixelate", block=4),
     "pixelate 16": lambda: masquerade.build("pixelate", block=16),
-    "blur weak": lambda: masquerade.build("blur", kernel=13, sigma=10.0, at=224),
-    "blur strong": lambda: masquerade.build("blur", kernel=21, sigma=10.0, at=224),
+    "blur weak": lambda: masquerade.build("blur", kernel=13, sigma=10.0, short=224),
+    "blur strong": lambda: masquerade.build("blur", kernel=21, sigma=10.0, short=224),
     "blur (default)": lambda: masquerade.build("blur"),
     "selective": lambda: masquerade.build("selective"),
 }

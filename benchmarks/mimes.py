@@ -39,8 +39,8 @@ MAIN = ("raw", "selective")  # fitted with every seed, the others with one
 
 METHODS: dict[str, Callable[[], Anonymizer] | None] = {
     "raw": None,
-    "blur": lambda: build("blur", kernel=13, sigma=4.0, at=0),
-    "pixelate": lambda: build("pixelate", block=8, at=0),
+    "blur": lambda: build("blur", kernel=13, sigma=4.0, short=0),
+    "pixelate": lambda: build("pixelate", block=8, short=0),
     "selective": lambda: build("selective"),
     "mask-mean": lambda: build("mask-mean"),
     "blacken": lambda: build("blacken"),

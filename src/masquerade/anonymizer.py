@@ -54,11 +54,17 @@ class Anonymizer(nn.Module):
         """
         return height, width
 
-    def start(self, *, seed: int | None = None) -> Any:
+    @property
+    def keyed(self) -> bool:
+        """Whether its noise follows from a user's key and the source, so that it wants `source`."""
+        return False
+
+    def start(self, *, seed: int | None = None, source: bytes | None = None) -> Any:
         """The carry of a new video.
 
         Args:
             seed: for science only; None draws from the operating system's entropy.
+            source: a digest of the video, for methods that are `keyed`.
         """
         return None
 

@@ -61,7 +61,7 @@ def load(path: str | Path) -> Anonymizer:
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise UsageError(f"{path.name} is not a safetensors file: {error}.") from error
-    if about.get("format") != FORMAT:
+    if about.get("format") != FORMAT or not {"method", "arguments"} <= set(about):
         raise UsageError(f"{path.name} was not written by masquerade.save; give one that was.")
     given = {key: _tuples(value) for key, value in json.loads(about["arguments"]).items()}
     anonymizer = build(about["method"], **given)

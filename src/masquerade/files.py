@@ -20,7 +20,16 @@ from masquerade.inspection import check, facts_of
 from masquerade.methods import name_of
 from masquerade.pace import constant_rate, exact_rate
 from masquerade.parts import named, part_of, refuse_existing
-from masquerade.receipt import FileFacts, Look, Receipt, Tally, library_versions, settings_hash
+from masquerade.receipt import (
+    FileFacts,
+    Receipt,
+    Tally,
+    library_versions,
+    looks_of,
+    noise_from,
+    settings_hash,
+    sha256_of,
+)
 from masquerade.settings import Settings, choose_device, region_arguments, region_source
 from masquerade.stream import Cover, Rewritten, Stages, ahead, closed, rewritten
 from masquerade.video.audio import audio_streams, check_audio
@@ -254,6 +263,7 @@ class _Job:
             self.source,
             cover=Cover(shape, settings.mask_scale, settings.feather, within),
             seed=settings.seed,
+            digest=bytes.fromhex(sha256_of(self.src)) if self.anonymizer.keyed else None,
             batch=settings.batch_size,
             amp=settings.amp,
             stages=self.stages,
@@ -298,15 +308,6 @@ class _Job:
         settings, info = self.settings, self.info
         method = {"name": name_of(self.anonymizer), "arguments": arguments(self.anonymizer)}
         chosen = settings.as_dict()
-        sources = getattr(self.source, "sources", (self.source,))
-        looks = tuple(
-            Look(
-                name=name,
-                arguments={k: v for k, v in given.items() if k != "file"},
-                model_sha256=source.model_sha256,
-            )
-            for (name, given), source in zip(region_arguments(settings), sources, strict=True)
-        )
         doubts = [SEED_WARNING] if settings.seed is not None else []
         if not any(self.tally.share):
             doubts.append("nothing was found to hide: look at the output before it is released.")
@@ -314,12 +315,10 @@ class _Job:
             source=facts_of(self.src, self.src, info, self.frames),
             output=output,
             method=method,
-            regions=looks,
+            regions=looks_of(region_arguments(settings), self.source),
             settings=chosen,
             coverage=self.tally.coverage(),
-            noise="seed given, which undoes it"
-            if settings.seed is not None
-            else "operating system's entropy, not kept",
+            noise=noise_from(settings.seed, keyed=self.anonymizer.keyed),
             audio=settings.audio if audio_streams(info) else "there was none",
             removed=self.passing.removed,
             kept=_kept(self.passing, info, self.sound),

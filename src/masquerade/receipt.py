@@ -31,11 +31,12 @@ class FileFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """One region source: what it was told, and the model that it looked with."""
+    """One region source: what it was told, and the model or the keys that it looked with."""
 
     name: str
     arguments: dict[str, Any]
     model_sha256: str | None
+    keys: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +96,25 @@ class Receipt:
         return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
 
 
+def looks_of(given: Sequence[tuple[str, dict[str, Any]]], source: Any) -> tuple[Look, ...]:
+    """What each region source was told, but for where files lie.
+
+    Args:
+        given: name and arguments of each.
+        source: it, or those of several together.
+    """
+    sources = getattr(source, "sources", (source,))
+    return tuple(
+        Look(
+            name=name,
+            arguments={k: v for k, v in told.items() if k != "file" and not isinstance(v, Path)},
+            model_sha256=one.model_sha256,
+            keys=getattr(one, "identity", None),
+        )
+        for (name, told), one in zip(given, sources, strict=True)
+    )
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes; of a folder, that of its files' digests in order of name."""
     if path.is_dir():
@@ -102,6 +122,13 @@ def sha256_of(path: Path) -> str:
         return hashlib.sha256("".join(sha256_of(file) for file in files).encode()).hexdigest()
     with open(path, "rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def noise_from(seed: int | None, *, keyed: bool) -> str:
+    """Where noise comes from, in a few words."""
+    if seed is not None:
+        return "seed given, which undoes it"
+    return "a key's, not kept" if keyed else "operating system's entropy, not kept"
 
 
 def settings_hash(settings: dict[str, Any]) -> str:
@@ -134,7 +161,8 @@ class Tally:
     def add(self, boxes: Sequence[Box], *, share: float, everywhere: bool, cut: bool) -> None:
         """Count one frame."""
         self.share.append(round(share, 5))
-        self.regions.append(1 if everywhere else len(boxes))
+        # What is found as a map of strengths has no boxes.
+        self.regions.append(1 if everywhere else len(boxes) or int(share > 0))
         self.cuts += cut
         gaps = {}
         for box in boxes:

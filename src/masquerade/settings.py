@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_type_hints
 import torch
 
 from masquerade.errors import MissingError, UsageError
+from masquerade.vision.pointed import parse_point
 from masquerade.vision.regions import REGIONS
 from masquerade.vision.together import Together
 
@@ -24,6 +25,14 @@ LOOKS = (
     "carry",
     "lookback",
     "track",
+    "at",
+    "keys",
+    "key_weights",
+    "combine",
+    "gamma",
+    "floor",
+    "calibrated",
+    "grow",
 )
 """The settings that are arguments of a region source, where it has them."""
 
@@ -33,9 +42,19 @@ class Settings:
     """How a file is anonymized. None leaves a choice to what it is a choice of.
 
     Args:
-        regions: what to hide: faces, people, frame, boxes:FILE, or several as in faces+people.
+        regions: what to hide: faces, people, frame, boxes:FILE, templates:NAME,..., or several as
+            in faces+people.
         detector: which detector looks for them (faces: centerface, haar; people: hog, motion,
             hog+motion, torchvision).
+        at: points FRAME:X,Y in this video; what looks like them is hidden (regions: templates).
+        keys: what templates are compared by: colour-hog (needs nothing; within one video),
+            dino-s8, dino-s16, dinov2-s14.
+        key_weights: the file of that network's weights; without it the fetched one.
+        combine: several templates by their max, or their mean as in the paper, which is weaker.
+        gamma: power of a template's strength; below 1 hides more.
+        floor: least strength of templates anywhere, 0 to 1.
+        grow: places around what is found that are hidden too, in steps from key to key.
+        calibrated: hide the core of what is found wholly; else by its cosine, as in the paper.
         threshold: lowest score that counts, 0 to 1; lower is safer.
         scale: size to look at, WxH or the longest side, or full. The output is not scaled.
         min_size: regions smaller than this many pixels stay visible.
@@ -80,6 +99,14 @@ class Settings:
 
     regions: str = "faces"
     detector: str | None = None
+    at: tuple[str, ...] = ()
+    keys: str | None = None
+    key_weights: Path | None = None
+    combine: Literal["mean", "max"] | None = None
+    gamma: float | None = None
+    floor: float | None = None
+    grow: int | None = None
+    calibrated: bool = True
     threshold: float | None = None
     scale: str | None = None
     min_size: float | None = None
@@ -127,6 +154,7 @@ class Settings:
         for name in ("seed", "report", "export_boxes", "export_masks", "overwrite"):
             del kept[name]
         kept["region"] = self.region and self.region.name
+        kept["key_weights"] = self.key_weights and self.key_weights.name
         name, _, file = self.regions.partition(":")
         kept["regions"] = f"{name}:{Path(file).name}" if file else self.regions
         return kept
@@ -138,19 +166,28 @@ def region_arguments(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
     Raises:
         UsageError: no such source, or a setting that none of them knows.
     """
-    plain, _, file = settings.regions.partition(":")
+    plain, _, named = settings.regions.partition(":")
     names = plain.split("+")
     for name in names:
         if name not in REGIONS:
             raise UsageError(
-                f"there are no regions {name!r}; choose of {', '.join(REGIONS)} (boxes:FILE), "
-                "several as in faces+people."
+                f"there are no regions {name!r}; choose of {', '.join(REGIONS)} (boxes:FILE, "
+                "templates:NAME,...), several as in faces+people."
             )
-    if bool(file) != (names[-1] == "boxes") or "boxes" in names[:-1]:
-        raise UsageError("give boxes a file, as in --regions boxes:FILE.json, and others none.")
+    if (names[-1] == "boxes" and not named) or "boxes" in names[:-1]:
+        raise UsageError("give boxes a file, as in --regions boxes:FILE.json, behind all others.")
+    if named and names[-1] not in ("boxes", "templates"):
+        raise UsageError(
+            f"{names[-1]} take no {named!r}; only boxes:FILE and templates:NAME,... take something."
+        )
     given = {key: getattr(settings, key) for key in LOOKS if getattr(settings, key) is not None}
-    if given["track"]:
-        del given["track"]  # the default
+    for name in ("track", "calibrated"):
+        if given[name]:
+            del given[name]  # the default
+    if given["at"]:
+        given["at"] = tuple(parse_point(point) for point in given["at"])
+    else:
+        del given["at"]
     if "scale" in given:
         given["scale"] = parse_scale(given["scale"])
     found = []
@@ -158,7 +195,11 @@ def region_arguments(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
         own = inspect.signature(REGIONS[name]).parameters
         taken = {key: value for key, value in given.items() if key in own}
         _check_detector(name, taken.get("detector"))
-        extra = {"file": Path(file)} if name == "boxes" else {}
+        extra: dict[str, Any] = {"file": Path(named)} if name == "boxes" else {}
+        if name == "templates":
+            words = named.split(",") if names[-1] == name else []
+            extra = {"templates": tuple(word for word in words if word)}
+            extra["device"] = str(choose_device(settings.device))
         defaults = {key: value.default for key, value in own.items() if key in LOOKS}
         found.append((name, {**defaults, **taken, **extra}))
     unknown = [key for key in given if not any(key in arguments for _, arguments in found)]

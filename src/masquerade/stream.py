@@ -7,6 +7,7 @@ and ten hours cost the memory of ten seconds.
 
 from __future__ import annotations
 
+import hashlib
 import queue
 import threading
 import time
@@ -148,6 +149,7 @@ def rewritten(
     *,
     cover: Cover | None = None,
     seed: int | None = None,
+    digest: bytes | None = None,
     batch: int = 0,
     amp: bool = False,
     stages: Stages | None = None,
@@ -158,6 +160,7 @@ def rewritten(
         items: `video.read.Frame`s in order; anything else (packets of other streams) passes
             through in its place.
         source: a region source of `vision.regions`.
+        digest: of the source's content, for methods that are `keyed`.
         batch: frames a call for methods that take any number; 0: one.
         amp: run networks in half precision (CUDA only).
 
@@ -169,7 +172,8 @@ def rewritten(
     decoded = ahead(stages.each("decode", items))
     paired = ahead(_paired(decoded, source, stages))
     windows = _windows(paired, anonymizer.window or batch or 1)
-    return ahead(_anonymized(windows, anonymizer, cover, seed, amp, stages))
+    carry = anonymizer.start(seed=seed, source=digest)
+    return ahead(_anonymized(windows, anonymizer, cover, carry, amp, stages))
 
 
 def _paired(items: Iterator[Any], source: Any, stages: Stages) -> Iterator[Any]:
@@ -233,6 +237,7 @@ def mask_of(region: Region, cover: Cover, *, width: int, height: int) -> U8 | No
             margin=cover.margin,
             feather=cover.feather,
             mask=region.mask,
+            strength=region.strength,
         )
     if cover.within is not None:
         mask = np.where(cover.within > 0, mask, 0).astype(np.uint8)
@@ -243,11 +248,10 @@ def _anonymized(
     windows: Iterator[_Window],
     anonymizer: Anonymizer,
     cover: Cover,
-    seed: int | None,
+    carry: Any,
     amp: bool,
     stages: Stages,
 ) -> Iterator[Any]:
-    carry = anonymizer.start(seed=seed)
     half = torch.autocast("cuda", torch.float16) if amp else nullcontext()
     with closed(windows):
         for window in windows:
@@ -306,7 +310,7 @@ def anonymize(
         raise UsageError(f"anonymize takes clips (B, 3, T, H, W), not {tuple(clip.shape)}.")
     frames = clip.shape[2]
     step = anonymizer.window or frames
-    carry, parts = anonymizer.start(seed=seed), []
+    carry, parts = anonymizer.start(seed=seed, source=_digest(clip, anonymizer)), []
     with torch.no_grad():
         for first in range(0, frames, step):
             at = _filled(np.arange(first, min(first + step, frames)), anonymizer.window)
@@ -315,3 +319,9 @@ def anonymize(
             parts.append(out.clip)
             carry = out.carry
     return torch.cat(parts, 2)[:, :, :frames]
+
+
+def _digest(clip: Tensor, anonymizer: Anonymizer) -> bytes | None:
+    if not anonymizer.keyed:
+        return None
+    return hashlib.sha256(clip.contiguous().cpu().numpy().tobytes()).digest()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import json
+import pickle
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,10 +18,12 @@ import masquerade
 from masquerade.anonymizer import Anonymized, Anonymizer
 from masquerade.data.clips import load_clips, store_of
 from masquerade.data.manifest import Manifest, read_manifest
+from masquerade.data.transform import Joined
 from masquerade.errors import MasqueradeError, UsageError
+from masquerade.stream import Cover
 from masquerade.video.encoding import Encoding
 from masquerade.video.write import write_video
-from masquerade.vision.regions import WholeFrame
+from masquerade.vision.regions import Boxes, WholeFrame
 
 STEP = 6  # grey levels from a frame to the next: more than the encoder moves them
 QUICK = Encoding(preset="ultrafast", crf=5)
@@ -202,11 +207,12 @@ def test_a_spoiled_cache_file_is_made_anew(data: Manifest, tmp_path: Path) -> No
 
 
 def test_bad_clips_are_not_cached_as_good(data: Manifest, tmp_path: Path) -> None:
-    broken = manifest_of(data.root, [("a.mp4", "x", "", ""), ("gone.mp4", "y", "", "")])
+    rows = [("a.mp4", "x", "", ""), ("gone.mp4", "y", "", ""), ("x" * 300, "y", "", "")]
+    broken = manifest_of(data.root, rows)
     for _ in range(2):
-        assert set(load_clips(broken, frames=2, size=16, cache=tmp_path / "c").skipped) == {1}
+        assert set(load_clips(broken, frames=2, size=16, cache=tmp_path / "c").skipped) == {1, 2}
     counting(data.root / "gone.mp4", 10)
-    assert not load_clips(broken, frames=2, size=16, cache=tmp_path / "c").skipped
+    assert set(load_clips(broken, frames=2, size=16, cache=tmp_path / "c").skipped) == {2}
 
 
 def test_processes_give_what_one_gives(tmp_path: Path) -> None:
@@ -245,6 +251,57 @@ def test_finished_region_sources_are_refused(data: Manifest) -> None:
         load_clips(data, frames=2, size=16, regions=WholeFrame(), method=masquerade.build("blur"))
     with pytest.raises(UsageError, match="no regions"):
         load_clips(data, frames=2, size=16, regions="feet", method=masquerade.build("blur"))
+
+
+@pytest.mark.parametrize("through_file", [False, True])
+def test_a_folder_of_frames_is_a_video(tmp_path: Path, through_file: bool) -> None:
+    (tmp_path / "v").mkdir()
+    for i in range(12):  # numbered without zeros: 10 comes after 9
+        cv2.imwrite(str(tmp_path / "v" / f"{i}.png"), np.full((48, 64, 3), STEP * i, np.uint8))
+    data = manifest_of(tmp_path, [("v", "x", "", ""), ("v", "x", 4, 11), ("v", "x", 4, 12)])
+    given = {"frames": 4, "size": 16, "through_file": through_file, "cache": tmp_path / "cache"}
+    store = load_clips(data, **given)
+    assert [numbers(clip) for clip in store.clips] == [[1, 4, 7, 10], [5, 7, 9, 11]]
+    assert "12 frames" in store.skipped[2]
+    whole = data.take([0, 1])
+    assert [load_clips(whole, **given).passes for _ in range(2)] == [1, 0]
+    cv2.imwrite(str(tmp_path / "v" / "4.png"), np.zeros((48, 64, 3), np.uint8))
+    assert load_clips(whole, **given).passes == 1
+
+
+def test_several_regions_hide_together(data: Manifest, tmp_path: Path) -> None:
+    left, right = (boxes(tmp_path / f"{x}.json", x) for x in (0, 48))
+    both = Joined((partial(Boxes, file=left), partial(Boxes, file=right)))
+    assert both.name == "boxes+boxes"
+    given = {"frames": 2, "size": (48, 64), "cache": tmp_path / "cache"}
+    cover = Cover(shape="box", margin=1.0)
+    method = masquerade.build("blacken")
+    light = load_clips(data.take([1]), frames=2, size=(48, 64)).clips[0, :, 1].float().mean()
+    for _ in range(2):
+        store = load_clips(
+            data.take([1]), method=method, regions=pickle.loads(pickle.dumps(both)),
+            cover=cover, **given,
+        )  # fmt: skip
+        columns = store.clips[0, :, 1].float().mean(dim=(0, 1))  # (W,)
+        assert columns[[8, 56]].max() < light / 2 < columns[32]
+    assert store.passes == 0
+    boxes(right, 24)  # a hand changed the file
+    again = load_clips(data.take([1]), method=method, regions=both, cover=cover, **given)
+    assert again.passes == 1 and again.clips[0, :, 1, :, 32].float().mean() < light / 2
+
+
+def boxes(path: Path, x: int) -> Path:
+    """A file of one box 16 pixels wide and as tall as the frame, in every frame."""
+    box = {"box": [x, 0, x + 16, 48]}
+    frames = {str(i): [box] for i in range(40)}
+    path.write_text(json.dumps({"version": 1, "width": 64, "height": 48, "frames": frames}))
+    return path
+
+
+def test_a_cache_that_cannot_be_written_is_told(data: Manifest, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MasqueradeError, match="cannot be written"):
+        load_clips(data, frames=2, size=16, cache=tmp_path / "file" / "cache")
 
 
 def test_a_method_that_hides_its_arguments_is_not_cached(data: Manifest, tmp_path: Path) -> None:

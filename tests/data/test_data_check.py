@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -137,6 +138,23 @@ def test_a_film_that_is_cut_off_is_found_by_decoding_it_whole(tmp_path: Path) ->
     result = check_manifest(manifest, every_frame=True)
     assert [each.path for each in result.unreadable] == ["a.avi"]  # broken in the middle
     assert result.beyond == ("b.mkv",)  # ends early, in good order
+
+
+def test_nothing_but_the_file_itself_is_opened(tmp_path: Path) -> None:
+    """A name may be a pattern, and a text may list other files, to FFmpeg."""
+    image(tmp_path / "f000.png", 1)
+    (tmp_path / "f%03d.png").write_bytes(b"no picture" * 50)
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile 'f000.png'\n")
+    os.mkfifo(tmp_path / "pipe.mp4")  # waits for ever for a writer
+    names = ("f000.png", "f%03d.png", "list.mp4", "pipe.mp4")
+    result = check_manifest(clips(tmp_path, *((name, name, "train") for name in names)))
+    assert [each.path for each in result.unreadable] == list(names[1:])
+    assert result.unreadable[1].why == "a playlist, not a video"
+
+
+def test_a_name_that_no_file_can_have_is_a_missing_file(tmp_path: Path) -> None:
+    result = check_manifest(clips(tmp_path, ("x" * 300, "p", "train")))
+    assert result.missing == ("x" * 300,)
 
 
 def test_folders_of_frames_are_files_too(tmp_path: Path) -> None:

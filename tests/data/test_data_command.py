@@ -19,6 +19,7 @@ VERBS: dict[str, Callable[..., int]] = {
     "vote": data.vote,
     "floors": data.floors,
     "convert": data.convert,
+    "mimes": data.mimes,
 }
 
 
@@ -103,3 +104,18 @@ def test_every_reader_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:
         run("convert", "--help")
     shown = capsys.readouterr().out.replace("\n", "").replace("│", "").replace(" ", "")
     assert "{" + ",".join(sorted(READERS)) + "}" in shown
+
+
+def test_a_vote_does_not_replace_what_an_annotator_wrote(tmp_path: Path) -> None:
+    one, two = (put(tmp_path / f"{n}.csv", "path,action\na.mp4,x\n") for n in "ab")
+    with pytest.raises(UsageError, match="own manifest"):
+        run("vote", one, two, "-o", tmp_path / "." / "a.csv")
+    assert one.read_text() == "path,action\na.mp4,x\n"
+
+
+@pytest.mark.parametrize(
+    "words", [("floors", "m.csv"), ("convert", "kth", ".", "-o", "x.csv"), ("mimes", "m")]
+)
+def test_a_negative_seed_is_refused(words: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match="seed is 0 or more"):
+        run(*words, "--seed", "-1")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masquerade.data.manifest import Clip, Column, make_manifest, read_manifest, write_manifest
-from masquerade.errors import UsageError
+from masquerade.errors import MasqueradeError, UsageError
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
 real = pytest.mark.skipif(not REAL.is_dir(), reason="no shared data beside the repository")
@@ -190,6 +190,20 @@ def test_a_line_break_in_a_label_cannot_be_written(tmp_path: Path, mark: str) ->
     manifest = make_manifest(tmp_path, [Clip(path="a", cells={"action": f"x{mark}y"})])
     with pytest.raises(UsageError, match="line break"):
         write_manifest(manifest, tmp_path / "m.csv")
+
+
+def test_a_manifest_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    good = make_manifest(tmp_path, [Clip(path="a", cells={"action": "x"})])
+    bad = make_manifest(
+        tmp_path, [Clip(path=str(i), cells={"action": "y" if i else "y\n"}) for i in (1, 0)]
+    )
+    write_manifest(good, tmp_path / "new" / "m.csv")
+    with pytest.raises(UsageError, match="line break"):
+        write_manifest(bad, tmp_path / "new" / "m.csv")
+    assert read_manifest(tmp_path / "new" / "m.csv").cells("action") == ("x",)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["m.csv"]
+    with pytest.raises(MasqueradeError, match="cannot be written"):
+        write_manifest(good, tmp_path / "new" / "m.csv" / "m.csv")
 
 
 def test_added_cells_must_fit(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,10 +15,11 @@ from conftest import PLAN
 from rich.console import Console
 
 from masquerade.cli.evaluate import main
-from masquerade.data.manifest import Manifest
+from masquerade.data.manifest import Manifest, read_manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation import Entry, Evaluation, evaluate, from_json
-from masquerade.evaluation.protocols import protocols
+from masquerade.evaluation.controls import sizes_of
+from masquerade.evaluation.protocols import label_columns, protocols
 from masquerade.evaluation.targets import (
     classes_of,
     floors_of,
@@ -174,3 +176,20 @@ def test_the_command_refuses_what_makes_no_sense(folder: Path) -> None:
         main([*data, "--method", "blurr"])
     with pytest.raises(UsageError, match="--folds"):
         main([*data, "--method", "blur", "--folds", "1"])
+
+
+def test_one_action_is_refused_and_a_constant_attribute_is_named(manifest: Manifest) -> None:
+    with pytest.raises(UsageError, match="two or more"):
+        protocols(manifest.where("action", "down"), folds=2)
+    unseen, _, notes = label_columns(manifest.where("red", "1"))
+    assert "red" not in unseen and any("red has one value" in note for note in notes)
+
+
+def test_sizes_of_folders_of_frames_are_known(tmp_path: Path) -> None:
+    folder = tmp_path / "walk"
+    folder.mkdir()
+    for at in range(3):
+        cv2.imwrite(str(folder / f"{at}.png"), np.zeros((20, 30, 3), np.uint8))
+    (tmp_path / "clips.csv").write_text("path,action\nwalk,walk\n")
+    sizes = sizes_of(read_manifest(tmp_path / "clips.csv"), np.array([0]))
+    assert np.exp(sizes[0]) == pytest.approx([30, 20, 3])

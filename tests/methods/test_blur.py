@@ -26,7 +26,7 @@ def test_at_native_size_it_is_opencvs_blur(kernel: int) -> None:
         image, (kernel, kernel), sigmaX=10, sigmaY=10, borderType=cv2.BORDER_REPLICATE
     )
     clip = torch.from_numpy(image).permute(2, 0, 1)[None, :, None]
-    out = Blur(kernel=kernel, sigma=10, at=0)(clip).clip[0, :, 0].permute(1, 2, 0)
+    out = Blur(kernel=kernel, sigma=10, short=0)(clip).clip[0, :, 0].permute(1, 2, 0)
     assert np.abs(out.numpy() - expected).max() < 1e-5
 
 
@@ -41,7 +41,7 @@ def test_it_hides_as_much_in_a_large_frame() -> None:
     assert slopes[0] == pytest.approx(float(slopes[1]), rel=0.08)
 
 
-@pytest.mark.parametrize("wrong", [{"kernel": 4}, {"kernel": 0}, {"sigma": 0.0}, {"at": -1}])
+@pytest.mark.parametrize("wrong", [{"kernel": 4}, {"kernel": 0}, {"sigma": 0.0}, {"short": -1}])
 def test_nonsense_is_refused(wrong) -> None:
     with pytest.raises(UsageError, match="blur needs"):
         Blur(**wrong)

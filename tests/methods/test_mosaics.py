@@ -18,7 +18,7 @@ from masquerade.methods.resample import area_resize
 @given(h=st.integers(1, 50), w=st.integers(1, 50), block=st.integers(1, 12))
 def test_block_means_are_kept(h: int, w: int, block: int) -> None:
     clip = torch.rand(1, 3, 1, h, w, generator=torch.Generator().manual_seed(h * w))
-    out = Pixelate(block=block, at=0)(clip).clip
+    out = Pixelate(block=block, short=0)(clip).clip
     for y in range(0, h, block):
         for x in range(0, w, block):
             part = (..., slice(y, y + block), slice(x, x + block))
@@ -40,7 +40,7 @@ def test_pixelate_equals_opencv_where_blocks_fit() -> None:
     image = np.random.default_rng(1).integers(0, 256, (64, 96, 3), np.uint8)
     small = cv2.resize(image, (12, 8), interpolation=cv2.INTER_AREA)
     expected = cv2.resize(small, (96, 64), interpolation=cv2.INTER_NEAREST)
-    out, _ = Pixelate(block=8, at=0).on_pixels(image[None])
+    out, _ = Pixelate(block=8, short=0).on_pixels(image[None])
     assert np.abs(out[0].astype(int) - expected).max() <= 1
 
 

@@ -12,7 +12,15 @@ from pictures import ArrayPicture, Counted, clip, noise, portrait
 from masquerade.errors import UsageError
 from masquerade.vision.boxes import Box, write_boxes
 from masquerade.vision.masks import rasterize
-from masquerade.vision.regions import REGIONS, Boxes, Faces, People, WholeFrame, looked_at
+from masquerade.vision.regions import (
+    REGIONS,
+    Boxes,
+    Faces,
+    People,
+    Templates,
+    WholeFrame,
+    looked_at,
+)
 
 W, H = 160, 120
 
@@ -40,6 +48,7 @@ def _sources(tmp_path: Path) -> dict[str, object]:
         "faces": Faces(),
         "people": People(),
         "boxes": Boxes(file=tmp_path / "b.json"),
+        "templates": Templates(at=((0, 20, 30),)),
     }
 
 

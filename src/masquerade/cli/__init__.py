@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import Any
 
-VERBS = ("anonymize", "evaluate", "data", "methods", "doctor", "demo")
+VERBS = ("anonymize", "evaluate", "data", "templates", "methods", "doctor", "demo")
 INTERRUPTED = threading.Event()
 """Set once the process is asked to end."""
 
@@ -21,6 +21,7 @@ verbs:
   anonymize   hide people in videos and images
   evaluate    attack a method's outputs and say what is left, beside its floors
   data        check, convert and vote on labels; floors; a benchmark that needs nothing
+  templates   point at a part of a picture once, and hide it by name
   methods     what each method hides, needs and leaves
   doctor      what works on this machine, and the line that mends what does not
   demo        make a clip, anonymize it, and show before and after

@@ -33,6 +33,7 @@ class Options(Settings):
         inputs: files, folders, patterns, or - for a list on standard input.
         output: the file to make, or a folder; without it NAME_anonymized beside the input.
         method: how to hide; `masquerade methods` tells what each hides. Its own arguments follow.
+        hide: templates, as in eye,hair: short for --regions templates:eye,hair.
         preset: a named setting of the method, such as paper.
         weights: a trained anonymizer, a file or a training run's folder.
         recursive: folders with all below them, mirrored under the output folder.
@@ -55,6 +56,7 @@ class Options(Settings):
     inputs: Positional[tuple[str, ...]] = ()
     output: Annotated[str | None, arg(aliases=["-o"])] = None
     method: Annotated[str, arg(aliases=["--replacewith"])] = "selective"
+    hide: str | None = None
     preset: str | None = None
     weights: Path | None = None
     recursive: Annotated[bool, arg(aliases=["-r"])] = False
@@ -81,7 +83,19 @@ class Options(Settings):
             chosen["audio"] = "keep"
         if self.keep_metadata:
             chosen["metadata"] = "keep"
+        if self.hide or self.at:
+            chosen["regions"] = _with_templates(self.regions, self.hide or "")
         return Settings(**chosen)
+
+
+def _with_templates(regions: str, names: str) -> str:
+    """Regions that are named besides stay; those that nobody named make way."""
+    if "templates" in regions.partition(":")[0].split("+"):
+        if names:
+            raise UsageError("name templates once: with --hide or with --regions templates:...")
+        return regions
+    wanted = f"templates:{names}" if names else "templates"
+    return wanted if regions == Settings.regions else f"{regions}+{wanted}"
 
 
 def asked(argv: list[str], flags: tuple[str, ...]) -> str | None:

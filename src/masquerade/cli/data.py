@@ -72,6 +72,8 @@ def vote(
             first annotator's.
         json: print the agreement as JSON.
     """
+    if out is not None and out.resolve() in {path.resolve() for path in annotators}:
+        raise UsageError(f"{out} is an annotator's own manifest; choose another -o.")
     result = vote_on([read_manifest(path) for path in annotators], ties=ties)
     if out is not None:
         write_manifest(result.manifest, out)
@@ -104,6 +106,7 @@ def floors(
         seed: of the rows that draw at random.
         json: print the result as JSON.
     """
+    _check_seed(seed)
     result = label_floors(
         labels, splits=splits, split=split, action_accuracy=action_accuracy, seed=seed
     )
@@ -185,6 +188,7 @@ def convert(
         "every": every or None,
     }
     options = {name: value for name, value in given.items() if value is not None}
+    _check_seed(seed or 0)
     manifest = _read(dataset, source, options, seed)
     if test_share is not None:
         manifest = random_split(manifest, test=test_share, seed=seed or 0)
@@ -229,6 +233,7 @@ def mimes(
         looks: whether each person looks like themselves; --no-looks leaves gait alone.
         truth: also write part masks, keypoints and flow.
     """
+    _check_seed(seed)
     drawn = Mimes(
         clips=clips,
         size=size,
@@ -255,6 +260,11 @@ def main(argv: list[str]) -> int:
         "mimes": mimes,
     }
     return tyro.extras.subcommand_cli_from_dict(verbs, args=argv, prog="masquerade data")
+
+
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise UsageError(f"A seed is 0 or more, not {seed}.")
 
 
 def _read(dataset: str, source: Path, options: dict[str, Any], seed: int | None) -> Manifest:

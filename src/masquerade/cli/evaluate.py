@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import shlex
 import sys
+import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +20,7 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import load
 from masquerade.cli.anonymize import asked, maker
 from masquerade.data.manifest import read_manifest
+from masquerade.data.transform import Joined, RegionFactory
 from masquerade.errors import UsageError
 from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
 from masquerade.methods import name_of
@@ -38,7 +41,7 @@ class Options:
         method: how people are hidden; `masquerade methods` lists them. Its own arguments follow.
         method_preset: a named setting of the method, such as strong.
         weights: a trained anonymizer, a file or a training run's folder.
-        regions: what is hidden: frame, faces, people, or boxes:FILE.
+        regions: what is hidden: frame, faces, people, boxes:FILE, or several as in faces+people.
         detector: which detector looks for it.
         attackers: of retrained, warm, motion, raw, place, prior; separated by commas.
         folds: of the cross-validation; 0: the manifest's columns split_action, split_identity.
@@ -106,11 +109,15 @@ def main(argv: list[str]) -> int:
     """Run the verb; gives its exit code: 1 where the result is void."""
     options, anonymizer = parse(argv)
     command = f"masquerade evaluate {shlex.join(argv)}"
+    plan, manifest = plan_of(options), read_manifest(options.data)
+    entry = entry_of(name_of(anonymizer), anonymizer, options.regions, options.detector)
+    if options.output is not None:
+        _check_folder(options.output)
     with Talk(quiet=options.json) as talk:
         result = evaluate(
-            read_manifest(options.data),
-            [entry_of(name_of(anonymizer), anonymizer, options.regions, options.detector)],
-            plan_of(options),
+            manifest,
+            [entry],
+            plan,
             data=options.data.stem,
             folder=options.output,
             command=command,
@@ -140,6 +147,18 @@ def plan_of(options: Options) -> Plan:
     )
 
 
+def _check_folder(folder: Path) -> None:
+    """Refuse before hours of work what cannot take its results."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be a folder for the results: {error.strerror}; choose another -o."
+        ) from error
+
+
 def entry_of(name: str, anonymizer: Anonymizer, regions: str, detector: str | None = None) -> Entry:
     """A line of the table.
 
@@ -149,14 +168,11 @@ def entry_of(name: str, anonymizer: Anonymizer, regions: str, detector: str | No
         regions: as `masquerade anonymize` takes them.
         detector: the same.
     """
-    from functools import partial
-
     settings = Settings(regions=regions, detector=detector)
-    (kind, arguments), *others = region_arguments(settings)
-    if others:
-        raise UsageError(f"evaluate takes one kind of regions, not {regions}; choose one.")
-    REGIONS[kind](**arguments)  # a missing model is known before any work
-    return Entry(name=name, method=anonymizer, regions=partial(REGIONS[kind], **arguments))
+    parts = [partial(REGIONS[kind], **given) for kind, given in region_arguments(settings)]
+    source: RegionFactory = parts[0] if len(parts) == 1 else Joined(tuple(parts))
+    source()  # a missing model is known before any work
+    return Entry(name=name, method=anonymizer, regions=source)
 
 
 def written(result: Evaluation, json: Path, page: Path) -> None:

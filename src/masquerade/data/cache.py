@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import arguments
 from masquerade.data.transform import Job, Pass, file_digest, region_class
-from masquerade.errors import UsageError, VideoError
+from masquerade.errors import MasqueradeError, UsageError, VideoError
 
 
 class ClipCache:
@@ -54,13 +55,17 @@ class ClipCache:
     def keep(self, job: Job, clips: list[Tensor]) -> None:
         """Write a video's clips, whole or not at all."""
         path = self.path(job)
-        self.folder.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{secrets.token_hex(8)}.part")  # other processes may write it too
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             save_file({str(i): clip.contiguous() for i, clip in enumerate(clips)}, part)
             os.replace(part, path)
+        except (OSError, SafetensorError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise MasqueradeError(f"{self.folder} cannot be written: {why}.") from error
         finally:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
 
 
 def digest_of(how: Pass) -> str:
@@ -76,7 +81,7 @@ def digest_of(how: Pass) -> str:
     about = {
         "masquerade": __version__,
         "sampling": [how.frames, how.height, how.width, how.stride, how.sample_first],
-        "regions": [name, given],
+        "regions": [name, {key: _content(value) for key, value in given.items()}],
         "cover": how.cover and [str(part) for part in how.cover[:3]],
         "within": how.cover and _bytes_of(how.cover.within),
         "seed": how.seed,
@@ -114,6 +119,11 @@ def _source(kind: type) -> str:
     except (OSError, TypeError):
         return ""
     return hashlib.sha256(text).hexdigest()
+
+
+def _content(given: Any) -> Any:
+    """An argument, and of a file what is in it: a hand may change the boxes that it names."""
+    return [given.name, file_digest(given)] if isinstance(given, Path) else given
 
 
 def _bytes_of(mask: Any) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -12,9 +13,11 @@ from pathlib import Path
 
 from masquerade.data.folds import group_columns
 from masquerade.data.manifest import Clip, Manifest
+from masquerade.errors import VideoError
+from masquerade.video.opening import opened, shown
+from masquerade.video.probe import check_size, main_stream
 
 _IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
-_PLAYLISTS = (b"#EXTM3U", b"ffconcat")  # would make the decoder open what they list
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +100,8 @@ def check_manifest(
     """
     by_path = {clip.path: manifest.path(clip) for clip in manifest.clips}
     duplicates: list[tuple[str, ...]] = []
-    missing = [name for name, path in by_path.items() if files and not path.exists()]
+    # os.path, unlike pathlib, bears a name that no file can have
+    missing = [name for name, path in by_path.items() if files and not os.path.exists(path)]
     unreadable: list[Unreadable] = []
     beyond: set[str] = set()
     if files:
@@ -211,31 +215,38 @@ def _digest(path: Path) -> str:
 
 def _decode(path: Path, every_frame: bool) -> tuple[str, int | None]:
     """Why a file does not decode ("" if it does), and how many frames it has, where known."""
-    parts = _parts(path)
-    if not parts:
-        return "the folder holds no image", None
+    import av
+
     try:
-        if path.is_dir():
-            for part in parts if every_frame else parts[:1]:
-                _frames(part, every_frame=False)
-            return "", len(parts)
-        return "", _frames(path, every_frame)
-    except (OSError, ValueError, IndexError) as error:  # the decoder's errors are these, too
+        if not path.is_dir():
+            return "", _frames(path, every_frame)
+        parts = _parts(path)
+        for part in parts if every_frame else parts[:1]:
+            _frames(part, every_frame=False)
+        return ("" if parts else "the folder holds no image"), len(parts)
+    except VideoError as error:
+        listed = path.is_file() and _is_playlist(path)
+        why = str(error).removeprefix(f"{shown(path)} ")
+        return ("a playlist, not a video" if listed else why), None
+    except (av.FFmpegError, OSError, ValueError) as error:
         return getattr(error, "strerror", None) or str(error) or type(error).__name__, None
 
 
 def _frames(path: Path, every_frame: bool) -> int | None:
-    import av
-
-    with path.open("rb") as file:
-        if file.read(8).startswith(_PLAYLISTS):
-            raise ValueError("a playlist, not a video")
-    with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
-        if not container.streams.video:
-            raise ValueError("no video stream")
-        frames = container.decode(video=0)
+    with opened(path) as container:
+        stream = main_stream(container, path)
+        check_size(stream.width, stream.height, path)
+        frames = container.decode(stream)
         if next(frames, None) is None:
             raise ValueError("no frame decodes")
         if every_frame:
             return 1 + sum(1 for _ in frames)
-        return container.streams.video[0].frames or None
+        return stream.frames or None
+
+
+def _is_playlist(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(8).startswith((b"#EXTM3U", b"ffconcat"))
+    except OSError:
+        return False

@@ -19,7 +19,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.errors import UsageError
+from masquerade.errors import MasqueradeError, UsageError
+from masquerade.parts import part_of
 
 Kind = Literal["binary", "classes", "identity", "multi-label", "fact"]
 Role = Literal["action", "attribute", "split", "group", "fact"]
@@ -232,26 +233,33 @@ def read_manifest(path: Path, *, kinds: Mapping[str, Kind] | None = None) -> Man
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
-    """Write a manifest, its paths made relative to where it lies.
+    """Write a manifest, its paths made relative to where it lies; all of it or nothing.
 
     Args:
         manifest: what to write.
-        path: the CSV; its folder must exist.
+        path: the CSV; its folder is made where it is missing.
     """
+    lines = _rows(manifest, path.parent)
+    with part_of(path, overwrite=True) as part:
+        try:
+            with part.open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file, lineterminator="\n").writerows(lines)
+        except OSError as error:
+            raise MasqueradeError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _rows(manifest: Manifest, folder: Path) -> list[list[str]]:
+    """The header and a row a clip, paths relative to a folder."""
     ranged = any(clip.first is not None for clip in manifest.clips)
     header = ["path", *(_spelled(manifest, column) for column in manifest.columns)]
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            out = csv.writer(file, lineterminator="\n")
-            out.writerow(header + ["first", "last"] * ranged)
-            for clip in manifest.clips:
-                start = Path(os.path.relpath(manifest.path(clip), path.parent)).as_posix()
-                row = [start, *(clip.cells[column.name] for column in manifest.columns)]
-                if any(mark in cell for cell in row for mark in "\r\n\0"):
-                    raise UsageError(f"A line break in a cell of {clip.path!r}: remove it.")
-                out.writerow(row + [_text(clip.first), _text(clip.last)] * ranged)
-    except OSError as error:
-        raise UsageError(f"Cannot write {path}: {error.strerror}.") from error
+    rows = [header + ["first", "last"] * ranged]
+    for clip in manifest.clips:
+        start = Path(os.path.relpath(manifest.path(clip), folder)).as_posix()
+        row = [start, *(clip.cells[column.name] for column in manifest.columns)]
+        if any(mark in cell for cell in row for mark in "\r\n\0"):
+            raise UsageError(f"A line break in a cell of {clip.path!r}: remove it.")
+        rows.append(row + [_text(clip.first), _text(clip.last)] * ranged)
+    return rows
 
 
 def _many_hot(cells: Sequence[str], place: Mapping[str, int]) -> IntArray:

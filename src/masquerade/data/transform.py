@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
+import os
 import pickle
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,19 +22,23 @@ from torch import Tensor
 
 from masquerade.anonymizer import Anonymizer, Pixels
 from masquerade.data.manifest import IntArray
+from masquerade.data.processes import processes
 from masquerade.data.sampling import strided, uniform
 from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.stream import Cover, rewritten
 from masquerade.video.counting import count_pictures
 from masquerade.video.encoding import Encoding, container_for
+from masquerade.video.probe import images_in
 from masquerade.video.read import Frame, Reader
 from masquerade.video.write import Writer
 from masquerade.vision.regions import REGIONS
+from masquerade.vision.together import Together
 
 RegionFactory = Callable[[], Any]
 Kept = dict[int, NDArray[np.uint8]]
 Cut = Tensor | MasqueradeError  # (3, T, H, W) uint8, or why it is not there
 
+RATE = Fraction(25)  # frames a second of a folder of frames
 FEW = 6  # videos below which starting processes costs more than it saves
 
 
@@ -69,12 +73,36 @@ class Pass:
         return first + strided(count, self.frames, stride=self.stride)
 
 
+@dataclass(frozen=True)
+class Joined:
+    """What makes several region sources that hide together, as in `--regions faces+people`.
+
+    Args:
+        parts: what makes each of them.
+    """
+
+    parts: tuple[RegionFactory, ...]
+
+    def __call__(self) -> Together:
+        """A fresh one."""
+        return Together(sources=[make() for make in self.parts])
+
+    @property
+    def name(self) -> str:
+        """Of all of them, joined by +."""
+        plain = [part.func if isinstance(part, partial) else part for part in self.parts]
+        return "+".join(str(getattr(part, "name", part.__name__)) for part in plain)
+
+
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes.
+    """SHA-256 of a file's bytes, or of the images in a folder.
 
     Raises:
         VideoError: it cannot be read.
     """
+    if path.is_dir():
+        told = [f"{image.name} {file_digest(image)}" for image in images_in(path)]
+        return hashlib.sha256("\n".join(told).encode("utf-8", "surrogateescape")).hexdigest()
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -94,6 +122,10 @@ def region_class(regions: RegionFactory | str | None) -> tuple[str, dict[str, An
         if regions not in REGIONS:
             raise UsageError(f"There are no regions {regions!r}; there are {', '.join(REGIONS)}.")
         return region_class(REGIONS[regions])
+    if isinstance(regions, Joined):
+        each = [region_class(part) for part in regions.parts]
+        given = {f"{i} {key}": v for i, (_, one) in enumerate(each) for key, v in one.items()}
+        return "+".join(name for name, _ in each), given
     if isinstance(regions, partial) and not regions.args:
         return region_class(regions.func)[0], dict(regions.keywords)
     name = getattr(regions, "__qualname__", None)
@@ -124,8 +156,7 @@ def passed_all(jobs: list[Job], how: Pass, *, workers: int = 1) -> Iterator[tupl
     if workers < 2 or len(jobs) < FEW or not _travels(how) or _on_gpu(how.method):
         yield from ((job, attempted(job, how)) for job in jobs)
         return
-    fresh = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-    with ProcessPoolExecutor(workers, mp_context=fresh, initializer=_single) as pool:
+    with processes(workers) as pool:
         for job, clips in zip(jobs, pool.map(partial(_sent, how=how), jobs), strict=True):
             yield job, [torch.from_numpy(c) if isinstance(c, np.ndarray) else c for c in clips]
 
@@ -144,11 +175,6 @@ def attempted(job: Job, how: Pass) -> list[Cut]:
 def _sent(job: Job, how: Pass) -> list[NDArray[np.uint8] | MasqueradeError]:
     """The same as numpy, which needs no shared memory to travel."""
     return [clip.numpy() if isinstance(clip, Tensor) else clip for clip in attempted(job, how)]
-
-
-def _single() -> None:
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
 
 
 def _travels(how: Pass) -> bool:
@@ -170,9 +196,9 @@ def _clip(kept: Kept, indices: IntArray) -> Tensor:
 
 def _wanted(job: Job, how: Pass) -> list[IntArray | VideoError]:
     """The frames of each row, or why the video does not have them."""
-    if not job.path.is_file():
+    if not os.path.exists(job.path):  # unlike Path's, it bears a name that no file can have
         raise VideoError(f"{job.path} does not exist; check the manifest.")
-    count = count_pictures(job.path)
+    count = len(images_in(job.path)) if job.path.is_dir() else count_pictures(job.path)
     wanted: list[IntArray | VideoError] = []
     for first, last in job.ranges:
         start, stop = first or 0, count - 1 if last is None else last
@@ -188,11 +214,16 @@ def _frames(path: Path, needed: IntArray, how: Pass) -> Kept:
     if how.through_file:
         kept = _by_file(path, needed, how, seed)
     else:
-        with Reader(path, force_8bit=True, threads=1) as reader:
+        with _reader(path) as reader:
             kept = _picked(_stream(reader, needed, how, seed), needed, how)
     if len(kept) < len(needed):
         raise VideoError(f"{path.name} gives fewer frames than its {needed[-1] + 1} packets.")
     return kept
+
+
+def _reader(path: Path) -> Reader:
+    """Of a video, or of a folder of frames; of the latter nobody knows the rate, nor needs it."""
+    return Reader(path, force_8bit=True, threads=1, rate=RATE if path.is_dir() else None)
 
 
 def _stream(
@@ -236,9 +267,9 @@ def _by_file(path: Path, needed: IntArray, how: Pass, seed: int | None) -> Kept:
     """The same, by way of a file as `anonymize` writes it."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "anonymized.mp4"
-        with Reader(path, force_8bit=True, threads=1) as reader:
+        with _reader(path) as reader:
             numbers = _written(out, reader, _stream(reader, needed, how, seed))
-        with Reader(out, force_8bit=True, threads=1) as again:
+        with _reader(out) as again:
             frames = (frame for frame in again if isinstance(frame, Frame))
             read = ((numbers[frame.index], frame, None) for frame in frames)
             return _picked(read, needed, how)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import multiprocessing
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 
 from masquerade.data.clips import ClipStore
 from masquerade.data.manifest import IntArray, Manifest
+from masquerade.data.processes import processes
 from masquerade.evaluation.attackers import Answered
 from masquerade.evaluation.learners import Start, Task, Told, load_told, save_told, told, without
 from masquerade.evaluation.presets import Preset
@@ -149,15 +149,10 @@ class Bench:
         if self.workers < 2 or len(orders) < 2 or self.device != "cpu":
             yield from map(_carried_out, orders)
             return
-        fresh = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-        with ProcessPoolExecutor(self.workers, fresh, initializer=_single) as pool:
+        with processes(self.workers) as pool:
             waiting = [pool.submit(_carried_out, order) for order in orders]
-            try:
-                for done in as_completed(waiting):
-                    yield done.result()
-            finally:
-                for one in waiting:
-                    one.cancel()
+            for done in as_completed(waiting):
+                yield done.result()
 
     def _say(self, what: str, done: int, of: int) -> None:
         if self.progress:
@@ -190,7 +185,3 @@ def _seeded() -> Iterator[None]:
     """Networks draw their first weights from torch's own generator; leave it as it was."""
     with torch.random.fork_rng():
         yield
-
-
-def _single() -> None:
-    torch.set_num_threads(1)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from masquerade.data.manifest import Clip, IntArray, Manifest
+from masquerade.data.transform import RATE
 from masquerade.evaluation.protocols import Protocol
 from masquerade.evaluation.results import Control, Finding
 from masquerade.evaluation.targets import Sheet, Target, classes_of, measured
@@ -111,7 +112,8 @@ def _size(manifest: Manifest, clip: Clip) -> list[float]:
     if not all(told):
         from masquerade.video.probe import probe
 
-        info = probe(manifest.path(clip))
+        path = manifest.path(clip)
+        info = probe(path, rate=RATE if path.is_dir() else None)
         told = [str(info.width), str(info.height), str(info.frames or 1)]
     if clip.first is not None and clip.last is not None:
         told[2] = str(clip.last - clip.first + 1)

@@ -83,10 +83,12 @@ def label_columns(manifest: Manifest) -> tuple[tuple[str, ...], tuple[str, ...],
     same: list[str] = []
     notes: list[str] = []
     for column in manifest.of_role("attribute"):
-        if column.kind == "identity":
+        if column.kind == "identity" and _different(manifest, column.name) > 1:
             same.append(column.name)
-        elif column.kind == "fact" or len(column.values) < 2:
+        elif column.kind == "fact":
             continue
+        elif column.kind != "multi-label" and _different(manifest, column.name) < 2:
+            notes.append(f"{column.name} has one value only: there is nothing to find out.")
         elif column.kind == "multi-label":
             notes.append(f"{column.name} has several values a clip and was not attacked.")
         elif not _shared(manifest, column, groups):
@@ -106,6 +108,8 @@ def protocols(manifest: Manifest, *, folds: int, seed: int = 0) -> tuple[Protoco
     """
     action = action_column(manifest)
     unseen, same, _ = label_columns(manifest)
+    if _different(manifest, action) < 2:
+        raise UsageError(f"All clips show one {action}: an evaluation needs two or more to keep.")
     groups = linked_groups(manifest)
     found = []
     if len(set(groups.tolist())) > 1:
@@ -120,6 +124,12 @@ def protocols(manifest: Manifest, *, folds: int, seed: int = 0) -> tuple[Protoco
     if not found:
         raise UsageError("There is one group of people only: nothing can be held out for a test.")
     return tuple(found)
+
+
+def _different(manifest: Manifest, name: str) -> int:
+    """How many values of a label there are among these very clips."""
+    codes = manifest.targets(name)
+    return len(np.unique(codes[codes >= 0]))
 
 
 def _shared(manifest: Manifest, column: Column, groups: IntArray) -> bool:

@@ -24,7 +24,7 @@ METHODS: dict[str, type[Anonymizer]] = {
 }
 
 PRESETS: dict[str, dict[str, Callable[[], Anonymizer]]] = {
-    "selective": {"paper": selective.paper},
+    "selective": {"paper": selective.paper, "code": selective.code},
     "pixelate": {"fine": pixelate.fine, "coarse": pixelate.coarse},
     "blur": {"weak": blur.weak, "strong": blur.strong},
 }

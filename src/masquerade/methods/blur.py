@@ -25,9 +25,9 @@ class Blur(Anonymizer):
     """Blur everything, or the chosen regions.
 
     Args:
-        kernel: width of the blur in pixels of a frame whose short side is `at`; odd.
+        kernel: width of the blur in pixels of a frame whose short side is `short`; odd.
         sigma: its Gaussian's standard deviation, in the same pixels.
-        at: short side at which the frame is blurred; larger frames are brought to it and back.
+        short: short side at which the frame is blurred; larger frames are brought to it and back.
             0: at the frame's own size.
     """
 
@@ -38,14 +38,14 @@ class Blur(Anonymizer):
         paper="baseline of Ilic et al. CVPR 2024, SPAct CVPR 2022, STPrivacy ICCV 2023",
     )
 
-    def __init__(self, *, kernel: int = 31, sigma: float = 10.0, at: int = 112) -> None:
+    def __init__(self, *, kernel: int = 31, sigma: float = 10.0, short: int = 112) -> None:
         super().__init__()
-        if kernel < 1 or kernel % 2 == 0 or sigma <= 0 or at < 0:
+        if kernel < 1 or kernel % 2 == 0 or sigma <= 0 or short < 0:
             raise UsageError(
-                f"blur needs an odd kernel, a positive sigma and at >= 0, got kernel {kernel}, "
-                f"sigma {sigma}, at {at}."
+                f"blur needs an odd kernel, a positive sigma and short >= 0, got kernel {kernel}, "
+                f"sigma {sigma}, short {short}."
             )
-        self.kernel, self.sigma, self.at = kernel, sigma, at
+        self.kernel, self.sigma, self.short = kernel, sigma, short
 
     def weights(self) -> NDArray[np.float32]:
         """The kernel along one axis, (kernel,), summing to 1."""
@@ -69,7 +69,7 @@ class Blur(Anonymizer):
 
     def _working(self, height: int, width: int) -> tuple[int, int]:
         """The (height, width) at which a frame is blurred."""
-        ratio = min(1.0, self.at / min(height, width)) if self.at else 1.0
+        ratio = min(1.0, self.short / min(height, width)) if self.short else 1.0
         return max(1, round(height * ratio)), max(1, round(width * ratio))
 
     def _filter(self, frames: Tensor) -> Tensor:
@@ -93,9 +93,9 @@ class Blur(Anonymizer):
 
 def weak() -> Blur:
     """The papers' weak blur: kernel 13, sigma 10 at 224."""
-    return Blur(kernel=13, sigma=10.0, at=224)
+    return Blur(kernel=13, sigma=10.0, short=224)
 
 
 def strong() -> Blur:
     """The papers' strong blur: kernel 21, sigma 10 at 224."""
-    return Blur(kernel=21, sigma=10.0, at=224)
+    return Blur(kernel=21, sigma=10.0, short=224)

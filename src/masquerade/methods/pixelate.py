@@ -21,8 +21,8 @@ class Pixelate(Anonymizer):
     """Turn everything, or the chosen regions, into a mosaic.
 
     Args:
-        block: side of a block in pixels of a frame whose short side is `at`.
-        at: short side that `block` is meant for. 0: the frame's own pixels.
+        block: side of a block in pixels of a frame whose short side is `short`.
+        short: short side that `block` is meant for. 0: the frame's own pixels.
     """
 
     card = Card(
@@ -32,15 +32,19 @@ class Pixelate(Anonymizer):
         paper="baseline of Ilic et al. CVPR 2024",
     )
 
-    def __init__(self, *, block: int = 16, at: int = 224) -> None:
+    def __init__(self, *, block: int = 16, short: int = 224) -> None:
         super().__init__()
-        if block < 1 or at < 0:
-            raise UsageError(f"pixelate needs block >= 1 and at >= 0, got {block} and {at}.")
-        self.block, self.at = block, at
+        if block < 1 or short < 0:
+            raise UsageError(f"pixelate needs block >= 1 and short >= 0, got {block} and {short}.")
+        self.block, self.short = block, short
 
     def side(self, height: int, width: int) -> int:
         """A block's side in pixels of a frame of this size."""
-        return max(1, round(self.block * min(height, width) / self.at)) if self.at else self.block
+        return (
+            max(1, round(self.block * min(height, width) / self.short))
+            if self.short
+            else self.block
+        )
 
     def forward(
         self, clip: Tensor, *, where: Tensor | None = None, carry: None = None

@@ -2,19 +2,21 @@
 
 Ilic et al., "Selective, Interpretable and Motion Consistent Privacy Attribute Obfuscation for
 Action Recognition", CVPR 2024, eq. 3 to 5. Hides what lies under `where`; keeps the rest of the
-frame, and how the region moves (so also a person's gait). What `where` comes from is not its
-affair: faces, people, boxes, or the paper's templates.
+frame, and how the region moves (so also a person's gait, unless `gait_jitter` bends it). What
+`where` comes from is not its affair: faces, people, boxes, or the paper's templates.
 
 Differs from the paper by default: `warp="cumulative"` moves the noise with the content, where eq. 4
 read literally warps the first frame's noise by each single step, which stands still under constant
 motion; and saliency of at least `core` is replaced wholly, where the paper leaves 1 - S of every
-pixel, which can be undone (FACTS 3.7). `paper()` is the paper's setting.
+pixel, which can be undone (FACTS 3.7). `paper()` is the paper's setting, `code()` that of its code.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import secrets
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import cv2
@@ -25,23 +27,44 @@ from torch import Tensor
 from masquerade.anonymizer import Anonymized, Anonymizer, Card
 from masquerade.errors import UsageError
 from masquerade.methods.blend import U8, bounds, mix
+from masquerade.vision import gait
 from masquerade.vision.cuts import is_cut, thumbnail
-from masquerade.vision.flow import F32, dis_flow, look_up, positions
+from masquerade.vision.flow import F32, dis_flow, grey
+from masquerade.vision.noise import (
+    BLOCK,
+    Field,
+    Part,
+    Secret,
+    advected,
+    moved_as_in_code,
+    moved_once,
+    new_field,
+    stretched,
+    uniform,
+)
+from masquerade.vision.raft import Raft, load_raft
 
-Part = tuple[slice, slice]
 SEEN_AROUND = 16  # pixels around a region that its flow is searched in
-FAR = 8192  # pixels after which a look-up starts again: OpenCV counts them in 16 bits
+GIVEN = "given, not kept"  # what is recorded of a key
 
 
 class Noise(NamedTuple):
     """What one video's noise remembers from frame to frame."""
 
-    key: bytes
+    key: Secret
     frame: int = 0
-    field: U8 = np.empty((0, 0, 3), np.uint8)  # (H, W, 3): the noise of the first frame
-    source: F32 = np.empty((0, 0, 2), np.float32)  # (H, W, 2): where in `field` each pixel looks
-    before: U8 = np.empty((0, 0), np.uint8)  # (H, W): the frame before, grey
+    field: Field = Field(np.empty((0, 0, 3), np.uint8), np.empty((0, 0, 2), np.float32))
+    before: U8 = np.empty((0, 0), np.uint8)  # the frame before, as the flow wants it
     glance: U8 | None = None  # (36, 64, 3): the frame before, to tell a cut from motion
+    past: gait.Past = gait.Past()
+
+
+class Drawn(NamedTuple):
+    """The noise of one frame, over the part of it that is hidden."""
+
+    part: Part
+    noise: U8  # (h, w, 3)
+    more: U8 | None  # (h, w), 255 where `gait_jitter` hides beyond the region
 
 
 class Selective(Anonymizer):
@@ -50,18 +73,26 @@ class Selective(Anonymizer):
     Args:
         noise: "motion" moves with the content; "iid" is new in every frame and hides motion too.
         warp: how noise moves: "cumulative" along all flow so far, "first" (the paper's eq. 4)
-            along the last step only.
-        sampling: how `warp="first"` looks noise up; "bilinear" (the paper) flattens it where motion
+            along the last step only, "forward" as the authors' code does (FACTS 3.5, 4 to 6).
+        sampling: how warp="first" looks noise up; "bilinear" (the paper) flattens it where motion
             is fractional.
+        flow: "dis" needs nothing; "raft" needs torchvision and `flow_weights`.
+        flow_weights: file with torchvision's weights of RAFT, small or large.
         core: saliency from which a pixel is replaced wholly; 1 leaves 1 - S of the original
             everywhere else, as the paper does, and so can be undone.
         mean: centre of the noise for R, G, B in [0, 1].
         std: half its range for R, G, B.
+        spread: "both": uniform over mean - std to mean + std (eq. 3); "above": over mean to
+            mean + std, as in the authors' code.
+        gait_jitter: how far motion and outline are bent, so that a gait is harder to know again;
+            0: not at all, 1: clearly. Beyond the paper.
+        key: your secret. One source has the same noise in every copy made under it, so that
+            averaging copies gains nothing; without it each copy has its own. Never recorded.
     """
 
     card = Card(
         hides="the appearance of the region; motion, gait and outline stay",
-        undo="no where the region is fully covered (the default); with `--seed` whoever knows it",
+        undo="no where the region is fully covered (the default); whoever knows a seed or key can",
         needs="nothing; optical flow on the CPU",
         paper="Ilic et al. CVPR 2024",
     )
@@ -70,22 +101,56 @@ class Selective(Anonymizer):
         self,
         *,
         noise: Literal["motion", "iid"] = "motion",
-        warp: Literal["cumulative", "first"] = "cumulative",
+        warp: Literal["cumulative", "first", "forward"] = "cumulative",
         sampling: Literal["nearest", "bilinear"] = "nearest",
+        flow: Literal["dis", "raft"] = "dis",
+        flow_weights: str | None = None,
         core: float = 0.6,
         mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
         std: tuple[float, float, float] = (0.229, 0.224, 0.225),
+        spread: Literal["both", "above"] = "both",
+        gait_jitter: float = 0.0,
+        key: str | None = None,
     ) -> None:
         super().__init__()
         if not 0 < core <= 1:
             raise UsageError(f"selective needs core above 0 and at most 1, got {core}.")
+        if not 0 <= gait_jitter < float("inf"):
+            raise UsageError(f"selective needs gait_jitter of 0 or more, got {gait_jitter}.")
+        if gait_jitter and (noise == "iid" or warp != "cumulative"):
+            raise UsageError("gait_jitter bends noise that moves: it needs --warp cumulative.")
+        if key in ("", GIVEN):
+            raise UsageError("no file holds a key; give your own secret with --key.")
         self.noise, self.warp, self.sampling = noise, warp, sampling
-        self.core, self.mean, self.std = core, tuple(mean), tuple(std)
+        self.flow, self.flow_weights = flow, flow_weights
+        self.core, self.mean, self.std, self.spread = core, tuple(mean), tuple(std), spread
+        self.gait_jitter = gait_jitter
+        self.raft: Raft | None = load_raft(flow_weights) if flow == "raft" else None
+        self.key = None if key is None else GIVEN
+        self._secret = None if key is None else stretched(key)
 
-    def start(self, *, seed: int | None = None) -> bytes:
-        if seed is None:
-            return secrets.token_bytes(32)
-        return hashlib.sha256(f"masquerade seed {seed}".encode()).digest()
+    @property
+    def keyed(self) -> bool:
+        """Whether there is a `key`."""
+        return self._secret is not None
+
+    def start(self, *, seed: int | None = None, source: bytes | None = None) -> Secret:
+        """The key of a new video's noise.
+
+        Args:
+            seed: for science only; None draws from the operating system's entropy.
+            source: a digest of the source's content, which a `key` needs: two videos must not
+                share noise.
+        """
+        if seed is not None and self.keyed:
+            raise UsageError("give a key or a seed, not both.")
+        if seed is not None:
+            return Secret(hashlib.sha256(f"masquerade seed {seed}".encode()).digest())
+        if self._secret is None:
+            return Secret(secrets.token_bytes(32))
+        if not source:
+            raise UsageError("a key needs to know the source: call start(source=digest) first.")
+        return Secret(hmac.digest(self._secret, source, "sha256"))
 
     def forward(
         self, clip: Tensor, *, where: Tensor | None = None, carry: Any = None
@@ -95,15 +160,20 @@ class Selective(Anonymizer):
         noise = torch.zeros_like(clip)
         levels = torch.from_numpy(self.levels()).to(clip)  # (256, 3)
         frames = (clip * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 4, 1).cpu().numpy()
-        masks = (strength[:, 0] > 0).byte().cpu().numpy() * 255  # (B, T, H, W)
+        strong = strength[:, 0]  # (B, T, H, W)
+        masks = (strong * 255).round().clamp(min=strong > 0).byte().cpu().numpy()
         for b, state in enumerate(states):
             for t in range(clip.shape[2]):
-                part, drawn, state = self._draw(state, frames[b, t], masks[b, t])
-                if part is not None:
-                    values = torch.tensor(drawn, device=clip.device).long()  # (h, w, 3)
-                    noise[b, :, t, *part] = torch.stack(
-                        [levels[:, c][values[..., c]] for c in range(3)]
-                    )
+                drawn, state = self._draw(state, frames[b, t], masks[b, t])
+                if drawn is None:
+                    continue
+                values = torch.tensor(drawn.noise, device=clip.device).long()  # (h, w, 3)
+                noise[b, :, t, *drawn.part] = torch.stack(
+                    [levels[:, c][values[..., c]] for c in range(3)]
+                )
+                if drawn.more is not None:
+                    more = torch.tensor(drawn.more, device=clip.device) > 0
+                    strength[b, 0, t, *drawn.part].masked_fill_(more, 1)
             states[b] = state
         return Anonymized(clip.lerp(noise, strength), strength, tuple(states))  # eq. 5
 
@@ -113,114 +183,122 @@ class Selective(Anonymizer):
         strength = np.minimum(np.arange(256) / self.core, 255).round().astype(np.uint8)
         out = frames.copy()
         for t, frame in enumerate(frames):
-            mask = np.full(frame.shape[:2], 255, np.uint8) if where is None else where[t]
-            part, drawn, state = self._draw(state, frame, mask)
-            if part is not None:
-                noise = np.asarray(cv2.LUT(drawn, table), np.uint8)
-                out[t][part] = mix(frame[part], noise, strength[mask[part]])
+            mask = np.full(frame.shape[:2], 255, np.uint8) if where is None else strength[where[t]]
+            drawn, state = self._draw(state, frame, mask)
+            if drawn is not None:
+                over = mask[drawn.part]
+                if drawn.more is not None:
+                    over = cv2.max(over, drawn.more)
+                noise = np.asarray(cv2.LUT(drawn.noise, table), np.uint8)
+                out[t][drawn.part] = mix(frame[drawn.part], noise, np.asarray(over, np.uint8))
         return out, (state,)
 
     def levels(self) -> F32:
-        """(256, 3): the noise value in [0, 1] of each byte, uniform over mean +- std (eq. 3)."""
+        """(256, 3): the noise value in [0, 1] of each byte, uniform over the spread (eq. 3)."""
         mean, std = np.array(self.mean), np.array(self.std)
-        uniform = (np.arange(256)[:, None] + 0.5) / 128 - 1
+        uniform = (np.arange(256)[:, None] + 0.5) / 256  # in [0, 1]
+        if self.spread == "both":
+            uniform = 2 * uniform - 1
         return (mean + std * uniform).clip(0, 1).astype(np.float32)
 
     def _strength(self, where: Tensor) -> Tensor:
         return (where / self.core).clamp(max=1)
 
-    def _draw(self, state: Noise, frame: U8, mask: U8) -> tuple[Part | None, U8, Noise]:
-        """The noise bytes (h, w, 3) over the part of (H, W) that is hidden, and the next state."""
-        height, width = mask.shape
-        part = bounds(mask)
+    def _draw(self, state: Noise, frame: U8, mask: U8) -> tuple[Drawn | None, Noise]:
+        """The noise of what is hidden of one frame, and the next state.
+
+        Args:
+            mask: (H, W), 0 where nothing is hidden, 255 where all is.
+        """
         if self.noise == "iid":
-            state = state._replace(frame=state.frame + 1)
-            if part is None:
-                return None, mask, state
-            h, w = mask[part].shape
-            return part, _bytes(state, "iid", (h, w, 3)), state
-        grey = np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8)
-        if state.field.shape[:2] != (height, width):
-            field = _bytes(state, "field", (height, width, 3))
-            state = state._replace(field=field, source=positions(height, width), before=grey)
-        glance = thumbnail(frame)
-        if is_cut(state.glance, glance):
-            moved = positions(height, width) + _offset(state, height, width)
-            state = state._replace(source=moved, before=grey)
-        drawn = mask
-        if part is not None:
-            flow = _flow(grey, state.before, part)
-            here = positions(*flow.shape[:2]) + np.array([part[1].start, part[0].start], "f4")
-            if self.warp == "first":  # N(p, t) = N(p + v(p, t), 1): eq. 4 as printed
-                drawn = look_up(state.field, here + flow, nearest=self.sampling == "nearest")
-            else:
-                moved = _moved(state, here, here + flow)
-                source = state.source.copy()
-                source[part] = moved
-                state = state._replace(source=source)
-                drawn = look_up(state.field, moved, nearest=True)
-        return part, drawn, state._replace(frame=state.frame + 1, before=grey, glance=glance)
+            part = _part(mask)
+            drawn = part and Drawn(part, _new(state, *mask[part].shape), None)
+            return drawn, state._replace(frame=state.frame + 1)
+        now, glance = frame if self.raft else grey(frame), thumbnail(frame)
+        height, width = mask.shape
+        fits = state.before.shape == now.shape
+        if not fits or is_cut(state.glance, glance):
+            field = new_field(_new(state, height, width))
+            state = state._replace(field=field, before=now, past=gait.Past())
+        drawn, state = self._moved(state, now, mask)
+        return drawn, state._replace(frame=state.frame + 1, before=now, glance=glance)
+
+    def _moved(self, state: Noise, now: U8, mask: U8) -> tuple[Drawn | None, Noise]:
+        """The noise of what is hidden, and the state with the noise where it is now."""
+        part, more = _part(mask), None
+        flow = None if part is None else self._flow(state, now, part)
+        if self.gait_jitter:
+            known = state.key, state.frame, self.gait_jitter
+            past = gait.remembered(state.past, flow, part, np.where(mask == 255, mask, 0), known[2])
+            state, more = state._replace(past=past), gait.widened(past, *known)
+            part = _part(np.maximum(mask, more))
+            flow = None if part is None else gait.bent(past, part, *known)
+        if part is None or flow is None:
+            return None, state
+        if self.warp == "cumulative":
+            field = advected(state.field, part, flow, partial(_fresh, state))
+            drawn = Drawn(part, field.noise[part], None if more is None else more[part])
+            return drawn, state._replace(field=field)
+        noise = state.field.noise
+        if self.warp == "first":  # N(p, t) = N(p + v(p, t), 1): eq. 4 as printed
+            noise = moved_once(noise, part, flow, self.sampling)
+        else:
+            noise = moved_as_in_code(noise, part, flow) if state.frame else noise[part]
+        return Drawn(part, noise, None), state
+
+    def _flow(self, state: Noise, now: U8, part: Part) -> F32:
+        """Flow of one part of the frame, searched in its surroundings: (h, w, 2)."""
+        rows, columns = part
+        top, left = max(0, rows.start - SEEN_AROUND), max(0, columns.start - SEEN_AROUND)
+        seen = slice(top, rows.stop + SEEN_AROUND), slice(left, columns.stop + SEEN_AROUND)
+        pair = (state.before, now) if self.warp == "forward" else (now, state.before)
+        search = self.raft.flow if self.raft else dis_flow
+        flow = search(pair[0][seen], pair[1][seen])
+        return flow[rows.start - top :, columns.start - left :][
+            : rows.stop - rows.start, : columns.stop - columns.start
+        ]
 
 
 def _states(carry: Any, batch: int) -> list[Noise]:
     """One state a clip, from a video's key or from the window before."""
     if isinstance(carry, bytes):
-        return [Noise(key=carry + bytes([b])) for b in range(batch)]
+        return [Noise(key=Secret(bytes(carry) + bytes([b]))) for b in range(batch)]
     return list(carry)
 
 
-def _bytes(state: Noise, purpose: str, shape: tuple[int, ...]) -> U8:
-    """Uniform bytes that depend on the key, the purpose and the frame alone.
-
-    SHAKE-256 of a key from the operating system: no part of the noise that is published tells
-    another part, as the state of a common random generator would.
-    """
-    stream = hashlib.shake_256(state.key + f"{purpose} {state.frame}".encode())
-    return np.frombuffer(stream.digest(int(np.prod(shape))), np.uint8).reshape(shape)
-
-
-def _offset(state: Noise, height: int, width: int) -> F32:
-    """A whole-pixel shift, new in every frame, to where fresh noise is taken from."""
-    draw = _bytes(state, "offset", (4,)).astype(np.int64)
-    return np.array([(draw[0] * 256 + draw[1]) % width, (draw[2] * 256 + draw[3]) % height], "f4")
+def _part(mask: U8) -> Part | None:
+    """The rows and columns of (H, W) that hold all of a mask, in whole blocks of the noise."""
+    part = bounds(mask, step=BLOCK)
+    if part is None:
+        return None
+    rows, columns = (
+        slice(side.start, min(side.stop, most)) for side, most in zip(part, mask.shape, strict=True)
+    )
+    return rows, columns
 
 
-def _flow(now: U8, before: U8, part: Part) -> F32:
-    """Flow of one part of the frame, searched in its surroundings: (h, w, 2)."""
-    rows, columns = part
-    top, left = max(0, rows.start - SEEN_AROUND), max(0, columns.start - SEEN_AROUND)
-    seen = slice(top, rows.stop + SEEN_AROUND), slice(left, columns.stop + SEEN_AROUND)
-    flow = dis_flow(now[seen], before[seen])
-    return flow[rows.start - top :, columns.start - left :][
-        : rows.stop - rows.start, : columns.stop - columns.start
-    ]
+def _new(state: Noise, height: int, width: int) -> U8:
+    """(height, width, 3), all of a frame's noise."""
+    return uniform(state.key, f"new {state.frame}", height, width, 3)
 
 
-def _moved(state: Noise, here: F32, there: F32) -> F32:
-    """Where pixels look after one more step: N(p, t) = N(p + v(p, t), t-1), eq. 4 advected.
-
-    The look-up keeps the fraction of a pixel that rounding cuts off, so that noise neither blurs
-    nor lags. Where the step leaves the frame, or two neighbours would show the same noise (the
-    content stretches), fresh noise comes in: else it would streak and starve.
-
-    Args:
-        here: (h, w, 2), pixels (x, y) of frame t.
-        there: (h, w, 2), where they were in frame t-1.
-    """
-    height, width = state.before.shape
-    nearest = np.rint(there)
-    moved = look_up(state.source, nearest, nearest=True) + (there - nearest)
-    x, y = nearest[..., 0], nearest[..., 1]
-    fresh = np.asarray((x < 0) | (x >= width) | (y < 0) | (y >= height))
-    seen = np.rint(moved).astype(np.int32).view(np.int64)[..., 0]  # (x, y) as one number
-    fresh[:, 1:] |= seen[:, 1:] == seen[:, :-1]
-    fresh[1:] |= seen[1:] == seen[:-1]
-    moved[fresh] = here[fresh] + _offset(state, height, width)
-    if cv2.norm(moved.reshape(-1), cv2.NORM_INF) > FAR:
-        moved %= (width, height)
-    return moved
+def _fresh(state: Noise, count: int) -> U8:
+    """(count, 3), what a frame's noise lacks."""
+    return uniform(state.key, f"fresh {state.frame}", count, 3)
 
 
 def paper() -> Selective:
     """The paper's setting: eq. 4 as printed, saliency used as it is. It can be undone."""
     return Selective(warp="first", sampling="bilinear", core=1.0)
+
+
+def code() -> Selective:
+    """What the authors' public code makes of it, as far as pixels go. It can be undone.
+
+    Of the differences in FACTS 3.5 it has 1 (noise above the mean only), 4 (forward flow, read at
+    the later frame), 5 (nearest; beyond the frame the unmoved noise), 6 (its grid), and of 3 that
+    the first frame's noise is not moved. Left out on purpose: 2, the fixed seed, and so 3's restart
+    after 301 frames. No part of the method: 7 (RAFT's weights and upsampling), 8 (order of
+    resizing), 9 to 15 (data, training, other baselines).
+    """
+    return Selective(warp="forward", core=1.0, spread="above")

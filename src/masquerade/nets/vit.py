@@ -57,11 +57,13 @@ class Block(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """(B, C, H, W) -> (B, N, D), rows first."""
+    """(B, C, H, W) -> (B, N, D), rows first; patches overlap where `stride` is below `patch`."""
 
-    def __init__(self, *, in_channels: int, patch: int, width: int) -> None:
+    def __init__(
+        self, *, in_channels: int, patch: int, width: int, stride: int | None = None
+    ) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(in_channels, width, kernel_size=patch, stride=patch)
+        self.proj = nn.Conv2d(in_channels, width, kernel_size=patch, stride=stride or patch)
 
     def forward(self, frames: Tensor) -> Tensor:
         return self.proj(frames).flatten(2).transpose(1, 2)

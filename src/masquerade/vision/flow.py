@@ -6,6 +6,7 @@ a pixel of frame t to where it was in frame t-1, so that before[y + v, x + u] is
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -29,18 +30,42 @@ def dis_flow(now: U8, before: U8) -> F32:
     Returns:
         (H, W, 2) in pixels; zero where a side is shorter than 32 pixels.
     """
-    height, width = now.shape
+    return reduced(now, before, _dis)
+
+
+def _dis(now: U8, before: U8) -> F32:
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    now, before = np.ascontiguousarray(now), np.ascontiguousarray(before)
+    return np.asarray(dis.calc(now, before, np.empty(0)), np.float32)
+
+
+def reduced(now: U8, before: U8, search: Callable[[U8, U8], F32]) -> F32:
+    """Flow that is searched on copies of at most 320 pixels a side, in pixels of the full size.
+
+    Args:
+        now: (H, W) or (H, W, 3), frame t.
+        before: the same of frame t-1.
+        search: finds the flow of two images that are at least 32 pixels wide and high.
+
+    Returns:
+        (H, W, 2); zero where a side is shorter than 32 pixels.
+    """
+    height, width = now.shape[:2]
     if min(height, width) < SMALLEST:
         return np.zeros((height, width, 2), np.float32)
     scale = max(1.0, min(max(height, width) / LARGEST, min(height, width) / SMALLEST))
     size = (round(width / scale), round(height / scale))
-    small = [cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in (now, before)]
-    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    flow = dis.calc(small[0], small[1], np.empty(0))
     if size == (width, height):
-        return np.asarray(flow, np.float32)
+        return search(now, before)
+    small = [cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in (now, before)]
+    flow = search(np.asarray(small[0], np.uint8), np.asarray(small[1], np.uint8))
     ratio = np.array([width / size[0], height / size[1]], np.float32)
     return np.asarray(cv2.resize(flow, (width, height)), np.float32) * ratio
+
+
+def grey(frame: U8) -> U8:
+    """(H, W) of an RGB frame (H, W, 3)."""
+    return np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def positions(height: int, width: int) -> F32:

@@ -28,6 +28,7 @@ def rasterize(
     margin: float = 1.3,
     feather: float = 0,
     mask: Mask | None = None,
+    strength: Mask | None = None,
     ignore: Mask | None = None,
 ) -> Mask:
     """Draw what is to be hidden: (H, W), 255 hides a pixel, 0 leaves it exactly as it is.
@@ -42,6 +43,7 @@ def rasterize(
         margin: factor on a box's width and height, about its centre; a silhouette grows alike.
         feather: pixels over which the edge fades. It fades outwards only: inside it is all 255.
         mask: (H, W) silhouette, nonzero on it.
+        strength: (H, W), 0 to 255, hides besides, as it is: neither grown nor made hard.
         ignore: (H, W), zero where everything is to be ignored: nothing is hidden there.
     """
     out = np.zeros((height, width), np.uint8)
@@ -52,6 +54,8 @@ def rasterize(
         if outline is None or _share(outline, box) < OUTLINED:
             round_ = shape == "ellipse" and box.label != "frame"
             _draw(out, box, ROUND * margin if round_ else margin, feather, round_=round_)
+    if strength is not None:
+        np.maximum(out, strength, out=out)
     if ignore is not None:
         out[ignore == 0] = 0
     return out

@@ -8,69 +8,28 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import tee
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 from masquerade.errors import UsageError
 from masquerade.vision.boxes import Box, read_boxes
-from masquerade.vision.cuts import THUMBNAIL, is_cut, thumbnail
 from masquerade.vision.faces import CenterFace, HaarFaces
 from masquerade.vision.masks import Mask
 from masquerade.vision.moving import Motion, MovingPeople
 from masquerade.vision.people import HogPeople, TorchvisionPeople
 from masquerade.vision.picture import Picture
+from masquerade.vision.pointed import Templates as Templates
+from masquerade.vision.region import Region as Region
+from masquerade.vision.region import looked_at as looked_at
+from masquerade.vision.region import with_cuts as with_cuts
 from masquerade.vision.tracks import fill, look_ahead
 
 MOTION_LED = 25  # frames that a track of motion is led before its first sighting
 Sight = tuple[list[Box], Mask | None]
 
 SURE = 0.5  # score of a face that is hardly anything else
-
-
-@dataclass(frozen=True, slots=True)
-class Region:
-    """What may be hidden in one frame.
-
-    Args:
-        boxes: in pixels of the frame, with what their tracks add.
-        mask: (H, W), 255 on a silhouette; None: there are only boxes.
-        everywhere: the whole frame is to be hidden.
-        cut: a scene cut lies before this frame.
-        seen: a detector looked at this very frame.
-    """
-
-    boxes: tuple[Box, ...] = ()
-    mask: Mask | None = None
-    everywhere: bool = False
-    cut: bool = False
-    seen: bool = True
-
-
-def with_cuts(pictures: Iterable[Picture]) -> Iterator[tuple[Picture, bool]]:
-    """Each picture, and whether a scene cut lies before it."""
-    before = None
-    for picture in pictures:
-        after = thumbnail(picture.rgb(THUMBNAIL))
-        yield picture, is_cut(before, after)
-        before = after
-
-
-def looked_at(
-    pictures: Iterable[tuple[Picture, bool]], every: int
-) -> Iterator[tuple[Picture, bool, bool]]:
-    """Picture, cut, and whether to look: at the first, the last, after a cut, every N-th since."""
-    since = 0
-    held: tuple[Picture, bool, bool] | None = None
-    for picture, cut in pictures:
-        if held is not None:
-            yield held
-        since = 0 if cut else since
-        held = picture, cut, since % every == 0
-        since += 1
-    if held is not None:
-        yield held[0], held[1], True
 
 
 class WholeFrame:
@@ -319,4 +278,10 @@ def tracked(
         yield Region(boxes=found, mask=mask, cut=cut, seen=look)
 
 
-REGIONS: dict[str, type] = {"frame": WholeFrame, "faces": Faces, "people": People, "boxes": Boxes}
+REGIONS: dict[str, type] = {
+    "frame": WholeFrame,
+    "faces": Faces,
+    "people": People,
+    "boxes": Boxes,
+    "templates": Templates,
+}

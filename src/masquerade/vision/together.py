@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from masquerade.vision.masks import Mask
 from masquerade.vision.picture import Picture
-from masquerade.vision.regions import Region
+from masquerade.vision.region import Region
 
 TRACKS = 1_000_000  # apart from each other, the tracks of two sources
 
@@ -48,11 +49,16 @@ def _numbered(regions: Iterator[Region], source: int) -> Iterator[Region]:
 
 
 def _union(a: Region, b: Region) -> Region:
-    masks = [mask for mask in (a.mask, b.mask) if mask is not None]
     return Region(
         boxes=a.boxes + b.boxes,
-        mask=reduce(np.maximum, masks) if masks else None,
+        mask=_most(a.mask, b.mask),
+        strength=_most(a.strength, b.strength),
         everywhere=a.everywhere or b.everywhere,
         cut=a.cut or b.cut,
         seen=a.seen or b.seen,
     )
+
+
+def _most(a: Mask | None, b: Mask | None) -> Mask | None:
+    masks = [mask for mask in (a, b) if mask is not None]
+    return reduce(np.maximum, masks) if masks else None

@@ -65,7 +65,8 @@ def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
             reader = csv.DictReader(file)
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"Cannot read {path}: {error}.") from error
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"Cannot read {path}: {why}.") from error
     missing = set(columns) - set(reader.fieldnames or ())
     if missing or any(row[name] is None for row in rows for name in columns):
         raise UsageError(f"{path} is not as published: it needs the columns {', '.join(columns)}.")

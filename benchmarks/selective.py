@@ -1,0 +1,183 @@
+"""What does a frame of `selective` cost, stage by stage?
+
+    python benchmarks/selective.py [--frames 40] [--sizes 320x240 640x480 1280x720] [--device cuda]
+
+Medians over frames of a moving texture, every pixel hidden: keys of one key frame (colour-hog, and
+ViTs with random weights, which cost the same), flow, warp of the noise, blend, and the codec
+(decode and encode). Stages without a network run on the CPU wherever the rest does. Writes
+`docs/results/selective.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from masquerade import read_video, write_video
+from masquerade.methods.blend import mix
+from masquerade.methods.selective import Selective
+from masquerade.vision.flow import dis_flow, grey
+from masquerade.vision.noise import advected, new_field, uniform
+
+U8 = NDArray[np.uint8]
+OUT = Path(__file__).resolve().parents[1] / "docs" / "results" / "selective.md"
+VITS = (("dino-s16", 16), ("dino-s16", 8), ("dino-s8", 4))  # name, stride
+
+
+def moving(width: int, height: int, frames: int) -> list[U8]:
+    """Frames (H, W, 3) of a texture that travels."""
+    rng = np.random.default_rng(0)
+    shape = (height + 2 * frames, width + 3 * frames, 3)
+    texture = cv2.GaussianBlur(rng.random(shape, np.float32), (0, 0), 3)
+    texture = cv2.normalize(texture, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+    return [texture[2 * t :, 3 * t :][:height, :width].copy() for t in range(frames)]
+
+
+def median_ms(calls: Sequence[Callable[[], Any]], *, device: str = "cpu") -> float:
+    """Milliseconds of a call, the first left out."""
+    spent = []
+    for call in calls:
+        began = time.perf_counter()
+        call()
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+        spent.append(1000 * (time.perf_counter() - began))
+    return statistics.median(spent[1:])
+
+
+def drawn(key: bytes, count: int) -> U8:
+    """Fresh noise, as the method draws it."""
+    return uniform(key, f"fresh {count}", count, 3)
+
+
+def stages(frames: list[U8]) -> dict[str, float]:
+    """Milliseconds a frame of each stage on the CPU."""
+    height, width = frames[0].shape[:2]
+    greys = [grey(frame) for frame in frames]
+    pairs = list(pairwise(greys))
+    flows = [dis_flow(now, before) for before, now in pairs]
+    field = new_field(uniform(b"key", "new", height, width, 3))
+    whole = slice(0, height), slice(0, width)
+    table, full = np.arange(256, dtype=np.uint8)[None], np.full((height, width), 255, np.uint8)
+    method = Selective()
+    _, carry = method.on_bytes(frames[0][None], carry=method.start())
+
+    def blend(frame: U8) -> U8:
+        return mix(frame, np.asarray(cv2.LUT(field.noise, table), np.uint8), full)
+
+    return {
+        "flow": median_ms([partial(dis_flow, now, before) for before, now in pairs]),
+        "warp": median_ms(
+            [partial(advected, field, whole, flow, partial(drawn, b"key")) for flow in flows]
+        ),
+        "blend": median_ms([partial(blend, frame) for frame in frames]),
+        "all of the method": median_ms(
+            [partial(method.on_bytes, frame[None], carry=carry) for frame in frames[1:]]
+        ),
+    }
+
+
+def codec(frames: list[U8]) -> dict[str, float]:
+    """Milliseconds a frame of writing and reading a file."""
+    clip = torch.from_numpy(np.stack(frames)).permute(3, 0, 1, 2)[None] / 255
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.mp4"
+        began = time.perf_counter()
+        write_video(path, clip)
+        written = time.perf_counter()
+        read_video(path)
+        read = time.perf_counter()
+    count = len(frames) / 1000
+    return {"decode": (read - written) / count, "encode": (written - began) / count}
+
+
+def keys(frames: list[U8], device: str) -> dict[str, float]:
+    """Milliseconds of one key frame; empty where `vision.keys` is not in this build."""
+    try:
+        from masquerade.vision.keys import NETWORKS, extractor, short_size
+    except ImportError:
+        return {}
+    few = frames[:4]
+    out = {}
+    if device == "cpu":
+        hog = extractor("colour-hog")
+        out["keys, colour-hog"] = median_ms([partial(hog, frame) for frame in few])
+    for name, stride in VITS:
+        net = NETWORKS[name].build(stride).to_empty(device=device).eval()
+        for weights in (*net.parameters(), *net.buffers()):
+            weights.data.normal_(std=0.02)
+        height, width = short_size(*frames[0].shape[:2], 224)
+        picture = torch.zeros(1, 3, height, width, device=device)
+        with torch.inference_mode():
+            spent = median_ms([partial(net.keys, picture)] * 4, device=device)
+        out[f"keys, {name}, stride {stride}"] = spent
+    return out
+
+
+def on_device(frames: list[U8], device: str) -> dict[str, float]:
+    """Milliseconds a frame of the float path on a GPU; the flow stays on the CPU."""
+    if device == "cpu":
+        return {}
+    method = Selective()
+    clips = [
+        torch.from_numpy(f).to(device).permute(2, 0, 1)[None, :, None] / 255 for f in frames[1:]
+    ]
+    carry = method(clips[0], carry=method.start()).carry
+    calls = [partial(method, clip, carry=carry) for clip in clips]
+    return {f"all of the method on {device}": median_ms(calls, device=device)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--frames", type=int, default=40)
+    parser.add_argument("--sizes", nargs="*", default=["320x240", "640x480", "1280x720"])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--out", type=Path, default=OUT)
+    asked = parser.parse_args()
+    devices = ["cpu"] if asked.device == "cpu" else ["cpu", asked.device]
+    columns = []
+    for size in asked.sizes:
+        width, height = map(int, size.split("x"))
+        frames = moving(width, height, asked.frames)
+        column = stages(frames) | codec(frames)
+        for device in devices:
+            found = keys(frames, device) | on_device(frames, device)
+            where = "" if device == "cpu" else f" ({device})"
+            column |= {name + where: spent for name, spent in found.items()}
+        columns.append(column)
+    rows = [
+        f"| {name} | {' | '.join(f'{column[name]:.1f}' for column in columns)} |"
+        for name in columns[0]
+    ]
+    card = torch.cuda.get_device_name() if asked.device.startswith("cuda") else "no GPU"
+    lines = [
+        "# What a frame of selective costs",
+        "",
+        f"Made by `python benchmarks/selective.py --frames {asked.frames}` on {os.cpu_count()} "
+        f"cores and {card}: milliseconds a frame, medians, every pixel hidden, nothing run side by "
+        "side. Keys are those of one key frame (short side 224). The paper reports about 100 ms a "
+        "frame on an RTX 4080, its size and parts unsaid.",
+        "",
+        f"| stage, ms | {' | '.join(asked.sizes)} |",
+        f"| --- |{' --- |' * len(asked.sizes)}",
+        *rows,
+    ]
+    asked.out.write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

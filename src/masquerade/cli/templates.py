@@ -1,0 +1,239 @@
+"""`masquerade templates`: point at a part once, and name it afterwards."""
+
+from __future__ import annotations
+
+import json as jsons
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from itertools import tee
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from masquerade.errors import UsageError
+from masquerade.parts import part_of
+from masquerade.report.heat import heat
+from masquerade.video.encoding import Encoding, container_for
+from masquerade.video.frame import Frame
+from masquerade.video.read import Reader
+from masquerade.video.write import Writer
+from masquerade.vision.fetching import fetch as fetch_weights
+from masquerade.vision.keys import extractor
+from masquerade.vision.library import Library
+from masquerade.vision.picture import Picture
+from masquerade.vision.pointed import Templates, parse_point
+from masquerade.vision.templates import CONCEPTS, SUBSETS, template_from
+
+Flag = tyro.conf.FlagCreatePairsOff[bool]
+Name = Annotated[str, tyro.conf.Positional]
+Folder = Path | None
+
+
+def add(
+    name: Name,
+    *,
+    image: Path,
+    at: tuple[str, ...],
+    keys: str = "colour-hog",
+    key_weights: Path | None = None,
+    library: Folder = None,
+) -> int:
+    """Name what lies at some points of a picture; points of a name that is there are added.
+
+    Example: masquerade templates add eye --image me.jpg --at 212,140
+
+    Args:
+        name: such as eye; `masquerade templates concepts` lists the paper's.
+        image: a picture, or a video.
+        at: points X,Y in its pixels; of a video FRAME:X,Y, frames counted from 0.
+        keys: what places are compared by: colour-hog (needs nothing; within one video), dino-s8,
+            dino-s16, dinov2-s14.
+        key_weights: the network's file of weights; without it the fetched one.
+        library: folder of templates; without it your own.
+    """
+    looks = extractor(keys, weights=key_weights)
+    points = [parse_point(point) for point in at]
+    held = Library(folder=library)
+    with Reader(image, force_8bit=True) as reader:
+        frames = {frame for frame, _, _ in points}
+        for each in reader:
+            if isinstance(each, Frame) and each.index in frames:
+                own = [(x, y) for frame, x, y in points if frame == each.index]
+                which = None if reader.info.frames == 1 else each.index
+                picture = _upright(each)
+                held.add(template_from(name, picture, own, looks, image=image.name, frame=which))
+                frames.discard(each.index)
+            if not frames:
+                break
+    if frames:
+        raise UsageError(f"{image.name} has no frame {min(frames)}; frames are counted from 0.")
+    count = len(held.load(name).picks)
+    print(f"{name}: {count} point(s), keys {looks.identity}.", file=sys.stderr)
+    return 0
+
+
+def show(
+    name: Name,
+    video: Annotated[Path, tyro.conf.Positional],
+    *,
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    keys: str = "colour-hog",
+    key_weights: Path | None = None,
+    every: int = 0,
+    library: Folder = None,
+    overwrite: Annotated[Flag, tyro.conf.arg(aliases=["-y"])] = False,
+) -> int:
+    """Paint how strongly a template would hide each place of a picture or a video.
+
+    What is made shows the original: it is for your eyes, not for release.
+
+    Example: masquerade templates show eye me.mp4 -o heat.mp4
+
+    Args:
+        name: of the template.
+        video: or a picture.
+        output: .png, .jpg, or a video.
+        keys: as for add.
+        key_weights: as for add.
+        every: keys in every so many frames; 0: where motion asks for it.
+        library: folder of templates; without it your own.
+        overwrite: replace an existing output.
+    """
+    source = Templates(
+        templates=(name,), keys=keys, key_weights=key_weights, every=every, library=library
+    )
+    encoding = Encoding()
+    with Reader(video, force_8bit=True) as reader, part_of(output, overwrite=overwrite) as part:
+        frames, pictures = tee(each for each in reader if isinstance(each, Frame))
+        regions = source(cast(Iterable[Picture], pictures))
+        info = replace(reader.info, has_alpha=False)
+        container = container_for(output, encoding)
+        with Writer(part, info=info, container=container, encoding=encoding) as writer:
+            for frame, region in zip(frames, regions, strict=True):
+                assert region.strength is not None
+                painted = heat(_upright(frame), region.strength)
+                writer.write(painted, frame)
+    print(f"{output}  (shows the original: not for release)", file=sys.stderr)
+    return 0
+
+
+def listed(*, library: Folder = None, json: Flag = False) -> int:
+    """List your templates.
+
+    Example: masquerade templates list
+
+    Args:
+        library: folder of templates; without it your own.
+        json: print them as JSON.
+    """
+    held = Library(folder=library)
+    every = [held.load(name) for name in held.names()]
+    if json:
+        found = [
+            {"name": t.name, "keys": t.extractor, "picks": [p.image for p in t.picks]}
+            for t in every
+        ]
+        print(jsons.dumps(found, indent=1))
+        return 0
+    table = Table("template", "points", "pictures", "keys")
+    for one in every:
+        pictures = ", ".join(dict.fromkeys(pick.image for pick in one.picks))
+        table.add_row(one.name, str(len(one.picks)), escape(pictures), one.extractor)
+    Console().print(table if every else "There are none yet: masquerade templates add --help")
+    return 0
+
+
+def concepts() -> int:
+    """What the paper hides: its nine concepts, and which of them on which dataset.
+
+    Example: masquerade templates concepts
+    """
+    table = Table("concept", "where to point", "subsets")
+    for name, about in CONCEPTS.items():
+        table.add_row(name, about, ", ".join(k for k, names in SUBSETS.items() if name in names))
+    Console().print(table)
+    return 0
+
+
+def remove(name: Name, *, library: Folder = None) -> int:
+    """Forget a template.
+
+    Example: masquerade templates remove eye
+
+    Args:
+        name: of the template.
+        library: folder of templates; without it your own.
+    """
+    Library(folder=library).remove(name)
+    return 0
+
+
+def export(
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
+    *,
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    library: Folder = None,
+) -> int:
+    """Write templates into one file, to be taken by `import` elsewhere.
+
+    Example: masquerade templates export eye hair -o mine.safetensors
+
+    Args:
+        names: which; without any, all.
+        output: the file.
+        library: folder of templates; without it your own.
+    """
+    Library(folder=library).export(output, names)
+    return 0
+
+
+def imported(file: Annotated[Path, tyro.conf.Positional], *, library: Folder = None) -> int:
+    """Take the templates of a file that `export` wrote.
+
+    Example: masquerade templates import mine.safetensors
+
+    Args:
+        file: what was exported.
+        library: folder of templates; without it your own.
+    """
+    print(", ".join(Library(folder=library).import_(file)), file=sys.stderr)
+    return 0
+
+
+def fetch(name: Name) -> int:
+    """Fetch a key network's published weights, check them, and keep them.
+
+    Example: masquerade templates fetch dinov2-s14
+
+    Args:
+        name: dino-s8, dino-s16 or dinov2-s14.
+    """
+    print(fetch_weights(name))
+    return 0
+
+
+def _upright(frame: Frame) -> NDArray[np.uint8]:
+    """(H, W, 3) with 8 bits."""
+    return np.asarray(frame.rgb((frame.width, frame.height)), np.uint8)
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb; gives its exit code."""
+    verbs: dict[str, Callable[..., Any]] = {
+        "add": add,
+        "list": listed,
+        "show": show,
+        "remove": remove,
+        "export": export,
+        "import": imported,
+        "concepts": concepts,
+        "fetch": fetch,
+    }
+    return tyro.extras.subcommand_cli_from_dict(verbs, args=argv, prog="masquerade templates")

@@ -1,0 +1,59 @@
+"""Processes that share work, and that an interruption ends without a word."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from typing import Any
+
+import cv2
+import torch
+
+
+class _Pool(ProcessPoolExecutor):
+    """Its children never hear Ctrl-C, which a terminal sends to all of a group: each would print a
+    traceback of its own. Their parent hears it and ends them."""
+
+    def submit(self, *task: Any, **more: Any) -> Future[Any]:
+        """The same; a child that it starts inherits what is blocked meanwhile."""
+        resource_tracker.ensure_running()  # which, started later, would unblock it
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(*task, **more)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of fresh processes of one thread each; leaving it by an exception ends them at once.
+
+    Args:
+        workers: how many.
+    """
+    fresh = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+    others = set(multiprocessing.active_children())
+    pool = _Pool(workers, mp_context=fresh, initializer=_single)
+    try:
+        yield pool
+    except BaseException:
+        # The pool's own thread may trip over tasks that were cancelled when its children die.
+        hook, threading.excepthook = threading.excepthook, lambda _: None
+        try:
+            for child in set(multiprocessing.active_children()) - others:
+                child.terminate()
+            pool.shutdown(cancel_futures=True)
+        finally:
+            threading.excepthook = hook
+        raise
+    pool.shutdown()
+
+
+def _single() -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)

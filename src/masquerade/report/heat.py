@@ -1,0 +1,24 @@
+"""How strongly each place is hidden, painted over the picture: violet nothing, yellow wholly."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+U8 = NDArray[np.uint8]
+
+
+def heat(pixels: U8, strength: U8) -> U8:
+    """A heat map half over its picture, which stays recognizable: not for release.
+
+    Args:
+        pixels: (H, W, 3) RGB.
+        strength: (H, W), 0 to 255.
+
+    Returns:
+        (H, W, 3) RGB.
+    """
+    colours = cv2.cvtColor(cv2.applyColorMap(strength, cv2.COLORMAP_PLASMA), cv2.COLOR_BGR2RGB)
+    grey = cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return np.asarray(cv2.addWeighted(grey, 0.45, colours, 0.55, 0), np.uint8)

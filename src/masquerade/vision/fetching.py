@@ -1,0 +1,112 @@
+"""Published weights of the key networks: where they are, their digests, and fetching them.
+
+The only place in this room that reaches for the network, and only when it is asked to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from masquerade.errors import MissingError, OutputError, UsageError
+
+CHUNK = 1 << 20  # bytes
+
+
+class Published(NamedTuple):
+    """One file of weights: its address, and the SHA-256 that it must have (None: unknown)."""
+
+    url: str
+    sha256: str | None
+
+
+HOST = "https://dl.fbaipublicfiles.com"
+PUBLISHED: dict[str, Published] = {
+    "dino-s8": Published(
+        f"{HOST}/dino/dino_deitsmall8_pretrain/dino_deitsmall8_pretrain.pth", None
+    ),
+    "dino-s16": Published(
+        f"{HOST}/dino/dino_deitsmall16_pretrain/dino_deitsmall16_pretrain.pth", None
+    ),
+    "dinov2-s14": Published(
+        f"{HOST}/dinov2/dinov2_vits14/dinov2_vits14_pretrain.pth",
+        "b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9",
+    ),
+}
+
+
+def weights_folder() -> Path:
+    """Where fetched weights lie: the user's cache folder, or what MASQUERADE_WEIGHTS names."""
+    named = os.environ.get("MASQUERADE_WEIGHTS")
+    if named:
+        return Path(named)
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "masquerade" / "weights"
+
+
+def fetched(name: str) -> Path | None:
+    """The file that `fetch` put into the cache folder, or None."""
+    entry = PUBLISHED.get(name)
+    path = weights_folder() / entry.url.rpartition("/")[2] if entry else None
+    return path if path and path.is_file() else None
+
+
+def fetch(name: str) -> Path:
+    """Bring a network's published weights into the cache folder, unless they are there.
+
+    Args:
+        name: of `PUBLISHED`.
+
+    Raises:
+        UsageError: there is nothing of that name to fetch.
+        MissingError: its SHA-256 is not known here, or it cannot be reached.
+        OutputError: what came is not what was published; it was deleted.
+    """
+    if name not in PUBLISHED:
+        raise UsageError(f"there are no weights {name!r} to fetch; choose of {names()}.")
+    entry = PUBLISHED[name]
+    if entry.sha256 is None:
+        raise MissingError(
+            f"the SHA-256 of {name} is not known here, so it is not fetched unchecked: get "
+            f"{entry.url} yourself and give --weights FILE."
+        )
+    path = weights_folder() / entry.url.rpartition("/")[2]
+    if not path.is_file() or _digest(path) != entry.sha256:
+        _download(entry, path)
+    return path
+
+
+def names() -> str:
+    """The networks whose weights can be fetched, for a sentence."""
+    return ", ".join(name for name, entry in PUBLISHED.items() if entry.sha256)
+
+
+def _download(entry: Published, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(prefix=".part-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file, urlopen(entry.url, timeout=60) as answer:
+            while chunk := answer.read(CHUNK):
+                file.write(chunk)
+        if _digest(Path(part)) != entry.sha256:
+            raise OutputError(
+                f"{entry.url} did not give the published file (its SHA-256 differs): try again, or "
+                "give --weights FILE."
+            )
+        os.replace(part, path)
+    except (URLError, TimeoutError, ConnectionError) as error:
+        raise MissingError(
+            f"{entry.url} cannot be reached: fetch it on another machine and give --weights FILE."
+        ) from error
+    finally:
+        Path(part).unlink(missing_ok=True)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

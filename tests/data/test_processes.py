@@ -1,0 +1,63 @@
+"""Work that is shared among processes, and how it ends where it is interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from masquerade.data.processes import processes
+
+SCRIPT = """
+import sys, time
+from masquerade.data.processes import processes
+if __name__ == "__main__":
+    with processes(2) as pool:
+        for _ in pool.map(print, ["started", "started"], chunksize=1):
+            pass
+        list(pool.map(time.sleep, [600] * 9))
+"""
+
+
+def test_work_is_done_and_errors_come_through() -> None:
+    with processes(2) as pool:
+        assert list(pool.map(abs, [-1, 2, -3])) == [1, 2, 3]
+        assert pool.submit(os.getpid).result() != os.getpid()
+    with pytest.raises(ZeroDivisionError), processes(1) as pool:
+        pool.submit(divmod, 1, 0).result()
+
+
+def test_ctrl_c_ends_all_of_them_and_only_the_parent_speaks(tmp_path: Path) -> None:
+    script = tmp_path / "work.py"
+    script.write_text(SCRIPT)
+    run = subprocess.Popen(
+        [sys.executable, "-u", str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a group of its own, as of a terminal
+    )
+    assert run.stdout is not None
+    for _ in range(2):
+        assert run.stdout.readline() == "started\n"
+    os.killpg(run.pid, signal.SIGINT)
+    _, said = run.communicate(timeout=300)
+    assert run.returncode in (1, 130, -signal.SIGINT)
+    assert said.count("Traceback") == 1, said  # the script's own, which catches nothing
+    assert gone(run.pid)
+
+
+def gone(group: int) -> bool:
+    """Whether a group of processes has none left, soon."""
+    for _ in range(300):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False

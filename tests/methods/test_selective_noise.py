@@ -1,0 +1,139 @@
+"""Noise that is moved stays noise: FACTS 3, oracle 13, and what holds for any flow at all."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from masquerade.methods.selective import Selective
+from masquerade.vision.flow import look_up, positions
+from masquerade.vision.noise import Field, advected, moved_once, new_field, uniform
+
+SIZE = 48
+WHOLE = (slice(0, SIZE), slice(0, SIZE))
+
+
+def flow_of(motion: str, frame: int) -> np.ndarray:
+    """(SIZE, SIZE, 2) of a motion of the whole frame."""
+    here = positions(SIZE, SIZE)
+    centred = here - SIZE / 2
+    turn = np.array([[0, 0.03], [-0.03, 0]], np.float32)
+    shake = np.random.default_rng(frame).normal(0, 2, 2)
+    flow = {
+        "travel": np.full_like(here, 1) * np.array([1.3, -0.4]),
+        "zoom in": -0.03 * centred,
+        "zoom out": 0.03 * centred,
+        "turn": centred @ turn,
+        "shake": np.zeros_like(here) + shake,
+        "swell": 0.8 * np.sin(here[..., ::-1] / 5 + frame),
+    }[motion]
+    return flow.astype(np.float32)
+
+
+def fresh(frame: int):
+    return lambda count: uniform(b"key", f"fresh {frame}", count, 3)
+
+
+def first() -> Field:
+    return new_field(uniform(b"key", "first", SIZE, SIZE, 3))
+
+
+def alike(noise: np.ndarray) -> float:
+    """Correlation of neighbours, the larger of across and down."""
+    values = noise - noise.mean()
+    across = (values[:, 1:] * values[:, :-1]).mean() / values.var()
+    return float(max(across, (values[1:] * values[:-1]).mean() / values.var()))
+
+
+@pytest.mark.parametrize("motion", ["travel", "zoom in", "zoom out", "turn", "shake", "swell"])
+def test_hundreds_of_frames_neither_starve_nor_streak(motion: str) -> None:
+    """Mean and variance within 5 % of the nominal in every frame, neighbours as unlike as ever.
+
+    The control moves an image of the noise by the same flow and draws nothing anew.
+    """
+    field, image = first(), first().noise
+    for frame in range(300):
+        flow = flow_of(motion, frame)
+        field = advected(field, WHOLE, flow, fresh(frame))
+        image = look_up(image, positions(SIZE, SIZE) + flow, nearest=True)
+        assert field.noise.mean() == pytest.approx(127.5, rel=0.05)
+        assert field.noise.var() == pytest.approx((256**2 - 1) / 12, rel=0.05)
+        assert alike(field.noise) < 0.06
+    different = [len(np.unique(x.reshape(-1, 3), axis=0)) / SIZE**2 for x in (field.noise, image)]
+    assert different[0] > 0.99
+    if motion in ("zoom in", "zoom out", "swell"):
+        assert different[1] < 0.6
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    speed=st.sampled_from([0.0, 0.4, 3.0, 40.0]),
+    smooth=st.sampled_from([0.0, 3.0]),
+    box=st.tuples(*[st.integers(0, 8) for _ in range(4)]),
+)
+def test_no_pixel_is_ever_shown_twice(
+    seed: int, speed: float, smooth: float, box: tuple[int, ...]
+) -> None:
+    """Over the whole frame, whatever the flow and the parts: so noise stays independent."""
+    rng = np.random.default_rng(seed)
+    names = iter(range(10**6))  # every pixel ever drawn has a number of its own
+
+    def draw(count: int) -> np.ndarray:
+        numbers = np.array([next(names) for _ in range(count)], np.uint32)
+        return numbers.view(np.uint8).reshape(-1, 4)[:, :3]
+
+    field = new_field(draw(20 * 24).reshape(20, 24, 3))
+    for step in range(6):
+        top, left = (box[0] // 2 + step) % 3 * 4, (box[1] + step) % 4 * 4  # in whole blocks
+        part = slice(top, top + 2 + box[2]), slice(left, left + 2 + box[3])
+        flow = rng.normal(0, 1, (2 + box[2], 2 + box[3], 2)).astype(np.float32)
+        if smooth:
+            flow = cv2.GaussianBlur(flow, (0, 0), smooth)
+        field = advected(field, part, speed * flow, draw)
+        assert len(np.unique(field.noise.reshape(-1, 3), axis=0)) == 20 * 24
+        assert np.abs(field.rest).max() <= 0.5
+
+
+def test_constant_flow_travels_and_first_stands_still() -> None:
+    """Oracle 13, on the look-up itself: flow (u, v) = (3, -2) at every pixel of every frame."""
+    flow = np.full((SIZE, SIZE, 2), (3, -2), np.float32)
+    fields = [first()]
+    for frame in range(3):
+        fields.append(advected(fields[-1], WHOLE, flow, fresh(frame)))
+    for before, after in pairwise(fields):
+        moved = np.roll(before.noise, (2, -3), (0, 1))  # out[y, x] = in[y - 2, x + 3]
+        assert np.array_equal(after.noise[2:, :-3], moved[2:, :-3])
+    once = moved_once(first().noise, WHOLE, flow, "nearest")
+    assert np.array_equal(once[2:, :-3], fields[1].noise[2:, :-3])
+
+
+def test_fractions_of_a_pixel_add_up() -> None:
+    """Ten steps of 0.3 are three pixels, wherever in the frame, also after long disorder."""
+    field = first()
+    for frame in range(50):
+        field = advected(field, WHOLE, flow_of("swell", frame), fresh(frame))
+    started = field
+    for frame in range(10):
+        flow = np.full((SIZE, SIZE, 2), (0.3, 0), np.float32)
+        field = advected(field, WHOLE, flow, fresh(100 + frame))
+    near = [(field.noise == np.roll(started.noise, -x, 1)).all(-1)[:, 4:-6] for x in (2, 3, 4)]
+    assert np.mean(near[1]) > 0.6
+    assert np.logical_or.reduce(near).mean() > 0.9
+
+
+def test_the_noise_of_the_past_is_left_as_it_was() -> None:
+    """A carry is a value: going on twice from one gives the same twice."""
+    rng = np.random.default_rng(0)
+    frames = cv2.GaussianBlur(rng.integers(0, 256, (40, 60, 12), np.uint8), (0, 0), 2)
+    frames = np.moveaxis(frames.reshape(40, 60, 4, 3), 2, 0)
+    for jitter in (0.0, 1.0):
+        method = Selective(gait_jitter=jitter)
+        _, carry = method.on_bytes(frames[:2], carry=method.start(seed=1))
+        outs = [method.on_bytes(frames[2:], carry=carry)[0] for _ in range(2)]
+        assert np.array_equal(*outs)

@@ -1,0 +1,162 @@
+"""It must not be undone: FACTS 3.7 and oracle 15; and a key that nothing records."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+import masquerade
+from masquerade.checkpoint import arguments
+from masquerade.errors import UsageError
+from masquerade.methods.selective import GIVEN, Selective, code, paper
+from masquerade.receipt import settings_hash
+
+SECRET = "correct horse battery staple"
+H, W = 72, 96
+
+
+def frames(count: int = 1) -> np.ndarray:
+    """(T, H, W, 3) of a smooth texture."""
+    noise = torch.rand(1, 3, H + 8, W + 8, generator=torch.Generator().manual_seed(0))
+    texture = torch.nn.functional.avg_pool2d(noise, 9, 1)
+    texture = (texture - texture.min()) / (texture.max() - texture.min())
+    image = (texture[0].permute(1, 2, 0) * 255).round().byte().numpy()
+    return np.repeat(image[None], count, axis=0)
+
+
+def saliency() -> np.ndarray:
+    """(1, H, W) of 0 to 255: a peak of 0.9 that fades, as keys' saliency does."""
+    y, x = np.mgrid[:H, :W]
+    peak = 0.9 * np.exp(-(((y - H / 2) / 20) ** 2 + ((x - W / 2) / 26) ** 2))
+    return (peak * 255).round().astype(np.uint8)[None]
+
+
+def strength_of(method: Selective) -> np.ndarray:
+    """(H, W, 1), S of the blend: known to whoever attacks."""
+    return np.minimum(saliency()[0, ..., None] / 255 / method.core, 1)
+
+
+def psnr(guess: np.ndarray, truth: np.ndarray, where: np.ndarray) -> float:
+    error = (guess.clip(0, 255) - truth)[where]
+    return float(20 * np.log10(255 / np.sqrt(np.mean(error**2))))
+
+
+def inverted(out: np.ndarray, noise: np.ndarray, strength: np.ndarray) -> np.ndarray:
+    """I = (O - S N) / (1 - S); what S = 1 leaves open is guessed from a fit around each pixel."""
+    guess = (out - strength * noise) / np.maximum(1 - strength, 1e-6)
+    open_ = strength[..., 0] < 1
+    guess[~open_] = guess[open_].mean(0)
+    return guess
+
+
+def fitted(out: np.ndarray, noise: np.ndarray, truth: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """An attacker who is told half of the answer: a linear fit from O and N around a pixel."""
+    seen = np.concatenate([out, noise, out - noise], -1) / 255
+    near = [np.roll(seen, (dy, dx), (0, 1)) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+    x = np.concatenate([*near, np.ones((H, W, 1))], -1)
+    told = where & (np.arange(W) < W // 2)[None]
+    ridge = x[told].T @ x[told] + 1e-2 * np.eye(x.shape[-1])
+    return x @ np.linalg.solve(ridge, x[told].T @ truth[told])
+
+
+@pytest.mark.parametrize("make", [paper, code, Selective])
+def test_with_known_noise_and_saliency_only_the_default_holds(make) -> None:
+    """FACTS 3.7. In the core no attack beats filling with the mean; the rim is told apart."""
+    method, truth = make(), frames()[0].astype(float)
+    out = method.on_bytes(frames(), where=saliency(), carry=method.start(seed=1))[0][0]
+    noise = method.on_bytes(frames(), carry=method.start(seed=1))[0][0].astype(float)
+    strength = strength_of(method)
+    core = strength[..., 0] >= 1 if method.core < 1 else saliency()[0] > 153
+    rim = (strength[..., 0] > 0) & ~core
+    unseen = core & (np.arange(W) >= W // 2)[None]
+    mean = np.broadcast_to(truth[unseen].mean(0), truth.shape)
+    floor = psnr(mean, truth, unseen)
+    guesses = [inverted(out, noise, strength), fitted(out.astype(float), noise, truth, core)]
+    best = max(psnr(guess, truth, unseen) for guess in guesses)
+    assert core.sum() > 500 and rim.sum() > 500
+    if method.core < 1:
+        assert best < floor + 0.2
+    else:
+        assert best > floor + 20
+        bound = 0.5 / (1 - strength) + 0.6  # eight bits, and the noise's own eight
+        assert (np.abs(guesses[0] - truth) <= bound)[strength[..., 0] < 0.9].all()
+    assert psnr(guesses[0], truth, rim) > 30  # what is not wholly hidden is not hidden
+
+
+def test_averaging_copies_gains_only_without_a_key() -> None:
+    """What is mixed by S < 1 comes out of the mean of eight copies, unless they share a key."""
+    truth, strength = frames()[0].astype(float), strength_of(paper())
+    rim = (strength[..., 0] > 0.5) & (strength[..., 0] < 1)
+    expected = 255 * np.array(paper().mean)
+    gains = {}
+    for key in (None, SECRET):
+        method = Selective(core=1.0, key=key)
+        copies = [
+            method.on_bytes(frames(), where=saliency(), carry=method.start(source=b"one"))[0][0]
+            for _ in range(8)
+        ]
+        found = [
+            psnr(inverted(np.mean(copies[:k], 0), expected, strength), truth, rim) for k in (1, 8)
+        ]
+        gains[key] = found[1] - found[0]
+    assert gains[SECRET] == 0
+    assert gains[None] > 4
+
+
+def noise_of(method: Selective, **known) -> bytes:
+    return bytes(method.on_bytes(frames(), carry=method.start(**known))[0])
+
+
+def test_without_a_seed_or_key_no_two_runs_agree() -> None:
+    method = Selective()
+    a, b = (np.frombuffer(noise_of(method, source=b"one"), np.uint8) for _ in range(2))
+    assert abs(np.corrcoef(a.reshape(-1, 3)[:, 0], b.reshape(-1, 3)[:, 0])[0, 1]) < 0.05
+    assert len(method.start()) == 32
+
+
+def test_a_key_ties_noise_to_the_source() -> None:
+    one = noise_of(Selective(key=SECRET), source=b"one")
+    assert noise_of(Selective(key=SECRET), source=b"one") == one
+    assert noise_of(Selective(key=SECRET), source=b"two") != one
+    assert noise_of(Selective(key=SECRET + "!"), source=b"one") != one
+    assert noise_of(pickle.loads(pickle.dumps(Selective(key=SECRET))), source=b"one") == one
+
+
+def test_a_key_without_a_source_is_refused() -> None:
+    """Else all videos under one key would share their noise."""
+    for call in (lambda m: m.start(), lambda m: m.on_bytes(frames())):
+        with pytest.raises(UsageError, match="source"):
+            call(Selective(key=SECRET))
+
+
+def test_no_record_holds_the_key(tmp_path) -> None:
+    method = Selective(key=SECRET)
+    carry = method.start(source=b"one")
+    state = method.on_bytes(frames(), carry=carry)[1]
+    masquerade.save(method, tmp_path / "a.safetensors")
+    records = [
+        repr(method),
+        repr(method.__dict__),
+        f"{carry} {carry!r}",
+        repr(state),
+        json.dumps(arguments(method)),
+        (tmp_path / "a.safetensors").read_bytes().decode("latin-1"),
+    ]
+    secrets = [SECRET, *(repr(bytes(x)) for x in (method._secret, carry, state[0].key))]
+    for record in records:
+        assert not any(secret[2:-1] in record for secret in secrets)
+    assert arguments(method)["key"] == GIVEN
+    hashes = [settings_hash(arguments(Selective(key=key))) for key in (SECRET, "another one")]
+    assert hashes[0] == hashes[1]  # nor a digest that a guess could be tried on
+
+
+def test_what_was_saved_with_a_key_wants_it_again(tmp_path) -> None:
+    masquerade.save(Selective(key=SECRET), tmp_path / "a.safetensors")
+    with pytest.raises(UsageError, match="--key"):
+        masquerade.load(tmp_path / "a.safetensors")
+    with pytest.raises(UsageError, match="--key"):
+        Selective(key="")
