@@ -102,6 +102,8 @@ def test_hide_is_short_for_regions() -> None:
     assert regions("--hide", "eye,hair") == ["templates"]
     assert regions("--regions", "people", "--hide", "eye") == ["people", "templates"]
     assert regions("--regions", "people", "--at", "3:10,20") == ["people", "templates"]
+    settings = parse(["a.mp4", "--at", "3:10,20", "--at", "4,5"])[0].settings()
+    assert region_arguments(settings)[0][1]["at"] == ((3, 10, 20), (0, 4, 5))
     settings = parse(["a.mp4", "--hide", "eye,hair"])[0].settings()
     assert region_arguments(settings)[0][1]["templates"] == ("eye", "hair")
     with pytest.raises(UsageError, match="once"):

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from masquerade.data.clips import store_of
+from masquerade.errors import UsageError
 from masquerade.recognizers import RECOGNIZERS
 from masquerade.training.fit import fit
 from masquerade.training.inputs import CHANNELS, LOOKS, Looking
 from masquerade.training.losses import hits_of, loss_of, probabilities
 from masquerade.training.predict import predict
-from masquerade.training.recipes import Recipe, paper, tiny
+from masquerade.training.recipes import Recipe, ilic_stills, paper, tiny
 from masquerade.training.views import PAPER_VIEWS, Views, viewed, windows
 
 
@@ -154,3 +155,15 @@ def test_recipes_fit_and_answer(recipe: Recipe) -> None:
         fitted = fit(net, store, store, targets=targets, device="cpu", **small.given())
         said = predict(fitted.net, store, views=small.views)["bright"][:, 0]
         assert ((said > 0.5) == bright).mean() > 0.9
+
+
+def test_stills_are_averaged_over_as_many_frames_as_the_paper_says() -> None:
+    assert [ilic_stills(name).frames for name in ("ipn", "kth", "sbu")] == [32, 32, 16]
+    assert ilic_stills("sbu").patience == 100
+    torch.manual_seed(0)
+    net = ilic_stills("sbu").network("tiny-2d", heads={"who": 3}).eval()
+    clip = torch.rand(1, 3, 16, 24, 24)
+    each = torch.stack([net(clip[:, :, t : t + 1])["who"] for t in range(16)])
+    assert torch.allclose(net(clip)["who"], each.mean(dim=0), atol=1e-5)
+    with pytest.raises(UsageError, match="hmdb"):
+        ilic_stills("hmdb")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
 import tyro
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.batch import Outcome, exit_code, plan, run_batch
@@ -51,6 +51,8 @@ class Options(Settings):
         keep_metadata: short for --metadata keep.
         threshold: lowest score that counts, 0 to 1; lower is safer.
         scale: size to look at, WxH or the longest side, or full. The output is not scaled.
+        at: a point FRAME:X,Y in this video; what looks like it is hidden (regions: templates). Give
+            as many as you like, each with --at.
     """
 
     inputs: Positional[tuple[str, ...]] = ()
@@ -75,6 +77,7 @@ class Options(Settings):
     threshold: Annotated[float | None, arg(aliases=["-t"])] = None
     scale: Annotated[str | None, arg(aliases=["-s"])] = None
     overwrite: Annotated[bool, arg(aliases=["-y"])] = False
+    at: UseAppendAction[tuple[str, ...]] = ()
 
     def settings(self) -> Settings:
         """The part of the options that a file's run needs."""

@@ -40,7 +40,7 @@ def add(
     name: Name,
     *,
     image: Path,
-    at: tuple[str, ...],
+    at: tyro.conf.UseAppendAction[tuple[str, ...]],
     keys: str = "colour-hog",
     key_weights: Path | None = None,
     library: Folder = None,
@@ -52,7 +52,8 @@ def add(
     Args:
         name: such as eye; `masquerade templates concepts` lists the paper's.
         image: a picture, or a video.
-        at: points X,Y in its pixels; of a video FRAME:X,Y, frames counted from 0.
+        at: a point X,Y in its pixels; of a video FRAME:X,Y, frames counted from 0. Several are
+            given each with --at.
         keys: what places are compared by: colour-hog (needs nothing; within one video), dino-s8,
             dino-s16, dinov2-s14.
         key_weights: the network's file of weights; without it the fetched one.

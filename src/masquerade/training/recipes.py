@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from masquerade.data.augment import NONE, Augment
+from masquerade.errors import UsageError
 from masquerade.recognizers import ILIC_2024, RECOGNIZERS
 from masquerade.training.inputs import CHANNELS, Looking
 from masquerade.training.views import ONE_VIEW, PAPER_VIEWS, Views
@@ -98,4 +99,24 @@ def paper() -> Recipe:
         lr=6.25e-5,
         patience=ILIC_2024.patience,
         views=PAPER_VIEWS,
+    )
+
+
+def ilic_stills(dataset: str) -> Recipe:
+    """Ilic et al.'s privacy networks: single frames of 224 pixels, answers averaged over a video's.
+
+    Frame recognizers average over the frames they are given, so a clip of as many is the protocol.
+
+    Args:
+        dataset: ipn, kth or sbu: 32, 32 or 16 frames a video.
+    """
+    if dataset not in ILIC_2024.averaged:
+        raise UsageError(f"Ilic et al. have {', '.join(ILIC_2024.averaged)}, and no {dataset!r}.")
+    return Recipe(
+        frames=ILIC_2024.averaged[dataset],
+        size=224,
+        epochs=500,
+        batch=16,
+        lr=3e-4,
+        patience=ILIC_2024.patience,
     )
