@@ -16,14 +16,19 @@ from torch import Tensor
 
 import masquerade
 from masquerade.anonymizer import Anonymized, Anonymizer
+from masquerade.data.cache import digest_of
 from masquerade.data.clips import load_clips, store_of
 from masquerade.data.manifest import Manifest, read_manifest
-from masquerade.data.transform import Joined
+from masquerade.data.transform import Joined, Pass
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.stream import Cover
 from masquerade.video.encoding import Encoding
 from masquerade.video.write import write_video
+from masquerade.vision.keys import extractor
+from masquerade.vision.library import Library
+from masquerade.vision.pointed import Templates
 from masquerade.vision.regions import Boxes, WholeFrame
+from masquerade.vision.templates import template_from
 
 STEP = 6  # grey levels from a frame to the next: more than the encoder moves them
 QUICK = Encoding(preset="ultrafast", crf=5)
@@ -320,3 +325,26 @@ def test_stores_are_cut_by_place_and_by_row() -> None:
     again = store.of_rows(np.array([0, 1, 4]))
     assert again.rows.tolist() == [0, 4]
     assert torch.equal(again.clips[1], store.clips[0])
+
+
+def test_a_template_that_was_picked_anew_is_another_cache_entry(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 96, 3)).astype(np.uint8)
+    looks, held = extractor("colour-hog"), Library(folder=tmp_path)
+    regions = partial(Templates, templates=("spot",), library=tmp_path)
+    how = Pass(
+        frames=4,
+        height=16,
+        width=16,
+        stride=None,
+        method=masquerade.build("blacken"),
+        regions=regions,
+        cover=None,
+        seed=0,
+        through_file=False,
+        sample_first=False,
+    )
+    found = []
+    for at in ((20, 20), (70, 40)):
+        held.add(template_from("spot", pixels, [at], looks, image="a.png"))
+        found.append(digest_of(how))
+    assert found[0] != found[1]

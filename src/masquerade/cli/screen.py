@@ -99,6 +99,12 @@ def summary(receipt: Receipt) -> str:
     if name == "frame":
         return f"all of {frames} frames hidden by {receipt.method['name']}"
     every = max(look.arguments.get("every") or 1 for look in receipt.regions)
+    if name == "templates":
+        (look,) = receipt.regions
+        return (
+            f"what looks like the points hidden by {receipt.method['name']} in "
+            f"{frames - coverage.empty} of {frames} frames (keys: {look.arguments['keys']})"
+        )
     mode = f"looked for in one frame of {every}, " if every > 1 else ""
     return (
         f"{name} hidden by {receipt.method['name']} in {frames - coverage.empty} of {frames} frames"

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import arguments
-from masquerade.data.transform import Job, Pass, file_digest, region_class
+from masquerade.data.transform import Job, Pass, file_digest, region_class, source_of
 from masquerade.errors import MasqueradeError, UsageError, VideoError
 
 
@@ -82,6 +82,7 @@ def digest_of(how: Pass) -> str:
         "masquerade": __version__,
         "sampling": [how.frames, how.height, how.width, how.stride, how.sample_first],
         "regions": [name, {key: _content(value) for key, value in given.items()}],
+        "templates": _templates(how),
         "cover": how.cover and [str(part) for part in how.cover[:3]],
         "within": how.cover and _bytes_of(how.cover.within),
         "seed": how.seed,
@@ -119,6 +120,14 @@ def _source(kind: type) -> str:
     except (OSError, TypeError):
         return ""
     return hashlib.sha256(text).hexdigest()
+
+
+def _templates(how: Pass) -> list[str]:
+    """What the templates of a library hold, whose names may come to mean something else."""
+    if "templates" not in region_class(how.regions)[0].lower():
+        return []
+    source = source_of(how.regions)
+    return [getattr(one, "content", "") for one in getattr(source, "sources", (source,))]
 
 
 def _content(given: Any) -> Any:

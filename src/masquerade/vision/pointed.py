@@ -6,6 +6,7 @@ carried by optical flow. A cut starts anew.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -115,6 +116,8 @@ class Templates:
         self._known = [Library(folder=library).load(name) for name in templates]
         for template in self._known:
             check_extractor(template, self.identity)
+        known = b"".join(template.keys.tobytes() for template in self._known)
+        self.content = hashlib.sha256(self.identity.encode() + known).hexdigest()
         self.look_ahead = max((frame for frame, _, _ in self.at), default=0)
 
     def __reduce__(self) -> tuple[Any, ...]:
