@@ -172,7 +172,7 @@ def rewritten(
     decoded = ahead(stages.each("decode", items))
     paired = ahead(_paired(decoded, source, stages))
     windows = _windows(paired, anonymizer.window or batch or 1)
-    carry = anonymizer.start(seed=seed, source=digest)
+    carry = _started(anonymizer, seed, digest)
     return ahead(_anonymized(windows, anonymizer, cover, carry, amp, stages))
 
 
@@ -310,7 +310,7 @@ def anonymize(
         raise UsageError(f"anonymize takes clips (B, 3, T, H, W), not {tuple(clip.shape)}.")
     frames = clip.shape[2]
     step = anonymizer.window or frames
-    carry, parts = anonymizer.start(seed=seed, source=_digest(clip, anonymizer)), []
+    carry, parts = _started(anonymizer, seed, _digest(clip, anonymizer)), []
     with torch.no_grad():
         for first in range(0, frames, step):
             at = _filled(np.arange(first, min(first + step, frames)), anonymizer.window)
@@ -319,6 +319,13 @@ def anonymize(
             parts.append(out.clip)
             carry = out.carry
     return torch.cat(parts, 2)[:, :, :frames]
+
+
+def _started(anonymizer: Anonymizer, seed: int | None, digest: bytes | None) -> Any:
+    """The carry of a new video; a method that is not `keyed` need not know of sources."""
+    if anonymizer.keyed:
+        return anonymizer.start(seed=seed, source=digest)
+    return anonymizer.start(seed=seed)
 
 
 def _digest(clip: Tensor, anonymizer: Anonymizer) -> bytes | None:

@@ -132,7 +132,8 @@ def _templates(how: Pass) -> list[str]:
 
 def _content(given: Any) -> Any:
     """An argument, and of a file what is in it: a hand may change the boxes that it names."""
-    return [given.name, file_digest(given)] if isinstance(given, Path) else given
+    is_file = isinstance(given, Path) and given.is_file()
+    return [given.name, file_digest(given)] if is_file else given
 
 
 def _bytes_of(mask: Any) -> str | None:
