@@ -44,6 +44,12 @@ def test_networks_are_fitted_warmed_and_met_untouched(manifest: Manifest, tmp_pa
     by_family = {(one.family, one.name) for one in finding.attacks}
     assert {("warm", "warm tiny-2d"), ("raw", "raw tiny-2d")} <= by_family
     assert all(one.spread is not None for one in finding.attacks)
+    (raw,) = (tmp_path / "fits").glob("raw-*")
+    kept = {path: path.read_bytes() for path in raw.glob("*.weights")}
+    shades = [Entry(name="blur", method=build("blur")), *black]
+    every = replace(plan, attackers=("raw", "warm", "retrained"))
+    evaluate(few, shades, every, data="x", folder=tmp_path)
+    assert kept and kept == {path: path.read_bytes() for path in raw.glob("*.weights")}
     again = evaluate(few, black, plan, data="x", folder=tmp_path / "other")
     assert again.rows[1].findings == result.rows[1].findings  # seeds decide everything
 

@@ -120,6 +120,7 @@ class Bench:
                             heads=heads,
                             codes=given,
                             weights=None if codes else (raw or clips) / f"{key}.weights",
+                            keeps=raw is None and codes is None and start == "fresh",
                         )
                         answers = clips / f"{key}-{start}.npz"
                         mine.append(_Order(task, clips, answers, self.preset, self.device))

@@ -48,7 +48,8 @@ class Task:
         fold: whose clips.
         heads: classes by label.
         codes: label to (N,) classes by row of the manifest, -1 unknown.
-        weights: where the raw-trained weights lie, or are to be put; None: nowhere.
+        weights: where the raw-trained weights lie; None: nowhere.
+        keeps: whether this is the fit on raw video that puts them there.
     """
 
     learner: str
@@ -58,6 +59,7 @@ class Task:
     heads: Mapping[str, int]
     codes: Mapping[str, IntArray]
     weights: Path | None = None
+    keeps: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +130,7 @@ def _network(
             device=device,
             augment=NONE if learner.place else preset.augment,
         )
-        if task.start == "fresh" and task.weights is not None:
+        if task.keeps and task.weights is not None:
             with part_of(task.weights, overwrite=True) as part:
                 torch.save({k: v.cpu() for k, v in net.state_dict().items()}, part)
     return net
@@ -159,7 +161,7 @@ def _kernel(task: Task, learner: Learner, parts: list[ClipStore]) -> list[dict[s
     if task.start == "raw" and task.weights is not None:
         with np.load(task.weights) as file:
             learned, rows = file["features"].astype(np.float64), file["rows"]
-    if task.start == "fresh" and task.weights is not None:
+    if task.keeps and task.weights is not None:
         with part_of(task.weights, overwrite=True) as part, part.open("wb") as out:
             np.savez(out, features=learned.astype(np.float32), rows=rows)
     found: list[dict[str, Floats]] = [{}, {}, {}]
