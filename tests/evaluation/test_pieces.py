@@ -21,6 +21,7 @@ from masquerade.evaluation import Entry, Evaluation, evaluate, from_json
 from masquerade.evaluation.controls import sizes_of
 from masquerade.evaluation.protocols import label_columns, protocols
 from masquerade.evaluation.targets import (
+    chosen_by,
     classes_of,
     floors_of,
     measured,
@@ -73,6 +74,20 @@ def test_a_constant_guess_has_exactly_its_floor_over_folds_of_unlike_rates(
     assert floors_of(red, sheet, None)["constant"].value == 0.5
     told = {"red": np.stack([1.0 - codes["red"], codes["red"]], axis=1)[sheet.rows]}
     assert measured(red, sheet, told).value == 1.0
+
+
+def test_who_always_says_one_class_is_not_chosen_for_it(manifest: Manifest) -> None:
+    """Validation that is nearly all of one class must not flatter a constant guess."""
+    unseen = protocols(manifest, folds=3)[0]
+    codes = {label: manifest.targets(label) for label in unseen.heads}
+    sheet = sheet_of(manifest, unseen, part="validation", codes=codes)
+    action = next(one for one in targets_of(manifest, unseen) if one.use == "utility")
+    truth = sheet.codes["action"]
+    often = np.flatnonzero(truth == 0)
+    uneven = replace(sheet, codes={"action": np.where(np.arange(len(truth)) == often[0], 1, 0)})
+    constant = {"action": np.tile([0.9, 0.1], (len(truth), 1))}
+    assert chosen_by(action, uneven, constant) == 0.5
+    assert measured(action, uneven, constant).value > 0.9
 
 
 def test_the_prior_is_counted_in_train_alone(manifest: Manifest) -> None:

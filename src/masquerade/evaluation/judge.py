@@ -16,6 +16,7 @@ from masquerade.evaluation.targets import (
     Answers,
     Sheet,
     Target,
+    chosen_by,
     floors_of,
     mean_answers,
     measured,
@@ -174,7 +175,7 @@ def recognised(target: Target, case: Case) -> IntArray:
 
 
 def _tried(target: Target, case: Case, one: Candidate) -> Tried:
-    on_validation = measured(target, case.validation, mean_answers(one.validation)).value
+    on_validation = chosen_by(target, case.validation, mean_answers(one.validation))
     on_test = measured(target, case.test, mean_answers(one.test))
     return Tried(candidate=one, validation=on_validation, test=on_test)
 

@@ -7,6 +7,7 @@ constant guess then has exactly .5.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from masquerade.data.manifest import IntArray, Manifest
 from masquerade.evaluation.protocols import Fold, Protocol, action_column
-from masquerade.metrics.classification import auroc, top_k
+from masquerade.metrics.classification import auroc, balanced_accuracy, top_k
 from masquerade.metrics.priors import action_prior, one_hot
 from masquerade.metrics.statistic import Floats, Statistic, average
 
@@ -150,6 +151,26 @@ def measured(target: Target, sheet: Sheet, answers: Answers) -> Statistic:
     """
     parts = [_measured(target.metric, sheet, name, answers[name]) for name in target.columns]
     return parts[0] if len(parts) == 1 else average(parts)
+
+
+def chosen_by(target: Target, sheet: Sheet, answers: Answers) -> float:
+    """How attackers are compared on validation: AUROC, or balanced accuracy instead of top-1.
+
+    Validation is a few groups, and may be nearly all of one class: by top-1 an attacker who always
+    says that class would be chosen, and would find nothing on test.
+
+    Args:
+        target: the metric and the columns.
+        sheet: of the validation clips.
+        answers: by label.
+    """
+    if target.metric != "top-1":
+        return measured(target, sheet, answers).value
+    (name,) = target.columns
+    known = sheet.codes[name] >= 0
+    if not known.any():
+        return math.nan
+    return balanced_accuracy(sheet.codes[name][known], answers[name][known].argmax(axis=1)).value
 
 
 def floors_of(target: Target, sheet: Sheet, predicted: IntArray | None) -> dict[str, Statistic]:
