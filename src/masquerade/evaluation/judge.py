@@ -68,6 +68,7 @@ class Case:
                     name=one.name,
                     validation=tuple(_cut(a, kept[0]) for a in one.validation),
                     test=tuple(_cut(a, kept[1]) for a in one.test),
+                    eligible=one.eligible,
                 )
                 for one in self.candidates
             ),
@@ -112,7 +113,8 @@ def worst_of(found: Sequence[Tried]) -> Tried:
     Args:
         found: one or more.
     """
-    return max(found, key=lambda one: -math.inf if math.isnan(one.validation) else one.validation)
+    able = [one for one in found if one.candidate.eligible] or found
+    return max(able, key=lambda one: -math.inf if math.isnan(one.validation) else one.validation)
 
 
 def finding(
