@@ -180,6 +180,7 @@ def test_deep_pictures_are_looked_at_in_8_bits() -> None:
 
 def test_points_are_written_frame_x_y() -> None:
     assert parse_point("12:212,140.5") == (12, 212.0, 140.5)
-    for wrong in ("212,140", "1:2", "a:1,2", "-1:2,3", "1:2,3,4"):
+    assert parse_point("212,140") == (0, 212.0, 140.0)
+    for wrong in ("1:2", "a:1,2", "-1:2,3", "1:2,3,4"):
         with pytest.raises(UsageError, match="FRAME:X,Y"):
             parse_point(wrong)
