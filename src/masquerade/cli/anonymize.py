@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
-import tyro
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.batch import Outcome, exit_code, plan, run_batch
-from masquerade.checkpoint import arguments, load
 from masquerade.cli import INTERRUPTED
+from masquerade.cli.arguments import parsed
 from masquerade.cli.screen import Screen
 from masquerade.errors import UsageError
-from masquerade.methods import METHODS, PRESETS, name_of
 from masquerade.settings import Settings, region_source
 
 EXAMPLE = "masquerade anonymize holiday.mp4 -o safe.mp4"
@@ -101,71 +97,16 @@ def _with_templates(regions: str, names: str) -> str:
     return wanted if regions == Settings.regions else f"{regions}+{wanted}"
 
 
-def asked(argv: list[str], flags: tuple[str, ...]) -> str | None:
-    """The value of a flag, before the real parser runs: its choices depend on it."""
-    for i, word in enumerate(argv):
-        for flag in flags:
-            if word == flag and i + 1 < len(argv):
-                return argv[i + 1]
-            if word.startswith(flag + "="):
-                return word.partition("=")[2]
-    return None
-
-
-def maker(name: str, preset: str | None) -> Callable[..., Anonymizer]:
-    """A method's constructor, its defaults those of a preset; tyro makes flags of it."""
-    if name not in METHODS:
-        raise UsageError(f"there is no method {name!r}; choose one of {', '.join(METHODS)}.")
-    method = METHODS[name]
-    presets = PRESETS.get(name, {})
-    if preset is None:
-        return method
-    if preset not in presets:
-        known = ", ".join(presets) or "none"
-        raise UsageError(f"{name} has no preset {preset!r}; it has {known}.")
-    defaults = arguments(presets[preset]())
-
-    def make(**chosen: Any) -> Anonymizer:
-        return method(**chosen)
-
-    signature = inspect.signature(method)
-    parameters = [p.replace(default=defaults[p.name]) for p in signature.parameters.values()]
-    make.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    make.__annotations__ = get_type_hints(method.__init__)
-    make.__doc__ = method.__doc__
-    return make
-
-
 def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
     """Options and the anonymizer that they ask for."""
-    wanted, weights = asked(argv, ("--method", "--replacewith")), asked(argv, ("--weights",))
-    trained = load(weights) if weights else None
-    if trained and wanted not in (None, name_of(trained)):
-        raise UsageError(f"{weights} holds {name_of(trained)}, not {wanted}.")
-    name = name_of(trained) if trained else wanted or "selective"
-    make = maker(name, asked(argv, ("--preset",)))
-
-    def call(**parts: Any) -> tuple[Options, Anonymizer]:
-        options, *anonymizer = parts.values()
-        return options, anonymizer[0] if anonymizer else make()
-
-    kinds: dict[str, Any] = {"general": Annotated[Options, OmitArgPrefixes]}
-    if inspect.signature(make).parameters and trained is None:
-        kinds[name] = Annotated[make, OmitArgPrefixes]
-    names = {key.replace("-", "_"): kind for key, kind in kinds.items()}
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(key, keyword, annotation=kind) for key, kind in names.items()]
+    return parsed(
+        argv,
+        Options,
+        verb="masquerade anonymize",
+        example=EXAMPLE,
+        default="selective",
+        method=("--method", "--replacewith"),
     )
-    call.__annotations__ = names
-    options, anonymizer = tyro.cli(
-        call,
-        args=argv,
-        prog="masquerade anonymize",
-        description=f"{EXAMPLE}\n\n{(inspect.getdoc(Options) or '').splitlines()[0]}",
-        config=(FlagCreatePairsOff,),
-    )
-    return options, trained or anonymizer
 
 
 def main(argv: list[str]) -> int:

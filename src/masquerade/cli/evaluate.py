@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import shlex
 import sys
 import tempfile
@@ -11,14 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg
+from tyro.conf import arg
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.checkpoint import load
-from masquerade.cli.anonymize import asked, maker
+from masquerade.cli.arguments import asked, parsed
 from masquerade.data.manifest import read_manifest
 from masquerade.data.transform import Joined, RegionFactory
 from masquerade.errors import UsageError
@@ -73,36 +70,18 @@ class Options:
 
 
 def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
-    """Options and the anonymizer that they ask for."""
-    wanted, weights = asked(argv, ("--method",)), asked(argv, ("--weights",))
-    trained = load(weights) if weights else None
-    if trained and wanted not in (None, name_of(trained)):
-        raise UsageError(f"{weights} holds {name_of(trained)}, not {wanted}.")
-    if not trained and not wanted and not {"-h", "--help"} & set(argv):
+    """Options and the anonymizer that they ask for, which must be named."""
+    flags = ("--method", "--weights")
+    if not any(asked(argv, (flag,)) for flag in flags) and not {"-h", "--help"} & set(argv):
         raise UsageError(f"name a method, as in: {EXAMPLE}")
-    name = name_of(trained) if trained else wanted or "blur"
-    make = maker(name, asked(argv, ("--method-preset",)))
-
-    def call(**parts: Any) -> tuple[Options, Anonymizer]:
-        options, *anonymizer = parts.values()
-        return options, anonymizer[0] if anonymizer else make()
-
-    kinds: dict[str, Any] = {"general": Annotated[Options, OmitArgPrefixes]}
-    if inspect.signature(make).parameters and trained is None:
-        kinds[name.replace("-", "_")] = Annotated[make, OmitArgPrefixes]
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(key, keyword, annotation=kind) for key, kind in kinds.items()]
+    return parsed(
+        argv,
+        Options,
+        verb="masquerade evaluate",
+        example=EXAMPLE,
+        default="blur",
+        preset="--method-preset",
     )
-    call.__annotations__ = kinds
-    options, anonymizer = tyro.cli(
-        call,
-        args=argv,
-        prog="masquerade evaluate",
-        description=f"{EXAMPLE}\n\n{(inspect.getdoc(Options) or '').splitlines()[0]}",
-        config=(FlagCreatePairsOff,),
-    )
-    return options, trained or anonymizer
 
 
 def main(argv: list[str]) -> int:

@@ -1,0 +1,102 @@
+"""Options and a method's own arguments in one command line, for every verb that takes a method."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes
+
+from masquerade.anonymizer import Anonymizer
+from masquerade.checkpoint import arguments, load
+from masquerade.errors import UsageError
+from masquerade.methods import METHODS, PRESETS, name_of
+
+Options = TypeVar("Options")
+
+
+def parsed(
+    argv: list[str],
+    options: type[Options],
+    *,
+    verb: str,
+    example: str,
+    default: str,
+    method: tuple[str, ...] = ("--method",),
+    preset: str = "--preset",
+) -> tuple[Options, Anonymizer]:
+    """Options and the anonymizer that they ask for.
+
+    Args:
+        argv: the words behind the verb.
+        options: a dataclass of the verb's own.
+        verb: as `masquerade evaluate`.
+        example: a line to copy.
+        default: the method where none is named.
+        method: flags that name it.
+        preset: the flag that names a setting of it.
+    """
+    wanted, weights = asked(argv, method), asked(argv, ("--weights",))
+    trained = load(weights) if weights else None
+    if trained and wanted not in (None, name_of(trained)):
+        raise UsageError(f"{weights} holds {name_of(trained)}, not {wanted}.")
+    name = name_of(trained) if trained else wanted or default
+    make = maker(name, asked(argv, (preset,)))
+
+    def call(**parts: Any) -> tuple[Options, Anonymizer]:
+        chosen, *anonymizer = parts.values()
+        return chosen, anonymizer[0] if anonymizer else make()
+
+    kinds: dict[str, Any] = {"general": Annotated[options, OmitArgPrefixes]}
+    if inspect.signature(make).parameters and trained is None:
+        kinds[name.replace("-", "_")] = Annotated[make, OmitArgPrefixes]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(key, keyword, annotation=kind) for key, kind in kinds.items()]
+    )
+    call.__annotations__ = kinds
+    chosen, anonymizer = tyro.cli(
+        call,
+        args=argv,
+        prog=verb,
+        description=f"{example}\n\n{(inspect.getdoc(options) or '').splitlines()[0]}",
+        config=(FlagCreatePairsOff,),
+    )
+    return chosen, trained or anonymizer
+
+
+def asked(argv: list[str], flags: tuple[str, ...]) -> str | None:
+    """The value of a flag, before the real parser runs: its choices depend on it."""
+    for i, word in enumerate(argv):
+        for flag in flags:
+            if word == flag and i + 1 < len(argv):
+                return argv[i + 1]
+            if word.startswith(flag + "="):
+                return word.partition("=")[2]
+    return None
+
+
+def maker(name: str, preset: str | None) -> Callable[..., Anonymizer]:
+    """A method's constructor, its defaults those of a preset; tyro makes flags of it."""
+    if name not in METHODS:
+        raise UsageError(f"there is no method {name!r}; choose one of {', '.join(METHODS)}.")
+    method = METHODS[name]
+    presets = PRESETS.get(name, {})
+    if preset is None:
+        return method
+    if preset not in presets:
+        known = ", ".join(presets) or "none"
+        raise UsageError(f"{name} has no preset {preset!r}; it has {known}.")
+    defaults = arguments(presets[preset]())
+
+    def make(**chosen: Any) -> Anonymizer:
+        return method(**chosen)
+
+    signature = inspect.signature(method)
+    parameters = [p.replace(default=defaults[p.name]) for p in signature.parameters.values()]
+    make.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    make.__annotations__ = get_type_hints(method.__init__)
+    make.__doc__ = method.__doc__
+    return make
