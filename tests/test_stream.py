@@ -19,7 +19,8 @@ from masquerade.methods.blacken import Blacken
 from masquerade.pace import constant_rate, exact_rate
 from masquerade.stream import Cover, Rewritten, ahead, anonymize, rewritten
 from masquerade.vision.boxes import Box
-from masquerade.vision.regions import Region, WholeFrame
+from masquerade.vision.region import Region
+from masquerade.vision.regions import WholeFrame
 from masquerade.vision.tracks import fill
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from masquerade.anonymizer import Anonymizer, Pixels
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.vision.masks import rasterize
-from masquerade.vision.regions import Region
+from masquerade.vision.region import Region
 
 T = TypeVar("T")
 U8 = NDArray[np.uint8]

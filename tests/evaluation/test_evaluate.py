@@ -66,7 +66,7 @@ def test_each_label_has_its_protocol_floors_and_every_attacker(evaluation: Evalu
     assert red.floors["constant"].value == 0.5
     assert set(red.floors) == {"constant", "action prior", "predicted action"}
     families = {attack.family for attack in red.attacks}
-    assert families == {"retrained", "motion", "raw", "place", "prior"}  # no network, so none warm
+    assert families == {"retrained", "warm", "motion", "raw", "place", "prior"}
     assert red.beyond_action is not None
     assert red.retrained_holds is True
     assert red.f_half == pytest.approx(0.5 * 1.0 + 0.5 * (1 - (red.score.value or 0)))

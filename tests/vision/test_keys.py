@@ -142,7 +142,8 @@ def test_weights_of_another_network_are_refused(
 
 
 def test_without_weights_it_says_how_to_get_them_and_what_works_without() -> None:
-    with pytest.raises(MissingError, match=r"--weights FILE.*fetch dino-s8.*colour-hog.*boxes:"):
+    advice = r"--key-weights FILE.*fetch dino-s8.*colour-hog.*boxes:"
+    with pytest.raises(MissingError, match=advice):
         extractor("dino-s8")
 
 
@@ -182,7 +183,7 @@ def test_fetch_brings_what_was_published_and_nothing_else(
 
 def test_what_has_no_known_digest_is_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "PUBLISHED", {"dino-s16": Published("file:///x.pth", None)})
-    with pytest.raises(MissingError, match=r"SHA-256 of dino-s16 is not known.*--weights FILE"):
+    with pytest.raises(MissingError, match=r"SHA-256 of dino-s16 is not known.*--key-weights FILE"):
         fetch("dino-s16")
     with pytest.raises(UsageError, match="no weights 'colour-hog' to fetch"):
         fetch("colour-hog")

@@ -72,7 +72,7 @@ ATTACKERS: dict[str, Family] = {
     "warm": Family(
         about="raw-trained, then trained on anonymized video (A4)",
         start="warm",
-        takes=lambda one: _people(one) and one.network is not None,
+        takes=_people,
         together=True,
     ),
     "motion": Family(

@@ -86,7 +86,7 @@ class Bench:
         codes: Mapping[str, IntArray] | None = None,
         deal: int = 0,
         raw: Path | None = None,
-    ) -> tuple[list[Answered], float]:
+    ) -> tuple[Sequence[Answered], float]:
         """Do every fit of some protocols that is not done yet, all side by side.
 
         Args:
@@ -125,13 +125,13 @@ class Bench:
                         answers = clips / f"{key}-{start}.npz"
                         mine.append(_Order(task, clips, answers, self.preset, self.device))
         self._do([one for many in orders.values() for one in many], clips.name)
-        answered: list[dict[tuple[str, Start], list[list[Told]]]] = [{} for _ in protocols]
+        answered: Sequence[dict[tuple[str, Start], list[list[Told]]]] = [{} for _ in protocols]
         spent = 0.0
         for (place, learner, start, _), many in orders.items():
             told = [load_told(one.answers) for one in many]
             answered[place].setdefault((learner, start), []).append(told)
             spent += sum(one.cpu_seconds for one in told)
-        return list(answered), spent
+        return answered, spent
 
     def _do(self, orders: Sequence[_Order], what: str) -> None:
         missing = [one for one in orders if not one.answers.exists()]

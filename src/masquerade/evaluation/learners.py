@@ -30,7 +30,10 @@ from masquerade.training.predict import predict
 from masquerade.training.views import Views
 
 Start = Literal["fresh", "warm", "raw"]
-"""From scratch on these clips; from raw-trained weights on these clips; raw-trained, untouched."""
+"""From scratch on these clips; from raw-trained weights on these clips; raw-trained, untouched.
+
+A kernel machine has no weights to start from: a warm one learns raw and these clips together.
+"""
 
 RIDGE = 0.01  # of a kernel whose diagonal is 1
 NONE_APART = 1e-9  # squared distance below which two clips are one to a kernel
@@ -158,9 +161,11 @@ def _kernel(task: Task, learner: Learner, parts: list[ClipStore]) -> list[dict[s
     """Kernel ridge regression on one-hot labels, for each label alike."""
     features = [_features(part, learner) for part in parts]
     learned, rows = features[0], parts[0].rows
-    if task.start == "raw" and task.weights is not None:
+    if task.start != "fresh" and task.weights is not None:
         with np.load(task.weights) as file:
-            learned, rows = file["features"].astype(np.float64), file["rows"]
+            raw, raw_rows = file["features"].astype(np.float64), file["rows"]
+        own = (learned, rows) if task.start == "warm" else (raw[:0], raw_rows[:0])
+        learned, rows = np.concatenate([raw, own[0]]), np.concatenate([raw_rows, own[1]])
     if task.keeps and task.weights is not None:
         with part_of(task.weights, overwrite=True) as part, part.open("wb") as out:
             np.savez(out, features=learned.astype(np.float32), rows=rows)

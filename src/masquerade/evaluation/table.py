@@ -284,16 +284,16 @@ class _Run:
         before = None if raw is None else raw.cases[protocol.name]
         act = _action_target(self.manifest, protocol)
         predicted = recognised(act, case)
+        utility = self._utility(mine)
         found: list[Finding] = []
         for target in self.targets[protocol.name]:
-            utility = self._utility(mine) if target.use == "private" else None
             found.append(
                 finding(
                     target,
                     case,
                     before,
                     predicted=predicted,
-                    action=utility,
+                    action=utility if target.use == "private" else None,
                     void=self.voided.get(target.name),
                 )
             )

@@ -72,10 +72,8 @@ def tiny() -> Recipe:
     """From scratch on a hundred clips in seconds on one core.
 
     Small frames under a network that sees half of each at once (32 pixels, four layers), and many
-    steps (batches of 8). On UT-Interaction by 5 folds: from `motion`, action .88, .88 and .83 with
-    people unseen (three seeds); from `both`, action .79, clothing flags .86 with people unseen and
-    pair .91 with known people (one seed). Clips are mirrored, since no action there has a side;
-    where one has, take `flip` out.
+    steps (batches of 8). What it finds on UT-Interaction is in docs/results/uti.md. Clips are
+    mirrored, since no action there has a side; where one has, take `flip` out.
     """
     return Recipe(
         frames=16,

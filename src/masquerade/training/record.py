@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
 import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from masquerade.errors import MissingError, UsageError
+from masquerade.parts import part_of
 
 Row = dict[str, float]
 
@@ -47,13 +47,8 @@ class Snapshot:
 
 def save_snapshot(snapshot: Snapshot, path: Path) -> None:
     """Write a snapshot in one step, so that a kill leaves the one before or this one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with part_of(path, overwrite=True) as part:
         torch.save({f.name: getattr(snapshot, f.name) for f in fields(snapshot)}, part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def load_snapshot(path: Path, fit: str) -> Snapshot | None:

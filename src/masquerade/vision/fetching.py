@@ -73,7 +73,7 @@ def fetch(name: str) -> Path:
     if entry.sha256 is None:
         raise MissingError(
             f"the SHA-256 of {name} is not known here, so it is not fetched unchecked: get "
-            f"{entry.url} yourself and give --weights FILE."
+            f"{entry.url} yourself and give --key-weights FILE."
         )
     path = weights_folder() / entry.url.rpartition("/")[2]
     if not path.is_file() or _digest(path) != entry.sha256:
@@ -96,12 +96,13 @@ def _download(entry: Published, path: Path) -> None:
         if _digest(Path(part)) != entry.sha256:
             raise OutputError(
                 f"{entry.url} did not give the published file (its SHA-256 differs): try again, or "
-                "give --weights FILE."
+                "give --key-weights FILE."
             )
         os.replace(part, path)
     except (URLError, TimeoutError, ConnectionError) as error:
         raise MissingError(
-            f"{entry.url} cannot be reached: fetch it on another machine and give --weights FILE."
+            f"{entry.url} cannot be reached: fetch it on another machine and "
+            "give --key-weights FILE."
         ) from error
     finally:
         Path(part).unlink(missing_ok=True)

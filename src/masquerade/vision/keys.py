@@ -184,7 +184,7 @@ def fetched_or_missing(name: str) -> Path:
     path = fetching.fetched(name)
     if path is None:
         raise MissingError(
-            f"the weights of {name} are not here: give --weights FILE, or run `masquerade "
+            f"the weights of {name} are not here: give --key-weights FILE, or run `masquerade "
             f"templates fetch {name}` once; --keys colour-hog and --regions boxes:FILE need none."
         )
     return path

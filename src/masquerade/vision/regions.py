@@ -20,10 +20,8 @@ from masquerade.vision.masks import Mask
 from masquerade.vision.moving import Motion, MovingPeople
 from masquerade.vision.people import HogPeople, TorchvisionPeople
 from masquerade.vision.picture import Picture
-from masquerade.vision.pointed import Templates as Templates
-from masquerade.vision.region import Region as Region
-from masquerade.vision.region import looked_at as looked_at
-from masquerade.vision.region import with_cuts as with_cuts
+from masquerade.vision.pointed import Templates
+from masquerade.vision.region import Region, looked_at, with_cuts
 from masquerade.vision.tracks import fill, look_ahead
 
 MOTION_LED = 25  # frames that a track of motion is led before its first sighting
