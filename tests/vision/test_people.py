@@ -14,13 +14,14 @@ from masquerade.vision.boxes import Box
 from masquerade.vision.masks import rasterize
 from masquerade.vision.moving import Motion, MovingPeople
 from masquerade.vision.people import HogPeople, TorchvisionPeople
+from masquerade.vision.region import Region
 from masquerade.vision.regions import People
 
 W, H = 192, 144
 
 
 def _walker(
-    frames: int, *, still_from: int = 10**9, pan: float = 0, start: int = 0
+    frames: int, *, still_from: int = 10**9, pan: float = 0, start: int = 0, wait: int = 0
 ) -> list[ArrayPicture]:
     """A striped figure that walks across a textured scene, with sensor noise."""
     wide, rng = noise(W * 3, H, 5), np.random.default_rng(0)
@@ -28,7 +29,7 @@ def _walker(
     for t in range(frames):
         left = int(pan * t)
         frame = wide[:, left : left + W].astype(int) + rng.integers(-3, 4, (H, W, 1))
-        x = _place(min(t, still_from))
+        x = _place(max(0, min(t, still_from) - wait))
         if t >= start:
             frame[30:130, x : x + 30] = 250
             frame[50:70, x : x + 30] = 5
@@ -41,7 +42,7 @@ def _place(t: int) -> int:
 
 
 def _motions(pictures: list[ArrayPicture], cut: int = -1) -> list[Motion]:
-    return list(MovingPeople()((p, t == cut) for t, p in enumerate(pictures)))
+    return list(MovingPeople()((p, Region(cut=t == cut)) for t, p in enumerate(pictures)))
 
 
 def test_who_walks_is_covered_and_the_scene_is_not() -> None:
@@ -59,6 +60,21 @@ def test_who_walks_is_covered_and_the_scene_is_not() -> None:
 def test_who_stops_stays_covered() -> None:
     motions = _motions(_walker(120, still_from=30, start=26))
     assert (motions[119].mask[32:128, _place(30) + 2 : _place(30) + 28] == 255).mean() > 0.95
+
+
+def test_who_is_seen_standing_is_no_background_and_leaves_no_ghost() -> None:
+    pictures = _walker(90, wait=40)
+    at = [_place(max(0, t - 40)) for t in range(90)]
+    boxes = [Box(x - 25.0, 10.0, x + 55.0, 150.0, 0.9) for x in at]  # as wide as a detector's
+    pairs = zip(pictures, boxes, strict=True)
+    motions = list(MovingPeople()((p, Region(boxes=(box,))) for p, box in pairs))
+    for t in range(45, 84):  # by its motion, though it filled the background's first frames
+        own = slice(at[t] + 8, at[t] + 22)
+        left = slice(0, max(0, at[t] - 12))
+        assert t < 60 or (motions[t].mask[40:120, own] == 255).mean() > 0.9
+        assert t < 65 or not motions[t].mask[:, left].any()
+    unseen = _motions(pictures)[80].mask
+    assert unseen[40:120, :30].mean() > 200  # nobody having been seen there, a ghost is left
 
 
 def test_a_still_scene_shows_nothing() -> None:
@@ -99,7 +115,14 @@ def test_hog_finds_people_who_stand_in_a_real_clip() -> None:
     found = [HogPeople()(p) for p in clip("uti/push/set1_5_1_5.mp4", 4, step=10)]
     assert all(found)
     assert {box.label for boxes in found for box in boxes} == {"person"}
-    assert HogPeople()(ArrayPicture(np.zeros((100, 50, 3), np.uint8))) == []
+    assert HogPeople()(ArrayPicture(np.zeros((80, 20, 3), np.uint8))) == []
+
+
+def test_hog_finds_people_who_fill_the_frame() -> None:
+    for picture in clip("uti/punch/set1_0_1_4.mp4", 3, step=10):
+        middles = sorted((box.x0 + box.x1) / 2 for box in HogPeople()(picture) if box.score > 0.5)
+        assert len(middles) == 2
+        assert middles == pytest.approx([115, 360], abs=25)
 
 
 def test_a_real_static_camera_is_taken_for_one_and_a_real_moving_one_is_not() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import json
@@ -16,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from masquerade import vision
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import arguments
 from masquerade.data.transform import Job, Pass, file_digest, region_class, source_of
@@ -26,7 +28,8 @@ class ClipCache:
     """A folder with one small file a video, named by a digest of everything that went into it.
 
     What goes in: the video's bytes, the method's name, arguments, weights and source text, the
-    regions, the sampling and masquerade's version. A file that cannot be read is made anew.
+    regions, the sampling, masquerade's version and the source text of what finds regions and
+    moves noise. A file that cannot be read is made anew.
 
     Args:
         folder: made where it is missing.
@@ -88,6 +91,7 @@ def digest_of(how: Pass) -> str:
         "seed": how.seed,
         "through_file": how.through_file,
         "method": None if how.method is None else _method(how.method),
+        "vision": None if how.method is None else _vision(),
     }
     return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -120,6 +124,14 @@ def _source(kind: type) -> str:
     except (OSError, TypeError):
         return ""
     return hashlib.sha256(text).hexdigest()
+
+
+@functools.cache
+def _vision() -> str:
+    """A digest of the source of everything that region sources and methods stand on."""
+    folder = Path(inspect.getfile(vision)).parent
+    texts = [path.read_bytes() for path in sorted(folder.glob("*.py"))]
+    return hashlib.sha256(b"".join(texts)).hexdigest()
 
 
 def _templates(how: Pass) -> list[str]:

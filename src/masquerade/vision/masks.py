@@ -118,3 +118,32 @@ def _outline(outline: Mask, margin: float, feather: float) -> Mask:
         return np.zeros_like(outline)
     away = cv2.distanceTransform(free, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return _faded(np.maximum(away - wider, 0), feather)
+
+
+def ellipses(
+    boxes: Iterable[Box],
+    *,
+    part: tuple[float, float, float],
+    frame: tuple[int, int],
+    size: tuple[int, int],
+) -> Mask:
+    """An ellipse in each box, on a copy of another size: (h, w), 255 inside.
+
+    Args:
+        boxes: in pixels of the frame.
+        part: the ellipse's width, top and bottom in parts of its box.
+        frame: (W, H).
+        size: (w, h) of the copy.
+    """
+    out = np.zeros((size[1], size[0]), np.uint8)
+    across, down = size[0] / frame[0], size[1] / frame[1]
+    wide, top, bottom = part
+    for box in boxes:
+        x, y = (box.x0 + box.x1) / 2 * across, (box.y0 + (top + bottom) / 2 * box.height) * down
+        axes = wide / 2 * box.width * across, (bottom - top) / 2 * box.height * down
+        cv2.ellipse(out, (round(x), round(y)), _whole(axes), 0, 0, 360, 255, cv2.FILLED)
+    return out
+
+
+def _whole(axes: tuple[float, float]) -> tuple[int, int]:
+    return max(1, round(axes[0])), max(1, round(axes[1]))

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.vision.boxes import Box
+from masquerade.vision.masks import ellipses
 from masquerade.vision.picture import Picture, fitted
+from masquerade.vision.region import Region
 
 LEAST = 12  # frames of a shot without which there is no background
 PATIENCE = 900  # frames after which what stands still counts as background after all
@@ -23,6 +25,8 @@ DRIFT = 1.5  # nor away from its background
 BLOCK = 32  # side of the parts that each say how far the picture moved; of odd ones OpenCV is
 # half a pixel off
 TEXTURE = 2.0  # least deviation of a block that can say so, in levels of 255
+TAKEN = 0.6, 0.03, 0.97  # of a person's box: width, top and bottom of where the background is not
+REST = 8.0  # difference from frame to frame below which a pixel is at rest, in levels of 255
 MOST = 0.5  # share of the frame that can be in the foreground of a static camera
 
 Pixels = NDArray[np.uint8]
@@ -61,6 +65,7 @@ class _Small:
     width: int
     height: int
     pixels: Pixels  # (h, w, 3), blurred
+    people: NDArray[np.bool_]  # (h, w), where people are seen
     first: bool  # of its shot
     moves: bool  # the camera moved in the last few frames
 
@@ -91,15 +96,15 @@ class MovingPeople:
         self.threshold, self.scale, self.least = threshold, scale, least
         self.look_ahead = window
 
-    def __call__(self, pictures: Iterable[tuple[Picture, bool]]) -> Iterator[Motion]:
-        """One motion a picture; each comes with whether a scene cut lies before it."""
+    def __call__(self, pictures: Iterable[tuple[Picture, Region]]) -> Iterator[Motion]:
+        """One motion a picture; each comes with whether a cut lies before it, and who is seen."""
         waiting: deque[_Small] = deque()
         recent: deque[_Small] = deque(maxlen=LAG)
         ground: _Ground | None = None
-        for picture, cut in pictures:
-            if cut:
+        for picture, region in pictures:
+            if region.cut:
                 recent.clear()
-            waiting.append(self._small(picture, recent[0] if recent else None))
+            waiting.append(self._small(picture, region, recent[0] if recent else None))
             recent.append(waiting[-1])
             if len(waiting) > self.look_ahead:
                 ground = _ground(ground, waiting)
@@ -108,11 +113,13 @@ class MovingPeople:
             ground = _ground(ground, waiting)
             yield self._motion(waiting.popleft(), ground)
 
-    def _small(self, picture: Picture, before: _Small | None) -> _Small:
+    def _small(self, picture: Picture, region: Region, before: _Small | None) -> _Small:
         pixels = picture.rgb(fitted(picture, self.scale))
         smooth = np.asarray(cv2.GaussianBlur(pixels, (0, 0), 1.0), np.uint8)
         moves = before is not None and _shift(before.pixels, smooth) > SHIFT
-        return _Small(picture.width, picture.height, smooth, before is None, moves)
+        size, (h, w) = (picture.width, picture.height), smooth.shape[:2]
+        people = ellipses(region.boxes, part=TAKEN, frame=size, size=(w, h)) > 0
+        return _Small(*size, smooth, people, before is None, moves)
 
     def _motion(self, now: _Small, ground: _Ground | None) -> Motion:
         nothing = Motion([], np.zeros((now.height, now.width), np.uint8), camera=True)
@@ -120,11 +127,13 @@ class MovingPeople:
             return nothing
         plate = ground.plate.astype(np.uint8)
         fore = _foreground(now.pixels, plate, self.threshold)
+        fore[~ground.known] = 0
         if now.moves or _shift(plate, now.pixels) > DRIFT or fore.mean() > MOST * 255:
             return nothing
-        ground.learn(now.pixels, fore > 0)
+        doubt = ~ground.known & ~now.people
+        ground.learn(now, fore > 0)
         boxes, mask = _parts(fore, self.least, now.width, now.height)
-        return Motion(boxes, mask, camera=False)
+        return Motion(boxes, np.maximum(mask, _enlarged(doubt, now)), camera=False)
 
 
 @dataclass(slots=True)
@@ -133,12 +142,25 @@ class _Ground:
 
     plate: NDArray[np.float32]  # (h, w, 3)
     age: NDArray[np.int32]  # (h, w), frames for which a pixel has been in the foreground
+    known: NDArray[np.bool_]  # (h, w), where it has been seen without people
+    still: NDArray[np.int32]  # (h, w), frames for which one not known has been free and at rest
 
-    def learn(self, pixels: Pixels, fore: NDArray[np.bool_]) -> None:
+    def learn(self, now: _Small, fore: NDArray[np.bool_]) -> None:
         """Follow slow changes of light; who stops moving is not learned, or only after long."""
         self.age = np.where(fore, self.age + 1, 0)
         rate = np.where(fore, self.age > PATIENCE, RATE)[..., None].astype(np.float32)
-        self.plate += rate * (pixels - self.plate)
+        free = self.known & ~now.people
+        self.plate[free] += (rate * (now.pixels - self.plate))[free]
+        if not self.known.all():
+            self._uncover(now)
+
+    def _uncover(self, now: _Small) -> None:
+        """What people stood before is known once they are away and it is at rest."""
+        rest = np.abs(now.pixels - self.plate).max(axis=2) < REST
+        self.still = np.where(rest & ~now.people, self.still + 1, 0)
+        hidden = ~self.known
+        self.plate[hidden] = now.pixels[hidden]
+        self.known = self.known | (self.still >= LEAST)
 
 
 def _ground(ground: _Ground | None, waiting: deque[_Small]) -> _Ground | None:
@@ -153,8 +175,14 @@ def _ground(ground: _Ground | None, waiting: deque[_Small]) -> _Ground | None:
     own = [small.pixels for small in ahead[:shot]]
     if len(own) < LEAST or any(small.moves for small in ahead[:shot]):
         return None
-    middle = np.partition(own, len(own) // 2, axis=0)[len(own) // 2]
-    return _Ground(middle.astype(np.float32), np.zeros(middle.shape[:2], np.int32))
+    plate = np.partition(own, len(own) // 2, axis=0)[len(own) // 2].astype(np.float32)
+    taken = np.array([small.people for small in ahead[:shot]])  # (n, h, w)
+    known = (~taken).sum(axis=0) >= LEAST // 2
+    partly = known & taken.any(axis=0)
+    free = np.where(taken[:, partly, None], np.nan, np.array(own)[:, partly])
+    plate[partly] = np.nanmedian(free, axis=0)
+    none = np.zeros(plate.shape[:2], np.int32)
+    return _Ground(plate, none, known, none)
 
 
 def _shift(a: Pixels, b: Pixels) -> float:
@@ -207,3 +235,10 @@ def _parts(fore: Pixels, least: float, width: int, height: int) -> tuple[list[Bo
         )
     smooth = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
     return boxes, np.asarray((smooth > 0) * np.uint8(255), np.uint8)
+
+
+def _enlarged(inside: NDArray[np.bool_], now: _Small) -> Pixels:
+    """(H, W), 255 inside, but for specks."""
+    opened = cv2.morphologyEx(inside * np.uint8(255), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
+    size = now.width, now.height
+    return np.asarray(cv2.resize(opened, size, interpolation=cv2.INTER_NEAREST), np.uint8)

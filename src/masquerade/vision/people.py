@@ -20,6 +20,8 @@ from masquerade.vision.boxes import Box, boxes_of, nms
 from masquerade.vision.picture import Picture, fitted
 
 PERSON = 1  # the class of people among COCO's
+EDGE = 0.25  # of the height, by which a picture is continued on all sides: the detector's window
+# leaves a sixth of its height above and below a person, who may fill the picture
 
 
 class HogPeople:
@@ -44,15 +46,17 @@ class HogPeople:
     def __call__(self, picture: Picture) -> list[Box]:
         """The people of one frame, best first."""
         size = fitted(picture, self.scale)
-        if size[0] < 64 or size[1] < 128:
+        edge = round(EDGE * size[1])
+        if size[0] + 2 * edge < 64 or size[1] + 2 * edge < 128:
             return []  # the detector's window is 64 x 128
         grey = cv2.cvtColor(picture.rgb(size), cv2.COLOR_RGB2GRAY)
+        wider = cv2.copyMakeBorder(grey, edge, edge, edge, edge, cv2.BORDER_REPLICATE)
         rects, margins = self._hog.detectMultiScale(
-            grey, winStride=(8, 8), padding=(32, 32), scale=1.05, groupThreshold=0
+            wider, winStride=(8, 8), padding=(0, 0), scale=1.05, groupThreshold=0
         )
-        # the padding lets it see those at the frame's edge
         found = np.array(rects, np.float64).reshape(-1, 4)
         found[:, 2:] += found[:, :2]
+        found -= edge
         scores = 1 - np.exp(-np.array(margins, np.float64).reshape(-1).clip(0))
         found, scores = found[scores >= self.threshold], scores[scores >= self.threshold]
         stays = nms(found, scores, 0.4)

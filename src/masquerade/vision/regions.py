@@ -18,6 +18,7 @@ from masquerade.vision.boxes import Box, read_boxes
 from masquerade.vision.faces import CenterFace, HaarFaces
 from masquerade.vision.masks import Mask
 from masquerade.vision.moving import Motion, MovingPeople
+from masquerade.vision.outlines import Look, Outlines
 from masquerade.vision.people import HogPeople, TorchvisionPeople
 from masquerade.vision.picture import Picture
 from masquerade.vision.pointed import Templates
@@ -152,6 +153,7 @@ class People:
     """
 
     name = "people"
+    shape = "silhouette"
 
     def __init__(
         self,
@@ -181,17 +183,37 @@ class People:
         self._rules = {"gap": gap, "carry": carry, "lookback": lookback} if track else None
         own = look_ahead(gap=gap, lookback=lookback, every=self.every) if track else 0
         led = look_ahead(gap=gap, lookback=MOTION_LED) if track else 0
-        self.look_ahead = max(own, self._moving.look_ahead + led if self._moving else 0) + 1
+        outlines = self.every if self._hog else 0
+        self.look_ahead = (
+            own + outlines + (self._moving.look_ahead + led if self._moving else 0) + 1
+        )
 
     def __call__(self, pictures: Iterable[Picture]) -> Iterator[Region]:
         """One region a picture."""
-        seen, moving = tee(with_cuts(pictures))
-        if self._moving is None:
-            return tracked(looked_at(seen, self.every), self._sight, self.every, self._rules)
+        cuts = with_cuts(pictures)
+        if self._net is not None:
+            return tracked(looked_at(cuts, self.every), self._sight, self.every, self._rules)
         if self._hog is None:
-            return self._motions(moving, self._moving)
-        looks = tracked(looked_at(seen, self.every), self._sight, self.every, self._rules)
-        return map(_joined, self._motions(moving, self._moving), looks)
+            assert self._moving is not None
+            return self._motions(
+                ((picture, Region(cut=cut)) for picture, cut in cuts), self._moving
+            )
+        return Outlines()(self._looks(cuts))
+
+    def _looks(self, pictures: Iterable[tuple[Picture, bool]]) -> Iterator[Look]:
+        """Who stands, and what moves besides, for their silhouettes to be cut."""
+        seen, pictures = tee(pictures)
+        standing = tracked(looked_at(seen, self.every), self._sight, self.every, self._rules)
+        looks = zip((picture for picture, _ in pictures), standing, strict=True)
+        if self._moving is None:
+            for picture, region in looks:
+                yield Look(picture, region.boxes, None, region, key=region.seen)
+            return
+        ahead, behind = tee(looks)
+        motions = self._motions(ahead, self._moving)
+        for (picture, region), motion in zip(behind, motions, strict=True):
+            whole = _joined(_strangers(motion, region.boxes), region)
+            yield Look(picture, region.boxes, motion.mask, whole, key=region.seen)
 
     def _sight(self, picture: Picture) -> Sight:
         if self._net is not None:
@@ -200,16 +222,16 @@ class People:
         return self._hog(picture), None
 
     def _motions(
-        self, pictures: Iterable[tuple[Picture, bool]], moving: MovingPeople
+        self, pictures: Iterable[tuple[Picture, Region]], moving: MovingPeople
     ) -> Iterator[Region]:
         """What moves, in tracks; a frame of which nothing is known is hidden whole."""
         ahead, frames = tee(pictures)
         waiting: deque[Motion] = deque()
 
         def looks() -> Iterator[tuple[Motion, bool, bool]]:
-            for motion, (_, cut) in zip(moving(ahead), frames, strict=True):
+            for motion, (_, region) in zip(moving(ahead), frames, strict=True):
                 waiting.append(motion)
-                yield motion, cut, True
+                yield motion, region.cut, True
 
         # What begins to move inside the picture was there before: led farther back.
         rules = self._rules and {**self._rules, "lookback": MOTION_LED}
@@ -226,6 +248,18 @@ def _whole(motion: Motion, cut: bool) -> Region:
     # The box says the same to those who keep only boxes, such as a file of them.
     box = Box(0.0, 0.0, float(motion.width), float(motion.height), 1.0, label="frame")
     return Region(boxes=(box,), everywhere=True, cut=cut, seen=False)
+
+
+def _strangers(motion: Region, people: tuple[Box, ...]) -> Region:
+    """Without the boxes of moving parts that belong to people seen besides: those have outlines."""
+    others = tuple(box for box in motion.boxes if not any(_within(box, one) for one in people))
+    return replace(motion, boxes=others)
+
+
+def _within(part: Box, whole: Box) -> bool:
+    wide = min(part.x1, whole.x1) - max(part.x0, whole.x0)
+    high = min(part.y1, whole.y1) - max(part.y0, whole.y0)
+    return min(wide, high) > 0 and wide * high > part.width * part.height / 2
 
 
 def _joined(a: Region, b: Region) -> Region:
