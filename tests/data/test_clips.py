@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import pickle
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,9 +26,11 @@ from masquerade.errors import MasqueradeError, UsageError
 from masquerade.stream import Cover
 from masquerade.video.encoding import Encoding
 from masquerade.video.write import write_video
+from masquerade.vision.boxes import Box
 from masquerade.vision.keys import extractor
 from masquerade.vision.library import Library
 from masquerade.vision.pointed import Templates
+from masquerade.vision.region import Region
 from masquerade.vision.regions import Boxes, WholeFrame
 from masquerade.vision.templates import template_from
 
@@ -171,6 +175,44 @@ def test_a_second_time_costs_no_pass_and_gives_the_same(data: Manifest, tmp_path
     assert (first.passes, second.passes) == (2, 0)
     assert torch.equal(first.clips, second.clips)
     assert second.rows.tolist() == [0, 1, 2]
+
+
+LOOKED: list[int] = []
+
+
+class Left:
+    """The left half, and how often somebody looked."""
+
+    look_ahead = 0
+
+    def __init__(self, *, width: int = 16) -> None:
+        self.width = width
+
+    def __call__(self, pictures: Iterable[Any]) -> Iterator[Region]:
+        LOOKED.append(self.width)
+        for t, picture in enumerate(pictures):
+            mask = np.zeros((picture.height, picture.width), np.uint8)
+            mask[:, : self.width] = 255
+            yield Region(boxes=(Box(0, 0, 1, 1, 0.5, track=t),), mask=mask, strength=mask // 2)
+
+
+def test_regions_are_looked_for_once_for_all_methods(data: Manifest, tmp_path: Path) -> None:
+    def clips(method: str, cache: Path | None, **given) -> torch.Tensor:
+        regions = partial(Left, **given)
+        how = {"frames": 4, "size": 16, "method": masquerade.build(method), "regions": regions}
+        return load_clips(data, cache=cache, seed=1, **how).clips
+
+    cache = tmp_path / "cache"
+    LOOKED.clear()
+    first, second = clips("blacken", cache), clips("pixelate", cache)
+    assert LOOKED == [16, 16]  # two files, once each
+    assert torch.equal(first, clips("blacken", None))
+    assert torch.equal(second, clips("pixelate", None))
+    clips("blacken", cache, width=8)
+    assert LOOKED == [16] * 6 + [8] * 2
+    for file in cache.glob("regions-*/*"):
+        file.write_bytes(file.read_bytes()[:50])
+    assert torch.equal(clips("mask-mean", cache), clips("mask-mean", None))
 
 
 def test_the_cache_knows_what_changes_clips(data: Manifest, tmp_path: Path) -> None:

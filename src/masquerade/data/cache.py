@@ -80,12 +80,10 @@ def digest_of(how: Pass) -> str:
     """
     from masquerade import __version__
 
-    name, given = region_class(how.regions)
     about = {
         "masquerade": __version__,
         "sampling": [how.frames, how.height, how.width, how.stride, how.sample_first],
-        "regions": [name, {key: _content(value) for key, value in given.items()}],
-        "templates": _templates(how),
+        "regions": _regions(how),
         "cover": how.cover and [str(part) for part in how.cover[:3]],
         "within": how.cover and _bytes_of(how.cover.within),
         "seed": how.seed,
@@ -94,6 +92,26 @@ def digest_of(how: Pass) -> str:
         "vision": None if how.method is None else _vision(),
     }
     return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def seen_by(folder: Path, how: Pass) -> Path | None:
+    """Where the regions lie that a pass's region source finds; None: it hides the whole frame.
+
+    Args:
+        folder: of all that is kept.
+        how: the pass.
+    """
+    about = _regions(how)
+    if how.method is None or about[0] in ("frame", region_class("frame")[0]):
+        return None
+    told = json.dumps([*about, _vision(), how.sample_first], sort_keys=True, default=str)
+    return folder / f"regions-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+
+
+def _regions(how: Pass) -> list[Any]:
+    """All that a region source depends on, but for the code and the video."""
+    name, given = region_class(how.regions)
+    return [name, {key: _content(value) for key, value in given.items()}, _templates(how)]
 
 
 def _method(method: Anonymizer) -> dict[str, Any]:

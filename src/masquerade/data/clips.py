@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.data.cache import ClipCache
+from masquerade.data.cache import ClipCache, seen_by
 from masquerade.data.manifest import IntArray, Manifest
 from masquerade.data.transform import Job, Pass, RegionFactory, passed_all
 from masquerade.errors import UsageError
@@ -121,6 +121,8 @@ def load_clips(
         through_file=through_file,
         sample_first=sample_first,
     )
+    if cache is not None:
+        job = replace(job, seen=seen_by(cache, job))
     jobs = _jobs(manifest)
     found: dict[int, Tensor] = {}
     skipped: dict[int, str] = {}

@@ -24,6 +24,7 @@ from masquerade.anonymizer import Anonymizer, Pixels
 from masquerade.data.manifest import IntArray
 from masquerade.data.processes import processes
 from masquerade.data.sampling import strided, uniform
+from masquerade.data.seen import Seen
 from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.stream import Cover, rewritten
 from masquerade.video.counting import count_pictures
@@ -64,6 +65,7 @@ class Pass:
     seed: int | None
     through_file: bool
     sample_first: bool
+    seen: Path | None = None  # where regions found before lie, named for this pass
 
     def indices(self, first: int, last: int) -> IntArray:
         """(T,) frames of the video that make a clip of frames first to last."""
@@ -215,7 +217,7 @@ def _frames(path: Path, needed: IntArray, how: Pass) -> Kept:
         kept = _by_file(path, needed, how, seed)
     else:
         with _reader(path) as reader:
-            kept = _picked(_stream(reader, needed, how, seed), needed, how)
+            kept = _picked(_stream(path, reader, needed, how, seed), needed, how)
     if len(kept) < len(needed):
         raise VideoError(f"{path.name} gives fewer frames than its {needed[-1] + 1} packets.")
     return kept
@@ -227,7 +229,7 @@ def _reader(path: Path) -> Reader:
 
 
 def _stream(
-    reader: Iterable[Any], needed: IntArray, how: Pass, seed: int | None
+    path: Path, reader: Iterable[Any], needed: IntArray, how: Pass, seed: int | None
 ) -> Iterator[tuple[int, Any, Any]]:
     """(number, frame, rewritten pixels or None) of each frame."""
     frames = (item for item in reader if isinstance(item, Frame))
@@ -240,6 +242,10 @@ def _stream(
         return
     source = source_of(how.regions)
     cover = how.cover or Cover(shape=getattr(source, "shape", "ellipse"))
+    if how.seen is not None:
+        frames_seen = needed.tobytes() if how.sample_first else b""
+        about = hashlib.sha256(file_digest(path).encode() + frames_seen).hexdigest()[:40]
+        source = Seen(source, how.seen / f"{about}.npz")
     items = rewritten(frames, how.method, source, cover=cover, seed=seed)
     with closing(items):  # type: ignore[type-var]
         for item in items:
@@ -268,7 +274,7 @@ def _by_file(path: Path, needed: IntArray, how: Pass, seed: int | None) -> Kept:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "anonymized.mp4"
         with _reader(path) as reader:
-            numbers = _written(out, reader, _stream(reader, needed, how, seed))
+            numbers = _written(out, reader, _stream(path, reader, needed, how, seed))
         with _reader(out) as again:
             frames = (frame for frame in again if isinstance(frame, Frame))
             read = ((numbers[frame.index], frame, None) for frame in frames)

@@ -43,7 +43,7 @@ from masquerade.evaluation.protocols import (
 )
 from masquerade.evaluation.results import SCHEMA, Control, Evaluation, Finding, Row
 from masquerade.evaluation.targets import Target, measured, sheet_of, targets_of
-from masquerade.methods import name_of
+from masquerade.methods import METHODS, name_of
 from masquerade.settings import choose_device
 
 
@@ -212,7 +212,7 @@ class _Run:
         method = entry.method
         return Row(
             name=entry.name,
-            method=None if method is None else name_of(method),
+            method=None if method is None else _name(method),
             arguments={} if method is None else _plain(arguments(method)),
             regions=_region_name(entry.regions),
             not_applicable=entry.not_applicable,
@@ -354,6 +354,11 @@ def _action_target(manifest: Manifest, protocol: Protocol) -> Target:
     return Target(
         name=action, columns=(action,), use="utility", metric="top-1", protocol=protocol.name
     )
+
+
+def _name(method: Anonymizer) -> str:
+    """In METHODS; of one that is not there, such as a reader's own, its class."""
+    return name_of(method) if type(method) in METHODS.values() else type(method).__qualname__
 
 
 def _plain(given: Mapping[str, Any]) -> dict[str, Any]:
