@@ -105,7 +105,7 @@ BENCHMARKS = {
         preset="many",
         folds=0,
         seeds=1,
-        people=partial(People, detector="motion"),
+        people=partial(People),
         limits=MIMES_LIMITS,
     ),
 }
