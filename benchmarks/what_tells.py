@@ -50,12 +50,6 @@ class Outline(Anonymizer):
         return Anonymized(full if where is None else full * where, where)
 
 
-class Boxed(People):
-    """People by their boxes."""
-
-    shape = "box"
-
-
 @dataclass(frozen=True)
 class Line:
     """One line of the table: a video, and who looks at it."""
@@ -71,8 +65,6 @@ LINES = (
     Line("hidden, motion alone", "selective", ("motion",)),
     Line("hidden, place alone", "selective", ("place",)),
     Line("outline alone", "outline", ()),
-    Line("hidden by boxes, all attackers", "boxes", ()),
-    Line("outline of boxes alone", "outline of boxes", ()),
 )
 
 
@@ -136,8 +128,6 @@ def main() -> None:
     entries = [
         Entry(name="selective", method=Selective(), regions=partial(People)),
         Entry(name="outline", method=Outline(), regions=partial(People)),
-        Entry(name="boxes", method=Selective(), regions=partial(Boxed)),
-        Entry(name="outline of boxes", method=Outline(), regions=partial(Boxed)),
     ]
     plan = Plan(
         attackers=tuple(ATTACKERS),
