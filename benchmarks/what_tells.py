@@ -23,8 +23,9 @@ from torch import Tensor
 from masquerade.anonymizer import Anonymized, Anonymizer, Card
 from masquerade.cli.evaluate import Talk
 from masquerade.data.manifest import read_manifest
-from masquerade.evaluation import Entry, Evaluation, Finding, Plan, Row, evaluate
+from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
 from masquerade.evaluation.attackers import ATTACKERS
+from masquerade.evaluation.results import Finding, Row
 from masquerade.methods.selective import Selective
 from masquerade.metrics.intervals import Score
 from masquerade.vision.regions import People
