@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -26,6 +28,19 @@ class Anonymized(NamedTuple):
     carry: Any = None
 
 
+class Draft(NamedTuple):
+    """What training sees of an anonymizer: its output, with gradients, and its own loss terms.
+
+    clip:  (B, 3, T, H, W).
+    terms: name to scalar, such as STPrivacy's ratio loss; the recipe weighs them.
+    facts: name to number, to be logged, such as the kept ratio of a block.
+    """
+
+    clip: Tensor
+    terms: Mapping[str, Tensor] = MappingProxyType({})
+    facts: Mapping[str, float] = MappingProxyType({})
+
+
 class Card(NamedTuple):
     """What a person choosing a method wants to know, in plain words."""
 
@@ -44,6 +59,9 @@ class Anonymizer(nn.Module):
 
     window: ClassVar[int] = 0
     """Frames it wants at once; 0: any number."""
+
+    learned: ClassVar[bool] = False
+    """Whether it hides nothing worth having until it was trained, and so wants a checkpoint."""
 
     card: ClassVar[Card]
 
@@ -79,6 +97,14 @@ class Anonymizer(nn.Module):
             carry: what the window before this one gave back, or `start()`.
         """
         raise NotImplementedError
+
+    def draft(self, clip: Tensor) -> Draft:
+        """What training sees; by default the output alone.
+
+        Args:
+            clip: (B, 3, T, H, W), RGB in [0, 1].
+        """
+        return Draft(self(clip, carry=self.start(seed=None)).clip)
 
     def on_pixels(
         self, frames: Pixels, *, where: U8 | None = None, carry: Any = None
