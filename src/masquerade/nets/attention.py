@@ -8,10 +8,11 @@ the masked forward on the kept rows is the forward of the kept tokens alone.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 REACH = 30.0
@@ -20,22 +21,68 @@ REACH = 30.0
 e^30 keeps that gradient finite in float32, squared and summed too; e^100 would be infinite, and
 infinity times the zero of the mask is not a number.
 """
+ROWS = 64
+"""Queries whose scores are written out at once for that gradient."""
 
 Softmax = Literal["exact", "dynamicvit"]
 
 
-def masked_softmax(scores: Tensor, keep: Tensor) -> Tensor:
-    """Softmax over the kept columns and each row's own, exactly zero elsewhere.
+def attend(q: Tensor, k: Tensor, v: Tensor, keep: Tensor) -> Tensor:
+    """Attention over the kept columns and each row's own, fused, with the decision's gradient.
+
+    The fused kernel takes the mask as log(keep), so that what is dropped weighs exactly zero; its
+    own gradient of that ends at the dropped tokens. `_HeardByKeep` adds the true one, some rows of
+    scores at a time, so that no square matrix of them is ever held.
 
     Args:
-        scores: (B, heads, N, N), queries by keys.
+        q: (B, heads, N, d).
+        k: as q.
+        v: as q.
         keep: (B, N) in [0, 1], how far each token is kept; it gets its gradient.
     """
-    mask = _column_mask(keep)
-    scores = _at_least_float32(scores)
-    top = scores.detach().masked_fill(mask == 0, -torch.inf).amax(dim=-1, keepdim=True)
-    weights = (scores - top).clamp(max=REACH).exp() * mask  # (B, heads, N, N)
-    return weights / weights.sum(dim=-1, keepdim=True)
+    bias = _columns(keep.detach(), slice(None)).log().to(q.dtype)  # (B, 1, N, N), -inf: dropped
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    if not keep.requires_grad:
+        return mixed
+    out: Tensor = _HeardByKeep.apply(mixed, q.detach(), k.detach(), v.detach(), keep)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _HeardByKeep(torch.autograd.Function):
+    """Passes attention's output on unchanged, and its gradient to the keep decision as well.
+
+    With A_ij = e^S_ij M_ij / sum_k e^S_ik M_ik and O = A V, dO_i / dM_ij is
+    e^S_ij (v_j - O_i) / sum_k e^S_ik M_ik, for kept and for dropped j alike; keep_j is in all of
+    column j but the diagonal.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, mixed: Tensor, q: Tensor, k: Tensor, v: Tensor, keep: Tensor) -> Tensor:
+        ctx.save_for_backward(mixed, q, k, v, keep)
+        return mixed.view_as(mixed)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        mixed, q, k, v, keep = ctx.saved_tensors
+        heard = torch.zeros_like(_at_least_float32(keep))
+        for first in range(0, q.shape[2], ROWS):
+            rows = slice(first, first + ROWS)
+            scores = _at_least_float32(q[:, :, rows] @ k.transpose(-2, -1))  # (B, heads, r, N)
+            odds, total = _odds(scores * q.shape[-1] ** -0.5, _columns(keep, rows))
+            odds.diagonal(first, -2, -1).zero_()  # its own column is one, whatever keep says
+            pull = upstream[:, :, rows]
+            gain = _at_least_float32(pull @ v.transpose(-2, -1))
+            gain = gain - _at_least_float32(pull * mixed[:, :, rows]).sum(-1, keepdim=True)
+            heard += (odds * gain / total).sum((1, 2))
+        return upstream, None, None, None, heard.to(keep.dtype)
+
+
+def _odds(scores: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """exp(scores), dropped columns' too, and its sum over the kept, less the kept scores' top."""
+    top = scores.masked_fill(mask == 0, -torch.inf).amax(dim=-1, keepdim=True)
+    odds = (scores - top).clamp(max=REACH).exp()
+    return odds, (odds * mask).sum(dim=-1, keepdim=True)
 
 
 def dynamicvit_softmax(scores: Tensor, keep: Tensor, *, eps: float = 1e-6) -> Tensor:
@@ -46,7 +93,7 @@ def dynamicvit_softmax(scores: Tensor, keep: Tensor, *, eps: float = 1e-6) -> Te
         keep: (B, N) in [0, 1].
         eps: what is shared over all columns and added to the sum.
     """
-    mask = _column_mask(keep)
+    mask = _columns(keep, slice(None))
     scores = _at_least_float32(scores)
     weights = (scores - scores.amax(dim=-1, keepdim=True)).exp() * mask
     return (weights + eps / scores.shape[-1]) / (weights.sum(dim=-1, keepdim=True) + eps)
@@ -91,7 +138,6 @@ class Attention(nn.Module):
         """
         super().__init__()
         self.heads = heads
-        self.softmax = masked_softmax if softmax == "exact" else dynamicvit_softmax
         self.exact = softmax == "exact"
         self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
         self.proj = nn.Linear(width, width)
@@ -115,16 +161,18 @@ class Attention(nn.Module):
         elif keep.dtype == torch.bool and self.exact:
             own = torch.eye(keep.shape[1], dtype=torch.bool, device=keep.device)
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=keep[:, None, None, :] | own)
+        elif self.exact:
+            mixed = attend(q, k, v, keep)
         else:
             scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5  # (B, heads, N, N)
-            mixed = self.softmax(scores, keep).to(v.dtype) @ v
+            mixed = dynamicvit_softmax(scores, keep).to(v.dtype) @ v
         return self.proj(mixed.transpose(1, 2).reshape(tokens.shape))
 
 
-def _column_mask(keep: Tensor) -> Tensor:
-    """(B, 1, N, N): one on the diagonal, the column's keep elsewhere."""
+def _columns(keep: Tensor, rows: slice) -> Tensor:
+    """(B, 1, rows, N): one on the square's diagonal, the column's keep elsewhere."""
     keep = _at_least_float32(keep)
-    own = torch.eye(keep.shape[1], dtype=keep.dtype, device=keep.device)
+    own = torch.eye(keep.shape[1], dtype=keep.dtype, device=keep.device)[rows]
     return keep[:, None, None, :] * (1 - own) + own
 
 
