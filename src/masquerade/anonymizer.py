@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from masquerade.errors import MissingError
+
 U8 = NDArray[np.uint8]
 Pixels = U8 | NDArray[np.uint16]
 
@@ -57,8 +59,17 @@ class Anonymizer(nn.Module):
     next one back. The module itself never changes while it anonymizes.
     """
 
-    window: ClassVar[int] = 0
+    window: int = 0
     """Frames it wants at once; 0: any number."""
+
+    whole: ClassVar[bool] = False
+    """Whether it rewrites the whole frame whatever `where` says."""
+
+    trained: bool = False
+    """Of a learned one: whether it was; `load` sets it, and so does training."""
+
+    dials: ClassVar[tuple[str, ...]] = ()
+    """The arguments that may be changed on a trained one."""
 
     learned: ClassVar[bool] = False
     """Whether it hides nothing worth having until it was trained, and so wants a checkpoint."""
@@ -71,6 +82,18 @@ class Anonymizer(nn.Module):
         Files may be written at it; `forward` always gives the shape that came in.
         """
         return height, width
+
+    def check_trained(self) -> None:
+        """Refuse to publish what random weights make of a video.
+
+        Raises:
+            MissingError: it is a learned method that was not trained.
+        """
+        if self.learned and not self.trained:
+            raise MissingError(
+                f"{type(self).__name__} learns what to hide and this one has learned nothing; "
+                "train it, or give the run of a trained one with --weights."
+            )
 
     @property
     def keyed(self) -> bool:
@@ -140,6 +163,7 @@ class Anonymizer(nn.Module):
         region = None
         if where is not None:
             region = torch.tensor(where, device=device)[None, None] / 255
-        out = self(clip, where=region, carry=carry)
+        with torch.no_grad():
+            out = self(clip, where=region, carry=carry)
         pixels = (out.clip[0].permute(1, 2, 3, 0) * top).round().clamp(0, top)  # (T, H, W, 3)
         return pixels.cpu().numpy().astype(frames.dtype), out.carry

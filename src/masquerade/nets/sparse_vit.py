@@ -189,14 +189,14 @@ class SparseViT(nn.Module):
         return self.patch_embed(clip) + self.pos_embed
 
     def masked(
-        self, clip: Tensor, choose: Choose, *, layers: int | None = None
+        self, clip: Tensor, choose: Choose, *, masks_only: bool = False
     ) -> tuple[Tensor, list[Tensor]]:
         """All tokens through all layers, those kept heard by all (eq. 8 to 10): what training does.
 
         Args:
             clip: (B, 3, T, H, W), normalised.
             choose: who is kept.
-            layers: stop before this one; None: after the last.
+            masks_only: stop when the last predictor has spoken; the tokens are then unfinished.
 
         Returns:
             Tokens (B, L * N, D), and who was kept after each predictor, (B, L, N).
@@ -204,23 +204,25 @@ class SparseViT(nn.Module):
         tokens = self.embed(clip)
         keep = tokens.new_ones(len(clip), self.grid[0], self.slot)
         masks: list[Tensor] = []
-        for at, block in enumerate(self.blocks[:layers]):
+        for at, block in enumerate(self.blocks):
             if at in self.places:
                 log_odds = self.predictors[len(masks)](tokens.reshape(*keep.shape, -1), keep)
                 keep = choose(log_odds, keep, len(masks))
                 masks.append(keep)
+                if masks_only and len(masks) == len(self.places):
+                    break
             tokens = block(tokens, keep.flatten(1) if masks else None)
         return tokens, masks
 
     def gathered(
-        self, clip: Tensor, counts: Sequence[int], *, layers: int | None = None
+        self, clip: Tensor, counts: Sequence[int], *, masks_only: bool = False
     ) -> tuple[Tensor, Tensor]:
         """The same with the dropped tokens removed, the most probable of each slot kept.
 
         Args:
             clip: (B, 3, T, H, W), normalised.
             counts: kept of each slot, by predictor.
-            layers: as in `masked`.
+            masks_only: as in `masked`.
 
         Returns:
             Tokens (B, L * K, D) in their order, and the last mask (B, L, N), bool.
@@ -229,7 +231,7 @@ class SparseViT(nn.Module):
         batch, slots = len(clip), self.grid[0]
         index = torch.arange(self.slot, device=clip.device).expand(batch, slots, -1)  # (B, L, K)
         step = 0
-        for at, block in enumerate(self.blocks[:layers]):
+        for at, block in enumerate(self.blocks):
             if at in self.places:
                 apart = tokens.reshape(*index.shape, -1)  # (B, L, K, D)
                 score = self.predictors[step](apart)[..., 0]
@@ -238,6 +240,8 @@ class SparseViT(nn.Module):
                 wide = first[..., None].expand(-1, -1, -1, apart.shape[-1])
                 tokens = apart.gather(2, wide).flatten(1, 2)
                 step += 1
+                if masks_only and step == len(self.places):
+                    break
             tokens = block(tokens)
         keep = torch.zeros(batch, slots, self.slot, dtype=torch.bool, device=clip.device)
         return tokens, keep.scatter(-1, index, True)
