@@ -16,9 +16,11 @@ from masquerade.nets.sparse_vit import (
     SparseViT,
     best,
     kept_counts,
+    layer,
     ratio_loss,
     sampled,
 )
+from masquerade.nets.vit import Block
 
 
 def count(net: nn.Module) -> int:
@@ -113,6 +115,22 @@ def test_masked_is_the_same_as_dropped() -> None:
         if way is not keep:
             through = through[keep.flatten(1)].reshape(alone.shape)
             assert (through - net.through(clip, keep)).abs().max() < 1e-12
+
+
+def test_a_layer_of_which_only_kept_tokens_learn_is_the_layer() -> None:
+    """Its gradients, too, wherever what becomes of dropped tokens is not used."""
+    torch.manual_seed(0)
+    block = Block(width=24, heads=3).double()
+    start, upstream = torch.randn(2, 2, 70, 24, dtype=torch.float64).unbind(0)
+    found = []
+    for run in (layer, Block.__call__):
+        tokens, keep = start.clone().requires_grad_(), (upstream[..., 0] > 0).double()
+        keep.requires_grad_()
+        out = run(block, run(block, tokens, keep), keep)
+        loss = (out * upstream * keep[..., None]).sum()
+        found.append((out, *torch.autograd.grad(loss, (tokens, keep, *block.parameters()))))
+    for ours, theirs in zip(*found, strict=True):
+        assert (ours - theirs).abs().max() < 1e-10
 
 
 def test_the_papers_code_is_not() -> None:

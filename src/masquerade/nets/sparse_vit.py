@@ -130,6 +130,38 @@ def ratio_loss(masks: Sequence[Tensor], keep: float) -> Tensor:
     return torch.stack(gaps).mean()
 
 
+def layer(block: nn.Module, tokens: Tensor, keep: Tensor) -> Tensor:
+    """A transformer layer of which only kept tokens learn.
+
+    It gives what the layer itself gives. Nobody listens to a dropped token, so that no gradient
+    would come to it as long as what becomes of it is not published; its part of the backward pass
+    is not even prepared, which is most of what masks cost.
+
+    Args:
+        block: the layer, a `Block`.
+        tokens: (B, N, D).
+        keep: (B, N) of 0 or 1.
+    """
+    assert isinstance(block, Block)
+    attn = block.attn
+    if not attn.exact:  # there dropped tokens leak, and so do their gradients
+        return block(tokens, keep)
+    kept, rest = keep.flatten().nonzero()[:, 0], (keep == 0).flatten().nonzero()[:, 0]
+
+    def each(change: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+        flat = values.flatten(0, 1)
+        learned = change(flat[kept])
+        with torch.no_grad():
+            passed = change(flat[rest]).to(learned.dtype)
+        both = learned.new_empty(len(flat), learned.shape[-1])
+        both = both.index_copy(0, rest, passed).index_copy(0, kept, learned)
+        return both.reshape(*values.shape[:2], -1)
+
+    parts = each(lambda some: attn.qkv(block.norm1(some)), tokens)
+    tokens = tokens + each(attn.proj, attn.mixed(*attn.apart(parts), keep))
+    return tokens + each(lambda some: block.mlp(block.norm2(some)), tokens)
+
+
 class SparseViT(nn.Module):
     """A ViT over tubelets that drops some between its layers and turns the rest into pixels.
 
@@ -211,7 +243,7 @@ class SparseViT(nn.Module):
                 masks.append(keep)
                 if masks_only and len(masks) == len(self.places):
                     break
-            tokens = block(tokens, keep.flatten(1) if masks else None)
+            tokens = layer(block, tokens, keep.flatten(1)) if masks else block(tokens)
         return tokens, masks
 
     def gathered(
@@ -258,7 +290,7 @@ class SparseViT(nn.Module):
         if keep.dtype == torch.bool:
             tokens = tokens[mask].reshape(len(clip), -1, tokens.shape[-1])
         for block in self.blocks:
-            tokens = block(tokens, None if keep.dtype == torch.bool else mask)
+            tokens = block(tokens) if keep.dtype == torch.bool else layer(block, tokens, mask)
         return tokens
 
     def pixels(self, tokens: Tensor, keep: Tensor | None = None) -> Tensor:
