@@ -197,13 +197,15 @@ def test_predictors_see_themselves_their_slot_and_the_clip_but_no_dropped_token(
     assert net(tokens, away).isfinite().all()
 
 
-def test_no_kept_token_gives_no_nan_and_gradients_that_are_numbers() -> None:
+@pytest.mark.parametrize("clip", [slice(0, 1), slice(0, 2)])
+def test_no_kept_token_gives_no_nan_and_gradients_that_are_numbers(clip: slice) -> None:
+    """Of one clip nothing is left, or of all; of one slot nothing, or of all."""
     net = small()
 
     def none_of_one_slot(odds: Tensor, keep: Tensor, which: int) -> Tensor:
         keep = sampled(odds, keep)
         away = torch.ones_like(keep)
-        away[0] = 0  # of the first clip nothing is left, of the second a slot is empty
+        away[clip] = 0
         away[1, 0] = 0
         return keep * away
 

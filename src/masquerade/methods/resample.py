@@ -24,8 +24,17 @@ def area_resize(frames: Tensor, height: int, width: int) -> Tensor:
     return rows @ frames @ columns.T
 
 
-def resized(clip: Tensor, size: Sequence[int]) -> Tensor:
-    """(B, C, T, H, W) to (B, C, T, *size), antialiased where it shrinks."""
+def resized(clip: Tensor, size: Sequence[int], shown: Tensor | None = None) -> Tensor:
+    """(B, C, T, H, W) to (B, C, T, *size), antialiased where it shrinks.
+
+    Args:
+        clip: frames.
+        size: rows and columns.
+        shown: (B, 1, T, H, W) of 0 or 1; each pixel is the mean over shown ones alone. Were the
+            others mixed in, the rim of what is shown would tell of what is not.
+    """
+    if shown is not None:
+        return resized(clip * shown, size) / resized(shown, size).clamp(min=1e-4)
     if tuple(clip.shape[3:]) == tuple(size):
         return clip
     batch, channels, frames = clip.shape[:3]

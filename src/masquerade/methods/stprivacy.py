@@ -14,7 +14,6 @@ what the other dropped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -145,20 +144,15 @@ class STPrivacy(Anonymizer):
         Args:
             clip: (B, 3, T, H, W), RGB in [0, 1], T being `frames`.
         """
-        seen, masks = self._read(clip), list[Tensor]()
+        seen = self._read(clip)
         if self.mode == "anonymize-only":
             tokens = self.net.through(seen, self._every(clip))
-        else:
-            light = self.strict or self.mode == "sparsify-only"
-            tokens, masks = self.net.masked(seen, sampled, masks_only=light)
-        if not masks:
             return Draft(self._enlarged(tokens, clip, None))
-        if self.mode == "sparsify-only":
-            picture = clip
-        else:
-            if self.strict:
-                tokens = self.net.through(seen, masks[-1])
-            picture = self._enlarged(tokens, clip, None)
+        tokens, masks = self.net.masked(seen, sampled, masks_only=self._light)
+        if self.mode == "full" and self.strict:
+            tokens = self.net.through(seen, masks[-1])
+        raw = self.mode == "sparsify-only"
+        picture = clip if raw else self._enlarged(tokens, clip, None)
         filled = self._filled(picture, self._over_pixels(masks[-1], clip), clip)
         kept = {f"kept_{m}": mask.mean().item() for m, mask in enumerate(masks, 1)}
         return Draft(filled, {"ratio": ratio_loss(masks, self.keep)}, kept)
@@ -170,14 +164,18 @@ class STPrivacy(Anonymizer):
         if self.mode == "anonymize-only":
             tokens = net.through(self._read(clip), keep)
         else:
-            light = self.strict or self.mode == "sparsify-only"
-            tokens, keep = net.gathered(self._read(clip), counts, masks_only=light)
+            tokens, keep = net.gathered(self._read(clip), counts, masks_only=self._light)
         shown = self._over_pixels(keep.to(clip.dtype), clip)
         if self.mode == "sparsify-only":
             return self._filled(clip, shown, clip), shown
         if self.mode == "full" and self.strict:  # what led to the masks is forgotten here
             tokens = net.through(self._read(clip, shown), keep)
         return self._filled(self._enlarged(tokens, clip, keep), shown, clip), shown
+
+    @property
+    def _light(self) -> bool:
+        """Whether the pass that chooses does nothing else."""
+        return self.strict or self.mode == "sparsify-only"
 
     def _every(self, clip: Tensor) -> Tensor:
         """A mask that keeps all, (B, L, N)."""
@@ -186,7 +184,7 @@ class STPrivacy(Anonymizer):
 
     def _read(self, clip: Tensor, shown: Tensor | None = None) -> Tensor:
         """A clip as the network reads it; of pixels that are not `shown` nothing goes in."""
-        small = _shrunk(clip, shown, self.picture)
+        small = resized(clip, self.picture, shown)
         shape = (1, 3, 1, 1, 1)
         return (small - small.new_tensor(MEAN).view(shape)) / small.new_tensor(STD).view(shape)
 
@@ -195,7 +193,7 @@ class STPrivacy(Anonymizer):
         small = self.net.pixels(tokens, keep)
         small = small.sigmoid() if self.out == "sigmoid" else small
         shown = None if keep is None else self._over_pixels(keep.to(small.dtype), small)
-        return _shrunk(small, shown, clip.shape[3:])
+        return resized(small, clip.shape[3:], shown)
 
     def _over_pixels(self, keep: Tensor, clip: Tensor) -> Tensor:
         """(B, L, N) to (B, 1, T, H, W): each pixel is of the tubelet over its centre."""
@@ -214,16 +212,6 @@ class STPrivacy(Anonymizer):
         height, width = clip.shape[3:]
         soft = resized(area_resize(clip, min(COARSE, height), min(COARSE, width)), (height, width))
         return kept + soft * (1 - shown)
-
-
-def _shrunk(clip: Tensor, shown: Tensor | None, size: Sequence[int]) -> Tensor:
-    """A clip at another size (or larger), each pixel the mean over shown ones alone.
-
-    Were the others mixed in, the rim of a kept tubelet would tell of the dropped one beside it.
-    """
-    if shown is None:
-        return resized(clip, size)
-    return resized(clip * shown, size) / resized(shown, size).clamp(min=1e-4)
 
 
 def _back_and_forth(count: int, step: int) -> list[int]:
