@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from masquerade.anonymizer import Anonymizer
+
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -21,6 +23,24 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("clip") / "person.mp4"
     compose(path, seconds=1)
     return path
+
+
+@pytest.fixture(scope="session")
+def made() -> Callable[[str], Anonymizer]:
+    """Make a method as a user has it; a learned one small, and as though it had been trained."""
+    import torch
+
+    from masquerade.methods import METHODS, PRESETS, build
+
+    def make(name: str) -> Anonymizer:
+        if not METHODS[name].learned:
+            return build(name)
+        torch.manual_seed(0)
+        method = PRESETS[name]["tiny"]().eval()
+        method.trained = True
+        return method
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import masquerade
+from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import arguments
+from masquerade.errors import MissingError
 from masquerade.methods import METHODS, PRESETS
 from masquerade.stream import anonymize
 
 METHOD = pytest.mark.parametrize("name", METHODS)
+FIXED = pytest.mark.parametrize("name", [n for n, kind in METHODS.items() if not kind.learned])
+Made = Callable[[str], Anonymizer]
 sizes = st.tuples(st.integers(1, 3), st.integers(1, 40), st.integers(1, 40))
 
 
@@ -35,9 +43,9 @@ def patch(t: int, h: int, w: int) -> torch.Tensor:
 @settings(max_examples=15, deadline=None)
 @given(size=sizes, dtype=st.sampled_from([torch.float32, torch.float64]))
 def test_shape_range_and_type_stay(
-    name: str, size: tuple[int, int, int], dtype: torch.dtype
+    made: Made, name: str, size: tuple[int, int, int], dtype: torch.dtype
 ) -> None:
-    method, clip = masquerade.build(name), clip_of(*size, batch=2).to(dtype)
+    method, clip = made(name), clip_of(*size, batch=2).to(dtype)
     out = method(clip, carry=method.start(seed=1))
     assert out.clip.shape == clip.shape
     assert out.clip.dtype == clip.dtype
@@ -45,19 +53,22 @@ def test_shape_range_and_type_stay(
 
 
 @METHOD
-def test_nothing_changes_where_nothing_is_hidden(name: str) -> None:
-    method, clip = masquerade.build(name), clip_of(3, 48, 64)
+def test_nothing_changes_where_nothing_is_hidden(made: Made, name: str) -> None:
+    method, clip = made(name), clip_of(3, 48, 64)
     where = patch(3, 48, 64)
     out = method(clip, where=where, carry=method.start(seed=1)).clip
+    if method.whole:
+        assert torch.equal(out, method(clip, carry=method.start(seed=1)).clip)
+        return
     outside = (where == 0).expand_as(clip)
     assert torch.equal(out[outside], clip[outside])
     assert not torch.equal(out, clip)
 
 
-@METHOD
-def test_what_is_fully_hidden_does_not_depend_on_its_own_detail(name: str) -> None:
+@FIXED
+def test_what_is_fully_hidden_does_not_depend_on_its_own_detail(made: Made, name: str) -> None:
     """Noise of the finest grain inside the region leaves no trace beyond its mean."""
-    method = masquerade.build(name)
+    method = made(name)
     grain = torch.zeros(1, 3, 1, 64, 64)
     grain[..., ::2, ::2] = grain[..., 1::2, 1::2] = 0.1
     flat = torch.full_like(grain, 0.05)
@@ -66,20 +77,21 @@ def test_what_is_fully_hidden_does_not_depend_on_its_own_detail(name: str) -> No
 
 
 @METHOD
-def test_same_seed_same_pixels(name: str) -> None:
-    clip, method = clip_of(4, 40, 56), masquerade.build(name)
+def test_same_seed_same_pixels(made: Made, name: str) -> None:
+    clip, method = clip_of(4, 40, 56), made(name)
     a, b = (anonymize(clip, method, seed=3) for _ in range(2))
     assert torch.equal(a, b)
 
 
 @METHOD
 @pytest.mark.parametrize("hidden", ["everywhere", "a patch"])
-def test_window_by_window_equals_one_pass(name: str, hidden: str) -> None:
-    method, clip = masquerade.build(name), clip_of(9, 48, 64)
+def test_window_by_window_equals_one_pass(made: Made, name: str, hidden: str) -> None:
+    method, clip = made(name), clip_of(9, 48, 64)
     where = None if hidden == "everywhere" else patch(9, 48, 64)
     whole = method(clip, where=where, carry=method.start(seed=5)).clip
     carry, parts = method.start(seed=5), []
-    for at in (slice(0, 1), slice(1, 4), slice(4, 9)):
+    cuts = range(0, 10, method.window) if method.window else (0, 1, 4)
+    for at in (slice(a, b) for a, b in pairwise([*cuts, 9])):
         out = method(clip[:, :, at], where=None if where is None else where[:, :, at], carry=carry)
         parts.append(out.clip)
         carry = out.carry
@@ -89,8 +101,10 @@ def test_window_by_window_equals_one_pass(name: str, hidden: str) -> None:
 @METHOD
 @pytest.mark.parametrize("hidden", ["everywhere", "a patch"])
 @pytest.mark.parametrize("size", [(90, 130), (61, 47), (300, 240), (8, 8), (1, 1)])
-def test_fast_path_gives_the_same_pixels(name: str, hidden: str, size: tuple[int, int]) -> None:
-    method = masquerade.build(name)
+def test_fast_path_gives_the_same_pixels(
+    made: Made, name: str, hidden: str, size: tuple[int, int]
+) -> None:
+    method = made(name)
     frames = (clip_of(3, *size)[0].permute(1, 2, 3, 0) * 255).round().byte().numpy()
     where = None if hidden == "everywhere" else (patch(3, *size)[0, 0] * 255).byte().numpy()
     fast, _ = method.on_pixels(frames, where=where, carry=method.start(seed=2))
@@ -100,12 +114,15 @@ def test_fast_path_gives_the_same_pixels(name: str, hidden: str, size: tuple[int
 
 
 @METHOD
-def test_ten_bit_frames_keep_their_depth(name: str) -> None:
-    method = masquerade.build(name)
+def test_ten_bit_frames_keep_their_depth(made: Made, name: str) -> None:
+    method = made(name)
     frames = (clip_of(2, 40, 48)[0].permute(1, 2, 3, 0).numpy() * 65535).astype(np.uint16)
     where = (patch(2, 40, 48)[0, 0] * 255).byte().numpy()
     out, _ = method.on_pixels(frames, where=where, carry=method.start(seed=2))
     assert out.dtype == np.uint16
+    if method.whole:
+        assert len(np.unique(out)) > 256
+        return
     assert np.abs(out[where == 0].astype(int) - frames[where == 0]).max() <= 1
 
 
@@ -134,3 +151,29 @@ def test_unknown_names_are_said_plainly() -> None:
         masquerade.build("blurr")
     with pytest.raises(masquerade.MasqueradeError, match="unexpected keyword"):
         masquerade.build("blur", colour=3)
+
+
+@METHOD
+def test_what_has_learned_nothing_makes_no_file(name: str, clip: Path, tmp_path: Path) -> None:
+    make = PRESETS[name]["tiny"] if METHODS[name].learned else METHODS[name]
+    run = partial(masquerade.anonymize_file, clip, regions="frame", preview=0.1)
+    if METHODS[name].learned:
+        with pytest.raises(MissingError, match="learned nothing"):
+            run(tmp_path / "out.mp4", make())
+        assert not list(tmp_path.iterdir())
+    masquerade.save(make(), tmp_path / "w.safetensors")
+    run(tmp_path / "out.mp4", masquerade.load(tmp_path / "w.safetensors"))
+    assert (tmp_path / "out.mp4").exists()
+
+
+@METHOD
+def test_dials_are_arguments_and_nothing_else_turns(name: str, tmp_path: Path) -> None:
+    kind = METHODS[name]
+    known = set(inspect.signature(kind.__init__).parameters) - {"self"}
+    assert set(kind.dials) <= known
+    make = PRESETS[name]["tiny"] if kind.learned else kind
+    masquerade.save(make(), tmp_path / "w.safetensors")
+    for fixed in sorted(known - set(kind.dials))[:1]:
+        now = getattr(make(), fixed)
+        with pytest.raises(masquerade.MasqueradeError, match=f"with its {fixed}"):
+            masquerade.load(tmp_path / "w.safetensors", **{fixed: now})

@@ -30,7 +30,12 @@ def commands() -> list[str]:
 
 
 @pytest.mark.parametrize("line", commands())
-def test_the_docs_commands_parse(line: str) -> None:
+def test_the_docs_commands_parse(
+    line: str, made: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()  # as though it had been trained
+    masquerade.save(made("stprivacy"), tmp_path / "run" / "anonymizer.safetensors")
+    monkeypatch.chdir(tmp_path)
     options, method = parse(shlex.split(line)[2:])
     assert options.inputs and method is not None
 

@@ -216,12 +216,12 @@ def test_memory_does_not_grow_with_length() -> None:
 
 
 @pytest.mark.parametrize("name", masquerade.METHODS)
-def test_a_stream_gives_the_pixels_of_the_clip(name: str) -> None:
+def test_a_stream_gives_the_pixels_of_the_clip(made, name: str) -> None:
     class Noisy(Picture):
         def rgb(self, size: tuple[int, int] | None = None) -> np.ndarray:
             return np.random.default_rng(self.index // 3).integers(0, 256, (48, 64, 3), np.uint8)
 
-    pictures, method = [Noisy(i) for i in range(7)], masquerade.build(name)
+    pictures, method = [Noisy(i) for i in range(7)], made(name)
     out = outputs(pictures, method, WholeFrame(), seed=4, batch=3)
     clip = torch.stack([torch.from_numpy(p.rgb()) for p in pictures], 1).permute(3, 1, 0, 2)
     clip = torch.stack([torch.from_numpy(p.rgb()) for p in pictures]).permute(3, 0, 1, 2)[None]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from masquerade.errors import MissingError
 
 U8 = NDArray[np.uint8]
 Pixels = U8 | NDArray[np.uint16]
@@ -26,6 +30,19 @@ class Anonymized(NamedTuple):
     carry: Any = None
 
 
+class Draft(NamedTuple):
+    """What training sees of an anonymizer: its output, with gradients, and its own loss terms.
+
+    clip:  (B, 3, T, H, W).
+    terms: name to scalar, such as STPrivacy's ratio loss; the recipe weighs them.
+    facts: name to number, to be logged, such as the kept ratio of a block.
+    """
+
+    clip: Tensor
+    terms: Mapping[str, Tensor] = MappingProxyType({})
+    facts: Mapping[str, float] = MappingProxyType({})
+
+
 class Card(NamedTuple):
     """What a person choosing a method wants to know, in plain words."""
 
@@ -42,8 +59,20 @@ class Anonymizer(nn.Module):
     next one back. The module itself never changes while it anonymizes.
     """
 
-    window: ClassVar[int] = 0
+    window: int = 0
     """Frames it wants at once; 0: any number."""
+
+    whole: ClassVar[bool] = False
+    """Whether it rewrites the whole frame whatever `where` says."""
+
+    trained: bool = False
+    """Of a learned one: whether it was; `load` sets it, and so does training."""
+
+    dials: ClassVar[tuple[str, ...]] = ()
+    """The arguments that may be changed on a trained one."""
+
+    learned: ClassVar[bool] = False
+    """Whether it hides nothing worth having until it was trained, and so wants a checkpoint."""
 
     card: ClassVar[Card]
 
@@ -53,6 +82,18 @@ class Anonymizer(nn.Module):
         Files may be written at it; `forward` always gives the shape that came in.
         """
         return height, width
+
+    def check_trained(self) -> None:
+        """Refuse to publish what random weights make of a video.
+
+        Raises:
+            MissingError: it is a learned method that was not trained.
+        """
+        if self.learned and not self.trained:
+            raise MissingError(
+                f"{type(self).__name__} learns what to hide and this one has learned nothing; "
+                "train it, or give the run of a trained one with --weights."
+            )
 
     @property
     def keyed(self) -> bool:
@@ -79,6 +120,14 @@ class Anonymizer(nn.Module):
             carry: what the window before this one gave back, or `start()`.
         """
         raise NotImplementedError
+
+    def draft(self, clip: Tensor) -> Draft:
+        """What training sees; by default the output alone.
+
+        Args:
+            clip: (B, 3, T, H, W), RGB in [0, 1].
+        """
+        return Draft(self(clip, carry=self.start(seed=None)).clip)
 
     def on_pixels(
         self, frames: Pixels, *, where: U8 | None = None, carry: Any = None
@@ -114,6 +163,7 @@ class Anonymizer(nn.Module):
         region = None
         if where is not None:
             region = torch.tensor(where, device=device)[None, None] / 255
-        out = self(clip, where=region, carry=carry)
+        with torch.no_grad():
+            out = self(clip, where=region, carry=carry)
         pixels = (out.clip[0].permute(1, 2, 3, 0) * top).round().clamp(0, top)  # (T, H, W, 3)
         return pixels.cpu().numpy().astype(frames.dtype), out.carry

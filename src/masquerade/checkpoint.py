@@ -43,12 +43,16 @@ def save(
     save_file({k: v.contiguous() for k, v in anonymizer.state_dict().items()}, path, about)
 
 
-def load(path: str | Path) -> Anonymizer:
+def load(path: str | Path, **dials: Any) -> Anonymizer:
     """Read an anonymizer from a file that `save` wrote. Nothing in the file is executed.
+
+    Args:
+        path: the file, or a training run's folder.
+        **dials: arguments to change that need no new training; the method's `dials` names them.
 
     Raises:
         MissingError: there is no such file.
-        UsageError: the file is not one of ours, or does not fit its own arguments.
+        UsageError: the file is not one of ours, or does not fit its own arguments; or no dial.
     """
     path = Path(path)
     if path.is_dir():
@@ -64,11 +68,15 @@ def load(path: str | Path) -> Anonymizer:
     if about.get("format") != FORMAT or not {"method", "arguments"} <= set(about):
         raise UsageError(f"{path.name} was not written by masquerade.save; give one that was.")
     given = {key: _tuples(value) for key, value in json.loads(about["arguments"]).items()}
-    anonymizer = build(about["method"], **given)
+    anonymizer = build(about["method"], **{**given, **dials})
+    fixed = sorted(set(dials) - set(anonymizer.dials))
+    if fixed:
+        raise UsageError(f"{about['method']} was trained with its {fixed[0]}; leave that as it is.")
     try:
         anonymizer.load_state_dict(weights)
     except RuntimeError as error:
         raise UsageError(f"{path.name} does not fit {about['method']}: {error}") from error
+    anonymizer.trained = True
     return anonymizer.eval()
 
 

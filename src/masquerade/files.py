@@ -30,7 +30,14 @@ from masquerade.receipt import (
     settings_hash,
     sha256_of,
 )
-from masquerade.settings import Settings, choose_device, region_arguments, region_source
+from masquerade.settings import (
+    Settings,
+    choose_device,
+    encoding_of,
+    region_arguments,
+    region_source,
+    settings_for,
+)
 from masquerade.stream import Cover, Rewritten, Stages, ahead, closed, rewritten
 from masquerade.video.audio import audio_streams, check_audio
 from masquerade.video.encoding import Encoding
@@ -90,6 +97,7 @@ def run(
 ) -> Receipt:
     """`anonymize_file` with its settings as one value."""
     try:
+        settings = settings_for(settings, anonymizer)
         _refuse(src, dst, settings)
         if settings.seed is not None:
             warnings.warn(SEED_WARNING, stacklevel=2)
@@ -330,26 +338,6 @@ class _Job:
             versions=library_versions(),
             settings_sha256=settings_hash({**chosen, **method}),
         )
-
-
-def encoding_of(settings: Settings) -> Encoding:
-    """How settings ask for the output to be compressed."""
-    bitrate: Any = settings.bitrate
-    if bitrate is not None and bitrate != "source":
-        unit = {"k": 1000, "m": 1_000_000}.get(bitrate[-1:].lower(), 1)
-        digits = bitrate.rstrip("kKmM")
-        if not digits.replace(".", "", 1).isdigit():
-            raise UsageError(f"bitrate is source, or bits a second such as 2M; not {bitrate!r}.")
-        bitrate = round(float(digits) * unit)
-    return Encoding(
-        codec=settings.codec,
-        crf=settings.crf,
-        preset=settings.encoder_preset,
-        lossless=settings.lossless,
-        bitrate=bitrate,
-        hwaccel=settings.hwaccel,
-        threads=settings.threads,
-    )
 
 
 def _kept(passing: Passing, info: VideoInfo, sound: Sequence[int]) -> tuple[str, ...]:

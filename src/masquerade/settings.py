@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 import torch
 
+from masquerade.anonymizer import Anonymizer
 from masquerade.errors import MissingError, UsageError
+from masquerade.video.encoding import Encoding
 from masquerade.vision.pointed import parse_point
 from masquerade.vision.regions import REGIONS
 from masquerade.vision.together import Together
@@ -160,6 +162,24 @@ class Settings:
         return kept
 
 
+def settings_for(settings: Settings, anonymizer: Anonymizer) -> Settings:
+    """Settings with the whole frame as region where a method rewrites all of it anyway.
+
+    Raises:
+        MissingError: the method has to be trained first.
+        UsageError: other regions were named.
+    """
+    anonymizer.check_trained()
+    if not anonymizer.whole:
+        return settings
+    if settings.regions not in (Settings.regions, "frame") or settings.region:
+        raise UsageError(
+            f"{type(anonymizer).__name__} rewrites whole frames; leave regions out, or choose "
+            "another method."
+        )
+    return replace(settings, regions="frame")
+
+
 def region_arguments(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
     """The region sources that settings ask for, by name, each with all its arguments.
 
@@ -261,3 +281,23 @@ def choose_device(name: str) -> torch.device:
     if not here[device.type]:
         raise MissingError(f"device {name} is not on this machine; say --device cpu, or auto.")
     return device
+
+
+def encoding_of(settings: Settings) -> Encoding:
+    """How settings ask for the output to be compressed."""
+    bitrate: Any = settings.bitrate
+    if bitrate is not None and bitrate != "source":
+        unit = {"k": 1000, "m": 1_000_000}.get(bitrate[-1:].lower(), 1)
+        digits = bitrate.rstrip("kKmM")
+        if not digits.replace(".", "", 1).isdigit():
+            raise UsageError(f"bitrate is source, or bits a second such as 2M; not {bitrate!r}.")
+        bitrate = round(float(digits) * unit)
+    return Encoding(
+        codec=settings.codec,
+        crf=settings.crf,
+        preset=settings.encoder_preset,
+        lossless=settings.lossless,
+        bitrate=bitrate,
+        hwaccel=settings.hwaccel,
+        threads=settings.threads,
+    )

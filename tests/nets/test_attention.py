@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from masquerade.nets.attention import (
     Attention,
+    attend,
     dynamicvit_softmax,
     gather_kept,
     masked_mean,
-    masked_softmax,
 )
 from masquerade.nets.vit import Block
 
@@ -31,6 +31,13 @@ def double(*shape: int, seed: int = 0) -> Tensor:
 def random_mask(batch: int, count: int, kept: int, seed: int = 1) -> Tensor:
     order = double(batch, count, seed=seed).argsort(dim=1)
     return order < kept  # each row keeps `kept` tokens
+
+
+def masked_softmax(scores: Tensor, keep: Tensor) -> Tensor:
+    """The weights of fused attention: its output where keys and values are the identity."""
+    count = scores.shape[-1]
+    eye = torch.eye(count, dtype=scores.dtype).expand_as(scores)
+    return attend(scores * count**0.5, eye, eye, keep)
 
 
 def written_out(scores: Tensor, keep: Tensor) -> Tensor:
@@ -157,9 +164,30 @@ def test_a_dropped_score_far_above_gives_no_nan() -> None:
     assert (weights[0, 0, [0, 1, 3, 4], 2] == 0).all()
 
 
-def test_half_precision_scores_are_exponentiated_in_single() -> None:
-    scores = torch.zeros(1, 1, 4, 4, dtype=torch.bfloat16)
-    assert masked_softmax(scores, torch.ones(1, 4)).dtype == torch.float32
+def test_gradients_of_soft_decisions_and_of_many_rows_are_those_of_the_formula() -> None:
+    """More tokens than are written out at once, several heads, and keeps between 0 and 1."""
+    count = 150
+    q, k, v = (double(2, 3, count, 8, seed=s).requires_grad_() for s in range(3))
+    keep = double(2, count, seed=4).sigmoid().round(decimals=1).requires_grad_()
+    upstream = double(2, 3, count, 8, seed=5)
+    ours = torch.autograd.grad((attend(q, k, v, keep) * upstream).sum(), (q, k, v, keep))
+    eye = torch.eye(count, dtype=torch.float64)
+    weights = (q @ k.mT / 8**0.5).exp() * (keep[:, None, None] * (1 - eye) + eye)
+    plain = weights / weights.sum(-1, keepdim=True) @ v
+    theirs = torch.autograd.grad((plain * upstream).sum(), (q, k, v, keep))
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a - b).abs().max() < 1e-10
+
+
+def test_half_precision_decisions_get_a_gradient_near_that_of_double() -> None:
+    scores, keep = double(1, 2, 6, 6), random_mask(1, 6, 3)
+    grads = []
+    for kind in (torch.float64, torch.bfloat16):
+        wanted = keep.to(torch.float32 if kind == torch.bfloat16 else kind).requires_grad_()
+        (masked_softmax(scores.to(kind), wanted) ** 2).sum().backward()
+        assert wanted.grad is not None
+        grads.append(wanted.grad.double())
+    assert torch.allclose(*grads, rtol=0.1, atol=0.02)
 
 
 def test_masked_mean_counts_only_the_kept_and_is_zero_where_none_is() -> None:

@@ -16,7 +16,7 @@ from masquerade.cli import INTERRUPTED
 from masquerade.cli.arguments import parsed
 from masquerade.cli.screen import Screen
 from masquerade.errors import UsageError
-from masquerade.settings import Settings, region_source
+from masquerade.settings import Settings, region_source, settings_for
 
 EXAMPLE = "masquerade anonymize holiday.mp4 -o safe.mp4"
 
@@ -112,7 +112,7 @@ def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
 def main(argv: list[str]) -> int:
     """Run the verb; gives its exit code."""
     options, anonymizer = parse(argv)
-    settings = options.settings()
+    settings = settings_for(options.settings(), anonymizer)
     tasks = plan(
         _inputs(options),
         output=options.output,

@@ -39,18 +39,22 @@ def parsed(
         preset: the flag that names a setting of it.
     """
     wanted, weights = asked(argv, method), asked(argv, ("--weights",))
-    trained = load(weights) if weights else None
-    if trained and wanted not in (None, name_of(trained)):
-        raise UsageError(f"{weights} holds {name_of(trained)}, not {wanted}.")
-    name = name_of(trained) if trained else wanted or default
-    make = maker(name, asked(argv, (preset,)))
+    if weights:
+        trained = load(weights)
+        name = name_of(trained)
+        if wanted not in (None, name):
+            raise UsageError(f"{weights} holds {name}, not {wanted}.")
+        make = _loader(trained, weights)
+    else:
+        name = wanted or default
+        make = maker(name, asked(argv, (preset,)))
 
     def call(**parts: Any) -> tuple[Options, Anonymizer]:
         chosen, *anonymizer = parts.values()
         return chosen, anonymizer[0] if anonymizer else make()
 
     kinds: dict[str, Any] = {"general": Annotated[options, OmitArgPrefixes]}
-    if inspect.signature(make).parameters and trained is None:
+    if inspect.signature(make).parameters:
         kinds[name.replace("-", "_")] = Annotated[make, OmitArgPrefixes]
     keyword = inspect.Parameter.KEYWORD_ONLY
     call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -64,7 +68,8 @@ def parsed(
         description=f"{example}\n\n{(inspect.getdoc(options) or '').splitlines()[0]}",
         config=(FlagCreatePairsOff,),
     )
-    return chosen, trained or anonymizer
+    anonymizer.check_trained()
+    return chosen, anonymizer
 
 
 def asked(argv: list[str], flags: tuple[str, ...]) -> str | None:
@@ -89,14 +94,36 @@ def maker(name: str, preset: str | None) -> Callable[..., Anonymizer]:
     if preset not in presets:
         known = ", ".join(presets) or "none"
         raise UsageError(f"{name} has no preset {preset!r}; it has {known}.")
-    defaults = arguments(presets[preset]())
+    return _with_defaults(method, arguments(presets[preset]()), method)
+
+
+def _loader(trained: Anonymizer, path: str) -> Callable[..., Anonymizer]:
+    """What loads a trained method again with other dials; tyro makes flags of those alone."""
+    now = arguments(trained)
+    dials = {name: now[name] for name in trained.dials}
 
     def make(**chosen: Any) -> Anonymizer:
-        return method(**chosen)
+        return load(path, **chosen)
+
+    return _with_defaults(type(trained), dials, make)
+
+
+def _with_defaults(
+    method: type[Anonymizer], defaults: dict[str, Any], make: Callable[..., Anonymizer]
+) -> Callable[..., Anonymizer]:
+    """`make` with those arguments of a method's constructor that have a default here."""
+
+    def called(**chosen: Any) -> Anonymizer:
+        return make(**chosen)
 
     signature = inspect.signature(method)
-    parameters = [p.replace(default=defaults[p.name]) for p in signature.parameters.values()]
-    make.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    make.__annotations__ = get_type_hints(method.__init__)
-    make.__doc__ = method.__doc__
-    return make
+    parameters = [
+        p.replace(default=defaults[p.name])
+        for p in signature.parameters.values()
+        if p.name in defaults
+    ]
+    called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    hints = get_type_hints(method.__init__)
+    called.__annotations__ = {name: hints[name] for name in defaults}
+    called.__doc__ = method.__doc__
+    return called

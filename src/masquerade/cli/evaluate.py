@@ -23,7 +23,7 @@ from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
 from masquerade.methods import name_of
 from masquerade.parts import part_of
 from masquerade.report.table import markdown, show
-from masquerade.settings import Settings, region_arguments
+from masquerade.settings import Settings, region_arguments, settings_for
 from masquerade.vision.regions import REGIONS
 
 EXAMPLE = "masquerade evaluate --data clips.csv --method blur --regions people -o results"
@@ -147,7 +147,7 @@ def entry_of(name: str, anonymizer: Anonymizer, regions: str, detector: str | No
         regions: as `masquerade anonymize` takes them.
         detector: the same.
     """
-    settings = Settings(regions=regions, detector=detector)
+    settings = settings_for(Settings(regions=regions, detector=detector), anonymizer)
     parts = [partial(REGIONS[kind], **given) for kind, given in region_arguments(settings)]
     source: RegionFactory = parts[0] if len(parts) == 1 else Joined(tuple(parts))
     source()  # a missing model is known before any work

@@ -7,7 +7,7 @@ from typing import Any
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import UsageError
-from masquerade.methods import blur, pixelate, selective
+from masquerade.methods import blur, pixelate, selective, stprivacy
 from masquerade.methods.blacken import Blacken
 from masquerade.methods.downsample import Downsample
 from masquerade.methods.frame_difference import FrameDifference
@@ -21,12 +21,19 @@ METHODS: dict[str, type[Anonymizer]] = {
     "blur": blur.Blur,
     "downsample": Downsample,
     "frame-difference": FrameDifference,
+    "stprivacy": stprivacy.STPrivacy,
 }
 
 PRESETS: dict[str, dict[str, Callable[[], Anonymizer]]] = {
     "selective": {"paper": selective.paper, "code": selective.code},
     "pixelate": {"fine": pixelate.fine, "coarse": pixelate.coarse},
     "blur": {"weak": blur.weak, "strong": blur.strong},
+    "stprivacy": {
+        "paper": stprivacy.paper,
+        "code": stprivacy.code,
+        "vit-ti": stprivacy.vit_ti,
+        "tiny": stprivacy.tiny,
+    },
 }
 
 

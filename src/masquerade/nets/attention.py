@@ -8,10 +8,11 @@ the masked forward on the kept rows is the forward of the kept tokens alone.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 REACH = 30.0
@@ -20,22 +21,86 @@ REACH = 30.0
 e^30 keeps that gradient finite in float32, squared and summed too; e^100 would be infinite, and
 infinity times the zero of the mask is not a number.
 """
+ROWS = 64
+"""Queries whose scores are written out at once for that gradient."""
 
 Softmax = Literal["exact", "dynamicvit"]
 
 
-def masked_softmax(scores: Tensor, keep: Tensor) -> Tensor:
-    """Softmax over the kept columns and each row's own, exactly zero elsewhere.
+def attend(q: Tensor, k: Tensor, v: Tensor, keep: Tensor) -> Tensor:
+    """Attention over the kept columns and each row's own, fused, with the decision's gradient.
+
+    The fused kernel takes the mask as log(keep), so that what is dropped weighs exactly zero; its
+    own gradient of that ends at the dropped tokens. `_HeardByKeep` adds the true one, some rows of
+    scores at a time, so that no square matrix of them is ever held.
 
     Args:
-        scores: (B, heads, N, N), queries by keys.
+        q: (B, heads, N, d).
+        k: as q.
+        v: as q.
         keep: (B, N) in [0, 1], how far each token is kept; it gets its gradient.
     """
-    mask = _column_mask(keep)
-    scores = _at_least_float32(scores)
-    top = scores.detach().masked_fill(mask == 0, -torch.inf).amax(dim=-1, keepdim=True)
-    weights = (scores - top).clamp(max=REACH).exp() * mask  # (B, heads, N, N)
-    return weights / weights.sum(dim=-1, keepdim=True)
+    bias = _columns(keep.detach()).log().to(q.dtype)  # (B, 1, N, N), -inf: dropped
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    if not keep.requires_grad:
+        return mixed
+    out: Tensor = _HeardByKeep.apply(mixed, q.detach(), k.detach(), v.detach(), keep)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _HeardByKeep(torch.autograd.Function):
+    """Passes attention's output on unchanged, and its gradient to the keep decision as well.
+
+    With A_ij = e^S_ij M_ij / sum_k e^S_ik M_ik and O = A V, dO_i / dM_ij is
+    e^S_ij (v_j - O_i) / sum_k e^S_ik M_ik, for kept and for dropped j alike; keep_j is in all of
+    column j but the diagonal.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, mixed: Tensor, q: Tensor, k: Tensor, v: Tensor, keep: Tensor) -> Tensor:
+        ctx.save_for_backward(mixed, q, k, v, keep)
+        return mixed.view_as(mixed)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        mixed, q, k, v, keep = ctx.saved_tensors
+        wide = _at_least_float32(upstream)
+        slope = (wide * mixed).sum(-1, keepdim=True)  # dL/dO_i . O_i
+        pull, ones = torch.cat([wide, -slope], -1), v.new_ones(*v.shape[:-1], 1)
+        told = torch.zeros_like(pull)  # by column j: the sum over i of odds_ij / total_i pull_i
+        order = _asking(wide)  # (B, R)
+        for first in range(0, order.shape[1], ROWS):
+            own = order[:, None, first : first + ROWS, None]  # (B, 1, r, 1)
+            scores = _at_least_float32(_rows(q, own) * q.shape[-1] ** -0.5 @ k.mT)
+            mask = _at_least_float32(keep)[:, None, None].repeat(1, 1, own.shape[2], 1)
+            odds, total = _odds(scores, mask.scatter_(-1, own, 1))  # (B, heads, r, N)
+            odds.scatter_(-1, own.expand(*odds.shape[:3], 1), 0)  # its own is one, whatever keep is
+            told += odds.mT @ (_rows(pull, own) / total)
+        heard = (told * torch.cat([v, ones], -1)).sum((1, 3))  # (B, N)
+        return upstream, None, None, None, heard.to(keep.dtype)
+
+
+def _asking(upstream: Tensor) -> Tensor:
+    """(B, R): each clip's rows that have a gradient at all, as many as the most have.
+
+    A dropped token's output is used by nobody, so in training that is only a part of them.
+    """
+    alive = upstream.abs().amax((1, 3)) > 0  # (B, N)
+    most = int(alive.sum(1).max())
+    return alive.byte().argsort(dim=1, descending=True)[:, :most]
+
+
+def _rows(values: Tensor, own: Tensor) -> Tensor:
+    """(B, heads, N, d) at the rows of (B, 1, r, 1)."""
+    return values.gather(2, own.expand(-1, values.shape[1], -1, values.shape[3]))
+
+
+def _odds(scores: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """exp(scores), dropped columns' too, and its sum over the kept, less the kept scores' top."""
+    top = scores.masked_fill(mask == 0, -torch.inf).amax(dim=-1, keepdim=True)
+    odds = scores.sub_(top).clamp_(max=REACH).exp_()
+    return odds, (odds * mask).sum(dim=-1, keepdim=True)
 
 
 def dynamicvit_softmax(scores: Tensor, keep: Tensor, *, eps: float = 1e-6) -> Tensor:
@@ -46,7 +111,7 @@ def dynamicvit_softmax(scores: Tensor, keep: Tensor, *, eps: float = 1e-6) -> Te
         keep: (B, N) in [0, 1].
         eps: what is shared over all columns and added to the sum.
     """
-    mask = _column_mask(keep)
+    mask = _columns(keep)
     scores = _at_least_float32(scores)
     weights = (scores - scores.amax(dim=-1, keepdim=True)).exp() * mask
     return (weights + eps / scores.shape[-1]) / (weights.sum(dim=-1, keepdim=True) + eps)
@@ -91,16 +156,18 @@ class Attention(nn.Module):
         """
         super().__init__()
         self.heads = heads
-        self.softmax = masked_softmax if softmax == "exact" else dynamicvit_softmax
         self.exact = softmax == "exact"
         self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
         self.proj = nn.Linear(width, width)
 
     def queries_keys_values(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Each (B, heads, N, D / heads)."""
-        batch, count, width = tokens.shape
-        parts = self.qkv(tokens).reshape(batch, count, 3, self.heads, width // self.heads)
-        q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)
+        return self.apart(self.qkv(tokens))
+
+    def apart(self, parts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, N, 3 * D) to queries, keys and values, each (B, heads, N, D / heads)."""
+        heads = parts.reshape(*parts.shape[:2], 3, self.heads, -1)
+        q, k, v = heads.permute(2, 0, 3, 1, 4).unbind(0)
         return q, k, v
 
     def forward(self, tokens: Tensor, keep: Tensor | None = None) -> Tensor:
@@ -109,19 +176,24 @@ class Attention(nn.Module):
             tokens: (B, N, D).
             keep: (B, N), bool or in [0, 1]; only the latter gets a gradient. None: all kept.
         """
-        q, k, v = self.queries_keys_values(tokens)
+        return self.proj(self.mixed(*self.queries_keys_values(tokens), keep))
+
+    def mixed(self, q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None) -> Tensor:
+        """Values by their weights, heads side by side, (B, N, D); `keep` as in `forward`."""
         if keep is None:
-            mixed = F.scaled_dot_product_attention(q, k, v)
+            out = F.scaled_dot_product_attention(q, k, v)
         elif keep.dtype == torch.bool and self.exact:
             own = torch.eye(keep.shape[1], dtype=torch.bool, device=keep.device)
-            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=keep[:, None, None, :] | own)
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=keep[:, None, None, :] | own)
+        elif self.exact:
+            out = attend(q, k, v, keep)
         else:
             scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5  # (B, heads, N, N)
-            mixed = self.softmax(scores, keep).to(v.dtype) @ v
-        return self.proj(mixed.transpose(1, 2).reshape(tokens.shape))
+            out = dynamicvit_softmax(scores, keep).to(v.dtype) @ v
+        return out.transpose(1, 2).flatten(2)
 
 
-def _column_mask(keep: Tensor) -> Tensor:
+def _columns(keep: Tensor) -> Tensor:
     """(B, 1, N, N): one on the diagonal, the column's keep elsewhere."""
     keep = _at_least_float32(keep)
     own = torch.eye(keep.shape[1], dtype=keep.dtype, device=keep.device)

@@ -8,7 +8,7 @@ mean over the kept tokens, a norm after it, and a head that starts at zero.
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -215,7 +215,15 @@ class VideoViT(nn.Module):
         return weights if patch is None or patch.ndim == 5 else inflate(weights, self)
 
 
-def inflate(weights: dict[str, Tensor], net: VideoViT) -> dict[str, Tensor]:
+class ReadsTubelets(Protocol):
+    """What inflation has to know of a network."""
+
+    tubelet: tuple[int, int, int]
+    grid: tuple[int, int, int]
+    inflation: Inflation
+
+
+def inflate(weights: dict[str, Tensor], net: ReadsTubelets) -> dict[str, Tensor]:
     """Turn the weights of an image ViT, DeiT or DINO into a clip's (STPrivacy, code; FACTS 1.2).
 
     `average` repeats the patch over the tubelet's frames and divides by their number; `central`

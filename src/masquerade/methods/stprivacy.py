@@ -1,0 +1,248 @@
+"""Tubelets of a video: private ones are dropped, the others are written anew from what was learned.
+
+Li et al., "STPrivacy: Spatio-Temporal Privacy-Preserving Action Recognition", ICCV 2023. Three
+predictors drop tubelets step by step, a transformer rewrites what is left, and both are trained
+against a network that reads private attributes from the whole clip. What to hide is learned, so an
+untrained one is refused; frames are always rewritten whole, from its own output alone.
+
+Differs from the paper by default: `strict` computes what is published from kept tubelets alone,
+where the paper's kept tokens have already listened to those dropped later; pixels pass a sigmoid,
+since a file cannot hold unbounded ones; dropped tokens weigh exactly nothing. `paper()` is the
+paper's setting, `code()` that of its code. Windows of `frames` never overlap: one could publish
+what the other dropped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from masquerade.anonymizer import Anonymized, Anonymizer, Card, Draft
+from masquerade.errors import UsageError
+from masquerade.methods.resample import area_resize, resized
+from masquerade.nets.sparse_vit import SparseViT, kept_counts, ratio_loss, sampled
+from masquerade.nets.weights import load_weights
+
+MEAN = (0.485, 0.456, 0.406)  # of ImageNet, which the weights that it may start from were fed with
+STD = (0.229, 0.224, 0.225)
+COARSE = 8  # rows and columns that are left of a frame under fill="blur"
+
+
+class STPrivacy(Anonymizer):
+    """Drop private tubelets of a video and write the others anew; it has to be trained first.
+
+    Args:
+        frames: of a window.
+        picture: rows and columns of pixels that it works at; frames of other sizes are resized.
+        tubelet: frames, rows and columns of what is kept or dropped as one.
+        width: of a token; 384 is ViT-S, 192 ViT-Ti.
+        heads: of each layer.
+        depth: layers.
+        places: layers before which tubelets are dropped.
+        keep: share of the tubelets that each of these steps leaves (the paper's alpha), above 0 to
+            1; lower hides more.
+        mode: full; sparsify-only drops tubelets and shows the others as they are, at the video's
+            own size; anonymize-only drops none and rewrites all.
+        strict: compute what is shown from kept tubelets alone. Off, as in the paper, they carry
+            traces of dropped ones. Deploy it as it was trained.
+        fill: what is shown of dropped tubelets: black, or the mean of what is kept; blur shows
+            what was dropped, blurred, which is weaker and needs --no-strict.
+        out: sigmoid keeps pixels in range; linear is the paper's, cut off in files.
+        softmax: exact; dynamicvit is that of the paper's code, through which dropped tubelets leak
+            in training.
+        inflation: how an image network's weights are spread over frames when it starts from them.
+    """
+
+    card = Card(
+        hides="what its training was against, by dropping tubelets and rewriting the others; "
+        "which are dropped still tells something",
+        undo="dropped tubelets no (strict); the rewritten ones as far as a trained network can",
+        needs="training, or weights of a trained one",
+        paper="Li et al. ICCV 2023",
+    )
+    whole = True
+    learned = True
+    dials: ClassVar[tuple[str, ...]] = ("keep", "mode", "strict", "fill")
+
+    def __init__(
+        self,
+        *,
+        frames: int = 16,
+        picture: tuple[int, int] = (112, 112),
+        tubelet: tuple[int, int, int] = (2, 16, 16),
+        width: int = 384,
+        heads: int = 6,
+        depth: int = 12,
+        places: tuple[int, ...] = (3, 6, 9),
+        keep: float = 0.7,
+        mode: Literal["full", "sparsify-only", "anonymize-only"] = "full",
+        strict: bool = True,
+        fill: Literal["black", "mean", "blur"] = "black",
+        out: Literal["sigmoid", "linear"] = "sigmoid",
+        softmax: Literal["exact", "dynamicvit"] = "exact",
+        inflation: Literal["average", "central"] = "average",
+    ) -> None:
+        super().__init__()
+        if not 0 < keep <= 1:
+            raise UsageError(f"stprivacy needs keep above 0 and at most 1, got {keep}.")
+        if strict and fill == "blur":
+            raise UsageError("fill blur shows what was dropped, blurred; it needs --no-strict.")
+        if not places and mode != "anonymize-only":
+            raise UsageError(f"stprivacy needs places to drop tubelets at in its mode {mode}.")
+        self.window = self.frames = frames
+        self.picture, self.tubelet = tuple(picture), tuple(tubelet)
+        self.width, self.heads, self.depth, self.places = width, heads, depth, tuple(places)
+        self.keep, self.mode, self.strict, self.fill = keep, mode, strict, fill
+        self.out, self.softmax, self.inflation = out, softmax, inflation
+        self.net = SparseViT(
+            shape=(frames, *picture),
+            tubelet=tubelet,
+            width=width,
+            depth=depth,
+            heads=heads,
+            places=places,
+            softmax=softmax,
+            inflation=inflation,
+        )
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        if self.mode == "sparsify-only":
+            return height, width
+        return self.picture[0], max(1, round(self.picture[0] * width / height))
+
+    def start_from(self, path: str | Path) -> tuple[str, ...]:
+        """Take an image ViT's, DeiT's or DINO's weights from a file, inflated over time.
+
+        Args:
+            path: .safetensors, or a PyTorch file that holds nothing but tensors.
+
+        Returns:
+            The names that stayed random: predictors, the last norm and the decoder.
+        """
+        return load_weights(self.net, path)
+
+    def forward(
+        self, clip: Tensor, *, where: Tensor | None = None, carry: Any = None
+    ) -> Anonymized:
+        total, step = clip.shape[2], self.frames
+        outs, hidden = [], []
+        for first in range(0, total, step):
+            count = min(step, total - first)
+            part = clip[:, :, first : first + count][:, :, _back_and_forth(count, step)]
+            picture, shown = self._rewritten(part.to(self.net.pos_embed.dtype))
+            outs.append(picture[:, :, :count].clamp(0, 1))
+            hidden.append(1 - shown[:, :, :count])
+        return Anonymized(torch.cat(outs, 2).to(clip), torch.cat(hidden, 2).to(clip))
+
+    def draft(self, clip: Tensor) -> Draft:
+        """As it is trained: tubelets are kept by chance, and every decision gets a gradient.
+
+        Args:
+            clip: (B, 3, T, H, W), RGB in [0, 1], T being `frames`.
+        """
+        seen = self._read(clip)
+        if self.mode == "anonymize-only":
+            tokens = self.net.through(seen, self._every(clip))
+            return Draft(self._enlarged(tokens, clip, None))
+        tokens, masks = self.net.masked(seen, sampled, masks_only=self._light)
+        if self.mode == "full" and self.strict:
+            tokens = self.net.through(seen, masks[-1])
+        raw = self.mode == "sparsify-only"
+        picture = clip if raw else self._enlarged(tokens, clip, None)
+        filled = self._filled(picture, self._over_pixels(masks[-1], clip), clip)
+        kept = {f"kept_{m}": mask.mean().item() for m, mask in enumerate(masks, 1)}
+        return Draft(filled, {"ratio": ratio_loss(masks, self.keep)}, kept)
+
+    def _rewritten(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+        """One window as it is published, and where something of it is shown, (B, 1, T, H, W)."""
+        net, keep = self.net, self._every(clip)
+        counts = kept_counts(net.slot, self.keep, len(self.places))
+        if self.mode == "anonymize-only":
+            tokens = net.through(self._read(clip), keep)
+        else:
+            tokens, keep = net.gathered(self._read(clip), counts, masks_only=self._light)
+        shown = self._over_pixels(keep.to(clip.dtype), clip)
+        if self.mode == "sparsify-only":
+            return self._filled(clip, shown, clip), shown
+        if self.mode == "full" and self.strict:  # what led to the masks is forgotten here
+            tokens = net.through(self._read(clip, shown), keep)
+        return self._filled(self._enlarged(tokens, clip, keep), shown, clip), shown
+
+    @property
+    def _light(self) -> bool:
+        """Whether the pass that chooses does nothing else."""
+        return self.strict or self.mode == "sparsify-only"
+
+    def _every(self, clip: Tensor) -> Tensor:
+        """A mask that keeps all, (B, L, N)."""
+        shape = (len(clip), self.net.grid[0], self.net.slot)
+        return torch.ones(shape, dtype=torch.bool, device=clip.device)
+
+    def _read(self, clip: Tensor, shown: Tensor | None = None) -> Tensor:
+        """A clip as the network reads it; of pixels that are not `shown` nothing goes in."""
+        small = resized(clip, self.picture, shown)
+        shape = (1, 3, 1, 1, 1)
+        return (small - small.new_tensor(MEAN).view(shape)) / small.new_tensor(STD).view(shape)
+
+    def _enlarged(self, tokens: Tensor, clip: Tensor, keep: Tensor | None) -> Tensor:
+        """The pixels of tokens, at the size of the clip; `keep` as in `SparseViT.pixels`."""
+        small = self.net.pixels(tokens, keep)
+        small = small.sigmoid() if self.out == "sigmoid" else small
+        shown = None if keep is None else self._over_pixels(keep.to(small.dtype), small)
+        return resized(small, clip.shape[3:], shown)
+
+    def _over_pixels(self, keep: Tensor, clip: Tensor) -> Tensor:
+        """(B, L, N) to (B, 1, T, H, W): each pixel is of the tubelet over its centre."""
+        grid = keep.reshape(len(keep), 1, *self.net.grid)
+        return F.interpolate(grid, size=clip.shape[2:], mode="nearest-exact")
+
+    def _filled(self, picture: Tensor, shown: Tensor, clip: Tensor) -> Tensor:
+        """A picture where it is shown, and the fill elsewhere."""
+        kept = picture * shown
+        if self.fill == "black":
+            return kept
+        if self.fill == "mean":
+            over = (2, 3, 4)
+            mean = kept.sum(over, keepdim=True) / shown.sum(over, keepdim=True).clamp(min=1)
+            return kept + mean * (1 - shown)
+        height, width = clip.shape[3:]
+        soft = resized(area_resize(clip, min(COARSE, height), min(COARSE, width)), (height, width))
+        return kept + soft * (1 - shown)
+
+
+def _back_and_forth(count: int, step: int) -> list[int]:
+    """`step` frames of a window that has only `count`, played back and forth as streams do."""
+    order = [*range(count), *range(count - 2, 0, -1)]
+    return [order[i % len(order)] for i in range(step)]
+
+
+def paper() -> STPrivacy:
+    """The paper's setting: ViT-S, kept tubelets that listened to dropped ones, unbounded pixels."""
+    return STPrivacy(strict=False, out="linear")
+
+
+def code() -> STPrivacy:
+    """What the authors' public code does where it differs: its softmax lets dropped tokens leak."""
+    return STPrivacy(strict=False, out="linear", softmax="dynamicvit")
+
+
+def vit_ti() -> STPrivacy:
+    """A quarter of the parameters: ViT-Ti."""
+    return STPrivacy(width=192, heads=3)
+
+
+def tiny() -> STPrivacy:
+    """Minutes on two CPU cores: windows of 8 frames at 32 x 32 pixels."""
+    return STPrivacy(
+        frames=8,
+        picture=(32, 32),
+        tubelet=(2, 8, 8),
+        width=96,
+        heads=3,
+        depth=4,
+        places=(1, 2, 3),
+    )

@@ -1,0 +1,344 @@
+"""STPrivacy: dropped means gone, kept means rewritten, and the dial turns without training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import masquerade
+from masquerade.cli.anonymize import parse
+from masquerade.errors import MissingError, UsageError
+from masquerade.methods import stprivacy
+from masquerade.methods.stprivacy import STPrivacy
+from masquerade.nets.vit import FrameViT
+from masquerade.stream import anonymize
+
+SMALL: dict[str, Any] = {
+    "frames": 4,
+    "picture": (24, 32),
+    "tubelet": (2, 8, 8),
+    "width": 24,
+    "heads": 3,
+    "depth": 4,
+    "places": (1, 2, 3),
+}
+MODES = ("full", "sparsify-only", "anonymize-only")
+
+
+def small(**other: Any) -> STPrivacy:
+    torch.manual_seed(0)
+    return STPrivacy(**{**SMALL, **other}).eval()
+
+
+def clip_of(t: int = 4, h: int = 24, w: int = 32, *, batch: int = 2) -> Tensor:
+    return torch.rand(batch, 3, t, h, w, generator=torch.Generator().manual_seed(t * h + w))
+
+
+def shown_by(out: masquerade.Anonymized) -> Tensor:
+    assert out.hidden is not None
+    return (out.hidden == 0).expand_as(out.clip)
+
+
+def count(net: nn.Module) -> int:
+    return sum(value.numel() for value in net.parameters())
+
+
+def test_parameters_of_the_presets() -> None:
+    with torch.device("meta"):
+        assert count(stprivacy.paper()) == count(stprivacy.code()) == 23_350_182
+        assert count(stprivacy.tiny()) == 574_062
+        assert count(stprivacy.vit_ti()) < 23_350_182 / 3.5
+    assert stprivacy.paper().strict is False and STPrivacy(**SMALL).strict is True
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.7, 1.0])
+def test_every_slot_shows_as_many_tubelets_as_the_dial_says(keep: float) -> None:
+    out = small(keep=keep)(clip_of())
+    assert out.hidden is not None
+    tubelets = out.hidden.reshape(2, 2, 2, 3, 8, 4, 8)  # (B, L, dT, h, dH, w, dW)
+    assert torch.equal(tubelets.amax((2, 4, 6)), tubelets.amin((2, 4, 6)))
+    kept = (1 - tubelets.amax((2, 4, 6))).sum((2, 3))
+    assert (kept == max(1, int(12 * keep**3))).all()
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("out", ["sigmoid", "linear"])
+@pytest.mark.parametrize("size", [(24, 32), (50, 70), (9, 200)])
+def test_what_is_dropped_is_exactly_black(strict: bool, out: Any, size: tuple[int, int]) -> None:
+    made = small(strict=strict, out=out)(clip_of(6, *size))
+    shown = shown_by(made)
+    assert made.clip.shape == (2, 3, 6, *size)
+    assert (made.clip[~shown] == 0).all() and shown.any() and not shown.all()
+    if out == "sigmoid":
+        assert (made.clip[shown] > 0.02).all()  # and the rims of what is shown are not darkened
+
+
+@pytest.mark.parametrize("size", [(24, 32), (50, 70), (12, 20)])
+@pytest.mark.parametrize("fill", ["black", "mean"])
+@pytest.mark.parametrize("mode", ["full", "sparsify-only"])
+def test_strict_no_dropped_pixel_moves_any_published_one(
+    mode: Any, fill: Any, size: tuple[int, int]
+) -> None:
+    """But through which tubelets are kept: the gradient, exactly."""
+    clip = clip_of(4, *size).requires_grad_()
+    out = small(mode=mode, fill=fill)(clip)
+    shown = shown_by(out)
+    (out.clip * torch.rand_like(out.clip)).sum().backward()
+    assert clip.grad is not None
+    assert (clip.grad[~shown] == 0).all()
+    assert (clip.grad[shown] != 0).float().mean() > 0.99
+
+
+def test_as_in_the_paper_dropped_pixels_leak_into_kept_ones() -> None:
+    clip = clip_of().requires_grad_()
+    out = small(strict=False)(clip)
+    out.clip.sum().backward()
+    assert clip.grad is not None
+    assert (clip.grad[~shown_by(out)] != 0).any()
+
+
+def test_with_the_mask_held_other_dropped_pixels_change_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And do so as in the paper, where kept tokens have listened to them."""
+    method, clip = small(), clip_of()
+    _, keep = method.net.gathered(method._read(clip), (8, 5, 3), masks_only=True)
+    monkeypatch.setattr(method.net, "gathered", lambda *_, **__: (None, keep))
+    monkeypatch.setattr(stprivacy, "sampled", lambda odds, *_: keep.to(odds.dtype))
+    held = method(clip)  # three are kept where the method itself would keep four
+    other = torch.where(shown_by(held), clip, 1 - clip)
+    assert torch.equal(method(other).clip, held.clip)
+    assert torch.equal(method.draft(other).clip, method.draft(clip).clip)
+    method.strict = False
+    monkeypatch.setattr(stprivacy, "sampled", after_the_last(keep))
+    assert not torch.equal(method.draft(other).clip, method.draft(clip).clip)
+
+
+def after_the_last(keep: Tensor) -> Callable[[Tensor, Tensor, int], Tensor]:
+    """Drop nothing before the last predictor, and then this."""
+    return lambda odds, before, which: keep.to(odds.dtype) if which == 2 else before
+
+
+def test_sparsify_only_shows_kept_pixels_as_they_are_at_any_size() -> None:
+    clip = clip_of(4, 100, 90)
+    out = small(mode="sparsify-only")(clip)
+    shown = shown_by(out)
+    assert torch.equal(out.clip[shown], clip[shown]) and (out.clip[~shown] == 0).all()
+
+
+def test_anonymize_only_drops_nothing_and_rewrites_all() -> None:
+    clip = clip_of()
+    out = small(mode="anonymize-only")(clip)
+    assert out.hidden is not None and (out.hidden == 0).all()
+    assert (out.clip != clip).float().mean() > 0.99
+
+
+def test_the_mean_that_fills_is_that_of_what_is_kept() -> None:
+    out = small(mode="sparsify-only", fill="mean")(clip_of())
+    shown = shown_by(out)
+    for b in range(2):
+        for c in range(3):
+            kept, rest = (out.clip[b, c][part[b, c]] for part in (shown, ~shown))
+            assert torch.allclose(rest, kept.mean(), atol=1e-5)
+
+
+def test_blur_shows_what_was_dropped_and_so_is_refused_under_strict() -> None:
+    with pytest.raises(UsageError, match="--no-strict"):
+        small(fill="blur")
+    clip = clip_of(4, 50, 70)
+    out = small(fill="blur", strict=False, mode="sparsify-only")(clip)
+    rest = ~shown_by(out)
+    assert 0 < (out.clip - clip)[rest].abs().mean() < clip[rest].mean()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("strict", [True, False])
+def test_what_is_trained_is_what_is_deployed(
+    mode: Any, strict: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the same tubelets kept, the training pass gives the pixels of the deployed one."""
+    method, clip = small(mode=mode, strict=strict).double(), clip_of().double()
+    deployed = method(clip)
+    monkeypatch.setattr(stprivacy, "sampled", stprivacy_best(method))
+    draft = method.draft(clip)
+    assert torch.allclose(draft.clip, deployed.clip, atol=1e-10)
+
+
+def stprivacy_best(method: STPrivacy) -> Callable[[Tensor, Tensor, int], Tensor]:
+    from masquerade.nets.sparse_vit import best, kept_counts
+
+    return best(kept_counts(method.net.slot, method.keep, len(method.places)))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_draft_says_its_loss_and_every_weight_that_it_uses_learns(
+    mode: Any, strict: bool
+) -> None:
+    method = small(mode=mode, strict=strict).train()
+    draft = method.draft(clip_of(batch=4))
+    assert draft.clip.shape == (4, 3, 4, 24, 32)
+    if mode == "anonymize-only":
+        assert not draft.terms and not draft.facts
+    else:
+        assert 0 < draft.terms["ratio"] < 1
+        kept = [draft.facts[f"kept_{m}"] for m in (1, 2, 3)]
+        assert 1 > kept[0] > kept[1] > kept[2] >= 0
+    (draft.clip.square().mean() + sum(draft.terms.values(), torch.zeros(()))).backward()
+    unused = {"anonymize-only": ("predictors",), "sparsify-only": ("decoder", "norm", "blocks.3")}
+    for name, value in method.net.named_parameters():
+        if not name.startswith(unused.get(mode, ())):
+            assert value.grad is not None and value.grad.isfinite().all(), name
+            assert value.grad.abs().max() > 0, name
+
+
+def test_predictors_learn_which_tubelets_matter() -> None:
+    """A few steps against what shows the bright half: its tubelets are no longer chosen."""
+    method = small(mode="sparsify-only", keep=0.6).train()
+    clip = clip_of(batch=8) * 0.2
+    clip[..., 16:] += 0.7
+    optimizer = torch.optim.Adam(method.parameters(), lr=3e-3)
+    for _ in range(40):
+        draft = method.draft(clip)
+        loss = draft.clip[..., 16:].mean() + 10 * draft.terms["ratio"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    out = method.eval()(clip)
+    assert shown_by(out)[..., :16].float().mean() > 4 * shown_by(out)[..., 16:].float().mean()
+
+
+def test_windows_do_not_overlap_and_the_tail_is_played_back_and_forth() -> None:
+    method, clip = small(), clip_of(7)
+    whole = method(clip).clip
+    assert torch.equal(whole[:, :, :4], method(clip[:, :, :4]).clip)
+    assert torch.equal(whole[:, :, 4:], method(clip[:, :, [4, 5, 6, 5]]).clip[:, :, :3])
+    assert torch.equal(anonymize(clip, method), whole)
+
+
+def test_a_file_in_is_a_file_out_at_the_models_size_or_its_own(clip: Path, tmp_path: Path) -> None:
+    method = small()
+    method.trained = True
+    for size in ("source", "model"):
+        masquerade.anonymize_file(clip, tmp_path / f"{size}.mkv", method, codec="ffv1", size=size)
+    source, own = masquerade.read_video(clip).clip, masquerade.read_video(tmp_path / "source.mkv")
+    assert own.clip.shape == source.shape
+    assert masquerade.read_video(tmp_path / "model.mkv").clip.shape[3] == 24
+    expected = anonymize(source, method)
+    black = (expected == 0).all(1)
+    assert own.clip.transpose(0, 1)[:, black].max() < 0.01
+    assert np.abs((own.clip - expected).numpy()).mean() < 0.02  # 4:2:0 colours of the file
+
+
+def test_other_regions_are_refused(clip: Path, tmp_path: Path) -> None:
+    method = small()
+    method.trained = True
+    with pytest.raises(UsageError, match="rewrites whole frames"):
+        masquerade.anonymize_file(clip, tmp_path / "o.mp4", method, regions="people")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("inflation", ["average", "central"])
+def test_it_starts_from_an_image_networks_file(tmp_path: Path, inflation: Any) -> None:
+    """In the names of DeiT and timm; positions go from 14 x 14 to 7 x 7, repeated in time."""
+    torch.manual_seed(1)
+    image = FrameViT(classes=7, size=224, width=24, depth=4, heads=3)
+    for value in image.parameters():
+        nn.init.normal_(value)
+    save_file(image.state_dict(), tmp_path / "deit.safetensors")
+    torch.save({"model": image.state_dict()}, tmp_path / "deit.pth")
+    for file in ("deit.safetensors", "deit.pth"):
+        method = STPrivacy(width=24, depth=4, heads=3, places=(1, 2, 3), inflation=inflation)
+        fresh = method.start_from(tmp_path / file)
+        assert {name.split(".")[0] for name in fresh} == {"predictors", "norm", "decoder"}
+        net, patch = method.net, image.patch_embed.proj.weight
+        assert torch.equal(net.blocks[3].mlp.fc1.weight, image.blocks[3].mlp.fc1.weight)
+        filled = (
+            [patch / 2, patch / 2] if inflation == "average" else [torch.zeros_like(patch), patch]
+        )
+        assert torch.equal(net.patch_embed.proj.weight, torch.stack(filled, 2))
+        square = image.pos_embed[:, 1:].reshape(1, 14, 14, 24).permute(0, 3, 1, 2)
+        square = F.interpolate(square, size=(7, 7), mode="bicubic", align_corners=False)
+        for slot in net.pos_embed.reshape(8, 49, 24):
+            assert torch.allclose(slot, square[0].flatten(1).T, atol=1e-6)
+
+
+def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
+    save_file(
+        FrameViT(classes=7, width=48, depth=4, heads=3).state_dict(), tmp_path / "w.safetensors"
+    )
+    with pytest.raises(UsageError, match="another shape"):
+        small().start_from(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"keep": 0.0}, "keep above 0"),
+        ({"keep": 1.1}, "keep above 0"),
+        ({"places": ()}, "places"),
+        ({"picture": (25, 32)}, "does not divide"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        small(**given)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A training run's folder."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    masquerade.save(small(), folder / "anonymizer.safetensors")
+    return folder
+
+
+def test_the_dial_turns_at_deployment(run: Path) -> None:
+    words = ["a.mp4", "--method", "stprivacy", "--weights", str(run)]
+    _, as_trained = parse(words)
+    _, turned = parse([*words, "--keep", "0.4", "--mode", "sparsify-only", "--fill", "mean"])
+    assert isinstance(as_trained, STPrivacy) and isinstance(turned, STPrivacy)
+    assert (as_trained.keep, as_trained.mode, as_trained.strict) == (0.7, "full", True)
+    assert (turned.keep, turned.mode, turned.fill) == (0.4, "sparsify-only", "mean")
+    for name, value in as_trained.state_dict().items():
+        assert torch.equal(value, turned.state_dict()[name])
+    _, loose = parse([*words[:1], "--weights", str(run), "--no-strict", "--fill", "blur"])
+    assert isinstance(loose, STPrivacy) and not loose.strict
+    with pytest.raises(UsageError, match="keep above 0"):
+        parse([*words, "--keep", "2"])
+
+
+def test_the_command_with_its_dial(
+    command: Callable[..., Any], clip: Path, run: Path, tmp_path: Path
+) -> None:
+    words = ("anonymize", clip, "--method", "stprivacy", "--preview", "0.3")
+    done = command(*words, "-o", "out.mp4", "--weights", "run", "--keep", "0.5")
+    assert done.returncode == 0, done.stderr
+    assert "all of" in done.stdout and "hidden by stprivacy" in done.stdout
+    receipt = (tmp_path / "out.mp4.receipt.json").read_text()
+    assert '"keep": 0.5' in receipt and '"name": "frame"' in receipt
+    shown = command("anonymize", "--weights", "run", "--help").stdout
+    assert "--keep" in shown and "--fill" in shown and "--width" not in shown
+    done = command(*words, "-o", "b.mp4", "--weights", "run", "--width", "48")
+    assert done.returncode == 2 and not (tmp_path / "b.mp4").exists()
+
+
+def test_without_weights_nothing_is_published(
+    command: Callable[..., Any], clip: Path, tmp_path: Path
+) -> None:
+    done = command("anonymize", clip, "-o", "out.mp4", "--method", "stprivacy", "--preset", "tiny")
+    assert done.returncode == 3 and not list(tmp_path.iterdir())
+    assert done.stderr.count("\n") == 1 and "--weights" in done.stderr
+    done = command("anonymize", "--method", "stprivacy", "--help")
+    assert done.returncode == 0 and "--keep" in done.stdout
+    with pytest.raises(MissingError, match="learned nothing"):
+        masquerade.anonymize_file(clip, tmp_path / "out.mp4", small())
