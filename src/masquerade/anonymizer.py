@@ -140,6 +140,7 @@ class Anonymizer(nn.Module):
         region = None
         if where is not None:
             region = torch.tensor(where, device=device)[None, None] / 255
-        out = self(clip, where=region, carry=carry)
+        with torch.no_grad():
+            out = self(clip, where=region, carry=carry)
         pixels = (out.clip[0].permute(1, 2, 3, 0) * top).round().clamp(0, top)  # (T, H, W, 3)
         return pixels.cpu().numpy().astype(frames.dtype), out.carry

@@ -7,7 +7,7 @@ from typing import Any
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import UsageError
-from masquerade.methods import blur, pixelate, selective
+from masquerade.methods import blur, pixelate, selective, spact
 from masquerade.methods.blacken import Blacken
 from masquerade.methods.downsample import Downsample
 from masquerade.methods.frame_difference import FrameDifference
@@ -21,11 +21,13 @@ METHODS: dict[str, type[Anonymizer]] = {
     "blur": blur.Blur,
     "downsample": Downsample,
     "frame-difference": FrameDifference,
+    "spact": spact.SPAct,
 }
 
 PRESETS: dict[str, dict[str, Callable[[], Anonymizer]]] = {
     "selective": {"paper": selective.paper, "code": selective.code},
     "pixelate": {"fine": pixelate.fine, "coarse": pixelate.coarse},
+    "spact": {"paper": spact.paper, "tiny": spact.tiny},
     "blur": {"weak": blur.weak, "strong": blur.strong},
 }
 
@@ -39,7 +41,7 @@ def build(name: str, **arguments: Any) -> Anonymizer:
     if name not in METHODS:
         raise UsageError(f"there is no method {name!r}; choose one of {', '.join(METHODS)}.")
     try:
-        return METHODS[name](**arguments)
+        return METHODS[name](**arguments).eval()
     except TypeError as error:
         raise UsageError(f"{name}: {error}.") from error
 
