@@ -60,6 +60,9 @@ class Anonymizer(nn.Module):
     window: ClassVar[int] = 0
     """Frames it wants at once; 0: any number."""
 
+    trained: bool = False
+    """Of a learned one: whether it was; `load` sets it, and so does training."""
+
     learned: ClassVar[bool] = False
     """Whether it hides nothing worth having until it was trained, and so wants a checkpoint."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import UsageError
-from masquerade.methods import blur, pixelate, selective, spact
+from masquerade.methods import blur, pixelate, selective, spact, vita
 from masquerade.methods.blacken import Blacken
 from masquerade.methods.downsample import Downsample
 from masquerade.methods.frame_difference import FrameDifference
@@ -22,12 +22,14 @@ METHODS: dict[str, type[Anonymizer]] = {
     "downsample": Downsample,
     "frame-difference": FrameDifference,
     "spact": spact.SPAct,
+    "vita": vita.VITA,
 }
 
 PRESETS: dict[str, dict[str, Callable[[], Anonymizer]]] = {
     "selective": {"paper": selective.paper, "code": selective.code},
     "pixelate": {"fine": pixelate.fine, "coarse": pixelate.coarse},
     "spact": {"paper": spact.paper, "tiny": spact.tiny},
+    "vita": {"paper": vita.paper, "tiny": vita.tiny},
     "blur": {"weak": blur.weak, "strong": blur.strong},
 }
 

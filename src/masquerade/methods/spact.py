@@ -11,16 +11,13 @@ own; `where` limits it to regions.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from masquerade.anonymizer import Anonymized, Anonymizer, Card, Draft
 from masquerade.errors import UsageError
 from masquerade.methods.blend import laid_over
+from masquerade.nets.framewise import carried_size, one_by_one, together
 from masquerade.nets.unet import UNet
-
-LONG = 4  # times the short side that the long one may be inside
 
 
 class SPAct(Anonymizer):
@@ -51,33 +48,19 @@ class SPAct(Anonymizer):
         self.net = UNet(width=width)
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        inner = self._inner(height, width)
-        return min(height, inner[0]), min(width, inner[1])
+        return carried_size(height, width, self.short)
 
     def forward(
         self, clip: Tensor, *, where: Tensor | None = None, carry: None = None
     ) -> Anonymized:
-        frames = clip.transpose(1, 2).flatten(0, 1)  # (B * T, 3, H, W)
-        # One by one: what a frame becomes must not depend on how many come with it.
-        done = torch.cat([self._rewritten(frame) for frame in torch.split(frames, 1)])
-        rewritten = _clips(done, like=clip)
+        rewritten = one_by_one(self._rewritten, clip, short=self.short)
         return Anonymized(laid_over(clip, rewritten, where), where)
 
     def draft(self, clip: Tensor) -> Draft:
-        frames = clip.transpose(1, 2).flatten(0, 1)  # (B * T, 3, H, W)
-        return Draft(_clips(self._rewritten(frames), like=clip))
+        return Draft(together(self._rewritten, clip, short=self.short))
 
     def _rewritten(self, frames: Tensor) -> Tensor:
-        """(N, 3, H, W) to the same, through the network at its own size."""
-        height, width = frames.shape[-2:]
-        inner = _resized(frames.to(self.net.leave.weight.dtype), self._inner(height, width))
-        out = _resized(self.net(inner).sigmoid(), (height, width))
-        return out.clamp(0, 1).to(frames.dtype)
-
-    def _inner(self, height: int, width: int) -> tuple[int, int]:
-        scale = self.short / min(height, width)
-        most = LONG * self.short
-        return min(round(height * scale), most), min(round(width * scale), most)
+        return self.net(frames).sigmoid()
 
 
 def paper() -> SPAct:
@@ -87,15 +70,4 @@ def paper() -> SPAct:
 
 def tiny() -> SPAct:
     """Trains in minutes on two cores."""
-    return SPAct(width=8, short=48)
-
-
-def _clips(frames: Tensor, *, like: Tensor) -> Tensor:
-    """(B * T, 3, H, W) to (B, 3, T, H, W)."""
-    return torch.stack(torch.split(frames, like.shape[2])).transpose(1, 2)
-
-
-def _resized(frames: Tensor, size: tuple[int, int]) -> Tensor:
-    if frames.shape[-2:] == size:
-        return frames
-    return F.interpolate(frames, size=size, mode="bilinear", antialias=True)
+    return SPAct(width=8, short=36)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from masquerade.anonymizer import Anonymizer
 from masquerade.metrics.classification import auroc, top_k
 from masquerade.training.cast import Cast
 from masquerade.training.game import Game
@@ -60,15 +61,15 @@ def standing(cast: Cast, game: Game, feed: Feed, *, seed: int) -> Row:
     outs: list[Tensor] = []
     raws: list[Tensor] = []
     for batch in feed.held_out():
-        draft = cast.anonymizer.draft(batch.clips)
-        sums.add("", cast.utility(draft.clip), batch.utility)
-        sums.count(reconstruction=float((draft.clip - batch.clips).abs().mean()))
+        shown, draft = published(cast.anonymizer, batch.clips), cast.anonymizer.draft(batch.clips)
+        sums.add("", cast.utility(shown), batch.utility)
+        sums.count(reconstruction=float((shown - batch.clips).abs().mean()))
         sums.count(**{name: float(term) for name, term in draft.terms.items()}, **draft.facts)
-        outs.append(_small(draft.clip))
+        outs.append(_small(shown))
         raws.append(_small(batch.clips))
-        private = draft.clip
+        private = shown
         if batch.stills is not None:
-            private = cast.anonymizer.draft(batch.stills).clip
+            private = published(cast.anonymizer, batch.stills)
         for at, (one, net) in enumerate(zip(game.adversaries, cast.adversary, strict=True)):
             objective = one.objective
             loss = objective.loss(net, private, batch.private, draw).mean()
@@ -82,6 +83,16 @@ def standing(cast: Cast, game: Game, feed: Feed, *, seed: int) -> Row:
         **{f"val_{name}": _mean(sums.numbers[name]) for name in _own(sums)},
         "val_variety": _variety(torch.cat(outs)) / max(_variety(torch.cat(raws)), 1e-6),
     }
+
+
+def published(anonymizer: Anonymizer, clip: Tensor) -> Tensor:
+    """A clip as a user would get it, which may differ from the draft that is trained.
+
+    Args:
+        anonymizer: in evaluation mode.
+        clip: (B, 3, T, H, W).
+    """
+    return anonymizer(clip, carry=anonymizer.start(seed=0)).clip
 
 
 def above_chance(row: Row, count: int) -> bool:

@@ -158,6 +158,7 @@ class _Match:
                 most = sum(each.epochs for each in self.game.phases)
                 progress(Standing(phase.name, int(row["epoch"]), most, row, self.notes))
         anonymizer = self.cast.anonymizer.eval().cpu()
+        anonymizer.trained = True
         for weight in self.cast.weights("anonymizer"):
             weight.requires_grad_(True)
         history = list(self.state.history)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.parts import part_of
+from masquerade.training.held_out import published
 from masquerade.training.sides import Feed
 
 CLIPS, FRAMES = 4, 4
@@ -34,7 +35,7 @@ def write_samples(anonymizer: Anonymizer, feed: Feed, folder: Path, epoch: int) 
     """
     batch = next(feed.held_out())
     with torch.no_grad():
-        out = anonymizer.eval().draft(batch.clips[:CLIPS]).clip
+        out = published(anonymizer.eval(), batch.clips[:CLIPS])
     path = folder / f"{epoch:04d}.png"
     with part_of(path, overwrite=True) as part:
         done, png = cv2.imencode(".png", grid(batch.clips[:CLIPS], out)[..., ::-1])
