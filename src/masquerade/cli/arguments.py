@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
@@ -52,19 +52,29 @@ def parsed(
     kinds: dict[str, Any] = {"general": Annotated[options, OmitArgPrefixes]}
     if inspect.signature(make).parameters and trained is None:
         kinds[name.replace("-", "_")] = Annotated[make, OmitArgPrefixes]
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(key, keyword, annotation=kind) for key, kind in kinds.items()]
-    )
-    call.__annotations__ = kinds
     chosen, anonymizer = tyro.cli(
-        call,
+        of_kinds(call, kinds),
         args=argv,
         prog=verb,
         description=f"{example}\n\n{(inspect.getdoc(options) or '').splitlines()[0]}",
         config=(FlagCreatePairsOff,),
     )
     return chosen, trained or anonymizer
+
+
+def of_kinds(call: Callable[..., Any], kinds: Mapping[str, Any]) -> Callable[..., Any]:
+    """A function as though its keyword arguments were of these kinds, of which tyro makes flags.
+
+    Args:
+        call: takes any keyword arguments; it is changed.
+        kinds: annotation by argument.
+    """
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(key, keyword, annotation=kind) for key, kind in kinds.items()]
+    )
+    call.__annotations__ = dict(kinds)
+    return call
 
 
 def asked(argv: list[str], flags: tuple[str, ...]) -> str | None:
@@ -89,13 +99,26 @@ def maker(name: str, preset: str | None) -> Callable[..., Anonymizer]:
     if preset not in presets:
         known = ", ".join(presets) or "none"
         raise UsageError(f"{name} has no preset {preset!r}; it has {known}.")
-    defaults = arguments(presets[preset]())
+    return with_defaults(method, arguments(presets[preset]()))
+
+
+def with_defaults(
+    method: type[Anonymizer], defaults: Mapping[str, Any]
+) -> Callable[..., Anonymizer]:
+    """A method's constructor with other defaults; tyro makes flags of it.
+
+    Args:
+        method: of METHODS.
+        defaults: by argument; those left out are the method's own.
+    """
 
     def make(**chosen: Any) -> Anonymizer:
         return method(**chosen)
 
     signature = inspect.signature(method)
-    parameters = [p.replace(default=defaults[p.name]) for p in signature.parameters.values()]
+    parameters = [
+        p.replace(default=defaults.get(p.name, p.default)) for p in signature.parameters.values()
+    ]
     make.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     make.__annotations__ = get_type_hints(method.__init__)
     make.__doc__ = method.__doc__

@@ -7,7 +7,7 @@ from typing import Any
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import UsageError
-from masquerade.methods import blur, pixelate, selective, spact, vita
+from masquerade.methods import bdq, blur, pixelate, selective, spact, vita
 from masquerade.methods.blacken import Blacken
 from masquerade.methods.downsample import Downsample
 from masquerade.methods.frame_difference import FrameDifference
@@ -23,6 +23,7 @@ METHODS: dict[str, type[Anonymizer]] = {
     "frame-difference": FrameDifference,
     "spact": spact.SPAct,
     "vita": vita.VITA,
+    "bdq": bdq.BDQ,
 }
 
 PRESETS: dict[str, dict[str, Callable[[], Anonymizer]]] = {
@@ -30,6 +31,7 @@ PRESETS: dict[str, dict[str, Callable[[], Anonymizer]]] = {
     "pixelate": {"fine": pixelate.fine, "coarse": pixelate.coarse},
     "spact": {"paper": spact.paper, "tiny": spact.tiny},
     "vita": {"paper": vita.paper, "tiny": vita.tiny},
+    "bdq": {"paper": bdq.paper, "tiny": bdq.tiny},
     "blur": {"weak": blur.weak, "strong": blur.strong},
 }
 

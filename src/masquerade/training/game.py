@@ -109,8 +109,8 @@ class Phase:
         turns: one after another, again and again.
         stop: what ends the phase earlier: all of them at once.
         same_batch: a round of turns shares one batch (STPrivacy); else each takes the next (SPAct).
-        idle: how an anonymizer normalises while others learn: by the batch, its statistics
-            unmoved, or by its running statistics, as SPAct's code does (FACTS 6, #17).
+        idle: how an anonymizer normalises while others learn: by its running statistics, as SPAct's
+            code does and as what is published will be, or by the batch, as it learns itself.
         restart: the adversaries forget everything every so many epochs; None: never.
         catch_up: steps of the adversaries alone after they did.
         optims: where they differ from the game's.
@@ -121,7 +121,7 @@ class Phase:
     turns: tuple[Turn, ...]
     stop: tuple[Stop, ...] = ()
     same_batch: bool = False
-    idle: Literal["batch", "running"] = "batch"
+    idle: Literal["running", "batch"] = "running"
     restart: int | None = None
     catch_up: int = 0
     optims: Mapping[Player, Optim] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from masquerade.training.objectives import Labels, NTXent
 
 SPACT_A0 = 0.01  # mean L1 at which the identity is learned
 SPACT_BMAX = 0.95  # of the loss of an adversary that sees nothing
-QUIET = 3  # epochs without a better loss: a plateau
+QUIET = 4  # epochs without a better loss: a plateau
 
 LIGHT = Augment(crop=(0.8, 1.0))
 SIDE = (36, 48)  # rows and columns of clips under `tiny`
@@ -28,6 +28,11 @@ PRACTICE = (
     Stop(column="train_adversary", plateau=QUIET),
 )
 BOTH = Turn(learns=("utility", "adversary"), terms={"utility": 1.0, "adversary": 1.0})
+
+BDQ_TURNS = (
+    Turn(learns=("anonymizer", "utility"), terms={"utility": 1.0, "fooling": 2.0}),
+    Turn(learns=("adversary",), terms={"adversary": 1.0}),
+)
 
 
 def spact_paper(*, omega: float = 0.5) -> Game:
@@ -68,9 +73,8 @@ def spact_paper(*, omega: float = 0.5) -> Game:
 
 
 def spact_code() -> Game:
-    """SPAct's code: omega is 1, the idle anonymizer normalises by its running statistics."""
-    game = spact_paper(omega=1.0)
-    return replace(game, phases=tuple(replace(phase, idle="running") for phase in game.phases))
+    """SPAct's code, where omega is 1."""
+    return spact_paper(omega=1.0)
 
 
 def spact_tiny() -> Game:
@@ -83,8 +87,8 @@ def spact_tiny() -> Game:
         widths=TINY_WIDTHS,
         adversaries=(Adversary(network="tiny-2d", objective=NTXent(width=32)),),
         phases=(
-            _identity(0.03, 20),
-            Phase(name="practice", epochs=25, turns=(BOTH,), stop=PRACTICE),
+            _identity(0.03, 60),
+            Phase(name="practice", epochs=60, turns=(BOTH,), stop=PRACTICE),
             Phase(
                 name="contest",
                 epochs=30,
@@ -163,8 +167,8 @@ def vita_tiny() -> Game:
         widths=TINY_WIDTHS,
         adversaries=(Adversary(network="tiny-2d", objective=Labels()),),
         phases=(
-            _identity(0.06, 20),
-            Phase(name="practice", epochs=25, turns=(BOTH,), stop=PRACTICE),
+            _identity(0.06, 60),
+            Phase(name="practice", epochs=60, turns=(BOTH,), stop=PRACTICE),
             Phase(
                 name="contest",
                 epochs=30,
@@ -173,6 +177,47 @@ def vita_tiny() -> Game:
             ),
         ),
         optims=_every(Optim(kind="adam", lr=1e-3, clip=1.0)),
+        frames=8,
+        size=SIDE,
+        batch=16,
+        augment=LIGHT,
+    )
+
+
+def bdq_paper() -> Game:
+    """BDQ's code: the encoder and the target step together, then the adversary, on each batch.
+
+    The anonymizer wants the answers' entropy, twice as much as the action.
+    """
+    how = Optim(kind="sgd", lr=0.01, momentum=0.9, decay=1e-5, cosine=True)
+    return Game(
+        method="bdq",
+        arguments={"sigma": 3.0, "bits": 4, "slope": 5.0, "short": 224, "soft": True},
+        utility="i3d-r50",
+        adversaries=(Adversary(network="resnet-50", objective=Labels(fool="entropy")),),
+        phases=(Phase(name="contest", epochs=100, turns=BDQ_TURNS, same_batch=True),),
+        optims=_every(how),
+        size=(224, 224),
+        stride=2,
+        batch=256,
+        augment=NONE,
+    )
+
+
+def bdq_tiny() -> Game:
+    """BDQ small enough for two cores; the action is learned before the adversary counts."""
+    return Game(
+        method="bdq",
+        arguments={"sigma": 1.0, "short": 36},
+        utility="tiny-3d",
+        widths=TINY_WIDTHS,
+        adversaries=(Adversary(network="tiny-2d", objective=Labels(fool="entropy")),),
+        phases=(
+            Phase(name="practice", epochs=60, turns=(BOTH,), stop=PRACTICE),
+            Phase(name="contest", epochs=10, turns=BDQ_TURNS, same_batch=True),
+        ),
+        optims=_every(Optim(kind="adam", lr=1e-3, clip=1.0))
+        | {"anonymizer": Optim(kind="sgd", lr=0.01, momentum=0.9)},
         frames=8,
         size=SIDE,
         batch=16,
@@ -264,6 +309,7 @@ def stprivacy_tiny() -> Game:
 GAMES: dict[str, dict[str, Callable[[], Game]]] = {
     "spact": {"tiny": spact_tiny, "paper": spact_paper, "code": spact_code},
     "vita": {"tiny": vita_tiny, "paper": vita_paper, "code": vita_code},
+    "bdq": {"tiny": bdq_tiny, "paper": bdq_paper},
     "stprivacy": {"tiny": stprivacy_tiny, "paper": stprivacy_paper},
 }
 """By method and preset; a new recipe is a function and a line."""

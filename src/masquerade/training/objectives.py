@@ -139,7 +139,7 @@ class NTXent(Objective):
         return nt_xent(a, b, temperature=self.temperature, symmetric=self.symmetric)
 
     def chance(self, codes: Codes, count: int) -> float:
-        return math.log(max(2 * count - 1, 2))
+        return math.log(2 * count - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
