@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import Any
 
-VERBS = ("anonymize", "evaluate", "data", "templates", "methods", "doctor", "demo")
+VERBS = ("anonymize", "train", "evaluate", "data", "templates", "methods", "doctor", "demo")
 INTERRUPTED = threading.Event()
 """Set once the process is asked to end."""
 
@@ -19,6 +19,7 @@ usage: masquerade VERB ...
 
 verbs:
   anonymize   hide people in videos and images
+  train       train an anonymizer against those who would see who it is
   evaluate    attack a method's outputs and say what is left, beside its floors
   data        check, convert and vote on labels; floors; a benchmark that needs nothing
   templates   point at a part of a picture once, and hide it by name

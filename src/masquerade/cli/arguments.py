@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
@@ -56,13 +57,8 @@ def parsed(
     kinds: dict[str, Any] = {"general": Annotated[options, OmitArgPrefixes]}
     if inspect.signature(make).parameters:
         kinds[name.replace("-", "_")] = Annotated[make, OmitArgPrefixes]
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(key, keyword, annotation=kind) for key, kind in kinds.items()]
-    )
-    call.__annotations__ = kinds
     chosen, anonymizer = tyro.cli(
-        call,
+        of_kinds(call, kinds),
         args=argv,
         prog=verb,
         description=f"{example}\n\n{(inspect.getdoc(options) or '').splitlines()[0]}",
@@ -70,6 +66,21 @@ def parsed(
     )
     anonymizer.check_trained()
     return chosen, anonymizer
+
+
+def of_kinds(call: Callable[..., Any], kinds: Mapping[str, Any]) -> Callable[..., Any]:
+    """A function as though its keyword arguments were of these kinds, of which tyro makes flags.
+
+    Args:
+        call: takes any keyword arguments; it is changed.
+        kinds: annotation by argument.
+    """
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(key, keyword, annotation=kind) for key, kind in kinds.items()]
+    )
+    call.__annotations__ = dict(kinds)
+    return call
 
 
 def asked(argv: list[str], flags: tuple[str, ...]) -> str | None:
@@ -94,22 +105,31 @@ def maker(name: str, preset: str | None) -> Callable[..., Anonymizer]:
     if preset not in presets:
         known = ", ".join(presets) or "none"
         raise UsageError(f"{name} has no preset {preset!r}; it has {known}.")
-    return _with_defaults(method, arguments(presets[preset]()), method)
+    return with_defaults(method, arguments(presets[preset]()))
+
+
+def with_defaults(
+    method: type[Anonymizer], defaults: Mapping[str, Any]
+) -> Callable[..., Anonymizer]:
+    """A method's constructor with other defaults; tyro makes flags of it.
+
+    Args:
+        method: of METHODS.
+        defaults: by argument; those left out are the method's own.
+    """
+    own = inspect.signature(method).parameters.values()
+    return _asking_for(method, {p.name: defaults.get(p.name, p.default) for p in own}, method)
 
 
 def _loader(trained: Anonymizer, path: str) -> Callable[..., Anonymizer]:
     """What loads a trained method again with other dials; tyro makes flags of those alone."""
     now = arguments(trained)
     dials = {name: now[name] for name in trained.dials}
-
-    def make(**chosen: Any) -> Anonymizer:
-        return load(path, **chosen)
-
-    return _with_defaults(type(trained), dials, make)
+    return _asking_for(type(trained), dials, partial(load, path))
 
 
-def _with_defaults(
-    method: type[Anonymizer], defaults: dict[str, Any], make: Callable[..., Anonymizer]
+def _asking_for(
+    method: type[Anonymizer], defaults: Mapping[str, Any], make: Callable[..., Anonymizer]
 ) -> Callable[..., Anonymizer]:
     """`make` with those arguments of a method's constructor that have a default here."""
 

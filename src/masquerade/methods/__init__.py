@@ -7,7 +7,7 @@ from typing import Any
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import UsageError
-from masquerade.methods import blur, pixelate, selective, stprivacy
+from masquerade.methods import bdq, blur, pixelate, selective, spact, stprivacy, vita
 from masquerade.methods.blacken import Blacken
 from masquerade.methods.downsample import Downsample
 from masquerade.methods.frame_difference import FrameDifference
@@ -22,11 +22,17 @@ METHODS: dict[str, type[Anonymizer]] = {
     "downsample": Downsample,
     "frame-difference": FrameDifference,
     "stprivacy": stprivacy.STPrivacy,
+    "spact": spact.SPAct,
+    "vita": vita.VITA,
+    "bdq": bdq.BDQ,
 }
 
 PRESETS: dict[str, dict[str, Callable[[], Anonymizer]]] = {
     "selective": {"paper": selective.paper, "code": selective.code},
     "pixelate": {"fine": pixelate.fine, "coarse": pixelate.coarse},
+    "spact": {"paper": spact.paper, "tiny": spact.tiny},
+    "vita": {"paper": vita.paper, "tiny": vita.tiny},
+    "bdq": {"paper": bdq.paper, "tiny": bdq.tiny},
     "blur": {"weak": blur.weak, "strong": blur.strong},
     "stprivacy": {
         "paper": stprivacy.paper,
@@ -46,7 +52,7 @@ def build(name: str, **arguments: Any) -> Anonymizer:
     if name not in METHODS:
         raise UsageError(f"there is no method {name!r}; choose one of {', '.join(METHODS)}.")
     try:
-        return METHODS[name](**arguments)
+        return METHODS[name](**arguments).eval()
     except TypeError as error:
         raise UsageError(f"{name}: {error}.") from error
 

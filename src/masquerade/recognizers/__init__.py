@@ -10,6 +10,7 @@ from masquerade.recognizers.clips import clip_recognizer, mvit, tiny_3d
 from masquerade.recognizers.frames import NETS, frame_recognizer
 from masquerade.recognizers.motion import e2s, flow_to_clip, tiny_flow, with_flow
 from masquerade.recognizers.presets import ILIC_2024, SAMPLINGS, Sampling, Schedule
+from masquerade.recognizers.projected import Projected
 from masquerade.recognizers.published import load_published
 from masquerade.recognizers.recognizer import Recognizer
 from masquerade.recognizers.tokens import video_vit
@@ -33,6 +34,7 @@ __all__ = [
     "ILIC_2024",
     "RECOGNIZERS",
     "SAMPLINGS",
+    "Projected",
     "Recognizer",
     "Sampling",
     "Schedule",

@@ -23,6 +23,7 @@ from masquerade.training.losses import Targets, as_codes, loss_of
 from masquerade.training.predict import heads_of, logits_of
 from masquerade.training.ranks import Ranks, ranks_here
 from masquerade.training.record import Log, Row, Snapshot, digest, load_snapshot, save_snapshot
+from masquerade.training.steps import batches, groups, mixed, rate
 from masquerade.training.views import ONE_VIEW, Views, windows
 
 Progress = Callable[["Report"], None]
@@ -178,7 +179,7 @@ class _Run:
         self.codes = as_codes(targets, train.rows, heads)
         self.val_codes = as_codes(targets, validation.rows, heads) if validation else {}
         self.label = next(iter(heads))
-        self.optimizer = torch.optim.AdamW(_groups(net, plan.weight_decay), lr=plan.lr)
+        self.optimizer = torch.optim.AdamW(groups(net, plan.weight_decay), lr=plan.lr)
         self.half = _half(device) if amp else None
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.half is torch.float16)
         self.steps = max(1, math.ceil(len(train) / plan.batch))
@@ -227,12 +228,12 @@ class _Run:
 
     def _learn(self, epoch: int) -> float:
         """One epoch over the training clips; everything drawn depends on seed and epoch alone."""
-        draw = torch.Generator().manual_seed(_mixed(self.plan.seed, epoch, self.ranks.rank))
+        draw = torch.Generator().manual_seed(mixed(self.plan.seed, epoch, self.ranks.rank))
         total = torch.zeros((), device=self.device)
         self.net.train()
         with torch.random.fork_rng(devices=self._cuda()):
-            torch.manual_seed(_mixed(self.plan.seed, epoch, self.ranks.rank) + 1)
-            for step, picked in enumerate(self._batches(epoch)):
+            torch.manual_seed(mixed(self.plan.seed, epoch, self.ranks.rank) + 1)
+            for step, picked in enumerate(self._order(epoch)):
                 clips, codes = self._batch(picked, draw)
                 for group in self.optimizer.param_groups:
                     group["lr"] = self._rate(epoch, step)
@@ -241,14 +242,9 @@ class _Run:
                 self.clock.network += time.perf_counter() - began
         return float(self.ranks.mean(total)) / self.steps
 
-    def _batches(self, epoch: int) -> Iterator[Tensor]:
-        """The clips of each step: this process's share of the same order in every process."""
-        draw = torch.Generator().manual_seed(_mixed(self.plan.seed, epoch, -1))
-        order = torch.randperm(len(self.train), generator=draw)
-        for batch in torch.split(order, self.plan.batch):
-            share = batch[self.ranks.rank :: self.ranks.world]
-            # Every process must step as often: one without clips of its own takes another's.
-            yield share if len(share) else batch[:1]
+    def _order(self, epoch: int) -> Iterator[Tensor]:
+        count, batch, seed = len(self.train), self.plan.batch, self.plan.seed
+        return batches(count, batch, seed=seed, epoch=epoch, ranks=self.ranks)
 
     def _batch(self, picked: Tensor, draw: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         clips = self.train.clips[picked]
@@ -296,13 +292,8 @@ class _Run:
         return torch.autocast(self.device.type, self.half)
 
     def _rate(self, epoch: int, step: int) -> float:
-        """A line up over the warm-up, then a cosine down to 0."""
-        at = epoch + step / self.steps
-        warmup = min(self.plan.warmup, self.plan.epochs - 1)
-        if at < warmup:
-            return self.plan.lr * (at + 1 / self.steps) / (warmup + 1 / self.steps)
-        share = (at - warmup) / max(self.plan.epochs - warmup, 1)
-        return self.plan.lr * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+        plan, at = self.plan, epoch + step / self.steps
+        return rate(plan.lr, at, epochs=plan.epochs, warmup=plan.warmup, step=1 / self.steps)
 
     def _cuda(self) -> list[torch.device]:
         return [self.device] if self.device.type == "cuda" else []
@@ -338,22 +329,7 @@ def _weights(net: nn.Module) -> dict[str, Tensor]:
     return copy.deepcopy(net.state_dict())
 
 
-def _groups(net: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Matrices and filters decay; biases, norms and other vectors do not."""
-    learned = [p for p in net.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in learned if p.ndim > 1], "weight_decay": decay},
-        {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
 def _half(device: torch.device) -> torch.dtype:
     if device.type == "cuda" and not torch.cuda.is_bf16_supported():
         return torch.float16
     return torch.bfloat16
-
-
-def _mixed(*numbers: int) -> int:
-    """One seed of several numbers."""
-    entropy = [number % 2**32 for number in numbers]
-    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 2)

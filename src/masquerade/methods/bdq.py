@@ -1,0 +1,122 @@
+"""BDQ: blur, difference to the frame before, and few levels, all of them cheap; the last learned.
+
+Kumawat and Nagahara, ECCV 2022. A Gaussian blurs each frame, the difference to the frame before
+takes away all that stands still, and a quantiser whose limits are learned against an adversary
+(`masquerade train bdq`) keeps few levels of it.
+
+Differs from the paper: differences lie in the fixed range [-1, 1] and are shown as (x + 1) / 2, so
+that a clip depends neither on its batch nor on its window; a video's first frame repeats, so that
+none is lost; and what is published is quantised hard, since the soft quantiser of the code follows
+its input to a thirteenth of a level (FACTS 4). Untrained it has evenly spaced limits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from masquerade.anonymizer import Anonymized, Anonymizer, Card, Draft
+from masquerade.errors import UsageError
+from masquerade.methods.blend import laid_over
+
+KERNEL = 5
+NUDGE = 0.25  # of a level: no change lies between two levels, where noise would flicker
+
+
+class BDQ(Anonymizer):
+    """Show quantised differences of blurred frames; who stands still disappears.
+
+    Args:
+        sigma: of the 5 x 5 Gaussian, in pixels at `short`.
+        bits: levels are 2 to that power; 4 in the paper.
+        slope: of the soft steps in training; 5 in the paper's code.
+        short: the shorter side in pixels that sigma is meant for; larger frames are blurred more.
+        soft: publish what the soft quantiser gives, as the paper's code does, which hides less.
+    """
+
+    learned = True
+
+    card = Card(
+        hides="all that stands still, and the fine steps of what moves; outlines and gait stay",
+        undo="no single frame; who moves as they do is still told by a trained network",
+        needs="training: masquerade train bdq",
+        paper="BDQ, Kumawat & Nagahara ECCV 2022",
+    )
+
+    def __init__(
+        self,
+        *,
+        sigma: float = 3.0,
+        bits: int = 4,
+        slope: float = 5.0,
+        short: int = 112,
+        soft: bool = False,
+    ) -> None:
+        super().__init__()
+        if sigma <= 0 or not 1 <= bits <= 8 or slope <= 0 or short < 1:
+            raise UsageError(
+                "bdq needs sigma, slope and short above 0 and 1 to 8 bits, "
+                f"got {sigma}, {slope}, {short} and {bits}."
+            )
+        self.sigma, self.bits, self.slope, self.short, self.soft = sigma, bits, slope, short, soft
+        # Where one level ends and the next begins, in levels.
+        self.limits = nn.Parameter(torch.arange(2**bits - 1) + 0.5)
+
+    def forward(
+        self, clip: Tensor, *, where: Tensor | None = None, carry: Any = None
+    ) -> Anonymized:
+        blurred = torch.cat([self._blurred(frame) for frame in torch.split(clip, 1, dim=2)], dim=2)
+        steps = self._differences(blurred, carry)
+        shown = self._quantised(steps, hard=not self.soft)
+        return Anonymized(laid_over(clip, shown, where), where, blurred[:, :, -1:])
+
+    def draft(self, clip: Tensor) -> Draft:
+        return Draft(self._quantised(self._differences(self._blurred(clip), None), hard=False))
+
+    def _blurred(self, clip: Tensor) -> Tensor:
+        """(B, 3, T, H, W), by rows and by columns."""
+        height, width = clip.shape[-2:]
+        scale = max(1.0, min(height, width) / self.short)
+        reach = round((KERNEL // 2) * scale)
+        at = torch.arange(-reach, reach + 1, dtype=clip.dtype, device=clip.device)
+        weights = torch.exp(-0.5 * (at / (self.sigma * scale)) ** 2)
+        weights = (weights / weights.sum()).reshape(1, 1, -1)
+        frames = clip.transpose(1, 2).flatten(0, 2)  # (B * T * 3, H, W)
+        for _ in range(2):  # along rows, then along columns
+            lines = frames.flatten(0, 1)[:, None]  # (N, 1, length)
+            padded = F.pad(lines, (reach, reach), mode="replicate")
+            done = F.conv1d(padded, weights)[:, 0].reshape(frames.shape)
+            frames = done.transpose(1, 2)
+        batch, _, count = clip.shape[:3]
+        return frames.reshape(batch, count, 3, height, width).transpose(1, 2)
+
+    def _differences(self, blurred: Tensor, carry: Any) -> Tensor:
+        first = blurred[:, :, :1] if carry is None else torch.as_tensor(carry).to(blurred)
+        return blurred - torch.cat([first, blurred[:, :, :-1]], dim=2)
+
+    def _quantised(self, steps: Tensor, *, hard: bool) -> Tensor:
+        """Differences in [-1, 1] to levels in [0, 1], half of them for what darkens."""
+        top = 2**self.bits - 1
+        x = (steps + 1) / 2 * top + NUDGE  # 0 to top
+        limits = self.limits.clamp(0, top).to(x.dtype)
+        if hard:
+            ordered = limits.detach().sort().values.contiguous()
+            levels = torch.bucketize(x.contiguous(), ordered, right=True).to(x.dtype)
+        else:
+            levels = torch.zeros_like(x)
+            for limit in limits:
+                levels = levels + torch.sigmoid(self.slope * (x - limit))
+        return levels.clamp(0, top) / top
+
+
+def paper() -> BDQ:
+    """The paper's blur and 4 bits, and its soft quantiser."""
+    return BDQ(sigma=3.0, bits=4, slope=5.0, short=224, soft=True)
+
+
+def tiny() -> BDQ:
+    """For clips of 36 rows."""
+    return BDQ(sigma=1.0, short=36)

@@ -1,0 +1,144 @@
+"""Changes of a recipe that the papers' ablations make, each one flag of `masquerade train`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from masquerade.errors import UsageError
+from masquerade.recognizers import RECOGNIZERS
+from masquerade.training.game import Adversary, Game, Phase, Turn
+from masquerade.training.objectives import OBJECTIVES, Labels, NTXent, Objective
+from masquerade.training.pairs import GAPS
+
+Fool = Literal["negative", "entropy", "uniform", "ones"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What differs from a recipe; None leaves a choice to it.
+
+    Args:
+        utility: another action network, in RECOGNIZERS.
+        adversary: other networks of the adversaries, in RECOGNIZERS; several play together.
+        objective: what they learn, in OBJECTIVES.
+        fool: what the anonymizer wants of one that learns labels.
+        gap: between the frames of a pair: free, far (more than 64) or near (fewer than 8).
+        combine: how the anonymizer takes several.
+        omega: weight of fooling them, beside that of the action.
+        frozen: adversaries that learn nothing while the anonymizer works against them.
+        alone: no adversary at all.
+        segments: adversaries that compare runs of frames (use a network that sees motion).
+        restart: they forget everything every so many epochs.
+        epochs: at most, of every phase.
+        batch: clips a step.
+    """
+
+    utility: str | None = None
+    adversary: tuple[str, ...] = ()
+    objective: str | None = None
+    fool: Fool | None = None
+    gap: Literal["free", "far", "near"] | None = None
+    combine: Literal["max", "mean", "sum"] | None = None
+    omega: float | None = None
+    frozen: bool = False
+    alone: bool = False
+    segments: bool = False
+    restart: int | None = None
+    epochs: int | None = None
+    batch: int | None = None
+
+
+def changed(game: Game, changes: Changes) -> Game:
+    """A recipe with some changes.
+
+    Args:
+        game: the recipe.
+        changes: what differs.
+    """
+    for name in (*changes.adversary, *([changes.utility] if changes.utility else [])):
+        if name not in RECOGNIZERS:
+            raise UsageError(f"there is no network {name!r}; choose of {', '.join(RECOGNIZERS)}.")
+    phases = tuple(_phase(phase, changes) for phase in game.phases)
+    return replace(
+        game,
+        utility=changes.utility or game.utility,
+        adversaries=() if changes.alone else _rivals(game, changes),
+        combine=changes.combine or game.combine,
+        batch=changes.batch or game.batch,
+        phases=tuple(phase for phase in phases if phase.turns),
+    )
+
+
+def _rivals(game: Game, changes: Changes) -> tuple[Adversary, ...]:
+    first = game.adversaries[0]
+    objective = _objective(first.objective, changes)
+    if not changes.adversary:
+        return tuple(replace(one, objective=objective) for one in game.adversaries)
+    return tuple(Adversary(network=name, objective=objective) for name in changes.adversary)
+
+
+def _objective(objective: Objective, changes: Changes) -> Objective:
+    if changes.objective is not None:
+        if changes.objective not in OBJECTIVES:
+            known = ", ".join(OBJECTIVES)
+            raise UsageError(f"there is no objective {changes.objective!r}; choose of {known}.")
+        if not isinstance(objective, OBJECTIVES[changes.objective]):
+            objective = OBJECTIVES[changes.objective]()
+    if changes.fool is not None:
+        if not isinstance(objective, Labels):
+            raise UsageError("--fool is of an adversary that learns labels: --objective labels.")
+        objective = replace(objective, fool=changes.fool)
+    if changes.gap is not None or changes.segments:
+        if not isinstance(objective, NTXent):
+            raise UsageError("--gap and --segments are of pairs: --objective nt-xent.")
+        gap = GAPS[changes.gap] if changes.gap else objective.gap
+        objective = replace(objective, gap=gap, segments=changes.segments)
+    return objective
+
+
+def _phase(phase: Phase, changes: Changes) -> Phase:
+    phase = replace(phase, epochs=min(phase.epochs, changes.epochs or phase.epochs))
+    if changes.alone:
+        phase = _without_terms(phase, {"adversary", "fooling"})
+    if phase.contested:
+        if changes.omega is not None:
+            phase = _turns(phase, lambda turn: _weighed(turn, changes.omega or 0.0))
+        if changes.frozen:
+            phase = _without_learning(phase)
+        phase = replace(phase, restart=changes.restart or phase.restart)
+    return phase
+
+
+def _turns(phase: Phase, change: Callable[[Turn], Turn]) -> Phase:
+    return replace(phase, turns=tuple(change(turn) for turn in phase.turns))
+
+
+def _weighed(turn: Turn, omega: float) -> Turn:
+    if "fooling" not in turn.terms:
+        return turn
+    return replace(turn, terms={**turn.terms, "fooling": omega})
+
+
+def _without_terms(phase: Phase, names: set[str]) -> Phase:
+    """Neither these losses nor players that have no other; nor stops that wait for them."""
+    turns = []
+    for turn in phase.turns:
+        terms = {name: weight for name, weight in turn.terms.items() if name not in names}
+        learns = tuple(player for player in turn.learns if player != "adversary")
+        if terms and learns:
+            turns.append(replace(turn, terms=terms, learns=learns))
+    stop = tuple(one for one in phase.stop if "adversary" not in one.column)
+    return replace(phase, turns=tuple(turns), stop=stop)
+
+
+def _without_learning(phase: Phase) -> Phase:
+    """The adversaries stay as they were before this phase."""
+    turns = []
+    for turn in phase.turns:
+        learns = tuple(player for player in turn.learns if player != "adversary")
+        terms = {k: w for k, w in turn.terms.items() if k != "adversary"}
+        if learns and terms:
+            turns.append(replace(turn, learns=learns, terms=terms))
+    return replace(phase, turns=tuple(turns))

@@ -1,0 +1,145 @@
+"""The players of a game: networks, their optimizers, and who moves in a turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from masquerade.anonymizer import Anonymizer
+from masquerade.methods import build
+from masquerade.recognizers import RECOGNIZERS, Projected
+from masquerade.training.game import PLAYERS, Adversary, Game, Optim, Player
+from masquerade.training.inputs import CHANNELS, Looking
+from masquerade.training.objectives import NTXent
+from masquerade.training.steps import groups, mixed
+
+
+class Cast(nn.Module):
+    """An anonymizer and the networks that judge it.
+
+    Args:
+        anonymizer: what is trained.
+        utility: reads the action, as a dict of logits by label.
+        adversaries: read what is private; the same.
+    """
+
+    def __init__(
+        self, anonymizer: Anonymizer, utility: nn.Module, adversaries: Sequence[nn.Module]
+    ) -> None:
+        super().__init__()
+        self.anonymizer, self.utility = anonymizer, utility
+        self.adversary = nn.ModuleList(adversaries)
+        # A weight that came frozen (a published trunk) stays so.
+        self._learned = {name: _learned(self.player(name)) for name in PLAYERS}
+
+    def player(self, name: Player) -> nn.Module:
+        """One of the three, by name."""
+        return self.get_submodule(name)
+
+    def weights(self, name: Player) -> list[nn.Parameter]:
+        """What a player steps."""
+        return self._learned[name]
+
+    @contextmanager
+    def acting(self, learns: Sequence[Player], *, idle: str) -> Iterator[None]:
+        """Only these players learn: the others' weights and statistics stay to the bit.
+
+        Args:
+            learns: who.
+            idle: as in `Phase`.
+        """
+        for name in PLAYERS:
+            player, learning = self.player(name), name in learns
+            player.train(learning)
+            for weight in self._learned[name]:
+                weight.requires_grad_(learning)
+        still = []
+        if "anonymizer" not in learns and idle == "batch":
+            self.anonymizer.train()
+            still = [m for m in self.anonymizer.modules() if isinstance(m, _BatchNorm)]
+        tracked = [(norm, norm.track_running_stats) for norm in still]
+        for norm in still:
+            norm.track_running_stats = False
+        try:
+            yield
+        finally:
+            for norm, was in tracked:
+                norm.track_running_stats = was
+
+
+def cast_of(
+    game: Game, *, utility: Mapping[str, int], private: Mapping[str, int], seed: int
+) -> Cast:
+    """Fresh players of a game.
+
+    Args:
+        game: the recipe.
+        utility: outputs by label of the action network.
+        private: outputs by label of the adversaries that learn labels.
+        seed: of their weights.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(mixed(seed, 0))
+        anonymizer = build(game.method, **game.arguments)
+        action = _recognizer(game, game.utility, dict(utility), game.utility_look)
+    rivals = [
+        rival_of(game, one, private, seed=mixed(seed, 1, at))
+        for at, one in enumerate(game.adversaries)
+    ]
+    return Cast(anonymizer, action, rivals)
+
+
+def rival_of(game: Game, one: Adversary, private: Mapping[str, int], *, seed: int) -> nn.Module:
+    """A fresh adversary.
+
+    Args:
+        game: the recipe.
+        one: of its adversaries.
+        private: as in `cast_of`.
+        seed: of its weights.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        heads = one.objective.heads(private)
+        project = isinstance(one.objective, NTXent)
+        return _recognizer(game, one.network, heads, one.look, project=project)
+
+
+def optimizer_of(cast: Cast, name: Player, how: Optim) -> torch.optim.Optimizer:
+    """A player's optimizer, without memory.
+
+    Args:
+        cast: the players.
+        name: of one.
+        how: it steps.
+    """
+    player = cast.player(name)
+    for weight in cast.weights(name):
+        weight.requires_grad_(True)
+    parts = groups(player, how.decay)
+    if how.kind == "sgd":
+        return torch.optim.SGD(parts, lr=how.lr, momentum=how.momentum)
+    kind = torch.optim.Adam if how.kind == "adam" else torch.optim.AdamW
+    return kind(parts, lr=how.lr)
+
+
+def _recognizer(
+    game: Game, name: str, heads: dict[str, int], look: str, *, project: bool = False
+) -> nn.Module:
+    own: dict[str, Any] = {}
+    if game.widths and name == "tiny-3d":
+        own["widths"] = game.widths
+    if look != "frames":
+        own["in_channels"] = CHANNELS[look]
+    make = RECOGNIZERS[name]
+    net = Projected(make(classes=1, **own), heads=heads) if project else make(heads=heads, **own)
+    return net if look == "frames" else Looking(net, look=look)
+
+
+def _learned(net: nn.Module) -> list[nn.Parameter]:
+    return [weight for weight in net.parameters() if weight.requires_grad]

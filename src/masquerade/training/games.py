@@ -1,0 +1,349 @@
+"""The published recipes of adversarial training, as values: GAMES, one table.
+
+`paper` is what the paper says, `code` what its code does where it differs, `tiny` what learns in
+minutes on two cores. Numbers are those of FACTS 1.10, 2.3, 2.4, 4, 8.1, 8.2 and 8.4; thresholds
+that no paper gives are ours (FACTS 6, #20).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from masquerade.data.augment import NONE, SPACT, Augment
+from masquerade.errors import UsageError
+from masquerade.training.game import Adversary, Game, Optim, Phase, Player, Stop, Turn
+from masquerade.training.objectives import Labels, NTXent
+
+SPACT_A0 = 0.01  # mean L1 at which the identity is learned
+SPACT_BMAX = 0.95  # of the loss of an adversary that sees nothing
+QUIET = 4  # epochs without a better loss: a plateau
+
+LIGHT = Augment(crop=(0.8, 1.0))
+SIDE = (36, 48)  # rows and columns of clips under `tiny`
+TINY_WIDTHS = (16, 32, 64, 128)
+
+PRACTICE = (
+    Stop(column="train_utility", plateau=QUIET),
+    Stop(column="train_adversary", plateau=QUIET),
+)
+BOTH = Turn(learns=("utility", "adversary"), terms={"utility": 1.0, "adversary": 1.0})
+
+BDQ_TURNS = (
+    Turn(learns=("anonymizer", "utility"), terms={"utility": 1.0, "fooling": 2.0}),
+    Turn(learns=("adversary",), terms={"adversary": 1.0}),
+)
+
+
+def spact_paper(*, omega: float = 0.5) -> Game:
+    """SPAct (CVPR 2022, 3.3): identity, practice, then step by step on alternating batches.
+
+    Args:
+        omega: weight of the adversary; the paper says only that it lies between 0 and 1.
+    """
+    once = Optim(kind="adam", lr=1e-3, warmup=5)
+    return Game(
+        method="spact",
+        arguments={"width": 64, "short": 112},
+        utility="r3d-18-spact",
+        adversaries=(Adversary(network="resnet-50", objective=NTXent(stride=2)),),
+        phases=(
+            _identity(SPACT_A0, 80, {"anonymizer": once}),
+            Phase(
+                name="practice",
+                epochs=150,
+                turns=(BOTH,),
+                stop=PRACTICE,
+                optims={"utility": once, "adversary": once},
+            ),
+            Phase(
+                name="contest",
+                epochs=300,
+                turns=(_against(omega), BOTH),
+                stop=(Stop(column="val_adversary_share", above=SPACT_BMAX),),
+            ),
+        ),
+        optims=_every(Optim(kind="adam", lr=1e-4)),
+        size=(112, 112),
+        stride=2,
+        batch=24,
+        stills=64,
+        augment=SPACT,
+    )
+
+
+def spact_code() -> Game:
+    """SPAct's code, where omega is 1."""
+    return spact_paper(omega=1.0)
+
+
+def spact_tiny() -> Game:
+    """SPAct small enough for two cores."""
+    return Game(
+        method="spact",
+        arguments={"width": 8, "short": 36},
+        utility="tiny-3d",
+        utility_look="both",
+        widths=TINY_WIDTHS,
+        adversaries=(Adversary(network="tiny-2d", objective=NTXent(width=32)),),
+        phases=(
+            _identity(0.03, 60),
+            Phase(name="practice", epochs=60, turns=(BOTH,), stop=PRACTICE),
+            Phase(
+                name="contest",
+                epochs=30,
+                turns=(_against(0.5), BOTH),
+                stop=(Stop(column="val_adversary_share", above=SPACT_BMAX),),
+            ),
+        ),
+        optims=_every(Optim(kind="adam", lr=1e-3, clip=1.0)),
+        frames=8,
+        size=SIDE,
+        batch=16,
+        augment=LIGHT,
+    )
+
+
+def vita_paper() -> Game:
+    """VITA (TPAMI 2020): labelled adversaries, five steps of theirs to one of the anonymizer.
+
+    Its reconstruction is learned by L1, since the perceptual loss of its code needs VGG's weights.
+    """
+    seventy = Turn(learns=("anonymizer", "utility"), terms={"utility": 1.0}, times=8, until=0.7)
+    return Game(
+        method="vita",
+        arguments={"widths": (32, 64, 128), "blocks": 5, "short": 112},
+        utility="r3d-18",
+        adversaries=(Adversary(network="mobilenet-v2", objective=Labels()),),
+        phases=(
+            _identity(0.03, 40),
+            Phase(
+                name="practice",
+                epochs=80,
+                turns=(
+                    Turn(learns=("anonymizer", "utility"), terms={"utility": 1.0}),
+                    Turn(learns=("adversary",), terms={"adversary": 1.0}),
+                ),
+                same_batch=True,
+                stop=PRACTICE,
+            ),
+            Phase(
+                name="contest",
+                epochs=100,
+                turns=(
+                    _against(0.5),
+                    seventy,
+                    Turn(learns=("adversary",), terms={"adversary": 1.0}, times=5),
+                ),
+            ),
+        ),
+        optims={
+            "anonymizer": Optim(lr=1e-4),
+            "utility": Optim(lr=1e-5),
+            "adversary": Optim(lr=1e-4),
+        },
+        size=(112, 112),
+        stride=2,
+        batch=16,
+        augment=NONE,
+    )
+
+
+def vita_code() -> Game:
+    """VITA's code: the anonymizer wants every attribute to be called present."""
+    game = vita_paper()
+    rivals = tuple(replace(one, objective=Labels(fool="ones")) for one in game.adversaries)
+    return replace(game, adversaries=rivals)
+
+
+def vita_tiny() -> Game:
+    """VITA small enough for two cores: one step of the anonymizer and utility, two to see it."""
+    alone = Turn(learns=("adversary",), terms={"adversary": 1.0})
+    return Game(
+        method="vita",
+        arguments={"widths": (8, 16, 32), "blocks": 2, "short": 36},
+        utility="tiny-3d",
+        utility_look="both",
+        widths=TINY_WIDTHS,
+        adversaries=(Adversary(network="tiny-2d", objective=Labels()),),
+        phases=(
+            _identity(0.06, 60),
+            Phase(name="practice", epochs=60, turns=(BOTH,), stop=PRACTICE),
+            Phase(
+                name="contest",
+                epochs=30,
+                turns=(_against(0.5), replace(BOTH, times=1), alone),
+                same_batch=True,
+            ),
+        ),
+        optims=_every(Optim(kind="adam", lr=1e-3, clip=1.0)),
+        frames=8,
+        size=SIDE,
+        batch=16,
+        augment=LIGHT,
+    )
+
+
+def bdq_paper() -> Game:
+    """BDQ's code: the encoder and the target step together, then the adversary, on each batch.
+
+    The anonymizer wants the answers' entropy, twice as much as the action.
+    """
+    how = Optim(kind="sgd", lr=0.01, momentum=0.9, decay=1e-5, cosine=True)
+    return Game(
+        method="bdq",
+        arguments={"sigma": 3.0, "bits": 4, "slope": 5.0, "short": 224, "soft": True},
+        utility="i3d-r50",
+        adversaries=(Adversary(network="resnet-50", objective=Labels(fool="entropy")),),
+        phases=(Phase(name="contest", epochs=100, turns=BDQ_TURNS, same_batch=True),),
+        optims=_every(how),
+        size=(224, 224),
+        stride=2,
+        batch=256,
+        augment=NONE,
+    )
+
+
+def bdq_tiny() -> Game:
+    """BDQ small enough for two cores; the action is learned before the adversary counts."""
+    return Game(
+        method="bdq",
+        arguments={"sigma": 1.0, "short": 36},
+        utility="tiny-3d",
+        widths=TINY_WIDTHS,
+        adversaries=(Adversary(network="tiny-2d", objective=Labels(fool="entropy")),),
+        phases=(
+            Phase(name="practice", epochs=60, turns=(BOTH,), stop=PRACTICE),
+            Phase(name="contest", epochs=10, turns=BDQ_TURNS, same_batch=True),
+        ),
+        optims=_every(Optim(kind="adam", lr=1e-3, clip=1.0))
+        | {"anonymizer": Optim(kind="sgd", lr=0.01, momentum=0.9)},
+        frames=8,
+        size=SIDE,
+        batch=16,
+        augment=LIGHT,
+    )
+
+
+def stprivacy_paper() -> Game:
+    """STPrivacy (ICCV 2023, 4.3): 80 epochs to begin with, 40 against the recognizers."""
+    how = Optim(kind="adamw", lr=6.25e-5, decay=0.05, cosine=True)
+    return Game(
+        method="stprivacy",
+        arguments={"strict": False, "out": "linear"},
+        utility="vit-s-video",
+        adversaries=(Adversary(network="vit-s-video", objective=Labels()),),
+        phases=(
+            Phase(name="recognizers", epochs=80, turns=(BOTH,), stop=()),
+            Phase(
+                name="initialise",
+                epochs=80,
+                turns=(
+                    Turn(
+                        learns=("anonymizer", "utility"),
+                        terms={"utility": 1.0, "ratio": 1.0},
+                    ),
+                ),
+            ),
+            Phase(
+                name="contest",
+                epochs=40,
+                turns=(_against(0.5, keep=0.5, ratio=1.0), BOTH),
+                same_batch=True,
+            ),
+        ),
+        optims=_every(how),
+        size=(112, 112),
+        stride=2,
+        batch=32,
+        augment=NONE,
+        wanted={"kept_3": (0.343, 0.05)},
+    )
+
+
+def stprivacy_tiny() -> Game:
+    """STPrivacy small enough for two cores: the recognizers are small CNNs (FACTS 8.5)."""
+    learn = Turn(
+        learns=("anonymizer", "utility"),
+        terms={"reconstruction": 1.0, "utility": 1.0, "ratio": 1.0},
+    )
+    return Game(
+        method="stprivacy",
+        arguments={
+            "frames": 8,
+            "picture": (32, 32),
+            "tubelet": (2, 8, 8),
+            "width": 96,
+            "heads": 3,
+            "depth": 4,
+            "places": (1, 2, 3),
+        },
+        utility="tiny-3d",
+        utility_look="both",
+        widths=TINY_WIDTHS,
+        adversaries=(Adversary(network="tiny-3d", objective=Labels()),),
+        phases=(
+            Phase(
+                name="initialise",
+                epochs=30,
+                turns=(learn, Turn(learns=("adversary",), terms={"adversary": 1.0})),
+                same_batch=True,
+                stop=PRACTICE,
+            ),
+            Phase(
+                name="contest",
+                epochs=30,
+                turns=(_against(0.5, ratio=1.0), BOTH),
+                same_batch=True,
+            ),
+        ),
+        optims=_every(Optim(kind="adamw", lr=1e-3, decay=0.05, warmup=1, clip=1.0)),
+        frames=8,
+        size=(32, 32),
+        batch=16,
+        augment=LIGHT,
+        wanted={"kept_3": (0.343, 0.1)},
+    )
+
+
+GAMES: dict[str, dict[str, Callable[[], Game]]] = {
+    "spact": {"tiny": spact_tiny, "paper": spact_paper, "code": spact_code},
+    "vita": {"tiny": vita_tiny, "paper": vita_paper, "code": vita_code},
+    "bdq": {"tiny": bdq_tiny, "paper": bdq_paper},
+    "stprivacy": {"tiny": stprivacy_tiny, "paper": stprivacy_paper},
+}
+"""By method and preset; a new recipe is a function and a line."""
+
+
+def game_of(name: str, preset: str) -> Game:
+    """A recipe by its method and preset.
+
+    Args:
+        name: in GAMES.
+        preset: of it.
+    """
+    if name not in GAMES:
+        raise UsageError(f"there is no recipe for {name!r}; choose one of {', '.join(GAMES)}.")
+    if preset not in GAMES[name]:
+        raise UsageError(f"{name} has no preset {preset!r}; it has {', '.join(GAMES[name])}.")
+    return GAMES[name][preset]()
+
+
+def _identity(least: float, epochs: int, optims: dict[Player, Optim] | None = None) -> Phase:
+    """The anonymizer learns to change nothing, up to a threshold (SPAct eq. 4)."""
+    return Phase(
+        name="identity",
+        epochs=epochs,
+        turns=(Turn(learns=("anonymizer",), terms={"reconstruction": 1.0}),),
+        stop=(Stop(column="val_reconstruction", below=least),),
+        optims=optims or {},
+    )
+
+
+def _against(omega: float, *, keep: float = 1.0, **own: float) -> Turn:
+    """The anonymizer's step: keep the action, fool the adversary (SPAct eq. 9, STPrivacy 13)."""
+    return Turn(learns=("anonymizer",), terms={"utility": keep, "fooling": omega, **own})
+
+
+def _every(how: Optim) -> dict[Player, Optim]:
+    return {"anonymizer": how, "utility": how, "adversary": how}

@@ -1,0 +1,256 @@
+"""What an adversary learns, and what the anonymizer wants of it; OBJECTIVES, one table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from masquerade.training.pairs import FREE, Gap, frame_pairs, segment_pairs
+
+Codes = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """One way of looking for what is private.
+
+    Labels that are unknown (-1) count for nothing. Everything drawn comes from a generator.
+    """
+
+    labelled: ClassVar[bool] = False
+    """Whether it needs private labels."""
+
+    def heads(self, private: Mapping[str, int]) -> dict[str, int]:
+        """Outputs by name of its network.
+
+        Args:
+            private: classes by private label.
+        """
+        raise NotImplementedError
+
+    def loss(self, net: nn.Module, clip: Tensor, codes: Codes, draw: torch.Generator) -> Tensor:
+        """What the adversary minimises, (n,) a sample.
+
+        Args:
+            net: the adversary's network.
+            clip: (B, 3, T, H, W).
+            codes: by private label.
+            draw: of pairs and turns, on the CPU.
+        """
+        raise NotImplementedError
+
+    def fooling(self, net: nn.Module, clip: Tensor, codes: Codes, draw: torch.Generator) -> Tensor:
+        """What the anonymizer minimises, (n,) a sample: by default the negative loss."""
+        return -self.loss(net, clip, codes, draw)
+
+    def chance(self, codes: Codes, count: int) -> float:
+        """The loss of who sees nothing.
+
+        Args:
+            codes: by private label, of a batch.
+            count: clips in it.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels(Objective):
+    """Private labels (VITA, STPrivacy): cross entropy, binary where a label is.
+
+    Args:
+        fool: negative: minus the loss (eq. 13 of STPrivacy); entropy: minus the entropy of the
+            answers (BDQ); uniform: towards equal answers; ones: towards "always there", as VITA's
+            code does.
+        cap: times its chance value beyond which a negated loss pulls no more, since it has no
+            bottom (FACTS 6, #14); None: none.
+    """
+
+    labelled: ClassVar[bool] = True
+    fool: Literal["negative", "entropy", "uniform", "ones"] = "negative"
+    cap: float | None = 2.0
+
+    def heads(self, private: Mapping[str, int]) -> dict[str, int]:
+        return dict(private)
+
+    def loss(self, net: nn.Module, clip: Tensor, codes: Codes, draw: torch.Generator) -> Tensor:
+        said = net(clip)
+        return torch.stack([each_loss(said[name], code) for name, code in codes.items()]).mean(0)
+
+    def fooling(self, net: nn.Module, clip: Tensor, codes: Codes, draw: torch.Generator) -> Tensor:
+        said = net(clip)
+        parts = [self._fooled(said[name], code) for name, code in codes.items()]
+        return torch.stack(parts).mean(0)
+
+    def chance(self, codes: Codes, count: int) -> float:
+        found = [rate_loss(code) for code in codes.values()]
+        return sum(found) / len(found)
+
+    def _fooled(self, logits: Tensor, codes: Tensor) -> Tensor:
+        logits, one_of = logits.float(), codes.ndim == 1 and logits.shape[1] > 1
+        if self.fool == "negative":
+            top = math.inf if self.cap is None else self.cap * _blind(logits.shape[1], one_of)
+            return -each_loss(logits, codes).clamp(max=top)
+        if self.fool == "entropy":
+            return -_entropy(logits, one_of)
+        if one_of:  # of several classes none is "always there": the wish is that all are as likely
+            return -logits.log_softmax(1).mean(1)
+        wish = 0.5 if self.fool == "uniform" else 1.0
+        wanted = torch.full_like(logits, wish)
+        return F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").mean(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NTXent(Objective):
+    """Which frames are of one video: SPAct's self-supervision (its eq. 5).
+
+    Args:
+        temperature: of the similarities; 0.1 in its code.
+        width: of the projection that the network ends in.
+        gap: between the two frames of a pair.
+        stride: frames of the video from one frame of the clip to the next.
+        segments: pair runs of frames instead, for an adversary that sees motion.
+        symmetric: both directions, as in its code; else eq. 5 as it stands.
+    """
+
+    temperature: float = 0.1
+    width: int = 128
+    gap: Gap = FREE
+    stride: int = 1
+    segments: bool = False
+    symmetric: bool = True
+
+    def heads(self, private: Mapping[str, int]) -> dict[str, int]:
+        return {"projection": self.width}
+
+    def loss(self, net: nn.Module, clip: Tensor, codes: Codes, draw: torch.Generator) -> Tensor:
+        pairs = (
+            segment_pairs(clip, draw)
+            if self.segments
+            else frame_pairs(clip, self.gap, self.stride, draw)
+        )
+        both = net(torch.cat(pairs))["projection"]
+        a, b = both.chunk(2)
+        return nt_xent(a, b, temperature=self.temperature, symmetric=self.symmetric)
+
+    def chance(self, codes: Codes, count: int) -> float:
+        return math.log(2 * count - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rotation(Objective):
+    """By how many quarters a frame was turned (RotNet; the weaker ablation in SPAct's table)."""
+
+    def heads(self, private: Mapping[str, int]) -> dict[str, int]:
+        return {"quarters": 4}
+
+    def loss(self, net: nn.Module, clip: Tensor, codes: Codes, draw: torch.Generator) -> Tensor:
+        at = torch.randint(clip.shape[2], (len(clip),), generator=draw)
+        quarters = torch.randint(4, (len(clip),), generator=draw)
+        frame = _squared(clip[torch.arange(len(clip)), :, at])  # (B, 3, S, S)
+        turned = torch.stack(
+            [torch.rot90(one, int(k), (1, 2)) for one, k in zip(frame, quarters, strict=True)]
+        )
+        said = net(turned[:, :, None])["quarters"].float()
+        return F.cross_entropy(said, quarters.to(said.device), reduction="none")
+
+    def chance(self, codes: Codes, count: int) -> float:
+        return math.log(4)
+
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "labels": Labels,
+    "nt-xent": NTXent,
+    "rotation": Rotation,
+}
+
+
+def nt_xent(a: Tensor, b: Tensor, *, temperature: float, symmetric: bool = True) -> Tensor:
+    """The normalised, temperature-scaled cross entropy of pairs (SPAct eq. 5; SimCLR).
+
+    Args:
+        a: (N, D) one view of each.
+        b: (N, D) the other.
+        temperature: of the cosine similarities.
+        symmetric: over all 2N anchors; else only those of `a`.
+
+    Returns:
+        (2N,), or (N,), one an anchor.
+    """
+    views = F.normalize(torch.cat([a, b]).float(), dim=1)  # (2N, D)
+    likeness = views @ views.T / temperature
+    itself = torch.eye(len(views), dtype=torch.bool, device=views.device)
+    likeness = likeness.masked_fill(itself, -torch.inf)
+    partner = torch.arange(len(views), device=views.device).roll(len(a))
+    each = F.cross_entropy(likeness, partner, reduction="none")
+    return each if symmetric else each[: len(a)]
+
+
+def each_loss(logits: Tensor, codes: Tensor) -> Tensor:
+    """(B,), `loss_of` clip by clip; 0 where the label is unknown."""
+    logits = logits.float()
+    if codes.ndim == 1 and logits.shape[1] > 1:
+        return F.cross_entropy(logits, codes, ignore_index=-1, reduction="none")
+    known = (codes >= 0).reshape(logits.shape)
+    wanted = codes.reshape(logits.shape).clamp(min=0).float()
+    each = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none") * known
+    return each.sum(1) / known.sum(1).clamp(min=1)
+
+
+def rate_loss(codes: Tensor) -> float:
+    """The loss of who knows how frequent each answer is, and no more.
+
+    Args:
+        codes: (B,) or (B, labels); -1: unknown.
+    """
+    columns = codes.unbind(1) if codes.ndim == 2 else (codes,)
+    losses = []
+    for column in columns:
+        known = column[column >= 0]
+        if len(known):
+            shares = torch.bincount(known) / len(known)
+            losses.append(float(-torch.special.xlogy(shares, shares).sum()))
+    return sum(losses) / max(len(losses), 1)
+
+
+class _Reversed(torch.autograd.Function):
+    """What goes in comes out; its gradient comes back negated (Ganin & Lempitsky, ICML 2015)."""
+
+    @staticmethod
+    def forward(ctx: Any, clip: Tensor, weight: float) -> Tensor:
+        ctx.weight = weight
+        return clip.view_as(clip)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return -ctx.weight * gradient, None
+
+
+def reversed_gradient(clip: Tensor, weight: float) -> Tensor:
+    """The clip as it is, whose gradient is multiplied by minus `weight` on its way back."""
+    return _Reversed.apply(clip, weight)  # type: ignore[no-untyped-call]
+
+
+def _entropy(logits: Tensor, one_of: bool) -> Tensor:
+    """(B,), in nats; of several labels at once their mean."""
+    if one_of:
+        logs = logits.log_softmax(1)
+        return -(logs.exp() * logs).sum(1)
+    return (F.softplus(logits) - logits * logits.sigmoid()).mean(1)
+
+
+def _blind(outputs: int, one_of: bool) -> float:
+    return math.log(outputs if one_of else 2)
+
+
+def _squared(frames: Tensor) -> Tensor:
+    """(B, C, S, S), the middle of (B, C, H, W): a turned frame must have the shape it had."""
+    height, width = frames.shape[-2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return frames[..., top : top + side, left : left + side]

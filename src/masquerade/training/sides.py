@@ -1,0 +1,199 @@
+"""The two sides of a game: clips whose action is to stay, and what of them is to go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from masquerade.data.augment import Augment, augmented
+from masquerade.data.clips import ClipStore
+from masquerade.data.manifest import IntArray
+from masquerade.errors import UsageError
+from masquerade.training.losses import as_codes
+from masquerade.training.ranks import Ranks
+from masquerade.training.steps import batches, mixed
+from masquerade.training.views import windows
+
+Codes = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What a game is played on. Test clips have no business here.
+
+    Args:
+        train: clips to learn from.
+        validation: clips that end phases and show collapse.
+        targets: codes by label, one a row of the manifest that the clips came from; -1: unknown.
+        utility: outputs by label of what is to stay.
+        private: outputs by label of what is to go; empty where no adversary needs labels.
+        stills: a second data set, whose labels are `still_targets`: then the adversary sees these
+            and the utility `train` (UCF101 with VISPR). Each is given as two views of itself.
+        still_validation: of the second data set.
+        still_targets: codes by private label of its rows.
+    """
+
+    train: ClipStore
+    validation: ClipStore
+    targets: Mapping[str, IntArray]
+    utility: Mapping[str, int]
+    private: Mapping[str, int] = field(default_factory=dict)
+    stills: ClipStore | None = None
+    still_validation: ClipStore | None = None
+    still_targets: Mapping[str, IntArray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.train) < 2 or len(self.validation) < 2:
+            raise UsageError("A game needs at least two clips to learn from and two held out.")
+        if (self.stills is None) != (self.still_validation is None):
+            raise UsageError("A second data set needs clips to learn from and clips held out.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """The clips of one step.
+
+    Args:
+        clips: (B, 3, T, H, W) in [0, 1].
+        utility: codes by label.
+        private: codes by label, of `stills` where there are any.
+        stills: (B', 3, 2, h, w), two views of each; None: `clips` serve both sides.
+    """
+
+    clips: Tensor
+    utility: Codes
+    private: Codes
+    stills: Tensor | None = None
+
+
+class Feed:
+    """Batches of a game, the same for a seed however often it is stopped.
+
+    Args:
+        data: both sides.
+        batch: clips a step, over all processes.
+        stills: of the second data set a step.
+        frames: T that networks see, a window of longer clips; None: all.
+        augment: of training clips.
+        seed: of order and augmentation.
+        ranks: the processes.
+        device: where batches go.
+    """
+
+    def __init__(
+        self,
+        data: Data,
+        *,
+        batch: int,
+        stills: int,
+        frames: int | None,
+        augment: Augment,
+        seed: int,
+        ranks: Ranks,
+        device: torch.device,
+    ) -> None:
+        self.data, self.batch, self.stills, self.frames = data, batch, stills, frames
+        self.augment, self.seed, self.ranks, self.device = augment, seed, ranks, device
+        own = data.targets if data.stills is None else data.still_targets
+        self.codes = {
+            part: (
+                as_codes(data.targets, clips.rows, data.utility),
+                as_codes(own, aside.rows, data.private),
+            )
+            for part, clips, aside in self._parts()
+        }
+        self.steps = -(-len(data.train) // batch)
+
+    def learned(self, epoch: int, draw: torch.Generator) -> Iterator[Batch]:
+        """The batches of one epoch.
+
+        Args:
+            epoch: counted from 0.
+            draw: of windows and augmentation.
+        """
+        data, aside = self.data, self._stills(epoch)
+        order = batches(len(data.train), self.batch, seed=self.seed, epoch=epoch, ranks=self.ranks)
+        for picked in order:
+            clips = self._changed(data.train, picked, draw)
+            utility, private = self.codes["train"]
+            if data.stills is None:
+                yield self._batch(clips, _at(utility, picked), _at(private, picked))
+                continue
+            also = next(aside)
+            views = [self._changed(data.stills, also, draw) for _ in range(2)]
+            two = torch.cat([view[:, :, :1] for view in views], dim=2)
+            yield self._batch(clips, _at(utility, picked), _at(private, also), two)
+
+    def held_out(self) -> Iterator[Batch]:
+        """Validation clips as they are, in order."""
+        data = self.data
+        aside = data.still_validation or data.validation
+        utility, private = self.codes["validation"]
+        for picked in torch.split(torch.arange(len(data.validation)), self.batch):
+            clips = self._seen(data.validation.clips[picked])
+            if data.still_validation is None:
+                yield self._batch(clips, _at(utility, picked), _at(private, picked))
+                continue
+            also = picked % len(aside)
+            two = self._seen(aside.clips[also][:, :, :1]).expand(-1, -1, 2, -1, -1)
+            yield self._batch(clips, _at(utility, picked), _at(private, also), two)
+
+    def glance(self, draw: torch.Generator) -> Batch:
+        """Some validation clips, of which a turn's gate is read off."""
+        data = self.data
+        picked = torch.randint(len(data.validation), (self.batch,), generator=draw)
+        clips = self._seen(data.validation.clips[picked])
+        return self._batch(clips, _at(self.codes["validation"][0], picked), {})
+
+    def _parts(self) -> list[tuple[str, ClipStore, ClipStore]]:
+        data = self.data
+        return [
+            ("train", data.train, data.stills or data.train),
+            ("validation", data.validation, data.still_validation or data.validation),
+        ]
+
+    def _stills(self, epoch: int) -> Iterator[Tensor]:
+        """Rows of the second data set, anew from the start as often as the first one needs."""
+        lap = 0
+        while self.data.stills is not None:
+            seed = mixed(self.seed, 7, lap)
+            yield from batches(
+                len(self.data.stills), self.stills, seed=seed, epoch=epoch, ranks=self.ranks
+            )
+            lap += 1
+
+    def _changed(self, store: ClipStore, picked: Tensor, draw: torch.Generator) -> Tensor:
+        clips = store.clips[picked]
+        if store is self.data.train:
+            clips = windows(clips, self.frames, draw)
+        return augmented(clips.to(self.device, non_blocking=True), self.augment, draw)
+
+    def _seen(self, clips: Tensor) -> Tensor:
+        if self.frames is not None and clips.shape[2] > self.frames:
+            first = (clips.shape[2] - self.frames) // 2
+            clips = clips[:, :, first : first + self.frames]
+        return clips.to(self.device).float() / 255
+
+    def _batch(
+        self, clips: Tensor, utility: Codes, private: Codes, stills: Tensor | None = None
+    ) -> Batch:
+        return Batch(
+            clips=clips,
+            utility={name: code.to(self.device) for name, code in utility.items()},
+            private={name: code.to(self.device) for name, code in private.items()},
+            stills=stills,
+        )
+
+
+def majority(codes: Tensor) -> float:
+    """The share of the most frequent answer, which who sees nothing gets; 1 of none."""
+    known = codes[codes >= 0].numpy()
+    return float(np.bincount(known).max() / len(known)) if len(known) else 1.0
+
+
+def _at(codes: Codes, picked: Tensor) -> dict[str, Tensor]:
+    return {name: code[picked] for name, code in codes.items()}

@@ -1,0 +1,85 @@
+"""The losses that a turn of a game asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from masquerade.anonymizer import Draft
+from masquerade.training.cast import Cast
+from masquerade.training.game import Game, Turn
+from masquerade.training.losses import loss_of
+from masquerade.training.objectives import reversed_gradient
+from masquerade.training.sides import Batch
+
+
+def terms_of(
+    cast: Cast, game: Game, turn: Turn, batch: Batch, draw: torch.Generator
+) -> tuple[dict[str, Tensor], Mapping[str, float]]:
+    """Losses by name, and what the draft says of itself.
+
+    Args:
+        cast: the players, acting as the turn wants.
+        game: the recipe.
+        turn: whose terms are wanted.
+        batch: the clips.
+        draw: of pairs and turns.
+    """
+    draft = _draft(cast, turn, batch.clips)
+    terms, private = dict(draft.terms), draft.clip
+    if "reconstruction" in turn.terms:
+        terms["reconstruction"] = (draft.clip - batch.clips).abs().mean()
+    if "utility" in turn.terms:
+        terms["utility"] = utility_loss(cast.utility, draft.clip, batch.utility)
+    asked = {"adversary", "fooling"} & set(turn.terms)
+    if not asked or not game.adversaries:  # an ablation without adversaries owes them nothing
+        return terms | {name: private.new_zeros(()) for name in asked}, draft.facts
+    if batch.stills is not None:
+        private = _draft(cast, turn, batch.stills).clip
+    if turn.reverse is not None:
+        private = reversed_gradient(private, turn.reverse)
+    rivals = list(zip(game.adversaries, cast.adversary, strict=True))
+    codes = batch.private
+    if "adversary" in asked:
+        losses = [one.objective.loss(net, private, codes, draw).mean() for one, net in rivals]
+        terms["adversary"] = torch.stack(losses).sum()
+    if "fooling" in asked:
+        wishes = [one.objective.fooling(net, private, codes, draw) for one, net in rivals]
+        terms["fooling"] = combined(wishes, game.combine)
+    return terms, draft.facts
+
+
+def utility_loss(net: nn.Module, clip: Tensor, codes: Mapping[str, Tensor]) -> Tensor:
+    """The mean over the utility's labels of their losses.
+
+    Args:
+        net: gives logits by label.
+        clip: (B, 3, T, H, W).
+        codes: by label.
+    """
+    said = net(clip)
+    return torch.stack([loss_of(said[name], code) for name, code in codes.items()]).mean()
+
+
+def combined(wishes: list[Tensor], how: str) -> Tensor:
+    """What the anonymizer wants of several adversaries, in one number.
+
+    Args:
+        wishes: (n,) of each, what it minimises a sample.
+        how: max: of each sample the adversary that is hardest to fool; mean or sum of all.
+    """
+    if len({len(wish) for wish in wishes}) > 1:  # of different objectives: no common samples
+        wishes = [wish.mean(0, keepdim=True) for wish in wishes]
+    every = torch.stack(wishes)  # (adversaries, n)
+    if how == "max":
+        return every.amax(0).mean()
+    return every.sum(0).mean() if how == "sum" else every.mean()
+
+
+def _draft(cast: Cast, turn: Turn, clips: Tensor) -> Draft:
+    if "anonymizer" in turn.learns:
+        return cast.anonymizer.draft(clips)
+    with torch.no_grad():
+        return cast.anonymizer.draft(clips)

@@ -1,0 +1,97 @@
+"""BDQ: what stands still is gone, few levels are left, and its limits learn."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+import masquerade
+from masquerade.errors import UsageError
+from masquerade.methods.bdq import BDQ, paper
+
+
+def clip_of(seed: int = 0, frames: int = 5) -> Tensor:
+    return torch.rand(1, 3, frames, 20, 24, generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_static_clip_is_one_constant() -> None:
+    still = clip_of()[:, :, :1].expand(-1, -1, 6, -1, -1)
+    out = BDQ()(still).clip
+    assert out.unique().numel() == 1
+    assert float(out[0, 0, 0, 0, 0]) == pytest.approx(8 / 15)
+    noisy = still + 0.02 * (clip_of(7, 6) - 0.5)  # as a camera's
+    assert BDQ()(noisy).clip.unique().numel() == 1
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_no_more_levels_than_bits_allow(bits: int) -> None:
+    method = BDQ(bits=bits, sigma=0.3)
+    out = method(clip_of()).clip
+    assert 2 <= out.unique().numel() <= 2**bits
+    soft = BDQ(bits=bits, sigma=0.3, soft=True)(clip_of()).clip
+    assert soft.unique().numel() > 100
+
+
+def test_levels_are_counted_as_the_limits_say() -> None:
+    """At equal steps the level is the nearest whole number; a limit that moved moves its step."""
+    method = BDQ(bits=2)
+    steps = torch.tensor([-1.0, -0.7, -0.3, 0.3, 0.7, 1.0])
+    x = (steps + 1) / 2 * 3 + 0.25
+    assert torch.equal(method._quantised(steps, hard=True) * 3, x.round().clamp(max=3))
+    with torch.no_grad():
+        method.limits[0] = 1.4  # was .5: what lies between falls to level 0
+    assert method._quantised(torch.tensor([-0.3]), hard=True) * 3 == 0
+
+
+def test_limits_out_of_order_or_range_do_no_harm() -> None:
+    method = BDQ(bits=2)
+    steps = torch.linspace(-1, 1, 41)
+    wanted = method._quantised(steps, hard=True)
+    with torch.no_grad():
+        method.limits.copy_(method.limits.flip(0))
+    assert torch.equal(method._quantised(steps, hard=True), wanted)
+    with torch.no_grad():
+        method.limits.copy_(torch.tensor([-9.0, 1.5, 99.0]))
+    found = method._quantised(steps, hard=True)
+    assert found.min() >= 0 and found.max() <= 1 and (found.diff() >= 0).all()
+
+
+def test_the_soft_quantiser_follows_its_input_closely() -> None:
+    """To .077 of a level (FACTS 4), which is why it is not what is published by default."""
+    top = 15
+    steps = torch.linspace(-0.8, 0.8, 400, dtype=torch.float64)
+    soft = paper().double()._quantised(steps, hard=False) * top
+    assert ((soft - 0.25 - (steps + 1) / 2 * top).abs().max()) < 0.08
+
+
+def test_limits_get_a_gradient_and_the_hard_output_none() -> None:
+    method = BDQ()
+    (method.draft(clip_of()).clip ** 2).sum().backward()
+    assert method.limits.grad is not None and method.limits.grad.abs().sum() > 0
+    assert not method(clip_of()).clip.requires_grad
+
+
+def test_what_moves_shows_where_it_moves_and_nothing_else() -> None:
+    clip = torch.full((1, 3, 2, 40, 40), 0.5)
+    clip[:, :, 1, 10:20, 10:20] = 1.0
+    out = BDQ(sigma=1.0)(clip).clip[0, 0, 1]
+    assert out[14, 14] > out[35, 35]
+    outside = out.clone()
+    outside[7:23, 7:23] = out[35, 35]
+    assert outside.unique().numel() == 1
+
+
+def test_a_clip_depends_neither_on_its_batch_nor_on_its_window() -> None:
+    method, a, b = BDQ(), clip_of(1, 6), clip_of(2, 6)
+    alone = method(a).clip
+    assert torch.equal(method(torch.cat([a, b])).clip[:1], alone)
+    first = method(a[:, :, :2])
+    rest = method(a[:, :, 2:], carry=first.carry).clip
+    assert torch.equal(torch.cat([first.clip, rest], 2), alone)
+
+
+def test_settings_that_make_no_sense_are_refused() -> None:
+    for bad in ({"sigma": 0.0}, {"bits": 0}, {"bits": 9}, {"slope": 0.0}, {"short": 0}):
+        with pytest.raises(UsageError, match="bdq needs"):
+            masquerade.build("bdq", **bad)

@@ -1,0 +1,167 @@
+"""`masquerade train`: from drawn clips to an anonymizer that `anonymize` takes, in one command."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors
+import torch
+
+import masquerade
+from masquerade.cli.train import main, parse, rows_of
+from masquerade.data.manifest import read_manifest
+from masquerade.data.mimes import Mimes, write_mimes
+from masquerade.errors import UsageError
+from masquerade.training.run import STATE, parts_of
+
+QUICK = ["--width", "2", "--short", "16", "--epochs", "2", "--batch", "8"]
+
+
+@pytest.fixture(scope="module")
+def mimes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn dataset of two actions that a glance tells apart."""
+    drawn = Mimes(size=32, frames=4, clips=40, people=10, actions=("walk", "squat"))
+    return write_mimes(tmp_path_factory.mktemp("data") / "mimes", drawn)
+
+
+def words(data: Path, run: Path) -> list[str]:
+    return ["train", "spact", "--data", str(data), "-o", str(run), "--device", "cpu", *QUICK]
+
+
+def test_a_run_leaves_an_anonymizer_that_can_be_used(
+    command: Callable[..., Any], mimes: Path, clip: Path, tmp_path: Path
+) -> None:
+    done = command(*words(mimes, tmp_path / "run"), "--json", "--alone")
+    assert done.returncode in (0, 1), done.stderr
+    told = json.loads(done.stdout)
+    run = tmp_path / "run"
+    assert {path.name for path in run.iterdir()} == {
+        "anonymizer.safetensors",
+        "log.csv",
+        "samples",
+    }
+    with (run / "log.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert told["epochs"] == len(lines) == len(list((run / "samples").glob("*.png"))) == 6
+    with safetensors.safe_open(run / "anonymizer.safetensors", "pt") as file:
+        about = json.loads(file.metadata()["provenance"])
+    assert about["command"].startswith("masquerade train spact --data")
+    assert about["seed"] == 0 and len(about["data"]) == 64
+    assert about["versions"]["torch"] == torch.__version__
+    method = masquerade.load(run)
+    assert not method.training and method.width == 2
+    out = command(
+        "anonymize",
+        clip,
+        "-o",
+        "safe.mp4",
+        "--weights",
+        run,
+        "--regions",
+        "frame",
+        "--preview",
+        "0.2",
+    )
+    assert out.returncode == 0, out.stderr
+    again = command(*words(mimes, run), "--alone")
+    assert again.returncode == 2 and "finished run" in again.stderr
+
+
+def test_an_interrupted_run_goes_on(
+    command: Callable[..., Any], mimes: Path, tmp_path: Path
+) -> None:
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    assert command(*words(mimes, whole), "--alone").returncode in (0, 1)
+    start = "import sys; from masquerade.cli import main; sys.exit(main())"
+    first = subprocess.Popen(
+        [sys.executable, "-c", start, *words(mimes, parted), "--alone"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (parted / STATE).exists() and first.poll() is None:
+        time.sleep(0.02)
+    first.send_signal(signal.SIGINT)
+    _, said = first.communicate()
+    assert first.returncode == 130 and "same command again" in said
+    assert not (parted / "anonymizer.safetensors").exists()
+    assert command(*words(mimes, parted), "--alone").returncode in (0, 1)
+    a, b = (masquerade.load(run).state_dict() for run in (whole, parted))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("", "name a method"),
+        ("blur --data x.csv -o run", "no recipe for 'blur'"),
+        ("spact --data none.csv -o run", "none.csv"),
+        ("spact --preset big --data x.csv -o r", "no preset"),
+        ("vita --data MIMES -o r --gap far", "--objective nt-xent"),
+        ("spact --data MIMES -o r --private height", "no column 'height'"),
+        ("spact --data MIMES -o r --split fold", "no column 'fold'"),
+        ("spact --data MIMES -o r --folds 3 --fold 3", "from 0 to below"),
+    ],
+)
+def test_what_is_asked_wrongly_is_said_in_one_sentence(mimes: Path, given: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
+        main([str(mimes) if word == "MIMES" else word for word in given.split()])
+    assert caught.value.exit_code == 2 and "\n" not in str(caught.value)
+
+
+def test_broken_clips_are_bad_data(command: Callable[..., Any], tmp_path: Path) -> None:
+    for i in range(8):
+        (tmp_path / f"{i}.mp4").write_bytes(b"no video")
+    rows = [
+        f"{i}.mp4,{'run' if i % 2 else 'sit'},{part}"
+        for i, part in enumerate(["train"] * 4 + ["val"] * 4)
+    ]
+    (tmp_path / "m.csv").write_text("\n".join(["path,action,split", *rows]) + "\n")
+    done = command("train", "spact", "--data", tmp_path / "m.csv", "-o", "run", *QUICK)
+    assert done.returncode == 1 and "Not one clip could be read" in done.stderr
+
+
+def test_test_clips_are_never_seen(mimes: Path) -> None:
+    manifest = read_manifest(mimes)
+    parts = parts_of(manifest)
+    seen = np.concatenate([parts.train, parts.validation])
+    for column in ("split", "split_identity"):
+        assert "test" not in {manifest.cells(column)[row] for row in seen}
+    assert not set(parts.train) & set(parts.validation)
+    one = parts_of(manifest, column="split")
+    assert {manifest.cells("split")[row] for row in one.train} == {"train"}
+    assert len(one.train) > len(parts.train)
+
+
+def test_a_fold_is_left_out_as_evaluate_cuts_it(mimes: Path) -> None:
+    from masquerade.evaluation.protocols import protocols
+
+    manifest = read_manifest(mimes)
+    options, _ = parse(["spact", "--data", "x", "-o", "r", "--folds", "4", "--fold", "1"])
+    parts = rows_of(manifest, options)
+    seen = set(parts.train) | set(parts.validation)
+    for protocol in protocols(manifest, folds=4):
+        assert not seen & set(protocol.folds[1].test)
+    people = manifest.cells("identity")
+    assert not {people[row] for row in parts.train} & {people[row] for row in parts.validation}
+
+
+def test_a_recipe_is_changed_by_flags() -> None:
+    line = "spact --data x -o r --width 16 --omega 0.9 --adversary mobilenet-v1 resnet-50 --frozen"
+    _, game = parse(line.split())
+    assert game.arguments == {"width": 16, "short": 36}
+    assert [one.network for one in game.adversaries] == ["mobilenet-v1", "resnet-50"]
+    last = game.phases[-1]
+    assert last.turns[0].terms["fooling"] == 0.9
+    assert all("adversary" not in turn.learns for turn in last.turns)
+    with pytest.raises(UsageError, match="no preset"):
+        parse(["vita", "--preset", "big", "--data", "x", "-o", "r"])

@@ -1,0 +1,401 @@
+"""The adversarial loop: who learns when, what ends a phase, and that a run goes on to the bit."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from masquerade.anonymizer import Anonymized, Anonymizer
+from masquerade.data.clips import ClipStore, store_of
+from masquerade.errors import MasqueradeError, UsageError
+from masquerade.methods import METHODS, build
+from masquerade.recognizers import RECOGNIZERS
+from masquerade.training.ablations import Changes, changed
+from masquerade.training.cast import Cast, cast_of, rival_of
+from masquerade.training.game import Adversary, Game, Optim, Phase, Stop, Turn
+from masquerade.training.games import BOTH, GAMES, game_of
+from masquerade.training.held_out import collapsed, standing
+from masquerade.training.minimax import Standing, play
+from masquerade.training.objectives import Labels, NTXent
+from masquerade.training.ranks import Ranks
+from masquerade.training.sides import Data, Feed
+from masquerade.training.steps import mixed
+from masquerade.training.terms import terms_of
+
+SIDE, FRAMES = 16, 2
+
+
+class Painter(Anonymizer):
+    """Mixes the three colours of every pixel: the least that can take a tint away."""
+
+    learned = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Conv3d(3, 3, 1)
+        with torch.no_grad():
+            self.mix.weight.copy_(torch.eye(3)[:, :, None, None, None] + 0.1)
+            self.mix.bias.zero_()
+
+    def forward(self, clip, *, where=None, carry=None) -> Anonymized:
+        return Anonymized(self.mix(clip).clamp(0, 1))
+
+
+@pytest.fixture(autouse=True)
+def painter(monkeypatch) -> None:
+    monkeypatch.setitem(METHODS, "painter", Painter)
+
+
+AGAINST = Turn(learns=("anonymizer",), terms={"utility": 1.0, "fooling": 0.5})
+IDENTITY = Phase(
+    name="identity",
+    epochs=2,
+    turns=(Turn(learns=("anonymizer",), terms={"reconstruction": 1.0}),),
+)
+PRACTICE = Phase(name="practice", epochs=6, turns=(BOTH,))
+LONG = replace(PRACTICE, epochs=14)
+CONTEST = Phase(name="contest", epochs=2, turns=(AGAINST, BOTH))
+
+
+def game(**changes) -> Game:
+    given: dict[str, Any] = {
+        "method": "painter",
+        "utility": "tiny-3d",
+        "widths": (8, 16),
+        "adversaries": (Adversary(network="tiny-3d", objective=Labels()),),
+        "phases": (IDENTITY, PRACTICE, CONTEST),
+        "optims": {
+            name: Optim(kind="adam", lr=1e-2) for name in ("anonymizer", "utility", "adversary")
+        },
+        "frames": FRAMES,
+        "size": (SIDE, SIDE),
+        "batch": 8,
+    }
+    return Game(**{**given, **changes})
+
+
+def clips(count: int, seed: int) -> tuple[ClipStore, dict[str, np.ndarray]]:
+    """The action is the side that is bright, what is private the colour of the rest."""
+    draw = np.random.default_rng(seed)
+    action, tint = draw.integers(2, size=count), draw.integers(2, size=count)
+    out = 0.3 + 0.05 * torch.from_numpy(draw.random((count, 3, FRAMES, SIDE, SIDE))).float()
+    for i in range(count):
+        out[i, int(tint[i])] += 0.2
+        half = slice(0, 8) if action[i] else slice(8, None)
+        out[i, :, :, :, half] += 0.4
+    return store_of(out), {"action": action, "tint": tint}
+
+
+def data(**changes) -> Data:
+    store, targets = clips(48, 0)
+    given = {
+        "train": store.take(range(32)),
+        "validation": store.take(range(32, 48)),
+        "targets": targets,
+        "utility": {"action": 2},
+        "private": {"tint": 1},
+    }
+    return Data(**{**given, **changes})
+
+
+NORMS = {"method": "spact", "arguments": {"width": 2, "short": SIDE}}
+"""An anonymizer with batch norms."""
+
+
+def players(**changes) -> Cast:
+    return cast_of(game(**changes), utility={"action": 2}, private={"tint": 1}, seed=0)
+
+
+def state(net: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in net.state_dict().items()}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def feed(given: Game, sides: Data | None = None) -> Feed:
+    return Feed(
+        sides or data(),
+        batch=given.batch,
+        stills=given.stills,
+        frames=given.frames,
+        augment=given.augment,
+        seed=0,
+        ranks=Ranks(),
+        device=torch.device("cpu"),
+    )
+
+
+@pytest.mark.parametrize("idle", ["batch", "running"])
+@pytest.mark.parametrize("learns", [("anonymizer",), ("utility", "adversary"), ("adversary",)])
+def test_a_step_touches_only_those_whose_turn_it_is(learns, idle: str) -> None:
+    """Neither weights nor the statistics of the others' norms move by one bit."""
+    cast = players(**NORMS)
+    batch = next(feed(game()).held_out())
+    before = {name: state(cast.player(name)) for name in ("anonymizer", "utility", "adversary")}
+    terms = {"anonymizer": AGAINST.terms, "utility": BOTH.terms, "adversary": {"adversary": 1.0}}
+    turn = Turn(learns=learns, terms=terms[learns[0]])
+    with cast.acting(learns, idle=idle):
+        found, _ = terms_of(cast, game(), turn, batch, torch.Generator())
+        loss = torch.stack([found[name] * weight for name, weight in turn.terms.items()]).sum()
+        loss.backward()
+        everyone = [p for p in cast.parameters() if p.grad is not None]
+        torch.optim.SGD(everyone, lr=0.1).step()
+    for name, was in before.items():
+        assert same(was, state(cast.player(name))) != (name in learns), name
+
+
+def test_the_idle_anonymizer_normalises_by_the_batch_or_by_what_it_learned() -> None:
+    cast, clip = players(**NORMS), torch.rand(4, 3, FRAMES, SIDE, SIDE)
+    outs = {}
+    for idle in ("batch", "running"):
+        with cast.acting(("utility",), idle=idle), torch.no_grad():
+            outs[idle] = cast.anonymizer.draft(clip).clip
+    with torch.no_grad():
+        learned = cast.anonymizer.eval().draft(clip).clip
+    assert torch.equal(outs["running"], learned)
+    assert not torch.allclose(outs["batch"], learned, atol=1e-3)
+
+
+def gradient(turn: Turn) -> torch.Tensor:
+    cast = players()
+    with cast.acting(turn.learns, idle="batch"):
+        cast.utility.eval()
+        cast.adversary.eval()
+        batch = next(feed(game()).held_out())
+        terms, _ = terms_of(cast, game(), turn, batch, torch.Generator())
+        torch.stack([weight * terms[name] for name, weight in turn.terms.items()]).sum().backward()
+    return torch.cat([p.grad.flatten() for p in cast.weights("anonymizer") if p.grad is not None])
+
+
+def test_the_anonymizers_gradient_is_that_of_both_losses_with_a_minus_between() -> None:
+    alone = {"learns": ("anonymizer",)}
+    keep = gradient(Turn(**alone, terms={"utility": 1.0}))
+    read = gradient(Turn(**alone, terms={"adversary": 1.0}))
+    both = gradient(Turn(**alone, terms={"utility": 1.0, "fooling": 0.5}))
+    assert read.abs().max() > 1e-6
+    assert torch.allclose(both, keep - 0.5 * read, atol=1e-6)
+    everyone = ("anonymizer", "utility", "adversary")
+    turned = gradient(Turn(learns=everyone, terms={"utility": 1.0, "adversary": 1.0}, reverse=0.5))
+    assert torch.allclose(both, turned, atol=1e-6)
+
+
+def test_a_game_is_learned_phase_by_phase_and_leaves_its_traces(tmp_path: Path) -> None:
+    seen: list[Standing] = []
+    played = play(
+        game(),
+        data(),
+        device="cpu",
+        log=tmp_path / "log.csv",
+        samples=tmp_path / "samples",
+        progress=seen.append,
+    )
+    assert [one.phase for one in seen] == ["identity"] * 2 + ["practice"] * 6 + ["contest"] * 2
+    with (tmp_path / "log.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 10 and set(lines[0]) == set(played.history[0])
+    first, practised, last = (played.history[at] for at in (0, 7, 9))
+    assert first["val_reconstruction"] > played.history[1]["val_reconstruction"]
+    assert practised["val_utility"] > 0.9
+    assert math.isnan(first["train_utility"]) and not math.isnan(last["train_fooling"])
+    picture = cv2.imread(str(tmp_path / "samples" / "0010.png"))
+    assert picture.shape == (4 * 2 * SIDE * 6, FRAMES * SIDE * 6, 3)
+    assert played.anonymizer.trained and not played.anonymizer.training
+
+
+def test_the_adversary_is_fooled_and_the_action_stays() -> None:
+    """What is private is the tint, which an anonymizer can take away without the action."""
+    contest = replace(CONTEST, epochs=25)
+    history = play(game(phases=(IDENTITY, LONG, contest)), data(), device="cpu").history
+    shows, hides = history[15], history[-1]
+    assert shows["val_tint"] > 0.9 and shows["val_adversary_share"] < 0.3
+    assert hides["val_utility"] > 0.9 and hides["val_adversary_share"] > 0.8
+
+
+def stopping_at(epoch: int):
+    def stop(standing: Standing) -> None:
+        if standing.epoch == epoch:
+            raise KeyboardInterrupt
+
+    return stop
+
+
+@pytest.mark.parametrize("at", [2, 5, 9])
+def test_a_stopped_game_goes_on_to_the_bit(tmp_path: Path, at: int) -> None:
+    gated = replace(BOTH, until=0.97, times=2)
+    given = game(
+        phases=(
+            IDENTITY,
+            PRACTICE,
+            replace(CONTEST, turns=(AGAINST, gated), restart=1, catch_up=2),
+        ),
+        adversaries=(Adversary(network="tiny-3d", objective=NTXent(width=8)),),
+    )
+    whole = play(given, data(), device="cpu")
+    kept = tmp_path / "state.pt"
+    with pytest.raises(KeyboardInterrupt):
+        play(given, data(), device="cpu", resume=kept, progress=stopping_at(at))
+    resumed = play(given, data(), device="cpu", resume=kept, log=tmp_path / "log.csv")
+    assert same(state(whole.anonymizer), state(resumed.anonymizer))
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 11
+    for a, b in zip(whole.history, resumed.history, strict=True):
+        assert {k: v for k, v in a.items() if k != "seconds"} == pytest.approx(
+            {k: v for k, v in b.items() if k != "seconds"}, nan_ok=True, rel=0, abs=0
+        )
+
+
+def test_the_state_of_another_game_is_refused(tmp_path: Path) -> None:
+    kept = tmp_path / "state.pt"
+    short = game(phases=(IDENTITY,))
+    play(short, data(), device="cpu", resume=kept)
+    with pytest.raises(UsageError, match="another fit"):
+        play(short, data(), seed=1, device="cpu", resume=kept)
+
+
+def test_a_phase_ends_on_its_threshold() -> None:
+    rows = [{"loss": value} for value in (3.0, 1.0, 2.0, 1.5)]
+    assert not Stop(column="loss", below=1.2).reached(rows)
+    assert Stop(column="loss", below=1.5).reached(rows)
+    assert Stop(column="loss", above=1.5).reached(rows)
+    assert Stop(column="loss", plateau=2).reached(rows)
+    assert not Stop(column="loss", plateau=3).reached(rows)
+    assert not Stop(column="loss", below=9).reached([{"loss": math.nan}])
+    early = replace(PRACTICE, stop=(Stop(column="val_utility", above=0.9),), epochs=40)
+    history = play(game(phases=(IDENTITY, early)), data(), device="cpu").history
+    assert history[-1]["val_utility"] >= 0.9
+    assert all(row["val_utility"] < 0.9 for row in history[2:-1]) and len(history) < 30
+
+
+def test_nobody_plays_against_an_adversary_while_the_action_is_a_guess() -> None:
+    _, targets = clips(48, 0)
+    lost = dict(targets, action=np.random.default_rng(1).integers(2, size=48))
+    with pytest.raises(MasqueradeError, match="action was not learned"):
+        play(game(), data(targets=lost), device="cpu")
+
+
+def test_a_sated_turn_is_left_out() -> None:
+    never = replace(BOTH, until=0.0)
+    given = game(phases=(replace(CONTEST, turns=(AGAINST, never)),))
+    history = play(given, data(), device="cpu").history
+    assert all(math.isnan(row["train_adversary"]) for row in history)
+    assert all(row["turns"] == 8 * at - 1 for at, row in enumerate(history, 1))
+
+
+def test_a_frozen_adversary_stays_and_one_that_is_left_out_does_not_play() -> None:
+    frozen = changed(game(), Changes(frozen=True))
+    assert [turn.learns for turn in frozen.phases[2].turns] == [("anonymizer",), ("utility",)]
+    history = play(frozen, data(), device="cpu").history
+    assert math.isnan(history[-1]["train_adversary"]) and history[-1]["train_fooling"] < 0
+    alone = changed(game(), Changes(alone=True))
+    history = play(alone, data(private={}), device="cpu").history
+    assert math.isnan(history[-1]["val_adversary"]) and len(history) == 10
+
+
+@pytest.mark.parametrize("catch_up", [0, 3])
+def test_adversaries_that_restart_are_fresh_ones(tmp_path: Path, catch_up: int) -> None:
+    kept = tmp_path / "state.pt"
+    still = Phase(
+        name="still",
+        epochs=2,
+        turns=(Turn(learns=("utility",), terms={"utility": 1.0}),),
+        restart=1,
+        catch_up=catch_up,
+    )
+    given = game(phases=(still,))
+    play(given, data(), device="cpu", resume=kept)
+    held = torch.load(kept, weights_only=True)["net"]
+    fresh = rival_of(given, given.adversaries[0], {"tint": 1}, seed=mixed(0, 2, 1, 0))
+    wanted = {f"adversary.0.{name}": value for name, value in fresh.state_dict().items()}
+    assert same(wanted, held) == (catch_up == 0)
+
+
+def test_the_adversary_may_learn_from_pictures_of_another_set() -> None:
+    pictures, labels = clips(40, 5)
+    stills = ClipStore(clips=pictures.clips[:, :, :1], rows=pictures.rows)
+    sides = data(
+        stills=stills.take(range(30)),
+        still_validation=stills.take(range(30, 40)),
+        still_targets={"tint": labels["tint"]},
+    )
+    batch = next(feed(game(stills=6), sides).learned(0, torch.Generator().manual_seed(0)))
+    assert batch.stills is not None and batch.stills.shape == (6, 3, 2, SIDE, SIDE)
+    assert batch.clips.shape == (8, 3, FRAMES, SIDE, SIDE) and len(batch.private["tint"]) == 6
+    history = play(game(stills=6, phases=(IDENTITY, LONG)), sides, device="cpu").history
+    assert history[-1]["val_tint"] > 0.9
+
+
+def test_collapse_is_noticed_and_said() -> None:
+    well = {
+        "val_utility": 0.8,
+        "chance_utility": 0.25,
+        "val_variety": 0.9,
+        "val_adversary_share": 1.0,
+        "val_kept": 0.34,
+    }
+    wanted = game(wanted={"kept": (0.343, 0.05)})
+    assert collapsed(well, wanted, 64) == ()
+    flat = collapsed({**well, "val_variety": 0.0}, wanted, 64)
+    assert any("the same whatever comes in" in one for one in flat)
+    assert any("nothing to see" in one for one in flat)
+    (guess,) = collapsed({**well, "val_utility": 0.3}, wanted, 64)
+    assert "at chance" in guess
+    (kept,) = collapsed({**well, "val_kept": 0.9}, wanted, 64)
+    assert "kept is 0.90" in kept
+    assert collapsed({**well, "val_kept": math.nan}, wanted, 64)
+
+
+def test_a_constant_output_has_no_variety() -> None:
+    cast = players()
+    black = Cast(build("blacken"), cast.utility, list(cast.adversary))
+    raw = standing(
+        Cast(build("blur", sigma=0.01), cast.utility, list(cast.adversary)),
+        game(),
+        feed(game()),
+        seed=0,
+    )
+    row = standing(black, game(), feed(game()), seed=0)
+    assert row["val_variety"] == 0 and raw["val_variety"] > 0.9
+    assert row["val_utility"] == pytest.approx(0.5, abs=0.2)
+    assert row["val_tint"] == 0.5
+
+
+@pytest.mark.parametrize(("name", "preset"), [(n, p) for n, ps in GAMES.items() for p in ps])
+def test_every_recipe_names_what_there_is(name: str, preset: str) -> None:
+    recipe = game_of(name, preset)
+    names = {recipe.utility, *(one.network for one in recipe.adversaries)}
+    assert names <= set(RECOGNIZERS)
+    assert recipe.phases[-1].contested
+    players_of = {
+        player for phase in recipe.phases for turn in phase.turns for player in turn.learns
+    }
+    assert players_of == {"anonymizer", "utility", "adversary"}
+
+
+def test_unknown_recipes_and_changes_are_said_plainly() -> None:
+    with pytest.raises(UsageError, match="no recipe for 'blur'"):
+        game_of("blur", "tiny")
+    with pytest.raises(UsageError, match="no preset 'huge'"):
+        game_of("spact", "huge")
+    with pytest.raises(UsageError, match="no network 'r3d'"):
+        changed(game(), Changes(utility="r3d"))
+    with pytest.raises(UsageError, match="no objective 'x'"):
+        changed(game(), Changes(objective="x"))
+    with pytest.raises(UsageError, match="--objective nt-xent"):
+        changed(game(), Changes(gap="far"))
+    with pytest.raises(UsageError, match="--objective labels"):
+        changed(game_of("spact", "tiny"), Changes(fool="ones"))
+    with pytest.raises(UsageError, match="has none"):
+        play(game(), data(private={}), device="cpu")
+    with pytest.raises(UsageError, match="No player has a loss"):
+        bad = Turn(learns=("anonymizer",), terms={"ratio": 1.0})
+        play(game(phases=(replace(CONTEST, turns=(bad,)),)), data(), device="cpu")

@@ -1,0 +1,210 @@
+"""What adversaries learn: each loss against its equation, and what the anonymizer wants of it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from masquerade.recognizers import RECOGNIZERS, Projected
+from masquerade.training.losses import loss_of
+from masquerade.training.objectives import (
+    OBJECTIVES,
+    Labels,
+    NTXent,
+    Rotation,
+    each_loss,
+    nt_xent,
+    rate_loss,
+    reversed_gradient,
+)
+from masquerade.training.pairs import FAR, FREE, NEAR, Gap, frame_pairs
+from masquerade.training.terms import combined
+
+
+def drawn(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def equation(a: Tensor, b: Tensor, temperature: float) -> list[float]:
+    """SPAct's eq. 5 as it stands, one anchor after another, over pairs (a[i], b[i])."""
+
+    def h(u: Tensor, v: Tensor) -> float:
+        return math.exp(float(u @ v / (u.norm() * v.norm())) / temperature)
+
+    found = []
+    for i in range(len(a)):
+        below = sum((j != i) * h(a[i], a[j]) + h(a[i], b[j]) for j in range(len(a)))
+        found.append(-math.log(h(a[i], b[i]) / below))
+    return found
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5])
+def test_nt_xent_is_the_papers_equation(temperature: float) -> None:
+    a, b = torch.randn(2, 7, 5, generator=drawn(), dtype=torch.float64)
+    one = nt_xent(a, b, temperature=temperature, symmetric=False)
+    assert torch.allclose(one.double(), torch.tensor(equation(a, b, temperature)).double())
+    both = nt_xent(a, b, temperature=temperature)
+    wanted = equation(a, b, temperature) + equation(b, a, temperature)
+    assert torch.allclose(both.double(), torch.tensor(wanted).double())
+
+
+@pytest.mark.parametrize(("count", "wanted"), [(2, 1.0986), (8, 2.70805), (24, 3.85015)])
+def test_embeddings_that_are_all_alike_give_the_blind_loss(count: int, wanted: float) -> None:
+    same = torch.ones(count, 3)
+    loss = nt_xent(same, same, temperature=0.1).mean()
+    assert float(loss) == pytest.approx(wanted, abs=1e-4)
+    assert NTXent().chance({}, count) == pytest.approx(wanted, abs=1e-4)
+
+
+def test_perfect_and_swapped_pairs() -> None:
+    eye = torch.eye(8)
+    assert float(nt_xent(eye, eye, temperature=0.1).mean()) == pytest.approx(6.354e-4, abs=1e-6)
+    two = torch.eye(2)
+    swapped = nt_xent(two, two.flip(0), temperature=0.1).mean()
+    assert float(swapped) == pytest.approx(10.00009, abs=1e-4)
+
+
+@given(seed=st.integers(0, 99), count=st.integers(2, 6))
+def test_order_of_views_and_of_pairs_does_not_matter(seed: int, count: int) -> None:
+    a, b = torch.randn(2, count, 4, generator=drawn(seed))
+    order = torch.randperm(count, generator=drawn(seed))
+    plain = nt_xent(a, b, temperature=0.1).mean()
+    assert torch.allclose(plain, nt_xent(b, a, temperature=0.1).mean(), atol=1e-5)
+    assert torch.allclose(plain, nt_xent(a[order], b[order], temperature=0.1).mean(), atol=1e-5)
+
+
+@given(
+    seed=st.integers(0, 99),
+    frames=st.integers(1, 20),
+    stride=st.integers(1, 8),
+    gap=st.sampled_from([FREE, FAR, NEAR, Gap(least=3, most=9)]),
+)
+def test_frames_of_a_pair_are_as_far_apart_as_asked(
+    seed: int, frames: int, stride: int, gap: Gap
+) -> None:
+    clip = torch.arange(frames).float().expand(16, 3, 1, 1, frames).permute(0, 1, 4, 2, 3)
+    a, b = frame_pairs(clip, gap, stride, drawn(seed))
+    apart = (a - b).abs()[:, 0].flatten() * stride
+    longest = (frames - 1) * stride
+    assert a.shape == (16, 3, 1, 1, 1)
+    assert (apart >= min(gap.least, longest)).all()
+    assert (apart <= max(gap.most or longest, stride if frames > 1 else 0)).all()
+    assert frames == 1 or (apart > 0).all()
+
+
+def test_clip_by_clip_losses_average_to_the_batchs() -> None:
+    one_of, codes = torch.randn(6, 3, generator=drawn()), torch.tensor([0, 2, 1, 1, 0, 2])
+    assert torch.allclose(each_loss(one_of, codes).mean(), loss_of(one_of, codes))
+    binary, bits = torch.randn(6, 1, generator=drawn()), torch.tensor([0, 1, 1, 0, 0, 1])
+    assert torch.allclose(each_loss(binary, bits).mean(), loss_of(binary, bits))
+    many = torch.randint(2, (6, 4), generator=drawn())
+    logits = torch.randn(6, 4, generator=drawn())
+    assert torch.allclose(each_loss(logits, many).mean(), loss_of(logits, many))
+    assert each_loss(one_of, torch.full((6,), -1)).abs().sum() == 0
+
+
+class Says(nn.Module):
+    """Gives the same logits for whatever comes in."""
+
+    def __init__(self, **logits: list[float]) -> None:
+        super().__init__()
+        self.logits = {name: torch.tensor(values) for name, values in logits.items()}
+
+    def forward(self, clip: Tensor) -> dict[str, Tensor]:
+        return {name: value.expand(len(clip), -1) for name, value in self.logits.items()}
+
+
+CLIP = torch.zeros(2, 3, 1, 4, 4)
+CODES = {"bit": torch.tensor([1, 1]), "who": torch.tensor([0, 0])}
+
+
+@pytest.mark.parametrize(
+    ("fool", "wanted"),
+    [
+        # BCE of logit 2 at label 1, and CE of logits (0, 0) at label 0
+        ("negative", -(math.log1p(math.exp(-2)) + math.log(2)) / 2),
+        # binary entropy of sigmoid(2), and ln 2
+        ("entropy", -(0.365334 + math.log(2)) / 2),
+        # BCE of logit 2 towards a half, and CE towards equal shares
+        ("uniform", (math.log1p(math.exp(-2)) + 1 + math.log(2)) / 2),
+        # VITA's code: always there
+        ("ones", (math.log1p(math.exp(-2)) + math.log(2)) / 2),
+    ],
+)
+def test_what_the_anonymizer_wants_of_labels(fool, wanted: float) -> None:
+    net = Says(bit=[2.0], who=[0.0, 0.0])
+    found = Labels(fool=fool).fooling(net, CLIP, CODES, drawn())
+    assert found.shape == (2,)
+    assert found.tolist() == pytest.approx([wanted] * 2, abs=1e-5)
+
+
+def test_a_negated_loss_has_a_bottom() -> None:
+    net = Says(bit=[-50.0])
+    code = {"bit": CODES["bit"]}
+    assert Labels(cap=None).fooling(net, CLIP, code, drawn())[0] == -50
+    capped = Labels(cap=2.0).fooling(net, CLIP, code, drawn())[0]
+    assert float(capped) == pytest.approx(-2 * math.log(2))
+
+
+def test_chance_is_the_loss_of_who_knows_the_rates_only() -> None:
+    codes = torch.tensor([0, 0, 0, 1, -1])
+    wanted = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    assert rate_loss(codes) == pytest.approx(wanted)
+    assert rate_loss(torch.zeros(4, 2, dtype=torch.long)) == 0
+    assert Rotation().chance({}, 8) == pytest.approx(math.log(4))
+
+
+def test_a_turned_frame_is_told_by_who_sees_which_side_is_up() -> None:
+    class Up(nn.Module):
+        def forward(self, clip: Tensor) -> dict[str, Tensor]:
+            f = clip[:, 0, 0]  # (B, S, S)
+            sides = [f[:, 0], f[:, :, 0], f[:, -1], f[:, :, -1]]  # top, left, bottom, right
+            return {"quarters": 100 * torch.stack([side.mean(1) for side in sides], 1)}
+
+    clip = torch.zeros(32, 3, 2, 6, 8)
+    clip[:, :, :, 0] = 1  # bright above; a quarter counter-clockwise brings it to the left
+    assert Rotation().loss(Up(), clip, {}, drawn()).max() < 1e-3
+
+
+def test_the_reversed_gradient_is_the_explicit_one() -> None:
+    clip = torch.randn(2, 3, generator=drawn(), requires_grad=True)
+    (0.7 * -(clip**2).sum()).backward()
+    explicit, clip.grad = clip.grad, None
+    out = reversed_gradient(clip, 0.7)
+    assert torch.equal(out, clip)
+    (out**2).sum().backward()
+    assert explicit is not None and clip.grad is not None
+    assert torch.allclose(clip.grad, explicit)
+
+
+def test_several_adversaries_are_taken_together() -> None:
+    wishes = [torch.tensor([1.0, -2.0]), torch.tensor([0.0, 4.0])]
+    assert float(combined(wishes, "max")) == 2.5  # of each sample the one hardest to fool
+    assert float(combined(wishes, "mean")) == 0.75
+    assert float(combined(wishes, "sum")) == 1.5
+    assert float(combined([torch.tensor([1.0, 3.0]), torch.tensor([7.0])], "max")) == 7
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_objective_learns_and_can_be_fooled(name: str) -> None:
+    objective = OBJECTIVES[name]()
+    torch.manual_seed(0)
+    net: nn.Module = RECOGNIZERS["tiny-2d"](heads=objective.heads({"bit": 1, "who": 2}))
+    clip = torch.rand(4, 3, 4, 32, 32, generator=drawn(), requires_grad=True)
+    codes = {"bit": torch.tensor([0, 1, 1, -1]), "who": torch.tensor([0, 1, 0, 1])}
+    assert objective.chance(codes, 4) > 0
+    loss = objective.loss(net, clip, codes, drawn(1))
+    wish = objective.fooling(net, clip, codes, drawn(1))
+    assert loss.ndim == 1 and loss.shape == wish.shape
+    assert torch.allclose(wish, -loss, atol=1e-5)
+    assert torch.autograd.grad(wish.mean(), clip)[0].abs().sum() > 0
+
+
+def test_the_papers_self_supervised_adversary_has_its_size() -> None:
+    net = Projected(RECOGNIZERS["resnet-50"](classes=1), heads={"projection": 128})
+    assert sum(p.numel() for p in net.parameters()) == 27_966_656
