@@ -13,18 +13,20 @@ import cv2
 import pytest
 
 import masquerade
+from masquerade.cli import train
 from masquerade.cli.anonymize import parse
+from masquerade.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def commands() -> list[str]:
-    """Every `masquerade anonymize` line of the docs, without its comment."""
+def commands(verb: str = "anonymize") -> list[str]:
+    """Every line of the docs that gives this verb, without its comment."""
     found = []
     for path in DOCS:
         for line in path.read_text().splitlines():
-            if line.startswith("    masquerade anonymize"):
+            if line.startswith(f"    masquerade {verb}"):
                 found.append(line.partition("#")[0].strip())
     return found
 
@@ -34,10 +36,21 @@ def test_the_docs_commands_parse(
     line: str, made: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "run").mkdir()  # as though it had been trained
-    masquerade.save(made("stprivacy"), tmp_path / "run" / "anonymizer.safetensors")
+    named = re.search(r"--method (\S+)", line)
+    learned = named is not None and METHODS[named[1]].learned
+    masquerade.save(
+        made(named[1] if named and learned else "stprivacy"),
+        tmp_path / "run" / "anonymizer.safetensors",
+    )
     monkeypatch.chdir(tmp_path)
     options, method = parse(shlex.split(line)[2:])
     assert options.inputs and method is not None
+
+
+@pytest.mark.parametrize("line", commands("train"))
+def test_the_docs_trainings_parse(line: str) -> None:
+    options, game = train.parse(shlex.split(line)[2:])
+    assert options.data.name == "manifest.csv" and game.phases[-1].contested
 
 
 def test_links_in_the_docs_lead_somewhere() -> None:

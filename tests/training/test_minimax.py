@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -399,3 +402,33 @@ def test_unknown_recipes_and_changes_are_said_plainly() -> None:
     with pytest.raises(UsageError, match="No player has a loss"):
         bad = Turn(learns=("anonymizer",), terms={"ratio": 1.0})
         play(game(phases=(replace(CONTEST, turns=(bad,)),)), data(), device="cpu")
+
+
+TWO = """
+import sys
+import torch
+sys.path.insert(0, sys.argv[1])
+import test_minimax
+rank, net = test_minimax.shared()
+torch.save(net.state_dict(), f"{sys.argv[2]}/{rank}.pt")
+"""
+
+
+def shared() -> tuple[int, nn.Module]:
+    """An anonymizer that learns the identity: processes change nothing but rounding."""
+    METHODS["painter"] = Painter
+    rank = int(os.environ.get("RANK", "0"))
+    return rank, play(game(phases=(IDENTITY,)), data(), device="cpu").anonymizer
+
+
+def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
+    (tmp_path / "two.py").write_text(TWO)
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    words = [*run, str(tmp_path / "two.py"), str(Path(__file__).parent), str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    both = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
+    alone = shared()[1].state_dict()
+    assert same(both[0], both[1])
+    assert all(torch.allclose(both[0][name], alone[name], atol=1e-5) for name in alone)
+    assert not torch.allclose(alone["mix.weight"], Painter().mix.weight, atol=1e-3)

@@ -38,43 +38,32 @@ class UNet(nn.Module):
 
     Args:
         width: channels of the first stage; the others have two, four, eight and eight times that.
-        skips: hand each stage's features across to its mirror; without, it is an auto-encoder.
     """
 
-    def __init__(self, *, width: int = 64, skips: bool = True) -> None:
+    def __init__(self, *, width: int = 64) -> None:
         super().__init__()
         widths = [width, 2 * width, 4 * width, 8 * width, 8 * width]
-        self.skips = skips
         self.enter = DoubleConv(3, width)
         self.down = nn.ModuleList(DoubleConv(a, b) for a, b in pairwise(widths))
         # Each step takes what came up and, as wide, what comes across.
         self.up = nn.ModuleList(
-            DoubleConv(2 * across if skips else across, out, middle=across)
+            DoubleConv(2 * across, out, middle=across)
             for across, out in zip(
                 widths[-2::-1], [4 * width, 2 * width, width, width], strict=True
             )
         )
         self.leave = nn.Conv2d(width, 3, 1)
 
-    def encoded(self, frames: Tensor) -> list[Tensor]:
-        """The features of every stage, the narrowest last."""
+    def forward(self, frames: Tensor) -> Tensor:
         # Twice as quick on a CPU, where these channels are few.
         found = [self.enter(frames.contiguous(memory_format=torch.channels_last))]
         for step in self.down:
             found.append(step(F.max_pool2d(found[-1], 2)))
-        return found
-
-    def decoded(self, found: list[Tensor]) -> Tensor:
-        """(B, 3, H, W) from the features of every stage."""
-        x = found[-1]
-        for step, across in zip(self.up, found[-2::-1], strict=True):
+        x = found.pop()
+        for step, across in zip(self.up, reversed(found), strict=True):
             x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
-            x = _padded(x, across)
-            x = step(torch.cat([across, x], dim=1) if self.skips else x)
+            x = step(torch.cat([across, _padded(x, across)], dim=1))
         return self.leave(x)
-
-    def forward(self, frames: Tensor) -> Tensor:
-        return self.decoded(self.encoded(frames))
 
 
 def _padded(x: Tensor, like: Tensor) -> Tensor:

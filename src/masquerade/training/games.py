@@ -87,7 +87,7 @@ def spact_tiny() -> Game:
         widths=TINY_WIDTHS,
         adversaries=(Adversary(network="tiny-2d", objective=NTXent(width=32)),),
         phases=(
-            _identity(0.03, 60),
+            _identity(0.04, 60),
             Phase(name="practice", epochs=60, turns=(BOTH,), stop=PRACTICE),
             Phase(
                 name="contest",
