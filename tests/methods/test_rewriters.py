@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
 import masquerade
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import UsageError
-from masquerade.methods import METHODS, PRESETS
+from masquerade.methods import METHODS, PRESETS, build
+from masquerade.settings import Settings, settings_for
 
 LEARNED = pytest.mark.parametrize("name", ["spact", "vita"])
 
@@ -56,3 +59,12 @@ def test_no_more_detail_comes_out_than_its_size_carries(name: str) -> None:
 def test_grey_is_grey() -> None:
     out = masquerade.build("vita", grey=True, short=16)(torch.rand(1, 3, 2, 20, 20)).clip
     assert torch.equal(out[:, 0], out[:, 2])
+
+
+def test_a_trained_one_rewrites_the_whole_frame_unless_regions_are_named(
+    made: Callable[[str], Anonymizer],
+) -> None:
+    method = made("spact")
+    assert settings_for(Settings(), method).regions == "frame"
+    assert settings_for(Settings(regions="people"), method).regions == "people"
+    assert settings_for(Settings(), build("blur")).regions == "faces"
