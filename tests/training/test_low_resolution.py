@@ -44,8 +44,8 @@ def test_a_shift_is_of_the_whole_clip_and_within_bounds() -> None:
 @pytest.mark.parametrize("size", [(32, 32), (24, 48)])
 def test_a_turn_keeps_a_disc_round(size: tuple[int, int]) -> None:
     y, x = torch.meshgrid(*(torch.arange(n) - (n - 1) / 2 for n in size), indexing="ij")
-    disc = ((8 - (x**2 + y**2).sqrt()) / 4).clamp(0, 1)  # soft, so that pixels do not matter
-    disc = disc.expand(4, 3, 1, *size)
+    soft = ((8 - (x**2 + y**2).sqrt()) / 4).clamp(0, 1)  # so that pixels do not matter
+    disc = soft.expand(4, 3, 1, *size)
     turned = Variants(shift=0, turn=45, scale=0).of(disc, drawn())
     assert (turned - disc).abs().max() < 0.2
     bar = (x.abs() < 2).float().expand(4, 3, 1, *size)

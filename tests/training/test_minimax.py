@@ -372,16 +372,26 @@ def test_a_constant_output_has_no_variety() -> None:
     assert row["val_tint"] == 0.5
 
 
+def test_what_nobody_plays_against_is_watched_too() -> None:
+    turn = Turn(learns=("anonymizer", "utility"), terms={"reconstruction": 1.0})
+    alone = game(adversaries=(), phases=(replace(PRACTICE, epochs=1, turns=(turn,)),))
+    played = play(alone, data(), device="cpu")
+    assert any("action is at chance" in note for note in played.notes)
+    assert played.history[-1]["collapsed"] == len(played.notes)
+
+
 @pytest.mark.parametrize(("name", "preset"), [(n, p) for n, ps in GAMES.items() for p in ps])
 def test_every_recipe_names_what_there_is(name: str, preset: str) -> None:
     recipe = game_of(name, preset)
     names = {recipe.utility, *(one.network for one in recipe.adversaries)}
     assert names <= set(RECOGNIZERS)
-    assert recipe.phases[-1].contested
+    assert recipe.phases[-1].contested or name == "noise-features"
     players_of = {
         player for phase in recipe.phases for turn in phase.turns for player in turn.learns
     }
-    assert players_of == {"anonymizer", "utility", "adversary"}
+    rivals = {"adversary"} if recipe.adversaries else set()
+    assert players_of == {"anonymizer", "utility", *rivals}
+    assert bool(rivals) == (name != "noise-features")
 
 
 def test_unknown_recipes_and_changes_are_said_plainly() -> None:
@@ -397,6 +407,8 @@ def test_unknown_recipes_and_changes_are_said_plainly() -> None:
         changed(game(), Changes(gap="far"))
     with pytest.raises(UsageError, match="--objective labels"):
         changed(game_of("spact", "tiny"), Changes(fool="ones"))
+    with pytest.raises(UsageError, match="without an adversary"):
+        changed(game_of("noise-features", "tiny"), Changes(adversary=("resnet-50",)))
     with pytest.raises(UsageError, match="has none"):
         play(game(), data(private={}), device="cpu")
     with pytest.raises(UsageError, match="No player has a loss"):

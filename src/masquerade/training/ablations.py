@@ -72,6 +72,10 @@ def changed(game: Game, changes: Changes) -> Game:
 
 
 def _rivals(game: Game, changes: Changes) -> tuple[Adversary, ...]:
+    if not game.adversaries:
+        if changes.adversary or changes.objective or changes.fool or changes.gap:
+            raise UsageError(f"{game.method} is trained without an adversary.")
+        return ()
     first = game.adversaries[0]
     objective = _objective(first.objective, changes)
     if not changes.adversary:
