@@ -1,4 +1,4 @@
-"""Extreme low resolution: so few pixels a frame that no face has any of its own.
+"""Extreme low resolution: a dozen rows of pixels a frame, brought back by repeating them.
 
 Ryoo et al., "Privacy-Preserving Human Activity Recognition from Extreme Low Resolution", AAAI 2017,
 and "Extreme Low Resolution Activity Recognition with Multi-Siamese Embedding Learning", AAAI 2018.
@@ -31,7 +31,7 @@ class ELR(Anonymizer):
     """
 
     card = Card(
-        hides="all detail; where people are and how they move stays",
+        hides="all detail; colours, where people are and how they move stay",
         undo="no single frame; several of one person sharpen each other, and networks learn to",
         needs="nothing",
         paper="ELR, Ryoo et al. AAAI 2017 and 2018; s as in Ilic et al. CVPR 2024",
