@@ -13,7 +13,7 @@ import cv2
 import pytest
 
 import masquerade
-from masquerade.cli import train
+from masquerade.cli import evaluate, train
 from masquerade.cli.anonymize import parse
 from masquerade.methods import METHODS
 
@@ -50,7 +50,20 @@ def test_the_docs_commands_parse(
 @pytest.mark.parametrize("line", commands("train"))
 def test_the_docs_trainings_parse(line: str) -> None:
     options, game = train.parse(shlex.split(line)[2:])
-    assert options.data.name == "manifest.csv" and game.phases[-1].contested
+    assert options.data.name == "manifest.csv" and game.method == options.name
+    assert game.phases[-1].contested or not game.adversaries
+
+
+@pytest.mark.parametrize("line", commands("evaluate"))
+def test_the_docs_evaluations_parse(
+    line: str, made: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()  # as though it had been trained
+    masquerade.save(made("spact"), tmp_path / "run" / "anonymizer.safetensors")
+    monkeypatch.chdir(tmp_path)
+    options, method = evaluate.parse(shlex.split(line)[2:])
+    assert options.data.suffix == ".csv" and method is not None
+    evaluate.plan_of(options)
 
 
 def test_links_in_the_docs_lead_somewhere() -> None:

@@ -77,6 +77,15 @@ def test_a_run_leaves_an_anonymizer_that_can_be_used(
     assert again.returncode == 2 and "finished run" in again.stderr
 
 
+def test_what_has_no_adversary_is_trained_by_the_same_command(mimes: Path, tmp_path: Path) -> None:
+    words = ["noise-features", "--data", str(mimes), "-o", str(tmp_path / "run"), *QUICK]
+    assert main([*words, "--noise", "0.3", "--device", "cpu"]) in (0, 1)
+    method = masquerade.load(tmp_path / "run")
+    assert method.noise == 0.3 and method.trained
+    with pytest.raises(UsageError, match="without an adversary"):
+        main([*words, "--objective", "labels"])
+
+
 def test_an_interrupted_run_goes_on(
     command: Callable[..., Any], mimes: Path, tmp_path: Path
 ) -> None:
@@ -106,7 +115,7 @@ def test_an_interrupted_run_goes_on(
         ("blur --data x.csv -o run", "no recipe for 'blur'"),
         ("spact --data none.csv -o run", "none.csv"),
         ("spact --preset big --data x.csv -o r", "no preset"),
-        ("vita --data MIMES -o r --gap far", "--objective nt-xent"),
+        ("vita --data MIMES -o r --gap far", "nt-xent or moco"),
         ("spact --data MIMES -o r --private height", "no column 'height'"),
         ("spact --data MIMES -o r --split fold", "no column 'fold'"),
         ("spact --data MIMES -o r --folds 3 --fold 3", "from 0 to below"),

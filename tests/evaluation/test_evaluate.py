@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,11 +114,11 @@ def test_random_labels_make_the_result_void(folder: Path, kept: Path) -> None:
 def test_test_clips_in_train_make_the_result_void(
     manifest: Manifest, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def leaky(manifest: Manifest, *, folds: int, seed: int = 0) -> tuple[Protocol, ...]:
+    def leaky(manifest: Manifest, *, folds: int, **rest: Any) -> tuple[Protocol, ...]:
         every = np.arange(len(manifest))
         return tuple(
             replace(one, folds=(Fold(train=every, validation=every[:9], test=every),))
-            for one in protocols(manifest, folds=folds, seed=seed)
+            for one in protocols(manifest, folds=folds, **rest)
         )
 
     monkeypatch.setattr("masquerade.evaluation.table.protocols", leaky)

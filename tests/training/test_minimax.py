@@ -28,7 +28,8 @@ from masquerade.training.game import Adversary, Game, Optim, Phase, Stop, Turn
 from masquerade.training.games import BOTH, GAMES, game_of
 from masquerade.training.held_out import collapsed, standing
 from masquerade.training.minimax import Standing, play
-from masquerade.training.objectives import Labels, NTXent
+from masquerade.training.objectives import Labels, MoCo, NTXent
+from masquerade.training.pairs import FAR
 from masquerade.training.ranks import Ranks
 from masquerade.training.sides import Data, Feed
 from masquerade.training.steps import mixed
@@ -372,16 +373,69 @@ def test_a_constant_output_has_no_variety() -> None:
     assert row["val_tint"] == 0.5
 
 
+def test_what_nobody_plays_against_is_watched_too() -> None:
+    turn = Turn(learns=("anonymizer", "utility"), terms={"reconstruction": 1.0})
+    alone = game(adversaries=(), phases=(replace(PRACTICE, epochs=1, turns=(turn,)),))
+    played = play(alone, data(), device="cpu")
+    assert any("action is at chance" in note for note in played.notes)
+    assert played.history[-1]["collapsed"] == len(played.notes)
+
+
+MOCO = {"adversaries": (Adversary(network="tiny-2d", objective=MoCo(width=8, queue=12)),)}
+
+
+def test_the_queue_moves_in_the_adversarys_turn_and_in_no_other() -> None:
+    cast, batch = players(**MOCO), next(feed(game()).held_out())
+    turn = Turn(learns=("adversary",), terms={"adversary": 1.0})
+    moved = []
+    for now in (AGAINST, turn):
+        before = state(cast.adversary)
+        with cast.acting(now.learns, idle="running"):
+            terms_of(cast, game(**MOCO), now, batch, torch.Generator().manual_seed(0))
+        moved.append(not same(before, state(cast.adversary)))
+    assert moved == [False, True]
+    assert int(cast.adversary[0].at) == len(batch.clips)
+    learned = {id(weight) for weight in cast.weights("adversary")}
+    assert learned == {id(weight) for weight in cast.adversary[0].net.parameters()}
+
+
+def test_a_moco_run_goes_on_to_the_bit(tmp_path: Path) -> None:
+    whole = game(**MOCO, phases=(replace(CONTEST, epochs=2),))
+    once = play(whole, data(), device="cpu")
+    stop = tmp_path / "state.pt"
+
+    class Halt(Exception):
+        pass
+
+    def halt(standing: Standing) -> None:
+        raise Halt
+
+    with pytest.raises(Halt):
+        play(whole, data(), device="cpu", resume=stop, progress=halt)
+    again = play(whole, data(), device="cpu", resume=stop)
+    assert same(state(once.anonymizer), state(again.anonymizer))
+    for column in ("train_adversary", "val_adversary_share"):
+        assert [row[column] for row in once.history] == [row[column] for row in again.history]
+
+
+def test_an_objective_changes_and_its_pairs_stay() -> None:
+    recipe = changed(game_of("spact", "paper"), Changes(objective="moco", queue=4096, gap="far"))
+    (one,) = recipe.adversaries
+    assert one.objective == MoCo(stride=2, queue=4096, gap=FAR)
+
+
 @pytest.mark.parametrize(("name", "preset"), [(n, p) for n, ps in GAMES.items() for p in ps])
 def test_every_recipe_names_what_there_is(name: str, preset: str) -> None:
     recipe = game_of(name, preset)
     names = {recipe.utility, *(one.network for one in recipe.adversaries)}
     assert names <= set(RECOGNIZERS)
-    assert recipe.phases[-1].contested
+    assert recipe.phases[-1].contested or name == "noise-features"
     players_of = {
         player for phase in recipe.phases for turn in phase.turns for player in turn.learns
     }
-    assert players_of == {"anonymizer", "utility", "adversary"}
+    rivals = {"adversary"} if recipe.adversaries else set()
+    assert players_of == {"anonymizer", "utility", *rivals}
+    assert bool(rivals) == (name != "noise-features")
 
 
 def test_unknown_recipes_and_changes_are_said_plainly() -> None:
@@ -393,10 +447,14 @@ def test_unknown_recipes_and_changes_are_said_plainly() -> None:
         changed(game(), Changes(utility="r3d"))
     with pytest.raises(UsageError, match="no objective 'x'"):
         changed(game(), Changes(objective="x"))
-    with pytest.raises(UsageError, match="--objective nt-xent"):
+    with pytest.raises(UsageError, match="nt-xent or moco"):
         changed(game(), Changes(gap="far"))
+    with pytest.raises(UsageError, match="--objective moco"):
+        changed(game_of("spact", "tiny"), Changes(queue=64))
     with pytest.raises(UsageError, match="--objective labels"):
         changed(game_of("spact", "tiny"), Changes(fool="ones"))
+    with pytest.raises(UsageError, match="without an adversary"):
+        changed(game_of("noise-features", "tiny"), Changes(adversary=("resnet-50",)))
     with pytest.raises(UsageError, match="has none"):
         play(game(), data(private={}), device="cpu")
     with pytest.raises(UsageError, match="No player has a loss"):

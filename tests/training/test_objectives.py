@@ -10,14 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from masquerade.errors import UsageError
 from masquerade.recognizers import RECOGNIZERS, Projected
 from masquerade.training.losses import loss_of
+from masquerade.training.momentum import Momentum
 from masquerade.training.objectives import (
     OBJECTIVES,
     Labels,
+    MoCo,
     NTXent,
     Rotation,
     each_loss,
+    info_nce,
     nt_xent,
     rate_loss,
     reversed_gradient,
@@ -76,6 +80,66 @@ def test_order_of_views_and_of_pairs_does_not_matter(seed: int, count: int) -> N
     plain = nt_xent(a, b, temperature=0.1).mean()
     assert torch.allclose(plain, nt_xent(b, a, temperature=0.1).mean(), atol=1e-5)
     assert torch.allclose(plain, nt_xent(a[order], b[order], temperature=0.1).mean(), atol=1e-5)
+
+
+def slow(width: int = 4, size: int = 6, keep: float = 0.9) -> Momentum:
+    torch.manual_seed(0)
+    net = RECOGNIZERS["tiny-2d"](heads={"projection": width})
+    return Momentum(net, width=width, size=size, keep=keep)
+
+
+def test_the_queue_forgets_the_oldest_first() -> None:
+    net = slow(width=1, size=5)
+    for keys in ([1.0, 2.0], [3.0, 4.0], [5.0, 6.0, 7.0]):
+        net.remember(torch.tensor(keys)[:, None])
+    # seven went through five places: 6 and 7 lie where 1 and 2 did
+    assert net.queue.flatten().tolist() == [6, 7, 3, 4, 5] and int(net.at) == 2
+    net.remember(torch.arange(10.0, 22.0)[:, None])  # more than it holds: the last five
+    assert sorted(net.queue.flatten().tolist()) == [17, 18, 19, 20, 21]
+    net.remember(torch.tensor([[22.0]]))
+    assert 17 not in net.queue
+
+
+def test_the_slow_copy_keeps_m_of_itself() -> None:
+    net, start = slow(keep=0.9), 0.0
+    for value in net.slow.parameters():
+        value.fill_(start)
+    with torch.no_grad():
+        for value in net.net.parameters():
+            value.fill_(1.0)
+    for step in range(1, 4):
+        net.follow()
+        for value in net.slow.parameters():
+            assert torch.allclose(value, torch.full_like(value, 1 - 0.9**step))
+    assert all(float(value.detach().min()) == 1 for value in net.net.parameters())
+    assert not any(value.requires_grad for value in net.slow.parameters())
+
+
+def test_info_nce_is_its_equation() -> None:
+    q, k = torch.randn(2, 3, 4, generator=drawn())
+    keys, queue = (nn.functional.normalize(x, dim=1) for x in (k, torch.randn(5, 4)))
+    found = info_nce(q, keys, queue, temperature=0.2)
+    for i in range(3):
+        h = [math.exp(float(q[i] @ one / q[i].norm()) / 0.2) for one in [keys[i], *queue]]
+        assert float(found[i]) == pytest.approx(-math.log(h[0] / sum(h)), rel=1e-4)
+    same = torch.ones(6, 4) / 2
+    assert float(info_nce(same, same, same, temperature=0.1)[0]) == pytest.approx(math.log(7))
+    assert MoCo(queue=6).chance({}, 2) == pytest.approx(math.log(7))
+
+
+def test_a_step_asks_the_queue_before_it_joins_it() -> None:
+    net, one = slow(), MoCo(width=4, queue=6)
+    clip = torch.rand(2, 3, 1, 16, 16, generator=drawn())  # one frame: both views are the same
+    before = net.queue.clone()
+    net.train()
+    loss = one.loss(net, clip, {}, drawn())
+    keys = net.keys(clip)
+    assert torch.equal(net.queue[:2], keys) and torch.equal(net.queue[2:], before[2:])
+    wanted = info_nce(net(clip)["projection"], keys, before, temperature=0.1)
+    assert torch.allclose(loss, wanted, atol=1e-5)
+    loss.sum().backward()
+    with pytest.raises(UsageError, match="slow copy"):
+        one.loss(net.net, clip, {}, drawn())
 
 
 @given(
@@ -194,7 +258,8 @@ def test_several_adversaries_are_taken_together() -> None:
 def test_every_objective_learns_and_can_be_fooled(name: str) -> None:
     objective = OBJECTIVES[name]()
     torch.manual_seed(0)
-    net: nn.Module = RECOGNIZERS["tiny-2d"](heads=objective.heads({"bit": 1, "who": 2}))
+    net = objective.dressed(RECOGNIZERS["tiny-2d"](heads=objective.heads({"bit": 1, "who": 2})))
+    net.eval()  # a queue, where there is one, moves while its network learns
     clip = torch.rand(4, 3, 4, 32, 32, generator=drawn(), requires_grad=True)
     codes = {"bit": torch.tensor([0, 1, 1, -1]), "who": torch.tensor([0, 1, 0, 1])}
     assert objective.chance(codes, 4) > 0

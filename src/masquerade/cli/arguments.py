@@ -94,6 +94,11 @@ def asked(argv: list[str], flags: tuple[str, ...]) -> str | None:
     return None
 
 
+def words(text: str) -> tuple[str, ...]:
+    """What commas separate."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
 def maker(name: str, preset: str | None) -> Callable[..., Anonymizer]:
     """A method's constructor, its defaults those of a preset; tyro makes flags of it."""
     if name not in METHODS:

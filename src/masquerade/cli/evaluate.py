@@ -15,11 +15,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tyro.conf import arg
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.cli.arguments import asked, parsed
-from masquerade.data.manifest import read_manifest
+from masquerade.cli.arguments import asked, parsed, words
+from masquerade.data.chosen import of_actions
+from masquerade.data.manifest import Manifest, read_manifest
 from masquerade.data.transform import Joined, RegionFactory
 from masquerade.errors import UsageError
 from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
+from masquerade.evaluation.crossed import crossed
 from masquerade.methods import name_of
 from masquerade.parts import part_of
 from masquerade.report.table import markdown, show
@@ -35,6 +37,9 @@ class Options:
 
     Args:
         data: a manifest: path, action, private attributes; see `masquerade data`.
+        actions: of these alone, separated by commas; without it all.
+        labels: private columns that are attacked, separated by commas; without it all.
+        private_data: another manifest, whose attributes are attacked instead of those of --data.
         method: how people are hidden; `masquerade methods` lists them. Its own arguments follow.
         method_preset: a named setting of the method, such as strong.
         weights: a trained anonymizer, a file or a training run's folder.
@@ -53,6 +58,9 @@ class Options:
     """
 
     data: Path
+    actions: str | None = None
+    labels: str | None = None
+    private_data: Path | None = None
     method: str | None = None
     method_preset: str | None = None
     weights: Path | None = None
@@ -88,7 +96,7 @@ def main(argv: list[str]) -> int:
     """Run the verb; gives its exit code: 1 where the result is void."""
     options, anonymizer = parse(argv)
     command = f"masquerade evaluate {shlex.join(argv)}"
-    plan, manifest = plan_of(options), read_manifest(options.data)
+    plan, (manifest, limits) = plan_of(options), clips_of(options)
     entry = entry_of(name_of(anonymizer), anonymizer, options.regions, options.detector)
     if options.output is not None:
         _check_folder(options.output)
@@ -97,9 +105,10 @@ def main(argv: list[str]) -> int:
             manifest,
             [entry],
             plan,
-            data=options.data.stem,
+            data=_named(options),
             folder=options.output,
             command=command,
+            limits=limits,
             progress=talk.follow,
         )
     if options.output is not None:
@@ -116,14 +125,35 @@ def plan_of(options: Options) -> Plan:
     if options.folds < 0 or options.folds == 1 or options.seeds < 1:
         raise UsageError("--folds is 0 or 2 and more, and --seeds 1 and more.")
     return Plan(
-        attackers=tuple(name.strip() for name in options.attackers.split(",") if name.strip()),
+        attackers=words(options.attackers),
         folds=options.folds,
         seeds=options.seeds,
         preset=options.preset,
         through_file=options.through_file,
         workers=options.workers,
         device=options.device,
+        labels=None if options.labels is None else words(options.labels),
     )
+
+
+def clips_of(options: Options) -> tuple[Manifest, tuple[str, ...]]:
+    """The clips that options ask for, and what is to be said of them under the table."""
+    manifest, limits = read_manifest(options.data), []
+    if options.actions is not None:
+        manifest = of_actions(manifest, words(options.actions))
+        limits.append(f"Only clips of these actions: {', '.join(words(options.actions))}.")
+    if options.private_data is not None:
+        manifest = crossed(manifest, read_manifest(options.private_data))
+        limits.append(
+            f"The action is that of {options.data.stem}, private labels are those of "
+            f"{options.private_data.stem}, whose actions nobody is told."
+        )
+    return manifest, tuple(limits)
+
+
+def _named(options: Options) -> str:
+    other = options.private_data
+    return options.data.stem if other is None else f"{options.data.stem} and {other.stem}"
 
 
 def _check_folder(folder: Path) -> None:

@@ -17,7 +17,8 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import arguments
-from masquerade.cli.arguments import asked, of_kinds, with_defaults
+from masquerade.cli.arguments import asked, of_kinds, with_defaults, words
+from masquerade.data.chosen import of_actions
 from masquerade.data.manifest import Column, Manifest, read_manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation.protocols import protocols
@@ -44,6 +45,7 @@ class Options:
         folds: leave out one fold of that many, as `masquerade evaluate` cuts them, where the
             manifest has no split.
         fold: which, from 0.
+        actions: learn from clips of these alone, separated by commas; without it all.
         private: columns that are to go, separated by commas; without it all attributes.
         stills: another manifest, on whose clips the adversary learns, such as one of pictures.
         seed: of weights, order and all else that is drawn.
@@ -61,6 +63,7 @@ class Options:
     split: str | None = None
     folds: int = 0
     fold: int = 0
+    actions: str | None = None
     private: str | None = None
     stills: Path | None = None
     seed: int = 0
@@ -75,6 +78,8 @@ def main(argv: list[str]) -> int:
     """Run the verb; gives its exit code: 1 where what was trained has collapsed."""
     options, game = parse(argv)
     manifest = read_manifest(options.data)
+    if options.actions is not None:
+        manifest = of_actions(manifest, words(options.actions))
     talk = Console(stderr=True, highlight=False, soft_wrap=True, quiet=options.json)
     try:
         played = train(
@@ -82,7 +87,7 @@ def main(argv: list[str]) -> int:
             game,
             rows_of(manifest, options),
             options.output,
-            private=options.private.split(",") if options.private else None,
+            private=words(options.private) if options.private else None,
             stills=_stills(options),
             seed=options.seed,
             device=options.device,

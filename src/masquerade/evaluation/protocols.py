@@ -76,13 +76,25 @@ def action_column(manifest: Manifest) -> str:
     return names[0]
 
 
-def label_columns(manifest: Manifest) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Labels for unseen people, labels for the same people, and notes on those left out."""
+def label_columns(
+    manifest: Manifest, only: Sequence[str] | None = None
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Labels for unseen people, labels for the same people, and notes on those left out.
+
+    Args:
+        manifest: the clips.
+        only: the private labels that are asked for; None: all.
+    """
+    for name in only or ():
+        if manifest.column(name).role != "attribute":
+            raise UsageError(f"Column {name!r} is no private attribute; leave it out of --labels.")
     groups = linked_groups(manifest)
     unseen: list[str] = []
     same: list[str] = []
     notes: list[str] = []
     for column in manifest.of_role("attribute"):
+        if only is not None and column.name not in only:
+            continue
         if column.kind == "identity" and _different(manifest, column.name) > 1:
             same.append(column.name)
         elif column.kind == "fact":
@@ -98,16 +110,19 @@ def label_columns(manifest: Manifest) -> tuple[tuple[str, ...], tuple[str, ...],
     return tuple(unseen), tuple(same), tuple(notes)
 
 
-def protocols(manifest: Manifest, *, folds: int, seed: int = 0) -> tuple[Protocol, ...]:
+def protocols(
+    manifest: Manifest, *, folds: int, seed: int = 0, labels: Sequence[str] | None = None
+) -> tuple[Protocol, ...]:
     """The protocols that a manifest's labels allow.
 
     Args:
         manifest: with one action a clip.
         folds: how many; 0: the columns split_action and split_identity.
         seed: of the folds; the same for every method.
+        labels: the private ones that are attacked; None: all. Folds keep people together anyway.
     """
     action = action_column(manifest)
-    unseen, same, _ = label_columns(manifest)
+    unseen, same, _ = label_columns(manifest, labels)
     if _different(manifest, action) < 2:
         raise UsageError(f"All clips show one {action}: an evaluation needs two or more to keep.")
     groups = linked_groups(manifest)

@@ -77,6 +77,7 @@ class Plan:
         workers: processes; 0: one a core.
         device: auto, cpu, cuda, mps.
         seed: of folds, networks and, a stream for each video, the methods' noise.
+        labels: the private ones that are attacked; None: all.
     """
 
     attackers: tuple[str, ...] = tuple(ATTACKERS)
@@ -87,6 +88,7 @@ class Plan:
     workers: int = 0
     device: str = "auto"
     seed: int = 0
+    labels: tuple[str, ...] | None = None
 
 
 def evaluate(
@@ -135,7 +137,7 @@ def evaluate(
         through_file=plan.through_file,
         controls=controls,
         void=void,
-        limits=(*limits, *label_columns(manifest)[2]),
+        limits=(*limits, *label_columns(manifest, plan.labels)[2]),
         rows=tuple(rows),
     )
 
@@ -161,7 +163,7 @@ class _Run:
         self.preset = preset_of(plan.preset)
         self.families = families(plan.attackers)
         self.groups = linked_groups(manifest)
-        self.protocols = protocols(manifest, folds=plan.folds, seed=plan.seed)
+        self.protocols = protocols(manifest, folds=plan.folds, seed=plan.seed, labels=plan.labels)
         self.targets = {one.name: targets_of(manifest, one) for one in self.protocols}
         self.voided: dict[str, str] = {}
         self.progress = progress

@@ -116,7 +116,9 @@ def sheet_of(
         known = [_tables(manifest, fold, label, codes[label], acted) for fold in protocol.folds]
         table = np.stack([by_action for _, by_action in known])  # (F, A, C)
         overall[label] = np.stack([rate for rate, _ in known])  # (F, C)
-        priors[label] = table[of, acted[rows]]
+        # Of a clip whose action is unknown, one who knows actions knows the rate and no more.
+        blind = (acted[rows] < 0)[:, None]
+        priors[label] = np.where(blind, overall[label][of], table[of, acted[rows]])
         tables[label] = table
     return Sheet(
         rows=rows,

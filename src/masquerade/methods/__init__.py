@@ -7,7 +7,17 @@ from typing import Any
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import UsageError
-from masquerade.methods import bdq, blur, pixelate, selective, spact, stprivacy, vita
+from masquerade.methods import (
+    bdq,
+    blur,
+    elr,
+    noise_features,
+    pixelate,
+    selective,
+    spact,
+    stprivacy,
+    vita,
+)
 from masquerade.methods.blacken import Blacken
 from masquerade.methods.downsample import Downsample
 from masquerade.methods.frame_difference import FrameDifference
@@ -20,11 +30,13 @@ METHODS: dict[str, type[Anonymizer]] = {
     "pixelate": pixelate.Pixelate,
     "blur": blur.Blur,
     "downsample": Downsample,
+    "elr": elr.ELR,
     "frame-difference": FrameDifference,
     "stprivacy": stprivacy.STPrivacy,
     "spact": spact.SPAct,
     "vita": vita.VITA,
     "bdq": bdq.BDQ,
+    "noise-features": noise_features.NoiseFeatures,
 }
 
 PRESETS: dict[str, dict[str, Callable[[], Anonymizer]]] = {
@@ -33,6 +45,8 @@ PRESETS: dict[str, dict[str, Callable[[], Anonymizer]]] = {
     "spact": {"paper": spact.paper, "tiny": spact.tiny},
     "vita": {"paper": vita.paper, "tiny": vita.tiny},
     "bdq": {"paper": bdq.paper, "tiny": bdq.tiny},
+    "noise-features": {"paper": noise_features.paper, "tiny": noise_features.tiny},
+    "elr": {"paper": elr.paper, "s16": elr.s16, "s32": elr.s32, "s64": elr.s64},
     "blur": {"weak": blur.weak, "strong": blur.strong},
     "stprivacy": {
         "paper": stprivacy.paper,

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from masquerade.methods.blend import U8
 
 
 def area_weights(size: int, target: int) -> Tensor:
@@ -22,6 +26,27 @@ def area_resize(frames: Tensor, height: int, width: int) -> Tensor:
     rows = area_weights(frames.shape[-2], height).to(frames)
     columns = area_weights(frames.shape[-1], width).to(frames)
     return rows @ frames @ columns.T
+
+
+def reduced(frames: Tensor, height: int, width: int) -> Tensor:
+    """(..., H, W) as (height, width) pixels, each repeated to give the shape that came in."""
+    small = area_resize(frames, height, width)
+    h, w = frames.shape[-2:]
+    return small[..., _nearest(w, width)][..., _nearest(h, height), :]
+
+
+def reduced_bytes(frame: U8, height: int, width: int) -> U8:
+    """The same of one (H, W, 3), within one level."""
+    h, w = frame.shape[:2]
+    small = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+    if h % height == 0 and w % width == 0:  # then OpenCV's nearest pixel is ours, and quicker
+        return np.asarray(cv2.resize(small, (w, h), interpolation=cv2.INTER_NEAREST), np.uint8)
+    return np.asarray(small, np.uint8)[:, _nearest(w, width)][_nearest(h, height)]
+
+
+def _nearest(size: int, small: int) -> list[int]:
+    """For each of `size` pixels, which of the `small` ones lies over its centre."""
+    return [(2 * i + 1) * small // (2 * size) for i in range(size)]
 
 
 def resized(clip: Tensor, size: Sequence[int], shown: Tensor | None = None) -> Tensor:

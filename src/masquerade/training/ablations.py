@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from masquerade.errors import UsageError
 from masquerade.recognizers import RECOGNIZERS
 from masquerade.training.game import Adversary, Game, Phase, Turn
-from masquerade.training.objectives import OBJECTIVES, Labels, NTXent, Objective
+from masquerade.training.objectives import OBJECTIVES, Labels, MoCo, Objective, Pairs
 from masquerade.training.pairs import GAPS
 
 Fool = Literal["negative", "entropy", "uniform", "ones"]
@@ -25,6 +25,7 @@ class Changes:
         objective: what they learn, in OBJECTIVES.
         fool: what the anonymizer wants of one that learns labels.
         gap: between the frames of a pair: free, far (more than 64) or near (fewer than 8).
+        queue: frames that an adversary of --objective moco remembers.
         combine: how the anonymizer takes several.
         omega: weight of fooling them, beside that of the action.
         frozen: adversaries that learn nothing while the anonymizer works against them.
@@ -40,6 +41,7 @@ class Changes:
     objective: str | None = None
     fool: Fool | None = None
     gap: Literal["free", "far", "near"] | None = None
+    queue: int | None = None
     combine: Literal["max", "mean", "sum"] | None = None
     omega: float | None = None
     frozen: bool = False
@@ -72,6 +74,10 @@ def changed(game: Game, changes: Changes) -> Game:
 
 
 def _rivals(game: Game, changes: Changes) -> tuple[Adversary, ...]:
+    if not game.adversaries:
+        if changes.adversary or changes.objective or changes.fool or changes.gap:
+            raise UsageError(f"{game.method} is trained without an adversary.")
+        return ()
     first = game.adversaries[0]
     objective = _objective(first.objective, changes)
     if not changes.adversary:
@@ -85,17 +91,29 @@ def _objective(objective: Objective, changes: Changes) -> Objective:
             known = ", ".join(OBJECTIVES)
             raise UsageError(f"there is no objective {changes.objective!r}; choose of {known}.")
         if not isinstance(objective, OBJECTIVES[changes.objective]):
-            objective = OBJECTIVES[changes.objective]()
+            objective = _turned(objective, OBJECTIVES[changes.objective])
     if changes.fool is not None:
         if not isinstance(objective, Labels):
             raise UsageError("--fool is of an adversary that learns labels: --objective labels.")
         objective = replace(objective, fool=changes.fool)
     if changes.gap is not None or changes.segments:
-        if not isinstance(objective, NTXent):
-            raise UsageError("--gap and --segments are of pairs: --objective nt-xent.")
+        if not isinstance(objective, Pairs):
+            raise UsageError("--gap and --segments are of pairs: --objective nt-xent or moco.")
         gap = GAPS[changes.gap] if changes.gap else objective.gap
         objective = replace(objective, gap=gap, segments=changes.segments)
+    if changes.queue is not None:
+        if not isinstance(objective, MoCo):
+            raise UsageError("--queue is of --objective moco.")
+        if changes.queue < 1:
+            raise UsageError("--queue is 1 and more.")
+        objective = replace(objective, queue=changes.queue)
     return objective
+
+
+def _turned(objective: Objective, kind: type[Objective]) -> Objective:
+    """Another objective, with what both have: the pairs of one are those of the other."""
+    both = {one.name for one in fields(objective)} & {one.name for one in fields(kind)}
+    return kind(**{name: getattr(objective, name) for name in both})
 
 
 def _phase(phase: Phase, changes: Changes) -> Phase:

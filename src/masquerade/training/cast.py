@@ -15,7 +15,7 @@ from masquerade.methods import build
 from masquerade.recognizers import RECOGNIZERS, Projected
 from masquerade.training.game import PLAYERS, Adversary, Game, Optim, Player
 from masquerade.training.inputs import CHANNELS, Looking
-from masquerade.training.objectives import NTXent
+from masquerade.training.objectives import Pairs
 from masquerade.training.steps import groups, mixed
 
 
@@ -106,8 +106,9 @@ def rival_of(game: Game, one: Adversary, private: Mapping[str, int], *, seed: in
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         heads = one.objective.heads(private)
-        project = isinstance(one.objective, NTXent)
-        return _recognizer(game, one.network, heads, one.look, project=project)
+        project = isinstance(one.objective, Pairs)
+        net = _recognizer(game, one.network, heads, one.look, project=project)
+        return one.objective.dressed(net)
 
 
 def optimizer_of(cast: Cast, name: Player, how: Optim) -> torch.optim.Optimizer:

@@ -27,6 +27,8 @@ from masquerade.training.steps import batches, groups, mixed, rate
 from masquerade.training.views import ONE_VIEW, Views, windows
 
 Progress = Callable[["Report"], None]
+Beside = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
+"""(network, clips, draw) to a further loss; a dataclass, since its text names the fit."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Plan:
     augment: Augment
     frames: int | None
     views: Views
+    beside: Beside | None = None
     clip: float = 1.0
 
 
@@ -103,6 +106,7 @@ def fit(
     augment: Augment = NONE,
     frames: int | None = None,
     views: Views = ONE_VIEW,
+    beside: Beside | None = None,
     log: Path | None = None,
     tensorboard: Path | None = None,
     resume: Path | None = None,
@@ -132,6 +136,7 @@ def fit(
         augment: of training clips.
         frames: T that the network is given, a random window of longer clips; None: all.
         views: of validation clips.
+        beside: a further loss of training clips, such as a Siamese one.
         log: a CSV file, one line an epoch.
         tensorboard: a folder for TensorBoard (the `tensorboard` extra).
         resume: a file that holds everything after each epoch; where it exists, fitting goes on from
@@ -151,6 +156,7 @@ def fit(
         augment=augment,
         frames=frames,
         views=views,
+        beside=beside,
     )
     with ranks_here(device) as ranks:
         chosen = ranks.device or choose_device(device)
@@ -238,7 +244,7 @@ class _Run:
                 for group in self.optimizer.param_groups:
                     group["lr"] = self._rate(epoch, step)
                 began = time.perf_counter()
-                total += self._step(clips, codes)
+                total += self._step(clips, codes, draw)
                 self.clock.network += time.perf_counter() - began
         return float(self.ranks.mean(total)) / self.steps
 
@@ -252,12 +258,16 @@ class _Run:
         codes = {label: codes[picked].to(self.device) for label, codes in self.codes.items()}
         return augmented(clips, self.plan.augment, draw), codes
 
-    def _step(self, clips: Tensor, codes: Mapping[str, Tensor]) -> Tensor:
+    def _step(self, clips: Tensor, codes: Mapping[str, Tensor], draw: torch.Generator) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             out = self.net(clips)
+            beside = self.plan.beside(self.net, clips, draw) if self.plan.beside else 0.0
         logits = out if isinstance(out, dict) else {self.label: out}
-        loss = torch.stack([loss_of(logits[label], code) for label, code in codes.items()]).sum()
+        loss = (
+            beside
+            + torch.stack([loss_of(logits[label], code) for label, code in codes.items()]).sum()
+        )
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.ranks.share_gradients(self.net)
         self.scaler.unscale_(self.optimizer)

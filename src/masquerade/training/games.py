@@ -34,6 +34,8 @@ BDQ_TURNS = (
     Turn(learns=("adversary",), terms={"adversary": 1.0}),
 )
 
+NOISY = Turn(learns=("anonymizer", "utility"), terms={"utility": 1.0, "reconstruction": 1.0})
+
 
 def spact_paper(*, omega: float = 0.5) -> Game:
     """SPAct (CVPR 2022, 3.3): identity, practice, then step by step on alternating batches.
@@ -306,10 +308,45 @@ def stprivacy_tiny() -> Game:
     )
 
 
+def noise_features_paper() -> Game:
+    """Our reading of Collective (FACTS 4): the action's loss and L1, and nobody to play against."""
+    return Game(
+        method="noise-features",
+        arguments={"noise": 0.5, "width": 64, "short": 112},
+        utility="r3d-18",
+        adversaries=(),
+        phases=(Phase(name="together", epochs=150, turns=(NOISY,), stop=PRACTICE[:1]),),
+        optims=_every(Optim(kind="adam", lr=1e-4)),
+        size=(112, 112),
+        stride=2,
+        batch=24,
+        augment=SPACT,
+    )
+
+
+def noise_features_tiny() -> Game:
+    """The same, small enough for two cores."""
+    return replace(
+        noise_features_paper(),
+        arguments={"noise": 0.5, "width": 8, "short": 36},
+        utility="tiny-3d",
+        utility_look="both",
+        widths=TINY_WIDTHS,
+        phases=(Phase(name="together", epochs=60, turns=(NOISY,), stop=PRACTICE[:1]),),
+        optims=_every(Optim(kind="adam", lr=1e-3, clip=1.0)),
+        frames=8,
+        size=SIDE,
+        stride=None,
+        batch=16,
+        augment=LIGHT,
+    )
+
+
 GAMES: dict[str, dict[str, Callable[[], Game]]] = {
     "spact": {"tiny": spact_tiny, "paper": spact_paper, "code": spact_code},
     "vita": {"tiny": vita_tiny, "paper": vita_paper, "code": vita_code},
     "bdq": {"tiny": bdq_tiny, "paper": bdq_paper},
+    "noise-features": {"tiny": noise_features_tiny, "paper": noise_features_paper},
     "stprivacy": {"tiny": stprivacy_tiny, "paper": stprivacy_paper},
 }
 """By method and preset; a new recipe is a function and a line."""

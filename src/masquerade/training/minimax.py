@@ -223,9 +223,15 @@ class _Match:
         }
         if any(math.isnan(float(value)) for value in own.values()):
             raise MasqueradeError("A loss is no number any more; lower the learning rates.")
-        wrong = collapsed(row, self.game, len(self.data.validation)) if phase.contested else ()
-        self.notes, row["collapsed"] = wrong, float(len(wrong))
+        self.notes = self._wrong(phase, row)
+        row["collapsed"] = float(len(self.notes))
         return row
+
+    def _wrong(self, phase: Phase, row: Row) -> tuple[str, ...]:
+        """What has collapsed, of a phase in which something may; the last one is published."""
+        if not phase.contested and phase is not self.game.phases[-1]:
+            return ()
+        return collapsed(row, self.game, len(self.data.validation))
 
     def _named(self, found: list[str]) -> list[str]:
         """The training columns, which are those of the first line."""
@@ -367,7 +373,5 @@ class _Match:
             for name, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(found.optimizer[name])
             self.turns = int(found.history[-1]["turns"])
-            if phase.contested:
-                count = len(self.data.validation)
-                self.notes = collapsed(found.history[-1], self.game, count)
+            self.notes = self._wrong(phase, found.history[-1])
         self.ranks.share_weights(self.cast)

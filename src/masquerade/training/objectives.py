@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from masquerade.errors import UsageError
+from masquerade.training.momentum import Momentum
 from masquerade.training.pairs import FREE, Gap, frame_pairs, segment_pairs
 
 Codes = Mapping[str, Tensor]
@@ -33,6 +35,14 @@ class Objective:
             private: classes by private label.
         """
         raise NotImplementedError
+
+    def dressed(self, net: nn.Module) -> nn.Module:
+        """The adversary's network with whatever else it needs; as it is by default.
+
+        Args:
+            net: with `heads`.
+        """
+        return net
 
     def loss(self, net: nn.Module, clip: Tensor, codes: Codes, draw: torch.Generator) -> Tensor:
         """What the adversary minimises, (n,) a sample.
@@ -106,8 +116,8 @@ class Labels(Objective):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NTXent(Objective):
-    """Which frames are of one video: SPAct's self-supervision (its eq. 5).
+class Pairs(Objective):
+    """Which frames are of one video, by a projection in which they lie close: SPAct's way.
 
     Args:
         temperature: of the similarities; 0.1 in its code.
@@ -115,7 +125,6 @@ class NTXent(Objective):
         gap: between the two frames of a pair.
         stride: frames of the video from one frame of the clip to the next.
         segments: pair runs of frames instead, for an adversary that sees motion.
-        symmetric: both directions, as in its code; else eq. 5 as it stands.
     """
 
     temperature: float = 0.1
@@ -123,23 +132,78 @@ class NTXent(Objective):
     gap: Gap = FREE
     stride: int = 1
     segments: bool = False
-    symmetric: bool = True
 
     def heads(self, private: Mapping[str, int]) -> dict[str, int]:
         return {"projection": self.width}
 
-    def loss(self, net: nn.Module, clip: Tensor, codes: Codes, draw: torch.Generator) -> Tensor:
-        pairs = (
+    def pairs(self, clip: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Two views of each clip.
+
+        Args:
+            clip: (B, 3, T, H, W).
+            draw: on the CPU.
+        """
+        a, b = (
             segment_pairs(clip, draw)
             if self.segments
             else frame_pairs(clip, self.gap, self.stride, draw)
         )
-        both = net(torch.cat(pairs))["projection"]
+        return a, b
+
+
+@dataclass(frozen=True, kw_only=True)
+class NTXent(Pairs):
+    """Against the other clips of the batch (SPAct's eq. 5).
+
+    Args:
+        symmetric: both directions, as in its code; else eq. 5 as it stands.
+    """
+
+    symmetric: bool = True
+
+    def loss(self, net: nn.Module, clip: Tensor, codes: Codes, draw: torch.Generator) -> Tensor:
+        both = net(torch.cat(self.pairs(clip, draw)))["projection"]
         a, b = both.chunk(2)
         return nt_xent(a, b, temperature=self.temperature, symmetric=self.symmetric)
 
     def chance(self, codes: Codes, count: int) -> float:
         return math.log(2 * count - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoCo(Pairs):
+    """Against a queue of what came before (He et al., CVPR 2020; an ablation in SPAct's table).
+
+    The slow copy and the queue move while the adversary learns, and only then.
+
+    Args:
+        queue: keys that are remembered; more than there are clips brings clips against themselves.
+        momentum: of the slow copy that makes the keys.
+    """
+
+    queue: int = 512
+    momentum: float = 0.999
+
+    def dressed(self, net: nn.Module) -> nn.Module:
+        return Momentum(net, width=self.width, size=self.queue, keep=self.momentum)
+
+    def loss(self, net: nn.Module, clip: Tensor, codes: Codes, draw: torch.Generator) -> Tensor:
+        if not isinstance(net, Momentum):
+            raise UsageError("MoCo needs a network with a slow copy: dress it first.")
+        asked, other = self.pairs(clip, draw)
+        if net.training:
+            net.follow()
+        keys = net.keys(other)
+        # The queue as it is now, since it moves on before the gradient has come back.
+        each = info_nce(
+            net(asked)["projection"], keys, net.queue.clone(), temperature=self.temperature
+        )
+        if net.training:
+            net.remember(keys)
+        return each
+
+    def chance(self, codes: Codes, count: int) -> float:
+        return math.log(1 + self.queue)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +230,7 @@ class Rotation(Objective):
 OBJECTIVES: dict[str, type[Objective]] = {
     "labels": Labels,
     "nt-xent": NTXent,
+    "moco": MoCo,
     "rotation": Rotation,
 }
 
@@ -189,6 +254,25 @@ def nt_xent(a: Tensor, b: Tensor, *, temperature: float, symmetric: bool = True)
     partner = torch.arange(len(views), device=views.device).roll(len(a))
     each = F.cross_entropy(likeness, partner, reduction="none")
     return each if symmetric else each[: len(a)]
+
+
+def info_nce(asked: Tensor, keys: Tensor, queue: Tensor, *, temperature: float) -> Tensor:
+    """Which of its own key and a queue of others' a query belongs to (MoCo eq. 1).
+
+    Args:
+        asked: (N, D), of any length.
+        keys: (N, D) of length 1, one a query.
+        queue: (K, D) of length 1.
+        temperature: of the cosine similarities.
+
+    Returns:
+        (N,).
+    """
+    queries = F.normalize(asked.float(), dim=1)
+    own = (queries * keys).sum(1, keepdim=True)
+    likeness = torch.cat([own, queries @ queue.T], dim=1) / temperature  # (N, 1 + K)
+    first = torch.zeros(len(queries), dtype=torch.long, device=queries.device)
+    return F.cross_entropy(likeness, first, reduction="none")
 
 
 def each_loss(logits: Tensor, codes: Tensor) -> Tensor:

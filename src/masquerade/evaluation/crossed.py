@@ -1,0 +1,68 @@
+"""Two data sets in one evaluation: the action is kept in the one, people hide in the other.
+
+SPAct's cross-dataset protocol (CVPR 2022, 4.2): actions of UCF101 or HMDB51, attributes of VISPR.
+Labels that a data set does not have are unknown in its clips, and count for nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from masquerade.data.folds import group_columns
+from masquerade.data.manifest import Clip, Kind, Manifest, Role, make_manifest
+from masquerade.errors import UsageError
+from masquerade.evaluation.protocols import SPLITS
+
+FACTS = ("width", "height", "frames")  # what a clip's size is told by without opening it
+
+
+def crossed(actions: Manifest, private: Manifest) -> Manifest:
+    """One manifest of the actions of one data set and the private attributes of another.
+
+    People and source clips of the first only hold its clips together, and its attributes are left
+    out; so are the second's actions. Splits are those of each.
+
+    Args:
+        actions: with one action a clip.
+        private: with attributes; its clips may be stills.
+
+    Raises:
+        UsageError: the second has no attribute.
+    """
+    hidden = private.of_role("attribute")
+    if not hidden:
+        raise UsageError("The manifest of --private-data has no column with an attribute.")
+    first = {one.name: one.name for one in actions.of_role("action")}
+    first |= {name: f"group_first_{name}" for name in group_columns(actions)}
+    second = {one.name: one.name for one in hidden}
+    second |= {one.name: f"group_second_{one.name}" for one in private.of_role("group")}
+    sides = ((actions, first), (private, second))
+    roles: dict[str, Role] = {}
+    kinds: dict[str, Kind] = {}
+    for manifest, names in sides:
+        for old, new in names.items():
+            roles[new] = manifest.column(old).role if new == old else "group"
+            kinds[new] = manifest.column(old).kind
+    empty = dict.fromkeys([*roles, *FACTS, *(columns[0] for columns in SPLITS.values())], "")
+    root = Path(os.path.commonpath([actions.root.resolve(), private.root.resolve()]))
+    clips = [
+        _moved(clip, manifest, names, empty, root)
+        for manifest, names in sides
+        for clip in manifest.clips
+    ]
+    return make_manifest(root, clips, roles=roles, kinds=kinds)
+
+
+def _moved(
+    clip: Clip, manifest: Manifest, names: Mapping[str, str], empty: Mapping[str, str], root: Path
+) -> Clip:
+    cells = dict(empty) | {new: clip.cells[old] for old, new in names.items()}
+    cells |= {name: clip.cells.get(name, "") for name in FACTS}
+    for columns in SPLITS.values():
+        known = [clip.cells[name] for name in columns if name in clip.cells]
+        cells[columns[0]] = known[0] if known else ""
+    path = Path(os.path.relpath(manifest.path(clip).resolve(), root)).as_posix()
+    return replace(clip, path=path, cells=cells)

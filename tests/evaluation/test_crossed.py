@@ -1,0 +1,182 @@
+"""SPAct's protocols through the command: two data sets, novel actions, novel attributes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import scenes
+
+from masquerade.cli import train
+from masquerade.cli.evaluate import main
+from masquerade.data.folds import linked_groups
+from masquerade.data.manifest import Manifest, read_manifest
+from masquerade.data.mimes import Mimes, write_mimes
+from masquerade.errors import UsageError
+from masquerade.evaluation.crossed import crossed
+from masquerade.evaluation.protocols import protocols
+from masquerade.evaluation.targets import sheet_of
+
+QUICK = ["--preset", "quick", "--seeds", "1", "--workers", "1", "--device", "cpu", "--json"]
+COPY = ["--method", "downsample", "--factor", "1"]
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stills of people whose colour is private, and no action: what VISPR is to SPAct."""
+    folder = tmp_path_factory.mktemp("pictures")
+    with (folder / "pictures.csv").open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(("path", "person", "red"))
+        for person in range(scenes.PEOPLE):
+            for take in range(3):
+                frame = scenes.frames("down", person, seed=500 + 97 * person + 7 * take)[take]
+                cv2.imwrite(str(folder / f"{person}_{take}.png"), frame[..., ::-1])
+                out.writerow((f"{person}_{take}.png", f"q{person}", 1 - person % 2))
+    return folder / "pictures.csv"
+
+
+@pytest.fixture(scope="session")
+def both(manifest: Manifest, pictures: Path) -> Manifest:
+    """Actions of the videos, colours of the pictures."""
+    return crossed(manifest, read_manifest(pictures))
+
+
+def told(words: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    assert main([*words, *QUICK]) in (0, 1)
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def score(found: dict[str, Any], name: str, label: str) -> dict[str, Any]:
+    row = next(row for row in found["rows"] if row["name"] == name)
+    finding: dict[str, Any] = next(one for one in row["findings"] if one["label"] == label)
+    return finding
+
+
+def test_each_set_gives_its_own_side_alone(both: Manifest, manifest: Manifest) -> None:
+    videos = len(manifest)
+    action, red = both.targets("action"), both.targets("red")
+    assert (action[:videos] == manifest.targets("action")).all() and (action[videos:] == -1).all()
+    assert (red[:videos] == -1).all() and set(red[videos:]) == {0, 1}
+    assert {one.name for one in both.of_role("attribute")} == {"red", "person"}
+    assert all(both.path(clip).exists() for clip in both.clips)
+
+
+def test_people_of_both_sets_stay_together(both: Manifest, manifest: Manifest) -> None:
+    groups = linked_groups(both)
+    assert len(set(groups)) == 2 * scenes.PEOPLE
+    videos = len(manifest)
+    assert (groups[:videos] == linked_groups(manifest)).all()
+    for fold in protocols(both, folds=4)[0].folds:
+        learned = np.concatenate([fold.train, fold.validation])
+        assert not set(groups[learned]) & set(groups[fold.test])
+
+
+def test_splits_of_either_kind_are_those_of_each(manifest: Manifest, pictures: Path) -> None:
+    from masquerade.data.manifest import Column
+
+    def split(one: Manifest, name: str) -> Manifest:
+        cells = ["test" if row % 5 == 0 else "train" for row in range(len(one))]
+        return one.with_cells(Column(name=name, role="split", kind="classes"), cells)
+
+    two = crossed(split(manifest, "split_action"), split(read_manifest(pictures), "split"))
+    wanted = [row % 5 == 0 for row in range(len(manifest))]
+    wanted += [row % 5 == 0 for row in range(len(two) - len(manifest))]
+    assert [cell == "test" for cell in two.cells("split_action")] == wanted
+
+
+def test_where_the_action_is_unknown_its_floor_is_the_rate(manifest: Manifest) -> None:
+    """All red ones who go right are unknown: whoever is known to go right is not red."""
+    action, red = manifest.cells("action"), manifest.cells("red")
+    pairs = zip(action, red, strict=True)
+    cells = ["" if pair == ("right", "1") else pair[0] for pair in pairs]
+    some = manifest.with_cells(manifest.column("action"), cells)
+    protocol = protocols(some, folds=4)[0]
+    codes = {label: some.targets(label) for label in protocol.heads}
+    sheet = sheet_of(some, protocol, part="test", codes=codes)
+    unknown = sheet.actions < 0
+    assert np.array_equal(sheet.priors["red"][unknown], sheet.rates["red"][unknown])
+    assert (sheet.priors["red"][sheet.actions == 1, 1] == 0).all()
+    assert (sheet.rates["red"][unknown, 1] > 0.3).all()
+
+
+def test_a_planted_leak_of_the_other_set_is_found(
+    folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--data", str(folder / "clips.csv"), "--private-data", str(pictures), "--folds", "4"]
+    words += ["-o", str(tmp_path / "kept")]  # so that raw video is attacked once
+    found = told([*words, *COPY], capsys)
+    assert found["void"] is None and found["data"] == "clips and pictures"
+    assert any("pictures" in limit for limit in found["limits"])
+    assert score(found, "raw", "action")["score"]["value"] > 0.9
+    assert score(found, "downsample", "red")["leakage"]["value"] > 0.85
+    red = score(found, "raw", "red")["floors"]
+    assert red["action prior"]["value"] == red["constant"]["value"] == 0.5
+    hidden = told([*words, "--method", "blacken"], capsys)
+    assert score(hidden, "blacken", "red")["leakage"]["value"] < 0.1
+
+
+def test_labels_that_are_not_asked_for_are_not_attacked(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--data", str(folder / "clips.csv"), "--folds", "4", *COPY]
+    found = told([*words, "--labels", "red", "--attackers", "retrained"], capsys)
+    labels = [one["label"] for one in found["rows"][0]["findings"]]
+    assert labels == ["action", "red"]
+
+
+def test_folds_do_not_depend_on_what_is_attacked(manifest: Manifest) -> None:
+    """Identity keeps people together also where nobody asks for it."""
+    every, some = (protocols(manifest, folds=4, labels=labels)[0] for labels in (None, ("red",)))
+    for a, b in zip(every.folds, some.folds, strict=True):
+        assert all(np.array_equal(getattr(a, k), getattr(b, k)) for k in ("train", "test"))
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--labels", "blue"], "no column 'blue'"),
+        (["--labels", "action"], "no private attribute"),
+        (["--actions", "down,fly"], "no action fly; choose of down, right"),
+        (["--actions", "down"], "two or more to keep"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(folder: Path, more: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        main(["--data", str(folder / "clips.csv"), *COPY, *QUICK, *more])
+
+
+def test_a_second_set_without_attributes_is_refused(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "none.csv").write_text("path,action\na.png,x\n")
+    with pytest.raises(UsageError, match="no column with an attribute"):
+        words = ["--data", str(folder / "clips.csv"), "--private-data", str(tmp_path / "none.csv")]
+        main([*words, *COPY, *QUICK])
+
+
+def test_learned_on_some_and_scored_on_what_it_never_met(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Novel actions and novel attributes: an anonymizer that saw neither."""
+    drawn = Mimes(size=32, frames=4, clips=96, people=12, actions=("walk", "march", "bow", "kick"))
+    data = str(write_mimes(tmp_path / "mimes", drawn))
+    run = tmp_path / "run"
+    words = ["vita", "--data", data, "-o", str(run), "--actions", "walk,march"]
+    words += ["--private", "scene,object", "--epochs", "1", "--short", "16", "--alone"]
+    assert train.main([*words, "--device", "cpu"]) in (0, 1)
+    about = next(run.glob("*.safetensors"))
+    capsys.readouterr()
+    asked = ["--data", data, "--weights", str(about), "--actions", "bow,kick", "--folds", "0"]
+    found = told([*asked, "--labels", "warm,dark", "--attackers", "retrained"], capsys)
+    assert any("bow, kick" in limit for limit in found["limits"])
+    labels = {one["label"] for one in found["rows"][1]["findings"]}
+    assert labels == {"action", "attributes", "warm", "dark"}
+    assert found["rows"][1]["method"] == "vita"
+    clips = read_manifest(Path(data)).cells("action")
+    assert found["rows"][1]["clips"] == sum(cell in ("bow", "kick") for cell in clips)
+    assert about.exists() and "--actions walk,march" in about.read_bytes().decode("latin1")
