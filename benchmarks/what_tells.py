@@ -43,6 +43,9 @@ class Outline(Anonymizer):
         hides="everything but the outline", undo="no", needs="nothing", paper="an attacker's view"
     )
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def forward(
         self, clip: Tensor, *, where: Tensor | None = None, carry: None = None
     ) -> Anonymized:
