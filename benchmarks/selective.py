@@ -26,10 +26,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from masquerade import read_video, write_video
+from masquerade import anonymize_file, read_video, write_video
 from masquerade.methods.blend import mix
 from masquerade.methods.selective import Selective
 from masquerade.vision.flow import dis_flow, grey
+from masquerade.vision.keys import NETWORKS, extractor, short_size
 from masquerade.vision.noise import advected, new_field, uniform
 
 U8 = NDArray[np.uint8]
@@ -105,11 +106,7 @@ def codec(frames: list[U8]) -> dict[str, float]:
 
 
 def keys(frames: list[U8], device: str) -> dict[str, float]:
-    """Milliseconds of one key frame; empty where `vision.keys` is not in this build."""
-    try:
-        from masquerade.vision.keys import NETWORKS, extractor, short_size
-    except ImportError:
-        return {}
+    """Milliseconds of one key frame."""
     few = frames[:4]
     out = {}
     if device == "cpu":
@@ -124,6 +121,33 @@ def keys(frames: list[U8], device: str) -> dict[str, float]:
         with torch.inference_mode():
             spent = median_ms([partial(net.keys, picture)] * 4, device=device)
         out[f"keys, {name}, stride {stride}"] = spent
+    return out
+
+
+def whole(frames: list[U8]) -> dict[str, float]:
+    """Milliseconds a frame of the whole command: a point followed by the keys of an S/16."""
+    clip = torch.from_numpy(np.stack(frames)).permute(3, 0, 1, 2)[None] / 255
+    net = NETWORKS["dino-s16"].build(16).to_empty(device="cpu")
+    for weights in (*net.parameters(), *net.buffers()):
+        weights.data.normal_(std=0.02)
+    out = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        torch.save(net.state_dict(), folder / "random.pth")
+        write_video(folder / "in.mp4", clip)
+        how = {"at": ("40,40",), "keys": "dino-s16", "key_weights": folder / "random.pth"}
+        for every in (6, 12):
+            began = time.perf_counter()
+            anonymize_file(
+                folder / "in.mp4",
+                folder / f"{every}.mp4",
+                Selective(),
+                regions="templates",
+                every=every,
+                **how,
+            )
+            spent = 1000 * (time.perf_counter() - began) / len(frames)
+            out[f"the whole command, S/16 keys in one frame of {every}"] = spent
     return out
 
 
@@ -152,7 +176,7 @@ def main() -> None:
     for size in asked.sizes:
         width, height = map(int, size.split("x"))
         frames = moving(width, height, asked.frames)
-        column = stages(frames) | codec(frames)
+        column = stages(frames) | codec(frames) | whole(moving(width, height, asked.frames * 3))
         for device in devices:
             found = keys(frames, device) | on_device(frames, device)
             where = "" if device == "cpu" else f" ({device})"
