@@ -67,6 +67,7 @@ FLAGS = [
     "--no-track",
     "--noise",
     "--output",
+    "--outside",
     "--overwrite",
     "--preset",
     "--preview",

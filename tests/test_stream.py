@@ -258,3 +258,37 @@ def test_rates_are_what_is_meant(rate: float, exact: Fraction) -> None:
 def test_anonymize_says_what_it_takes() -> None:
     with pytest.raises(MasqueradeError, match="B, 3, T, H, W"):
         anonymize(torch.rand(3, 8, 8), Blacken())
+
+
+@pytest.mark.parametrize("method", ["mask-mean", "blur", "selective"])
+def test_outside_of_what_is_hidden_nothing_is_left_where_that_is_asked_for(method: str) -> None:
+    def left(pictures: Any) -> Iterator[Region]:
+        for t, _ in enumerate(pictures):
+            if t == 2:
+                yield Region()  # nothing found: nothing shown
+            else:
+                yield Region(boxes=(Box(0, 0, 20, 48, 1.0),))
+
+    def run(**given: Any) -> list[np.ndarray]:
+        cover = Cover("box", 1.0, **given)
+        items = rewritten(
+            map(Picture, range(5)), masquerade.build(method), left, cover=cover, seed=1
+        )
+        return [item.pixels for item in items]
+
+    plain, alone = run(), run(outside="black")
+    for t, (kept, shown) in enumerate(zip(plain, alone, strict=True)):
+        assert (kept[:, 20:] == 40 + t).all()
+        assert not shown[:, 20:].any()
+        assert np.array_equal(shown[:, :20], kept[:, :20] if t != 2 else 0 * kept[:, :20])
+
+
+def test_what_fades_out_fades_to_black() -> None:
+    def left(pictures: Any) -> Iterator[Region]:
+        for _ in pictures:
+            yield Region(boxes=(Box(0, 0, 20, 48, 1.0),))
+
+    cover = Cover("box", 1.0, feather=10, outside="black")
+    (item,) = rewritten([Picture(3)], masquerade.build("blur"), left, cover=cover)
+    row = item.pixels[24, :, 0].astype(int)
+    assert (np.diff(row[18:34]) <= 0).all() and row[18] == 43 and row[34] == 0

@@ -269,7 +269,7 @@ class _Job:
             _before(reader, settings.preview),
             self.anonymizer,
             self.source,
-            cover=Cover(shape, settings.mask_scale, settings.feather, within),
+            cover=Cover(shape, settings.mask_scale, settings.feather, within, settings.outside),
             seed=settings.seed,
             digest=bytes.fromhex(sha256_of(self.src)) if self.anonymizer.keyed else None,
             batch=settings.batch_size,

@@ -39,12 +39,14 @@ class Cover(NamedTuple):
     margin: the box grown by this factor about its centre.
     feather: pixels over which the mask fades, outwards only.
     within: (H, W) uint8, hide only where it is not 0; None: anywhere.
+    outside: what becomes of all that is not hidden: it stays, or is black.
     """
 
     shape: Literal["ellipse", "box", "silhouette"] = "ellipse"
     margin: float = 1.6
     feather: float = 0.0
     within: U8 | None = None
+    outside: Literal["keep", "black"] = "keep"
 
 
 class Rewritten(NamedTuple):
@@ -264,9 +266,18 @@ def _anonymized(
                 pixels = _filled(pixels, anonymizer.window)
                 masks = None if where is None else _filled(where, anonymizer.window)
                 out, carry = anonymizer.on_pixels(pixels, where=masks, carry=carry)
+                if masks is not None and cover.outside == "black":
+                    out = _alone(out, masks)
             for i in range(count):
                 hidden = None if where is None else where[i]
                 yield Rewritten(window.frames[i], out[i], window.regions[i], hidden)
+
+
+def _alone(pixels: Pixels, where: U8) -> Pixels:
+    """(T, H, W, 3) where (T, H, W) hides, and black elsewhere."""
+    share = where[..., None].astype(np.uint32)
+    shown = (pixels * share + 127) // 255
+    return shown.astype(np.uint8) if pixels.dtype == np.uint8 else shown.astype(np.uint16)
 
 
 def _stacked(window: _Window, cover: Cover) -> tuple[Pixels, U8 | None]:

@@ -235,6 +235,7 @@ def test_the_cache_knows_what_changes_clips(data: Manifest, tmp_path: Path) -> N
         {"method": Mark(depth=2 / 255)},
         {"method": heavier},
         {"regions": partial(WholeFrame)},
+        {"outside": "black"},
         {"through_file": True},
         {"sample_first": True},
     ]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -45,6 +45,7 @@ class Options:
         weights: a trained anonymizer, a file or a training run's folder.
         regions: what is hidden: frame, faces, people, boxes:FILE, or several as in faces+people.
         detector: which detector looks for it.
+        outside: what becomes of all that is not hidden: keep it, or black.
         attackers: of retrained, warm, motion, raw, place, prior; separated by commas.
         folds: of the cross-validation; 0: the manifest's columns split_action, split_identity.
         preset: of the attackers: tiny (a hundred clips), many (a thousand), bags (frames without
@@ -66,6 +67,7 @@ class Options:
     weights: Path | None = None
     regions: str = "frame"
     detector: str | None = None
+    outside: Literal["keep", "black"] = "keep"
     attackers: str = "retrained,warm,motion,raw,place,prior"
     folds: int = 5
     preset: str = "tiny"
@@ -98,6 +100,7 @@ def main(argv: list[str]) -> int:
     command = f"masquerade evaluate {shlex.join(argv)}"
     plan, (manifest, limits) = plan_of(options), clips_of(options)
     entry = entry_of(name_of(anonymizer), anonymizer, options.regions, options.detector)
+    entry = replace(entry, outside=options.outside)
     if options.output is not None:
         _check_folder(options.output)
     with Talk(quiet=options.json) as talk:

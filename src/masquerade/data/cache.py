@@ -91,6 +91,8 @@ def digest_of(how: Pass) -> str:
         "method": None if how.method is None else _method(how.method),
         "vision": None if how.method is None else _vision(),
     }
+    if how.outside != "keep":
+        about["outside"] = how.outside
     return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
 
 

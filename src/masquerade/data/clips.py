@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -75,6 +76,7 @@ def load_clips(
     method: Anonymizer | None = None,
     regions: RegionFactory | str | None = None,
     cover: Cover | None = None,
+    outside: Literal["keep", "black"] = "keep",
     seed: int | None = None,
     cache: Path | None = None,
     through_file: bool = False,
@@ -94,6 +96,7 @@ def load_clips(
         regions: what makes the region source of one video: a name in `REGIONS`, or a class or
             `functools.partial` of one; None: the whole frame.
         cover: how boxes become masks; None: the region source's own shape.
+        outside: what becomes of all that is not hidden.
         seed: of the method's noise, another stream for each video; None: the system's entropy, so
             that a run without a cache differs from the one before.
         cache: a folder for what was cut before; None: nothing is kept.
@@ -117,6 +120,7 @@ def load_clips(
         method=None if method is None else method.eval().requires_grad_(False),
         regions=regions,
         cover=cover,
+        outside=outside,
         seed=seed,
         through_file=through_file,
         sample_first=sample_first,

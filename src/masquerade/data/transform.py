@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -65,6 +65,7 @@ class Pass:
     seed: int | None
     through_file: bool
     sample_first: bool
+    outside: Literal["keep", "black"] = "keep"
     seen: Path | None = None  # where regions found before lie, named for this pass
 
     def indices(self, first: int, last: int) -> IntArray:
@@ -242,6 +243,7 @@ def _stream(
         return
     source = source_of(how.regions)
     cover = how.cover or Cover(shape=getattr(source, "shape", "ellipse"))
+    cover = cover._replace(outside=how.outside)
     if how.seen is not None:
         frames_seen = needed.tobytes() if how.sample_first else b""
         about = hashlib.sha256(file_digest(path).encode() + frames_seen).hexdigest()[:40]

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -56,12 +56,14 @@ class Entry:
         method: an anonymizer; None: raw video, or a line that is not run.
         regions: what it hides; a name in REGIONS, or what makes a region source.
         not_applicable: why it is not run; None: it is.
+        outside: what becomes of all that is not hidden.
     """
 
     name: str
     method: Anonymizer | None
     regions: RegionFactory | str | None = None
     not_applicable: str | None = None
+    outside: Literal["keep", "black"] = "keep"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +218,7 @@ class _Run:
             name=entry.name,
             method=None if method is None else _name(method),
             arguments={} if method is None else _plain(arguments(method)),
-            regions=_region_name(entry.regions),
+            regions=_region_name(entry.regions) + ("" if entry.outside == "keep" else " alone"),
             not_applicable=entry.not_applicable,
             clips=0 if mine.clips is None else len(mine.clips),
             skipped=_skipped(self.manifest, mine.clips),
@@ -321,6 +323,7 @@ class _Run:
             stride=preset.stride,
             method=entry.method,
             regions=entry.regions,
+            outside=entry.outside,
             seed=self.plan.seed,
             cache=self.folder / "clips",
             through_file=self.plan.through_file,
