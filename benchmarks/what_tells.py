@@ -69,6 +69,7 @@ LINES = (
     Line("hidden, motion alone", "selective", ("motion",)),
     Line("hidden, place alone", "selective", ("place",)),
     Line("outline alone", "outline", ()),
+    Line("hidden, and the scene black, all attackers", "alone", ()),
 )
 
 
@@ -132,6 +133,7 @@ def main() -> None:
     entries = [
         Entry(name="selective", method=Selective(), regions=partial(People)),
         Entry(name="outline", method=Outline(), regions=partial(People)),
+        Entry(name="alone", method=Selective(), regions=partial(People), outside="black"),
     ]
     plan = Plan(
         attackers=tuple(ATTACKERS),
