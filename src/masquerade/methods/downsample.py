@@ -1,21 +1,17 @@
 """Low resolution: the frame is reduced by a factor and brought back by repeating its pixels.
 
-The baseline of STPrivacy and SPAct (factors 2, 4) its factor that of the
-frame's own pixels (`elr` counts what is left instead). A file may keep the reduced size:
-`--size model`.
+The baseline of STPrivacy and SPAct (factors 2, 4). The factor is that of the frame's own pixels
+(`elr` counts what is left instead). A file may keep the reduced size: `--size model`.
 """
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from masquerade.anonymizer import Anonymized, Anonymizer, Card
+from masquerade.anonymizer import Card
 from masquerade.errors import UsageError
-from masquerade.methods.blend import U8, laid_over, over_frames
-from masquerade.methods.resample import reduced, reduced_bytes
+from masquerade.methods.resample import Reduced
 
 
-class Downsample(Anonymizer):
+class Downsample(Reduced):
     """Reduce the resolution of everything, or of the chosen regions.
 
     Args:
@@ -37,17 +33,3 @@ class Downsample(Anonymizer):
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         return max(1, height // self.factor), max(1, width // self.factor)
-
-    def forward(
-        self, clip: Tensor, *, where: Tensor | None = None, carry: None = None
-    ) -> Anonymized:
-        shown = reduced(clip, *self.size(*clip.shape[-2:]))
-        return Anonymized(laid_over(clip, shown, where), where)
-
-    def on_bytes(
-        self, frames: U8, *, where: U8 | None = None, carry: None = None
-    ) -> tuple[U8, None]:
-        return over_frames(frames, self._reduced, where=where, whole=True), None
-
-    def _reduced(self, frame: U8) -> U8:
-        return reduced_bytes(frame, *self.size(*frame.shape[:2]))

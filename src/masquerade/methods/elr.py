@@ -12,15 +12,12 @@ keeps the reduced size with `--size model`.
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from masquerade.anonymizer import Anonymized, Anonymizer, Card
+from masquerade.anonymizer import Card
 from masquerade.errors import UsageError
-from masquerade.methods.blend import U8, laid_over, over_frames
-from masquerade.methods.resample import reduced, reduced_bytes
+from masquerade.methods.resample import Reduced
 
 
-class ELR(Anonymizer):
+class ELR(Reduced):
     """Show every frame, or the chosen regions, as a few large pixels.
 
     Args:
@@ -50,20 +47,6 @@ class ELR(Anonymizer):
         least = self.factor * min(height, width)
         tall, wide = height * self.short // least, width * self.short // least
         return min(height, tall), min(width, wide)
-
-    def forward(
-        self, clip: Tensor, *, where: Tensor | None = None, carry: None = None
-    ) -> Anonymized:
-        shown = reduced(clip, *self.size(*clip.shape[-2:]))
-        return Anonymized(laid_over(clip, shown, where), where)
-
-    def on_bytes(
-        self, frames: U8, *, where: U8 | None = None, carry: None = None
-    ) -> tuple[U8, None]:
-        return over_frames(frames, self._reduced, where=where, whole=True), None
-
-    def _reduced(self, frame: U8) -> U8:
-        return reduced_bytes(frame, *self.size(*frame.shape[:2]))
 
 
 def paper() -> ELR:

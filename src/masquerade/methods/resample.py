@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from masquerade.methods.blend import U8
+from masquerade.anonymizer import Anonymized, Anonymizer
+from masquerade.methods.blend import U8, laid_over, over_frames
 
 
 def area_weights(size: int, target: int) -> Tensor:
@@ -66,3 +67,21 @@ def resized(clip: Tensor, size: Sequence[int], shown: Tensor | None = None) -> T
     flat = clip.transpose(1, 2).flatten(0, 1)  # (B * T, C, H, W)
     flat = F.interpolate(flat, size=tuple(size), mode="bilinear", antialias=True)
     return flat.reshape(batch, frames, channels, *size).transpose(1, 2)
+
+
+class Reduced(Anonymizer):
+    """A method that shows its `size` of every frame, brought back by repeating its pixels."""
+
+    def forward(
+        self, clip: Tensor, *, where: Tensor | None = None, carry: None = None
+    ) -> Anonymized:
+        shown = reduced(clip, *self.size(*clip.shape[-2:]))
+        return Anonymized(laid_over(clip, shown, where), where)
+
+    def on_bytes(
+        self, frames: U8, *, where: U8 | None = None, carry: None = None
+    ) -> tuple[U8, None]:
+        return over_frames(frames, self._reduced, where=where, whole=True), None
+
+    def _reduced(self, frame: U8) -> U8:
+        return reduced_bytes(frame, *self.size(*frame.shape[:2]))
