@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tyro.conf import arg
 
 from masquerade.anonymizer import Anonymizer
+from masquerade.checkpoint import load
 from masquerade.cli.arguments import asked, parsed, words
 from masquerade.data.chosen import of_actions
 from masquerade.data.manifest import Manifest, read_manifest
@@ -42,7 +43,8 @@ class Options:
         private_data: another manifest, whose attributes are attacked instead of those of --data.
         method: how people are hidden; `masquerade methods` lists them. Its own arguments follow.
         method_preset: a named setting of the method, such as strong.
-        weights: a trained anonymizer, a file or a training run's folder.
+        weights: a trained anonymizer, a file or a training run's folder; of several that were
+            trained alike, as runs/{seed}/{fold}, each fold is answered by its own.
         regions: what is hidden: frame, faces, people, boxes:FILE, or several as in faces+people.
         detector: which detector looks for it.
         outside: what becomes of all that is not hidden: keep it, or black.
@@ -84,13 +86,41 @@ def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
     flags = ("--method", "--weights")
     if not any(asked(argv, (flag,)) for flag in flags) and not {"-h", "--help"} & set(argv):
         raise UsageError(f"name a method, as in: {EXAMPLE}")
-    return parsed(
-        argv,
+    weights = asked(argv, ("--weights",)) or ""
+    first = filled(weights, 0, 0)
+    options, anonymizer = parsed(
+        [word.replace(weights, first) if several(weights) else word for word in argv],
         Options,
         verb="masquerade evaluate",
         example=EXAMPLE,
         default="blur",
         preset="--method-preset",
+    )
+    return replace(options, weights=Path(weights) if weights else None), anonymizer
+
+
+def several(weights: str) -> bool:
+    """Whether a path of weights stands for many."""
+    return "{fold}" in weights or "{seed}" in weights
+
+
+def filled(weights: str, seed: int, fold: int) -> str:
+    """The path of one of them."""
+    return weights.replace("{seed}", str(seed)).replace("{fold}", str(fold))
+
+
+def runs_of(options: Options, like: Anonymizer) -> tuple[tuple[Anonymizer, ...], ...]:
+    """Every seed's and fold's trained anonymizer, its dials those of one of them.
+
+    Args:
+        options: whose weights are a path with {seed} or {fold}.
+        like: the first, with its dials turned.
+    """
+    weights, dials = str(options.weights), {name: getattr(like, name) for name in like.dials}
+    seeds = options.seeds if "{seed}" in weights else 1
+    return tuple(
+        tuple(load(filled(weights, seed, fold), **dials) for fold in range(max(1, options.folds)))
+        for seed in range(seeds)
     )
 
 
@@ -101,6 +131,8 @@ def main(argv: list[str]) -> int:
     plan, (manifest, limits) = plan_of(options), clips_of(options)
     entry = entry_of(name_of(anonymizer), anonymizer, options.regions, options.detector)
     entry = replace(entry, outside=options.outside)
+    if several(str(options.weights)):
+        entry = replace(entry, method=None, runs=runs_of(options, anonymizer))
     if options.output is not None:
         _check_folder(options.output)
     with Talk(quiet=options.json) as talk:

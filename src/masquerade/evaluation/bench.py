@@ -86,6 +86,7 @@ class Bench:
         codes: Mapping[str, IntArray] | None = None,
         deal: int = 0,
         raw: Path | None = None,
+        only: int | None = None,
     ) -> tuple[Sequence[Answered], float]:
         """Do every fit of some protocols that is not done yet, all side by side.
 
@@ -97,18 +98,20 @@ class Bench:
             codes: other labels than the manifest's: shuffled ones.
             deal: number of the shuffle, so that each has a place of its own.
             raw: the folder of the raw clips, where raw-trained weights lie; None: this is it.
+            only: the number of the one network of each kind; None: one for each of the seeds.
 
         Returns:
             What was told under each protocol, and the CPU seconds of all of it, also where it was
             done before.
         """
         rows = np.load(clips / "rows.npy")
+        seeds = range(1 if codes else self.seeds) if only is None else (only,)
         orders: dict[tuple[int, str, Start, int], list[_Order]] = {}
         for place, protocol in enumerate(protocols):
             given = codes or {label: manifest.targets(label) for label in protocol.heads}
             heads = {name: classes_of(manifest, name) for name in protocol.heads}
             for learner, start in fits:
-                for seed in range(1 if codes else self.seeds):
+                for seed in seeds:
                     mine = orders.setdefault((place, learner, start, seed), [])
                     for fold in protocol.folds:
                         key = _key(learner, seed, deal, fold, given)

@@ -24,7 +24,7 @@ from masquerade.evaluation.targets import (
 )
 from masquerade.metrics.intervals import Score, score
 from masquerade.metrics.leakage import f_lambda, leakage
-from masquerade.metrics.statistic import Statistic, difference
+from masquerade.metrics.statistic import Statistic, average, difference
 
 WEIGHTS = (0.25, 0.5, 1.0)  # of the action, among which A5 chooses on validation
 
@@ -40,6 +40,7 @@ class Case:
         candidates: who answered.
         prior: whether the prior family (A5) was asked for.
         rows: of the manifest, that could be read and rewritten.
+        apart: each seed answered about other anonymizers' clips: scores are averaged over seeds.
     """
 
     validation: Sheet
@@ -48,6 +49,7 @@ class Case:
     candidates: tuple[Candidate, ...]
     prior: bool
     rows: IntArray
+    apart: bool = False
 
     def only(self, rows: IntArray) -> Case:
         """The same for these clips of the manifest.
@@ -74,6 +76,7 @@ class Case:
             ),
             prior=self.prior,
             rows=rows,
+            apart=self.apart,
         )
 
 
@@ -165,18 +168,23 @@ def finding(
 
 
 def recognised(target: Target, case: Case) -> IntArray:
-    """(n,) actions told on the test clips by whoever is best at it on validation.
+    """(n,) actions told on the test clips by whoever is best at it on validation; of trained
+    anonymizers of several seeds, on those of the first.
 
     Args:
         target: the action, whose protocol the case has.
         case: of a method.
     """
     best = worst_of([_tried(target, case, one) for one in case.candidates]).candidate
-    answers = mean_answers(best.test)[target.columns[0]]
+    answers = (best.test[0] if case.apart else mean_answers(best.test))[target.columns[0]]
     return np.asarray(answers.argmax(axis=1), np.int64)
 
 
 def _tried(target: Target, case: Case, one: Candidate) -> Tried:
+    if case.apart:
+        scores = [chosen_by(target, case.validation, answers) for answers in one.validation]
+        each = average([measured(target, case.test, answers) for answers in one.test])
+        return Tried(candidate=one, validation=float(np.mean(scores)), test=each)
     on_validation = chosen_by(target, case.validation, mean_answers(one.validation))
     on_test = measured(target, case.test, mean_answers(one.test))
     return Tried(candidate=one, validation=on_validation, test=on_test)

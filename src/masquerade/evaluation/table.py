@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +20,8 @@ from masquerade.data.clips import ClipStore, load_clips
 from masquerade.data.folds import linked_groups
 from masquerade.data.manifest import IntArray, Manifest
 from masquerade.data.transform import RegionFactory
-from masquerade.evaluation.attackers import ATTACKERS, candidates, families, fits_of, on_raw
+from masquerade.errors import MasqueradeError, UsageError
+from masquerade.evaluation.attackers import Answered, candidates, families, fits_of, on_raw
 from masquerade.evaluation.bench import Bench, Progress
 from masquerade.evaluation.controls import (
     DEALS,
@@ -31,8 +32,9 @@ from masquerade.evaluation.controls import (
     positive,
     void_of,
 )
+from masquerade.evaluation.entries import Entry, Plan
 from masquerade.evaluation.judge import Case, finding, recognised
-from masquerade.evaluation.learners import shuffled, without
+from masquerade.evaluation.learners import Start, Told, shuffled, without
 from masquerade.evaluation.presets import preset_of
 from masquerade.evaluation.protocols import (
     Protocol,
@@ -45,52 +47,6 @@ from masquerade.evaluation.results import SCHEMA, Control, Evaluation, Finding, 
 from masquerade.evaluation.targets import Target, measured, sheet_of, targets_of
 from masquerade.methods import METHODS, name_of
 from masquerade.settings import choose_device
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One line of the table.
-
-    Args:
-        name: as the table calls it.
-        method: an anonymizer; None: raw video, or a line that is not run.
-        regions: what it hides; a name in REGIONS, or what makes a region source.
-        not_applicable: why it is not run; None: it is.
-        outside: what becomes of all that is not hidden.
-    """
-
-    name: str
-    method: Anonymizer | None
-    regions: RegionFactory | str | None = None
-    not_applicable: str | None = None
-    outside: Literal["keep", "black"] = "keep"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How an evaluation is done.
-
-    Args:
-        attackers: families in ATTACKERS.
-        folds: of the cross-validation; 0: the manifest's own splits.
-        seeds: networks of each kind.
-        preset: in PRESETS.
-        through_file: attack exported, re-decoded files.
-        workers: processes; 0: one a core.
-        device: auto, cpu, cuda, mps.
-        seed: of folds, networks and, a stream for each video, the methods' noise.
-        labels: the private ones that are attacked; None: all.
-    """
-
-    attackers: tuple[str, ...] = tuple(ATTACKERS)
-    folds: int = 5
-    seeds: int = 3
-    preset: str = "tiny"
-    through_file: bool = False
-    workers: int = 0
-    device: str = "auto"
-    seed: int = 0
-    labels: tuple[str, ...] | None = None
 
 
 def evaluate(
@@ -183,13 +139,16 @@ class _Run:
         """Transform the clips and let every attacker answer."""
         if entry.not_applicable:
             return _Answers(entry=entry, clips=None, folder=None, cases={}, cpu_seconds=0.0)
-        clips = self._loaded(entry)
-        folder = self.bench.stored(entry.name, clips)
         names = on_raw(self.families) if raw is None else self.families
         fits = fits_of(names, self.preset, raw=raw is None)
-        told, spent = self.bench.answered(
-            folder, fits, self.protocols, self.manifest, raw=None if raw is None else raw.folder
-        )
+        base = None if raw is None else raw.folder
+        told: Sequence[Answered]
+        if entry.runs:
+            clips, folder, told, spent = self._by_run(entry, fits, base)
+        else:
+            clips = self._loaded(entry, entry.method)
+            folder = self.bench.stored(entry.name, clips)
+            told, spent = self.bench.answered(folder, fits, self.protocols, self.manifest, raw=base)
         cases = {}
         for protocol, answered in zip(self.protocols, told, strict=True):
             mine = _of_rows(protocol, clips.rows)
@@ -205,15 +164,49 @@ class _Run:
                 candidates=tuple(candidates(names, self.preset, protocol, answered, test.overall)),
                 prior="prior" in self.families,
                 rows=clips.rows,
+                apart=bool(entry.runs),
             )
         return _Answers(entry=entry, clips=clips, folder=folder, cases=cases, cpu_seconds=spent)
+
+    def _by_run(
+        self, entry: Entry, fits: Sequence[tuple[str, Start]], base: Path | None
+    ) -> tuple[ClipStore, Path, Sequence[Answered], float]:
+        """Every seed's fold by an anonymizer of its own, and what attackers of it answered."""
+        folds = max(1, self.plan.folds)
+        if len(entry.runs[0]) != folds:
+            raise UsageError(
+                f"{entry.name} has {len(entry.runs[0])} trained anonymizers a seed, and there are "
+                f"{folds} folds: each fold needs one that has not seen its test."
+            )
+        if len(entry.runs) > self.plan.seeds:
+            raise UsageError(f"{entry.name} has {len(entry.runs)} seeds; give as many --seeds.")
+        told: list[dict[tuple[str, Start], list[list[Told]]]] = [{} for _ in self.protocols]
+        stores, folders, spent = [], [], 0.0
+        for seed, run in enumerate(entry.runs):
+            for fold, method in enumerate(run):
+                stores.append(self._loaded(entry, method))
+                folders.append(self.bench.stored(entry.name, stores[-1]))
+                mine = [replace(one, folds=(one.folds[fold],)) for one in self.protocols]
+                found, cost = self.bench.answered(
+                    folders[-1], fits, mine, self.manifest, raw=base, only=seed
+                )
+                spent += cost
+                for known, new in zip(told, found, strict=True):
+                    for key, by_seed in new.items():
+                        seeds = known.setdefault(key, [])
+                        if fold == 0:
+                            seeds.append([])
+                        seeds[-1] += by_seed[0]
+        if len({store.rows.tobytes() for store in stores}) > 1:
+            raise MasqueradeError(f"{entry.name}: not every trained anonymizer got every clip.")
+        return stores[0], folders[0], told, spent
 
     def judged(self, mine: _Answers, raw: _Answers | None) -> Row:
         """The line of the table."""
         entry, found = mine.entry, []
         for protocol in self.protocols if mine.cases else ():
             found += self._findings(protocol, mine, raw)
-        method = entry.method
+        method = entry.shown
         return Row(
             name=entry.name,
             method=None if method is None else _name(method),
@@ -314,14 +307,14 @@ class _Run:
                     return float(np.mean((told == truth)[truth >= 0]))
         return None
 
-    def _loaded(self, entry: Entry) -> ClipStore:
+    def _loaded(self, entry: Entry, method: Anonymizer | None) -> ClipStore:
         preset = self.preset
         return load_clips(
             self.manifest,
             frames=preset.frames,
             size=preset.size,
             stride=preset.stride,
-            method=entry.method,
+            method=method,
             regions=entry.regions,
             outside=entry.outside,
             seed=self.plan.seed,

@@ -1,0 +1,58 @@
+"""Anonymizers that were trained alike, one a seed and fold, as one line of the table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import PLAN
+
+from masquerade.anonymizer import Anonymizer
+from masquerade.data.manifest import Manifest
+from masquerade.errors import UsageError
+from masquerade.evaluation import Entry, Evaluation, evaluate
+from masquerade.methods import build
+
+COPY, BLACK = build("downsample", factor=1), build("blacken")
+
+
+def action(evaluation: Evaluation, name: str) -> float:
+    """What is kept of the action in a line of the table."""
+    (row,) = (row for row in evaluation.rows if row.name == name)
+    found = row.finding("action")
+    assert found is not None and found.score.value is not None
+    return found.score.value
+
+
+def line(manifest: Manifest, kept: Path, *runs: tuple[Anonymizer, ...], seeds: int = 1) -> float:
+    """What is kept of the action by anonymizers of these seeds and folds."""
+    entry = Entry(name="runs", method=None, runs=runs)
+    plan = replace(PLAN, seeds=seeds)
+    return action(evaluate(manifest, [entry], plan, data="scenes", folder=kept), "runs")
+
+
+def test_each_fold_is_answered_about_its_own_clips(
+    manifest: Manifest, kept: Path, evaluation: Evaluation
+) -> None:
+    """Four copies are the copy; black in one fold costs that fold's clips and no others'."""
+    whole, black = action(evaluation, "copy"), action(evaluation, "black")
+    assert line(manifest, kept, (COPY,) * 4) == whole
+    assert black < line(manifest, kept, (COPY, COPY, COPY, BLACK)) < whole
+
+
+def test_seeds_are_averaged_and_never_answer_together(manifest: Manifest, kept: Path) -> None:
+    """A copy and a black one: half of what the copy gives, and not all of it."""
+    found = line(manifest, kept, (COPY,) * 4, (BLACK,) * 4, seeds=2)
+    copied, nothing = (line(manifest, kept, (one,) * 4) for one in (COPY, BLACK))
+    assert nothing < found < copied
+    assert found == pytest.approx((copied + nothing) / 2, abs=0.1)
+
+
+def test_every_fold_needs_its_own(manifest: Manifest, kept: Path) -> None:
+    with pytest.raises(UsageError, match="4 folds"):
+        line(manifest, kept, (COPY, COPY))
+    with pytest.raises(UsageError, match="2 seeds"):
+        line(manifest, kept, (COPY,) * 4, (COPY,) * 4)
+    with pytest.raises(UsageError, match="one method"):
+        Entry(name="both", method=COPY, runs=((COPY,),))
