@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Anonymizer, Card
@@ -36,6 +37,7 @@ from masquerade.vision.noise import (
     Part,
     Secret,
     advected,
+    grains,
     moved_as_in_code,
     moved_once,
     new_field,
@@ -84,6 +86,8 @@ class Selective(Anonymizer):
         std: half its range for R, G, B.
         spread: "both": uniform over mean - std to mean + std (eq. 3); "above": over mean to
             mean + std, as in the authors' code.
+        grain: side of the noise's squares, as a share of the frame's shorter side; 0: one pixel.
+            Coarse noise shows its motion to whoever sees the video small, and costs a file less.
         gait_jitter: how far motion and outline are bent, so that a gait is harder to know again;
             0: not at all, 1: clearly. Beyond the paper.
         key: your secret. One source has the same noise in every copy made under it, so that
@@ -109,12 +113,15 @@ class Selective(Anonymizer):
         mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
         std: tuple[float, float, float] = (0.229, 0.224, 0.225),
         spread: Literal["both", "above"] = "both",
+        grain: float = 0.0,
         gait_jitter: float = 0.0,
         key: str | None = None,
     ) -> None:
         super().__init__()
         if not 0 < core <= 1:
             raise UsageError(f"selective needs core above 0 and at most 1, got {core}.")
+        if not 0 <= grain <= 1:
+            raise UsageError(f"selective needs grain from 0 to 1, got {grain}.")
         if not 0 <= gait_jitter < float("inf"):
             raise UsageError(f"selective needs gait_jitter of 0 or more, got {gait_jitter}.")
         if gait_jitter and (noise == "iid" or warp != "cumulative"):
@@ -124,7 +131,7 @@ class Selective(Anonymizer):
         self.noise, self.warp, self.sampling = noise, warp, sampling
         self.flow, self.flow_weights = flow, flow_weights
         self.core, self.mean, self.std, self.spread = core, tuple(mean), tuple(std), spread
-        self.gait_jitter = gait_jitter
+        self.grain, self.gait_jitter = grain, gait_jitter
         self.raft: Raft | None = load_raft(flow_weights) if flow == "raft" else None
         self.key = None if key is None else GIVEN
         self._secret = None if key is None else stretched(key)
@@ -212,13 +219,12 @@ class Selective(Anonymizer):
         """
         if self.noise == "iid":
             part = _part(mask)
-            drawn = part and Drawn(part, _new(state, *mask[part].shape), None)
+            drawn = part and Drawn(part, self._new(state, mask[part]), None)
             return drawn, state._replace(frame=state.frame + 1)
         now, glance = frame if self.raft else grey(frame), thumbnail(frame)
-        height, width = mask.shape
         fits = state.before.shape == now.shape
         if not fits or is_cut(state.glance, glance):
-            field = new_field(_new(state, height, width))
+            field = new_field(self._new(state, mask))
             state = state._replace(field=field, before=now, past=gait.Past())
         drawn, state = self._moved(state, now, mask)
         return drawn, state._replace(frame=state.frame + 1, before=now, glance=glance)
@@ -236,7 +242,7 @@ class Selective(Anonymizer):
         if part is None or flow is None:
             return None, state
         if self.warp == "cumulative":
-            field = advected(state.field, part, flow, partial(_fresh, state))
+            field = advected(state.field, part, flow, partial(self._fresh, state, mask.shape))
             drawn = Drawn(part, field.noise[part], None if more is None else more[part])
             return drawn, state._replace(field=field)
         noise = state.field.noise
@@ -245,6 +251,21 @@ class Selective(Anonymizer):
         else:
             noise = moved_as_in_code(noise, part, flow) if state.frame else noise[part]
         return Drawn(part, noise, None), state
+
+    def _new(self, state: Noise, over: U8) -> U8:
+        """(h, w, 3), all the noise that a frame or a part of it needs."""
+        return self._squares(state, f"new {state.frame}", *over.shape)
+
+    def _fresh(self, state: Noise, shape: tuple[int, int], pixels: NDArray[np.int64]) -> U8:
+        """(n, 3), what a frame's noise lacks."""
+        purpose = f"fresh {state.frame}"
+        if not self.grain:
+            return uniform(state.key, purpose, len(pixels), 3)
+        return self._squares(state, purpose, *shape).reshape(-1, 3)[pixels]
+
+    def _squares(self, state: Noise, purpose: str, height: int, width: int) -> U8:
+        side = max(1, round(self.grain * min(height, width)))
+        return grains(state.key, purpose, height, width, side)
 
     def _flow(self, state: Noise, now: U8, part: Part) -> F32:
         """Flow of one part of the frame, searched in its surroundings: (h, w, 2)."""
@@ -275,16 +296,6 @@ def _part(mask: U8) -> Part | None:
         slice(side.start, min(side.stop, most)) for side, most in zip(part, mask.shape, strict=True)
     )
     return rows, columns
-
-
-def _new(state: Noise, height: int, width: int) -> U8:
-    """(height, width, 3), all of a frame's noise."""
-    return uniform(state.key, f"new {state.frame}", height, width, 3)
-
-
-def _fresh(state: Noise, count: int) -> U8:
-    """(count, 3), what a frame's noise lacks."""
-    return uniform(state.key, f"fresh {state.frame}", count, 3)
 
 
 def paper() -> Selective:

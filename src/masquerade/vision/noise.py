@@ -16,13 +16,14 @@ from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from masquerade.vision.flow import F32, U8, look_up, positions
 
 BLOCK = 4  # pixels a side that share what rounding left over: more disorder, less, blurs motion
 
 Part = tuple[slice, slice]
-Draw = Callable[[int], U8]
+Draw = Callable[[NDArray[np.int64]], U8]
 
 
 class Secret(bytes):
@@ -61,6 +62,12 @@ def uniform(key: bytes, purpose: str, *shape: int) -> U8:
     return np.frombuffer(drawn, np.uint8).reshape(shape)
 
 
+def grains(key: bytes, purpose: str, height: int, width: int, side: int) -> U8:
+    """(height, width, 3) of uniform bytes, alike within squares of `side` pixels."""
+    few = uniform(key, purpose, -(-height // side), -(-width // side), 3)
+    return few.repeat(side, axis=0).repeat(side, axis=1)[:height, :width]
+
+
 def new_field(noise: U8) -> Field:
     """The noise of a video's (or a scene's) first frame.
 
@@ -80,7 +87,7 @@ def advected(field: Field, part: Part, flow: F32, draw: Draw) -> Field:
     Args:
         part: rows and columns of (H, W), which start at multiples of `BLOCK`.
         flow: (h, w, 2) in pixels, from frame t to t-1.
-        draw: n -> (n, 3), fresh noise.
+        draw: (n,) pixels of the frame, counted row by row -> (n, 3), fresh noise for them.
     """
     height, width = field.noise.shape[:2]
     h, w = flow.shape[:2]
@@ -95,15 +102,13 @@ def advected(field: Field, part: Part, flow: F32, draw: Draw) -> Field:
     shown_by = np.full(height * width + 1, -1, np.int32)
     shown_by[index] = own
     fresh = ~inside | (shown_by[index] != own)
-    left = shown_by[:-1].reshape(height, width) >= 0
-    left[part] = False
-    needed = int(np.count_nonzero(fresh))
-    drawn = draw(needed + int(np.count_nonzero(left)))
-    moved = np.asarray(look_up(field.noise, near, nearest=True))
-    moved[fresh] = drawn[:needed]
+    left = shown_by[:-1] >= 0
+    left.reshape(height, width)[part] = False
+    here = np.arange(height * width).reshape(height, width)[part]
+    lacking = np.concatenate([here[fresh], np.flatnonzero(left)])
     noise, rest = field.noise.copy(), field.rest.copy()
-    noise[left] = drawn[needed:]
-    noise[part], rest[blocks] = moved, _means(there - near)
+    noise[part], rest[blocks] = look_up(field.noise, near, nearest=True), _means(there - near)
+    noise.reshape(-1, 3)[lacking] = draw(lacking)
     return Field(noise, rest)
 
 
