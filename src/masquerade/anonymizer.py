@@ -65,6 +65,9 @@ class Anonymizer(nn.Module):
     whole: ClassVar[bool] = False
     """Whether it rewrites the whole frame whatever `where` says."""
 
+    alone: ClassVar[bool] = False
+    """Whether it shows the regions alone, so that nothing else of a frame is left."""
+
     trained: bool = False
     """Of a learned one: whether it was; `load` sets it, and so does training."""
 

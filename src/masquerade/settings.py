@@ -168,7 +168,8 @@ class Settings:
 def settings_for(settings: Settings, anonymizer: Anonymizer) -> Settings:
     """Settings whose region is the whole frame where a method was trained on whole frames.
 
-    The default, faces, is what nobody named: a learned method in a face alone was never attacked.
+    The default, faces, is what nobody named: a learned method in a face alone was never attacked,
+    and one that shows regions alone is of people.
 
     Raises:
         MissingError: the method has to be trained first.
@@ -181,6 +182,8 @@ def settings_for(settings: Settings, anonymizer: Anonymizer) -> Settings:
             f"{type(anonymizer).__name__} rewrites whole frames; leave regions out, or choose "
             "another method."
         )
+    if anonymizer.alone and not named and not settings.region:
+        return replace(settings, regions="people")
     if named or not anonymizer.learned:
         return settings
     return replace(settings, regions="frame")

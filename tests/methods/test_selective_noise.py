@@ -141,7 +141,7 @@ def test_the_noise_of_the_past_is_left_as_it_was() -> None:
 
 
 def test_coarse_noise_is_alike_within_its_squares_and_travels_as_one_pixel_does() -> None:
-    """Squares of a quarter of the frame; what moves is the squares, and what is new has them too."""
+    """Squares of a quarter of the frame; they move, and what is new has them too."""
     method = Selective(grain=0.25)
     clip = torch.zeros(1, 3, 1, SIZE, SIZE)
     drawn = method(clip, carry=method.start(seed=0)).clip[0, :, 0]  # (3, H, W)

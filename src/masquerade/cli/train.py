@@ -47,6 +47,7 @@ class Options:
         fold: which, from 0.
         actions: learn from clips of these alone, separated by commas; without it all.
         private: columns that are to go, separated by commas; without it all attributes.
+        start: another run of this recipe, such as on more clips, which this one goes on from.
         stills: another manifest, on whose clips the adversary learns, such as one of pictures.
         seed: of weights, order and all else that is drawn.
         device: auto, cpu, cuda, cuda:N, mps.
@@ -65,6 +66,7 @@ class Options:
     fold: int = 0
     actions: str | None = None
     private: str | None = None
+    start: Path | None = None
     stills: Path | None = None
     seed: int = 0
     device: str = "auto"
@@ -94,6 +96,7 @@ def main(argv: list[str]) -> int:
             amp=options.amp,
             workers=options.workers,
             cache=options.cache,
+            start=options.start,
             command=f"masquerade train {shlex.join(argv)}",
             progress=lambda standing: talk.print(line_of(standing), markup=False),
         )

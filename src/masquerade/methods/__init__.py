@@ -22,6 +22,7 @@ from masquerade.methods.blacken import Blacken
 from masquerade.methods.downsample import Downsample
 from masquerade.methods.frame_difference import FrameDifference
 from masquerade.methods.mask_mean import MaskMean
+from masquerade.methods.silhouette import Silhouette
 
 METHODS: dict[str, type[Anonymizer]] = {
     "selective": selective.Selective,
@@ -32,6 +33,7 @@ METHODS: dict[str, type[Anonymizer]] = {
     "downsample": Downsample,
     "elr": elr.ELR,
     "frame-difference": FrameDifference,
+    "silhouette": Silhouette,
     "stprivacy": stprivacy.STPrivacy,
     "spact": spact.SPAct,
     "vita": vita.VITA,

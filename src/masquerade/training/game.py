@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from masquerade.data.augment import NONE, Augment
@@ -114,6 +114,8 @@ class Phase:
         restart: the adversaries forget everything every so many epochs; None: never.
         catch_up: steps of the adversaries alone after they did.
         optims: where they differ from the game's.
+        begins: whether it is for fresh weights only, and is left out where a run goes on from
+            another's anonymizer.
     """
 
     name: str
@@ -125,6 +127,7 @@ class Phase:
     restart: int | None = None
     catch_up: int = 0
     optims: Mapping[Player, Optim] = field(default_factory=dict)
+    begins: bool = False
 
     @property
     def contested(self) -> bool:
@@ -174,6 +177,7 @@ class Game:
         size: (height, width) of the clips in pixels.
         stride: source frames from one to the next; None: spread over the whole video.
         batch: clips a step.
+        steps: of an epoch, at least: few clips come round several times.
         stills: of a second data set a step.
         augment: of training clips.
         wanted: facts of the draft, such as a kept ratio, to the (value, tolerance) they should have
@@ -193,6 +197,7 @@ class Game:
     size: tuple[int, int]
     stride: int | None = None
     batch: int = 16
+    steps: int = 1
     stills: int = 64
     augment: Augment = NONE
     wanted: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -204,6 +209,15 @@ class Game:
             raise UsageError("A turn is of at least one player, and taken at least once.")
         if self.batch < 2:
             raise UsageError("An adversarial step needs a batch of at least two clips.")
+
+
+def going_on(game: Game) -> Game:
+    """A recipe without what only fresh weights need.
+
+    Args:
+        game: the recipe.
+    """
+    return replace(game, phases=tuple(phase for phase in game.phases if not phase.begins))
 
 
 def _lowest(values: Sequence[float]) -> int:

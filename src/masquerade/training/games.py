@@ -19,9 +19,10 @@ SPACT_A0 = 0.01  # mean L1 at which the identity is learned
 SPACT_BMAX = 0.95  # of the loss of an adversary that sees nothing
 QUIET = 4  # epochs without a better loss: a plateau
 
-LIGHT = Augment(crop=(0.8, 1.0))
-SIDE = (36, 48)  # rows and columns of clips under `tiny`
+LIGHT = Augment(crop=(0.8, 1.0), flip=0.5)
+SIDE = (24, 32)  # rows and columns of clips under `tiny`
 TINY_WIDTHS = (16, 32, 64, 128)
+TINY_STEPS = 24
 
 PRACTICE = (
     Stop(column="train_utility", plateau=QUIET),
@@ -83,17 +84,17 @@ def spact_tiny() -> Game:
     """SPAct small enough for two cores."""
     return Game(
         method="spact",
-        arguments={"width": 8, "short": 36},
+        arguments={"width": 8, "short": 24},
         utility="tiny-3d",
         utility_look="both",
         widths=TINY_WIDTHS,
         adversaries=(Adversary(network="tiny-2d", objective=NTXent(width=32)),),
         phases=(
-            _identity(0.04, 60),
-            Phase(name="practice", epochs=60, turns=(BOTH,), stop=PRACTICE),
+            _identity(0.05, 20),
+            Phase(name="practice", epochs=12, turns=(BOTH,), stop=PRACTICE),
             Phase(
                 name="contest",
-                epochs=30,
+                epochs=20,
                 turns=(_against(0.5), BOTH),
                 stop=(Stop(column="val_adversary_share", above=SPACT_BMAX),),
             ),
@@ -102,6 +103,7 @@ def spact_tiny() -> Game:
         frames=8,
         size=SIDE,
         batch=16,
+        steps=TINY_STEPS,
         augment=LIGHT,
     )
 
@@ -163,17 +165,17 @@ def vita_tiny() -> Game:
     alone = Turn(learns=("adversary",), terms={"adversary": 1.0})
     return Game(
         method="vita",
-        arguments={"widths": (8, 16, 32), "blocks": 2, "short": 36},
+        arguments={"widths": (8, 16, 32), "blocks": 2, "short": 24},
         utility="tiny-3d",
         utility_look="both",
         widths=TINY_WIDTHS,
         adversaries=(Adversary(network="tiny-2d", objective=Labels()),),
         phases=(
-            _identity(0.06, 60),
-            Phase(name="practice", epochs=60, turns=(BOTH,), stop=PRACTICE),
+            _identity(0.06, 20),
+            Phase(name="practice", epochs=12, turns=(BOTH,), stop=PRACTICE),
             Phase(
                 name="contest",
-                epochs=30,
+                epochs=20,
                 turns=(_against(0.5), replace(BOTH, times=1), alone),
                 same_batch=True,
             ),
@@ -182,6 +184,7 @@ def vita_tiny() -> Game:
         frames=8,
         size=SIDE,
         batch=16,
+        steps=TINY_STEPS,
         augment=LIGHT,
     )
 
@@ -210,12 +213,12 @@ def bdq_tiny() -> Game:
     """BDQ small enough for two cores; the action is learned before the adversary counts."""
     return Game(
         method="bdq",
-        arguments={"sigma": 1.0, "short": 36},
+        arguments={"sigma": 1.0, "short": 24},
         utility="tiny-3d",
         widths=TINY_WIDTHS,
         adversaries=(Adversary(network="tiny-2d", objective=Labels(fool="entropy")),),
         phases=(
-            Phase(name="practice", epochs=60, turns=(BOTH,), stop=PRACTICE),
+            Phase(name="practice", epochs=12, turns=(BOTH,), stop=PRACTICE),
             Phase(name="contest", epochs=10, turns=BDQ_TURNS, same_batch=True),
         ),
         optims=_every(Optim(kind="adam", lr=1e-3, clip=1.0))
@@ -223,6 +226,7 @@ def bdq_tiny() -> Game:
         frames=8,
         size=SIDE,
         batch=16,
+        steps=TINY_STEPS,
         augment=LIGHT,
     )
 
@@ -287,14 +291,14 @@ def stprivacy_tiny() -> Game:
         phases=(
             Phase(
                 name="initialise",
-                epochs=30,
+                epochs=20,
                 turns=(learn, Turn(learns=("adversary",), terms={"adversary": 1.0})),
                 same_batch=True,
                 stop=PRACTICE,
             ),
             Phase(
                 name="contest",
-                epochs=30,
+                epochs=20,
                 turns=(_against(0.5, ratio=1.0), BOTH),
                 same_batch=True,
             ),
@@ -303,6 +307,7 @@ def stprivacy_tiny() -> Game:
         frames=8,
         size=(32, 32),
         batch=16,
+        steps=TINY_STEPS,
         augment=LIGHT,
         wanted={"kept_3": (0.343, 0.1)},
     )
@@ -328,16 +333,17 @@ def noise_features_tiny() -> Game:
     """The same, small enough for two cores."""
     return replace(
         noise_features_paper(),
-        arguments={"noise": 0.5, "width": 8, "short": 36},
+        arguments={"noise": 0.5, "width": 8, "short": 24},
         utility="tiny-3d",
         utility_look="both",
         widths=TINY_WIDTHS,
-        phases=(Phase(name="together", epochs=60, turns=(NOISY,), stop=PRACTICE[:1]),),
+        phases=(Phase(name="together", epochs=20, turns=(NOISY,), stop=PRACTICE[:1]),),
         optims=_every(Optim(kind="adam", lr=1e-3, clip=1.0)),
         frames=8,
         size=SIDE,
         stride=None,
         batch=16,
+        steps=TINY_STEPS,
         augment=LIGHT,
     )
 
@@ -374,6 +380,7 @@ def _identity(least: float, epochs: int, optims: dict[Player, Optim] | None = No
         turns=(Turn(learns=("anonymizer",), terms={"reconstruction": 1.0}),),
         stop=(Stop(column="val_reconstruction", below=least),),
         optims=optims or {},
+        begins=True,
     )
 
 

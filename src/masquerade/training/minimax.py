@@ -81,6 +81,7 @@ def play(
     log: Path | None = None,
     samples: Path | None = None,
     resume: Path | None = None,
+    start: Anonymizer | None = None,
     progress: Progress | None = None,
 ) -> Played:
     """Train an anonymizer against its adversaries.
@@ -97,6 +98,7 @@ def play(
         samples: a folder for a picture of raw and anonymized clips, one an epoch.
         resume: a file that holds everything after each epoch; where it exists, the game goes on
             from there and ends with the same weights to the bit.
+        start: an anonymizer of the same shape, whose weights this one begins with.
         progress: called after each epoch.
 
     Raises:
@@ -106,7 +108,7 @@ def play(
         raise UsageError("This adversary learns private labels, and the data has none.")
     with ranks_here(device) as ranks:
         chosen = ranks.device or choose_device(device)
-        match = _Match(game, data, seed, chosen, amp, ranks)
+        match = _Match(game, data, seed, chosen, amp, ranks, start)
         with Log(log, None, quiet=ranks.rank > 0) as lines:
             return match.played(lines, samples if ranks.rank == 0 else None, resume, progress)
 
@@ -115,15 +117,25 @@ class _Match:
     """One game: what changes from epoch to epoch, and one epoch of it."""
 
     def __init__(
-        self, game: Game, data: Data, seed: int, device: torch.device, amp: bool, ranks: Ranks
+        self,
+        game: Game,
+        data: Data,
+        seed: int,
+        device: torch.device,
+        amp: bool,
+        ranks: Ranks,
+        start: Anonymizer | None,
     ) -> None:
         self.game, self.data, self.seed = game, data, seed
         self.device, self.amp, self.ranks = device, amp, ranks
         cast = cast_of(game, utility=data.utility, private=data.private, seed=seed)
+        if start is not None:
+            cast.anonymizer.load_state_dict(start.state_dict())
         self.cast: Cast = cast.to(device)
         self.feed = Feed(
             data,
             batch=game.batch,
+            least=game.steps,
             stills=game.stills,
             frames=game.frames,
             augment=game.augment,
@@ -131,7 +143,7 @@ class _Match:
             ranks=ranks,
             device=device,
         )
-        self.state = Snapshot(fit=self._digest(), best={})
+        self.state = Snapshot(fit=self._digest(start), best={})
         self.optimizers: dict[Player, torch.optim.Optimizer] = {}
         self.turns = 0  # taken in this phase
         self.notes: tuple[str, ...] = ()
@@ -346,14 +358,15 @@ class _Match:
     def _cuda(self) -> list[torch.device]:
         return [self.device] if self.device.type == "cuda" else []
 
-    def _digest(self) -> str:
+    def _digest(self, start: Anonymizer | None) -> str:
         data = self.data
+        first = [] if start is None else [value.cpu() for value in start.state_dict().values()]
         stores = [data.train, data.validation, data.stills, data.still_validation]
         codes = [
             code for sides in self.feed.codes.values() for side in sides for code in side.values()
         ]
         clips = [store.clips for store in stores if store is not None]
-        return digest([str(self.game), str(self.seed)], [*clips, *codes])
+        return digest([str(self.game), str(self.seed)], [*clips, *codes, *first])
 
     def _save(self, path: Path) -> None:
         self.state.net = self.cast.state_dict()

@@ -12,18 +12,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from masquerade.checkpoint import save
+from masquerade.anonymizer import Anonymizer
+from masquerade.checkpoint import arguments, load, save
 from masquerade.data.clips import ClipStore, load_clips
 from masquerade.data.folds import carve_validation
 from masquerade.data.manifest import IntArray, Manifest
 from masquerade.errors import MasqueradeError, UsageError
+from masquerade.methods import name_of
 from masquerade.parts import part_of
-from masquerade.training.game import Game
+from masquerade.training.game import Game, going_on
 from masquerade.training.minimax import Played, Progress, play
 from masquerade.training.record import digest
 from masquerade.training.sides import Data
 
-VALIDATION = 0.1  # of train, whole groups of people, where the manifest has no validation split
+VALIDATION = 0.15  # of train, whole groups of people, where the manifest has no validation split
 WEIGHTS, STATE, LOG, SAMPLES = "anonymizer.safetensors", "state.pt", "log.csv", "samples"
 
 
@@ -53,6 +55,7 @@ def train(
     amp: bool = False,
     workers: int = 1,
     cache: Path | None = None,
+    start: Path | None = None,
     command: str = "",
     loading: Callable[[int, int], None] | None = None,
     progress: Progress | None = None,
@@ -71,6 +74,7 @@ def train(
         amp: bfloat16 in the networks.
         workers: processes that read videos.
         cache: a folder for clips that were read before.
+        start: another run of this recipe, which this one goes on from.
         command: kept beside the weights.
         loading: called with (videos read, videos in all).
         progress: called after each epoch.
@@ -81,10 +85,12 @@ def train(
     """
     if (folder / WEIGHTS).exists():
         raise UsageError(f"{folder} holds a finished run; choose another -o.")
+    first = None if start is None else _first(start, game)
+    if first is not None:
+        game = going_on(game)
     sides = _data(manifest, game, parts, private, workers, cache, loading)
     if stills is not None:
         sides = _with_stills(sides, game, stills, private, workers, cache)
-    first = int(os.environ.get("RANK", "0")) == 0  # of torchrun's processes
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -98,9 +104,10 @@ def train(
         log=folder / LOG,
         samples=folder / SAMPLES,
         resume=folder / STATE,
+        start=first,
         progress=progress,
     )
-    if first:
+    if int(os.environ.get("RANK", "0")) == 0:  # of torchrun's processes
         about = _provenance(played, sides, game, seed=seed, command=command)
         with part_of(folder / WEIGHTS) as part:
             save(played.anonymizer, part, provenance=about)
@@ -216,6 +223,18 @@ def _clips(
         raise MasqueradeError(str(error)) from error
     store = replace(found, rows=rows[found.rows])
     return store.of_rows(parts.train), store.of_rows(parts.validation)
+
+
+def _first(start: Path, game: Game) -> Anonymizer:
+    """The anonymizer of another run, which must be of the same shape."""
+    found = load(start)
+    wanted = {key: value for key, value in game.arguments.items() if key not in found.dials}
+    own = arguments(found)
+    apart = sorted(key for key, value in wanted.items() if own.get(key, value) != value)
+    if name_of(found) != game.method or apart:
+        what = f"{apart[0]} {own[apart[0]]}" if apart else name_of(found)
+        raise UsageError(f"{start} cannot be gone on from: it is of {what}; choose another run.")
+    return found
 
 
 def _private(manifest: Manifest, parts: Parts, wanted: Sequence[str] | None) -> list[str]:

@@ -76,6 +76,7 @@ class Feed:
     Args:
         data: both sides.
         batch: clips a step, over all processes.
+        least: steps an epoch, at least: few clips come round several times.
         stills: of the second data set a step.
         frames: T that networks see, a window of longer clips; None: all.
         augment: of training clips.
@@ -89,6 +90,7 @@ class Feed:
         data: Data,
         *,
         batch: int,
+        least: int = 1,
         stills: int,
         frames: int | None,
         augment: Augment,
@@ -106,7 +108,9 @@ class Feed:
             )
             for part, clips, aside in self._parts()
         }
-        self.steps = -(-len(data.train) // batch)
+        lap = -(-len(data.train) // batch)
+        self.laps = -(-least // lap)
+        self.steps = self.laps * lap
 
     def learned(self, epoch: int, draw: torch.Generator) -> Iterator[Batch]:
         """The batches of one epoch.
@@ -116,8 +120,7 @@ class Feed:
             draw: of windows and augmentation.
         """
         data, aside = self.data, self._stills(epoch)
-        order = batches(len(data.train), self.batch, seed=self.seed, epoch=epoch, ranks=self.ranks)
-        for picked in order:
+        for picked in self._order(epoch):
             clips = self._changed(data.train, picked, draw)
             utility, private = self.codes["train"]
             if data.stills is None:
@@ -148,6 +151,14 @@ class Feed:
         picked = torch.randint(len(data.validation), (self.batch,), generator=draw)
         clips = self._seen(data.validation.clips[picked])
         return self._batch(clips, _at(self.codes["validation"][0], picked), {})
+
+    def _order(self, epoch: int) -> Iterator[Tensor]:
+        """Rows of the first data set, as often as an epoch wants."""
+        for lap in range(self.laps):
+            seed = mixed(self.seed, 8, lap) if lap else self.seed
+            yield from batches(
+                len(self.data.train), self.batch, seed=seed, epoch=epoch, ranks=self.ranks
+            )
 
     def _parts(self) -> list[tuple[str, ClipStore, ClipStore]]:
         data = self.data

@@ -1,0 +1,198 @@
+"""What do trained anonymizers keep and leak, beside those that need no training?
+
+    python benchmarks/trained.py uti     # 5 folds; writes docs/results/trained-uti.md, .json
+    python benchmarks/trained.py mimes   # drawn on the spot: docs/results/trained-mimes.md, .json
+
+Every method is trained by `masquerade train` (recipe `tiny`) for each seed and fold, on clips that
+are in no test of that fold, and every fold is attacked behind its own anonymizer. On UT-Interaction
+training goes on from the same seed's run on mimes, as the papers go on from published weights.
+Stopped and started again it goes on where it was: runs, clips, fits and answers lie under `--work`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import repeat
+from pathlib import Path
+
+from real import BENCHMARKS, DATA, RESULTS, manifest_of
+from rich.console import Console
+
+from masquerade.checkpoint import load
+from masquerade.cli.evaluate import Talk, written
+from masquerade.evaluation import Entry, Plan, evaluate
+from masquerade.evaluation.attackers import ATTACKERS
+from masquerade.methods.blur import strong
+from masquerade.methods.elr import ELR
+from masquerade.methods.frame_difference import FrameDifference
+from masquerade.methods.pixelate import coarse
+from masquerade.methods.selective import Selective
+from masquerade.report.table import show
+
+TRAINED = ("noise-features", "spact", "vita", "bdq", "stprivacy")
+FIRST = {"uti": "mimes"}  # where training begins
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """One run of `masquerade train`.
+
+    Args:
+        method: in TRAINED.
+        data: the benchmark.
+        seed: of the run.
+        fold: that it leaves out; None: the manifest's own split.
+        work: folder of all runs.
+    """
+
+    method: str
+    data: str
+    seed: int
+    fold: int | None
+    work: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        part = "split" if self.fold is None else f"fold{self.fold}"
+        return self.work / self.data / "runs" / self.method / f"seed{self.seed}-{part}"
+
+    @property
+    def start(self) -> Path | None:
+        """The run that it goes on from."""
+        if self.data not in FIRST:
+            return None
+        return replace(self, data=FIRST[self.data], fold=None).folder
+
+    @property
+    def done(self) -> bool:
+        """Whether its weights are there."""
+        return (self.folder / "anonymizer.safetensors").exists()
+
+    def command(self, manifest: Path) -> list[str]:
+        """What is run."""
+        words = [sys.executable, "-m", "masquerade", "train", self.method, "--data", str(manifest)]
+        words += ["-o", str(self.folder), "--seed", str(self.seed)]
+        words += ["--cache", str(self.work / self.data / "seen"), "--device", "cpu"]
+        if self.fold is not None:
+            folds = BENCHMARKS[self.data].folds
+            words += ["--folds", str(folds), "--fold", str(self.fold)]
+        if self.start is not None:
+            words += ["--start", str(self.start)]
+        return words
+
+    def run(self, manifest: Path) -> str:
+        """Train, unless that was done; gives what the run said last."""
+        if self.done:
+            return "done before"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "said.txt").open("w", encoding="utf-8") as said:
+            subprocess.run(self.command(manifest), stderr=said, stdout=said, check=False)
+        return (self.folder / "said.txt").read_text("utf-8").strip().splitlines()[-1]
+
+
+def trainings(data: str, methods: Sequence[str], seeds: int, work: Path) -> list[Training]:
+    """All runs that a table needs, those that others go on from first."""
+    folds = BENCHMARKS[data].folds
+    parts = list(range(folds)) if folds else [None]
+    mine = [
+        Training(method=method, data=data, seed=seed, fold=fold, work=work)
+        for method in methods
+        for seed in range(seeds)
+        for fold in parts
+    ]
+    before = trainings(FIRST[data], methods, seeds, work) if data in FIRST else []
+    return before + mine
+
+
+def trained(runs: Sequence[Training], workers: int, clips: int) -> None:
+    """Run what is not done yet, several side by side."""
+    for data in dict.fromkeys(run.data for run in runs):
+        folder = runs[0].work / data
+        folder.mkdir(parents=True, exist_ok=True)
+        manifest_of(data, folder, clips)
+        path = folder / "drawn" / "manifest.csv" if data == "mimes" else DATA / f"{data}.csv"
+        mine = [run for run in runs if run.data == data]
+        with ThreadPoolExecutor(workers) as pool:
+            for run, said in zip(mine, pool.map(Training.run, mine, repeat(path)), strict=True):
+                print(f"{run.method} seed {run.seed} fold {run.fold}: {said}", flush=True)
+
+
+def lines(data: str, methods: Sequence[str], seeds: int, work: Path) -> list[Entry]:
+    """The trained ones, and beside them some that need no training."""
+    people = BENCHMARKS[data].people
+    found = [
+        Entry(name="blur strong", method=strong()),
+        Entry(name="pixelate 16", method=coarse()),
+        Entry(name="elr 16", method=ELR(factor=16)),
+        Entry(name="selective", method=Selective(), regions=people),
+        Entry(name="frame difference", method=FrameDifference()),
+    ]
+    for method in methods:
+        runs = [one for one in trainings(data, [method], seeds, work) if one.data == data]
+        lacking = [one for one in runs if not one.done]
+        if lacking:
+            said = (lacking[0].folder / "said.txt").read_text("utf-8").strip().splitlines()[-1]
+            found.append(Entry(name=method, method=None, not_applicable=said))
+            continue
+        each = [
+            tuple(load(one.folder) for one in runs if one.seed == seed) for seed in range(seeds)
+        ]
+        found.append(Entry(name=method, runs=tuple(each)))
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train, attack, write the table; gives its exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("name", choices=("uti", "mimes"))
+    parser.add_argument("--methods", default=",".join(TRAINED), help="separated by commas")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2, help="runs and fits side by side")
+    parser.add_argument("--clips", type=int, default=0, help="about so many, to try it out")
+    parser.add_argument("--train-only", action="store_true")
+    parser.add_argument(
+        "--work", type=Path, default=Path(tempfile.gettempdir()) / "masquerade-real"
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    chosen = parser.parse_args(argv)
+    benchmark, methods = BENCHMARKS[chosen.name], chosen.methods.split(",")
+    runs = trainings(chosen.name, methods, chosen.seeds, chosen.work)
+    trained(runs, chosen.workers, chosen.clips)
+    if chosen.train_only:
+        return 0
+    plan = Plan(
+        attackers=tuple(ATTACKERS),
+        folds=benchmark.folds,
+        seeds=chosen.seeds,
+        preset=benchmark.preset,
+        workers=chosen.workers,
+        device="cpu",
+    )
+    given = sys.argv[1:] if argv is None else argv
+    with Talk(quiet=not sys.stderr.isatty()) as talk:
+        result = evaluate(
+            manifest_of(chosen.name, chosen.work / chosen.name, chosen.clips),
+            lines(chosen.name, methods, chosen.seeds, chosen.work),
+            plan,
+            data=f"{benchmark.title}, trained anonymizers",
+            folder=chosen.work / chosen.name,
+            command=f"python benchmarks/trained.py {shlex.join(given)}",
+            limits=benchmark.limits,
+            progress=talk.follow,
+        )
+    name = f"trained-{chosen.name}"
+    written(result, chosen.out / f"{name}.json", chosen.out / f"{name}.md")
+    show(result, Console(width=200))
+    return 1 if result.void else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""White figures on black."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import masquerade
+from masquerade.methods.silhouette import Silhouette
+from masquerade.settings import Settings, settings_for
+from masquerade.video.read import Reader
+
+
+def test_nothing_of_the_picture_is_left() -> None:
+    """Two videos of the same outline give the same output, rim and all."""
+    where = torch.rand(1, 1, 2, 6, 8)
+    outs = [Silhouette()(torch.rand(1, 3, 2, 6, 8), where=where).clip for _ in range(2)]
+    assert torch.equal(outs[0], outs[1])
+    assert torch.equal(outs[0], where.expand(-1, 3, -1, -1, -1))
+
+
+def test_it_is_of_people_unless_told_otherwise() -> None:
+    found = [
+        settings_for(Settings(regions=regions), Silhouette()).regions
+        for regions in ("faces", "frame", "boxes:a.json")
+    ]
+    assert found == ["people", "people", "boxes:a.json"]
+
+
+def test_a_video_in_which_nobody_is_found_is_black(tmp_path: Path) -> None:
+    """Fail closed: another cover would publish every frame as it is."""
+    still = torch.linspace(0.2, 0.8, 192).expand(1, 3, 16, 160, -1)
+    masquerade.write_video(tmp_path / "in.mp4", still)
+    masquerade.anonymize_file(
+        tmp_path / "in.mp4", tmp_path / "out.mkv", masquerade.build("silhouette"), lossless=True
+    )
+    with Reader(tmp_path / "out.mkv") as reader:
+        frames = np.stack([frame.rgb() for frame in reader])
+    assert len(frames) == 16
+    assert frames.max() <= 2
