@@ -271,7 +271,7 @@ def stprivacy_tiny() -> Game:
     """STPrivacy small enough for two cores: the recognizers are small CNNs (FACTS 8.5)."""
     learn = Turn(
         learns=("anonymizer", "utility"),
-        terms={"reconstruction": 1.0, "utility": 1.0, "ratio": 1.0},
+        terms={"reconstruction": 3.0, "utility": 1.0, "ratio": 4.0},
     )
     return Game(
         method="stprivacy",
@@ -299,11 +299,12 @@ def stprivacy_tiny() -> Game:
             Phase(
                 name="contest",
                 epochs=20,
-                turns=(_against(0.5, ratio=1.0), BOTH),
+                turns=(_against(0.5, ratio=4.0), BOTH),
                 same_batch=True,
             ),
         ),
-        optims=_every(Optim(kind="adamw", lr=1e-3, decay=0.05, warmup=1, clip=1.0)),
+        optims=_every(Optim(kind="adamw", lr=1e-3, decay=0.05, warmup=2, clip=1.0))
+        | {"anonymizer": Optim(kind="adamw", lr=5e-4, decay=0.05, warmup=2, clip=1.0)},
         frames=8,
         size=(32, 32),
         batch=16,
