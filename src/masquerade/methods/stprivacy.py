@@ -155,7 +155,8 @@ class STPrivacy(Anonymizer):
         picture = clip if raw else self._enlarged(tokens, clip, None)
         filled = self._filled(picture, self._over_pixels(masks[-1], clip), clip)
         kept = {f"kept_{m}": mask.mean().item() for m, mask in enumerate(masks, 1)}
-        return Draft(filled, {"ratio": ratio_loss(masks, self.keep)}, kept)
+        keep = masks[-1].reshape(len(clip), *self.net.grid)
+        return Draft(filled, {"ratio": ratio_loss(masks, self.keep)}, kept, keep)
 
     def _rewritten(self, clip: Tensor) -> tuple[Tensor, Tensor]:
         """One window as it is published, and where something of it is shown, (B, 1, T, H, W)."""

@@ -13,6 +13,7 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.metrics.classification import auroc, top_k
 from masquerade.training.cast import Cast
 from masquerade.training.game import Game
+from masquerade.training.inputs import knowing
 from masquerade.training.losses import probabilities
 from masquerade.training.record import Row
 from masquerade.training.sides import Feed, majority
@@ -61,17 +62,19 @@ def standing(cast: Cast, game: Game, feed: Feed, *, seed: int) -> Row:
     outs: list[Tensor] = []
     raws: list[Tensor] = []
     for batch in feed.held_out():
-        shown, draft = published(cast.anonymizer, batch.clips), cast.anonymizer.draft(batch.clips)
-        sums.add("", cast.utility(shown), batch.utility)
+        shown, keep = published(cast.anonymizer, batch.clips)
+        draft = cast.anonymizer.draft(batch.clips)
+        sums.add("", knowing(cast.utility, keep)(shown), batch.utility)
         sums.count(reconstruction=float((shown - batch.clips).abs().mean()))
         sums.count(**{name: float(term) for name, term in draft.terms.items()}, **draft.facts)
         outs.append(_small(shown))
         raws.append(_small(batch.clips))
         private = shown
         if batch.stills is not None:
-            private = published(cast.anonymizer, batch.stills)
-        for at, (one, net) in enumerate(zip(game.adversaries, cast.adversary, strict=True)):
+            private, keep = published(cast.anonymizer, batch.stills)
+        for at, (one, rival) in enumerate(zip(game.adversaries, cast.adversary, strict=True)):
             objective = one.objective
+            net = knowing(rival, keep if objective.labelled else None)
             loss = objective.loss(net, private, batch.private, draw).mean()
             sums.count(**{f"adversary{at}": float(loss)})
             sums.count(**{f"blind{at}": objective.chance(batch.private, len(private))})
@@ -85,14 +88,18 @@ def standing(cast: Cast, game: Game, feed: Feed, *, seed: int) -> Row:
     }
 
 
-def published(anonymizer: Anonymizer, clip: Tensor) -> Tensor:
+def published(anonymizer: Anonymizer, clip: Tensor) -> tuple[Tensor, Tensor | None]:
     """A clip as a user would get it, which may differ from the draft that is trained.
 
     Args:
         anonymizer: in evaluation mode.
         clip: (B, 3, T, H, W).
+
+    Returns:
+        The clip, and how far each pixel is shown, (B, T, H, W); None: everywhere alike.
     """
-    return anonymizer(clip, carry=anonymizer.start(seed=0)).clip
+    out = anonymizer(clip, carry=anonymizer.start(seed=0))
+    return out.clip, None if out.hidden is None else 1 - out.hidden[:, 0]
 
 
 def above_chance(row: Row, count: int) -> bool:

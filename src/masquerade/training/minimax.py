@@ -24,6 +24,7 @@ from masquerade.settings import choose_device
 from masquerade.training.cast import Cast, cast_of, optimizer_of, rival_of
 from masquerade.training.game import PLAYERS, TERMS, Game, Optim, Phase, Player, Turn
 from masquerade.training.held_out import above_chance, collapsed, standing, tells
+from masquerade.training.inputs import knowing
 from masquerade.training.ranks import Ranks, ranks_here
 from masquerade.training.record import Log, Row, Snapshot, digest, load_snapshot, save_snapshot
 from masquerade.training.samples import write_samples
@@ -278,8 +279,9 @@ class _Match:
         batch = self.feed.glance(draw)
         self.cast.eval()
         with torch.no_grad():
-            clip = self.cast.anonymizer.draft(batch.clips).clip
-            share = torch.tensor(tells(self.cast.utility, clip, batch.utility))
+            draft = self.cast.anonymizer.draft(batch.clips)
+            told = knowing(self.cast.utility, draft.keep)
+            share = torch.tensor(tells(told, draft.clip, batch.utility))
         return float(self.ranks.mean(share.to(self.device))) >= turn.until
 
     def _step(

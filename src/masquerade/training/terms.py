@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from masquerade.anonymizer import Draft
 from masquerade.training.cast import Cast
 from masquerade.training.game import Game, Turn
+from masquerade.training.inputs import knowing
 from masquerade.training.losses import loss_of
 from masquerade.training.objectives import reversed_gradient
 from masquerade.training.sides import Batch
@@ -28,19 +29,25 @@ def terms_of(
         draw: of pairs and turns.
     """
     draft = _draft(cast, turn, batch.clips)
-    terms, private = dict(draft.terms), draft.clip
+    terms, seen = dict(draft.terms), draft
     if "reconstruction" in turn.terms:
         terms["reconstruction"] = (draft.clip - batch.clips).abs().mean()
     if "utility" in turn.terms:
-        terms["utility"] = utility_loss(cast.utility, draft.clip, batch.utility)
+        told = knowing(cast.utility, draft.keep)
+        terms["utility"] = utility_loss(told, draft.clip, batch.utility)
     asked = {"adversary", "fooling"} & set(turn.terms)
     if not asked or not game.adversaries:  # an ablation without adversaries owes them nothing
-        return terms | {name: private.new_zeros(()) for name in asked}, draft.facts
+        return terms | {name: draft.clip.new_zeros(()) for name in asked}, draft.facts
     if batch.stills is not None:
-        private = _draft(cast, turn, batch.stills).clip
+        seen = _draft(cast, turn, batch.stills)
+    private, keep = seen.clip, seen.keep
     if turn.reverse is not None:
         private = reversed_gradient(private, turn.reverse)
-    rivals = list(zip(game.adversaries, cast.adversary, strict=True))
+        keep = None if keep is None else reversed_gradient(keep, turn.reverse)
+    rivals = [
+        (one, knowing(net, keep if one.objective.labelled else None))
+        for one, net in zip(game.adversaries, cast.adversary, strict=True)
+    ]
     codes = batch.private
     if "adversary" in asked:
         losses = [one.objective.loss(net, private, codes, draw).mean() for one, net in rivals]
