@@ -38,12 +38,14 @@ class Draft(NamedTuple):
     facts: name to number, to be logged, such as the kept ratio of a block.
     keep:  (B, L, h, w), 1 where a tubelet of a grid is kept and 0 where it is dropped, with the
            gradient of that decision; None: nothing is dropped.
+    read:  (B, D), what a class token has read that training gave it; None: it gave none.
     """
 
     clip: Tensor
     terms: Mapping[str, Tensor] = MappingProxyType({})
     facts: Mapping[str, float] = MappingProxyType({})
     keep: Tensor | None = None
+    read: Tensor | None = None
 
 
 class Card(NamedTuple):

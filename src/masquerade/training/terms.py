@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from masquerade.anonymizer import Draft
+from masquerade.errors import UsageError
 from masquerade.training.cast import Cast
 from masquerade.training.game import Game, Turn
 from masquerade.training.inputs import knowing
@@ -30,6 +31,10 @@ def terms_of(
     """
     draft = _draft(cast, turn, batch.clips)
     terms, seen = dict(draft.terms), draft
+    if "auxiliary" in turn.terms:
+        if draft.read is None:
+            raise UsageError("A class token reads for who learns: name auxiliary in `learns`.")
+        terms["auxiliary"] = utility_loss(cast.auxiliary, draft.read, batch.utility)
     if "reconstruction" in turn.terms:
         terms["reconstruction"] = (draft.clip - batch.clips).abs().mean()
     if "utility" in turn.terms:
@@ -63,7 +68,7 @@ def utility_loss(net: nn.Module, clip: Tensor, codes: Mapping[str, Tensor]) -> T
 
     Args:
         net: gives logits by label.
-        clip: (B, 3, T, H, W).
+        clip: (B, 3, T, H, W), or whatever else the network reads.
         codes: by label.
     """
     said = net(clip)
@@ -86,6 +91,10 @@ def combined(wishes: list[Tensor], how: str) -> Tensor:
 
 
 def _draft(cast: Cast, turn: Turn, clips: Tensor) -> Draft:
+    if turn.raw:
+        return Draft(clips)
+    if "auxiliary" in turn.terms:
+        return cast.draft(clips)
     if "anonymizer" in turn.learns:
         return cast.anonymizer.draft(clips)
     with torch.no_grad():
