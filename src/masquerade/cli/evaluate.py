@@ -22,7 +22,9 @@ from masquerade.data.transform import Joined, RegionFactory
 from masquerade.errors import UsageError
 from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
 from masquerade.evaluation.crossed import crossed
+from masquerade.evaluation.pattern import NAMES, KeptPattern
 from masquerade.methods import name_of
+from masquerade.methods.stprivacy import STPrivacy
 from masquerade.parts import part_of
 from masquerade.report.table import markdown, show
 from masquerade.settings import Settings, region_arguments, settings_for
@@ -46,6 +48,7 @@ class Options:
         regions: what is hidden: frame, faces, people, boxes:FILE, or several as in faces+people.
         detector: which detector looks for it.
         outside: what becomes of all that is not hidden: keep it, or black.
+        pattern: attack what stprivacy keeps as a white shape too, and the same drawn at random.
         attackers: of retrained, warm, motion, raw, place, prior; separated by commas.
         folds: of the cross-validation; 0: the manifest's columns split_action, split_identity.
         preset: of the attackers: tiny (a hundred clips), many (a thousand), bags (frames without
@@ -68,6 +71,7 @@ class Options:
     regions: str = "frame"
     detector: str | None = None
     outside: Literal["keep", "black"] = "keep"
+    pattern: bool = False
     attackers: str = "retrained,warm,motion,raw,place,prior"
     folds: int = 5
     preset: str = "tiny"
@@ -100,13 +104,15 @@ def main(argv: list[str]) -> int:
     command = f"masquerade evaluate {shlex.join(argv)}"
     plan, (manifest, limits) = plan_of(options), clips_of(options)
     entry = entry_of(name_of(anonymizer), anonymizer, options.regions, options.detector)
-    entry = replace(entry, outside=options.outside)
+    entries = [replace(entry, outside=options.outside)]
+    if options.pattern:
+        entries += patterns_of(entry.name, anonymizer)
     if options.output is not None:
         _check_folder(options.output)
     with Talk(quiet=options.json) as talk:
         result = evaluate(
             manifest,
-            [entry],
+            entries,
             plan,
             data=_named(options),
             folder=options.output,
@@ -185,6 +191,21 @@ def entry_of(name: str, anonymizer: Anonymizer, regions: str, detector: str | No
     source: RegionFactory = parts[0] if len(parts) == 1 else Joined(tuple(parts))
     source()  # a missing model is known before any work
     return Entry(name=name, method=anonymizer, regions=source)
+
+
+def patterns_of(name: str, anonymizer: Anonymizer) -> list[Entry]:
+    """The lines of one who sees which tubelets are kept and nothing of them, and its controls.
+
+    Args:
+        name: of the method in the table.
+        anonymizer: the method.
+    """
+    if not isinstance(anonymizer, STPrivacy):
+        raise UsageError("--pattern is of stprivacy, which drops tubelets; leave it out.")
+    return [
+        Entry(name=f"{name}, {said}", method=KeptPattern(of=anonymizer, drawn=drawn).eval())
+        for drawn, said in NAMES.items()
+    ]
 
 
 def written(result: Evaluation, json: Path, page: Path) -> None:
