@@ -36,11 +36,16 @@ class Draft(NamedTuple):
     clip:  (B, 3, T, H, W).
     terms: name to scalar, such as STPrivacy's ratio loss; the recipe weighs them.
     facts: name to number, to be logged, such as the kept ratio of a block.
+    keep:  (B, L, h, w), 1 where a tubelet of a grid is kept and 0 where it is dropped, with the
+           gradient of that decision; None: nothing is dropped.
+    read:  (B, D), what a class token has read that training gave it; None: it gave none.
     """
 
     clip: Tensor
     terms: Mapping[str, Tensor] = MappingProxyType({})
     facts: Mapping[str, float] = MappingProxyType({})
+    keep: Tensor | None = None
+    read: Tensor | None = None
 
 
 class Card(NamedTuple):

@@ -424,6 +424,9 @@ def test_an_objective_changes_and_its_pairs_stay() -> None:
     assert one.objective == MoCo(stride=2, queue=4096, gap=FAR)
 
 
+AIDED = {("stprivacy", "paper"), ("stprivacy", "code")}
+
+
 @pytest.mark.parametrize(("name", "preset"), [(n, p) for n, ps in GAMES.items() for p in ps])
 def test_every_recipe_names_what_there_is(name: str, preset: str) -> None:
     recipe = game_of(name, preset)
@@ -434,7 +437,8 @@ def test_every_recipe_names_what_there_is(name: str, preset: str) -> None:
         player for phase in recipe.phases for turn in phase.turns for player in turn.learns
     }
     rivals = {"adversary"} if recipe.adversaries else set()
-    assert players_of == {"anonymizer", "utility", *rivals}
+    aided = {"auxiliary"} if (name, preset) in AIDED else set()
+    assert players_of == {"anonymizer", "utility", *rivals, *aided}
     assert bool(rivals) == (name != "noise-features")
 
 

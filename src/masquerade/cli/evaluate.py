@@ -23,7 +23,9 @@ from masquerade.data.transform import Joined, RegionFactory
 from masquerade.errors import UsageError
 from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
 from masquerade.evaluation.crossed import crossed
+from masquerade.evaluation.pattern import NAMES, KeptPattern
 from masquerade.methods import name_of
+from masquerade.methods.stprivacy import STPrivacy
 from masquerade.parts import part_of
 from masquerade.report.table import markdown, show
 from masquerade.settings import Settings, region_arguments, settings_for
@@ -48,6 +50,7 @@ class Options:
         regions: what is hidden: frame, faces, people, boxes:FILE, or several as in faces+people.
         detector: which detector looks for it.
         outside: what becomes of all that is not hidden: keep it, or black.
+        pattern: attack what stprivacy keeps as a white shape too, and the same drawn at random.
         attackers: of retrained, warm, motion, raw, place, prior; separated by commas.
         folds: of the cross-validation; 0: the manifest's columns split_action, split_identity.
         preset: of the attackers: tiny (a hundred clips), many (a thousand), bags (frames without
@@ -70,6 +73,7 @@ class Options:
     regions: str = "frame"
     detector: str | None = None
     outside: Literal["keep", "black"] = "keep"
+    pattern: bool = False
     attackers: str = "retrained,warm,motion,raw,place,prior"
     folds: int = 5
     preset: str = "tiny"
@@ -133,12 +137,13 @@ def main(argv: list[str]) -> int:
     entry = replace(entry, outside=options.outside)
     if several(str(options.weights)):
         entry = replace(entry, method=None, runs=runs_of(options, anonymizer))
+    entries = [entry, *(patterns_of(entry) if options.pattern else ())]
     if options.output is not None:
         _check_folder(options.output)
     with Talk(quiet=options.json) as talk:
         result = evaluate(
             manifest,
-            [entry],
+            entries,
             plan,
             data=_named(options),
             folder=options.output,
@@ -217,6 +222,29 @@ def entry_of(name: str, anonymizer: Anonymizer, regions: str, detector: str | No
     source: RegionFactory = parts[0] if len(parts) == 1 else Joined(tuple(parts))
     source()  # a missing model is known before any work
     return Entry(name=name, method=anonymizer, regions=source)
+
+
+def patterns_of(entry: Entry) -> list[Entry]:
+    """The lines of one who sees which tubelets are kept and nothing of them, and its controls.
+
+    Args:
+        entry: the line of the method.
+    """
+    each = [method for run in entry.runs or ((entry.shown,),) for method in run]
+    if not all(isinstance(method, STPrivacy) for method in each):
+        raise UsageError("--pattern is of stprivacy, which drops tubelets; leave it out.")
+    found = []
+    for drawn, said in NAMES.items():
+        name = f"{entry.name}, {said}"
+        if isinstance(entry.method, STPrivacy):
+            found.append(Entry(name=name, method=KeptPattern(of=entry.method, drawn=drawn)))
+            continue
+        runs = tuple(
+            tuple(KeptPattern(of=one, drawn=drawn) for one in run if isinstance(one, STPrivacy))
+            for run in entry.runs
+        )
+        found.append(Entry(name=name, runs=runs))
+    return found
 
 
 def written(result: Evaluation, json: Path, page: Path) -> None:

@@ -131,10 +131,15 @@ def _method(method: Anonymizer) -> dict[str, Any]:
         weights.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return {
         "name": f"{kind.__module__}.{kind.__qualname__}",
-        "arguments": given,
+        "arguments": {key: _plain(value) for key, value in given.items()},
         "weights": weights.hexdigest(),
         "source": _source(kind),
     }
+
+
+def _plain(given: Any) -> Any:
+    """An argument, and of one that is a method all that makes that method."""
+    return _method(given) if isinstance(given, Anonymizer) else given
 
 
 def _source(kind: type) -> str:

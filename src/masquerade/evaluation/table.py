@@ -360,8 +360,14 @@ def _name(method: Anonymizer) -> str:
 
 
 def _plain(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments as JSON holds them."""
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
+    """Arguments as JSON holds them; of one that is a method, its own."""
+    plain: dict[str, Any] = {}
+    for key, value in given.items():
+        if isinstance(value, Anonymizer):
+            plain[key] = {"method": _name(value), **_plain(arguments(value))}
+        else:
+            plain[key] = list(value) if isinstance(value, tuple) else value
+    return plain
 
 
 def _region_name(regions: RegionFactory | str | None) -> str:

@@ -138,24 +138,30 @@ class STPrivacy(Anonymizer):
             hidden.append(1 - shown[:, :, :count])
         return Anonymized(torch.cat(outs, 2).to(clip), torch.cat(hidden, 2).to(clip))
 
-    def draft(self, clip: Tensor) -> Draft:
+    def draft(self, clip: Tensor, *, token: Tensor | None = None) -> Draft:
         """As it is trained: tubelets are kept by chance, and every decision gets a gradient.
 
         Args:
             clip: (B, 3, T, H, W), RGB in [0, 1], T being `frames`.
+            token: (1, 1, D), a class token that goes along with the pass that drops tubelets and
+                is always kept (preprint, eq. 12); it is training's own, no part of what is saved.
         """
-        seen = self._read(clip)
+        seen, choose = self._read(clip), None if self.mode == "anonymize-only" else sampled
+        light = self._light and token is None
+        tokens, masks = self.net.masked(seen, choose, masks_only=light, token=token)
+        read = None
+        if token is not None:
+            read, tokens = tokens[:, 0], tokens[:, 1:]
         if self.mode == "anonymize-only":
-            tokens = self.net.through(seen, self._every(clip))
-            return Draft(self._enlarged(tokens, clip, None))
-        tokens, masks = self.net.masked(seen, sampled, masks_only=self._light)
+            return Draft(self._enlarged(tokens, clip, None), read=read)
         if self.mode == "full" and self.strict:
             tokens = self.net.through(seen, masks[-1])
         raw = self.mode == "sparsify-only"
         picture = clip if raw else self._enlarged(tokens, clip, None)
         filled = self._filled(picture, self._over_pixels(masks[-1], clip), clip)
         kept = {f"kept_{m}": mask.mean().item() for m, mask in enumerate(masks, 1)}
-        return Draft(filled, {"ratio": ratio_loss(masks, self.keep)}, kept)
+        keep = masks[-1].reshape(len(clip), *self.net.grid)
+        return Draft(filled, {"ratio": ratio_loss(masks, self.keep)}, kept, keep, read)
 
     def _rewritten(self, clip: Tensor) -> tuple[Tensor, Tensor]:
         """One window as it is published, and where something of it is shown, (B, 1, T, H, W)."""

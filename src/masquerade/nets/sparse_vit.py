@@ -221,29 +221,40 @@ class SparseViT(nn.Module):
         return self.patch_embed(clip) + self.pos_embed
 
     def masked(
-        self, clip: Tensor, choose: Choose, *, masks_only: bool = False
+        self,
+        clip: Tensor,
+        choose: Choose | None,
+        *,
+        masks_only: bool = False,
+        token: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
         """All tokens through all layers, those kept heard by all (eq. 8 to 10): what training does.
 
         Args:
             clip: (B, 3, T, H, W), normalised.
-            choose: who is kept.
+            choose: who is kept; None: all, and no predictor is asked.
             masks_only: stop when the last predictor has spoken; the tokens are then unfinished.
+            token: (1, 1, D), a class token that goes along: it is always kept, no predictor reads
+                it, and what becomes of it comes first.
 
         Returns:
-            Tokens (B, L * N, D), and who was kept after each predictor, (B, L, N).
+            Tokens (B, L * N, D), or one more, and who was kept after each predictor, (B, L, N).
         """
         tokens = self.embed(clip)
         keep = tokens.new_ones(len(clip), self.grid[0], self.slot)
+        first = 0 if token is None else 1
+        if token is not None:
+            tokens = torch.cat([token.expand(len(clip), -1, -1), tokens], dim=1)
         masks: list[Tensor] = []
         for at, block in enumerate(self.blocks):
-            if at in self.places:
-                log_odds = self.predictors[len(masks)](tokens.reshape(*keep.shape, -1), keep)
-                keep = choose(log_odds, keep, len(masks))
+            if at in self.places and choose is not None:
+                apart = tokens[:, first:].reshape(*keep.shape, -1)  # (B, L, N, D)
+                keep = choose(self.predictors[len(masks)](apart, keep), keep, len(masks))
                 masks.append(keep)
                 if masks_only and len(masks) == len(self.places):
                     break
-            tokens = layer(block, tokens, keep.flatten(1)) if masks else block(tokens)
+            mask = F.pad(keep.flatten(1), (first, 0), value=1.0)
+            tokens = layer(block, tokens, mask) if masks else block(tokens)
         return tokens, masks
 
     def gathered(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -28,6 +27,8 @@ class Changes:
         queue: frames that an adversary of --objective moco remembers.
         combine: how the anonymizer takes several.
         omega: weight of fooling them, beside that of the action.
+        action_weight: weight of the action, where the anonymizer works against them.
+        ratio: steps of the other networks to one of the anonymizer there.
         frozen: adversaries that learn nothing while the anonymizer works against them.
         alone: no adversary at all.
         segments: adversaries that compare runs of frames (use a network that sees motion).
@@ -44,6 +45,8 @@ class Changes:
     queue: int | None = None
     combine: Literal["max", "mean", "sum"] | None = None
     omega: float | None = None
+    action_weight: float | None = None
+    ratio: int | None = None
     frozen: bool = False
     alone: bool = False
     segments: bool = False
@@ -59,6 +62,8 @@ def changed(game: Game, changes: Changes) -> Game:
         game: the recipe.
         changes: what differs.
     """
+    if changes.ratio is not None and changes.ratio < 1:
+        raise UsageError("--ratio is 1 and more.")
     for name in (*changes.adversary, *([changes.utility] if changes.utility else [])):
         if name not in RECOGNIZERS:
             raise UsageError(f"there is no network {name!r}; choose of {', '.join(RECOGNIZERS)}.")
@@ -121,22 +126,21 @@ def _phase(phase: Phase, changes: Changes) -> Phase:
     if changes.alone:
         phase = _without_terms(phase, {"adversary", "fooling"})
     if phase.contested:
-        if changes.omega is not None:
-            phase = _turns(phase, lambda turn: _weighed(turn, changes.omega or 0.0))
+        phase = replace(phase, turns=tuple(_weighed(turn, changes) for turn in phase.turns))
         if changes.frozen:
             phase = _without_learning(phase)
         phase = replace(phase, restart=changes.restart or phase.restart)
     return phase
 
 
-def _turns(phase: Phase, change: Callable[[Turn], Turn]) -> Phase:
-    return replace(phase, turns=tuple(change(turn) for turn in phase.turns))
-
-
-def _weighed(turn: Turn, omega: float) -> Turn:
+def _weighed(turn: Turn, changes: Changes) -> Turn:
+    """A turn against the adversaries with other weights; any other as often as is asked."""
     if "fooling" not in turn.terms:
-        return turn
-    return replace(turn, terms={**turn.terms, "fooling": omega})
+        alone = "anonymizer" not in turn.learns
+        return replace(turn, times=changes.ratio) if changes.ratio and alone else turn
+    given = {"fooling": changes.omega, "utility": changes.action_weight}
+    own = {name: weight for name, weight in given.items() if weight is not None}
+    return replace(turn, terms={**turn.terms, **own})
 
 
 def _without_terms(phase: Phase, names: set[str]) -> Phase:

@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from masquerade.anonymizer import Anonymizer
+from masquerade.anonymizer import Anonymizer, Draft
+from masquerade.errors import UsageError
 from masquerade.methods import build
+from masquerade.methods.stprivacy import STPrivacy
 from masquerade.recognizers import RECOGNIZERS, Projected
+from masquerade.training.class_token import ClassToken
 from masquerade.training.game import PLAYERS, Adversary, Game, Optim, Player
 from masquerade.training.inputs import CHANNELS, Looking
 from masquerade.training.objectives import Pairs
@@ -26,24 +29,41 @@ class Cast(nn.Module):
         anonymizer: what is trained.
         utility: reads the action, as a dict of logits by label.
         adversaries: read what is private; the same.
+        auxiliary: a class token that reads the action inside the anonymizer; None: none.
     """
 
     def __init__(
-        self, anonymizer: Anonymizer, utility: nn.Module, adversaries: Sequence[nn.Module]
+        self,
+        anonymizer: Anonymizer,
+        utility: nn.Module,
+        adversaries: Sequence[nn.Module],
+        auxiliary: ClassToken | None = None,
     ) -> None:
         super().__init__()
         self.anonymizer, self.utility = anonymizer, utility
+        self.auxiliary = auxiliary or nn.Identity()
         self.adversary = nn.ModuleList(adversaries)
         # A weight that came frozen (a published trunk) stays so.
         self._learned = {name: _learned(self.player(name)) for name in PLAYERS}
 
     def player(self, name: Player) -> nn.Module:
-        """One of the three, by name."""
+        """One of them, by name."""
         return self.get_submodule(name)
 
     def weights(self, name: Player) -> list[nn.Parameter]:
         """What a player steps."""
         return self._learned[name]
+
+    def draft(self, clips: Tensor) -> Draft:
+        """What the anonymizer makes of clips, read by the auxiliary's token where there is one.
+
+        Args:
+            clips: (B, 3, T, H, W).
+        """
+        if not isinstance(self.auxiliary, ClassToken):
+            return self.anonymizer.draft(clips)
+        assert isinstance(self.anonymizer, STPrivacy)
+        return self.anonymizer.draft(clips, token=self.auxiliary.cls_token)
 
     @contextmanager
     def acting(self, learns: Sequence[Player], *, idle: str) -> Iterator[None]:
@@ -87,11 +107,12 @@ def cast_of(
         torch.manual_seed(mixed(seed, 0))
         anonymizer = build(game.method, **game.arguments)
         action = _recognizer(game, game.utility, dict(utility), game.utility_look)
+        auxiliary = _class_token(anonymizer, utility) if game.aided else None
     rivals = [
         rival_of(game, one, private, seed=mixed(seed, 1, at))
         for at, one in enumerate(game.adversaries)
     ]
-    return Cast(anonymizer, action, rivals)
+    return Cast(anonymizer, action, rivals, auxiliary)
 
 
 def rival_of(game: Game, one: Adversary, private: Mapping[str, int], *, seed: int) -> nn.Module:
@@ -127,6 +148,12 @@ def optimizer_of(cast: Cast, name: Player, how: Optim) -> torch.optim.Optimizer:
         return torch.optim.SGD(parts, lr=how.lr, momentum=how.momentum)
     kind = torch.optim.Adam if how.kind == "adam" else torch.optim.AdamW
     return kind(parts, lr=how.lr)
+
+
+def _class_token(anonymizer: Anonymizer, utility: Mapping[str, int]) -> ClassToken:
+    if not isinstance(anonymizer, STPrivacy):
+        raise UsageError("Only stprivacy has tokens that an auxiliary could read.")
+    return ClassToken(width=anonymizer.width, heads=utility)
 
 
 def _recognizer(

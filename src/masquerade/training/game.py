@@ -1,8 +1,9 @@
 """An adversarial training as a value: who plays, in which phases, and when each ends.
 
 Three players: the anonymizer, the utility network that reads the action, and the adversary, which
-may be several networks. What differs between the published methods is a `Game`; the loop that plays
-it is `masquerade.training.minimax`.
+may be several networks; where a recipe wants it an auxiliary, a class token that reads the action
+inside the anonymizer while that begins to learn, and is thrown away. What differs between the
+published methods is a `Game`; the loop that plays it is `masquerade.training.minimax`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from masquerade.errors import UsageError
 from masquerade.training.objectives import Objective
 from masquerade.training.record import Row
 
-Player = Literal["anonymizer", "utility", "adversary"]
-PLAYERS: tuple[Player, ...] = ("anonymizer", "utility", "adversary")
+Player = Literal["anonymizer", "utility", "adversary", "auxiliary"]
+PLAYERS: tuple[Player, ...] = ("anonymizer", "utility", "adversary", "auxiliary")
 TERMS = ("reconstruction", "utility", "adversary", "fooling")
 """The loop's own losses; an anonymizer's draft may bring more, by their names."""
 
@@ -53,11 +54,13 @@ class Turn:
     Args:
         learns: the players that step; all others stay to the bit.
         terms: weight by loss: reconstruction (L1 to the raw clip), utility, adversary (what the
-            adversaries minimise), fooling (what the anonymizer wants of them), and the draft's own.
+            adversaries minimise), fooling (what the anonymizer wants of them), auxiliary (that of
+            a class token that reads the action inside the anonymizer), and the draft's own.
         times: so often in a row.
         until: skip it while the utility tells at least this share of a held-out batch right.
         reverse: the anonymizer gets the adversary's gradient times minus this (gradient reversal),
             so that all may step at once; None: it gets it as it is.
+        raw: networks read the clips as they came, and not what the anonymizer makes of them.
     """
 
     learns: tuple[Player, ...]
@@ -65,6 +68,7 @@ class Turn:
     times: int = 1
     until: float | None = None
     reverse: float | None = None
+    raw: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +138,16 @@ class Phase:
         """Whether the anonymizer works against the adversary here."""
         return any("fooling" in turn.terms or turn.reverse for turn in self.turns)
 
+    @property
+    def raw(self) -> bool:
+        """Whether nothing but raw clips is read here."""
+        return all(turn.raw for turn in self.turns)
+
+    @property
+    def aided(self) -> bool:
+        """Whether a class token reads the action inside the anonymizer here."""
+        return any("auxiliary" in turn.learns for turn in self.turns)
+
     def over(self, rows: Sequence[Row]) -> bool:
         """Whether this phase's epochs are enough.
 
@@ -202,11 +216,19 @@ class Game:
     augment: Augment = NONE
     wanted: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
+    @property
+    def aided(self) -> bool:
+        """Whether it has a phase with a class token inside the anonymizer."""
+        return any(phase.aided for phase in self.phases)
+
     def __post_init__(self) -> None:
         if not self.phases or any(p.epochs < 1 or not p.turns for p in self.phases):
             raise UsageError("A game needs phases, each of at least one epoch and one turn.")
         if any(turn.times < 1 or not turn.learns for p in self.phases for turn in p.turns):
             raise UsageError("A turn is of at least one player, and taken at least once.")
+        every = [turn for phase in self.phases for turn in phase.turns]
+        if any(turn.raw and "anonymizer" in turn.learns for turn in every):
+            raise UsageError("An anonymizer learns nothing from clips that it did not touch.")
         if self.batch < 2:
             raise UsageError("An adversarial step needs a batch of at least two clips.")
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from masquerade.anonymizer import Anonymizer
 from masquerade.metrics.classification import auroc, top_k
 from masquerade.training.cast import Cast
-from masquerade.training.game import Game
+from masquerade.training.game import Game, Phase
+from masquerade.training.inputs import knowing
 from masquerade.training.losses import probabilities
 from masquerade.training.record import Row
 from masquerade.training.sides import Feed, majority
@@ -41,37 +42,46 @@ class _Sums:
 
 
 @torch.no_grad()
-def standing(cast: Cast, game: Game, feed: Feed, *, seed: int) -> Row:
+def standing(cast: Cast, game: Game, feed: Feed, *, seed: int, phase: Phase | None = None) -> Row:
     """The validation columns of a line of the log.
 
     `val_utility` is the mean top-1 over the utility's labels and `chance_utility` what the most
     frequent answer gets; `val_LABEL` is top-1, or of a binary label the AUROC;
     `val_adversary_share` is the adversaries' loss over that of who sees nothing (the lowest of
     several: 1 is blind); `val_reconstruction` is the mean L1 to the raw clip; `val_variety` is how
-    much outputs differ from clip to clip and from place to place, over how much raw clips do.
+    much outputs differ from clip to clip and from place to place, over how much raw clips do;
+    `val_auxiliary` is the top-1 of the class token inside the anonymizer, where one learns.
 
     Args:
         cast: the players.
         game: the recipe.
         feed: of the held-out clips.
         seed: of the pairs that an adversary compares.
+        phase: that is played; in one that has only raw clips, networks are shown those here too.
     """
+    raw, aided = phase is not None and phase.raw, phase is not None and phase.aided
     cast.eval()
     draw, sums = torch.Generator().manual_seed(seed), _Sums()
     outs: list[Tensor] = []
     raws: list[Tensor] = []
     for batch in feed.held_out():
-        shown, draft = published(cast.anonymizer, batch.clips), cast.anonymizer.draft(batch.clips)
-        sums.add("", cast.utility(shown), batch.utility)
+        shown, keep = (batch.clips, None) if raw else published(cast.anonymizer, batch.clips)
+        draft = cast.draft(batch.clips) if aided else cast.anonymizer.draft(batch.clips)
+        if draft.read is not None:
+            sums.add("auxiliary:", cast.auxiliary(draft.read), batch.utility)
+        sums.add("", knowing(cast.utility, keep)(shown), batch.utility)
         sums.count(reconstruction=float((shown - batch.clips).abs().mean()))
         sums.count(**{name: float(term) for name, term in draft.terms.items()}, **draft.facts)
         outs.append(_small(shown))
         raws.append(_small(batch.clips))
         private = shown
         if batch.stills is not None:
-            private = published(cast.anonymizer, batch.stills)
-        for at, (one, net) in enumerate(zip(game.adversaries, cast.adversary, strict=True)):
+            private, keep = (
+                (batch.stills, None) if raw else published(cast.anonymizer, batch.stills)
+            )
+        for at, (one, rival) in enumerate(zip(game.adversaries, cast.adversary, strict=True)):
             objective = one.objective
+            net = knowing(rival, keep if objective.labelled else None)
             loss = objective.loss(net, private, batch.private, draw).mean()
             sums.count(**{f"adversary{at}": float(loss)})
             sums.count(**{f"blind{at}": objective.chance(batch.private, len(private))})
@@ -80,19 +90,24 @@ def standing(cast: Cast, game: Game, feed: Feed, *, seed: int) -> Row:
     return {
         **_scores(sums, list(feed.data.utility)),
         **_rivals(sums, game, list(feed.data.private)),
+        **({"val_auxiliary": _auxiliary(sums, list(feed.data.utility))} if game.aided else {}),
         **{f"val_{name}": _mean(sums.numbers[name]) for name in _own(sums)},
         "val_variety": _variety(torch.cat(outs)) / max(_variety(torch.cat(raws)), 1e-6),
     }
 
 
-def published(anonymizer: Anonymizer, clip: Tensor) -> Tensor:
+def published(anonymizer: Anonymizer, clip: Tensor) -> tuple[Tensor, Tensor | None]:
     """A clip as a user would get it, which may differ from the draft that is trained.
 
     Args:
         anonymizer: in evaluation mode.
         clip: (B, 3, T, H, W).
+
+    Returns:
+        The clip, and how far each pixel is shown, (B, T, H, W); None: everywhere alike.
     """
-    return anonymizer(clip, carry=anonymizer.start(seed=0)).clip
+    out = anonymizer(clip, carry=anonymizer.start(seed=0))
+    return out.clip, None if out.hidden is None else 1 - out.hidden[:, 0]
 
 
 def above_chance(row: Row, count: int) -> bool:
@@ -104,6 +119,21 @@ def above_chance(row: Row, count: int) -> bool:
     """
     floor = row["chance_utility"]
     return row["val_utility"] > floor + SURE * math.sqrt(floor * (1 - floor) / count)
+
+
+def practised(row: Row, count: int) -> bool:
+    """Whether the action was learned before a contest, by the utility or inside the anonymizer.
+
+    An anonymizer that was initialised through a class token alone shows nothing yet: its last layer
+    has learned nothing.
+
+    Args:
+        row: of the log.
+        count: held-out clips.
+    """
+    aided = row.get("val_auxiliary", math.nan)
+    best = row["val_utility"] if math.isnan(aided) else max(row["val_utility"], aided)
+    return above_chance({**row, "val_utility": best}, count)
 
 
 def collapsed(row: Row, game: Game, count: int) -> tuple[str, ...]:
@@ -149,6 +179,11 @@ def _scores(sums: _Sums, labels: Sequence[str]) -> Row:
     chance = [_guess(*_joined(sums, label)) for label in labels]
     row: Row = {"val_utility": _mean(list(found.values())), "chance_utility": _mean(chance)}
     return {**row, **{f"val_{label}": value for label, value in found.items()}}
+
+
+def _auxiliary(sums: _Sums, labels: Sequence[str]) -> float:
+    found = [f"auxiliary:{label}" for label in labels if f"auxiliary:{label}" in sums.said]
+    return _mean([_score(*_joined(sums, one)) for one in found])
 
 
 def _rivals(sums: _Sums, game: Game, labels: Sequence[str]) -> Row:

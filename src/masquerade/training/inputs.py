@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from masquerade.errors import UsageError
+from masquerade.nets.vit import VideoViT
+from masquerade.recognizers import Recognizer
 
 GAIN = 4.0  # of motion: a change by a quarter of the range is full
 STRIP = 12  # the place is the top twelfth, above people's heads
@@ -88,3 +90,36 @@ class Looking(nn.Module):
     def forward(self, clip: Tensor) -> Tensor | dict[str, Tensor]:
         """(B, 3, T, H, W) in [0, 1] to what the network gives."""
         return self.net(LOOKS[self.look](clip))
+
+
+class Knowing(nn.Module):
+    """A recognizer and which tubelets were dropped of the clips that it is about to read.
+
+    Args:
+        net: takes the mask.
+        keep: (B, L, N) in [0, 1].
+    """
+
+    def __init__(self, net: Recognizer, keep: Tensor) -> None:
+        super().__init__()
+        self.net, self.keep = net, keep
+
+    def forward(self, clip: Tensor) -> Tensor | dict[str, Tensor]:
+        """(B, 3, T, H, W) in [0, 1] to what the network gives."""
+        return self.net(clip, keep=self.keep)
+
+
+def knowing(net: nn.Module, keep: Tensor | None) -> nn.Module:
+    """A network that is told what was dropped, if it takes that; any other one as it is.
+
+    Args:
+        net: a recognizer.
+        keep: (B, L, h, w) in [0, 1] over any grid, or over pixels; None: nothing was dropped.
+    """
+    if keep is None or not isinstance(net, Recognizer) or not net.sees_keep:
+        return net
+    if not isinstance(net.net, VideoViT):
+        return net
+    # Of another grid: the share of each of its tubelets that is kept.
+    share = F.adaptive_avg_pool3d(keep[:, None], net.net.grid)  # (B, 1, L, h, w)
+    return Knowing(net, share[:, 0].flatten(2))

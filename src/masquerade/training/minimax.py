@@ -23,7 +23,8 @@ from masquerade.errors import MasqueradeError, UsageError
 from masquerade.settings import choose_device
 from masquerade.training.cast import Cast, cast_of, optimizer_of, rival_of
 from masquerade.training.game import PLAYERS, TERMS, Game, Optim, Phase, Player, Turn
-from masquerade.training.held_out import above_chance, collapsed, standing, tells
+from masquerade.training.held_out import collapsed, practised, standing, tells
+from masquerade.training.inputs import knowing
 from masquerade.training.ranks import Ranks, ranks_here
 from masquerade.training.record import Log, Row, Snapshot, digest, load_snapshot, save_snapshot
 from masquerade.training.samples import write_samples
@@ -190,12 +191,12 @@ class _Match:
         """A phase starts with optimizers that remember nothing."""
         self.turns = 0
         self.optimizers = self._fresh(phase)
-        practised = any(
+        taught = any(
             "utility" in turn.learns for each in self.game.phases[:number] for turn in each.turns
         )
-        if phase.contested and practised:
+        if phase.contested and taught:
             last = self.state.history[-1]
-            if not above_chance(last, len(self.data.validation)):
+            if not practised(last, len(self.data.validation)):
                 raise MasqueradeError(
                     f"The action was not learned before phase {phase.name}: top-1 is "
                     f"{last['val_utility']:.2f} and a guess gets {last['chance_utility']:.2f}; "
@@ -222,7 +223,8 @@ class _Match:
                 self._restart(phase, epoch, draw)
             sums = self._learn(phase, past, epoch, draw)
             self.ranks.share_buffers(self.cast)
-            held = standing(self.cast, self.game, self.feed, seed=mixed(self.seed, 5))
+            drawn = mixed(self.seed, 5)
+            held = standing(self.cast, self.game, self.feed, seed=drawn, phase=phase)
         own = {name: self.ranks.mean(torch.stack(found).mean()) for name, found in sums.items()}
         names = [*TERMS, *(n for n in sums if n not in TERMS)]
         row: Row = {
@@ -247,8 +249,9 @@ class _Match:
 
     def _named(self, found: list[str]) -> list[str]:
         """The training columns, which are those of the first line."""
-        if not self.state.history:
-            return found
+        if not self.state.history:  # a later phase may have losses that the first one has not
+            later = [n for phase in self.game.phases for turn in phase.turns for n in turn.terms]
+            return list(dict.fromkeys([*found, *later]))
         first = self.state.history[0]
         return [key.removeprefix("train_") for key in first if key.startswith("train_")]
 
@@ -290,8 +293,9 @@ class _Match:
         batch = self.feed.glance(draw)
         self.cast.eval()
         with torch.no_grad():
-            clip = self.cast.anonymizer.draft(batch.clips).clip
-            share = torch.tensor(tells(self.cast.utility, clip, batch.utility))
+            draft = self.cast.anonymizer.draft(batch.clips)
+            told = knowing(self.cast.utility, draft.keep)
+            share = torch.tensor(tells(told, draft.clip, batch.utility))
         return float(self.ranks.mean(share.to(self.device))) >= turn.until
 
     def _step(

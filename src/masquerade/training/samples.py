@@ -35,7 +35,7 @@ def write_samples(anonymizer: Anonymizer, feed: Feed, folder: Path, epoch: int) 
     """
     batch = next(feed.held_out())
     with torch.no_grad():
-        out = published(anonymizer.eval(), batch.clips[:CLIPS])
+        out, _ = published(anonymizer.eval(), batch.clips[:CLIPS])
     path = folder / f"{epoch:04d}.png"
     with part_of(path, overwrite=True) as part:
         done, png = cv2.imencode(".png", grid(batch.clips[:CLIPS], out)[..., ::-1])

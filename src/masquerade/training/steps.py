@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from masquerade.training.ranks import Ranks
 
+POSITIONS = ("pos_embed", "cls_token")
+
 
 def mixed(*numbers: int) -> int:
     """One seed of several numbers."""
@@ -55,9 +57,11 @@ def rate(lr: float, at: float, *, epochs: int, warmup: int, step: float) -> floa
 
 
 def groups(net: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Matrices and filters decay; biases, norms and other vectors do not."""
-    learned = [p for p in net.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in learned if p.ndim > 1], "weight_decay": decay},
-        {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    """Matrices and filters decay; biases, norms, other vectors, positions and class tokens do not.
+
+    So say STPrivacy and the ViTs before it (FACTS 1.10).
+    """
+    learned = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
+    many = [p for name, p in learned if p.ndim > 1 and not name.endswith(POSITIONS)]
+    few = [p for name, p in learned if p.ndim <= 1 or name.endswith(POSITIONS)]
+    return [{"params": many, "weight_decay": decay}, {"params": few, "weight_decay": 0.0}]

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from masquerade.anonymizer import Draft
+from masquerade.errors import UsageError
 from masquerade.training.cast import Cast
 from masquerade.training.game import Game, Turn
+from masquerade.training.inputs import knowing
 from masquerade.training.losses import loss_of
 from masquerade.training.objectives import reversed_gradient
 from masquerade.training.sides import Batch
@@ -28,19 +30,29 @@ def terms_of(
         draw: of pairs and turns.
     """
     draft = _draft(cast, turn, batch.clips)
-    terms, private = dict(draft.terms), draft.clip
+    terms, seen = dict(draft.terms), draft
+    if "auxiliary" in turn.terms:
+        if draft.read is None:
+            raise UsageError("A class token reads for who learns: name auxiliary in `learns`.")
+        terms["auxiliary"] = utility_loss(cast.auxiliary, draft.read, batch.utility)
     if "reconstruction" in turn.terms:
         terms["reconstruction"] = (draft.clip - batch.clips).abs().mean()
     if "utility" in turn.terms:
-        terms["utility"] = utility_loss(cast.utility, draft.clip, batch.utility)
+        told = knowing(cast.utility, draft.keep)
+        terms["utility"] = utility_loss(told, draft.clip, batch.utility)
     asked = {"adversary", "fooling"} & set(turn.terms)
     if not asked or not game.adversaries:  # an ablation without adversaries owes them nothing
-        return terms | {name: private.new_zeros(()) for name in asked}, draft.facts
+        return terms | {name: draft.clip.new_zeros(()) for name in asked}, draft.facts
     if batch.stills is not None:
-        private = _draft(cast, turn, batch.stills).clip
+        seen = _draft(cast, turn, batch.stills)
+    private, keep = seen.clip, seen.keep
     if turn.reverse is not None:
         private = reversed_gradient(private, turn.reverse)
-    rivals = list(zip(game.adversaries, cast.adversary, strict=True))
+        keep = None if keep is None else reversed_gradient(keep, turn.reverse)
+    rivals = [
+        (one, knowing(net, keep if one.objective.labelled else None))
+        for one, net in zip(game.adversaries, cast.adversary, strict=True)
+    ]
     codes = batch.private
     if "adversary" in asked:
         losses = [one.objective.loss(net, private, codes, draw).mean() for one, net in rivals]
@@ -56,7 +68,7 @@ def utility_loss(net: nn.Module, clip: Tensor, codes: Mapping[str, Tensor]) -> T
 
     Args:
         net: gives logits by label.
-        clip: (B, 3, T, H, W).
+        clip: (B, 3, T, H, W), or whatever else the network reads.
         codes: by label.
     """
     said = net(clip)
@@ -79,6 +91,10 @@ def combined(wishes: list[Tensor], how: str) -> Tensor:
 
 
 def _draft(cast: Cast, turn: Turn, clips: Tensor) -> Draft:
+    if turn.raw:
+        return Draft(clips)
+    if "auxiliary" in turn.terms:
+        return cast.draft(clips)
     if "anonymizer" in turn.learns:
         return cast.anonymizer.draft(clips)
     with torch.no_grad():

@@ -1,0 +1,237 @@
+"""STPrivacy's first phases: recognizers begin on raw video, the anonymizer by a class token."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from masquerade.checkpoint import load, save
+from masquerade.cli.train import parse
+from masquerade.data.clips import ClipStore, store_of
+from masquerade.errors import UsageError
+from masquerade.methods.stprivacy import STPrivacy
+from masquerade.nets.sparse_vit import SparseViT
+from masquerade.training import minimax
+from masquerade.training.cast import Cast, cast_of
+from masquerade.training.class_token import ClassToken
+from masquerade.training.game import Adversary, Game, Optim, Phase, Turn
+from masquerade.training.games import BOTH, game_of
+from masquerade.training.minimax import play
+from masquerade.training.objectives import Labels
+from masquerade.training.ranks import Ranks
+from masquerade.training.sides import Batch, Data
+from masquerade.training.steps import groups
+from masquerade.training.terms import terms_of, utility_loss
+
+OWN = {
+    "frames": 4,
+    "picture": (16, 16),
+    "tubelet": (2, 8, 8),
+    "width": 24,
+    "heads": 3,
+    "depth": 3,
+    "places": (1, 2),
+}
+RAW = replace(BOTH, raw=True)
+BEGIN = Turn(learns=("anonymizer", "auxiliary"), terms={"auxiliary": 1.0, "ratio": 1.0})
+AGAINST = Turn(learns=("anonymizer",), terms={"utility": 0.5, "fooling": 0.5, "ratio": 1.0})
+
+
+def game(**changes: object) -> Game:
+    phases = (
+        Phase(name="recognizers", epochs=2, turns=(RAW,)),
+        Phase(name="initialise", epochs=12, turns=(BEGIN,)),
+        Phase(name="contest", epochs=1, turns=(AGAINST, BOTH), same_batch=True),
+    )
+    given: dict[str, object] = {
+        "method": "stprivacy",
+        "arguments": OWN,
+        "utility": "tiny-3d",
+        "widths": (8, 16),
+        "adversaries": (Adversary(network="tiny-3d", objective=Labels()),),
+        "phases": phases,
+        "optims": dict.fromkeys(
+            ("anonymizer", "utility", "adversary", "auxiliary"), Optim(kind="adamw", lr=1e-2)
+        ),
+        "frames": 4,
+        "size": (16, 16),
+        "batch": 8,
+    }
+    return Game(**{**given, **changes})
+
+
+def clips(count: int = 48) -> tuple[ClipStore, dict[str, np.ndarray]]:
+    """The action is whether it is bright, which needs no sense of place."""
+    draw = np.random.default_rng(0)
+    action, tint = draw.integers(2, size=count), draw.integers(2, size=count)
+    out = 0.3 + 0.05 * torch.from_numpy(draw.random((count, 3, 4, 16, 16))).float()
+    for i in range(count):
+        out[i] += 0.4 * float(action[i])
+    return store_of(out), {"action": action, "tint": tint}
+
+
+def data() -> Data:
+    store, targets = clips()
+    return Data(
+        train=store.take(range(32)),
+        validation=store.take(range(32, 48)),
+        targets=targets,
+        utility={"action": 2},
+        private={"tint": 1},
+    )
+
+
+def batch_of() -> Batch:
+    store, targets = clips(8)
+    codes = {name: torch.from_numpy(code) for name, code in targets.items()}
+    return Batch(
+        clips=store.clips.float() / 255,
+        utility={"action": codes["action"]},
+        private={"tint": codes["tint"]},
+    )
+
+
+def cast(given: Game | None = None) -> Cast:
+    return cast_of(given or game(), utility={"action": 2}, private={"tint": 1}, seed=0)
+
+
+def test_the_token_is_kept_when_all_else_is_dropped_and_no_predictor_reads_it() -> None:
+    torch.manual_seed(0)
+    net = SparseViT(
+        shape=(4, 16, 16), tubelet=(2, 8, 8), width=24, depth=2, heads=3, places=(0,)
+    ).double()
+    clip, token = torch.rand(2, 3, 4, 16, 16).double(), torch.randn(1, 1, 24).double()
+    asked: list[Tensor] = []
+
+    def nobody(log_odds: Tensor, keep: Tensor, which: int) -> Tensor:
+        asked.append(log_odds)
+        return torch.zeros_like(keep)
+
+    tokens, masks = net.masked(clip, nobody, token=token)
+    assert tokens.shape == (2, 9, 24) and masks[0].shape == (2, 2, 4)
+    alone = token
+    for block in net.blocks:
+        alone = block(alone)
+    assert torch.allclose(tokens[:, :1], alone.expand(2, -1, -1), atol=1e-12)
+    net.masked(clip, nobody, token=token + 1)
+    net.masked(clip, nobody)
+    assert torch.equal(asked[0], asked[1]) and torch.equal(asked[0], asked[2])
+
+
+def test_kept_tubelets_reach_the_token_and_dropped_ones_do_not() -> None:
+    torch.manual_seed(0)
+    net = SparseViT(
+        shape=(4, 16, 16), tubelet=(2, 8, 8), width=24, depth=2, heads=3, places=(0,)
+    ).double()
+    clip = torch.rand(1, 3, 4, 16, 16).double().requires_grad_()
+
+    def first(log_odds: Tensor, keep: Tensor, which: int) -> Tensor:
+        return torch.zeros_like(keep).index_fill(2, torch.tensor([0]), 1.0)
+
+    tokens, _ = net.masked(clip, first, token=torch.randn(1, 1, 24).double())
+    (back,) = torch.autograd.grad(tokens[:, 0].square().sum(), clip)
+    assert back[..., :8, :8].abs().min() > 0
+    assert back[..., 8:, :].abs().max() == 0 and back[..., :8, 8:].abs().max() == 0
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("mode", ["full", "sparsify-only", "anonymize-only"])
+def test_the_action_read_inside_teaches_the_predictors(mode: str, strict: bool) -> None:
+    own = cast(game(arguments={**OWN, "mode": mode, "strict": strict}))
+    turn = replace(BEGIN, terms={"auxiliary": 1.0})
+    terms, _ = terms_of(own, game(), turn, batch_of(), torch.Generator())
+    assert terms["auxiliary"].item() == pytest.approx(np.log(2), abs=0.5)
+    terms["auxiliary"].backward()
+    assert isinstance(own.anonymizer, STPrivacy)
+    for name, value in own.anonymizer.net.named_parameters():
+        drops = name.startswith("predictors") and mode != "anonymize-only"
+        if drops or name.startswith(("patch", "blocks.0")):
+            assert value.grad is not None and value.grad.abs().max() > 0, name
+
+
+def test_recognizers_that_begin_on_raw_video_see_it() -> None:
+    own, batch = cast(), batch_of()
+    own.eval()
+    terms, _ = terms_of(own, game(), RAW, batch, torch.Generator())
+    wanted = utility_loss(own.utility, batch.clips, batch.utility)
+    assert terms["utility"].item() == wanted.item() and "ratio" not in terms
+    hidden, _ = terms_of(own, game(), BOTH, batch, torch.Generator())
+    assert hidden["utility"].item() != wanted.item()
+
+
+def test_the_three_phases_are_played_and_the_token_is_thrown_away(tmp_path: Path) -> None:
+    played = play(game(), data(), device="cpu")
+    raw, begun, last = (played.history[at] for at in (1, 13, 14))
+    assert raw["val_reconstruction"] == 0 and begun["val_reconstruction"] > 0
+    assert begun["val_auxiliary"] > 0.9  # the anonymizer knows what matters, and shows nothing yet
+    assert np.isnan(raw["val_auxiliary"]) and np.isnan(last["val_auxiliary"])
+    assert np.isnan(raw["train_ratio"]) and last["train_ratio"] >= 0
+    save(played.anonymizer, tmp_path / "one.safetensors")
+    again = load(tmp_path / "one.safetensors")
+    assert set(again.state_dict()) == set(STPrivacy(**OWN).state_dict())
+
+
+def test_who_starts_does_not_touch_recognizers() -> None:
+    before = {k: v.clone() for k, v in cast().state_dict().items()}
+    given = game(phases=(game().phases[1],))
+    match = minimax._Match(given, data(), 0, torch.device("cpu"), False, Ranks())
+    match._begin(given.phases[0], 0)
+    match._epoch(given.phases[0], 0)
+    after = match.cast.state_dict()
+    for name, value in after.items():
+        if name.startswith(("utility", "adversary")):
+            assert torch.equal(value, before[name]), name
+    assert not torch.equal(after["auxiliary.cls_token"], before["auxiliary.cls_token"])
+
+
+def test_positions_and_class_tokens_do_not_decay() -> None:
+    token = ClassToken(width=24, heads={"action": 2})
+    net = torch.nn.ModuleDict({"a": STPrivacy(**OWN), "t": token})
+    decays, others = groups(net, 0.05)
+    free = {id(p) for p in others["params"]}
+    named = dict(net.named_parameters())
+    assert id(named["a.net.pos_embed"]) in free and id(named["t.cls_token"]) in free
+    assert all(p.ndim > 1 for p in decays["params"]) and decays["weight_decay"] == 0.05
+    assert len(free) + len(decays["params"]) == len(named)
+
+
+def test_the_papers_recipe_is_the_papers() -> None:
+    """FACTS 1.9 and 1.10."""
+    given = game_of("stprivacy", "paper")
+    for how in given.optims.values():
+        assert (how.kind, how.decay, how.cosine, how.warmup) == ("adamw", 0.05, True, 0)
+        assert how.lr == 1e-3 * given.batch / 512 == 6.25e-5
+    first, begin, contest = given.phases
+    assert (first.epochs, begin.epochs, contest.epochs) == (80, 80, 40)
+    assert first.raw and first.turns[0].learns == ("utility", "adversary")
+    assert begin.turns[0].terms == {"auxiliary": 1.0, "ratio": 1.0}
+    against, both = contest.turns
+    assert against.terms == {"utility": 0.5, "fooling": 0.5, "ratio": 1.0}
+    assert (against.learns, both.learns) == (("anonymizer",), ("utility", "adversary"))
+    assert against.times == both.times == 1 and contest.same_batch
+    assert (given.frames, given.size, given.stride, given.batch) == (16, (112, 112), 2, 32)
+    assert not STPrivacy(**given.arguments).strict
+    code = game_of("stprivacy", "code")
+    assert STPrivacy(**code.arguments).softmax == "dynamicvit"
+
+
+def test_weights_and_the_ratio_of_steps_are_flags() -> None:
+    line = "stprivacy --preset paper --data x -o r --action-weight 0.1 --omega 1 --ratio 3"
+    _, given = parse(line.split())
+    against, both = given.phases[-1].turns
+    assert against.terms == {"utility": 0.1, "fooling": 1.0, "ratio": 1.0} and against.times == 1
+    assert both.times == 3 and given.phases[0].turns[0].times == 1
+    with pytest.raises(UsageError, match="1 and more"):
+        parse([*line.split()[:-1], "0"])
+
+
+def test_what_has_no_tokens_has_no_class_token() -> None:
+    with pytest.raises(UsageError, match="Only stprivacy"):
+        cast(game(method="spact", arguments={"width": 8, "short": 16}))
+    with pytest.raises(UsageError, match="learns nothing"):
+        game(phases=(Phase(name="x", epochs=1, turns=(replace(AGAINST, raw=True),)),))

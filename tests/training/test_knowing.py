@@ -1,0 +1,159 @@
+"""Recognizers that take a keep mask are told, while they learn, which tubelets were dropped."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from masquerade.data.clips import store_of
+from masquerade.recognizers import RECOGNIZERS, Recognizer
+from masquerade.recognizers.tokens import video_vit
+from masquerade.training.cast import cast_of
+from masquerade.training.game import Adversary, Game, Phase, Turn
+from masquerade.training.held_out import standing
+from masquerade.training.inputs import Knowing, Looking, knowing
+from masquerade.training.objectives import Labels
+from masquerade.training.ranks import Ranks
+from masquerade.training.sides import Batch, Data, Feed
+from masquerade.training.terms import terms_of
+
+SMALL = {"frames": 4, "tubelet": (2, 8, 8), "width": 24}
+GRID = (2, 2, 2)
+CONTEST = Turn(learns=("anonymizer",), terms={"utility": 1.0, "fooling": 0.5, "ratio": 1.0})
+
+
+@pytest.fixture(autouse=True)
+def small_vit(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = partial(video_vit, size=16, depth=2, attention_heads=3, **SMALL)
+    monkeypatch.setitem(RECOGNIZERS, "vit-small", make)
+
+
+def game(network: str = "vit-small", **own: object) -> Game:
+    arguments = {"picture": (16, 16), "heads": 3, "depth": 3, "places": (1, 2), **SMALL, **own}
+    return Game(
+        method="stprivacy",
+        arguments=arguments,
+        utility=network,
+        adversaries=(Adversary(network=network, objective=Labels()),),
+        phases=(Phase(name="contest", epochs=1, turns=(CONTEST,)),),
+        optims={},
+        frames=4,
+        size=(16, 16),
+        batch=4,
+    )
+
+
+def batch_of(count: int = 4) -> Batch:
+    draw = torch.Generator().manual_seed(0)
+    code = torch.arange(count) % 2
+    return Batch(
+        clips=torch.rand(count, 3, 4, 16, 16, generator=draw),
+        utility={"action": code},
+        private={"tint": code},
+    )
+
+
+def awake(net: nn.Module) -> nn.Module:
+    """Heads that start at zero say the same of everything; these do not."""
+    assert isinstance(net, Recognizer)
+    nn.init.normal_(net.net.head.weight, std=0.5)  # type: ignore[union-attr,arg-type]
+    return net.eval()
+
+
+def net_of(name: str = "vit-small") -> nn.Module:
+    torch.manual_seed(0)
+    return RECOGNIZERS[name](heads={"action": 2})
+
+
+def test_what_a_dropped_tubelet_shows_changes_nothing() -> None:
+    net, clip = awake(net_of()), batch_of().clips
+    keep = torch.ones(4, *GRID)
+    keep[:, 1, 0, 1] = 0
+    other = clip.clone()
+    other[:, :, 2:, :8, 8:] = torch.rand(4, 3, 2, 8, 8)
+    assert torch.equal(knowing(net, keep)(other)["action"], knowing(net, keep)(clip)["action"])
+    assert not torch.equal(net(other)["action"], net(clip)["action"])
+
+
+def test_networks_without_a_mask_are_called_as_before() -> None:
+    keep = torch.ones(4, *GRID)
+    plain = net_of("tiny-3d")
+    looking = Looking(net_of("tiny-3d"), look="frames")
+    assert knowing(plain, keep) is plain and knowing(looking, keep) is looking
+    net = net_of()
+    assert knowing(net, None) is net
+
+
+def test_a_mask_of_another_grid_or_of_pixels_is_the_share_that_is_kept() -> None:
+    keep = torch.tensor([1.0, 0.0, 1.0, 1.0]).reshape(1, 4, 1, 1).expand(1, 4, 2, 2)
+    told = knowing(net_of(), keep)
+    assert isinstance(told, Knowing)
+    assert torch.equal(told.keep, torch.tensor([0.5, 1.0])[None, :, None].expand(1, 2, 4))
+    cells = torch.arange(8.0).reshape(1, *GRID)
+    pixels = cells.repeat_interleave(2, 1).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    told = knowing(net_of(), pixels)
+    assert isinstance(told, Knowing)
+    assert torch.equal(told.keep, torch.arange(8.0).reshape(1, 2, 4))
+
+
+def recorded(net: nn.Module, found: list[Tensor | None]) -> None:
+    def note(_: nn.Module, args: object, given: dict[str, Tensor]) -> None:
+        found.append(given.get("keep"))
+
+    net.register_forward_pre_hook(note, with_kwargs=True)
+
+
+def test_training_tells_both_recognizers_and_the_decision_learns_from_them() -> None:
+    given = game()
+    cast = cast_of(given, utility={"action": 2}, private={"tint": 1}, seed=0)
+    for net in (cast.utility, cast.adversary[0]):
+        awake(net)
+    seen: list[Tensor | None] = []
+    recorded(cast.utility, seen)
+    recorded(cast.adversary[0], seen)
+    terms, _ = terms_of(cast, given, CONTEST, batch_of(), torch.Generator())
+    assert len(seen) == 2
+    for keep in seen:
+        assert keep is not None and keep.shape == (4, 2, 4)
+        (back,) = torch.autograd.grad(terms["utility"] + terms["fooling"], keep, retain_graph=True)
+        assert back.abs().max() > 0
+
+
+def test_held_out_clips_are_read_with_the_published_mask() -> None:
+    given = game()
+    cast = cast_of(given, utility={"action": 2}, private={"tint": 1}, seed=0)
+    clips = store_of(batch_of(8).clips)
+    code = np.arange(8) % 2
+    data = Data(
+        train=clips,
+        validation=clips,
+        targets={"action": code, "tint": code},
+        utility={"action": 2},
+        private={"tint": 1},
+    )
+    feed = Feed(
+        data,
+        batch=8,
+        stills=0,
+        frames=4,
+        augment=given.augment,
+        seed=0,
+        ranks=Ranks(),
+        device=torch.device("cpu"),
+    )
+    seen: list[Tensor | None] = []
+    recorded(cast.utility, seen)
+    standing(cast, given, feed, seed=0)
+    (keep,) = seen
+    assert keep is not None  # .7 of 4, and .7 of that: one tubelet of each slot
+    assert torch.equal(keep.sum(2), torch.ones(8, 2)) and set(keep.unique().tolist()) == {0.0, 1.0}
+
+
+def test_where_nothing_is_dropped_nobody_is_told() -> None:
+    given = game(mode="anonymize-only")
+    cast = cast_of(given, utility={"action": 2}, private={"tint": 1}, seed=0)
+    assert cast.anonymizer.draft(batch_of().clips).keep is None
