@@ -46,9 +46,10 @@ def standing(cast: Cast, game: Game, feed: Feed, *, seed: int) -> Row:
 
     `val_utility` is the mean top-1 over the utility's labels and `chance_utility` what the most
     frequent answer gets; `val_LABEL` is top-1, or of a binary label the AUROC;
-    `val_adversary_share` is the adversaries' loss over that of who sees nothing (the lowest of
-    several: 1 is blind); `val_reconstruction` is the mean L1 to the raw clip; `val_variety` is how
-    much outputs differ from clip to clip and from place to place, over how much raw clips do.
+    `val_adversary_share` is the adversaries' loss over that of who sees nothing and answers as
+    often as was true in training (the lowest of several: 1 is blind); `val_reconstruction` is the
+    mean L1 to the raw clip; `val_variety` is how much outputs differ from clip to clip and from
+    place to place, over how much raw clips do.
 
     Args:
         cast: the players.
@@ -58,6 +59,7 @@ def standing(cast: Cast, game: Game, feed: Feed, *, seed: int) -> Row:
     """
     cast.eval()
     draw, sums = torch.Generator().manual_seed(seed), _Sums()
+    _, learned = feed.codes["train"]
     outs: list[Tensor] = []
     raws: list[Tensor] = []
     for batch in feed.held_out():
@@ -74,7 +76,8 @@ def standing(cast: Cast, game: Game, feed: Feed, *, seed: int) -> Row:
             objective = one.objective
             loss = objective.loss(net, private, batch.private, draw).mean()
             sums.count(**{f"adversary{at}": float(loss)})
-            sums.count(**{f"blind{at}": objective.chance(batch.private, len(private))})
+            blind = objective.chance(batch.private, len(private), learned)
+            sums.count(**{f"blind{at}": blind})
             if objective.labelled:
                 sums.add(f"{at}:", net(private), batch.private)
     return {
@@ -157,9 +160,10 @@ def _rivals(sums: _Sums, game: Game, labels: Sequence[str]) -> Row:
     if not game.adversaries:
         return row
     losses = [_mean(sums.numbers[f"adversary{at}"]) for at in range(len(game.adversaries))]
-    shares = [loss / max(_mean(sums.numbers[f"blind{at}"]), 1e-6) for at, loss in enumerate(losses)]
-    best = min(range(len(shares)), key=lambda at: shares[at])
-    row = {"val_adversary": losses[best], "val_adversary_share": shares[best]}
+    blind = [_mean(sums.numbers[f"blind{at}"]) for at in range(len(losses))]
+    known = [(loss / floor, loss) for loss, floor in zip(losses, blind, strict=True) if floor]
+    if known:  # none where no held-out clip has a label
+        row["val_adversary_share"], row["val_adversary"] = min(known)
     seen = [at for at, one in enumerate(game.adversaries) if one.objective.labelled]
     for label in labels if seen else ():
         scores = [_score(*_joined(sums, f"{at}:{label}")) for at in seen]
