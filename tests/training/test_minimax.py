@@ -373,6 +373,21 @@ def test_a_constant_output_has_no_variety() -> None:
     assert row["val_tint"] == 0.5
 
 
+@pytest.mark.parametrize(("value", "share"), [(1, 1.0), (-1, math.nan)])
+def test_an_adversary_that_guesses_is_blind_whatever_the_held_out_clips_show(
+    value: int, share: float
+) -> None:
+    """All of one class, or none with a label: neither may look like a fooled adversary."""
+    _, targets = clips(48, 0)
+    tint = np.where(np.arange(48) < 32, np.arange(48) % 2, value)  # even in training
+    sides = data(targets={**targets, "tint": tint})
+    cast = players()
+    for weight in cast.adversary[0].parameters():
+        torch.nn.init.zeros_(weight)  # it says one half of everything
+    row = standing(cast, game(), feed(game(), sides), seed=0)
+    assert row["val_adversary_share"] == pytest.approx(share, abs=1e-3, nan_ok=True)
+
+
 def test_what_nobody_plays_against_is_watched_too() -> None:
     turn = Turn(learns=("anonymizer", "utility"), terms={"reconstruction": 1.0})
     alone = game(adversaries=(), phases=(replace(PRACTICE, epochs=1, turns=(turn,)),))

@@ -62,7 +62,7 @@ def test_embeddings_that_are_all_alike_give_the_blind_loss(count: int, wanted: f
     same = torch.ones(count, 3)
     loss = nt_xent(same, same, temperature=0.1).mean()
     assert float(loss) == pytest.approx(wanted, abs=1e-4)
-    assert NTXent().chance({}, count) == pytest.approx(wanted, abs=1e-4)
+    assert NTXent().chance({}, count, {}) == pytest.approx(wanted, abs=1e-4)
 
 
 def test_perfect_and_swapped_pairs() -> None:
@@ -124,7 +124,7 @@ def test_info_nce_is_its_equation() -> None:
         assert float(found[i]) == pytest.approx(-math.log(h[0] / sum(h)), rel=1e-4)
     same = torch.ones(6, 4) / 2
     assert float(info_nce(same, same, same, temperature=0.1)[0]) == pytest.approx(math.log(7))
-    assert MoCo(queue=6).chance({}, 2) == pytest.approx(math.log(7))
+    assert MoCo(queue=6).chance({}, 2, {}) == pytest.approx(math.log(7))
 
 
 def test_a_step_asks_the_queue_before_it_joins_it() -> None:
@@ -216,11 +216,28 @@ def test_a_negated_loss_has_a_bottom() -> None:
 
 
 def test_chance_is_the_loss_of_who_knows_the_rates_only() -> None:
-    codes = torch.tensor([0, 0, 0, 1, -1])
-    wanted = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
-    assert rate_loss(codes) == pytest.approx(wanted)
-    assert rate_loss(torch.zeros(4, 2, dtype=torch.long)) == 0
-    assert Rotation().chance({}, 8) == pytest.approx(math.log(4))
+    learned = torch.tensor([0, 0, 0, 1, -1])  # with one more of each: four of six, two of six
+    lost = rate_loss(torch.tensor([1, 0, -1]), learned)
+    assert lost.tolist() == pytest.approx([math.log(3), math.log(1.5), 0])
+    three = rate_loss(torch.tensor([2]), torch.tensor([0, 0, 1, 2]))
+    assert float(three) == pytest.approx(-math.log(2 / 7))
+    many = rate_loss(torch.tensor([[1, -1], [0, 0]]), torch.tensor([[0, 1], [0, 1], [0, 0]]))
+    assert many.tolist() == pytest.approx([math.log(5), (math.log(1.25) + math.log(2.5)) / 2])
+    codes = {"a": torch.tensor([0, 1]), "b": torch.tensor([1, 1])}
+    known = {"a": torch.tensor([0, 1]), "b": torch.tensor([0, 0])}
+    wanted = (math.log(2) + math.log(4)) / 2
+    assert Labels().chance(codes, 2, known) == pytest.approx(wanted)
+    assert Rotation().chance({}, 8, {}) == pytest.approx(math.log(4))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_held_out_clips_that_are_all_alike_still_have_a_floor(classes: int) -> None:
+    """Of their own labels' rates it would be 0, and every adversary infinitely worse than blind."""
+    learned = torch.arange(30) % classes
+    floor = float(rate_loss(torch.zeros(10, dtype=torch.long), learned).mean())
+    assert floor == pytest.approx(math.log(classes), rel=0.01)
+    one_class = torch.zeros(30, dtype=torch.long)
+    assert rate_loss(one_class[:10], one_class).min() > 0.01
 
 
 def test_a_turned_frame_is_told_by_who_sees_which_side_is_up() -> None:
@@ -262,7 +279,7 @@ def test_every_objective_learns_and_can_be_fooled(name: str) -> None:
     net.eval()  # a queue, where there is one, moves while its network learns
     clip = torch.rand(4, 3, 4, 32, 32, generator=drawn(), requires_grad=True)
     codes = {"bit": torch.tensor([0, 1, 1, -1]), "who": torch.tensor([0, 1, 0, 1])}
-    assert objective.chance(codes, 4) > 0
+    assert objective.chance(codes, 4, codes) > 0
     loss = objective.loss(net, clip, codes, drawn(1))
     wish = objective.fooling(net, clip, codes, drawn(1))
     assert loss.ndim == 1 and loss.shape == wish.shape

@@ -20,16 +20,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymized, Anonymizer, Card, Draft
+from masquerade.anonymizer import Anonymized, Card
 from masquerade.errors import UsageError
 from masquerade.methods.blend import laid_over
+from masquerade.methods.rewriter import Rewriter
 from masquerade.nets.autoencoder import AutoEncoder
-from masquerade.nets.framewise import carried_size, one_by_one, together
+from masquerade.nets.framewise import one_by_one
 
 BITS = 128  # of the key that a video's noise follows from
 
 
-class NoiseFeatures(Anonymizer):
+class NoiseFeatures(Rewriter):
     """Encode every frame, add noise to the code, and show what is decoded.
 
     Args:
@@ -39,8 +40,6 @@ class NoiseFeatures(Anonymizer):
         short: the shorter side in pixels at which the network works.
     """
 
-    learned = True
-
     card = Card(
         hides="fine detail, as any narrow code does, and some of the rest; our own reading",
         undo="partly: nobody played against it in training, and networks learn to read it",
@@ -49,17 +48,14 @@ class NoiseFeatures(Anonymizer):
     )
 
     def __init__(self, *, noise: float = 0.5, width: int = 16, short: int = 112) -> None:
-        super().__init__()
+        super().__init__(short=short)
         if noise < 0 or width < 1 or short < 16:
             raise UsageError(
                 "noise-features needs noise of at least 0, a width of at least 1 and a short side "
                 f"of at least 16 pixels, got {noise}, {width} and {short}."
             )
-        self.noise, self.width, self.short = noise, width, short
+        self.noise, self.width = noise, width
         self.net = AutoEncoder(width=width)
-
-    def size(self, height: int, width: int) -> tuple[int, int]:
-        return carried_size(height, width, self.short)
 
     def start(self, *, seed: int | None = None, source: bytes | None = None) -> int:
         """The key of a video's noise."""
@@ -74,9 +70,6 @@ class NoiseFeatures(Anonymizer):
             for at, video in enumerate(torch.split(clip, 1))
         ]
         return Anonymized(laid_over(clip, torch.cat(videos), where), where, key)
-
-    def draft(self, clip: Tensor) -> Draft:
-        return Draft(together(self._rewritten, clip, short=self.short))
 
     def disturbed(self, code: Tensor, key: tuple[int, int] | None = None) -> Tensor:
         """A code with its noise.

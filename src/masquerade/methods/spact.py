@@ -13,22 +13,19 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymized, Anonymizer, Card, Draft
+from masquerade.anonymizer import Card
 from masquerade.errors import UsageError
-from masquerade.methods.blend import laid_over
-from masquerade.nets.framewise import carried_size, one_by_one, together
+from masquerade.methods.rewriter import Rewriter
 from masquerade.nets.unet import UNet
 
 
-class SPAct(Anonymizer):
+class SPAct(Rewriter):
     """Rewrite every frame by a UNet that was trained to be read for actions only.
 
     Args:
         width: channels of the first stage; 64 in the paper.
         short: the shorter side in pixels at which the network works; 112 in the paper.
     """
-
-    learned = True
 
     card = Card(
         hides="what its adversaries read in training; the picture stays a picture",
@@ -38,26 +35,14 @@ class SPAct(Anonymizer):
     )
 
     def __init__(self, *, width: int = 16, short: int = 112) -> None:
-        super().__init__()
+        super().__init__(short=short)
         if width < 1 or short < 16:
             raise UsageError(
                 f"spact needs a width of at least 1 and a short side of at least 16 pixels, "
                 f"got {width} and {short}."
             )
-        self.width, self.short = width, short
+        self.width = width
         self.net = UNet(width=width)
-
-    def size(self, height: int, width: int) -> tuple[int, int]:
-        return carried_size(height, width, self.short)
-
-    def forward(
-        self, clip: Tensor, *, where: Tensor | None = None, carry: None = None
-    ) -> Anonymized:
-        rewritten = one_by_one(self._rewritten, clip, short=self.short)
-        return Anonymized(laid_over(clip, rewritten, where), where)
-
-    def draft(self, clip: Tensor) -> Draft:
-        return Draft(together(self._rewritten, clip, short=self.short))
 
     def _rewritten(self, frames: Tensor) -> Tensor:
         return self.net(frames).sigmoid()

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymized, Anonymizer, Card, Draft
+from masquerade.anonymizer import Card
 from masquerade.errors import UsageError
-from masquerade.methods.blend import laid_over
-from masquerade.nets.framewise import carried_size, one_by_one, together
+from masquerade.methods.rewriter import Rewriter
 from masquerade.nets.residual import Residual
 
 
-class VITA(Anonymizer):
+class VITA(Rewriter):
     """Rewrite every frame by a network that was trained against named private attributes.
 
     Args:
@@ -28,8 +27,6 @@ class VITA(Anonymizer):
         short: the shorter side in pixels at which the network works; 112 in the paper.
         grey: one channel for all three, as the paper's option has it.
     """
-
-    learned = True
 
     card = Card(
         hides="the attributes that were labelled in training; others may stay",
@@ -46,23 +43,11 @@ class VITA(Anonymizer):
         short: int = 112,
         grey: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(short=short)
         if min(widths) < 1 or blocks < 0 or short < 16:
             raise UsageError("vita needs widths of at least 1 and a short side of at least 16.")
-        self.widths, self.blocks, self.short, self.grey = widths, blocks, short, grey
+        self.widths, self.blocks, self.grey = widths, blocks, grey
         self.net = Residual(widths=widths, blocks=blocks)
-
-    def size(self, height: int, width: int) -> tuple[int, int]:
-        return carried_size(height, width, self.short)
-
-    def forward(
-        self, clip: Tensor, *, where: Tensor | None = None, carry: None = None
-    ) -> Anonymized:
-        rewritten = one_by_one(self._rewritten, clip, short=self.short)
-        return Anonymized(laid_over(clip, rewritten, where), where)
-
-    def draft(self, clip: Tensor) -> Draft:
-        return Draft(together(self._rewritten, clip, short=self.short))
 
     def _rewritten(self, frames: Tensor) -> Tensor:
         out = self.net(frames)

@@ -10,22 +10,19 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from masquerade.nets.unet import DoubleConv
+from masquerade.nets.unet import DoubleConv, Halving
 
 
-class AutoEncoder(nn.Module):
+class AutoEncoder(Halving):
     """Frames (B, 3, H, W) to features and back, unbounded; any size from 16 pixels on.
 
     Args:
-        width: channels of the first stage; the others have two, four, eight and eight times that.
+        width: as in `Halving`.
     """
 
     def __init__(self, *, width: int = 64) -> None:
-        super().__init__()
-        widths = [width, 2 * width, 4 * width, 8 * width, 8 * width]
-        self.enter = DoubleConv(3, width)
-        self.down = nn.ModuleList(DoubleConv(a, b) for a, b in pairwise(widths))
-        self.up = nn.ModuleList(DoubleConv(a, b) for a, b in pairwise(widths[::-1]))
+        super().__init__(width=width)
+        self.up = nn.ModuleList(DoubleConv(a, b) for a, b in pairwise(self.widths[::-1]))
         self.leave = nn.Conv2d(width, 3, 1)
 
     def encode(self, frames: Tensor) -> Tensor:
@@ -34,10 +31,7 @@ class AutoEncoder(nn.Module):
         Args:
             frames: (B, 3, H, W).
         """
-        x = self.enter(frames)
-        for step in self.down:
-            x = step(F.max_pool2d(x, 2))
-        return x
+        return self.stages(frames)[-1]
 
     def decode(self, features: Tensor, size: tuple[int, int]) -> Tensor:
         """(B, 3, *size).

@@ -33,32 +33,52 @@ class DoubleConv(nn.Sequential):
         )
 
 
-class UNet(nn.Module):
-    """Frames (B, 3, H, W) to (B, 3, H, W), unbounded; any size from 16 pixels on.
+class Halving(nn.Module):
+    """Five stages of frames, each at half the size of the one before: any size from 16 pixels on.
 
     Args:
         width: channels of the first stage; the others have two, four, eight and eight times that.
     """
 
-    def __init__(self, *, width: int = 64) -> None:
+    def __init__(self, *, width: int) -> None:
         super().__init__()
-        widths = [width, 2 * width, 4 * width, 8 * width, 8 * width]
+        self.widths = [width, 2 * width, 4 * width, 8 * width, 8 * width]
         self.enter = DoubleConv(3, width)
-        self.down = nn.ModuleList(DoubleConv(a, b) for a, b in pairwise(widths))
+        self.down = nn.ModuleList(DoubleConv(a, b) for a, b in pairwise(self.widths))
+
+    def stages(self, frames: Tensor) -> list[Tensor]:
+        """(B, width, H, W) and so on, down to (B, 8 width, H // 16, W // 16).
+
+        Args:
+            frames: (B, 3, H, W).
+        """
+        found = [self.enter(frames)]
+        for step in self.down:
+            found.append(step(F.max_pool2d(found[-1], 2)))
+        return found
+
+
+class UNet(Halving):
+    """Frames (B, 3, H, W) to (B, 3, H, W), unbounded; any size from 16 pixels on.
+
+    Args:
+        width: as in `Halving`.
+    """
+
+    def __init__(self, *, width: int = 64) -> None:
+        super().__init__(width=width)
         # Each step takes what came up and, as wide, what comes across.
         self.up = nn.ModuleList(
             DoubleConv(2 * across, out, middle=across)
             for across, out in zip(
-                widths[-2::-1], [4 * width, 2 * width, width, width], strict=True
+                self.widths[-2::-1], [4 * width, 2 * width, width, width], strict=True
             )
         )
         self.leave = nn.Conv2d(width, 3, 1)
 
     def forward(self, frames: Tensor) -> Tensor:
         # Twice as quick on a CPU, where these channels are few.
-        found = [self.enter(frames.contiguous(memory_format=torch.channels_last))]
-        for step in self.down:
-            found.append(step(F.max_pool2d(found[-1], 2)))
+        found = self.stages(frames.contiguous(memory_format=torch.channels_last))
         x = found.pop()
         for step, across in zip(self.up, reversed(found), strict=True):
             x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)

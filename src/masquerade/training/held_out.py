@@ -47,10 +47,11 @@ def standing(cast: Cast, game: Game, feed: Feed, *, seed: int, phase: Phase | No
 
     `val_utility` is the mean top-1 over the utility's labels and `chance_utility` what the most
     frequent answer gets; `val_LABEL` is top-1, or of a binary label the AUROC;
-    `val_adversary_share` is the adversaries' loss over that of who sees nothing (the lowest of
-    several: 1 is blind); `val_reconstruction` is the mean L1 to the raw clip; `val_variety` is how
-    much outputs differ from clip to clip and from place to place, over how much raw clips do;
-    `val_auxiliary` is the top-1 of the class token inside the anonymizer, where one learns.
+    `val_adversary_share` is the adversaries' loss over that of who sees nothing and answers as
+    often as was true in training (the lowest of several: 1 is blind); `val_reconstruction` is the
+    mean L1 to the raw clip; `val_variety` is how much outputs differ from clip to clip and from
+    place to place, over how much raw clips do; `val_auxiliary` is the top-1 of the class token
+    inside the anonymizer, where one learns.
 
     Args:
         cast: the players.
@@ -62,6 +63,7 @@ def standing(cast: Cast, game: Game, feed: Feed, *, seed: int, phase: Phase | No
     raw, aided = phase is not None and phase.raw, phase is not None and phase.aided
     cast.eval()
     draw, sums = torch.Generator().manual_seed(seed), _Sums()
+    _, learned = feed.codes["train"]
     outs: list[Tensor] = []
     raws: list[Tensor] = []
     for batch in feed.held_out():
@@ -84,7 +86,8 @@ def standing(cast: Cast, game: Game, feed: Feed, *, seed: int, phase: Phase | No
             net = knowing(rival, keep if objective.labelled else None)
             loss = objective.loss(net, private, batch.private, draw).mean()
             sums.count(**{f"adversary{at}": float(loss)})
-            sums.count(**{f"blind{at}": objective.chance(batch.private, len(private))})
+            blind = objective.chance(batch.private, len(private), learned)
+            sums.count(**{f"blind{at}": blind})
             if objective.labelled:
                 sums.add(f"{at}:", net(private), batch.private)
     return {
@@ -192,9 +195,10 @@ def _rivals(sums: _Sums, game: Game, labels: Sequence[str]) -> Row:
     if not game.adversaries:
         return row
     losses = [_mean(sums.numbers[f"adversary{at}"]) for at in range(len(game.adversaries))]
-    shares = [loss / max(_mean(sums.numbers[f"blind{at}"]), 1e-6) for at, loss in enumerate(losses)]
-    best = min(range(len(shares)), key=lambda at: shares[at])
-    row = {"val_adversary": losses[best], "val_adversary_share": shares[best]}
+    blind = [_mean(sums.numbers[f"blind{at}"]) for at in range(len(losses))]
+    known = [(loss / floor, loss) for loss, floor in zip(losses, blind, strict=True) if floor]
+    if known:  # none where no held-out clip has a label
+        row["val_adversary_share"], row["val_adversary"] = min(known)
     seen = [at for at, one in enumerate(game.adversaries) if one.objective.labelled]
     for label in labels if seen else ():
         scores = [_score(*_joined(sums, f"{at}:{label}")) for at in seen]

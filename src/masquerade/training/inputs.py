@@ -91,6 +91,11 @@ class Looking(nn.Module):
         """(B, 3, T, H, W) in [0, 1] to what the network gives."""
         return self.net(LOOKS[self.look](clip))
 
+    def embed(self, clip: Tensor) -> Tensor:
+        """(B, width), what the network's head sees of the same."""
+        found: Tensor = self.net.embed(LOOKS[self.look](clip))  # type: ignore[operator]
+        return found
+
 
 class Knowing(nn.Module):
     """A recognizer and which tubelets were dropped of the clips that it is about to read.

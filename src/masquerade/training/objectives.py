@@ -59,12 +59,13 @@ class Objective:
         """What the anonymizer minimises, (n,) a sample: by default the negative loss."""
         return -self.loss(net, clip, codes, draw)
 
-    def chance(self, codes: Codes, count: int) -> float:
+    def chance(self, codes: Codes, count: int, learned: Codes) -> float:
         """The loss of who sees nothing.
 
         Args:
             codes: by private label, of a batch.
             count: clips in it.
+            learned: codes by private label of the training clips, whose rates are known.
         """
         raise NotImplementedError
 
@@ -97,9 +98,9 @@ class Labels(Objective):
         parts = [self._fooled(said[name], code) for name, code in codes.items()]
         return torch.stack(parts).mean(0)
 
-    def chance(self, codes: Codes, count: int) -> float:
-        found = [rate_loss(code) for code in codes.values()]
-        return sum(found) / len(found)
+    def chance(self, codes: Codes, count: int, learned: Codes) -> float:
+        found = [rate_loss(code, learned[name]).mean() for name, code in codes.items()]
+        return float(torch.stack(found).mean())
 
     def _fooled(self, logits: Tensor, codes: Tensor) -> Tensor:
         logits, one_of = logits.float(), codes.ndim == 1 and logits.shape[1] > 1
@@ -166,7 +167,7 @@ class NTXent(Pairs):
         a, b = both.chunk(2)
         return nt_xent(a, b, temperature=self.temperature, symmetric=self.symmetric)
 
-    def chance(self, codes: Codes, count: int) -> float:
+    def chance(self, codes: Codes, count: int, learned: Codes) -> float:
         return math.log(2 * count - 1)
 
 
@@ -202,7 +203,7 @@ class MoCo(Pairs):
             net.remember(keys)
         return each
 
-    def chance(self, codes: Codes, count: int) -> float:
+    def chance(self, codes: Codes, count: int, learned: Codes) -> float:
         return math.log(1 + self.queue)
 
 
@@ -223,7 +224,7 @@ class Rotation(Objective):
         said = net(turned[:, :, None])["quarters"].float()
         return F.cross_entropy(said, quarters.to(said.device), reduction="none")
 
-    def chance(self, codes: Codes, count: int) -> float:
+    def chance(self, codes: Codes, count: int, learned: Codes) -> float:
         return math.log(4)
 
 
@@ -286,20 +287,24 @@ def each_loss(logits: Tensor, codes: Tensor) -> Tensor:
     return each.sum(1) / known.sum(1).clamp(min=1)
 
 
-def rate_loss(codes: Tensor) -> float:
-    """The loss of who knows how frequent each answer is, and no more.
+def rate_loss(codes: Tensor, learned: Tensor) -> Tensor:
+    """(B,), as `each_loss`, of who answers every clip with the training rates, and knows no more.
+
+    Each answer counts once more than it occurred, so that none is certain: where held-out clips
+    are all alike, the rates of their own labels would lose nothing.
 
     Args:
         codes: (B,) or (B, labels); -1: unknown.
+        learned: the same of the training clips.
     """
-    columns = codes.unbind(1) if codes.ndim == 2 else (codes,)
-    losses = []
-    for column in columns:
-        known = column[column >= 0]
-        if len(known):
-            shares = torch.bincount(known) / len(known)
-            losses.append(float(-torch.special.xlogy(shares, shares).sum()))
-    return sum(losses) / max(len(losses), 1)
+    codes, learned = codes.cpu(), learned.cpu()
+    if codes.ndim == 2:
+        columns = [rate_loss(*pair) for pair in zip(codes.T, learned.T, strict=True)]
+        return torch.stack(columns, 1).sum(1) / (codes >= 0).sum(1).clamp(min=1)
+    classes = max(int(codes.max()), int(learned.max()), 1) + 1
+    counts = torch.bincount(learned[learned >= 0], minlength=classes) + 1
+    lost = -(counts / counts.sum()).log()
+    return torch.where(codes >= 0, lost[codes.clamp(min=0)], 0.0)
 
 
 class _Reversed(torch.autograd.Function):

@@ -1,0 +1,256 @@
+"""How well is the action read off extreme low resolution, and what does the papers' training add?
+
+    python benchmarks/elr.py --data clips.csv [--seeds 3] [--folds 5]     # docs/results/elr.md
+
+Ryoo et al. (AAAI 2017 and 2018) publish plainly reduced frames, `elr`, and train those who read
+them. Here the same small network learns in three ways, at s = 16, 32 and 64: from plainly reduced
+clips; from versions of each clip that are moved, turned and scaled before they are reduced, another
+each time (inverse super resolution); and so that versions of one clip lie together as well
+(multi-Siamese). All see mirror images, none sees test clips, and all are asked about plainly
+reduced clips. Stopped and started again, it goes on where it was: answers lie under `--work`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from masquerade.data.augment import Augment
+from masquerade.data.clips import ClipStore, load_clips
+from masquerade.data.folds import linked_groups
+from masquerade.data.manifest import Manifest, read_manifest
+from masquerade.evaluation.protocols import Protocol, action_column, protocols
+from masquerade.methods.elr import ELR
+from masquerade.metrics.classification import top_k
+from masquerade.metrics.intervals import Score, paired, score
+from masquerade.metrics.statistic import Statistic, mean
+from masquerade.parts import part_of
+from masquerade.training.fit import fit
+from masquerade.training.low_resolution import Lowered, Siamese, Variants
+from masquerade.training.predict import predict
+from masquerade.training.recipes import tiny
+from masquerade.training.record import digest
+from masquerade.training.views import Views
+
+OUT = Path(__file__).resolve().parents[1] / "docs" / "results" / "elr.md"
+SIZE = (28, 36)  # of full clips: two pixels for each large one of s = 16
+FACTORS = (16, 32, 64)
+STILL = Variants(shift=0, turn=0, scale=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """One way of learning to read reduced clips.
+
+    Args:
+        variants: of a clip in training.
+        beside: a further loss.
+    """
+
+    variants: Variants
+    beside: Siamese | None = None
+
+
+WAYS = {
+    "plain": Way(variants=STILL),
+    "inverse super resolution": Way(variants=Variants()),
+    "multi-Siamese": Way(variants=Variants(), beside=Siamese()),
+}
+
+
+class Read(NamedTuple):
+    """What networks of several seeds tell together, and the deviation of single ones."""
+
+    top1: Statistic
+    spread: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What all fits share.
+
+    Args:
+        manifest: the clips.
+        clips: of full size.
+        protocol: the action on people unseen.
+        seeds: networks of each kind.
+        epochs: of each.
+        device: where they run.
+        folder: for answers; what is there is not done again.
+    """
+
+    manifest: Manifest
+    clips: ClipStore
+    protocol: Protocol
+    seeds: int
+    epochs: int
+    device: str
+    folder: Path
+
+    def read(self, way: Way, factor: int) -> Read:
+        """Top-1 on test clips.
+
+        Args:
+            way: of learning.
+            factor: s; 1: full clips.
+        """
+        truth = self.manifest.targets(action_column(self.manifest))[self.tested]
+        folds = range(len(self.protocol.folds))
+        said = [
+            np.concatenate([self._told(way, factor, seed, at) for at in folds])
+            for seed in range(self.seeds)
+        ]
+        single = [top_k(truth, one).value for one in said]
+        spread = float(np.std(single, ddof=1)) if len(single) > 1 else None
+        return Read(top_k(truth, np.mean(said, axis=0)), spread)
+
+    def guess(self) -> Statistic:
+        """Top-1 of who names the most frequent action of the training clips."""
+        codes = self.manifest.targets(action_column(self.manifest))
+        right = []
+        for fold in self.protocol.folds:
+            mode = np.bincount(codes[self._here(fold.train)]).argmax()
+            right.append(codes[self._here(fold.test)] == mode)
+        return mean(np.concatenate(right))
+
+    @property
+    def tested(self) -> NDArray[np.int64]:
+        """(n,) rows of the test clips, fold by fold."""
+        return np.concatenate([self._here(fold.test) for fold in self.protocol.folds])
+
+    def _here(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those that could be read and whose action is known."""
+        known = self.manifest.targets(action_column(self.manifest))[rows] >= 0
+        return rows[known & np.isin(rows, self.clips.rows)]
+
+    def _told(self, way: Way, factor: int, seed: int, at: int) -> NDArray[np.float32]:
+        """(n, classes) of the test clips of one fold."""
+        fold, label = self.protocol.folds[at], action_column(self.manifest)
+        targets = {label: self.manifest.targets(label)}
+        learned, asked = (self.clips.of_rows(self._here(rows)) for rows in (fold.train, fold.test))
+        recipe = replace(tiny(), size=SIZE[0], epochs=self.epochs, augment=Augment(flip=0.5))
+        about = digest(
+            [str(way), str(factor), str(seed), str(recipe)],
+            [learned.clips, asked.clips, torch.from_numpy(targets[label])],
+        )
+        path = self.folder / f"{about[:24]}.npy"
+        if not path.exists():
+            torch.manual_seed(seed)
+            heads = {label: len(self.manifest.column(label).values)}
+            net = Lowered(
+                recipe.network("tiny-3d", heads=heads, look="both"),
+                method=ELR(factor=factor, short=224 if factor > 1 else SIZE[0]),
+                variants=way.variants,
+            )
+            # No validation clips: the last epoch is kept, and test clips choose nothing.
+            fit(
+                net, learned, None, targets=targets, seed=seed, device=self.device,
+                beside=way.beside, **recipe.given(),
+            )  # fmt: skip
+            with part_of(path) as part, part.open("wb") as file:
+                np.save(file, predict(net, asked, views=Views(mirror=True))[label])
+        return np.asarray(np.load(path), np.float32)
+
+
+def page(bench: Bench, *, data: str, command: str) -> str:
+    """The results as Markdown.
+
+    Args:
+        bench: what is fitted.
+        data: the manifest's name.
+        command: that asked for this.
+    """
+    groups = linked_groups(bench.manifest)[bench.tested]
+    lines = []
+    for factor in FACTORS:
+        found = {name: bench.read(way, factor) for name, way in WAYS.items()}
+        cells = [written(score(one.top1, clusters=groups), one.spread) for one in found.values()]
+        for name in [name for name in WAYS if name != "plain"]:
+            gain = paired(found[name].top1, found["plain"].top1, clusters=groups).difference
+            cells.append(written(gain, sign=True))
+        rows = ELR(factor=factor).size(*SIZE)[0]
+        lines.append(f"| {factor} | {rows} | " + " | ".join(cells) + " |")
+        print(lines[-1], flush=True)
+    full = bench.read(WAYS["plain"], 1)
+    ceiling = written(score(full.top1, clusters=groups), full.spread)
+    return "\n".join(
+        [
+            "# Reading extreme low resolution",
+            "",
+            f"`{command}`",
+            "",
+            f"{data}: top-1 of the action on {len(bench.tested)} clips of people unseen, "
+            f"{len(set(groups.tolist()))} groups of them; {bench.seeds} networks answer together "
+            f"(`tiny-3d`, {bench.epochs} epochs, frames and their differences; ± is the deviation "
+            f"of single ones), 95 % intervals over groups. Full clips are {SIZE[0]} x {SIZE[1]} "
+            "pixels.",
+            "",
+            "| s | rows left | " + " | ".join(WAYS) + " | ISR less plain | Siamese less plain |",
+            "|---|---|" + "---|" * (len(WAYS) + 2),
+            *lines,
+            "",
+            f"Full clips, plainly learned: {ceiling}; the most frequent action: "
+            f"{written(score(bench.guess(), clusters=groups))}.",
+            "",
+        ]
+    )
+
+
+def written(found: Score, spread: float | None = None, *, sign: bool = False) -> str:
+    """As .61 [.51, .70] ± .02."""
+    if found.value is None:
+        return "n/a"
+    how, apart = "+.2f" if sign else ".2f", "" if spread is None else f" ± {spread:.2f}"
+    bounds = "" if found.low is None else f" [{found.low:{how}}, {found.high:{how}}]"
+    return f"{found.value:{how}}{bounds}{apart}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fit what is not there yet, and write the table; gives the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="a manifest")
+    parser.add_argument("--folds", type=int, default=5, help="0: the manifest's own splits")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=tiny().epochs)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--workers", type=int, default=1, help="processes that read videos")
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "masquerade-elr")
+    parser.add_argument("--out", type=Path, default=OUT)
+    chosen = parser.parse_args(argv)
+    manifest = read_manifest(chosen.data)
+    (chosen.work / "answers").mkdir(parents=True, exist_ok=True)
+    bench = Bench(
+        manifest=manifest,
+        clips=load_clips(
+            manifest,
+            frames=tiny().frames,
+            size=SIZE,
+            cache=chosen.work / "clips",
+            workers=chosen.workers,
+        ),
+        protocol=protocols(manifest, folds=chosen.folds, labels=())[0],
+        seeds=chosen.seeds,
+        epochs=chosen.epochs,
+        device=chosen.device,
+        folder=chosen.work / "answers",
+    )
+    given = shlex.join(sys.argv[1:] if argv is None else argv)
+    text = page(bench, data=chosen.data.stem, command=f"python benchmarks/elr.py {given}")
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
+    chosen.out.write_text(text, "utf-8")
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

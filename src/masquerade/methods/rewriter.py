@@ -1,0 +1,43 @@
+"""A network that rewrites single frames, as a method: what SPAct, VITA and noise features share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from masquerade.anonymizer import Anonymized, Anonymizer, Draft
+from masquerade.methods.blend import laid_over
+from masquerade.nets.framewise import carried_size, one_by_one, together
+
+
+class Rewriter(Anonymizer):
+    """Show what a network makes of each frame, over the clip or its chosen regions.
+
+    A subclass has the network and says in `_rewritten` how a frame goes through it.
+
+    Args:
+        short: the shorter side in pixels at which the network works.
+    """
+
+    learned = True
+
+    def __init__(self, *, short: int) -> None:
+        super().__init__()
+        self.short = short
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        return carried_size(height, width, self.short)
+
+    def forward(
+        self, clip: Tensor, *, where: Tensor | None = None, carry: Any = None
+    ) -> Anonymized:
+        rewritten = one_by_one(self._rewritten, clip, short=self.short)
+        return Anonymized(laid_over(clip, rewritten, where), where)
+
+    def draft(self, clip: Tensor) -> Draft:
+        return Draft(together(self._rewritten, clip, short=self.short))
+
+    def _rewritten(self, frames: Tensor) -> Tensor:
+        """(N, 3, h, w) to the same, in [0, 1]."""
+        raise NotImplementedError
