@@ -167,7 +167,7 @@ def test_a_fold_is_left_out_as_evaluate_cuts_it(mimes: Path) -> None:
 def test_a_recipe_is_changed_by_flags() -> None:
     line = "spact --data x -o r --width 16 --omega 0.9 --adversary mobilenet-v1 resnet-50 --frozen"
     _, game = parse(line.split())
-    assert game.arguments == {"width": 16, "short": 36}
+    assert game.arguments == {"width": 16, "short": 24}
     assert [one.network for one in game.adversaries] == ["mobilenet-v1", "resnet-50"]
     last = game.phases[-1]
     assert last.turns[0].terms["fooling"] == 0.9

@@ -187,7 +187,7 @@ def test_a_draft_says_its_loss_and_every_weight_that_it_uses_learns(
     draft = method.draft(clip_of(batch=4))
     assert draft.clip.shape == (4, 3, 4, 24, 32)
     if mode == "anonymize-only":
-        assert not draft.terms and not draft.facts
+        assert set(draft.terms) == {"rebuilt"} and not draft.facts
     else:
         assert 0 < draft.terms["ratio"] < 1
         kept = [draft.facts[f"kept_{m}"] for m in (1, 2, 3)]
@@ -342,3 +342,19 @@ def test_without_weights_nothing_is_published(
     assert done.returncode == 0 and "--keep" in done.stdout
     with pytest.raises(MissingError, match="learned nothing"):
         masquerade.anonymize_file(clip, tmp_path / "out.mp4", small())
+
+
+@pytest.mark.parametrize("mode", ["full", "anonymize-only"])
+def test_what_is_rebuilt_is_judged_where_it_is_shown_and_gives_no_reason_to_show_more(
+    mode: Any,
+) -> None:
+    """A sigmoid of nothing is grey: a half off black, whatever is kept; and no mask learns of it."""
+    method = small(mode=mode).train()
+    for weight in method.net.decoder.parameters():
+        torch.nn.init.zeros_(weight)
+    draft = method.draft(torch.zeros_like(clip_of(batch=4)))
+    assert draft.terms["rebuilt"].item() == pytest.approx(0.5, abs=1e-6)
+    draft.terms["rebuilt"].backward()
+    for name, value in method.net.named_parameters():
+        if name.startswith("predictors"):
+            assert value.grad is None or not value.grad.any(), name

@@ -20,9 +20,10 @@ from masquerade.training import minimax
 from masquerade.training.cast import Cast, cast_of
 from masquerade.training.class_token import ClassToken
 from masquerade.training.game import Adversary, Game, Optim, Phase, Turn
-from masquerade.training.games import BOTH, game_of
+from masquerade.training.games import game_of
 from masquerade.training.minimax import play
 from masquerade.training.objectives import Labels
+from masquerade.training.phases import BOTH
 from masquerade.training.ranks import Ranks
 from masquerade.training.sides import Batch, Data
 from masquerade.training.steps import groups

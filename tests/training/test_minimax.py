@@ -25,11 +25,12 @@ from masquerade.recognizers import RECOGNIZERS
 from masquerade.training.ablations import Changes, changed
 from masquerade.training.cast import Cast, cast_of, rival_of
 from masquerade.training.game import Adversary, Game, Optim, Phase, Stop, Turn
-from masquerade.training.games import BOTH, GAMES, game_of
+from masquerade.training.games import GAMES, game_of
 from masquerade.training.held_out import collapsed, standing
 from masquerade.training.minimax import Standing, play
 from masquerade.training.objectives import Labels, MoCo, NTXent
 from masquerade.training.pairs import FAR
+from masquerade.training.phases import BOTH
 from masquerade.training.ranks import Ranks
 from masquerade.training.sides import Data, Feed
 from masquerade.training.steps import mixed

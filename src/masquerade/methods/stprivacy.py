@@ -153,15 +153,20 @@ class STPrivacy(Anonymizer):
         if token is not None:
             read, tokens = tokens[:, 0], tokens[:, 1:]
         if self.mode == "anonymize-only":
-            return Draft(self._enlarged(tokens, clip, None), read=read)
+            picture = self._enlarged(tokens, clip, None)
+            return Draft(picture, {"rebuilt": (picture - clip).abs().mean()}, read=read)
         if self.mode == "full" and self.strict:
             tokens = self.net.through(seen, masks[-1])
         raw = self.mode == "sparsify-only"
         picture = clip if raw else self._enlarged(tokens, clip, None)
-        filled = self._filled(picture, self._over_pixels(masks[-1], clip), clip)
+        shown = self._over_pixels(masks[-1], clip)
+        filled = self._filled(picture, shown, clip)
+        apart = (picture - clip).abs().mean(1, keepdim=True) * shown.detach()
+        rebuilt = apart.sum() / shown.detach().sum().clamp(min=1)  # no reason to keep a tubelet
         kept = {f"kept_{m}": mask.mean().item() for m, mask in enumerate(masks, 1)}
         keep = masks[-1].reshape(len(clip), *self.net.grid)
-        return Draft(filled, {"ratio": ratio_loss(masks, self.keep)}, kept, keep, read)
+        terms = {"ratio": ratio_loss(masks, self.keep), "rebuilt": rebuilt}
+        return Draft(filled, terms, kept, keep, read)
 
     def _rewritten(self, clip: Tensor) -> tuple[Tensor, Tensor]:
         """One window as it is published, and where something of it is shown, (B, 1, T, H, W)."""

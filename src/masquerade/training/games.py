@@ -10,25 +10,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from masquerade.data.augment import NONE, SPACT, Augment
+from masquerade.data.augment import NONE, SPACT
 from masquerade.errors import UsageError
-from masquerade.training.game import Adversary, Game, Optim, Phase, Player, Stop, Turn
+from masquerade.training.game import Adversary, Game, Optim, Phase, Stop, Turn
 from masquerade.training.objectives import Labels, NTXent
+from masquerade.training.phases import (
+    BOTH,
+    LIGHT,
+    PRACTICE,
+    TINY_STEPS,
+    TINY_WIDTHS,
+    against,
+    every,
+    identity,
+)
+from masquerade.training.tubelets import stprivacy_code, stprivacy_paper, stprivacy_tiny
 
 SPACT_A0 = 0.01  # mean L1 at which the identity is learned
 SPACT_BMAX = 0.95  # of the loss of an adversary that sees nothing
-QUIET = 4  # epochs without a better loss: a plateau
-
-LIGHT = Augment(crop=(0.8, 1.0), flip=0.5)
 SIDE = (24, 32)  # rows and columns of clips under `tiny`
-TINY_WIDTHS = (16, 32, 64, 128)
-TINY_STEPS = 24
-
-PRACTICE = (
-    Stop(column="train_utility", plateau=QUIET),
-    Stop(column="train_adversary", plateau=QUIET),
-)
-BOTH = Turn(learns=("utility", "adversary"), terms={"utility": 1.0, "adversary": 1.0})
 
 BDQ_TURNS = (
     Turn(learns=("anonymizer", "utility"), terms={"utility": 1.0, "fooling": 2.0}),
@@ -51,7 +51,7 @@ def spact_paper(*, omega: float = 0.5) -> Game:
         utility="r3d-18-spact",
         adversaries=(Adversary(network="resnet-50", objective=NTXent(stride=2)),),
         phases=(
-            _identity(SPACT_A0, 80, {"anonymizer": once}),
+            identity(SPACT_A0, 80, {"anonymizer": once}),
             Phase(
                 name="practice",
                 epochs=150,
@@ -62,11 +62,11 @@ def spact_paper(*, omega: float = 0.5) -> Game:
             Phase(
                 name="contest",
                 epochs=300,
-                turns=(_against(omega), BOTH),
+                turns=(against(omega), BOTH),
                 stop=(Stop(column="val_adversary_share", above=SPACT_BMAX),),
             ),
         ),
-        optims=_every(Optim(kind="adam", lr=1e-4)),
+        optims=every(Optim(kind="adam", lr=1e-4)),
         size=(112, 112),
         stride=2,
         batch=24,
@@ -90,16 +90,16 @@ def spact_tiny() -> Game:
         widths=TINY_WIDTHS,
         adversaries=(Adversary(network="tiny-2d", objective=NTXent(width=32)),),
         phases=(
-            _identity(0.05, 20),
+            identity(0.05, 20),
             Phase(name="practice", epochs=12, turns=(BOTH,), stop=PRACTICE),
             Phase(
                 name="contest",
                 epochs=20,
-                turns=(_against(0.5), BOTH),
+                turns=(against(0.5), BOTH),
                 stop=(Stop(column="val_adversary_share", above=SPACT_BMAX),),
             ),
         ),
-        optims=_every(Optim(kind="adam", lr=1e-3, clip=1.0)),
+        optims=every(Optim(kind="adam", lr=1e-3, clip=1.0)),
         frames=8,
         size=SIDE,
         batch=16,
@@ -120,7 +120,7 @@ def vita_paper() -> Game:
         utility="r3d-18",
         adversaries=(Adversary(network="mobilenet-v2", objective=Labels()),),
         phases=(
-            _identity(0.03, 40),
+            identity(0.03, 40),
             Phase(
                 name="practice",
                 epochs=80,
@@ -135,7 +135,7 @@ def vita_paper() -> Game:
                 name="contest",
                 epochs=100,
                 turns=(
-                    _against(0.5),
+                    against(0.5),
                     seventy,
                     Turn(learns=("adversary",), terms={"adversary": 1.0}, times=5),
                 ),
@@ -171,16 +171,16 @@ def vita_tiny() -> Game:
         widths=TINY_WIDTHS,
         adversaries=(Adversary(network="tiny-2d", objective=Labels()),),
         phases=(
-            _identity(0.06, 20),
+            identity(0.06, 20),
             Phase(name="practice", epochs=12, turns=(BOTH,), stop=PRACTICE),
             Phase(
                 name="contest",
                 epochs=20,
-                turns=(_against(0.5), replace(BOTH, times=1), alone),
+                turns=(against(0.5), replace(BOTH, times=1), alone),
                 same_batch=True,
             ),
         ),
-        optims=_every(Optim(kind="adam", lr=1e-3, clip=1.0)),
+        optims=every(Optim(kind="adam", lr=1e-3, clip=1.0)),
         frames=8,
         size=SIDE,
         batch=16,
@@ -201,7 +201,7 @@ def bdq_paper() -> Game:
         utility="i3d-r50",
         adversaries=(Adversary(network="resnet-50", objective=Labels(fool="entropy")),),
         phases=(Phase(name="contest", epochs=100, turns=BDQ_TURNS, same_batch=True),),
-        optims=_every(how),
+        optims=every(how),
         size=(224, 224),
         stride=2,
         batch=256,
@@ -221,105 +221,13 @@ def bdq_tiny() -> Game:
             Phase(name="practice", epochs=12, turns=(BOTH,), stop=PRACTICE),
             Phase(name="contest", epochs=10, turns=BDQ_TURNS, same_batch=True),
         ),
-        optims=_every(Optim(kind="adam", lr=1e-3, clip=1.0))
+        optims=every(Optim(kind="adam", lr=1e-3, clip=1.0))
         | {"anonymizer": Optim(kind="sgd", lr=0.01, momentum=0.9)},
         frames=8,
         size=SIDE,
         batch=16,
         steps=TINY_STEPS,
         augment=LIGHT,
-    )
-
-
-def stprivacy_paper() -> Game:
-    """STPrivacy (ICCV 2023, 4.3): 80 epochs to begin with, 40 against the recognizers.
-
-    The recognizers begin on raw video, the anonymizer by a class token (the preprint's eq. 12). The
-    negated loss is capped, since eq. 13 has no bottom.
-    """
-    how = Optim(kind="adamw", lr=6.25e-5, decay=0.05, cosine=True)
-    return Game(
-        method="stprivacy",
-        arguments={"strict": False, "out": "linear"},
-        utility="vit-s-video",
-        adversaries=(Adversary(network="vit-s-video", objective=Labels()),),
-        phases=(
-            Phase(name="recognizers", epochs=80, turns=(replace(BOTH, raw=True),)),
-            Phase(
-                name="initialise",
-                epochs=80,
-                turns=(
-                    Turn(
-                        learns=("anonymizer", "auxiliary"), terms={"auxiliary": 1.0, "ratio": 1.0}
-                    ),
-                ),
-            ),
-            Phase(
-                name="contest",
-                epochs=40,
-                turns=(_against(0.5, keep=0.5, ratio=1.0), BOTH),
-                same_batch=True,
-            ),
-        ),
-        optims=_every(how),
-        size=(112, 112),
-        stride=2,
-        batch=32,
-        augment=NONE,
-        wanted={"kept_3": (0.343, 0.05)},
-    )
-
-
-def stprivacy_code() -> Game:
-    """With the attention of STPrivacy's code, through which dropped tokens leak (FACTS 1.5)."""
-    own = {"strict": False, "out": "linear", "softmax": "dynamicvit"}
-    return replace(stprivacy_paper(), arguments=own)
-
-
-def stprivacy_tiny() -> Game:
-    """STPrivacy small enough for two cores: the recognizers are small CNNs (FACTS 8.5)."""
-    learn = Turn(
-        learns=("anonymizer", "utility"),
-        terms={"reconstruction": 3.0, "utility": 1.0, "ratio": 4.0},
-    )
-    return Game(
-        method="stprivacy",
-        arguments={
-            "frames": 8,
-            "picture": (32, 32),
-            "tubelet": (2, 8, 8),
-            "width": 96,
-            "heads": 3,
-            "depth": 4,
-            "places": (1, 2, 3),
-        },
-        utility="tiny-3d",
-        utility_look="both",
-        widths=TINY_WIDTHS,
-        adversaries=(Adversary(network="tiny-3d", objective=Labels()),),
-        phases=(
-            Phase(
-                name="initialise",
-                epochs=20,
-                turns=(learn, Turn(learns=("adversary",), terms={"adversary": 1.0})),
-                same_batch=True,
-                stop=PRACTICE,
-            ),
-            Phase(
-                name="contest",
-                epochs=20,
-                turns=(_against(0.5, ratio=4.0), BOTH),
-                same_batch=True,
-            ),
-        ),
-        optims=_every(Optim(kind="adamw", lr=1e-3, decay=0.05, warmup=2, clip=1.0))
-        | {"anonymizer": Optim(kind="adamw", lr=5e-4, decay=0.05, warmup=2, clip=1.0)},
-        frames=8,
-        size=(32, 32),
-        batch=16,
-        steps=TINY_STEPS,
-        augment=LIGHT,
-        wanted={"kept_3": (0.343, 0.1)},
     )
 
 
@@ -331,7 +239,7 @@ def noise_features_paper() -> Game:
         utility="r3d-18",
         adversaries=(),
         phases=(Phase(name="together", epochs=150, turns=(NOISY,), stop=PRACTICE[:1]),),
-        optims=_every(Optim(kind="adam", lr=1e-4)),
+        optims=every(Optim(kind="adam", lr=1e-4)),
         size=(112, 112),
         stride=2,
         batch=24,
@@ -348,7 +256,7 @@ def noise_features_tiny() -> Game:
         utility_look="both",
         widths=TINY_WIDTHS,
         phases=(Phase(name="together", epochs=20, turns=(NOISY,), stop=PRACTICE[:1]),),
-        optims=_every(Optim(kind="adam", lr=1e-3, clip=1.0)),
+        optims=every(Optim(kind="adam", lr=1e-3, clip=1.0)),
         frames=8,
         size=SIDE,
         stride=None,
@@ -380,24 +288,3 @@ def game_of(name: str, preset: str) -> Game:
     if preset not in GAMES[name]:
         raise UsageError(f"{name} has no preset {preset!r}; it has {', '.join(GAMES[name])}.")
     return GAMES[name][preset]()
-
-
-def _identity(least: float, epochs: int, optims: dict[Player, Optim] | None = None) -> Phase:
-    """The anonymizer learns to change nothing, up to a threshold (SPAct eq. 4)."""
-    return Phase(
-        name="identity",
-        epochs=epochs,
-        turns=(Turn(learns=("anonymizer",), terms={"reconstruction": 1.0}),),
-        stop=(Stop(column="val_reconstruction", below=least),),
-        optims=optims or {},
-        begins=True,
-    )
-
-
-def _against(omega: float, *, keep: float = 1.0, **own: float) -> Turn:
-    """The anonymizer's step: keep the action, fool the adversary (SPAct eq. 9, STPrivacy 13)."""
-    return Turn(learns=("anonymizer",), terms={"utility": keep, "fooling": omega, **own})
-
-
-def _every(how: Optim) -> dict[Player, Optim]:
-    return {"anonymizer": how, "utility": how, "adversary": how, "auxiliary": how}

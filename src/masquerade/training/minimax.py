@@ -125,7 +125,7 @@ class _Match:
         device: torch.device,
         amp: bool,
         ranks: Ranks,
-        start: Anonymizer | None,
+        start: Anonymizer | None = None,
     ) -> None:
         self.game, self.data, self.seed = game, data, seed
         self.device, self.amp, self.ranks = device, amp, ranks
