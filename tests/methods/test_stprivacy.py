@@ -345,16 +345,10 @@ def test_without_weights_nothing_is_published(
 
 
 @pytest.mark.parametrize("mode", ["full", "anonymize-only"])
-def test_what_is_rebuilt_is_judged_where_it_is_shown_and_gives_no_reason_to_show_more(
-    mode: Any,
-) -> None:
-    """A sigmoid of nothing is grey: a half off black, whatever is kept; and no mask learns of it."""
+def test_what_is_rebuilt_is_judged_only_where_it_is_shown(mode: Any) -> None:
+    """A sigmoid of nothing is grey, a half off black, however little of it is kept."""
     method = small(mode=mode).train()
     for weight in method.net.decoder.parameters():
         torch.nn.init.zeros_(weight)
     draft = method.draft(torch.zeros_like(clip_of(batch=4)))
     assert draft.terms["rebuilt"].item() == pytest.approx(0.5, abs=1e-6)
-    draft.terms["rebuilt"].backward()
-    for name, value in method.net.named_parameters():
-        if name.startswith("predictors"):
-            assert value.grad is None or not value.grad.any(), name
