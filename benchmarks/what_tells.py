@@ -18,15 +18,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from torch import Tensor
-
-from masquerade.anonymizer import Anonymized, Anonymizer, Card
 from masquerade.cli.evaluate import Talk
 from masquerade.data.manifest import read_manifest
 from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
 from masquerade.evaluation.attackers import ATTACKERS
 from masquerade.evaluation.results import Finding, Row
-from masquerade.methods.selective import Selective
+from masquerade.methods.selective import Selective, coarse
+from masquerade.methods.silhouette import Silhouette
 from masquerade.metrics.intervals import Score
 from masquerade.vision.regions import People
 
@@ -34,24 +32,6 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data" / "uti.csv"
 OUT = ROOT / "docs" / "results" / "what_tells.md"
 LABELS = {"action": "action", "attributes": "clothing", "identity": "pair"}
-
-
-class Outline(Anonymizer):
-    """The mask alone: white where something is hidden, black elsewhere."""
-
-    card = Card(
-        hides="everything but the outline", undo="no", needs="nothing", paper="an attacker's view"
-    )
-
-    def __init__(self) -> None:
-        super().__init__()
-
-    def forward(
-        self, clip: Tensor, *, where: Tensor | None = None, carry: None = None
-    ) -> Anonymized:
-        """(B, 3, T, H, W), 1 inside the mask."""
-        full = clip.new_ones(clip.shape)
-        return Anonymized(full if where is None else full * where, where)
 
 
 @dataclass(frozen=True)
@@ -68,6 +48,7 @@ LINES = (
     Line("hidden, all attackers", "selective", ()),
     Line("hidden, motion alone", "selective", ("motion",)),
     Line("hidden, place alone", "selective", ("place",)),
+    Line("hidden by coarse noise, all attackers", "coarse", ()),
     Line("outline alone", "outline", ()),
     Line("hidden, and the scene black, all attackers", "alone", ()),
 )
@@ -132,7 +113,8 @@ def main() -> None:
         sys.exit("what_tells.py: ../shared/data is not here, so there is nothing to measure.")
     entries = [
         Entry(name="selective", method=Selective(), regions=partial(People)),
-        Entry(name="outline", method=Outline(), regions=partial(People)),
+        Entry(name="coarse", method=coarse(), regions=partial(People)),
+        Entry(name="outline", method=Silhouette(), regions=partial(People)),
         Entry(name="alone", method=Selective(), regions=partial(People), outside="black"),
     ]
     plan = Plan(

@@ -298,6 +298,11 @@ def _part(mask: U8) -> Part | None:
     return rows, columns
 
 
+def coarse() -> Selective:
+    """Noise in squares of a sixteenth of the frame, whose motion a small copy still shows."""
+    return Selective(grain=1 / 16)
+
+
 def paper() -> Selective:
     """The paper's setting: eq. 4 as printed, saliency used as it is. It can be undone."""
     return Selective(warp="first", sampling="bilinear", core=1.0)
