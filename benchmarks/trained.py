@@ -30,10 +30,11 @@ from masquerade.cli.evaluate import Talk, written
 from masquerade.evaluation import Entry, Plan, evaluate
 from masquerade.evaluation.attackers import ATTACKERS
 from masquerade.methods.blur import strong
-from masquerade.methods.elr import ELR
 from masquerade.methods.frame_difference import FrameDifference
 from masquerade.methods.pixelate import coarse
 from masquerade.methods.selective import Selective
+from masquerade.methods.selective import coarse as grainy
+from masquerade.methods.silhouette import Silhouette
 from masquerade.report.table import show
 
 TRAINED = ("noise-features", "spact", "vita", "bdq", "stprivacy")
@@ -131,8 +132,9 @@ def lines(data: str, methods: Sequence[str], seeds: int, work: Path) -> list[Ent
     found = [
         Entry(name="blur strong", method=strong()),
         Entry(name="pixelate 16", method=coarse()),
-        Entry(name="elr 16", method=ELR(factor=16)),
         Entry(name="selective", method=Selective(), regions=people),
+        Entry(name="selective coarse", method=grainy(), regions=people),
+        Entry(name="silhouette", method=Silhouette(), regions=people),
         Entry(name="frame difference", method=FrameDifference()),
     ]
     for method in methods:

@@ -1,0 +1,109 @@
+"""How much of the action each method keeps, against what attackers still find: a plot.
+
+    python benchmarks/front.py uti     # docs/results/trained-uti.json to docs/results/front-uti.png
+
+Each method is a point with its 95 % intervals; up and to the left is better. Floors are lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from masquerade.evaluation import Evaluation, from_json
+from masquerade.evaluation.results import Finding, Row
+from masquerade.evaluation.targets import MEAN
+
+RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
+ASKED = {"uti": {"action": 0.75, "identity": 0.30, MEAN: 0.58}, "mimes": {}}
+SAID = {"identity": "who it is: top-1 of known people", MEAN: "attributes of unseen people: AUROC"}
+TRAINED = ("noise-features", "spact", "vita", "bdq", "stprivacy")
+LEARNED, PLAIN, RAW = "#d55e00", "#0072b2", "#000000"  # told apart by colour-blind eyes
+
+
+def spot(axes: Axes, row: Row, action: Finding, private: Finding) -> None:
+    """One method."""
+    x, y = private.score, action.score
+    if x.value is None or y.value is None or None in (x.low, x.high, y.low, y.high):
+        return
+    trained = row.name in TRAINED
+    colour = RAW if row.name == "raw" else LEARNED if trained else PLAIN
+    axes.errorbar(
+        x.value,
+        y.value,
+        xerr=[[x.value - (x.low or 0)], [(x.high or 0) - x.value]],
+        yerr=[[y.value - (y.low or 0)], [(y.high or 0) - y.value]],
+        fmt="s" if trained else "o",
+        color=colour,
+        markersize=6,
+        elinewidth=0.6,
+        alpha=0.9,
+    )
+
+
+def named(axes: Axes, points: list[tuple[float, float, str]]) -> None:
+    """Names beside the points, moved apart where they would meet."""
+    low, high = axes.get_ylim()
+    step, taken = (high - low) / 26, []
+    for x, y, name in sorted(points, key=lambda point: -point[1]):
+        at = y
+        while any(abs(at - other) < step and abs(x - near) < 0.1 for near, other in taken):
+            at -= step
+        taken.append((x, at))
+        line = {"arrowstyle": "-", "linewidth": 0.4, "color": "grey"} if at < y else None
+        axes.annotate(name, (x, y), (x + 0.015, at + step / 4), fontsize=8, arrowprops=line)
+
+
+def panel(axes: Axes, found: Evaluation, label: str, asked: dict[str, float]) -> None:
+    """All methods, on one private label."""
+    points = []
+    for row in found.rows:
+        action, private = row.finding("action"), row.finding(label)
+        if action is None or private is None:
+            continue
+        spot(axes, row, action, private)
+        if action.score.value is not None and private.score.value is not None:
+            points.append((private.score.value, action.score.value, row.name))
+    raw = found.rows[0]
+    for finding, line in (
+        (raw.finding(label), axes.axvline),
+        (raw.finding("action"), axes.axhline),
+    ):
+        if finding is not None:
+            floor = max((s.value or 0.0 for s in finding.floors.values()), default=0.0)
+            line(floor, color="grey", linewidth=0.8, linestyle=":")
+    if label in asked:
+        axes.axvline(asked[label], color="green", linewidth=0.8)
+        axes.axhline(asked["action"], color="green", linewidth=0.8)
+    axes.set_xlabel(f"{SAID[label]} (less is better)")
+    axes.set_ylabel("action kept: top-1, unseen people")
+    axes.set_ylim(0, 1)
+    axes.set_xlim(left=0 if label == "identity" else 0.35, right=1.05)
+    named(axes, points)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("name", choices=ASKED)
+    chosen = parser.parse_args()
+    found = from_json((RESULTS / f"trained-{chosen.name}.json").read_text("utf-8"))
+    figure, axes = plt.subplots(1, 2, figsize=(13, 5.6), layout="constrained")
+    for each, label in zip(axes, ("identity", MEAN), strict=True):
+        panel(each, found, label, ASKED[chosen.name])
+    figure.suptitle(
+        f"{found.data}: squares are trained, dots are not, lines are 95 % intervals; dotted: "
+        "floors" + ("; green: what we aim at" if ASKED[chosen.name] else ""),
+        fontsize=10,
+    )
+    figure.savefig(RESULTS / f"front-{chosen.name}.png", dpi=110)
+
+
+if __name__ == "__main__":
+    main()
