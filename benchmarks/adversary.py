@@ -27,7 +27,7 @@ from safetensors import safe_open
 
 from masquerade.checkpoint import load
 from masquerade.cli.evaluate import Talk
-from masquerade.data.manifest import Column, Manifest, read_manifest
+from masquerade.data.manifest import Column, Manifest, read_manifest, titled
 from masquerade.data.mimes import Mimes, write_mimes
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
@@ -342,7 +342,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             manifest,
             entries,
             plan,
-            data=given.data.stem if given.data else "mimes",
+            data=titled(given.data) if given.data else "mimes",
             folder=given.work,
             command=f"python benchmarks/adversary.py {words}".strip(),
             progress=talk.follow,
