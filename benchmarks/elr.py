@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from masquerade.data.augment import Augment
 from masquerade.data.clips import ClipStore, load_clips
 from masquerade.data.folds import linked_groups
-from masquerade.data.manifest import Manifest, read_manifest
+from masquerade.data.manifest import Manifest, read_manifest, titled
 from masquerade.evaluation.protocols import Protocol, action_column, protocols
 from masquerade.methods.elr import ELR
 from masquerade.metrics.classification import top_k
@@ -245,7 +245,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder=chosen.work / "answers",
     )
     given = shlex.join(sys.argv[1:] if argv is None else argv)
-    text = page(bench, data=chosen.data.stem, command=f"python benchmarks/elr.py {given}")
+    text = page(bench, data=titled(chosen.data), command=f"python benchmarks/elr.py {given}")
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.write_text(text, "utf-8")
     print(text)

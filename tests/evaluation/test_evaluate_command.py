@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from masquerade.cli.evaluate import entry_of, main
+from masquerade.cli.evaluate import Options, entry_of, main, title_of
 from masquerade.data.transform import Joined, region_class
 from masquerade.errors import UsageError
 from masquerade.methods import build
@@ -47,3 +47,12 @@ def test_a_folder_is_not_made_for_what_is_refused(folder: Path, tmp_path: Path) 
         with pytest.raises(UsageError):
             main([*words, *more])
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("other", "title"), [(None, "mimes"), (Path("vispr/manifest.csv"), "mimes and vispr")]
+)
+def test_data_is_called_by_a_name_that_tells(other: Path | None, title: str) -> None:
+    """`masquerade data` calls every manifest manifest.csv."""
+    assert title_of(Options(data=Path("mimes/manifest.csv"), private_data=other)) == title
+    assert title_of(Options(data=Path("kth/clips.csv"))) == "clips"

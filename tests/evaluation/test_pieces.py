@@ -15,7 +15,7 @@ from conftest import PLAN
 from rich.console import Console
 
 from masquerade.cli.evaluate import main
-from masquerade.data.manifest import Manifest, read_manifest
+from masquerade.data.manifest import Column, Manifest, read_manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation import Entry, Evaluation, evaluate, from_json
 from masquerade.evaluation.attackers import Candidate
@@ -227,3 +227,17 @@ def test_sizes_of_folders_of_frames_are_known(tmp_path: Path) -> None:
     (tmp_path / "clips.csv").write_text("path,action\nwalk,walk\n")
     sizes = sizes_of(read_manifest(tmp_path / "clips.csv"), np.array([0]))
     assert np.exp(sizes[0]) == pytest.approx([30, 20, 3])
+
+
+def test_a_label_that_the_test_clips_do_not_differ_in_is_left_out_and_said(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    """Its AUROC is undefined: no floor, no leakage, and nothing to fail on."""
+    people = manifest.cells("identity")
+    parts = ["test" if name in ("p0", "p2", "p4") else "train" for name in people]  # all red
+    split = Column(name="split", role="split", kind="classes")
+    given = manifest.with_cells(split, parts)
+    plan = replace(PLAN, folds=0, labels=("red",), attackers=("retrained",))
+    result = evaluate(given, [], plan, data="x", folder=tmp_path)
+    assert [found.label for found in result.rows[0].findings] == ["action"]
+    assert any("red has one value only among the test clips" in one for one in result.limits)

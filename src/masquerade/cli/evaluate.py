@@ -18,7 +18,7 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import load
 from masquerade.cli.arguments import asked, parsed, words
 from masquerade.data.chosen import of_actions
-from masquerade.data.manifest import Manifest, read_manifest
+from masquerade.data.manifest import Manifest, read_manifest, titled
 from masquerade.data.transform import Joined, RegionFactory
 from masquerade.errors import UsageError
 from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
@@ -145,7 +145,7 @@ def main(argv: list[str]) -> int:
             manifest,
             entries,
             plan,
-            data=_named(options),
+            data=title_of(options),
             folder=options.output,
             command=command,
             limits=limits,
@@ -185,15 +185,17 @@ def clips_of(options: Options) -> tuple[Manifest, tuple[str, ...]]:
     if options.private_data is not None:
         manifest = crossed(manifest, read_manifest(options.private_data))
         limits.append(
-            f"The action is that of {options.data.stem}, private labels are those of "
-            f"{options.private_data.stem}, whose actions nobody is told."
+            f"The action is that of {titled(options.data)}, private labels are those of "
+            f"{titled(options.private_data)}, whose actions nobody is told."
         )
     return manifest, tuple(limits)
 
 
-def _named(options: Options) -> str:
+def title_of(options: Options) -> str:
+    """What to call the data that options name."""
     other = options.private_data
-    return options.data.stem if other is None else f"{options.data.stem} and {other.stem}"
+    mine = titled(options.data)
+    return mine if other is None else f"{mine} and {titled(other)}"
 
 
 def _check_folder(folder: Path) -> None:

@@ -204,6 +204,15 @@ def kind_of(name: str, role: Role, cells: Iterable[str]) -> Kind:
     return "binary" if role == "attribute" and known and known <= {"0", "1"} else "classes"
 
 
+def titled(path: Path) -> str:
+    """What to call the data of a manifest: of one that is only called manifest, its folder's name.
+
+    Args:
+        path: the CSV.
+    """
+    return path.resolve().parent.name if path.stem == "manifest" else path.stem
+
+
 def read_manifest(path: Path, *, kinds: Mapping[str, Kind] | None = None) -> Manifest:
     """Read a manifest.
 

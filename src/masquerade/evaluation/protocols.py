@@ -43,7 +43,7 @@ class Protocol:
 
     Args:
         name: `people unseen` or `same people`.
-        labels: columns that are reported.
+        labels: columns that are reported: those that differ among the test clips.
         heads: columns that networks learn; the action too, for the floor from a predicted action.
         folds: no clip is in two tests.
     """
@@ -128,9 +128,11 @@ def protocols(
     groups = linked_groups(manifest)
     found = []
     if len(set(groups.tolist())) > 1:
-        heads = (action, *unseen)
         parts = _folds(manifest, UNSEEN, groups, manifest.targets(action), folds, seed)
-        found.append(Protocol(name=UNSEEN, labels=heads, heads=heads, folds=parts))
+        tested = manifest.take(np.concatenate([fold.test for fold in parts]))
+        told = tuple(name for name in unseen if _different(tested, name) > 1)
+        heads = (action, *unseen)
+        found.append(Protocol(name=UNSEEN, labels=(action, *told), heads=heads, folds=parts))
     if same:
         sources = [c.name for c in manifest.of_role("group") if c.name not in same]
         files = linked_groups(manifest, sources)
@@ -139,6 +141,21 @@ def protocols(
     if not found:
         raise UsageError("There is one group of people only: nothing can be held out for a test.")
     return tuple(found)
+
+
+def untold(found: Sequence[Protocol]) -> tuple[str, ...]:
+    """Notes on labels that networks learn and that are not reported.
+
+    Args:
+        found: the protocols of an evaluation.
+    """
+    said = {name for protocol in found for name in protocol.labels}
+    return tuple(
+        f"{name} has one value only among the test clips: there is nothing to find out."
+        for protocol in found
+        for name in protocol.heads
+        if name not in said
+    )
 
 
 def _different(manifest: Manifest, name: str) -> int:

@@ -42,6 +42,7 @@ from masquerade.evaluation.protocols import (
     label_columns,
     protocols,
     straddling,
+    untold,
 )
 from masquerade.evaluation.results import SCHEMA, Control, Evaluation, Finding, Row
 from masquerade.evaluation.targets import Target, measured, sheet_of, targets_of
@@ -74,7 +75,7 @@ def evaluate(
         progress: called with (what, fits done, fits in all).
     """
     with tempfile.TemporaryDirectory() as scratch:
-        run = _Run(manifest, plan, folder or Path(scratch), progress)
+        run = Run(manifest, plan, folder or Path(scratch), progress)
         raw = run.row(Entry(name="raw", method=None), None)
         controls = (*run.controls(raw), *run.sizes(raw))
         utility = action_column(manifest)
@@ -95,23 +96,31 @@ def evaluate(
         through_file=plan.through_file,
         controls=controls,
         void=void,
-        limits=(*limits, *label_columns(manifest, plan.labels)[2]),
+        limits=(*limits, *label_columns(manifest, plan.labels)[2], *untold(run.protocols)),
         rows=tuple(rows),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Answers:
-    """A line of the table before it is judged."""
+class Line:
+    """A line of the table before it is judged.
+
+    Args:
+        entry: what it is of.
+        clips: rewritten; None: it was not run.
+        folder: where they and the answers lie.
+        cases: everything that was told, by protocol.
+        cpu_seconds: as in `Row`.
+    """
 
     entry: Entry
     clips: ClipStore | None
     folder: Path | None
-    cases: Mapping[str, Case]  # by protocol
+    cases: Mapping[str, Case]
     cpu_seconds: float
 
 
-class _Run:
+class Run:
     """One evaluation: what all lines share."""
 
     def __init__(
@@ -135,10 +144,10 @@ class _Run:
             progress=progress,
         )
 
-    def row(self, entry: Entry, raw: _Answers | None) -> _Answers:
+    def row(self, entry: Entry, raw: Line | None) -> Line:
         """Transform the clips and let every attacker answer."""
         if entry.not_applicable:
-            return _Answers(entry=entry, clips=None, folder=None, cases={}, cpu_seconds=0.0)
+            return Line(entry=entry, clips=None, folder=None, cases={}, cpu_seconds=0.0)
         names = on_raw(self.families) if raw is None else self.families
         fits = fits_of(names, self.preset, raw=raw is None)
         base = None if raw is None else raw.folder
@@ -166,7 +175,7 @@ class _Run:
                 rows=clips.rows,
                 apart=bool(entry.runs),
             )
-        return _Answers(entry=entry, clips=clips, folder=folder, cases=cases, cpu_seconds=spent)
+        return Line(entry=entry, clips=clips, folder=folder, cases=cases, cpu_seconds=spent)
 
     def _by_run(
         self, entry: Entry, fits: Sequence[tuple[str, Start]], base: Path | None
@@ -201,7 +210,7 @@ class _Run:
             raise MasqueradeError(f"{entry.name}: not every trained anonymizer got every clip.")
         return stores[0], folders[0], told, spent
 
-    def judged(self, mine: _Answers, raw: _Answers | None) -> Row:
+    def judged(self, mine: Line, raw: Line | None) -> Row:
         """The line of the table."""
         entry, found = mine.entry, []
         for protocol in self.protocols if mine.cases else ():
@@ -219,7 +228,7 @@ class _Run:
             findings=tuple(found),
         )
 
-    def controls(self, raw: _Answers) -> list[Control]:
+    def controls(self, raw: Line) -> list[Control]:
         """The positive and the negative control, on raw video."""
         found = [positive(one) for one in self.judged(raw, None).findings]
         people = {name: one for name, one in self.preset.learners.items() if not one.place}
@@ -230,7 +239,7 @@ class _Run:
                 found += self._negative(protocol, learner, raw)
         return found
 
-    def sizes(self, raw: _Answers) -> list[Control]:
+    def sizes(self, raw: Line) -> list[Control]:
         """What the clips' sizes tell, of every label."""
         assert raw.clips is not None
         found = []
@@ -243,7 +252,7 @@ class _Run:
                 found += clip_size(self.manifest, protocol, target, sheet, groups)
         return found
 
-    def _negative(self, protocol: Protocol, learner: str, raw: _Answers) -> list[Control]:
+    def _negative(self, protocol: Protocol, learner: str, raw: Line) -> list[Control]:
         """At chance in the first shuffle, or in the second; a third would be asking for it."""
         targets = self.targets[protocol.name]
         tests: dict[str, list[Chance]] = {target.name: [] for target in targets}
@@ -256,7 +265,7 @@ class _Run:
                 break
         return found
 
-    def _dealt(self, protocol: Protocol, learner: str, raw: _Answers, deal: int) -> list[Chance]:
+    def _dealt(self, protocol: Protocol, learner: str, raw: Line, deal: int) -> list[Chance]:
         """What a learner finds of each label, labels having been dealt to other clips."""
         assert raw.clips is not None and raw.folder is not None
         mine = _of_rows(protocol, raw.clips.rows)
@@ -276,7 +285,7 @@ class _Run:
             for target in self.targets[protocol.name]
         ]
 
-    def _findings(self, protocol: Protocol, mine: _Answers, raw: _Answers | None) -> list[Finding]:
+    def _findings(self, protocol: Protocol, mine: Line, raw: Line | None) -> list[Finding]:
         case = mine.cases[protocol.name]
         before = None if raw is None else raw.cases[protocol.name]
         act = _action_target(self.manifest, protocol)
@@ -296,7 +305,7 @@ class _Run:
             )
         return found
 
-    def _utility(self, mine: _Answers) -> float | None:
+    def _utility(self, mine: Line) -> float | None:
         """Top-1 of the action on unseen people."""
         for protocol in self.protocols:
             for target in self.targets[protocol.name]:

@@ -1,0 +1,360 @@
+"""Must the adversary go on learning, and does what it is told decide what stays hidden?
+
+    python benchmarks/adversary.py [--data clips.csv] [--seeds 3]     # docs/results/adversary.md
+
+SPAct's largest ablation (CVPR 2022; FACTS 2.7) on one data set: `spact` against the same with
+`--frozen` and with `--alone`; `vita` told every private label; and `vita` told only half of them
+(`--private`), then attacked on the other half, which SPAct was never told either. Attackers are
+`masquerade evaluate`'s, trained afresh on each run's output. Without --data mimes is drawn. A run
+is trained once for each seed; stopped and started again, all goes on where it was under `--work`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+
+from masquerade.checkpoint import load
+from masquerade.cli.evaluate import Talk
+from masquerade.data.manifest import Column, Manifest, read_manifest, titled
+from masquerade.data.mimes import Mimes, write_mimes
+from masquerade.errors import MasqueradeError, UsageError
+from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
+from masquerade.evaluation.pairing import Readings, readings
+from masquerade.evaluation.protocols import SPLITS, UNSEEN, action_column, label_columns, protocols
+from masquerade.metrics.intervals import Score, paired, score
+from masquerade.metrics.statistic import Statistic, average
+from masquerade.training.ablations import Changes, changed
+from masquerade.training.games import game_of
+from masquerade.training.run import WEIGHTS, parts_of, train
+
+OUT = Path(__file__).resolve().parents[1] / "docs" / "results" / "adversary.md"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One way of training.
+
+    Args:
+        method: in GAMES.
+        changes: of its recipe.
+        half: whether only half of the private labels are named.
+    """
+
+    method: str
+    changes: Changes = field(default_factory=Changes)
+    half: bool = False
+
+
+KINDS = {
+    "spact": Kind(method="spact"),
+    "spact, frozen adversary": Kind(method="spact", changes=Changes(frozen=True)),
+    "spact, no adversary": Kind(method="spact", changes=Changes(alone=True)),
+    "vita, every label named": Kind(method="vita"),
+    "vita, half of them named": Kind(method="vita", half=True),
+}
+FIRST = "spact"
+Half = tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """One run, or why there is none.
+
+    Args:
+        name: as the evaluation calls it.
+        kind: in KINDS.
+        entry: for the evaluation.
+        notes: what was said of it.
+    """
+
+    name: str
+    kind: str
+    entry: Entry
+    notes: tuple[str, ...]
+
+
+def drawn(work: Path, clips: int) -> Path:
+    """The manifest of mimes, as `benchmarks/real.py` draws it; found again where it is there."""
+    folder = work / "drawn"
+    if not (folder / "manifest.csv").exists():
+        write_mimes(folder, Mimes(clips=clips or 1024, correlation=0.5))
+    return folder / "manifest.csv"
+
+
+def with_split(manifest: Manifest) -> tuple[Manifest, str]:
+    """The manifest, and the split that evaluation and training both keep to.
+
+    Where there is none, a fifth of the people is held out for the test.
+    """
+    known = [one.name for one in manifest.of_role("split")]
+    for name in SPLITS[UNSEEN]:
+        if name in known:
+            return manifest, name
+    fold = protocols(manifest, folds=5, labels=())[0].folds[0]
+    cells = np.full(len(manifest), "train", dtype=object)
+    cells[fold.validation], cells[fold.test] = "val", "test"
+    column = Column(name="split", role="split", kind="classes")
+    return manifest.with_cells(column, cells.tolist()), "split"
+
+
+def halves(labels: Sequence[str], named: Sequence[str]) -> tuple[Half, Half]:
+    """Labels that the half-told run is told, and those that it is not; every second by default."""
+    told = tuple(named) or tuple(labels[0::2])
+    unknown = [name for name in told if name not in labels]
+    other = tuple(name for name in labels if name not in told)
+    if unknown or not other:
+        raise UsageError(
+            f"--private names some of {', '.join(labels)}, and not all of them; "
+            f"got {', '.join(told)}."
+        )
+    return told, other
+
+
+def trained(
+    manifest: Manifest, column: str, halved: tuple[Half, Half], given: argparse.Namespace
+) -> Iterator[Trained]:
+    """Every run of every kind, trained unless it was."""
+    for seed in range(given.seeds):
+        for name, kind in KINDS.items():
+            if given.only and name not in given.only:
+                continue
+            folder = given.work / "runs" / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
+            run, labels = f"{name}, seed {seed}", halved[0] if kind.half else halved[0] + halved[1]
+            try:
+                _trained(manifest, column, kind, labels, folder, seed, given)
+            except MasqueradeError as error:  # the action was not learned, for instance
+                entry = Entry(name=run, method=None, not_applicable=str(error))
+                yield Trained(name=run, kind=name, entry=entry, notes=(str(error),))
+                continue
+            entry = Entry(name=run, method=load(folder))
+            yield Trained(name=run, kind=name, entry=entry, notes=notes_of(folder))
+
+
+def _trained(
+    manifest: Manifest,
+    column: str,
+    kind: Kind,
+    private: Half,
+    folder: Path,
+    seed: int,
+    given: argparse.Namespace,
+) -> None:
+    if (folder / WEIGHTS).exists():
+        return
+    print(f"training {folder.name}", file=sys.stderr, flush=True)
+    changes = replace(kind.changes, epochs=given.epochs)
+    train(
+        manifest,
+        changed(game_of(kind.method, "tiny"), changes),
+        parts_of(manifest, column=column),
+        folder,
+        private=private,
+        seed=seed,
+        device=given.device,
+        workers=given.workers or 1,
+        cache=given.work / "trained-on",
+        command=f"benchmarks/adversary.py: {kind}",
+    )
+
+
+def notes_of(folder: Path) -> tuple[str, ...]:
+    """What a finished run said of itself."""
+    with safe_open(folder / WEIGHTS, "pt") as file:
+        about = json.loads(file.metadata()["provenance"])
+    return tuple(about["notes"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What the table is made of.
+
+    Args:
+        manifest: the clips.
+        runs: all of them.
+        found: by label.
+        columns: title to the labels whose scores are averaged in it.
+    """
+
+    manifest: Manifest
+    runs: Sequence[Trained]
+    found: Mapping[str, Readings]
+    columns: Mapping[str, Half]
+
+    def kinds(self) -> list[str]:
+        """Those of which there is a run."""
+        return [name for name in KINDS if self._names(name)]
+
+    def statistic(self, names: Sequence[str], column: str) -> Statistic:
+        """The mean over some lines and over the labels of a column."""
+        labels = self.columns[column]
+        return average([self.found[label].lines[name] for name in names for label in labels])
+
+    def line(self, title: str, names: Sequence[str]) -> str:
+        """One line of the table: mean [interval] ± deviation between runs."""
+        cells = []
+        for column in self.columns:
+            values = [self.statistic([name], column).value for name in names]
+            spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+            mean = score(self.statistic(names, column), clusters=self._clusters(column))
+            cells.append(written(mean, spread))
+        return f"| {title} | " + " | ".join(cells) + " |"
+
+    def kind(self, name: str) -> str:
+        """The line of a kind."""
+        return self.line(name, self._names(name))
+
+    def difference(self, name: str) -> str:
+        """How much more is read than after the first kind."""
+        cells = []
+        for column in self.columns:
+            mine, first = (self.statistic(self._names(one), column) for one in (name, FIRST))
+            gap = paired(mine, first, clusters=self._clusters(column), resamples=1).difference
+            cells.append(written(gap, sign=True))
+        return f"| {name} | " + " | ".join(cells) + " |"
+
+    def _names(self, kind: str) -> list[str]:
+        return [one.name for one in self.runs if one.kind == kind and one.entry.method is not None]
+
+    def _clusters(self, column: str) -> NDArray[np.int64]:
+        return self.found[self.columns[column][0]].clusters
+
+
+def written(found: Score, spread: float | None = None, *, sign: bool = False) -> str:
+    """As .61 [.51, .70] ± .02."""
+    if found.value is None:
+        return "n/a"
+    how = "+.2f" if sign else ".2f"
+    apart = "" if spread is None or math.isnan(spread) else f" ± {spread:.2f}"
+    bounds = "" if found.low is None else f" [{found.low:{how}}, {found.high:{how}}]"
+    return f"{found.value:{how}}{bounds}{apart}"
+
+
+def columns_of(
+    manifest: Manifest, halved: tuple[Half, Half], found: Mapping[str, Readings]
+) -> dict[str, Half]:
+    """Title to labels: the action, the binary labels of each half, and each label of classes."""
+    action = action_column(manifest)
+    columns: dict[str, Half] = {f"{action} (keep)": (action,)}
+    for title, labels in zip(("named to the half", "never named to it"), halved, strict=True):
+        read = [name for name in labels if name in found]  # the test clips may not differ in it
+        binary = tuple(name for name in read if manifest.column(name).kind == "binary")
+        if binary:
+            columns[f"{', '.join(binary)} ({title})"] = binary
+        columns |= {f"{name} ({title})": (name,) for name in read if name not in binary}
+    return columns
+
+
+def floor(result: Evaluation, columns: Mapping[str, Half]) -> str:
+    """The line of the best trivial attacker of each label."""
+    cells = []
+    for labels in columns.values():
+        best = []
+        for label in labels:
+            finding = result.rows[0].finding(label)
+            values = [one.value for one in finding.floors.values()] if finding else []
+            best.append(max((value for value in values if value is not None), default=math.nan))
+        cells.append(f"{np.mean(best):.2f}")
+    return "| a guess | " + " | ".join(cells) + " |"
+
+
+def page(result: Evaluation, table: Page) -> str:
+    """The results as Markdown."""
+    head = "| | " + " | ".join(table.columns) + " |\n" + "|---" * (len(table.columns) + 1) + "|"
+    notes = [f"- {one.name}: {note.rstrip('.')}." for one in table.runs for note in one.notes]
+    clips = next(iter(table.found.values())).lines["raw"].n
+    groups = len(set(next(iter(table.found.values())).clusters.tolist()))
+    out = [
+        "# Must the adversary go on learning?",
+        "",
+        f"`{result.command}`",
+        "",
+        f"{result.data}: {clips} test clips of {groups} groups of people unseen. Each number is "
+        "the strongest attacker's, chosen on validation, trained afresh on a run's output "
+        f"(preset {result.preset}; {', '.join(result.attackers)}): AUROC of binary labels, top-1 "
+        "of others and of the action. Mean over runs of different seeds [95 % interval over "
+        "people] ± deviation between runs.",
+        *(["", f"**Void**: {result.void}"] if result.void else []),
+        "",
+        head,
+        floor(result, table.columns),
+        table.line("raw video", ["raw"]),
+        *(table.kind(name) for name in table.kinds()),
+    ]
+    others = [name for name in table.kinds() if name != FIRST]
+    if FIRST in table.kinds() and others:
+        out += ["", f"How much more is read than after {FIRST}, on the same clips:", "", head]
+        out += [table.difference(name) for name in others]
+    return "\n".join([*out, *(["", "Runs that said something:", "", *notes] if notes else []), ""])
+
+
+def arguments() -> argparse.ArgumentParser:
+    """What may be asked for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, help="a manifest; without it mimes is drawn")
+    parser.add_argument("--clips", type=int, default=0, help="of mimes")
+    parser.add_argument("--private", default="", help="labels named to half-told vita, by commas")
+    parser.add_argument("--only", nargs="*", choices=list(KINDS), help="these kinds of training")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each kind")
+    parser.add_argument("--epochs", type=int, help="at most, of every phase of training")
+    parser.add_argument("--networks", type=int, default=1, help="attackers' networks of each kind")
+    parser.add_argument("--preset", default="many", help="of the attackers")
+    parser.add_argument("--attackers", default="retrained,motion")
+    parser.add_argument("--workers", type=int, default=0, help="processes; 0: one a core")
+    parser.add_argument("--device", default="cpu")
+    work = Path(tempfile.gettempdir()) / "masquerade-adversary"
+    parser.add_argument("--work", type=Path, default=work)
+    parser.add_argument("--out", type=Path, default=OUT)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train what is not trained, attack it, and write the table; gives the exit code."""
+    given = arguments().parse_args(argv)
+    manifest, column = with_split(read_manifest(given.data or drawn(given.work, given.clips)))
+    labels = label_columns(manifest)[0]
+    halved = halves(labels, [name for name in given.private.split(",") if name])
+    runs = list(trained(manifest, column, halved, given))
+    entries = [one.entry for one in runs]
+    plan = Plan(
+        attackers=tuple(given.attackers.split(",")),
+        folds=0,
+        seeds=given.networks,
+        preset=given.preset,
+        workers=given.workers,
+        device=given.device,
+        labels=labels,
+    )
+    words = shlex.join(sys.argv[1:] if argv is None else argv)
+    with Talk(quiet=not sys.stderr.isatty()) as talk:
+        result = evaluate(
+            manifest,
+            entries,
+            plan,
+            data=titled(given.data) if given.data else "mimes",
+            folder=given.work,
+            command=f"python benchmarks/adversary.py {words}".strip(),
+            progress=talk.follow,
+        )
+        found = readings(manifest, entries, plan, folder=given.work, progress=talk.follow)
+    columns = columns_of(manifest, halved, found)
+    text = page(result, Page(manifest=manifest, runs=runs, found=found, columns=columns))
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    given.out.write_text(text, "utf-8")
+    print(text)
+    return 1 if result.void else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

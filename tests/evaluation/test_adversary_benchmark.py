@@ -1,0 +1,114 @@
+"""`benchmarks/adversary.py`: who is trained how, who is told what, and what the table says."""
+
+from __future__ import annotations
+
+import runpy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import masquerade
+from masquerade.data.manifest import make_manifest, read_manifest
+from masquerade.data.mimes import Mimes, write_mimes
+from masquerade.errors import MasqueradeError, UsageError
+from masquerade.methods import build
+from masquerade.training.run import WEIGHTS
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "adversary.py"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    drawn = Mimes(size=32, frames=4, clips=32, people=16, actions=("walk", "squat"))
+    return write_mimes(tmp_path_factory.mktemp("adversary") / "mimes", drawn)
+
+
+class Trainer:
+    """Stands for training: notes what it is asked, and leaves a network that learned nothing."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+
+    def __call__(self, manifest, game, parts, folder: Path, **given) -> None:
+        self.asked.append({"game": game, "parts": parts, "folder": folder.name, **given})
+        if game.method == "spact" and not game.adversaries:
+            raise MasqueradeError("The action was not learned.")
+        torch.manual_seed(given["seed"])
+        folder.mkdir(parents=True)
+        small = {"spact": {"width": 2}, "vita": {"widths": (2, 2, 2), "blocks": 0}}[game.method]
+        masquerade.save(
+            build(game.method, short=16, **small),
+            folder / WEIGHTS,
+            provenance={"notes": ["the output is the same whatever comes in"]},
+        )
+
+
+def test_one_command_trains_attacks_and_compares(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main, trainer = runpy.run_path(str(SCRIPT))["main"], Trainer()
+    monkeypatch.setitem(main.__globals__, "train", trainer)
+    out = tmp_path / "results" / "adversary.md"
+    words = ["--data", str(data), "--seeds", "2", "--preset", "quick", "--workers", "1"]
+    words += ["--attackers", "retrained", "--work", str(tmp_path / "work"), "--out", str(out)]
+    assert main(words) in (0, 1)  # so few people may leave it void
+    text = out.read_text()
+    lines = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
+    others = ["spact, frozen adversary", "vita, every label named", "vita, half of them named"]
+    assert lines == ["", "a guess", "raw video", "spact", *others, "", *others]
+    assert "spact, no adversary, seed 0: The action was not learned." in text
+    assert "spact, seed 1: the output is the same whatever comes in." in text
+    assert "±" in text and "+" in text.split("How much more")[1]
+
+    asked = {one["folder"]: one for one in trainer.asked}
+    assert len(asked) == 10 and asked["spact-1"]["seed"] == 1
+    contest = {name: one["game"].phases[-1] for name, one in asked.items()}
+    refreshed = [turn for turn in contest["spact-0"].turns if "adversary" in turn.learns]
+    frozen = contest["spact-frozen-adversary-0"]
+    assert refreshed and not any("adversary" in turn.learns for turn in frozen.turns)
+    named = asked["vita-half-of-them-named-0"]["private"]
+    every = asked["vita-every-label-named-0"]["private"]
+    assert set(named) < set(every) and "identity" not in every
+    heading = next(line for line in text.splitlines() if "never named" in line)
+    for name in ("warm", "object"):
+        assert name not in named and name in every
+        assert any(name in cell and "never named" in cell for cell in heading.split("|"))
+
+    tests = {row for row, part in enumerate(read_manifest(data).cells("split")) if part == "test"}
+    parts = asked["spact-0"]["parts"]
+    assert not tests & {*parts.train.tolist(), *parts.validation.tolist()}
+
+    before = len(trainer.asked)
+    assert main(words) in (0, 1) and out.read_text() == text
+    assert len(trainer.asked) == before + 2  # those that had failed are asked again
+
+
+def test_clips_without_a_split_get_one_of_people_apart(data: Path) -> None:
+    script, manifest = runpy.run_path(str(SCRIPT)), read_manifest(data)
+    given, column = script["with_split"](manifest)
+    assert given is manifest and column == "split"
+    clips = [
+        replace(clip, cells={k: v for k, v in clip.cells.items() if not k.startswith("split")})
+        for clip in manifest.clips
+    ]
+    bare = make_manifest(manifest.root, clips)
+    marked, column = script["with_split"](bare)
+    people, parts = marked.cells("identity"), marked.cells(column)
+    sides = {
+        side: {p for p, part in zip(people, parts, strict=True) if part == side}
+        for side in ("train", "val", "test")
+    }
+    assert all(sides.values())
+    assert not sides["train"] & sides["test"] and not sides["val"] & sides["test"]
+
+
+def test_halves_are_apart_and_both_there() -> None:
+    halves = runpy.run_path(str(SCRIPT))["halves"]
+    assert halves(["a", "b", "c"], []) == (("a", "c"), ("b",))
+    assert halves(["a", "b", "c"], ["b"]) == (("b",), ("a", "c"))
+    for named in (["d"], ["a", "b", "c"]):
+        with pytest.raises(UsageError, match="not all of them"):
+            halves(["a", "b", "c"], named)
