@@ -167,13 +167,25 @@ def finding(
 def recognised(target: Target, case: Case) -> IntArray:
     """(n,) actions told on the test clips by whoever is best at it on validation.
 
+    Of several a clip, the likeliest.
+
     Args:
         target: the action, whose protocol the case has.
         case: of a method.
     """
-    best = worst_of([_tried(target, case, one) for one in case.candidates]).candidate
+    best = best_of(target, case).candidate
     answers = mean_answers(best.test)[target.columns[0]]
     return np.asarray(answers.argmax(axis=1), np.int64)
+
+
+def best_of(target: Target, case: Case) -> Tried:
+    """Who is best at a label on validation, of those who are told nothing.
+
+    Args:
+        target: the label.
+        case: under its protocol.
+    """
+    return worst_of([_tried(target, case, one) for one in case.candidates])
 
 
 def _tried(target: Target, case: Case, one: Candidate) -> Tried:
