@@ -26,12 +26,13 @@ DEALS = 2
 
 
 def positive(found: Finding) -> Control:
-    """Whether the attacker succeeds on raw video.
+    """Whether the attacker succeeds on raw video; where test clips are all of one class, it cannot.
 
     Args:
         found: of raw video.
     """
-    floor = max(one.value for one in found.floors.values() if one.value is not None)
+    floors = [one.value for one in found.floors.values() if one.value is not None]
+    floor = max(floors, default=1.0)
     assert found.score is not None
     low = found.score.low
     passed = low is not None and low > floor

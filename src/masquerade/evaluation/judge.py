@@ -143,7 +143,8 @@ def finding(
     private = target.use == "private"
     on_raw = worst if raw is None else worst_of(tried(target, raw.only(case.rows)))
     leaked = None
-    if private and void is None:
+    known = any(not math.isnan(one.value) for one in floors.values())  # else all are of one class
+    if private and void is None and known:
         leaked = leakage(worst.test, on_raw.test, floors, clusters=case.clusters)
     gain = _gain(found, case.clusters)
     return Finding(

@@ -153,7 +153,8 @@ class STPrivacy(Anonymizer):
         if token is not None:
             read, tokens = tokens[:, 0], tokens[:, 1:]
         if self.mode == "anonymize-only":
-            return Draft(self._enlarged(tokens, clip, None), read=read)
+            none = tokens.new_zeros(())  # all is kept and all should be: no ratio is missed
+            return Draft(self._enlarged(tokens, clip, None), {"ratio": none}, read=read)
         if self.mode == "full" and self.strict:
             tokens = self.net.through(seen, masks[-1])
         raw = self.mode == "sparsify-only"
