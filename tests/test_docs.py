@@ -50,7 +50,7 @@ def test_the_docs_commands_parse(
 @pytest.mark.parametrize("line", commands("train"))
 def test_the_docs_trainings_parse(line: str) -> None:
     options, game = train.parse(shlex.split(line)[2:])
-    assert options.data.name == "manifest.csv" and game.method == options.name
+    assert options.data.suffix == ".csv" and game.method == options.name
     assert game.phases[-1].contested or not game.adversaries
 
 

@@ -19,7 +19,7 @@ from masquerade.data.cache import digest_of
 from masquerade.data.manifest import Manifest
 from masquerade.data.transform import Pass
 from masquerade.errors import UsageError
-from masquerade.evaluation import evaluate
+from masquerade.evaluation import Entry, evaluate
 from masquerade.evaluation.pattern import KeptPattern
 from masquerade.methods import build
 from masquerade.methods.stprivacy import STPrivacy
@@ -109,7 +109,7 @@ def test_what_was_cut_before_is_not_taken_for_another_dials() -> None:
 def test_a_planted_pattern_tells_the_action_and_its_controls_tell_nothing(
     manifest: Manifest, tmp_path: Path
 ) -> None:
-    entries = patterns_of("bright", Bright(**SMALL))
+    entries = patterns_of(Entry(name="bright", method=Bright(**SMALL)))
     plan = replace(PLAN, attackers=("retrained", "motion"))
     found = evaluate(manifest, entries, plan, data="scenes", folder=tmp_path)
     kept, drawn, fixed = (row.finding("action") for row in found.rows[1:])
@@ -141,4 +141,4 @@ def test_the_command_adds_three_lines(
 
 def test_what_drops_nothing_has_no_pattern() -> None:
     with pytest.raises(UsageError, match="--pattern is of stprivacy"):
-        patterns_of("blur", build("blur"))
+        patterns_of(Entry(name="blur", method=build("blur")))

@@ -236,3 +236,13 @@ def test_what_has_no_tokens_has_no_class_token() -> None:
         cast(game(method="spact", arguments={"width": 8, "short": 16}))
     with pytest.raises(UsageError, match="learns nothing"):
         game(phases=(Phase(name="x", epochs=1, turns=(replace(AGAINST, raw=True),)),))
+
+
+def test_what_should_be_kept_follows_from_the_arguments() -> None:
+    line = ["stprivacy", "--data", "x", "-o", "r"]
+    _, given = parse([*line, "--keep", "0.5"])
+    assert given.wanted == {"kept_3": (0.125, 0.1)}
+    _, given = parse([*line, "--places", "1", "2", "--keep", "0.8"])
+    assert given.wanted["kept_2"][0] == pytest.approx(0.64)
+    _, given = parse([*line, "--mode", "anonymize-only"])
+    assert given.wanted == {}

@@ -165,7 +165,10 @@ def candidates(
             plain = _joined(name, f"{name} {key}", by_seed)
             mine.append(replace(plain, eligible=family.start != "raw"))
             if family.start == "raw":
-                right = [[_recalibrated(t, rates, f) for f, t in enumerate(s)] for s in by_seed]
+                many = protocol.many
+                right = [
+                    [_recalibrated(t, rates, f, many) for f, t in enumerate(s)] for s in by_seed
+                ]
                 found.append(_joined(name, f"{name} {key}, recalibrated", right))
         found += mine
     return _ensembles(names, found) + found  # of equals the first is chosen
@@ -208,10 +211,10 @@ def _stacked(folds: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
     return {label: np.concatenate([fold[label] for fold in said]) for label in said[0]}
 
 
-def _recalibrated(told: Told, rates: Answers, fold: int) -> Told:
+def _recalibrated(told: Told, rates: Answers, fold: int, many: Sequence[str]) -> Told:
     def right(answers: Mapping[str, Floats]) -> dict[str, Floats]:
         return {
-            label: recalibrated(p, told.train[label], rates[label][fold])
+            label: recalibrated(p, told.train[label], rates[label][fold], many=label in many)
             for label, p in answers.items()
         }
 

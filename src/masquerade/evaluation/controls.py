@@ -14,7 +14,7 @@ from masquerade.data.manifest import Clip, IntArray, Manifest
 from masquerade.data.transform import RATE
 from masquerade.evaluation.protocols import Protocol
 from masquerade.evaluation.results import Control, Finding
-from masquerade.evaluation.targets import Sheet, Target, classes_of, measured
+from masquerade.evaluation.targets import Sheet, Target, classes_of, known, many_hot, measured
 from masquerade.metrics.intervals import score
 from masquerade.metrics.statistic import Floats, Statistic
 
@@ -26,12 +26,13 @@ DEALS = 2
 
 
 def positive(found: Finding) -> Control:
-    """Whether the attacker succeeds on raw video.
+    """Whether the attacker succeeds on raw video; where test clips are all of one class, it cannot.
 
     Args:
         found: of raw video.
     """
-    floor = max(one.value for one in found.floors.values() if one.value is not None)
+    floors = [one.value for one in found.floors.values() if one.value is not None]
+    floor = max(floors, default=1.0)
     assert found.score is not None
     low = found.score.low
     passed = low is not None and low > floor
@@ -126,12 +127,12 @@ def _told_by(sizes: Floats, manifest: Manifest, label: str, protocol: Protocol) 
         _nearest(sizes, codes, np.concatenate([f.train, f.validation]), f.test)
         for f in protocol.folds
     ]
-    hot = np.eye(classes_of(manifest, label))[np.concatenate(parts)]
+    hot = many_hot(np.concatenate(parts), classes_of(manifest, label))
     return 0.9 * hot + 0.1 / hot.shape[1]
 
 
 def _nearest(sizes: Floats, codes: IntArray, learned: IntArray, asked: IntArray) -> IntArray:
-    learned = learned[codes[learned] >= 0]
+    learned = learned[known(codes[learned])]
     spread = sizes[learned].std(axis=0)
     scaled = sizes / np.where(spread > 0, spread, 1.0)
     apart = ((scaled[asked][:, None] - scaled[learned][None]) ** 2).sum(axis=2)

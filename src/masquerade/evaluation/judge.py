@@ -146,7 +146,8 @@ def finding(
     private = target.use == "private"
     on_raw = worst if raw is None else worst_of(tried(target, raw.only(case.rows)))
     leaked = None
-    if private and void is None:
+    known = any(not math.isnan(one.value) for one in floors.values())  # else all are of one class
+    if private and void is None and known:
         leaked = leakage(worst.test, on_raw.test, floors, clusters=case.clusters)
     gain = _gain(found, case.clusters)
     return Finding(
@@ -171,13 +172,25 @@ def recognised(target: Target, case: Case) -> IntArray:
     """(n,) actions told on the test clips by whoever is best at it on validation; of trained
     anonymizers of several seeds, on those of the first.
 
+    Of several a clip, the likeliest.
+
     Args:
         target: the action, whose protocol the case has.
         case: of a method.
     """
-    best = worst_of([_tried(target, case, one) for one in case.candidates]).candidate
+    best = best_of(target, case).candidate
     answers = (best.test[0] if case.apart else mean_answers(best.test))[target.columns[0]]
     return np.asarray(answers.argmax(axis=1), np.int64)
+
+
+def best_of(target: Target, case: Case) -> Tried:
+    """Who is best at a label on validation, of those who are told nothing.
+
+    Args:
+        target: the label.
+        case: under its protocol.
+    """
+    return worst_of([_tried(target, case, one) for one in case.candidates])
 
 
 def _tried(target: Target, case: Case, one: Candidate) -> Tried:

@@ -21,6 +21,7 @@ from masquerade.data.manifest import IntArray
 from masquerade.evaluation.features import FEATURES
 from masquerade.evaluation.presets import Learner, Preset
 from masquerade.evaluation.protocols import Fold
+from masquerade.evaluation.targets import known, many_hot
 from masquerade.metrics.statistic import Floats
 from masquerade.parts import part_of
 from masquerade.recognizers import RECOGNIZERS
@@ -50,7 +51,8 @@ class Task:
         seed: of weights, order and augmentation.
         fold: whose clips.
         heads: classes by label.
-        codes: label to (N,) classes by row of the manifest, -1 unknown.
+        codes: label to (N,) classes by row of the manifest, or (N, C) of 0 and 1 where a clip has
+            several; -1 unknown.
         weights: where the raw-trained weights lie; None: nowhere.
         keeps: whether this is the fit on raw video that puts them there.
     """
@@ -101,7 +103,8 @@ def told(task: Task, clips: ClipStore, preset: Preset, *, device: str = "cpu") -
     else:
         parts = [_shrunk(part, learner.side) for part in parts]
         net = _network(task, learner, parts[0], preset, device)
-        answers = [_asked(net, part) for part in parts]
+        many = tuple(label for label in task.heads if task.codes[label].ndim == 2)
+        answers = [_asked(net, part, many) for part in parts]
     spent = time.process_time() - began
     train = answers[0] if task.start == "raw" else {}
     return Told(train=train, validation=answers[1], test=answers[2], cpu_seconds=spent)
@@ -150,10 +153,10 @@ def _shrunk(part: ClipStore, side: int | None) -> ClipStore:
     return replace(part, clips=torch.cat(shrunk))
 
 
-def _asked(net: nn.Module, part: ClipStore) -> dict[str, Floats]:
+def _asked(net: nn.Module, part: ClipStore, many: tuple[str, ...]) -> dict[str, Floats]:
     if not len(part):
         return {}
-    answers = predict(net, part, views=MIRRORED)
+    answers = predict(net, part, views=MIRRORED, many=many)
     return {label: np.asarray(p, np.float64) for label, p in answers.items()}
 
 
@@ -172,14 +175,15 @@ def _kernel(task: Task, learner: Learner, parts: list[ClipStore]) -> list[dict[s
     found: list[dict[str, Floats]] = [{}, {}, {}]
     for label, size in task.heads.items():
         codes = np.asarray(task.codes[label])[rows]
-        known = codes >= 0
-        answers = _regressed(learned[known], np.eye(size)[codes[known]], features)
+        there = known(codes)
+        hot, many = many_hot(codes[there], size), codes.ndim == 2
+        answers = _regressed(learned[there], hot, features, many=many)
         for mine, p in zip(found, answers, strict=True):
             mine[label] = p
     return found
 
 
-def _regressed(x: Floats, y: Floats, asked: list[Floats]) -> list[Floats]:
+def _regressed(x: Floats, y: Floats, asked: list[Floats], *, many: bool) -> list[Floats]:
     """Answers of a Gaussian kernel as wide as the median distance; clips that are all alike to it
     (perfectly hidden ones) get the training rate."""
     apart, rate = _apart(x, x), y.mean(axis=0)
@@ -188,7 +192,7 @@ def _regressed(x: Floats, y: Floats, asked: list[Floats]) -> list[Floats]:
     found = []
     for features in asked:
         p = np.clip(np.exp(-_apart(features, x) / width) @ weight + rate, 1e-3, None)
-        found.append(p / p.sum(axis=1, keepdims=True))
+        found.append(np.minimum(p, 1 - 1e-3) if many else p / p.sum(axis=1, keepdims=True))
     return found
 
 

@@ -46,12 +46,14 @@ class Protocol:
         labels: columns that are reported: those that differ among the test clips.
         heads: columns that networks learn; the action too, for the floor from a predicted action.
         folds: no clip is in two tests.
+        many: those of the heads that have several values a clip.
     """
 
     name: str
     labels: tuple[str, ...]
     heads: tuple[str, ...]
     folds: tuple[Fold, ...]
+    many: tuple[str, ...] = ()
 
     @property
     def everyone(self) -> IntArray:
@@ -66,14 +68,17 @@ class Protocol:
 
 
 def action_column(manifest: Manifest) -> str:
-    """The one column with one action a clip."""
-    names = [c.name for c in manifest.of_role("action") if c.kind == "classes"]
-    if len(names) != 1:
-        raise UsageError(
-            f"An evaluation needs one column with one action a clip; there are: "
-            f"{', '.join(names) or 'none'}."
-        )
-    return names[0]
+    """The one column of actions: with one a clip, or else with several."""
+    every = manifest.of_role("action")
+    for kind in ("classes", "multi-label"):
+        names = [column.name for column in every if column.kind == kind]
+        if len(names) == 1:
+            return names[0]
+        if names:
+            break
+    raise UsageError(
+        f"An evaluation needs one column of actions; there are: {', '.join(names) or 'none'}."
+    )
 
 
 def label_columns(
@@ -99,10 +104,8 @@ def label_columns(
             same.append(column.name)
         elif column.kind == "fact":
             continue
-        elif column.kind != "multi-label" and _different(manifest, column.name) < 2:
+        elif _different(manifest, column.name) < 2:
             notes.append(f"{column.name} has one value only: there is nothing to find out.")
-        elif column.kind == "multi-label":
-            notes.append(f"{column.name} has several values a clip and was not attacked.")
         elif not _shared(manifest, column, groups):
             notes.append(f"{column.name} has values of one group only: as good as its identity.")
         else:
@@ -128,16 +131,21 @@ def protocols(
     groups = linked_groups(manifest)
     found = []
     if len(set(groups.tolist())) > 1:
-        parts = _folds(manifest, UNSEEN, groups, manifest.targets(action), folds, seed)
-        tested = manifest.take(np.concatenate([fold.test for fold in parts]))
-        told = tuple(name for name in unseen if _different(tested, name) > 1)
         heads = (action, *unseen)
-        found.append(Protocol(name=UNSEEN, labels=(action, *told), heads=heads, folds=parts))
+        parts = _folds(manifest, UNSEEN, groups, _strata(manifest, action), folds, seed)
+        tested = manifest.take(np.concatenate([fold.test for fold in parts]))
+        many = _many(manifest, heads)
+        told = tuple(name for name in unseen if name in many or _different(tested, name) > 1)
+        found.append(
+            Protocol(name=UNSEEN, labels=(action, *told), heads=heads, folds=parts, many=many)
+        )
     if same:
         sources = [c.name for c in manifest.of_role("group") if c.name not in same]
         files = linked_groups(manifest, sources)
         parts = _folds(manifest, SAME, files, manifest.targets(same[0]), folds, seed)
-        found.append(Protocol(name=SAME, labels=same, heads=(*same, action), folds=parts))
+        heads = (*same, action)
+        many = _many(manifest, heads)
+        found.append(Protocol(name=SAME, labels=same, heads=heads, folds=parts, many=many))
     if not found:
         raise UsageError("There is one group of people only: nothing can be held out for a test.")
     return tuple(found)
@@ -158,15 +166,38 @@ def untold(found: Sequence[Protocol]) -> tuple[str, ...]:
     )
 
 
+def _many(manifest: Manifest, names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if manifest.column(name).kind == "multi-label")
+
+
+def _strata(manifest: Manifest, action: str) -> IntArray:
+    """(N,) what folds are balanced by: the action, of several the first."""
+    codes = manifest.targets(action)
+    if codes.ndim == 1:
+        return codes
+    return np.where((codes > 0).any(axis=1), codes.argmax(axis=1), -1)
+
+
 def _different(manifest: Manifest, name: str) -> int:
-    """How many values of a label there are among these very clips."""
+    """How many values of a label there are among these very clips.
+
+    One that all of them have, of several a clip, is none: nobody need look for it.
+    """
     codes = manifest.targets(name)
-    return len(np.unique(codes[codes >= 0]))
+    if codes.ndim == 1:
+        return len(np.unique(codes[codes >= 0]))
+    there = codes[(codes >= 0).all(axis=1)]
+    return 2 if len(there) and (there.min(axis=0) < there.max(axis=0)).any() else 1
 
 
 def _shared(manifest: Manifest, column: Column, groups: IntArray) -> bool:
-    """Whether every value occurs in two groups, so that it can be learned without its own."""
+    """Whether values occur in two groups, so that they can be learned without their own.
+
+    All of them must; of several a clip, where rare ones are many, one: the others are not scored.
+    """
     codes = manifest.targets(column.name)
+    if codes.ndim == 2:
+        return any(len(set(groups[value > 0].tolist())) > 1 for value in codes.T)
     return all(len(set(groups[codes == c].tolist())) > 1 for c in range(len(column.values)))
 
 

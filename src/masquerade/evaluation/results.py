@@ -46,7 +46,7 @@ class Finding:
     Args:
         label: a column of the manifest, or `attributes` for the mean over the binary ones.
         use: `utility` (the action, to be kept) or `private` (to be hidden).
-        metric: `top-1` or `AUROC`.
+        metric: `top-1`, `AUROC` or `cMAP`.
         protocol: `people unseen` or `same people`.
         floors: the trivial attackers by name.
         attacks: every attacker that was run.

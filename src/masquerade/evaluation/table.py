@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import arguments
 from masquerade.data.clips import ClipStore, load_clips
@@ -33,7 +31,7 @@ from masquerade.evaluation.controls import (
     void_of,
 )
 from masquerade.evaluation.entries import Entry, Plan
-from masquerade.evaluation.judge import Case, finding, recognised
+from masquerade.evaluation.judge import Case, best_of, finding, recognised
 from masquerade.evaluation.learners import Start, Told, shuffled, without
 from masquerade.evaluation.presets import preset_of
 from masquerade.evaluation.protocols import (
@@ -306,14 +304,11 @@ class Run:
         return found
 
     def _utility(self, mine: Line) -> float | None:
-        """Top-1 of the action on unseen people."""
+        """The score of the action on unseen people."""
         for protocol in self.protocols:
             for target in self.targets[protocol.name]:
                 if target.use == "utility":
-                    case = mine.cases[protocol.name]
-                    told = recognised(target, case)
-                    truth = case.test.codes[target.name]
-                    return float(np.mean((told == truth)[truth >= 0]))
+                    return best_of(target, mine.cases[protocol.name]).test.value
         return None
 
     def _loaded(self, entry: Entry, method: Anonymizer | None) -> ClipStore:
@@ -358,8 +353,9 @@ def _of_rows(protocol: Protocol, rows: IntArray) -> Protocol:
 
 def _action_target(manifest: Manifest, protocol: Protocol) -> Target:
     action = action_column(manifest)
+    metric = "cMAP" if action in protocol.many else "top-1"
     return Target(
-        name=action, columns=(action,), use="utility", metric="top-1", protocol=protocol.name
+        name=action, columns=(action,), use="utility", metric=metric, protocol=protocol.name
     )
 
 

@@ -2,7 +2,8 @@
 
 Answers of several folds come from several networks, which have learned other base rates. So binary
 labels are scored by how far the log odds lie above those of the fold's own training rate; a
-constant guess then has exactly .5.
+constant guess then has exactly .5. A label of several values a clip is as many binary ones, scored
+together by cMAP, and a constant guess then has exactly the mean rate of positives.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from masquerade.data.manifest import IntArray, Manifest
 from masquerade.evaluation.protocols import Fold, Protocol, action_column
-from masquerade.metrics.classification import auroc, balanced_accuracy, top_k
+from masquerade.metrics.classification import auroc, balanced_accuracy, cmap, top_k
 from masquerade.metrics.priors import action_prior, one_hot
 from masquerade.metrics.statistic import Floats, Statistic, average
 
@@ -36,7 +38,7 @@ class Target:
         name: the column, or `attributes` for the mean over the binary ones.
         columns: what goes into it.
         use: utility or private.
-        metric: top-1 or AUROC.
+        metric: top-1, AUROC, or cMAP where a clip has several values.
         protocol: of its folds.
     """
 
@@ -54,10 +56,10 @@ class Sheet:
     Args:
         rows: (n,) of the manifest; a clip may be there twice (validation of two folds).
         fold: (n,) whose networks answered.
-        codes: label to (n,) classes, -1 unknown.
+        codes: label to (n,) classes, or (n, C) of 0 and 1; -1 unknown.
         rates: label to (n, C), the fold's training rates.
         priors: label to (n, C), the same within the clip's true action.
-        actions: (n,) codes of the true action.
+        actions: (n,) codes of the true action, or (n, A) of 0 and 1.
         tables: label to (F, A, C), rates by fold and action, for predicted actions.
         overall: label to (F, C), training rates by fold.
     """
@@ -83,7 +85,7 @@ def targets_of(manifest: Manifest, protocol: Protocol) -> tuple[Target, ...]:
     binary = tuple(n for n in protocol.labels if manifest.column(n).kind == "binary")
     found = []
     for name in protocol.labels:
-        metric = "AUROC" if name in binary else "top-1"
+        metric = "AUROC" if name in binary else "cMAP" if name in protocol.many else "top-1"
         use = "utility" if name == action else "private"
         found.append(
             Target(name=name, columns=(name,), use=use, metric=metric, protocol=protocol.name)
@@ -116,10 +118,8 @@ def sheet_of(
         known = [_tables(manifest, fold, label, codes[label], acted) for fold in protocol.folds]
         table = np.stack([by_action for _, by_action in known])  # (F, A, C)
         overall[label] = np.stack([rate for rate, _ in known])  # (F, C)
-        # Of a clip whose action is unknown, one who knows actions knows the rate and no more.
-        blind = (acted[rows] < 0)[:, None]
-        priors[label] = np.where(blind, overall[label][of], table[of, acted[rows]])
         tables[label] = table
+        priors[label] = _by_action(table[of], acted[rows], overall[label][of])
     return Sheet(
         rows=rows,
         fold=of,
@@ -141,6 +141,25 @@ def classes_of(manifest: Manifest, label: str) -> int:
     """
     column = manifest.column(label)
     return 2 if column.kind == "binary" else len(column.values)
+
+
+def known(codes: IntArray) -> NDArray[np.bool_]:
+    """(n,) which clips have a label.
+
+    Args:
+        codes: (n,), or (n, C) of several values a clip; -1: unknown.
+    """
+    return np.asarray(codes >= 0 if codes.ndim == 1 else (codes >= 0).all(axis=1))
+
+
+def many_hot(codes: IntArray, classes: int) -> Floats:
+    """(n, C) of 0 and 1.
+
+    Args:
+        codes: (n,) or (n, C), all of them known.
+        classes: C.
+    """
+    return one_hot(codes, classes=classes) if codes.ndim == 1 else codes.astype(np.float64)
 
 
 def measured(target: Target, sheet: Sheet, answers: Answers) -> Statistic:
@@ -169,10 +188,10 @@ def chosen_by(target: Target, sheet: Sheet, answers: Answers) -> float:
     if target.metric != "top-1":
         return measured(target, sheet, answers).value
     (name,) = target.columns
-    known = sheet.codes[name] >= 0
-    if not known.any():
+    there = known(sheet.codes[name])
+    if not there.any():
         return math.nan
-    return balanced_accuracy(sheet.codes[name][known], answers[name][known].argmax(axis=1)).value
+    return balanced_accuracy(sheet.codes[name][there], answers[name][there].argmax(axis=1)).value
 
 
 def floors_of(target: Target, sheet: Sheet, predicted: IntArray | None) -> dict[str, Statistic]:
@@ -206,12 +225,16 @@ def with_prior(answers: Answers, sheet: Sheet, weight: float) -> dict[str, Float
         rate = sheet.rates[label]
         # Few clips of an action: what was never seen with it is rare, not impossible.
         prior = (1 - DOUBT) * sheet.priors[label] + DOUBT * rate
+        if sheet.codes[label].ndim == 2:
+            moved = _odds(p) + weight * (_odds(prior) - _odds(rate))
+            found[label] = 1 / (1 + np.exp(-moved))
+            continue
         told = np.log(_safe(prior)) - np.log(_safe(rate))
         found[label] = _normal(np.exp(np.log(_safe(p)) + weight * told))
     return found
 
 
-def recalibrated(answers: Floats, told: Floats, rate: Floats) -> Floats:
+def recalibrated(answers: Floats, told: Floats, rate: Floats, *, many: bool = False) -> Floats:
     """Answers with a bias on each class, so that the mean answer is the training rate.
 
     Args:
@@ -219,13 +242,25 @@ def recalibrated(answers: Floats, told: Floats, rate: Floats) -> Floats:
         told: (m, C) of the same network on the anonymized training clips, whose labels it does not
             need.
         rate: (C,) of the training labels.
+        many: several values a clip, each with a probability of its own.
     """
+    if many:
+        return _shifted(answers, told, rate)
     bias = np.zeros(told.shape[1])
     logs, wanted = np.log(_safe(told)), _safe(rate)
     for _ in range(50):
         mean = _normal(np.exp(logs + bias)).mean(axis=0)
         bias = np.clip(bias + np.log(wanted) - np.log(_safe(mean)), -FURTHEST, FURTHEST)
     return _normal(np.exp(np.log(_safe(answers)) + bias))
+
+
+def _shifted(answers: Floats, told: Floats, rate: Floats) -> Floats:
+    """`recalibrated`, each value apart: its log odds are moved."""
+    bias, odds = np.zeros(told.shape[1]), _odds(told)
+    for _ in range(50):
+        mean = (1 / (1 + np.exp(-odds - bias))).mean(axis=0)
+        bias = np.clip(bias + _odds(rate) - _odds(mean), -FURTHEST, FURTHEST)
+    return np.asarray(1 / (1 + np.exp(-_odds(answers) - bias)))
 
 
 def mean_answers(many: Sequence[Answers]) -> dict[str, Floats]:
@@ -238,22 +273,25 @@ def mean_answers(many: Sequence[Answers]) -> dict[str, Floats]:
 
 
 def _measured(metric: str, sheet: Sheet, name: str, answers: Floats) -> Statistic:
-    known = np.flatnonzero(sheet.codes[name] >= 0)
-    if not len(known):
+    there = np.flatnonzero(known(sheet.codes[name]))
+    if not len(there):
         return Statistic(len(sheet.rows), lambda w: np.full(len(w), np.nan))
-    y, p, rate = sheet.codes[name][known], answers[known], sheet.rates[name][known]
+    y, p, rate = sheet.codes[name][there], answers[there], sheet.rates[name][there]
     if metric == "top-1":
         inner = top_k(y, p)
+    elif metric == "cMAP":
+        inner = cmap(y, np.round(_odds(p) - _odds(rate), 9))
     else:
-        inner = auroc(y.astype(np.float64), np.round(_odds(p) - _odds(rate), 9))
-    if len(known) == len(sheet.rows):
+        above = np.round(_odds(p) - _odds(rate), 9)[:, 1]
+        inner = auroc(y.astype(np.float64), above)
+    if len(there) == len(sheet.rows):
         return inner
     rarer = np.zeros(len(sheet.rows), dtype=bool)
     if inner.rarer is not None:
-        rarer[known] = inner.rarer
+        rarer[there] = inner.rarer
     return Statistic(
         len(sheet.rows),
-        lambda w: inner.of(w[:, known]),
+        lambda w: inner.of(w[:, there]),
         inner.low,
         inner.high,
         inner.kind,
@@ -268,17 +306,38 @@ def _tables(
 
     Not of validation too: rates that know its labels would flatter whoever uses them there.
     """
-    learned = fold.train[codes[fold.train] >= 0]
-    size = classes_of(manifest, label)
-    hot = one_hot(codes[learned], classes=size)
-    prior = action_prior(hot, acted[learned])
+    learned = fold.train[known(codes[fold.train])]
+    hot = many_hot(codes[learned], classes_of(manifest, label))
+    names, own = acted[learned], hot
+    if acted.ndim == 2:  # a clip counts for each of its actions
+        at, names = np.nonzero(names > 0)
+        own = hot[at]
     every = np.arange(len(manifest.column(action_column(manifest)).values))
+    if not len(own):
+        return hot.mean(axis=0), np.tile(hot.mean(axis=0), (len(every), 1))
+    prior = action_prior(own, names)
     return hot.mean(axis=0), prior.scores(every)
 
 
+def _by_action(table: Floats, acted: IntArray, overall: Floats) -> Floats:
+    """(n, C): what the true action says; of several actions the mean of what each says.
+
+    Of a clip whose action is unknown, one who knows actions knows the rate and no more.
+
+    Args:
+        table: (n, A, C).
+        acted: (n,) or (n, A).
+        overall: (n, C).
+    """
+    if acted.ndim == 1:
+        return np.where((acted < 0)[:, None], overall, table[np.arange(len(acted)), acted])
+    weight = (acted > 0).astype(np.float64)[:, None]  # (n, 1, A)
+    count = weight.sum(axis=2)
+    return np.where(count > 0, (weight @ table)[:, 0] / np.maximum(count, 1), overall)
+
+
 def _odds(p: Floats) -> Floats:
-    yes = _safe(p[:, 1])
-    return np.log(yes) - np.log(_safe(1 - p[:, 1]))
+    return np.asarray(np.log(_safe(p)) - np.log(_safe(1 - p)))
 
 
 def _safe(p: Floats) -> Floats:

@@ -154,7 +154,9 @@ class STPrivacy(Anonymizer):
             read, tokens = tokens[:, 0], tokens[:, 1:]
         if self.mode == "anonymize-only":
             picture = self._enlarged(tokens, clip, None)
-            return Draft(picture, {"rebuilt": (picture - clip).abs().mean()}, read=read)
+            none = tokens.new_zeros(())  # all is kept and all should be: no ratio is missed
+            terms = {"ratio": none, "rebuilt": (picture - clip).abs().mean()}
+            return Draft(picture, terms, read=read)
         if self.mode == "full" and self.strict:
             tokens = self.net.through(seen, masks[-1])
         raw = self.mode == "sparsify-only"

@@ -74,8 +74,20 @@ def changed(game: Game, changes: Changes) -> Game:
         adversaries=() if changes.alone else _rivals(game, changes),
         combine=changes.combine or game.combine,
         batch=changes.batch or game.batch,
+        wanted=_wanted(game),
         phases=tuple(phase for phase in phases if phase.turns),
     )
+
+
+def _wanted(game: Game) -> dict[str, tuple[float, float]]:
+    """What stprivacy should keep at the end, by the arguments that it has now; as it was, else."""
+    if not game.wanted or "keep" not in game.arguments:
+        return dict(game.wanted)
+    if game.arguments["mode"] == "anonymize-only":
+        return {}
+    ((_, tolerance),) = game.wanted.values()
+    steps = len(game.arguments["places"])
+    return {f"kept_{steps}": (game.arguments["keep"] ** steps, tolerance)}
 
 
 def _rivals(game: Game, changes: Changes) -> tuple[Adversary, ...]:

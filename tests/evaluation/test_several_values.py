@@ -1,0 +1,147 @@
+"""Labels of several values a clip, as P-HVU has them on both sides: attacked, scored by cMAP."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import PLAN
+
+from masquerade.data.manifest import Manifest, read_manifest
+from masquerade.errors import UsageError
+from masquerade.evaluation import Entry, Evaluation, evaluate
+from masquerade.evaluation.protocols import Protocol, action_column, label_columns, protocols
+from masquerade.evaluation.targets import (
+    Sheet,
+    floors_of,
+    measured,
+    recalibrated,
+    sheet_of,
+    targets_of,
+    with_prior,
+)
+from masquerade.methods import build
+from masquerade.report.table import markdown
+
+
+def manifest_of(folder: Path, *, rare: bool) -> Manifest:
+    """Two actions a clip, one of which all clips show; and objects, one of them one person's."""
+    with (folder / "clips.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    path = folder / f"several-{rare}.csv"
+    with path.open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(("path", "action:multi-label", "group", "objects:multi-label"))
+        for row in rows:
+            seen = ["lamp", "red" if row["red"] == "1" else "blue"]
+            if rare and row["identity"] == "p3":
+                seen.append("hat")
+            action = f"move|{row['action']}"
+            out.writerow((row["path"], action, row["identity"], "|".join(seen)))
+    return read_manifest(path)
+
+
+@pytest.fixture(scope="module")
+def many(folder: Path) -> Manifest:
+    """With the rare object."""
+    return manifest_of(folder, rare=True)
+
+
+@pytest.fixture(scope="module")
+def unseen(many: Manifest) -> Protocol:
+    (one,) = protocols(many, folds=4)
+    return one
+
+
+@pytest.fixture(scope="module")
+def sheet(many: Manifest, unseen: Protocol) -> Sheet:
+    codes = {label: many.targets(label) for label in unseen.heads}
+    return sheet_of(many, unseen, part="test", codes=codes)
+
+
+@pytest.fixture(scope="module")
+def result(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    entries = [
+        Entry(name="black", method=build("blacken")),
+        Entry(name="copy", method=build("downsample", factor=1)),
+    ]
+    kept = tmp_path_factory.mktemp("several")
+    return evaluate(manifest_of(folder, rare=False), entries, PLAN, data="x", folder=kept)
+
+
+def test_both_sides_are_scored_by_cmap(many: Manifest, unseen: Protocol) -> None:
+    assert action_column(many) == "action" and label_columns(many) == (("objects",), (), ())
+    assert unseen.many == ("action", "objects")
+    told = [(one.name, one.use, one.metric) for one in targets_of(many, unseen)]
+    assert told == [("action", "utility", "cMAP"), ("objects", "private", "cMAP")]
+
+
+def test_a_constant_guess_has_the_rate_of_positives(
+    many: Manifest, unseen: Protocol, sheet: Sheet
+) -> None:
+    """Over folds of unlike rates too; what all clips have is not scored."""
+    objects = targets_of(many, unseen)[1]
+    hot = sheet.codes["objects"]
+    varied = (hot.min(axis=0) < hot.max(axis=0)).nonzero()[0]
+    assert [many.column("objects").values[i] for i in varied] == ["blue", "hat", "red"]
+    constant = floors_of(objects, sheet, None)["constant"].value
+    assert constant == pytest.approx(hot[:, varied].mean())
+    assert measured(objects, sheet, {"objects": hot * 0.8 + 0.1}).value == 1.0
+
+
+def test_of_several_actions_the_prior_is_the_mean(many: Manifest, sheet: Sheet) -> None:
+    table, actions = sheet.tables["objects"], many.column("action").values
+    for row, of, prior in zip(sheet.rows, sheet.fold, sheet.priors["objects"], strict=True):
+        mine = many.clips[int(row)].cells["action"].split("|")
+        said = [table[of, actions.index(name)] for name in mine]
+        assert np.allclose(prior, np.mean(said, axis=0))
+    first = int(sheet.fold[0])
+    moved = table[first, actions.index("move")]  # all clips do: what it says is the rate
+    assert np.allclose(moved, sheet.overall["objects"][first])
+
+
+def test_a_planted_leak_is_found_and_perfect_hiding_leaks_nothing(result: Evaluation) -> None:
+    assert result.void is None
+    black, copy = (row.finding("objects") for row in result.rows[1:])
+    assert black is not None and copy is not None
+    assert black.leakage is not None and black.leakage.value is not None
+    assert black.leakage.value < 0.1
+    assert copy.leakage is not None and copy.leakage.value == pytest.approx(1, abs=0.15)
+    assert set(copy.floors) == {"constant", "action prior", "predicted action"}
+    assert {"prior", "raw", "warm", "retrained"} <= {one.family for one in copy.attacks}
+    acted = result.rows[2].finding("action")
+    assert acted is not None and acted.score is not None and acted.score.value is not None
+    assert acted.score.value > 0.9 and copy.f_half is not None
+    assert "objects" in markdown(result) and "cMAP" in markdown(result)
+
+
+def test_networks_learn_them_too(many: Manifest, tmp_path: Path) -> None:
+    plan = replace(PLAN, preset="small", folds=2, attackers=("retrained", "warm", "raw"))
+    copy = [Entry(name="copy", method=build("downsample", factor=1))]
+    few = many.take(range(0, len(many), 2))
+    found = evaluate(few, copy, plan, data="x", folder=tmp_path).rows[1].finding("objects")
+    assert found is not None
+    assert {"raw tiny-2d", "raw tiny-2d, recalibrated"} <= {one.name for one in found.attacks}
+
+
+def test_who_knows_the_action_moves_each_value_apart(sheet: Sheet) -> None:
+    p = np.full_like(sheet.rates["objects"], 0.3)
+    assert np.allclose(with_prior({"objects": p}, sheet, 0.0)["objects"], p)
+    told = with_prior({"objects": p}, sheet, 1.0)["objects"]
+    up = sheet.priors["objects"] > sheet.rates["objects"] + 1e-9
+    assert (told[up] > p[up]).all() and (told > 0).all() and (told < 1).all()
+
+
+def test_recalibrated_answers_have_the_training_rate_value_by_value() -> None:
+    told = np.random.default_rng(0).uniform(0.2, 0.9, (200, 2))
+    rate = np.array([0.3, 0.7])
+    assert recalibrated(told, told, rate, many=True).mean(axis=0) == pytest.approx(rate, abs=1e-6)
+
+
+def test_two_columns_of_actions_are_refused(many: Manifest) -> None:
+    twice = many.with_cells(replace(many.column("action"), name="actions_2"), many.cells("action"))
+    with pytest.raises(UsageError, match="one column of actions; there are: action, actions_2"):
+        action_column(twice)
