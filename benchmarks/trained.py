@@ -39,6 +39,7 @@ from masquerade.report.table import show
 
 TRAINED = ("noise-features", "spact", "vita", "bdq", "stprivacy")
 FIRST = {"uti": "mimes"}  # where training begins
+FEWER = 12  # epochs of each phase where it goes on from another run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,7 @@ class Training:
             folds = BENCHMARKS[self.data].folds
             words += ["--folds", str(folds), "--fold", str(self.fold)]
         if self.start is not None:
-            words += ["--start", str(self.start)]
+            words += ["--start", str(self.start), "--epochs", str(FEWER)]
         return words
 
     def run(self, manifest: Path) -> str:

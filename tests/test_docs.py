@@ -35,7 +35,9 @@ def commands(verb: str = "anonymize") -> list[str]:
 def test_the_docs_commands_parse(
     line: str, made: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "run").mkdir()  # as though it had been trained
+    for run in ("run", "runs/0/0"):  # as though they had been trained
+        (tmp_path / run).mkdir(parents=True)
+        masquerade.save(made("spact"), tmp_path / run / "anonymizer.safetensors")
     named = re.search(r"--method (\S+)", line)
     learned = named is not None and METHODS[named[1]].learned
     masquerade.save(
@@ -58,8 +60,9 @@ def test_the_docs_trainings_parse(line: str) -> None:
 def test_the_docs_evaluations_parse(
     line: str, made: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "run").mkdir()  # as though it had been trained
-    masquerade.save(made("spact"), tmp_path / "run" / "anonymizer.safetensors")
+    for run in ("run", "runs/0/0"):  # as though they had been trained
+        (tmp_path / run).mkdir(parents=True)
+        masquerade.save(made("spact"), tmp_path / run / "anonymizer.safetensors")
     monkeypatch.chdir(tmp_path)
     options, method = evaluate.parse(shlex.split(line)[2:])
     assert options.data.suffix == ".csv" and method is not None

@@ -63,7 +63,7 @@ def stprivacy_tiny() -> Game:
     still = {"rebuilt": 1.0, "ratio": 4.0}
     rewrite = Turn(learns=("anonymizer",), terms=still)
     learn = Turn(learns=("anonymizer", "utility"), terms={"utility": 1.0, **still})
-    how = Optim(kind="adamw", lr=1e-3, decay=0.05, warmup=2, clip=1.0)
+    how = Optim(kind="adamw", lr=1e-3, decay=0.05, warmup=2, cosine=True, clip=1.0)
     return Game(
         method="stprivacy",
         arguments={
@@ -89,7 +89,7 @@ def stprivacy_tiny() -> Game:
             ),
             Phase(
                 name="initialise",
-                epochs=10,
+                epochs=20,
                 turns=(learn, Turn(learns=("adversary",), terms={"adversary": 1.0})),
                 same_batch=True,
             ),
