@@ -29,15 +29,19 @@ from masquerade.checkpoint import load
 from masquerade.cli.evaluate import Talk, written
 from masquerade.evaluation import Entry, Plan, evaluate
 from masquerade.evaluation.attackers import ATTACKERS
+from masquerade.evaluation.pairing import Readings, readings
 from masquerade.methods.blur import strong
 from masquerade.methods.frame_difference import FrameDifference
 from masquerade.methods.pixelate import coarse
 from masquerade.methods.selective import Selective
 from masquerade.methods.selective import coarse as grainy
 from masquerade.methods.silhouette import Silhouette
+from masquerade.metrics.intervals import score
+from masquerade.metrics.statistic import difference
 from masquerade.report.table import show
 
 TRAINED = ("noise-features", "spact", "vita", "bdq", "stprivacy")
+BESIDE = ("raw", "blur strong", "pixelate 16", "selective", "frame difference")
 FIRST = {"uti": "mimes"}  # where training begins
 FEWER = 12  # epochs of each phase where it goes on from another run
 
@@ -152,6 +156,35 @@ def lines(data: str, methods: Sequence[str], seeds: int, work: Path) -> list[Ent
     return found
 
 
+def differences(found: dict[str, Readings], names: Sequence[str]) -> str:
+    """Trained methods less others on the same clips, as Markdown; an interval without 0 is sure."""
+    known = [label for label in ("action", "attributes", "identity") if label in found]
+    out = [
+        "## On the same clips",
+        "",
+        "Score of a trained method less that of another, with its 95 % interval over people.",
+        "",
+        "| | " + " | ".join(known) + " |",
+        "|---|" + "---|" * len(known),
+    ]
+    for name in names:
+        for other in BESIDE:
+            cells = [less(found[label], name, other) for label in known]
+            if any(cells):
+                out.append(f"| {name} less {other} | " + " | ".join(cells) + " |")
+    return "\n".join([*out, ""])
+
+
+def less(found: Readings, name: str, other: str) -> str:
+    """As -.21 [-.30, -.12]."""
+    if name not in found.lines or other not in found.lines:
+        return ""
+    gap = score(difference(found.lines[name], found.lines[other]), clusters=found.clusters)
+    if gap.value is None or gap.low is None:
+        return "n/a"
+    return f"{gap.value:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, attack, write the table; gives its exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -180,19 +213,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         device="cpu",
     )
     given = sys.argv[1:] if argv is None else argv
+    folder = chosen.work / chosen.name
+    manifest = manifest_of(chosen.name, folder, chosen.clips)
+    table = lines(chosen.name, methods, chosen.seeds, chosen.work)
     with Talk(quiet=not sys.stderr.isatty()) as talk:
         result = evaluate(
-            manifest_of(chosen.name, chosen.work / chosen.name, chosen.clips),
-            lines(chosen.name, methods, chosen.seeds, chosen.work),
+            manifest,
+            table,
             plan,
             data=f"{benchmark.title}, trained anonymizers",
-            folder=chosen.work / chosen.name,
+            folder=folder,
             command=f"python benchmarks/trained.py {shlex.join(given)}",
             limits=benchmark.limits,
             progress=talk.follow,
         )
+        paired = readings(manifest, table, plan, folder=folder, progress=talk.follow)
     name = f"trained-{chosen.name}"
     written(result, chosen.out / f"{name}.json", chosen.out / f"{name}.md")
+    with (chosen.out / f"{name}.md").open("a", encoding="utf-8") as page:
+        page.write("\n" + differences(paired, methods))
     show(result, Console(width=200))
     return 1 if result.void else 0
 
