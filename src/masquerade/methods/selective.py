@@ -37,6 +37,7 @@ from masquerade.vision.noise import (
     Part,
     Secret,
     advected,
+    advected_squares,
     grains,
     moved_as_in_code,
     moved_once,
@@ -47,6 +48,7 @@ from masquerade.vision.noise import (
 from masquerade.vision.raft import Raft, load_raft
 
 SEEN_AROUND = 16  # pixels around a region that its flow is searched in
+LASTS = 24  # frames that a square of coarse noise lasts, on average
 GIVEN = "given, not kept"  # what is recorded of a key
 
 
@@ -242,7 +244,7 @@ class Selective(Anonymizer):
         if part is None or flow is None:
             return None, state
         if self.warp == "cumulative":
-            field = advected(state.field, part, flow, partial(self._fresh, state, mask.shape))
+            field = self._advected(state, part, flow)
             drawn = Drawn(part, field.noise[part], None if more is None else more[part])
             return drawn, state._replace(field=field)
         noise = state.field.noise
@@ -256,12 +258,14 @@ class Selective(Anonymizer):
         """(h, w, 3), all the noise that a frame or a part of it needs."""
         return self._squares(state, f"new {state.frame}", *over.shape)
 
-    def _fresh(self, state: Noise, shape: tuple[int, int], pixels: NDArray[np.int64]) -> U8:
-        """(n, 3), what a frame's noise lacks."""
-        purpose = f"fresh {state.frame}"
+    def _advected(self, state: Noise, part: Part, flow: F32) -> Field:
+        """The noise one frame later."""
+        purpose, shape = f"fresh {state.frame}", state.field.noise.shape[:2]
         if not self.grain:
-            return uniform(state.key, purpose, len(pixels), 3)
-        return self._squares(state, purpose, *shape).reshape(-1, 3)[pixels]
+            return advected(state.field, part, flow, partial(_fresh, state.key, purpose))
+        squares = self._squares(state, purpose, *shape)
+        anew = self._squares(state, f"anew {state.frame}", *shape)[..., 0] < 256 / LASTS
+        return advected_squares(state.field, part, flow, squares, anew)
 
     def _squares(self, state: Noise, purpose: str, height: int, width: int) -> U8:
         side = max(1, round(self.grain * min(height, width)))
@@ -296,6 +300,11 @@ def _part(mask: U8) -> Part | None:
         slice(side.start, min(side.stop, most)) for side, most in zip(part, mask.shape, strict=True)
     )
     return rows, columns
+
+
+def _fresh(key: Secret, purpose: str, pixels: NDArray[np.int64]) -> U8:
+    """(n, 3), what a frame's noise lacks."""
+    return uniform(key, purpose, len(pixels), 3)
 
 
 def coarse() -> Selective:

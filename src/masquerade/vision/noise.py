@@ -24,6 +24,7 @@ BLOCK = 4  # pixels a side that share what rounding left over: more disorder, le
 
 Part = tuple[slice, slice]
 Draw = Callable[[NDArray[np.int64]], U8]
+Mask = NDArray[np.bool_]
 
 
 class Secret(bytes):
@@ -109,6 +110,32 @@ def advected(field: Field, part: Part, flow: F32, draw: Draw) -> Field:
     noise, rest = field.noise.copy(), field.rest.copy()
     noise[part], rest[blocks] = look_up(field.noise, near, nearest=True), _means(there - near)
     noise.reshape(-1, 3)[lacking] = draw(lacking)
+    return Field(noise, rest)
+
+
+def advected_squares(field: Field, part: Part, flow: F32, squares: U8, anew: Mask) -> Field:
+    """Coarse noise one frame later, moved in one part of the frame.
+
+    Squares are moved as pictures are, copies and all, since drawing single pixels anew would grind
+    them to dust; in exchange every place of the frame is drawn anew now and then, so that no square
+    is stretched or torn for long.
+
+    Args:
+        part: rows and columns of (H, W), which start at multiples of `BLOCK`.
+        flow: (h, w, 2) in pixels, from frame t to t-1.
+        squares: (H, W, 3), fresh noise in squares.
+        anew: (H, W), where it is taken.
+    """
+    height, width = field.noise.shape[:2]
+    rows, columns = (slice(side.start // BLOCK, -(-side.stop // BLOCK)) for side in part)
+    there = _here(part) + flow + _carried(field.rest, (rows, columns), flow)
+    near = np.rint(there)
+    inside = ((near >= 0) & (near < [width, height])).all(-1)
+    moved = np.asarray(look_up(field.noise, near, nearest=True))
+    fresh = ~inside | anew[part]
+    moved[fresh] = squares[part][fresh]
+    noise, rest = field.noise.copy(), field.rest.copy()
+    noise[part], rest[rows, columns] = moved, _means(there - near)
     return Field(noise, rest)
 
 
