@@ -85,7 +85,7 @@ def _wanted(game: Game) -> dict[str, tuple[float, float]]:
         return dict(game.wanted)
     if game.arguments["mode"] == "anonymize-only":
         return {}
-    ((_, tolerance),) = game.wanted.values()
+    _, tolerance = next(iter(game.wanted.values()))
     steps = len(game.arguments["places"])
     return {f"kept_{steps}": (game.arguments["keep"] ** steps, tolerance)}
 
