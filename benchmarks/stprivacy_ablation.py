@@ -4,7 +4,8 @@
 
 Trains a run of each variant (folders `runs/NAME`; a finished one is used again, a stopped one goes
 on) and writes one table of all of them, `results.md`, with the floors, intervals and controls of
-`masquerade evaluate`. A variant that cannot be trained is a line that says why. `--train` hands
+`masquerade evaluate`. Of both weights one variant may be what the recipe has anyway (`tiny` has 1
+for the action). A variant that cannot be trained is a line that says why. `--train` hands
 further words to every training, as in `--train "--epochs 5"`.
 """
 

@@ -190,6 +190,7 @@ class Game:
         batch: clips a step.
         stills: of a second data set a step.
         augment: of training clips.
+        start: a file of an image ViT's weights, from which stprivacy and video ViTs begin.
         wanted: facts of the draft, such as a kept ratio, to the (value, tolerance) they should have
             at the end.
     """
@@ -209,6 +210,7 @@ class Game:
     batch: int = 16
     stills: int = 64
     augment: Augment = NONE
+    start: str | None = None
     wanted: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
