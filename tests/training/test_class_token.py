@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from masquerade.checkpoint import load, save
@@ -16,6 +18,9 @@ from masquerade.data.clips import ClipStore, store_of
 from masquerade.errors import UsageError
 from masquerade.methods.stprivacy import STPrivacy
 from masquerade.nets.sparse_vit import SparseViT
+from masquerade.nets.vit import FrameViT
+from masquerade.recognizers import RECOGNIZERS
+from masquerade.recognizers.tokens import video_vit
 from masquerade.training import minimax
 from masquerade.training.cast import Cast, cast_of
 from masquerade.training.class_token import ClassToken
@@ -246,3 +251,29 @@ def test_what_should_be_kept_follows_from_the_arguments() -> None:
     assert given.wanted["kept_2"][0] == pytest.approx(0.64)
     _, given = parse([*line, "--mode", "anonymize-only"])
     assert given.wanted == {}
+
+
+def test_vits_begin_from_an_image_networks_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(1)
+    image = FrameViT(classes=0, size=16, patch=8, width=24, depth=3, heads=3)
+    save_file(image.state_dict(), tmp_path / "vit.safetensors")
+    make = partial(
+        video_vit, frames=4, size=16, tubelet=(2, 8, 8), width=24, depth=3, attention_heads=3
+    )
+    monkeypatch.setitem(RECOGNIZERS, "vit-small", make)
+    given = game(
+        utility="vit-small",
+        adversaries=(Adversary(network="vit-small", objective=Labels()),),
+        start=str(tmp_path / "vit.safetensors"),
+    )
+    own = cast(given)
+    for net in (own.anonymizer.net, own.utility.net, own.adversary[0].net):
+        for name, value in image.blocks.named_parameters():
+            assert torch.equal(net.blocks.get_parameter(name), value), name
+    with pytest.raises(UsageError, match="--start is of stprivacy"):
+        plain = game(method="spact", arguments={"width": 8, "short": 16}, start=given.start)
+        cast(replace(plain, phases=(plain.phases[0],)))
+    line = "stprivacy --preset paper --data x -o r --start vit.safetensors"
+    assert parse(line.split())[1].start == "vit.safetensors"

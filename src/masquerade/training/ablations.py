@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Literal
 
 from masquerade.errors import UsageError
@@ -33,6 +34,8 @@ class Changes:
         alone: no adversary at all.
         segments: adversaries that compare runs of frames (use a network that sees motion).
         restart: they forget everything every so many epochs.
+        start: a file of an image ViT's weights (DeiT, DINO), from which stprivacy and video ViTs
+            begin; without it from random ones.
         epochs: at most, of every phase.
         batch: clips a step.
     """
@@ -51,6 +54,7 @@ class Changes:
     alone: bool = False
     segments: bool = False
     restart: int | None = None
+    start: Path | None = None
     epochs: int | None = None
     batch: int | None = None
 
@@ -74,6 +78,7 @@ def changed(game: Game, changes: Changes) -> Game:
         adversaries=() if changes.alone else _rivals(game, changes),
         combine=changes.combine or game.combine,
         batch=changes.batch or game.batch,
+        start=game.start if changes.start is None else str(changes.start),
         wanted=_wanted(game),
         phases=tuple(phase for phase in phases if phase.turns),
     )
@@ -85,7 +90,7 @@ def _wanted(game: Game) -> dict[str, tuple[float, float]]:
         return dict(game.wanted)
     if game.arguments["mode"] == "anonymize-only":
         return {}
-    ((_, tolerance),) = game.wanted.values()
+    _, tolerance = next(iter(game.wanted.values()))
     steps = len(game.arguments["places"])
     return {f"kept_{steps}": (game.arguments["keep"] ** steps, tolerance)}
 

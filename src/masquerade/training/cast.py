@@ -14,7 +14,8 @@ from masquerade.anonymizer import Anonymizer, Draft
 from masquerade.errors import UsageError
 from masquerade.methods import build
 from masquerade.methods.stprivacy import STPrivacy
-from masquerade.recognizers import RECOGNIZERS, Projected
+from masquerade.nets.vit import VideoViT
+from masquerade.recognizers import RECOGNIZERS, Projected, Recognizer, load_published
 from masquerade.training.class_token import ClassToken
 from masquerade.training.game import PLAYERS, Adversary, Game, Optim, Player
 from masquerade.training.inputs import CHANNELS, Looking
@@ -108,10 +109,13 @@ def cast_of(
         anonymizer = build(game.method, **game.arguments)
         action = _recognizer(game, game.utility, dict(utility), game.utility_look)
         auxiliary = _class_token(anonymizer, utility) if game.aided else None
+    begun = [_begun(anonymizer, game), _begun(action, game)]
     rivals = [
         rival_of(game, one, private, seed=mixed(seed, 1, at))
         for at, one in enumerate(game.adversaries)
     ]
+    if game.start is not None and not any(begun):
+        raise UsageError("--start is of stprivacy and of video ViTs; nobody here is one of them.")
     return Cast(anonymizer, action, rivals, auxiliary)
 
 
@@ -129,6 +133,7 @@ def rival_of(game: Game, one: Adversary, private: Mapping[str, int], *, seed: in
         heads = one.objective.heads(private)
         project = isinstance(one.objective, Pairs)
         net = _recognizer(game, one.network, heads, one.look, project=project)
+        _begun(net, game)
         return one.objective.dressed(net)
 
 
@@ -148,6 +153,19 @@ def optimizer_of(cast: Cast, name: Player, how: Optim) -> torch.optim.Optimizer:
         return torch.optim.SGD(parts, lr=how.lr, momentum=how.momentum)
     kind = torch.optim.Adam if how.kind == "adam" else torch.optim.AdamW
     return kind(parts, lr=how.lr)
+
+
+def _begun(net: nn.Module, game: Game) -> bool:
+    """Whether a network began from the recipe's file, as ViTs over tubelets do."""
+    if game.start is None:
+        return False
+    if isinstance(net, STPrivacy):
+        net.start_from(game.start)
+        return True
+    if isinstance(net, Recognizer) and isinstance(net.net, VideoViT):
+        load_published(net, game.start)
+        return True
+    return False
 
 
 def _class_token(anonymizer: Anonymizer, utility: Mapping[str, int]) -> ClassToken:

@@ -1,0 +1,173 @@
+"""The commands that make STPrivacy's ablations, its dial and its figure, on a few drawn clips."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cv2
+import pytest
+import scenes
+import torch
+
+from masquerade.checkpoint import load, save
+from masquerade.errors import UsageError
+from masquerade.evaluation.results import Finding
+from masquerade.methods.stprivacy import STPrivacy
+from masquerade.metrics.intervals import Score
+from masquerade.training.games import GAMES, stprivacy_tiny
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+JUDGED = ["--judge", "quick", "--seeds", "1", "--workers", "1", "--attackers", "retrained"]
+SMALL: dict[str, Any] = {
+    "frames": 4,
+    "picture": (16, 16),
+    "tubelet": (2, 4, 4),
+    "width": 24,
+    "heads": 3,
+    "depth": 3,
+    "places": (1, 2),
+}
+
+
+def benchmark(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def data(folder: Path) -> Path:
+    """The scenes with a split by people."""
+    lines = (folder / "clips.csv").read_text().splitlines()
+    parts = {**dict.fromkeys(range(7), "train"), **dict.fromkeys((7, 8, 9), "val")}
+    out = [f"{lines[0]},split"]
+    for line in lines[1:]:
+        out.append(f"{line},{parts.get(int(line.split(',')[2][1:]), 'test')}")
+    path = folder / "split.csv"
+    path.write_text("\n".join(out) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights in the place of trained ones."""
+    folder = tmp_path_factory.mktemp("one") / "run"
+    folder.mkdir()
+    torch.manual_seed(0)
+    save(STPrivacy(**SMALL), folder / "anonymizer.safetensors")
+    return folder
+
+
+@pytest.fixture
+def quick() -> Iterator[None]:
+    """The tiny recipe's contest alone, for one epoch."""
+
+    def game() -> Any:
+        whole = stprivacy_tiny()
+        contest = next(phase for phase in whole.phases if phase.contested)
+        last = replace(contest, epochs=1, stop=())
+        arguments = {**whole.arguments, **SMALL}
+        return replace(whole, phases=(last,), arguments=arguments, batch=8, frames=4, size=(16, 16))
+
+    GAMES["stprivacy"]["quick"] = game
+    yield
+    del GAMES["stprivacy"]["quick"]
+
+
+def test_ablations_are_trained_and_stand_in_one_table(
+    data: Path, tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ablation = benchmark("stprivacy_ablation")
+    names = ["default", "anonymize-only", "depth 4", "action .1"]
+    words = ["--data", str(data), "-o", str(tmp_path), "--preset", "quick", *JUDGED]
+    words += ["--train", "--device cpu --ratio 2"]
+    ablation.main([*words, "--only", ",".join(names)])
+    page = (tmp_path / "results.md").read_text()
+    assert all(name in page for name in names)
+    runs = {name: load(tmp_path / "runs" / name.replace(" ", "-")) for name in names}
+    assert runs["anonymize-only"].mode == "anonymize-only"
+    assert runs["depth 4"].tubelet == (4, 4, 4)
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == ["raw", *names]
+    assert all(row["findings"] for row in rows)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("anonymizer.safetensors")}
+    ablation.main([*words, "--only", "default"])  # a finished run is not trained again
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_every_variant_changes_one_thing_of_the_recipe(tmp_path: Path) -> None:
+    from argparse import Namespace
+
+    from masquerade.cli.train import parse
+
+    ablation = benchmark("stprivacy_ablation")
+    given = Namespace(data=Path("x.csv"), output=tmp_path, preset="paper", seed=0, train="")
+    games = {name: parse(ablation.words_of(name, given))[1] for name in ablation.VARIANTS}
+    assert len({str(game) for game in games.values()}) == len(ablation.VARIANTS)
+    assert games["alpha .8"].arguments["keep"] == 0.8
+    contest = games["action .1"].phases[-1]
+    assert next(t for t in contest.turns if "fooling" in t.terms).terms["utility"] == 0.1
+    contest = games["privacy .1"].phases[-1]
+    assert next(t for t in contest.turns if "fooling" in t.terms).terms["fooling"] == 0.1
+
+
+def test_what_cannot_be_trained_is_a_line_that_says_why(
+    data: Path, tmp_path: Path, quick: None
+) -> None:
+    words = ["--data", str(data), "-o", str(tmp_path), "--preset", "quick", *JUDGED]
+    benchmark("stprivacy_ablation").main(
+        [*words, "--only", "default", "--train", "--device cpu --frames 3"]
+    )
+    row = json.loads((tmp_path / "results.json").read_text())["rows"][1]
+    assert "does not divide into tubelets" in row["not_applicable"]
+
+
+def test_the_dial_is_a_table_and_a_picture(data: Path, run: Path, tmp_path: Path) -> None:
+    dial = benchmark("dial")
+    words = ["--weights", str(run), "--data", str(data), "-o", str(tmp_path), *JUDGED]
+    dial.main([*words, "--alphas", "0.5", "1.0"])
+    page = (tmp_path / "dial.md").read_text()
+    assert "| run | 0.5 |" in page and "| run | 1.0 |" in page and "| best guess |" in page
+    assert "- action: " in page and "![" in page
+    picture = cv2.imread(str(tmp_path / "dial.png"))
+    assert picture is not None and picture.shape[1] > picture.shape[0] > 300
+
+
+def test_a_fall_within_intervals_is_none() -> None:
+    dial = benchmark("dial")
+
+    def found(value: float) -> Finding:
+        score = Score(value, value - 0.1, value + 0.1, 9, 9)
+        given: dict[str, Any] = dict.fromkeys(Finding.__dataclass_fields__)
+        return Finding(**{**given, "score": score})
+
+    assert dial.falls([found(0.5), found(0.6), found(0.45)]) == []
+    assert dial.falls([found(0.5), found(0.8), found(0.4)]) == [2]
+
+
+def test_the_figure_has_three_rows_of_each_action(data: Path, run: Path, tmp_path: Path) -> None:
+    figure = benchmark("stprivacy_figure")
+    out = tmp_path / "new" / "figure.png"
+    words = ["--weights", str(run), "--data", str(data), "-o", str(out)]
+    figure.main(words)
+    picture = cv2.imread(str(out))
+    assert picture is not None and picture.shape[1] > picture.shape[0] > 300
+    with pytest.raises(UsageError, match="No clip shows sing"):
+        figure.main([*words, "--actions", "sing"])
+
+
+def test_the_figures_clips_are_of_the_test_split(data: Path) -> None:
+    from masquerade.data.manifest import read_manifest
+
+    manifest = read_manifest(data)
+    rows = benchmark("stprivacy_figure").rows_of(manifest, [])
+    assert set(rows) == set(scenes.STEPS)
+    assert all(manifest.clips[row].cells["split"] == "test" for row in rows.values())
