@@ -266,14 +266,16 @@ def test_vits_begin_from_an_image_networks_file(
     given = game(
         utility="vit-small",
         adversaries=(Adversary(network="vit-small", objective=Labels()),),
-        start=str(tmp_path / "vit.safetensors"),
+        image_weights=str(tmp_path / "vit.safetensors"),
     )
     own = cast(given)
     for net in (own.anonymizer.net, own.utility.net, own.adversary[0].net):
         for name, value in image.blocks.named_parameters():
             assert torch.equal(net.blocks.get_parameter(name), value), name
-    with pytest.raises(UsageError, match="--start is of stprivacy"):
-        plain = game(method="spact", arguments={"width": 8, "short": 16}, start=given.start)
+    with pytest.raises(UsageError, match="--image-weights is of stprivacy"):
+        plain = game(
+            method="spact", arguments={"width": 8, "short": 16}, image_weights=given.image_weights
+        )
         cast(replace(plain, phases=(plain.phases[0],)))
-    line = "stprivacy --preset paper --data x -o r --start vit.safetensors"
-    assert parse(line.split())[1].start == "vit.safetensors"
+    line = "stprivacy --preset paper --data x -o r --image-weights vit.safetensors"
+    assert parse(line.split())[1].image_weights == "vit.safetensors"

@@ -34,7 +34,7 @@ class Changes:
         alone: no adversary at all.
         segments: adversaries that compare runs of frames (use a network that sees motion).
         restart: they forget everything every so many epochs.
-        start: a file of an image ViT's weights (DeiT, DINO), from which stprivacy and video ViTs
+        image_weights: a file of an image ViT's weights (DeiT, DINO), from which stprivacy and video ViTs
             begin; without it from random ones.
         epochs: at most, of every phase.
         batch: clips a step.
@@ -54,7 +54,7 @@ class Changes:
     alone: bool = False
     segments: bool = False
     restart: int | None = None
-    start: Path | None = None
+    image_weights: Path | None = None
     epochs: int | None = None
     batch: int | None = None
 
@@ -78,7 +78,9 @@ def changed(game: Game, changes: Changes) -> Game:
         adversaries=() if changes.alone else _rivals(game, changes),
         combine=changes.combine or game.combine,
         batch=changes.batch or game.batch,
-        start=game.start if changes.start is None else str(changes.start),
+        image_weights=(
+            game.image_weights if changes.image_weights is None else str(changes.image_weights)
+        ),
         wanted=_wanted(game),
         phases=tuple(phase for phase in phases if phase.turns),
     )

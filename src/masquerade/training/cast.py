@@ -114,8 +114,10 @@ def cast_of(
         rival_of(game, one, private, seed=mixed(seed, 1, at))
         for at, one in enumerate(game.adversaries)
     ]
-    if game.start is not None and not any(begun):
-        raise UsageError("--start is of stprivacy and of video ViTs; nobody here is one of them.")
+    if game.image_weights is not None and not any(begun):
+        raise UsageError(
+            "--image-weights is of stprivacy and of video ViTs; nobody here is one of them."
+        )
     return Cast(anonymizer, action, rivals, auxiliary)
 
 
@@ -157,13 +159,13 @@ def optimizer_of(cast: Cast, name: Player, how: Optim) -> torch.optim.Optimizer:
 
 def _begun(net: nn.Module, game: Game) -> bool:
     """Whether a network began from the recipe's file, as ViTs over tubelets do."""
-    if game.start is None:
+    if game.image_weights is None:
         return False
     if isinstance(net, STPrivacy):
-        net.start_from(game.start)
+        net.start_from(game.image_weights)
         return True
     if isinstance(net, Recognizer) and isinstance(net.net, VideoViT):
-        load_published(net, game.start)
+        load_published(net, game.image_weights)
         return True
     return False
 

@@ -194,7 +194,7 @@ class Game:
         steps: of an epoch, at least: few clips come round several times.
         stills: of a second data set a step.
         augment: of training clips.
-        start: a file of an image ViT's weights, from which stprivacy and video ViTs begin.
+        image_weights: a file of an image ViT's weights, from which stprivacy and video ViTs begin.
         wanted: facts of the draft, such as a kept ratio, to the (value, tolerance) they should have
             at the end.
     """
@@ -215,7 +215,7 @@ class Game:
     steps: int = 1
     stills: int = 64
     augment: Augment = NONE
-    start: str | None = None
+    image_weights: str | None = None
     wanted: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
