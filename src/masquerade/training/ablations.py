@@ -34,7 +34,7 @@ class Changes:
         alone: no adversary at all.
         segments: adversaries that compare runs of frames (use a network that sees motion).
         restart: they forget everything every so many epochs.
-        image_weights: a file of an image ViT's weights (DeiT, DINO), from which stprivacy and video ViTs
+        image_weights: a file of an image ViT (DeiT, DINO), from which stprivacy and video ViTs
             begin; without it from random ones.
         epochs: at most, of every phase.
         batch: clips a step.
