@@ -10,6 +10,9 @@ from masquerade.training.objectives import Labels
 from masquerade.training.phases import BOTH, LIGHT, TINY_STEPS, TINY_WIDTHS, against, every
 
 
+RATIO = 20.0  # of `tiny`; at 4 one seed in two dropped all, which fools every adversary
+
+
 def stprivacy_paper() -> Game:
     """STPrivacy (ICCV 2023, 4.3): 80 epochs to begin with, 40 against the recognizers.
 
@@ -60,7 +63,7 @@ def stprivacy_tiny() -> Game:
 
     It begins by rewriting what it keeps as it was, since nobody reads an action from random pixels.
     """
-    still = {"rebuilt": 1.0, "ratio": 4.0}
+    still = {"rebuilt": 1.0, "ratio": RATIO}
     rewrite = Turn(learns=("anonymizer",), terms=still)
     learn = Turn(learns=("anonymizer", "utility"), terms={"utility": 1.0, **still})
     how = Optim(kind="adamw", lr=1e-3, decay=0.05, warmup=2, cosine=True, clip=1.0)
@@ -82,22 +85,23 @@ def stprivacy_tiny() -> Game:
         phases=(
             Phase(
                 name="rewrite",
-                epochs=10,
+                epochs=6,
                 turns=(rewrite,),
                 optims={"anonymizer": replace(how, lr=2e-3)},
                 begins=True,
             ),
             Phase(
                 name="initialise",
-                epochs=20,
+                epochs=14,
                 turns=(learn, Turn(learns=("adversary",), terms={"adversary": 1.0})),
                 same_batch=True,
             ),
             Phase(
                 name="contest",
-                epochs=20,
-                turns=(against(0.5, ratio=4.0), BOTH),
+                epochs=14,
+                turns=(against(0.5, ratio=RATIO), BOTH),
                 same_batch=True,
+                optims={"anonymizer": replace(how, lr=3e-4)},
             ),
         ),
         optims=every(how),
