@@ -59,9 +59,9 @@ def median_ms(calls: Sequence[Callable[[], Any]], *, device: str = "cpu") -> flo
     return statistics.median(spent[1:])
 
 
-def drawn(key: bytes, pixels: NDArray[np.int64]) -> U8:
+def drawn(key: bytes, count: int) -> U8:
     """Fresh noise, as the method draws it."""
-    return uniform(key, "fresh", len(pixels), 3)
+    return uniform(key, f"fresh {count}", count, 3)
 
 
 def stages(frames: list[U8]) -> dict[str, float]:

@@ -23,7 +23,7 @@ from masquerade.data.manifest import read_manifest
 from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
 from masquerade.evaluation.attackers import ATTACKERS
 from masquerade.evaluation.results import Finding, Row
-from masquerade.methods.selective import Selective, coarse
+from masquerade.methods.selective import Selective, bright
 from masquerade.methods.silhouette import Silhouette
 from masquerade.metrics.intervals import Score
 from masquerade.vision.regions import People
@@ -48,7 +48,7 @@ LINES = (
     Line("hidden, all attackers", "selective", ()),
     Line("hidden, motion alone", "selective", ("motion",)),
     Line("hidden, place alone", "selective", ("place",)),
-    Line("hidden by coarse noise, all attackers", "coarse", ()),
+    Line("hidden by bright noise, all attackers", "bright", ()),
     Line("outline alone", "outline", ()),
     Line("hidden, and the scene black, all attackers", "alone", ()),
 )
@@ -113,7 +113,7 @@ def main() -> None:
         sys.exit("what_tells.py: ../shared/data is not here, so there is nothing to measure.")
     entries = [
         Entry(name="selective", method=Selective(), regions=partial(People)),
-        Entry(name="coarse", method=coarse(), regions=partial(People)),
+        Entry(name="bright", method=bright(), regions=partial(People)),
         Entry(name="outline", method=Silhouette(), regions=partial(People)),
         Entry(name="alone", method=Selective(), regions=partial(People), outside="black"),
     ]

@@ -7,7 +7,6 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,7 +36,7 @@ def flow_of(motion: str, frame: int) -> np.ndarray:
 
 
 def fresh(frame: int):
-    return lambda pixels: uniform(b"key", f"fresh {frame}", len(pixels), 3)
+    return lambda count: uniform(b"key", f"fresh {frame}", count, 3)
 
 
 def first() -> Field:
@@ -85,11 +84,11 @@ def test_no_pixel_is_ever_shown_twice(
     rng = np.random.default_rng(seed)
     names = iter(range(10**6))  # every pixel ever drawn has a number of its own
 
-    def draw(pixels: np.ndarray) -> np.ndarray:
-        numbers = np.array([next(names) for _ in range(len(pixels))], np.uint32)
+    def draw(count: int) -> np.ndarray:
+        numbers = np.array([next(names) for _ in range(count)], np.uint32)
         return numbers.view(np.uint8).reshape(-1, 4)[:, :3]
 
-    field = new_field(draw(np.arange(20 * 24)).reshape(20, 24, 3))
+    field = new_field(draw(20 * 24).reshape(20, 24, 3))
     for step in range(6):
         top, left = (box[0] // 2 + step) % 3 * 4, (box[1] + step) % 4 * 4  # in whole blocks
         part = slice(top, top + 2 + box[2]), slice(left, left + 2 + box[3])
@@ -138,21 +137,3 @@ def test_the_noise_of_the_past_is_left_as_it_was() -> None:
         _, carry = method.on_bytes(frames[:2], carry=method.start(seed=1))
         outs = [method.on_bytes(frames[2:], carry=carry)[0] for _ in range(2)]
         assert np.array_equal(*outs)
-
-
-def test_coarse_noise_is_alike_within_its_squares_and_travels_as_one_pixel_does() -> None:
-    """Squares of a quarter of the frame; they move, and what is new has them too."""
-    method = Selective(grain=0.25)
-    clip = torch.zeros(1, 3, 1, SIZE, SIZE)
-    drawn = method(clip, carry=method.start(seed=0)).clip[0, :, 0]  # (3, H, W)
-    side = SIZE // 4
-    corner = drawn[:, ::side, ::side]
-    assert torch.equal(drawn, corner.repeat_interleave(side, 1).repeat_interleave(side, 2))
-    assert len(torch.unique(corner.flatten(1), dim=1).T) == 16
-    picture = torch.rand(1, 3, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
-    soft = torch.nn.functional.avg_pool3d(picture, (1, 5, 5), 1, (0, 2, 2))
-    moving = torch.cat([torch.roll(soft, 2 * t, 4) for t in range(4)], 2)
-    out = method(moving, carry=method.start(seed=0)).clip[0, :, :, 8:-8, 8:-8]
-    stays = (out[:, 1:] - out[:, :-1]).abs().mean()
-    follows = (out[:, 1:, :, 2:] - out[:, :-1, :, :-2]).abs().mean()
-    assert follows < stays / 2

@@ -43,7 +43,7 @@ METHODS: dict[str, type[Anonymizer]] = {
 
 PRESETS: dict[str, dict[str, Callable[[], Anonymizer]]] = {
     "selective": {
-        "coarse": selective.coarse,
+        "bright": selective.bright,
         "paper": selective.paper,
         "code": selective.code,
     },

@@ -22,7 +22,6 @@ from typing import Any, Literal, NamedTuple
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Anonymizer, Card
@@ -37,8 +36,6 @@ from masquerade.vision.noise import (
     Part,
     Secret,
     advected,
-    advected_squares,
-    grains,
     moved_as_in_code,
     moved_once,
     new_field,
@@ -48,7 +45,6 @@ from masquerade.vision.noise import (
 from masquerade.vision.raft import Raft, load_raft
 
 SEEN_AROUND = 16  # pixels around a region that its flow is searched in
-LASTS = 24  # frames that a square of coarse noise lasts, on average
 GIVEN = "given, not kept"  # what is recorded of a key
 
 
@@ -88,8 +84,6 @@ class Selective(Anonymizer):
         std: half its range for R, G, B.
         spread: "both": uniform over mean - std to mean + std (eq. 3); "above": over mean to
             mean + std, as in the authors' code.
-        grain: side of the noise's squares, as a share of the frame's shorter side; 0: one pixel.
-            Coarse noise shows its motion to whoever sees the video small, and costs a file less.
         gait_jitter: how far motion and outline are bent, so that a gait is harder to know again;
             0: not at all, 1: clearly. Beyond the paper.
         key: your secret. One source has the same noise in every copy made under it, so that
@@ -115,15 +109,12 @@ class Selective(Anonymizer):
         mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
         std: tuple[float, float, float] = (0.229, 0.224, 0.225),
         spread: Literal["both", "above"] = "both",
-        grain: float = 0.0,
         gait_jitter: float = 0.0,
         key: str | None = None,
     ) -> None:
         super().__init__()
         if not 0 < core <= 1:
             raise UsageError(f"selective needs core above 0 and at most 1, got {core}.")
-        if not 0 <= grain <= 1:
-            raise UsageError(f"selective needs grain from 0 to 1, got {grain}.")
         if not 0 <= gait_jitter < float("inf"):
             raise UsageError(f"selective needs gait_jitter of 0 or more, got {gait_jitter}.")
         if gait_jitter and (noise == "iid" or warp != "cumulative"):
@@ -133,7 +124,7 @@ class Selective(Anonymizer):
         self.noise, self.warp, self.sampling = noise, warp, sampling
         self.flow, self.flow_weights = flow, flow_weights
         self.core, self.mean, self.std, self.spread = core, tuple(mean), tuple(std), spread
-        self.grain, self.gait_jitter = grain, gait_jitter
+        self.gait_jitter = gait_jitter
         self.raft: Raft | None = load_raft(flow_weights) if flow == "raft" else None
         self.key = None if key is None else GIVEN
         self._secret = None if key is None else stretched(key)
@@ -221,12 +212,13 @@ class Selective(Anonymizer):
         """
         if self.noise == "iid":
             part = _part(mask)
-            drawn = part and Drawn(part, self._new(state, mask[part]), None)
+            drawn = part and Drawn(part, _new(state, *mask[part].shape), None)
             return drawn, state._replace(frame=state.frame + 1)
         now, glance = frame if self.raft else grey(frame), thumbnail(frame)
+        height, width = mask.shape
         fits = state.before.shape == now.shape
         if not fits or is_cut(state.glance, glance):
-            field = new_field(self._new(state, mask))
+            field = new_field(_new(state, height, width))
             state = state._replace(field=field, before=now, past=gait.Past())
         drawn, state = self._moved(state, now, mask)
         return drawn, state._replace(frame=state.frame + 1, before=now, glance=glance)
@@ -244,7 +236,7 @@ class Selective(Anonymizer):
         if part is None or flow is None:
             return None, state
         if self.warp == "cumulative":
-            field = self._advected(state, part, flow)
+            field = advected(state.field, part, flow, partial(_fresh, state))
             drawn = Drawn(part, field.noise[part], None if more is None else more[part])
             return drawn, state._replace(field=field)
         noise = state.field.noise
@@ -253,23 +245,6 @@ class Selective(Anonymizer):
         else:
             noise = moved_as_in_code(noise, part, flow) if state.frame else noise[part]
         return Drawn(part, noise, None), state
-
-    def _new(self, state: Noise, over: U8) -> U8:
-        """(h, w, 3), all the noise that a frame or a part of it needs."""
-        return self._squares(state, f"new {state.frame}", *over.shape)
-
-    def _advected(self, state: Noise, part: Part, flow: F32) -> Field:
-        """The noise one frame later."""
-        purpose, shape = f"fresh {state.frame}", state.field.noise.shape[:2]
-        if not self.grain:
-            return advected(state.field, part, flow, partial(_fresh, state.key, purpose))
-        squares = self._squares(state, purpose, *shape)
-        anew = self._squares(state, f"anew {state.frame}", *shape)[..., 0] < 256 / LASTS
-        return advected_squares(state.field, part, flow, squares, anew)
-
-    def _squares(self, state: Noise, purpose: str, height: int, width: int) -> U8:
-        side = max(1, round(self.grain * min(height, width)))
-        return grains(state.key, purpose, height, width, side)
 
     def _flow(self, state: Noise, now: U8, part: Part) -> F32:
         """Flow of one part of the frame, searched in its surroundings: (h, w, 2)."""
@@ -302,14 +277,19 @@ def _part(mask: U8) -> Part | None:
     return rows, columns
 
 
-def _fresh(key: Secret, purpose: str, pixels: NDArray[np.int64]) -> U8:
-    """(n, 3), what a frame's noise lacks."""
-    return uniform(key, purpose, len(pixels), 3)
+def _new(state: Noise, height: int, width: int) -> U8:
+    """(height, width, 3), all of a frame's noise."""
+    return uniform(state.key, f"new {state.frame}", height, width, 3)
 
 
-def coarse() -> Selective:
-    """Noise in squares of a sixteenth of the frame, whose motion a small copy still shows."""
-    return Selective(grain=1 / 16)
+def _fresh(state: Noise, count: int) -> U8:
+    """(count, 3), what a frame's noise lacks."""
+    return uniform(state.key, f"fresh {state.frame}", count, 3)
+
+
+def bright() -> Selective:
+    """Noise brighter than most scenes, so that outline and motion stand out, also seen small."""
+    return Selective(mean=(0.85, 0.85, 0.85), std=(0.15, 0.15, 0.15))
 
 
 def paper() -> Selective:

@@ -16,15 +16,13 @@ from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from masquerade.vision.flow import F32, U8, look_up, positions
 
 BLOCK = 4  # pixels a side that share what rounding left over: more disorder, less, blurs motion
 
 Part = tuple[slice, slice]
-Draw = Callable[[NDArray[np.int64]], U8]
-Mask = NDArray[np.bool_]
+Draw = Callable[[int], U8]
 
 
 class Secret(bytes):
@@ -63,12 +61,6 @@ def uniform(key: bytes, purpose: str, *shape: int) -> U8:
     return np.frombuffer(drawn, np.uint8).reshape(shape)
 
 
-def grains(key: bytes, purpose: str, height: int, width: int, side: int) -> U8:
-    """(height, width, 3) of uniform bytes, alike within squares of `side` pixels."""
-    few = uniform(key, purpose, -(-height // side), -(-width // side), 3)
-    return few.repeat(side, axis=0).repeat(side, axis=1)[:height, :width]
-
-
 def new_field(noise: U8) -> Field:
     """The noise of a video's (or a scene's) first frame.
 
@@ -88,7 +80,7 @@ def advected(field: Field, part: Part, flow: F32, draw: Draw) -> Field:
     Args:
         part: rows and columns of (H, W), which start at multiples of `BLOCK`.
         flow: (h, w, 2) in pixels, from frame t to t-1.
-        draw: (n,) pixels of the frame, counted row by row -> (n, 3), fresh noise for them.
+        draw: n -> (n, 3), fresh noise.
     """
     height, width = field.noise.shape[:2]
     h, w = flow.shape[:2]
@@ -103,39 +95,15 @@ def advected(field: Field, part: Part, flow: F32, draw: Draw) -> Field:
     shown_by = np.full(height * width + 1, -1, np.int32)
     shown_by[index] = own
     fresh = ~inside | (shown_by[index] != own)
-    left = shown_by[:-1] >= 0
-    left.reshape(height, width)[part] = False
-    here = np.arange(height * width).reshape(height, width)[part]
-    lacking = np.concatenate([here[fresh], np.flatnonzero(left)])
-    noise, rest = field.noise.copy(), field.rest.copy()
-    noise[part], rest[blocks] = look_up(field.noise, near, nearest=True), _means(there - near)
-    noise.reshape(-1, 3)[lacking] = draw(lacking)
-    return Field(noise, rest)
-
-
-def advected_squares(field: Field, part: Part, flow: F32, squares: U8, anew: Mask) -> Field:
-    """Coarse noise one frame later, moved in one part of the frame.
-
-    Squares are moved as pictures are, copies and all, since drawing single pixels anew would grind
-    them to dust; in exchange every place of the frame is drawn anew now and then, so that no square
-    is stretched or torn for long.
-
-    Args:
-        part: rows and columns of (H, W), which start at multiples of `BLOCK`.
-        flow: (h, w, 2) in pixels, from frame t to t-1.
-        squares: (H, W, 3), fresh noise in squares.
-        anew: (H, W), where it is taken.
-    """
-    height, width = field.noise.shape[:2]
-    rows, columns = (slice(side.start // BLOCK, -(-side.stop // BLOCK)) for side in part)
-    there = _here(part) + flow + _carried(field.rest, (rows, columns), flow)
-    near = np.rint(there)
-    inside = ((near >= 0) & (near < [width, height])).all(-1)
+    left = shown_by[:-1].reshape(height, width) >= 0
+    left[part] = False
+    needed = int(np.count_nonzero(fresh))
+    drawn = draw(needed + int(np.count_nonzero(left)))
     moved = np.asarray(look_up(field.noise, near, nearest=True))
-    fresh = ~inside | anew[part]
-    moved[fresh] = squares[part][fresh]
+    moved[fresh] = drawn[:needed]
     noise, rest = field.noise.copy(), field.rest.copy()
-    noise[part], rest[rows, columns] = moved, _means(there - near)
+    noise[left] = drawn[needed:]
+    noise[part], rest[blocks] = moved, _means(there - near)
     return Field(noise, rest)
 
 
