@@ -40,9 +40,16 @@ from masquerade.metrics.statistic import difference
 from masquerade.report.table import show
 
 TRAINED = ("noise-features", "spact", "vita", "bdq", "stprivacy")
-BESIDE = ("raw", "blur strong", "pixelate 16", "selective", "frame difference")
+BESIDE = (
+    "blur strong",
+    "pixelate 16",
+    "selective",
+    "selective bright",
+    "silhouette",
+    "frame difference",
+)
 FIRST = {"uti": "mimes"}  # where training begins
-FEWER = 12  # epochs of each phase where it goes on from another run
+FEWER = 6  # epochs of each phase where it goes on from another run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,10 +137,10 @@ def trained(runs: Sequence[Training], workers: int, clips: int) -> None:
                 print(f"{run.method} seed {run.seed} fold {run.fold}: {said}", flush=True)
 
 
-def lines(data: str, methods: Sequence[str], seeds: int, work: Path) -> list[Entry]:
-    """The trained ones, and beside them some that need no training."""
+def untrained(data: str) -> list[Entry]:
+    """Lines that need no training, to stand beside those that do."""
     people = BENCHMARKS[data].people
-    found = [
+    return [
         Entry(name="blur strong", method=strong()),
         Entry(name="pixelate 16", method=coarse()),
         Entry(name="selective", method=Selective(), regions=people),
@@ -141,6 +148,11 @@ def lines(data: str, methods: Sequence[str], seeds: int, work: Path) -> list[Ent
         Entry(name="silhouette", method=Silhouette(), regions=people),
         Entry(name="frame difference", method=FrameDifference()),
     ]
+
+
+def lines(data: str, methods: Sequence[str], seeds: int, work: Path) -> list[Entry]:
+    """The trained ones; of data where training went on from other clips, also as they began."""
+    found = []
     for method in methods:
         runs = [one for one in trainings(data, [method], seeds, work) if one.data == data]
         lacking = [one for one in runs if not one.done]
@@ -152,6 +164,11 @@ def lines(data: str, methods: Sequence[str], seeds: int, work: Path) -> list[Ent
             tuple(load(one.folder) for one in runs if one.seed == seed) for seed in range(seeds)
         ]
         found.append(Entry(name=method, runs=tuple(each)))
+        if data in FIRST:
+            name, folds = f"{method}, {FIRST[data]} only", BENCHMARKS[data].folds
+            starts = [next(run.start for run in runs if run.seed == seed) for seed in range(seeds)]
+            before = tuple((load(start),) * folds for start in starts if start is not None)
+            found.append(Entry(name=name, runs=before))
     return found
 
 
@@ -167,7 +184,7 @@ def differences(found: dict[str, Readings], names: Sequence[str]) -> str:
         "|---|" + "---|" * len(known),
     ]
     for name in names:
-        for other in BESIDE:
+        for other in ("raw", *BESIDE):
             cells = [less(found[label], name, other) for label in known]
             if any(cells):
                 out.append(f"| {name} less {other} | " + " | ".join(cells) + " |")
@@ -189,6 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("name", choices=("uti", "mimes"))
     parser.add_argument("--methods", default=",".join(TRAINED), help="separated by commas")
+    parser.add_argument("--beside", default=",".join(BESIDE), help="other lines, by commas")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2, help="runs and fits side by side")
     parser.add_argument("--clips", type=int, default=0, help="about so many, to try it out")
@@ -214,7 +232,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
     folder = chosen.work / chosen.name
     manifest = manifest_of(chosen.name, folder, chosen.clips)
-    table = lines(chosen.name, methods, chosen.seeds, chosen.work)
+    beside = [one for one in untrained(chosen.name) if one.name in chosen.beside.split(",")]
+    table = beside + lines(chosen.name, methods, chosen.seeds, chosen.work)
     with Talk(quiet=not sys.stderr.isatty()) as talk:
         result = evaluate(
             manifest,
