@@ -132,6 +132,7 @@ def feed(given: Game, sides: Data | None = None) -> Feed:
     return Feed(
         sides or data(),
         batch=given.batch,
+        least=given.steps,
         stills=given.stills,
         frames=given.frames,
         augment=given.augment,

@@ -16,7 +16,7 @@ from masquerade.training.game import Game, Phase
 from masquerade.training.inputs import knowing
 from masquerade.training.losses import probabilities
 from masquerade.training.record import Row
-from masquerade.training.sides import Feed, majority
+from masquerade.training.sides import Data, Feed, majority
 
 BLIND = 0.95  # of the chance loss: an adversary's that sees next to nothing
 FLAT = 0.02  # of the raw clips' variety: an output that shows nothing any more
@@ -97,6 +97,19 @@ def standing(cast: Cast, game: Game, feed: Feed, *, seed: int, phase: Phase | No
         **{f"val_{name}": _mean(sums.numbers[name]) for name in _own(sums)},
         "val_variety": _variety(torch.cat(outs)) / max(_variety(torch.cat(raws)), 1e-6),
     }
+
+
+def drafted(row: Row, data: Data) -> list[str]:
+    """What an anonymizer's draft says of itself, by the names in a line of the log.
+
+    Args:
+        row: with the columns of `standing`.
+        data: whose labels have columns too.
+    """
+    others = {"utility", "adversary", "adversary_share", "auxiliary", "variety"}
+    others |= {*data.utility, *data.private}
+    names = [key.removeprefix("val_") for key in row if key.startswith("val_")]
+    return [name for name in names if name not in others]
 
 
 def published(anonymizer: Anonymizer, clip: Tensor) -> tuple[Tensor, Tensor | None]:

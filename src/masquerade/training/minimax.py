@@ -23,7 +23,7 @@ from masquerade.errors import MasqueradeError, UsageError
 from masquerade.settings import choose_device
 from masquerade.training.cast import Cast, cast_of, optimizer_of, rival_of
 from masquerade.training.game import PLAYERS, TERMS, Game, Optim, Phase, Player, Turn
-from masquerade.training.held_out import collapsed, practised, standing, tells
+from masquerade.training.held_out import collapsed, drafted, practised, standing, tells
 from masquerade.training.inputs import knowing
 from masquerade.training.ranks import Ranks, ranks_here
 from masquerade.training.record import Log, Row, Snapshot, digest, load_snapshot, save_snapshot
@@ -231,7 +231,9 @@ class _Match:
             "epoch": epoch + 1,
             "phase": number + 1,
             "turns": self.turns,
-            **{f"train_{name}": float(own.get(name, math.nan)) for name in self._named(names)},
+            **{
+                f"train_{name}": float(own.get(name, math.nan)) for name in self._named(names, held)
+            },
             **held,
             "seconds": time.perf_counter() - began,
         }
@@ -247,11 +249,11 @@ class _Match:
             return ()
         return collapsed(row, self.game, len(self.data.validation))
 
-    def _named(self, found: list[str]) -> list[str]:
+    def _named(self, found: list[str], held: Row) -> list[str]:
         """The training columns, which are those of the first line."""
-        if not self.state.history:  # a later phase may have losses that the first one has not
+        if not self.state.history:  # a later phase may have what the first one has not
             later = [n for phase in self.game.phases for turn in phase.turns for n in turn.terms]
-            return list(dict.fromkeys([*found, *later]))
+            return list(dict.fromkeys([*found, *later, *drafted(held, self.data)]))
         first = self.state.history[0]
         return [key.removeprefix("train_") for key in first if key.startswith("train_")]
 

@@ -1,0 +1,75 @@
+"""Training that goes on from another run, on few clips that come round several times."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_class_token import RAW
+from test_class_token import data as tokens_data
+from test_class_token import game as tokens_game
+from test_minimax import IDENTITY, PRACTICE, Painter, data, feed, game, same
+
+from masquerade.checkpoint import save
+from masquerade.errors import UsageError
+from masquerade.methods import METHODS, build
+from masquerade.training.game import Phase, Turn, going_on
+from masquerade.training.games import game_of
+from masquerade.training.minimax import play
+from masquerade.training.run import _first
+
+
+def test_it_begins_with_the_weights_of_the_other_and_skips_what_only_fresh_ones_need(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Recognizers practise and nobody touches the anonymizer: it ends as it began."""
+    monkeypatch.setitem(METHODS, "painter", Painter)
+    begun = replace(IDENTITY, begins=True)
+    given = going_on(game(phases=(begun, PRACTICE)))
+    assert given.phases == (PRACTICE,)
+    first = play(game(phases=(IDENTITY,)), data(), seed=1, device="cpu").anonymizer
+    after = play(given, data(), seed=2, device="cpu", start=first).anonymizer
+    assert same(after.state_dict(), first.state_dict())
+    fresh = play(given, data(), seed=2, device="cpu").anonymizer
+    assert not same(fresh.state_dict(), first.state_dict())
+
+
+def test_a_run_of_another_shape_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "anonymizer.safetensors"
+    spact = game_of("spact", "tiny")
+    save(build("spact", **spact.arguments), path)
+    assert type(_first(tmp_path, spact)) is type(build("spact"))
+    for other in (
+        replace(spact, arguments={**spact.arguments, "width": 16}),
+        game_of("vita", "tiny"),
+    ):
+        with pytest.raises(UsageError, match="choose another run"):
+            _first(tmp_path, other)
+
+
+def test_few_clips_come_round_until_an_epoch_has_its_steps() -> None:
+    """32 clips in batches of 8 are 4 steps; of 10 asked for, 3 rounds, each in its own order."""
+    given = feed(game(steps=10))
+    draw = torch.Generator().manual_seed(0)
+    batches = list(given.learned(0, draw))
+    assert len(batches) == given.steps == 12
+    rounds = [torch.cat([b.utility["action"] for b in batches[i : i + 4]]) for i in (0, 4, 8)]
+    assert all(int(one.sum()) == int(rounds[0].sum()) for one in rounds)
+    assert not torch.equal(rounds[0], rounds[1])
+
+
+def test_the_log_has_columns_for_what_only_later_phases_measure(tmp_path: Path) -> None:
+    learn = Turn(learns=("anonymizer", "utility"), terms={"utility": 1.0, "ratio": 1.0})
+    phases = (
+        Phase(name="recognizers", epochs=1, turns=(RAW,)),
+        Phase(name="initialise", epochs=1, turns=(learn,)),
+    )
+    given: Any = replace(tokens_game(), phases=phases)
+    rows = play(given, tokens_data(), seed=0, device="cpu").history
+    assert list(rows[0]) == list(rows[1])
+    assert np.isnan(rows[0]["train_kept_1"]) and 0 < rows[1]["train_kept_1"] < 1
+    assert np.isnan(rows[0]["train_ratio"]) and rows[1]["train_ratio"] > 0
