@@ -19,6 +19,7 @@ from masquerade.errors import UsageError
 from masquerade.methods import METHODS, build
 from masquerade.training.game import Phase, Turn, going_on
 from masquerade.training.games import game_of
+from masquerade.training.held_out import practised
 from masquerade.training.minimax import play
 from masquerade.training.run import _first
 
@@ -73,3 +74,22 @@ def test_the_log_has_columns_for_what_only_later_phases_measure(tmp_path: Path) 
     assert list(rows[0]) == list(rows[1])
     assert np.isnan(rows[0]["train_kept_1"]) and 0 < rows[1]["train_kept_1"] < 1
     assert np.isnan(rows[0]["train_ratio"]) and rows[1]["train_ratio"] > 0
+
+
+@pytest.mark.parametrize(
+    ("clips", "told", "loss", "wanted"),
+    [
+        (16, 0.9, 0.6, True),  # well above a guess
+        (16, 0.6, 0.3, True),  # too few clips to tell, and learned where it could be
+        (16, 0.6, 0.6, False),  # neither
+        (16, 0.6, float("nan"), False),
+        (40, 0.6, 0.3, False),  # enough clips: only they count
+    ],
+)
+def test_few_held_out_clips_do_not_decide_alone(
+    clips: int, told: float, loss: float, wanted: bool
+) -> None:
+    held = data().validation
+    sides = data(validation=held.take([i % len(held) for i in range(clips)]))
+    row = {"val_utility": told, "chance_utility": 0.5, "train_utility": loss}
+    assert practised(row, sides) is wanted

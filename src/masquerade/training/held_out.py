@@ -20,6 +20,8 @@ from masquerade.training.sides import Data, Feed, majority
 
 BLIND = 0.95  # of the chance loss: an adversary's that sees next to nothing
 FLAT = 0.02  # of the raw clips' variety: an output that shows nothing any more
+FEW = 30  # held-out clips that tell too little
+LEARNED = 0.75  # of the loss of who sees nothing
 SURE = 1.64  # standard errors above a guess
 
 
@@ -137,19 +139,24 @@ def above_chance(row: Row, count: int) -> bool:
     return row["val_utility"] > floor + SURE * math.sqrt(floor * (1 - floor) / count)
 
 
-def practised(row: Row, count: int) -> bool:
+def practised(row: Row, data: Data) -> bool:
     """Whether the action was learned before a contest, by the utility or inside the anonymizer.
 
     An anonymizer that was initialised through a class token alone shows nothing yet: its last layer
-    has learned nothing.
+    has learned nothing. A dozen held-out clips cannot tell a fair recognizer from a guess; there
+    the loss on training clips must have fallen by a quarter instead.
 
     Args:
         row: of the log.
-        count: held-out clips.
+        data: both sides.
     """
     aided = row.get("val_auxiliary", math.nan)
     best = row["val_utility"] if math.isnan(aided) else max(row["val_utility"], aided)
-    return above_chance({**row, "val_utility": best}, count)
+    if above_chance({**row, "val_utility": best}, len(data.validation)):
+        return True
+    blind = _mean([math.log(max(outputs, 2)) for outputs in data.utility.values()])
+    learned = row.get("train_utility", math.nan) < LEARNED * blind
+    return len(data.validation) < FEW and learned
 
 
 def collapsed(row: Row, game: Game, count: int) -> tuple[str, ...]:

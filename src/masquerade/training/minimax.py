@@ -196,7 +196,7 @@ class _Match:
         )
         if phase.contested and taught:
             last = self.state.history[-1]
-            if not practised(last, len(self.data.validation)):
+            if not practised(last, self.data):
                 raise MasqueradeError(
                     f"The action was not learned before phase {phase.name}: top-1 is "
                     f"{last['val_utility']:.2f} and a guess gets {last['chance_utility']:.2f}; "
