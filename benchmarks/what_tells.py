@@ -49,6 +49,7 @@ LINES = (
     Line("hidden, motion alone", "selective", ("motion",)),
     Line("hidden, place alone", "selective", ("place",)),
     Line("hidden by bright noise, all attackers", "bright", ()),
+    Line("hidden, and the scene dim, all attackers", "dim", ()),
     Line("outline alone", "outline", ()),
     Line("hidden, and the scene black, all attackers", "alone", ()),
 )
@@ -115,6 +116,7 @@ def main() -> None:
         Entry(name="selective", method=Selective(), regions=partial(People)),
         Entry(name="bright", method=bright(), regions=partial(People)),
         Entry(name="outline", method=Silhouette(), regions=partial(People)),
+        Entry(name="dim", method=Selective(), regions=partial(People), outside="dim"),
         Entry(name="alone", method=Selective(), regions=partial(People), outside="black"),
     ]
     plan = Plan(
