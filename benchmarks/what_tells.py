@@ -22,10 +22,12 @@ from masquerade.cli.evaluate import Talk
 from masquerade.data.manifest import read_manifest
 from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
 from masquerade.evaluation.attackers import ATTACKERS
+from masquerade.evaluation.pairing import Readings, readings
 from masquerade.evaluation.results import Finding, Row
 from masquerade.methods.selective import Selective, bright
 from masquerade.methods.silhouette import Silhouette
-from masquerade.metrics.intervals import Score
+from masquerade.metrics.intervals import Score, score
+from masquerade.metrics.statistic import difference
 from masquerade.vision.regions import People
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -102,6 +104,17 @@ def page(result: Evaluation) -> str:
     return "\n".join([*out, ""])
 
 
+def less_raw(action: Readings, names: Sequence[str]) -> str:
+    """The action of some lines less that of raw video on the same clips, as Markdown."""
+    out = ["The action, less that of raw video on the same clips, with its 95 % interval:", ""]
+    for name in names:
+        gap = difference(action.lines[name], action.lines["raw"])
+        found = score(gap, clusters=action.clusters)
+        if found.value is not None and found.low is not None:
+            out.append(f"- {name}: {found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]")
+    return "\n".join([*out, ""])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
@@ -119,6 +132,7 @@ def main() -> None:
         Entry(name="dim", method=Selective(), regions=partial(People), outside="dim"),
         Entry(name="alone", method=Selective(), regions=partial(People), outside="black"),
     ]
+    manifest = read_manifest(DATA)
     plan = Plan(
         attackers=tuple(ATTACKERS),
         folds=5,
@@ -128,7 +142,7 @@ def main() -> None:
     )
     with Talk(quiet=not sys.stderr.isatty()) as talk:
         result = evaluate(
-            read_manifest(DATA),
+            manifest,
             entries,
             plan,
             data="UT-Interaction",
@@ -136,8 +150,12 @@ def main() -> None:
             command=f"python benchmarks/what_tells.py {shlex.join(sys.argv[1:])}".strip(),
             progress=talk.follow,
         )
-    OUT.write_text(page(result), "utf-8")
-    print(page(result))
+        paired = readings(manifest, entries, plan, folder=chosen.work, progress=talk.follow)[
+            "action"
+        ]
+    text = page(result) + "\n" + less_raw(paired, [entry.name for entry in entries])
+    OUT.write_text(text, "utf-8")
+    print(text)
 
 
 if __name__ == "__main__":
