@@ -51,7 +51,6 @@ LINES = (
     Line("hidden, motion alone", "selective", ("motion",)),
     Line("hidden, place alone", "selective", ("place",)),
     Line("hidden by bright noise, all attackers", "bright", ()),
-    Line("hidden, and the scene dim, all attackers", "dim", ()),
     Line("outline alone", "outline", ()),
     Line("hidden, and the scene black, all attackers", "alone", ()),
 )
@@ -129,7 +128,6 @@ def main() -> None:
         Entry(name="selective", method=Selective(), regions=partial(People)),
         Entry(name="bright", method=bright(), regions=partial(People)),
         Entry(name="outline", method=Silhouette(), regions=partial(People)),
-        Entry(name="dim", method=Selective(), regions=partial(People), outside="dim"),
         Entry(name="alone", method=Selective(), regions=partial(People), outside="black"),
     ]
     manifest = read_manifest(DATA)

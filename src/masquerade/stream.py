@@ -29,8 +29,6 @@ from masquerade.vision.region import Region
 
 T = TypeVar("T")
 U8 = NDArray[np.uint8]
-Outside = Literal["keep", "dim", "black"]
-LEFT = {"dim": 64, "black": 0}  # of 255, what is left of the light outside
 QUEUED = 4  # frames between two stages: enough to hide a hiccup, small in memory
 
 
@@ -41,14 +39,14 @@ class Cover(NamedTuple):
     margin: the box grown by this factor about its centre.
     feather: pixels over which the mask fades, outwards only.
     within: (H, W) uint8, hide only where it is not 0; None: anywhere.
-    outside: what becomes of all that is not hidden: it stays, is dimmed, or is black.
+    outside: what becomes of all that is not hidden: it stays, or is black.
     """
 
     shape: Literal["ellipse", "box", "silhouette"] = "ellipse"
     margin: float = 1.6
     feather: float = 0.0
     within: U8 | None = None
-    outside: Outside = "keep"
+    outside: Literal["keep", "black"] = "keep"
 
 
 class Rewritten(NamedTuple):
@@ -268,16 +266,16 @@ def _anonymized(
                 pixels = _filled(pixels, anonymizer.window)
                 masks = None if where is None else _filled(where, anonymizer.window)
                 out, carry = anonymizer.on_pixels(pixels, where=masks, carry=carry)
-                if masks is not None and cover.outside != "keep":
-                    out = _standing_out(out, masks, LEFT[cover.outside])
+                if masks is not None and cover.outside == "black":
+                    out = _alone(out, masks)
             for i in range(count):
                 hidden = None if where is None else where[i]
                 yield Rewritten(window.frames[i], out[i], window.regions[i], hidden)
 
 
-def _standing_out(pixels: Pixels, where: U8, left: int) -> Pixels:
-    """(T, H, W, 3) where (T, H, W) hides, and elsewhere `left` of 255 of its light."""
-    share = left + (where[..., None].astype(np.uint32) * (255 - left) + 127) // 255
+def _alone(pixels: Pixels, where: U8) -> Pixels:
+    """(T, H, W, 3) where (T, H, W) hides, and black elsewhere."""
+    share = where[..., None].astype(np.uint32)
     shown = (pixels * share + 127) // 255
     return shown.astype(np.uint8) if pixels.dtype == np.uint8 else shown.astype(np.uint16)
 

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -29,7 +29,6 @@ from masquerade.methods.stprivacy import STPrivacy
 from masquerade.parts import part_of
 from masquerade.report.table import markdown, show
 from masquerade.settings import Settings, region_arguments, settings_for
-from masquerade.stream import Outside
 from masquerade.vision.regions import REGIONS
 
 EXAMPLE = "masquerade evaluate --data clips.csv --method blur --regions people -o results"
@@ -50,7 +49,7 @@ class Options:
             trained alike, as runs/{seed}/{fold}, each fold is answered by its own.
         regions: what is hidden: frame, faces, people, boxes:FILE, or several as in faces+people.
         detector: which detector looks for it.
-        outside: what becomes of all that is not hidden: keep it, dim it, or black.
+        outside: what becomes of all that is not hidden: keep it, or black.
         pattern: attack what stprivacy keeps as a white shape too, and the same drawn at random.
         attackers: of retrained, warm, motion, raw, place, prior; separated by commas.
         folds: of the cross-validation; 0: the manifest's columns split_action, split_identity.
@@ -73,7 +72,7 @@ class Options:
     weights: Path | None = None
     regions: str = "frame"
     detector: str | None = None
-    outside: Outside = "keep"
+    outside: Literal["keep", "black"] = "keep"
     pattern: bool = False
     attackers: str = "retrained,warm,motion,raw,place,prior"
     folds: int = 5

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from masquerade.data.cache import ClipCache, seen_by
 from masquerade.data.manifest import IntArray, Manifest
 from masquerade.data.transform import Job, Pass, RegionFactory, passed_all
 from masquerade.errors import UsageError
-from masquerade.stream import Cover, Outside
+from masquerade.stream import Cover
 
 Progress = Callable[[int, int], None]
 
@@ -75,7 +76,7 @@ def load_clips(
     method: Anonymizer | None = None,
     regions: RegionFactory | str | None = None,
     cover: Cover | None = None,
-    outside: Outside = "keep",
+    outside: Literal["keep", "black"] = "keep",
     seed: int | None = None,
     cache: Path | None = None,
     through_file: bool = False,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -26,7 +26,7 @@ from masquerade.data.processes import processes
 from masquerade.data.sampling import strided, uniform
 from masquerade.data.seen import Seen
 from masquerade.errors import MasqueradeError, UsageError, VideoError
-from masquerade.stream import Cover, Outside, rewritten
+from masquerade.stream import Cover, rewritten
 from masquerade.video.counting import count_pictures
 from masquerade.video.encoding import Encoding, container_for
 from masquerade.video.probe import images_in
@@ -65,7 +65,7 @@ class Pass:
     seed: int | None
     through_file: bool
     sample_first: bool
-    outside: Outside = "keep"
+    outside: Literal["keep", "black"] = "keep"
     seen: Path | None = None  # where regions found before lie, named for this pass
 
     def indices(self, first: int, last: int) -> IntArray:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.data.transform import RegionFactory
 from masquerade.errors import UsageError
 from masquerade.evaluation.attackers import ATTACKERS
-from masquerade.stream import Outside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Entry:
     runs: tuple[tuple[Anonymizer, ...], ...] = ()
     regions: RegionFactory | str | None = None
     not_applicable: str | None = None
-    outside: Outside = "keep"
+    outside: Literal["keep", "black"] = "keep"
 
     def __post_init__(self) -> None:
         if self.runs and (self.method or len({len(folds) for folds in self.runs}) > 1):

@@ -47,8 +47,6 @@ from masquerade.evaluation.targets import Target, measured, sheet_of, targets_of
 from masquerade.methods import METHODS, name_of
 from masquerade.settings import choose_device
 
-APART = {"keep": "", "dim": " before a dim scene", "black": " alone"}
-
 
 def evaluate(
     manifest: Manifest,
@@ -220,7 +218,7 @@ class Run:
             name=entry.name,
             method=None if method is None else _name(method),
             arguments={} if method is None else _plain(arguments(method)),
-            regions=_region_name(entry.regions) + APART[entry.outside],
+            regions=_region_name(entry.regions) + ("" if entry.outside == "keep" else " alone"),
             not_applicable=entry.not_applicable,
             clips=0 if mine.clips is None else len(mine.clips),
             skipped=_skipped(self.manifest, mine.clips),
