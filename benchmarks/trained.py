@@ -33,7 +33,7 @@ from masquerade.evaluation.pairing import Readings, readings
 from masquerade.methods.blur import strong
 from masquerade.methods.frame_difference import FrameDifference
 from masquerade.methods.pixelate import coarse
-from masquerade.methods.selective import Selective, bright
+from masquerade.methods.selective import Selective
 from masquerade.methods.silhouette import Silhouette
 from masquerade.metrics.intervals import score
 from masquerade.metrics.statistic import difference
@@ -44,7 +44,6 @@ BESIDE = (
     "blur strong",
     "pixelate 16",
     "selective",
-    "selective bright",
     "silhouette",
     "frame difference",
 )
@@ -144,7 +143,6 @@ def untrained(data: str) -> list[Entry]:
         Entry(name="blur strong", method=strong()),
         Entry(name="pixelate 16", method=coarse()),
         Entry(name="selective", method=Selective(), regions=people),
-        Entry(name="selective bright", method=bright(), regions=people),
         Entry(name="silhouette", method=Silhouette(), regions=people),
         Entry(name="frame difference", method=FrameDifference()),
     ]

@@ -43,7 +43,6 @@ METHODS: dict[str, type[Anonymizer]] = {
 
 PRESETS: dict[str, dict[str, Callable[[], Anonymizer]]] = {
     "selective": {
-        "bright": selective.bright,
         "paper": selective.paper,
         "code": selective.code,
     },

@@ -287,11 +287,6 @@ def _fresh(state: Noise, count: int) -> U8:
     return uniform(state.key, f"fresh {state.frame}", count, 3)
 
 
-def bright() -> Selective:
-    """Noise brighter than most scenes, so that outline and motion stand out, also seen small."""
-    return Selective(mean=(0.85, 0.85, 0.85), std=(0.15, 0.15, 0.15))
-
-
 def paper() -> Selective:
     """The paper's setting: eq. 4 as printed, saliency used as it is. It can be undone."""
     return Selective(warp="first", sampling="bilinear", core=1.0)
