@@ -6,8 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +53,26 @@ def test_ctrl_c_ends_all_of_them_and_only_the_parent_speaks(tmp_path: Path) -> N
     assert "SpawnProcess" not in said and "Exception in thread" not in said, said
     assert "KeyboardInterrupt" in said, said  # the script's own, which catches nothing
     assert gone(run.pid)
+
+
+def test_an_interruption_waits_until_a_new_child_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread takes the signal, and Python tells the main one, whatever that has blocked."""
+    done, real = [], ProcessPoolExecutor.submit
+
+    def slow(pool: ProcessPoolExecutor, *task: Any, **more: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(20):
+            time.sleep(0.01)
+        done.append(real(pool, *task, **more))
+        return done[0]
+
+    other = threading.Thread(target=time.sleep, args=(1,))
+    other.start()
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", slow)
+    with pytest.raises(KeyboardInterrupt), processes(1) as pool:
+        pool.submit(abs, -1)
+    assert len(done) == 1
+    other.join()
 
 
 def gone(group: int) -> bool:

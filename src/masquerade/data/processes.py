@@ -22,11 +22,31 @@ class _Pool(ProcessPoolExecutor):
     def submit(self, *task: Any, **more: Any) -> Future[Any]:
         """The same; a child that it starts inherits what is blocked meanwhile."""
         resource_tracker.ensure_running()  # which, started later, would unblock it
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            return super().submit(*task, **more)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with _deferred():
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                return super().submit(*task, **more)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _deferred() -> Iterator[None]:
+    """Ctrl-C waits until this is over: a child that is half started would be forgotten and stay.
+
+    Blocking the signal is not enough, since another thread takes it and Python tells the main one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[Any] = []
+    before = signal.signal(signal.SIGINT, lambda *given: heard.append(given))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if heard:
+            signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager
