@@ -40,6 +40,10 @@ from masquerade.metrics.statistic import difference
 from masquerade.report.table import show
 
 TRAINED = ("noise-features", "spact", "vita", "bdq", "stprivacy")
+APART = (
+    "Trained lines are means over runs of as many seeds, each attacked by networks of its own: no "
+    "attacker is given two releases of a clip."
+)
 BESIDE = (
     "blur strong",
     "pixelate 16",
@@ -240,7 +244,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             data=f"{benchmark.title}, trained anonymizers",
             folder=folder,
             command=f"python benchmarks/trained.py {shlex.join(given)}",
-            limits=benchmark.limits,
+            limits=(*benchmark.limits, APART),
             progress=talk.follow,
         )
         paired = readings(manifest, table, plan, folder=folder, progress=talk.follow)
