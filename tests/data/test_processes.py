@@ -17,9 +17,10 @@ import pytest
 from masquerade.data.processes import processes
 
 SCRIPT = """
-import os, time
+import os, signal, time
 from masquerade.data.processes import processes
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     with processes(2) as pool:
         list(pool.map(os.write, [1, 1], [b"started\\n"] * 2))  # in one piece each
         list(pool.map(time.sleep, [600] * 9))
@@ -69,8 +70,12 @@ def test_an_interruption_waits_until_a_new_child_is_known(monkeypatch: pytest.Mo
     other = threading.Thread(target=time.sleep, args=(1,))
     other.start()
     monkeypatch.setattr(ProcessPoolExecutor, "submit", slow)
-    with pytest.raises(KeyboardInterrupt), processes(1) as pool:
-        pool.submit(abs, -1)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job has none
+    try:
+        with pytest.raises(KeyboardInterrupt), processes(1) as pool:
+            pool.submit(abs, -1)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert len(done) == 1
     other.join()
 
