@@ -20,7 +20,7 @@ import numpy as np
 
 from masquerade.checkpoint import load
 from masquerade.cli.evaluate import Talk
-from masquerade.data.manifest import read_manifest
+from masquerade.data.manifest import read_manifest, titled
 from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
 from masquerade.evaluation.results import Finding
 from masquerade.metrics.intervals import Score
@@ -213,7 +213,7 @@ def main(argv: list[str] | None = None) -> int:
             read_manifest(given.data),
             entries,
             plan,
-            data=given.data.parent.name if given.data.stem == "manifest" else given.data.stem,
+            data=titled(given.data),
             folder=given.folder,
             command=f"python benchmarks/dial.py {shlex.join(argv or sys.argv[1:])}",
             progress=talk.follow,

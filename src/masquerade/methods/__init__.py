@@ -42,10 +42,7 @@ METHODS: dict[str, type[Anonymizer]] = {
 }
 
 PRESETS: dict[str, dict[str, Callable[[], Anonymizer]]] = {
-    "selective": {
-        "paper": selective.paper,
-        "code": selective.code,
-    },
+    "selective": {"paper": selective.paper, "code": selective.code},
     "pixelate": {"fine": pixelate.fine, "coarse": pixelate.coarse},
     "spact": {"paper": spact.paper, "tiny": spact.tiny},
     "vita": {"paper": vita.paper, "tiny": vita.tiny},
