@@ -37,6 +37,7 @@ from masquerade.methods.frame_difference import FrameDifference
 from masquerade.methods.mask_mean import MaskMean
 from masquerade.methods.pixelate import coarse, fine
 from masquerade.methods.selective import Selective
+from masquerade.methods.silhouette import Silhouette
 from masquerade.report.table import show
 from masquerade.vision.regions import People
 
@@ -135,6 +136,7 @@ def entries(benchmark: Benchmark) -> list[Entry]:
         "blacken": Blacken(),
         "mask-mean": MaskMean(),
         "selective": noise,
+        "silhouette": Silhouette(),
     }
     return [
         *(Entry(name=name, method=method) for name, method in whole.items()),

@@ -152,8 +152,10 @@ def untrained(data: str) -> list[Entry]:
     ]
 
 
-def lines(data: str, methods: Sequence[str], seeds: int, work: Path) -> list[Entry]:
-    """The trained ones; of data where training went on from other clips, also as they began."""
+def lines(
+    data: str, methods: Sequence[str], seeds: int, work: Path, *, began: bool = False
+) -> list[Entry]:
+    """The trained ones; where training went on from other clips, as they `began` too."""
     found = []
     for method in methods:
         runs = [one for one in trainings(data, [method], seeds, work) if one.data == data]
@@ -166,7 +168,7 @@ def lines(data: str, methods: Sequence[str], seeds: int, work: Path) -> list[Ent
             tuple(load(one.folder) for one in runs if one.seed == seed) for seed in range(seeds)
         ]
         found.append(Entry(name=method, runs=tuple(each)))
-        if data in FIRST:
+        if began and data in FIRST:
             name, folds = f"{method}, {FIRST[data]} only", BENCHMARKS[data].folds
             starts = [next(run.start for run in runs if run.seed == seed) for seed in range(seeds)]
             before = tuple((load(start),) * folds for start in starts if start is not None)
@@ -214,6 +216,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--clips", type=int, default=0, help="about so many, to try it out")
     parser.add_argument("--train-only", action="store_true")
     parser.add_argument(
+        "--began", action="store_true", help="a line more for what training went on from"
+    )
+    parser.add_argument(
         "--work", type=Path, default=Path(tempfile.gettempdir()) / "masquerade-real"
     )
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -235,7 +240,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = chosen.work / chosen.name
     manifest = manifest_of(chosen.name, folder, chosen.clips)
     beside = [one for one in untrained(chosen.name) if one.name in chosen.beside.split(",")]
-    table = beside + lines(chosen.name, methods, chosen.seeds, chosen.work)
+    table = beside + lines(chosen.name, methods, chosen.seeds, chosen.work, began=chosen.began)
     with Talk(quiet=not sys.stderr.isatty()) as talk:
         result = evaluate(
             manifest,

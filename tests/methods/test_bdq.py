@@ -72,6 +72,13 @@ def test_limits_get_a_gradient_and_the_hard_output_none() -> None:
     assert not method(clip_of()).clip.requires_grad
 
 
+def test_networks_that_train_it_see_what_is_published() -> None:
+    hard, soft = BDQ(), paper()
+    assert torch.equal(hard.draft(clip_of()).clip, hard(clip_of()).clip)
+    assert torch.equal(soft.draft(clip_of()).clip, soft(clip_of()).clip)
+    assert hard(clip_of()).clip.unique().numel() <= 16 < soft(clip_of()).clip.unique().numel()
+
+
 def test_what_moves_shows_where_it_moves_and_nothing_else() -> None:
     clip = torch.full((1, 3, 2, 40, 40), 0.5)
     clip[:, :, 1, 10:20, 10:20] = 1.0

@@ -7,7 +7,8 @@ takes away all that stands still, and a quantiser whose limits are learned again
 Differs from the paper: differences lie in the fixed range [-1, 1] and are shown as (x + 1) / 2, so
 that a clip depends neither on its batch nor on its window; a video's first frame repeats, so that
 none is lost; and what is published is quantised hard, since the soft quantiser of the code follows
-its input to a thirteenth of a level (FACTS 4). Untrained it has evenly spaced limits.
+its input to a thirteenth of a level (FACTS 4). Networks that train it see the hard levels too, and
+its limits learn by the soft ones' gradient. Untrained it has evenly spaced limits.
 """
 
 from __future__ import annotations
@@ -74,7 +75,11 @@ class BDQ(Anonymizer):
         return Anonymized(laid_over(clip, shown, where), where, blurred[:, :, -1:])
 
     def draft(self, clip: Tensor) -> Draft:
-        return Draft(self._quantised(self._differences(self._blurred(clip), None), hard=False))
+        steps = self._differences(self._blurred(clip), None)
+        shown = self._quantised(steps, hard=False)
+        if not self.soft:  # what is published, with the soft steps' gradient
+            shown = shown + (self._quantised(steps, hard=True) - shown).detach()
+        return Draft(shown)
 
     def _blurred(self, clip: Tensor) -> Tensor:
         """(B, 3, T, H, W), by rows and by columns."""

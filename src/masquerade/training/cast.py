@@ -14,6 +14,7 @@ from masquerade.anonymizer import Anonymizer, Draft
 from masquerade.errors import UsageError
 from masquerade.methods import build
 from masquerade.methods.stprivacy import STPrivacy
+from masquerade.nets.norms import by_groups
 from masquerade.nets.vit import VideoViT
 from masquerade.recognizers import RECOGNIZERS, Projected, Recognizer, load_published
 from masquerade.training.class_token import ClassToken
@@ -185,7 +186,8 @@ def _recognizer(
     if look != "frames":
         own["in_channels"] = CHANNELS[look]
     make = RECOGNIZERS[name]
-    net = Projected(make(classes=1, **own), heads=heads) if project else make(heads=heads, **own)
+    made = Projected(make(classes=1, **own), heads=heads) if project else make(heads=heads, **own)
+    net = by_groups(made) if game.grouped else made
     return net if look == "frames" else Looking(net, look=look)
 
 

@@ -183,6 +183,7 @@ class Game:
         utility: the action network, in RECOGNIZERS.
         utility_look: what it is shown, in LOOKS.
         widths: of `tiny-3d` networks; None: their own.
+        grouped: whether utility and adversaries normalise each clip by itself, not by batches.
         adversaries: all play; none at all is an ablation.
         combine: how the anonymizer takes several: the hardest to fool for each sample, or all.
         phases: in order.
@@ -204,6 +205,7 @@ class Game:
     utility: str
     utility_look: str = "frames"
     widths: tuple[int, ...] | None = None
+    grouped: bool = False
     adversaries: tuple[Adversary, ...]
     combine: Literal["max", "mean", "sum"] = "max"
     phases: tuple[Phase, ...]

@@ -88,6 +88,7 @@ def spact_tiny() -> Game:
         utility="tiny-3d",
         utility_look="both",
         widths=TINY_WIDTHS,
+        grouped=True,
         adversaries=(Adversary(network="tiny-2d", objective=NTXent(width=32)),),
         phases=(
             identity(0.05, 20),
@@ -169,6 +170,7 @@ def vita_tiny() -> Game:
         utility="tiny-3d",
         utility_look="both",
         widths=TINY_WIDTHS,
+        grouped=True,
         adversaries=(Adversary(network="tiny-2d", objective=Labels()),),
         phases=(
             identity(0.06, 20),
@@ -216,6 +218,7 @@ def bdq_tiny() -> Game:
         arguments={"sigma": 1.0, "short": 24},
         utility="tiny-3d",
         widths=TINY_WIDTHS,
+        grouped=True,
         adversaries=(Adversary(network="tiny-2d", objective=Labels(fool="entropy")),),
         phases=(
             Phase(name="practice", epochs=12, turns=(BOTH,), stop=PRACTICE),
@@ -255,6 +258,7 @@ def noise_features_tiny() -> Game:
         utility="tiny-3d",
         utility_look="both",
         widths=TINY_WIDTHS,
+        grouped=True,
         phases=(Phase(name="together", epochs=20, turns=(NOISY,), stop=PRACTICE[:1]),),
         optims=every(Optim(kind="adam", lr=1e-3, clip=1.0)),
         frames=8,

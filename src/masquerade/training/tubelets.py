@@ -80,6 +80,7 @@ def stprivacy_tiny() -> Game:
         utility="tiny-3d",
         utility_look="both",
         widths=TINY_WIDTHS,
+        grouped=True,
         adversaries=(Adversary(network="tiny-3d", objective=Labels()),),
         phases=(
             Phase(
