@@ -253,7 +253,7 @@ def tiny() -> STPrivacy:
     return STPrivacy(
         frames=8,
         picture=(32, 32),
-        tubelet=(2, 8, 8),
+        tubelet=(4, 4, 4),
         width=96,
         heads=3,
         depth=4,

@@ -71,7 +71,7 @@ def stprivacy_tiny() -> Game:
         arguments={
             "frames": 8,
             "picture": (32, 32),
-            "tubelet": (2, 8, 8),
+            "tubelet": (4, 4, 4),
             "width": 96,
             "heads": 3,
             "depth": 4,
@@ -93,14 +93,14 @@ def stprivacy_tiny() -> Game:
             Phase(name="recognizers", epochs=8, turns=(replace(BOTH, raw=True),)),
             Phase(
                 name="initialise",
-                epochs=10,
+                epochs=12,
                 turns=(learn, Turn(learns=("adversary",), terms={"adversary": 1.0})),
                 same_batch=True,
             ),
             Phase(
                 name="contest",
                 epochs=14,
-                turns=(against(0.5, ratio=8.0), BOTH),
+                turns=(against(1.0, ratio=8.0), BOTH),
                 same_batch=True,
                 optims={"anonymizer": replace(how, lr=3e-4)},
             ),
