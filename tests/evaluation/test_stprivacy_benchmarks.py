@@ -154,7 +154,7 @@ def test_a_fall_within_intervals_is_none() -> None:
 
 
 def test_the_figure_has_three_rows_of_each_action(data: Path, run: Path, tmp_path: Path) -> None:
-    figure = benchmark("stprivacy_figure")
+    figure = benchmark("figure")
     out = tmp_path / "new" / "figure.png"
     words = ["--weights", str(run), "--data", str(data), "-o", str(out)]
     figure.main(words)
@@ -168,6 +168,6 @@ def test_the_figures_clips_are_of_the_test_split(data: Path) -> None:
     from masquerade.data.manifest import read_manifest
 
     manifest = read_manifest(data)
-    rows = benchmark("stprivacy_figure").rows_of(manifest, [])
+    rows = benchmark("figure").rows_of(manifest, [])
     assert set(rows) == set(scenes.STEPS)
     assert all(manifest.clips[row].cells["split"] == "test" for row in rows.values())

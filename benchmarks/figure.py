@@ -1,9 +1,10 @@
-"""What STPrivacy's output looks like: raw, sparsified and anonymized, as the paper's Figure 3.
+"""What trained anonymizers' output looks like: raw, and a row of frames a run.
 
-    python benchmarks/stprivacy_figure.py --weights run/ --data mimes/manifest.csv
+    python benchmarks/figure.py --weights run/ --data mimes/manifest.csv -o docs/stprivacy.png
+    python benchmarks/figure.py --weights spact/ vita/ bdq/ --data mimes/manifest.csv
 
-Writes `docs/stprivacy.png`: four actions, of each a clip from the test split in three rows of
-frames. It shows originals: publish it of clips whose people agreed, or of drawn ones.
+Four actions, of each a clip from the test split; of a run of stprivacy also what it keeps, as in
+the paper's Figure 3. It shows originals: publish it of clips whose people agreed, or of drawn ones.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from masquerade.data.clips import load_clips
 from masquerade.data.manifest import Manifest, read_manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation.protocols import action_column
+from masquerade.methods import name_of
+from masquerade.methods.stprivacy import STPrivacy
 from masquerade.parts import part_of
 
-OUT = Path(__file__).resolve().parents[1] / "docs" / "stprivacy.png"
+OUT = Path(__file__).resolve().parents[1] / "docs" / "trained.png"
 FRAMES = 3  # of a clip
 SIDE = 112  # pixels
 DECODED = 12  # frames that are read of a clip; those shown are among its middle ones
@@ -72,10 +75,17 @@ def draw(parts: dict[str, Tensor], actions: list[str], path: Path) -> None:
 
     blocks = min(2, len(actions))  # side by side; the others below
     lines = -(-len(actions) // blocks)
-    size = (1.15 * FRAMES * blocks + 1.3, (1.15 * len(parts) + 0.4) * lines)
-    figure = plt.figure(figsize=size, dpi=150)
+    wide, high = 1.15 * FRAMES * blocks + 1.0, (1.15 * len(parts) + 0.4) * lines
+    figure = plt.figure(figsize=(wide, high), dpi=150)
     outer = figure.add_gridspec(
-        lines, blocks, left=0.11, right=0.99, top=0.94, bottom=0.02, hspace=0.16, wspace=0.05
+        lines,
+        blocks,
+        left=0.9 / wide,
+        right=1 - 0.1 / wide,
+        top=1 - 0.35 / high,
+        bottom=0.1 / high,
+        hspace=0.4 * lines / high,
+        wspace=0.05,
     )
     for number, action in enumerate(actions):
         place = outer[number // blocks, number % blocks]
@@ -96,7 +106,7 @@ def draw(parts: dict[str, Tensor], actions: list[str], path: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--weights", type=Path, required=True, help="a run of stprivacy")
+    parser.add_argument("--weights", type=Path, nargs="+", required=True, help="runs")
     parser.add_argument("--data", type=Path, required=True, help="a manifest")
     parser.add_argument("--actions", default="", help="which four, separated by commas")
     parser.add_argument("-o", "--output", type=Path, default=OUT)
@@ -105,11 +115,12 @@ def main(argv: list[str] | None = None) -> int:
     wanted = [name.strip() for name in given.actions.split(",") if name.strip()]
     rows = rows_of(manifest, wanted)
     at = list(rows.values())
-    parts = {
-        "raw": shown(manifest, at, None),
-        "sparsified": shown(manifest, at, load(given.weights, mode="sparsify-only")),
-        "anonymized": shown(manifest, at, load(given.weights)),
-    }
+    parts = {"raw": shown(manifest, at, None)}
+    for run in given.weights:
+        method = load(run)
+        if isinstance(method, STPrivacy):
+            parts["sparsified"] = shown(manifest, at, load(run, mode="sparsify-only"))
+        parts[name_of(method)] = shown(manifest, at, method)
     given.output.parent.mkdir(parents=True, exist_ok=True)
     with part_of(given.output, overwrite=True) as part:
         draw(parts, list(rows), part)
