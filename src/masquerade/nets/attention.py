@@ -40,7 +40,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, keep: Tensor) -> Tensor:
         v: as q.
         keep: (B, N) in [0, 1], how far each token is kept; it gets its gradient.
     """
-    bias = _spread(_at_least_float32(keep.detach()).log(), own=0.0).to(q.dtype)  # (B, 1, N, N), -inf: dropped
+    bias = _spread(_at_least_float32(keep.detach()).log(), own=0.0).to(
+        q.dtype
+    )  # (B, 1, N, N), -inf: dropped
     mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     if not keep.requires_grad:
         return mixed

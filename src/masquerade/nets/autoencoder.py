@@ -18,15 +18,16 @@ class AutoEncoder(Halving):
 
     Args:
         width: as in `Halving`.
+        halvings: as there; fewer leave a wider code.
     """
 
-    def __init__(self, *, width: int = 64) -> None:
-        super().__init__(width=width)
+    def __init__(self, *, width: int = 64, halvings: int = 4) -> None:
+        super().__init__(width=width, halvings=halvings)
         self.up = nn.ModuleList(DoubleConv(a, b) for a, b in pairwise(self.widths[::-1]))
         self.leave = nn.Conv2d(width, 3, 1)
 
     def encode(self, frames: Tensor) -> Tensor:
-        """(B, 8 width, H // 16, W // 16).
+        """The last stage: (B, 8 width, H // 16, W // 16) after four halvings.
 
         Args:
             frames: (B, 3, H, W).

@@ -34,20 +34,21 @@ class DoubleConv(nn.Sequential):
 
 
 class Halving(nn.Module):
-    """Five stages of frames, each at half the size of the one before: any size from 16 pixels on.
+    """Stages of frames, each at half the size of the one before: any size from 16 pixels on.
 
     Args:
         width: channels of the first stage; the others have two, four, eight and eight times that.
+        halvings: stages after the first, 1 to 4.
     """
 
-    def __init__(self, *, width: int) -> None:
+    def __init__(self, *, width: int, halvings: int = 4) -> None:
         super().__init__()
-        self.widths = [width, 2 * width, 4 * width, 8 * width, 8 * width]
+        self.widths = [width, 2 * width, 4 * width, 8 * width, 8 * width][: halvings + 1]
         self.enter = DoubleConv(3, width)
         self.down = nn.ModuleList(DoubleConv(a, b) for a, b in pairwise(self.widths))
 
     def stages(self, frames: Tensor) -> list[Tensor]:
-        """(B, width, H, W) and so on, down to (B, 8 width, H // 16, W // 16).
+        """(B, width, H, W) and so on, halved; the fifth is (B, 8 width, H // 16, W // 16).
 
         Args:
             frames: (B, 3, H, W).

@@ -254,7 +254,7 @@ def noise_features_tiny() -> Game:
     """The same, small enough for two cores."""
     return replace(
         noise_features_paper(),
-        arguments={"noise": 0.5, "width": 8, "short": 24},
+        arguments={"noise": 0.5, "width": 8, "halvings": 2, "short": 24},
         utility="tiny-3d",
         utility_look="both",
         widths=TINY_WIDTHS,
