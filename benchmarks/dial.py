@@ -62,12 +62,13 @@ def best_floor(found: Finding) -> float:
 
 
 def falls(line: Sequence[Finding]) -> list[int]:
-    """Places at which a curve lies surely below the point before: not within intervals."""
+    """Places at which a curve lies surely below some point before: not within intervals."""
     ends = [(one.score or Score(None, None, None, 0, 0)) for one in line]
     return [
         i
         for i in range(1, len(ends))
-        if ends[i].high is not None and (ends[i - 1].low or 0.0) > (ends[i].high or 0.0)
+        if ends[i].high is not None
+        and max(end.low or 0.0 for end in ends[:i]) > (ends[i].high or 0.0)
     ]
 
 

@@ -151,6 +151,8 @@ def test_a_fall_within_intervals_is_none() -> None:
 
     assert dial.falls([found(0.5), found(0.6), found(0.45)]) == []
     assert dial.falls([found(0.5), found(0.8), found(0.4)]) == [2]
+    slowly = [found(0.8), found(0.7), found(0.55)]  # never surely below its neighbour
+    assert dial.falls(slowly) == [2]
 
 
 def test_the_figure_has_three_rows_of_each_action(data: Path, run: Path, tmp_path: Path) -> None:
