@@ -32,6 +32,14 @@ def test_any_size_comes_out_as_it_went_in(size: tuple[int, int]) -> None:
     assert net.decode(code, size).shape == (1, 3, *size)
 
 
+def test_fewer_halvings_leave_a_wider_code() -> None:
+    net = AutoEncoder(width=4, halvings=2).eval()
+    code = net.encode(torch.rand(1, 3, 24, 32))
+    assert code.shape == (1, 16, 6, 8) and net.decode(code, (24, 32)).shape == (1, 3, 24, 32)
+    with pytest.raises(UsageError, match="1 to 4 halvings"):
+        NoiseFeatures(halvings=5)
+
+
 def test_all_that_is_shown_has_passed_the_code() -> None:
     """No way around the noise: where the code is the same, so is the picture."""
     net = AutoEncoder(width=4).eval()

@@ -40,9 +40,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, keep: Tensor) -> Tensor:
         v: as q.
         keep: (B, N) in [0, 1], how far each token is kept; it gets its gradient.
     """
-    bias = _spread(_at_least_float32(keep.detach()).log(), own=0.0).to(
-        q.dtype
-    )  # (B, 1, N, N), -inf: dropped
+    logs = _at_least_float32(keep.detach()).log()
+    bias = _spread(logs, own=0.0).to(q.dtype)  # (B, 1, N, N), -inf: dropped
     mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     if not keep.requires_grad:
         return mixed
@@ -113,7 +112,7 @@ def dynamicvit_softmax(scores: Tensor, keep: Tensor, *, eps: float = 1e-6) -> Te
         keep: (B, N) in [0, 1].
         eps: what is shared over all columns and added to the sum.
     """
-    mask = _spread(keep, own=1.0)
+    mask = _spread(_at_least_float32(keep), own=1.0)
     scores = _at_least_float32(scores)
     weights = (scores - scores.amax(dim=-1, keepdim=True)).exp() * mask
     return (weights + eps / scores.shape[-1]) / (weights.sum(dim=-1, keepdim=True) + eps)
@@ -199,8 +198,7 @@ def _spread(columns: Tensor, *, own: float) -> Tensor:
     """(B, N) to (B, 1, N, N): `own` on the diagonal, the column's value elsewhere."""
     count = columns.shape[1]
     diagonal = torch.eye(count, dtype=torch.bool, device=columns.device)
-    wide = _at_least_float32(columns)[:, None, None, :].expand(-1, 1, count, -1)
-    return wide.masked_fill(diagonal, own)
+    return columns[:, None, None, :].expand(-1, 1, count, -1).masked_fill(diagonal, own)
 
 
 def _at_least_float32(values: Tensor) -> Tensor:
