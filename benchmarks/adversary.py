@@ -7,6 +7,8 @@ SPAct's largest ablation (CVPR 2022; FACTS 2.7) on one data set: `spact` against
 (`--private`), then attacked on the other half, which SPAct was never told either. Attackers are
 `masquerade evaluate`'s, trained afresh on each run's output. Without --data mimes is drawn. A run
 is trained once for each seed; stopped and started again, all goes on where it was under `--work`.
+With --trained the unchanged `spact` and `vita` are those of `benchmarks/trained.py mimes`, which
+trains them by the same recipe on the same clips.
 """
 
 from __future__ import annotations
@@ -93,20 +95,19 @@ def drawn(work: Path, clips: int) -> Path:
     return folder / "manifest.csv"
 
 
-def with_split(manifest: Manifest) -> tuple[Manifest, str]:
-    """The manifest, and the split that evaluation and training both keep to.
+def with_split(manifest: Manifest) -> Manifest:
+    """The manifest with a split of people apart, which evaluation and training both keep to.
 
     Where there is none, a fifth of the people is held out for the test.
     """
     known = [one.name for one in manifest.of_role("split")]
-    for name in SPLITS[UNSEEN]:
-        if name in known:
-            return manifest, name
+    if any(name in known for name in SPLITS[UNSEEN]):
+        return manifest
     fold = protocols(manifest, folds=5, labels=())[0].folds[0]
     cells = np.full(len(manifest), "train", dtype=object)
     cells[fold.validation], cells[fold.test] = "val", "test"
     column = Column(name="split", role="split", kind="classes")
-    return manifest.with_cells(column, cells.tolist()), "split"
+    return manifest.with_cells(column, cells.tolist())
 
 
 def halves(labels: Sequence[str], named: Sequence[str]) -> tuple[Half, Half]:
@@ -123,17 +124,17 @@ def halves(labels: Sequence[str], named: Sequence[str]) -> tuple[Half, Half]:
 
 
 def trained(
-    manifest: Manifest, column: str, halved: tuple[Half, Half], given: argparse.Namespace
+    manifest: Manifest, halved: tuple[Half, Half], given: argparse.Namespace
 ) -> Iterator[Trained]:
     """Every run of every kind, trained unless it was."""
     for seed in range(given.seeds):
         for name, kind in KINDS.items():
             if given.only and name not in given.only:
                 continue
-            folder = given.work / "runs" / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
-            run, labels = f"{name}, seed {seed}", halved[0] if kind.half else halved[0] + halved[1]
+            run, folder = f"{name}, seed {seed}", folder_of(name, seed, given)
+            labels = halved[0] if kind.half else None  # None: all attributes
             try:
-                _trained(manifest, column, kind, labels, folder, seed, given)
+                _trained(manifest, kind, labels, folder, seed, given)
             except MasqueradeError as error:  # the action was not learned, for instance
                 entry = Entry(name=run, method=None, not_applicable=str(error))
                 yield Trained(name=run, kind=name, entry=entry, notes=(str(error),))
@@ -142,11 +143,22 @@ def trained(
             yield Trained(name=run, kind=name, entry=entry, notes=notes_of(folder))
 
 
+def folder_of(name: str, seed: int, given: argparse.Namespace) -> Path:
+    """Where a run lies, or is to lie."""
+    kind = KINDS[name]
+    runs: Path = given.work / "runs"
+    if given.trained and kind == Kind(method=kind.method):
+        found = runs / kind.method / f"seed{seed}-split"
+        if not (found / WEIGHTS).exists():
+            raise UsageError(f"{found} holds no finished run; train it, or leave out --trained.")
+        return found
+    return runs / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
+
+
 def _trained(
     manifest: Manifest,
-    column: str,
     kind: Kind,
-    private: Half,
+    private: Half | None,
     folder: Path,
     seed: int,
     given: argparse.Namespace,
@@ -158,7 +170,7 @@ def _trained(
     train(
         manifest,
         changed(game_of(kind.method, "tiny"), changes),
-        parts_of(manifest, column=column),
+        parts_of(manifest),
         folder,
         private=private,
         seed=seed,
@@ -313,8 +325,10 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--attackers", default="retrained,motion")
     parser.add_argument("--workers", type=int, default=0, help="processes; 0: one a core")
     parser.add_argument("--device", default="cpu")
-    work = Path(tempfile.gettempdir()) / "masquerade-adversary"
-    parser.add_argument("--work", type=Path, default=work)
+    parser.add_argument("--work", type=Path, help="of mimes: where trained.py keeps it, too")
+    parser.add_argument(
+        "--trained", action="store_true", help="spact and vita are those that trained.py left"
+    )
     parser.add_argument("--out", type=Path, default=OUT)
     return parser
 
@@ -322,10 +336,14 @@ def arguments() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Train what is not trained, attack it, and write the table; gives the exit code."""
     given = arguments().parse_args(argv)
-    manifest, column = with_split(read_manifest(given.data or drawn(given.work, given.clips)))
+    if given.work is None:
+        root = Path(tempfile.gettempdir())
+        named = f"masquerade-adversary/{given.data.stem}" if given.data else "masquerade-real/mimes"
+        given.work = root / named
+    manifest = with_split(read_manifest(given.data or drawn(given.work, given.clips)))
     labels = label_columns(manifest)[0]
     halved = halves(labels, [name for name in given.private.split(",") if name])
-    runs = list(trained(manifest, column, halved, given))
+    runs = list(trained(manifest, halved, given))
     entries = [one.entry for one in runs]
     plan = Plan(
         attackers=tuple(given.attackers.split(",")),

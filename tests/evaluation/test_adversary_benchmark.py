@@ -70,11 +70,11 @@ def test_one_command_trains_attacks_and_compares(
     frozen = contest["spact-frozen-adversary-0"]
     assert refreshed and not any("adversary" in turn.learns for turn in frozen.turns)
     named = asked["vita-half-of-them-named-0"]["private"]
-    every = asked["vita-every-label-named-0"]["private"]
-    assert set(named) < set(every) and "identity" not in every
+    assert asked["vita-every-label-named-0"]["private"] is None  # all that there are
+    assert set(named) < {one.name for one in read_manifest(data).of_role("attribute")}
     heading = next(line for line in text.splitlines() if "never named" in line)
     for name in ("warm", "object"):
-        assert name not in named and name in every
+        assert name not in named
         assert any(name in cell and "never named" in cell for cell in heading.split("|"))
 
     tests = {row for row, part in enumerate(read_manifest(data).cells("split")) if part == "test"}
@@ -88,21 +88,35 @@ def test_one_command_trains_attacks_and_compares(
 
 def test_clips_without_a_split_get_one_of_people_apart(data: Path) -> None:
     script, manifest = runpy.run_path(str(SCRIPT)), read_manifest(data)
-    given, column = script["with_split"](manifest)
-    assert given is manifest and column == "split"
+    assert script["with_split"](manifest) is manifest
     clips = [
         replace(clip, cells={k: v for k, v in clip.cells.items() if not k.startswith("split")})
         for clip in manifest.clips
     ]
     bare = make_manifest(manifest.root, clips)
-    marked, column = script["with_split"](bare)
-    people, parts = marked.cells("identity"), marked.cells(column)
+    marked = script["with_split"](bare)
+    people, parts = marked.cells("identity"), marked.cells("split")
     sides = {
         side: {p for p, part in zip(people, parts, strict=True) if part == side}
         for side in ("train", "val", "test")
     }
     assert all(sides.values())
     assert not sides["train"] & sides["test"] and not sides["val"] & sides["test"]
+
+
+def test_runs_of_the_table_are_taken_and_those_that_lack_are_named(tmp_path: Path) -> None:
+    script = runpy.run_path(str(SCRIPT))
+    words = ["--trained", "--work", str(tmp_path)]
+    given = script["arguments"]().parse_args(words)
+    with pytest.raises(UsageError, match="no finished run"):
+        script["folder_of"]("spact", 1, given)
+    run = tmp_path / "runs" / "spact" / "seed1-split"
+    run.mkdir(parents=True)
+    (run / WEIGHTS).touch()
+    assert script["folder_of"]("spact", 1, given) == run
+    for name in ("spact, frozen adversary", "vita, half of them named"):
+        assert tmp_path / "runs" / "spact" not in script["folder_of"](name, 1, given).parents
+        assert script["folder_of"](name, 1, given).parent == tmp_path / "runs"
 
 
 def test_halves_are_apart_and_both_there() -> None:
