@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--weights", type=Path, nargs="+", required=True, help="runs")
     parser.add_argument("--data", type=Path, required=True, help="a manifest")
-    parser.add_argument("--actions", default="", help="which four, separated by commas")
+    parser.add_argument("--actions", default="", help="which, separated by commas; the first four")
     parser.add_argument("-o", "--output", type=Path, default=OUT)
     given = parser.parse_args(argv)
     manifest = read_manifest(given.data)

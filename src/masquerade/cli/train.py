@@ -37,7 +37,7 @@ class Options:
     """Train an anonymizer: the action must stay readable, and what is private must not.
 
     Args:
-        name: the method: spact, vita, bdq, stprivacy. Its own arguments follow.
+        name: the method: spact, vita, bdq, noise-features, stprivacy. Its own arguments follow.
         data: a manifest with splits; only its train and validation clips are read.
         output: a new folder, or one of an interrupted run of this command, which then goes on.
         preset: of the recipe: tiny (minutes on two cores), paper, code (where it differs).
