@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import safetensors
@@ -21,7 +22,7 @@ import masquerade
 from masquerade.cli.train import main, parse, rows_of
 from masquerade.data.manifest import read_manifest
 from masquerade.data.mimes import Mimes, write_mimes
-from masquerade.errors import UsageError
+from masquerade.errors import MasqueradeError, UsageError
 from masquerade.training.run import STATE, parts_of
 
 QUICK = ["--width", "2", "--short", "16", "--epochs", "2", "--batch", "8"]
@@ -86,6 +87,81 @@ def test_what_has_no_adversary_is_trained_by_the_same_command(mimes: Path, tmp_p
         main([*words, "--objective", "labels"])
 
 
+def log_of(run: Path) -> list[dict[str, str]]:
+    with (run / "log.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_only_what_is_named_is_hidden_and_only_those_actions_are_learned(tmp_path: Path) -> None:
+    drawn = Mimes(size=32, frames=4, clips=48, people=10, actions=("walk", "squat", "wave"))
+    data = write_mimes(tmp_path / "mimes", drawn)
+    line = ["vita", "--data", str(data), "-o", str(tmp_path / "run"), "--device", "cpu"]
+    line += ["--widths", "2", "2", "2", "--blocks", "0", "--short", "16", "--epochs", "1"]
+    line += ["--private", "hat,scene", "--actions"]
+    try:
+        main([*line, "walk,squat"])
+    except MasqueradeError as error:  # so few clips may not teach the action
+        assert "not learned" in str(error)
+    lines = log_of(tmp_path / "run")
+    assert "val_scene" in lines[0] and "val_hat" in lines[0]
+    assert "val_warm" not in lines[0] and "val_object" not in lines[0]
+    assert float(lines[1]["train_adversary"]) > 0
+    manifest = read_manifest(data)
+    held = [manifest.cells("action")[row] for row in parts_of(manifest).validation]
+    walks, squats = held.count("walk"), held.count("squat")
+    guess = max(walks, squats) / (walks + squats)
+    assert "wave" in held and float(lines[0]["chance_utility"]) == pytest.approx(guess)
+    with pytest.raises(UsageError, match="same action"):
+        main([*line, "walk"])
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures, some of them reddish."""
+    folder, draw = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    rows = []
+    for at in range(24):
+        picture = draw.integers(0, 120, (32, 40, 3), dtype=np.uint8)
+        picture[..., 2] += 120 * (at % 2)
+        cv2.imwrite(str(folder / f"{at}.png"), picture)
+        rows.append(f"{at}.png,{at % 2},{'val' if at % 4 > 1 else 'train'}")
+    (folder / "pictures.csv").write_text("\n".join(["path,red,split", *rows]) + "\n")
+    return folder / "pictures.csv"
+
+
+def test_the_adversary_learns_from_another_set_and_its_labels_are_named(
+    mimes: Path, pictures: Path, tmp_path: Path
+) -> None:
+    line = ["vita", "--data", str(mimes), "-o", str(tmp_path / "run"), "--device", "cpu"]
+    line += ["--widths", "2", "2", "2", "--blocks", "0", "--short", "16", "--epochs", "2"]
+    try:
+        main([*line, "--stills", str(pictures), "--private", "red"])
+    except MasqueradeError as error:  # so few clips may not teach the action
+        assert "not learned" in str(error)
+    lines = log_of(tmp_path / "run")
+    assert float(lines[3]["val_red"]) > 0.9 and "val_hat" not in lines[3]
+    bare = pictures.with_name("bare.csv")
+    bare.write_text("path,red\n0.png,0\n1.png,1\n")
+    for given, said in (
+        (["--stills", str(bare)], "no split column"),
+        (["--stills", str(pictures), "--objective", "nt-xent", "--gap", "far"], "one frame"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            main([*line[:3], "-o", str(tmp_path / "other"), *given])
+    noise = ["noise-features", "--data", str(mimes), "-o", str(tmp_path / "n")]
+    with pytest.raises(UsageError, match="Nobody plays"):
+        main([*noise, "--stills", str(pictures)])
+
+
+def test_frames_of_a_pair_may_lie_far_apart(mimes: Path, tmp_path: Path) -> None:
+    line = ["spact", "--data", str(mimes), "-o", str(tmp_path / "run"), "--device", "cpu", *QUICK]
+    try:
+        main([*line, "--gap", "near", "--epochs", "1"])
+    except MasqueradeError as error:
+        assert "not learned" in str(error)
+    assert float(log_of(tmp_path / "run")[1]["train_adversary"]) > 0
+
+
 def test_an_interrupted_run_goes_on(
     command: Callable[..., Any], mimes: Path, tmp_path: Path
 ) -> None:
@@ -119,6 +195,8 @@ def test_an_interrupted_run_goes_on(
         ("spact --data MIMES -o r --private height", "no column 'height'"),
         ("spact --data MIMES -o r --split fold", "no column 'fold'"),
         ("spact --data MIMES -o r --folds 3 --fold 3", "from 0 to below"),
+        ("spact --data MIMES -o r --fold 3", "give both"),
+        ("spact --data MIMES -o r --epochs 0", "--epochs is 1 or more"),
     ],
 )
 def test_what_is_asked_wrongly_is_said_in_one_sentence(mimes: Path, given: str, said: str) -> None:

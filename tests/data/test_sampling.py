@@ -11,7 +11,6 @@ from masquerade.data.sampling import (
     at_rate,
     crops,
     padded,
-    pair,
     random_parts,
     random_start,
     spaced,
@@ -92,27 +91,6 @@ def test_a_palindrome_never_jumps(count: int, frames: int) -> None:
     indices = padded(np.arange(frames), count, padding="palindrome")
     assert (np.abs(np.diff(indices)) == 1).all()
     assert indices.min() >= 0 and indices.max() < count
-
-
-@given(count=st.integers(2, 300), seed=seeds)
-def test_paired_frames_keep_their_distance(count: int, seed: int) -> None:
-    a, b = pair(count, seed=seed)
-    assert a != b and min(a, b) >= 0 and max(a, b) < count
-    a, b = pair(count, gap="near", seed=seed)
-    assert 1 <= abs(a - b) < 8
-    if count > 65:
-        a, b = pair(count, gap="far", seed=seed)
-        assert abs(a - b) > 64 and max(a, b) < count
-    else:
-        with pytest.raises(UsageError, match="no pair"):
-            pair(count, gap="far", seed=seed)
-
-
-def test_pairs_are_alike_likely() -> None:
-    drawn = [pair(4, seed=seed) for seed in range(3000)]
-    counts = np.unique(drawn, axis=0, return_counts=True)[1]
-    assert len(counts) == 12  # every ordered pair of four frames
-    assert counts.min() > 180 and counts.max() < 330  # 250 expected, sd 15
 
 
 def test_seeds_say_all() -> None:

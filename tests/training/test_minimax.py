@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from masquerade.anonymizer import Anonymized, Anonymizer
+from masquerade.data.augment import Augment
 from masquerade.data.clips import ClipStore, store_of
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.methods import METHODS, build
@@ -29,7 +30,7 @@ from masquerade.training.games import GAMES, game_of
 from masquerade.training.held_out import collapsed, standing
 from masquerade.training.minimax import Standing, play
 from masquerade.training.objectives import Labels, MoCo, NTXent
-from masquerade.training.pairs import FAR
+from masquerade.training.pairs import FAR, Gap
 from masquerade.training.phases import BOTH
 from masquerade.training.ranks import Ranks
 from masquerade.training.sides import Data, Feed
@@ -134,6 +135,7 @@ def feed(given: Game, sides: Data | None = None) -> Feed:
         batch=given.batch,
         least=given.steps,
         stills=given.stills,
+        gap=given.gap,
         frames=given.frames,
         augment=given.augment,
         seed=0,
@@ -438,7 +440,111 @@ def test_a_moco_run_goes_on_to_the_bit(tmp_path: Path) -> None:
 def test_an_objective_changes_and_its_pairs_stay() -> None:
     recipe = changed(game_of("spact", "paper"), Changes(objective="moco", queue=4096, gap="far"))
     (one,) = recipe.adversaries
-    assert one.objective == MoCo(stride=2, queue=4096, gap=FAR)
+    assert one.objective == MoCo(queue=4096) and recipe.gap == FAR
+    runs = changed(game_of("spact", "paper"), Changes(segments=True, adversary=("r3d-18",)))
+    assert [one.objective for one in runs.adversaries] == [NTXent(segments=True)]
+    assert changed(recipe, Changes(gap="free")).gap is None
+
+
+def test_who_forgets_catches_up() -> None:
+    vita = game_of("vita", "paper")
+    contest = changed(vita, Changes(restart=2)).phases[-1]
+    assert (contest.restart, contest.catch_up) == (2, 200)
+    contest = changed(vita, Changes(restart=3, catch_up=5)).phases[-1]
+    assert (contest.restart, contest.catch_up) == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "changes", "said"),
+    [
+        ("noise-features", "tiny", {"omega": 3.0}, "leave out --omega"),
+        ("noise-features", "tiny", {"alone": True}, "leave out --alone"),
+        ("noise-features", "tiny", {"frozen": True}, "leave out --frozen"),
+        ("spact", "tiny", {"alone": True, "queue": 7}, "leave out --queue"),
+        ("spact", "tiny", {"frozen": True, "restart": 2}, "never learn again"),
+        ("bdq", "paper", {"frozen": True}, "know nothing"),
+        ("spact", "tiny", {"gap": "far", "segments": True}, "runs of them"),
+        ("vita", "tiny", {"catch_up": 9}, "after a --restart"),
+        ("vita", "tiny", {"restart": -1}, "--restart is 1 or more"),
+        ("vita", "tiny", {"epochs": 0}, "--epochs is 1 or more"),
+        ("vita", "tiny", {"batch": 1}, "--batch is 2 or more"),
+        ("vita", "tiny", {"omega": math.nan}, "--omega is 0 or more"),
+        ("vita", "tiny", {"action_weight": -1.0}, "--action-weight is 0 or more"),
+    ],
+)
+def test_changes_that_would_change_nothing_are_refused(
+    name: str, preset: str, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        changed(game_of(name, preset), Changes(**changes))
+
+
+def test_networks_that_read_something_else_are_refused() -> None:
+    with pytest.raises(UsageError, match="optical flow"):
+        cast_of(game(utility="tiny-flow"), utility={"action": 2}, private={"tint": 1}, seed=0)
+    with pytest.raises(UsageError, match="do not fit"):
+        play(game(utility="vit-b-32"), data(), device="cpu")
+
+
+def test_pairs_with_a_gap_are_frames_of_the_same_videos() -> None:
+    near = Gap(most=2, frames=4, stride=2)
+    frames = torch.arange(4) / 8 + torch.arange(48)[:, None] / 96
+    apart = store_of(frames[:, None, :, None, None].expand(-1, 3, -1, SIDE, SIDE))
+    train, validation = apart.take(range(32)), apart.take(range(32, 48))
+    sides = data(apart=train, apart_validation=validation)
+    given = game(gap=near, adversaries=(Adversary(network="tiny-2d", objective=NTXent(width=8)),))
+    one = feed(given, sides)
+    held = list(one.held_out())
+    for now, again in zip(held, one.held_out(), strict=True):
+        assert torch.equal(now.stills, again.stills)
+    stills = torch.cat([batch.stills for batch in held])
+    assert stills.shape == (16, 3, 2, SIDE, SIDE)
+    raw = validation.clips.float() / 255
+    for video, (a, b) in zip(raw, stills[:, 0, :, 0, 0].tolist(), strict=True):
+        at = [int((video[0, :, 0, 0] - value).abs().argmin()) for value in (a, b)]
+        assert abs(at[0] - at[1]) == 1 and video[0, at[0], 0, 0] == pytest.approx(a)
+    batch = next(one.learned(0, torch.Generator().manual_seed(0)))
+    assert batch.stills.shape == (8, 3, 2, SIDE, SIDE) and batch.clips.shape[2] == FRAMES
+    assert set(batch.private) == {"tint"} and len(batch.private["tint"]) == 8
+    history = play(replace(given, phases=(IDENTITY, LONG)), sides, device="cpu").history
+    assert history[-1]["train_adversary"] < history[2]["train_adversary"]
+    with pytest.raises(UsageError, match="other videos"):
+        data(apart=validation, apart_validation=validation)
+
+
+def test_held_out_pictures_are_two_views_and_none_is_its_own_negative() -> None:
+    pictures, targets = clips(16, 3)
+    sides = data(
+        stills=pictures.take(range(10)),
+        still_validation=pictures.take(range(10, 16)),
+        still_targets=targets,
+    )
+    one = feed(game(augment=Augment(brightness=0.2), stills=64), sides)
+    for batch, again in zip(one.held_out(), one.held_out(), strict=True):
+        assert batch.stills.shape[0] == 6 == len(batch.private["tint"])
+        assert torch.equal(batch.stills, again.stills)
+        first, second = batch.stills.unbind(2)
+        assert (first - second).abs().amax((1, 2, 3)).min() > 1e-3
+        assert len({tuple(code.flatten().tolist()) for code in first}) == 6
+
+
+def test_an_adversary_that_never_saw_anything_leaves_a_doubt() -> None:
+    still = {name: Optim(kind="adam", lr=1e-2) for name in ("anonymizer", "utility")}
+    seen = play(game(), data(), device="cpu")
+    assert not any("no adversary" in doubt for doubt in seen.doubts)
+    blind = game(
+        optims={**still, "adversary": Optim(kind="sgd", lr=0.0)},
+        phases=(
+            replace(IDENTITY, stop=(Stop(column="val_reconstruction", below=1e-6),)),
+            PRACTICE,
+            replace(CONTEST, stop=(Stop(column="val_adversary_share", above=0.9),)),
+        ),
+    )
+    played = play(blind, data(), device="cpu")
+    assert len(played.history) < 10 and not played.notes
+    first, second = played.doubts
+    assert "no adversary ever saw more than next to nothing" in first
+    assert "phase identity ended" in second and "instead of at most 0.00" in second
 
 
 AIDED = {("stprivacy", "paper"), ("stprivacy", "code")}

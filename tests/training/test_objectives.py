@@ -26,7 +26,7 @@ from masquerade.training.objectives import (
     rate_loss,
     reversed_gradient,
 )
-from masquerade.training.pairs import FAR, FREE, NEAR, Gap, frame_pairs
+from masquerade.training.pairs import FAR, NEAR, Gap, frame_pairs, segment_pairs
 from masquerade.training.terms import combined
 
 
@@ -142,23 +142,47 @@ def test_a_step_asks_the_queue_before_it_joins_it() -> None:
         one.loss(net.net, clip, {}, drawn())
 
 
+def numbered(frames: int) -> Tensor:
+    """(16, 3, T, 1, 1), every frame its own number."""
+    return torch.arange(frames).float().expand(16, 3, 1, 1, frames).permute(0, 1, 4, 2, 3)
+
+
+@given(seed=st.integers(0, 99), frames=st.integers(1, 20))
+def test_without_a_gap_any_two_frames_are_a_pair(seed: int, frames: int) -> None:
+    a, b = frame_pairs(numbered(frames), drawn(seed))
+    apart = (a - b).abs()[:, 0].flatten()
+    assert a.shape == b.shape == (16, 3, 1, 1, 1)
+    assert (apart < frames).all() and (frames == 1 or (apart > 0).all())
+
+
 @given(
     seed=st.integers(0, 99),
-    frames=st.integers(1, 20),
-    stride=st.integers(1, 8),
-    gap=st.sampled_from([FREE, FAR, NEAR, Gap(least=3, most=9)]),
+    gap=st.sampled_from([FAR, NEAR, Gap(least=3, most=9, frames=7, stride=2)]),
 )
-def test_frames_of_a_pair_are_as_far_apart_as_asked(
-    seed: int, frames: int, stride: int, gap: Gap
-) -> None:
-    clip = torch.arange(frames).float().expand(16, 3, 1, 1, frames).permute(0, 1, 4, 2, 3)
-    a, b = frame_pairs(clip, gap, stride, drawn(seed))
-    apart = (a - b).abs()[:, 0].flatten() * stride
-    longest = (frames - 1) * stride
-    assert a.shape == (16, 3, 1, 1, 1)
-    assert (apart >= min(gap.least, longest)).all()
-    assert (apart <= max(gap.most or longest, stride if frames > 1 else 0)).all()
-    assert frames == 1 or (apart > 0).all()
+def test_frames_of_a_pair_are_as_far_apart_in_the_video_as_asked(seed: int, gap: Gap) -> None:
+    a, b = frame_pairs(numbered(gap.frames), drawn(seed), gap)
+    apart = (a - b).abs()[:, 0].flatten() * gap.stride  # in frames of the video
+    assert (apart >= gap.least).all() and (apart <= (gap.most or 1000)).all()
+    assert (a > b).any() and (b > a).any()
+
+
+def test_far_is_more_than_64_frames_and_near_fewer_than_8() -> None:
+    assert (FAR.least, FAR.most) == (65, None) and (NEAR.least, NEAR.most) == (1, 7)
+
+
+@pytest.mark.parametrize("given", [{"least": 65, "frames": 5}, {"least": 9, "most": 8}])
+def test_a_gap_must_fit_the_frames_that_it_reads(given: dict[str, int]) -> None:
+    with pytest.raises(UsageError, match="as far apart"):
+        Gap(**{"frames": 8, "stride": 13, **given})
+
+
+@given(seed=st.integers(0, 99), frames=st.integers(2, 20))
+def test_runs_of_frames_differ_and_are_half_a_clip(seed: int, frames: int) -> None:
+    a, b = segment_pairs(numbered(frames), drawn(seed))
+    assert a.shape == b.shape == (16, 3, frames // 2, 1, 1)
+    for run in (a[0, 0].flatten(), b[0, 0].flatten()):
+        assert (run.diff() == 1).all()
+    assert not torch.equal(a, b)
 
 
 def test_clip_by_clip_losses_average_to_the_batchs() -> None:

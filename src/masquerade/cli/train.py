@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shlex
 import sys
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from masquerade.training.ablations import Changes, changed
 from masquerade.training.game import Game
 from masquerade.training.games import GAMES, game_of
 from masquerade.training.minimax import Played, Standing
+from masquerade.training.objectives import Pairs
 from masquerade.training.run import STATE, Parts, carved, parts_of, train
 
 EXAMPLE = "masquerade train spact --data mimes/manifest.csv -o run/"
@@ -79,6 +81,8 @@ class Options:
 def main(argv: list[str]) -> int:
     """Run the verb; gives its exit code: 1 where what was trained has collapsed."""
     options, game = parse(argv)
+    if options.stills is not None:
+        _suits_stills(game)
     manifest = read_manifest(options.data)
     if options.actions is not None:
         manifest = of_actions(manifest, words(options.actions))
@@ -105,12 +109,16 @@ def main(argv: list[str]) -> int:
         hint = "run the same command again to go on" if kept else "no epoch was done yet"
         print(f"masquerade: interrupted; {hint}.", file=sys.stderr)
         return 130
+    if int(os.environ.get("RANK", "0")):  # of torchrun's processes the first one speaks
+        return 0
     if options.json:
         print(json.dumps(_as_json(played, options.output), indent=1))
     else:
         print(f"{options.output}: {len(played.history)} epochs in {played.seconds:.0f} s")
     for note in played.notes:
         print(f"masquerade: this run has collapsed: {note}.", file=sys.stderr)
+    for doubt in played.doubts:
+        print(f"masquerade: of this run is in doubt: {doubt}.", file=sys.stderr)
     return 1 if played.notes else 0
 
 
@@ -145,6 +153,8 @@ def parse(argv: list[str]) -> tuple[Options, Game]:
 def rows_of(manifest: Manifest, options: Options) -> Parts:
     """The rows that a run may see."""
     if not options.folds:
+        if options.fold:
+            raise UsageError("--fold is one of --folds; give both.")
         return parts_of(manifest, column=options.split, seed=options.seed)
     if not 0 <= options.fold < options.folds or options.folds < 2:
         raise UsageError("--folds is 2 or more, and --fold from 0 to below it.")
@@ -173,10 +183,24 @@ def line_of(standing: Standing) -> str:
     return " ".join([*words, *(f"\n  {note}" for note in standing.notes)])
 
 
+def _suits_stills(game: Game) -> None:
+    """Raise UsageError where nobody learns from a second data set as the recipe wants."""
+    objectives = [one.objective for one in game.adversaries]
+    if not objectives:
+        raise UsageError("Nobody plays against the anonymizer here, so leave out --stills.")
+    if game.gap is not None or any(isinstance(o, Pairs) and o.segments for o in objectives):
+        raise UsageError("A picture is one frame: leave out --gap and --segments, or --stills.")
+
+
 def _stills(options: Options) -> tuple[Manifest, Parts] | None:
     if options.stills is None:
         return None
     manifest = read_manifest(options.stills)
+    if not manifest.of_role("split"):
+        raise UsageError(
+            f"{options.stills} has no split column: what is tested must not be learned from; "
+            "add one, which is train, val or test."
+        )
     return manifest, parts_of(manifest, seed=options.seed)
 
 
@@ -188,4 +212,5 @@ def _as_json(played: Played, folder: Path) -> dict[str, Any]:
         "seconds": played.seconds,
         "last": last,
         "notes": list(played.notes),
+        "doubts": list(played.doubts),
     }

@@ -10,9 +10,6 @@ from masquerade.data.manifest import IntArray
 from masquerade.errors import UsageError
 
 Padding = Literal["palindrome", "repeat"]
-Gap = Literal["any", "far", "near"]
-
-FAR, NEAR = 64, 8  # SPAct's ablation of paired frames: more than 64 apart, fewer than 8 apart
 
 
 def padded(indices: IntArray, count: int, *, padding: Padding = "repeat") -> IntArray:
@@ -168,26 +165,6 @@ def crops(height: int, width: int, side: int, *, number: int = 3) -> IntArray:
     corners[:, 0] = spaced(height - side, number if tall else 1)
     corners[:, 1] = spaced(width - side, 1 if tall else number)
     return corners
-
-
-def pair(count: int, *, gap: Gap = "any", seed: int) -> tuple[int, int]:
-    """Two frames of one video, for objectives that bring the views of one video together.
-
-    Args:
-        count: frames of the video.
-        gap: `any`; `far`, more than 64 frames apart; `near`, fewer than 8 apart (SPAct's S_F).
-        seed: of the draw; each allowed pair is as likely as any other, in either order.
-    """
-    _check(count)
-    low, high = {"any": (1, count - 1), "far": (FAR + 1, count - 1), "near": (1, NEAR - 1)}[gap]
-    apart = np.arange(low, min(high, count - 1) + 1)
-    if not len(apart):
-        raise UsageError(f"A video of {count} frames has no pair of frames that is {gap} apart.")
-    draw = np.random.default_rng(seed)
-    room = count - apart  # places for a pair that far apart
-    distance = int(draw.choice(apart, p=room / room.sum()))
-    first = int(draw.integers(count - distance))
-    return (first, first + distance) if draw.random() < 0.5 else (first + distance, first)
 
 
 def _reach(frames: int, stride: int) -> int:

@@ -5,10 +5,10 @@ takes away all that stands still, and a quantiser whose limits are learned again
 (`masquerade train bdq`) keeps few levels of it.
 
 Differs from the paper: differences lie in the fixed range [-1, 1] and are shown as (x + 1) / 2, so
-that a clip depends neither on its batch nor on its window; a video's first frame repeats, so that
-none is lost; and what is published is quantised hard, since the soft quantiser of the code follows
-its input to a thirteenth of a level (FACTS 4). Networks that train it see the hard levels too, and
-its limits learn by the soft ones' gradient. Untrained it has evenly spaced limits.
+that a clip depends neither on its batch nor on its window; a video's first frame is compared with
+itself, so that none is lost; and what is published is quantised hard, since the soft quantiser of
+the code follows its input to a thirteenth of a level (FACTS 4). Networks that train it see the hard
+levels too, and its limits learn by the soft ones' gradient. Untrained it has evenly spaced limits.
 """
 
 from __future__ import annotations

@@ -118,6 +118,8 @@ class FrameViT(nn.Module):
 
     def embed(self, frames: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, 1 + N, D), positions added."""
+        if min(frames.shape[2:]) < self.patch:
+            raise UsageError(f"Its patches of {self.patch} pixels do not fit a smaller frame.")
         patches = self.patch_embed(frames)
         grid = (frames.shape[2] // self.patch, frames.shape[3] // self.patch)
         places = resize_positions(self.pos_embed[:, 1:], grid)

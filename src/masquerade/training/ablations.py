@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from masquerade.training.game import Adversary, Game, Phase, Turn
 from masquerade.training.objectives import OBJECTIVES, Labels, MoCo, Objective, Pairs
 from masquerade.training.pairs import GAPS
 
+CATCH_UP = 200  # steps, as in VITA's code
 Fool = Literal["negative", "entropy", "uniform", "ones"]
 
 
@@ -22,9 +24,10 @@ class Changes:
     Args:
         utility: another action network, in RECOGNIZERS.
         adversary: other networks of the adversaries, in RECOGNIZERS; several play together.
-        objective: what they learn, in OBJECTIVES.
+        objective: what they learn: labels, nt-xent, moco or rotation.
         fool: what the anonymizer wants of one that learns labels.
-        gap: between the frames of a pair: free, far (more than 64) or near (fewer than 8).
+        gap: between the two frames of a pair in the video: free (any of the clip), far (more than
+            64) or near (fewer than 8).
         queue: frames that an adversary of --objective moco remembers.
         combine: how the anonymizer takes several.
         omega: weight of fooling them, beside that of the action.
@@ -34,6 +37,7 @@ class Changes:
         alone: no adversary at all.
         segments: adversaries that compare runs of frames (use a network that sees motion).
         restart: they forget everything every so many epochs.
+        catch_up: steps that they then learn alone; without it 200.
         image_weights: a file of an image ViT (DeiT, DINO), from which stprivacy and video ViTs
             begin; without it from random ones.
         epochs: at most, of every phase.
@@ -54,6 +58,7 @@ class Changes:
     alone: bool = False
     segments: bool = False
     restart: int | None = None
+    catch_up: int | None = None
     image_weights: Path | None = None
     epochs: int | None = None
     batch: int | None = None
@@ -66,8 +71,7 @@ def changed(game: Game, changes: Changes) -> Game:
         game: the recipe.
         changes: what differs.
     """
-    if changes.ratio is not None and changes.ratio < 1:
-        raise UsageError("--ratio is 1 and more.")
+    _checked(game, changes)
     for name in (*changes.adversary, *([changes.utility] if changes.utility else [])):
         if name not in RECOGNIZERS:
             raise UsageError(f"there is no network {name!r}; choose of {', '.join(RECOGNIZERS)}.")
@@ -78,12 +82,53 @@ def changed(game: Game, changes: Changes) -> Game:
         adversaries=() if changes.alone else _rivals(game, changes),
         combine=changes.combine or game.combine,
         batch=changes.batch or game.batch,
+        gap=game.gap if changes.gap is None else GAPS[changes.gap],
         image_weights=(
             game.image_weights if changes.image_weights is None else str(changes.image_weights)
         ),
         wanted=_wanted(game),
         phases=tuple(phase for phase in phases if phase.turns),
     )
+
+
+OF_ADVERSARIES = (
+    *("adversary", "objective", "fool", "gap", "queue", "combine", "omega", "frozen"),
+    *("action_weight", "ratio", "segments", "restart", "catch_up"),
+)
+LEAST = {
+    **{"ratio": 1, "queue": 1, "restart": 1, "catch_up": 0, "epochs": 1, "batch": 2},
+    **{"omega": 0, "action_weight": 0},
+}
+
+
+def _checked(game: Game, changes: Changes) -> None:
+    """Raise UsageError where a change makes no sense, or would change nothing."""
+    for name, least in LEAST.items():
+        value = getattr(changes, name)
+        if value is not None and not least <= value < math.inf:  # nor is nan
+            raise UsageError(f"{_flag(name)} is {least} or more.")
+    given = [name for name in OF_ADVERSARIES if getattr(changes, name) not in (None, False, ())]
+    if not game.adversaries and (given or changes.alone):
+        flag = _flag((given or ["alone"])[0])
+        raise UsageError(f"{game.method} is trained without an adversary, so leave out {flag}.")
+    if changes.alone and given:
+        raise UsageError(f"--alone is without an adversary, so leave out {_flag(given[0])}.")
+    if changes.frozen and changes.restart:
+        raise UsageError("--frozen adversaries would never learn again after a --restart.")
+    if changes.catch_up is not None and not changes.restart:
+        raise UsageError("--catch-up comes after a --restart EPOCHS.")
+    if changes.gap is not None and changes.segments:
+        raise UsageError("--gap is between two frames, and --segments compares runs of them.")
+    before = [phase for phase in game.phases if not phase.contested]
+    if changes.frozen and not any("adversary" in t.learns for p in before for t in p.turns):
+        raise UsageError(
+            f"{game.method} has no phase in which adversaries learn before the contest under this "
+            "preset, so that --frozen ones would know nothing."
+        )
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _wanted(game: Game) -> dict[str, tuple[float, float]]:
@@ -99,8 +144,6 @@ def _wanted(game: Game) -> dict[str, tuple[float, float]]:
 
 def _rivals(game: Game, changes: Changes) -> tuple[Adversary, ...]:
     if not game.adversaries:
-        if changes.adversary or changes.objective or changes.fool or changes.gap:
-            raise UsageError(f"{game.method} is trained without an adversary.")
         return ()
     first = game.adversaries[0]
     objective = _objective(first.objective, changes)
@@ -123,13 +166,10 @@ def _objective(objective: Objective, changes: Changes) -> Objective:
     if changes.gap is not None or changes.segments:
         if not isinstance(objective, Pairs):
             raise UsageError("--gap and --segments are of pairs: --objective nt-xent or moco.")
-        gap = GAPS[changes.gap] if changes.gap else objective.gap
-        objective = replace(objective, gap=gap, segments=changes.segments)
+        objective = replace(objective, segments=changes.segments)
     if changes.queue is not None:
         if not isinstance(objective, MoCo):
             raise UsageError("--queue is of --objective moco.")
-        if changes.queue < 1:
-            raise UsageError("--queue is 1 and more.")
         objective = replace(objective, queue=changes.queue)
     return objective
 
@@ -148,7 +188,9 @@ def _phase(phase: Phase, changes: Changes) -> Phase:
         phase = replace(phase, turns=tuple(_weighed(turn, changes) for turn in phase.turns))
         if changes.frozen:
             phase = _without_learning(phase)
-        phase = replace(phase, restart=changes.restart or phase.restart)
+        if changes.restart is not None:
+            steps = phase.catch_up or CATCH_UP if changes.catch_up is None else changes.catch_up
+            phase = replace(phase, restart=changes.restart, catch_up=steps)
     return phase
 
 

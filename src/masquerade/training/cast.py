@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -183,9 +184,11 @@ def _recognizer(
     own: dict[str, Any] = {}
     if game.widths and name == "tiny-3d":
         own["widths"] = game.widths
+    make = RECOGNIZERS[name]
     if look != "frames":
         own["in_channels"] = CHANNELS[look]
-    make = RECOGNIZERS[name]
+    if "in_channels" not in inspect.signature(make).parameters:
+        raise UsageError(f"{name} reads optical flow, which nobody computes here; choose another.")
     made = Projected(make(classes=1, **own), heads=heads) if project else make(heads=heads, **own)
     net = by_groups(made) if game.grouped else made
     return net if look == "frames" else Looking(net, look=look)

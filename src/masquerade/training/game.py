@@ -16,6 +16,7 @@ from typing import Any, Literal
 from masquerade.data.augment import NONE, Augment
 from masquerade.errors import UsageError
 from masquerade.training.objectives import Objective
+from masquerade.training.pairs import Gap
 from masquerade.training.record import Row
 
 Player = Literal["anonymizer", "utility", "adversary", "auxiliary"]
@@ -194,6 +195,7 @@ class Game:
         batch: clips a step.
         steps: of an epoch, at least: few clips come round several times.
         stills: of a second data set a step.
+        gap: between the frames of a pair that an adversary compares; None: any two of the clip.
         augment: of training clips.
         image_weights: a file of an image ViT's weights, from which stprivacy and video ViTs begin.
         wanted: facts of the draft, such as a kept ratio, to the (value, tolerance) they should have
@@ -216,6 +218,7 @@ class Game:
     batch: int = 16
     steps: int = 1
     stills: int = 64
+    gap: Gap | None = None
     augment: Augment = NONE
     image_weights: str | None = None
     wanted: Mapping[str, tuple[float, float]] = field(default_factory=dict)

@@ -49,7 +49,7 @@ def spact_paper(*, omega: float = 0.5) -> Game:
         method="spact",
         arguments={"width": 64, "short": 112},
         utility="r3d-18-spact",
-        adversaries=(Adversary(network="resnet-50", objective=NTXent(stride=2)),),
+        adversaries=(Adversary(network="resnet-50", objective=NTXent()),),
         phases=(
             identity(SPACT_A0, 80, {"anonymizer": once}),
             Phase(

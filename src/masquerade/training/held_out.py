@@ -185,6 +185,33 @@ def collapsed(row: Row, game: Game, count: int) -> tuple[str, ...]:
     return tuple(said)
 
 
+def doubted(history: Sequence[Row], game: Game) -> tuple[str, ...]:
+    """What a run's log leaves in doubt, though nothing collapsed; one sentence each.
+
+    Args:
+        history: all of its epochs.
+        game: the recipe.
+    """
+    said = []
+    seen = [row["val_adversary_share"] for row in history if row["val_adversary_share"] > -math.inf]
+    if seen and min(seen) >= BLIND:
+        said.append(
+            f"no adversary ever saw more than next to nothing ({min(seen):.2f} of blindness at "
+            "best), so nothing was hidden from it"
+        )
+    for number, phase in enumerate(game.phases):
+        rows = [row for row in history if row["phase"] == number + 1]
+        for stop in phase.stop:
+            asked = stop.below if stop.above is None else stop.above
+            if asked is not None and rows and not stop.reached(rows):
+                bound = "at most" if stop.above is None else "at least"
+                said.append(
+                    f"phase {phase.name} ended after all its epochs with {stop.column} "
+                    f"{rows[-1][stop.column]:.2f} instead of {bound} {asked:.2f}"
+                )
+    return tuple(said)
+
+
 def tells(net: nn.Module, clip: Tensor, codes: Mapping[str, Tensor]) -> float:
     """The mean share of known labels that a network tells right.
 

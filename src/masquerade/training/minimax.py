@@ -23,7 +23,7 @@ from masquerade.errors import MasqueradeError, UsageError
 from masquerade.settings import choose_device
 from masquerade.training.cast import Cast, cast_of, optimizer_of, rival_of
 from masquerade.training.game import PLAYERS, TERMS, Game, Optim, Phase, Player, Turn
-from masquerade.training.held_out import collapsed, drafted, practised, standing, tells
+from masquerade.training.held_out import collapsed, doubted, drafted, practised, standing, tells
 from masquerade.training.inputs import knowing
 from masquerade.training.ranks import Ranks, ranks_here
 from masquerade.training.record import Log, Row, Snapshot, digest, load_snapshot, save_snapshot
@@ -60,12 +60,14 @@ class Played:
         anonymizer: in evaluation mode, on the CPU.
         history: one row an epoch.
         notes: what had collapsed at the end, in words; empty is well.
+        doubts: what the log leaves in doubt, in words.
         seconds: of the wall, this process's share where it was resumed.
     """
 
     anonymizer: Anonymizer
     history: list[Row]
     notes: tuple[str, ...]
+    doubts: tuple[str, ...]
     seconds: float
 
 
@@ -138,6 +140,7 @@ class _Match:
             batch=game.batch,
             least=game.steps,
             stills=game.stills,
+            gap=game.gap,
             frames=game.frames,
             augment=game.augment,
             seed=seed,
@@ -174,8 +177,8 @@ class _Match:
         anonymizer.trained = True
         for weight in self.cast.weights("anonymizer"):
             weight.requires_grad_(True)
-        history = list(self.state.history)
-        return Played(anonymizer, history, self.notes, time.perf_counter() - began)
+        history, seconds = list(self.state.history), time.perf_counter() - began
+        return Played(anonymizer, history, self.notes, doubted(history, self.game), seconds)
 
     def _rows(self, number: int) -> list[Row]:
         return [row for row in self.state.history if row["phase"] == number + 1]
@@ -368,6 +371,7 @@ class _Match:
         data = self.data
         first = [] if start is None else [value.cpu() for value in start.state_dict().values()]
         stores = [data.train, data.validation, data.stills, data.still_validation]
+        stores += [data.apart, data.apart_validation]
         codes = [
             code for sides in self.feed.codes.values() for side in sides for code in side.values()
         ]

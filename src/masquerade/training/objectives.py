@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from masquerade.errors import UsageError
 from masquerade.training.momentum import Momentum
-from masquerade.training.pairs import FREE, Gap, frame_pairs, segment_pairs
+from masquerade.training.pairs import frame_pairs, segment_pairs
 
 Codes = Mapping[str, Tensor]
 
@@ -123,15 +123,11 @@ class Pairs(Objective):
     Args:
         temperature: of the similarities; 0.1 in its code.
         width: of the projection that the network ends in.
-        gap: between the two frames of a pair.
-        stride: frames of the video from one frame of the clip to the next.
         segments: pair runs of frames instead, for an adversary that sees motion.
     """
 
     temperature: float = 0.1
     width: int = 128
-    gap: Gap = FREE
-    stride: int = 1
     segments: bool = False
 
     def heads(self, private: Mapping[str, int]) -> dict[str, int]:
@@ -144,11 +140,7 @@ class Pairs(Objective):
             clip: (B, 3, T, H, W).
             draw: on the CPU.
         """
-        a, b = (
-            segment_pairs(clip, draw)
-            if self.segments
-            else frame_pairs(clip, self.gap, self.stride, draw)
-        )
+        a, b = segment_pairs(clip, draw) if self.segments else frame_pairs(clip, draw)
         return a, b
 
 

@@ -22,6 +22,7 @@ from masquerade.methods import name_of
 from masquerade.parts import part_of
 from masquerade.training.game import Game, going_on
 from masquerade.training.minimax import Played, Progress, play
+from masquerade.training.pairs import Gap
 from masquerade.training.record import digest
 from masquerade.training.sides import Data
 
@@ -88,7 +89,10 @@ def train(
     first = None if start is None else _first(start, game)
     if first is not None:
         game = going_on(game)
-    sides = _data(manifest, game, parts, private, workers, cache, loading)
+    own = private if stills is None else []  # else they are labels of the second data set
+    sides = _data(manifest, game, parts, own, workers, cache, loading)
+    if game.gap is not None:
+        sides = _with_pairs(sides, game, game.gap, manifest, parts, workers, cache)
     if stills is not None:
         sides = _with_stills(sides, game, stills, private, workers, cache)
     try:
@@ -165,6 +169,12 @@ def _data(
     actions = [one for one in manifest.of_role("action") if one.kind != "fact"]
     if not actions:
         raise UsageError("The manifest has no column with an action to keep.")
+    for column in actions:
+        if len(np.unique(manifest.targets(column.name)[parts.train])) < 2:
+            raise UsageError(
+                f"All clips to learn from have the same {column.name}, so there is none to tell "
+                "from another; give clips of several."
+            )
     learn, held = _clips(manifest, game, parts, workers, cache, loading)
     names = _private(manifest, parts, private)
     targets = {one.name: manifest.targets(one.name) for one in actions}
@@ -176,6 +186,20 @@ def _data(
         utility={one.name: _outputs(manifest, one.name) for one in actions},
         private={name: _outputs(manifest, name) for name in names},
     )
+
+
+def _with_pairs(
+    data: Data,
+    game: Game,
+    gap: Gap,
+    manifest: Manifest,
+    parts: Parts,
+    workers: int,
+    cache: Path | None,
+) -> Data:
+    one = replace(game, frames=gap.frames, stride=gap.stride)
+    learn, held = _clips(manifest, one, parts, workers, cache, None)
+    return replace(data, apart=learn, apart_validation=held)
 
 
 def _with_stills(
@@ -279,7 +303,7 @@ def _provenance(
         "recipe": str(game),
         "epochs": len(played.history),
         "last": {name: value for name, value in last.items() if value == value},
-        "notes": list(played.notes),
+        "notes": [*played.notes, *played.doubts],
         "versions": {
             "masquerade": __version__,
             "torch": torch.__version__,

@@ -14,6 +14,7 @@ from masquerade.data.clips import ClipStore
 from masquerade.data.manifest import IntArray
 from masquerade.errors import UsageError
 from masquerade.training.losses import as_codes
+from masquerade.training.pairs import Gap, frame_pairs
 from masquerade.training.ranks import Ranks
 from masquerade.training.steps import batches, mixed
 from masquerade.training.views import windows
@@ -35,6 +36,8 @@ class Data:
             and the utility `train` (UCF101 with VISPR). Each is given as two views of itself.
         still_validation: of the second data set.
         still_targets: codes by private label of its rows.
+        apart: frames of the same videos as `train`, from which a `Gap` takes its pairs.
+        apart_validation: of the same as `validation`.
     """
 
     train: ClipStore
@@ -45,12 +48,17 @@ class Data:
     stills: ClipStore | None = None
     still_validation: ClipStore | None = None
     still_targets: Mapping[str, IntArray] = field(default_factory=dict)
+    apart: ClipStore | None = None
+    apart_validation: ClipStore | None = None
 
     def __post_init__(self) -> None:
         if len(self.train) < 2 or len(self.validation) < 2:
             raise UsageError("A game needs at least two clips to learn from and two held out.")
         if (self.stills is None) != (self.still_validation is None):
             raise UsageError("A second data set needs clips to learn from and clips held out.")
+        pairs = ((self.apart, self.train), (self.apart_validation, self.validation))
+        if any(a is not None and not np.array_equal(a.rows, clips.rows) for a, clips in pairs):
+            raise UsageError("Pairs are of other videos than the clips.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +69,8 @@ class Batch:
         clips: (B, 3, T, H, W) in [0, 1].
         utility: codes by label.
         private: codes by label, of `stills` where there are any.
-        stills: (B', 3, 2, h, w), two views of each; None: `clips` serve both sides.
+        stills: (B', 3, 2, h, w), two views of each, or two frames of each video that lie apart;
+            None: `clips` serve both sides.
     """
 
     clips: Tensor
@@ -78,6 +87,7 @@ class Feed:
         batch: clips a step, over all processes.
         least: steps an epoch, at least: few clips come round several times.
         stills: of the second data set a step.
+        gap: between two frames of a pair, where the data has frames for that; None: any.
         frames: T that networks see, a window of longer clips; None: all.
         augment: of training clips.
         seed: of order and augmentation.
@@ -92,6 +102,7 @@ class Feed:
         batch: int,
         least: int = 1,
         stills: int,
+        gap: Gap | None = None,
         frames: int | None,
         augment: Augment,
         seed: int,
@@ -100,6 +111,7 @@ class Feed:
     ) -> None:
         self.data, self.batch, self.stills, self.frames = data, batch, stills, frames
         self.augment, self.seed, self.ranks, self.device = augment, seed, ranks, device
+        self.gap = gap
         own = data.targets if data.stills is None else data.still_targets
         self.codes = {
             part: (
@@ -124,7 +136,10 @@ class Feed:
             clips = self._changed(data.train, picked, draw)
             utility, private = self.codes["train"]
             if data.stills is None:
-                yield self._batch(clips, _at(utility, picked), _at(private, picked))
+                two = self._apart(data.apart, picked, draw)
+                if two is not None:
+                    two = augmented(two.to(self.device), self.augment, draw)
+                yield self._batch(clips, _at(utility, picked), _at(private, picked), two)
                 continue
             also = next(aside)
             views = [self._changed(data.stills, also, draw) for _ in range(2)]
@@ -132,18 +147,25 @@ class Feed:
             yield self._batch(clips, _at(utility, picked), _at(private, also), two)
 
     def held_out(self) -> Iterator[Batch]:
-        """Validation clips as they are, in order."""
-        data = self.data
-        aside = data.still_validation or data.validation
+        """Validation clips as they are, in order; of pairs the same draws every time.
+
+        Pictures of a second data set come as two views, changed as those that are learned from:
+        one beside itself would be found again by whoever sees next to nothing.
+        """
+        data, draw = self.data, torch.Generator().manual_seed(mixed(self.seed, 9))
+        aside = data.still_validation
         utility, private = self.codes["validation"]
-        for picked in torch.split(torch.arange(len(data.validation)), self.batch):
+        for at, picked in enumerate(torch.split(torch.arange(len(data.validation)), self.batch)):
             clips = self._seen(data.validation.clips[picked])
-            if data.still_validation is None:
-                yield self._batch(clips, _at(utility, picked), _at(private, picked))
+            if aside is None:
+                two = self._apart(data.apart_validation, picked, draw)
+                two = None if two is None else two.to(self.device).float() / 255
+                yield self._batch(clips, _at(utility, picked), _at(private, picked), two)
                 continue
-            also = picked % len(aside)
-            two = self._seen(aside.clips[also][:, :, :1]).expand(-1, -1, 2, -1, -1)
-            yield self._batch(clips, _at(utility, picked), _at(private, also), two)
+            count = min(self.stills, len(aside))  # none twice: it would be its own negative
+            also = (at * count + torch.arange(count)) % len(aside)
+            views = [self._changed(aside, also, draw)[:, :, :1] for _ in range(2)]
+            yield self._batch(clips, _at(utility, picked), _at(private, also), torch.cat(views, 2))
 
     def glance(self, draw: torch.Generator) -> Batch:
         """Some validation clips, of which a turn's gate is read off."""
@@ -151,6 +173,14 @@ class Feed:
         picked = torch.randint(len(data.validation), (self.batch,), generator=draw)
         clips = self._seen(data.validation.clips[picked])
         return self._batch(clips, _at(self.codes["validation"][0], picked), {})
+
+    def _apart(
+        self, store: ClipStore | None, picked: Tensor, draw: torch.Generator
+    ) -> Tensor | None:
+        """(B, 3, 2, H, W) uint8, two frames of each video that lie as far apart as is asked."""
+        if store is None:
+            return None
+        return torch.cat(frame_pairs(store.clips[picked], draw, self.gap), dim=2)
 
     def _order(self, epoch: int) -> Iterator[Tensor]:
         """Rows of the first data set, as often as an epoch wants."""
