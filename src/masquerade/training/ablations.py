@@ -22,8 +22,8 @@ class Changes:
     """What differs from a recipe; None leaves a choice to it.
 
     Args:
-        utility: another action network, in RECOGNIZERS.
-        adversary: other networks of the adversaries, in RECOGNIZERS; several play together.
+        utility: another action network, such as r3d-18; a wrong name lists all.
+        adversary: other networks of the adversaries, such as mobilenet-v1; several play together.
         objective: what they learn: labels, nt-xent, moco or rotation.
         fool: what the anonymizer wants of one that learns labels.
         gap: between the two frames of a pair in the video: free (any of the clip), far (more than
