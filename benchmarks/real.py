@@ -33,6 +33,7 @@ from masquerade.evaluation.attackers import ATTACKERS
 from masquerade.methods.blacken import Blacken
 from masquerade.methods.blur import strong, weak
 from masquerade.methods.downsample import Downsample
+from masquerade.methods.elr import ELR
 from masquerade.methods.frame_difference import FrameDifference
 from masquerade.methods.mask_mean import MaskMean
 from masquerade.methods.pixelate import coarse, fine
@@ -127,6 +128,7 @@ def entries(benchmark: Benchmark) -> list[Entry]:
     whole: dict[str, Anonymizer] = {
         "downsample 2": Downsample(factor=2),
         "downsample 4": Downsample(factor=4),
+        "elr 16": ELR(),
         "pixelate 4": fine(),
         "pixelate 16": coarse(),
         "blur weak": weak(),

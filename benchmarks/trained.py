@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
 
-from real import BENCHMARKS, DATA, RESULTS, manifest_of
+from real import BENCHMARKS, DATA, RESULTS, entries, manifest_of
 from rich.console import Console
 
 from masquerade.checkpoint import load
@@ -30,11 +30,6 @@ from masquerade.cli.evaluate import Talk, written
 from masquerade.evaluation import Entry, Plan, evaluate
 from masquerade.evaluation.attackers import ATTACKERS
 from masquerade.evaluation.pairing import Readings, readings
-from masquerade.methods.blur import strong
-from masquerade.methods.frame_difference import FrameDifference
-from masquerade.methods.pixelate import coarse
-from masquerade.methods.selective import Selective
-from masquerade.methods.silhouette import Silhouette
 from masquerade.metrics.intervals import score
 from masquerade.metrics.statistic import difference
 from masquerade.report.table import show
@@ -45,11 +40,8 @@ APART = (
     "attacker is given two releases of a clip."
 )
 BESIDE = (
-    "blur strong",
-    "pixelate 16",
-    "selective",
-    "silhouette",
-    "frame difference",
+    *("downsample 4", "elr 16", "pixelate 16", "blur strong"),
+    *("blacken", "mask-mean", "selective", "silhouette", "frame difference"),
 )
 FIRST = {"uti": "mimes"}  # where training begins
 FEWER = 6  # epochs of each phase where it goes on from another run
@@ -140,18 +132,6 @@ def trained(runs: Sequence[Training], workers: int, clips: int) -> None:
                 print(f"{run.method} seed {run.seed} fold {run.fold}: {said}", flush=True)
 
 
-def untrained(data: str) -> list[Entry]:
-    """Lines that need no training, to stand beside those that do."""
-    people = BENCHMARKS[data].people
-    return [
-        Entry(name="blur strong", method=strong()),
-        Entry(name="pixelate 16", method=coarse()),
-        Entry(name="selective", method=Selective(), regions=people),
-        Entry(name="silhouette", method=Silhouette(), regions=people),
-        Entry(name="frame difference", method=FrameDifference()),
-    ]
-
-
 def lines(
     data: str, methods: Sequence[str], seeds: int, work: Path, *, began: bool = False
 ) -> list[Entry]:
@@ -239,7 +219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
     folder = chosen.work / chosen.name
     manifest = manifest_of(chosen.name, folder, chosen.clips)
-    beside = [one for one in untrained(chosen.name) if one.name in chosen.beside.split(",")]
+    beside = [one for one in entries(benchmark) if one.name in chosen.beside.split(",")]
     table = beside + lines(chosen.name, methods, chosen.seeds, chosen.work, began=chosen.began)
     with Talk(quiet=not sys.stderr.isatty()) as talk:
         result = evaluate(
