@@ -232,7 +232,7 @@ def test_weights_and_the_ratio_of_steps_are_flags() -> None:
     against, both = given.phases[-1].turns
     assert against.terms == {"utility": 0.1, "fooling": 1.0, "ratio": 1.0} and against.times == 1
     assert both.times == 3 and given.phases[0].turns[0].times == 1
-    with pytest.raises(UsageError, match="1 and more"):
+    with pytest.raises(UsageError, match="1 or more"):
         parse([*line.split()[:-1], "0"])
 
 
