@@ -8,6 +8,8 @@ Each method is a point with its 95 % intervals; up and to the left is better. Fl
 from __future__ import annotations
 
 import argparse
+import math
+from itertools import product
 from pathlib import Path
 
 import matplotlib
@@ -15,6 +17,8 @@ import matplotlib
 matplotlib.use("agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from masquerade.evaluation import Evaluation, from_json
 from masquerade.evaluation.results import Finding, Row
@@ -48,20 +52,42 @@ def spot(axes: Axes, row: Row, action: Finding, private: Finding) -> None:
 
 
 def named(axes: Axes, points: list[tuple[float, float, str]]) -> None:
-    """Names beside the points, moved apart where they would meet."""
-    low, high = axes.get_ylim()
-    step, taken = (high - low) / 26, []
+    """Names beside the points, each at the nearest place where it meets no point and no name."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    spots = [axes.transData.transform((x, y)) for x, y, _ in points]
+    taken = [Bbox.from_extents(x - 5, y - 5, x + 5, y + 5) for x, y in spots]
     for x, y, name in sorted(points, key=lambda point: -point[1]):
-        at = y
-        while any(abs(at - other) < step and abs(x - near) < 0.1 for near, other in taken):
-            at -= step
-        taken.append((x, at))
-        line = {"arrowstyle": "-", "linewidth": 0.4, "color": "grey"} if at < y else None
-        axes.annotate(name, (x, y), (x + 0.015, at + step / 4), fontsize=8, arrowprops=line)
+        for far, side in product(
+            (7, 18, 30, 42, 56, 70), (0.3, -0.3, 2.84, -2.84, 1.2, -1.2, -1.9)
+        ):
+            at = (far * math.cos(side), far * math.sin(side))
+            text = axes.annotate(
+                name,
+                (x, y),
+                at,
+                textcoords="offset points",
+                fontsize=8,
+                ha="left" if at[0] > 0 else "right",
+                va="center",
+                bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5},
+                arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "grey"}
+                if far > 10
+                else None,
+            )
+            text.update_positions(figure.canvas.get_renderer())  # type: ignore[attr-defined]
+            box = Text.get_window_extent(text)  # without its arrow
+            inside = axes.bbox.x0 < box.x0 and box.x1 < figure.bbox.x1 and box.y1 < axes.bbox.y1
+            if inside and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
+            text.remove()
 
 
-def panel(axes: Axes, found: Evaluation, label: str, asked: dict[str, float]) -> None:
-    """All methods, on one private label."""
+def panel(
+    axes: Axes, found: Evaluation, label: str, asked: dict[str, float]
+) -> list[tuple[float, float, str]]:
+    """All methods, on one private label; gives the points and their names."""
     points = []
     for row in found.rows:
         action, private = row.finding("action"), row.finding(label)
@@ -85,8 +111,8 @@ def panel(axes: Axes, found: Evaluation, label: str, asked: dict[str, float]) ->
     axes.set_ylabel("action kept: top-1, unseen people")
     axes.set_ylim(0, 1)
     axes.set_xlim(left=0 if label == "identity" else 0.35, right=1.05)
-    named(axes, points)
     axes.spines[["top", "right"]].set_visible(False)
+    return points
 
 
 def main() -> None:
@@ -95,13 +121,19 @@ def main() -> None:
     chosen = parser.parse_args()
     found = from_json((RESULTS / f"trained-{chosen.name}.json").read_text("utf-8"))
     figure, axes = plt.subplots(1, 2, figsize=(13, 5.6), layout="constrained")
-    for each, label in zip(axes, ("identity", MEAN), strict=True):
+    points = [
         panel(each, found, label, ASKED[chosen.name])
+        for each, label in zip(axes, ("identity", MEAN), strict=True)
+    ]
     figure.suptitle(
         f"{found.data}: squares are trained, dots are not, lines are 95 % intervals; dotted: "
         "floors" + ("; green: what we aim at" if ASKED[chosen.name] else ""),
         fontsize=10,
     )
+    figure.canvas.draw()  # the layout decides where points come to lie
+    figure.set_layout_engine("none")
+    for each, own in zip(axes, points, strict=True):
+        named(each, own)
     figure.savefig(RESULTS / f"front-{chosen.name}.png", dpi=110)
 
 
