@@ -97,6 +97,7 @@ def test_only_what_is_named_is_hidden_and_only_those_actions_are_learned(tmp_pat
     data = write_mimes(tmp_path / "mimes", drawn)
     line = ["vita", "--data", str(data), "-o", str(tmp_path / "run"), "--device", "cpu"]
     line += ["--widths", "2", "2", "2", "--blocks", "0", "--short", "16", "--epochs", "1"]
+    line += ["--adversary", "tiny-2d", "tiny-3d", "--combine", "mean"]
     line += ["--private", "hat,scene", "--actions"]
     try:
         main([*line, "walk,squat"])
@@ -196,6 +197,8 @@ def test_an_interrupted_run_goes_on(
         ("spact --data MIMES -o r --split fold", "no column 'fold'"),
         ("spact --data MIMES -o r --folds 3 --fold 3", "from 0 to below"),
         ("spact --data MIMES -o r --fold 3", "give both"),
+        ("bdq --data MIMES -o r --stills MIMES", "leave out --stills"),
+        ("stprivacy --data MIMES -o r --objective nt-xent --gap far", "leave out --gap"),
         ("spact --data MIMES -o r --epochs 0", "--epochs is 1 or more"),
     ],
 )

@@ -24,6 +24,7 @@ from masquerade.data.manifest import Column, Manifest, read_manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation.protocols import protocols
 from masquerade.methods import METHODS
+from masquerade.methods.rewriter import Rewriter
 from masquerade.training.ablations import Changes, changed
 from masquerade.training.game import Game
 from masquerade.training.games import GAMES, game_of
@@ -81,8 +82,7 @@ class Options:
 def main(argv: list[str]) -> int:
     """Run the verb; gives its exit code: 1 where what was trained has collapsed."""
     options, game = parse(argv)
-    if options.stills is not None:
-        _suits_stills(game)
+    _suits(game, stills=options.stills is not None)
     manifest = read_manifest(options.data)
     if options.actions is not None:
         manifest = of_actions(manifest, words(options.actions))
@@ -183,8 +183,14 @@ def line_of(standing: Standing) -> str:
     return " ".join([*words, *(f"\n  {note}" for note in standing.notes)])
 
 
-def _suits_stills(game: Game) -> None:
-    """Raise UsageError where nobody learns from a second data set as the recipe wants."""
+def _suits(game: Game, *, stills: bool) -> None:
+    """Raise UsageError where adversaries cannot be shown what the flags ask for."""
+    alone = issubclass(METHODS[game.method], Rewriter)  # else a frame depends on others
+    if (stills or game.gap is not None) and not alone:
+        flag = "--stills" if stills else "--gap"
+        raise UsageError(f"{game.method} rewrites frames by those beside them: leave out {flag}.")
+    if not stills:
+        return
     objectives = [one.objective for one in game.adversaries]
     if not objectives:
         raise UsageError("Nobody plays against the anonymizer here, so leave out --stills.")
