@@ -49,8 +49,10 @@ def frames(action: str, person: int, *, seed: int) -> NDArray[np.uint8]:
 
 
 def write(path: Path, pictures: NDArray[np.uint8]) -> None:
-    """A lossless video of these pictures."""
-    with av.open(str(path), "w") as out:
+    """A lossless video of these pictures; without the number that each file gets at random, since
+    a method's noise follows from a file's bytes.
+    """
+    with av.open(str(path), "w", options={"fflags": "bitexact"}) as out:
         stream = out.add_stream("ffv1", rate=10)
         stream.height, stream.width = pictures.shape[1:3]
         stream.pix_fmt = "bgr0"
