@@ -39,6 +39,7 @@ from masquerade.metrics.intervals import Score, paired, score
 from masquerade.metrics.statistic import Statistic, average
 from masquerade.training.ablations import Changes, changed
 from masquerade.training.games import game_of
+from masquerade.training.record import digest
 from masquerade.training.run import WEIGHTS, parts_of, train
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "results" / "adversary.md"
@@ -337,9 +338,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train what is not trained, attack it, and write the table; gives the exit code."""
     given = arguments().parse_args(argv)
     if given.work is None:
-        root = Path(tempfile.gettempdir())
-        named = f"masquerade-adversary/{given.data.stem}" if given.data else "masquerade-real/mimes"
-        given.work = root / named
+        root, data = Path(tempfile.gettempdir()), given.data
+        given.work = root / "masquerade-real" / "mimes"
+        if data is not None:  # most are called manifest.csv, and runs of two must not meet
+            given.work = root / "masquerade-adversary" / digest([str(data.resolve())], [])[:12]
     manifest = with_split(read_manifest(given.data or drawn(given.work, given.clips)))
     labels = label_columns(manifest)[0]
     halved = halves(labels, [name for name in given.private.split(",") if name])

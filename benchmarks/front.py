@@ -57,10 +57,9 @@ def named(axes: Axes, points: list[tuple[float, float, str]]) -> None:
     assert figure is not None
     spots = [axes.transData.transform((x, y)) for x, y, _ in points]
     taken = [Bbox.from_extents(x - 5, y - 5, x + 5, y + 5) for x, y in spots]
+    places = list(product((7, 18, 30, 42, 56, 70), (0.3, -0.3, 2.84, -2.84, 1.2, -1.2, -1.9)))
     for x, y, name in sorted(points, key=lambda point: -point[1]):
-        for far, side in product(
-            (7, 18, 30, 42, 56, 70), (0.3, -0.3, 2.84, -2.84, 1.2, -1.2, -1.9)
-        ):
+        for far, side in places:
             at = (far * math.cos(side), far * math.sin(side))
             text = axes.annotate(
                 name,
@@ -78,7 +77,8 @@ def named(axes: Axes, points: list[tuple[float, float, str]]) -> None:
             text.update_positions(figure.canvas.get_renderer())  # type: ignore[attr-defined]
             box = Text.get_window_extent(text)  # without its arrow
             inside = axes.bbox.x0 < box.x0 and box.x1 < figure.bbox.x1 and box.y1 < axes.bbox.y1
-            if inside and not any(box.overlaps(other) for other in taken):
+            free = inside and not any(box.overlaps(other) for other in taken)
+            if free or (far, side) == places[-1]:  # a name too many is better than a nameless point
                 taken.append(box)
                 break
             text.remove()

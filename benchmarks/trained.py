@@ -40,8 +40,15 @@ APART = (
     "attacker is given two releases of a clip."
 )
 BESIDE = (
-    *("downsample 4", "elr 16", "pixelate 16", "blur strong"),
-    *("blacken", "mask-mean", "selective", "silhouette", "frame difference"),
+    "downsample 4",
+    "elr 16",
+    "pixelate 16",
+    "blur strong",
+    "blacken",
+    "mask-mean",
+    "selective",
+    "silhouette",
+    "frame difference",
 )
 FIRST = {"uti": "mimes"}  # where training begins
 FEWER = 6  # epochs of each phase where it goes on from another run

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shlex
 import sys
 from dataclasses import dataclass, replace
@@ -30,6 +29,7 @@ from masquerade.training.game import Game
 from masquerade.training.games import GAMES, game_of
 from masquerade.training.minimax import Played, Standing
 from masquerade.training.objectives import Pairs
+from masquerade.training.ranks import speaks
 from masquerade.training.run import STATE, Parts, carved, parts_of, train
 
 EXAMPLE = "masquerade train spact --data mimes/manifest.csv -o run/"
@@ -109,7 +109,7 @@ def main(argv: list[str]) -> int:
         hint = "run the same command again to go on" if kept else "no epoch was done yet"
         print(f"masquerade: interrupted; {hint}.", file=sys.stderr)
         return 130
-    if int(os.environ.get("RANK", "0")):  # of torchrun's processes the first one speaks
+    if not speaks():
         return 0
     if options.json:
         print(json.dumps(_as_json(played, options.output), indent=1))

@@ -92,13 +92,21 @@ def changed(game: Game, changes: Changes) -> Game:
 
 
 OF_ADVERSARIES = (
-    *("adversary", "objective", "fool", "gap", "queue", "combine", "omega", "frozen"),
-    *("action_weight", "ratio", "segments", "restart", "catch_up"),
+    "adversary",
+    "objective",
+    "fool",
+    "gap",
+    "queue",
+    "combine",
+    "omega",
+    "action_weight",
+    "ratio",
+    "frozen",
+    "segments",
+    "restart",
+    "catch_up",
 )
-LEAST = {
-    **{"ratio": 1, "queue": 1, "restart": 1, "catch_up": 0, "epochs": 1, "batch": 2},
-    **{"omega": 0, "action_weight": 0},
-}
+LEAST = dict(ratio=1, queue=1, restart=1, catch_up=0, epochs=1, batch=2, omega=0, action_weight=0)
 
 
 def _checked(game: Game, changes: Changes) -> None:

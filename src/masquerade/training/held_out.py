@@ -193,7 +193,8 @@ def doubted(history: Sequence[Row], game: Game) -> tuple[str, ...]:
         game: the recipe.
     """
     said = []
-    seen = [row["val_adversary_share"] for row in history if row["val_adversary_share"] > -math.inf]
+    shares = [row["val_adversary_share"] for row in history]
+    seen = [share for share in shares if not math.isnan(share)]
     if seen and min(seen) >= BLIND:
         said.append(
             f"no adversary ever saw more than next to nothing ({min(seen):.2f} of blindness at "

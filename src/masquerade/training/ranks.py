@@ -64,6 +64,11 @@ class Ranks:
                 distributed.broadcast(value, 0)
 
 
+def speaks() -> bool:
+    """Whether this process is the one that writes and talks: torchrun's first, or the only one."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 @contextmanager
 def ranks_here(device: str) -> Iterator[Ranks]:
     """The processes that torchrun started, joined for as long as this lasts; else this one alone.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from masquerade.parts import part_of
 from masquerade.training.game import Game, going_on
 from masquerade.training.minimax import Played, Progress, play
 from masquerade.training.pairs import Gap
+from masquerade.training.ranks import speaks
 from masquerade.training.record import digest
 from masquerade.training.sides import Data
 
@@ -111,7 +111,7 @@ def train(
         start=first,
         progress=progress,
     )
-    if int(os.environ.get("RANK", "0")) == 0:  # of torchrun's processes
+    if speaks():
         about = _provenance(played, sides, game, seed=seed, command=command)
         with part_of(folder / WEIGHTS) as part:
             save(played.anonymizer, part, provenance=about)
