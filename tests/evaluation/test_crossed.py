@@ -15,7 +15,7 @@ import scenes
 from masquerade.cli import train
 from masquerade.cli.evaluate import main
 from masquerade.data.folds import linked_groups
-from masquerade.data.manifest import Manifest, read_manifest
+from masquerade.data.manifest import Column, Manifest, read_manifest
 from masquerade.data.mimes import Mimes, write_mimes
 from masquerade.errors import UsageError
 from masquerade.evaluation.crossed import crossed
@@ -79,16 +79,41 @@ def test_people_of_both_sets_stay_together(both: Manifest, manifest: Manifest) -
 
 
 def test_splits_of_either_kind_are_those_of_each(manifest: Manifest, pictures: Path) -> None:
-    from masquerade.data.manifest import Column
-
-    def split(one: Manifest, name: str) -> Manifest:
+    def fifths(one: Manifest, name: str) -> Manifest:
         cells = ["test" if row % 5 == 0 else "train" for row in range(len(one))]
         return one.with_cells(Column(name=name, role="split", kind="classes"), cells)
 
-    two = crossed(split(manifest, "split_action"), split(read_manifest(pictures), "split"))
+    two = crossed(fifths(manifest, "split_action"), fifths(read_manifest(pictures), "split"))
     wanted = [row % 5 == 0 for row in range(len(manifest))]
     wanted += [row % 5 == 0 for row in range(len(two) - len(manifest))]
     assert [cell == "test" for cell in two.cells("split_action")] == wanted
+
+
+def split(one: Manifest, *parts: str, name: str = "split") -> Manifest:
+    """Clips of whole people dealt to these parts in turn."""
+    groups = linked_groups(one)
+    cells = [parts[group % len(parts)] for group in groups]
+    return one.with_cells(Column(name=name, role="split", kind="classes"), cells)
+
+
+def test_attackers_of_either_side_are_chosen_on_clips_of_its_own(
+    manifest: Manifest, pictures: Path
+) -> None:
+    """UCF101's lists have train and test alone, VISPR's validation too."""
+    stills = split(read_manifest(pictures), "train", "val", "test")
+    two = crossed(split(manifest, "train", "train", "test"), stills)
+    fold = protocols(two, folds=0)[0].folds[0]
+    chosen_on = {label: two.targets(label)[fold.validation] for label in ("action", "red")}
+    assert all(len(set(codes[codes >= 0])) == 2 for codes in chosen_on.values())
+    groups = linked_groups(two)
+    assert not set(groups[fold.validation]) & set(groups[np.r_[fold.train, fold.test]])
+    assert two.cells("split_action")[len(manifest) :] == stills.cells("split")
+
+
+def test_a_set_without_a_split_is_named(folder: Path, pictures: Path) -> None:
+    words = ["--data", str(folder / "clips.csv"), "--private-data", str(pictures), "--folds", "0"]
+    with pytest.raises(UsageError, match=r"(clips|pictures)\.csv has no split column"):
+        main([*words, *COPY, *QUICK])
 
 
 def test_where_the_action_is_unknown_its_floor_is_the_rate(manifest: Manifest) -> None:

@@ -22,7 +22,7 @@ from masquerade.data.manifest import Manifest, read_manifest, titled
 from masquerade.data.transform import Joined, RegionFactory
 from masquerade.errors import UsageError
 from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
-from masquerade.evaluation.crossed import crossed
+from masquerade.evaluation.crossed import crossed, splits_of
 from masquerade.evaluation.pattern import NAMES, KeptPattern
 from masquerade.methods import name_of
 from masquerade.methods.stprivacy import STPrivacy
@@ -183,7 +183,14 @@ def clips_of(options: Options) -> tuple[Manifest, tuple[str, ...]]:
         manifest = of_actions(manifest, words(options.actions))
         limits.append(f"Only clips of these actions: {', '.join(words(options.actions))}.")
     if options.private_data is not None:
-        manifest = crossed(manifest, read_manifest(options.private_data))
+        private = read_manifest(options.private_data)
+        for path, one in ((options.data, manifest), (options.private_data, private)):
+            if not options.folds and not splits_of(one):
+                raise UsageError(
+                    f"{path} has no split column, so nothing of it can be held out: add one, with "
+                    "train and test, or use --folds 5."
+                )
+        manifest = crossed(manifest, private)
         limits.append(
             f"The action is that of {titled(options.data)}, private labels are those of "
             f"{titled(options.private_data)}, whose actions nobody is told."

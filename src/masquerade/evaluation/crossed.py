@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from masquerade.data.folds import group_columns
+from masquerade.data.folds import carve_validation, group_columns
 from masquerade.data.manifest import Clip, Kind, Manifest, Role, make_manifest
 from masquerade.errors import UsageError
-from masquerade.evaluation.protocols import SPLITS
+from masquerade.evaluation.protocols import HELD, SPLITS
 
 FACTS = ("width", "height", "frames")  # what a clip's size is told by without opening it
 
@@ -23,15 +23,17 @@ def crossed(actions: Manifest, private: Manifest) -> Manifest:
     """One manifest of the actions of one data set and the private attributes of another.
 
     People and source clips of the first only hold its clips together, and its attributes are left
-    out; so are the second's actions. Splits are those of each.
+    out; so are the second's actions. Splits are those of each; where one has train and test alone,
+    validation is cut out of its own train, since attackers of each side are chosen on its clips.
 
     Args:
         actions: with one action a clip.
         private: with attributes; its clips may be stills.
 
     Raises:
-        UsageError: the second has no attribute.
+        UsageError: the second has no attribute, or the splits of one leave nothing to hold out.
     """
+    actions, private = _with_validation(actions), _with_validation(private)
     hidden = private.of_role("attribute")
     if not hidden:
         raise UsageError("The manifest of --private-data has no column with an attribute.")
@@ -54,6 +56,19 @@ def crossed(actions: Manifest, private: Manifest) -> Manifest:
         for clip in manifest.clips
     ]
     return make_manifest(root, clips, roles=roles, kinds=kinds)
+
+
+def splits_of(manifest: Manifest) -> tuple[str, ...]:
+    """The columns of a data set that `--folds 0` goes by; none: it has no split."""
+    names = {name for columns in SPLITS.values() for name in columns}
+    return tuple(one.name for one in manifest.of_role("split") if one.name in names)
+
+
+def _with_validation(manifest: Manifest) -> Manifest:
+    for name in splits_of(manifest):
+        if {"train", "test"} <= {*(cells := manifest.cells(name))} and "val" not in cells:
+            manifest = carve_validation(manifest, name=name, fraction=1 / HELD, seed=0)
+    return manifest
 
 
 def _moved(
