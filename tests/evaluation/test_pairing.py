@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import PLAN
+from scenes import SMALL
 
 from masquerade.anonymizer import Anonymized, Anonymizer
 from masquerade.data.manifest import Manifest
 from masquerade.errors import VideoError
 from masquerade.evaluation import Entry, Evaluation
 from masquerade.evaluation.pairing import readings
+from masquerade.evaluation.presets import PRESETS
 from masquerade.methods import build
 from masquerade.metrics.intervals import paired
 
@@ -58,3 +62,18 @@ def test_clips_that_one_method_cannot_rewrite_count_for_none(
     sizes = {name: one.n for name, one in action.lines.items()}
     assert len(set(sizes.values())) == 1 and 0 < sizes["raw"] < len(manifest)
     assert len(action.clusters) == sizes["raw"]
+
+
+def test_trained_lines_and_others_are_read_by_as_many(
+    manifest: Manifest, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same copy, once as two runs trained alike: neither is read by two networks together."""
+    monkeypatch.setitem(PRESETS, "longer", replace(SMALL, epochs=2))
+    copy = build("downsample", factor=1)
+    entries = [Entry(name="copy", method=copy), Entry(name="runs", runs=((copy,) * 4,) * 2)]
+    plan = replace(PLAN, seeds=2, preset="longer", attackers=("retrained",))
+    found = readings(manifest, entries, plan, folder=kept)
+    for reading in found.values():
+        copied, runs = (reading.lines[name] for name in ("copy", "runs"))
+        every_second = np.tile([[1.0, 0.0], [0.0, 1.0]], copied.n // 2)
+        assert np.allclose(copied.of(every_second), runs.of(every_second), equal_nan=True)

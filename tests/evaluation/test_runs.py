@@ -12,7 +12,9 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.data.manifest import Manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation import Entry, Evaluation, evaluate
+from masquerade.evaluation.results import from_json
 from masquerade.methods import build
+from masquerade.report.table import headline_of, lines, notes
 
 COPY, BLACK = build("downsample", factor=1), build("blacken")
 
@@ -25,11 +27,18 @@ def action(evaluation: Evaluation, name: str) -> float:
     return found.score.value
 
 
-def line(manifest: Manifest, kept: Path, *runs: tuple[Anonymizer, ...], seeds: int = 1) -> float:
-    """What is kept of the action by anonymizers of these seeds and folds."""
+def table(
+    manifest: Manifest, kept: Path, *runs: tuple[Anonymizer, ...], seeds: int = 1
+) -> Evaluation:
+    """Of anonymizers of these seeds and folds."""
     entry = Entry(name="runs", method=None, runs=runs)
     plan = replace(PLAN, seeds=seeds)
-    return action(evaluate(manifest, [entry], plan, data="scenes", folder=kept), "runs")
+    return evaluate(manifest, [entry], plan, data="scenes", folder=kept)
+
+
+def line(manifest: Manifest, kept: Path, *runs: tuple[Anonymizer, ...], seeds: int = 1) -> float:
+    """What is kept of the action by them."""
+    return action(table(manifest, kept, *runs, seeds=seeds), "runs")
 
 
 def test_each_fold_is_answered_about_its_own_clips(
@@ -47,6 +56,17 @@ def test_seeds_are_averaged_and_never_answer_together(manifest: Manifest, kept: 
     copied, nothing = (line(manifest, kept, (one,) * 4) for one in (COPY, BLACK))
     assert nothing < found < copied
     assert found == pytest.approx((copied + nothing) / 2, abs=0.1)
+
+
+def test_how_far_runs_lie_apart_stands_beside_their_mean(manifest: Manifest, kept: Path) -> None:
+    found = table(manifest, kept, (COPY,) * 4, (BLACK,) * 4, seeds=2)
+    cells = {one[0]: one[1] for one in lines(found, headline_of(found))}
+    assert "±" in cells["runs"] and "±" not in cells["raw"]
+    assert float(cells["runs"].split("±")[1]) > 0.1  # a copy and a black one
+    assert any(note.startswith("±") for note in notes(found))
+    before = found.to_json().replace('"runs": 2', '"other": 2').replace('"runs": 1', '"other": 1')
+    assert {row.runs for row in from_json(before).rows} == {1}  # written before there were runs
+    assert from_json(found.to_json()) == found
 
 
 def test_every_fold_needs_its_own(manifest: Manifest, kept: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 
@@ -41,6 +41,8 @@ def readings(
     """By label what is read under raw video and each entry, to be averaged and to be subtracted.
 
     Controls are those of `evaluate`: ask it first, with the same folder, and nothing is done twice.
+    Where there are trained lines, each of whose runs one network of a kind reads, so it is for all:
+    three networks that answer together about the other lines would read more for being three.
 
     Args:
         manifest: the clips and their labels.
@@ -52,9 +54,13 @@ def readings(
     run = Run(manifest, plan, folder, progress)
     raw = run.row(Entry(name="raw", method=None), None)
     lines = {"raw": raw} | {entry.name: run.row(entry, raw) for entry in entries}
-    found = {}
+    found, apart = {}, any(entry.runs for entry in entries)
     for protocol in run.protocols:
-        cases = {name: line.cases[protocol.name] for name, line in lines.items() if line.cases}
+        cases = {
+            name: replace(line.cases[protocol.name], apart=apart)
+            for name, line in lines.items()
+            if line.cases
+        }
         rows = reduce(np.intersect1d, [case.rows for case in cases.values()])
         shared = {name: case.only(rows) for name, case in cases.items()}
         for target in run.targets[protocol.name]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from masquerade.errors import UsageError
@@ -91,6 +91,7 @@ class Row:
         skipped: clips that could not be read, and why.
         cpu_seconds: of the networks, over all processes; clips that were cached cost none.
         findings: one a label.
+        runs: anonymizers trained alike but for their seed, over which scores are averaged.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Row:
     skipped: Mapping[str, str]
     cpu_seconds: float
     findings: tuple[Finding, ...]
+    runs: int = 1
 
     def finding(self, label: str) -> Finding | None:
         """What was found of a label, if it was asked for."""
@@ -185,7 +187,8 @@ def from_json(text: str) -> Evaluation:
 
 def _as(kind: type[T], plain: Mapping[str, Any]) -> T:
     hints = get_type_hints(kind)
-    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    every = fields(kind)  # type: ignore[arg-type]
+    names = [one.name for one in every if one.name in plain or one.default is MISSING]
     return kind(**{name: _value(hints[name], plain[name]) for name in names})
 
 

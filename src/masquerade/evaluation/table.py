@@ -224,6 +224,7 @@ class Run:
             skipped=_skipped(self.manifest, mine.clips),
             cpu_seconds=round(mine.cpu_seconds, 1),
             findings=tuple(found),
+            runs=max(1, len(entry.runs)),
         )
 
     def controls(self, raw: Line) -> list[Control]:

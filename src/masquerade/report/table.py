@@ -24,6 +24,12 @@ HOW_TO_READ = (
     "attackers recovered from these clips, and nothing more."
 )
 
+RUNS = (
+    "± is the standard deviation between runs of a trained anonymizer that differ in their seed "
+    "alone; intervals are over people and know nothing of it. Each run is read by one network of a "
+    "kind; lines without training by those of all seeds together, which read a little more."
+)
+
 
 def labels_of(evaluation: Evaluation) -> list[Finding]:
     """Raw video's findings, the action first."""
@@ -58,11 +64,13 @@ def lines(evaluation: Evaluation, columns: Sequence[Finding]) -> list[list[str]]
 
 def notes(evaluation: Evaluation) -> list[str]:
     """What must stand under the table: controls, whether retraining helped, the data's limits."""
-    found = [HOW_TO_READ, _controls(evaluation.controls), _retrained(evaluation.rows)]
+    found = [HOW_TO_READ, _controls(evaluation), _retrained(evaluation.rows)]
     for row in evaluation.rows:
         if row.skipped:
             one = next(iter(row.skipped.items()))
             found.append(f"{row.name}: {len(row.skipped)} clips left out, as {one[0]}: {one[1]}")
+    if any(row.runs > 1 for row in evaluation.rows):
+        found.append(RUNS)
     found.append(
         f"{_folds(evaluation)}; networks of {evaluation.seeds} seed(s) answer together; preset "
         f"{evaluation.preset}; attackers: {', '.join(evaluation.attackers)}; "
@@ -173,7 +181,7 @@ def _cell(row: Row, label: str) -> str:
     found = row.finding(label)
     if found is None:
         return "n/a" if row.not_applicable else ""
-    text = with_interval(found.score)
+    text = with_interval(found.score) + _between(row, found)
     if found.use == "utility":
         return text
     if found.void:
@@ -184,6 +192,12 @@ def _cell(row: Row, label: str) -> str:
         return f"{text} L n/a{place}"
     held = ", held" if leaked.protects else ""
     return f"{text} L {number(leaked.value)}{held}{place}"
+
+
+def _between(row: Row, found: Finding) -> str:
+    """How far runs that were trained alike lie apart."""
+    known = [one.spread for one in found.attacks if one.name == found.worst]
+    return f" ± {number(known[0])}" if row.runs > 1 and known and known[0] is not None else ""
 
 
 def _leak(found: Finding) -> str:
@@ -201,16 +215,22 @@ def _place(found: Finding) -> str:
     return number(best.test.value)
 
 
-def _controls(controls: Sequence[Control]) -> str:
-    failed = [one for one in controls if one.passed is False]
-    asked = [one for one in controls if one.passed is not None]
+def _controls(evaluation: Evaluation) -> str:
+    asked = [one for one in evaluation.controls if one.passed is not None]
+    failed = [one for one in asked if not one.passed]
     if not failed:
         return (
             f"All {len(asked)} controls passed: attackers succeed on raw video, and are at "
             "chance where labels were shuffled."
         )
     told = "; ".join(f"{one.kind} control of {one.label}" for one in failed)
-    return f"{len(failed)} of {len(asked)} controls failed: {told}. What rests on them is void."
+    out = f"{len(failed)} of {len(asked)} controls failed: {told}. What rests on them is void."
+    unread = [one.label for one in failed if one.kind == "positive"]
+    single = [one.label for one in labels_of(evaluation) if one.metric == "AUROC"]
+    inside = [label for label in dict.fromkeys(unread) if label in single and label != MEAN]
+    if MEAN in single and inside:
+        out += f" The mean of the attributes has {', '.join(inside)} in it all the same."
+    return out
 
 
 def _retrained(rows: Sequence[Row]) -> str:
