@@ -62,7 +62,11 @@ def test_the_soft_quantiser_follows_its_input_closely() -> None:
     top = 15
     steps = torch.linspace(-0.8, 0.8, 400, dtype=torch.float64)
     soft = paper().double()._quantised(steps, hard=False) * top
-    assert ((soft - 0.25 - (steps + 1) / 2 * top).abs().max()) < 0.08
+    assert ((soft - (steps + 1) / 2 * top).abs().max()) < 0.08
+    still = clip_of()[:, :, :1].expand(-1, -1, 3, -1, -1)
+    middle = torch.full_like(still, 0.5)  # of the range, as in the paper
+    assert torch.allclose(paper()(still).clip, middle, atol=1e-6)
+    assert torch.allclose(paper().draft(still).clip, middle, atol=1e-6)
 
 
 def test_limits_get_a_gradient_and_the_hard_output_none() -> None:

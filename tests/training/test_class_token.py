@@ -277,5 +277,13 @@ def test_vits_begin_from_an_image_networks_file(
             method="spact", arguments={"width": 8, "short": 16}, image_weights=given.image_weights
         )
         cast(replace(plain, phases=(plain.phases[0],)))
+    given = replace(given, phases=(Phase(name="x", epochs=1, turns=(RAW,)),))
+    kept, moved = tmp_path / "state.pt", tmp_path / "moved.safetensors"
+    play(given, data(), device="cpu", resume=kept)
+    (tmp_path / "vit.safetensors").rename(moved)
+    play(replace(given, image_weights=str(moved)), data(), device="cpu", resume=kept)
+    save_file({k: v + 1 for k, v in image.state_dict().items()}, tmp_path / "vit.safetensors")
+    with pytest.raises(UsageError, match="another fit"):
+        play(given, data(), device="cpu", resume=kept)
     line = "stprivacy --preset paper --data x -o r --image-weights vit.safetensors"
     assert parse(line.split())[1].image_weights == "vit.safetensors"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,23 +18,25 @@ import torch
 from torch import nn
 
 from masquerade.anonymizer import Anonymized, Anonymizer
+from masquerade.cli.train import parse
 from masquerade.data.augment import Augment
 from masquerade.data.clips import ClipStore, store_of
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.methods import METHODS, build
 from masquerade.recognizers import RECOGNIZERS
+from masquerade.training import minimax
 from masquerade.training.ablations import Changes, changed
 from masquerade.training.cast import Cast, cast_of, rival_of
 from masquerade.training.game import Adversary, Game, Optim, Phase, Stop, Turn
 from masquerade.training.games import GAMES, game_of
 from masquerade.training.held_out import collapsed, standing
 from masquerade.training.minimax import Standing, play
-from masquerade.training.objectives import Labels, MoCo, NTXent
+from masquerade.training.objectives import Labels, MoCo, NTXent, Objective
 from masquerade.training.pairs import FAR, Gap
 from masquerade.training.phases import BOTH
-from masquerade.training.ranks import Ranks
-from masquerade.training.sides import Data, Feed
-from masquerade.training.steps import mixed
+from masquerade.training.ranks import Ranks, ranks_here
+from masquerade.training.sides import Data, Feed, feed_of
+from masquerade.training.steps import mixed, rate
 from masquerade.training.terms import terms_of
 
 SIDE, FRAMES = 16, 2
@@ -130,18 +132,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def feed(given: Game, sides: Data | None = None) -> Feed:
-    return Feed(
-        sides or data(),
-        batch=given.batch,
-        least=given.steps,
-        stills=given.stills,
-        gap=given.gap,
-        frames=given.frames,
-        augment=given.augment,
-        seed=0,
-        ranks=Ranks(),
-        device=torch.device("cpu"),
-    )
+    return feed_of(given, sides or data(), seed=0, ranks=Ranks(), device=torch.device("cpu"))
 
 
 @pytest.mark.parametrize("idle", ["batch", "running"])
@@ -262,12 +253,22 @@ def test_a_stopped_game_goes_on_to_the_bit(tmp_path: Path, at: int) -> None:
         )
 
 
-def test_the_state_of_another_game_is_refused(tmp_path: Path) -> None:
+def test_the_state_of_another_game_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept = tmp_path / "state.pt"
     short = game(phases=(IDENTITY,))
     play(short, data(), device="cpu", resume=kept)
     with pytest.raises(UsageError, match="another fit"):
         play(short, data(), seed=1, device="cpu", resume=kept)
+    with pytest.raises(UsageError, match="another fit"):
+        play(short, data(), amp=True, device="cpu", resume=kept)
+    monkeypatch.setattr(minimax, "ranks_here", lambda device: nullcontext(Ranks(world=2)))
+    with pytest.raises(UsageError, match=r"another fit.*number of processes"):
+        play(short, data(), device="cpu", resume=kept)
+    kept.write_bytes(b"of some older time")
+    with pytest.raises(UsageError, match="no snapshot"):
+        play(short, data(), device="cpu", resume=kept)
 
 
 def test_a_phase_ends_on_its_threshold() -> None:
@@ -299,10 +300,54 @@ def test_a_sated_turn_is_left_out() -> None:
     assert all(row["turns"] == 8 * at - 1 for at, row in enumerate(history, 1))
 
 
+def test_a_rate_falls_with_the_batches_whoever_moves_on_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rates: dict[str, list[float]] = {"anonymizer": [], "utility": []}
+    move = minimax._Match._move
+
+    def seen(self, name, how) -> None:
+        rates[name].append(self.optimizers[name].param_groups[0]["lr"])
+        move(self, name, how)
+
+    monkeypatch.setattr(minimax._Match, "_move", seen)
+    learn = Turn(learns=("utility",), terms={"utility": 1.0})
+    turns = (AGAINST, replace(learn, until=0.0), replace(learn, times=2))
+    falls = {name: Optim(kind="adam", lr=1e-3, warmup=1, cosine=True) for name in rates}
+    phase = replace(CONTEST, turns=turns, same_batch=True, optims=falls)
+    play(game(phases=(phase,)), data(), device="cpu")
+    wanted = [rate(1e-3, at / 4, epochs=2, warmup=1, step=1 / 4) for at in range(8)]
+    assert rates["anonymizer"] == wanted
+    assert rates["utility"] == [each for each in wanted for _ in range(2)]
+
+
+@pytest.mark.parametrize("same_batch", [False, True])
+def test_once_the_gate_is_reached_its_turn_is_over_for_this_round(
+    monkeypatch: pytest.MonkeyPatch, same_batch: bool
+) -> None:
+    """VITA: the action network steps until it tells .7, then comes the adversary, five times."""
+    told, moved = iter([0.1, 0.9, 0.9, 0.1, 0.1, 0.9]), []
+    monkeypatch.setattr(minimax, "tells", lambda *_: next(told))
+    monkeypatch.setattr(minimax._Match, "_move", lambda self, name, how: moved.append(name))
+    learn = Turn(learns=("utility",), terms={"utility": 1.0}, times=8, until=0.7)
+    five = Turn(learns=("adversary",), terms={"adversary": 1.0}, times=5)
+    turns = (AGAINST, learn, five)
+    rounds = [["anonymizer"] + ["utility"] * at + ["adversary"] * 5 for at in (1, 0, 2)]
+    # 3 batches an epoch: all moves of three rounds on one each, or 21 moves on 21.
+    phase = replace(CONTEST, turns=turns, same_batch=same_batch, epochs=1 if same_batch else 7)
+    sides = data(train=data().train.take(range(24)))
+    last = play(game(phases=(phase,)), sides, device="cpu").history[-1]
+    assert moved == [name for each in rounds for name in each]
+    assert last["turns"] == 3 * (1 + 8 + 5) and next(told, None) is None
+
+
 def test_a_frozen_adversary_stays_and_one_that_is_left_out_does_not_play() -> None:
     frozen = changed(game(), Changes(frozen=True))
     assert [turn.learns for turn in frozen.phases[2].turns] == [("anonymizer",), ("utility",)]
+    ends = replace(CONTEST, stop=(Stop(column="val_adversary_share", above=0.0),))
+    frozen = changed(game(phases=(IDENTITY, PRACTICE, ends)), Changes(frozen=True))
     history = play(frozen, data(), device="cpu").history
+    assert len(history) == 10
     assert math.isnan(history[-1]["train_adversary"]) and history[-1]["train_fooling"] < 0
     alone = changed(game(), Changes(alone=True))
     history = play(alone, data(private={}), device="cpu").history
@@ -351,15 +396,37 @@ def test_collapse_is_noticed_and_said() -> None:
         "val_kept": 0.34,
     }
     wanted = game(wanted={"kept": (0.343, 0.05)})
-    assert collapsed(well, wanted, 64) == ()
-    flat = collapsed({**well, "val_variety": 0.0}, wanted, 64)
+    sides = held_out(64)
+    assert collapsed(well, wanted, sides) == ()
+    flat = collapsed({**well, "val_variety": 0.0}, wanted, sides)
     assert any("the same whatever comes in" in one for one in flat)
     assert any("nothing to see" in one for one in flat)
-    (guess,) = collapsed({**well, "val_utility": 0.3}, wanted, 64)
+    (guess,) = collapsed({**well, "val_utility": 0.3}, wanted, sides)
     assert "at chance" in guess
-    (kept,) = collapsed({**well, "val_kept": 0.9}, wanted, 64)
+    (kept,) = collapsed({**well, "val_kept": 0.9}, wanted, sides)
     assert "kept is 0.90" in kept
-    assert collapsed({**well, "val_kept": math.nan}, wanted, 64)
+    assert collapsed({**well, "val_kept": math.nan}, wanted, sides)
+
+
+@pytest.mark.parametrize(
+    ("count", "loss", "wrong"), [(10, 0.3, False), (10, 0.6, True), (64, 0.3, True)]
+)
+def test_few_held_out_clips_do_not_accuse_alone(count: int, loss: float, wrong: bool) -> None:
+    """Four of ten where a guess gets two: an action that was learned looks like this too."""
+    row = {
+        "val_utility": 0.4,
+        "chance_utility": 0.38,
+        "val_variety": 0.9,
+        "val_adversary_share": 0.5,
+        "train_utility": loss,
+    }
+    assert bool(collapsed(row, game(), held_out(count))) is wrong
+
+
+def held_out(count: int) -> Data:
+    """Sides with that many held-out clips."""
+    held = data().validation
+    return data(validation=held.take([i % len(held) for i in range(count)]))
 
 
 def test_a_constant_output_has_no_variety() -> None:
@@ -446,6 +513,37 @@ def test_an_objective_changes_and_its_pairs_stay() -> None:
     assert changed(recipe, Changes(gap="free")).gap is None
 
 
+def test_thresholds_and_the_temperature_are_those_that_are_asked_for() -> None:
+    asked = Changes(
+        until_identity=0.02,
+        until_utility=0.5,
+        until_adversary=1.5,
+        until_blind=0.9,
+        temperature=0.2,
+    )
+    identity, practice, contest = changed(game_of("spact", "paper"), asked).phases
+    assert identity.stop == (Stop(column="val_reconstruction", below=0.02),)
+    assert practice.stop == (
+        Stop(column="train_utility", below=0.5),
+        Stop(column="train_adversary", below=1.5),
+    )
+    assert contest.stop == (Stop(column="val_adversary_share", above=0.9),)
+    (one,) = changed(game_of("spact", "paper"), asked).adversaries
+    assert one.objective == NTXent(temperature=0.2)
+    one_only = changed(game_of("spact", "tiny"), Changes(until_utility=0.5)).phases[1]
+    assert {stop.column: stop.plateau for stop in one_only.stop} == {
+        "train_utility": None,
+        "train_adversary": 4,
+    }
+    tiny = changed(game_of("spact", "tiny"), Changes(until_blind=0.9)).phases
+    assert tiny[2].stop == contest.stop and not game_of("spact", "tiny").phases[2].stop
+    line = "spact --preset paper --data x -o r --until-identity 0.02 --until-utility 0.5"
+    line += " --until-adversary 1.5 --until-blind 0.9 --temperature 0.2"
+    assert parse(line.split())[1].phases == changed(game_of("spact", "paper"), asked).phases
+    ended = changed(game(phases=(replace(CONTEST, epochs=9),)), Changes(until_blind=1e-9))
+    assert len(play(ended, data(), device="cpu").history) == 1
+
+
 def test_who_forgets_catches_up() -> None:
     vita = game_of("vita", "paper")
     contest = changed(vita, Changes(restart=2)).phases[-1]
@@ -470,6 +568,14 @@ def test_who_forgets_catches_up() -> None:
         ("vita", "tiny", {"batch": 1}, "--batch is 2 or more"),
         ("vita", "tiny", {"omega": math.nan}, "--omega is 0 or more"),
         ("vita", "tiny", {"action_weight": -1.0}, "--action-weight is 0 or more"),
+        ("spact", "tiny", {"until_blind": 0.0}, "--until-blind is above 0"),
+        ("spact", "tiny", {"temperature": math.inf}, "--temperature is above 0"),
+        ("vita", "tiny", {"temperature": 0.2}, "--temperature is of pairs"),
+        ("spact", "tiny", {"frozen": True, "until_blind": 0.9}, "leave out --until-blind"),
+        ("spact", "tiny", {"alone": True, "until_adversary": 1.0}, "leave out --until-adversary"),
+        ("bdq", "tiny", {"until_identity": 0.1}, "leave out --until-identity"),
+        ("stprivacy", "tiny", {"until_utility": 0.1}, "leave out --until-utility"),
+        ("noise-features", "tiny", {"until_blind": 0.9}, "leave out --until-blind"),
     ],
 )
 def test_changes_that_would_change_nothing_are_refused(
@@ -526,6 +632,29 @@ def test_held_out_pictures_are_two_views_and_none_is_its_own_negative() -> None:
         first, second = batch.stills.unbind(2)
         assert (first - second).abs().amax((1, 2, 3)).min() > 1e-3
         assert len({tuple(code.flatten().tolist()) for code in first}) == 6
+
+
+@pytest.mark.parametrize(
+    ("objective", "alike"), [(NTXent(width=8), False), (MoCo(width=8), False), (Labels(), True)]
+)
+def test_no_picture_is_a_pair_with_itself(objective: Objective, alike: bool) -> None:
+    """Where the recipe changes no clip, pictures are changed all the same, but for labels."""
+    pictures, targets = clips(16, 3)
+    pictures = ClipStore(clips=pictures.clips[:, :, :1], rows=pictures.rows)
+    sides = data(
+        stills=pictures.take(range(10)),
+        still_validation=pictures.take(range(10, 16)),
+        still_targets=targets,
+    )
+    given = game(adversaries=(Adversary(network="tiny-2d", objective=objective),), stills=6)
+    one = feed(given, sides)
+    learned = list(one.learned(0, torch.Generator().manual_seed(0)))
+    raw = {tuple(clip.flatten().tolist()) for clip in sides.train.clips}
+    for batch in [*learned, *one.held_out()]:
+        first, second = batch.stills.unbind(2)
+        assert torch.equal(first, second) is alike
+    for batch in learned:  # the action's clips stay as the recipe wants them
+        assert {tuple((c * 255).round().byte().flatten().tolist()) for c in batch.clips} <= raw
 
 
 def test_an_adversary_that_never_saw_anything_leaves_a_doubt() -> None:
@@ -594,26 +723,112 @@ import sys
 import torch
 sys.path.insert(0, sys.argv[1])
 import test_minimax
-rank, net = test_minimax.shared()
-torch.save(net.state_dict(), f"{sys.argv[2]}/{rank}.pt")
+found = test_minimax.shared()
+torch.save(found, f"{sys.argv[2]}/{found['rank']}.pt")
 """
 
+PAIRED = game(
+    grouped=True,  # norms of a batch would be those of a process's share
+    adversaries=(Adversary(network="tiny-2d", objective=NTXent(width=8)),),
+    phases=(
+        replace(IDENTITY, optims={"anonymizer": Optim(kind="sgd", lr=0.1)}),
+        replace(CONTEST, epochs=3, stop=(Stop(column="val_adversary_share", above=50.0),)),
+    ),
+    optims={name: Optim(kind="sgd", lr=0.1) for name in ("anonymizer", "utility", "adversary")},
+)
+"""Of two frames a pair is the same ones whatever is drawn, and SGD magnifies no rounding."""
 
-def shared() -> tuple[int, nn.Module]:
-    """An anonymizer that learns the identity: processes change nothing but rounding."""
+
+class Straight(nn.Module):
+    """The least that gives a projection."""
+
+    def __init__(self, frames: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = nn.Linear(3 * frames, 4)
+
+    def forward(self, clip: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"projection": self.linear(clip.flatten(1))}
+
+
+def shared() -> dict[str, Any]:
+    """What processes share: processes change nothing but rounding."""
     METHODS["painter"] = Painter
-    rank = int(os.environ.get("RANK", "0"))
-    return rank, play(game(phases=(IDENTITY,)), data(), device="cpu").anonymizer
+    whole = torch.rand(5, 3, 2, 1, 1, generator=torch.Generator().manual_seed(0))
+    with ranks_here("cpu") as ranks:
+        found: dict[str, Any] = {"rank": ranks.rank}
+
+        def off(*given: Any, **named: Any) -> dict[str, float]:
+            row = standing(*given, **named)
+            return {**row, "val_adversary_share": 99.0} if ranks.rank else row
+
+        minimax.standing = off
+        try:
+            played = play(PAIRED, data(), device="cpu")
+        finally:
+            minimax.standing = standing
+        found["weights"], found["notes"] = played.anonymizer.state_dict(), played.notes
+        found["rows"] = [{k: v for k, v in r.items() if k != "seconds"} for r in played.history]
+        mine = whole[ranks.rank :: ranks.world]  # of five clips, three and two
+        for name in ("loss", "fooling"):
+            net = Straight(1)
+            each = getattr(NTXent(), name)(net, mine, {}, torch.Generator(), ranks)
+            each.mean().backward()
+            ranks.share_gradients(net)
+            found[name], found[f"{name} back"] = each.detach().mean(), net.linear.weight.grad
+        net = MoCo(queue=7, momentum=0.9).dressed(Straight(1))
+        with torch.no_grad():
+            net.queue = torch.zeros(7, 4)
+        for _ in range(2):
+            MoCo().loss(net.train(), mine[:, :, :1], {}, torch.Generator(), ranks)
+        found["queue"] = net.queue
+    return found
 
 
-def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
-    (tmp_path / "two.py").write_text(TWO)
+@pytest.fixture(scope="module")
+def one_and_two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What one process finds, and each of two."""
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "two.py").write_text(TWO)
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    words = [*run, str(tmp_path / "two.py"), str(Path(__file__).parent), str(tmp_path)]
+    words = [*run, str(folder / "two.py"), str(Path(__file__).parent), str(folder)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    both = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
-    alone = shared()[1].state_dict()
-    assert same(both[0], both[1])
-    assert all(torch.allclose(both[0][name], alone[name], atol=1e-5) for name in alone)
-    assert not torch.allclose(alone["mix.weight"], Painter().mix.weight, atol=1e-3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(METHODS, "painter", Painter)
+        return [shared(), *(torch.load(folder / f"{rank}.pt") for rank in (0, 1))]
+
+
+def test_two_processes_learn_what_one_learns(one_and_two: list[dict[str, Any]]) -> None:
+    one, first, second = (found["weights"] for found in one_and_two)
+    assert same(first, second)
+    assert all(torch.allclose(first[name], one[name], atol=1e-5) for name in one)
+    assert not torch.allclose(one["mix.weight"], Painter().mix.weight, atol=1e-3)
+
+
+def test_all_processes_decide_by_the_first_ones_held_out_clips(
+    one_and_two: list[dict[str, Any]],
+) -> None:
+    """The second believes that its adversary is blind, which would end the contest for it alone."""
+    _, first, second = one_and_two
+    assert len(first["rows"]) == 5 and first["notes"] == second["notes"]
+    for alone, here, there in zip(*(found["rows"] for found in one_and_two), strict=True):
+        assert here == pytest.approx(there, nan_ok=True, rel=0, abs=0)
+        assert here == pytest.approx(alone, nan_ok=True, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["loss", "fooling"])
+def test_pairs_are_told_from_those_of_all_processes(
+    one_and_two: list[dict[str, Any]], name: str
+) -> None:
+    one, *both = one_and_two
+    for each in both:
+        assert torch.allclose(one[name], each[name], atol=1e-6)
+        assert torch.allclose(one[f"{name} back"], each[f"{name} back"], atol=1e-6)
+    assert one[f"{name} back"].abs().max() > 1e-3
+
+
+def test_the_queue_is_one_of_all_processes(one_and_two: list[dict[str, Any]]) -> None:
+    one, *both = one_and_two
+    assert all(torch.allclose(one["queue"], each["queue"], atol=1e-6) for each in both)
+    assert one["queue"].abs().sum(1).min() > 0

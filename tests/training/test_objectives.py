@@ -82,6 +82,17 @@ def test_order_of_views_and_of_pairs_does_not_matter(seed: int, count: int) -> N
     assert torch.allclose(plain, nt_xent(a[order], b[order], temperature=0.1).mean(), atol=1e-5)
 
 
+def test_half_precision_networks_are_compared_in_full() -> None:
+    """In bfloat16 a likeness of 10 moves in steps of a sixteenth."""
+    a, b, queue = torch.randn(3, 9, 16, generator=drawn())
+    keys, queue = (nn.functional.normalize(x, dim=1) for x in (b, queue))
+    whole = nt_xent(a, b, temperature=0.1), info_nce(a, keys, queue, temperature=0.1)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = nt_xent(a, b, temperature=0.1), info_nce(a, keys, queue, temperature=0.1)
+        assert (a @ b.T).dtype == torch.bfloat16
+    assert torch.equal(whole[0], half[0]) and torch.equal(whole[1], half[1])
+
+
 def slow(width: int = 4, size: int = 6, keep: float = 0.9) -> Momentum:
     torch.manual_seed(0)
     net = RECOGNIZERS["tiny-2d"](heads={"projection": width})

@@ -8,7 +8,10 @@ Differs from the paper: differences lie in the fixed range [-1, 1] and are shown
 that a clip depends neither on its batch nor on its window; a video's first frame is compared with
 itself, so that none is lost; and what is published is quantised hard, since the soft quantiser of
 the code follows its input to a thirteenth of a level (FACTS 4). Networks that train it see the hard
-levels too, and its limits learn by the soft ones' gradient. Untrained it has evenly spaced limits.
+levels too, and its limits learn by the soft ones' gradient. Untrained it has evenly spaced limits,
+and differences are shifted by a quarter of a level (not under `soft`): so a pixel that does not
+change lies clear of them, and a camera's noise does not flicker there. Trained limits may come
+close to it again.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from masquerade.errors import UsageError
 from masquerade.methods.blend import laid_over
 
 KERNEL = 5
-NUDGE = 0.25  # of a level: no change lies between two levels, where noise would flicker
+NUDGE = 0.25  # of a level: what does not change then lies clear of untrained limits
 
 
 class BDQ(Anonymizer):
@@ -105,7 +108,9 @@ class BDQ(Anonymizer):
     def _quantised(self, steps: Tensor, *, hard: bool) -> Tensor:
         """Differences in [-1, 1] to levels in [0, 1], half of them for what darkens."""
         top = 2**self.bits - 1
-        x = (steps + 1) / 2 * top + NUDGE  # 0 to top
+        x = (steps + 1) / 2 * top  # 0 to top
+        if not self.soft:  # a ramp has no steps that could flicker
+            x = x + NUDGE
         limits = self.limits.clamp(0, top).to(x.dtype)
         if hard:
             ordered = limits.detach().sort().values.contiguous()

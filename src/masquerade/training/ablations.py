@@ -9,7 +9,7 @@ from typing import Literal
 
 from masquerade.errors import UsageError
 from masquerade.recognizers import RECOGNIZERS
-from masquerade.training.game import Adversary, Game, Phase, Turn
+from masquerade.training.game import Adversary, Game, Phase, Stop, Turn
 from masquerade.training.objectives import OBJECTIVES, Labels, MoCo, Objective, Pairs
 from masquerade.training.pairs import GAPS
 
@@ -38,6 +38,12 @@ class Changes:
         segments: adversaries that compare runs of frames (use a network that sees motion).
         restart: they forget everything every so many epochs.
         catch_up: steps that they then learn alone; without it 200.
+        temperature: of the similarities by which adversaries of pairs tell clips apart.
+        until_identity: mean L1 to the raw clip at which the anonymizer is a good enough copyist
+            (th_A0 in SPAct's paper).
+        until_utility: loss of the action network at which practice may end, plateau or not (th_T0).
+        until_adversary: the same of the adversaries; practice ends where both are reached (th_B0).
+        until_blind: share of blindness of the adversaries that ends the contest (th_Bmax).
         image_weights: a file of an image ViT (DeiT, DINO), from which stprivacy and video ViTs
             begin; without it from random ones.
         epochs: at most, of every phase.
@@ -59,6 +65,11 @@ class Changes:
     segments: bool = False
     restart: int | None = None
     catch_up: int | None = None
+    temperature: float | None = None
+    until_identity: float | None = None
+    until_utility: float | None = None
+    until_adversary: float | None = None
+    until_blind: float | None = None
     image_weights: Path | None = None
     epochs: int | None = None
     batch: int | None = None
@@ -105,8 +116,18 @@ OF_ADVERSARIES = (
     "segments",
     "restart",
     "catch_up",
+    "temperature",
+    "until_adversary",
+    "until_blind",
 )
 LEAST = dict(ratio=1, queue=1, restart=1, catch_up=0, epochs=1, batch=2, omega=0, action_weight=0)
+UNTIL = {
+    "until_identity": "val_reconstruction",
+    "until_utility": "train_utility",
+    "until_adversary": "train_adversary",
+    "until_blind": "val_adversary_share",
+}
+"""By flag the column whose stop it moves."""
 
 
 def _checked(game: Game, changes: Changes) -> None:
@@ -115,6 +136,10 @@ def _checked(game: Game, changes: Changes) -> None:
         value = getattr(changes, name)
         if value is not None and not least <= value < math.inf:  # nor is nan
             raise UsageError(f"{_flag(name)} is {least} or more.")
+    for name in ("temperature", *UNTIL):
+        value = getattr(changes, name)
+        if value is not None and not 0 < value < math.inf:
+            raise UsageError(f"{_flag(name)} is above 0.")
     given = [name for name in OF_ADVERSARIES if getattr(changes, name) not in (None, False, ())]
     if not game.adversaries and (given or changes.alone):
         flag = _flag((given or ["alone"])[0])
@@ -125,6 +150,14 @@ def _checked(game: Game, changes: Changes) -> None:
         raise UsageError("--frozen adversaries would never learn again after a --restart.")
     if changes.catch_up is not None and not changes.restart:
         raise UsageError("--catch-up comes after a --restart EPOCHS.")
+    if changes.frozen and changes.until_blind is not None:
+        raise UsageError("--frozen adversaries go blind at once, so leave out --until-blind.")
+    for name, column in UNTIL.items():
+        if getattr(changes, name) is not None and not any(_ends(p, column) for p in game.phases):
+            raise UsageError(
+                f"No phase of {game.method} ends by {column} under this preset, so leave out "
+                f"{_flag(name)}."
+            )
     if changes.gap is not None and changes.segments:
         raise UsageError("--gap is between two frames, and --segments compares runs of them.")
     before = [phase for phase in game.phases if not phase.contested]
@@ -175,6 +208,10 @@ def _objective(objective: Objective, changes: Changes) -> Objective:
         if not isinstance(objective, Pairs):
             raise UsageError("--gap and --segments are of pairs: --objective nt-xent or moco.")
         objective = replace(objective, segments=changes.segments)
+    if changes.temperature is not None:
+        if not isinstance(objective, Pairs):
+            raise UsageError("--temperature is of pairs: --objective nt-xent or moco.")
+        objective = replace(objective, temperature=changes.temperature)
     if changes.queue is not None:
         if not isinstance(objective, MoCo):
             raise UsageError("--queue is of --objective moco.")
@@ -190,6 +227,10 @@ def _turned(objective: Objective, kind: type[Objective]) -> Objective:
 
 def _phase(phase: Phase, changes: Changes) -> Phase:
     phase = replace(phase, epochs=min(phase.epochs, changes.epochs or phase.epochs))
+    for name, column in UNTIL.items():
+        asked = getattr(changes, name)
+        if asked is not None and _ends(phase, column):
+            phase = _until(phase, column, asked)
     if changes.alone:
         phase = _without_terms(phase, {"adversary", "fooling"})
     if phase.contested:
@@ -200,6 +241,20 @@ def _phase(phase: Phase, changes: Changes) -> Phase:
             steps = phase.catch_up or CATCH_UP if changes.catch_up is None else changes.catch_up
             phase = replace(phase, restart=changes.restart, catch_up=steps)
     return phase
+
+
+def _ends(phase: Phase, column: str) -> bool:
+    """Whether a column ends a phase, or in a contest may."""
+    blind = phase.contested and column == UNTIL["until_blind"]
+    return blind or any(one.column == column for one in phase.stop)
+
+
+def _until(phase: Phase, column: str, asked: float) -> Phase:
+    """A phase that goes on until a threshold, and no longer until a plateau, of a column."""
+    above = column == UNTIL["until_blind"]
+    bound = Stop(column=column, above=asked) if above else Stop(column=column, below=asked)
+    others = (one for one in phase.stop if one.column != column)
+    return replace(phase, stop=(*others, bound))
 
 
 def _weighed(turn: Turn, changes: Changes) -> Turn:
@@ -220,8 +275,7 @@ def _without_terms(phase: Phase, names: set[str]) -> Phase:
         learns = tuple(player for player in turn.learns if player != "adversary")
         if terms and learns:
             turns.append(replace(turn, terms=terms, learns=learns))
-    stop = tuple(one for one in phase.stop if "adversary" not in one.column)
-    return replace(phase, turns=tuple(turns), stop=stop)
+    return replace(phase, turns=tuple(turns), stop=_of_others(phase))
 
 
 def _without_learning(phase: Phase) -> Phase:
@@ -232,4 +286,10 @@ def _without_learning(phase: Phase) -> Phase:
         terms = {k: w for k, w in turn.terms.items() if k != "adversary"}
         if learns and terms:
             turns.append(replace(turn, learns=learns, terms=terms))
-    return replace(phase, turns=tuple(turns))
+    # One that cannot answer is fooled within an epoch or two, which is no reason to end.
+    return replace(phase, turns=tuple(turns), stop=_of_others(phase))
+
+
+def _of_others(phase: Phase) -> tuple[Stop, ...]:
+    """The stops that do not wait for adversaries."""
+    return tuple(one for one in phase.stop if "adversary" not in one.column)

@@ -58,7 +58,8 @@ class Turn:
             adversaries minimise), fooling (what the anonymizer wants of them), auxiliary (that of
             a class token that reads the action inside the anonymizer), and the draft's own.
         times: so often in a row.
-        until: skip it while the utility tells at least this share of a held-out batch right.
+        until: it is over for this round, repetitions and all, once the utility tells at least
+            this share of a held-out batch right.
         reverse: the anonymizer gets the adversary's gradient times minus this (gradient reversal),
             so that all may step at once; None: it gets it as it is.
         raw: networks read the clips as they came, and not what the anonymizer makes of them.

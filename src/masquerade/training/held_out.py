@@ -152,26 +152,30 @@ def practised(row: Row, data: Data) -> bool:
     """
     aided = row.get("val_auxiliary", math.nan)
     best = row["val_utility"] if math.isnan(aided) else max(row["val_utility"], aided)
-    if above_chance({**row, "val_utility": best}, len(data.validation)):
+    return _told({**row, "val_utility": best}, data)
+
+
+def _told(row: Row, data: Data) -> bool:
+    if above_chance(row, len(data.validation)):
         return True
     blind = _mean([math.log(max(outputs, 2)) for outputs in data.utility.values()])
     learned = row.get("train_utility", math.nan) < LEARNED * blind
     return len(data.validation) < FEW and learned
 
 
-def collapsed(row: Row, game: Game, count: int) -> tuple[str, ...]:
+def collapsed(row: Row, game: Game, data: Data) -> tuple[str, ...]:
     """What is wrong with an anonymizer that looks well by its losses; one sentence each.
 
     Args:
         row: of the log.
         game: the recipe.
-        count: held-out clips.
+        data: both sides; a dozen held-out clips alone accuse nobody, as in `practised`.
     """
     said = []
     flat = row["val_variety"] < FLAT
     if flat:
         said.append("the output is the same whatever comes in")
-    if not above_chance(row, count):
+    if not _told(row, data):
         said.append(
             f"the action is at chance ({row['val_utility']:.2f}; "
             f"a guess gets {row['chance_utility']:.2f})"

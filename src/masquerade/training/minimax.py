@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,17 @@ from masquerade.training.game import PLAYERS, TERMS, Game, Optim, Phase, Player,
 from masquerade.training.held_out import collapsed, doubted, drafted, practised, standing, tells
 from masquerade.training.inputs import knowing
 from masquerade.training.ranks import Ranks, ranks_here
-from masquerade.training.record import Log, Row, Snapshot, digest, load_snapshot, save_snapshot
+from masquerade.training.record import (
+    Log,
+    Row,
+    Snapshot,
+    content,
+    digest,
+    load_snapshot,
+    save_snapshot,
+)
 from masquerade.training.samples import write_samples
-from masquerade.training.sides import Batch, Data, Feed
+from masquerade.training.sides import Batch, Data, feed_of
 from masquerade.training.steps import mixed, rate
 from masquerade.training.terms import terms_of
 
@@ -135,18 +143,7 @@ class _Match:
         if start is not None:
             cast.anonymizer.load_state_dict(start.state_dict())
         self.cast: Cast = cast.to(device)
-        self.feed = Feed(
-            data,
-            batch=game.batch,
-            least=game.steps,
-            stills=game.stills,
-            gap=game.gap,
-            frames=game.frames,
-            augment=game.augment,
-            seed=seed,
-            ranks=ranks,
-            device=device,
-        )
+        self.feed = feed_of(game, data, seed=seed, ranks=ranks, device=device)
         self.state = Snapshot(fit=self._digest(start), best={})
         self.optimizers: dict[Player, torch.optim.Optimizer] = {}
         self.turns = 0  # taken in this phase
@@ -228,6 +225,7 @@ class _Match:
             self.ranks.share_buffers(self.cast)
             drawn = mixed(self.seed, 5)
             held = standing(self.cast, self.game, self.feed, seed=drawn, phase=phase)
+        held = self.ranks.first(held)  # rounding may differ, and all must end a phase at once
         own = {name: self.ranks.mean(torch.stack(found).mean()) for name, found in sums.items()}
         names = [*TERMS, *(n for n in sums if n not in TERMS)]
         row: Row = {
@@ -250,7 +248,7 @@ class _Match:
         """What has collapsed, of a phase in which something may; the last one is published."""
         if not phase.contested and phase is not self.game.phases[-1]:
             return ()
-        return collapsed(row, self.game, len(self.data.validation))
+        return collapsed(row, self.game, self.data)
 
     def _named(self, found: list[str], held: Row) -> list[str]:
         """The training columns, which are those of the first line."""
@@ -265,31 +263,28 @@ class _Match:
     ) -> dict[str, list[Tensor]]:
         """One epoch of turns; gives what was measured in them, by name."""
         sums: dict[str, list[Tensor]] = {}
-        for step, (turn, batch) in enumerate(self._turns(phase, epoch, draw)):
-            share = min(step / self.feed.steps, 1.0)
-            self._rates(phase, past + share)
-            for name, value in self._step(phase, turn, batch, draw).items():
-                sums.setdefault(name, []).append(value)
+        for step, batch in enumerate(self.feed.learned(epoch, draw)):
+            self._rates(phase, past + step / self.feed.steps)
+            for turn in self._turns(phase, draw):
+                for name, value in self._step(phase, turn, batch, draw).items():
+                    sums.setdefault(name, []).append(value)
         return sums
 
-    def _turns(
-        self, phase: Phase, epoch: int, draw: torch.Generator
-    ) -> Iterator[tuple[Turn, Batch]]:
-        """Who moves, on which clips. A round goes on from one epoch to the next."""
-        circle = [turn for turn in phase.turns for _ in range(turn.times)]
-        for batch in self.feed.learned(epoch, draw):
-            if phase.same_batch:
-                for turn in circle:
-                    if not self._sated(turn, draw):
-                        yield turn, batch
-                    self.turns += 1
-                continue
-            for _ in circle:
-                turn = circle[self.turns % len(circle)]
-                self.turns += 1
-                if not self._sated(turn, draw):
-                    yield turn, batch
-                    break
+    def _turns(self, phase: Phase, draw: torch.Generator) -> Iterator[Turn]:
+        """Who moves on a batch: all of a round, or the next; a round outlasts an epoch.
+
+        A turn whose gate is reached is over, with all its repetitions that were left.
+        """
+        circle = [(turn, left) for turn in phase.turns for left in range(turn.times, 0, -1)]
+        end = self.turns + len(circle)
+        while self.turns < end:
+            turn, left = circle[self.turns % len(circle)]
+            sated = self._sated(turn, draw)
+            self.turns += left if sated else 1
+            if not sated:
+                yield turn
+                if not phase.same_batch:
+                    return
 
     def _sated(self, turn: Turn, draw: torch.Generator) -> bool:
         """Whether a turn is left out because the utility is good enough."""
@@ -311,7 +306,7 @@ class _Match:
             for name in turn.learns:
                 self.cast.player(name).zero_grad(set_to_none=True)
             with self._autocast():
-                terms, facts = terms_of(self.cast, self.game, turn, batch, draw)
+                terms, facts = terms_of(self.cast, self.game, turn, batch, draw, self.ranks)
                 missing = set(turn.terms) - set(terms)
                 if missing:
                     raise UsageError(f"No player has a loss named {', '.join(sorted(missing))}.")
@@ -376,7 +371,11 @@ class _Match:
             code for sides in self.feed.codes.values() for side in sides for code in side.values()
         ]
         clips = [store.clips for store in stores if store is not None]
-        return digest([str(self.game), str(self.seed)], [*clips, *codes, *first])
+        game, file = self.game, self.game.image_weights
+        if file is not None:  # what is in it, wherever it lies now
+            game = replace(game, image_weights=content(Path(file)))
+        how = [str(game), str(self.seed), f"amp {self.amp}", f"processes {self.ranks.world}"]
+        return digest(how, [*clips, *codes, *first])
 
     def _save(self, path: Path) -> None:
         self.state.net = self.cast.state_dict()

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from masquerade.errors import UsageError
 from masquerade.training.momentum import Momentum
 from masquerade.training.pairs import frame_pairs, segment_pairs
+from masquerade.training.ranks import ALONE, Ranks
 
 Codes = Mapping[str, Tensor]
 
@@ -44,7 +45,14 @@ class Objective:
         """
         return net
 
-    def loss(self, net: nn.Module, clip: Tensor, codes: Codes, draw: torch.Generator) -> Tensor:
+    def loss(
+        self,
+        net: nn.Module,
+        clip: Tensor,
+        codes: Codes,
+        draw: torch.Generator,
+        ranks: Ranks = ALONE,
+    ) -> Tensor:
         """What the adversary minimises, (n,) a sample.
 
         Args:
@@ -52,12 +60,20 @@ class Objective:
             clip: (B, 3, T, H, W).
             codes: by private label.
             draw: of pairs and turns, on the CPU.
+            ranks: processes that share the batch, where clips are told from one another.
         """
         raise NotImplementedError
 
-    def fooling(self, net: nn.Module, clip: Tensor, codes: Codes, draw: torch.Generator) -> Tensor:
+    def fooling(
+        self,
+        net: nn.Module,
+        clip: Tensor,
+        codes: Codes,
+        draw: torch.Generator,
+        ranks: Ranks = ALONE,
+    ) -> Tensor:
         """What the anonymizer minimises, (n,) a sample: by default the negative loss."""
-        return -self.loss(net, clip, codes, draw)
+        return -self.loss(net, clip, codes, draw, ranks)
 
     def chance(self, codes: Codes, count: int, learned: Codes) -> float:
         """The loss of who sees nothing.
@@ -89,11 +105,25 @@ class Labels(Objective):
     def heads(self, private: Mapping[str, int]) -> dict[str, int]:
         return dict(private)
 
-    def loss(self, net: nn.Module, clip: Tensor, codes: Codes, draw: torch.Generator) -> Tensor:
+    def loss(
+        self,
+        net: nn.Module,
+        clip: Tensor,
+        codes: Codes,
+        draw: torch.Generator,
+        ranks: Ranks = ALONE,
+    ) -> Tensor:
         said = net(clip)
         return torch.stack([each_loss(said[name], code) for name, code in codes.items()]).mean(0)
 
-    def fooling(self, net: nn.Module, clip: Tensor, codes: Codes, draw: torch.Generator) -> Tensor:
+    def fooling(
+        self,
+        net: nn.Module,
+        clip: Tensor,
+        codes: Codes,
+        draw: torch.Generator,
+        ranks: Ranks = ALONE,
+    ) -> Tensor:
         said = net(clip)
         parts = [self._fooled(said[name], code) for name, code in codes.items()]
         return torch.stack(parts).mean(0)
@@ -154,9 +184,17 @@ class NTXent(Pairs):
 
     symmetric: bool = True
 
-    def loss(self, net: nn.Module, clip: Tensor, codes: Codes, draw: torch.Generator) -> Tensor:
+    def loss(
+        self,
+        net: nn.Module,
+        clip: Tensor,
+        codes: Codes,
+        draw: torch.Generator,
+        ranks: Ranks = ALONE,
+    ) -> Tensor:
         both = net(torch.cat(self.pairs(clip, draw)))["projection"]
-        a, b = both.chunk(2)
+        # Of every process, else each would look for a clip among its own share only.
+        a, b = ranks.rows(torch.stack(both.float().chunk(2), 1)).unbind(1)
         return nt_xent(a, b, temperature=self.temperature, symmetric=self.symmetric)
 
     def chance(self, codes: Codes, count: int, learned: Codes) -> float:
@@ -180,7 +218,14 @@ class MoCo(Pairs):
     def dressed(self, net: nn.Module) -> nn.Module:
         return Momentum(net, width=self.width, size=self.queue, keep=self.momentum)
 
-    def loss(self, net: nn.Module, clip: Tensor, codes: Codes, draw: torch.Generator) -> Tensor:
+    def loss(
+        self,
+        net: nn.Module,
+        clip: Tensor,
+        codes: Codes,
+        draw: torch.Generator,
+        ranks: Ranks = ALONE,
+    ) -> Tensor:
         if not isinstance(net, Momentum):
             raise UsageError("MoCo needs a network with a slow copy: dress it first.")
         asked, other = self.pairs(clip, draw)
@@ -192,7 +237,7 @@ class MoCo(Pairs):
             net(asked)["projection"], keys, net.queue.clone(), temperature=self.temperature
         )
         if net.training:
-            net.remember(keys)
+            net.remember(ranks.rows(keys))  # one queue, of what all processes saw
         return each
 
     def chance(self, codes: Codes, count: int, learned: Codes) -> float:
@@ -206,7 +251,14 @@ class Rotation(Objective):
     def heads(self, private: Mapping[str, int]) -> dict[str, int]:
         return {"quarters": 4}
 
-    def loss(self, net: nn.Module, clip: Tensor, codes: Codes, draw: torch.Generator) -> Tensor:
+    def loss(
+        self,
+        net: nn.Module,
+        clip: Tensor,
+        codes: Codes,
+        draw: torch.Generator,
+        ranks: Ranks = ALONE,
+    ) -> Tensor:
         at = torch.randint(clip.shape[2], (len(clip),), generator=draw)
         quarters = torch.randint(4, (len(clip),), generator=draw)
         frame = _squared(clip[torch.arange(len(clip)), :, at])  # (B, 3, S, S)
@@ -241,7 +293,8 @@ def nt_xent(a: Tensor, b: Tensor, *, temperature: float, symmetric: bool = True)
         (2N,), or (N,), one an anchor.
     """
     views = F.normalize(torch.cat([a, b]).float(), dim=1)  # (2N, D)
-    likeness = views @ views.T / temperature
+    with torch.autocast(views.device.type, enabled=False):  # bfloat16 tells too few of them apart
+        likeness = views @ views.T / temperature
     itself = torch.eye(len(views), dtype=torch.bool, device=views.device)
     likeness = likeness.masked_fill(itself, -torch.inf)
     partner = torch.arange(len(views), device=views.device).roll(len(a))
@@ -263,7 +316,9 @@ def info_nce(asked: Tensor, keys: Tensor, queue: Tensor, *, temperature: float) 
     """
     queries = F.normalize(asked.float(), dim=1)
     own = (queries * keys).sum(1, keepdim=True)
-    likeness = torch.cat([own, queries @ queue.T], dim=1) / temperature  # (N, 1 + K)
+    with torch.autocast(queries.device.type, enabled=False):  # as in `nt_xent`
+        others = queries @ queue.T
+    likeness = torch.cat([own, others], dim=1) / temperature  # (N, 1 + K)
     first = torch.zeros(len(queries), dtype=torch.long, device=queries.device)
     return F.cross_entropy(likeness, first, reduction="none")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -51,6 +52,31 @@ class Ranks:
             value = value / self.world
         return value
 
+    def rows(self, own: Tensor) -> Tensor:
+        """The rows of all processes, in the order that `batches` dealt them out.
+
+        A loss of all of them has its own rows' gradient in each process, times the number of
+        processes: the mean that `share_gradients` takes is then the gradient of that loss.
+
+        Args:
+            own: (n, ...), this process's; n may differ by one from the others'. A row that was
+                lent to a process without any of its own is there twice.
+
+        Returns:
+            (N, ...), the same in every process.
+        """
+        if self.world == 1:
+            return own
+        return _Rows.apply(own, self.rank, self.world)  # type: ignore[no-untyped-call]
+
+    def first(self, numbers: Mapping[str, float]) -> dict[str, float]:
+        """The first process's numbers, by the same names: all decide by one and the same."""
+        if self.world == 1:
+            return dict(numbers)
+        values = torch.tensor(list(numbers.values()), dtype=torch.float64, device=self.device)
+        distributed.broadcast(values, 0)
+        return dict(zip(numbers, values.tolist(), strict=True))
+
     def share_weights(self, net: nn.Module) -> None:
         """Take the first process's weights and buffers."""
         if self.world > 1:
@@ -62,6 +88,31 @@ class Ranks:
         if self.world > 1:
             for value in net.buffers():
                 distributed.broadcast(value, 0)
+
+
+ALONE = Ranks()
+
+
+class _Rows(torch.autograd.Function):
+    """What `Ranks.rows` gives, whose gradient needs no word from the other processes."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, rank: int, world: int) -> Tensor:
+        count = torch.tensor([len(own)], device=own.device)
+        counts = [torch.empty_like(count) for _ in range(world)]
+        distributed.all_gather(counts, count)
+        most = int(torch.cat(counts).max())
+        padded = own.new_zeros(most, *own.shape[1:])
+        padded[: len(own)] = own
+        parts = [torch.empty_like(padded) for _ in range(world)]
+        distributed.all_gather(parts, padded)
+        there = torch.arange(most, device=own.device)[:, None] < torch.cat(counts)  # (most, world)
+        ctx.world, ctx.mine = world, there.nonzero()[:, 1] == rank
+        return torch.stack(parts, 1)[there]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.world * gradient[ctx.mine], None, None
 
 
 def speaks() -> bool:

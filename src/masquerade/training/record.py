@@ -70,8 +70,8 @@ def load_snapshot(path: Path, fit: str) -> Snapshot | None:
         raise UsageError(f"{path} is no snapshot of a fit; remove it, or name another.") from error
     if snapshot.fit != fit:
         raise UsageError(
-            f"{path} is of another fit (other clips, labels, network or settings); "
-            "remove it, or name another."
+            f"{path} is of another fit (other clips, labels, network, settings or number of "
+            "processes); remove it, or name another."
         )
     return snapshot
 
@@ -83,6 +83,12 @@ def digest(words: Iterable[str], tensors: Iterable[Tensor]) -> str:
         out.update(str(tuple(tensor.shape)).encode())
         out.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return out.hexdigest()
+
+
+def content(path: Path) -> str:
+    """A digest of what is in a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Log:

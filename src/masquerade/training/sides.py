@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from masquerade.data.augment import Augment, augmented
+from masquerade.data.augment import NONE, SPACT, Augment, augmented
 from masquerade.data.clips import ClipStore
 from masquerade.data.manifest import IntArray
 from masquerade.errors import UsageError
+from masquerade.training.game import Game
 from masquerade.training.losses import as_codes
+from masquerade.training.objectives import Pairs
 from masquerade.training.pairs import Gap, frame_pairs
 from masquerade.training.ranks import Ranks
 from masquerade.training.steps import batches, mixed
@@ -90,6 +92,7 @@ class Feed:
         gap: between two frames of a pair, where the data has frames for that; None: any.
         frames: T that networks see, a window of longer clips; None: all.
         augment: of training clips.
+        still_augment: of the two views of a picture of the second data set; None: `augment`.
         seed: of order and augmentation.
         ranks: the processes.
         device: where batches go.
@@ -105,6 +108,7 @@ class Feed:
         gap: Gap | None = None,
         frames: int | None,
         augment: Augment,
+        still_augment: Augment | None = None,
         seed: int,
         ranks: Ranks,
         device: torch.device,
@@ -112,6 +116,7 @@ class Feed:
         self.data, self.batch, self.stills, self.frames = data, batch, stills, frames
         self.augment, self.seed, self.ranks, self.device = augment, seed, ranks, device
         self.gap = gap
+        self.still_augment = still_augment or augment
         own = data.targets if data.stills is None else data.still_targets
         self.codes = {
             part: (
@@ -208,10 +213,10 @@ class Feed:
             lap += 1
 
     def _changed(self, store: ClipStore, picked: Tensor, draw: torch.Generator) -> Tensor:
-        clips = store.clips[picked]
+        clips, how = store.clips[picked], self.still_augment
         if store is self.data.train:
-            clips = windows(clips, self.frames, draw)
-        return augmented(clips.to(self.device, non_blocking=True), self.augment, draw)
+            clips, how = windows(clips, self.frames, draw), self.augment
+        return augmented(clips.to(self.device, non_blocking=True), how, draw)
 
     def _seen(self, clips: Tensor) -> Tensor:
         if self.frames is not None and clips.shape[2] > self.frames:
@@ -228,6 +233,33 @@ class Feed:
             private={name: code.to(self.device) for name, code in private.items()},
             stills=stills,
         )
+
+
+def feed_of(game: Game, data: Data, *, seed: int, ranks: Ranks, device: torch.device) -> Feed:
+    """The batches that a recipe wants.
+
+    Args:
+        game: the recipe.
+        data: both sides.
+        seed: of order and augmentation.
+        ranks: the processes.
+        device: where batches go.
+    """
+    pairs = any(isinstance(one.objective, Pairs) for one in game.adversaries)
+    return Feed(
+        data,
+        batch=game.batch,
+        least=game.steps,
+        stills=game.stills,
+        gap=game.gap,
+        frames=game.frames,
+        augment=game.augment,
+        # A picture beside itself is a pair that is found by whoever sees next to nothing.
+        still_augment=SPACT if pairs and game.augment == NONE else None,
+        seed=seed,
+        ranks=ranks,
+        device=device,
+    )
 
 
 def majority(codes: Tensor) -> float:

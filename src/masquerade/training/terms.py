@@ -14,11 +14,17 @@ from masquerade.training.game import Game, Turn
 from masquerade.training.inputs import knowing
 from masquerade.training.losses import loss_of
 from masquerade.training.objectives import reversed_gradient
+from masquerade.training.ranks import ALONE, Ranks
 from masquerade.training.sides import Batch
 
 
 def terms_of(
-    cast: Cast, game: Game, turn: Turn, batch: Batch, draw: torch.Generator
+    cast: Cast,
+    game: Game,
+    turn: Turn,
+    batch: Batch,
+    draw: torch.Generator,
+    ranks: Ranks = ALONE,
 ) -> tuple[dict[str, Tensor], Mapping[str, float]]:
     """Losses by name, and what the draft says of itself.
 
@@ -28,6 +34,7 @@ def terms_of(
         turn: whose terms are wanted.
         batch: the clips.
         draw: of pairs and turns.
+        ranks: processes that share the batch.
     """
     draft = _draft(cast, turn, batch.clips)
     terms, seen = dict(draft.terms), draft
@@ -55,10 +62,12 @@ def terms_of(
     ]
     codes = batch.private
     if "adversary" in asked:
-        losses = [one.objective.loss(net, private, codes, draw).mean() for one, net in rivals]
+        losses = [
+            one.objective.loss(net, private, codes, draw, ranks).mean() for one, net in rivals
+        ]
         terms["adversary"] = torch.stack(losses).sum()
     if "fooling" in asked:
-        wishes = [one.objective.fooling(net, private, codes, draw) for one, net in rivals]
+        wishes = [one.objective.fooling(net, private, codes, draw, ranks) for one, net in rivals]
         terms["fooling"] = combined(wishes, game.combine)
     return terms, draft.facts
 
