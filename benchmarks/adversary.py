@@ -14,7 +14,6 @@ trains them by the same recipe on the same clips.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import shlex
 import sys
@@ -25,9 +24,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
 
-from masquerade.checkpoint import load
+from masquerade.checkpoint import load, provenance_of
 from masquerade.cli.evaluate import Talk
 from masquerade.data.manifest import Column, Manifest, read_manifest, titled
 from masquerade.data.mimes import Mimes, write_mimes
@@ -68,6 +66,7 @@ KINDS = {
     "vita, half of them named": Kind(method="vita", half=True),
 }
 FIRST = "spact"
+BETWEEN = "[95 % interval over people] ± standard error over runs"
 Half = tuple[str, ...]
 
 
@@ -132,8 +131,8 @@ def trained(
         for name, kind in KINDS.items():
             if given.only and name not in given.only:
                 continue
-            run, folder = f"{name}, seed {seed}", folder_of(name, seed, given)
             labels = halved[0] if kind.half else None  # None: all attributes
+            run, folder = f"{name}, seed {seed}", folder_of(name, labels, seed, given)
             try:
                 _trained(manifest, kind, labels, folder, seed, given)
             except MasqueradeError as error:  # the action was not learned, for instance
@@ -141,11 +140,16 @@ def trained(
                 yield Trained(name=run, kind=name, entry=entry, notes=(str(error),))
                 continue
             entry = Entry(name=run, method=load(folder))
-            yield Trained(name=run, kind=name, entry=entry, notes=notes_of(folder))
+            yield Trained(
+                name=run,
+                kind=name,
+                entry=entry,
+                notes=tuple(provenance_of(folder).get("notes", ())),
+            )
 
 
-def folder_of(name: str, seed: int, given: argparse.Namespace) -> Path:
-    """Where a run lies, or is to lie."""
+def folder_of(name: str, private: Half | None, seed: int, given: argparse.Namespace) -> Path:
+    """Where a run lies, or is to lie; one that was told something else lies elsewhere."""
     kind = KINDS[name]
     runs: Path = given.work / "runs"
     if given.trained and kind == Kind(method=kind.method):
@@ -153,7 +157,8 @@ def folder_of(name: str, seed: int, given: argparse.Namespace) -> Path:
         if not (found / WEIGHTS).exists():
             raise UsageError(f"{found} holds no finished run; train it, or leave out --trained.")
         return found
-    return runs / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
+    about = digest([str(private), str(given.epochs)], [])[:8]
+    return runs / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}-{about}"
 
 
 def _trained(
@@ -180,13 +185,6 @@ def _trained(
         cache=given.work / "trained-on",
         command=f"benchmarks/adversary.py: {kind}",
     )
-
-
-def notes_of(folder: Path) -> tuple[str, ...]:
-    """What a finished run said of itself."""
-    with safe_open(folder / WEIGHTS, "pt") as file:
-        about = json.loads(file.metadata()["provenance"])
-    return tuple(about["notes"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,8 +232,16 @@ class Page:
         for column in self.columns:
             mine, first = (self.statistic(self._names(one), column) for one in (name, FIRST))
             gap = paired(mine, first, clusters=self._clusters(column), resamples=1).difference
-            cells.append(written(gap, sign=True))
+            cells.append(written(gap, self._between(name, column), sign=True))
         return f"| {name} | " + " | ".join(cells) + " |"
+
+    def _between(self, name: str, column: str) -> float:
+        """The standard error, over runs, of a kind's mean less the first kind's."""
+        parts = []
+        for kind in (name, FIRST):
+            values = [self.statistic([one], column).value for one in self._names(kind)]
+            parts.append(np.var(values, ddof=1) / len(values) if len(values) > 1 else math.nan)
+        return float(np.sqrt(sum(parts)))
 
     def _names(self, kind: str) -> list[str]:
         return [one.name for one in self.runs if one.kind == kind and one.entry.method is not None]
@@ -307,7 +313,8 @@ def page(result: Evaluation, table: Page) -> str:
     ]
     others = [name for name in table.kinds() if name != FIRST]
     if FIRST in table.kinds() and others:
-        out += ["", f"How much more is read than after {FIRST}, on the same clips:", "", head]
+        out += ["", f"How much more is read than after {FIRST}, on the same clips {BETWEEN}:"]
+        out += ["", head]
         out += [table.difference(name) for name in others]
     return "\n".join([*out, *(["", "Runs that said something:", "", *notes] if notes else []), ""])
 
@@ -323,7 +330,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=int, help="at most, of every phase of training")
     parser.add_argument("--networks", type=int, default=1, help="attackers' networks of each kind")
     parser.add_argument("--preset", default="many", help="of the attackers")
-    parser.add_argument("--attackers", default="retrained,motion")
+    parser.add_argument("--attackers", default="retrained,warm,motion")
     parser.add_argument("--workers", type=int, default=0, help="processes; 0: one a core")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--work", type=Path, help="of mimes: where trained.py keeps it, too")

@@ -30,6 +30,7 @@ from masquerade.cli.evaluate import Talk, written
 from masquerade.evaluation import Entry, Plan, evaluate
 from masquerade.evaluation.attackers import ATTACKERS
 from masquerade.evaluation.pairing import Readings, readings
+from masquerade.evaluation.runs import check_unseen, doubts_of
 from masquerade.metrics.intervals import score
 from masquerade.metrics.statistic import difference
 from masquerade.report.table import show
@@ -126,12 +127,12 @@ def trainings(data: str, methods: Sequence[str], seeds: int, work: Path) -> list
     return before + mine
 
 
-def trained(runs: Sequence[Training], workers: int, clips: int) -> None:
+def trained(runs: Sequence[Training], workers: int) -> None:
     """Run what is not done yet, several side by side."""
     for data in dict.fromkeys(run.data for run in runs):
         folder = runs[0].work / data
         folder.mkdir(parents=True, exist_ok=True)
-        manifest_of(data, folder, clips)
+        manifest_of(data, folder, 0)
         path = folder / "drawn" / "manifest.csv" if data == "mimes" else DATA / f"{data}.csv"
         mine = [run for run in runs if run.data == data]
         with ThreadPoolExecutor(workers) as pool:
@@ -163,13 +164,25 @@ def lines(
     return found
 
 
+def doubts(data: str, methods: Sequence[str], seeds: int, work: Path) -> list[str]:
+    """What runs said against themselves, those that others went on from too."""
+    found = []
+    for method in methods:
+        runs = [one for one in trainings(data, [method], seeds, work) if one.done]
+        for part in dict.fromkeys(one.data for one in runs):
+            name = method if part == data else f"{method}, on {part} before"
+            found += doubts_of(name, [[one.folder for one in runs if one.data == part]])
+    return found
+
+
 def differences(found: dict[str, Readings], names: Sequence[str]) -> str:
-    """Trained methods less others on the same clips, as Markdown; an interval without 0 is sure."""
+    """Trained methods less others on the same clips, as Markdown."""
     known = [label for label in ("action", "attributes", "identity") if label in found]
     out = [
         "## On the same clips",
         "",
-        "Score of a trained method less that of another, with its 95 % interval over people.",
+        "Score of a trained method less that of another, each read by single networks, with its "
+        "95 % interval over people. Runs of another seed differ besides: see ± above.",
         "",
         "| | " + " | ".join(known) + " |",
         "|---|" + "---|" * len(known),
@@ -200,7 +213,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--beside", default=",".join(BESIDE), help="other lines, by commas")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2, help="runs and fits side by side")
-    parser.add_argument("--clips", type=int, default=0, help="about so many, to try it out")
     parser.add_argument("--train-only", action="store_true")
     parser.add_argument(
         "--began", action="store_true", help="a line more for what training went on from"
@@ -212,7 +224,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(argv)
     benchmark, methods = BENCHMARKS[chosen.name], chosen.methods.split(",")
     runs = trainings(chosen.name, methods, chosen.seeds, chosen.work)
-    trained(runs, chosen.workers, chosen.clips)
+    trained(runs, chosen.workers)
     if chosen.train_only:
         return 0
     plan = Plan(
@@ -225,9 +237,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     given = sys.argv[1:] if argv is None else argv
     folder = chosen.work / chosen.name
-    manifest = manifest_of(chosen.name, folder, chosen.clips)
+    manifest = manifest_of(chosen.name, folder, 0)
     beside = [one for one in entries(benchmark) if one.name in chosen.beside.split(",")]
     table = beside + lines(chosen.name, methods, chosen.seeds, chosen.work, began=chosen.began)
+    known = doubts(chosen.name, methods, chosen.seeds, chosen.work)
+    for line in table:
+        mine = [one for one in runs if (one.method, one.data) == (line.name, chosen.name)]
+        if line.runs and mine:
+            by_seed = [[one.folder for one in mine if one.seed == s] for s in range(chosen.seeds)]
+            check_unseen(manifest, plan, by_seed)
     with Talk(quiet=not sys.stderr.isatty()) as talk:
         result = evaluate(
             manifest,
@@ -236,7 +254,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             data=f"{benchmark.title}, trained anonymizers",
             folder=folder,
             command=f"python benchmarks/trained.py {shlex.join(given)}",
-            limits=(*benchmark.limits, APART),
+            limits=(*benchmark.limits, APART, *known),
             progress=talk.follow,
         )
         paired = readings(manifest, table, plan, folder=folder, progress=talk.follow)

@@ -54,11 +54,7 @@ def load(path: str | Path, **dials: Any) -> Anonymizer:
         MissingError: there is no such file.
         UsageError: the file is not one of ours, or does not fit its own arguments; or no dial.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = path / "anonymizer.safetensors"  # a training run's folder
-    if not path.is_file():
-        raise MissingError(f"there is no weights file {path}; train one, or name another.")
+    path = _file(path)
     try:
         with safe_open(path, "pt") as file:
             about = file.metadata() or {}
@@ -78,6 +74,29 @@ def load(path: str | Path, **dials: Any) -> Anonymizer:
         raise UsageError(f"{path.name} does not fit {about['method']}: {error}") from error
     anonymizer.trained = True
     return anonymizer.eval()
+
+
+def provenance_of(path: str | Path) -> dict[str, Any]:
+    """What `save` was told of where weights come from.
+
+    Of a training run among others its `notes`, which say what is wrong with it, and the marks of
+    the clips that it `learned` from.
+
+    Args:
+        path: of weights that `load` takes.
+    """
+    with safe_open(_file(path), "pt") as file:
+        about: dict[str, Any] = json.loads((file.metadata() or {}).get("provenance", "{}"))
+    return about
+
+
+def _file(path: str | Path) -> Path:
+    path = Path(path)
+    if path.is_dir():
+        path = path / "anonymizer.safetensors"  # a training run's folder
+    if not path.is_file():
+        raise MissingError(f"there is no weights file {path}; train one, or name another.")
+    return path
 
 
 def _tuples(value: Any) -> Any:

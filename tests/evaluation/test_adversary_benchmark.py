@@ -33,7 +33,8 @@ class Trainer:
         self.asked: list[dict[str, Any]] = []
 
     def __call__(self, manifest, game, parts, folder: Path, **given) -> None:
-        self.asked.append({"game": game, "parts": parts, "folder": folder.name, **given})
+        name = folder.name.rpartition("-")[0]  # what follows is a digest of what it is told
+        self.asked.append({"game": game, "parts": parts, "folder": name, **given})
         if game.method == "spact" and not game.adversaries:
             raise MasqueradeError("The action was not learned.")
         torch.manual_seed(given["seed"])
@@ -84,6 +85,8 @@ def test_one_command_trains_attacks_and_compares(
     before = len(trainer.asked)
     assert main(words) in (0, 1) and out.read_text() == text
     assert len(trainer.asked) == before + 2  # those that had failed are asked again
+    assert main([*words, "--private", "warm"]) in (0, 1)  # half-told runs are told something else
+    assert [one["private"] for one in trainer.asked[before + 2 :]].count(("warm",)) == 2
 
 
 def test_clips_without_a_split_get_one_of_people_apart(data: Path) -> None:
@@ -109,14 +112,14 @@ def test_runs_of_the_table_are_taken_and_those_that_lack_are_named(tmp_path: Pat
     words = ["--trained", "--work", str(tmp_path)]
     given = script["arguments"]().parse_args(words)
     with pytest.raises(UsageError, match="no finished run"):
-        script["folder_of"]("spact", 1, given)
+        script["folder_of"]("spact", None, 1, given)
     run = tmp_path / "runs" / "spact" / "seed1-split"
     run.mkdir(parents=True)
     (run / WEIGHTS).touch()
-    assert script["folder_of"]("spact", 1, given) == run
+    assert script["folder_of"]("spact", None, 1, given) == run
     for name in ("spact, frozen adversary", "vita, half of them named"):
-        assert tmp_path / "runs" / "spact" not in script["folder_of"](name, 1, given).parents
-        assert script["folder_of"](name, 1, given).parent == tmp_path / "runs"
+        assert tmp_path / "runs" / "spact" not in script["folder_of"](name, None, 1, given).parents
+        assert script["folder_of"](name, None, 1, given).parent == tmp_path / "runs"
 
 
 def test_halves_are_apart_and_both_there() -> None:

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import scenes
 
+from masquerade.checkpoint import provenance_of
 from masquerade.cli import train
 from masquerade.cli.evaluate import main
 from masquerade.data.folds import linked_groups
-from masquerade.data.manifest import Column, Manifest, read_manifest
+from masquerade.data.manifest import Column, Manifest, read_manifest, write_manifest
+from masquerade.data.marks import marks
 from masquerade.data.mimes import Mimes, write_mimes
 from masquerade.errors import UsageError
 from masquerade.evaluation.crossed import crossed
@@ -192,8 +194,16 @@ def test_learned_on_some_and_scored_on_what_it_never_met(
     data = str(write_mimes(tmp_path / "mimes", drawn))
     run = tmp_path / "run"
     words = ["vita", "--data", data, "-o", str(run), "--actions", "walk,march"]
-    words += ["--private", "scene,object", "--epochs", "1", "--short", "16", "--alone"]
+    words += ["--private", "scene,object", "--epochs", "1", "--short", "16"]
     assert train.main([*words, "--device", "cpu"]) in (0, 1)
+    known = (run / "log.csv").read_text().splitlines()[0].split(",")
+    assert {"val_scene", "val_object"} <= {*known} and not {"val_warm", "val_dark"} & {*known}
+    everyone = read_manifest(Path(data))
+    met = set(provenance_of(run)["learned"])
+    for row, mark in enumerate(marks(everyone, range(len(everyone)))):
+        here = everyone.cells("action")[row] in ("walk", "march")
+        splits = {everyone.cells(one.name)[row] for one in everyone.of_role("split")}
+        assert (mark in met) == (here and splits <= {"train", "val"})
     about = next(run.glob("*.safetensors"))
     capsys.readouterr()
     asked = ["--data", data, "--weights", str(about), "--actions", "bow,kick", "--folds", "0"]
@@ -205,3 +215,24 @@ def test_learned_on_some_and_scored_on_what_it_never_met(
     clips = read_manifest(Path(data)).cells("action")
     assert found["rows"][1]["clips"] == sum(cell in ("bow", "kick") for cell in clips)
     assert about.exists() and "--actions walk,march" in about.read_bytes().decode("latin1")
+
+
+def test_learned_on_two_sets_and_scored_on_both(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SPAct's cross-dataset protocol from end to end: actions of videos, colours of stills."""
+    drawn = Mimes(size=32, frames=4, clips=96, people=12, actions=("walk", "march", "bow", "kick"))
+    data, stills = str(write_mimes(tmp_path / "mimes", drawn)), pictures.with_name("split.csv")
+    marked = split(read_manifest(pictures), "train", "train", "val", "train", "test")
+    write_manifest(marked, stills)
+    run = tmp_path / "run"
+    words = ["vita", "--data", data, "--stills", str(stills), "--private", "red", "--epochs", "1"]
+    words += ["--short", "16", "--actions", "walk,march", "--device", "cpu"]
+    assert train.main([*words, "-o", str(run)]) in (0, 1)
+    capsys.readouterr()
+    asked = ["--data", data, "--private-data", str(stills), "--weights", str(run), "--folds", "0"]
+    found = told([*asked, "--labels", "red", "--attackers", "retrained"], capsys)
+    assert {one["label"] for one in found["rows"][1]["findings"]} == {"action", "red"}
+    assert score(found, "vita", "red")["score"]["value"] is not None
+    tests = [row for row, cell in enumerate(marked.cells("split")) if cell == "test"]
+    assert not {*marks(marked, tests)} & {*provenance_of(run)["learned"]}

@@ -12,6 +12,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.batch import Outcome, exit_code, plan, run_batch
+from masquerade.checkpoint import provenance_of
 from masquerade.cli import INTERRUPTED
 from masquerade.cli.arguments import parsed
 from masquerade.cli.screen import Screen
@@ -129,6 +130,8 @@ def main(argv: list[str]) -> int:
             print(f"{task.src} -> {task.dst}")
         return 0
     region_source(settings)  # a missing model is known before the first file
+    for note in provenance_of(options.weights).get("notes", ()) if options.weights else ():
+        print(f"masquerade: these weights are in doubt: {note}.", file=sys.stderr)
     outcomes = []
     bar = not (options.no_progress or options.json)
     talk = options.quiet or options.json

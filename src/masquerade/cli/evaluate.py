@@ -24,6 +24,7 @@ from masquerade.errors import UsageError
 from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
 from masquerade.evaluation.crossed import crossed, splits_of
 from masquerade.evaluation.pattern import NAMES, KeptPattern
+from masquerade.evaluation.runs import check_unseen, doubts_of
 from masquerade.methods import name_of
 from masquerade.methods.stprivacy import STPrivacy
 from masquerade.parts import part_of
@@ -113,17 +114,12 @@ def filled(weights: str, seed: int, fold: int) -> str:
     return weights.replace("{seed}", str(seed)).replace("{fold}", str(fold))
 
 
-def runs_of(options: Options, like: Anonymizer) -> tuple[tuple[Anonymizer, ...], ...]:
-    """Every seed's and fold's trained anonymizer, its dials those of one of them.
-
-    Args:
-        options: whose weights are a path with {seed} or {fold}.
-        like: the first, with its dials turned.
-    """
-    weights, dials = str(options.weights), {name: getattr(like, name) for name in like.dials}
+def paths_of(options: Options) -> tuple[tuple[Path, ...], ...]:
+    """The weights of every seed and fold; of one anonymizer the same for each fold."""
+    weights = str(options.weights)
     seeds = options.seeds if "{seed}" in weights else 1
     return tuple(
-        tuple(load(filled(weights, seed, fold), **dials) for fold in range(max(1, options.folds)))
+        tuple(Path(filled(weights, seed, fold)) for fold in range(max(1, options.folds)))
         for seed in range(seeds)
     )
 
@@ -135,8 +131,13 @@ def main(argv: list[str]) -> int:
     plan, (manifest, limits) = plan_of(options), clips_of(options)
     entry = entry_of(name_of(anonymizer), anonymizer, options.regions, options.detector)
     entry = replace(entry, outside=options.outside)
-    if several(str(options.weights)):
-        entry = replace(entry, method=None, runs=runs_of(options, anonymizer))
+    if options.weights is not None:
+        check_unseen(manifest, plan, paths := paths_of(options))
+        limits += doubts_of(entry.name, paths)
+        if several(str(options.weights)):
+            dials = {name: getattr(anonymizer, name) for name in anonymizer.dials}
+            each = tuple(tuple(load(path, **dials) for path in folds) for folds in paths)
+            entry = replace(entry, method=None, runs=each)
     entries = [entry, *(patterns_of(entry) if options.pattern else ())]
     if options.output is not None:
         _check_folder(options.output)

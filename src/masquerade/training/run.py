@@ -12,10 +12,11 @@ import numpy as np
 import torch
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.checkpoint import arguments, load, save
+from masquerade.checkpoint import arguments, load, provenance_of, save
 from masquerade.data.clips import ClipStore, load_clips
 from masquerade.data.folds import carve_validation
 from masquerade.data.manifest import IntArray, Manifest
+from masquerade.data.marks import marks
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.methods import name_of
 from masquerade.parts import part_of
@@ -113,6 +114,9 @@ def train(
     )
     if speaks():
         about = _provenance(played, sides, game, seed=seed, command=command)
+        about["learned"] = _learned([(manifest, parts), *([] if stills is None else [stills])])
+        if start is not None:
+            about["learned"] += provenance_of(start).get("learned", [])
         with part_of(folder / WEIGHTS) as part:
             save(played.anonymizer, part, provenance=about)
         (folder / STATE).unlink(missing_ok=True)
@@ -278,6 +282,15 @@ def _private(manifest: Manifest, parts: Parts, wanted: Sequence[str] | None) -> 
 def _outputs(manifest: Manifest, name: str) -> int:
     column = manifest.column(name)
     return 1 if column.kind == "binary" else len(column.values)
+
+
+def _learned(sets: Sequence[tuple[Manifest, Parts]]) -> list[str]:
+    """Marks of all clips that a run saw, so that nobody tests it on one of them."""
+    return [
+        mark
+        for manifest, parts in sets
+        for mark in marks(manifest, [*parts.train.tolist(), *parts.validation.tolist()])
+    ]
 
 
 def _known(codes: IntArray, learned: IntArray) -> IntArray:

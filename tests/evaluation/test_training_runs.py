@@ -1,0 +1,93 @@
+"""What training runs saw and said of themselves, when they are evaluated."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import PLAN
+
+from masquerade.checkpoint import provenance_of, save
+from masquerade.cli.evaluate import main
+from masquerade.data.manifest import Manifest, read_manifest
+from masquerade.data.marks import marks
+from masquerade.errors import UsageError
+from masquerade.evaluation.protocols import protocols
+from masquerade.evaluation.runs import check_unseen, doubts_of
+from masquerade.methods import build
+
+QUICK = ["--preset", "quick", "--seeds", "1", "--workers", "1", "--device", "cpu", "--json"]
+DULL = "the output is the same whatever comes in"
+
+
+def run_of(path: Path, manifest: Manifest, rows: list[int], *notes: str) -> Path:
+    """The folder of a run that learned from these rows."""
+    path.mkdir(parents=True)
+    about = {"learned": marks(manifest, rows), "notes": list(notes)}
+    save(build("downsample", factor=1), path / "anonymizer.safetensors", provenance=about)
+    return path
+
+
+def rows_tested(manifest: Manifest, folds: int) -> list[set[int]]:
+    """The rows that each fold tests."""
+    found = protocols(manifest, folds=folds)
+    return [{int(row) for one in found for row in one.folds[k].test} for k in range(folds)]
+
+
+def test_a_run_is_not_tested_on_what_it_learned_from(
+    folder: Path, manifest: Manifest, tmp_path: Path
+) -> None:
+    run = run_of(tmp_path / "run", manifest, [3, 5])
+    words = ["--data", str(folder / "clips.csv"), "--weights", str(run), "--folds", "4", *QUICK]
+    with pytest.raises(UsageError, match=r"learned from \d of the \d+ clips"):
+        main(words)
+
+
+def test_each_fold_is_left_to_the_run_that_did_not_see_it(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    parts = rows_tested(manifest, 4)
+    paths = [
+        run_of(tmp_path / str(k), manifest, [r for r in range(len(manifest)) if r not in parts[k]])
+        for k in range(4)
+    ]
+    check_unseen(manifest, PLAN, [paths])
+    for wrong in (replace(PLAN, folds=2), replace(PLAN, folds=3)):
+        with pytest.raises(UsageError, match="learned from"):
+            check_unseen(manifest, wrong, [paths[: wrong.folds]])
+    with pytest.raises(UsageError, match="learned from"):
+        check_unseen(manifest, PLAN, [paths[::-1]])
+    some = [row for row in range(len(manifest)) if manifest.cells("action")[row] == "down"]
+    with pytest.raises(UsageError, match="learned from"):  # its folds are cut anew
+        check_unseen(manifest.take([*some[::-1], *range(5)]), PLAN, [paths])
+
+
+def test_a_clip_is_known_wherever_it_lies_and_whatever_its_labels(
+    folder: Path, manifest: Manifest, tmp_path: Path
+) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(folder, moved)
+    there = read_manifest(moved / "clips.csv")
+    rows = np.arange(len(manifest))
+    assert marks(there, rows) == marks(manifest, rows)
+    assert len(set(marks(manifest, rows))) == len(manifest)
+    part = replace(manifest, clips=(replace(manifest.clips[0], first=0, last=2),))
+    assert marks(part, [0]) != marks(manifest, [0])
+
+
+def test_what_runs_said_against_themselves_stands_under_the_table(
+    folder: Path, manifest: Manifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for fold in range(4):
+        run_of(tmp_path / f"run{fold}", manifest, [], *([DULL] if fold == 2 else []))
+    weights = str(tmp_path / "run{fold}")
+    words = ["--data", str(folder / "clips.csv"), "--weights", weights, "--folds", "4", *QUICK]
+    assert main([*words, "--attackers", "retrained"]) in (0, 1)
+    limits = json.loads(capsys.readouterr().out)["limits"]
+    assert f"downsample: 1 of 4 training runs are in doubt: {DULL} in run2." in limits
+    assert doubts_of("fine", [[tmp_path / "run0"] * 4]) == ()
+    assert provenance_of(tmp_path / "run2")["notes"] == [DULL]
