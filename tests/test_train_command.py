@@ -204,6 +204,7 @@ def test_an_interrupted_run_goes_on(
         ("bdq --data MIMES -o r --stills MIMES", "leave out --stills"),
         ("stprivacy --data MIMES -o r --objective nt-xent --gap far", "leave out --gap"),
         ("spact --data MIMES -o r --epochs 0", "--epochs is 1 or more"),
+        ("spact --data MIMES -o r --start r0 --until-identity 0.1", "leave out --until-identity"),
     ],
 )
 def test_what_is_asked_wrongly_is_said_in_one_sentence(mimes: Path, given: str, said: str) -> None:

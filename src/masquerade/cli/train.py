@@ -25,7 +25,7 @@ from masquerade.evaluation.protocols import protocols
 from masquerade.methods import METHODS
 from masquerade.methods.rewriter import Rewriter
 from masquerade.training.ablations import Changes, changed
-from masquerade.training.game import Game
+from masquerade.training.game import Game, going_on
 from masquerade.training.games import GAMES, game_of
 from masquerade.training.minimax import Played, Standing
 from masquerade.training.objectives import Pairs
@@ -147,6 +147,8 @@ def parse(argv: list[str]) -> tuple[Options, Game]:
     )
     own = arguments(anonymizer)
     game = replace(game, arguments=own, frames=own.get("frames", game.frames))
+    if options.start is not None:
+        changed(going_on(game), changes)  # refuses what is of a phase that is left out
     return options, changed(game, changes)
 
 
