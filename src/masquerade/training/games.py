@@ -210,7 +210,10 @@ def bdq_paper() -> Game:
 
 
 def bdq_tiny() -> Game:
-    """BDQ small enough for two cores; the action is learned before the adversary counts."""
+    """BDQ small enough for two cores; the action is learned before the adversary counts.
+
+    Ten epochs of contest end before the adversary sees anything, the limits still where they began.
+    """
     return Game(
         method="bdq",
         arguments={"sigma": 1.0, "short": 24},
@@ -220,7 +223,7 @@ def bdq_tiny() -> Game:
         adversaries=(Adversary(network="tiny-2d", objective=Labels(fool="entropy")),),
         phases=(
             Phase(name="practice", epochs=12, turns=(BOTH,), stop=PRACTICE),
-            Phase(name="contest", epochs=10, turns=BDQ_TURNS, same_batch=True),
+            Phase(name="contest", epochs=60, turns=BDQ_TURNS, same_batch=True),
         ),
         optims=every(Optim(kind="adam", lr=1e-3, clip=1.0))
         | {"anonymizer": Optim(kind="sgd", lr=0.01, momentum=0.9)},
