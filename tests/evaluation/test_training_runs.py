@@ -91,3 +91,15 @@ def test_what_runs_said_against_themselves_stands_under_the_table(
     assert f"downsample: 1 of 4 training runs are in doubt: {DULL} in run2." in limits
     assert doubts_of("fine", [[tmp_path / "run0"] * 4]) == ()
     assert provenance_of(tmp_path / "run2")["notes"] == [DULL]
+
+
+def test_folds_of_the_same_number_are_two_runs(manifest: Manifest, tmp_path: Path) -> None:
+    paths = [
+        [
+            run_of(tmp_path / str(seed) / str(fold), manifest, [], *([DULL] * (fold == 1)))
+            for fold in range(2)
+        ]
+        for seed in range(2)
+    ]
+    (said,) = doubts_of("spact", paths)
+    assert said == f"spact: 2 of 4 training runs are in doubt: {DULL} in 0/1, 1/1."

@@ -52,12 +52,16 @@ def doubts_of(name: str, runs: Paths) -> tuple[str, ...]:
         runs: as in `check_unseen`; one that stands for several counts once.
     """
     every = list(dict.fromkeys(path for paths in runs for path in paths))
+    alike = len({path.name for path in every}) < len(every)  # as in runs/{seed}/{fold}
     against: dict[str, list[str]] = {}
+    doubted = 0
     for path in every:
-        for note in provenance_of(path).get("notes", ()):
-            against.setdefault(note, []).append(path.name)
-    doubted = {path for paths in against.values() for path in paths}
+        notes = provenance_of(path).get("notes", ())
+        doubted += bool(notes)
+        for note in notes:
+            called = f"{path.parent.name}/{path.name}" if alike else path.name
+            against.setdefault(note, []).append(called)
     if not doubted:
         return ()
-    told = "; ".join(f"{note} in {', '.join(paths)}" for note, paths in against.items())
-    return (f"{name}: {len(doubted)} of {len(every)} training runs are in doubt: {told}.",)
+    told = "; ".join(f"{note} in {', '.join(names)}" for note, names in against.items())
+    return (f"{name}: {doubted} of {len(every)} training runs are in doubt: {told}.",)
