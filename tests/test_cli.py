@@ -230,6 +230,16 @@ def test_a_saved_method_is_used(tmp_path: Path) -> None:
         parse(["a.mp4", "--method", "blacken", "--weights", str(tmp_path / "w.safetensors")])
 
 
+def test_what_a_run_said_against_itself_is_said_again(
+    command: Callable[..., Any], clip: Path, tmp_path: Path
+) -> None:
+    method, file = masquerade.build("downsample", factor=2), tmp_path / "w.safetensors"
+    masquerade.save(method, file, provenance={"notes": ["the output is flat"]})
+    done = command("anonymize", clip, "-o", "o.mp4", "--weights", file, "--preview", "0.1")
+    assert done.returncode == 0 and (tmp_path / "o.mp4").exists()
+    assert "these weights are in doubt: the output is flat." in done.stderr
+
+
 def test_no_argument_of_a_method_hides_a_general_flag() -> None:
     from dataclasses import fields
 
