@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.checkpoint import load, provenance_of
+from masquerade.checkpoint import WEIGHTS, load, provenance_of
 from masquerade.cli.evaluate import Talk
 from masquerade.data.manifest import Column, Manifest, read_manifest, titled
 from masquerade.data.mimes import Mimes, write_mimes
@@ -38,7 +38,7 @@ from masquerade.metrics.statistic import Statistic, average
 from masquerade.training.ablations import Changes, changed
 from masquerade.training.games import game_of
 from masquerade.training.record import digest
-from masquerade.training.run import WEIGHTS, parts_of, train
+from masquerade.training.run import parts_of, train
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "results" / "adversary.md"
 

@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 import masquerade
-from masquerade.batch import OWN, Task, exit_code, plan, run_batch
+from masquerade.batch import OWN, Task, exit_code, finished, plan, run_batch
 from masquerade.errors import UsageError
 from masquerade.parts import MARK
 from masquerade.receipt import sha256_of
@@ -133,6 +134,21 @@ def test_resume_skips_what_is_finished_and_nothing_else(clip: Path, tmp_path: Pa
         file.write(b"changed")
     assert again() == ["skipped", "failed"]
     assert again(skip_existing=True) == ["skipped", "skipped"]
+
+
+def test_resume_is_not_deceived_by_other_weights_of_the_same_shape(
+    clip: Path, tmp_path: Path
+) -> None:
+    settings = Settings(regions="frame", preview=0.1)
+    (task,) = plan([str(clip)], output=str(tmp_path / "out/"))
+    nets = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        nets.append(masquerade.build("spact", width=2, short=16))
+        nets[-1].trained = True
+    assert [o.status for o in run_batch([task], nets[0], settings)] == ["done"]
+    assert finished(task, nets[0], settings)
+    assert not finished(task, nets[1], settings)
 
 
 def test_exports_of_many_files_go_into_folders(clip: Path, tmp_path: Path) -> None:

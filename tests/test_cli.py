@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import masquerade
+from masquerade.checkpoint import STATE
 from masquerade.cli.anonymize import Options, parse
-from masquerade.errors import UsageError
+from masquerade.errors import MissingError, UsageError
 
 FLAGS = [
     "--amp",
@@ -192,7 +193,7 @@ def test_a_list_on_stdin_and_a_bad_file_among_them(
     (tmp_path / "bad.mp4").write_bytes(b"#EXTM3U\nperson.mp4\n")
     done = command("anonymize", "-", "-o", "o/", "--preview", "0.1", input=f"bad.mp4\n{clip}\n")
     assert done.returncode == 1
-    assert "bad.mp4" in done.stderr and "person.mp4" in done.stdout
+    assert "masquerade: bad.mp4: bad.mp4 " in done.stderr and "person.mp4" in done.stdout
     assert (tmp_path / "o" / "person.mp4").exists() and not (tmp_path / "o" / "bad.mp4").exists()
 
 
@@ -233,11 +234,22 @@ def test_a_saved_method_is_used(tmp_path: Path) -> None:
 def test_what_a_run_said_against_itself_is_said_again(
     command: Callable[..., Any], clip: Path, tmp_path: Path
 ) -> None:
-    method, file = masquerade.build("downsample", factor=2), tmp_path / "w.safetensors"
+    method, file = masquerade.build("spact", width=2, short=16), tmp_path / "w.safetensors"
     masquerade.save(method, file, provenance={"notes": ["the output is flat"]})
     done = command("anonymize", clip, "-o", "o.mp4", "--weights", file, "--preview", "0.1")
     assert done.returncode == 0 and (tmp_path / "o.mp4").exists()
     assert "these weights are in doubt: the output is flat." in done.stderr
+    receipt = json.loads((tmp_path / "o.mp4.receipt.json").read_text())
+    assert receipt["method"]["doubts"] == ["the output is flat"]
+
+
+def test_weights_of_an_unfinished_training_are_said_to_be_so(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with pytest.raises(MissingError, match="train one"):
+        masquerade.load(tmp_path / "run")
+    (tmp_path / "run" / STATE).touch()
+    with pytest.raises(MissingError, match="has not ended; give its command again"):
+        masquerade.load(tmp_path / "run")
 
 
 def test_no_argument_of_a_method_hides_a_general_flag() -> None:

@@ -19,11 +19,12 @@ import safetensors
 import torch
 
 import masquerade
+from masquerade.checkpoint import STATE
 from masquerade.cli.train import main, parse, rows_of
 from masquerade.data.manifest import read_manifest
 from masquerade.data.mimes import Mimes, write_mimes
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.training.run import STATE, parts_of
+from masquerade.training.run import parts_of
 
 QUICK = ["--width", "2", "--short", "16", "--epochs", "2", "--batch", "8"]
 
@@ -184,7 +185,10 @@ def test_an_interrupted_run_goes_on(
     _, said = first.communicate()
     assert first.returncode == 130 and "same command again" in said
     assert not (parted / "anonymizer.safetensors").exists()
-    assert command(*words(mimes, parted), "--alone").returncode in (0, 1)
+    with pytest.raises(MasqueradeError, match="has not ended"):
+        masquerade.load(parted)
+    again = command(*words(mimes, parted), "--alone")
+    assert again.returncode in (0, 1) and "going on with it" in again.stderr
     a, b = (masquerade.load(run).state_dict() for run in (whole, parted))
     assert all(torch.equal(a[name], b[name]) for name in a)
 
@@ -201,6 +205,7 @@ def test_an_interrupted_run_goes_on(
         ("spact --data MIMES -o r --split fold", "no column 'fold'"),
         ("spact --data MIMES -o r --folds 3 --fold 3", "from 0 to below"),
         ("spact --data MIMES -o r --fold 3", "give both"),
+        ("spact --data MIMES -o r --folds 3 --split split", "give one of them"),
         ("bdq --data MIMES -o r --stills MIMES", "leave out --stills"),
         ("stprivacy --data MIMES -o r --objective nt-xent --gap far", "leave out --gap"),
         ("spact --data MIMES -o r --epochs 0", "--epochs is 1 or more"),

@@ -76,6 +76,9 @@ class Anonymizer(nn.Module):
     trained: bool = False
     """Of a learned one: whether it was; `load` sets it, and so does training."""
 
+    doubts: tuple[str, ...] = ()
+    """What its training said against itself, in words; `load` sets it."""
+
     dials: ClassVar[tuple[str, ...]] = ()
     """The arguments that may be changed on a trained one."""
 

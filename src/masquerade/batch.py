@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.checkpoint import arguments
+from masquerade.checkpoint import described
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.files import Progress, receipt_path, run
-from masquerade.methods import name_of
 from masquerade.receipt import Receipt, settings_hash, sha256_of
 from masquerade.settings import Settings
 from masquerade.video.encoding import CONTAINERS, suffix_of
@@ -163,9 +162,9 @@ def finished(task: Task, anonymizer: Anonymizer, settings: Settings) -> bool:
     path = receipt_path(task.dst, settings)
     try:
         receipt = json.loads(path.read_text("utf-8"))
-        method = {"name": name_of(anonymizer), "arguments": arguments(anonymizer)}
+        chosen = {**settings.as_dict(), **described(anonymizer)}
         return bool(
-            receipt["settings_sha256"] == settings_hash({**settings.as_dict(), **method})
+            receipt["settings_sha256"] == settings_hash(chosen)
             and receipt["source"]["sha256"] == sha256_of(task.src)
             and receipt["output"]["sha256"] == sha256_of(task.dst)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 from pathlib import Path
@@ -15,12 +16,29 @@ from masquerade.errors import MissingError, UsageError
 from masquerade.methods import build, name_of
 
 FORMAT = "1"
+WEIGHTS, STATE = "anonymizer.safetensors", "state.pt"  # a training run at its end, and before
 
 
 def arguments(anonymizer: Anonymizer) -> dict[str, Any]:
     """What an anonymizer was constructed with; each argument is an attribute of its name."""
     names = inspect.signature(type(anonymizer).__init__).parameters
     return {name: getattr(anonymizer, name) for name in names if name != "self"}
+
+
+def described(anonymizer: Anonymizer) -> dict[str, Any]:
+    """What a receipt says of an anonymizer: two that are described alike do the same.
+
+    Args:
+        anonymizer: any method; of a learned one its weights count too.
+    """
+    about: dict[str, Any] = {"name": name_of(anonymizer), "arguments": arguments(anonymizer)}
+    if anonymizer.learned:
+        weights = hashlib.sha256()
+        for name, tensor in sorted(anonymizer.state_dict().items()):
+            weights.update(name.encode())
+            weights.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        about |= {"weights_sha256": weights.hexdigest(), "doubts": list(anonymizer.doubts)}
+    return about
 
 
 def save(
@@ -73,6 +91,7 @@ def load(path: str | Path, **dials: Any) -> Anonymizer:
     except RuntimeError as error:
         raise UsageError(f"{path.name} does not fit {about['method']}: {error}") from error
     anonymizer.trained = True
+    anonymizer.doubts = tuple(json.loads(about.get("provenance", "{}")).get("notes", ()))
     return anonymizer.eval()
 
 
@@ -93,8 +112,12 @@ def provenance_of(path: str | Path) -> dict[str, Any]:
 def _file(path: str | Path) -> Path:
     path = Path(path)
     if path.is_dir():
-        path = path / "anonymizer.safetensors"  # a training run's folder
+        path = path / WEIGHTS
     if not path.is_file():
+        if (path.parent / STATE).exists():
+            raise MissingError(
+                f"the training in {path.parent} has not ended; give its command again to go on."
+            )
         raise MissingError(f"there is no weights file {path}; train one, or name another.")
     return path
 

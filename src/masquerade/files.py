@@ -14,10 +14,9 @@ import cv2
 import numpy as np
 
 from masquerade.anonymizer import Anonymizer, Pixels
-from masquerade.checkpoint import arguments
+from masquerade.checkpoint import described
 from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.inspection import check, facts_of
-from masquerade.methods import name_of
 from masquerade.pace import constant_rate, exact_rate
 from masquerade.parts import named, part_of, refuse_existing
 from masquerade.receipt import (
@@ -314,7 +313,7 @@ class _Job:
 
     def _receipt(self, reader: Reader, output: FileFacts | None) -> Receipt:
         settings, info = self.settings, self.info
-        method = {"name": name_of(self.anonymizer), "arguments": arguments(self.anonymizer)}
+        method = described(self.anonymizer)
         chosen = settings.as_dict()
         doubts = [SEED_WARNING] if settings.seed is not None else []
         if not any(self.tally.share):

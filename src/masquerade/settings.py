@@ -16,6 +16,7 @@ from masquerade.vision.pointed import parse_point
 from masquerade.vision.regions import REGIONS
 from masquerade.vision.together import Together
 
+FACES = "faces"  # of a method that is for no other regions
 LOOKS = (
     "detector",
     "threshold",
@@ -45,7 +46,7 @@ class Settings:
 
     Args:
         regions: what to hide: faces, people, frame, boxes:FILE, templates:NAME,..., or several as
-            in faces+people.
+            in faces+people; without it faces, or what the method is for (see `settings_for`).
         detector: which detector looks for them (faces: centerface, haar; people: hog, motion,
             hog+motion, torchvision).
         at: points FRAME:X,Y in this video; what looks like them is hidden (regions: templates).
@@ -101,7 +102,7 @@ class Settings:
         shadow: look only, write the receipt and no video.
     """
 
-    regions: str = "faces"
+    regions: str | None = None
     detector: str | None = None
     at: tuple[str, ...] = ()
     keys: str | None = None
@@ -160,23 +161,23 @@ class Settings:
             del kept[name]
         kept["region"] = self.region and self.region.name
         kept["key_weights"] = self.key_weights and self.key_weights.name
-        name, _, file = self.regions.partition(":")
-        kept["regions"] = f"{name}:{Path(file).name}" if file else self.regions
+        name, _, file = (self.regions or FACES).partition(":")
+        kept["regions"] = f"{name}:{Path(file).name}" if file else name
         return kept
 
 
 def settings_for(settings: Settings, anonymizer: Anonymizer) -> Settings:
-    """Settings whose region is the whole frame where a method was trained on whole frames.
+    """Settings whose region is what a method is for, where nobody named one.
 
-    The default, faces, is what nobody named: a learned method in a face alone was never attacked,
-    and one that shows regions alone is of people.
+    That is the whole frame of a learned method, which was never attacked in a face alone; people of
+    one that shows regions alone; faces of all others.
 
     Raises:
         MissingError: the method has to be trained first.
         UsageError: other regions were named.
     """
     anonymizer.check_trained()
-    named = settings.regions not in (Settings.regions, "frame")
+    named = settings.regions not in (None, "frame")
     if anonymizer.whole and (named or settings.region):
         raise UsageError(
             f"{type(anonymizer).__name__} rewrites whole frames; leave regions out, or choose "
@@ -184,9 +185,9 @@ def settings_for(settings: Settings, anonymizer: Anonymizer) -> Settings:
         )
     if anonymizer.alone and not named and not settings.region:
         return replace(settings, regions="people")
-    if named or not anonymizer.learned:
+    if settings.regions is not None:
         return settings
-    return replace(settings, regions="frame")
+    return replace(settings, regions="frame" if anonymizer.learned else FACES)
 
 
 def region_arguments(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
@@ -195,7 +196,7 @@ def region_arguments(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
     Raises:
         UsageError: no such source, or a setting that none of them knows.
     """
-    plain, _, named = settings.regions.partition(":")
+    plain, _, named = (settings.regions or FACES).partition(":")
     names = plain.split("+")
     for name in names:
         if name not in REGIONS:

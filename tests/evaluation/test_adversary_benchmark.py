@@ -11,11 +11,11 @@ import pytest
 import torch
 
 import masquerade
+from masquerade.checkpoint import WEIGHTS
 from masquerade.data.manifest import make_manifest, read_manifest
 from masquerade.data.mimes import Mimes, write_mimes
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.methods import build
-from masquerade.training.run import WEIGHTS
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "adversary.py"
 

@@ -219,6 +219,15 @@ def test_one_action_is_refused_and_a_constant_attribute_is_named(manifest: Manif
     assert "red" not in unseen and any("red has one value" in note for note in notes)
 
 
+def test_nobody_is_looked_for_who_is_in_one_clip_only(manifest: Manifest) -> None:
+    people = manifest.cells("identity")
+    first = manifest.take(np.array([people.index(name) for name in sorted(set(people))]))
+    _, same, notes = label_columns(first)
+    assert not same and any("identity: nobody is in two clips" in note for note in notes)
+    twice = [people.index("p0"), len(people) - 1 - people[::-1].index("p0"), people.index("p1")]
+    assert label_columns(manifest.take(np.array(twice)))[1] == ("identity",)
+
+
 def test_sizes_of_folders_of_frames_are_known(tmp_path: Path) -> None:
     folder = tmp_path / "walk"
     folder.mkdir()

@@ -66,5 +66,8 @@ def test_a_trained_one_rewrites_the_whole_frame_unless_regions_are_named(
 ) -> None:
     method = made("spact")
     assert settings_for(Settings(), method).regions == "frame"
-    assert settings_for(Settings(regions="people"), method).regions == "people"
+    for named in ("people", "faces"):
+        assert settings_for(Settings(regions=named), method).regions == named
+        with pytest.raises(UsageError, match="rewrites whole frames"):
+            settings_for(Settings(regions=named), made("stprivacy"))
     assert settings_for(Settings(), build("blur")).regions == "faces"

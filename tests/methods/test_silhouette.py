@@ -24,9 +24,9 @@ def test_nothing_of_the_picture_is_left() -> None:
 def test_it_is_of_people_unless_told_otherwise() -> None:
     found = [
         settings_for(Settings(regions=regions), Silhouette()).regions
-        for regions in ("faces", "frame", "boxes:a.json")
+        for regions in (None, "frame", "faces", "boxes:a.json")
     ]
-    assert found == ["people", "people", "boxes:a.json"]
+    assert found == ["people", "people", "faces", "boxes:a.json"]
 
 
 def test_a_video_in_which_nobody_is_found_is_black(tmp_path: Path) -> None:

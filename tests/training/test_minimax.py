@@ -568,8 +568,9 @@ def test_who_forgets_catches_up() -> None:
         ("vita", "tiny", {"batch": 1}, "--batch is 2 or more"),
         ("vita", "tiny", {"omega": math.nan}, "--omega is 0 or more"),
         ("vita", "tiny", {"action_weight": -1.0}, "--action-weight is 0 or more"),
-        ("spact", "tiny", {"until_blind": 0.0}, "--until-blind is above 0"),
-        ("spact", "tiny", {"temperature": math.inf}, "--temperature is above 0"),
+        ("spact", "tiny", {"until_blind": 0.0}, "--until-blind must be above 0"),
+        ("spact", "tiny", {"until_blind": 3.0}, "--until-blind is 1 at most"),
+        ("spact", "tiny", {"temperature": math.inf}, "--temperature must be above 0"),
         ("vita", "tiny", {"temperature": 0.2}, "--temperature is of pairs"),
         ("spact", "tiny", {"frozen": True, "until_blind": 0.9}, "leave out --until-blind"),
         ("spact", "tiny", {"alone": True, "until_adversary": 1.0}, "leave out --until-adversary"),
@@ -674,6 +675,7 @@ def test_an_adversary_that_never_saw_anything_leaves_a_doubt() -> None:
     first, second = played.doubts
     assert "no adversary ever saw more than next to nothing" in first
     assert "phase identity ended" in second and "instead of at most 0.00" in second
+    assert "the mean L1 to the raw clip" in second
 
 
 AIDED = {("stprivacy", "paper"), ("stprivacy", "code")}

@@ -12,7 +12,6 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.batch import Outcome, exit_code, plan, run_batch
-from masquerade.checkpoint import provenance_of
 from masquerade.cli import INTERRUPTED
 from masquerade.cli.arguments import parsed
 from masquerade.cli.screen import Screen
@@ -88,14 +87,14 @@ class Options(Settings):
         return Settings(**chosen)
 
 
-def _with_templates(regions: str, names: str) -> str:
+def _with_templates(regions: str | None, names: str) -> str:
     """Regions that are named besides stay; those that nobody named make way."""
-    if "templates" in regions.partition(":")[0].split("+"):
+    if regions is not None and "templates" in regions.partition(":")[0].split("+"):
         if names:
             raise UsageError("name templates once: with --hide or with --regions templates:...")
         return regions
     wanted = f"templates:{names}" if names else "templates"
-    return wanted if regions == Settings.regions else f"{regions}+{wanted}"
+    return wanted if regions is None else f"{regions}+{wanted}"
 
 
 def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
@@ -130,7 +129,7 @@ def main(argv: list[str]) -> int:
             print(f"{task.src} -> {task.dst}")
         return 0
     region_source(settings)  # a missing model is known before the first file
-    for note in provenance_of(options.weights).get("notes", ()) if options.weights else ():
+    for note in anonymizer.doubts:
         print(f"masquerade: these weights are in doubt: {note}.", file=sys.stderr)
     outcomes = []
     bar = not (options.no_progress or options.json)

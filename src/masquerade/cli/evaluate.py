@@ -61,7 +61,8 @@ class Options:
         workers: processes; 0: one a core.
         device: auto, cpu, cuda, cuda:N, mps.
         json: print the result as JSON.
-        output: a folder for the results; what is there is not computed again.
+        output: a folder for the results and, so that nothing is computed twice, small copies of all
+            clips, raw ones too: guard it as you guard the videos.
     """
 
     data: Path

@@ -68,7 +68,8 @@ class Screen:
         """Say what became of one file: outputs on stdout, trouble on stderr."""
         task = outcome.task
         if outcome.status == "failed":
-            self._talk.print(f"masquerade: {outcome.error}", style="red", markup=False)
+            where = f"{task.src}: " if self._files > 1 else ""  # names recur from folder to folder
+            self._talk.print(f"masquerade: {where}{outcome.error}", style="red", markup=False)
         elif outcome.status == "skipped" and not self._quiet:
             self._talk.print(f"{task.src}: done before, left as it is", markup=False)
         elif outcome.receipt is not None:

@@ -16,7 +16,7 @@ from rich.console import Console
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.checkpoint import arguments
+from masquerade.checkpoint import STATE, arguments
 from masquerade.cli.arguments import asked, of_kinds, with_defaults, words
 from masquerade.data.chosen import of_actions
 from masquerade.data.manifest import Column, Manifest, read_manifest
@@ -30,7 +30,7 @@ from masquerade.training.games import GAMES, game_of
 from masquerade.training.minimax import Played, Standing
 from masquerade.training.objectives import Pairs
 from masquerade.training.ranks import speaks
-from masquerade.training.run import STATE, Parts, carved, parts_of, train
+from masquerade.training.run import Parts, carved, parts_of, train
 
 EXAMPLE = "masquerade train spact --data mimes/manifest.csv -o run/"
 
@@ -45,8 +45,8 @@ class Options:
         output: a new folder, or one of an interrupted run of this command, which then goes on.
         preset: of the recipe: tiny (minutes on two cores), paper, code (where it differs).
         split: the split column that counts; without it all of them.
-        folds: leave out one fold of that many, as `masquerade evaluate` cuts them, where the
-            manifest has no split.
+        folds: leave out one fold of that many, as `masquerade evaluate` cuts them; split columns
+            then do not count.
         fold: which, from 0.
         actions: learn from clips of these alone, separated by commas; without it all.
         private: columns that are to go, separated by commas; without it all attributes.
@@ -87,6 +87,14 @@ def main(argv: list[str]) -> int:
     if options.actions is not None:
         manifest = of_actions(manifest, words(options.actions))
     talk = Console(stderr=True, highlight=False, soft_wrap=True, quiet=options.json)
+    if options.folds and manifest.of_role("split"):
+        talk.print(
+            f"Fold {options.fold} of {options.folds} is left out; the manifest's own split "
+            "does not count.",
+            markup=False,
+        )
+    if (options.output / STATE).exists():
+        talk.print(f"{options.output} holds a run that has not ended: going on with it.")
     try:
         played = train(
             manifest,
@@ -118,7 +126,7 @@ def main(argv: list[str]) -> int:
     for note in played.notes:
         print(f"masquerade: this run has collapsed: {note}.", file=sys.stderr)
     for doubt in played.doubts:
-        print(f"masquerade: of this run is in doubt: {doubt}.", file=sys.stderr)
+        print(f"masquerade: this run is in doubt: {doubt}.", file=sys.stderr)
     return 1 if played.notes else 0
 
 
@@ -142,7 +150,10 @@ def parse(argv: list[str]) -> tuple[Options, Game]:
         of_kinds(call, kinds),
         args=argv,
         prog="masquerade train",
-        description=f"{EXAMPLE}\n\n{(Options.__doc__ or '').splitlines()[0]}",
+        description=(
+            f"{EXAMPLE}\n\n{(Options.__doc__ or '').splitlines()[0]} These are "
+            f"the flags of {game.method}: `masquerade train METHOD --help` lists another's."
+        ),
         config=(FlagCreatePairsOff,),
     )
     own = arguments(anonymizer)
@@ -158,6 +169,8 @@ def rows_of(manifest: Manifest, options: Options) -> Parts:
         if options.fold:
             raise UsageError("--fold is one of --folds; give both.")
         return parts_of(manifest, column=options.split, seed=options.seed)
+    if options.split is not None:
+        raise UsageError("--folds leaves no room for a --split; give one of them.")
     if not 0 <= options.fold < options.folds or options.folds < 2:
         raise UsageError("--folds is 2 or more, and --fold from 0 to below it.")
     tested = {
@@ -175,13 +188,13 @@ def line_of(standing: Standing) -> str:
     """One epoch in words."""
     row = standing.row
     words = [
-        f"{standing.phase} {standing.epoch} of at most {standing.epochs}:",
+        f"epoch {standing.epoch} of at most {standing.epochs}, {standing.phase}:",
         f"action {row['val_utility']:.2f} (a guess {row['chance_utility']:.2f}),",
         f"L1 to raw {row['val_reconstruction']:.3f}",
     ]
     if not math.isnan(row["val_adversary_share"]):
         words[-1] += ","
-        words.append(f"adversary at {row['val_adversary_share']:.2f} of blindness")
+        words.append(f"adversary's loss {row['val_adversary_share']:.2f} of who sees nothing")
     return " ".join([*words, *(f"\n  {note}" for note in standing.notes)])
 
 

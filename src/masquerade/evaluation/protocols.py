@@ -101,7 +101,10 @@ def label_columns(
         if only is not None and column.name not in only:
             continue
         if column.kind == "identity" and _different(manifest, column.name) > 1:
-            same.append(column.name)
+            if _met_again(manifest, column):
+                same.append(column.name)
+            else:
+                notes.append(f"{column.name}: nobody is in two clips, so nobody can be met again.")
         elif column.kind == "fact":
             continue
         elif _different(manifest, column.name) < 2:
@@ -140,9 +143,7 @@ def protocols(
             Protocol(name=UNSEEN, labels=(action, *told), heads=heads, folds=parts, many=many)
         )
     if same:
-        sources = [c.name for c in manifest.of_role("group") if c.name not in same]
-        files = linked_groups(manifest, sources)
-        parts = _folds(manifest, SAME, files, manifest.targets(same[0]), folds, seed)
+        parts = _folds(manifest, SAME, _files(manifest), manifest.targets(same[0]), folds, seed)
         heads = (*same, action)
         many = _many(manifest, heads)
         found.append(Protocol(name=SAME, labels=same, heads=heads, folds=parts, many=many))
@@ -201,6 +202,17 @@ def _shared(manifest: Manifest, column: Column, groups: IntArray) -> bool:
     return all(len(set(groups[codes == c].tolist())) > 1 for c in range(len(column.values)))
 
 
+def _met_again(manifest: Manifest, column: Column) -> bool:
+    """Whether somebody is in two clips that are not cut from one file."""
+    files, codes = _files(manifest), manifest.targets(column.name)
+    return any(len(set(files[codes == code].tolist())) > 1 for code in np.unique(codes[codes >= 0]))
+
+
+def _files(manifest: Manifest) -> IntArray:
+    """(N,) one number for clips that are cut from one source."""
+    return linked_groups(manifest, [column.name for column in manifest.of_role("group")])
+
+
 def _folds(
     manifest: Manifest, name: str, groups: IntArray, strata: IntArray, folds: int, seed: int
 ) -> tuple[Fold, ...]:
@@ -221,7 +233,10 @@ def _given(
     cells = np.array(manifest.cells(column))
     train, val, test = (np.flatnonzero(cells == part) for part in ("train", "val", "test"))
     if not len(train) or not len(test):
-        raise UsageError(f"Column {column} leaves train or test empty; use --folds 5.")
+        raise UsageError(
+            f"Column {column} leaves train or test empty; use --folds 5, or leave "
+            "out with --labels what it is there for."
+        )
     if len(val):
         return Fold(train=train, validation=val, test=test)
     return _held(train, test, groups, strata, seed)

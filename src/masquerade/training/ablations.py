@@ -43,7 +43,8 @@ class Changes:
             (th_A0 in SPAct's paper).
         until_utility: loss of the action network at which practice may end, plateau or not (th_T0).
         until_adversary: the same of the adversaries; practice ends where both are reached (th_B0).
-        until_blind: share of blindness of the adversaries that ends the contest (th_Bmax).
+        until_blind: the adversaries' share of the loss of who sees nothing, up to 1, that ends the
+            contest (th_Bmax).
         image_weights: a file of an image ViT (DeiT, DINO), from which stprivacy and video ViTs
             begin; without it from random ones.
         epochs: at most, of every phase.
@@ -139,7 +140,9 @@ def _checked(game: Game, changes: Changes) -> None:
     for name in ("temperature", *UNTIL):
         value = getattr(changes, name)
         if value is not None and not 0 < value < math.inf:
-            raise UsageError(f"{_flag(name)} is above 0.")
+            raise UsageError(f"{_flag(name)} must be above 0.")
+    if changes.until_blind is not None and changes.until_blind > 1:
+        raise UsageError("--until-blind is 1 at most, the loss of an adversary that sees nothing.")
     given = [name for name in OF_ADVERSARIES if getattr(changes, name) not in (None, False, ())]
     if not game.adversaries and (given or changes.alone):
         flag = _flag((given or ["alone"])[0])

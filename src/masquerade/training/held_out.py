@@ -22,6 +22,13 @@ BLIND = 0.95  # of the chance loss: an adversary's that sees next to nothing
 FLAT = 0.02  # of the raw clips' variety: an output that shows nothing any more
 FEW = 30  # held-out clips that tell too little
 LEARNED = 0.75  # of the loss of who sees nothing
+COLUMNS = {
+    "val_reconstruction": "the mean L1 to the raw clip",
+    "val_adversary_share": "the adversaries' share of the loss of who sees nothing",
+    "train_utility": "the action network's loss",
+    "train_adversary": "the adversaries' loss",
+}
+"""What a column of the log is, in words."""
 SURE = 1.64  # standard errors above a guess
 
 
@@ -201,8 +208,8 @@ def doubted(history: Sequence[Row], game: Game) -> tuple[str, ...]:
     seen = [share for share in shares if not math.isnan(share)]
     if seen and min(seen) >= BLIND:
         said.append(
-            f"no adversary ever saw more than next to nothing ({min(seen):.2f} of blindness at "
-            "best), so nothing was hidden from it"
+            f"no adversary ever saw more than next to nothing (its loss was {min(seen):.2f} of who "
+            "sees nothing, at best), so nothing was hidden from it"
         )
     for number, phase in enumerate(game.phases):
         rows = [row for row in history if row["phase"] == number + 1]
@@ -211,8 +218,9 @@ def doubted(history: Sequence[Row], game: Game) -> tuple[str, ...]:
             if asked is not None and rows and not stop.reached(rows):
                 bound = "at most" if stop.above is None else "at least"
                 said.append(
-                    f"phase {phase.name} ended after all its epochs with {stop.column} "
-                    f"{rows[-1][stop.column]:.2f} instead of {bound} {asked:.2f}"
+                    f"phase {phase.name} ended after all its epochs with {COLUMNS[stop.column]} "
+                    f"at {rows[-1][stop.column]:.2f} instead of {bound} {asked:.2f} "
+                    f"({stop.column})"
                 )
     return tuple(said)
 

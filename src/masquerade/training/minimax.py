@@ -200,7 +200,7 @@ class _Match:
                 raise MasqueradeError(
                     f"The action was not learned before phase {phase.name}: top-1 is "
                     f"{last['val_utility']:.2f} and a guess gets {last['chance_utility']:.2f}; "
-                    "give more clips, more epochs or another --utility."
+                    "give more clips, more epochs or another --utility, and a new folder."
                 )
 
     def _fresh(self, phase: Phase) -> dict[Player, torch.optim.Optimizer]:

@@ -71,7 +71,7 @@ def load_snapshot(path: Path, fit: str) -> Snapshot | None:
     if snapshot.fit != fit:
         raise UsageError(
             f"{path} is of another fit (other clips, labels, network, settings or number of "
-            "processes); remove it, or name another."
+            "processes); remove it to begin anew, or name another."
         )
     return snapshot
 

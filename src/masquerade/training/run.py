@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.checkpoint import arguments, load, provenance_of, save
+from masquerade.checkpoint import STATE, WEIGHTS, arguments, load, provenance_of, save
 from masquerade.data.clips import ClipStore, load_clips
 from masquerade.data.folds import carve_validation
 from masquerade.data.manifest import IntArray, Manifest
@@ -28,7 +28,7 @@ from masquerade.training.record import digest
 from masquerade.training.sides import Data
 
 VALIDATION = 0.15  # of train, whole groups of people, where the manifest has no validation split
-WEIGHTS, STATE, LOG, SAMPLES = "anonymizer.safetensors", "state.pt", "log.csv", "samples"
+LOG, SAMPLES = "log.csv", "samples"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -316,7 +316,7 @@ def _provenance(
         "recipe": str(game),
         "epochs": len(played.history),
         "last": {name: value for name, value in last.items() if value == value},
-        "notes": [*played.notes, *played.doubts],
+        "notes": [*(f"training collapsed: {note}" for note in played.notes), *played.doubts],
         "versions": {
             "masquerade": __version__,
             "torch": torch.__version__,
