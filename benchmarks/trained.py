@@ -2,6 +2,7 @@
 
     python benchmarks/trained.py uti     # 5 folds; writes docs/results/trained-uti.md, .json
     python benchmarks/trained.py mimes   # drawn on the spot: docs/results/trained-mimes.md, .json
+    python benchmarks/trained.py uti --methods bdq --beside "" --merge    # one row anew
 
 Every method is trained by `masquerade train` (recipe `tiny`) for each seed and fold, on clips that
 are in no test of that fold, and every fold is attacked behind its own anonymizer. On UT-Interaction
@@ -22,12 +23,13 @@ from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
 
+from merged import lines_kept, merged
 from real import BENCHMARKS, DATA, RESULTS, entries, manifest_of
 from rich.console import Console
 
 from masquerade.checkpoint import load
 from masquerade.cli.evaluate import Talk, written
-from masquerade.evaluation import Entry, Plan, evaluate
+from masquerade.evaluation import Entry, Plan, evaluate, from_json
 from masquerade.evaluation.attackers import ATTACKERS
 from masquerade.evaluation.pairing import Readings, readings
 from masquerade.evaluation.runs import check_unseen, doubts_of
@@ -175,8 +177,8 @@ def doubts(data: str, methods: Sequence[str], seeds: int, work: Path) -> list[st
     return found
 
 
-def differences(found: dict[str, Readings], names: Sequence[str]) -> str:
-    """Trained methods less others on the same clips, as Markdown."""
+def differences(found: dict[str, Readings], names: Sequence[str], kept: Sequence[str] = ()) -> str:
+    """Trained methods less others on the same clips, as Markdown; lines that are `kept` first."""
     known = [label for label in ("action", "attributes", "identity") if label in found]
     out = [
         "## On the same clips",
@@ -186,6 +188,7 @@ def differences(found: dict[str, Readings], names: Sequence[str]) -> str:
         "",
         "| | " + " | ".join(known) + " |",
         "|---|" + "---|" * len(known),
+        *kept,
     ]
     for name in names:
         for other in ("raw", *BESIDE):
@@ -221,6 +224,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--work", type=Path, default=Path(tempfile.gettempdir()) / "masquerade-real"
     )
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument(
+        "--merge", action="store_true", help="keep the other rows of the table that is there"
+    )
     chosen = parser.parse_args(argv)
     benchmark, methods = BENCHMARKS[chosen.name], chosen.methods.split(",")
     runs = trainings(chosen.name, methods, chosen.seeds, chosen.work)
@@ -258,10 +264,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             progress=talk.follow,
         )
         paired = readings(manifest, table, plan, folder=folder, progress=talk.follow)
-    name = f"trained-{chosen.name}"
-    written(result, chosen.out / f"{name}.json", chosen.out / f"{name}.md")
-    with (chosen.out / f"{name}.md").open("a", encoding="utf-8") as page:
-        page.write("\n" + differences(paired, methods))
+    json, page = (chosen.out / f"trained-{chosen.name}{tail}" for tail in (".json", ".md"))
+    kept: list[str] = []
+    if chosen.merge:
+        kept = lines_kept(page.read_text("utf-8"), methods)
+        result = merged(from_json(json.read_text("utf-8")), result, (*BESIDE, *TRAINED))
+    written(result, json, page)
+    with page.open("a", encoding="utf-8") as file:
+        file.write("\n" + differences(paired, methods, kept))
     show(result, Console(width=200))
     return 1 if result.void else 0
 

@@ -1,0 +1,74 @@
+"""Rows measured again, or for the first time, in a table that is there: the others stay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from masquerade.errors import UsageError
+from masquerade.evaluation import Evaluation
+from masquerade.evaluation.results import Row
+
+ALIKE = ("data", "preset", "folds", "seeds", "attackers", "through_file")
+
+
+def merged(there: Evaluation, new: Evaluation, order: Sequence[str]) -> Evaluation:
+    """One table of two that were measured alike; where both have a row, the new one counts.
+
+    Raw video is in both. How far its scores moved stands under the table: it is all that another
+    machine or another release changed.
+
+    Args:
+        there: the table that is kept.
+        new: the rows that were measured now.
+        order: of the rows behind raw video; others come last.
+
+    Raises:
+        UsageError: they were not measured alike.
+    """
+    for name in ALIKE:
+        if getattr(there, name) != getattr(new, name):
+            raise UsageError(
+                f"The table has {name} {getattr(there, name)} and these rows have "
+                f"{getattr(new, name)}: they say nothing beside each other."
+            )
+    mine = {row.name: row for row in new.rows}
+    rows = {row.name: row for row in there.rows} | mine
+    ranks = {name: rank for rank, name in enumerate(["raw", *order])}
+    by = f"Measured by `{new.command}`: "
+    again = (by, *(f"{name}{mark}" for name in mine for mark in (":", ",")))
+    kept = [limit for limit in there.limits if not limit.startswith(again)]
+    commands = [*there.command.splitlines(), new.command]
+    moved = _moved(rows["raw"], there.rows[0])
+    said = (
+        f"{by}{', '.join(name for name in mine if name != 'raw')}; raw video, measured again with "
+        f"them, differs by at most {moved:.3f}."
+    )
+    return replace(
+        new,
+        command="\n".join(dict.fromkeys(commands)),
+        limits=tuple(dict.fromkeys([*kept, *new.limits, said])),
+        rows=tuple(sorted(rows.values(), key=lambda row: ranks.get(row.name, len(ranks)))),
+    )
+
+
+def lines_kept(page: str, again: Sequence[str]) -> list[str]:
+    """The lines of differences in a page that are of methods which were not measured again.
+
+    Args:
+        page: its Markdown.
+        again: those that were.
+    """
+    lines = [line for line in page.splitlines() if line.startswith("| ") and " less " in line]
+    return [line for line in lines if line.split(" less ")[0][2:] not in again]
+
+
+def _moved(one: Row, other: Row) -> float:
+    """The largest difference between scores of two rows on the same labels."""
+    gaps = [0.0]
+    for found in one.findings:
+        before = other.finding(found.label)
+        both = [each.score and each.score.value for each in (found, before) if each is not None]
+        if len(both) == 2 and None not in both:
+            gaps.append(abs(float(both[0] or 0) - float(both[1] or 0)))
+    return max(gaps)
