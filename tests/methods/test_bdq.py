@@ -8,7 +8,7 @@ from torch import Tensor
 
 import masquerade
 from masquerade.errors import UsageError
-from masquerade.methods.bdq import BDQ, paper
+from masquerade.methods.bdq import BDQ, code, paper
 
 
 def clip_of(seed: int = 0, frames: int = 5) -> Tensor:
@@ -61,12 +61,21 @@ def test_the_soft_quantiser_follows_its_input_closely() -> None:
     """To .077 of a level (FACTS 4), which is why it is not what is published by default."""
     top = 15
     steps = torch.linspace(-0.8, 0.8, 400, dtype=torch.float64)
-    soft = paper().double()._quantised(steps, hard=False) * top
+    soft = code().double()._quantised(steps, hard=False) * top
     assert ((soft - (steps + 1) / 2 * top).abs().max()) < 0.08
     still = clip_of()[:, :, :1].expand(-1, -1, 3, -1, -1)
     middle = torch.full_like(still, 0.5)  # of the range, as in the paper
-    assert torch.allclose(paper()(still).clip, middle, atol=1e-6)
-    assert torch.allclose(paper().draft(still).clip, middle, atol=1e-6)
+    assert torch.allclose(code()(still).clip, middle, atol=1e-6)
+    assert torch.allclose(code().draft(still).clip, middle, atol=1e-6)
+
+
+def test_a_limit_that_left_the_range_learns_again() -> None:
+    method = BDQ(bits=2, sigma=0.3)
+    with torch.no_grad():
+        method.limits.copy_(torch.tensor([-0.4, 1.5, 3.3]))
+    (method.draft(clip_of()).clip ** 2).sum().backward()
+    assert method.limits.tolist() == pytest.approx([0.0, 1.5, 3.0])
+    assert method.limits.grad is not None and (method.limits.grad != 0).all()
 
 
 def test_limits_get_a_gradient_and_the_hard_output_none() -> None:
@@ -77,7 +86,7 @@ def test_limits_get_a_gradient_and_the_hard_output_none() -> None:
 
 
 def test_networks_that_train_it_see_what_is_published() -> None:
-    hard, soft = BDQ(), paper()
+    hard, soft = paper(), code()
     assert torch.equal(hard.draft(clip_of()).clip, hard(clip_of()).clip)
     assert torch.equal(soft.draft(clip_of()).clip, soft(clip_of()).clip)
     assert hard(clip_of()).clip.unique().numel() <= 16 < soft(clip_of()).clip.unique().numel()

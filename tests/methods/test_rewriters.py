@@ -49,8 +49,8 @@ def test_training_sees_what_is_published_but_for_rounding(name: str) -> None:
 
 @LEARNED
 def test_no_more_detail_comes_out_than_its_size_carries(name: str) -> None:
-    assert small(name).size(480, 640) == (36, 48)
-    assert small(name).size(20, 30) == (20, 30)
+    assert small(name).size(480, 640) == (24, 32)
+    assert small(name).size(20, 26) == (20, 26)
     assert METHODS[name].learned
     with pytest.raises(UsageError, match="at least 16"):
         masquerade.build(name, short=8)

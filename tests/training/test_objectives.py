@@ -24,9 +24,9 @@ from masquerade.training.objectives import (
     info_nce,
     nt_xent,
     rate_loss,
-    reversed_gradient,
 )
 from masquerade.training.pairs import FAR, NEAR, Gap, frame_pairs, segment_pairs
+from masquerade.training.reversal import reversed_gradient
 from masquerade.training.terms import combined
 
 
@@ -248,6 +248,12 @@ def test_a_negated_loss_has_a_bottom() -> None:
     assert Labels(cap=None).fooling(net, CLIP, code, drawn())[0] == -50
     capped = Labels(cap=2.0).fooling(net, CLIP, code, drawn())[0]
     assert float(capped) == pytest.approx(-2 * math.log(2))
+    wrong = Says(quarters=[-50.0, -50.0, 50.0, -50.0])
+    clip = torch.rand(16, 3, 2, 8, 8)
+    free = Rotation(cap=None).fooling(wrong, clip, {}, drawn())
+    capped = Rotation(cap=2.0).fooling(wrong, clip, {}, drawn())
+    assert float(free.min()) == -100
+    assert capped.min() == pytest.approx(-2 * math.log(4)) and capped.max() == free.max()
 
 
 def test_chance_is_the_loss_of_who_knows_the_rates_only() -> None:

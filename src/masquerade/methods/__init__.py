@@ -46,7 +46,7 @@ PRESETS: dict[str, dict[str, Callable[[], Anonymizer]]] = {
     "pixelate": {"fine": pixelate.fine, "coarse": pixelate.coarse},
     "spact": {"paper": spact.paper, "tiny": spact.tiny},
     "vita": {"paper": vita.paper, "tiny": vita.tiny},
-    "bdq": {"paper": bdq.paper, "tiny": bdq.tiny},
+    "bdq": {"paper": bdq.paper, "code": bdq.code, "tiny": bdq.tiny},
     "noise-features": {"paper": noise_features.paper, "tiny": noise_features.tiny},
     "elr": {"paper": elr.paper, "s16": elr.s16, "s32": elr.s32, "s64": elr.s64},
     "blur": {"weak": blur.weak, "strong": blur.strong},

@@ -78,6 +78,8 @@ class BDQ(Anonymizer):
         return Anonymized(laid_over(clip, shown, where), where, blurred[:, :, -1:])
 
     def draft(self, clip: Tensor) -> Draft:
+        with torch.no_grad():  # one that has left the range would never learn again
+            self.limits.clamp_(0, 2**self.bits - 1)
         steps = self._differences(self._blurred(clip), None)
         shown = self._quantised(steps, hard=False)
         if not self.soft:  # what is published, with the soft steps' gradient
@@ -111,7 +113,7 @@ class BDQ(Anonymizer):
         x = (steps + 1) / 2 * top  # 0 to top
         if not self.soft:  # a ramp has no steps that could flicker
             x = x + NUDGE
-        limits = self.limits.clamp(0, top).to(x.dtype)
+        limits = self.limits.to(x.dtype)
         if hard:
             ordered = limits.detach().sort().values.contiguous()
             levels = torch.bucketize(x.contiguous(), ordered, right=True).to(x.dtype)
@@ -123,10 +125,15 @@ class BDQ(Anonymizer):
 
 
 def paper() -> BDQ:
-    """The paper's blur and 4 bits, and its soft quantiser."""
+    """The paper's blur and 4 bits, published in levels."""
+    return BDQ(sigma=3.0, bits=4, slope=5.0, short=224)
+
+
+def code() -> BDQ:
+    """What its code publishes: the soft quantiser, which follows its input."""
     return BDQ(sigma=3.0, bits=4, slope=5.0, short=224, soft=True)
 
 
 def tiny() -> BDQ:
-    """For clips of 36 rows."""
-    return BDQ(sigma=1.0, short=36)
+    """For clips of 24 rows."""
+    return BDQ(sigma=1.0, short=24)

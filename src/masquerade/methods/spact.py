@@ -55,4 +55,4 @@ def paper() -> SPAct:
 
 def tiny() -> SPAct:
     """Trains in minutes on two cores."""
-    return SPAct(width=8, short=36)
+    return SPAct(width=8, short=24)

@@ -61,4 +61,4 @@ def paper() -> VITA:
 
 def tiny() -> VITA:
     """Trains in minutes on two cores."""
-    return VITA(widths=(8, 16, 32), blocks=2, short=36)
+    return VITA(widths=(8, 16, 32), blocks=2, short=24)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -93,7 +93,7 @@ class Labels(Objective):
     Args:
         fool: negative: minus the loss (eq. 13 of STPrivacy); entropy: minus the entropy of the
             answers (BDQ); uniform: towards equal answers; ones: towards "always there", as VITA's
-            code does.
+            code does. The last three ask for no label, and are wished of clips without one too.
         cap: times its chance value beyond which a negated loss pulls no more, since it has no
             bottom (FACTS 6, #14); None: none.
     """
@@ -246,7 +246,13 @@ class MoCo(Pairs):
 
 @dataclass(frozen=True, kw_only=True)
 class Rotation(Objective):
-    """By how many quarters a frame was turned (RotNet; the weaker ablation in SPAct's table)."""
+    """By how many quarters a frame was turned (RotNet; the weaker ablation in SPAct's table).
+
+    Args:
+        cap: as of `Labels`: this loss has no bottom either once it is negated.
+    """
+
+    cap: float | None = 2.0
 
     def heads(self, private: Mapping[str, int]) -> dict[str, int]:
         return {"quarters": 4}
@@ -267,6 +273,17 @@ class Rotation(Objective):
         )
         said = net(turned[:, :, None])["quarters"].float()
         return F.cross_entropy(said, quarters.to(said.device), reduction="none")
+
+    def fooling(
+        self,
+        net: nn.Module,
+        clip: Tensor,
+        codes: Codes,
+        draw: torch.Generator,
+        ranks: Ranks = ALONE,
+    ) -> Tensor:
+        top = math.inf if self.cap is None else self.cap * math.log(4)
+        return -self.loss(net, clip, codes, draw, ranks).clamp(max=top)
 
     def chance(self, codes: Codes, count: int, learned: Codes) -> float:
         return math.log(4)
@@ -352,24 +369,6 @@ def rate_loss(codes: Tensor, learned: Tensor) -> Tensor:
     counts = torch.bincount(learned[learned >= 0], minlength=classes) + 1
     lost = -(counts / counts.sum()).log()
     return torch.where(codes >= 0, lost[codes.clamp(min=0)], 0.0)
-
-
-class _Reversed(torch.autograd.Function):
-    """What goes in comes out; its gradient comes back negated (Ganin & Lempitsky, ICML 2015)."""
-
-    @staticmethod
-    def forward(ctx: Any, clip: Tensor, weight: float) -> Tensor:
-        ctx.weight = weight
-        return clip.view_as(clip)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return -ctx.weight * gradient, None
-
-
-def reversed_gradient(clip: Tensor, weight: float) -> Tensor:
-    """The clip as it is, whose gradient is multiplied by minus `weight` on its way back."""
-    return _Reversed.apply(clip, weight)  # type: ignore[no-untyped-call]
 
 
 def _entropy(logits: Tensor, one_of: bool) -> Tensor:

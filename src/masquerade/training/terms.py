@@ -13,8 +13,8 @@ from masquerade.training.cast import Cast
 from masquerade.training.game import Game, Turn
 from masquerade.training.inputs import knowing
 from masquerade.training.losses import loss_of
-from masquerade.training.objectives import reversed_gradient
 from masquerade.training.ranks import ALONE, Ranks
+from masquerade.training.reversal import reversed_gradient
 from masquerade.training.sides import Batch
 
 
