@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from masquerade.cli.train import main, parse, rows_of
 from masquerade.data.manifest import read_manifest
 from masquerade.data.mimes import Mimes, write_mimes
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.training.run import parts_of
+from masquerade.training.games import game_of
+from masquerade.training.run import _clips, parts_of
+from masquerade.training.views import windows
 
 QUICK = ["--width", "2", "--short", "16", "--epochs", "2", "--batch", "8"]
 
@@ -155,9 +158,11 @@ def test_the_adversary_learns_from_another_set_and_its_labels_are_named(
         main([*noise, "--stills", str(pictures)])
 
 
-def test_pairs_are_drawn_as_the_gap_says(mimes: Path, tmp_path: Path) -> None:
-    lost = {}
-    for gap in ("free", "near", "far"):
+def test_pairs_are_drawn_as_the_gap_says(tmp_path: Path) -> None:
+    """From videos that are long enough; on shorter ones two such frames would often be one."""
+    drawn = Mimes(size=32, frames=80, clips=40, people=10, actions=("walk", "squat"))
+    mimes, lost = write_mimes(tmp_path / "mimes", drawn), {}
+    for gap in ("near", "far"):
         run = tmp_path / gap
         line = ["spact", "--data", str(mimes), "-o", str(run), "--device", "cpu", *QUICK]
         try:
@@ -165,7 +170,28 @@ def test_pairs_are_drawn_as_the_gap_says(mimes: Path, tmp_path: Path) -> None:
         except MasqueradeError as error:  # so few clips may not teach the action
             assert "not learned" in str(error)
         lost[gap] = float(log_of(run)[1]["train_adversary"])
-    assert len(set(lost.values())) == 3 and min(lost.values()) > 0
+    assert lost["near"] != lost["far"] and min(lost.values()) > 0
+
+
+def test_a_clip_is_cut_anew_from_more_frames_than_it_has(mimes: Path) -> None:
+    """Under `paper`; these videos are of 4 frames, so what is stored goes back and forth."""
+    manifest = read_manifest(mimes)
+    game = replace(game_of("spact", "paper"), size=(16, 16), stride=1, frames=4, stored=10)
+    learn, held = _clips(manifest, game, parts_of(manifest), 1, None, None)
+    one = learn.clips[0]  # (3, T, H, W)
+    assert one.shape[1] == held.clips.shape[2] == 10
+    assert all(torch.equal(one[:, at], one[:, back]) for at, back in ((4, 2), (5, 1), (6, 0)))
+    draw = torch.Generator().manual_seed(0)
+    found = windows(learn.clips[:1].expand(64, -1, -1, -1, -1), game.frames, draw)
+    assert found.shape[2] == 4 and len({clip.numpy().tobytes() for clip in found}) > 3
+    with pytest.raises(UsageError, match="cut from as many frames"):
+        replace(game, stored=3)
+
+
+def test_videos_that_are_too_short_for_a_gap_are_refused(mimes: Path, tmp_path: Path) -> None:
+    line = ["spact", "--data", str(mimes), "-o", str(tmp_path / "run"), "--device", "cpu", *QUICK]
+    with pytest.raises(UsageError, match=r"of \d+ videos are too short for pairs .* 65 or more"):
+        main([*line, "--gap", "far"])
 
 
 def test_an_interrupted_run_goes_on(

@@ -84,7 +84,8 @@ def digest_of(how: Pass) -> str:
 
     about = {
         "masquerade": __version__,
-        "sampling": [how.frames, how.height, how.width, how.stride, how.sample_first],
+        "sampling": [how.frames, how.height, how.width, how.stride, how.sample_first]
+        + ([] if how.padding == "repeat" else [how.padding]),
         "regions": _regions(how),
         "cover": how.cover and [str(part) for part in how.cover[:3]],
         "within": how.cover and _bytes_of(how.cover.within),

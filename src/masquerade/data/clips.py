@@ -19,6 +19,7 @@ from torch import Tensor
 from masquerade.anonymizer import Anonymizer
 from masquerade.data.cache import ClipCache, seen_by
 from masquerade.data.manifest import IntArray, Manifest
+from masquerade.data.sampling import Padding
 from masquerade.data.transform import Job, Pass, RegionFactory, passed_all
 from masquerade.errors import UsageError
 from masquerade.stream import Cover
@@ -73,6 +74,7 @@ def load_clips(
     frames: int = 16,
     size: int | tuple[int, int] = 64,
     stride: int | None = None,
+    padding: Padding = "repeat",
     method: Anonymizer | None = None,
     regions: RegionFactory | str | None = None,
     cover: Cover | None = None,
@@ -90,8 +92,10 @@ def load_clips(
         manifest: the clips; rows with a range of frames get those frames of the rewritten video.
         frames: T of a clip.
         size: side, or (height, width), in pixels; by area, the frame is squeezed to it.
-        stride: source frames from one frame of the clip to the next, from the video's start, the
-            last frame repeated; None: the middles of T equal parts of the whole video.
+        stride: source frames from one frame of the clip to the next, from the video's start; None:
+            the middles of T equal parts of the whole video.
+        padding: of a video that is shorter than such a clip: its last frame again, or back and
+            forth.
         method: an anonymizer, which is frozen; None: raw video.
         regions: what makes the region source of one video: a name in `REGIONS`, or a class or
             `functools.partial` of one; None: the whole frame.
@@ -117,6 +121,7 @@ def load_clips(
         height=height,
         width=width,
         stride=stride,
+        padding=padding,
         method=None if method is None else method.eval().requires_grad_(False),
         regions=regions,
         cover=cover,

@@ -23,7 +23,7 @@ from torch import Tensor
 from masquerade.anonymizer import Anonymizer, Pixels
 from masquerade.data.manifest import IntArray
 from masquerade.data.processes import processes
-from masquerade.data.sampling import strided, uniform
+from masquerade.data.sampling import Padding, strided, uniform
 from masquerade.data.seen import Seen
 from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.stream import Cover, rewritten
@@ -66,6 +66,7 @@ class Pass:
     through_file: bool
     sample_first: bool
     outside: Literal["keep", "black"] = "keep"
+    padding: Padding = "repeat"
     seen: Path | None = None  # where regions found before lie, named for this pass
 
     def indices(self, first: int, last: int) -> IntArray:
@@ -73,7 +74,7 @@ class Pass:
         count = last - first + 1
         if self.stride is None:
             return first + uniform(count, self.frames)
-        return first + strided(count, self.frames, stride=self.stride)
+        return first + strided(count, self.frames, stride=self.stride, padding=self.padding)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,11 @@ class Changes:
         omega: weight of fooling them, beside that of the action.
         action_weight: weight of the action, where the anonymizer works against them.
         ratio: steps of the other networks to one of the anonymizer there.
+        gate: in every round the anonymizer and the action network learn the action until this share
+            of a held-out batch is told right, 8 steps at most (VITA's monitored accuracy).
+        reversal: all move at once, the anonymizer by the adversaries' reversed gradient.
+        idle: how the anonymizer normalises while others learn: by its running statistics, or by
+            the batch.
         frozen: adversaries that learn nothing while the anonymizer works against them.
         alone: no adversary at all.
         segments: adversaries that compare runs of frames (use a network that sees motion).
@@ -61,6 +66,9 @@ class Changes:
     omega: float | None = None
     action_weight: float | None = None
     ratio: int | None = None
+    gate: float | None = None
+    reversal: bool = False
+    idle: Literal["running", "batch"] | None = None
     frozen: bool = False
     alone: bool = False
     segments: bool = False
@@ -113,6 +121,8 @@ OF_ADVERSARIES = (
     "omega",
     "action_weight",
     "ratio",
+    "gate",
+    "reversal",
     "frozen",
     "segments",
     "restart",
@@ -143,6 +153,8 @@ def _checked(game: Game, changes: Changes) -> None:
             raise UsageError(f"{_flag(name)} must be above 0.")
     if changes.until_blind is not None and changes.until_blind > 1:
         raise UsageError("--until-blind is 1 at most, the loss of an adversary that sees nothing.")
+    if changes.gate is not None and not 0 < changes.gate <= 1:
+        raise UsageError("--gate is a share of clips, above 0 and at most 1.")
     given = [name for name in OF_ADVERSARIES if getattr(changes, name) not in (None, False, ())]
     if not game.adversaries and (given or changes.alone):
         flag = _flag((given or ["alone"])[0])
@@ -161,6 +173,8 @@ def _checked(game: Game, changes: Changes) -> None:
                 f"No phase of {game.method} ends by {column} under this preset, so leave out "
                 f"{_flag(name)}."
             )
+    if changes.reversal:
+        _check_reversal(game, changes)
     if changes.gap is not None and changes.segments:
         raise UsageError("--gap is between two frames, and --segments compares runs of them.")
     before = [phase for phase in game.phases if not phase.contested]
@@ -169,6 +183,16 @@ def _checked(game: Game, changes: Changes) -> None:
             f"{game.method} has no phase in which adversaries learn before the contest under this "
             "preset, so that --frozen ones would know nothing."
         )
+
+
+def _check_reversal(game: Game, changes: Changes) -> None:
+    """Raise UsageError where there is nobody to reverse, or no loss that is the other's negated."""
+    for name in ("frozen", "gate", "ratio", "combine"):
+        if getattr(changes, name) not in (None, False):
+            raise UsageError(f"With --reversal all take one step, so leave out {_flag(name)}.")
+    wish = changes.fool or getattr(game.adversaries[0].objective, "fool", "negative")
+    if wish != "negative" and changes.objective in (None, "labels"):
+        raise UsageError(f"--reversal negates the adversaries' loss: not --fool {wish}.")
 
 
 def _flag(name: str) -> str:
@@ -236,8 +260,12 @@ def _phase(phase: Phase, changes: Changes) -> Phase:
             phase = _until(phase, column, asked)
     if changes.alone:
         phase = _without_terms(phase, {"adversary", "fooling"})
+    if changes.idle is not None:
+        phase = replace(phase, idle=changes.idle)
     if phase.contested:
         phase = replace(phase, turns=tuple(_weighed(turn, changes) for turn in phase.turns))
+        phase = _gated(phase, changes.gate) if changes.gate is not None else phase
+        phase = _reversed(phase) if changes.reversal else phase
         if changes.frozen:
             phase = _without_learning(phase)
         if changes.restart is not None:
@@ -268,6 +296,26 @@ def _weighed(turn: Turn, changes: Changes) -> Turn:
     given = {"fooling": changes.omega, "utility": changes.action_weight}
     own = {name: weight for name, weight in given.items() if weight is not None}
     return replace(turn, terms={**turn.terms, **own})
+
+
+def _gated(phase: Phase, share: float) -> Phase:
+    """A contest in which the action comes first, up to a share that is told right (VITA)."""
+    first = Turn(learns=("anonymizer", "utility"), terms={"utility": 1.0}, times=8, until=share)
+    others = [turn for turn in phase.turns if turn.until is None]
+    at = next(i for i, turn in enumerate(others) if "fooling" in turn.terms) + 1
+    return replace(phase, turns=(*others[:at], first, *others[at:]))
+
+
+def _reversed(phase: Phase) -> Phase:
+    """A contest in one step of everybody (Ganin & Lempitsky, ICML 2015)."""
+    terms = next(turn.terms for turn in phase.turns if "fooling" in turn.terms)
+    kept = {name: weight for name, weight in terms.items() if name != "fooling"}
+    once = Turn(
+        learns=("anonymizer", "utility", "adversary"),
+        terms={**kept, "adversary": 1.0},
+        reverse=terms["fooling"],
+    )
+    return replace(phase, turns=(once,))
 
 
 def _without_terms(phase: Phase, names: set[str]) -> Phase:

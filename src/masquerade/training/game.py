@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from masquerade.data.augment import NONE, Augment
+from masquerade.data.sampling import Padding
 from masquerade.errors import UsageError
 from masquerade.training.objectives import Objective
 from masquerade.training.pairs import Gap
@@ -193,6 +194,9 @@ class Game:
         frames: T of a clip.
         size: (height, width) of the clips in pixels.
         stride: source frames from one to the next; None: spread over the whole video.
+        stored: frames that are read of each video, among which a clip begins anywhere, each time
+            anew; None: `frames`.
+        padding: of a video that ends before.
         batch: clips a step.
         steps: of an epoch, at least: few clips come round several times.
         stills: of a second data set a step.
@@ -216,6 +220,8 @@ class Game:
     frames: int = 16
     size: tuple[int, int]
     stride: int | None = None
+    stored: int | None = None
+    padding: Padding = "repeat"
     batch: int = 16
     steps: int = 1
     stills: int = 64
@@ -237,6 +243,8 @@ class Game:
         every = [turn for phase in self.phases for turn in phase.turns]
         if any(turn.raw and "anonymizer" in turn.learns for turn in every):
             raise UsageError("An anonymizer learns nothing from clips that it did not touch.")
+        if self.stored is not None and (self.stride is None or self.stored < self.frames):
+            raise UsageError("A clip is cut from as many frames as it has, or more, of one stride.")
         if self.batch < 2:
             raise UsageError("An adversarial step needs a batch of at least two clips.")
 

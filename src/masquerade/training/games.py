@@ -28,6 +28,7 @@ from masquerade.training.tubelets import stprivacy_code, stprivacy_paper, stpriv
 
 SPACT_A0 = 0.01  # mean L1 at which the identity is learned
 SPACT_BMAX = 0.95  # of the loss of an adversary that sees nothing
+STORED = 32  # frames of a video in memory, of which a clip is any 16 in a row
 SIDE = (24, 32)  # rows and columns of clips under `tiny`
 
 BDQ_TURNS = (
@@ -69,6 +70,8 @@ def spact_paper(*, omega: float = 0.5) -> Game:
         optims=every(Optim(kind="adam", lr=1e-4)),
         size=(112, 112),
         stride=2,
+        stored=STORED,
+        padding="palindrome",
         batch=24,
         stills=64,
         augment=SPACT,
@@ -147,6 +150,8 @@ def vita_paper() -> Game:
         },
         size=(112, 112),
         stride=2,
+        stored=STORED,
+        padding="palindrome",
         batch=16,
         augment=NONE,
     )
@@ -252,6 +257,8 @@ def noise_features_paper() -> Game:
         optims=every(Optim(kind="adam", lr=1e-4)),
         size=(112, 112),
         stride=2,
+        stored=STORED,
+        padding="palindrome",
         batch=24,
         augment=SPACT,
     )
@@ -271,6 +278,8 @@ def noise_features_tiny() -> Game:
         frames=8,
         size=SIDE,
         stride=None,
+        stored=None,
+        padding="repeat",
         batch=16,
         steps=TINY_STEPS,
         augment=LIGHT,

@@ -201,8 +201,15 @@ def _with_pairs(
     workers: int,
     cache: Path | None,
 ) -> Data:
-    one = replace(game, frames=gap.frames, stride=gap.stride)
+    one = replace(game, frames=gap.frames, stride=gap.stride, stored=None, padding="repeat")
     learn, held = _clips(manifest, one, parts, workers, cache, None)
+    far = learn.clips[:, :, gap.steps[0]]  # the last frame again, where the video has ended
+    short = int((far == learn.clips[:, :, gap.steps[0] - 1]).flatten(1).all(1).sum())
+    if 2 * short > len(learn):
+        raise UsageError(
+            f"{short} of {len(learn)} videos are too short for pairs of frames that are "
+            f"{gap.least} or more apart; give longer ones, or another --gap."
+        )
     return replace(data, apart=learn, apart_validation=held)
 
 
@@ -215,7 +222,7 @@ def _with_stills(
     cache: Path | None,
 ) -> Data:
     manifest, parts = stills
-    one = replace(game, frames=1, stride=None)
+    one = replace(game, frames=1, stride=None, stored=None)
     learn, held = _clips(manifest, one, parts, workers, cache, None)
     names = _private(manifest, parts, private)
     return replace(
@@ -240,9 +247,10 @@ def _clips(
     try:
         found = load_clips(
             manifest.take(rows),
-            frames=game.frames,
+            frames=game.stored or game.frames,
             size=game.size,
             stride=game.stride,
+            padding=game.padding,
             workers=workers,
             cache=cache,
             progress=loading,
