@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -94,6 +95,16 @@ def test_what_has_no_adversary_is_trained_by_the_same_command(mimes: Path, tmp_p
 def log_of(run: Path) -> list[dict[str, str]]:
     with (run / "log.csv").open() as file:
         return list(csv.DictReader(file))
+
+
+def test_two_processes_leave_one_run(mimes: Path, tmp_path: Path) -> None:
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    line = [*start, "-m", "masquerade", *words(mimes, tmp_path / "run"), "--json", "--alone"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*line, "--epochs", "1"], capture_output=True, text=True, env=environment)
+    told = json.loads(done.stdout)  # the first process speaks, and no other
+    assert told["epochs"] == len(log_of(tmp_path / "run")) == 3, done.stderr
+    assert masquerade.load(tmp_path / "run").trained
 
 
 def test_only_what_is_named_is_hidden_and_only_those_actions_are_learned(tmp_path: Path) -> None:

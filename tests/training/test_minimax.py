@@ -355,8 +355,13 @@ def test_a_frozen_adversary_stays_and_one_that_is_left_out_does_not_play() -> No
 
 
 @pytest.mark.parametrize("catch_up", [0, 3])
-def test_adversaries_that_restart_are_fresh_ones(tmp_path: Path, catch_up: int) -> None:
-    kept = tmp_path / "state.pt"
+def test_adversaries_that_restart_are_fresh_ones(
+    tmp_path: Path, catch_up: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, steps, step = tmp_path / "state.pt", [], minimax._Match._step
+    monkeypatch.setattr(
+        minimax._Match, "_step", lambda *given: steps.append(given[2].learns) or step(*given)
+    )
     still = Phase(
         name="still",
         epochs=2,
@@ -370,6 +375,7 @@ def test_adversaries_that_restart_are_fresh_ones(tmp_path: Path, catch_up: int) 
     fresh = rival_of(given, given.adversaries[0], {"tint": 1}, seed=mixed(0, 2, 1, 0))
     wanted = {f"adversary.0.{name}": value for name, value in fresh.state_dict().items()}
     assert same(wanted, held) == (catch_up == 0)
+    assert steps.count(("adversary",)) == catch_up
 
 
 def test_the_adversary_may_learn_from_pictures_of_another_set() -> None:

@@ -80,6 +80,17 @@ def test_every_flag_is_played_to_its_end(flag: str, monkeypatch) -> None:
     assert losses and all(np.isfinite(losses))
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
+@pytest.mark.parametrize("objective", ["labels", "nt-xent", "moco", "rotation"])
+def test_a_gpu_plays_as_well(objective: str, monkeypatch) -> None:
+    game = changed(game_of("spact", "tiny"), Changes(epochs=1, objective=objective))
+    monkeypatch.setattr(minimax, "practised", lambda row, data: True)
+    given = replace(game, steps=1, batch=4)
+    found = play(given, data_of(given), device="cuda", amp=True)
+    assert [row["phase"] for row in found.history] == [1, 2, 3]
+    assert all(value.device.type == "cpu" for value in found.anonymizer.state_dict().values())
+
+
 def test_a_gate_keeps_the_action_first_and_a_reversal_is_one_step() -> None:
     plain, gated = (changed(game_of("vita", "tiny"), Changes(gate=g)) for g in (None, 0.7))
     (gate,) = [turn for turn in gated.phases[-1].turns if turn not in plain.phases[-1].turns]

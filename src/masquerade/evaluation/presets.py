@@ -118,7 +118,7 @@ PAPER = Preset(
     sample_first=True,
     learners={
         "r3d-18": Learner(look="frames", network="r3d-18"),
-        "resnet-18": Learner(look="stills", network="resnet-18"),
+        "resnet-50": Learner(look="stills", network="resnet-50"),
         "vit-s-video": Learner(look="frames", network="vit-s-video"),
         "r3d-18 on motion": Learner(look="motion", network="r3d-18", motion=True),
         "resnet-18 on place": Learner(look="place", network="resnet-18", place=True),
