@@ -51,6 +51,9 @@ def test_f1_agrees_with_scikit_learn(seed: int, n: int, p: int, levels: int) -> 
     assert c.f1(y, s, undefined="sklearn").value == pytest.approx(np.mean(f1))
     ours = np.mean(np.array(f1)[~empty]) if not empty.all() else np.nan
     assert c.f1(y, s).value == pytest.approx(ours, nan_ok=True)
+    both = y.any(axis=0) & ~y.all(axis=0)
+    ours = np.mean(np.array(f1)[both]) if both.any() else np.nan
+    assert c.f1(y, s, undefined="one class").value == pytest.approx(ours, nan_ok=True)
 
 
 @settings(max_examples=60, deadline=None)

@@ -57,6 +57,8 @@ class Options:
         preset: of the attackers: tiny (a hundred clips), many (a thousand), bags (frames without
             order), paper.
         through_file: attack exported, re-decoded files instead of tensors.
+        metrics: of binary attributes, separated by commas: auroc, which is always there, and beside
+            it cmap, f1, f1-spact (F1 at the threshold of SPAct's code), as papers print them.
         seeds: networks of each kind.
         workers: processes; 0: one a core.
         device: auto, cpu, cuda, cuda:N, mps.
@@ -80,6 +82,7 @@ class Options:
     folds: int = 5
     preset: str = "tiny"
     through_file: bool = False
+    metrics: str = "auroc"
     seeds: int = 3
     workers: int = 0
     device: str = "auto"
@@ -175,6 +178,7 @@ def plan_of(options: Options) -> Plan:
         workers=options.workers,
         device=options.device,
         labels=None if options.labels is None else words(options.labels),
+        metrics=words(options.metrics),
     )
 
 

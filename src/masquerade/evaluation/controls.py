@@ -14,7 +14,15 @@ from masquerade.data.manifest import Clip, IntArray, Manifest
 from masquerade.data.transform import RATE
 from masquerade.evaluation.protocols import Protocol
 from masquerade.evaluation.results import Control, Finding
-from masquerade.evaluation.targets import Sheet, Target, classes_of, known, many_hot, measured
+from masquerade.evaluation.targets import (
+    Sheet,
+    Target,
+    classes_of,
+    guesses_of,
+    known,
+    many_hot,
+    measured,
+)
 from masquerade.metrics.intervals import score
 from masquerade.metrics.statistic import Floats, Statistic
 
@@ -61,10 +69,10 @@ def chance_of(target: Target, sheet: Sheet) -> float:
         target: the label.
         sheet: of the test clips.
     """
-    constant = measured(target, sheet, sheet.rates).value
+    guess = _guess(target, sheet)
     if target.metric != "top-1":
-        return constant
-    return max(constant, 1 / sheet.rates[target.columns[0]].shape[1])
+        return guess
+    return max(guess, 1 / sheet.rates[target.columns[0]].shape[1])
 
 
 SIZES = {"clip size": 2, "clip size and length": 3}
@@ -84,7 +92,7 @@ def clip_size(
         clusters: (n,) groups of them.
     """
     sizes = sizes_of(manifest, protocol.everyone)
-    floor = measured(target, sheet, sheet.rates).value
+    floor = _guess(target, sheet)
     found = []
     for kind, facts in SIZES.items():
         answers = {
@@ -106,6 +114,11 @@ def sizes_of(manifest: Manifest, rows: IntArray) -> Floats:
     for row in rows:
         sizes[row] = _size(manifest, manifest.clips[row])
     return sizes
+
+
+def _guess(target: Target, sheet: Sheet) -> float:
+    """The score of the best guess of one who looks at nothing."""
+    return max(one.value for one in guesses_of(target, sheet).values())
 
 
 def _size(manifest: Manifest, clip: Clip) -> list[float]:

@@ -57,6 +57,8 @@ class Plan:
         device: auto, cpu, cuda, mps.
         seed: of folds, networks and, a stream for each video, the methods' noise.
         labels: the private ones that are attacked; None: all.
+        metrics: of binary attributes, in METRICS: AUROC, which is always reported, and beside it
+            the mean over them by cMAP or F1.
     """
 
     attackers: tuple[str, ...] = tuple(ATTACKERS)
@@ -68,3 +70,4 @@ class Plan:
     device: str = "auto"
     seed: int = 0
     labels: tuple[str, ...] | None = None
+    metrics: tuple[str, ...] = ("auroc",)

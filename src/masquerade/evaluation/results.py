@@ -44,9 +44,10 @@ class Finding:
     """What was found of one label under one method.
 
     Args:
-        label: a column of the manifest, or `attributes` for the mean over the binary ones.
+        label: a column of the manifest, or `attributes` for the mean over the binary ones, or
+            `attributes by cMAP` for their mean in a metric that was asked for.
         use: `utility` (the action, to be kept) or `private` (to be hidden).
-        metric: `top-1`, `AUROC` or `cMAP`.
+        metric: `top-1`, `AUROC`, `cMAP`, `F1`, or `F1 above .62`, the threshold of SPAct's code.
         protocol: `people unseen` or `same people`.
         floors: the trivial attackers by name.
         attacks: every attacker that was run.

@@ -20,6 +20,7 @@ from masquerade.data.manifest import IntArray, Manifest
 from masquerade.data.transform import RegionFactory
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation.attackers import Answered, candidates, families, fits_of, on_raw
+from masquerade.evaluation.attributes import counted, every_target
 from masquerade.evaluation.bench import Bench, Progress
 from masquerade.evaluation.controls import (
     DEALS,
@@ -43,7 +44,7 @@ from masquerade.evaluation.protocols import (
     untold,
 )
 from masquerade.evaluation.results import SCHEMA, Control, Evaluation, Finding, Row
-from masquerade.evaluation.targets import Target, measured, sheet_of, targets_of
+from masquerade.evaluation.targets import Target, measured, sheet_of
 from masquerade.methods import METHODS, name_of
 from masquerade.settings import choose_device
 
@@ -94,7 +95,7 @@ def evaluate(
         through_file=plan.through_file,
         controls=controls,
         void=void,
-        limits=(*limits, *label_columns(manifest, plan.labels)[2], *untold(run.protocols)),
+        limits=(*limits, *run.notes),
         rows=tuple(rows),
     )
 
@@ -129,8 +130,10 @@ class Run:
         self.families = families(plan.attackers)
         self.groups = linked_groups(manifest)
         self.protocols = protocols(manifest, folds=plan.folds, seed=plan.seed, labels=plan.labels)
-        self.targets = {one.name: targets_of(manifest, one) for one in self.protocols}
+        self.targets = every_target(manifest, self.protocols, plan.metrics)
         self.voided: dict[str, str] = {}
+        left_out = (*label_columns(manifest, plan.labels)[2], *untold(self.protocols))
+        self.notes = dict.fromkeys(left_out)  # each is said once
         self.progress = progress
         device = choose_device(plan.device).type
         self.bench = Bench(
@@ -292,6 +295,7 @@ class Run:
         utility = self._utility(mine)
         found: list[Finding] = []
         for target in self.targets[protocol.name]:
+            self.notes |= dict.fromkeys(counted(mine.entry.name, target, case.test))
             found.append(
                 finding(
                     target,

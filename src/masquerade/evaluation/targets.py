@@ -3,7 +3,8 @@
 Answers of several folds come from several networks, which have learned other base rates. So binary
 labels are scored by how far the log odds lie above those of the fold's own training rate; a
 constant guess then has exactly .5. A label of several values a clip is as many binary ones, scored
-together by cMAP, and a constant guess then has exactly the mean rate of positives.
+together by cMAP, and a constant guess then has exactly the mean rate of positives; so have binary
+ones that are asked for by cMAP. F1 takes probabilities as they are: it says yes above a threshold.
 """
 
 from __future__ import annotations
@@ -17,7 +18,15 @@ from numpy.typing import NDArray
 
 from masquerade.data.manifest import IntArray, Manifest
 from masquerade.evaluation.protocols import Fold, Protocol, action_column
-from masquerade.metrics.classification import auroc, balanced_accuracy, cmap, top_k
+from masquerade.metrics.classification import (
+    THRESHOLDS,
+    auroc,
+    average_precision,
+    balanced_accuracy,
+    cmap,
+    f1,
+    top_k,
+)
 from masquerade.metrics.priors import action_prior, one_hot
 from masquerade.metrics.statistic import Floats, Statistic, average
 
@@ -25,6 +34,8 @@ LEAST = 1e-4  # a probability of 0 is one that was never seen, not one that cann
 FURTHEST = 4.0  # log odds that a recalibration moves: beyond it, sure answers would turn
 DOUBT = 0.25  # in the action prior, of the attacker who adds it to what is seen
 MEAN = "attributes"
+F1_ABOVE = {"F1": THRESHOLDS["default"], "F1 above .62": THRESHOLDS["spact-code"]}
+"""From which probability on a clip counts as positive, by metric."""
 
 Answers = Mapping[str, Floats]
 """Label to (n, C) probabilities."""
@@ -35,10 +46,11 @@ class Target:
     """One line of findings.
 
     Args:
-        name: the column, or `attributes` for the mean over the binary ones.
+        name: the column, or `attributes` for the mean over the binary ones, or `attributes by F1`
+            for their mean in a metric that was asked for.
         columns: what goes into it.
         use: utility or private.
-        metric: top-1, AUROC, or cMAP where a clip has several values.
+        metric: top-1, AUROC, cMAP where a clip has several values or it was asked for, or F1.
         protocol: of its folds.
     """
 
@@ -74,12 +86,15 @@ class Sheet:
     overall: Answers
 
 
-def targets_of(manifest: Manifest, protocol: Protocol) -> tuple[Target, ...]:
+def targets_of(
+    manifest: Manifest, protocol: Protocol, *, more: Sequence[str] = ()
+) -> tuple[Target, ...]:
     """What is reported under a protocol.
 
     Args:
         manifest: the clips.
         protocol: whose labels.
+        more: metrics in which the mean over binary labels is reported besides AUROC.
     """
     action = action_column(manifest)
     binary = tuple(n for n in protocol.labels if manifest.column(n).kind == "binary")
@@ -90,12 +105,19 @@ def targets_of(manifest: Manifest, protocol: Protocol) -> tuple[Target, ...]:
         found.append(
             Target(name=name, columns=(name,), use=use, metric=metric, protocol=protocol.name)
         )
-    if len(binary) > 1:
-        every = Target(
-            name=MEAN, columns=binary, use="private", metric="AUROC", protocol=protocol.name
-        )
-        found.insert(1 if found and found[0].use == "utility" else 0, every)
+    means = {MEAN: "AUROC"} if len(binary) > 1 else {}
+    means |= {by_metric(metric): metric for metric in more if binary}
+    at = 1 if found and found[0].use == "utility" else 0
+    found[at:at] = [
+        Target(name=name, columns=binary, use="private", metric=metric, protocol=protocol.name)
+        for name, metric in means.items()
+    ]
     return tuple(found)
+
+
+def by_metric(metric: str) -> str:
+    """What the mean over the binary labels is called in a metric besides AUROC."""
+    return f"{MEAN} by {metric}"
 
 
 def sheet_of(
@@ -194,6 +216,20 @@ def chosen_by(target: Target, sheet: Sheet, answers: Answers) -> float:
     return balanced_accuracy(sheet.codes[name][there], answers[name][there].argmax(axis=1)).value
 
 
+def guesses_of(target: Target, sheet: Sheet) -> dict[str, Statistic]:
+    """Who looks at nothing and says the same of all clips of a fold.
+
+    Args:
+        target: the label.
+        sheet: the truth.
+    """
+    found = {"constant": measured(target, sheet, sheet.rates)}
+    if target.metric in F1_ABOVE:  # rates below the threshold say no to all: F1 has a better guess
+        yes = {name: np.tile([0.0, 1.0], (len(sheet.rows), 1)) for name in target.columns}
+        found["all positive"] = measured(target, sheet, yes)
+    return found
+
+
 def floors_of(target: Target, sheet: Sheet, predicted: IntArray | None) -> dict[str, Statistic]:
     """The trivial attackers of a label (FACTS 9, A0 and A1).
 
@@ -202,7 +238,7 @@ def floors_of(target: Target, sheet: Sheet, predicted: IntArray | None) -> dict[
         sheet: the truth.
         predicted: (n,) actions that were recognised on the same clips; None: there are none.
     """
-    found = {"constant": measured(target, sheet, sheet.rates)}
+    found = guesses_of(target, sheet)
     if target.use == "utility":
         return found
     found["action prior"] = measured(target, sheet, sheet.priors)
@@ -279,11 +315,12 @@ def _measured(metric: str, sheet: Sheet, name: str, answers: Floats) -> Statisti
     y, p, rate = sheet.codes[name][there], answers[there], sheet.rates[name][there]
     if metric == "top-1":
         inner = top_k(y, p)
-    elif metric == "cMAP":
-        inner = cmap(y, np.round(_odds(p) - _odds(rate), 9))
+    elif metric in F1_ABOVE:
+        inner = f1(y[:, None], p[:, 1:], threshold=F1_ABOVE[metric], undefined="one class")
     else:
-        above = np.round(_odds(p) - _odds(rate), 9)[:, 1]
-        inner = auroc(y.astype(np.float64), above)
+        above = np.round(_odds(p) - _odds(rate), 9)
+        ranked = average_precision if metric == "cMAP" else auroc
+        inner = cmap(y, above) if y.ndim == 2 else ranked(y, above[:, 1])
     if len(there) == len(sheet.rows):
         return inner
     rarer = np.zeros(len(sheet.rows), dtype=bool)

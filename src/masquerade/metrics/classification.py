@@ -202,18 +202,20 @@ def f1(
     scores: ArrayLike,
     *,
     threshold: ArrayLike = THRESHOLDS["default"],
-    undefined: Undefined = "skip",
+    undefined: Undefined | Literal["one class"] = "skip",
 ) -> Statistic:
     """Class-wise F1: 2TP / (2TP + FP + FN) of each attribute, then their mean.
 
     An attribute without positives and without predictions is undefined and left out; `sklearn`
-    makes it 0. Always read it beside `floors`' all-positive guess, which is often better.
+    makes it 0. Always read it beside `floors`' all-positive guess, which is often better. Whether
+    it is undefined hangs on the predictions, so that an attacker and its floor may be means over
+    different attributes; `one class` leaves out those that AUROC and average precision leave out.
 
     Args:
         labels: (n, P) 0 or 1.
         scores: (n, P); what lies strictly above the threshold is a yes.
         threshold: one number, or (P,); `THRESHOLDS` has the published ones for probabilities.
-        undefined: see `Undefined`.
+        undefined: see `Undefined`; or `one class`.
     """
     y, s = _columns(labels, scores)
     yes = (s > np.broadcast_to(np.asarray(threshold, dtype=np.float64), s.shape[1:])) * 1.0
@@ -223,6 +225,8 @@ def f1(
         value = ratio(2 * (weights @ both), weights @ y + weights @ yes)  # (B, P)
         if undefined == "sklearn":
             value = np.nan_to_num(value)
+        if undefined == "one class":
+            value = np.where((weights @ y > 0) & (weights @ (1 - y) > 0), value, np.nan)
         return mean_of_defined(value.T)
 
     there = y.sum(axis=0)

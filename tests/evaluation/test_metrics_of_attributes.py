@@ -1,0 +1,296 @@
+"""Binary attributes by cMAP and F1, as papers print them: floors, choice, count, and the flag."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import PLAN
+from sklearn import metrics as sk
+
+from masquerade.cli.evaluate import main
+from masquerade.data.manifest import Column, Manifest, read_manifest
+from masquerade.errors import UsageError
+from masquerade.evaluation import evaluate, from_json
+from masquerade.evaluation.attackers import Candidate
+from masquerade.evaluation.attributes import METRICS, counted, every_target
+from masquerade.evaluation.controls import chance_of
+from masquerade.evaluation.judge import Case, finding
+from masquerade.evaluation.protocols import Protocol, protocols
+from masquerade.evaluation.targets import (
+    Answers,
+    Sheet,
+    Target,
+    floors_of,
+    measured,
+    sheet_of,
+    targets_of,
+)
+
+LABELS = ("red", "cold", "rare")
+ROOT = Path(__file__).parents[2]
+
+
+def manifest_of(folder: Path, *labels: str) -> Path:
+    """Red and cold can be seen, rare cannot; of one person nobody knows whether it is cold."""
+    with (folder / "clips.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    path = folder / f"{'-'.join(labels)}.csv"
+    with path.open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(("path", "action", "group", *labels))
+        for row in rows:
+            person = row["identity"]
+            cold = "" if person == "p5" else str(1 - int(row["red"]))
+            cells = {
+                "red": row["red"],
+                "cold": cold,
+                "rare": str(int(person in ("p3", "p8", "p10", "p13"))),
+            }
+            out.writerow((row["path"], row["action"], person, *(cells[name] for name in labels)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def three(folder: Path) -> Manifest:
+    """With all labels."""
+    return read_manifest(manifest_of(folder, *LABELS))
+
+
+@pytest.fixture(scope="module")
+def unseen(three: Manifest) -> Protocol:
+    (one,) = protocols(three, folds=4)
+    return one
+
+
+@pytest.fixture(scope="module")
+def targets(three: Manifest, unseen: Protocol) -> dict[str, Target]:
+    """By metric, the means over the three."""
+    found = every_target(three, [unseen], tuple(METRICS))[unseen.name]
+    return {one.metric: one for one in found if len(one.columns) == len(LABELS)}
+
+
+def sheet(manifest: Manifest, protocol: Protocol, part: str = "test") -> Sheet:
+    codes = {label: manifest.targets(label) for label in protocol.heads}
+    return sheet_of(manifest, protocol, part=part, codes=codes)
+
+
+def guessed(of: Sheet, *, seed: int = 0) -> Answers:
+    """Random answers that know a little."""
+    rng = np.random.default_rng(seed)
+    found = {}
+    for name in LABELS:
+        p = np.clip(rng.uniform(0, 1, len(of.rows)) + 0.2 * (of.codes[name] == 1), 0.01, 0.99)
+        found[name] = np.stack([1 - p, p], axis=1)
+    return found
+
+
+def known(of: Sheet, answers: Answers, name: str) -> tuple[Any, Any, Any]:
+    """Labels, probabilities and training rates of the clips whose label is known."""
+    there = of.codes[name] >= 0
+    return of.codes[name][there], answers[name][there, 1], of.rates[name][there, 1]
+
+
+def logit(p: Any) -> Any:
+    return np.log(p / (1 - p))
+
+
+def test_means_stand_beside_auroc_and_only_where_they_are_asked_for(
+    three: Manifest, unseen: Protocol
+) -> None:
+    plain = targets_of(three, unseen)
+    assert [one.name for one in plain] == ["action", "attributes", *LABELS]
+    assert every_target(three, [unseen], PLAN.metrics) == {unseen.name: plain}
+    more = every_target(three, [unseen], ("f1", "cmap"))[unseen.name]
+    named = [(one.name, one.metric, one.columns) for one in more if one not in plain]
+    assert named == [("attributes by cMAP", "cMAP", LABELS), ("attributes by F1", "F1", LABELS)]
+    assert [one.name for one in more[:2]] == ["action", "attributes"]
+
+
+def test_both_agree_with_scikit_learn(
+    three: Manifest, unseen: Protocol, targets: dict[str, Target]
+) -> None:
+    """Over folds average precision is of log odds above the fold's training rate, F1 of answers."""
+    of = sheet(three, unseen)
+    answers = guessed(of)
+    each = [known(of, answers, name) for name in LABELS]
+    assert len(each[1][0]) < len(each[0][0])  # some are unknown
+    ap = [sk.average_precision_score(y, logit(p) - logit(r)) for y, p, r in each]
+    assert measured(targets["cMAP"], of, answers).value == pytest.approx(np.mean(ap))
+    for metric, threshold in (("F1", 0.5), ("F1 above .62", 1 / (1 + np.exp(-0.5)))):
+        f1 = [sk.f1_score(y, p > threshold) for y, p, _ in each]
+        assert measured(targets[metric], of, answers).value == pytest.approx(np.mean(f1))
+
+
+def test_of_one_split_it_is_the_papers_own_average_precision(
+    three: Manifest, targets: dict[str, Target]
+) -> None:
+    parts = ["train" if row % 3 else "test" for row in range(len(three))]
+    given = three.with_cells(Column(name="split", role="split", kind="classes"), parts)
+    (one,) = protocols(given, folds=0)
+    of = sheet(given, one)
+    answers = guessed(of)
+    ap = [sk.average_precision_score(*known(of, answers, name)[:2]) for name in LABELS]
+    assert measured(targets["cMAP"], of, answers).value == pytest.approx(np.mean(ap))
+
+
+def test_who_knows_nothing_has_exactly_the_floor_and_who_knows_all_has_one(
+    three: Manifest, unseen: Protocol, targets: dict[str, Target]
+) -> None:
+    of = sheet(three, unseen)
+    rate = np.array([of.codes[name][of.codes[name] >= 0].mean() for name in LABELS])
+    actions = np.zeros(len(of.rows), int)
+    floors = {metric: floors_of(one, of, actions) for metric, one in targets.items()}
+    assert floors["AUROC"]["constant"].value == 0.5
+    assert floors["cMAP"]["constant"].value == pytest.approx(rate.mean())
+    assert set(floors["cMAP"]) == {"constant", "action prior", "predicted action"}
+    said = [sk.f1_score(y, r > 0.5, zero_division=0) for y, _, r in _each(of)]
+    assert floors["F1"]["constant"].value == pytest.approx(np.mean(said))
+    assert floors["F1"]["all positive"].value == pytest.approx((2 * rate / (1 + rate)).mean())
+    eager = {name: np.tile([0.1, 0.9], (len(of.rows), 1)) for name in LABELS}
+    assert measured(targets["F1"], of, eager).value == floors["F1"]["all positive"].value
+    best = max(floors["F1"], key=lambda name: floors["F1"][name].value)
+    assert best == "all positive" and floors["F1"]["constant"].value < 0.5
+    assert chance_of(targets["F1"], of) == floors["F1"]["all positive"].value
+    hot = {name: np.stack([of.codes[name] != 1, of.codes[name] == 1], axis=1) for name in LABELS}
+    told = {name: 0.8 * one + 0.1 for name, one in hot.items()}
+    assert all(measured(one, of, told).value == 1.0 for one in targets.values())
+
+
+def _each(of: Sheet) -> list[tuple[Any, Any, Any]]:
+    return [known(of, of.rates, name) for name in LABELS]
+
+
+@pytest.mark.parametrize("all_of", [0, 1])
+def test_an_attribute_of_one_class_is_in_nobodys_mean_and_the_count_says_so(
+    three: Manifest, unseen: Protocol, targets: dict[str, Target], all_of: int
+) -> None:
+    of = sheet(three, unseen)
+    alike = np.where(np.arange(len(of.rows)) % 5 == 0, -1, all_of)
+    flat = replace(of, codes={**of.codes, "rare": alike})
+    two = {metric: replace(one, columns=LABELS[:2]) for metric, one in targets.items()}
+    for answers in (guessed(of), of.rates, {name: 1 - of.rates[name] for name in LABELS}):
+        for metric, one in targets.items():
+            assert measured(one, flat, answers).value == measured(two[metric], of, answers).value
+    assert counted("raw", targets["F1"], of) == (
+        "attributes by F1: the mean over 3 binary attribute(s), red, cold, rare.",
+    )
+    (said,) = counted("blur", targets["F1"], flat)
+    assert said.startswith("attributes by F1 of blur: the mean over 2 of 3 binary attribute(s), ")
+    assert "red, cold; the others have one value only" in said
+    assert counted("raw", targets["AUROC"], flat) == ()  # as it always was
+
+
+def case(manifest: Manifest, protocol: Protocol, *several: str, apart: bool = False) -> Case:
+    """Attackers: `ranks` well and is never sure; `guesses` yes or no and is right most times."""
+    told: dict[str, dict[str, Answers]] = {name: {} for name in ("ranks", "guesses")}
+    sheets = {part: sheet(manifest, protocol, part) for part in ("validation", "test")}
+    for part, of in sheets.items():
+        wrong = np.random.default_rng(1).random(len(of.rows)) < 0.2
+        for name, p in (
+            ("ranks", {label: 0.1 + 0.3 * (of.codes[label] == 1) for label in LABELS}),
+            ("guesses", {label: 0.2 + 0.6 * ((of.codes[label] == 1) ^ wrong) for label in LABELS}),
+        ):
+            told[name][part] = {label: np.stack([1 - q, q], axis=1) for label, q in p.items()}
+    made = [
+        Candidate(
+            family="retrained",
+            name=one,
+            validation=tuple(told[name]["validation"] for name in one.split("+")),
+            test=tuple(told[name]["test"] for name in one.split("+")),
+        )
+        for one in several
+    ]
+    return Case(
+        validation=sheets["validation"],
+        test=sheets["test"],
+        clusters=np.arange(len(sheets["test"].rows)),
+        candidates=tuple(made),
+        prior=False,
+        rows=np.arange(len(manifest)),
+        apart=apart,
+    )
+
+
+def test_who_is_reported_is_chosen_by_the_metric_that_is_reported(
+    three: Manifest, unseen: Protocol, targets: dict[str, Target]
+) -> None:
+    of = case(three, unseen, "ranks", "guesses")
+    given: dict[str, Any] = {"predicted": None, "action": 0.5, "void": None}
+    found = {metric: finding(one, of, None, **given) for metric, one in targets.items()}
+    worst = {metric: one.worst for metric, one in found.items()}
+    assert worst == {
+        "AUROC": "ranks",
+        "cMAP": "ranks",
+        "F1": "guesses",
+        "F1 above .62": "guesses",
+    }
+    assert found["F1"].leakage is not None and found["F1"].leakage.trivial == "all positive"
+    assert found["F1"].score is not None and found["F1"].score.low is not None
+    assert found["F1"].attacks[0].test.value == 0.0  # below the threshold throughout
+
+
+def test_runs_trained_alike_are_averaged_and_do_not_answer_together(
+    three: Manifest, unseen: Protocol, targets: dict[str, Target]
+) -> None:
+    of = case(three, unseen, "ranks+guesses", apart=True)
+    single = [measured(targets["F1"], of.test, one).value for one in of.candidates[0].test]
+    found = finding(targets["F1"], of, None, predicted=None, action=None, void=None)
+    assert found.score is not None and found.score.value == pytest.approx(np.mean(single))
+    assert found.attacks[0].spread == pytest.approx(np.std(single, ddof=1))
+
+
+def test_the_command_reports_them_and_changes_nothing_else(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--data", str(manifest_of(folder, "red", "cold")), "--method", "blacken", "--folds"]
+    words += ["4", "--seeds", "1", "--workers", "1", "--device", "cpu", "--preset", "quick"]
+    words += ["--json", "-o", str(tmp_path)]
+    assert main(words) == 0
+    plain = from_json(capsys.readouterr().out)
+    assert main([*words, "--metrics", "cmap,f1,f1-spact"]) == 0
+    text = capsys.readouterr().out
+    found = from_json(text)
+    assert from_json(found.to_json()) == found
+    new = ["attributes by cMAP", "attributes by F1", "attributes by F1 above .62"]
+    raw, black = found.rows
+    assert [one.label for one in raw.findings][:5] == ["action", "attributes", *new]
+    for label in new:
+        seen, hidden = raw.finding(label), black.finding(label)
+        assert seen is not None and seen.score is not None and seen.score.value == 1.0
+        assert hidden is not None and hidden.score is not None and hidden.score.value is not None
+        best = max(one.value for one in hidden.floors.values() if one.value is not None)
+        assert hidden.score.value < best + 0.05
+        assert ("all positive" in hidden.floors) == ("F1" in label)
+        assert f"{label}: the mean over 2 binary attribute(s), red, cold." in found.limits
+        controls = {one.kind: one.passed for one in found.controls if one.label == label}
+        # of 14 people F1 1.00 is not surely above the .65 of who says yes to all
+        assert controls["negative"] and controls["positive"] == ("cMAP" in label)
+        assert (hidden.leakage is None) == (hidden.void is not None) == ("F1" in label)
+    page = (tmp_path / "results.md").read_text()
+    assert "attributes by F1 (hide; F1, people unseen)" in page and "floor: all positive" in page
+    # all else is as it is without the flag
+    assert [one for one in found.controls if one.label not in new] == list(plain.controls)
+    assert set(found.limits) - set(plain.limits) == {one for one in found.limits if " by " in one}
+    for row, before in zip(found.rows, plain.rows, strict=True):
+        assert tuple(one for one in row.findings if one.label not in new) == before.findings
+    assert set(json.loads(text)) == set(json.loads(plain.to_json()))
+
+
+def test_results_of_before_are_read_and_written_as_they_were() -> None:
+    text = (ROOT / "docs" / "results" / "ucf11.json").read_text()
+    before, again = (json.loads(one)["rows"] for one in (text, from_json(text).to_json()))
+    assert [row["findings"] for row in before] == [row["findings"] for row in again]
+
+
+def test_metrics_that_make_no_sense_are_refused(manifest: Manifest, three: Manifest) -> None:
+    with pytest.raises(UsageError, match="no metric 'map'; choose of auroc, cmap, f1, f1-spact"):
+        evaluate(manifest, [], replace(PLAN, metrics=("map",)), data="x")
+    (one,) = protocols(three, folds=4, labels=())
+    with pytest.raises(UsageError, match="cMAP would be of binary attributes, and there is none"):
+        every_target(three, [one], ("cmap",))
