@@ -251,7 +251,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         mine = [one for one in runs if (one.method, one.data) == (line.name, chosen.name)]
         if line.runs and mine:
             by_seed = [[one.folder for one in mine if one.seed == s] for s in range(chosen.seeds)]
-            check_unseen(manifest, plan, by_seed)
+            known += [f"{line.name}: {one}" for one in check_unseen(manifest, plan, by_seed)]
     with Talk(quiet=not sys.stderr.isatty()) as talk:
         result = evaluate(
             manifest,

@@ -14,11 +14,12 @@ from conftest import PLAN
 from masquerade.checkpoint import provenance_of, save
 from masquerade.cli.evaluate import main
 from masquerade.data.manifest import Manifest, read_manifest
-from masquerade.data.marks import marks
+from masquerade.data.marks import UNTOLD, comparable, marks, met
 from masquerade.errors import UsageError
 from masquerade.evaluation.protocols import protocols
 from masquerade.evaluation.runs import check_unseen, doubts_of
 from masquerade.methods import build
+from masquerade.training.run import Parts, _learned
 
 QUICK = ["--preset", "quick", "--seeds", "1", "--workers", "1", "--device", "cpu", "--json"]
 DULL = "the output is the same whatever comes in"
@@ -75,8 +76,70 @@ def test_a_clip_is_known_wherever_it_lies_and_whatever_its_labels(
     rows = np.arange(len(manifest))
     assert marks(there, rows) == marks(manifest, rows)
     assert len(set(marks(manifest, rows))) == len(manifest)
-    part = replace(manifest, clips=(replace(manifest.clips[0], first=0, last=2),))
-    assert marks(part, [0]) != marks(manifest, [0])
+
+
+def test_frames_of_a_file_are_known_in_whatever_range_they_stand(manifest: Manifest) -> None:
+    whole = marks(manifest, range(3))
+    clip = manifest.clips[0]
+
+    def part(first: int, last: int) -> list[str]:
+        return marks(replace(manifest, clips=(replace(clip, first=first, last=last),)), [0])
+
+    assert met(part(0, 2), whole) == met(whole, part(5, 9)) == [0]
+    assert met(part(0, 2), part(2, 4)) == met(part(1, 1), part(0, 2)) == [0]
+    assert met(part(0, 2), part(3, 4)) == met(part(3, 4), part(0, 2)) == []
+    assert met(whole, [*part(3, 4), *whole[2:]]) == [0, 2]
+    assert len(part(0, 2)[0]) < 20 and clip.path not in "".join(whole)
+
+
+def test_a_run_on_a_whole_file_is_not_tested_on_a_part_of_it(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    """HMDB51's files are whole where it is trained on, and PA-HMDB51's are ranges of them."""
+    run = run_of(tmp_path / "run", manifest, [3])
+    clips = [replace(clip, first=2, last=5) for clip in manifest.clips]
+    with pytest.raises(UsageError, match="learned from 1 of the"):
+        check_unseen(replace(manifest, clips=tuple(clips)), PLAN, [[run] * 4])
+    begun = [replace(clip, first=0, last=1) for clip in manifest.clips]
+    early = run_of(tmp_path / "early", replace(manifest, clips=tuple(begun)), [3])
+    assert check_unseen(replace(manifest, clips=tuple(clips)), PLAN, [[early] * 4]) == ()
+
+
+@pytest.mark.parametrize(
+    "kept", [None, ["0123456789ab", "cdef01234567"], ["0123456789ab 0-", UNTOLD]]
+)
+def test_a_run_that_cannot_be_checked_is_said_to_be_one(
+    folder: Path,
+    manifest: Manifest,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    kept: list[str] | None,
+) -> None:
+    """One without marks, one of an older version, and one that went on from either."""
+    path = tmp_path / "old" / "anonymizer.safetensors"
+    path.parent.mkdir()
+    about = {} if kept is None else {"learned": kept}
+    save(build("downsample", factor=1), path, provenance=about)
+    fine = run_of(tmp_path / "fine", manifest, [])
+    (said,) = check_unseen(manifest, PLAN, [[fine, path.parent, fine, fine]])
+    assert said.startswith("1 of 2 training runs cannot be checked") and said.endswith(" of old.")
+    words = ["--data", str(folder / "clips.csv"), "--weights", str(path), "--folds", "4", *QUICK]
+    if kept is None:
+        assert main([*words, "--attackers", "retrained"]) in (0, 1)
+        limits = json.loads(capsys.readouterr().out)["limits"]
+        assert any(one.startswith("downsample: 1 of 1 training runs cannot") for one in limits)
+
+
+def test_a_run_that_went_on_learned_what_the_first_one_did(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    mine = Parts(train=np.array([4]), validation=np.array([7]))
+    assert _learned([(manifest, mine)], None) == marks(manifest, [4, 7])
+    first = run_of(tmp_path / "first", manifest, [3])
+    assert _learned([(manifest, mine)], first) == marks(manifest, [4, 7, 3])
+    save(build("downsample", factor=1), tmp_path / "bare.safetensors")
+    after = _learned([(manifest, mine)], tmp_path / "bare.safetensors")
+    assert comparable(marks(manifest, [4, 7])) and not comparable(after)
 
 
 def test_what_runs_said_against_themselves_stands_under_the_table(

@@ -136,7 +136,8 @@ def main(argv: list[str]) -> int:
     entry = entry_of(name_of(anonymizer), anonymizer, options.regions, options.detector)
     entry = replace(entry, outside=options.outside)
     if options.weights is not None:
-        check_unseen(manifest, plan, paths := paths_of(options))
+        unchecked = check_unseen(manifest, plan, paths := paths_of(options))
+        limits += tuple(f"{entry.name}: {line}" for line in unchecked)
         limits += doubts_of(entry.name, paths)
         if several(str(options.weights)):
             dials = {name: getattr(anonymizer, name) for name in anonymizer.dials}

@@ -9,7 +9,7 @@ import numpy as np
 
 from masquerade.checkpoint import provenance_of
 from masquerade.data.manifest import Manifest
-from masquerade.data.marks import marks
+from masquerade.data.marks import UNTOLD, comparable, marks, met
 from masquerade.errors import UsageError
 from masquerade.evaluation.entries import Plan
 from masquerade.evaluation.protocols import protocols
@@ -17,15 +17,25 @@ from masquerade.evaluation.protocols import protocols
 Paths = Sequence[Sequence[Path]]  # of the weights of each seed's folds
 
 
-def check_unseen(manifest: Manifest, plan: Plan, runs: Paths) -> None:
+INSTEAD = (
+    "give --folds 0 and the split that it was trained with, or, of runs with `train --folds 5`, "
+    "each fold's own, as --folds 5 --weights 'runs/{fold}'."
+)
+
+
+def check_unseen(
+    manifest: Manifest, plan: Plan, runs: Paths, *, instead: str = INSTEAD
+) -> tuple[str, ...]:
     """Refuse anonymizers that learned from clips which they are to be tested on.
 
-    A run keeps marks of its clips; one that was trained before there were any cannot be checked.
+    A run keeps marks of its clips. One that keeps none, or those of an older version, cannot be
+    checked: it is not refused, and the line that this gives says so under the table.
 
     Args:
         manifest: of the clips.
         plan: whose folds.
         runs: of each seed as many as there are folds.
+        instead: what to do where one is refused.
 
     Raises:
         UsageError: one did.
@@ -33,15 +43,23 @@ def check_unseen(manifest: Manifest, plan: Plan, runs: Paths) -> None:
     found = protocols(manifest, folds=plan.folds, seed=plan.seed, labels=plan.labels)
     for fold, paths in enumerate(zip(*runs, strict=True)):
         tested = np.unique(np.concatenate([one.folds[fold].test for one in found]))
-        mine = set(marks(manifest, tested.tolist()))
+        mine = marks(manifest, tested.tolist())
         for path in paths:
-            met = len(mine & set(provenance_of(path).get("learned", ())))
-            if met:
+            seen = met(mine, provenance_of(path).get("learned", ()))
+            if seen:
                 raise UsageError(
-                    f"{path} learned from {met} of the {len(mine)} clips that it would be tested "
-                    "on: give --folds 0 and the split that it was trained with, or, of runs with "
-                    "`train --folds 5`, each fold's own, as --folds 5 --weights 'runs/{fold}'."
+                    f"{path} learned from {len(seen)} of the {len(mine)} clips that it would be "
+                    f"tested on: {instead}"
                 )
+    every = _each(runs)
+    dark = [path for path in every if not comparable(provenance_of(path).get("learned", [UNTOLD]))]
+    if not dark:
+        return ()
+    return (
+        f"{len(dark)} of {len(every)} training runs cannot be checked, since they keep no marks "
+        "that this version can compare: whether they learned from the clips that they are tested "
+        f"on is not known of {', '.join(_called(dark, every))}.",
+    )
 
 
 def doubts_of(name: str, runs: Paths) -> tuple[str, ...]:
@@ -51,17 +69,26 @@ def doubts_of(name: str, runs: Paths) -> tuple[str, ...]:
         name: of the line of the table.
         runs: as in `check_unseen`; one that stands for several counts once.
     """
-    every = list(dict.fromkeys(path for paths in runs for path in paths))
-    alike = len({path.name for path in every}) < len(every)  # as in runs/{seed}/{fold}
+    every = _each(runs)
     against: dict[str, list[str]] = {}
     doubted = 0
     for path in every:
         notes = provenance_of(path).get("notes", ())
         doubted += bool(notes)
         for note in notes:
-            called = f"{path.parent.name}/{path.name}" if alike else path.name
-            against.setdefault(note, []).append(called)
+            against.setdefault(note, []).extend(_called([path], every))
     if not doubted:
         return ()
     told = "; ".join(f"{note} in {', '.join(names)}" for note, names in against.items())
     return (f"{name}: {doubted} of {len(every)} training runs are in doubt: {told}.",)
+
+
+def _each(runs: Paths) -> list[Path]:
+    """Every run once."""
+    return list(dict.fromkeys(path for paths in runs for path in paths))
+
+
+def _called(some: Sequence[Path], every: Sequence[Path]) -> list[str]:
+    """Their names, with the folder above where two are called alike, as in runs/{seed}/{fold}."""
+    alike = len({path.name for path in every}) < len(every)
+    return [f"{path.parent.name}/{path.name}" if alike else path.name for path in some]

@@ -16,7 +16,7 @@ from masquerade.checkpoint import STATE, WEIGHTS, arguments, load, provenance_of
 from masquerade.data.clips import ClipStore, load_clips
 from masquerade.data.folds import carve_validation
 from masquerade.data.manifest import IntArray, Manifest
-from masquerade.data.marks import marks
+from masquerade.data.marks import UNTOLD, marks
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.methods import name_of
 from masquerade.parts import part_of
@@ -114,9 +114,8 @@ def train(
     )
     if speaks():
         about = _provenance(played, sides, game, seed=seed, command=command)
-        about["learned"] = _learned([(manifest, parts), *([] if stills is None else [stills])])
-        if start is not None:
-            about["learned"] += provenance_of(start).get("learned", [])
+        seen = [(manifest, parts), *([] if stills is None else [stills])]
+        about["learned"] = _learned(seen, start)
         with part_of(folder / WEIGHTS) as part:
             save(played.anonymizer, part, provenance=about)
         (folder / STATE).unlink(missing_ok=True)
@@ -292,12 +291,19 @@ def _outputs(manifest: Manifest, name: str) -> int:
     return 1 if column.kind == "binary" else len(column.values)
 
 
-def _learned(sets: Sequence[tuple[Manifest, Parts]]) -> list[str]:
-    """Marks of all clips that a run saw, so that nobody tests it on one of them."""
+def _learned(sets: Sequence[tuple[Manifest, Parts]], start: Path | None) -> list[str]:
+    """Marks of all clips that a run saw, so that nobody tests it on one of them.
+
+    Those too that the run before it saw; where that one kept none, that is among them.
+    """
+    before = [] if start is None else provenance_of(start).get("learned", [UNTOLD])
     return [
-        mark
-        for manifest, parts in sets
-        for mark in marks(manifest, [*parts.train.tolist(), *parts.validation.tolist()])
+        *(
+            mark
+            for manifest, parts in sets
+            for mark in marks(manifest, [*parts.train.tolist(), *parts.validation.tolist()])
+        ),
+        *before,
     ]
 
 
