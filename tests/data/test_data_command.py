@@ -119,3 +119,29 @@ def test_a_vote_does_not_replace_what_an_annotator_wrote(tmp_path: Path) -> None
 def test_a_negative_seed_is_refused(words: tuple[str, ...]) -> None:
     with pytest.raises(UsageError, match="seed is 0 or more"):
         run(*words, "--seed", "-1")
+
+
+def test_convert_leaves_out_what_is_scored_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """HMDB51 without PA-HMDB51's clips, and without those cut from the same films."""
+    for name in ("May_wave_f_nm_np1_fr_med_1", "May_wave_f_nm_np1_fr_med_2", "Jo_wave_f_nm_np1_fr"):
+        put(tmp_path / "videos" / "wave" / f"{name}.avi", name)
+    lines = "May_wave_f_nm_np1_fr_med_1.avi 1\nMay_wave_f_nm_np1_fr_med_2.avi 2\n"
+    put(tmp_path / "lists" / "wave_test_split1.txt", f"{lines}Jo_wave_f_nm_np1_fr.avi 1\n")
+    ranges = {name: [[0, 9, 1]] for name in ("skin_color", "face", "gender", "nudity")}
+    labels = {"May_wave_f_nm_np1_fr_med_1.avi": {**ranges, "relationship": [[0, 9, 0]]}}
+    put(tmp_path / "pa" / "wave.json", json.dumps(labels))
+    videos, pa = ("--videos", tmp_path / "videos"), tmp_path / "pa.csv"
+    assert run("convert", "pa-hmdb51", tmp_path / "pa", *videos, "-o", pa, "--values", "vispr") == 0
+    assert read_manifest(pa).cells("a4_gender") == ("1",)
+    words = ("convert", "hmdb51", tmp_path / "lists", *videos, "-o", tmp_path / "h.csv")
+    capsys.readouterr()
+    assert run(*words, "--without", pa) == 0
+    assert [clip.path for clip in read_manifest(tmp_path / "h.csv").clips] == [
+        "videos/wave/Jo_wave_f_nm_np1_fr.avi"
+    ]
+    assert "1 clips. 2 are left out for pa.csv." in capsys.readouterr().err
+    assert run(*words) == 0
+    with pytest.raises(UsageError, match="Every clip shares a file, people or a source"):
+        run(*words, "--without", tmp_path / "h.csv")

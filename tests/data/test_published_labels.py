@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from masquerade.data.apart import shared
 from masquerade.data.check import find_straddling
 from masquerade.data.manifest import Manifest
 from masquerade.data.published import READERS
 from masquerade.data.published.hmdb51 import hmdb51_source, read_hmdb51
 from masquerade.data.published.pa_hmdb51 import ATTRIBUTES
+from masquerade.data.published.vispr import SETS
 from masquerade.errors import UsageError
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -200,6 +202,25 @@ def test_pa_hmdb51_made_binary(tmp_path: Path) -> None:
     assert any_.cells("nudity") == ("0", "0", "0")
 
 
+def test_pa_hmdb51_under_visprs_names(tmp_path: Path) -> None:
+    """Labels as `any` has them, in columns that VISPR's first set of seven has too."""
+    each = {"face": [[0, 4, 2], [5, 9, 0]], "gender": [[0, 9, 0]], "nudity": [[0, 4, 0], [5, 9, 2]]}
+    folder = pa(tmp_path, **each)  # no two alike
+    any_, vispr = (READERS["pa-hmdb51"](folder, values=v) for v in ("any", "vispr"))
+    assert len({any_.cells(ours) for ours in ATTRIBUTES}) == len(ATTRIBUTES)
+    names = {
+        "gender": "a4_gender",
+        "face": "a10_face_partial",
+        "nudity": "a12_semi_nudity",
+        "skin": "a17_color",
+        "relationship": "a64_rel_personal",
+    }
+    assert {column.name for column in vispr.of_role("attribute")} == set(names.values())
+    assert set(names.values()) <= set(SETS["vispr1"])
+    for ours, theirs in names.items():
+        assert vispr.cells(theirs) == any_.cells(ours) and vispr.column(theirs).kind == "binary"
+
+
 def test_pa_hmdb51_with_odd_ranges_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"wave.json, May.*range of face ends before"):
         READERS["pa-hmdb51"](pa(tmp_path, face=[[9, 0, 1]]))
@@ -228,3 +249,14 @@ def test_pa_hmdb51_gives_the_known_rates(
     video = np.unique([clip.path for clip in manifest.clips], return_inverse=True)[1]
     p = np.stack([on[video == i].any(axis=0) for i in range(515)]).mean(axis=0)
     assert (round(100 * p.mean(), 2), round((2 * p / (1 + p)).mean(), 3)) == by_video
+
+
+@real
+def test_pa_hmdb51s_videos_are_among_hmdb51s() -> None:
+    """All 515; and of the train clips of split 1 many more are cut from the same films."""
+    every = READERS["hmdb51"](LABELS / "hmdb51_splits")
+    scored = READERS["pa-hmdb51"](LABELS / "PA-HMDB51")
+    found = shared(every, scored)
+    train = np.array(every.cells("split")) == "train"
+    assert len(found.same) == 515
+    assert (train.sum(), train[found.same].sum(), train[found.kin].sum()) == (3570, 286, 1156)

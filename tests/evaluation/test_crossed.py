@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,17 @@ def test_each_set_gives_its_own_side_alone(both: Manifest, manifest: Manifest) -
     assert (red[:videos] == -1).all() and set(red[videos:]) == {0, 1}
     assert {one.name for one in both.of_role("attribute")} == {"red", "person"}
     assert all(both.path(clip).exists() for clip in both.clips)
+
+
+def test_a_link_is_known_by_its_own_name(
+    manifest: Manifest, pictures: Path, tmp_path: Path
+) -> None:
+    """Marks are made of names, so that both sets' clips keep theirs."""
+    other = read_manifest(pictures)
+    (tmp_path / "linked.png").symlink_to(other.path(other.clips[0]))
+    linked = replace(other, root=tmp_path, clips=(replace(other.clips[0], path="linked.png"),))
+    two = crossed(manifest, linked)
+    assert marks(two, [len(two) - 1]) == marks(linked, [0]) != marks(other, [0])
 
 
 def test_people_of_both_sets_stay_together(both: Manifest, manifest: Manifest) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from masquerade.data.apart import without as clips_without
 from masquerade.data.check import CheckResult, check_manifest
 from masquerade.data.floors import FloorsResult, label_floors, shown
 from masquerade.data.folds import carve_validation, random_split
@@ -142,12 +143,13 @@ def convert(
     splits: Path | None = None,
     split: int | None = None,
     fold: int | None = None,
-    values: Literal["published", "any", "most"] | None = None,
+    values: Literal["published", "any", "most", "vispr"] | None = None,
     attributes: Literal["vispr1", "vispr2"] | None = None,
     people: Path | None = None,
     suffix: str | None = None,
     pauses: Flag = False,
     every: Flag = False,
+    without: Path | None = None,
     seed: int | None = None,
     test_share: float | None = None,
     val_share: float | None = None,
@@ -164,13 +166,15 @@ def convert(
         splits: for vp, the folder of the official split lists.
         split: for hmdb51, ucf101 and vp: 1, 2 or 3.
         fold: for sbu: 1 to 5, the fold to test on.
-        values: for pa-hmdb51: the published names, or 1 from value 1 on (any), or from value 2
-            for face and nudity (most).
+        values: for pa-hmdb51: the published names, or 1 from value 1 on (any, and vispr under
+            VISPR's names), or from value 2 for face and nudity (most).
         attributes: for vispr: which seven.
         people: for ipn: the CSV that says who is a woman or a man.
         suffix: for vp: how your video files end, such as .avi.
         pauses: for ipn: also the stretches without a gesture.
         every: for hvu: also clips that lack an action, an object or a scene.
+        without: another manifest; clips that share a file, or people or a source with one that
+            does, are left out, so that what learned from the rest may be scored there.
         seed: of what is drawn: kth's takes, --test-share, --val-share.
         test_share: draw a train and a test split by groups, such as 0.4.
         val_share: turn this share of train into val by groups, such as 0.1.
@@ -189,7 +193,9 @@ def convert(
     }
     options = {name: value for name, value in given.items() if value is not None}
     _check_seed(seed or 0)
-    manifest = _read(dataset, source, options, seed)
+    whole = manifest = _read(dataset, source, options, seed)
+    if without is not None:
+        manifest = clips_without(manifest, read_manifest(without))
     if test_share is not None:
         manifest = random_split(manifest, test=test_share, seed=seed or 0)
     for column in manifest.of_role("split") if val_share is not None else ():
@@ -198,7 +204,10 @@ def convert(
                 manifest, name=column.name, fraction=val_share or 0.0, seed=seed or 0
             )
     write_manifest(manifest, out)
-    Console(stderr=True).print(f"{escape(str(out))}: {len(manifest)} clips.", soft_wrap=True)
+    left_out = len(whole) - len(manifest)
+    more = "" if without is None else f" {left_out} are left out for {without.name}."
+    said = escape(f"{out}: {len(manifest)} clips.{more}")
+    Console(stderr=True).print(said, soft_wrap=True)
     return 0
 
 

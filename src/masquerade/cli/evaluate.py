@@ -23,8 +23,9 @@ from masquerade.data.transform import Joined, RegionFactory
 from masquerade.errors import UsageError
 from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
 from masquerade.evaluation.crossed import crossed, splits_of
+from masquerade.evaluation.elsewhere import elsewhere
 from masquerade.evaluation.pattern import NAMES, KeptPattern
-from masquerade.evaluation.runs import check_unseen, doubts_of
+from masquerade.evaluation.runs import INSTEAD, check_unseen, doubts_of
 from masquerade.methods import name_of
 from masquerade.methods.stprivacy import STPrivacy
 from masquerade.parts import part_of
@@ -33,6 +34,7 @@ from masquerade.settings import Settings, region_arguments, settings_for
 from masquerade.vision.regions import REGIONS
 
 EXAMPLE = "masquerade evaluate --data clips.csv --method blur --regions people -o results"
+ELSEWHERE = "train it on clips that --score-on lacks, as `masquerade data convert --without` gives."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,8 @@ class Options:
         actions: of these alone, separated by commas; without it all.
         labels: private columns that are attacked, separated by commas; without it all.
         private_data: another manifest, whose attributes are attacked instead of those of --data.
+        score_on: another manifest, on which the attackers of --data and --private-data are scored:
+            on its test clips, or on all where it has no split; wants --folds 0.
         method: how people are hidden; `masquerade methods` lists them. Its own arguments follow.
         method_preset: a named setting of the method, such as strong.
         weights: a trained anonymizer, a file or a training run's folder; of several that were
@@ -71,6 +75,7 @@ class Options:
     actions: str | None = None
     labels: str | None = None
     private_data: Path | None = None
+    score_on: Path | None = None
     method: str | None = None
     method_preset: str | None = None
     weights: Path | None = None
@@ -136,7 +141,8 @@ def main(argv: list[str]) -> int:
     entry = entry_of(name_of(anonymizer), anonymizer, options.regions, options.detector)
     entry = replace(entry, outside=options.outside)
     if options.weights is not None:
-        unchecked = check_unseen(manifest, plan, paths := paths_of(options))
+        paths, instead = paths_of(options), INSTEAD if options.score_on is None else ELSEWHERE
+        unchecked = check_unseen(manifest, plan, paths, instead=instead)
         limits += tuple(f"{entry.name}: {line}" for line in unchecked)
         limits += doubts_of(entry.name, paths)
         if several(str(options.weights)):
@@ -185,11 +191,14 @@ def plan_of(options: Options) -> Plan:
 
 def clips_of(options: Options) -> tuple[Manifest, tuple[str, ...]]:
     """The clips that options ask for, and what is to be said of them under the table."""
-    manifest, limits = read_manifest(options.data), []
+    manifest, limits = read_manifest(options.data), list[str]()
     if options.actions is not None:
         manifest = of_actions(manifest, words(options.actions))
         limits.append(f"Only clips of these actions: {', '.join(words(options.actions))}.")
-    if options.private_data is not None:
+    if options.score_on is not None:
+        manifest, notes = _scored_elsewhere(options, options.score_on, manifest)
+        limits += notes
+    elif options.private_data is not None:
         private = read_manifest(options.private_data)
         for path, one in ((options.data, manifest), (options.private_data, private)):
             if not options.folds and not splits_of(one):
@@ -205,11 +214,28 @@ def clips_of(options: Options) -> tuple[Manifest, tuple[str, ...]]:
     return manifest, tuple(limits)
 
 
+def _scored_elsewhere(
+    options: Options, other: Path, manifest: Manifest
+) -> tuple[Manifest, tuple[str, ...]]:
+    """What attackers learn from, joined with what they are scored on."""
+    if options.folds:
+        raise UsageError("--score-on learns on one data set and scores on another: give --folds 0.")
+    scored = read_manifest(other)
+    if options.actions is not None:
+        scored = of_actions(scored, words(options.actions))
+    one = options.private_data
+    return elsewhere(
+        (titled(options.data), manifest),
+        (titled(other), scored),
+        private=None if one is None else (titled(one), read_manifest(one)),
+    )
+
+
 def title_of(options: Options) -> str:
     """What to call the data that options name."""
-    other = options.private_data
-    mine = titled(options.data)
-    return mine if other is None else f"{mine} and {titled(other)}"
+    given = [one for one in (options.data, options.private_data) if one is not None]
+    mine = " and ".join(titled(one) for one in given)
+    return mine if options.score_on is None else f"{mine}, scored on {titled(options.score_on)}"
 
 
 def _check_folder(folder: Path) -> None:

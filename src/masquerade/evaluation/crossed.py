@@ -7,12 +7,12 @@ Labels that a data set does not have are unknown in its clips, and count for not
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from masquerade.data.folds import carve_validation, group_columns
-from masquerade.data.manifest import Clip, Kind, Manifest, Role, make_manifest
+from masquerade.data.manifest import Clip, Kind, Manifest, Role, make_manifest, role_of
 from masquerade.errors import UsageError
 from masquerade.evaluation.protocols import HELD, SPLITS
 
@@ -38,18 +38,29 @@ def crossed(actions: Manifest, private: Manifest) -> Manifest:
     if not hidden:
         raise UsageError("The manifest of --private-data has no column with an attribute.")
     first = {one.name: one.name for one in actions.of_role("action")}
-    first |= {name: f"group_first_{name}" for name in group_columns(actions)}
+    first |= {f"group_first_{name}": name for name in group_columns(actions)}
     second = {one.name: one.name for one in hidden}
-    second |= {one.name: f"group_second_{one.name}" for one in private.of_role("group")}
-    sides = ((actions, first), (private, second))
+    second |= {f"group_second_{one.name}": one.name for one in private.of_role("group")}
+    return joined(
+        [(one, names | _splits(one)) for one, names in ((actions, first), (private, second))]
+    )
+
+
+def joined(sides: Sequence[tuple[Manifest, Mapping[str, str]]]) -> Manifest:
+    """One manifest of the clips of several; what a set does not have is unknown there.
+
+    Args:
+        sides: each with the names that columns get, and what they are called in the set; without
+            those columns that are left out.
+    """
     roles: dict[str, Role] = {}
     kinds: dict[str, Kind] = {}
     for manifest, names in sides:
-        for old, new in names.items():
-            roles[new] = manifest.column(old).role if new == old else "group"
+        for new, old in names.items():
+            roles[new] = manifest.column(old).role if new == old else role_of(new)
             kinds[new] = manifest.column(old).kind
-    empty = dict.fromkeys([*roles, *FACTS, *(columns[0] for columns in SPLITS.values())], "")
-    root = Path(os.path.commonpath([actions.root.resolve(), private.root.resolve()]))
+    empty = dict.fromkeys([*roles, *FACTS], "")
+    root = Path(os.path.commonpath([manifest.root.resolve() for manifest, _ in sides]))
     clips = [
         _moved(clip, manifest, names, empty, root)
         for manifest, names in sides
@@ -71,13 +82,18 @@ def _with_validation(manifest: Manifest) -> Manifest:
     return manifest
 
 
+def _splits(manifest: Manifest) -> dict[str, str]:
+    """The first column of each protocol's splits, under the name that is looked for first."""
+    known = splits_of(manifest)
+    found = {columns[0]: [name for name in columns if name in known] for columns in SPLITS.values()}
+    return {new: old[0] for new, old in found.items() if old}
+
+
 def _moved(
     clip: Clip, manifest: Manifest, names: Mapping[str, str], empty: Mapping[str, str], root: Path
 ) -> Clip:
-    cells = dict(empty) | {new: clip.cells[old] for old, new in names.items()}
+    cells = dict(empty) | {new: clip.cells[old] for new, old in names.items()}
     cells |= {name: clip.cells.get(name, "") for name in FACTS}
-    for columns in SPLITS.values():
-        known = [clip.cells[name] for name in columns if name in clip.cells]
-        cells[columns[0]] = known[0] if known else ""
-    path = Path(os.path.relpath(manifest.path(clip).resolve(), root)).as_posix()
+    folder = manifest.path(clip).parent.resolve()  # a link keeps the name that its mark is made of
+    path = Path(os.path.relpath(folder / manifest.path(clip).name, root)).as_posix()
     return replace(clip, path=path, cells=cells)

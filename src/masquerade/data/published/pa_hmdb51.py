@@ -25,6 +25,15 @@ ATTRIBUTES = {
 }
 """Our name (and the order of the VP labels) to the name in the files."""
 
+AS_VISPR = {
+    "skin": "a17_color",
+    "face": "a10_face_partial",
+    "gender": "a4_gender",
+    "nudity": "a12_semi_nudity",
+    "relationship": "a64_rel_personal",
+}
+"""Our name to VISPR's, as SPAct's attackers that learned from VISPR's stills are scored here."""
+
 VALUES = {
     "skin": ("unidentifiable", "white", "yellow", "black"),
     "face": ("invisible", "partial", "complete"),
@@ -38,7 +47,10 @@ Range = tuple[int, int, tuple[int, ...]]
 
 
 def read_pa_hmdb51(
-    folder: Path, *, values: Literal["published", "any", "most"] = "any", videos: Path | None = None
+    folder: Path,
+    *,
+    values: Literal["published", "any", "most", "vispr"] = "any",
+    videos: Path | None = None,
 ) -> Manifest:
     """The frame-range labels, as published or made binary.
 
@@ -46,8 +58,10 @@ def read_pa_hmdb51(
         folder: `PrivacyAttributes`, or the folder that holds it.
         values: `published` keeps the names of the values; `any` says 1 from value 1 on; `most`
             asks of face and nudity, which have steps, for value 2. The papers do not say which.
+            `vispr` is `any` under VISPR's names.
         videos: the folder of HMDB51's class folders; None: the labels' folder.
     """
+    names = AS_VISPR if values == "vispr" else {name: name for name in ATTRIBUTES}
     clips: list[Clip] = []
     for path in files_below(folder, [".json"]):
         for name, labels in sorted(read_json(path).items()):
@@ -56,15 +70,15 @@ def read_pa_hmdb51(
             source = hmdb51_source(Path(name).stem, path.stem)
             for first, last in _stretches(where, ranges):
                 cells = {"action": path.stem}
-                cells |= {a: _cell(a, _at(ranges[a], first), values) for a in ATTRIBUTES}
+                cells |= {names[a]: _cell(a, _at(ranges[a], first), values) for a in ATTRIBUTES}
                 clip = f"{path.stem}/{name}"
                 cells["group"] = source
                 clips.append(Clip(path=clip, cells=cells, first=first, last=last))
     if not clips:
         raise UsageError(f"{folder} holds no JSON of PA-HMDB51; point at PrivacyAttributes.")
     kind: Kind = "multi-label" if values == "published" else "binary"
-    kinds: dict[str, Kind] = dict.fromkeys(ATTRIBUTES, kind)
-    return make_manifest(videos or folder, clips, kinds={**kinds, "relationship": "binary"})
+    kinds: dict[str, Kind] = dict.fromkeys(names.values(), kind)
+    return make_manifest(videos or folder, clips, kinds={**kinds, names["relationship"]: "binary"})
 
 
 def _ranges(where: str, labels: Any, name: str) -> list[Range]:
