@@ -65,10 +65,8 @@ def lines_kept(page: str, again: Sequence[str]) -> list[str]:
 
 def _moved(one: Row, other: Row) -> float:
     """The largest difference between scores of two rows on the same labels."""
-    gaps = [0.0]
-    for found in one.findings:
-        before = other.finding(found.label)
-        both = [each.score and each.score.value for each in (found, before) if each is not None]
-        if len(both) == 2 and None not in both:
-            gaps.append(abs(float(both[0] or 0) - float(both[1] or 0)))
-    return max(gaps)
+    mine, theirs = (
+        {f.label: f.score.value for f in row.findings if f.score and f.score.value is not None}
+        for row in (one, other)
+    )
+    return max((abs(mine[label] - theirs[label]) for label in mine.keys() & theirs), default=0.0)

@@ -229,6 +229,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     chosen = parser.parse_args(argv)
     benchmark, methods = BENCHMARKS[chosen.name], chosen.methods.split(",")
+    json, page = (chosen.out / f"trained-{chosen.name}{tail}" for tail in (".json", ".md"))
+    if chosen.merge and not json.exists():  # said before hours of work
+        parser.error(f"--merge keeps rows of {json}, which is not there: leave it out.")
+    there = from_json(json.read_text("utf-8")) if chosen.merge else None
+    kept = lines_kept(page.read_text("utf-8"), methods) if chosen.merge else []
     runs = trainings(chosen.name, methods, chosen.seeds, chosen.work)
     trained(runs, chosen.workers)
     if chosen.train_only:
@@ -264,11 +269,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             progress=talk.follow,
         )
         paired = readings(manifest, table, plan, folder=folder, progress=talk.follow)
-    json, page = (chosen.out / f"trained-{chosen.name}{tail}" for tail in (".json", ".md"))
-    kept: list[str] = []
-    if chosen.merge:
-        kept = lines_kept(page.read_text("utf-8"), methods)
-        result = merged(from_json(json.read_text("utf-8")), result, (*BESIDE, *TRAINED))
+    if there is not None:
+        result = merged(there, result, (*BESIDE, *TRAINED))
     written(result, json, page)
     with page.open("a", encoding="utf-8") as file:
         file.write("\n" + differences(paired, methods, kept))

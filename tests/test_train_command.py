@@ -27,6 +27,7 @@ from masquerade.data.manifest import read_manifest
 from masquerade.data.mimes import Mimes, write_mimes
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.training.games import game_of
+from masquerade.training.pairs import NEAR
 from masquerade.training.run import _clips, parts_of
 from masquerade.training.views import windows
 
@@ -197,6 +198,27 @@ def test_a_clip_is_cut_anew_from_more_frames_than_it_has(mimes: Path) -> None:
     assert found.shape[2] == 4 and len({clip.numpy().tobytes() for clip in found}) > 3
     with pytest.raises(UsageError, match="cut from as many frames"):
         replace(game, stored=3)
+
+
+def test_a_video_that_begins_still_is_not_a_short_one(
+    mimes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from masquerade.training import run
+
+    manifest, game = read_manifest(mimes), game_of("spact", "tiny")
+    sides = run._data(manifest, game, parts_of(manifest), [], 1, None)
+    moving = torch.arange(8, dtype=torch.uint8).clamp(min=1)  # frames 0 and 1 are alike
+    for name, frames in (("starts still", moving), ("one picture", moving * 0)):
+        clips = frames.reshape(1, 1, 8, 1, 1).expand(len(sides.train), 3, -1, 4, 4)
+        held = frames.reshape(1, 1, 8, 1, 1).expand(len(sides.validation), 3, -1, 4, 4)
+        found = (replace(sides.train, clips=clips), replace(sides.validation, clips=held))
+        monkeypatch.setattr(run, "_clips", lambda *_, found=found: found)
+        given = (sides, game, NEAR, manifest, parts_of(manifest), 1, None)
+        if name == "starts still":
+            assert run._with_pairs(*given).apart is found[0]
+            continue
+        with pytest.raises(UsageError, match="too short"):
+            run._with_pairs(*given)
 
 
 def test_videos_that_are_too_short_for_a_gap_are_refused(mimes: Path, tmp_path: Path) -> None:

@@ -135,8 +135,8 @@ class Labels(Objective):
     def _fooled(self, logits: Tensor, codes: Tensor) -> Tensor:
         logits, one_of = logits.float(), codes.ndim == 1 and logits.shape[1] > 1
         if self.fool == "negative":
-            top = math.inf if self.cap is None else self.cap * _blind(logits.shape[1], one_of)
-            return -each_loss(logits, codes).clamp(max=top)
+            blind = _blind(logits.shape[1], one_of)
+            return _negated(each_loss(logits, codes), self.cap, blind)
         if self.fool == "entropy":
             return -_entropy(logits, one_of)
         if one_of:  # of several classes none is "always there": the wish is that all are as likely
@@ -282,8 +282,7 @@ class Rotation(Objective):
         draw: torch.Generator,
         ranks: Ranks = ALONE,
     ) -> Tensor:
-        top = math.inf if self.cap is None else self.cap * math.log(4)
-        return -self.loss(net, clip, codes, draw, ranks).clamp(max=top)
+        return _negated(self.loss(net, clip, codes, draw, ranks), self.cap, math.log(4))
 
     def chance(self, codes: Codes, count: int, learned: Codes) -> float:
         return math.log(4)
@@ -369,6 +368,11 @@ def rate_loss(codes: Tensor, learned: Tensor) -> Tensor:
     counts = torch.bincount(learned[learned >= 0], minlength=classes) + 1
     lost = -(counts / counts.sum()).log()
     return torch.where(codes >= 0, lost[codes.clamp(min=0)], 0.0)
+
+
+def _negated(loss: Tensor, cap: float | None, blind: float) -> Tensor:
+    """Minus a loss, which pulls no more beyond so many times that of who sees nothing."""
+    return -loss.clamp(max=math.inf if cap is None else cap * blind)
 
 
 def _entropy(logits: Tensor, one_of: bool) -> Tensor:

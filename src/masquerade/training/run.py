@@ -202,8 +202,8 @@ def _with_pairs(
 ) -> Data:
     one = replace(game, frames=gap.frames, stride=gap.stride, stored=None, padding="repeat")
     learn, held = _clips(manifest, one, parts, workers, cache, None)
-    far = learn.clips[:, :, gap.steps[0]]  # the last frame again, where the video has ended
-    short = int((far == learn.clips[:, :, gap.steps[0] - 1]).flatten(1).all(1).sum())
+    late = learn.clips[:, :, gap.steps[0] - 1 :]  # the last frame again, where the video has ended
+    short = int((late == late[:, :, :1]).flatten(1).all(1).sum())
     if 2 * short > len(learn):
         raise UsageError(
             f"{short} of {len(learn)} videos are too short for pairs of frames that are "
