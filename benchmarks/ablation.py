@@ -19,7 +19,7 @@ from pathlib import Path
 from rich.console import Console
 
 from masquerade.cli.evaluate import Talk, entry_of, written
-from masquerade.data.manifest import read_manifest, titled
+from masquerade.datasets.manifest import read_manifest, titled
 from masquerade.evaluation import Entry, Plan, evaluate
 from masquerade.methods.selective import Selective
 from masquerade.report.table import show

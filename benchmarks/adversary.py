@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 
 from masquerade.checkpoint import WEIGHTS, load, provenance_of
 from masquerade.cli.evaluate import Talk
-from masquerade.data.manifest import Column, Manifest, read_manifest, titled
-from masquerade.data.mimes import Mimes, write_mimes
+from masquerade.datasets.manifest import Column, Manifest, read_manifest, titled
+from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
-from masquerade.evaluation.pairing import Readings, readings
+from masquerade.evaluation.paired_comparison import Readings, readings
 from masquerade.evaluation.protocols import SPLITS, UNSEEN, action_column, label_columns, protocols
 from masquerade.metrics.intervals import Score, paired, score
 from masquerade.metrics.statistic import Statistic, average

@@ -27,8 +27,8 @@ import av
 import cv2
 
 import masquerade
-from masquerade.example import frames
-from masquerade.stream import ahead
+from masquerade.cli.demo_clip import frames
+from masquerade.pipeline.stream import ahead
 from masquerade.video.encoding import CODECS
 
 SIZES = [(320, 240), (640, 480), (1280, 720)]

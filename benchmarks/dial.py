@@ -20,12 +20,12 @@ import numpy as np
 
 from masquerade.checkpoint import load
 from masquerade.cli.evaluate import Talk
-from masquerade.data.manifest import read_manifest, titled
+from masquerade.datasets.manifest import read_manifest, titled
 from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
 from masquerade.evaluation.results import Finding
 from masquerade.metrics.intervals import Score
-from masquerade.parts import part_of
 from masquerade.report.table import headline_of
+from masquerade.storage import part_of
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 ALPHAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)

@@ -25,16 +25,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from masquerade.data.augment import Augment
-from masquerade.data.clips import ClipStore, load_clips
-from masquerade.data.folds import linked_groups
-from masquerade.data.manifest import Manifest, read_manifest, titled
+from masquerade.datasets.augmentation import Augment
+from masquerade.datasets.manifest import Manifest, read_manifest, titled
+from masquerade.datasets.splits import linked_groups
 from masquerade.evaluation.protocols import Protocol, action_column, protocols
+from masquerade.extraction.clips import ClipStore, load_clips
 from masquerade.methods.elr import ELR
 from masquerade.metrics.classification import top_k
 from masquerade.metrics.intervals import Score, paired, score
 from masquerade.metrics.statistic import Statistic, mean
-from masquerade.parts import part_of
+from masquerade.storage import part_of
 from masquerade.training.fit import fit
 from masquerade.training.low_resolution import Lowered, Siamese, Variants
 from masquerade.training.predict import predict

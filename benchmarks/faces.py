@@ -27,11 +27,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.stream import Cover
-from masquerade.vision.boxes import Box, boxes_of, corners, iou
-from masquerade.vision.faces import CenterFace, centerface_file
-from masquerade.vision.masks import Mask, rasterize
-from masquerade.vision.regions import Faces
+from masquerade.pipeline.stream import Cover
+from masquerade.regions.boxes import Box, boxes_of, corners, iou
+from masquerade.regions.faces import CenterFace, centerface_file
+from masquerade.regions.masks import Mask, rasterize
+from masquerade.regions.sources import Faces
 
 HERE = Path(__file__).resolve().parent
 THRESHOLDS = (0.2, 0.3, 0.5)

@@ -18,13 +18,13 @@ from torch import Tensor
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import load
-from masquerade.data.clips import load_clips
-from masquerade.data.manifest import Manifest, read_manifest
+from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation.protocols import action_column
+from masquerade.extraction.clips import load_clips
 from masquerade.methods import name_of
 from masquerade.methods.stprivacy import STPrivacy
-from masquerade.parts import part_of
+from masquerade.storage import part_of
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "trained.png"
 FRAMES = 3  # of a clip

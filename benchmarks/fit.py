@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 import masquerade
-from masquerade.data.clips import ClipStore, load_clips, store_of
-from masquerade.data.manifest import Manifest, read_manifest
-from masquerade.recognizers import RECOGNIZERS, SAMPLINGS
+from masquerade.datasets.manifest import Manifest, read_manifest
+from masquerade.extraction.clips import ClipStore, load_clips, store_of
+from masquerade.models.recognizers import RECOGNIZERS, SAMPLINGS
 from masquerade.training.fit import fit
 from masquerade.training.predict import predict
 from masquerade.training.recipes import tiny

@@ -21,8 +21,8 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from masquerade.evaluation import Evaluation, from_json
+from masquerade.evaluation.metric_specs import MEAN
 from masquerade.evaluation.results import Finding, Row
-from masquerade.evaluation.targets import MEAN
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 ASKED = {"uti": {"action": 0.75, "identity": 0.30, MEAN: 0.58}, "mimes": {}}

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.data.mimes import Mimes
+from masquerade.datasets.mimes import Mimes
 from masquerade.methods.selective import Selective
-from masquerade.vision.flow import grey
+from masquerade.models.optical_flow import grey
 
 F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
@@ -155,8 +155,10 @@ def seen_of(
     """(draws, D): several anonymized copies of one clip as the attacker sees them."""
     if make is None:
         return described(frames)[None]
-    method, where = make(), person.astype(np.uint8) * 255
-    copies = [method.on_pixels(frames, where=where, carry=method.start())[0] for _ in range(draws)]
+    method, mask = make(), person.astype(np.uint8) * 255
+    copies = [
+        method.on_pixels(frames, mask=mask, state=method.init_state())[0] for _ in range(draws)
+    ]
     return np.stack([described(np.asarray(copy, np.uint8)) for copy in copies])
 
 

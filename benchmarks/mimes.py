@@ -22,12 +22,12 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool3d, avg_pool3d
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.data.augment import Augment
-from masquerade.data.clips import store_of
-from masquerade.data.mimes import ATTRIBUTE_SETS, Mimes
+from masquerade.datasets.augmentation import Augment
+from masquerade.datasets.mimes import ATTRIBUTE_SETS, Mimes
+from masquerade.extraction.clips import store_of
 from masquerade.methods import build
 from masquerade.metrics.classification import balanced_accuracy
-from masquerade.recognizers import RECOGNIZERS
+from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.training.fit import fit
 from masquerade.training.predict import predict
 
@@ -54,12 +54,12 @@ class Drawn:
     Args:
         mimes: what was drawn.
         clips: (N, 3, T, H, W) uint8.
-        where: (N, 1, T, H, W) bool, the person.
+        mask: (N, 1, T, H, W) bool, the person.
     """
 
     mimes: Mimes
     clips: Tensor
-    where: Tensor
+    mask: Tensor
 
 
 @dataclass(frozen=True)
@@ -127,12 +127,12 @@ SINGLE = Attack(("action",), "split", one_frame)
 
 def draw(mimes: Mimes) -> Drawn:
     """Every second frame of every clip, and where the person is."""
-    clips, where = [], []
+    clips, mask = [], []
     for i in range(len(mimes)):
         mime = mimes.clip(i)
         clips.append(torch.from_numpy(mime.clip[:, ::STRIDE].copy()))
-        where.append(torch.from_numpy(mime.person[None, ::STRIDE].copy()))
-    return Drawn(mimes=mimes, clips=torch.stack(clips), where=torch.stack(where))
+        mask.append(torch.from_numpy(mime.person[None, ::STRIDE].copy()))
+    return Drawn(mimes=mimes, clips=torch.stack(clips), mask=torch.stack(mask))
 
 
 def hidden(drawn: Drawn, method: Callable[[], Anonymizer] | None) -> Tensor:
@@ -140,9 +140,9 @@ def hidden(drawn: Drawn, method: Callable[[], Anonymizer] | None) -> Tensor:
     if method is None:
         return drawn.clips
     anonymizer, out = method(), []
-    for clips, where in zip(drawn.clips.split(64), drawn.where.split(64), strict=True):
+    for clips, mask in zip(drawn.clips.split(64), drawn.mask.split(64), strict=True):
         found = anonymizer(
-            clips.float() / 255, where=where.float(), carry=anonymizer.start(seed=len(out))
+            clips.float() / 255, mask=mask.float(), state=anonymizer.init_state(seed=len(out))
         )
         out.append((found.clip * 255).round().clamp(0, 255).byte())
     return torch.cat(out)

@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.data.mimes import Mimes
+from masquerade.datasets.mimes import Mimes
 from masquerade.methods import build
 from masquerade.methods.selective import Selective, code, paper
-from masquerade.stream import Cover, rewritten
+from masquerade.models.optical_flow import F32, grey
+from masquerade.pipeline.stream import Cover, rewritten
+from masquerade.regions.sources import People
 from masquerade.video.read import Reader
-from masquerade.vision.flow import F32, grey
-from masquerade.vision.regions import People
 
 U8 = NDArray[np.uint8]
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,12 +54,12 @@ METHODS: dict[str, Callable[[], Anonymizer] | None] = {
 class Scene(NamedTuple):
     """One clip.
 
-    frames: (T, H, W, 3). where: (T, H, W), 255 where it is hidden. flow: (T - 1, H, W, 2), what
+    frames: (T, H, W, 3). mask: (T, H, W), 255 where it is hidden. flow: (T - 1, H, W, 2), what
     is held to be true.
     """
 
     frames: U8
-    where: U8
+    mask: U8
     flow: F32
 
 
@@ -93,16 +93,16 @@ def mimes(count: int) -> Iterator[Scene]:
 def uti(count: int) -> Iterator[Scene]:
     """Real clips, people hidden as `--regions people` hides them."""
     for path in sorted(UTI.rglob("*.mp4"))[:: max(1, 120 // max(count, 1))][:count]:
-        frames, where = [], []
+        frames, mask = [], []
         with Reader(path) as reader:
             cover = Cover("silhouette", 1.0, 0.0)
             items = rewritten(islice(reader, FRAMES), build("blacken"), People(), cover=cover)
             for item in items:
                 frames.append(item.frame.rgb())
                 full = np.full(frames[-1].shape[:2], 255, np.uint8)
-                where.append(full if item.where is None else item.where)
+                mask.append(full if item.mask is None else item.mask)
         pixels = np.stack(frames)
-        yield Scene(pixels, np.stack(where), found(pixels))
+        yield Scene(pixels, np.stack(mask), found(pixels))
 
 
 def errors(scene: Scene, make: Callable[[], Anonymizer] | None) -> Errors:
@@ -110,11 +110,11 @@ def errors(scene: Scene, make: Callable[[], Anonymizer] | None) -> Errors:
     frames = scene.frames
     if make is not None:
         method = make()
-        out, _ = method.on_pixels(frames, where=scene.where, carry=method.start())
+        out, _ = method.on_pixels(frames, mask=scene.mask, state=method.init_state())
         frames = np.asarray(out, np.uint8)
     off = np.linalg.norm(found(frames) - scene.flow, axis=-1)
     speed = np.linalg.norm(scene.flow, axis=-1)
-    inside = scene.where[1:] > 0
+    inside = scene.mask[1:] > 0
     parts = [values[at] for values in (off, speed) for at in (inside, ~inside)]
     return Errors(*(float(part.mean()) if part.size else np.nan for part in parts))
 

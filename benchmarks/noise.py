@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.methods.selective import Selective
-from masquerade.vision.flow import dis_flow, grey, look_up, positions
+from masquerade.models.optical_flow import dis_flow, grey, look_up, positions
 
 U8 = NDArray[np.uint8]
 OUT = Path(__file__).resolve().parents[1] / "docs" / "results" / "noise.md"
@@ -78,10 +78,10 @@ def spread_of(noise: U8) -> Spread:
 def ours(frames: Iterator[U8]) -> Iterator[U8]:
     """The noise bytes as `selective` moves them."""
     method = Selective()
-    carry = method.start()
+    state = method.init_state()
     for frame in frames:
-        _, carry = method.on_bytes(frame[None], carry=carry)
-        yield carry[0].field.noise
+        _, state = method.on_bytes(frame[None], state=state)
+        yield state[0].field.noise
 
 
 def starved(frames: Iterator[U8]) -> Iterator[U8]:

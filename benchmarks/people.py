@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.data.mimes import Mimes
-from masquerade.settings import Settings
-from masquerade.stream import Cover, mask_of
-from masquerade.vision.regions import People
+from masquerade.datasets.mimes import Mimes
+from masquerade.pipeline.config import Settings
+from masquerade.pipeline.stream import Cover, mask_of
+from masquerade.regions.sources import People
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "results" / "people.md"
 STANDS = 30  # frames

@@ -25,11 +25,11 @@ from rich.console import Console
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.cli.evaluate import Talk, written
-from masquerade.data.manifest import Manifest, read_manifest
-from masquerade.data.mimes import Mimes, write_mimes
-from masquerade.data.transform import RegionFactory
+from masquerade.datasets.manifest import Manifest, read_manifest
+from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.evaluation import Entry, Plan, evaluate
 from masquerade.evaluation.attackers import ATTACKERS
+from masquerade.extraction.extraction import RegionFactory
 from masquerade.methods.blacken import Blacken
 from masquerade.methods.blur import strong, weak
 from masquerade.methods.downsample import Downsample
@@ -39,8 +39,8 @@ from masquerade.methods.mask_mean import MaskMean
 from masquerade.methods.pixelate import coarse, fine
 from masquerade.methods.selective import Selective
 from masquerade.methods.silhouette import Silhouette
+from masquerade.regions.sources import People
 from masquerade.report.table import show
-from masquerade.vision.regions import People
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"

@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 from masquerade import anonymize_file, read_video, write_video
 from masquerade.methods.blend import mix
 from masquerade.methods.selective import Selective
-from masquerade.vision.flow import dis_flow, grey
-from masquerade.vision.keys import NETWORKS, extractor, short_size
-from masquerade.vision.noise import advected, new_field, uniform
+from masquerade.methods.selective.noise import advected, new_field, uniform
+from masquerade.models.optical_flow import dis_flow, grey
+from masquerade.regions.keys import NETWORKS, extractor, short_size
 
 U8 = NDArray[np.uint8]
 OUT = Path(__file__).resolve().parents[1] / "docs" / "results" / "selective.md"
@@ -74,7 +74,7 @@ def stages(frames: list[U8]) -> dict[str, float]:
     whole = slice(0, height), slice(0, width)
     table, full = np.arange(256, dtype=np.uint8)[None], np.full((height, width), 255, np.uint8)
     method = Selective()
-    _, carry = method.on_bytes(frames[0][None], carry=method.start())
+    _, state = method.on_bytes(frames[0][None], state=method.init_state())
 
     def blend(frame: U8) -> U8:
         return mix(frame, np.asarray(cv2.LUT(field.noise, table), np.uint8), full)
@@ -86,7 +86,7 @@ def stages(frames: list[U8]) -> dict[str, float]:
         ),
         "blend": median_ms([partial(blend, frame) for frame in frames]),
         "all of the method": median_ms(
-            [partial(method.on_bytes, frame[None], carry=carry) for frame in frames[1:]]
+            [partial(method.on_bytes, frame[None], state=state) for frame in frames[1:]]
         ),
     }
 
@@ -159,8 +159,8 @@ def on_device(frames: list[U8], device: str) -> dict[str, float]:
     clips = [
         torch.from_numpy(f).to(device).permute(2, 0, 1)[None, :, None] / 255 for f in frames[1:]
     ]
-    carry = method(clips[0], carry=method.start()).carry
-    calls = [partial(method, clip, carry=carry) for clip in clips]
+    state = method(clips[0], state=method.init_state()).state
+    calls = [partial(method, clip, state=state) for clip in clips]
     return {f"all of the method on {device}": median_ms(calls, device=device)}
 
 

@@ -26,9 +26,9 @@ import torch
 from torch import Tensor
 
 from masquerade.methods.stprivacy import STPrivacy
-from masquerade.nets import attention, sparse_vit
-from masquerade.nets.sparse_vit import kept_counts
-from masquerade.nets.vit import Block
+from masquerade.models import attention, sparse_vit
+from masquerade.models.sparse_vit import kept_counts
+from masquerade.models.vit import Block
 
 REPORT = Path(__file__).parents[1] / "docs" / "results" / "stprivacy-speed.md"
 FUSED, LAYER = attention.attend, sparse_vit.layer

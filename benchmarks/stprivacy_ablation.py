@@ -22,7 +22,7 @@ from masquerade.checkpoint import load
 from masquerade.cli.evaluate import Talk, written
 from masquerade.cli.train import main as train
 from masquerade.cli.train import parse
-from masquerade.data.manifest import read_manifest, titled
+from masquerade.datasets.manifest import read_manifest, titled
 from masquerade.errors import MasqueradeError
 from masquerade.evaluation import Entry, Plan, evaluate
 from masquerade.report.table import show

@@ -21,11 +21,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.data.mimes import PARTS, Mimes
+from masquerade.datasets.mimes import PARTS, Mimes
 from masquerade.metrics.classification import auroc
-from masquerade.vision.keys import EXTRACTORS, Extractor, extractor
-from masquerade.vision.saliency import Shaping, paper, placed, strength
-from masquerade.vision.templates import Template, picked
+from masquerade.regions.keys import EXTRACTORS, Extractor, extractor
+from masquerade.regions.saliency import Shaping, paper, placed, strength
+from masquerade.regions.templates import Template, picked
 
 REPORT = Path(__file__).parents[1] / "docs" / "results" / "templates.md"
 LEAST = 30  # pixels of a part below which a frame is not judged for it
@@ -116,9 +116,9 @@ def judged(clip: Shown, part: int, template: Template, keys: Extractor, out: Res
             masks.append(parts == part)
     if masks:
         out.auc.setdefault(PARTS[part], []).append(auc(plain, masks))
-        wholly, where = np.stack(hidden) >= 0.6, np.stack(masks)
-        out.covered.append(float(wholly[where].mean()))
-        out.beside.append(float(wholly[~where].mean()))
+        wholly, mask = np.stack(hidden) >= 0.6, np.stack(masks)
+        out.covered.append(float(wholly[mask].mean()))
+        out.beside.append(float(wholly[~mask].mean()))
 
 
 def clicked(clips: list[Shown]) -> int:

@@ -31,7 +31,7 @@ from masquerade.checkpoint import load
 from masquerade.cli.evaluate import Talk, written
 from masquerade.evaluation import Entry, Plan, evaluate, from_json
 from masquerade.evaluation.attackers import ATTACKERS
-from masquerade.evaluation.pairing import Readings, readings
+from masquerade.evaluation.paired_comparison import Readings, readings
 from masquerade.evaluation.runs import check_unseen, doubts_of
 from masquerade.metrics.intervals import score
 from masquerade.metrics.statistic import difference

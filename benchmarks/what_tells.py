@@ -19,16 +19,16 @@ from functools import partial
 from pathlib import Path
 
 from masquerade.cli.evaluate import Talk
-from masquerade.data.manifest import read_manifest
+from masquerade.datasets.manifest import read_manifest
 from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
 from masquerade.evaluation.attackers import ATTACKERS
-from masquerade.evaluation.pairing import Readings, readings
+from masquerade.evaluation.paired_comparison import Readings, readings
 from masquerade.evaluation.results import Finding, Row
 from masquerade.methods.selective import Selective
 from masquerade.methods.silhouette import Silhouette
 from masquerade.metrics.intervals import Score, score
 from masquerade.metrics.statistic import difference
-from masquerade.vision.regions import People
+from masquerade.regions.sources import People
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data" / "uti.csv"

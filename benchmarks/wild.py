@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 import masquerade
-from masquerade.example import compose
+from masquerade.cli.demo_clip import compose
 from masquerade.video.audio import holds
 from masquerade.video.read import Frame, Reader
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 import masquerade
-from masquerade.example import compose
+from masquerade.cli.demo_clip import compose
 
 
 def main(picture: str = "docs/before_after.png") -> None:

@@ -11,11 +11,11 @@ def main(source: str, output: str) -> None:
     video = masquerade.read_video(source)
     clip = video.clip  # (1, 3, T, H, W) in [0, 1]
     frames, height, width = clip.shape[2:]
-    where = torch.zeros(1, 1, frames, height, width)
+    mask = torch.zeros(1, 1, frames, height, width)
     for t in range(frames):
         x = round((0.3 + 0.4 * t / frames) * width)
-        where[..., t, height // 4 : height // 2, x - width // 10 : x + width // 10] = 1
-    hidden = masquerade.anonymize(clip, masquerade.build("selective"), where=where)
+        mask[..., t, height // 4 : height // 2, x - width // 10 : x + width // 10] = 1
+    hidden = masquerade.anonymize(clip, masquerade.build("selective"), mask=mask)
     masquerade.write_video(output, hidden, rate=25)
 
 

@@ -18,7 +18,7 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One second of the demo's clip: a face, sound, and tags."""
-    from masquerade.example import compose
+    from masquerade.cli.demo_clip import compose
 
     path = tmp_path_factory.mktemp("clip") / "person.mp4"
     compose(path, seconds=1)

@@ -19,7 +19,7 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import arguments
 from masquerade.errors import MissingError
 from masquerade.methods import METHODS, PRESETS
-from masquerade.stream import anonymize
+from masquerade.pipeline.stream import anonymize
 
 METHOD = pytest.mark.parametrize("name", METHODS)
 FIXED = pytest.mark.parametrize("name", [n for n, kind in METHODS.items() if not kind.learned])
@@ -33,10 +33,10 @@ def clip_of(t: int, h: int, w: int, *, batch: int = 1) -> torch.Tensor:
 
 def patch(t: int, h: int, w: int) -> torch.Tensor:
     """A region over the middle of every frame, with a soft rim."""
-    where = torch.zeros(1, 1, t, h, w)
-    where[..., h // 4 : -h // 4, w // 4 : -w // 4] = 1
-    where[..., h // 4, :] *= 0.3
-    return where
+    mask = torch.zeros(1, 1, t, h, w)
+    mask[..., h // 4 : -h // 4, w // 4 : -w // 4] = 1
+    mask[..., h // 4, :] *= 0.3
+    return mask
 
 
 @METHOD
@@ -46,7 +46,7 @@ def test_shape_range_and_type_stay(
     made: Made, name: str, size: tuple[int, int, int], dtype: torch.dtype
 ) -> None:
     method, clip = made(name), clip_of(*size, batch=2).to(dtype)
-    out = method(clip, carry=method.start(seed=1))
+    out = method(clip, state=method.init_state(seed=1))
     assert out.clip.shape == clip.shape
     assert out.clip.dtype == clip.dtype
     assert out.clip.min() >= 0 and out.clip.max() <= 1
@@ -55,13 +55,13 @@ def test_shape_range_and_type_stay(
 @METHOD
 def test_nothing_changes_where_nothing_is_hidden(made: Made, name: str) -> None:
     method, clip = made(name), clip_of(3, 48, 64)
-    where = patch(3, 48, 64)
-    out = method(clip, where=where, carry=method.start(seed=1)).clip
-    if method.whole:
-        assert torch.equal(out, method(clip, carry=method.start(seed=1)).clip)
+    mask = patch(3, 48, 64)
+    out = method(clip, mask=mask, state=method.init_state(seed=1)).clip
+    if method.full_frame:
+        assert torch.equal(out, method(clip, state=method.init_state(seed=1)).clip)
         return
-    outside = (where == 0).expand_as(clip)
-    left = torch.zeros_like(clip) if method.alone else clip
+    outside = (mask == 0).expand_as(clip)
+    left = torch.zeros_like(clip) if method.regions_only else clip
     assert torch.equal(out[outside], left[outside])
     assert not torch.equal(out, clip)
 
@@ -73,7 +73,7 @@ def test_what_is_fully_hidden_does_not_depend_on_its_own_detail(made: Made, name
     grain = torch.zeros(1, 3, 1, 64, 64)
     grain[..., ::2, ::2] = grain[..., 1::2, 1::2] = 0.1
     flat = torch.full_like(grain, 0.05)
-    outs = [method(0.4 + x, carry=method.start(seed=1)).clip for x in (grain, flat)]
+    outs = [method(0.4 + x, state=method.init_state(seed=1)).clip for x in (grain, flat)]
     assert (outs[0] - outs[1]).abs().max() < 0.02
 
 
@@ -88,14 +88,14 @@ def test_same_seed_same_pixels(made: Made, name: str) -> None:
 @pytest.mark.parametrize("hidden", ["everywhere", "a patch"])
 def test_window_by_window_equals_one_pass(made: Made, name: str, hidden: str) -> None:
     method, clip = made(name), clip_of(9, 48, 64)
-    where = None if hidden == "everywhere" else patch(9, 48, 64)
-    whole = method(clip, where=where, carry=method.start(seed=5)).clip
-    carry, parts = method.start(seed=5), []
+    mask = None if hidden == "everywhere" else patch(9, 48, 64)
+    whole = method(clip, mask=mask, state=method.init_state(seed=5)).clip
+    state, parts = method.init_state(seed=5), []
     cuts = range(0, 10, method.window) if method.window else (0, 1, 4)
     for at in (slice(a, b) for a, b in pairwise([*cuts, 9])):
-        out = method(clip[:, :, at], where=None if where is None else where[:, :, at], carry=carry)
+        out = method(clip[:, :, at], mask=None if mask is None else mask[:, :, at], state=state)
         parts.append(out.clip)
-        carry = out.carry
+        state = out.state
     assert torch.equal(torch.cat(parts, 2), whole)
 
 
@@ -107,9 +107,9 @@ def test_fast_path_gives_the_same_pixels(
 ) -> None:
     method = made(name)
     frames = (clip_of(3, *size)[0].permute(1, 2, 3, 0) * 255).round().byte().numpy()
-    where = None if hidden == "everywhere" else (patch(3, *size)[0, 0] * 255).byte().numpy()
-    fast, _ = method.on_pixels(frames, where=where, carry=method.start(seed=2))
-    slow, _ = method.in_floats(frames, where=where, carry=method.start(seed=2))
+    mask = None if hidden == "everywhere" else (patch(3, *size)[0, 0] * 255).byte().numpy()
+    fast, _ = method.on_pixels(frames, mask=mask, state=method.init_state(seed=2))
+    slow, _ = method.in_floats(frames, mask=mask, state=method.init_state(seed=2))
     assert fast.dtype == np.uint8
     assert np.abs(fast.astype(int) - slow).max() <= 1
 
@@ -118,14 +118,14 @@ def test_fast_path_gives_the_same_pixels(
 def test_ten_bit_frames_keep_their_depth(made: Made, name: str) -> None:
     method = made(name)
     frames = (clip_of(2, 40, 48)[0].permute(1, 2, 3, 0).numpy() * 65535).astype(np.uint16)
-    where = (patch(2, 40, 48)[0, 0] * 255).byte().numpy()
-    out, _ = method.on_pixels(frames, where=where, carry=method.start(seed=2))
+    mask = (patch(2, 40, 48)[0, 0] * 255).byte().numpy()
+    out, _ = method.on_pixels(frames, mask=mask, state=method.init_state(seed=2))
     assert out.dtype == np.uint16
-    if method.whole:
+    if method.full_frame:
         assert len(np.unique(out)) > 256
         return
-    left = np.zeros_like(frames) if method.alone else frames
-    assert np.abs(out[where == 0].astype(int) - left[where == 0]).max() <= 1
+    left = np.zeros_like(frames) if method.regions_only else frames
+    assert np.abs(out[mask == 0].astype(int) - left[mask == 0]).max() <= 1
 
 
 @METHOD
@@ -172,10 +172,10 @@ def test_what_has_learned_nothing_makes_no_file(name: str, clip: Path, tmp_path:
 def test_dials_are_arguments_and_nothing_else_turns(name: str, tmp_path: Path) -> None:
     kind = METHODS[name]
     known = set(inspect.signature(kind.__init__).parameters) - {"self"}
-    assert set(kind.dials) <= known
+    assert set(kind.inference_args) <= known
     make = PRESETS[name]["tiny"] if kind.learned else kind
     masquerade.save(make(), tmp_path / "w.safetensors")
-    for fixed in sorted(known - set(kind.dials))[:1]:
+    for fixed in sorted(known - set(kind.inference_args))[:1]:
         now = getattr(make(), fixed)
         with pytest.raises(masquerade.MasqueradeError, match=f"with its {fixed}"):
             masquerade.load(tmp_path / "w.safetensors", **{fixed: now})

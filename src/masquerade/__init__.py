@@ -16,10 +16,10 @@ from masquerade.errors import MasqueradeError
 
 if TYPE_CHECKING:
     from masquerade.checkpoint import load, save
-    from masquerade.files import anonymize_file
     from masquerade.methods import METHODS, build
-    from masquerade.receipt import Receipt
-    from masquerade.stream import anonymize
+    from masquerade.pipeline.file import anonymize_file
+    from masquerade.pipeline.receipt import Receipt
+    from masquerade.pipeline.stream import anonymize
     from masquerade.video.read import Video, read_video
     from masquerade.video.write import write_video
 
@@ -45,9 +45,9 @@ _HOMES = {
     "build": "methods",
     "load": "checkpoint",
     "save": "checkpoint",
-    "anonymize": "stream",
-    "anonymize_file": "files",
-    "Receipt": "receipt",
+    "anonymize": "pipeline.stream",
+    "anonymize_file": "pipeline.file",
+    "Receipt": "pipeline.receipt",
     "Video": "video.read",
     "read_video": "video.read",
     "write_video": "video.write",

@@ -1,4 +1,4 @@
-"""The one contract: what to hide comes in as `where`, how to hide it is the anonymizer."""
+"""The one contract: what to hide comes in as `mask`, how to hide it is the anonymizer."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Anonymized(NamedTuple):
 
     clip:   (B, 3, T, H, W), RGB in [0, 1], the shape that came in.
     hidden: (B, 1, T, H, W) in [0, 1], how far each pixel was hidden; None: everywhere alike.
-    carry:  handed back with the next window of the same video.
+    state:  handed back with the next window of the same video.
     """
 
     clip: Tensor
     hidden: Tensor | None = None
-    carry: Any = None
+    state: Any = None
 
 
 class Draft(NamedTuple):
@@ -60,17 +60,17 @@ class Card(NamedTuple):
 class Anonymizer(nn.Module):
     """Turns frames, and how far to hide each of their pixels, into frames.
 
-    State is a value: `start` makes the carry of a new video, every call takes it and gives the
+    State is a value: `init_state` makes the state of a new video, every call takes it and gives the
     next one back. The module itself never changes while it anonymizes.
     """
 
     window: int = 0
     """Frames it wants at once; 0: any number."""
 
-    whole: ClassVar[bool] = False
-    """Whether it rewrites the whole frame whatever `where` says."""
+    full_frame: ClassVar[bool] = False
+    """Whether it rewrites the whole frame whatever `mask` says."""
 
-    alone: ClassVar[bool] = False
+    regions_only: ClassVar[bool] = False
     """Whether it shows the regions alone, so that nothing else of a frame is left."""
 
     trained: bool = False
@@ -79,7 +79,7 @@ class Anonymizer(nn.Module):
     doubts: tuple[str, ...] = ()
     """What its training said against itself, in words; `load` sets it."""
 
-    dials: ClassVar[tuple[str, ...]] = ()
+    inference_args: ClassVar[tuple[str, ...]] = ()
     """The arguments that may be changed on a trained one."""
 
     learned: ClassVar[bool] = False
@@ -111,8 +111,8 @@ class Anonymizer(nn.Module):
         """Whether its noise follows from a user's key and the source, so that it wants `source`."""
         return False
 
-    def start(self, *, seed: int | None = None, source: bytes | None = None) -> Any:
-        """The carry of a new video.
+    def init_state(self, *, seed: int | None = None, source: bytes | None = None) -> Any:
+        """The state of a new video.
 
         Args:
             seed: for science only; None draws from the operating system's entropy.
@@ -120,15 +120,13 @@ class Anonymizer(nn.Module):
         """
         return None
 
-    def forward(
-        self, clip: Tensor, *, where: Tensor | None = None, carry: Any = None
-    ) -> Anonymized:
+    def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         """Anonymize one window of a video.
 
         Args:
             clip: (B, 3, T, H, W), RGB in [0, 1].
-            where: (B, 1, T, H, W) in [0, 1], how far to hide each pixel; None: everywhere.
-            carry: what the window before this one gave back, or `start()`.
+            mask: (B, 1, T, H, W) in [0, 1], how far to hide each pixel; None: everywhere.
+            state: what the window before this one gave back, or `init_state()`.
         """
         raise NotImplementedError
 
@@ -138,33 +136,33 @@ class Anonymizer(nn.Module):
         Args:
             clip: (B, 3, T, H, W), RGB in [0, 1].
         """
-        return Draft(self(clip, carry=self.start(seed=None)).clip)
+        return Draft(self(clip, state=self.init_state(seed=None)).clip)
 
     def on_pixels(
-        self, frames: Pixels, *, where: U8 | None = None, carry: Any = None
+        self, frames: Pixels, *, mask: U8 | None = None, state: Any = None
     ) -> tuple[Pixels, Any]:
         """The same for frames as files hold them.
 
         Args:
             frames: (T, H, W, 3), RGB, uint8 or uint16 over their full range.
-            where: (T, H, W), 0 to 255, how far to hide each pixel; None: everywhere.
-            carry: as in `forward`.
+            mask: (T, H, W), 0 to 255, how far to hide each pixel; None: everywhere.
+            state: as in `forward`.
         """
         if frames.dtype == np.uint8:
-            return self.on_bytes(np.asarray(frames, np.uint8), where=where, carry=carry)
-        return self.in_floats(frames, where=where, carry=carry)
+            return self.on_bytes(np.asarray(frames, np.uint8), mask=mask, state=state)
+        return self.in_floats(frames, mask=mask, state=state)
 
     def on_bytes(
-        self, frames: U8, *, where: U8 | None = None, carry: Any = None
+        self, frames: U8, *, mask: U8 | None = None, state: Any = None
     ) -> tuple[Pixels, Any]:
         """`on_pixels` for uint8; a method's own fast path overrides this.
 
         An override gives the pixels of `forward`, rounded, within one level of 255.
         """
-        return self.in_floats(frames, where=where, carry=carry)
+        return self.in_floats(frames, mask=mask, state=state)
 
     def in_floats(
-        self, frames: Pixels, *, where: U8 | None = None, carry: Any = None
+        self, frames: Pixels, *, mask: U8 | None = None, state: Any = None
     ) -> tuple[Pixels, Any]:
         """`on_pixels` by way of `forward`, on the device of the method's weights."""
         device = next((x.device for x in self.parameters()), torch.device("cpu"))
@@ -172,9 +170,9 @@ class Anonymizer(nn.Module):
         clip = torch.from_numpy(np.ascontiguousarray(frames).astype(np.float32)).to(device)
         clip = clip.permute(3, 0, 1, 2)[None] / top  # (1, 3, T, H, W)
         region = None
-        if where is not None:
-            region = torch.tensor(where, device=device)[None, None] / 255
+        if mask is not None:
+            region = torch.tensor(mask, device=device)[None, None] / 255
         with torch.no_grad():
-            out = self(clip, where=region, carry=carry)
+            out = self(clip, mask=region, state=state)
         pixels = (out.clip[0].permute(1, 2, 3, 0) * top).round().clamp(0, top)  # (T, H, W, 3)
-        return pixels.cpu().numpy().astype(frames.dtype), out.carry
+        return pixels.cpu().numpy().astype(frames.dtype), out.state

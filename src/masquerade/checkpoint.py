@@ -61,12 +61,13 @@ def save(
     save_file({k: v.contiguous() for k, v in anonymizer.state_dict().items()}, path, about)
 
 
-def load(path: str | Path, **dials: Any) -> Anonymizer:
+def load(path: str | Path, **inference_args: Any) -> Anonymizer:
     """Read an anonymizer from a file that `save` wrote. Nothing in the file is executed.
 
     Args:
         path: the file, or a training run's folder.
-        **dials: arguments to change that need no new training; the method's `dials` names them.
+        **inference_args: arguments that may change without new training; the method's
+            `inference_args` names them.
 
     Raises:
         MissingError: there is no such file.
@@ -82,8 +83,8 @@ def load(path: str | Path, **dials: Any) -> Anonymizer:
     if about.get("format") != FORMAT or not {"method", "arguments"} <= set(about):
         raise UsageError(f"{path.name} was not written by masquerade.save; give one that was.")
     given = {key: _tuples(value) for key, value in json.loads(about["arguments"]).items()}
-    anonymizer = build(about["method"], **{**given, **dials})
-    fixed = sorted(set(dials) - set(anonymizer.dials))
+    anonymizer = build(about["method"], **{**given, **inference_args})
+    fixed = sorted(set(inference_args) - set(anonymizer.inference_args))
     if fixed:
         raise UsageError(f"{about['method']} was trained with its {fixed[0]}; leave that as it is.")
     try:

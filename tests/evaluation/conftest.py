@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import scenes
 
-from masquerade.data.manifest import Manifest
+from masquerade.datasets.manifest import Manifest
 from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
 from masquerade.evaluation.presets import PRESETS
 from masquerade.methods import build

@@ -11,7 +11,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.data.manifest import Manifest, read_manifest
+from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.evaluation.presets import IN_TIME, KERNELS, Learner, Preset
 
 FRAMES, SIDE = 8, 32

@@ -12,8 +12,8 @@ import torch
 
 import masquerade
 from masquerade.checkpoint import WEIGHTS
-from masquerade.data.manifest import make_manifest, read_manifest
-from masquerade.data.mimes import Mimes, write_mimes
+from masquerade.datasets.manifest import make_manifest, read_manifest
+from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.methods import build
 

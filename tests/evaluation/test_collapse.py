@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from masquerade.anonymizer import Anonymized, Anonymizer
-from masquerade.data.clips import ClipStore, store_of
-from masquerade.evaluation.learners import Task, told
+from masquerade.evaluation.fit_predict import Task, told
 from masquerade.evaluation.presets import KERNELS, Preset
 from masquerade.evaluation.protocols import Fold
+from masquerade.extraction.clips import ClipStore, store_of
 from masquerade.methods import METHODS
 from masquerade.metrics.classification import auroc
 from masquerade.training.ablations import Changes, changed
@@ -44,7 +44,7 @@ class Tinter(Anonymizer):
             self.mix.weight.copy_(torch.eye(3)[:, :, None, None, None] + 0.1)
             self.mix.bias.zero_()
 
-    def forward(self, clip, *, where=None, carry=None) -> Anonymized:
+    def forward(self, clip, *, mask=None, state=None) -> Anonymized:
         return Anonymized(self.mix(clip).clamp(0, 1))
 
 

@@ -11,8 +11,8 @@ import pytest
 import scenes
 from conftest import PLAN
 
-from masquerade.data.folds import linked_groups
-from masquerade.data.manifest import Column, Manifest
+from masquerade.datasets.manifest import Column, Manifest
+from masquerade.datasets.splits import linked_groups
 from masquerade.errors import UsageError
 from masquerade.evaluation import Entry, Evaluation, evaluate, from_json
 from masquerade.evaluation.protocols import Fold, Protocol, protocols, straddling
@@ -94,7 +94,7 @@ def test_what_was_done_is_not_done_again(
     def again(*args: object) -> None:
         raise AssertionError("a fit was done twice")
 
-    monkeypatch.setattr("masquerade.evaluation.bench.told", again)
+    monkeypatch.setattr("masquerade.evaluation.executor.told", again)
     black = [Entry(name="black", method=build("blacken"))]
     second = evaluate(manifest, black, PLAN, data="scenes", folder=kept)
     assert second.rows == evaluation.rows[:2]

@@ -14,15 +14,13 @@ from conftest import PLAN
 from sklearn import metrics as sk
 
 from masquerade.cli.evaluate import main
-from masquerade.data.manifest import Column, Manifest, read_manifest
+from masquerade.datasets.manifest import Column, Manifest, read_manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation import evaluate, from_json
 from masquerade.evaluation.attackers import Candidate
 from masquerade.evaluation.attributes import METRICS, counted, every_target
 from masquerade.evaluation.controls import chance_of
-from masquerade.evaluation.judge import Case, finding
-from masquerade.evaluation.protocols import Protocol, protocols
-from masquerade.evaluation.targets import (
+from masquerade.evaluation.metric_specs import (
     Answers,
     Sheet,
     Target,
@@ -31,6 +29,8 @@ from masquerade.evaluation.targets import (
     sheet_of,
     targets_of,
 )
+from masquerade.evaluation.protocols import Protocol, protocols
+from masquerade.evaluation.scoring import Case, finding
 
 LABELS = ("red", "cold", "rare")
 ROOT = Path(__file__).parents[2]

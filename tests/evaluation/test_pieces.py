@@ -15,14 +15,12 @@ from conftest import PLAN
 from rich.console import Console
 
 from masquerade.cli.evaluate import main
-from masquerade.data.manifest import Column, Manifest, read_manifest
+from masquerade.datasets.manifest import Column, Manifest, read_manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation import Entry, Evaluation, evaluate, from_json
 from masquerade.evaluation.attackers import Candidate
 from masquerade.evaluation.controls import sizes_of
-from masquerade.evaluation.judge import Tried, worst_of
-from masquerade.evaluation.protocols import label_columns, protocols
-from masquerade.evaluation.targets import (
+from masquerade.evaluation.metric_specs import (
     chosen_by,
     classes_of,
     floors_of,
@@ -32,6 +30,8 @@ from masquerade.evaluation.targets import (
     targets_of,
     with_prior,
 )
+from masquerade.evaluation.protocols import label_columns, protocols
+from masquerade.evaluation.scoring import Tried, worst_of
 from masquerade.methods import build
 from masquerade.metrics.statistic import mean
 from masquerade.report.table import headline_of, lines, markdown, notes, number, show

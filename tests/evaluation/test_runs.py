@@ -9,7 +9,7 @@ import pytest
 from conftest import PLAN
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.data.manifest import Manifest
+from masquerade.datasets.manifest import Manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation import Entry, Evaluation, evaluate
 from masquerade.evaluation.results import from_json

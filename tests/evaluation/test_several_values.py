@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 from conftest import PLAN
 
-from masquerade.data.manifest import Manifest, read_manifest
+from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation import Entry, Evaluation, evaluate
-from masquerade.evaluation.protocols import Protocol, action_column, label_columns, protocols
-from masquerade.evaluation.targets import (
+from masquerade.evaluation.metric_specs import (
     Sheet,
     floors_of,
     measured,
@@ -23,6 +22,7 @@ from masquerade.evaluation.targets import (
     targets_of,
     with_prior,
 )
+from masquerade.evaluation.protocols import Protocol, action_column, label_columns, protocols
 from masquerade.methods import build
 from masquerade.report.table import markdown
 

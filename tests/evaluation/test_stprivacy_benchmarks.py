@@ -167,7 +167,7 @@ def test_the_figure_has_three_rows_of_each_action(data: Path, run: Path, tmp_pat
 
 
 def test_the_figures_clips_are_of_the_test_split(data: Path) -> None:
-    from masquerade.data.manifest import read_manifest
+    from masquerade.datasets.manifest import read_manifest
 
     manifest = read_manifest(data)
     rows = benchmark("figure").rows_of(manifest, [])

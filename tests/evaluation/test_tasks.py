@@ -17,7 +17,7 @@ import scenes
 from masquerade.cli import evaluate as evaluate_verb
 from masquerade.cli import main
 from masquerade.cli import train as train_verb
-from masquerade.data.manifest import read_manifest
+from masquerade.datasets.manifest import read_manifest
 from masquerade.training.games import GAMES, stprivacy_tiny
 
 PEOPLE = range(8)

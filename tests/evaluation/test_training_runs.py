@@ -13,8 +13,8 @@ from conftest import PLAN
 
 from masquerade.checkpoint import provenance_of, save
 from masquerade.cli.evaluate import main
-from masquerade.data.manifest import Manifest, read_manifest
-from masquerade.data.marks import UNTOLD, comparable, marks, met
+from masquerade.datasets.fingerprints import UNTOLD, comparable, marks, met
+from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation.protocols import protocols
 from masquerade.evaluation.runs import check_unseen, doubts_of

@@ -107,7 +107,7 @@ def test_a_clip_depends_neither_on_its_batch_nor_on_its_window() -> None:
     alone = method(a).clip
     assert torch.equal(method(torch.cat([a, b])).clip[:1], alone)
     first = method(a[:, :, :2])
-    rest = method(a[:, :, 2:], carry=first.carry).clip
+    rest = method(a[:, :, 2:], state=first.state).clip
     assert torch.equal(torch.cat([first.clip, rest], 2), alone)
 
 

@@ -30,8 +30,8 @@ def test_the_edges_of_motion_are_white_and_the_rest_black() -> None:
 def test_a_video_starts_black_and_goes_on_from_the_frame_before() -> None:
     method, clip = FrameDifference(), moving()
     assert not method(clip).clip[:, :, 0].any()
-    carry = method(clip[:, :, :2], carry=method.start()).carry
-    assert method(clip[:, :, 2:], carry=carry).clip[:, :, 0].any()
+    state = method(clip[:, :, :2], state=method.init_state()).state
+    assert method(clip[:, :, 2:], state=state).clip[:, :, 0].any()
 
 
 @pytest.mark.parametrize(("step", "white"), [(0.05, False), (0.07, True)])
@@ -58,11 +58,11 @@ def test_a_cut_or_a_flash_does_not_show_the_scene() -> None:
 def test_bytes_carry_over_windows_as_floats_do() -> None:
     method = FrameDifference()
     frames = (moving(6)[0].permute(1, 2, 3, 0) * 255).round().byte().numpy()
-    whole, _ = method.on_bytes(frames, carry=method.start())
-    first, carry = method.on_bytes(frames[:3], carry=method.start())
-    second, _ = method.on_bytes(frames[3:], carry=carry)
+    whole, _ = method.on_bytes(frames, state=method.init_state())
+    first, state = method.on_bytes(frames[:3], state=method.init_state())
+    second, _ = method.on_bytes(frames[3:], state=state)
     assert np.array_equal(np.concatenate([first, second]), whole)
-    assert np.array_equal(method.in_floats(frames, carry=method.start())[0], whole)
+    assert np.array_equal(method.in_floats(frames, state=method.init_state())[0], whole)
 
 
 @pytest.mark.parametrize("wrong", [{"change": -0.1}, {"change": 1.0}, {"most": 0.0}])

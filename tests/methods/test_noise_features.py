@@ -10,7 +10,7 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.errors import UsageError
 from masquerade.methods import PRESETS
 from masquerade.methods.noise_features import NoiseFeatures
-from masquerade.nets.autoencoder import AutoEncoder
+from masquerade.models.autoencoder import AutoEncoder
 
 CLIP = torch.rand(2, 3, 3, 40, 50, generator=torch.Generator().manual_seed(0))
 
@@ -21,7 +21,7 @@ def small(noise: float = 0.5) -> NoiseFeatures:
 
 
 def shown(method: Anonymizer, clip: torch.Tensor, seed: int | None = 1) -> torch.Tensor:
-    return method(clip, carry=method.start(seed=seed)).clip
+    return method(clip, state=method.init_state(seed=seed)).clip
 
 
 @pytest.mark.parametrize("size", [(16, 16), (37, 50), (112, 112)])

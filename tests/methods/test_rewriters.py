@@ -11,7 +11,7 @@ import masquerade
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import UsageError
 from masquerade.methods import METHODS, PRESETS, build
-from masquerade.settings import Settings, settings_for
+from masquerade.pipeline.config import Settings, settings_for
 
 LEARNED = pytest.mark.parametrize("name", ["spact", "vita"])
 

@@ -8,7 +8,7 @@ import torch
 
 from masquerade.errors import UsageError
 from masquerade.methods.selective import Selective, code, paper
-from masquerade.vision.noise import moved_as_in_code
+from masquerade.methods.selective.noise import moved_as_in_code
 
 
 def scene(frames: int = 6, *, shift: tuple[int, int] = (3, -2)) -> torch.Tensor:
@@ -26,16 +26,16 @@ def scene(frames: int = 6, *, shift: tuple[int, int] = (3, -2)) -> torch.Tensor:
 
 
 def patch(frames: int = 6) -> torch.Tensor:
-    where = torch.zeros(1, 1, frames, 96, 128)
-    where[..., 30:70, 40:90] = 1
-    return where
+    mask = torch.zeros(1, 1, frames, 96, 128)
+    mask[..., 30:70, 40:90] = 1
+    return mask
 
 
 def test_blend_is_equation_5() -> None:
     """S = 0 gives the image, S = 1 the noise, S between their mix."""
     clip, method = scene(2), Selective(core=1.0)
     masks = [torch.full((1, 1, 2, 96, 128), level) for level in (0.0, 0.25, 1.0)]
-    outs = [method(clip, where=mask, carry=method.start(seed=1)).clip for mask in masks]
+    outs = [method(clip, mask=mask, state=method.init_state(seed=1)).clip for mask in masks]
     assert torch.equal(outs[0], clip)
     assert torch.allclose(outs[1], clip + 0.25 * (outs[2] - clip), atol=1e-6)
 
@@ -43,7 +43,7 @@ def test_blend_is_equation_5() -> None:
 @pytest.mark.parametrize("spread", ["both", "above"])
 def test_noise_is_uniform_over_its_range(spread: str) -> None:
     method = Selective(spread=spread)
-    out = method(scene(1), carry=method.start(seed=1)).clip
+    out = method(scene(1), state=method.init_state(seed=1)).clip
     for c in range(3):
         values, mean, std = out[0, c], method.mean[c], method.std[c]
         low, high = (mean - std if spread == "both" else mean), mean + std
@@ -55,58 +55,58 @@ def test_noise_is_uniform_over_its_range(spread: str) -> None:
 def test_saliency_from_the_core_on_is_replaced_wholly() -> None:
     clip, method = scene(2), Selective(core=0.6)
     outs = [
-        method(x, where=torch.full((1, 1, 2, 96, 128), 0.61), carry=method.start(seed=1)).clip
+        method(x, mask=torch.full((1, 1, 2, 96, 128), 0.61), state=method.init_state(seed=1)).clip
         for x in (clip, 1 - clip)
     ]
     assert torch.equal(outs[0][:, :, 0], outs[1][:, :, 0])
-    hidden = method(clip, where=torch.full((1, 1, 2, 96, 128), 0.3), carry=method.start(seed=1))
+    hidden = method(clip, mask=torch.full((1, 1, 2, 96, 128), 0.3), state=method.init_state(seed=1))
     assert hidden.hidden is not None and torch.allclose(hidden.hidden, torch.tensor(0.5))
 
 
 def test_first_repeats_itself_under_constant_motion_and_cumulative_does_not() -> None:
-    clip, where = scene(6), patch()
+    clip, mask = scene(6), patch()
     for method, still in (
         (Selective(warp="first"), True),
         (Selective(warp="forward"), True),
         (Selective(), False),
     ):
-        out = method(clip, where=where, carry=method.start(seed=1)).clip
+        out = method(clip, mask=mask, state=method.init_state(seed=1)).clip
         inner = out[..., 40:60, 55:75]
         same = (inner[:, :, 3] - inner[:, :, 4]).abs().lt(1e-6).float().mean()
         assert (same > 0.8) if still else (same < 0.3)
 
 
 def test_cumulative_noise_moves_as_the_content_does() -> None:
-    clip, where = scene(4, shift=(4, 0)), patch(4)
-    out = Selective()(clip, where=where, carry=Selective().start(seed=1)).clip
+    clip, mask = scene(4, shift=(4, 0)), patch(4)
+    out = Selective()(clip, mask=mask, state=Selective().init_state(seed=1)).clip
     a, b = out[0, :, 2, 40:60, 50:76], out[0, :, 3, 40:60, 54:80]
     assert (a - b).abs().lt(1e-6).float().mean() > 0.7
 
 
 def test_iid_noise_is_new_in_every_frame() -> None:
     method = Selective(noise="iid")
-    out = method(scene(3, shift=(0, 0)), carry=method.start(seed=1)).clip
+    out = method(scene(3, shift=(0, 0)), state=method.init_state(seed=1)).clip
     assert torch.corrcoef(out[0, 0, :2].reshape(2, -1))[0, 1].abs() < 0.05
 
 
 def test_clips_of_one_batch_have_noise_of_their_own() -> None:
     clip = scene(1).repeat(2, 1, 1, 1, 1)
-    out = Selective()(clip, carry=Selective().start(seed=1)).clip
+    out = Selective()(clip, state=Selective().init_state(seed=1)).clip
     assert torch.corrcoef(out[:, 0].reshape(2, -1))[0, 1].abs() < 0.05
 
 
 def test_a_cut_brings_new_noise() -> None:
     clip = torch.cat((scene(3, shift=(0, 0)), 1 - scene(3, shift=(0, 0)).flip(-1) * 0.3), 2)
-    out = Selective()(clip, where=patch(), carry=Selective().start(seed=1)).clip
+    out = Selective()(clip, mask=patch(), state=Selective().init_state(seed=1)).clip
     inner = out[0, :, :, 40:60, 50:80].flatten(2).transpose(0, 1).flatten(1)  # (T, values)
     same = (inner[1:] == inner[:-1]).float().mean(1)
     assert same[1] > 0.9 and same[2] < 0.1 and same[4] > 0.9
 
 
 def test_a_still_region_keeps_its_noise_and_gone_regions_bring_no_error() -> None:
-    clip, where = scene(4, shift=(0, 0)), patch(4)
-    where[:, :, 2] = 0
-    out = Selective()(clip, where=where, carry=Selective().start(seed=1)).clip
+    clip, mask = scene(4, shift=(0, 0)), patch(4)
+    mask[:, :, 2] = 0
+    out = Selective()(clip, mask=mask, state=Selective().init_state(seed=1)).clip
     assert torch.equal(out[:, :, 0], out[:, :, 1])
     assert torch.equal(out[:, :, 2], clip[:, :, 2])
     assert torch.equal(out[:, :, 0], out[:, :, 3])
@@ -125,18 +125,18 @@ def test_codes_grid_is_half_a_pixel_off_from_left_to_right() -> None:
 
 
 def test_codes_first_frame_is_not_moved() -> None:
-    clip, carry = scene(1), code().start(seed=1)
-    field = Selective(warp="first", spread="above")(clip, carry=carry).clip
-    assert torch.equal(code()(clip, carry=carry).clip, field)
+    clip, state = scene(1), code().start(seed=1)
+    field = Selective(warp="first", spread="above")(clip, state=state).clip
+    assert torch.equal(code()(clip, state=state).clip, field)
 
 
 def test_code_moves_noise_against_the_papers_sign() -> None:
     """FACTS 3.5, 4: forward flow, looked up at the later frame."""
     clip = scene(3, shift=(4, 0))
     still, paper_like = Selective(warp="forward"), Selective(warp="first")
-    field = still(clip[:, :, :1], carry=still.start(seed=1)).clip[..., 0, :, :]
+    field = still(clip[:, :, :1], state=still.start(seed=1)).clip[..., 0, :, :]
     for method, shift in ((still, -4), (paper_like, 4)):
-        out = method(clip, carry=method.start(seed=1)).clip[..., 2, :, :]
+        out = method(clip, state=method.init_state(seed=1)).clip[..., 2, :, :]
         inner = (..., slice(30, 60), slice(40, 80))
         likeness = [(out[inner] == field.roll(x, -1)[inner]).float().mean() for x in range(-6, 7)]
         assert int(np.argmax(likeness)) - 6 == shift

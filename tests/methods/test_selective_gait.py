@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from masquerade.data.mimes import Mimes
+from masquerade.datasets.mimes import Mimes
 from masquerade.methods.selective import Selective
-from masquerade.vision.flow import dis_flow, grey
-from masquerade.vision.gait import Past, bent, lookback, remembered, widened
+from masquerade.methods.selective.gait_jitter import Past, bent, lookback, remembered, widened
+from masquerade.models.optical_flow import dis_flow, grey
 
 
 def walker(size: int = 64) -> tuple[np.ndarray, np.ndarray]:
@@ -27,23 +27,23 @@ def walker(size: int = 64) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("jitter", [0.5, 1.0, 4.0])
 @pytest.mark.parametrize("hidden", ["everywhere", "a person"])
 def test_window_by_window_equals_one_pass(jitter: float, hidden: str) -> None:
-    frames, where = walker()
+    frames, mask = walker()
     clip = torch.tensor(frames).permute(3, 0, 1, 2)[None] / 255
-    region = None if hidden == "everywhere" else torch.tensor(where)[None, None] / 255
+    region = None if hidden == "everywhere" else torch.tensor(mask)[None, None] / 255
     method = Selective(gait_jitter=jitter)
-    whole = method(clip, where=region, carry=method.start(seed=5))
-    carry, clips, hiddens = method.start(seed=5), [], []
+    whole = method(clip, mask=region, state=method.init_state(seed=5))
+    state, clips, hiddens = method.init_state(seed=5), [], []
     for at in (slice(0, 1), slice(1, 6), slice(6, 14)):
         part = None if region is None else region[:, :, at]
-        out = method(clip[:, :, at], where=part, carry=carry)
-        carry = out.carry
+        out = method(clip[:, :, at], mask=part, state=state)
+        state = out.state
         clips.append(out.clip)
         hiddens.append(out.hidden)
     assert torch.equal(torch.cat(clips, 2), whole.clip)
     assert whole.hidden is not None and torch.equal(torch.cat(hiddens, 2), whole.hidden)
-    given = None if region is None else where
-    fast, _ = method.on_bytes(frames, where=given, carry=method.start(seed=5))
-    slow, _ = method.in_floats(frames, where=given, carry=method.start(seed=5))
+    given = None if region is None else mask
+    fast, _ = method.on_bytes(frames, mask=given, state=method.init_state(seed=5))
+    slow, _ = method.in_floats(frames, mask=given, state=method.init_state(seed=5))
     assert np.abs(fast.astype(int) - slow).max() <= 1
 
 
@@ -52,11 +52,11 @@ def test_window_by_window_equals_one_pass(jitter: float, hidden: str) -> None:
 def test_nothing_is_bared_and_nothing_beyond_the_widened_outline_changes(
     seed: int, jitter: float
 ) -> None:
-    frames, where = walker()
+    frames, mask = walker()
     clip = torch.tensor(frames).permute(3, 0, 1, 2)[None] / 255
-    region = torch.tensor(where)[None, None] / 255
+    region = torch.tensor(mask)[None, None] / 255
     method = Selective(gait_jitter=jitter)
-    out = method(clip, where=region, carry=method.start(seed=seed))
+    out = method(clip, mask=region, state=method.init_state(seed=seed))
     assert out.hidden is not None and (out.hidden >= region).all()
     untouched = (out.hidden == 0).expand_as(clip)
     assert torch.equal(out.clip[untouched], clip[untouched])
@@ -65,12 +65,12 @@ def test_nothing_is_bared_and_nothing_beyond_the_widened_outline_changes(
 
 def test_what_is_hidden_holds_no_pixel_of_the_picture() -> None:
     """Same outlines, same flow, other colours: the same noise, bit for bit."""
-    frames, where = walker()
+    frames, mask = walker()
     tinted = np.stack([_tinted(frame) for frame in frames])  # flow looks at grey: it stays
     assert (tinted != frames).any() and np.array_equal(grey(tinted[0]), grey(frames[0]))
     method = Selective(gait_jitter=1.0)
     outs = [
-        method.on_bytes(x, where=where, carry=method.start(seed=3))[0][where > 0]
+        method.on_bytes(x, mask=mask, state=method.init_state(seed=3))[0][mask > 0]
         for x in (frames, tinted)
     ]
     assert np.array_equal(*outs)
@@ -87,17 +87,17 @@ def _tinted(frame: np.ndarray) -> np.ndarray:
 
 
 def test_motion_is_bent_differently_in_every_video() -> None:
-    frames, where = walker()
+    frames, mask = walker()
     flow = np.stack([dis_flow(grey(now), grey(before)) for before, now in pairwise(frames)])
     whole = slice(0, 64), slice(0, 64)
     runs = []
     for key in (b"one", b"two"):
         past, steps = Past(), []
         for t in range(len(flow)):
-            past = remembered(past, flow[t], whole, where[t + 1], 1.0)
+            past = remembered(past, flow[t], whole, mask[t + 1], 1.0)
             steps.append(bent(past, whole, key, t, 1.0))
-        runs.append(np.stack(steps)[4:][where[5:] > 0])
-    raw = flow[4:][where[5:] > 0]
+        runs.append(np.stack(steps)[4:][mask[5:] > 0])
+    raw = flow[4:][mask[5:] > 0]
     for one, two in ((raw, runs[0]), (raw, runs[1]), (*runs,)):
         off = np.linalg.norm(one - two, axis=-1).mean() / np.linalg.norm(raw, axis=-1).mean()
         assert 0.15 < off < 1.6  # another motion, of the same order
@@ -105,10 +105,10 @@ def test_motion_is_bent_differently_in_every_video() -> None:
 
 @pytest.mark.parametrize("strength", [0.1, 1.0, 100.0])
 def test_the_look_back_is_bounded_and_the_outline_only_grows(strength: float) -> None:
-    _, where = walker()
+    _, mask = walker()
     past, still = Past(), np.zeros((64, 64, 2), np.float32)
     for t in range(40):
-        outline = where[t % 14]
+        outline = mask[t % 14]
         past = remembered(past, still, (slice(0, 64), slice(0, 64)), outline, strength)
         assert len(past.flows) == len(past.outlines) <= lookback(strength) + 1 <= 13
         assert (widened(past, b"key", t, strength)[outline > 0] == 255).all()
@@ -116,9 +116,9 @@ def test_the_look_back_is_bounded_and_the_outline_only_grows(strength: float) ->
 
 
 def test_an_empty_region_is_widened_by_its_past_and_then_no_more() -> None:
-    frames, where = walker()
-    where[4:] = 0
+    frames, mask = walker()
+    mask[4:] = 0
     method = Selective(gait_jitter=1.0)
-    out, _ = method.on_bytes(frames, where=where, carry=method.start(seed=1))
+    out, _ = method.on_bytes(frames, mask=mask, state=method.init_state(seed=1))
     late = slice(5 + lookback(1.0), None)
     assert np.array_equal(out[late], frames[late])

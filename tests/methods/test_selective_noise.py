@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masquerade.methods.selective import Selective
-from masquerade.vision.flow import look_up, positions
-from masquerade.vision.noise import Field, advected, moved_once, new_field, uniform
+from masquerade.methods.selective.noise import Field, advected, moved_once, new_field, uniform
+from masquerade.models.optical_flow import look_up, positions
 
 SIZE = 48
 WHOLE = (slice(0, SIZE), slice(0, SIZE))
@@ -134,6 +134,6 @@ def test_the_noise_of_the_past_is_left_as_it_was() -> None:
     frames = np.moveaxis(frames.reshape(40, 60, 4, 3), 2, 0)
     for jitter in (0.0, 1.0):
         method = Selective(gait_jitter=jitter)
-        _, carry = method.on_bytes(frames[:2], carry=method.start(seed=1))
-        outs = [method.on_bytes(frames[2:], carry=carry)[0] for _ in range(2)]
+        _, state = method.on_bytes(frames[:2], state=method.init_state(seed=1))
+        outs = [method.on_bytes(frames[2:], state=state)[0] for _ in range(2)]
         assert np.array_equal(*outs)

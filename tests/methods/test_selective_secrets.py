@@ -13,7 +13,7 @@ import masquerade
 from masquerade.checkpoint import arguments
 from masquerade.errors import UsageError
 from masquerade.methods.selective import GIVEN, Selective, code, paper
-from masquerade.receipt import settings_hash
+from masquerade.pipeline.receipt import settings_hash
 
 SECRET = "correct horse battery staple"
 H, W = 72, 96
@@ -40,8 +40,8 @@ def strength_of(method: Selective) -> np.ndarray:
     return np.minimum(saliency()[0, ..., None] / 255 / method.core, 1)
 
 
-def psnr(guess: np.ndarray, truth: np.ndarray, where: np.ndarray) -> float:
-    error = (guess.clip(0, 255) - truth)[where]
+def psnr(guess: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
+    error = (guess.clip(0, 255) - truth)[mask]
     return float(20 * np.log10(255 / np.sqrt(np.mean(error**2))))
 
 
@@ -53,12 +53,12 @@ def inverted(out: np.ndarray, noise: np.ndarray, strength: np.ndarray) -> np.nda
     return guess
 
 
-def fitted(out: np.ndarray, noise: np.ndarray, truth: np.ndarray, where: np.ndarray) -> np.ndarray:
+def fitted(out: np.ndarray, noise: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """An attacker who is told half of the answer: a linear fit from O and N around a pixel."""
     seen = np.concatenate([out, noise, out - noise], -1) / 255
     near = [np.roll(seen, (dy, dx), (0, 1)) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
     x = np.concatenate([*near, np.ones((H, W, 1))], -1)
-    told = where & (np.arange(W) < W // 2)[None]
+    told = mask & (np.arange(W) < W // 2)[None]
     ridge = x[told].T @ x[told] + 1e-2 * np.eye(x.shape[-1])
     return x @ np.linalg.solve(ridge, x[told].T @ truth[told])
 
@@ -67,8 +67,8 @@ def fitted(out: np.ndarray, noise: np.ndarray, truth: np.ndarray, where: np.ndar
 def test_with_known_noise_and_saliency_only_the_default_holds(make) -> None:
     """FACTS 3.7. In the core no attack beats filling with the mean; the rim is told apart."""
     method, truth = make(), frames()[0].astype(float)
-    out = method.on_bytes(frames(), where=saliency(), carry=method.start(seed=1))[0][0]
-    noise = method.on_bytes(frames(), carry=method.start(seed=1))[0][0].astype(float)
+    out = method.on_bytes(frames(), mask=saliency(), state=method.init_state(seed=1))[0][0]
+    noise = method.on_bytes(frames(), state=method.init_state(seed=1))[0][0].astype(float)
     strength = strength_of(method)
     core = strength[..., 0] >= 1 if method.core < 1 else saliency()[0] > 153
     rim = (strength[..., 0] > 0) & ~core
@@ -96,7 +96,7 @@ def test_averaging_copies_gains_only_without_a_key() -> None:
     for key in (None, SECRET):
         method = Selective(core=1.0, key=key)
         copies = [
-            method.on_bytes(frames(), where=saliency(), carry=method.start(source=b"one"))[0][0]
+            method.on_bytes(frames(), mask=saliency(), state=method.init_state(source=b"one"))[0][0]
             for _ in range(8)
         ]
         found = [
@@ -108,14 +108,14 @@ def test_averaging_copies_gains_only_without_a_key() -> None:
 
 
 def noise_of(method: Selective, **known) -> bytes:
-    return bytes(method.on_bytes(frames(), carry=method.start(**known))[0])
+    return bytes(method.on_bytes(frames(), state=method.init_state(**known))[0])
 
 
 def test_without_a_seed_or_key_no_two_runs_agree() -> None:
     method = Selective()
     a, b = (np.frombuffer(noise_of(method, source=b"one"), np.uint8) for _ in range(2))
     assert abs(np.corrcoef(a.reshape(-1, 3)[:, 0], b.reshape(-1, 3)[:, 0])[0, 1]) < 0.05
-    assert len(method.start()) == 32
+    assert len(method.init_state()) == 32
 
 
 def test_a_key_ties_noise_to_the_source() -> None:
@@ -128,25 +128,25 @@ def test_a_key_ties_noise_to_the_source() -> None:
 
 def test_a_key_without_a_source_is_refused() -> None:
     """Else all videos under one key would share their noise."""
-    for call in (lambda m: m.start(), lambda m: m.on_bytes(frames())):
+    for call in (lambda m: m.init_state(), lambda m: m.on_bytes(frames())):
         with pytest.raises(UsageError, match="source"):
             call(Selective(key=SECRET))
 
 
 def test_no_record_holds_the_key(tmp_path) -> None:
     method = Selective(key=SECRET)
-    carry = method.start(source=b"one")
-    state = method.on_bytes(frames(), carry=carry)[1]
+    first = method.init_state(source=b"one")
+    state = method.on_bytes(frames(), state=first)[1]
     masquerade.save(method, tmp_path / "a.safetensors")
     records = [
         repr(method),
         repr(method.__dict__),
-        f"{carry} {carry!r}",
+        f"{first} {first!r}",
         repr(state),
         json.dumps(arguments(method)),
         (tmp_path / "a.safetensors").read_bytes().decode("latin-1"),
     ]
-    secrets = [SECRET, *(repr(bytes(x)) for x in (method._secret, carry, state[0].key))]
+    secrets = [SECRET, *(repr(bytes(x)) for x in (method._secret, first, state[0].key))]
     for record in records:
         assert not any(secret[2:-1] in record for secret in secrets)
     assert arguments(method)["key"] == GIVEN

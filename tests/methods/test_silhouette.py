@@ -9,16 +9,16 @@ import torch
 
 import masquerade
 from masquerade.methods.silhouette import Silhouette
-from masquerade.settings import Settings, settings_for
+from masquerade.pipeline.config import Settings, settings_for
 from masquerade.video.read import Reader
 
 
 def test_nothing_of_the_picture_is_left() -> None:
     """Two videos of the same outline give the same output, rim and all."""
-    where = torch.rand(1, 1, 2, 6, 8)
-    outs = [Silhouette()(torch.rand(1, 3, 2, 6, 8), where=where).clip for _ in range(2)]
+    mask = torch.rand(1, 1, 2, 6, 8)
+    outs = [Silhouette()(torch.rand(1, 3, 2, 6, 8), mask=mask).clip for _ in range(2)]
     assert torch.equal(outs[0], outs[1])
-    assert torch.equal(outs[0], where.expand(-1, 3, -1, -1, -1))
+    assert torch.equal(outs[0], mask.expand(-1, 3, -1, -1, -1))
 
 
 def test_it_is_of_people_unless_told_otherwise() -> None:

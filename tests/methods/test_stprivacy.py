@@ -18,8 +18,8 @@ from masquerade.cli.anonymize import parse
 from masquerade.errors import MissingError, UsageError
 from masquerade.methods import stprivacy
 from masquerade.methods.stprivacy import STPrivacy
-from masquerade.nets.vit import FrameViT
-from masquerade.stream import anonymize
+from masquerade.models.vit import FrameViT
+from masquerade.pipeline.stream import anonymize
 
 SMALL: dict[str, Any] = {
     "frames": 4,
@@ -173,7 +173,7 @@ def test_what_is_trained_is_what_is_deployed(
 
 
 def stprivacy_best(method: STPrivacy) -> Callable[[Tensor, Tensor, int], Tensor]:
-    from masquerade.nets.sparse_vit import best, kept_counts
+    from masquerade.models.sparse_vit import best, kept_counts
 
     return best(kept_counts(method.net.slot, method.keep, len(method.places)))
 

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from masquerade.checkpoint import load, save
 from masquerade.cli.train import parse
-from masquerade.data.clips import ClipStore, store_of
 from masquerade.errors import UsageError
+from masquerade.extraction.clips import ClipStore, store_of
 from masquerade.methods.stprivacy import STPrivacy
-from masquerade.nets.sparse_vit import SparseViT
-from masquerade.nets.vit import FrameViT
-from masquerade.recognizers import RECOGNIZERS
-from masquerade.recognizers.tokens import video_vit
+from masquerade.models.recognizers import RECOGNIZERS
+from masquerade.models.recognizers.tokens import video_vit
+from masquerade.models.sparse_vit import SparseViT
+from masquerade.models.vit import FrameViT
 from masquerade.training import minimax
 from masquerade.training.cast import Cast, cast_of
 from masquerade.training.class_token import ClassToken

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from masquerade.data.manifest import read_manifest
-from masquerade.data.mimes import Mimes, write_mimes
+from masquerade.datasets.manifest import read_manifest
+from masquerade.datasets.mimes import Mimes, write_mimes
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "elr.py"
 

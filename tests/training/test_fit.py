@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from masquerade.data.augment import Augment
-from masquerade.data.clips import ClipStore, store_of
+from masquerade.datasets.augmentation import Augment
 from masquerade.errors import MissingError, UsageError
-from masquerade.recognizers import RECOGNIZERS
+from masquerade.extraction.clips import ClipStore, store_of
+from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.training.fit import Report, fit
 from masquerade.training.predict import predict
 

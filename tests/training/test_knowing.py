@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from masquerade.data.clips import store_of
-from masquerade.recognizers import RECOGNIZERS, Recognizer
-from masquerade.recognizers.tokens import video_vit
+from masquerade.extraction.clips import store_of
+from masquerade.models.recognizers import RECOGNIZERS, Recognizer
+from masquerade.models.recognizers.tokens import video_vit
 from masquerade.training.cast import cast_of
 from masquerade.training.game import Adversary, Game, Phase, Turn
 from masquerade.training.held_out import standing

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from masquerade.data.clips import store_of
 from masquerade.errors import UsageError
+from masquerade.extraction.clips import store_of
 from masquerade.methods import build
-from masquerade.recognizers import RECOGNIZERS
+from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.training.fit import fit
 from masquerade.training.low_resolution import Lowered, Siamese, Variants, siamese
 

@@ -19,11 +19,11 @@ from torch import nn
 
 from masquerade.anonymizer import Anonymized, Anonymizer
 from masquerade.cli.train import parse
-from masquerade.data.augment import Augment
-from masquerade.data.clips import ClipStore, store_of
+from masquerade.datasets.augmentation import Augment
 from masquerade.errors import MasqueradeError, UsageError
+from masquerade.extraction.clips import ClipStore, store_of
 from masquerade.methods import METHODS, build
-from masquerade.recognizers import RECOGNIZERS
+from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.training import minimax
 from masquerade.training.ablations import Changes, changed
 from masquerade.training.cast import Cast, cast_of, rival_of
@@ -54,7 +54,7 @@ class Painter(Anonymizer):
             self.mix.weight.copy_(torch.eye(3)[:, :, None, None, None] + 0.1)
             self.mix.bias.zero_()
 
-    def forward(self, clip, *, where=None, carry=None) -> Anonymized:
+    def forward(self, clip, *, mask=None, state=None) -> Anonymized:
         return Anonymized(self.mix(clip).clamp(0, 1))
 
 

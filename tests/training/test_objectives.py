@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from masquerade.errors import UsageError
-from masquerade.recognizers import RECOGNIZERS, Projected
+from masquerade.models.recognizers import RECOGNIZERS, Projected
 from masquerade.training.losses import loss_of
 from masquerade.training.momentum import Momentum
 from masquerade.training.objectives import (

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from masquerade.data.clips import store_of
 from masquerade.errors import UsageError
-from masquerade.recognizers import RECOGNIZERS
+from masquerade.extraction.clips import store_of
+from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.training.fit import fit
 from masquerade.training.inputs import CHANNELS, LOOKS, Looking
 from masquerade.training.losses import hits_of, loss_of, probabilities

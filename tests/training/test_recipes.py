@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from masquerade.data.clips import store_of
 from masquerade.errors import UsageError
+from masquerade.extraction.clips import store_of
 from masquerade.training import minimax
 from masquerade.training.ablations import Changes, changed
 from masquerade.training.game import Game

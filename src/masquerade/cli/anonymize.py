@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, UseAppendAction, arg
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.batch import Outcome, exit_code, plan, run_batch
 from masquerade.cli import INTERRUPTED
 from masquerade.cli.arguments import parsed
 from masquerade.cli.screen import Screen
 from masquerade.errors import UsageError
-from masquerade.settings import Settings, region_source, settings_for
+from masquerade.pipeline.batch import Outcome, exit_code, plan, run_batch
+from masquerade.pipeline.config import Settings, region_source, settings_for
 
 EXAMPLE = "masquerade anonymize holiday.mp4 -o safe.mp4"
 

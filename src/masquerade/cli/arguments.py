@@ -127,10 +127,10 @@ def with_defaults(
 
 
 def _loader(trained: Anonymizer, path: str) -> Callable[..., Anonymizer]:
-    """What loads a trained method again with other dials; tyro makes flags of those alone."""
+    """What loads a trained method again; tyro makes flags of its inference arguments alone."""
     now = arguments(trained)
-    dials = {name: now[name] for name in trained.dials}
-    return _asking_for(type(trained), dials, partial(load, path))
+    given = {name: now[name] for name in trained.inference_args}
+    return _asking_for(type(trained), given, partial(load, path))
 
 
 def _asking_for(

@@ -13,15 +13,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from masquerade.data.apart import without as clips_without
-from masquerade.data.check import CheckResult, check_manifest
-from masquerade.data.floors import FloorsResult, label_floors, shown
-from masquerade.data.folds import carve_validation, random_split
-from masquerade.data.manifest import Manifest, read_manifest, write_manifest
-from masquerade.data.mimes import Mimes, write_mimes
-from masquerade.data.published import READERS
-from masquerade.data.vote import Ties, VoteResult
-from masquerade.data.vote import vote as vote_on
+from masquerade.datasets.annotator_vote import Ties, VoteResult
+from masquerade.datasets.annotator_vote import vote as vote_on
+from masquerade.datasets.check import CheckResult, check_manifest
+from masquerade.datasets.label_floors import FloorsResult, label_floors, shown
+from masquerade.datasets.manifest import Manifest, read_manifest, write_manifest
+from masquerade.datasets.mimes import Mimes, write_mimes
+from masquerade.datasets.overlap import without as clips_without
+from masquerade.datasets.published import READERS
+from masquerade.datasets.splits import carve_validation, random_split
 from masquerade.errors import UsageError
 
 Flag = tyro.conf.FlagCreatePairsOff[bool]

@@ -11,13 +11,13 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from masquerade.anonymizer import Pixels
-from masquerade.batch import Task
+from masquerade.cli.demo_clip import compose
 from masquerade.cli.screen import Screen, summary
-from masquerade.example import compose
-from masquerade.files import anonymize_file
 from masquerade.methods import build
-from masquerade.parts import part_of
+from masquerade.pipeline.batch import Task
+from masquerade.pipeline.file import anonymize_file
 from masquerade.report.page import page
+from masquerade.storage import part_of
 from masquerade.video.encoding import Encoding
 from masquerade.video.frame import Frame
 from masquerade.video.read import Reader

@@ -16,7 +16,7 @@ from rich.table import Table
 from tyro.conf import FlagCreatePairsOff
 
 from masquerade.errors import MasqueradeError
-from masquerade.receipt import library_versions
+from masquerade.pipeline.receipt import library_versions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ def _packages() -> list[Finding]:
 
 
 def _models() -> list[Finding]:
-    from masquerade.vision.faces import CENTERFACE_INSTALL, centerface_file
+    from masquerade.regions.faces import CENTERFACE_INSTALL, centerface_file
 
     try:
         size = centerface_file().stat().st_size

@@ -17,21 +17,21 @@ from tyro.conf import arg
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import load
 from masquerade.cli.arguments import asked, parsed, words
-from masquerade.data.chosen import of_actions
-from masquerade.data.manifest import Manifest, read_manifest, titled
-from masquerade.data.transform import Joined, RegionFactory
+from masquerade.datasets.manifest import Manifest, read_manifest, titled
+from masquerade.datasets.subset import of_actions
 from masquerade.errors import UsageError
 from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
-from masquerade.evaluation.crossed import crossed, splits_of
-from masquerade.evaluation.elsewhere import elsewhere
-from masquerade.evaluation.pattern import NAMES, KeptPattern
+from masquerade.evaluation.cross_dataset.merge import crossed, splits_of
+from masquerade.evaluation.cross_dataset.transfer import elsewhere
+from masquerade.evaluation.mask_only import NAMES, KeptPattern
 from masquerade.evaluation.runs import INSTEAD, check_unseen, doubts_of
+from masquerade.extraction.extraction import Joined, RegionFactory
 from masquerade.methods import name_of
 from masquerade.methods.stprivacy import STPrivacy
-from masquerade.parts import part_of
+from masquerade.pipeline.config import Settings, region_arguments, settings_for
+from masquerade.regions.sources import REGIONS
 from masquerade.report.table import markdown, show
-from masquerade.settings import Settings, region_arguments, settings_for
-from masquerade.vision.regions import REGIONS
+from masquerade.storage import part_of
 
 EXAMPLE = "masquerade evaluate --data clips.csv --method blur --regions people -o results"
 ELSEWHERE = "train it on clips that --score-on lacks, as `masquerade data convert --without` gives."
@@ -146,8 +146,8 @@ def main(argv: list[str]) -> int:
         limits += tuple(f"{entry.name}: {line}" for line in unchecked)
         limits += doubts_of(entry.name, paths)
         if several(str(options.weights)):
-            dials = {name: getattr(anonymizer, name) for name in anonymizer.dials}
-            each = tuple(tuple(load(path, **dials) for path in folds) for folds in paths)
+            given = {name: getattr(anonymizer, name) for name in anonymizer.inference_args}
+            each = tuple(tuple(load(path, **given) for path in folds) for folds in paths)
             entry = replace(entry, method=None, runs=each)
     entries = [entry, *(patterns_of(entry) if options.pattern else ())]
     if options.output is not None:

@@ -8,9 +8,9 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from masquerade.batch import Outcome, Task
-from masquerade.files import Progress as Callback
-from masquerade.receipt import Receipt
+from masquerade.pipeline.batch import Outcome, Task
+from masquerade.pipeline.file import Progress as Callback
+from masquerade.pipeline.receipt import Receipt
 
 
 class Screen:

@@ -18,18 +18,18 @@ from rich.markup import escape
 from rich.table import Table
 
 from masquerade.errors import UsageError
-from masquerade.parts import part_of
+from masquerade.regions.key_weights import fetch as fetch_weights
+from masquerade.regions.keys import extractor
+from masquerade.regions.picture import Picture
+from masquerade.regions.template_library import Library
+from masquerade.regions.template_regions import Templates, parse_point
+from masquerade.regions.templates import CONCEPTS, SUBSETS, template_from
 from masquerade.report.heat import heat
+from masquerade.storage import part_of
 from masquerade.video.encoding import Encoding, container_for
 from masquerade.video.frame import Frame
 from masquerade.video.read import Reader
 from masquerade.video.write import Writer
-from masquerade.vision.fetching import fetch as fetch_weights
-from masquerade.vision.keys import extractor
-from masquerade.vision.library import Library
-from masquerade.vision.picture import Picture
-from masquerade.vision.pointed import Templates, parse_point
-from masquerade.vision.templates import CONCEPTS, SUBSETS, template_from
 
 Flag = tyro.conf.FlagCreatePairsOff[bool]
 Name = Annotated[str, tyro.conf.Positional]

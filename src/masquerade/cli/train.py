@@ -18,8 +18,8 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import STATE, arguments
 from masquerade.cli.arguments import asked, of_kinds, with_defaults, words
-from masquerade.data.chosen import of_actions
-from masquerade.data.manifest import Column, Manifest, read_manifest
+from masquerade.datasets.manifest import Column, Manifest, read_manifest
+from masquerade.datasets.subset import of_actions
 from masquerade.errors import UsageError
 from masquerade.evaluation.protocols import protocols
 from masquerade.methods import METHODS

@@ -1,7 +1,7 @@
 """What an anonymizer keeps and what it leaks: protocols, attackers, controls, results."""
 
 from masquerade.evaluation.attackers import ATTACKERS
-from masquerade.evaluation.entries import Entry, Plan
+from masquerade.evaluation.config import Entry, Plan
 from masquerade.evaluation.results import Evaluation, from_json
 from masquerade.evaluation.table import evaluate
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from masquerade.errors import UsageError
-from masquerade.evaluation.learners import Start, Told
+from masquerade.evaluation.fit_predict import Start, Told
+from masquerade.evaluation.metric_specs import Answers, mean_answers, recalibrated
 from masquerade.evaluation.presets import Learner, Preset
 from masquerade.evaluation.protocols import Protocol
-from masquerade.evaluation.targets import Answers, mean_answers, recalibrated
 from masquerade.metrics.statistic import Floats
 
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from masquerade.data.manifest import Manifest
+from masquerade.datasets.manifest import Manifest
 from masquerade.errors import UsageError
+from masquerade.evaluation.metric_specs import F1_ABOVE, Sheet, Target, by_metric, targets_of
 from masquerade.evaluation.protocols import Protocol
-from masquerade.evaluation.targets import F1_ABOVE, Sheet, Target, by_metric, targets_of
 
 METRICS = dict(zip(("auroc", "cmap", "f1", "f1-spact"), ("AUROC", "cMAP", *F1_ABOVE), strict=True))
 """What may be asked for, and what a finding calls it."""

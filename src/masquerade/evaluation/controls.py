@@ -10,11 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from masquerade.data.manifest import Clip, IntArray, Manifest
-from masquerade.data.transform import RATE
-from masquerade.evaluation.protocols import Protocol
-from masquerade.evaluation.results import Control, Finding
-from masquerade.evaluation.targets import (
+from masquerade.datasets.manifest import Clip, IntArray, Manifest
+from masquerade.evaluation.metric_specs import (
     Sheet,
     Target,
     classes_of,
@@ -23,6 +20,9 @@ from masquerade.evaluation.targets import (
     many_hot,
     measured,
 )
+from masquerade.evaluation.protocols import Protocol
+from masquerade.evaluation.results import Control, Finding
+from masquerade.extraction.extraction import RATE
 from masquerade.metrics.intervals import score
 from masquerade.metrics.statistic import Floats, Statistic
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from masquerade.data.augment import Augment
+from masquerade.datasets.augmentation import Augment
 from masquerade.errors import UsageError
 from masquerade.training.recipes import tiny
 

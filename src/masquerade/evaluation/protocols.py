@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from masquerade.data.folds import grouped_folds, linked_groups
-from masquerade.data.manifest import Column, IntArray, Manifest
+from masquerade.datasets.manifest import Column, IntArray, Manifest
+from masquerade.datasets.splits import grouped_folds, linked_groups
 from masquerade.errors import UsageError
 
 UNSEEN, SAME = "people unseen", "same people"

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from masquerade.checkpoint import provenance_of
-from masquerade.data.manifest import Manifest
-from masquerade.data.marks import UNTOLD, comparable, marks, met
+from masquerade.datasets.fingerprints import UNTOLD, comparable, marks, met
+from masquerade.datasets.manifest import Manifest
 from masquerade.errors import UsageError
-from masquerade.evaluation.entries import Plan
+from masquerade.evaluation.config import Plan
 from masquerade.evaluation.protocols import protocols
 
 Paths = Sequence[Sequence[Path]]  # of the weights of each seed's folds

@@ -14,14 +14,13 @@ from typing import Any
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import arguments
-from masquerade.data.clips import ClipStore, load_clips
-from masquerade.data.folds import linked_groups
-from masquerade.data.manifest import IntArray, Manifest
-from masquerade.data.transform import RegionFactory
+from masquerade.datasets.manifest import IntArray, Manifest
+from masquerade.datasets.splits import linked_groups
+from masquerade.device import choose_device
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation.attackers import Answered, candidates, families, fits_of, on_raw
 from masquerade.evaluation.attributes import counted, every_target
-from masquerade.evaluation.bench import Bench, Progress
+from masquerade.evaluation.config import Entry, Plan
 from masquerade.evaluation.controls import (
     DEALS,
     Chance,
@@ -31,9 +30,9 @@ from masquerade.evaluation.controls import (
     positive,
     void_of,
 )
-from masquerade.evaluation.entries import Entry, Plan
-from masquerade.evaluation.judge import Case, best_of, finding, recognised
-from masquerade.evaluation.learners import Start, Told, shuffled, without
+from masquerade.evaluation.executor import Bench, Progress
+from masquerade.evaluation.fit_predict import Start, Told, shuffled, without
+from masquerade.evaluation.metric_specs import Target, measured, sheet_of
 from masquerade.evaluation.presets import preset_of
 from masquerade.evaluation.protocols import (
     Protocol,
@@ -44,9 +43,10 @@ from masquerade.evaluation.protocols import (
     untold,
 )
 from masquerade.evaluation.results import SCHEMA, Control, Evaluation, Finding, Row
-from masquerade.evaluation.targets import Target, measured, sheet_of
+from masquerade.evaluation.scoring import Case, best_of, finding, recognised
+from masquerade.extraction.clips import ClipStore, load_clips
+from masquerade.extraction.extraction import RegionFactory
 from masquerade.methods import METHODS, name_of
-from masquerade.settings import choose_device
 
 
 def evaluate(

@@ -69,13 +69,11 @@ class BDQ(Anonymizer):
         # Where one level ends and the next begins, in levels.
         self.limits = nn.Parameter(torch.arange(2**bits - 1) + 0.5)
 
-    def forward(
-        self, clip: Tensor, *, where: Tensor | None = None, carry: Any = None
-    ) -> Anonymized:
+    def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         blurred = torch.cat([self._blurred(frame) for frame in torch.split(clip, 1, dim=2)], dim=2)
-        steps = self._differences(blurred, carry)
+        steps = self._differences(blurred, state)
         shown = self._quantised(steps, hard=not self.soft)
-        return Anonymized(laid_over(clip, shown, where), where, blurred[:, :, -1:])
+        return Anonymized(laid_over(clip, shown, mask), mask, blurred[:, :, -1:])
 
     def draft(self, clip: Tensor) -> Draft:
         with torch.no_grad():  # one that has left the range would never learn again
@@ -103,8 +101,8 @@ class BDQ(Anonymizer):
         batch, _, count = clip.shape[:3]
         return frames.reshape(batch, count, 3, height, width).transpose(1, 2)
 
-    def _differences(self, blurred: Tensor, carry: Any) -> Tensor:
-        first = blurred[:, :, :1] if carry is None else torch.as_tensor(carry).to(blurred)
+    def _differences(self, blurred: Tensor, state: Any) -> Tensor:
+        first = blurred[:, :, :1] if state is None else torch.as_tensor(state).to(blurred)
         return blurred - torch.cat([first, blurred[:, :, :-1]], dim=2)
 
     def _quantised(self, steps: Tensor, *, hard: bool) -> Tensor:

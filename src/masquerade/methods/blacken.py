@@ -26,11 +26,11 @@ class Blacken(Anonymizer):
         super().__init__()
 
     def forward(
-        self, clip: Tensor, *, where: Tensor | None = None, carry: None = None
+        self, clip: Tensor, *, mask: Tensor | None = None, state: None = None
     ) -> Anonymized:
-        return Anonymized(laid_over(clip, clip.new_zeros(()).expand_as(clip), where), where)
+        return Anonymized(laid_over(clip, clip.new_zeros(()).expand_as(clip), mask), mask)
 
     def on_bytes(
-        self, frames: U8, *, where: U8 | None = None, carry: None = None
+        self, frames: U8, *, mask: U8 | None = None, state: None = None
     ) -> tuple[U8, None]:
-        return over_frames(frames, np.zeros_like, where=where), None
+        return over_frames(frames, np.zeros_like, mask=mask), None

@@ -52,20 +52,20 @@ class Blur(Anonymizer):
         return np.asarray(cv2.getGaussianKernel(self.kernel, self.sigma)[:, 0], np.float32)
 
     def forward(
-        self, clip: Tensor, *, where: Tensor | None = None, carry: None = None
+        self, clip: Tensor, *, mask: Tensor | None = None, state: None = None
     ) -> Anonymized:
         b, c, t, h, w = clip.shape
         frames = clip.transpose(1, 2).reshape(b * t, c, h, w)
         soft = self._filter(area_resize(frames, *self._working(h, w)))
         soft = F.interpolate(soft, (h, w), mode="bilinear")
         blurred = soft.reshape(b, t, c, h, w).transpose(1, 2)  # (B, C, T, H, W)
-        return Anonymized(laid_over(clip, blurred, where), where)
+        return Anonymized(laid_over(clip, blurred, mask), mask)
 
     def on_bytes(
-        self, frames: U8, *, where: U8 | None = None, carry: None = None
+        self, frames: U8, *, mask: U8 | None = None, state: None = None
     ) -> tuple[U8, None]:
         # every crop of a frame would be resampled on a grid of its own, so the whole frame is seen
-        return over_frames(frames, self._blurred, where=where, whole=True), None
+        return over_frames(frames, self._blurred, mask=mask, whole=True), None
 
     def _working(self, height: int, width: int) -> tuple[int, int]:
         """The (height, width) at which a frame is blurred."""

@@ -49,29 +49,27 @@ class FrameDifference(Anonymizer):
             )
         self.change, self.most = change, most
 
-    def forward(
-        self, clip: Tensor, *, where: Tensor | None = None, carry: Any = None
-    ) -> Anonymized:
+    def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         levels = (clip * 255).round().clamp(0, 255)
         weights = clip.new_tensor([RED, GREEN, BLUE]).reshape(1, 3, 1, 1, 1)
         grey = (levels * weights).sum(1)  # (B, T, H, W), whole numbers, exact in float
-        first = grey[:, :1] if carry is None else torch.as_tensor(carry).to(grey)[:, None]
+        first = grey[:, :1] if state is None else torch.as_tensor(state).to(grey)[:, None]
         before = torch.cat([first, grey[:, :-1]], 1)  # the first frame of a video repeats
         changed = (grey - before).abs() > self._level()
         shown = changed.sum((2, 3), keepdim=True) <= self.most * grey.shape[2] * grey.shape[3]
         white = (changed & shown)[:, None].to(clip).expand_as(clip)
-        return Anonymized(laid_over(clip, white, where), where, grey[:, -1].int().cpu().numpy())
+        return Anonymized(laid_over(clip, white, mask), mask, grey[:, -1].int().cpu().numpy())
 
-    def on_bytes(self, frames: U8, *, where: U8 | None = None, carry: Any = None) -> tuple[U8, Any]:
+    def on_bytes(self, frames: U8, *, mask: U8 | None = None, state: Any = None) -> tuple[U8, Any]:
         out = np.empty_like(frames)
-        before: Greys | None = None if carry is None else carry[0]
+        before: Greys | None = None if state is None else state[0]
         for t, frame in enumerate(frames):
             now = frame @ np.array([RED, GREEN, BLUE], np.int32)
             white = self._changed(now, now if before is None else before)
             picture = np.broadcast_to(white[..., None], frame.shape)
-            out[t] = picture if where is None else mix(frame, picture, where[t])
+            out[t] = picture if mask is None else mix(frame, picture, mask[t])
             before = now
-        return out, carry if before is None else before[None]
+        return out, state if before is None else before[None]
 
     def _changed(self, now: Greys, before: Greys) -> U8:
         changed = np.abs(now - before) > self._level()

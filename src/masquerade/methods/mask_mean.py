@@ -28,26 +28,26 @@ class MaskMean(Anonymizer):
         super().__init__()
 
     def forward(
-        self, clip: Tensor, *, where: Tensor | None = None, carry: None = None
+        self, clip: Tensor, *, mask: Tensor | None = None, state: None = None
     ) -> Anonymized:
-        weight = clip.new_ones(1).expand(clip[:, :1].shape) if where is None else where
+        weight = clip.new_ones(1).expand(clip[:, :1].shape) if mask is None else mask
         total = weight.sum((-2, -1), keepdim=True).clamp(min=1e-6)
         mean = (clip * weight).sum((-2, -1), keepdim=True) / total  # (B, 3, T, 1, 1)
-        return Anonymized(laid_over(clip, mean.expand_as(clip), where), where)
+        return Anonymized(laid_over(clip, mean.expand_as(clip), mask), mask)
 
     def on_bytes(
-        self, frames: U8, *, where: U8 | None = None, carry: None = None
+        self, frames: U8, *, mask: U8 | None = None, state: None = None
     ) -> tuple[U8, None]:
-        if where is None:
+        if mask is None:
             means = [cv2.mean(frame)[:3] for frame in frames]
             flat = np.rint(means).astype(np.uint8)[:, None, None]  # (T, 1, 1, 3)
             return np.broadcast_to(flat, frames.shape).copy(), None
         out = frames.copy()
-        for i, (frame, mask) in enumerate(zip(frames, where, strict=True)):
-            part = bounds(mask)
+        for i, (frame, hidden) in enumerate(zip(frames, mask, strict=True)):
+            part = bounds(hidden)
             if part is not None:
                 inside = frame[part].reshape(-1, 3).astype(np.float32)
-                mean = np.average(inside, 0, mask[part].reshape(-1).astype(np.float32))
+                mean = np.average(inside, 0, hidden[part].reshape(-1).astype(np.float32))
                 flat = np.broadcast_to(mean.round().astype(np.uint8), frame[part].shape)
-                out[i][part] = mix(frame[part], flat, mask[part])
+                out[i][part] = mix(frame[part], flat, hidden[part])
         return out, None

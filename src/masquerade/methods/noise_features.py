@@ -24,8 +24,8 @@ from masquerade.anonymizer import Anonymized, Card
 from masquerade.errors import UsageError
 from masquerade.methods.blend import laid_over
 from masquerade.methods.rewriter import Rewriter
-from masquerade.nets.autoencoder import AutoEncoder
-from masquerade.nets.framewise import one_by_one
+from masquerade.models.autoencoder import AutoEncoder
+from masquerade.models.framewise import one_by_one
 
 BITS = 128  # of the key that a video's noise follows from
 
@@ -61,19 +61,17 @@ class NoiseFeatures(Rewriter):
         self.noise, self.width, self.halvings = noise, width, halvings
         self.net = AutoEncoder(width=width, halvings=halvings)
 
-    def start(self, *, seed: int | None = None, source: bytes | None = None) -> int:
+    def init_state(self, *, seed: int | None = None, source: bytes | None = None) -> int:
         """The key of a video's noise."""
         return secrets.randbits(BITS) if seed is None else seed % 2**BITS
 
-    def forward(
-        self, clip: Tensor, *, where: Tensor | None = None, carry: Any = None
-    ) -> Anonymized:
-        key = self.start() if carry is None else int(carry)
+    def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
+        key = self.init_state() if state is None else int(state)
         videos = [
             one_by_one(partial(self._rewritten, key=(key, at)), video, short=self.short)
             for at, video in enumerate(torch.split(clip, 1))
         ]
-        return Anonymized(laid_over(clip, torch.cat(videos), where), where, key)
+        return Anonymized(laid_over(clip, torch.cat(videos), mask), mask, key)
 
     def disturbed(self, code: Tensor, key: tuple[int, int] | None = None) -> Tensor:
         """A code with its noise.

@@ -47,7 +47,7 @@ class Pixelate(Anonymizer):
         )
 
     def forward(
-        self, clip: Tensor, *, where: Tensor | None = None, carry: None = None
+        self, clip: Tensor, *, mask: Tensor | None = None, state: None = None
     ) -> Anonymized:
         b, c, t, h, w = clip.shape
         side = self.side(h, w)
@@ -62,13 +62,13 @@ class Pixelate(Anonymizer):
         )
         mosaic = blocks.repeat_interleave(side, -2).repeat_interleave(side, -1)[..., :h, :w]
         mosaic = mosaic.reshape(b, t, c, h, w).transpose(1, 2)  # (B, C, T, H, W)
-        return Anonymized(laid_over(clip, mosaic, where), where)
+        return Anonymized(laid_over(clip, mosaic, mask), mask)
 
     def on_bytes(
-        self, frames: U8, *, where: U8 | None = None, carry: None = None
+        self, frames: U8, *, mask: U8 | None = None, state: None = None
     ) -> tuple[U8, None]:
         side = self.side(*frames.shape[1:3])
-        return over_frames(frames, lambda part: mosaic(part, side), where=where, step=side), None
+        return over_frames(frames, lambda part: mosaic(part, side), mask=mask, step=side), None
 
 
 def mosaic(frame: U8, side: int) -> U8:

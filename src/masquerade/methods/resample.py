@@ -73,15 +73,15 @@ class Reduced(Anonymizer):
     """A method that shows its `size` of every frame, brought back by repeating its pixels."""
 
     def forward(
-        self, clip: Tensor, *, where: Tensor | None = None, carry: None = None
+        self, clip: Tensor, *, mask: Tensor | None = None, state: None = None
     ) -> Anonymized:
         shown = reduced(clip, *self.size(*clip.shape[-2:]))
-        return Anonymized(laid_over(clip, shown, where), where)
+        return Anonymized(laid_over(clip, shown, mask), mask)
 
     def on_bytes(
-        self, frames: U8, *, where: U8 | None = None, carry: None = None
+        self, frames: U8, *, mask: U8 | None = None, state: None = None
     ) -> tuple[U8, None]:
-        return over_frames(frames, self._reduced, where=where, whole=True), None
+        return over_frames(frames, self._reduced, mask=mask, whole=True), None
 
     def _reduced(self, frame: U8) -> U8:
         return reduced_bytes(frame, *self.size(*frame.shape[:2]))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Anonymizer, Draft
 from masquerade.methods.blend import laid_over
-from masquerade.nets.framewise import carried_size, one_by_one, together
+from masquerade.models.framewise import carried_size, one_by_one, together
 
 
 class Rewriter(Anonymizer):
@@ -29,11 +29,9 @@ class Rewriter(Anonymizer):
     def size(self, height: int, width: int) -> tuple[int, int]:
         return carried_size(height, width, self.short)
 
-    def forward(
-        self, clip: Tensor, *, where: Tensor | None = None, carry: Any = None
-    ) -> Anonymized:
+    def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         rewritten = one_by_one(self._rewritten, clip, short=self.short)
-        return Anonymized(laid_over(clip, rewritten, where), where)
+        return Anonymized(laid_over(clip, rewritten, mask), mask)
 
     def draft(self, clip: Tensor) -> Draft:
         return Draft(together(self._rewritten, clip, short=self.short))

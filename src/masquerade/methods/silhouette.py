@@ -22,20 +22,20 @@ class Silhouette(Anonymizer):
         needs="regions with an outline, such as people; a detector on the CPU",
         paper="beyond the papers",
     )
-    alone = True
+    regions_only = True
 
     def __init__(self) -> None:
         super().__init__()
 
     def forward(
-        self, clip: Tensor, *, where: Tensor | None = None, carry: None = None
+        self, clip: Tensor, *, mask: Tensor | None = None, state: None = None
     ) -> Anonymized:
-        shown = clip.new_ones(clip.shape) if where is None else where.expand_as(clip)
+        shown = clip.new_ones(clip.shape) if mask is None else mask.expand_as(clip)
         return Anonymized(shown.clone(), None)
 
     def on_bytes(
-        self, frames: U8, *, where: U8 | None = None, carry: None = None
+        self, frames: U8, *, mask: U8 | None = None, state: None = None
     ) -> tuple[U8, None]:
-        if where is None:
+        if mask is None:
             return np.full_like(frames, 255), None
-        return where[..., None].repeat(3, axis=-1), None
+        return mask[..., None].repeat(3, axis=-1), None

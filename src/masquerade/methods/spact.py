@@ -6,7 +6,7 @@ action network must keep reading (`masquerade train spact`). It keeps what that 
 needs; what the attackers that it never met can still read, only `masquerade evaluate` tells.
 
 Differs from the paper: any frame size comes in and the same goes out, the network working at its
-own; `where` limits it to regions.
+own; `mask` limits it to regions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from masquerade.anonymizer import Card
 from masquerade.errors import UsageError
 from masquerade.methods.rewriter import Rewriter
-from masquerade.nets.unet import UNet
+from masquerade.models.unet import UNet
 
 
 class SPAct(Rewriter):

@@ -24,8 +24,8 @@ from torch.nn import functional as F
 from masquerade.anonymizer import Anonymized, Anonymizer, Card, Draft
 from masquerade.errors import UsageError
 from masquerade.methods.resample import area_resize, resized
-from masquerade.nets.sparse_vit import SparseViT, kept_counts, ratio_loss, sampled
-from masquerade.nets.weights import load_weights
+from masquerade.models.sparse_vit import SparseViT, kept_counts, ratio_loss, sampled
+from masquerade.models.weights_file import load_weights
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, which the weights that it may start from were fed with
 STD = (0.229, 0.224, 0.225)
@@ -64,9 +64,9 @@ class STPrivacy(Anonymizer):
         needs="training, or weights of a trained one",
         paper="Li et al. ICCV 2023",
     )
-    whole = True
+    full_frame = True
     learned = True
-    dials: ClassVar[tuple[str, ...]] = ("keep", "mode", "strict", "fill")
+    inference_args: ClassVar[tuple[str, ...]] = ("keep", "mode", "strict", "fill")
 
     def __init__(
         self,
@@ -125,9 +125,7 @@ class STPrivacy(Anonymizer):
         """
         return load_weights(self.net, path)
 
-    def forward(
-        self, clip: Tensor, *, where: Tensor | None = None, carry: Any = None
-    ) -> Anonymized:
+    def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         total, step = clip.shape[2], self.frames
         outs, hidden = [], []
         for first in range(0, total, step):

@@ -15,7 +15,7 @@ from torch import Tensor
 from masquerade.anonymizer import Card
 from masquerade.errors import UsageError
 from masquerade.methods.rewriter import Rewriter
-from masquerade.nets.residual import Residual
+from masquerade.models.residual import Residual
 
 
 class VITA(Rewriter):

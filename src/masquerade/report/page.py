@@ -13,7 +13,7 @@ import cv2
 import jinja2
 
 from masquerade.anonymizer import Pixels
-from masquerade.receipt import Receipt
+from masquerade.pipeline.receipt import Receipt
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from masquerade.evaluation.metric_specs import MEAN
 from masquerade.evaluation.protocols import SAME
 from masquerade.evaluation.results import Control, Evaluation, Finding, Row
-from masquerade.evaluation.targets import MEAN
 from masquerade.metrics.intervals import Score
 
 HOW_TO_READ = (

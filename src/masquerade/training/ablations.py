@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from masquerade.errors import UsageError
-from masquerade.recognizers import RECOGNIZERS
+from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.training.game import Adversary, Game, Phase, Stop, Turn
 from masquerade.training.objectives import OBJECTIVES, Labels, MoCo, Objective, Pairs
 from masquerade.training.pairs import GAPS

@@ -15,9 +15,9 @@ from masquerade.anonymizer import Anonymizer, Draft
 from masquerade.errors import UsageError
 from masquerade.methods import build
 from masquerade.methods.stprivacy import STPrivacy
-from masquerade.nets.norms import by_groups
-from masquerade.nets.vit import VideoViT
-from masquerade.recognizers import RECOGNIZERS, Projected, Recognizer, load_published
+from masquerade.models.norms import by_groups
+from masquerade.models.recognizers import RECOGNIZERS, Projected, Recognizer, load_published
+from masquerade.models.vit import VideoViT
 from masquerade.training.class_token import ClassToken
 from masquerade.training.game import PLAYERS, Adversary, Game, Optim, Player
 from masquerade.training.inputs import CHANNELS, Looking

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from masquerade.data.augment import NONE, Augment, augmented
-from masquerade.data.clips import ClipStore
+from masquerade.datasets.augmentation import NONE, Augment, augmented
+from masquerade.device import choose_device
 from masquerade.errors import UsageError
-from masquerade.settings import choose_device
+from masquerade.extraction.clips import ClipStore
 from masquerade.training.losses import Targets, as_codes, loss_of
 from masquerade.training.predict import heads_of, logits_of
 from masquerade.training.ranks import Ranks, ranks_here

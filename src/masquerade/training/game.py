@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from masquerade.data.augment import NONE, Augment
-from masquerade.data.sampling import Padding
+from masquerade.datasets.augmentation import NONE, Augment
+from masquerade.datasets.sampling import Padding
 from masquerade.errors import UsageError
 from masquerade.training.objectives import Objective
 from masquerade.training.pairs import Gap

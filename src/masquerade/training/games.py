@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from masquerade.data.augment import NONE, SPACT
+from masquerade.datasets.augmentation import NONE, SPACT
 from masquerade.errors import UsageError
 from masquerade.training.game import Adversary, Game, Optim, Phase, Stop, Turn
 from masquerade.training.objectives import Labels, NTXent

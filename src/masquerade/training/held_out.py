@@ -131,7 +131,7 @@ def published(anonymizer: Anonymizer, clip: Tensor) -> tuple[Tensor, Tensor | No
     Returns:
         The clip, and how far each pixel is shown, (B, T, H, W); None: everywhere alike.
     """
-    out = anonymizer(clip, carry=anonymizer.start(seed=0))
+    out = anonymizer(clip, state=anonymizer.init_state(seed=0))
     return out.clip, None if out.hidden is None else 1 - out.hidden[:, 0]
 
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from masquerade.errors import UsageError
-from masquerade.nets.vit import VideoViT
-from masquerade.recognizers import Recognizer
+from masquerade.models.recognizers import Recognizer
+from masquerade.models.vit import VideoViT
 
 GAIN = 4.0  # of motion: a change by a quarter of the range is full
 STRIP = 12  # the place is the top twelfth, above people's heads

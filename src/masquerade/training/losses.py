@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from masquerade.data.manifest import IntArray
+from masquerade.datasets.manifest import IntArray
 from masquerade.errors import UsageError
 
 Targets = Mapping[str, IntArray | NDArray[np.int64] | Tensor]

@@ -92,7 +92,7 @@ class Lowered(nn.Module):
             # Seeded from torch's own generator, which `fit` seeds for each epoch.
             seed = int(torch.randint(2**62, ()))
             clip = self.variants.of(clip, torch.Generator().manual_seed(seed))
-        return self.method(clip, carry=self.method.start()).clip
+        return self.method(clip, state=self.method.init_state()).clip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymizer
+from masquerade.device import choose_device
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.settings import choose_device
 from masquerade.training.cast import Cast, cast_of, optimizer_of, rival_of
 from masquerade.training.game import PLAYERS, TERMS, Game, Optim, Phase, Player, Turn
 from masquerade.training.held_out import collapsed, doubted, drafted, practised, standing, tells

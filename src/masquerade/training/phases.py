@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from masquerade.data.augment import Augment
+from masquerade.datasets.augmentation import Augment
 from masquerade.training.game import Optim, Phase, Player, Stop, Turn
 
 QUIET = 4  # epochs without a better loss: a plateau

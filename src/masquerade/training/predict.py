@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from masquerade.data.clips import ClipStore
 from masquerade.errors import UsageError
+from masquerade.extraction.clips import ClipStore
 from masquerade.training.losses import probabilities
 from masquerade.training.views import ONE_VIEW, Views, viewed
 

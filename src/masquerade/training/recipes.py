@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from masquerade.data.augment import NONE, Augment
+from masquerade.datasets.augmentation import NONE, Augment
 from masquerade.errors import UsageError
-from masquerade.recognizers import ILIC_2024, RECOGNIZERS
+from masquerade.models.recognizers import ILIC_2024, RECOGNIZERS
 from masquerade.training.inputs import CHANNELS, Looking
 from masquerade.training.views import ONE_VIEW, PAPER_VIEWS, Views
 

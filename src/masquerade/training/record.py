@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from masquerade.errors import MissingError, UsageError
-from masquerade.parts import part_of
+from masquerade.storage import part_of
 
 Row = dict[str, float]
 

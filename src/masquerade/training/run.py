@@ -13,13 +13,13 @@ import torch
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import STATE, WEIGHTS, arguments, load, provenance_of, save
-from masquerade.data.clips import ClipStore, load_clips
-from masquerade.data.folds import carve_validation
-from masquerade.data.manifest import IntArray, Manifest
-from masquerade.data.marks import UNTOLD, marks
+from masquerade.datasets.fingerprints import UNTOLD, marks
+from masquerade.datasets.manifest import IntArray, Manifest
+from masquerade.datasets.splits import carve_validation
 from masquerade.errors import MasqueradeError, UsageError
+from masquerade.extraction.clips import ClipStore, load_clips
 from masquerade.methods import name_of
-from masquerade.parts import part_of
+from masquerade.storage import part_of
 from masquerade.training.game import Game, going_on
 from masquerade.training.minimax import Played, Progress, play
 from masquerade.training.pairs import Gap
@@ -263,7 +263,9 @@ def _clips(
 def _first(start: Path, game: Game) -> Anonymizer:
     """The anonymizer of another run, which must be of the same shape."""
     found = load(start)
-    wanted = {key: value for key, value in game.arguments.items() if key not in found.dials}
+    wanted = {
+        key: value for key, value in game.arguments.items() if key not in found.inference_args
+    }
     own = arguments(found)
     apart = sorted(key for key, value in wanted.items() if own.get(key, value) != value)
     if name_of(found) != game.method or apart:

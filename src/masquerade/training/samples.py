@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.parts import part_of
+from masquerade.storage import part_of
 from masquerade.training.held_out import published
 from masquerade.training.sides import Feed
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from masquerade.data.augment import NONE, SPACT, Augment, augmented
-from masquerade.data.clips import ClipStore
-from masquerade.data.manifest import IntArray
+from masquerade.datasets.augmentation import NONE, SPACT, Augment, augmented
+from masquerade.datasets.manifest import IntArray
 from masquerade.errors import UsageError
+from masquerade.extraction.clips import ClipStore
 from masquerade.training.game import Game
 from masquerade.training.losses import as_codes
 from masquerade.training.objectives import Pairs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from masquerade.data.augment import NONE
+from masquerade.datasets.augmentation import NONE
 from masquerade.training.game import Adversary, Game, Optim, Phase, Turn
 from masquerade.training.objectives import Labels
 from masquerade.training.phases import BOTH, LIGHT, TINY_STEPS, TINY_WIDTHS, against, every

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from masquerade.data.sampling import crops, spaced
+from masquerade.datasets.sampling import crops, spaced
 from masquerade.errors import UsageError
 
 

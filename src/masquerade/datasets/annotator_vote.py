@@ -1,0 +1,198 @@
+"""Labels of several annotators made one: majority, and how far they agree beyond chance."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from masquerade.datasets.manifest import Clip, Column, Manifest
+from masquerade.errors import UsageError
+
+Ties = Literal["unknown", "present", "first"]
+"""What a tie gives: no label; the positive label of a binary column (what may have to be hidden
+counts as there) and none elsewhere; or the tied label of the annotator who was named first."""
+
+_Key = tuple[str, int | None, int | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How far the annotators agree on one column (or on one value of a multi-label column).
+
+    Args:
+        column: its name; `name=value` for one value of a multi-label column.
+        clips: with at least one label.
+        rated: with two or more, which is what kappa is over.
+        kappa: Fleiss' (1971); None where chance agreement is complete, or nothing was rated twice.
+        ties: clips without a majority.
+    """
+
+    column: str
+    clips: int
+    rated: int
+    kappa: float | None
+    ties: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoteResult:
+    """The labels that a vote gave.
+
+    Args:
+        manifest: the first annotator's, with the voted labels.
+        ties: what a tie gave.
+        agreement: one a voted column.
+    """
+
+    manifest: Manifest
+    ties: Ties
+    agreement: tuple[Agreement, ...]
+
+    def to_json(self) -> str:
+        """The agreement as JSON; the labels go to a manifest."""
+        rows = [asdict(row) for row in self.agreement]
+        found = {"clips": len(self.manifest), "ties": self.ties, "agreement": rows}
+        return json.dumps(found, indent=2, ensure_ascii=False)
+
+
+def fleiss_kappa(counts: ArrayLike) -> float | None:
+    """Agreement beyond chance among several raters (Fleiss 1971).
+
+    Items may have different numbers of ratings; those with fewer than two are left out.
+
+    Args:
+        counts: (N, K) how many raters put item i into category k.
+
+    Returns:
+        (P - P_e) / (1 - P_e); None where P_e is 1 or no item has two ratings.
+    """
+    table = np.asarray(counts, dtype=np.float64)
+    if table.ndim != 2 or (table < 0).any():
+        raise UsageError("Fleiss' kappa needs a table of counts, items by categories.")
+    table = table[table.sum(axis=1) >= 2]
+    if not len(table):
+        return None
+    raters = table.sum(axis=1)
+    agreed = ((table * (table - 1)).sum(axis=1) / (raters * (raters - 1))).mean()
+    share = table.sum(axis=0) / table.sum()
+    chance = float((share**2).sum())
+    return None if np.isclose(chance, 1.0) else float((agreed - chance) / (1 - chance))
+
+
+def majority(ratings: Sequence[str], *, ties: Ties = "unknown", binary: bool = False) -> str:
+    """The label that more annotators gave than any other; empty: none.
+
+    Args:
+        ratings: one an annotator, in order; empty ones do not vote.
+        ties: what a tie gives.
+        binary: whether the labels are 0 and 1, for ties that count as present.
+    """
+    tied = _most(ratings)
+    if len(tied) == 1 or (tied and ties == "first"):
+        return tied[0]
+    return "1" if tied and ties == "present" and binary else ""
+
+
+def vote(annotators: Sequence[Manifest], *, ties: Ties = "unknown") -> VoteResult:
+    """The majority label of every clip and column.
+
+    Clips are matched by path, as written, and frame range. A column is voted on where it is an
+    action or attribute; all others must agree. In a multi-label column every value is voted on.
+
+    Args:
+        annotators: one manifest each, two or more, with the same columns.
+        ties: what a tie gives.
+    """
+    if len(annotators) < 2:
+        raise UsageError("A vote needs the manifests of two or more annotators.")
+    _check_same(annotators)
+    rows = [{_key(clip): clip for clip in each.clips} for each in annotators]
+    keys = list(dict.fromkeys(key for each in rows for key in each))
+    given = [[each[key] for each in rows if key in each] for key in keys]
+    merged = replace(annotators[0], clips=tuple(clips[0] for clips in given))
+    agreement: list[Agreement] = []
+    for column in annotators[0].columns:
+        ratings = [[clip.cells[column.name] for clip in clips] for clips in given]
+        if column.role not in ("action", "attribute"):
+            _check_agreed(column, keys, ratings)
+            continue
+        cells, found = _vote_column(column, _all_values(annotators, column), ratings, ties)
+        merged = _in_place(merged, column, cells)
+        agreement += found
+    return VoteResult(manifest=merged, ties=ties, agreement=tuple(agreement))
+
+
+def _vote_column(
+    column: Column, values: tuple[str, ...], ratings: list[list[str]], ties: Ties
+) -> tuple[list[str], list[Agreement]]:
+    if column.kind != "multi-label":
+        cells = [majority(each, ties=ties, binary=column.kind == "binary") for each in ratings]
+        return cells, [_agreement(column.name, values, ratings)]
+    picked: list[list[str]] = [[] for _ in ratings]
+    found = []
+    for value in values:
+        flags = [[str(int(value in cell.split("|"))) for cell in each if cell] for each in ratings]
+        found.append(_agreement(f"{column.name}={value}", ("0", "1"), flags))
+        for mine, each in zip(picked, flags, strict=True):
+            if majority(each, ties=ties, binary=True) == "1":
+                mine.append(value)
+    return ["|".join(mine) for mine in picked], found
+
+
+def _agreement(name: str, values: tuple[str, ...], ratings: list[list[str]]) -> Agreement:
+    counts = np.array([[each.count(value) for value in values] for each in ratings])
+    counts = counts.reshape(len(ratings), len(values))
+    given = counts.sum(axis=1)
+    return Agreement(
+        column=name,
+        clips=int((given > 0).sum()),
+        rated=int((given > 1).sum()),
+        kappa=fleiss_kappa(counts),
+        ties=sum(len(_most(each)) > 1 for each in ratings),
+    )
+
+
+def _most(ratings: Sequence[str]) -> list[str]:
+    counts = Counter(rating for rating in ratings if rating)
+    return [rating for rating in counts if counts[rating] == max(counts.values())]
+
+
+def _all_values(annotators: Sequence[Manifest], column: Column) -> tuple[str, ...]:
+    return tuple(sorted({v for each in annotators for v in each.column(column.name).values}))
+
+
+def _in_place(manifest: Manifest, column: Column, cells: list[str]) -> Manifest:
+    order = [each.name for each in manifest.columns]
+    voted = manifest.with_cells(column, cells)
+    return replace(voted, columns=tuple(voted.column(name) for name in order))
+
+
+def _key(clip: Clip) -> _Key:
+    return (clip.path, clip.first, clip.last)
+
+
+def _check_same(annotators: Sequence[Manifest]) -> None:
+    wanted = [(column.name, column.kind) for column in annotators[0].columns]
+    for number, each in enumerate(annotators[1:], start=2):
+        have = [(column.name, column.kind) for column in each.columns]
+        if have != wanted:
+            odd = sorted({name for name, _ in set(have) ^ set(wanted)}) or ["their order"]
+            raise UsageError(
+                f"Annotator {number} does not have the first one's columns and kinds: "
+                f"{', '.join(odd)}; write the kind into the header, as in gender:binary."
+            )
+
+
+def _check_agreed(column: Column, keys: list[_Key], ratings: list[list[str]]) -> None:
+    for key, each in zip(keys, ratings, strict=True):
+        if len(set(each)) > 1:
+            raise UsageError(
+                f"The annotators' files differ in column {column.name} of {key[0]}, "
+                "which is not voted on; make it agree."
+            )

@@ -1,0 +1,392 @@
+"""One manifest for every dataset: a CSV with a path, labels, splits and groups, one row a clip.
+
+    path,action,identity,red_top,split_action,first,last
+    uti/hug/a.mp4,hug,pair02,0,train,,
+
+What a column means follows from its name and its values; `name:kind` in the header, or `kinds` in
+code, says it outright. Paths are relative to the manifest. An empty cell is an unknown label.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masquerade.errors import MasqueradeError, UsageError
+from masquerade.storage import part_of
+
+Kind = Literal["binary", "classes", "identity", "multi-label", "fact"]
+Role = Literal["action", "attribute", "split", "group", "fact"]
+IntArray = NDArray[np.int64]
+
+SPLITS = ("train", "val", "test", "")
+"""What a cell of a split column may say; empty: the clip is in none of them."""
+
+_FACTS = {"width", "height", "fps", "frames", "duration", "bytes", "sha256", "start", "end", "note"}
+_PEOPLE = {"identity", "person", "people", "subject", "pair"}
+_GROUPS = {"group", "source"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """What one column of a manifest holds.
+
+    Args:
+        name: as in the header.
+        role: an action to keep, an attribute to hide, a split, a group (people or source clips
+            that must not straddle splits) or a fact that is only carried along.
+        kind: binary (0 or 1), classes, identity (classes that are people), multi-label
+            (values joined by `|`), or fact.
+        values: every value that occurs, sorted; class i of `targets` is values[i].
+    """
+
+    name: str
+    role: Role
+    kind: Kind
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """One row: a file, or a range of its frames.
+
+    Args:
+        path: relative to the manifest's root, with forward slashes.
+        cells: column name to the cell's text; empty: unknown.
+        first: first frame, counted from 0; None: the whole file.
+        last: last frame, inclusive.
+    """
+
+    path: str
+    cells: Mapping[str, str]
+    first: int | None = None
+    last: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The clips of a dataset and what is known of them.
+
+    Args:
+        root: the folder that the clips' paths start from.
+        columns: in the order of the file, without path, first and last.
+        clips: one a row.
+    """
+
+    root: Path
+    columns: tuple[Column, ...]
+    clips: tuple[Clip, ...]
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def of_role(self, role: Role) -> tuple[Column, ...]:
+        """The columns of a role, in order."""
+        return tuple(column for column in self.columns if column.role == role)
+
+    def column(self, name: str) -> Column:
+        """The column of that name."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        known = ", ".join(column.name for column in self.columns) or "none"
+        raise UsageError(f"The manifest has no column {name!r}; it has: {known}.")
+
+    def cells(self, name: str) -> tuple[str, ...]:
+        """The texts of one column, one a clip."""
+        self.column(name)
+        return tuple(clip.cells[name] for clip in self.clips)
+
+    def path(self, clip: Clip) -> Path:
+        """Where a clip's file lies."""
+        return self.root / clip.path
+
+    def targets(self, name: str) -> IntArray:
+        """The labels of one column as numbers; -1: unknown.
+
+        Returns:
+            (N,) the value's place in `column.values` (for binary: 0 or 1), or, for multi-label,
+            (N, len(values)) of 0 and 1, a row of -1 where the cell is empty.
+        """
+        column = self.column(name)
+        if column.kind == "fact":
+            raise UsageError(f"Column {name!r} holds facts, not labels.")
+        values = ("0", "1") if column.kind == "binary" else column.values
+        place = {value: i for i, value in enumerate(values)}
+        if column.kind != "multi-label":
+            return np.array([place.get(cell, -1) for cell in self.cells(name)], dtype=np.int64)
+        return _many_hot(self.cells(name), place)
+
+    def take(self, which: Iterable[int]) -> Manifest:
+        """These clips, in this order; the columns keep their values, so that codes agree."""
+        return replace(self, clips=tuple(self.clips[i] for i in which))
+
+    def where(self, name: str, value: str) -> Manifest:
+        """The clips whose cell in this column says exactly that, as `where("split", "train")`."""
+        return self.take(i for i, cell in enumerate(self.cells(name)) if cell == value)
+
+    def with_cells(self, column: Column, cells: Sequence[str]) -> Manifest:
+        """The manifest with one column added or replaced.
+
+        Args:
+            column: its name, role and kind; its values are read off the cells.
+            cells: one a clip.
+        """
+        if len(cells) != len(self):
+            raise UsageError(f"{len(cells)} cells do not fit {len(self)} clips.")
+        full = replace(column, values=_values(cells, column.kind))
+        others = tuple(c for c in self.columns if c.name != column.name)
+        clips = tuple(
+            replace(clip, cells={**clip.cells, column.name: cell})
+            for clip, cell in zip(self.clips, cells, strict=True)
+        )
+        return replace(self, columns=(*others, full), clips=clips)
+
+
+def make_manifest(
+    root: Path,
+    clips: Sequence[Clip],
+    *,
+    roles: Mapping[str, Role] | None = None,
+    kinds: Mapping[str, Kind] | None = None,
+) -> Manifest:
+    """A manifest from clips, its columns told from their names and values.
+
+    Args:
+        root: the folder that the clips' paths start from.
+        clips: each with the same columns.
+        roles: column name to role, where the name does not tell.
+        kinds: column name to kind, where the values do not tell.
+    """
+    names = list(clips[0].cells) if clips else []
+    columns = []
+    for name in names:
+        role = (roles or {}).get(name) or role_of(name)
+        cells = [clip.cells[name] for clip in clips]
+        kind = (kinds or {}).get(name) or kind_of(name, role, cells)
+        columns.append(Column(name=name, role=role, kind=kind, values=_values(cells, kind)))
+    return Manifest(root=root, columns=tuple(columns), clips=tuple(clips))
+
+
+def role_of(name: str) -> Role:
+    """What a column is for, told from its name."""
+    stem = name.split("_")[0]
+    if name in _FACTS:
+        return "fact"
+    if stem == "split":
+        return "split"
+    if stem in _GROUPS:
+        return "group"
+    return "action" if stem in ("action", "actions") else "attribute"
+
+
+def names_people(name: str) -> bool:
+    """Whether a column's name says that it holds people, one or several a clip."""
+    return name.split("_")[0] in _PEOPLE
+
+
+def kind_of(name: str, role: Role, cells: Iterable[str]) -> Kind:
+    """What a column's cells are, told from its role, its name and the cells."""
+    if role in ("fact", "split"):
+        return "fact" if role == "fact" else "classes"
+    known = {cell for cell in cells if cell}
+    if any("|" in cell for cell in known):
+        return "multi-label"
+    if role == "attribute" and names_people(name):
+        return "identity"
+    return "binary" if role == "attribute" and known and known <= {"0", "1"} else "classes"
+
+
+def titled(path: Path) -> str:
+    """What to call the data of a manifest: of one that is only called manifest, its folder's name.
+
+    Args:
+        path: the CSV.
+    """
+    return path.resolve().parent.name if path.stem == "manifest" else path.stem
+
+
+def read_manifest(path: Path, *, kinds: Mapping[str, Kind] | None = None) -> Manifest:
+    """Read a manifest.
+
+    Args:
+        path: the CSV; paths in it are relative to its folder.
+        kinds: column name to kind, where names and values do not tell.
+    """
+    lines = _lines(path)
+    header, declared = _header(path, lines[0][1], kinds or {})
+    clips = []
+    seen: dict[tuple[str, int | None, int | None], int] = {}
+    for number, row in lines[1:]:
+        clip = _clip(path, number, header, row)
+        key = (clip.path, clip.first, clip.last)
+        if key in seen:
+            raise UsageError(
+                f"{path}, line {number}: repeats line {seen[key]}; "
+                "put several labels of one clip into one row, joined by |."
+            )
+        seen[key] = number
+        clips.append(clip)
+    if not clips:
+        raise UsageError(f"{path} has a header and no rows; add one row a clip.")
+    manifest = make_manifest(path.parent, clips, kinds=declared)
+    _check_cells(path, manifest, [number for number, _ in lines[1:]])
+    return manifest
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """Write a manifest, its paths made relative to where it lies; all of it or nothing.
+
+    Args:
+        manifest: what to write.
+        path: the CSV; its folder is made where it is missing.
+    """
+    lines = _rows(manifest, path.parent)
+    with part_of(path, overwrite=True) as part:
+        try:
+            with part.open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file, lineterminator="\n").writerows(lines)
+        except OSError as error:
+            raise MasqueradeError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _rows(manifest: Manifest, folder: Path) -> list[list[str]]:
+    """The header and a row a clip, paths relative to a folder."""
+    ranged = any(clip.first is not None for clip in manifest.clips)
+    header = ["path", *(_spelled(manifest, column) for column in manifest.columns)]
+    rows = [header + ["first", "last"] * ranged]
+    for clip in manifest.clips:
+        start = Path(os.path.relpath(manifest.path(clip), folder)).as_posix()
+        row = [start, *(clip.cells[column.name] for column in manifest.columns)]
+        if any(mark in cell for cell in row for mark in "\r\n\0"):
+            raise UsageError(f"A line break in a cell of {clip.path!r}: remove it.")
+        rows.append(row + [_text(clip.first), _text(clip.last)] * ranged)
+    return rows
+
+
+def _many_hot(cells: Sequence[str], place: Mapping[str, int]) -> IntArray:
+    hot = np.zeros((len(cells), len(place)), dtype=np.int64)
+    for row, cell in zip(hot, cells, strict=True):
+        if not cell:
+            row[:] = -1
+        for value in filter(None, cell.split("|")):
+            row[place[value]] = 1
+    return hot
+
+
+def _values(cells: Iterable[str], kind: Kind) -> tuple[str, ...]:
+    if kind == "fact":
+        return ()
+    known = {cell for cell in cells if cell}
+    if kind == "multi-label":
+        known = {part for cell in known for part in cell.split("|") if part}
+    return tuple(sorted(known))
+
+
+def _text(number: int | None) -> str:
+    return "" if number is None else str(number)
+
+
+def _spelled(manifest: Manifest, column: Column) -> str:
+    if column.role != role_of(column.name):
+        raise UsageError(
+            f"Column {column.name!r} is a {column.role} but its name does not say so; "
+            f"call it {column.role}_{column.name}."
+        )
+    told = kind_of(column.name, column.role, manifest.cells(column.name))
+    return column.name if told == column.kind else f"{column.name}:{column.kind}"
+
+
+def _lines(path: Path) -> list[tuple[int, list[str]]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            lines = [(reader.line_num, row) for row in reader if row]
+    except FileNotFoundError:
+        raise UsageError(f"There is no manifest at {path}.") from None
+    except OSError as error:
+        raise UsageError(f"Cannot read {path}: {error.strerror}.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path} is not a CSV in UTF-8: {error}.") from error
+    if not lines:
+        raise UsageError(f"{path} is empty; its first line names the columns, path among them.")
+    return lines
+
+
+def _header(
+    path: Path, cells: Sequence[str], kinds: Mapping[str, Kind]
+) -> tuple[list[str], dict[str, Kind]]:
+    declared = dict(kinds)
+    names = []
+    for cell in cells:
+        name, _, kind = cell.strip().partition(":")
+        names.append(name)
+        if kind and kind not in get_args(Kind):
+            known = ", ".join(get_args(Kind))
+            raise UsageError(f"{path}, line 1, column {name!r}: {kind!r} is none of {known}.")
+        if kind:
+            declared.setdefault(name, kind)  # type: ignore[arg-type]  # checked above
+    if "path" not in names:
+        hint = " (separate them by commas)" if ";" in "".join(cells) else ""
+        raise UsageError(f"{path}, line 1: no column is called path; found {names}{hint}.")
+    for name in names:
+        if not name or names.count(name) > 1:
+            what = f"column {name!r} appears twice" if name else "a column has no name"
+            raise UsageError(f"{path}, line 1: {what}.")
+    if ("first" in names) != ("last" in names):
+        raise UsageError(f"{path}, line 1: a frame range needs both columns, first and last.")
+    for name in set(declared) - set(names):
+        raise UsageError(f"{path} has no column {name!r} whose kind could be set.")
+    return names, declared
+
+
+def _clip(path: Path, number: int, header: Sequence[str], row: Sequence[str]) -> Clip:
+    if len(row) != len(header):
+        raise UsageError(f"{path}, line {number}: {len(row)} cells under {len(header)} columns.")
+    cells = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
+    file = cells.pop("path")
+    if not file:
+        raise UsageError(f"{path}, line {number}, column path: is empty.")
+    first = _frame(path, number, "first", cells.pop("first", ""))
+    last = _frame(path, number, "last", cells.pop("last", ""))
+    if (first is None) != (last is None) or (first or 0) > (last or 0):
+        raise UsageError(
+            f"{path}, line {number}, columns first and last: "
+            "give both or neither, and last not before first (it is inclusive)."
+        )
+    return Clip(path=file, cells=cells, first=first, last=last)
+
+
+def _frame(path: Path, number: int, name: str, cell: str) -> int | None:
+    if not cell:
+        return None
+    if not (cell.isascii() and cell.isdigit()):
+        raise UsageError(
+            f"{path}, line {number}, column {name}: {cell!r} is no frame; count from 0."
+        )
+    return int(cell)
+
+
+def _check_cells(path: Path, manifest: Manifest, numbers: Sequence[int]) -> None:
+    for column in manifest.columns:
+        allowed = _allowed(column)
+        for number, clip in zip(numbers, manifest.clips, strict=True):
+            cell = clip.cells[column.name]
+            if allowed is not None and cell not in allowed:
+                known = ", ".join(value or "nothing" for value in allowed)
+                raise UsageError(
+                    f"{path}, line {number}, column {column.name}: {cell!r} is none of {known}."
+                )
+
+
+def _allowed(column: Column) -> tuple[str, ...] | None:
+    if column.role == "split":
+        return SPLITS
+    return ("0", "1", "") if column.kind == "binary" else None

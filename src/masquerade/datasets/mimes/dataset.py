@@ -1,0 +1,303 @@
+"""The benchmark as a dataset: clip i is the same wherever and whenever it is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masquerade.datasets.manifest import Clip, Manifest, make_manifest
+from masquerade.datasets.mimes import drawing, figure, motion, scenes
+from masquerade.datasets.mimes.analytic import Expected, expected_bit, expected_class
+from masquerade.datasets.mimes.people import (
+    RATES,
+    Person,
+    chance_of_even,
+    draw_people,
+    rate_given,
+)
+from masquerade.errors import UsageError
+
+F32 = NDArray[np.float32]
+U8 = NDArray[np.uint8]
+
+ACTION_SETS = (tuple(motion.ACTIONS)[:4], tuple(motion.ACTIONS)[4:])
+"""Two disjoint sets, to train on the one and meet the other for the first time."""
+
+ATTRIBUTE_SETS = {"person": tuple(RATES), "place": ("scene", "object")}
+"""Two disjoint sets: what one sees of a person, and of the place."""
+
+_ROUNDS = ("train", "test", "train", "val", "train", "test", "train", "train")
+_GOLDEN = 0.6180339887498949
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mime:
+    """One clip and everything that is true of it.
+
+    Args:
+        clip: (3, T, H, W) RGB.
+        labels: column name to cell, as in the manifest.
+        parts: (T, H, W) numbers of `PARTS`.
+        keypoints: (T, K, 2), x and y of `KEYPOINTS` in pixels, hidden ones too.
+        flow: (T, H, W, 2) in pixels, from frame t to t-1 as in `models.optical_flow`; zero in
+            the first frame. Shadows move without it.
+        limbs: (T, H, W) which of the person's limbs is seen, 0 for none; two pixels of one
+            number move as one rigid piece.
+    """
+
+    clip: U8
+    labels: dict[str, str]
+    parts: U8
+    keypoints: F32
+    flow: F32
+    limbs: U8
+
+    @property
+    def person(self) -> NDArray[np.bool_]:
+        """(T, H, W), where the person is seen."""
+        return self.parts > 0
+
+
+class Mimes:
+    """A procedural benchmark of acting characters: nothing is loaded, everything is known.
+
+    Args:
+        size: side of the frames in pixels, 32 to 256.
+        frames: T of a clip.
+        clips: how many; clip i is the same in a larger set.
+        seed: of everything.
+        people: how many different ones; clip i shows person i modulo `people`. Few people make
+            looks hard to learn, since those of the test split are unseen.
+        correlation: from 0 to 1, how far the `correlated` attributes follow the action.
+        correlated: binary attributes that do.
+        gait: whether each person moves in a way of their own.
+        looks: whether each person looks like themselves; False: identity is gait alone, and the
+            columns of looks are left out.
+        actions: names of `ACTIONS`; None: all.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int = 64,
+        frames: int = 16,
+        clips: int = 1024,
+        seed: int = 0,
+        people: int = 128,
+        correlation: float = 0.0,
+        correlated: Sequence[str] = ("warm",),
+        gait: bool = True,
+        looks: bool = True,
+        actions: Sequence[str] | None = None,
+    ) -> None:
+        if not 32 <= size <= 256 or frames < 1 or clips < 1:
+            raise UsageError(
+                f"mimes are 32 to 256 pixels wide and at least one frame and one clip long; "
+                f"got size {size}, frames {frames}, clips {clips}."
+            )
+        self.size, self.frames, self.clips, self.seed = size, frames, clips, seed
+        self.actions = tuple(motion.ACTIONS if actions is None else actions)
+        for name in self.actions:
+            if name not in motion.ACTIONS:
+                raise UsageError(f"No action is called {name!r}: {', '.join(motion.ACTIONS)}.")
+        if len(self.actions) < 2 or (correlation and len(self.actions) % 2):
+            raise UsageError("Give at least two actions, an even number if they are correlated.")
+        self.correlation, self.looks = correlation, looks
+        self.correlated = tuple(correlated) if correlation else ()
+        self.people = draw_people(
+            people,
+            seed=seed,
+            correlation=correlation,
+            correlated=correlated,
+            gait=gait,
+            looks=looks,
+        )
+
+    def __len__(self) -> int:
+        return self.clips
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """The private columns, identity last."""
+        return (*(RATES if self.looks else ()), "scene", "object", "identity")
+
+    def labels(self, i: int) -> dict[str, str]:
+        """Every cell of one clip; splits among them.
+
+        `split` keeps people apart, `split_identity` shows the same people in other clips.
+        """
+        person, turn = self._person(i), i // len(self.people)
+        rng = np.random.default_rng([self.seed, 5, i])
+        cells = {"action": self._action(person, turn)}
+        cells |= {name: str(person.bits[name]) for name in RATES if self.looks}
+        cells["scene"] = scenes.SCENES[int(rng.integers(len(scenes.SCENES)))]
+        cells["object"] = scenes.OBJECTS[int(rng.integers(len(scenes.OBJECTS)))]
+        cells |= {"identity": person.name, "split": person.part}
+        return cells | {"split_identity": _ROUNDS[turn % len(_ROUNDS)]}
+
+    def clip(self, i: int) -> Mime:
+        """Draw one clip with all that is known of it.
+
+        Args:
+            i: from 0 to `clips` - 1.
+        """
+        scene = self._scene(i)
+        numbers = np.array([0, *(scene.pose.numbers[p.limb] + 1 for p in scene.pieces)])
+        return Mime(
+            clip=np.ascontiguousarray(scene.paint().transpose(3, 0, 1, 2)),
+            labels=self.labels(i),
+            parts=drawing.part_masks(scene.shown, scene.pieces),
+            keypoints=drawing.joints(
+                figure.keypoint_places(self._person(i)),
+                scene.pose,
+                scale=scene.scale,
+            ),
+            flow=drawing.true_flow(scene.shown.shape, *scene.local, scene.pose),
+            limbs=numbers.astype(np.uint8)[scene.shown],
+        )
+
+    def pixels(self, which: Iterable[int]) -> U8:
+        """Only the frames of several clips: (N, 3, T, H, W).
+
+        Args:
+            which: their numbers.
+        """
+        drawn = [self._scene(i).paint() for i in which]  # (T, H, W, 3) each
+        return np.ascontiguousarray(np.stack(drawn).transpose(0, 4, 1, 2, 3))
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The labels as a manifest, paths as `write_mimes` gives them."""
+        clips = [Clip(path=path_of(i), cells=self.labels(i)) for i in range(self.clips)]
+        return make_manifest(Path(), clips)
+
+    def targets(self, name: str) -> NDArray[np.int64]:
+        """(N,) a column as numbers, as `Manifest.targets` gives them.
+
+        Args:
+            name: of the column.
+        """
+        return self.manifest.targets(name)
+
+    @property
+    def splits(self) -> dict[str, dict[str, NDArray[np.int64]]]:
+        """Split column to part to the numbers of its clips."""
+        return {
+            column.name: {
+                part: np.flatnonzero(np.array(self.manifest.cells(column.name)) == part)
+                for part in ("train", "val", "test")
+            }
+            for column in self.manifest.of_role("split")
+        }
+
+    @property
+    def floors(self) -> dict[str, Expected]:
+        """What trivial attackers get in the long run, by private column and for the action."""
+        out = {"action": expected_class(len(self.actions))}
+        for name in RATES if self.looks else ():
+            knob = self.correlation * (name in self.correlated)
+            out[name] = expected_bit(rate_given(name, 0, knob), rate_given(name, 1, knob))
+        out["scene"] = expected_class(len(scenes.SCENES))
+        out["object"] = expected_class(len(scenes.OBJECTS))
+        return out | {"identity": expected_class(len(self.people))}
+
+    def _person(self, i: int) -> Person:
+        if not 0 <= i < self.clips:
+            raise UsageError(f"There is no clip {i}; they go from 0 to {self.clips - 1}.")
+        return self.people[i % len(self.people)]
+
+    def _action(self, person: Person, turn: int) -> str:
+        """What a person does in their clip of that number: as evenly as the knob allows."""
+        share = len(self.actions[::2]) / len(self.actions)
+        if self.correlated:
+            share = chance_of_even(person, correlation=self.correlation, correlated=self.correlated)
+        start = float(np.random.default_rng([self.seed, 4, person.number]).random())
+        even = (start + _GOLDEN * np.arange(turn + 1)) % 1 < share
+        side = 0 if even[turn] else 1
+        names = self.actions[side::2]
+        before = int((even[:turn] == even[turn]).sum())  # clips so far on this side
+        block, place = divmod(before, len(names))
+        rng = np.random.default_rng([self.seed, 6, person.number, side, block])
+        return names[rng.permutation(len(names))[place]]
+
+    def _scene(self, i: int) -> _Scene:
+        person, cells = self._person(i), self.labels(i)
+        rng = np.random.default_rng([self.seed, 7, i])
+        staging = motion.draw_staging(rng)
+        action = motion.ACTIONS[cells["action"]]
+        x = motion.way(action, staging, person.gait, self.frames) * self.size
+        ground = scenes.GROUND * self.size
+        scale = person.build.height * self.size
+        limbs = motion.limbs(
+            motion.phases_of(action, staging, person.gait, self.frames),
+            person.gait,
+            replace(person.build, height=scale),
+            facing=staging.facing,
+            x=x,
+            ground=ground,
+        )
+        middle = 0.5 + staging.middle * 0.2  # never the place of one frame, which tells the way
+        still = scenes.background(
+            cells["scene"], cells["object"], size=self.size, person=middle, rng=rng
+        )
+        return _Scene(
+            pose=drawing.posed(limbs, staging.facing),
+            pieces=figure.pieces(person),
+            scale=scale,
+            ground=ground,
+            still=still,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scene:
+    """One clip before it is drawn."""
+
+    pose: drawing.Posed
+    pieces: tuple[figure.Piece, ...]
+    scale: float
+    ground: float
+    still: U8
+
+    @cached_property
+    def fine(self) -> U8:
+        return drawing.draw_labels(self.pieces, self.pose, scale=self.scale, size=len(self.still))
+
+    @cached_property
+    def shown(self) -> U8:
+        return drawing.middles(self.fine)
+
+    @cached_property
+    def local(self) -> tuple[drawing.Pixels, drawing.Index, motion.F64]:
+        return drawing.local(self.shown, self.pieces, self.pose)
+
+    def paint(self) -> U8:
+        where, _, place = self.local
+        shade = drawing.shading(self.shown, self.pieces, where, place[:, 1], scale=self.scale)
+        hips = self.pose.origin[self.pose.numbers["torso"]]
+        dark = drawing.shadow(hips, scale=self.scale, ground=self.ground, size=len(self.still))
+        return drawing.paint(self.fine, self.pieces, self.still, shade, dark)
+
+
+def mime(index: int, *, seed: int = 0, size: int = 64, frames: int = 16, people: int = 128) -> Mime:
+    """Clip `index` of the benchmark with that seed, however many clips it has.
+
+    Args:
+        index: from 0.
+        seed: of everything.
+        size: side of the frames in pixels.
+        frames: T.
+        people: how many different ones there are.
+    """
+    whole = Mimes(size=size, frames=frames, clips=index + 1, seed=seed, people=people)
+    return whole.clip(index)
+
+
+def path_of(i: int) -> str:
+    """Where clip i lies beside its manifest."""
+    return f"clips/{i:06d}.mp4"

@@ -1,0 +1,70 @@
+"""Mimes as files: real videos, their manifest and, where wanted, what is true of every pixel."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from masquerade.datasets.manifest import write_manifest
+from masquerade.datasets.mimes.dataset import Mime, Mimes, path_of
+from masquerade.errors import MasqueradeError, UsageError
+from masquerade.video.encoding import Encoding
+from masquerade.video.write import write_video
+
+RATE = Fraction(12)
+"""Frames a second at which the loops of `PERIODS` look natural."""
+
+
+def write_mimes(folder: Path, mimes: Mimes, *, truth: bool = False, crf: int = 10) -> Path:
+    """Write `manifest.csv` and `clips/000000.mp4` and so on; all of it or nothing.
+
+    Args:
+        folder: to be made; it must not exist, or be empty.
+        mimes: what to write.
+        truth: also write `truth/000000.npz` with parts, keypoints and flow (half precision).
+        crf: quality of H.264, lower is better.
+
+    Returns:
+        The manifest's path.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is there already and not empty; name a new folder.")
+    part: Path | None = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=".mimes-", dir=folder.parent))
+        _fill(part, mimes, truth=truth, encoding=Encoding(crf=crf, threads=1))
+        part.chmod(0o755)
+        part.replace(folder)
+    except OSError as error:
+        raise MasqueradeError(f"{folder} cannot be written: {error.strerror}.") from error
+    finally:
+        if part is not None and part.exists():
+            shutil.rmtree(part)
+    return folder / "manifest.csv"
+
+
+def _fill(folder: Path, mimes: Mimes, *, truth: bool, encoding: Encoding) -> None:
+    (folder / "clips").mkdir()
+    if truth:
+        (folder / "truth").mkdir()
+    for i in range(len(mimes)):
+        drawn = mimes.clip(i) if truth else None
+        pixels = mimes.pixels([i])[0] if drawn is None else drawn.clip
+        clip = torch.from_numpy(pixels)[None] / 255  # (1, 3, T, H, W)
+        write_video(folder / path_of(i), clip, rate=RATE, encoding=encoding)
+        if drawn is not None:
+            _save(folder / "truth" / f"{i:06d}.npz", drawn)
+    write_manifest(replace(mimes.manifest, root=folder), folder / "manifest.csv")
+
+
+def _save(path: Path, drawn: Mime) -> None:
+    np.savez_compressed(
+        path, parts=drawn.parts, keypoints=drawn.keypoints, flow=drawn.flow.astype(np.float16)
+    )

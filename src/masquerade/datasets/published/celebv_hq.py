@@ -1,0 +1,61 @@
+"""CelebV-HQ (Zhu et al., ECCV 2022), as STPrivacy's FAPDER uses it: expression against looks.
+
+`celebvhq_info.json` has a list of the names of the appearance flags and, per clip, the flags and
+the emotion: one, or several with their times.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from masquerade.datasets.manifest import Clip, Manifest, make_manifest
+from masquerade.datasets.published.files import one_of, read_json
+from masquerade.errors import UsageError
+
+ATTRIBUTES = ("young", "pointy_nose", "male", "rosy_cheeks", "brown_hair")
+
+
+def read_celebv_hq(
+    folder: Path,
+    *,
+    attributes: tuple[str, ...] = ATTRIBUTES,
+    videos: Path | None = None,
+) -> Manifest:
+    """CelebV-HQ's clips, the emotion as the action and some looks as attributes.
+
+    A clip with several emotions gets the one that lasts longest. The source video stands for the
+    person, whom the file does not name; draw a split with `random_split`.
+
+    Args:
+        folder: that holds `celebvhq_info.json`, or that file.
+        attributes: names of appearance flags; STPrivacy's five.
+        videos: the folder of the clips; None: the label file's folder.
+    """
+    path = one_of(folder, ["celebvhq_info.json"])
+    info = read_json(path)
+    try:
+        meta = info.get("meta_info") or info["mete_info"]  # the published description's spelling
+        names = [name.lower().replace(" ", "_") for name in meta["appearance_mapping"]]
+        place = {name: names.index(name) for name in attributes}
+        clips = [_clip(name, clip, place) for name, clip in info["clips"].items()]
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+        raise UsageError(f"{path} is not CelebV-HQ's info as published: {error}.") from error
+    return make_manifest(videos or path.parent, clips, kinds=dict.fromkeys(attributes, "binary"))
+
+
+def _clip(name: str, clip: dict[str, Any], place: dict[str, int]) -> Clip:
+    flags = clip["attributes"]["appearance"]
+    cells = {"action": _emotion(clip["attributes"]["emotion"])}
+    cells |= {attribute: str(int(flags[i])) for attribute, i in place.items()}
+    return Clip(path=f"{name}.mp4", cells={**cells, "source": clip["ytb_id"]})
+
+
+def _emotion(emotion: dict[str, Any]) -> str:
+    if not emotion["sep_flag"]:
+        return str(emotion["labels"])
+    lasts: dict[str, float] = defaultdict(float)
+    for part in emotion["labels"]:
+        lasts[part["emotion"]] += part["end_sec"] - part["start_sec"]
+    return max(lasts, key=lambda label: lasts[label])

@@ -1,0 +1,59 @@
+"""HMDB51's official split lists (Kuehne et al. 2011): `brush_hair_test_split1.txt`, ...
+
+A line is `clip.avi 0|1|2`: unused, train, test. A clip is called after the video that it was cut
+from, its action and how it was filmed.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from masquerade.datasets.manifest import Clip, Manifest, make_manifest
+from masquerade.datasets.published.files import read_lines
+from masquerade.errors import UsageError
+
+_PART = {"0": "", "1": "train", "2": "test"}
+
+
+def hmdb51_split(folder: Path, split: int = 1) -> dict[str, str]:
+    """`action/clip.avi` to train, test or nothing, of one official split.
+
+    Args:
+        folder: of the 153 lists.
+        split: 1, 2 or 3.
+    """
+    ending = f"_test_split{split}.txt"
+    found: dict[str, str] = {}
+    for path in sorted(folder.glob(f"*{ending}")):
+        for number, line in read_lines(path):
+            file, _, part = line.rpartition(" ")
+            name = f"{path.name.removesuffix(ending)}/{file.strip()}"
+            if part not in _PART or not file or name in found:
+                raise UsageError(f"{path}, line {number}: {line!r} is no new clip with 0, 1 or 2.")
+            found[name] = _PART[part]
+    if not found:
+        raise UsageError(f"{folder} holds no list of split {split} (such as wave{ending}).")
+    return found
+
+
+def hmdb51_source(stem: str, action: str) -> str:
+    """The video that a clip was cut from: its name up to the action and the filming codes."""
+    match = re.match(rf"(.+?)_?{re.escape(action)}_[a-z]+_[a-z]+_np\d", stem, re.IGNORECASE)
+    return match[1] if match else re.sub(r"_\d+$", "", stem)
+
+
+def read_hmdb51(folder: Path, *, split: int = 1, videos: Path | None = None) -> Manifest:
+    """HMDB51 by one of its official splits, with the source video as the group.
+
+    Args:
+        folder: of the split lists.
+        split: 1, 2 or 3.
+        videos: the folder of the class folders; None: the same.
+    """
+    clips = []
+    for name, part in hmdb51_split(folder, split).items():
+        action, file = name.split("/", 1)
+        source = hmdb51_source(Path(file).stem, action)
+        clips.append(Clip(path=name, cells={"action": action, "group": source, "split": part}))
+    return make_manifest(videos or folder, clips)

@@ -1,0 +1,116 @@
+"""PA-HMDB51 (Wu et al., TPAMI 2020): five attributes of 515 clips, frame by frame.
+
+One JSON an action; per clip and attribute a list of [first, last, value], both ends inclusive,
+value a number or, for several people, a list of them. A row of the manifest is a stretch of
+frames in which nothing changes.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+from masquerade.datasets.manifest import Clip, Kind, Manifest, make_manifest
+from masquerade.datasets.published.files import files_below, read_json
+from masquerade.datasets.published.hmdb51 import hmdb51_source
+from masquerade.errors import UsageError
+
+ATTRIBUTES = {
+    "skin": "skin_color",
+    "face": "face",
+    "gender": "gender",
+    "nudity": "nudity",
+    "relationship": "relationship",
+}
+"""Our name (and the order of the VP labels) to the name in the files."""
+
+AS_VISPR = {
+    "skin": "a17_color",
+    "face": "a10_face_partial",
+    "gender": "a4_gender",
+    "nudity": "a12_semi_nudity",
+    "relationship": "a64_rel_personal",
+}
+"""Our name to VISPR's, as SPAct's attackers that learned from VISPR's stills are scored here."""
+
+VALUES = {
+    "skin": ("unidentifiable", "white", "yellow", "black"),
+    "face": ("invisible", "partial", "complete"),
+    "gender": ("unidentifiable", "male", "female"),
+    "nudity": ("none", "partial", "semi"),
+    "relationship": ("0", "1"),
+}
+_GRADED = ("face", "nudity")  # their values are steps; the others' are names
+
+Range = tuple[int, int, tuple[int, ...]]
+
+
+def read_pa_hmdb51(
+    folder: Path,
+    *,
+    values: Literal["published", "any", "most", "vispr"] = "any",
+    videos: Path | None = None,
+) -> Manifest:
+    """The frame-range labels, as published or made binary.
+
+    Args:
+        folder: `PrivacyAttributes`, or the folder that holds it.
+        values: `published` keeps the names of the values; `any` says 1 from value 1 on; `most`
+            asks of face and nudity, which have steps, for value 2. The papers do not say which.
+            `vispr` is `any` under VISPR's names.
+        videos: the folder of HMDB51's class folders; None: the labels' folder.
+    """
+    names = AS_VISPR if values == "vispr" else {name: name for name in ATTRIBUTES}
+    clips: list[Clip] = []
+    for path in files_below(folder, [".json"]):
+        for name, labels in sorted(read_json(path).items()):
+            where = f"{path}, {name}"
+            ranges = {ours: _ranges(where, labels, theirs) for ours, theirs in ATTRIBUTES.items()}
+            source = hmdb51_source(Path(name).stem, path.stem)
+            for first, last in _stretches(where, ranges):
+                cells = {"action": path.stem}
+                cells |= {names[a]: _cell(a, _at(ranges[a], first), values) for a in ATTRIBUTES}
+                clip = f"{path.stem}/{name}"
+                cells["group"] = source
+                clips.append(Clip(path=clip, cells=cells, first=first, last=last))
+    if not clips:
+        raise UsageError(f"{folder} holds no JSON of PA-HMDB51; point at PrivacyAttributes.")
+    kind: Kind = "multi-label" if values == "published" else "binary"
+    kinds: dict[str, Kind] = dict.fromkeys(names.values(), kind)
+    return make_manifest(videos or folder, clips, kinds={**kinds, names["relationship"]: "binary"})
+
+
+def _ranges(where: str, labels: Any, name: str) -> list[Range]:
+    try:
+        found = [
+            (int(a), int(b), tuple(int(v) for v in (value if isinstance(value, list) else [value])))
+            for a, b, value in labels[name]
+        ]
+    except (KeyError, TypeError, ValueError):
+        raise UsageError(f"{where}: no ranges [first, last, value] for {name}.") from None
+    if any(a > b for a, b, _ in found):
+        raise UsageError(f"{where}: a range of {name} ends before it begins.")
+    return found
+
+
+def _stretches(where: str, ranges: dict[str, list[Range]]) -> list[tuple[int, int]]:
+    edges = {edge for each in ranges.values() for a, b, _ in each for edge in (a, b + 1)}
+    if not edges:
+        raise UsageError(f"{where}: no frame has a label.")
+    cuts = sorted(edges)
+    pairs = [(a, b - 1) for a, b in pairwise(cuts)]
+    return [(a, b) for a, b in pairs if any(_at(each, a) for each in ranges.values())]
+
+
+def _at(ranges: list[Range], frame: int) -> tuple[int, ...]:
+    return tuple({v: None for a, b, values in ranges if a <= frame <= b for v in values})
+
+
+def _cell(attribute: str, values: tuple[int, ...], wanted: str) -> str:
+    if not values:
+        return ""
+    if wanted != "published":
+        least = 2 if wanted == "most" and attribute in _GRADED else 1
+        return str(int(max(values) >= least))
+    return "|".join(VALUES[attribute][v] for v in values)

@@ -1,0 +1,66 @@
+"""SBU Kinect Interaction (Yun et al., CVPRW 2012): 8 interactions of 21 ordered pairs.
+
+Folders `s01s02/03/001` of frames `rgb_*.png`: who with whom, which interaction, which take. The
+five published folds keep ordered pairs together; the same people are in all of them.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from masquerade.datasets.manifest import Clip, Manifest, make_manifest
+from masquerade.errors import UsageError
+
+# In the order of the folders, as the dataset's users spell it out; the dataset only numbers them.
+ACTIONS = (
+    "approaching",
+    "departing",
+    "kicking",
+    "pushing",
+    "shaking_hands",
+    "hugging",
+    "exchanging",
+    "punching",
+)
+FOLDS = (
+    ("s01s02", "s03s04", "s05s02", "s06s04"),
+    ("s02s03", "s02s07", "s03s05", "s05s03"),
+    ("s01s03", "s01s07", "s07s01", "s07s03"),
+    ("s02s01", "s02s06", "s03s02", "s03s06"),
+    ("s04s02", "s04s03", "s04s06", "s06s02", "s06s03"),
+)
+_TAKE = re.compile(r"(?P<set>s\d\ds\d\d)/(?P<action>0[1-8])/(?P<take>\d{3})$")
+
+
+def read_sbu(folder: Path, *, fold: int = 1) -> Manifest:
+    """SBU's takes, each a folder of frames; the pair is the identity, whoever acts.
+
+    Args:
+        folder: that holds `s01s02` and the others.
+        fold: 1 to 5, the published fold that is the test split.
+    """
+    if not 1 <= fold <= len(FOLDS):
+        raise UsageError(f"Fold {fold} is not one of 1 to {len(FOLDS)}.")
+    clips = []
+    for path in sorted(folder.glob("s??s??/0?/*")):
+        match = _TAKE.search(path.relative_to(folder).as_posix())
+        if match is None or not any(path.glob("rgb*")):
+            continue
+        cells = {
+            "action": ACTIONS[int(match["action"]) - 1],
+            "identity": _pair(match["set"]),
+            "group": match["set"],
+            "split": "test" if match["set"] in FOLDS[fold - 1] else "train",
+        }
+        clips.append(Clip(path=match[0], cells=cells))
+    if not clips:
+        raise UsageError(
+            f"{folder} holds no folder of frames such as s01s02/01/001/rgb_000001.png."
+        )
+    return make_manifest(folder, clips)
+
+
+def _pair(name: str) -> str:
+    """Both people, the lower number first: 13 pairs out of 21 ordered ones."""
+    return "".join(sorted((name[:3], name[3:])))

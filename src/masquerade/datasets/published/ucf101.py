@@ -1,0 +1,58 @@
+"""UCF101's official split lists (Soomro et al. 2012): `trainlist01.txt`, `testlist01.txt`, ...
+
+The lists and the labels made for them later spell one class in two ways (HandStandPushups,
+HandstandPushups), so clips are matched without regard to case.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from masquerade.datasets.manifest import Clip, Manifest, make_manifest
+from masquerade.datasets.published.files import read_lines
+from masquerade.errors import UsageError
+
+_CLIP = re.compile(r"v_(?P<name>.+)_g(?P<group>\d+)_c\d+$")
+
+
+def ucf101_split(folder: Path, split: int = 1) -> dict[str, str]:
+    """`Class/clip.avi` to train or test, as the lists of one split spell it.
+
+    Args:
+        folder: of the six lists.
+        split: 1, 2 or 3.
+    """
+    found: dict[str, str] = {}
+    for part in ("train", "test"):
+        path = folder / f"{part}list{split:02d}.txt"
+        for number, line in read_lines(path):
+            name = line.split()[0]
+            if name.count("/") != 1 or name in found:
+                raise UsageError(f"{path}, line {number}: {name!r} is no new Class/clip.")
+            found[name] = part
+    return found
+
+
+def ucf101_group(stem: str, action: str) -> str:
+    """The source video of a clip: its class and the number after _g."""
+    match = _CLIP.match(stem)
+    if match is None:
+        raise UsageError(f"{stem!r} is not named like a clip of UCF101 (v_Class_g01_c01).")
+    return f"{action}_g{match['group']}"
+
+
+def read_ucf101(folder: Path, *, split: int = 1, videos: Path | None = None) -> Manifest:
+    """UCF101 by one of its official splits, with the source video as the group.
+
+    Args:
+        folder: of the split lists.
+        split: 1, 2 or 3.
+        videos: the folder of the class folders; None: the same.
+    """
+    clips = []
+    for name, part in ucf101_split(folder, split).items():
+        action, file = name.split("/")
+        group = ucf101_group(Path(file).stem, action)
+        clips.append(Clip(path=name, cells={"action": action, "group": group, "split": part}))
+    return make_manifest(videos or folder, clips)

@@ -1,0 +1,37 @@
+"""UCF11, the YouTube actions (Liu et al., CVPR 2009): 11 actions x 25 groups.
+
+Clips are `basketball/v_shooting_01/v_shooting_01_01.mpg`: the folder is the action, the first
+number the group, which is one person in one place.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from masquerade.datasets.manifest import Clip, Manifest, make_manifest
+from masquerade.datasets.published.files import files_below
+from masquerade.errors import UsageError
+
+_CLIP = re.compile(r"v_.+_(?P<group>\d\d)_\d+$")
+
+
+def read_ucf11(folder: Path) -> Manifest:
+    """UCF11's clips; the group is the identity. No split is published: use grouped folds.
+
+    Args:
+        folder: that holds the eleven action folders.
+    """
+    clips = []
+    for path in files_below(folder):
+        name = path.relative_to(folder)
+        match = _CLIP.match(path.stem)
+        if match and len(name.parts) > 1:
+            action = name.parts[0]
+            cells = {"action": action, "identity": f"{action}_g{match['group']}"}
+            clips.append(Clip(path=name.as_posix(), cells=cells))
+    if not clips:
+        raise UsageError(
+            f"{folder} holds no clip of UCF11, such as basketball/v_shooting_01_01.mpg."
+        )
+    return make_manifest(folder, clips)

@@ -1,0 +1,84 @@
+"""UT-Interaction (Ryoo & Aggarwal 2010): 6 interactions of 20 acting pairs, in two places.
+
+Cut clips are `NUMBER_PAIR_CLASS.avi` in a folder of their set (or with the set in front of the
+name). The annotation of the whole recordings is a spreadsheet in an old binary form, which no
+dependency of ours reads: save each of its sheets as CSV. Its rows are `seq1, class, first, last,
+box, ...`, frames counted from 0.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+from masquerade.datasets.manifest import Clip, Manifest, make_manifest
+from masquerade.datasets.published.files import files_below
+from masquerade.errors import UsageError
+
+ACTIONS = ("handshake", "hug", "kick", "point", "punch", "push")
+PLACES = {1: "parking_lot", 2: "lawn"}
+_CLIP = re.compile(r"(?:^|_|/)(?P<number>\d+)_(?P<pair>\d+)_(?P<action>[0-5])$")
+
+
+def read_ut_interaction(folder: Path, *, videos: Path | None = None) -> Manifest:
+    """The cut clips, or the annotated stretches of the whole recordings.
+
+    Args:
+        folder: of the cut clips, or a CSV made from a sheet of the annotation, or a folder of
+            such CSVs.
+        videos: for CSVs, the folder of `seq1.avi` and the others; None: the CSVs' folder.
+    """
+    if folder.suffix.lower() == ".xls":
+        raise UsageError(f"Save each sheet of {folder} as CSV and give their folder.")
+    sheets = [folder] if folder.is_file() else sorted(folder.glob("*.csv"))
+    if not sheets:
+        return _cut(folder)
+    clips = [clip for sheet in sheets for clip in _annotated(sheet)]
+    if not clips:
+        raise UsageError(f"{folder}: no row of {sheets[0].name} begins with seq1 or the like.")
+    return make_manifest(videos or sheets[0].parent, clips)
+
+
+def _cut(folder: Path) -> Manifest:
+    clips = []
+    for path in files_below(folder):
+        name = path.relative_to(folder)
+        match = _CLIP.search(name.with_suffix("").as_posix())
+        if match:
+            clips.append(
+                Clip(path=name.as_posix(), cells=_cells(int(match["pair"]), int(match["action"])))
+            )
+    if not clips:
+        raise UsageError(f"{folder} holds no clip named NUMBER_PAIR_CLASS, such as 0_1_4.avi.")
+    return make_manifest(folder, clips)
+
+
+def _annotated(sheet: Path) -> list[Clip]:
+    try:
+        rows = list(csv.reader(sheet.read_text(encoding="utf-8-sig").splitlines()))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"Cannot read {sheet}: {error}.") from error
+    clips = []
+    for number, row in enumerate(rows, start=1):
+        match = re.fullmatch(r"seq(\d+)", row[0].strip()) if row else None
+        if match is None:
+            continue  # the two lines of titles
+        try:
+            action, first, last = (int(float(cell)) for cell in row[1:4])
+            cells = _cells(int(match[1]), action)
+        except (ValueError, IndexError):
+            raise UsageError(f"{sheet}, line {number}: no class, first and last frame.") from None
+        clips.append(Clip(path=f"{row[0].strip()}.avi", cells=cells, first=first, last=last))
+    return clips
+
+
+def _cells(pair: int, action: int) -> dict[str, str]:
+    if not 1 <= pair <= 20:
+        raise UsageError(f"UT-Interaction has pairs 1 to 20, not {pair}.")
+    # Recordings 1 to 10 are set 1, 11 to 20 set 2.
+    return {
+        "action": ACTIONS[action],
+        "identity": f"pair{pair:02d}",
+        "scene": PLACES[1 if pair <= 10 else 2],
+    }

@@ -1,0 +1,68 @@
+"""VISPR (Orekondy et al., ICCV 2017): still images with up to 68 privacy attributes.
+
+`train2017.txt`, `val2017.txt` and `test2017.txt` list one JSON an image, relative to the folder;
+each has `image_path` and `labels`. SPAct (CVPR 2022, 4.2 and 4.3) uses two sets of seven.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from masquerade.datasets.manifest import Clip, Manifest, make_manifest
+from masquerade.datasets.published.files import read_json, read_lines
+from masquerade.errors import UsageError
+
+SETS = {
+    "vispr1": (
+        "a17_color",
+        "a4_gender",
+        "a9_face_complete",
+        "a10_face_partial",
+        "a12_semi_nudity",
+        "a64_rel_personal",
+        "a65_rel_social",
+    ),
+    # As recalled from SPAct's supplementary; its main paper names only the tattoo.
+    "vispr2": (
+        "a6_hair_color",
+        "a16_race",
+        "a59_sports",
+        "a1_age_approx",
+        "a2_weight_approx",
+        "a73_landmark",
+        "a11_tattoo",
+    ),
+}
+
+
+def read_vispr(
+    folder: Path,
+    *,
+    attributes: Literal["vispr1", "vispr2"] = "vispr1",
+    videos: Path | None = None,
+) -> Manifest:
+    """VISPR's images with one set of attributes, each present or not.
+
+    Args:
+        folder: that holds the lists and what they point at.
+        attributes: vispr1 (colour, gender, faces, nudity, relations) or vispr2 (hair, race, ...).
+        videos: the folder that `image_path` starts from; None: the same.
+    """
+    clips = []
+    for part in ("train", "val", "test"):
+        listed = folder / f"{part}2017.txt"
+        if not listed.exists():
+            continue
+        for number, line in read_lines(listed):
+            image = read_json(folder / line)
+            if not isinstance(image, dict) or not {"image_path", "labels"} <= set(image):
+                raise UsageError(
+                    f"{listed}, line {number}: {line} has no image_path and labels; "
+                    "is it an annotation of VISPR?"
+                )
+            cells = {name: str(int(name in image["labels"])) for name in SETS[attributes]}
+            clips.append(Clip(path=image["image_path"], cells={**cells, "split": part}))
+    if not clips:
+        raise UsageError(f"{folder} holds none of train2017.txt, val2017.txt, test2017.txt.")
+    return make_manifest(videos or folder, clips, kinds=dict.fromkeys(SETS[attributes], "binary"))

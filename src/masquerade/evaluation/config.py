@@ -1,0 +1,73 @@
+"""What an evaluation is asked for: the lines of its table, and how they are measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from masquerade.anonymizer import Anonymizer
+from masquerade.errors import UsageError
+from masquerade.evaluation.attackers import ATTACKERS
+from masquerade.extraction.extraction import RegionFactory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One line of the table.
+
+    Args:
+        name: as the table calls it.
+        method: an anonymizer; None: raw video, or a line that is not run.
+        runs: instead of one, several that were trained alike: one a seed and fold, each on what is
+            no test of its fold. Each seed's fold is attacked by itself, and scores of seeds are
+            averaged: nobody is given several releases of one clip.
+        regions: what it hides; a name in REGIONS, or what makes a region source.
+        not_applicable: why it is not run; None: it is.
+        outside: what becomes of all that is not hidden.
+    """
+
+    name: str
+    method: Anonymizer | None = None
+    runs: tuple[tuple[Anonymizer, ...], ...] = ()
+    regions: RegionFactory | str | None = None
+    not_applicable: str | None = None
+    outside: Literal["keep", "black"] = "keep"
+
+    def __post_init__(self) -> None:
+        if self.runs and (self.method or len({len(folds) for folds in self.runs}) > 1):
+            raise UsageError("A line has one method, or a run of each seed and fold.")
+
+    @property
+    def shown(self) -> Anonymizer | None:
+        """The method, or one of those that were trained alike."""
+        return self.runs[0][0] if self.runs else self.method
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How an evaluation is done.
+
+    Args:
+        attackers: families in ATTACKERS.
+        folds: of the cross-validation; 0: the manifest's own splits.
+        seeds: networks of each kind.
+        preset: in PRESETS.
+        through_file: attack exported, re-decoded files.
+        workers: processes; 0: one a core.
+        device: auto, cpu, cuda, mps.
+        seed: of folds, networks and, a stream for each video, the methods' noise.
+        labels: the private ones that are attacked; None: all.
+        metrics: of binary attributes, in METRICS: AUROC, which is always reported, and beside it
+            the mean over them by cMAP or F1.
+    """
+
+    attackers: tuple[str, ...] = tuple(ATTACKERS)
+    folds: int = 5
+    seeds: int = 3
+    preset: str = "tiny"
+    through_file: bool = False
+    workers: int = 0
+    device: str = "auto"
+    seed: int = 0
+    labels: tuple[str, ...] | None = None
+    metrics: tuple[str, ...] = ("auroc",)

@@ -1,0 +1,181 @@
+"""Attackers that learn from one or two data sets and are scored on another, which they never met.
+
+SPAct's HMDB51 + VISPR to PA-HMDB51 (CVPR 2022, 4.2): actions are learned from the first, private
+attributes from the second, and both are scored on the third. What is scored has split `test` and
+the rest train and validation, so that an evaluation goes by `--folds 0`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from masquerade.datasets.manifest import Column, Manifest
+from masquerade.datasets.overlap import shared
+from masquerade.datasets.splits import carve_validation, group_columns
+from masquerade.errors import UsageError
+from masquerade.evaluation.cross_dataset.merge import joined
+from masquerade.evaluation.protocols import HELD, SPLITS, UNSEEN, action_column
+
+SPLIT = Column(name="split_action", role="split", kind="classes")
+Titled = tuple[str, Manifest]
+"""What a data set is called, and its clips."""
+
+
+def elsewhere(
+    learned: Titled, scored: Titled, *, private: Titled | None = None
+) -> tuple[Manifest, tuple[str, ...]]:
+    """One manifest of what attackers learn from and what they are scored on, and notes on it.
+
+    Of the first ones train and validation are learned from, or all where there is no split; of the
+    other its test clips are scored, or all. Nothing is learned from clips that the other has too,
+    nor from those that share people or a source with one. Labels go by the names and kinds of
+    their columns; identities of two data sets have nothing to do with each other.
+
+    Args:
+        learned: with one action a clip, and the private attributes.
+        scored: where both are scored.
+        private: with the attributes instead, such as stills.
+
+    Raises:
+        UsageError: nothing is left to learn or to score, or no label is in both.
+    """
+    target, action = _scored(scored), action_column(learned[1])
+    sources = [learned] if private is None else [learned, private]
+    parts, left_out = zip(*(_learners(of, (scored[0], target)) for of in sources), strict=True)
+    _check_action(action, (learned[0], parts[0]), (scored[0], target))
+    labels, notes = _common(
+        (sources[-1][0], parts[-1]), (scored[0], target), wanted=private is not None
+    )
+    shown = target.cells(action)
+    target = _told(target, action, parts[0])
+    for name in labels:
+        target = _told(target, name, parts[-1])
+    own = [[action], *([] for _ in sources[1:]), [action, *labels]]
+    own[len(sources) - 1] += labels
+    sides = zip((*parts, target), own, strict=True)
+    whole = joined([(one, _named(one, names, at)) for at, (one, names) in enumerate(sides, 1)])
+    new = sum(a != b for a, b in zip(shown, target.cells(action), strict=True))
+    if new:
+        notes = [f"Of {scored[0]} {new} show an {action} that nobody learned: unknown.", *notes]
+    return whole, (_said([title for title, _ in sources], scored[0]), *left_out, *notes)
+
+
+def _said(names: Sequence[str], scored: str) -> str:
+    if len(names) == 1:
+        return f"Attackers learned from {names[0]} and are scored on {scored}."
+    return (
+        f"Attackers learned the action from {names[0]} and private labels from {names[1]}, and are "
+        f"scored on {scored}."
+    )
+
+
+def _named(manifest: Manifest, labels: Sequence[str], number: int) -> dict[str, str]:
+    """Labels and split keep their names; people and source clips only hold clips together."""
+    groups = {f"group_{number}_{name}": name for name in group_columns(manifest)}
+    return {name: name for name in (*labels, SPLIT.name)} | groups
+
+
+def _split_of(manifest: Manifest) -> str | None:
+    there = {one.name for one in manifest.of_role("split")}
+    return next((name for name in SPLITS[UNSEEN] if name in there), None)
+
+
+def _scored(of: Titled) -> Manifest:
+    """The test clips of a data set, or all where it has no split."""
+    title, manifest = of
+    column = _split_of(manifest)
+    if column is not None:
+        manifest = manifest.where(column, "test")
+    if not len(manifest):
+        raise UsageError(
+            f"Column {column} of {title} says test of no clip: say it of those to be scored, or "
+            "take the column out to have all scored."
+        )
+    return manifest.with_cells(SPLIT, ["test"] * len(manifest))
+
+
+def _learners(of: Titled, scored: Titled) -> tuple[Manifest, str]:
+    """Its train and validation clips, less those not to be learned from, and how many these are."""
+    title, manifest = of
+    column = _split_of(manifest)
+    cells = ["train"] * len(manifest) if column is None else list(manifest.cells(column))
+    here = np.flatnonzero(np.isin(cells, ("train", "val")))
+    known = shared(manifest, scored[1])  # of all: two may be related through a third in test
+    mine = manifest.with_cells(SPLIT, cells).take(np.setdiff1d(here, known.rows).tolist())
+    same, kin = (len(np.intersect1d(here, rows)) for rows in (known.same, known.kin))
+    if "train" not in mine.cells(SPLIT.name):
+        raise UsageError(
+            f"Nothing of {title} is left to learn from: give other clips than those that are "
+            "scored, some of them with split train."
+        )
+    if "val" not in mine.cells(SPLIT.name):
+        mine = carve_validation(mine, name=SPLIT.name, fraction=1 / HELD, seed=0)
+    return mine, (
+        f"Not learned from, of {title}: {same} that {scored[0]} has too, and {kin} "
+        f"that share people, a source or a file with clips of it."
+    )
+
+
+def _common(source: Titled, scored: Titled, *, wanted: bool) -> tuple[list[str], list[str]]:
+    """Attributes that can be learned and scored, one or more if wanted, and notes on the others."""
+    (title, mine), (other, target) = source, scored
+    known, there = ({one.name: one.kind for one in _attributes(each)} for each in (mine, target))
+    both = [name for name in known if name in there]
+    alike = [name for name in both if known[name] == there[name]]
+    train = mine.where(SPLIT.name, "train")
+    labels = [name for name in alike if _values(train, name) > 1]
+    if not labels and (known or wanted):
+        raise UsageError(
+            f"No private attribute can be learned from {title} and scored on {other} (the one has "
+            f"{', '.join(known) or 'none'}, the other {', '.join(there) or 'none'}): give both a "
+            "column of the same name and kind, with two values to learn."
+        )
+    said = {
+        f"Not attacked, since {other} does not have them": [n for n in known if n not in there],
+        f"Not attacked, since nobody learned them from {title}": [
+            *(name for name in there if name not in known),
+            *(name for name in alike if name not in labels),
+        ],
+        "Not attacked, since their values are of two kinds": [n for n in both if n not in alike],
+    }
+    return labels, [f"{why}: {', '.join(names)}." for why, names in said.items() if names]
+
+
+def _attributes(manifest: Manifest) -> list[Column]:
+    return [one for one in manifest.of_role("attribute") if one.kind not in ("identity", "fact")]
+
+
+def _values(manifest: Manifest, name: str) -> int:
+    """How many values a column's clips have; of several a clip each is there or not."""
+    codes = manifest.targets(name)
+    return len(np.unique(codes[codes >= 0]))
+
+
+def _check_action(action: str, learned: Titled, scored: Titled) -> None:
+    (title, mine), (other, target) = learned, scored
+    kinds = {one.name: one.kind for one in target.of_role("action")}
+    wanted = mine.column(action).kind
+    if kinds.get(action) != wanted:
+        raise UsageError(
+            f"{other} has no column {action} of {wanted}, so that what was learned from {title} "
+            "cannot be scored there: name the actions' column alike in both."
+        )
+    if not any(_told(target, action, mine).cells(action)):
+        raise UsageError(
+            f"No clip of {other} shows an action that {title} has clips of: spell the actions "
+            "alike in both."
+        )
+
+
+def _told(target: Manifest, name: str, learned: Manifest) -> Manifest:
+    """What is scored, a value that nobody could have learned being unknown.
+
+    Several values a clip stay: those that nobody learned are found by nobody.
+    """
+    column = target.column(name)
+    if column.kind == "multi-label":
+        return target
+    known = set(learned.where(SPLIT.name, "train").cells(name))
+    return target.with_cells(column, [c if c in known else "" for c in target.cells(name)])

@@ -1,0 +1,1 @@
+"""Anonymizer x dataset -> clips on disk, read by a DataLoader."""

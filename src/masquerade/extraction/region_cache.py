@@ -1,0 +1,81 @@
+"""Regions of a video that were found before, so that ten methods cost one search for people."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masquerade.regions.boxes import Box
+from masquerade.regions.picture import Picture
+from masquerade.regions.region import Region
+from masquerade.storage import part_of
+
+PLANES = ("mask", "strength")
+U8 = NDArray[np.uint8]
+
+
+class Seen:
+    """A region source of one video that writes what another finds, or reads what it found.
+
+    Args:
+        source: the other.
+        path: of the file, named by all that the regions depend on.
+    """
+
+    def __init__(self, source: Any, path: Path) -> None:
+        self.source, self.path = source, path
+        self.look_ahead = source.look_ahead
+
+    def __call__(self, pictures: Iterable[Picture]) -> Iterator[Region]:
+        """One region a picture."""
+        known = _read(self.path)
+        if known is not None:
+            yield from (region for _, region in zip(pictures, known, strict=True))
+            return
+        found: list[Region] = []
+        for region in self.source(pictures):
+            found.append(region)
+            yield region
+        _write(found, self.path)
+
+
+def _write(regions: list[Region], path: Path) -> None:
+    """Whole or not at all; planes compressed, as most of them are flat."""
+    told = []
+    planes: dict[str, U8] = {}
+    for i, region in enumerate(regions):
+        flags = {"everywhere": region.everywhere, "cut": region.cut, "seen": region.seen}
+        told.append({"boxes": [asdict(box) for box in region.boxes], **flags})
+        for name in PLANES:
+            plane = getattr(region, name)
+            if plane is not None:
+                planes[f"{name} {i}"] = plane
+    text = np.frombuffer(json.dumps(told).encode(), np.uint8)
+    with part_of(path, overwrite=True) as part, part.open("wb") as file:
+        np.savez_compressed(file, told=text, **planes)  # type: ignore[arg-type]
+
+
+def _read(path: Path) -> list[Region] | None:
+    """What was written; None where nothing was, or it is spoiled."""
+    try:
+        with path.open("rb") as file, np.load(file) as zipped:
+            held = {name: zipped[name] for name in zipped.files}
+        told = json.loads(held["told"].tobytes())
+        return [
+            Region(
+                boxes=tuple(Box(**box) for box in one.pop("boxes")),
+                mask=held.get(f"mask {i}"),
+                strength=held.get(f"strength {i}"),
+                **one,
+            )
+            for i, one in enumerate(told)
+        ]
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        return None

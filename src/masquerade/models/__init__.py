@@ -1,0 +1,1 @@
+"""Layers and networks in the published state-dict names, optical flow, and recognizers."""

@@ -1,0 +1,203 @@
+"""Multiscale vision transformer B, 16 x 4, in the state-dict names of PyTorchVideo's zoo.
+
+Fan et al., MViT, ICCV 2021: attention whose queries, keys and values are pooled, so that the grid
+shrinks and the tokens widen at layers 1, 3 and 14.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from masquerade.models.vit import Mlp, check_shape, init_transformer
+
+Grid = tuple[int, int, int]
+WIDEN_AT = (1, 3, 14)
+"""Layers before which tokens widen, heads double and the grid halves in space."""
+
+
+class PooledAttention(nn.Module):
+    """Attention with each head's queries, keys and values pooled by a convolution per channel."""
+
+    def __init__(self, *, width: int, heads: int, query_stride: int, key_stride: int) -> None:
+        super().__init__()
+        self.heads, inner = heads, width // heads
+        self.q, self.k, self.v, self.proj = (nn.Linear(width, width) for _ in range(4))
+        self.pool_q = _pool(inner, query_stride) if query_stride > 1 else None
+        self.norm_q = nn.LayerNorm(inner, eps=1e-6) if query_stride > 1 else None
+        self.pool_k, self.pool_v = _pool(inner, key_stride), _pool(inner, key_stride)
+        self.norm_k, self.norm_v = nn.LayerNorm(inner, eps=1e-6), nn.LayerNorm(inner, eps=1e-6)
+
+    def forward(self, tokens: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
+        q, k, v = (self._heads(part(tokens)) for part in (self.q, self.k, self.v))
+        after = grid
+        if self.pool_q is not None and self.norm_q is not None:
+            q, after = pool_tokens(q, grid, self.pool_q)
+            q = self.norm_q(q)
+        k, v = pool_tokens(k, grid, self.pool_k)[0], pool_tokens(v, grid, self.pool_v)[0]
+        mixed = F.scaled_dot_product_attention(q, self.norm_k(k), self.norm_v(v))
+        return self.proj(mixed.transpose(1, 2).flatten(2)), after
+
+    def _heads(self, tokens: Tensor) -> Tensor:
+        batch, count, width = tokens.shape
+        return tokens.reshape(batch, count, self.heads, width // self.heads).transpose(1, 2)
+
+
+class MultiScaleBlock(nn.Module):
+    """A pre-norm layer that may shrink the grid and widen the tokens."""
+
+    def __init__(
+        self, *, width: int, width_out: int, heads: int, query_stride: int, key_stride: int
+    ) -> None:
+        super().__init__()
+        self.query_stride = query_stride
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = PooledAttention(
+            width=width, heads=heads, query_stride=query_stride, key_stride=key_stride
+        )
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = Mlp(width=width, hidden=4 * width, out=width_out)
+        self.proj = nn.Linear(width, width_out) if width != width_out else None
+
+    def forward(self, tokens: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
+        mixed, after = self.attn(self.norm1(tokens), grid)
+        if self.query_stride > 1:
+            step, side = self.query_stride, self.query_stride + 1
+            shrink = nn.MaxPool3d((1, side, side), (1, step, step), (0, side // 2, side // 2))
+            tokens = pool_tokens(tokens[:, None], grid, shrink)[0][:, 0]
+        tokens = tokens + mixed
+        normed = self.norm2(tokens)
+        # Where the width changes, the shortcut starts from the normed tokens (the zoo's order).
+        return (tokens if self.proj is None else self.proj(normed)) + self.mlp(normed), after
+
+
+class Positions(nn.Module):
+    """The class token and positions learned apart for space and for time."""
+
+    def __init__(self, *, width: int, grid: Grid) -> None:
+        super().__init__()
+        self.repeats = (grid[0], grid[1] * grid[2])
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.pos_embed_spatial = nn.Parameter(torch.zeros(1, grid[1] * grid[2], width))
+        self.pos_embed_temporal = nn.Parameter(torch.zeros(1, grid[0], width))
+        self.pos_embed_class = nn.Parameter(torch.zeros(1, 1, width))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        slots, places = self.repeats
+        space = self.pos_embed_spatial.repeat(1, slots, 1)
+        time = self.pos_embed_temporal.repeat_interleave(places, dim=1)
+        first = (self.cls_token + self.pos_embed_class).expand(len(tokens), -1, -1)
+        return torch.cat([first, tokens + space + time], dim=1)
+
+
+class PatchStem(nn.Module):
+    """Overlapping tubelets: 3 x 7 x 7 pixels every 2 x 4 x 4."""
+
+    def __init__(self, *, in_channels: int, width: int) -> None:
+        super().__init__()
+        self.patch_model = nn.Conv3d(in_channels, width, (3, 7, 7), (2, 4, 4), (1, 3, 3))
+
+    def forward(self, clip: Tensor) -> Tensor:
+        return self.patch_model(clip).flatten(2).transpose(1, 2)
+
+
+class ClassHead(nn.Module):
+    """The class token, dropout, one linear layer."""
+
+    def __init__(self, *, width: int, classes: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.proj = nn.Linear(width, classes)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        return self.proj(F.dropout(pooled, self.dropout, self.training))
+
+
+class MViT(nn.Module):
+    """Clips (B, C, T, H, W) of one size to logits (B, classes)."""
+
+    head_names: ClassVar[tuple[str, ...]] = ("head.proj",)
+
+    def __init__(
+        self,
+        *,
+        classes: int,
+        in_channels: int = 3,
+        frames: int = 16,
+        size: int = 224,
+        width: int = 96,
+        depth: int = 16,
+        dropout: float = 0.5,
+    ) -> None:
+        """
+        Args:
+            classes: outputs.
+            in_channels: of a frame.
+            frames: T of the clips, even.
+            size: side of a frame in pixels, a multiple of 32.
+            width: of a token at the start, a multiple of the heads it will have.
+            depth: layers.
+            dropout: before the head.
+        """
+        super().__init__()
+        self.shape = (frames, size, size)
+        self.grid: Grid = (frames // 2, size // 4, size // 4)
+        self.patch_embed = PatchStem(in_channels=in_channels, width=width)
+        self.cls_positional_encoding = Positions(width=width, grid=self.grid)
+        blocks, heads, key_stride = [], 1, 8
+        for at in range(depth):
+            shrinks = at in WIDEN_AT
+            heads, key_stride = (2 * heads, key_stride // 2) if shrinks else (heads, key_stride)
+            width_out = 2 * width if at + 1 in WIDEN_AT and at + 1 < depth else width
+            blocks.append(
+                MultiScaleBlock(
+                    width=width,
+                    width_out=width_out,
+                    heads=heads,
+                    query_stride=2 if shrinks else 1,
+                    key_stride=key_stride,
+                )
+            )
+            width = width_out
+        self.blocks = nn.ModuleList(blocks)
+        self.norm_embed = nn.LayerNorm(width, eps=1e-6)
+        self.head = ClassHead(width=width, classes=classes, dropout=dropout)
+        self.width = width
+        init_transformer(self)
+
+    def pooled(self, clip: Tensor) -> Tensor:
+        """(B, C, T, H, W) -> (B, width)."""
+        check_shape(clip, self.shape)
+        tokens, grid = self.cls_positional_encoding(self.patch_embed(clip)), self.grid
+        for block in self.blocks:
+            tokens, grid = block(tokens, grid)
+        return self.norm_embed(tokens)[:, 0]
+
+    def forward(self, clip: Tensor) -> Tensor:
+        return self.head(self.pooled(clip))
+
+
+def pool_tokens(tokens: Tensor, grid: Grid, pool: nn.Module) -> tuple[Tensor, Grid]:
+    """Pool the tokens of a grid; the class token before them passes.
+
+    Args:
+        tokens: (B, heads, 1 + T * H * W, D).
+        grid: (T, H, W).
+        pool: what is done to (B * heads, D, T, H, W).
+    """
+    batch, heads, _, width = tokens.shape
+    first, rest = tokens[:, :, :1], tokens[:, :, 1:]
+    cube = rest.reshape(batch * heads, *grid, width).permute(0, 4, 1, 2, 3)
+    cube = pool(cube.contiguous())  # (B * heads, D, T', H', W')
+    after = (cube.shape[2], cube.shape[3], cube.shape[4])
+    rest = cube.reshape(batch, heads, width, math.prod(after)).transpose(2, 3)
+    return torch.cat([first, rest], dim=2), after
+
+
+def _pool(width: int, stride: int) -> nn.Conv3d:
+    steps = (1, stride, stride)
+    return nn.Conv3d(width, width, 3, steps, 1, groups=width, bias=False)

@@ -1,0 +1,55 @@
+"""A small 3-D CNN that learns motion and appearance from scratch in minutes on two cores.
+
+Three convolutions of 3 x 3 x 3, 16-32-64 wide, each with a batch norm: 70,900 parameters at four
+outputs (FACTS 8.5, where it learns in 20 seconds what a tiny transformer does not learn at all).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from masquerade.models.resnet import init_convolutions
+
+
+class Tiny3d(nn.Module):
+    """Clips (B, C, T, H, W) of any size from about 32 pixels to logits (B, classes)."""
+
+    head_names: ClassVar[tuple[str, ...]] = ("head",)
+
+    def __init__(
+        self,
+        *,
+        classes: int,
+        in_channels: int = 3,
+        widths: tuple[int, ...] = (16, 32, 64),
+        dropout: float = 0.0,
+    ) -> None:
+        """
+        Args:
+            classes: outputs.
+            in_channels: of a frame.
+            widths: of each convolution; each halves rows and columns, from the third on time too.
+            dropout: before the head.
+        """
+        super().__init__()
+        sizes = (in_channels, *widths)
+        self.convs = nn.ModuleList(
+            nn.Conv3d(a, b, 3, stride=(1 if at < 2 else 2, 2, 2), padding=1, bias=False)
+            for at, (a, b) in enumerate(zip(sizes, widths, strict=False))
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm3d(width) for width in widths)
+        self.width, self.dropout = widths[-1], dropout
+        self.head = nn.Linear(self.width, classes)
+        init_convolutions(self)
+
+    def pooled(self, clip: Tensor) -> Tensor:
+        """(B, C, T, H, W) -> (B, width)."""
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            clip = F.relu(norm(conv(clip)))
+        return clip.mean(dim=(2, 3, 4))
+
+    def forward(self, clip: Tensor) -> Tensor:
+        return self.head(F.dropout(self.pooled(clip), self.dropout, self.training))

@@ -1,0 +1,300 @@
+"""Vision transformers for frames and for clips, in the state-dict names of DINO, DeiT and timm.
+
+Dosovitskiy et al., ViT, ICLR 2021; the clip's transformer is STPrivacy's recognizer (ICCV 2023,
+4.3, after VideoMAE's fine-tuning network): tubelets, a learned position each, no class token, the
+mean over the kept tokens, a norm after it, and a head that starts at zero.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from masquerade.errors import UsageError
+from masquerade.models.attention import Attention, Softmax, gather_kept, masked_mean
+
+Inflation = Literal["average", "central"]
+
+
+class Mlp(nn.Module):
+    """Two layers with a GELU between."""
+
+    def __init__(self, *, width: int, hidden: int, out: int | None = None) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, out or width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(tokens)))
+
+
+class Block(nn.Module):
+    """A pre-norm transformer layer; see `Attention` for what `keep` does."""
+
+    def __init__(
+        self, *, width: int, heads: int, mlp_ratio: float = 4.0, softmax: Softmax = "exact"
+    ) -> None:
+        """
+        Args:
+            width: of a token.
+            heads: must divide `width`.
+            mlp_ratio: hidden width of the two layers over `width`.
+            softmax: as in `Attention`.
+        """
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = Attention(width=width, heads=heads, softmax=softmax)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = Mlp(width=width, hidden=int(width * mlp_ratio))
+
+    def forward(self, tokens: Tensor, keep: Tensor | None = None) -> Tensor:
+        tokens = tokens + self.attn(self.norm1(tokens), keep)
+        return tokens + self.mlp(self.norm2(tokens))
+
+
+class PatchEmbed(nn.Module):
+    """(B, C, H, W) -> (B, N, D), rows first; patches overlap where `stride` is below `patch`."""
+
+    def __init__(
+        self, *, in_channels: int, patch: int, width: int, stride: int | None = None
+    ) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(in_channels, width, kernel_size=patch, stride=stride or patch)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return self.proj(frames).flatten(2).transpose(1, 2)
+
+
+class TubeletEmbed(nn.Module):
+    """(B, C, T, H, W) -> (B, L * N, D); token t * N + h * (W / dW) + w (STPrivacy, code)."""
+
+    def __init__(self, *, in_channels: int, tubelet: tuple[int, int, int], width: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv3d(in_channels, width, kernel_size=tubelet, stride=tubelet)
+
+    def forward(self, clip: Tensor) -> Tensor:
+        return self.proj(clip).flatten(2).transpose(1, 2)
+
+
+class FrameViT(nn.Module):
+    """A ViT that reads single frames by its class token; loads ViT, DeiT and DINO files."""
+
+    head_names: ClassVar[tuple[str, ...]] = ("head",)
+
+    def __init__(
+        self,
+        *,
+        classes: int,
+        in_channels: int = 3,
+        size: int = 224,
+        patch: int = 16,
+        width: int = 768,
+        depth: int = 12,
+        heads: int = 12,
+    ) -> None:
+        """
+        Args:
+            classes: outputs; 0: features only, as DINO's.
+            in_channels: of a frame.
+            size: side in pixels that the positions are learned for; other sizes resize them.
+            patch: side of a patch in pixels.
+            width: of a token.
+            depth: layers.
+            heads: of each layer.
+        """
+        super().__init__()
+        self.size, self.patch, self.width = size, patch, width
+        self.patch_embed = PatchEmbed(in_channels=in_channels, patch=patch, width=width)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + (size // patch) ** 2, width))
+        self.blocks = nn.ModuleList(Block(width=width, heads=heads) for _ in range(depth))
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.head = nn.Linear(width, classes) if classes else nn.Identity()
+        init_transformer(self)
+
+    def embed(self, frames: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, 1 + N, D), positions added."""
+        if min(frames.shape[2:]) < self.patch:
+            raise UsageError(f"Its patches of {self.patch} pixels do not fit a smaller frame.")
+        patches = self.patch_embed(frames)
+        grid = (frames.shape[2] // self.patch, frames.shape[3] // self.patch)
+        places = resize_positions(self.pos_embed[:, 1:], grid)
+        first = (self.cls_token + self.pos_embed[:, :1]).expand(len(frames), -1, -1)
+        return torch.cat([first, patches + places], dim=1)
+
+    def pooled(self, frames: Tensor, keep: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) -> (B, D); `keep` (B, N) as in `Attention`."""
+        if keep is not None:
+            keep = torch.cat([torch.ones_like(keep[:, :1]), keep], dim=1)
+        tokens = self.embed(frames)
+        for block in self.blocks:
+            tokens = block(tokens, keep)
+        return self.norm(tokens)[:, 0]
+
+    def forward(self, frames: Tensor, keep: Tensor | None = None) -> Tensor:
+        return self.head(self.pooled(frames, keep))
+
+
+class VideoViT(nn.Module):
+    """STPrivacy's recognizer: a ViT over tubelets that takes dropped tokens for what they are."""
+
+    head_names: ClassVar[tuple[str, ...]] = ("head", "fc_norm")
+
+    def __init__(
+        self,
+        *,
+        classes: int,
+        in_channels: int = 3,
+        frames: int = 16,
+        size: int = 112,
+        tubelet: tuple[int, int, int] = (2, 16, 16),
+        width: int = 384,
+        depth: int = 12,
+        heads: int = 6,
+        inflation: Inflation = "average",
+    ) -> None:
+        """
+        Args:
+            classes: outputs.
+            in_channels: of a frame.
+            frames: T of the clips; a multiple of the tubelet's.
+            size: side of a frame in pixels; a multiple of the tubelet's.
+            tubelet: frames, rows and columns of one token.
+            width: of a token.
+            depth: layers.
+            heads: of each layer.
+            inflation: how an image's patch weights become a tubelet's when such a file is loaded.
+        """
+        super().__init__()
+        if frames % tubelet[0] or size % tubelet[1] or size % tubelet[2]:
+            raise UsageError(
+                f"{frames} frames of {size} pixels do not divide into tubelets of {tubelet}."
+            )
+        self.shape = (frames, size, size)
+        self.tubelet, self.width, self.inflation = tubelet, width, inflation
+        self.grid = (frames // tubelet[0], size // tubelet[1], size // tubelet[2])
+        self.patch_embed = TubeletEmbed(in_channels=in_channels, tubelet=tubelet, width=width)
+        self.pos_embed = nn.Parameter(torch.zeros(1, math.prod(self.grid), width))
+        self.blocks = nn.ModuleList(Block(width=width, heads=heads) for _ in range(depth))
+        self.fc_norm = nn.LayerNorm(width, eps=1e-6)
+        self.head = nn.Linear(width, classes)
+        init_transformer(self)
+        nn.init.zeros_(self.head.weight)  # uniform guesses at the first step (FACTS: init_scale 0)
+
+    def pooled(self, clip: Tensor, keep: Tensor | None = None) -> Tensor:
+        """(B, C, T, H, W) -> (B, D).
+
+        Args:
+            clip: of the size this network was built for.
+            keep: (B, L, N) or (B, L * N), bool or in [0, 1]. As bool with equally many kept in
+                each clip, only those are computed (the papers' aligned path).
+        """
+        check_shape(clip, self.shape)
+        tokens = self.patch_embed(clip) + self.pos_embed
+        if keep is not None:
+            keep = keep.reshape(len(clip), -1)  # (B, L * N)
+            if keep.shape[1] != tokens.shape[1]:
+                raise UsageError(
+                    f"A keep mask of {keep.shape[1]} tokens does not fit a clip of "
+                    f"{tokens.shape[1]}; drop tokens of {self.tubelet} pixels."
+                )
+            if _aligned(keep):
+                tokens, keep = gather_kept(tokens, keep), None
+        for block in self.blocks:
+            tokens = block(tokens, keep)
+        return self.fc_norm(masked_mean(tokens, keep))
+
+    def forward(self, clip: Tensor, keep: Tensor | None = None) -> Tensor:
+        return self.head(self.pooled(clip, keep))
+
+    def adapt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """An image ViT's weights for this network; a video's pass unchanged."""
+        patch = weights.get("patch_embed.proj.weight")
+        return weights if patch is None or patch.ndim == 5 else inflate(weights, self)
+
+
+class ReadsTubelets(Protocol):
+    """What inflation has to know of a network."""
+
+    tubelet: tuple[int, int, int]
+    grid: tuple[int, int, int]
+    inflation: Inflation
+
+
+def inflate(weights: dict[str, Tensor], net: ReadsTubelets) -> dict[str, Tensor]:
+    """Turn the weights of an image ViT, DeiT or DINO into a clip's (STPrivacy, code; FACTS 1.2).
+
+    `average` repeats the patch over the tubelet's frames and divides by their number; `central`
+    fills only the middle frame. Positions: the class token's dropped, resized bicubically, repeated
+    along time. The image's own norm and head answer another pooling and are left out.
+
+    Args:
+        weights: by name, as in the file.
+        net: the network they are for.
+    """
+    other = ("cls_token", "dist_token", "norm.", "fc_norm.", "head.", "head_dist.", "pre_logits.")
+    out = {name: value for name, value in weights.items() if not name.startswith(other)}
+    patch = weights["patch_embed.proj.weight"]  # (D, C, dH, dW)
+    depth = net.tubelet[0]
+    if net.inflation == "average":
+        tubelet = (patch / depth)[:, :, None].repeat(1, 1, depth, 1, 1)
+    else:
+        tubelet = patch.new_zeros(*patch.shape[:2], depth, *patch.shape[2:])
+        tubelet[:, :, depth // 2] = patch
+    out["patch_embed.proj.weight"] = tubelet
+    places = weights["pos_embed"]
+    side = math.isqrt(places.shape[1])  # class and distillation tokens come first and are too few
+    places = resize_positions(places[:, places.shape[1] - side**2 :], net.grid[1:])
+    out["pos_embed"] = places.repeat(1, net.grid[0], 1)
+    return out
+
+
+def check_shape(clip: Tensor, shape: tuple[int, int, int]) -> None:
+    """Refuse a clip of another size than the network's positions were learned for.
+
+    Args:
+        clip: (B, C, T, H, W).
+        shape: T, H, W.
+    """
+    if tuple(clip.shape[2:]) != shape:
+        frames, rows, columns = clip.shape[2:]
+        raise UsageError(
+            f"This network reads {shape[0]} frames of {shape[1]} x {shape[2]} pixels; it was given "
+            f"{frames} of {rows} x {columns}."
+        )
+
+
+def resize_positions(places: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Positions learned on a square grid for another grid, bicubically.
+
+    Args:
+        places: (1, side * side, D).
+        grid: rows and columns wanted.
+    """
+    side = math.isqrt(places.shape[1])
+    if (side, side) == grid:
+        return places
+    square = places.reshape(1, side, side, -1).permute(0, 3, 1, 2)  # (1, D, side, side)
+    square = F.interpolate(square, size=grid, mode="bicubic", align_corners=False)
+    return square.flatten(2).transpose(1, 2)  # (1, rows * columns, D)
+
+
+def init_transformer(net: nn.Module) -> None:
+    """Truncated normals of .02 for what is learned by attention, zero biases (ViT, DeiT)."""
+    for name, value in net.named_parameters():
+        embeds = name.endswith(("pos_embed", "cls_token")) or "pos_embed_" in name
+        if embeds or (value.ndim == 2 and name.endswith("weight")):
+            nn.init.trunc_normal_(value, std=0.02)
+        elif name.endswith("bias"):
+            nn.init.zeros_(value)
+
+
+def _aligned(keep: Tensor) -> bool:
+    if keep.dtype != torch.bool:
+        return False
+    counts = keep.sum(dim=1)
+    return bool((counts == counts[0]).all() and counts[0] > 0)

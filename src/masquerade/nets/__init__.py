@@ -1,1 +1,0 @@
-"""Blocks that methods and recognizers share, in the state-dict names of the published weights."""

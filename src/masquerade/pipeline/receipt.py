@@ -1,0 +1,191 @@
+"""What was done to a file, so that somebody else can check it; never what helps to undo it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from masquerade.regions.boxes import Box
+
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileFacts:
+    """One file by name and content. A public receipt has neither of its source."""
+
+    name: str | None
+    sha256: str | None
+    bytes: int
+    container: str
+    codec: str
+    width: int
+    height: int
+    seconds: float | None
+    frames: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """One region source: what it was told, and the model or the keys that it looked with."""
+
+    name: str
+    arguments: dict[str, Any]
+    model_sha256: str | None
+    keys: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """How much was hidden, frame by frame.
+
+    Args:
+        share: for each frame, the part of its area that is hidden, 0 to 1.
+        regions: for each frame, how many regions.
+        filled: regions that no detector saw in their frame, led in from the frames around.
+        seen: regions that a detector saw.
+        empty: frames in which nothing was hidden.
+        tracks: different things that were followed.
+        cuts: scene cuts.
+        longest_gap: most frames in a row that one region was filled over.
+    """
+
+    share: tuple[float, ...] = ()
+    regions: tuple[int, ...] = ()
+    filled: int = 0
+    seen: int = 0
+    empty: int = 0
+    tracks: int = 0
+    cuts: int = 0
+    longest_gap: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """The record of one anonymized file."""
+
+    source: FileFacts
+    output: FileFacts | None
+    method: dict[str, Any]
+    regions: tuple[Look, ...]
+    settings: dict[str, Any]
+    coverage: Coverage
+    noise: str
+    audio: str
+    removed: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    mended_timestamps: int = 0
+    damaged_frames: int = 0
+    device: str = "cpu"
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    settings_sha256: str = ""
+    receipt: int = VERSION
+
+    def public(self) -> Receipt:
+        """Without what identifies the source: its name, its hash, its size in bytes."""
+        return replace(self, source=replace(self.source, name=None, sha256=None, bytes=0))
+
+    def to_json(self) -> str:
+        """The receipt as indented JSON."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+
+def looks_of(given: Sequence[tuple[str, dict[str, Any]]], source: Any) -> tuple[Look, ...]:
+    """What each region source was told, but for where files lie.
+
+    Args:
+        given: name and arguments of each.
+        source: it, or those of several together.
+    """
+    sources = getattr(source, "sources", (source,))
+    return tuple(
+        Look(
+            name=name,
+            arguments={k: v for k, v in told.items() if k != "file" and not isinstance(v, Path)},
+            model_sha256=one.model_sha256,
+            keys=getattr(one, "identity", None),
+        )
+        for (name, told), one in zip(given, sources, strict=True)
+    )
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes; of a folder, that of its files' digests in order of name."""
+    if path.is_dir():
+        files = sorted(item for item in path.iterdir() if item.is_file())
+        return hashlib.sha256("".join(sha256_of(file) for file in files).encode()).hexdigest()
+    with open(path, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def noise_from(seed: int | None, *, keyed: bool) -> str:
+    """Where noise comes from, in a few words."""
+    if seed is not None:
+        return "seed given, which undoes it"
+    return "a key's, not kept" if keyed else "operating system's entropy, not kept"
+
+
+def settings_hash(settings: dict[str, Any]) -> str:
+    """The SHA-256 of settings, equal for equal settings."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of what changes pixels."""
+    import platform
+    from importlib.metadata import version
+
+    packages = ("masquerade", "torch", "numpy", "av", "opencv-python-headless")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+@dataclass
+class Tally:
+    """Counts coverage while frames go by."""
+
+    share: list[float] = field(default_factory=list)
+    regions: list[int] = field(default_factory=list)
+    filled: int = 0
+    seen: int = 0
+    cuts: int = 0
+    longest_gap: int = 0
+    tracks: set[int] = field(default_factory=set)
+    gaps: dict[int, int] = field(default_factory=dict)
+
+    def add(self, boxes: Sequence[Box], *, share: float, everywhere: bool, cut: bool) -> None:
+        """Count one frame."""
+        self.share.append(round(share, 5))
+        # What is found as a map of strengths has no boxes.
+        self.regions.append(1 if everywhere else len(boxes) or int(share > 0))
+        self.cuts += cut
+        gaps = {}
+        for box in boxes:
+            if box.track is not None:
+                self.tracks.add(box.track)
+            if box.source == "seen":
+                self.seen += 1
+                continue
+            self.filled += 1
+            if box.source == "filled" and box.track is not None:
+                gaps[box.track] = self.gaps.get(box.track, 0) + 1
+        self.gaps = gaps
+        self.longest_gap = max(self.longest_gap, *gaps.values(), 0)
+
+    def coverage(self) -> Coverage:
+        """What was counted."""
+        return Coverage(
+            share=tuple(self.share),
+            regions=tuple(self.regions),
+            filled=self.filled,
+            seen=self.seen,
+            empty=sum(share == 0 for share in self.share),
+            tracks=len(self.tracks),
+            cuts=self.cuts,
+            longest_gap=self.longest_gap,
+        )

@@ -1,0 +1,345 @@
+"""An anonymizer over a whole video: regions run ahead, windows follow, memory stays bounded.
+
+Each stage (decode, look for regions, rewrite, and the caller's encode) has a thread of its own and
+hands its frames on through a short queue, so that a video costs the slowest stage and not the sum,
+and ten hours cost the memory of ten seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from masquerade.anonymizer import Anonymizer, Pixels
+from masquerade.errors import MasqueradeError, UsageError
+from masquerade.regions.masks import rasterize
+from masquerade.regions.region import Region
+
+T = TypeVar("T")
+U8 = NDArray[np.uint8]
+QUEUED = 4  # frames between two stages: enough to hide a hiccup, small in memory
+
+
+class Cover(NamedTuple):
+    """How a region's boxes become a mask.
+
+    shape: what is drawn into a box; "silhouette" where the region source gives outlines.
+    margin: the box grown by this factor about its centre.
+    feather: pixels over which the mask fades, outwards only.
+    within: (H, W) uint8, hide only where it is not 0; None: anywhere.
+    outside: what becomes of all that is not hidden: it stays, or is black.
+    """
+
+    shape: Literal["ellipse", "box", "silhouette"] = "ellipse"
+    margin: float = 1.6
+    feather: float = 0.0
+    within: U8 | None = None
+    outside: Literal["keep", "black"] = "keep"
+
+
+class Rewritten(NamedTuple):
+    """One frame on its way out."""
+
+    frame: Any  # video.read.Frame: its time stamps, never its pixels
+    pixels: Pixels  # (H, W, 3)
+    region: Region
+    mask: U8 | None  # (H, W); None: everywhere
+
+
+@dataclass
+class Stages:
+    """Seconds that each stage was busy itself, without waiting for the others."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def busy(self, stage: str, *, sign: int = 1) -> Iterator[None]:
+        """Count the time spent inside for a stage. A stage belongs to one thread."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = sign * (time.perf_counter() - began)
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+
+    def each(self, stage: str, items: Iterable[T], *, sign: int = 1) -> Iterator[T]:
+        """Count what it takes to produce each item; with sign -1, take it off."""
+        source = iter(items)
+        with closed(source):
+            while True:
+                with self.busy(stage, sign=sign):
+                    item = next(source, None)
+                if item is None:
+                    return
+                yield item
+
+
+@contextmanager
+def closed(source: Iterator[Any]) -> Iterator[None]:
+    """Close a generator on the way out, whatever the way.
+
+    Left to the garbage collector, a generator whose frame a traceback holds would go on: its thread
+    would read from a container that is closed by then.
+    """
+    try:
+        yield
+    finally:
+        close = getattr(source, "close", None)
+        if close:
+            close()
+
+
+def ahead(items: Iterable[T], *, depth: int = QUEUED) -> Iterator[T]:
+    """Run an iterator in a thread of its own, at most `depth` items ahead.
+
+    An exception there is raised here. Closing this generator ends the thread and closes `items`.
+    """
+    ready: queue.Queue[tuple[bool, Any]] = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def put(entry: tuple[bool, Any]) -> bool:
+        while not stopped.is_set():
+            try:
+                ready.put(entry, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        source = iter(items)
+        try:
+            with closed(source):
+                for item in source:
+                    if not put((True, item)):
+                        return
+            put((False, None))
+        except BaseException as error:
+            put((False, error))
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            more, item = ready.get()
+            if not more:
+                if item is not None:
+                    raise item
+                return
+            yield item
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def rewritten(
+    items: Iterable[Any],
+    anonymizer: Anonymizer,
+    source: Callable[[Iterable[Any]], Iterator[Region]],
+    *,
+    cover: Cover | None = None,
+    seed: int | None = None,
+    digest: bytes | None = None,
+    batch: int = 0,
+    amp: bool = False,
+    stages: Stages | None = None,
+) -> Iterator[Any]:
+    """Anonymize a video's frames.
+
+    Args:
+        items: `video.read.Frame`s in order; anything else (packets of other streams) passes
+            through in its place.
+        source: a region source of `vision.regions`.
+        digest: of the source's content, for methods that are `keyed`.
+        batch: frames a call for methods that take any number; 0: one.
+        amp: run networks in half precision (CUDA only).
+
+    Yields:
+        `Rewritten` for each frame, and whatever else came.
+    """
+    stages = stages or Stages()
+    cover = cover or Cover()
+    decoded = ahead(stages.each("decode", items))
+    paired = ahead(_paired(decoded, source, stages))
+    windows = _windows(paired, anonymizer.window or batch or 1)
+    state = _started(anonymizer, seed, digest)
+    return ahead(_anonymized(windows, anonymizer, cover, state, amp, stages))
+
+
+def _paired(items: Iterator[Any], source: Any, stages: Stages) -> Iterator[Any]:
+    """(frame, region) for each frame; other items keep their place among them."""
+    pending: deque[Any] = deque()
+
+    def frames() -> Iterator[Any]:
+        for item in stages.each("look", items, sign=-1):  # waiting for the decoder is not looking
+            pending.append(item)
+            if hasattr(item, "rgb"):
+                yield item
+
+    with closed(items):
+        for region in stages.each("look", source(frames())):
+            while not hasattr(pending[0], "rgb"):
+                yield pending.popleft()
+            yield pending.popleft(), region
+        if any(hasattr(item, "rgb") for item in pending):
+            raise MasqueradeError(
+                "a region source left frames without an answer; nothing was written."
+            )
+        yield from pending
+
+
+class _Window(NamedTuple):
+    frames: list[Any]
+    regions: list[Region]
+    others: list[Any]  # what came between them
+
+
+def _windows(items: Iterator[Any], size: int) -> Iterator[_Window]:
+    """Group frames into windows of `size`."""
+    window = _Window([], [], [])
+    with closed(items):
+        for item in items:
+            if not isinstance(item, tuple):
+                window.others.append(item)
+                continue
+            frame, region = item
+            window.frames.append(frame)
+            window.regions.append(region)
+            if len(window.frames) >= size:
+                yield window
+                window = _Window([], [], [])
+        if window.frames or window.others:
+            yield window
+
+
+def mask_of(region: Region, cover: Cover, *, width: int, height: int) -> U8 | None:
+    """(H, W) of how far to hide each pixel of a frame; None: everything."""
+    if region.everywhere and cover.within is None:
+        return None
+    if region.everywhere:
+        mask = np.full((height, width), 255, np.uint8)
+    else:
+        mask = rasterize(
+            region.boxes,
+            width=width,
+            height=height,
+            shape=cover.shape,
+            margin=cover.margin,
+            feather=cover.feather,
+            mask=region.mask,
+            strength=region.strength,
+        )
+    if cover.within is not None:
+        mask = np.where(cover.within > 0, mask, 0).astype(np.uint8)
+    return mask
+
+
+def _anonymized(
+    windows: Iterator[_Window],
+    anonymizer: Anonymizer,
+    cover: Cover,
+    state: Any,
+    amp: bool,
+    stages: Stages,
+) -> Iterator[Any]:
+    half = torch.autocast("cuda", torch.float16) if amp else nullcontext()
+    with closed(windows):
+        for window in windows:
+            yield from window.others
+            if not window.frames:
+                continue
+            with stages.busy("rewrite"), torch.no_grad(), half:
+                pixels, mask = _stacked(window, cover)
+                count = len(pixels)
+                pixels = _filled(pixels, anonymizer.window)
+                masks = None if mask is None else _filled(mask, anonymizer.window)
+                out, state = anonymizer.on_pixels(pixels, mask=masks, state=state)
+                if masks is not None and cover.outside == "black":
+                    out = _alone(out, masks)
+            for i in range(count):
+                hidden = None if mask is None else mask[i]
+                yield Rewritten(window.frames[i], out[i], window.regions[i], hidden)
+
+
+def _alone(pixels: Pixels, mask: U8) -> Pixels:
+    """(T, H, W, 3) where (T, H, W) hides, and black elsewhere."""
+    share = mask[..., None].astype(np.uint32)
+    shown = (pixels * share + 127) // 255
+    return shown.astype(np.uint8) if pixels.dtype == np.uint8 else shown.astype(np.uint16)
+
+
+def _stacked(window: _Window, cover: Cover) -> tuple[Pixels, U8 | None]:
+    """(T, H, W, 3) and (T, H, W) of a window's frames; None where all of every frame is hidden."""
+    pixels = _stack([frame.rgb() for frame in window.frames])
+    height, width = pixels.shape[1:3]
+    masks = [mask_of(region, cover, width=width, height=height) for region in window.regions]
+    if all(mask is None for mask in masks):
+        return pixels, None
+    full = np.full((height, width), 255, np.uint8)
+    return pixels, _stack([full if mask is None else mask for mask in masks])
+
+
+def _stack(frames: list[NDArray[Any]]) -> NDArray[Any]:
+    """Frames as one array; a single one is not copied."""
+    return frames[0][None] if len(frames) == 1 else np.stack(frames)
+
+
+def _filled(frames: NDArray[Any], window: int) -> NDArray[Any]:
+    """A last window that is too short, lengthened by playing it back and forth."""
+    if len(frames) >= window:
+        return frames
+    there_and_back = [*range(len(frames)), *range(len(frames) - 2, 0, -1)]
+    return frames[[there_and_back[i % len(there_and_back)] for i in range(window)]]
+
+
+def anonymize(
+    clip: Tensor, anonymizer: Anonymizer, *, mask: Tensor | None = None, seed: int | None = None
+) -> Tensor:
+    """Anonymize a clip that is already in memory, window by window as a file would be.
+
+    Args:
+        clip: (B, 3, T, H, W), RGB in [0, 1].
+        mask: (B, 1, T, H, W) in [0, 1], how far to hide each pixel; None: everywhere.
+        seed: for science only: whoever knows it can undo the noise. None: the system's entropy.
+
+    Returns:
+        (B, 3, T, H, W), RGB in [0, 1].
+    """
+    if clip.ndim != 5 or clip.shape[1] != 3:
+        raise UsageError(f"anonymize takes clips (B, 3, T, H, W), not {tuple(clip.shape)}.")
+    frames = clip.shape[2]
+    step = anonymizer.window or frames
+    state, parts = _started(anonymizer, seed, _digest(clip, anonymizer)), []
+    with torch.no_grad():
+        for first in range(0, frames, step):
+            at = _filled(np.arange(first, min(first + step, frames)), anonymizer.window)
+            part = None if mask is None else mask[:, :, at]
+            out = anonymizer(clip[:, :, at], mask=part, state=state)
+            parts.append(out.clip)
+            state = out.state
+    return torch.cat(parts, 2)[:, :, :frames]
+
+
+def _started(anonymizer: Anonymizer, seed: int | None, digest: bytes | None) -> Any:
+    """The carry of a new video; a method that is not `keyed` need not know of sources."""
+    if anonymizer.keyed:
+        return anonymizer.init_state(seed=seed, source=digest)
+    return anonymizer.init_state(seed=seed)
+
+
+def _digest(clip: Tensor, anonymizer: Anonymizer) -> bytes | None:
+    if not anonymizer.keyed:
+        return None
+    return hashlib.sha256(clip.contiguous().cpu().numpy().tobytes()).digest()

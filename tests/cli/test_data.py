@@ -1,0 +1,147 @@
+"""`masquerade data ...`: what is printed, what is written and how each ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tyro
+
+from masquerade.cli import data
+from masquerade.datasets.manifest import read_manifest
+from masquerade.datasets.published import READERS
+from masquerade.errors import UsageError
+
+VERBS: dict[str, Callable[..., int]] = {
+    "check": data.check,
+    "vote": data.vote,
+    "floors": data.floors,
+    "convert": data.convert,
+    "mimes": data.mimes,
+}
+
+
+def run(*words: object) -> int:
+    return tyro.extras.subcommand_cli_from_dict(VERBS, args=[str(word) for word in words])
+
+
+def put(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def leaky(tmp_path: Path) -> Path:
+    return put(tmp_path / "m.csv", "path,identity,split\na.mp4,p[1],train\nb.mp4,p[1],test\n")
+
+
+def test_check_ends_with_1_where_something_is_found(
+    leaky: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("check", leaky) == 1
+    out = capsys.readouterr().out
+    assert "missing: 2" in out and "split: identity p[1] in test, train (2 clips)" in out
+    assert run("check", leaky, "--columns-only", "--json") == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["missing"] == [] and len(found["straddling"]) == 1
+
+
+def test_check_ends_with_0_where_nothing_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = put(tmp_path / "m.csv", "path,action\na.mp4,x\n")
+    assert run("check", path, "--columns-only") == 0
+    assert "nothing found" in capsys.readouterr().out
+
+
+def test_vote_writes_the_labels_and_prints_the_agreement(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [
+        put(tmp_path / f"{i}.csv", f"path,hat:binary\na,{hat}\nb,{i % 2}\n")
+        for i, hat in enumerate("110")
+    ]
+    assert run("vote", *files, "-o", tmp_path / "out.csv") == 0
+    assert "hat" in capsys.readouterr().out
+    assert read_manifest(tmp_path / "out.csv").cells("hat") == ("1", "0")
+    assert run("vote", *files, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["agreement"][0]["rated"] == 2
+
+
+def test_convert_writes_a_manifest_that_checks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for group in range(1, 11):
+        put(tmp_path / f"v/golf/v_golf_{group:02d}/v_golf_{group:02d}_01.mpg", "x")
+    out = tmp_path / "golf.csv"
+    assert run("convert", "ucf11", tmp_path / "v", "-o", out, "--test-share", "0.4") == 0
+    shown = capsys.readouterr()
+    assert shown.out == "" and "10 clips" in shown.err
+    manifest = read_manifest(out)
+    assert manifest.cells("split").count("test") == 4
+    assert all(manifest.path(clip).exists() for clip in manifest.clips)
+    assert (
+        run(
+            "convert", "ucf11", tmp_path / "v", "-o", out, "--test-share", ".4", "--val-share", ".2"
+        )
+        == 0
+    )
+    assert set(read_manifest(out).cells("split")) == {"train", "val", "test"}
+
+
+def test_an_option_of_another_dataset_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="ucf11 takes no --fold"):
+        run("convert", "ucf11", tmp_path, "-o", tmp_path / "m.csv", "--fold", 2)
+    with pytest.raises(UsageError, match="vp needs --splits"):
+        run("convert", "vp", tmp_path, "-o", tmp_path / "m.csv")
+
+
+def test_every_reader_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run("convert", "--help")
+    shown = capsys.readouterr().out.replace("\n", "").replace("│", "").replace(" ", "")
+    assert "{" + ",".join(sorted(READERS)) + "}" in shown
+
+
+def test_a_vote_does_not_replace_what_an_annotator_wrote(tmp_path: Path) -> None:
+    one, two = (put(tmp_path / f"{n}.csv", "path,action\na.mp4,x\n") for n in "ab")
+    with pytest.raises(UsageError, match="own manifest"):
+        run("vote", one, two, "-o", tmp_path / "." / "a.csv")
+    assert one.read_text() == "path,action\na.mp4,x\n"
+
+
+@pytest.mark.parametrize(
+    "words", [("floors", "m.csv"), ("convert", "kth", ".", "-o", "x.csv"), ("mimes", "m")]
+)
+def test_a_negative_seed_is_refused(words: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match="seed is 0 or more"):
+        run(*words, "--seed", "-1")
+
+
+def test_convert_leaves_out_what_is_scored_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """HMDB51 without PA-HMDB51's clips, and without those cut from the same films."""
+    for name in ("May_wave_f_nm_np1_fr_med_1", "May_wave_f_nm_np1_fr_med_2", "Jo_wave_f_nm_np1_fr"):
+        put(tmp_path / "videos" / "wave" / f"{name}.avi", name)
+    lines = "May_wave_f_nm_np1_fr_med_1.avi 1\nMay_wave_f_nm_np1_fr_med_2.avi 2\n"
+    put(tmp_path / "lists" / "wave_test_split1.txt", f"{lines}Jo_wave_f_nm_np1_fr.avi 1\n")
+    ranges = {name: [[0, 9, 1]] for name in ("skin_color", "face", "gender", "nudity")}
+    labels = {"May_wave_f_nm_np1_fr_med_1.avi": {**ranges, "relationship": [[0, 9, 0]]}}
+    put(tmp_path / "pa" / "wave.json", json.dumps(labels))
+    videos, pa = ("--videos", tmp_path / "videos"), tmp_path / "pa.csv"
+    assert run("convert", "pa-hmdb51", tmp_path / "pa", *videos, "-o", pa, "--values", "vispr") == 0
+    assert read_manifest(pa).cells("a4_gender") == ("1",)
+    words = ("convert", "hmdb51", tmp_path / "lists", *videos, "-o", tmp_path / "h.csv")
+    capsys.readouterr()
+    assert run(*words, "--without", pa) == 0
+    assert [clip.path for clip in read_manifest(tmp_path / "h.csv").clips] == [
+        "videos/wave/Jo_wave_f_nm_np1_fr.avi"
+    ]
+    assert "1 clips. 2 are left out for pa.csv." in capsys.readouterr().err
+    assert run(*words) == 0
+    with pytest.raises(UsageError, match="Every clip shares a file, people or a source"):
+        run(*words, "--without", tmp_path / "h.csv")

@@ -1,0 +1,58 @@
+"""What `masquerade evaluate` makes of its options before any work is done."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from masquerade.cli.evaluate import Options, entry_of, main, title_of
+from masquerade.errors import UsageError
+from masquerade.extraction.extraction import Joined, region_class
+from masquerade.methods import build
+from masquerade.regions.sources import REGIONS
+
+
+def test_regions_are_joined_as_anonymize_joins_them() -> None:
+    joined = entry_of("blur", build("blur"), "people+frame").regions
+    assert isinstance(joined, Joined) and joined.name == "people+frame"
+    assert [type(one) for one in joined().sources] == [REGIONS["people"], REGIONS["frame"]]
+    name, given = region_class(pickle.loads(pickle.dumps(joined)))
+    assert (name, given) == region_class(joined)
+    assert name.endswith("WholeFrame") and any(key.startswith("0 ") for key in given)
+    other = entry_of("blur", build("blur"), "people+frame", "motion").regions
+    assert region_class(other) != region_class(joined)
+
+
+@pytest.mark.parametrize("regions", ["people+feet", "boxes+people", "people+boxes"])
+def test_regions_that_make_no_sense_together_are_refused(regions: str) -> None:
+    with pytest.raises(UsageError):
+        entry_of("blur", build("blur"), regions)
+
+
+def test_a_folder_that_takes_no_results_is_refused_before_any_work(
+    folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    words = ["--data", str(folder / "clips.csv"), "--method", "blur", "-o"]
+    for place in ("file", "file/below"):
+        with pytest.raises(UsageError, match="choose another -o"):
+            main([*words, str(tmp_path / place)])
+
+
+def test_a_folder_is_not_made_for_what_is_refused(folder: Path, tmp_path: Path) -> None:
+    words = ["--method", "blur", "-o", str(tmp_path / "new"), "--data"]
+    for more in (["gone.csv"], [str(folder / "clips.csv"), "--regions", "feet"]):
+        with pytest.raises(UsageError):
+            main([*words, *more])
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("other", "title"), [(None, "mimes"), (Path("vispr/manifest.csv"), "mimes and vispr")]
+)
+def test_data_is_called_by_a_name_that_tells(other: Path | None, title: str) -> None:
+    """`masquerade data` calls every manifest manifest.csv."""
+    assert title_of(Options(data=Path("mimes/manifest.csv"), private_data=other)) == title
+    assert title_of(Options(data=Path("kth/clips.csv"))) == "clips"

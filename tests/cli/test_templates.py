@@ -1,0 +1,139 @@
+"""`masquerade templates` and `--hide`: point at a part, and it is hidden by name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+import masquerade
+from masquerade.cli.anonymize import parse
+from masquerade.cli.templates import main
+from masquerade.errors import MissingError, UsageError
+from masquerade.pipeline.config import region_arguments
+
+SPOT = (96, 64)  # x, y of the middle of what is pointed at, in the first frame
+
+
+@pytest.fixture
+def moving(tmp_path: Path) -> Path:
+    """A striped disc that drifts over a dull, textured ground."""
+    import torch
+
+    rng = np.random.default_rng(0)
+    ground = cv2.GaussianBlur(rng.integers(60, 120, (128, 192, 3)).astype(np.uint8), (0, 0), 2)
+    frames = []
+    for t in range(12):
+        frame = ground.copy()
+        x, y = SPOT[0] + 2 * t, SPOT[1]
+        cv2.circle(frame, (x, y), 18, (230, 60, 40), -1)
+        for dy in range(-12, 13, 6):
+            cv2.line(frame, (x - 12, y + dy), (x + 12, y + dy), (40, 40, 230), 2)
+        frames.append(frame)
+    clip = torch.from_numpy(np.stack(frames)).permute(3, 0, 1, 2)[None].float() / 255
+    path = tmp_path / "moving.mp4"
+    masquerade.write_video(path, clip)
+    return path
+
+
+def test_a_part_is_added_shown_hidden_and_taken_along(
+    moving: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("MASQUERADE_TEMPLATES", str(tmp_path / "mine"))
+    at = f"0:{SPOT[0]},{SPOT[1]}"
+    assert main(["add", "disc", "--image", str(moving), "--at", at]) == 0
+    assert main(["list", "--json"]) == 0
+    (one,) = json.loads(capsys.readouterr().out)
+    assert one["name"] == "disc" and one["keys"].startswith("colour-hog")
+
+    heat = tmp_path / "heat.mp4"
+    assert main(["show", "disc", str(moving), "-o", str(heat)]) == 0
+    last = masquerade.read_video(heat).clip[0, :, -1]  # yellow on the disc, violet elsewhere
+    x, y = SPOT[0] + 2 * 11, SPOT[1]
+    assert last[0, y, x] > last[2, y, x] and last[2, 100, 20] > last[1, 100, 20]
+
+    file, other = tmp_path / "mine.safetensors", tmp_path / "other"
+    assert main(["export", "-o", str(file)]) == 0
+    assert main(["import", str(file), "--library", str(other)]) == 0
+    assert (other / "disc.json").is_file()
+    assert main(["remove", "disc"]) == 0
+    with pytest.raises(MissingError, match="no template disc"):
+        main(["remove", "disc"])
+
+
+@pytest.mark.parametrize("by", ["name", "point"])
+def test_what_is_pointed_at_disappears_and_the_rest_stays(
+    moving: Path, tmp_path: Path, by: str, command: Callable[..., Any]
+) -> None:
+    at = f"0:{SPOT[0]},{SPOT[1]}"
+    words = ["--at", at]
+    if by == "name":
+        mine = tmp_path / "lib" / "masquerade" / "templates"
+        main(["add", "disc", "--image", str(moving), "--at", at, "--library", str(mine)])
+        words = ["--hide", "disc"]
+        shutil.copytree(mine, tmp_path / "copy")
+    run = "import os, sys; os.environ['MASQUERADE_TEMPLATES'] = 'copy'; "
+    run += "from masquerade.cli import main; sys.exit(main())"
+    words += ["--method", "blacken", "--lossless", "-o", "safe.mkv"]
+    done = command("anonymize", moving, *words, code=run)
+    assert done.returncode == 0, done.stderr
+    before = masquerade.read_video(moving).clip[0]
+    after = masquerade.read_video(tmp_path / "safe.mkv").clip[0]
+    for t in (0, 11):
+        x, y = SPOT[0] + 2 * t, SPOT[1]
+        assert after[:, t, y - 8 : y + 9, x - 8 : x + 9].mean() < 0.05
+        assert (after[:, t, 90:, :60] - before[:, t, 90:, :60]).abs().max() < 0.02
+    receipt = json.loads((tmp_path / "safe.mkv.receipt.json").read_text())
+    (look,) = receipt["regions"]
+    assert look["name"] == "templates" and look["arguments"]["keys"] == "colour-hog"
+
+
+def test_hide_is_short_for_regions() -> None:
+    def regions(*words: str) -> list[str]:
+        settings = parse(["a.mp4", *words])[0].settings()
+        return [name for name, _ in region_arguments(settings)]
+
+    assert regions("--hide", "eye,hair") == ["templates"]
+    assert regions("--regions", "people", "--hide", "eye") == ["people", "templates"]
+    assert regions("--regions", "people", "--at", "3:10,20") == ["people", "templates"]
+    settings = parse(["a.mp4", "--at", "3:10,20", "--at", "4,5"])[0].settings()
+    assert region_arguments(settings)[0][1]["at"] == ((3, 10, 20), (0, 4, 5))
+    settings = parse(["a.mp4", "--hide", "eye,hair"])[0].settings()
+    assert region_arguments(settings)[0][1]["templates"] == ("eye", "hair")
+    with pytest.raises(UsageError, match="once"):
+        regions("--regions", "templates:eye", "--hide", "hair")
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "said"),
+    [
+        (["add", "Eye!", "--at", "5,5"], UsageError, "cannot name a template"),
+        (["add", "eye", "--at", "5;5"], UsageError, "a point is"),
+        (["add", "eye", "--at", "500,5"], UsageError, "outside"),
+        (["add", "eye", "--at", "40:5,5"], UsageError, "no frame 40"),
+        (["add", "eye", "--at", "5,5", "--keys", "sift"], UsageError, "sift"),
+        (["add", "eye", "--at", "5,5", "--keys", "dino-s8"], MissingError, "colour-hog"),
+        (["fetch", "resnet"], UsageError, "resnet"),
+        (["import", "nothing.safetensors"], UsageError, "nothing"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(
+    moving: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    error: type[Exception],
+    said: str,
+) -> None:
+    monkeypatch.setenv("MASQUERADE_TEMPLATES", str(tmp_path / "mine"))
+    monkeypatch.setenv("MASQUERADE_WEIGHTS", str(tmp_path / "weights"))
+    source = [] if words[0] != "add" else ["--image", str(moving)]
+    with pytest.raises(error, match=said):
+        main([*words, *source])
+    assert not list(tmp_path.glob("mine/*"))

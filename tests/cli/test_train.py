@@ -1,0 +1,326 @@
+"""`masquerade train`: from drawn clips to an anonymizer that `anonymize` takes, in one command."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import safetensors
+import torch
+
+import masquerade
+from masquerade.checkpoint import STATE
+from masquerade.cli.train import main, parse, rows_of
+from masquerade.datasets.manifest import read_manifest
+from masquerade.datasets.mimes import Mimes, write_mimes
+from masquerade.errors import MasqueradeError, UsageError
+from masquerade.training.games import game_of
+from masquerade.training.pairs import NEAR
+from masquerade.training.run import _clips, parts_of
+from masquerade.training.views import windows
+
+QUICK = ["--width", "2", "--short", "16", "--epochs", "2", "--batch", "8"]
+
+
+@pytest.fixture(scope="module")
+def mimes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn dataset of two actions that a glance tells apart."""
+    drawn = Mimes(size=32, frames=4, clips=40, people=10, actions=("walk", "squat"))
+    return write_mimes(tmp_path_factory.mktemp("data") / "mimes", drawn)
+
+
+def words(data: Path, run: Path) -> list[str]:
+    return ["train", "spact", "--data", str(data), "-o", str(run), "--device", "cpu", *QUICK]
+
+
+def test_a_run_leaves_an_anonymizer_that_can_be_used(
+    command: Callable[..., Any], mimes: Path, clip: Path, tmp_path: Path
+) -> None:
+    done = command(*words(mimes, tmp_path / "run"), "--json", "--alone")
+    assert done.returncode in (0, 1), done.stderr
+    told = json.loads(done.stdout)
+    run = tmp_path / "run"
+    assert {path.name for path in run.iterdir()} == {
+        "anonymizer.safetensors",
+        "log.csv",
+        "samples",
+    }
+    with (run / "log.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert told["epochs"] == len(lines) == len(list((run / "samples").glob("*.png"))) == 6
+    with safetensors.safe_open(run / "anonymizer.safetensors", "pt") as file:
+        about = json.loads(file.metadata()["provenance"])
+    assert about["command"].startswith("masquerade train spact --data")
+    assert about["seed"] == 0 and len(about["data"]) == 64
+    assert about["versions"]["torch"] == torch.__version__
+    method = masquerade.load(run)
+    assert not method.training and method.width == 2
+    out = command(
+        "anonymize",
+        clip,
+        "-o",
+        "safe.mp4",
+        "--weights",
+        run,
+        "--regions",
+        "frame",
+        "--preview",
+        "0.2",
+    )
+    assert out.returncode == 0, out.stderr
+    again = command(*words(mimes, run), "--alone")
+    assert again.returncode == 2 and "finished run" in again.stderr
+
+
+def test_what_has_no_adversary_is_trained_by_the_same_command(mimes: Path, tmp_path: Path) -> None:
+    words = ["noise-features", "--data", str(mimes), "-o", str(tmp_path / "run"), *QUICK]
+    assert main([*words, "--noise", "0.3", "--device", "cpu"]) in (0, 1)
+    method = masquerade.load(tmp_path / "run")
+    assert method.noise == 0.3 and method.trained
+    with pytest.raises(UsageError, match="without an adversary"):
+        main([*words, "--objective", "labels"])
+
+
+def log_of(run: Path) -> list[dict[str, str]]:
+    with (run / "log.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_two_processes_leave_one_run(mimes: Path, tmp_path: Path) -> None:
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    line = [*start, "-m", "masquerade", *words(mimes, tmp_path / "run"), "--json", "--alone"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*line, "--epochs", "1"], capture_output=True, text=True, env=environment)
+    told = json.loads(done.stdout)  # the first process speaks, and no other
+    assert told["epochs"] == len(log_of(tmp_path / "run")) == 3, done.stderr
+    assert masquerade.load(tmp_path / "run").trained
+
+
+def test_only_what_is_named_is_hidden_and_only_those_actions_are_learned(tmp_path: Path) -> None:
+    drawn = Mimes(size=32, frames=4, clips=48, people=10, actions=("walk", "squat", "wave"))
+    data = write_mimes(tmp_path / "mimes", drawn)
+    line = ["vita", "--data", str(data), "-o", str(tmp_path / "run"), "--device", "cpu"]
+    line += ["--widths", "2", "2", "2", "--blocks", "0", "--short", "16", "--epochs", "1"]
+    line += ["--adversary", "tiny-2d", "tiny-3d", "--combine", "mean"]
+    line += ["--private", "hat,scene", "--actions"]
+    try:
+        main([*line, "walk,squat"])
+    except MasqueradeError as error:  # so few clips may not teach the action
+        assert "not learned" in str(error)
+    lines = log_of(tmp_path / "run")
+    assert "val_scene" in lines[0] and "val_hat" in lines[0]
+    assert "val_warm" not in lines[0] and "val_object" not in lines[0]
+    assert float(lines[1]["train_adversary"]) > 0
+    manifest = read_manifest(data)
+    held = [manifest.cells("action")[row] for row in parts_of(manifest).validation]
+    walks, squats = held.count("walk"), held.count("squat")
+    guess = max(walks, squats) / (walks + squats)
+    assert "wave" in held and float(lines[0]["chance_utility"]) == pytest.approx(guess)
+    with pytest.raises(UsageError, match="same action"):
+        main([*line, "walk"])
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures, some of them reddish."""
+    folder, draw = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    rows = []
+    for at in range(24):
+        picture = draw.integers(0, 120, (32, 40, 3), dtype=np.uint8)
+        picture[..., 2] += 120 * (at % 2)
+        cv2.imwrite(str(folder / f"{at}.png"), picture)
+        rows.append(f"{at}.png,{at % 2},{'val' if at % 4 > 1 else 'train'}")
+    (folder / "pictures.csv").write_text("\n".join(["path,red,split", *rows]) + "\n")
+    return folder / "pictures.csv"
+
+
+def test_the_adversary_learns_from_another_set_and_its_labels_are_named(
+    mimes: Path, pictures: Path, tmp_path: Path
+) -> None:
+    line = ["vita", "--data", str(mimes), "-o", str(tmp_path / "run"), "--device", "cpu"]
+    line += ["--widths", "2", "2", "2", "--blocks", "0", "--short", "16", "--epochs", "2"]
+    try:
+        main([*line, "--stills", str(pictures), "--private", "red"])
+    except MasqueradeError as error:  # so few clips may not teach the action
+        assert "not learned" in str(error)
+    lines = log_of(tmp_path / "run")
+    assert float(lines[3]["val_red"]) > 0.9 and "val_hat" not in lines[3]
+    bare = pictures.with_name("bare.csv")
+    bare.write_text("path,red\n0.png,0\n1.png,1\n")
+    for given, said in (
+        (["--stills", str(bare)], "no split column"),
+        (["--stills", str(pictures), "--objective", "nt-xent", "--gap", "far"], "one frame"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            main([*line[:3], "-o", str(tmp_path / "other"), *given])
+    noise = ["noise-features", "--data", str(mimes), "-o", str(tmp_path / "n")]
+    with pytest.raises(UsageError, match="Nobody plays"):
+        main([*noise, "--stills", str(pictures)])
+
+
+def test_pairs_are_drawn_as_the_gap_says(tmp_path: Path) -> None:
+    """From videos that are long enough; on shorter ones two such frames would often be one."""
+    drawn = Mimes(size=32, frames=80, clips=40, people=10, actions=("walk", "squat"))
+    mimes, lost = write_mimes(tmp_path / "mimes", drawn), {}
+    for gap in ("near", "far"):
+        run = tmp_path / gap
+        line = ["spact", "--data", str(mimes), "-o", str(run), "--device", "cpu", *QUICK]
+        try:
+            main([*line, "--gap", gap, "--epochs", "1"])
+        except MasqueradeError as error:  # so few clips may not teach the action
+            assert "not learned" in str(error)
+        lost[gap] = float(log_of(run)[1]["train_adversary"])
+    assert lost["near"] != lost["far"] and min(lost.values()) > 0
+
+
+def test_a_clip_is_cut_anew_from_more_frames_than_it_has(mimes: Path) -> None:
+    """Under `paper`; these videos are of 4 frames, so what is stored goes back and forth."""
+    manifest = read_manifest(mimes)
+    game = replace(game_of("spact", "paper"), size=(16, 16), stride=1, frames=4, stored=10)
+    learn, held = _clips(manifest, game, parts_of(manifest), 1, None, None)
+    one = learn.clips[0]  # (3, T, H, W)
+    assert one.shape[1] == held.clips.shape[2] == 10
+    assert all(torch.equal(one[:, at], one[:, back]) for at, back in ((4, 2), (5, 1), (6, 0)))
+    draw = torch.Generator().manual_seed(0)
+    found = windows(learn.clips[:1].expand(64, -1, -1, -1, -1), game.frames, draw)
+    assert found.shape[2] == 4 and len({clip.numpy().tobytes() for clip in found}) > 3
+    with pytest.raises(UsageError, match="cut from as many frames"):
+        replace(game, stored=3)
+
+
+def test_a_video_that_begins_still_is_not_a_short_one(
+    mimes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from masquerade.training import run
+
+    manifest, game = read_manifest(mimes), game_of("spact", "tiny")
+    sides = run._data(manifest, game, parts_of(manifest), [], 1, None)
+    moving = torch.arange(8, dtype=torch.uint8).clamp(min=1)  # frames 0 and 1 are alike
+    for name, frames in (("starts still", moving), ("one picture", moving * 0)):
+        clips = frames.reshape(1, 1, 8, 1, 1).expand(len(sides.train), 3, -1, 4, 4)
+        held = frames.reshape(1, 1, 8, 1, 1).expand(len(sides.validation), 3, -1, 4, 4)
+        found = (replace(sides.train, clips=clips), replace(sides.validation, clips=held))
+        monkeypatch.setattr(run, "_clips", lambda *_, found=found: found)
+        given = (sides, game, NEAR, manifest, parts_of(manifest), 1, None)
+        if name == "starts still":
+            assert run._with_pairs(*given).apart is found[0]
+            continue
+        with pytest.raises(UsageError, match="too short"):
+            run._with_pairs(*given)
+
+
+def test_videos_that_are_too_short_for_a_gap_are_refused(mimes: Path, tmp_path: Path) -> None:
+    line = ["spact", "--data", str(mimes), "-o", str(tmp_path / "run"), "--device", "cpu", *QUICK]
+    with pytest.raises(UsageError, match=r"of \d+ videos are too short for pairs .* 65 or more"):
+        main([*line, "--gap", "far"])
+
+
+def test_an_interrupted_run_goes_on(
+    command: Callable[..., Any], mimes: Path, tmp_path: Path
+) -> None:
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    assert command(*words(mimes, whole), "--alone").returncode in (0, 1)
+    start = "import sys; from masquerade.cli import main; sys.exit(main())"
+    first = subprocess.Popen(
+        [sys.executable, "-c", start, *words(mimes, parted), "--alone"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (parted / STATE).exists() and first.poll() is None:
+        time.sleep(0.02)
+    first.send_signal(signal.SIGINT)
+    _, said = first.communicate()
+    assert first.returncode == 130 and "same command again" in said
+    assert not (parted / "anonymizer.safetensors").exists()
+    with pytest.raises(MasqueradeError, match="has not ended"):
+        masquerade.load(parted)
+    again = command(*words(mimes, parted), "--alone")
+    assert again.returncode in (0, 1) and "going on with it" in again.stderr
+    a, b = (masquerade.load(run).state_dict() for run in (whole, parted))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("", "name a method"),
+        ("blur --data x.csv -o run", "no recipe for 'blur'"),
+        ("spact --data none.csv -o run", "none.csv"),
+        ("spact --preset big --data x.csv -o r", "no preset"),
+        ("vita --data MIMES -o r --gap far", "nt-xent or moco"),
+        ("spact --data MIMES -o r --private height", "no column 'height'"),
+        ("spact --data MIMES -o r --split fold", "no column 'fold'"),
+        ("spact --data MIMES -o r --folds 3 --fold 3", "from 0 to below"),
+        ("spact --data MIMES -o r --fold 3", "give both"),
+        ("spact --data MIMES -o r --folds 3 --split split", "give one of them"),
+        ("bdq --data MIMES -o r --stills MIMES", "leave out --stills"),
+        ("stprivacy --data MIMES -o r --objective nt-xent --gap far", "leave out --gap"),
+        ("spact --data MIMES -o r --epochs 0", "--epochs is 1 or more"),
+        ("spact --data MIMES -o r --start r0 --until-identity 0.1", "leave out --until-identity"),
+    ],
+)
+def test_what_is_asked_wrongly_is_said_in_one_sentence(mimes: Path, given: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
+        main([str(mimes) if word == "MIMES" else word for word in given.split()])
+    assert caught.value.exit_code == 2 and "\n" not in str(caught.value)
+
+
+def test_broken_clips_are_bad_data(command: Callable[..., Any], tmp_path: Path) -> None:
+    for i in range(8):
+        (tmp_path / f"{i}.mp4").write_bytes(b"no video")
+    rows = [
+        f"{i}.mp4,{'run' if i % 2 else 'sit'},{part}"
+        for i, part in enumerate(["train"] * 4 + ["val"] * 4)
+    ]
+    (tmp_path / "m.csv").write_text("\n".join(["path,action,split", *rows]) + "\n")
+    done = command("train", "spact", "--data", tmp_path / "m.csv", "-o", "run", *QUICK)
+    assert done.returncode == 1 and "Not one clip could be read" in done.stderr
+
+
+def test_test_clips_are_never_seen(mimes: Path) -> None:
+    manifest = read_manifest(mimes)
+    parts = parts_of(manifest)
+    seen = np.concatenate([parts.train, parts.validation])
+    for column in ("split", "split_identity"):
+        assert "test" not in {manifest.cells(column)[row] for row in seen}
+    assert not set(parts.train) & set(parts.validation)
+    one = parts_of(manifest, column="split")
+    assert {manifest.cells("split")[row] for row in one.train} == {"train"}
+    assert len(one.train) > len(parts.train)
+
+
+def test_a_fold_is_left_out_as_evaluate_cuts_it(mimes: Path) -> None:
+    from masquerade.evaluation.protocols import protocols
+
+    manifest = read_manifest(mimes)
+    options, _ = parse(["spact", "--data", "x", "-o", "r", "--folds", "4", "--fold", "1"])
+    parts = rows_of(manifest, options)
+    seen = set(parts.train) | set(parts.validation)
+    for protocol in protocols(manifest, folds=4):
+        assert not seen & set(protocol.folds[1].test)
+    people = manifest.cells("identity")
+    assert not {people[row] for row in parts.train} & {people[row] for row in parts.validation}
+
+
+def test_a_recipe_is_changed_by_flags() -> None:
+    line = "spact --data x -o r --width 16 --omega 0.9 --adversary mobilenet-v1 resnet-50 --frozen"
+    _, game = parse(line.split())
+    assert game.arguments == {"width": 16, "short": 24}
+    assert [one.network for one in game.adversaries] == ["mobilenet-v1", "resnet-50"]
+    last = game.phases[-1]
+    assert last.turns[0].terms["fooling"] == 0.9
+    assert all("adversary" not in turn.learns for turn in last.turns)
+    with pytest.raises(UsageError, match="no preset"):
+        parse(["vita", "--preset", "big", "--data", "x", "-o", "r"])

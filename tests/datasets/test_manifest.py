@@ -1,0 +1,239 @@
+"""A manifest means what its CSV says, and a malformed one is refused with the line and column."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from masquerade.datasets.manifest import Clip, Column, make_manifest, read_manifest, write_manifest
+from masquerade.errors import MasqueradeError, UsageError
+
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
+real = pytest.mark.skipif(not REAL.is_dir(), reason="no shared data beside the repository")
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "clips.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_roles_and_kinds_follow_from_names_and_values(tmp_path: Path) -> None:
+    manifest = read_manifest(
+        written(
+            tmp_path,
+            "path,fps,action,identity,red_top,scene,objects,group,split_action\n"
+            "a.mp4,25,wave,anna,0,lawn,cup|hat,g1,train\n"
+            "b.mp4,25,walk,ben,1,,cup,g2,test\n",
+        )
+    )
+    told = {c.name: (c.role, c.kind, c.values) for c in manifest.columns}
+    assert told == {
+        "fps": ("fact", "fact", ()),
+        "action": ("action", "classes", ("walk", "wave")),
+        "identity": ("attribute", "identity", ("anna", "ben")),
+        "red_top": ("attribute", "binary", ("0", "1")),
+        "scene": ("attribute", "classes", ("lawn",)),
+        "objects": ("attribute", "multi-label", ("cup", "hat")),
+        "group": ("group", "classes", ("g1", "g2")),
+        "split_action": ("split", "classes", ("test", "train")),
+    }
+    assert manifest.path(manifest.clips[0]) == tmp_path / "a.mp4"
+
+
+def test_targets_count_from_the_sorted_values_and_mark_unknown(tmp_path: Path) -> None:
+    manifest = read_manifest(
+        written(
+            tmp_path,
+            "path,action,tall,objects\na,wave,1,cup|hat\nb,walk,,\nc,,0,hat\n",
+        )
+    )
+    assert manifest.targets("action").tolist() == [1, 0, -1]
+    assert manifest.targets("tall").tolist() == [1, -1, 0]
+    assert manifest.targets("objects").tolist() == [[1, 1], [-1, -1], [0, 1]]
+
+
+def test_a_binary_column_of_one_value_still_counts_zero_and_one(tmp_path: Path) -> None:
+    manifest = read_manifest(written(tmp_path, "path,hat\na,1\nb,1\n"))
+    assert manifest.targets("hat").tolist() == [1, 1]
+
+
+def test_a_kind_said_outright_wins(tmp_path: Path) -> None:
+    path = written(tmp_path, "path,age:classes,who\na,0,x\nb,1,y\n")
+    assert read_manifest(path).column("age").kind == "classes"
+    assert read_manifest(path, kinds={"who": "identity"}).column("who").kind == "identity"
+    assert read_manifest(path, kinds={"age": "binary"}).column("age").kind == "binary"
+
+
+def test_a_subset_keeps_the_codes(tmp_path: Path) -> None:
+    manifest = read_manifest(written(tmp_path, "path,action,split\na,run,train\nb,walk,test\n"))
+    assert manifest.where("split", "test").targets("action").tolist() == [1]
+
+
+def test_frame_ranges_count_from_zero_and_may_be_missing(tmp_path: Path) -> None:
+    manifest = read_manifest(
+        written(tmp_path, "path,action,first,last\na,x,0,9\na,y,10,10\nb,x,,\n")
+    )
+    assert [(c.first, c.last) for c in manifest.clips] == [(0, 9), (10, 10), (None, None)]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is empty"),
+        ("path,action\n", "no rows"),
+        ("file,action\na,x\n", "line 1: no column is called path"),
+        ("path;action\na;x\n", "separate them by commas"),
+        ("path,action,action\na,x,y\n", "line 1: column 'action' appears twice"),
+        ("path,,action\na,x,y\n", "line 1: a column has no name"),
+        ("path,hat:maybe\na,1\n", "line 1, column 'hat': 'maybe' is none of"),
+        ("path,first\na,0\n", "line 1: a frame range needs both"),
+        ("path,action\na,x\nb\n", "line 3: 1 cells under 2 columns"),
+        ("path,action\na,x\n\n,y\n", "line 4, column path: is empty"),
+        ("path,first,last\na,0,x\n", "line 2, column last: 'x' is no frame"),
+        ("path,first,last\na,-1,3\n", "line 2, column first: '-1' is no frame"),
+        ("path,first,last\na,5,3\n", "line 2, columns first and last"),
+        ("path,first,last\na,5,\n", "line 2, columns first and last"),
+        ("path,split\na,train\nb,training\n", "line 3, column split: 'training' is none of"),
+        ("path,hat:binary\na,1\nb,yes\n", "line 3, column hat: 'yes' is none of 0, 1, nothing"),
+        ("path,action\na,x\nb,x\na,y\n", "line 4: repeats line 2"),
+        ('path,action\n"a,x\n', "is not a CSV"),
+    ],
+)
+def test_a_malformed_manifest_is_refused_and_the_place_named(
+    tmp_path: Path, text: str, says: str
+) -> None:
+    with pytest.raises(UsageError, match=re.escape(says)):
+        read_manifest(written(tmp_path, text))
+
+
+def test_other_files_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no manifest at"):
+        read_manifest(tmp_path / "none.csv")
+    (tmp_path / "latin.csv").write_bytes("path,action\nä,x\n".encode("latin1"))
+    with pytest.raises(UsageError, match="UTF-8"):
+        read_manifest(tmp_path / "latin.csv")
+    with pytest.raises(UsageError, match="Cannot read"):
+        read_manifest(tmp_path)
+
+
+def test_a_file_that_a_spreadsheet_wrote_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "excel.csv"
+    path.write_bytes("\ufeffpath,action\r\na.mp4,wave\r\n".encode())
+    assert read_manifest(path).clips[0] == Clip(path="a.mp4", cells={"action": "wave"})
+
+
+def test_an_unknown_column_or_kind_is_named_with_the_known_ones(tmp_path: Path) -> None:
+    path = written(tmp_path, "path,action\na,x\n")
+    with pytest.raises(UsageError, match="no column 'acton'; it has: action"):
+        read_manifest(path).targets("acton")
+    with pytest.raises(UsageError, match="no column 'hat' whose kind"):
+        read_manifest(path, kinds={"hat": "binary"})
+
+
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n|"), max_size=6).map(
+    str.strip
+)
+cells = st.fixed_dictionaries(
+    {
+        "action": texts,
+        "identity": texts,
+        "hat": st.sampled_from(["0", "1", ""]),
+        "objects": st.lists(texts.filter(bool), max_size=3).map("|".join),
+        "split": st.sampled_from(["train", "val", "test", ""]),
+    }
+)
+ranges = st.one_of(
+    st.just((None, None)), st.tuples(st.integers(0, 9), st.integers(9, 99)).map(tuple)
+)
+
+
+@settings(max_examples=40)
+@given(rows=st.lists(st.tuples(cells, ranges), min_size=1, max_size=5))
+def test_what_is_written_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[dict[str, str], tuple[int, int]]]
+) -> None:
+    folder = tmp_path_factory.mktemp("round")
+    clips = [
+        Clip(path=f"v/{i}.mp4", cells=cell, first=first, last=last)
+        for i, (cell, (first, last)) in enumerate(rows)
+    ]
+    kinds = {"hat": "binary", "objects": "multi-label", "action": "classes", "identity": "identity"}
+    manifest = make_manifest(folder, clips, kinds=kinds)  # type: ignore[arg-type]
+    write_manifest(manifest, folder / "m.csv")
+    assert read_manifest(folder / "m.csv") == manifest
+
+
+def test_paths_are_rewritten_relative_to_where_the_manifest_goes(tmp_path: Path) -> None:
+    (tmp_path / "lists").mkdir()
+    manifest = make_manifest(tmp_path / "videos", [Clip(path="a/b.mp4", cells={"action": "x"})])
+    write_manifest(manifest, tmp_path / "lists" / "m.csv")
+    again = read_manifest(tmp_path / "lists" / "m.csv")
+    assert again.clips[0].path == "../videos/a/b.mp4"
+    assert again.path(again.clips[0]).resolve() == tmp_path / "videos" / "a" / "b.mp4"
+
+
+def test_a_role_that_the_name_does_not_tell_cannot_be_written(tmp_path: Path) -> None:
+    clip = Clip(path="a", cells={"town": "x"})
+    manifest = make_manifest(tmp_path, [clip], roles={"town": "group"})
+    with pytest.raises(UsageError, match="call it group_town"):
+        write_manifest(manifest, tmp_path / "m.csv")
+
+
+@pytest.mark.parametrize("mark", ["\r", "\n", "\0"])
+def test_a_line_break_in_a_label_cannot_be_written(tmp_path: Path, mark: str) -> None:
+    manifest = make_manifest(tmp_path, [Clip(path="a", cells={"action": f"x{mark}y"})])
+    with pytest.raises(UsageError, match="line break"):
+        write_manifest(manifest, tmp_path / "m.csv")
+
+
+def test_a_manifest_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    good = make_manifest(tmp_path, [Clip(path="a", cells={"action": "x"})])
+    bad = make_manifest(
+        tmp_path, [Clip(path=str(i), cells={"action": "y" if i else "y\n"}) for i in (1, 0)]
+    )
+    write_manifest(good, tmp_path / "new" / "m.csv")
+    with pytest.raises(UsageError, match="line break"):
+        write_manifest(bad, tmp_path / "new" / "m.csv")
+    assert read_manifest(tmp_path / "new" / "m.csv").cells("action") == ("x",)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["m.csv"]
+    with pytest.raises(MasqueradeError, match="cannot be written"):
+        write_manifest(good, tmp_path / "new" / "m.csv" / "m.csv")
+
+
+def test_added_cells_must_fit(tmp_path: Path) -> None:
+    manifest = make_manifest(tmp_path, [Clip(path="a", cells={"action": "x"})])
+    column = Column(name="split", role="split", kind="classes")
+    assert manifest.with_cells(column, ["val"]).cells("split") == ("val",)
+    with pytest.raises(UsageError, match="2 cells do not fit 1"):
+        manifest.with_cells(column, ["val", "test"])
+
+
+@real
+@pytest.mark.parametrize(
+    ("file", "clips", "actions", "people"), [("uti.csv", 120, 6, 20), ("ucf11.csv", 1599, 11, 275)]
+)
+def test_the_shared_manifests_serve_unchanged(
+    file: str, clips: int, actions: int, people: int
+) -> None:
+    manifest = read_manifest(REAL / file)
+    assert len(manifest) == clips
+    assert len(manifest.column("action").values) == actions
+    assert (manifest.column("identity").kind, manifest.targets("identity").max()) == (
+        "identity",
+        people - 1,
+    )
+    assert all(manifest.path(clip).is_file() for clip in manifest.clips)
+
+
+@real
+def test_the_clothing_flags_are_binary() -> None:
+    manifest = read_manifest(REAL / "uti.csv")
+    flags = ("red_top", "white_top", "black_jacket")
+    assert {manifest.column(name).kind for name in flags} == {"binary"}
+    assert np.stack([manifest.targets(name) for name in flags]).max() == 1

@@ -1,0 +1,274 @@
+"""mimes: the same clip for the same number, everything that is said of it true, floors exact."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tyro
+
+from masquerade.cli import data
+from masquerade.datasets.check import check_manifest
+from masquerade.datasets.manifest import read_manifest
+from masquerade.datasets.mimes import (
+    ACTION_SETS,
+    ACTIONS,
+    ATTRIBUTE_SETS,
+    KEYPOINTS,
+    PARTS,
+    RATES,
+    Mimes,
+    mime,
+    write_mimes,
+)
+from masquerade.datasets.mimes.analytic import expected_bit
+from masquerade.datasets.mimes.motion import (
+    PERIODS,
+    Gait,
+    draw_gait,
+    draw_staging,
+    phases_of,
+    way,
+)
+from masquerade.errors import UsageError
+from masquerade.metrics.classification import auroc, average_precision
+from masquerade.models.optical_flow import warp
+from masquerade.video.read import read_video
+
+NAMES = list(ACTIONS)
+
+
+@pytest.fixture(scope="module")
+def whole() -> Mimes:
+    return Mimes()
+
+
+def test_a_clip_depends_on_its_number_and_the_seed_alone(whole: Mimes) -> None:
+    again = mime(70)
+    assert np.array_equal(whole.clip(70).clip, again.clip)
+    assert np.array_equal(whole.pixels([70])[0], again.clip)
+    assert whole.clip(70).labels == again.labels
+    assert not np.array_equal(mime(70, seed=1).clip, again.clip)
+    assert not np.array_equal(mime(71).clip, again.clip)
+
+
+@pytest.mark.parametrize(("size", "frames"), [(32, 8), (64, 16), (128, 32), (48, 1)])
+def test_every_size_has_the_shapes_it_says(size: int, frames: int) -> None:
+    drawn = mime(3, size=size, frames=frames)
+    assert drawn.clip.shape == (3, frames, size, size)
+    assert drawn.parts.shape == drawn.person.shape == drawn.limbs.shape == (frames, size, size)
+    assert drawn.flow.shape == (frames, size, size, 2)
+    assert drawn.keypoints.shape == (frames, len(KEYPOINTS), 2)
+    assert 0.05 < drawn.person.mean() < 0.5
+    assert drawn.parts.max() < len(PARTS)
+
+
+def test_the_frame_before_along_the_flow_is_this_frame(whole: Mimes) -> None:
+    moved, still, wrong, exact = [], [], [], []
+    for i in range(20):
+        drawn = whole.clip(i)
+        frames = drawn.clip.transpose(1, 2, 3, 0).astype(np.float32)
+        for t in range(1, 16):
+            past = warp(drawn.limbs[t - 1].astype(np.float32), drawn.flow[t], nearest=True)
+            seen = (past == drawn.limbs[t]) & drawn.person[t]  # the same piece was to be seen
+            fast = seen & (np.abs(drawn.flow[t]).max(-1) > 0.7)
+            for flow, errors in (
+                (drawn.flow[t], moved),
+                (0 * drawn.flow[t], still),
+                (-drawn.flow[t], wrong),
+            ):
+                errors.append(np.abs(warp(frames[t - 1], flow) - frames[t]).mean(-1)[fast])
+            exact.append(seen.sum() / drawn.person[t].sum())
+    moved, still, wrong = (np.concatenate(each).mean() for each in (moved, still, wrong))
+    assert moved < 10
+    assert moved < 0.45 * still < 0.45 * wrong
+    assert np.mean(exact) > 0.85
+
+
+def test_flow_is_zero_where_nothing_moves(whole: Mimes) -> None:
+    drawn = whole.clip(0)
+    assert not drawn.flow[~drawn.person].any()
+    assert not drawn.flow[0].any()
+    assert drawn.flow[1:].any()
+
+
+def test_keypoints_lie_on_their_parts(whole: Mimes) -> None:
+    wanted = {
+        "head": {"face", "forehead", "hair", "hat"},
+        "near_hand": {"hands"},
+        "near_elbow": {"arms"},
+        "near_knee": {"legs"},
+        "near_foot": {"feet"},
+    }
+    hits: dict[str, list[bool]] = {name: [] for name in wanted}
+    covered: list[bool] = []
+    for i in range(40):
+        drawn = whole.clip(i)
+        for name, parts in wanted.items():
+            x, y = np.rint(drawn.keypoints[:, KEYPOINTS.index(name)]).astype(int).T
+            inside = (x >= 0) & (x < 64) & (y >= 0) & (y < 64)
+            shown = drawn.parts[np.arange(16)[inside], y[inside], x[inside]]
+            hits[name] += [PARTS[n] in parts for n in shown]
+            covered += (shown > 0).tolist()
+    # what lies in front of the near knee or foot is an arm at times, never the near hand
+    floor = {"near_hand": 0.97, "near_elbow": 0.9, "head": 0.6, "near_knee": 0.6, "near_foot": 0.8}
+    assert np.mean(covered) > 0.99
+    for name, least in floor.items():
+        assert np.mean(hits[name]) > least, name
+
+
+def test_every_part_is_somewhere(whole: Mimes) -> None:
+    seen = set(np.unique(np.stack([whole.clip(i).parts for i in range(16)])))
+    assert seen == set(range(len(PARTS)))
+
+
+def test_one_frame_tells_no_action() -> None:
+    """Phases and place have one distribution in every frame, whatever runs."""
+    gait, drawn = draw_gait(np.random.default_rng(5)), 3000
+    spread = {}
+    for name in ("walk", "kick"):
+        rng = np.random.default_rng(0 if name == "walk" else 1)
+        rows = []
+        for _ in range(drawn):
+            staging, t = draw_staging(rng), int(rng.integers(16))
+            phases = phases_of(ACTIONS[name], staging, gait, 16)
+            place = way(ACTIONS[name], staging, gait, 16)
+            rows.append([*(phases[c][t] % 1 for c in PERIODS), place[t]])
+        spread[name] = np.sort(np.array(rows), axis=0)
+    gap = np.abs(spread["walk"] - spread["kick"]).max(axis=0)
+    assert gap.max() < 0.06  # sampling noise of 3,000 draws
+
+
+def test_actions_differ_in_motion() -> None:
+    staging = draw_staging(np.random.default_rng(0))
+    ways = {}
+    for name, action in ACTIONS.items():
+        phases = phases_of(action, staging, Gait(), 16)
+        turned = tuple(int(np.sign(np.round(p[-1] - p[0], 9))) for p in phases.values())
+        ways[name] = (turned, bool(np.ptp(way(action, staging, Gait(), 16))))
+    assert len(set(ways.values())) == len(ACTIONS) >= 8
+
+
+def test_labels_are_balanced_and_the_hat_is_rare(whole: Mimes) -> None:
+    for part, rows in whole.splits["split"].items():
+        for name, rate in RATES.items():
+            tolerance = 0.07 if part != "val" else 0.15  # val has thirteen people
+            assert abs(whole.targets(name)[rows].mean() - rate) < tolerance, (part, name)
+    actions = Counter(whole.manifest.cells("action"))
+    assert set(actions) == set(NAMES)
+    assert min(actions.values()) > 0.8 * max(actions.values())
+
+
+@pytest.mark.parametrize("knob", [0.0, 0.6])
+def test_counts_meet_the_floors_in_closed_form(knob: float) -> None:
+    mimes = Mimes(clips=4000, people=200, correlation=knob, correlated=("warm", "hat"))
+    odd = np.array([NAMES.index(a) % 2 for a in mimes.manifest.cells("action")])
+    for name in RATES:
+        floor, bits = mimes.floors[name], mimes.targets(name)
+        counted = [bits[odd == side].mean() for side in (0, 1)]
+        assert np.allclose(counted, floor.given, atol=0.04), name
+        scores = np.array(floor.given)[odd]
+        assert abs(average_precision(bits, scores).value - floor.prior_ap) < 0.04
+        assert abs(auroc(bits, scores).value - floor.prior_auroc) < 0.04
+        guess = (scores > 0.5) == bits
+        assert abs(guess.mean() - floor.prior_accuracy) < 0.04 or floor.rate == 0.5 != knob
+    assert mimes.floors["warm"].prior_accuracy == pytest.approx(0.8 if knob else 0.5)
+
+
+def test_only_the_attributes_that_were_named_follow_the_action() -> None:
+    floors = Mimes(correlation=0.6, correlated=("warm",)).floors
+    assert floors["warm"].given == pytest.approx((0.8, 0.2))
+    assert floors["hat"].given == pytest.approx((0.2, 0.2))
+    assert floors["warm"].prior_ap == pytest.approx(0.8 * 0.8 + 0.2 * 0.5)
+
+
+def test_a_perfect_bit_is_told_by_the_action() -> None:
+    sure = expected_bit(1.0, 0.0)
+    assert sure.prior_ap == sure.prior_auroc == sure.prior_accuracy == 1.0
+    assert sure.constant_accuracy == 0.5
+
+
+def test_no_person_straddles_the_split_for_utility(whole: Mimes, tmp_path: Path) -> None:
+    people = np.array(whole.manifest.cells("identity"))
+    parts = {part: set(people[rows]) for part, rows in whole.splits["split"].items()}
+    assert not parts["train"] & parts["test"]
+    assert not parts["train"] & parts["val"]
+    assert not parts["val"] & parts["test"]
+    again = {part: set(people[rows]) for part, rows in whole.splits["split_identity"].items()}
+    assert again["train"] == again["test"] == again["val"]
+    assert check_manifest(whole.manifest, files=False).ok
+
+
+def test_a_person_is_one_draw(whole: Mimes) -> None:
+    for name in (*RATES, "split"):
+        cells = whole.manifest.cells(name)
+        assert all(cells[i] == cells[i % 128] for i in range(len(whole)))
+    gaits = {person.gait for person in whole.people}
+    assert len(gaits) == 128
+    assert {person.gait for person in Mimes(gait=False).people} == {Gait()}
+
+
+def test_without_looks_only_the_gait_tells_who_it_is() -> None:
+    plain = Mimes(looks=False)
+    assert plain.attributes == ("scene", "object", "identity")
+    first, *others = plain.people
+    assert all(p.build == first.build and p.top == first.top for p in others)
+    assert len({p.gait for p in plain.people}) == 128
+
+
+def test_sets_of_actions_and_attributes_are_disjoint(whole: Mimes) -> None:
+    assert not set(ACTION_SETS[0]) & set(ACTION_SETS[1])
+    assert set(ACTION_SETS[0]) | set(ACTION_SETS[1]) == set(ACTIONS)
+    assert not set(ATTRIBUTE_SETS["person"]) & set(ATTRIBUTE_SETS["place"])
+    some = Mimes(actions=ACTION_SETS[0], clips=128)
+    assert set(some.manifest.cells("action")) == set(ACTION_SETS[0])
+
+
+def test_files_hold_what_was_drawn(tmp_path: Path) -> None:
+    mimes = Mimes(clips=3, people=4)
+    path = write_mimes(tmp_path / "m", mimes, truth=True)
+    manifest = read_manifest(path)
+    assert manifest.cells("action") == mimes.manifest.cells("action")
+    kinds = {c.name: (c.role, c.kind) for c in manifest.columns}
+    assert kinds["identity"] == ("attribute", "identity")
+    assert kinds["split"][0] == "split"
+    for i, clip in enumerate(manifest.clips):
+        drawn = mimes.clip(i)
+        read = read_video(manifest.path(clip)).clip[0].numpy() * 255
+        assert read.shape == drawn.clip.shape
+        assert np.abs(read - drawn.clip).mean() < 4
+        truth = np.load(path.parent / "truth" / f"{i:06d}.npz")
+        assert np.array_equal(truth["parts"], drawn.parts)
+        assert np.allclose(truth["flow"], drawn.flow, atol=0.01)
+
+
+def test_the_command_writes_a_dataset_that_checks_clean(tmp_path: Path) -> None:
+    words = [str(tmp_path / "m"), "--clips", "8", "--people", "4", "--size", "32", "--frames", "8"]
+    assert tyro.cli(data.mimes, args=words) == 0
+    assert check_manifest(read_manifest(tmp_path / "m" / "manifest.csv")).ok
+    assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["clips", "manifest.csv"]
+    with pytest.raises(UsageError, match="not empty"):
+        tyro.cli(data.mimes, args=words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ({"size": 16}, "32 to 256"),
+        ({"people": 3}, "at least 4"),
+        ({"correlation": 1.5}, "between 0 and 1"),
+        ({"correlated": ("nose",)}, "nose"),
+        ({"actions": ("fly", "walk")}, "fly"),
+        ({"actions": ("walk", "bow", "kick"), "correlation": 0.5}, "even number"),
+    ],
+)
+def test_what_makes_no_sense_is_said(arguments: dict[str, object], word: str) -> None:
+    with pytest.raises(UsageError, match=word):
+        Mimes(**arguments)  # type: ignore[arg-type]
+
+
+def test_there_is_no_clip_past_the_last() -> None:
+    with pytest.raises(UsageError, match="from 0 to 4"):
+        Mimes(clips=5).clip(5)

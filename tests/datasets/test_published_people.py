@@ -1,0 +1,352 @@
+"""Published datasets of looks, people and scenes: each layout gives the manifest that it describes.
+
+Files that cannot be kept here are made by the test in the published layout; where the real ones
+lie beside the repository they are read, too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from masquerade.datasets.check import find_straddling
+from masquerade.datasets.manifest import Manifest, read_manifest
+from masquerade.datasets.published import READERS
+from masquerade.datasets.splits import random_split
+from masquerade.errors import UsageError
+
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
+LABELS = REAL / "labels"
+real = pytest.mark.skipif(not LABELS.is_dir(), reason="no shared data beside the repository")
+
+
+def put(path: Path, text: str = "") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def row(manifest: Manifest, number: int) -> dict[str, Any]:
+    clip = manifest.clips[number]
+    return {"path": clip.path, **clip.cells, "first": clip.first, "last": clip.last}
+
+
+def whole(path: str, **cells: str) -> dict[str, Any]:
+    return {"path": path, **cells, "first": None, "last": None}
+
+
+# VISPR
+
+
+def vispr(tmp_path: Path) -> Path:
+    for part, found in (("train", ["a4_gender", "a11_tattoo"]), ("test", ["a0_safe"])):
+        note = f"annotations/{part}2017/2017_1.json"
+        image = {"image_path": f"images/{part}2017/2017_1.jpg", "labels": found}
+        put(tmp_path / note, json.dumps(image))
+        put(tmp_path / f"{part}2017.txt", note + "\n")
+    return tmp_path
+
+
+def test_vispr_has_two_sets_of_seven(tmp_path: Path) -> None:
+    one = READERS["vispr"](vispr(tmp_path))
+    assert [c.name for c in one.of_role("attribute")] == [
+        "a17_color",
+        "a4_gender",
+        "a9_face_complete",
+        "a10_face_partial",
+        "a12_semi_nudity",
+        "a64_rel_personal",
+        "a65_rel_social",
+    ]
+    assert (one.cells("a4_gender"), one.cells("split")) == (("1", "0"), ("train", "test"))
+    assert one.clips[0].path == "images/train2017/2017_1.jpg"
+    two = READERS["vispr"](tmp_path, attributes="vispr2")
+    assert len(two.of_role("attribute")) == 7 and two.cells("a11_tattoo") == ("1", "0")
+    put(tmp_path / "annotations/test2017/2017_1.json", "[]")
+    with pytest.raises(UsageError, match=r"test2017.txt, line 1"):
+        READERS["vispr"](tmp_path)
+
+
+# HVU
+
+
+def hvu(tmp_path: Path) -> Path:
+    tags = 'Tag,Category\nrunning,action\nball,object\n"park, big",scene\nsunny,attribute\n'
+    put(tmp_path / "HVU_Tags_Categories_V1.0.csv", tags)
+    head = "Tags,youtube_id,time_start,time_end\n"
+    train = head + '"running|ball|park, big|sunny",-abc,5,15\nrunning|ball,def,0,10\n'
+    put(tmp_path / "HVU_Train_V1.0.csv", train)
+    put(tmp_path / "HVU_Val_V1.0.csv", head + '"ball|park, big|running",ghi,100.0,110.0\n')
+    return tmp_path
+
+
+def test_hvu_keeps_clips_with_all_three_kinds(tmp_path: Path) -> None:
+    manifest = READERS["hvu"](hvu(tmp_path))
+    assert row(manifest, 0) == whole(
+        "-abc_000005_000015.mp4",
+        action="running",
+        object="ball",
+        scene="park, big",
+        source="-abc",
+        split="train",
+    )
+    assert manifest.cells("split") == ("train", "test")
+    assert {c.kind for c in manifest.columns if c.name in ("action", "object", "scene")} == {
+        "multi-label"
+    }
+    assert len(READERS["hvu"](tmp_path, every=True)) == 3
+
+
+def test_hvu_leaves_out_what_was_never_downloaded(tmp_path: Path) -> None:
+    put(tmp_path / "v" / "ghi_000100_000110.mp4")
+    manifest = READERS["hvu"](hvu(tmp_path), videos=tmp_path / "v")
+    assert [clip.path for clip in manifest.clips] == ["ghi_000100_000110.mp4"]
+    with pytest.raises(UsageError, match="No clip of"):
+        READERS["hvu"](tmp_path, videos=tmp_path / "elsewhere")
+    put(tmp_path / "HVU_Val_V1.0.csv", "Tags,id\na,b\n")
+    with pytest.raises(UsageError, match=r"HVU_Val_V1.0.csv is not as published"):
+        READERS["hvu"](tmp_path)
+
+
+# CelebV-HQ
+
+
+def celebv(tmp_path: Path) -> Path:
+    def clip(video: str, flags: list[int], emotion: dict[str, Any]) -> dict[str, Any]:
+        attributes = {"appearance": flags, "action": [0], "emotion": emotion}
+        return {"ytb_id": video, "attributes": attributes, "version": "v0.1"}
+
+    several = [
+        {"emotion": "neutral", "start_sec": 0, "end_sec": 0.3},
+        {"emotion": "happy", "start_sec": 1.3, "end_sec": 3.3},
+    ]
+    names = ["Blurry", "Male", "Young", "Pointy_nose", "Rosy_cheeks", "Brown_hair"]
+    info = {
+        "meta_info": {"appearance_mapping": names, "action_mapping": ["blow"]},
+        "clips": {
+            "M2_1": clip("M2", [0, 1, 0, 0, 0, 1], {"sep_flag": False, "labels": "anger"}),
+            "M2_2": clip("M2", [0, 1, 1, 0, 0, 1], {"sep_flag": True, "labels": several}),
+            "_0t_0": clip("_0t", [1, 0, 1, 1, 1, 0], {"sep_flag": False, "labels": "fear"}),
+        },
+    }
+    return put(tmp_path / "celebvhq_info.json", json.dumps(info)).parent
+
+
+def test_celebv_hq_has_the_longest_emotion_and_five_looks(tmp_path: Path) -> None:
+    manifest = READERS["celebv-hq"](celebv(tmp_path))
+    assert row(manifest, 1) == whole(
+        "M2_2.mp4",
+        action="happy",
+        young="1",
+        pointy_nose="0",
+        male="1",
+        rosy_cheeks="0",
+        brown_hair="1",
+        source="M2",
+    )
+    split = random_split(manifest, test=0.4, seed=0)
+    assert set(split.cells("split")) == {"train", "test"} and not find_straddling(split)
+    with pytest.raises(UsageError, match="not CelebV-HQ"):
+        READERS["celebv-hq"](tmp_path, attributes=("freckles",))
+
+
+# KTH
+
+SEQUENCES = """Some prose that opens the list, with person01 in it.
+person01_boxing_d1\t\tframes\t1-95, 96-185, 186-245, 246-360
+person01_boxing_d2\t\tframes\t1-106, 1-106, 110-114
+person01_boxing_d3\t\tframes\t1-50
+person01_boxing_d4\t\tframes\t1-50
+person13_handclapping_d3\t*missing*
+person19_running_d1\t\tframes\t2-30
+person22_walking_d1\t\tframes\t1-36
+"""
+
+
+def test_kth_cuts_takes_into_stretches_counted_from_zero(tmp_path: Path) -> None:
+    put(tmp_path / "00sequences.txt", SEQUENCES)
+    put(tmp_path / "boxing" / "person01_boxing_d1_uncomp.avi")
+    manifest = READERS["kth"](tmp_path)
+    first = [c for c in manifest.clips if c.path == "boxing/person01_boxing_d1_uncomp.avi"]
+    assert [(c.first, c.last) for c in first] == [(0, 94), (95, 184), (185, 244), (245, 359)]
+    assert len(manifest) == 4 + 2 + 1 + 1 + 1 + 1
+    people = dict(zip(manifest.cells("identity"), manifest.cells("split_action"), strict=True))
+    assert people == {"person01": "val", "person19": "val", "person22": "test"}
+    put(tmp_path / "00sequences.txt", "person01_boxing_d1 frames 1-95, 96-5\n")
+    with pytest.raises(UsageError, match=r"00sequences.txt, line 1"):
+        READERS["kth"](tmp_path)
+
+
+def test_kth_resplit_is_two_one_one_of_each_persons_takes(tmp_path: Path) -> None:
+    for person in (1, 2, 11):
+        for action in ("boxing", "walking"):
+            for take in range(1, 5):
+                put(tmp_path / f"person{person:02d}_{action}_d{take}_uncomp.avi")
+    manifest = READERS["kth"](tmp_path, seed=5)
+    names = zip(
+        manifest.cells("identity"),
+        manifest.cells("action"),
+        manifest.cells("split_identity"),
+        strict=True,
+    )
+    counts = Counter(names)
+    assert len(manifest) == 24 and len(counts) == 18
+    assert all(count == (2 if part == "train" else 1) for (_, _, part), count in counts.items())
+    again, other = (READERS["kth"](tmp_path, seed=s).cells("split_identity") for s in (5, 6))
+    assert again == manifest.cells("split_identity") != other
+    assert not find_straddling(manifest)  # split_identity is there to know people again
+
+
+def test_kth_with_a_missing_take_gives_the_others_the_same_parts(tmp_path: Path) -> None:
+    for take in range(1, 5):
+        put(tmp_path / f"person13_handclapping_d{take}_uncomp.avi")
+    full = READERS["kth"](tmp_path).cells("split_identity")
+    (tmp_path / "person13_handclapping_d3_uncomp.avi").unlink()
+    assert READERS["kth"](tmp_path).cells("split_identity") == (*full[:2], full[3])
+
+
+# IPN
+
+
+def test_ipn(tmp_path: Path) -> None:
+    put(tmp_path / "classIndAll.txt", "1 D0X\n2 B0A\n3 B0B\n")
+    put(
+        tmp_path / "trainlistall.txt",
+        "./frames/1CM1_4_R_#229 1 1 17\n./frames/1CM1_4_R_#229 2 18 55\n",
+    )
+    put(tmp_path / "vallistall.txt", "./frames/4CM11_24_L_#61 3 1 9\n")
+    who = put(tmp_path / "who.csv", "video,frames,label\n1CM1_4_R_#229,10,W\n4CM11_24_L_#61,9,M\n")
+    manifest = READERS["ipn"](tmp_path, people=who)
+    assert row(manifest, 0) == {
+        "path": "frames/1CM1_4_R_#229",
+        "action": "B0A",
+        "identity": "1CM1_4",
+        "gender": "W",
+        "split": "train",
+        "first": 17,
+        "last": 54,
+    }
+    assert manifest.cells("split") == ("train", "test")
+    assert len(READERS["ipn"](tmp_path, pauses=True)) == 3
+    put(tmp_path / "vallistall.txt", "./frames/4CM11_24_L_#61 3 9 1\n")
+    with pytest.raises(UsageError, match=r"vallistall.txt, line 1"):
+        READERS["ipn"](tmp_path)
+    put(tmp_path / "vallistall.txt", "./frames/9CM11_24_L_#61 3 1 9\n")
+    with pytest.raises(UsageError, match="says nothing of 9CM11"):
+        READERS["ipn"](tmp_path, people=who)
+
+
+@real
+def test_the_real_ipn_lists_have_50_people_none_on_both_sides() -> None:
+    manifest = READERS["ipn"](LABELS / "IPN-hand")
+    assert len(manifest.column("identity").values) == 50
+    assert len(manifest.column("action").values) == 13
+    videos = {
+        part: {c.path for c in manifest.where("split", part).clips} for part in ("train", "test")
+    }
+    assert {part: len(each) for part, each in videos.items()} == {"train": 148, "test": 52}
+    assert not find_straddling(manifest)
+
+
+# SBU
+
+
+def test_sbu(tmp_path: Path) -> None:
+    for take in ("s01s02/01/001", "s02s01/08/002", "s03s04/03/001"):
+        put(tmp_path / take / "rgb_000001.png")
+    put(tmp_path / "s01s02/01/009/depth_000001.png")
+    manifest = READERS["sbu"](tmp_path)
+    assert row(manifest, 0) == whole(
+        "s01s02/01/001", action="approaching", identity="s01s02", group="s01s02", split="test"
+    )
+    assert manifest.cells("identity") == ("s01s02", "s01s02", "s03s04")
+    assert manifest.cells("action") == ("approaching", "punching", "kicking")
+    assert manifest.cells("split") == ("test", "train", "test")
+    assert [each.value for each in find_straddling(manifest)] == ["s01s02"]
+    with pytest.raises(UsageError, match="not one of 1 to 5"):
+        READERS["sbu"](tmp_path, fold=6)
+
+
+# UT-Interaction
+
+SHEET = """,,,,Top-Left Point,,Bottom-Right Point,,
+sequence #,Activity Class ID,Starting Frame #,Ending Frame #,X-Cord,Y-Cord,X-Cord,Y-Cord,Main actor
+seq1,4,762,841,220,113,620,410,1
+seq11,0.0,158.0,225.0,168,119,444,357,-1
+"""
+
+
+def test_ut_interaction_by_clip_names(tmp_path: Path) -> None:
+    for name in ("segmented_set1/0_1_4.avi", "segmented_set2/0_11_0.avi"):
+        put(tmp_path / name)
+    manifest = READERS["ut-interaction"](tmp_path)
+    assert row(manifest, 0) == whole(
+        "segmented_set1/0_1_4.avi", action="punch", identity="pair01", scene="parking_lot"
+    )
+    assert manifest.cells("identity") == ("pair01", "pair11")
+    assert manifest.cells("scene") == ("parking_lot", "lawn")
+
+
+def test_ut_interaction_by_a_sheet_saved_as_csv(tmp_path: Path) -> None:
+    manifest = READERS["ut-interaction"](put(tmp_path / "Set1.csv", SHEET))
+    assert row(manifest, 0) == {
+        "path": "seq1.avi",
+        "action": "punch",
+        "identity": "pair01",
+        "scene": "parking_lot",
+        "first": 762,
+        "last": 841,
+    }
+    assert manifest.cells("action") == ("punch", "handshake")
+    put(tmp_path / "Set1.csv", "seq1,4,x,841\n")
+    with pytest.raises(UsageError, match=r"Set1.csv, line 1"):
+        READERS["ut-interaction"](tmp_path / "Set1.csv")
+    with pytest.raises(UsageError, match="Save each sheet"):
+        READERS["ut-interaction"](tmp_path / "labels.xls")
+
+
+@real
+def test_the_clip_names_of_ut_interaction_say_what_the_manifest_says() -> None:
+    named = READERS["ut-interaction"](REAL / "uti")
+    told = read_manifest(REAL / "uti.csv")
+    for column in ("action", "identity", "scene"):
+        by_path = {f"uti/{c.path}": c.cells[column] for c in named.clips}
+        wanted = {c.path: c.cells[column].removeprefix("uti_") for c in told.clips}
+        assert by_path == wanted
+
+
+# UCF11
+
+
+def test_ucf11(tmp_path: Path) -> None:
+    put(tmp_path / "basketball/v_shooting_01/v_shooting_01_02.mpg")
+    put(tmp_path / "basketball/Annotation/notes.mpg")
+    manifest = READERS["ucf11"](tmp_path)
+    assert row(manifest, 0) == whole(
+        "basketball/v_shooting_01/v_shooting_01_02.mpg",
+        action="basketball",
+        identity="basketball_g01",
+    )
+    assert len(manifest) == 1
+
+
+@real
+def test_the_clip_names_of_ucf11_say_what_the_manifest_says() -> None:
+    named = READERS["ucf11"](REAL / "ucf11")
+    told = read_manifest(REAL / "ucf11.csv")
+    for column in ("action", "identity"):
+        by_path = {f"ucf11/{c.path}": c.cells[column] for c in named.clips}
+        assert by_path == {c.path: c.cells[column] for c in told.clips}
+
+
+@pytest.mark.parametrize("name", sorted(READERS))
+def test_every_reader_refuses_an_empty_folder_in_a_sentence(name: str, tmp_path: Path) -> None:
+    more = {"splits": tmp_path} if name == "vp" else {}
+    with pytest.raises(UsageError, match=r"\.$"):
+        READERS[name](tmp_path, **more)
+    with pytest.raises(UsageError, match=r"\.$"):
+        READERS[name](tmp_path / "none", **more)

@@ -1,0 +1,112 @@
+"""Which frames make a clip: by hand, and what holds for every video."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from masquerade.datasets.sampling import (
+    at_rate,
+    crops,
+    padded,
+    random_parts,
+    random_start,
+    spaced,
+    strided,
+    uniform,
+    views,
+)
+from masquerade.errors import UsageError
+
+counts, lengths = st.integers(1, 300), st.integers(1, 40)
+strides, seeds = st.integers(1, 8), st.integers(0, 2**31)
+
+
+def test_by_hand() -> None:
+    assert uniform(100, 4).tolist() == [12, 37, 62, 87]
+    assert uniform(3, 6).tolist() == [0, 0, 1, 1, 2, 2]
+    assert strided(100, 4, stride=3, start=5).tolist() == [5, 8, 11, 14]
+    assert strided(4, 6).tolist() == [0, 1, 2, 3, 3, 3]
+    assert strided(4, 9, padding="palindrome").tolist() == [0, 1, 2, 3, 2, 1, 0, 1, 2]
+    assert strided(1, 3, padding="palindrome").tolist() == [0, 0, 0]
+    assert at_rate(100, 4, rate=10, source_rate=30).tolist() == [0, 3, 6, 9]
+    assert at_rate(100, 4, rate=25, source_rate=30).tolist() == [0, 1, 2, 4]
+    assert at_rate(100, 4, rate=60, source_rate=30).tolist() == [0, 1, 1, 2]
+
+
+def test_five_views_start_as_videomae_starts_them() -> None:
+    """Every second frame of 80 leaves 40; starts are int(i (40 - 16) / 4) of those."""
+    found = views(80, 16, stride=2)
+    assert found.shape == (5, 16)
+    assert found[:, 0].tolist() == [0, 12, 24, 36, 48]
+    assert found[:, -1].tolist() == [30, 42, 54, 66, 78]
+    assert views(80, 16, stride=2, number=1)[0, 0] == 24
+
+
+def test_three_crops_lie_along_the_longer_side() -> None:
+    assert crops(112, 200, 112).tolist() == [[0, 0], [0, 44], [0, 88]]
+    assert crops(200, 112, 112).tolist() == [[0, 0], [44, 0], [88, 0]]
+    assert crops(64, 64, 56).tolist() == [[4, 0], [4, 4], [4, 8]]
+    assert crops(64, 64, 56, number=1).tolist() == [[4, 4]]
+    with pytest.raises(UsageError, match="does not fit"):
+        crops(64, 48, 56)
+
+
+def test_five_times_three_views_are_fifteen_clips() -> None:
+    assert len(views(80, 16, stride=2)) * len(crops(112, 149, 112)) == 15
+
+
+@given(count=counts, frames=lengths, stride=strides, seed=seeds)
+def test_every_index_lies_in_the_video_and_time_runs_on(
+    count: int, frames: int, stride: int, seed: int
+) -> None:
+    for indices in (
+        uniform(count, frames),
+        strided(count, frames, stride=stride),
+        random_start(count, frames, stride=stride, seed=seed),
+        random_parts(count, frames, seed=seed),
+        at_rate(count, frames, rate=stride, source_rate=30),
+        *views(count, frames, stride=stride),
+    ):
+        assert indices.shape == (frames,) and indices.dtype == np.int64
+        assert indices.min() >= 0 and indices.max() < count
+        assert (np.diff(indices) >= 0).all()
+
+
+@given(count=counts, frames=lengths, stride=strides, seed=seeds)
+def test_a_clip_that_fits_is_never_padded(count: int, frames: int, stride: int, seed: int) -> None:
+    if count < (frames - 1) * stride + 1:
+        return
+    for indices in (
+        random_start(count, frames, stride=stride, seed=seed),
+        *views(count, frames, stride=stride),
+    ):
+        assert (np.diff(indices) == stride).all()
+
+
+@given(count=st.integers(2, 50), frames=lengths)
+def test_a_palindrome_never_jumps(count: int, frames: int) -> None:
+    indices = padded(np.arange(frames), count, padding="palindrome")
+    assert (np.abs(np.diff(indices)) == 1).all()
+    assert indices.min() >= 0 and indices.max() < count
+
+
+def test_seeds_say_all() -> None:
+    for draw in (random_parts, random_start):
+        assert draw(300, 16, seed=5).tolist() == draw(300, 16, seed=5).tolist()
+        assert draw(300, 16, seed=5).tolist() != draw(300, 16, seed=6).tolist()
+    starts = {random_start(20, 16, seed=seed)[0] for seed in range(100)}
+    assert starts == {0, 1, 2, 3, 4}
+
+
+def test_spaced_reaches_both_ends() -> None:
+    assert spaced(10, 3).tolist() == [0, 5, 10]
+    assert spaced(0, 5).tolist() == [0] * 5
+
+
+@pytest.mark.parametrize(("count", "frames", "stride"), [(0, 4, 1), (4, 0, 1), (4, 4, 0)])
+def test_nothing_makes_no_clip(count: int, frames: int, stride: int) -> None:
+    with pytest.raises(UsageError):
+        strided(count, frames, stride=stride)

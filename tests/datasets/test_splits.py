@@ -1,0 +1,116 @@
+"""Nobody is on both sides of a split, the same seed gives the same folds, and they are even."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from masquerade.datasets.check import find_straddling
+from masquerade.datasets.manifest import Clip, Manifest, make_manifest
+from masquerade.datasets.splits import (
+    carve_validation,
+    grouped_folds,
+    linked_groups,
+    random_split,
+    with_fold,
+)
+from masquerade.errors import UsageError
+
+
+def people(*who: str, split: str = "train", paths: list[str] | None = None) -> Manifest:
+    clips = [
+        Clip(
+            path=(paths or [])[i] if paths else f"{i}.mp4",
+            cells={"identity": name, "action": "ab"[i % 2], "split": split},
+            first=i,
+            last=i,
+        )
+        for i, name in enumerate(who)
+    ]
+    return make_manifest(Path(), clips)
+
+
+def test_clips_are_linked_through_others() -> None:
+    assert linked_groups(people("a|b", "c", "b|d", "d", "e|c")).tolist() == [0, 1, 0, 0, 1]
+    assert linked_groups(people("a|b", "c", "b", "d", "e"), []).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_one_file_is_one_group_and_unknown_people_link_nothing() -> None:
+    assert linked_groups(people("", "", "", paths=["x", "y", "x"])).tolist() == [0, 1, 0]
+
+
+groups = st.lists(st.integers(0, 7), min_size=4, max_size=40).map(np.array)
+
+
+@given(groups=groups, seed=st.integers(0, 9), k=st.integers(2, 4))
+def test_no_group_is_in_two_folds(groups: np.ndarray, seed: int, k: int) -> None:
+    if len(np.unique(groups)) < k:
+        with pytest.raises(UsageError, match="folds of"):
+            grouped_folds(groups, k, seed=seed)
+        return
+    folds = grouped_folds(groups, k, seed=seed)
+    assert all(len(set(folds[groups == group])) == 1 for group in groups)
+    assert set(folds) == set(range(k))
+    assert (folds == grouped_folds(groups, k, seed=seed)).all()
+
+
+def test_folds_of_equal_groups_are_equal_and_the_seed_matters() -> None:
+    groups = np.repeat(np.arange(20), 6)
+    strata = np.tile(np.arange(6), 20)
+    folds = [grouped_folds(groups, 5, seed=seed, strata=strata) for seed in (0, 1)]
+    assert np.bincount(folds[0]).tolist() == [24] * 5
+    assert (folds[0] != folds[1]).any()
+
+
+def test_classes_are_spread_even_where_a_group_has_one_class() -> None:
+    groups = np.repeat(np.arange(30), 3)
+    strata = groups % 3  # every group is one class
+    folds = grouped_folds(groups, 5, seed=3, strata=strata)
+    table = [[int(((folds == f) & (strata == c)).sum()) for c in range(3)] for f in range(5)]
+    assert table == [[6, 6, 6]] * 5
+
+
+def test_a_fold_becomes_a_split_column() -> None:
+    manifest = people(*"aabbcc")
+    folds = grouped_folds(linked_groups(manifest), 3, seed=0)
+    split = with_fold(manifest, folds, 1)
+    assert [cell == "test" for cell in split.cells("split")] == (folds == 1).tolist()
+    assert not find_straddling(split)
+
+
+@given(seed=st.integers(0, 50), who=st.lists(st.sampled_from("abcdefgh"), min_size=12, max_size=40))
+def test_validation_is_whole_groups_of_train_only(seed: int, who: list[str]) -> None:
+    train, test = people(*who), people("x", "y", split="test")
+    manifest = make_manifest(Path(), [*train.clips, *test.clips])
+    if len(set(who)) < 2:
+        with pytest.raises(UsageError, match="one group"):
+            carve_validation(manifest, fraction=0.2, seed=seed, columns=["identity"])
+        return
+    carved = carve_validation(manifest, fraction=0.2, seed=seed, columns=["identity"])
+    parts = carved.cells("split")
+    assert parts[-2:] == ("test", "test")
+    assert {"train", "val", "test"} == set(parts)
+    by_person = {
+        (cell, clip.cells["identity"]) for cell, clip in zip(parts, carved.clips, strict=True)
+    }
+    assert len(by_person) == len(set(who)) + 2
+
+
+def test_the_share_is_met_where_groups_are_small() -> None:
+    manifest = people(*(f"p{i // 2}" for i in range(200)))
+    assert carve_validation(manifest, fraction=0.1, seed=4).cells("split").count("val") == 20
+    split = random_split(manifest, test=0.4, seed=4)
+    assert split.cells("split").count("test") == 80
+    assert not find_straddling(split)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        carve_validation(people("a", "b"), fraction=share, seed=0)
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        random_split(people("a", "b"), test=share, seed=0)

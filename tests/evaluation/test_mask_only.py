@@ -1,0 +1,142 @@
+"""The attacker who sees which tubelets are kept and nothing else, and its two controls."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import PLAN
+from torch import Tensor
+
+from masquerade.anonymizer import Anonymized
+from masquerade.checkpoint import save
+from masquerade.cli.evaluate import main, patterns_of
+from masquerade.datasets.manifest import Manifest
+from masquerade.errors import UsageError
+from masquerade.evaluation import Entry, evaluate
+from masquerade.evaluation.mask_only import KeptPattern
+from masquerade.extraction.cache import digest_of
+from masquerade.extraction.extraction import Pass
+from masquerade.methods import build
+from masquerade.methods.stprivacy import STPrivacy
+
+SMALL: dict[str, Any] = {
+    "frames": 4,
+    "picture": (16, 16),
+    "tubelet": (2, 4, 4),
+    "width": 24,
+    "heads": 3,
+    "depth": 3,
+    "places": (1, 2),
+}
+
+
+def small(**other: Any) -> STPrivacy:
+    torch.manual_seed(0)
+    return STPrivacy(**{**SMALL, **other}).eval()
+
+
+class Bright(STPrivacy):
+    """Keeps what is bright, so that its pattern shows where the square of the scenes is."""
+
+    def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
+        shown = (clip.amin(dim=1, keepdim=True) > 0.9).to(clip)
+        return Anonymized(clip * 0, 1 - shown)
+
+
+def clip_of(t: int = 6, *, seed: int = 0) -> Tensor:
+    return torch.rand(2, 3, t, 24, 32, generator=torch.Generator().manual_seed(seed))
+
+
+def test_it_is_white_where_something_is_kept() -> None:
+    method, clip = small(), clip_of()
+    hidden = method(clip).hidden
+    out = KeptPattern(of=method)(clip).clip
+    assert torch.equal(out, (1 - hidden).expand_as(clip))
+    assert set(out.unique().tolist()) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("mode", ["full", "anonymize-only"])
+@pytest.mark.parametrize("drawn", ["random", "fixed"])
+def test_controls_keep_as_many_of_each_slot_and_never_look(drawn: Any, mode: Any) -> None:
+    method = small(mode=mode)
+    pattern = KeptPattern(of=method, drawn=drawn)
+    kept = KeptPattern(of=method)(clip_of()).clip
+    out = pattern(clip_of(), state=pattern.init_state(seed=0)).clip
+    assert out.shape == kept.shape and set(out.unique().tolist()) <= {0.0, 1.0}
+    assert torch.equal(out.mean((1, 3, 4)), kept.mean((1, 3, 4)))
+    assert torch.equal(out[:, :, 0], out[:, :, 1])  # the two frames of a tubelet
+    other = pattern(clip_of(seed=1), state=pattern.init_state(seed=0)).clip
+    assert torch.equal(out, other)
+
+
+def test_the_random_one_is_drawn_for_each_video_and_the_fixed_one_is_not() -> None:
+    clip = clip_of()
+    for drawn, alike in (("random", False), ("fixed", True)):
+        pattern = KeptPattern(of=small(), drawn=drawn)  # type: ignore[arg-type]
+        a, b = (pattern(clip, state=pattern.init_state(seed=seed)).clip for seed in (1, 2))
+        assert torch.equal(a, b) is alike
+        assert torch.equal(a[0], a[1]) is alike and torch.equal(a[:, :, 0], a[:, :, 2]) is alike
+        first, second = (pattern(clip, state=pattern.init_state()).clip for _ in range(2))
+        assert torch.equal(first, second) is alike
+
+
+def test_what_was_cut_before_is_not_taken_for_another_dials() -> None:
+    digests = set()
+    for method in (small(), small(keep=0.5), small(strict=False)):
+        how = Pass(
+            frames=4,
+            height=8,
+            width=8,
+            stride=None,
+            method=KeptPattern(of=method),
+            regions=None,
+            cover=None,
+            seed=0,
+            through_file=False,
+            sample_first=False,
+        )
+        digests.add(digest_of(how))
+    assert len(digests) == 3
+
+
+def test_a_planted_pattern_tells_the_action_and_its_controls_tell_nothing(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    entries = patterns_of(Entry(name="bright", method=Bright(**SMALL)))
+    plan = replace(PLAN, attackers=("retrained", "motion"))
+    found = evaluate(manifest, entries, plan, data="scenes", folder=tmp_path)
+    kept, drawn, fixed = (row.finding("action") for row in found.rows[1:])
+    assert kept is not None and drawn is not None and fixed is not None
+    assert kept.score is not None and kept.score.value is not None and kept.score.value > 0.9
+    for control in (drawn, fixed):
+        assert control.score is not None and control.score.low is not None
+        assert control.score.low <= 0.5
+    about = json.loads(found.to_json())["rows"][1]
+    assert about["arguments"]["of"]["method"] == "Bright" and about["arguments"]["drawn"] == "kept"
+
+
+def test_the_command_adds_three_lines(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(small(), tmp_path / "anonymizer.safetensors")
+    words = ["--data", str(folder / "clips.csv"), "--weights", str(tmp_path), "--pattern"]
+    more = ["--preset", "quick", "--folds", "2", "--seeds", "1", "--workers", "1", "--json"]
+    main([*words, *more, "--attackers", "retrained"])
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["name"] for row in rows] == [
+        "raw",
+        "stprivacy",
+        "stprivacy, kept pattern only",
+        "stprivacy, as many at random",
+        "stprivacy, always the same ones",
+    ]
+
+
+def test_what_drops_nothing_has_no_pattern() -> None:
+    with pytest.raises(UsageError, match="--pattern is of stprivacy"):
+        patterns_of(Entry(name="blur", method=build("blur")))

@@ -1,0 +1,79 @@
+"""Methods compared clip by clip: the table's own numbers, over the clips that all could read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import PLAN
+from scenes import SMALL
+
+from masquerade.anonymizer import Anonymized, Anonymizer
+from masquerade.datasets.manifest import Manifest
+from masquerade.errors import VideoError
+from masquerade.evaluation import Entry, Evaluation
+from masquerade.evaluation.paired_comparison import readings
+from masquerade.evaluation.presets import PRESETS
+from masquerade.methods import build
+from masquerade.metrics.intervals import paired
+
+ENTRIES = [
+    Entry(name="black", method=build("blacken")),
+    Entry(name="copy", method=build("downsample", factor=1)),
+]
+
+
+def test_a_reading_is_the_number_of_the_table(
+    manifest: Manifest, kept: Path, evaluation: Evaluation
+) -> None:
+    found = readings(manifest, ENTRIES, PLAN, folder=kept)
+    assert set(found) == {"action", "red", "identity"}
+    for row in evaluation.rows:
+        for label, reading in found.items():
+            if not row.not_applicable:
+                finding = row.finding(label)
+                assert finding is not None and finding.score is not None
+                assert reading.lines[row.name].value == finding.score.value
+    red = found["red"]
+    gap = paired(red.lines["copy"], red.lines["black"], clusters=red.clusters).difference
+    assert gap.value == pytest.approx(red.lines["copy"].value - red.lines["black"].value)
+    assert gap.low is not None and gap.low > 0.2  # the copy shows what black hides
+
+
+class Fussy(Anonymizer):
+    """Cannot rewrite what has no red in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def forward(self, clip, *, mask=None, state=None) -> Anonymized:
+        if clip[:, 0].amin() < 0.3:
+            raise VideoError("this is not red.")
+        return Anonymized(clip)
+
+
+def test_clips_that_one_method_cannot_rewrite_count_for_none(
+    manifest: Manifest, kept: Path
+) -> None:
+    entries = [*ENTRIES[:1], Entry(name="fussy", method=Fussy())]
+    action = readings(manifest, entries, PLAN, folder=kept)["action"]
+    sizes = {name: one.n for name, one in action.lines.items()}
+    assert len(set(sizes.values())) == 1 and 0 < sizes["raw"] < len(manifest)
+    assert len(action.clusters) == sizes["raw"]
+
+
+def test_trained_lines_and_others_are_read_by_as_many(
+    manifest: Manifest, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same copy, once as two runs trained alike: neither is read by two networks together."""
+    monkeypatch.setitem(PRESETS, "longer", replace(SMALL, epochs=2))
+    copy = build("downsample", factor=1)
+    entries = [Entry(name="copy", method=copy), Entry(name="runs", runs=((copy,) * 4,) * 2)]
+    plan = replace(PLAN, seeds=2, preset="longer", attackers=("retrained",))
+    found = readings(manifest, entries, plan, folder=kept)
+    for reading in found.values():
+        copied, runs = (reading.lines[name] for name in ("copy", "runs"))
+        every_second = np.tile([[1.0, 0.0], [0.0, 1.0]], copied.n // 2)
+        assert np.allclose(copied.of(every_second), runs.of(every_second), equal_nan=True)

@@ -1,0 +1,393 @@
+"""Clips in memory: the right frames, anonymized whole, bad ones told, and cached by content."""
+
+from __future__ import annotations
+
+import csv
+import json
+import pickle
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import masquerade
+from masquerade.anonymizer import Anonymized, Anonymizer
+from masquerade.datasets.manifest import Manifest, read_manifest
+from masquerade.errors import MasqueradeError, UsageError
+from masquerade.extraction.cache import digest_of
+from masquerade.extraction.clips import load_clips, store_of
+from masquerade.extraction.extraction import Joined, Pass
+from masquerade.pipeline.stream import Cover
+from masquerade.regions.boxes import Box
+from masquerade.regions.keys import extractor
+from masquerade.regions.region import Region
+from masquerade.regions.sources import Boxes, WholeFrame
+from masquerade.regions.template_library import Library
+from masquerade.regions.template_regions import Templates
+from masquerade.regions.templates import template_from
+from masquerade.video.encoding import Encoding
+from masquerade.video.write import write_video
+
+STEP = 6  # grey levels from a frame to the next: more than the encoder moves them
+QUICK = Encoding(preset="ultrafast", crf=5)
+
+
+class Mark(Anonymizer):
+    """Adds one level for each frame that it has seen of the video, and counts them all."""
+
+    seen = 0
+
+    def __init__(self, *, depth: float = 1 / 255) -> None:
+        super().__init__()
+        self.depth = depth
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def init_state(self, *, seed: int | None = None) -> int:
+        return 0
+
+    def forward(self, clip: Tensor, *, mask: Tensor | None = None, state=0) -> Anonymized:
+        assert not self.training and not self.weight.requires_grad
+        Mark.seen += clip.shape[2]
+        Mark.size = clip.shape[3:]
+        number = torch.arange(state, state + clip.shape[2])[:, None, None]
+        return Anonymized((clip + number * self.depth).clamp(0, 1), None, state + clip.shape[2])
+
+
+def counting(path: Path, frames: int, *, offset: int = 0) -> None:
+    """A video whose frame i is of level STEP * i."""
+    levels = (offset + STEP * torch.arange(frames)).float() / 255
+    write_video(
+        path,
+        levels[None, None, :, None, None].expand(1, 3, -1, 48, 64),
+        encoding=QUICK,
+        overwrite=True,
+    )
+
+
+def manifest_of(folder: Path, rows: list[tuple]) -> Manifest:
+    with (folder / "data.csv").open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["path", "action", "first", "last"])
+        out.writerows(rows)
+    return read_manifest(folder / "data.csv")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Manifest:
+    """Two videos of 40 and 20 frames, and the first one's frames 10 to 29."""
+    counting(tmp_path / "a.mp4", 40)
+    counting(tmp_path / "b.mp4", 20, offset=2)
+    return manifest_of(
+        tmp_path, [("a.mp4", "x", "", ""), ("b.mp4", "y", "", ""), ("a.mp4", "z", 10, 29)]
+    )
+
+
+def numbers(clip: Tensor) -> list[int]:
+    """Which frames of a counting video a clip holds."""
+    return [round(float(level) / STEP) for level in clip.float().mean(dim=(0, 2, 3))]
+
+
+def test_frames_are_spread_over_the_video_or_its_range(data: Manifest) -> None:
+    store = load_clips(data, frames=4, size=16)
+    assert store.clips.shape == (3, 3, 4, 16, 16) and store.clips.dtype == torch.uint8
+    assert store.rows.tolist() == [0, 1, 2] and not store.skipped
+    assert numbers(store.clips[0]) == [5, 15, 25, 35]
+    assert numbers(store.clips[2]) == [12, 17, 22, 27]
+    assert store.passes == 2  # one a file, not one a row
+
+
+def test_a_stride_starts_at_the_first_frame_and_repeats_the_last(data: Manifest) -> None:
+    store = load_clips(data, frames=4, size=(12, 16), stride=9)
+    assert store.clips.shape[3:] == (12, 16)
+    assert numbers(store.clips[0]) == [0, 9, 18, 27]
+    assert numbers(store.clips[1]) == [0, 9, 18, 19]
+    assert numbers(store.clips[2]) == [10, 19, 28, 29]
+
+
+def test_the_whole_video_is_anonymized_and_then_sampled(data: Manifest) -> None:
+    """What a frame carries depends on all the frames before it, also those not sampled."""
+    raw, Mark.seen = load_clips(data, frames=4, size=16), 0
+    marked = load_clips(data, frames=4, size=16, method=Mark())
+    assert Mark.seen == 60 and Mark.size == (48, 64)  # every frame once, at its own size
+    added = (marked.clips.int() - raw.clips.int()).float().mean(dim=(1, 3, 4)).round().int()
+    assert added[0].tolist() == [5, 15, 25, 35]
+    assert added[2].tolist() == [12, 17, 22, 27]
+
+
+def test_the_papers_protocol_samples_first(data: Manifest) -> None:
+    raw, Mark.seen = load_clips(data.take([1]), frames=4, size=16), 0
+    marked = load_clips(data.take([1]), frames=4, size=16, method=Mark(), sample_first=True)
+    added = (marked.clips.int() - raw.clips.int()).float().mean(dim=(1, 3, 4)).round().int()
+    assert Mark.seen == 4 and added[0].tolist() == [0, 1, 2, 3]
+
+
+def test_through_a_file_is_nearly_the_same(data: Manifest) -> None:
+    method = masquerade.build("pixelate")
+    for first in (False, True):
+        given = {"frames": 4, "size": 16, "method": method, "sample_first": first}
+        plain = load_clips(data, **given)
+        coded = load_clips(data, **given, through_file=True)
+        off = (plain.clips.int() - coded.clips.int()).abs().float()
+        assert numbers(coded.clips[0]) == [5, 15, 25, 35]
+        assert 0 < off.mean() < 2
+
+
+def test_shrinking_averages_areas(tmp_path: Path) -> None:
+    grain = torch.zeros(1, 3, 2, 64, 64)
+    grain[..., ::2] = 0.8
+    write_video(tmp_path / "grain.mp4", grain, encoding=Encoding(lossless=True))
+    store = load_clips(manifest_of(tmp_path, [("grain.mp4", "x", "", "")]), frames=1, size=8)
+    assert (store.clips.float() / 255 - 0.4).abs().max() < 0.02
+
+
+def test_bad_clips_are_told_and_left_out(data: Manifest) -> None:
+    (data.root / "b.mp4").write_bytes((data.root / "a.mp4").read_bytes()[:900])
+    rows = [("a.mp4", "x", "", ""), ("b.mp4", "y", "", ""), ("gone.mp4", "x", "", "")]
+    rows += [("a.mp4", "y", 30, 45)]
+    broken = manifest_of(data.root, rows)
+    store = load_clips(broken.take([0, 1, 2]), frames=4, size=16)
+    assert store.rows.tolist() == [0] and len(store) == 1
+    assert set(store.skipped) == {1, 2}
+    assert "b.mp4" in store.skipped[1] and "does not exist" in store.skipped[2]
+    store = load_clips(broken.take([3, 1, 0]), frames=4, size=16)
+    assert "40 frames" in store.skipped[0]
+    assert store.of_rows([0, 1, 2]).rows.tolist() == [2]
+    with pytest.raises(UsageError, match="Not one clip"):
+        load_clips(broken.take([1, 2]), frames=4, size=16)
+
+
+def test_a_range_outside_the_video_spoils_its_own_row_only(data: Manifest) -> None:
+    ranged = manifest_of(data.root, [("a.mp4", "x", 0, 9), ("a.mp4", "y", 30, 45)])
+    store = load_clips(ranged, frames=2, size=16)
+    assert store.rows.tolist() == [0] and set(store.skipped) == {1}
+
+
+def test_a_second_time_costs_no_pass_and_gives_the_same(data: Manifest, tmp_path: Path) -> None:
+    given = {"frames": 4, "size": 16, "method": masquerade.build("selective"), "seed": 1}
+    first = load_clips(data, cache=tmp_path / "cache", **given)
+    second = load_clips(data, cache=tmp_path / "cache", **given)
+    assert (first.passes, second.passes) == (2, 0)
+    assert torch.equal(first.clips, second.clips)
+    assert second.rows.tolist() == [0, 1, 2]
+
+
+LOOKED: list[int] = []
+
+
+class Left:
+    """The left half, and how often somebody looked."""
+
+    look_ahead = 0
+
+    def __init__(self, *, width: int = 16) -> None:
+        self.width = width
+
+    def __call__(self, pictures: Iterable[Any]) -> Iterator[Region]:
+        LOOKED.append(self.width)
+        for t, picture in enumerate(pictures):
+            mask = np.zeros((picture.height, picture.width), np.uint8)
+            mask[:, : self.width] = 255
+            yield Region(boxes=(Box(0, 0, 1, 1, 0.5, track=t),), mask=mask, strength=mask // 2)
+
+
+def test_regions_are_looked_for_once_for_all_methods(data: Manifest, tmp_path: Path) -> None:
+    def clips(method: str, cache: Path | None, **given) -> torch.Tensor:
+        regions = partial(Left, **given)
+        how = {"frames": 4, "size": 16, "method": masquerade.build(method), "regions": regions}
+        return load_clips(data, cache=cache, seed=1, **how).clips
+
+    cache = tmp_path / "cache"
+    LOOKED.clear()
+    first, second = clips("blacken", cache), clips("pixelate", cache)
+    assert LOOKED == [16, 16]  # two files, once each
+    assert torch.equal(first, clips("blacken", None))
+    assert torch.equal(second, clips("pixelate", None))
+    clips("blacken", cache, width=8)
+    assert LOOKED == [16] * 6 + [8] * 2
+    for file in cache.glob("regions-*/*"):
+        file.write_bytes(file.read_bytes()[:50])
+    assert torch.equal(clips("mask-mean", cache), clips("mask-mean", None))
+
+
+def test_the_cache_knows_what_changes_clips(data: Manifest, tmp_path: Path) -> None:
+    def passes(**given) -> int:
+        args = {"frames": 2, "size": 16, "method": masquerade.build("blur"), "seed": 1, **given}
+        return load_clips(data.take([0]), cache=tmp_path / "cache", **args).passes
+
+    heavier = Mark()
+    heavier.weight.data += 1
+    kinds = [
+        {},
+        {"frames": 3},
+        {"size": 12},
+        {"stride": 2},
+        {"seed": 2},
+        {"method": None},
+        {"method": masquerade.build("blur", sigma=3.0)},
+        {"method": masquerade.build("pixelate")},
+        {"method": Mark()},
+        {"method": Mark(depth=2 / 255)},
+        {"method": heavier},
+        {"regions": partial(WholeFrame)},
+        {"outside": "black"},
+        {"through_file": True},
+        {"sample_first": True},
+    ]
+    assert [passes(**kind) for kind in kinds] == [1] * len(kinds)
+    assert [passes(**kind) for kind in kinds] == [0] * len(kinds)
+    counting(data.root / "a.mp4", 39)
+    assert passes() == 1
+
+
+def test_a_spoiled_cache_file_is_made_anew(data: Manifest, tmp_path: Path) -> None:
+    given = {"frames": 2, "size": 16, "cache": tmp_path / "cache"}
+    first = load_clips(data, **given)
+    for file in (tmp_path / "cache").iterdir():
+        file.write_bytes(file.read_bytes()[:50])
+    second = load_clips(data, **given)
+    assert second.passes == 2 and torch.equal(first.clips, second.clips)
+
+
+def test_bad_clips_are_not_cached_as_good(data: Manifest, tmp_path: Path) -> None:
+    rows = [("a.mp4", "x", "", ""), ("gone.mp4", "y", "", ""), ("x" * 300, "y", "", "")]
+    broken = manifest_of(data.root, rows)
+    for _ in range(2):
+        assert set(load_clips(broken, frames=2, size=16, cache=tmp_path / "c").skipped) == {1, 2}
+    counting(data.root / "gone.mp4", 10)
+    assert set(load_clips(broken, frames=2, size=16, cache=tmp_path / "c").skipped) == {2}
+
+
+def test_processes_give_what_one_gives(tmp_path: Path) -> None:
+    for i in range(6):
+        counting(tmp_path / f"{i}.mp4", 6 + i)
+    (tmp_path / "3.mp4").write_bytes(b"no video")
+    data = manifest_of(tmp_path, [(f"{i}.mp4", "x", "", "") for i in range(6)])
+    told: list[tuple[int, int]] = []
+    method = masquerade.build("selective")
+    one = load_clips(data, frames=3, size=16, method=method, seed=1)
+    two = load_clips(
+        data,
+        frames=3,
+        size=16,
+        method=method,
+        seed=1,
+        workers=2,
+        progress=lambda *at: told.append(at),
+    )
+    assert torch.equal(one.clips, two.clips)
+    assert one.skipped == two.skipped and set(one.skipped) == {3}
+    assert told == [(i, 6) for i in range(7)]
+
+
+def test_the_noise_of_two_videos_differs_under_one_seed(tmp_path: Path) -> None:
+    counting(tmp_path / "a.mp4", 3)
+    counting(tmp_path / "b.mp4", 4)
+    data = manifest_of(tmp_path, [("a.mp4", "x", "", ""), ("b.mp4", "x", "", "")])
+    store = load_clips(data, frames=1, size=(48, 64), method=masquerade.build("selective"), seed=1)
+    off = (store.clips[0].int() - store.clips[1].int()).abs()
+    assert (off > 10).float().mean() > 0.5
+
+
+def test_finished_region_sources_are_refused(data: Manifest) -> None:
+    with pytest.raises(UsageError, match="partial"):
+        load_clips(data, frames=2, size=16, regions=WholeFrame(), method=masquerade.build("blur"))
+    with pytest.raises(UsageError, match="no regions"):
+        load_clips(data, frames=2, size=16, regions="feet", method=masquerade.build("blur"))
+
+
+@pytest.mark.parametrize("through_file", [False, True])
+def test_a_folder_of_frames_is_a_video(tmp_path: Path, through_file: bool) -> None:
+    (tmp_path / "v").mkdir()
+    for i in range(12):  # numbered without zeros: 10 comes after 9
+        cv2.imwrite(str(tmp_path / "v" / f"{i}.png"), np.full((48, 64, 3), STEP * i, np.uint8))
+    data = manifest_of(tmp_path, [("v", "x", "", ""), ("v", "x", 4, 11), ("v", "x", 4, 12)])
+    given = {"frames": 4, "size": 16, "through_file": through_file, "cache": tmp_path / "cache"}
+    store = load_clips(data, **given)
+    assert [numbers(clip) for clip in store.clips] == [[1, 4, 7, 10], [5, 7, 9, 11]]
+    assert "12 frames" in store.skipped[2]
+    whole = data.take([0, 1])
+    assert [load_clips(whole, **given).passes for _ in range(2)] == [1, 0]
+    cv2.imwrite(str(tmp_path / "v" / "4.png"), np.zeros((48, 64, 3), np.uint8))
+    assert load_clips(whole, **given).passes == 1
+
+
+def test_several_regions_hide_together(data: Manifest, tmp_path: Path) -> None:
+    left, right = (boxes(tmp_path / f"{x}.json", x) for x in (0, 48))
+    both = Joined((partial(Boxes, file=left), partial(Boxes, file=right)))
+    assert both.name == "boxes+boxes"
+    given = {"frames": 2, "size": (48, 64), "cache": tmp_path / "cache"}
+    cover = Cover(shape="box", margin=1.0)
+    method = masquerade.build("blacken")
+    light = load_clips(data.take([1]), frames=2, size=(48, 64)).clips[0, :, 1].float().mean()
+    for _ in range(2):
+        store = load_clips(
+            data.take([1]), method=method, regions=pickle.loads(pickle.dumps(both)),
+            cover=cover, **given,
+        )  # fmt: skip
+        columns = store.clips[0, :, 1].float().mean(dim=(0, 1))  # (W,)
+        assert columns[[8, 56]].max() < light / 2 < columns[32]
+    assert store.passes == 0
+    boxes(right, 24)  # a hand changed the file
+    again = load_clips(data.take([1]), method=method, regions=both, cover=cover, **given)
+    assert again.passes == 1 and again.clips[0, :, 1, :, 32].float().mean() < light / 2
+
+
+def boxes(path: Path, x: int) -> Path:
+    """A file of one box 16 pixels wide and as tall as the frame, in every frame."""
+    box = {"box": [x, 0, x + 16, 48]}
+    frames = {str(i): [box] for i in range(40)}
+    path.write_text(json.dumps({"version": 1, "width": 64, "height": 48, "frames": frames}))
+    return path
+
+
+def test_a_cache_that_cannot_be_written_is_told(data: Manifest, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MasqueradeError, match="cannot be written"):
+        load_clips(data, frames=2, size=16, cache=tmp_path / "file" / "cache")
+
+
+def test_a_method_that_hides_its_arguments_is_not_cached(data: Manifest, tmp_path: Path) -> None:
+    class Secret(Mark):
+        def __init__(self, *, amount: float = 1.0) -> None:
+            super().__init__()
+
+    with pytest.raises(MasqueradeError, match="amount"):
+        load_clips(data, frames=2, size=16, method=Secret(), cache=tmp_path / "cache")
+    assert len(load_clips(data, frames=2, size=16, method=Secret())) == 3
+
+
+def test_stores_are_cut_by_place_and_by_row() -> None:
+    store = store_of(torch.rand(5, 3, 2, 4, 4)).take([4, 2, 0])
+    assert store.rows.tolist() == [4, 2, 0] and len(store) == 3
+    again = store.of_rows(np.array([0, 1, 4]))
+    assert again.rows.tolist() == [0, 4]
+    assert torch.equal(again.clips[1], store.clips[0])
+
+
+def test_a_template_that_was_picked_anew_is_another_cache_entry(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 96, 3)).astype(np.uint8)
+    looks, held = extractor("colour-hog"), Library(folder=tmp_path)
+    regions = partial(Templates, templates=("spot",), library=tmp_path)
+    how = Pass(
+        frames=4,
+        height=16,
+        width=16,
+        stride=None,
+        method=masquerade.build("blacken"),
+        regions=regions,
+        cover=None,
+        seed=0,
+        through_file=False,
+        sample_first=False,
+    )
+    found = []
+    for at in ((20, 20), (70, 40)):
+        held.add(template_from("spot", pixels, [at], looks, image="a.png"))
+        found.append(digest_of(how))
+    assert found[0] != found[1]

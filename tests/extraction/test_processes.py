@@ -1,0 +1,91 @@
+"""Work that is shared among processes, and how it ends where it is interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from masquerade.extraction.processes import processes
+
+SCRIPT = """
+import os, signal, time
+from masquerade.extraction.processes import processes
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+    with processes(2) as pool:
+        list(pool.map(os.write, [1, 1], [b"started\\n"] * 2))  # in one piece each
+        list(pool.map(time.sleep, [600] * 9))
+"""
+
+
+def test_work_is_done_and_errors_come_through() -> None:
+    with processes(2) as pool:
+        assert list(pool.map(abs, [-1, 2, -3])) == [1, 2, 3]
+        assert pool.submit(os.getpid).result() != os.getpid()
+    with pytest.raises(ZeroDivisionError), processes(1) as pool:
+        pool.submit(divmod, 1, 0).result()
+
+
+def test_ctrl_c_ends_all_of_them_and_only_the_parent_speaks(tmp_path: Path) -> None:
+    script = tmp_path / "work.py"
+    script.write_text(SCRIPT)
+    run = subprocess.Popen(
+        [sys.executable, "-u", str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a group of its own, as of a terminal
+    )
+    assert run.stdout is not None
+    for _ in range(2):
+        assert run.stdout.readline() == "started\n"
+    os.killpg(run.pid, signal.SIGINT)
+    _, said = run.communicate(timeout=300)
+    assert run.returncode in (1, 130, -signal.SIGINT)
+    assert "SpawnProcess" not in said and "Exception in thread" not in said, said
+    assert "KeyboardInterrupt" in said, said  # the script's own, which catches nothing
+    assert gone(run.pid)
+
+
+def test_an_interruption_waits_until_a_new_child_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread takes the signal, and Python tells the main one, whatever that has blocked."""
+    done, real = [], ProcessPoolExecutor.submit
+
+    def slow(pool: ProcessPoolExecutor, *task: Any, **more: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(20):
+            time.sleep(0.01)
+        done.append(real(pool, *task, **more))
+        return done[0]
+
+    other = threading.Thread(target=time.sleep, args=(1,))
+    other.start()
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", slow)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job has none
+    try:
+        with pytest.raises(KeyboardInterrupt), processes(1) as pool:
+            pool.submit(abs, -1)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(done) == 1
+    other.join()
+
+
+def gone(group: int) -> bool:
+    """Whether a group of processes has none left, soon."""
+    for _ in range(300):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False

@@ -1,0 +1,147 @@
+"""One contract for every recognizer of the table, on the clips its papers feed it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from masquerade.errors import UsageError
+from masquerade.models.recognizers import RECOGNIZERS, SAMPLINGS, Recognizer
+from masquerade.models.recognizers.frames import NETS
+from masquerade.models.recognizers.recognizer import FLOW, IMAGENET, KINETICS, Scale
+
+CHANNELS = {"tiny-flow": 2, "e2s-x3d-s": 5, "e2s-x3d-m": 5, "e2s-x3d-l": 5}
+RUN = ("tiny-2d", "tiny-3d", "tiny-flow")
+"""Small enough to be run; the others are built and traced on the meta device."""
+
+
+class Echo(nn.Module):
+    """Gives back the mean of each channel, which shows what a network is fed."""
+
+    width = 3
+
+    def pooled(self, clip: Tensor) -> Tensor:
+        return clip.flatten(2).mean(dim=2)
+
+    def forward(self, clip: Tensor) -> Tensor:
+        return self.pooled(clip)
+
+
+def clip_for(name: str, frames: int | None = None) -> Tensor:
+    sampling = SAMPLINGS[name]
+    side = sampling.size
+    return torch.empty(2, CHANNELS.get(name, 3), frames or sampling.frames, side, side)
+
+
+def test_every_recognizer_has_a_sampling_and_the_reverse() -> None:
+    assert set(RECOGNIZERS) == set(SAMPLINGS)
+
+
+@pytest.mark.parametrize("name", RECOGNIZERS)
+def test_logits_and_heads(name: str) -> None:
+    with torch.device("meta"):
+        net = RECOGNIZERS[name](heads={"action": 6, "pair": 20, "red": 1})
+        out = net(clip_for(name))
+    assert {label: tuple(logits.shape) for label, logits in out.items()} == {
+        "action": (2, 6),
+        "pair": (2, 20),
+        "red": (2, 1),
+    }
+
+
+@pytest.mark.parametrize("name", ["tiny-3d", "resnet-18", "x3d-s", "mvit-b", "vit-ti-video"])
+def test_one_label_gives_a_tensor_and_a_feature(name: str) -> None:
+    with torch.device("meta"):
+        net = RECOGNIZERS[name](classes=7)
+        assert net(clip_for(name)).shape == (2, 7)
+        assert net.embed(clip_for(name)).shape == (2, net.net.width)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_frame_networks_read_stills(name: str) -> None:
+    with torch.device("meta"):
+        assert RECOGNIZERS[name](classes=7)(clip_for(name, frames=1)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_small_ones_run_are_repeatable_and_pass_gradients_to_pixels(name: str) -> None:
+    torch.manual_seed(0)
+    net = RECOGNIZERS[name](classes=4).eval()
+    clip = torch.rand(2, CHANNELS.get(name, 3), 4, 32, 40, requires_grad=True)
+    out = net(clip)
+    assert out.isfinite().all() and torch.equal(out, net(clip))
+    out.square().sum().backward()
+    assert clip.grad is not None and (clip.grad.abs().sum(dim=(1, 2, 3, 4)) > 0).all()
+
+
+def test_classes_or_heads_exactly_one() -> None:
+    for arguments in ({}, {"classes": 2, "heads": {"a": 2}}, {"classes": 0}, {"heads": {}}):
+        with pytest.raises(UsageError):
+            RECOGNIZERS["tiny-3d"](**arguments)
+
+
+def test_heads_are_columns_of_the_same_logits() -> None:
+    torch.manual_seed(0)
+    net = RECOGNIZERS["tiny-3d"](heads={"a": 3, "b": 1}).eval()
+    clip = torch.rand(2, 3, 4, 32, 32)
+    whole = net.net((clip - 0.45) / 0.225)
+    assert torch.allclose(torch.cat(list(net(clip).values()), dim=1), whole, atol=1e-6)
+
+
+def test_frames_are_averaged_whatever_their_order() -> None:
+    torch.manual_seed(0)
+    net = RECOGNIZERS["tiny-2d"](classes=4).eval()
+    clip = torch.rand(2, 3, 5, 32, 32)
+    whole = net(clip)
+    assert torch.allclose(whole, net(clip.flip(2)), atol=1e-5)
+    apart = torch.stack([net(clip[:, :, at : at + 1]) for at in range(5)])
+    assert torch.allclose(whole, apart.mean(dim=0), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("scale", "channels", "expected"),
+    [
+        (IMAGENET, 3, IMAGENET),
+        (IMAGENET, 2, FLOW),
+        (KINETICS, 5, Scale((0.45, 0.45, 0.45, 0.5, 0.5), (0.225, 0.225, 0.225, 0.25, 0.25))),
+        (KINETICS, 1, Scale((0.5,), (0.25,))),
+    ],
+)
+def test_scales_for_other_channels(scale: Scale, channels: int, expected: Scale) -> None:
+    assert scale.over(channels) == expected
+
+
+def test_pixels_are_standardised_inside() -> None:
+    net = Recognizer(Echo(), scale=IMAGENET)
+    mean = torch.tensor(IMAGENET.mean).reshape(1, 3, 1, 1, 1)
+    clip = mean.expand(2, 3, 4, 8, 8) + torch.tensor(IMAGENET.std).reshape(1, 3, 1, 1, 1)
+    assert torch.allclose(net(clip), torch.ones(2, 3), atol=1e-5)
+    assert not net.state_dict()  # constants stay out of checkpoints
+
+
+def test_frames_are_resized_for_networks_of_one_size() -> None:
+    seen = []
+    net = Recognizer(Echo(), scale=Scale((0,) * 3, (1,) * 3), size=8)
+    net.net.register_forward_hook(lambda module, given, out: seen.append(given[0].shape))
+    ramp = torch.linspace(0, 1, 30).expand(2, 3, 4, 20, 30)
+    assert torch.allclose(net(ramp), torch.full((2, 3), 0.5), atol=1e-2)
+    assert seen == [(2, 3, 4, 8, 8)]
+
+
+def test_wrong_channels_are_refused_in_a_sentence() -> None:
+    with pytest.raises(UsageError, match=r"reads clips \(B, 2, T, H, W\)"):
+        RECOGNIZERS["tiny-flow"](classes=2)(torch.rand(1, 3, 4, 32, 32))
+
+
+def test_only_networks_of_tubelets_look_at_the_mask() -> None:
+    torch.manual_seed(0)
+    video = RECOGNIZERS["vit-ti-video"](
+        classes=3, frames=4, size=16, tubelet=(2, 8, 8), width=24, depth=1
+    )
+    nn.init.normal_(video.net.head.weight)
+    clip, keep = torch.rand(2, 3, 4, 16, 16), torch.ones(2, 2, 4)
+    keep[:, 1, 2] = 0
+    assert not torch.equal(video(clip), video(clip, keep=keep))
+    plain = RECOGNIZERS["tiny-3d"](classes=3).eval()
+    assert torch.equal(plain(clip), plain(clip, keep=keep))

@@ -1,0 +1,45 @@
+"""The networks that rewrite frames: sizes as published, any size in and the same out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from masquerade.models.framewise import carried_size, inner_size, one_by_one, together
+from masquerade.models.residual import Residual
+from masquerade.models.unet import UNet
+
+
+def count(net: torch.nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+@pytest.mark.parametrize(("width", "wanted"), [(64, 17_267_523), (16, 1_082_067), (8, 271_467)])
+def test_the_unet_has_the_published_size(width: int, wanted: int) -> None:
+    assert count(UNet(width=width)) == wanted
+
+
+def test_vitas_network_has_the_published_size() -> None:
+    assert count(Residual()) == 1_677_638
+
+
+@pytest.mark.parametrize("size", [(16, 16), (37, 50), (112, 112)])
+@pytest.mark.parametrize("kind", [UNet(width=4), Residual(blocks=1)])
+def test_any_size_comes_out_as_it_went_in(kind: torch.nn.Module, size: tuple[int, int]) -> None:
+    assert kind.eval()(torch.rand(1, 3, *size)).shape == (1, 3, *size)
+
+
+def test_a_frame_keeps_its_shape_inside() -> None:
+    assert inner_size(480, 640, 48) == (48, 64)
+    assert inner_size(24, 32, 48) == (48, 64)
+    assert inner_size(10, 1000, 48) == (48, 192)  # a strip is squeezed
+    assert carried_size(480, 640, 48) == (48, 64) and carried_size(24, 32, 48) == (24, 32)
+
+
+def test_one_by_one_is_all_at_once_without_its_neighbours() -> None:
+    clip = torch.rand(2, 3, 4, 20, 30, dtype=torch.float64)
+    rewrite = lambda frames: 1 - frames  # noqa: E731
+    one = one_by_one(rewrite, clip, short=20)
+    assert torch.equal(one, together(rewrite, clip, short=20))
+    assert torch.allclose(one, 1 - clip, atol=1e-6) and one.dtype == clip.dtype
+    assert one_by_one(lambda x: x, clip, short=10).shape == clip.shape

@@ -1,0 +1,198 @@
+"""Many files: where they go, that one bad one stops none, that interruption leaves nothing half."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import masquerade
+from masquerade.errors import UsageError
+from masquerade.pipeline.batch import OWN, Task, exit_code, finished, plan, run_batch
+from masquerade.pipeline.config import Settings
+from masquerade.pipeline.receipt import sha256_of
+from masquerade.storage import MARK
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """in/a.mp4, in/b.mov, in/sub/c.png, one of our own outputs, and what is no video."""
+    for name in ("a.mp4", "b.mov", "sub/c.png", f"a{OWN}.mp4", "notes.txt", ".hidden.mp4"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    (tmp_path / "in" / "sub" / "loop").symlink_to(tmp_path / "in")
+    return tmp_path / "in"
+
+
+def names(tasks: list[Task], base: Path) -> dict[str, str]:
+    return {
+        str(task.src.relative_to(base)): str(Path(os.path.relpath(task.dst, base)))
+        for task in tasks
+    }
+
+
+def test_beside_the_input_under_a_name_of_its_own(tree: Path) -> None:
+    expected = {"a.mp4": f"a{OWN}.mp4", "b.mov": f"b{OWN}.mp4"}
+    assert names(plan([str(tree)]), tree) == expected
+    assert names(plan([str(tree / "a.mp4")], suffix="-x"), tree) == {"a.mp4": "a-x.mp4"}
+
+
+def test_a_tree_is_mirrored(tree: Path) -> None:
+    tasks = plan([str(tree)], output=str(tree.parent / "safe"), recursive=True)
+    assert names(tasks, tree) == {
+        "a.mp4": "../safe/a.mp4",
+        "b.mov": "../safe/b.mp4",
+        "sub/c.png": "../safe/sub/c.png",
+    }
+
+
+def test_patterns_and_repeats(tree: Path) -> None:
+    found = plan([f"{tree}/*.mov", str(tree / "b.mov"), f"{tree}/**/*.png"], output="o/")
+    assert [task.src.name for task in found] == ["b.mov", "c.png"]
+
+
+@pytest.mark.parametrize("output", ["out.mp4", "exists"])
+def test_two_inputs_to_one_file_are_refused(tree: Path, output: str) -> None:
+    (tree.parent / "exists").write_bytes(b"")
+    with pytest.raises(UsageError, match="name a folder"):
+        plan([str(tree)], output=str(tree.parent / output))
+
+
+def test_names_that_would_collide_keep_their_old_suffix(tmp_path: Path) -> None:
+    for name in ("a.avi", "a.mp4"):
+        (tmp_path / name).write_bytes(b"")
+    made = {task.dst.name for task in plan([str(tmp_path)], output=str(tmp_path / "o"))}
+    assert made == {"a.avi.mp4", "a.mp4.mp4"}
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "a.avi").write_bytes(b"")
+    with pytest.raises(UsageError, match="both become"):
+        plan([str(tmp_path / "a.avi"), str(tmp_path / "x" / "a.avi")], output=str(tmp_path / "o"))
+
+
+def test_names_that_tell_nothing(tree: Path) -> None:
+    tasks = plan([str(tree)], output="o", name="sequential")
+    assert [task.dst.name for task in tasks] == ["000001.mp4", "000002.mp4"]
+    tasks = plan([str(tree)], output="o", name="hash")
+    assert [task.dst.stem for task in tasks] == [sha256_of(task.src)[:16] for task in tasks]
+
+
+def test_the_container_follows_the_codec(tree: Path) -> None:
+    for codec, suffix in (("h264", ".mp4"), ("ffv1", ".mkv"), ("prores", ".mov")):
+        assert plan([str(tree / "a.mp4")], codec=codec)[0].dst.suffix == suffix
+
+
+def test_nothing_to_do_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no video"):
+        plan([str(tmp_path)])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_bad_file_does_not_stop_the_others(clip: Path, tmp_path: Path, workers: int) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "bad.mp4").write_bytes(b"ffconcat version 1.0\nfile good.mp4\n")
+    for name in ("good.mp4", "zoo.mp4"):
+        (folder / name).write_bytes(clip.read_bytes())
+    settings = Settings(regions="frame", preview=0.2)
+    tasks = plan([str(folder)], output=str(tmp_path / "out"))
+    outcomes = list(run_batch(tasks, masquerade.build("blacken"), settings, workers=workers))
+    status = {outcome.task.src.name: outcome.status for outcome in outcomes}
+    assert status == {"bad.mp4": "failed", "good.mp4": "done", "zoo.mp4": "done"}
+    assert exit_code(outcomes) == 1
+    made = {path.name for path in (tmp_path / "out").iterdir() if path.suffix == ".mp4"}
+    assert made == {"good.mp4", "zoo.mp4"}
+
+
+def test_resume_skips_what_is_finished_and_nothing_else(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / "in" / name).write_bytes(clip.read_bytes())
+    tasks = plan([str(tmp_path / "in")], output=str(tmp_path / "out"))
+    method, settings = masquerade.build("blacken"), Settings(regions="frame", preview=0.2)
+
+    def again(**changes) -> list[str]:
+        chosen = Settings(regions="frame", preview=changes.pop("preview", 0.2))
+        outcomes = run_batch(tasks, method, chosen, resume=True, **changes)
+        return [o.status for o in sorted(outcomes, key=lambda o: o.task.src)]
+
+    assert [o.status for o in run_batch(tasks, method, settings)] == ["done", "done"]
+    assert again() == ["skipped", "skipped"]
+    tasks[0].dst.unlink()
+    (tasks[0].dst.parent / "a.mp4.receipt.json").unlink()
+    assert again() == ["done", "skipped"]
+    assert again(preview=0.1) == ["failed", "failed"]  # other settings: the old output is kept
+    with open(tasks[1].dst, "ab") as file:
+        file.write(b"changed")
+    assert again() == ["skipped", "failed"]
+    assert again(skip_existing=True) == ["skipped", "skipped"]
+
+
+def test_resume_is_not_deceived_by_other_weights_of_the_same_shape(
+    clip: Path, tmp_path: Path
+) -> None:
+    settings = Settings(regions="frame", preview=0.1)
+    (task,) = plan([str(clip)], output=str(tmp_path / "out/"))
+    nets = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        nets.append(masquerade.build("spact", width=2, short=16))
+        nets[-1].trained = True
+    assert [o.status for o in run_batch([task], nets[0], settings)] == ["done"]
+    assert finished(task, nets[0], settings)
+    assert not finished(task, nets[1], settings)
+
+
+def test_exports_of_many_files_go_into_folders(clip: Path, tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(clip.read_bytes())
+    tasks = plan([str(tmp_path)], output=str(tmp_path / "out"))
+    settings = Settings(
+        regions="frame", preview=0.1, report=tmp_path / "r", export_masks=tmp_path / "m"
+    )
+    outcomes = list(run_batch(tasks, masquerade.build("blacken"), settings))
+    assert [o.error for o in outcomes] == ["", ""]
+    assert sorted(p.name for p in (tmp_path / "r").iterdir()) == [
+        "a.mp4.receipt.json",
+        "b.mp4.receipt.json",
+    ]
+    assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["a.mp4.mkv", "b.mp4.mkv"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_run_leaves_nothing_half_made(
+    clip: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Killed at random moments: the final name is absent or whole, and no part survives."""
+    out = tmp_path / "out"
+    words = ["anonymize", str(clip), "-o", str(out / "a.mp4"), "--encoder-preset", "veryslow"]
+    start = "import sys; from masquerade.cli import main; sys.exit(main())"
+    draw = random.Random(int(number))
+    for _ in range(3):
+        process = subprocess.Popen(
+            [sys.executable, "-c", start, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        deadline = time.monotonic() + 60
+        while not any(out.glob(f".*{MARK}*")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(draw.random() * 0.5)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+        if process.returncode == 0:
+            continue  # it was quicker than the signal
+        assert process.returncode == (-9 if number == signal.SIGKILL else 130), said
+        if number != signal.SIGKILL:
+            assert not list(out.iterdir())
+    if not (out / "a.mp4").exists():
+        subprocess.run([sys.executable, "-c", start, *words], check=True, capture_output=True)
+    assert sorted(p.name for p in out.iterdir()) == ["a.mp4", "a.mp4.receipt.json"]
+    receipt = json.loads((out / "a.mp4.receipt.json").read_text())
+    assert receipt["output"]["sha256"] == sha256_of(out / "a.mp4")

@@ -1,0 +1,304 @@
+"""One file in, one anonymized file out: what is in it, what is not, and what failure leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import masquerade
+from masquerade.errors import MasqueradeError, MissingError, OutputError, UsageError, VideoError
+from masquerade.pipeline.verify import check
+from masquerade.regions.boxes import Box, read_boxes, write_boxes
+from masquerade.storage import MARK, part_of, sweep
+from masquerade.video.read import Reader
+
+
+def run(src: Path, dst: Path, method: str = "blacken", **settings) -> masquerade.Receipt:
+    return masquerade.anonymize_file(src, dst, masquerade.build(method), **settings)
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Reader(path) as reader:
+        return np.stack([frame.rgb() for frame in reader]).astype(int)
+
+
+def times(path: Path) -> list[float]:
+    with Reader(path) as reader:
+        return [frame.time for frame in reader]
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_the_face_is_gone_and_the_rest_is_there(clip: Path, tmp_path: Path) -> None:
+    receipt = run(clip, tmp_path / "out.mp4", export_boxes=tmp_path / "boxes.json")
+    before, after = pixels(clip), pixels(tmp_path / "out.mp4")
+    boxes = read_boxes(tmp_path / "boxes.json")
+    assert before.shape == after.shape and len(boxes) == len(before)
+    outside = np.ones(before.shape[:3], bool)
+    for t, found in boxes.items():
+        for box in found:
+            x0, y0, x1, y1 = (round(v) for v in (box.x0, box.y0, box.x1, box.y1))
+            assert after[t, y0:y1, x0:x1].mean() < 3  # black
+            assert before[t, y0:y1, x0:x1].mean() > 60
+            mx, my = x1 - x0, y1 - y0
+            outside[t, max(0, y0 - my) : y1 + my, max(0, x0 - mx) : x1 + mx] = False
+    assert np.abs(before - after)[outside].mean() < 3  # two encodings apart
+    assert np.allclose(times(clip), times(tmp_path / "out.mp4"), atol=1e-6)
+    assert receipt.coverage.empty == 0
+    assert receipt.source.frames == receipt.output.frames == len(before)
+
+
+def test_the_receipt_tells_all_but_what_undoes_it(clip: Path, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="undo"):
+        run(clip, tmp_path / "out.mp4", "selective", seed=246813579)
+    text = (tmp_path / "out.mp4.receipt.json").read_text()
+    receipt = json.loads(text)
+    assert "246813579" not in text and str(clip.parent) not in text and str(tmp_path) not in text
+    assert any("undo" in warning for warning in receipt["warnings"])
+    assert "title" in receipt["removed"] and "location" in receipt["removed"]
+    assert any("audio" in item for item in receipt["removed"])
+    assert receipt["regions"][0]["model_sha256"] and receipt["source"]["sha256"]
+    assert len(receipt["coverage"]["share"]) == receipt["output"]["frames"]
+    assert {"decode", "look", "rewrite", "encode"} <= set(receipt["stage_seconds"])
+
+
+def test_a_public_receipt_does_not_name_the_source(clip: Path, tmp_path: Path) -> None:
+    run(clip, tmp_path / "out.mp4", public_receipt=True)
+    text = (tmp_path / "out.mp4.receipt.json").read_text()
+    assert clip.name not in text and json.loads(text)["source"]["sha256"] is None
+    assert masquerade.pipeline.receipt.sha256_of(clip) not in text
+
+
+def test_no_tag_and_no_sound_of_the_source_is_in_the_output(clip: Path, tmp_path: Path) -> None:
+    run(clip, tmp_path / "out.mp4")
+    data = (tmp_path / "out.mp4").read_bytes()
+    for canary in (b"masquerade demo", b"+40.7128", b"made by nobody", b"Lavf", b"x264", b"mp4a"):
+        assert canary not in data
+    assert b"masquerade demo" in clip.read_bytes()
+
+
+def test_boxes_out_and_in_give_the_same_pixels(clip: Path, tmp_path: Path) -> None:
+    run(clip, tmp_path / "a.mp4", export_boxes=tmp_path / "b.json")
+    run(clip, tmp_path / "c.mp4", regions=f"boxes:{tmp_path / 'b.json'}")
+    assert np.array_equal(pixels(tmp_path / "a.mp4"), pixels(tmp_path / "c.mp4"))
+
+
+def test_several_sources_hide_what_any_of_them_finds(clip: Path, tmp_path: Path) -> None:
+    boxes = tmp_path / "in.json"
+    write_boxes(
+        boxes, {t: [Box(5, 5, 45, 45, 1.0, track=0)] for t in range(25)}, width=640, height=480
+    )
+    receipt = run(clip, tmp_path / "a.mp4", regions=f"faces+boxes:{boxes}", preview=0.3)
+    assert [look.name for look in receipt.regions] == ["faces", "boxes"]
+    assert set(receipt.coverage.regions) == {2} and receipt.coverage.tracks == 2
+    after = pixels(tmp_path / "a.mp4")
+    assert after[:, 8:42, 8:42].mean() < 3  # the box
+    assert after[:, 180:220, 300:330].mean() < 60  # and the face
+
+
+def test_masks_are_exported_as_they_were_used(clip: Path, tmp_path: Path) -> None:
+    run(clip, tmp_path / "a.mp4", "blacken", export_masks=tmp_path / "m.mkv")
+    masks = pixels(tmp_path / "m.mkv")
+    assert set(np.unique(masks)) == {0, 255}
+    assert pixels(tmp_path / "a.mp4")[masks == 255].mean() < 3
+
+
+def test_only_where_the_users_mask_is_not_black(clip: Path, tmp_path: Path) -> None:
+    import cv2
+
+    mask = np.zeros((480, 640), np.uint8)
+    mask[:, :100] = 255  # the face is elsewhere
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    receipt = run(clip, tmp_path / "a.mp4", region=tmp_path / "mask.png")
+    assert max(receipt.coverage.share) == 0
+    with pytest.raises(MasqueradeError, match="nothing to hide"):
+        run(clip, tmp_path / "b.mp4", region=tmp_path / "mask.png", fail_if_none=True)
+    assert not (tmp_path / "b.mp4").exists()
+
+
+def test_preview_cfr_and_size(clip: Path, tmp_path: Path) -> None:
+    run(clip, tmp_path / "a.mp4", "downsample", regions="frame", preview=0.4, size="model")
+    assert pixels(tmp_path / "a.mp4").shape == (10, 30, 40, 3)
+    run(clip, tmp_path / "b.mp4", "blacken", regions="frame", cfr=10)
+    assert np.allclose(np.diff(times(tmp_path / "b.mp4")), 0.1)
+    assert len(times(tmp_path / "b.mp4")) == 10
+
+
+def test_shadow_looks_and_writes_no_video(clip: Path, tmp_path: Path) -> None:
+    receipt = run(clip, tmp_path / "a.mp4", shadow=True)
+    assert receipt.output is None and receipt.coverage.empty == 0
+    assert leftovers(tmp_path) == ["a.mp4.receipt.json"]
+
+
+def test_an_existing_output_is_kept(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"mine")
+    with pytest.raises(UsageError, match="exists already"):
+        run(clip, tmp_path / "a.mp4")
+    assert (tmp_path / "a.mp4").read_bytes() == b"mine"
+    assert leftovers(tmp_path) == ["a.mp4"]
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_the_source_is_never_the_output(clip: Path, tmp_path: Path, link) -> None:
+    source = tmp_path / "in.mp4"
+    source.write_bytes(clip.read_bytes())
+    link(source, tmp_path / "alias.mp4")
+    for name in ("in.mp4", "alias.mp4"):
+        with pytest.raises(UsageError, match="its own output"):
+            run(source, tmp_path / name, overwrite=True)
+    assert source.read_bytes() == clip.read_bytes()
+
+
+def test_a_failure_while_frames_run_leaves_nothing(clip: Path, tmp_path: Path) -> None:
+    """Boxes made for another video are noticed at its first frame."""
+    boxes = tmp_path / "in" / "boxes.json"
+    boxes.parent.mkdir()
+    write_boxes(boxes, {3: [Box(1, 1, 5, 5, 1.0)]}, width=320, height=240)
+    with pytest.raises(UsageError, match="320x240"):
+        run(clip, tmp_path / "a.mp4", regions=f"boxes:{boxes}", export_masks=tmp_path / "m.mkv")
+    assert leftovers(tmp_path) == ["in"]
+
+
+def test_a_truncated_source_is_refused_and_salvaged_when_asked(clip: Path, tmp_path: Path) -> None:
+    import av
+
+    cut = tmp_path / "in" / "cut.mkv"
+    cut.parent.mkdir()
+    with av.open(str(clip)) as source, av.open(str(cut), "w", format="matroska") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                out.mux(packet)
+    cut.write_bytes(cut.read_bytes()[: int(cut.stat().st_size * 0.6)])
+    with pytest.raises(VideoError, match=r"salvage"):
+        run(cut, tmp_path / "a.mp4", regions="frame")
+    assert leftovers(tmp_path) == ["in"]
+    receipt = run(cut, tmp_path / "a.mp4", regions="frame", salvage=True)
+    assert 0 < receipt.output.frames < 25
+
+
+def test_an_output_that_fails_its_check_is_an_error(clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="25 of 26 frames"):
+        check(clip, tmp_path / "out.mp4", frames=26, others=1)
+    with pytest.raises(OutputError, match="streams"):
+        check(clip, tmp_path / "out.mp4", frames=25, others=0)  # it has sound
+    (tmp_path / "no.mp4").write_bytes(b"no video")
+    with pytest.raises(OutputError, match="read back"):
+        check(tmp_path / "no.mp4", tmp_path / "out.mp4", frames=1, others=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "says"),
+    [
+        ({"regions": "noses"}, UsageError, "no regions 'noses'"),
+        ({"regions": "boxes"}, UsageError, "boxes:FILE"),
+        ({"regions": "frame", "threshold": 0.4}, UsageError, "--threshold"),
+        ({"scale": "big"}, UsageError, "WxH"),
+        ({"device": "cuda:7"}, MissingError, "not on this machine"),
+        ({"device": "tpu9"}, UsageError, "no device"),
+        ({"amp": True, "device": "cpu"}, UsageError, "CUDA"),
+        ({"hwaccel": "cuda"}, MissingError, "nvenc"),
+        ({"bitrate": "fast"}, UsageError, "bitrate"),
+        ({"crf": 20, "lossless": True}, UsageError, "exclude"),
+        ({"colour": 3}, UsageError, "colour"),
+        ({"cfr": -1.0}, UsageError, "rate"),
+        ({"metadata": "keeep"}, UsageError, "metadata"),
+        ({"region": Path("none.png")}, UsageError, "no image"),
+        ({"detector": "eyes"}, UsageError, "eyes"),
+        ({"export_boxes": Path("out.mp4")}, UsageError, "one name"),
+    ],
+)
+def test_wrong_settings_are_one_sentence_and_no_file(
+    clip: Path, tmp_path: Path, monkeypatch, settings, error, says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error) as caught:
+        run(clip, Path("out.mp4"), **settings)
+    assert says in str(caught.value)
+    assert str(caught.value).count("\n") == 0
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("empty.mp4", b""),
+        ("text.mp4", b"hello, I am no video\n" * 9),
+        ("list.mp4", b"ffconcat version 1.0\nfile person.mp4\n"),
+        ("none.mp4", None),
+    ],
+)
+def test_what_is_no_video_is_refused(tmp_path: Path, name: str, content: bytes | None) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    if content is not None:
+        (folder / name).write_bytes(content)
+    with pytest.raises(VideoError):
+        run(folder / name, tmp_path / "out.mp4")
+    assert leftovers(tmp_path) == ["in"]
+
+
+def test_images_in_images_out(tmp_path: Path) -> None:
+    import cv2
+
+    from masquerade.cli.demo_clip import portrait
+
+    (tmp_path / "in").mkdir()
+    for suffix in ("png", "jpg"):
+        src, dst = tmp_path / "in" / f"a.{suffix}", tmp_path / f"b.{suffix}"
+        cv2.imwrite(str(src), cv2.cvtColor(portrait(), cv2.COLOR_RGB2BGR))
+        receipt = run(src, dst)
+        assert receipt.coverage.regions == (1,)
+        assert cv2.imread(str(dst)).shape == (600, 512, 3)
+        assert cv2.imread(str(dst))[170:250, 220:300].mean() < 10
+
+
+def test_a_folder_of_images_is_one_video_when_asked(tmp_path: Path) -> None:
+    import cv2
+
+    (tmp_path / "in").mkdir()
+    for number in range(12):
+        cv2.imwrite(str(tmp_path / "in" / f"{number}.png"), np.full((48, 64, 3), number * 20, "u1"))
+    run(tmp_path / "in", tmp_path / "out.mp4", "pixelate", regions="frame", sequence=8.0)
+    means = pixels(tmp_path / "out.mp4").mean((1, 2, 3))
+    assert np.allclose(means, np.arange(12) * 20, atol=4)
+    assert np.allclose(times(tmp_path / "out.mp4"), np.arange(12) / 8)
+
+
+def test_sound_is_kept_in_sync_only_when_asked(clip: Path, tmp_path: Path) -> None:
+    import av
+
+    for audio, streams in (("drop", 0), ("keep", 1), ("pitch", 1)):
+        run(clip, tmp_path / f"{audio}.mp4", regions="frame", audio=audio)
+        with av.open(str(tmp_path / f"{audio}.mp4")) as made:
+            assert len(made.streams.audio) == streams
+            assert len(made.streams) == 1 + streams
+            for stream in made.streams.audio:
+                assert float(stream.duration * stream.time_base) == pytest.approx(1, abs=0.06)
+
+
+def test_parts_are_private_and_swept_when_their_writer_is_gone(tmp_path: Path) -> None:
+    stale = tmp_path / f".0123456789abcdef{MARK}.mp4"
+    stale.write_bytes(b"half")
+    with part_of(tmp_path / "a.mp4") as part:
+        assert not stale.exists()
+        assert part.stat().st_mode & 0o777 == 0o600
+        part.write_bytes(b"whole")
+        sweep(tmp_path)  # another run starts: this one's part is locked and stays
+        assert part.exists()
+    assert leftovers(tmp_path) == ["a.mp4"]
+    assert (tmp_path / "a.mp4").stat().st_mode & 0o777 == 0o644
+
+
+def test_an_output_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="meanwhile"), part_of(tmp_path / "a.mp4") as part:
+        part.write_bytes(b"ours")
+        (tmp_path / "a.mp4").write_bytes(b"theirs")
+    assert (tmp_path / "a.mp4").read_bytes() == b"theirs"

@@ -1,0 +1,294 @@
+"""The pipeline: order, look-ahead, windows, errors, and that nothing hangs or piles up."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import masquerade
+from masquerade.anonymizer import Anonymized, Anonymizer, Card
+from masquerade.errors import MasqueradeError
+from masquerade.methods.blacken import Blacken
+from masquerade.pipeline.constant_frame_rate import constant_rate, exact_rate
+from masquerade.pipeline.stream import Cover, Rewritten, ahead, anonymize, rewritten
+from masquerade.regions.boxes import Box
+from masquerade.regions.region import Region
+from masquerade.regions.sources import WholeFrame
+from masquerade.regions.tracking import fill
+
+
+class Picture:
+    """A frame in memory."""
+
+    width, height, time_base, duration = 64, 48, Fraction(1, 25), 1
+
+    def __init__(self, index: int) -> None:
+        self.index = self.pts = index
+
+    def rgb(self, size: tuple[int, int] | None = None) -> np.ndarray:
+        return np.full((48, 64, 3), 40 + self.index % 200, np.uint8)
+
+
+class Sum(Anonymizer):
+    """A method with a window of four that shows each window's mean and counts windows."""
+
+    window = 4
+    card = Card("", "", "", "")
+
+    def init_state(self, *, seed: int | None = None) -> int:
+        return 0
+
+    def forward(self, clip, *, mask=None, state=None) -> Anonymized:
+        assert clip.shape[2] == 4
+        return Anonymized(clip * 0 + state / 10, None, state + 1)
+
+
+def test_ahead_keeps_order_and_stays_within_its_depth() -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for i in range(50):
+            made.append(i)
+            yield i
+
+    taken = ahead(items(), depth=3)
+    assert next(taken) == 0
+    time.sleep(0.3)
+    assert len(made) <= 6  # one out, three queued, one in hand, one being made
+    assert [0, *taken] == list(range(50))
+
+
+def test_ahead_raises_here_what_was_raised_there() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise MasqueradeError("broken")
+
+    taken = ahead(items())
+    assert next(taken) == 1
+    with pytest.raises(MasqueradeError, match="broken"):
+        next(taken)
+
+
+def test_closing_ends_the_thread_and_closes_the_source() -> None:
+    closed = threading.Event()
+
+    def items() -> Iterator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.set()
+
+    before = threading.active_count()
+    taken = ahead(items())
+    next(taken)
+    taken.close()
+    assert closed.is_set() and threading.active_count() == before
+
+
+@pytest.mark.parametrize("fails", ["decode", "look", "rewrite", "write"])
+def test_a_failure_anywhere_ends_every_stage(fails: str) -> None:
+    """No thread may go on reading when the file under it is about to be closed."""
+    running = threading.active_count()
+    source = iter(lambda: Picture(0), None)  # endless
+
+    def decode() -> Iterator[Any]:
+        for i, picture in enumerate(source):
+            if fails == "decode" and i == 20:
+                raise MasqueradeError("decode")
+            yield picture
+
+    def look(pictures: Any) -> Iterator[Region]:
+        for i, _ in enumerate(pictures):
+            if fails == "look" and i == 20:
+                raise MasqueradeError("look")
+            yield Region(everywhere=True)
+
+    class Failing(Blacken):
+        def on_bytes(self, frames, *, mask=None, state=None):
+            if fails == "rewrite":
+                raise MasqueradeError("rewrite")
+            return super().on_bytes(frames, mask=mask, state=state)
+
+    with pytest.raises(MasqueradeError, match=fails) as caught:
+        items = rewritten(decode(), Failing(), look, batch=2)
+        try:
+            for i, _ in enumerate(items):
+                if fails == "write" and i == 20:
+                    raise MasqueradeError("write")
+        finally:
+            items.close()  # type: ignore[attr-defined]
+            assert threading.active_count() == running
+    assert caught.value.__traceback__  # held, as a caller may hold it
+
+
+def outputs(items: list[Any], method: Anonymizer, source: Any, **options: Any) -> list[Any]:
+    return list(rewritten(items, method, source, **options))
+
+
+def test_packets_keep_their_place_among_frames() -> None:
+    items = ["a", Picture(0), "b", "c", Picture(1), Picture(2), "d"]
+    out = outputs(items, Blacken(), WholeFrame(), batch=1)
+    assert [o.frame.index if isinstance(o, Rewritten) else o for o in out] == [
+        "a",
+        0,
+        "b",
+        "c",
+        1,
+        2,
+        "d",
+    ]
+    assert all((o.pixels == 0).all() for o in out if isinstance(o, Rewritten))
+
+
+@pytest.mark.parametrize("frames", [1, 3, 4, 5, 9])
+def test_a_last_window_is_filled_up_and_cut(frames: int) -> None:
+    out = outputs([Picture(i) for i in range(frames)], Sum(), WholeFrame())
+    assert [o.frame.index for o in out] == list(range(frames))
+    assert [round(o.pixels.mean() / 25.5) for o in out] == [i // 4 for i in range(frames)]
+    clip = torch.rand(1, 3, frames, 8, 8)
+    assert anonymize(clip, Sum()).shape == clip.shape
+
+
+def test_a_source_that_forgets_frames_is_an_error() -> None:
+    def forgetful(pictures: Any) -> Iterator[Region]:
+        for i, _ in enumerate(pictures):
+            if i < 2:
+                yield Region()
+
+    with pytest.raises(MasqueradeError, match="without an answer"):
+        outputs([Picture(i) for i in range(6)], Blacken(), forgetful)
+
+
+@pytest.mark.parametrize("missed", range(1, 11))
+def test_a_planted_dropout_leaves_no_frame_bare(missed: int) -> None:
+    """A moving face that the detector misses for 1 to 10 frames is black in every frame."""
+
+    def source(pictures: Any) -> Iterator[Region]:
+        def seen() -> Iterator[tuple[list[Box], bool]]:
+            for i, _ in enumerate(pictures):
+                gone = 12 <= i < 12 + missed
+                yield ([] if gone else [Box(i, 10, i + 12, 26, 0.9)]), False
+
+        for boxes in fill(seen(), gap=12, state=6, lookback=6):
+            yield Region(boxes=tuple(boxes))
+
+    out = outputs([Picture(i) for i in range(40)], Blacken(), source, cover=Cover())
+    for o in out:
+        i = o.frame.index
+        assert (o.pixels[10:26, i : i + 12] == 0).all(), i
+        assert o.pixels[:, -4:].min() > 0 or i > 30  # not by hiding everything
+
+
+def test_everywhere_and_somewhere_may_mix_in_one_window() -> None:
+    def source(pictures: Any) -> Iterator[Region]:
+        for i, _ in enumerate(pictures):
+            yield Region(everywhere=i == 1, boxes=() if i == 1 else (Box(8, 8, 20, 20, 1.0),))
+
+    out = outputs([Picture(i) for i in range(3)], Blacken(), source, batch=3)
+    assert (out[1].pixels == 0).all()
+    assert out[0].pixels[0, 0, 0] == 40 and (out[0].pixels[8:20, 8:20] == 0).all()
+
+
+def test_memory_does_not_grow_with_length() -> None:
+    alive: list[int] = []
+    gone: list[int] = []
+
+    class Counted(Picture):
+        def __init__(self, index: int) -> None:
+            super().__init__(index)
+            alive.append(index)
+
+        def __del__(self) -> None:
+            gone.append(self.index)
+
+    most = 0
+    for _ in rewritten((Counted(i) for i in range(400)), Blacken(), WholeFrame(), batch=2):
+        most = max(most, len(alive) - len(gone))
+    assert most < 40
+
+
+@pytest.mark.parametrize("name", masquerade.METHODS)
+def test_a_stream_gives_the_pixels_of_the_clip(made, name: str) -> None:
+    class Noisy(Picture):
+        def rgb(self, size: tuple[int, int] | None = None) -> np.ndarray:
+            return np.random.default_rng(self.index // 3).integers(0, 256, (48, 64, 3), np.uint8)
+
+    pictures, method = [Noisy(i) for i in range(7)], made(name)
+    out = outputs(pictures, method, WholeFrame(), seed=4, batch=3)
+    clip = torch.stack([torch.from_numpy(p.rgb()) for p in pictures], 1).permute(3, 1, 0, 2)
+    clip = torch.stack([torch.from_numpy(p.rgb()) for p in pictures]).permute(3, 0, 1, 2)[None]
+    whole = anonymize(clip / 255, method, seed=4)[0].permute(1, 2, 3, 0) * 255
+    streamed = np.stack([o.pixels for o in out]).astype(float)
+    assert np.abs(streamed - whole.numpy()).max() <= 1.5
+
+
+def test_constant_rate_repeats_and_leaves_out() -> None:
+    def item(index: int, pts: int, duration: int) -> Rewritten:
+        stamp = Picture(index)
+        stamp.pts, stamp.duration, stamp.time_base = pts, duration, Fraction(1, 10)
+        return Rewritten(stamp, np.zeros((1, 1, 3), np.uint8), Region(), None)
+
+    slow = [item(0, 0, 5), item(1, 5, 1), item(2, 6, 4)]  # 0.5 s, 0.1 s, 0.4 s
+    out = list(constant_rate(slow, Fraction(5)))
+    assert [o.frame.index for o in out] == [0, 0, 0, 2, 2]
+    assert [o.frame.pts for o in out] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("rate", "exact"),
+    [
+        (25, Fraction(25)),
+        (29.97, Fraction(30000, 1001)),
+        (23.976, Fraction(24000, 1001)),
+        (12.5, Fraction(25, 2)),
+    ],
+)
+def test_rates_are_what_is_meant(rate: float, exact: Fraction) -> None:
+    assert exact_rate(rate) == exact
+
+
+def test_anonymize_says_what_it_takes() -> None:
+    with pytest.raises(MasqueradeError, match="B, 3, T, H, W"):
+        anonymize(torch.rand(3, 8, 8), Blacken())
+
+
+@pytest.mark.parametrize("method", ["mask-mean", "blur", "selective"])
+def test_outside_of_what_is_hidden_nothing_is_left_where_that_is_asked_for(method: str) -> None:
+    def left(pictures: Any) -> Iterator[Region]:
+        for t, _ in enumerate(pictures):
+            if t == 2:
+                yield Region()  # nothing found: nothing shown
+            else:
+                yield Region(boxes=(Box(0, 0, 20, 48, 1.0),))
+
+    def run(**given: Any) -> list[np.ndarray]:
+        cover = Cover("box", 1.0, **given)
+        items = rewritten(
+            map(Picture, range(5)), masquerade.build(method), left, cover=cover, seed=1
+        )
+        return [item.pixels for item in items]
+
+    plain, alone = run(), run(outside="black")
+    for t, (kept, shown) in enumerate(zip(plain, alone, strict=True)):
+        assert (kept[:, 20:] == 40 + t).all()
+        assert not shown[:, 20:].any()
+        assert np.array_equal(shown[:, :20], kept[:, :20] if t != 2 else 0 * kept[:, :20])
+
+
+def test_what_fades_out_fades_to_black() -> None:
+    def left(pictures: Any) -> Iterator[Region]:
+        for _ in pictures:
+            yield Region(boxes=(Box(0, 0, 20, 48, 1.0),))
+
+    cover = Cover("box", 1.0, feather=10, outside="black")
+    (item,) = rewritten([Picture(3)], masquerade.build("blur"), left, cover=cover)
+    row = item.pixels[24, :, 0].astype(int)
+    assert (np.diff(row[18:34]) <= 0).all() and row[18] == 43 and row[34] == 0

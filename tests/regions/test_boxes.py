@@ -1,0 +1,153 @@
+"""Boxes: geometry against plain loops, and a file that comes back as it went."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from masquerade.errors import UsageError
+from masquerade.regions.boxes import Box, BoxWriter, iou, nms, read_boxes, write_boxes
+
+edge = st.floats(-1e4, 1e4, allow_nan=False)
+side = st.floats(0.01, 1e4, allow_nan=False)
+boxes = st.builds(
+    lambda x, y, w, h, score, track, source, label: Box(
+        x, y, x + w, y + h, score, track, source, label
+    ),
+    edge,
+    edge,
+    side,
+    side,
+    st.floats(0, 1),
+    st.none() | st.integers(0, 10**6),
+    st.sampled_from(["seen", "filled", "carried"]),
+    st.sampled_from(["face", "person", "frame"]),
+)
+
+
+def test_iou_is_shared_area_over_joint_area() -> None:
+    a = np.array([[0.0, 0, 10, 10], [20, 20, 30, 30]])
+    b = np.array([[5.0, 0, 15, 10], [0, 0, 10, 10], [100, 100, 100, 100]])
+    assert np.allclose(iou(a, b), [[1 / 3, 1, 0], [0, 0, 0]])
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50), st.floats(0, 1)), max_size=12))
+def test_nms_keeps_what_a_plain_loop_keeps(found: list[tuple[int, int, float]]) -> None:
+    rows = np.array([(x, y, x + 20, y + 20) for x, y, _ in found], float).reshape(-1, 4)
+    scores = np.array([score for *_, score in found])
+    stays: list[int] = []
+    for i in np.argsort(-scores, kind="stable"):
+        if all(iou(rows[i : i + 1], rows[j : j + 1])[0, 0] < 0.3 for j in stays):
+            stays.append(int(i))
+    assert nms(rows, scores, 0.3).tolist() == stays
+
+
+@pytest.mark.parametrize(
+    ("box", "inside"),
+    [
+        (Box(-5, -5, 5, 5, 1), (0, 0, 5, 5)),
+        (Box(95, 10, 120, 20, 1), (95, 10, 100, 20)),
+        (Box(100, 0, 110, 10, 1), None),
+        (Box(0, -10, 10, 0, 1), None),
+    ],
+)
+def test_clipped(box: Box, inside: tuple[float, ...] | None) -> None:
+    got = box.clipped(100, 50)
+    assert (got and (got.x0, got.y0, got.x1, got.y1)) == inside
+
+
+@settings(deadline=None, max_examples=50)
+@given(frames=st.dictionaries(st.integers(0, 999), st.lists(boxes, min_size=1, max_size=3)))
+def test_a_file_of_boxes_comes_back_as_it_went(
+    frames: dict[int, list[Box]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("boxes") / "boxes.json"
+    write_boxes(path, frames, width=640, height=480)
+    assert read_boxes(path, width=640, height=480) == frames
+    before = path.read_bytes()
+    write_boxes(path, read_boxes(path), width=640, height=480)
+    assert path.read_bytes() == before
+
+
+def test_a_hand_may_write_the_least(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.json"
+    path.write_text(
+        '{"version": 1, "width": 8, "height": 6, "frames": {"3": [{"box": [1, 2, 3, 4]}]}}'
+    )
+    assert read_boxes(path) == {3: [Box(1, 2, 3, 4, 1.0)]}
+
+
+def _document(**changes: object) -> str:
+    whole = {"version": 1, "width": 8, "height": 6, "frames": {"0": [{"box": [0, 0, 1, 1]}]}}
+    return json.dumps({**whole, **changes})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "[" * 100_000,
+        _document(version=2),
+        _document(width=0),
+        _document(width="8"),
+        _document(height=True),
+        _document(frames=[]),
+        _document(frames={"first": []}),
+        _document(frames={"-1": []}),
+        _document(frames={"0": [[0, 0, 1, 1]]}),
+        _document(frames={"0": [{"box": [0, 0, 1]}]}),
+        _document(frames={"0": [{"box": [0, 0, 1, math.nan]}]}),
+        _document(frames={"0": [{"box": [0, 0, 1, math.inf]}]}),
+        _document(frames={"0": [{"box": [0, 0, 1, "1"]}]}),
+        _document(frames={"0": [{"box": [0, 0, 1, None]}]}),
+        _document(frames={"0": [{"box": [5, 0, 1, 1]}]}),
+        _document(frames={"0": [{"box": [0, 0, 1, 0]}]}),
+        _document(frames={"0": [{"box": [0, 0, 1, 1], "score": math.nan}]}),
+        _document(frames={"0": [{"box": [0, 0, 1, 1], "track": 1.5}]}),
+        _document(frames={"0": [{"box": [0, 0, 1, 1], "source": "guessed"}]}),
+        _document(frames={"0": [{"box": [0, 0, 1, 1], "boxx": 1}]}),
+        _document()[:-1] + ', "frames": {}}',
+        '{"version": 1, "width": 8, "height": 6, "frames": {"0": [{"box": [0,0,1,1]}], "0": []}}',
+    ],
+)
+def test_what_is_no_file_of_boxes_is_refused_in_a_sentence(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "boxes.json"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=r"boxes\.json is not a file of boxes: .*\.$") as caught:
+        read_boxes(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_boxes_of_another_size_or_nowhere_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.json"
+    write_boxes(path, {}, width=640, height=480)
+    with pytest.raises(UsageError, match=r"640x480.*480x640"):
+        read_boxes(path, width=480, height=640)
+    with pytest.raises(UsageError):
+        read_boxes(tmp_path / "none.json")
+    path.write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(UsageError):
+        read_boxes(path)
+
+
+def test_no_file_is_written_that_could_not_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_boxes(tmp_path / "a.json", [[Box(0, 0, math.nan, 1, 1)]], width=8, height=6)
+    with pytest.raises(UsageError):
+        read_boxes(tmp_path / "a.json")
+    with (
+        pytest.raises(RuntimeError),
+        BoxWriter(tmp_path / "b.json", width=8, height=6) as writer,
+    ):
+        writer.add(0, [Box(0, 0, 1, 1, 1)])
+        raise RuntimeError("the video broke off")
+    with pytest.raises(UsageError):
+        read_boxes(tmp_path / "b.json")

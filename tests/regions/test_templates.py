@@ -1,0 +1,150 @@
+"""Templates and the folder they are kept in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import noise
+
+from masquerade.errors import MissingError, UsageError
+from masquerade.regions.hog_keys import ColourHog
+from masquerade.regions.template_library import Library, library_folder
+from masquerade.regions.templates import CONCEPTS, SUBSETS, Template, template_from
+
+KEYS = ColourHog()
+
+
+def made(name: str = "eye", seed: int = 0, keys: ColourHog = KEYS) -> Template:
+    pixels = noise(90, 70, seed)
+    return template_from(name, pixels, [(20, 30), (60.5, 40)], keys, image="/home/me/me.jpg")
+
+
+def same(a: Template, b: Template) -> bool:
+    return (a.name, a.extractor, a.picks) == (b.name, b.extractor, b.picks) and np.array_equal(
+        a.keys, b.keys
+    )
+
+
+def test_the_papers_concepts_and_subsets() -> None:
+    assert len(CONCEPTS) == 9
+    assert all(card and "\n" not in card for card in CONCEPTS.values())
+    assert set(SUBSETS) == {"kth", "sbu", "ipn"}
+    assert all(set(names) <= set(CONCEPTS) for names in SUBSETS.values())
+    assert set(SUBSETS["kth"]) == {"torso", "arm", "leg", "hair"}
+
+
+def test_a_template_is_the_key_at_the_nearest_centre_and_no_picture() -> None:
+    template = made()
+    grid = KEYS(noise(90, 70, 0))
+    assert np.array_equal(template.keys[0], grid.keys[grid.at(20, 30)])
+    assert template.keys.shape == (2, grid.keys.shape[2])
+    assert [(p.x, p.y) for p in template.picks] == [(20, 30), (60.5, 40)]
+    assert {p.image for p in template.picks} == {"me.jpg"}
+    assert all(0 <= p.level.ground < p.level.core <= 1.001 for p in template.picks)
+
+
+def test_points_outside_and_none_and_wrong_names_are_refused() -> None:
+    pixels = noise(90, 70)
+    for at in ((90, 10), (10, -1), (5, 70)):
+        with pytest.raises(UsageError, match=r"lies outside me\.jpg, which has 90x70 pixels"):
+            template_from("eye", pixels, [at], KEYS, image="me.jpg")
+    with pytest.raises(UsageError, match="needs a point"):
+        template_from("eye", pixels, [], KEYS, image="me.jpg")
+    for name in ("", "Eye", "../eye", "a b", ".eye", "x" * 65):
+        with pytest.raises(UsageError, match="cannot name a template"):
+            template_from(name, pixels, [(1, 1)], KEYS, image="me.jpg")
+        with pytest.raises(UsageError, match="cannot name a template"):
+            Library(folder=Path("nowhere")).load(name)
+
+
+def test_round_trip_add_again_remove(tmp_path: Path) -> None:
+    library = Library(folder=tmp_path / "kept")
+    assert library.names() == []
+    library.add(made())
+    assert same(library.load("eye"), made())
+    library.add(made("hair", 3))
+    assert library.names() == ["eye", "hair"]
+    more = library.add(made(seed=5))
+    assert same(library.load("eye"), more) and len(more.picks) == len(more.keys) == 4
+    assert np.array_equal(more.keys[2:], made(seed=5).keys)
+    files = sorted(p.name for p in (tmp_path / "kept").iterdir())
+    assert files == ["eye.json", "eye.safetensors", "hair.json", "hair.safetensors"]
+    library.remove("hair")
+    assert library.names() == ["eye"]
+    with pytest.raises(MissingError, match="no template hair; there are: eye"):
+        library.remove("hair")
+
+
+def test_folders_of_the_user_are_not_kept(tmp_path: Path) -> None:
+    Library(folder=tmp_path).add(made())
+    for file in tmp_path.iterdir():
+        assert b"home" not in file.read_bytes()
+
+
+def test_a_missing_concept_is_named_with_its_card(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"no template eye: an eye with .* templates add eye"):
+        Library(folder=tmp_path).load("eye")
+
+
+def test_another_extractor_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    library = Library(folder=tmp_path)
+    library.add(made())
+    with pytest.raises(UsageError, match="made with keys colour-hog") as error:
+        library.add(made(keys=ColourHog(stride=8)))
+    assert str(error.value).count(". ") == 0
+    assert same(library.load("eye"), made())
+
+
+def test_export_and_import(tmp_path: Path) -> None:
+    one, other = Library(folder=tmp_path / "one"), Library(folder=tmp_path / "other")
+    one.add(made())
+    one.add(made("hair", 3))
+    one.export(tmp_path / "all.safetensors")
+    one.export(tmp_path / "hair.safetensors", ["hair"])
+    assert other.import_(tmp_path / "hair.safetensors") == ["hair"]
+    assert other.names() == ["hair"]
+    assert sorted(other.import_(tmp_path / "all.safetensors")) == ["eye", "hair"]
+    assert same(other.load("eye"), made())
+    third = Library(folder=tmp_path / "third")
+    third.add(made("hair", keys=ColourHog(stride=8)))
+    with pytest.raises(UsageError, match="made with keys"):
+        third.import_(tmp_path / "all.safetensors")
+    assert third.names() == ["hair"]  # all of a file or nothing
+    with pytest.raises(UsageError, match="no templates"):
+        Library(folder=tmp_path / "none").export(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("content", [b"", b"not it", b"\x10" + bytes(40)])
+def test_a_file_of_something_else_is_not_imported(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.safetensors").write_bytes(content)
+    with pytest.raises(UsageError, match="no file of templates"):
+        Library(folder=tmp_path / "kept").import_(tmp_path / "x.safetensors")
+
+
+def test_damaged_and_mixed_up_files_are_refused(tmp_path: Path) -> None:
+    library = Library(folder=tmp_path)
+    library.add(made())
+    library.add(made("hair", 3))
+    (tmp_path / "eye.safetensors").write_bytes((tmp_path / "hair.safetensors").read_bytes())
+    with pytest.raises(UsageError, match="do not belong together"):
+        library.load("eye")
+    card = json.loads((tmp_path / "hair.json").read_text())
+    (tmp_path / "hair.json").write_text(json.dumps({**card, "picks": card["picks"][:1]}))
+    with pytest.raises(UsageError, match="do not fit its picks"):
+        library.load("hair")
+    (tmp_path / "hair.json").write_text("{")
+    with pytest.raises(UsageError, match="template hair is damaged"):
+        library.load("hair")
+
+
+def test_the_folder_is_the_users_unless_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MASQUERADE_TEMPLATES", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert library_folder() == tmp_path / "masquerade" / "templates"
+    monkeypatch.setenv("MASQUERADE_TEMPLATES", str(tmp_path / "mine"))
+    assert Library().folder == tmp_path / "mine"

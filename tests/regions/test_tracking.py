@@ -1,0 +1,236 @@
+"""Tracks: what a detector misses stays covered, in both directions of time, and not across cuts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from masquerade.regions.boxes import Box
+from masquerade.regions.masks import rasterize
+from masquerade.regions.tracking import fill, look_ahead
+
+Detections = list[tuple[list[Box] | None, bool]]
+W, H = 640, 480
+
+
+def _covers(boxes: list[Box], true: Box, margin: float = 1.3) -> bool:
+    """Whether one box, with the default margin, holds all of the true one that is in the frame."""
+    inside = true.clipped(W, H)
+    assert inside is not None
+    for box in boxes:
+        x, y = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
+        w, h = margin * box.width / 2, margin * box.height / 2
+        if x - w <= inside.x0 and inside.x1 <= x + w and y - h <= inside.y0 and inside.y1 <= y + h:
+            return True
+    return False
+
+
+def _path(
+    x: float, y: float, size: float, speed: tuple[float, float], bend: float, zoom: float, n: int
+) -> list[Box]:
+    """A head: on its way at a speed, in sizes a frame; bent, as by a nod; coming nearer."""
+    found = []
+    for t in range(n):
+        s = size * zoom**t
+        cx = x + size * (speed[0] * t + bend * np.sin(2 * np.pi * t / 40))
+        cy = y + size * (speed[1] * t + bend * np.cos(2 * np.pi * t / 40))
+        found.append(
+            Box(float(cx - s / 2), float(cy - s * 0.6), float(cx + s / 2), float(cy + s * 0.6), 0.8)
+        )
+    return found
+
+
+paths = st.builds(
+    _path,
+    st.floats(100, 540),
+    st.floats(100, 380),
+    st.floats(15, 90),
+    st.tuples(st.floats(-0.15, 0.15), st.floats(-0.15, 0.15)),
+    st.floats(0, 0.5),
+    st.floats(0.99, 1.01),
+    st.just(40),
+)
+
+
+def _look(boxes: list[Box], t: int, missed: range, every: int) -> list[Box] | None:
+    if t % every and t != 39:
+        return None
+    return [] if t in missed else boxes
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    path=paths,
+    start=st.integers(0, 39),
+    length=st.integers(1, 10),
+    every=st.sampled_from([1, 2, 3]),
+)
+def test_a_dropout_of_one_to_ten_frames_leaves_none_uncovered(
+    path: list[Box], start: int, length: int, every: int
+) -> None:
+    inside = [box.clipped(W, H) for box in path]
+    assume(all(inside))
+    assume(start >= 5 and start + length <= 35)  # sightings on both sides: it was a dropout
+    missed = range(start, start + length)
+    detections = [(_look([box], t, missed, every), False) for t, box in enumerate(path)]
+    found = list(fill(detections, every=every))
+    assert [t for t, box in enumerate(path) if not _covers(found[t], box)] == []
+
+
+@settings(deadline=None, max_examples=60)
+@given(path=paths, lost=st.integers(1, 6))
+def test_a_track_runs_on_after_its_last_sighting_and_before_its_first(
+    path: list[Box], lost: int
+) -> None:
+    assume(all(box.clipped(W, H) for box in path))
+    seen = range(lost, 40 - lost)
+    detections: Detections = [([b] if t in seen else [], False) for t, b in enumerate(path)]
+    found = list(fill(detections))
+    assert all(found)
+    assert {b.source for b in found[0]} == {b.source for b in found[-1]} == {"carried"}
+    # nothing was seen on the far side, so that a bend cannot be known: the nearest must be covered
+    assert _covers(found[lost - 1], path[lost - 1])
+    assert _covers(found[40 - lost], path[40 - lost])
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    looks=st.lists(
+        st.tuples(
+            st.none()
+            | st.lists(
+                st.builds(
+                    lambda x, y, w, s: Box(x, y, x + w, y + w, s),
+                    st.floats(0, 600),
+                    st.floats(0, 400),
+                    st.floats(1, 200),
+                    st.floats(0, 1),
+                ),
+                max_size=4,
+            ),
+            st.booleans(),
+        ),
+        max_size=40,
+    ),
+    every=st.integers(1, 4),
+)
+def test_one_list_a_frame_in_order_with_all_that_was_seen_and_bounded_look_ahead(
+    looks: Detections, every: int
+) -> None:
+    taken = 0
+
+    def counted() -> Iterator[tuple[list[Box] | None, bool]]:
+        nonlocal taken
+        for look in looks:
+            taken += 1
+            yield look
+
+    late = look_ahead(gap=12, lookback=6, every=every)
+    found = []
+    for t, boxes in enumerate(fill(counted(), every=every)):
+        assert taken <= t + late + 1
+        found.append(boxes)
+    assert len(found) == len(looks)
+    for boxes, (seen, _) in zip(found, looks, strict=True):
+        edges = {(b.x0, b.y0, b.x1, b.y1) for b in boxes if b.source == "seen"}
+        assert edges == {(b.x0, b.y0, b.x1, b.y1) for b in seen or []}
+        tracks = [b.track for b in boxes]
+        assert None not in tracks
+        assert len(set(tracks)) == len(tracks)
+
+
+def test_no_box_crosses_a_cut() -> None:
+    here, there = Box(10, 10, 50, 50, 0.9), Box(400, 300, 440, 340, 0.9)
+    detections: Detections = [([here], t == 0) for t in range(10)]
+    detections += [([], t == 0) for t in range(4)] + [([there], False) for _ in range(10)]
+    detections += [([], True), *[([], False)] * 5]
+    found = list(fill(detections))
+    assert all(b.x0 < 100 for boxes in found[:10] for b in boxes)
+    assert all(b.x0 > 300 for boxes in found[10:24] for b in boxes)
+    assert all(found[10:24])  # lookback reaches back to the cut, not past it
+    assert not any(found[24:])
+
+
+def test_a_cut_is_kept_when_all_tracks_before_it_are_forgotten() -> None:
+    seen = Box(400, 300, 440, 340, 0.9)
+    detections: Detections = [([], False)] * 40 + [([], True), ([], False), ([seen], False)]
+    found = list(fill(detections))
+    assert [bool(boxes) for boxes in found[38:]] == [False, False, True, True, True]
+
+
+def test_one_weak_sighting_stays_in_its_frame_and_one_strong_is_carried() -> None:
+    weak, strong = Box(10, 10, 50, 50, 0.25), Box(300, 200, 340, 240, 0.9)
+    frames: Detections = [([], False)] * 20
+    found = list(fill([*frames, ([weak], False), *frames]))
+    assert [t for t, boxes in enumerate(found) if boxes] == [20]
+    found = list(fill([([strong], False), *frames]))
+    assert [t for t, boxes in enumerate(found) if boxes] == list(range(7))
+
+
+def test_a_weak_sighting_covers_the_frames_nearest_to_it_that_nobody_looked_at() -> None:
+    weak = Box(10, 10, 50, 50, 0.25)
+    looks = [[], None, None, [weak], None, None, []]
+    found = list(fill([(boxes, False) for boxes in looks], every=3))
+    assert [bool(boxes) for boxes in found] == [False, False, True, True, True, False, False]
+
+
+def test_many_weak_sightings_of_one_thing_are_believed() -> None:
+    weak = Box(10, 10, 50, 50, 0.25)
+    looks = [*[[weak]] * 8, [], [], *[[weak]] * 4, []]
+    assert all(fill([(boxes, False) for boxes in looks]))
+
+
+@pytest.mark.parametrize("hidden", [range(0), range(17, 23), range(14, 26)])
+def test_two_people_who_cross_both_stay_covered(hidden: range) -> None:
+    """The one behind is not seen for a while; both go on at their own pace."""
+    left = _path(150, 240, 40, (0.2, 0), 0, 1, 41)
+    right = _path(470, 250, 44, (-0.18, 0), 0, 1, 41)
+    detections: Detections = [
+        ([a] if t in hidden else [a, b], False)
+        for t, (a, b) in enumerate(zip(left, right, strict=True))
+    ]
+    for t, boxes in enumerate(fill(detections)):
+        assert _covers(boxes, left[t])
+        assert _covers(boxes, right[t])
+
+
+def test_a_gap_longer_than_asked_for_stays_open_but_for_its_ends() -> None:
+    box = Box(10, 10, 50, 50, 0.9)
+    detections: Detections = [([box], False)] * 5 + [([], False)] * 30 + [([box], False)] * 5
+    found = list(fill(detections, gap=12, carry=3, lookback=4))
+    assert [t for t, boxes in enumerate(found) if not boxes] == list(range(8, 31))
+
+
+def test_what_is_seen_is_hidden_in_the_mask_too() -> None:
+    """The default mask of a filled box holds the true box, to the pixel."""
+    path = _path(200, 200, 40, (0.1, 0.05), 0.2, 1, 40)
+    detections: Detections = [([] if 12 <= t < 22 else [b], False) for t, b in enumerate(path)]
+    for t, boxes in enumerate(fill(detections)):
+        true, hidden = (
+            rasterize(b, width=W, height=H, margin=m, shape=s)
+            for b, m, s in [([path[t]], 1, "box"), (boxes, 1.3, "ellipse")]
+        )
+        assert (hidden[true > 0] == 255).all()
+
+
+@pytest.mark.parametrize("middle", [10, 20, 30])
+def test_a_head_that_turns_back_within_the_gap_is_followed_there(middle: int) -> None:
+    """It swings by its whole size: the straight way between the sightings would leave it bare."""
+    path = _path(320, 240, 40, (0, 0), 1, 1, 40)
+    missed = range(middle - 5, middle + 5)
+    found = fill([(_look([box], t, missed, 1), False) for t, box in enumerate(path)])
+    assert all(_covers(boxes, box) for boxes, box in zip(found, path, strict=True))
+
+
+def test_what_is_doubtful_in_every_frame_is_not_spread() -> None:
+    """A pattern in the wall: hidden where it is seen, not carried, not bridged."""
+    weak = Box(10, 10, 50, 50, 0.3)
+    looks = [[], [], *[[weak]] * 20, [], [], [], *[[weak]] * 5, [], []]
+    found = [bool(boxes) for boxes in fill([(boxes, False) for boxes in looks], sure=0.5)]
+    assert found == [bool(boxes) for boxes in looks]
+    looks[5] = [Box(10, 10, 50, 50, 0.6)]  # once it was clear
+    assert all(fill([(boxes, False) for boxes in looks], sure=0.5))
