@@ -29,7 +29,7 @@ from masquerade.datasets.augmentation import Augment
 from masquerade.datasets.manifest import Manifest, read_manifest, titled
 from masquerade.datasets.splits import linked_groups
 from masquerade.evaluation.protocols import Protocol, action_column, protocols
-from masquerade.extraction.clips import ClipStore, load_clips
+from masquerade.extraction.clips import ClipDataset, extract_clips
 from masquerade.methods.elr import ELR
 from masquerade.metrics.classification import top_k
 from masquerade.metrics.intervals import Score, paired, score
@@ -90,7 +90,7 @@ class Bench:
     """
 
     manifest: Manifest
-    clips: ClipStore
+    clips: ClipDataset
     protocol: Protocol
     seeds: int
     epochs: int
@@ -231,7 +231,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     (chosen.work / "answers").mkdir(parents=True, exist_ok=True)
     bench = Bench(
         manifest=manifest,
-        clips=load_clips(
+        clips=extract_clips(
             manifest,
             frames=tiny().frames,
             size=SIZE,

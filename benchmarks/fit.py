@@ -22,7 +22,7 @@ import torch
 
 import masquerade
 from masquerade.datasets.manifest import Manifest, read_manifest
-from masquerade.extraction.clips import ClipStore, load_clips, store_of
+from masquerade.extraction.clips import ClipDataset, extract_clips, from_tensor
 from masquerade.models.recognizers import RECOGNIZERS, SAMPLINGS
 from masquerade.training.fit import fit
 from masquerade.training.predict import predict
@@ -52,11 +52,11 @@ def labels(count: int) -> dict[str, np.ndarray]:
     return {name: draw.integers(max(2, n), size=count) for name, n in HEADS.items()}
 
 
-def noise(count: int, channels: int, frames: int, size: int) -> ClipStore:
+def noise(count: int, channels: int, frames: int, size: int) -> ClipDataset:
     """Clips of noise; a network is not faster on them."""
     shape = (count, channels, frames, size, size)
     draw = torch.Generator().manual_seed(0)
-    return store_of(torch.randint(256, shape, generator=draw, dtype=torch.uint8))
+    return from_tensor(torch.randint(256, shape, generator=draw, dtype=torch.uint8))
 
 
 def speed(name: str, *, frames: int, size: int, count: int, amp: bool, device: str) -> Speed:
@@ -98,7 +98,7 @@ def evaluation(data: Manifest, cache: Path) -> tuple[float, float, int]:
     """One evaluation in small: seconds for the clips, for a fit and its answers; and passes."""
     began = time.perf_counter()
     method = masquerade.build("selective")
-    clips = load_clips(data, frames=16, size=64, method=method, seed=0, cache=cache)
+    clips = extract_clips(data, frames=16, size=64, method=method, seed=0, cache=cache)
     cut = time.perf_counter()
     net = RECOGNIZERS["tiny-3d"](heads={"action": 2})
     targets = {"action": data.targets("action")}
@@ -133,7 +133,7 @@ def report(speeds: list[Speed], runs: list[tuple[float, float, int]], head: list
         f"| second | {none} | {again:.2f} s | {refitted:.2f} s | {second:.2f} s |",
         f"| times faster | | {cut / again:.0f} | {fitted / refitted:.0f} | {total / second:.0f} |",
         "",
-        "The clips come from the cache of `load_clips`, the fit from its finished snapshot "
+        "The clips come from the cache of `extract_clips`, the fit from its finished snapshot "
         "(`resume=`); another attacker on the same clips pays for its own fit only.",
         "",
     ]

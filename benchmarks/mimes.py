@@ -24,7 +24,7 @@ from torch.nn.functional import adaptive_avg_pool3d, avg_pool3d
 from masquerade.anonymizer import Anonymizer
 from masquerade.datasets.augmentation import Augment
 from masquerade.datasets.mimes import ATTRIBUTE_SETS, Mimes
-from masquerade.extraction.clips import store_of
+from masquerade.extraction.clips import from_tensor
 from masquerade.methods import build
 from masquerade.metrics.classification import balanced_accuracy
 from masquerade.models.recognizers import RECOGNIZERS
@@ -160,7 +160,7 @@ def score(
     """Balanced accuracy of each column on the test split, by a network fitted afresh."""
     rng = np.random.default_rng(seed)
     targets = {name: mimes.targets(name) for name in attack.names}
-    parts, store = mimes.splits[attack.split], store_of(attack.seen(clips))
+    parts, store = mimes.splits[attack.split], from_tensor(attack.seen(clips))
     torch.manual_seed(seed)
     heads = {name: max(2, len(mimes.manifest.column(name).values)) for name in targets}
     fitted = fit(

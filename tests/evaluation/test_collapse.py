@@ -16,7 +16,7 @@ from masquerade.anonymizer import Anonymized, Anonymizer
 from masquerade.evaluation.fit_predict import Task, told
 from masquerade.evaluation.presets import KERNELS, Preset
 from masquerade.evaluation.protocols import Fold
-from masquerade.extraction.clips import ClipStore, store_of
+from masquerade.extraction.clips import ClipDataset, from_tensor
 from masquerade.methods import METHODS
 from masquerade.metrics.classification import auroc
 from masquerade.training.ablations import Changes, changed
@@ -53,7 +53,7 @@ def tinter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(METHODS, "tinter", Tinter)
 
 
-def world() -> tuple[ClipStore, dict[str, np.ndarray]]:
+def world() -> tuple[ClipDataset, dict[str, np.ndarray]]:
     draw = np.random.default_rng(0)
     action, tint = draw.integers(2, size=CLIPS), draw.integers(2, size=CLIPS)
     out = 0.3 + 0.05 * torch.from_numpy(draw.random((CLIPS, 3, FRAMES, SIDE, SIDE))).float()
@@ -61,7 +61,7 @@ def world() -> tuple[ClipStore, dict[str, np.ndarray]]:
         out[i, int(tint[i])] += 0.2
         half = slice(0, 8) if action[i] else slice(8, None)
         out[i, :, :, :, half] += 0.4
-    return store_of(out), {"action": action, "tint": tint}
+    return from_tensor(out), {"action": action, "tint": tint}
 
 
 def played(*, rate: float, **changes: Any) -> Played:
@@ -97,7 +97,7 @@ def read_afresh(anonymizer: Anonymizer, label: str) -> float:
     """AUROC on test clips of the evaluation's own attackers, fitted to the anonymizer's output."""
     store, targets = world()
     with torch.no_grad():
-        clips = store_of(anonymizer(store.clips.float() / 255).clip)
+        clips = from_tensor(anonymizer(store.clips.float() / 255).clip)
     found = []
     for learner in ("kernel on the picture", "kernel on colours"):
         fold = Fold(train=TRAIN, validation=VALIDATION, test=TEST)

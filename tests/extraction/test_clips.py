@@ -21,7 +21,7 @@ from masquerade.anonymizer import Anonymized, Anonymizer
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.extraction.cache import digest_of
-from masquerade.extraction.clips import load_clips, store_of
+from masquerade.extraction.clips import extract_clips, from_tensor
 from masquerade.extraction.extraction import Joined, Pass
 from masquerade.pipeline.stream import Cover
 from masquerade.regions.boxes import Box
@@ -94,7 +94,7 @@ def numbers(clip: Tensor) -> list[int]:
 
 
 def test_frames_are_spread_over_the_video_or_its_range(data: Manifest) -> None:
-    store = load_clips(data, frames=4, size=16)
+    store = extract_clips(data, frames=4, size=16)
     assert store.clips.shape == (3, 3, 4, 16, 16) and store.clips.dtype == torch.uint8
     assert store.rows.tolist() == [0, 1, 2] and not store.skipped
     assert numbers(store.clips[0]) == [5, 15, 25, 35]
@@ -103,7 +103,7 @@ def test_frames_are_spread_over_the_video_or_its_range(data: Manifest) -> None:
 
 
 def test_a_stride_starts_at_the_first_frame_and_repeats_the_last(data: Manifest) -> None:
-    store = load_clips(data, frames=4, size=(12, 16), stride=9)
+    store = extract_clips(data, frames=4, size=(12, 16), stride=9)
     assert store.clips.shape[3:] == (12, 16)
     assert numbers(store.clips[0]) == [0, 9, 18, 27]
     assert numbers(store.clips[1]) == [0, 9, 18, 19]
@@ -112,8 +112,8 @@ def test_a_stride_starts_at_the_first_frame_and_repeats_the_last(data: Manifest)
 
 def test_the_whole_video_is_anonymized_and_then_sampled(data: Manifest) -> None:
     """What a frame carries depends on all the frames before it, also those not sampled."""
-    raw, Mark.seen = load_clips(data, frames=4, size=16), 0
-    marked = load_clips(data, frames=4, size=16, method=Mark())
+    raw, Mark.seen = extract_clips(data, frames=4, size=16), 0
+    marked = extract_clips(data, frames=4, size=16, method=Mark())
     assert Mark.seen == 60 and Mark.size == (48, 64)  # every frame once, at its own size
     added = (marked.clips.int() - raw.clips.int()).float().mean(dim=(1, 3, 4)).round().int()
     assert added[0].tolist() == [5, 15, 25, 35]
@@ -121,8 +121,8 @@ def test_the_whole_video_is_anonymized_and_then_sampled(data: Manifest) -> None:
 
 
 def test_the_papers_protocol_samples_first(data: Manifest) -> None:
-    raw, Mark.seen = load_clips(data.take([1]), frames=4, size=16), 0
-    marked = load_clips(data.take([1]), frames=4, size=16, method=Mark(), sample_first=True)
+    raw, Mark.seen = extract_clips(data.take([1]), frames=4, size=16), 0
+    marked = extract_clips(data.take([1]), frames=4, size=16, method=Mark(), sample_first=True)
     added = (marked.clips.int() - raw.clips.int()).float().mean(dim=(1, 3, 4)).round().int()
     assert Mark.seen == 4 and added[0].tolist() == [0, 1, 2, 3]
 
@@ -131,8 +131,8 @@ def test_through_a_file_is_nearly_the_same(data: Manifest) -> None:
     method = masquerade.build("pixelate")
     for first in (False, True):
         given = {"frames": 4, "size": 16, "method": method, "sample_first": first}
-        plain = load_clips(data, **given)
-        coded = load_clips(data, **given, through_file=True)
+        plain = extract_clips(data, **given)
+        coded = extract_clips(data, **given, through_file=True)
         off = (plain.clips.int() - coded.clips.int()).abs().float()
         assert numbers(coded.clips[0]) == [5, 15, 25, 35]
         assert 0 < off.mean() < 2
@@ -142,7 +142,7 @@ def test_shrinking_averages_areas(tmp_path: Path) -> None:
     grain = torch.zeros(1, 3, 2, 64, 64)
     grain[..., ::2] = 0.8
     write_video(tmp_path / "grain.mp4", grain, encoding=Encoding(lossless=True))
-    store = load_clips(manifest_of(tmp_path, [("grain.mp4", "x", "", "")]), frames=1, size=8)
+    store = extract_clips(manifest_of(tmp_path, [("grain.mp4", "x", "", "")]), frames=1, size=8)
     assert (store.clips.float() / 255 - 0.4).abs().max() < 0.02
 
 
@@ -151,27 +151,27 @@ def test_bad_clips_are_told_and_left_out(data: Manifest) -> None:
     rows = [("a.mp4", "x", "", ""), ("b.mp4", "y", "", ""), ("gone.mp4", "x", "", "")]
     rows += [("a.mp4", "y", 30, 45)]
     broken = manifest_of(data.root, rows)
-    store = load_clips(broken.take([0, 1, 2]), frames=4, size=16)
+    store = extract_clips(broken.take([0, 1, 2]), frames=4, size=16)
     assert store.rows.tolist() == [0] and len(store) == 1
     assert set(store.skipped) == {1, 2}
     assert "b.mp4" in store.skipped[1] and "does not exist" in store.skipped[2]
-    store = load_clips(broken.take([3, 1, 0]), frames=4, size=16)
+    store = extract_clips(broken.take([3, 1, 0]), frames=4, size=16)
     assert "40 frames" in store.skipped[0]
     assert store.of_rows([0, 1, 2]).rows.tolist() == [2]
     with pytest.raises(UsageError, match="Not one clip"):
-        load_clips(broken.take([1, 2]), frames=4, size=16)
+        extract_clips(broken.take([1, 2]), frames=4, size=16)
 
 
 def test_a_range_outside_the_video_spoils_its_own_row_only(data: Manifest) -> None:
     ranged = manifest_of(data.root, [("a.mp4", "x", 0, 9), ("a.mp4", "y", 30, 45)])
-    store = load_clips(ranged, frames=2, size=16)
+    store = extract_clips(ranged, frames=2, size=16)
     assert store.rows.tolist() == [0] and set(store.skipped) == {1}
 
 
 def test_a_second_time_costs_no_pass_and_gives_the_same(data: Manifest, tmp_path: Path) -> None:
     given = {"frames": 4, "size": 16, "method": masquerade.build("selective"), "seed": 1}
-    first = load_clips(data, cache=tmp_path / "cache", **given)
-    second = load_clips(data, cache=tmp_path / "cache", **given)
+    first = extract_clips(data, cache=tmp_path / "cache", **given)
+    second = extract_clips(data, cache=tmp_path / "cache", **given)
     assert (first.passes, second.passes) == (2, 0)
     assert torch.equal(first.clips, second.clips)
     assert second.rows.tolist() == [0, 1, 2]
@@ -200,7 +200,7 @@ def test_regions_are_looked_for_once_for_all_methods(data: Manifest, tmp_path: P
     def clips(method: str, cache: Path | None, **given) -> torch.Tensor:
         regions = partial(Left, **given)
         how = {"frames": 4, "size": 16, "method": masquerade.build(method), "regions": regions}
-        return load_clips(data, cache=cache, seed=1, **how).clips
+        return extract_clips(data, cache=cache, seed=1, **how).clips
 
     cache = tmp_path / "cache"
     LOOKED.clear()
@@ -218,7 +218,7 @@ def test_regions_are_looked_for_once_for_all_methods(data: Manifest, tmp_path: P
 def test_the_cache_knows_what_changes_clips(data: Manifest, tmp_path: Path) -> None:
     def passes(**given) -> int:
         args = {"frames": 2, "size": 16, "method": masquerade.build("blur"), "seed": 1, **given}
-        return load_clips(data.take([0]), cache=tmp_path / "cache", **args).passes
+        return extract_clips(data.take([0]), cache=tmp_path / "cache", **args).passes
 
     heavier = Mark()
     heavier.weight.data += 1
@@ -247,10 +247,10 @@ def test_the_cache_knows_what_changes_clips(data: Manifest, tmp_path: Path) -> N
 
 def test_a_spoiled_cache_file_is_made_anew(data: Manifest, tmp_path: Path) -> None:
     given = {"frames": 2, "size": 16, "cache": tmp_path / "cache"}
-    first = load_clips(data, **given)
+    first = extract_clips(data, **given)
     for file in (tmp_path / "cache").iterdir():
         file.write_bytes(file.read_bytes()[:50])
-    second = load_clips(data, **given)
+    second = extract_clips(data, **given)
     assert second.passes == 2 and torch.equal(first.clips, second.clips)
 
 
@@ -258,9 +258,9 @@ def test_bad_clips_are_not_cached_as_good(data: Manifest, tmp_path: Path) -> Non
     rows = [("a.mp4", "x", "", ""), ("gone.mp4", "y", "", ""), ("x" * 300, "y", "", "")]
     broken = manifest_of(data.root, rows)
     for _ in range(2):
-        assert set(load_clips(broken, frames=2, size=16, cache=tmp_path / "c").skipped) == {1, 2}
+        assert set(extract_clips(broken, frames=2, size=16, cache=tmp_path / "c").skipped) == {1, 2}
     counting(data.root / "gone.mp4", 10)
-    assert set(load_clips(broken, frames=2, size=16, cache=tmp_path / "c").skipped) == {2}
+    assert set(extract_clips(broken, frames=2, size=16, cache=tmp_path / "c").skipped) == {2}
 
 
 def test_processes_give_what_one_gives(tmp_path: Path) -> None:
@@ -270,8 +270,8 @@ def test_processes_give_what_one_gives(tmp_path: Path) -> None:
     data = manifest_of(tmp_path, [(f"{i}.mp4", "x", "", "") for i in range(6)])
     told: list[tuple[int, int]] = []
     method = masquerade.build("selective")
-    one = load_clips(data, frames=3, size=16, method=method, seed=1)
-    two = load_clips(
+    one = extract_clips(data, frames=3, size=16, method=method, seed=1)
+    two = extract_clips(
         data,
         frames=3,
         size=16,
@@ -289,16 +289,20 @@ def test_the_noise_of_two_videos_differs_under_one_seed(tmp_path: Path) -> None:
     counting(tmp_path / "a.mp4", 3)
     counting(tmp_path / "b.mp4", 4)
     data = manifest_of(tmp_path, [("a.mp4", "x", "", ""), ("b.mp4", "x", "", "")])
-    store = load_clips(data, frames=1, size=(48, 64), method=masquerade.build("selective"), seed=1)
+    store = extract_clips(
+        data, frames=1, size=(48, 64), method=masquerade.build("selective"), seed=1
+    )
     off = (store.clips[0].int() - store.clips[1].int()).abs()
     assert (off > 10).float().mean() > 0.5
 
 
 def test_finished_region_sources_are_refused(data: Manifest) -> None:
     with pytest.raises(UsageError, match="partial"):
-        load_clips(data, frames=2, size=16, regions=WholeFrame(), method=masquerade.build("blur"))
+        extract_clips(
+            data, frames=2, size=16, regions=WholeFrame(), method=masquerade.build("blur")
+        )
     with pytest.raises(UsageError, match="no regions"):
-        load_clips(data, frames=2, size=16, regions="feet", method=masquerade.build("blur"))
+        extract_clips(data, frames=2, size=16, regions="feet", method=masquerade.build("blur"))
 
 
 @pytest.mark.parametrize("through_file", [False, True])
@@ -308,13 +312,13 @@ def test_a_folder_of_frames_is_a_video(tmp_path: Path, through_file: bool) -> No
         cv2.imwrite(str(tmp_path / "v" / f"{i}.png"), np.full((48, 64, 3), STEP * i, np.uint8))
     data = manifest_of(tmp_path, [("v", "x", "", ""), ("v", "x", 4, 11), ("v", "x", 4, 12)])
     given = {"frames": 4, "size": 16, "through_file": through_file, "cache": tmp_path / "cache"}
-    store = load_clips(data, **given)
+    store = extract_clips(data, **given)
     assert [numbers(clip) for clip in store.clips] == [[1, 4, 7, 10], [5, 7, 9, 11]]
     assert "12 frames" in store.skipped[2]
     whole = data.take([0, 1])
-    assert [load_clips(whole, **given).passes for _ in range(2)] == [1, 0]
+    assert [extract_clips(whole, **given).passes for _ in range(2)] == [1, 0]
     cv2.imwrite(str(tmp_path / "v" / "4.png"), np.zeros((48, 64, 3), np.uint8))
-    assert load_clips(whole, **given).passes == 1
+    assert extract_clips(whole, **given).passes == 1
 
 
 def test_several_regions_hide_together(data: Manifest, tmp_path: Path) -> None:
@@ -324,9 +328,9 @@ def test_several_regions_hide_together(data: Manifest, tmp_path: Path) -> None:
     given = {"frames": 2, "size": (48, 64), "cache": tmp_path / "cache"}
     cover = Cover(shape="box", margin=1.0)
     method = masquerade.build("blacken")
-    light = load_clips(data.take([1]), frames=2, size=(48, 64)).clips[0, :, 1].float().mean()
+    light = extract_clips(data.take([1]), frames=2, size=(48, 64)).clips[0, :, 1].float().mean()
     for _ in range(2):
-        store = load_clips(
+        store = extract_clips(
             data.take([1]), method=method, regions=pickle.loads(pickle.dumps(both)),
             cover=cover, **given,
         )  # fmt: skip
@@ -334,7 +338,7 @@ def test_several_regions_hide_together(data: Manifest, tmp_path: Path) -> None:
         assert columns[[8, 56]].max() < light / 2 < columns[32]
     assert store.passes == 0
     boxes(right, 24)  # a hand changed the file
-    again = load_clips(data.take([1]), method=method, regions=both, cover=cover, **given)
+    again = extract_clips(data.take([1]), method=method, regions=both, cover=cover, **given)
     assert again.passes == 1 and again.clips[0, :, 1, :, 32].float().mean() < light / 2
 
 
@@ -349,7 +353,7 @@ def boxes(path: Path, x: int) -> Path:
 def test_a_cache_that_cannot_be_written_is_told(data: Manifest, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MasqueradeError, match="cannot be written"):
-        load_clips(data, frames=2, size=16, cache=tmp_path / "file" / "cache")
+        extract_clips(data, frames=2, size=16, cache=tmp_path / "file" / "cache")
 
 
 def test_a_method_that_hides_its_arguments_is_not_cached(data: Manifest, tmp_path: Path) -> None:
@@ -358,12 +362,12 @@ def test_a_method_that_hides_its_arguments_is_not_cached(data: Manifest, tmp_pat
             super().__init__()
 
     with pytest.raises(MasqueradeError, match="amount"):
-        load_clips(data, frames=2, size=16, method=Secret(), cache=tmp_path / "cache")
-    assert len(load_clips(data, frames=2, size=16, method=Secret())) == 3
+        extract_clips(data, frames=2, size=16, method=Secret(), cache=tmp_path / "cache")
+    assert len(extract_clips(data, frames=2, size=16, method=Secret())) == 3
 
 
 def test_stores_are_cut_by_place_and_by_row() -> None:
-    store = store_of(torch.rand(5, 3, 2, 4, 4)).take([4, 2, 0])
+    store = from_tensor(torch.rand(5, 3, 2, 4, 4)).take([4, 2, 0])
     assert store.rows.tolist() == [4, 2, 0] and len(store) == 3
     again = store.of_rows(np.array([0, 1, 4]))
     assert again.rows.tolist() == [0, 4]

@@ -15,7 +15,7 @@ from torch import Tensor
 from masquerade.checkpoint import load, save
 from masquerade.cli.train import parse
 from masquerade.errors import UsageError
-from masquerade.extraction.clips import ClipStore, store_of
+from masquerade.extraction.clips import ClipDataset, from_tensor
 from masquerade.methods.stprivacy import STPrivacy
 from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.models.recognizers.tokens import video_vit
@@ -71,14 +71,14 @@ def game(**changes: object) -> Game:
     return Game(**{**given, **changes})
 
 
-def clips(count: int = 48) -> tuple[ClipStore, dict[str, np.ndarray]]:
+def clips(count: int = 48) -> tuple[ClipDataset, dict[str, np.ndarray]]:
     """The action is whether it is bright, which needs no sense of place."""
     draw = np.random.default_rng(0)
     action, tint = draw.integers(2, size=count), draw.integers(2, size=count)
     out = 0.3 + 0.05 * torch.from_numpy(draw.random((count, 3, 4, 16, 16))).float()
     for i in range(count):
         out[i] += 0.4 * float(action[i])
-    return store_of(out), {"action": action, "tint": tint}
+    return from_tensor(out), {"action": action, "tint": tint}
 
 
 def data() -> Data:

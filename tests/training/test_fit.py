@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from masquerade.datasets.augmentation import Augment
 from masquerade.errors import MissingError, UsageError
-from masquerade.extraction.clips import ClipStore, store_of
+from masquerade.extraction.clips import ClipDataset, from_tensor
 from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.training.fit import Report, fit
 from masquerade.training.predict import predict
@@ -25,14 +25,14 @@ from masquerade.training.predict import predict
 LABELS = {"hue": 3, "bright": 1}
 
 
-def easy(count: int = 48, *, seed: int = 0) -> tuple[ClipStore, dict[str, np.ndarray]]:
+def easy(count: int = 48, *, seed: int = 0) -> tuple[ClipDataset, dict[str, np.ndarray]]:
     """Clips whose strongest channel is one label and whose brightness is another."""
     draw = np.random.default_rng(seed)
     hue, bright = draw.integers(3, size=count), draw.integers(2, size=count)
     clips = 0.25 + 0.05 * torch.from_numpy(draw.random((count, 3, 4, 16, 16))).float()
     clips[torch.arange(count), torch.from_numpy(hue)] += 0.2
     clips += 0.3 * torch.from_numpy(bright)[:, None, None, None, None]
-    return store_of(clips), {"hue": hue, "bright": bright}
+    return from_tensor(clips), {"hue": hue, "bright": bright}
 
 
 def network(heads: dict[str, int] | None = None, *, seed: int = 0, **given) -> nn.Module:
@@ -111,7 +111,7 @@ def test_the_best_epoch_on_validation_is_kept() -> None:
     validation, other = easy(48, seed=2)
     deal = np.random.default_rng(0).permutation(len(other["hue"]))
     codes = {k: np.concatenate([targets[k], other[k][deal]]) for k in targets}  # nothing to find
-    moved = ClipStore(clips=validation.clips, rows=32 + validation.rows)
+    moved = ClipDataset(clips=validation.clips, rows=32 + validation.rows)
     fitted = fit(network(), train, moved, targets=codes, patience=3, **{**QUICK, "epochs": 40})
     losses = [row["val_loss"] for row in fitted.history]
     assert fitted.best_epoch == 1 + int(np.argmin(losses))

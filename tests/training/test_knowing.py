@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from masquerade.extraction.clips import store_of
+from masquerade.extraction.clips import from_tensor
 from masquerade.models.recognizers import RECOGNIZERS, Recognizer
 from masquerade.models.recognizers.tokens import video_vit
 from masquerade.training.cast import cast_of
@@ -126,7 +126,7 @@ def test_training_tells_both_recognizers_and_the_decision_learns_from_them() -> 
 def test_held_out_clips_are_read_with_the_published_mask() -> None:
     given = game()
     cast = cast_of(given, utility={"action": 2}, private={"tint": 1}, seed=0)
-    clips = store_of(batch_of(8).clips)
+    clips = from_tensor(batch_of(8).clips)
     code = np.arange(8) % 2
     data = Data(
         train=clips,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from masquerade.errors import UsageError
-from masquerade.extraction.clips import store_of
+from masquerade.extraction.clips import from_tensor
 from masquerade.methods import build
 from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.training.fit import fit
@@ -80,7 +80,7 @@ def test_scenes_at_one_point_still_have_a_gradient() -> None:
 def test_versions_of_a_scene_come_together() -> None:
     """With labels that say nothing, the Siamese loss alone is what falls."""
     clips = torch.rand(8, 3, 1, 16, 16, generator=drawn())
-    store, codes = store_of(clips), {"action": np.full(8, -1)}
+    store, codes = from_tensor(clips), {"action": np.full(8, -1)}
 
     def fitted(weight: float) -> Tensor:
         net = lowered(shift=0.2)

@@ -21,7 +21,7 @@ from masquerade.anonymizer import Anonymized, Anonymizer
 from masquerade.cli.train import parse
 from masquerade.datasets.augmentation import Augment
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.extraction.clips import ClipStore, store_of
+from masquerade.extraction.clips import ClipDataset, from_tensor
 from masquerade.methods import METHODS, build
 from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.training import minimax
@@ -91,7 +91,7 @@ def game(**changes) -> Game:
     return Game(**{**given, **changes})
 
 
-def clips(count: int, seed: int) -> tuple[ClipStore, dict[str, np.ndarray]]:
+def clips(count: int, seed: int) -> tuple[ClipDataset, dict[str, np.ndarray]]:
     """The action is the side that is bright, what is private the colour of the rest."""
     draw = np.random.default_rng(seed)
     action, tint = draw.integers(2, size=count), draw.integers(2, size=count)
@@ -100,7 +100,7 @@ def clips(count: int, seed: int) -> tuple[ClipStore, dict[str, np.ndarray]]:
         out[i, int(tint[i])] += 0.2
         half = slice(0, 8) if action[i] else slice(8, None)
         out[i, :, :, :, half] += 0.4
-    return store_of(out), {"action": action, "tint": tint}
+    return from_tensor(out), {"action": action, "tint": tint}
 
 
 def data(**changes) -> Data:
@@ -380,7 +380,7 @@ def test_adversaries_that_restart_are_fresh_ones(
 
 def test_the_adversary_may_learn_from_pictures_of_another_set() -> None:
     pictures, labels = clips(40, 5)
-    stills = ClipStore(clips=pictures.clips[:, :, :1], rows=pictures.rows)
+    stills = ClipDataset(clips=pictures.clips[:, :, :1], rows=pictures.rows)
     sides = data(
         stills=stills.take(range(30)),
         still_validation=stills.take(range(30, 40)),
@@ -602,7 +602,7 @@ def test_networks_that_read_something_else_are_refused() -> None:
 def test_pairs_with_a_gap_are_frames_of_the_same_videos() -> None:
     near = Gap(most=2, frames=4, stride=2)
     frames = torch.arange(4) / 8 + torch.arange(48)[:, None] / 96
-    apart = store_of(frames[:, None, :, None, None].expand(-1, 3, -1, SIDE, SIDE))
+    apart = from_tensor(frames[:, None, :, None, None].expand(-1, 3, -1, SIDE, SIDE))
     train, validation = apart.take(range(32)), apart.take(range(32, 48))
     sides = data(apart=train, apart_validation=validation)
     given = game(gap=near, adversaries=(Adversary(network="tiny-2d", objective=NTXent(width=8)),))
@@ -647,7 +647,7 @@ def test_held_out_pictures_are_two_views_and_none_is_its_own_negative() -> None:
 def test_no_picture_is_a_pair_with_itself(objective: Objective, alike: bool) -> None:
     """Where the recipe changes no clip, pictures are changed all the same, but for labels."""
     pictures, targets = clips(16, 3)
-    pictures = ClipStore(clips=pictures.clips[:, :, :1], rows=pictures.rows)
+    pictures = ClipDataset(clips=pictures.clips[:, :, :1], rows=pictures.rows)
     sides = data(
         stills=pictures.take(range(10)),
         still_validation=pictures.take(range(10, 16)),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from masquerade.errors import UsageError
-from masquerade.extraction.clips import store_of
+from masquerade.extraction.clips import from_tensor
 from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.training.fit import fit
 from masquerade.training.inputs import CHANNELS, LOOKS, Looking
@@ -82,7 +82,7 @@ def test_random_windows_run_on_and_reach_everywhere() -> None:
 def test_bytes_and_floats_say_the_same_and_batches_do_not_matter() -> None:
     torch.manual_seed(0)
     net = RECOGNIZERS["tiny-3d"](heads={"a": 3, "b": 1}, widths=(4,)).eval()
-    store = store_of(torch.rand(7, 3, 2, 8, 8))
+    store = from_tensor(torch.rand(7, 3, 2, 8, 8))
     said = predict(net, store)
     small = predict(net, store.clips.float() / 255, batch=2)
     assert said["a"].shape == (7, 3) and said["b"].shape == (7, 1)
@@ -151,7 +151,7 @@ def test_recipes_fit_and_answer(recipe: Recipe) -> None:
     for look in ("frames", "motion", "both"):
         torch.manual_seed(0)
         net = small.network("tiny-3d", heads={"bright": 1}, look=look)
-        store, targets = store_of(clips), {"bright": bright}
+        store, targets = from_tensor(clips), {"bright": bright}
         fitted = fit(net, store, store, targets=targets, device="cpu", **small.given())
         said = predict(fitted.net, store, views=small.views)["bright"][:, 0]
         assert ((said > 0.5) == bright).mean() > 0.9

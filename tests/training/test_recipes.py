@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from masquerade.errors import UsageError
-from masquerade.extraction.clips import store_of
+from masquerade.extraction.clips import from_tensor
 from masquerade.training import minimax
 from masquerade.training.ablations import Changes, changed
 from masquerade.training.game import Game
@@ -41,7 +41,7 @@ def data_of(game: Game, *, count: int = 12) -> Data:
     """Clips of noise, of the size that a recipe wants."""
     draw = np.random.default_rng(0)
     shape = (count, 3, game.stored or game.frames, *game.size)
-    store = store_of(torch.from_numpy(draw.random(shape)).float())
+    store = from_tensor(torch.from_numpy(draw.random(shape)).float())
     targets = {"action": np.arange(count) % 2, "tint": np.arange(count) // 2 % 2}
     return Data(
         train=store.take(range(8)),

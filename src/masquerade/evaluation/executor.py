@@ -21,7 +21,7 @@ from masquerade.evaluation.fit_predict import Start, Task, Told, load_told, save
 from masquerade.evaluation.metric_specs import classes_of
 from masquerade.evaluation.presets import Preset
 from masquerade.evaluation.protocols import Fold, Protocol
-from masquerade.extraction.clips import ClipStore
+from masquerade.extraction.clips import ClipDataset
 from masquerade.extraction.processes import processes
 from masquerade.storage import part_of
 
@@ -58,7 +58,7 @@ class Bench:
     device: str = "cpu"
     progress: Progress | None = None
 
-    def stored(self, name: str, clips: ClipStore) -> Path:
+    def stored(self, name: str, clips: ClipDataset) -> Path:
         """Where a method's clips lie for all processes; named by what they are.
 
         Args:
@@ -178,8 +178,8 @@ def _carried_out(order: _Order) -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _clips(folder: Path) -> ClipStore:
-    return ClipStore(
+def _clips(folder: Path) -> ClipDataset:
+    return ClipDataset(
         clips=torch.from_numpy(np.load(folder / "clips.npy")), rows=np.load(folder / "rows.npy")
     )
 

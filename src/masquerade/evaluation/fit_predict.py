@@ -21,7 +21,7 @@ from masquerade.evaluation.features import FEATURES
 from masquerade.evaluation.metric_specs import known, many_hot
 from masquerade.evaluation.presets import Learner, Preset
 from masquerade.evaluation.protocols import Fold
-from masquerade.extraction.clips import ClipStore
+from masquerade.extraction.clips import ClipDataset
 from masquerade.metrics.statistic import Floats
 from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.storage import part_of
@@ -84,7 +84,7 @@ class Told:
     cpu_seconds: float
 
 
-def told(task: Task, clips: ClipStore, preset: Preset, *, device: str = "cpu") -> Told:
+def told(task: Task, clips: ClipDataset, preset: Preset, *, device: str = "cpu") -> Told:
     """Do one fit.
 
     Args:
@@ -111,7 +111,7 @@ def told(task: Task, clips: ClipStore, preset: Preset, *, device: str = "cpu") -
 
 
 def _network(
-    task: Task, learner: Learner, train: ClipStore, preset: Preset, device: str
+    task: Task, learner: Learner, train: ClipDataset, preset: Preset, device: str
 ) -> nn.Module:
     torch.manual_seed(_seed(task))
     own = {"widths": learner.widths} if learner.widths else {}
@@ -142,7 +142,7 @@ def _network(
     return net
 
 
-def _shrunk(part: ClipStore, side: int | None) -> ClipStore:
+def _shrunk(part: ClipDataset, side: int | None) -> ClipDataset:
     """Clips of side x side pixels, each the mean of those that it covers."""
     if side is None or not len(part):
         return part
@@ -153,14 +153,14 @@ def _shrunk(part: ClipStore, side: int | None) -> ClipStore:
     return replace(part, clips=torch.cat(shrunk))
 
 
-def _asked(net: nn.Module, part: ClipStore, many: tuple[str, ...]) -> dict[str, Floats]:
+def _asked(net: nn.Module, part: ClipDataset, many: tuple[str, ...]) -> dict[str, Floats]:
     if not len(part):
         return {}
     answers = predict(net, part, views=MIRRORED, many=many)
     return {label: np.asarray(p, np.float64) for label, p in answers.items()}
 
 
-def _kernel(task: Task, learner: Learner, parts: list[ClipStore]) -> list[dict[str, Floats]]:
+def _kernel(task: Task, learner: Learner, parts: list[ClipDataset]) -> list[dict[str, Floats]]:
     """Kernel ridge regression on one-hot labels, for each label alike."""
     features = [_features(part, learner) for part in parts]
     learned, rows = features[0], parts[0].rows
@@ -202,7 +202,7 @@ def _apart(a: Floats, b: Floats) -> Floats:
     return np.maximum(squares - 2 * a @ b.T, 0.0)
 
 
-def _features(part: ClipStore, learner: Learner) -> Floats:
+def _features(part: ClipDataset, learner: Learner) -> Floats:
     """(n, D)."""
     found = []
     for clips in torch.split(part.clips, 64):

@@ -44,7 +44,7 @@ from masquerade.evaluation.protocols import (
 )
 from masquerade.evaluation.results import SCHEMA, Control, Evaluation, Finding, Row
 from masquerade.evaluation.scoring import Case, best_of, finding, recognised
-from masquerade.extraction.clips import ClipStore, load_clips
+from masquerade.extraction.clips import ClipDataset, extract_clips
 from masquerade.extraction.extraction import RegionFactory
 from masquerade.methods import METHODS, name_of
 
@@ -113,7 +113,7 @@ class Line:
     """
 
     entry: Entry
-    clips: ClipStore | None
+    clips: ClipDataset | None
     folder: Path | None
     cases: Mapping[str, Case]
     cpu_seconds: float
@@ -180,7 +180,7 @@ class Run:
 
     def _by_run(
         self, entry: Entry, fits: Sequence[tuple[str, Start]], base: Path | None
-    ) -> tuple[ClipStore, Path, Sequence[Answered], float]:
+    ) -> tuple[ClipDataset, Path, Sequence[Answered], float]:
         """Every seed's fold by an anonymizer of its own, and what attackers of it answered."""
         folds = max(1, self.plan.folds)
         if len(entry.runs[0]) != folds:
@@ -316,9 +316,9 @@ class Run:
                     return best_of(target, mine.cases[protocol.name]).test.value
         return None
 
-    def _loaded(self, entry: Entry, method: Anonymizer | None) -> ClipStore:
+    def _loaded(self, entry: Entry, method: Anonymizer | None) -> ClipDataset:
         preset = self.preset
-        return load_clips(
+        return extract_clips(
             self.manifest,
             frames=preset.frames,
             size=preset.size,
@@ -387,7 +387,7 @@ def _region_name(regions: RegionFactory | str | None) -> str:
     return str(getattr(inner, "name", getattr(inner, "__name__", "frame")))
 
 
-def _skipped(manifest: Manifest, clips: ClipStore | None) -> dict[str, str]:
+def _skipped(manifest: Manifest, clips: ClipDataset | None) -> dict[str, str]:
     if clips is None:
         return {}
     return {manifest.clips[row].path: why for row, why in clips.skipped.items()}

@@ -28,7 +28,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipStore:
+class ClipDataset:
     """Clips of one size, and which rows of a manifest they are.
 
     Args:
@@ -46,18 +46,22 @@ class ClipStore:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def take(self, which: Iterable[int] | IntArray) -> ClipStore:
+    def batch(self, indices: Tensor) -> Tensor:
+        """(B, 3, T, H, W) uint8, the clips at these places of the dataset."""
+        return self.clips[indices]
+
+    def take(self, which: Iterable[int] | IntArray) -> ClipDataset:
         """These clips, by their place in the store."""
         at = np.asarray(list(which), dtype=np.int64)
         return replace(self, clips=self.clips[torch.from_numpy(at)], rows=self.rows[at])
 
-    def of_rows(self, rows: Iterable[int] | IntArray) -> ClipStore:
+    def of_rows(self, rows: Iterable[int] | IntArray) -> ClipDataset:
         """The clips of these rows of the manifest; rows that were skipped are not among them."""
         place = {int(row): i for i, row in enumerate(self.rows)}
         return self.take(place[int(row)] for row in rows if int(row) in place)
 
 
-def store_of(clips: Tensor) -> ClipStore:
+def from_tensor(clips: Tensor) -> ClipDataset:
     """A store of clips that are already in memory, row i being clip i.
 
     Args:
@@ -65,10 +69,10 @@ def store_of(clips: Tensor) -> ClipStore:
     """
     if clips.dtype != torch.uint8:
         clips = (clips * 255).round().clamp(0, 255).byte()
-    return ClipStore(clips=clips, rows=np.arange(len(clips), dtype=np.int64))
+    return ClipDataset(clips=clips, rows=np.arange(len(clips), dtype=np.int64))
 
 
-def load_clips(
+def extract_clips(
     manifest: Manifest,
     *,
     frames: int = 16,
@@ -85,7 +89,7 @@ def load_clips(
     sample_first: bool = False,
     workers: int = 1,
     progress: Progress | None = None,
-) -> ClipStore:
+) -> ClipDataset:
     """Anonymize a dataset's videos once, and cut them into small clips.
 
     Args:
@@ -165,12 +169,12 @@ def _jobs(manifest: Manifest) -> list[Job]:
     return jobs
 
 
-def _stored(found: Mapping[int, Tensor], skipped: Mapping[int, str], *, passes: int) -> ClipStore:
+def _stored(found: Mapping[int, Tensor], skipped: Mapping[int, str], *, passes: int) -> ClipDataset:
     if not found:
         reason = next(iter(skipped.values()), "the manifest is empty")
         raise UsageError(f"Not one clip could be read; the first was left out because: {reason}")
     rows: Sequence[int] = sorted(found)
-    return ClipStore(
+    return ClipDataset(
         clips=torch.stack([found[row] for row in rows]),
         rows=np.array(rows, dtype=np.int64),
         skipped=dict(sorted(skipped.items())),

@@ -53,7 +53,7 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
-    """How videos become clips; see `masquerade.extraction.clips.load_clips`."""
+    """How videos become clips; see `masquerade.extraction.clips.extract_clips`."""
 
     frames: int
     height: int

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from masquerade.datasets.augmentation import NONE, Augment, augmented
 from masquerade.device import choose_device
 from masquerade.errors import UsageError
-from masquerade.extraction.clips import ClipStore
+from masquerade.extraction.clips import ClipDataset
 from masquerade.training.losses import Targets, as_codes, loss_of
 from masquerade.training.predict import heads_of, logits_of
 from masquerade.training.ranks import Ranks, ranks_here
@@ -90,8 +90,8 @@ class _Clock:
 
 def fit(
     net: nn.Module,
-    train: ClipStore,
-    validation: ClipStore | None,
+    train: ClipDataset,
+    validation: ClipDataset | None,
     *,
     targets: Targets,
     epochs: int = 30,
@@ -171,8 +171,8 @@ class _Run:
     def __init__(
         self,
         net: nn.Module,
-        train: ClipStore,
-        validation: ClipStore | None,
+        train: ClipDataset,
+        validation: ClipDataset | None,
         targets: Targets,
         plan: Plan,
         device: torch.device,
@@ -253,7 +253,7 @@ class _Run:
         return batches(count, batch, seed=seed, epoch=epoch, ranks=self.ranks)
 
     def _batch(self, picked: Tensor, draw: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        clips = self.train.clips[picked]
+        clips = self.train.batch(picked)
         clips = windows(clips, self.plan.frames, draw).to(self.device, non_blocking=True)
         codes = {label: codes[picked].to(self.device) for label, codes in self.codes.items()}
         return augmented(clips, self.plan.augment, draw), codes

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from masquerade.errors import UsageError
-from masquerade.extraction.clips import ClipStore
+from masquerade.extraction.clips import ClipDataset
 from masquerade.training.losses import probabilities
 from masquerade.training.views import ONE_VIEW, Views, viewed
 
@@ -20,7 +20,7 @@ Float = NDArray[np.float32]
 
 def predict(
     net: nn.Module,
-    clips: ClipStore | Tensor,
+    clips: ClipDataset | Tensor,
     *,
     views: Views = ONE_VIEW,
     frames: int | None = None,
@@ -42,7 +42,7 @@ def predict(
     Returns:
         (N, classes) a label; a binary label has one column, of label 1.
     """
-    held = clips.clips if isinstance(clips, ClipStore) else clips
+    held = clips.clips if isinstance(clips, ClipDataset) else clips
     found: dict[str, list[Tensor]] = {}
     for part in torch.split(held, batch):
         for name, mean in _mean(net, part, views, frames, label, many=many).items():

@@ -16,7 +16,7 @@ from masquerade.training.views import ONE_VIEW, PAPER_VIEWS, Views
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What `load_clips`, `fit` and `predict` are given.
+    """What `extract_clips`, `fit` and `predict` are given.
 
     Args:
         frames: of a clip.

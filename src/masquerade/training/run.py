@@ -17,7 +17,7 @@ from masquerade.datasets.fingerprints import UNTOLD, marks
 from masquerade.datasets.manifest import IntArray, Manifest
 from masquerade.datasets.splits import carve_validation
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.extraction.clips import ClipStore, load_clips
+from masquerade.extraction.clips import ClipDataset, extract_clips
 from masquerade.methods import name_of
 from masquerade.storage import part_of
 from masquerade.training.game import Game, going_on
@@ -240,11 +240,11 @@ def _clips(
     workers: int,
     cache: Path | None,
     loading: Callable[[int, int], None] | None,
-) -> tuple[ClipStore, ClipStore]:
+) -> tuple[ClipDataset, ClipDataset]:
     """Clips to learn from and held out, their rows those of the whole manifest."""
     rows = np.sort(np.concatenate([parts.train, parts.validation]))
     try:
-        found = load_clips(
+        found = extract_clips(
             manifest.take(rows),
             frames=game.stored or game.frames,
             size=game.size,

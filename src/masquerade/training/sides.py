@@ -12,7 +12,7 @@ from torch import Tensor
 from masquerade.datasets.augmentation import NONE, SPACT, Augment, augmented
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import UsageError
-from masquerade.extraction.clips import ClipStore
+from masquerade.extraction.clips import ClipDataset
 from masquerade.training.game import Game
 from masquerade.training.losses import as_codes
 from masquerade.training.objectives import Pairs
@@ -42,16 +42,16 @@ class Data:
         apart_validation: of the same as `validation`.
     """
 
-    train: ClipStore
-    validation: ClipStore
+    train: ClipDataset
+    validation: ClipDataset
     targets: Mapping[str, IntArray]
     utility: Mapping[str, int]
     private: Mapping[str, int] = field(default_factory=dict)
-    stills: ClipStore | None = None
-    still_validation: ClipStore | None = None
+    stills: ClipDataset | None = None
+    still_validation: ClipDataset | None = None
     still_targets: Mapping[str, IntArray] = field(default_factory=dict)
-    apart: ClipStore | None = None
-    apart_validation: ClipStore | None = None
+    apart: ClipDataset | None = None
+    apart_validation: ClipDataset | None = None
 
     def __post_init__(self) -> None:
         if len(self.train) < 2 or len(self.validation) < 2:
@@ -161,7 +161,7 @@ class Feed:
         aside = data.still_validation
         utility, private = self.codes["validation"]
         for at, picked in enumerate(torch.split(torch.arange(len(data.validation)), self.batch)):
-            clips = self._seen(data.validation.clips[picked])
+            clips = self._seen(data.validation.batch(picked))
             if aside is None:
                 two = self._apart(data.apart_validation, picked, draw)
                 two = None if two is None else two.to(self.device).float() / 255
@@ -176,16 +176,16 @@ class Feed:
         """Some validation clips, of which a turn's gate is read off."""
         data = self.data
         picked = torch.randint(len(data.validation), (self.batch,), generator=draw)
-        clips = self._seen(data.validation.clips[picked])
+        clips = self._seen(data.validation.batch(picked))
         return self._batch(clips, _at(self.codes["validation"][0], picked), {})
 
     def _apart(
-        self, store: ClipStore | None, picked: Tensor, draw: torch.Generator
+        self, store: ClipDataset | None, picked: Tensor, draw: torch.Generator
     ) -> Tensor | None:
         """(B, 3, 2, H, W) uint8, two frames of each video that lie as far apart as is asked."""
         if store is None:
             return None
-        return torch.cat(frame_pairs(store.clips[picked], draw, self.gap), dim=2)
+        return torch.cat(frame_pairs(store.batch(picked), draw, self.gap), dim=2)
 
     def _order(self, epoch: int) -> Iterator[Tensor]:
         """Rows of the first data set, as often as an epoch wants."""
@@ -195,7 +195,7 @@ class Feed:
                 len(self.data.train), self.batch, seed=seed, epoch=epoch, ranks=self.ranks
             )
 
-    def _parts(self) -> list[tuple[str, ClipStore, ClipStore]]:
+    def _parts(self) -> list[tuple[str, ClipDataset, ClipDataset]]:
         data = self.data
         return [
             ("train", data.train, data.stills or data.train),
@@ -212,8 +212,8 @@ class Feed:
             )
             lap += 1
 
-    def _changed(self, store: ClipStore, picked: Tensor, draw: torch.Generator) -> Tensor:
-        clips, how = store.clips[picked], self.still_augment
+    def _changed(self, store: ClipDataset, picked: Tensor, draw: torch.Generator) -> Tensor:
+        clips, how = store.batch(picked), self.still_augment
         if store is self.data.train:
             clips, how = windows(clips, self.frames, draw), self.augment
         return augmented(clips.to(self.device, non_blocking=True), how, draw)
