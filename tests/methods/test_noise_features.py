@@ -42,6 +42,7 @@ def test_fewer_halvings_leave_a_wider_code() -> None:
 
 def test_all_that_is_shown_has_passed_the_code() -> None:
     """No way around the noise: where the code is the same, so is the picture."""
+    torch.manual_seed(0)  # some draws of weights leave a place of the code without effect
     net = AutoEncoder(width=4).eval()
     code = torch.rand(1, 32, 2, 2, requires_grad=True)
     net.decode(code, (32, 32)).sum().backward()

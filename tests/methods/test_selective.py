@@ -125,7 +125,7 @@ def test_codes_grid_is_half_a_pixel_off_from_left_to_right() -> None:
 
 
 def test_codes_first_frame_is_not_moved() -> None:
-    clip, state = scene(1), code().start(seed=1)
+    clip, state = scene(1), code().init_state(seed=1)
     field = Selective(warp="first", spread="above")(clip, state=state).clip
     assert torch.equal(code()(clip, state=state).clip, field)
 
@@ -134,7 +134,7 @@ def test_code_moves_noise_against_the_papers_sign() -> None:
     """FACTS 3.5, 4: forward flow, looked up at the later frame."""
     clip = scene(3, shift=(4, 0))
     still, paper_like = Selective(warp="forward"), Selective(warp="first")
-    field = still(clip[:, :, :1], state=still.start(seed=1)).clip[..., 0, :, :]
+    field = still(clip[:, :, :1], state=still.init_state(seed=1)).clip[..., 0, :, :]
     for method, shift in ((still, -4), (paper_like, 4)):
         out = method(clip, state=method.init_state(seed=1)).clip[..., 2, :, :]
         inner = (..., slice(30, 60), slice(40, 80))

@@ -114,7 +114,7 @@ def test_raft_moves_the_noise(torchvision: Any, tmp_path) -> None:
     torch.save(Shifts().state_dict(), tmp_path / "raft.pth")
     method = Selective(flow="raft", flow_weights=str(tmp_path / "raft.pth"))
     now, before = pair(64, 64, shift=(3, -2))
-    out, _ = method.on_pixels(np.stack([before, now]), carry=method.start(seed=1))
+    out, _ = method.on_pixels(np.stack([before, now]), state=method.init_state(seed=1))
     assert np.array_equal(out[1][5:-5, 5:-5], np.roll(out[0], (2, -3), (0, 1))[5:-5, 5:-5])
 
 

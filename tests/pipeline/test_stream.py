@@ -177,7 +177,7 @@ def test_a_planted_dropout_leaves_no_frame_bare(missed: int) -> None:
                 gone = 12 <= i < 12 + missed
                 yield ([] if gone else [Box(i, 10, i + 12, 26, 0.9)]), False
 
-        for boxes in fill(seen(), gap=12, state=6, lookback=6):
+        for boxes in fill(seen(), gap=12, carry=6, lookback=6):
             yield Region(boxes=tuple(boxes))
 
     out = outputs([Picture(i) for i in range(40)], Blacken(), source, cover=Cover())
