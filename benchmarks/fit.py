@@ -23,7 +23,7 @@ import torch
 import masquerade
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.extraction.clips import ClipDataset, extract_clips, from_tensor
-from masquerade.models.recognizers import RECOGNIZERS, SAMPLINGS
+from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.training.fit import fit
 from masquerade.training.predict import predict
 from masquerade.training.recipes import tiny
@@ -32,7 +32,6 @@ from masquerade.video.write import write_video
 REPORT = Path(__file__).parents[1] / "docs" / "results" / "fit.md"
 HEADS = {"action": 6, "identity": 20, "red_top": 1, "white_top": 1, "black_jacket": 1}
 TINY = {"tiny-3d": (16, 32), "tiny-flow": (16, 32), "tiny-2d": (4, 64)}  # frames, size
-CHANNELS = {"tiny-flow": 2, "e2s-x3d-s": 5, "e2s-x3d-m": 5, "e2s-x3d-l": 5}
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def speed(name: str, *, frames: int, size: int, count: int, amp: bool, device: s
     """Fit one epoch to warm up, and then a few."""
     wide = {"widths": tiny().widths} if name in ("tiny-3d", "tiny-flow") else {}
     net = RECOGNIZERS[name](heads=HEADS, **wide)
-    channels = CHANNELS.get(name, 3)
+    channels = RECOGNIZERS[name].channels
     clips, targets = noise(count, channels, frames, size), labels(count)
     given = {"targets": targets, "batch": min(16, count), "amp": amp, "device": device}
     fit(net, clips.take(range(min(16, count))), None, epochs=1, **given)  # type: ignore[arg-type]
@@ -152,7 +151,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     speeds = []
     for name in args.names:
-        sampling = SAMPLINGS[name]
+        sampling = RECOGNIZERS[name].sampling
         frames, size = TINY.get(name, (sampling.frames, sampling.size))
         count = args.clips if name in TINY else 2
         found = speed(

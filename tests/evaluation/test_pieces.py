@@ -10,7 +10,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 from conftest import PLAN
 from rich.console import Console
 
@@ -35,7 +34,6 @@ from masquerade.evaluation.scoring import Tried, worst_of
 from masquerade.methods import build
 from masquerade.metrics.statistic import mean
 from masquerade.report.table import headline_of, lines, markdown, notes, number, show
-from masquerade.training.inputs import LOOKS
 
 
 def test_networks_are_fitted_warmed_and_met_untouched(manifest: Manifest, tmp_path: Path) -> None:
@@ -128,22 +126,6 @@ def test_recalibration_meets_the_training_rate_and_keeps_the_order() -> None:
     right = recalibrated(answers, answers, np.array([0.8, 0.2]))
     assert right.mean(axis=0) == pytest.approx([0.8, 0.2], abs=1e-3)
     assert np.array_equal(np.argsort(right[:, 1]), np.argsort(p))
-
-
-@pytest.mark.parametrize("look", LOOKS)
-@pytest.mark.parametrize("frames", [2, 5, 16])
-def test_looks_take_clips_of_any_length(look: str, frames: int) -> None:
-    seen = LOOKS[look](torch.rand(2, 3, frames, 48, 64))
-    assert seen.shape[0] == 2 and seen.min() >= 0 and seen.max() <= 1
-
-
-def test_place_sees_the_top_twelfth_alone_and_motion_no_colour() -> None:
-    clip = torch.rand(1, 3, 16, 48, 64)
-    below = clip.clone()
-    below[:, :, :, 4:] = 0
-    assert torch.equal(LOOKS["place"](clip), LOOKS["place"](below))
-    still = torch.rand(1, 3, 1, 48, 64).expand(1, 3, 16, 48, 64)
-    assert not LOOKS["motion"](still).any()
 
 
 def test_classes_of_a_binary_label_are_two(manifest: Manifest) -> None:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from masquerade.models.bottleneck3d import Middle, SqueezeExcitation, Stage, every, init_residual
 from masquerade.models.mobilenet import MobileNetV1, MobileNetV2
 from masquerade.models.resnet import BasicBlock, resnet
-from masquerade.models.resnet3d import FAST, NAMES, SLOW, SlowFast, resnet3d
+from masquerade.models.resnet3d import FAST, NETWORKS_3D, SLOW, SlowFast
 from masquerade.models.tiny3d import Tiny3d
 from masquerade.models.video_resnet import VideoResNet
 
@@ -56,7 +56,7 @@ def test_parameters_of_resnets(depth: int, classes: int, parameters: int) -> Non
 )
 def test_parameters_of_the_zoo(name: str, millions: float) -> None:
     with torch.device("meta"):
-        assert round(count(resnet3d(name, classes=400)) / 1e6, 2) == millions
+        assert round(count(NETWORKS_3D[name](classes=400)) / 1e6, 2) == millions
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_parameters_of_torchvisions_video_networks(
     name: str, classes: int, parameters: int
 ) -> None:
     with torch.device("meta"):
-        assert count(resnet3d(name, classes=classes)) == parameters
+        assert count(NETWORKS_3D[name](classes=classes)) == parameters
 
 
 def test_parameters_of_the_small_ones() -> None:
@@ -154,14 +154,14 @@ LANDMARKS = {
 @pytest.mark.parametrize("name", LANDMARKS)
 def test_names_and_shapes_are_the_published_ones(name: str) -> None:
     with torch.device("meta"):
-        state = resnet3d(name, classes=400).state_dict()
+        state = NETWORKS_3D[name](classes=400).state_dict()
     for key, shape in LANDMARKS[name].items():
         assert tuple(state[key].shape) == shape, key
 
 
 def test_shortcuts_of_x3ds_first_stage_have_no_norm_and_every_second_block_no_excitation() -> None:
     with torch.device("meta"):
-        names = resnet3d("x3d-s", classes=400).state_dict().keys()
+        names = NETWORKS_3D["x3d-s"](classes=400).state_dict().keys()
     assert "blocks.1.res_blocks.0.branch1_norm.weight" not in names
     assert "blocks.1.res_blocks.1.branch2.norm_b.1.block.0.weight" not in names
 
@@ -202,10 +202,10 @@ def test_spacts_edit_keeps_time_in_the_last_stage(keep_time: bool, frames: int) 
         assert net.stages(clip).shape == (1, 512, frames, 7, 7)
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - {"x3d-m", "x3d-l"}))  # those are x3d-s
+@pytest.mark.parametrize("name", sorted(set(NETWORKS_3D) - {"x3d-m", "x3d-l"}))  # those are x3d-s
 def test_clips_of_any_length_are_read(name: str) -> None:
     with torch.device("meta"):
-        net = resnet3d(name, classes=6, in_channels=2)
+        net = NETWORKS_3D[name](classes=6, in_channels=2)
         assert net(torch.empty(2, 2, 1, 64, 80)).shape == (2, 6)
         assert net.pooled(torch.empty(2, 2, 7, 64, 80)).shape == (2, net.width)
 

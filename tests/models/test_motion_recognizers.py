@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from masquerade.errors import MissingError, UsageError
-from masquerade.models.recognizers import RECOGNIZERS, flow_to_clip, from_zoo, with_flow
+from masquerade.models.recognizers import RECOGNIZERS
+from masquerade.models.recognizers.two_stream import flow_to_clip, with_flow
 
 
 def test_flow_is_measured_against_the_frame() -> None:
     flow = torch.zeros(1, 2, 1, 50, 100)
     flow[0, 0], flow[0, 1, :, :25] = 5, -2.5  # both a twentieth of the frame
-    clip = flow_to_clip(flow, reach=0.1)
+    clip = flow_to_clip(flow, limit=0.1)
     assert torch.allclose(clip[0, 0], torch.tensor(0.75))
     assert torch.allclose(clip[0, 1, :, :25], torch.tensor(0.25))
     assert torch.allclose(clip[0, 1, :, 25:], torch.tensor(0.5))
@@ -92,15 +91,3 @@ def test_a_frame_network_sees_the_colour_but_not_the_way() -> None:
         out = net(clip[:, :, 2:3])
     assert (out["hue"].argmax(dim=1) == hue).float().mean() > 0.95
     assert (out["way"].argmax(dim=1) == way).float().mean() < 0.5
-
-
-@pytest.mark.parametrize("name", ["timm:resnet18", "torchvision:resnet18"])
-def test_a_zoo_that_does_not_import_is_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, name.partition(":")[0], None)
-    with pytest.raises(MissingError, match=r"masquerade\[zoo\]"):
-        from_zoo(name, classes=3)
-
-
-def test_a_name_of_no_zoo_is_refused() -> None:
-    with pytest.raises(UsageError, match="timm:NAME"):
-        from_zoo("resnet18", classes=3)

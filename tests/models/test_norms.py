@@ -7,8 +7,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from masquerade.models.norms import by_groups
-from masquerade.models.recognizers import RECOGNIZERS
+from masquerade.models.recognizers import RECOGNIZERS, use_group_norm
 from masquerade.training.cast import cast_of
 from masquerade.training.games import GAMES
 
@@ -17,14 +16,14 @@ from masquerade.training.games import GAMES
 def test_a_network_answers_alike_in_training_and_out_of_it_and_in_any_batch(name: str) -> None:
     torch.manual_seed(0)
     clips = torch.rand(3, 3, 4, 32, 32)
-    net = by_groups(RECOGNIZERS[name](heads={"action": 4}))
+    net = use_group_norm(RECOGNIZERS[name](heads={"action": 4}))
     learning = net.train()(clips)["action"]
     torch.testing.assert_close(net.eval()(clips)["action"], learning)
     torch.testing.assert_close(net(clips[:1])["action"], learning[:1])
 
 
 def test_widths_that_eight_does_not_divide_are_one_group() -> None:
-    net = by_groups(nn.Sequential(nn.BatchNorm2d(12), nn.Sequential(nn.BatchNorm3d(16))))
+    net = use_group_norm(nn.Sequential(nn.BatchNorm2d(12), nn.Sequential(nn.BatchNorm3d(16))))
     assert [m.num_groups for m in net.modules() if isinstance(m, nn.GroupNorm)] == [1, 8]
 
 

@@ -12,10 +12,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from masquerade.errors import MissingError, UsageError
-from masquerade.models.recognizers import RECOGNIZERS, Recognizer, load_published
-from masquerade.models.recognizers.motion import TwoStreams
-from masquerade.models.recognizers.published import read_weights
-from masquerade.models.resnet3d import BUILDERS, X3D, Plan, ResNet3d
+from masquerade.models.published_weights import load_weights, read_weights
+from masquerade.models.recognizers import RECOGNIZERS, Recognizer
+from masquerade.models.recognizers.two_stream import TwoStream
+from masquerade.models.resnet3d import NETWORKS_3D, X3D, Plan, ResNet3d
 from masquerade.models.vit import FrameViT
 
 
@@ -39,7 +39,7 @@ def test_a_file_loads_whatever_it_is_wrapped_in(tmp_path: Path, nest: str | None
     weights = published(net.net)
     wrapped = {f"module.{name}": value for name, value in weights.items()}
     torch.save(wrapped if nest is None else {nest: wrapped, "epoch": 3}, tmp_path / "w.pyth")
-    assert load_published(net, tmp_path / "w.pyth") == ()
+    assert load_weights(net.net, tmp_path / "w.pyth") == ()
     assert same(net.net, weights)
 
 
@@ -57,7 +57,7 @@ def test_a_head_of_other_classes_stays_fresh(tmp_path: Path, name: str, head: st
     weights = published(RECOGNIZERS[name](classes=9).net)
     save_file(weights, tmp_path / "w.safetensors")
     net = RECOGNIZERS[name](classes=4)
-    fresh = load_published(net, tmp_path / "w.safetensors")
+    fresh = load_weights(net.net, tmp_path / "w.safetensors")
     assert fresh == (f"{head}.bias", f"{head}.weight")
     assert same(net.net, weights, but=fresh)
 
@@ -66,7 +66,7 @@ def test_a_head_of_the_same_classes_comes_along(tmp_path: Path) -> None:
     net = RECOGNIZERS["tiny-3d"](classes=4)
     weights = published(net.net)
     save_file(weights, tmp_path / "w.safetensors")
-    assert load_published(net, tmp_path / "w.safetensors") == ()
+    assert load_weights(net.net, tmp_path / "w.safetensors") == ()
     assert same(net.net, weights)
 
 
@@ -87,7 +87,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_loaded(
     save_file(weights, tmp_path / "w.safetensors")
     before = {name: value.clone() for name, value in net.net.state_dict().items()}
     with pytest.raises(UsageError, match=sentence) as error:
-        load_published(net, tmp_path / "w.safetensors")
+        load_weights(net.net, tmp_path / "w.safetensors")
     assert str(error.value).count(". ") == 0
     assert same(net.net, before)
 
@@ -96,7 +96,7 @@ def test_counters_of_batches_may_be_absent(tmp_path: Path) -> None:
     net = RECOGNIZERS["tiny-2d"](classes=5)
     weights = {n: v for n, v in published(net.net).items() if not n.endswith("batches_tracked")}
     torch.save(weights, tmp_path / "old.pth")
-    assert load_published(net, tmp_path / "old.pth") == ()
+    assert load_weights(net.net, tmp_path / "old.pth") == ()
 
 
 def test_dino_teachers_backbone_becomes_a_frame_network_and_a_video_one(tmp_path: Path) -> None:
@@ -107,14 +107,14 @@ def test_dino_teachers_backbone_becomes_a_frame_network_and_a_video_one(tmp_path
     teacher["module.head.mlp.0.weight"] = torch.zeros(3, 3)
     torch.save({"teacher": teacher, "student": {}, "epoch": 1}, tmp_path / "dino.pth")
 
-    frames = Recognizer(FrameViT(classes=6, **sizes), by_frame=True)
-    assert load_published(frames, tmp_path / "dino.pth") == ("head.bias", "head.weight")
+    frames = Recognizer(FrameViT(classes=6, **sizes), per_frame=True)
+    assert load_weights(frames.net, tmp_path / "dino.pth") == ("head.bias", "head.weight")
     assert same(frames.net, weights, but=("head.bias", "head.weight"))
 
     video = RECOGNIZERS["vit-s-video"](
         classes=6, frames=4, size=16, tubelet=(2, 8, 8), width=24, depth=2, attention_heads=3
     )
-    fresh = load_published(video, tmp_path / "dino.pth")
+    fresh = load_weights(video.net, tmp_path / "dino.pth")
     assert set(fresh) == {"fc_norm.bias", "fc_norm.weight", "head.bias", "head.weight"}
     patch = video.net.patch_embed.proj.weight
     assert torch.allclose(patch.sum(dim=2), weights["patch_embed.proj.weight"], atol=1e-6)
@@ -125,7 +125,7 @@ def test_rgb_weights_serve_flow_by_their_mean(tmp_path: Path) -> None:
     weights = published(RECOGNIZERS["tiny-3d"](classes=4).net)
     save_file(weights, tmp_path / "rgb.safetensors")
     net = RECOGNIZERS["tiny-flow"](classes=4)
-    load_published(net, tmp_path / "rgb.safetensors")
+    load_weights(net.net, tmp_path / "rgb.safetensors")
     first = net.net.convs[0].weight
     assert torch.allclose(first[:, 0], weights["convs.0.weight"].mean(dim=1))
     assert torch.equal(first[:, 0], first[:, 1])
@@ -141,11 +141,11 @@ def test_one_x3d_fills_both_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             "project": 16,
         }
     )
-    monkeypatch.setitem(BUILDERS, "small", lambda **sizes: ResNet3d(small, **sizes))
+    monkeypatch.setitem(NETWORKS_3D, "small", lambda **sizes: ResNet3d(small, **sizes))
     weights = published(ResNet3d(small, classes=9))
     torch.save({"model_state": weights}, tmp_path / "x3d.pyth")
-    net = TwoStreams("small", classes=4)
-    fresh = load_published(net, tmp_path / "x3d.pyth")
+    net = TwoStream("small", classes=4)
+    fresh = load_weights(net, tmp_path / "x3d.pyth")
     assert "head.weight" in fresh and "flowstream.blocks.5.proj.weight" in fresh
     inner = "blocks.1.res_blocks.0.branch2.conv_a.weight"
     for stream in (net.rgbstream, net.flowstream):

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from masquerade.errors import UsageError
-from masquerade.models.recognizers import RECOGNIZERS, SAMPLINGS, Recognizer
-from masquerade.models.recognizers.frames import NETS
-from masquerade.models.recognizers.recognizer import FLOW, IMAGENET, KINETICS, Scale
+from masquerade.models.recognizers import RECOGNIZERS, Recognizer, build_recognizer
+from masquerade.models.recognizers.recognizer import FLOW, IMAGENET, KINETICS, Normalization
 
-CHANNELS = {"tiny-flow": 2, "e2s-x3d-s": 5, "e2s-x3d-m": 5, "e2s-x3d-l": 5}
+PER_FRAME = [name for name, made in RECOGNIZERS.items() if made.per_frame]
 RUN = ("tiny-2d", "tiny-3d", "tiny-flow")
 """Small enough to be run; the others are built and traced on the meta device."""
 
@@ -29,13 +28,19 @@ class Echo(nn.Module):
 
 
 def clip_for(name: str, frames: int | None = None) -> Tensor:
-    sampling = SAMPLINGS[name]
-    side = sampling.size
-    return torch.empty(2, CHANNELS.get(name, 3), frames or sampling.frames, side, side)
+    sampling, channels = RECOGNIZERS[name].sampling, RECOGNIZERS[name].channels
+    return torch.empty(2, channels, frames or sampling.frames, sampling.size, sampling.size)
 
 
-def test_every_recognizer_has_a_sampling_and_the_reverse() -> None:
-    assert set(RECOGNIZERS) == set(SAMPLINGS)
+def test_the_published_names() -> None:
+    frame = "tiny-2d resnet-18 resnet-50 resnet-101 mobilenet-v1 mobilenet-v2 vit-b-16 vit-b-32"
+    assert " ".join(PER_FRAME) == frame
+    clip = (
+        "tiny-3d tiny-flow c2d-r50 i3d-r50 slow-r50 r2plus1d-r50 csn-r101 x3d-s x3d-m x3d-l"
+        " slowfast-r50 r3d-18 r3d-18-spact r2plus1d-18 e2s-x3d-s e2s-x3d-m e2s-x3d-l"
+        " mvit-b vit-s-video vit-ti-video"
+    )
+    assert set(RECOGNIZERS) == {*frame.split(), *clip.split()}
 
 
 @pytest.mark.parametrize("name", RECOGNIZERS)
@@ -58,7 +63,7 @@ def test_one_label_gives_a_tensor_and_a_feature(name: str) -> None:
         assert net.embed(clip_for(name)).shape == (2, net.net.width)
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", PER_FRAME)
 def test_frame_networks_read_stills(name: str) -> None:
     with torch.device("meta"):
         assert RECOGNIZERS[name](classes=7)(clip_for(name, frames=1)).shape == (2, 7)
@@ -68,7 +73,7 @@ def test_frame_networks_read_stills(name: str) -> None:
 def test_small_ones_run_are_repeatable_and_pass_gradients_to_pixels(name: str) -> None:
     torch.manual_seed(0)
     net = RECOGNIZERS[name](classes=4).eval()
-    clip = torch.rand(2, CHANNELS.get(name, 3), 4, 32, 40, requires_grad=True)
+    clip = torch.rand(2, RECOGNIZERS[name].channels, 4, 32, 40, requires_grad=True)
     out = net(clip)
     assert out.isfinite().all() and torch.equal(out, net(clip))
     out.square().sum().backward()
@@ -100,20 +105,26 @@ def test_frames_are_averaged_whatever_their_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scale", "channels", "expected"),
+    ("constants", "channels", "expected"),
     [
         (IMAGENET, 3, IMAGENET),
         (IMAGENET, 2, FLOW),
-        (KINETICS, 5, Scale((0.45, 0.45, 0.45, 0.5, 0.5), (0.225, 0.225, 0.225, 0.25, 0.25))),
-        (KINETICS, 1, Scale((0.5,), (0.25,))),
+        (
+            KINETICS,
+            5,
+            Normalization((0.45, 0.45, 0.45, 0.5, 0.5), (0.225, 0.225, 0.225, 0.25, 0.25)),
+        ),
+        (KINETICS, 1, Normalization((0.5,), (0.25,))),
     ],
 )
-def test_scales_for_other_channels(scale: Scale, channels: int, expected: Scale) -> None:
-    assert scale.over(channels) == expected
+def test_normalizations_for_other_channels(
+    constants: Normalization, channels: int, expected: Normalization
+) -> None:
+    assert constants.for_channels(channels) == expected
 
 
 def test_pixels_are_standardised_inside() -> None:
-    net = Recognizer(Echo(), scale=IMAGENET)
+    net = Recognizer(Echo(), normalization=IMAGENET)
     mean = torch.tensor(IMAGENET.mean).reshape(1, 3, 1, 1, 1)
     clip = mean.expand(2, 3, 4, 8, 8) + torch.tensor(IMAGENET.std).reshape(1, 3, 1, 1, 1)
     assert torch.allclose(net(clip), torch.ones(2, 3), atol=1e-5)
@@ -122,7 +133,7 @@ def test_pixels_are_standardised_inside() -> None:
 
 def test_frames_are_resized_for_networks_of_one_size() -> None:
     seen = []
-    net = Recognizer(Echo(), scale=Scale((0,) * 3, (1,) * 3), size=8)
+    net = Recognizer(Echo(), normalization=Normalization((0,) * 3, (1,) * 3), size=8)
     net.net.register_forward_hook(lambda module, given, out: seen.append(given[0].shape))
     ramp = torch.linspace(0, 1, 30).expand(2, 3, 4, 20, 30)
     assert torch.allclose(net(ramp), torch.full((2, 3), 0.5), atol=1e-2)
@@ -132,6 +143,29 @@ def test_frames_are_resized_for_networks_of_one_size() -> None:
 def test_wrong_channels_are_refused_in_a_sentence() -> None:
     with pytest.raises(UsageError, match=r"reads clips \(B, 2, T, H, W\)"):
         RECOGNIZERS["tiny-flow"](classes=2)(torch.rand(1, 3, 4, 32, 32))
+
+
+def test_a_built_recognizer_is_the_tables_with_the_same_draws() -> None:
+    torch.manual_seed(0)
+    ours = build_recognizer("tiny-3d", heads={"a": 2}, modality="both", widths=(4, 8))
+    torch.manual_seed(0)
+    table = RECOGNIZERS["tiny-3d"](heads={"a": 2}, in_channels=4, widths=(4, 8))
+    for name, value in table.state_dict().items():
+        assert torch.equal(ours.state_dict()[f"net.{name}"], value)
+    assert isinstance(build_recognizer("tiny-2d", heads={"a": 2}), Recognizer)
+
+
+@pytest.mark.parametrize(
+    ("name", "modality", "says"),
+    [
+        ("none", "frames", "no network 'none'"),
+        ("tiny-3d", "none", "no modality 'none'"),
+        ("tiny-flow", "motion", "reads optical flow"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(name: str, modality: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        build_recognizer(name, heads={"a": 2}, modality=modality)
 
 
 def test_only_networks_of_tubelets_look_at_the_mask() -> None:

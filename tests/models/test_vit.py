@@ -18,7 +18,8 @@ def count(net: nn.Module) -> int:
 
 def tiny(classes: int = 4, **other: object) -> VideoViT:
     torch.manual_seed(0)
-    sizes = {"frames": 4, "size": 16, "tubelet": (2, 8, 8), "width": 24, "depth": 2, "heads": 3}
+    sizes = {"frames": 4, "size": 16, "tubelet": (2, 8, 8), "width": 24, "depth": 2}
+    sizes["attention_heads"] = 3
     return VideoViT(classes=classes, **{**sizes, **other})  # type: ignore[arg-type]
 
 
@@ -40,7 +41,8 @@ def test_parameters_of_the_others() -> None:
     with torch.device("meta"):
         assert count(FrameViT(classes=1000)) == 86_567_656
         assert count(FrameViT(classes=1000, patch=32)) == 88_224_232
-        ours = {"frames": 8, "size": 32, "tubelet": (2, 8, 8), "width": 96, "depth": 4, "heads": 3}
+        ours = {"frames": 8, "size": 32, "tubelet": (2, 8, 8), "width": 96, "depth": 4}
+        ours["attention_heads"] = 3
         assert count(VideoViT(classes=4, **ours)) == 491_044  # type: ignore[arg-type]
         assert count(MViT(classes=400)) == 36_610_672  # the zoo says 36.61 M
 

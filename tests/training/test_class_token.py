@@ -17,10 +17,10 @@ from masquerade.cli.train import parse
 from masquerade.errors import UsageError
 from masquerade.extraction.clips import ClipDataset, from_tensor
 from masquerade.methods.stprivacy import STPrivacy
-from masquerade.models.recognizers import RECOGNIZERS
-from masquerade.models.recognizers.tokens import video_vit
+from masquerade.models.recognizers import RECOGNIZERS, Architecture, Sampling
+from masquerade.models.recognizers.recognizer import IMAGENET
 from masquerade.models.sparse_vit import SparseViT
-from masquerade.models.vit import FrameViT
+from masquerade.models.vit import FrameViT, VideoViT
 from masquerade.training import minimax
 from masquerade.training.cast import Cast, cast_of
 from masquerade.training.class_token import ClassToken
@@ -259,9 +259,10 @@ def test_vits_begin_from_an_image_networks_file(
     torch.manual_seed(1)
     image = FrameViT(classes=0, size=16, patch=8, width=24, depth=3, heads=3)
     save_file(image.state_dict(), tmp_path / "vit.safetensors")
-    make = partial(
-        video_vit, frames=4, size=16, tubelet=(2, 8, 8), width=24, depth=3, attention_heads=3
+    network = partial(
+        VideoViT, frames=4, size=16, tubelet=(2, 8, 8), width=24, depth=3, attention_heads=3
     )
+    make = Architecture(network=network, sampling=Sampling(4, 1, 16), normalization=IMAGENET)
     monkeypatch.setitem(RECOGNIZERS, "vit-small", make)
     given = game(
         utility="vit-small",

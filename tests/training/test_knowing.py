@@ -10,12 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from masquerade.extraction.clips import from_tensor
-from masquerade.models.recognizers import RECOGNIZERS, Recognizer
-from masquerade.models.recognizers.tokens import video_vit
+from masquerade.models.recognizers import (
+    RECOGNIZERS,
+    Architecture,
+    Recognizer,
+    Sampling,
+    with_keep_mask,
+)
+from masquerade.models.recognizers.modalities import ModalityRecognizer
+from masquerade.models.recognizers.recognizer import IMAGENET, MaskedRecognizer
+from masquerade.models.vit import VideoViT
 from masquerade.training.cast import cast_of
 from masquerade.training.game import Adversary, Game, Phase, Turn
 from masquerade.training.held_out import standing
-from masquerade.training.inputs import Knowing, Looking, knowing
 from masquerade.training.objectives import Labels
 from masquerade.training.ranks import Ranks
 from masquerade.training.sides import Batch, Data, Feed
@@ -28,7 +35,8 @@ CONTEST = Turn(learns=("anonymizer",), terms={"utility": 1.0, "fooling": 0.5, "r
 
 @pytest.fixture(autouse=True)
 def small_vit(monkeypatch: pytest.MonkeyPatch) -> None:
-    make = partial(video_vit, size=16, depth=2, attention_heads=3, **SMALL)
+    network = partial(VideoViT, size=16, depth=2, attention_heads=3, **SMALL)
+    make = Architecture(network=network, sampling=Sampling(4, 1, 16), normalization=IMAGENET)
     monkeypatch.setitem(RECOGNIZERS, "vit-small", make)
 
 
@@ -75,28 +83,30 @@ def test_what_a_dropped_tubelet_shows_changes_nothing() -> None:
     keep[:, 1, 0, 1] = 0
     other = clip.clone()
     other[:, :, 2:, :8, 8:] = torch.rand(4, 3, 2, 8, 8)
-    assert torch.equal(knowing(net, keep)(other)["action"], knowing(net, keep)(clip)["action"])
+    assert torch.equal(
+        with_keep_mask(net, keep)(other)["action"], with_keep_mask(net, keep)(clip)["action"]
+    )
     assert not torch.equal(net(other)["action"], net(clip)["action"])
 
 
 def test_networks_without_a_mask_are_called_as_before() -> None:
     keep = torch.ones(4, *GRID)
     plain = net_of("tiny-3d")
-    looking = Looking(net_of("tiny-3d"), look="frames")
-    assert knowing(plain, keep) is plain and knowing(looking, keep) is looking
+    looking = ModalityRecognizer(net_of("tiny-3d"), modality="frames")
+    assert with_keep_mask(plain, keep) is plain and with_keep_mask(looking, keep) is looking
     net = net_of()
-    assert knowing(net, None) is net
+    assert with_keep_mask(net, None) is net
 
 
 def test_a_mask_of_another_grid_or_of_pixels_is_the_share_that_is_kept() -> None:
     keep = torch.tensor([1.0, 0.0, 1.0, 1.0]).reshape(1, 4, 1, 1).expand(1, 4, 2, 2)
-    told = knowing(net_of(), keep)
-    assert isinstance(told, Knowing)
+    told = with_keep_mask(net_of(), keep)
+    assert isinstance(told, MaskedRecognizer)
     assert torch.equal(told.keep, torch.tensor([0.5, 1.0])[None, :, None].expand(1, 2, 4))
     cells = torch.arange(8.0).reshape(1, *GRID)
     pixels = cells.repeat_interleave(2, 1).repeat_interleave(8, 2).repeat_interleave(8, 3)
-    told = knowing(net_of(), pixels)
-    assert isinstance(told, Knowing)
+    told = with_keep_mask(net_of(), pixels)
+    assert isinstance(told, MaskedRecognizer)
     assert torch.equal(told.keep, torch.arange(8.0).reshape(1, 2, 4))
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from masquerade.errors import UsageError
-from masquerade.models.recognizers import RECOGNIZERS, Projected
+from masquerade.models.recognizers import RECOGNIZERS, EmbeddingRecognizer
 from masquerade.training.losses import loss_of
 from masquerade.training.momentum import Momentum
 from masquerade.training.objectives import (
@@ -329,5 +329,5 @@ def test_every_objective_learns_and_can_be_fooled(name: str) -> None:
 
 
 def test_the_papers_self_supervised_adversary_has_its_size() -> None:
-    net = Projected(RECOGNIZERS["resnet-50"](classes=1), heads={"projection": 128})
+    net = EmbeddingRecognizer(RECOGNIZERS["resnet-50"](classes=1), heads={"projection": 128})
     assert sum(p.numel() for p in net.parameters()) == 27_966_656

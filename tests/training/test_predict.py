@@ -14,7 +14,6 @@ from masquerade.errors import UsageError
 from masquerade.extraction.clips import from_tensor
 from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.training.fit import fit
-from masquerade.training.inputs import CHANNELS, LOOKS, Looking
 from masquerade.training.losses import hits_of, loss_of, probabilities
 from masquerade.training.predict import predict
 from masquerade.training.recipes import Recipe, ilic_stills, paper, tiny
@@ -117,27 +116,6 @@ def test_probabilities() -> None:
     assert torch.allclose(probabilities(logits).sum(1), torch.ones(2))
     assert torch.equal(probabilities(logits, many=True), logits.sigmoid())
     assert torch.equal(probabilities(logits[:, :1]), logits[:, :1].sigmoid())
-
-
-@pytest.mark.parametrize("look", CHANNELS)
-def test_looks_have_the_channels_they_promise(look) -> None:
-    clip = torch.rand(2, 3, 4, 16, 16)
-    net = Looking(RECOGNIZERS["tiny-3d"](heads={"a": 2}, in_channels=CHANNELS[look]), look=look)
-    assert net.heads == {"a": 2} and net(clip)["a"].shape == (2, 2)
-    shown = LOOKS[look](clip)
-    assert shown.shape[1] == CHANNELS[look] and shown.min() >= 0 and shown.max() <= 1
-    assert LOOKS[look](clip[:, :, :1]).shape[:3] == (2, CHANNELS[look], 1)
-
-
-def test_motion_is_change_and_has_no_colour() -> None:
-    clip = torch.full((1, 3, 4, 4, 4), 0.5)
-    assert LOOKS["motion"](clip).max() == 0
-    clip[:, :, 2, 1, 1] += 0.1
-    moved = LOOKS["motion"](clip)
-    assert moved[0, 0, :, 1, 1].tolist() == pytest.approx([0, 0.4, 0.4])
-    assert torch.equal(LOOKS["motion"](clip.flip(1)), moved)
-    both = LOOKS["both"](clip)
-    assert torch.equal(both[:, :3], clip[:, :, 1:]) and torch.equal(both[:, 3:], moved)
 
 
 @pytest.mark.parametrize("recipe", [tiny(), paper()])

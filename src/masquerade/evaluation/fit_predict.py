@@ -23,10 +23,10 @@ from masquerade.evaluation.presets import Learner, Preset
 from masquerade.evaluation.protocols import Fold
 from masquerade.extraction.clips import ClipDataset
 from masquerade.metrics.statistic import Floats
-from masquerade.models.recognizers import RECOGNIZERS
+from masquerade.models.recognizers import build_recognizer
+from masquerade.models.recognizers.modalities import MODALITIES
 from masquerade.storage import part_of
 from masquerade.training.fit import fit
-from masquerade.training.inputs import CHANNELS, LOOKS, Looking
 from masquerade.training.predict import predict
 from masquerade.training.views import Views
 
@@ -114,10 +114,9 @@ def _network(
     task: Task, learner: Learner, train: ClipDataset, preset: Preset, device: str
 ) -> nn.Module:
     torch.manual_seed(_seed(task))
-    own = {"widths": learner.widths} if learner.widths else {}
-    channels = CHANNELS[learner.look]
-    make = RECOGNIZERS[learner.network or ""]
-    net = Looking(make(heads=task.heads, in_channels=channels, **own), look=learner.look)
+    net = build_recognizer(
+        learner.network or "", heads=task.heads, modality=learner.look, widths=learner.widths
+    )
     if task.start != "fresh" and task.weights is not None:
         net.load_state_dict(torch.load(task.weights, weights_only=True))
     if task.start != "raw":
@@ -206,7 +205,7 @@ def _features(part: ClipDataset, learner: Learner) -> Floats:
     """(n, D)."""
     found = []
     for clips in torch.split(part.clips, 64):
-        seen = LOOKS[learner.look](clips.float() / 255)
+        seen = MODALITIES[learner.look].transform(clips.float() / 255)
         found.append(FEATURES[learner.features](seen).double().numpy())
     return np.concatenate(found) if found else np.zeros((0, 1))
 

@@ -16,7 +16,7 @@ class Learner:
     """One thing that learns labels from clips.
 
     Args:
-        look: what it is shown, in LOOKS.
+        look: what it is shown, in MODALITIES.
         network: in RECOGNIZERS; None: a kernel machine on `features`, which on few clips is often
             the strongest, and costs nothing.
         widths: of a `tiny-3d`; None: its own.
@@ -69,8 +69,8 @@ class Preset:
 KERNELS = {
     "kernel on the picture": Learner(look="frames", features="picture"),
     "kernel on colours": Learner(look="frames", features="colours"),
-    "kernel on place": Learner(look="place", features="picture", place=True),
-    "kernel on place colours": Learner(look="place", features="colours", place=True),
+    "kernel on place": Learner(look="background", features="picture", place=True),
+    "kernel on place colours": Learner(look="background", features="colours", place=True),
 }
 IN_TIME = {
     "kernel on frames": Learner(look="frames", features="course"),
@@ -121,7 +121,7 @@ PAPER = Preset(
         "resnet-50": Learner(look="stills", network="resnet-50"),
         "vit-s-video": Learner(look="frames", network="vit-s-video"),
         "r3d-18 on motion": Learner(look="motion", network="r3d-18", motion=True),
-        "resnet-18 on place": Learner(look="place", network="resnet-18", place=True),
+        "resnet-18 on place": Learner(look="background", network="resnet-18", place=True),
         **KERNELS,
         **IN_TIME,
     },

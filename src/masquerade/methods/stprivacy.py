@@ -24,8 +24,8 @@ from torch.nn import functional as F
 from masquerade.anonymizer import Anonymized, Anonymizer, Card, Draft
 from masquerade.errors import UsageError
 from masquerade.methods.resample import area_resize, resized
+from masquerade.models.published_weights import load_weights
 from masquerade.models.sparse_vit import SparseViT, kept_counts, ratio_loss, sampled
-from masquerade.models.weights_file import load_weights
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, which the weights that it may start from were fed with
 STD = (0.229, 0.224, 0.225)

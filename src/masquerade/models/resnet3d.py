@@ -213,17 +213,6 @@ class Paths(nn.Module):
 Net3d = ResNet3d | SlowFast | VideoResNet
 
 
-def resnet3d(name: str, *, classes: int, in_channels: int = 3) -> Net3d:
-    """Build a network of the table by name.
-
-    Args:
-        name: one of `NAMES`.
-        classes: outputs; 0: features only.
-        in_channels: 3 for RGB, 2 for optical flow.
-    """
-    return BUILDERS[name](classes=classes, in_channels=in_channels)
-
-
 class _HalveTime(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return F.max_pool3d(x, (2, 1, 1)) if x.shape[2] > 1 else x
@@ -272,11 +261,11 @@ def _head(plan: Plan, classes: int) -> Head:
     return Head(width=plan.project, classes=classes, dropout=plan.dropout, pool=pool)
 
 
-BUILDERS: dict[str, Callable[..., Net3d]] = {
+NETWORKS_3D: dict[str, Callable[..., Net3d]] = {
     **{name: partial(ResNet3d, plan) for name, plan in PLANS.items()},
     "slowfast-r50": SlowFast,
     "r3d-18": partial(VideoResNet, kind="r3d"),
     "r3d-18-spact": partial(VideoResNet, kind="r3d", keep_time=True),
     "r2plus1d-18": partial(VideoResNet, kind="r2plus1d"),
 }
-NAMES = tuple(BUILDERS)
+"""Each takes `classes` (0: features only) and `in_channels` (3 for RGB, 2 for optical flow)."""

@@ -154,7 +154,7 @@ class VideoViT(nn.Module):
         tubelet: tuple[int, int, int] = (2, 16, 16),
         width: int = 384,
         depth: int = 12,
-        heads: int = 6,
+        attention_heads: int = 6,
         inflation: Inflation = "average",
     ) -> None:
         """
@@ -166,7 +166,7 @@ class VideoViT(nn.Module):
             tubelet: frames, rows and columns of one token.
             width: of a token.
             depth: layers.
-            heads: of each layer.
+            attention_heads: of each layer; `heads` are a recognizer's outputs by label.
             inflation: how an image's patch weights become a tubelet's when such a file is loaded.
         """
         super().__init__()
@@ -179,7 +179,7 @@ class VideoViT(nn.Module):
         self.grid = (frames // tubelet[0], size // tubelet[1], size // tubelet[2])
         self.patch_embed = TubeletEmbed(in_channels=in_channels, tubelet=tubelet, width=width)
         self.pos_embed = nn.Parameter(torch.zeros(1, math.prod(self.grid), width))
-        self.blocks = nn.ModuleList(Block(width=width, heads=heads) for _ in range(depth))
+        self.blocks = nn.ModuleList(Block(width=width, heads=attention_heads) for _ in range(depth))
         self.fc_norm = nn.LayerNorm(width, eps=1e-6)
         self.head = nn.Linear(width, classes)
         init_transformer(self)

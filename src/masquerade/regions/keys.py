@@ -20,7 +20,7 @@ from torch import Tensor
 
 from masquerade.errors import MissingError, UsageError
 from masquerade.models.key_vit import KeyViT
-from masquerade.models.weights_file import read_weights
+from masquerade.models.published_weights import read_weights
 from masquerade.regions import key_weights as fetching
 from masquerade.regions.hog_keys import ColourHog, KeyGrid
 

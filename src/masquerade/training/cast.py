@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +13,11 @@ from masquerade.anonymizer import Anonymizer, Draft
 from masquerade.errors import UsageError
 from masquerade.methods import build
 from masquerade.methods.stprivacy import STPrivacy
-from masquerade.models.norms import by_groups
-from masquerade.models.recognizers import RECOGNIZERS, Projected, Recognizer, load_published
+from masquerade.models.published_weights import load_weights
+from masquerade.models.recognizers import Recognizer, build_recognizer
 from masquerade.models.vit import VideoViT
 from masquerade.training.class_token import ClassToken
 from masquerade.training.game import PLAYERS, Adversary, Game, Optim, Player
-from masquerade.training.inputs import CHANNELS, Looking
 from masquerade.training.objectives import Pairs
 from masquerade.training.steps import groups, mixed
 
@@ -167,7 +164,7 @@ def _begun(net: nn.Module, game: Game) -> bool:
         net.start_from(game.image_weights)
         return True
     if isinstance(net, Recognizer) and isinstance(net.net, VideoViT):
-        load_published(net, game.image_weights)
+        load_weights(net.net, game.image_weights)
         return True
     return False
 
@@ -179,19 +176,16 @@ def _class_token(anonymizer: Anonymizer, utility: Mapping[str, int]) -> ClassTok
 
 
 def _recognizer(
-    game: Game, name: str, heads: dict[str, int], look: str, *, project: bool = False
+    game: Game, name: str, heads: Mapping[str, int], modality: str, *, project: bool = False
 ) -> nn.Module:
-    own: dict[str, Any] = {}
-    if game.widths and name == "tiny-3d":
-        own["widths"] = game.widths
-    make = RECOGNIZERS[name]
-    if look != "frames":
-        own["in_channels"] = CHANNELS[look]
-    if "in_channels" not in inspect.signature(make).parameters:
-        raise UsageError(f"{name} reads optical flow, which nobody computes here; choose another.")
-    made = Projected(make(classes=1, **own), heads=heads) if project else make(heads=heads, **own)
-    net = by_groups(made) if game.grouped else made
-    return net if look == "frames" else Looking(net, look=look)
+    return build_recognizer(
+        name,
+        heads=heads,
+        modality=modality,
+        widths=game.widths,
+        projection=project,
+        group_norm=game.grouped,
+    )
 
 
 def _learned(net: nn.Module) -> list[nn.Parameter]:

@@ -168,7 +168,7 @@ class Adversary:
     Args:
         network: in RECOGNIZERS.
         objective: what it learns.
-        look: what it is shown, in LOOKS.
+        look: what it is shown, in MODALITIES.
     """
 
     network: str
@@ -184,7 +184,7 @@ class Game:
         method: in METHODS.
         arguments: of its constructor.
         utility: the action network, in RECOGNIZERS.
-        utility_look: what it is shown, in LOOKS.
+        utility_look: what it is shown, in MODALITIES.
         widths: of `tiny-3d` networks; None: their own.
         grouped: whether utility and adversaries normalise each clip by itself, not by batches.
         adversaries: all play; none at all is an ablation.

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.metrics.classification import auroc, top_k
+from masquerade.models.recognizers import with_keep_mask
 from masquerade.training.cast import Cast
 from masquerade.training.game import Game, Phase
-from masquerade.training.inputs import knowing
 from masquerade.training.losses import probabilities
 from masquerade.training.record import Row
 from masquerade.training.sides import Data, Feed, majority
@@ -80,7 +80,7 @@ def standing(cast: Cast, game: Game, feed: Feed, *, seed: int, phase: Phase | No
         draft = cast.draft(batch.clips) if aided else cast.anonymizer.draft(batch.clips)
         if draft.read is not None:
             sums.add("auxiliary:", cast.auxiliary(draft.read), batch.utility)
-        sums.add("", knowing(cast.utility, keep)(shown), batch.utility)
+        sums.add("", with_keep_mask(cast.utility, keep)(shown), batch.utility)
         sums.count(reconstruction=float((shown - batch.clips).abs().mean()))
         sums.count(**{name: float(term) for name, term in draft.terms.items()}, **draft.facts)
         outs.append(_small(shown))
@@ -92,7 +92,7 @@ def standing(cast: Cast, game: Game, feed: Feed, *, seed: int, phase: Phase | No
             )
         for at, (one, rival) in enumerate(zip(game.adversaries, cast.adversary, strict=True)):
             objective = one.objective
-            net = knowing(rival, keep if objective.labelled else None)
+            net = with_keep_mask(rival, keep if objective.labelled else None)
             loss = objective.loss(net, private, batch.private, draw).mean()
             sums.count(**{f"adversary{at}": float(loss)})
             blind = objective.chance(batch.private, len(private), learned)

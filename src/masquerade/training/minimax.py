@@ -21,10 +21,10 @@ from torch import Tensor
 from masquerade.anonymizer import Anonymizer
 from masquerade.device import choose_device
 from masquerade.errors import MasqueradeError, UsageError
+from masquerade.models.recognizers import with_keep_mask
 from masquerade.training.cast import Cast, cast_of, optimizer_of, rival_of
 from masquerade.training.game import PLAYERS, TERMS, Game, Optim, Phase, Player, Turn
 from masquerade.training.held_out import collapsed, doubted, drafted, practised, standing, tells
-from masquerade.training.inputs import knowing
 from masquerade.training.ranks import Ranks, ranks_here
 from masquerade.training.record import (
     Log,
@@ -294,7 +294,7 @@ class _Match:
         self.cast.eval()
         with torch.no_grad():
             draft = self.cast.anonymizer.draft(batch.clips)
-            told = knowing(self.cast.utility, draft.keep)
+            told = with_keep_mask(self.cast.utility, draft.keep)
             share = torch.tensor(tells(told, draft.clip, batch.utility))
         return float(self.ranks.mean(share.to(self.device))) >= turn.until
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from masquerade.anonymizer import Draft
 from masquerade.errors import UsageError
+from masquerade.models.recognizers import with_keep_mask
 from masquerade.training.cast import Cast
 from masquerade.training.game import Game, Turn
-from masquerade.training.inputs import knowing
 from masquerade.training.losses import loss_of
 from masquerade.training.ranks import ALONE, Ranks
 from masquerade.training.reversal import reversed_gradient
@@ -45,7 +45,7 @@ def terms_of(
     if "reconstruction" in turn.terms:
         terms["reconstruction"] = (draft.clip - batch.clips).abs().mean()
     if "utility" in turn.terms:
-        told = knowing(cast.utility, draft.keep)
+        told = with_keep_mask(cast.utility, draft.keep)
         terms["utility"] = utility_loss(told, draft.clip, batch.utility)
     asked = {"adversary", "fooling"} & set(turn.terms)
     if not asked or not game.adversaries:  # an ablation without adversaries owes them nothing
@@ -57,7 +57,7 @@ def terms_of(
         private = reversed_gradient(private, turn.reverse)
         keep = None if keep is None else reversed_gradient(keep, turn.reverse)
     rivals = [
-        (one, knowing(net, keep if one.objective.labelled else None))
+        (one, with_keep_mask(net, keep if one.objective.labelled else None))
         for one, net in zip(game.adversaries, cast.adversary, strict=True)
     ]
     codes = batch.private

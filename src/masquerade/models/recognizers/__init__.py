@@ -1,45 +1,202 @@
-"""Networks that read a clip, a frame or flow: what measures utility, and what attacks privacy."""
+"""RECOGNIZERS: the networks that read labels off clips, for utility and for privacy attacks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
+from typing import Any, NamedTuple
 
-from masquerade.models import resnet3d
-from masquerade.models.recognizers.clips import clip_recognizer, mvit, tiny_3d
-from masquerade.models.recognizers.frames import NETS, frame_recognizer
-from masquerade.models.recognizers.motion import e2s, flow_to_clip, tiny_flow, with_flow
-from masquerade.models.recognizers.presets import ILIC_2024, SAMPLINGS, Sampling, Schedule
-from masquerade.models.recognizers.projected import Projected
-from masquerade.models.recognizers.published import load_published
-from masquerade.models.recognizers.recognizer import Recognizer
-from masquerade.models.recognizers.tokens import video_vit
-from masquerade.models.recognizers.zoo import from_zoo
+from torch import nn
 
-RECOGNIZERS: dict[str, Callable[..., Recognizer]] = {
-    "tiny-3d": tiny_3d,
-    "tiny-flow": tiny_flow,
-    **{name: partial(frame_recognizer, name) for name in NETS},
-    **{name: partial(clip_recognizer, name) for name in resnet3d.NAMES},
-    "e2s-x3d-s": partial(e2s, "x3d-s"),
-    "e2s-x3d-m": partial(e2s, "x3d-m"),
-    "e2s-x3d-l": partial(e2s, "x3d-l"),
-    "mvit-b": mvit,
-    "vit-s-video": video_vit,
-    "vit-ti-video": partial(video_vit, width=192, attention_heads=3),
-}
-"""Each takes `classes=` or `heads=` and gives a `Recognizer`; a new one is a file and a line."""
+from masquerade.errors import UsageError
+from masquerade.models.mobilenet import MobileNetV1, MobileNetV2
+from masquerade.models.mvit import MViT
+from masquerade.models.recognizers.modalities import MODALITIES, ModalityRecognizer
+from masquerade.models.recognizers.recognizer import (
+    IMAGENET,
+    KINETICS,
+    TORCHVISION_VIDEO,
+    EmbeddingRecognizer,
+    Normalization,
+    Recognizer,
+    use_group_norm,
+    with_keep_mask,
+)
+from masquerade.models.recognizers.two_stream import TwoStream
+from masquerade.models.resnet import resnet
+from masquerade.models.resnet3d import NETWORKS_3D
+from masquerade.models.tiny3d import Tiny3d
+from masquerade.models.vit import FrameViT, VideoViT
 
 __all__ = [
-    "ILIC_2024",
     "RECOGNIZERS",
-    "SAMPLINGS",
-    "Projected",
+    "Architecture",
+    "EmbeddingRecognizer",
     "Recognizer",
     "Sampling",
-    "Schedule",
-    "flow_to_clip",
-    "from_zoo",
-    "load_published",
-    "with_flow",
+    "build_recognizer",
+    "use_group_norm",
+    "with_keep_mask",
 ]
+
+
+class Sampling(NamedTuple):
+    """How the papers sample a video for a recognizer."""
+
+    frames: int
+    """T of a clip."""
+    stride: int
+    """Source frames from one frame of the clip to the next."""
+    size: int
+    """Side of the square crop in pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """A line of RECOGNIZERS; calling it builds the recognizer with fresh weights."""
+
+    network: Callable[..., nn.Module]
+    """Takes `classes` and `in_channels`."""
+    sampling: Sampling
+    normalization: Normalization
+    per_frame: bool = False
+    """Whether the network reads single frames, whose logits are averaged over the clip."""
+    channels: int = 3
+    """Of a frame: 2 is optical flow, 5 is RGB and flow, and 3 can be changed by `in_channels`."""
+
+    def __call__(
+        self,
+        *,
+        classes: int | None = None,
+        heads: Mapping[str, int] | None = None,
+        in_channels: int | None = None,
+        **arguments: Any,
+    ) -> Recognizer:
+        """
+        Args:
+            classes: outputs of the one label.
+            heads: outputs by label, instead of `classes`.
+            in_channels: of a frame; None: the architecture's own.
+            arguments: of the network, such as `widths` of `tiny-3d`.
+        """
+        channels = in_channels or self.channels
+        net = self.network(classes=_outputs(classes, heads), in_channels=channels, **arguments)
+        return Recognizer(
+            net,
+            heads=heads,
+            normalization=self.normalization,
+            in_channels=channels,
+            per_frame=self.per_frame,
+            takes_keep_mask=isinstance(net, VideoViT),
+            size=net.shape[1] if isinstance(net, MViT | VideoViT) else None,
+        )
+
+
+def _stills(network: Callable[..., nn.Module], size: int = 224) -> Architecture:
+    return Architecture(
+        network=network, sampling=Sampling(1, 1, size), normalization=IMAGENET, per_frame=True
+    )
+
+
+def _clips(
+    network: Callable[..., nn.Module],
+    sampling: tuple[int, int, int],
+    normalization: Normalization = KINETICS,
+    channels: int = 3,
+) -> Architecture:
+    return Architecture(
+        network=network,
+        sampling=Sampling(*sampling),
+        normalization=normalization,
+        channels=channels,
+    )
+
+
+# Frame networks are the papers' privacy attackers (Ilic et al., CVPR 2024; SPAct, CVPR 2022).
+# Samplings are those of the code of Ilic et al., and of STPrivacy and SPAct (16 frames of 112
+# pixels); only X3D-S's 182 pixels differ from the published weights' own (160).
+RECOGNIZERS: dict[str, Architecture] = {
+    "tiny-3d": _clips(Tiny3d, (8, 2, 64)),
+    "tiny-flow": _clips(Tiny3d, (8, 2, 64), channels=2),
+    "tiny-2d": _stills(partial(resnet, 8), 64),
+    "resnet-18": _stills(partial(resnet, 18)),
+    "resnet-50": _stills(partial(resnet, 50)),
+    "resnet-101": _stills(partial(resnet, 101)),
+    "mobilenet-v1": _stills(MobileNetV1),
+    "mobilenet-v2": _stills(MobileNetV2),
+    "vit-b-16": _stills(partial(FrameViT, patch=16)),
+    "vit-b-32": _stills(partial(FrameViT, patch=32)),
+    "c2d-r50": _clips(NETWORKS_3D["c2d-r50"], (8, 8, 224)),
+    "i3d-r50": _clips(NETWORKS_3D["i3d-r50"], (8, 8, 224)),
+    "slow-r50": _clips(NETWORKS_3D["slow-r50"], (8, 8, 224)),
+    "r2plus1d-r50": _clips(NETWORKS_3D["r2plus1d-r50"], (16, 4, 224)),
+    "csn-r101": _clips(NETWORKS_3D["csn-r101"], (32, 2, 224)),
+    "x3d-s": _clips(NETWORKS_3D["x3d-s"], (13, 6, 182)),
+    "x3d-m": _clips(NETWORKS_3D["x3d-m"], (16, 5, 224)),
+    "x3d-l": _clips(NETWORKS_3D["x3d-l"], (16, 5, 312)),
+    "slowfast-r50": _clips(NETWORKS_3D["slowfast-r50"], (32, 2, 224)),
+    "r3d-18": _clips(NETWORKS_3D["r3d-18"], (16, 2, 112), TORCHVISION_VIDEO),
+    "r3d-18-spact": _clips(NETWORKS_3D["r3d-18-spact"], (16, 2, 112), TORCHVISION_VIDEO),
+    "r2plus1d-18": _clips(NETWORKS_3D["r2plus1d-18"], (16, 2, 112), TORCHVISION_VIDEO),
+    "e2s-x3d-s": _clips(partial(TwoStream, "x3d-s"), (13, 6, 182), channels=5),
+    "e2s-x3d-m": _clips(partial(TwoStream, "x3d-m"), (16, 5, 224), channels=5),
+    "e2s-x3d-l": _clips(partial(TwoStream, "x3d-l"), (16, 5, 312), channels=5),
+    "mvit-b": _clips(MViT, (16, 4, 224)),
+    "vit-s-video": _clips(VideoViT, (16, 2, 112), IMAGENET),
+    "vit-ti-video": _clips(partial(VideoViT, width=192, attention_heads=3), (16, 2, 112), IMAGENET),
+}
+"""By name; a new recognizer is its network's file and a line here."""
+
+
+def build_recognizer(
+    name: str,
+    *,
+    heads: Mapping[str, int],
+    modality: str = "frames",
+    widths: tuple[int, ...] | None = None,
+    projection: bool = False,
+    group_norm: bool = False,
+) -> nn.Module:
+    """A fresh recognizer of RGB clips (B, 3, T, H, W) in [0, 1], which gives logits by label.
+
+    Args:
+        name: in RECOGNIZERS.
+        heads: outputs by label.
+        modality: what the network is fed of a clip, in MODALITIES.
+        widths: of `tiny-3d`'s convolutions, ignored by the others; None: its own.
+        projection: a projection head in place of the last layer, for contrastive losses (SPAct);
+            `heads` is then the one name and the width of the embedding.
+        group_norm: group norms in place of batch norms, see `use_group_norm`.
+
+    Raises:
+        UsageError: no such recognizer or modality, or one that reads optical flow.
+    """
+    if name not in RECOGNIZERS:
+        raise UsageError(f"there is no network {name!r}; choose of {', '.join(RECOGNIZERS)}.")
+    if modality not in MODALITIES:
+        raise UsageError(f"There is no modality {modality!r}; choose of {', '.join(MODALITIES)}.")
+    architecture = RECOGNIZERS[name]
+    if architecture.channels != 3:
+        raise UsageError(f"{name} reads optical flow, which nobody computes here; choose another.")
+    own: dict[str, Any] = {"in_channels": MODALITIES[modality].channels}
+    if widths and name == "tiny-3d":
+        own["widths"] = widths
+    net: nn.Module
+    if projection:
+        net = EmbeddingRecognizer(architecture(classes=1, **own), heads=heads)
+    else:
+        net = architecture(heads=heads, **own)
+    if group_norm:
+        net = use_group_norm(net)
+    return net if modality == "frames" else ModalityRecognizer(net, modality=modality)
+
+
+def _outputs(classes: int | None, heads: Mapping[str, int] | None) -> int:
+    """How many logits a network needs for one label of `classes`, or for several `heads`."""
+    if (classes is None) == (heads is None):
+        raise UsageError("Give a recognizer either classes or heads, one of the two.")
+    counts = [classes] if classes is not None else list((heads or {}).values())
+    if not counts or min(counts) < 1:
+        raise UsageError("A recognizer needs at least one class for each label.")
+    return sum(counts)

@@ -1,4 +1,4 @@
-"""The one contract of everything that reads labels off pixels."""
+"""Recognizer, the contract of networks that read labels off pixels, and its variants."""
 
 from __future__ import annotations
 
@@ -8,36 +8,34 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from masquerade.errors import UsageError
+from masquerade.models.vit import VideoViT
+
+NORM_GROUPS = 8
 
 
 @dataclass(frozen=True)
-class Scale:
-    """What is subtracted from pixels in [0, 1] and what they are then divided by, by channel."""
+class Normalization:
+    """The mean and standard deviation by which pixels in [0, 1] are standardised, by channel."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def over(self, channels: int) -> Scale:
-        """The same for another number of channels.
-
-        RGB with two more is RGB and flow; any other number but RGB's is centred flow or grey.
-
-        Args:
-            channels: of the input.
-        """
+    def for_channels(self, channels: int) -> Normalization:
+        """The same for another number of channels: RGB and flow (5), else flow or grey alone."""
         if channels == len(self.mean):
             return self
         if channels == len(self.mean) + 2:
-            return Scale((*self.mean, *FLOW.mean), (*self.std, *FLOW.std))
-        return Scale(FLOW.mean[:1] * channels, FLOW.std[:1] * channels)
+            return Normalization((*self.mean, *FLOW.mean), (*self.std, *FLOW.std))
+        return Normalization(FLOW.mean[:1] * channels, FLOW.std[:1] * channels)
 
 
-IMAGENET = Scale((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-KINETICS = Scale((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
-TORCHVISION_VIDEO = Scale((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
-FLOW = Scale((0.5, 0.5), (0.25, 0.25))  # .5 is rest: see motion.flow_to_clip
+IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+KINETICS = Normalization((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
+TORCHVISION_VIDEO = Normalization((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
+FLOW = Normalization((0.5, 0.5), (0.25, 0.25))  # .5 is no motion: see two_stream.flow_to_clip
 
 
 class Recognizer(nn.Module):
@@ -51,70 +49,65 @@ class Recognizer(nn.Module):
         net: nn.Module,
         *,
         heads: Mapping[str, int] | None = None,
-        scale: Scale = IMAGENET,
+        normalization: Normalization = IMAGENET,
         in_channels: int = 3,
-        by_frame: bool = False,
-        sees_keep: bool = False,
+        per_frame: bool = False,
+        takes_keep_mask: bool = False,
         size: int | None = None,
     ) -> None:
         """
         Args:
             net: the network; its parameters carry the published names.
             heads: outputs by label, whose sum the network gives; None: one label.
-            scale: of RGB pixels.
+            normalization: of RGB pixels.
             in_channels: of a frame; 2 is optical flow, 5 is RGB and flow.
-            by_frame: whether the network reads frames; their logits are averaged (late fusion).
-            sees_keep: whether the network takes dropped tokens; the others see their zeros.
-            size: side in pixels to which frames are resized; None: as they come.
+            per_frame: whether the network reads frames, whose logits are averaged (late fusion).
+            takes_keep_mask: whether the network takes a keep mask over its tubelets.
+            size: side in pixels to which frames are resized; None: not resized.
         """
         super().__init__()
         self.net = net
         self.heads = dict(heads) if heads else None
-        self.in_channels, self.by_frame = in_channels, by_frame
-        self.sees_keep, self.size = sees_keep, size
-        whole = scale.over(in_channels)
+        self.in_channels, self.per_frame = in_channels, per_frame
+        self.takes_keep_mask, self.size = takes_keep_mask, size
+        constants = normalization.for_channels(in_channels)
         shape = (1, in_channels, 1, 1, 1)
-        # Constants, not weights: a published file does not have them, a checkpoint need not.
-        self.register_buffer("mean", torch.tensor(whole.mean).reshape(shape), persistent=False)
-        self.register_buffer("std", torch.tensor(whole.std).reshape(shape), persistent=False)
+        # Not persistent: published files do not have them.
+        self.register_buffer("mean", torch.tensor(constants.mean).reshape(shape), persistent=False)
+        self.register_buffer("std", torch.tensor(constants.std).reshape(shape), persistent=False)
 
     def forward(self, clip: Tensor, *, keep: Tensor | None = None) -> Tensor | dict[str, Tensor]:
-        """Read a batch of clips.
+        """Logits of a batch of clips.
 
         Args:
             clip: (B, C, T, H, W) in [0, 1]; T = 1 for a still.
-            keep: (B, L, N), bool or in [0, 1], the tubelets that were not dropped. Networks that do
-                not read tubelets ignore it: what was dropped is zero in the clip itself.
+            keep: (B, L, N), bool or in [0, 1], the keep mask over tubelets; ignored by networks
+                that take none (dropped tubelets are zeros in the clip as well).
         """
-        logits = self._read(self.net, clip, keep)
+        logits = self._run(self.net, clip, keep)
         if self.heads is None:
             return logits
-        apart = torch.split(logits, list(self.heads.values()), dim=1)
-        return dict(zip(self.heads, apart, strict=True))
+        by_label = torch.split(logits, list(self.heads.values()), dim=1)
+        return dict(zip(self.heads, by_label, strict=True))
 
     def embed(self, clip: Tensor, *, keep: Tensor | None = None) -> Tensor:
-        """(B, width): what the head sees, for re-identification and for other heads.
-
-        Args:
-            clip: as in `forward`.
-            keep: as in `forward`.
-        """
-        pooled = getattr(self.net, "pooled", None)  # a network of the zoo extra has none
+        """The features (B, width) before the last layer; `clip` and `keep` as in `forward`."""
+        pooled: Callable[..., Tensor] | None = getattr(self.net, "pooled", None)
         if pooled is None:
             raise UsageError(
                 f"{type(self.net).__name__} gives logits only; embed with another one."
             )
-        return self._read(pooled, clip, keep)
+        return self._run(pooled, clip, keep)
 
-    def _read(self, run: Callable[..., Tensor], clip: Tensor, keep: Tensor | None) -> Tensor:
-        clip = self._prepared(clip)
+    def _run(self, net: Callable[..., Tensor], clip: Tensor, keep: Tensor | None) -> Tensor:
+        clip = self._prepare(clip)
         batch, frames = clip.shape[0], clip.shape[2]
-        if self.by_frame:
+        if self.per_frame:
             clip = clip.transpose(1, 2).flatten(0, 1)  # (B * T, C, H, W)
-        out = run(clip, keep) if self.sees_keep and keep is not None else run(clip)
-        return out.reshape(batch, frames, -1).mean(dim=1) if self.by_frame else out
+        out = net(clip, keep) if self.takes_keep_mask and keep is not None else net(clip)
+        return out.reshape(batch, frames, -1).mean(dim=1) if self.per_frame else out
 
-    def _prepared(self, clip: Tensor) -> Tensor:
+    def _prepare(self, clip: Tensor) -> Tensor:
         if clip.ndim != 5 or clip.shape[1] != self.in_channels:
             raise UsageError(
                 f"This recognizer reads clips (B, {self.in_channels}, T, H, W); "
@@ -123,27 +116,94 @@ class Recognizer(nn.Module):
         clip = (clip - self.mean) / self.std
         if self.size is None or clip.shape[3:] == (self.size, self.size):
             return clip
-        return _resized(clip, self.size)
+        return _resize(clip, self.size)
 
 
-def outputs(classes: int | None, heads: Mapping[str, int] | None) -> int:
-    """How many logits a network needs for one label of `classes`, or for several `heads`.
-
-    Args:
-        classes: of the one label, at least 1.
-        heads: classes by label; exactly one of the two is given.
-    """
-    if (classes is None) == (heads is None):
-        raise UsageError("Give a recognizer either classes or heads, one of the two.")
-    counts = [classes] if classes is not None else list((heads or {}).values())
-    if not counts or min(counts) < 1:
-        raise UsageError("A recognizer needs at least one class for each label.")
-    return sum(counts)
-
-
-def _resized(clip: Tensor, size: int) -> Tensor:
+def _resize(clip: Tensor, size: int) -> Tensor:
     batch, channels, frames = clip.shape[:3]
     flat = clip.transpose(1, 2).flatten(0, 1)  # (B * T, C, H, W)
-    # Antialiased, since a frame shrunk without it carries the noise of single pixels.
     flat = F.interpolate(flat, size=(size, size), mode="bilinear", antialias=True)
     return flat.reshape(batch, frames, channels, size, size).transpose(1, 2)
+
+
+class EmbeddingRecognizer(nn.Module):
+    """A recognizer with a projection head in place of its last layer: clips to {name: (B, width)}.
+
+    SPAct's self-supervised adversary (CVPR 2022, 3.2): ResNet-50 without its last layer, then
+    2048 - 2048 - 128, a projection head as in SimCLR.
+    """
+
+    def __init__(self, trunk: Recognizer, *, heads: Mapping[str, int]) -> None:
+        """
+        Args:
+            trunk: its last layer is taken off.
+            heads: the one name, and the width of the embedding.
+        """
+        super().__init__()
+        features = _remove_head(trunk.net)
+        self.trunk, self.heads = trunk, dict(heads)
+        ((self.name, width),) = heads.items()
+        self.hidden, self.out = nn.Linear(features, features), nn.Linear(features, width)
+
+    def forward(self, clip: Tensor) -> dict[str, Tensor]:
+        """(B, C, T, H, W) in [0, 1] to the embedding, not normalised to unit length."""
+        return {self.name: self.out(F.relu(self.hidden(self.trunk.embed(clip))))}
+
+
+def _remove_head(net: nn.Module) -> int:
+    """Replace a network's last layer by the identity; returns that layer's input width."""
+    names: tuple[str, ...] = getattr(net, "head_names", ())
+    layers = [name for name in names if isinstance(net.get_submodule(name), nn.Linear)]
+    if len(layers) != 1:
+        raise UsageError(f"{type(net).__name__} has no one head to replace by a projection.")
+    parent, _, last = layers[0].rpartition(".")
+    head = net.get_submodule(layers[0])
+    setattr(net.get_submodule(parent) if parent else net, last, nn.Identity())
+    return int(head.in_features)  # type: ignore[arg-type]
+
+
+class MaskedRecognizer(nn.Module):
+    """A recognizer bound to the keep mask of the batch it is about to read."""
+
+    def __init__(self, net: Recognizer, keep: Tensor) -> None:
+        super().__init__()
+        self.net, self.keep = net, keep
+
+    def forward(self, clip: Tensor) -> Tensor | dict[str, Tensor]:
+        """Logits of (B, 3, T, H, W) in [0, 1]."""
+        return self.net(clip, keep=self.keep)
+
+
+def with_keep_mask(net: nn.Module, keep: Tensor | None) -> nn.Module:
+    """The recognizer bound to a keep mask if it takes one; any other network unchanged.
+
+    Args:
+        net: a recognizer.
+        keep: (B, L, h, w) in [0, 1] over any grid, or over pixels; None: nothing was dropped.
+    """
+    if keep is None or not isinstance(net, Recognizer) or not net.takes_keep_mask:
+        return net
+    if not isinstance(net.net, VideoViT):
+        return net
+    # On another grid each tubelet gets the share of it that is kept.
+    share = F.adaptive_avg_pool3d(keep[:, None], net.net.grid)  # (B, 1, L, h, w)
+    return MaskedRecognizer(net, share[:, 0].flatten(2))
+
+
+def use_group_norm(net: nn.Module) -> nn.Module:
+    """Replace a network's batch norms by group norms (Wu and He, ECCV 2018), in place.
+
+    In adversarial training networks change faster than running averages follow: a utility network
+    that reads .8 of held-out clips in one epoch reads .1 in the next. Group norms have none.
+
+    Args:
+        net: freshly made; widths that 8 does not divide get one group.
+    """
+    for name, child in net.named_children():
+        if isinstance(child, _BatchNorm):
+            width = child.num_features
+            groups = NORM_GROUPS if width % NORM_GROUPS == 0 else 1
+            setattr(net, name, nn.GroupNorm(groups, width))
+        else:
+            use_group_norm(child)
+    return net

@@ -1,0 +1,50 @@
+"""Modalities: channels and ranges, and what each of them leaves out of a clip."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from masquerade.models.recognizers import RECOGNIZERS
+from masquerade.models.recognizers.modalities import MODALITIES, ModalityRecognizer
+
+FEED = {name: modality.transform for name, modality in MODALITIES.items()}
+
+
+@pytest.mark.parametrize("name", MODALITIES)
+def test_modalities_have_the_channels_they_promise(name: str) -> None:
+    channels, clip = MODALITIES[name].channels, torch.rand(2, 3, 4, 16, 16)
+    net = ModalityRecognizer(
+        RECOGNIZERS["tiny-3d"](heads={"a": 2}, in_channels=channels), modality=name
+    )
+    assert net.heads == {"a": 2} and net(clip)["a"].shape == (2, 2)
+    shown = FEED[name](clip)
+    assert shown.shape[1] == channels and shown.min() >= 0 and shown.max() <= 1
+    assert FEED[name](clip[:, :, :1]).shape[:3] == (2, channels, 1)
+
+
+def test_motion_is_change_and_has_no_colour() -> None:
+    clip = torch.full((1, 3, 4, 4, 4), 0.5)
+    assert FEED["motion"](clip).max() == 0
+    clip[:, :, 2, 1, 1] += 0.1
+    motion = FEED["motion"](clip)
+    assert motion[0, 0, :, 1, 1].tolist() == pytest.approx([0, 0.4, 0.4])
+    assert torch.equal(FEED["motion"](clip.flip(1)), motion)
+    both = FEED["both"](clip)
+    assert torch.equal(both[:, :3], clip[:, :, 1:]) and torch.equal(both[:, 3:], motion)
+
+
+@pytest.mark.parametrize("name", MODALITIES)
+@pytest.mark.parametrize("frames", [2, 5, 16])
+def test_modalities_take_clips_of_any_length(name: str, frames: int) -> None:
+    shown = FEED[name](torch.rand(2, 3, frames, 48, 64))
+    assert shown.shape[0] == 2 and shown.min() >= 0 and shown.max() <= 1
+
+
+def test_the_background_is_the_top_twelfth_and_a_still_clip_has_no_motion() -> None:
+    clip = torch.rand(1, 3, 16, 48, 64)
+    below = clip.clone()
+    below[:, :, :, 4:] = 0
+    assert torch.equal(FEED["background"](clip), FEED["background"](below))
+    still = torch.rand(1, 3, 1, 48, 64).expand(1, 3, 16, 48, 64)
+    assert not FEED["motion"](still).any()
