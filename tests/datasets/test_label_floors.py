@@ -1,4 +1,4 @@
-"""The floors of the published labels are the known ones, to the last digit."""
+"""Floors of published labels and of manifests against known values."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ ROWS = {
     },
 }
 
-# Rows that are on record as drawn at random: value and sd of a draw. Only that of the random
-# scores is on record, too; the others were measured over twenty draws or seeds. What is compared
-# is the expectation in closed form.
+# Rows whose reference values (docs/papers.md 5.3) were drawn at random: value and standard
+# deviation of a draw. The deviations, except that of the random scores, were measured over twenty
+# draws or seeds. Compared with them is the expectation in closed form.
 DRAWN = {
     "ucf101": {
         ("random scores", "cMAP"): (0.5861, 0.0028),
@@ -119,7 +119,7 @@ def test_split_1_row_by_row(dataset: str) -> None:
 
 @real
 @pytest.mark.parametrize("dataset", DRAWN)
-def test_rows_that_draw_are_within_three_deviations(dataset: str) -> None:
+def test_expected_floors_are_within_three_deviations_of_random_draws(dataset: str) -> None:
     found = {(row.name, row.metric): row for row in published(dataset, 1).tables[0].floors}
     for key, (known, sd) in DRAWN[dataset].items():
         assert abs((found[key].value or 0.0) - known) <= 3 * sd, key
@@ -128,7 +128,7 @@ def test_rows_that_draw_are_within_three_deviations(dataset: str) -> None:
 
 
 @real
-def test_the_notes_say_what_the_published_scores_are_worth() -> None:
+def test_the_notes_compare_the_published_scores_with_the_floors() -> None:
     notes = " ".join(published("ucf101", 1).notes)
     assert "raw video has F1 0.6840, 0.0103 below the floor 'all positive' of 0.6943" in notes
     assert "raw video has cMAP 76.62, 0.72 below the floor 'action prior' of 77.34" in notes
@@ -136,7 +136,7 @@ def test_the_notes_say_what_the_published_scores_are_worth() -> None:
 
 
 @real
-def test_people_have_a_floor_only_where_they_can_be_known_again() -> None:
+def test_identity_has_a_floor_only_where_train_and_test_share_people() -> None:
     def by(split: str) -> FloorsResult:
         return label_floors(UTI, split=split, resamples=0)
 
@@ -193,14 +193,14 @@ def test_a_manifest_by_hand(tmp_path: Path) -> None:
         ("path,action,split\na,x,train\nb,x,test\n", "1", "No attribute"),
     ],
 )
-def test_what_has_no_floor_is_refused(tmp_path: Path, text: str, split: str, says: str) -> None:
+def test_no_floor_is_refused(tmp_path: Path, text: str, split: str, says: str) -> None:
     path = tmp_path / "m.csv"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError, match=says):
         label_floors(path, split=split)
 
 
-def test_a_pickle_needs_its_lists(tmp_path: Path) -> None:
+def test_a_pickle_needs_its_split_lists(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="needs --splits"):
         label_floors(tmp_path / "labels.pickle")
     with pytest.raises(UsageError, match="--split 1 to 3"):

@@ -23,7 +23,6 @@ from masquerade.datasets.mimes import (
     mime,
     write_mimes,
 )
-from masquerade.datasets.mimes.analytic import expected_bit
 from masquerade.datasets.mimes.motion import (
     PERIODS,
     Gait,
@@ -34,6 +33,7 @@ from masquerade.datasets.mimes.motion import (
 )
 from masquerade.errors import UsageError
 from masquerade.metrics.classification import auroc, average_precision
+from masquerade.metrics.floors import expected_binary_floors
 from masquerade.models.optical_flow import warp
 from masquerade.video.read import read_video
 
@@ -184,8 +184,8 @@ def test_only_the_attributes_that_were_named_follow_the_action() -> None:
     assert floors["warm"].prior_ap == pytest.approx(0.8 * 0.8 + 0.2 * 0.5)
 
 
-def test_a_perfect_bit_is_told_by_the_action() -> None:
-    sure = expected_bit(1.0, 0.0)
+def test_a_bit_that_the_action_decides_has_perfect_floors() -> None:
+    sure = expected_binary_floors(1.0, 0.0)
     assert sure.prior_ap == sure.prior_auroc == sure.prior_accuracy == 1.0
     assert sure.constant_accuracy == 0.5
 

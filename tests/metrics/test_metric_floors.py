@@ -1,4 +1,4 @@
-"""Floors: closed forms, draws, and the published labels to the last digit."""
+"""Floors against closed forms, random draws and the floors of the published labels."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from sklearn.metrics import f1_score
 
 from masquerade.errors import UsageError
 from masquerade.metrics import classification as c
-from masquerade.metrics.floors import Floor, class_floors, coin_f1, floors, random_ap
-from masquerade.metrics.intervals import score
-from masquerade.metrics.priors import (
-    action_prior,
-    constant,
+from masquerade.metrics.floors import (
+    ActionPrior,
+    Floor,
+    PredictedActionPrior,
+    attribute_floors,
+    class_floors,
+    coin_f1,
+    constant_scores,
     one_hot,
-    predicted_prior,
+    random_ap,
     tuned_thresholds,
-    uniform_errors,
 )
+from masquerade.metrics.intervals import score
 from masquerade.metrics.statistic import Floats
 
 LABELS = Path(__file__).parents[3] / "shared" / "data" / "labels"
@@ -39,7 +42,7 @@ def table(rows: tuple[Floor, ...]) -> dict[tuple[str, str], Floor]:
 
 
 def test_the_prior_is_the_rate_within_each_action_and_overall_where_it_is_new() -> None:
-    prior = action_prior([[1, 0], [1, 1], [0, 0]], ["run", "run", "sit"])
+    prior = ActionPrior.fit([[1, 0], [1, 1], [0, 0]], ["run", "run", "sit"])
     scores = prior.scores(["sit", "run", "fly", "zzz"])
     assert scores.tolist() == [[0, 0], [1, 0.5], [2 / 3, 1 / 3], [2 / 3, 1 / 3]]
 
@@ -47,7 +50,7 @@ def test_the_prior_is_the_rate_within_each_action_and_overall_where_it_is_new() 
 def test_with_independent_actions_the_prior_is_the_constant_floor() -> None:
     rng = np.random.default_rng(0)
     y, a = (rng.random((40_000, 1)) < 0.3) * 1.0, rng.integers(0, 4, 40_000)
-    prior = c.cmap(y[20_000:], action_prior(y[:20_000], a[:20_000]).scores(a[20_000:])).value
+    prior = c.cmap(y[20_000:], ActionPrior.fit(y[:20_000], a[:20_000]).scores(a[20_000:])).value
     assert prior == pytest.approx(0.3, abs=0.02)
 
 
@@ -93,8 +96,8 @@ def test_coins_by_expected_counts() -> None:
 def test_a_predicted_action_by_expected_counts_is_the_mean_of_draws() -> None:
     y, a = made(0)
     t, b = made(1)
-    prior, rng = action_prior(y, a), np.random.default_rng(0)
-    expected = predicted_prior(prior, t, b, confusion=uniform_errors(5, accuracy=0.6))
+    prior, rng = ActionPrior.fit(y, a), np.random.default_rng(0)
+    expected = PredictedActionPrior.of_accuracy(prior, t, b, accuracy=0.6)
     wrong = [
         np.where(rng.random(400) < 0.4, (b + rng.integers(1, 5, 400)) % 5, b) for _ in range(300)
     ]
@@ -105,28 +108,24 @@ def test_a_predicted_action_by_expected_counts_is_the_mean_of_draws() -> None:
     assert expected.f1().value == pytest.approx(
         np.mean([c.f1(t, s).value for s in drawn]), abs=0.004
     )
-    assert expected.mean_auroc().value == pytest.approx(
-        np.mean([c.mean_auroc(t, s).value for s in drawn]), abs=0.004
-    )
 
 
-def test_a_perfect_recognizer_gives_the_true_prior_and_a_blind_one_the_constant() -> None:
+def test_a_perfect_recognizer_gives_the_action_prior_and_a_guessing_one_the_constant() -> None:
     y, a = made(0)
     t, b = made(1)
-    prior = action_prior(y, a)
-    sure = predicted_prior(prior, t, b, confusion=uniform_errors(5, accuracy=1.0))
-    blind = predicted_prior(prior, t, b, confusion=np.full((5, 5), 0.2))
-    for metric in ("cmap", "f1", "mean_auroc"):
-        direct = {"cmap": c.cmap, "f1": c.f1, "mean_auroc": c.mean_auroc}[metric]
+    prior = ActionPrior.fit(y, a)
+    sure = PredictedActionPrior.of_accuracy(prior, t, b, accuracy=1.0)
+    blind = PredictedActionPrior.of_accuracy(prior, t, b, accuracy=0.2)
+    for metric in ("cmap", "f1"):
+        direct = {"cmap": c.cmap, "f1": c.f1}[metric]
         assert getattr(sure, metric)().value == pytest.approx(direct(t, prior.scores(b)).value)
     assert blind.cmap().value == pytest.approx(t.mean())
-    assert blind.mean_auroc().value == pytest.approx(0.5)
     assert score(blind.cmap(), clusters=np.arange(400) // 20).low is not None
 
 
 def test_tuned_thresholds_are_the_best_on_train() -> None:
     y, a = made(2)
-    s = action_prior(y, a).scores(a)
+    s = ActionPrior.fit(y, a).scores(a)
     tuned = c.f1(y, s, threshold=tuned_thresholds(y, s)).value
     grid = np.linspace(-0.1, 1.0, 500)
     best = [max(c.f1(y[:, [j]], s[:, [j]], threshold=g).value for g in grid) for j in range(3)]
@@ -136,10 +135,10 @@ def test_tuned_thresholds_are_the_best_on_train() -> None:
 
 def test_attributes_without_positives_are_left_out_and_one_class_is_defined() -> None:
     y, a = np.array([[1, 0], [0, 0], [1, 0]]), ["x", "y", "x"]
-    rows = table(floors(y, y, a, a, accuracy=0.5, draws=3))
+    rows = table(attribute_floors(y, y, a, a, accuracy=0.5))
     assert rows["constant", "cMAP"].per_attribute == (pytest.approx(2 / 3), None)
     assert rows["constant", "cMAP"].value == pytest.approx(2 / 3)
-    one = table(floors([[0]], [[0]], ["x"], ["x"], draws=3, accuracy=1.0))
+    one = table(attribute_floors([[0]], [[0]], ["x"], ["x"], accuracy=1.0))
     assert one["constant", "cMAP"].value is None
     assert one["random scores", "cMAP"].sd is None
     assert one["predicted action", "cMAP"].value is None
@@ -148,18 +147,16 @@ def test_attributes_without_positives_are_left_out_and_one_class_is_defined() ->
 @pytest.mark.parametrize(
     ("call", "word"),
     [
-        (lambda: floors([[1]], np.empty((0, 1)), ["x"], []), "need labels"),
-        (lambda: floors([[1]], [[1, 0]], ["x"], ["x"]), "same attributes"),
-        (lambda: floors([[1]], [[1]], ["x"], ["x"], accuracy=0.5, confusion=[[1]]), "not both"),
-        (lambda: floors([[1]], [[1]], ["x"], ["y"], accuracy=0.5), "not among"),
-        (lambda: floors([[1]], [[1]], ["x"], ["x"], confusion=[[0.5]]), "sum to 1"),
-        (lambda: action_prior(np.empty((0, 1)), []), "training labels"),
-        (lambda: constant(np.empty((0, 1)), 1), "training labels"),
-        (lambda: uniform_errors(3, accuracy=1.5), "accuracy"),
+        (lambda: attribute_floors([[1]], np.empty((0, 1)), ["x"], []), "need labels"),
+        (lambda: attribute_floors([[1]], [[1, 0]], ["x"], ["x"]), "same attributes"),
+        (lambda: attribute_floors([[1]], [[1]], ["x"], ["y"], accuracy=0.5), "not among"),
+        (lambda: ActionPrior.fit(np.empty((0, 1)), []), "training labels"),
+        (lambda: constant_scores(np.empty((0, 1)), 1), "training labels"),
+        (lambda: attribute_floors([[1]], [[1]], ["x"], ["x"], accuracy=1.5), "accuracy"),
         (lambda: one_hot([3], classes=3), "beyond"),
     ],
 )
-def test_what_makes_no_sense_is_refused(call: object, word: str) -> None:
+def test_invalid_arguments_are_refused(call: object, word: str) -> None:
     with pytest.raises(UsageError, match=word):
         call()  # type: ignore[operator]
 
@@ -197,7 +194,7 @@ def published(name: str, split: int) -> tuple[Floats, list[str], Floats, list[st
     return rows[0], actions[0], rows[1], actions[1], np.array(list(known.values()), float)
 
 
-PUBLISHED = [  # constant cMAP, all-positive F1, prior cMAP, prior F1: FACTS 5.3
+PUBLISHED = [  # constant cMAP, all-positive F1, prior cMAP, prior F1: docs/papers.md 5.3
     ("ucf101", 1, 3783, 58.67, 69.43, 77.34, 70.76),
     ("ucf101", 2, 3734, 57.83, 68.72, 76.52, 71.05),
     ("ucf101", 3, 3696, 58.20, 69.02, 77.62, 72.09),
@@ -213,7 +210,7 @@ def test_published_floors(
     name: str, split: int, n: int, blind: float, yes: float, prior: float, prior_f1: float
 ) -> None:
     y, a, t, b, _ = published(name, split)
-    rows = table(floors(y, t, a, b, draws=0))
+    rows = table(attribute_floors(y, t, a, b))
     assert len(t) == n
     found = [rows["constant", "cMAP"], rows["all positive", "F1"]]
     found += [rows["action prior", "cMAP"], rows["action prior", "F1"]]
@@ -258,13 +255,13 @@ def test_published_floors_in_full(
     name: str, accuracy: float, expected: dict[tuple[str, str], float | tuple[float, ...]]
 ) -> None:
     y, a, t, b, whole = published(name, 1)
-    rows = table(floors(y, t, a, b, accuracy=accuracy, all_labels=whole, resamples=300))
+    rows = table(attribute_floors(y, t, a, b, accuracy=accuracy, all_labels=whole, resamples=300))
     for key, value in expected.items():
         digits = 3 if "F1" in key and key[0] != "train majority" else 4
         found = rows[key].per_attribute if isinstance(value, tuple) else (rows[key].value,)
         wanted = value if isinstance(value, tuple) else (value,)
         assert [round(f or 0, digits) for f in found or ()] == pytest.approx(wanted), key
-    # Rows that FACTS drew at random, within 3 sd of their draws.
+    # Rows that docs/papers.md 5.3 drew at random, within 3 sd of their draws.
     drawn = {"ucf101": (0.5861, 0.582, 0.7338, 0.685), "hmdb51": (0.5895, 0.584, 0.6538, 0.604)}
     sds = {"ucf101": (0.0028, 0.003, 0.0035, 0.0023), "hmdb51": (0.0044, 0.005, 0.006, 0.0052)}
     keys = [("random scores", "cMAP"), ("coin at train rate", "F1")]

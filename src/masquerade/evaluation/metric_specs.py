@@ -27,7 +27,7 @@ from masquerade.metrics.classification import (
     f1,
     top_k,
 )
-from masquerade.metrics.priors import action_prior, one_hot
+from masquerade.metrics.floors import ActionPrior, one_hot
 from masquerade.metrics.statistic import Floats, Statistic, average
 
 LEAST = 1e-4  # a probability of 0 is one that was never seen, not one that cannot be
@@ -352,7 +352,7 @@ def _tables(
     every = np.arange(len(manifest.column(action_column(manifest)).values))
     if not len(own):
         return hot.mean(axis=0), np.tile(hot.mean(axis=0), (len(every), 1))
-    prior = action_prior(own, names)
+    prior = ActionPrior.fit(own, names)
     return hot.mean(axis=0), prior.scores(every)
 
 

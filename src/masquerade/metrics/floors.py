@@ -1,16 +1,19 @@
-"""The floors of a labelled split: what an attacker gets who never sees the video.
+"""Floors: the scores of trivial attackers, who know training labels and at most the action.
 
-`floors` for binary attributes (one or several a video), `class_floors` for a class or an identity.
-Closed forms where there are any; the rest is counted. Rows that would need draws give their
-expectation. The tests check every row against the published labels of two large data sets.
+`ActionPrior` predicts labels from the action alone; `constant_scores` predicts the training rates.
+Their scores go through the same metrics as any attacker's. `attribute_floors` and `class_floors`
+list every floor of a split in train and test, as closed forms where there are any, otherwise by
+expected counts. All labels are arrays of numbers; a class label of C values is C columns of 0 and 1
+(`one_hot`). The tests check every row against the published labels of VP-UCF101 and VP-HMDB51.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from masquerade.errors import UsageError
 from masquerade.metrics.classification import (
@@ -19,32 +22,35 @@ from masquerade.metrics.classification import (
     cmap,
     f1,
     log_loss,
+    precision_area,
     top_k,
 )
 from masquerade.metrics.intervals import bootstrap
-from masquerade.metrics.priors import (
-    ActionPrior,
-    PredictedPrior,
-    action_prior,
-    constant,
-    one_hot,
-    predicted_prior,
-    tuned_thresholds,
-    uniform_errors,
+from masquerade.metrics.statistic import (
+    Floats,
+    Statistic,
+    binary,
+    mean,
+    mean_of_defined,
+    numbers,
+    ratio,
+    same_length,
+    whole,
 )
-from masquerade.metrics.statistic import Floats, Ints, binary, mean_of_defined, ratio, whole
+
+_DRAWS = 20  # random guessers over which the standard deviation of their score is taken
 
 
 @dataclass(frozen=True)
 class Floor:
-    """One trivial attacker's score.
+    """The score of one trivial attacker.
 
     Args:
-        name: what it knows.
-        metric: what is measured.
-        value: over all attributes; None where undefined.
-        per_attribute: the same for each attribute; None where undefined or where it makes no sense.
-        sd: how far a single draw of a random guesser strays.
+        name: of the attacker.
+        metric: such as cMAP, F1 or top-1.
+        value: mean over all attributes, in [0, 1]; None where undefined.
+        per_attribute: the score of each attribute; None where undefined or where it makes no sense.
+        sd: standard deviation of a single draw, where the attacker guesses at random.
     """
 
     name: str
@@ -54,54 +60,197 @@ class Floor:
     sd: float | None = None
 
 
-def floors(
+@dataclass(frozen=True)
+class ActionPrior:
+    """P(attribute | action), counted on the training split.
+
+    Args:
+        actions: (A,) sorted names or class numbers.
+        rates: (A, P) of each attribute within each action.
+        overall: (P,) rate of each attribute, for an action that is unknown or not in train.
+    """
+
+    actions: NDArray[Any]
+    rates: Floats
+    overall: Floats
+
+    @classmethod
+    def fit(cls, labels: ArrayLike, actions: ArrayLike) -> ActionPrior:
+        """Count the attributes of each action.
+
+        Args:
+            labels: (n, P) 0 or 1.
+            actions: (n,) names or class numbers, a negative number where unknown; or (n, A) of 0
+                and 1 for several actions a clip, which then counts once for each of them.
+        """
+        y, a = binary(labels, dimensions=2), np.asarray(actions)
+        same_length(y, a)
+        if not len(y):
+            raise UsageError("A floor needs training labels to count; there are none.")
+        overall = unseen = y.mean(axis=0)
+        if a.ndim == 2:
+            names = np.arange(a.shape[1])
+            clips, codes = np.nonzero(a > 0)
+            y = y[clips]
+            unseen = y.mean(axis=0) if len(y) else overall
+        else:
+            names, codes = np.unique(a, return_inverse=True)
+        counts = np.bincount(codes, minlength=len(names))[:, None]
+        sums = np.zeros((len(names), y.shape[1]))
+        np.add.at(sums, codes, y)
+        return cls(names, np.where(counts > 0, sums / np.maximum(counts, 1), unseen), overall)
+
+    def scores(self, actions: ArrayLike) -> Floats:
+        """The rates of the given actions, true or predicted: (m, P).
+
+        Args:
+            actions: (m,) names or class numbers; or (m, A) of 0 and 1, of which the rates are
+                averaged.
+        """
+        a = np.asarray(actions)
+        if a.ndim == 2:
+            weight = (a > 0).astype(np.float64)
+            count = weight.sum(axis=1, keepdims=True)
+            averaged = (weight[:, None] @ self.rates)[:, 0] / np.maximum(count, 1)
+            return np.where(count > 0, averaged, self.overall)
+        place = np.minimum(np.searchsorted(self.actions, a), len(self.actions) - 1)
+        known = self.actions[place] == a
+        if np.issubdtype(a.dtype, np.number):
+            known &= a >= 0
+        return np.where(known[:, None], self.rates[place], self.overall)
+
+
+@dataclass(frozen=True)
+class PredictedActionPrior:
+    """The action prior on the predictions of an action recognizer, by expected counts.
+
+    Where each clip's predicted action is known, use `ActionPrior.scores` of it instead.
+
+    Args:
+        rates: (A, P) of each predicted action.
+        confusion: (m, A) probability that each test clip is recognised as that action.
+        labels: (m, P) of the test clips.
+    """
+
+    rates: Floats
+    confusion: Floats
+    labels: Floats
+
+    @classmethod
+    def of_accuracy(
+        cls, prior: ActionPrior, labels: ArrayLike, actions: ArrayLike, *, accuracy: float
+    ) -> PredictedActionPrior:
+        """For a recognizer of known accuracy whose errors are uniform over the other actions.
+
+        Args:
+            prior: counted on the training split.
+            labels: (m, P) 0 or 1, of the test clips.
+            actions: (m,) true actions, all of them among the prior's.
+            accuracy: top-1 of the recognizer, in [0, 1].
+        """
+        if not 0 <= accuracy <= 1:
+            raise UsageError("An accuracy lies in [0, 1].")
+        y, names, size = binary(labels, dimensions=2), np.asarray(actions), len(prior.actions)
+        same_length(y, names)
+        if not np.isin(names, prior.actions).all():
+            raise UsageError("A test action is not among the training actions.")
+        confusion = np.full((size, size), (1 - accuracy) / max(size - 1, 1))
+        np.fill_diagonal(confusion, accuracy if size > 1 else 1.0)
+        return cls(prior.rates, confusion[np.searchsorted(prior.actions, names)], y)
+
+    def cmap(self) -> Statistic:
+        """Class-wise mean average precision, as `classification.cmap`."""
+        orders = np.argsort(-self.rates, axis=0, kind="stable").T  # (P, A)
+
+        def of(weights: Floats) -> Floats:
+            total = weights @ self.confusion  # (B, A)
+            values = []
+            for j, order in enumerate(orders):
+                hits = (weights * self.labels[:, j]) @ self.confusion
+                ranked = self.rates[order, j]
+                ends = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
+                counts = (np.cumsum(c[:, order], axis=1)[:, ends] for c in (hits, total))
+                values.append(precision_area(*counts))
+            return mean_of_defined(np.stack(values))
+
+        return Statistic(len(self.labels), of)
+
+    def f1(self) -> Statistic:
+        """Class-wise F1 above .5, as `classification.f1`."""
+        yes = self.confusion @ (self.rates > 0.5)  # (m, P)
+        both = self.labels * yes
+
+        def of(weights: Floats) -> Floats:
+            value = ratio(2 * (weights @ both), weights @ self.labels + weights @ yes)
+            return mean_of_defined(value.T)
+
+        return Statistic(len(self.labels), of)
+
+    def top_1(self) -> Statistic:
+        """Accuracy of the likeliest class of the predicted action; for one-hot labels."""
+        guess = np.eye(self.rates.shape[1])[self.rates.argmax(axis=1)]  # (A, P)
+        return mean(np.clip((self.labels * (self.confusion @ guess)).sum(axis=1), 0.0, 1.0))
+
+
+def attribute_floors(
     train_labels: ArrayLike,
     test_labels: ArrayLike,
     train_actions: ArrayLike,
     test_actions: ArrayLike,
     *,
     accuracy: float | None = None,
-    confusion: ArrayLike | None = None,
     all_labels: ArrayLike | None = None,
-    draws: int = 20,
     resamples: int = 0,
     seed: int = 0,
 ) -> tuple[Floor, ...]:
-    """Every floor of binary attributes; scores in [0, 1].
+    """Every floor of binary attributes.
 
     Args:
         train_labels: (n, P) 0 or 1.
         test_labels: (m, P) 0 or 1.
-        train_actions: (n,) names or numbers.
+        train_actions: (n,) names or class numbers.
         test_actions: (m,).
-        accuracy: of an action recognizer with uniform errors; adds the predicted-action rows.
-        confusion: (A, A) of a real one, actions sorted, instead of `accuracy`.
+        accuracy: of an action recognizer, in [0, 1]; adds the floors from its predictions.
         all_labels: (N, P), for the rates of the whole set where it has more than the two splits.
-        draws: how many random guessers the `sd` is taken over.
-        resamples: for the bootstrap standard errors over videos; 0 leaves them out.
-        seed: of the draws and resamples.
+        resamples: of the bootstrap over videos for standard errors; 0 leaves them out.
+        seed: of the random scores and resamples.
     """
     y, t = binary(train_labels, dimensions=2), binary(test_labels, dimensions=2)
     if y.shape[1] != t.shape[1] or not len(t):
         raise UsageError("Both splits need labels, with the same attributes.")
-    prior = action_prior(y, train_actions)
-    own, seen = prior.scores(train_actions), prior.scores(test_actions)
+    prior = ActionPrior.fit(y, train_actions)
+    own, scores = prior.scores(train_actions), prior.scores(test_actions)
+    rates, yes = constant_scores(y, len(t)), np.ones_like(t)
     whole_set = np.concatenate([y, t]) if all_labels is None else all_labels
+    rate = t.mean(axis=0)
+    random = [random_ap(int(r), len(t)) for r in t.sum(axis=0)]
+    random_cmap = np.where((rate > 0) & (rate < 1), random, np.nan)
     rows = [
-        _per_attribute("whole set", "positive rate", binary(whole_set, dimensions=2).mean(axis=0)),
-        _per_attribute("test", "positive rate", t.mean(axis=0)),
-        *_blind_floors(y, t, draws, seed),
-        _ap("action prior", t, seen),
-        _f1("action prior", t, seen),
-        _f1("action prior, tuned on train", t, seen, tuned_thresholds(y, own)),
+        _floor("whole set", "positive rate", binary(whole_set, dimensions=2).mean(axis=0)),
+        _floor("test", "positive rate", rate),
+        _floor("constant", "cMAP", _ap(t, rates)),
+        _floor("random scores", "cMAP", random_cmap, sd=_random_sd(t, seed)),
+        _floor("all positive", "F1", _f1(t, yes)),
+        _floor("train majority", "F1", np.nan_to_num(_f1(t, rates))),
+        _floor("coin at train rate", "F1", coin_f1(rate, y.mean(axis=0))),
+        _floor("fair coin", "F1", coin_f1(rate, 0.5)),
+        _floor("action prior", "cMAP", _ap(t, scores)),
+        _floor("action prior", "F1", _f1(t, scores)),
+        _floor("action prior, tuned on train", "F1", _f1(t, scores, tuned_thresholds(y, own))),
     ]
-    if accuracy is not None or confusion is not None:
-        predicted = _predicted(prior, t, test_actions, accuracy, confusion)
-        rows.append(Floor("predicted action", "cMAP", _plain(predicted.cmap().value)))
-        rows.append(Floor("predicted action", "F1", _plain(predicted.f1().value)))
-    rows.append(Floor("constant", "BCE", log_loss(t, constant(y, len(t)))))
+    if accuracy is not None:
+        predicted = PredictedActionPrior.of_accuracy(prior, t, test_actions, accuracy=accuracy)
+        rows.append(Floor("predicted action", "cMAP", _defined(predicted.cmap().value)))
+        rows.append(Floor("predicted action", "F1", _defined(predicted.f1().value)))
+    rows.append(Floor("constant", "BCE", log_loss(t, rates)))
     if resamples:
-        rows += _standard_errors(t, seen, resamples, seed)
+        for name, metric, score in (
+            ("action prior", "cMAP", cmap(t, scores)),
+            ("all positive", "F1", f1(t, yes)),
+        ):
+            drawn = bootstrap(score, resamples=resamples, seed=seed)
+            error = _defined(float(np.nanstd(drawn)))
+            rows.append(Floor(name, f"standard error of {metric}", error))
     return tuple(rows)
 
 
@@ -112,18 +261,16 @@ def class_floors(
     test_actions: ArrayLike,
     *,
     accuracy: float | None = None,
-    confusion: ArrayLike | None = None,
     classes: int | None = None,
 ) -> tuple[Floor, ...]:
-    """Every floor of a class or an identity: top-1 and balanced accuracy, in [0, 1].
+    """Every floor of a class or an identity: top-1 and balanced accuracy.
 
     Args:
         train_labels: (n,) class numbers.
         test_labels: (m,) class numbers.
-        train_actions: (n,) names or numbers.
+        train_actions: (n,) names or class numbers.
         test_actions: (m,).
-        accuracy: of an action recognizer with uniform errors; adds the predicted-action row.
-        confusion: (A, A) of a real one, actions sorted, instead of `accuracy`.
+        accuracy: of an action recognizer, in [0, 1]; adds the floor from its predictions.
         classes: C; None counts up to the largest label.
     """
     y, t = whole(train_labels), whole(test_labels)
@@ -131,21 +278,96 @@ def class_floors(
     train, test = one_hot(y, classes=size), one_hot(t, classes=size)
     if not len(t):
         raise UsageError("Both splits need labels.")
-    prior = action_prior(train, train_actions)
-    seen = prior.scores(test_actions)
-    guess = constant(train, len(t))
+    prior = ActionPrior.fit(train, train_actions)
     rows = [
         Floor("uniform guess", "top-1", 1 / size),
         Floor("coin at train rates", "top-1", float(train.mean(axis=0) @ test.mean(axis=0))),
-        Floor("train majority", "top-1", top_k(t, guess).value),
-        Floor("train majority", "balanced accuracy", _balanced(t, guess)),
-        Floor("action prior", "top-1", top_k(t, seen).value),
-        Floor("action prior", "balanced accuracy", _balanced(t, seen)),
     ]
-    if accuracy is not None or confusion is not None:
-        predicted = _predicted(prior, test, test_actions, accuracy, confusion)
+    for name, scores in (
+        ("train majority", constant_scores(train, len(t))),
+        ("action prior", prior.scores(test_actions)),
+    ):
+        balanced = balanced_accuracy(t, scores.argmax(axis=1)).value
+        rows.append(Floor(name, "top-1", top_k(t, scores).value))
+        rows.append(Floor(name, "balanced accuracy", balanced))
+    if accuracy is not None:
+        predicted = PredictedActionPrior.of_accuracy(prior, test, test_actions, accuracy=accuracy)
         rows.append(Floor("predicted action", "top-1", predicted.top_1().value))
     return tuple(rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedFloors:
+    """Floors of a label whose distribution is known, as of a synthetic benchmark; in [0, 1].
+
+    Args:
+        rate: of the positives, or of each class.
+        given: P(bit = 1 | action) in either half of the actions; empty for classes.
+        constant_accuracy: of always the commonest label.
+        prior_accuracy: of the commonest label given the true action.
+        prior_ap: average precision of P(bit | action) as the score; None for classes. A constant's
+            is the rate.
+        prior_auroc: of the same; a constant's is .5.
+    """
+
+    rate: float
+    given: tuple[float, ...] = ()
+    constant_accuracy: float
+    prior_accuracy: float
+    prior_ap: float | None = None
+    prior_auroc: float | None = None
+
+
+def expected_binary_floors(high: float, low: float) -> ExpectedFloors:
+    """Floors of a binary attribute whose rate has one of two values, by the action.
+
+    Args:
+        high: P(bit = 1 | action) in one half of the actions, which are equally frequent.
+        low: the same in the other half, at most `high`.
+    """
+    rate = (high + low) / 2
+    recall = high / (high + low)  # of predicting 1 in the first half, with precision `high`
+    false = (1 - high) / (2 - high - low)
+    return ExpectedFloors(
+        rate=rate,
+        given=(high, low),
+        constant_accuracy=max(rate, 1 - rate),
+        prior_accuracy=(max(high, 1 - high) + max(low, 1 - low)) / 2,
+        prior_ap=rate if high == low else recall * high + (1 - recall) * rate,
+        prior_auroc=0.5 + (recall - false) / 2,
+    )
+
+
+def expected_class_floors(classes: int) -> ExpectedFloors:
+    """Floors of a class that is uniform and independent of the action."""
+    share = 1 / classes
+    return ExpectedFloors(rate=share, constant_accuracy=share, prior_accuracy=share)
+
+
+def one_hot(labels: ArrayLike, *, classes: int) -> Floats:
+    """(n, C) columns of 0 and 1.
+
+    Args:
+        labels: (n,) class numbers in 0 .. classes - 1.
+        classes: C.
+    """
+    y = whole(labels)
+    if len(y) and y.max() >= classes:
+        raise UsageError(f"A label is beyond the {classes} classes.")
+    return np.eye(classes)[y]
+
+
+def constant_scores(train_labels: ArrayLike, videos: int) -> Floats:
+    """The training rate of each attribute for every test video: (videos, P).
+
+    Args:
+        train_labels: (n, P) 0 or 1.
+        videos: how many test videos.
+    """
+    y = binary(train_labels, dimensions=2)
+    if not len(y):
+        raise UsageError("A floor needs training labels to count; there are none.")
+    return np.tile(y.mean(axis=0), (videos, 1))
 
 
 def random_ap(positives: int, videos: int) -> float:
@@ -167,91 +389,59 @@ def random_ap(positives: int, videos: int) -> float:
 
 
 def coin_f1(rate: ArrayLike, guess: ArrayLike) -> Floats:
-    """F1, by expected counts, of saying yes with a fixed probability: 2pq / (p + q).
+    """F1, by expected counts, of predicting a positive with a fixed probability: 2pq / (p + q).
 
     Args:
         rate: p, of positives; (P,) or a number.
-        guess: q, how often the coin says yes; 1 is the all-positive guess, 2p / (1 + p).
+        guess: q, probability of a yes; 1 is the all-positive guess, 2p / (1 + p).
     """
     p, q = np.broadcast_arrays(np.asarray(rate, float), np.asarray(guess, float))
     return ratio(2 * p * q, p + q)
 
 
-def _blind_floors(y: Floats, t: Floats, draws: int, seed: int) -> list[Floor]:
-    """Floors that do not know the action."""
-    rate, guess, ones = t.mean(axis=0), y.mean(axis=0), np.ones_like(t)
-    scored = (rate > 0) & (rate < 1)
-    random = [random_ap(int(r), len(t)) for r in t.sum(axis=0)]
-    expected = np.where(scored, random, np.nan)
-    return [
-        _ap("constant", t, constant(y, len(t))),
-        _per_attribute("random scores", "cMAP", expected, sd=_random_sd(t, draws, seed)),
-        _f1("all positive", t, ones),
-        _f1("train majority", t, constant(y, len(t)), undefined_as_zero=True),
-        _per_attribute("coin at train rate", "F1", coin_f1(rate, guess)),
-        _per_attribute("fair coin", "F1", coin_f1(rate, 0.5)),
-    ]
+def tuned_thresholds(labels: ArrayLike, scores: ArrayLike) -> Floats:
+    """The threshold of each attribute with the best F1 on these (training) videos: (P,).
+
+    `classification.f1` predicts a positive strictly above it. Of equally good ones the lowest.
+
+    Args:
+        labels: (n, P) 0 or 1.
+        scores: (n, P).
+    """
+    y, s = binary(labels, dimensions=2), numbers(scores, "scores", dimensions=2)
+    same_length(y, s)
+    return np.array([_best_threshold(y[:, j], s[:, j]) for j in range(y.shape[1])])
 
 
-def _random_sd(t: Floats, draws: int, seed: int) -> float | None:
-    if draws < 2:
-        return None
+def _best_threshold(y: Floats, s: Floats) -> float:
+    order = np.argsort(s, kind="stable")[::-1]
+    ends = np.append(np.flatnonzero(np.diff(s[order])), len(s) - 1)
+    hits = np.cumsum(y[order])[ends]
+    f1 = 2 * hits / (ends + 1 + max(float(y.sum()), 1.0))
+    best = np.flatnonzero(f1 == f1.max())
+    return float(np.nextafter(s[order][ends[best[-1]]], -np.inf))
+
+
+def _random_sd(t: Floats, seed: int) -> float | None:
     rng = np.random.default_rng(seed)
-    sd = float(np.std([cmap(t, rng.random(t.shape)).value for _ in range(draws)], ddof=1))
-    return _plain(sd)
+    drawn = [cmap(t, rng.random(t.shape)).value for _ in range(_DRAWS)]
+    return _defined(float(np.std(drawn, ddof=1)))
 
 
-def _standard_errors(t: Floats, seen: Floats, resamples: int, seed: int) -> list[Floor]:
-    ap = bootstrap(cmap(t, seen), resamples=resamples, seed=seed)
-    yes = bootstrap(f1(t, np.ones_like(t)), resamples=resamples, seed=seed)
-    return [
-        Floor("action prior", "standard error of cMAP", _plain(float(np.nanstd(ap)))),
-        Floor("all positive", "standard error of F1", _plain(float(np.nanstd(yes)))),
-    ]
+def _ap(t: Floats, scores: Floats) -> Floats:
+    return np.array([average_precision(y, s).value for y, s in zip(t.T, scores.T, strict=True)])
 
 
-def _ap(name: str, t: Floats, scores: Floats) -> Floor:
-    columns = range(t.shape[1])
-    values = np.array([average_precision(t[:, j], scores[:, j]).value for j in columns])
-    return _per_attribute(name, "cMAP", values)
-
-
-def _f1(
-    name: str,
-    t: Floats,
-    scores: Floats,
-    threshold: ArrayLike = 0.5,
-    *,
-    undefined_as_zero: bool = False,
-) -> Floor:
+def _f1(t: Floats, scores: Floats, threshold: ArrayLike = 0.5) -> Floats:
     limits = np.broadcast_to(np.asarray(threshold, float), t.shape[1:])
-    values = [f1(t[:, [j]], scores[:, [j]], threshold=limits[j]).value for j in range(t.shape[1])]
-    array = np.nan_to_num(values) if undefined_as_zero else np.array(values)
-    return _per_attribute(name, "F1", array)
+    columns = range(t.shape[1])
+    return np.array([f1(t[:, [j]], scores[:, [j]], threshold=limits[j]).value for j in columns])
 
 
-def _per_attribute(name: str, metric: str, values: Floats, sd: float | None = None) -> Floor:
-    each = tuple(_plain(float(value)) for value in values)
-    return Floor(name, metric, _plain(float(mean_of_defined(values[:, None])[0])), each, sd)
+def _floor(name: str, metric: str, values: Floats, sd: float | None = None) -> Floor:
+    each = tuple(_defined(float(value)) for value in values)
+    return Floor(name, metric, _defined(float(mean_of_defined(values[:, None])[0])), each, sd)
 
 
-def _predicted(
-    prior: ActionPrior,
-    labels: Floats,
-    actions: ArrayLike,
-    accuracy: float | None,
-    confusion: ArrayLike | None,
-) -> PredictedPrior:
-    if (accuracy is None) == (confusion is None):
-        raise UsageError("Give the recognizer's accuracy or its confusion, not both.")
-    if confusion is None and accuracy is not None:
-        confusion = uniform_errors(len(prior.actions), accuracy=accuracy)
-    return predicted_prior(prior, labels, actions, confusion=np.asarray(confusion))
-
-
-def _balanced(t: Ints, scores: Floats) -> float:
-    return balanced_accuracy(t, scores.argmax(axis=1)).value
-
-
-def _plain(value: float) -> float | None:
+def _defined(value: float) -> float | None:
     return None if np.isnan(value) else value

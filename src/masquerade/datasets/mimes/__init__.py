@@ -1,6 +1,5 @@
 """mimes: procedural clips of acting people, with every label, mask, joint and motion known."""
 
-from masquerade.datasets.mimes.analytic import Expected
 from masquerade.datasets.mimes.dataset import ACTION_SETS, ATTRIBUTE_SETS, Mime, Mimes, mime
 from masquerade.datasets.mimes.figure import KEYPOINTS, PARTS
 from masquerade.datasets.mimes.files import write_mimes
@@ -17,7 +16,6 @@ __all__ = [
     "PARTS",
     "RATES",
     "SCENES",
-    "Expected",
     "Mime",
     "Mimes",
     "mime",

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from masquerade.datasets.manifest import Clip, Manifest, make_manifest
 from masquerade.datasets.mimes import drawing, figure, motion, scenes
-from masquerade.datasets.mimes.analytic import Expected, expected_bit, expected_class
 from masquerade.datasets.mimes.people import (
     RATES,
     Person,
@@ -21,6 +20,11 @@ from masquerade.datasets.mimes.people import (
     rate_given,
 )
 from masquerade.errors import UsageError
+from masquerade.metrics.floors import (
+    ExpectedFloors,
+    expected_binary_floors,
+    expected_class_floors,
+)
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
@@ -196,15 +200,15 @@ class Mimes:
         }
 
     @property
-    def floors(self) -> dict[str, Expected]:
+    def floors(self) -> dict[str, ExpectedFloors]:
         """What trivial attackers get in the long run, by private column and for the action."""
-        out = {"action": expected_class(len(self.actions))}
+        out = {"action": expected_class_floors(len(self.actions))}
         for name in RATES if self.looks else ():
             knob = self.correlation * (name in self.correlated)
-            out[name] = expected_bit(rate_given(name, 0, knob), rate_given(name, 1, knob))
-        out["scene"] = expected_class(len(scenes.SCENES))
-        out["object"] = expected_class(len(scenes.OBJECTS))
-        return out | {"identity": expected_class(len(self.people))}
+            out[name] = expected_binary_floors(rate_given(name, 0, knob), rate_given(name, 1, knob))
+        out["scene"] = expected_class_floors(len(scenes.SCENES))
+        out["object"] = expected_class_floors(len(scenes.OBJECTS))
+        return out | {"identity": expected_class_floors(len(self.people))}
 
     def _person(self, i: int) -> Person:
         if not 0 <= i < self.clips:
