@@ -79,7 +79,7 @@ def test_methods_import_neither_each_other_nor_a_detector() -> None:
 def test_files_are_small_and_named_for_what_they_hold() -> None:
     drawers = {"utils", "core", "base", "helpers", "common", "manager"}
     for path in files():
-        assert len(path.read_text().splitlines()) <= 400, path
+        assert len(path.read_text().splitlines()) <= 600, path
         assert path.stem not in drawers, path
 
 
