@@ -28,7 +28,7 @@ import cv2
 
 import masquerade
 from masquerade.cli.demo_clip import frames
-from masquerade.pipeline.stream import ahead
+from masquerade.pipeline.stream import prefetch
 from masquerade.video.encoding import CODECS
 
 SIZES = [(320, 240), (640, 480), (1280, 720)]
@@ -74,7 +74,7 @@ def transcode(src: Path, dst: Path) -> None:
         inside.thread_type = "AUTO"
         stream = out.add_stream("libx264", rate=RATE, options={"crf": str(recipe.crf)})
         stream.width, stream.height, stream.pix_fmt = inside.width, inside.height, "yuv420p"
-        for picture in ahead(source.decode(video=0)):
+        for picture in prefetch(source.decode(video=0)):
             picture.pict_type = 0
             out.mux(stream.encode(picture))
         out.mux(stream.encode(None))

@@ -25,7 +25,7 @@ from masquerade.datasets.mimes import Mimes
 from masquerade.methods import build
 from masquerade.methods.selective import Selective, code, paper
 from masquerade.models.optical_flow import F32, grey
-from masquerade.pipeline.stream import Cover, rewritten
+from masquerade.pipeline.stream import Cover, anonymize_stream
 from masquerade.regions.sources import People
 from masquerade.video.read import Reader
 
@@ -96,7 +96,9 @@ def uti(count: int) -> Iterator[Scene]:
         frames, mask = [], []
         with Reader(path) as reader:
             cover = Cover("silhouette", 1.0, 0.0)
-            items = rewritten(islice(reader, FRAMES), build("blacken"), People(), cover=cover)
+            items = anonymize_stream(
+                islice(reader, FRAMES), build("blacken"), People(), cover=cover
+            )
             for item in items:
                 frames.append(item.frame.rgb())
                 full = np.full(frames[-1].shape[:2], 255, np.uint8)

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.datasets.mimes import Mimes
-from masquerade.pipeline.config import Settings
-from masquerade.pipeline.stream import Cover, mask_of
+from masquerade.pipeline.config import PipelineConfig
+from masquerade.pipeline.stream import Cover, region_mask
 from masquerade.regions.sources import People
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "results" / "people.md"
@@ -69,10 +69,10 @@ def course(clip: U8, person: NDArray[np.bool_], before: int, after: int, seed: i
 
 def hidden(pictures: list[Shown], truth: NDArray[np.bool_], make: Any, shape: Any) -> U8:
     """(T, 2) of each frame: the share of the person that is hidden, and of the ground."""
-    cover = Cover(shape, Settings.mask_scale, 0.0, None)
+    cover = Cover(shape, PipelineConfig.mask_scale, 0.0, None)
     shares = []
     for region, picture, person in zip(make()(pictures), pictures, truth, strict=True):
-        mask = mask_of(region, cover, width=picture.width, height=picture.height)
+        mask = region_mask(region, cover, width=picture.width, height=picture.height)
         inside = np.ones(person.shape, np.bool_) if mask is None else mask > 127
         shares.append((inside[person].mean() if person.any() else np.nan, inside[~person].mean()))
     return np.array(shares)

@@ -20,7 +20,7 @@ import numpy as np
 
 import masquerade
 from masquerade.cli.demo_clip import compose
-from masquerade.video.audio import holds
+from masquerade.video.audio import can_hold
 from masquerade.video.read import Frame, Reader
 
 WAYS: list[tuple[str, str]] = [("selective", "faces"), ("blacken", "people"), ("pixelate", "frame")]
@@ -63,7 +63,7 @@ def one(src: Path, folder: Path, method: str, regions: str, *, look: bool) -> st
     with Reader(src) as reader:
         info = reader.info
     sounds = [s.codec for s in info.streams if s.kind == "audio"]
-    if any(not holds("mp4", codec) for codec in sounds):
+    if any(not can_hold("mp4", codec) for codec in sounds):
         dst = dst.with_suffix(".mkv")
     made: Any = masquerade.anonymize_file(
         src, dst, masquerade.build(method), regions=regions, audio="keep", overwrite=True

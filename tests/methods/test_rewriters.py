@@ -11,7 +11,7 @@ import masquerade
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import UsageError
 from masquerade.methods import METHODS, PRESETS, build
-from masquerade.pipeline.config import Settings, settings_for
+from masquerade.pipeline.config import PipelineConfig, with_default_regions
 
 LEARNED = pytest.mark.parametrize("name", ["spact", "vita"])
 
@@ -65,9 +65,9 @@ def test_a_trained_one_rewrites_the_whole_frame_unless_regions_are_named(
     made: Callable[[str], Anonymizer],
 ) -> None:
     method = made("spact")
-    assert settings_for(Settings(), method).regions == "frame"
+    assert with_default_regions(PipelineConfig(), method).regions == "frame"
     for named in ("people", "faces"):
-        assert settings_for(Settings(regions=named), method).regions == named
+        assert with_default_regions(PipelineConfig(regions=named), method).regions == named
         with pytest.raises(UsageError, match="rewrites whole frames"):
-            settings_for(Settings(regions=named), made("stprivacy"))
-    assert settings_for(Settings(), build("blur")).regions == "faces"
+            with_default_regions(PipelineConfig(regions=named), made("stprivacy"))
+    assert with_default_regions(PipelineConfig(), build("blur")).regions == "faces"

@@ -13,7 +13,7 @@ import masquerade
 from masquerade.checkpoint import arguments
 from masquerade.errors import UsageError
 from masquerade.methods.selective import GIVEN, Selective, code, paper
-from masquerade.pipeline.receipt import settings_hash
+from masquerade.pipeline.receipt import config_hash
 
 SECRET = "correct horse battery staple"
 H, W = 72, 96
@@ -150,7 +150,7 @@ def test_no_record_holds_the_key(tmp_path) -> None:
     for record in records:
         assert not any(secret[2:-1] in record for secret in secrets)
     assert arguments(method)["key"] == GIVEN
-    hashes = [settings_hash(arguments(Selective(key=key))) for key in (SECRET, "another one")]
+    hashes = [config_hash(arguments(Selective(key=key))) for key in (SECRET, "another one")]
     assert hashes[0] == hashes[1]  # nor a digest that a guess could be tried on
 
 

@@ -9,7 +9,7 @@ import torch
 
 import masquerade
 from masquerade.methods.silhouette import Silhouette
-from masquerade.pipeline.config import Settings, settings_for
+from masquerade.pipeline.config import PipelineConfig, with_default_regions
 from masquerade.video.read import Reader
 
 
@@ -23,7 +23,7 @@ def test_nothing_of_the_picture_is_left() -> None:
 
 def test_it_is_of_people_unless_told_otherwise() -> None:
     found = [
-        settings_for(Settings(regions=regions), Silhouette()).regions
+        with_default_regions(PipelineConfig(regions=regions), Silhouette()).regions
         for regions in (None, "frame", "faces", "boxes:a.json")
     ]
     assert found == ["people", "people", "faces", "boxes:a.json"]

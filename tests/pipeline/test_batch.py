@@ -16,8 +16,15 @@ import torch
 
 import masquerade
 from masquerade.errors import UsageError
-from masquerade.pipeline.batch import OWN, Task, exit_code, finished, plan, run_batch
-from masquerade.pipeline.config import Settings
+from masquerade.pipeline.batch import (
+    OWN,
+    FileTask,
+    anonymize_batch,
+    exit_code,
+    is_finished,
+    plan_tasks,
+)
+from masquerade.pipeline.config import PipelineConfig
 from masquerade.pipeline.receipt import sha256_of
 from masquerade.storage import MARK
 
@@ -33,7 +40,7 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-def names(tasks: list[Task], base: Path) -> dict[str, str]:
+def names(tasks: list[FileTask], base: Path) -> dict[str, str]:
     return {
         str(task.src.relative_to(base)): str(Path(os.path.relpath(task.dst, base)))
         for task in tasks
@@ -42,12 +49,12 @@ def names(tasks: list[Task], base: Path) -> dict[str, str]:
 
 def test_beside_the_input_under_a_name_of_its_own(tree: Path) -> None:
     expected = {"a.mp4": f"a{OWN}.mp4", "b.mov": f"b{OWN}.mp4"}
-    assert names(plan([str(tree)]), tree) == expected
-    assert names(plan([str(tree / "a.mp4")], suffix="-x"), tree) == {"a.mp4": "a-x.mp4"}
+    assert names(plan_tasks([str(tree)]), tree) == expected
+    assert names(plan_tasks([str(tree / "a.mp4")], suffix="-x"), tree) == {"a.mp4": "a-x.mp4"}
 
 
 def test_a_tree_is_mirrored(tree: Path) -> None:
-    tasks = plan([str(tree)], output=str(tree.parent / "safe"), recursive=True)
+    tasks = plan_tasks([str(tree)], output=str(tree.parent / "safe"), recursive=True)
     assert names(tasks, tree) == {
         "a.mp4": "../safe/a.mp4",
         "b.mov": "../safe/b.mp4",
@@ -56,7 +63,7 @@ def test_a_tree_is_mirrored(tree: Path) -> None:
 
 
 def test_patterns_and_repeats(tree: Path) -> None:
-    found = plan([f"{tree}/*.mov", str(tree / "b.mov"), f"{tree}/**/*.png"], output="o/")
+    found = plan_tasks([f"{tree}/*.mov", str(tree / "b.mov"), f"{tree}/**/*.png"], output="o/")
     assert [task.src.name for task in found] == ["b.mov", "c.png"]
 
 
@@ -64,35 +71,37 @@ def test_patterns_and_repeats(tree: Path) -> None:
 def test_two_inputs_to_one_file_are_refused(tree: Path, output: str) -> None:
     (tree.parent / "exists").write_bytes(b"")
     with pytest.raises(UsageError, match="name a folder"):
-        plan([str(tree)], output=str(tree.parent / output))
+        plan_tasks([str(tree)], output=str(tree.parent / output))
 
 
 def test_names_that_would_collide_keep_their_old_suffix(tmp_path: Path) -> None:
     for name in ("a.avi", "a.mp4"):
         (tmp_path / name).write_bytes(b"")
-    made = {task.dst.name for task in plan([str(tmp_path)], output=str(tmp_path / "o"))}
+    made = {task.dst.name for task in plan_tasks([str(tmp_path)], output=str(tmp_path / "o"))}
     assert made == {"a.avi.mp4", "a.mp4.mp4"}
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "a.avi").write_bytes(b"")
     with pytest.raises(UsageError, match="both become"):
-        plan([str(tmp_path / "a.avi"), str(tmp_path / "x" / "a.avi")], output=str(tmp_path / "o"))
+        plan_tasks(
+            [str(tmp_path / "a.avi"), str(tmp_path / "x" / "a.avi")], output=str(tmp_path / "o")
+        )
 
 
 def test_names_that_tell_nothing(tree: Path) -> None:
-    tasks = plan([str(tree)], output="o", name="sequential")
+    tasks = plan_tasks([str(tree)], output="o", name="sequential")
     assert [task.dst.name for task in tasks] == ["000001.mp4", "000002.mp4"]
-    tasks = plan([str(tree)], output="o", name="hash")
+    tasks = plan_tasks([str(tree)], output="o", name="hash")
     assert [task.dst.stem for task in tasks] == [sha256_of(task.src)[:16] for task in tasks]
 
 
 def test_the_container_follows_the_codec(tree: Path) -> None:
     for codec, suffix in (("h264", ".mp4"), ("ffv1", ".mkv"), ("prores", ".mov")):
-        assert plan([str(tree / "a.mp4")], codec=codec)[0].dst.suffix == suffix
+        assert plan_tasks([str(tree / "a.mp4")], codec=codec)[0].dst.suffix == suffix
 
 
 def test_nothing_to_do_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no video"):
-        plan([str(tmp_path)])
+        plan_tasks([str(tmp_path)])
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -102,9 +111,9 @@ def test_one_bad_file_does_not_stop_the_others(clip: Path, tmp_path: Path, worke
     (folder / "bad.mp4").write_bytes(b"ffconcat version 1.0\nfile good.mp4\n")
     for name in ("good.mp4", "zoo.mp4"):
         (folder / name).write_bytes(clip.read_bytes())
-    settings = Settings(regions="frame", preview=0.2)
-    tasks = plan([str(folder)], output=str(tmp_path / "out"))
-    outcomes = list(run_batch(tasks, masquerade.build("blacken"), settings, workers=workers))
+    settings = PipelineConfig(regions="frame", preview=0.2)
+    tasks = plan_tasks([str(folder)], output=str(tmp_path / "out"))
+    outcomes = list(anonymize_batch(tasks, masquerade.build("blacken"), settings, workers=workers))
     status = {outcome.task.src.name: outcome.status for outcome in outcomes}
     assert status == {"bad.mp4": "failed", "good.mp4": "done", "zoo.mp4": "done"}
     assert exit_code(outcomes) == 1
@@ -116,15 +125,15 @@ def test_resume_skips_what_is_finished_and_nothing_else(clip: Path, tmp_path: Pa
     (tmp_path / "in").mkdir()
     for name in ("a.mp4", "b.mp4"):
         (tmp_path / "in" / name).write_bytes(clip.read_bytes())
-    tasks = plan([str(tmp_path / "in")], output=str(tmp_path / "out"))
-    method, settings = masquerade.build("blacken"), Settings(regions="frame", preview=0.2)
+    tasks = plan_tasks([str(tmp_path / "in")], output=str(tmp_path / "out"))
+    method, settings = masquerade.build("blacken"), PipelineConfig(regions="frame", preview=0.2)
 
     def again(**changes) -> list[str]:
-        chosen = Settings(regions="frame", preview=changes.pop("preview", 0.2))
-        outcomes = run_batch(tasks, method, chosen, resume=True, **changes)
+        chosen = PipelineConfig(regions="frame", preview=changes.pop("preview", 0.2))
+        outcomes = anonymize_batch(tasks, method, chosen, resume=True, **changes)
         return [o.status for o in sorted(outcomes, key=lambda o: o.task.src)]
 
-    assert [o.status for o in run_batch(tasks, method, settings)] == ["done", "done"]
+    assert [o.status for o in anonymize_batch(tasks, method, settings)] == ["done", "done"]
     assert again() == ["skipped", "skipped"]
     tasks[0].dst.unlink()
     (tasks[0].dst.parent / "a.mp4.receipt.json").unlink()
@@ -139,26 +148,26 @@ def test_resume_skips_what_is_finished_and_nothing_else(clip: Path, tmp_path: Pa
 def test_resume_is_not_deceived_by_other_weights_of_the_same_shape(
     clip: Path, tmp_path: Path
 ) -> None:
-    settings = Settings(regions="frame", preview=0.1)
-    (task,) = plan([str(clip)], output=str(tmp_path / "out/"))
+    settings = PipelineConfig(regions="frame", preview=0.1)
+    (task,) = plan_tasks([str(clip)], output=str(tmp_path / "out/"))
     nets = []
     for seed in range(2):
         torch.manual_seed(seed)
         nets.append(masquerade.build("spact", width=2, short=16))
         nets[-1].trained = True
-    assert [o.status for o in run_batch([task], nets[0], settings)] == ["done"]
-    assert finished(task, nets[0], settings)
-    assert not finished(task, nets[1], settings)
+    assert [o.status for o in anonymize_batch([task], nets[0], settings)] == ["done"]
+    assert is_finished(task, nets[0], settings)
+    assert not is_finished(task, nets[1], settings)
 
 
 def test_exports_of_many_files_go_into_folders(clip: Path, tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4"):
         (tmp_path / name).write_bytes(clip.read_bytes())
-    tasks = plan([str(tmp_path)], output=str(tmp_path / "out"))
-    settings = Settings(
+    tasks = plan_tasks([str(tmp_path)], output=str(tmp_path / "out"))
+    settings = PipelineConfig(
         regions="frame", preview=0.1, report=tmp_path / "r", export_masks=tmp_path / "m"
     )
-    outcomes = list(run_batch(tasks, masquerade.build("blacken"), settings))
+    outcomes = list(anonymize_batch(tasks, masquerade.build("blacken"), settings))
     assert [o.error for o in outcomes] == ["", ""]
     assert sorted(p.name for p in (tmp_path / "r").iterdir()) == [
         "a.mp4.receipt.json",

@@ -16,8 +16,8 @@ import masquerade
 from masquerade.anonymizer import Anonymized, Anonymizer, Card
 from masquerade.errors import MasqueradeError
 from masquerade.methods.blacken import Blacken
-from masquerade.pipeline.constant_frame_rate import constant_rate, exact_rate
-from masquerade.pipeline.stream import Cover, Rewritten, ahead, anonymize, rewritten
+from masquerade.pipeline.constant_frame_rate import exact_rate, to_constant_rate
+from masquerade.pipeline.stream import AnonymizedFrame, Cover, anonymize, anonymize_stream, prefetch
 from masquerade.regions.boxes import Box
 from masquerade.regions.region import Region
 from masquerade.regions.sources import WholeFrame
@@ -58,7 +58,7 @@ def test_ahead_keeps_order_and_stays_within_its_depth() -> None:
             made.append(i)
             yield i
 
-    taken = ahead(items(), depth=3)
+    taken = prefetch(items(), depth=3)
     assert next(taken) == 0
     time.sleep(0.3)
     assert len(made) <= 6  # one out, three queued, one in hand, one being made
@@ -70,7 +70,7 @@ def test_ahead_raises_here_what_was_raised_there() -> None:
         yield 1
         raise MasqueradeError("broken")
 
-    taken = ahead(items())
+    taken = prefetch(items())
     assert next(taken) == 1
     with pytest.raises(MasqueradeError, match="broken"):
         next(taken)
@@ -87,7 +87,7 @@ def test_closing_ends_the_thread_and_closes_the_source() -> None:
             closed.set()
 
     before = threading.active_count()
-    taken = ahead(items())
+    taken = prefetch(items())
     next(taken)
     taken.close()
     assert closed.is_set() and threading.active_count() == before
@@ -118,7 +118,7 @@ def test_a_failure_anywhere_ends_every_stage(fails: str) -> None:
             return super().on_bytes(frames, mask=mask, state=state)
 
     with pytest.raises(MasqueradeError, match=fails) as caught:
-        items = rewritten(decode(), Failing(), look, batch=2)
+        items = anonymize_stream(decode(), Failing(), look, batch=2)
         try:
             for i, _ in enumerate(items):
                 if fails == "write" and i == 20:
@@ -130,13 +130,13 @@ def test_a_failure_anywhere_ends_every_stage(fails: str) -> None:
 
 
 def outputs(items: list[Any], method: Anonymizer, source: Any, **options: Any) -> list[Any]:
-    return list(rewritten(items, method, source, **options))
+    return list(anonymize_stream(items, method, source, **options))
 
 
 def test_packets_keep_their_place_among_frames() -> None:
     items = ["a", Picture(0), "b", "c", Picture(1), Picture(2), "d"]
     out = outputs(items, Blacken(), WholeFrame(), batch=1)
-    assert [o.frame.index if isinstance(o, Rewritten) else o for o in out] == [
+    assert [o.frame.index if isinstance(o, AnonymizedFrame) else o for o in out] == [
         "a",
         0,
         "b",
@@ -145,7 +145,7 @@ def test_packets_keep_their_place_among_frames() -> None:
         2,
         "d",
     ]
-    assert all((o.pixels == 0).all() for o in out if isinstance(o, Rewritten))
+    assert all((o.pixels == 0).all() for o in out if isinstance(o, AnonymizedFrame))
 
 
 @pytest.mark.parametrize("frames", [1, 3, 4, 5, 9])
@@ -210,7 +210,7 @@ def test_memory_does_not_grow_with_length() -> None:
             gone.append(self.index)
 
     most = 0
-    for _ in rewritten((Counted(i) for i in range(400)), Blacken(), WholeFrame(), batch=2):
+    for _ in anonymize_stream((Counted(i) for i in range(400)), Blacken(), WholeFrame(), batch=2):
         most = max(most, len(alive) - len(gone))
     assert most < 40
 
@@ -231,13 +231,13 @@ def test_a_stream_gives_the_pixels_of_the_clip(made, name: str) -> None:
 
 
 def test_constant_rate_repeats_and_leaves_out() -> None:
-    def item(index: int, pts: int, duration: int) -> Rewritten:
+    def item(index: int, pts: int, duration: int) -> AnonymizedFrame:
         stamp = Picture(index)
         stamp.pts, stamp.duration, stamp.time_base = pts, duration, Fraction(1, 10)
-        return Rewritten(stamp, np.zeros((1, 1, 3), np.uint8), Region(), None)
+        return AnonymizedFrame(stamp, np.zeros((1, 1, 3), np.uint8), Region(), None)
 
     slow = [item(0, 0, 5), item(1, 5, 1), item(2, 6, 4)]  # 0.5 s, 0.1 s, 0.4 s
-    out = list(constant_rate(slow, Fraction(5)))
+    out = list(to_constant_rate(slow, Fraction(5)))
     assert [o.frame.index for o in out] == [0, 0, 0, 2, 2]
     assert [o.frame.pts for o in out] == [0, 1, 2, 3, 4]
 
@@ -271,7 +271,7 @@ def test_outside_of_what_is_hidden_nothing_is_left_where_that_is_asked_for(metho
 
     def run(**given: Any) -> list[np.ndarray]:
         cover = Cover("box", 1.0, **given)
-        items = rewritten(
+        items = anonymize_stream(
             map(Picture, range(5)), masquerade.build(method), left, cover=cover, seed=1
         )
         return [item.pixels for item in items]
@@ -289,6 +289,6 @@ def test_what_fades_out_fades_to_black() -> None:
             yield Region(boxes=(Box(0, 0, 20, 48, 1.0),))
 
     cover = Cover("box", 1.0, feather=10, outside="black")
-    (item,) = rewritten([Picture(3)], masquerade.build("blur"), left, cover=cover)
+    (item,) = anonymize_stream([Picture(3)], masquerade.build("blur"), left, cover=cover)
     row = item.pixels[24, :, 0].astype(int)
     assert (np.diff(row[18:34]) <= 0).all() and row[18] == 43 and row[34] == 0

@@ -16,7 +16,7 @@ import pytest
 
 from masquerade.video.audio import audio_streams
 from masquerade.video.encoding import Encoding, container_for
-from masquerade.video.metadata import Passing, passing
+from masquerade.video.metadata import MetadataSelection, select_metadata
 from masquerade.video.read import Frame, Reader
 from masquerade.video.write import Writer
 
@@ -99,12 +99,12 @@ def rewrite(
     encoding: Encoding = QUICK,
     force_8bit: bool = False,
     salvage: bool = False,
-) -> Passing:
+) -> MetadataSelection:
     """Decode and encode a file unchanged, the way `stream.py` drives this room."""
     container = container_for(target, encoding)
     with Reader(source) as reader:
         sound = audio_streams(reader.info) if audio != "drop" else ()
-        kept = passing(reader, metadata, audio=sound)
+        kept = select_metadata(reader, metadata, audio=sound)
     copy = (*sound, *kept.streams)
     with Reader(source, copy=copy, force_8bit=force_8bit, salvage=salvage) as reader:
         voices = [reader.stream(i) for i in sound]

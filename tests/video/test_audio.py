@@ -12,7 +12,7 @@ import pytest
 from clips import ffmpeg, frames, make, make_with_sound, needs_ffmpeg, rewrite, streams, times
 
 from masquerade.errors import UsageError
-from masquerade.video.audio import audio_streams, check_audio, without_comments
+from masquerade.video.audio import audio_streams, check_audio, strip_comments
 from masquerade.video.encoding import Encoding
 from masquerade.video.probe import probe
 
@@ -216,5 +216,5 @@ def test_flac_headers_lose_all_but_the_first_block():
     info, comment = bytes(34), b"artist=CANARY"
     block = bytes([0x84]) + struct.pack(">I", len(comment))[1:] + comment
     header = b"fLaC" + bytes([0, 0, 0, 34]) + info + block
-    assert without_comments("flac", header) == b"fLaC" + bytes([0x80, 0, 0, 34]) + info
-    assert without_comments("aac", b"\x12\x10") == b"\x12\x10"
+    assert strip_comments("flac", header) == b"fLaC" + bytes([0x80, 0, 0, 34]) + info
+    assert strip_comments("aac", b"\x12\x10") == b"\x12\x10"

@@ -8,7 +8,7 @@ import pytest
 from clips import ffmpeg, ffprobe, make_with_sound, needs_ffmpeg, rewrite, streams
 
 from masquerade.errors import UsageError
-from masquerade.video.metadata import passing
+from masquerade.video.metadata import select_metadata
 from masquerade.video.probe import probe
 from masquerade.video.read import Reader
 
@@ -62,7 +62,7 @@ def test_strip_leaves_no_canary_in_any_byte(laden, tmp_path, audio):
 
 def test_all_that_goes_is_listed_by_name_and_never_by_value(laden):
     with Reader(laden) as reader:
-        removed = passing(reader).removed
+        removed = select_metadata(reader).removed
     listed = {name.lower() for name in removed}
     assert {"title", "artist", "location", "side:sei_unregistered"} <= listed
     assert any(name.startswith("stream2 (subtitle") for name in removed)
@@ -131,4 +131,4 @@ def test_a_second_video_stream_never_passes(tmp_path):
 def test_a_policy_that_is_none(tmp_path, wrong):
     source = make_with_sound(tmp_path / "in.mp4", "-c:a", "aac")
     with Reader(source) as reader, pytest.raises(UsageError, match="keep:KEY"):
-        passing(reader, wrong)
+        select_metadata(reader, wrong)

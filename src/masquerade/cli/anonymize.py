@@ -12,17 +12,17 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.cli import INTERRUPTED
-from masquerade.cli.arguments import parsed
-from masquerade.cli.screen import Screen
+from masquerade.cli.arguments import parse_with_method
+from masquerade.cli.progress import BatchProgress
 from masquerade.errors import UsageError
-from masquerade.pipeline.batch import Outcome, exit_code, plan, run_batch
-from masquerade.pipeline.config import Settings, region_source, settings_for
+from masquerade.pipeline.batch import FileOutcome, anonymize_batch, exit_code, plan_tasks
+from masquerade.pipeline.config import PipelineConfig, build_region_source, with_default_regions
 
 EXAMPLE = "masquerade anonymize holiday.mp4 -o safe.mp4"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Settings):
+class Options(PipelineConfig):
     """Anonymize videos and images, so that what happens stays visible and who it is does not.
 
     Args:
@@ -75,16 +75,16 @@ class Options(Settings):
     overwrite: Annotated[bool, arg(aliases=["-y"])] = False
     at: UseAppendAction[tuple[str, ...]] = ()
 
-    def settings(self) -> Settings:
+    def settings(self) -> PipelineConfig:
         """The part of the options that a file's run needs."""
-        chosen = {field.name: getattr(self, field.name) for field in fields(Settings)}
+        chosen = {field.name: getattr(self, field.name) for field in fields(PipelineConfig)}
         if self.keep_audio:
             chosen["audio"] = "keep"
         if self.keep_metadata:
             chosen["metadata"] = "keep"
         if self.hide or self.at:
             chosen["regions"] = _with_templates(self.regions, self.hide or "")
-        return Settings(**chosen)
+        return PipelineConfig(**chosen)
 
 
 def _with_templates(regions: str | None, names: str) -> str:
@@ -99,7 +99,7 @@ def _with_templates(regions: str | None, names: str) -> str:
 
 def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
     """Options and the anonymizer that they ask for."""
-    return parsed(
+    return parse_with_method(
         argv,
         Options,
         verb="masquerade anonymize",
@@ -112,8 +112,8 @@ def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
 def main(argv: list[str]) -> int:
     """Run the verb; gives its exit code."""
     options, anonymizer = parse(argv)
-    settings = settings_for(options.settings(), anonymizer)
-    tasks = plan(
+    settings = with_default_regions(options.settings(), anonymizer)
+    tasks = plan_tasks(
         _inputs(options),
         output=options.output,
         recursive=options.recursive,
@@ -128,14 +128,14 @@ def main(argv: list[str]) -> int:
         for task in tasks:
             print(f"{task.src} -> {task.dst}")
         return 0
-    region_source(settings)  # a missing model is known before the first file
+    build_region_source(settings)  # a missing model is known before the first file
     for note in anonymizer.doubts:
         print(f"masquerade: these weights are in doubt: {note}.", file=sys.stderr)
     outcomes = []
     bar = not (options.no_progress or options.json)
     talk = options.quiet or options.json
-    with Screen(files=len(tasks), bar=bar, quiet=talk, verbose=options.verbose) as screen:
-        for outcome in run_batch(
+    with BatchProgress(files=len(tasks), bar=bar, quiet=talk, verbose=options.verbose) as screen:
+        for outcome in anonymize_batch(
             tasks,
             anonymizer,
             settings,
@@ -162,7 +162,7 @@ def _inputs(options: Options) -> list[str]:
     return words
 
 
-def _as_json(outcome: Outcome) -> dict[str, Any]:
+def _as_json(outcome: FileOutcome) -> dict[str, Any]:
     receipt = outcome.receipt and asdict(outcome.receipt)
     return {
         "source": str(outcome.task.src),

@@ -18,7 +18,7 @@ from masquerade.methods import METHODS, PRESETS, name_of
 Options = TypeVar("Options")
 
 
-def parsed(
+def parse_with_method(
     argv: list[str],
     options: type[Options],
     *,
@@ -39,7 +39,7 @@ def parsed(
         method: flags that name it.
         preset: the flag that names a setting of it.
     """
-    wanted, weights = asked(argv, method), asked(argv, ("--weights",))
+    wanted, weights = flag_value(argv, method), flag_value(argv, ("--weights",))
     if weights:
         trained = load(weights)
         name = name_of(trained)
@@ -48,7 +48,7 @@ def parsed(
         make = _loader(trained, weights)
     else:
         name = wanted or default
-        make = maker(name, asked(argv, (preset,)))
+        make = method_constructor(name, flag_value(argv, (preset,)))
 
     def call(**parts: Any) -> tuple[Options, Anonymizer]:
         chosen, *anonymizer = parts.values()
@@ -58,7 +58,7 @@ def parsed(
     if inspect.signature(make).parameters:
         kinds[name.replace("-", "_")] = Annotated[make, OmitArgPrefixes]
     chosen, anonymizer = tyro.cli(
-        of_kinds(call, kinds),
+        with_annotations(call, kinds),
         args=argv,
         prog=verb,
         description=f"{example}\n\n{(inspect.getdoc(options) or '').splitlines()[0]}",
@@ -68,7 +68,7 @@ def parsed(
     return chosen, anonymizer
 
 
-def of_kinds(call: Callable[..., Any], kinds: Mapping[str, Any]) -> Callable[..., Any]:
+def with_annotations(call: Callable[..., Any], kinds: Mapping[str, Any]) -> Callable[..., Any]:
     """A function as though its keyword arguments were of these kinds, of which tyro makes flags.
 
     Args:
@@ -83,7 +83,7 @@ def of_kinds(call: Callable[..., Any], kinds: Mapping[str, Any]) -> Callable[...
     return call
 
 
-def asked(argv: list[str], flags: tuple[str, ...]) -> str | None:
+def flag_value(argv: list[str], flags: tuple[str, ...]) -> str | None:
     """The value of a flag, before the real parser runs: its choices depend on it."""
     for i, word in enumerate(argv):
         for flag in flags:
@@ -94,12 +94,12 @@ def asked(argv: list[str], flags: tuple[str, ...]) -> str | None:
     return None
 
 
-def words(text: str) -> tuple[str, ...]:
+def split_commas(text: str) -> tuple[str, ...]:
     """What commas separate."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
-def maker(name: str, preset: str | None) -> Callable[..., Anonymizer]:
+def method_constructor(name: str, preset: str | None) -> Callable[..., Anonymizer]:
     """A method's constructor, its defaults those of a preset; tyro makes flags of it."""
     if name not in METHODS:
         raise UsageError(f"there is no method {name!r}; choose one of {', '.join(METHODS)}.")

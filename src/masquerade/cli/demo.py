@@ -12,9 +12,9 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from masquerade.anonymizer import Pixels
 from masquerade.cli.demo_clip import compose
-from masquerade.cli.screen import Screen, summary
+from masquerade.cli.progress import BatchProgress, summary
 from masquerade.methods import build
-from masquerade.pipeline.batch import Task
+from masquerade.pipeline.batch import FileTask
 from masquerade.pipeline.file import anonymize_file
 from masquerade.report.page import page
 from masquerade.storage import part_of
@@ -49,12 +49,12 @@ def main(argv: list[str]) -> int:
     made = options.output / f"{source.stem}_anonymized.mp4"
     beside = options.output / f"{source.stem}_side_by_side_private.mp4"
     about = options.output / f"{source.stem}_report.html"
-    with Screen(files=1, bar=True, quiet=False, verbose=False) as screen:
+    with BatchProgress(files=1, bar=True, quiet=False, verbose=False) as screen:
         receipt = anonymize_file(
             source,
             made,
             build(options.method),
-            progress=screen.follow(Task(source, made)),
+            progress=screen.follow(FileTask(source, made)),
             overwrite=True,
         )
     stills = side_by_side(source, made, beside, frames=receipt.source.frames)

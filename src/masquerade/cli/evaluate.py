@@ -16,7 +16,7 @@ from tyro.conf import arg
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import load
-from masquerade.cli.arguments import asked, parsed, words
+from masquerade.cli.arguments import flag_value, parse_with_method, split_commas
 from masquerade.datasets.manifest import Manifest, read_manifest, titled
 from masquerade.datasets.subset import of_actions
 from masquerade.errors import UsageError
@@ -28,7 +28,7 @@ from masquerade.evaluation.runs import INSTEAD, check_unseen, doubts_of
 from masquerade.extraction.extraction import Joined, RegionFactory
 from masquerade.methods import name_of
 from masquerade.methods.stprivacy import STPrivacy
-from masquerade.pipeline.config import Settings, region_arguments, settings_for
+from masquerade.pipeline.config import PipelineConfig, region_arguments, with_default_regions
 from masquerade.regions.sources import REGIONS
 from masquerade.report.table import markdown, show
 from masquerade.storage import part_of
@@ -98,11 +98,11 @@ class Options:
 def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
     """Options and the anonymizer that they ask for, which must be named."""
     flags = ("--method", "--weights")
-    if not any(asked(argv, (flag,)) for flag in flags) and not {"-h", "--help"} & set(argv):
+    if not any(flag_value(argv, (flag,)) for flag in flags) and not {"-h", "--help"} & set(argv):
         raise UsageError(f"name a method, as in: {EXAMPLE}")
-    weights = asked(argv, ("--weights",)) or ""
+    weights = flag_value(argv, ("--weights",)) or ""
     first = filled(weights, 0, 0)
-    options, anonymizer = parsed(
+    options, anonymizer = parse_with_method(
         [word.replace(weights, first) if several(weights) else word for word in argv],
         Options,
         verb="masquerade evaluate",
@@ -177,15 +177,15 @@ def plan_of(options: Options) -> Plan:
     if options.folds < 0 or options.folds == 1 or options.seeds < 1:
         raise UsageError("--folds is 0 or 2 and more, and --seeds 1 and more.")
     return Plan(
-        attackers=words(options.attackers),
+        attackers=split_commas(options.attackers),
         folds=options.folds,
         seeds=options.seeds,
         preset=options.preset,
         through_file=options.through_file,
         workers=options.workers,
         device=options.device,
-        labels=None if options.labels is None else words(options.labels),
-        metrics=words(options.metrics),
+        labels=None if options.labels is None else split_commas(options.labels),
+        metrics=split_commas(options.metrics),
     )
 
 
@@ -193,8 +193,8 @@ def clips_of(options: Options) -> tuple[Manifest, tuple[str, ...]]:
     """The clips that options ask for, and what is to be said of them under the table."""
     manifest, limits = read_manifest(options.data), list[str]()
     if options.actions is not None:
-        manifest = of_actions(manifest, words(options.actions))
-        limits.append(f"Only clips of these actions: {', '.join(words(options.actions))}.")
+        manifest = of_actions(manifest, split_commas(options.actions))
+        limits.append(f"Only clips of these actions: {', '.join(split_commas(options.actions))}.")
     if options.score_on is not None:
         manifest, notes = _scored_elsewhere(options, options.score_on, manifest)
         limits += notes
@@ -222,7 +222,7 @@ def _scored_elsewhere(
         raise UsageError("--score-on learns on one data set and scores on another: give --folds 0.")
     scored = read_manifest(other)
     if options.actions is not None:
-        scored = of_actions(scored, words(options.actions))
+        scored = of_actions(scored, split_commas(options.actions))
     one = options.private_data
     return elsewhere(
         (titled(options.data), manifest),
@@ -259,7 +259,7 @@ def entry_of(name: str, anonymizer: Anonymizer, regions: str, detector: str | No
         regions: as `masquerade anonymize` takes them.
         detector: the same.
     """
-    settings = settings_for(Settings(regions=regions, detector=detector), anonymizer)
+    settings = with_default_regions(PipelineConfig(regions=regions, detector=detector), anonymizer)
     parts = [partial(REGIONS[kind], **given) for kind, given in region_arguments(settings)]
     source: RegionFactory = parts[0] if len(parts) == 1 else Joined(tuple(parts))
     source()  # a missing model is known before any work

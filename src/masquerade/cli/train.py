@@ -17,7 +17,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import STATE, arguments
-from masquerade.cli.arguments import asked, of_kinds, with_defaults, words
+from masquerade.cli.arguments import flag_value, split_commas, with_annotations, with_defaults
 from masquerade.datasets.manifest import Column, Manifest, read_manifest
 from masquerade.datasets.subset import of_actions
 from masquerade.errors import UsageError
@@ -85,7 +85,7 @@ def main(argv: list[str]) -> int:
     _suits(game, stills=options.stills is not None)
     manifest = read_manifest(options.data)
     if options.actions is not None:
-        manifest = of_actions(manifest, words(options.actions))
+        manifest = of_actions(manifest, split_commas(options.actions))
     talk = Console(stderr=True, highlight=False, soft_wrap=True, quiet=options.json)
     if options.folds and manifest.of_role("split"):
         talk.print(
@@ -101,7 +101,7 @@ def main(argv: list[str]) -> int:
             game,
             rows_of(manifest, options),
             options.output,
-            private=words(options.private) if options.private else None,
+            private=split_commas(options.private) if options.private else None,
             stills=_stills(options),
             seed=options.seed,
             device=options.device,
@@ -135,7 +135,7 @@ def parse(argv: list[str]) -> tuple[Options, Game]:
     name = argv[0] if argv and not argv[0].startswith("-") else ""
     if not name and not {"-h", "--help"} & set(argv):
         raise UsageError(f"name a method of {', '.join(GAMES)} first, as in: {EXAMPLE}")
-    game = game_of(name or "spact", asked(argv, ("--preset",)) or "tiny")
+    game = game_of(name or "spact", flag_value(argv, ("--preset",)) or "tiny")
     make = with_defaults(METHODS[game.method], game.arguments)
 
     def call(**given: Any) -> tuple[Options, Changes, Anonymizer]:
@@ -147,7 +147,7 @@ def parse(argv: list[str]) -> tuple[Options, Game]:
         "method": Annotated[make, OmitArgPrefixes],
     }
     options, changes, anonymizer = tyro.cli(
-        of_kinds(call, kinds),
+        with_annotations(call, kinds),
         args=argv,
         prog="masquerade train",
         description=(

@@ -14,7 +14,7 @@ from pathlib import Path
 from masquerade.datasets.manifest import Clip, Manifest
 from masquerade.datasets.splits import group_columns
 from masquerade.errors import VideoError
-from masquerade.video.opening import opened, shown
+from masquerade.video.container import open_container, printable
 from masquerade.video.probe import check_size, main_stream
 
 _IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
@@ -226,14 +226,14 @@ def _decode(path: Path, every_frame: bool) -> tuple[str, int | None]:
         return ("" if parts else "the folder holds no image"), len(parts)
     except VideoError as error:
         listed = path.is_file() and _is_playlist(path)
-        why = str(error).removeprefix(f"{shown(path)} ")
+        why = str(error).removeprefix(f"{printable(path)} ")
         return ("a playlist, not a video" if listed else why), None
     except (av.FFmpegError, OSError, ValueError) as error:
         return getattr(error, "strerror", None) or str(error) or type(error).__name__, None
 
 
 def _frames(path: Path, every_frame: bool) -> int | None:
-    with opened(path) as container:
+    with open_container(path) as container:
         stream = main_stream(container, path)
         check_size(stream.width, stream.height, path)
         frames = container.decode(stream)

@@ -26,12 +26,11 @@ from masquerade.datasets.sampling import Padding, strided, uniform
 from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.extraction.processes import processes
 from masquerade.extraction.region_cache import Seen
-from masquerade.pipeline.stream import Cover, rewritten
+from masquerade.pipeline.stream import Cover, anonymize_stream
 from masquerade.regions.sources import REGIONS
 from masquerade.regions.union import Together
-from masquerade.video.counting import count_pictures
 from masquerade.video.encoding import Encoding, container_for
-from masquerade.video.probe import images_in
+from masquerade.video.probe import count_frames, images_in
 from masquerade.video.read import Frame, Reader
 from masquerade.video.write import Writer
 
@@ -202,7 +201,7 @@ def _wanted(job: Job, how: Pass) -> list[IntArray | VideoError]:
     """The frames of each row, or why the video does not have them."""
     if not os.path.exists(job.path):  # unlike Path's, it bears a name that no file can have
         raise VideoError(f"{job.path} does not exist; check the manifest.")
-    count = len(images_in(job.path)) if job.path.is_dir() else count_pictures(job.path)
+    count = len(images_in(job.path)) if job.path.is_dir() else count_frames(job.path)
     wanted: list[IntArray | VideoError] = []
     for first, last in job.ranges:
         start, stop = first or 0, count - 1 if last is None else last
@@ -249,7 +248,7 @@ def _stream(
         frames_seen = needed.tobytes() if how.sample_first else b""
         about = hashlib.sha256(file_digest(path).encode() + frames_seen).hexdigest()[:40]
         source = Seen(source, how.seen / f"{about}.npz")
-    items = rewritten(frames, how.method, source, cover=cover, seed=seed)
+    items = anonymize_stream(frames, how.method, source, cover=cover, seed=seed)
     with closing(items):  # type: ignore[type-var]
         for item in items:
             yield item.frame.index, item.frame, item.pixels

@@ -18,9 +18,9 @@ from typing import Any, Literal
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import described
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.pipeline.config import Settings
+from masquerade.pipeline.config import PipelineConfig
 from masquerade.pipeline.file import Progress, receipt_path, run
-from masquerade.pipeline.receipt import Receipt, settings_hash, sha256_of
+from masquerade.pipeline.receipt import Receipt, config_hash, sha256_of
 from masquerade.video.encoding import CONTAINERS, suffix_of
 
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
@@ -33,7 +33,7 @@ Naming = Literal["keep", "sequential", "hash"]
 
 
 @dataclass(frozen=True)
-class Task:
+class FileTask:
     """One file to anonymize."""
 
     src: Path
@@ -41,17 +41,17 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FileOutcome:
     """What became of one file."""
 
-    task: Task
+    task: FileTask
     status: Literal["done", "skipped", "failed"]
     error: str = ""
     exit_code: int = 0
     receipt: Receipt | None = None
 
 
-def plan(
+def plan_tasks(
     inputs: Iterable[str],
     *,
     output: str | None = None,
@@ -60,7 +60,7 @@ def plan(
     name: Naming = "keep",
     codec: str = "h264",
     sequence: bool = False,
-) -> list[Task]:
+) -> list[FileTask]:
     """Every file to be done and where it goes, before any work.
 
     Args:
@@ -80,7 +80,7 @@ def plan(
         raise UsageError("there is no video or image among the inputs; name one.")
     one_file = output is not None and len(found) == 1 and not _is_folder(output, found[0])
     if output is not None and one_file:
-        return [Task(found[0][0], Path(output))]
+        return [FileTask(found[0][0], Path(output))]
     if output is not None and Path(output).is_file():
         raise UsageError(f"{output} is one file for {len(found)} inputs; name a folder.")
     if output is not None and len(found) > 1 and not _is_folder(output, found[1]):
@@ -90,7 +90,7 @@ def plan(
         folder = src.parent if output is None else Path(output) / below
         tail = suffix if suffix is not None else (OWN if output is None else "")
         stem = {"keep": src.stem, "sequential": f"{number:06d}"}.get(name) or sha256_of(src)[:16]
-        tasks.append(Task(src, folder / f"{stem}{tail}{_extension(src, codec)}"))
+        tasks.append(FileTask(src, folder / f"{stem}{tail}{_extension(src, codec)}"))
     return _distinct(tasks)
 
 
@@ -138,11 +138,11 @@ def _extension(src: Path, codec: str) -> str:
     return suffix_of(next(name for name, codecs in CONTAINERS.items() if codec in codecs))
 
 
-def _distinct(tasks: list[Task]) -> list[Task]:
+def _distinct(tasks: list[FileTask]) -> list[FileTask]:
     """a.avi and a.mp4 of one folder become a.avi.mp4 and a.mp4.mp4."""
     counts = Counter(task.dst for task in tasks)
     tasks = [
-        Task(task.src, task.dst.with_name(task.dst.stem + task.src.suffix + task.dst.suffix))
+        FileTask(task.src, task.dst.with_name(task.dst.stem + task.src.suffix + task.dst.suffix))
         if counts[task.dst] > 1
         else task
         for task in tasks
@@ -157,14 +157,14 @@ def _distinct(tasks: list[Task]) -> list[Task]:
     return tasks
 
 
-def finished(task: Task, anonymizer: Anonymizer, settings: Settings) -> bool:
+def is_finished(task: FileTask, anonymizer: Anonymizer, settings: PipelineConfig) -> bool:
     """Whether an earlier run made this very output from this very source and settings."""
     path = receipt_path(task.dst, settings)
     try:
         receipt = json.loads(path.read_text("utf-8"))
         chosen = {**settings.as_dict(), **described(anonymizer)}
         return bool(
-            receipt["settings_sha256"] == settings_hash(chosen)
+            receipt["settings_sha256"] == config_hash(chosen)
             and receipt["source"]["sha256"] == sha256_of(task.src)
             and receipt["output"]["sha256"] == sha256_of(task.dst)
         )
@@ -172,23 +172,23 @@ def finished(task: Task, anonymizer: Anonymizer, settings: Settings) -> bool:
         return False
 
 
-def run_batch(
-    tasks: list[Task],
+def anonymize_batch(
+    tasks: list[FileTask],
     anonymizer: Anonymizer,
-    settings: Settings,
+    settings: PipelineConfig,
     *,
     workers: int = 1,
     resume: bool = False,
     skip_existing: bool = False,
-    progress: Callable[[Task], Progress | None] = lambda task: None,
-) -> Iterator[Outcome]:
+    progress: Callable[[FileTask], Progress | None] = lambda task: None,
+) -> Iterator[FileOutcome]:
     """Anonymize files, in this process or in several, and say of each what became of it."""
     todo = []
     for task in tasks:
         if (skip_existing and task.dst.exists()) or (
-            resume and finished(task, anonymizer, settings)
+            resume and is_finished(task, anonymizer, settings)
         ):
-            yield Outcome(task, "skipped")
+            yield FileOutcome(task, "skipped")
         else:
             todo.append(task)
     many = len(tasks) > 1
@@ -199,7 +199,7 @@ def run_batch(
     yield from _in_processes(todo, anonymizer, settings, workers)
 
 
-def _own(task: Task, settings: Settings, many: bool) -> Settings:
+def _own(task: FileTask, settings: PipelineConfig, many: bool) -> PipelineConfig:
     """With many files, what is exported beside them goes into folders, a file each."""
     if not many:
         return settings
@@ -210,21 +210,24 @@ def _own(task: Task, settings: Settings, many: bool) -> Settings:
 
 
 def _one(
-    task: Task, anonymizer: Anonymizer, settings: Settings, progress: Progress | None = None
-) -> Outcome:
+    task: FileTask,
+    anonymizer: Anonymizer,
+    settings: PipelineConfig,
+    progress: Progress | None = None,
+) -> FileOutcome:
     try:
         receipt = run(task.src, task.dst, anonymizer, settings, progress=progress)
     except MasqueradeError as error:
-        return Outcome(task, "failed", str(error), error.exit_code)
-    return Outcome(task, "done", receipt=receipt)
+        return FileOutcome(task, "failed", str(error), error.exit_code)
+    return FileOutcome(task, "done", receipt=receipt)
 
 
 def _in_processes(
-    tasks: list[Task], anonymizer: Anonymizer, settings: Settings, workers: int
-) -> Iterator[Outcome]:
+    tasks: list[FileTask], anonymizer: Anonymizer, settings: PipelineConfig, workers: int
+) -> Iterator[FileOutcome]:
     context = multiprocessing.get_context("spawn")  # forking a process with threads can hang it
     pool = ProcessPoolExecutor(workers, context, initializer=_end_cleanly)
-    futures: dict[Future[Outcome], Task] = {}
+    futures: dict[Future[FileOutcome], FileTask] = {}
     try:
         for task in tasks:
             own = _own(task, settings, True)
@@ -234,7 +237,7 @@ def _in_processes(
                 yield future.result()
             except BrokenProcessPool:
                 why = "a worker process died, perhaps for want of memory; use fewer --workers."
-                yield Outcome(futures[future], "failed", why, 1)
+                yield FileOutcome(futures[future], "failed", why, 1)
     except BaseException:
         for process in multiprocessing.active_children():
             process.terminate()
@@ -253,7 +256,7 @@ def _end_cleanly() -> None:
     signal.signal(signal.SIGINT, end)
 
 
-def exit_code(outcomes: Iterable[Outcome]) -> int:
+def exit_code(outcomes: Iterable[FileOutcome]) -> int:
     """0 where all went well; of one failure its own code; of several the gravest."""
     codes = [outcome.exit_code for outcome in outcomes if outcome.status == "failed"]
     if len(set(codes)) <= 1 and (not codes or codes[0] != 2):

@@ -15,8 +15,8 @@ from masquerade.regions.template_regions import parse_point
 from masquerade.regions.union import Together
 from masquerade.video.encoding import Encoding
 
-FACES = "faces"  # of a method that is for no other regions
-LOOKS = (
+DEFAULT_REGIONS = "faces"  # of a method that is for no other regions
+REGION_ARGUMENTS = (
     "detector",
     "threshold",
     "scale",
@@ -40,12 +40,12 @@ LOOKS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class PipelineConfig:
     """How a file is anonymized. None leaves a choice to what it is a choice of.
 
     Args:
         regions: what to hide: faces, people, frame, boxes:FILE, templates:NAME,..., or several as
-            in faces+people; without it faces, or what the method is for (see `settings_for`).
+            in faces+people; without it faces, or what the method is for.
         detector: which detector looks for them (faces: centerface, haar; people: hog, motion,
             hog+motion, torchvision).
         at: points FRAME:X,Y in this video; what looks like them is hidden (regions: templates).
@@ -160,13 +160,13 @@ class Settings:
             del kept[name]
         kept["region"] = self.region and self.region.name
         kept["key_weights"] = self.key_weights and self.key_weights.name
-        name, _, file = (self.regions or FACES).partition(":")
+        name, _, file = (self.regions or DEFAULT_REGIONS).partition(":")
         kept["regions"] = f"{name}:{Path(file).name}" if file else name
         return kept
 
 
-def settings_for(settings: Settings, anonymizer: Anonymizer) -> Settings:
-    """Settings whose region is what a method is for, where nobody named one.
+def with_default_regions(settings: PipelineConfig, anonymizer: Anonymizer) -> PipelineConfig:
+    """PipelineConfig whose region is what a method is for, where nobody named one.
 
     That is the whole frame of a learned method, which was never attacked in a face alone; people of
     one that shows regions alone; faces of all others.
@@ -186,16 +186,16 @@ def settings_for(settings: Settings, anonymizer: Anonymizer) -> Settings:
         return replace(settings, regions="people")
     if settings.regions is not None:
         return settings
-    return replace(settings, regions="frame" if anonymizer.learned else FACES)
+    return replace(settings, regions="frame" if anonymizer.learned else DEFAULT_REGIONS)
 
 
-def region_arguments(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
+def region_arguments(settings: PipelineConfig) -> list[tuple[str, dict[str, Any]]]:
     """The region sources that settings ask for, by name, each with all its arguments.
 
     Raises:
         UsageError: no such source, or a setting that none of them knows.
     """
-    plain, _, named = (settings.regions or FACES).partition(":")
+    plain, _, named = (settings.regions or DEFAULT_REGIONS).partition(":")
     names = plain.split("+")
     for name in names:
         if name not in REGIONS:
@@ -209,7 +209,11 @@ def region_arguments(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
         raise UsageError(
             f"{names[-1]} take no {named!r}; only boxes:FILE and templates:NAME,... take something."
         )
-    given = {key: getattr(settings, key) for key in LOOKS if getattr(settings, key) is not None}
+    given = {
+        key: getattr(settings, key)
+        for key in REGION_ARGUMENTS
+        if getattr(settings, key) is not None
+    }
     for name in ("track", "calibrated"):
         if given[name]:
             del given[name]  # the default
@@ -229,7 +233,7 @@ def region_arguments(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
             words = named.split(",") if names[-1] == name else []
             extra = {"templates": tuple(word for word in words if word)}
             extra["device"] = str(choose_device(settings.device))
-        defaults = {key: value.default for key, value in own.items() if key in LOOKS}
+        defaults = {key: value.default for key, value in own.items() if key in REGION_ARGUMENTS}
         found.append((name, {**defaults, **taken, **extra}))
     unknown = [key for key in given if not any(key in arguments for _, arguments in found)]
     if unknown:
@@ -246,7 +250,7 @@ def _check_detector(name: str, detector: str | None) -> None:
         raise UsageError(f"{name} has no detector {detector}; choose of {', '.join(choices)}.")
 
 
-def region_source(settings: Settings) -> Any:
+def build_region_source(settings: PipelineConfig) -> Any:
     """The region source that settings ask for, ready to look.
 
     Raises:
@@ -267,7 +271,7 @@ def parse_scale(text: str) -> tuple[int, int] | int | None:
     return (int(parts[0]), int(parts[1])) if len(parts) == 2 else int(parts[0])
 
 
-def encoding_of(settings: Settings) -> Encoding:
+def encoding_for(settings: PipelineConfig) -> Encoding:
     """How settings ask for the output to be compressed."""
     bitrate: Any = settings.bitrate
     if bitrate is not None and bitrate != "source":

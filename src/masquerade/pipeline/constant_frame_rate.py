@@ -8,28 +8,28 @@ from fractions import Fraction
 from typing import Any
 
 from masquerade.errors import UsageError
-from masquerade.pipeline.stream import Rewritten
+from masquerade.pipeline.stream import AnonymizedFrame
 
 
-def constant_rate(items: Iterable[Any], rate: Fraction) -> Iterator[Any]:
+def to_constant_rate(items: Iterable[Any], rate: Fraction) -> Iterator[Any]:
     """Repeat and leave out frames so that each lasts 1 / rate seconds."""
-    held: Rewritten | None = None
+    held: AnonymizedFrame | None = None
     tick: int | None = None
     for item in items:
-        if not isinstance(item, Rewritten):
+        if not isinstance(item, AnonymizedFrame):
             yield item
             continue
         time = item.frame.pts * item.frame.time_base
         if tick is None:
             tick = round(time * rate)
         while held is not None and tick / rate < time:
-            yield held._replace(frame=Stamp(held.frame.index, tick, 1, 1 / rate))
+            yield held._replace(frame=FrameTime(held.frame.index, tick, 1, 1 / rate))
             tick += 1
         held = item
     if held is not None and tick is not None:
         end = (held.frame.pts + held.frame.duration) * held.frame.time_base
         while tick / rate < end:
-            yield held._replace(frame=Stamp(held.frame.index, tick, 1, 1 / rate))
+            yield held._replace(frame=FrameTime(held.frame.index, tick, 1, 1 / rate))
             tick += 1
 
 
@@ -45,7 +45,7 @@ def exact_rate(rate: float | None) -> Fraction | None:
 
 
 @dataclass(frozen=True)
-class Stamp:
+class FrameTime:
     """A frame's place in time, without its pixels."""
 
     index: int

@@ -18,30 +18,37 @@ from masquerade.checkpoint import described
 from masquerade.device import choose_device
 from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.pipeline.config import (
-    Settings,
-    encoding_of,
+    PipelineConfig,
+    build_region_source,
+    encoding_for,
     region_arguments,
-    region_source,
-    settings_for,
+    with_default_regions,
 )
-from masquerade.pipeline.constant_frame_rate import constant_rate, exact_rate
+from masquerade.pipeline.constant_frame_rate import exact_rate, to_constant_rate
 from masquerade.pipeline.receipt import (
+    CoverageCounter,
     FileFacts,
     Receipt,
-    Tally,
+    config_hash,
     library_versions,
-    looks_of,
-    noise_from,
-    settings_hash,
+    noise_origin,
+    region_records,
     sha256_of,
 )
-from masquerade.pipeline.stream import Cover, Rewritten, Stages, ahead, closed, rewritten
-from masquerade.pipeline.verify import check, facts_of
+from masquerade.pipeline.stream import (
+    AnonymizedFrame,
+    Cover,
+    StageTimer,
+    anonymize_stream,
+    closed,
+    prefetch,
+)
+from masquerade.pipeline.verify import check, file_facts
 from masquerade.regions.boxes import BoxWriter
 from masquerade.storage import named, part_of, refuse_existing
 from masquerade.video.audio import audio_streams, check_audio
 from masquerade.video.encoding import Encoding
-from masquerade.video.metadata import Passing, passing
+from masquerade.video.metadata import MetadataSelection, select_metadata
 from masquerade.video.probe import VideoInfo, probe
 from masquerade.video.read import Frame, Reader
 from masquerade.video.write import Writer, container_for
@@ -70,7 +77,7 @@ def anonymize_file(
         dst: the file to make.
         anonymizer: the method, see `masquerade.build` and `masquerade.load`.
         progress: called with (frames done, frames in all or None).
-        **settings: `pipeline.config.Settings` by name, such as regions="faces", audio="drop",
+        **settings: `pipeline.config.PipelineConfig` by name, such as regions="faces", audio="drop",
             seed=None.
 
     Raises:
@@ -80,7 +87,7 @@ def anonymize_file(
         OutputError: the output failed its own check.
     """
     try:
-        chosen = Settings(**settings)
+        chosen = PipelineConfig(**settings)
     except TypeError as error:
         raise UsageError(f"anonymize_file: {error}.") from error
     return run(Path(src), Path(dst), anonymizer, chosen, progress=progress)
@@ -90,13 +97,13 @@ def run(
     src: Path,
     dst: Path,
     anonymizer: Anonymizer,
-    settings: Settings,
+    settings: PipelineConfig,
     *,
     progress: Progress | None = None,
 ) -> Receipt:
     """`anonymize_file` with its settings as one value."""
     try:
-        settings = settings_for(settings, anonymizer)
+        settings = with_default_regions(settings, anonymizer)
         _refuse(src, dst, settings)
         if settings.seed is not None:
             warnings.warn(SEED_WARNING, stacklevel=2)
@@ -110,12 +117,12 @@ def run(
         raise MasqueradeError(f"{dst.name}: {error.strerror or error}.") from error
 
 
-def receipt_path(dst: Path, settings: Settings) -> Path:
+def receipt_path(dst: Path, settings: PipelineConfig) -> Path:
     """Where the receipt of an output goes."""
     return settings.report or dst.with_name(dst.name + ".receipt.json")
 
 
-def _refuse(src: Path, dst: Path, settings: Settings) -> None:
+def _refuse(src: Path, dst: Path, settings: PipelineConfig) -> None:
     """Raise for what can be known before any work."""
     if not src.exists():
         raise VideoError(f"{src} does not exist; check the name.")
@@ -137,7 +144,7 @@ def _refuse(src: Path, dst: Path, settings: Settings) -> None:
         raise UsageError("--amp needs a CUDA device; leave it out, or add --device cuda.")
 
 
-def _write_receipt(receipt: Receipt, dst: Path, settings: Settings) -> None:
+def _write_receipt(receipt: Receipt, dst: Path, settings: PipelineConfig) -> None:
     if settings.receipt or settings.shadow:
         shown = receipt.public() if settings.public_receipt else receipt
         with part_of(receipt_path(dst, settings), overwrite=settings.overwrite) as part:
@@ -152,14 +159,14 @@ class _Job:
         src: Path,
         dst: Path,
         anonymizer: Anonymizer,
-        settings: Settings,
+        settings: PipelineConfig,
         progress: Progress | None,
     ) -> None:
         self.src, self.dst, self.settings, self.progress = src, dst, settings, progress
         self.device = choose_device(settings.device)
         self.anonymizer = anonymizer.to(self.device).eval()
-        self.source = region_source(settings)
-        self.encoding = encoding_of(settings)
+        self.source = build_region_source(settings)
+        self.encoding = encoding_for(settings)
         self.container = container_for(dst, self.encoding)
         self.rate = (
             Fraction(settings.sequence).limit_denominator(1001) if settings.sequence else None
@@ -168,8 +175,8 @@ class _Job:
         self.sound = audio_streams(self.info) if settings.audio != "drop" else ()
         check_audio(self.info, settings.audio, self.container)
         with Reader(src, rate=self.rate) as reader:
-            self.passing = passing(reader, settings.metadata, audio=self.sound)
-        self.stages, self.tally = Stages(), Tally()
+            self.passing = select_metadata(reader, settings.metadata, audio=self.sound)
+        self.stages, self.tally = StageTimer(), CoverageCounter()
         self.frames = self.written = 0
 
     def look(self) -> Receipt:
@@ -188,9 +195,11 @@ class _Job:
                 reader = self._reader(stack, (*self.passing.streams, *self.sound))
                 writer = self._writer(stack, part, reader)
                 boxes, masks = self._exports(stack, self.info)
-                pictures = ahead(self._painted(self._timed(self._rewritten(stack, reader)), writer))
+                pictures = prefetch(
+                    self._painted(self._timed(self._rewritten(stack, reader)), writer)
+                )
                 for item, picture in stack.enter_context(closing(pictures)):  # type: ignore[type-var]
-                    if not isinstance(item, Rewritten):
+                    if not isinstance(item, AnonymizedFrame):
                         writer.copy(item)
                         continue
                     self._count(item, boxes)
@@ -264,7 +273,7 @@ class _Job:
         settings, info = self.settings, self.info
         within = _within(settings.region, info) if settings.region else None
         shape: Any = settings.shape or getattr(self.source, "shape", "ellipse")
-        items = rewritten(
+        items = anonymize_stream(
             _before(reader, settings.preview),
             self.anonymizer,
             self.source,
@@ -281,7 +290,7 @@ class _Job:
         """Each item, and the picture to encode if it is a frame."""
         with closed(items):
             for item in items:
-                if not isinstance(item, Rewritten):
+                if not isinstance(item, AnonymizedFrame):
                     yield item, None
                     continue
                 with self.stages.busy("paint"):
@@ -293,11 +302,11 @@ class _Job:
         rate = exact_rate(self.settings.cfr)
         if rate is None:
             return items
-        return constant_rate(items, rate)
+        return to_constant_rate(items, rate)
 
     def _count(self, item: Any, boxes: BoxWriter | None) -> None:
         """Add a frame to the receipt. A frame that a constant rate repeats counts once."""
-        if not isinstance(item, Rewritten):
+        if not isinstance(item, AnonymizedFrame):
             return
         self.written += 1
         if item.frame.index < self.frames:
@@ -319,13 +328,13 @@ class _Job:
         if not any(self.tally.share):
             doubts.append("nothing was found to hide: look at the output before it is released.")
         return Receipt(
-            source=facts_of(self.src, self.src, info, self.frames),
+            source=file_facts(self.src, self.src, info, self.frames),
             output=output,
             method=method,
-            regions=looks_of(region_arguments(settings), self.source),
+            regions=region_records(region_arguments(settings), self.source),
             settings=chosen,
             coverage=self.tally.coverage(),
-            noise=noise_from(settings.seed, keyed=self.anonymizer.keyed),
+            noise=noise_origin(settings.seed, keyed=self.anonymizer.keyed),
             audio=settings.audio if audio_streams(info) else "there was none",
             removed=self.passing.removed,
             kept=_kept(self.passing, info, self.sound),
@@ -335,11 +344,11 @@ class _Job:
             device=str(self.device),
             stage_seconds={key: round(s, 3) for key, s in self.stages.seconds.items()},
             versions=library_versions(),
-            settings_sha256=settings_hash({**chosen, **method}),
+            settings_sha256=config_hash({**chosen, **method}),
         )
 
 
-def _kept(passing: Passing, info: VideoInfo, sound: Sequence[int]) -> tuple[str, ...]:
+def _kept(passing: MetadataSelection, info: VideoInfo, sound: Sequence[int]) -> tuple[str, ...]:
     """Names of all that passes beside the picture."""
     going = {*passing.streams, *sound}
     streams = [f"stream{s.index} ({s.kind}, {s.codec})" for s in info.streams if s.index in going]
@@ -379,7 +388,7 @@ def _sized(pixels: Pixels, info: VideoInfo) -> Pixels:
     return cv2.resize(pixels, (info.width, info.height), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 
-def _as_picture(item: Rewritten) -> Pixels:
+def _as_picture(item: AnonymizedFrame) -> Pixels:
     """A mask as a grey picture."""
     height, width = item.pixels.shape[:2]
     mask = np.full((height, width), 255, np.uint8) if item.mask is None else item.mask

@@ -30,7 +30,7 @@ class FileFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class RegionRecord:
     """One region source: what it was told, and the model or the keys that it looked with."""
 
     name: str
@@ -71,7 +71,7 @@ class Receipt:
     source: FileFacts
     output: FileFacts | None
     method: dict[str, Any]
-    regions: tuple[Look, ...]
+    regions: tuple[RegionRecord, ...]
     settings: dict[str, Any]
     coverage: Coverage
     noise: str
@@ -96,7 +96,9 @@ class Receipt:
         return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
 
 
-def looks_of(given: Sequence[tuple[str, dict[str, Any]]], source: Any) -> tuple[Look, ...]:
+def region_records(
+    given: Sequence[tuple[str, dict[str, Any]]], source: Any
+) -> tuple[RegionRecord, ...]:
     """What each region source was told, but for where files lie.
 
     Args:
@@ -105,7 +107,7 @@ def looks_of(given: Sequence[tuple[str, dict[str, Any]]], source: Any) -> tuple[
     """
     sources = getattr(source, "sources", (source,))
     return tuple(
-        Look(
+        RegionRecord(
             name=name,
             arguments={k: v for k, v in told.items() if k != "file" and not isinstance(v, Path)},
             model_sha256=one.model_sha256,
@@ -124,14 +126,14 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def noise_from(seed: int | None, *, keyed: bool) -> str:
+def noise_origin(seed: int | None, *, keyed: bool) -> str:
     """Where noise comes from, in a few words."""
     if seed is not None:
         return "seed given, which undoes it"
     return "a key's, not kept" if keyed else "operating system's entropy, not kept"
 
 
-def settings_hash(settings: dict[str, Any]) -> str:
+def config_hash(settings: dict[str, Any]) -> str:
     """The SHA-256 of settings, equal for equal settings."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -146,7 +148,7 @@ def library_versions() -> dict[str, str]:
 
 
 @dataclass
-class Tally:
+class CoverageCounter:
     """Counts coverage while frames go by."""
 
     share: list[float] = field(default_factory=list)

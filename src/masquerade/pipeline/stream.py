@@ -49,7 +49,7 @@ class Cover(NamedTuple):
     outside: Literal["keep", "black"] = "keep"
 
 
-class Rewritten(NamedTuple):
+class AnonymizedFrame(NamedTuple):
     """One frame on its way out."""
 
     frame: Any  # video.read.Frame: its time stamps, never its pixels
@@ -59,7 +59,7 @@ class Rewritten(NamedTuple):
 
 
 @dataclass
-class Stages:
+class StageTimer:
     """Seconds that each stage was busy itself, without waiting for the others."""
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -101,7 +101,7 @@ def closed(source: Iterator[Any]) -> Iterator[None]:
             close()
 
 
-def ahead(items: Iterable[T], *, depth: int = QUEUED) -> Iterator[T]:
+def prefetch(items: Iterable[T], *, depth: int = QUEUED) -> Iterator[T]:
     """Run an iterator in a thread of its own, at most `depth` items ahead.
 
     An exception there is raised here. Closing this generator ends the thread and closes `items`.
@@ -144,7 +144,7 @@ def ahead(items: Iterable[T], *, depth: int = QUEUED) -> Iterator[T]:
         thread.join()
 
 
-def rewritten(
+def anonymize_stream(
     items: Iterable[Any],
     anonymizer: Anonymizer,
     source: Callable[[Iterable[Any]], Iterator[Region]],
@@ -154,7 +154,7 @@ def rewritten(
     digest: bytes | None = None,
     batch: int = 0,
     amp: bool = False,
-    stages: Stages | None = None,
+    stages: StageTimer | None = None,
 ) -> Iterator[Any]:
     """Anonymize a video's frames.
 
@@ -167,18 +167,18 @@ def rewritten(
         amp: run networks in half precision (CUDA only).
 
     Yields:
-        `Rewritten` for each frame, and whatever else came.
+        `AnonymizedFrame` for each frame, and whatever else came.
     """
-    stages = stages or Stages()
+    stages = stages or StageTimer()
     cover = cover or Cover()
-    decoded = ahead(stages.each("decode", items))
-    paired = ahead(_paired(decoded, source, stages))
+    decoded = prefetch(stages.each("decode", items))
+    paired = prefetch(_paired(decoded, source, stages))
     windows = _windows(paired, anonymizer.window or batch or 1)
     state = _started(anonymizer, seed, digest)
-    return ahead(_anonymized(windows, anonymizer, cover, state, amp, stages))
+    return prefetch(_anonymized(windows, anonymizer, cover, state, amp, stages))
 
 
-def _paired(items: Iterator[Any], source: Any, stages: Stages) -> Iterator[Any]:
+def _paired(items: Iterator[Any], source: Any, stages: StageTimer) -> Iterator[Any]:
     """(frame, region) for each frame; other items keep their place among them."""
     pending: deque[Any] = deque()
 
@@ -224,7 +224,7 @@ def _windows(items: Iterator[Any], size: int) -> Iterator[_Window]:
             yield window
 
 
-def mask_of(region: Region, cover: Cover, *, width: int, height: int) -> U8 | None:
+def region_mask(region: Region, cover: Cover, *, width: int, height: int) -> U8 | None:
     """(H, W) of how far to hide each pixel of a frame; None: everything."""
     if region.everywhere and cover.within is None:
         return None
@@ -252,7 +252,7 @@ def _anonymized(
     cover: Cover,
     state: Any,
     amp: bool,
-    stages: Stages,
+    stages: StageTimer,
 ) -> Iterator[Any]:
     half = torch.autocast("cuda", torch.float16) if amp else nullcontext()
     with closed(windows):
@@ -270,7 +270,7 @@ def _anonymized(
                     out = _alone(out, masks)
             for i in range(count):
                 hidden = None if mask is None else mask[i]
-                yield Rewritten(window.frames[i], out[i], window.regions[i], hidden)
+                yield AnonymizedFrame(window.frames[i], out[i], window.regions[i], hidden)
 
 
 def _alone(pixels: Pixels, mask: U8) -> Pixels:
@@ -284,7 +284,7 @@ def _stacked(window: _Window, cover: Cover) -> tuple[Pixels, U8 | None]:
     """(T, H, W, 3) and (T, H, W) of a window's frames; None where all of every frame is hidden."""
     pixels = _stack([frame.rgb() for frame in window.frames])
     height, width = pixels.shape[1:3]
-    masks = [mask_of(region, cover, width=width, height=height) for region in window.regions]
+    masks = [region_mask(region, cover, width=width, height=height) for region in window.regions]
     if all(mask is None for mask in masks):
         return pixels, None
     full = np.full((height, width), 255, np.uint8)

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from masquerade.errors import OutputError, VideoError
 from masquerade.pipeline.receipt import FileFacts, sha256_of
-from masquerade.video.counting import count_pictures
-from masquerade.video.probe import VideoInfo, probe
+from masquerade.video.probe import VideoInfo, count_frames, probe
 
 
 def check(part: Path, dst: Path, *, frames: int, others: int) -> FileFacts:
@@ -24,7 +23,7 @@ def check(part: Path, dst: Path, *, frames: int, others: int) -> FileFacts:
     """
     try:
         info = probe(part)
-        found = count_pictures(part)
+        found = count_frames(part)
     except VideoError as error:
         raise OutputError(f"{dst.name} could not be read back: {error}") from error
     kinds = [stream.kind for stream in info.streams]
@@ -32,10 +31,10 @@ def check(part: Path, dst: Path, *, frames: int, others: int) -> FileFacts:
         raise OutputError(f"{dst.name} held {found} of {frames} frames, so it was deleted.")
     if kinds.count("video") != 1 or len(kinds) != 1 + others:
         raise OutputError(f"{dst.name} held streams {kinds}, so it was deleted.")
-    return facts_of(part, dst, info, found)
+    return file_facts(part, dst, info, found)
 
 
-def facts_of(path: Path, named: Path, info: VideoInfo, frames: int) -> FileFacts:
+def file_facts(path: Path, named: Path, info: VideoInfo, frames: int) -> FileFacts:
     """What a receipt says of a file that lies at `path` and is called `named`."""
     return FileFacts(
         name=named.name,

@@ -40,13 +40,13 @@ def check_audio(info: VideoInfo, audio: Audio, container: str) -> None:
     if audio == "pitch":
         return
     for stream in info.streams:
-        if stream.kind == "audio" and not holds(container, stream.codec):
-            fits = [c for c in ("mp4", "mov", "matroska") if holds(c, stream.codec)]
+        if stream.kind == "audio" and not can_hold(container, stream.codec):
+            fits = [c for c in ("mp4", "mov", "matroska") if can_hold(c, stream.codec)]
             better = f"name the output {suffix_of(fits[0])}" if fits else "add --audio pitch"
             raise UsageError(f"{container} cannot hold {stream.codec} sound; {better}.")
 
 
-def holds(container: str, codec: str) -> bool:
+def can_hold(container: str, codec: str) -> bool:
     """Whether a container takes a codec, by FFmpeg's own table."""
     import io
 
@@ -57,7 +57,7 @@ def holds(container: str, codec: str) -> bool:
     return bool(known & {codec, f"lib{codec}", f"{codec}float"})
 
 
-def without_comments(codec: str, header: bytes) -> bytes:
+def strip_comments(codec: str, header: bytes) -> bytes:
     """A codec's own header less the tags that Vorbis and FLAC keep in it.
 
     Args:
@@ -209,7 +209,7 @@ class PitchShift:
         return frame
 
 
-def copied(out: OutputContainer, stream: Stream, container: str) -> Stream:
+def add_copied_stream(out: OutputContainer, stream: Stream, container: str) -> Stream:
     """An output stream for packets of an input stream, without any of its tags.
 
     Args:
@@ -229,5 +229,5 @@ def copied(out: OutputContainer, stream: Stream, container: str) -> Stream:
         ) from None
     context = copy.codec_context
     if context is not None and context.extradata:
-        context.extradata = without_comments(codec or "", context.extradata)
+        context.extradata = strip_comments(codec or "", context.extradata)
     return copy

@@ -35,7 +35,7 @@ class Color:
 UNTAGGED = Color(UNSPECIFIED, UNSPECIFIED, UNSPECIFIED, full_range=False)
 
 
-def color_of(frame: VideoFrame) -> Color:
+def frame_color(frame: VideoFrame) -> Color:
     """The colour tags of a decoded frame."""
     rgb = frame.format.is_rgb
     return Color(
@@ -61,7 +61,7 @@ def matrix_for(color: Color, height: int) -> int:
     return _SWSCALE.get(color.matrix, 5 if height < 720 else 1)
 
 
-def written(color: Color) -> Color:
+def output_color(color: Color) -> Color:
     """The tags of a YUV output: the source's, or BT.709 in limited range where it was RGB."""
     if color.matrix != RGB:
         return color

@@ -61,7 +61,7 @@ class Encoding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class CodecSpec:
     """What one codec needs.
 
     Args:
@@ -89,8 +89,8 @@ class Recipe:
 # Odd sizes: 4:2:0 halves the colour, and H.264 and H.265 can only crop by whole colour samples, so
 # neither can hold an odd size in it. In 4:4:4 they hold any size, and browsers decode that too.
 # VP9, AV1 and FFV1 hold odd sizes in 4:2:0.
-CODECS: dict[str, Recipe] = {
-    "h264": Recipe(
+CODECS: dict[str, CodecSpec] = {
+    "h264": CodecSpec(
         encoder="libx264",
         crf=20,
         formats=("yuv420p", "yuv444p", "yuv420p10le", "yuv444p10le"),
@@ -99,7 +99,7 @@ CODECS: dict[str, Recipe] = {
         presets=True,
         cuda="h264_nvenc",
     ),
-    "h265": Recipe(
+    "h265": CodecSpec(
         encoder="libx265",
         crf=23,
         formats=("yuv420p", "yuv444p", "yuv420p10le", "yuv444p10le"),
@@ -108,7 +108,7 @@ CODECS: dict[str, Recipe] = {
         presets=True,
         cuda="hevc_nvenc",
     ),
-    "vp9": Recipe(
+    "vp9": CodecSpec(
         encoder="libvpx-vp9",
         crf=31,
         worst=63,
@@ -116,7 +116,7 @@ CODECS: dict[str, Recipe] = {
         exact=("libvpx-vp9", "gbrp", None, {"lossless": "1", "row-mt": "1", "cpu-used": "4"}),
         options={"row-mt": "1", "cpu-used": "4", "deadline": "good"},
     ),
-    "av1": Recipe(
+    "av1": CodecSpec(
         encoder="libsvtav1",
         crf=32,
         worst=63,
@@ -125,20 +125,20 @@ CODECS: dict[str, Recipe] = {
         presets=True,
         cuda="av1_nvenc",
     ),
-    "ffv1": Recipe(
+    "ffv1": CodecSpec(
         encoder="ffv1",
         crf=None,
         formats=("bgr0", "bgr0", "gbrp16le", "gbrp16le"),
         exact=("ffv1", "bgr0", "gbrp16le", {}),
         options={"level": "3", "slices": "4", "slicecrc": "1"},
     ),
-    "mjpeg": Recipe(
+    "mjpeg": CodecSpec(
         encoder="mjpeg",
         crf=None,
         formats=("yuvj420p", "yuvj420p", None, None),
         options={"qmin": "2", "qmax": "4"},
     ),
-    "prores": Recipe(
+    "prores": CodecSpec(
         encoder="prores_ks",
         crf=None,
         formats=("yuv422p10le", "yuv444p10le", "yuv422p10le", "yuv444p10le"),
@@ -157,7 +157,7 @@ CONTAINERS: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageSpec:
     """How one kind of image file is written.
 
     Args:
@@ -174,12 +174,12 @@ class Picture:
 
 
 IMAGES = {
-    "png": Picture("image2pipe", "png", ("rgb24", "rgb48be")),
-    "jpeg": Picture("image2pipe", "mjpeg", ("yuvj420p", None)),
-    "bmp": Picture("image2pipe", "bmp", ("bgr24", None)),
-    "tiff": Picture("image2pipe", "tiff", ("rgb24", "rgb48le")),
-    "webp": Picture("image2pipe", "libwebp", ("bgra", None)),
-    "gif": Picture("gif", "gif", ("pal8", None), moving=True),
+    "png": ImageSpec("image2pipe", "png", ("rgb24", "rgb48be")),
+    "jpeg": ImageSpec("image2pipe", "mjpeg", ("yuvj420p", None)),
+    "bmp": ImageSpec("image2pipe", "bmp", ("bgr24", None)),
+    "tiff": ImageSpec("image2pipe", "tiff", ("rgb24", "rgb48le")),
+    "webp": ImageSpec("image2pipe", "libwebp", ("bgra", None)),
+    "gif": ImageSpec("gif", "gif", ("pal8", None), moving=True),
 }
 _SUFFIXES = {
     "mp4": "mp4", "m4v": "mp4", "mov": "mov", "mkv": "matroska", "webm": "webm", "avi": "avi",
@@ -291,10 +291,10 @@ def check_encoder(encoding: Encoding, *, width: int, height: int, deep: bool) ->
         context.encode(picture)
         context.encode(None)
     except (av.FFmpegError, ValueError, OSError):
-        raise _explained(encoding, name, f"{width}x{height}") from None
+        raise _encoder_error(encoding, name, f"{width}x{height}") from None
 
 
-def _explained(encoding: Encoding, name: str, size: str) -> MissingError | UsageError:
+def _encoder_error(encoding: Encoding, name: str, size: str) -> MissingError | UsageError:
     if encoding.hwaccel == "cuda":
         return MissingError(
             f"{name} does not work on this machine; leave --hwaccel out to encode on the CPU."

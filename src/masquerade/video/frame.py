@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from masquerade.video.probe import VideoInfo
 
 
-class Converter:
+class YuvToRgb:
     """Turns decoded pictures of one video into upright RGB; keeps swscale's tables between them.
 
     Threads may share it: one may look at small pictures while another takes whole ones.
@@ -96,19 +96,19 @@ class Frame:
 
     Args:
         picture: what the decoder gave.
-        converter: makes RGB of it.
+        to_rgb: makes RGB of it.
         pts: timestamp in ticks of `time_base`, strictly increasing over a video.
         duration: ticks until the next frame.
         time_base: seconds a tick.
         index: 0 for the first frame.
     """
 
-    __slots__ = ("_converter", "duration", "index", "picture", "pts", "time_base")
+    __slots__ = ("_to_rgb", "duration", "index", "picture", "pts", "time_base")
 
     def __init__(
         self,
         picture: VideoFrame,
-        converter: Converter,
+        to_rgb: YuvToRgb,
         *,
         pts: int,
         duration: int,
@@ -116,7 +116,7 @@ class Frame:
         index: int,
     ) -> None:
         self.picture = picture
-        self._converter = converter
+        self._to_rgb = to_rgb
         self.pts = pts
         self.duration = duration
         self.time_base = time_base
@@ -125,12 +125,12 @@ class Frame:
     @property
     def width(self) -> int:
         """Pixels, upright; the same for every frame of a video."""
-        return self._converter.info.width
+        return self._to_rgb.info.width
 
     @property
     def height(self) -> int:
         """Pixels, upright; the same for every frame of a video."""
-        return self._converter.info.height
+        return self._to_rgb.info.height
 
     @property
     def time(self) -> float:
@@ -144,4 +144,4 @@ class Frame:
             size: (width, height), upright; scaled in one step from the decoder's picture and
                 always uint8, as detectors want it. None: as it is.
         """
-        return self._converter.rgb(self.picture, size)
+        return self._to_rgb.rgb(self.picture, size)

@@ -17,7 +17,7 @@ _STRUCTURE = {"major_brand", "minor_version", "compatible_brands", "encoder", "d
 
 
 @dataclass(frozen=True, kw_only=True)
-class Passing:
+class MetadataSelection:
     """What of a source goes into the output, and the names of all that does not.
 
     Args:
@@ -35,7 +35,9 @@ class Passing:
     removed: tuple[str, ...] = ()
 
 
-def passing(reader: Reader, metadata: str = "strip", *, audio: Collection[int] = ()) -> Passing:
+def select_metadata(
+    reader: Reader, metadata: str = "strip", *, audio: Collection[int] = ()
+) -> MetadataSelection:
     """Decide what passes.
 
     Args:
@@ -63,7 +65,7 @@ def passing(reader: Reader, metadata: str = "strip", *, audio: Collection[int] =
     ]
     if info.chapters and not chapters:
         removed.append(f"{info.chapters} chapters")
-    return Passing(
+    return MetadataSelection(
         tags=tags,
         stream_tags=stream_tags,
         streams=streams,

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from masquerade.errors import VideoError
-from masquerade.video.color import UNTAGGED, Color, color_of
-from masquerade.video.opening import MAX_PIXELS, STILLS, opened, shown
-from masquerade.video.sidedata import orientation, side_data
+from masquerade.video.color import UNTAGGED, Color, frame_color
+from masquerade.video.container import MAX_PIXELS, STILLS, open_container, printable
+from masquerade.video.side_data import orientation, side_data
 
 if TYPE_CHECKING:
     import av
@@ -101,10 +101,16 @@ def probe(path: Path | str, *, rate: Fraction | None = None) -> VideoInfo:
     path = Path(path)
     if path.is_dir() and rate is not None:
         return _probe_folder(path, rate)
-    with opened(path) as container:
+    with open_container(path) as container:
         stream = main_stream(container, path)
         check_size(stream.width, stream.height, path)
         return describe(container, stream, _first_frame(container, stream, path), path)
+
+
+def count_frames(path: Path) -> int:
+    """How many packets the video stream really holds, counted without decoding them."""
+    with open_container(path) as container:
+        return sum(1 for p in container.demux(main_stream(container, path)) if p.size)
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -112,9 +118,11 @@ def images_in(folder: Path) -> list[Path]:
     try:
         found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
     except OSError as error:
-        raise VideoError(f"{shown(folder)} cannot be listed: {error.strerror}.") from None
+        raise VideoError(f"{printable(folder)} cannot be listed: {error.strerror}.") from None
     if not found:
-        raise VideoError(f"{shown(folder)} holds no image; png, jpg, bmp, webp and tiff are read.")
+        raise VideoError(
+            f"{printable(folder)} holds no image; png, jpg, bmp, webp and tiff are read."
+        )
     return sorted(found, key=_natural)
 
 
@@ -137,12 +145,12 @@ def _probe_folder(folder: Path, rate: Fraction) -> VideoInfo:
     for image, info in zip(images, infos, strict=True):
         if (info.rotation, info.mirrored) != (first.rotation, first.mirrored):
             raise VideoError(
-                f"{shown(image)} and {shown(images[0])} are tagged to be turned differently; "
-                "turn them upright first."
+                f"{printable(image)} and {printable(images[0])} are tagged to be turned "
+                "differently; turn them upright first."
             )
         if (info.width, info.height) != (first.width, first.height):
             raise VideoError(
-                f"{shown(image)} is {info.width}x{info.height} and {shown(images[0])} "
+                f"{printable(image)} is {info.width}x{info.height} and {printable(images[0])} "
                 f"{first.width}x{first.height}; images of one folder must have one size."
             )
     tags = tuple(dict.fromkeys(tag for info in infos for tag in info.tags))
@@ -168,20 +176,22 @@ def main_stream(container: InputContainer, path: Path) -> VideoStream:
     videos = [s for s in container.streams if _kind(s) == "video"]
     if not videos:
         held = " and ".join(sorted({_kind(s) for s in container.streams})) or "nothing"
-        raise VideoError(f"{shown(path)} holds no video, only {held}.")
+        raise VideoError(f"{printable(path)} holds no video, only {held}.")
     default = [s for s in videos if s.disposition & av.stream.Disposition.default]
     stream = (default or videos)[0]
     if not isinstance(stream, av.VideoStream) or stream.codec_context is None:
-        raise VideoError(f"{shown(path)} uses a video codec that cannot be decoded here.")
+        raise VideoError(f"{printable(path)} uses a video codec that cannot be decoded here.")
     return stream
 
 
 def check_size(width: int, height: int, path: Path) -> None:
     """Refuse pictures that have no size, or one that no camera makes."""
     if width < 1 or height < 1:
-        raise VideoError(f"{shown(path)} has no picture in it that can be decoded.")
+        raise VideoError(f"{printable(path)} has no picture in it that can be decoded.")
     if width * height > MAX_PIXELS or max(width, height) > 32768:
-        raise VideoError(f"{shown(path)} claims {width}x{height} pixels, more than can be read.")
+        raise VideoError(
+            f"{printable(path)} claims {width}x{height} pixels, more than can be read."
+        )
 
 
 def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> av.VideoFrame:
@@ -202,7 +212,7 @@ def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> 
             failures += 1
             if failures > 100:
                 break
-    raise VideoError(f"{shown(path)} has no picture in it that can be decoded.")
+    raise VideoError(f"{printable(path)} has no picture in it that can be decoded.")
 
 
 def _kind(stream: Stream) -> Kind:
@@ -249,7 +259,7 @@ def describe(
         codec=stream.codec_context.codec.canonical_name,
         pix_fmt=frame.format.name,
         bit_depth=max(c.bits for c in frame.format.components),
-        color=color_of(frame),
+        color=frame_color(frame),
         bitrate=None if image else _bitrate(container, stream),
         interlaced=frame.interlaced_frame,
         has_alpha=alpha or frame.format.name == "pal8",

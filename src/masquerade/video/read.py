@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from masquerade.errors import VideoError
-from masquerade.video.frame import Converter, Frame
-from masquerade.video.opening import MAX_PIXELS, opened, shown
+from masquerade.video.container import MAX_PIXELS, open_container, printable
+from masquerade.video.frame import Frame, YuvToRgb
 from masquerade.video.probe import VideoInfo, check_size, images_in, probe
-from masquerade.video.timing import Clock
-from masquerade.video.whole import cut_off
+from masquerade.video.timestamps import TimestampRepair
+from masquerade.video.truncation import is_truncated
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -60,9 +60,11 @@ class Reader:
         self._copy = frozenset(copy)
         self._salvage = salvage
         self._threads = threads
-        self._converter = Converter(self.info, force_8bit=force_8bit)
+        self._to_rgb = YuvToRgb(self.info, force_8bit=force_8bit)
         start = round(self.info.start / self.info.time_base)
-        self._clock = Clock(rate=self.info.rate, time_base=self.info.time_base, start=start)
+        self._timestamps = TimestampRepair(
+            rate=self.info.rate, time_base=self.info.time_base, start=start
+        )
         self._resources = ExitStack()
         self._container: InputContainer | None = None
         self._packets = self._reached = 0
@@ -73,7 +75,7 @@ class Reader:
 
     def __enter__(self) -> Self:
         if self.info.kind != "sequence":
-            self._container = self._resources.enter_context(opened(self.path))
+            self._container = self._resources.enter_context(open_container(self.path))
         return self
 
     def __exit__(
@@ -88,7 +90,7 @@ class Reader:
     @property
     def mended(self) -> int:
         """How many timestamps were missing, repeated or backward so far."""
-        return self._clock.mended
+        return self._timestamps.mended
 
     @property
     def tags(self) -> dict[str, str]:
@@ -124,26 +126,24 @@ class Reader:
                 yield held
             held = frame
         if held is None:
-            raise VideoError(f"{shown(self.path)} has no picture in it that can be decoded.")
+            raise VideoError(f"{printable(self.path)} has no picture in it that can be decoded.")
         held.duration = self._last_duration(held)
         self._check_whole(held)
         yield held
 
     def _open(self) -> InputContainer:
         if self._container is None:
-            raise VideoError(f"{shown(self.path)} is not open; use the reader in a with block.")
+            raise VideoError(f"{printable(self.path)} is not open; use the reader in a with block.")
         return self._container
 
     def _frame(self, picture: VideoFrame) -> Frame:
         if picture.is_corrupt:
             self._damage("holds a damaged picture")
-        pts = self._clock.tick(*self._stamps(picture))
+        pts = self._timestamps.tick(*self._stamps(picture))
         index, self._reached = self._reached, self._reached + 1
-        duration = picture.duration or self._clock.step
+        duration = picture.duration or self._timestamps.step
         base = self.info.time_base
-        return Frame(
-            picture, self._converter, pts=pts, duration=duration, time_base=base, index=index
-        )
+        return Frame(picture, self._to_rgb, pts=pts, duration=duration, time_base=base, index=index)
 
     def _stamps(self, picture: VideoFrame) -> tuple[int | None, int | None]:
         """When to show and when to decode a picture.
@@ -154,7 +154,7 @@ class Reader:
         if self.info.container != "avi" or self._first is None:
             return picture.pts, picture.dts
         if picture.dts is None:  # what the decoder still held at the end
-            return self._clock.following, None
+            return self._timestamps.following, None
         if self._delay is None:
             self._delay = picture.dts - self._first
         return picture.dts - self._delay, None
@@ -165,11 +165,13 @@ class Reader:
             return frame.duration
         end = round((self.info.start + self.info.duration) / self.info.time_base)
         left = end - frame.pts
-        return left if 0 < left <= 20 * max(frame.duration, self._clock.step) else frame.duration
+        return (
+            left if 0 < left <= 20 * max(frame.duration, self._timestamps.step) else frame.duration
+        )
 
     def _images(self) -> Iterator[VideoFrame]:
         for number, path in enumerate(images_in(self.path)):
-            with opened(path) as container:
+            with open_container(path) as container:
                 picture = _only_picture(container, path)
                 check_size(picture.width, picture.height, path)
                 picture.pts = number
@@ -231,7 +233,7 @@ class Reader:
         self.damaged += 1
         if not self._salvage:
             raise VideoError(
-                f"{shown(self.path)} {what} after {self._reached} frames; "
+                f"{printable(self.path)} {what} after {self._reached} frames; "
                 "ask for salvage to anonymize what is there."
             )
 
@@ -239,7 +241,7 @@ class Reader:
         """Whether the file held what it claims to hold."""
         if self.info.kind == "sequence":
             return
-        if cut_off(self.path, self.info.container):
+        if is_truncated(self.path, self.info.container):
             self._damage("ends early")
         if self.info.kind == "image":
             return
@@ -262,7 +264,7 @@ def _only_picture(container: InputContainer, path: Path) -> VideoFrame:
             return picture
     except (av.FFmpegError, ValueError, RuntimeError, MemoryError):
         pass
-    raise VideoError(f"{shown(path)} has no picture in it that can be decoded.")
+    raise VideoError(f"{printable(path)} has no picture in it that can be decoded.")
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from masquerade.anonymizer import Pixels
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.video.audio import PitchShift, copied
+from masquerade.video.audio import PitchShift, add_copied_stream
 from masquerade.video.color import FULL, LIMITED, UNTAGGED
+from masquerade.video.container import printable
 from masquerade.video.encoding import (
     IMAGES,
     Encoding,
@@ -26,10 +27,9 @@ from masquerade.video.encoding import (
     encoder_for,
     pixel_format,
 )
-from masquerade.video.opening import shown
-from masquerade.video.painting import Painter
 from masquerade.video.probe import VideoInfo
 from masquerade.video.read import Video
+from masquerade.video.rgb_to_yuv import RgbToYuv
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -92,13 +92,13 @@ class Writer:
         )
         if container not in IMAGES:
             check_encoder(encoding, width=info.width, height=info.height, deep=self._deep)
-        self._painter = Painter(info, self._format)
+        self._to_yuv = RgbToYuv(info, self._format)
         self._out = self._opened(tags or {})
         # avi counts frames and has no place for two kinds of time
         self._base = 1 / info.rate if container == "avi" else info.time_base
         self._last = -1
         self._video = self._video_stream()
-        self._copies = {s.index: copied(self._out, s, container) for s in copies}
+        self._copies = {s.index: add_copied_stream(self._out, s, container) for s in copies}
         self._voices = {s.index: PitchShift(s, self._out, container) for s in voices}
         for index, held in (stream_tags or {}).items():
             self._tag(index, held)
@@ -129,7 +129,7 @@ class Writer:
         Args:
             pixels: (H, W, 3), RGB, upright, uint8 or uint16 over 0..65535.
         """
-        return self._painter.picture(pixels)
+        return self._to_yuv.picture(pixels)
 
     def write(self, picture: Pixels | VideoFrame, frame: Timed) -> None:
         """Encode one frame.
@@ -215,7 +215,7 @@ class Writer:
         if name == "mjpeg":
             context.flags |= _QSCALE
             context.global_quality = _QUALITY
-        color = self._painter.color
+        color = self._to_yuv.color
         context.color_primaries, context.color_trc = color.primaries, color.transfer
         context.colorspace = color.matrix
         context.color_range = FULL if color.full_range else LIMITED
@@ -240,7 +240,7 @@ class Writer:
             action()
         except (av.FFmpegError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise MasqueradeError(f"{shown(self.path)} cannot be written: {reason}.") from error
+            raise MasqueradeError(f"{printable(self.path)} cannot be written: {reason}.") from error
 
 
 def _without_sei(stream: VideoStream) -> Callable[[Packet[Any]], list[Packet[Any]]]:
@@ -285,7 +285,7 @@ def write_video(
     """
     path, encoding = Path(path), encoding or Encoding()
     if not overwrite and path.exists():
-        raise UsageError(f"{shown(path)} is there already; pass overwrite=True to replace it.")
+        raise UsageError(f"{printable(path)} is there already; pass overwrite=True to replace it.")
     clip, info, moments = _timed(path, video, Fraction(rate).limit_denominator(100000))
     container = container_for(path, encoding)
     with Writer(path, info=info, container=container, encoding=encoding, force_8bit=True) as writer:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from masquerade.anonymizer import Pixels
-from masquerade.video.color import FULL, LIMITED, RGB, Color, matrix_for, written
+from masquerade.video.color import FULL, LIMITED, RGB, Color, matrix_for, output_color
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from masquerade.video.probe import VideoInfo
 
 
-class Painter:
+class RgbToYuv:
     """Turns upright RGB into pictures for the encoder, with the source's matrix and range.
 
     Args:
@@ -75,7 +75,7 @@ def colors_for(info: VideoInfo, format: str) -> Color:
         return Color(source.primaries, source.transfer, RGB, full_range=True)
     if format.startswith("yuvj"):  # what JPEG is, whatever the source was
         return Color(source.primaries, source.transfer, 5, full_range=True)
-    return written(source)
+    return output_color(source)
 
 
 def _lines(info: VideoInfo) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 
-class Clock:
+class TimestampRepair:
     """Gives every frame a timestamp after the last one's, and counts those it had to make up.
 
     A missing, repeated or backward timestamp is replaced by the decoding time if that rises, else

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from masquerade.video.encoding import Encoding
 from masquerade.video.read import Reader
-from masquerade.video.timing import Clock
+from masquerade.video.timestamps import TimestampRepair
 
 pytestmark = needs_ffmpeg
 HALF_TICK = 0.5 / 10000 + 1e-6  # ffprobe prints microseconds
@@ -118,14 +118,14 @@ stamps = st.lists(st.tuples(*[st.none() | st.integers(-(10**6), 10**6)] * 2), ma
 
 @given(stamps, st.integers(-100, 100))
 def test_the_clock_only_ever_rises(pairs, start):
-    clock = Clock(rate=Fraction(25), time_base=Fraction(1, 1000), start=start)
+    clock = TimestampRepair(rate=Fraction(25), time_base=Fraction(1, 1000), start=start)
     ticks = [clock.tick(*pair) for pair in pairs]
     assert all(a < b for a, b in itertools.pairwise(ticks))
     assert clock.mended == sum(tick != pts for tick, (pts, _) in zip(ticks, pairs, strict=True))
 
 
 def test_the_clock_leaves_good_times_alone_and_mends_the_others_by_one_frame():
-    clock = Clock(rate=Fraction(25), time_base=Fraction(1, 1000))
+    clock = TimestampRepair(rate=Fraction(25), time_base=Fraction(1, 1000))
     given = [(0, 0), (40, 40), (None, 80), (None, None), (100, None), (200, None)]
     assert [clock.tick(*pair) for pair in given] == [0, 40, 80, 120, 160, 200]
     assert clock.mended == 3

@@ -52,7 +52,7 @@ class _Bytes:
         self._file.close()
 
 
-def shown(path: Path | str) -> str:
+def printable(path: Path | str) -> str:
     """A path's name for a message: printable, whatever its bytes are."""
     name = os.path.basename(os.fspath(path).rstrip("/")) or os.fspath(path)
     return os.fsencode(name).decode("utf-8", "backslashreplace").replace("\n", "\\n")
@@ -64,7 +64,7 @@ def _refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:
 
 def _regular(path: Path) -> int:
     """The descriptor of a regular file; opens no FIFO or device, and waits for nothing."""
-    name = shown(path)
+    name = printable(path)
     if _ADDRESS.match(str(path)) and not path.exists():
         raise VideoError(f"{path} is an address; download it and give the file.")
     try:
@@ -86,7 +86,9 @@ def _regular(path: Path) -> int:
 
 
 @contextmanager
-def opened(path: Path, *, formats: tuple[str, ...] = VIDEOS + STILLS) -> Iterator[InputContainer]:
+def open_container(
+    path: Path, *, formats: tuple[str, ...] = VIDEOS + STILLS
+) -> Iterator[InputContainer]:
     """An open container, whose format was found by content among an allow-list.
 
     Args:
@@ -113,7 +115,7 @@ def opened(path: Path, *, formats: tuple[str, ...] = VIDEOS + STILLS) -> Iterato
             )
         except (av.FFmpegError, ValueError, OSError, MemoryError, RuntimeError) as error:
             raise VideoError(
-                f"{shown(path)} is not a video that can be read{_why(error)}."
+                f"{printable(path)} is not a video that can be read{_why(error)}."
             ) from None
         with container:
             yield container

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def cut_off(path: Path, container: str) -> bool:
+def is_truncated(path: Path, container: str) -> bool:
     """Whether the file's end is missing; False too where its format does not let one know.
 
     Args:

@@ -8,12 +8,12 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from masquerade.pipeline.batch import Outcome, Task
+from masquerade.pipeline.batch import FileOutcome, FileTask
 from masquerade.pipeline.file import Progress as Callback
 from masquerade.pipeline.receipt import Receipt
 
 
-class Screen:
+class BatchProgress:
     """Progress and results of a batch.
 
     Args:
@@ -50,7 +50,7 @@ class Screen:
     ) -> None:
         self._progress.stop()
 
-    def follow(self, task: Task) -> Callback:
+    def follow(self, task: FileTask) -> Callback:
         """The callback that moves the bar of one file."""
         self._number += 1
         for old in self._progress.task_ids:
@@ -64,7 +64,7 @@ class Screen:
 
         return moved
 
-    def result(self, outcome: Outcome) -> None:
+    def result(self, outcome: FileOutcome) -> None:
         """Say what became of one file: outputs on stdout, trouble on stderr."""
         task = outcome.task
         if outcome.status == "failed":
@@ -75,7 +75,7 @@ class Screen:
         elif outcome.receipt is not None:
             self._done(task, outcome.receipt)
 
-    def _done(self, task: Task, receipt: Receipt) -> None:
+    def _done(self, task: FileTask, receipt: Receipt) -> None:
         for warning in receipt.warnings:
             self._talk.print(f"{task.src}: {warning}", style="yellow", markup=False)
         if self._quiet:
