@@ -31,7 +31,7 @@ from masquerade.models.sparse_vit import kept_counts
 from masquerade.models.vit import Block
 
 REPORT = Path(__file__).parents[1] / "docs" / "results" / "stprivacy-speed.md"
-FUSED, LAYER = attention.attend, sparse_vit.layer
+FUSED, LAYER = attention.masked_attention, sparse_vit.block_on_kept
 
 
 def written_out(q: Tensor, k: Tensor, v: Tensor, keep: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ def written_out(q: Tensor, k: Tensor, v: Tensor, keep: Tensor) -> Tensor:
     mask = keep[:, None, None, :] * (1 - own) + own
     scores = (q @ k.transpose(-2, -1)).float() * q.shape[-1] ** -0.5  # (B, heads, N, N)
     top = scores.detach().masked_fill(mask == 0, -torch.inf).amax(-1, keepdim=True)
-    weights = (scores - top).clamp(max=attention.REACH).exp() * mask
+    weights = (scores - top).clamp(max=attention.MAX_LOG_ODDS).exp() * mask
     return (weights / weights.sum(-1, keepdim=True)).to(v.dtype) @ v
 
 
@@ -51,11 +51,11 @@ WAYS = ("written out", "ours")
 def using(name: str) -> Iterator[None]:
     """Let the network train as it does ("ours"), or with all scores and tokens written out."""
     if name == "written out":
-        attention.attend, sparse_vit.layer = written_out, Block.__call__
+        attention.masked_attention, sparse_vit.block_on_kept = written_out, Block.__call__
     try:
         yield
     finally:
-        attention.attend, sparse_vit.layer = FUSED, LAYER
+        attention.masked_attention, sparse_vit.block_on_kept = FUSED, LAYER
 
 
 def method_of(size: str, *, strict: bool, keep: float = 0.7) -> STPrivacy:

@@ -110,15 +110,15 @@ def test_with_the_mask_held_other_dropped_pixels_change_nothing(
 ) -> None:
     """And do so as in the paper, where kept tokens have listened to them."""
     method, clip = small(), clip_of()
-    _, keep = method.net.gathered(method._read(clip), (8, 5, 3), masks_only=True)
-    monkeypatch.setattr(method.net, "gathered", lambda *_, **__: (None, keep))
-    monkeypatch.setattr(stprivacy, "sampled", lambda odds, *_: keep.to(odds.dtype))
+    _, keep = method.net.forward_gathered(method._read(clip), (8, 5, 3), masks_only=True)
+    monkeypatch.setattr(method.net, "forward_gathered", lambda *_, **__: (None, keep))
+    monkeypatch.setattr(stprivacy, "sample_keep", lambda odds, *_: keep.to(odds.dtype))
     held = method(clip)  # three are kept where the method itself would keep four
     other = torch.where(shown_by(held), clip, 1 - clip)
     assert torch.equal(method(other).clip, held.clip)
     assert torch.equal(method.draft(other).clip, method.draft(clip).clip)
     method.strict = False
-    monkeypatch.setattr(stprivacy, "sampled", after_the_last(keep))
+    monkeypatch.setattr(stprivacy, "sample_keep", after_the_last(keep))
     assert not torch.equal(method.draft(other).clip, method.draft(clip).clip)
 
 
@@ -167,15 +167,15 @@ def test_what_is_trained_is_what_is_deployed(
     """With the same tubelets kept, the training pass gives the pixels of the deployed one."""
     method, clip = small(mode=mode, strict=strict).double(), clip_of().double()
     deployed = method(clip)
-    monkeypatch.setattr(stprivacy, "sampled", stprivacy_best(method))
+    monkeypatch.setattr(stprivacy, "sample_keep", stprivacy_best(method))
     draft = method.draft(clip)
     assert torch.allclose(draft.clip, deployed.clip, atol=1e-10)
 
 
 def stprivacy_best(method: STPrivacy) -> Callable[[Tensor, Tensor, int], Tensor]:
-    from masquerade.models.sparse_vit import best, kept_counts
+    from masquerade.models.sparse_vit import kept_counts, top_k_keep
 
-    return best(kept_counts(method.net.slot, method.keep, len(method.places)))
+    return top_k_keep(kept_counts(method.net.slot, method.keep, len(method.places)))
 
 
 @pytest.mark.parametrize("mode", MODES)

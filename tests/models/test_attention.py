@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from masquerade.models.attention import (
     Attention,
-    attend,
     dynamicvit_softmax,
     gather_kept,
+    masked_attention,
     masked_mean,
 )
 from masquerade.models.vit import Block
@@ -37,7 +37,7 @@ def masked_softmax(scores: Tensor, keep: Tensor) -> Tensor:
     """The weights of fused attention: its output where keys and values are the identity."""
     count = scores.shape[-1]
     eye = torch.eye(count, dtype=scores.dtype).expand_as(scores)
-    return attend(scores * count**0.5, eye, eye, keep)
+    return masked_attention(scores * count**0.5, eye, eye, keep)
 
 
 def written_out(scores: Tensor, keep: Tensor) -> Tensor:
@@ -170,7 +170,7 @@ def test_gradients_of_soft_decisions_and_of_many_rows_are_those_of_the_formula()
     q, k, v = (double(2, 3, count, 8, seed=s).requires_grad_() for s in range(3))
     keep = double(2, count, seed=4).sigmoid().round(decimals=1).requires_grad_()
     upstream = double(2, 3, count, 8, seed=5)
-    ours = torch.autograd.grad((attend(q, k, v, keep) * upstream).sum(), (q, k, v, keep))
+    ours = torch.autograd.grad((masked_attention(q, k, v, keep) * upstream).sum(), (q, k, v, keep))
     eye = torch.eye(count, dtype=torch.float64)
     weights = (q @ k.mT / 8**0.5).exp() * (keep[:, None, None] * (1 - eye) + eye)
     plain = weights / weights.sum(-1, keepdim=True) @ v

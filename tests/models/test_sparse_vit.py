@@ -14,11 +14,11 @@ from masquerade.errors import UsageError
 from masquerade.models.sparse_vit import (
     Predictor,
     SparseViT,
-    best,
+    block_on_kept,
     kept_counts,
-    layer,
     ratio_loss,
-    sampled,
+    sample_keep,
+    top_k_keep,
 )
 from masquerade.models.vit import Block
 
@@ -68,10 +68,10 @@ def test_shapes_at_the_papers_setting() -> None:
     net = SparseViT(depth=3, places=(0, 1, 2))
     clip = torch.rand(1, 3, 16, 112, 112)
     assert net.embed(clip).shape == (1, 392, 384)
-    tokens, keep = net.gathered(clip, (34, 24, 16))
+    tokens, keep = net.forward_gathered(clip, (34, 24, 16))
     assert tokens.shape == (1, 128, 384) and keep.shape == (1, 8, 49)
     assert (keep.sum(-1) == 16).all()
-    assert net.pixels(tokens, keep).shape == clip.shape
+    assert net.decode(tokens, keep).shape == clip.shape
 
 
 @settings(max_examples=20, deadline=None)
@@ -79,8 +79,8 @@ def test_shapes_at_the_papers_setting() -> None:
 def test_any_sizes_that_divide(grid: tuple[int, int, int], tubelet: tuple[int, int, int]) -> None:
     shape = (grid[0] * tubelet[0], grid[1] * tubelet[1], grid[2] * tubelet[2])
     net = small(shape=shape, tubelet=tubelet, width=12, heads=2, depth=2, places=(0, 1))
-    tokens, masks = net.masked(clips(net), sampled)
-    assert net.pixels(tokens).shape == (2, 3, *shape)
+    tokens, masks = net.forward_masked(clips(net), sample_keep)
+    assert net.decode(tokens).shape == (2, 3, *shape)
     assert masks[0].shape == (2, grid[0], grid[1] * grid[2])
 
 
@@ -90,31 +90,31 @@ def test_tubelets_become_the_pixels_that_they_came_from() -> None:
     clip = clips(net)
     apart = clip.unfold(2, 2, 2).unfold(3, 8, 8).unfold(4, 8, 8)  # (B, 3, L, h, w, 2, 8, 8)
     values = apart.permute(0, 2, 3, 4, 5, 6, 7, 1).reshape(2, 2 * 3 * 4, -1)
-    assert torch.equal(net.assemble(values), clip)
+    assert torch.equal(net.fold(values), clip)
     one = torch.zeros_like(values)
     one[:, 1 * 12 + 2 * 4 + 3] = 1
     lit = torch.zeros_like(clip)
     lit[:, :, 2:4, 16:24, 24:32] = 1
-    assert torch.equal(net.assemble(one), lit)
+    assert torch.equal(net.fold(one), lit)
 
 
 def test_masked_is_the_same_as_dropped() -> None:
     net = small()
     clip = clips(net)
     counts = kept_counts(net.slot, 0.7, 3)
-    tokens, masks = net.masked(clip, best(counts))
-    alone, keep = net.gathered(clip, counts)
+    tokens, masks = net.forward_masked(clip, top_k_keep(counts))
+    alone, keep = net.forward_gathered(clip, counts)
     assert torch.equal(keep, masks[-1] > 0)
     kept = tokens[keep.flatten(1)].reshape(alone.shape)
     assert (kept - alone).abs().max() < 1e-12
-    shown = net.pixels(tokens * keep.flatten(1)[..., None])
-    shown = torch.where(net.assemble(keep.reshape(2, -1, 1).expand(-1, -1, 384)), shown, 0)
-    assert (net.pixels(alone, keep) - shown).abs().max() < 1e-12
+    shown = net.decode(tokens * keep.flatten(1)[..., None])
+    shown = torch.where(net.fold(keep.reshape(2, -1, 1).expand(-1, -1, 384)), shown, 0)
+    assert (net.decode(alone, keep) - shown).abs().max() < 1e-12
     for way in (keep, keep.double()):  # and from the first layer on
-        through = net.through(clip, way)
+        through = net.forward_kept(clip, way)
         if way is not keep:
             through = through[keep.flatten(1)].reshape(alone.shape)
-            assert (through - net.through(clip, keep)).abs().max() < 1e-12
+            assert (through - net.forward_kept(clip, keep)).abs().max() < 1e-12
 
 
 def test_a_layer_of_which_only_kept_tokens_learn_is_the_layer() -> None:
@@ -123,7 +123,7 @@ def test_a_layer_of_which_only_kept_tokens_learn_is_the_layer() -> None:
     block = Block(width=24, heads=3).double()
     start, upstream = torch.randn(2, 2, 70, 24, dtype=torch.float64).unbind(0)
     found = []
-    for run in (layer, Block.__call__):
+    for run in (block_on_kept, Block.__call__):
         tokens, keep = start.clone().requires_grad_(), (upstream[..., 0] > 0).double()
         keep.requires_grad_()
         out = run(block, run(block, tokens, keep), keep)
@@ -136,16 +136,16 @@ def test_a_layer_of_which_only_kept_tokens_learn_is_the_layer() -> None:
 def test_the_papers_code_is_not() -> None:
     net = small(softmax="dynamicvit")
     clip, counts = clips(net), kept_counts(12, 0.7, 3)
-    tokens, _ = net.masked(clip, best(counts))
-    alone, keep = net.gathered(clip, counts)
+    tokens, _ = net.forward_masked(clip, top_k_keep(counts))
+    alone, keep = net.forward_gathered(clip, counts)
     assert (tokens[keep.flatten(1)].reshape(alone.shape) - alone).abs().max() > 1e-10
 
 
-@pytest.mark.parametrize("choose", [sampled, best((8, 5, 4))])
+@pytest.mark.parametrize("choose", [sample_keep, top_k_keep((8, 5, 4))])
 def test_masks_only_ever_shrink(choose) -> None:
     net = small()
     torch.manual_seed(1)
-    _, masks = net.masked(clips(net, batch=8), choose)
+    _, masks = net.forward_masked(clips(net, batch=8), choose)
     for before, after in pairwise(masks):
         assert (after <= before).all() and (after < before).any()
     assert set(torch.cat(masks).unique().tolist()) == {0.0, 1.0}
@@ -155,13 +155,13 @@ def test_masks_only_ever_shrink(choose) -> None:
 def test_tokens_are_kept_as_often_as_their_probability_says(probability: float) -> None:
     odds = torch.tensor([probability, 1 - probability]).log().expand(1, 1, 200_000, 2)
     torch.manual_seed(0)
-    kept = sampled(odds, torch.ones(1, 1, 200_000))
+    kept = sample_keep(odds, torch.ones(1, 1, 200_000))
     assert kept.mean().item() == pytest.approx(probability, abs=0.005)
 
 
 def test_a_decision_is_hard_and_its_gradient_soft() -> None:
     odds = torch.randn(1, 2, 50, 2).log_softmax(-1).requires_grad_()
-    kept = sampled(odds, torch.ones(1, 2, 50))
+    kept = sample_keep(odds, torch.ones(1, 2, 50))
     assert set(kept.unique().tolist()) == {0.0, 1.0}
     kept.sum().backward()
     assert odds.grad is not None and (odds.grad != 0).all()
@@ -203,14 +203,14 @@ def test_no_kept_token_gives_no_nan_and_gradients_that_are_numbers(clip: slice) 
     net = small()
 
     def none_of_one_slot(odds: Tensor, keep: Tensor, which: int) -> Tensor:
-        keep = sampled(odds, keep)
+        keep = sample_keep(odds, keep)
         away = torch.ones_like(keep)
         away[clip] = 0
         away[1, 0] = 0
         return keep * away
 
-    tokens, masks = net.masked(clips(net), none_of_one_slot)
-    (net.pixels(tokens).square().mean() + ratio_loss(masks, 0.7)).backward()
+    tokens, masks = net.forward_masked(clips(net), none_of_one_slot)
+    (net.decode(tokens).square().mean() + ratio_loss(masks, 0.7)).backward()
     assert tokens.isfinite().all()
     for name, value in net.named_parameters():
         assert value.grad is not None and value.grad.isfinite().all(), name
@@ -219,8 +219,8 @@ def test_no_kept_token_gives_no_nan_and_gradients_that_are_numbers(clip: slice) 
 def test_predictors_learn_from_what_is_published() -> None:
     net = small()
     torch.manual_seed(2)
-    tokens, masks = net.masked(clips(net), sampled)
-    published = net.pixels(tokens).reshape(2, -1).mean() * masks[-1].mean()
+    tokens, masks = net.forward_masked(clips(net), sample_keep)
+    published = net.decode(tokens).reshape(2, -1).mean() * masks[-1].mean()
     published.backward()
     for predictor in net.predictors:
         weight = predictor.read.weight

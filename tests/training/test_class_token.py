@@ -118,14 +118,14 @@ def test_the_token_is_kept_when_all_else_is_dropped_and_no_predictor_reads_it() 
         asked.append(log_odds)
         return torch.zeros_like(keep)
 
-    tokens, masks = net.masked(clip, nobody, token=token)
+    tokens, masks = net.forward_masked(clip, nobody, token=token)
     assert tokens.shape == (2, 9, 24) and masks[0].shape == (2, 2, 4)
     alone = token
     for block in net.blocks:
         alone = block(alone)
     assert torch.allclose(tokens[:, :1], alone.expand(2, -1, -1), atol=1e-12)
-    net.masked(clip, nobody, token=token + 1)
-    net.masked(clip, nobody)
+    net.forward_masked(clip, nobody, token=token + 1)
+    net.forward_masked(clip, nobody)
     assert torch.equal(asked[0], asked[1]) and torch.equal(asked[0], asked[2])
 
 
@@ -139,7 +139,7 @@ def test_kept_tubelets_reach_the_token_and_dropped_ones_do_not() -> None:
     def first(log_odds: Tensor, keep: Tensor, which: int) -> Tensor:
         return torch.zeros_like(keep).index_fill(2, torch.tensor([0]), 1.0)
 
-    tokens, _ = net.masked(clip, first, token=torch.randn(1, 1, 24).double())
+    tokens, _ = net.forward_masked(clip, first, token=torch.randn(1, 1, 24).double())
     (back,) = torch.autograd.grad(tokens[:, 0].square().sum(), clip)
     assert back[..., :8, :8].abs().min() > 0
     assert back[..., 8:, :].abs().max() == 0 and back[..., :8, 8:].abs().max() == 0

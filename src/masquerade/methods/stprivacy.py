@@ -25,7 +25,7 @@ from masquerade.anonymizer import Anonymized, Anonymizer, Card, Draft
 from masquerade.errors import UsageError
 from masquerade.methods.resample import area_resize, resized
 from masquerade.models.published_weights import load_weights
-from masquerade.models.sparse_vit import SparseViT, kept_counts, ratio_loss, sampled
+from masquerade.models.sparse_vit import SparseViT, kept_counts, ratio_loss, sample_keep
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, which the weights that it may start from were fed with
 STD = (0.229, 0.224, 0.225)
@@ -144,9 +144,9 @@ class STPrivacy(Anonymizer):
             token: (1, 1, D), a class token that goes along with the pass that drops tubelets and
                 is always kept (preprint, eq. 12); it is training's own, no part of what is saved.
         """
-        seen, choose = self._read(clip), None if self.mode == "anonymize-only" else sampled
+        seen, choose = self._read(clip), None if self.mode == "anonymize-only" else sample_keep
         light = self._light and token is None
-        tokens, masks = self.net.masked(seen, choose, masks_only=light, token=token)
+        tokens, masks = self.net.forward_masked(seen, choose, masks_only=light, token=token)
         read = None
         if token is not None:
             read, tokens = tokens[:, 0], tokens[:, 1:]
@@ -156,7 +156,7 @@ class STPrivacy(Anonymizer):
             terms = {"ratio": none, "rebuilt": (picture - clip).abs().mean()}
             return Draft(picture, terms, read=read)
         if self.mode == "full" and self.strict:
-            tokens = self.net.through(seen, masks[-1])
+            tokens = self.net.forward_kept(seen, masks[-1])
         raw = self.mode == "sparsify-only"
         picture = clip if raw else self._enlarged(tokens, clip, None)
         shown = self._over_pixels(masks[-1], clip)
@@ -173,14 +173,14 @@ class STPrivacy(Anonymizer):
         net, keep = self.net, self._every(clip)
         counts = kept_counts(net.slot, self.keep, len(self.places))
         if self.mode == "anonymize-only":
-            tokens = net.through(self._read(clip), keep)
+            tokens = net.forward_kept(self._read(clip), keep)
         else:
-            tokens, keep = net.gathered(self._read(clip), counts, masks_only=self._light)
+            tokens, keep = net.forward_gathered(self._read(clip), counts, masks_only=self._light)
         shown = self._over_pixels(keep.to(clip.dtype), clip)
         if self.mode == "sparsify-only":
             return self._filled(clip, shown, clip), shown
         if self.mode == "full" and self.strict:  # what led to the masks is forgotten here
-            tokens = net.through(self._read(clip, shown), keep)
+            tokens = net.forward_kept(self._read(clip, shown), keep)
         return self._filled(self._enlarged(tokens, clip, keep), shown, clip), shown
 
     @property
@@ -200,8 +200,8 @@ class STPrivacy(Anonymizer):
         return (small - small.new_tensor(MEAN).view(shape)) / small.new_tensor(STD).view(shape)
 
     def _enlarged(self, tokens: Tensor, clip: Tensor, keep: Tensor | None) -> Tensor:
-        """The pixels of tokens, at the size of the clip; `keep` as in `SparseViT.pixels`."""
-        small = self.net.pixels(tokens, keep)
+        """The pixels of tokens, at the size of the clip; `keep` as in `SparseViT.decode`."""
+        small = self.net.decode(tokens, keep)
         small = small.sigmoid() if self.out == "sigmoid" else small
         shown = None if keep is None else self._over_pixels(keep.to(small.dtype), small)
         return resized(small, clip.shape[3:], shown)

@@ -1,9 +1,9 @@
-"""Self-attention in which tokens may be dropped: exact zeros, and a gradient for the decision.
+"""Masked self-attention over kept tokens, with a gradient for the keep mask.
 
-STPrivacy, ICCV 2023, eq. 8 to 10 (after DynamicViT, NeurIPS 2021): only columns are masked. A
-dropped token still asks, of the kept ones and itself; nobody asks it. The papers' code adds an
-epsilon to every weight, so that dropped tokens leak into kept ones; here they weigh nothing, and
-the masked forward on the kept rows is the forward of the kept tokens alone.
+Li et al., STPrivacy, ICCV 2023, eq. 8 to 10 (after DynamicViT, NeurIPS 2021). Dropped tokens remain
+queries but are masked as keys, except for themselves. The papers' code adds an epsilon to every
+weight, so that dropped tokens leak into kept ones; here their weight is exactly zero, so that the
+rows of kept tokens equal attention over the kept tokens alone.
 """
 
 from __future__ import annotations
@@ -15,42 +15,35 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-REACH = 30.0
-"""How far above the kept scores a dropped one may count in the gradient of its own keep decision.
+MAX_LOG_ODDS = 30.0
+"""Limit of a dropped score above the largest kept one in the gradient of the keep mask.
 
-e^30 keeps that gradient finite in float32, squared and summed too; e^100 would be infinite, and
-infinity times the zero of the mask is not a number.
+e^30 keeps that gradient and its square finite in float32; e^100 times the mask's zero is nan.
 """
-ROWS = 64
-"""Queries whose scores are written out at once for that gradient."""
+QUERY_CHUNK = 64
+"""Rows of scores that are held at once for that gradient."""
 
 Softmax = Literal["exact", "dynamicvit"]
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, keep: Tensor) -> Tensor:
-    """Attention over the kept columns and each row's own, fused, with the decision's gradient.
+def masked_attention(q: Tensor, k: Tensor, v: Tensor, keep: Tensor) -> Tensor:
+    """Fused attention of (B, heads, N, d) over the diagonal and kept columns, `keep` (B, N).
 
-    The fused kernel takes the mask as log(keep), so that what is dropped weighs exactly zero; its
-    own gradient of that ends at the dropped tokens. `_HeardByKeep` adds the true one, some rows of
-    scores at a time, so that no square matrix of them is ever held.
-
-    Args:
-        q: (B, heads, N, d).
-        k: as q.
-        v: as q.
-        keep: (B, N) in [0, 1], how far each token is kept; it gets its gradient.
+    `keep` is in [0, 1] and enters as log(keep), so that dropped columns weigh exactly zero; the
+    kernel's gradient of the mask is zero there. `_KeepGradient` gives the true one, some rows of
+    scores at a time, so that no N x N matrix is ever held.
     """
     logs = _at_least_float32(keep.detach()).log()
-    bias = _spread(logs, own=0.0).to(q.dtype)  # (B, 1, N, N), -inf: dropped
-    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    bias = _columns(logs, diagonal=0.0).to(q.dtype)  # (B, 1, N, N), -inf: dropped
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     if not keep.requires_grad:
-        return mixed
-    out: Tensor = _HeardByKeep.apply(mixed, q.detach(), k.detach(), v.detach(), keep)  # type: ignore[no-untyped-call]
+        return out
+    out = _KeepGradient.apply(out, q.detach(), k.detach(), v.detach(), keep)  # type: ignore[no-untyped-call]
     return out
 
 
-class _HeardByKeep(torch.autograd.Function):
-    """Passes attention's output on unchanged, and its gradient to the keep decision as well.
+class _KeepGradient(torch.autograd.Function):
+    """The identity on attention's output, whose backward pass adds the gradient of the keep mask.
 
     With A_ij = e^S_ij M_ij / sum_k e^S_ik M_ik and O = A V, dO_i / dM_ij is
     e^S_ij (v_j - O_i) / sum_k e^S_ik M_ik, for kept and for dropped j alike; keep_j is in all of
@@ -58,73 +51,65 @@ class _HeardByKeep(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, mixed: Tensor, q: Tensor, k: Tensor, v: Tensor, keep: Tensor) -> Tensor:
-        ctx.save_for_backward(mixed, q, k, v, keep)
-        return mixed.view_as(mixed)
+    def forward(ctx: Any, out: Tensor, q: Tensor, k: Tensor, v: Tensor, keep: Tensor) -> Tensor:
+        ctx.save_for_backward(out, q, k, v, keep)
+        return out.view_as(out)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        mixed, q, k, v, keep = ctx.saved_tensors
-        wide = _at_least_float32(upstream)
-        slope = (wide * mixed).sum(-1, keepdim=True)  # dL/dO_i . O_i
-        pull, ones = torch.cat([wide, -slope], -1), v.new_ones(*v.shape[:-1], 1)
-        told = torch.zeros_like(pull)  # by column j: the sum over i of odds_ij / total_i pull_i
-        order = _asking(wide)  # (B, R)
-        for first in range(0, order.shape[1], ROWS):
-            own = order[:, None, first : first + ROWS, None]  # (B, 1, r, 1)
-            scores = _at_least_float32(_rows(q, own) * q.shape[-1] ** -0.5 @ k.mT)
+        out, q, k, v, keep = ctx.saved_tensors
+        grad = _at_least_float32(upstream)
+        inner = (grad * out).sum(-1, keepdim=True)  # dL/dO_i . O_i
+        rows, ones = torch.cat([grad, -inner], -1), v.new_ones(*v.shape[:-1], 1)
+        by_column = torch.zeros_like(rows)  # of column j: the sum over i of odds_ij / total_i row_i
+        order = _rows_with_gradient(grad)  # (B, R)
+        for first in range(0, order.shape[1], QUERY_CHUNK):
+            own = order[:, None, first : first + QUERY_CHUNK, None]  # (B, 1, r, 1)
+            scores = _at_least_float32(_gather_rows(q, own) * q.shape[-1] ** -0.5 @ k.mT)
             mask = _at_least_float32(keep)[:, None, None].repeat(1, 1, own.shape[2], 1)
             odds, total = _odds(scores, mask.scatter_(-1, own, 1))  # (B, heads, r, N)
-            odds.scatter_(-1, own.expand(*odds.shape[:3], 1), 0)  # its own is one, whatever keep is
-            told += odds.mT @ (_rows(pull, own) / total)
-        heard = (told * torch.cat([v, ones], -1)).sum((1, 3))  # (B, N)
-        return upstream, None, None, None, heard.to(keep.dtype)
+            odds.scatter_(-1, own.expand(*odds.shape[:3], 1), 0)  # the diagonal is not of `keep`
+            by_column += odds.mT @ (_gather_rows(rows, own) / total)
+        keep_grad = (by_column * torch.cat([v, ones], -1)).sum((1, 3))  # (B, N)
+        return upstream, None, None, None, keep_grad.to(keep.dtype)
 
 
-def _asking(upstream: Tensor) -> Tensor:
-    """(B, R): each clip's rows that have a gradient at all, as many as the most have.
+def _rows_with_gradient(upstream: Tensor) -> Tensor:
+    """(B, R): each clip's rows with a gradient, padded to the clip that has most.
 
-    A dropped token's output is used by nobody, so in training that is only a part of them.
+    Dropped tokens' outputs are unused, so in training that is only a part of the rows.
     """
     alive = upstream.abs().amax((1, 3)) > 0  # (B, N)
     most = int(alive.sum(1).max())
     return alive.byte().argsort(dim=1, descending=True)[:, :most]
 
 
-def _rows(values: Tensor, own: Tensor) -> Tensor:
+def _gather_rows(values: Tensor, own: Tensor) -> Tensor:
     """(B, heads, N, d) at the rows of (B, 1, r, 1)."""
     return values.gather(2, own.expand(-1, values.shape[1], -1, values.shape[3]))
 
 
 def _odds(scores: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """exp(scores), dropped columns' too, and its sum over the kept, less the kept scores' top."""
+    """exp(scores - largest kept score) of all columns, and its sum over the kept ones."""
     top = scores.masked_fill(mask == 0, -torch.inf).amax(dim=-1, keepdim=True)
-    odds = scores.sub_(top).clamp_(max=REACH).exp_()
+    odds = scores.sub_(top).clamp_(max=MAX_LOG_ODDS).exp_()
     return odds, (odds * mask).sum(dim=-1, keepdim=True)
 
 
 def dynamicvit_softmax(scores: Tensor, keep: Tensor, *, eps: float = 1e-6) -> Tensor:
-    """The softmax of the papers' code, for comparison: what is dropped leaks, by `eps` or by more.
+    """The softmax of the papers' code: dropped columns get a weight of about `eps / N` or more.
 
-    Args:
-        scores: (B, heads, N, N), queries by keys.
-        keep: (B, N) in [0, 1].
-        eps: what is shared over all columns and added to the sum.
+    `scores` (B, heads, N, N) are queries by keys, `keep` is (B, N) in [0, 1].
     """
-    mask = _spread(_at_least_float32(keep), own=1.0)
+    mask = _columns(_at_least_float32(keep), diagonal=1.0)
     scores = _at_least_float32(scores)
     weights = (scores - scores.amax(dim=-1, keepdim=True)).exp() * mask
     return (weights + eps / scores.shape[-1]) / (weights.sum(dim=-1, keepdim=True) + eps)
 
 
 def masked_mean(tokens: Tensor, keep: Tensor | None) -> Tensor:
-    """The mean over the kept tokens; zeros where none is kept.
-
-    Args:
-        tokens: (B, N, D).
-        keep: (B, N) in [0, 1]; None: all of them.
-    """
+    """The mean of (B, N, D) over kept tokens, `keep` (B, N) in [0, 1]; zeros where none is kept."""
     if keep is None:
         return tokens.mean(dim=1)
     weight = keep.to(tokens.dtype)[..., None]  # (B, N, 1)
@@ -132,12 +117,7 @@ def masked_mean(tokens: Tensor, keep: Tensor | None) -> Tensor:
 
 
 def gather_kept(tokens: Tensor, keep: Tensor) -> Tensor:
-    """The kept tokens alone, in their order; every row of the batch must keep equally many.
-
-    Args:
-        tokens: (B, N, D).
-        keep: (B, N), bool.
-    """
+    """The kept tokens (B, K, D) of (B, N, D); each row of the bool `keep` (B, N) keeps K."""
     batch, _, width = tokens.shape
     return tokens[keep].reshape(batch, -1, width)  # (B, K, D)
 
@@ -153,7 +133,7 @@ class Attention(nn.Module):
             width: of a token.
             heads: must divide `width`.
             qkv_bias: whether queries, keys and values have a bias.
-            softmax: `exact` hides dropped tokens entirely; `dynamicvit` is the papers' code.
+            softmax: `exact` masks dropped tokens exactly; `dynamicvit` is the papers' code.
         """
         super().__init__()
         self.heads = heads
@@ -163,44 +143,39 @@ class Attention(nn.Module):
 
     def queries_keys_values(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Each (B, heads, N, D / heads)."""
-        return self.apart(self.qkv(tokens))
+        return self.split_qkv(self.qkv(tokens))
 
-    def apart(self, parts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def split_qkv(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, N, 3 * D) to queries, keys and values, each (B, heads, N, D / heads)."""
-        heads = parts.reshape(*parts.shape[:2], 3, self.heads, -1)
+        heads = qkv.reshape(*qkv.shape[:2], 3, self.heads, -1)  # (B, N, 3, heads, D / heads)
         q, k, v = heads.permute(2, 0, 3, 1, 4).unbind(0)
         return q, k, v
 
     def forward(self, tokens: Tensor, keep: Tensor | None = None) -> Tensor:
-        """
-        Args:
-            tokens: (B, N, D).
-            keep: (B, N), bool or in [0, 1]; only the latter gets a gradient. None: all kept.
-        """
-        return self.proj(self.mixed(*self.queries_keys_values(tokens), keep))
+        """(B, N, D) to the same; `keep` (B, N) is bool, or in [0, 1] and then gets a gradient."""
+        return self.proj(self.attend(*self.queries_keys_values(tokens), keep))
 
-    def mixed(self, q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None) -> Tensor:
-        """Values by their weights, heads side by side, (B, N, D); `keep` as in `forward`."""
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None) -> Tensor:
+        """Weighted values, heads concatenated, (B, N, D), before the projection."""
         if keep is None:
             out = F.scaled_dot_product_attention(q, k, v)
         elif keep.dtype == torch.bool and self.exact:
             own = torch.eye(keep.shape[1], dtype=torch.bool, device=keep.device)
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=keep[:, None, None, :] | own)
         elif self.exact:
-            out = attend(q, k, v, keep)
+            out = masked_attention(q, k, v, keep)
         else:
             scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5  # (B, heads, N, N)
             out = dynamicvit_softmax(scores, keep).to(v.dtype) @ v
         return out.transpose(1, 2).flatten(2)
 
 
-def _spread(columns: Tensor, *, own: float) -> Tensor:
-    """(B, N) to (B, 1, N, N): `own` on the diagonal, the column's value elsewhere."""
-    count = columns.shape[1]
-    diagonal = torch.eye(count, dtype=torch.bool, device=columns.device)
-    return columns[:, None, None, :].expand(-1, 1, count, -1).masked_fill(diagonal, own)
+def _columns(values: Tensor, *, diagonal: float) -> Tensor:
+    """(B, N) to (B, 1, N, N): `diagonal` on the diagonal, the column's value elsewhere."""
+    count = values.shape[1]
+    own = torch.eye(count, dtype=torch.bool, device=values.device)
+    return values[:, None, None, :].expand(-1, 1, count, -1).masked_fill(own, diagonal)
 
 
 def _at_least_float32(values: Tensor) -> Tensor:
-    wide = values.dtype in (torch.float32, torch.float64)
-    return values if wide else values.float()
+    return values if values.dtype in (torch.float32, torch.float64) else values.float()

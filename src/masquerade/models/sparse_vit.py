@@ -1,9 +1,9 @@
-"""STPrivacy's network: tubelets in, private ones dropped step by step, the others written anew.
+"""STPrivacy's sparse ViT: predictors drop tubelets between layers, the rest is decoded to pixels.
 
-Li et al., STPrivacy, ICCV 2023, 3.2 and 3.3 (and its preprint). In training every token goes
-through every layer and masks decide who is heard; later the dropped ones are removed, and what is
-kept comes out the same. Differs from the papers' code where that errs: means over no kept token are
-zeros, not 0 / 0, and dropped tokens weigh exactly nothing (see `attention`).
+Li et al., STPrivacy, ICCV 2023, 3.2 and 3.3 (and its preprint). In training all tokens pass all
+layers under masks; at inference dropped tokens are removed, with the same output. Differs from the
+papers' code: means over no kept token are zeros, not 0 / 0, and dropped tokens have a weight of
+exactly zero (see `attention`).
 """
 
 from __future__ import annotations
@@ -27,22 +27,18 @@ from masquerade.models.vit import (
     init_transformer,
 )
 
-Choose = Callable[[Tensor, Tensor, int], Tensor]
-"""(log-probabilities (B, L, N, 2), kept so far (B, L, N), which predictor) to 0 or 1, (B, L, N)."""
+ChooseKeep = Callable[[Tensor, Tensor, int], Tensor]
+"""(log-probabilities (B, L, N, 2), keep mask so far (B, L, N), predictor) to a mask of 0 and 1."""
 
 
 class Predictor(nn.Module):
-    """How probable it is that each tubelet is kept (eq. 1 to 5).
+    """The probability that each tubelet is kept (eq. 1 to 5); `width` is a multiple of 3.
 
-    A third of what it reads is of the token itself, a third the mean over the kept tokens of its
-    temporal slot, a third the mean over all kept tokens of the clip.
+    A third of its input is the token's own, a third the mean over kept tokens of its temporal
+    slot, a third the mean over all kept tokens of the clip.
     """
 
     def __init__(self, *, width: int) -> None:
-        """
-        Args:
-            width: of a token; a multiple of 3.
-        """
         super().__init__()
         if width % 3:
             raise UsageError(f"a predictor's width divides by 3; {width} does not.")
@@ -57,119 +53,96 @@ class Predictor(nn.Module):
         )
 
     def forward(self, tokens: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Log-probabilities of keep (0) and drop (1), (B, L, N, 2).
+        """(B, L, N, D) to log-probabilities of keep (0) and drop (1), (B, L, N, 2).
 
-        Args:
-            tokens: (B, L, N, D).
-            keep: (B, L, N), which of them were kept so far; None: all.
+        `keep` (B, L, N) is the mask so far; None: all kept.
         """
         own, slot, clip = F.gelu(self.read(self.norm(tokens))).chunk(3, dim=-1)
         slot, clip = _mean(slot, keep, (2,)), _mean(clip, keep, (1, 2))
-        seen = torch.cat([own, slot.expand_as(own), clip.expand_as(own)], dim=-1)
-        return F.log_softmax(self.decide(seen), dim=-1)
+        features = torch.cat([own, slot.expand_as(own), clip.expand_as(own)], dim=-1)
+        return F.log_softmax(self.decide(features), dim=-1)
 
 
 def _mean(tokens: Tensor, keep: Tensor | None, over: tuple[int, ...]) -> Tensor:
-    """The mean over the kept; zeros, not 0 / 0 as in the papers' code, where none is kept."""
+    """The mean over kept tokens; zeros, not 0 / 0 as in the papers' code, where none is kept."""
     if keep is None:
         return tokens.mean(dim=over, keepdim=True)
     weight = keep[..., None].to(tokens.dtype)
     return (tokens * weight).sum(over, keepdim=True) / weight.sum(over, keepdim=True).clamp(min=1)
 
 
-def sampled(log_odds: Tensor, keep: Tensor, which: int = 0) -> Tensor:
-    """Draw who is kept: Gumbel-Softmax at temperature 1, hard forward, soft backward (eq. 6).
+def sample_keep(log_probs: Tensor, keep: Tensor, predictor: int = 0) -> Tensor:
+    """Draw a keep mask by Gumbel-Softmax, temperature 1, hard forward, soft backward (eq. 6).
 
-    A token that was dropped stays dropped.
-
-    Args:
-        log_odds: (B, L, N, 2), log-probabilities; probabilities would draw from another law.
-        keep: (B, L, N), 0 where dropped before.
-        which: predictor; all draw alike.
+    A `ChooseKeep`; dropped tokens stay dropped.
     """
-    soft = F.gumbel_softmax(log_odds, tau=1.0, dim=-1)[..., 0]
+    soft = F.gumbel_softmax(log_probs, tau=1.0, dim=-1)[..., 0]
     hard = (soft > 0.5).to(soft.dtype)
     return keep * (hard + (soft - soft.detach()))  # exactly 0 or 1
 
 
-def best(counts: Sequence[int]) -> Choose:
-    """Choose the most probable of those kept so far, equally many in each temporal slot.
+def top_k_keep(counts: Sequence[int]) -> ChooseKeep:
+    """Keep each temporal slot's most probable tokens, `counts[m]` of them after predictor m."""
 
-    Args:
-        counts: how many, by predictor.
-    """
-
-    def choose(log_odds: Tensor, keep: Tensor, which: int) -> Tensor:
-        score = log_odds[..., 0].masked_fill(keep == 0, -torch.inf)
-        first = score.topk(counts[which], dim=-1).indices
+    def choose(log_probs: Tensor, keep: Tensor, predictor: int) -> Tensor:
+        score = log_probs[..., 0].masked_fill(keep == 0, -torch.inf)
+        first = score.topk(counts[predictor], dim=-1).indices
         return torch.zeros_like(keep).scatter(-1, first, 1)
 
     return choose
 
 
 def kept_counts(tokens: int, keep: float, steps: int) -> tuple[int, ...]:
-    """How many of a slot's tokens are left after each predictor: floor(N alpha^m), at least one.
+    """Tokens of a temporal slot that each predictor leaves: floor(N alpha^m), at least one.
 
-    Args:
-        tokens: N, of a temporal slot.
-        keep: alpha, what a predictor leaves of the tokens before it.
-        steps: predictors.
+    `tokens` is N, `keep` the keep ratio alpha, `steps` the number of predictors.
     """
-    # the guard is against products such as .7 ** 2 * 100, which is 48.99...
+    # 1e-9 guards against products such as .7 ** 2 * 100, which is 48.99...
     return tuple(max(1, math.floor(tokens * keep**m + 1e-9)) for m in range(1, steps + 1))
 
 
 def ratio_loss(masks: Sequence[Tensor], keep: float) -> Tensor:
-    """How far each slot's kept share is from alpha^m, squared (preprint eq. 11, ICCV eq. 7).
+    """Mean squared gap between each slot's kept share and alpha^m (preprint eq. 11, ICCV eq. 7).
 
-    Args:
-        masks: (B, L, N) after each predictor.
-        keep: alpha.
+    `masks` are (B, L, N) after each predictor, `keep` is alpha.
     """
     gaps = [(mask.mean(dim=-1) - keep**m) ** 2 for m, mask in enumerate(masks, 1)]
     return torch.stack(gaps).mean()
 
 
-def layer(block: nn.Module, tokens: Tensor, keep: Tensor) -> Tensor:
-    """A transformer layer of which only kept tokens learn.
+def block_on_kept(block: nn.Module, tokens: Tensor, keep: Tensor) -> Tensor:
+    """`block(tokens, keep)` with a backward pass through kept tokens alone; `keep` (B, N) of 0, 1.
 
-    It gives what the layer itself gives. Nobody listens to a dropped token, so that no gradient
-    would come to it as long as what becomes of it is not published; its part of the backward pass
-    is not even prepared, which is most of what masks cost.
-
-    Args:
-        block: the layer, a `Block`.
-        tokens: (B, N, D).
-        keep: (B, N) of 0 or 1.
+    Dropped tokens are masked as keys and their outputs unused, so their gradient is zero anyway;
+    not preparing it saves most of the cost of masks.
     """
     assert isinstance(block, Block)
     attn = block.attn
-    if not attn.exact:  # there dropped tokens leak, and so do their gradients
+    if not attn.exact:  # dropped tokens have weights, and so gradients
         return block(tokens, keep)
     kept, rest = keep.flatten().nonzero()[:, 0], (keep == 0).flatten().nonzero()[:, 0]
 
     def each(change: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
         flat = values.flatten(0, 1)
-        learned = change(flat[kept])
+        with_grad = change(flat[kept])
         with torch.no_grad():
-            passed = change(flat[rest]).to(learned.dtype)
-        both = learned.new_empty(len(flat), learned.shape[-1])
-        both = both.index_copy(0, rest, passed).index_copy(0, kept, learned)
-        return both.reshape(*values.shape[:2], -1)
+            without_grad = change(flat[rest]).to(with_grad.dtype)
+        both = with_grad.new_empty(len(flat), with_grad.shape[-1])
+        both = both.index_copy(0, rest, without_grad).index_copy(0, kept, with_grad)
+        return both.reshape(*values.shape[:2], -1)  # (B, N, D)
 
-    parts = each(lambda some: attn.qkv(block.norm1(some)), tokens)
-    tokens = tokens + each(attn.proj, attn.mixed(*attn.apart(parts), keep))
+    qkv = each(lambda some: attn.qkv(block.norm1(some)), tokens)
+    tokens = tokens + each(attn.proj, attn.attend(*attn.split_qkv(qkv), keep))
     return tokens + each(lambda some: block.mlp(block.norm2(some)), tokens)
 
 
 class SparseViT(nn.Module):
-    """A ViT over tubelets that drops some between its layers and turns the rest into pixels.
+    """A ViT over tubelets that drops some between its layers and decodes the rest to pixels.
 
-    Names are those of timm; the predictors and the decoder have their own.
+    State-dict names are timm's, except for the predictors and the decoder.
     """
 
-    head_names: ClassVar[tuple[str, ...]] = ("norm", "decoder", "predictors")
-    """What an image ViT's file does not have."""
+    head_names: ClassVar[tuple[str, ...]] = ("norm", "decoder", "predictors")  # not in ViT files
 
     def __init__(
         self,
@@ -190,7 +163,7 @@ class SparseViT(nn.Module):
             width: of a token; a multiple of 3 and of `heads`.
             depth: layers.
             heads: of each layer.
-            places: layers before which a predictor drops tokens, from the first to the last.
+            places: layers before which a predictor drops tokens, in order.
             softmax: as in `Attention`.
             inflation: how an image's patch becomes a tubelet when such weights are loaded.
         """
@@ -220,25 +193,24 @@ class SparseViT(nn.Module):
         check_shape(clip, self.shape)
         return self.patch_embed(clip) + self.pos_embed
 
-    def masked(
+    def forward_masked(
         self,
         clip: Tensor,
-        choose: Choose | None,
+        choose: ChooseKeep | None,
         *,
         masks_only: bool = False,
         token: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
-        """All tokens through all layers, those kept heard by all (eq. 8 to 10): what training does.
+        """The training pass: all tokens through all layers under masks (eq. 8 to 10).
 
         Args:
             clip: (B, 3, T, H, W), normalised.
-            choose: who is kept; None: all, and no predictor is asked.
-            masks_only: stop when the last predictor has spoken; the tokens are then unfinished.
-            token: (1, 1, D), a class token that goes along: it is always kept, no predictor reads
-                it, and what becomes of it comes first.
+            choose: draws the keep masks; None: all are kept and no predictor runs.
+            masks_only: stop after the last predictor; the tokens are then unfinished.
+            token: (1, 1, D), a class token put first, always kept and not read by predictors.
 
         Returns:
-            Tokens (B, L * N, D), or one more, and who was kept after each predictor, (B, L, N).
+            Tokens (B, L * N, D), or one more, and the keep mask after each predictor, (B, L, N).
         """
         tokens = self.embed(clip)
         keep = tokens.new_ones(len(clip), self.grid[0], self.slot)
@@ -248,27 +220,22 @@ class SparseViT(nn.Module):
         masks: list[Tensor] = []
         for at, block in enumerate(self.blocks):
             if at in self.places and choose is not None:
-                apart = tokens[:, first:].reshape(*keep.shape, -1)  # (B, L, N, D)
-                keep = choose(self.predictors[len(masks)](apart, keep), keep, len(masks))
+                slots = tokens[:, first:].reshape(*keep.shape, -1)  # (B, L, N, D)
+                keep = choose(self.predictors[len(masks)](slots, keep), keep, len(masks))
                 masks.append(keep)
                 if masks_only and len(masks) == len(self.places):
                     break
             mask = F.pad(keep.flatten(1), (first, 0), value=1.0)
-            tokens = layer(block, tokens, mask) if masks else block(tokens)
+            tokens = block_on_kept(block, tokens, mask) if masks else block(tokens)
         return tokens, masks
 
-    def gathered(
+    def forward_gathered(
         self, clip: Tensor, counts: Sequence[int], *, masks_only: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """The same with the dropped tokens removed, the most probable of each slot kept.
-
-        Args:
-            clip: (B, 3, T, H, W), normalised.
-            counts: kept of each slot, by predictor.
-            masks_only: as in `masked`.
+        """The inference pass: each slot's `counts[m]` most probable tokens, the others removed.
 
         Returns:
-            Tokens (B, L * K, D) in their order, and the last mask (B, L, N), bool.
+            Tokens (B, L * K, D) in their order, and the last keep mask (B, L, N), bool.
         """
         tokens = self.embed(clip)
         batch, slots = len(clip), self.grid[0]
@@ -276,12 +243,12 @@ class SparseViT(nn.Module):
         step = 0
         for at, block in enumerate(self.blocks):
             if at in self.places:
-                apart = tokens.reshape(*index.shape, -1)  # (B, L, K, D)
-                score = self.predictors[step](apart)[..., 0]
+                by_slot = tokens.reshape(*index.shape, -1)  # (B, L, K, D)
+                score = self.predictors[step](by_slot)[..., 0]
                 first = score.topk(counts[step], dim=-1).indices.sort(dim=-1).values
                 index = index.gather(-1, first)
-                wide = first[..., None].expand(-1, -1, -1, apart.shape[-1])
-                tokens = apart.gather(2, wide).flatten(1, 2)
+                wide = first[..., None].expand(-1, -1, -1, by_slot.shape[-1])
+                tokens = by_slot.gather(2, wide).flatten(1, 2)
                 step += 1
                 if masks_only and step == len(self.places):
                     break
@@ -289,38 +256,36 @@ class SparseViT(nn.Module):
         keep = torch.zeros(batch, slots, self.slot, dtype=torch.bool, device=clip.device)
         return tokens, keep.scatter(-1, index, True)
 
-    def through(self, clip: Tensor, keep: Tensor) -> Tensor:
-        """Tokens of the kept tubelets alone, from the first layer on; no predictor is asked.
+    def forward_kept(self, clip: Tensor, keep: Tensor) -> Tensor:
+        """Tokens under a given keep mask (B, L, N) from the first layer on, without predictors.
 
-        Args:
-            clip: (B, 3, T, H, W), normalised.
-            keep: (B, L, N). As bool, equally many in each clip, only they are computed, and
-                (B, K, D) comes back; else (B, L * N, D), where dropped ones are heard by none.
+        A bool mask with equally many in each clip computes only the kept ones, (B, K, D); a mask
+        of 0 and 1 gives (B, L * N, D).
         """
         tokens, mask = self.embed(clip), keep.flatten(1)  # (B, L * N)
         if keep.dtype == torch.bool:
             tokens = tokens[mask].reshape(len(clip), -1, tokens.shape[-1])
         for block in self.blocks:
-            tokens = block(tokens) if keep.dtype == torch.bool else layer(block, tokens, mask)
+            whole = keep.dtype == torch.bool
+            tokens = block(tokens) if whole else block_on_kept(block, tokens, mask)
         return tokens
 
-    def pixels(self, tokens: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Tokens to a clip (B, 3, T, H, W); zeros in what was dropped.
+    def decode(self, tokens: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Tokens to a clip (B, 3, T, H, W).
 
-        Args:
-            tokens: (B, L * N, D), or with `keep` those of the kept alone.
-            keep: (B, L, N), bool.
+        With a bool `keep` (B, L, N), tokens are those of the kept alone; the rest is zero.
         """
         values = self.decoder(self.norm(tokens))  # (B, K, dT * dH * dW * 3)
         if keep is not None:
             every = values.new_zeros(len(keep), keep[0].numel(), values.shape[-1])
             values = every.masked_scatter(keep.flatten(1)[..., None], values)
-        return self.assemble(values)
+        return self.fold(values)
 
-    def assemble(self, values: Tensor) -> Tensor:
+    def fold(self, values: Tensor) -> Tensor:
         """(B, L * N, dT * dH * dW * 3), each by time, row, column, colour -> (B, 3, T, H, W)."""
-        apart = values.reshape(len(values), *self.grid, *self.tubelet, 3)
-        return apart.permute(0, 7, 1, 4, 2, 5, 3, 6).reshape(len(values), 3, *self.shape)
+        tubelets = values.reshape(len(values), *self.grid, *self.tubelet, 3)
+        # (B, L, h, w, dT, dH, dW, 3) -> (B, 3, L, dT, h, dH, w, dW)
+        return tubelets.permute(0, 7, 1, 4, 2, 5, 3, 6).reshape(len(values), 3, *self.shape)
 
     def adapt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """An image ViT's weights for this network; its own pass unchanged."""
