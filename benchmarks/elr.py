@@ -29,7 +29,8 @@ from masquerade.datasets.augmentation import Augment
 from masquerade.datasets.manifest import Manifest, read_manifest, titled
 from masquerade.datasets.splits import linked_groups
 from masquerade.evaluation.protocols import Protocol, action_column, protocols
-from masquerade.extraction.clips import ClipDataset, extract_clips
+from masquerade.extraction.dataset import ClipDataset
+from masquerade.extraction.extract import extract_clips
 from masquerade.methods.elr import ELR
 from masquerade.metrics.classification import top_k
 from masquerade.metrics.intervals import Score, paired, score
@@ -140,8 +141,8 @@ class Bench:
         learned, asked = (self.clips.of_rows(self._here(rows)) for rows in (fold.train, fold.test))
         recipe = replace(tiny(), size=SIZE[0], epochs=self.epochs, augment=Augment(flip=0.5))
         about = digest(
-            [str(way), str(factor), str(seed), str(recipe)],
-            [learned.clips, asked.clips, torch.from_numpy(targets[label])],
+            [str(way), str(factor), str(seed), str(recipe), learned.digest, asked.digest],
+            [torch.from_numpy(targets[label])],
         )
         path = self.folder / f"{about[:24]}.npy"
         if not path.exists():

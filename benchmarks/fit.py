@@ -22,7 +22,8 @@ import torch
 
 import masquerade
 from masquerade.datasets.manifest import Manifest, read_manifest
-from masquerade.extraction.clips import ClipDataset, extract_clips, from_tensor
+from masquerade.extraction.dataset import ClipDataset, from_tensor
+from masquerade.extraction.extract import extract_clips
 from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.training.fit import fit
 from masquerade.training.predict import predict

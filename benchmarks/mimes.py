@@ -24,7 +24,7 @@ from torch.nn.functional import adaptive_avg_pool3d, avg_pool3d
 from masquerade.anonymizer import Anonymizer
 from masquerade.datasets.augmentation import Augment
 from masquerade.datasets.mimes import ATTRIBUTE_SETS, Mimes
-from masquerade.extraction.clips import from_tensor
+from masquerade.extraction.dataset import from_tensor
 from masquerade.methods import build
 from masquerade.metrics.classification import balanced_accuracy
 from masquerade.models.recognizers import RECOGNIZERS

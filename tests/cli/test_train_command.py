@@ -26,6 +26,7 @@ from masquerade.cli.train import main, parse, rows_of
 from masquerade.datasets.manifest import read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.errors import MasqueradeError, UsageError
+from masquerade.extraction.dataset import from_tensor
 from masquerade.training.games import game_of
 from masquerade.training.pairs import NEAR
 from masquerade.training.run import _clips, parts_of
@@ -190,11 +191,11 @@ def test_a_clip_is_cut_anew_from_more_frames_than_it_has(mimes: Path) -> None:
     manifest = read_manifest(mimes)
     game = replace(game_of("spact", "paper"), size=(16, 16), stride=1, frames=4, stored=10)
     learn, held = _clips(manifest, game, parts_of(manifest), 1, None, None)
-    one = learn.clips[0]  # (3, T, H, W)
-    assert one.shape[1] == held.clips.shape[2] == 10
+    one = learn[0]  # (3, T, H, W)
+    assert one.shape[1] == held.shape[1] == 10
     assert all(torch.equal(one[:, at], one[:, back]) for at, back in ((4, 2), (5, 1), (6, 0)))
     draw = torch.Generator().manual_seed(0)
-    found = windows(learn.clips[:1].expand(64, -1, -1, -1, -1), game.frames, draw)
+    found = windows(one[None].expand(64, -1, -1, -1, -1), game.frames, draw)
     assert found.shape[2] == 4 and len({clip.numpy().tobytes() for clip in found}) > 3
     with pytest.raises(UsageError, match="cut from as many frames"):
         replace(game, stored=3)
@@ -209,9 +210,12 @@ def test_a_video_that_begins_still_is_not_a_short_one(
     sides = run._data(manifest, game, parts_of(manifest), [], 1, None)
     moving = torch.arange(8, dtype=torch.uint8).clamp(min=1)  # frames 0 and 1 are alike
     for name, frames in (("starts still", moving), ("one picture", moving * 0)):
-        clips = frames.reshape(1, 1, 8, 1, 1).expand(len(sides.train), 3, -1, 4, 4)
-        held = frames.reshape(1, 1, 8, 1, 1).expand(len(sides.validation), 3, -1, 4, 4)
-        found = (replace(sides.train, clips=clips), replace(sides.validation, clips=held))
+        found = tuple(
+            from_tensor(
+                frames.reshape(1, 1, 8, 1, 1).expand(len(part), 3, -1, 4, 4), rows=part.rows
+            )
+            for part in (sides.train, sides.validation)
+        )
         monkeypatch.setattr(run, "_clips", lambda *_, found=found: found)
         given = (sides, game, NEAR, manifest, parts_of(manifest), 1, None)
         if name == "starts still":

@@ -16,7 +16,7 @@ from masquerade.anonymizer import Anonymized, Anonymizer
 from masquerade.evaluation.fit_predict import Task, told
 from masquerade.evaluation.presets import KERNELS, Preset
 from masquerade.evaluation.protocols import Fold
-from masquerade.extraction.clips import ClipDataset, from_tensor
+from masquerade.extraction.dataset import ClipDataset, from_tensor
 from masquerade.methods import METHODS
 from masquerade.metrics.classification import auroc
 from masquerade.training.ablations import Changes, changed
@@ -97,7 +97,7 @@ def read_afresh(anonymizer: Anonymizer, label: str) -> float:
     """AUROC on test clips of the evaluation's own attackers, fitted to the anonymizer's output."""
     store, targets = world()
     with torch.no_grad():
-        clips = from_tensor(anonymizer(store.clips.float() / 255).clip)
+        clips = from_tensor(anonymizer(torch.stack([*store]).float() / 255).clip)
     found = []
     for learner in ("kernel on the picture", "kernel on colours"):
         fold = Fold(train=TRAIN, validation=VALIDATION, test=TEST)

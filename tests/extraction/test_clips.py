@@ -21,7 +21,8 @@ from masquerade.anonymizer import Anonymized, Anonymizer
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.extraction.cache import digest_of
-from masquerade.extraction.clips import extract_clips, from_tensor
+from masquerade.extraction.dataset import ClipDataset
+from masquerade.extraction.extract import extract_clips
 from masquerade.extraction.extraction import Joined, Pass
 from masquerade.pipeline.stream import Cover
 from masquerade.regions.boxes import Box
@@ -88,6 +89,11 @@ def data(tmp_path: Path) -> Manifest:
     )
 
 
+def pixels(store: ClipDataset) -> Tensor:
+    """(N, 3, T, H, W) int."""
+    return torch.stack([*store]).int()
+
+
 def numbers(clip: Tensor) -> list[int]:
     """Which frames of a counting video a clip holds."""
     return [round(float(level) / STEP) for level in clip.float().mean(dim=(0, 2, 3))]
@@ -95,19 +101,19 @@ def numbers(clip: Tensor) -> list[int]:
 
 def test_frames_are_spread_over_the_video_or_its_range(data: Manifest) -> None:
     store = extract_clips(data, frames=4, size=16)
-    assert store.clips.shape == (3, 3, 4, 16, 16) and store.clips.dtype == torch.uint8
+    assert len(store) == 3 and store.shape == (3, 4, 16, 16) and store[0].dtype == torch.uint8
     assert store.rows.tolist() == [0, 1, 2] and not store.skipped
-    assert numbers(store.clips[0]) == [5, 15, 25, 35]
-    assert numbers(store.clips[2]) == [12, 17, 22, 27]
+    assert numbers(store[0]) == [5, 15, 25, 35]
+    assert numbers(store[2]) == [12, 17, 22, 27]
     assert store.passes == 2  # one a file, not one a row
 
 
 def test_a_stride_starts_at_the_first_frame_and_repeats_the_last(data: Manifest) -> None:
     store = extract_clips(data, frames=4, size=(12, 16), stride=9)
-    assert store.clips.shape[3:] == (12, 16)
-    assert numbers(store.clips[0]) == [0, 9, 18, 27]
-    assert numbers(store.clips[1]) == [0, 9, 18, 19]
-    assert numbers(store.clips[2]) == [10, 19, 28, 29]
+    assert store.shape[2:] == (12, 16)
+    assert numbers(store[0]) == [0, 9, 18, 27]
+    assert numbers(store[1]) == [0, 9, 18, 19]
+    assert numbers(store[2]) == [10, 19, 28, 29]
 
 
 def test_the_whole_video_is_anonymized_and_then_sampled(data: Manifest) -> None:
@@ -115,7 +121,7 @@ def test_the_whole_video_is_anonymized_and_then_sampled(data: Manifest) -> None:
     raw, Mark.seen = extract_clips(data, frames=4, size=16), 0
     marked = extract_clips(data, frames=4, size=16, method=Mark())
     assert Mark.seen == 60 and Mark.size == (48, 64)  # every frame once, at its own size
-    added = (marked.clips.int() - raw.clips.int()).float().mean(dim=(1, 3, 4)).round().int()
+    added = (pixels(marked) - pixels(raw)).float().mean(dim=(1, 3, 4)).round().int()
     assert added[0].tolist() == [5, 15, 25, 35]
     assert added[2].tolist() == [12, 17, 22, 27]
 
@@ -123,7 +129,7 @@ def test_the_whole_video_is_anonymized_and_then_sampled(data: Manifest) -> None:
 def test_the_papers_protocol_samples_first(data: Manifest) -> None:
     raw, Mark.seen = extract_clips(data.take([1]), frames=4, size=16), 0
     marked = extract_clips(data.take([1]), frames=4, size=16, method=Mark(), sample_first=True)
-    added = (marked.clips.int() - raw.clips.int()).float().mean(dim=(1, 3, 4)).round().int()
+    added = (pixels(marked) - pixels(raw)).float().mean(dim=(1, 3, 4)).round().int()
     assert Mark.seen == 4 and added[0].tolist() == [0, 1, 2, 3]
 
 
@@ -133,8 +139,8 @@ def test_through_a_file_is_nearly_the_same(data: Manifest) -> None:
         given = {"frames": 4, "size": 16, "method": method, "sample_first": first}
         plain = extract_clips(data, **given)
         coded = extract_clips(data, **given, through_file=True)
-        off = (plain.clips.int() - coded.clips.int()).abs().float()
-        assert numbers(coded.clips[0]) == [5, 15, 25, 35]
+        off = (pixels(plain) - pixels(coded)).abs().float()
+        assert numbers(coded[0]) == [5, 15, 25, 35]
         assert 0 < off.mean() < 2
 
 
@@ -143,7 +149,7 @@ def test_shrinking_averages_areas(tmp_path: Path) -> None:
     grain[..., ::2] = 0.8
     write_video(tmp_path / "grain.mp4", grain, encoding=Encoding(lossless=True))
     store = extract_clips(manifest_of(tmp_path, [("grain.mp4", "x", "", "")]), frames=1, size=8)
-    assert (store.clips.float() / 255 - 0.4).abs().max() < 0.02
+    assert (pixels(store) / 255 - 0.4).abs().max() < 0.02
 
 
 def test_bad_clips_are_told_and_left_out(data: Manifest) -> None:
@@ -173,7 +179,7 @@ def test_a_second_time_costs_no_pass_and_gives_the_same(data: Manifest, tmp_path
     first = extract_clips(data, cache=tmp_path / "cache", **given)
     second = extract_clips(data, cache=tmp_path / "cache", **given)
     assert (first.passes, second.passes) == (2, 0)
-    assert torch.equal(first.clips, second.clips)
+    assert torch.equal(pixels(first), pixels(second))
     assert second.rows.tolist() == [0, 1, 2]
 
 
@@ -200,7 +206,7 @@ def test_regions_are_looked_for_once_for_all_methods(data: Manifest, tmp_path: P
     def clips(method: str, cache: Path | None, **given) -> torch.Tensor:
         regions = partial(Left, **given)
         how = {"frames": 4, "size": 16, "method": masquerade.build(method), "regions": regions}
-        return extract_clips(data, cache=cache, seed=1, **how).clips
+        return pixels(extract_clips(data, cache=cache, seed=1, **how))
 
     cache = tmp_path / "cache"
     LOOKED.clear()
@@ -251,7 +257,7 @@ def test_a_spoiled_cache_file_is_made_anew(data: Manifest, tmp_path: Path) -> No
     for file in (tmp_path / "cache").iterdir():
         file.write_bytes(file.read_bytes()[:50])
     second = extract_clips(data, **given)
-    assert second.passes == 2 and torch.equal(first.clips, second.clips)
+    assert second.passes == 2 and torch.equal(pixels(first), pixels(second))
 
 
 def test_bad_clips_are_not_cached_as_good(data: Manifest, tmp_path: Path) -> None:
@@ -280,7 +286,7 @@ def test_processes_give_what_one_gives(tmp_path: Path) -> None:
         workers=2,
         progress=lambda *at: told.append(at),
     )
-    assert torch.equal(one.clips, two.clips)
+    assert torch.equal(pixels(one), pixels(two))
     assert one.skipped == two.skipped and set(one.skipped) == {3}
     assert told == [(i, 6) for i in range(7)]
 
@@ -292,7 +298,7 @@ def test_the_noise_of_two_videos_differs_under_one_seed(tmp_path: Path) -> None:
     store = extract_clips(
         data, frames=1, size=(48, 64), method=masquerade.build("selective"), seed=1
     )
-    off = (store.clips[0].int() - store.clips[1].int()).abs()
+    off = (store[0].int() - store[1].int()).abs()
     assert (off > 10).float().mean() > 0.5
 
 
@@ -313,7 +319,7 @@ def test_a_folder_of_frames_is_a_video(tmp_path: Path, through_file: bool) -> No
     data = manifest_of(tmp_path, [("v", "x", "", ""), ("v", "x", 4, 11), ("v", "x", 4, 12)])
     given = {"frames": 4, "size": 16, "through_file": through_file, "cache": tmp_path / "cache"}
     store = extract_clips(data, **given)
-    assert [numbers(clip) for clip in store.clips] == [[1, 4, 7, 10], [5, 7, 9, 11]]
+    assert [numbers(clip) for clip in store] == [[1, 4, 7, 10], [5, 7, 9, 11]]
     assert "12 frames" in store.skipped[2]
     whole = data.take([0, 1])
     assert [extract_clips(whole, **given).passes for _ in range(2)] == [1, 0]
@@ -328,18 +334,18 @@ def test_several_regions_hide_together(data: Manifest, tmp_path: Path) -> None:
     given = {"frames": 2, "size": (48, 64), "cache": tmp_path / "cache"}
     cover = Cover(shape="box", margin=1.0)
     method = masquerade.build("blacken")
-    light = extract_clips(data.take([1]), frames=2, size=(48, 64)).clips[0, :, 1].float().mean()
+    light = extract_clips(data.take([1]), frames=2, size=(48, 64))[0][:, 1].float().mean()
     for _ in range(2):
         store = extract_clips(
             data.take([1]), method=method, regions=pickle.loads(pickle.dumps(both)),
             cover=cover, **given,
         )  # fmt: skip
-        columns = store.clips[0, :, 1].float().mean(dim=(0, 1))  # (W,)
+        columns = store[0][:, 1].float().mean(dim=(0, 1))  # (W,)
         assert columns[[8, 56]].max() < light / 2 < columns[32]
     assert store.passes == 0
     boxes(right, 24)  # a hand changed the file
     again = extract_clips(data.take([1]), method=method, regions=both, cover=cover, **given)
-    assert again.passes == 1 and again.clips[0, :, 1, :, 32].float().mean() < light / 2
+    assert again.passes == 1 and again[0][:, 1, :, 32].float().mean() < light / 2
 
 
 def boxes(path: Path, x: int) -> Path:
@@ -364,14 +370,6 @@ def test_a_method_that_hides_its_arguments_is_not_cached(data: Manifest, tmp_pat
     with pytest.raises(MasqueradeError, match="amount"):
         extract_clips(data, frames=2, size=16, method=Secret(), cache=tmp_path / "cache")
     assert len(extract_clips(data, frames=2, size=16, method=Secret())) == 3
-
-
-def test_stores_are_cut_by_place_and_by_row() -> None:
-    store = from_tensor(torch.rand(5, 3, 2, 4, 4)).take([4, 2, 0])
-    assert store.rows.tolist() == [4, 2, 0] and len(store) == 3
-    again = store.of_rows(np.array([0, 1, 4]))
-    assert again.rows.tolist() == [0, 4]
-    assert torch.equal(again.clips[1], store.clips[0])
 
 
 def test_a_template_that_was_picked_anew_is_another_cache_entry(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from masquerade.extraction.processes import processes
 
-SCRIPT = """
+POOL = """
 import os, signal, time
 from masquerade.extraction.processes import processes
 if __name__ == "__main__":
@@ -24,6 +24,17 @@ if __name__ == "__main__":
     with processes(2) as pool:
         list(pool.map(os.write, [1, 1], [b"started\\n"] * 2))  # in one piece each
         list(pool.map(time.sleep, [600] * 9))
+"""
+LOADER = """
+import signal, torch
+from masquerade.extraction.dataset import clip_loader, from_tensor
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    dataset = from_tensor(torch.zeros(4, 3, 1, 2, 2, dtype=torch.uint8))
+    endless = iter(lambda: torch.tensor([0, 1]), None)
+    for count, clips in enumerate(clip_loader(dataset, endless, workers=2)):
+        if count in (20, 21):
+            print("started")
 """
 
 
@@ -35,9 +46,10 @@ def test_work_is_done_and_errors_come_through() -> None:
         pool.submit(divmod, 1, 0).result()
 
 
-def test_ctrl_c_ends_all_of_them_and_only_the_parent_speaks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", [POOL, LOADER])
+def test_ctrl_c_ends_all_of_them_and_only_the_parent_speaks(tmp_path: Path, code: str) -> None:
     script = tmp_path / "work.py"
-    script.write_text(SCRIPT)
+    script.write_text(code)
     run = subprocess.Popen(
         [sys.executable, "-u", str(script)],
         stdout=subprocess.PIPE,

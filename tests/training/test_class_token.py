@@ -15,7 +15,7 @@ from torch import Tensor
 from masquerade.checkpoint import load, save
 from masquerade.cli.train import parse
 from masquerade.errors import UsageError
-from masquerade.extraction.clips import ClipDataset, from_tensor
+from masquerade.extraction.dataset import ClipDataset, from_tensor
 from masquerade.methods.stprivacy import STPrivacy
 from masquerade.models.recognizers import RECOGNIZERS, Architecture, Sampling
 from masquerade.models.recognizers.recognizer import IMAGENET
@@ -96,7 +96,7 @@ def batch_of() -> Batch:
     store, targets = clips(8)
     codes = {name: torch.from_numpy(code) for name, code in targets.items()}
     return Batch(
-        clips=store.clips.float() / 255,
+        clips=torch.stack([*store]).float() / 255,
         utility={"action": codes["action"]},
         private={"tint": codes["tint"]},
     )

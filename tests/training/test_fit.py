@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from masquerade.datasets.augmentation import Augment
 from masquerade.errors import MissingError, UsageError
-from masquerade.extraction.clips import ClipDataset, from_tensor
+from masquerade.extraction.dataset import ClipDataset, from_tensor
 from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.training.fit import Report, fit
 from masquerade.training.predict import predict
@@ -111,7 +112,7 @@ def test_the_best_epoch_on_validation_is_kept() -> None:
     validation, other = easy(48, seed=2)
     deal = np.random.default_rng(0).permutation(len(other["hue"]))
     codes = {k: np.concatenate([targets[k], other[k][deal]]) for k in targets}  # nothing to find
-    moved = ClipDataset(clips=validation.clips, rows=32 + validation.rows)
+    moved = replace(validation, rows=32 + validation.rows)
     fitted = fit(network(), train, moved, targets=codes, patience=3, **{**QUICK, "epochs": 40})
     losses = [row["val_loss"] for row in fitted.history]
     assert fitted.best_epoch == 1 + int(np.argmin(losses))
@@ -232,6 +233,7 @@ def test_tensorboard_that_is_missing_is_told(tmp_path: Path) -> None:
 
 KILLED = """
 import os, signal, sys
+from dataclasses import replace
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_fit import resumable
@@ -299,6 +301,7 @@ def test_a_snapshot_of_another_fit_is_refused(tmp_path: Path) -> None:
 
 TWO = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import torch

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from masquerade.extraction.clips import from_tensor
+from masquerade.extraction.dataset import from_tensor
 from masquerade.models.recognizers import (
     RECOGNIZERS,
     Architecture,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from masquerade.errors import UsageError
-from masquerade.extraction.clips import from_tensor
+from masquerade.extraction.dataset import from_tensor
 from masquerade.methods import build
 from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.training.fit import fit

@@ -21,7 +21,7 @@ from masquerade.anonymizer import Anonymized, Anonymizer
 from masquerade.cli.train import parse
 from masquerade.datasets.augmentation import Augment
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.extraction.clips import ClipDataset, from_tensor
+from masquerade.extraction.dataset import ClipDataset, from_tensor
 from masquerade.methods import METHODS, build
 from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.training import minimax
@@ -380,7 +380,7 @@ def test_adversaries_that_restart_are_fresh_ones(
 
 def test_the_adversary_may_learn_from_pictures_of_another_set() -> None:
     pictures, labels = clips(40, 5)
-    stills = ClipDataset(clips=pictures.clips[:, :, :1], rows=pictures.rows)
+    stills = from_tensor(torch.stack([*pictures])[:, :, :1])
     sides = data(
         stills=stills.take(range(30)),
         still_validation=stills.take(range(30, 40)),
@@ -612,7 +612,7 @@ def test_pairs_with_a_gap_are_frames_of_the_same_videos() -> None:
         assert torch.equal(now.stills, again.stills)
     stills = torch.cat([batch.stills for batch in held])
     assert stills.shape == (16, 3, 2, SIDE, SIDE)
-    raw = validation.clips.float() / 255
+    raw = torch.stack([*validation]).float() / 255
     for video, (a, b) in zip(raw, stills[:, 0, :, 0, 0].tolist(), strict=True):
         at = [int((video[0, :, 0, 0] - value).abs().argmin()) for value in (a, b)]
         assert abs(at[0] - at[1]) == 1 and video[0, at[0], 0, 0] == pytest.approx(a)
@@ -647,7 +647,7 @@ def test_held_out_pictures_are_two_views_and_none_is_its_own_negative() -> None:
 def test_no_picture_is_a_pair_with_itself(objective: Objective, alike: bool) -> None:
     """Where the recipe changes no clip, pictures are changed all the same, but for labels."""
     pictures, targets = clips(16, 3)
-    pictures = ClipDataset(clips=pictures.clips[:, :, :1], rows=pictures.rows)
+    pictures = from_tensor(torch.stack([*pictures])[:, :, :1])
     sides = data(
         stills=pictures.take(range(10)),
         still_validation=pictures.take(range(10, 16)),
@@ -656,7 +656,7 @@ def test_no_picture_is_a_pair_with_itself(objective: Objective, alike: bool) -> 
     given = game(adversaries=(Adversary(network="tiny-2d", objective=objective),), stills=6)
     one = feed(given, sides)
     learned = list(one.learned(0, torch.Generator().manual_seed(0)))
-    raw = {tuple(clip.flatten().tolist()) for clip in sides.train.clips}
+    raw = {tuple(clip.flatten().tolist()) for clip in sides.train}
     for batch in [*learned, *one.held_out()]:
         first, second = batch.stills.unbind(2)
         assert torch.equal(first, second) is alike

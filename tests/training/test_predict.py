@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from masquerade.errors import UsageError
-from masquerade.extraction.clips import from_tensor
+from masquerade.extraction.dataset import from_tensor
 from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.training.fit import fit
 from masquerade.training.losses import hits_of, loss_of, probabilities
@@ -83,7 +83,7 @@ def test_bytes_and_floats_say_the_same_and_batches_do_not_matter() -> None:
     net = RECOGNIZERS["tiny-3d"](heads={"a": 3, "b": 1}, widths=(4,)).eval()
     store = from_tensor(torch.rand(7, 3, 2, 8, 8))
     said = predict(net, store)
-    small = predict(net, store.clips.float() / 255, batch=2)
+    small = predict(net, torch.stack([*store]).float() / 255, batch=2)
     assert said["a"].shape == (7, 3) and said["b"].shape == (7, 1)
     for label in said:
         assert np.allclose(said[label], small[label], atol=1e-6)

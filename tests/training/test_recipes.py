@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from masquerade.errors import UsageError
-from masquerade.extraction.clips import from_tensor
+from masquerade.extraction.dataset import from_tensor
 from masquerade.training import minimax
 from masquerade.training.ablations import Changes, changed
 from masquerade.training.game import Game

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from masquerade.datasets.manifest import IntArray, Manifest
@@ -21,18 +19,17 @@ from masquerade.evaluation.fit_predict import Start, Task, Told, load_told, save
 from masquerade.evaluation.metric_specs import classes_of
 from masquerade.evaluation.presets import Preset
 from masquerade.evaluation.protocols import Fold, Protocol
-from masquerade.extraction.clips import ClipDataset
+from masquerade.extraction.dataset import ClipDataset
 from masquerade.extraction.processes import processes
-from masquerade.storage import part_of
 
 Progress = Callable[[str, int, int], None]
 
 
 class _Order(NamedTuple):
-    """A task and where its clips, its answers and the raw-trained weights lie."""
+    """A task, its clips, and where its answers and the raw-trained weights lie."""
 
     task: Task
-    clips: Path
+    clips: ClipDataset
     answers: Path
     preset: Preset
     device: str
@@ -58,27 +55,24 @@ class Bench:
     device: str = "cpu"
     progress: Progress | None = None
 
-    def stored(self, name: str, clips: ClipDataset) -> Path:
-        """Where a method's clips lie for all processes; named by what they are.
+    def folder_of(self, name: str, clips: ClipDataset) -> Path:
+        """Where the answers about a method's clips lie; named by what the clips are.
 
         Args:
             name: of the method, for people who look into the folder.
-            clips: to put there.
+            clips: of the method.
         """
-        content = hashlib.sha256(clips.clips.numpy().tobytes() + clips.rows.tobytes())
+        content = hashlib.sha256(clips.digest.encode() + clips.rows.tobytes())
         content.update(repr(self.preset).encode())
         plain = re.sub(r"\W+", "-", name).strip("-")
         folder = self.folder / f"{plain}-{content.hexdigest()[:12]}"
         folder.mkdir(parents=True, exist_ok=True)
-        for kind, array in (("clips", clips.clips.numpy()), ("rows", clips.rows)):
-            if not (folder / f"{kind}.npy").exists():
-                with part_of(folder / f"{kind}.npy", overwrite=True) as part, part.open("wb") as f:
-                    np.save(f, array)
         return folder
 
     def answered(
         self,
-        clips: Path,
+        clips: ClipDataset,
+        folder: Path,
         fits: Sequence[tuple[str, Start]],
         protocols: Sequence[Protocol],
         manifest: Manifest,
@@ -91,7 +85,8 @@ class Bench:
         """Do every fit of some protocols that is not done yet, all side by side.
 
         Args:
-            clips: the folder of a method's clips.
+            clips: of a method.
+            folder: of the answers about them.
             fits: learners and starts.
             protocols: whose folds.
             manifest: whose labels.
@@ -104,7 +99,6 @@ class Bench:
             What was told under each protocol, and the CPU seconds of all of it, also where it was
             done before.
         """
-        rows = np.load(clips / "rows.npy")
         seeds = range(1 if codes else self.seeds) if only is None else (only,)
         orders: dict[tuple[int, str, Start, int], list[_Order]] = {}
         for place, protocol in enumerate(protocols):
@@ -119,15 +113,15 @@ class Bench:
                             learner=learner,
                             start=start,
                             seed=seed,
-                            fold=without(fold, rows),
+                            fold=without(fold, clips.rows),
                             heads=heads,
                             codes=given,
-                            weights=None if codes else (raw or clips) / f"{key}.weights",
+                            weights=None if codes else (raw or folder) / f"{key}.weights",
                             keeps=raw is None and codes is None and start == "fresh",
                         )
-                        answers = clips / f"{key}-{start}.npz"
+                        answers = folder / f"{key}-{start}.npz"
                         mine.append(_Order(task, clips, answers, self.preset, self.device))
-        self._do([one for many in orders.values() for one in many], clips.name)
+        self._do([one for many in orders.values() for one in many], folder.name)
         answered: Sequence[dict[tuple[str, Start], list[list[Told]]]] = [{} for _ in protocols]
         spent = 0.0
         for (place, learner, start, _), many in orders.items():
@@ -173,15 +167,7 @@ def _key(learner: str, seed: int, deal: int, fold: Fold, codes: Mapping[str, Int
 
 def _carried_out(order: _Order) -> None:
     with _seeded():
-        clips = _clips(order.clips)
-        save_told(told(order.task, clips, order.preset, device=order.device), order.answers)
-
-
-@functools.lru_cache(maxsize=1)
-def _clips(folder: Path) -> ClipDataset:
-    return ClipDataset(
-        clips=torch.from_numpy(np.load(folder / "clips.npy")), rows=np.load(folder / "rows.npy")
-    )
+        save_told(told(order.task, order.clips, order.preset, device=order.device), order.answers)
 
 
 @contextmanager

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn import functional as F
 
 from masquerade.datasets.augmentation import NONE
 from masquerade.datasets.manifest import IntArray
@@ -21,7 +20,7 @@ from masquerade.evaluation.features import FEATURES
 from masquerade.evaluation.metric_specs import known, many_hot
 from masquerade.evaluation.presets import Learner, Preset
 from masquerade.evaluation.protocols import Fold
-from masquerade.extraction.clips import ClipDataset
+from masquerade.extraction.dataset import ClipDataset, clip_loader
 from masquerade.metrics.statistic import Floats
 from masquerade.models.recognizers import build_recognizer
 from masquerade.models.recognizers.modalities import MODALITIES
@@ -101,7 +100,7 @@ def told(task: Task, clips: ClipDataset, preset: Preset, *, device: str = "cpu")
     if learner.network is None:
         answers = _kernel(task, learner, parts)
     else:
-        parts = [_shrunk(part, learner.side) for part in parts]
+        parts = [part if learner.side is None else part.resize(learner.side) for part in parts]
         net = _network(task, learner, parts[0], preset, device)
         many = tuple(label for label in task.heads if task.codes[label].ndim == 2)
         answers = [_asked(net, part, many) for part in parts]
@@ -139,17 +138,6 @@ def _network(
             with part_of(task.weights, overwrite=True) as part:
                 torch.save({k: v.cpu() for k, v in net.state_dict().items()}, part)
     return net
-
-
-def _shrunk(part: ClipDataset, side: int | None) -> ClipDataset:
-    """Clips of side x side pixels, each the mean of those that it covers."""
-    if side is None or not len(part):
-        return part
-    shrunk = [
-        F.adaptive_avg_pool3d(clips.float(), (clips.shape[2], side, side)).round().byte()
-        for clips in torch.split(part.clips, 64)
-    ]
-    return replace(part, clips=torch.cat(shrunk))
 
 
 def _asked(net: nn.Module, part: ClipDataset, many: tuple[str, ...]) -> dict[str, Floats]:
@@ -204,7 +192,7 @@ def _apart(a: Floats, b: Floats) -> Floats:
 def _features(part: ClipDataset, learner: Learner) -> Floats:
     """(n, D)."""
     found = []
-    for clips in torch.split(part.clips, 64):
+    for clips in clip_loader(part, torch.split(torch.arange(len(part)), 64)):
         seen = MODALITIES[learner.look].transform(clips.float() / 255)
         found.append(FEATURES[learner.features](seen).double().numpy())
     return np.concatenate(found) if found else np.zeros((0, 1))

@@ -44,7 +44,8 @@ from masquerade.evaluation.protocols import (
 )
 from masquerade.evaluation.results import SCHEMA, Control, Evaluation, Finding, Row
 from masquerade.evaluation.scoring import Case, best_of, finding, recognised
-from masquerade.extraction.clips import ClipDataset, extract_clips
+from masquerade.extraction.dataset import ClipDataset
+from masquerade.extraction.extract import extract_clips
 from masquerade.extraction.extraction import RegionFactory
 from masquerade.methods import METHODS, name_of
 
@@ -157,8 +158,10 @@ class Run:
             clips, folder, told, spent = self._by_run(entry, fits, base)
         else:
             clips = self._loaded(entry, entry.method)
-            folder = self.bench.stored(entry.name, clips)
-            told, spent = self.bench.answered(folder, fits, self.protocols, self.manifest, raw=base)
+            folder = self.bench.folder_of(entry.name, clips)
+            told, spent = self.bench.answered(
+                clips, folder, fits, self.protocols, self.manifest, raw=base
+            )
         cases = {}
         for protocol, answered in zip(self.protocols, told, strict=True):
             mine = _of_rows(protocol, clips.rows)
@@ -195,10 +198,10 @@ class Run:
         for seed, run in enumerate(entry.runs):
             for fold, method in enumerate(run):
                 stores.append(self._loaded(entry, method))
-                folders.append(self.bench.stored(entry.name, stores[-1]))
+                folders.append(self.bench.folder_of(entry.name, stores[-1]))
                 mine = [replace(one, folds=(one.folds[fold],)) for one in self.protocols]
                 found, cost = self.bench.answered(
-                    folders[-1], fits, mine, self.manifest, raw=base, only=seed
+                    stores[-1], folders[-1], fits, mine, self.manifest, raw=base, only=seed
                 )
                 spent += cost
                 for known, new in zip(told, found, strict=True):
@@ -274,7 +277,13 @@ class Run:
         whole = {label: self.manifest.targets(label) for label in protocol.heads}
         codes = shuffled(whole, seed=self.plan.seed + deal)
         (answered,), _ = self.bench.answered(
-            raw.folder, [(learner, "fresh")], [protocol], self.manifest, codes=codes, deal=deal
+            raw.clips,
+            raw.folder,
+            [(learner, "fresh")],
+            [protocol],
+            self.manifest,
+            codes=codes,
+            deal=deal,
         )
         sheet = sheet_of(self.manifest, mine, part="test", codes=codes)
         (one,) = candidates(("retrained", "motion"), self.preset, protocol, answered, {})

@@ -52,7 +52,7 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
-    """How videos become clips; see `masquerade.extraction.clips.extract_clips`."""
+    """How videos become clips; see `masquerade.extraction.extract.extract_clips`."""
 
     frames: int
     height: int

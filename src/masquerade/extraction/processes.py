@@ -21,13 +21,20 @@ class _Pool(ProcessPoolExecutor):
 
     def submit(self, *task: Any, **more: Any) -> Future[Any]:
         """The same; a child that it starts inherits what is blocked meanwhile."""
-        resource_tracker.ensure_running()  # which, started later, would unblock it
-        with _deferred():
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            try:
-                return super().submit(*task, **more)
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with children_without_interrupts():
+            return super().submit(*task, **more)
+
+
+@contextmanager
+def children_without_interrupts() -> Iterator[None]:
+    """Child processes that are started meanwhile never get Ctrl-C; their parent ends them."""
+    resource_tracker.ensure_running()  # started later, it would unblock the signal
+    with _deferred():
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from masquerade.datasets.augmentation import NONE, Augment, augmented
 from masquerade.device import choose_device
 from masquerade.errors import UsageError
-from masquerade.extraction.clips import ClipDataset
+from masquerade.extraction.dataset import ClipDataset
 from masquerade.training.losses import Targets, as_codes, loss_of
 from masquerade.training.predict import heads_of, logits_of
 from masquerade.training.ranks import Ranks, ranks_here
@@ -284,7 +284,7 @@ class _Run:
         with self._autocast():
             found = logits_of(
                 self.net,
-                self.validation.clips,
+                self.validation,
                 views=self.plan.views,
                 frames=self.plan.frames,
                 label=self.label,
@@ -317,7 +317,7 @@ class _Run:
     def _digest(self, targets: Targets) -> str:
         codes = [*self.codes.values(), *self.val_codes.values()]
         shapes = [str(tuple(v.shape)) for v in self.net.state_dict().values()]
-        return digest([str(self.plan), *shapes], [self.train.clips, *codes])
+        return digest([str(self.plan), *shapes, self.train.digest], codes)
 
     def _save(self, path: Path) -> None:
         self.state.net = self.net.state_dict()

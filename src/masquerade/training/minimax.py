@@ -370,12 +370,12 @@ class _Match:
         codes = [
             code for sides in self.feed.codes.values() for side in sides for code in side.values()
         ]
-        clips = [store.clips for store in stores if store is not None]
+        clips = [store.digest for store in stores if store is not None]
         game, file = self.game, self.game.image_weights
         if file is not None:  # what is in it, wherever it lies now
             game = replace(game, image_weights=content(Path(file)))
         how = [str(game), str(self.seed), f"amp {self.amp}", f"processes {self.ranks.world}"]
-        return digest(how, [*clips, *codes, *first])
+        return digest([*how, *clips], [*codes, *first])
 
     def _save(self, path: Path) -> None:
         self.state.net = self.cast.state_dict()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from masquerade.errors import UsageError
-from masquerade.extraction.clips import ClipDataset
+from masquerade.extraction.dataset import ClipDataset, clip_loader
 from masquerade.training.losses import probabilities
 from masquerade.training.views import ONE_VIEW, Views, viewed
 
@@ -42,9 +42,8 @@ def predict(
     Returns:
         (N, classes) a label; a binary label has one column, of label 1.
     """
-    held = clips.clips if isinstance(clips, ClipDataset) else clips
     found: dict[str, list[Tensor]] = {}
-    for part in torch.split(held, batch):
+    for part in _batches(clips, batch):
         for name, mean in _mean(net, part, views, frames, label, many=many).items():
             found.setdefault(name, []).append(mean.cpu())
     return {name: torch.cat(parts).numpy() for name, parts in found.items()}
@@ -52,7 +51,7 @@ def predict(
 
 def logits_of(
     net: nn.Module,
-    clips: Tensor,
+    clips: ClipDataset | Tensor,
     *,
     views: Views,
     frames: int | None,
@@ -63,15 +62,20 @@ def logits_of(
 
     Args:
         net: as in `predict`.
-        clips: (N, 3, T, H, W).
+        clips: as in `predict`.
         views: as in `predict`.
         frames: as in `predict`.
         label: as in `predict`.
         batch: clips at once.
     """
-    held = torch.split(clips, batch)
-    parts = [_mean(net, part, views, frames, label, many=None) for part in held]
+    parts = [_mean(net, part, views, frames, label, many=None) for part in _batches(clips, batch)]
     return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}
+
+
+def _batches(clips: ClipDataset | Tensor, batch: int) -> Iterable[Tensor]:
+    if isinstance(clips, ClipDataset):
+        return clip_loader(clips, torch.split(torch.arange(len(clips)), batch))
+    return torch.split(clips, batch)
 
 
 def heads_of(net: nn.Module, targets: Mapping[str, Any]) -> dict[str, int]:

@@ -17,7 +17,8 @@ from masquerade.datasets.fingerprints import UNTOLD, marks
 from masquerade.datasets.manifest import IntArray, Manifest
 from masquerade.datasets.splits import carve_validation
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.extraction.clips import ClipDataset, extract_clips
+from masquerade.extraction.dataset import ClipDataset, clip_loader
+from masquerade.extraction.extract import extract_clips
 from masquerade.methods import name_of
 from masquerade.storage import part_of
 from masquerade.training.game import Game, going_on
@@ -202,8 +203,10 @@ def _with_pairs(
 ) -> Data:
     one = replace(game, frames=gap.frames, stride=gap.stride, stored=None, padding="repeat")
     learn, held = _clips(manifest, one, parts, workers, cache, None)
-    late = learn.clips[:, :, gap.steps[0] - 1 :]  # the last frame again, where the video has ended
-    short = int((late == late[:, :, :1]).flatten(1).all(1).sum())
+    short = 0
+    for clips in clip_loader(learn, torch.split(torch.arange(len(learn)), 64)):
+        late = clips[:, :, gap.steps[0] - 1 :]  # the last frame again, where the video has ended
+        short += int((late == late[:, :, :1]).flatten(1).all(1).sum())
     if 2 * short > len(learn):
         raise UsageError(
             f"{short} of {len(learn)} videos are too short for pairs of frames that are "
@@ -326,7 +329,7 @@ def _provenance(
     last: Mapping[str, float] = played.history[-1]
     return {
         "command": command,
-        "data": digest([], [data.train.clips, data.validation.clips, *codes]),
+        "data": digest([data.train.digest, data.validation.digest], codes),
         "clips": {"train": len(data.train), "validation": len(data.validation)},
         "seed": seed,
         "recipe": str(game),

@@ -12,7 +12,7 @@ from torch import Tensor
 from masquerade.datasets.augmentation import NONE, SPACT, Augment, augmented
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import UsageError
-from masquerade.extraction.clips import ClipDataset
+from masquerade.extraction.dataset import ClipDataset
 from masquerade.training.game import Game
 from masquerade.training.losses import as_codes
 from masquerade.training.objectives import Pairs

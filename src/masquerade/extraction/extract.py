@@ -7,8 +7,8 @@ told, never replaced.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,59 +17,15 @@ import torch
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.datasets.manifest import IntArray, Manifest
+from masquerade.datasets.manifest import Manifest
 from masquerade.datasets.sampling import Padding
 from masquerade.errors import UsageError
 from masquerade.extraction.cache import ClipCache, seen_by
+from masquerade.extraction.dataset import ClipDataset, from_tensor
 from masquerade.extraction.extraction import Job, Pass, RegionFactory, passed_all
 from masquerade.pipeline.stream import Cover
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipDataset:
-    """Clips of one size, and which rows of a manifest they are.
-
-    Args:
-        clips: (N, 3, T, H, W) uint8.
-        rows: (N,) the manifest's row of each clip, ascending as loaded.
-        skipped: row to the reason why it is not here.
-        passes: how many videos were decoded and rewritten for this; the others were cached.
-    """
-
-    clips: Tensor
-    rows: IntArray
-    skipped: Mapping[int, str] = field(default_factory=dict)
-    passes: int = 0
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def batch(self, indices: Tensor) -> Tensor:
-        """(B, 3, T, H, W) uint8, the clips at these places of the dataset."""
-        return self.clips[indices]
-
-    def take(self, which: Iterable[int] | IntArray) -> ClipDataset:
-        """These clips, by their place in the store."""
-        at = np.asarray(list(which), dtype=np.int64)
-        return replace(self, clips=self.clips[torch.from_numpy(at)], rows=self.rows[at])
-
-    def of_rows(self, rows: Iterable[int] | IntArray) -> ClipDataset:
-        """The clips of these rows of the manifest; rows that were skipped are not among them."""
-        place = {int(row): i for i, row in enumerate(self.rows)}
-        return self.take(place[int(row)] for row in rows if int(row) in place)
-
-
-def from_tensor(clips: Tensor) -> ClipDataset:
-    """A store of clips that are already in memory, row i being clip i.
-
-    Args:
-        clips: (N, 3, T, H, W), uint8, or in [0, 1].
-    """
-    if clips.dtype != torch.uint8:
-        clips = (clips * 255).round().clamp(0, 255).byte()
-    return ClipDataset(clips=clips, rows=np.arange(len(clips), dtype=np.int64))
 
 
 def extract_clips(
@@ -174,9 +130,7 @@ def _stored(found: Mapping[int, Tensor], skipped: Mapping[int, str], *, passes: 
         reason = next(iter(skipped.values()), "the manifest is empty")
         raise UsageError(f"Not one clip could be read; the first was left out because: {reason}")
     rows: Sequence[int] = sorted(found)
-    return ClipDataset(
-        clips=torch.stack([found[row] for row in rows]),
-        rows=np.array(rows, dtype=np.int64),
-        skipped=dict(sorted(skipped.items())),
-        passes=passes,
+    whole = from_tensor(
+        torch.stack([found[row] for row in rows]), rows=np.array(rows, dtype=np.int64)
     )
+    return replace(whole, skipped=dict(sorted(skipped.items())), passes=passes)

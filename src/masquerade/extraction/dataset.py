@@ -1,0 +1,235 @@
+"""Clips of one size as a `torch.utils.data.Dataset`, read from a memory-mapped file.
+
+A `ClipDataset` is a view: places in a source of clips, and the manifest's row of each. Taking some
+of its clips copies nothing, and sending it to another process sends the file's path and the places.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool3d
+from torch.utils.data import DataLoader, Dataset
+
+from masquerade.datasets.manifest import IntArray
+from masquerade.extraction.processes import children_without_interrupts
+
+Shape = tuple[int, int, int, int]
+Digests = NDArray[np.uint8]  # (N, 32), the SHA-256 of each clip
+
+
+class ClipSource(Protocol):
+    """Where clips are read from, each by its place."""
+
+    shape: Shape
+
+    def read(self, places: IntArray) -> Tensor:
+        """(B, 3, T, H, W) uint8."""
+
+    def digests(self, places: IntArray) -> Digests:
+        """The SHA-256 of each of these clips' bytes."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ClipDataset(Dataset[Tensor]):
+    """Clips of one size, and which rows of a manifest they are.
+
+    Args:
+        source: of the clips' pixels.
+        places: (N,) of each clip in the source.
+        rows: (N,) the manifest's row of each clip, ascending as extracted.
+        skipped: row to the reason why its clip is not here.
+        passes: how many videos were decoded and anonymized for this; the others were stored.
+        workers: processes that `clip_loader` reads with, unless it is told otherwise.
+    """
+
+    source: ClipSource
+    places: IntArray
+    rows: IntArray
+    skipped: Mapping[int, str] = field(default_factory=dict)
+    passes: int = 0
+    workers: int = 0
+
+    @property
+    def shape(self) -> Shape:
+        """(3, T, H, W) of a clip."""
+        return self.source.shape
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the shape and of the clips in their order, from the clips' own digests."""
+        content = hashlib.sha256(str(self.shape).encode())
+        content.update(self.source.digests(self.places).tobytes())
+        return content.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Tensor:
+        """(3, T, H, W) uint8."""
+        return self.source.read(self.places[[index]])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> Tensor:
+        """(B, 3, T, H, W) uint8; a `DataLoader` fetches a batch by this."""
+        return self.source.read(self.places[np.asarray(indices, dtype=np.int64)])
+
+    def batch(self, indices: Tensor) -> Tensor:
+        """(B, 3, T, H, W) uint8, the clips at these places of the dataset."""
+        return self.__getitems__(indices.tolist())
+
+    def take(self, indices: Iterable[int] | IntArray) -> ClipDataset:
+        """A view of these clips, by their place in the dataset."""
+        at = np.asarray(list(indices), dtype=np.int64)
+        return replace(self, places=self.places[at], rows=self.rows[at])
+
+    def of_rows(self, rows: Iterable[int] | IntArray) -> ClipDataset:
+        """A view of the clips of these rows of the manifest; skipped rows are left out."""
+        place = {int(row): i for i, row in enumerate(self.rows)}
+        return self.take(place[int(row)] for row in rows if int(row) in place)
+
+    def resize(self, side: int) -> ClipDataset:
+        """The clips shrunk to side x side pixels when they are read, by the mean of each area."""
+        return replace(self, source=ResizedClips(self.source, side))
+
+
+class TensorClips:
+    """Clips in memory."""
+
+    def __init__(self, clips: Tensor) -> None:
+        self._clips = clips  # (N, 3, T, H, W) uint8
+        _, channels, frames, height, width = clips.shape
+        self.shape: Shape = (channels, frames, height, width)
+
+    def read(self, places: IntArray) -> Tensor:
+        """(B, 3, T, H, W) uint8."""
+        return self._clips[torch.from_numpy(places)]
+
+    def digests(self, places: IntArray) -> Digests:
+        """The SHA-256 of each of these clips' bytes."""
+        return digests_of(self._clips[int(place)] for place in places)
+
+
+class ResizedClips:
+    """Clips of another source, shrunk when they are read."""
+
+    def __init__(self, source: ClipSource, side: int) -> None:
+        self._source, self._side = source, side
+        self.shape: Shape = (*source.shape[:2], side, side)
+
+    def read(self, places: IntArray) -> Tensor:
+        """(B, 3, T, side, side) uint8."""
+        clips = self._source.read(places).float()
+        return adaptive_avg_pool3d(clips, self.shape[1:]).round().byte()
+
+    def digests(self, places: IntArray) -> Digests:
+        """The digests of the clips that these are made from; the side is in the dataset's shape."""
+        return self._source.digests(places)
+
+
+class MappedClips:
+    """Clips in a file, one after another, mapped into memory where they are read.
+
+    Args:
+        path: of the file.
+        shape: (3, T, H, W) of a clip.
+        digests: (N, 32), the SHA-256 of each clip in the file.
+        owner: kept alive as long as this is; such as what removes a temporary file.
+    """
+
+    def __init__(self, path: Path, shape: Shape, digests: Digests, *, owner: object = None) -> None:
+        self.path, self.shape = path, shape
+        self._digests, self._owner = digests, owner
+        self._file: NDArray[np.uint8] | None = None
+
+    def read(self, places: IntArray) -> Tensor:
+        """(B, 3, T, H, W) uint8."""
+        if self._file is None:
+            shape = (len(self._digests), *self.shape)
+            self._file = np.memmap(self.path, np.uint8, mode="r", shape=shape)
+        return torch.from_numpy(np.asarray(self._file[places]))  # indexing by an array copies
+
+    def digests(self, places: IntArray) -> Digests:
+        """The SHA-256 of each of these clips' bytes, as computed when they were written."""
+        return self._digests[places]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the mapping, which another process opens for itself."""
+        return {**self.__dict__, "_file": None, "_owner": None}
+
+
+def from_tensor(clips: Tensor, *, rows: IntArray | None = None) -> ClipDataset:
+    """A dataset of clips that are already in memory, for tests and small experiments.
+
+    Args:
+        clips: (N, 3, T, H, W), uint8, or in [0, 1].
+        rows: (N,) of a manifest; None: 0 to N - 1.
+    """
+    if clips.dtype != torch.uint8:
+        clips = (clips * 255).round().clamp(0, 255).byte()
+    places = np.arange(len(clips), dtype=np.int64)
+    return ClipDataset(
+        source=TensorClips(clips), places=places, rows=places if rows is None else rows
+    )
+
+
+def digests_of(clips: Iterable[Tensor]) -> Digests:
+    """(N, 32), the SHA-256 of each clip's bytes."""
+    found = [hashlib.sha256(clip.contiguous().numpy().data).digest() for clip in clips]
+    return np.frombuffer(b"".join(found), np.uint8).reshape(-1, 32)
+
+
+def clip_loader(
+    dataset: ClipDataset, batches: Iterable[Tensor], *, workers: int | None = None
+) -> Iterator[Tensor]:
+    """Read batches of clips through a `torch.utils.data.DataLoader`.
+
+    Order and seeds stay the caller's: no random number of any other generator is drawn.
+
+    Args:
+        dataset: of the clips.
+        batches: the places in the dataset of each batch's clips. With workers it is read ahead.
+        workers: processes that read ahead; 0: this process reads. None: as the dataset says, and
+            0 in a process that is itself one of several.
+
+    Yields:
+        (B, 3, T, H, W) uint8, one for each of the batches.
+    """
+    if workers is None:
+        workers = dataset.workers if multiprocessing.parent_process() is None else 0
+    loader = DataLoader(
+        dataset,
+        batch_sampler=(batch.tolist() for batch in batches),
+        collate_fn=_as_it_is,
+        num_workers=workers,
+        worker_init_fn=_one_thread,
+        generator=torch.Generator(),  # for the workers' seeds; else they cost the caller a draw
+        # A fork of a process with threads may hang.
+        multiprocessing_context="spawn" if workers else None,
+    )
+    if not workers:
+        yield from loader
+        return
+    with children_without_interrupts():
+        iterator = iter(loader)
+    try:
+        yield from iterator
+    finally:  # after an exception its traceback would keep the iterator, and so the workers, alive
+        iterator._shutdown_workers()  # type: ignore[attr-defined]
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _one_thread(worker: int) -> None:
+    cv2.setNumThreads(1)
