@@ -28,10 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.pipeline.stream import Cover
-from masquerade.regions.boxes import Box, boxes_of, corners, iou
+from masquerade.regions import Faces
+from masquerade.regions.boxes import Box, corners, iou, to_boxes
 from masquerade.regions.faces import CenterFace, centerface_file
 from masquerade.regions.masks import Mask, rasterize
-from masquerade.regions.sources import Faces
 
 HERE = Path(__file__).resolve().parent
 THRESHOLDS = (0.2, 0.3, 0.5)
@@ -100,7 +100,7 @@ Found = dict[int, list[Box]]
 def scored(rows: Sequence[Sequence[float]]) -> list[Box]:
     """Boxes of rows of x0, y0, x1, y1 and score."""
     table = np.array(rows, np.float64).reshape(-1, 5)
-    return boxes_of(table[:, :4], table[:, 4])
+    return to_boxes(table[:, :4], table[:, 4])
 
 
 def read_labels(path: Path) -> list[Clip]:
@@ -215,7 +215,7 @@ def matched(faces: Sequence[Box], boxes: Sequence[Box]) -> set[int]:
 def ignored(box: Box, zones: Sequence[Box]) -> bool:
     """Whether most of a box lies in a zone that counts neither way."""
     for zone in zones:
-        both = box.clipped(zone.x1, zone.y1)
+        both = box.clip(zone.x1, zone.y1)
         wide = 0.0 if both is None else both.x1 - max(both.x0, zone.x0)
         high = 0.0 if both is None else both.y1 - max(both.y0, zone.y0)
         if max(0.0, wide) * max(0.0, high) >= IGNORED * box.width * box.height:

@@ -26,7 +26,7 @@ from masquerade.methods import build
 from masquerade.methods.selective import Selective, code, paper
 from masquerade.models.optical_flow import F32, grey
 from masquerade.pipeline.stream import Cover, anonymize_stream
-from masquerade.regions.sources import People
+from masquerade.regions import People
 from masquerade.video.read import Reader
 
 U8 = NDArray[np.uint8]

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from masquerade.datasets.mimes import Mimes
 from masquerade.pipeline.config import PipelineConfig
 from masquerade.pipeline.stream import Cover, region_mask
-from masquerade.regions.sources import People
+from masquerade.regions import People
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "results" / "people.md"
 STANDS = 30  # frames

@@ -39,7 +39,7 @@ from masquerade.methods.mask_mean import MaskMean
 from masquerade.methods.pixelate import coarse, fine
 from masquerade.methods.selective import Selective
 from masquerade.methods.silhouette import Silhouette
-from masquerade.regions.sources import People
+from masquerade.regions import People
 from masquerade.report.table import show
 
 ROOT = Path(__file__).resolve().parents[1]

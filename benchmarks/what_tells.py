@@ -28,7 +28,7 @@ from masquerade.methods.selective import Selective
 from masquerade.methods.silhouette import Silhouette
 from masquerade.metrics.intervals import Score, score
 from masquerade.metrics.statistic import difference
-from masquerade.regions.sources import People
+from masquerade.regions import People
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data" / "uti.csv"

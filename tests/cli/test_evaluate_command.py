@@ -11,7 +11,7 @@ from masquerade.cli.evaluate import Options, entry_of, main, title_of
 from masquerade.errors import UsageError
 from masquerade.extraction.extraction import Joined, region_class
 from masquerade.methods import build
-from masquerade.regions.sources import REGIONS
+from masquerade.regions import REGIONS
 
 
 def test_regions_are_joined_as_anonymize_joins_them() -> None:

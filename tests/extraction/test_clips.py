@@ -25,10 +25,10 @@ from masquerade.extraction.dataset import ClipDataset
 from masquerade.extraction.extract import extract_clips
 from masquerade.extraction.extraction import Joined, Pass
 from masquerade.pipeline.stream import Cover
+from masquerade.regions import Boxes, WholeFrame
 from masquerade.regions.boxes import Box
 from masquerade.regions.keys import extractor
 from masquerade.regions.region import Region
-from masquerade.regions.sources import Boxes, WholeFrame
 from masquerade.regions.template_library import Library
 from masquerade.regions.template_regions import Templates
 from masquerade.regions.templates import template_from

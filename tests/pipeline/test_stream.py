@@ -18,10 +18,10 @@ from masquerade.errors import MasqueradeError
 from masquerade.methods.blacken import Blacken
 from masquerade.pipeline.constant_frame_rate import exact_rate, to_constant_rate
 from masquerade.pipeline.stream import AnonymizedFrame, Cover, anonymize, anonymize_stream, prefetch
+from masquerade.regions import WholeFrame
 from masquerade.regions.boxes import Box
 from masquerade.regions.region import Region
-from masquerade.regions.sources import WholeFrame
-from masquerade.regions.tracking import fill
+from masquerade.regions.tracking import track_boxes
 
 
 class Picture:
@@ -177,7 +177,7 @@ def test_a_planted_dropout_leaves_no_frame_bare(missed: int) -> None:
                 gone = 12 <= i < 12 + missed
                 yield ([] if gone else [Box(i, 10, i + 12, 26, 0.9)]), False
 
-        for boxes in fill(seen(), gap=12, carry=6, lookback=6):
+        for boxes in track_boxes(seen(), gap=12, carry=6, lookback=6):
             yield Region(boxes=tuple(boxes))
 
     out = outputs([Picture(i) for i in range(40)], Blacken(), source, cover=Cover())

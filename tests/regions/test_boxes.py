@@ -59,7 +59,7 @@ def test_nms_keeps_what_a_plain_loop_keeps(found: list[tuple[int, int, float]]) 
     ],
 )
 def test_clipped(box: Box, inside: tuple[float, ...] | None) -> None:
-    got = box.clipped(100, 50)
+    got = box.clip(100, 50)
     assert (got and (got.x0, got.y0, got.x1, got.y1)) == inside
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
-from pictures import clip, noise
+from frames import clip, noise
 
 from masquerade.regions.cuts import THUMBNAIL, is_cut, thumbnail
 

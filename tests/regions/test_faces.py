@@ -10,7 +10,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from pictures import FACE, ArrayPicture, clip, portrait
+from frames import FACE, ArrayFrame, clip, portrait
 
 from masquerade.errors import MissingError
 from masquerade.regions import faces
@@ -25,14 +25,14 @@ def _hits(boxes: list[Box], x0: float, y0: float, x1: float, y1: float) -> bool:
 
 @pytest.mark.parametrize("scale", [None, 160, (100, 200)])
 def test_a_portrait_has_one_face_at_every_size(scale: int | tuple[int, int] | None) -> None:
-    (face,) = CenterFace(scale=scale)(ArrayPicture(portrait()))
+    (face,) = CenterFace(scale=scale)(ArrayFrame(portrait()))
     assert _hits([face], *FACE)
     assert 0.5 < face.score <= 1
 
 
 def test_one_detector_serves_frames_of_many_sizes() -> None:
     """OpenCV's network gives nonsense once its input has changed size; ours must not."""
-    picture, small = ArrayPicture(portrait()), ArrayPicture(portrait()[20:180, 50:200].copy())
+    picture, small = ArrayFrame(portrait()), ArrayFrame(portrait()[20:180, 50:200].copy())
     one = CenterFace()
     first = one(picture)
     assert one(small) == CenterFace()(small)
@@ -40,7 +40,7 @@ def test_one_detector_serves_frames_of_many_sizes() -> None:
 
 
 def test_bounds_on_score_and_size() -> None:
-    picture = ArrayPicture(portrait())
+    picture = ArrayFrame(portrait())
     (face,) = CenterFace()(picture)
     side = max(face.width, face.height)
     assert CenterFace(threshold=face.score + 0.01)(picture) == []
@@ -50,9 +50,9 @@ def test_bounds_on_score_and_size() -> None:
 
 
 def test_an_empty_picture_has_no_face_and_a_tiny_one_does_no_harm() -> None:
-    assert CenterFace()(ArrayPicture(np.zeros((48, 64, 3), np.uint8))) == []
-    assert isinstance(CenterFace()(ArrayPicture(np.full((1, 2, 3), 90, np.uint8))), list)
-    assert HaarFaces()(ArrayPicture(np.full((8, 8, 3), 90, np.uint8))) == []
+    assert CenterFace()(ArrayFrame(np.zeros((48, 64, 3), np.uint8))) == []
+    assert isinstance(CenterFace()(ArrayFrame(np.full((1, 2, 3), 90, np.uint8))), list)
+    assert HaarFaces()(ArrayFrame(np.full((8, 8, 3), 90, np.uint8))) == []
 
 
 def _peer() -> ModuleType:
@@ -89,7 +89,7 @@ def test_the_boxes_are_those_of_the_peer(name: str, threshold: float) -> None:
 def test_the_network_run_by_another_engine_gives_the_same_boxes() -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not here")
     pytest.importorskip("onnx", reason="onnx is not here")
-    picture = ArrayPicture(portrait())
+    picture = ArrayFrame(portrait())
     theirs = _peer().CenterFace(backend="onnxrt")(picture.pixels, threshold=0.2)[0]
     assert np.allclose(corners(CenterFace()(picture)), theirs[:, :4], atol=0.01)
 
@@ -101,9 +101,9 @@ def test_faces_in_real_clips_are_found() -> None:
 
 def test_haar_sees_a_front_and_both_profiles_mirrored_alike() -> None:
     image = portrait()
-    assert _hits(HaarFaces(scale=256)(ArrayPicture(image)), *FACE)
+    assert _hits(HaarFaces(scale=256)(ArrayFrame(image)), *FACE)
     width = image.shape[1]
-    flipped = HaarFaces(scale=256)(ArrayPicture(np.ascontiguousarray(image[:, ::-1])))
+    flipped = HaarFaces(scale=256)(ArrayFrame(np.ascontiguousarray(image[:, ::-1])))
     assert _hits(flipped, width - FACE[2], FACE[1], width - FACE[0], FACE[3])
 
 

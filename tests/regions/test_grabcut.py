@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 import pytest
-from pictures import ArrayPicture, clip, noise
+from frames import ArrayFrame, clip, noise
 
+from masquerade.regions import People
 from masquerade.regions.boxes import Box
-from masquerade.regions.grabcut import Look, Outlines
+from masquerade.regions.grabcut import GrabCut, Prompt
 from masquerade.regions.region import Region
-from masquerade.regions.sources import People
 
 W, H = 240, 180
 GROUND = cv2.GaussianBlur(noise(W, H, 3), (0, 0), 2)
@@ -27,12 +27,14 @@ def _figure(x: int) -> np.ndarray:
     return out
 
 
-def _looks(places: list[int], every: int, colour: tuple[int, int, int]) -> Iterator[Look]:
+def _looks(places: list[int], every: int, colour: tuple[int, int, int]) -> Iterator[Prompt]:
     stripes = np.where(np.arange(H)[:, None, None] % 12 < 6, 0, 40) + np.array(colour)
     for t, x in enumerate(places):
         pixels = np.where(_figure(x)[..., None] > 0, stripes, GROUND).astype(np.uint8)
         box = Box(x - 40.0, 8.0, x + 40.0, 172.0, 0.9)
-        yield Look(ArrayPicture(pixels), (box,), None, Region(boxes=(box,)), key=t % every == 0)
+        yield Prompt(
+            ArrayFrame(pixels), (box,), None, Region(boxes=(box,)), keyframe=t % every == 0
+        )
 
 
 def _shares(region: Region, x: int) -> tuple[float, float]:
@@ -45,7 +47,7 @@ def _shares(region: Region, x: int) -> tuple[float, float]:
 @pytest.mark.parametrize("every", [1, 4])
 def test_a_silhouette_is_that_of_the_figure(every: int) -> None:
     places = [100 + 2 * t for t in range(13)]
-    regions = list(Outlines()(_looks(places, every, (200, 30, 30))))
+    regions = list(GrabCut()(_looks(places, every, (200, 30, 30))))
     for region, x in zip(regions, places, strict=True):
         covered, besides = _shares(region, x)
         assert covered > 0.95
@@ -54,17 +56,17 @@ def test_a_silhouette_is_that_of_the_figure(every: int) -> None:
 
 def test_who_is_coloured_as_the_ground_is_covered_all_the_same() -> None:
     mean = tuple(int(c) for c in GROUND.reshape(-1, 3).mean(axis=0))
-    (region,) = Outlines()(_looks([120], 1, mean))
+    (region,) = GrabCut()(_looks([120], 1, mean))
     assert _shares(region, 120)[0] > 0.6
 
 
 def test_nobody_is_nothing_and_what_moves_is_inside() -> None:
-    picture, moving = ArrayPicture(GROUND), np.zeros((H, W), np.uint8)
-    (region,) = Outlines()([Look(picture, (), None, Region(), key=True)])
+    picture, moving = ArrayFrame(GROUND), np.zeros((H, W), np.uint8)
+    (region,) = GrabCut()([Prompt(picture, (), None, Region(), keyframe=True)])
     assert region.mask is not None
     assert not region.mask.any()
     moving[40:80, 60:100] = 255
-    (region,) = Outlines()([Look(picture, (), moving, Region(), key=True)])
+    (region,) = GrabCut()([Prompt(picture, (), moving, Region(), keyframe=True)])
     assert region.mask is not None
     assert region.mask[42:78, 62:98].all()
     assert (region.mask > 0).mean() < 0.06
@@ -72,9 +74,9 @@ def test_nobody_is_nothing_and_what_moves_is_inside() -> None:
 
 def test_silhouettes_are_not_carried_over_a_cut() -> None:
     first = list(_looks([100] * 3, 4, (200, 30, 30)))
-    scene = ArrayPicture(noise(W, H, 9))
-    empty = [Look(scene, (), None, Region(cut=not t), key=not t) for t in range(3)]
-    regions = list(Outlines()([*first, *empty]))
+    scene = ArrayFrame(noise(W, H, 9))
+    empty = [Prompt(scene, (), None, Region(cut=not t), keyframe=not t) for t in range(3)]
+    regions = list(GrabCut()([*first, *empty]))
     assert [bool(r.mask is not None and r.mask.any()) for r in regions] == [True] * 3 + [False] * 3
 
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from pictures import noise, portrait
+from frames import noise, portrait
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor

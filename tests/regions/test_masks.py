@@ -24,7 +24,7 @@ box_in_view = st.builds(
 
 
 def _covered(mask: np.ndarray, box: Box) -> bool:
-    inside = box.clipped(mask.shape[1], mask.shape[0])
+    inside = box.clip(mask.shape[1], mask.shape[0])
     if inside is None:
         return True
     x0, x1 = int(inside.x0), int(np.ceil(inside.x1))

@@ -7,99 +7,105 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import ArrayPicture, clip, noise
+from frames import ArrayFrame, clip, noise
 
 from masquerade.errors import MissingError, UsageError
-from masquerade.regions.background_subtraction import Motion, MovingPeople
+from masquerade.regions import People
+from masquerade.regions.background_subtraction import BackgroundSubtraction, Foreground
 from masquerade.regions.boxes import Box
 from masquerade.regions.masks import rasterize
 from masquerade.regions.people import HogPeople, TorchvisionPeople
 from masquerade.regions.region import Region
-from masquerade.regions.sources import People
 
 W, H = 192, 144
 
 
 def _walker(
-    frames: int, *, still_from: int = 10**9, pan: float = 0, start: int = 0, wait: int = 0
-) -> list[ArrayPicture]:
+    count: int, *, still_from: int = 10**9, pan: float = 0, start: int = 0, wait: int = 0
+) -> list[ArrayFrame]:
     """A striped figure that walks across a textured scene, with sensor noise."""
     wide, rng = noise(W * 3, H, 5), np.random.default_rng(0)
-    pictures = []
-    for t in range(frames):
+    frames = []
+    for t in range(count):
         left = int(pan * t)
         frame = wide[:, left : left + W].astype(int) + rng.integers(-3, 4, (H, W, 1))
         x = _place(max(0, min(t, still_from) - wait))
         if t >= start:
             frame[30:130, x : x + 30] = 250
             frame[50:70, x : x + 30] = 5
-        pictures.append(ArrayPicture(frame.clip(0, 255).astype(np.uint8)))
-    return pictures
+        frames.append(ArrayFrame(frame.clip(0, 255).astype(np.uint8)))
+    return frames
 
 
 def _place(t: int) -> int:
     return 4 * t
 
 
-def _motions(pictures: list[ArrayPicture], cut: int = -1) -> list[Motion]:
-    return list(MovingPeople()((p, Region(cut=t == cut)) for t, p in enumerate(pictures)))
+def _foregrounds(frames: list[ArrayFrame], cut: int = -1) -> list[Foreground]:
+    return list(BackgroundSubtraction()((p, Region(cut=t == cut)) for t, p in enumerate(frames)))
 
 
 def test_who_walks_is_covered_and_the_scene_is_not() -> None:
-    motions = _motions(_walker(40))
-    for t, motion in enumerate(motions):
+    foregrounds = _foregrounds(_walker(40))
+    for t, foreground in enumerate(foregrounds):
         x = _place(t)
-        assert not motion.camera
-        assert (motion.mask[32:128, x + 2 : x + 28] == 255).mean() > 0.95
-        assert (motion.mask > 0).mean() < 0.6
-    (box,) = (b for b in motions[35].boxes if b.x0 <= _place(35) + 15 <= b.x1)
+        assert not foreground.unknown
+        assert (foreground.mask[32:128, x + 2 : x + 28] == 255).mean() > 0.95
+        assert (foreground.mask > 0).mean() < 0.6
+    (box,) = (b for b in foregrounds[35].boxes if b.x0 <= _place(35) + 15 <= b.x1)
     assert box.y0 <= 31
     assert box.y1 >= 129
 
 
 def test_who_stops_stays_covered() -> None:
-    motions = _motions(_walker(120, still_from=30, start=26))
-    assert (motions[119].mask[32:128, _place(30) + 2 : _place(30) + 28] == 255).mean() > 0.95
+    foregrounds = _foregrounds(_walker(120, still_from=30, start=26))
+    assert (foregrounds[119].mask[32:128, _place(30) + 2 : _place(30) + 28] == 255).mean() > 0.95
 
 
 def test_who_is_seen_standing_is_no_background_and_leaves_no_ghost() -> None:
-    pictures = _walker(90, wait=40)
+    frames = _walker(90, wait=40)
     at = [_place(max(0, t - 40)) for t in range(90)]
     boxes = [Box(x - 25.0, 10.0, x + 55.0, 150.0, 0.9) for x in at]  # as wide as a detector's
-    pairs = zip(pictures, boxes, strict=True)
-    motions = list(MovingPeople()((p, Region(boxes=(box,))) for p, box in pairs))
+    pairs = zip(frames, boxes, strict=True)
+    foregrounds = list(BackgroundSubtraction()((p, Region(boxes=(box,))) for p, box in pairs))
     for t in range(45, 84):  # by its motion, though it filled the background's first frames
         own = slice(at[t] + 8, at[t] + 22)
         left = slice(0, max(0, at[t] - 12))
-        assert t < 60 or (motions[t].mask[40:120, own] == 255).mean() > 0.9
-        assert t < 65 or not motions[t].mask[:, left].any()
-    unseen = _motions(pictures)[80].mask
+        assert t < 60 or (foregrounds[t].mask[40:120, own] == 255).mean() > 0.9
+        assert t < 65 or not foregrounds[t].mask[:, left].any()
+    unseen = _foregrounds(frames)[80].mask
     assert unseen[40:120, :30].mean() > 200  # nobody having been seen there, a ghost is left
 
 
 def test_a_still_scene_shows_nothing() -> None:
-    motions = _motions(_walker(50, start=10**9))
-    assert not any(m.camera or m.boxes or m.mask.any() for m in motions)
+    foregrounds = _foregrounds(_walker(50, start=10**9))
+    assert not any(m.unknown or m.boxes or m.mask.any() for m in foregrounds)
 
 
 @pytest.mark.parametrize("pan", [0.3, 1, 3, 6])
 def test_a_moving_camera_is_told_and_the_whole_frame_hidden(pan: int) -> None:
-    pictures = _walker(40, pan=pan)
-    assert all(m.camera for m in _motions(pictures))
-    for region in People(detector="motion")(pictures):
+    frames = _walker(40, pan=pan)
+    assert all(m.unknown for m in _foregrounds(frames))
+    for region in People(detector="motion")(frames):
         assert region.everywhere
         assert (rasterize(region.boxes, width=W, height=H) == 255).all()
 
 
 def test_a_change_of_light_hides_the_whole_frame() -> None:
-    pictures = _walker(40)
-    pictures[30] = ArrayPicture((pictures[30].pixels * 0.4).astype(np.uint8))
-    assert [t for t, m in enumerate(_motions(pictures)) if m.camera] == [30]
+    frames = _walker(40)
+    frames[30] = ArrayFrame((frames[30].pixels * 0.4).astype(np.uint8))
+    assert [t for t, m in enumerate(_foregrounds(frames)) if m.unknown] == [30]
 
 
 def test_a_shot_too_short_to_know_its_background_is_hidden_whole() -> None:
-    pictures = [*_walker(40), *(ArrayPicture(noise(W, H, 8)) for _ in range(5))]
-    assert [t for t, m in enumerate(_motions(pictures, cut=40)) if m.camera] == [40, 41, 42, 43, 44]
+    frames = [*_walker(40), *(ArrayFrame(noise(W, H, 8)) for _ in range(5))]
+    assert [t for t, m in enumerate(_foregrounds(frames, cut=40)) if m.unknown] == [
+        40,
+        41,
+        42,
+        43,
+        44,
+    ]
 
 
 def test_both_detectors_speak_and_tracks_are_told_apart() -> None:
@@ -115,7 +121,7 @@ def test_hog_finds_people_who_stand_in_a_real_clip() -> None:
     found = [HogPeople()(p) for p in clip("uti/push/set1_5_1_5.mp4", 4, step=10)]
     assert all(found)
     assert {box.label for boxes in found for box in boxes} == {"person"}
-    assert HogPeople()(ArrayPicture(np.zeros((80, 20, 3), np.uint8))) == []
+    assert HogPeople()(ArrayFrame(np.zeros((80, 20, 3), np.uint8))) == []
 
 
 def test_hog_finds_people_who_fill_the_frame() -> None:
@@ -126,12 +132,12 @@ def test_hog_finds_people_who_fill_the_frame() -> None:
 
 
 def test_a_real_static_camera_is_taken_for_one_and_a_real_moving_one_is_not() -> None:
-    still = _motions(clip("wild/corridor_139s_10fps.mp4", 90))
-    assert not any(m.camera for m in still)
+    still = _foregrounds(clip("wild/corridor_139s_10fps.mp4", 90))
+    assert not any(m.unknown for m in still)
     assert not any(m.boxes for m in still[:40])  # an empty room
     assert (still[84].mask > 0).mean() > 0.05  # a woman at the table
-    shaken = _motions(clip("wild/crowd_mp4_named_avi.avi", 40))
-    assert sum(m.camera for m in shaken) > 30
+    shaken = _foregrounds(clip("wild/crowd_mp4_named_avi.avi", 40))
+    assert sum(m.unknown for m in shaken) > 30
 
 
 def test_torchvision_is_asked_for_in_one_line_where_it_is_not(tmp_path: Path) -> None:
@@ -145,5 +151,7 @@ def test_torchvision_is_asked_for_in_one_line_where_it_is_not(tmp_path: Path) ->
 
 def test_boxes_are_people() -> None:
     assert all(
-        isinstance(b, Box) and b.label == "person" for m in _motions(_walker(30)) for b in m.boxes
+        isinstance(b, Box) and b.label == "person"
+        for m in _foregrounds(_walker(30))
+        for b in m.boxes
     )

@@ -7,32 +7,25 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from pictures import ArrayPicture, Counted, clip, noise, portrait
+from frames import ArrayFrame, Counted, clip, noise, portrait
 
 from masquerade.errors import UsageError
+from masquerade.regions import REGIONS, Boxes, Faces, People, Templates, WholeFrame
 from masquerade.regions.boxes import Box, write_boxes
 from masquerade.regions.masks import rasterize
-from masquerade.regions.sources import (
-    REGIONS,
-    Boxes,
-    Faces,
-    People,
-    Templates,
-    WholeFrame,
-    looked_at,
-)
+from masquerade.regions.tracking import select_keyframes
 
 W, H = 160, 120
 
 
-def _moving_portrait(frames: int) -> tuple[list[ArrayPicture], list[tuple[int, int]]]:
+def _moving_portrait(frames: int) -> tuple[list[ArrayFrame], list[tuple[int, int]]]:
     """A portrait that slides over a background, and where its corner is."""
     small = cv2.resize(portrait(), (64, 75), interpolation=cv2.INTER_AREA)
     pictures, places = [], []
     for t in range(frames):
         frame, (x, y) = noise(W, H, 1), (10 + 2 * t, 20 + t // 2)
         frame[y : y + 75, x : x + 64] = small
-        pictures.append(ArrayPicture(frame))
+        pictures.append(ArrayFrame(frame))
         places.append((x, y))
     return pictures, places
 
@@ -60,7 +53,7 @@ def test_one_region_a_picture_reading_no_farther_than_promised(
     source = _sources(tmp_path)[name]
     assert isinstance(source, REGIONS[name])
     assert source.name == name
-    blank = ArrayPicture(np.full((H, W, 3), 90, np.uint8))
+    blank = ArrayFrame(np.full((H, W, 3), 90, np.uint8))
     pictures = Counted([blank] * count)
     regions = 0
     for regions, region in enumerate(source(pictures), start=1):
@@ -71,14 +64,14 @@ def test_one_region_a_picture_reading_no_farther_than_promised(
 
 
 def test_the_whole_frame_is_everywhere() -> None:
-    blank = ArrayPicture(np.zeros((H, W, 3), np.uint8))
+    blank = ArrayFrame(np.zeros((H, W, 3), np.uint8))
     assert [r.everywhere for r in WholeFrame()([blank] * 3)] == [True] * 3
 
 
 def test_it_looks_at_the_first_the_last_after_a_cut_and_every_nth() -> None:
-    picture = ArrayPicture(np.zeros((2, 2, 3), np.uint8))
+    picture = ArrayFrame(np.zeros((2, 2, 3), np.uint8))
     cuts = [t == 5 for t in range(13)]
-    looks = [look for *_, look in looked_at([(picture, cut) for cut in cuts], 3)]
+    looks = [look for *_, look in select_keyframes([(picture, cut) for cut in cuts], 3)]
     assert [t for t, look in enumerate(looks) if look] == [0, 3, 5, 8, 11, 12]
 
 
@@ -89,14 +82,14 @@ def test_a_moving_face_is_covered_in_every_frame(every: int) -> None:
     for region, place in zip(regions, places, strict=True):
         x, y = _face_at(*place)
         assert rasterize(region.boxes, width=W, height=H)[y - 8 : y + 8, x - 6 : x + 6].all()
-    assert [r.seen for r in regions] == [t % every == 0 or t == 29 for t in range(30)]
+    assert [r.detected for r in regions] == [t % every == 0 or t == 29 for t in range(30)]
     assert len({box.track for region in regions for box in region.boxes}) == 1
 
 
 def test_frames_without_the_face_between_frames_with_it_are_filled() -> None:
     pictures, places = _moving_portrait(30)
     for t in range(12, 20):
-        pictures[t] = ArrayPicture(noise(W, H, 1))
+        pictures[t] = ArrayFrame(noise(W, H, 1))
     on, off = (list(Faces(every=1, track=k, threshold=0.3)(pictures)) for k in (True, False))
     for t in range(12, 20):
         x, y = _face_at(*places[t])
@@ -107,10 +100,10 @@ def test_frames_without_the_face_between_frames_with_it_are_filled() -> None:
 
 def test_a_cut_is_told_and_ends_the_tracks() -> None:
     pictures, _ = _moving_portrait(12)
-    other = ArrayPicture(noise(W, H, 9, low=0, high=60))
+    other = ArrayFrame(noise(W, H, 9, low=0, high=60))
     regions = list(Faces(every=4, threshold=0.3)([*pictures[:10], *[other] * 10]))
     assert [t for t, r in enumerate(regions) if r.cut] == [10]
-    assert regions[10].seen
+    assert regions[10].detected
     assert all(r.boxes for r in regions[:10])
     assert not any(r.boxes for r in regions[10:])
 
@@ -119,10 +112,10 @@ def test_boxes_of_a_file_are_those_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "boxes.json"
     box = Box(1, 2, 30, 40, 0.5, 7, "filled", "person")
     write_boxes(path, {1: [box]}, width=W, height=H)
-    blank = ArrayPicture(np.zeros((H, W, 3), np.uint8))
+    blank = ArrayFrame(np.zeros((H, W, 3), np.uint8))
     assert [r.boxes for r in Boxes(file=path)([blank] * 3)] == [(), (box,), ()]
     with pytest.raises(UsageError, match="160x120"):
-        list(Boxes(file=path)([ArrayPicture(np.zeros((W, H, 3), np.uint8))]))
+        list(Boxes(file=path)([ArrayFrame(np.zeros((W, H, 3), np.uint8))]))
     with pytest.raises(UsageError):
         Boxes(file=tmp_path / "none.json")
 

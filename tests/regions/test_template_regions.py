@@ -8,21 +8,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from pictures import ArrayPicture, Counted, noise
+from frames import ArrayFrame, Counted, noise
 
 from masquerade.errors import MissingError, UsageError
+from masquerade.regions import Union
 from masquerade.regions.hog_keys import ColourHog
 from masquerade.regions.masks import rasterize
 from masquerade.regions.region import Region
 from masquerade.regions.template_library import Library
 from masquerade.regions.template_regions import LATEST, LONGEST, Templates, parse_point
 from masquerade.regions.templates import template_from
-from masquerade.regions.union import Together
 
 W, H, SIDE = 160, 120, 30
 
 
-def scene(frames: int, *, step: float = 2.0, seed: int = 1) -> list[ArrayPicture]:
+def scene(frames: int, *, step: float = 2.0, seed: int = 1) -> list[ArrayFrame]:
     """A red, textured square that moves over a picture of greys."""
     ground = noise(W, H, seed)
     ground = np.repeat(ground.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
@@ -32,7 +32,7 @@ def scene(frames: int, *, step: float = 2.0, seed: int = 1) -> list[ArrayPicture
     for t in range(frames):
         frame, (x, y) = ground.copy(), place(t, step)
         frame[y : y + SIDE, x : x + SIDE] = patch
-        pictures.append(ArrayPicture(frame))
+        pictures.append(ArrayFrame(frame))
     return pictures
 
 
@@ -63,7 +63,7 @@ def test_it_follows_a_moving_patch_from_a_later_frame_on_both_sides(
         inside, outside = covered(region, *place(t))
         assert inside >= least and outside < (0.03 if every < 2 else 0.06), t
         assert region.boxes == () and region.mask is None and not region.everywhere
-    looks = [t for t, region in enumerate(regions) if region.seen]
+    looks = [t for t, region in enumerate(regions) if region.detected]
     assert looks[0] == 0
     if every:
         assert looks == list(range(0, frames, every))
@@ -74,14 +74,14 @@ def test_it_follows_a_moving_patch_from_a_later_frame_on_both_sides(
 def test_motion_asks_for_keys_sooner() -> None:
     def looks(step: float) -> int:
         source = Templates(at=((0, 25, 55),))
-        return sum(region.seen for region in source(scene(26, step=step)))
+        return sum(region.detected for region in source(scene(26, step=step)))
 
     assert looks(4.0) > looks(0.5) >= 3  # 3: one in 12 frames even so
 
 
 def test_a_cut_starts_anew_and_the_key_still_finds_its_patch() -> None:
     shots = scene(15), scene(15, seed=3)
-    other = [ArrayPicture(255 - p.pixels // 3) for p in shots[1]]
+    other = [ArrayFrame(255 - p.pixels // 3) for p in shots[1]]
     for t, picture in enumerate(other):
         x, y = place(t)
         picture.pixels[y : y + SIDE, W - x - SIDE : W - x] = shots[1][t].pixels[
@@ -90,7 +90,7 @@ def test_a_cut_starts_anew_and_the_key_still_finds_its_patch() -> None:
         picture.pixels[y : y + SIDE, x : x + SIDE] = 200
     regions = list(Templates(at=((0, 25, 55),), every=30)([*shots[0], *other]))
     assert [t for t, region in enumerate(regions) if region.cut] == [15]
-    assert [t for t, region in enumerate(regions) if region.seen] == [0, 15]
+    assert [t for t, region in enumerate(regions) if region.detected] == [0, 15]
     x, y = place(0)
     assert covered(regions[15], W - x - SIDE, y)[0] > 0.9
     strength = regions[15].strength
@@ -157,7 +157,7 @@ def test_strengths_reach_the_mask_unspoiled() -> None:
 
 
 def test_strengths_of_several_sources_are_the_larger() -> None:
-    both = Together(sources=[Templates(at=((0, 25, 55),)), Templates(at=((0, 120, 100),))])
+    both = Union(sources=[Templates(at=((0, 25, 55),)), Templates(at=((0, 120, 100),))])
     alone = [Templates(at=((0, *at),)) for at in ((25, 55), (120, 100))]
     parts = zip(both(scene(3)), *(source(scene(3)) for source in alone), strict=True)
     for region, a, b in parts:
@@ -166,7 +166,7 @@ def test_strengths_of_several_sources_are_the_larger() -> None:
 
 
 def test_deep_pictures_are_looked_at_in_8_bits() -> None:
-    class Deep(ArrayPicture):
+    class Deep(ArrayFrame):
         def rgb(self, size: tuple[int, int] | None = None) -> np.ndarray:
             if size is None:
                 return self.pixels.astype(np.uint16) * 257

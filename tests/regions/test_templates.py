@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import noise
+from frames import noise
 
 from masquerade.errors import MissingError, UsageError
 from masquerade.regions.hog_keys import ColourHog

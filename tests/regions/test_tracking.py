@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from masquerade.regions.boxes import Box
 from masquerade.regions.masks import rasterize
-from masquerade.regions.tracking import fill, look_ahead
+from masquerade.regions.tracking import look_ahead, track_boxes
 
 Detections = list[tuple[list[Box] | None, bool]]
 W, H = 640, 480
@@ -19,7 +19,7 @@ W, H = 640, 480
 
 def _covers(boxes: list[Box], true: Box, margin: float = 1.3) -> bool:
     """Whether one box, with the default margin, holds all of the true one that is in the frame."""
-    inside = true.clipped(W, H)
+    inside = true.clip(W, H)
     assert inside is not None
     for box in boxes:
         x, y = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
@@ -72,12 +72,12 @@ def _look(boxes: list[Box], t: int, missed: range, every: int) -> list[Box] | No
 def test_a_dropout_of_one_to_ten_frames_leaves_none_uncovered(
     path: list[Box], start: int, length: int, every: int
 ) -> None:
-    inside = [box.clipped(W, H) for box in path]
+    inside = [box.clip(W, H) for box in path]
     assume(all(inside))
     assume(start >= 5 and start + length <= 35)  # sightings on both sides: it was a dropout
     missed = range(start, start + length)
     detections = [(_look([box], t, missed, every), False) for t, box in enumerate(path)]
-    found = list(fill(detections, every=every))
+    found = list(track_boxes(detections, every=every))
     assert [t for t, box in enumerate(path) if not _covers(found[t], box)] == []
 
 
@@ -86,10 +86,10 @@ def test_a_dropout_of_one_to_ten_frames_leaves_none_uncovered(
 def test_a_track_runs_on_after_its_last_sighting_and_before_its_first(
     path: list[Box], lost: int
 ) -> None:
-    assume(all(box.clipped(W, H) for box in path))
+    assume(all(box.clip(W, H) for box in path))
     seen = range(lost, 40 - lost)
     detections: Detections = [([b] if t in seen else [], False) for t, b in enumerate(path)]
-    found = list(fill(detections))
+    found = list(track_boxes(detections))
     assert all(found)
     assert {b.source for b in found[0]} == {b.source for b in found[-1]} == {"carried"}
     # nothing was seen on the far side, so that a bend cannot be known: the nearest must be covered
@@ -131,7 +131,7 @@ def test_one_list_a_frame_in_order_with_all_that_was_seen_and_bounded_look_ahead
 
     late = look_ahead(gap=12, lookback=6, every=every)
     found = []
-    for t, boxes in enumerate(fill(counted(), every=every)):
+    for t, boxes in enumerate(track_boxes(counted(), every=every)):
         assert taken <= t + late + 1
         found.append(boxes)
     assert len(found) == len(looks)
@@ -148,7 +148,7 @@ def test_no_box_crosses_a_cut() -> None:
     detections: Detections = [([here], t == 0) for t in range(10)]
     detections += [([], t == 0) for t in range(4)] + [([there], False) for _ in range(10)]
     detections += [([], True), *[([], False)] * 5]
-    found = list(fill(detections))
+    found = list(track_boxes(detections))
     assert all(b.x0 < 100 for boxes in found[:10] for b in boxes)
     assert all(b.x0 > 300 for boxes in found[10:24] for b in boxes)
     assert all(found[10:24])  # lookback reaches back to the cut, not past it
@@ -158,30 +158,30 @@ def test_no_box_crosses_a_cut() -> None:
 def test_a_cut_is_kept_when_all_tracks_before_it_are_forgotten() -> None:
     seen = Box(400, 300, 440, 340, 0.9)
     detections: Detections = [([], False)] * 40 + [([], True), ([], False), ([seen], False)]
-    found = list(fill(detections))
+    found = list(track_boxes(detections))
     assert [bool(boxes) for boxes in found[38:]] == [False, False, True, True, True]
 
 
 def test_one_weak_sighting_stays_in_its_frame_and_one_strong_is_carried() -> None:
     weak, strong = Box(10, 10, 50, 50, 0.25), Box(300, 200, 340, 240, 0.9)
     frames: Detections = [([], False)] * 20
-    found = list(fill([*frames, ([weak], False), *frames]))
+    found = list(track_boxes([*frames, ([weak], False), *frames]))
     assert [t for t, boxes in enumerate(found) if boxes] == [20]
-    found = list(fill([([strong], False), *frames]))
+    found = list(track_boxes([([strong], False), *frames]))
     assert [t for t, boxes in enumerate(found) if boxes] == list(range(7))
 
 
 def test_a_weak_sighting_covers_the_frames_nearest_to_it_that_nobody_looked_at() -> None:
     weak = Box(10, 10, 50, 50, 0.25)
     looks = [[], None, None, [weak], None, None, []]
-    found = list(fill([(boxes, False) for boxes in looks], every=3))
+    found = list(track_boxes([(boxes, False) for boxes in looks], every=3))
     assert [bool(boxes) for boxes in found] == [False, False, True, True, True, False, False]
 
 
 def test_many_weak_sightings_of_one_thing_are_believed() -> None:
     weak = Box(10, 10, 50, 50, 0.25)
     looks = [*[[weak]] * 8, [], [], *[[weak]] * 4, []]
-    assert all(fill([(boxes, False) for boxes in looks]))
+    assert all(track_boxes([(boxes, False) for boxes in looks]))
 
 
 @pytest.mark.parametrize("hidden", [range(0), range(17, 23), range(14, 26)])
@@ -193,7 +193,7 @@ def test_two_people_who_cross_both_stay_covered(hidden: range) -> None:
         ([a] if t in hidden else [a, b], False)
         for t, (a, b) in enumerate(zip(left, right, strict=True))
     ]
-    for t, boxes in enumerate(fill(detections)):
+    for t, boxes in enumerate(track_boxes(detections)):
         assert _covers(boxes, left[t])
         assert _covers(boxes, right[t])
 
@@ -201,7 +201,7 @@ def test_two_people_who_cross_both_stay_covered(hidden: range) -> None:
 def test_a_gap_longer_than_asked_for_stays_open_but_for_its_ends() -> None:
     box = Box(10, 10, 50, 50, 0.9)
     detections: Detections = [([box], False)] * 5 + [([], False)] * 30 + [([box], False)] * 5
-    found = list(fill(detections, gap=12, carry=3, lookback=4))
+    found = list(track_boxes(detections, gap=12, carry=3, lookback=4))
     assert [t for t, boxes in enumerate(found) if not boxes] == list(range(8, 31))
 
 
@@ -209,7 +209,7 @@ def test_what_is_seen_is_hidden_in_the_mask_too() -> None:
     """The default mask of a filled box holds the true box, to the pixel."""
     path = _path(200, 200, 40, (0.1, 0.05), 0.2, 1, 40)
     detections: Detections = [([] if 12 <= t < 22 else [b], False) for t, b in enumerate(path)]
-    for t, boxes in enumerate(fill(detections)):
+    for t, boxes in enumerate(track_boxes(detections)):
         true, hidden = (
             rasterize(b, width=W, height=H, margin=m, shape=s)
             for b, m, s in [([path[t]], 1, "box"), (boxes, 1.3, "ellipse")]
@@ -222,7 +222,7 @@ def test_a_head_that_turns_back_within_the_gap_is_followed_there(middle: int) ->
     """It swings by its whole size: the straight way between the sightings would leave it bare."""
     path = _path(320, 240, 40, (0, 0), 1, 1, 40)
     missed = range(middle - 5, middle + 5)
-    found = fill([(_look([box], t, missed, 1), False) for t, box in enumerate(path)])
+    found = track_boxes([(_look([box], t, missed, 1), False) for t, box in enumerate(path)])
     assert all(_covers(boxes, box) for boxes, box in zip(found, path, strict=True))
 
 
@@ -230,7 +230,10 @@ def test_what_is_doubtful_in_every_frame_is_not_spread() -> None:
     """A pattern in the wall: hidden where it is seen, not carried, not bridged."""
     weak = Box(10, 10, 50, 50, 0.3)
     looks = [[], [], *[[weak]] * 20, [], [], [], *[[weak]] * 5, [], []]
-    found = [bool(boxes) for boxes in fill([(boxes, False) for boxes in looks], sure=0.5)]
+    found = [
+        bool(boxes)
+        for boxes in track_boxes([(boxes, False) for boxes in looks], min_best_score=0.5)
+    ]
     assert found == [bool(boxes) for boxes in looks]
     looks[5] = [Box(10, 10, 50, 50, 0.6)]  # once it was clear
-    assert all(fill([(boxes, False) for boxes in looks], sure=0.5))
+    assert all(track_boxes([(boxes, False) for boxes in looks], min_best_score=0.5))

@@ -29,7 +29,7 @@ from masquerade.extraction.extraction import Joined, RegionFactory
 from masquerade.methods import name_of
 from masquerade.methods.stprivacy import STPrivacy
 from masquerade.pipeline.config import PipelineConfig, region_arguments, with_default_regions
-from masquerade.regions.sources import REGIONS
+from masquerade.regions import REGIONS
 from masquerade.report.table import markdown, show
 from masquerade.storage import part_of
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from tyro.conf import FlagCreatePairsOff
 
 from masquerade.methods import METHODS, PRESETS
-from masquerade.regions.sources import REGIONS
+from masquerade.regions import REGIONS
 
 
 @dataclass(frozen=True, kw_only=True)

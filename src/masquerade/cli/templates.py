@@ -20,7 +20,6 @@ from rich.table import Table
 from masquerade.errors import UsageError
 from masquerade.regions.key_weights import fetch as fetch_weights
 from masquerade.regions.keys import extractor
-from masquerade.regions.picture import Picture
 from masquerade.regions.template_library import Library
 from masquerade.regions.template_regions import Templates, parse_point
 from masquerade.regions.templates import CONCEPTS, SUBSETS, template_from
@@ -113,7 +112,7 @@ def show(
     encoding = Encoding()
     with Reader(video, force_8bit=True) as reader, part_of(output, overwrite=overwrite) as part:
         frames, pictures = tee(each for each in reader if isinstance(each, Frame))
-        regions = source(cast(Iterable[Picture], pictures))
+        regions = source(cast(Iterable[Any], pictures))
         info = replace(reader.info, has_alpha=False)
         container = container_for(output, encoding)
         with Writer(part, info=info, container=container, encoding=encoding) as writer:

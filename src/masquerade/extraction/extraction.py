@@ -27,8 +27,7 @@ from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.extraction.processes import processes
 from masquerade.extraction.region_cache import Seen
 from masquerade.pipeline.stream import Cover, anonymize_stream
-from masquerade.regions.sources import REGIONS
-from masquerade.regions.union import Together
+from masquerade.regions import REGIONS, Union
 from masquerade.video.encoding import Encoding, container_for
 from masquerade.video.probe import count_frames, images_in
 from masquerade.video.read import Frame, Reader
@@ -86,9 +85,9 @@ class Joined:
 
     parts: tuple[RegionFactory, ...]
 
-    def __call__(self) -> Together:
+    def __call__(self) -> Union:
         """A fresh one."""
-        return Together(sources=[make() for make in self.parts])
+        return Union(sources=[make() for make in self.parts])
 
     @property
     def name(self) -> str:

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from masquerade.regions import Frame, Region
 from masquerade.regions.boxes import Box
-from masquerade.regions.picture import Picture
-from masquerade.regions.region import Region
 from masquerade.storage import part_of
 
 PLANES = ("mask", "strength")
@@ -33,14 +32,14 @@ class Seen:
         self.source, self.path = source, path
         self.look_ahead = source.look_ahead
 
-    def __call__(self, pictures: Iterable[Picture]) -> Iterator[Region]:
+    def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
         """One region a picture."""
         known = _read(self.path)
         if known is not None:
-            yield from (region for _, region in zip(pictures, known, strict=True))
+            yield from (region for _, region in zip(frames, known, strict=True))
             return
         found: list[Region] = []
-        for region in self.source(pictures):
+        for region in self.source(frames):
             found.append(region)
             yield region
         _write(found, self.path)
@@ -51,7 +50,7 @@ def _write(regions: list[Region], path: Path) -> None:
     told = []
     planes: dict[str, U8] = {}
     for i, region in enumerate(regions):
-        flags = {"everywhere": region.everywhere, "cut": region.cut, "seen": region.seen}
+        flags = {"everywhere": region.everywhere, "cut": region.cut, "detected": region.detected}
         told.append({"boxes": [asdict(box) for box in region.boxes], **flags})
         for name in PLANES:
             plane = getattr(region, name)

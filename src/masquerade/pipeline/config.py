@@ -10,9 +10,8 @@ from typing import Any, Literal, get_args, get_type_hints
 from masquerade.anonymizer import Anonymizer
 from masquerade.device import choose_device
 from masquerade.errors import UsageError
-from masquerade.regions.sources import REGIONS
+from masquerade.regions import REGIONS, Union
 from masquerade.regions.template_regions import parse_point
-from masquerade.regions.union import Together
 from masquerade.video.encoding import Encoding
 
 DEFAULT_REGIONS = "faces"  # of a method that is for no other regions
@@ -258,7 +257,7 @@ def build_region_source(settings: PipelineConfig) -> Any:
         MissingError: its model is not installed.
     """
     sources = [REGIONS[name](**arguments) for name, arguments in region_arguments(settings)]
-    return sources[0] if len(sources) == 1 else Together(sources=sources)
+    return sources[0] if len(sources) == 1 else Union(sources=sources)
 
 
 def parse_scale(text: str) -> tuple[int, int] | int | None:

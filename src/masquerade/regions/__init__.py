@@ -1,1 +1,29 @@
-"""What can be seen in frames: detectors, boxes, tracking, masks, cuts, templates."""
+"""Region sources: each finds what to hide in the frames of a video. `REGIONS` is their table."""
+
+from __future__ import annotations
+
+from masquerade.regions.region import Frame, Region, RegionSource
+from masquerade.regions.sources import Boxes, Faces, People, WholeFrame
+from masquerade.regions.template_regions import Templates
+from masquerade.regions.union import Union
+
+__all__ = [
+    "REGIONS",
+    "Boxes",
+    "Faces",
+    "Frame",
+    "People",
+    "Region",
+    "RegionSource",
+    "Templates",
+    "Union",
+    "WholeFrame",
+]
+
+REGIONS: dict[str, type] = {
+    "frame": WholeFrame,
+    "faces": Faces,
+    "people": People,
+    "boxes": Boxes,
+    "templates": Templates,
+}

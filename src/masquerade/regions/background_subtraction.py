@@ -1,4 +1,8 @@
-"""What moves before a static camera, by the difference to the picture's own median over time."""
+"""Background subtraction for a static camera: what differs from the median frame is foreground.
+
+The background is the median of the first frames of a shot and follows slow changes of light. Camera
+motion is measured by phase correlation; where the camera moves, the result is marked `unknown`.
+"""
 
 from __future__ import annotations
 
@@ -11,76 +15,75 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.regions.boxes import Box
-from masquerade.regions.masks import ellipses
-from masquerade.regions.picture import Picture, fitted
-from masquerade.regions.region import Region
+from masquerade.regions.boxes import Array, Box, to_boxes
+from masquerade.regions.masks import draw_ellipses
+from masquerade.regions.region import Frame, Region, fit_size
 
-LEAST = 12  # frames of a shot without which there is no background
-PATIENCE = 900  # frames after which what stands still counts as background after all
-RATE = 0.02  # share of each frame that the background takes over, where nothing moves
-LAG = 4  # frames, after which also a slow pan shows
-SHIFT = 0.9  # pixels of the small copy that a static camera's picture does not move in them
-DRIFT = 1.5  # nor away from its background
-BLOCK = 32  # side of the parts that each say how far the picture moved; of odd ones OpenCV is
-# half a pixel off
-TEXTURE = 2.0  # least deviation of a block that can say so, in levels of 255
-TAKEN = 0.6, 0.03, 0.97  # of a person's box: width, top and bottom of where the background is not
-REST = 8.0  # difference from frame to frame below which a pixel is at rest, in levels of 255
-MOST = 0.5  # share of the frame that can be in the foreground of a static camera
+MIN_FRAMES = 12  # of a shot, to estimate a background
+MAX_STILL_FRAMES = 900  # after which what stands still is added to the background
+LEARNING_RATE = 0.02  # of the background, where nothing moves
+LAG = 4  # frames between the two that camera motion is measured from, so that a slow pan shows
+MAX_SHIFT = 0.9  # pixels of the small copy by which a static camera may shift within them
+MAX_DRIFT = 1.5  # and away from its background
+BLOCK = 32  # side of the blocks that shifts are measured on; on odd sides OpenCV is half a pixel
+# off
+MIN_TEXTURE = 2.0  # standard deviation of a block that can be matched, in levels of 255
+PERSON_ELLIPSE = 0.6, 0.03, 0.97  # width, top, bottom in parts of a person's box: not background
+MAX_REST_CHANGE = 8.0  # from frame to frame of a pixel at rest, in levels of 255
+MAX_FOREGROUND = 0.5  # share of the frame; more is a change of light or of the camera
 
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
-class Motion:
-    """What moves in one frame.
+class Foreground:
+    """The moving foreground of one frame.
 
     Args:
-        boxes: of each moving part, in pixels of the frame.
-        mask: (H, W), 255 on what moves.
-        camera: the camera moves or the light changes, or there are too few frames to tell what
-            stands still: nothing is known of this frame, and one must hide it whole.
+        boxes: of each connected part, in pixels of the frame.
+        mask: (H, W), 255 on the foreground.
+        unknown: the camera moves, the light changes, or the shot is too short: there is no usable
+            background, and the whole frame has to be hidden.
     """
 
     boxes: list[Box]
     mask: Pixels
-    camera: bool
+    unknown: bool
 
     @property
     def width(self) -> int:
-        """Pixels across."""
+        """Width of the frame in pixels."""
         return self.mask.shape[1]
 
     @property
     def height(self) -> int:
-        """Pixels down."""
+        """Height of the frame in pixels."""
         return self.mask.shape[0]
 
 
 @dataclass(slots=True)
 class _Small:
-    """A frame waiting for its future."""
+    """The small copy of a frame."""
 
-    width: int
+    width: int  # of the frame
     height: int
     pixels: Pixels  # (h, w, 3), blurred
-    people: NDArray[np.bool_]  # (h, w), where people are seen
+    people: NDArray[np.bool_]  # (h, w), where people were detected
     first: bool  # of its shot
-    moves: bool  # the camera moved in the last few frames
+    camera_moves: bool  # in the last few frames
 
 
-class MovingPeople:
-    """Finds what moves before a camera that stands still, and says when it does not.
+class BackgroundSubtraction:
+    """Finds moving foreground in front of a static camera, and tells where the camera moves.
 
-    The first background is the median of the first frames, so that a person who stands still in
-    most of them is not found: look for people as well.
+    A person who stands still in most of the first frames becomes background, unless a detector
+    found them: the regions that come with the frames are left out of the background.
 
     Args:
-        threshold: least difference to the background, in levels of 255.
-        scale: longest side of the copy that is looked at, in pixels.
-        window: frames of the future that the background is taken from, besides the past.
-        least: least part of the frame that counts, so that leaves and noise do not.
+        threshold: least difference from the background, in levels of 255.
+        scale: longest side of the small copy, in pixels.
+        window: frames of the future that the background is estimated from.
+        min_area: least area of a connected part, as a share of the frame.
     """
 
     model_sha256: str | None = None
@@ -91,104 +94,109 @@ class MovingPeople:
         threshold: float = 20,
         scale: int = 192,
         window: int = 25,
-        least: float = 0.002,
+        min_area: float = 0.002,
     ) -> None:
-        self.threshold, self.scale, self.least = threshold, scale, least
+        self.threshold, self.scale, self.min_area = threshold, scale, min_area
         self.look_ahead = window
 
-    def __call__(self, pictures: Iterable[tuple[Picture, Region]]) -> Iterator[Motion]:
-        """One motion a picture; each comes with whether a cut lies before it, and who is seen."""
+    def __call__(self, frames: Iterable[tuple[Frame, Region]]) -> Iterator[Foreground]:
+        """One foreground per frame; its region gives the cuts and the detected people."""
         waiting: deque[_Small] = deque()
         recent: deque[_Small] = deque(maxlen=LAG)
-        ground: _Ground | None = None
-        for picture, region in pictures:
+        background: _Background | None = None
+        for frame, region in frames:
             if region.cut:
                 recent.clear()
-            waiting.append(self._small(picture, region, recent[0] if recent else None))
+            waiting.append(self._reduce(frame, region, recent[0] if recent else None))
             recent.append(waiting[-1])
             if len(waiting) > self.look_ahead:
-                ground = _ground(ground, waiting)
-                yield self._motion(waiting.popleft(), ground)
+                background = _update(background, waiting)
+                yield self._subtract(waiting.popleft(), background)
         while waiting:
-            ground = _ground(ground, waiting)
-            yield self._motion(waiting.popleft(), ground)
+            background = _update(background, waiting)
+            yield self._subtract(waiting.popleft(), background)
 
-    def _small(self, picture: Picture, region: Region, before: _Small | None) -> _Small:
-        pixels = picture.rgb(fitted(picture, self.scale))
+    def _reduce(self, frame: Frame, region: Region, before: _Small | None) -> _Small:
+        pixels = frame.rgb(fit_size(frame, self.scale))
         smooth = np.asarray(cv2.GaussianBlur(pixels, (0, 0), 1.0), np.uint8)
-        moves = before is not None and _shift(before.pixels, smooth) > SHIFT
-        size, (h, w) = (picture.width, picture.height), smooth.shape[:2]
-        people = ellipses(region.boxes, part=TAKEN, frame=size, size=(w, h)) > 0
-        return _Small(*size, smooth, people, before is None, moves)
+        moves = before is not None and _camera_shift(before.pixels, smooth) > MAX_SHIFT
+        full, (h, w) = (frame.width, frame.height), smooth.shape[:2]
+        people = draw_ellipses(region.boxes, part=PERSON_ELLIPSE, frame=full, size=(w, h)) > 0
+        return _Small(*full, smooth, people, before is None, moves)
 
-    def _motion(self, now: _Small, ground: _Ground | None) -> Motion:
-        nothing = Motion([], np.zeros((now.height, now.width), np.uint8), camera=True)
-        if ground is None:
+    def _subtract(self, now: _Small, background: _Background | None) -> Foreground:
+        nothing = Foreground([], np.zeros((now.height, now.width), np.uint8), unknown=True)
+        if background is None:
             return nothing
-        plate = ground.plate.astype(np.uint8)
-        fore = _foreground(now.pixels, plate, self.threshold)
-        fore[~ground.known] = 0
-        if now.moves or _shift(plate, now.pixels) > DRIFT or fore.mean() > MOST * 255:
+        plate = background.plate.astype(np.uint8)
+        moving = _difference(now.pixels, plate, self.threshold)
+        moving[~background.known] = 0
+        if (
+            now.camera_moves
+            or _camera_shift(plate, now.pixels) > MAX_DRIFT
+            or moving.mean() > MAX_FOREGROUND * 255
+        ):
             return nothing
-        doubt = ~ground.known & ~now.people
-        ground.learn(now, fore > 0)
-        boxes, mask = _parts(fore, self.least, now.width, now.height)
-        return Motion(boxes, np.maximum(mask, _enlarged(doubt, now)), camera=False)
+        unseen = ~background.known & ~now.people
+        background.learn(now, moving > 0)
+        boxes, mask = _components(moving, self.min_area, now.width, now.height)
+        return Foreground(boxes, np.maximum(mask, _enlarge(unseen, now)), unknown=False)
 
 
 @dataclass(slots=True)
-class _Ground:
-    """The background of a camera at rest."""
+class _Background:
+    """The background of a static camera."""
 
     plate: NDArray[np.float32]  # (h, w, 3)
-    age: NDArray[np.int32]  # (h, w), frames for which a pixel has been in the foreground
-    known: NDArray[np.bool_]  # (h, w), where it has been seen without people
-    still: NDArray[np.int32]  # (h, w), frames for which one not known has been free and at rest
+    age: NDArray[np.int32]  # (h, w), frames since which a pixel has been foreground
+    known: NDArray[np.bool_]  # (h, w), where it was seen without people
+    still: NDArray[np.int32]  # (h, w), frames since which an unknown pixel has been at rest
 
-    def learn(self, now: _Small, fore: NDArray[np.bool_]) -> None:
-        """Follow slow changes of light; who stops moving is not learned, or only after long."""
-        self.age = np.where(fore, self.age + 1, 0)
-        rate = np.where(fore, self.age > PATIENCE, RATE)[..., None].astype(np.float32)
+    def learn(self, now: _Small, moving: NDArray[np.bool_]) -> None:
+        """Follow slow changes of light; who stops moving is learned only after long."""
+        self.age = np.where(moving, self.age + 1, 0)
+        rate = np.where(moving, self.age > MAX_STILL_FRAMES, LEARNING_RATE)
+        rate = rate[..., None].astype(np.float32)
         free = self.known & ~now.people
         self.plate[free] += (rate * (now.pixels - self.plate))[free]
         if not self.known.all():
             self._uncover(now)
 
     def _uncover(self, now: _Small) -> None:
-        """What people stood before is known once they are away and it is at rest."""
-        rest = np.abs(now.pixels - self.plate).max(axis=2) < REST
+        """What people stood in front of becomes known once they are gone and it is at rest."""
+        rest = np.abs(now.pixels - self.plate).max(axis=2) < MAX_REST_CHANGE
         self.still = np.where(rest & ~now.people, self.still + 1, 0)
         hidden = ~self.known
         self.plate[hidden] = now.pixels[hidden]
-        self.known = self.known | (self.still >= LEAST)
+        self.known = self.known | (self.still >= MIN_FRAMES)
 
 
-def _ground(ground: _Ground | None, waiting: deque[_Small]) -> _Ground | None:
-    """The background of the first frame that waits: the one there is, or a new one, or none."""
-    now = waiting[0]
-    # Never renewed inside a shot: those who just stand there would be taken for background. A
+def _update(background: _Background | None, waiting: deque[_Small]) -> _Background | None:
+    """The background of the first waiting frame: the present one, a new one, or None."""
+    # Never estimated anew inside a shot: people who just stand there would become background. A
     # camera that moved and does not come back leaves the rest of its shot hidden whole.
-    if ground is not None and not now.first:
-        return ground
+    if background is not None and not waiting[0].first:
+        return background
     ahead = list(waiting)
     shot = next((i for i, small in enumerate(ahead) if i and small.first), len(ahead))
-    own = [small.pixels for small in ahead[:shot]]
-    if len(own) < LEAST or any(small.moves for small in ahead[:shot]):
+    ahead = ahead[:shot]
+    pixels = [small.pixels for small in ahead]
+    if len(pixels) < MIN_FRAMES or any(small.camera_moves for small in ahead):
         return None
-    plate = np.partition(own, len(own) // 2, axis=0)[len(own) // 2].astype(np.float32)
-    taken = np.array([small.people for small in ahead[:shot]])  # (n, h, w)
-    known = (~taken).sum(axis=0) >= LEAST // 2
-    partly = known & taken.any(axis=0)
-    free = np.where(taken[:, partly, None], np.nan, np.array(own)[:, partly])
+    plate = np.partition(pixels, len(pixels) // 2, axis=0)[len(pixels) // 2].astype(np.float32)
+    people = np.array([small.people for small in ahead])  # (n, h, w)
+    known = (~people).sum(axis=0) >= MIN_FRAMES // 2
+    partly = known & people.any(axis=0)
+    free = np.where(people[:, partly, None], np.nan, np.array(pixels)[:, partly])
     plate[partly] = np.nanmedian(free, axis=0)
-    none = np.zeros(plate.shape[:2], np.int32)
-    return _Ground(plate, none, known, none)
+    zeros = np.zeros(plate.shape[:2], np.int32)
+    return _Background(plate, zeros, known, zeros)
 
 
-def _shift(a: Pixels, b: Pixels) -> float:
-    """How far the camera moved from one picture (h, w, 3) to the other, in pixels.
+def _camera_shift(a: Pixels, b: Pixels) -> float:
+    """Pixels by which the camera moved between two frames (h, w, 3): the median over blocks.
 
-    The picture is cut into blocks; people move some of them, a camera moves most.
+    People move some of the blocks, a camera moves most.
     """
     p, q = (np.asarray(cv2.cvtColor(k, cv2.COLOR_RGB2GRAY), np.float32) for k in (a, b))
     h, w = p.shape
@@ -197,48 +205,42 @@ def _shift(a: Pixels, b: Pixels) -> float:
     for y in range(h % BLOCK // 2, h - BLOCK + 1, BLOCK):
         for x in range(w % BLOCK // 2, w - BLOCK + 1, BLOCK):
             u, v = (k[y : y + BLOCK, x : x + BLOCK] for k in (p, q))
-            if min(float(u.std()), float(v.std())) > TEXTURE:
+            if min(float(u.std()), float(v.std())) > MIN_TEXTURE:
                 u, v = (u - u.mean()) * window, (v - v.mean()) * window
                 shifts.append(cv2.phaseCorrelate(u, v)[0])
     if not shifts:
-        return 0.0  # nothing to hold on to, such as black
+        return 0.0  # no texture anywhere, such as black
     return float(np.hypot(*np.median(np.array(shifts), axis=0)))
 
 
-def _foreground(pixels: Pixels, plate: Pixels, low: float) -> Pixels:
+def _difference(pixels: Pixels, plate: Pixels, threshold: float) -> Pixels:
     """(h, w), 255 where a pixel differs from the background, small holes closed."""
-    differs = (cv2.absdiff(pixels, plate).max(axis=2) > low).astype(np.uint8) * 255
+    differs = (cv2.absdiff(pixels, plate).max(axis=2) > threshold).astype(np.uint8) * 255
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
     closed = cv2.morphologyEx(cv2.erode(differs, cross), cv2.MORPH_CLOSE, disc)
     return np.asarray(cv2.dilate(closed, disc[2:7, 2:7]), np.uint8)
 
 
-def _parts(fore: Pixels, least: float, width: int, height: int) -> tuple[list[Box], Pixels]:
-    """Boxes and mask of the parts that are large enough, holes filled, at the frame's size."""
-    h, w = fore.shape
-    outlines, _ = cv2.findContours(fore, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    large = [o for o in outlines if cv2.contourArea(o) >= least * w * h]
-    mask = np.zeros_like(fore)
+def _components(
+    moving: Pixels, min_area: float, width: int, height: int
+) -> tuple[list[Box], Pixels]:
+    """Boxes and mask, at the frame's size, of the parts that are large enough, holes filled."""
+    h, w = moving.shape
+    contours, _ = cv2.findContours(moving, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    large = [c for c in contours if cv2.contourArea(c) >= min_area * w * h]
+    mask = np.zeros_like(moving)
     cv2.drawContours(mask, large, -1, 255, cv2.FILLED)
-    boxes = []
-    for x, y, wide, high in map(cv2.boundingRect, large):
-        boxes.append(
-            Box(
-                x * width / w,
-                y * height / h,
-                (x + wide) * width / w,
-                (y + high) * height / h,
-                1.0,
-                label="person",
-            )
-        )
+    rows: Array = np.array([cv2.boundingRect(c) for c in large], np.float64).reshape(-1, 4)
+    rows[:, 2:] += rows[:, :2]
+    rows = rows * ([width, height] * 2) / ([w, h] * 2)
+    boxes = to_boxes(rows, np.ones(len(rows)), "person")
     smooth = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)
     return boxes, np.asarray((smooth > 0) * np.uint8(255), np.uint8)
 
 
-def _enlarged(inside: NDArray[np.bool_], now: _Small) -> Pixels:
-    """(H, W), 255 inside, but for specks."""
+def _enlarge(inside: NDArray[np.bool_], now: _Small) -> Pixels:
+    """(H, W), 255 inside, except for specks."""
     opened = cv2.morphologyEx(inside * np.uint8(255), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
     size = now.width, now.height
     return np.asarray(cv2.resize(opened, size, interpolation=cv2.INTER_NEAREST), np.uint8)

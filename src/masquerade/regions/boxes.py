@@ -1,4 +1,4 @@
-"""Boxes in frames, and the file one may edit by hand between finding and hiding.
+"""Bounding boxes, their geometry, and the JSON file of boxes that a user may edit.
 
 The file is JSON, version 1; the sizes are pixels of the upright frame, frames count from 0, and
 a frame without boxes may be left out. Of a box's keys only `box` is needed:
@@ -37,9 +37,9 @@ class Box:
         x1: right edge.
         y1: lower edge.
         score: how sure the detector was, 0 to 1.
-        track: which boxes belong to one and the same thing; None: unknown.
-        source: `seen` by a detector, `filled` between sightings, `carried` before or after them.
-        label: what it shows.
+        track: number of the track that it belongs to; None: unknown.
+        source: `seen` by a detector, `filled` between detections, `carried` before or after them.
+        label: face, person or frame.
     """
 
     x0: float
@@ -53,16 +53,16 @@ class Box:
 
     @property
     def width(self) -> float:
-        """Pixels across."""
+        """Width in pixels."""
         return self.x1 - self.x0
 
     @property
     def height(self) -> float:
-        """Pixels down."""
+        """Height in pixels."""
         return self.y1 - self.y0
 
-    def clipped(self, width: float, height: float) -> Box | None:
-        """The part inside a frame of this size; None where nothing is left."""
+    def clip(self, width: float, height: float) -> Box | None:
+        """The part inside a frame of this size; None if it lies outside."""
         x0, y0 = max(0.0, self.x0), max(0.0, self.y0)
         x1, y1 = min(float(width), self.x1), min(float(height), self.y1)
         if x1 <= x0 or y1 <= y0:
@@ -75,46 +75,53 @@ def corners(boxes: Sequence[Box]) -> Array:
     return np.array([(b.x0, b.y0, b.x1, b.y1) for b in boxes], np.float64).reshape(-1, 4)
 
 
-def boxes_of(rows: Array, scores: Array, label: str = "face") -> list[Box]:
+def to_boxes(rows: Array, scores: Array, label: str = "face") -> list[Box]:
     """(N, 4) of x0, y0, x1, y1 and (N,) of scores as boxes."""
     pairs = zip(rows.tolist(), scores.tolist(), strict=True)
     return [Box(x0, y0, x1, y1, score, label=label) for (x0, y0, x1, y1), score in pairs]
 
 
-def overlap(a: Array, b: Array) -> Array:
-    """The area that each of a's boxes shares with each of b's, (N, 4) and (M, 4) to (N, M)."""
+def scaled_boxes(
+    rows: Array, scores: Array, size: tuple[int, int], full: tuple[int, int], label: str = "face"
+) -> list[Box]:
+    """`to_boxes` from a scaled copy of (w, h) pixels to a frame of (W, H)."""
+    return to_boxes(rows * np.array([full[0] / size[0], full[1] / size[1]] * 2), scores, label)
+
+
+def intersection(a: Array, b: Array) -> Array:
+    """Intersection areas of all pairs, (N, 4) and (M, 4) to (N, M)."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])  # (N, M, 2)
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])  # (N, M, 2)
     return (high - low).clip(min=0).prod(axis=2)
 
 
 def area(a: Array) -> Array:
-    """(N, 4) to (N,)."""
+    """Areas, (N, 4) to (N,)."""
     return (a[:, 2:] - a[:, :2]).clip(min=0).prod(axis=1)
 
 
 def iou(a: Array, b: Array) -> Array:
     """Intersection over union of all pairs, (N, 4) and (M, 4) to (N, M)."""
-    shared = overlap(a, b)
+    shared = intersection(a, b)
     union = area(a)[:, None] + area(b)[None, :] - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
 def nms(boxes: Array, scores: Array, threshold: float) -> NDArray[np.intp]:
-    """Non-maximum suppression: the rows that stay, best first.
+    """Non-maximum suppression: the rows that are kept, best first.
 
     Args:
         boxes: (N, 4) of x0, y0, x1, y1.
         scores: (N,).
-        threshold: a box goes where its IoU with a better one that stays is at least this.
+        threshold: IoU with a better box from which a box is dropped.
     """
     order = np.argsort(-scores, kind="stable")
-    stays: list[int] = []
+    kept: list[int] = []
     while order.size:
         best, rest = order[0], order[1:]
-        stays.append(int(best))
+        kept.append(int(best))
         order = rest[iou(boxes[best : best + 1], boxes[rest])[0] < threshold]
-    return np.array(stays, np.intp)
+    return np.array(kept, np.intp)
 
 
 def _number(value: Any) -> float:
@@ -123,7 +130,7 @@ def _number(value: Any) -> float:
     return float(value)
 
 
-def _box(entry: Any) -> Box:
+def _parse_box(entry: Any) -> Box:
     if not isinstance(entry, dict) or not isinstance(entry.get("box"), list):
         raise ValueError('a box is written as {"box": [x0, y0, x1, y1]}')
     if unknown := set(entry) - {"box", "score", "track", "source", "label"}:
@@ -142,16 +149,16 @@ def _box(entry: Any) -> Box:
     return Box(x0, y0, x1, y1, _number(entry.get("score", 1)), track, source, label)
 
 
-def _frame(key: str, entries: Any) -> tuple[int, list[Box]]:
+def _parse_frame(key: str, entries: Any) -> tuple[int, list[Box]]:
     if not key.isdecimal() or not isinstance(entries, list):
         raise ValueError(f'frame "{key}" is not a frame\'s number with a list of boxes')
     try:
-        return int(key), [_box(entry) for entry in entries]
+        return int(key), [_parse_box(entry) for entry in entries]
     except ValueError as error:
         raise ValueError(f"frame {key}: {error}") from None
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     # json keeps the last of two equal keys: a frame that was copied would lose its first boxes
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -170,24 +177,24 @@ def _size(document: dict[str, Any]) -> tuple[int, int]:
 def read_boxes(
     path: str | Path, *, width: int | None = None, height: int | None = None
 ) -> dict[int, list[Box]]:
-    """Read a file of boxes (its schema stands at the head of this module).
+    """Read a file of boxes, by frame number; its schema is at the head of this module.
 
     Args:
         path: the JSON file.
-        width: pixels across of the video it is for; None: not compared.
-        height: pixels down of the video it is for; None: not compared.
+        width: width of the video in pixels; None: not compared.
+        height: height of the video in pixels; None: not compared.
 
     Raises:
-        UsageError: the file cannot be read, is not of this schema, or is for another size.
+        UsageError: the file cannot be read, has another schema, or is for another size.
     """
     try:
-        document = json.loads(Path(path).read_text("utf-8"), object_pairs_hook=_unique)
+        document = json.loads(Path(path).read_text("utf-8"), object_pairs_hook=_refuse_duplicates)
         if not isinstance(document, dict) or document.get("version") != 1:
             raise ValueError('it does not say "version": 1')
         size = _size(document)
         if not isinstance(document.get("frames"), dict):
             raise ValueError("frames is not an object")
-        frames = dict(_frame(key, entries) for key, entries in document["frames"].items())
+        frames = dict(_parse_frame(key, entries) for key, entries in document["frames"].items())
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"{Path(path).name} is not a file of boxes: {reason}.") from None
@@ -203,27 +210,22 @@ class BoxWriter:
     """Writes a file of boxes frame by frame, so that a long video costs no memory.
 
     Args:
-        path: the JSON file; it is whole once the writer is closed.
-        width: pixels across of the upright frames.
-        height: pixels down.
+        path: the JSON file; it is complete once the writer is closed.
+        width: width of the upright frames in pixels.
+        height: their height in pixels.
     """
 
     def __init__(self, path: str | Path, *, width: int, height: int) -> None:
         self._file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115 (closed by `close`)
         self._file.write(f'{{"version": 1, "width": {width}, "height": {height}, "frames": {{')
-        self._between = "\n"
+        self._separator = "\n"
 
     def add(self, frame: int, boxes: Sequence[Box]) -> None:
-        """Write the boxes of one frame; a frame without boxes takes no room.
-
-        Args:
-            frame: its number, from 0; each number once.
-            boxes: what lies in it.
-        """
+        """Write the boxes of one frame, numbered from 0; frames without boxes are left out."""
         if boxes:
             entries = ",\n  ".join(_entry(box) for box in boxes)
-            self._file.write(f'{self._between}"{frame}": [\n  {entries}]')
-            self._between = ",\n"
+            self._file.write(f'{self._separator}"{frame}": [\n  {entries}]')
+            self._separator = ",\n"
 
     def close(self) -> None:
         """Finish the file."""
@@ -243,7 +245,7 @@ class BoxWriter:
         if kind is None:
             self.close()
         else:
-            self._file.close()  # what is left does not parse, and must not pass for the whole
+            self._file.close()  # it does not parse, so it cannot be mistaken for a complete file
 
 
 def _entry(box: Box) -> str:
@@ -259,14 +261,7 @@ def write_boxes(
     width: int,
     height: int,
 ) -> None:
-    """Write the boxes of a video; `read_boxes` gives the very same ones back.
-
-    Args:
-        path: the JSON file.
-        frames: boxes by frame number, or one list a frame in order.
-        width: pixels across of the upright frames.
-        height: pixels down.
-    """
+    """Write the boxes of a video, given by frame number or as one list per frame in order."""
     numbered = frames.items() if isinstance(frames, Mapping) else enumerate(frames)
     with BoxWriter(path, width=width, height=height) as writer:
         for number, boxes in numbered:

@@ -1,48 +1,57 @@
-"""Scene cuts, from thumbnails of the frames, one at a time.
+"""Scene cut detection from thumbnails of consecutive frames.
 
-A cut missed lets a box stay a few frames too long; a cut invented ends a track and may bare a
-face. So three signs must agree: another distribution of colours, another picture, and another
-pattern of light and dark. A flash changes the first two only, a fast pan the last two.
+A missed cut holds a box a few frames too long; a false cut ends a track and may uncover a face. So
+three criteria must agree: the colour histogram changes, the pixels change, and the pattern of light
+and dark changes. A flash changes only the first two, a fast pan only the last two.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from masquerade.regions.region import Frame
+
 THUMBNAIL = (64, 36)
-BINS = 8
-COLOURS = 0.45  # least distance of two colour histograms, 0 to 1
-CHANGE = 20.0  # least mean change of a pixel, of 255
-LIKENESS = 0.5  # most correlation of two grey pictures
+BINS = 8  # of the histogram, per channel
+MIN_HISTOGRAM_DISTANCE = 0.45  # total variation, 0 to 1
+MIN_PIXEL_CHANGE = 20.0  # mean absolute change, of 255
+MAX_CORRELATION = 0.5  # of the grey thumbnails
 
 
 def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The small copy that cuts are told from, (36, 64, 3).
-
-    Args:
-        pixels: (h, w, 3) RGB of any size.
-    """
+    """The small copy (36, 64, 3) of RGB pixels (h, w, 3) that `is_cut` compares."""
     size = THUMBNAIL if pixels.shape[:2] != THUMBNAIL[::-1] else None
     small = pixels if size is None else cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.uint8)
 
 
 def is_cut(before: NDArray[np.uint8] | None, after: NDArray[np.uint8]) -> bool:
-    """Whether a scene cut lies between two frames that follow each other.
+    """Whether a scene cut lies between two consecutive frames.
 
     Args:
-        before: thumbnail of the first, (36, 64, 3); None at a video's start, which is no cut.
+        before: thumbnail of the first, (36, 64, 3); None at the start of a video, which is no cut.
         after: thumbnail of the second.
     """
     if before is None:
         return False
     change = np.abs(after.astype(np.int16) - before).mean()
-    if change < CHANGE:
+    if change < MIN_PIXEL_CHANGE:
         return False
-    colours = np.abs(_histogram(after) - _histogram(before)).sum() / 2
-    return bool(colours > COLOURS and _likeness(before, after) < LIKENESS)
+    distance = np.abs(_histogram(after) - _histogram(before)).sum() / 2
+    return bool(distance > MIN_HISTOGRAM_DISTANCE and _correlation(before, after) < MAX_CORRELATION)
+
+
+def mark_cuts(frames: Iterable[Frame]) -> Iterator[tuple[Frame, bool]]:
+    """Each frame, and whether a scene cut lies before it."""
+    before = None
+    for frame in frames:
+        after = thumbnail(frame.rgb(THUMBNAIL))
+        yield frame, is_cut(before, after)
+        before = after
 
 
 def _histogram(small: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -51,7 +60,7 @@ def _histogram(small: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.bincount(index, minlength=BINS**3) / len(index)
 
 
-def _likeness(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float:
+def _correlation(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float:
     a, b = (x.mean(axis=2) - x.mean() for x in (before, after))
     scale = np.sqrt((a * a).sum() * (b * b).sum())
     return float((a * b).sum() / scale) if scale > 0 else 0.0

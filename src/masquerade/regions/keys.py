@@ -60,7 +60,7 @@ class Network:
     Args:
         patch: side of a patch in pixels.
         stride: pixels from patch to patch unless told otherwise.
-        size: side of the pictures that its positions were learned for.
+        size: side of the frames that its positions were learned for.
         scaled: DINOv2's layers.
         width: of a token.
         depth: layers.

@@ -1,7 +1,7 @@
-"""People in single frames: OpenCV's own detector, and torchvision's where it is installed.
+"""Person detectors for single frames: OpenCV's HOG detector, and torchvision's R-CNNs.
 
 Dalal and Triggs, "Histograms of oriented gradients for human detection" (2005); He, Gkioxari,
-Dollar, Girshick, "Mask R-CNN" (2017). What moves before a static camera is in `moving`.
+Dollar, Girshick, "Mask R-CNN" (2017). Moving foreground is in `background_subtraction`.
 """
 
 from __future__ import annotations
@@ -13,25 +13,23 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from masquerade.errors import MissingError, UsageError
-from masquerade.regions.boxes import Box, boxes_of, nms
-from masquerade.regions.picture import Picture, fitted
+from masquerade.regions.boxes import Box, nms, scaled_boxes
+from masquerade.regions.masks import Mask
+from masquerade.regions.region import Frame, fit_size
 
-PERSON = 1  # the class of people among COCO's
-EDGE = 0.25  # of the height, by which a picture is continued on all sides: the detector's window
-# leaves a sixth of its height above and below a person, who may fill the picture
+PERSON = 1  # COCO's class of people
+PADDING = 0.25  # of the height, by which a frame is extended on all sides: the detector's window
+# leaves a sixth of its height above and below a person, who may fill the frame
+NMS_IOU = 0.4
 
 
 class HogPeople:
-    """Finds upright people by OpenCV's bundled detector; it misses the sitting and the bent.
+    """Upright people by OpenCV's bundled HOG detector; it misses people who sit or bend.
 
-    Args:
-        threshold: lowest score of a person, 0 to 1: 1 - exp(-m), m the distance from the
-            detector's decision boundary.
-        scale: size to look at, (w, h) to fit into or the longest side in pixels; None: full size.
-            People of less than about 100 pixels at this size are not found.
+    The score is 1 - exp(-m), m the distance from the SVM's decision boundary. People of less than
+    about 100 pixels at `scale` are not found.
     """
 
     model_sha256: str | None = None
@@ -43,39 +41,40 @@ class HogPeople:
         self._hog = cv2.HOGDescriptor()
         self._hog.setSVMDetector(np.array(cv2.HOGDescriptor.getDefaultPeopleDetector()))
 
-    def __call__(self, picture: Picture) -> list[Box]:
+    def __call__(self, frame: Frame) -> list[Box]:
         """The people of one frame, best first."""
-        size = fitted(picture, self.scale)
-        edge = round(EDGE * size[1])
+        size = fit_size(frame, self.scale)
+        edge = round(PADDING * size[1])
         if size[0] + 2 * edge < 64 or size[1] + 2 * edge < 128:
             return []  # the detector's window is 64 x 128
-        grey = cv2.cvtColor(picture.rgb(size), cv2.COLOR_RGB2GRAY)
-        wider = cv2.copyMakeBorder(grey, edge, edge, edge, edge, cv2.BORDER_REPLICATE)
+        grey = cv2.cvtColor(frame.rgb(size), cv2.COLOR_RGB2GRAY)
+        padded = cv2.copyMakeBorder(grey, edge, edge, edge, edge, cv2.BORDER_REPLICATE)
         rects, margins = self._hog.detectMultiScale(
-            wider, winStride=(8, 8), padding=(0, 0), scale=1.05, groupThreshold=0
+            padded, winStride=(8, 8), padding=(0, 0), scale=1.05, groupThreshold=0
         )
-        found = np.array(rects, np.float64).reshape(-1, 4)
-        found[:, 2:] += found[:, :2]
-        found -= edge
+        rows = np.array(rects, np.float64).reshape(-1, 4)
+        rows[:, 2:] += rows[:, :2]
+        rows -= edge
         scores = 1 - np.exp(-np.array(margins, np.float64).reshape(-1).clip(0))
-        found, scores = found[scores >= self.threshold], scores[scores >= self.threshold]
-        stays = nms(found, scores, 0.4)
-        unit = np.array([picture.width / size[0], picture.height / size[1]] * 2)
-        return boxes_of(found[stays] * unit, scores[stays], "person")
+        rows, scores = rows[scores >= self.threshold], scores[scores >= self.threshold]
+        kept = nms(rows, scores, NMS_IOU)
+        full = frame.width, frame.height
+        return scaled_boxes(rows[kept], scores[kept], size, full, "person")
 
 
 class TorchvisionPeople:
-    """Finds people and their outlines by torchvision's Faster or Mask R-CNN.
+    """People and their silhouettes by torchvision's Faster or Mask R-CNN.
 
     Args:
         weights: the state dict that torchvision publishes for `fasterrcnn_resnet50_fpn` or
             `maskrcnn_resnet50_fpn`, version 1 or 2, as .pth.
         threshold: lowest score of a person, 0 to 1.
-        scale: size to look at, (w, h) to fit into or the longest side in pixels; None: full size.
-        device: where it runs, as torch spells it.
+        scale: size that the network sees, (w, h) to fit into or the longest side in pixels; None:
+            full size.
+        device: where it runs.
 
     Raises:
-        MissingError: torchvision or the file is not here.
+        MissingError: torchvision or the file is missing.
         UsageError: the file holds no such weights.
     """
 
@@ -92,30 +91,23 @@ class TorchvisionPeople:
         if not weights.is_file():
             raise MissingError(f"{weights.name} is not there: give the file of a person detector.")
         self.model_sha256: str | None = hashlib.sha256(weights.read_bytes()).hexdigest()
-        self._net = _network(detection, weights).eval().to(device)
+        self._network = _load_network(detection, weights).eval().to(device)
 
-    def __call__(self, picture: Picture) -> list[Box]:
-        """The people of one frame, best first."""
-        return self.outlined(picture)[0]
-
-    def outlined(self, picture: Picture) -> tuple[list[Box], NDArray[np.uint8] | None]:
-        """The people of one frame, and their outlines, (H, W) with 255 on them, if it has any."""
-        size = fitted(picture, self.scale)
-        pixels = torch.from_numpy(np.ascontiguousarray(picture.rgb(size)))
+    def segment(self, frame: Frame) -> tuple[list[Box], Mask | None]:
+        """The people of one frame, best first, and their mask (H, W) if the network has one."""
+        size, full = fit_size(frame, self.scale), (frame.width, frame.height)
+        pixels = torch.from_numpy(np.ascontiguousarray(frame.rgb(size)))
         with torch.inference_mode():
-            found = self._net([pixels.permute(2, 0, 1).to(self.device) / 255])[0]
-        stays = (found["labels"] == PERSON) & (found["scores"] >= self.threshold)
-        unit = np.array([picture.width / size[0], picture.height / size[1]] * 2)
-        rows = found["boxes"][stays].cpu().numpy().astype(np.float64) * unit
-        boxes = boxes_of(rows, found["scores"][stays].cpu().numpy().astype(np.float64), "person")
+            found = self._network([pixels.permute(2, 0, 1).to(self.device) / 255])[0]
+        kept = (found["labels"] == PERSON) & (found["scores"] >= self.threshold)
+        rows, scores = (
+            found[key][kept].cpu().numpy().astype(np.float64) for key in ("boxes", "scores")
+        )
+        boxes = scaled_boxes(rows, scores, size, full, "person")
         if "masks" not in found:
             return boxes, None
-        inside = (found["masks"][stays] >= 0.5).any(dim=0)[0].cpu().numpy()  # (h, w)
-        mask = cv2.resize(
-            inside.astype(np.uint8) * 255,
-            (picture.width, picture.height),
-            interpolation=cv2.INTER_NEAREST,
-        )
+        inside = (found["masks"][kept] >= 0.5).any(dim=0)[0].cpu().numpy()  # (h, w)
+        mask = cv2.resize(inside.astype(np.uint8) * 255, full, interpolation=cv2.INTER_NEAREST)
         return boxes, np.asarray(mask, np.uint8)
 
 
@@ -130,8 +122,8 @@ def _torchvision_detection() -> Any:
     return detection
 
 
-def _network(detection: Any, weights: Path) -> Any:
-    """The network whose state dict the file is, told by the names in it."""
+def _load_network(detection: Any, weights: Path) -> Any:
+    """The network whose state dict the file is, recognized by its keys."""
     try:
         state = torch.load(weights, map_location="cpu", weights_only=True)
         mask = any("mask_predictor" in key for key in state)

@@ -23,16 +23,16 @@ from numpy.typing import NDArray
 
 from masquerade.errors import UsageError
 from masquerade.models.optical_flow import dis_flow, positions
+from masquerade.regions.cuts import mark_cuts
 from masquerade.regions.keys import SHORT, extractor
-from masquerade.regions.picture import Picture
-from masquerade.regions.region import Region, with_cuts
+from masquerade.regions.region import Frame, Region
 from masquerade.regions.saliency import Combine, Shaping, placed, strength
 from masquerade.regions.template_library import Library
 from masquerade.regions.templates import Template, check_extractor, picked
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
-Seen = tuple[Picture, bool]  # a picture, and whether a cut lies before it
+Seen = tuple[Frame, bool]  # a picture, and whether a cut lies before it
 
 LATEST = 128  # frame up to which a point may lie: those before it wait in memory for its key
 SIDE = 320  # longest side of the copy that strengths are carried on
@@ -123,9 +123,9 @@ class Templates:
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), **self._arguments), ()
 
-    def __call__(self, pictures: Iterable[Picture]) -> Iterator[Region]:
+    def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
         """One region a picture."""
-        seen = with_cuts(pictures)
+        seen = mark_cuts(frames)
         waiting = deque(islice(seen, self.look_ahead + 1))
         if not waiting:
             return
@@ -136,7 +136,7 @@ class Templates:
             size = picture.width, picture.height
             levels = cv2.resize(carried.strength(), size, interpolation=cv2.INTER_LINEAR)
             mask = np.rint(levels * 255).astype(np.uint8)
-            yield Region(strength=mask, cut=cut, seen=looked)
+            yield Region(strength=mask, cut=cut, detected=looked)
 
     def _pointed(self, waiting: deque[Seen]) -> list[Template]:
         """A template of each frame that has points."""
@@ -153,7 +153,7 @@ class Templates:
         return found
 
     def _next(
-        self, picture: Picture, before: _Carried | None, sought: Template
+        self, picture: Frame, before: _Carried | None, sought: Template
     ) -> tuple[_Carried, bool]:
         """The strengths of one more frame, and whether keys were computed for it."""
         small = picture.rgb(_carrying_size(picture))
@@ -236,13 +236,13 @@ def _drained(waiting: deque[Seen], more: Iterator[Seen]) -> Iterator[Seen]:
     yield from more
 
 
-def _carrying_size(picture: Picture) -> tuple[int, int]:
+def _carrying_size(picture: Frame) -> tuple[int, int]:
     """(w, h); small frames are enlarged, since the flow sees nothing of less than 30 pixels."""
     factor = SIDE / max(picture.width, picture.height)
     return max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
 
 
-def _pixels(picture: Picture) -> U8:
+def _pixels(picture: Frame) -> U8:
     """8 bits a channel, whatever the video has."""
     return picture.rgb((picture.width, picture.height))
 

@@ -1,97 +1,103 @@
-"""Sightings to tracks, and tracks to boxes in every frame, from both directions of time.
+"""Offline multi-object tracking: gaps between detections are filled from both directions of time.
 
-A detector that misses a face for some frames shows that face. So boxes come out a bounded number
-of frames late: by then a track's next sighting is known, and the frames between two sightings are
-filled from both sides. A track also runs on after its last sighting and before its first.
+A detector that misses a face in a few frames would uncover it there. So boxes come out a bounded
+number of frames late: by then the next detection of a track is known, and the frames between two
+detections are interpolated. A track is also extrapolated after its last detection and before its
+first. Detections are associated greedily by predicted position, size and IoU, without appearance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from masquerade.regions.boxes import Array, Box, Source, corners, iou
+from masquerade.regions.masks import Mask
+from masquerade.regions.region import Region
 
-REACH = 1.0  # how far a box may lie from where it is expected, in its own width and height
-HURRY = 0.1  # how much farther for each frame that nobody saw it
-RATIO = 2.2  # largest ratio of two sizes that can be one and the same thing
-RECENT = 5  # most sightings that a velocity is taken from
-LATELY = 6  # frames that they lie in, but for the last two
-FADE = 0.9  # what a carried box keeps of its velocity from one frame to the next
-GROWTH = 0.03  # how much larger an unseen box gets with each frame from the nearest sighting
-MOST_GROWTH = 1.3
+MAX_DISTANCE = 1.0  # from the predicted position to a detection, in box widths and heights
+DISTANCE_GROWTH = 0.1  # how much larger that gets with each frame since the last detection
+MAX_SIZE_RATIO = 2.2  # of two boxes of one track
+VELOCITY_BOXES = 5  # most detections that a velocity is fitted to
+VELOCITY_FRAMES = 6  # frames that they lie within, except for the last two
+VELOCITY_DECAY = 0.9  # of an extrapolated box, per frame
+GROWTH = 0.03  # how much larger a box gets with each frame from the nearest detection
+MAX_GROWTH = 1.3
 
-Sighting = tuple[int, Box]
+Detection = tuple[int, Box]  # frame number and box
+Detections = tuple[list[Box], Mask | None]  # of one frame: boxes, and a silhouette if there is one
 
 
 @dataclass(slots=True)
 class _Track:
     number: int
-    seen: list[Sighting]  # in order; old ones are forgotten
-    evidence: float  # the sum of all squared scores: three guesses of .2 are no sighting of .6
-    first: int  # the frames of its shot: first <= t < end
+    detections: list[Detection]  # in order; old ones are pruned
+    evidence: float  # sum of squared scores: three detections of .2 weigh less than one of .6
+    start: int  # frames of its shot: start <= t < end
     end: int | None = None
-    best: float = 0.0
+    best_score: float = 0.0
 
     def add(self, t: int, box: Box) -> None:
-        self.seen.append((t, replace(box, track=self.number)))
+        self.detections.append((t, replace(box, track=self.number)))
         self.evidence += box.score**2
-        self.best = max(self.best, box.score)
+        self.best_score = max(self.best_score, box.score)
 
-    def sides(self, t: int) -> tuple[list[Sighting], list[Sighting]]:
-        """The sightings up to frame t and those from it on."""
-        return [s for s in self.seen if s[0] <= t], [s for s in self.seen if s[0] >= t]
+    def split(self, t: int) -> tuple[list[Detection], list[Detection]]:
+        """The detections up to frame t and those from it on."""
+        return [d for d in self.detections if d[0] <= t], [d for d in self.detections if d[0] >= t]
 
-    def forget(self, t: int) -> None:
-        old = sum(s[0] < t for s in self.seen)
-        self.seen = self.seen[max(0, old - RECENT) :]
+    def prune(self, t: int) -> None:
+        old = sum(d[0] < t for d in self.detections)
+        self.detections = self.detections[max(0, old - VELOCITY_BOXES) :]
 
 
 def look_ahead(*, gap: int, lookback: int, every: int = 1) -> int:
-    """How many frames `fill` reads past the one whose boxes it gives out."""
+    """How many frames `track_boxes` reads beyond the one whose boxes it yields."""
     return max(gap + 2 * (every - 1), lookback + every - 1)
 
 
-def fill(
+def track_boxes(
     detections: Iterable[tuple[list[Box] | None, bool]],
     *,
     gap: int = 12,
     carry: int = 6,
     lookback: int = 6,
     every: int = 1,
-    evidence: float = 0.6,
-    sure: float = 0.0,
+    min_evidence: float = 0.6,
+    min_best_score: float = 0.0,
 ) -> Iterator[list[Box]]:
-    """Give each frame its boxes: those seen, and those that tracks say must be there.
+    """The boxes of each frame: those detected, and those that tracks put there.
 
     Args:
-        detections: for each frame what was seen (None: nobody looked), and whether a scene cut
-            lies before it. No track crosses a cut.
-        gap: longest run of frames without a sighting that is filled.
-        carry: frames that a track goes on after its last sighting.
-        lookback: frames that it starts before its first.
-        every: the detector looks at every so many frames; those between are filled besides.
-        evidence: the sum of squared scores from which a track is believed. A weaker one is
-            neither carried nor bridged, so that a lone false alarm stays where it is; it only
-            lends its box to the frames between two looks that lie nearest to its sighting.
-        sure: the score that one sighting of a track must have reached for it to be believed: what
-            a detector doubts in every frame is more often a pattern in the wall than a face.
+        detections: for each frame its detections (None: the detector did not run), and whether a
+            scene cut lies before it. No track crosses a cut.
+        gap: longest run of frames without a detection that is interpolated.
+        carry: frames that a track is extrapolated after its last detection.
+        lookback: frames that it is extrapolated before its first.
+        every: the detector runs on every so many frames; those between are always interpolated.
+        min_evidence: sum of squared scores from which a track is confirmed. One that is not is
+            neither extrapolated nor bridged, so that a single false alarm stays where it is; its
+            box only covers the skipped frames nearest to its detection.
+        min_best_score: score that one detection of a confirmed track must have reached: what scores
+            low in every frame is more often a pattern in the background than a face.
 
     Yields:
-        One list a frame, in order, at most `look_ahead(...)` frames late; each box has its track.
+        One list per frame, in order, at most `look_ahead(...)` frames late; each box has a track.
     """
     late = look_ahead(gap=gap, lookback=lookback, every=every)
-    rules = _Rules(gap + 2 * (every - 1), carry, lookback, every - 1, evidence, sure)
+    rules = _Rules(gap + 2 * (every - 1), carry, lookback, every - 1, min_evidence, min_best_score)
     tracks: list[_Track] = []
     numbers, shot, due, now = count(), 0, 0, -1
     for now, (boxes, cut) in enumerate(detections):
         if cut:
             shot = now
             _close(tracks, now)
-        for box in _link(tracks, boxes or [], now, rules.gap):
+        for box in _associate(tracks, boxes or [], now, rules.gap):
             tracks.append(_Track(next(numbers), [], 0.0, shot))
             tracks[-1].add(now, box)
         if now >= late:
@@ -106,37 +112,39 @@ class _Rules:
     gap: int
     carry: int
     lookback: int
-    unseen: int  # frames between two looks
-    evidence: float
-    sure: float
+    skipped: int  # frames between two runs of the detector
+    min_evidence: float
+    min_best_score: float
 
     def boxes(self, tracks: list[_Track], t: int) -> list[Box]:
-        """All boxes of frame t; tracks that can say nothing of later frames are dropped."""
+        """All boxes of frame t; tracks that cannot reach later frames are dropped."""
         found = [self._box(track, t) for track in tracks]
         for track in tracks:
-            track.forget(t)
-        last = self.gap + self.carry + self.unseen
+            track.prune(t)
+        reach = self.gap + self.carry + self.skipped
         tracks[:] = [
-            k for k in tracks if k.seen[-1][0] + last >= t and (k.end is None or k.end > t + 1)
+            k
+            for k in tracks
+            if k.detections[-1][0] + reach >= t and (k.end is None or k.end > t + 1)
         ]
         return [box for box in found if box is not None]
 
     def _box(self, track: _Track, t: int) -> Box | None:
-        if t < track.first or (track.end is not None and t >= track.end):
+        if t < track.start or (track.end is not None and t >= track.end):
             return None
-        before, after = track.sides(t)
-        believed = track.evidence >= self.evidence and track.best >= self.sure
+        before, after = track.split(t)
+        confirmed = track.evidence >= self.min_evidence and track.best_score >= self.min_best_score
         since = t - before[-1][0] if before else None
         until = after[0][0] - t if after else None
         if since == 0:
             return before[-1][1]
-        if since and until and (believed or since + until <= self.unseen + 1):
-            return between(before, after, t, unlooked=self.unseen)
-        nearest = (self.unseen + 1) // 2, self.unseen // 2
-        if since and since <= (self.unseen + self.carry if believed else nearest[0]):
-            return carried(before, t)
-        if until and until <= (self.unseen + self.lookback if believed else nearest[1]):
-            return carried([(-s, box) for s, box in reversed(after)], -t)
+        if since and until and (confirmed or since + until <= self.skipped + 1):
+            return interpolate(before, after, t, skipped=self.skipped)
+        nearest = (self.skipped + 1) // 2, self.skipped // 2
+        if since and since <= (self.skipped + self.carry if confirmed else nearest[0]):
+            return extrapolate(before, t)
+        if until and until <= (self.skipped + self.lookback if confirmed else nearest[1]):
+            return extrapolate([(-s, box) for s, box in reversed(after)], -t)
         return None
 
 
@@ -146,37 +154,39 @@ def _close(tracks: list[_Track], cut: int) -> None:
             track.end = cut
 
 
-def _link(tracks: list[_Track], boxes: list[Box], now: int, gap: int) -> list[Box]:
-    """Give each track that is alive its sighting in this frame, and back the boxes of none."""
-    alive = [k for k in tracks if k.end is None and now - k.seen[-1][0] <= gap + 1]
-    partners = _pairs(alive, boxes, now)
-    for n, t in partners.items():
+def _associate(tracks: list[_Track], boxes: list[Box], now: int, gap: int) -> list[Box]:
+    """Add the boxes of this frame to the open tracks; return those that fit none."""
+    alive = [k for k in tracks if k.end is None and now - k.detections[-1][0] <= gap + 1]
+    matches = _match(alive, boxes, now)
+    for n, t in matches.items():
         alive[t].add(now, boxes[n])
-    return [box for n, box in enumerate(boxes) if n not in partners]
+    return [box for n, box in enumerate(boxes) if n not in matches]
 
 
-def _pairs(tracks: list[_Track], boxes: list[Box], now: int) -> dict[int, int]:
-    """Box to track, the likeliest pairs first (greedy: on crowds as good as optimal, and plain)."""
+def _match(tracks: list[_Track], boxes: list[Box], now: int) -> dict[int, int]:
+    """Box to track by lowest cost first (greedy: as good as optimal assignment on crowds)."""
     if not tracks or not boxes:
         return {}
-    seen = corners(boxes)
-    waits = np.array([now - k.seen[-1][0] for k in tracks])[:, None]  # (T, 1)
-    last = corners([k.seen[-1][1] for k in tracks])
-    ahead = np.stack([moved(k.seen, now) for k in tracks])
-    # A velocity from few sightings may mislead: a box may also be where it was.
-    away = np.minimum(_apart(last, seen), _apart(ahead, seen))  # (T, N)
-    ratio = _log_size(last)[:, None] - _log_size(seen)[None, :]
-    cost = away + 0.5 * np.abs(ratio) - iou(ahead, seen)
-    possible = (away <= REACH * (1 + HURRY * waits)) & (np.abs(ratio) <= np.log(RATIO))
-    partners: dict[int, int] = {}
+    found = corners(boxes)
+    age = np.array([now - k.detections[-1][0] for k in tracks])[:, None]  # (T, 1)
+    last = corners([k.detections[-1][1] for k in tracks])
+    predicted = np.stack([predict(k.detections, now) for k in tracks])
+    # A velocity from few detections may mislead: a box may also be where it was.
+    distance = np.minimum(_centre_distance(last, found), _centre_distance(predicted, found))
+    ratio = _log_size(last)[:, None] - _log_size(found)[None, :]  # (T, N)
+    cost = distance + 0.5 * np.abs(ratio) - iou(predicted, found)
+    possible = (distance <= MAX_DISTANCE * (1 + DISTANCE_GROWTH * age)) & (
+        np.abs(ratio) <= np.log(MAX_SIZE_RATIO)
+    )
+    matches: dict[int, int] = {}
     for flat in np.argsort(cost, axis=None, kind="stable"):
         t, n = divmod(int(flat), len(boxes))
-        if possible[t, n] and n not in partners and t not in partners.values():
-            partners[n] = t
-    return partners
+        if possible[t, n] and n not in matches and t not in matches.values():
+            matches[n] = t
+    return matches
 
 
-def _apart(a: Array, b: Array) -> Array:
+def _centre_distance(a: Array, b: Array) -> Array:
     """Distance of the centres of all pairs, in the pairs' mean width and height: (T, N)."""
     centres = (a[:, None, :2] + a[:, None, 2:] - b[None, :, :2] - b[None, :, 2:]) / 2
     sizes = (a[:, None, 2:] - a[:, None, :2] + b[None, :, 2:] - b[None, :, :2]) / 2
@@ -188,41 +198,45 @@ def _log_size(a: Array) -> Array:
     return np.log(a[:, 2:] - a[:, :2]).mean(axis=1)
 
 
-def _velocity(seen: Sequence[Sighting]) -> Array | None:
-    """Pixels a frame of each edge, (4,), by least squares; None from a single sighting."""
-    if len(seen) < 2:
+def _velocity(detections: Sequence[Detection]) -> Array | None:
+    """Pixels per frame of each edge, (4,), by least squares; None from a single detection."""
+    if len(detections) < 2:
         return None
-    recent = [s for s in seen[-RECENT:-2] if seen[-1][0] - s[0] <= LATELY] + list(seen[-2:])
-    t = np.array([s[0] for s in recent], np.float64)
+    older = detections[-VELOCITY_BOXES:-2]
+    recent = [d for d in older if detections[-1][0] - d[0] <= VELOCITY_FRAMES]
+    recent += list(detections[-2:])
+    t = np.array([d[0] for d in recent], np.float64)
     t -= t.mean()
-    return (t @ corners([s[1] for s in recent])) / (t @ t)
+    return (t @ corners([d[1] for d in recent])) / (t @ t)
 
 
-def moved(seen: Sequence[Sighting], t: int) -> Array:
-    """Where a track is expected at frame t, after its last sighting: (4,)."""
-    last, box = seen[-1]
+def predict(detections: Sequence[Detection], t: int) -> Array:
+    """Where a track is expected at frame t, after its last detection: (4,)."""
+    last, box = detections[-1]
     edges = corners([box])[0]
-    velocity = _velocity(seen)
+    velocity = _velocity(detections)
     if velocity is None:
         return edges
-    drift = np.tile((velocity[:2] + velocity[2:]) / 2, 2)  # its size is not foretold
-    return edges + drift * FADE * (1 - FADE ** (t - last)) / (1 - FADE)
+    drift = np.tile((velocity[:2] + velocity[2:]) / 2, 2)  # its size is not extrapolated
+    return edges + drift * VELOCITY_DECAY * (1 - VELOCITY_DECAY ** (t - last)) / (
+        1 - VELOCITY_DECAY
+    )
 
 
-def carried(seen: Sequence[Sighting], t: int) -> Box:
-    """The box of a track at frame t, after its last sighting; it grows with its age."""
-    last, box = seen[-1]
-    return _grown(moved(seen, t), t - last, box, "carried")
+def extrapolate(detections: Sequence[Detection], t: int) -> Box:
+    """The box of a track at frame t, after its last detection; it grows with its age."""
+    last, box = detections[-1]
+    return _grow(predict(detections, t), t - last, box, "carried")
 
 
-def between(
-    before: Sequence[Sighting], after: Sequence[Sighting], t: int, *, unlooked: int = 0
+def interpolate(
+    before: Sequence[Detection], after: Sequence[Detection], t: int, *, skipped: int = 0
 ) -> Box:
-    """The box of a track at frame t, between two sightings.
+    """The box of a track at frame t, between two detections.
 
-    It holds both the straight way and the smooth one (cubic Hermite), whose velocities come from
-    what was seen before and after: a head that nods or turns back within the gap leaves the first.
-    It grows with its age beyond the frames that nobody looked at, so that the mask does not pulse.
+    It covers both linear and cubic Hermite interpolation, whose velocities come from the detections
+    before and after: a head that nods or turns back within the gap leaves the straight line. It
+    grows with its age beyond the frames that the detector skips, so that the mask does not pulse.
     """
     (start, a), (end, b) = before[-1], after[0]
     p, q = corners([a, b])
@@ -230,24 +244,76 @@ def between(
     slope = (q - p) / span
     out, back = _velocity(before), _velocity([(-s, box) for s, box in reversed(after)])
     u, v = slope if out is None else out, slope if back is None else -back
-    straight = p + (q - p) * s
+    linear = p + (q - p) * s
     bend = span * s * (1 - s) * ((1 - s) * (u - slope) - s * (v - slope))
-    room = np.tile((straight[2:] - straight[:2]) / 2, 2)
+    room = np.tile((linear[2:] - linear[:2]) / 2, 2)
     bend = np.tile((bend[:2] + bend[2:]) / 2, 2).clip(-room, room)
-    edges = np.concatenate([straight[:2] + bend[:2].clip(max=0), straight[2:] + bend[2:].clip(0)])
-    nearest = a if a.score < b.score else b
-    age = max(0, min(t - start, end - t) - unlooked)
-    return _grown(edges, age, nearest, "filled")
+    edges = np.concatenate([linear[:2] + bend[:2].clip(max=0), linear[2:] + bend[2:].clip(0)])
+    weaker = a if a.score < b.score else b
+    age = max(0, min(t - start, end - t) - skipped)
+    return _grow(edges, age, weaker, "filled")
 
 
-def _grown(edges: Array, age: int, like: Box, source: Source) -> Box:
-    more = (min(MOST_GROWTH, 1 + GROWTH * age) - 1) / 2 * (edges[2:] - edges[:2])
-    low, high = edges[:2] - more, edges[2:] + more
-    return replace(
-        like,
-        x0=float(low[0]),
-        y0=float(low[1]),
-        x1=float(high[0]),
-        y1=float(high[1]),
-        source=source,
-    )
+def _grow(edges: Array, age: int, like: Box, source: Source) -> Box:
+    more = (min(MAX_GROWTH, 1 + GROWTH * age) - 1) / 2 * (edges[2:] - edges[:2])
+    (x0, y0), (x1, y1) = edges[:2] - more, edges[2:] + more
+    return replace(like, x0=float(x0), y0=float(y0), x1=float(x1), y1=float(y1), source=source)
+
+
+class _Sized(Protocol):
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def height(self) -> int: ...
+
+
+Item = TypeVar("Item", bound=_Sized)
+
+
+def select_keyframes(
+    frames: Iterable[tuple[Item, bool]], every: int
+) -> Iterator[tuple[Item, bool, bool]]:
+    """Frame, cut, and whether to detect: on the first, the last, after a cut, every N-th since."""
+    since = 0
+    held: tuple[Item, bool, bool] | None = None
+    for frame, cut in frames:
+        if held is not None:
+            yield held
+        since = 0 if cut else since
+        held = frame, cut, since % every == 0
+        since += 1
+    if held is not None:
+        yield held[0], held[1], True
+
+
+def track_regions(
+    frames: Iterable[tuple[Item, bool, bool]],
+    detect: Callable[[Item], Detections],
+    every: int,
+    tracking: dict[str, Any] | None,
+) -> Iterator[Region]:
+    """Run a detector on keyframes and its tracks through all frames.
+
+    Args:
+        frames: what the detector reads, whether a cut lies before it, whether it is a keyframe.
+        detect: the detector.
+        every: frames from keyframe to keyframe.
+        tracking: arguments of `track_boxes`; None: detections alone.
+    """
+    waiting: deque[tuple[Item, bool, bool, Mask | None]] = deque()
+
+    def detections() -> Iterator[tuple[list[Box] | None, bool]]:
+        for frame, cut, keyframe in frames:
+            boxes, mask = detect(frame) if keyframe else (None, None)
+            waiting.append((frame, cut, keyframe, mask))
+            yield boxes, cut
+
+    lists: Iterable[list[Box]] = (boxes or [] for boxes, _ in detections())
+    if tracking is not None:
+        lists = track_boxes(detections(), every=every, **tracking)
+    for boxes in lists:
+        frame, cut, keyframe, mask = waiting.popleft()
+        clipped = (box.clip(frame.width, frame.height) for box in boxes)
+        inside = tuple(box for box in clipped if box is not None)
+        yield Region(boxes=inside, mask=mask, cut=cut, detected=keyframe)

@@ -12,7 +12,7 @@ import pytest
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
-class ArrayPicture:
+class ArrayFrame:
     """A picture over an array, (H, W, 3)."""
 
     def __init__(self, pixels: np.ndarray) -> None:
@@ -35,19 +35,19 @@ class ArrayPicture:
 class Counted:
     """Pictures that know how many of them were taken."""
 
-    def __init__(self, pictures: Iterable[ArrayPicture]) -> None:
+    def __init__(self, pictures: Iterable[ArrayFrame]) -> None:
         self.pictures, self.taken = iter(pictures), 0
 
-    def __iter__(self) -> Iterator[ArrayPicture]:
+    def __iter__(self) -> Iterator[ArrayFrame]:
         return self
 
-    def __next__(self) -> ArrayPicture:
+    def __next__(self) -> ArrayFrame:
         picture = next(self.pictures)
         self.taken += 1
         return picture
 
 
-def clip(name: str, frames: int, *, step: int = 1) -> list[ArrayPicture]:
+def clip(name: str, frames: int, *, step: int = 1) -> list[ArrayFrame]:
     """Frames of a shared clip; the test is skipped where the clips are not."""
     if not (DATA / name).exists():
         pytest.skip("the shared clips are not here")
@@ -56,7 +56,7 @@ def clip(name: str, frames: int, *, step: int = 1) -> list[ArrayPicture]:
     with av.open(str(DATA / name)) as container:
         decoded = enumerate(container.decode(video=0))
         taken = (f.to_ndarray(format="rgb24") for i, f in decoded if i % step == 0)
-        return [ArrayPicture(pixels) for pixels, _ in zip(taken, range(frames), strict=False)]
+        return [ArrayFrame(pixels) for pixels, _ in zip(taken, range(frames), strict=False)]
 
 
 def noise(width: int, height: int, seed: int = 0, *, low: int = 40, high: int = 200) -> np.ndarray:
