@@ -19,7 +19,7 @@ from pathlib import Path
 from rich.console import Console
 
 from masquerade.cli.evaluate import Talk, entry_of, written
-from masquerade.datasets.manifest import read_manifest, titled
+from masquerade.datasets.manifest import dataset_name, read_manifest
 from masquerade.evaluation import Entry, Plan, evaluate
 from masquerade.methods.selective import Selective
 from masquerade.report.table import show
@@ -62,7 +62,7 @@ def main() -> int:
             read_manifest(chosen.data),
             entries(chosen.which, regions=chosen.regions, names=names),
             plan,
-            data=f"{titled(chosen.data)}: {chosen.which}",
+            data=f"{dataset_name(chosen.data)}: {chosen.which}",
             folder=chosen.output,
             command=f"python benchmarks/ablation.py {shlex.join(sys.argv[1:])}",
             progress=talk.follow,

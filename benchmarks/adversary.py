@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from masquerade.checkpoint import WEIGHTS, load, provenance_of
 from masquerade.cli.evaluate import Talk
-from masquerade.datasets.manifest import Column, Manifest, read_manifest, titled
+from masquerade.datasets.manifest import Column, Manifest, dataset_name, read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
@@ -369,7 +369,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             manifest,
             entries,
             plan,
-            data=titled(given.data) if given.data else "mimes",
+            data=dataset_name(given.data) if given.data else "mimes",
             folder=given.work,
             command=f"python benchmarks/adversary.py {words}".strip(),
             progress=talk.follow,

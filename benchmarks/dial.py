@@ -20,7 +20,7 @@ import numpy as np
 
 from masquerade.checkpoint import load
 from masquerade.cli.evaluate import Talk
-from masquerade.datasets.manifest import read_manifest, titled
+from masquerade.datasets.manifest import dataset_name, read_manifest
 from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
 from masquerade.evaluation.results import Finding
 from masquerade.metrics.intervals import Score
@@ -214,7 +214,7 @@ def main(argv: list[str] | None = None) -> int:
             read_manifest(given.data),
             entries,
             plan,
-            data=titled(given.data),
+            data=dataset_name(given.data),
             folder=given.folder,
             command=f"python benchmarks/dial.py {shlex.join(argv or sys.argv[1:])}",
             progress=talk.follow,

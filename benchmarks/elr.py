@@ -25,8 +25,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from masquerade.datasets.augmentation import Augment
-from masquerade.datasets.manifest import Manifest, read_manifest, titled
+from masquerade.datasets.augmentation import Augmentation
+from masquerade.datasets.manifest import Manifest, dataset_name, read_manifest
 from masquerade.datasets.splits import linked_groups
 from masquerade.evaluation.protocols import Protocol, action_column, protocols
 from masquerade.extraction.dataset import ClipDataset
@@ -139,7 +139,7 @@ class Bench:
         fold, label = self.protocol.folds[at], action_column(self.manifest)
         targets = {label: self.manifest.targets(label)}
         learned, asked = (self.clips.of_rows(self._here(rows)) for rows in (fold.train, fold.test))
-        recipe = replace(tiny(), size=SIZE[0], epochs=self.epochs, augment=Augment(flip=0.5))
+        recipe = replace(tiny(), size=SIZE[0], epochs=self.epochs, augment=Augmentation(flip=0.5))
         about = digest(
             [str(way), str(factor), str(seed), str(recipe), learned.digest, asked.digest],
             [torch.from_numpy(targets[label])],
@@ -246,7 +246,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder=chosen.work / "answers",
     )
     given = shlex.join(sys.argv[1:] if argv is None else argv)
-    text = page(bench, data=titled(chosen.data), command=f"python benchmarks/elr.py {given}")
+    text = page(bench, data=dataset_name(chosen.data), command=f"python benchmarks/elr.py {given}")
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.write_text(text, "utf-8")
     print(text)

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool3d, avg_pool3d
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.datasets.augmentation import Augment
+from masquerade.datasets.augmentation import Augmentation
 from masquerade.datasets.mimes import ATTRIBUTE_SETS, Mimes
 from masquerade.extraction.dataset import from_tensor
 from masquerade.methods import build
@@ -172,7 +172,7 @@ def score(
         lr=6e-3,
         warmup=2,
         seed=seed,
-        augment=Augment(flip=0.5),  # no label depends on the side
+        augment=Augmentation(flip=0.5),  # no label depends on the side
     )
     said = predict(fitted.net, store.take(parts["test"]), batch=64)
     return {

@@ -22,7 +22,7 @@ from masquerade.checkpoint import load
 from masquerade.cli.evaluate import Talk, written
 from masquerade.cli.train import main as train
 from masquerade.cli.train import parse
-from masquerade.datasets.manifest import read_manifest, titled
+from masquerade.datasets.manifest import dataset_name, read_manifest
 from masquerade.errors import MasqueradeError
 from masquerade.evaluation import Entry, Plan, evaluate
 from masquerade.report.table import show
@@ -106,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
             read_manifest(given.data),
             entries,
             plan,
-            data=f"{titled(given.data)}: parts of stprivacy",
+            data=f"{dataset_name(given.data)}: parts of stprivacy",
             folder=given.output,
             command=f"python benchmarks/stprivacy_ablation.py {shlex.join(argv or sys.argv[1:])}",
             progress=talk.follow,

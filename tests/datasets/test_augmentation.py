@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from masquerade.datasets.augmentation import LUMA, NONE, SPACT, Augment, augmented
+from masquerade.datasets.augmentation import LUMA, NONE, SPACT, Augmentation, augment
 from masquerade.errors import UsageError
 
 
@@ -18,8 +18,8 @@ def clips_of(batch: int = 4, frames: int = 3, height: int = 24, width: int = 32)
     return torch.randint(256, shape, generator=draw, dtype=torch.uint8)
 
 
-def changed(clips: Tensor, seed: int = 0, how: Augment | None = None, **given) -> Tensor:
-    return augmented(clips, how or Augment(**given), torch.Generator().manual_seed(seed))
+def changed(clips: Tensor, seed: int = 0, how: Augmentation | None = None, **given) -> Tensor:
+    return augment(clips, how or Augmentation(**given), torch.Generator().manual_seed(seed))
 
 
 def test_nothing_is_the_default_and_pixels_become_floats() -> None:

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from masquerade.datasets.manifest import Clip, Column, make_manifest, read_manifest, write_manifest
+from masquerade.datasets.manifest import (
+    Clip,
+    Column,
+    Manifest,
+    make_manifest,
+    read_manifest,
+    select_actions,
+    write_manifest,
+)
+from masquerade.datasets.mimes import ACTION_SETS, Mimes
 from masquerade.errors import MasqueradeError, UsageError
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -237,3 +246,43 @@ def test_the_clothing_flags_are_binary() -> None:
     flags = ("red_top", "white_top", "black_jacket")
     assert {manifest.column(name).kind for name in flags} == {"binary"}
     assert np.stack([manifest.targets(name) for name in flags]).max() == 1
+
+
+def test_two_sets_of_actions_share_no_clip_and_no_class() -> None:
+    whole = Mimes(size=32, frames=2, clips=64, people=8).manifest
+    parts = [select_actions(whole, names) for names in ACTION_SETS]
+    paths = [{clip.path for clip in part.clips} for part in parts]
+    assert not paths[0] & paths[1] and len(paths[0] | paths[1]) == 64
+    for part, names in zip(parts, ACTION_SETS, strict=True):
+        assert part.column("action").values == tuple(sorted(names))
+        assert set(part.targets("action")) == set(range(len(names)))
+        assert [c.name for c in part.columns] == [c.name for c in whole.columns]
+        assert {c.name: c.role for c in part.columns} == {c.name: c.role for c in whole.columns}
+
+
+def manifest_of(**columns: list[str]) -> Manifest:
+    rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+    return make_manifest(Path(), [Clip(path=f"{i}.mp4", cells=c) for i, c in enumerate(rows)])
+
+
+def test_selected_actions_keep_only_their_own_values() -> None:
+    given = manifest_of(action=["a", "b", "a"], place=["in", "out", "in"], hat=["0", "1", "1"])
+    left = select_actions(given, ["a"])
+    assert left.column("place").values == ("in",)
+    assert np.array_equal(left.targets("hat"), [0, 1])
+    only = select_actions(given, ["b"])
+    assert only.column("hat").kind == "binary" and np.array_equal(only.targets("hat"), [1])
+
+
+@pytest.mark.parametrize(
+    ("given", "names", "said"),
+    [
+        (manifest_of(action=["a", "b"]), ["a", "c", "d"], "no action c, d; choose of a, b"),
+        (manifest_of(action=["a", "b"]), [], "choose of a, b"),
+        (manifest_of(hat=["0", "1"]), ["a"], "one column of one action"),
+        (manifest_of(action=["a", "b"], action_2=["a", "b"]), ["a"], "one column of one action"),
+    ],
+)
+def test_unknown_actions_are_refused(given: Manifest, names: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        select_actions(given, names)

@@ -17,7 +17,7 @@ import pytest
 
 from masquerade.datasets.check import find_straddling
 from masquerade.datasets.manifest import Manifest
-from masquerade.datasets.overlap import shared
+from masquerade.datasets.overlap import find_overlap
 from masquerade.datasets.published import READERS
 from masquerade.datasets.published.hmdb51 import hmdb51_source, read_hmdb51
 from masquerade.datasets.published.pa_hmdb51 import ATTRIBUTES
@@ -256,7 +256,11 @@ def test_pa_hmdb51s_videos_are_among_hmdb51s() -> None:
     """All 515; and of the train clips of split 1 many more are cut from the same films."""
     every = READERS["hmdb51"](LABELS / "hmdb51_splits")
     scored = READERS["pa-hmdb51"](LABELS / "PA-HMDB51")
-    found = shared(every, scored)
+    found = find_overlap(every, scored)
     train = np.array(every.cells("split")) == "train"
-    assert len(found.same) == 515
-    assert (train.sum(), train[found.same].sum(), train[found.kin].sum()) == (3570, 286, 1156)
+    assert len(found.same_frames) == 515
+    assert (train.sum(), train[found.same_frames].sum(), train[found.related].sum()) == (
+        3570,
+        286,
+        1156,
+    )

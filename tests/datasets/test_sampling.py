@@ -1,4 +1,4 @@
-"""Which frames make a clip: by hand, and what holds for every video."""
+"""Sampling of frames and crops: values computed by hand, and properties of every video."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from masquerade.datasets.sampling import (
     at_rate,
     crops,
-    padded,
-    random_parts,
+    evenly_spaced,
+    pad_indices,
     random_start,
-    spaced,
     strided,
     uniform,
     views,
@@ -24,7 +23,7 @@ counts, lengths = st.integers(1, 300), st.integers(1, 40)
 strides, seeds = st.integers(1, 8), st.integers(0, 2**31)
 
 
-def test_by_hand() -> None:
+def test_indices_computed_by_hand() -> None:
     assert uniform(100, 4).tolist() == [12, 37, 62, 87]
     assert uniform(3, 6).tolist() == [0, 0, 1, 1, 2, 2]
     assert strided(100, 4, stride=3, start=5).tolist() == [5, 8, 11, 14]
@@ -59,14 +58,13 @@ def test_five_times_three_views_are_fifteen_clips() -> None:
 
 
 @given(count=counts, frames=lengths, stride=strides, seed=seeds)
-def test_every_index_lies_in_the_video_and_time_runs_on(
+def test_every_index_lies_in_the_video_and_increases(
     count: int, frames: int, stride: int, seed: int
 ) -> None:
     for indices in (
         uniform(count, frames),
         strided(count, frames, stride=stride),
         random_start(count, frames, stride=stride, seed=seed),
-        random_parts(count, frames, seed=seed),
         at_rate(count, frames, rate=stride, source_rate=30),
         *views(count, frames, stride=stride),
     ):
@@ -88,25 +86,24 @@ def test_a_clip_that_fits_is_never_padded(count: int, frames: int, stride: int, 
 
 @given(count=st.integers(2, 50), frames=lengths)
 def test_a_palindrome_never_jumps(count: int, frames: int) -> None:
-    indices = padded(np.arange(frames), count, padding="palindrome")
+    indices = pad_indices(np.arange(frames), count, padding="palindrome")
     assert (np.abs(np.diff(indices)) == 1).all()
     assert indices.min() >= 0 and indices.max() < count
 
 
-def test_seeds_say_all() -> None:
-    for draw in (random_parts, random_start):
-        assert draw(300, 16, seed=5).tolist() == draw(300, 16, seed=5).tolist()
-        assert draw(300, 16, seed=5).tolist() != draw(300, 16, seed=6).tolist()
+def test_random_starts_are_reproducible_and_reach_every_place() -> None:
+    assert random_start(300, 16, seed=5).tolist() == random_start(300, 16, seed=5).tolist()
+    assert random_start(300, 16, seed=5).tolist() != random_start(300, 16, seed=6).tolist()
     starts = {random_start(20, 16, seed=seed)[0] for seed in range(100)}
     assert starts == {0, 1, 2, 3, 4}
 
 
-def test_spaced_reaches_both_ends() -> None:
-    assert spaced(10, 3).tolist() == [0, 5, 10]
-    assert spaced(0, 5).tolist() == [0] * 5
+def test_evenly_spaced_reaches_both_ends() -> None:
+    assert evenly_spaced(10, 3).tolist() == [0, 5, 10]
+    assert evenly_spaced(0, 5).tolist() == [0] * 5
 
 
 @pytest.mark.parametrize(("count", "frames", "stride"), [(0, 4, 1), (4, 0, 1), (4, 4, 0)])
-def test_nothing_makes_no_clip(count: int, frames: int, stride: int) -> None:
+def test_empty_videos_and_clips_are_refused(count: int, frames: int, stride: int) -> None:
     with pytest.raises(UsageError):
         strided(count, frames, stride=stride)

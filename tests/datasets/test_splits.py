@@ -1,4 +1,4 @@
-"""Nobody is on both sides of a split, the same seed gives the same folds, and they are even."""
+"""Splits and folds: no group in two parts, reproducible by seed, balanced."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from masquerade.datasets.splits import (
     grouped_folds,
     linked_groups,
     random_split,
-    with_fold,
 )
 from masquerade.errors import UsageError
 
@@ -66,20 +65,12 @@ def test_folds_of_equal_groups_are_equal_and_the_seed_matters() -> None:
     assert (folds[0] != folds[1]).any()
 
 
-def test_classes_are_spread_even_where_a_group_has_one_class() -> None:
+def test_folds_are_stratified_even_where_a_group_has_one_class() -> None:
     groups = np.repeat(np.arange(30), 3)
     strata = groups % 3  # every group is one class
     folds = grouped_folds(groups, 5, seed=3, strata=strata)
     table = [[int(((folds == f) & (strata == c)).sum()) for c in range(3)] for f in range(5)]
     assert table == [[6, 6, 6]] * 5
-
-
-def test_a_fold_becomes_a_split_column() -> None:
-    manifest = people(*"aabbcc")
-    folds = grouped_folds(linked_groups(manifest), 3, seed=0)
-    split = with_fold(manifest, folds, 1)
-    assert [cell == "test" for cell in split.cells("split")] == (folds == 1).tolist()
-    assert not find_straddling(split)
 
 
 @given(seed=st.integers(0, 50), who=st.lists(st.sampled_from("abcdefgh"), min_size=12, max_size=40))
@@ -100,7 +91,7 @@ def test_validation_is_whole_groups_of_train_only(seed: int, who: list[str]) -> 
     assert len(by_person) == len(set(who)) + 2
 
 
-def test_the_share_is_met_where_groups_are_small() -> None:
+def test_the_share_is_reached_where_groups_are_small() -> None:
     manifest = people(*(f"p{i // 2}" for i in range(200)))
     assert carve_validation(manifest, fraction=0.1, seed=4).cells("split").count("val") == 20
     split = random_split(manifest, test=0.4, seed=4)
@@ -109,7 +100,7 @@ def test_the_share_is_met_where_groups_are_small() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1])
-def test_a_share_that_is_none_is_refused(share: float) -> None:
+def test_a_share_outside_0_and_1_is_refused(share: float) -> None:
     with pytest.raises(UsageError, match="between 0 and 1"):
         carve_validation(people("a", "b"), fraction=share, seed=0)
     with pytest.raises(UsageError, match="between 0 and 1"):

@@ -16,7 +16,7 @@ import scenes
 from masquerade.checkpoint import provenance_of
 from masquerade.cli import train
 from masquerade.cli.evaluate import main
-from masquerade.datasets.fingerprints import marks
+from masquerade.datasets.fingerprints import fingerprints
 from masquerade.datasets.manifest import Column, Manifest, read_manifest, write_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.datasets.splits import linked_groups
@@ -79,7 +79,9 @@ def test_a_link_is_known_by_its_own_name(
     (tmp_path / "linked.png").symlink_to(other.path(other.clips[0]))
     linked = replace(other, root=tmp_path, clips=(replace(other.clips[0], path="linked.png"),))
     two = crossed(manifest, linked)
-    assert marks(two, [len(two) - 1]) == marks(linked, [0]) != marks(other, [0])
+    assert (
+        fingerprints(two, [len(two) - 1]) == fingerprints(linked, [0]) != fingerprints(other, [0])
+    )
 
 
 def test_people_of_both_sets_stay_together(both: Manifest, manifest: Manifest) -> None:
@@ -212,7 +214,7 @@ def test_learned_on_some_and_scored_on_what_it_never_met(
     assert {"val_scene", "val_object"} <= {*known} and not {"val_warm", "val_dark"} & {*known}
     everyone = read_manifest(Path(data))
     met = set(provenance_of(run)["learned"])
-    for row, mark in enumerate(marks(everyone, range(len(everyone)))):
+    for row, mark in enumerate(fingerprints(everyone, range(len(everyone)))):
         here = everyone.cells("action")[row] in ("walk", "march")
         splits = {everyone.cells(one.name)[row] for one in everyone.of_role("split")}
         assert (mark in met) == (here and splits <= {"train", "val"})
@@ -247,4 +249,4 @@ def test_learned_on_two_sets_and_scored_on_both(
     assert {one["label"] for one in found["rows"][1]["findings"]} == {"action", "red"}
     assert score(found, "vita", "red")["score"]["value"] is not None
     tests = [row for row, cell in enumerate(marked.cells("split")) if cell == "test"]
-    assert not {*marks(marked, tests)} & {*provenance_of(run)["learned"]}
+    assert not {*fingerprints(marked, tests)} & {*provenance_of(run)["learned"]}

@@ -16,9 +16,9 @@ import scenes
 from masquerade.checkpoint import save
 from masquerade.cli import main as masquerade
 from masquerade.cli.evaluate import main
-from masquerade.datasets.fingerprints import marks
+from masquerade.datasets.fingerprints import fingerprints
 from masquerade.datasets.manifest import Column, Manifest, make_manifest, read_manifest
-from masquerade.datasets.overlap import shared
+from masquerade.datasets.overlap import find_overlap
 from masquerade.datasets.splits import linked_groups
 from masquerade.errors import UsageError
 from masquerade.evaluation.cross_dataset.transfer import elsewhere
@@ -136,9 +136,9 @@ def test_relatives_of_a_scored_clip_are_counted_apart(manifest: Manifest) -> Non
     mine = replace(manifest.clips[0], first=0, last=3)
     ranges = (mine, replace(mine, first=4, last=7), *manifest.clips[1:])
     cut = make_manifest(manifest.root, ranges)
-    found = shared(cut, replace(cut, clips=(replace(mine, first=2, last=3),)))
-    assert (found.same.tolist(), found.kin.tolist()) == ([0], [1, 2, 3, 4])
-    assert not len(shared(manifest, manifest.take([])).rows)
+    found = find_overlap(cut, replace(cut, clips=(replace(mine, first=2, last=3),)))
+    assert (found.same_frames.tolist(), found.related.tolist()) == ([0], [1, 2, 3, 4])
+    assert not len(find_overlap(manifest, manifest.take([])).rows)
 
 
 def test_each_side_is_chosen_on_its_own_clips(whole: tuple[Manifest, tuple[str, ...]]) -> None:
@@ -276,9 +276,12 @@ def test_the_anonymizer_has_not_met_what_is_scored(
     words, rows = words_of(folder, stills, films), range(len(manifest))
     first = [row for row in rows if manifest.cells("identity")[row] == "p0"]
     with pytest.raises(UsageError, match=r"from 8 of the 28 .*`masquerade data convert --without`"):
-        main([*words, *run("met", marks(manifest, first))])
+        main([*words, *run("met", fingerprints(manifest, first))])
     others = [row for row in rows if row not in first]
-    assert main([*words, *run("unmet", marks(manifest, others)), "--attackers", "retrained"]) == 0
+    assert (
+        main([*words, *run("unmet", fingerprints(manifest, others)), "--attackers", "retrained"])
+        == 0
+    )
 
 
 def hmdb51(folder: Path) -> None:

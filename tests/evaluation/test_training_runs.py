@@ -13,7 +13,7 @@ from conftest import PLAN
 
 from masquerade.checkpoint import provenance_of, save
 from masquerade.cli.evaluate import main
-from masquerade.datasets.fingerprints import UNTOLD, comparable, marks, met
+from masquerade.datasets.fingerprints import UNKNOWN, comparable, fingerprints, overlapping
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation.protocols import protocols
@@ -28,7 +28,7 @@ DULL = "the output is the same whatever comes in"
 def run_of(path: Path, manifest: Manifest, rows: list[int], *notes: str) -> Path:
     """The folder of a run that learned from these rows."""
     path.mkdir(parents=True)
-    about = {"learned": marks(manifest, rows), "notes": list(notes)}
+    about = {"learned": fingerprints(manifest, rows), "notes": list(notes)}
     save(build("downsample", factor=1), path / "anonymizer.safetensors", provenance=about)
     return path
 
@@ -74,21 +74,21 @@ def test_a_clip_is_known_wherever_it_lies_and_whatever_its_labels(
     shutil.copytree(folder, moved)
     there = read_manifest(moved / "clips.csv")
     rows = np.arange(len(manifest))
-    assert marks(there, rows) == marks(manifest, rows)
-    assert len(set(marks(manifest, rows))) == len(manifest)
+    assert fingerprints(there, rows) == fingerprints(manifest, rows)
+    assert len(set(fingerprints(manifest, rows))) == len(manifest)
 
 
 def test_frames_of_a_file_are_known_in_whatever_range_they_stand(manifest: Manifest) -> None:
-    whole = marks(manifest, range(3))
+    whole = fingerprints(manifest, range(3))
     clip = manifest.clips[0]
 
     def part(first: int, last: int) -> list[str]:
-        return marks(replace(manifest, clips=(replace(clip, first=first, last=last),)), [0])
+        return fingerprints(replace(manifest, clips=(replace(clip, first=first, last=last),)), [0])
 
-    assert met(part(0, 2), whole) == met(whole, part(5, 9)) == [0]
-    assert met(part(0, 2), part(2, 4)) == met(part(1, 1), part(0, 2)) == [0]
-    assert met(part(0, 2), part(3, 4)) == met(part(3, 4), part(0, 2)) == []
-    assert met(whole, [*part(3, 4), *whole[2:]]) == [0, 2]
+    assert overlapping(part(0, 2), whole) == overlapping(whole, part(5, 9)) == [0]
+    assert overlapping(part(0, 2), part(2, 4)) == overlapping(part(1, 1), part(0, 2)) == [0]
+    assert overlapping(part(0, 2), part(3, 4)) == overlapping(part(3, 4), part(0, 2)) == []
+    assert overlapping(whole, [*part(3, 4), *whole[2:]]) == [0, 2]
     assert len(part(0, 2)[0]) < 20 and clip.path not in "".join(whole)
 
 
@@ -106,7 +106,7 @@ def test_a_run_on_a_whole_file_is_not_tested_on_a_part_of_it(
 
 
 @pytest.mark.parametrize(
-    "kept", [None, ["0123456789ab", "cdef01234567"], ["0123456789ab 0-", UNTOLD]]
+    "kept", [None, ["0123456789ab", "cdef01234567"], ["0123456789ab 0-", UNKNOWN]]
 )
 def test_a_run_that_cannot_be_checked_is_said_to_be_one(
     folder: Path,
@@ -134,12 +134,12 @@ def test_a_run_that_went_on_learned_what_the_first_one_did(
     manifest: Manifest, tmp_path: Path
 ) -> None:
     mine = Parts(train=np.array([4]), validation=np.array([7]))
-    assert _learned([(manifest, mine)], None) == marks(manifest, [4, 7])
+    assert _learned([(manifest, mine)], None) == fingerprints(manifest, [4, 7])
     first = run_of(tmp_path / "first", manifest, [3])
-    assert _learned([(manifest, mine)], first) == marks(manifest, [4, 7, 3])
+    assert _learned([(manifest, mine)], first) == fingerprints(manifest, [4, 7, 3])
     save(build("downsample", factor=1), tmp_path / "bare.safetensors")
     after = _learned([(manifest, mine)], tmp_path / "bare.safetensors")
-    assert comparable(marks(manifest, [4, 7])) and not comparable(after)
+    assert comparable(fingerprints(manifest, [4, 7])) and not comparable(after)
 
 
 def test_what_runs_said_against_themselves_stands_under_the_table(

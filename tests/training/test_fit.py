@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from masquerade.datasets.augmentation import Augment
+from masquerade.datasets.augmentation import Augmentation
 from masquerade.errors import MissingError, UsageError
 from masquerade.extraction.dataset import ClipDataset, from_tensor
 from masquerade.models.recognizers import RECOGNIZERS
@@ -129,7 +129,7 @@ def test_seeds_say_all_and_the_callers_randomness_is_left_alone() -> None:
         "targets": targets,
         **QUICK,
         "epochs": 2,
-        "augment": Augment(crop=(0.7, 1.0), brightness=0.2, flip=0.5, erase=0.5),
+        "augment": Augmentation(crop=(0.7, 1.0), brightness=0.2, flip=0.5, erase=0.5),
     }
     torch.manual_seed(5)
     wanted = torch.rand(3)
@@ -257,7 +257,7 @@ def resumable(folder: Path, *, hook=None):
         train,
         train.take(range(7)),
         targets=targets,
-        augment=Augment(crop=(0.7, 1.0), brightness=0.2, erase=0.5),
+        augment=Augmentation(crop=(0.7, 1.0), brightness=0.2, erase=0.5),
         resume=folder / "fit.pt",
         log=folder / "log.csv",
         **QUICK,

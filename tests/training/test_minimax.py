@@ -19,7 +19,7 @@ from torch import nn
 
 from masquerade.anonymizer import Anonymized, Anonymizer
 from masquerade.cli.train import parse
-from masquerade.datasets.augmentation import Augment
+from masquerade.datasets.augmentation import Augmentation
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.extraction.dataset import ClipDataset, from_tensor
 from masquerade.methods import METHODS, build
@@ -632,7 +632,7 @@ def test_held_out_pictures_are_two_views_and_none_is_its_own_negative() -> None:
         still_validation=pictures.take(range(10, 16)),
         still_targets=targets,
     )
-    one = feed(game(augment=Augment(brightness=0.2), stills=64), sides)
+    one = feed(game(augment=Augmentation(brightness=0.2), stills=64), sides)
     for batch, again in zip(one.held_out(), one.held_out(), strict=True):
         assert batch.stills.shape[0] == 6 == len(batch.private["tint"])
         assert torch.equal(batch.stills, again.stills)

@@ -19,7 +19,7 @@ from masquerade.datasets.check import CheckResult, check_manifest
 from masquerade.datasets.label_floors import FloorsResult, label_floors, shown
 from masquerade.datasets.manifest import Manifest, read_manifest, write_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
-from masquerade.datasets.overlap import without as clips_without
+from masquerade.datasets.overlap import without_overlap
 from masquerade.datasets.published import READERS
 from masquerade.datasets.splits import carve_validation, random_split
 from masquerade.errors import UsageError
@@ -195,7 +195,7 @@ def convert(
     _check_seed(seed or 0)
     whole = manifest = _read(dataset, source, options, seed)
     if without is not None:
-        manifest = clips_without(manifest, read_manifest(without))
+        manifest = without_overlap(manifest, read_manifest(without))
     if test_share is not None:
         manifest = random_split(manifest, test=test_share, seed=seed or 0)
     for column in manifest.of_role("split") if val_share is not None else ():

@@ -17,8 +17,7 @@ from tyro.conf import arg
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import load
 from masquerade.cli.arguments import flag_value, parse_with_method, split_commas
-from masquerade.datasets.manifest import Manifest, read_manifest, titled
-from masquerade.datasets.subset import of_actions
+from masquerade.datasets.manifest import Manifest, dataset_name, read_manifest, select_actions
 from masquerade.errors import UsageError
 from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
 from masquerade.evaluation.cross_dataset.merge import crossed, splits_of
@@ -193,7 +192,7 @@ def clips_of(options: Options) -> tuple[Manifest, tuple[str, ...]]:
     """The clips that options ask for, and what is to be said of them under the table."""
     manifest, limits = read_manifest(options.data), list[str]()
     if options.actions is not None:
-        manifest = of_actions(manifest, split_commas(options.actions))
+        manifest = select_actions(manifest, split_commas(options.actions))
         limits.append(f"Only clips of these actions: {', '.join(split_commas(options.actions))}.")
     if options.score_on is not None:
         manifest, notes = _scored_elsewhere(options, options.score_on, manifest)
@@ -208,8 +207,8 @@ def clips_of(options: Options) -> tuple[Manifest, tuple[str, ...]]:
                 )
         manifest = crossed(manifest, private)
         limits.append(
-            f"The action is that of {titled(options.data)}, private labels are those of "
-            f"{titled(options.private_data)}, whose actions nobody is told."
+            f"The action is that of {dataset_name(options.data)}, private labels are those of "
+            f"{dataset_name(options.private_data)}, whose actions nobody is told."
         )
     return manifest, tuple(limits)
 
@@ -222,20 +221,22 @@ def _scored_elsewhere(
         raise UsageError("--score-on learns on one data set and scores on another: give --folds 0.")
     scored = read_manifest(other)
     if options.actions is not None:
-        scored = of_actions(scored, split_commas(options.actions))
+        scored = select_actions(scored, split_commas(options.actions))
     one = options.private_data
     return elsewhere(
-        (titled(options.data), manifest),
-        (titled(other), scored),
-        private=None if one is None else (titled(one), read_manifest(one)),
+        (dataset_name(options.data), manifest),
+        (dataset_name(other), scored),
+        private=None if one is None else (dataset_name(one), read_manifest(one)),
     )
 
 
 def title_of(options: Options) -> str:
     """What to call the data that options name."""
     given = [one for one in (options.data, options.private_data) if one is not None]
-    mine = " and ".join(titled(one) for one in given)
-    return mine if options.score_on is None else f"{mine}, scored on {titled(options.score_on)}"
+    mine = " and ".join(dataset_name(one) for one in given)
+    return (
+        mine if options.score_on is None else f"{mine}, scored on {dataset_name(options.score_on)}"
+    )
 
 
 def _check_folder(folder: Path) -> None:

@@ -18,8 +18,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import STATE, arguments
 from masquerade.cli.arguments import flag_value, split_commas, with_annotations, with_defaults
-from masquerade.datasets.manifest import Column, Manifest, read_manifest
-from masquerade.datasets.subset import of_actions
+from masquerade.datasets.manifest import Column, Manifest, read_manifest, select_actions
 from masquerade.errors import UsageError
 from masquerade.evaluation.protocols import protocols
 from masquerade.methods import METHODS
@@ -85,7 +84,7 @@ def main(argv: list[str]) -> int:
     _suits(game, stills=options.stills is not None)
     manifest = read_manifest(options.data)
     if options.actions is not None:
-        manifest = of_actions(manifest, split_commas(options.actions))
+        manifest = select_actions(manifest, split_commas(options.actions))
     talk = Console(stderr=True, highlight=False, soft_wrap=True, quiet=options.json)
     if options.folds and manifest.of_role("split"):
         talk.print(

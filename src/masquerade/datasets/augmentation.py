@@ -16,7 +16,7 @@ LUMA = (0.299, 0.587, 0.114)  # of BT.601, of which grey is made
 
 
 @dataclass(frozen=True, kw_only=True)
-class Augment:
+class Augmentation:
     """How far training clips are changed; every draw is of one clip, for all its frames.
 
     Args:
@@ -50,8 +50,8 @@ class Augment:
     box: Range = (9 / 112, 19 / 112)
 
 
-NONE = Augment()
-SPACT = Augment(
+NONE = Augmentation()
+SPACT = Augmentation(
     crop=(0.6, 1.0),
     flip=0.5,
     brightness=0.1,
@@ -66,7 +66,7 @@ SPACT = Augment(
 """SPAct's code (FACTS 2.5), but for its flip and erase, which share a draw there, and contrast."""
 
 
-def augmented(clips: Tensor, how: Augment, generator: torch.Generator) -> Tensor:
+def augment(clips: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
     """Change a batch of clips.
 
     Args:
@@ -88,7 +88,7 @@ def augmented(clips: Tensor, how: Augment, generator: torch.Generator) -> Tensor
     return _erased(clips, how, generator) if how.erase else clips
 
 
-def _cropped(clips: Tensor, how: Augment, generator: torch.Generator) -> Tensor:
+def _cropped(clips: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
     low, high = how.crop
     if not 0 < low <= high <= 1:
         raise UsageError(f"A crop of {low} to {high} of the side: give shares above 0, up to 1.")
@@ -116,7 +116,7 @@ def _cut(clips: Tensor, tall: int, wide: int, generator: torch.Generator) -> Ten
     )
 
 
-def _zoomed(clips: Tensor, how: Augment, generator: torch.Generator) -> Tensor:
+def _zoomed(clips: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
     """A square part of each clip's frames, stretched to one size."""
     batch, channels, frames = clips.shape[:3]
     height, width = clips.shape[-2:]
@@ -133,7 +133,7 @@ def _zoomed(clips: Tensor, how: Augment, generator: torch.Generator) -> Tensor:
     return stretched.reshape(batch, channels, frames, *out)
 
 
-def _coloured(clips: Tensor, how: Augment, generator: torch.Generator) -> Tensor:
+def _coloured(clips: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
     """Brightness, saturation, hue and grey: one matrix a clip; contrast: a mix with its mean."""
     if not (how.brightness or how.contrast or how.saturation or how.hue or how.grey):
         return clips
@@ -175,7 +175,7 @@ def _colours(saturation: Tensor, turn: Tensor) -> Tensor:
     return grey + saturation[:, None, None] * (chroma @ rotation @ chroma)
 
 
-def _erased(clips: Tensor, how: Augment, generator: torch.Generator) -> Tensor:
+def _erased(clips: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
     """A black box in some clips."""
     height, width = clips.shape[-2:]
     sides = how.box[0] + (how.box[1] - how.box[0]) * torch.rand(len(clips), 2, generator=generator)

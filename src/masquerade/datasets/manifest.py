@@ -175,6 +175,31 @@ def make_manifest(
     return Manifest(root=root, columns=tuple(columns), clips=tuple(clips))
 
 
+def select_actions(manifest: Manifest, names: Sequence[str]) -> Manifest:
+    """The clips of some actions; every column keeps only the values that occur among them.
+
+    Args:
+        manifest: with one column of one action a clip.
+        names: of the actions.
+    """
+    columns = [column for column in manifest.of_role("action") if column.kind == "classes"]
+    if len(columns) != 1:
+        raise UsageError("--actions needs a manifest with one column of one action a clip.")
+    unknown = [name for name in names if name not in columns[0].values]
+    if unknown or not names:
+        raise UsageError(
+            f"There is no {columns[0].name} {', '.join(unknown) or 'named'}; "
+            f"choose of {', '.join(columns[0].values)}."
+        )
+    cells = manifest.cells(columns[0].name)
+    return make_manifest(
+        manifest.root,
+        [clip for clip, cell in zip(manifest.clips, cells, strict=True) if cell in names],
+        roles={column.name: column.role for column in manifest.columns},
+        kinds={column.name: column.kind for column in manifest.columns},
+    )
+
+
 def role_of(name: str) -> Role:
     """What a column is for, told from its name."""
     stem = name.split("_")[0]
@@ -204,12 +229,8 @@ def kind_of(name: str, role: Role, cells: Iterable[str]) -> Kind:
     return "binary" if role == "attribute" and known and known <= {"0", "1"} else "classes"
 
 
-def titled(path: Path) -> str:
-    """What to call the data of a manifest: of one that is only called manifest, its folder's name.
-
-    Args:
-        path: the CSV.
-    """
+def dataset_name(path: Path) -> str:
+    """The name of a manifest's data set: of its file, or of its folder for a `manifest.csv`."""
     return path.resolve().parent.name if path.stem == "manifest" else path.stem
 
 

@@ -1,4 +1,4 @@
-"""What two data sets share, so that nobody learns from a clip, or of a person, that is scored."""
+"""Overlap of two data sets: clips that both have, and clips of the same people or sources."""
 
 from __future__ import annotations
 
@@ -6,59 +6,57 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from masquerade.datasets.fingerprints import file_of, marks, met
+from masquerade.datasets.fingerprints import file_part, fingerprints, overlapping
 from masquerade.datasets.manifest import IntArray, Manifest
 from masquerade.datasets.splits import linked_groups
 from masquerade.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shared:
-    """Rows of a data set that may not be learned from where another one is scored.
+class Overlap:
+    """Clips of one data set that must not be trained on where another one is the test set.
 
     Args:
-        same: (n,) those that have a frame in common with a clip of the other.
-        kin: (m,) those besides that share a file, a person or a source clip with one of it.
+        same_frames: (n,) rows that have a frame in common with a clip of the other.
+        related: (m,) further rows that share a file, a person or a source clip with the other.
     """
 
-    same: IntArray
-    kin: IntArray
+    same_frames: IntArray
+    related: IntArray
 
     @property
     def rows(self) -> IntArray:
         """(n + m,) both, ascending."""
-        return np.union1d(self.same, self.kin)
+        return np.union1d(self.same_frames, self.related)
 
 
-def shared(manifest: Manifest, other: Manifest) -> Shared:
-    """What one data set shares with another: files, known by name and size wherever they lie.
+def find_overlap(manifest: Manifest, other: Manifest) -> Overlap:
+    """The clips of a data set that overlap with another one.
 
-    Who is related to whom is told by the first one's own columns: a person called p01 in both need
-    not be one.
+    Files are compared by name and size, not by folder. People and sources are those of the first
+    one's columns, linked through shared files: a person called p01 in both need not be one.
 
     Args:
-        manifest: whose rows are asked for.
-        other: that is scored.
+        manifest: whose rows are returned.
+        other: the test set.
     """
-    mine, theirs = (marks(one, range(len(one))) for one in (manifest, other))
-    same = np.array(met(mine, theirs), dtype=np.int64)
-    files = {file_of(mark) for mark in theirs}
+    mine, theirs = (fingerprints(one, range(len(one))) for one in (manifest, other))
+    same = np.array(overlapping(mine, theirs), dtype=np.int64)
+    files = {file_part(fingerprint) for fingerprint in theirs}
     groups = linked_groups(manifest)
-    there = groups[[file_of(mark) in files for mark in mine]]
-    return Shared(same=same, kin=np.setdiff1d(np.flatnonzero(np.isin(groups, there)), same))
+    linked = groups[[file_part(fingerprint) in files for fingerprint in mine]]
+    related = np.setdiff1d(np.flatnonzero(np.isin(groups, linked)), same)
+    return Overlap(same_frames=same, related=related)
 
 
-def without(manifest: Manifest, other: Manifest) -> Manifest:
-    """The clips that share neither a file nor, as far as is known, people or sources with another.
+def without_overlap(manifest: Manifest, other: Manifest) -> Manifest:
+    """The clips that do not overlap with another data set; raises if none is left.
 
     Args:
-        manifest: to learn from.
-        other: to be scored.
-
-    Raises:
-        UsageError: none is left.
+        manifest: the training set.
+        other: the test set.
     """
-    found = shared(manifest, other).rows
+    found = find_overlap(manifest, other).rows
     if len(found) == len(manifest):
         raise UsageError("Every clip shares a file, people or a source with one of --without.")
     return manifest.take(np.setdiff1d(np.arange(len(manifest)), found).tolist())

@@ -1,4 +1,4 @@
-"""Which frames of a video make a clip: numbers in, numbers out, nothing drawn without a seed."""
+"""Temporal and spatial sampling: the frame indices of clips and the corners of crops."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from masquerade.errors import UsageError
 Padding = Literal["palindrome", "repeat"]
 
 
-def padded(indices: IntArray, count: int, *, padding: Padding = "repeat") -> IntArray:
-    """Indices that reach past the end of a video, brought back into it.
+def pad_indices(indices: IntArray, count: int, *, padding: Padding = "repeat") -> IntArray:
+    """Frame indices past the end of a video mapped to frames that exist.
 
     Args:
         indices: any shape, 0 or more.
         count: frames of the video.
-        padding: `repeat` the last frame (STPrivacy, as VideoMAE does), or play the video back and
-            forth (`palindrome`; SPAct completes short clips with reversed frames).
+        padding: `repeat` the last frame (STPrivacy, as VideoMAE), or `palindrome`: play the video
+            back and forth (SPAct completes short clips with reversed frames).
     """
     _check(count)
     if padding == "repeat":
@@ -30,10 +30,10 @@ def padded(indices: IntArray, count: int, *, padding: Padding = "repeat") -> Int
 
 
 def uniform(count: int, frames: int) -> IntArray:
-    """The middles of `frames` equal parts of the whole video; a short one repeats frames in place.
+    """The middle frames of `frames` equal segments of the whole video.
 
     Args:
-        count: frames of the video.
+        count: frames of the video; fewer than `frames` are repeated in place.
         frames: of the clip.
     """
     _check(count, frames)
@@ -49,11 +49,11 @@ def strided(
         count: frames of the video.
         frames: of the clip.
         stride: source frames from one frame of the clip to the next.
-        start: the first one.
+        start: index of the first frame.
         padding: of a video that ends before the clip does.
     """
     _check(count, frames, stride)
-    return padded(start + stride * np.arange(frames), count, padding=padding)
+    return pad_indices(start + stride * np.arange(frames), count, padding=padding)
 
 
 def random_start(
@@ -68,22 +68,9 @@ def random_start(
         stride: source frames from one frame of the clip to the next.
         padding: of a video that is shorter than the clip.
     """
-    last = max(count - _reach(frames, stride), 0)
+    last = max(count - (frames - 1) * stride - 1, 0)
     start = int(np.random.default_rng(seed).integers(last + 1))
     return strided(count, frames, stride=stride, start=start, padding=padding)
-
-
-def random_parts(count: int, frames: int, *, seed: int) -> IntArray:
-    """One random frame from each of `frames` equal parts of the video, in order.
-
-    Args:
-        count: frames of the video.
-        frames: of the clip.
-        seed: of the draws.
-    """
-    _check(count, frames)
-    within = np.random.default_rng(seed).random(frames)
-    return ((np.arange(frames) + within) * count / frames).astype(np.int64)
 
 
 def at_rate(
@@ -95,47 +82,47 @@ def at_rate(
     start: int = 0,
     padding: Padding = "repeat",
 ) -> IntArray:
-    """Frames at a rate of one's own, each the nearest one of the source.
+    """Frames resampled to another frame rate, each the nearest one of the source.
 
     Args:
         count: frames of the video.
         frames: of the clip.
         rate: of the clip, frames a second.
         source_rate: of the video, frames a second.
-        start: the first one.
+        start: index of the first frame.
         padding: of a video that ends before the clip does.
     """
     _check(count, frames)
     if rate <= 0 or source_rate <= 0:
         raise UsageError(f"Rates of {rate} and {source_rate} frames a second: both must be above 0")
     steps = np.floor(np.arange(frames) * source_rate / rate + 0.5).astype(np.int64)
-    return padded(start + steps, count, padding=padding)
+    return pad_indices(start + steps, count, padding=padding)
 
 
 def views(
     count: int, frames: int, *, stride: int = 1, number: int = 5, padding: Padding = "repeat"
 ) -> IntArray:
-    """Clips with evenly spaced starts: of every `stride`-th frame, from int(i (n - T) / (V - 1)).
+    """Multi-view testing: V clips with evenly spaced starts, int(i (n - T) / (V - 1)).
 
     Args:
         count: frames of the video.
         frames: T of a clip.
         stride: source frames from one frame of a clip to the next.
-        number: V, how many clips; one alone lies in the middle.
+        number: V; a single clip lies in the middle.
         padding: of a video that is shorter than one clip.
 
     Returns:
         (V, T).
     """
     _check(count, frames, stride, number)
-    kept = max(-(-count // stride), frames)  # n: what is there of every stride-th frame
-    starts = stride * spaced(kept - frames, number)
+    kept = max(-(-count // stride), frames)  # n, counted in strides
+    starts = stride * evenly_spaced(kept - frames, number)
     steps = stride * np.arange(frames)
-    return padded(starts[:, None] + steps, count, padding=padding)
+    return pad_indices(starts[:, None] + steps, count, padding=padding)
 
 
-def spaced(room: int, number: int) -> IntArray:
-    """Evenly spaced whole numbers from 0 to `room`; one alone is in the middle.
+def evenly_spaced(room: int, number: int) -> IntArray:
+    """Evenly evenly_spaced whole numbers from 0 to `room`; one alone is in the middle.
 
     Args:
         room: the last one.
@@ -150,9 +137,9 @@ def crops(height: int, width: int, side: int, *, number: int = 3) -> IntArray:
     """Top left corners of square crops, evenly spaced along the longer side, centred on the other.
 
     Args:
-        height: of the frame in pixels.
-        width: of the frame in pixels.
-        side: of a crop in pixels.
+        height: of the frame, in pixels.
+        width: the same.
+        side: of a crop, in pixels.
         number: how many crops.
 
     Returns:
@@ -162,13 +149,9 @@ def crops(height: int, width: int, side: int, *, number: int = 3) -> IntArray:
         raise UsageError(f"A crop of {side} pixels does not fit a frame of {height} x {width}.")
     corners = np.empty((number, 2), dtype=np.int64)
     tall = height > width
-    corners[:, 0] = spaced(height - side, number if tall else 1)
-    corners[:, 1] = spaced(width - side, 1 if tall else number)
+    corners[:, 0] = evenly_spaced(height - side, number if tall else 1)
+    corners[:, 1] = evenly_spaced(width - side, 1 if tall else number)
     return corners
-
-
-def _reach(frames: int, stride: int) -> int:
-    return (frames - 1) * stride + 1
 
 
 def _check(*numbers: int) -> None:

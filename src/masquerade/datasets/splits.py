@@ -1,4 +1,4 @@
-"""Splits in which people and source clips never straddle: linked groups, K folds, validation."""
+"""Grouped splits: K folds, validation and test sets that never share people or source clips."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def group_columns(manifest: Manifest) -> tuple[str, ...]:
 
 
 def linked_groups(manifest: Manifest, columns: Sequence[str] | None = None) -> IntArray:
-    """Clips that share a file, a person or a source clip, also through others, get one number.
+    """Connected components of clips that share a file, a person or a source clip.
 
     Args:
         manifest: the clips.
-        columns: the columns that link, several values joined by `|`; None: all that name people
-            or source clips.
+        columns: the columns that link clips, several values joined by `|`; None: all that name
+            people or source clips.
 
     Returns:
-        (N,) group of each clip, counted from 0 in order of appearance.
+        (N,) group of each clip, numbered from 0 in order of appearance.
     """
     names = group_columns(manifest) if columns is None else tuple(columns)
     for name in names:
@@ -42,35 +42,35 @@ def linked_groups(manifest: Manifest, columns: Sequence[str] | None = None) -> I
         keys += [(name, v) for name in names for v in clip.cells[name].split("|") if v]
         for key in keys:
             _join(parent, i, first.setdefault(key, i))
-    return np.unique([_top(parent, i) for i in range(len(manifest))], return_inverse=True)[1]
+    return np.unique([_root(parent, i) for i in range(len(manifest))], return_inverse=True)[1]
 
 
 def grouped_folds(
     groups: IntArray, k: int, *, seed: int, strata: IntArray | None = None
 ) -> IntArray:
-    """K folds of nearly equal size, no group in two of them.
+    """Stratified group K-fold: folds of nearly equal size, no group in two of them.
 
-    Groups are shuffled, the largest go first, and each goes where it least unbalances the
-    classes, then the sizes.
+    Groups are assigned greedily, the largest first and equal ones in random order, each to the fold
+    where it least unbalances the classes, then the sizes.
 
     Args:
         groups: (N,) group of each clip.
         k: how many folds, at least 2 and at most the number of groups.
-        seed: of the shuffle; the same seed gives the same folds.
+        seed: of the order of equal groups.
         strata: (N,) classes to spread evenly, such as the action; None: sizes only.
 
     Returns:
         (N,) fold of each clip, 0 to k - 1.
     """
-    known = np.unique(groups)
-    if not 2 <= k <= len(known):
-        raise UsageError(f"{k} folds of {len(known)} groups: ask for 2 to {len(known)}.")
+    names = np.unique(groups)
+    if not 2 <= k <= len(names):
+        raise UsageError(f"{k} folds of {len(names)} groups: ask for 2 to {len(names)}.")
     classes = np.zeros_like(groups) if strata is None else np.unique(strata, return_inverse=True)[1]
     weight = 1 / np.bincount(classes)  # a rare class counts as much as a common one
     members = defaultdict(list)
     for i, group in enumerate(groups):
         members[int(group)].append(i)
-    order = np.random.default_rng(seed).permutation(known)
+    order = np.random.default_rng(seed).permutation(names)
     load = np.zeros((k, len(weight)))
     fold_of = np.empty(len(groups), dtype=np.int64)
     for group in sorted(order, key=lambda g: -len(members[int(g)])):
@@ -83,19 +83,6 @@ def grouped_folds(
     return fold_of
 
 
-def with_fold(manifest: Manifest, fold_of: IntArray, fold: int, *, name: str = "split") -> Manifest:
-    """The manifest with a split column: one fold is the test, the others are train.
-
-    Args:
-        manifest: the clips.
-        fold_of: (N,) from `grouped_folds`.
-        fold: the one to test on.
-        name: of the split column.
-    """
-    cells = ["test" if f == fold else "train" for f in fold_of]
-    return manifest.with_cells(Column(name=name, role="split", kind="classes"), cells)
-
-
 def carve_validation(
     manifest: Manifest,
     *,
@@ -104,13 +91,13 @@ def carve_validation(
     seed: int,
     columns: Sequence[str] | None = None,
 ) -> Manifest:
-    """Turn whole groups of train into val (FACTS 6, #23: the test split chooses nothing).
+    """Turn whole groups of train into a validation part (no choice is made on the test split).
 
     Args:
         manifest: the clips.
         name: the split column.
         fraction: of the train clips, in (0, 1); reached from below or by one group.
-        seed: which groups.
+        seed: of the choice of groups.
         columns: the columns that link clips to groups; None: all that name people or sources.
     """
     if not 0 < fraction < 1:
@@ -123,7 +110,7 @@ def carve_validation(
             f"Train of {name!r} is one group of people or sources: nothing can be carved off; "
             "name fewer columns that link clips."
         )
-    for i in _some_groups(groups, fraction * len(train), seed):
+    for i in _draw_groups(groups, fraction * len(train), seed):
         cells[train[i]] = "val"
     return manifest.with_cells(replace(manifest.column(name), values=()), cells)
 
@@ -136,24 +123,24 @@ def random_split(
     name: str = "split",
     columns: Sequence[str] | None = None,
 ) -> Manifest:
-    """A train and test column for a dataset that came without, whole groups on either side.
+    """A random train and test split by whole groups, for a dataset published without one.
 
     Args:
         manifest: the clips.
-        test: share of the clips to test on, in (0, 1); the papers' random 60/40 is 0.4.
-        seed: which groups.
+        test: share of the clips to test on, in (0, 1); 0.4 as in the papers.
+        seed: of the choice of groups.
         name: of the split column.
         columns: the columns that link clips to groups; None: all that name people or sources.
     """
     if not 0 < test < 1:
         raise UsageError(f"A test share of {test} is not between 0 and 1.")
     groups = linked_groups(manifest, columns)
-    chosen = set(_some_groups(groups, test * len(manifest), seed))
-    cells = ["test" if i in chosen else "train" for i in range(len(manifest))]
+    drawn = set(_draw_groups(groups, test * len(manifest), seed))
+    cells = ["test" if i in drawn else "train" for i in range(len(manifest))]
     return manifest.with_cells(Column(name=name, role="split", kind="classes"), cells)
 
 
-def _some_groups(groups: IntArray, wanted: float, seed: int) -> list[int]:
+def _draw_groups(groups: IntArray, wanted: float, seed: int) -> list[int]:
     sizes = np.bincount(groups)
     taken: list[int] = []
     for group in np.random.default_rng(seed).permutation(len(sizes)):
@@ -162,7 +149,7 @@ def _some_groups(groups: IntArray, wanted: float, seed: int) -> list[int]:
     return taken
 
 
-def _top(parent: list[int], i: int) -> int:
+def _root(parent: list[int], i: int) -> int:
     while parent[i] != i:
         parent[i] = parent[parent[i]]
         i = parent[i]
@@ -170,5 +157,5 @@ def _top(parent: list[int], i: int) -> int:
 
 
 def _join(parent: list[int], i: int, j: int) -> None:
-    a, b = _top(parent, i), _top(parent, j)
+    a, b = _root(parent, i), _root(parent, j)
     parent[max(a, b)] = min(a, b)

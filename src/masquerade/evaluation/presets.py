@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from masquerade.datasets.augmentation import Augment
+from masquerade.datasets.augmentation import Augmentation
 from masquerade.errors import UsageError
 from masquerade.training.recipes import tiny
 
-LIGHT = Augment(crop=(0.8, 1.0), flip=0.5)
+LIGHT = Augmentation(crop=(0.8, 1.0), flip=0.5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class Preset:
     batch: int = 16
     rate: float = 3e-3
     decay: float = 0.05
-    augment: Augment = LIGHT
+    augment: Augmentation = LIGHT
 
 
 KERNELS = {

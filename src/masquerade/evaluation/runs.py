@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from masquerade.checkpoint import provenance_of
-from masquerade.datasets.fingerprints import UNTOLD, comparable, marks, met
+from masquerade.datasets.fingerprints import UNKNOWN, comparable, fingerprints, overlapping
 from masquerade.datasets.manifest import Manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation.config import Plan
@@ -28,8 +28,8 @@ def check_unseen(
 ) -> tuple[str, ...]:
     """Refuse anonymizers that learned from clips which they are to be tested on.
 
-    A run keeps marks of its clips. One that keeps none, or those of an older version, cannot be
-    checked: it is not refused, and the line that this gives says so under the table.
+    A run keeps fingerprints of its clips. One that keeps none, or those of an older version,
+    cannot be checked: it is not refused, and the line that this gives says so under the table.
 
     Args:
         manifest: of the clips.
@@ -43,22 +43,22 @@ def check_unseen(
     found = protocols(manifest, folds=plan.folds, seed=plan.seed, labels=plan.labels)
     for fold, paths in enumerate(zip(*runs, strict=True)):
         tested = np.unique(np.concatenate([one.folds[fold].test for one in found]))
-        mine = marks(manifest, tested.tolist())
+        mine = fingerprints(manifest, tested.tolist())
         for path in paths:
-            seen = met(mine, provenance_of(path).get("learned", ()))
+            seen = overlapping(mine, provenance_of(path).get("learned", ()))
             if seen:
                 raise UsageError(
                     f"{path} learned from {len(seen)} of the {len(mine)} clips that it would be "
                     f"tested on: {instead}"
                 )
     every = _each(runs)
-    dark = [path for path in every if not comparable(provenance_of(path).get("learned", [UNTOLD]))]
+    dark = [path for path in every if not comparable(provenance_of(path).get("learned", [UNKNOWN]))]
     if not dark:
         return ()
     return (
-        f"{len(dark)} of {len(every)} training runs cannot be checked, since they keep no marks "
-        "that this version can compare: whether they learned from the clips that they are tested "
-        f"on is not known of {', '.join(_called(dark, every))}.",
+        f"{len(dark)} of {len(every)} training runs cannot be checked, since they keep no "
+        "fingerprints that this version can compare: whether they learned from the clips "
+        f"that they are tested on is not known of {', '.join(_called(dark, every))}.",
     )
 
 

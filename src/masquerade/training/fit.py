@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from masquerade.datasets.augmentation import NONE, Augment, augmented
+from masquerade.datasets.augmentation import NONE, Augmentation, augment
 from masquerade.device import choose_device
 from masquerade.errors import UsageError
 from masquerade.extraction.dataset import ClipDataset
@@ -72,7 +72,7 @@ class Plan:
     warmup: int
     patience: int | None
     seed: int
-    augment: Augment
+    augment: Augmentation
     frames: int | None
     views: Views
     beside: Beside | None = None
@@ -103,7 +103,7 @@ def fit(
     seed: int = 0,
     device: str = "auto",
     amp: bool = False,
-    augment: Augment = NONE,
+    augment: Augmentation = NONE,
     frames: int | None = None,
     views: Views = ONE_VIEW,
     beside: Beside | None = None,
@@ -256,7 +256,7 @@ class _Run:
         clips = self.train.batch(picked)
         clips = windows(clips, self.plan.frames, draw).to(self.device, non_blocking=True)
         codes = {label: codes[picked].to(self.device) for label, codes in self.codes.items()}
-        return augmented(clips, self.plan.augment, draw), codes
+        return augment(clips, self.plan.augment, draw), codes
 
     def _step(self, clips: Tensor, codes: Mapping[str, Tensor], draw: torch.Generator) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from masquerade.datasets.augmentation import NONE, Augment
+from masquerade.datasets.augmentation import NONE, Augmentation
 from masquerade.datasets.sampling import Padding
 from masquerade.errors import UsageError
 from masquerade.training.objectives import Objective
@@ -226,7 +226,7 @@ class Game:
     steps: int = 1
     stills: int = 64
     gap: Gap | None = None
-    augment: Augment = NONE
+    augment: Augmentation = NONE
     image_weights: str | None = None
     wanted: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 

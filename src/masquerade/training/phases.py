@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from masquerade.datasets.augmentation import Augment
+from masquerade.datasets.augmentation import Augmentation
 from masquerade.training.game import Optim, Phase, Player, Stop, Turn
 
 QUIET = 4  # epochs without a better loss: a plateau
 
-LIGHT = Augment(crop=(0.8, 1.0), flip=0.5)
+LIGHT = Augmentation(crop=(0.8, 1.0), flip=0.5)
 TINY_WIDTHS = (16, 32, 64, 128)
 TINY_STEPS = 24
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from masquerade.datasets.augmentation import NONE, Augment
+from masquerade.datasets.augmentation import NONE, Augmentation
 from masquerade.errors import UsageError
 from masquerade.models.recognizers import build_recognizer
 from masquerade.training.views import ONE_VIEW, PAPER_VIEWS, Views
@@ -50,7 +50,7 @@ class Recipe:
     warmup: int = 3
     patience: int | None = None
     amp: bool = True
-    augment: Augment = NONE
+    augment: Augmentation = NONE
     views: Views = ONE_VIEW
 
     def network(self, name: str, *, heads: dict[str, int], look: str = "frames") -> nn.Module:
@@ -83,7 +83,7 @@ def tiny() -> Recipe:
         epochs=30,
         batch=8,
         lr=2e-3,
-        augment=Augment(crop=(0.8, 1.0), flip=0.5),
+        augment=Augmentation(crop=(0.8, 1.0), flip=0.5),
     )
 
 

@@ -13,7 +13,7 @@ import torch
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import STATE, WEIGHTS, arguments, load, provenance_of, save
-from masquerade.datasets.fingerprints import UNTOLD, marks
+from masquerade.datasets.fingerprints import UNKNOWN, fingerprints
 from masquerade.datasets.manifest import IntArray, Manifest
 from masquerade.datasets.splits import carve_validation
 from masquerade.errors import MasqueradeError, UsageError
@@ -297,16 +297,16 @@ def _outputs(manifest: Manifest, name: str) -> int:
 
 
 def _learned(sets: Sequence[tuple[Manifest, Parts]], start: Path | None) -> list[str]:
-    """Marks of all clips that a run saw, so that nobody tests it on one of them.
+    """Fingerprints of all clips that a run saw, so that nobody tests it on one of them.
 
     Those too that the run before it saw; where that one kept none, that is among them.
     """
-    before = [] if start is None else provenance_of(start).get("learned", [UNTOLD])
+    before = [] if start is None else provenance_of(start).get("learned", [UNKNOWN])
     return [
         *(
             mark
             for manifest, parts in sets
-            for mark in marks(manifest, [*parts.train.tolist(), *parts.validation.tolist()])
+            for mark in fingerprints(manifest, [*parts.train.tolist(), *parts.validation.tolist()])
         ),
         *before,
     ]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from masquerade.datasets.augmentation import NONE, SPACT, Augment, augmented
+from masquerade.datasets.augmentation import NONE, SPACT, Augmentation, augment
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import UsageError
 from masquerade.extraction.dataset import ClipDataset
@@ -107,8 +107,8 @@ class Feed:
         stills: int,
         gap: Gap | None = None,
         frames: int | None,
-        augment: Augment,
-        still_augment: Augment | None = None,
+        augment: Augmentation,
+        still_augment: Augmentation | None = None,
         seed: int,
         ranks: Ranks,
         device: torch.device,
@@ -143,7 +143,7 @@ class Feed:
             if data.stills is None:
                 two = self._apart(data.apart, picked, draw)
                 if two is not None:
-                    two = augmented(two.to(self.device), self.augment, draw)
+                    two = augment(two.to(self.device), self.augment, draw)
                 yield self._batch(clips, _at(utility, picked), _at(private, picked), two)
                 continue
             also = next(aside)
@@ -216,7 +216,7 @@ class Feed:
         clips, how = store.batch(picked), self.still_augment
         if store is self.data.train:
             clips, how = windows(clips, self.frames, draw), self.augment
-        return augmented(clips.to(self.device, non_blocking=True), how, draw)
+        return augment(clips.to(self.device, non_blocking=True), how, draw)
 
     def _seen(self, clips: Tensor) -> Tensor:
         if self.frames is not None and clips.shape[2] > self.frames:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from masquerade.datasets.sampling import crops, spaced
+from masquerade.datasets.sampling import crops, evenly_spaced
 from masquerade.errors import UsageError
 
 
@@ -17,8 +17,8 @@ class Views:
     """How often a clip is looked at.
 
     Args:
-        times: windows, with starts evenly spaced over the stored frames.
-        places: square crops, evenly spaced along the longer side.
+        times: windows, with starts evenly evenly_spaced over the stored frames.
+        places: square crops, evenly evenly_spaced along the longer side.
         crop: side of a crop as a share of the shorter side; 1 and one place: the frame as it is.
         mirror: look at the mirror image too.
     """
@@ -63,7 +63,7 @@ def viewed(clips: Tensor, views: Views, *, frames: int | None = None) -> Iterato
         (B, C, frames, h, w).
     """
     length = clips.shape[2] if frames is None else frames
-    for start in spaced(_room(clips, frames), views.times):
+    for start in evenly_spaced(_room(clips, frames), views.times):
         window = clips[:, :, start : start + length]
         for part in _places(window, views):
             yield part

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from masquerade.datasets.manifest import Column, Manifest
-from masquerade.datasets.overlap import shared
+from masquerade.datasets.overlap import find_overlap
 from masquerade.datasets.splits import carve_validation, group_columns
 from masquerade.errors import UsageError
 from masquerade.evaluation.cross_dataset.merge import joined
@@ -102,9 +102,9 @@ def _learners(of: Titled, scored: Titled) -> tuple[Manifest, str]:
     column = _split_of(manifest)
     cells = ["train"] * len(manifest) if column is None else list(manifest.cells(column))
     here = np.flatnonzero(np.isin(cells, ("train", "val")))
-    known = shared(manifest, scored[1])  # of all: two may be related through a third in test
+    known = find_overlap(manifest, scored[1])  # of all: two may be related through a third in test
     mine = manifest.with_cells(SPLIT, cells).take(np.setdiff1d(here, known.rows).tolist())
-    same, kin = (len(np.intersect1d(here, rows)) for rows in (known.same, known.kin))
+    same, kin = (len(np.intersect1d(here, rows)) for rows in (known.same_frames, known.related))
     if "train" not in mine.cells(SPLIT.name):
         raise UsageError(
             f"Nothing of {title} is left to learn from: give other clips than those that are "
