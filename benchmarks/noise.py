@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.methods.selective import Selective
-from masquerade.models.optical_flow import dis_flow, grey, look_up, positions
+from masquerade.models.optical_flow import dis_flow, grey, pixel_grid, remap
 
 U8 = NDArray[np.uint8]
 OUT = Path(__file__).resolve().parents[1] / "docs" / "results" / "noise.md"
@@ -92,8 +92,8 @@ def starved(frames: Iterator[U8]) -> Iterator[U8]:
         if noise is None:
             noise = np.random.default_rng(1).integers(0, 256, frame.shape, np.uint8)
         else:
-            there = positions(*now.shape) + dis_flow(now, before)
-            noise = look_up(noise, there, nearest=True)
+            there = pixel_grid(*now.shape) + dis_flow(now, before)
+            noise = remap(noise, there, nearest=True)
         before = now
         yield noise
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from masquerade.methods.selective import Selective
 from masquerade.methods.selective.noise import Field, advected, moved_once, new_field, uniform
-from masquerade.models.optical_flow import look_up, positions
+from masquerade.models.optical_flow import pixel_grid, remap
 
 SIZE = 48
 WHOLE = (slice(0, SIZE), slice(0, SIZE))
@@ -20,7 +20,7 @@ WHOLE = (slice(0, SIZE), slice(0, SIZE))
 
 def flow_of(motion: str, frame: int) -> np.ndarray:
     """(SIZE, SIZE, 2) of a motion of the whole frame."""
-    here = positions(SIZE, SIZE)
+    here = pixel_grid(SIZE, SIZE)
     centred = here - SIZE / 2
     turn = np.array([[0, 0.03], [-0.03, 0]], np.float32)
     shake = np.random.default_rng(frame).normal(0, 2, 2)
@@ -60,7 +60,7 @@ def test_hundreds_of_frames_neither_starve_nor_streak(motion: str) -> None:
     for frame in range(300):
         flow = flow_of(motion, frame)
         field = advected(field, WHOLE, flow, fresh(frame))
-        image = look_up(image, positions(SIZE, SIZE) + flow, nearest=True)
+        image = remap(image, pixel_grid(SIZE, SIZE) + flow, nearest=True)
         assert field.noise.mean() == pytest.approx(127.5, rel=0.05)
         assert field.noise.var() == pytest.approx((256**2 - 1) / 12, rel=0.05)
         assert alike(field.noise) < 0.06

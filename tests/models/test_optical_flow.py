@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from masquerade.errors import MissingError, UsageError
 from masquerade.methods.selective import Selective
 from masquerade.models.optical_flow import dis_flow, grey, warp
-from masquerade.models.raft import LEAST, STEP, Raft, load_raft
+from masquerade.models.raft import MIN_SIDE, STRIDE, Raft, load_raft
 
 
 def pair(height: int, width: int, *, shift: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -66,7 +66,9 @@ def test_raft_is_given_sizes_that_it_takes() -> None:
     for size in ((50, 70), (300, 433), (700, 40)):
         flow = Raft(network).flow(*pair(*size, shift=(0, 0)))
         assert flow.shape == (*size, 2)
-    assert all(side >= LEAST and side % STEP == 0 for seen in network.seen for side in seen[2:])
+    assert all(
+        side >= MIN_SIDE and side % STRIDE == 0 for seen in network.seen for side in seen[2:]
+    )
 
 
 def test_flow_of_a_reduced_copy_is_in_pixels_of_the_full_one() -> None:

@@ -5,8 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from masquerade.models.framewise import carried_size, inner_size, one_by_one, together
-from masquerade.models.residual import Residual
+from masquerade.models.image_transform_net import ImageTransformNet
+from masquerade.models.per_frame import (
+    effective_size,
+    transform_frames,
+    transform_frames_batched,
+    working_size,
+)
 from masquerade.models.unet import UNet
 
 
@@ -20,26 +25,26 @@ def test_the_unet_has_the_published_size(width: int, wanted: int) -> None:
 
 
 def test_vitas_network_has_the_published_size() -> None:
-    assert count(Residual()) == 1_677_638
+    assert count(ImageTransformNet()) == 1_677_638
 
 
 @pytest.mark.parametrize("size", [(16, 16), (37, 50), (112, 112)])
-@pytest.mark.parametrize("kind", [UNet(width=4), Residual(blocks=1)])
+@pytest.mark.parametrize("kind", [UNet(width=4), ImageTransformNet(blocks=1)])
 def test_any_size_comes_out_as_it_went_in(kind: torch.nn.Module, size: tuple[int, int]) -> None:
     assert kind.eval()(torch.rand(1, 3, *size)).shape == (1, 3, *size)
 
 
 def test_a_frame_keeps_its_shape_inside() -> None:
-    assert inner_size(480, 640, 48) == (48, 64)
-    assert inner_size(24, 32, 48) == (48, 64)
-    assert inner_size(10, 1000, 48) == (48, 192)  # a strip is squeezed
-    assert carried_size(480, 640, 48) == (48, 64) and carried_size(24, 32, 48) == (24, 32)
+    assert working_size(480, 640, 48) == (48, 64)
+    assert working_size(24, 32, 48) == (48, 64)
+    assert working_size(10, 1000, 48) == (48, 192)  # a strip is squeezed
+    assert effective_size(480, 640, 48) == (48, 64) and effective_size(24, 32, 48) == (24, 32)
 
 
 def test_one_by_one_is_all_at_once_without_its_neighbours() -> None:
     clip = torch.rand(2, 3, 4, 20, 30, dtype=torch.float64)
     rewrite = lambda frames: 1 - frames  # noqa: E731
-    one = one_by_one(rewrite, clip, short=20)
-    assert torch.equal(one, together(rewrite, clip, short=20))
+    one = transform_frames(rewrite, clip, short=20)
+    assert torch.equal(one, transform_frames_batched(rewrite, clip, short=20))
     assert torch.allclose(one, 1 - clip, atol=1e-6) and one.dtype == clip.dtype
-    assert one_by_one(lambda x: x, clip, short=10).shape == clip.shape
+    assert transform_frames(lambda x: x, clip, short=10).shape == clip.shape

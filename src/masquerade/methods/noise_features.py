@@ -25,7 +25,7 @@ from masquerade.errors import UsageError
 from masquerade.methods.blend import laid_over
 from masquerade.methods.rewriter import Rewriter
 from masquerade.models.autoencoder import AutoEncoder
-from masquerade.models.framewise import one_by_one
+from masquerade.models.per_frame import transform_frames
 
 BITS = 128  # of the key that a video's noise follows from
 
@@ -68,7 +68,7 @@ class NoiseFeatures(Rewriter):
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         key = self.init_state() if state is None else int(state)
         videos = [
-            one_by_one(partial(self._rewritten, key=(key, at)), video, short=self.short)
+            transform_frames(partial(self._rewritten, key=(key, at)), video, short=self.short)
             for at, video in enumerate(torch.split(clip, 1))
         ]
         return Anonymized(laid_over(clip, torch.cat(videos), mask), mask, key)

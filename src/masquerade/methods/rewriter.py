@@ -8,7 +8,7 @@ from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Anonymizer, Draft
 from masquerade.methods.blend import laid_over
-from masquerade.models.framewise import carried_size, one_by_one, together
+from masquerade.models.per_frame import effective_size, transform_frames, transform_frames_batched
 
 
 class Rewriter(Anonymizer):
@@ -27,14 +27,14 @@ class Rewriter(Anonymizer):
         self.short = short
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        return carried_size(height, width, self.short)
+        return effective_size(height, width, self.short)
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
-        rewritten = one_by_one(self._rewritten, clip, short=self.short)
+        rewritten = transform_frames(self._rewritten, clip, short=self.short)
         return Anonymized(laid_over(clip, rewritten, mask), mask)
 
     def draft(self, clip: Tensor) -> Draft:
-        return Draft(together(self._rewritten, clip, short=self.short))
+        return Draft(transform_frames_batched(self._rewritten, clip, short=self.short))
 
     def _rewritten(self, frames: Tensor) -> Tensor:
         """(N, 3, h, w) to the same, in [0, 1]."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from masquerade.anonymizer import Card
 from masquerade.errors import UsageError
 from masquerade.methods.rewriter import Rewriter
-from masquerade.models.residual import Residual
+from masquerade.models.image_transform_net import ImageTransformNet
 
 
 class VITA(Rewriter):
@@ -47,7 +47,7 @@ class VITA(Rewriter):
         if min(widths) < 1 or blocks < 0 or short < 16:
             raise UsageError("vita needs widths of at least 1 and a short side of at least 16.")
         self.widths, self.blocks, self.grey = widths, blocks, grey
-        self.net = Residual(widths=widths, blocks=blocks)
+        self.net = ImageTransformNet(widths=widths, blocks=blocks)
 
     def _rewritten(self, frames: Tensor) -> Tensor:
         out = self.net(frames)

@@ -1,6 +1,6 @@
-"""A frame auto-encoder: SPAct's UNet without what it takes across, so that all must pass the end.
+"""A convolutional autoencoder of frames: SPAct's UNet without skip connections.
 
-The features at its bottom are what Collective's noise goes into (FACTS 4).
+Noisy-Features and Collective add noise to its code (docs/papers.md 4).
 """
 
 from __future__ import annotations
@@ -10,16 +10,11 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from masquerade.models.unet import DoubleConv, Halving
+from masquerade.models.unet import DoubleConv, Encoder
 
 
-class AutoEncoder(Halving):
-    """Frames (B, 3, H, W) to features and back, unbounded; any size from 16 pixels on.
-
-    Args:
-        width: as in `Halving`.
-        halvings: as there; fewer leave a wider code.
-    """
+class AutoEncoder(Encoder):
+    """Frames (B, 3, H, W) to a code and back, unbounded; any size from 16 pixels on."""
 
     def __init__(self, *, width: int = 64, halvings: int = 4) -> None:
         super().__init__(width=width, halvings=halvings)
@@ -27,22 +22,13 @@ class AutoEncoder(Halving):
         self.leave = nn.Conv2d(width, 3, 1)
 
     def encode(self, frames: Tensor) -> Tensor:
-        """The last stage: (B, 8 width, H // 16, W // 16) after four halvings.
-
-        Args:
-            frames: (B, 3, H, W).
-        """
+        """(B, 3, H, W) to the code, (B, 8 width, H // 16, W // 16) after four halvings."""
         return self.stages(frames)[-1]
 
-    def decode(self, features: Tensor, size: tuple[int, int]) -> Tensor:
-        """(B, 3, *size).
-
-        Args:
-            features: as `encode` gives them.
-            size: (height, width) of the frames that they are of.
-        """
-        x = features
+    def decode(self, code: Tensor, size: tuple[int, int]) -> Tensor:
+        """The code to frames (B, 3, *size), `size` being (height, width) of the encoded ones."""
+        x = code
         for level, step in zip(reversed(range(len(self.up))), self.up, strict=True):
-            tall, wide = (side >> level for side in size)  # as halving left it
-            x = step(F.interpolate(x, size=(tall, wide), mode="bilinear", align_corners=True))
+            height, width = (side >> level for side in size)
+            x = step(F.interpolate(x, size=(height, width), mode="bilinear", align_corners=True))
         return self.leave(x)

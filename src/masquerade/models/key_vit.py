@@ -1,7 +1,7 @@
-"""DINO and DINOv2 backbones, asked for the keys of their last layer on a grid of any density.
+"""DINO and DINOv2 backbones that give the keys of their last layer as dense descriptors.
 
-Caron et al., DINO, ICCV 2021; Oquab et al., DINOv2, 2023. Which facet, and patches that overlap:
-Amir et al., 2021, as Ilic et al., CVPR 2024, 3.2, use it. State-dict names as published.
+Caron et al., DINO, ICCV 2021; Oquab et al., DINOv2, 2023. Keys as descriptors and overlapping
+patches: Amir et al., 2021, as used by Ilic et al., CVPR 2024, 3.2. State-dict names as published.
 """
 
 from __future__ import annotations
@@ -25,14 +25,9 @@ class LayerScale(nn.Module):
 
 
 class ScaledBlock(Block):
-    """DINOv2's layer: each of its two branches comes in scaled."""
+    """DINOv2's layer, with LayerScale on both branches."""
 
     def __init__(self, *, width: int, heads: int) -> None:
-        """
-        Args:
-            width: of a token.
-            heads: must divide `width`.
-        """
         super().__init__(width=width, heads=heads)
         self.ls1 = LayerScale(width=width)
         self.ls2 = LayerScale(width=width)
@@ -43,7 +38,7 @@ class ScaledBlock(Block):
 
 
 class KeyViT(FrameViT):
-    """A ViT without a head whose patches may overlap; loads DINO's and DINOv2's files."""
+    """A ViT without a head, with patches that may overlap; loads DINO's and DINOv2's files."""
 
     def __init__(
         self,
@@ -60,11 +55,11 @@ class KeyViT(FrameViT):
         Args:
             patch: side of a patch in pixels.
             stride: pixels from patch to patch; it divides `patch`. None: `patch`.
-            size: side in pixels of the pictures that the positions were learned for.
+            size: side in pixels of the images that the positions were learned for.
             width: of a token.
             depth: layers.
             heads: of each layer.
-            scaled: DINOv2's layers and its mask token.
+            scaled: with DINOv2's LayerScale and mask token.
         """
         stride = stride or patch
         if stride < 1 or patch % stride:
@@ -80,7 +75,7 @@ class KeyViT(FrameViT):
             self.mask_token = nn.Parameter(torch.zeros(1, width))
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of patches in a picture of that many pixels."""
+        """Rows and columns of patches in an image of that many pixels."""
         return 1 + (height - self.patch) // self.stride, 1 + (width - self.patch) // self.stride
 
     def embed(self, frames: Tensor) -> Tensor:
@@ -91,10 +86,7 @@ class KeyViT(FrameViT):
         return torch.cat([first, patches + places], dim=1)
 
     def keys(self, frames: Tensor) -> Tensor:
-        """(B, 3, H, W), normalised -> (B, rows, columns, D), the last layer's keys.
-
-        Of the layer's normed input, heads side by side, the class token left out.
-        """
+        """(B, 3, H, W), normalised -> the last layer's keys (B, rows, columns, D), all heads."""
         tokens = self.embed(frames)
         for block in self.blocks[:-1]:
             tokens = block(tokens)

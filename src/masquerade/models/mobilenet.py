@@ -1,7 +1,7 @@
-"""MobileNets for single frames.
+"""MobileNet V1 and V2 for single frames.
 
-V1 (Howard et al., 2017) in the names of the attacker in SPAct's code; V2 (Sandler et al., CVPR
-2018) in torchvision's.
+V1 (Howard et al., 2017) in the state-dict names of SPAct's attacker; V2 (Sandler et al., CVPR 2018)
+in torchvision's.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class MobileNetV1(nn.Module):
         super().__init__()
         layers = [nn.Sequential(*_conv(in_channels, 32, stride=2), nn.ReLU())]
         for width_in, width, stride in V1_LAYERS:
-            apart = _conv(width_in, width_in, stride=stride, groups=width_in)
-            mixed = _conv(width_in, width, kernel=1)
-            layers.append(nn.Sequential(*apart, nn.ReLU(), *mixed, nn.ReLU()))
+            depthwise = _conv(width_in, width_in, stride=stride, groups=width_in)
+            pointwise = _conv(width_in, width, kernel=1)
+            layers.append(nn.Sequential(*depthwise, nn.ReLU(), *pointwise, nn.ReLU()))
         self.model = nn.Sequential(*layers)
         self.fc = nn.Linear(self.width, classes)
         init_convolutions(self)
@@ -57,7 +57,7 @@ class MobileNetV1(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Widen, look at each channel, narrow without an activation; add where shapes agree."""
+    """Expand, convolve depthwise, project linearly; a shortcut where shapes agree."""
 
     def __init__(self, width_in: int, width: int, *, stride: int, expansion: int) -> None:
         super().__init__()

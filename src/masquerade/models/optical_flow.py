@@ -1,7 +1,7 @@
-"""Optical flow, and looking images up along it.
+"""Dense optical flow by DIS (Kroeger et al., ECCV 2016), and warping images by flow.
 
-One convention everywhere (Ilic et al., CVPR 2024, eq. 4): flow[y, x] = (u, v) in pixels leads from
-a pixel of frame t to where it was in frame t-1, so that before[y + v, x + u] is its past.
+Convention (Ilic et al., CVPR 2024, eq. 4): flow[y, x] = (u, v) in pixels points from a pixel of
+frame t to its position in frame t-1, so that before[y + v, x + u] shows the same point.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 
-SMALLEST = 32  # a side shorter than this holds too few patches for DIS to fit
-LARGEST = 320  # a side longer than this is searched on a reduced copy: faster, and as good a noise
+MIN_SIDE = 32  # DIS needs more patches than a shorter side holds
+MAX_SIDE = 320  # larger frames are searched on a reduced copy: faster, and as good for the noise
 
 
 def dis_flow(now: U8, before: U8) -> F32:
-    """Dense inverse search flow (Kroeger et al., ECCV 2016) from frame t to t-1, on the CPU.
+    """Dense inverse search flow from frame t to t-1, on the CPU.
 
     Args:
         now: (H, W) grey, frame t.
@@ -30,7 +30,7 @@ def dis_flow(now: U8, before: U8) -> F32:
     Returns:
         (H, W, 2) in pixels; zero where a side is shorter than 32 pixels.
     """
-    return reduced(now, before, _dis)
+    return flow_at_reduced_size(now, before, _dis)
 
 
 def _dis(now: U8, before: U8) -> F32:
@@ -39,21 +39,15 @@ def _dis(now: U8, before: U8) -> F32:
     return np.asarray(dis.calc(now, before, np.empty(0)), np.float32)
 
 
-def reduced(now: U8, before: U8, search: Callable[[U8, U8], F32]) -> F32:
-    """Flow that is searched on copies of at most 320 pixels a side, in pixels of the full size.
+def flow_at_reduced_size(now: U8, before: U8, search: Callable[[U8, U8], F32]) -> F32:
+    """Run `search` on copies of 32 to 320 pixels a side; flow (H, W, 2) in pixels of the full size.
 
-    Args:
-        now: (H, W) or (H, W, 3), frame t.
-        before: the same of frame t-1.
-        search: finds the flow of two images that are at least 32 pixels wide and high.
-
-    Returns:
-        (H, W, 2); zero where a side is shorter than 32 pixels.
+    The images are (H, W) or (H, W, 3); flow is zero where a side is shorter than 32 pixels.
     """
     height, width = now.shape[:2]
-    if min(height, width) < SMALLEST:
+    if min(height, width) < MIN_SIDE:
         return np.zeros((height, width, 2), np.float32)
-    scale = max(1.0, min(max(height, width) / LARGEST, min(height, width) / SMALLEST))
+    scale = max(1.0, min(max(height, width) / MAX_SIDE, min(height, width) / MIN_SIDE))
     size = (round(width / scale), round(height / scale))
     if size == (width, height):
         return search(now, before)
@@ -68,7 +62,7 @@ def grey(frame: U8) -> U8:
     return np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
-def positions(height: int, width: int) -> F32:
+def pixel_grid(height: int, width: int) -> F32:
     """(H, W, 2): every pixel's own (x, y)."""
     out = np.empty((height, width, 2), np.float32)
     out[..., 0] = np.arange(width)
@@ -76,12 +70,13 @@ def positions(height: int, width: int) -> F32:
     return out
 
 
-def look_up(image: U8 | F32, source: F32, *, nearest: bool = False) -> NDArray[Any]:
-    """out[y, x] = image at source[y, x] = (x', y'); beyond an edge it starts again at the other.
+def remap(image: U8 | F32, source: F32, *, nearest: bool = False) -> NDArray[Any]:
+    """out[y, x] = image at source[y, x] = (x', y'), wrapped around at the edges.
 
     Args:
         image: (H, W) or (H, W, C).
         source: (h, w, 2), positions in pixels.
+        nearest: take the nearest pixel instead of interpolating.
     """
     mode = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
     places = np.asarray(source, np.float32)
@@ -91,6 +86,6 @@ def look_up(image: U8 | F32, source: F32, *, nearest: bool = False) -> NDArray[A
 def warp(image: U8 | F32, flow: F32, *, nearest: bool = False) -> NDArray[Any]:
     """out[y, x] = image[y + v, x + u] for (H, W, 2) flow.
 
-    Zero flow is the identity, which the grid of the authors' code is not (FACTS 3.5).
+    Zero flow is the identity; in the authors' code it is not (docs/papers.md 3.5).
     """
-    return look_up(image, positions(*flow.shape[:2]) + flow, nearest=nearest)
+    return remap(image, pixel_grid(*flow.shape[:2]) + flow, nearest=nearest)

@@ -1,4 +1,4 @@
-"""Weights files as the world writes them, to tensors by name."""
+"""Published weights from a file: torchvision's, PyTorchVideo's, timm's, DeiT's, DINO's, SPAct's."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from masquerade.errors import MissingError, UsageError
 
 NESTS = ("model_state", "state_dict", "model", "teacher")
-"""Where PyTorchVideo, many trainers, DeiT and DINO keep the weights inside their files."""
+"""Keys under which PyTorchVideo, many trainers, DeiT and DINO nest the state dict."""
 PREFIXES = ("module.", "backbone.")
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a weights file by name, without wrappers and prefixes of trainers.
+    """The tensors of a weights file by name, without the nesting and prefixes of trainers.
 
     Args:
         path: .safetensors, or a PyTorch file; the latter is read without running any of its code.
@@ -28,7 +28,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise MissingError(f"There is no weights file {path.name}; give the path of one you have.")
     try:
-        return _bare(_safetensors(path) if path.suffix == ".safetensors" else _pickled(path))
+        return _unwrap(_safetensors(path) if path.suffix == ".safetensors" else _pickled(path))
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise UsageError(
             f"{path.name} is no file of tensors alone; save its state dict by itself and load that."
@@ -36,7 +36,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def _safetensors(path: Path) -> Any:
-    from safetensors import SafetensorError  # here, so that training runs where only torch is
+    from safetensors import SafetensorError  # here, so that training needs torch alone
     from safetensors.torch import load_file
 
     try:
@@ -46,12 +46,12 @@ def _safetensors(path: Path) -> Any:
 
 
 def _pickled(path: Path) -> Any:
-    with warnings.catch_warnings():  # of a newer pickle; what it cannot read, it refuses
+    with warnings.catch_warnings():  # of newer pickles, which torch refuses if it cannot read them
         warnings.simplefilter("ignore", UserWarning)
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _bare(loaded: Any) -> dict[str, Tensor]:
+def _unwrap(loaded: Any) -> dict[str, Tensor]:
     for nest in NESTS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(nest), Mapping):
             loaded = loaded[nest]
@@ -62,29 +62,33 @@ def _bare(loaded: Any) -> dict[str, Tensor]:
         raise ValueError("no tensors")
     for prefix in PREFIXES:
         inside = {n.removeprefix(prefix): v for n, v in weights.items() if n.startswith(prefix)}
-        weights = inside or weights  # DINO's projection lies beside its backbone and is left
+        weights = inside or weights  # drops DINO's projection head beside its backbone
     return weights
 
 
 def load_weights(net: nn.Module, path: str | Path) -> tuple[str, ...]:
-    """Load weights in the published naming; the head stays fresh where its classes differ.
+    """Load published weights; the head stays fresh where its classes differ.
 
-    What the network calls its head is in its `head_names`; its `adapt`, if it has one, fits weights
-    of another kind to it. Everything else must fit, or nothing is loaded.
+    A network names its head in `head_names`; its `adapt`, if it has one, converts weights of
+    another kind. Everything else must fit, or nothing is loaded.
 
     Args:
-        net: the network.
+        net: the network, such as a recognizer's `net`.
         path: .safetensors, or a PyTorch file that holds nothing but tensors.
 
     Returns:
-        The names that stayed as they were; empty if the head was loaded too.
+        The names that kept their values; empty if the head was loaded too.
+
+    Raises:
+        MissingError: no such file.
+        UsageError: not a file of tensors, or of another network.
     """
     weights = read_weights(path)
     adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = getattr(net, "adapt", None)
     weights = adapt(weights) if adapt else weights
     own = net.state_dict()
     heads = tuple(f"{name}." for name in getattr(net, "head_names", ()))
-    fresh = {n for n in own if n.startswith(heads) and not _same(weights.get(n), own[n])}
+    fresh = {n for n in own if n.startswith(heads) and not _fits(weights.get(n), own[n])}
     given = {n: _for_channels(v, own.get(n)) for n, v in weights.items() if n not in fresh}
     _check(given, own, fresh, heads, Path(path).name)
     net.load_state_dict(given, strict=False)
@@ -92,7 +96,7 @@ def load_weights(net: nn.Module, path: str | Path) -> tuple[str, ...]:
 
 
 def _for_channels(value: Tensor, own: Tensor | None) -> Tensor:
-    """RGB's first layer for another number of channels: its mean over them, in each of them."""
+    """RGB's first layer for another number of channels: its mean over RGB in each of them."""
     if own is None or value.ndim < 4 or value.shape == own.shape or value.shape[1] != 3:
         return value
     if value.shape[:1] + value.shape[2:] != own.shape[:1] + own.shape[2:]:
@@ -107,7 +111,7 @@ def _check(
     heads: tuple[str, ...],
     file: str,
 ) -> None:
-    counters = "num_batches_tracked"  # files from before 2018 have none, and nothing reads it
+    counters = "num_batches_tracked"  # absent from files of before 2018, and unused
     missing = [n for n in own if n not in given and n not in fresh and not n.endswith(counters)]
     other = [n for n in given if n not in own and not (heads and n.startswith(heads))]
     shapes = [n for n in given if n in own and given[n].shape != own[n].shape]
@@ -123,5 +127,5 @@ def _check(
             )
 
 
-def _same(value: Tensor | None, own: Tensor) -> bool:
+def _fits(value: Tensor | None, own: Tensor) -> bool:
     return value is not None and value.shape == own.shape

@@ -1,28 +1,20 @@
-"""Optical flow by RAFT, where torchvision is installed and the user has its weights.
-
-Teed and Deng, "RAFT: Recurrent All-Pairs Field Transforms for Optical Flow", ECCV 2020, as
-torchvision's `raft_small` and `raft_large`. Nothing is fetched: the weights are a file.
-"""
+"""Optical flow by RAFT (Teed and Deng, ECCV 2020): torchvision's network, weights from a file."""
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from masquerade.errors import MissingError, UsageError
-from masquerade.models.optical_flow import F32, U8, reduced
+from masquerade.models.optical_flow import F32, U8, flow_at_reduced_size
+from masquerade.models.published_weights import read_weights
 
-UPDATES = 12  # refinements a pair, the authors' number
-LEAST = 128  # pixels a side that its correlation pyramid needs
-STEP = 8  # it works on an eighth of the size
+UPDATES = 12  # iterative updates of each pair (Ilic et al., CVPR 2024)
+MIN_SIDE = 128  # pixels, which its correlation pyramid needs
+STRIDE = 8  # of its features
 
 
 class Raft(nn.Module):
@@ -39,23 +31,23 @@ class Raft(nn.Module):
 
     @torch.no_grad()
     def flow(self, now: U8, before: U8) -> F32:
-        """(H, W, 2) in pixels of two RGB frames (H, W, 3), as `vision.flow` has it."""
-        return reduced(now, before, self._searched)
+        """(H, W, 2) in pixels of two RGB frames (H, W, 3), in `optical_flow`'s convention."""
+        return flow_at_reduced_size(now, before, self._search)
 
-    def _searched(self, now: U8, before: U8) -> F32:
+    def _search(self, now: U8, before: U8) -> F32:
         height, width = now.shape[:2]
         device = next((x.device for x in self.parameters()), torch.device("cpu"))
         images = [_image(frame).to(device) for frame in (now, before)]
         flow: Tensor = self.network(*images, num_flow_updates=UPDATES)[-1]
-        found: F32 = flow[0, :, :height, :width].permute(1, 2, 0).float().cpu().numpy()
-        return found
+        cropped: F32 = flow[0, :, :height, :width].permute(1, 2, 0).float().cpu().numpy()
+        return cropped  # (H, W, 2)
 
 
 def _image(frame: U8) -> Tensor:
-    """(1, 3, h, w) in [-1, 1], its edge repeated below and to the right up to a size it takes."""
+    """(1, 3, h, w) in [-1, 1], padded below and to the right to a size that RAFT takes."""
     image = torch.tensor(frame).permute(2, 0, 1)[None] / 127.5 - 1
     height, width = frame.shape[:2]
-    down, right = (max(LEAST, -(-side // STEP) * STEP) - side for side in (height, width))
+    down, right = (max(MIN_SIDE, -(-side // STRIDE) * STRIDE) - side for side in (height, width))
     return pad(image, (0, right, 0, down), mode="replicate")
 
 
@@ -81,7 +73,7 @@ def load_raft(path: str | Path | None) -> Raft:
             'flow="raft" needs a file with torchvision\'s weights of raft_small or raft_large, '
             f"named by --flow-weights FILE; {path or 'none'} is not there."
         )
-    weights = _weights(Path(path))
+    weights = read_weights(path)
     large = any(name.startswith("mask_predictor.") for name in weights)
     network = optical_flow.raft_large() if large else optical_flow.raft_small()
     try:
@@ -91,15 +83,3 @@ def load_raft(path: str | Path | None) -> Raft:
             error
         )
     return Raft(network)
-
-
-def _weights(path: Path) -> Mapping[str, Any]:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise UsageError(f"{path.name} cannot be read as weights: {error}.") from error
-    if not isinstance(weights, Mapping):
-        raise UsageError(f"{path.name} holds no state dict; give one of torchvision's RAFT.")
-    return weights

@@ -1,7 +1,7 @@
-"""A small 3-D CNN that learns motion and appearance from scratch in minutes on two cores.
+"""Tiny3d, a small 3-D CNN that learns motion and appearance from scratch in minutes on two cores.
 
 Three convolutions of 3 x 3 x 3, 16-32-64 wide, each with a batch norm: 70,900 parameters at four
-outputs (FACTS 8.5, where it learns in 20 seconds what a tiny transformer does not learn at all).
+outputs. A transformer of its size does not learn motion from scratch (docs/papers.md 8.5).
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Tiny3d(nn.Module):
         Args:
             classes: outputs.
             in_channels: of a frame.
-            widths: of each convolution; each halves rows and columns, from the third on time too.
+            widths: of each convolution; each halves rows and columns, from the third on time too;
+                a fourth one widens the receptive field for frames beyond about 64 pixels.
             dropout: before the head.
         """
         super().__init__()

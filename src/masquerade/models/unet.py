@@ -1,6 +1,6 @@
-"""The UNet that rewrites frames in SPAct (Dave et al., CVPR 2022, 3.1), with bilinear upsampling.
+"""UNet with bilinear upsampling, SPAct's anonymizer (Dave et al., CVPR 2022, 3.1).
 
-17,267,523 parameters at width 64, for three channels in and out (FACTS 2.1).
+17,267,523 parameters at width 64, for three channels in and out (docs/papers.md 2.1).
 """
 
 from __future__ import annotations
@@ -13,13 +13,7 @@ from torch.nn import functional as F
 
 
 class DoubleConv(nn.Sequential):
-    """Two 3 x 3 convolutions, each with a batch norm and a ReLU.
-
-    Args:
-        width_in: channels in.
-        width: channels out.
-        middle: channels in between; None: as out.
-    """
+    """Two 3 x 3 convolutions, each with a batch norm and a ReLU; `middle` channels in between."""
 
     def __init__(self, width_in: int, width: int, *, middle: int | None = None) -> None:
         middle = middle or width
@@ -33,12 +27,12 @@ class DoubleConv(nn.Sequential):
         )
 
 
-class Halving(nn.Module):
-    """Stages of frames, each at half the size of the one before: any size from 16 pixels on.
+class Encoder(nn.Module):
+    """The UNet's contracting path, for frames of any size from 16 pixels on.
 
     Args:
         width: channels of the first stage; the others have two, four, eight and eight times that.
-        halvings: stages after the first, 1 to 4.
+        halvings: stages after the first, 1 to 4, each at half the size of the one before.
     """
 
     def __init__(self, *, width: int, halvings: int = 4) -> None:
@@ -48,46 +42,38 @@ class Halving(nn.Module):
         self.down = nn.ModuleList(DoubleConv(a, b) for a, b in pairwise(self.widths))
 
     def stages(self, frames: Tensor) -> list[Tensor]:
-        """(B, width, H, W) and so on, halved; the fifth is (B, 8 width, H // 16, W // 16).
-
-        Args:
-            frames: (B, 3, H, W).
-        """
-        found = [self.enter(frames)]
+        """(B, 3, H, W) to (B, width, H, W) and so on to (B, 8 width, H // 16, W // 16)."""
+        features = [self.enter(frames)]
         for step in self.down:
-            found.append(step(F.max_pool2d(found[-1], 2)))
-        return found
+            features.append(step(F.max_pool2d(features[-1], 2)))
+        return features
 
 
-class UNet(Halving):
-    """Frames (B, 3, H, W) to (B, 3, H, W), unbounded; any size from 16 pixels on.
-
-    Args:
-        width: as in `Halving`.
-    """
+class UNet(Encoder):
+    """Frames (B, 3, H, W) to (B, 3, H, W), unbounded; any size from 16 pixels on."""
 
     def __init__(self, *, width: int = 64) -> None:
         super().__init__(width=width)
-        # Each step takes what came up and, as wide, what comes across.
+        # Each step takes the upsampled features and the skip connection, of equal width.
         self.up = nn.ModuleList(
-            DoubleConv(2 * across, out, middle=across)
-            for across, out in zip(
+            DoubleConv(2 * skip, out, middle=skip)
+            for skip, out in zip(
                 self.widths[-2::-1], [4 * width, 2 * width, width, width], strict=True
             )
         )
         self.leave = nn.Conv2d(width, 3, 1)
 
     def forward(self, frames: Tensor) -> Tensor:
-        # Twice as quick on a CPU, where these channels are few.
-        found = self.stages(frames.contiguous(memory_format=torch.channels_last))
-        x = found.pop()
-        for step, across in zip(self.up, reversed(found), strict=True):
+        # channels_last is twice as fast on a CPU, where these channels are few.
+        skips = self.stages(frames.contiguous(memory_format=torch.channels_last))
+        x = skips.pop()
+        for step, skip in zip(self.up, reversed(skips), strict=True):
             x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
-            x = step(torch.cat([across, _padded(x, across)], dim=1))
+            x = step(torch.cat([skip, _pad(x, skip)], dim=1))
         return self.leave(x)
 
 
-def _padded(x: Tensor, like: Tensor) -> Tensor:
-    """Halving drops an odd row or column; it comes back as zeros."""
-    tall, wide = like.shape[-2] - x.shape[-2], like.shape[-1] - x.shape[-1]
-    return F.pad(x, [wide // 2, wide - wide // 2, tall // 2, tall - tall // 2])
+def _pad(x: Tensor, like: Tensor) -> Tensor:
+    """Zeros for the odd row or column that pooling drops."""
+    rows, columns = like.shape[-2] - x.shape[-2], like.shape[-1] - x.shape[-1]
+    return F.pad(x, [columns // 2, columns - columns // 2, rows // 2, rows - rows // 2])

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.models.optical_flow import dis_flow, positions
+from masquerade.models.optical_flow import dis_flow, pixel_grid
 from masquerade.regions.boxes import Box
 from masquerade.regions.masks import draw_ellipses
 from masquerade.regions.region import Frame, Region, fit_size
@@ -166,7 +166,7 @@ def _crop(inside: U8) -> tuple[slice, slice]:
 def _warp(source: _Small, target: _Small) -> U8:
     """(h, w), the silhouettes of an adjacent frame, moved to this one along the flow."""
     flow = dis_flow(target.grey, source.grey)
-    at = positions(*target.grey.shape) + flow
+    at = pixel_grid(*target.grey.shape) + flow
     border = cv2.BORDER_REPLICATE
     moved = cv2.remap(source.mask, at, np.empty(0), cv2.INTER_LINEAR, borderMode=border)
     return _binary(moved)

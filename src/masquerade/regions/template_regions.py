@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.errors import UsageError
-from masquerade.models.optical_flow import dis_flow, positions
+from masquerade.models.optical_flow import dis_flow, pixel_grid
 from masquerade.regions.cuts import mark_cuts
 from masquerade.regions.keys import SHORT, extractor
 from masquerade.regions.region import Frame, Region
@@ -165,7 +165,9 @@ class Templates:
         grid = self._keys(_pixels(picture))
         levels = strength(grid.keys, sought.keys, sought.levels, self.shaping)
         height, width = grey.shape
-        return _Carried(placed(levels, grid, (height, width)), positions(height, width), grey), True
+        return _Carried(
+            placed(levels, grid, (height, width)), pixel_grid(height, width), grey
+        ), True
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,7 @@ class _Carried:
 
     def moved_to(self, grey: U8) -> _Carried:
         flow = dis_flow(grey, self.grey)
-        past = positions(*grey.shape) + flow
+        past = pixel_grid(*grey.shape) + flow
         expected = _looked_up(self.grey, past)
         source = _looked_up(self.source, past)
         step = np.hypot(flow[..., 0], flow[..., 1])  # (h, w)

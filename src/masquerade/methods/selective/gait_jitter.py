@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from masquerade.methods.selective.noise import Part, uniform
-from masquerade.models.optical_flow import F32, U8, look_up, positions
+from masquerade.models.optical_flow import F32, U8, pixel_grid, remap
 
 LARGEST = 160  # pixels a side of the flows that are remembered
 GRID = 12  # the bends' own grid: they vary slowly
@@ -98,7 +98,7 @@ def widened(past: Past, key: bytes, frame: int, strength: float) -> U8:
     size = width, height
     for name in ("push", "pull"):  # two copies, so that no side is sure to be the true one
         shift = np.stack([_bend(key, f"{name} {axis}", frame, size) for axis in "xy"], -1)
-        moved = positions(height, width) + reach * shift
+        moved = pixel_grid(height, width) + reach * shift
         seen = cv2.remap(
             union, moved, np.empty(0), cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
         )
@@ -117,13 +117,13 @@ def _delay(key: bytes, frame: int, size: tuple[int, int], strength: float) -> tu
 
 def _delayed(flows: tuple[F32, ...], delay: F32) -> F32:
     """Flow as it was so many frames ago, where the content of each pixel was then."""
-    here = positions(*delay.shape)
+    here = pixel_grid(*delay.shape)
     out = np.zeros_like(flows[0])
     for age in range(int(np.ceil(delay.max())) + 1):
         weight = (1 - np.abs(delay - age)).clip(0)
         place = (here + age * flows[0]).clip(0, np.array(delay.shape[::-1], np.float32) - 1)
         then = flows[min(age, len(flows) - 1)]
-        out += weight[..., None] * look_up(then, np.asarray(place, np.float32))
+        out += weight[..., None] * remap(then, np.asarray(place, np.float32))
     return out
 
 

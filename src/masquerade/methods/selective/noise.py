@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 import cv2
 import numpy as np
 
-from masquerade.models.optical_flow import F32, U8, look_up, positions
+from masquerade.models.optical_flow import F32, U8, pixel_grid, remap
 
 BLOCK = 4  # pixels a side that share what rounding left over: more disorder, less, blurs motion
 
@@ -99,7 +99,7 @@ def advected(field: Field, part: Part, flow: F32, draw: Draw) -> Field:
     left[part] = False
     needed = int(np.count_nonzero(fresh))
     drawn = draw(needed + int(np.count_nonzero(left)))
-    moved = np.asarray(look_up(field.noise, near, nearest=True))
+    moved = np.asarray(remap(field.noise, near, nearest=True))
     moved[fresh] = drawn[:needed]
     noise, rest = field.noise.copy(), field.rest.copy()
     noise[left] = drawn[needed:]
@@ -121,7 +121,7 @@ def _carried(rest: F32, blocks: Part, flow: F32) -> F32:
     """(h, w, 2), what each pixel's block was moved too little where it comes from."""
     height, width = flow.shape[:2]
     there = np.rint(_here(blocks) + _means(flow) / BLOCK)
-    found = np.asarray(look_up(rest, there, nearest=True))
+    found = np.asarray(remap(rest, there, nearest=True))
     size = found.shape[1] * BLOCK, found.shape[0] * BLOCK
     full = np.asarray(cv2.resize(found, size, interpolation=cv2.INTER_NEAREST), np.float32)
     return full[:height, :width]
@@ -134,7 +134,7 @@ def moved_once(noise: U8, part: Part, flow: F32, sampling: Literal["nearest", "b
         noise: (H, W, 3), the first frame's.
         flow: (h, w, 2) in pixels, from frame t to t-1.
     """
-    return np.asarray(look_up(noise, _here(part) + flow, nearest=sampling == "nearest"))
+    return np.asarray(remap(noise, _here(part) + flow, nearest=sampling == "nearest"))
 
 
 def moved_as_in_code(noise: U8, part: Part, flow: F32) -> U8:
@@ -149,11 +149,11 @@ def moved_as_in_code(noise: U8, part: Part, flow: F32) -> U8:
     size = np.array([noise.shape[1], noise.shape[0]], np.float32)
     there = np.rint(_here(part) * size / np.maximum(size - 1, 1) + flow - 0.5)
     inside = ((there >= 0) & (there < size)).all(-1, keepdims=True)
-    return np.where(inside, look_up(noise, there, nearest=True), noise[part])
+    return np.where(inside, remap(noise, there, nearest=True), noise[part])
 
 
 def _here(part: Part) -> F32:
     """(h, w, 2): every pixel's own (x, y) in the frame."""
     rows, columns = part
-    here = positions(rows.stop - rows.start, columns.stop - columns.start)
+    here = pixel_grid(rows.stop - rows.start, columns.stop - columns.start)
     return here + np.array([columns.start, rows.start], np.float32)

@@ -1,7 +1,7 @@
-"""The residual network that rewrites frames in VITA and ALF (Johnson et al.'s, ECCV 2016).
+"""The image transformation network of Johnson et al. (ECCV 2016), VITA's and ALF's anonymizer.
 
-A 9 x 9 convolution, two that halve, residual blocks, two transposed ones that double and a last
-9 x 9 one, each with an instance norm and without bias: 1,677,638 parameters (FACTS 4).
+A 9 x 9 convolution, two of stride 2, residual blocks, two transposed ones of stride 2 and a last
+9 x 9 one, each with an instance norm and without bias: 1,677,638 parameters (docs/papers.md 4).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 EPS = 1e-3
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Two 3 x 3 convolutions beside a shortcut."""
 
     def __init__(self, width: int) -> None:
@@ -24,7 +24,7 @@ class Block(nn.Module):
         return x + self.second(F.relu(self.first(x)))
 
 
-class Residual(nn.Module):
+class ImageTransformNet(nn.Module):
     """Frames (B, 3, H, W) to (B, 3, H, W) in [0, 1]; any size from 8 pixels on.
 
     Args:
@@ -37,8 +37,8 @@ class Residual(nn.Module):
         a, b, c = widths
         self.enter = _conv(3, a, 9)
         self.down = nn.ModuleList([_conv(a, b, 3, stride=2), _conv(b, c, 3, stride=2)])
-        self.blocks = nn.Sequential(*[Block(c) for _ in range(blocks)])
-        self.up = nn.ModuleList([_doubled(c, b), _doubled(b, a)])
+        self.blocks = nn.Sequential(*[ResidualBlock(c) for _ in range(blocks)])
+        self.up = nn.ModuleList([_upsample(c, b), _upsample(b, a)])
         self.leave = _conv(a, 3, 9)
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class Residual(nn.Module):
         x = self.blocks(x)
         for up in self.up:
             x = F.relu(up(x))
-        x = x[..., :height, :width]  # what was halved with a remainder comes back longer
+        x = x[..., :height, :width]  # odd sizes come back one longer
         return (torch.tanh(self.leave(x)) + 1) / 2
 
 
@@ -58,6 +58,6 @@ def _conv(width_in: int, width: int, kernel: int, *, stride: int = 1) -> nn.Sequ
     return nn.Sequential(conv, nn.InstanceNorm2d(width, eps=EPS, affine=True))
 
 
-def _doubled(width_in: int, width: int) -> nn.Sequential:
+def _upsample(width_in: int, width: int) -> nn.Sequential:
     conv = nn.ConvTranspose2d(width_in, width, 3, stride=2, padding=1, output_padding=1, bias=False)
     return nn.Sequential(conv, nn.InstanceNorm2d(width, eps=EPS, affine=True))

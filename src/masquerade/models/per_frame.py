@@ -1,0 +1,61 @@
+"""Run an image network on each frame of a clip of any size, at the network's own working size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+MAX_ASPECT = 4  # the longer side is at most this many times the shorter one at the working size
+
+ImageTransform = Callable[[Tensor], Tensor]
+"""(N, 3, h, w) to the same, in [0, 1]."""
+
+
+def transform_frames(transform: ImageTransform, clip: Tensor, *, short: int) -> Tensor:
+    """Transform (B, 3, T, H, W) frame by frame, so that no frame's result depends on the others.
+
+    Args:
+        transform: the network.
+        clip: of any size.
+        short: the shorter side in pixels at which the network works.
+    """
+    frames = torch.split(clip.transpose(1, 2).flatten(0, 1), 1)  # B * T of (1, 3, H, W)
+    return _to_clip(torch.cat([_transform(transform, frame, short) for frame in frames]), clip)
+
+
+def transform_frames_batched(transform: ImageTransform, clip: Tensor, *, short: int) -> Tensor:
+    """`transform_frames` with all frames in one batch, for training."""
+    frames = clip.transpose(1, 2).flatten(0, 1)  # (B * T, 3, H, W)
+    return _to_clip(_transform(transform, frames, short), clip)
+
+
+def working_size(height: int, width: int, short: int) -> tuple[int, int]:
+    """(height, width) at which the network reads a frame: the same aspect, unless it is a strip."""
+    scale, most = short / min(height, width), MAX_ASPECT * short
+    return min(round(height * scale), most), min(round(width * scale), most)
+
+
+def effective_size(height: int, width: int, short: int) -> tuple[int, int]:
+    """(height, width) of the detail that the output can have."""
+    working_height, working_width = working_size(height, width, short)
+    return min(height, working_height), min(width, working_width)
+
+
+def _transform(transform: ImageTransform, frames: Tensor, short: int) -> Tensor:
+    height, width = frames.shape[-2:]
+    small = _resize(frames.float(), working_size(height, width, short))
+    return _resize(transform(small), (height, width)).clamp(0, 1).to(frames.dtype)
+
+
+def _to_clip(frames: Tensor, like: Tensor) -> Tensor:
+    """(B * T, 3, H, W) to (B, 3, T, H, W)."""
+    return torch.stack(torch.split(frames, like.shape[2])).transpose(1, 2)
+
+
+def _resize(frames: Tensor, size: tuple[int, int]) -> Tensor:
+    if frames.shape[-2:] == size:
+        return frames
+    return F.interpolate(frames, size=size, mode="bilinear", antialias=True)
