@@ -75,6 +75,14 @@ def test_links_in_the_docs_lead_somewhere() -> None:
             assert (path.parent / target).exists(), f"{path.name}: {target}"
 
 
+def test_sections_of_papers_that_the_code_cites_exist() -> None:
+    headings = re.findall(r"^#+ (\d[\d.]*) ", (ROOT / "docs/papers.md").read_text(), re.M)
+    code = [*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    for path in [*code, *(ROOT / "benchmarks").glob("*.py")]:
+        for section in re.findall(r"docs/papers\.md (\d+(?:\.\d+)?)", path.read_text()):
+            assert section in headings or section.startswith("8."), f"{path.name}: {section}"
+
+
 def test_every_method_has_a_card_and_a_row() -> None:
     readme = (ROOT / "README.md").read_text()
     for name in masquerade.METHODS:
