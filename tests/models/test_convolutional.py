@@ -1,6 +1,6 @@
 """The CNNs: parameter counts of the published networks, their names, the shapes the papers give.
 
-Counts are exact (FACTS 7, torchvision's documentation, PyTorchVideo's zoo to two decimals) and made
+Counts are those of docs/papers.md 7, torchvision and PyTorchVideo (to two decimals), and made
 on the meta device, where nothing is allocated.
 """
 
@@ -13,10 +13,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from masquerade.models.bottleneck3d import Middle, SqueezeExcitation, Stage, every, init_residual
 from masquerade.models.mobilenet import MobileNetV1, MobileNetV2
 from masquerade.models.resnet import BasicBlock, resnet
-from masquerade.models.resnet3d import FAST, NETWORKS_3D, SLOW, SlowFast
+from masquerade.models.resnet3d import (
+    FAST,
+    NETWORKS_3D,
+    SLOW,
+    ConvKind,
+    ResNet3dConfig,
+    SlowFast,
+    SqueezeExcitation,
+    Stage,
+    init_residual,
+    subsample_frames,
+)
 from masquerade.models.tiny3d import Tiny3d
 from masquerade.models.video_resnet import VideoResNet
 
@@ -54,7 +64,7 @@ def test_parameters_of_resnets(depth: int, classes: int, parameters: int) -> Non
         ("x3d-l", 6.15),
     ],
 )
-def test_parameters_of_the_zoo(name: str, millions: float) -> None:
+def test_parameters_of_pytorchvideos_networks(name: str, millions: float) -> None:
     with torch.device("meta"):
         assert round(count(NETWORKS_3D[name](classes=400)) / 1e6, 2) == millions
 
@@ -212,8 +222,8 @@ def test_clips_of_any_length_are_read(name: str) -> None:
 
 def test_slow_frames_are_spread_from_the_first_to_the_last() -> None:
     clip = torch.arange(32.0).reshape(1, 1, 32, 1, 1)
-    assert every(clip, 4).flatten().tolist() == [0, 4, 8, 13, 17, 22, 26, 31]
-    assert every(clip[:, :, :1], 4).flatten().tolist() == [0]
+    assert subsample_frames(clip, 4).flatten().tolist() == [0, 4, 8, 13, 17, 22, 26, 31]
+    assert subsample_frames(clip[:, :, :1], 4).flatten().tolist() == [0]
 
 
 def test_slowfast_runs_and_both_paths_learn() -> None:
@@ -228,12 +238,19 @@ def test_slowfast_runs_and_both_paths_learn() -> None:
     assert FAST.widths[-1] * 8 == SLOW.widths[-1]
 
 
-@pytest.mark.parametrize("middle", get_args(Middle))
-def test_a_residual_block_is_what_its_numbers_say(middle: Middle) -> None:
+@pytest.mark.parametrize("middle", get_args(ConvKind))
+def test_a_residual_block_is_what_its_numbers_say(middle: ConvKind) -> None:
     torch.manual_seed(0)
-    stage = Stage(
-        depth=1, width_in=4, inner=6, width=8, times_a=(3,), middle=middle, stride=(2, 2), excite=2
-    ).eval()
+    config = ResNet3dConfig(
+        depths=(1,),
+        inner=(6,),
+        widths=(8,),
+        times_a=((3,),),
+        middle=middle,
+        strides=((2, 2),),
+        excitation=(2,),
+    )
+    stage = Stage(config, 0, width_in=4).eval()
     block, x = stage.res_blocks[0], torch.rand(1, 4, 4, 6, 6)
     state, inside = block.state_dict(), block.branch2
 
@@ -243,20 +260,21 @@ def test_a_residual_block_is_what_its_numbers_say(middle: Middle) -> None:
         return F.conv3d(y, weight, None, stride, pad, groups=y.shape[1] // weight.shape[1])
 
     y = F.relu(inside.norm_a(conv(x, "branch2.conv_a", (3, 1, 1), (1, 1, 1))))
-    if middle == "split":
+    if middle == "2plus1d":
         y = conv(y, "branch2.conv_b.conv_t", (3, 1, 1), (2, 1, 1))
         y = conv(F.relu(inside.conv_b.norm(y)), "branch2.conv_b.conv_xy", (1, 3, 3), (1, 2, 2))
     else:
-        y = conv(y, "branch2.conv_b", (1 if middle == "space" else 3, 3, 3), (2, 2, 2))
+        y = conv(y, "branch2.conv_b", (1 if middle == "spatial" else 3, 3, 3), (2, 2, 2))
     y = inside.norm_b(y)
-    y = y * y.sigmoid() if middle == "excited" else F.relu(y)
+    y = y * y.sigmoid() if middle == "x3d" else F.relu(y)
     y = inside.norm_c(conv(y, "branch2.conv_c", (1, 1, 1), (1, 1, 1)))
     skip = block.branch1_norm(conv(x, "branch1_conv", (1, 1, 1), (2, 2, 2)))
     assert torch.allclose(stage(x), F.relu(skip + y), atol=1e-6)
 
 
 def test_residual_blocks_start_as_their_shortcuts() -> None:
-    stage = Stage(depth=2, width_in=8, inner=4, width=8)
+    config = ResNet3dConfig(depths=(2,), inner=(4,), widths=(8,))
+    stage = Stage(config, 0, width_in=8)
     init_residual(stage)
     x = torch.rand(2, 8, 3, 6, 6)
     assert torch.equal(stage(x), x)  # inputs are not negative, so the ReLU passes them

@@ -15,7 +15,7 @@ from masquerade.errors import MissingError, UsageError
 from masquerade.models.published_weights import load_weights, read_weights
 from masquerade.models.recognizers import RECOGNIZERS, Recognizer
 from masquerade.models.recognizers.two_stream import TwoStream
-from masquerade.models.resnet3d import NETWORKS_3D, X3D, Plan, ResNet3d
+from masquerade.models.resnet3d import NETWORKS_3D, X3D, ResNet3d, ResNet3dConfig
 from masquerade.models.vit import FrameViT
 
 
@@ -132,7 +132,7 @@ def test_rgb_weights_serve_flow_by_their_mean(tmp_path: Path) -> None:
 
 
 def test_one_x3d_fills_both_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = Plan(
+    small = ResNet3dConfig(
         **{
             **vars(X3D),
             "depths": (1, 1, 1, 1),

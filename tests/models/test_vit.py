@@ -44,7 +44,7 @@ def test_parameters_of_the_others() -> None:
         ours = {"frames": 8, "size": 32, "tubelet": (2, 8, 8), "width": 96, "depth": 4}
         ours["attention_heads"] = 3
         assert count(VideoViT(classes=4, **ours)) == 491_044  # type: ignore[arg-type]
-        assert count(MViT(classes=400)) == 36_610_672  # the zoo says 36.61 M
+        assert count(MViT(classes=400)) == 36_610_672  # PyTorchVideo: 36.61 M
 
 
 def test_names_are_those_of_dino() -> None:
@@ -209,7 +209,7 @@ def test_mvit_reads_small_clips_and_every_parameter_learns() -> None:
     assert all(value.grad is not None for value in net.parameters())
 
 
-def test_mvit_names_are_the_zoos() -> None:
+def test_mvit_names_are_pytorchvideos() -> None:
     with torch.device("meta"):
         state = MViT(classes=400).state_dict()
     for name, shape in {

@@ -1,7 +1,7 @@
-"""Multiscale vision transformer B, 16 x 4, in the state-dict names of PyTorchVideo's zoo.
+"""MViT-B 16 x 4, the multiscale vision transformer, in PyTorchVideo's state-dict names.
 
-Fan et al., MViT, ICCV 2021: attention whose queries, keys and values are pooled, so that the grid
-shrinks and the tokens widen at layers 1, 3 and 14.
+Fan et al., ICCV 2021: attention pools its queries, keys and values, so that the grid shrinks and
+the tokens widen at layers 1, 3 and 14.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WIDEN_AT = (1, 3, 14)
 
 
 class PooledAttention(nn.Module):
-    """Attention with each head's queries, keys and values pooled by a convolution per channel."""
+    """Attention with each head's queries, keys and values pooled by a depthwise convolution."""
 
     def __init__(self, *, width: int, heads: int, query_stride: int, key_stride: int) -> None:
         super().__init__()
@@ -71,12 +71,12 @@ class MultiScaleBlock(nn.Module):
             tokens = pool_tokens(tokens[:, None], grid, shrink)[0][:, 0]
         tokens = tokens + mixed
         normed = self.norm2(tokens)
-        # Where the width changes, the shortcut starts from the normed tokens (the zoo's order).
+        # Where the width changes, the shortcut starts from the normed tokens, as in PyTorchVideo.
         return (tokens if self.proj is None else self.proj(normed)) + self.mlp(normed), after
 
 
-class Positions(nn.Module):
-    """The class token and positions learned apart for space and for time."""
+class PositionalEncoding(nn.Module):
+    """The class token, and learned positions that are the sum of space's and time's."""
 
     def __init__(self, *, width: int, grid: Grid) -> None:
         super().__init__()
@@ -87,9 +87,9 @@ class Positions(nn.Module):
         self.pos_embed_class = nn.Parameter(torch.zeros(1, 1, width))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        slots, places = self.repeats
-        space = self.pos_embed_spatial.repeat(1, slots, 1)
-        time = self.pos_embed_temporal.repeat_interleave(places, dim=1)
+        frames, positions = self.repeats
+        space = self.pos_embed_spatial.repeat(1, frames, 1)
+        time = self.pos_embed_temporal.repeat_interleave(positions, dim=1)
         first = (self.cls_token + self.pos_embed_class).expand(len(tokens), -1, -1)
         return torch.cat([first, tokens + space + time], dim=1)
 
@@ -147,7 +147,7 @@ class MViT(nn.Module):
         self.shape = (frames, size, size)
         self.grid: Grid = (frames // 2, size // 4, size // 4)
         self.patch_embed = PatchStem(in_channels=in_channels, width=width)
-        self.cls_positional_encoding = Positions(width=width, grid=self.grid)
+        self.cls_positional_encoding = PositionalEncoding(width=width, grid=self.grid)
         blocks, heads, key_stride = [], 1, 8
         for at in range(depth):
             shrinks = at in WIDEN_AT
@@ -182,12 +182,9 @@ class MViT(nn.Module):
 
 
 def pool_tokens(tokens: Tensor, grid: Grid, pool: nn.Module) -> tuple[Tensor, Grid]:
-    """Pool the tokens of a grid; the class token before them passes.
+    """Pool tokens (B, heads, 1 + T * H * W, D) over their grid (T, H, W), but not the class token.
 
-    Args:
-        tokens: (B, heads, 1 + T * H * W, D).
-        grid: (T, H, W).
-        pool: what is done to (B * heads, D, T, H, W).
+    `pool` maps (B * heads, D, T, H, W) to a smaller grid.
     """
     batch, heads, _, width = tokens.shape
     first, rest = tokens[:, :, :1], tokens[:, :, 1:]

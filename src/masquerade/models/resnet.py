@@ -1,10 +1,11 @@
 """ResNets for single frames, in torchvision's state-dict names (He et al., CVPR 2016).
 
-The tiny one has three stages of one basic block, 16-32-64 wide, and a 3 x 3 stem (FACTS 8.2).
+The tiny one (depth 8) has three stages of one basic block, 16-32-64 wide, and a 3 x 3 stem.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1 x 1, 3 x 3 (which carries the stride), 1 x 1 to four times the width, and a shortcut."""
+    """1 x 1, 3 x 3 (which has the stride), 1 x 1 to four times the width, and a shortcut."""
 
     expansion: ClassVar[int] = 4
 
@@ -94,7 +95,7 @@ class ResNet(nn.Module):
         init_convolutions(self)
 
     def pooled(self, frames: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, width): the mean over all places of the last stage."""
+        """(B, C, H, W) -> (B, width): global average pooling of the last stage."""
         x = self.maxpool(F.relu(self.bn1(self.conv1(frames))))
         for index in range(self.stages):
             x = self.get_submodule(f"layer{index + 1}")(x)
@@ -105,28 +106,17 @@ class ResNet(nn.Module):
 
 
 def resnet(depth: int, *, classes: int, in_channels: int = 3) -> ResNet:
-    """ResNet-18, 50 or 101, or the tiny one (depth 8).
-
-    Args:
-        depth: 8, 18, 50 or 101.
-        classes: outputs; 0: features only.
-        in_channels: of a frame.
-    """
+    """ResNet-18, 50 or 101, or the tiny one (depth 8)."""
+    build = partial(ResNet, classes=classes, in_channels=in_channels)
     if depth == 8:
-        return ResNet(
-            classes=classes,
-            in_channels=in_channels,
-            depths=(1, 1, 1),
-            widths=(16, 32, 64),
-            small=True,
-        )
+        return build(depths=(1, 1, 1), widths=(16, 32, 64), small=True)
     block: type[BasicBlock] | type[Bottleneck] = BasicBlock if depth == 18 else Bottleneck
     depths = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}[depth]
-    return ResNet(classes=classes, in_channels=in_channels, block=block, depths=depths)
+    return build(block=block, depths=depths)
 
 
 def init_convolutions(net: nn.Module) -> None:
-    """He's normal for every convolution, so that depth neither grows nor shrinks the signal."""
+    """He et al.'s normal initialisation (ICCV 2015) of every convolution."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -1,8 +1,8 @@
-"""The 3-D ResNets of action recognition from one table, with the names of their published weights.
+"""The 3-D ResNets of action recognition from one table, in their published state-dict names.
 
 C2D, I3D (Carreira & Zisserman, CVPR 2017, as a ResNet-50), Slow and SlowFast (Feichtenhofer et al.,
 ICCV 2019), R(2+1)D-50 (Tran et al., CVPR 2018), CSN (Tran et al., ICCV 2019), X3D (Feichtenhofer,
-CVPR 2020) as in PyTorchVideo's zoo; R3D-18 and R(2+1)D-18 as in torchvision.
+CVPR 2020) in PyTorchVideo's names; R3D-18 and R(2+1)D-18 (see `video_resnet`) in torchvision's.
 """
 
 from __future__ import annotations
@@ -10,59 +10,59 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from masquerade.models.bottleneck3d import (
-    Head,
-    Middle,
-    Projection,
-    SplitConv,
-    Stage,
-    Stem,
-    every,
-    init_residual,
-)
+from masquerade.models.resnet import init_convolutions
 from masquerade.models.video_resnet import VideoResNet
+
+ConvKind = Literal["spatial", "2plus1d", "depthwise", "x3d"]
+"""The middle convolution of a bottleneck: 1 x 3 x 3; 3 x 1 x 1 then 1 x 3 x 3 (R(2+1)D); depthwise
+3 x 3 x 3 (CSN); the same with squeeze-and-excitation and swish (X3D)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What one of these networks is, in numbers; each tuple has one entry a stage."""
+class ResNet3dConfig:
+    """The numbers that make up one of these networks; each tuple has one entry a stage."""
 
     depths: tuple[int, ...] = (3, 4, 6, 3)
     stem: int = 64
     """Width of the stem."""
     stem_time: int = 1
-    """Frames the stem sees."""
+    """Frames of the stem's convolution."""
     stem_pool: bool = True
     inner: tuple[int, ...] = (64, 128, 256, 512)
     widths: tuple[int, ...] = (256, 512, 1024, 2048)
     times_a: tuple[tuple[int, ...], ...] = ((1,), (1,), (3,), (3,))
-    """Frames that the first convolution of a block sees, taken in turn by the blocks."""
-    middle: Middle = "space"
+    """Frames of the first convolution of a block, taken in turn by the blocks."""
+    middle: ConvKind = "spatial"
     strides: tuple[tuple[int, int], ...] = ((1, 1), (1, 2), (1, 2), (1, 2))
     """In time and in space."""
-    excite: tuple[int, ...] = (0, 0, 0, 0)
+    excitation: tuple[int, ...] = (0, 0, 0, 0)
+    """Inner widths of squeeze-and-excitation."""
     pool_time: bool = False
     """Whether time is halved after the first stage."""
     project: int = 0
-    """Width of X3D's projection; 0: none, and none of X3D's stem."""
+    """Width of X3D's projected pooling; 0: neither it nor X3D's stem."""
     dropout: float = 0.5
 
+    def stride(self, stage: int, block: int) -> tuple[int, int]:
+        """In time and in space; a stage's first block has it."""
+        return (1, 1) if block else self.strides[stage]
 
-SLOW = Plan()
-FAST = Plan(
+
+SLOW = ResNet3dConfig()
+FAST = ResNet3dConfig(
     stem=8,
     stem_time=5,
     inner=(8, 16, 32, 64),
     widths=(32, 64, 128, 256),
     times_a=((3,),) * 4,
 )
-X3D = Plan(
+X3D = ResNet3dConfig(
     depths=(3, 5, 11, 7),
     stem=24,
     stem_time=5,
@@ -70,26 +70,26 @@ X3D = Plan(
     inner=(54, 108, 216, 432),
     widths=(24, 48, 96, 192),
     times_a=((1,),) * 4,
-    middle="excited",
+    middle="x3d",
     strides=((1, 2),) * 4,
-    excite=(8, 8, 16, 32),
+    excitation=(8, 8, 16, 32),
     project=2048,
 )
-PLANS: dict[str, Plan] = {
-    "c2d-r50": Plan(times_a=((1,),) * 4, pool_time=True),
-    "i3d-r50": Plan(stem_time=5, times_a=((3,), (3, 1), (3, 1), (1, 3)), pool_time=True),
+CONFIGS: dict[str, ResNet3dConfig] = {
+    "c2d-r50": ResNet3dConfig(times_a=((1,),) * 4, pool_time=True),
+    "i3d-r50": ResNet3dConfig(stem_time=5, times_a=((3,), (3, 1), (3, 1), (1, 3)), pool_time=True),
     "slow-r50": SLOW,
-    "r2plus1d-r50": Plan(
+    "r2plus1d-r50": ResNet3dConfig(
         stem_pool=False,
         times_a=((1,),) * 4,
-        middle="split",
+        middle="2plus1d",
         strides=((1, 2), (1, 2), (2, 2), (2, 2)),
     ),
-    "csn-r101": Plan(
+    "csn-r101": ResNet3dConfig(
         depths=(3, 4, 23, 3),
         stem_time=3,
         times_a=((1,),) * 4,
-        middle="channels",
+        middle="depthwise",
         strides=((1, 1), (2, 2), (2, 2), (2, 2)),
         dropout=0.0,
     ),
@@ -99,23 +99,217 @@ PLANS: dict[str, Plan] = {
 }
 
 
-class ResNet3d(nn.Module):
-    """Clips (B, C, T, H, W) to logits (B, classes), after a plan."""
+class Conv2plus1d(nn.Module):
+    """Convolution over time, then over space; X3D's stem swaps them under the same names."""
 
-    def __init__(self, plan: Plan, *, classes: int, in_channels: int = 3) -> None:
+    def __init__(self, *, conv_t: nn.Module, conv_xy: nn.Module, norm: nn.Module | None) -> None:
+        super().__init__()
+        self.conv_t, self.conv_xy, self.norm = conv_t, conv_xy, norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv_t(x)
+        return self.conv_xy(x if self.norm is None else F.relu(self.norm(x)))
+
+
+class SqueezeExcitation(nn.Module):
+    """Squeeze-and-excitation: channels weighted by their means (Hu et al., CVPR 2018)."""
+
+    def __init__(self, *, width: int, inner: int) -> None:
+        super().__init__()
+        self.block = nn.Sequential(
+            nn.Conv3d(width, inner, 1), nn.ReLU(), nn.Conv3d(inner, width, 1), nn.Sigmoid()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.block(x.mean(dim=(2, 3, 4), keepdim=True))
+
+
+class Stem(nn.Module):
+    """A convolution over space and time, a norm and, but for X3D, a max pooling over space."""
+
+    def __init__(self, config: ResNet3dConfig, in_channels: int) -> None:
+        super().__init__()
+        time, width = config.stem_time, config.stem
+        conv: nn.Module
+        if config.project:
+            space = nn.Conv3d(in_channels, width, (1, 3, 3), (1, 2, 2), (0, 1, 1), bias=False)
+            over_time = nn.Conv3d(
+                width, width, (time, 1, 1), padding=(time // 2, 0, 0), groups=width, bias=False
+            )
+            conv = Conv2plus1d(conv_t=space, conv_xy=over_time, norm=None)  # sic: PyTorchVideo's
+        else:
+            pad = (time // 2, 3, 3)
+            conv = nn.Conv3d(in_channels, width, (time, 7, 7), (1, 2, 2), pad, bias=False)
+        self.conv, self.pools = conv, config.stem_pool
+        self.norm = nn.BatchNorm3d(width)
+
+    def forward(self, clip: Tensor) -> Tensor:
+        x = F.relu(self.norm(self.conv(clip)))
+        return F.max_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 1, 1)) if self.pools else x
+
+
+class Bottleneck3d(nn.Module):
+    """A bottleneck: 1 x 1 (over some frames), the middle convolution, 1 x 1 x 1."""
+
+    def __init__(self, config: ResNet3dConfig, stage: int, block: int, *, width_in: int) -> None:
+        super().__init__()
+        inner, width = config.inner[stage], config.widths[stage]
+        times = config.times_a[stage]
+        time = times[block % len(times)]
+        self.conv_a = nn.Conv3d(
+            width_in, inner, (time, 1, 1), padding=(time // 2, 0, 0), bias=False
+        )
+        self.norm_a = nn.BatchNorm3d(inner)
+        self.conv_b = _middle(config.middle, inner, config.stride(stage, block))
+        self.norm_b: nn.Module = nn.BatchNorm3d(inner)
+        self.swish = config.middle == "x3d"
+        if self.swish:
+            excitation = 0 if block % 2 else config.excitation[stage]  # in every second block
+            identity = nn.Identity()
+            extra = SqueezeExcitation(width=inner, inner=excitation) if excitation else identity
+            self.norm_b = nn.Sequential(self.norm_b, extra)
+        self.conv_c = nn.Conv3d(inner, width, 1, bias=False)
+        self.norm_c = nn.BatchNorm3d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm_a(self.conv_a(x)))
+        x = self.norm_b(self.conv_b(x))
+        return self.norm_c(self.conv_c(F.silu(x) if self.swish else F.relu(x)))
+
+
+def _middle(kind: ConvKind, width: int, stride: tuple[int, int]) -> nn.Module:
+    steps, time, space = (stride[0], stride[1], stride[1]), (stride[0], 1, 1), (1, *stride[1:] * 2)
+    if kind == "spatial":
+        return nn.Conv3d(width, width, (1, 3, 3), steps, (0, 1, 1), bias=False)
+    if kind == "2plus1d":
+        over_time = nn.Conv3d(width, width, (3, 1, 1), time, (1, 0, 0), bias=False)
+        over_space = nn.Conv3d(width, width, (1, 3, 3), space, (0, 1, 1), bias=False)
+        return Conv2plus1d(conv_t=over_time, conv_xy=over_space, norm=nn.BatchNorm3d(width))
+    return nn.Conv3d(width, width, 3, steps, 1, groups=width, bias=False)
+
+
+class ResBlock(nn.Module):
+    """A bottleneck, `branch2`, and a shortcut, which is a convolution where the shape changes."""
+
+    def __init__(self, config: ResNet3dConfig, stage: int, block: int, *, width_in: int) -> None:
+        super().__init__()
+        width, stride = config.widths[stage], config.stride(stage, block)
+        branch2 = Bottleneck3d(config, stage, block, width_in=width_in)
+        self.branch1_conv: nn.Module | None = None
+        self.branch1_norm: nn.Module | None = None
+        if width_in != width or max(stride) > 1:
+            steps = (stride[0], stride[1], stride[1])
+            self.branch1_conv = nn.Conv3d(width_in, width, 1, stride=steps, bias=False)
+            bare = config.middle == "x3d" and width_in == width  # as X3D's first stage
+            self.branch1_norm = None if bare else nn.BatchNorm3d(width)
+        self.branch2 = branch2
+
+    def forward(self, x: Tensor) -> Tensor:
+        skip = x if self.branch1_conv is None else self.branch1_conv(x)
+        skip = skip if self.branch1_norm is None else self.branch1_norm(skip)
+        return F.relu(skip + self.branch2(x))
+
+
+class Stage(nn.Module):
+    """Residual blocks of one width, the first of which has the stride."""
+
+    def __init__(self, config: ResNet3dConfig, stage: int, *, width_in: int) -> None:
+        super().__init__()
+        widths = (width_in, *[config.widths[stage]] * (config.depths[stage] - 1))
+        self.res_blocks = nn.Sequential(
+            *[ResBlock(config, stage, at, width_in=width) for at, width in enumerate(widths)]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.res_blocks(x)
+
+
+def _stages(config: ResNet3dConfig, fused: tuple[int, ...] = (0,) * 5) -> list[nn.Module]:
+    """The four stages; `fused` channels are added to the input of each."""
+    widths = (config.stem, *config.widths)
+    return [Stage(config, at, width_in=widths[at] + fused[at]) for at in range(len(config.widths))]
+
+
+class ProjectedPool(nn.Module):
+    """X3D's pooling: a wider convolution, the mean over the clip, a wider one again."""
+
+    def __init__(self, *, width_in: int, inner: int, width: int) -> None:
+        super().__init__()
+        self.pre_conv = nn.Conv3d(width_in, inner, 1, bias=False)
+        self.pre_norm = nn.BatchNorm3d(inner)
+        self.post_conv = nn.Conv3d(inner, width, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.pre_norm(self.pre_conv(x))).mean(dim=(2, 3, 4), keepdim=True)
+        return F.relu(self.post_conv(x)).flatten(1)
+
+
+class Head(nn.Module):
+    """The mean over the clip, dropout, one linear layer.
+
+    PyTorchVideo applies the layer to windows and averages afterwards, which is the same for clips
+    of its own size.
+    """
+
+    def __init__(
+        self, *, width: int, classes: int, dropout: float, pool: ProjectedPool | None = None
+    ) -> None:
+        super().__init__()
+        self.pool, self.dropout = pool, dropout
+        self.proj = nn.Linear(width, classes) if classes else nn.Identity()
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """(B, C, T, H, W) -> (B, width)."""
+        return x.mean(dim=(2, 3, 4)) if self.pool is None else self.pool(x)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        return self.proj(F.dropout(pooled, self.dropout, self.training))
+
+
+def init_residual(net: nn.Module) -> None:
+    """PyTorchVideo's initialisation: blocks begin as their shortcuts, the head near zero."""
+    init_convolutions(net)
+    for module in net.modules():
+        if isinstance(module, Bottleneck3d):
+            nn.init.zeros_(module.norm_c.weight)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.01)
+            nn.init.zeros_(module.bias)
+
+
+def _head(config: ResNet3dConfig, classes: int) -> Head:
+    width = config.widths[-1]
+    if not config.project:
+        return Head(width=width, classes=classes, dropout=config.dropout)
+    pool = ProjectedPool(width_in=width, inner=config.inner[-1], width=config.project)
+    return Head(width=config.project, classes=classes, dropout=config.dropout, pool=pool)
+
+
+def subsample_frames(clip: Tensor, alpha: int) -> Tensor:
+    """One frame of (B, C, T, H, W) in `alpha`, evenly from the first to the last (SlowFast)."""
+    count = -(-clip.shape[2] // alpha)  # rounded up, as the strided fusion rounds
+    # float64, since linspace in float32 ends just below an integer, which floors to another frame.
+    at = torch.linspace(0, clip.shape[2] - 1, count, dtype=torch.float64).long()
+    return clip.index_select(2, at.to(clip.device))
+
+
+class ResNet3d(nn.Module):
+    """Clips (B, C, T, H, W) to logits (B, classes)."""
+
+    def __init__(self, config: ResNet3dConfig, *, classes: int, in_channels: int = 3) -> None:
         """
         Args:
-            plan: one of `PLANS`, or your own.
+            config: one of CONFIGS, or your own.
             classes: outputs; 0: features only.
             in_channels: of a frame.
         """
         super().__init__()
-        stages = _stages(plan, plan.stem)
-        if plan.pool_time:
+        stages = _stages(config)
+        if config.pool_time:
             stages.insert(1, _HalveTime())
-        head = _head(plan, classes)
-        self.width = plan.project or plan.widths[-1]
-        self.blocks = nn.ModuleList([_stem(plan, in_channels), *stages, head])
+        head = _head(config, classes)
+        self.width = config.project or config.widths[-1]
+        self.blocks = nn.ModuleList([Stem(config, in_channels), *stages, head])
         self.head_names = (f"blocks.{len(self.blocks) - 1}.proj",)
         init_residual(self)
 
@@ -130,7 +324,7 @@ class ResNet3d(nn.Module):
 
 
 class SlowFast(nn.Module):
-    """Two of these: few frames and many channels, many frames and few, joined after each stage."""
+    """A slow pathway of few frames and many channels and a fast one, fused after each stage."""
 
     head_names: tuple[str, ...] = ("blocks.6.proj",)
 
@@ -139,8 +333,8 @@ class SlowFast(nn.Module):
         *,
         classes: int,
         in_channels: int = 3,
-        slow: Plan = SLOW,
-        fast: Plan = FAST,
+        slow: ResNet3dConfig = SLOW,
+        fast: ResNet3dConfig = FAST,
         alpha: int = 4,
         fusion_time: int = 7,
     ) -> None:
@@ -148,30 +342,30 @@ class SlowFast(nn.Module):
         Args:
             classes: outputs; 0: features only.
             in_channels: of a frame.
-            slow: the path that sees one frame in `alpha`.
-            fast: the path that sees them all.
+            slow: the pathway that reads one frame in `alpha`.
+            fast: the pathway that reads all frames.
             alpha: ratio of the frame rates.
-            fusion_time: frames that the convolution from fast to slow sees.
+            fusion_time: frames of the convolution from fast to slow.
         """
         super().__init__()
         self.alpha = alpha
         self.width = slow.widths[-1] + fast.widths[-1]
         outs = (fast.stem, *fast.widths)
-        ins = tuple(2 * width for width in outs)  # fused channels that join the slow path
-        slows = [_stem(slow, in_channels), *_stages(slow, slow.stem, joined=ins)]
-        fasts = [_stem(fast, in_channels), *_stages(fast, fast.stem)]
+        fused = tuple(2 * width for width in outs)  # channels added to the slow pathway
+        slows = [Stem(slow, in_channels), *_stages(slow, fused)]
+        fasts = [Stem(fast, in_channels), *_stages(fast)]
         fusions = [Fusion(width=width, time=fusion_time, alpha=alpha) for width in outs[:-1]]
         pairs = [
-            Paths(slow=a, fast=b, fusion=fusion)
+            Pathways(slow=a, fast=b, fusion=fusion)
             for a, b, fusion in zip(slows, fasts, [*fusions, None], strict=True)
         ]
         head = Head(width=self.width, classes=classes, dropout=slow.dropout)
-        self.blocks = nn.ModuleList([*pairs, nn.Identity(), head])  # 5: where the zoo pools
+        self.blocks = nn.ModuleList([*pairs, nn.Identity(), head])  # 5: PyTorchVideo's pooling
         init_residual(self)
 
     def pooled(self, clip: Tensor) -> Tensor:
         """(B, C, T, H, W) -> (B, width)."""
-        pair = (every(clip, self.alpha), clip)
+        pair = (subsample_frames(clip, self.alpha), clip)
         for block in self.blocks[:-2]:
             pair = block(pair)
         return torch.cat([path.mean(dim=(2, 3, 4)) for path in pair], dim=1)
@@ -181,7 +375,7 @@ class SlowFast(nn.Module):
 
 
 class Fusion(nn.Module):
-    """What the fast path tells the slow one: a convolution over time, twice as wide."""
+    """The lateral connection from fast to slow: a convolution over time, twice as wide."""
 
     def __init__(self, *, width: int, time: int, alpha: int) -> None:
         super().__init__()
@@ -194,8 +388,8 @@ class Fusion(nn.Module):
         return F.relu(self.norm(self.conv_fast_to_slow(fast)))
 
 
-class Paths(nn.Module):
-    """One stage of both paths and the fusion after it."""
+class Pathways(nn.Module):
+    """One stage of both pathways and the fusion after it."""
 
     def __init__(self, *, slow: nn.Module, fast: nn.Module, fusion: Fusion | None) -> None:
         super().__init__()
@@ -218,51 +412,8 @@ class _HalveTime(nn.Module):
         return F.max_pool3d(x, (2, 1, 1)) if x.shape[2] > 1 else x
 
 
-def _stem(plan: Plan, in_channels: int) -> Stem:
-    time, width = plan.stem_time, plan.stem
-    conv: nn.Module
-    if plan.project:
-        space = nn.Conv3d(in_channels, width, (1, 3, 3), (1, 2, 2), (0, 1, 1), bias=False)
-        over_time = nn.Conv3d(
-            width, width, (time, 1, 1), padding=(time // 2, 0, 0), groups=width, bias=False
-        )
-        conv = SplitConv(conv_t=space, conv_xy=over_time, norm=None)  # sic: the zoo's own names
-    else:
-        pad = (time // 2, 3, 3)
-        conv = nn.Conv3d(in_channels, width, (time, 7, 7), (1, 2, 2), pad, bias=False)
-    return Stem(conv=conv, width=width, pool=plan.stem_pool)
-
-
-def _stages(plan: Plan, stem: int, joined: tuple[int, ...] = (0,) * 5) -> list[nn.Module]:
-    stages: list[nn.Module] = []
-    width_in = stem
-    for at, width in enumerate(plan.widths):
-        stages.append(
-            Stage(
-                depth=plan.depths[at],
-                width_in=width_in + joined[at],
-                inner=plan.inner[at],
-                width=width,
-                times_a=plan.times_a[at],
-                middle=plan.middle,
-                stride=plan.strides[at],
-                excite=plan.excite[at],
-            )
-        )
-        width_in = width
-    return stages
-
-
-def _head(plan: Plan, classes: int) -> Head:
-    width = plan.widths[-1]
-    if not plan.project:
-        return Head(width=width, classes=classes, dropout=plan.dropout)
-    pool = Projection(width_in=width, inner=plan.inner[-1], width=plan.project)
-    return Head(width=plan.project, classes=classes, dropout=plan.dropout, pool=pool)
-
-
 NETWORKS_3D: dict[str, Callable[..., Net3d]] = {
-    **{name: partial(ResNet3d, plan) for name, plan in PLANS.items()},
+    **{name: partial(ResNet3d, config) for name, config in CONFIGS.items()},
     "slowfast-r50": SlowFast,
     "r3d-18": partial(VideoResNet, kind="r3d"),
     "r3d-18-spact": partial(VideoResNet, kind="r3d", keep_time=True),

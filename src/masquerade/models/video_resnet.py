@@ -1,6 +1,6 @@
 """R3D-18 and R(2+1)D-18 in torchvision's state-dict names (Tran et al., CVPR 2018).
 
-SPAct (CVPR 2022) reads actions with an R3D-18 whose last stage keeps the time axis: `keep_time`.
+SPAct's action network (CVPR 2022) is an R3D-18 whose last stage keeps the time axis: `keep_time`.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class VideoResNet(nn.Module):
         Args:
             classes: outputs; 0: features only.
             in_channels: of a frame.
-            kind: whole 3-D convolutions, or each split into space and time.
-            keep_time: SPAct's edit of R3D-18: the last stage does not halve time, its first
-                convolution is dilated by two instead. The parameters are the same.
+            kind: 3-D convolutions, or each factorised into space and time.
+            keep_time: SPAct's R3D-18: the last stage does not halve time, its first convolution is
+                dilated by two instead. The parameters are the same.
         """
         super().__init__()
         self.stem = _stem(kind, in_channels)
@@ -70,7 +70,7 @@ class VideoResNet(nn.Module):
         init_convolutions(self)
 
     def stages(self, clip: Tensor) -> Tensor:
-        """(B, C, T, H, W) -> (B, 512, T', H', W'): what the last stage sees."""
+        """(B, C, T, H, W) -> (B, 512, T', H', W'), the last stage's output."""
         x = self.stem(clip)
         for index in range(len(WIDTHS)):
             x = self.get_submodule(f"layer{index + 1}")(x)
@@ -101,6 +101,6 @@ def _conv(
         time = nn.Conv3d(inner, width, (3, 1, 1), (stride, 1, 1), (1, 0, 0), bias=False)
         return nn.Sequential(space, nn.BatchNorm3d(inner), nn.ReLU(), time)
     if keep_time:
-        steps, reach, pad = (1, stride, stride), (2, 1, 1), (2, 1, 1)
-        return nn.Conv3d(width_in, width, 3, steps, pad, dilation=reach, bias=False)
+        steps, dilation = (1, stride, stride), (2, 1, 1)
+        return nn.Conv3d(width_in, width, 3, steps, dilation, dilation=dilation, bias=False)
     return nn.Conv3d(width_in, width, 3, stride, 1, bias=False)

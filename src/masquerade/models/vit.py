@@ -1,8 +1,9 @@
-"""Vision transformers for frames and for clips, in the state-dict names of DINO, DeiT and timm.
+"""Vision transformers of frames and of clips, in the state-dict names of DINO, DeiT and timm.
 
-Dosovitskiy et al., ViT, ICLR 2021; the clip's transformer is STPrivacy's recognizer (ICCV 2023,
-4.3, after VideoMAE's fine-tuning network): tubelets, a learned position each, no class token, the
-mean over the kept tokens, a norm after it, and a head that starts at zero.
+FrameViT is ViT (Dosovitskiy et al., ICLR 2021). VideoViT is STPrivacy's recognizer (ICCV 2023, 4.3,
+after VideoMAE's fine-tuning network) for actions and attributes alike: tubelets with learned
+positions, no class token, the mean over kept tokens, a norm and a head that starts at zero. A tiny
+one does not learn motion from scratch (docs/papers.md 8.5); load an image ViT's weights.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Inflation = Literal["average", "central"]
 
 
 class Mlp(nn.Module):
-    """Two layers with a GELU between."""
+    """Two linear layers with a GELU between."""
 
     def __init__(self, *, width: int, hidden: int, out: int | None = None) -> None:
         super().__init__()
@@ -33,18 +34,11 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """A pre-norm transformer layer; see `Attention` for what `keep` does."""
+    """A pre-norm transformer layer; `heads`, `softmax` and `keep` as in `Attention`."""
 
     def __init__(
         self, *, width: int, heads: int, mlp_ratio: float = 4.0, softmax: Softmax = "exact"
     ) -> None:
-        """
-        Args:
-            width: of a token.
-            heads: must divide `width`.
-            mlp_ratio: hidden width of the two layers over `width`.
-            softmax: as in `Attention`.
-        """
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.attn = Attention(width=width, heads=heads, softmax=softmax)
@@ -81,7 +75,7 @@ class TubeletEmbed(nn.Module):
 
 
 class FrameViT(nn.Module):
-    """A ViT that reads single frames by its class token; loads ViT, DeiT and DINO files."""
+    """A ViT of single frames with a class token; loads ViT, DeiT and DINO files."""
 
     head_names: ClassVar[tuple[str, ...]] = ("head",)
 
@@ -140,7 +134,7 @@ class FrameViT(nn.Module):
 
 
 class VideoViT(nn.Module):
-    """STPrivacy's recognizer: a ViT over tubelets that takes dropped tokens for what they are."""
+    """STPrivacy's recognizer: a ViT over tubelets that takes a keep mask."""
 
     head_names: ClassVar[tuple[str, ...]] = ("head", "fc_norm")
 
@@ -183,15 +177,13 @@ class VideoViT(nn.Module):
         self.fc_norm = nn.LayerNorm(width, eps=1e-6)
         self.head = nn.Linear(width, classes)
         init_transformer(self)
-        nn.init.zeros_(self.head.weight)  # uniform guesses at the first step (FACTS: init_scale 0)
+        nn.init.zeros_(self.head.weight)  # VideoMAE's init_scale 0: uniform at first
 
     def pooled(self, clip: Tensor, keep: Tensor | None = None) -> Tensor:
         """(B, C, T, H, W) -> (B, D).
 
-        Args:
-            clip: of the size this network was built for.
-            keep: (B, L, N) or (B, L * N), bool or in [0, 1]. As bool with equally many kept in
-                each clip, only those are computed (the papers' aligned path).
+        `keep` is (B, L, N) or (B, L * N), bool or in [0, 1]; a bool one with equally many kept in
+        each clip computes only those.
         """
         check_shape(clip, self.shape)
         tokens = self.patch_embed(clip) + self.pos_embed
@@ -217,24 +209,20 @@ class VideoViT(nn.Module):
         return weights if patch is None or patch.ndim == 5 else inflate(weights, self)
 
 
-class ReadsTubelets(Protocol):
-    """What inflation has to know of a network."""
+class TubeletNetwork(Protocol):
+    """What `inflate` needs of a network."""
 
     tubelet: tuple[int, int, int]
     grid: tuple[int, int, int]
     inflation: Inflation
 
 
-def inflate(weights: dict[str, Tensor], net: ReadsTubelets) -> dict[str, Tensor]:
-    """Turn the weights of an image ViT, DeiT or DINO into a clip's (STPrivacy, code; FACTS 1.2).
+def inflate(weights: dict[str, Tensor], net: TubeletNetwork) -> dict[str, Tensor]:
+    """Inflate the weights of an image ViT, DeiT or DINO to a clip's (STPrivacy's code).
 
-    `average` repeats the patch over the tubelet's frames and divides by their number; `central`
-    fills only the middle frame. Positions: the class token's dropped, resized bicubically, repeated
-    along time. The image's own norm and head answer another pooling and are left out.
-
-    Args:
-        weights: by name, as in the file.
-        net: the network they are for.
+    See docs/papers.md 1.2. `average` repeats the patch over the tubelet's frames and divides by
+    their number; `central` fills the middle frame alone. Positions lose the class token's, are
+    resized bicubically and repeated along time. The last norm and head are left out.
     """
     other = ("cls_token", "dist_token", "norm.", "fc_norm.", "head.", "head_dist.", "pre_logits.")
     out = {name: value for name, value in weights.items() if not name.startswith(other)}
@@ -254,12 +242,7 @@ def inflate(weights: dict[str, Tensor], net: ReadsTubelets) -> dict[str, Tensor]
 
 
 def check_shape(clip: Tensor, shape: tuple[int, int, int]) -> None:
-    """Refuse a clip of another size than the network's positions were learned for.
-
-    Args:
-        clip: (B, C, T, H, W).
-        shape: T, H, W.
-    """
+    """Refuse a clip (B, C, T, H, W) of another T, H, W than the network has positions for."""
     if tuple(clip.shape[2:]) != shape:
         frames, rows, columns = clip.shape[2:]
         raise UsageError(
@@ -269,12 +252,7 @@ def check_shape(clip: Tensor, shape: tuple[int, int, int]) -> None:
 
 
 def resize_positions(places: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Positions learned on a square grid for another grid, bicubically.
-
-    Args:
-        places: (1, side * side, D).
-        grid: rows and columns wanted.
-    """
+    """Resize positions (1, side * side, D) of a square grid to (rows, columns), bicubically."""
     side = math.isqrt(places.shape[1])
     if (side, side) == grid:
         return places
@@ -284,7 +262,7 @@ def resize_positions(places: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def init_transformer(net: nn.Module) -> None:
-    """Truncated normals of .02 for what is learned by attention, zero biases (ViT, DeiT)."""
+    """Truncated normals of .02 for matrices and embeddings, zero biases (ViT, DeiT)."""
     for name, value in net.named_parameters():
         embeds = name.endswith(("pos_embed", "cls_token")) or "pos_embed_" in name
         if embeds or (value.ndim == 2 and name.endswith("weight")):
