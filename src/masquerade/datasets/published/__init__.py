@@ -1,4 +1,4 @@
-"""Label files as their authors published them, each read into the one manifest."""
+"""Readers of published label files: each turns one dataset's own format into a manifest."""
 
 from __future__ import annotations
 
@@ -32,5 +32,4 @@ READERS: dict[str, Callable[..., Manifest]] = {
     "vispr": read_vispr,
     "vp": read_vp,
 }
-"""Every reader by name: a new one is one file and one line here. All take a path first, the rest
-by name."""
+"""Every reader by name. All take a path first and the rest as keywords."""

@@ -1,7 +1,7 @@
-"""CelebV-HQ (Zhu et al., ECCV 2022), as STPrivacy's FAPDER uses it: expression against looks.
+"""CelebV-HQ (Zhu et al., ECCV 2022): emotions as actions, appearance as private attributes.
 
-`celebvhq_info.json` has a list of the names of the appearance flags and, per clip, the flags and
-the emotion: one, or several with their times.
+So it is used as FAPDER by STPrivacy (Li et al., ICCV 2023). `celebvhq_info.json` has the names of
+the appearance flags and, for each clip, the flags and one emotion or several with their times.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from masquerade.datasets.manifest import Clip, Manifest, make_manifest
-from masquerade.datasets.published.files import one_of, read_json
+from masquerade.datasets.published.label_files import read_json
 from masquerade.errors import UsageError
 
 ATTRIBUTES = ("young", "pointy_nose", "male", "rosy_cheeks", "brown_hair")
@@ -23,17 +23,20 @@ def read_celebv_hq(
     attributes: tuple[str, ...] = ATTRIBUTES,
     videos: Path | None = None,
 ) -> Manifest:
-    """CelebV-HQ's clips, the emotion as the action and some looks as attributes.
+    """CelebV-HQ's clips with the longest emotion as the action and some appearance flags.
 
-    A clip with several emotions gets the one that lasts longest. The source video stands for the
-    person, whom the file does not name; draw a split with `random_split`.
+    The source video stands for the person, whom the file does not name. No split is published.
 
     Args:
         folder: that holds `celebvhq_info.json`, or that file.
         attributes: names of appearance flags; STPrivacy's five.
         videos: the folder of the clips; None: the label file's folder.
     """
-    path = one_of(folder, ["celebvhq_info.json"])
+    path = folder if folder.is_file() else folder / "celebvhq_info.json"
+    if not path.exists():
+        raise UsageError(
+            f"{folder} holds no {path.name}; point at the folder of the published files."
+        )
     info = read_json(path)
     try:
         meta = info.get("meta_info") or info["mete_info"]  # the published description's spelling
@@ -55,7 +58,7 @@ def _clip(name: str, clip: dict[str, Any], place: dict[str, int]) -> Clip:
 def _emotion(emotion: dict[str, Any]) -> str:
     if not emotion["sep_flag"]:
         return str(emotion["labels"])
-    lasts: dict[str, float] = defaultdict(float)
+    seconds: dict[str, float] = defaultdict(float)
     for part in emotion["labels"]:
-        lasts[part["emotion"]] += part["end_sec"] - part["start_sec"]
-    return max(lasts, key=lambda label: lasts[label])
+        seconds[part["emotion"]] += part["end_sec"] - part["start_sec"]
+    return max(seconds, key=lambda label: seconds[label])

@@ -1,6 +1,6 @@
-"""HMDB51's official split lists (Kuehne et al. 2011): `brush_hair_test_split1.txt`, ...
+"""HMDB51's official split lists (Kuehne et al., ICCV 2011): `brush_hair_test_split1.txt`, ...
 
-A line is `clip.avi 0|1|2`: unused, train, test. A clip is called after the video that it was cut
+A line is `clip.avi 0|1|2`: unused, train, test. A clip is named after the video that it was cut
 from, its action and how it was filmed.
 """
 
@@ -10,19 +10,14 @@ import re
 from pathlib import Path
 
 from masquerade.datasets.manifest import Clip, Manifest, make_manifest
-from masquerade.datasets.published.files import read_lines
+from masquerade.datasets.published.label_files import read_lines
 from masquerade.errors import UsageError
 
 _PART = {"0": "", "1": "train", "2": "test"}
 
 
 def hmdb51_split(folder: Path, split: int = 1) -> dict[str, str]:
-    """`action/clip.avi` to train, test or nothing, of one official split.
-
-    Args:
-        folder: of the 153 lists.
-        split: 1, 2 or 3.
-    """
+    """`action/clip.avi` to train, test or "" (unused), of the official split 1, 2 or 3."""
     ending = f"_test_split{split}.txt"
     found: dict[str, str] = {}
     for path in sorted(folder.glob(f"*{ending}")):
@@ -44,7 +39,7 @@ def hmdb51_source(stem: str, action: str) -> str:
 
 
 def read_hmdb51(folder: Path, *, split: int = 1, videos: Path | None = None) -> Manifest:
-    """HMDB51 by one of its official splits, with the source video as the group.
+    """HMDB51 with one of its official splits and the source video as the group.
 
     Args:
         folder: of the split lists.

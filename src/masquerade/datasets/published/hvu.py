@@ -7,10 +7,10 @@ have an action, an object and a scene; its own list is not published.
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
-from masquerade.datasets.manifest import Clip, Kind, Manifest, make_manifest
+from masquerade.datasets.manifest import Clip, Manifest
+from masquerade.datasets.published.label_files import found_clips, read_csv
 from masquerade.errors import UsageError
 
 CATEGORIES = ("action", "object", "scene")
@@ -27,47 +27,42 @@ def read_hvu(folder: Path, *, videos: Path | None = None, every: bool = False) -
             are left out, since many were never downloadable.
         every: also the clips that lack one of the three, which P-HVU leaves out.
     """
-    category = {
-        row["Tag"]: row["Category"].lower()
-        for row in _rows(folder / "HVU_Tags_Categories_V1.0.csv", ("Tag", "Category"))
-    }
-    columns = ("Tags", "youtube_id", "time_start", "time_end")
+    tags = _columns(folder / "HVU_Tags_Categories_V1.0.csv", ("Tag", "Category"))
+    category = {tag: name.lower() for tag, name in tags}
+    columns = ("youtube_id", "time_start", "time_end", "Tags")
     clips = []
     for file, part in (("HVU_Train_V1.0.csv", "train"), ("HVU_Val_V1.0.csv", "test")):
-        for row in _rows(folder / file, columns):
+        for row in _columns(folder / file, columns):
             clip = _clip(row, category, part, folder / file)
-            whole = every or all(clip.cells[name] for name in CATEGORIES)
-            if whole and (videos is None or (videos / clip.path).exists()):
+            complete = every or all(clip.cells[name] for name in CATEGORIES)
+            if complete and (videos is None or (videos / clip.path).exists()):
                 clips.append(clip)
-    if not clips:
-        raise UsageError(f"No clip of {folder} is in {videos}; point at the downloaded clips.")
-    kinds: dict[str, Kind] = dict.fromkeys(CATEGORIES, "multi-label")
-    return make_manifest(videos or folder, clips, kinds=kinds)
+    return found_clips(
+        videos or folder,
+        clips,
+        otherwise=f"No clip of {folder} is in {videos}; point at the downloaded clips.",
+        kinds=dict.fromkeys(CATEGORIES, "multi-label"),
+    )
 
 
-def _clip(row: dict[str, str], category: dict[str, str], part: str, file: Path) -> Clip:
+def _clip(row: list[str], category: dict[str, str], part: str, file: Path) -> Clip:
+    video, start, end, tags = row
     try:
-        start, end = int(float(row["time_start"])), int(float(row["time_end"]))
+        name = f"{video}_{int(float(start)):06d}_{int(float(end)):06d}.mp4"
     except ValueError:
-        raise UsageError(f"{file}: a time of {row['youtube_id']} is no number.") from None
-    tags = row["Tags"].split("|")
+        raise UsageError(f"{file}: a time of {video} is no number.") from None
     cells = {
-        name: "|".join(sorted(tag for tag in tags if category.get(tag) == name))
+        name: "|".join(sorted(tag for tag in tags.split("|") if category.get(tag) == name))
         for name in CATEGORIES
     }
-    name = f"{row['youtube_id']}_{start:06d}_{end:06d}.mp4"
-    return Clip(path=name, cells={**cells, "source": row["youtube_id"], "split": part})
+    return Clip(path=name, cells={**cells, "source": video, "split": part})
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        why = getattr(error, "strerror", None) or error
-        raise UsageError(f"Cannot read {path}: {why}.") from error
-    missing = set(columns) - set(reader.fieldnames or ())
-    if missing or any(row[name] is None for row in rows for name in columns):
-        raise UsageError(f"{path} is not as published: it needs the columns {', '.join(columns)}.")
-    return rows
+def _columns(path: Path, names: tuple[str, ...]) -> list[list[str]]:
+    """The cells of these columns, row by row."""
+    header, *rows = read_csv(path) or [[]]
+    rows = [row for row in rows if row]
+    places = [header.index(name) for name in names if name in header]
+    if len(places) < len(names) or any(len(row) <= max(places) for row in rows):
+        raise UsageError(f"{path} is not as published: it needs the columns {', '.join(names)}.")
+    return [[row[place] for place in places] for row in rows]

@@ -1,8 +1,8 @@
 """KTH (Schuldt et al., ICPR 2004): 6 actions x 25 people x 4 scenarios, one take each.
 
-Clips are `person01_boxing_d1_uncomp.avi`; `00sequences.txt` lists the stretches of frames in
-which somebody is there. The official split has other people in test; Ilic et al. (CVPR 2024, 4.1)
-re-split the four takes of a person and action 2/1/1, so that each person is in all three.
+Clips are `person01_boxing_d1_uncomp.avi`; `00sequences.txt` lists the ranges of frames that show
+the person. The official split has other people in test; Ilic et al. (CVPR 2024, 4.1) re-split the
+four takes of a person and action 2/1/1, so that each person is in all three parts.
 """
 
 from __future__ import annotations
@@ -13,14 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from masquerade.datasets.manifest import Clip, Manifest, make_manifest
-from masquerade.datasets.published.files import files_below, read_lines
+from masquerade.datasets.manifest import Clip, Manifest
+from masquerade.datasets.published.label_files import files_below, found_clips, read_lines
 from masquerade.errors import UsageError
 
 _NAME = re.compile(r"(?P<person>person\d\d)_(?P<action>[a-z]+)_(?P<take>d[1-4])")
 _LINE = re.compile(rf"({_NAME.pattern})\s+frames\s+(?P<ranges>[\d\s,-]+)$")
-Stretch = tuple[int | None, int | None]
-
 _TRAIN = {11, 12, 13, 14, 15, 16, 17, 18}
 _VAL = {19, 20, 21, 23, 24, 25, 1, 4}
 
@@ -29,18 +27,18 @@ def read_kth(folder: Path, *, seed: int = 0, videos: Path | None = None) -> Mani
     """KTH with both splits: `split_action` by person, `split_identity` by take, 2/1/1.
 
     Args:
-        folder: that holds `00sequences.txt`, or else the clips; with the list, one row a stretch
-            of frames, counted from 0.
-        seed: which takes of a person and action train, choose and test; the paper's are not known.
+        folder: that holds `00sequences.txt` (one row a range of frames, counted from 0), or else
+            the clips.
+        seed: of the split by take; the paper's is not known.
         videos: the folder of the clips; None: the same.
     """
     below = videos or folder
     files = [(_NAME.match(path.name), path) for path in files_below(below)]
     paths = {match[0]: path.relative_to(below).as_posix() for match, path in files if match}
     listed = folder / "00sequences.txt"
-    whole: list[Stretch] = [(None, None)]
+    whole: list[tuple[int | None, int | None]] = [(None, None)]
     ranges = _ranges(listed) if listed.exists() else dict.fromkeys(paths, whole)
-    part = _resplit(sorted(ranges), seed)
+    part = _split_by_take(sorted(ranges), seed)
     clips = []
     for name, each in sorted(ranges.items()):
         person, action, take = name.split("_")
@@ -53,23 +51,22 @@ def read_kth(folder: Path, *, seed: int = 0, videos: Path | None = None) -> Mani
         }
         path = paths.get(name, f"{name}_uncomp.avi")
         clips += [Clip(path=path, cells=cells, first=a, last=b) for a, b in each]
-    if not clips:
-        raise UsageError(f"{below} holds no clip of KTH, such as person01_boxing_d1_uncomp.avi.")
-    return make_manifest(below, clips)
+    example = "person01_boxing_d1_uncomp.avi"
+    return found_clips(below, clips, otherwise=f"{below} holds no clip such as {example}.")
 
 
-def _ranges(path: Path) -> dict[str, list[Stretch]]:
-    found: dict[str, list[Stretch]] = {}
+def _ranges(path: Path) -> dict[str, list[tuple[int | None, int | None]]]:
+    found: dict[str, list[tuple[int | None, int | None]]] = {}
     for number, line in read_lines(path):
         match = _LINE.match(line)
         if match is None:
-            continue  # the list opens with prose, and says *missing* of one take
+            continue  # prose at the beginning, and *missing* for one take
         edges = [int(n) for n in re.findall(r"\d+", match["ranges"])]
-        stretches = list(pairwise(edges))[::2]
-        if len(edges) % 2 or any(not 0 < a <= b for a, b in stretches):
+        ranges = list(pairwise(edges))[::2]
+        if len(edges) % 2 or any(not 0 < a <= b for a, b in ranges):
             raise UsageError(f"{path}, line {number}: {match['ranges']!r} are no ranges of frames.")
-        # The list counts from 1. A few stretches of it appear twice; one row is enough.
-        found[match[1]] = [(a - 1, b - 1) for a, b in dict.fromkeys(stretches)]
+        # The list counts from 1, and has a few ranges twice.
+        found[match[1]] = [(a - 1, b - 1) for a, b in dict.fromkeys(ranges)]
     return found
 
 
@@ -78,13 +75,11 @@ def _official(person: str) -> str:
     return "train" if number in _TRAIN else "val" if number in _VAL else "test"
 
 
-def _resplit(names: list[str], seed: int) -> dict[str, str]:
-    """Two takes of each person and action train, one chooses, one tests."""
+def _split_by_take(names: list[str], seed: int) -> dict[str, str]:
+    """Two takes of each person and action to train, one to val, one to test."""
     rng = np.random.default_rng(seed)
-    takes: dict[str, dict[str, str]] = {}
+    parts: dict[str, list[str]] = {}
     for name in names:
-        who = name.rpartition("_")[0]
-        if who not in takes:
-            order = rng.permutation(["train", "train", "val", "test"]).tolist()
-            takes[who] = dict(zip(("d1", "d2", "d3", "d4"), order, strict=True))
-    return {name: takes[name.rpartition("_")[0]][name.rpartition("_")[2]] for name in names}
+        if name[:-3] not in parts:
+            parts[name[:-3]] = rng.permutation(["train", "train", "val", "test"]).tolist()
+    return {name: parts[name[:-3]][int(name[-1]) - 1] for name in names}

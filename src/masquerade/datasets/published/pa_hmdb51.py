@@ -1,8 +1,8 @@
 """PA-HMDB51 (Wu et al., TPAMI 2020): five attributes of 515 clips, frame by frame.
 
 One JSON an action; per clip and attribute a list of [first, last, value], both ends inclusive,
-value a number or, for several people, a list of them. A row of the manifest is a stretch of
-frames in which nothing changes.
+value a number or, for several people, a list of them. A row of the manifest is a range of frames
+in which no label changes.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from masquerade.datasets.manifest import Clip, Kind, Manifest, make_manifest
-from masquerade.datasets.published.files import files_below, read_json
+from masquerade.datasets.manifest import Clip, Kind, Manifest
 from masquerade.datasets.published.hmdb51 import hmdb51_source
+from masquerade.datasets.published.label_files import files_below, found_clips, read_json
 from masquerade.errors import UsageError
 
 ATTRIBUTES = {
@@ -23,7 +23,7 @@ ATTRIBUTES = {
     "nudity": "nudity",
     "relationship": "relationship",
 }
-"""Our name (and the order of the VP labels) to the name in the files."""
+"""Column (in the order of the VP labels) to the name in the files."""
 
 AS_VISPR = {
     "skin": "a17_color",
@@ -32,7 +32,7 @@ AS_VISPR = {
     "nudity": "a12_semi_nudity",
     "relationship": "a64_rel_personal",
 }
-"""Our name to VISPR's, as SPAct's attackers that learned from VISPR's stills are scored here."""
+"""Column to VISPR's name: SPAct's attackers trained on VISPR's stills are tested on these clips."""
 
 VALUES = {
     "skin": ("unidentifiable", "white", "yellow", "black"),
@@ -41,7 +41,7 @@ VALUES = {
     "nudity": ("none", "partial", "semi"),
     "relationship": ("0", "1"),
 }
-_GRADED = ("face", "nudity")  # their values are steps; the others' are names
+_GRADED = ("face", "nudity")  # their values are ordered
 
 Range = tuple[int, int, tuple[int, ...]]
 
@@ -56,9 +56,9 @@ def read_pa_hmdb51(
 
     Args:
         folder: `PrivacyAttributes`, or the folder that holds it.
-        values: `published` keeps the names of the values; `any` says 1 from value 1 on; `most`
-            asks of face and nudity, which have steps, for value 2. The papers do not say which.
-            `vispr` is `any` under VISPR's names.
+        values: `published` keeps the names of the values; `any` is 1 from value 1 on; `most` is
+            1 from value 2 on for face and nudity, whose values are ordered. The papers do not say
+            which they use. `vispr` is `any` under VISPR's names.
         videos: the folder of HMDB51's class folders; None: the labels' folder.
     """
     names = AS_VISPR if values == "vispr" else {name: name for name in ATTRIBUTES}
@@ -71,14 +71,17 @@ def read_pa_hmdb51(
             for first, last in _stretches(where, ranges):
                 cells = {"action": path.stem}
                 cells |= {names[a]: _cell(a, _at(ranges[a], first), values) for a in ATTRIBUTES}
-                clip = f"{path.stem}/{name}"
                 cells["group"] = source
-                clips.append(Clip(path=clip, cells=cells, first=first, last=last))
-    if not clips:
-        raise UsageError(f"{folder} holds no JSON of PA-HMDB51; point at PrivacyAttributes.")
+                path_ = f"{path.stem}/{name}"
+                clips.append(Clip(path=path_, cells=cells, first=first, last=last))
     kind: Kind = "multi-label" if values == "published" else "binary"
     kinds: dict[str, Kind] = dict.fromkeys(names.values(), kind)
-    return make_manifest(videos or folder, clips, kinds={**kinds, names["relationship"]: "binary"})
+    return found_clips(
+        videos or folder,
+        clips,
+        otherwise=f"{folder} holds no JSON of PA-HMDB51; point at PrivacyAttributes.",
+        kinds={**kinds, names["relationship"]: "binary"},
+    )
 
 
 def _ranges(where: str, labels: Any, name: str) -> list[Range]:
@@ -98,8 +101,7 @@ def _stretches(where: str, ranges: dict[str, list[Range]]) -> list[tuple[int, in
     edges = {edge for each in ranges.values() for a, b, _ in each for edge in (a, b + 1)}
     if not edges:
         raise UsageError(f"{where}: no frame has a label.")
-    cuts = sorted(edges)
-    pairs = [(a, b - 1) for a, b in pairwise(cuts)]
+    pairs = [(a, b - 1) for a, b in pairwise(sorted(edges))]
     return [(a, b) for a, b in pairs if any(_at(each, a) for each in ranges.values())]
 
 

@@ -1,7 +1,7 @@
-"""SBU Kinect Interaction (Yun et al., CVPRW 2012): 8 interactions of 21 ordered pairs.
+"""SBU Kinect Interaction (Yun et al., CVPRW 2012): 8 interactions of 21 ordered pairs of people.
 
-Folders `s01s02/03/001` of frames `rgb_*.png`: who with whom, which interaction, which take. The
-five published folds keep ordered pairs together; the same people are in all of them.
+Folders `s01s02/03/001` of frames `rgb_*.png`: the pair, the interaction, the take. The five
+published folds keep ordered pairs together; the same people are in all of them.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from masquerade.datasets.manifest import Clip, Manifest, make_manifest
+from masquerade.datasets.manifest import Clip, Manifest
+from masquerade.datasets.published.label_files import found_clips
 from masquerade.errors import UsageError
 
-# In the order of the folders, as the dataset's users spell it out; the dataset only numbers them.
-ACTIONS = (
+ACTIONS = (  # in the order of the folders, which are only numbered
     "approaching",
     "departing",
     "kicking",
@@ -34,7 +34,7 @@ _TAKE = re.compile(r"(?P<set>s\d\ds\d\d)/(?P<action>0[1-8])/(?P<take>\d{3})$")
 
 
 def read_sbu(folder: Path, *, fold: int = 1) -> Manifest:
-    """SBU's takes, each a folder of frames; the pair is the identity, whoever acts.
+    """SBU's takes, each a folder of frames; the identity is the pair, whoever acts (13 of them).
 
     Args:
         folder: that holds `s01s02` and the others.
@@ -47,20 +47,13 @@ def read_sbu(folder: Path, *, fold: int = 1) -> Manifest:
         match = _TAKE.search(path.relative_to(folder).as_posix())
         if match is None or not any(path.glob("rgb*")):
             continue
+        pair = match["set"]
         cells = {
             "action": ACTIONS[int(match["action"]) - 1],
-            "identity": _pair(match["set"]),
-            "group": match["set"],
-            "split": "test" if match["set"] in FOLDS[fold - 1] else "train",
+            "identity": "".join(sorted((pair[:3], pair[3:]))),
+            "group": pair,
+            "split": "test" if pair in FOLDS[fold - 1] else "train",
         }
         clips.append(Clip(path=match[0], cells=cells))
-    if not clips:
-        raise UsageError(
-            f"{folder} holds no folder of frames such as s01s02/01/001/rgb_000001.png."
-        )
-    return make_manifest(folder, clips)
-
-
-def _pair(name: str) -> str:
-    """Both people, the lower number first: 13 pairs out of 21 ordered ones."""
-    return "".join(sorted((name[:3], name[3:])))
+    example = "s01s02/01/001/rgb_000001.png"
+    return found_clips(folder, clips, otherwise=f"{folder} holds no frames such as {example}.")

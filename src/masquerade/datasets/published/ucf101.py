@@ -1,4 +1,4 @@
-"""UCF101's official split lists (Soomro et al. 2012): `trainlist01.txt`, `testlist01.txt`, ...
+"""UCF101's official split lists (Soomro et al., 2012): `trainlist01.txt`, `testlist01.txt`, ...
 
 The lists and the labels made for them later spell one class in two ways (HandStandPushups,
 HandstandPushups), so clips are matched without regard to case.
@@ -10,19 +10,14 @@ import re
 from pathlib import Path
 
 from masquerade.datasets.manifest import Clip, Manifest, make_manifest
-from masquerade.datasets.published.files import read_lines
+from masquerade.datasets.published.label_files import read_lines
 from masquerade.errors import UsageError
 
 _CLIP = re.compile(r"v_(?P<name>.+)_g(?P<group>\d+)_c\d+$")
 
 
 def ucf101_split(folder: Path, split: int = 1) -> dict[str, str]:
-    """`Class/clip.avi` to train or test, as the lists of one split spell it.
-
-    Args:
-        folder: of the six lists.
-        split: 1, 2 or 3.
-    """
+    """`Class/clip.avi` to train or test, of the official split 1, 2 or 3."""
     found: dict[str, str] = {}
     for part in ("train", "test"):
         path = folder / f"{part}list{split:02d}.txt"
@@ -43,7 +38,7 @@ def ucf101_group(stem: str, action: str) -> str:
 
 
 def read_ucf101(folder: Path, *, split: int = 1, videos: Path | None = None) -> Manifest:
-    """UCF101 by one of its official splits, with the source video as the group.
+    """UCF101 with one of its official splits and the source video as the group.
 
     Args:
         folder: of the split lists.

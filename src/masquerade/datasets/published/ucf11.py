@@ -1,4 +1,4 @@
-"""UCF11, the YouTube actions (Liu et al., CVPR 2009): 11 actions x 25 groups.
+"""UCF11, the YouTube actions (Liu et al., CVPR 2009): 11 actions of 25 groups.
 
 Clips are `basketball/v_shooting_01/v_shooting_01_01.mpg`: the folder is the action, the first
 number the group, which is one person in one place.
@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from masquerade.datasets.manifest import Clip, Manifest, make_manifest
-from masquerade.datasets.published.files import files_below
-from masquerade.errors import UsageError
+from masquerade.datasets.manifest import Clip, Manifest
+from masquerade.datasets.published.label_files import files_below, found_clips
 
 _CLIP = re.compile(r"v_.+_(?P<group>\d\d)_\d+$")
 
@@ -30,8 +29,5 @@ def read_ucf11(folder: Path) -> Manifest:
             action = name.parts[0]
             cells = {"action": action, "identity": f"{action}_g{match['group']}"}
             clips.append(Clip(path=name.as_posix(), cells=cells))
-    if not clips:
-        raise UsageError(
-            f"{folder} holds no clip of UCF11, such as basketball/v_shooting_01_01.mpg."
-        )
-    return make_manifest(folder, clips)
+    example = "basketball/v_shooting_01_01.mpg"
+    return found_clips(folder, clips, otherwise=f"{folder} holds no clip such as {example}.")

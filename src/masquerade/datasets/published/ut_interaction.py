@@ -1,19 +1,17 @@
-"""UT-Interaction (Ryoo & Aggarwal 2010): 6 interactions of 20 acting pairs, in two places.
+"""UT-Interaction (Ryoo & Aggarwal, 2010): 6 interactions of 20 acting pairs, in two places.
 
 Cut clips are `NUMBER_PAIR_CLASS.avi` in a folder of their set (or with the set in front of the
-name). The annotation of the whole recordings is a spreadsheet in an old binary form, which no
-dependency of ours reads: save each of its sheets as CSV. Its rows are `seq1, class, first, last,
-box, ...`, frames counted from 0.
+name). The annotation of the whole recordings is a spreadsheet in an old binary format: save each
+of its sheets as CSV. Its rows are `seq1, class, first, last, box, ...`, frames counted from 0.
 """
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 
-from masquerade.datasets.manifest import Clip, Manifest, make_manifest
-from masquerade.datasets.published.files import files_below
+from masquerade.datasets.manifest import Clip, Manifest
+from masquerade.datasets.published.label_files import files_below, found_clips, read_csv
 from masquerade.errors import UsageError
 
 ACTIONS = ("handshake", "hug", "kick", "point", "punch", "push")
@@ -32,35 +30,26 @@ def read_ut_interaction(folder: Path, *, videos: Path | None = None) -> Manifest
     if folder.suffix.lower() == ".xls":
         raise UsageError(f"Save each sheet of {folder} as CSV and give their folder.")
     sheets = [folder] if folder.is_file() else sorted(folder.glob("*.csv"))
-    if not sheets:
-        return _cut(folder)
-    clips = [clip for sheet in sheets for clip in _annotated(sheet)]
-    if not clips:
-        raise UsageError(f"{folder}: no row of {sheets[0].name} begins with seq1 or the like.")
-    return make_manifest(videos or sheets[0].parent, clips)
-
-
-def _cut(folder: Path) -> Manifest:
+    if sheets:
+        return found_clips(
+            videos or sheets[0].parent,
+            [clip for sheet in sheets for clip in _annotated(sheet)],
+            otherwise=f"{folder}: no row of {sheets[0].name} begins with seq1 or the like.",
+        )
     clips = []
     for path in files_below(folder):
         name = path.relative_to(folder)
         match = _CLIP.search(name.with_suffix("").as_posix())
         if match:
-            clips.append(
-                Clip(path=name.as_posix(), cells=_cells(int(match["pair"]), int(match["action"])))
-            )
-    if not clips:
-        raise UsageError(f"{folder} holds no clip named NUMBER_PAIR_CLASS, such as 0_1_4.avi.")
-    return make_manifest(folder, clips)
+            cells = _cells(int(match["pair"]), int(match["action"]))
+            clips.append(Clip(path=name.as_posix(), cells=cells))
+    missing = f"{folder} holds no clip named NUMBER_PAIR_CLASS, such as 0_1_4.avi."
+    return found_clips(folder, clips, otherwise=missing)
 
 
 def _annotated(sheet: Path) -> list[Clip]:
-    try:
-        rows = list(csv.reader(sheet.read_text(encoding="utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"Cannot read {sheet}: {error}.") from error
     clips = []
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(read_csv(sheet), start=1):
         match = re.fullmatch(r"seq(\d+)", row[0].strip()) if row else None
         if match is None:
             continue  # the two lines of titles
@@ -76,9 +65,5 @@ def _annotated(sheet: Path) -> list[Clip]:
 def _cells(pair: int, action: int) -> dict[str, str]:
     if not 1 <= pair <= 20:
         raise UsageError(f"UT-Interaction has pairs 1 to 20, not {pair}.")
-    # Recordings 1 to 10 are set 1, 11 to 20 set 2.
-    return {
-        "action": ACTIONS[action],
-        "identity": f"pair{pair:02d}",
-        "scene": PLACES[1 if pair <= 10 else 2],
-    }
+    place = PLACES[1 if pair <= 10 else 2]  # recordings 1 to 10 are set 1
+    return {"action": ACTIONS[action], "identity": f"pair{pair:02d}", "scene": place}

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from masquerade.datasets.manifest import Clip, Manifest, make_manifest
-from masquerade.datasets.published.files import read_json, read_lines
+from masquerade.datasets.manifest import Clip, Manifest
+from masquerade.datasets.published.label_files import found_clips, read_json, read_lines
 from masquerade.errors import UsageError
 
 SETS = {
@@ -42,7 +42,7 @@ def read_vispr(
     attributes: Literal["vispr1", "vispr2"] = "vispr1",
     videos: Path | None = None,
 ) -> Manifest:
-    """VISPR's images with one set of attributes, each present or not.
+    """VISPR's images with one set of binary attributes.
 
     Args:
         folder: that holds the lists and what they point at.
@@ -63,6 +63,9 @@ def read_vispr(
                 )
             cells = {name: str(int(name in image["labels"])) for name in SETS[attributes]}
             clips.append(Clip(path=image["image_path"], cells={**cells, "split": part}))
-    if not clips:
-        raise UsageError(f"{folder} holds none of train2017.txt, val2017.txt, test2017.txt.")
-    return make_manifest(videos or folder, clips, kinds=dict.fromkeys(SETS[attributes], "binary"))
+    return found_clips(
+        videos or folder,
+        clips,
+        otherwise=f"{folder} holds none of train2017.txt, val2017.txt, test2017.txt.",
+        kinds=dict.fromkeys(SETS[attributes], "binary"),
+    )

@@ -1,7 +1,7 @@
 """VP-HMDB51 and VP-UCF101 (Li et al., STPrivacy, ICCV 2023): five binary attributes a video.
 
-Pickles of `"Action/clip.mp4": 1 x 5`, read without running them. The order of the columns is not
-documented with the files; it was told from the videos that PA-HMDB51 labels too.
+Pickles of `"Action/clip.mp4": 1 x 5`, read by `restricted_pickle`. The order of the columns is not
+documented with the files; it was inferred from the videos that PA-HMDB51 labels too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ATTRIBUTES = ("skin", "face", "gender", "nudity", "relationship")
 def read_vp(
     labels: Path, *, splits: Path, split: int = 1, videos: Path | None = None, suffix: str = ""
 ) -> Manifest:
-    """The published video-level privacy labels with an official split.
+    """The video-level privacy labels with an official split.
 
     Args:
         labels: the pickle.

@@ -1,12 +1,15 @@
-"""Text and JSON as published label files hold them, read with errors that name the file."""
+"""Text, JSON and CSV label files read with errors that name the file."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from masquerade.datasets.manifest import Clip, Kind, Manifest, make_manifest
 from masquerade.errors import UsageError
 
 VIDEOS = (".avi", ".mp4", ".mpg", ".mpeg", ".mov", ".mkv", ".webm")
@@ -20,11 +23,19 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds."""
+    """The content of a JSON file."""
     try:
         return json.loads(_text(path))
     except json.JSONDecodeError as error:
         raise UsageError(f"{path} is not JSON: {error}.") from error
+
+
+def read_csv(path: Path) -> list[list[str]]:
+    """The rows of a CSV, the header first."""
+    try:
+        return list(csv.reader(io.StringIO(_text(path))))
+    except csv.Error as error:
+        raise UsageError(f"Cannot read {path}: {error}.") from error
 
 
 def files_below(folder: Path, suffixes: Iterable[str] = VIDEOS) -> list[Path]:
@@ -35,14 +46,13 @@ def files_below(folder: Path, suffixes: Iterable[str] = VIDEOS) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in known and p.is_file())
 
 
-def one_of(path: Path, names: Iterable[str]) -> Path:
-    """The first of these files in a folder that is there, or the path itself where it is a file."""
-    tried = [path] if path.is_file() else [path / name for name in names]
-    for candidate in tried:
-        if candidate.exists():
-            return candidate
-    wanted = " nor ".join(p.name for p in tried)
-    raise UsageError(f"{path} holds no {wanted}; point at the folder of the published files.")
+def found_clips(
+    root: Path, clips: Sequence[Clip], *, otherwise: str, kinds: Mapping[str, Kind] | None = None
+) -> Manifest:
+    """A manifest of the clips that were found; `otherwise` is the error where there are none."""
+    if not clips:
+        raise UsageError(otherwise)
+    return make_manifest(root, clips, kinds=kinds)
 
 
 def _text(path: Path) -> str:
