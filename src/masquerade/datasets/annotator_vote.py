@@ -1,4 +1,4 @@
-"""Labels of several annotators made one: majority, and how far they agree beyond chance."""
+"""Majority vote of several annotators, and their agreement beyond chance (Fleiss' kappa)."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from masquerade.datasets.manifest import Clip, Column, Manifest
 from masquerade.errors import UsageError
 
 Ties = Literal["unknown", "present", "first"]
-"""What a tie gives: no label; the positive label of a binary column (what may have to be hidden
-counts as there) and none elsewhere; or the tied label of the annotator who was named first."""
+"""The label of a tie: none; the positive label of a binary column and none elsewhere (what may have
+to be hidden counts as present); or the tied label of the annotator who is named first."""
 
-_Key = tuple[str, int | None, int | None]
+_Key = tuple[str, int | None, int | None]  # path, first and last frame
 
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """How far the annotators agree on one column (or on one value of a multi-label column).
+    """The annotators' agreement on one column (or on one value of a multi-label column).
 
     Args:
         column: its name; `name=value` for one value of a multi-label column.
         clips: with at least one label.
         rated: with two or more, which is what kappa is over.
-        kappa: Fleiss' (1971); None where chance agreement is complete, or nothing was rated twice.
+        kappa: Fleiss' (1971); None where chance agreement is complete or nothing was rated twice.
         ties: clips without a majority.
     """
 
@@ -42,11 +42,11 @@ class Agreement:
 
 @dataclass(frozen=True, kw_only=True)
 class VoteResult:
-    """The labels that a vote gave.
+    """The voted labels.
 
     Args:
         manifest: the first annotator's, with the voted labels.
-        ties: what a tie gave.
+        ties: the label of ties.
         agreement: one a voted column.
     """
 
@@ -62,15 +62,12 @@ class VoteResult:
 
 
 def fleiss_kappa(counts: ArrayLike) -> float | None:
-    """Agreement beyond chance among several raters (Fleiss 1971).
+    """Fleiss' kappa (1971): (P - P_e) / (1 - P_e); None where P_e is 1 or no item has two ratings.
 
     Items may have different numbers of ratings; those with fewer than two are left out.
 
     Args:
         counts: (N, K) how many raters put item i into category k.
-
-    Returns:
-        (P - P_e) / (1 - P_e); None where P_e is 1 or no item has two ratings.
     """
     table = np.asarray(counts, dtype=np.float64)
     if table.ndim != 2 or (table < 0).any():
@@ -90,10 +87,10 @@ def majority(ratings: Sequence[str], *, ties: Ties = "unknown", binary: bool = F
 
     Args:
         ratings: one an annotator, in order; empty ones do not vote.
-        ties: what a tie gives.
-        binary: whether the labels are 0 and 1, for ties that count as present.
+        ties: the label of a tie.
+        binary: whether the labels are 0 and 1.
     """
-    tied = _most(ratings)
+    tied = _most_frequent(ratings)
     if len(tied) == 1 or (tied and ties == "first"):
         return tied[0]
     return "1" if tied and ties == "present" and binary else ""
@@ -107,7 +104,7 @@ def vote(annotators: Sequence[Manifest], *, ties: Ties = "unknown") -> VoteResul
 
     Args:
         annotators: one manifest each, two or more, with the same columns.
-        ties: what a tie gives.
+        ties: the label of a tie.
     """
     if len(annotators) < 2:
         raise UsageError("A vote needs the manifests of two or more annotators.")
@@ -122,55 +119,49 @@ def vote(annotators: Sequence[Manifest], *, ties: Ties = "unknown") -> VoteResul
         if column.role not in ("action", "attribute"):
             _check_agreed(column, keys, ratings)
             continue
-        cells, found = _vote_column(column, _all_values(annotators, column), ratings, ties)
-        merged = _in_place(merged, column, cells)
+        values = sorted({v for each in annotators for v in each.column(column.name).values})
+        cells, found = _vote_column(column, values, ratings, ties)
+        merged = merged.with_cells(column, cells)
         agreement += found
-    return VoteResult(manifest=merged, ties=ties, agreement=tuple(agreement))
+    order = tuple(merged.column(column.name) for column in annotators[0].columns)
+    return VoteResult(
+        manifest=replace(merged, columns=order), ties=ties, agreement=tuple(agreement)
+    )
 
 
 def _vote_column(
-    column: Column, values: tuple[str, ...], ratings: list[list[str]], ties: Ties
+    column: Column, values: Sequence[str], ratings: list[list[str]], ties: Ties
 ) -> tuple[list[str], list[Agreement]]:
     if column.kind != "multi-label":
         cells = [majority(each, ties=ties, binary=column.kind == "binary") for each in ratings]
         return cells, [_agreement(column.name, values, ratings)]
-    picked: list[list[str]] = [[] for _ in ratings]
+    chosen: list[list[str]] = [[] for _ in ratings]
     found = []
     for value in values:
         flags = [[str(int(value in cell.split("|"))) for cell in each if cell] for each in ratings]
         found.append(_agreement(f"{column.name}={value}", ("0", "1"), flags))
-        for mine, each in zip(picked, flags, strict=True):
+        for mine, each in zip(chosen, flags, strict=True):
             if majority(each, ties=ties, binary=True) == "1":
                 mine.append(value)
-    return ["|".join(mine) for mine in picked], found
+    return ["|".join(mine) for mine in chosen], found
 
 
-def _agreement(name: str, values: tuple[str, ...], ratings: list[list[str]]) -> Agreement:
+def _agreement(name: str, values: Sequence[str], ratings: list[list[str]]) -> Agreement:
     counts = np.array([[each.count(value) for value in values] for each in ratings])
-    counts = counts.reshape(len(ratings), len(values))
+    counts = counts.reshape(len(ratings), len(values))  # also without values
     given = counts.sum(axis=1)
     return Agreement(
         column=name,
         clips=int((given > 0).sum()),
         rated=int((given > 1).sum()),
         kappa=fleiss_kappa(counts),
-        ties=sum(len(_most(each)) > 1 for each in ratings),
+        ties=sum(len(_most_frequent(each)) > 1 for each in ratings),
     )
 
 
-def _most(ratings: Sequence[str]) -> list[str]:
+def _most_frequent(ratings: Sequence[str]) -> list[str]:
     counts = Counter(rating for rating in ratings if rating)
     return [rating for rating in counts if counts[rating] == max(counts.values())]
-
-
-def _all_values(annotators: Sequence[Manifest], column: Column) -> tuple[str, ...]:
-    return tuple(sorted({v for each in annotators for v in each.column(column.name).values}))
-
-
-def _in_place(manifest: Manifest, column: Column, cells: list[str]) -> Manifest:
-    order = [each.name for each in manifest.columns]
-    voted = manifest.with_cells(column, cells)
-    return replace(voted, columns=tuple(voted.column(name) for name in order))
 
 
 def _key(clip: Clip) -> _Key:

@@ -1,4 +1,4 @@
-"""Changes of training clips that keep what they show: one draw a clip, the same for its frames."""
+"""Augmentation of training clips: one random draw a clip, the same for all its frames."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from torch.nn import functional as F
 from masquerade.errors import UsageError
 
 Range = tuple[float, float]
-LUMA = (0.299, 0.587, 0.114)  # of BT.601, of which grey is made
+LUMA = (0.299, 0.587, 0.114)  # BT.601
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How far training clips are changed; every draw is of one clip, for all its frames.
+    """Strength of the augmentation; by default nothing is changed.
 
     Args:
-        crop: height and width of what is cut out, as a share of the frame's. A range is stretched
-            back to `size`; one number (both ends alike) is only cut out, which costs next to
-            nothing, and wants views of that crop afterwards.
-        size: side of the result in pixels; None: of a crop by one number, else the frame's.
-        flip: probability of a mirror image; off, since left and right may be the action.
-        brightness: factor is drawn from 1 - b to 1 + b.
-        contrast: the same, about the clip's own mean grey.
+        crop: height and width of a random crop, as shares of the frame's. Drawn from a range, the
+            crop is resized to `size`; with both ends alike it is cut out without resizing, and
+            testing needs views of that crop.
+        size: side of the result in pixels; None: of a crop of fixed size, else the frame's.
+        flip: probability of a horizontal flip; 0, since left and right may be the action.
+        brightness: the factor is drawn from 1 - b to 1 + b.
+        contrast: the same, about the clip's mean grey.
         saturation: the same.
-        hue: turn of the hues, from -h to h of a full circle.
+        hue: rotation of the hue, from -h to h of a full circle.
         jitter: probability of each of the four.
-        grey: probability of no colour at all.
-        gamma: exponent is drawn from here, for clips that became grey.
+        grey: probability of a greyscale clip.
+        gamma: range of the exponent for greyscale clips.
         erase: probability of a black box.
-        box: sides of that box, as shares of the frame's, from here to there.
+        box: range of the box's sides, as shares of the frame's.
     """
 
     crop: Range = (1.0, 1.0)
@@ -63,44 +63,42 @@ SPACT = Augmentation(
     gamma=(0.85, 1.15),
     erase=0.25,
 )
-"""SPAct's code (FACTS 2.5), but for its flip and erase, which share a draw there, and contrast."""
+"""As in SPAct's code (docs/papers.md 2.5), where however flip and erase share a draw, and except
+contrast."""
 
 
 def augment(clips: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """Change a batch of clips.
+    """Augment a batch of clips: (B, 3, T, side, side) in [0, 1].
 
     Args:
         clips: (B, 3, T, H, W), uint8 or in [0, 1].
-        how: how far.
-        generator: on the CPU, whatever the clips' device; of all draws.
-
-    Returns:
-        (B, 3, T, side, side) in [0, 1].
+        how: the strength.
+        generator: of all draws, on the CPU whatever the clips' device.
     """
-    if how.flip:  # while a pixel is still a byte
+    if how.flip:  # while clips are still bytes
         clips = clips.clone()
         for at in _hits(len(clips), how.flip, generator).nonzero()[:, 0].tolist():
             clips[at] = clips[at].flip(-1)
-    clips = _cropped(clips, how, generator)
+    clips = _crop(clips, how, generator)
     if clips.dtype == torch.uint8:
         clips = clips.float().div_(255)
-    clips = _coloured(clips, how, generator)
-    return _erased(clips, how, generator) if how.erase else clips
+    clips = _jitter_colours(clips, how, generator)
+    return _erase(clips, how, generator) if how.erase else clips
 
 
-def _cropped(clips: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
+def _crop(clips: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
     low, high = how.crop
     if not 0 < low <= high <= 1:
         raise UsageError(f"A crop of {low} to {high} of the side: give shares above 0, up to 1.")
     height, width = clips.shape[-2:]
     if low == high:
         tall, wide = (how.size, how.size) if how.size else (round(low * height), round(low * width))
-        return _cut(clips, tall, wide, generator)
-    return _zoomed(clips, how, generator)
+        return _fixed_crop(clips, tall, wide, generator)
+    return _resized_crop(clips, how, generator)
 
 
-def _cut(clips: Tensor, tall: int, wide: int, generator: torch.Generator) -> Tensor:
-    """The same number of pixels of each clip, from a place of its own."""
+def _fixed_crop(clips: Tensor, tall: int, wide: int, generator: torch.Generator) -> Tensor:
+    """Crops of one size, each at a random place."""
     height, width = clips.shape[-2:]
     if (tall, wide) == (height, width):
         return clips
@@ -116,13 +114,13 @@ def _cut(clips: Tensor, tall: int, wide: int, generator: torch.Generator) -> Ten
     )
 
 
-def _zoomed(clips: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """A square part of each clip's frames, stretched to one size."""
+def _resized_crop(clips: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
+    """Crops of random size and place, resized to one size."""
     batch, channels, frames = clips.shape[:3]
     height, width = clips.shape[-2:]
     out = (how.size, how.size) if how.size else (height, width)
     clips = clips.float().div_(255) if clips.dtype == torch.uint8 else clips
-    share = _between(batch, how.crop, generator)
+    share = _uniform(batch, how.crop, generator)
     theta = torch.zeros(batch, 2, 3)
     theta[:, 0, 0] = theta[:, 1, 1] = share
     theta[:, :, 2] = (2 * torch.rand(batch, 2, generator=generator) - 1) * (1 - share)[:, None]
@@ -133,26 +131,26 @@ def _zoomed(clips: Tensor, how: Augmentation, generator: torch.Generator) -> Ten
     return stretched.reshape(batch, channels, frames, *out)
 
 
-def _coloured(clips: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """Brightness, saturation, hue and grey: one matrix a clip; contrast: a mix with its mean."""
+def _jitter_colours(clips: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
+    """One 3 x 3 matrix a clip for brightness, saturation, hue and grey, then contrast and gamma."""
     if not (how.brightness or how.contrast or how.saturation or how.hue or how.grey):
         return clips
     batch = len(clips)
     turn = _jitter(batch, how.hue, how.jitter, generator)
-    colours = _colours(_jitter(batch, how.saturation, how.jitter, generator) + 1, turn)
+    colours = _colour_matrix(_jitter(batch, how.saturation, how.jitter, generator) + 1, turn)
     colours = colours * (_jitter(batch, how.brightness, how.jitter, generator) + 1)[:, None, None]
     grey = _hits(batch, how.grey, generator)
     luma = torch.tensor(LUMA).expand(3, 3)
     colours[grey] = luma @ colours[grey]
     contrast = _jitter(batch, how.contrast, how.jitter, generator) + 1
-    gamma = torch.where(grey, _between(batch, how.gamma, generator), torch.ones(batch))
+    gamma = torch.where(grey, _uniform(batch, how.gamma, generator), torch.ones(batch))
     flat = clips.reshape(batch, 3, -1)
     middle = (luma[0].to(clips) @ flat.mean(2).T).clamp(0, 1)  # (B,) mean grey
     scale = contrast.to(clips)
     shift = (middle * (1 - scale))[:, None, None]
     matrix = colours.to(clips) * scale[:, None, None]
     if how.saturation or how.hue or how.grey:
-        out = flat[:, :1] * matrix[:, :, :1]  # a product with so small a matrix is slow as such
+        out = flat[:, :1] * matrix[:, :, :1]  # faster than a matrix product of this size
         for c in (1, 2):
             out.addcmul_(flat[:, c : c + 1], matrix[:, :, c : c + 1])
     else:
@@ -163,8 +161,8 @@ def _coloured(clips: Tensor, how: Augmentation, generator: torch.Generator) -> T
     return out.reshape(clips.shape)
 
 
-def _colours(saturation: Tensor, turn: Tensor) -> Tensor:
-    """(B, 3, 3): colours scaled about grey and turned about it, which keeps brightness."""
+def _colour_matrix(saturation: Tensor, turn: Tensor) -> Tensor:
+    """(B, 3, 3): chroma scaled by the saturation and rotated about the grey axis."""
     grey = torch.tensor(LUMA).expand(3, 3)
     angle = 2 * math.pi * turn
     cross = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
@@ -175,8 +173,8 @@ def _colours(saturation: Tensor, turn: Tensor) -> Tensor:
     return grey + saturation[:, None, None] * (chroma @ rotation @ chroma)
 
 
-def _erased(clips: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """A black box in some clips."""
+def _erase(clips: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
+    """Black boxes in some clips (random erasing)."""
     height, width = clips.shape[-2:]
     sides = how.box[0] + (how.box[1] - how.box[0]) * torch.rand(len(clips), 2, generator=generator)
     places = torch.rand(len(clips), 2, generator=generator) * (1 - sides)
@@ -189,13 +187,13 @@ def _erased(clips: Tensor, how: Augmentation, generator: torch.Generator) -> Ten
     return clips
 
 
-def _between(batch: int, range_: Range, generator: torch.Generator) -> Tensor:
+def _uniform(batch: int, range_: Range, generator: torch.Generator) -> Tensor:
     return range_[0] + (range_[1] - range_[0]) * torch.rand(batch, generator=generator)
 
 
 def _jitter(batch: int, reach: float, chance: float, generator: torch.Generator) -> Tensor:
-    """(B,) from -reach to reach, 0 where it does not happen."""
-    drawn = _between(batch, (-reach, reach), generator)
+    """(B,) from -reach to reach, 0 where no jitter is drawn."""
+    drawn = _uniform(batch, (-reach, reach), generator)
     return drawn * _hits(batch, chance, generator)
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a dataset before anything is trained on it: files and leaks between splits."""
+"""Checks of a dataset before training: missing and broken files, duplicates, leaks of a split."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -22,12 +22,7 @@ _IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 
 @dataclass(frozen=True, kw_only=True)
 class Unreadable:
-    """A file that is there and does not decode.
-
-    Args:
-        path: as in the manifest.
-        why: in the decoder's words.
-    """
+    """A file that exists but does not decode, with the decoder's reason."""
 
     path: str
     why: str
@@ -40,9 +35,9 @@ class Straddle:
     Args:
         split: the split column.
         by: the column of people or sources; `file` for one file, `content` for equal files.
-        value: who or what straddles.
+        value: the person, source or file.
         parts: of the split, such as train and test.
-        clips: how many are concerned.
+        clips: how many.
     """
 
     split: str
@@ -54,18 +49,18 @@ class Straddle:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """What `check_manifest` found.
+    """The findings of `check_manifest`.
 
     Args:
         clips: rows of the manifest.
         files: different files (or folders of frames) among them.
-        missing: paths of files that are not there.
+        missing: paths of missing files.
         unreadable: files that do not decode.
         beyond: paths with a frame range that ends after the last frame.
         duplicates: groups of paths with equal content.
         straddling: leaks between the parts of a split.
-        not_compared: `split: column` pairs left alone, since that split is there to recognise
-            the same people again.
+        not_compared: `split: column` pairs that are not checked, since that split is meant to have
+            the same people in train and test.
     """
 
     clips: int
@@ -95,26 +90,25 @@ def check_manifest(
 
     Args:
         manifest: the clips.
-        files: open the files; False: only the manifest's own columns.
-        every_frame: decode whole files instead of a first frame. Slow, and finds what is cut off.
+        files: open the files; False: check only the manifest's columns.
+        every_frame: decode whole files instead of a first frame; slow, but finds truncated files.
     """
     by_path = {clip.path: manifest.path(clip) for clip in manifest.clips}
     duplicates: list[tuple[str, ...]] = []
-    # os.path, unlike pathlib, bears a name that no file can have
+    # os.path, unlike pathlib, accepts names that no file can have
     missing = [name for name, path in by_path.items() if files and not os.path.exists(path)]
     unreadable: list[Unreadable] = []
     beyond: set[str] = set()
     if files:
         there = {name: path for name, path in by_path.items() if name not in set(missing)}
-        lasts = _lasts(manifest.clips)
-        for name, path in there.items():
-            why, frames = _decode(path, every_frame)
-            if why:
-                unreadable.append(Unreadable(path=name, why=why))
-            elif frames is not None and lasts.get(name, -1) >= frames:
-                beyond.add(name)
-        broken = {each.path for each in unreadable}
-        duplicates = _equal_files({n: path for n, path in there.items() if n not in broken})
+        decoded = {name: _decode(path, every_frame) for name, path in there.items()}
+        unreadable = [Unreadable(path=name, why=why) for name, (why, _) in decoded.items() if why]
+        sound = {name: path for name, path in there.items() if not decoded[name][0]}
+        for clip in manifest.clips:
+            frames = decoded[clip.path][1] if clip.path in sound else None
+            if frames is not None and clip.last is not None and clip.last >= frames:
+                beyond.add(clip.path)
+        duplicates = _equal_files(sound)
     return CheckResult(
         clips=len(manifest),
         files=len(by_path),
@@ -123,15 +117,20 @@ def check_manifest(
         beyond=tuple(sorted(beyond)),
         duplicates=tuple(duplicates),
         straddling=tuple(find_straddling(manifest, duplicates)),
-        not_compared=tuple(f"{s}: {c}" for s, c in _pairs(manifest) if _recognises(s, c)),
+        not_compared=tuple(
+            f"{split.name}: {column}"
+            for split in manifest.of_role("split")
+            for column in group_columns(manifest)
+            if _same_people(split.name, column)
+        ),
     )
 
 
 def find_straddling(manifest: Manifest, duplicates: Sequence[Sequence[str]] = ()) -> list[Straddle]:
-    """People, source clips, files and equal files that are in several parts of a split.
+    """Leaks: people, source clips, files and equal files in several parts of a split.
 
-    A split called after a column of people, as `split_identity` after `identity`, is there to
-    recognise the same people in other clips; that pair is not compared.
+    A split named after a column of people, as `split_identity` after `identity`, is meant to have
+    the same people in train and test; that pair is not checked.
 
     Args:
         manifest: the clips.
@@ -140,22 +139,20 @@ def find_straddling(manifest: Manifest, duplicates: Sequence[Sequence[str]] = ()
     content = {path: group[0] for group in duplicates for path in group}
     found: list[Straddle] = []
     for split in manifest.of_role("split"):
-        named = [c for c in group_columns(manifest) if not _recognises(split.name, c)]
+        named = [c for c in group_columns(manifest) if not _same_people(split.name, c)]
         for by in ("file", "content", *named):
-            parts: dict[str, list[str]] = defaultdict(list)
+            cells: dict[str, list[str]] = defaultdict(list)
             for clip in manifest.clips:
                 for value in _values(clip, by, content):
-                    parts[value].append(clip.cells[split.name])
-            found += _straddles(split.name, by, parts)
+                    cells[value].append(clip.cells[split.name])
+            for value, each in cells.items():
+                used = [cell for cell in each if cell]  # an empty cell is in no part
+                parts = tuple(sorted(set(used)))
+                if len(parts) > 1:
+                    found.append(
+                        Straddle(split=split.name, by=by, value=value, parts=parts, clips=len(used))
+                    )
     return found
-
-
-def _straddles(split: str, by: str, parts: dict[str, list[str]]) -> Iterable[Straddle]:
-    for value, cells in parts.items():
-        used = [cell for cell in cells if cell]  # an empty cell is in no part
-        if len(set(used)) > 1:
-            there = tuple(sorted(set(used)))
-            yield Straddle(split=split, by=by, value=value, parts=there, clips=len(used))
 
 
 def _values(clip: Clip, by: str, content: dict[str, str]) -> list[str]:
@@ -166,21 +163,8 @@ def _values(clip: Clip, by: str, content: dict[str, str]) -> list[str]:
     return [value for value in clip.cells[by].split("|") if value]
 
 
-def _pairs(manifest: Manifest) -> list[tuple[str, str]]:
-    columns = group_columns(manifest)
-    return [(split.name, name) for split in manifest.of_role("split") for name in columns]
-
-
-def _recognises(split: str, column: str) -> bool:
+def _same_people(split: str, column: str) -> bool:
     return split == f"split_{column}"
-
-
-def _lasts(clips: Iterable[Clip]) -> dict[str, int]:
-    lasts: dict[str, int] = {}
-    for clip in clips:
-        if clip.last is not None:
-            lasts[clip.path] = max(clip.last, lasts.get(clip.path, 0))
-    return lasts
 
 
 def _equal_files(paths: dict[str, Path]) -> list[tuple[str, ...]]:
@@ -214,7 +198,7 @@ def _digest(path: Path) -> str:
 
 
 def _decode(path: Path, every_frame: bool) -> tuple[str, int | None]:
-    """Why a file does not decode ("" if it does), and how many frames it has, where known."""
+    """The reason why a file does not decode or "", and its number of frames where known."""
     import av
 
     try:

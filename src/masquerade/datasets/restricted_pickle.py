@@ -1,8 +1,7 @@
-"""A pickle of arrays read without trust: nothing that it names is imported or called.
+"""Restricted unpickling of number arrays: nothing that the file names is imported or called.
 
-A pickle is a program. This reader admits the handful of names that numpy writes for an array and
-answers each with an inert stand-in of its own, so that even numpy's own C code never sees the
-file before its shape and type are checked.
+A pickle is a program. This reader allows only the names that numpy writes for an array and maps
+each to an inert stand-in, so that numpy's own code sees no data before shape and type are checked.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from masquerade.errors import UsageError
 
 
-class _Type:
+class _Dtype:
     """Stands in for numpy.dtype."""
 
     def __init__(self, code: str, *_: Any) -> None:
@@ -30,7 +29,7 @@ class _Type:
 
     order: str = "|"
 
-    def real(self) -> np.dtype[Any]:
+    def to_numpy(self) -> np.dtype[Any]:
         kind, size = str(self.code)[:1], str(self.code)[1:]
         if kind not in "biuf" or size not in ("1", "2", "4", "8") or (kind == "b" and size != "1"):
             raise pickle.UnpicklingError(f"type {self.code!r} is neither number nor flag")
@@ -41,7 +40,7 @@ class _Array:
     """Stands in for numpy.ndarray."""
 
     shape: tuple[int, ...] = (0,)
-    type: _Type
+    type: _Dtype
     data: bytes = b""
     order: str = "C"
 
@@ -49,8 +48,8 @@ class _Array:
         _, self.shape, self.type, fortran, self.data = state
         self.order = "F" if fortran else "C"
 
-    def real(self) -> NDArray[Any]:
-        kind = self.type.real()
+    def to_numpy(self) -> NDArray[Any]:
+        kind = self.type.to_numpy()
         data = self.data
         if not isinstance(data, bytes | bytearray):
             raise pickle.UnpicklingError("an array holds something other than bytes")
@@ -61,7 +60,7 @@ class _Array:
 
 
 class _Call:
-    """A function that a pickle may call and, unlike a Python function, cannot change."""
+    """A function that a pickle may call but, unlike a plain function, cannot set attributes of."""
 
     __slots__ = ("_function",)
     _function: Callable[..., Any]
@@ -80,7 +79,7 @@ def _empty(*_: Any) -> _Array:
     return _Array()
 
 
-def _from_buffer(data: bytes, kind: _Type, shape: tuple[int, ...], order: str) -> _Array:
+def _from_buffer(data: bytes, kind: _Dtype, shape: tuple[int, ...], order: str) -> _Array:
     array = _Array()
     array.data, array.type, array.shape, array.order = data, kind, shape, order
     return array
@@ -90,9 +89,9 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin1") if encoding == "latin1" else b""  # how protocol 2 spells bytes
 
 
-_ADMITTED: dict[tuple[str, str], Callable[..., Any]] = {
+_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _Type,
+    ("numpy", "dtype"): _Dtype,
     ("_codecs", "encode"): _Call(_latin1),
     **{(f"numpy.{c}.multiarray", "_reconstruct"): _Call(_empty) for c in ("core", "_core")},
     **{(f"numpy.{c}.numeric", "_frombuffer"): _Call(_from_buffer) for c in ("core", "_core")},
@@ -102,13 +101,13 @@ _ADMITTED: dict[tuple[str, str], Callable[..., Any]] = {
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         try:
-            return _ADMITTED[module, name]
+            return _ALLOWED[module, name]
         except KeyError:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The pickle of a dict of name to number array, read without running anything in it.
+    """Read a pickled dict of name to number array without running anything in it.
 
     Args:
         path: the pickle; anything but text keys and plain arrays is refused.
@@ -118,7 +117,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             found = _Unpickler(file).load()
         if not isinstance(found, dict) or not all(isinstance(k, str) for k in found):
             raise pickle.UnpicklingError("it is no dict with texts for keys")
-        return {name: _real(value) for name, value in found.items()}
+        return {name: _to_numpy(value) for name, value in found.items()}
     except FileNotFoundError:
         raise UsageError(f"There is no file {path}.") from None
     except Exception as error:  # a hostile file can make the unpickler raise anything
@@ -127,7 +126,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         ) from error
 
 
-def _real(value: object) -> NDArray[Any]:
+def _to_numpy(value: object) -> NDArray[Any]:
     if not isinstance(value, _Array):
         raise pickle.UnpicklingError(f"a {type(value).__name__} is no array")
-    return value.real()
+    return value.to_numpy()
