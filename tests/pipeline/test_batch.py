@@ -17,14 +17,14 @@ import torch
 import masquerade
 from masquerade.errors import UsageError
 from masquerade.pipeline.batch import (
-    OWN,
+    OWN_SUFFIX,
     FileTask,
     anonymize_batch,
     exit_code,
     is_finished,
     plan_tasks,
 )
-from masquerade.pipeline.config import PipelineConfig
+from masquerade.pipeline.config import PipelineConfig, build_pipeline
 from masquerade.pipeline.receipt import sha256_of
 from masquerade.storage import MARK
 
@@ -32,7 +32,7 @@ from masquerade.storage import MARK
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """in/a.mp4, in/b.mov, in/sub/c.png, one of our own outputs, and what is no video."""
-    for name in ("a.mp4", "b.mov", "sub/c.png", f"a{OWN}.mp4", "notes.txt", ".hidden.mp4"):
+    for name in ("a.mp4", "b.mov", "sub/c.png", f"a{OWN_SUFFIX}.mp4", "notes.txt", ".hidden.mp4"):
         path = tmp_path / "in" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(name.encode())
@@ -48,7 +48,7 @@ def names(tasks: list[FileTask], base: Path) -> dict[str, str]:
 
 
 def test_beside_the_input_under_a_name_of_its_own(tree: Path) -> None:
-    expected = {"a.mp4": f"a{OWN}.mp4", "b.mov": f"b{OWN}.mp4"}
+    expected = {"a.mp4": f"a{OWN_SUFFIX}.mp4", "b.mov": f"b{OWN_SUFFIX}.mp4"}
     assert names(plan_tasks([str(tree)]), tree) == expected
     assert names(plan_tasks([str(tree / "a.mp4")], suffix="-x"), tree) == {"a.mp4": "a-x.mp4"}
 
@@ -111,9 +111,11 @@ def test_one_bad_file_does_not_stop_the_others(clip: Path, tmp_path: Path, worke
     (folder / "bad.mp4").write_bytes(b"ffconcat version 1.0\nfile good.mp4\n")
     for name in ("good.mp4", "zoo.mp4"):
         (folder / name).write_bytes(clip.read_bytes())
-    settings = PipelineConfig(regions="frame", preview=0.2)
+    config = PipelineConfig(regions="frame", preview=0.2)
     tasks = plan_tasks([str(folder)], output=str(tmp_path / "out"))
-    outcomes = list(anonymize_batch(tasks, masquerade.build("blacken"), settings, workers=workers))
+    outcomes = list(
+        anonymize_batch(tasks, build_pipeline(masquerade.build("blacken"), config), workers=workers)
+    )
     status = {outcome.task.src.name: outcome.status for outcome in outcomes}
     assert status == {"bad.mp4": "failed", "good.mp4": "done", "zoo.mp4": "done"}
     assert exit_code(outcomes) == 1
@@ -126,19 +128,23 @@ def test_resume_skips_what_is_finished_and_nothing_else(clip: Path, tmp_path: Pa
     for name in ("a.mp4", "b.mp4"):
         (tmp_path / "in" / name).write_bytes(clip.read_bytes())
     tasks = plan_tasks([str(tmp_path / "in")], output=str(tmp_path / "out"))
-    method, settings = masquerade.build("blacken"), PipelineConfig(regions="frame", preview=0.2)
+    method, config = masquerade.build("blacken"), PipelineConfig(regions="frame", preview=0.2)
 
     def again(**changes) -> list[str]:
         chosen = PipelineConfig(regions="frame", preview=changes.pop("preview", 0.2))
-        outcomes = anonymize_batch(tasks, method, chosen, resume=True, **changes)
+        outcomes = anonymize_batch(tasks, build_pipeline(method, chosen), resume=True, **changes)
         return [o.status for o in sorted(outcomes, key=lambda o: o.task.src)]
 
-    assert [o.status for o in anonymize_batch(tasks, method, settings)] == ["done", "done"]
+    outcomes = anonymize_batch(tasks, build_pipeline(method, config))
+    assert [outcome.status for outcome in outcomes] == [
+        "done",
+        "done",
+    ]
     assert again() == ["skipped", "skipped"]
     tasks[0].dst.unlink()
     (tasks[0].dst.parent / "a.mp4.receipt.json").unlink()
     assert again() == ["done", "skipped"]
-    assert again(preview=0.1) == ["failed", "failed"]  # other settings: the old output is kept
+    assert again(preview=0.1) == ["failed", "failed"]  # other config: the old output is kept
     with open(tasks[1].dst, "ab") as file:
         file.write(b"changed")
     assert again() == ["skipped", "failed"]
@@ -148,26 +154,44 @@ def test_resume_skips_what_is_finished_and_nothing_else(clip: Path, tmp_path: Pa
 def test_resume_is_not_deceived_by_other_weights_of_the_same_shape(
     clip: Path, tmp_path: Path
 ) -> None:
-    settings = PipelineConfig(regions="frame", preview=0.1)
+    config = PipelineConfig(regions="frame", preview=0.1)
     (task,) = plan_tasks([str(clip)], output=str(tmp_path / "out/"))
     nets = []
     for seed in range(2):
         torch.manual_seed(seed)
         nets.append(masquerade.build("spact", width=2, short=16))
         nets[-1].trained = True
-    assert [o.status for o in anonymize_batch([task], nets[0], settings)] == ["done"]
-    assert is_finished(task, nets[0], settings)
-    assert not is_finished(task, nets[1], settings)
+    assert [o.status for o in anonymize_batch([task], build_pipeline(nets[0], config))] == ["done"]
+    assert is_finished(task, build_pipeline(nets[0], config))
+    assert not is_finished(task, build_pipeline(nets[1], config))
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_receipt_of_another_version_is_refused_or_done_again(
+    clip: Path, tmp_path: Path, overwrite: bool
+) -> None:
+    (task,) = plan_tasks([str(clip)], output=str(tmp_path / "out/"))
+    config = PipelineConfig(regions="frame", preview=0.1, overwrite=overwrite)
+    pipeline = build_pipeline(masquerade.build("blacken"), config)
+    assert [o.status for o in anonymize_batch([task], pipeline)] == ["done"]
+    path = task.dst.with_name(task.dst.name + ".receipt.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "receipt": 0}))
+    (outcome,) = anonymize_batch([task], pipeline, resume=True)
+    if overwrite:
+        assert outcome.status == "done"
+    else:
+        assert outcome.status == "failed"
+        assert "format 0" in outcome.error and "--overwrite" in outcome.error
 
 
 def test_exports_of_many_files_go_into_folders(clip: Path, tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4"):
         (tmp_path / name).write_bytes(clip.read_bytes())
     tasks = plan_tasks([str(tmp_path)], output=str(tmp_path / "out"))
-    settings = PipelineConfig(
+    config = PipelineConfig(
         regions="frame", preview=0.1, report=tmp_path / "r", export_masks=tmp_path / "m"
     )
-    outcomes = list(anonymize_batch(tasks, masquerade.build("blacken"), settings))
+    outcomes = list(anonymize_batch(tasks, build_pipeline(masquerade.build("blacken"), config)))
     assert [o.error for o in outcomes] == ["", ""]
     assert sorted(p.name for p in (tmp_path / "r").iterdir()) == [
         "a.mp4.receipt.json",

@@ -11,7 +11,7 @@ import pytest
 
 import masquerade
 from masquerade.errors import MasqueradeError, MissingError, OutputError, UsageError, VideoError
-from masquerade.pipeline.verify import check
+from masquerade.pipeline.verify import verify_output
 from masquerade.regions.boxes import Box, read_boxes, write_boxes
 from masquerade.storage import MARK, part_of, sweep
 from masquerade.video.read import Reader
@@ -65,7 +65,47 @@ def test_the_receipt_tells_all_but_what_undoes_it(clip: Path, tmp_path: Path) ->
     assert any("audio" in item for item in receipt["removed"])
     assert receipt["regions"][0]["model_sha256"] and receipt["source"]["sha256"]
     assert len(receipt["coverage"]["share"]) == receipt["output"]["frames"]
-    assert {"decode", "look", "rewrite", "encode"} <= set(receipt["stage_seconds"])
+    assert {"decode", "regions", "anonymize", "convert", "encode"} <= set(receipt["stage_seconds"])
+
+
+def test_the_source_is_probed_once_and_read_once(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counts how often FFmpeg opens each file, and how often a file is described, in one run."""
+    import av
+
+    import masquerade.pipeline.config as config
+    import masquerade.video.probe as probing
+    from masquerade.cli import main
+
+    opened: list[int] = []
+    described: list[str] = []
+    built: list[str] = []
+    av_open, describe, build = av.open, probing.describe, config.build_region_source
+
+    def counting_open(file, mode="r", *args, **kwargs):
+        if mode == "r":
+            opened.append(os.fstat(file._file.fileno()).st_ino)
+        return av_open(file, mode, *args, **kwargs)
+
+    def counting_describe(container, stream, frame, path):
+        described.append(path.name)
+        return describe(container, stream, frame, path)
+
+    def counting_build(config):
+        built.append(config.regions)
+        return build(config)
+
+    monkeypatch.setattr(av, "open", counting_open)
+    monkeypatch.setattr(probing, "describe", counting_describe)
+    monkeypatch.setattr(config, "build_region_source", counting_build)
+    out = tmp_path / "out.mp4"
+    words = ["anonymize", clip, "-o", out, "--audio", "keep", "--metadata", "keep"]
+    assert main([str(word) for word in [*words, "--preview", "0.2", "-q"]]) == 0
+    assert opened.count(clip.stat().st_ino) == 2  # to probe it, and to read its frames
+    assert opened.count(out.stat().st_ino) == 2  # to probe the output, and to count its frames
+    assert described.count(clip.name) == 1 and len(described) == 2
+    assert built == ["faces"]
 
 
 def test_a_public_receipt_does_not_name_the_source(clip: Path, tmp_path: Path) -> None:
@@ -186,12 +226,12 @@ def test_a_truncated_source_is_refused_and_salvaged_when_asked(clip: Path, tmp_p
 
 def test_an_output_that_fails_its_check_is_an_error(clip: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="25 of 26 frames"):
-        check(clip, tmp_path / "out.mp4", frames=26, others=1)
+        verify_output(clip, tmp_path / "out.mp4", frames=26, others=1)
     with pytest.raises(OutputError, match="streams"):
-        check(clip, tmp_path / "out.mp4", frames=25, others=0)  # it has sound
+        verify_output(clip, tmp_path / "out.mp4", frames=25, others=0)  # it has sound
     (tmp_path / "no.mp4").write_bytes(b"no video")
     with pytest.raises(OutputError, match="read back"):
-        check(tmp_path / "no.mp4", tmp_path / "out.mp4", frames=1, others=0)
+        verify_output(tmp_path / "no.mp4", tmp_path / "out.mp4", frames=1, others=0)
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ class Sum(Anonymizer):
         return Anonymized(clip * 0 + state / 10, None, state + 1)
 
 
-def test_ahead_keeps_order_and_stays_within_its_depth() -> None:
+def test_prefetch_keeps_order_and_stays_within_its_depth() -> None:
     made: list[int] = []
 
     def items() -> Iterator[int]:
@@ -65,7 +65,7 @@ def test_ahead_keeps_order_and_stays_within_its_depth() -> None:
     assert [0, *taken] == list(range(50))
 
 
-def test_ahead_raises_here_what_was_raised_there() -> None:
+def test_prefetch_raises_here_what_was_raised_there() -> None:
     def items() -> Iterator[int]:
         yield 1
         raise MasqueradeError("broken")
@@ -93,7 +93,7 @@ def test_closing_ends_the_thread_and_closes_the_source() -> None:
     assert closed.is_set() and threading.active_count() == before
 
 
-@pytest.mark.parametrize("fails", ["decode", "look", "rewrite", "write"])
+@pytest.mark.parametrize("fails", ["decode", "regions", "anonymize", "write"])
 def test_a_failure_anywhere_ends_every_stage(fails: str) -> None:
     """No thread may go on reading when the file under it is about to be closed."""
     running = threading.active_count()
@@ -107,14 +107,14 @@ def test_a_failure_anywhere_ends_every_stage(fails: str) -> None:
 
     def look(pictures: Any) -> Iterator[Region]:
         for i, _ in enumerate(pictures):
-            if fails == "look" and i == 20:
-                raise MasqueradeError("look")
+            if fails == "regions" and i == 20:
+                raise MasqueradeError("regions")
             yield Region(everywhere=True)
 
     class Failing(Blacken):
         def on_bytes(self, frames, *, mask=None, state=None):
-            if fails == "rewrite":
-                raise MasqueradeError("rewrite")
+            if fails == "anonymize":
+                raise MasqueradeError("anonymize")
             return super().on_bytes(frames, mask=mask, state=state)
 
     with pytest.raises(MasqueradeError, match=fails) as caught:
@@ -163,7 +163,7 @@ def test_a_source_that_forgets_frames_is_an_error() -> None:
             if i < 2:
                 yield Region()
 
-    with pytest.raises(MasqueradeError, match="without an answer"):
+    with pytest.raises(MasqueradeError, match="fewer regions"):
         outputs([Picture(i) for i in range(6)], Blacken(), forgetful)
 
 

@@ -16,7 +16,7 @@ from masquerade.cli.arguments import parse_with_method
 from masquerade.cli.progress import BatchProgress
 from masquerade.errors import UsageError
 from masquerade.pipeline.batch import FileOutcome, anonymize_batch, exit_code, plan_tasks
-from masquerade.pipeline.config import PipelineConfig, build_region_source, with_default_regions
+from masquerade.pipeline.config import PipelineConfig, build_pipeline, with_default_regions
 
 EXAMPLE = "masquerade anonymize holiday.mp4 -o safe.mp4"
 
@@ -75,8 +75,8 @@ class Options(PipelineConfig):
     overwrite: Annotated[bool, arg(aliases=["-y"])] = False
     at: UseAppendAction[tuple[str, ...]] = ()
 
-    def settings(self) -> PipelineConfig:
-        """The part of the options that a file's run needs."""
+    def config(self) -> PipelineConfig:
+        """The part of the options that configures the pipeline."""
         chosen = {field.name: getattr(self, field.name) for field in fields(PipelineConfig)}
         if self.keep_audio:
             chosen["audio"] = "keep"
@@ -88,7 +88,7 @@ class Options(PipelineConfig):
 
 
 def _with_templates(regions: str | None, names: str) -> str:
-    """Regions that are named besides stay; those that nobody named make way."""
+    """Add templates to the regions that were named, if any were."""
     if regions is not None and "templates" in regions.partition(":")[0].split("+"):
         if names:
             raise UsageError("name templates once: with --hide or with --regions templates:...")
@@ -112,41 +112,41 @@ def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
 def main(argv: list[str]) -> int:
     """Run the verb; gives its exit code."""
     options, anonymizer = parse(argv)
-    settings = with_default_regions(options.settings(), anonymizer)
+    config = options.config()
     tasks = plan_tasks(
         _inputs(options),
         output=options.output,
         recursive=options.recursive,
         suffix=options.suffix,
         name=options.name,
-        codec=settings.codec,
-        sequence=settings.sequence is not None,
+        codec=config.codec,
+        sequence=config.sequence is not None,
     )
-    if options.resume and settings.public_receipt:
+    if options.resume and config.public_receipt:
         raise UsageError("--resume needs the full receipt; leave --public-receipt out.")
     if options.dry_run:
+        with_default_regions(config, anonymizer)  # refuses what the method cannot do
         for task in tasks:
             print(f"{task.src} -> {task.dst}")
         return 0
-    build_region_source(settings)  # a missing model is known before the first file
+    pipeline = build_pipeline(anonymizer, config)
     for note in anonymizer.doubts:
         print(f"masquerade: these weights are in doubt: {note}.", file=sys.stderr)
     outcomes = []
-    bar = not (options.no_progress or options.json)
-    talk = options.quiet or options.json
-    with BatchProgress(files=len(tasks), bar=bar, quiet=talk, verbose=options.verbose) as screen:
+    quiet = options.quiet or options.json
+    bar = not (options.no_progress or quiet)
+    with BatchProgress(files=len(tasks), bar=bar, quiet=quiet, verbose=options.verbose) as shown:
         for outcome in anonymize_batch(
             tasks,
-            anonymizer,
-            settings,
+            pipeline,
             workers=options.workers,
             resume=options.resume,
             skip_existing=options.skip_existing,
-            progress=screen.follow,
+            progress=shown.start_file,
         ):
             if INTERRUPTED.is_set():
                 raise KeyboardInterrupt
-            screen.result(outcome)
+            shown.print_outcome(outcome)
             outcomes.append(outcome)
     if options.json:
         print(json.dumps([_as_json(outcome) for outcome in outcomes], indent=1))

@@ -49,12 +49,12 @@ def main(argv: list[str]) -> int:
     made = options.output / f"{source.stem}_anonymized.mp4"
     beside = options.output / f"{source.stem}_side_by_side_private.mp4"
     about = options.output / f"{source.stem}_report.html"
-    with BatchProgress(files=1, bar=True, quiet=False, verbose=False) as screen:
+    with BatchProgress(files=1, bar=True, quiet=False, verbose=False) as shown:
         receipt = anonymize_file(
             source,
             made,
             build(options.method),
-            progress=screen.follow(FileTask(source, made)),
+            progress=shown.start_file(FileTask(source, made)),
             overwrite=True,
         )
     stills = side_by_side(source, made, beside, frames=receipt.source.frames)

@@ -1,4 +1,4 @@
-"""Many files: which they are, where they go, and one bad one does not stop the others."""
+"""Anonymize many files: find them, name their outputs, run them; a failed one stops no other."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.checkpoint import described
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.pipeline.config import PipelineConfig
-from masquerade.pipeline.file import Progress, receipt_path, run
-from masquerade.pipeline.receipt import Receipt, config_hash, sha256_of
+from masquerade.pipeline.config import Pipeline, PipelineConfig, build_pipeline
+from masquerade.pipeline.file import OnProgress, receipt_path, run_file
+from masquerade.pipeline.receipt import VERSION, Receipt, sha256_of
 from masquerade.video.encoding import CONTAINERS, suffix_of
 
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
@@ -28,7 +27,7 @@ VIDEOS = {
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts",
     ".vob", ".ogv", ".flv", ".wmv", ".asf", ".3gp", ".gif",
 }  # fmt: skip
-OWN = "_anonymized"
+OWN_SUFFIX = "_anonymized"
 Naming = Literal["keep", "sequential", "hash"]
 
 
@@ -42,7 +41,7 @@ class FileTask:
 
 @dataclass(frozen=True)
 class FileOutcome:
-    """What became of one file."""
+    """How the anonymization of one file ended."""
 
     task: FileTask
     status: Literal["done", "skipped", "failed"]
@@ -61,7 +60,7 @@ def plan_tasks(
     codec: str = "h264",
     sequence: bool = False,
 ) -> list[FileTask]:
-    """Every file to be done and where it goes, before any work.
+    """Find the files to anonymize and name the output of each, before any work.
 
     Args:
         inputs: files, folders and patterns.
@@ -88,7 +87,7 @@ def plan_tasks(
     tasks = []
     for number, (src, below) in enumerate(found, 1):
         folder = src.parent if output is None else Path(output) / below
-        tail = suffix if suffix is not None else (OWN if output is None else "")
+        tail = suffix if suffix is not None else (OWN_SUFFIX if output is None else "")
         stem = {"keep": src.stem, "sequential": f"{number:06d}"}.get(name) or sha256_of(src)[:16]
         tasks.append(FileTask(src, folder / f"{stem}{tail}{_extension(src, codec)}"))
     return _distinct(tasks)
@@ -97,7 +96,7 @@ def plan_tasks(
 def _expand(
     inputs: Iterable[str], *, recursive: bool, sequence: bool
 ) -> Iterator[tuple[Path, Path]]:
-    """(file, its folder below the input that led to it)."""
+    """Each file once, with its folder below the input that named it."""
     seen: set[Path] = set()
     for text in inputs:
         paths = [Path(text)]
@@ -106,15 +105,15 @@ def _expand(
         for path in paths:
             entries = [(path, Path())]
             if path.is_dir() and not sequence:
-                entries = list(_listed(path, recursive=recursive))
+                entries = list(_list_folder(path, recursive=recursive))
             for file, below in entries:
-                key = Path(os.path.realpath(file))  # a link to a file already named adds nothing
+                key = Path(os.path.realpath(file))  # a link to a file already listed adds nothing
                 if key not in seen:
                     seen.add(key)
                     yield file, below
 
 
-def _listed(folder: Path, *, recursive: bool) -> Iterator[tuple[Path, Path]]:
+def _list_folder(folder: Path, *, recursive: bool) -> Iterator[tuple[Path, Path]]:
     """The videos and images of a folder, without our own outputs."""
     for root, folders, names in os.walk(folder):  # links to folders are not followed
         folders.sort()
@@ -122,8 +121,8 @@ def _listed(folder: Path, *, recursive: bool) -> Iterator[tuple[Path, Path]]:
             folders.clear()
         for name in sorted(names):
             file = Path(root) / name
-            known = file.suffix.lower() in VIDEOS | IMAGES
-            if known and not name.startswith(".") and not file.stem.endswith(OWN):
+            supported = file.suffix.lower() in VIDEOS | IMAGES
+            if supported and not name.startswith(".") and not file.stem.endswith(OWN_SUFFIX):
                 yield file, Path(root).relative_to(folder)
 
 
@@ -157,81 +156,104 @@ def _distinct(tasks: list[FileTask]) -> list[FileTask]:
     return tasks
 
 
-def is_finished(task: FileTask, anonymizer: Anonymizer, settings: PipelineConfig) -> bool:
-    """Whether an earlier run made this very output from this very source and settings."""
-    path = receipt_path(task.dst, settings)
+def is_finished(task: FileTask, pipeline: Pipeline) -> bool:
+    """Whether an earlier run made this output from this source with this method and configuration.
+
+    Raises:
+        UsageError: its receipt is of another version of masquerade.
+    """
+    path = receipt_path(task.dst, pipeline.config)
     try:
         receipt = json.loads(path.read_text("utf-8"))
-        chosen = {**settings.as_dict(), **described(anonymizer)}
-        return bool(
-            receipt["settings_sha256"] == config_hash(chosen)
-            and receipt["source"]["sha256"] == sha256_of(task.src)
-            and receipt["output"]["sha256"] == sha256_of(task.dst)
-        )
+        version = receipt["receipt"]
+        if version == VERSION:
+            return bool(
+                receipt["settings_sha256"] == pipeline.fingerprint()
+                and receipt["source"]["sha256"] == sha256_of(task.src)
+                and receipt["output"]["sha256"] == sha256_of(task.dst)
+            )
     except (OSError, ValueError, KeyError, TypeError):
         return False
+    if pipeline.config.overwrite:
+        return False
+    raise UsageError(
+        f"{path.name} is of format {version} and this version of masquerade reads {VERSION}, so it "
+        "cannot be resumed: give --overwrite to do that file again."
+    )
 
 
 def anonymize_batch(
     tasks: list[FileTask],
-    anonymizer: Anonymizer,
-    settings: PipelineConfig,
+    pipeline: Pipeline,
     *,
     workers: int = 1,
     resume: bool = False,
     skip_existing: bool = False,
-    progress: Callable[[FileTask], Progress | None] = lambda task: None,
+    progress: Callable[[FileTask], OnProgress | None] = lambda task: None,
 ) -> Iterator[FileOutcome]:
-    """Anonymize files, in this process or in several, and say of each what became of it."""
+    """Anonymize files, in this process or in several, and yield the outcome of each.
+
+    Args:
+        tasks: as `plan_tasks` gives them.
+        pipeline: as `build_pipeline` makes it.
+        workers: processes; 1: this one.
+        resume: leave out files that `is_finished`.
+        skip_existing: leave out files whose output exists.
+        progress: called with each task that begins in this process, gives its progress callback.
+    """
     todo = []
     for task in tasks:
-        if (skip_existing and task.dst.exists()) or (
-            resume and is_finished(task, anonymizer, settings)
-        ):
+        try:
+            done = (skip_existing and task.dst.exists()) or (resume and is_finished(task, pipeline))
+        except UsageError as error:
+            yield FileOutcome(task, "failed", str(error), error.exit_code)
+            continue
+        if done:
             yield FileOutcome(task, "skipped")
         else:
-            todo.append(task)
-    many = len(tasks) > 1
-    if workers <= 1 or len(todo) <= 1:
-        for task in todo:
-            yield _one(task, anonymizer, _own(task, settings, many), progress(task))
+            todo.append((task, _pipeline_of(task, pipeline) if len(tasks) > 1 else pipeline))
+    if workers > 1 and len(todo) > 1:
+        yield from _run_in_processes(todo, workers)
         return
-    yield from _in_processes(todo, anonymizer, settings, workers)
+    for task, own in todo:
+        yield _run_task(task, own, progress(task))
 
 
-def _own(task: FileTask, settings: PipelineConfig, many: bool) -> PipelineConfig:
+def _pipeline_of(task: FileTask, pipeline: Pipeline) -> Pipeline:
     """With many files, what is exported beside them goes into folders, a file each."""
-    if not many:
-        return settings
     endings = {"report": ".receipt.json", "export_boxes": ".boxes.json", "export_masks": ".mkv"}
-    given = {key: getattr(settings, key) for key in endings}
+    given = {key: getattr(pipeline.config, key) for key in endings}
     folders = {key: path / (task.dst.name + endings[key]) for key, path in given.items() if path}
-    return replace(settings, **folders)
+    return pipeline._replace(config=replace(pipeline.config, **folders))
 
 
-def _one(
-    task: FileTask,
-    anonymizer: Anonymizer,
-    settings: PipelineConfig,
-    progress: Progress | None = None,
+def _run_task(
+    task: FileTask, pipeline: Pipeline, progress: OnProgress | None = None
 ) -> FileOutcome:
     try:
-        receipt = run(task.src, task.dst, anonymizer, settings, progress=progress)
+        receipt = run_file(task.src, task.dst, pipeline, progress=progress)
     except MasqueradeError as error:
         return FileOutcome(task, "failed", str(error), error.exit_code)
     return FileOutcome(task, "done", receipt=receipt)
 
 
-def _in_processes(
-    tasks: list[FileTask], anonymizer: Anonymizer, settings: PipelineConfig, workers: int
-) -> Iterator[FileOutcome]:
-    context = multiprocessing.get_context("spawn")  # forking a process with threads can hang it
-    pool = ProcessPoolExecutor(workers, context, initializer=_end_cleanly)
-    futures: dict[Future[FileOutcome], FileTask] = {}
+def _build_and_run(task: FileTask, anonymizer: Anonymizer, config: PipelineConfig) -> FileOutcome:
+    """`_run_task` in a worker process, where a detector's model must be loaded again."""
     try:
-        for task in tasks:
-            own = _own(task, settings, True)
-            futures[pool.submit(_one, task, anonymizer, own)] = task
+        pipeline = build_pipeline(anonymizer, config)
+    except MasqueradeError as error:
+        return FileOutcome(task, "failed", str(error), error.exit_code)
+    return _run_task(task, pipeline)
+
+
+def _run_in_processes(todo: list[tuple[FileTask, Pipeline]], workers: int) -> Iterator[FileOutcome]:
+    context = multiprocessing.get_context("spawn")  # forking a process with threads can hang it
+    pool = ProcessPoolExecutor(workers, context, initializer=_exit_on_signals)
+    try:
+        futures = {
+            pool.submit(_build_and_run, task, own.anonymizer, own.config): task
+            for task, own in todo
+        }
         for future in as_completed(futures):
             try:
                 yield future.result()
@@ -246,8 +268,8 @@ def _in_processes(
         pool.shutdown(cancel_futures=True)
 
 
-def _end_cleanly() -> None:
-    """In a worker: a request to end runs the clean-up of a half-made output."""
+def _exit_on_signals() -> None:
+    """In a worker: raise SystemExit on a signal, so that a half-made output is removed."""
 
     def end(number: int, frame: Any) -> None:
         raise SystemExit(128 + number)
@@ -257,7 +279,7 @@ def _end_cleanly() -> None:
 
 
 def exit_code(outcomes: Iterable[FileOutcome]) -> int:
-    """0 where all went well; of one failure its own code; of several the gravest."""
+    """0: all done; else the failures' common code, or of several 4 before 3 before 1."""
     codes = [outcome.exit_code for outcome in outcomes if outcome.status == "failed"]
     if len(set(codes)) <= 1 and (not codes or codes[0] != 2):
         return codes[0] if codes else 0

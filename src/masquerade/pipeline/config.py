@@ -1,20 +1,22 @@
-"""Everything that a user may choose about anonymizing a file, except the method itself."""
+"""The configuration of a run: what a user may choose besides the method and its arguments."""
 
 from __future__ import annotations
 
 import inspect
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 
 from masquerade.anonymizer import Anonymizer
+from masquerade.checkpoint import described
 from masquerade.device import choose_device
 from masquerade.errors import UsageError
+from masquerade.pipeline.receipt import config_hash
 from masquerade.regions import REGIONS, Union
 from masquerade.regions.template_regions import parse_point
 from masquerade.video.encoding import Encoding
 
-DEFAULT_REGIONS = "faces"  # of a method that is for no other regions
+DEFAULT_REGIONS = "faces"
 REGION_ARGUMENTS = (
     "detector",
     "threshold",
@@ -35,12 +37,12 @@ REGION_ARGUMENTS = (
     "calibrated",
     "grow",
 )
-"""The settings that are arguments of a region source, where it has them."""
+"""Fields that are handed to a region source if its constructor has an argument of that name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineConfig:
-    """How a file is anonymized. None leaves a choice to what it is a choice of.
+    """How a file is anonymized. None: the default of the region source, method or codec.
 
     Args:
         regions: what to hide: faces, people, frame, boxes:FILE, templates:NAME,..., or several as
@@ -153,7 +155,7 @@ class PipelineConfig:
     shadow: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        """What a receipt records: everything but the seed and where files lie."""
+        """What a receipt records: everything but the seed and the folders of files."""
         kept = asdict(self)
         for name in ("seed", "report", "export_boxes", "export_masks", "overwrite"):
             del kept[name]
@@ -164,37 +166,60 @@ class PipelineConfig:
         return kept
 
 
-def with_default_regions(settings: PipelineConfig, anonymizer: Anonymizer) -> PipelineConfig:
-    """PipelineConfig whose region is what a method is for, where nobody named one.
+class Pipeline(NamedTuple):
+    """What all files of a run share; `build_pipeline` makes it."""
 
-    That is the whole frame of a learned method, which was never attacked in a face alone; people of
-    one that shows regions alone; faces of all others.
+    anonymizer: Anonymizer
+    config: PipelineConfig
+    regions: Any
+
+    def fingerprint(self, method: dict[str, Any] | None = None) -> str:
+        """The SHA-256 of method and configuration; equal ones make equal outputs, but for noise."""
+        return config_hash({**self.config.as_dict(), **(method or described(self.anonymizer))})
+
+
+def build_pipeline(anonymizer: Anonymizer, config: PipelineConfig) -> Pipeline:
+    """Fill in the method's default regions and load the detector's model.
+
+    Raises:
+        UsageError: the configuration contradicts itself or the method.
+        MissingError: the method is not trained, or a model is not installed.
+    """
+    config = with_default_regions(config, anonymizer)
+    return Pipeline(anonymizer, config, build_region_source(config))
+
+
+def with_default_regions(config: PipelineConfig, anonymizer: Anonymizer) -> PipelineConfig:
+    """Fill in the method's default regions where none are named.
+
+    That is the whole frame for a learned method, which was never attacked in a face alone; people
+    for one that shows regions only; faces for all others.
 
     Raises:
         MissingError: the method has to be trained first.
-        UsageError: other regions were named.
+        UsageError: regions are named that the method cannot be limited to.
     """
     anonymizer.check_trained()
-    named = settings.regions not in (None, "frame")
-    if anonymizer.full_frame and (named or settings.region):
+    named = config.regions not in (None, "frame")
+    if anonymizer.full_frame and (named or config.region):
         raise UsageError(
             f"{type(anonymizer).__name__} rewrites whole frames; leave regions out, or choose "
             "another method."
         )
-    if anonymizer.regions_only and not named and not settings.region:
-        return replace(settings, regions="people")
-    if settings.regions is not None:
-        return settings
-    return replace(settings, regions="frame" if anonymizer.learned else DEFAULT_REGIONS)
+    if anonymizer.regions_only and not named and not config.region:
+        return replace(config, regions="people")
+    if config.regions is not None:
+        return config
+    return replace(config, regions="frame" if anonymizer.learned else DEFAULT_REGIONS)
 
 
-def region_arguments(settings: PipelineConfig) -> list[tuple[str, dict[str, Any]]]:
-    """The region sources that settings ask for, by name, each with all its arguments.
+def region_arguments(config: PipelineConfig) -> list[tuple[str, dict[str, Any]]]:
+    """The names of the region sources to build, each with all its arguments.
 
     Raises:
-        UsageError: no such source, or a setting that none of them knows.
+        UsageError: no such source, or an option that none of them has.
     """
-    plain, _, named = (settings.regions or DEFAULT_REGIONS).partition(":")
+    plain, _, named = (config.regions or DEFAULT_REGIONS).partition(":")
     names = plain.split("+")
     for name in names:
         if name not in REGIONS:
@@ -208,18 +233,10 @@ def region_arguments(settings: PipelineConfig) -> list[tuple[str, dict[str, Any]
         raise UsageError(
             f"{names[-1]} take no {named!r}; only boxes:FILE and templates:NAME,... take something."
         )
-    given = {
-        key: getattr(settings, key)
-        for key in REGION_ARGUMENTS
-        if getattr(settings, key) is not None
-    }
-    for name in ("track", "calibrated"):
-        if given[name]:
-            del given[name]  # the default
-    if given["at"]:
-        given["at"] = tuple(parse_point(point) for point in given["at"])
-    else:
-        del given["at"]
+    values = {key: getattr(config, key) for key in REGION_ARGUMENTS}
+    values["track"], values["calibrated"] = (config.track and None, config.calibrated and None)
+    values["at"] = tuple(parse_point(point) for point in config.at) or None
+    given = {key: value for key, value in values.items() if value is not None}
     if "scale" in given:
         given["scale"] = parse_scale(given["scale"])
     found = []
@@ -231,7 +248,7 @@ def region_arguments(settings: PipelineConfig) -> list[tuple[str, dict[str, Any]
         if name == "templates":
             words = named.split(",") if names[-1] == name else []
             extra = {"templates": tuple(word for word in words if word)}
-            extra["device"] = str(choose_device(settings.device))
+            extra["device"] = str(choose_device(config.device))
         defaults = {key: value.default for key, value in own.items() if key in REGION_ARGUMENTS}
         found.append((name, {**defaults, **taken, **extra}))
     unknown = [key for key in given if not any(key in arguments for _, arguments in found)]
@@ -242,21 +259,21 @@ def region_arguments(settings: PipelineConfig) -> list[tuple[str, dict[str, Any]
 
 
 def _check_detector(name: str, detector: str | None) -> None:
-    """A detector is one of those that the source's constructor names."""
+    """Refuse a detector that the annotations of the source's constructor do not list."""
     hints = get_type_hints(vars(REGIONS[name]).get("__init__", lambda: None))
     choices = get_args(hints.get("detector"))
     if detector is not None and detector not in choices:
         raise UsageError(f"{name} has no detector {detector}; choose of {', '.join(choices)}.")
 
 
-def build_region_source(settings: PipelineConfig) -> Any:
-    """The region source that settings ask for, ready to look.
+def build_region_source(config: PipelineConfig) -> Any:
+    """Build the region source, with its model loaded.
 
     Raises:
-        UsageError: no such source, or a setting that it does not know.
+        UsageError: no such source, or an option that it does not have.
         MissingError: its model is not installed.
     """
-    sources = [REGIONS[name](**arguments) for name, arguments in region_arguments(settings)]
+    sources = [REGIONS[name](**arguments) for name, arguments in region_arguments(config)]
     return sources[0] if len(sources) == 1 else Union(sources=sources)
 
 
@@ -270,9 +287,9 @@ def parse_scale(text: str) -> tuple[int, int] | int | None:
     return (int(parts[0]), int(parts[1])) if len(parts) == 2 else int(parts[0])
 
 
-def encoding_for(settings: PipelineConfig) -> Encoding:
-    """How settings ask for the output to be compressed."""
-    bitrate: Any = settings.bitrate
+def encoding_for(config: PipelineConfig) -> Encoding:
+    """The encoding of the output."""
+    bitrate: Any = config.bitrate
     if bitrate is not None and bitrate != "source":
         unit = {"k": 1000, "m": 1_000_000}.get(bitrate[-1:].lower(), 1)
         digits = bitrate.rstrip("kKmM")
@@ -280,11 +297,11 @@ def encoding_for(settings: PipelineConfig) -> Encoding:
             raise UsageError(f"bitrate is source, or bits a second such as 2M; not {bitrate!r}.")
         bitrate = round(float(digits) * unit)
     return Encoding(
-        codec=settings.codec,
-        crf=settings.crf,
-        preset=settings.encoder_preset,
-        lossless=settings.lossless,
+        codec=config.codec,
+        crf=config.crf,
+        preset=config.encoder_preset,
+        lossless=config.lossless,
         bitrate=bitrate,
-        hwaccel=settings.hwaccel,
-        threads=settings.threads,
+        hwaccel=config.hwaccel,
+        threads=config.threads,
     )

@@ -1,4 +1,4 @@
-"""One file in, one anonymized file and its receipt out, or nothing at all."""
+"""Anonymize one file: a verified output with its receipt appears, or nothing does."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ from masquerade.checkpoint import described
 from masquerade.device import choose_device
 from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.pipeline.config import (
+    Pipeline,
     PipelineConfig,
-    build_region_source,
+    build_pipeline,
     encoding_for,
     region_arguments,
-    with_default_regions,
 )
 from masquerade.pipeline.constant_frame_rate import exact_rate, to_constant_rate
 from masquerade.pipeline.receipt import (
     CoverageCounter,
     FileFacts,
     Receipt,
-    config_hash,
     library_versions,
     noise_origin,
     region_records,
@@ -40,10 +39,10 @@ from masquerade.pipeline.stream import (
     Cover,
     StageTimer,
     anonymize_stream,
-    closed,
+    closing_if_possible,
     prefetch,
 )
-from masquerade.pipeline.verify import check, file_facts
+from masquerade.pipeline.verify import file_facts, verify_output
 from masquerade.regions.boxes import BoxWriter
 from masquerade.storage import named, part_of, refuse_existing
 from masquerade.video.audio import audio_streams, check_audio
@@ -53,8 +52,7 @@ from masquerade.video.probe import VideoInfo, probe
 from masquerade.video.read import Frame, Reader
 from masquerade.video.write import Writer, container_for
 
-Progress = Callable[[int, int | None], None]
-
+OnProgress = Callable[[int, int | None], None]
 SEED_WARNING = (
     "the noise comes from --seed: whoever knows it can undo the output; never release this file."
 )
@@ -65,51 +63,45 @@ def anonymize_file(
     dst: str | Path,
     anonymizer: Anonymizer,
     *,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
     **settings: Any,
 ) -> Receipt:
     """Anonymize a video, an image or a folder of images into a new file.
 
-    The output appears whole and checked, or not at all.
+    The output appears complete and verified, or not at all.
 
     Args:
         src: the file, or with `sequence=RATE` a folder of images.
         dst: the file to make.
         anonymizer: the method, see `masquerade.build` and `masquerade.load`.
         progress: called with (frames done, frames in all or None).
-        **settings: `pipeline.config.PipelineConfig` by name, such as regions="faces", audio="drop",
-            seed=None.
+        **settings: fields of `pipeline.config.PipelineConfig`, such as regions="faces",
+            audio="drop", seed=None.
 
     Raises:
         VideoError: the source cannot be read.
         UsageError: the settings contradict each other, or the destination exists.
         MissingError: a model, device or codec is not here.
-        OutputError: the output failed its own check.
+        OutputError: the output failed its verification.
     """
     try:
-        chosen = PipelineConfig(**settings)
+        config = PipelineConfig(**settings)
     except TypeError as error:
         raise UsageError(f"anonymize_file: {error}.") from error
-    return run(Path(src), Path(dst), anonymizer, chosen, progress=progress)
+    return run_file(Path(src), Path(dst), build_pipeline(anonymizer, config), progress=progress)
 
 
-def run(
-    src: Path,
-    dst: Path,
-    anonymizer: Anonymizer,
-    settings: PipelineConfig,
-    *,
-    progress: Progress | None = None,
+def run_file(
+    src: Path, dst: Path, pipeline: Pipeline, *, progress: OnProgress | None = None
 ) -> Receipt:
-    """`anonymize_file` with its settings as one value."""
+    """Anonymize one file with a pipeline that may serve many; see `anonymize_file`."""
+    config = pipeline.config
     try:
-        settings = with_default_regions(settings, anonymizer)
-        _refuse(src, dst, settings)
-        if settings.seed is not None:
+        _check_paths(src, dst, config)
+        if config.seed is not None:
             warnings.warn(SEED_WARNING, stacklevel=2)
-        job = _Job(src, dst, anonymizer, settings, progress)
-        receipt = job.look() if settings.shadow else job.write()
-        _write_receipt(receipt, dst, settings)
+        receipt = _FileRun(src, dst, pipeline, progress).run()
+        _write_receipt(receipt, dst, config)
         return receipt
     except MasqueradeError as error:
         raise type(error)(named(str(error), dst)) from error
@@ -117,122 +109,113 @@ def run(
         raise MasqueradeError(f"{dst.name}: {error.strerror or error}.") from error
 
 
-def receipt_path(dst: Path, settings: PipelineConfig) -> Path:
+def receipt_path(dst: Path, config: PipelineConfig) -> Path:
     """Where the receipt of an output goes."""
-    return settings.report or dst.with_name(dst.name + ".receipt.json")
+    return config.report or dst.with_name(dst.name + ".receipt.json")
 
 
-def _refuse(src: Path, dst: Path, settings: PipelineConfig) -> None:
-    """Raise for what can be known before any work."""
+def _check_paths(src: Path, dst: Path, config: PipelineConfig) -> None:
+    """Refuse missing sources and outputs that would overwrite something, before any work."""
     if not src.exists():
         raise VideoError(f"{src} does not exist; check the name.")
     if dst.exists() and dst.samefile(src):
         raise UsageError(f"{src} would be its own output; choose another -o.")
-    outputs = [settings.export_boxes, settings.export_masks]
-    if settings.receipt or settings.shadow:
-        outputs.append(receipt_path(dst, settings))
-    if not settings.shadow:
+    outputs = [path for path in (config.export_boxes, config.export_masks) if path]
+    if config.receipt or config.shadow:
+        outputs.append(receipt_path(dst, config))
+    if not config.shadow:
         outputs.append(dst)
-    named = [path for path in outputs if path]
-    for path in named:
-        refuse_existing(path, overwrite=settings.overwrite)
+    for path in outputs:
+        refuse_existing(path, overwrite=config.overwrite)
         if path.exists() and path.samefile(src):
             raise UsageError(f"{path} is the source itself; choose another name.")
-    if len(set(named)) < len(named):
+    if len(set(outputs)) < len(outputs):
         raise UsageError("two outputs have one name; give each its own.")
-    if settings.amp and choose_device(settings.device).type != "cuda":
+    if config.amp and choose_device(config.device).type != "cuda":
         raise UsageError("--amp needs a CUDA device; leave it out, or add --device cuda.")
 
 
-def _write_receipt(receipt: Receipt, dst: Path, settings: PipelineConfig) -> None:
-    if settings.receipt or settings.shadow:
-        shown = receipt.public() if settings.public_receipt else receipt
-        with part_of(receipt_path(dst, settings), overwrite=settings.overwrite) as part:
-            part.write_text(shown.to_json(), "utf-8")
+def _write_receipt(receipt: Receipt, dst: Path, config: PipelineConfig) -> None:
+    if config.receipt or config.shadow:
+        published = receipt.public() if config.public_receipt else receipt
+        with part_of(receipt_path(dst, config), overwrite=config.overwrite) as part:
+            part.write_text(published.to_json(), "utf-8")
 
 
-class _Job:
-    """One run over one file."""
+class _FileRun:
+    """The state of one run over one file. The source is probed once and then read once."""
 
     def __init__(
-        self,
-        src: Path,
-        dst: Path,
-        anonymizer: Anonymizer,
-        settings: PipelineConfig,
-        progress: Progress | None,
+        self, src: Path, dst: Path, pipeline: Pipeline, progress: OnProgress | None
     ) -> None:
-        self.src, self.dst, self.settings, self.progress = src, dst, settings, progress
-        self.device = choose_device(settings.device)
-        self.anonymizer = anonymizer.to(self.device).eval()
-        self.source = build_region_source(settings)
-        self.encoding = encoding_for(settings)
+        self.src, self.dst, self.pipeline, self.progress = src, dst, pipeline, progress
+        self.config = config = pipeline.config
+        self.device = choose_device(config.device)
+        self.anonymizer = pipeline.anonymizer.to(self.device).eval()
+        self.encoding = encoding_for(config)
         self.container = container_for(dst, self.encoding)
-        self.rate = (
-            Fraction(settings.sequence).limit_denominator(1001) if settings.sequence else None
-        )
-        self.info = probe(src, rate=self.rate)
-        self.sound = audio_streams(self.info) if settings.audio != "drop" else ()
-        check_audio(self.info, settings.audio, self.container)
-        with Reader(src, rate=self.rate) as reader:
-            self.passing = select_metadata(reader, settings.metadata, audio=self.sound)
-        self.stages, self.tally = StageTimer(), CoverageCounter()
+        rate = Fraction(config.sequence).limit_denominator(1001) if config.sequence else None
+        self.info = probe(src, rate=rate)
+        self.sound = audio_streams(self.info) if config.audio != "drop" else ()
+        check_audio(self.info, config.audio, self.container)
+        self.metadata = MetadataSelection()
+        self.timer, self.coverage = StageTimer(), CoverageCounter()
         self.frames = self.written = 0
 
-    def look(self) -> Receipt:
-        """Find what would be hidden and write nothing."""
-        with ExitStack() as stack:
-            reader = self._reader(stack, ())
-            boxes, _ = self._exports(stack, self.info)
-            for item in self._rewritten(stack, reader):
-                self._count(item, boxes)
-        return self._receipt(reader, None)
+    def run(self) -> Receipt:
+        """Anonymize the file, or with `shadow` only find what would be hidden."""
+        config = self.config
+        with Reader(
+            self.src,
+            info=self.info,
+            salvage=config.salvage,
+            force_8bit=config.force_8bit,
+            threads=config.threads,
+        ) as reader:
+            self.metadata = select_metadata(reader, config.metadata, audio=self.sound)
+            if config.shadow:
+                self._find_regions(reader)
+            output = None if config.shadow else self._write(reader)
+        return self._receipt(reader, output)
 
-    def write(self) -> Receipt:
-        """Anonymize the file."""
-        with part_of(self.dst, overwrite=self.settings.overwrite) as part:
+    def _find_regions(self, reader: Reader) -> None:
+        with ExitStack() as stack:
+            boxes, _ = self._open_exports(stack)
+            for item in self._anonymized(stack, reader):
+                self._count(item, boxes)
+
+    def _write(self, reader: Reader) -> FileFacts:
+        reader.copy = frozenset((*self.metadata.streams, *self.sound))
+        with part_of(self.dst, overwrite=self.config.overwrite) as part:
             with ExitStack() as stack:
-                reader = self._reader(stack, (*self.passing.streams, *self.sound))
-                writer = self._writer(stack, part, reader)
-                boxes, masks = self._exports(stack, self.info)
-                pictures = prefetch(
-                    self._painted(self._timed(self._rewritten(stack, reader)), writer)
-                )
+                writer = self._open_writer(stack, part, reader)
+                boxes, masks = self._open_exports(stack)
+                frames = self._anonymized(stack, reader)
+                rate = exact_rate(self.config.cfr)
+                if rate is not None:
+                    frames = to_constant_rate(frames, rate)
+                pictures = prefetch(self._convert_colours(frames, writer))
                 for item, picture in stack.enter_context(closing(pictures)):  # type: ignore[type-var]
                     if not isinstance(item, AnonymizedFrame):
                         writer.copy(item)
                         continue
                     self._count(item, boxes)
-                    with self.stages.busy("encode"):
+                    with self.timer.measure("encode"):
                         writer.write(picture, item.frame)
                         if masks:
-                            masks.write(_as_picture(item), item.frame)
-            if self.settings.fail_if_none and not any(self.tally.share):
+                            masks.write(_mask_as_rgb(item), item.frame)
+            if self.config.fail_if_none and not any(self.coverage.share):
                 raise MasqueradeError(
                     f"nothing to hide was found in {self.src.name}, so there is no output."
                 )
-            others = len(self.passing.streams) + len(self.sound)
-            output = check(part, self.dst, frames=self.written, others=others)
-        return self._receipt(reader, output)
+            others = len(self.metadata.streams) + len(self.sound)
+            return verify_output(part, self.dst, frames=self.written, others=others)
 
-    def _reader(self, stack: ExitStack, copy: Sequence[int]) -> Reader:
-        settings = self.settings
-        return stack.enter_context(
-            Reader(
-                self.src,
-                copy=copy,
-                salvage=settings.salvage,
-                force_8bit=settings.force_8bit,
-                rate=self.rate,
-                threads=settings.threads,
-            )
-        )
-
-    def _writer(self, stack: ExitStack, part: Path, reader: Reader) -> Writer:
-        info, settings, passing = self.info, self.settings, self.passing
-        copied = (*passing.streams, *(self.sound if settings.audio == "keep" else ()))
-        voices = self.sound if settings.audio == "pitch" else ()
-        if settings.size == "model":
+    def _open_writer(self, stack: ExitStack, part: Path, reader: Reader) -> Writer:
+        info, config, metadata = self.info, self.config, self.metadata
+        copied = (*metadata.streams, *(self.sound if config.audio == "keep" else ()))
+        voices = self.sound if config.audio == "pitch" else ()
+        if config.size == "model":
             height, width = self.anonymizer.size(info.height, info.width)
             info = replace(info, height=height, width=width)
         return stack.enter_context(
@@ -243,69 +226,63 @@ class _Job:
                 encoding=self.encoding,
                 copies=[reader.stream(index) for index in copied],
                 voices=[reader.stream(index) for index in voices],
-                tags=passing.tags,
-                stream_tags=passing.stream_tags,
-                chapters=passing.chapters,
-                force_8bit=settings.force_8bit,
+                tags=metadata.tags,
+                stream_tags=metadata.stream_tags,
+                chapters=metadata.chapters,
+                force_8bit=config.force_8bit,
             )
         )
 
-    def _exports(self, stack: ExitStack, info: VideoInfo) -> tuple[BoxWriter | None, Writer | None]:
-        """Where boxes and masks go, if anywhere; both appear whole or not at all."""
-        settings, boxes, masks = self.settings, None, None
-        if settings.export_boxes:
-            part = stack.enter_context(part_of(settings.export_boxes, overwrite=settings.overwrite))
+    def _open_exports(self, stack: ExitStack) -> tuple[BoxWriter | None, Writer | None]:
+        """Writers of boxes and masks where asked for; the files appear complete or not at all."""
+        config, info, boxes, masks = self.config, self.info, None, None
+        if config.export_boxes:
+            part = stack.enter_context(part_of(config.export_boxes, overwrite=config.overwrite))
             boxes = stack.enter_context(BoxWriter(part, width=info.width, height=info.height))
-        if settings.export_masks:
-            part = stack.enter_context(part_of(settings.export_masks, overwrite=settings.overwrite))
-            encoding = Encoding(codec="ffv1", threads=settings.threads)
+        if config.export_masks:
+            part = stack.enter_context(part_of(config.export_masks, overwrite=config.overwrite))
+            encoding = Encoding(codec="ffv1", threads=config.threads)
             masks = stack.enter_context(
                 Writer(
                     part,
                     info=replace(info, rotation=0, mirrored=False, bit_depth=8),
-                    container=container_for(settings.export_masks, encoding),
+                    container=container_for(config.export_masks, encoding),
                     encoding=encoding,
                 )
             )
         return boxes, masks
 
-    def _rewritten(self, stack: ExitStack, reader: Reader) -> Iterator[Any]:
-        settings, info = self.settings, self.info
-        within = _within(settings.region, info) if settings.region else None
-        shape: Any = settings.shape or getattr(self.source, "shape", "ellipse")
+    def _anonymized(self, stack: ExitStack, reader: Reader) -> Iterator[Any]:
+        """Anonymized frames, and packets of other streams in their places."""
+        config, source = self.config, self.pipeline.regions
+        within = _load_region_image(config.region, self.info) if config.region else None
+        shape: Any = config.shape or getattr(source, "shape", "ellipse")
         items = anonymize_stream(
-            _before(reader, settings.preview),
+            _until(reader, config.preview),
             self.anonymizer,
-            self.source,
-            cover=Cover(shape, settings.mask_scale, settings.feather, within, settings.outside),
-            seed=settings.seed,
+            source,
+            cover=Cover(shape, config.mask_scale, config.feather, within, config.outside),
+            seed=config.seed,
             digest=bytes.fromhex(sha256_of(self.src)) if self.anonymizer.keyed else None,
-            batch=settings.batch_size,
-            amp=settings.amp,
-            stages=self.stages,
+            batch=config.batch_size,
+            amp=config.amp,
+            timer=self.timer,
         )
         return stack.enter_context(closing(items))  # type: ignore[type-var]
 
-    def _painted(self, items: Iterator[Any], writer: Writer) -> Iterator[tuple[Any, Any]]:
-        """Each item, and the picture to encode if it is a frame."""
-        with closed(items):
+    def _convert_colours(self, items: Iterator[Any], writer: Writer) -> Iterator[tuple[Any, Any]]:
+        """Each item, with the picture to encode if it is a frame."""
+        with closing_if_possible(items):
             for item in items:
                 if not isinstance(item, AnonymizedFrame):
                     yield item, None
                     continue
-                with self.stages.busy("paint"):
-                    picture = writer.painted(_sized(item.pixels, writer.info))
+                with self.timer.measure("convert"):
+                    picture = writer.to_picture(_resize(item.pixels, writer.info))
                 yield item, picture
 
-    def _timed(self, items: Iterator[Any]) -> Iterator[Any]:
-        """Frames at the source's times, or at a constant rate where that is asked for."""
-        rate = exact_rate(self.settings.cfr)
-        if rate is None:
-            return items
-        return to_constant_rate(items, rate)
-
     def _count(self, item: Any, boxes: BoxWriter | None) -> None:
-        """Add a frame to the receipt. A frame that a constant rate repeats counts once."""
+        """Add a frame to the coverage. A frame that a constant rate repeats counts once."""
         if not isinstance(item, AnonymizedFrame):
             return
         self.written += 1
@@ -314,51 +291,51 @@ class _Job:
         self.frames += 1
         region, mask = item.region, item.mask
         share = 1.0 if mask is None else cv2.countNonZero(mask) / mask.size
-        self.tally.add(region.boxes, share=share, everywhere=region.everywhere, cut=region.cut)
+        self.coverage.add(region.boxes, share=share, everywhere=region.everywhere, cut=region.cut)
         if boxes:
             boxes.add(item.frame.index, region.boxes)
         if self.progress:
             self.progress(self.frames, self.info.frames)
 
     def _receipt(self, reader: Reader, output: FileFacts | None) -> Receipt:
-        settings, info = self.settings, self.info
-        method = described(self.anonymizer)
-        chosen = settings.as_dict()
-        doubts = [SEED_WARNING] if settings.seed is not None else []
-        if not any(self.tally.share):
-            doubts.append("nothing was found to hide: look at the output before it is released.")
+        config, info, method = self.config, self.info, described(self.anonymizer)
+        warned = [SEED_WARNING] if config.seed is not None else []
+        if not any(self.coverage.share):
+            warned.append("nothing was found to hide: look at the output before it is released.")
         return Receipt(
             source=file_facts(self.src, self.src, info, self.frames),
             output=output,
             method=method,
-            regions=region_records(region_arguments(settings), self.source),
-            settings=chosen,
-            coverage=self.tally.coverage(),
-            noise=noise_origin(settings.seed, keyed=self.anonymizer.keyed),
-            audio=settings.audio if audio_streams(info) else "there was none",
-            removed=self.passing.removed,
-            kept=_kept(self.passing, info, self.sound),
-            warnings=tuple(doubts),
+            regions=region_records(region_arguments(config), self.pipeline.regions),
+            settings=config.as_dict(),
+            coverage=self.coverage.total(),
+            noise=noise_origin(config.seed, keyed=self.anonymizer.keyed),
+            audio=config.audio if audio_streams(info) else "there was none",
+            removed=self.metadata.removed,
+            kept=_kept_names(self.metadata, info, self.sound),
+            warnings=tuple(warned),
             mended_timestamps=reader.mended,
             damaged_frames=reader.damaged,
             device=str(self.device),
-            stage_seconds={key: round(s, 3) for key, s in self.stages.seconds.items()},
+            stage_seconds={key: round(s, 3) for key, s in self.timer.seconds.items()},
             versions=library_versions(),
-            settings_sha256=config_hash({**chosen, **method}),
+            settings_sha256=self.pipeline.fingerprint(method),
         )
 
 
-def _kept(passing: MetadataSelection, info: VideoInfo, sound: Sequence[int]) -> tuple[str, ...]:
-    """Names of all that passes beside the picture."""
-    going = {*passing.streams, *sound}
-    streams = [f"stream{s.index} ({s.kind}, {s.codec})" for s in info.streams if s.index in going]
-    tags = [f"stream{i}:{name}" for i, held in passing.stream_tags.items() for name in held]
-    chapters = [f"{len(passing.chapters)} chapters"] if passing.chapters else []
-    return (*passing.tags, *tags, *streams, *chapters)
+def _kept_names(
+    metadata: MetadataSelection, info: VideoInfo, sound: Sequence[int]
+) -> tuple[str, ...]:
+    """Names of all that goes into the output beside the picture."""
+    kept = {*metadata.streams, *sound}
+    streams = [f"stream{s.index} ({s.kind}, {s.codec})" for s in info.streams if s.index in kept]
+    tags = [f"stream{i}:{name}" for i, held in metadata.stream_tags.items() for name in held]
+    chapters = [f"{len(metadata.chapters)} chapters"] if metadata.chapters else []
+    return (*metadata.tags, *tags, *streams, *chapters)
 
 
-def _before(reader: Reader, seconds: float | None) -> Iterator[Any]:
-    """What a reader gives, up to a time after the first frame."""
+def _until(reader: Reader, seconds: float | None) -> Iterator[Any]:
+    """The reader's items up to so many seconds after the first frame; None: all of them."""
     first: float | None = None
     for item in reader:
         if seconds is not None and isinstance(item, Frame):
@@ -368,8 +345,8 @@ def _before(reader: Reader, seconds: float | None) -> Iterator[Any]:
         yield item
 
 
-def _within(path: Path, info: VideoInfo) -> Any:
-    """The image that limits where anything is hidden, (H, W)."""
+def _load_region_image(path: Path, info: VideoInfo) -> Any:
+    """The image (H, W) outside of whose bright pixels nothing is hidden."""
     mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     if mask is None:
         raise UsageError(f"{path} is no image that can be read; give --region a PNG.")
@@ -381,15 +358,13 @@ def _within(path: Path, info: VideoInfo) -> Any:
     return mask
 
 
-def _sized(pixels: Pixels, info: VideoInfo) -> Pixels:
-    """Pixels at the size that is written."""
+def _resize(pixels: Pixels, info: VideoInfo) -> Pixels:
     if pixels.shape[:2] == (info.height, info.width):
         return pixels
     return cv2.resize(pixels, (info.width, info.height), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
 
-def _as_picture(item: AnonymizedFrame) -> Pixels:
-    """A mask as a grey picture."""
+def _mask_as_rgb(item: AnonymizedFrame) -> Pixels:
     height, width = item.pixels.shape[:2]
     mask = np.full((height, width), 255, np.uint8) if item.mask is None else item.mask
     return np.repeat(mask[..., None], 3, axis=2)

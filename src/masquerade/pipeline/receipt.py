@@ -1,4 +1,4 @@
-"""What was done to a file, so that somebody else can check it; never what helps to undo it."""
+"""Receipts: what was done to a file, for others to verify, without anything that undoes it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 from masquerade.regions.boxes import Box
 
-VERSION = 1
+VERSION = 1  # of the format of receipts
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileFacts:
-    """One file by name and content. A public receipt has neither of its source."""
+    """One file by name and content. A public receipt leaves out both of the source."""
 
     name: str | None
     sha256: str | None
@@ -31,7 +31,7 @@ class FileFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class RegionRecord:
-    """One region source: what it was told, and the model or the keys that it looked with."""
+    """One region source: its arguments, and the detector's model or the template keys it used."""
 
     name: str
     arguments: dict[str, Any]
@@ -46,10 +46,10 @@ class Coverage:
     Args:
         share: for each frame, the part of its area that is hidden, 0 to 1.
         regions: for each frame, how many regions.
-        filled: regions that no detector saw in their frame, led in from the frames around.
-        seen: regions that a detector saw.
+        filled: regions that tracking filled in, without a detection in that frame.
+        seen: regions that a detector found in that frame.
         empty: frames in which nothing was hidden.
-        tracks: different things that were followed.
+        tracks: how many tracks there were.
         cuts: scene cuts.
         longest_gap: most frames in a row that one region was filled over.
     """
@@ -99,21 +99,23 @@ class Receipt:
 def region_records(
     given: Sequence[tuple[str, dict[str, Any]]], source: Any
 ) -> tuple[RegionRecord, ...]:
-    """What each region source was told, but for where files lie.
+    """The records of one region source or of several together; paths are left out.
 
     Args:
-        given: name and arguments of each.
-        source: it, or those of several together.
+        given: name and arguments of each, as `config.region_arguments` gives them.
+        source: the source that was built from them.
     """
     sources = getattr(source, "sources", (source,))
     return tuple(
         RegionRecord(
             name=name,
-            arguments={k: v for k, v in told.items() if k != "file" and not isinstance(v, Path)},
+            arguments={
+                k: v for k, v in arguments.items() if k != "file" and not isinstance(v, Path)
+            },
             model_sha256=one.model_sha256,
             keys=getattr(one, "identity", None),
         )
-        for (name, told), one in zip(given, sources, strict=True)
+        for (name, arguments), one in zip(given, sources, strict=True)
     )
 
 
@@ -127,19 +129,19 @@ def sha256_of(path: Path) -> str:
 
 
 def noise_origin(seed: int | None, *, keyed: bool) -> str:
-    """Where noise comes from, in a few words."""
+    """Where the noise comes from, in a few words."""
     if seed is not None:
         return "seed given, which undoes it"
     return "a key's, not kept" if keyed else "operating system's entropy, not kept"
 
 
-def config_hash(settings: dict[str, Any]) -> str:
-    """The SHA-256 of settings, equal for equal settings."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+def config_hash(config: dict[str, Any]) -> str:
+    """The SHA-256 of a configuration as sorted JSON."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def library_versions() -> dict[str, str]:
-    """The versions of what changes pixels."""
+    """The versions of the packages that determine pixels."""
     import platform
     from importlib.metadata import version
 
@@ -149,7 +151,7 @@ def library_versions() -> dict[str, str]:
 
 @dataclass
 class CoverageCounter:
-    """Counts coverage while frames go by."""
+    """Adds up the coverage frame by frame."""
 
     share: list[float] = field(default_factory=list)
     regions: list[int] = field(default_factory=list)
@@ -163,7 +165,7 @@ class CoverageCounter:
     def add(self, boxes: Sequence[Box], *, share: float, everywhere: bool, cut: bool) -> None:
         """Count one frame."""
         self.share.append(round(share, 5))
-        # What is found as a map of strengths has no boxes.
+        # Templates give a map of strengths and no boxes.
         self.regions.append(1 if everywhere else len(boxes) or int(share > 0))
         self.cuts += cut
         gaps = {}
@@ -179,8 +181,8 @@ class CoverageCounter:
         self.gaps = gaps
         self.longest_gap = max(self.longest_gap, *gaps.values(), 0)
 
-    def coverage(self) -> Coverage:
-        """What was counted."""
+    def total(self) -> Coverage:
+        """The coverage of the frames so far."""
         return Coverage(
             share=tuple(self.share),
             regions=tuple(self.regions),

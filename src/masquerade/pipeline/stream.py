@@ -1,8 +1,8 @@
-"""An anonymizer over a whole video: regions run ahead, windows follow, memory stays bounded.
+"""Anonymize a stream of frames: regions are found ahead, windows follow, memory is bounded.
 
-Each stage (decode, look for regions, rewrite, and the caller's encode) has a thread of its own and
-hands its frames on through a short queue, so that a video costs the slowest stage and not the sum,
-and ten hours cost the memory of ten seconds.
+Each stage (decode, find regions, anonymize, and the caller's convert and encode) runs in a thread
+of its own with a short queue to the next one. A video therefore takes as long as its slowest stage,
+and its length does not change the memory that is needed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from masquerade.regions.region import Region
 
 T = TypeVar("T")
 U8 = NDArray[np.uint8]
-QUEUED = 4  # frames between two stages: enough to hide a hiccup, small in memory
+QUEUE_LENGTH = 4  # frames between two stages: enough to bridge a delay, small in memory
 
 
 class Cover(NamedTuple):
@@ -50,9 +50,9 @@ class Cover(NamedTuple):
 
 
 class AnonymizedFrame(NamedTuple):
-    """One frame on its way out."""
+    """One anonymized frame."""
 
-    frame: Any  # video.read.Frame: its time stamps, never its pixels
+    frame: Any  # video.frame.Frame of the source: for its time stamps, never for its pixels
     pixels: Pixels  # (H, W, 3)
     region: Region
     mask: U8 | None  # (H, W); None: everywhere
@@ -60,13 +60,13 @@ class AnonymizedFrame(NamedTuple):
 
 @dataclass
 class StageTimer:
-    """Seconds that each stage was busy itself, without waiting for the others."""
+    """Seconds that each stage worked, without the time it waited for the others."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def busy(self, stage: str, *, sign: int = 1) -> Iterator[None]:
-        """Count the time spent inside for a stage. A stage belongs to one thread."""
+    def measure(self, stage: str, *, sign: int = 1) -> Iterator[None]:
+        """Add the time spent inside to a stage. A stage belongs to one thread."""
         began = time.perf_counter()
         try:
             yield
@@ -74,12 +74,12 @@ class StageTimer:
             spent = sign * (time.perf_counter() - began)
             self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
 
-    def each(self, stage: str, items: Iterable[T], *, sign: int = 1) -> Iterator[T]:
-        """Count what it takes to produce each item; with sign -1, take it off."""
+    def measure_each(self, stage: str, items: Iterable[T], *, sign: int = 1) -> Iterator[T]:
+        """Add the time that it takes to produce each item; with sign -1, subtract it."""
         source = iter(items)
-        with closed(source):
+        with closing_if_possible(source):
             while True:
-                with self.busy(stage, sign=sign):
+                with self.measure(stage, sign=sign):
                     item = next(source, None)
                 if item is None:
                     return
@@ -87,11 +87,11 @@ class StageTimer:
 
 
 @contextmanager
-def closed(source: Iterator[Any]) -> Iterator[None]:
-    """Close a generator on the way out, whatever the way.
+def closing_if_possible(source: Iterator[Any]) -> Iterator[None]:
+    """Close an iterator on the way out if it is a generator.
 
-    Left to the garbage collector, a generator whose frame a traceback holds would go on: its thread
-    would read from a container that is closed by then.
+    A generator that a traceback keeps alive would go on reading, in its own thread, from a
+    container that is closed by then.
     """
     try:
         yield
@@ -101,7 +101,7 @@ def closed(source: Iterator[Any]) -> Iterator[None]:
             close()
 
 
-def prefetch(items: Iterable[T], *, depth: int = QUEUED) -> Iterator[T]:
+def prefetch(items: Iterable[T], *, depth: int = QUEUE_LENGTH) -> Iterator[T]:
     """Run an iterator in a thread of its own, at most `depth` items ahead.
 
     An exception there is raised here. Closing this generator ends the thread and closes `items`.
@@ -121,7 +121,7 @@ def prefetch(items: Iterable[T], *, depth: int = QUEUED) -> Iterator[T]:
     def work() -> None:
         source = iter(items)
         try:
-            with closed(source):
+            with closing_if_possible(source):
                 for item in source:
                     if not put((True, item)):
                         return
@@ -154,48 +154,51 @@ def anonymize_stream(
     digest: bytes | None = None,
     batch: int = 0,
     amp: bool = False,
-    stages: StageTimer | None = None,
+    timer: StageTimer | None = None,
 ) -> Iterator[Any]:
     """Anonymize a video's frames.
 
     Args:
-        items: `video.read.Frame`s in order; anything else (packets of other streams) passes
+        items: `video.frame.Frame`s in order; anything else (packets of other streams) passes
             through in its place.
-        source: a region source of `vision.regions`.
+        source: a region source, see `masquerade.regions.sources`.
+        cover: how its boxes become masks.
+        seed: of the method's noise; None: the operating system's entropy.
         digest: of the source's content, for methods that are `keyed`.
         batch: frames a call for methods that take any number; 0: one.
         amp: run networks in half precision (CUDA only).
+        timer: adds up what each stage takes.
 
     Yields:
         `AnonymizedFrame` for each frame, and whatever else came.
     """
-    stages = stages or StageTimer()
-    cover = cover or Cover()
-    decoded = prefetch(stages.each("decode", items))
-    paired = prefetch(_paired(decoded, source, stages))
-    windows = _windows(paired, anonymizer.window or batch or 1)
-    state = _started(anonymizer, seed, digest)
-    return prefetch(_anonymized(windows, anonymizer, cover, state, amp, stages))
+    timer = timer or StageTimer()
+    decoded = prefetch(timer.measure_each("decode", items))
+    paired = prefetch(_pair_with_regions(decoded, source, timer))
+    windows = _group_windows(paired, anonymizer.window or batch or 1)
+    state = _init_state(anonymizer, seed, digest)
+    return prefetch(_anonymize_windows(windows, anonymizer, cover or Cover(), state, amp, timer))
 
 
-def _paired(items: Iterator[Any], source: Any, stages: StageTimer) -> Iterator[Any]:
+def _pair_with_regions(items: Iterator[Any], source: Any, timer: StageTimer) -> Iterator[Any]:
     """(frame, region) for each frame; other items keep their place among them."""
     pending: deque[Any] = deque()
 
     def frames() -> Iterator[Any]:
-        for item in stages.each("look", items, sign=-1):  # waiting for the decoder is not looking
+        # Waiting for the decoder is no time of the region source.
+        for item in timer.measure_each("regions", items, sign=-1):
             pending.append(item)
             if hasattr(item, "rgb"):
                 yield item
 
-    with closed(items):
-        for region in stages.each("look", source(frames())):
+    with closing_if_possible(items):
+        for region in timer.measure_each("regions", source(frames())):
             while not hasattr(pending[0], "rgb"):
                 yield pending.popleft()
             yield pending.popleft(), region
         if any(hasattr(item, "rgb") for item in pending):
             raise MasqueradeError(
-                "a region source left frames without an answer; nothing was written."
+                "a region source gave fewer regions than there are frames; nothing was written."
             )
         yield from pending
 
@@ -206,10 +209,10 @@ class _Window(NamedTuple):
     others: list[Any]  # what came between them
 
 
-def _windows(items: Iterator[Any], size: int) -> Iterator[_Window]:
+def _group_windows(items: Iterator[Any], size: int) -> Iterator[_Window]:
     """Group frames into windows of `size`."""
     window = _Window([], [], [])
-    with closed(items):
+    with closing_if_possible(items):
         for item in items:
             if not isinstance(item, tuple):
                 window.others.append(item)
@@ -225,7 +228,7 @@ def _windows(items: Iterator[Any], size: int) -> Iterator[_Window]:
 
 
 def region_mask(region: Region, cover: Cover, *, width: int, height: int) -> U8 | None:
-    """(H, W) of how far to hide each pixel of a frame; None: everything."""
+    """The mask (H, W) of one frame, 0 to 255; None: everything is hidden."""
     if region.everywhere and cover.within is None:
         return None
     if region.everywhere:
@@ -246,42 +249,42 @@ def region_mask(region: Region, cover: Cover, *, width: int, height: int) -> U8 
     return mask
 
 
-def _anonymized(
+def _anonymize_windows(
     windows: Iterator[_Window],
     anonymizer: Anonymizer,
     cover: Cover,
     state: Any,
     amp: bool,
-    stages: StageTimer,
+    timer: StageTimer,
 ) -> Iterator[Any]:
     half = torch.autocast("cuda", torch.float16) if amp else nullcontext()
-    with closed(windows):
+    with closing_if_possible(windows):
         for window in windows:
             yield from window.others
             if not window.frames:
                 continue
-            with stages.busy("rewrite"), torch.no_grad(), half:
-                pixels, mask = _stacked(window, cover)
+            with timer.measure("anonymize"), torch.no_grad(), half:
+                pixels, mask = _stack_window(window, cover)
                 count = len(pixels)
-                pixels = _filled(pixels, anonymizer.window)
-                masks = None if mask is None else _filled(mask, anonymizer.window)
+                pixels = _pad_to_window(pixels, anonymizer.window)
+                masks = None if mask is None else _pad_to_window(mask, anonymizer.window)
                 out, state = anonymizer.on_pixels(pixels, mask=masks, state=state)
                 if masks is not None and cover.outside == "black":
-                    out = _alone(out, masks)
+                    out = _black_outside(out, masks)
             for i in range(count):
-                hidden = None if mask is None else mask[i]
-                yield AnonymizedFrame(window.frames[i], out[i], window.regions[i], hidden)
+                one = None if mask is None else mask[i]
+                yield AnonymizedFrame(window.frames[i], out[i], window.regions[i], one)
 
 
-def _alone(pixels: Pixels, mask: U8) -> Pixels:
-    """(T, H, W, 3) where (T, H, W) hides, and black elsewhere."""
+def _black_outside(pixels: Pixels, mask: U8) -> Pixels:
+    """(T, H, W, 3) times the mask (T, H, W): black where nothing is hidden."""
     share = mask[..., None].astype(np.uint32)
     shown = (pixels * share + 127) // 255
     return shown.astype(np.uint8) if pixels.dtype == np.uint8 else shown.astype(np.uint16)
 
 
-def _stacked(window: _Window, cover: Cover) -> tuple[Pixels, U8 | None]:
-    """(T, H, W, 3) and (T, H, W) of a window's frames; None where all of every frame is hidden."""
+def _stack_window(window: _Window, cover: Cover) -> tuple[Pixels, U8 | None]:
+    """A window's frames (T, H, W, 3) and masks (T, H, W); None: all of every frame is hidden."""
     pixels = _stack([frame.rgb() for frame in window.frames])
     height, width = pixels.shape[1:3]
     masks = [region_mask(region, cover, width=width, height=height) for region in window.regions]
@@ -296,8 +299,8 @@ def _stack(frames: list[NDArray[Any]]) -> NDArray[Any]:
     return frames[0][None] if len(frames) == 1 else np.stack(frames)
 
 
-def _filled(frames: NDArray[Any], window: int) -> NDArray[Any]:
-    """A last window that is too short, lengthened by playing it back and forth."""
+def _pad_to_window(frames: NDArray[Any], window: int) -> NDArray[Any]:
+    """Lengthen a last window that is too short by playing it back and forth."""
     if len(frames) >= window:
         return frames
     there_and_back = [*range(len(frames)), *range(len(frames) - 2, 0, -1)]
@@ -321,10 +324,10 @@ def anonymize(
         raise UsageError(f"anonymize takes clips (B, 3, T, H, W), not {tuple(clip.shape)}.")
     frames = clip.shape[2]
     step = anonymizer.window or frames
-    state, parts = _started(anonymizer, seed, _digest(clip, anonymizer)), []
+    state, parts = _init_state(anonymizer, seed, _digest(clip, anonymizer)), []
     with torch.no_grad():
         for first in range(0, frames, step):
-            at = _filled(np.arange(first, min(first + step, frames)), anonymizer.window)
+            at = _pad_to_window(np.arange(first, min(first + step, frames)), anonymizer.window)
             part = None if mask is None else mask[:, :, at]
             out = anonymizer(clip[:, :, at], mask=part, state=state)
             parts.append(out.clip)
@@ -332,8 +335,8 @@ def anonymize(
     return torch.cat(parts, 2)[:, :, :frames]
 
 
-def _started(anonymizer: Anonymizer, seed: int | None, digest: bytes | None) -> Any:
-    """The carry of a new video; a method that is not `keyed` need not know of sources."""
+def _init_state(anonymizer: Anonymizer, seed: int | None, digest: bytes | None) -> Any:
+    """The state of a new video; only methods that are `keyed` take the source's digest."""
     if anonymizer.keyed:
         return anonymizer.init_state(seed=seed, source=digest)
     return anonymizer.init_state(seed=seed)

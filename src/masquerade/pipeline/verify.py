@@ -1,4 +1,4 @@
-"""A finished output opened again: is it what it should be?"""
+"""Verification of a finished output: it is opened again before it is published."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from masquerade.pipeline.receipt import FileFacts, sha256_of
 from masquerade.video.probe import VideoInfo, count_frames, probe
 
 
-def check(part: Path, dst: Path, *, frames: int, others: int) -> FileFacts:
-    """Open a finished output again and see that it is what it should be.
+def verify_output(part: Path, dst: Path, *, frames: int, others: int) -> FileFacts:
+    """Read a finished output back and compare it with what was written.
 
     Args:
         part: the output under its temporary name.
@@ -19,11 +19,10 @@ def check(part: Path, dst: Path, *, frames: int, others: int) -> FileFacts:
         others: how many streams it must hold beside the video.
 
     Raises:
-        OutputError: it has another number of frames, or anything in it that should not be.
+        OutputError: the number of frames or the streams differ.
     """
     try:
-        info = probe(part)
-        found = count_frames(part)
+        info, found = probe(part), count_frames(part)
     except VideoError as error:
         raise OutputError(f"{dst.name} could not be read back: {error}") from error
     kinds = [stream.kind for stream in info.streams]
@@ -35,7 +34,7 @@ def check(part: Path, dst: Path, *, frames: int, others: int) -> FileFacts:
 
 
 def file_facts(path: Path, named: Path, info: VideoInfo, frames: int) -> FileFacts:
-    """What a receipt says of a file that lies at `path` and is called `named`."""
+    """What a receipt records of the file at `path` that is called `named`."""
     return FileFacts(
         name=named.name,
         sha256=sha256_of(path),

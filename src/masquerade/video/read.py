@@ -37,7 +37,9 @@ class Reader:
 
     Args:
         path: a video, an image, or with `rate` a folder of images.
-        copy: streams whose packets are to be given as they are met.
+        info: of the same file, where it was probed before; None: it is probed now.
+        copy: streams whose packets are to be given as they are met; the attribute of this name
+            may be set until the iteration begins.
         salvage: go on after damage, and count it; otherwise damage is a VideoError.
         force_8bit: give 8 bits even where the source has more.
         rate: images a second of a folder.
@@ -48,6 +50,7 @@ class Reader:
         self,
         path: Path | str,
         *,
+        info: VideoInfo | None = None,
         copy: Collection[int] = (),
         salvage: bool = False,
         force_8bit: bool = False,
@@ -55,9 +58,9 @@ class Reader:
         threads: int = 0,
     ) -> None:
         self.path = Path(path)
-        self.info: VideoInfo = probe(self.path, rate=rate)
+        self.info: VideoInfo = info or probe(self.path, rate=rate)
         self.damaged = 0
-        self._copy = frozenset(copy)
+        self.copy = frozenset(copy)
         self._salvage = salvage
         self._threads = threads
         self._to_rgb = YuvToRgb(self.info, force_8bit=force_8bit)
@@ -188,7 +191,7 @@ class Reader:
         while (packet := self._next(packets)) is not None:
             index = packet.stream.index
             self._note(packet)
-            if index in self._copy and packet.size:
+            if index in self.copy and packet.size:
                 yield packet
             if index != video.index:
                 continue
@@ -225,7 +228,7 @@ class Reader:
         if when is not None and packet.time_base:
             end = float((when + (packet.duration or 0)) * packet.time_base)
             self._seconds = max(self._seconds, end)
-        wanted = packet.stream.index in {self.info.video_index, *self._copy}
+        wanted = packet.stream.index in {self.info.video_index, *self.copy}
         if wanted and packet.is_corrupt and packet.size:
             self._damage("holds a damaged packet")
 

@@ -1,15 +1,26 @@
-"""Timestamps that only ever rise, from files whose own do not."""
+"""Timestamps of frames, and the repair of those that are missing or do not rise."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 
 
+@dataclass(frozen=True)
+class FrameTime:
+    """When a frame is shown and for how long, in ticks of `time_base` seconds."""
+
+    pts: int
+    duration: int
+    time_base: Fraction
+    index: int = 0
+
+
 class TimestampRepair:
-    """Gives every frame a timestamp after the last one's, and counts those it had to make up.
+    """Makes the timestamps of successive frames rise strictly, and counts those it replaced.
 
     A missing, repeated or backward timestamp is replaced by the decoding time if that rises, else
-    by the last timestamp and one frame's duration.
+    by the last timestamp plus one frame's duration.
 
     Args:
         rate: frames a second on average.
@@ -29,12 +40,7 @@ class TimestampRepair:
         return self._start if self._last is None else self._last + self.step
 
     def tick(self, pts: int | None, dts: int | None) -> int:
-        """The frame's timestamp in ticks.
-
-        Args:
-            pts: when the file says to show it.
-            dts: when the file says to decode it.
-        """
+        """The next frame's timestamp in ticks, from the times to show and to decode it."""
         for candidate in (pts, dts):
             if candidate is not None and (self._last is None or candidate > self._last):
                 break

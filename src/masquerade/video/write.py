@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +29,7 @@ from masquerade.video.encoding import (
 from masquerade.video.probe import VideoInfo
 from masquerade.video.read import Video
 from masquerade.video.rgb_to_yuv import RgbToYuv
+from masquerade.video.timestamps import FrameTime
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -123,7 +123,7 @@ class Writer:
         with contextlib.suppress(Exception):  # the error that brought us here is the one to show
             self._out.close()
 
-    def painted(self, pixels: Pixels) -> VideoFrame:
+    def to_picture(self, pixels: Pixels) -> VideoFrame:
         """What `write` would encode, so that a thread of its own can convert the colours.
 
         Args:
@@ -135,14 +135,14 @@ class Writer:
         """Encode one frame.
 
         Args:
-            picture: what `painted` gave, or pixels as it takes them.
+            picture: what `to_picture` gave, or pixels as it takes them.
             frame: the source's frame, whose time it gets.
         """
         if self._written and self.kind in IMAGES and not IMAGES[self.kind].moving:
             raise UsageError(f"{self.kind} holds one frame; name the output .mp4 or .gif.")
         self._written += 1
         if isinstance(picture, np.ndarray):
-            picture = self.painted(picture)
+            picture = self.to_picture(picture)
         assert not isinstance(picture, np.ndarray)
         picture.pts, picture.time_base = self._ticks(frame), self._base
         self._durations[picture.pts] = max(1, round(frame.duration * frame.time_base / self._base))
@@ -259,13 +259,6 @@ def _without_sei(stream: VideoStream) -> Callable[[Packet[Any]], list[Packet[Any
     return strip
 
 
-@dataclass(frozen=True)
-class _Moment:
-    pts: int
-    duration: int
-    time_base: Fraction
-
-
 def write_video(
     path: Path | str,
     video: Video | Tensor,
@@ -295,7 +288,7 @@ def write_video(
 
 def _timed(
     path: Path, video: Video | Tensor, rate: Fraction
-) -> tuple[Tensor, VideoInfo, list[_Moment]]:
+) -> tuple[Tensor, VideoInfo, list[FrameTime]]:
     """A clip, what its file is to be like, and when each of its frames is shown."""
     source = None if isinstance(video, Tensor) else video.info
     clip = video if isinstance(video, Tensor) else video.clip
@@ -308,7 +301,7 @@ def _timed(
         ticks = [round(time / float(base)) for time in video.times.tolist()]
     step = max(1, round(1 / (source.rate if source else rate) / base))
     ends = [*ticks[1:], ticks[-1] + step]
-    moments = [_Moment(a, b - a, base) for a, b in zip(ticks, ends, strict=True)]
+    moments = [FrameTime(a, b - a, base) for a, b in zip(ticks, ends, strict=True)]
     height, width = clip.shape[3:]
     info = VideoInfo(
         path=path,
