@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from masquerade.datasets.mimes import PARTS, Mimes
 from masquerade.metrics.classification import auroc
 from masquerade.regions.keys import EXTRACTORS, Extractor, extractor
-from masquerade.regions.saliency import Shaping, paper, placed, strength
-from masquerade.regions.templates import Template, picked
+from masquerade.regions.saliency import SaliencyConfig, paper, strength, upsample
+from masquerade.regions.templates import Template, template_from_grid
 
 REPORT = Path(__file__).parents[1] / "docs" / "results" / "templates.md"
 LEAST = 30  # pixels of a part below which a frame is not judged for it
@@ -97,8 +97,9 @@ def template_of(clips: list[Shown], part: int, keys: Extractor) -> Template | No
     for clip in clips:
         if big(clip.parts[0] == part):
             at = [click(clip.parts[0] == part)]
-            new = picked("part", keys(clip.pixels[0]), at, keys.identity, image="mime")
-            made = new if made is None else made.with_picks_of(new)
+            grid = keys(clip.pixels[0])
+            new = template_from_grid("part", grid, at, keys.fingerprint, image="mime")
+            made = new if made is None else made.merge(new)
     return made
 
 
@@ -110,9 +111,9 @@ def judged(clip: Shown, part: int, template: Template, keys: Extractor, out: Res
     for pixels, parts in zip(clip.pixels[1:], clip.parts[1:], strict=True):
         if big(parts == part):
             grid = keys(pixels)
-            for maps, shaping in ((plain, paper()), (hidden, Shaping())):
-                levels = strength(grid.keys, template.keys, template.levels, shaping)
-                maps.append(placed(levels, grid))
+            for maps, config in ((plain, paper()), (hidden, SaliencyConfig())):
+                levels = strength(grid.keys, template.keys, template.levels, config)
+                maps.append(upsample(levels, grid))
             masks.append(parts == part)
     if masks:
         out.auc.setdefault(PARTS[part], []).append(auc(plain, masks))
@@ -190,7 +191,7 @@ def report(args: argparse.Namespace, clips: list[Shown]) -> str:
             "",
             f"`{command.strip()}`: {args.clips} clips of mimes of {args.size} pixels, one a",
             f"character, seed {args.seed} (colour-hog was tuned on seed 1). AUC of each pixel's",
-            "saliency (eq. 1, nothing shaped) against the part's mask in three later frames.",
+            "saliency (eq. 1, unadjusted) against the part's mask in three later frames.",
             f"`within`: one click in the first frame. `across`: on {clicked(clips)} characters,",
             "judged on the others, whose colours differ, so that colour can hardly carry over.",
             "",

@@ -31,7 +31,7 @@ from masquerade.regions.keys import extractor
 from masquerade.regions.region import Region
 from masquerade.regions.template_library import Library
 from masquerade.regions.template_regions import Templates
-from masquerade.regions.templates import template_from
+from masquerade.regions.templates import make_template
 from masquerade.video.encoding import Encoding
 from masquerade.video.write import write_video
 
@@ -390,6 +390,6 @@ def test_a_template_that_was_picked_anew_is_another_cache_entry(tmp_path: Path) 
     )
     found = []
     for at in ((20, 20), (70, 40)):
-        held.add(template_from("spot", pixels, [at], looks, image="a.png"))
+        held.add(make_template("spot", pixels, [at], looks, image="a.png"))
         found.append(digest_of(how))
     assert found[0] != found[1]

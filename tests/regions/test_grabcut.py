@@ -27,7 +27,7 @@ def _figure(x: int) -> np.ndarray:
     return out
 
 
-def _looks(places: list[int], every: int, colour: tuple[int, int, int]) -> Iterator[Prompt]:
+def _prompts(places: list[int], every: int, colour: tuple[int, int, int]) -> Iterator[Prompt]:
     stripes = np.where(np.arange(H)[:, None, None] % 12 < 6, 0, 40) + np.array(colour)
     for t, x in enumerate(places):
         pixels = np.where(_figure(x)[..., None] > 0, stripes, GROUND).astype(np.uint8)
@@ -47,7 +47,7 @@ def _shares(region: Region, x: int) -> tuple[float, float]:
 @pytest.mark.parametrize("every", [1, 4])
 def test_a_silhouette_is_that_of_the_figure(every: int) -> None:
     places = [100 + 2 * t for t in range(13)]
-    regions = list(GrabCut()(_looks(places, every, (200, 30, 30))))
+    regions = list(GrabCut()(_prompts(places, every, (200, 30, 30))))
     for region, x in zip(regions, places, strict=True):
         covered, besides = _shares(region, x)
         assert covered > 0.95
@@ -56,7 +56,7 @@ def test_a_silhouette_is_that_of_the_figure(every: int) -> None:
 
 def test_who_is_coloured_as_the_ground_is_covered_all_the_same() -> None:
     mean = tuple(int(c) for c in GROUND.reshape(-1, 3).mean(axis=0))
-    (region,) = GrabCut()(_looks([120], 1, mean))
+    (region,) = GrabCut()(_prompts([120], 1, mean))
     assert _shares(region, 120)[0] > 0.6
 
 
@@ -73,7 +73,7 @@ def test_nobody_is_nothing_and_what_moves_is_inside() -> None:
 
 
 def test_silhouettes_are_not_carried_over_a_cut() -> None:
-    first = list(_looks([100] * 3, 4, (200, 30, 30)))
+    first = list(_prompts([100] * 3, 4, (200, 30, 30)))
     scene = ArrayFrame(noise(W, H, 9))
     empty = [Prompt(scene, (), None, Region(cut=not t), keyframe=not t) for t in range(3)]
     regions = list(GrabCut()([*first, *empty]))

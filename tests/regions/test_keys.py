@@ -1,4 +1,4 @@
-"""Extractors of keys: weights by file and by fetching, resizing, grids, and colour-hog."""
+"""Extractors of keys: weights by file and by key_weights, resizing, grids, and colour-hog."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from torch import Tensor
 
 from masquerade.errors import MissingError, OutputError, UsageError
 from masquerade.models.key_vit import KeyViT
-from masquerade.regions import key_weights as fetching
-from masquerade.regions import keys
+from masquerade.regions import key_weights, keys
 from masquerade.regions.hog_keys import ColourHog
 from masquerade.regions.key_weights import Published, fetch, fetched
 from masquerade.regions.keys import EXTRACTORS, NETWORKS, ViTKeys, extractor, lanczos
@@ -53,7 +52,7 @@ def picture() -> np.ndarray:
 
 def test_the_table_has_what_it_promises() -> None:
     assert list(EXTRACTORS) == ["dino-s8", "dino-s16", "dinov2-s14", "colour-hog"]
-    assert set(fetching.PUBLISHED) == set(NETWORKS)
+    assert set(key_weights.PUBLISHED) == set(NETWORKS)
 
 
 @pytest.mark.parametrize(
@@ -121,12 +120,16 @@ def test_identity_names_what_keys_depend_on_and_not_the_files_format(
     other = {**weights["dino-s16"], "cls_token": torch.zeros(1, 1, 24)}
     torch.save(other, tmp_path / "c.pth")
     a, b, c = (
-        extractor("dino-s16", weights=tmp_path / f).identity
+        extractor("dino-s16", weights=tmp_path / f).fingerprint
         for f in ("a.pth", "b.safetensors", "c.pth")
     )
     assert a == b != c
-    assert extractor("dino-s16", weights=tmp_path / "a.pth", stride=16).identity != a
-    assert ColourHog().identity != ColourHog(stride=8).identity != ColourHog(short=160).identity
+    assert extractor("dino-s16", weights=tmp_path / "a.pth", stride=16).fingerprint != a
+    assert (
+        ColourHog().fingerprint
+        != ColourHog(stride=8).fingerprint
+        != ColourHog(short=160).fingerprint
+    )
 
 
 def test_weights_of_another_network_are_refused(
@@ -167,11 +170,11 @@ def test_fetch_brings_what_was_published_and_nothing_else(
     there = tmp_path / "there.pth"
     torch.save(weights["dino-s16"], there)
     right = hashlib.sha256(there.read_bytes()).hexdigest()
-    monkeypatch.setattr(fetching, "PUBLISHED", _published(there, "0" * 64))
+    monkeypatch.setattr(key_weights, "PUBLISHED", _published(there, "0" * 64))
     with pytest.raises(OutputError, match="SHA-256 differs"):
         fetch("dino-s16")
     assert list((tmp_path / "cache").iterdir()) == [] and fetched("dino-s16") is None
-    monkeypatch.setattr(fetching, "PUBLISHED", _published(there, right))
+    monkeypatch.setattr(key_weights, "PUBLISHED", _published(there, right))
     path = fetch("dino-s16")
     assert path == fetched("dino-s16") and path.read_bytes() == there.read_bytes()
     there.unlink()
@@ -183,7 +186,7 @@ def test_fetch_brings_what_was_published_and_nothing_else(
 
 
 def test_what_has_no_known_digest_is_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "PUBLISHED", {"dino-s16": Published("file:///x.pth", None)})
+    monkeypatch.setattr(key_weights, "PUBLISHED", {"dino-s16": Published("file:///x.pth", None)})
     with pytest.raises(MissingError, match=r"SHA-256 of dino-s16 is not known.*--key-weights FILE"):
         fetch("dino-s16")
     with pytest.raises(UsageError, match="no weights 'colour-hog' to fetch"):
@@ -210,7 +213,7 @@ def test_colour_hog_keys_lie_where_they_say(stride: int, size: tuple[int, int]) 
         grid = made(pixels)
         assert grid.keys.shape[:2] == (len(grid.y), len(grid.x))
         assert np.linalg.norm(grid.keys, axis=-1) == pytest.approx(1, abs=1e-3)
-        found = saliency(grid.keys, grid.keys[grid.at(*middle)][None])
+        found = saliency(grid.keys, grid.keys[grid.nearest(*middle)][None])
         weights = (found - found.min()) ** 4
         centre = (weights.sum(0) @ grid.x, weights.sum(1) @ grid.y) / weights.sum()
         assert np.abs(centre - middle).max() < 3
@@ -221,7 +224,7 @@ def test_colour_hog_tells_colours_and_textures_apart() -> None:
 
     def key(pixels: np.ndarray) -> np.ndarray:
         grid = made(pixels)
-        return grid.keys[grid.at(60, 60)]
+        return grid.keys[grid.nearest(60, 60)]
 
     def plain(*colour: int) -> np.ndarray:
         return np.full((120, 120, 3), colour, np.uint8)

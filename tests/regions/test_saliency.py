@@ -13,14 +13,14 @@ from masquerade.errors import UsageError
 from masquerade.regions.hog_keys import KeyGrid
 from masquerade.regions.saliency import (
     Level,
-    Shaping,
+    SaliencyConfig,
+    adjust,
     code,
-    level_of,
+    measure_level,
     paper,
-    placed,
     saliency,
-    shaped,
     strength,
+    upsample,
 )
 
 
@@ -73,9 +73,9 @@ def test_calibrated_hides_a_part_wholly_and_the_rest_not_at_all() -> None:
     keys = np.tile(rest, (12, 12, 1)) + rng.normal(size=(12, 12, 16)) * 0.3
     keys[3:7, 3:7] = part + rng.normal(size=(4, 4, 16)) * 0.3
     keys = keys.astype(np.float32)
-    level = level_of(grid_of(keys, 120, 120), 4, 4)
+    level = measure_level(grid_of(keys, 120, 120), 4, 4)
     assert 0 <= level.ground < level.core < 1
-    found = strength(keys, keys[4, 4][None], [level], Shaping(grow=0))
+    found = strength(keys, keys[4, 4][None], [level], SaliencyConfig(grow=0))
     inside = np.zeros((12, 12), bool)
     inside[3:7, 3:7] = True
     assert (found[inside] == 1).all() and (found[~inside] == 0).all()
@@ -89,22 +89,22 @@ def test_calibrated_hides_a_part_wholly_and_the_rest_not_at_all() -> None:
 
 def test_growth_gamma_threshold_floor() -> None:
     values = np.array([[0, 0.2, 0.5, 1]], np.float32)
-    assert np.allclose(shaped(values, Shaping(grow=0, gamma=0.5)), np.sqrt(values))
-    assert np.allclose(shaped(values, Shaping(grow=0, threshold=0.5)), [[0, 0, 0.5, 1]])
-    assert np.allclose(shaped(values, Shaping(grow=0, floor=0.3)), [[0.3, 0.3, 0.5, 1]])
-    assert np.allclose(shaped(values, Shaping()), [[0.2, 0.5, 1, 1]])
-    assert np.allclose(shaped(values, Shaping(grow=2)), [[0.5, 1, 1, 1]])
+    assert np.allclose(adjust(values, SaliencyConfig(grow=0, gamma=0.5)), np.sqrt(values))
+    assert np.allclose(adjust(values, SaliencyConfig(grow=0, threshold=0.5)), [[0, 0, 0.5, 1]])
+    assert np.allclose(adjust(values, SaliencyConfig(grow=0, floor=0.3)), [[0.3, 0.3, 0.5, 1]])
+    assert np.allclose(adjust(values, SaliencyConfig()), [[0.2, 0.5, 1, 1]])
+    assert np.allclose(adjust(values, SaliencyConfig(grow=2)), [[0.5, 1, 1, 1]])
     for wrong in ({"gamma": 0}, {"grow": -1}, {"threshold": 2}, {"floor": -1}, {"combine": "sum"}):
         with pytest.raises(UsageError):
-            Shaping(**wrong)  # type: ignore[arg-type]
+            SaliencyConfig(**wrong)  # type: ignore[arg-type]
 
 
 def test_a_map_is_placed_bilinearly_at_the_centres_of_its_grid() -> None:
     grid = grid_of(np.zeros((3, 4, 1), np.float32), 30, 40)
     ramp = np.tile(grid.x, (3, 1)).astype(np.float32)
-    found = placed(ramp, grid)
+    found = upsample(ramp, grid)
     assert found.shape == (30, 40)
     middle = np.arange(40) + 0.5
     assert np.allclose(found[10], middle.clip(5, 35), atol=0.2)  # its own x, held at the edges
-    half = placed(ramp, grid, (15, 20))
+    half = upsample(ramp, grid, (15, 20))
     assert np.allclose(half[5], (np.arange(20) * 2 + 1).clip(5, 35), atol=0.2)

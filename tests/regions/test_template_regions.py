@@ -16,8 +16,13 @@ from masquerade.regions.hog_keys import ColourHog
 from masquerade.regions.masks import rasterize
 from masquerade.regions.region import Region
 from masquerade.regions.template_library import Library
-from masquerade.regions.template_regions import LATEST, LONGEST, Templates, parse_point
-from masquerade.regions.templates import template_from
+from masquerade.regions.template_regions import (
+    MAX_INTERVAL,
+    MAX_POINT_FRAME,
+    Templates,
+    parse_point,
+)
+from masquerade.regions.templates import make_template
 
 W, H, SIDE = 160, 120, 30
 
@@ -63,20 +68,20 @@ def test_it_follows_a_moving_patch_from_a_later_frame_on_both_sides(
         inside, outside = covered(region, *place(t))
         assert inside >= least and outside < (0.03 if every < 2 else 0.06), t
         assert region.boxes == () and region.mask is None and not region.everywhere
-    looks = [t for t, region in enumerate(regions) if region.detected]
-    assert looks[0] == 0
+    keyframes = [t for t, region in enumerate(regions) if region.detected]
+    assert keyframes[0] == 0
     if every:
-        assert looks == list(range(0, frames, every))
+        assert keyframes == list(range(0, frames, every))
     else:
-        assert 1 < len(looks) < frames and max(np.diff(looks)) <= LONGEST
+        assert 1 < len(keyframes) < frames and max(np.diff(keyframes)) <= MAX_INTERVAL
 
 
 def test_motion_asks_for_keys_sooner() -> None:
-    def looks(step: float) -> int:
+    def keyframes(step: float) -> int:
         source = Templates(at=((0, 25, 55),))
         return sum(region.detected for region in source(scene(26, step=step)))
 
-    assert looks(4.0) > looks(0.5) >= 3  # 3: one in 12 frames even so
+    assert keyframes(4.0) > keyframes(0.5) >= 3  # 3: one in 12 frames even so
 
 
 def test_a_cut_starts_anew_and_the_key_still_finds_its_patch() -> None:
@@ -109,7 +114,7 @@ def test_templates_of_the_library_hide_beside_points(tmp_path: Path) -> None:
     pictures = scene(6)
     library = Library(folder=tmp_path)
     x, y = place(0)
-    template = template_from(
+    template = make_template(
         "cloth", pictures[0].pixels, [(x + 15, y + 15)], ColourHog(), image="a.png"
     )
     library.add(template)
@@ -130,8 +135,10 @@ def test_templates_of_the_library_hide_beside_points(tmp_path: Path) -> None:
 def test_what_makes_no_sense_is_refused_at_once_or_at_the_first_frame() -> None:
     with pytest.raises(UsageError, match="need a name"):
         Templates()
-    with pytest.raises(UsageError, match=f"frames 0 to {LATEST}.*not in {LATEST + 1}"):
-        Templates(at=((LATEST + 1, 5, 5),))
+    with pytest.raises(
+        UsageError, match=f"frames 0 to {MAX_POINT_FRAME}.*not in {MAX_POINT_FRAME + 1}"
+    ):
+        Templates(at=((MAX_POINT_FRAME + 1, 5, 5),))
     with pytest.raises(UsageError, match="frame 9 to point at: the video has 5"):
         list(Templates(at=((9, 5, 5),))(scene(5)))
     with pytest.raises(UsageError, match="outside frame 2, which has 160x120"):

@@ -12,14 +12,14 @@ from frames import noise
 from masquerade.errors import MissingError, UsageError
 from masquerade.regions.hog_keys import ColourHog
 from masquerade.regions.template_library import Library, library_folder
-from masquerade.regions.templates import CONCEPTS, SUBSETS, Template, template_from
+from masquerade.regions.templates import CONCEPTS, SUBSETS, Template, make_template
 
 KEYS = ColourHog()
 
 
 def made(name: str = "eye", seed: int = 0, keys: ColourHog = KEYS) -> Template:
     pixels = noise(90, 70, seed)
-    return template_from(name, pixels, [(20, 30), (60.5, 40)], keys, image="/home/me/me.jpg")
+    return make_template(name, pixels, [(20, 30), (60.5, 40)], keys, image="/home/me/me.jpg")
 
 
 def same(a: Template, b: Template) -> bool:
@@ -39,7 +39,7 @@ def test_the_papers_concepts_and_subsets() -> None:
 def test_a_template_is_the_key_at_the_nearest_centre_and_no_picture() -> None:
     template = made()
     grid = KEYS(noise(90, 70, 0))
-    assert np.array_equal(template.keys[0], grid.keys[grid.at(20, 30)])
+    assert np.array_equal(template.keys[0], grid.keys[grid.nearest(20, 30)])
     assert template.keys.shape == (2, grid.keys.shape[2])
     assert [(p.x, p.y) for p in template.picks] == [(20, 30), (60.5, 40)]
     assert {p.image for p in template.picks} == {"me.jpg"}
@@ -50,12 +50,12 @@ def test_points_outside_and_none_and_wrong_names_are_refused() -> None:
     pixels = noise(90, 70)
     for at in ((90, 10), (10, -1), (5, 70)):
         with pytest.raises(UsageError, match=r"lies outside me\.jpg, which has 90x70 pixels"):
-            template_from("eye", pixels, [at], KEYS, image="me.jpg")
+            make_template("eye", pixels, [at], KEYS, image="me.jpg")
     with pytest.raises(UsageError, match="needs a point"):
-        template_from("eye", pixels, [], KEYS, image="me.jpg")
+        make_template("eye", pixels, [], KEYS, image="me.jpg")
     for name in ("", "Eye", "../eye", "a b", ".eye", "x" * 65):
         with pytest.raises(UsageError, match="cannot name a template"):
-            template_from(name, pixels, [(1, 1)], KEYS, image="me.jpg")
+            make_template(name, pixels, [(1, 1)], KEYS, image="me.jpg")
         with pytest.raises(UsageError, match="cannot name a template"):
             Library(folder=Path("nowhere")).load(name)
 

@@ -22,7 +22,7 @@ from masquerade.regions.key_weights import fetch as fetch_weights
 from masquerade.regions.keys import extractor
 from masquerade.regions.template_library import Library
 from masquerade.regions.template_regions import Templates, parse_point
-from masquerade.regions.templates import CONCEPTS, SUBSETS, template_from
+from masquerade.regions.templates import CONCEPTS, SUBSETS, make_template
 from masquerade.report.heat import heat
 from masquerade.storage import part_of
 from masquerade.video.encoding import Encoding, container_for
@@ -58,7 +58,7 @@ def add(
         key_weights: the network's file of weights; without it the fetched one.
         library: folder of templates; without it your own.
     """
-    looks = extractor(keys, weights=key_weights)
+    features = extractor(keys, weights=key_weights)
     points = [parse_point(point) for point in at]
     held = Library(folder=library)
     with Reader(image, force_8bit=True) as reader:
@@ -68,14 +68,14 @@ def add(
                 own = [(x, y) for frame, x, y in points if frame == each.index]
                 which = None if reader.info.frames == 1 else each.index
                 picture = _upright(each)
-                held.add(template_from(name, picture, own, looks, image=image.name, frame=which))
+                held.add(make_template(name, picture, own, features, image=image.name, frame=which))
                 frames.discard(each.index)
             if not frames:
                 break
     if frames:
         raise UsageError(f"{image.name} has no frame {min(frames)}; frames are counted from 0.")
     count = len(held.load(name).picks)
-    print(f"{name}: {count} point(s), keys {looks.identity}.", file=sys.stderr)
+    print(f"{name}: {count} point(s), keys {features.fingerprint}.", file=sys.stderr)
     return 0
 
 

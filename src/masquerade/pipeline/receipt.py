@@ -113,7 +113,7 @@ def region_records(
                 k: v for k, v in arguments.items() if k != "file" and not isinstance(v, Path)
             },
             model_sha256=one.model_sha256,
-            keys=getattr(one, "identity", None),
+            keys=getattr(one, "fingerprint", None),
         )
         for (name, arguments), one in zip(given, sources, strict=True)
     )

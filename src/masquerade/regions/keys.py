@@ -1,7 +1,7 @@
-"""Keys: what each place of a picture looks like, as vectors that a template is compared with.
+"""Feature keys on a dense grid, which templates are compared with: networks and `colour-hog`.
 
-Ilic et al., CVPR 2024, 3.2: the last layer's keys of a DINO ViT on a dense grid. Beside the
-networks stands `colour-hog`, which needs no weights and is weaker; nothing switches by itself.
+Ilic et al., CVPR 2024, section 3.2: the keys of the last attention layer of a DINO ViT.
+`colour-hog` needs no weights and is weaker; one is never substituted for the other.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from torch import Tensor
 from masquerade.errors import MissingError, UsageError
 from masquerade.models.key_vit import KeyViT
 from masquerade.models.published_weights import read_weights
-from masquerade.regions import key_weights as fetching
+from masquerade.regions import key_weights
 from masquerade.regions.hog_keys import ColourHog, KeyGrid
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
-SHORT = 224  # pixels of a picture's short side (FACTS 3.2)
+SHORT = 224  # short side of the input in pixels (docs/papers.md 3.2)
 
 
 class Extractor(Protocol):
-    """Turns a picture into keys."""
+    """Computes the keys of a picture."""
 
     @property
     def name(self) -> str:
@@ -39,7 +39,7 @@ class Extractor(Protocol):
         ...
 
     @property
-    def identity(self) -> str:
+    def fingerprint(self) -> str:
         """What a template must match: name, stride, short side, digest of the weights."""
         ...
 
@@ -54,14 +54,14 @@ class Extractor(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Network:
-    """The shape of a published ViT-S.
+class ViTShape:
+    """The architecture of a published ViT-S.
 
     Args:
         patch: side of a patch in pixels.
-        stride: pixels from patch to patch unless told otherwise.
-        size: side of the frames that its positions were learned for.
-        scaled: DINOv2's layers.
+        stride: pixels from patch to patch by default.
+        size: side of the pictures that its position embedding was trained for.
+        scaled: DINOv2's layer scale.
         width: of a token.
         depth: layers.
         heads: of each layer.
@@ -76,32 +76,20 @@ class Network:
     heads: int = 6
 
     def build(self, stride: int) -> KeyViT:
-        """The network, without any weights yet."""
-        with torch.device("meta"):  # drawing 22 million numbers to forget them takes seconds
+        """The network, without weights."""
+        with torch.device("meta"):  # initialising 22 million weights to discard them takes seconds
             return KeyViT(**{**asdict(self), "stride": stride})
 
 
 NETWORKS = {
-    "dino-s8": Network(patch=8, stride=4),  # the paper's
-    "dino-s16": Network(patch=16, stride=8),
-    "dinov2-s14": Network(patch=14, stride=7, size=518, scaled=True),
+    "dino-s8": ViTShape(patch=8, stride=4),  # the paper's
+    "dino-s16": ViTShape(patch=16, stride=8),
+    "dinov2-s14": ViTShape(patch=14, stride=7, size=518, scaled=True),
 }
 
 
 class ViTKeys:
-    """Keys of the last layer of a DINO ViT.
-
-    Args:
-        name: of `NETWORKS`.
-        weights: a file in the published naming, .pth or .safetensors; None: the fetched one.
-        stride: pixels from patch to patch at the size looked at; None: the network's own.
-        short: pixels of the short side that a picture is looked at in.
-        device: where the network runs, as torch spells it.
-
-    Raises:
-        MissingError: there are no weights.
-        UsageError: the file is for another network, or the stride does not divide the patch.
-    """
+    """Keys of the last layer of a DINO ViT; see `extractor` for the arguments."""
 
     def __init__(
         self,
@@ -112,17 +100,19 @@ class ViTKeys:
         short: int = SHORT,
         device: str = "cpu",
     ) -> None:
-        kind = NETWORKS[name]
-        if short < kind.patch:
-            raise UsageError(f"{name} needs a short side of {kind.patch} pixels or more.")
+        shape = NETWORKS[name]
+        if short < shape.patch:
+            raise UsageError(f"{name} needs a short side of {shape.patch} pixels or more.")
         self.name, self.short, self.device = name, short, device
-        self.net = kind.build(stride or kind.stride)
-        path = weights or fetched_or_missing(name)
-        state = fitting(read_weights(path), self.net, name, Path(path).name)
+        self.net = shape.build(stride or shape.stride)
+        path = weights or _fetched_weights(name)
+        state = _select_weights(read_weights(path), self.net, name, Path(path).name)
         self.net.load_state_dict(state, assign=True)
         self.net.eval().to(device)
         self.model_sha256: str | None = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        self.identity = identity(name, self.net.stride, short, digest(state))
+        self.fingerprint = (
+            f"{name} stride {self.net.stride} short {short} weights {weights_digest(state)}"
+        )
 
     def __call__(self, pixels: U8) -> KeyGrid:
         """The keys of a picture, (H, W, 3) RGB."""
@@ -153,18 +143,19 @@ def extractor(
     short: int = SHORT,
     device: str = "cpu",
 ) -> Extractor:
-    """Make an extractor of keys.
+    """Build an extractor of keys.
 
     Args:
         name: of `EXTRACTORS`.
-        weights: a file of the network's weights; None: the one that `fetch` brought.
-        stride: pixels from key to key at the size looked at; None: the extractor's own.
-        short: pixels of the short side that a picture is looked at in.
+        weights: a file of a network's weights in the published naming, .pth or .safetensors; None:
+            the one that `fetch` downloaded.
+        stride: pixels from key to key at the input size; None: the extractor's own.
+        short: short side of the input in pixels.
         device: where a network runs, as torch spells it.
 
     Raises:
-        UsageError: no such extractor, or arguments that it does not take.
-        MissingError: its weights are not here.
+        UsageError: no such extractor, arguments that it does not take, or another network's file.
+        MissingError: its weights are missing.
     """
     if name not in EXTRACTORS:
         raise UsageError(f"there are no keys {name!r}; choose of {', '.join(EXTRACTORS)}.")
@@ -175,13 +166,8 @@ def extractor(
     return EXTRACTORS[name](weights=weights, stride=stride, short=short, device=device)
 
 
-def fetched_or_missing(name: str) -> Path:
-    """The fetched file of a network's weights.
-
-    Raises:
-        MissingError: there is none.
-    """
-    path = fetching.fetched(name)
+def _fetched_weights(name: str) -> Path:
+    path = key_weights.fetched(name)
     if path is None:
         raise MissingError(
             f"the weights of {name} are not here: give --key-weights FILE, or run `masquerade "
@@ -190,26 +176,19 @@ def fetched_or_missing(name: str) -> Path:
     return path
 
 
-def identity(name: str, stride: int, short: int, weights: str) -> str:
-    """What two extractors share whose keys may be compared."""
-    return f"{name} stride {stride} short {short} weights {weights}"
-
-
-def digest(weights: dict[str, Tensor]) -> str:
-    """16 hex digits that tell weights apart, whatever the format of their file."""
-    found = hashlib.sha256()
+def weights_digest(weights: dict[str, Tensor]) -> str:
+    """16 hex digits of the weights' values, the same for every file format."""
+    digest = hashlib.sha256()
     for name in sorted(weights):
-        found.update(name.encode())
-        found.update(weights[name].detach().float().contiguous().numpy().tobytes())
-    return found.hexdigest()[:16]
+        digest.update(name.encode())
+        digest.update(weights[name].detach().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
-def fitting(weights: dict[str, Tensor], net: KeyViT, name: str, file: str) -> dict[str, Tensor]:
-    """The weights that a network has; heads of other trainings are left out.
-
-    Raises:
-        UsageError: they are another network's.
-    """
+def _select_weights(
+    weights: dict[str, Tensor], net: KeyViT, name: str, file: str
+) -> dict[str, Tensor]:
+    """The weights that the network has, without training heads; UsageError if they do not fit."""
     own = net.state_dict()
     given = {k: v.float() for k, v in weights.items() if not k.startswith(("head.", "fc."))}
     if "mask_token" in own:  # only training reads it
@@ -229,18 +208,18 @@ def short_size(height: int, width: int, short: int) -> tuple[int, int]:
 
 
 def lanczos(pixels: U8, height: int, width: int) -> F32:
-    """Resize (H, W, 3) by a Lanczos kernel of 3 lobes, widened when shrinking; whole 0 to 255.
+    """Resize (H, W, 3) by a Lanczos kernel of 3 lobes, antialiased; whole numbers 0 to 255.
 
-    Rounded and cut after each of its two passes, as imaging libraries do with 8 bits.
+    Rounded and clipped after each of its two passes, as imaging libraries do with 8 bits.
     """
-    across = _weights(pixels.shape[1], width)  # (w, W)
-    down = _weights(pixels.shape[0], height)  # (h, H)
+    across = _lanczos_weights(pixels.shape[1], width)  # (w, W)
+    down = _lanczos_weights(pixels.shape[0], height)  # (h, H)
     rows: Any = np.tensordot(across, pixels.astype(np.float32), (1, 1))  # (w, H, 3)
     out: Any = np.tensordot(down, np.rint(rows).clip(0, 255), (1, 1))  # (h, w, 3)
     return np.ascontiguousarray(np.rint(out).clip(0, 255), np.float32)
 
 
-def _weights(before: int, after: int) -> F32:
+def _lanczos_weights(before: int, after: int) -> F32:
     """(after, before), each row summing to 1."""
     scale = before / after
     reach = 3 * max(scale, 1.0)

@@ -1,7 +1,7 @@
-"""The folder that templates are kept in.
+"""The library: a folder that templates are stored in.
 
-It holds keys, where they were picked and by which extractor; no picture. A key is no picture, yet
-it tells what was pointed at: keep a library as you would keep the picture.
+It holds keys, where they were picked and by which extractor, and no pictures. As a key still
+describes the appearance of what was picked, protect a library as you would protect the pictures.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Library:
             UsageError: the one that is there was made with other keys.
         """
         if check_name(template.name) in self.names():
-            template = self.load(template.name).with_picks_of(template)
+            template = self.load(template.name).merge(template)
         self._write(template)
         return template
 

@@ -1,7 +1,7 @@
-"""The region source of templates: what somebody pointed at, wherever it appears.
+"""The region source `templates`: hides what looks like a template, wherever it appears.
 
-Ilic et al., CVPR 2024, 3.1 and 3.2. Keys are computed on key frames; between them the strengths are
-carried by optical flow. A cut starts anew.
+Ilic et al., CVPR 2024, sections 3.1 and 3.2. Keys and saliency are computed on keyframes; between
+them the strengths are propagated by optical flow. A scene cut starts anew.
 """
 
 from __future__ import annotations
@@ -26,49 +26,50 @@ from masquerade.models.optical_flow import dis_flow, pixel_grid
 from masquerade.regions.cuts import mark_cuts
 from masquerade.regions.keys import SHORT, extractor
 from masquerade.regions.region import Frame, Region
-from masquerade.regions.saliency import Combine, Shaping, placed, strength
+from masquerade.regions.saliency import Combine, SaliencyConfig, strength, upsample
 from masquerade.regions.template_library import Library
-from masquerade.regions.templates import Template, check_extractor, picked
+from masquerade.regions.templates import Template, check_extractor, template_from_grid
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
-Seen = tuple[Frame, bool]  # a picture, and whether a cut lies before it
+MarkedFrame = tuple[Frame, bool]  # a frame, and whether a scene cut lies before it
 
-LATEST = 128  # frame up to which a point may lie: those before it wait in memory for its key
-SIDE = 320  # longest side of the copy that strengths are carried on
-LONGEST = 12  # frames from key frame to key frame at most, where motion decides
-FAR = 8.0  # pixels of that copy after which keys are asked again
-NEWS = 0.02  # share of the picture that flow does not explain, summed, after which they are
-UNLIKE = 24  # levels of 255
-DOUBT = 0.5  # pixels that what is carried grows for each that things moved: flow errs at edges
+MAX_POINT_FRAME = 128  # a point in a later frame would keep too many frames in memory
+LONG_SIDE = 320  # of the small copy on which strengths are propagated
+# With `every` 0, a frame becomes a keyframe once one of these is reached since the last one:
+MAX_INTERVAL = 12  # frames
+MAX_MOTION = 8.0  # pixels of the small copy, summed
+MAX_UNEXPLAINED = 0.02  # share of the pixels that the flow does not predict, summed
+UNEXPLAINED = 24  # difference from which a pixel is not predicted, in levels of 255
+FLOW_ERROR = 0.5  # dilation per pixel of motion, as the flow errs at edges
 
 
 class Templates:
     """What looks like a template, or like a point of this very video.
 
     Args:
-        templates: names in the library, hidden together.
+        templates: names in the library, all hidden.
         at: points in this video, (frame, x, y) with frames from 0 and pixels of the upright frame;
-            what looks like them is hidden in all frames, those before the point's too.
-        keys: what templates are compared by: colour-hog (no weights; for points in this video),
-            dino-s8, dino-s16 or dinov2-s14.
+            what looks like them is hidden in all frames, earlier ones too.
+        keys: features that templates are compared by: colour-hog (no weights; for points in this
+            video), dino-s8, dino-s16 or dinov2-s14.
         key_weights: a file of the network's weights; None: the fetched one.
-        stride: pixels from key to key at the size looked at; None: the keys' own.
-        short: pixels of the short side that a frame is looked at in.
+        stride: pixels from key to key at the network's input size; None: the extractor's own.
+        short: short side of the extractor's input, in pixels.
         device: where the network runs, as torch spells it.
         library: folder of templates; None: the user's.
-        every: compute keys in every so many frames; 0: where there was motion or news, and in
-            every 12th at the latest.
+        every: compute keys in every so many frames; 0: after enough motion or change, and in every
+            12th at the latest.
         combine: several keys by their `max`, or their `mean` as in the paper, which is weaker.
-        calibrated: hide the core of what is found wholly; else by the cosine, as in the paper.
-        grow: keys by which what is found grows, 0 or more.
-        gamma: power of the strength, above 0; below 1 hides more.
-        threshold: what is less alike than this stays, 0 to 1; lower is safer.
+        calibrated: hide the core of a match completely; else by the cosine, as in the paper.
+        grow: dilation of what is found, in keys, 0 or more.
+        gamma: exponent of the strength, above 0; below 1 hides more.
+        threshold: weaker matches stay visible, 0 to 1; lower is safer.
         floor: least strength anywhere, 0 to 1.
 
     Raises:
         UsageError: there is neither template nor point, or one that does not fit.
-        MissingError: a template or weights are not here.
+        MissingError: a template or weights are missing.
     """
 
     name = "templates"
@@ -94,7 +95,7 @@ class Templates:
     ) -> None:
         arguments = locals()
         self._arguments = {k: v for k, v in arguments.items() if k not in ("self", "__class__")}
-        self.at = tuple(_point(point) for point in at)
+        self.at = tuple(_check_point(point) for point in at)
         if not templates and not at:
             raise UsageError(
                 "templates need a name, as in --hide eye,hair, or a point in the video, as in "
@@ -103,7 +104,7 @@ class Templates:
         if every < 0:
             raise UsageError(f"keys are computed in every 1 or more frames, or 0; not {every}.")
         self.every = every
-        self.shaping = Shaping(
+        self.config = SaliencyConfig(
             combine=combine,
             calibrated=calibrated,
             grow=grow,
@@ -112,105 +113,110 @@ class Templates:
             floor=floor,
         )
         self._keys = extractor(keys, weights=key_weights, stride=stride, short=short, device=device)
-        self.identity, self.model_sha256 = self._keys.identity, self._keys.model_sha256
-        self._known = [Library(folder=library).load(name) for name in templates]
-        for template in self._known:
-            check_extractor(template, self.identity)
-        known = b"".join(template.keys.tobytes() for template in self._known)
-        self.content = hashlib.sha256(self.identity.encode() + known).hexdigest()
+        self.fingerprint, self.model_sha256 = self._keys.fingerprint, self._keys.model_sha256
+        self._templates = [Library(folder=library).load(name) for name in templates]
+        for template in self._templates:
+            check_extractor(template, self.fingerprint)
+        content = b"".join(template.keys.tobytes() for template in self._templates)
+        self.content = hashlib.sha256(self.fingerprint.encode() + content).hexdigest()
         self.look_ahead = max((frame for frame, _, _ in self.at), default=0)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), **self._arguments), ()
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
-        """One region a picture."""
-        seen = mark_cuts(frames)
-        waiting = deque(islice(seen, self.look_ahead + 1))
+        """One region per frame."""
+        marked = mark_cuts(frames)
+        waiting = deque(islice(marked, self.look_ahead + 1))
         if not waiting:
             return
-        sought = reduce(Template.with_picks_of, [*self._known, *self._pointed(waiting)])
-        carried: _Carried | None = None
-        for picture, cut in _drained(waiting, seen):
-            carried, looked = self._next(picture, None if cut else carried, sought)
-            size = picture.width, picture.height
-            levels = cv2.resize(carried.strength(), size, interpolation=cv2.INTER_LINEAR)
+        template = reduce(Template.merge, [*self._templates, *self._from_points(waiting)])
+        last: _Strengths | None = None
+        for frame, cut in _drain(waiting, marked):
+            last, keyframe = self._next(frame, None if cut else last, template)
+            size = frame.width, frame.height
+            levels = cv2.resize(last.dilated(), size, interpolation=cv2.INTER_LINEAR)
             mask = np.rint(levels * 255).astype(np.uint8)
-            yield Region(strength=mask, cut=cut, detected=looked)
+            yield Region(strength=mask, cut=cut, detected=keyframe)
 
-    def _pointed(self, waiting: deque[Seen]) -> list[Template]:
-        """A template of each frame that has points."""
+    def _from_points(self, waiting: deque[MarkedFrame]) -> list[Template]:
+        """One template per frame that has points."""
         if len(waiting) <= self.look_ahead:
             raise UsageError(
                 f"there is no frame {self.look_ahead} to point at: the video has {len(waiting)}."
             )
         found = []
-        for frame in sorted({frame for frame, _, _ in self.at}):
-            grid = self._keys(_pixels(waiting[frame][0]))
-            points = [(x, y) for t, x, y in self.at if t == frame]
-            here = f"frame {frame}"
-            found.append(picked("at", grid, points, self.identity, image=here, frame=frame))
+        for number in sorted({frame for frame, _, _ in self.at}):
+            grid = self._keys(_pixels(waiting[number][0]))
+            points = [(x, y) for frame, x, y in self.at if frame == number]
+            image = f"frame {number}"
+            found.append(
+                template_from_grid("at", grid, points, self.fingerprint, image=image, frame=number)
+            )
         return found
 
     def _next(
-        self, picture: Frame, before: _Carried | None, sought: Template
-    ) -> tuple[_Carried, bool]:
-        """The strengths of one more frame, and whether keys were computed for it."""
-        small = picture.rgb(_carrying_size(picture))
+        self, frame: Frame, last: _Strengths | None, template: Template
+    ) -> tuple[_Strengths, bool]:
+        """The strengths of one more frame, and whether it is a keyframe."""
+        small = frame.rgb(_small_size(frame))
         grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
-        if before is not None and (not self.every or before.since + 1 < self.every):
-            now = before.moved_to(grey)
+        if last is not None and (not self.every or last.age + 1 < self.every):
+            now = last.warp(grey)
             if self.every or not now.stale():
                 return now, False
-        grid = self._keys(_pixels(picture))
-        levels = strength(grid.keys, sought.keys, sought.levels, self.shaping)
-        height, width = grey.shape
-        return _Carried(
-            placed(levels, grid, (height, width)), pixel_grid(height, width), grey
-        ), True
+        grid = self._keys(_pixels(frame))
+        levels = strength(grid.keys, template.keys, template.levels, self.config)
+        size = grey.shape[0], grey.shape[1]
+        return _Strengths(upsample(levels, grid, size), pixel_grid(*size), grey), True
 
 
 @dataclass(frozen=True, slots=True)
-class _Carried:
-    """Strengths on their way from a key frame."""
+class _Strengths:
+    """Strengths of a keyframe, propagated to a later frame."""
 
-    key: F32  # (h, w): strengths in the key frame
-    source: F32  # (h, w, 2): where in it each pixel comes from, so that steps do not blur it
-    grey: U8  # (h, w): the frame it is now
-    since: int = 0  # frames since the key frame
-    moved: float = 0.0  # pixels since then
-    news: float = 0.0  # share of the picture since then that came from nowhere
+    values: F32  # (h, w), of the keyframe
+    source: F32  # (h, w, 2): each pixel's position in it; repeated warping of values would blur
+    grey: U8  # (h, w): the present frame
+    age: int = 0  # frames since the keyframe
+    motion: float = 0.0  # pixels since the keyframe
+    unexplained: float = 0.0  # share of the pixels since then that the flow did not predict
 
-    def strength(self) -> F32:
-        """(h, w), 0 to 1."""
-        found = _looked_up(self.key, self.source)
-        across = 2 * ceil(DOUBT * min(self.moved, 3 * FAR)) + 1
+    def dilated(self) -> F32:
+        """(h, w), 0 to 1, in the present frame."""
+        found = _sample(self.values, self.source)
+        across = 2 * ceil(FLOW_ERROR * min(self.motion, 3 * MAX_MOTION)) + 1
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (across, across))
         return np.asarray(cv2.dilate(found, disc), np.float32)
 
-    def moved_to(self, grey: U8) -> _Carried:
+    def warp(self, grey: U8) -> _Strengths:
+        """Propagate to the next frame, (h, w)."""
         flow = dis_flow(grey, self.grey)
         past = pixel_grid(*grey.shape) + flow
-        expected = _looked_up(self.grey, past)
-        source = _looked_up(self.source, past)
+        expected = _sample(self.grey, past)
+        source = _sample(self.source, past)
         step = np.hypot(flow[..., 0], flow[..., 1])  # (h, w)
-        hidden = step[_looked_up(self.key, source) > 0.5]
-        most = max(np.quantile(part, 0.95) for part in (step, hidden) if part.size)
-        return _Carried(
-            self.key,
+        hidden = step[_sample(self.values, source) > 0.5]
+        motion = max(np.quantile(part, 0.95) for part in (step, hidden) if part.size)
+        return _Strengths(
+            self.values,
             source,
             grey,
-            self.since + 1,
-            self.moved + float(most),
-            self.news + float((cv2.absdiff(grey, expected) > UNLIKE).mean()),
+            self.age + 1,
+            self.motion + float(motion),
+            self.unexplained + float((cv2.absdiff(grey, expected) > UNEXPLAINED).mean()),
         )
 
     def stale(self) -> bool:
-        return self.since >= LONGEST or self.moved >= FAR or self.news >= NEWS
+        return (
+            self.age >= MAX_INTERVAL
+            or self.motion >= MAX_MOTION
+            or self.unexplained >= MAX_UNEXPLAINED
+        )
 
 
 def parse_point(text: str) -> tuple[int, float, float]:
-    """ "FRAME:X,Y" as the source takes it; "X,Y" is a point of the first frame.
+    """ "FRAME:X,Y" as (frame, x, y); "X,Y" is a point of the first frame.
 
     Raises:
         UsageError: it is written otherwise.
@@ -221,34 +227,34 @@ def parse_point(text: str) -> tuple[int, float, float]:
     return int(match[1] or 0), float(match[2]), float(match[3])
 
 
-def _point(point: tuple[int, float, float]) -> tuple[int, float, float]:
+def _check_point(point: tuple[int, float, float]) -> tuple[int, float, float]:
     frame, x, y = point
-    if not 0 <= frame <= LATEST:
+    if not 0 <= frame <= MAX_POINT_FRAME:
         raise UsageError(
-            f"a point may lie in frames 0 to {LATEST}, since all before it wait for it; not in "
-            f"{frame}: point at an earlier frame, or keep a picture of that one with "
-            "`masquerade templates add`."
+            f"a point may lie in frames 0 to {MAX_POINT_FRAME}, as all before it are kept in "
+            f"memory; not in {frame}: point at an earlier frame, or keep a picture of that one "
+            "with `masquerade templates add`."
         )
     return int(frame), float(x), float(y)
 
 
-def _drained(waiting: deque[Seen], more: Iterator[Seen]) -> Iterator[Seen]:
+def _drain(waiting: deque[MarkedFrame], more: Iterator[MarkedFrame]) -> Iterator[MarkedFrame]:
     while waiting:
         yield waiting.popleft()
     yield from more
 
 
-def _carrying_size(picture: Frame) -> tuple[int, int]:
-    """(w, h); small frames are enlarged, since the flow sees nothing of less than 30 pixels."""
-    factor = SIDE / max(picture.width, picture.height)
-    return max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
+def _small_size(frame: Frame) -> tuple[int, int]:
+    """(w, h); small frames are enlarged, since DIS flow fails below 30 pixels."""
+    factor = LONG_SIDE / max(frame.width, frame.height)
+    return max(1, round(frame.width * factor)), max(1, round(frame.height * factor))
 
 
-def _pixels(picture: Frame) -> U8:
-    """8 bits a channel, whatever the video has."""
-    return picture.rgb((picture.width, picture.height))
+def _pixels(frame: Frame) -> U8:
+    """8 bits per channel, whatever the video has: `rgb` scales in 8 bits."""
+    return frame.rgb((frame.width, frame.height))
 
 
-def _looked_up(image: Any, source: F32) -> Any:
-    """image at source[y, x] = (x', y'); beyond an edge the edge's own."""
-    return cv2.remap(image, source, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+def _sample(image: Any, at: F32) -> Any:
+    """image at at[y, x] = (x', y'), bilinear; beyond an edge the edge's own value."""
+    return cv2.remap(image, at, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -1,6 +1,6 @@
-"""Templates: concepts that are hidden by what they look like.
+"""Templates: visual concepts that are hidden by appearance, each one or more feature keys.
 
-Ilic et al., CVPR 2024, 3.1: a template is the key at a place that somebody pointed at.
+Ilic et al., CVPR 2024, section 3.1: a template is the key at a point that a user picked.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from numpy.typing import NDArray
 from masquerade.errors import UsageError
 from masquerade.regions.hog_keys import KeyGrid
 from masquerade.regions.keys import Extractor
-from masquerade.regions.saliency import Level, level_of
+from masquerade.regions.saliency import Level, measure_level
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 CONCEPTS = {
-    "forehead": "the bare skin above the brows; tells age, and skin in good light",
+    "forehead": "the bare skin above the brows; shows age and, in good light, skin texture",
     "hair": "the hair of the head, its colour and length",
-    "eye": "an eye with lid and brow: what recognizers of faces hold on to most",
-    "cheek": "the skin between eye and jaw; takes much of the face with it",
+    "eye": "an eye with lid and brow; face recognizers rely on it most",
+    "cheek": "the skin between eye and jaw; covers much of the face with it",
     "lips": "the mouth; speech shows in its motion",
-    "hand": "a hand with its fingers; it carries gestures, which stay visible as motion",
+    "hand": "a hand with its fingers; gestures stay visible as motion",
     "arm": "upper arm and forearm, bare or sleeved; pick both where they differ",
     "torso": "chest and belly: clothes, logos, build",
     "leg": "thigh and shin: trousers, skirts, skin",
 }
-"""The nine concepts of the paper; their keys come from one's own picks."""
+"""The nine concepts of the paper; their keys come from the user's own picks."""
 
 SUBSETS = {
     "kth": ("torso", "arm", "leg", "hair"),
@@ -52,7 +52,7 @@ class Pick:
         x: pixels from its left edge.
         y: pixels from its upper edge.
         frame: of a video, from 0; None: of a picture.
-        level: what the key's cosines were there.
+        level: the key's cosines in that picture.
     """
 
     image: str
@@ -68,9 +68,9 @@ class Template:
 
     Args:
         name: lower-case letters, digits, - and _.
-        extractor: the identity of what made its keys.
+        extractor: the fingerprint of the extractor that made its keys.
         keys: (n, D).
-        picks: one a key.
+        picks: one per key.
     """
 
     name: str
@@ -80,11 +80,11 @@ class Template:
 
     @property
     def levels(self) -> tuple[Level, ...]:
-        """One a key."""
+        """One per key."""
         return tuple(pick.level for pick in self.picks)
 
-    def with_picks_of(self, other: Template) -> Template:
-        """This template and the picks of another one of the same extractor."""
+    def merge(self, other: Template) -> Template:
+        """This template with the picks of another of the same extractor added."""
         check_extractor(other, self.extractor)
         keys = np.concatenate([self.keys, other.keys])
         return Template(
@@ -93,11 +93,7 @@ class Template:
 
 
 def check_name(name: str) -> str:
-    """A name that may be a template's.
-
-    Raises:
-        UsageError: it may not.
-    """
+    """Return a valid name of a template; raise UsageError for any other."""
     if not NAME.fullmatch(name):
         raise UsageError(
             f"{name!r} cannot name a template: take up to 64 small letters, digits, - and _."
@@ -105,20 +101,16 @@ def check_name(name: str) -> str:
     return name
 
 
-def check_extractor(template: Template, identity: str) -> None:
-    """Whether a template may be compared with an extractor's keys.
-
-    Raises:
-        UsageError: it may not.
-    """
-    if template.extractor != identity:
+def check_extractor(template: Template, fingerprint: str) -> None:
+    """Raise UsageError if a template's keys are not those of the extractor."""
+    if template.extractor != fingerprint:
         raise UsageError(
-            f"template {template.name} was made with keys {template.extractor}, not {identity}: "
+            f"template {template.name} was made with keys {template.extractor}, not {fingerprint}: "
             "ask for those keys, or pick it again with these."
         )
 
 
-def template_from(
+def make_template(
     name: str,
     pixels: U8,
     at: Sequence[tuple[float, float]],
@@ -127,35 +119,36 @@ def template_from(
     image: str,
     frame: int | None = None,
 ) -> Template:
-    """Make a template of points in one picture.
+    """Make a template from points in one picture.
 
     Args:
         name: of the concept.
         pixels: (H, W, 3) RGB.
-        at: (x, y) of each point in its pixels.
-        extractor: what makes the keys.
+        at: (x, y) of each point in pixels.
+        extractor: what computes the keys.
         image: the picture's file; its name is kept, its folders are not.
         frame: where the picture is one of a video's.
 
     Raises:
-        UsageError: a point lies outside, or there is none, or the name is none.
+        UsageError: a point lies outside, there is none, or the name is invalid.
     """
     check_name(name)
     if not at:
         raise UsageError(f"template {name} needs a point: give one as --at X,Y.")
-    return picked(name, extractor(pixels), at, extractor.identity, image=image, frame=frame)
+    grid = extractor(pixels)
+    return template_from_grid(name, grid, at, extractor.fingerprint, image=image, frame=frame)
 
 
-def picked(
+def template_from_grid(
     name: str,
     grid: KeyGrid,
     at: Sequence[tuple[float, float]],
-    identity: str,
+    fingerprint: str,
     *,
     image: str,
     frame: int | None = None,
 ) -> Template:
-    """`template_from` for a picture whose keys are there already."""
+    """`make_template` for a picture whose keys are computed already."""
     keys, picks = [], []
     for x, y in at:
         if not (0 <= x < grid.width and 0 <= y < grid.height):
@@ -163,9 +156,9 @@ def picked(
                 f"the point {x:g},{y:g} lies outside {Path(image).name}, which has "
                 f"{grid.width}x{grid.height} pixels."
             )
-        row, column = grid.at(x, y)
+        row, column = grid.nearest(x, y)
         keys.append(grid.keys[row, column])
-        level = level_of(grid, row, column)
+        level = measure_level(grid, row, column)
         picks.append(Pick(image=Path(image).name, x=x, y=y, frame=frame, level=level))
     stacked = np.stack(keys).astype(np.float32)
-    return Template(name=name, extractor=identity, keys=stacked, picks=tuple(picks))
+    return Template(name=name, extractor=fingerprint, keys=stacked, picks=tuple(picks))
