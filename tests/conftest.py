@@ -7,12 +7,28 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from masquerade.anonymizer import Anonymizer
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+NO_FFMPEG = "Debian's ffmpeg and ffprobe are not installed"
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say once how many tests were skipped for want of ffmpeg, and how to install it."""
+    reports = terminalreporter.stats.get("skipped", ())
+    count = sum(NO_FFMPEG in str(report.longrepr) for report in reports)
+    if count:
+        terminalreporter.write_line(
+            f"{count} tests make videos with ffmpeg or judge them with ffprobe, which are not "
+            "installed, and were skipped: apt install ffmpeg",
+            yellow=True,
+        )
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,7 @@ def test_the_first_moments_of(wild: Path, tmp_path: Path, name: str) -> None:
 def test_a_second_reader_finds_one_stream_and_no_tag(wild: Path, tmp_path: Path) -> None:
     """ffprobe, which shares nothing with how we read."""
     if not shutil.which("ffprobe"):
-        pytest.skip("ffprobe is not here")
+        pytest.skip("Debian's ffmpeg and ffprobe are not installed")
     out = tmp_path / "out.mp4"
     masquerade.anonymize_file(
         wild / "talk_face_480_aac.mp4", out, masquerade.build("blacken"), preview=0.3

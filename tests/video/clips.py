@@ -22,7 +22,8 @@ from masquerade.video.write import Writer
 
 WILD = Path(__file__).parents[2].parent / "shared" / "data" / "wild"
 needs_ffmpeg = pytest.mark.skipif(
-    not (shutil.which("ffmpeg") and shutil.which("ffprobe")), reason="ffmpeg is not installed"
+    not (shutil.which("ffmpeg") and shutil.which("ffprobe")),
+    reason="Debian's ffmpeg and ffprobe are not installed",
 )
 needs_wild = pytest.mark.skipif(not WILD.is_dir(), reason="shared/data/wild is not here")
 QUICK = Encoding(preset="ultrafast")

@@ -23,7 +23,7 @@ from masquerade.regions.keys import extractor
 from masquerade.regions.template_library import Library
 from masquerade.regions.template_regions import Templates, parse_point
 from masquerade.regions.templates import CONCEPTS, SUBSETS, make_template
-from masquerade.report.heat import heat
+from masquerade.report.heatmap import draw_heatmap
 from masquerade.storage import part_of
 from masquerade.video.encoding import Encoding, container_for
 from masquerade.video.frame import Frame
@@ -118,8 +118,8 @@ def show(
         with Writer(part, info=info, container=container, encoding=encoding) as writer:
             for frame, region in zip(frames, regions, strict=True):
                 assert region.strength is not None
-                painted = heat(_upright(frame), region.strength)
-                writer.write(painted, frame)
+                heatmap = draw_heatmap(_upright(frame), region.strength)
+                writer.write(heatmap, frame)
     print(f"{output}  (shows the original: not for release)", file=sys.stderr)
     return 0
 

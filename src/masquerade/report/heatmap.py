@@ -1,4 +1,4 @@
-"""How strongly each place is hidden, painted over the picture: violet nothing, yellow wholly."""
+"""A heat map of how strongly each place is hidden, drawn over the picture."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 U8 = NDArray[np.uint8]
 
 
-def heat(pixels: U8, strength: U8) -> U8:
-    """A heat map half over its picture, which stays recognizable: not for release.
+def draw_heatmap(pixels: U8, strength: U8) -> U8:
+    """Blend a heat map with its picture, which stays recognizable: not for release.
 
     Args:
         pixels: (H, W, 3) RGB.
-        strength: (H, W), 0 to 255.
+        strength: (H, W), 0 (violet: nothing is hidden) to 255 (yellow: all of it is).
 
     Returns:
         (H, W, 3) RGB.
