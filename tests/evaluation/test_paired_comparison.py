@@ -76,4 +76,6 @@ def test_trained_lines_and_others_are_read_by_as_many(
     for reading in found.values():
         copied, runs = (reading.lines[name] for name in ("copy", "runs"))
         every_second = np.tile([[1.0, 0.0], [0.0, 1.0]], copied.n // 2)
-        assert np.allclose(copied.of(every_second), runs.of(every_second), equal_nan=True)
+        assert np.allclose(
+            copied.weighted(every_second), runs.weighted(every_second), equal_nan=True
+        )

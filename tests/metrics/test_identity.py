@@ -16,14 +16,14 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 def pairs(seed: int, probes: int, gallery: int, levels: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    truth = i.same(rng.integers(0, 4, probes), rng.integers(0, 4, gallery))
+    truth = i.pairs_alike(rng.integers(0, 4, probes), rng.integers(0, 4, gallery))
     truth[0, 0], truth[0, -1] = True, False
     s = rng.integers(0, levels, truth.shape) if levels else rng.random(truth.shape)
     return truth, s * 1.0
 
 
 def test_a_gallery_by_hand() -> None:
-    truth = i.same(["ann", "bob", "eve"], ["ann", "bob", "ann", "cy"])
+    truth = i.pairs_alike(["ann", "bob", "eve"], ["ann", "bob", "ann", "cy"])
     s = np.array([[0.1, 0.9, 0.8, 0.2], [0.1, 0.7, 0.2, 0.3], [1.0, 0.0, 0.0, 0.0]])
     assert i.probes_scored(truth) == 2  # eve is not in the gallery
     assert [i.rank_k(truth, s, k=k).value for k in (1, 2, 3)] == [0.5, 1.0, 1.0]
@@ -63,7 +63,7 @@ def test_ties_count_as_if_shuffled(seed: int, p: int, g: int, k: int) -> None:
 
 
 def test_an_attacker_who_sees_nothing_is_at_the_floor() -> None:
-    truth = i.same(np.arange(5), np.arange(5))
+    truth = i.pairs_alike(np.arange(5), np.arange(5))
     blind = np.zeros((5, 5))
     assert i.rank_k(truth, blind).value == pytest.approx(0.2)
     assert i.rank_k(truth, blind, k=3).value == pytest.approx(0.6)
@@ -73,7 +73,7 @@ def test_an_attacker_who_sees_nothing_is_at_the_floor() -> None:
 
 
 def test_a_perfect_attacker_and_a_perfectly_wrong_one() -> None:
-    truth = i.same([0, 1, 0], [0, 1])
+    truth = i.pairs_alike([0, 1, 0], [0, 1])
     assert i.equal_error_rate(truth, truth * 1.0).value == 0.0
     assert i.equal_error_rate(truth, truth * -1.0).value == 1.0
     assert i.rank_k(truth, truth * 1.0).value == i.retrieval_map(truth, truth * 1.0).value == 1.0
@@ -81,7 +81,10 @@ def test_a_perfect_attacker_and_a_perfectly_wrong_one() -> None:
 
 def test_a_clip_is_not_compared_with_itself() -> None:
     people = np.array([0, 0, 1, 1])
-    truth, s = i.same(people, people), np.eye(4) + 0.1 * i.same([0, 1, 0, 1], [0, 1, 0, 1])
+    truth, s = (
+        i.pairs_alike(people, people),
+        np.eye(4) + 0.1 * i.pairs_alike([0, 1, 0, 1], [0, 1, 0, 1]),
+    )
     assert i.rank_k(truth, s).value == 1.0
     np.fill_diagonal(s, -np.inf)
     assert i.rank_k(truth, s).value == 0.0
@@ -94,7 +97,7 @@ def test_a_weight_counts_a_probe_so_many_times() -> None:
     times = np.array([2, 0, 1, 3, 1, 1])
     many = np.repeat(np.arange(6), times)
     for metric in (i.rank_k, i.retrieval_map, i.linkage_auc, i.equal_error_rate):
-        weighted = metric(truth, s).of(times[None] * 1.0)[0]
+        weighted = metric(truth, s).weighted(times[None] * 1.0)[0]
         assert weighted == pytest.approx(metric(truth[many], s[many]).value)
 
 

@@ -9,10 +9,10 @@ from scipy import stats
 from masquerade.errors import UsageError
 from masquerade.metrics.classification import auroc, cmap, f1
 from masquerade.metrics.intervals import (
-    BLOCKS,
+    MAX_BLOCKS,
     bootstrap,
+    cluster_numbers,
     jackknife,
-    numbered,
     paired,
     score,
     t_quantile,
@@ -190,17 +190,17 @@ def test_the_bootstrap_draws_whole_clusters_and_repeats_with_its_seed() -> None:
 
 
 def test_many_clusters_are_left_out_in_blocks() -> None:
-    v = np.random.default_rng(0).random(3 * BLOCKS)
+    v = np.random.default_rng(0).random(3 * MAX_BLOCKS)
     result = jackknife([mean(v)])
-    assert result.influence.shape == (1, BLOCKS)
+    assert result.influence.shape == (1, MAX_BLOCKS)
     assert result.error([1.0])[0] == pytest.approx(stats.sem(v), rel=0.1)
-    assert score(mean(v)).clusters == 3 * BLOCKS
+    assert score(mean(v)).clusters == 3 * MAX_BLOCKS
 
 
 def test_clusters_have_any_names_but_one_for_each_video() -> None:
     expected: Ints = np.array([1, 0, 1])
-    assert (numbered(3, ["b", "a", "b"]) == expected).all()
+    assert (cluster_numbers(3, ["b", "a", "b"]) == expected).all()
     with pytest.raises(UsageError, match="each of the 3 videos"):
-        numbered(3, ["a"])
+        cluster_numbers(3, ["a"])
     with pytest.raises(UsageError, match="one or more resamples"):
         bootstrap(mean([1.0]), resamples=0)

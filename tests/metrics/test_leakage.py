@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from masquerade.errors import UsageError
-from masquerade.metrics.classification import auroc, cmap
+from masquerade.metrics.classification import cmap
 from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import (
-    above_floors,
     f_lambda,
     f_lambda_sweep,
     leakage,
@@ -138,13 +137,3 @@ def test_fiellers_interval_covers_the_ratio() -> None:
         assert result.low is not None and result.high is not None
         held.append(result.low <= 0.5 <= result.high)
     assert 0.90 <= np.mean(held) <= 0.99
-
-
-def test_distance_above_each_floor() -> None:
-    rng = np.random.default_rng(0)
-    y = rng.integers(0, 2, 300)
-    attacker, blind = auroc(y, y + rng.normal(size=300)), auroc(y, np.zeros(300))
-    above = above_floors(attacker, {"constant": blind, "itself": attacker})
-    assert above["constant"].value == pytest.approx(attacker.value - 0.5)
-    assert above["constant"].low is not None and above["constant"].low > 0
-    assert above["itself"].value == 0.0

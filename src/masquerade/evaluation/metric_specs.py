@@ -323,16 +323,16 @@ def _measured(metric: str, sheet: Sheet, name: str, answers: Floats) -> Statisti
         inner = cmap(y, above) if y.ndim == 2 else ranked(y, above[:, 1])
     if len(there) == len(sheet.rows):
         return inner
-    rarer = np.zeros(len(sheet.rows), dtype=bool)
-    if inner.rarer is not None:
-        rarer[there] = inner.rarer
+    rarest = np.zeros(len(sheet.rows), dtype=bool)
+    if inner.rarest is not None:
+        rarest[there] = inner.rarest
     return Statistic(
         len(sheet.rows),
-        lambda w: inner.of(w[:, there]),
+        lambda w: inner.weighted(w[:, there]),
         inner.low,
         inner.high,
         inner.kind,
-        None if inner.rarer is None else rarer,
+        None if inner.rarest is None else rarest,
     )
 
 

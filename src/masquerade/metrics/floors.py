@@ -29,13 +29,13 @@ from masquerade.metrics.intervals import bootstrap
 from masquerade.metrics.statistic import (
     Floats,
     Statistic,
-    binary,
+    binary_labels,
+    class_numbers,
+    float_array,
     mean,
     mean_of_defined,
-    numbers,
     ratio,
     same_length,
-    whole,
 )
 
 _DRAWS = 20  # random guessers over which the standard deviation of their score is taken
@@ -83,7 +83,7 @@ class ActionPrior:
             actions: (n,) names or class numbers, a negative number where unknown; or (n, A) of 0
                 and 1 for several actions a clip, which then counts once for each of them.
         """
-        y, a = binary(labels, dimensions=2), np.asarray(actions)
+        y, a = binary_labels(labels, dimensions=2), np.asarray(actions)
         same_length(y, a)
         if not len(y):
             raise UsageError("A floor needs training labels to count; there are none.")
@@ -150,7 +150,11 @@ class PredictedActionPrior:
         """
         if not 0 <= accuracy <= 1:
             raise UsageError("An accuracy lies in [0, 1].")
-        y, names, size = binary(labels, dimensions=2), np.asarray(actions), len(prior.actions)
+        y, names, size = (
+            binary_labels(labels, dimensions=2),
+            np.asarray(actions),
+            len(prior.actions),
+        )
         same_length(y, names)
         if not np.isin(names, prior.actions).all():
             raise UsageError("A test action is not among the training actions.")
@@ -215,7 +219,7 @@ def attribute_floors(
         resamples: of the bootstrap over videos for standard errors; 0 leaves them out.
         seed: of the random scores and resamples.
     """
-    y, t = binary(train_labels, dimensions=2), binary(test_labels, dimensions=2)
+    y, t = binary_labels(train_labels, dimensions=2), binary_labels(test_labels, dimensions=2)
     if y.shape[1] != t.shape[1] or not len(t):
         raise UsageError("Both splits need labels, with the same attributes.")
     prior = ActionPrior.fit(y, train_actions)
@@ -226,7 +230,7 @@ def attribute_floors(
     random = [random_ap(int(r), len(t)) for r in t.sum(axis=0)]
     random_cmap = np.where((rate > 0) & (rate < 1), random, np.nan)
     rows = [
-        _floor("whole set", "positive rate", binary(whole_set, dimensions=2).mean(axis=0)),
+        _floor("whole set", "positive rate", binary_labels(whole_set, dimensions=2).mean(axis=0)),
         _floor("test", "positive rate", rate),
         _floor("constant", "cMAP", _ap(t, rates)),
         _floor("random scores", "cMAP", random_cmap, sd=_random_sd(t, seed)),
@@ -273,7 +277,7 @@ def class_floors(
         accuracy: of an action recognizer, in [0, 1]; adds the floor from its predictions.
         classes: C; None counts up to the largest label.
     """
-    y, t = whole(train_labels), whole(test_labels)
+    y, t = class_numbers(train_labels), class_numbers(test_labels)
     size = classes or int(max(y.max(initial=0), t.max(initial=0))) + 1
     train, test = one_hot(y, classes=size), one_hot(t, classes=size)
     if not len(t):
@@ -351,7 +355,7 @@ def one_hot(labels: ArrayLike, *, classes: int) -> Floats:
         labels: (n,) class numbers in 0 .. classes - 1.
         classes: C.
     """
-    y = whole(labels)
+    y = class_numbers(labels)
     if len(y) and y.max() >= classes:
         raise UsageError(f"A label is beyond the {classes} classes.")
     return np.eye(classes)[y]
@@ -364,7 +368,7 @@ def constant_scores(train_labels: ArrayLike, videos: int) -> Floats:
         train_labels: (n, P) 0 or 1.
         videos: how many test videos.
     """
-    y = binary(train_labels, dimensions=2)
+    y = binary_labels(train_labels, dimensions=2)
     if not len(y):
         raise UsageError("A floor needs training labels to count; there are none.")
     return np.tile(y.mean(axis=0), (videos, 1))
@@ -408,7 +412,7 @@ def tuned_thresholds(labels: ArrayLike, scores: ArrayLike) -> Floats:
         labels: (n, P) 0 or 1.
         scores: (n, P).
     """
-    y, s = binary(labels, dimensions=2), numbers(scores, "scores", dimensions=2)
+    y, s = binary_labels(labels, dimensions=2), float_array(scores, "scores", dimensions=2)
     same_length(y, s)
     return np.array([_best_threshold(y[:, j], s[:, j]) for j in range(y.shape[1])])
 

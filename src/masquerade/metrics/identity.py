@@ -1,9 +1,9 @@
-"""Who is it: probes (anonymized videos) against a gallery of known people.
+"""Re-identification metrics of probes against a gallery: rank-k, mAP, linkage AUC, EER.
 
-The gallery is taken as given and the probes as a sample, so one weight stands for one probe:
-cluster probes by person. Equal similarities count as if shuffled, so that an attacker who sees
-nothing (a constant) scores exactly its floor. A probe whose person is not in the gallery has no
-rank and no AP and is left out of both; `probes_scored` counts the rest.
+Probes are anonymized videos, the gallery videos of known people. The gallery is taken as fixed and
+the probes as a sample, so one weight is of one probe: cluster probes by person. Ties count as if
+shuffled, so that a constant similarity scores exactly its floor. A probe whose person is not in the
+gallery has no rank and no AP and is left out of both; `probes_scored` counts the rest.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from masquerade.errors import UsageError
 from masquerade.metrics.classification import auroc, average_precision
-from masquerade.metrics.statistic import Floats, Statistic, numbers, ratio
+from masquerade.metrics.statistic import Floats, Statistic, float_array, ratio
 
 
-def same(probes: ArrayLike, gallery: ArrayLike) -> NDArray[np.bool_]:
-    """Which pairs agree, as people do (the truth) or as actions do (the action-prior floor).
+def pairs_alike(probes: ArrayLike, gallery: ArrayLike) -> NDArray[np.bool_]:
+    """(p, g): which pairs have one label, of people (the ground truth) or actions (a floor).
 
     Args:
         probes: (p,) names or numbers.
@@ -27,16 +27,12 @@ def same(probes: ArrayLike, gallery: ArrayLike) -> NDArray[np.bool_]:
 
 
 def probes_scored(truth: ArrayLike) -> int:
-    """How many probes have their person in the gallery.
-
-    Args:
-        truth: (p, g), True where probe and gallery show one person.
-    """
+    """How many probes have their person in the gallery, by the (p, g) ground truth."""
     return int(np.asarray(truth, dtype=bool).any(axis=1).sum())
 
 
 def rank_k(truth: ArrayLike, similarity: ArrayLike, *, k: int = 1) -> Statistic:
-    """How often a right gallery entry is among the k most similar.
+    """Share of probes with an entry of their person among the k most similar (CMC at k).
 
     Args:
         truth: (p, g), True where probe and gallery show one person.
@@ -49,7 +45,7 @@ def rank_k(truth: ArrayLike, similarity: ArrayLike, *, k: int = 1) -> Statistic:
     best = np.max(np.where(t, s, -np.inf), axis=1, initial=-np.inf)[:, None]
     better = (s > best).sum(axis=1)
     tied, right = (s == best).sum(axis=1), ((s == best) & t).sum(axis=1)
-    miss = np.ones(len(t))  # that none of the first k is right, the tied ones being shuffled
+    miss = np.ones(len(t))  # probability that none of the first k is right, ties shuffled
     for place in range(min(k, t.shape[1])):
         drawn = place - better
         left = np.maximum(tied - drawn, 1)
@@ -74,43 +70,43 @@ def retrieval_map(truth: ArrayLike, similarity: ArrayLike) -> Statistic:
 
 
 def linkage_auc(truth: ArrayLike, similarity: ArrayLike) -> Statistic:
-    """AUROC of telling pairs of one person from pairs of two. Floor: .5.
+    """AUROC of the similarity for pairs of one person against pairs of two. Floor: .5.
 
     Args:
         truth: (p, g), True where probe and gallery show one person.
         similarity: (p, g); -inf takes a pair out.
     """
     t, s = _pairs(truth, similarity)
-    rows, pairs = _kept(s)
+    rows, pairs = _compared(s)
     inner = auroc(t[pairs] * 1.0, s[pairs])
-    return Statistic(len(t), lambda w: inner.of(w[:, rows]))
+    return Statistic(len(t), lambda w: inner.weighted(w[:, rows]))
 
 
 def equal_error_rate(truth: ArrayLike, similarity: ArrayLike) -> Statistic:
-    """The error at the threshold that accepts as many wrong pairs as it rejects right ones.
+    """The error rate at the threshold where false accepts and false rejects are equally frequent.
 
-    Linear between neighbouring thresholds. Here less is worse for privacy. Floor: .5.
+    Linear between neighbouring thresholds. Less is worse for privacy. Floor: .5.
 
     Args:
         truth: (p, g), True where probe and gallery show one person.
         similarity: (p, g); -inf takes a pair out.
     """
     t, s = _pairs(truth, similarity)
-    rows, pairs = _kept(s)
+    rows, pairs = _compared(s)
     order = np.argsort(-s[pairs], kind="stable")
     ranked, y, rows = s[pairs][order], t[pairs][order] * 1.0, rows[order]
     ends = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
 
-    def of(weights: Floats) -> Floats:
+    def weighted(weights: Floats) -> Floats:
         w = weights[:, rows]
         hits, total = np.cumsum(w * y, axis=1)[:, ends], np.cumsum(w, axis=1)[:, ends]
         return _crossing(hits, total - hits)
 
-    return Statistic(len(t), of)
+    return Statistic(len(t), weighted)
 
 
 def _crossing(hits: Floats, false: Floats) -> Floats:
-    """Where the rate of misses, falling from 1, meets the rate of false accepts; (B, K) counts."""
+    """The rate at which false rejects, falling from 1, equal false accepts; from (B, K) counts."""
     start = np.zeros((len(hits), 1))
     accepts = ratio(false, np.broadcast_to(false[:, -1:], false.shape))
     misses = 1 - ratio(hits, np.broadcast_to(hits[:, -1:], hits.shape))
@@ -124,8 +120,8 @@ def _crossing(hits: Floats, false: Floats) -> Floats:
     return np.where(np.isnan(gap[:, -1]), np.nan, eer)
 
 
-def _kept(similarity: Floats) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The probe of each pair that counts, and which pairs count."""
+def _compared(similarity: Floats) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The probe of each pair above -inf, and which pairs those are."""
     pairs = similarity > -np.inf
     return np.nonzero(pairs)[0], pairs
 
@@ -137,12 +133,12 @@ def _mean_over_probes(values: Floats, scored: NDArray[np.bool_]) -> Statistic:
         len(values),
         lambda w: ratio(w @ values, w @ mask),
         kind="share" if share else "bounded",
-        rarer=scored,
+        rarest=scored,
     )
 
 
 def _pairs(truth: ArrayLike, similarity: ArrayLike) -> tuple[NDArray[np.bool_], Floats]:
-    s = numbers(similarity, "similarities", dimensions=2)
+    s = float_array(similarity, "similarities", dimensions=2)
     t: NDArray[np.bool_] = np.asarray(truth, dtype=bool)
     if t.shape != s.shape or not s.size:
         raise UsageError("Truth and similarities must both be probes x gallery, not empty.")

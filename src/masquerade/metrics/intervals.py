@@ -1,19 +1,19 @@
-"""95 % intervals over videos, clustered by person or group, and comparisons between methods.
+"""95 % intervals over videos clustered by person or group, and paired comparisons of methods.
 
-Videos of one person are not independent, so whole clusters are left out or drawn. What was
-measured (`benchmarks/coverage.py`; 20 clusters of 6, intraclass correlation .2): the percentile
-bootstrap covers 91 to 94 % instead of 95 and BCa 92 to 95; a bootstrap-t is endless where a
-resample has no spread. What covers, and is used here, is a leave-one-cluster-out jackknife with
+Videos of one person are not independent, so whole clusters are left out or drawn. Measured by
+`benchmarks/coverage.py` (20 clusters of 6, intraclass correlation .2): the percentile bootstrap
+covers 91 to 94 % instead of 95, BCa 92 to 95, and a bootstrap-t is unbounded where a resample has
+no spread. A leave-one-cluster-out jackknife covers, and is used here, with
 
 - for shares of videos, Wilson's interval at the effective number of videos v(1 - v) / SE^2, never
   more than there are (Korn and Graubard 1998; Wilson 1927);
-- for AUROC, cMAP, F1 and other bounded numbers, a t interval on the logit scale, stretched from
-  the value to the value less its jackknife bias (average precision of a guess is biased upward);
+- for AUROC, cMAP, F1 and other bounded numbers, a t interval on the logit scale that holds both
+  the value and the value less its jackknife bias (average precision is biased upward);
 - for differences, a plain t interval;
 
-each with the t quantile at as many degrees of freedom as the clusters' influences bear out:
+each with the t quantile at Satterthwaite's degrees of freedom from the clusters' influences u,
 3 (sum u^2)^2 / sum u^4 - 1, which is about G - 1 for even clusters and few where few clusters
-decide (Satterthwaite's argument). Everything is deterministic and needs no resampling.
+decide. Everything is deterministic and needs no resampling.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from numpy.typing import ArrayLike
 from masquerade.errors import UsageError
 from masquerade.metrics.statistic import Floats, Ints, Statistic, difference
 
-CELLS = 1 << 17  # weights held at once (1 MiB: fits a cache), however many resamples are asked for
-BLOCKS = 1000  # more clusters than this are left out in blocks, which changes the SE little
+MAX_WEIGHTS = 1 << 17  # weights held at once (1 MiB, which fits a cache)
+MAX_BLOCKS = 1000  # more clusters than this are left out in blocks, which changes the SE little
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Paired:
-    """How one method compares with another on the same videos.
+    """A comparison of two methods on the same videos.
 
     Args:
         difference: first less second.
@@ -69,12 +69,12 @@ class Paired:
 
 @dataclass(frozen=True)
 class Jackknife:
-    """What leaving out one cluster at a time says.
+    """The jackknife of S statistics over G clusters.
 
     Args:
-        values: the plain value of each of S statistics.
-        influence: (S, G), how far each cluster pulls each value; mean 0.
-        bias: (S,), how far each value is estimated to lie above what it estimates.
+        values: (S,), the plain values.
+        influence: (S, G), each cluster's influence on each value; mean 0.
+        bias: (S,), the estimated bias of each value.
         exact: False where leaving out some cluster made a value undefined.
     """
 
@@ -84,11 +84,7 @@ class Jackknife:
     exact: bool
 
     def error(self, combination: ArrayLike) -> tuple[float, float]:
-        """Standard error of a linear combination of the values, and the t quantile for it.
-
-        Args:
-            combination: (S,).
-        """
+        """Standard error of a linear combination (S,) of the values, and its t quantile."""
         u = np.asarray(combination, dtype=np.float64) @ self.influence
         count, square, fourth = len(u), float((u**2).sum()), float((u**4).sum())
         freedom = 3 * square**2 / fourth - 1 if fourth > 0 else count - 1.0
@@ -99,15 +95,15 @@ class Jackknife:
 def score(statistic: Statistic, *, clusters: ArrayLike | None = None) -> Score:
     """The value of a statistic and its 95 % interval.
 
-    One cluster, or one cluster that holds all of a class, says nothing about others: the interval
-    is then the whole range. A perfect value is bounded by the number of clusters it rests on. A
-    value that cannot vary, such as the AUROC of a constant score, has no width.
+    With one cluster, or one that holds all of a class, the interval is the whole range. A perfect
+    value is bounded by the number of clusters of the rarest class. A value that cannot vary, such
+    as the AUROC of a constant score, has an interval of no width.
 
     Args:
-        statistic: any metric of this room.
+        statistic: any metric.
         clusters: (n,) person or group of each video; None: every video stands for itself.
     """
-    codes = numbered(statistic.n, clusters)
+    codes = cluster_numbers(statistic.n, clusters)
     count = int(codes.max(initial=-1)) + 1
     value = statistic.value if statistic.n else math.nan
     if math.isnan(value):
@@ -124,7 +120,7 @@ def paired(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Paired:
-    """Compare two methods on the same videos: clusters are left out, or drawn, for both at once.
+    """Compare two methods on the same videos: clusters are left out or drawn for both at once.
 
     Args:
         first: a metric of the one method.
@@ -147,29 +143,17 @@ def bootstrap(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Floats:
-    """The statistic on test sets drawn from this one, whole clusters with replacement.
-
-    Args:
-        statistic: any metric of this room.
-        clusters: (n,) person or group of each video.
-        resamples: how many draws; nan where a draw leaves the statistic undefined.
-        seed: of the draws.
-    """
+    """(resamples,) values on draws of whole clusters with replacement; nan where undefined."""
     if resamples < 1:
         raise UsageError("A bootstrap needs one or more resamples.")
-    codes = numbered(statistic.n, clusters)
-    return np.concatenate([statistic.of(w) for w in _draws(codes, resamples, seed)])
+    codes = cluster_numbers(statistic.n, clusters)
+    return np.concatenate([statistic.weighted(w) for w in _draws(codes, resamples, seed)])
 
 
 def jackknife(statistics: list[Statistic], *, clusters: ArrayLike | None = None) -> Jackknife:
-    """Leave out one cluster at a time, for several statistics of the same videos.
-
-    Args:
-        statistics: S of them.
-        clusters: (n,) person or group of each video.
-    """
-    codes = _blocks(numbered(statistics[0].n, clusters))
-    parts = [np.stack([s.of(w) for s in statistics]) for w in _left_out(codes)]
+    """Leave out one cluster at a time, for several statistics of the same videos."""
+    codes = _blocks(cluster_numbers(statistics[0].n, clusters))
+    parts = [np.stack([s.weighted(w) for s in statistics]) for w in _leave_one_out(codes)]
     left = np.concatenate(parts, axis=1)  # (S, G)
     values = np.array([s.value for s in statistics])
     centre, count = left.mean(axis=1), left.shape[1]
@@ -178,13 +162,8 @@ def jackknife(statistics: list[Statistic], *, clusters: ArrayLike | None = None)
     return Jackknife(values, influence, (count - 1) * (centre - values), exact)
 
 
-def numbered(n: int, clusters: ArrayLike | None) -> Ints:
-    """Clusters as numbers 0 to G - 1; each video its own where none are given.
-
-    Args:
-        n: number of videos.
-        clusters: (n,) names or numbers.
-    """
+def cluster_numbers(n: int, clusters: ArrayLike | None) -> Ints:
+    """Clusters (n,) of any names as numbers 0 to G - 1; None: each video is its own."""
     if clusters is None:
         return np.arange(n)
     names = np.asarray(clusters)
@@ -194,13 +173,7 @@ def numbered(n: int, clusters: ArrayLike | None) -> Ints:
 
 
 def wilson(share: float, n: float, t: float) -> tuple[float, float]:
-    """Wilson's interval of a share of n.
-
-    Args:
-        share: in [0, 1].
-        n: effective number of trials, positive.
-        t: quantile, 1.96 where n is large.
-    """
+    """Wilson's interval of a share of `n` effective trials at the quantile `t`."""
     bottom = 1 + t * t / n
     centre = (share + t * t / (2 * n)) / bottom
     half = t * math.sqrt(share * (1 - share) / n + t * t / (4 * n * n)) / bottom
@@ -208,11 +181,7 @@ def wilson(share: float, n: float, t: float) -> tuple[float, float]:
 
 
 def t_quantile(freedom: float) -> float:
-    """Student's t at .975, by quadrature of its density after t = sqrt(freedom) tan(angle).
-
-    Args:
-        freedom: degrees of freedom, positive, need not be whole.
-    """
+    """Student's t at .975, by quadrature of its density after t = sqrt(freedom) tan(angle)."""
     nodes, weights = _quadrature()
     scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
     low, high = 0.0, math.pi / 2
@@ -247,7 +216,7 @@ def _interval(statistic: Statistic, value: float, codes: Ints, count: int) -> tu
     if statistic.kind == "share":
         ends = wilson(share, _effective(share, error, statistic.n, count), t)
     elif not 1e-12 < share < 1 - 1e-12:
-        rare = codes if statistic.rarer is None else codes[statistic.rarer]
+        rare = codes if statistic.rarest is None else codes[statistic.rarest]
         ends = wilson(min(max(share, 0.0), 1.0), max(1, len(np.unique(rare))), t)
     else:
         ends = _logit_interval(share, error, bias, t)
@@ -256,7 +225,7 @@ def _interval(statistic: Statistic, value: float, codes: Ints, count: int) -> tu
 
 def _effective(share: float, error: float, n: int, count: int) -> float:
     if share in (0.0, 1.0):
-        return count  # nothing tells how alike the videos of a cluster are: take them as one
+        return count  # the correlation within clusters is unknown: each counts as one trial
     return min(share * (1 - share) / error**2, n) if error else n
 
 
@@ -271,16 +240,16 @@ def _logit_interval(share: float, error: float, bias: float, t: float) -> tuple[
 
 
 def _blocks(codes: Ints) -> Ints:
-    """At most BLOCKS groups: more are dealt into blocks, by a fixed shuffle."""
+    """At most MAX_BLOCKS groups: more clusters are dealt into blocks, by a fixed shuffle."""
     count = int(codes.max()) + 1
-    if count <= BLOCKS:
+    if count <= MAX_BLOCKS:
         return codes
-    return (np.random.default_rng(0).permutation(count) % BLOCKS)[codes]
+    return (np.random.default_rng(0).permutation(count) % MAX_BLOCKS)[codes]
 
 
-def _left_out(codes: Ints) -> Iterator[Floats]:
+def _leave_one_out(codes: Ints) -> Iterator[Floats]:
     count = int(codes.max()) + 1
-    rows = max(1, CELLS // len(codes))
+    rows = max(1, MAX_WEIGHTS // len(codes))
     for start in range(0, count, rows):
         left = np.arange(start, min(start + rows, count))
         yield (codes != left[:, None]).astype(np.float64)  # (rows, n)
@@ -289,7 +258,7 @@ def _left_out(codes: Ints) -> Iterator[Floats]:
 def _draws(codes: Ints, resamples: int, seed: int) -> Iterator[Floats]:
     rng = np.random.default_rng(seed)
     count = int(codes.max(initial=-1)) + 1
-    rows = max(1, CELLS // max(1, len(codes)))
+    rows = max(1, MAX_WEIGHTS // max(1, len(codes)))
     for start in range(0, resamples, rows):
         size = min(rows, resamples - start)
         drawn = rng.integers(0, max(1, count), (size, count)) + count * np.arange(size)[:, None]

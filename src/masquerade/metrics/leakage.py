@@ -1,8 +1,8 @@
-"""What an attacker gets beyond what the action alone gives away, and the trade-off with utility.
+"""Leakage beyond the best trivial attacker, with its interval, and the f_lambda trade-off.
 
-Headline: (worst attacker - floor) / (attacker on raw video - floor), 0 at the best trivial
-attacker, 1 at raw video. Where the raw attacker's interval does not lie above the floor the
-benchmark cannot show leakage, and the answer is None (`n/a`), never 0.
+Leakage is (worst attacker - floor) / (attacker on raw video - floor): 0 at the best trivial
+attacker, 1 at raw video. Where the raw attacker's interval does not lie above the floor, the
+benchmark cannot show leakage, and the result is None (`n/a`), never 0.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from numpy.typing import ArrayLike
 
 from masquerade.errors import UsageError
 from masquerade.metrics.intervals import Jackknife, Score, jackknife, score
-from masquerade.metrics.statistic import Floats, Statistic, difference
+from masquerade.metrics.statistic import Floats, Statistic
 
-TENTH = 0.1  # of the span from floor to raw: as close to the floor as `protects` demands
+TOLERANCE = 0.1  # of the span from floor to raw, below which `protects` counts as protected
 
 
 @dataclass(frozen=True)
 class Leakage:
-    """Leakage beyond the best trivial attacker; value, low, high and protects are None for n/a.
+    """Leakage beyond the best trivial attacker; value, low, high and protects may be None (n/a).
 
     Args:
         value: 0 at the floor or below, 1 at raw video.
@@ -62,59 +62,25 @@ def f_lambda(action: float, privacy: float, *, weight: float = 0.5) -> float:
 def f_lambda_sweep(
     action: float, privacy: float, *, steps: int = 11
 ) -> tuple[tuple[float, float], ...]:
-    """(lambda, f_lambda) for evenly spaced lambdas from 0 to 1.
-
-    Args:
-        action: in [0, 1].
-        privacy: in [0, 1].
-        steps: how many, 2 or more.
-    """
+    """(lambda, f_lambda) for `steps` evenly spaced lambdas from 0 to 1; see `f_lambda`."""
     if steps < 2:
         raise UsageError("A sweep needs two or more steps.")
     weights = [float(weight) for weight in np.linspace(0, 1, steps)]
     return tuple((weight, f_lambda(action, privacy, weight=weight)) for weight in weights)
 
 
-def above_floors(
-    attacker: Statistic, floors: Mapping[str, Statistic], *, clusters: ArrayLike | None = None
-) -> dict[str, Score]:
-    """How far an attacker lies above each floor, such as the delta-cMAP, on the same videos.
-
-    Args:
-        attacker: its score.
-        floors: the trivial attackers' scores by name, in the same metric.
-        clusters: (n,) person or group of each video.
-    """
-    return {
-        name: score(difference(attacker, floor), clusters=clusters)
-        for name, floor in floors.items()
-    }
-
-
 def normalised(worst: float, raw: float, floor: float) -> float | None:
-    """(worst - floor) / (raw - floor), not below 0; None where raw is not above the floor.
-
-    Args:
-        worst: the worst attacker's score on anonymized video.
-        raw: the attacker's score on raw video.
-        floor: the best trivial attacker's score.
-    """
+    """(worst - floor) / (raw - floor), at least 0; None where raw is not above the floor."""
     return max(0.0, (worst - floor) / (raw - floor)) if raw > floor else None
 
 
 def protects(worst: Score, raw: Score, floor: Score) -> bool | None:
-    """Whether the worst attacker's upper bound is within a tenth of the span; None for n/a.
-
-    Args:
-        worst: on anonymized video.
-        raw: on raw video.
-        floor: of the best trivial attacker.
-    """
+    """Whether the worst attacker's upper bound is within a tenth of the span; None for n/a."""
     if worst.high is None or raw.value is None or raw.low is None or floor.value is None:
         return None
     if raw.low <= floor.value:
         return None
-    return worst.high <= floor.value + TENTH * (raw.value - floor.value)
+    return worst.high <= floor.value + TOLERANCE * (raw.value - floor.value)
 
 
 def leakage(
@@ -152,19 +118,19 @@ def leakage(
 def _fieller(
     worst: Statistic, raw: Statistic, floor: Statistic, clusters: ArrayLike | None
 ) -> tuple[float, float] | None:
-    """The ratios r at which (worst - floor) - r (raw - floor) is not told from 0; None: no end.
+    """Fieller's interval of (worst - floor) / (raw - floor) (1954); None where it is unbounded.
 
-    Stretched over the values and the values less their jackknife bias: the average precision of
-    untied scores is biased upward and that of an action prior, which is all ties, is not.
+    The union of the intervals about the values and about the values less their jackknife bias: the
+    average precision of untied scores is biased upward, that of an action prior (all ties) is not.
     """
     jack = jackknife([worst, raw, floor], clusters=clusters)
     if not jack.exact or jack.influence.shape[1] < 2:
         return None
     ends = [_ratio_interval(jack, values) for values in (jack.values, jack.values - jack.bias)]
-    known = [pair for pair in ends if pair is not None]
-    if len(known) < len(ends):
+    bounded = [pair for pair in ends if pair is not None]
+    if len(bounded) < len(ends):
         return None
-    return min(low for low, _ in known), max(high for _, high in known)
+    return min(low for low, _ in bounded), max(high for _, high in bounded)
 
 
 def _ratio_interval(jack: Jackknife, values: Floats) -> tuple[float, float] | None:

@@ -1,8 +1,8 @@
-"""A metric as a function of how much each video counts, and the checks that all metrics share.
+"""Statistic: a metric as a function of the videos' weights, and the checks that metrics share.
 
-Every interval here comes from leaving videos out or counting them more than once. So a metric is
-written once, for a batch of weightings at a time; its plain value has all weights at one.
-Undefined is nan in this room's arrays, and None in the results that turn into JSON; never 0.
+Intervals come from leaving videos out (weight 0) or drawing them more than once, so a metric is
+written once for a batch of weightings; its plain value has all weights at one. Undefined is nan in
+arrays here, and None in the results that turn into JSON; never 0.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ Kind = Literal["share", "bounded", "difference"]
 
 @dataclass(frozen=True)
 class Statistic:
-    """A number that a test set gives, for any weighting of its n videos.
+    """A metric of a test set, for any weighting of its n videos.
 
     Args:
-        n: number of videos (or whatever one weight stands for).
-        of: (B, n) weights >= 0 -> (B,) values; nan where undefined.
+        n: number of videos, or of probes.
+        weighted: (B, n) weights >= 0 -> (B,) values; nan where undefined.
         low: the least value it can take.
         high: the greatest.
         kind: `share` of videos, any other `bounded` number, or a `difference` of two; each has
-            the interval that was measured to cover best.
-        rarer: (n,), the videos of the rarest class, on which a perfect value rests; None: all.
+            the interval that was measured to cover best (see `intervals`).
+        rarest: (n,), the videos of the rarest class, which bound a perfect value; None: all.
     """
 
     n: int
-    of: Callable[[Floats], Floats]
+    weighted: Callable[[Floats], Floats]
     low: float = 0.0
     high: float = 1.0
     kind: Kind = "bounded"
-    rarer: NDArray[np.bool_] | None = None
+    rarest: NDArray[np.bool_] | None = None
 
     @property
     def value(self) -> float:
         """The plain value: every video counts once; nan where undefined."""
-        return float(self.of(np.ones((1, self.n)))[0])
+        return float(self.weighted(np.ones((1, self.n)))[0])
 
 
 def mean(values: ArrayLike, *, low: float = 0.0, high: float = 1.0) -> Statistic:
@@ -57,7 +57,7 @@ def mean(values: ArrayLike, *, low: float = 0.0, high: float = 1.0) -> Statistic
         low: the least value one video can take.
         high: the greatest.
     """
-    v = numbers(values, "values", dimensions=1)
+    v = float_array(values, "values", dimensions=1)
     if ((v < low) | (v > high)).any():
         raise UsageError(f"The values must lie in [{low:g}, {high:g}].")
     kind: Kind = "share" if np.isin(v, (low, high)).all() else "bounded"
@@ -65,64 +65,42 @@ def mean(values: ArrayLike, *, low: float = 0.0, high: float = 1.0) -> Statistic
 
 
 def average(parts: Sequence[Statistic]) -> Statistic:
-    """The mean of several statistics of the same videos; those undefined are left out.
-
-    Args:
-        parts: one statistic a class or an attribute.
-    """
+    """The mean of several statistics of the same videos, such as one a class; nan is left out."""
     if not parts or any(part.n != parts[0].n for part in parts):
         raise UsageError("Averaging needs one or more statistics of the same videos.")
 
-    def of(weights: Floats) -> Floats:
-        return mean_of_defined(np.stack([part.of(weights) for part in parts]))  # (P, B) -> (B,)
+    def weighted(weights: Floats) -> Floats:
+        return mean_of_defined(np.stack([part.weighted(weights) for part in parts]))  # (B,)
 
     low, high = min(p.low for p in parts), max(p.high for p in parts)
-    rarer = [p.rarer for p in parts if p.rarer is not None and p.rarer.any()]
-    rarest = min(rarer, key=np.sum) if rarer else None
-    return Statistic(parts[0].n, of, low, high, "bounded", rarest)
+    rare = [p.rarest for p in parts if p.rarest is not None and p.rarest.any()]
+    rarest = min(rare, key=np.sum) if rare else None
+    return Statistic(parts[0].n, weighted, low, high, "bounded", rarest)
 
 
 def difference(first: Statistic, second: Statistic) -> Statistic:
-    """How much `first` exceeds `second` on the same videos.
-
-    Args:
-        first: for instance one method's score.
-        second: another's, or a floor's, of the same n videos.
-    """
+    """How much `first` exceeds `second` on the same videos, such as a method and a floor."""
     if first.n != second.n:
         raise UsageError("A difference needs two statistics of the same videos.")
     low, high = first.low - second.high, first.high - second.low
-    return Statistic(first.n, lambda w: first.of(w) - second.of(w), low, high, "difference")
+    return Statistic(
+        first.n, lambda w: first.weighted(w) - second.weighted(w), low, high, "difference"
+    )
 
 
 def ratio(top: Floats, bottom: Floats) -> Floats:
-    """top / bottom, nan where bottom is 0, without a warning.
-
-    Args:
-        top: any shape.
-        bottom: the same shape.
-    """
+    """top / bottom, nan where bottom is 0, without a warning."""
     return np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom != 0)
 
 
 def mean_of_defined(values: Floats) -> Floats:
-    """The mean over the first axis without its nans; nan where nothing is left.
-
-    Args:
-        values: (P, ...).
-    """
+    """The mean over the first axis without its nans; nan where nothing is left."""
     defined = ~np.isnan(values)
     return ratio(np.where(defined, values, 0.0).sum(axis=0), defined.sum(axis=0).astype(float))
 
 
-def numbers(values: ArrayLike, name: str, *, dimensions: int) -> Floats:
-    """An array of floats of the wanted rank; NaN raises, for sorted it would look like a score.
-
-    Args:
-        values: anything numpy can read.
-        name: what to call it in the error.
-        dimensions: the wanted rank.
-    """
+def float_array(values: ArrayLike, name: str, *, dimensions: int) -> Floats:
+    """`values` as floats, checked for its dimensions and for NaN, which would sort as a score."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != dimensions:
         raise UsageError(f"The {name} must have {dimensions} dimension(s), not {array.ndim}.")
@@ -131,37 +109,23 @@ def numbers(values: ArrayLike, name: str, *, dimensions: int) -> Floats:
     return array
 
 
-def binary(labels: ArrayLike, *, dimensions: int) -> Floats:
-    """Labels that are 0 or 1, as floats.
-
-    Args:
-        labels: (n,) or (n, P).
-        dimensions: the wanted rank.
-    """
-    array = numbers(labels, "labels", dimensions=dimensions)
+def binary_labels(labels: ArrayLike, *, dimensions: int) -> Floats:
+    """Labels, checked to be 0 or 1, as floats."""
+    array = float_array(labels, "labels", dimensions=dimensions)
     if not np.isin(array, (0.0, 1.0)).all():
         raise UsageError("Binary labels must be 0 or 1; turn other values into one column each.")
     return array
 
 
-def whole(labels: ArrayLike, name: str = "labels") -> Ints:
-    """Class numbers 0, 1, 2, ... as integers.
-
-    Args:
-        labels: (n,).
-        name: what to call them in the error.
-    """
-    array = numbers(labels, name, dimensions=1)
+def class_numbers(labels: ArrayLike, name: str = "labels") -> Ints:
+    """Labels (n,), checked to be class numbers 0, 1, 2, ..., as integers."""
+    array = float_array(labels, name, dimensions=1)
     if (array < 0).any() or (array != np.floor(array)).any():
         raise UsageError(f"The {name} must be class numbers: 0, 1, 2, and so on.")
     return array.astype(np.int64)
 
 
 def same_length(*arrays: NDArray[np.generic]) -> None:
-    """Raise unless all have as many rows.
-
-    Args:
-        arrays: anything with a length.
-    """
+    """Raise unless all have as many rows."""
     if len({len(array) for array in arrays}) > 1:
         raise UsageError("Labels and scores must have one row for each video.")
