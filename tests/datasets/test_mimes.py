@@ -1,4 +1,4 @@
-"""mimes: the same clip for the same number, everything that is said of it true, floors exact."""
+"""mimes: clips are reproducible, their ground truth is correct, and their floors are exact."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from masquerade.datasets.mimes import (
     KEYPOINTS,
     PARTS,
     RATES,
+    Mime,
     Mimes,
-    mime,
     write_mimes,
 )
 from masquerade.datasets.mimes.motion import (
     PERIODS,
     Gait,
+    channel_phases,
     draw_gait,
     draw_staging,
-    phases_of,
-    way,
+    walk_path,
 )
 from masquerade.errors import UsageError
 from masquerade.metrics.classification import auroc, average_precision
@@ -43,6 +43,10 @@ NAMES = list(ACTIONS)
 @pytest.fixture(scope="module")
 def whole() -> Mimes:
     return Mimes()
+
+
+def mime(index: int, **given: int) -> Mime:
+    return Mimes(clips=index + 1, **given).clip(index)
 
 
 def test_a_clip_depends_on_its_number_and_the_seed_alone(whole: Mimes) -> None:
@@ -65,7 +69,7 @@ def test_every_size_has_the_shapes_it_says(size: int, frames: int) -> None:
     assert drawn.parts.max() < len(PARTS)
 
 
-def test_the_frame_before_along_the_flow_is_this_frame(whole: Mimes) -> None:
+def test_the_previous_frame_warped_by_the_flow_is_the_frame(whole: Mimes) -> None:
     moved, still, wrong, exact = [], [], [], []
     for i in range(20):
         drawn = whole.clip(i)
@@ -119,12 +123,12 @@ def test_keypoints_lie_on_their_parts(whole: Mimes) -> None:
         assert np.mean(hits[name]) > least, name
 
 
-def test_every_part_is_somewhere(whole: Mimes) -> None:
+def test_every_part_is_visible_somewhere(whole: Mimes) -> None:
     seen = set(np.unique(np.stack([whole.clip(i).parts for i in range(16)])))
     assert seen == set(range(len(PARTS)))
 
 
-def test_one_frame_tells_no_action() -> None:
+def test_a_single_frame_does_not_reveal_the_action() -> None:
     """Phases and place have one distribution in every frame, whatever runs."""
     gait, drawn = draw_gait(np.random.default_rng(5)), 3000
     spread = {}
@@ -133,8 +137,8 @@ def test_one_frame_tells_no_action() -> None:
         rows = []
         for _ in range(drawn):
             staging, t = draw_staging(rng), int(rng.integers(16))
-            phases = phases_of(ACTIONS[name], staging, gait, 16)
-            place = way(ACTIONS[name], staging, gait, 16)
+            phases = channel_phases(ACTIONS[name], staging, gait, 16)
+            place = walk_path(ACTIONS[name], staging, gait, 16)
             rows.append([*(phases[c][t] % 1 for c in PERIODS), place[t]])
         spread[name] = np.sort(np.array(rows), axis=0)
     gap = np.abs(spread["walk"] - spread["kick"]).max(axis=0)
@@ -145,9 +149,9 @@ def test_actions_differ_in_motion() -> None:
     staging = draw_staging(np.random.default_rng(0))
     ways = {}
     for name, action in ACTIONS.items():
-        phases = phases_of(action, staging, Gait(), 16)
+        phases = channel_phases(action, staging, Gait(), 16)
         turned = tuple(int(np.sign(np.round(p[-1] - p[0], 9))) for p in phases.values())
-        ways[name] = (turned, bool(np.ptp(way(action, staging, Gait(), 16))))
+        ways[name] = (turned, bool(np.ptp(walk_path(action, staging, Gait(), 16))))
     assert len(set(ways.values())) == len(ACTIONS) >= 8
 
 
@@ -190,7 +194,7 @@ def test_a_bit_that_the_action_decides_has_perfect_floors() -> None:
     assert sure.constant_accuracy == 0.5
 
 
-def test_no_person_straddles_the_split_for_utility(whole: Mimes, tmp_path: Path) -> None:
+def test_the_split_for_utility_shares_no_person(whole: Mimes, tmp_path: Path) -> None:
     people = np.array(whole.manifest.cells("identity"))
     parts = {part: set(people[rows]) for part, rows in whole.splits["split"].items()}
     assert not parts["train"] & parts["test"]
@@ -201,7 +205,7 @@ def test_no_person_straddles_the_split_for_utility(whole: Mimes, tmp_path: Path)
     assert check_manifest(whole.manifest, files=False).ok
 
 
-def test_a_person_is_one_draw(whole: Mimes) -> None:
+def test_a_person_looks_the_same_in_all_clips(whole: Mimes) -> None:
     for name in (*RATES, "split"):
         cells = whole.manifest.cells(name)
         assert all(cells[i] == cells[i % 128] for i in range(len(whole)))
@@ -210,9 +214,10 @@ def test_a_person_is_one_draw(whole: Mimes) -> None:
     assert {person.gait for person in Mimes(gait=False).people} == {Gait()}
 
 
-def test_without_looks_only_the_gait_tells_who_it_is() -> None:
+def test_without_looks_people_differ_in_gait_only() -> None:
     plain = Mimes(looks=False)
-    assert plain.attributes == ("scene", "object", "identity")
+    attributes = [column.name for column in plain.manifest.of_role("attribute")]
+    assert attributes == ["scene", "object", "identity"]
     first, *others = plain.people
     assert all(p.build == first.build and p.top == first.top for p in others)
     assert len({p.gait for p in plain.people}) == 128
@@ -244,7 +249,7 @@ def test_files_hold_what_was_drawn(tmp_path: Path) -> None:
         assert np.allclose(truth["flow"], drawn.flow, atol=0.01)
 
 
-def test_the_command_writes_a_dataset_that_checks_clean(tmp_path: Path) -> None:
+def test_the_command_writes_a_dataset_that_passes_its_checks(tmp_path: Path) -> None:
     words = [str(tmp_path / "m"), "--clips", "8", "--people", "4", "--size", "32", "--frames", "8"]
     assert tyro.cli(data.mimes, args=words) == 0
     assert check_manifest(read_manifest(tmp_path / "m" / "manifest.csv")).ok
@@ -264,7 +269,7 @@ def test_the_command_writes_a_dataset_that_checks_clean(tmp_path: Path) -> None:
         ({"actions": ("walk", "bow", "kick"), "correlation": 0.5}, "even number"),
     ],
 )
-def test_what_makes_no_sense_is_said(arguments: dict[str, object], word: str) -> None:
+def test_invalid_arguments_are_refused(arguments: dict[str, object], word: str) -> None:
     with pytest.raises(UsageError, match=word):
         Mimes(**arguments)  # type: ignore[arg-type]
 

@@ -1,11 +1,11 @@
-"""mimes: procedural clips of acting people, with every label, mask, joint and motion known."""
+"""mimes, a synthetic benchmark: drawn clips of acting people with all labels and motion known."""
 
-from masquerade.datasets.mimes.dataset import ACTION_SETS, ATTRIBUTE_SETS, Mime, Mimes, mime
+from masquerade.datasets.mimes.dataset import ACTION_SETS, ATTRIBUTE_SETS, Mime, Mimes
 from masquerade.datasets.mimes.figure import KEYPOINTS, PARTS
-from masquerade.datasets.mimes.files import write_mimes
 from masquerade.datasets.mimes.motion import ACTIONS
 from masquerade.datasets.mimes.people import RATES
 from masquerade.datasets.mimes.scenes import OBJECTS, SCENES
+from masquerade.datasets.mimes.write import write_mimes
 
 __all__ = [
     "ACTIONS",
@@ -18,6 +18,5 @@ __all__ = [
     "SCENES",
     "Mime",
     "Mimes",
-    "mime",
     "write_mimes",
 ]

@@ -1,4 +1,4 @@
-"""The benchmark as a dataset: clip i is the same wherever and whenever it is drawn."""
+"""The mimes benchmark as a dataset: clip i is drawn from the seed and its number alone."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 
 ACTION_SETS = (tuple(motion.ACTIONS)[:4], tuple(motion.ACTIONS)[4:])
-"""Two disjoint sets, to train on the one and meet the other for the first time."""
+"""Two disjoint sets, to train on one and test on unseen actions of the other."""
 
 ATTRIBUTE_SETS = {"person": tuple(RATES), "place": ("scene", "object")}
-"""Two disjoint sets: what one sees of a person, and of the place."""
+"""Two disjoint sets: attributes of the person and of the place."""
 
 _ROUNDS = ("train", "test", "train", "val", "train", "test", "train", "train")
 _GOLDEN = 0.6180339887498949
@@ -41,7 +41,7 @@ _GOLDEN = 0.6180339887498949
 
 @dataclass(frozen=True, kw_only=True)
 class Mime:
-    """One clip and everything that is true of it.
+    """One clip with its ground truth.
 
     Args:
         clip: (3, T, H, W) RGB.
@@ -49,9 +49,9 @@ class Mime:
         parts: (T, H, W) numbers of `PARTS`.
         keypoints: (T, K, 2), x and y of `KEYPOINTS` in pixels, hidden ones too.
         flow: (T, H, W, 2) in pixels, from frame t to t-1 as in `models.optical_flow`; zero in
-            the first frame. Shadows move without it.
-        limbs: (T, H, W) which of the person's limbs is seen, 0 for none; two pixels of one
-            number move as one rigid piece.
+            the first frame. Shadows have no flow.
+        limbs: (T, H, W) number of the visible limb, 0 for none; pixels of one number move as one
+            rigid piece.
     """
 
     clip: U8
@@ -63,25 +63,25 @@ class Mime:
 
     @property
     def person(self) -> NDArray[np.bool_]:
-        """(T, H, W), where the person is seen."""
+        """(T, H, W) mask of the person."""
         return self.parts > 0
 
 
 class Mimes:
-    """A procedural benchmark of acting characters: nothing is loaded, everything is known.
+    """A procedural benchmark of acting people; nothing is downloaded.
 
     Args:
         size: side of the frames in pixels, 32 to 256.
         frames: T of a clip.
         clips: how many; clip i is the same in a larger set.
         seed: of everything.
-        people: how many different ones; clip i shows person i modulo `people`. Few people make
-            looks hard to learn, since those of the test split are unseen.
-        correlation: from 0 to 1, how far the `correlated` attributes follow the action.
-        correlated: binary attributes that do.
-        gait: whether each person moves in a way of their own.
-        looks: whether each person looks like themselves; False: identity is gait alone, and the
-            columns of looks are left out.
+        people: how many; clip i shows person i modulo `people`. With few people attributes are hard
+            to learn, since the people of the test split are unseen.
+        correlation: from 0 to 1, of the `correlated` attributes with the action.
+        correlated: binary attributes.
+        gait: whether each person has their own gait.
+        looks: whether each person has their own appearance; False: identity is gait alone, and the
+            attributes of appearance are left out.
         actions: names of `ACTIONS`; None: all.
     """
 
@@ -125,15 +125,10 @@ class Mimes:
     def __len__(self) -> int:
         return self.clips
 
-    @property
-    def attributes(self) -> tuple[str, ...]:
-        """The private columns, identity last."""
-        return (*(RATES if self.looks else ()), "scene", "object", "identity")
-
     def labels(self, i: int) -> dict[str, str]:
-        """Every cell of one clip; splits among them.
+        """The manifest's cells of one clip.
 
-        `split` keeps people apart, `split_identity` shows the same people in other clips.
+        `split` has other people in test, `split_identity` has the same people in other clips.
         """
         person, turn = self._person(i), i // len(self.people)
         rng = np.random.default_rng([self.seed, 5, i])
@@ -145,11 +140,7 @@ class Mimes:
         return cells | {"split_identity": _ROUNDS[turn % len(_ROUNDS)]}
 
     def clip(self, i: int) -> Mime:
-        """Draw one clip with all that is known of it.
-
-        Args:
-            i: from 0 to `clips` - 1.
-        """
+        """Draw clip i with its ground truth."""
         scene = self._scene(i)
         numbers = np.array([0, *(scene.pose.numbers[p.limb] + 1 for p in scene.pieces)])
         return Mime(
@@ -161,36 +152,28 @@ class Mimes:
                 scene.pose,
                 scale=scene.scale,
             ),
-            flow=drawing.true_flow(scene.shown.shape, *scene.local, scene.pose),
+            flow=drawing.true_flow(scene.shown.shape, *scene.coordinates, scene.pose),
             limbs=numbers.astype(np.uint8)[scene.shown],
         )
 
     def pixels(self, which: Iterable[int]) -> U8:
-        """Only the frames of several clips: (N, 3, T, H, W).
-
-        Args:
-            which: their numbers.
-        """
+        """The frames of the clips of these numbers: (N, 3, T, H, W)."""
         drawn = [self._scene(i).paint() for i in which]  # (T, H, W, 3) each
         return np.ascontiguousarray(np.stack(drawn).transpose(0, 4, 1, 2, 3))
 
     @cached_property
     def manifest(self) -> Manifest:
-        """The labels as a manifest, paths as `write_mimes` gives them."""
-        clips = [Clip(path=path_of(i), cells=self.labels(i)) for i in range(self.clips)]
+        """The labels as a manifest with the paths of `write_mimes`."""
+        clips = [Clip(path=clip_path(i), cells=self.labels(i)) for i in range(self.clips)]
         return make_manifest(Path(), clips)
 
     def targets(self, name: str) -> NDArray[np.int64]:
-        """(N,) a column as numbers, as `Manifest.targets` gives them.
-
-        Args:
-            name: of the column.
-        """
+        """(N,) the labels of one column as numbers, as `Manifest.targets`."""
         return self.manifest.targets(name)
 
     @property
     def splits(self) -> dict[str, dict[str, NDArray[np.int64]]]:
-        """Split column to part to the numbers of its clips."""
+        """The numbers of the clips in each part of each split column."""
         return {
             column.name: {
                 part: np.flatnonzero(np.array(self.manifest.cells(column.name)) == part)
@@ -201,11 +184,13 @@ class Mimes:
 
     @property
     def floors(self) -> dict[str, ExpectedFloors]:
-        """What trivial attackers get in the long run, by private column and for the action."""
+        """Expected floors in closed form, of every label column."""
         out = {"action": expected_class_floors(len(self.actions))}
         for name in RATES if self.looks else ():
-            knob = self.correlation * (name in self.correlated)
-            out[name] = expected_binary_floors(rate_given(name, 0, knob), rate_given(name, 1, knob))
+            correlation = self.correlation * (name in self.correlated)
+            out[name] = expected_binary_floors(
+                rate_given(name, 0, correlation), rate_given(name, 1, correlation)
+            )
         out["scene"] = expected_class_floors(len(scenes.SCENES))
         out["object"] = expected_class_floors(len(scenes.OBJECTS))
         return out | {"identity": expected_class_floors(len(self.people))}
@@ -216,7 +201,7 @@ class Mimes:
         return self.people[i % len(self.people)]
 
     def _action(self, person: Person, turn: int) -> str:
-        """What a person does in their clip of that number: as evenly as the knob allows."""
+        """The action of a person's clip number `turn`; actions are balanced for each person."""
         share = len(self.actions[::2]) / len(self.actions)
         if self.correlated:
             share = chance_of_even(person, correlation=self.correlation, correlated=self.correlated)
@@ -234,23 +219,23 @@ class Mimes:
         rng = np.random.default_rng([self.seed, 7, i])
         staging = motion.draw_staging(rng)
         action = motion.ACTIONS[cells["action"]]
-        x = motion.way(action, staging, person.gait, self.frames) * self.size
+        x = motion.walk_path(action, staging, person.gait, self.frames) * self.size
         ground = scenes.GROUND * self.size
         scale = person.build.height * self.size
-        limbs = motion.limbs(
-            motion.phases_of(action, staging, person.gait, self.frames),
+        limbs = motion.place_limbs(
+            motion.channel_phases(action, staging, person.gait, self.frames),
             person.gait,
             replace(person.build, height=scale),
             facing=staging.facing,
             x=x,
             ground=ground,
         )
-        middle = 0.5 + staging.middle * 0.2  # never the place of one frame, which tells the way
+        middle = 0.5 + staging.middle * 0.2  # not of one frame: that would reveal the direction
         still = scenes.background(
             cells["scene"], cells["object"], size=self.size, person=middle, rng=rng
         )
         return _Scene(
-            pose=drawing.posed(limbs, staging.facing),
+            pose=drawing.pose_limbs(limbs, staging.facing),
             pieces=figure.pieces(person),
             scale=scale,
             ground=ground,
@@ -260,7 +245,7 @@ class Mimes:
 
 @dataclass(frozen=True, kw_only=True)
 class _Scene:
-    """One clip before it is drawn."""
+    """The geometry of one clip, from which frames and ground truth are drawn."""
 
     pose: drawing.Posed
     pieces: tuple[figure.Piece, ...]
@@ -274,34 +259,20 @@ class _Scene:
 
     @cached_property
     def shown(self) -> U8:
-        return drawing.middles(self.fine)
+        return drawing.at_pixel_middles(self.fine)
 
     @cached_property
-    def local(self) -> tuple[drawing.Pixels, drawing.Index, motion.F64]:
-        return drawing.local(self.shown, self.pieces, self.pose)
+    def coordinates(self) -> tuple[drawing.Pixels, drawing.Index, motion.F64]:
+        return drawing.limb_coordinates(self.shown, self.pieces, self.pose)
 
     def paint(self) -> U8:
-        where, _, place = self.local
+        where, _, place = self.coordinates
         shade = drawing.shading(self.shown, self.pieces, where, place[:, 1], scale=self.scale)
         hips = self.pose.origin[self.pose.numbers["torso"]]
         dark = drawing.shadow(hips, scale=self.scale, ground=self.ground, size=len(self.still))
         return drawing.paint(self.fine, self.pieces, self.still, shade, dark)
 
 
-def mime(index: int, *, seed: int = 0, size: int = 64, frames: int = 16, people: int = 128) -> Mime:
-    """Clip `index` of the benchmark with that seed, however many clips it has.
-
-    Args:
-        index: from 0.
-        seed: of everything.
-        size: side of the frames in pixels.
-        frames: T.
-        people: how many different ones there are.
-    """
-    whole = Mimes(size=size, frames=frames, clips=index + 1, seed=seed, people=people)
-    return whole.clip(index)
-
-
-def path_of(i: int) -> str:
-    """Where clip i lies beside its manifest."""
+def clip_path(i: int) -> str:
+    """The path of clip i, relative to the manifest."""
     return f"clips/{i:06d}.mp4"

@@ -1,4 +1,4 @@
-"""From limbs and pieces to pixels, and to everything that is true of them: parts, flow, joints."""
+"""Drawing posed limbs: frames, part masks, optical flow and keypoints."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ U8 = NDArray[np.uint8]
 Index = NDArray[np.intp]
 Pixels = tuple[Index, Index, Index]
 
-_FINE = 3  # odd, so that a pixel's middle is a fine pixel's middle
+_FINE = 3  # subpixels; odd, so that a pixel's middle is a subpixel's middle
 _SHIFT = 4  # fractional bits of a corner
 
 
 class Posed(NamedTuple):
-    """Where every limb is and how it is turned, in every frame: (L, T, 2) each, in pixels."""
+    """Position and orientation of every limb in every frame: (L, T, 2) each, in pixels."""
 
     numbers: dict[str, int]
     origin: F64
@@ -30,26 +30,17 @@ class Posed(NamedTuple):
     across: F64
 
 
-def posed(limbs: Mapping[str, Limb], facing: int) -> Posed:
-    """Limbs in their order, as arrays.
-
-    Args:
-        limbs: in pixels.
-        facing: 1 to the right, -1 to the left.
-    """
+def pose_limbs(limbs: Mapping[str, Limb], facing: int) -> Posed:
+    """The limbs as arrays; facing is 1 to the right, -1 to the left."""
     angle = np.stack([limb.angle for limb in limbs.values()])  # (L, T)
     origin = np.stack([limb.origin for limb in limbs.values()])
     return Posed({name: i for i, name in enumerate(limbs)}, origin, *axes(angle, facing))
 
 
 def draw_labels(pieces: Sequence[Piece], pose: Posed, *, scale: float, size: int) -> U8:
-    """Which piece each fine pixel shows, 0 for none: (T, 3 * size, 3 * size).
+    """The visible piece of each subpixel, 0 for none: (T, 3 * size, 3 * size).
 
-    Args:
-        pieces: the farthest first.
-        pose: of the limbs.
-        scale: pixels of a standing person.
-        size: side of the frame in pixels.
+    Pieces are drawn in order, the farthest first; scale is a standing person's height in pixels.
     """
     out = np.zeros((pose.origin.shape[1], size * _FINE, size * _FINE), np.uint8)
     corners = [_corners(piece, pose, scale) for piece in pieces]
@@ -59,20 +50,15 @@ def draw_labels(pieces: Sequence[Piece], pose: Posed, *, scale: float, size: int
     return out
 
 
-def middles(labels: U8) -> U8:
-    """What the middle of each pixel shows: (T, H, W)."""
+def at_pixel_middles(labels: U8) -> U8:
+    """The label at the middle of each pixel: (T, H, W)."""
     return np.ascontiguousarray(labels[:, _FINE // 2 :: _FINE, _FINE // 2 :: _FINE])
 
 
 def paint(labels: U8, pieces: Sequence[Piece], still: U8, shade: F32, shadows: U8) -> U8:
-    """Colours over a still background, with soft edges: (T, H, W, 3).
+    """The coloured figure over a still (H, W, 3) background, antialiased: (T, H, W, 3).
 
-    Args:
-        labels: fine, from `draw_labels`.
-        pieces: whose colours.
-        still: (H, W, 3), the background.
-        shade: (T, H, W), how bright the figure is, 1 as its colour says.
-        shadows: (T, H, W), how dark the ground is, 0 not at all.
+    `shade` (T, H, W) scales the figure's colours, `shadows` (T, H, W) darkens the background.
     """
     palette = np.zeros((256, 4), np.uint8)
     palette[1 : len(pieces) + 1, :3] = [piece.colour for piece in pieces]
@@ -93,12 +79,8 @@ def paint(labels: U8, pieces: Sequence[Piece], still: U8, shade: F32, shadows: U
     return out
 
 
-def local(shown: U8, pieces: Sequence[Piece], pose: Posed) -> tuple[Pixels, Index, F64]:
-    """The person's pixels, which limb each belongs to, and where on it.
-
-    Returns:
-        (t, y, x) of the N pixels; (N,) number of the limb; (N, 2) of (u, v) in pixels.
-    """
+def limb_coordinates(shown: U8, pieces: Sequence[Piece], pose: Posed) -> tuple[Pixels, Index, F64]:
+    """The person's N pixels (t, y, x), their limbs (N,) and their (u, v) on the limb (N, 2)."""
     t, y, x = np.nonzero(shown)
     where = t, y, x
     limb = np.array([0, *(pose.numbers[piece.limb] for piece in pieces)])[shown[where]]
@@ -109,7 +91,7 @@ def local(shown: U8, pieces: Sequence[Piece], pose: Posed) -> tuple[Pixels, Inde
 
 
 def shading(shown: U8, pieces: Sequence[Piece], where: Pixels, v: F64, *, scale: float) -> F32:
-    """(T, H, W): limbs are rounder than their colour, darker to their edges."""
+    """(T, H, W): limbs are darker towards their edges, so that they look round."""
     width = np.array([np.inf, *(scale * piece.round_ or np.inf for piece in pieces)])
     across = np.clip(v / width[shown[where]], -1, 1)
     out = np.ones(shown.shape, np.float32)
@@ -120,9 +102,9 @@ def shading(shown: U8, pieces: Sequence[Piece], where: Pixels, v: F64, *, scale:
 def true_flow(
     shape: tuple[int, int, int], where: Pixels, limb: Index, place: F64, pose: Posed
 ) -> F32:
-    """(T, H, W, 2): from each pixel to where its content was in the frame before, also if hidden.
+    """(T, H, W, 2): from each pixel to its place in the frame before, even if occluded there.
 
-    Zero on what does not move and in the first frame, which has none before it.
+    Zero in the background and in the first frame.
     """
     before = limb, np.maximum(where[0] - 1, 0)
     u, v = place[:, :1], place[:, 1:]
@@ -135,14 +117,7 @@ def true_flow(
 
 
 def shadow(hips: F64, *, scale: float, ground: float, size: int) -> U8:
-    """A soft dark ellipse on the ground under the hips: (T, H, W).
-
-    Args:
-        hips: (T, 2) in pixels.
-        scale: pixels of a standing person.
-        ground: its y in pixels.
-        size: side of the frame in pixels.
-    """
+    """A soft dark ellipse on the ground under the hips (T, 2), in pixels: (T, H, W)."""
     out = np.zeros((len(hips), size, size), np.uint8)
     axis = (round(0.17 * scale * 16), round(0.035 * scale * 16))
     for canvas, (x, _) in zip(out, hips, strict=True):
@@ -158,7 +133,7 @@ def part_masks(shown: U8, pieces: Sequence[Piece]) -> U8:
 
 
 def joints(places: Mapping[str, tuple[str, float, float]], pose: Posed, *, scale: float) -> F32:
-    """(T, K, 2): x and y of `KEYPOINTS` in pixels, also where something hides them."""
+    """(T, K, 2): x and y of `KEYPOINTS` in pixels, also where occluded."""
     out = []
     for name in KEYPOINTS:
         limb, u, v = places[name]
@@ -169,7 +144,7 @@ def joints(places: Mapping[str, tuple[str, float, float]], pose: Posed, *, scale
 
 
 def _corners(piece: Piece, pose: Posed, scale: float) -> NDArray[np.int32]:
-    """(T, n, 2) in 16ths of a fine pixel."""
+    """(T, n, 2) in 16ths of a subpixel."""
     at = pose.numbers[piece.limb]
     outline = scale * piece.outline
     u, v = outline[:, :1], outline[:, 1:]
@@ -179,7 +154,7 @@ def _corners(piece: Piece, pose: Posed, scale: float) -> NDArray[np.int32]:
 
 
 def _around(shadow: U8, fine: U8) -> tuple[slice, slice]:
-    """The smallest part of a frame that holds the figure and its shadow."""
+    """Rows and columns of the bounding box of the figure and its shadow."""
     left, top, width, height = (int(n) for n in cv2.boundingRect(fine))
     x, y, w, h = (int(n) for n in cv2.boundingRect(shadow))
     ends = [(left // _FINE, -(-(left + width) // _FINE)), (x, x + w)]

@@ -1,4 +1,4 @@
-"""A person as flat pieces: each a convex outline in the coordinates of one limb.
+"""The figure of a person: flat pieces, each a convex outline in the coordinates of one limb.
 
 Along a limb, u grows downwards (away from its joint, for arms and legs); across it, v grows in the
 direction that the person faces. Units are shares of the standing height.
@@ -25,7 +25,7 @@ PARTS = (
     "legs",
     "feet",
 )
-"""What the labels of a part mask mean."""
+"""Names of the labels of a part mask."""
 
 KEYPOINTS = (
     "head",
@@ -43,25 +43,17 @@ CLOTH = (252, 252, 255)  # of face masks
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """One outline of one colour.
-
-    Args:
-        limb: whose coordinates `outline` is in.
-        part: of `PARTS`.
-        colour: RGB.
-        outline: (n, 2) of (u, v), convex.
-        round_: half width from which its shading falls to the edge; 0: flat.
-    """
+    """One outline of one colour."""
 
     limb: str
-    part: str
+    part: str  # of PARTS
     colour: Colour
-    outline: F64
-    round_: float = 0.0
+    outline: F64  # (n, 2) of (u, v), convex
+    round_: float = 0.0  # half width over which the shading falls; 0: flat
 
 
 def pieces(person: Person) -> tuple[Piece, ...]:
-    """Everything of a person, the farthest first."""
+    """All pieces of a person, the farthest first."""
     return (
         *_leg(person, "far"),
         *_arm(person, "far"),
@@ -73,7 +65,7 @@ def pieces(person: Person) -> tuple[Piece, ...]:
 
 
 def keypoint_places(person: Person) -> dict[str, tuple[str, float, float]]:
-    """Where each of `KEYPOINTS` lies: limb, u, v."""
+    """The place of each of `KEYPOINTS`: limb, u, v."""
     build = person.build
     out = {
         "head": ("head", -1.15 * build.head, 0.0),
@@ -217,24 +209,14 @@ def _rectangle(u0: float, u1: float, v0: float, v1: float) -> F64:
 
 
 def _cut(outline: F64, u: float, *, below: bool = False) -> F64:
-    """What of an outline lies above u, or below it, closed by a straight edge."""
-    return np.stack(
-        (
-            np.maximum(outline[:, 0], u) if below else np.minimum(outline[:, 0], u),
-            _narrowed(outline, u, below),
-        ),
-        -1,
-    )
-
-
-def _narrowed(outline: F64, u: float, below: bool) -> F64:
-    """v of each point, drawn in to the outline's width at u where the point was cut off."""
+    """The part of an outline above u, or below it, closed by a straight edge."""
     middle = outline.mean(axis=0)
     half = np.abs(outline - middle).max(axis=0)
     width = half[1] * np.sqrt(max(0.0, 1 - ((u - middle[0]) / half[0]) ** 2))
     off = outline[:, 0] < u if below else outline[:, 0] > u
     held = np.clip(outline[:, 1], middle[1] - width, middle[1] + width)
-    return np.where(off, held, outline[:, 1])
+    edge = np.maximum(outline[:, 0], u) if below else np.minimum(outline[:, 0], u)
+    return np.stack((edge, np.where(off, held, outline[:, 1])), -1)
 
 
 def _dim(colour: Colour, factor: float) -> Colour:

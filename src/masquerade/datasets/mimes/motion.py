@@ -1,9 +1,8 @@
-"""Actions as motion programs: which joints move is the action, what pose they pass is not.
+"""Actions as periodic motions whose single frames all have the same distribution.
 
-A body has six channels, each a loop of poses with a phase. An action lets some of them run and
-leaves the others standing wherever a uniform draw put them. A phase that runs from a uniform start
-is uniform in every frame too, so that single frames of all actions have one and the same
-distribution: no frame tells the action, and a walk played backwards is another action.
+A body has six channels, each a loop of poses with a phase. An action runs some of them; the others
+stay at a uniform random phase. A phase that runs from a uniform start is uniform in every frame, so
+that no single frame reveals the action, and a walk played backwards is another action.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 F64 = NDArray[np.float64]
 
 PERIODS = {"gait": 11.0, "kick": 10.0, "squat": 12.0, "bow": 13.0, "wave": 14.0, "punch": 10.0}
-"""Frames that one loop of each channel takes at tempo 1."""
+"""Frames of one loop of each channel at tempo 1."""
 
 SPEED = 0.024  # of the frame's side that a walker moves in one frame at tempo and stride 1
 REACH = 0.27  # how far from the middle a person's centre may come, in sides
@@ -27,15 +26,10 @@ TRAVEL = 0.36  # the longest way in one clip, in sides, so that long clips stay 
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """A motion program.
+    """The channels that run, and the direction of travel."""
 
-    Args:
-        runs: channel to direction: 1 as recorded, -1 backwards.
-        travel: 1 forwards, -1 backwards, 0 on the spot.
-    """
-
-    runs: Mapping[str, int]
-    travel: int = 0
+    runs: Mapping[str, int]  # channel to 1, or -1 for backwards
+    travel: int = 0  # 1 forwards, -1 backwards, 0 on the spot
 
 
 ACTIONS: dict[str, Action] = {
@@ -52,27 +46,18 @@ ACTIONS: dict[str, Action] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Gait:
-    """How one person moves, whatever the action: identity in motion.
+    """The way in which one person moves in all actions."""
 
-    Args:
-        tempo: loops take 1 / tempo of their usual time.
-        stride: how far joints swing, 1 is usual.
-        lag: how far knees and elbows trail behind, in loops.
-        asymmetry: the far side's swing beside the near side's, 1 is even.
-        skew: in (-1, 1), quick out and slow back or the other way.
-        swing: how far arms swing with the legs, in radians.
-    """
-
-    tempo: float = 1.0
-    stride: float = 1.0
-    lag: float = 0.0
-    asymmetry: float = 1.0
-    skew: float = 0.0
-    swing: float = 0.3
+    tempo: float = 1.0  # a loop takes 1 / tempo of its period
+    stride: float = 1.0  # amplitude of the joints
+    lag: float = 0.0  # of knees and elbows, in loops
+    asymmetry: float = 1.0  # amplitude of the far side relative to the near side
+    skew: float = 0.0  # in (-1, 1): quick out and slow back, or the other way
+    swing: float = 0.3  # of the arms with the legs, in radians
 
 
 def draw_gait(rng: np.random.Generator) -> Gait:
-    """One person's signature."""
+    """A random gait."""
     return Gait(
         tempo=float(np.exp(rng.uniform(-0.25, 0.25))),
         stride=float(rng.uniform(0.85, 1.25)),
@@ -100,7 +85,7 @@ class Build:
 
 
 class Limb(NamedTuple):
-    """A rigid piece over time: where it starts, and its angle from straight down, forwards."""
+    """A rigid limb over time: its joint, and its forward angle from straight down."""
 
     origin: F64  # (T, 2), x and y
     angle: F64  # (T,), radians
@@ -108,23 +93,16 @@ class Limb(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Staging:
-    """What one clip draws besides the person: none of it depends on the action.
+    """Random variables of one clip that are independent of person and action."""
 
-    Args:
-        facing: 1 to the right, -1 to the left.
-        phases: where each channel starts, in loops.
-        middle: x of the way's middle, from -1 to 1 of what the frame allows.
-        pause: where on a walker's way the others stand, from 0 to 1.
-    """
-
-    facing: int
-    phases: Mapping[str, float]
-    middle: float
-    pause: float
+    facing: int  # 1 to the right, -1 to the left
+    phases: Mapping[str, float]  # start of each channel, in loops
+    middle: float  # x of the path's middle, from -1 to 1 of the range that the frame allows
+    pause: float  # place on a walker's path of people who stay, from 0 to 1
 
 
 def draw_staging(rng: np.random.Generator) -> Staging:
-    """Uniform in everything."""
+    """A uniform draw."""
     return Staging(
         facing=int(rng.choice((-1, 1))),
         phases={name: float(rng.random()) for name in PERIODS},
@@ -133,11 +111,11 @@ def draw_staging(rng: np.random.Generator) -> Staging:
     )
 
 
-def way(action: Action, staging: Staging, gait: Gait, frames: int) -> F64:
+def walk_path(action: Action, staging: Staging, gait: Gait, frames: int) -> F64:
     """x of the body over time, (T,), in sides of the frame.
 
-    Who does not walk stands at a uniform place of the way that a walker would have taken, so that
-    the place in one frame tells nothing either.
+    People who do not walk stand at a uniform place of a walker's path, so that the place in one
+    frame does not reveal the action either.
     """
     speed = SPEED * gait.tempo * gait.stride
     length = min(speed * (frames - 1), TRAVEL)
@@ -148,8 +126,8 @@ def way(action: Action, staging: Staging, gait: Gait, frames: int) -> F64:
     return np.asarray(middle + staging.facing * (action.travel or 1) * along * length)
 
 
-def phases_of(action: Action, staging: Staging, gait: Gait, frames: int) -> dict[str, F64]:
-    """Each channel's phase over time, (T,), in loops."""
+def channel_phases(action: Action, staging: Staging, gait: Gait, frames: int) -> dict[str, F64]:
+    """The phase of each channel over time, (T,), in loops."""
     time: F64 = np.arange(frames, dtype=np.float64) * gait.tempo
     return {
         name: np.asarray(start + time * (action.runs.get(name, 0) / PERIODS[name]))
@@ -157,19 +135,10 @@ def phases_of(action: Action, staging: Staging, gait: Gait, frames: int) -> dict
     }
 
 
-def limbs(
+def place_limbs(
     phases: Mapping[str, F64], gait: Gait, build: Build, *, facing: int, x: F64, ground: float
 ) -> dict[str, Limb]:
-    """The body at each frame, in the unit of `x`, `ground` and `build.height`.
-
-    Args:
-        phases: of each channel, (T,) in loops.
-        gait: the person's signature.
-        build: the person's lengths.
-        facing: 1 to the right, -1 to the left.
-        x: (T,) of the hips.
-        ground: y on which the lower foot stands.
-    """
+    """The limbs in each frame, in the unit of `x` (of the hips), `ground` and `build.height`."""
     turns = {name: _skewed(phase, gait.skew) for name, phase in phases.items()}
     angles = _legs(turns, gait)
     body = {name: length * build.height for name, length in _lengths(build).items()}
@@ -181,7 +150,7 @@ def limbs(
     sole = 1.2 * build.limb * build.height
     hips = np.stack((x, ground - sole - np.maximum(*depth)), -1)  # (T, 2)
     squat = _bump(turns["squat"], 1.6)
-    bow = _bump(turns["bow"], 2.2) * (1 - 0.4 * squat)  # nobody folds up altogether
+    bow = _bump(turns["bow"], 2.2) * (1 - 0.4 * squat)  # a squat limits the bow
     lean = -gait.stride * (0.9 * bow + 0.35 * squat)
     out = {"torso": Limb(hips, lean)}
     for side, sign in (("near", -1), ("far", 1)):
@@ -217,7 +186,7 @@ def _legs(turns: Mapping[str, F64], gait: Gait) -> dict[str, F64]:
 
 
 def _arms(turns: Mapping[str, F64], gait: Gait, lean: F64) -> dict[str, F64]:
-    """Waving is the near arm's, punching the far one's; both swing against their legs."""
+    """The near arm waves, the far one punches; both swing against their legs."""
     turn = 2 * np.pi * turns["gait"]
     lift = _bump(turns["wave"])
     waggle = np.sin(4 * np.pi * (turns["wave"] - gait.lag))
@@ -245,7 +214,7 @@ def _chain(
     body: Mapping[str, float],
     facing: int,
 ) -> None:
-    """Hang the pieces of an arm or a leg one on another, in the order of `angles`."""
+    """Add the limbs of an arm or a leg, each starting at the end of the one before."""
     for name, angle in angles.items():
         if not name.startswith(side):
             continue
@@ -272,5 +241,5 @@ def _skewed(phase: F64, skew: float) -> F64:
 
 
 def _bump(turns: F64, sharpness: float = 1.0) -> F64:
-    """0 at whole turns, 1 halfway; a sharper one rests longer."""
+    """0 at whole turns, 1 halfway; the sharper, the longer it stays near 0."""
     return np.asarray((0.5 - 0.5 * np.cos(2 * np.pi * turns)) ** sharpness)

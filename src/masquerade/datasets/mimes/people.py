@@ -1,8 +1,7 @@
-"""Who acts: a person is a fixed draw of looks and of a gait; what of it tells the action is a knob.
+"""People: random appearances and gaits, with attributes correlated with the action on demand.
 
-Half of the people lean to the even actions, half to the odd ones, as far as `correlation` says:
-P(bit | action) = rate x (1 + correlation) for actions of even number, rate x (1 - correlation) for
-odd ones. From this the floors follow in closed form.
+P(attribute | action) = rate x (1 + correlation) for actions of even number and
+rate x (1 - correlation) for odd ones. From this the floors follow in closed form.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from masquerade.errors import UsageError
 Colour = tuple[int, int, int]
 
 RATES = {"broad": 0.5, "warm": 0.5, "dark": 0.5, "face_mask": 0.5, "long_hair": 0.5, "hat": 0.2}
-"""Binary attributes of a person, and the share that has them; the hat is the rare one."""
+"""Rates of the binary attributes of people."""
 
 SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
-"""Of the people, in the split where nobody of one part is in another."""
+"""Shares of the people in the parts of the split by people."""
 
 HAIR: tuple[Colour, ...] = ((26, 22, 26), (238, 200, 92), (176, 44, 26))
 LIGHT: tuple[Colour, ...] = ((252, 214, 186), (244, 198, 164))
@@ -33,53 +32,32 @@ TROUSERS: tuple[Colour, ...] = ((40, 48, 84), (84, 84, 90), (48, 66, 52))
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """A fixed draw of looks and gait.
-
-    Args:
-        number: from 0.
-        part: train, val or test, where people are kept apart.
-        leaning: 0 or 1, the actions that this person's correlated attributes stand for.
-        bits: attribute to 0 or 1.
-        build: lengths of the body; its height is a share of the frame's side.
-        gait: the signature in motion.
-        skin, top, trousers, hair, hat: RGB.
-        stripes: of the top, 0 to 2.
-        glasses: whether any are worn.
-    """
+    """A random appearance and gait."""
 
     number: int
-    part: str
-    leaning: int
-    bits: dict[str, int]
-    build: Build
+    part: str  # train, val or test, in the split by people
+    leaning: int  # 0 or 1: the half of the actions with which correlated attributes go
+    bits: dict[str, int]  # attribute to 0 or 1
+    build: Build  # its height is a share of the frame's side
     gait: Gait
     skin: Colour
     top: Colour
     trousers: Colour
     hair: Colour
     hat: Colour
-    stripes: int
+    stripes: int  # of the top, 0 to 2
     glasses: bool
 
     @property
     def name(self) -> str:
-        """As in the column `identity`."""
+        """The value in the column `identity`."""
         return f"p{self.number:03d}"
 
 
 def draw_people(
     count: int, *, seed: int, correlation: float, correlated: Sequence[str], gait: bool, looks: bool
 ) -> tuple[Person, ...]:
-    """Everyone of one benchmark.
-
-    Args:
-        count: at least 4.
-        seed: of all draws.
-        correlation: from 0 to 1, how far the correlated attributes lean to their actions.
-        correlated: names of `RATES`.
-        gait: whether each moves in a way of their own.
-        looks: whether each looks like themselves; False: all like one figure, gait apart.
-    """
+    """The people of one benchmark; see `Mimes` for the arguments."""
     if count < 4:
         raise UsageError(f"{count} people cannot be split in three; ask for at least 4.")
     if not 0 <= correlation <= 1:
@@ -109,24 +87,12 @@ def draw_people(
 
 
 def rate_given(name: str, leaning: int, correlation: float) -> float:
-    """P(bit = 1 | action) of a correlated attribute.
-
-    Args:
-        name: of `RATES`.
-        leaning: 0 for actions of even number, 1 for odd.
-        correlation: from 0 to 1.
-    """
+    """P(attribute | action) for actions of even (leaning 0) or odd (1) number."""
     return RATES[name] * (1 + correlation * (1 - 2 * leaning))
 
 
 def chance_of_even(person: Person, *, correlation: float, correlated: Sequence[str]) -> float:
-    """P(an action of even number | the person's bits), by Bayes' rule.
-
-    Args:
-        person: whose bits.
-        correlation: from 0 to 1.
-        correlated: the attributes that depend on the action, each by itself.
-    """
+    """P(an action of even number | the person's attributes), by Bayes' rule."""
     odds = [1.0, 1.0]
     for leaning in (0, 1):
         for name in correlated:
@@ -143,7 +109,7 @@ def _parts(count: int, rng: np.random.Generator) -> list[str]:
 
 
 def _halves(parts: list[str], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Half of each part leans to the one side, half to the other."""
+    """0 for half of the people of each part, 1 for the other half."""
     out = np.zeros(len(parts), dtype=np.int64)
     for part in SHARES:
         members = rng.permutation([i for i, name in enumerate(parts) if name == part])
@@ -158,15 +124,15 @@ def _bits(
     correlation: float,
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """As many ones in each half of each part as the rate says, up to one that chance decides."""
+    """0 or 1 for each person, with as many ones in each half of each part as the rate says."""
     out = np.zeros(len(parts), dtype=np.int64)
     for part in SHARES:
-        carry = float(rng.random())
+        rest = float(rng.random())
         for side in (0, 1):
             members = [i for i, p in enumerate(parts) if p == part and leaning[i] == side]
-            wanted = len(members) * rate * (1 + correlation * (1 - 2 * side)) + carry
+            wanted = len(members) * rate * (1 + correlation * (1 - 2 * side)) + rest
             ones = min(int(wanted), len(members))
-            carry = wanted - ones  # what one half rounds off the other gets
+            rest = wanted - ones  # the rounding of one half goes to the other
             out[rng.permutation(members)[:ones].astype(np.int64)] = 1
     return out
 
@@ -192,10 +158,10 @@ def _person(
         build=_build(bits["broad"], rng),
         gait=signature,
         skin=_near(DARK if bits["dark"] else LIGHT, rng, 8),
-        top=_hsv(hue, rng.uniform(0.6, 0.95), rng.uniform(0.6, 0.95)),
+        top=hsv(hue, rng.uniform(0.6, 0.95), rng.uniform(0.6, 0.95)),
         trousers=_near(TROUSERS, rng, 14),
         hair=_near(HAIR, rng, 10),
-        hat=_hsv(rng.choice((0.32, 0.85)) + rng.uniform(-0.04, 0.04), 0.85, rng.uniform(0.75, 1)),
+        hat=hsv(rng.choice((0.32, 0.85)) + rng.uniform(-0.04, 0.04), 0.85, rng.uniform(0.75, 1)),
         stripes=int(rng.integers(3)),
         glasses=bool(rng.random() < 0.4),
     )
@@ -221,6 +187,7 @@ def _near(colours: Sequence[Colour], rng: np.random.Generator, spread: int) -> C
     return (int(moved[0]), int(moved[1]), int(moved[2]))
 
 
-def _hsv(hue: float, saturation: float, value: float) -> Colour:
+def hsv(hue: float, saturation: float, value: float) -> Colour:
+    """RGB in 0 .. 255."""
     red, green, blue = colorsys.hsv_to_rgb(hue % 1, saturation, value)
     return (round(255 * red), round(255 * green), round(255 * blue))

@@ -1,45 +1,36 @@
-"""Where it happens: four kinds of places and four things that may stand there, all drawn."""
+"""Backgrounds: four kinds of drawn places, each with one of four objects."""
 
 from __future__ import annotations
-
-import colorsys
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from masquerade.datasets.mimes.people import Colour, hsv
+
 U8 = NDArray[np.uint8]
-Colour = tuple[int, int, int]
 
 SCENES = ("beach", "park", "room", "street")
 OBJECTS = ("ball", "crate", "lamp", "plant")
 
-GROUND = 0.9  # y on which people and things stand, in sides of the frame
+GROUND = 0.9  # y on which people and objects stand, in sides of the frame
 _HAZE = 225.0
 _FINE = 2  # drawn at this many times the size, for soft edges
 
 
-def background(scene: str, thing: str, *, size: int, person: float, rng: np.random.Generator) -> U8:
-    """One still place, (size, size, 3) RGB.
-
-    Args:
-        scene: of `SCENES`.
-        thing: of `OBJECTS`; it stands where the person is not.
-        size: side in pixels.
-        person: x of the person's middle, in sides.
-        rng: of colours, light and places.
-    """
+def background(scene: str, item: str, *, size: int, person: float, rng: np.random.Generator) -> U8:
+    """A still background, (size, size, 3) RGB, with an object beside the person's x (in sides)."""
     canvas = np.zeros((size * _FINE, size * _FINE, 3), np.uint8)
     {"beach": _beach, "park": _park, "room": _room, "street": _street}[scene](canvas, rng)
     canvas = np.asarray(0.55 * canvas + 0.45 * _HAZE, np.uint8)  # so that figures stand out
     x = rng.uniform(0.72, 0.9) if person < 0.5 else rng.uniform(0.1, 0.28)
-    {"ball": _ball, "crate": _crate, "lamp": _lamp, "plant": _plant}[thing](canvas, x, rng)
+    {"ball": _ball, "crate": _crate, "lamp": _lamp, "plant": _plant}[item](canvas, x, rng)
     small = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
     return np.asarray(np.clip(small * rng.uniform(0.85, 1.1) + _grain(size, rng), 0, 255), np.uint8)
 
 
 def _grain(size: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Uneven light: soft blotches, and a little texture."""
+    """Low-frequency and pixel noise."""
     coarse = rng.normal(0, 7, (6, 6)).astype(np.float32)
     soft = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
     fine = rng.normal(0, 3, (size, size)).astype(np.float32)
@@ -68,7 +59,7 @@ def _park(canvas: U8, rng: np.random.Generator) -> None:
 
 
 def _room(canvas: U8, rng: np.random.Generator) -> None:
-    wall = _hsv(rng.random(), rng.uniform(0.05, 0.3), rng.uniform(0.7, 0.9))
+    wall = hsv(rng.random(), rng.uniform(0.05, 0.3), rng.uniform(0.7, 0.9))
     _bands(canvas, (0, 0.74), wall, tuple(round(0.9 * c) for c in wall), rng)
     _bands(canvas, (0.74, 1), (150, 108, 70), (120, 82, 52), rng)
     _box(canvas, 0, 0.72, 1, 0.745, (236, 232, 224))
@@ -95,7 +86,7 @@ def _street(canvas: U8, rng: np.random.Generator) -> None:
 
 
 def _ball(canvas: U8, x: float, rng: np.random.Generator) -> None:
-    colour = _hsv(rng.random(), 0.8, 0.9)
+    colour = hsv(rng.random(), 0.8, 0.9)
     _disc(canvas, x, GROUND - 0.07, 0.08, colour)
     _disc(canvas, x - 0.025, GROUND - 0.095, 0.026, (250, 250, 250))
 
@@ -111,7 +102,7 @@ def _crate(canvas: U8, x: float, rng: np.random.Generator) -> None:
 def _lamp(canvas: U8, x: float, rng: np.random.Generator) -> None:
     _box(canvas, x - 0.012, GROUND - 0.5, x + 0.012, GROUND, (52, 52, 58))
     _box(canvas, x - 0.06, GROUND - 0.025, x + 0.06, GROUND, (52, 52, 58))
-    shade = _hsv(rng.uniform(0.08, 0.16), rng.uniform(0.3, 0.6), 1.0)
+    shade = hsv(rng.uniform(0.08, 0.16), rng.uniform(0.3, 0.6), 1.0)
     points = [(-0.06, -0.6), (0.06, -0.6), (0.1, -0.45), (-0.1, -0.45)]
     _polygon(canvas, [(x + u, GROUND + v) for u, v in points], shade)
 
@@ -139,7 +130,7 @@ def _bands(
     bottom: tuple[int, ...],
     rng: np.random.Generator,
 ) -> None:
-    """A vertical fade of jittered colours."""
+    """A vertical gradient between two jittered colours."""
     side = len(canvas)
     first, last = round(rows[0] * side), round(rows[1] * side)
     moved = np.array([top, bottom]) + rng.uniform(-12, 12, 3)
@@ -161,8 +152,3 @@ def _disc(canvas: U8, x: float, y: float, r: float, colour: Colour) -> None:
 def _polygon(canvas: U8, points: list[tuple[float, float]], colour: tuple[int, ...]) -> None:
     corners = np.rint(np.array(points) * len(canvas) * 16).astype(np.int32)
     cv2.fillConvexPoly(canvas, corners, colour, cv2.LINE_AA, 4)
-
-
-def _hsv(hue: float, saturation: float, value: float) -> Colour:
-    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
-    return (round(255 * red), round(255 * green), round(255 * blue))

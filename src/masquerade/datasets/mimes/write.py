@@ -1,4 +1,4 @@
-"""Mimes as files: real videos, their manifest and, where wanted, what is true of every pixel."""
+"""Writing mimes as video files with a manifest and, if wanted, pixel-level ground truth."""
 
 from __future__ import annotations
 
@@ -12,26 +12,23 @@ import numpy as np
 import torch
 
 from masquerade.datasets.manifest import write_manifest
-from masquerade.datasets.mimes.dataset import Mime, Mimes, path_of
+from masquerade.datasets.mimes.dataset import Mime, Mimes, clip_path
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.video.encoding import Encoding
 from masquerade.video.write import write_video
 
 RATE = Fraction(12)
-"""Frames a second at which the loops of `PERIODS` look natural."""
+"""Frames a second at which the motions look natural."""
 
 
 def write_mimes(folder: Path, mimes: Mimes, *, truth: bool = False, crf: int = 10) -> Path:
-    """Write `manifest.csv` and `clips/000000.mp4` and so on; all of it or nothing.
+    """Write `manifest.csv` and `clips/000000.mp4` and so on, all or nothing; the manifest's path.
 
     Args:
-        folder: to be made; it must not exist, or be empty.
-        mimes: what to write.
+        folder: a new or empty one.
+        mimes: the clips.
         truth: also write `truth/000000.npz` with parts, keypoints and flow (half precision).
         crf: quality of H.264, lower is better.
-
-    Returns:
-        The manifest's path.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is there already and not empty; name a new folder.")
@@ -58,7 +55,7 @@ def _fill(folder: Path, mimes: Mimes, *, truth: bool, encoding: Encoding) -> Non
         drawn = mimes.clip(i) if truth else None
         pixels = mimes.pixels([i])[0] if drawn is None else drawn.clip
         clip = torch.from_numpy(pixels)[None] / 255  # (1, 3, T, H, W)
-        write_video(folder / path_of(i), clip, rate=RATE, encoding=encoding)
+        write_video(folder / clip_path(i), clip, rate=RATE, encoding=encoding)
         if drawn is not None:
             _save(folder / "truth" / f"{i:06d}.npz", drawn)
     write_manifest(replace(mimes.manifest, root=folder), folder / "manifest.csv")
