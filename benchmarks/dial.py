@@ -25,7 +25,7 @@ from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
 from masquerade.evaluation.results import Finding
 from masquerade.metrics.intervals import Score
 from masquerade.report.table import headline_of
-from masquerade.storage import part_of
+from masquerade.storage import atomic_write
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 ALPHAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -225,9 +225,9 @@ def main(argv: list[str] | None = None) -> int:
     }
     given.output.mkdir(parents=True, exist_ok=True)
     text = page(result, given.weights, given.alphas, curves)
-    with part_of(given.output / "dial.md", overwrite=True) as part:
+    with atomic_write(given.output / "dial.md", overwrite=True) as part:
         part.write_text(text, "utf-8")
-    with part_of(given.output / "dial.png", overwrite=True) as part:
+    with atomic_write(given.output / "dial.png", overwrite=True) as part:
         plot(result, given.alphas, curves, part)
     print(text)
     return 1 if result.void else 0

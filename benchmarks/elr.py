@@ -35,7 +35,7 @@ from masquerade.methods.elr import ELR
 from masquerade.metrics.classification import top_k
 from masquerade.metrics.intervals import Score, paired, score
 from masquerade.metrics.statistic import Statistic, mean
-from masquerade.storage import part_of
+from masquerade.storage import atomic_write
 from masquerade.training.fit import fit
 from masquerade.training.low_resolution import Lowered, Siamese, Variants
 from masquerade.training.predict import predict
@@ -158,7 +158,7 @@ class Bench:
                 net, learned, None, targets=targets, seed=seed, device=self.device,
                 beside=way.beside, **recipe.given(),
             )  # fmt: skip
-            with part_of(path) as part, part.open("wb") as file:
+            with atomic_write(path) as part, part.open("wb") as file:
                 np.save(file, predict(net, asked, views=Views(mirror=True))[label])
         return np.asarray(np.load(path), np.float32)
 

@@ -24,7 +24,7 @@ from masquerade.evaluation.protocols import action_column
 from masquerade.extraction.extract import extract_clips
 from masquerade.methods import name_of
 from masquerade.methods.stprivacy import STPrivacy
-from masquerade.storage import part_of
+from masquerade.storage import atomic_write
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "trained.png"
 FRAMES = 3  # of a clip
@@ -123,7 +123,7 @@ def main(argv: list[str] | None = None) -> int:
             parts["sparsified"] = shown(manifest, at, load(run, mode="sparsify-only"))
         parts[name_of(method)] = shown(manifest, at, method)
     given.output.parent.mkdir(parents=True, exist_ok=True)
-    with part_of(given.output, overwrite=True) as part:
+    with atomic_write(given.output, overwrite=True) as part:
         draw(parts, list(rows), part)
     print(given.output)
     return 0

@@ -29,7 +29,7 @@ from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.evaluation import Entry, Plan, evaluate
 from masquerade.evaluation.attackers import ATTACKERS
-from masquerade.extraction.extraction import RegionFactory
+from masquerade.extraction.config import RegionFactory
 from masquerade.methods.blacken import Blacken
 from masquerade.methods.blur import strong, weak
 from masquerade.methods.downsample import Downsample

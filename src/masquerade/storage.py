@@ -1,28 +1,37 @@
-"""Outputs that appear whole or not at all.
+"""Atomic writing of files, and digests of files and of weights.
 
-An output grows under a hidden temporary name beside its destination, readable by its owner alone
-and locked while its writer lives. It is given its name in one step, after its own check; what an
+A file is written under a hidden temporary name beside its destination, readable by its owner alone
+and locked while its writer lives. It is renamed in one step when it is finished; what an
 interrupted run left behind is recognized by its lock and removed by the next one.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from masquerade.errors import MasqueradeError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MARK = ".masquerade-part"
 
 
 @contextmanager
-def part_of(destination: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary path beside `destination`; leaving in peace renames it, else it is deleted.
+def atomic_write(destination: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary path beside `destination`, renamed at the end, or deleted after an exception.
+
+    Args:
+        destination: of the file; its folder is made where it is missing.
+        overwrite: replace a file that is there already.
 
     Raises:
         UsageError: the destination exists and `overwrite` is off.
@@ -49,6 +58,23 @@ def part_of(destination: Path, *, overwrite: bool = False) -> Iterator[Path]:
         os.close(lock)
 
 
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the names and the bytes of a state dict, in order of name."""
+    import torch  # here, so that a command that needs no network starts without it
+
+    content = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        content.update(name.encode())
+        content.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return content.hexdigest()
+
+
 def refuse_existing(destination: Path, *, overwrite: bool) -> None:
     """Raise unless an output may be put there."""
     if destination.is_dir():
@@ -58,7 +84,7 @@ def refuse_existing(destination: Path, *, overwrite: bool) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the parts in a folder whose writers are gone."""
+    """Remove the temporary files in a folder whose writers are gone."""
     for part in folder.glob(f".*{MARK}*"):
         with suppress(OSError):
             lock = os.open(part, os.O_RDWR)
@@ -70,12 +96,12 @@ def sweep(folder: Path) -> None:
 
 
 def named(message: str, destination: Path) -> str:
-    """A message with the destination's name in place of its part's."""
+    """A message with the destination's name in place of its temporary file's."""
     return re.sub(rf"\.[0-9a-f]{{16}}{MARK}(\.\w+)?", lambda _: destination.name, message)
 
 
 def _publish(part: Path, destination: Path, *, overwrite: bool) -> None:
-    """Give a finished part its name and the rights of an ordinary new file."""
+    """Give a finished file its name and the rights of an ordinary new file."""
     mask = os.umask(0)
     os.umask(mask)
     with open(part, "rb") as file:

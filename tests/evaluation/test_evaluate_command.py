@@ -9,14 +9,14 @@ import pytest
 
 from masquerade.cli.evaluate import Options, entry_of, main, title_of
 from masquerade.errors import UsageError
-from masquerade.extraction.extraction import Joined, region_class
+from masquerade.extraction.config import JoinedRegions, region_class
 from masquerade.methods import build
 from masquerade.regions import REGIONS
 
 
 def test_regions_are_joined_as_anonymize_joins_them() -> None:
     joined = entry_of("blur", build("blur"), "people+frame").regions
-    assert isinstance(joined, Joined) and joined.name == "people+frame"
+    assert isinstance(joined, JoinedRegions) and joined.name == "people+frame"
     assert [type(one) for one in joined().sources] == [REGIONS["people"], REGIONS["frame"]]
     name, given = region_class(pickle.loads(pickle.dumps(joined)))
     assert (name, given) == region_class(joined)

@@ -19,8 +19,7 @@ from masquerade.datasets.manifest import Manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation import Entry, evaluate
 from masquerade.evaluation.mask_only import KeptPattern
-from masquerade.extraction.cache import digest_of
-from masquerade.extraction.extraction import Pass
+from masquerade.extraction.config import ExtractionConfig, config_digest
 from masquerade.methods import build
 from masquerade.methods.stprivacy import STPrivacy
 
@@ -88,7 +87,7 @@ def test_the_random_one_is_drawn_for_each_video_and_the_fixed_one_is_not() -> No
 def test_what_was_cut_before_is_not_taken_for_another_dials() -> None:
     digests = set()
     for method in (small(), small(keep=0.5), small(strict=False)):
-        how = Pass(
+        how = ExtractionConfig(
             frames=4,
             height=8,
             width=8,
@@ -100,7 +99,7 @@ def test_what_was_cut_before_is_not_taken_for_another_dials() -> None:
             through_file=False,
             sample_first=False,
         )
-        digests.add(digest_of(how))
+        digests.add(config_digest(how))
     assert len(digests) == 3
 
 

@@ -13,7 +13,7 @@ import masquerade
 from masquerade.errors import MasqueradeError, MissingError, OutputError, UsageError, VideoError
 from masquerade.pipeline.verify import verify_output
 from masquerade.regions.boxes import Box, read_boxes, write_boxes
-from masquerade.storage import MARK, part_of, sweep
+from masquerade.storage import MARK, atomic_write, sweep
 from masquerade.video.read import Reader
 
 
@@ -327,7 +327,7 @@ def test_sound_is_kept_in_sync_only_when_asked(clip: Path, tmp_path: Path) -> No
 def test_parts_are_private_and_swept_when_their_writer_is_gone(tmp_path: Path) -> None:
     stale = tmp_path / f".0123456789abcdef{MARK}.mp4"
     stale.write_bytes(b"half")
-    with part_of(tmp_path / "a.mp4") as part:
+    with atomic_write(tmp_path / "a.mp4") as part:
         assert not stale.exists()
         assert part.stat().st_mode & 0o777 == 0o600
         part.write_bytes(b"whole")
@@ -338,7 +338,7 @@ def test_parts_are_private_and_swept_when_their_writer_is_gone(tmp_path: Path) -
 
 
 def test_an_output_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="meanwhile"), part_of(tmp_path / "a.mp4") as part:
+    with pytest.raises(UsageError, match="meanwhile"), atomic_write(tmp_path / "a.mp4") as part:
         part.write_bytes(b"ours")
         (tmp_path / "a.mp4").write_bytes(b"theirs")
     assert (tmp_path / "a.mp4").read_bytes() == b"theirs"

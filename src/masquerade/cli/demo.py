@@ -17,7 +17,7 @@ from masquerade.methods import build
 from masquerade.pipeline.batch import FileTask
 from masquerade.pipeline.file import anonymize_file
 from masquerade.report.page import page
-from masquerade.storage import part_of
+from masquerade.storage import atomic_write
 from masquerade.video.encoding import Encoding
 from masquerade.video.frame import Frame
 from masquerade.video.read import Reader
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
             overwrite=True,
         )
     stills = side_by_side(source, made, beside, frames=receipt.source.frames)
-    with part_of(about, overwrite=True) as part:
+    with atomic_write(about, overwrite=True) as part:
         part.write_text(page(receipt, stills=stills), "utf-8")
     for warning in receipt.warnings:
         print(f"look:    {warning}")
@@ -75,7 +75,7 @@ def side_by_side(before: Path, after: Path, dst: Path, *, frames: int) -> list[P
     with (
         Reader(before, force_8bit=True) as left,
         Reader(after, force_8bit=True) as right,
-        part_of(dst, overwrite=True) as part,
+        atomic_write(dst, overwrite=True) as part,
     ):
         info = left.info
         wide = replace(right.info, width=2 * info.width, time_base=info.time_base, start=info.start)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.errors import MissingError
-from masquerade.storage import part_of
+from masquerade.storage import atomic_write
 
 U8 = NDArray[np.uint8]
 WIDTH, HEIGHT, RATE, SECONDS = 640, 480, 25, 6
@@ -28,7 +28,7 @@ def compose(path: Path, *, seconds: float = SECONDS) -> None:
     """Write the clip: 640 x 480, H.264 and AAC, with a title, a place and a comment in it."""
     import av
 
-    with part_of(path, overwrite=True) as part, av.open(str(part), "w", format="mp4") as out:
+    with atomic_write(path, overwrite=True) as part, av.open(str(part), "w", format="mp4") as out:
         out.metadata.update(TAGS)
         video = out.add_stream("libx264", rate=RATE, options={"crf": "18"})
         video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"

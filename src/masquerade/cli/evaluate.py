@@ -24,13 +24,13 @@ from masquerade.evaluation.cross_dataset.merge import crossed, splits_of
 from masquerade.evaluation.cross_dataset.transfer import elsewhere
 from masquerade.evaluation.mask_only import NAMES, KeptPattern
 from masquerade.evaluation.runs import INSTEAD, check_unseen, doubts_of
-from masquerade.extraction.extraction import Joined, RegionFactory
+from masquerade.extraction.config import JoinedRegions, RegionFactory
 from masquerade.methods import name_of
 from masquerade.methods.stprivacy import STPrivacy
 from masquerade.pipeline.config import PipelineConfig, region_arguments, with_default_regions
 from masquerade.regions import REGIONS
 from masquerade.report.table import markdown, show
-from masquerade.storage import part_of
+from masquerade.storage import atomic_write
 
 EXAMPLE = "masquerade evaluate --data clips.csv --method blur --regions people -o results"
 ELSEWHERE = "train it on clips that --score-on lacks, as `masquerade data convert --without` gives."
@@ -262,7 +262,7 @@ def entry_of(name: str, anonymizer: Anonymizer, regions: str, detector: str | No
     """
     settings = with_default_regions(PipelineConfig(regions=regions, detector=detector), anonymizer)
     parts = [partial(REGIONS[kind], **given) for kind, given in region_arguments(settings)]
-    source: RegionFactory = parts[0] if len(parts) == 1 else Joined(tuple(parts))
+    source: RegionFactory = parts[0] if len(parts) == 1 else JoinedRegions(tuple(parts))
     source()  # a missing model is known before any work
     return Entry(name=name, method=anonymizer, regions=source)
 
@@ -300,7 +300,7 @@ def written(result: Evaluation, json: Path, page: Path) -> None:
     """
     for path, text in ((json, result.to_json() + "\n"), (page, markdown(result))):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part_of(path, overwrite=True) as part:
+        with atomic_write(path, overwrite=True) as part:
             part.write_text(text, "utf-8")
 
 

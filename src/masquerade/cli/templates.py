@@ -24,7 +24,7 @@ from masquerade.regions.template_library import Library
 from masquerade.regions.template_regions import Templates, parse_point
 from masquerade.regions.templates import CONCEPTS, SUBSETS, make_template
 from masquerade.report.heatmap import draw_heatmap
-from masquerade.storage import part_of
+from masquerade.storage import atomic_write
 from masquerade.video.encoding import Encoding, container_for
 from masquerade.video.frame import Frame
 from masquerade.video.read import Reader
@@ -110,7 +110,10 @@ def show(
         templates=(name,), keys=keys, key_weights=key_weights, every=every, library=library
     )
     encoding = Encoding()
-    with Reader(video, force_8bit=True) as reader, part_of(output, overwrite=overwrite) as part:
+    with (
+        Reader(video, force_8bit=True) as reader,
+        atomic_write(output, overwrite=overwrite) as part,
+    ):
         frames, pictures = tee(each for each in reader if isinstance(each, Frame))
         regions = source(cast(Iterable[Any], pictures))
         info = replace(reader.info, has_alpha=False)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.storage import part_of
+from masquerade.storage import atomic_write
 
 Kind = Literal["binary", "classes", "identity", "multi-label", "fact"]
 Role = Literal["action", "attribute", "split", "group", "fact"]
@@ -270,7 +270,7 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         path: the CSV; its folder is made where it is missing.
     """
     lines = _rows(manifest, path.parent)
-    with part_of(path, overwrite=True) as part:
+    with atomic_write(path, overwrite=True) as part:
         try:
             with part.open("w", newline="", encoding="utf-8") as file:
                 csv.writer(file, lineterminator="\n").writerows(lines)

@@ -8,7 +8,7 @@ from typing import Literal
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import UsageError
 from masquerade.evaluation.attackers import ATTACKERS
-from masquerade.extraction.extraction import RegionFactory
+from masquerade.extraction.config import RegionFactory
 
 
 @dataclass(frozen=True, kw_only=True)

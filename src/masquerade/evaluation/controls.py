@@ -22,7 +22,7 @@ from masquerade.evaluation.metric_specs import (
 )
 from masquerade.evaluation.protocols import Protocol
 from masquerade.evaluation.results import Control, Finding
-from masquerade.extraction.extraction import RATE
+from masquerade.extraction.video_clips import FOLDER_RATE
 from masquerade.metrics.intervals import score
 from masquerade.metrics.statistic import Floats, Statistic
 
@@ -127,7 +127,7 @@ def _size(manifest: Manifest, clip: Clip) -> list[float]:
         from masquerade.video.probe import probe
 
         path = manifest.path(clip)
-        info = probe(path, rate=RATE if path.is_dir() else None)
+        info = probe(path, rate=FOLDER_RATE if path.is_dir() else None)
         told = [str(info.width), str(info.height), str(info.frames or 1)]
     if clip.first is not None and clip.last is not None:
         told[2] = str(clip.last - clip.first + 1)

@@ -24,7 +24,7 @@ from masquerade.extraction.dataset import ClipDataset, clip_loader
 from masquerade.metrics.statistic import Floats
 from masquerade.models.recognizers import build_recognizer
 from masquerade.models.recognizers.modalities import MODALITIES
-from masquerade.storage import part_of
+from masquerade.storage import atomic_write
 from masquerade.training.fit import fit
 from masquerade.training.predict import predict
 from masquerade.training.views import Views
@@ -135,7 +135,7 @@ def _network(
             augment=NONE if learner.place else preset.augment,
         )
         if task.keeps and task.weights is not None:
-            with part_of(task.weights, overwrite=True) as part:
+            with atomic_write(task.weights, overwrite=True) as part:
                 torch.save({k: v.cpu() for k, v in net.state_dict().items()}, part)
     return net
 
@@ -157,7 +157,7 @@ def _kernel(task: Task, learner: Learner, parts: list[ClipDataset]) -> list[dict
         own = (learned, rows) if task.start == "warm" else (raw[:0], raw_rows[:0])
         learned, rows = np.concatenate([raw, own[0]]), np.concatenate([raw_rows, own[1]])
     if task.keeps and task.weights is not None:
-        with part_of(task.weights, overwrite=True) as part, part.open("wb") as out:
+        with atomic_write(task.weights, overwrite=True) as part, part.open("wb") as out:
             np.savez(out, features=learned.astype(np.float32), rows=rows)
     found: list[dict[str, Floats]] = [{}, {}, {}]
     for label, size in task.heads.items():
@@ -214,7 +214,7 @@ def save_told(answers: Told, path: Path) -> None:
     held: dict[str, NDArray[np.float64]] = {"cpu_seconds": np.array(answers.cpu_seconds)}
     for name in ("train", "validation", "test"):
         held.update({f"{name}/{label}": p for label, p in getattr(answers, name).items()})
-    with part_of(path, overwrite=True) as part, part.open("wb") as file:
+    with atomic_write(path, overwrite=True) as part, part.open("wb") as file:
         np.savez(file, **held)  # type: ignore[arg-type]
 
 

@@ -44,9 +44,9 @@ from masquerade.evaluation.protocols import (
 )
 from masquerade.evaluation.results import SCHEMA, Control, Evaluation, Finding, Row
 from masquerade.evaluation.scoring import Case, best_of, finding, recognised
+from masquerade.extraction.config import RegionFactory
 from masquerade.extraction.dataset import ClipDataset
 from masquerade.extraction.extract import extract_clips
-from masquerade.extraction.extraction import RegionFactory
 from masquerade.methods import METHODS, name_of
 
 

@@ -1,31 +1,47 @@
-"""Clips in memory: a dataset anonymized once and cut into small clips, for any number of fits.
-
-The anonymizer is frozen and rewrites the whole video at its own rate and size, as it would a file;
-then frames are chosen and made small (FACTS 6, #41 and #42). What cannot be read is left out and
-told, never replaced.
-"""
+"""Anonymize the videos of a manifest once, and keep a small clip of each row on disk."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+import math
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.datasets.manifest import Manifest
 from masquerade.datasets.sampling import Padding
-from masquerade.errors import UsageError
-from masquerade.extraction.cache import ClipCache, seen_by
-from masquerade.extraction.dataset import ClipDataset, from_tensor
-from masquerade.extraction.extraction import Job, Pass, RegionFactory, passed_all
+from masquerade.errors import UsageError, VideoError
+from masquerade.extraction.config import (
+    ExtractionConfig,
+    RegionFactory,
+    config_digest,
+    region_cache_folder,
+)
+from masquerade.extraction.dataset import ClipDataset, ClipSource
+from masquerade.extraction.on_the_fly import ClipsOnTheFly
+from masquerade.extraction.store import (
+    ClipStore,
+    TemporaryFolder,
+    check_space,
+    clip_key,
+    size_text,
+    stored_bytes,
+)
+from masquerade.extraction.video_clips import Video, can_be_sent, extract_videos
 from masquerade.pipeline.stream import Cover
+from masquerade.video.probe import video_digest
 
 Progress = Callable[[int, int], None]
+
+WRITE_BYTES, WRITE_SECONDS = 64 << 20, 5.0  # of clips that wait in memory to be written together
 
 
 def extract_clips(
@@ -41,15 +57,20 @@ def extract_clips(
     outside: Literal["keep", "black"] = "keep",
     seed: int | None = None,
     cache: Path | None = None,
+    limit: float = math.inf,
     through_file: bool = False,
     sample_first: bool = False,
     workers: int = 1,
     progress: Progress | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> ClipDataset:
     """Anonymize a dataset's videos once, and cut them into small clips.
 
+    The clips are written to a file as they are made, and read from it through a memory map; those
+    that the cache holds already, of this or another manifest, are not made again.
+
     Args:
-        manifest: the clips; rows with a range of frames get those frames of the rewritten video.
+        manifest: the clips; rows with a range of frames get those frames of the anonymized video.
         frames: T of a clip.
         size: side, or (height, width), in pixels; by area, the frame is squeezed to it.
         stride: source frames from one frame of the clip to the next, from the video's start; None:
@@ -63,20 +84,24 @@ def extract_clips(
         outside: what becomes of all that is not hidden.
         seed: of the method's noise, another stream for each video; None: the system's entropy, so
             that a run without a cache differs from the one before.
-        cache: a folder for what was cut before; None: nothing is kept.
-        through_file: write each rewritten video to a file as a user would, and read it again.
-        sample_first: rewrite only the frames of the clip (the papers' protocol).
+        cache: a folder of clips; None: a temporary one, which is removed with the dataset.
+        limit: bytes that all clips in the cache may take. Above it nothing is written, and the same
+            clips are made whenever they are read.
+        through_file: write each anonymized video to a file as a user would, and read it again.
+        sample_first: anonymize only the frames of the clip (the papers' protocol).
         workers: processes; 1: none but this one. A script that asks for more does its work under
             `if __name__ == "__main__":`, since they import it.
         progress: called with (videos done, videos in all).
+        report: called with a line about the clips' number and size before any is written.
 
     Raises:
         UsageError: not a single clip could be read.
+        MasqueradeError: the clips do not fit on the disk, or the folder cannot be written.
     """
     height, width = (size, size) if isinstance(size, int) else size
     if min(frames, height, width, stride or 1) < 1:
         raise UsageError("Clips need at least one frame, one pixel and a stride of 1.")
-    job = Pass(
+    config = ExtractionConfig(
         frames=frames,
         height=height,
         width=width,
@@ -90,47 +115,174 @@ def extract_clips(
         through_file=through_file,
         sample_first=sample_first,
     )
+    temporary = TemporaryFolder() if cache is None else None
+    folder = temporary.path if temporary else cache
+    assert folder is not None
     if cache is not None:
-        job = replace(job, seen=seen_by(cache, job))
-    jobs = _jobs(manifest)
-    found: dict[int, Tensor] = {}
-    skipped: dict[int, str] = {}
-    kept = ClipCache(cache, job) if cache is not None else None
-    missing = [one for one in jobs if kept is None or not kept.recall(one, found)]
-    if progress:
-        progress(len(jobs) - len(missing), len(jobs))
-    for at, (one, clips) in enumerate(passed_all(missing, job, workers=workers), 1):
-        good = [clip for clip in clips if isinstance(clip, Tensor)]
-        for row, clip in zip(one.rows, clips, strict=True):
-            if isinstance(clip, Tensor):
-                found[row] = clip
-            else:
-                skipped[row] = str(clip)
-        if kept is not None and len(good) == len(clips):
-            kept.keep(one, good)
-        if progress:
-            progress(len(jobs) - len(missing) + at, len(jobs))
-    return _stored(found, skipped, passes=len(missing))
+        config = replace(config, region_cache=region_cache_folder(cache, config))
+    videos = _videos(manifest, config, digests=cache is not None)
+    name = "clips" if cache is None else f"clips-{config_digest(config)[:16]}"
+    store = ClipStore(folder / name, config.shape)
+    new = store.clip_bytes * sum(store.place(key) is None for _, keys in videos for key in keys)
+    on_the_fly = new > 0 and stored_bytes(folder) + new > limit
+    if new and report:
+        report(_size_line(len(manifest), new, store, folder, limit if on_the_fly else None))
+    if on_the_fly:
+        if method is not None and seed is None:  # each reading must give the same clips
+            config = replace(config, seed=secrets.randbits(48))
+            temporary = temporary or TemporaryFolder()
+        store = ClipStore(
+            (temporary.path if temporary else folder) / name, config.shape, pixels=False
+        )
+    else:
+        check_space(folder, new)
+    skipped, passes = _fill(store, videos, config, workers=workers, progress=progress)
+    return _dataset(
+        store,
+        videos,
+        config,
+        skipped,
+        passes,
+        workers=workers if on_the_fly else 0,
+        owner=temporary,
+    )
 
 
-def _jobs(manifest: Manifest) -> list[Job]:
-    """One a file, however many rows it has."""
+def _videos(
+    manifest: Manifest, config: ExtractionConfig, *, digests: bool
+) -> list[tuple[Video, list[bytes]]]:
+    """Each file of the manifest, however many rows it has, and the keys of its clips.
+
+    Without digests the keys are of the path, which is enough for a store of a single run.
+    """
     rows: dict[Path, list[int]] = {}
     for row, clip in enumerate(manifest.clips):
         rows.setdefault(manifest.path(clip), []).append(row)
-    jobs = []
+    videos = []
     for path, mine in rows.items():
         clips = [manifest.clips[row] for row in mine]
-        jobs.append(Job(path, tuple(mine), tuple((clip.first, clip.last) for clip in clips)))
-    return jobs
+        video = Video(path, tuple(mine), tuple((clip.first, clip.last) for clip in clips))
+        if digests:
+            with suppress(VideoError):  # its extraction gives the reason
+                video = video._replace(digest=video_digest(path))
+        videos.append((video, _keys(video, config)))
+    return videos
 
 
-def _stored(found: Mapping[int, Tensor], skipped: Mapping[int, str], *, passes: int) -> ClipDataset:
+def _keys(video: Video, config: ExtractionConfig) -> list[bytes]:
+    """What names each of a video's clips in a store.
+
+    A clip of some frames does not depend on other rows of the same video, unless these frames alone
+    are anonymized: then a method with a state has seen the other rows' frames too.
+    """
+    text = video.digest or f"path {video.path}"
+    if config.sample_first:
+        text += f" {video.ranges}"
+    content = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+    return [clip_key(content, first, last) for first, last in video.ranges]
+
+
+def _size_line(count: int, new: int, store: ClipStore, folder: Path, limit: float | None) -> str:
+    _, frames, height, width = store.shape
+    whole = count * store.clip_bytes
+    line = f"clips: {count:,} x {frames} x {height} x {width}, {size_text(whole)}"
+    if limit is not None:
+        over = f"{line}, more than the {size_text(limit)} that {folder} may hold"
+        return f"{over}: they are made on the fly"
+    return f"{line} in {folder}" + ("" if new == whole else f", {size_text(new)} of it new")
+
+
+def _fill(
+    store: ClipStore,
+    videos: Sequence[tuple[Video, list[bytes]]],
+    config: ExtractionConfig,
+    *,
+    workers: int,
+    progress: Progress | None,
+) -> tuple[dict[int, str], int]:
+    """Extract the clips that the store lacks; gives why rows have none, and the videos read."""
+    missing = []
+    for video, keys in videos:
+        lacks = [i for i, key in enumerate(keys) if store.place(key) is None]
+        if lacks and config.sample_first:  # the clips depend on each other
+            lacks = list(range(len(keys)))
+        if lacks:
+            missing.append((video.take(lacks), [keys[i] for i in lacks]))
+    done = len(videos) - len(missing)
+    if progress:
+        progress(done, len(videos))
+    skipped: dict[int, str] = {}
+    writer = _Writer(store)
+    found = extract_videos((video for video, _ in missing), config, workers=workers)
+    try:
+        for (video, clips), (_, keys) in zip(found, missing, strict=True):
+            for row, key, clip in zip(video.rows, keys, clips, strict=True):
+                if isinstance(clip, Tensor):
+                    writer.add(key, clip)
+                else:
+                    skipped[row] = str(clip)
+            done += 1
+            if progress:
+                progress(done, len(videos))
+    finally:
+        writer.flush()
+    return dict(sorted(skipped.items())), len(missing)
+
+
+class _Writer:
+    """Writes clips to a store, a few together: each writing waits for the disk."""
+
+    def __init__(self, store: ClipStore) -> None:
+        self._store = store
+        self._waiting: dict[bytes, Tensor] = {}
+        self._last = time.monotonic()
+
+    def add(self, key: bytes, clip: Tensor) -> None:
+        self._waiting[key] = clip
+        full = len(self._waiting) * self._store.clip_bytes >= WRITE_BYTES
+        if full or time.monotonic() - self._last >= WRITE_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        if waiting:
+            self._store.append(waiting)
+        self._last = time.monotonic()
+
+
+def _dataset(
+    store: ClipStore,
+    videos: Sequence[tuple[Video, list[bytes]]],
+    config: ExtractionConfig,
+    skipped: dict[int, str],
+    passes: int,
+    *,
+    workers: int,
+    owner: object,
+) -> ClipDataset:
+    """The rows that have a clip, in ascending order."""
+    found = sorted(
+        (row, place, number, i)
+        for number, (video, keys) in enumerate(videos)
+        for i, (row, key) in enumerate(zip(video.rows, keys, strict=True))
+        if (place := store.place(key)) is not None
+    )
     if not found:
         reason = next(iter(skipped.values()), "the manifest is empty")
         raise UsageError(f"Not one clip could be read; the first was left out because: {reason}")
-    rows: Sequence[int] = sorted(found)
-    whole = from_tensor(
-        torch.stack([found[row] for row in rows]), rows=np.array(rows, dtype=np.int64)
+    rows, places, *where = np.array(found, dtype=np.int64).T
+    source: ClipSource
+    if store.pixels:
+        source = store.mapped(owner=owner)
+    else:
+        only = tuple(video for video, _ in videos)
+        source = ClipsOnTheFly(config, only, np.stack(where, 1), store.digests[places])
+        places = np.arange(len(rows))
+    return ClipDataset(
+        source=source,
+        places=places,
+        rows=rows,
+        skipped=skipped,
+        passes=passes,
+        workers=workers if workers > 1 and can_be_sent(config) else 0,
     )
-    return replace(whole, skipped=dict(sorted(skipped.items())), passes=passes)

@@ -1,4 +1,4 @@
-"""Regions of a video that were found before, so that ten methods cost one search for people."""
+"""The regions of a video on disk, so that several methods cost one search for people."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 
 from masquerade.regions import Frame, Region
 from masquerade.regions.boxes import Box
-from masquerade.storage import part_of
+from masquerade.storage import atomic_write
 
 PLANES = ("mask", "strength")
 U8 = NDArray[np.uint8]
 
 
-class Seen:
-    """A region source of one video that writes what another finds, or reads what it found.
+class CachedRegions:
+    """A region source of one video that reads regions from a file, or writes another source's.
 
     Args:
-        source: the other.
+        source: the other region source.
         path: of the file, named by all that the regions depend on.
     """
 
@@ -33,10 +33,10 @@ class Seen:
         self.look_ahead = source.look_ahead
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
-        """One region a picture."""
-        known = _read(self.path)
-        if known is not None:
-            yield from (region for _, region in zip(frames, known, strict=True))
+        """One region a frame."""
+        stored = _read(self.path)
+        if stored is not None:
+            yield from (region for _, region in zip(frames, stored, strict=True))
             return
         found: list[Region] = []
         for region in self.source(frames):
@@ -46,27 +46,27 @@ class Seen:
 
 
 def _write(regions: list[Region], path: Path) -> None:
-    """Whole or not at all; planes compressed, as most of them are flat."""
-    told = []
+    """The planes are compressed, as most of them are flat."""
+    entries = []
     planes: dict[str, U8] = {}
     for i, region in enumerate(regions):
         flags = {"everywhere": region.everywhere, "cut": region.cut, "detected": region.detected}
-        told.append({"boxes": [asdict(box) for box in region.boxes], **flags})
+        entries.append({"boxes": [asdict(box) for box in region.boxes], **flags})
         for name in PLANES:
             plane = getattr(region, name)
             if plane is not None:
                 planes[f"{name} {i}"] = plane
-    text = np.frombuffer(json.dumps(told).encode(), np.uint8)
-    with part_of(path, overwrite=True) as part, part.open("wb") as file:
-        np.savez_compressed(file, told=text, **planes)  # type: ignore[arg-type]
+    text = np.frombuffer(json.dumps(entries).encode(), np.uint8)
+    with atomic_write(path, overwrite=True) as part, part.open("wb") as file:
+        np.savez_compressed(file, entries=text, **planes)  # type: ignore[arg-type]
 
 
 def _read(path: Path) -> list[Region] | None:
-    """What was written; None where nothing was, or it is spoiled."""
+    """The regions in a file; None where there is none, or it is damaged."""
     try:
         with path.open("rb") as file, np.load(file) as zipped:
             held = {name: zipped[name] for name in zipped.files}
-        told = json.loads(held["told"].tobytes())
+        entries = json.loads(held["entries"].tobytes())
         return [
             Region(
                 boxes=tuple(Box(**box) for box in one.pop("boxes")),
@@ -74,7 +74,7 @@ def _read(path: Path) -> list[Region] | None:
                 strength=held.get(f"strength {i}"),
                 **one,
             )
-            for i, one in enumerate(told)
+            for i, one in enumerate(entries)
         ]
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
         return None

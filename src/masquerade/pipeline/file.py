@@ -44,7 +44,7 @@ from masquerade.pipeline.stream import (
 )
 from masquerade.pipeline.verify import file_facts, verify_output
 from masquerade.regions.boxes import BoxWriter
-from masquerade.storage import named, part_of, refuse_existing
+from masquerade.storage import atomic_write, named, refuse_existing
 from masquerade.video.audio import audio_streams, check_audio
 from masquerade.video.encoding import Encoding
 from masquerade.video.metadata import MetadataSelection, select_metadata
@@ -138,7 +138,7 @@ def _check_paths(src: Path, dst: Path, config: PipelineConfig) -> None:
 def _write_receipt(receipt: Receipt, dst: Path, config: PipelineConfig) -> None:
     if config.receipt or config.shadow:
         published = receipt.public() if config.public_receipt else receipt
-        with part_of(receipt_path(dst, config), overwrite=config.overwrite) as part:
+        with atomic_write(receipt_path(dst, config), overwrite=config.overwrite) as part:
             part.write_text(published.to_json(), "utf-8")
 
 
@@ -186,7 +186,7 @@ class _FileRun:
 
     def _write(self, reader: Reader) -> FileFacts:
         reader.copy = frozenset((*self.metadata.streams, *self.sound))
-        with part_of(self.dst, overwrite=self.config.overwrite) as part:
+        with atomic_write(self.dst, overwrite=self.config.overwrite) as part:
             with ExitStack() as stack:
                 writer = self._open_writer(stack, part, reader)
                 boxes, masks = self._open_exports(stack)
@@ -237,10 +237,14 @@ class _FileRun:
         """Writers of boxes and masks where asked for; the files appear complete or not at all."""
         config, info, boxes, masks = self.config, self.info, None, None
         if config.export_boxes:
-            part = stack.enter_context(part_of(config.export_boxes, overwrite=config.overwrite))
+            part = stack.enter_context(
+                atomic_write(config.export_boxes, overwrite=config.overwrite)
+            )
             boxes = stack.enter_context(BoxWriter(part, width=info.width, height=info.height))
         if config.export_masks:
-            part = stack.enter_context(part_of(config.export_masks, overwrite=config.overwrite))
+            part = stack.enter_context(
+                atomic_write(config.export_masks, overwrite=config.overwrite)
+            )
             encoding = Encoding(codec="ffv1", threads=config.threads)
             masks = stack.enter_context(
                 Writer(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from masquerade.errors import MissingError, UsageError
-from masquerade.storage import part_of
+from masquerade.storage import atomic_write
 
 Row = dict[str, float]
 
@@ -47,7 +47,7 @@ class Snapshot:
 
 def save_snapshot(snapshot: Snapshot, path: Path) -> None:
     """Write a snapshot in one step, so that a kill leaves the one before or this one."""
-    with part_of(path, overwrite=True) as part:
+    with atomic_write(path, overwrite=True) as part:
         torch.save({f.name: getattr(snapshot, f.name) for f in fields(snapshot)}, part)
 
 

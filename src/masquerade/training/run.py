@@ -20,7 +20,7 @@ from masquerade.errors import MasqueradeError, UsageError
 from masquerade.extraction.dataset import ClipDataset, clip_loader
 from masquerade.extraction.extract import extract_clips
 from masquerade.methods import name_of
-from masquerade.storage import part_of
+from masquerade.storage import atomic_write
 from masquerade.training.game import Game, going_on
 from masquerade.training.minimax import Played, Progress, play
 from masquerade.training.pairs import Gap
@@ -117,7 +117,7 @@ def train(
         about = _provenance(played, sides, game, seed=seed, command=command)
         seen = [(manifest, parts), *([] if stills is None else [stills])]
         about["learned"] = _learned(seen, start)
-        with part_of(folder / WEIGHTS) as part:
+        with atomic_write(folder / WEIGHTS) as part:
             save(played.anonymizer, part, provenance=about)
         (folder / STATE).unlink(missing_ok=True)
     return played

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.storage import part_of
+from masquerade.storage import atomic_write
 from masquerade.training.held_out import published
 from masquerade.training.sides import Feed
 
@@ -37,7 +37,7 @@ def write_samples(anonymizer: Anonymizer, feed: Feed, folder: Path, epoch: int) 
     with torch.no_grad():
         out, _ = published(anonymizer.eval(), batch.clips[:CLIPS])
     path = folder / f"{epoch:04d}.png"
-    with part_of(path, overwrite=True) as part:
+    with atomic_write(path, overwrite=True) as part:
         done, png = cv2.imencode(".png", grid(batch.clips[:CLIPS], out)[..., ::-1])
         assert done
         part.write_bytes(png.tobytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from masquerade.errors import VideoError
+from masquerade.storage import file_digest
 from masquerade.video.color import UNTAGGED, Color, frame_color
 from masquerade.video.container import MAX_PIXELS, STILLS, open_container, printable
 from masquerade.video.side_data import orientation, side_data
@@ -124,6 +126,21 @@ def images_in(folder: Path) -> list[Path]:
             f"{printable(folder)} holds no image; png, jpg, bmp, webp and tiff are read."
         )
     return sorted(found, key=_natural)
+
+
+def video_digest(path: Path) -> str:
+    """SHA-256 of a video file, or of the names and contents of a folder's images in their order.
+
+    Raises:
+        VideoError: it cannot be read.
+    """
+    if os.path.isdir(path):  # unlike Path's, it bears a name that no file can have
+        lines = [f"{image.name} {video_digest(image)}" for image in images_in(path)]
+        return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+    try:
+        return file_digest(path)
+    except OSError as error:
+        raise VideoError(f"{printable(path)} cannot be read: {error.strerror}.") from error
 
 
 def _natural(path: Path) -> tuple[list[tuple[int, int | str]], bytes]:

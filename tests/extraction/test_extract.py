@@ -1,10 +1,12 @@
-"""Clips in memory: the right frames, anonymized whole, bad ones told, and cached by content."""
+"""Extraction: the right frames, anonymized whole, bad videos reported, clips stored by content."""
 
 from __future__ import annotations
 
 import csv
 import json
 import pickle
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -20,10 +22,9 @@ import masquerade
 from masquerade.anonymizer import Anonymized, Anonymizer
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.extraction.cache import digest_of
-from masquerade.extraction.dataset import ClipDataset
+from masquerade.extraction.config import ExtractionConfig, JoinedRegions, config_digest
+from masquerade.extraction.dataset import ClipDataset, clip_loader
 from masquerade.extraction.extract import extract_clips
-from masquerade.extraction.extraction import Joined, Pass
 from masquerade.pipeline.stream import Cover
 from masquerade.regions import Boxes, WholeFrame
 from masquerade.regions.boxes import Box
@@ -152,7 +153,7 @@ def test_shrinking_averages_areas(tmp_path: Path) -> None:
     assert (pixels(store) / 255 - 0.4).abs().max() < 0.02
 
 
-def test_bad_clips_are_told_and_left_out(data: Manifest) -> None:
+def test_bad_clips_are_reported_and_left_out(data: Manifest) -> None:
     (data.root / "b.mp4").write_bytes((data.root / "a.mp4").read_bytes()[:900])
     rows = [("a.mp4", "x", "", ""), ("b.mp4", "y", "", ""), ("gone.mp4", "x", "", "")]
     rows += [("a.mp4", "y", 30, 45)]
@@ -174,7 +175,7 @@ def test_a_range_outside_the_video_spoils_its_own_row_only(data: Manifest) -> No
     assert store.rows.tolist() == [0] and set(store.skipped) == {1}
 
 
-def test_a_second_time_costs_no_pass_and_gives_the_same(data: Manifest, tmp_path: Path) -> None:
+def test_a_second_extraction_reads_the_store(data: Manifest, tmp_path: Path) -> None:
     given = {"frames": 4, "size": 16, "method": masquerade.build("selective"), "seed": 1}
     first = extract_clips(data, cache=tmp_path / "cache", **given)
     second = extract_clips(data, cache=tmp_path / "cache", **given)
@@ -183,11 +184,11 @@ def test_a_second_time_costs_no_pass_and_gives_the_same(data: Manifest, tmp_path
     assert second.rows.tolist() == [0, 1, 2]
 
 
-LOOKED: list[int] = []
+SEARCHED: list[int] = []
 
 
 class Left:
-    """The left half, and how often somebody looked."""
+    """The left half, and how often it was searched for."""
 
     look_ahead = 0
 
@@ -195,33 +196,33 @@ class Left:
         self.width = width
 
     def __call__(self, pictures: Iterable[Any]) -> Iterator[Region]:
-        LOOKED.append(self.width)
+        SEARCHED.append(self.width)
         for t, picture in enumerate(pictures):
             mask = np.zeros((picture.height, picture.width), np.uint8)
             mask[:, : self.width] = 255
             yield Region(boxes=(Box(0, 0, 1, 1, 0.5, track=t),), mask=mask, strength=mask // 2)
 
 
-def test_regions_are_looked_for_once_for_all_methods(data: Manifest, tmp_path: Path) -> None:
+def test_regions_are_searched_once_for_all_methods(data: Manifest, tmp_path: Path) -> None:
     def clips(method: str, cache: Path | None, **given) -> torch.Tensor:
         regions = partial(Left, **given)
         how = {"frames": 4, "size": 16, "method": masquerade.build(method), "regions": regions}
         return pixels(extract_clips(data, cache=cache, seed=1, **how))
 
     cache = tmp_path / "cache"
-    LOOKED.clear()
+    SEARCHED.clear()
     first, second = clips("blacken", cache), clips("pixelate", cache)
-    assert LOOKED == [16, 16]  # two files, once each
+    assert SEARCHED == [16, 16]  # two files, once each
     assert torch.equal(first, clips("blacken", None))
     assert torch.equal(second, clips("pixelate", None))
     clips("blacken", cache, width=8)
-    assert LOOKED == [16] * 6 + [8] * 2
+    assert SEARCHED == [16] * 6 + [8] * 2
     for file in cache.glob("regions-*/*"):
         file.write_bytes(file.read_bytes()[:50])
     assert torch.equal(clips("mask-mean", cache), clips("mask-mean", None))
 
 
-def test_the_cache_knows_what_changes_clips(data: Manifest, tmp_path: Path) -> None:
+def test_all_that_changes_clips_is_in_the_key(data: Manifest, tmp_path: Path) -> None:
     def passes(**given) -> int:
         args = {"frames": 2, "size": 16, "method": masquerade.build("blur"), "seed": 1, **given}
         return extract_clips(data.take([0]), cache=tmp_path / "cache", **args).passes
@@ -251,10 +252,10 @@ def test_the_cache_knows_what_changes_clips(data: Manifest, tmp_path: Path) -> N
     assert passes() == 1
 
 
-def test_a_spoiled_cache_file_is_made_anew(data: Manifest, tmp_path: Path) -> None:
+def test_a_damaged_store_is_made_anew(data: Manifest, tmp_path: Path) -> None:
     given = {"frames": 2, "size": 16, "cache": tmp_path / "cache"}
     first = extract_clips(data, **given)
-    for file in (tmp_path / "cache").iterdir():
+    for file in (tmp_path / "cache").glob("clips-*/*"):
         file.write_bytes(file.read_bytes()[:50])
     second = extract_clips(data, **given)
     assert second.passes == 2 and torch.equal(pixels(first), pixels(second))
@@ -274,7 +275,7 @@ def test_processes_give_what_one_gives(tmp_path: Path) -> None:
         counting(tmp_path / f"{i}.mp4", 6 + i)
     (tmp_path / "3.mp4").write_bytes(b"no video")
     data = manifest_of(tmp_path, [(f"{i}.mp4", "x", "", "") for i in range(6)])
-    told: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
     method = masquerade.build("selective")
     one = extract_clips(data, frames=3, size=16, method=method, seed=1)
     two = extract_clips(
@@ -284,11 +285,11 @@ def test_processes_give_what_one_gives(tmp_path: Path) -> None:
         method=method,
         seed=1,
         workers=2,
-        progress=lambda *at: told.append(at),
+        progress=lambda *at: calls.append(at),
     )
     assert torch.equal(pixels(one), pixels(two))
     assert one.skipped == two.skipped and set(one.skipped) == {3}
-    assert told == [(i, 6) for i in range(7)]
+    assert calls == [(i, 6) for i in range(7)]
 
 
 def test_the_noise_of_two_videos_differs_under_one_seed(tmp_path: Path) -> None:
@@ -322,14 +323,14 @@ def test_a_folder_of_frames_is_a_video(tmp_path: Path, through_file: bool) -> No
     assert [numbers(clip) for clip in store] == [[1, 4, 7, 10], [5, 7, 9, 11]]
     assert "12 frames" in store.skipped[2]
     whole = data.take([0, 1])
-    assert [extract_clips(whole, **given).passes for _ in range(2)] == [1, 0]
+    assert extract_clips(whole, **given).passes == 0
     cv2.imwrite(str(tmp_path / "v" / "4.png"), np.zeros((48, 64, 3), np.uint8))
     assert extract_clips(whole, **given).passes == 1
 
 
 def test_several_regions_hide_together(data: Manifest, tmp_path: Path) -> None:
     left, right = (boxes(tmp_path / f"{x}.json", x) for x in (0, 48))
-    both = Joined((partial(Boxes, file=left), partial(Boxes, file=right)))
+    both = JoinedRegions((partial(Boxes, file=left), partial(Boxes, file=right)))
     assert both.name == "boxes+boxes"
     given = {"frames": 2, "size": (48, 64), "cache": tmp_path / "cache"}
     cover = Cover(shape="box", margin=1.0)
@@ -356,7 +357,7 @@ def boxes(path: Path, x: int) -> Path:
     return path
 
 
-def test_a_cache_that_cannot_be_written_is_told(data: Manifest, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_refused(data: Manifest, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MasqueradeError, match="cannot be written"):
         extract_clips(data, frames=2, size=16, cache=tmp_path / "file" / "cache")
@@ -376,7 +377,7 @@ def test_a_template_that_was_picked_anew_is_another_cache_entry(tmp_path: Path) 
     pixels = np.random.default_rng(0).integers(0, 255, (64, 96, 3)).astype(np.uint8)
     looks, held = extractor("colour-hog"), Library(folder=tmp_path)
     regions = partial(Templates, templates=("spot",), library=tmp_path)
-    how = Pass(
+    how = ExtractionConfig(
         frames=4,
         height=16,
         width=16,
@@ -391,5 +392,127 @@ def test_a_template_that_was_picked_anew_is_another_cache_entry(tmp_path: Path) 
     found = []
     for at in ((20, 20), (70, 40)):
         held.add(make_template("spot", pixels, [at], looks, image="a.png"))
-        found.append(digest_of(how))
+        found.append(config_digest(how))
     assert found[0] != found[1]
+
+
+def grains(folder: Path, count: int) -> Manifest:
+    """Videos that method noise and every frame make different."""
+    for i in range(count):
+        counting(folder / f"{i}.mp4", 8 + i)
+    return manifest_of(folder, [(f"{i}.mp4", "x", "", "") for i in range(count)])
+
+
+def test_another_manifest_over_the_same_videos_reuses_their_clips(
+    data: Manifest, tmp_path: Path
+) -> None:
+    given = {"frames": 2, "size": 16, "cache": tmp_path / "cache"}
+    extract_clips(data.take([0, 1]), **given)
+    other = manifest_of(data.root, [("b.mp4", "y", 0, 9), ("a.mp4", "x", "", "")])
+    found = extract_clips(other, **given)
+    assert found.passes == 1 and found.rows.tolist() == [0, 1]  # the new range alone
+    assert torch.equal(pixels(found), pixels(extract_clips(other, frames=2, size=16)))
+    assert extract_clips(data.take([1, 0]), **given).passes == 0
+
+
+def test_with_frames_sampled_first_a_clip_depends_on_the_other_rows(
+    data: Manifest, tmp_path: Path
+) -> None:
+    """A method with a state sees the frames of all of a video's rows."""
+    given = {"frames": 3, "size": 16, "method": Mark(), "sample_first": True}
+    rows = [("a.mp4", "x", 20, 29), ("a.mp4", "x", 0, 9)]
+    one, two = manifest_of(data.root, rows[:1]), manifest_of(data.root, rows)
+    for part in (one, two, one):
+        stored = extract_clips(part, cache=tmp_path / "cache", **given)
+        assert torch.equal(pixels(stored), pixels(extract_clips(part, **given)))
+    assert stored.passes == 0
+
+
+def test_the_size_is_reported_before_anything_is_written(data: Manifest, tmp_path: Path) -> None:
+    lines: list[str] = []
+
+    def report(line: str) -> None:
+        lines.append(line)
+        assert not list((tmp_path / "cache").glob("*/*")) or len(lines) > 1
+
+    given = {"frames": 4, "size": (12, 16), "cache": tmp_path / "cache", "report": report}
+    extract_clips(data.take([0]), **given)
+    extract_clips(data, **given)
+    extract_clips(data, **given)  # nothing is written
+    assert lines == [
+        f"clips: 1 x 4 x 12 x 16, 0.0 MB in {tmp_path}/cache",
+        f"clips: 3 x 4 x 12 x 16, 0.0 MB in {tmp_path}/cache, 0.0 MB of it new",
+    ]
+
+
+def test_clips_that_do_not_fit_on_the_disk_are_refused(
+    data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
+    with pytest.raises(MasqueradeError, match=r"clips take 0.0 MB .* has 0.0 MB left: free some"):
+        extract_clips(data, frames=4, size=16, cache=tmp_path / "cache")
+    assert not list(tmp_path.glob("cache/*/*"))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("seed", [1, None])
+def test_above_the_limit_the_same_clips_are_made_on_the_fly(
+    tmp_path: Path, seed: int | None, workers: int
+) -> None:
+    data = grains(tmp_path, 7)
+    (tmp_path / "3.mp4").write_bytes(b"no video")
+    given = {"frames": 3, "size": 16, "method": masquerade.build("selective"), "workers": workers}
+    lines: list[str] = []
+    given |= {"cache": tmp_path / "cache", "seed": seed}
+    fly = extract_clips(data, limit=1e4, report=lines.append, **given)
+    assert "on the fly" in lines[0] and not list(tmp_path.glob("cache/*/clips.bin"))
+    assert set(fly.skipped) == {3} and fly.rows.tolist() == [0, 1, 2, 4, 5, 6]
+    assert fly.workers == (workers if workers > 1 else 0)
+    batches = torch.split(torch.tensor([5, 0, 2, 2, 1]), 2)
+    found = torch.cat(list(clip_loader(fly, batches)))
+    assert torch.equal(found, fly.batch(torch.cat(batches)))  # however often they are made
+    again = extract_clips(data, limit=1e4, **given)
+    stored = extract_clips(data, **given)
+    if seed is not None:
+        assert again.passes == 1 and stored.passes == 7  # digests alone are kept, but for 3.mp4
+        assert torch.equal(pixels(fly), pixels(stored)) and fly.digest == stored.digest
+        assert torch.equal(pixels(again), pixels(stored)) and again.digest == stored.digest
+
+
+def test_a_video_that_changes_is_noticed_on_the_fly(tmp_path: Path) -> None:
+    fly = extract_clips(grains(tmp_path, 2), frames=2, size=16, limit=0)
+    counting(tmp_path / "1.mp4", 30)
+    assert len(fly[0])
+    with pytest.raises(MasqueradeError, match="has changed"):
+        fly[1]
+
+
+def test_without_a_cache_nothing_is_left(
+    data: Manifest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    found = extract_clips(data, frames=2, size=16)
+    view = found.take([1])
+    assert list((tmp_path / "tmp").glob("*/clips/clips.bin"))
+    del found
+    assert len(view[0])
+    del view
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+def test_an_interrupted_extraction_goes_on(
+    data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"frames": 2, "size": 16, "cache": tmp_path / "cache"}
+
+    def interrupt(done: int, of: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract_clips(data, progress=interrupt, **given)
+    found = extract_clips(data, **given)
+    assert found.passes == 1
+    assert torch.equal(pixels(found), pixels(extract_clips(data, frames=2, size=16)))

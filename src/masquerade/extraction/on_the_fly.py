@@ -1,0 +1,67 @@
+"""Clips that are made from their videos whenever they are read, for want of room on the disk."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from masquerade.datasets.manifest import IntArray
+from masquerade.errors import MasqueradeError
+from masquerade.extraction.config import ExtractionConfig
+from masquerade.extraction.dataset import Digests, digests_of
+from masquerade.extraction.video_clips import Video, extract_video
+
+
+class ClipsOnTheFly:
+    """The source of such clips: the same to the bit as those that a store would hold.
+
+    Args:
+        config: of the extraction, with a seed where its method draws noise.
+        videos: of the clips.
+        where: (N, 2), the video of each clip, and its row among the video's.
+        digests: (N, 32), the SHA-256 of each clip, as it was made the first time.
+    """
+
+    def __init__(
+        self, config: ExtractionConfig, videos: tuple[Video, ...], where: IntArray, digests: Digests
+    ) -> None:
+        self.shape = config.shape
+        self._config, self._videos, self._where, self._digests = config, videos, where, digests
+
+    def read(self, places: IntArray) -> Tensor:
+        """(B, 3, T, H, W) uint8.
+
+        Raises:
+            MasqueradeError: a video has changed, or cannot be read any more.
+        """
+        clips = torch.empty(len(places), *self.shape, dtype=torch.uint8)
+        batch: dict[int, list[int]] = {}  # the places in the batch that each video has
+        for i, (video, _) in enumerate(self._where[places].tolist()):
+            batch.setdefault(video, []).append(i)
+        for video, mine in batch.items():
+            found = self._extract(self._videos[video], self._where[places[mine], 1].tolist())
+            for i, clip in zip(mine, found, strict=True):
+                clips[i] = clip
+        if not (digests_of(clips) == self._digests[places]).all():
+            raise MasqueradeError(
+                "A video does not give the clip that it gave before: it has changed; run the "
+                "command again."
+            )
+        return clips
+
+    def digests(self, places: IntArray) -> Digests:
+        """The SHA-256 of each of these clips' bytes, as computed when they were made first."""
+        return self._digests[places]
+
+    def _extract(self, video: Video, rows: list[int]) -> list[Tensor]:
+        if self._config.sample_first:  # the clips depend on each other
+            every = extract_video(video, self._config)
+            found = [every[row] for row in rows]
+        else:
+            found = extract_video(video.take(rows), self._config)
+        clips = []
+        for clip in found:
+            if not isinstance(clip, Tensor):
+                raise clip
+            clips.append(clip)
+        return clips

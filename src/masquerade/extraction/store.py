@@ -1,0 +1,174 @@
+"""Clips on disk: one file of all clips of an extraction, and an index that says which is where.
+
+Clips are appended; the index names a clip only when its bytes are on the disk, so that an
+interrupted extraction goes on where it stopped. Several processes may write to one store.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import struct
+import tempfile
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from torch import Tensor
+
+from masquerade.errors import MasqueradeError
+from masquerade.extraction.dataset import Digests, MappedClips, Shape, digests_of
+
+KEY, DIGEST = 48, 32  # bytes of an entry of the index
+ENTRY = KEY + DIGEST
+CLIPS, INDEX, DIGESTS = "clips.bin", "clips.index", "digests.index"
+
+
+def clip_key(video: bytes, first: int | None, last: int | None) -> bytes:
+    """What names a clip in a store.
+
+    Args:
+        video: 32 bytes, a digest.
+        first: frame of the video; None: its first.
+        last: frame of the video, inclusive; None: its last.
+    """
+    return video + struct.pack("<qq", first or 0, -1 if last is None else last)
+
+
+class ClipStore:
+    """The clips of one extraction.
+
+    Args:
+        folder: of the files; it is made when something is written.
+        shape: (3, T, H, W) of a clip.
+        pixels: keep the clips; without it only their digests are kept, for clips that are made
+            again whenever they are read.
+    """
+
+    def __init__(self, folder: Path, shape: Shape, *, pixels: bool = True) -> None:
+        self.folder, self.shape, self.pixels = folder, shape, pixels
+        self.clip_bytes = prod(shape)
+        self._index = folder / (INDEX if pixels else DIGESTS)
+        self._places: dict[bytes, int] = {}
+        self._digests = bytearray()
+        if self._index.exists():
+            with self._locked() as index:
+                self._read(index)
+
+    def place(self, key: bytes) -> int | None:
+        """The place of a clip; None where it is not here."""
+        return self._places.get(key)
+
+    @property
+    def digests(self) -> Digests:
+        """(N, 32), the SHA-256 of each clip."""
+        return np.frombuffer(bytes(self._digests), np.uint8).reshape(-1, DIGEST)
+
+    def mapped(self, *, owner: object = None) -> MappedClips:
+        """All clips, to be read.
+
+        Args:
+            owner: is kept alive as long as the clips are.
+        """
+        return MappedClips(self.folder / CLIPS, self.shape, self.digests, owner=owner)
+
+    def append(self, clips: Mapping[bytes, Tensor]) -> None:
+        """Write clips by their key; those that are here already are left as they are.
+
+        Raises:
+            MasqueradeError: the folder cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self._locked() as index:
+                self._read(index)  # another process may have written meanwhile
+                new = {key: clip for key, clip in clips.items() if key not in self._places}
+                start = len(self._places)
+                if self.pixels:
+                    self._write(new, start)
+                entries = b"".join(
+                    key + digest.tobytes()
+                    for key, digest in zip(new, digests_of(new.values()), strict=True)
+                )
+                index.truncate(start * ENTRY)  # what was cut off by an interruption
+                index.seek(start * ENTRY)
+                index.write(entries)
+                index.flush()
+                os.fsync(index.fileno())
+                self._read(index)
+        except OSError as error:
+            raise MasqueradeError(f"{self.folder} cannot be written: {error.strerror}.") from error
+
+    def _write(self, clips: Mapping[bytes, Tensor], start: int) -> None:
+        handle = os.open(self.folder / CLIPS, os.O_CREAT | os.O_WRONLY, 0o666)
+        with os.fdopen(handle, "wb") as file:
+            file.seek(start * self.clip_bytes)
+            for clip in clips.values():
+                if tuple(clip.shape) != self.shape:
+                    raise ValueError(f"a clip of {tuple(clip.shape)} in a store of {self.shape}")
+                file.write(clip.contiguous().numpy().data)
+            file.flush()
+            os.fsync(file.fileno())
+
+    @contextmanager
+    def _locked(self) -> Iterator[BinaryIO]:
+        """The index, which no other process reads or writes meanwhile."""
+        handle = os.open(self._index, os.O_CREAT | os.O_RDWR, 0o666)
+        with os.fdopen(handle, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield file
+
+    def _read(self, index: BinaryIO) -> None:
+        """Take over the entries whose clips are whole."""
+        count = os.fstat(index.fileno()).st_size // ENTRY
+        if self.pixels:
+            clips = self.folder / CLIPS
+            held = clips.stat().st_size if clips.exists() else 0
+            count = min(count, held // self.clip_bytes)
+        known = len(self._places)
+        if count < known:  # somebody removed or cut the files
+            self._places, self._digests, known = {}, bytearray(), 0
+        index.seek(known * ENTRY)
+        content = index.read((count - known) * ENTRY)
+        for place in range(count - known):
+            entry = content[place * ENTRY : (place + 1) * ENTRY]
+            self._places[entry[:KEY]] = known + place
+            self._digests += entry[KEY:]
+
+
+class TemporaryFolder:
+    """A folder that is removed with this object, or at the end of the process."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="masquerade-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
+def stored_bytes(folder: Path) -> int:
+    """The size of all clips that the stores in a folder hold."""
+    return sum(path.stat().st_size for path in folder.glob(f"*/{CLIPS}"))
+
+
+def check_space(folder: Path, size: int) -> None:
+    """Raise unless a number of bytes can be written to a folder.
+
+    Raises:
+        MasqueradeError: the disk has less space left.
+    """
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if size > free:
+        raise MasqueradeError(
+            f"The clips take {size_text(size)} and {folder} has {size_text(free)} left: free some, "
+            "choose another folder, or make clips on the fly by a lower --store-limit."
+        )
+
+
+def size_text(size: float) -> str:
+    """A number of bytes in GB, or in MB where it is small."""
+    return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:,.1f} MB"

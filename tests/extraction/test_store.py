@@ -1,0 +1,107 @@
+"""The store of clips: what counts after an interruption, and several writers at once."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from masquerade.errors import MasqueradeError
+from masquerade.extraction.dataset import ClipDataset
+from masquerade.extraction.store import ENTRY, ClipStore, clip_key
+
+SHAPE = (3, 2, 4, 6)
+
+
+def key(number: int) -> bytes:
+    return clip_key(hashlib.sha256(str(number).encode()).digest(), None, None)
+
+
+def clip(number: int) -> Tensor:
+    draw = torch.Generator().manual_seed(number)
+    return torch.randint(256, SHAPE, generator=draw, dtype=torch.uint8)
+
+
+def clips(*numbers: int) -> dict[bytes, Tensor]:
+    return {key(number): clip(number) for number in numbers}
+
+
+def check(store: ClipStore, *numbers: int) -> None:
+    """These clips are in the store, whole."""
+    places = np.array([store.place(key(number)) for number in numbers], dtype=np.int64)
+    found = ClipDataset(source=store.mapped(), places=places, rows=places)
+    assert torch.equal(torch.stack([*found]), torch.stack([clip(number) for number in numbers]))
+
+
+def test_clips_are_appended_and_found_again(tmp_path: Path) -> None:
+    store = ClipStore(tmp_path / "store", SHAPE)
+    assert store.place(key(0)) is None and not (tmp_path / "store").exists()
+    store.append(clips(0, 1))
+    store.append(clips(1, 2))
+    assert [store.place(key(number)) for number in (0, 1, 2, 3)] == [0, 1, 2, None]
+    check(ClipStore(tmp_path / "store", SHAPE), 2, 0, 1)
+
+
+def test_ranges_of_frames_are_clips_of_their_own() -> None:
+    video = bytes(32)
+    ranges = [(None, None), (0, 9), (1, 9), (0, 8), (1, None)]
+    assert len({clip_key(video, *each) for each in ranges}) == 5
+    assert clip_key(video, None, None) == clip_key(video, 0, None)
+
+
+@pytest.mark.parametrize("index", [0, 30, ENTRY, ENTRY + 30])
+@pytest.mark.parametrize("data", [0, 10, 3 * 2 * 4 * 6, 3 * 2 * 4 * 6 + 10])
+def test_only_whole_clips_that_the_index_names_count(tmp_path: Path, index: int, data: int) -> None:
+    """Whatever an interruption leaves, the store goes on after the last whole clip."""
+    store = ClipStore(tmp_path, SHAPE)
+    store.append(clips(0, 1))
+    for name, size in (("clips.index", index), ("clips.bin", data)):
+        path = tmp_path / name
+        path.write_bytes(path.read_bytes()[:size])
+    again = ClipStore(tmp_path, SHAPE)
+    whole = min(index // ENTRY, data // (3 * 2 * 4 * 6))
+    assert [again.place(key(0)), again.place(key(1))] == [0 if whole else None, None]
+    again.append(clips(2, 1, 0))
+    check(again, 0, 1, 2)
+    check(ClipStore(tmp_path, SHAPE), 0, 1, 2)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_store import SHAPE, ClipStore, clips
+store = ClipStore(Path(sys.argv[2]), SHAPE)
+for number in range(int(sys.argv[3]), 60, 2):
+    store.append(clips(number, number // 2))
+"""
+
+
+def test_several_processes_may_write_at_once(tmp_path: Path) -> None:
+    here = str(Path(__file__).parent)
+    runs = [
+        subprocess.Popen([sys.executable, "-c", SCRIPT, here, str(tmp_path), str(first)])
+        for first in (0, 1)
+    ]
+    assert [run.wait() for run in runs] == [0, 0]
+    check(ClipStore(tmp_path, SHAPE), *range(60))
+    assert (tmp_path / "clips.index").stat().st_size == 60 * ENTRY
+
+
+def test_a_store_of_digests_keeps_no_pixels(tmp_path: Path) -> None:
+    ClipStore(tmp_path, SHAPE, pixels=False).append(clips(0, 1))
+    held, stored = ClipStore(tmp_path, SHAPE, pixels=False), ClipStore(tmp_path, SHAPE)
+    stored.append(clips(0, 1))
+    assert (held.digests == stored.digests).all() and held.place(key(1)) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MasqueradeError, match="cannot be written"):
+        ClipStore(tmp_path / "file" / "store", SHAPE).append(clips(0))
