@@ -1,4 +1,4 @@
-"""A manifest means what its CSV says, and a malformed one is refused with the line and column."""
+"""Reading and writing manifests; malformed ones are refused with the line and column."""
 
 from __future__ import annotations
 
@@ -72,11 +72,10 @@ def test_a_binary_column_of_one_value_still_counts_zero_and_one(tmp_path: Path) 
     assert manifest.targets("hat").tolist() == [1, 1]
 
 
-def test_a_kind_said_outright_wins(tmp_path: Path) -> None:
-    path = written(tmp_path, "path,age:classes,who\na,0,x\nb,1,y\n")
+def test_a_declared_kind_overrides_the_inferred_one(tmp_path: Path) -> None:
+    path = written(tmp_path, "path,age:classes,who:identity\na,0,x\nb,1,y\n")
     assert read_manifest(path).column("age").kind == "classes"
-    assert read_manifest(path, kinds={"who": "identity"}).column("who").kind == "identity"
-    assert read_manifest(path, kinds={"age": "binary"}).column("age").kind == "binary"
+    assert read_manifest(path).column("who").kind == "identity"
 
 
 def test_a_subset_keeps_the_codes(tmp_path: Path) -> None:
@@ -137,12 +136,10 @@ def test_a_file_that_a_spreadsheet_wrote_is_read(tmp_path: Path) -> None:
     assert read_manifest(path).clips[0] == Clip(path="a.mp4", cells={"action": "wave"})
 
 
-def test_an_unknown_column_or_kind_is_named_with_the_known_ones(tmp_path: Path) -> None:
+def test_an_unknown_column_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     path = written(tmp_path, "path,action\na,x\n")
     with pytest.raises(UsageError, match="no column 'acton'; it has: action"):
         read_manifest(path).targets("acton")
-    with pytest.raises(UsageError, match="no column 'hat' whose kind"):
-        read_manifest(path, kinds={"hat": "binary"})
 
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n|"), max_size=6).map(

@@ -11,14 +11,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from masquerade.datasets.manifest import Clip, Column, Manifest
+from masquerade.datasets.manifest import Column, Manifest
 from masquerade.errors import UsageError
 
 Ties = Literal["unknown", "present", "first"]
 """The label of a tie: none; the positive label of a binary column and none elsewhere (what may have
 to be hidden counts as present); or the tied label of the annotator who is named first."""
-
-_Key = tuple[str, int | None, int | None]  # path, first and last frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +107,7 @@ def vote(annotators: Sequence[Manifest], *, ties: Ties = "unknown") -> VoteResul
     if len(annotators) < 2:
         raise UsageError("A vote needs the manifests of two or more annotators.")
     _check_same(annotators)
-    rows = [{_key(clip): clip for clip in each.clips} for each in annotators]
+    rows = [{clip.key: clip for clip in each.clips} for each in annotators]
     keys = list(dict.fromkeys(key for each in rows for key in each))
     given = [[each[key] for each in rows if key in each] for key in keys]
     merged = replace(annotators[0], clips=tuple(clips[0] for clips in given))
@@ -117,7 +115,12 @@ def vote(annotators: Sequence[Manifest], *, ties: Ties = "unknown") -> VoteResul
     for column in annotators[0].columns:
         ratings = [[clip.cells[column.name] for clip in clips] for clips in given]
         if column.role not in ("action", "attribute"):
-            _check_agreed(column, keys, ratings)
+            for (path, *_), each in zip(keys, ratings, strict=True):
+                if len(set(each)) > 1:
+                    raise UsageError(
+                        f"The annotators' files differ in column {column.name} of {path}, "
+                        "which is not voted on; make it agree."
+                    )
             continue
         values = sorted({v for each in annotators for v in each.column(column.name).values})
         cells, found = _vote_column(column, values, ratings, ties)
@@ -164,10 +167,6 @@ def _most_frequent(ratings: Sequence[str]) -> list[str]:
     return [rating for rating in counts if counts[rating] == max(counts.values())]
 
 
-def _key(clip: Clip) -> _Key:
-    return (clip.path, clip.first, clip.last)
-
-
 def _check_same(annotators: Sequence[Manifest]) -> None:
     wanted = [(column.name, column.kind) for column in annotators[0].columns]
     for number, each in enumerate(annotators[1:], start=2):
@@ -177,13 +176,4 @@ def _check_same(annotators: Sequence[Manifest]) -> None:
             raise UsageError(
                 f"Annotator {number} does not have the first one's columns and kinds: "
                 f"{', '.join(odd)}; write the kind into the header, as in gender:binary."
-            )
-
-
-def _check_agreed(column: Column, keys: list[_Key], ratings: list[list[str]]) -> None:
-    for key, each in zip(keys, ratings, strict=True):
-        if len(set(each)) > 1:
-            raise UsageError(
-                f"The annotators' files differ in column {column.name} of {key[0]}, "
-                "which is not voted on; make it agree."
             )

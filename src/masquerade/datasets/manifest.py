@@ -1,10 +1,10 @@
-"""One manifest for every dataset: a CSV with a path, labels, splits and groups, one row a clip.
+"""Manifest of a dataset: a CSV with a path, labels, splits and groups, one row a clip.
 
     path,action,identity,red_top,split_action,first,last
     uti/hug/a.mp4,hug,pair02,0,train,,
 
-What a column means follows from its name and its values; `name:kind` in the header, or `kinds` in
-code, says it outright. Paths are relative to the manifest. An empty cell is an unknown label.
+The role and kind of a column follow from its name and values, unless the header declares the kind
+as `name:kind`. Paths are relative to the manifest. An empty cell is an unknown label.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Role = Literal["action", "attribute", "split", "group", "fact"]
 IntArray = NDArray[np.int64]
 
 SPLITS = ("train", "val", "test", "")
-"""What a cell of a split column may say; empty: the clip is in none of them."""
+"""Values of a split column; empty: the clip is in none of them."""
 
 _FACTS = {"width", "height", "fps", "frames", "duration", "bytes", "sha256", "start", "end", "note"}
 _PEOPLE = {"identity", "person", "people", "subject", "pair"}
@@ -36,12 +36,12 @@ _GROUPS = {"group", "source"}
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """What one column of a manifest holds.
+    """A column of a manifest.
 
     Args:
         name: as in the header.
         role: an action to keep, an attribute to hide, a split, a group (people or source clips
-            that must not straddle splits) or a fact that is only carried along.
+            that must not be in several parts of a split) or a fact, which is ignored.
         kind: binary (0 or 1), classes, identity (classes that are people), multi-label
             (values joined by `|`), or fact.
         values: every value that occurs, sorted; class i of `targets` is values[i].
@@ -69,10 +69,15 @@ class Clip:
     first: int | None = None
     last: int | None = None
 
+    @property
+    def key(self) -> tuple[str, int | None, int | None]:
+        """Path and frames, which identify the clip in its manifest."""
+        return (self.path, self.first, self.last)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The clips of a dataset and what is known of them.
+    """The clips of a dataset with their labels, splits and groups.
 
     Args:
         root: the folder that the clips' paths start from.
@@ -88,11 +93,11 @@ class Manifest:
         return len(self.clips)
 
     def of_role(self, role: Role) -> tuple[Column, ...]:
-        """The columns of a role, in order."""
+        """The columns of a role."""
         return tuple(column for column in self.columns if column.role == role)
 
     def column(self, name: str) -> Column:
-        """The column of that name."""
+        """The column of this name."""
         for column in self.columns:
             if column.name == name:
                 return column
@@ -100,20 +105,19 @@ class Manifest:
         raise UsageError(f"The manifest has no column {name!r}; it has: {known}.")
 
     def cells(self, name: str) -> tuple[str, ...]:
-        """The texts of one column, one a clip."""
+        """The cells of one column, one a clip."""
         self.column(name)
         return tuple(clip.cells[name] for clip in self.clips)
 
     def path(self, clip: Clip) -> Path:
-        """Where a clip's file lies."""
+        """The path of a clip's file."""
         return self.root / clip.path
 
     def targets(self, name: str) -> IntArray:
-        """The labels of one column as numbers; -1: unknown.
+        """The labels of one column as numbers; -1 where unknown.
 
-        Returns:
-            (N,) the value's place in `column.values` (for binary: 0 or 1), or, for multi-label,
-            (N, len(values)) of 0 and 1, a row of -1 where the cell is empty.
+        (N,) indices into `column.values` (for binary: 0 or 1), or for multi-label (N, len(values))
+        of 0 and 1.
         """
         column = self.column(name)
         if column.kind == "fact":
@@ -122,21 +126,25 @@ class Manifest:
         place = {value: i for i, value in enumerate(values)}
         if column.kind != "multi-label":
             return np.array([place.get(cell, -1) for cell in self.cells(name)], dtype=np.int64)
-        return _many_hot(self.cells(name), place)
+        hot = np.zeros((len(self), len(place)), dtype=np.int64)
+        for row, cell in zip(hot, self.cells(name), strict=True):
+            row[:] = 0 if cell else -1
+            row[[place[value] for value in cell.split("|") if value]] = 1
+        return hot
 
     def take(self, which: Iterable[int]) -> Manifest:
-        """These clips, in this order; the columns keep their values, so that codes agree."""
+        """The clips of these rows; columns keep their values, so that targets stay the same."""
         return replace(self, clips=tuple(self.clips[i] for i in which))
 
     def where(self, name: str, value: str) -> Manifest:
-        """The clips whose cell in this column says exactly that, as `where("split", "train")`."""
+        """The clips with this cell in this column, such as `where("split", "train")`."""
         return self.take(i for i, cell in enumerate(self.cells(name)) if cell == value)
 
     def with_cells(self, column: Column, cells: Sequence[str]) -> Manifest:
         """The manifest with one column added or replaced.
 
         Args:
-            column: its name, role and kind; its values are read off the cells.
+            column: its name, role and kind; its values are those of the cells.
             cells: one a clip.
         """
         if len(cells) != len(self):
@@ -157,13 +165,13 @@ def make_manifest(
     roles: Mapping[str, Role] | None = None,
     kinds: Mapping[str, Kind] | None = None,
 ) -> Manifest:
-    """A manifest from clips, its columns told from their names and values.
+    """A manifest of clips, with roles and kinds inferred from the columns' names and values.
 
     Args:
         root: the folder that the clips' paths start from.
         clips: each with the same columns.
-        roles: column name to role, where the name does not tell.
-        kinds: column name to kind, where the values do not tell.
+        roles: column name to role, instead of the inferred one.
+        kinds: column name to kind, instead of the inferred one.
     """
     names = list(clips[0].cells) if clips else []
     columns = []
@@ -201,7 +209,7 @@ def select_actions(manifest: Manifest, names: Sequence[str]) -> Manifest:
 
 
 def role_of(name: str) -> Role:
-    """What a column is for, told from its name."""
+    """The role of a column, inferred from its name."""
     stem = name.split("_")[0]
     if name in _FACTS:
         return "fact"
@@ -213,12 +221,12 @@ def role_of(name: str) -> Role:
 
 
 def names_people(name: str) -> bool:
-    """Whether a column's name says that it holds people, one or several a clip."""
+    """Whether a column of this name holds people."""
     return name.split("_")[0] in _PEOPLE
 
 
 def kind_of(name: str, role: Role, cells: Iterable[str]) -> Kind:
-    """What a column's cells are, told from its role, its name and the cells."""
+    """The kind of a column, inferred from its name, role and cells."""
     if role in ("fact", "split"):
         return "fact" if role == "fact" else "classes"
     known = {cell for cell in cells if cell}
@@ -234,41 +242,36 @@ def dataset_name(path: Path) -> str:
     return path.resolve().parent.name if path.stem == "manifest" else path.stem
 
 
-def read_manifest(path: Path, *, kinds: Mapping[str, Kind] | None = None) -> Manifest:
-    """Read a manifest.
-
-    Args:
-        path: the CSV; paths in it are relative to its folder.
-        kinds: column name to kind, where names and values do not tell.
-    """
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest from a CSV; paths in it are relative to its folder."""
     lines = _lines(path)
-    header, declared = _header(path, lines[0][1], kinds or {})
+    header, kinds = _header(path, lines[0][1])
     clips = []
-    seen: dict[tuple[str, int | None, int | None], int] = {}
+    line_of: dict[tuple[str, int | None, int | None], int] = {}
     for number, row in lines[1:]:
         clip = _clip(path, number, header, row)
-        key = (clip.path, clip.first, clip.last)
-        if key in seen:
+        if line_of.setdefault(clip.key, number) != number:
             raise UsageError(
-                f"{path}, line {number}: repeats line {seen[key]}; "
+                f"{path}, line {number}: repeats line {line_of[clip.key]}; "
                 "put several labels of one clip into one row, joined by |."
             )
-        seen[key] = number
         clips.append(clip)
     if not clips:
         raise UsageError(f"{path} has a header and no rows; add one row a clip.")
-    manifest = make_manifest(path.parent, clips, kinds=declared)
-    _check_cells(path, manifest, [number for number, _ in lines[1:]])
+    manifest = make_manifest(path.parent, clips, kinds=kinds)
+    for column in manifest.columns:
+        allowed = SPLITS if column.role == "split" else ("0", "1", "")
+        for (number, _), cell in zip(lines[1:], manifest.cells(column.name), strict=True):
+            if (column.role == "split" or column.kind == "binary") and cell not in allowed:
+                known = ", ".join(value or "nothing" for value in allowed)
+                raise UsageError(
+                    f"{path}, line {number}, column {column.name}: {cell!r} is none of {known}."
+                )
     return manifest
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
-    """Write a manifest, its paths made relative to where it lies; all of it or nothing.
-
-    Args:
-        manifest: what to write.
-        path: the CSV; its folder is made where it is missing.
-    """
+    """Write a manifest as a CSV, atomically, with paths relative to the CSV's folder."""
     lines = _rows(manifest, path.parent)
     with atomic_write(path, overwrite=True) as part:
         try:
@@ -279,27 +282,18 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
 
 
 def _rows(manifest: Manifest, folder: Path) -> list[list[str]]:
-    """The header and a row a clip, paths relative to a folder."""
     ranged = any(clip.first is not None for clip in manifest.clips)
-    header = ["path", *(_spelled(manifest, column) for column in manifest.columns)]
+    header = ["path", *(_header_cell(manifest, column) for column in manifest.columns)]
     rows = [header + ["first", "last"] * ranged]
     for clip in manifest.clips:
         start = Path(os.path.relpath(manifest.path(clip), folder)).as_posix()
         row = [start, *(clip.cells[column.name] for column in manifest.columns)]
         if any(mark in cell for cell in row for mark in "\r\n\0"):
             raise UsageError(f"A line break in a cell of {clip.path!r}: remove it.")
-        rows.append(row + [_text(clip.first), _text(clip.last)] * ranged)
+        if ranged:
+            row += ["" if frame is None else str(frame) for frame in (clip.first, clip.last)]
+        rows.append(row)
     return rows
-
-
-def _many_hot(cells: Sequence[str], place: Mapping[str, int]) -> IntArray:
-    hot = np.zeros((len(cells), len(place)), dtype=np.int64)
-    for row, cell in zip(hot, cells, strict=True):
-        if not cell:
-            row[:] = -1
-        for value in filter(None, cell.split("|")):
-            row[place[value]] = 1
-    return hot
 
 
 def _values(cells: Iterable[str], kind: Kind) -> tuple[str, ...]:
@@ -311,18 +305,14 @@ def _values(cells: Iterable[str], kind: Kind) -> tuple[str, ...]:
     return tuple(sorted(known))
 
 
-def _text(number: int | None) -> str:
-    return "" if number is None else str(number)
-
-
-def _spelled(manifest: Manifest, column: Column) -> str:
+def _header_cell(manifest: Manifest, column: Column) -> str:
     if column.role != role_of(column.name):
         raise UsageError(
             f"Column {column.name!r} is a {column.role} but its name does not say so; "
             f"call it {column.role}_{column.name}."
         )
-    told = kind_of(column.name, column.role, manifest.cells(column.name))
-    return column.name if told == column.kind else f"{column.name}:{column.kind}"
+    inferred = kind_of(column.name, column.role, manifest.cells(column.name))
+    return column.name if inferred == column.kind else f"{column.name}:{column.kind}"
 
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
@@ -341,10 +331,9 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
     return lines
 
 
-def _header(
-    path: Path, cells: Sequence[str], kinds: Mapping[str, Kind]
-) -> tuple[list[str], dict[str, Kind]]:
-    declared = dict(kinds)
+def _header(path: Path, cells: Sequence[str]) -> tuple[list[str], dict[str, Kind]]:
+    """The names of the columns, and the kinds that the header declares."""
+    declared: dict[str, Kind] = {}
     names = []
     for cell in cells:
         name, _, kind = cell.strip().partition(":")
@@ -353,7 +342,7 @@ def _header(
             known = ", ".join(get_args(Kind))
             raise UsageError(f"{path}, line 1, column {name!r}: {kind!r} is none of {known}.")
         if kind:
-            declared.setdefault(name, kind)  # type: ignore[arg-type]  # checked above
+            declared[name] = kind  # type: ignore[assignment]  # checked above
     if "path" not in names:
         hint = " (separate them by commas)" if ";" in "".join(cells) else ""
         raise UsageError(f"{path}, line 1: no column is called path; found {names}{hint}.")
@@ -363,8 +352,6 @@ def _header(
             raise UsageError(f"{path}, line 1: {what}.")
     if ("first" in names) != ("last" in names):
         raise UsageError(f"{path}, line 1: a frame range needs both columns, first and last.")
-    for name in set(declared) - set(names):
-        raise UsageError(f"{path} has no column {name!r} whose kind could be set.")
     return names, declared
 
 
@@ -375,39 +362,18 @@ def _clip(path: Path, number: int, header: Sequence[str], row: Sequence[str]) ->
     file = cells.pop("path")
     if not file:
         raise UsageError(f"{path}, line {number}, column path: is empty.")
-    first = _frame(path, number, "first", cells.pop("first", ""))
-    last = _frame(path, number, "last", cells.pop("last", ""))
+    frames: list[int | None] = []
+    for name in ("first", "last"):
+        cell = cells.pop(name, "")
+        if cell and not (cell.isascii() and cell.isdigit()):
+            raise UsageError(
+                f"{path}, line {number}, column {name}: {cell!r} is no frame; count from 0."
+            )
+        frames.append(int(cell) if cell else None)
+    first, last = frames
     if (first is None) != (last is None) or (first or 0) > (last or 0):
         raise UsageError(
             f"{path}, line {number}, columns first and last: "
             "give both or neither, and last not before first (it is inclusive)."
         )
     return Clip(path=file, cells=cells, first=first, last=last)
-
-
-def _frame(path: Path, number: int, name: str, cell: str) -> int | None:
-    if not cell:
-        return None
-    if not (cell.isascii() and cell.isdigit()):
-        raise UsageError(
-            f"{path}, line {number}, column {name}: {cell!r} is no frame; count from 0."
-        )
-    return int(cell)
-
-
-def _check_cells(path: Path, manifest: Manifest, numbers: Sequence[int]) -> None:
-    for column in manifest.columns:
-        allowed = _allowed(column)
-        for number, clip in zip(numbers, manifest.clips, strict=True):
-            cell = clip.cells[column.name]
-            if allowed is not None and cell not in allowed:
-                known = ", ".join(value or "nothing" for value in allowed)
-                raise UsageError(
-                    f"{path}, line {number}, column {column.name}: {cell!r} is none of {known}."
-                )
-
-
-def _allowed(column: Column) -> tuple[str, ...] | None:
-    if column.role == "split":
-        return SPLITS
-    return ("0", "1", "") if column.kind == "binary" else None
