@@ -1,7 +1,8 @@
-"""Options and a method's own arguments in one command line, for every verb that takes a method."""
+"""One command line for a verb's options and a method's own arguments."""
 
 from __future__ import annotations
 
+import argparse
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -28,26 +29,28 @@ def parse_with_method(
     method: tuple[str, ...] = ("--method",),
     preset: str = "--preset",
 ) -> tuple[Options, Anonymizer]:
-    """Options and the anonymizer that they ask for.
+    """Parse a verb's options and build the anonymizer that they name.
 
     Args:
         argv: the words behind the verb.
-        options: a dataclass of the verb's own.
+        options: the verb's dataclass of options.
         verb: as `masquerade evaluate`.
-        example: a line to copy.
+        example: a line to copy, for the help.
         default: the method where none is named.
         method: flags that name it.
-        preset: the flag that names a setting of it.
+        preset: the flag that names a preset of it.
     """
-    wanted, weights = flag_value(argv, method), flag_value(argv, ("--weights",))
+    name, weights = flag_value(argv, method), flag_value(argv, ("--weights",))
+    make: Callable[..., Anonymizer]
     if weights:
         trained = load(weights)
-        name = name_of(trained)
-        if wanted not in (None, name):
-            raise UsageError(f"{weights} holds {name}, not {wanted}.")
-        make = _loader(trained, weights)
+        if name not in (None, name_of(trained)):
+            raise UsageError(f"{weights} holds {name_of(trained)}, not {name}.")
+        name, now = name_of(trained), arguments(trained)
+        given = {argument: now[argument] for argument in trained.inference_args}
+        make = _with_signature(type(trained), given, partial(load, weights))
     else:
-        name = wanted or default
+        name = name or default
         make = method_constructor(name, flag_value(argv, (preset,)))
 
     def call(**parts: Any) -> tuple[Options, Anonymizer]:
@@ -69,12 +72,7 @@ def parse_with_method(
 
 
 def with_annotations(call: Callable[..., Any], kinds: Mapping[str, Any]) -> Callable[..., Any]:
-    """A function as though its keyword arguments were of these kinds, of which tyro makes flags.
-
-    Args:
-        call: takes any keyword arguments; it is changed.
-        kinds: annotation by argument.
-    """
+    """Set the keyword arguments and annotations of a function, of which tyro makes flags."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter(key, keyword, annotation=kind) for key, kind in kinds.items()]
@@ -84,71 +82,56 @@ def with_annotations(call: Callable[..., Any], kinds: Mapping[str, Any]) -> Call
 
 
 def flag_value(argv: list[str], flags: tuple[str, ...]) -> str | None:
-    """The value of a flag, before the real parser runs: its choices depend on it."""
-    for i, word in enumerate(argv):
-        for flag in flags:
-            if word == flag and i + 1 < len(argv):
-                return argv[i + 1]
-            if word.startswith(flag + "="):
-                return word.partition("=")[2]
-    return None
+    """The value of one flag, needed before the parser can be built: other flags depend on it."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(*flags, dest="value", nargs="?")
+    value: str | None = parser.parse_known_args(argv)[0].value
+    return value
 
 
 def split_commas(text: str) -> tuple[str, ...]:
-    """What commas separate."""
+    """The words of a comma-separated list."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def method_constructor(name: str, preset: str | None) -> Callable[..., Anonymizer]:
-    """A method's constructor, its defaults those of a preset; tyro makes flags of it."""
+    """A method's constructor with the defaults of a preset; tyro makes flags of it."""
     if name not in METHODS:
         raise UsageError(f"there is no method {name!r}; choose one of {', '.join(METHODS)}.")
-    method = METHODS[name]
     presets = PRESETS.get(name, {})
     if preset is None:
-        return method
+        return METHODS[name]
     if preset not in presets:
         known = ", ".join(presets) or "none"
         raise UsageError(f"{name} has no preset {preset!r}; it has {known}.")
-    return with_defaults(method, arguments(presets[preset]()))
+    return with_defaults(METHODS[name], arguments(presets[preset]()))
 
 
 def with_defaults(
     method: type[Anonymizer], defaults: Mapping[str, Any]
 ) -> Callable[..., Anonymizer]:
-    """A method's constructor with other defaults; tyro makes flags of it.
-
-    Args:
-        method: of METHODS.
-        defaults: by argument; those left out are the method's own.
-    """
+    """A method's constructor with other defaults; those left out stay the method's own."""
     own = inspect.signature(method).parameters.values()
-    return _asking_for(method, {p.name: defaults.get(p.name, p.default) for p in own}, method)
+    return _with_signature(method, {p.name: defaults.get(p.name, p.default) for p in own}, method)
 
 
-def _loader(trained: Anonymizer, path: str) -> Callable[..., Anonymizer]:
-    """What loads a trained method again; tyro makes flags of its inference arguments alone."""
-    now = arguments(trained)
-    given = {name: now[name] for name in trained.inference_args}
-    return _asking_for(type(trained), given, partial(load, path))
-
-
-def _asking_for(
+def _with_signature(
     method: type[Anonymizer], defaults: Mapping[str, Any], make: Callable[..., Anonymizer]
 ) -> Callable[..., Anonymizer]:
-    """`make` with those arguments of a method's constructor that have a default here."""
+    """`make` as a function of those arguments of a method that have a default here."""
 
     def called(**chosen: Any) -> Anonymizer:
         return make(**chosen)
 
-    signature = inspect.signature(method)
-    parameters = [
-        p.replace(default=defaults[p.name])
-        for p in signature.parameters.values()
-        if p.name in defaults
-    ]
-    called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     hints = get_type_hints(method.__init__)
+    signature = inspect.signature(method)
+    called.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[
+            p.replace(default=defaults[p.name])
+            for p in signature.parameters.values()
+            if p.name in defaults
+        ]
+    )
     called.__annotations__ = {name: hints[name] for name in defaults}
     called.__doc__ = method.__doc__
     return called

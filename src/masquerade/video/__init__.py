@@ -1,1 +1,1 @@
-"""Files to frames and back, on PyAV. Knows nothing of privacy."""
+"""Video files to frames and back, on PyAV. Nothing in this room hides anything."""

@@ -1,4 +1,4 @@
-"""Sound: which streams there are, copying them without their tags, and voices shifted in pitch."""
+"""Audio: find its streams, copy them without their tags, or shift the pitch of voices."""
 
 from __future__ import annotations
 
@@ -26,13 +26,7 @@ def audio_streams(info: VideoInfo) -> tuple[int, ...]:
 
 
 def check_audio(info: VideoInfo, audio: Audio, container: str) -> None:
-    """Refuse sound that the container cannot hold, before anything is written.
-
-    Args:
-        info: the source.
-        audio: what is to become of its sound.
-        container: as `container_for` names it.
-    """
+    """Refuse audio that the output's container cannot hold, before anything is written."""
     if audio == "drop" or not audio_streams(info):
         return
     if container in IMAGES:
@@ -58,12 +52,7 @@ def can_hold(container: str, codec: str) -> bool:
 
 
 def strip_comments(codec: str, header: bytes) -> bytes:
-    """A codec's own header less the tags that Vorbis and FLAC keep in it.
-
-    Args:
-        codec: FFmpeg's name.
-        header: what FFmpeg calls extradata.
-    """
+    """A codec's header (FFmpeg's extradata) without the tags that Vorbis and FLAC keep in it."""
     if codec == "flac" and header[:4] == b"fLaC":  # keep the first block, STREAMINFO, as the last
         return b"fLaC" + bytes([header[4] | 0x80]) + header[5:42]
     if codec != "vorbis" or header[:1] != b"\2":
@@ -83,10 +72,10 @@ def strip_comments(codec: str, header: bytes) -> bytes:
 
 
 class PitchShift:
-    """One voice, higher or lower by a factor that nobody knows afterwards.
+    """Shifts the pitch of one audio stream by a random factor that is never stored.
 
-    The factor comes from the operating system's entropy for each file and is never stored. Tempo,
-    start and length stay. More than two channels become two.
+    The factor, 3 to 6 half tones up or down, comes from the operating system's entropy for each
+    file. Tempo, start and length stay. More than two channels become two.
 
     Args:
         source: the input stream.
@@ -118,11 +107,7 @@ class PitchShift:
         self._given = 0
 
     def shift(self, packet: Packet[Any]) -> list[Packet[Any]]:
-        """The shifted sound that is ready once this packet of the source is in.
-
-        Args:
-            packet: as the reader gave it.
-        """
+        """The shifted packets that are ready once this packet of the source is in."""
         import av
 
         try:
@@ -132,7 +117,7 @@ class PitchShift:
         return [out for frame in frames for out in self._push(frame)]
 
     def flush(self) -> list[Packet[Any]]:
-        """The rest of the sound, exactly as long as the source's."""
+        """The remaining packets; the output is then exactly as long as the source's audio."""
         if self._graph is None:
             return []
         self._graph.push(None)
@@ -155,7 +140,7 @@ class PitchShift:
         return [out for ready in self._ready() for out in self._encode(ready)]
 
     def _build(self, frame: AudioFrame) -> Any:
-        """Play at another rate, which shifts pitch and tempo, then undo the tempo alone."""
+        """A filter graph that resamples, shifting pitch and tempo, and then undoes the tempo."""
         from av.filter import Graph
 
         # 3 to 6 half tones, up or down
@@ -210,13 +195,7 @@ class PitchShift:
 
 
 def add_copied_stream(out: OutputContainer, stream: Stream, container: str) -> Stream:
-    """An output stream for packets of an input stream, without any of its tags.
-
-    Args:
-        out: the output, before its first packet.
-        stream: of the input.
-        container: the output's format, as `container_for` names it.
-    """
+    """Add an output stream for packets of an input stream, without any of its tags."""
     import av
 
     codec = stream.codec_context.codec.canonical_name if stream.codec_context else stream.name

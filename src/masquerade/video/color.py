@@ -1,4 +1,4 @@
-"""Colour as files tag it, and the one choice for files that do not tag it."""
+"""Colour tags of video files, and the matrix to assume where a file has none."""
 
 from __future__ import annotations
 
@@ -17,14 +17,7 @@ _SWSCALE = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 
 @dataclass(frozen=True)
 class Color:
-    """What a file says about its colours, as FFmpeg's numbers (2: it does not say).
-
-    Args:
-        primaries: AVColorPrimaries.
-        transfer: AVColorTransferCharacteristic.
-        matrix: AVColorSpace; 0 is RGB.
-        full_range: whether black is 0 and white the largest value.
-    """
+    """Colour tags as FFmpeg's numbers (AVColorPrimaries and so on); 2: untagged, matrix 0: RGB."""
 
     primaries: int
     transfer: int
@@ -47,14 +40,11 @@ def frame_color(frame: VideoFrame) -> Color:
 
 
 def matrix_for(color: Color, height: int) -> int:
-    """The YUV matrix to compute with, as swscale's number, for reading and for writing alike.
+    """swscale's number of the YUV matrix to compute with, for reading and for writing alike.
 
-    Untagged video is BT.601 below 720 lines and BT.709 from there, as most players take it. Since
-    both ways use the same, a pixel that nobody touched keeps its YUV whatever the truth was.
-
-    Args:
-        color: the source's colour.
-        height: lines of the source as coded, before rotation.
+    Untagged video is taken as BT.601 below 720 coded lines and as BT.709 from there, as most
+    players do. Since both directions use the same matrix, pixels that are not changed keep their
+    YUV values whatever the truth was.
     """
     if color.matrix == RGB:
         return 1
@@ -62,7 +52,7 @@ def matrix_for(color: Color, height: int) -> int:
 
 
 def output_color(color: Color) -> Color:
-    """The tags of a YUV output: the source's, or BT.709 in limited range where it was RGB."""
+    """The colour tags of a YUV output: the source's, or BT.709 in limited range if it was RGB."""
     if color.matrix != RGB:
         return color
     return Color(color.primaries, color.transfer, BT709, full_range=False)

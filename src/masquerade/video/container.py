@@ -1,4 +1,4 @@
-"""Opens one file for FFmpeg and nothing else, by what is in it and never by its name."""
+"""Open a file with FFmpeg: by its content, never by its name, and no other file with it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _ADDRESS = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 class _Bytes:
-    """A file that shows FFmpeg its bytes and not its name, in which nothing can mean anything."""
+    """A file object that hides its name from FFmpeg, which would interpret names as addresses."""
 
     name = "input"
 
@@ -53,7 +53,7 @@ class _Bytes:
 
 
 def printable(path: Path | str) -> str:
-    """A path's name for a message: printable, whatever its bytes are."""
+    """A path's last part for a message, printable whatever its bytes are."""
     name = os.path.basename(os.fspath(path).rstrip("/")) or os.fspath(path)
     return os.fsencode(name).decode("utf-8", "backslashreplace").replace("\n", "\\n")
 
@@ -63,7 +63,7 @@ def _refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:
 
 
 def _regular(path: Path) -> int:
-    """The descriptor of a regular file; opens no FIFO or device, and waits for nothing."""
+    """The descriptor of a regular file; FIFOs and devices are refused without blocking."""
     name = printable(path)
     if _ADDRESS.match(str(path)) and not path.exists():
         raise VideoError(f"{path} is an address; download it and give the file.")
@@ -89,11 +89,14 @@ def _regular(path: Path) -> int:
 def open_container(
     path: Path, *, formats: tuple[str, ...] = VIDEOS + STILLS
 ) -> Iterator[InputContainer]:
-    """An open container, whose format was found by content among an allow-list.
+    """Open a file whose format is found by its content among an allow-list of demuxers.
 
     Args:
         path: a regular file.
         formats: FFmpeg's names of the demuxers that may read it.
+
+    Raises:
+        VideoError: it is no regular file, or no such video.
     """
     import av
 
@@ -124,7 +127,7 @@ def open_container(
 
 
 def _why(error: BaseException) -> str:
-    """FFmpeg's reason where it tells more than that the data are bad."""
+    """FFmpeg's reason, if it says more than that the data are invalid."""
     reason: Any = getattr(error, "strerror", None)
     known = {None, "Invalid data found when processing input", "Invalid argument"}
     return "" if reason in known else f" ({str(reason).lower()})"

@@ -1,4 +1,4 @@
-"""How to encode: codecs, the containers that hold them, and what this machine can really do."""
+"""Encoders: what each codec and container needs, and whether this machine has it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Encoding:
 
     Args:
         codec: h264 plays everywhere.
-        crf: constant quality, lower is better (h264 0 to 51); None: a good one for the codec.
-        preset: the encoder's own word for its speed; None: its default.
-        lossless: every pixel exactly as it was given.
+        crf: constant quality, lower is better (h264 0 to 51); None: the codec's default here.
+        preset: the encoder's name of its speed; None: its default.
+        lossless: keep every pixel exactly.
         bitrate: bits a second instead of constant quality; "source": as many as the source has.
         hwaccel: "cuda" encodes on an NVIDIA GPU.
         threads: of the encoder; 0: as many as there are cores.
@@ -62,28 +62,18 @@ class Encoding:
 
 @dataclass(frozen=True, kw_only=True)
 class CodecSpec:
-    """What one codec needs.
+    """What one codec needs."""
 
-    Args:
-        encoder: FFmpeg's name of the encoder.
-        crf: the default quality; None: it has none.
-        worst: the largest crf.
-        formats: pixel formats for 8 bits at even sizes, 8 bits at odd sizes, and 10 bits at even
-            and odd sizes; None: it cannot.
-        exact: encoder, pixel formats for 8 and for more bits, and options that lose nothing.
-        options: the encoder's own options.
-        presets: whether it has any.
-        cuda: its encoder on an NVIDIA GPU.
-    """
-
-    encoder: str
-    crf: int | None
-    worst: int = 51
+    encoder: str  # FFmpeg's name
+    crf: int | None  # the default quality; None: the codec has none
+    worst: int = 51  # the largest crf
+    # Pixel formats for 8 bits at even and at odd sizes, then for 10 bits; None: unsupported.
     formats: tuple[str, str, str | None, str | None]
+    # The lossless encoder, its pixel formats for 8 and for more bits, and its options.
     exact: tuple[str, str, str | None, dict[str, str]] | None = None
     options: dict[str, str]
-    presets: bool = False
-    cuda: str | None = None
+    presets: bool = False  # whether the encoder has any
+    cuda: str | None = None  # its encoder on an NVIDIA GPU
 
 
 # Odd sizes: 4:2:0 halves the colour, and H.264 and H.265 can only crop by whole colour samples, so
@@ -158,19 +148,12 @@ CONTAINERS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """How one kind of image file is written.
+    """How one kind of image file is written."""
 
-    Args:
-        muxer: FFmpeg's name of the muxer; image2pipe writes the encoder's bytes as they are.
-        encoder: FFmpeg's name of the encoder.
-        formats: pixel formats for 8 and for 16 bits; None: it cannot.
-        moving: whether it may hold more than one frame.
-    """
-
-    muxer: str
+    muxer: str  # image2pipe writes the encoder's bytes as they are
     encoder: str
-    formats: tuple[str, str | None]
-    moving: bool = False
+    formats: tuple[str, str | None]  # pixel formats for 8 and for 16 bits
+    moving: bool = False  # whether it may hold several frames
 
 
 IMAGES = {
@@ -195,12 +178,7 @@ def suffix_of(container: str) -> str:
 
 
 def container_for(path: Path | str, encoding: Encoding) -> str:
-    """The container that a file name asks for, by its suffix; mp4 where it has none.
-
-    Args:
-        path: a path or a suffix such as ".mkv".
-        encoding: what it must hold.
-    """
+    """The container that a file name or suffix asks for; mp4 where it has no suffix."""
     name = str(path)
     suffix = name[1:] if name.startswith(".") and "/" not in name else Path(path).suffix[1:]
     container = _SUFFIXES.get(suffix.lower(), None if suffix else "mp4")
@@ -216,7 +194,7 @@ def container_for(path: Path | str, encoding: Encoding) -> str:
 
 
 def pixel_format(encoding: Encoding, container: str, *, width: int, height: int, deep: bool) -> str:
-    """The encoder's pixel format for a size and a depth; UsageError where it cannot keep them."""
+    """The pixel format for a size and a bit depth; UsageError where the codec cannot keep them."""
     if container in IMAGES:
         image = IMAGES[container].formats[deep]
         if image is None:
@@ -236,12 +214,7 @@ def pixel_format(encoding: Encoding, container: str, *, width: int, height: int,
 
 
 def encoder_for(encoding: Encoding, *, bitrate: int | None) -> tuple[str, dict[str, str]]:
-    """FFmpeg's encoder and its options.
-
-    Args:
-        encoding: what was asked for.
-        bitrate: bits a second to aim at; None: constant quality.
-    """
+    """FFmpeg's encoder and its options; `bitrate` in bits a second, None: constant quality."""
     recipe = CODECS[encoding.codec]
     name, options = recipe.encoder, dict(recipe.options)
     if encoding.lossless and recipe.exact:
@@ -260,13 +233,7 @@ def encoder_for(encoding: Encoding, *, bitrate: int | None) -> tuple[str, dict[s
 
 
 def check_encoder(encoding: Encoding, *, width: int, height: int, deep: bool) -> None:
-    """Encode one black picture, so that what is missing is known before anything is written.
-
-    Args:
-        encoding: what was asked for.
-        width: pixels; a large picture is tried at 256.
-        height: pixels; likewise.
-        deep: whether there are more than 8 bits.
+    """Encode one black picture, so that a missing encoder is known before anything is written.
 
     Raises:
         MissingError: the encoder or the GPU is not there.

@@ -1,7 +1,8 @@
-"""One decoded picture, and the one way from its YUV to upright RGB."""
+"""Decoded frames, and the one conversion from YUV to upright RGB."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class YuvToRgb:
-    """Turns decoded pictures of one video into upright RGB; keeps swscale's tables between them.
+    """Converts decoded pictures of one video to upright RGB; several threads may share it.
 
-    Threads may share it: one may look at small pictures while another takes whole ones.
+    swscale's tables are kept between pictures: one set for full frames, one for scaled copies.
 
     Args:
         info: the video that the pictures come from.
@@ -53,7 +54,7 @@ class YuvToRgb:
     def _convert(
         self, scaler: Any, picture: VideoFrame, size: tuple[int, int], *, deep: bool
     ) -> Any:  # Pixels
-        """A picture of any size and format, so that one which changes midway still fits."""
+        """Also converts pictures of another size or format than the first: some videos change."""
         formats = ("rgb24", "rgb48le", "rgba", "rgba64le")
         alpha = self.info.has_alpha
         yuv = not picture.format.is_rgb and picture.format.name != "pal8"
@@ -71,7 +72,7 @@ class YuvToRgb:
 
 
 def over_black(pixels: Pixels) -> Pixels:
-    """RGBA (H, W, 4) laid over black: (H, W, 3) of the same type."""
+    """Blend RGBA (H, W, 4) over black: (H, W, 3) of the same type."""
     top = np.iinfo(pixels.dtype).max
     wide: NDArray[np.uint64] = pixels[..., :3].astype(np.uint64) * pixels[..., 3:]
     laid: Pixels = ((wide + top // 2) // top).astype(pixels.dtype)  # type: ignore[assignment]
@@ -89,38 +90,19 @@ def upright(pixels: Pixels, rotation: int, mirrored: bool) -> Pixels:
     return cv2.flip(turned, 1) if mirrored else turned
 
 
+@dataclass(slots=True, eq=False)
 class Frame:
     """One frame in display order: its time, and its pixels on demand.
 
     It holds the decoder's own picture, which is half the size of the RGB.
-
-    Args:
-        picture: what the decoder gave.
-        to_rgb: makes RGB of it.
-        pts: timestamp in ticks of `time_base`, strictly increasing over a video.
-        duration: ticks until the next frame.
-        time_base: seconds a tick.
-        index: 0 for the first frame.
     """
 
-    __slots__ = ("_to_rgb", "duration", "index", "picture", "pts", "time_base")
-
-    def __init__(
-        self,
-        picture: VideoFrame,
-        to_rgb: YuvToRgb,
-        *,
-        pts: int,
-        duration: int,
-        time_base: Fraction,
-        index: int,
-    ) -> None:
-        self.picture = picture
-        self._to_rgb = to_rgb
-        self.pts = pts
-        self.duration = duration
-        self.time_base = time_base
-        self.index = index
+    picture: VideoFrame
+    _to_rgb: YuvToRgb
+    pts: int  # ticks of `time_base`, strictly increasing over a video
+    duration: int  # ticks until the next frame
+    time_base: Fraction  # seconds a tick
+    index: int  # 0 for the first frame
 
     @property
     def width(self) -> int:

@@ -1,4 +1,4 @@
-"""What may pass beside pixels and sound: nothing, unless it is asked for by name."""
+"""Metadata: which tags, chapters and other streams go into an output; by default none."""
 
 from __future__ import annotations
 
@@ -18,14 +18,10 @@ _STRUCTURE = {"major_brand", "minor_version", "compatible_brands", "encoder", "d
 
 @dataclass(frozen=True, kw_only=True)
 class MetadataSelection:
-    """What of a source goes into the output, and the names of all that does not.
+    """What goes into the output beside pixels and audio, and the names of what does not.
 
-    Args:
-        tags: of the file, by name.
-        stream_tags: of each stream that goes on, by its index in the source.
-        streams: indices of subtitle, data and attachment streams.
-        chapters: as PyAV gives them.
-        removed: names, never values.
+    `streams` are indices of subtitle, data and attachment streams; `stream_tags` are by index in
+    the source; `removed` holds names, never values.
     """
 
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -38,13 +34,13 @@ class MetadataSelection:
 def select_metadata(
     reader: Reader, metadata: str = "strip", *, audio: Collection[int] = ()
 ) -> MetadataSelection:
-    """Decide what passes.
+    """Choose what goes into the output.
 
     Args:
         reader: the source, open.
         metadata: "strip"; "keep" for all; or "keep:KEY,KEY" where a key is a tag's name or one of
-            subtitle, chapter, data and attachment. A cover picture never passes.
-        audio: indices of the audio streams that go on.
+            subtitle, chapter, data and attachment. A cover picture is never kept.
+        audio: indices of the audio streams that are kept.
     """
     keys = _keys(metadata)
     info = reader.info

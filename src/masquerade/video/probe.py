@@ -1,4 +1,4 @@
-"""What a file holds: size, time, colour, streams, and the names of its tags."""
+"""Probe a file: size, time, colour, streams, and the names of its tags."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 
 @dataclass(frozen=True)
 class StreamInfo:
-    """One stream of a file; `tags` holds names only, a value may identify someone."""
+    """One stream of a file; `tags` holds names only, since a value may identify someone."""
 
     index: int
     kind: Kind
@@ -38,59 +38,32 @@ class StreamInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo:
-    """What a video file says of itself, seen upright.
-
-    Args:
-        path: where it lies.
-        kind: a video, a still image, or a folder of images.
-        container: FFmpeg's name of the format that was found in it.
-        width: pixels, upright, exact.
-        height: pixels, upright, exact.
-        rotation: degrees clockwise that turn the coded picture upright: 0, 90, 180 or 270.
-        mirrored: whether it is then flipped left to right.
-        sample_aspect: width by height of one pixel, upright.
-        rate: frames a second on average.
-        time_base: seconds a tick of the frames' timestamps.
-        start: seconds, the first frame's time.
-        duration: seconds, as the container claims; None: it does not say.
-        frames: how many, as the container claims; None: it does not say.
-        codec: FFmpeg's name of the codec.
-        pix_fmt: FFmpeg's name of the pixel format.
-        bit_depth: bits a sample.
-        color: colour tags.
-        bitrate: bits a second of the video; None: unknown.
-        interlaced: whether frames hold two fields; they are kept as they are.
-        has_alpha: whether pixels may be transparent; they are laid over black.
-        video_index: the stream that is read.
-        streams: every stream in the file.
-        tags: names of every tag and side datum, never a value.
-        chapters: how many.
-    """
+    """What a video file says of itself, for upright pictures; None: it does not say."""
 
     path: Path
-    kind: Literal["video", "image", "sequence"]
-    container: str
-    width: int
+    kind: Literal["video", "image", "sequence"]  # a sequence is a folder of images
+    container: str  # FFmpeg's name of the format found in the file
+    width: int  # pixels, upright
     height: int
-    rotation: int = 0
-    mirrored: bool = False
-    sample_aspect: Fraction = Fraction(1)
-    rate: Fraction = Fraction(25)
-    time_base: Fraction = Fraction(1, 90000)
-    start: float = 0.0
-    duration: float | None = None
-    frames: int | None = None
-    codec: str = ""
-    pix_fmt: str = ""
-    bit_depth: int = 8
+    rotation: int = 0  # degrees clockwise that turn the coded picture upright, in steps of 90
+    mirrored: bool = False  # whether it is flipped left to right after that
+    sample_aspect: Fraction = Fraction(1)  # width by height of one pixel, upright
+    rate: Fraction = Fraction(25)  # frames a second on average
+    time_base: Fraction = Fraction(1, 90000)  # seconds a tick of the frames' timestamps
+    start: float = 0.0  # seconds, the first frame's time
+    duration: float | None = None  # seconds, as the container claims
+    frames: int | None = None  # as the container claims
+    codec: str = ""  # FFmpeg's name
+    pix_fmt: str = ""  # FFmpeg's name
+    bit_depth: int = 8  # bits a sample
     color: Color = UNTAGGED
-    bitrate: int | None = None
-    interlaced: bool = False
-    has_alpha: bool = False
-    video_index: int = 0
-    streams: tuple[StreamInfo, ...] = ()
-    tags: tuple[str, ...] = ()
-    chapters: int = 0
+    bitrate: int | None = None  # bits a second of the video
+    interlaced: bool = False  # whether frames hold two fields, which are kept as they are
+    has_alpha: bool = False  # whether pixels may be transparent; they are blended over black
+    video_index: int = 0  # the stream that is read
+    streams: tuple[StreamInfo, ...] = ()  # every stream in the file
+    tags: tuple[str, ...] = ()  # names of every tag and side datum, never a value
+    chapters: int = 0  # how many
 
 
 def probe(path: Path | str, *, rate: Fraction | None = None) -> VideoInfo:
@@ -116,7 +89,7 @@ def count_frames(path: Path) -> int:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The images of a folder, sorted as people sort names: 2 before 10."""
+    """The images of a folder in natural order: 2 before 10."""
     try:
         found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
     except OSError as error:
@@ -151,7 +124,7 @@ def _natural(path: Path) -> tuple[list[tuple[int, int | str]], bytes]:
 
 
 def _probe_folder(folder: Path, rate: Fraction) -> VideoInfo:
-    """A folder as one video, after looking at the size of every image in it."""
+    """A folder as one video, after probing every image in it."""
     from dataclasses import replace
 
     if rate <= 0:
@@ -202,7 +175,7 @@ def main_stream(container: InputContainer, path: Path) -> VideoStream:
 
 
 def check_size(width: int, height: int, path: Path) -> None:
-    """Refuse pictures that have no size, or one that no camera makes."""
+    """Refuse pictures without a size, or with one that no camera makes."""
     if width < 1 or height < 1:
         raise VideoError(f"{printable(path)} has no picture in it that can be decoded.")
     if width * height > MAX_PIXELS or max(width, height) > 32768:
@@ -288,7 +261,7 @@ def describe(
 
 
 def _rate(stream: VideoStream) -> Fraction:
-    """Frames a second on average; 25 where nothing sensible is said."""
+    """Frames a second on average; 25 where the file says nothing plausible."""
     for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
         if rate and 0 < rate <= 1000:
             return rate
@@ -319,7 +292,7 @@ def _duration(container: InputContainer, stream: VideoStream, start: float) -> f
 
 
 def _bitrate(container: InputContainer, stream: VideoStream) -> int | None:
-    """The video's bits a second; where only the file's are known, less what its sound says."""
+    """The video's bits a second; where only the file's are known, less those of its audio."""
     if stream.codec_context.bit_rate:
         return int(stream.codec_context.bit_rate)
     audio = [s.codec_context for s in container.streams.audio if s.codec_context]

@@ -1,4 +1,4 @@
-"""Reads a video frame by frame, in display order, and refuses one that is not whole."""
+"""Read a video frame by frame in display order, and refuse one that is damaged."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -81,12 +80,7 @@ class Reader:
             self._container = self._resources.enter_context(open_container(self.path))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._container = None
         self._resources.close()
 
@@ -149,9 +143,9 @@ class Reader:
         return Frame(picture, self._to_rgb, pts=pts, duration=duration, time_base=base, index=index)
 
     def _stamps(self, picture: VideoFrame) -> tuple[int | None, int | None]:
-        """When to show and when to decode a picture.
+        """The times to show and to decode a picture.
 
-        AVI knows no time to show, and what FFmpeg makes up is wrong around B-frames. There the
+        AVI stores no time to show, and what FFmpeg makes up is wrong around B-frames. There,
         pictures are shown in the packets' own rhythm, less the decoder's delay.
         """
         if self.info.container != "avi" or self._first is None:
@@ -221,7 +215,7 @@ class Reader:
             return []
 
     def _note(self, packet: Packet[Any]) -> None:
-        """Remember how far the file reaches, and whether this part of it is whole."""
+        """Remember how far the file reaches, and refuse a damaged packet."""
         when = packet.pts if packet.pts is not None else packet.dts
         if packet.stream.index not in self._timed:
             return
@@ -241,7 +235,7 @@ class Reader:
             )
 
     def _check_whole(self, last: Frame) -> None:
-        """Whether the file held what it claims to hold."""
+        """Compare what was read with what the container claims to hold."""
         if self.info.kind == "sequence":
             return
         if is_truncated(self.path, self.info.container):

@@ -1,4 +1,4 @@
-"""From upright RGB to the pictures that an encoder takes, the inverse of `frame.py`."""
+"""Upright RGB to the pictures that an encoder takes, the inverse of `frame.YuvToRgb`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class RgbToYuv:
-    """Turns upright RGB into pictures for the encoder, with the source's matrix and range.
+    """Converts upright RGB to the encoder's pixel format, with the source's matrix and range.
 
     Args:
         info: the source.
-        format: the encoder's pixel format.
+        format: the encoder's pixel format; RGB and palette formats too.
     """
 
     def __init__(self, info: VideoInfo, format: str) -> None:
@@ -35,12 +35,8 @@ class RgbToYuv:
         self._how = Interpolation.AREA
         self._palette = _palette_graph(info) if format == "pal8" else None
 
-    def picture(self, pixels: Pixels) -> VideoFrame:
-        """A frame for the encoder.
-
-        Args:
-            pixels: (H, W, 3), uint8 or uint16.
-        """
+    def convert(self, pixels: Pixels) -> VideoFrame:
+        """The encoder's picture of pixels (H, W, 3), uint8 or uint16."""
         import av
 
         name = "rgb24" if pixels.dtype == np.uint8 else "rgb48le"
@@ -64,12 +60,7 @@ class RgbToYuv:
 
 
 def colors_for(info: VideoInfo, format: str) -> Color:
-    """The colour tags of the output.
-
-    Args:
-        info: the source.
-        format: the encoder's pixel format.
-    """
+    """The colour tags of an output in a pixel format."""
     source = info.color
     if format.startswith(("rgb", "bgr", "gbr", "pal")):
         return Color(source.primaries, source.transfer, RGB, full_range=True)
@@ -83,7 +74,7 @@ def _lines(info: VideoInfo) -> int:
 
 
 def _palette_graph(info: VideoInfo) -> Any:
-    """A filter that gives every frame the 256 colours that suit it best."""
+    """A filter that chooses the 256 best colours for every frame."""
     from av.filter import Graph
 
     graph = Graph()

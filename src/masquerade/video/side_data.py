@@ -1,4 +1,4 @@
-"""What a picture carries beside its pixels: how to turn it, and much that identifies."""
+"""Side data of frames: their orientation, and much that identifies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAMES = {28: "LCEVC", 29: "VIEW_ID", 30: "3D_REFERENCE_DISPLAYS", 31: "EXIF"}
 
 
 def side_data(frame: VideoFrame) -> list[tuple[str, bytes]]:
-    """Names and bytes of what a frame carries; bytes are empty where PyAV cannot show them."""
+    """Names and bytes of side data; the bytes are empty where PyAV cannot give them."""
     try:
         container: Any = frame.side_data  # PyAV's stubs say dict; it is a sequence
     except ValueError as error:  # one datum of a kind that PyAV has no name for hides them all
@@ -26,7 +26,7 @@ def side_data(frame: VideoFrame) -> list[tuple[str, bytes]]:
 
 
 def orientation(frame: VideoFrame) -> tuple[int, bool]:
-    """Degrees clockwise, and whether to flip left to right after, that make a frame upright."""
+    """Degrees clockwise, and whether to mirror afterwards, that make a frame upright."""
     for name, datum in side_data(frame):
         if name == "DISPLAYMATRIX" and len(datum) >= 36:
             a, b, _, c, d, *_ = struct.unpack("9i", datum[:36])
@@ -38,7 +38,7 @@ def orientation(frame: VideoFrame) -> tuple[int, bool]:
 
 
 def _without(frame: VideoFrame, kinds: range) -> VideoFrame:
-    """The frame less side data of some kinds, by FFmpeg's own filter."""
+    """The frame without some kinds of side data, by FFmpeg's own filter."""
     from av.filter import Graph
 
     graph = Graph()

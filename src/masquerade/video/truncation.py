@@ -1,4 +1,4 @@
-"""Whether a file reaches as far as its own head says, where the decoders do not mind."""
+"""Truncated files, in formats whose decoders do not notice that the end is missing."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ from pathlib import Path
 
 
 def is_truncated(path: Path, container: str) -> bool:
-    """Whether the file's end is missing; False too where its format does not let one know.
+    """Whether the end of a file is missing; False too where its format cannot tell.
 
-    Args:
-        path: the file.
-        container: FFmpeg's name of its format.
+    `container` is FFmpeg's name of the format.
     """
     check = _CHECKS.get(container)
     return check is not None and check(path)
 
 
 def _riff(path: Path) -> bool:
-    """AVI and WebP: a chunk that says its size holds the rest."""
+    """AVI and WebP: the first chunk says its size."""
     with path.open("rb") as file:
         head = file.read(8)
     return int.from_bytes(head[4:8], "little") + 8 > path.stat().st_size

@@ -1,4 +1,4 @@
-"""Writes one video stream, exactly as long, as large and as timed as the source, and no tag."""
+"""Write one video stream with the size and times of its source, and none of its tags."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
@@ -44,7 +43,7 @@ _QSCALE, _QUALITY = 1 << 1, 2 * 118  # AV_CODEC_FLAG_QSCALE, and JPEG's best but
 
 
 class Timed(Protocol):
-    """When a frame is shown, in ticks of its time base; `Frame` is one."""
+    """When a frame is shown, in ticks of its time base; `Frame` and `FrameTime` are such."""
 
     @property
     def pts(self) -> int: ...
@@ -93,7 +92,7 @@ class Writer:
         if container not in IMAGES:
             check_encoder(encoding, width=info.width, height=info.height, deep=self._deep)
         self._to_yuv = RgbToYuv(info, self._format)
-        self._out = self._opened(tags or {})
+        self._out = self._open(tags or {})
         # avi counts frames and has no place for two kinds of time
         self._base = 1 / info.rate if container == "avi" else info.time_base
         self._last = -1
@@ -111,12 +110,7 @@ class Writer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.close()
             return
@@ -124,19 +118,19 @@ class Writer:
             self._out.close()
 
     def to_picture(self, pixels: Pixels) -> VideoFrame:
-        """What `write` would encode, so that a thread of its own can convert the colours.
+        """Convert pixels for the encoder, so that another thread than the encoder's can do it.
 
         Args:
             pixels: (H, W, 3), RGB, upright, uint8 or uint16 over 0..65535.
         """
-        return self._to_yuv.picture(pixels)
+        return self._to_yuv.convert(pixels)
 
     def write(self, picture: Pixels | VideoFrame, frame: Timed) -> None:
-        """Encode one frame.
+        """Encode one frame at the time of the source's frame.
 
         Args:
             picture: what `to_picture` gave, or pixels as it takes them.
-            frame: the source's frame, whose time it gets.
+            frame: its time.
         """
         if self._written and self.kind in IMAGES and not IMAGES[self.kind].moving:
             raise UsageError(f"{self.kind} holds one frame; name the output .mp4 or .gif.")
@@ -149,11 +143,7 @@ class Writer:
         self._guard(lambda: self._send(picture))
 
     def copy(self, packet: Packet[Any]) -> None:
-        """Write a packet of one of `copies`, or the shifted sound of one of `voices`.
-
-        Args:
-            packet: as the reader gave it; it is changed.
-        """
+        """Write a packet of one of `copies`, or the shifted audio of one of `voices`."""
         index = packet.stream.index
         if index in self._voices:
             voice = self._voices[index]
@@ -179,7 +169,7 @@ class Writer:
         self._last = pts
         return pts
 
-    def _opened(self, tags: Mapping[str, str]) -> OutputContainer:
+    def _open(self, tags: Mapping[str, str]) -> OutputContainer:
         import av
 
         options = {"fflags": "+bitexact"}
@@ -244,7 +234,7 @@ class Writer:
 
 
 def _without_sei(stream: VideoStream) -> Callable[[Packet[Any]], list[Packet[Any]]]:
-    """Takes out what H.264 encoders write about themselves: their version and every setting."""
+    """Removes what H.264 encoders write about themselves: their version and every setting."""
     from av.bitstream import BitStreamFilterContext
 
     if stream.codec_context.codec.canonical_name != "h264":
@@ -279,17 +269,17 @@ def write_video(
     path, encoding = Path(path), encoding or Encoding()
     if not overwrite and path.exists():
         raise UsageError(f"{printable(path)} is there already; pass overwrite=True to replace it.")
-    clip, info, moments = _timed(path, video, Fraction(rate).limit_denominator(100000))
+    clip, info, times = _timed(path, video, Fraction(rate).limit_denominator(100000))
     container = container_for(path, encoding)
     with Writer(path, info=info, container=container, encoding=encoding, force_8bit=True) as writer:
-        for pixels, moment in zip(clip[0].permute(1, 2, 3, 0), moments, strict=True):
-            writer.write((pixels * 255).round().clamp(0, 255).byte().cpu().numpy(), moment)
+        for pixels, time in zip(clip[0].permute(1, 2, 3, 0), times, strict=True):
+            writer.write((pixels * 255).round().clamp(0, 255).byte().cpu().numpy(), time)
 
 
 def _timed(
     path: Path, video: Video | Tensor, rate: Fraction
 ) -> tuple[Tensor, VideoInfo, list[FrameTime]]:
-    """A clip, what its file is to be like, and when each of its frames is shown."""
+    """The clip, the info of the file to write, and the time of each frame."""
     source = None if isinstance(video, Tensor) else video.info
     clip = video if isinstance(video, Tensor) else video.clip
     if clip.ndim != 5 or clip.shape[:2] != (1, 3) or not clip.shape[2]:
@@ -301,7 +291,7 @@ def _timed(
         ticks = [round(time / float(base)) for time in video.times.tolist()]
     step = max(1, round(1 / (source.rate if source else rate) / base))
     ends = [*ticks[1:], ticks[-1] + step]
-    moments = [FrameTime(a, b - a, base) for a, b in zip(ticks, ends, strict=True)]
+    times = [FrameTime(a, b - a, base) for a, b in zip(ticks, ends, strict=True)]
     height, width = clip.shape[3:]
     info = VideoInfo(
         path=path,
@@ -315,4 +305,4 @@ def _timed(
         start=float(ticks[0] * base),
         color=source.color if source else UNTAGGED,
     )
-    return clip, info, moments
+    return clip, info, times
