@@ -10,7 +10,7 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.errors import UsageError
 from masquerade.methods import PRESETS
 from masquerade.methods.noise_features import NoiseFeatures
-from masquerade.models.autoencoder import AutoEncoder
+from masquerade.models.unet import AutoEncoder
 
 CLIP = torch.rand(2, 3, 3, 40, 50, generator=torch.Generator().manual_seed(0))
 

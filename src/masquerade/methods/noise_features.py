@@ -24,8 +24,8 @@ from masquerade.anonymizer import Anonymized, Card
 from masquerade.errors import UsageError
 from masquerade.methods.blend import laid_over
 from masquerade.methods.rewriter import Rewriter
-from masquerade.models.autoencoder import AutoEncoder
 from masquerade.models.per_frame import transform_frames
+from masquerade.models.unet import AutoEncoder
 
 BITS = 128  # of the key that a video's noise follows from
 

@@ -123,22 +123,16 @@ def gather_kept(tokens: Tensor, keep: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with the names of DINO and timm: `qkv`, `proj`."""
+    """Multi-head self-attention in the names of DINO and timm; `heads` divide `width`.
 
-    def __init__(
-        self, *, width: int, heads: int, qkv_bias: bool = True, softmax: Softmax = "exact"
-    ) -> None:
-        """
-        Args:
-            width: of a token.
-            heads: must divide `width`.
-            qkv_bias: whether queries, keys and values have a bias.
-            softmax: `exact` masks dropped tokens exactly; `dynamicvit` is the papers' code.
-        """
+    `exact` softmax gives dropped tokens a weight of zero; `dynamicvit` is that of the papers' code.
+    """
+
+    def __init__(self, *, width: int, heads: int, softmax: Softmax = "exact") -> None:
         super().__init__()
         self.heads = heads
         self.exact = softmax == "exact"
-        self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
+        self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
     def queries_keys_values(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from masquerade.models.resnet3d import Head
 from masquerade.models.vit import Mlp, check_shape, init_transformer
 
 Grid = tuple[int, int, int]
@@ -105,20 +106,8 @@ class PatchStem(nn.Module):
         return self.patch_model(clip).flatten(2).transpose(1, 2)
 
 
-class ClassHead(nn.Module):
-    """The class token, dropout, one linear layer."""
-
-    def __init__(self, *, width: int, classes: int, dropout: float) -> None:
-        super().__init__()
-        self.dropout = dropout
-        self.proj = nn.Linear(width, classes)
-
-    def forward(self, pooled: Tensor) -> Tensor:
-        return self.proj(F.dropout(pooled, self.dropout, self.training))
-
-
 class MViT(nn.Module):
-    """Clips (B, C, T, H, W) of one size to logits (B, classes)."""
+    """Clips of `frames` (even) and one `size` (a multiple of 32) to logits (B, classes)."""
 
     head_names: ClassVar[tuple[str, ...]] = ("head.proj",)
 
@@ -133,16 +122,6 @@ class MViT(nn.Module):
         depth: int = 16,
         dropout: float = 0.5,
     ) -> None:
-        """
-        Args:
-            classes: outputs.
-            in_channels: of a frame.
-            frames: T of the clips, even.
-            size: side of a frame in pixels, a multiple of 32.
-            width: of a token at the start, a multiple of the heads it will have.
-            depth: layers.
-            dropout: before the head.
-        """
         super().__init__()
         self.shape = (frames, size, size)
         self.grid: Grid = (frames // 2, size // 4, size // 4)
@@ -165,7 +144,7 @@ class MViT(nn.Module):
             width = width_out
         self.blocks = nn.ModuleList(blocks)
         self.norm_embed = nn.LayerNorm(width, eps=1e-6)
-        self.head = ClassHead(width=width, classes=classes, dropout=dropout)
+        self.head = Head(width=width, classes=classes, dropout=dropout)
         self.width = width
         init_transformer(self)
 

@@ -52,7 +52,10 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Frames (B, C, H, W) to logits (B, classes)."""
+    """Frames (B, C, H, W) to logits (B, classes); 0 classes: features only.
+
+    `small` is a 3 x 3 stem without pooling, for frames of about 32 to 64 pixels.
+    """
 
     head_names: ClassVar[tuple[str, ...]] = ("fc",)
 
@@ -66,15 +69,6 @@ class ResNet(nn.Module):
         widths: tuple[int, ...] = (64, 128, 256, 512),
         small: bool = False,
     ) -> None:
-        """
-        Args:
-            classes: outputs; 0: features only.
-            in_channels: of a frame.
-            block: what the stages are made of.
-            depths: blocks of each stage; at most four stages.
-            widths: inner width of each stage.
-            small: a 3 x 3 stem and no pooling after it, for frames of about 32 to 64 pixels.
-        """
         super().__init__()
         kernel = 3 if small else 7
         self.conv1 = nn.Conv2d(

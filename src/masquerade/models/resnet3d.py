@@ -54,13 +54,10 @@ class ResNet3dConfig:
         return (1, 1) if block else self.strides[stage]
 
 
+ALPHA = 4  # SlowFast's ratio of frame rates
 SLOW = ResNet3dConfig()
 FAST = ResNet3dConfig(
-    stem=8,
-    stem_time=5,
-    inner=(8, 16, 32, 64),
-    widths=(32, 64, 128, 256),
-    times_a=((3,),) * 4,
+    stem=8, stem_time=5, inner=(8, 16, 32, 64), widths=(32, 64, 128, 256), times_a=((3,),) * 4
 )
 X3D = ResNet3dConfig(
     depths=(3, 5, 11, 7),
@@ -297,12 +294,6 @@ class ResNet3d(nn.Module):
     """Clips (B, C, T, H, W) to logits (B, classes)."""
 
     def __init__(self, config: ResNet3dConfig, *, classes: int, in_channels: int = 3) -> None:
-        """
-        Args:
-            config: one of CONFIGS, or your own.
-            classes: outputs; 0: features only.
-            in_channels: of a frame.
-        """
         super().__init__()
         stages = _stages(config)
         if config.pool_time:
@@ -328,44 +319,25 @@ class SlowFast(nn.Module):
 
     head_names: tuple[str, ...] = ("blocks.6.proj",)
 
-    def __init__(
-        self,
-        *,
-        classes: int,
-        in_channels: int = 3,
-        slow: ResNet3dConfig = SLOW,
-        fast: ResNet3dConfig = FAST,
-        alpha: int = 4,
-        fusion_time: int = 7,
-    ) -> None:
-        """
-        Args:
-            classes: outputs; 0: features only.
-            in_channels: of a frame.
-            slow: the pathway that reads one frame in `alpha`.
-            fast: the pathway that reads all frames.
-            alpha: ratio of the frame rates.
-            fusion_time: frames of the convolution from fast to slow.
-        """
+    def __init__(self, *, classes: int, in_channels: int = 3) -> None:
         super().__init__()
-        self.alpha = alpha
-        self.width = slow.widths[-1] + fast.widths[-1]
-        outs = (fast.stem, *fast.widths)
+        self.width = SLOW.widths[-1] + FAST.widths[-1]
+        outs = (FAST.stem, *FAST.widths)
         fused = tuple(2 * width for width in outs)  # channels added to the slow pathway
-        slows = [Stem(slow, in_channels), *_stages(slow, fused)]
-        fasts = [Stem(fast, in_channels), *_stages(fast)]
-        fusions = [Fusion(width=width, time=fusion_time, alpha=alpha) for width in outs[:-1]]
+        slows = [Stem(SLOW, in_channels), *_stages(SLOW, fused)]
+        fasts = [Stem(FAST, in_channels), *_stages(FAST)]
+        fusions = [Fusion(width) for width in outs[:-1]]
         pairs = [
             Pathways(slow=a, fast=b, fusion=fusion)
             for a, b, fusion in zip(slows, fasts, [*fusions, None], strict=True)
         ]
-        head = Head(width=self.width, classes=classes, dropout=slow.dropout)
+        head = Head(width=self.width, classes=classes, dropout=SLOW.dropout)
         self.blocks = nn.ModuleList([*pairs, nn.Identity(), head])  # 5: PyTorchVideo's pooling
         init_residual(self)
 
     def pooled(self, clip: Tensor) -> Tensor:
         """(B, C, T, H, W) -> (B, width)."""
-        pair = (subsample_frames(clip, self.alpha), clip)
+        pair = (subsample_frames(clip, ALPHA), clip)
         for block in self.blocks[:-2]:
             pair = block(pair)
         return torch.cat([path.mean(dim=(2, 3, 4)) for path in pair], dim=1)
@@ -377,10 +349,10 @@ class SlowFast(nn.Module):
 class Fusion(nn.Module):
     """The lateral connection from fast to slow: a convolution over time, twice as wide."""
 
-    def __init__(self, *, width: int, time: int, alpha: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.conv_fast_to_slow = nn.Conv3d(
-            width, 2 * width, (time, 1, 1), (alpha, 1, 1), (time // 2, 0, 0), bias=False
+            width, 2 * width, (7, 1, 1), (ALPHA, 1, 1), (3, 0, 0), bias=False
         )
         self.norm = nn.BatchNorm3d(2 * width)
 

@@ -15,7 +15,11 @@ from masquerade.models.resnet import init_convolutions
 
 
 class Tiny3d(nn.Module):
-    """Clips (B, C, T, H, W) of any size from about 32 pixels to logits (B, classes)."""
+    """Clips (B, C, T, H, W) of any size from about 32 pixels to logits (B, classes).
+
+    Each convolution halves rows and columns, from the third on time too; a fourth one widens the
+    receptive field for frames beyond about 64 pixels.
+    """
 
     head_names: ClassVar[tuple[str, ...]] = ("head",)
 
@@ -27,14 +31,6 @@ class Tiny3d(nn.Module):
         widths: tuple[int, ...] = (16, 32, 64),
         dropout: float = 0.0,
     ) -> None:
-        """
-        Args:
-            classes: outputs.
-            in_channels: of a frame.
-            widths: of each convolution; each halves rows and columns, from the third on time too;
-                a fourth one widens the receptive field for frames beyond about 64 pixels.
-            dropout: before the head.
-        """
         super().__init__()
         sizes = (in_channels, *widths)
         self.convs = nn.ModuleList(

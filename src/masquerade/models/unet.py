@@ -1,6 +1,6 @@
-"""UNet with bilinear upsampling, SPAct's anonymizer (Dave et al., CVPR 2022, 3.1).
+"""UNet and AutoEncoder of frames, with bilinear upsampling.
 
-17,267,523 parameters at width 64, for three channels in and out (docs/papers.md 2.1).
+The UNet is SPAct's anonymizer (Dave et al., CVPR 2022, 3.1): 17,267,523 parameters at width 64.
 """
 
 from __future__ import annotations
@@ -77,3 +77,27 @@ def _pad(x: Tensor, like: Tensor) -> Tensor:
     """Zeros for the odd row or column that pooling drops."""
     rows, columns = like.shape[-2] - x.shape[-2], like.shape[-1] - x.shape[-1]
     return F.pad(x, [columns // 2, columns - columns // 2, rows // 2, rows - rows // 2])
+
+
+class AutoEncoder(Encoder):
+    """The UNet without skip connections: frames (B, 3, H, W) to a code and back, unbounded.
+
+    Noisy-Features and Collective add noise to the code (docs/papers.md 4).
+    """
+
+    def __init__(self, *, width: int = 64, halvings: int = 4) -> None:
+        super().__init__(width=width, halvings=halvings)
+        self.up = nn.ModuleList(DoubleConv(a, b) for a, b in pairwise(self.widths[::-1]))
+        self.leave = nn.Conv2d(width, 3, 1)
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """(B, 3, H, W) to the code, (B, 8 width, H // 16, W // 16) after four halvings."""
+        return self.stages(frames)[-1]
+
+    def decode(self, code: Tensor, size: tuple[int, int]) -> Tensor:
+        """The code to frames (B, 3, *size), `size` being (height, width) of the encoded ones."""
+        x = code
+        for level, step in zip(reversed(range(len(self.up))), self.up, strict=True):
+            height, width = (side >> level for side in size)
+            x = step(F.interpolate(x, size=(height, width), mode="bilinear", align_corners=True))
+        return self.leave(x)

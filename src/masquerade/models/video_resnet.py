@@ -40,7 +40,11 @@ class BasicBlock3d(nn.Module):
 
 
 class VideoResNet(nn.Module):
-    """Clips (B, C, T, H, W) to logits (B, classes)."""
+    """Clips (B, C, T, H, W) to logits (B, classes).
+
+    With SPAct's `keep_time` the last stage does not halve time, its first convolution is dilated by
+    two instead; the parameters are the same.
+    """
 
     head_names: ClassVar[tuple[str, ...]] = ("fc",)
     width: ClassVar[int] = 512
@@ -48,14 +52,6 @@ class VideoResNet(nn.Module):
     def __init__(
         self, *, classes: int, in_channels: int = 3, kind: Kind = "r3d", keep_time: bool = False
     ) -> None:
-        """
-        Args:
-            classes: outputs; 0: features only.
-            in_channels: of a frame.
-            kind: 3-D convolutions, or each factorised into space and time.
-            keep_time: SPAct's R3D-18: the last stage does not halve time, its first convolution is
-                dilated by two instead. The parameters are the same.
-        """
         super().__init__()
         self.stem = _stem(kind, in_channels)
         width_in = WIDTHS[0]

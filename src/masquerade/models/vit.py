@@ -36,14 +36,12 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """A pre-norm transformer layer; `heads`, `softmax` and `keep` as in `Attention`."""
 
-    def __init__(
-        self, *, width: int, heads: int, mlp_ratio: float = 4.0, softmax: Softmax = "exact"
-    ) -> None:
+    def __init__(self, *, width: int, heads: int, softmax: Softmax = "exact") -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.attn = Attention(width=width, heads=heads, softmax=softmax)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = Mlp(width=width, hidden=int(width * mlp_ratio))
+        self.mlp = Mlp(width=width, hidden=4 * width)
 
     def forward(self, tokens: Tensor, keep: Tensor | None = None) -> Tensor:
         tokens = tokens + self.attn(self.norm1(tokens), keep)
@@ -75,7 +73,11 @@ class TubeletEmbed(nn.Module):
 
 
 class FrameViT(nn.Module):
-    """A ViT of single frames with a class token; loads ViT, DeiT and DINO files."""
+    """A ViT of single frames with a class token; loads ViT, DeiT and DINO files.
+
+    Positions are learned for frames of `size` pixels and resized for others; 0 classes give
+    features only, as DINO's files need.
+    """
 
     head_names: ClassVar[tuple[str, ...]] = ("head",)
 
@@ -90,16 +92,6 @@ class FrameViT(nn.Module):
         depth: int = 12,
         heads: int = 12,
     ) -> None:
-        """
-        Args:
-            classes: outputs; 0: features only, as DINO's.
-            in_channels: of a frame.
-            size: side in pixels that the positions are learned for; other sizes resize them.
-            patch: side of a patch in pixels.
-            width: of a token.
-            depth: layers.
-            heads: of each layer.
-        """
         super().__init__()
         self.size, self.patch, self.width = size, patch, width
         self.patch_embed = PatchEmbed(in_channels=in_channels, patch=patch, width=width)
@@ -158,7 +150,7 @@ class VideoViT(nn.Module):
             frames: T of the clips; a multiple of the tubelet's.
             size: side of a frame in pixels; a multiple of the tubelet's.
             tubelet: frames, rows and columns of one token.
-            width: of a token.
+            width: of a token; 384 is ViT-S, 192 ViT-Ti.
             depth: layers.
             attention_heads: of each layer; `heads` are a recognizer's outputs by label.
             inflation: how an image's patch weights become a tubelet's when such a file is loaded.

@@ -52,14 +52,14 @@ class Sampling(NamedTuple):
     """Side of the square crop in pixels."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Architecture:
     """A line of RECOGNIZERS; calling it builds the recognizer with fresh weights."""
 
     network: Callable[..., nn.Module]
     """Takes `classes` and `in_channels`."""
     sampling: Sampling
-    normalization: Normalization
+    normalization: Normalization = KINETICS
     per_frame: bool = False
     """Whether the network reads single frames, whose logits are averaged over the clip."""
     channels: int = 3
@@ -93,58 +93,42 @@ class Architecture:
         )
 
 
-def _stills(network: Callable[..., nn.Module], size: int = 224) -> Architecture:
-    return Architecture(
-        network=network, sampling=Sampling(1, 1, size), normalization=IMAGENET, per_frame=True
-    )
-
-
-def _clips(
-    network: Callable[..., nn.Module],
-    sampling: tuple[int, int, int],
-    normalization: Normalization = KINETICS,
-    channels: int = 3,
-) -> Architecture:
-    return Architecture(
-        network=network,
-        sampling=Sampling(*sampling),
-        normalization=normalization,
-        channels=channels,
-    )
-
-
 # Frame networks are the papers' privacy attackers (Ilic et al., CVPR 2024; SPAct, CVPR 2022).
 # Samplings are those of the code of Ilic et al., and of STPrivacy and SPAct (16 frames of 112
 # pixels); only X3D-S's 182 pixels differ from the published weights' own (160).
+STILL = Sampling(1, 1, 224)
+SMALL_CLIP = Sampling(16, 2, 112)
 RECOGNIZERS: dict[str, Architecture] = {
-    "tiny-3d": _clips(Tiny3d, (8, 2, 64)),
-    "tiny-flow": _clips(Tiny3d, (8, 2, 64), channels=2),
-    "tiny-2d": _stills(partial(resnet, 8), 64),
-    "resnet-18": _stills(partial(resnet, 18)),
-    "resnet-50": _stills(partial(resnet, 50)),
-    "resnet-101": _stills(partial(resnet, 101)),
-    "mobilenet-v1": _stills(MobileNetV1),
-    "mobilenet-v2": _stills(MobileNetV2),
-    "vit-b-16": _stills(partial(FrameViT, patch=16)),
-    "vit-b-32": _stills(partial(FrameViT, patch=32)),
-    "c2d-r50": _clips(NETWORKS_3D["c2d-r50"], (8, 8, 224)),
-    "i3d-r50": _clips(NETWORKS_3D["i3d-r50"], (8, 8, 224)),
-    "slow-r50": _clips(NETWORKS_3D["slow-r50"], (8, 8, 224)),
-    "r2plus1d-r50": _clips(NETWORKS_3D["r2plus1d-r50"], (16, 4, 224)),
-    "csn-r101": _clips(NETWORKS_3D["csn-r101"], (32, 2, 224)),
-    "x3d-s": _clips(NETWORKS_3D["x3d-s"], (13, 6, 182)),
-    "x3d-m": _clips(NETWORKS_3D["x3d-m"], (16, 5, 224)),
-    "x3d-l": _clips(NETWORKS_3D["x3d-l"], (16, 5, 312)),
-    "slowfast-r50": _clips(NETWORKS_3D["slowfast-r50"], (32, 2, 224)),
-    "r3d-18": _clips(NETWORKS_3D["r3d-18"], (16, 2, 112), TORCHVISION_VIDEO),
-    "r3d-18-spact": _clips(NETWORKS_3D["r3d-18-spact"], (16, 2, 112), TORCHVISION_VIDEO),
-    "r2plus1d-18": _clips(NETWORKS_3D["r2plus1d-18"], (16, 2, 112), TORCHVISION_VIDEO),
-    "e2s-x3d-s": _clips(partial(TwoStream, "x3d-s"), (13, 6, 182), channels=5),
-    "e2s-x3d-m": _clips(partial(TwoStream, "x3d-m"), (16, 5, 224), channels=5),
-    "e2s-x3d-l": _clips(partial(TwoStream, "x3d-l"), (16, 5, 312), channels=5),
-    "mvit-b": _clips(MViT, (16, 4, 224)),
-    "vit-s-video": _clips(VideoViT, (16, 2, 112), IMAGENET),
-    "vit-ti-video": _clips(partial(VideoViT, width=192, attention_heads=3), (16, 2, 112), IMAGENET),
+    "tiny-3d": Architecture(Tiny3d, Sampling(8, 2, 64)),
+    "tiny-flow": Architecture(Tiny3d, Sampling(8, 2, 64), channels=2),
+    "tiny-2d": Architecture(partial(resnet, 8), Sampling(1, 1, 64), IMAGENET, per_frame=True),
+    "resnet-18": Architecture(partial(resnet, 18), STILL, IMAGENET, per_frame=True),
+    "resnet-50": Architecture(partial(resnet, 50), STILL, IMAGENET, per_frame=True),
+    "resnet-101": Architecture(partial(resnet, 101), STILL, IMAGENET, per_frame=True),
+    "mobilenet-v1": Architecture(MobileNetV1, STILL, IMAGENET, per_frame=True),
+    "mobilenet-v2": Architecture(MobileNetV2, STILL, IMAGENET, per_frame=True),
+    "vit-b-16": Architecture(partial(FrameViT, patch=16), STILL, IMAGENET, per_frame=True),
+    "vit-b-32": Architecture(partial(FrameViT, patch=32), STILL, IMAGENET, per_frame=True),
+    "c2d-r50": Architecture(NETWORKS_3D["c2d-r50"], Sampling(8, 8, 224)),
+    "i3d-r50": Architecture(NETWORKS_3D["i3d-r50"], Sampling(8, 8, 224)),
+    "slow-r50": Architecture(NETWORKS_3D["slow-r50"], Sampling(8, 8, 224)),
+    "r2plus1d-r50": Architecture(NETWORKS_3D["r2plus1d-r50"], Sampling(16, 4, 224)),
+    "csn-r101": Architecture(NETWORKS_3D["csn-r101"], Sampling(32, 2, 224)),
+    "x3d-s": Architecture(NETWORKS_3D["x3d-s"], Sampling(13, 6, 182)),
+    "x3d-m": Architecture(NETWORKS_3D["x3d-m"], Sampling(16, 5, 224)),
+    "x3d-l": Architecture(NETWORKS_3D["x3d-l"], Sampling(16, 5, 312)),
+    "slowfast-r50": Architecture(NETWORKS_3D["slowfast-r50"], Sampling(32, 2, 224)),
+    "r3d-18": Architecture(NETWORKS_3D["r3d-18"], SMALL_CLIP, TORCHVISION_VIDEO),
+    "r3d-18-spact": Architecture(NETWORKS_3D["r3d-18-spact"], SMALL_CLIP, TORCHVISION_VIDEO),
+    "r2plus1d-18": Architecture(NETWORKS_3D["r2plus1d-18"], SMALL_CLIP, TORCHVISION_VIDEO),
+    "e2s-x3d-s": Architecture(partial(TwoStream, "x3d-s"), Sampling(13, 6, 182), channels=5),
+    "e2s-x3d-m": Architecture(partial(TwoStream, "x3d-m"), Sampling(16, 5, 224), channels=5),
+    "e2s-x3d-l": Architecture(partial(TwoStream, "x3d-l"), Sampling(16, 5, 312), channels=5),
+    "mvit-b": Architecture(MViT, Sampling(16, 4, 224)),
+    "vit-s-video": Architecture(VideoViT, SMALL_CLIP, IMAGENET),
+    "vit-ti-video": Architecture(
+        partial(VideoViT, width=192, attention_heads=3), SMALL_CLIP, IMAGENET
+    ),
 }
 """By name; a new recognizer is its network's file and a line here."""
 
