@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from masquerade import anonymize_file, read_video, write_video
 from masquerade.methods.blend import mix
 from masquerade.methods.selective import Selective
-from masquerade.methods.selective.noise import advected, new_field, uniform
+from masquerade.methods.selective.noise import advect, new_field, uniform
 from masquerade.models.optical_flow import dis_flow, grey
 from masquerade.regions.keys import NETWORKS, extractor, short_size
 
@@ -82,7 +82,7 @@ def stages(frames: list[U8]) -> dict[str, float]:
     return {
         "flow": median_ms([partial(dis_flow, now, before) for before, now in pairs]),
         "warp": median_ms(
-            [partial(advected, field, whole, flow, partial(drawn, b"key")) for flow in flows]
+            [partial(advect, field, whole, flow, partial(drawn, b"key")) for flow in flows]
         ),
         "blend": median_ms([partial(blend, frame) for frame in frames]),
         "all of the method": median_ms(

@@ -1,4 +1,4 @@
-"""Motion-consistent noise: FACTS 3 and its oracle 14; presets."""
+"""Motion-consistent noise against Ilic et al., eq. 3 to 5, and the presets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from masquerade.errors import UsageError
 from masquerade.methods.selective import Selective, code, paper
-from masquerade.methods.selective.noise import moved_as_in_code
+from masquerade.methods.selective.noise import warp_forward
 
 
 def scene(frames: int = 6, *, shift: tuple[int, int] = (3, -2)) -> torch.Tensor:
@@ -113,12 +113,12 @@ def test_a_still_region_keeps_its_noise_and_gone_regions_bring_no_error() -> Non
 
 
 def test_codes_grid_is_half_a_pixel_off_from_left_to_right() -> None:
-    """FACTS 3.5, 5 and 6: 0.3 pixels move the right third only; what leaves the frame stays."""
+    """docs/papers.md 3.5, items 5 and 6: 0.3 pixels move only the right third of the noise."""
     noise = np.random.default_rng(0).integers(0, 256, (40, 100, 3), np.uint8)
     whole = slice(0, 40), slice(0, 100)
     still = np.zeros((40, 100, 2), np.float32)
-    assert np.array_equal(moved_as_in_code(noise, whole, still), noise)
-    out = moved_as_in_code(noise, whole, still + np.array([0.3, 0], np.float32))
+    assert np.array_equal(warp_forward(noise, whole, still), noise)
+    out = warp_forward(noise, whole, still + np.array([0.3, 0], np.float32))
     assert np.array_equal(out[:-1, :68], noise[:-1, :68])
     assert np.array_equal(out[:-1, 72:-1], noise[:-1, 73:])
     assert np.array_equal(out[:, -1], noise[:, -1])
@@ -131,7 +131,7 @@ def test_codes_first_frame_is_not_moved() -> None:
 
 
 def test_code_moves_noise_against_the_papers_sign() -> None:
-    """FACTS 3.5, 4: forward flow, looked up at the later frame."""
+    """docs/papers.md 3.5, item 4: forward flow, read at the later frame."""
     clip = scene(3, shift=(4, 0))
     still, paper_like = Selective(warp="forward"), Selective(warp="first")
     field = still(clip[:, :, :1], state=still.init_state(seed=1)).clip[..., 0, :, :]

@@ -1,4 +1,4 @@
-"""`gait_jitter`: motion and outline are bent, nothing is bared, and it streams."""
+"""`gait_jitter` perturbs motion and outline, uncovers nothing, and works window by window."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from masquerade.datasets.mimes import Mimes
 from masquerade.methods.selective import Selective
-from masquerade.methods.selective.gait_jitter import Past, bent, lookback, remembered, widened
+from masquerade.methods.selective.gait_jitter import (
+    History,
+    history_length,
+    perturb_flow,
+    push,
+    widen_outline,
+)
 from masquerade.models.optical_flow import dis_flow, grey
 
 
@@ -92,10 +98,10 @@ def test_motion_is_bent_differently_in_every_video() -> None:
     whole = slice(0, 64), slice(0, 64)
     runs = []
     for key in (b"one", b"two"):
-        past, steps = Past(), []
+        history, steps = History(), []
         for t in range(len(flow)):
-            past = remembered(past, flow[t], whole, mask[t + 1], 1.0)
-            steps.append(bent(past, whole, key, t, 1.0))
+            history = push(history, flow[t], whole, mask[t + 1], 1.0)
+            steps.append(perturb_flow(history, whole, key, t, 1.0))
         runs.append(np.stack(steps)[4:][mask[5:] > 0])
     raw = flow[4:][mask[5:] > 0]
     for one, two in ((raw, runs[0]), (raw, runs[1]), (*runs,)):
@@ -106,13 +112,13 @@ def test_motion_is_bent_differently_in_every_video() -> None:
 @pytest.mark.parametrize("strength", [0.1, 1.0, 100.0])
 def test_the_look_back_is_bounded_and_the_outline_only_grows(strength: float) -> None:
     _, mask = walker()
-    past, still = Past(), np.zeros((64, 64, 2), np.float32)
+    history, still = History(), np.zeros((64, 64, 2), np.float32)
     for t in range(40):
         outline = mask[t % 14]
-        past = remembered(past, still, (slice(0, 64), slice(0, 64)), outline, strength)
-        assert len(past.flows) == len(past.outlines) <= lookback(strength) + 1 <= 13
-        assert (widened(past, b"key", t, strength)[outline > 0] == 255).all()
-        assert not bent(past, (slice(0, 64), slice(0, 64)), b"key", t, 1.0).any()
+        history = push(history, still, (slice(0, 64), slice(0, 64)), outline, strength)
+        assert len(history.flows) == len(history.outlines) <= history_length(strength) + 1 <= 13
+        assert (widen_outline(history, b"key", t, strength)[outline > 0] == 255).all()
+        assert not perturb_flow(history, (slice(0, 64), slice(0, 64)), b"key", t, 1.0).any()
 
 
 def test_an_empty_region_is_widened_by_its_past_and_then_no_more() -> None:
@@ -120,5 +126,5 @@ def test_an_empty_region_is_widened_by_its_past_and_then_no_more() -> None:
     mask[4:] = 0
     method = Selective(gait_jitter=1.0)
     out, _ = method.on_bytes(frames, mask=mask, state=method.init_state(seed=1))
-    late = slice(5 + lookback(1.0), None)
+    late = slice(5 + history_length(1.0), None)
     assert np.array_equal(out[late], frames[late])

@@ -1,4 +1,4 @@
-"""Noise that is moved stays noise: FACTS 3, oracle 13, and what holds for any flow at all."""
+"""Advected noise stays white under any flow and follows a constant one (Ilic et al., eq. 4)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masquerade.methods.selective import Selective
-from masquerade.methods.selective.noise import Field, advected, moved_once, new_field, uniform
+from masquerade.methods.selective.noise import NoiseField, advect, new_field, uniform, warp_once
 from masquerade.models.optical_flow import pixel_grid, remap
 
 SIZE = 48
@@ -39,7 +39,7 @@ def fresh(frame: int):
     return lambda count: uniform(b"key", f"fresh {frame}", count, 3)
 
 
-def first() -> Field:
+def first() -> NoiseField:
     return new_field(uniform(b"key", "first", SIZE, SIZE, 3))
 
 
@@ -59,7 +59,7 @@ def test_hundreds_of_frames_neither_starve_nor_streak(motion: str) -> None:
     field, image = first(), first().noise
     for frame in range(300):
         flow = flow_of(motion, frame)
-        field = advected(field, WHOLE, flow, fresh(frame))
+        field = advect(field, WHOLE, flow, fresh(frame))
         image = remap(image, pixel_grid(SIZE, SIZE) + flow, nearest=True)
         assert field.noise.mean() == pytest.approx(127.5, rel=0.05)
         assert field.noise.var() == pytest.approx((256**2 - 1) / 12, rel=0.05)
@@ -95,21 +95,21 @@ def test_no_pixel_is_ever_shown_twice(
         flow = rng.normal(0, 1, (2 + box[2], 2 + box[3], 2)).astype(np.float32)
         if smooth:
             flow = cv2.GaussianBlur(flow, (0, 0), smooth)
-        field = advected(field, part, speed * flow, draw)
+        field = advect(field, part, speed * flow, draw)
         assert len(np.unique(field.noise.reshape(-1, 3), axis=0)) == 20 * 24
-        assert np.abs(field.rest).max() <= 0.5
+        assert np.abs(field.residual).max() <= 0.5
 
 
 def test_constant_flow_travels_and_first_stands_still() -> None:
-    """Oracle 13, on the look-up itself: flow (u, v) = (3, -2) at every pixel of every frame."""
+    """Flow (u, v) = (3, -2) at every pixel of every frame."""
     flow = np.full((SIZE, SIZE, 2), (3, -2), np.float32)
     fields = [first()]
     for frame in range(3):
-        fields.append(advected(fields[-1], WHOLE, flow, fresh(frame)))
+        fields.append(advect(fields[-1], WHOLE, flow, fresh(frame)))
     for before, after in pairwise(fields):
         moved = np.roll(before.noise, (2, -3), (0, 1))  # out[y, x] = in[y - 2, x + 3]
         assert np.array_equal(after.noise[2:, :-3], moved[2:, :-3])
-    once = moved_once(first().noise, WHOLE, flow, "nearest")
+    once = warp_once(first().noise, WHOLE, flow, "nearest")
     assert np.array_equal(once[2:, :-3], fields[1].noise[2:, :-3])
 
 
@@ -117,18 +117,18 @@ def test_fractions_of_a_pixel_add_up() -> None:
     """Ten steps of 0.3 are three pixels, wherever in the frame, also after long disorder."""
     field = first()
     for frame in range(50):
-        field = advected(field, WHOLE, flow_of("swell", frame), fresh(frame))
+        field = advect(field, WHOLE, flow_of("swell", frame), fresh(frame))
     started = field
     for frame in range(10):
         flow = np.full((SIZE, SIZE, 2), (0.3, 0), np.float32)
-        field = advected(field, WHOLE, flow, fresh(100 + frame))
+        field = advect(field, WHOLE, flow, fresh(100 + frame))
     near = [(field.noise == np.roll(started.noise, -x, 1)).all(-1)[:, 4:-6] for x in (2, 3, 4)]
     assert np.mean(near[1]) > 0.6
     assert np.logical_or.reduce(near).mean() > 0.9
 
 
 def test_the_noise_of_the_past_is_left_as_it_was() -> None:
-    """A carry is a value: going on twice from one gives the same twice."""
+    """State is a value: continuing twice from one state gives the same twice."""
     rng = np.random.default_rng(0)
     frames = cv2.GaussianBlur(rng.integers(0, 256, (40, 60, 12), np.uint8), (0, 0), 2)
     frames = np.moveaxis(frames.reshape(40, 60, 4, 3), 2, 0)

@@ -1,4 +1,4 @@
-"""It must not be undone: FACTS 3.7 and oracle 15; and a key that nothing records."""
+"""The noise cannot be inverted (docs/papers.md 3.7), and no record holds its key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 import masquerade
 from masquerade.checkpoint import arguments
 from masquerade.errors import UsageError
-from masquerade.methods.selective import GIVEN, Selective, code, paper
+from masquerade.methods.selective import RECORDED_KEY, Selective, code, paper
 from masquerade.pipeline.receipt import config_hash
 
 SECRET = "correct horse battery staple"
@@ -65,7 +65,7 @@ def fitted(out: np.ndarray, noise: np.ndarray, truth: np.ndarray, mask: np.ndarr
 
 @pytest.mark.parametrize("make", [paper, code, Selective])
 def test_with_known_noise_and_saliency_only_the_default_holds(make) -> None:
-    """FACTS 3.7. In the core no attack beats filling with the mean; the rim is told apart."""
+    """In the core no attack beats filling with the mean (docs/papers.md 3.7)."""
     method, truth = make(), frames()[0].astype(float)
     out = method.on_bytes(frames(), mask=saliency(), state=method.init_state(seed=1))[0][0]
     noise = method.on_bytes(frames(), state=method.init_state(seed=1))[0][0].astype(float)
@@ -149,7 +149,7 @@ def test_no_record_holds_the_key(tmp_path) -> None:
     secrets = [SECRET, *(repr(bytes(x)) for x in (method._secret, first, state[0].key))]
     for record in records:
         assert not any(secret[2:-1] in record for secret in secrets)
-    assert arguments(method)["key"] == GIVEN
+    assert arguments(method)["key"] == RECORDED_KEY
     hashes = [config_hash(arguments(Selective(key=key))) for key in (SECRET, "another one")]
     assert hashes[0] == hashes[1]  # nor a digest that a guess could be tried on
 

@@ -1,9 +1,11 @@
-"""Black: the chosen regions are gone. The strongest cover, and the one that keeps least.
+"""Blacken: the chosen regions become black. Hides most and keeps least of all masks.
 
-The baseline of STPrivacy and SPAct, which blacken people found by a detector.
+The baseline of STPrivacy and SPAct, which blacken detected people.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -16,7 +18,7 @@ class Blacken(Anonymizer):
     """Paint everything, or the chosen regions, black."""
 
     card = Card(
-        hides="everything inside the region, motion included; its outline still moves",
+        hides="everything in the region, motion included; the outline of the region stays",
         undo="no: nothing of the region is left",
         needs="nothing",
         paper="baseline of STPrivacy ICCV 2023, SPAct CVPR 2022",
@@ -25,12 +27,8 @@ class Blacken(Anonymizer):
     def __init__(self) -> None:
         super().__init__()
 
-    def forward(
-        self, clip: Tensor, *, mask: Tensor | None = None, state: None = None
-    ) -> Anonymized:
+    def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         return Anonymized(laid_over(clip, clip.new_zeros(()).expand_as(clip), mask), mask)
 
-    def on_bytes(
-        self, frames: U8, *, mask: U8 | None = None, state: None = None
-    ) -> tuple[U8, None]:
+    def on_bytes(self, frames: U8, *, mask: U8 | None = None, state: Any = None) -> tuple[U8, Any]:
         return over_frames(frames, np.zeros_like, mask=mask), None

@@ -1,12 +1,15 @@
-"""Gaussian blur: softens detail; faces stay recognizable to a trained network, so it hides little.
+"""Gaussian blur: removes detail; faces stay recognizable to a trained network, so it hides little.
 
-The baseline of Ilic et al. (CVPR 2024, 4.1), SPAct and STPrivacy: kernel 13 (weak) or 21 (strong),
-sigma 10, on frames whose short side is 224. sigma 10 under so small a kernel is nearly a box:
-its true standard deviation is 3.64 or 5.62 pixels. Larger frames are blurred at that size and
-brought back, so that a setting hides as much in a large video as in a small one.
+The baseline of Ilic et al. (CVPR 2024, section 4.1), SPAct and STPrivacy: kernel 13 (weak) or 21
+(strong), sigma 10, on frames whose short side is 224. With so small a kernel sigma 10 is nearly a
+box filter: its true standard deviation is 3.64 or 5.62 pixels. Differs from the papers: larger
+frames are blurred at that size and enlarged again, so that a setting hides as much in a large video
+as in a small one.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,15 +28,14 @@ class Blur(Anonymizer):
     """Blur everything, or the chosen regions.
 
     Args:
-        kernel: width of the blur in pixels of a frame whose short side is `short`; odd.
-        sigma: its Gaussian's standard deviation, in the same pixels.
-        short: short side at which the frame is blurred; larger frames are brought to it and back.
-            0: at the frame's own size.
+        kernel: width of the kernel in pixels of a frame whose short side is `short`; odd.
+        sigma: standard deviation of the Gaussian, in the same pixels.
+        short: short side in pixels at which larger frames are blurred; 0: the frame's own.
     """
 
     card = Card(
-        hides="fine detail; at the weak and strong settings of the papers hardly who it is",
-        undo="partly: a network trained on blurred faces names them",
+        hides="fine detail; at the papers' weak and strong settings hardly the identity",
+        undo="partly: networks trained on blurred faces recognize them",
         needs="nothing",
         paper="baseline of Ilic et al. CVPR 2024, SPAct CVPR 2022, STPrivacy ICCV 2023",
     )
@@ -51,23 +53,19 @@ class Blur(Anonymizer):
         """The kernel along one axis, (kernel,), summing to 1."""
         return np.asarray(cv2.getGaussianKernel(self.kernel, self.sigma)[:, 0], np.float32)
 
-    def forward(
-        self, clip: Tensor, *, mask: Tensor | None = None, state: None = None
-    ) -> Anonymized:
+    def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         b, c, t, h, w = clip.shape
         frames = clip.transpose(1, 2).reshape(b * t, c, h, w)
-        soft = self._filter(area_resize(frames, *self._working(h, w)))
+        soft = self._filter(area_resize(frames, *self._working_size(h, w)))
         soft = F.interpolate(soft, (h, w), mode="bilinear")
         blurred = soft.reshape(b, t, c, h, w).transpose(1, 2)  # (B, C, T, H, W)
         return Anonymized(laid_over(clip, blurred, mask), mask)
 
-    def on_bytes(
-        self, frames: U8, *, mask: U8 | None = None, state: None = None
-    ) -> tuple[U8, None]:
-        # every crop of a frame would be resampled on a grid of its own, so the whole frame is seen
-        return over_frames(frames, self._blurred, mask=mask, whole=True), None
+    def on_bytes(self, frames: U8, *, mask: U8 | None = None, state: Any = None) -> tuple[U8, Any]:
+        # of the whole frame: a crop would be resampled on another grid
+        return over_frames(frames, self._blur, mask=mask, whole=True), None
 
-    def _working(self, height: int, width: int) -> tuple[int, int]:
+    def _working_size(self, height: int, width: int) -> tuple[int, int]:
         """The (height, width) at which a frame is blurred."""
         ratio = min(1.0, self.short / min(height, width)) if self.short else 1.0
         return max(1, round(height * ratio)), max(1, round(width * ratio))
@@ -80,12 +78,12 @@ class Blur(Anonymizer):
         planes = F.conv2d(planes, taps.view(1, 1, 1, -1))
         return F.conv2d(planes, taps.view(1, 1, -1, 1)).reshape(n, c, h, w)
 
-    def _blurred(self, frame: U8) -> U8:
+    def _blur(self, frame: U8) -> U8:
         h, w = frame.shape[:2]
-        height, width = self._working(h, w)
+        height, width = self._working_size(h, w)
         small = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
         taps = self.weights()
-        # in float: on bytes OpenCV rounds the kernel itself to 1/256
+        # in float: on bytes OpenCV rounds the kernel to 1/256
         soft = cv2.sepFilter2D(small, cv2.CV_32F, taps, taps, borderType=cv2.BORDER_REPLICATE)
         soft = cv2.resize(cv2.convertScaleAbs(soft), (w, h), interpolation=cv2.INTER_LINEAR)
         return np.asarray(soft, np.uint8)

@@ -1,26 +1,27 @@
-"""Low resolution: the frame is reduced by a factor and brought back by repeating its pixels.
+"""Downsampling: the resolution is reduced by a factor and enlarged by repeating pixels.
 
-The baseline of STPrivacy and SPAct (factors 2, 4). The factor is that of the frame's own pixels
-(`elr` counts what is left instead). A file may keep the reduced size: `--size model`.
+The baseline of STPrivacy and SPAct (factors 2 and 4). Hides detail, keeps colours, scene and
+motion. The factor is relative to the frame (`elr` fixes the number of pixels that are left). A file
+can keep the reduced size: `--size model`.
 """
 
 from __future__ import annotations
 
 from masquerade.anonymizer import Card
 from masquerade.errors import UsageError
-from masquerade.methods.resample import Reduced
+from masquerade.methods.resample import LowResolution
 
 
-class Downsample(Reduced):
+class Downsample(LowResolution):
     """Reduce the resolution of everything, or of the chosen regions.
 
     Args:
-        factor: how many pixels of a side become one.
+        factor: side of the squares of pixels that become one.
     """
 
     card = Card(
         hides="detail smaller than `factor` pixels; at 2 and 4 hardly who it is",
-        undo="partly: several frames of one person sharpen each other",
+        undo="partly: super-resolution from several frames",
         needs="nothing",
         paper="baseline of STPrivacy ICCV 2023, SPAct CVPR 2022",
     )

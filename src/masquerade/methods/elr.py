@@ -1,35 +1,35 @@
-"""Extreme low resolution: a dozen rows of pixels a frame, brought back by repeating them.
+"""Extreme low resolution: about a dozen rows of pixels per frame, enlarged by repeating them.
 
 Ryoo et al., "Privacy-Preserving Human Activity Recognition from Extreme Low Resolution", AAAI 2017,
 and "Extreme Low Resolution Activity Recognition with Multi-Siamese Embedding Learning", AAAI 2018.
-Both papers publish a plain reduced frame, which is what this is; what they learn is how to read
-such frames, and that is `masquerade.training.low_resolution`.
+Hides all detail; keeps colours, places and motion. Both papers publish a plainly downsampled frame;
+what they train are recognizers of such frames (`masquerade.training.low_resolution`).
 
-Differs from `downsample`: the pixels that are left are counted, not those that become one, so that
-a larger video shows no more than a small one. The paper's sensor takes no other picture; a file
-keeps the reduced size with `--size model`.
+Differs from `downsample` in that the number of pixels that are left is fixed, so that a larger
+video shows no more than a small one. The papers' sensor records nothing else; a file keeps the
+reduced size with `--size model`.
 """
 
 from __future__ import annotations
 
 from masquerade.anonymizer import Card
 from masquerade.errors import UsageError
-from masquerade.methods.resample import Reduced
+from masquerade.methods.resample import LowResolution
 
 
-class ELR(Reduced):
+class ELR(LowResolution):
     """Show every frame, or the chosen regions, as a few large pixels.
 
     Args:
-        factor: s, how many pixels of a side become one where the shorter side has `short`; 16, 32
-            or 64.
-        short: the shorter side in pixels that `factor` is meant for; `short / factor`
-            rows, or columns of an upright one, are left of every frame.
+        factor: s, side of the squares of pixels that become one in a frame whose shorter side is
+            `short`; 16, 32 or 64.
+        short: the shorter side in pixels that `factor` refers to; `short / factor` rows (columns of
+            an upright video) are left of every frame.
     """
 
     card = Card(
         hides="all detail; colours, where people are and how they move stay",
-        undo="no single frame; several of one person sharpen each other, and networks learn to",
+        undo="not from one frame; partly by super-resolution from several, or by trained networks",
         needs="nothing",
         paper="ELR, Ryoo et al. AAAI 2017 and 2018; s as in Ilic et al. CVPR 2024",
     )
@@ -50,7 +50,7 @@ class ELR(Reduced):
 
 
 def paper() -> ELR:
-    """The papers' 12 rows, 16 x 12 pixels of a frame of 4:3."""
+    """The papers' 16 x 12 pixels, of a frame of 4:3."""
     return ELR(factor=20, short=240)
 
 

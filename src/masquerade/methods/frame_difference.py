@@ -1,8 +1,8 @@
-"""Thresholded frame difference: white where a pixel's grey changed since the frame before.
+"""Thresholded frame difference: white where a pixel's grey level changed since the last frame.
 
-The simplest picture of motion alone, and the mark that a learned anonymizer has to beat: it is what
-BDQ (Kumawat & Nagahara, ECCV 2022) starts from, without what that learns. Colour, texture and all
-that stands still are gone; outline, gait and the edges of clothes stay wherever something moves.
+The simplest motion-only baseline, which a learned anonymizer has to beat: BDQ (Kumawat & Nagahara,
+ECCV 2022) without what it learns. Hides colour, texture and everything static; keeps the outlines,
+gait and edges of clothes of whatever moves.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from masquerade.anonymizer import U8, Anonymized, Anonymizer, Card
 from masquerade.errors import UsageError
 from masquerade.methods.blend import laid_over, mix
 
-RED, GREEN, BLUE = 77, 150, 29  # of 256: BT.601's grey in whole numbers, so that both paths agree
-UNIT = 255 * (RED + GREEN + BLUE)  # white
+RED, GREEN, BLUE = 77, 150, 29  # of 256: BT.601 in integers, so that floats and bytes agree
+WHITE = 255 * (RED + GREEN + BLUE)
 
 Greys = NDArray[np.int32]
 
 
 class FrameDifference(Anonymizer):
-    """Show only where the picture changes, frame by frame.
+    """Show only where the video changes from frame to frame.
 
     Args:
-        change: change of grey, 0 to 1, above which a pixel is white.
-        most: a frame in which a larger share than this changed is a cut or a flash, which would
-            show the scene; it stays black.
+        change: change of the grey level, 0 to 1, above which a pixel is white.
+        most: largest share of pixels that may change; a frame above it is a cut or a flash, which
+            would show the scene, and becomes black.
     """
 
     card = Card(
-        hides="colour, texture and all that stands still; outlines, gait and large prints stay",
-        undo="no single frame; who moves as they do is still told by a trained network",
+        hides="colour, texture and everything static; outlines, gait and large prints stay",
+        undo="not from one frame; trained networks still recognize people by how they move",
         needs="nothing",
         paper="the input of BDQ, Kumawat & Nagahara ECCV 2022, thresholded",
     )
@@ -52,9 +52,9 @@ class FrameDifference(Anonymizer):
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         levels = (clip * 255).round().clamp(0, 255)
         weights = clip.new_tensor([RED, GREEN, BLUE]).reshape(1, 3, 1, 1, 1)
-        grey = (levels * weights).sum(1)  # (B, T, H, W), whole numbers, exact in float
+        grey = (levels * weights).sum(1)  # (B, T, H, W), integers, exact in float
         first = grey[:, :1] if state is None else torch.as_tensor(state).to(grey)[:, None]
-        before = torch.cat([first, grey[:, :-1]], 1)  # the first frame of a video repeats
+        before = torch.cat([first, grey[:, :-1]], 1)  # a video's first frame has no change
         changed = (grey - before).abs() > self._level()
         shown = changed.sum((2, 3), keepdim=True) <= self.most * grey.shape[2] * grey.shape[3]
         white = (changed & shown)[:, None].to(clip).expand_as(clip)
@@ -78,4 +78,4 @@ class FrameDifference(Anonymizer):
         return changed * np.uint8(255)
 
     def _level(self) -> float:
-        return self.change * UNIT
+        return self.change * WHITE

@@ -1,10 +1,12 @@
-"""Mean colour: the chosen regions become one flat colour, their own mean in that frame.
+"""Mask mean: the chosen regions become one flat colour, their own mean in that frame.
 
-The masking baseline of Ilic et al. (CVPR 2024, 4.1), which fills segmented people. The mean still
-tells how light or dark the region was, which is one colour a frame of clothing and skin.
+The masking baseline of Ilic et al. (CVPR 2024, section 4.1), which fills segmented people. Keeps
+one colour per frame, the mean of clothing and skin.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,11 +17,11 @@ from masquerade.methods.blend import U8, bounds, laid_over, mix
 
 
 class MaskMean(Anonymizer):
-    """Fill everything, or the chosen regions together, with their mean colour of the frame."""
+    """Fill everything, or the chosen regions, with their mean colour in each frame."""
 
     card = Card(
-        hides="everything inside the region but its mean colour; its outline still moves",
-        undo="no: one colour a frame is left of the region",
+        hides="everything in the region except its mean colour; the outline of the region stays",
+        undo="no: one colour per frame is left of the region",
         needs="nothing",
         paper="masking baseline of Ilic et al. CVPR 2024",
     )
@@ -27,17 +29,13 @@ class MaskMean(Anonymizer):
     def __init__(self) -> None:
         super().__init__()
 
-    def forward(
-        self, clip: Tensor, *, mask: Tensor | None = None, state: None = None
-    ) -> Anonymized:
+    def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         weight = clip.new_ones(1).expand(clip[:, :1].shape) if mask is None else mask
         total = weight.sum((-2, -1), keepdim=True).clamp(min=1e-6)
         mean = (clip * weight).sum((-2, -1), keepdim=True) / total  # (B, 3, T, 1, 1)
         return Anonymized(laid_over(clip, mean.expand_as(clip), mask), mask)
 
-    def on_bytes(
-        self, frames: U8, *, mask: U8 | None = None, state: None = None
-    ) -> tuple[U8, None]:
+    def on_bytes(self, frames: U8, *, mask: U8 | None = None, state: Any = None) -> tuple[U8, Any]:
         if mask is None:
             means = [cv2.mean(frame)[:3] for frame in frames]
             flat = np.rint(means).astype(np.uint8)[:, None, None]  # (T, 1, 1, 3)

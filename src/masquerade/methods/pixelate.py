@@ -1,11 +1,14 @@
-"""Mosaic: each block of pixels becomes its mean. Small blocks leave people recognizable.
+"""Pixelation: each block of pixels becomes its mean. Small blocks leave people recognizable.
 
-The baseline of Ilic et al. (CVPR 2024, 4.1): average pooling over 4 x 4 or 16 x 16 blocks of a
-frame whose short side is 224, then nearest enlargement. Blocks grow with the frame, so that a
-setting hides as much in a large video as in a small one.
+The baseline of Ilic et al. (CVPR 2024, section 4.1): average pooling over 4 x 4 or 16 x 16 blocks
+of a frame whose short side is 224, then nearest-neighbour enlargement. Hides detail, keeps colours
+and motion. Blocks grow with the frame, so that a setting hides as much in a large video as in a
+small one.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,16 +21,16 @@ from masquerade.methods.blend import U8, laid_over, over_frames
 
 
 class Pixelate(Anonymizer):
-    """Turn everything, or the chosen regions, into a mosaic.
+    """Turn everything, or the chosen regions, into a mosaic of blocks.
 
     Args:
         block: side of a block in pixels of a frame whose short side is `short`.
-        short: short side that `block` is meant for. 0: the frame's own pixels.
+        short: short side that `block` refers to; 0: `block` is in the frame's own pixels.
     """
 
     card = Card(
-        hides="detail smaller than a block; at 4 and 16 hardly who it is",
-        undo="partly: a network trained on mosaics names people; several frames sharpen each other",
+        hides="detail smaller than a block; at 4 and 16 hardly the identity",
+        undo="partly: by networks trained on mosaics, or super-resolution from several frames",
         needs="nothing",
         paper="baseline of Ilic et al. CVPR 2024",
     )
@@ -40,39 +43,31 @@ class Pixelate(Anonymizer):
 
     def side(self, height: int, width: int) -> int:
         """A block's side in pixels of a frame of this size."""
-        return (
-            max(1, round(self.block * min(height, width) / self.short))
-            if self.short
-            else self.block
-        )
+        if not self.short:
+            return self.block
+        return max(1, round(self.block * min(height, width) / self.short))
 
-    def forward(
-        self, clip: Tensor, *, mask: Tensor | None = None, state: None = None
-    ) -> Anonymized:
+    def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         b, c, t, h, w = clip.shape
         side = self.side(h, w)
         frames = clip.transpose(1, 2).reshape(b * t, c, h, w)
-        # a block cut by the frame's edge is the mean of the pixels that it has
-        blocks = F.avg_pool2d(
-            F.pad(frames, (0, -w % side, 0, -h % side)), side, divisor_override=1
-        ) / F.avg_pool2d(
-            F.pad(frames.new_ones(1, 1, h, w), (0, -w % side, 0, -h % side)),
-            side,
-            divisor_override=1,
+        padding = (0, -w % side, 0, -h % side)
+        sums, counts = (
+            F.avg_pool2d(F.pad(x, padding), side, divisor_override=1)
+            for x in (frames, frames.new_ones(1, 1, h, w))
         )
+        blocks = sums / counts  # a block cut by the frame's edge is the mean of its own pixels
         mosaic = blocks.repeat_interleave(side, -2).repeat_interleave(side, -1)[..., :h, :w]
         mosaic = mosaic.reshape(b, t, c, h, w).transpose(1, 2)  # (B, C, T, H, W)
         return Anonymized(laid_over(clip, mosaic, mask), mask)
 
-    def on_bytes(
-        self, frames: U8, *, mask: U8 | None = None, state: None = None
-    ) -> tuple[U8, None]:
+    def on_bytes(self, frames: U8, *, mask: U8 | None = None, state: Any = None) -> tuple[U8, Any]:
         side = self.side(*frames.shape[1:3])
         return over_frames(frames, lambda part: mosaic(part, side), mask=mask, step=side), None
 
 
 def mosaic(frame: U8, side: int) -> U8:
-    """Block means of (H, W, 3), the blocks starting at its corner."""
+    """Block means of (H, W, 3), from its upper left corner."""
     h, w = frame.shape[:2]
     out = np.empty_like(frame)
     for rows in (slice(0, h // side * side), slice(h // side * side, h)):
@@ -87,10 +82,10 @@ def mosaic(frame: U8, side: int) -> U8:
 
 
 def fine() -> Pixelate:
-    """The paper's pixelation by 4 at 224."""
+    """The paper's blocks of 4 at 224."""
     return Pixelate(block=4)
 
 
 def coarse() -> Pixelate:
-    """The paper's pixelation by 16 at 224."""
+    """The paper's blocks of 16 at 224."""
     return Pixelate(block=16)

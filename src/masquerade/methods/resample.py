@@ -1,8 +1,9 @@
-"""Area-averaging resize on tensors, as cv2.INTER_AREA does it on images, on any device."""
+"""Resizing that methods share: area averaging (as cv2.INTER_AREA) and antialiased bilinear."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from masquerade.methods.blend import U8, laid_over, over_frames
 
 
 def area_weights(size: int, target: int) -> Tensor:
-    """(target, size): how much of each input pixel lies in each output pixel; rows sum to 1."""
+    """(target, size): the share of each input pixel in each output pixel; rows sum to 1."""
     edges = torch.arange(target + 1, dtype=torch.float64) * size / target
     left = torch.arange(size, dtype=torch.float64)
     overlap = torch.minimum(edges[1:, None], left + 1) - torch.maximum(edges[:-1, None], left)
@@ -23,30 +24,30 @@ def area_weights(size: int, target: int) -> Tensor:
 
 
 def area_resize(frames: Tensor, height: int, width: int) -> Tensor:
-    """Shrink (..., H, W) to (..., height, width), every pixel weighing alike."""
+    """Downsample (..., H, W) to (..., height, width) by area averaging."""
     rows = area_weights(frames.shape[-2], height).to(frames)
     columns = area_weights(frames.shape[-1], width).to(frames)
     return rows @ frames @ columns.T
 
 
-def reduced(frames: Tensor, height: int, width: int) -> Tensor:
-    """(..., H, W) as (height, width) pixels, each repeated to give the shape that came in."""
+def downsample(frames: Tensor, height: int, width: int) -> Tensor:
+    """(..., H, W) as (height, width) pixels, each repeated to the original size."""
     small = area_resize(frames, height, width)
     h, w = frames.shape[-2:]
     return small[..., _nearest(w, width)][..., _nearest(h, height), :]
 
 
-def reduced_bytes(frame: U8, height: int, width: int) -> U8:
-    """The same of one (H, W, 3), within one level."""
+def downsample_bytes(frame: U8, height: int, width: int) -> U8:
+    """`downsample` of one frame (H, W, 3), within one level."""
     h, w = frame.shape[:2]
     small = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
-    if h % height == 0 and w % width == 0:  # then OpenCV's nearest pixel is ours, and quicker
+    if h % height == 0 and w % width == 0:  # then OpenCV's nearest pixel is the same, and faster
         return np.asarray(cv2.resize(small, (w, h), interpolation=cv2.INTER_NEAREST), np.uint8)
     return np.asarray(small, np.uint8)[:, _nearest(w, width)][_nearest(h, height)]
 
 
 def _nearest(size: int, small: int) -> list[int]:
-    """For each of `size` pixels, which of the `small` ones lies over its centre."""
+    """For each of `size` pixels, the one of `small` that contains its centre."""
     return [(2 * i + 1) * small // (2 * size) for i in range(size)]
 
 
@@ -69,19 +70,15 @@ def resized(clip: Tensor, size: Sequence[int], shown: Tensor | None = None) -> T
     return flat.reshape(batch, frames, channels, *size).transpose(1, 2)
 
 
-class Reduced(Anonymizer):
-    """A method that shows its `size` of every frame, brought back by repeating its pixels."""
+class LowResolution(Anonymizer):
+    """A method that downsamples every frame to its `size` and repeats the pixels."""
 
-    def forward(
-        self, clip: Tensor, *, mask: Tensor | None = None, state: None = None
-    ) -> Anonymized:
-        shown = reduced(clip, *self.size(*clip.shape[-2:]))
+    def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
+        shown = downsample(clip, *self.size(*clip.shape[-2:]))
         return Anonymized(laid_over(clip, shown, mask), mask)
 
-    def on_bytes(
-        self, frames: U8, *, mask: U8 | None = None, state: None = None
-    ) -> tuple[U8, None]:
-        return over_frames(frames, self._reduced, mask=mask, whole=True), None
+    def on_bytes(self, frames: U8, *, mask: U8 | None = None, state: Any = None) -> tuple[U8, Any]:
+        return over_frames(frames, self._downsample, mask=mask, whole=True), None
 
-    def _reduced(self, frame: U8) -> U8:
-        return reduced_bytes(frame, *self.size(*frame.shape[:2]))
+    def _downsample(self, frame: U8) -> U8:
+        return downsample_bytes(frame, *self.size(*frame.shape[:2]))

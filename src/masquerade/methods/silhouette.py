@@ -1,10 +1,12 @@
-"""People as white figures on black: what they do is seen, and nothing of how they or the place are.
+"""Silhouette: the mask itself, people as white figures on black.
 
-Beyond the papers. Whoever the detector misses is black like the scene, where other covers would
-show a person bare.
+Beyond the papers. Hides appearance and scene, keeps outline, pose and motion. A person whom the
+detector misses is black like the scene, whereas other methods would show them uncovered.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -14,10 +16,10 @@ from masquerade.methods.blend import U8
 
 
 class Silhouette(Anonymizer):
-    """Show where the regions are, white on black, and nothing else."""
+    """Show only the regions' silhouettes, white on black."""
 
     card = Card(
-        hides="everything but the outline: appearance, scene, who was not found; gait stays",
+        hides="everything except the outline: appearance, scene, undetected people; gait stays",
         undo="no: nothing but the mask is in the output",
         needs="regions with an outline, such as people; a detector on the CPU",
         paper="beyond the papers",
@@ -27,15 +29,11 @@ class Silhouette(Anonymizer):
     def __init__(self) -> None:
         super().__init__()
 
-    def forward(
-        self, clip: Tensor, *, mask: Tensor | None = None, state: None = None
-    ) -> Anonymized:
+    def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         shown = clip.new_ones(clip.shape) if mask is None else mask.expand_as(clip)
         return Anonymized(shown.clone(), None)
 
-    def on_bytes(
-        self, frames: U8, *, mask: U8 | None = None, state: None = None
-    ) -> tuple[U8, None]:
+    def on_bytes(self, frames: U8, *, mask: U8 | None = None, state: Any = None) -> tuple[U8, Any]:
         if mask is None:
             return np.full_like(frames, 255), None
         return mask[..., None].repeat(3, axis=-1), None

@@ -1,14 +1,15 @@
 """Motion-consistent noise over chosen regions: appearance is replaced, motion stays visible.
 
 Ilic et al., "Selective, Interpretable and Motion Consistent Privacy Attribute Obfuscation for
-Action Recognition", CVPR 2024, eq. 3 to 5. Hides what lies under `mask`; keeps the rest of the
-frame, and how the region moves (so also a person's gait, unless `gait_jitter` bends it). What
-`mask` comes from is not its affair: faces, people, boxes, or the paper's templates.
+Action Recognition", CVPR 2024, eq. 3 to 5. Hides the appearance of the masked regions; keeps the
+rest of the frame and the regions' motion (a person's gait too, unless `gait_jitter` perturbs it).
+The paper's masks are template saliency; any other region source works as well.
 
 Differs from the paper by default: `warp="cumulative"` moves the noise with the content, where eq. 4
 read literally warps the first frame's noise by each single step, which stands still under constant
-motion; and saliency of at least `core` is replaced wholly, where the paper leaves 1 - S of every
-pixel, which can be undone (FACTS 3.7). `paper()` is the paper's setting, `code()` that of its code.
+motion; and saliency of at least `core` is replaced completely, where the paper leaves 1 - S of
+every pixel, which can be inverted (docs/papers.md 3.7). `paper()` is the paper's setting, `code()`
+that of its code.
 """
 
 from __future__ import annotations
@@ -30,41 +31,42 @@ from masquerade.methods.blend import U8, bounds, mix
 from masquerade.methods.selective import gait_jitter
 from masquerade.methods.selective.noise import (
     BLOCK,
-    Field,
+    NoiseField,
     Part,
     Secret,
-    advected,
-    moved_as_in_code,
-    moved_once,
+    advect,
+    derive_key,
     new_field,
-    stretched,
     uniform,
+    warp_forward,
+    warp_once,
 )
 from masquerade.models.optical_flow import F32, dis_flow, grey
 from masquerade.models.raft import Raft, load_raft
 from masquerade.regions.cuts import is_cut, thumbnail
 
-SEEN_AROUND = 16  # pixels around a region that its flow is searched in
-GIVEN = "given, not kept"  # what is recorded of a key
+FLOW_MARGIN = 16  # pixels around a region that its flow is computed on
+RECORDED_KEY = "given, not kept"  # what is recorded of a key
+NO_NOISE = NoiseField(np.empty((0, 0, 3), np.uint8), np.empty((0, 0, 2), np.float32))
 
 
-class Noise(NamedTuple):
-    """What one video's noise remembers from frame to frame."""
+class NoiseState(NamedTuple):
+    """The state of one video's noise."""
 
     key: Secret
     frame: int = 0
-    field: Field = Field(np.empty((0, 0, 3), np.uint8), np.empty((0, 0, 2), np.float32))
-    before: U8 = np.empty((0, 0), np.uint8)  # the frame before, as the flow wants it
-    glance: U8 | None = None  # (36, 64, 3): the frame before, to tell a cut from motion
-    past: gait_jitter.Past = gait_jitter.Past()
+    field: NoiseField = NO_NOISE
+    before: U8 = np.empty((0, 0), np.uint8)  # the last frame, as the flow takes it
+    thumbnail: U8 | None = None  # (36, 64, 3), the last frame, to detect cuts
+    history: gait_jitter.History = gait_jitter.History()
 
 
-class Drawn(NamedTuple):
+class FrameNoise(NamedTuple):
     """The noise of one frame, over the part of it that is hidden."""
 
     part: Part
     noise: U8  # (h, w, 3)
-    more: U8 | None  # (h, w), 255 where `gait_jitter` hides beyond the region
+    extra: U8 | None  # (h, w), 255 where `gait_jitter` hides beyond the region
 
 
 class Selective(Anonymizer):
@@ -73,26 +75,26 @@ class Selective(Anonymizer):
     Args:
         noise: "motion" moves with the content; "iid" is new in every frame and hides motion too.
         warp: how noise moves: "cumulative" along all flow so far, "first" (the paper's eq. 4)
-            along the last step only, "forward" as the authors' code does (FACTS 3.5, 4 to 6).
-        sampling: how warp="first" looks noise up; "bilinear" (the paper) flattens it where motion
-            is fractional.
-        flow: "dis" needs nothing; "raft" needs torchvision and `flow_weights`.
+            along the last step only, "forward" as in the authors' code (docs/papers.md 3.5).
+        sampling: interpolation under warp="first"; "bilinear" (the paper) flattens the noise where
+            motion is fractional.
+        flow: optical flow: "dis" needs nothing; "raft" needs torchvision and `flow_weights`.
         flow_weights: file with torchvision's weights of RAFT, small or large.
-        core: saliency from which a pixel is replaced wholly; 1 leaves 1 - S of the original
-            everywhere else, as the paper does, and so can be undone.
+        core: mask value from which a pixel is replaced completely. At 1 a part of the original
+            stays in every pixel below 1, as in the paper, and can be recovered.
         mean: centre of the noise for R, G, B in [0, 1].
         std: half its range for R, G, B.
-        spread: "both": uniform over mean - std to mean + std (eq. 3); "above": over mean to
+        spread: "both": uniform from mean - std to mean + std (eq. 3); "above": from mean to
             mean + std, as in the authors' code.
-        gait_jitter: how far motion and outline are bent, so that a gait is harder to know again;
-            0: not at all, 1: clearly. Beyond the paper.
-        key: your secret. One source has the same noise in every copy made under it, so that
+        gait_jitter: how far motion and outline are perturbed, so that a gait is harder to
+            recognize; 0: not at all, 1: clearly. Beyond the paper.
+        key: your secret. All copies of one source made with it have the same noise, so that
             averaging copies gains nothing; without it each copy has its own. Never recorded.
     """
 
     card = Card(
         hides="the appearance of the region; motion, gait and outline stay",
-        undo="no where the region is fully covered (the default); whoever knows a seed or key can",
+        undo="no, where the region is fully covered (the default), except with the seed or key",
         needs="nothing; optical flow on the CPU",
         paper="Ilic et al. CVPR 2024",
     )
@@ -118,16 +120,16 @@ class Selective(Anonymizer):
         if not 0 <= gait_jitter < float("inf"):
             raise UsageError(f"selective needs gait_jitter of 0 or more, got {gait_jitter}.")
         if gait_jitter and (noise == "iid" or warp != "cumulative"):
-            raise UsageError("gait_jitter bends noise that moves: it needs --warp cumulative.")
-        if key in ("", GIVEN):
-            raise UsageError("no file holds a key; give your own secret with --key.")
+            raise UsageError("gait_jitter needs moving noise: use it with --warp cumulative.")
+        if key in ("", RECORDED_KEY):
+            raise UsageError("a file never contains the key; give your own secret with --key.")
         self.noise, self.warp, self.sampling = noise, warp, sampling
         self.flow, self.flow_weights = flow, flow_weights
         self.core, self.mean, self.std, self.spread = core, tuple(mean), tuple(std), spread
         self.gait_jitter = gait_jitter
         self.raft: Raft | None = load_raft(flow_weights) if flow == "raft" else None
-        self.key = None if key is None else GIVEN
-        self._secret = None if key is None else stretched(key)
+        self.key = None if key is None else RECORDED_KEY
+        self._secret = None if key is None else derive_key(key)
 
     @property
     def keyed(self) -> bool:
@@ -135,13 +137,7 @@ class Selective(Anonymizer):
         return self._secret is not None
 
     def init_state(self, *, seed: int | None = None, source: bytes | None = None) -> Secret:
-        """The key of a new video's noise.
-
-        Args:
-            seed: for science only; None draws from the operating system's entropy.
-            source: a digest of the source's content, which a `key` needs: two videos must not
-                share noise.
-        """
+        """The key of a new video's noise; a user's `key` needs a digest of the source besides."""
         if seed is not None and self.keyed:
             raise UsageError("give a key or a seed, not both.")
         if seed is not None:
@@ -150,13 +146,15 @@ class Selective(Anonymizer):
             return Secret(secrets.token_bytes(32))
         if not source:
             raise UsageError(
-                "a key needs to know the source: call init_state(source=digest) first."
+                "a key needs a digest of the source: call init_state(source=digest) first."
             )
         return Secret(hmac.digest(self._secret, source, "sha256"))
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         states = _states(self.init_state() if state is None else state, len(clip))
-        strength = clip.new_ones(clip[:, :1].shape) if mask is None else self._strength(mask)
+        strength = (
+            clip.new_ones(clip[:, :1].shape) if mask is None else (mask / self.core).clamp(max=1)
+        )
         noise = torch.zeros_like(clip)
         levels = torch.from_numpy(self.levels()).to(clip)  # (256, 3)
         frames = (clip * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 4, 1).cpu().numpy()
@@ -171,9 +169,9 @@ class Selective(Anonymizer):
                 noise[b, :, t, *drawn.part] = torch.stack(
                     [levels[:, c][values[..., c]] for c in range(3)]
                 )
-                if drawn.more is not None:
-                    more = torch.tensor(drawn.more, device=clip.device) > 0
-                    strength[b, 0, t, *drawn.part].masked_fill_(more, 1)
+                if drawn.extra is not None:
+                    extra = torch.tensor(drawn.extra, device=clip.device) > 0
+                    strength[b, 0, t, *drawn.part].masked_fill_(extra, 1)
             states[b] = state
         return Anonymized(clip.lerp(noise, strength), strength, tuple(states))  # eq. 5
 
@@ -188,120 +186,114 @@ class Selective(Anonymizer):
             drawn, state = self._draw(state, frame, hidden)
             if drawn is not None:
                 over = hidden[drawn.part]
-                if drawn.more is not None:
-                    over = cv2.max(over, drawn.more)
+                if drawn.extra is not None:
+                    over = cv2.max(over, drawn.extra)
                 noise = np.asarray(cv2.LUT(drawn.noise, table), np.uint8)
                 out[t][drawn.part] = mix(frame[drawn.part], noise, np.asarray(over, np.uint8))
         return out, (state,)
 
     def levels(self) -> F32:
-        """(256, 3): the noise value in [0, 1] of each byte, uniform over the spread (eq. 3)."""
+        """(256, 3): the noise value in [0, 1] of each byte (eq. 3)."""
         mean, std = np.array(self.mean), np.array(self.std)
-        uniform = (np.arange(256)[:, None] + 0.5) / 256  # in [0, 1]
+        share = (np.arange(256)[:, None] + 0.5) / 256  # uniform in [0, 1]
         if self.spread == "both":
-            uniform = 2 * uniform - 1
-        return (mean + std * uniform).clip(0, 1).astype(np.float32)
+            share = 2 * share - 1
+        return (mean + std * share).clip(0, 1).astype(np.float32)
 
-    def _strength(self, mask: Tensor) -> Tensor:
-        return (mask / self.core).clamp(max=1)
-
-    def _draw(self, state: Noise, frame: U8, mask: U8) -> tuple[Drawn | None, Noise]:
-        """The noise of what is hidden of one frame, and the next state.
-
-        Args:
-            mask: (H, W), 0 where nothing is hidden, 255 where all is.
-        """
+    def _draw(self, state: NoiseState, frame: U8, mask: U8) -> tuple[FrameNoise | None, NoiseState]:
+        """The noise of one frame where its mask (H, W) is not 0, and the next state."""
         if self.noise == "iid":
             part = _part(mask)
-            drawn = part and Drawn(part, _new(state, *mask[part].shape), None)
+            drawn = part and FrameNoise(part, _new_noise(state, *mask[part].shape), None)
             return drawn, state._replace(frame=state.frame + 1)
-        now, glance = frame if self.raft else grey(frame), thumbnail(frame)
+        now, small = frame if self.raft else grey(frame), thumbnail(frame)
         height, width = mask.shape
-        fits = state.before.shape == now.shape
-        if not fits or is_cut(state.glance, glance):
-            field = new_field(_new(state, height, width))
-            state = state._replace(field=field, before=now, past=gait_jitter.Past())
-        drawn, state = self._moved(state, now, mask)
-        return drawn, state._replace(frame=state.frame + 1, before=now, glance=glance)
+        same_size = state.before.shape == now.shape
+        if not same_size or is_cut(state.thumbnail, small):
+            field = new_field(_new_noise(state, height, width))
+            state = state._replace(field=field, before=now, history=gait_jitter.History())
+        drawn, state = self._move(state, now, mask)
+        return drawn, state._replace(frame=state.frame + 1, before=now, thumbnail=small)
 
-    def _moved(self, state: Noise, now: U8, mask: U8) -> tuple[Drawn | None, Noise]:
-        """The noise of what is hidden, and the state with the noise where it is now."""
-        part, more = _part(mask), None
+    def _move(self, state: NoiseState, now: U8, mask: U8) -> tuple[FrameNoise | None, NoiseState]:
+        """The noise moved to the present frame, and the next state."""
+        part, extra = _part(mask), None
         flow = None if part is None else self._flow(state, now, part)
         if self.gait_jitter:
-            known = state.key, state.frame, self.gait_jitter
-            past = gait_jitter.remembered(
-                state.past, flow, part, np.where(mask == 255, mask, 0), known[2]
-            )
-            state, more = state._replace(past=past), gait_jitter.widened(past, *known)
-            part = _part(np.maximum(mask, more))
-            flow = None if part is None else gait_jitter.bent(past, part, *known)
+            key, frame, strength = state.key, state.frame, self.gait_jitter
+            outline = np.where(mask == 255, mask, 0)
+            history = gait_jitter.push(state.history, flow, part, outline, strength)
+            state = state._replace(history=history)
+            extra = gait_jitter.widen_outline(history, key, frame, strength)
+            part = _part(np.maximum(mask, extra))
+            if part is not None:
+                flow = gait_jitter.perturb_flow(history, part, key, frame, strength)
         if part is None or flow is None:
             return None, state
         if self.warp == "cumulative":
-            field = advected(state.field, part, flow, partial(_fresh, state))
-            drawn = Drawn(part, field.noise[part], None if more is None else more[part])
+            field = advect(state.field, part, flow, partial(_fresh_noise, state))
+            drawn = FrameNoise(part, field.noise[part], None if extra is None else extra[part])
             return drawn, state._replace(field=field)
         noise = state.field.noise
-        if self.warp == "first":  # N(p, t) = N(p + v(p, t), 1): eq. 4 as printed
-            noise = moved_once(noise, part, flow, self.sampling)
+        if self.warp == "first":  # eq. 4 as printed: N(p, t) = N(p + v(p, t), 1)
+            noise = warp_once(noise, part, flow, self.sampling)
         else:
-            noise = moved_as_in_code(noise, part, flow) if state.frame else noise[part]
-        return Drawn(part, noise, None), state
+            noise = warp_forward(noise, part, flow) if state.frame else noise[part]
+        return FrameNoise(part, noise, None), state
 
-    def _flow(self, state: Noise, now: U8, part: Part) -> F32:
-        """Flow of one part of the frame, searched in its surroundings: (h, w, 2)."""
+    def _flow(self, state: NoiseState, now: U8, part: Part) -> F32:
+        """Optical flow of one part of the frame, computed with a margin around it: (h, w, 2)."""
         rows, columns = part
-        top, left = max(0, rows.start - SEEN_AROUND), max(0, columns.start - SEEN_AROUND)
-        seen = slice(top, rows.stop + SEEN_AROUND), slice(left, columns.stop + SEEN_AROUND)
+        top, left = max(0, rows.start - FLOW_MARGIN), max(0, columns.start - FLOW_MARGIN)
+        crop = slice(top, rows.stop + FLOW_MARGIN), slice(left, columns.stop + FLOW_MARGIN)
         pair = (state.before, now) if self.warp == "forward" else (now, state.before)
-        search = self.raft.flow if self.raft else dis_flow
-        flow = search(pair[0][seen], pair[1][seen])
+        estimate = self.raft.flow if self.raft else dis_flow
+        flow = estimate(pair[0][crop], pair[1][crop])
         return flow[rows.start - top :, columns.start - left :][
             : rows.stop - rows.start, : columns.stop - columns.start
         ]
 
 
-def _states(state: Any, batch: int) -> list[Noise]:
-    """One state a clip, from a video's key or from the window before."""
+def _states(state: Any, batch: int) -> list[NoiseState]:
+    """One state per clip, from a video's key or from the last window."""
     if isinstance(state, bytes):
-        return [Noise(key=Secret(bytes(state) + bytes([b]))) for b in range(batch)]
+        return [NoiseState(key=Secret(bytes(state) + bytes([b]))) for b in range(batch)]
     return list(state)
 
 
 def _part(mask: U8) -> Part | None:
-    """The rows and columns of (H, W) that hold all of a mask, in whole blocks of the noise."""
+    """The rows and columns that hold all of a mask (H, W), in whole blocks of the noise."""
     part = bounds(mask, step=BLOCK)
     if part is None:
         return None
     rows, columns = (
-        slice(side.start, min(side.stop, most)) for side, most in zip(part, mask.shape, strict=True)
+        slice(side.start, min(side.stop, size)) for side, size in zip(part, mask.shape, strict=True)
     )
     return rows, columns
 
 
-def _new(state: Noise, height: int, width: int) -> U8:
-    """(height, width, 3), all of a frame's noise."""
+def _new_noise(state: NoiseState, height: int, width: int) -> U8:
+    """(height, width, 3)."""
     return uniform(state.key, f"new {state.frame}", height, width, 3)
 
 
-def _fresh(state: Noise, count: int) -> U8:
-    """(count, 3), what a frame's noise lacks."""
+def _fresh_noise(state: NoiseState, count: int) -> U8:
+    """(count, 3)."""
     return uniform(state.key, f"fresh {state.frame}", count, 3)
 
 
 def paper() -> Selective:
-    """The paper's setting: eq. 4 as printed, saliency used as it is. It can be undone."""
+    """The paper's setting: eq. 4 as printed, saliency unchanged. It can be inverted."""
     return Selective(warp="first", sampling="bilinear", core=1.0)
 
 
 def code() -> Selective:
-    """What the authors' public code makes of it, as far as pixels go. It can be undone.
+    """The authors' public code, as far as pixels go. It can be inverted.
 
-    Of the differences in FACTS 3.5 it has 1 (noise above the mean only), 4 (forward flow, read at
-    the later frame), 5 (nearest; beyond the frame the unmoved noise), 6 (its grid), and of 3 that
-    the first frame's noise is not moved. Left out on purpose: 2, the fixed seed, and so 3's restart
-    after 301 frames. No part of the method: 7 (RAFT's weights and upsampling), 8 (order of
+    Of the differences in docs/papers.md 3.5 it has 1 (noise above the mean only), 4 (forward flow,
+    read at the later frame), 5 (nearest; outside the frame the unmoved noise), 6 (its grid), and of
+    3 that the first frame's noise is not moved. Left out on purpose: 2, the fixed seed, and so 3's
+    restart after 301 frames. No part of the method: 7 (RAFT's weights and upsampling), 8 (order of
     resizing), 9 to 15 (data, training, other baselines).
     """
     return Selective(warp="forward", core=1.0, spread="above")
