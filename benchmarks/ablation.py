@@ -18,22 +18,22 @@ from pathlib import Path
 
 from rich.console import Console
 
-from masquerade.cli.evaluate import Talk, entry_of, written
+from masquerade.cli.evaluate import FitProgress, method_line, write_results
 from masquerade.datasets.manifest import dataset_name, read_manifest
-from masquerade.evaluation import Entry, Plan, evaluate
+from masquerade.evaluation import EvaluatedMethod, EvaluationConfig, evaluate
 from masquerade.methods.selective import Selective
 from masquerade.report.table import show
 
 
-def entries(which: str, *, regions: str, names: list[str]) -> list[Entry]:
+def entries(which: str, *, regions: str, names: list[str]) -> list[EvaluatedMethod]:
     """The lines of the table after raw video."""
     if which == "noise":
         return [
-            entry_of("noise that moves", Selective(), regions),
-            entry_of("noise that is new in every frame", Selective(noise="iid"), regions),
+            method_line("noise that moves", Selective(), regions),
+            method_line("noise that is new in every frame", Selective(noise="iid"), regions),
         ]
-    alone = [entry_of(name, Selective(), f"templates:{name}") for name in names]
-    return [*alone, entry_of("all together", Selective(), f"templates:{','.join(names)}")]
+    alone = [method_line(name, Selective(), f"templates:{name}") for name in names]
+    return [*alone, method_line("all together", Selective(), f"templates:{','.join(names)}")]
 
 
 def main() -> int:
@@ -42,7 +42,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="a manifest")
     parser.add_argument("--regions", default="people", help="where noise lies")
     parser.add_argument("--hide", default="", help="templates, separated by commas")
-    parser.add_argument("--attackers", default="raw,retrained,motion")
+    parser.add_argument("--attackers", default="raw,scratch,motion")
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
@@ -51,13 +51,13 @@ def main() -> int:
     names = [name for name in chosen.hide.split(",") if name]
     if chosen.which == "templates" and not names:
         parser.error("name templates, as in --hide eye,hair; see masquerade templates --help")
-    plan = Plan(
+    plan = EvaluationConfig(
         attackers=tuple(chosen.attackers.split(",")),
         folds=chosen.folds,
         seeds=chosen.seeds,
         preset=chosen.preset,
     )
-    with Talk(quiet=not sys.stderr.isatty()) as talk:
+    with FitProgress(quiet=not sys.stderr.isatty()) as talk:
         result = evaluate(
             read_manifest(chosen.data),
             entries(chosen.which, regions=chosen.regions, names=names),
@@ -67,7 +67,7 @@ def main() -> int:
             command=f"python benchmarks/ablation.py {shlex.join(sys.argv[1:])}",
             progress=talk.follow,
         )
-    written(result, chosen.output / "results.json", chosen.output / "results.md")
+    write_results(result, chosen.output)
     show(result, Console())
     return 1 if result.void else 0
 

@@ -26,12 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.checkpoint import WEIGHTS, load, provenance_of
-from masquerade.cli.evaluate import Talk
+from masquerade.cli.evaluate import FitProgress
 from masquerade.datasets.manifest import Column, Manifest, dataset_name, read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
-from masquerade.evaluation.paired_comparison import Readings, readings
+from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig, evaluate
+from masquerade.evaluation.paired_comparison import PairedScores, paired_scores
 from masquerade.evaluation.protocols import SPLITS, UNSEEN, action_column, label_columns, protocols
 from masquerade.metrics.intervals import Score, paired, score
 from masquerade.metrics.statistic import Statistic, average
@@ -83,7 +83,7 @@ class Trained:
 
     name: str
     kind: str
-    entry: Entry
+    entry: EvaluatedMethod
     notes: tuple[str, ...]
 
 
@@ -136,10 +136,10 @@ def trained(
             try:
                 _trained(manifest, kind, labels, folder, seed, given)
             except MasqueradeError as error:  # the action was not learned, for instance
-                entry = Entry(name=run, method=None, not_applicable=str(error))
+                entry = EvaluatedMethod(name=run, method=None, not_applicable=str(error))
                 yield Trained(name=run, kind=name, entry=entry, notes=(str(error),))
                 continue
-            entry = Entry(name=run, method=load(folder))
+            entry = EvaluatedMethod(name=run, method=load(folder))
             yield Trained(
                 name=run,
                 kind=name,
@@ -200,7 +200,7 @@ class Page:
 
     manifest: Manifest
     runs: Sequence[Trained]
-    found: Mapping[str, Readings]
+    found: Mapping[str, PairedScores]
     columns: Mapping[str, Half]
 
     def kinds(self) -> list[str]:
@@ -210,7 +210,7 @@ class Page:
     def statistic(self, names: Sequence[str], column: str) -> Statistic:
         """The mean over some lines and over the labels of a column."""
         labels = self.columns[column]
-        return average([self.found[label].lines[name] for name in names for label in labels])
+        return average([self.found[label].scores[name] for name in names for label in labels])
 
     def line(self, title: str, names: Sequence[str]) -> str:
         """One line of the table: mean [interval] ± deviation between runs."""
@@ -247,7 +247,7 @@ class Page:
         return [one.name for one in self.runs if one.kind == kind and one.entry.method is not None]
 
     def _clusters(self, column: str) -> NDArray[np.int64]:
-        return self.found[self.columns[column][0]].clusters
+        return self.found[self.columns[column][0]].groups
 
 
 def written(found: Score, spread: float | None = None, *, sign: bool = False) -> str:
@@ -261,7 +261,7 @@ def written(found: Score, spread: float | None = None, *, sign: bool = False) ->
 
 
 def columns_of(
-    manifest: Manifest, halved: tuple[Half, Half], found: Mapping[str, Readings]
+    manifest: Manifest, halved: tuple[Half, Half], found: Mapping[str, PairedScores]
 ) -> dict[str, Half]:
     """Title to labels: the action, the binary labels of each half, and each label of classes."""
     action = action_column(manifest)
@@ -292,8 +292,8 @@ def page(result: Evaluation, table: Page) -> str:
     """The results as Markdown."""
     head = "| | " + " | ".join(table.columns) + " |\n" + "|---" * (len(table.columns) + 1) + "|"
     notes = [f"- {one.name}: {note.rstrip('.')}." for one in table.runs for note in one.notes]
-    clips = next(iter(table.found.values())).lines["raw"].n
-    groups = len(set(next(iter(table.found.values())).clusters.tolist()))
+    clips = next(iter(table.found.values())).scores["raw"].n
+    groups = len(set(next(iter(table.found.values())).groups.tolist()))
     out = [
         "# Must the adversary go on learning?",
         "",
@@ -330,7 +330,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=int, help="at most, of every phase of training")
     parser.add_argument("--networks", type=int, default=1, help="attackers' networks of each kind")
     parser.add_argument("--preset", default="many", help="of the attackers")
-    parser.add_argument("--attackers", default="retrained,warm,motion")
+    parser.add_argument("--attackers", default="scratch,finetuned,motion")
     parser.add_argument("--workers", type=int, default=0, help="processes; 0: one a core")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--work", type=Path, help="of mimes: where trained.py keeps it, too")
@@ -354,7 +354,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     halved = halves(labels, [name for name in given.private.split(",") if name])
     runs = list(trained(manifest, halved, given))
     entries = [one.entry for one in runs]
-    plan = Plan(
+    plan = EvaluationConfig(
         attackers=tuple(given.attackers.split(",")),
         folds=0,
         seeds=given.networks,
@@ -364,7 +364,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         labels=labels,
     )
     words = shlex.join(sys.argv[1:] if argv is None else argv)
-    with Talk(quiet=not sys.stderr.isatty()) as talk:
+    with FitProgress(quiet=not sys.stderr.isatty()) as talk:
         result = evaluate(
             manifest,
             entries,
@@ -374,7 +374,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             command=f"python benchmarks/adversary.py {words}".strip(),
             progress=talk.follow,
         )
-        found = readings(manifest, entries, plan, folder=given.work, progress=talk.follow)
+        found = paired_scores(manifest, entries, plan, folder=given.work, progress=talk.follow)
     columns = columns_of(manifest, halved, found)
     text = page(result, Page(manifest=manifest, runs=runs, found=found, columns=columns))
     given.out.parent.mkdir(parents=True, exist_ok=True)

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from masquerade.checkpoint import load
-from masquerade.cli.evaluate import Talk
+from masquerade.cli.evaluate import FitProgress
 from masquerade.datasets.manifest import dataset_name, read_manifest
-from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
+from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig, evaluate
 from masquerade.evaluation.results import Finding
 from masquerade.metrics.intervals import Score
 from masquerade.report.table import headline_of
@@ -188,7 +188,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--weights", type=Path, nargs="+", required=True, help="runs")
     parser.add_argument("--data", type=Path, required=True, help="a manifest with a split")
     parser.add_argument("--alphas", type=float, nargs="+", default=list(ALPHAS))
-    parser.add_argument("--attackers", default="retrained,motion")
+    parser.add_argument("--attackers", default="scratch,motion")
     parser.add_argument("--judge", default="many", help="preset of the attackers")
     parser.add_argument("--seeds", type=int, default=3, help="of the attackers")
     parser.add_argument("--workers", type=int, default=0)
@@ -198,18 +198,18 @@ def main(argv: list[str] | None = None) -> int:
     if len({run.name for run in given.weights}) < len(given.weights):
         parser.error("give the runs folders of different names")
     entries = [
-        Entry(name=name_of(run, alpha), method=load(run, keep=alpha))
+        EvaluatedMethod(name=name_of(run, alpha), method=load(run, keep=alpha))
         for run in given.weights
         for alpha in given.alphas
     ]
-    plan = Plan(
+    plan = EvaluationConfig(
         attackers=tuple(given.attackers.split(",")),
         folds=0,
         seeds=given.seeds,
         preset=given.judge,
         workers=given.workers,
     )
-    with Talk(quiet=not sys.stderr.isatty()) as talk:
+    with FitProgress(quiet=not sys.stderr.isatty()) as talk:
         result = evaluate(
             read_manifest(given.data),
             entries,

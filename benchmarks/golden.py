@@ -40,7 +40,17 @@ RECIPES = {
     "noise-features": ["--epochs", "3"],
     "stprivacy": ["--epochs", "6"],
 }
-IGNORED = {"seconds", "versions", "command", "started", "created", "elapsed", "stages", "speed"}
+IGNORED = {
+    "seconds",
+    "cpu_seconds",
+    "versions",
+    "command",
+    "started",
+    "created",
+    "elapsed",
+    "stages",
+    "speed",
+}
 """Keys whose values differ between two runs of the same code."""
 
 NAMES = json.loads(Path(__file__).with_name("golden_names.json").read_text())

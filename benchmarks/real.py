@@ -24,10 +24,10 @@ from pathlib import Path
 from rich.console import Console
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.cli.evaluate import Talk, written
+from masquerade.cli.evaluate import FitProgress, write_results
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
-from masquerade.evaluation import Entry, Plan, evaluate
+from masquerade.evaluation import EvaluatedMethod, EvaluationConfig, evaluate
 from masquerade.evaluation.attackers import ATTACKERS
 from masquerade.extraction.config import RegionFactory
 from masquerade.methods.blacken import Blacken
@@ -113,14 +113,17 @@ BENCHMARKS = {
 }
 
 
-def entries(benchmark: Benchmark) -> list[Entry]:
+def entries(benchmark: Benchmark) -> list[EvaluatedMethod]:
     """The lines of the table after raw video."""
     people = benchmark.people
     if benchmark.in_time:
-        noise, last = Selective(), Entry(name="frame difference", method=FrameDifference())
+        noise, last = (
+            Selective(),
+            EvaluatedMethod(name="frame difference", method=FrameDifference()),
+        )
     else:
         noise = Selective(noise="iid")
-        last = Entry(
+        last = EvaluatedMethod(
             name="frame difference",
             method=None,
             not_applicable="the frames' order and spacing are not guaranteed",
@@ -141,8 +144,11 @@ def entries(benchmark: Benchmark) -> list[Entry]:
         "silhouette": Silhouette(),
     }
     return [
-        *(Entry(name=name, method=method) for name, method in whole.items()),
-        *(Entry(name=name, method=method, regions=people) for name, method in hidden.items()),
+        *(EvaluatedMethod(name=name, method=method) for name, method in whole.items()),
+        *(
+            EvaluatedMethod(name=name, method=method, regions=people)
+            for name, method in hidden.items()
+        ),
         last,
     ]
 
@@ -180,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     lines = entries(benchmark)
     if chosen.only is not None:
         lines = [one for one in lines if one.name in chosen.only.split(",")]
-    plan = Plan(
+    plan = EvaluationConfig(
         attackers=tuple(ATTACKERS),
         folds=benchmark.folds if chosen.folds is None else chosen.folds,
         seeds=chosen.seeds or benchmark.seeds,
@@ -193,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     manifest = manifest_of(chosen.name, work, chosen.clips)
     began = time.perf_counter()
     given = sys.argv[1:] if argv is None else argv
-    with Talk(quiet=not sys.stderr.isatty()) as talk:
+    with FitProgress(quiet=not sys.stderr.isatty()) as talk:
         result = evaluate(
             manifest,
             lines,
@@ -204,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             limits=benchmark.limits,
             progress=talk.follow,
         )
-    written(result, chosen.out / f"{chosen.name}.json", chosen.out / f"{chosen.name}.md")
+    write_results(result, chosen.out, chosen.name)
     show(result, Console(width=200))
     own, children = (resource.getrusage(who) for who in (0, resource.RUSAGE_CHILDREN))
     spent = sum(one.ru_utime + one.ru_stime for one in (own, children))

@@ -19,12 +19,12 @@ from pathlib import Path
 from rich.console import Console
 
 from masquerade.checkpoint import load
-from masquerade.cli.evaluate import Talk, written
+from masquerade.cli.evaluate import FitProgress, write_results
 from masquerade.cli.train import main as train
 from masquerade.cli.train import parse
 from masquerade.datasets.manifest import dataset_name, read_manifest
 from masquerade.errors import MasqueradeError
-from masquerade.evaluation import Entry, Plan, evaluate
+from masquerade.evaluation import EvaluatedMethod, EvaluationConfig, evaluate
 from masquerade.report.table import show
 
 VARIANTS: dict[str, str] = {
@@ -60,7 +60,7 @@ def words_of(name: str, given: argparse.Namespace) -> list[str]:
     return [*words, *own]
 
 
-def entry_of(name: str, given: argparse.Namespace) -> Entry:
+def entry_of(name: str, given: argparse.Namespace) -> EvaluatedMethod:
     """A line of the table; trains it where there is no finished run.
 
     Args:
@@ -72,9 +72,9 @@ def entry_of(name: str, given: argparse.Namespace) -> Entry:
     try:
         if not (run / "anonymizer.safetensors").exists():
             train(words)  # says itself where a run has collapsed; the table shows what that means
-        return Entry(name=name, method=load(run))
+        return EvaluatedMethod(name=name, method=load(run))
     except MasqueradeError as error:
-        return Entry(name=name, method=None, not_applicable=str(error))
+        return EvaluatedMethod(name=name, method=None, not_applicable=str(error))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--preset", default="tiny", help="of the recipe")
     parser.add_argument("--train", default="", help="further words of every training")
     parser.add_argument("--seed", type=int, default=0, help="of every training")
-    parser.add_argument("--attackers", default="retrained,warm,motion")
+    parser.add_argument("--attackers", default="scratch,finetuned,motion")
     parser.add_argument("--judge", default="many", help="preset of the attackers")
     parser.add_argument("--seeds", type=int, default=3, help="of the attackers")
     parser.add_argument("--workers", type=int, default=0)
@@ -94,14 +94,14 @@ def main(argv: list[str] | None = None) -> int:
     if set(names) - set(VARIANTS):
         parser.error(f"--only takes of {', '.join(VARIANTS)}")
     entries = [entry_of(name, given) for name in names]
-    plan = Plan(
+    plan = EvaluationConfig(
         attackers=tuple(given.attackers.split(",")),
         folds=0,
         seeds=given.seeds,
         preset=given.judge,
         workers=given.workers,
     )
-    with Talk(quiet=not sys.stderr.isatty()) as talk:
+    with FitProgress(quiet=not sys.stderr.isatty()) as talk:
         result = evaluate(
             read_manifest(given.data),
             entries,
@@ -111,7 +111,7 @@ def main(argv: list[str] | None = None) -> int:
             command=f"python benchmarks/stprivacy_ablation.py {shlex.join(argv or sys.argv[1:])}",
             progress=talk.follow,
         )
-    written(result, given.output / "results.json", given.output / "results.md")
+    write_results(result, given.output)
     show(result, Console())
     return 1 if result.void else 0
 

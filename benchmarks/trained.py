@@ -28,11 +28,11 @@ from real import BENCHMARKS, DATA, RESULTS, entries, manifest_of
 from rich.console import Console
 
 from masquerade.checkpoint import load
-from masquerade.cli.evaluate import Talk, written
-from masquerade.evaluation import Entry, Plan, evaluate, from_json
+from masquerade.cli.evaluate import FitProgress, write_results
+from masquerade.evaluation import EvaluatedMethod, EvaluationConfig, evaluate, from_json
 from masquerade.evaluation.attackers import ATTACKERS
-from masquerade.evaluation.paired_comparison import Readings, readings
-from masquerade.evaluation.runs import check_unseen, doubts_of
+from masquerade.evaluation.paired_comparison import PairedScores, paired_scores
+from masquerade.evaluation.runs import check_unseen, run_warnings
 from masquerade.metrics.intervals import score
 from masquerade.metrics.statistic import difference
 from masquerade.report.table import show
@@ -144,7 +144,7 @@ def trained(runs: Sequence[Training], workers: int) -> None:
 
 def lines(
     data: str, methods: Sequence[str], seeds: int, work: Path, *, began: bool = False
-) -> list[Entry]:
+) -> list[EvaluatedMethod]:
     """The trained ones; where training went on from other clips, as they `began` too."""
     found = []
     for method in methods:
@@ -152,17 +152,17 @@ def lines(
         lacking = [one for one in runs if not one.done]
         if lacking:
             said = (lacking[0].folder / "said.txt").read_text("utf-8").strip().splitlines()[-1]
-            found.append(Entry(name=method, method=None, not_applicable=said))
+            found.append(EvaluatedMethod(name=method, method=None, not_applicable=said))
             continue
         each = [
             tuple(load(one.folder) for one in runs if one.seed == seed) for seed in range(seeds)
         ]
-        found.append(Entry(name=method, runs=tuple(each)))
+        found.append(EvaluatedMethod(name=method, runs=tuple(each)))
         if began and data in FIRST:
             name, folds = f"{method}, {FIRST[data]} only", BENCHMARKS[data].folds
             starts = [next(run.start for run in runs if run.seed == seed) for seed in range(seeds)]
             before = tuple((load(start),) * folds for start in starts if start is not None)
-            found.append(Entry(name=name, runs=before))
+            found.append(EvaluatedMethod(name=name, runs=before))
     return found
 
 
@@ -173,11 +173,13 @@ def doubts(data: str, methods: Sequence[str], seeds: int, work: Path) -> list[st
         runs = [one for one in trainings(data, [method], seeds, work) if one.done]
         for part in dict.fromkeys(one.data for one in runs):
             name = method if part == data else f"{method}, on {part} before"
-            found += doubts_of(name, [[one.folder for one in runs if one.data == part]])
+            found += run_warnings(name, [[one.folder for one in runs if one.data == part]])
     return found
 
 
-def differences(found: dict[str, Readings], names: Sequence[str], kept: Sequence[str] = ()) -> str:
+def differences(
+    found: dict[str, PairedScores], names: Sequence[str], kept: Sequence[str] = ()
+) -> str:
     """Trained methods less others on the same clips, as Markdown; lines that are `kept` first."""
     known = [label for label in ("action", "attributes", "identity") if label in found]
     out = [
@@ -198,11 +200,11 @@ def differences(found: dict[str, Readings], names: Sequence[str], kept: Sequence
     return "\n".join([*out, ""])
 
 
-def less(found: Readings, name: str, other: str) -> str:
+def less(found: PairedScores, name: str, other: str) -> str:
     """As -.21 [-.30, -.12]."""
-    if name not in found.lines or other not in found.lines:
+    if name not in found.scores or other not in found.scores:
         return ""
-    gap = score(difference(found.lines[name], found.lines[other]), clusters=found.clusters)
+    gap = score(difference(found.scores[name], found.scores[other]), clusters=found.groups)
     if gap.value is None or gap.low is None:
         return "n/a"
     return f"{gap.value:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]"
@@ -238,7 +240,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     trained(runs, chosen.workers)
     if chosen.train_only:
         return 0
-    plan = Plan(
+    plan = EvaluationConfig(
         attackers=tuple(ATTACKERS),
         folds=benchmark.folds,
         seeds=chosen.seeds,
@@ -257,7 +259,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if line.runs and mine:
             by_seed = [[one.folder for one in mine if one.seed == s] for s in range(chosen.seeds)]
             known += [f"{line.name}: {one}" for one in check_unseen(manifest, plan, by_seed)]
-    with Talk(quiet=not sys.stderr.isatty()) as talk:
+    with FitProgress(quiet=not sys.stderr.isatty()) as talk:
         result = evaluate(
             manifest,
             table,
@@ -268,10 +270,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             limits=(*benchmark.limits, APART, *known),
             progress=talk.follow,
         )
-        paired = readings(manifest, table, plan, folder=folder, progress=talk.follow)
+        paired = paired_scores(manifest, table, plan, folder=folder, progress=talk.follow)
     if there is not None:
         result = merged(there, result, (*BESIDE, *TRAINED))
-    written(result, json, page)
+    write_results(result, json.parent, json.stem)
     with page.open("a", encoding="utf-8") as file:
         file.write("\n" + differences(paired, methods, kept))
     show(result, Console(width=200))

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from masquerade.cli.evaluate import Talk
+from masquerade.cli.evaluate import FitProgress
 from masquerade.datasets.manifest import read_manifest
-from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
+from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig, evaluate
 from masquerade.evaluation.attackers import ATTACKERS
-from masquerade.evaluation.paired_comparison import Readings, readings
+from masquerade.evaluation.paired_comparison import PairedScores, paired_scores
 from masquerade.evaluation.results import Finding, Row
 from masquerade.methods.selective import Selective
 from masquerade.methods.silhouette import Silhouette
@@ -50,7 +50,7 @@ LINES = (
     Line("raw video, all attackers", "raw", ()),
     Line("hidden, all attackers", "selective", ()),
     Line("hidden, motion alone", "selective", ("motion",)),
-    Line("hidden, place alone", "selective", ("place",)),
+    Line("hidden, place alone", "selective", ("background",)),
     Line("hidden by bright noise, all attackers", "bright", ()),
     Line("outline alone", "outline", ()),
     Line("hidden, and the scene black, all attackers", "alone", ()),
@@ -64,11 +64,11 @@ def cell(finding: Finding | None, families: Sequence[str]) -> str:
     if not families:
         return written(
             finding.score,
-            next((a.spread for a in finding.attacks if a.name == finding.worst), None),
+            next((a.seed_sd for a in finding.attacks if a.name == finding.strongest), None),
         )
     able = [one for one in finding.attacks if one.family in families and one.validation is not None]
     best = max(able, key=lambda one: one.validation or 0.0, default=None)
-    return "" if best is None else written(best.test, best.spread)
+    return "" if best is None else written(best.test, best.seed_sd)
 
 
 def written(score: Score | None, spread: float | None) -> str:
@@ -104,12 +104,12 @@ def page(result: Evaluation) -> str:
     return "\n".join([*out, ""])
 
 
-def less_raw(action: Readings, names: Sequence[str]) -> str:
+def less_raw(action: PairedScores, names: Sequence[str]) -> str:
     """The action of some lines less that of raw video on the same clips, as Markdown."""
     out = ["The action, less that of raw video on the same clips, with its 95 % interval:", ""]
     for name in names:
-        gap = difference(action.lines[name], action.lines["raw"])
-        found = score(gap, clusters=action.clusters)
+        gap = difference(action.scores[name], action.scores["raw"])
+        found = score(gap, clusters=action.groups)
         if found.value is not None and found.low is not None:
             out.append(f"- {name}: {found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]")
     return "\n".join([*out, ""])
@@ -126,20 +126,22 @@ def main() -> None:
     if not DATA.exists():
         sys.exit("what_tells.py: ../shared/data is not here, so there is nothing to measure.")
     entries = [
-        Entry(name="selective", method=Selective(), regions=partial(People)),
-        Entry(name="bright", method=Selective(mean=BRIGHT, std=NARROW), regions=partial(People)),
-        Entry(name="outline", method=Silhouette(), regions=partial(People)),
-        Entry(name="alone", method=Selective(), regions=partial(People), outside="black"),
+        EvaluatedMethod(name="selective", method=Selective(), regions=partial(People)),
+        EvaluatedMethod(
+            name="bright", method=Selective(mean=BRIGHT, std=NARROW), regions=partial(People)
+        ),
+        EvaluatedMethod(name="outline", method=Silhouette(), regions=partial(People)),
+        EvaluatedMethod(name="alone", method=Selective(), regions=partial(People), outside="black"),
     ]
     manifest = read_manifest(DATA)
-    plan = Plan(
+    plan = EvaluationConfig(
         attackers=tuple(ATTACKERS),
         folds=5,
         seeds=chosen.seeds,
         preset="tiny",
         workers=chosen.workers,
     )
-    with Talk(quiet=not sys.stderr.isatty()) as talk:
+    with FitProgress(quiet=not sys.stderr.isatty()) as talk:
         result = evaluate(
             manifest,
             entries,
@@ -149,7 +151,7 @@ def main() -> None:
             command=f"python benchmarks/what_tells.py {shlex.join(sys.argv[1:])}".strip(),
             progress=talk.follow,
         )
-        paired = readings(manifest, entries, plan, folder=chosen.work, progress=talk.follow)[
+        paired = paired_scores(manifest, entries, plan, folder=chosen.work, progress=talk.follow)[
             "action"
         ]
     text = page(result) + "\n" + less_raw(paired, [entry.name for entry in entries])

@@ -70,7 +70,7 @@ def test_the_docs_evaluations_parse(
     monkeypatch.chdir(tmp_path)
     options, method = evaluate.parse(shlex.split(line)[2:])
     assert options.data.suffix == ".csv" and method is not None
-    evaluate.plan_of(options)
+    evaluate.config_of(options)
 
 
 def test_links_in_the_docs_lead_somewhere() -> None:

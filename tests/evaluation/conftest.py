@@ -9,11 +9,11 @@ import pytest
 import scenes
 
 from masquerade.datasets.manifest import Manifest
-from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
+from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig, evaluate
 from masquerade.evaluation.presets import PRESETS
 from masquerade.methods import build
 
-PLAN = Plan(preset="quick", folds=4, seeds=1, workers=1, device="cpu")
+CONFIG = EvaluationConfig(preset="quick", folds=4, seeds=1, workers=1, device="cpu")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -48,10 +48,10 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluation(manifest: Manifest, kept: Path) -> Evaluation:
     """A method that hides everything, and one that hides nothing."""
     entries = [
-        Entry(name="black", method=build("blacken")),
-        Entry(name="copy", method=build("downsample", factor=1)),
-        Entry(name="later", method=None, not_applicable="not today"),
+        EvaluatedMethod(name="black", method=build("blacken")),
+        EvaluatedMethod(name="copy", method=build("downsample", factor=1)),
+        EvaluatedMethod(name="later", method=None, not_applicable="not today"),
     ]
     return evaluate(
-        manifest, entries, PLAN, data="scenes", folder=kept, limits=("Drawn, not filmed.",)
+        manifest, entries, CONFIG, data="scenes", folder=kept, limits=("Drawn, not filmed.",)
     )

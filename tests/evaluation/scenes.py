@@ -12,24 +12,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.datasets.manifest import Manifest, read_manifest
-from masquerade.evaluation.presets import IN_TIME, KERNELS, Learner, Preset
+from masquerade.evaluation.presets import STILL_KERNELS, TEMPORAL_KERNELS, AttackerModel, Preset
 
 FRAMES, SIDE = 8, 32
 STEPS = {"down": (0, 2), "right": (2, 0)}
 PEOPLE = 14
 QUICK = Preset(
-    frames=FRAMES, size=(SIDE, SIDE), learners={**KERNELS, **IN_TIME}, epochs=1, warm_epochs=1
+    frames=FRAMES,
+    size=(SIDE, SIDE),
+    attackers={**STILL_KERNELS, **TEMPORAL_KERNELS},
+    epochs=1,
+    finetune_epochs=1,
 )
 """What learns in milliseconds."""
 SMALL = Preset(
     frames=FRAMES,
     size=(SIDE, SIDE),
-    learners={
-        "tiny-2d": Learner(look="stills", network="tiny-2d"),
-        "kernel on motion": IN_TIME["kernel on motion"],
+    attackers={
+        "tiny-2d": AttackerModel(modality="stills", network="tiny-2d"),
+        "kernel on motion": TEMPORAL_KERNELS["kernel on motion"],
     },
     epochs=1,
-    warm_epochs=1,
+    finetune_epochs=1,
 )
 """The same with one network, fitted for a moment."""
 

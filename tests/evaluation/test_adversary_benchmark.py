@@ -54,7 +54,7 @@ def test_one_command_trains_attacks_and_compares(
     monkeypatch.setitem(main.__globals__, "train", trainer)
     out = tmp_path / "results" / "adversary.md"
     words = ["--data", str(data), "--seeds", "2", "--preset", "quick", "--workers", "1"]
-    words += ["--attackers", "retrained", "--work", str(tmp_path / "work"), "--out", str(out)]
+    words += ["--attackers", "scratch", "--work", str(tmp_path / "work"), "--out", str(out)]
     assert main(words) in (0, 1)  # so few people may leave it void
     text = out.read_text()
     lines = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
@@ -74,7 +74,7 @@ def test_one_command_trains_attacks_and_compares(
     assert asked["vita-every-label-named-0"]["private"] is None  # all that there are
     assert set(named) < {one.name for one in read_manifest(data).of_role("attribute")}
     heading = next(line for line in text.splitlines() if "never named" in line)
-    for name in ("warm", "object"):
+    for name in ("finetuned", "object"):
         assert name not in named
         assert any(name in cell and "never named" in cell for cell in heading.split("|"))
 

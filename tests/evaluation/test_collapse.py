@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from masquerade.anonymizer import Anonymized, Anonymizer
-from masquerade.evaluation.fit_predict import Task, told
-from masquerade.evaluation.presets import KERNELS, Preset
+from masquerade.evaluation.fit_predict import FitTask, fit_predict
+from masquerade.evaluation.presets import STILL_KERNELS, Preset
 from masquerade.evaluation.protocols import Fold
 from masquerade.extraction.dataset import ClipDataset, from_tensor
 from masquerade.methods import METHODS
@@ -28,7 +28,9 @@ from masquerade.training.sides import Data
 
 SIDE, FRAMES, CLIPS = 16, 2, 80
 TRAIN, VALIDATION, TEST = np.arange(40), np.arange(40, 56), np.arange(56, CLIPS)
-FRESH = Preset(frames=FRAMES, size=(SIDE, SIDE), learners=KERNELS, epochs=1, warm_epochs=1)
+FRESH = Preset(
+    frames=FRAMES, size=(SIDE, SIDE), attackers=STILL_KERNELS, epochs=1, finetune_epochs=1
+)
 AGAINST = Turn(learns=("anonymizer",), terms={"utility": 1.0, "fooling": 0.5})
 
 
@@ -102,10 +104,15 @@ def read_afresh(anonymizer: Anonymizer, label: str) -> float:
     for learner in ("kernel on the picture", "kernel on colours"):
         fold = Fold(train=TRAIN, validation=VALIDATION, test=TEST)
         heads = {"action": 2, "tint": 2}
-        task = Task(
-            learner=learner, start="fresh", seed=0, fold=fold, heads=heads, codes=targets
-        )  # fmt: skip
-        said = told(task, clips, FRESH).test[label][:, 1]
+        task = FitTask(
+            attacker=learner,
+            initialisation="scratch",
+            seed=0,
+            fold=fold,
+            classes=heads,
+            labels=targets,
+        )
+        said = fit_predict(task, clips, FRESH)["test"].probabilities[label][:, 1]
         found.append(auroc(targets[label][TEST].astype(float), said).value)
     return max(found)
 

@@ -21,8 +21,8 @@ from masquerade.datasets.manifest import Column, Manifest, read_manifest, write_
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.datasets.splits import linked_groups
 from masquerade.errors import UsageError
-from masquerade.evaluation.cross_dataset.merge import crossed
-from masquerade.evaluation.metric_specs import sheet_of
+from masquerade.evaluation.cross_dataset.merge import merge_datasets
+from masquerade.evaluation.ground_truth import GroundTruth
 from masquerade.evaluation.protocols import protocols
 
 QUICK = ["--preset", "quick", "--seeds", "1", "--workers", "1", "--device", "cpu", "--json"]
@@ -47,7 +47,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def both(manifest: Manifest, pictures: Path) -> Manifest:
     """Actions of the videos, colours of the pictures."""
-    return crossed(manifest, read_manifest(pictures))
+    return merge_datasets(manifest, read_manifest(pictures))
 
 
 def told(words: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def test_a_link_is_known_by_its_own_name(
     other = read_manifest(pictures)
     (tmp_path / "linked.png").symlink_to(other.path(other.clips[0]))
     linked = replace(other, root=tmp_path, clips=(replace(other.clips[0], path="linked.png"),))
-    two = crossed(manifest, linked)
+    two = merge_datasets(manifest, linked)
     assert (
         fingerprints(two, [len(two) - 1]) == fingerprints(linked, [0]) != fingerprints(other, [0])
     )
@@ -99,7 +99,7 @@ def test_splits_of_either_kind_are_those_of_each(manifest: Manifest, pictures: P
         cells = ["test" if row % 5 == 0 else "train" for row in range(len(one))]
         return one.with_cells(Column(name=name, role="split", kind="classes"), cells)
 
-    two = crossed(fifths(manifest, "split_action"), fifths(read_manifest(pictures), "split"))
+    two = merge_datasets(fifths(manifest, "split_action"), fifths(read_manifest(pictures), "split"))
     wanted = [row % 5 == 0 for row in range(len(manifest))]
     wanted += [row % 5 == 0 for row in range(len(two) - len(manifest))]
     assert [cell == "test" for cell in two.cells("split_action")] == wanted
@@ -117,7 +117,7 @@ def test_attackers_of_either_side_are_chosen_on_clips_of_its_own(
 ) -> None:
     """UCF101's lists have train and test alone, VISPR's validation too."""
     stills = split(read_manifest(pictures), "train", "val", "test")
-    two = crossed(split(manifest, "train", "train", "test"), stills)
+    two = merge_datasets(split(manifest, "train", "train", "test"), stills)
     fold = protocols(two, folds=0)[0].folds[0]
     chosen_on = {label: two.targets(label)[fold.validation] for label in ("action", "red")}
     assert all(len(set(codes[codes >= 0])) == 2 for codes in chosen_on.values())
@@ -139,12 +139,12 @@ def test_where_the_action_is_unknown_its_floor_is_the_rate(manifest: Manifest) -
     cells = ["" if pair == ("right", "1") else pair[0] for pair in pairs]
     some = manifest.with_cells(manifest.column("action"), cells)
     protocol = protocols(some, folds=4)[0]
-    codes = {label: some.targets(label) for label in protocol.heads}
-    sheet = sheet_of(some, protocol, part="test", codes=codes)
-    unknown = sheet.actions < 0
-    assert np.array_equal(sheet.priors["red"][unknown], sheet.rates["red"][unknown])
-    assert (sheet.priors["red"][sheet.actions == 1, 1] == 0).all()
-    assert (sheet.rates["red"][unknown, 1] > 0.3).all()
+    truth = GroundTruth.of(some, (protocol,)).split(protocol.name, "test")
+    known = truth.labels["action"]
+    unknown = known < 0
+    assert np.array_equal(truth.priors["red"][unknown], truth.rates["red"][unknown])
+    assert (truth.priors["red"][known == 1, 1] == 0).all()
+    assert (truth.rates["red"][unknown, 1] > 0.3).all()
 
 
 def test_a_planted_leak_of_the_other_set_is_found(
@@ -167,7 +167,7 @@ def test_labels_that_are_not_asked_for_are_not_attacked(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--data", str(folder / "clips.csv"), "--folds", "4", *COPY]
-    found = told([*words, "--labels", "red", "--attackers", "retrained"], capsys)
+    found = told([*words, "--labels", "red", "--attackers", "scratch"], capsys)
     labels = [one["label"] for one in found["rows"][0]["findings"]]
     assert labels == ["action", "red"]
 
@@ -221,7 +221,7 @@ def test_learned_on_some_and_scored_on_what_it_never_met(
     about = next(run.glob("*.safetensors"))
     capsys.readouterr()
     asked = ["--data", data, "--weights", str(about), "--actions", "bow,kick", "--folds", "0"]
-    found = told([*asked, "--labels", "warm,dark", "--attackers", "retrained"], capsys)
+    found = told([*asked, "--labels", "warm,dark", "--attackers", "scratch"], capsys)
     assert any("bow, kick" in limit for limit in found["limits"])
     labels = {one["label"] for one in found["rows"][1]["findings"]}
     assert labels == {"action", "attributes", "warm", "dark"}
@@ -245,7 +245,7 @@ def test_learned_on_two_sets_and_scored_on_both(
     assert train.main([*words, "-o", str(run)]) in (0, 1)
     capsys.readouterr()
     asked = ["--data", data, "--private-data", str(stills), "--weights", str(run), "--folds", "0"]
-    found = told([*asked, "--labels", "red", "--attackers", "retrained"], capsys)
+    found = told([*asked, "--labels", "red", "--attackers", "scratch"], capsys)
     assert {one["label"] for one in found["rows"][1]["findings"]} == {"action", "red"}
     assert score(found, "vita", "red")["score"]["value"] is not None
     tests = [row for row, cell in enumerate(marked.cells("split")) if cell == "test"]

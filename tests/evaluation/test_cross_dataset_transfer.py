@@ -21,7 +21,7 @@ from masquerade.datasets.manifest import Column, Manifest, make_manifest, read_m
 from masquerade.datasets.overlap import find_overlap
 from masquerade.datasets.splits import linked_groups
 from masquerade.errors import UsageError
-from masquerade.evaluation.cross_dataset.transfer import elsewhere
+from masquerade.evaluation.cross_dataset.transfer import transfer_dataset
 from masquerade.evaluation.protocols import Fold, protocols
 from masquerade.methods import build
 
@@ -69,7 +69,7 @@ def films(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(manifest: Manifest, stills: Path, films: Path) -> tuple[Manifest, tuple[str, ...]]:
     """Actions of the videos, labels of the stills, both to be scored on the films."""
     private, scored = ("stills", read_manifest(stills)), ("films", read_manifest(films))
-    return elsewhere(("clips", manifest), scored, private=private)
+    return transfer_dataset(("clips", manifest), scored, private=private)
 
 
 def fold_of(one: Manifest) -> Fold:
@@ -153,7 +153,7 @@ def test_splits_of_either_side_are_kept(manifest: Manifest, films: Path) -> None
     """Test clips are not learned from; of what is scored those alone, where there are any."""
     learned = as_split(manifest, "train", "val", "train", "test", "", by=4)  # by person
     scored = as_split(read_manifest(films), "train", "test")
-    one, notes = elsewhere(("clips", learned), ("films", scored))
+    one, notes = transfer_dataset(("clips", learned), ("films", scored))
     fold = fold_of(one)
     assert len(fold.test) == scored.cells("split").count("test")
     # the first person, of whose clips the even rows of films are not scored, is of train
@@ -172,7 +172,7 @@ def test_relatives_through_a_clip_that_is_not_learned_from_are_left_out(
     (test,) = rows_of(manifest, "down_0_0.mkv")
     cells = ["test" if row == test else "train" for row in range(len(manifest))]
     learned = manifest.with_cells(Column(name="split", role="split", kind="classes"), cells)
-    whole, notes = elsewhere(("clips", learned), ("films", scored))
+    whole, notes = transfer_dataset(("clips", learned), ("films", scored))
     assert notes[1].startswith("Not learned from, of clips: 0 that films has too, and 3 that share")
     fold = fold_of(whole)
     assert len(fold.train) + len(fold.validation) == len(manifest) - 4
@@ -181,7 +181,7 @@ def test_relatives_through_a_clip_that_is_not_learned_from_are_left_out(
 def test_without_other_private_data_the_first_has_the_labels(
     manifest: Manifest, films: Path
 ) -> None:
-    one, notes = elsewhere(("clips", manifest), ("films", read_manifest(films)))
+    one, notes = transfer_dataset(("clips", manifest), ("films", read_manifest(films)))
     assert {column.name for column in one.of_role("attribute")} == {"red"}
     assert (one.targets("red")[fold_of(one).train] >= 0).all()
     assert notes[0] == "Attackers learned from clips and are scored on films."
@@ -191,7 +191,7 @@ def test_an_action_that_nobody_learned_is_unknown(manifest: Manifest, films: Pat
     scored = read_manifest(films)
     cells = ["fly" if row < 3 else cell for row, cell in enumerate(scored.cells("action"))]
     scored = scored.with_cells(scored.column("action"), cells)
-    one, notes = elsewhere(("clips", manifest), ("films", scored))
+    one, notes = transfer_dataset(("clips", manifest), ("films", scored))
     assert one.column("action").values == ("down", "right")
     assert (one.targets("action")[fold_of(one).test] == -1).sum() == 3
     assert "Of films 3 show an action that nobody learned: unknown." in notes
@@ -216,18 +216,20 @@ def test_labels_that_do_not_fit_are_refused(
     else:  # all who are learned from are red
         learned = manifest.with_cells(manifest.column(name), ["1"] * len(manifest))
     with pytest.raises(UsageError, match=said):
-        elsewhere(("clips", learned), ("films", scored))
+        transfer_dataset(("clips", learned), ("films", scored))
 
 
 def test_what_leaves_nothing_is_refused(manifest: Manifest, films: Path) -> None:
     bare = replace(manifest, columns=tuple(c for c in manifest.columns if c.name != "red"))
     with pytest.raises(UsageError, match="the one has none, the other red, blue"):
-        elsewhere(("clips", manifest), ("films", read_manifest(films)), private=("bare", bare))
+        transfer_dataset(
+            ("clips", manifest), ("films", read_manifest(films)), private=("bare", bare)
+        )
     with pytest.raises(UsageError, match="Nothing of clips is left to learn from"):
-        elsewhere(("clips", manifest), ("again", manifest))
+        transfer_dataset(("clips", manifest), ("again", manifest))
     scored = as_split(read_manifest(films), "train")
     with pytest.raises(UsageError, match="Column split of films says test of no clip"):
-        elsewhere(("clips", manifest), ("films", scored))
+        transfer_dataset(("clips", manifest), ("films", scored))
 
 
 def test_folds_are_refused(folder: Path, films: Path) -> None:
@@ -279,8 +281,7 @@ def test_the_anonymizer_has_not_met_what_is_scored(
         main([*words, *run("met", fingerprints(manifest, first))])
     others = [row for row in rows if row not in first]
     assert (
-        main([*words, *run("unmet", fingerprints(manifest, others)), "--attackers", "retrained"])
-        == 0
+        main([*words, *run("unmet", fingerprints(manifest, others)), "--attackers", "scratch"]) == 0
     )
 
 
@@ -339,7 +340,7 @@ def test_the_papers_protocol_from_the_datasets_folders(
     words += ["--private", "a4_gender", "--epochs", "1", "--short", "16"]
     assert masquerade(words) in (0, 1) and (tmp_path / "run" / "anonymizer.safetensors").exists()
     asked = ["evaluate", "--private-data", pictures, "--score-on", known, "--weights", run]
-    asked += ["--folds", "0", "--attackers", "retrained", *QUICK, "--data"]
+    asked += ["--folds", "0", "--attackers", "scratch", *QUICK, "--data"]
     capsys.readouterr()
     assert masquerade([*asked, seen]) in (0, 1)
     found = json.loads(capsys.readouterr().out)
@@ -349,7 +350,7 @@ def test_the_papers_protocol_from_the_datasets_folders(
     assert masquerade([*convert, *every]) == 0  # with those, which are then left out here
     private = ("vispr", read_manifest(Path(pictures)))
     learned, scored = ("hmdb51", read_manifest(Path(seen))), ("pa", read_manifest(Path(known)))
-    assert elsewhere(learned, scored, private=private)[1][1] == (
+    assert transfer_dataset(learned, scored, private=private)[1][1] == (
         "Not learned from, of hmdb51: 2 that pa has too, and 0 that share people, a source or a "
         "file with clips of it."
     )

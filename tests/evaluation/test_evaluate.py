@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import scenes
-from conftest import PLAN
+from conftest import CONFIG
 
 from masquerade.datasets.manifest import Column, Manifest
 from masquerade.datasets.splits import linked_groups
 from masquerade.errors import UsageError
-from masquerade.evaluation import Entry, Evaluation, evaluate, from_json
-from masquerade.evaluation.protocols import Fold, Protocol, protocols, straddling
+from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate, from_json
+from masquerade.evaluation.protocols import Fold, Protocol, protocols
 from masquerade.evaluation.results import Finding, Row
 from masquerade.methods import build
 
@@ -67,7 +67,7 @@ def test_each_label_has_its_protocol_floors_and_every_attacker(evaluation: Evalu
     assert red.floors["constant"].value == 0.5
     assert set(red.floors) == {"constant", "action prior", "predicted action"}
     families = {attack.family for attack in red.attacks}
-    assert families == {"retrained", "warm", "motion", "raw", "place", "prior"}
+    assert families == {"scratch", "finetuned", "motion", "raw", "background", "prior"}
     assert red.beyond_action is not None
     assert red.retrained_holds is True
     assert red.f_half == pytest.approx(0.5 * 1.0 + 0.5 * (1 - (red.score.value or 0)))
@@ -82,9 +82,9 @@ def test_json_round_trip(evaluation: Evaluation) -> None:
     assert from_json(evaluation.to_json()) == evaluation
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", "x", '{"schema": "masquerade-evaluation/0"}'])
+@pytest.mark.parametrize("text", ["{}", "[]", "x", '{"schema": "masquerade-evaluation/1"}'])
 def test_other_json_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="This is no"):
+    with pytest.raises(UsageError, match=r"^This is (no result|a .* of another version)"):
         from_json(text)
 
 
@@ -94,9 +94,9 @@ def test_what_was_done_is_not_done_again(
     def again(*args: object) -> None:
         raise AssertionError("a fit was done twice")
 
-    monkeypatch.setattr("masquerade.evaluation.executor.told", again)
-    black = [Entry(name="black", method=build("blacken"))]
-    second = evaluate(manifest, black, PLAN, data="scenes", folder=kept)
+    monkeypatch.setattr("masquerade.evaluation.executor.fit_predict", again)
+    black = [EvaluatedMethod(name="black", method=build("blacken"))]
+    second = evaluate(manifest, black, CONFIG, data="scenes", folder=kept)
     assert second.rows == evaluation.rows[:2]
 
 
@@ -107,7 +107,7 @@ def test_random_labels_make_the_result_void(folder: Path, kept: Path) -> None:
         for clip in scenes.read_manifest(folder / "clips.csv").clips
     ]
     manifest = scenes.read_manifest(scenes.save(folder / "random.csv", rows))
-    result = evaluate(manifest, [], PLAN, data="random", folder=kept)
+    result = evaluate(manifest, [], CONFIG, data="random", folder=kept)
     assert result.void is not None and "action" in result.void
 
 
@@ -122,17 +122,21 @@ def test_test_clips_in_train_make_the_result_void(
         )
 
     monkeypatch.setattr("masquerade.evaluation.table.protocols", leaky)
-    result = evaluate(manifest, [], PLAN, data="leaky", folder=kept)
+    result = evaluate(manifest, [], CONFIG, data="leaky", folder=kept)
     assert result.void is not None and "shuffled" in result.void
 
 
 def test_people_unseen_are_unseen_and_same_people_are_in_both(manifest: Manifest) -> None:
     groups = linked_groups(manifest)
     unseen, same = protocols(manifest, folds=4)
-    assert not len(straddling(unseen, groups))
-    assert len(straddling(same, groups)) == scenes.PEOPLE
-    for protocol in (unseen, same):
-        assert np.array_equal(protocol.tested, np.arange(len(manifest)))
+    for protocol, straddling in ((unseen, 0), (same, scenes.PEOPLE)):
+        tested = np.concatenate([fold.test for fold in protocol.folds])
+        assert np.array_equal(np.sort(tested), np.arange(len(manifest)))
+        both = [
+            np.intersect1d(groups[np.concatenate([f.train, f.validation])], groups[f.test])
+            for f in protocol.folds
+        ]
+        assert len(np.unique(np.concatenate(both))) == straddling
         for fold in protocol.folds:
             parts = (fold.train, fold.validation, fold.test)
             assert sum(map(len, parts)) == len(set(np.concatenate(parts).tolist()))
@@ -148,8 +152,8 @@ def test_unreadable_clips_are_left_out_and_told(
     manifest = scenes.read_manifest(
         scenes.save(folder / "broken.csv", [*rows, ("broken.mkv", "down", "p0", 1)])
     )
-    black = [Entry(name="black", method=build("blacken"))]
-    result = evaluate(manifest, black, PLAN, data="broken", folder=kept)
+    black = [EvaluatedMethod(name="black", method=build("blacken"))]
+    result = evaluate(manifest, black, CONFIG, data="broken", folder=kept)
     assert result.void is None
     for line in result.rows:
         assert line.clips == len(clips) and list(line.skipped) == ["broken.mkv"]
@@ -169,7 +173,7 @@ def test_plans_that_make_no_sense_are_refused(
     manifest: Manifest, plan: dict[str, object], said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
-        evaluate(manifest, [], replace(PLAN, **plan), data="x")
+        evaluate(manifest, [], replace(CONFIG, **plan), data="x")
 
 
 def given_splits(manifest: Manifest) -> Manifest:
@@ -203,8 +207,8 @@ def test_selection_never_sees_the_test_split(
     manifest: Manifest, kept: Path, label: str, split: str
 ) -> None:
     clean = given_splits(manifest)
-    plan = replace(PLAN, folds=0)
-    lines = [Entry(name="copy", method=build("downsample", factor=1))]
+    plan = replace(CONFIG, folds=0)
+    lines = [EvaluatedMethod(name="copy", method=build("downsample", factor=1))]
     before, after = (
         evaluate(one, lines, plan, data="x", folder=kept)
         for one in (clean, poisoned(clean, label, split))
@@ -212,7 +216,7 @@ def test_selection_never_sees_the_test_split(
     for name in ("raw", "copy"):
         honest, wrong = found(before, name, label), found(after, name, label)
         assert all(one.validation is not None for one in honest.attacks)
-        assert wrong.worst == honest.worst
+        assert wrong.strongest == honest.strongest
         chosen_by = [(one.name, one.validation) for one in honest.attacks]
         assert [(one.name, one.validation) for one in wrong.attacks] == chosen_by
         assert honest.score != wrong.score  # the poison was there

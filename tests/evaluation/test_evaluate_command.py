@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from masquerade.cli.evaluate import Options, entry_of, main, title_of
+from masquerade.cli.evaluate import Options, data_name, main, method_line
 from masquerade.errors import UsageError
 from masquerade.extraction.config import JoinedRegions, region_class
 from masquerade.methods import build
@@ -15,20 +15,20 @@ from masquerade.regions import REGIONS
 
 
 def test_regions_are_joined_as_anonymize_joins_them() -> None:
-    joined = entry_of("blur", build("blur"), "people+frame").regions
+    joined = method_line("blur", build("blur"), "people+frame").regions
     assert isinstance(joined, JoinedRegions) and joined.name == "people+frame"
     assert [type(one) for one in joined().sources] == [REGIONS["people"], REGIONS["frame"]]
     name, given = region_class(pickle.loads(pickle.dumps(joined)))
     assert (name, given) == region_class(joined)
     assert name.endswith("WholeFrame") and any(key.startswith("0 ") for key in given)
-    other = entry_of("blur", build("blur"), "people+frame", "motion").regions
+    other = method_line("blur", build("blur"), "people+frame", "motion").regions
     assert region_class(other) != region_class(joined)
 
 
 @pytest.mark.parametrize("regions", ["people+feet", "boxes+people", "people+boxes"])
 def test_regions_that_make_no_sense_together_are_refused(regions: str) -> None:
     with pytest.raises(UsageError):
-        entry_of("blur", build("blur"), regions)
+        method_line("blur", build("blur"), regions)
 
 
 def test_a_folder_that_takes_no_results_is_refused_before_any_work(
@@ -54,5 +54,5 @@ def test_a_folder_is_not_made_for_what_is_refused(folder: Path, tmp_path: Path) 
 )
 def test_data_is_called_by_a_name_that_tells(other: Path | None, title: str) -> None:
     """`masquerade data` calls every manifest manifest.csv."""
-    assert title_of(Options(data=Path("mimes/manifest.csv"), private_data=other)) == title
-    assert title_of(Options(data=Path("kth/clips.csv"))) == "clips"
+    assert data_name(Options(data=Path("mimes/manifest.csv"), private_data=other)) == title
+    assert data_name(Options(data=Path("kth/clips.csv"))) == "clips"

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import PLAN
+from conftest import CONFIG
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymized
 from masquerade.checkpoint import save
-from masquerade.cli.evaluate import main, patterns_of
+from masquerade.cli.evaluate import main, mask_only_lines
 from masquerade.datasets.manifest import Manifest
 from masquerade.errors import UsageError
-from masquerade.evaluation import Entry, evaluate
-from masquerade.evaluation.mask_only import KeptPattern
+from masquerade.evaluation import EvaluatedMethod, evaluate
+from masquerade.evaluation.mask_only import KeepMask
 from masquerade.extraction.config import ExtractionConfig, config_digest
 from masquerade.methods import build
 from masquerade.methods.stprivacy import STPrivacy
@@ -40,7 +40,7 @@ def small(**other: Any) -> STPrivacy:
 
 
 class Bright(STPrivacy):
-    """Keeps what is bright, so that its pattern shows where the square of the scenes is."""
+    """Keeps what is bright, so that its mask shows where the square of the scenes is."""
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         shown = (clip.amin(dim=1, keepdim=True) > 0.9).to(clip)
@@ -54,7 +54,7 @@ def clip_of(t: int = 6, *, seed: int = 0) -> Tensor:
 def test_it_is_white_where_something_is_kept() -> None:
     method, clip = small(), clip_of()
     hidden = method(clip).hidden
-    out = KeptPattern(of=method)(clip).clip
+    out = KeepMask(of=method)(clip).clip
     assert torch.equal(out, (1 - hidden).expand_as(clip))
     assert set(out.unique().tolist()) == {0.0, 1.0}
 
@@ -63,24 +63,24 @@ def test_it_is_white_where_something_is_kept() -> None:
 @pytest.mark.parametrize("drawn", ["random", "fixed"])
 def test_controls_keep_as_many_of_each_slot_and_never_look(drawn: Any, mode: Any) -> None:
     method = small(mode=mode)
-    pattern = KeptPattern(of=method, drawn=drawn)
-    kept = KeptPattern(of=method)(clip_of()).clip
-    out = pattern(clip_of(), state=pattern.init_state(seed=0)).clip
+    mask = KeepMask(of=method, source=drawn)
+    kept = KeepMask(of=method)(clip_of()).clip
+    out = mask(clip_of(), state=mask.init_state(seed=0)).clip
     assert out.shape == kept.shape and set(out.unique().tolist()) <= {0.0, 1.0}
     assert torch.equal(out.mean((1, 3, 4)), kept.mean((1, 3, 4)))
     assert torch.equal(out[:, :, 0], out[:, :, 1])  # the two frames of a tubelet
-    other = pattern(clip_of(seed=1), state=pattern.init_state(seed=0)).clip
+    other = mask(clip_of(seed=1), state=mask.init_state(seed=0)).clip
     assert torch.equal(out, other)
 
 
 def test_the_random_one_is_drawn_for_each_video_and_the_fixed_one_is_not() -> None:
     clip = clip_of()
     for drawn, alike in (("random", False), ("fixed", True)):
-        pattern = KeptPattern(of=small(), drawn=drawn)  # type: ignore[arg-type]
-        a, b = (pattern(clip, state=pattern.init_state(seed=seed)).clip for seed in (1, 2))
+        mask = KeepMask(of=small(), source=drawn)  # type: ignore[arg-type]
+        a, b = (mask(clip, state=mask.init_state(seed=seed)).clip for seed in (1, 2))
         assert torch.equal(a, b) is alike
         assert torch.equal(a[0], a[1]) is alike and torch.equal(a[:, :, 0], a[:, :, 2]) is alike
-        first, second = (pattern(clip, state=pattern.init_state()).clip for _ in range(2))
+        first, second = (mask(clip, state=mask.init_state()).clip for _ in range(2))
         assert torch.equal(first, second) is alike
 
 
@@ -92,7 +92,7 @@ def test_what_was_cut_before_is_not_taken_for_another_dials() -> None:
             height=8,
             width=8,
             stride=None,
-            method=KeptPattern(of=method),
+            method=KeepMask(of=method),
             regions=None,
             cover=None,
             seed=0,
@@ -103,11 +103,11 @@ def test_what_was_cut_before_is_not_taken_for_another_dials() -> None:
     assert len(digests) == 3
 
 
-def test_a_planted_pattern_tells_the_action_and_its_controls_tell_nothing(
+def test_a_planted_mask_tells_the_action_and_its_controls_tell_nothing(
     manifest: Manifest, tmp_path: Path
 ) -> None:
-    entries = patterns_of(Entry(name="bright", method=Bright(**SMALL)))
-    plan = replace(PLAN, attackers=("retrained", "motion"))
+    entries = mask_only_lines(EvaluatedMethod(name="bright", method=Bright(**SMALL)))
+    plan = replace(CONFIG, attackers=("scratch", "motion"))
     found = evaluate(manifest, entries, plan, data="scenes", folder=tmp_path)
     kept, drawn, fixed = (row.finding("action") for row in found.rows[1:])
     assert kept is not None and drawn is not None and fixed is not None
@@ -116,26 +116,26 @@ def test_a_planted_pattern_tells_the_action_and_its_controls_tell_nothing(
         assert control.score is not None and control.score.low is not None
         assert control.score.low <= 0.5
     about = json.loads(found.to_json())["rows"][1]
-    assert about["arguments"]["of"]["method"] == "Bright" and about["arguments"]["drawn"] == "kept"
+    assert about["arguments"]["of"]["method"] == "Bright" and about["arguments"]["source"] == "kept"
 
 
 def test_the_command_adds_three_lines(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save(small(), tmp_path / "anonymizer.safetensors")
-    words = ["--data", str(folder / "clips.csv"), "--weights", str(tmp_path), "--pattern"]
+    words = ["--data", str(folder / "clips.csv"), "--weights", str(tmp_path), "--mask-only"]
     more = ["--preset", "quick", "--folds", "2", "--seeds", "1", "--workers", "1", "--json"]
-    main([*words, *more, "--attackers", "retrained"])
+    main([*words, *more, "--attackers", "scratch"])
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [row["name"] for row in rows] == [
         "raw",
         "stprivacy",
-        "stprivacy, kept pattern only",
-        "stprivacy, as many at random",
-        "stprivacy, always the same ones",
+        "stprivacy, keep mask only",
+        "stprivacy, random mask",
+        "stprivacy, fixed mask",
     ]
 
 
-def test_what_drops_nothing_has_no_pattern() -> None:
-    with pytest.raises(UsageError, match="--pattern is of stprivacy"):
-        patterns_of(Entry(name="blur", method=build("blur")))
+def test_what_drops_nothing_has_no_mask() -> None:
+    with pytest.raises(UsageError, match="--mask-only is of stprivacy"):
+        mask_only_lines(EvaluatedMethod(name="blur", method=build("blur")))

@@ -10,27 +10,28 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import PLAN
+from conftest import CONFIG
 from sklearn import metrics as sk
 
 from masquerade.cli.evaluate import main
 from masquerade.datasets.manifest import Column, Manifest, read_manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation import evaluate, from_json
-from masquerade.evaluation.attackers import Candidate
-from masquerade.evaluation.attributes import METRICS, counted, every_target
+from masquerade.evaluation.attackers import AttackOutputs
 from masquerade.evaluation.controls import chance_of
+from masquerade.evaluation.ground_truth import GroundTruth, Probabilities, SplitTruth
 from masquerade.evaluation.metric_specs import (
-    Answers,
-    Sheet,
-    Target,
+    METRICS,
+    MetricSpec,
     floors_of,
-    measured,
-    sheet_of,
-    targets_of,
+    measure,
+    metric_specs,
+    notes_on_mean,
+    protocol_specs,
 )
+from masquerade.evaluation.predictions import Split
 from masquerade.evaluation.protocols import Protocol, protocols
-from masquerade.evaluation.scoring import Case, finding
+from masquerade.evaluation.scoring import ScoringInput, score_label
 
 LABELS = ("red", "cold", "rare")
 ROOT = Path(__file__).parents[2]
@@ -69,31 +70,30 @@ def unseen(three: Manifest) -> Protocol:
 
 
 @pytest.fixture(scope="module")
-def targets(three: Manifest, unseen: Protocol) -> dict[str, Target]:
+def targets(three: Manifest, unseen: Protocol) -> dict[str, MetricSpec]:
     """By metric, the means over the three."""
-    found = every_target(three, [unseen], tuple(METRICS))[unseen.name]
+    found = metric_specs(three, [unseen], tuple(METRICS))[unseen.name]
     return {one.metric: one for one in found if len(one.columns) == len(LABELS)}
 
 
-def sheet(manifest: Manifest, protocol: Protocol, part: str = "test") -> Sheet:
-    codes = {label: manifest.targets(label) for label in protocol.heads}
-    return sheet_of(manifest, protocol, part=part, codes=codes)
+def sheet(manifest: Manifest, protocol: Protocol, part: Split = "test") -> SplitTruth:
+    return GroundTruth.of(manifest, (protocol,)).split(protocol.name, part)
 
 
-def guessed(of: Sheet, *, seed: int = 0) -> Answers:
+def guessed(of: SplitTruth, *, seed: int = 0) -> Probabilities:
     """Random answers that know a little."""
     rng = np.random.default_rng(seed)
     found = {}
     for name in LABELS:
-        p = np.clip(rng.uniform(0, 1, len(of.rows)) + 0.2 * (of.codes[name] == 1), 0.01, 0.99)
+        p = np.clip(rng.uniform(0, 1, len(of.clips)) + 0.2 * (of.labels[name] == 1), 0.01, 0.99)
         found[name] = np.stack([1 - p, p], axis=1)
     return found
 
 
-def known(of: Sheet, answers: Answers, name: str) -> tuple[Any, Any, Any]:
+def known(of: SplitTruth, answers: Probabilities, name: str) -> tuple[Any, Any, Any]:
     """Labels, probabilities and training rates of the clips whose label is known."""
-    there = of.codes[name] >= 0
-    return of.codes[name][there], answers[name][there, 1], of.rates[name][there, 1]
+    there = of.labels[name] >= 0
+    return of.labels[name][there], answers[name][there, 1], of.rates[name][there, 1]
 
 
 def logit(p: Any) -> Any:
@@ -103,17 +103,17 @@ def logit(p: Any) -> Any:
 def test_means_stand_beside_auroc_and_only_where_they_are_asked_for(
     three: Manifest, unseen: Protocol
 ) -> None:
-    plain = targets_of(three, unseen)
+    plain = protocol_specs(three, unseen)
     assert [one.name for one in plain] == ["action", "attributes", *LABELS]
-    assert every_target(three, [unseen], PLAN.metrics) == {unseen.name: plain}
-    more = every_target(three, [unseen], ("f1", "cmap"))[unseen.name]
+    assert metric_specs(three, [unseen], CONFIG.metrics) == {unseen.name: plain}
+    more = metric_specs(three, [unseen], ("f1", "cmap"))[unseen.name]
     named = [(one.name, one.metric, one.columns) for one in more if one not in plain]
     assert named == [("attributes by cMAP", "cMAP", LABELS), ("attributes by F1", "F1", LABELS)]
     assert [one.name for one in more[:2]] == ["action", "attributes"]
 
 
 def test_both_agree_with_scikit_learn(
-    three: Manifest, unseen: Protocol, targets: dict[str, Target]
+    three: Manifest, unseen: Protocol, targets: dict[str, MetricSpec]
 ) -> None:
     """Over folds average precision is of log odds above the fold's training rate, F1 of answers."""
     of = sheet(three, unseen)
@@ -121,14 +121,14 @@ def test_both_agree_with_scikit_learn(
     each = [known(of, answers, name) for name in LABELS]
     assert len(each[1][0]) < len(each[0][0])  # some are unknown
     ap = [sk.average_precision_score(y, logit(p) - logit(r)) for y, p, r in each]
-    assert measured(targets["cMAP"], of, answers).value == pytest.approx(np.mean(ap))
+    assert measure(targets["cMAP"], of, answers).value == pytest.approx(np.mean(ap))
     for metric, threshold in (("F1", 0.5), ("F1 above .62", 1 / (1 + np.exp(-0.5)))):
         f1 = [sk.f1_score(y, p > threshold) for y, p, _ in each]
-        assert measured(targets[metric], of, answers).value == pytest.approx(np.mean(f1))
+        assert measure(targets[metric], of, answers).value == pytest.approx(np.mean(f1))
 
 
 def test_of_one_split_it_is_the_papers_own_average_precision(
-    three: Manifest, targets: dict[str, Target]
+    three: Manifest, targets: dict[str, MetricSpec]
 ) -> None:
     parts = ["train" if row % 3 else "test" for row in range(len(three))]
     given = three.with_cells(Column(name="split", role="split", kind="classes"), parts)
@@ -136,15 +136,15 @@ def test_of_one_split_it_is_the_papers_own_average_precision(
     of = sheet(given, one)
     answers = guessed(of)
     ap = [sk.average_precision_score(*known(of, answers, name)[:2]) for name in LABELS]
-    assert measured(targets["cMAP"], of, answers).value == pytest.approx(np.mean(ap))
+    assert measure(targets["cMAP"], of, answers).value == pytest.approx(np.mean(ap))
 
 
 def test_who_knows_nothing_has_exactly_the_floor_and_who_knows_all_has_one(
-    three: Manifest, unseen: Protocol, targets: dict[str, Target]
+    three: Manifest, unseen: Protocol, targets: dict[str, MetricSpec]
 ) -> None:
     of = sheet(three, unseen)
-    rate = np.array([of.codes[name][of.codes[name] >= 0].mean() for name in LABELS])
-    actions = np.zeros(len(of.rows), int)
+    rate = np.array([of.labels[name][of.labels[name] >= 0].mean() for name in LABELS])
+    actions = np.zeros(len(of.clips), int)
     floors = {metric: floors_of(one, of, actions) for metric, one in targets.items()}
     assert floors["AUROC"]["constant"].value == 0.5
     assert floors["cMAP"]["constant"].value == pytest.approx(rate.mean())
@@ -152,78 +152,80 @@ def test_who_knows_nothing_has_exactly_the_floor_and_who_knows_all_has_one(
     said = [sk.f1_score(y, r > 0.5, zero_division=0) for y, _, r in _each(of)]
     assert floors["F1"]["constant"].value == pytest.approx(np.mean(said))
     assert floors["F1"]["all positive"].value == pytest.approx((2 * rate / (1 + rate)).mean())
-    eager = {name: np.tile([0.1, 0.9], (len(of.rows), 1)) for name in LABELS}
-    assert measured(targets["F1"], of, eager).value == floors["F1"]["all positive"].value
+    eager = {name: np.tile([0.1, 0.9], (len(of.clips), 1)) for name in LABELS}
+    assert measure(targets["F1"], of, eager).value == floors["F1"]["all positive"].value
     best = max(floors["F1"], key=lambda name: floors["F1"][name].value)
     assert best == "all positive" and floors["F1"]["constant"].value < 0.5
     assert chance_of(targets["F1"], of) == floors["F1"]["all positive"].value
-    hot = {name: np.stack([of.codes[name] != 1, of.codes[name] == 1], axis=1) for name in LABELS}
+    hot = {name: np.stack([of.labels[name] != 1, of.labels[name] == 1], axis=1) for name in LABELS}
     told = {name: 0.8 * one + 0.1 for name, one in hot.items()}
-    assert all(measured(one, of, told).value == 1.0 for one in targets.values())
+    assert all(measure(one, of, told).value == 1.0 for one in targets.values())
 
 
-def _each(of: Sheet) -> list[tuple[Any, Any, Any]]:
+def _each(of: SplitTruth) -> list[tuple[Any, Any, Any]]:
     return [known(of, of.rates, name) for name in LABELS]
 
 
 @pytest.mark.parametrize("all_of", [0, 1])
 def test_an_attribute_of_one_class_is_in_nobodys_mean_and_the_count_says_so(
-    three: Manifest, unseen: Protocol, targets: dict[str, Target], all_of: int
+    three: Manifest, unseen: Protocol, targets: dict[str, MetricSpec], all_of: int
 ) -> None:
     of = sheet(three, unseen)
-    alike = np.where(np.arange(len(of.rows)) % 5 == 0, -1, all_of)
-    flat = replace(of, codes={**of.codes, "rare": alike})
+    alike = np.where(np.arange(len(of.clips)) % 5 == 0, -1, all_of)
+    flat = replace(of, labels={**of.labels, "rare": alike})
     two = {metric: replace(one, columns=LABELS[:2]) for metric, one in targets.items()}
     for answers in (guessed(of), of.rates, {name: 1 - of.rates[name] for name in LABELS}):
         for metric, one in targets.items():
-            assert measured(one, flat, answers).value == measured(two[metric], of, answers).value
-    assert counted("raw", targets["F1"], of) == (
+            assert measure(one, flat, answers).value == measure(two[metric], of, answers).value
+    assert notes_on_mean("raw", targets["F1"], of) == (
         "attributes by F1: the mean over 3 binary attribute(s), red, cold, rare.",
     )
-    (said,) = counted("blur", targets["F1"], flat)
+    (said,) = notes_on_mean("blur", targets["F1"], flat)
     assert said.startswith("attributes by F1 of blur: the mean over 2 of 3 binary attribute(s), ")
     assert "red, cold; the others have one value only" in said
-    assert counted("raw", targets["AUROC"], flat) == ()  # as it always was
+    assert notes_on_mean("raw", targets["AUROC"], flat) == ()  # as it always was
 
 
-def case(manifest: Manifest, protocol: Protocol, *several: str, apart: bool = False) -> Case:
+def case(
+    manifest: Manifest, protocol: Protocol, *several: str, per_run: bool = False
+) -> ScoringInput:
     """Attackers: `ranks` well and is never sure; `guesses` yes or no and is right most times."""
-    told: dict[str, dict[str, Answers]] = {name: {} for name in ("ranks", "guesses")}
+    told: dict[str, dict[str, Probabilities]] = {name: {} for name in ("ranks", "guesses")}
     sheets = {part: sheet(manifest, protocol, part) for part in ("validation", "test")}
     for part, of in sheets.items():
-        wrong = np.random.default_rng(1).random(len(of.rows)) < 0.2
+        wrong = np.random.default_rng(1).random(len(of.clips)) < 0.2
         for name, p in (
-            ("ranks", {label: 0.1 + 0.3 * (of.codes[label] == 1) for label in LABELS}),
-            ("guesses", {label: 0.2 + 0.6 * ((of.codes[label] == 1) ^ wrong) for label in LABELS}),
+            ("ranks", {label: 0.1 + 0.3 * (of.labels[label] == 1) for label in LABELS}),
+            ("guesses", {label: 0.2 + 0.6 * ((of.labels[label] == 1) ^ wrong) for label in LABELS}),
         ):
             told[name][part] = {label: np.stack([1 - q, q], axis=1) for label, q in p.items()}
     made = [
-        Candidate(
-            family="retrained",
+        AttackOutputs(
+            family="scratch",
             name=one,
             validation=tuple(told[name]["validation"] for name in one.split("+")),
             test=tuple(told[name]["test"] for name in one.split("+")),
         )
         for one in several
     ]
-    return Case(
+    return ScoringInput(
         validation=sheets["validation"],
         test=sheets["test"],
-        clusters=np.arange(len(sheets["test"].rows)),
-        candidates=tuple(made),
+        groups=np.arange(len(sheets["test"].clips)),
+        outputs=tuple(made),
         prior=False,
-        rows=np.arange(len(manifest)),
-        apart=apart,
+        clips=np.arange(len(manifest)),
+        per_run=per_run,
     )
 
 
 def test_who_is_reported_is_chosen_by_the_metric_that_is_reported(
-    three: Manifest, unseen: Protocol, targets: dict[str, Target]
+    three: Manifest, unseen: Protocol, targets: dict[str, MetricSpec]
 ) -> None:
     of = case(three, unseen, "ranks", "guesses")
-    given: dict[str, Any] = {"predicted": None, "action": 0.5, "void": None}
-    found = {metric: finding(one, of, None, **given) for metric, one in targets.items()}
-    worst = {metric: one.worst for metric, one in found.items()}
+    given: dict[str, Any] = {"predicted_actions": None, "utility": 0.5, "void": None}
+    found = {metric: score_label(one, of, None, **given) for metric, one in targets.items()}
+    worst = {metric: one.strongest for metric, one in found.items()}
     assert worst == {
         "AUROC": "ranks",
         "cMAP": "ranks",
@@ -236,13 +238,13 @@ def test_who_is_reported_is_chosen_by_the_metric_that_is_reported(
 
 
 def test_runs_trained_alike_are_averaged_and_do_not_answer_together(
-    three: Manifest, unseen: Protocol, targets: dict[str, Target]
+    three: Manifest, unseen: Protocol, targets: dict[str, MetricSpec]
 ) -> None:
-    of = case(three, unseen, "ranks+guesses", apart=True)
-    single = [measured(targets["F1"], of.test, one).value for one in of.candidates[0].test]
-    found = finding(targets["F1"], of, None, predicted=None, action=None, void=None)
+    of = case(three, unseen, "ranks+guesses", per_run=True)
+    single = [measure(targets["F1"], of.test, one).value for one in of.outputs[0].test]
+    found = score_label(targets["F1"], of, None, predicted_actions=None, utility=None, void=None)
     assert found.score is not None and found.score.value == pytest.approx(np.mean(single))
-    assert found.attacks[0].spread == pytest.approx(np.std(single, ddof=1))
+    assert found.attacks[0].seed_sd == pytest.approx(np.std(single, ddof=1))
 
 
 def test_the_command_reports_them_and_changes_nothing_else(
@@ -290,7 +292,7 @@ def test_results_of_before_are_read_and_written_as_they_were() -> None:
 
 def test_metrics_that_make_no_sense_are_refused(manifest: Manifest, three: Manifest) -> None:
     with pytest.raises(UsageError, match="no metric 'map'; choose of auroc, cmap, f1, f1-spact"):
-        evaluate(manifest, [], replace(PLAN, metrics=("map",)), data="x")
+        evaluate(manifest, [], replace(CONFIG, metrics=("map",)), data="x")
     (one,) = protocols(three, folds=4, labels=())
     with pytest.raises(UsageError, match="cMAP would be of binary attributes, and there is none"):
-        every_target(three, [one], ("cmap",))
+        metric_specs(three, [one], ("cmap",))

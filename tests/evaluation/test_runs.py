@@ -6,15 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import PLAN
+from conftest import CONFIG
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.datasets.manifest import Manifest
 from masquerade.errors import UsageError
-from masquerade.evaluation import Entry, Evaluation, evaluate
+from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate
 from masquerade.evaluation.results import from_json
 from masquerade.methods import build
-from masquerade.report.table import headline_of, lines, notes
+from masquerade.report.table import lines, main_columns, notes
 
 COPY, BLACK = build("downsample", factor=1), build("blacken")
 
@@ -31,8 +31,8 @@ def table(
     manifest: Manifest, kept: Path, *runs: tuple[Anonymizer, ...], seeds: int = 1
 ) -> Evaluation:
     """Of anonymizers of these seeds and folds."""
-    entry = Entry(name="runs", method=None, runs=runs)
-    plan = replace(PLAN, seeds=seeds)
+    entry = EvaluatedMethod(name="runs", method=None, runs=runs)
+    plan = replace(CONFIG, seeds=seeds)
     return evaluate(manifest, [entry], plan, data="scenes", folder=kept)
 
 
@@ -60,7 +60,7 @@ def test_seeds_are_averaged_and_never_answer_together(manifest: Manifest, kept: 
 
 def test_how_far_runs_lie_apart_stands_beside_their_mean(manifest: Manifest, kept: Path) -> None:
     found = table(manifest, kept, (COPY,) * 4, (BLACK,) * 4, seeds=2)
-    cells = {one[0]: one[1] for one in lines(found, headline_of(found))}
+    cells = {one[0]: one[1] for one in lines(found, main_columns(found))}
     assert "±" in cells["runs"] and "±" not in cells["raw"]
     assert float(cells["runs"].split("±")[1]) > 0.1  # a copy and a black one
     assert any(note.startswith("±") for note in notes(found))
@@ -75,4 +75,4 @@ def test_every_fold_needs_its_own(manifest: Manifest, kept: Path) -> None:
     with pytest.raises(UsageError, match="2 seeds"):
         line(manifest, kept, (COPY,) * 4, (COPY,) * 4)
     with pytest.raises(UsageError, match="one method"):
-        Entry(name="both", method=COPY, runs=((COPY,),))
+        EvaluatedMethod(name="both", method=COPY, runs=((COPY,),))

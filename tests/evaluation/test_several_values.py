@@ -8,20 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PLAN
+from conftest import CONFIG
 
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.errors import UsageError
-from masquerade.evaluation import Entry, Evaluation, evaluate
-from masquerade.evaluation.metric_specs import (
-    Sheet,
-    floors_of,
-    measured,
-    recalibrated,
-    sheet_of,
-    targets_of,
-    with_prior,
-)
+from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate
+from masquerade.evaluation.calibration import add_action_prior, recalibrate
+from masquerade.evaluation.ground_truth import GroundTruth, SplitTruth
+from masquerade.evaluation.metric_specs import floors_of, measure, protocol_specs
 from masquerade.evaluation.protocols import Protocol, action_column, label_columns, protocols
 from masquerade.methods import build
 from masquerade.report.table import markdown
@@ -57,50 +51,49 @@ def unseen(many: Manifest) -> Protocol:
 
 
 @pytest.fixture(scope="module")
-def sheet(many: Manifest, unseen: Protocol) -> Sheet:
-    codes = {label: many.targets(label) for label in unseen.heads}
-    return sheet_of(many, unseen, part="test", codes=codes)
+def truth(many: Manifest, unseen: Protocol) -> SplitTruth:
+    return GroundTruth.of(many, (unseen,)).split(unseen.name, "test")
 
 
 @pytest.fixture(scope="module")
 def result(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
     entries = [
-        Entry(name="black", method=build("blacken")),
-        Entry(name="copy", method=build("downsample", factor=1)),
+        EvaluatedMethod(name="black", method=build("blacken")),
+        EvaluatedMethod(name="copy", method=build("downsample", factor=1)),
     ]
     kept = tmp_path_factory.mktemp("several")
-    return evaluate(manifest_of(folder, rare=False), entries, PLAN, data="x", folder=kept)
+    return evaluate(manifest_of(folder, rare=False), entries, CONFIG, data="x", folder=kept)
 
 
 def test_both_sides_are_scored_by_cmap(many: Manifest, unseen: Protocol) -> None:
     assert action_column(many) == "action" and label_columns(many) == (("objects",), (), ())
-    assert unseen.many == ("action", "objects")
-    told = [(one.name, one.use, one.metric) for one in targets_of(many, unseen)]
+    assert unseen.multi_label == ("action", "objects")
+    told = [(one.name, one.use, one.metric) for one in protocol_specs(many, unseen)]
     assert told == [("action", "utility", "cMAP"), ("objects", "private", "cMAP")]
 
 
 def test_a_constant_guess_has_the_rate_of_positives(
-    many: Manifest, unseen: Protocol, sheet: Sheet
+    many: Manifest, unseen: Protocol, truth: SplitTruth
 ) -> None:
     """Over folds of unlike rates too; what all clips have is not scored."""
-    objects = targets_of(many, unseen)[1]
-    hot = sheet.codes["objects"]
+    objects = protocol_specs(many, unseen)[1]
+    hot = truth.labels["objects"]
     varied = (hot.min(axis=0) < hot.max(axis=0)).nonzero()[0]
     assert [many.column("objects").values[i] for i in varied] == ["blue", "hat", "red"]
-    constant = floors_of(objects, sheet, None)["constant"].value
+    constant = floors_of(objects, truth, None)["constant"].value
     assert constant == pytest.approx(hot[:, varied].mean())
-    assert measured(objects, sheet, {"objects": hot * 0.8 + 0.1}).value == 1.0
+    assert measure(objects, truth, {"objects": hot * 0.8 + 0.1}).value == 1.0
 
 
-def test_of_several_actions_the_prior_is_the_mean(many: Manifest, sheet: Sheet) -> None:
-    table, actions = sheet.tables["objects"], many.column("action").values
-    for row, of, prior in zip(sheet.rows, sheet.fold, sheet.priors["objects"], strict=True):
+def test_of_several_actions_the_prior_is_the_mean(many: Manifest, truth: SplitTruth) -> None:
+    actions = many.column("action").values
+    by_fold = [prior.scores(np.arange(len(actions))) for prior in truth.fold_priors["objects"]]
+    for row, fold, prior in zip(truth.clips, truth.fold, truth.priors["objects"], strict=True):
         mine = many.clips[int(row)].cells["action"].split("|")
-        said = [table[of, actions.index(name)] for name in mine]
-        assert np.allclose(prior, np.mean(said, axis=0))
-    first = int(sheet.fold[0])
-    moved = table[first, actions.index("move")]  # all clips do: what it says is the rate
-    assert np.allclose(moved, sheet.overall["objects"][first])
+        each = [by_fold[fold][actions.index(name)] for name in mine]
+        assert np.allclose(prior, np.mean(each, axis=0))
+    moved = by_fold[0][actions.index("move")]  # all clips show it: its prior is the rate
+    assert np.allclose(moved, truth.rates_of("objects", 0))
 
 
 def test_a_planted_leak_is_found_and_perfect_hiding_leaks_nothing(result: Evaluation) -> None:
@@ -111,7 +104,7 @@ def test_a_planted_leak_is_found_and_perfect_hiding_leaks_nothing(result: Evalua
     assert black.leakage.value < 0.1
     assert copy.leakage is not None and copy.leakage.value == pytest.approx(1, abs=0.15)
     assert set(copy.floors) == {"constant", "action prior", "predicted action"}
-    assert {"prior", "raw", "warm", "retrained"} <= {one.family for one in copy.attacks}
+    assert {"prior", "raw", "finetuned", "scratch"} <= {one.family for one in copy.attacks}
     acted = result.rows[2].finding("action")
     assert acted is not None and acted.score is not None and acted.score.value is not None
     assert acted.score.value > 0.9 and copy.f_half is not None
@@ -119,26 +112,28 @@ def test_a_planted_leak_is_found_and_perfect_hiding_leaks_nothing(result: Evalua
 
 
 def test_networks_learn_them_too(many: Manifest, tmp_path: Path) -> None:
-    plan = replace(PLAN, preset="small", folds=2, attackers=("retrained", "warm", "raw"))
-    copy = [Entry(name="copy", method=build("downsample", factor=1))]
+    plan = replace(CONFIG, preset="small", folds=2, attackers=("scratch", "finetuned", "raw"))
+    copy = [EvaluatedMethod(name="copy", method=build("downsample", factor=1))]
     few = many.take(range(0, len(many), 2))
     found = evaluate(few, copy, plan, data="x", folder=tmp_path).rows[1].finding("objects")
     assert found is not None
     assert {"raw tiny-2d", "raw tiny-2d, recalibrated"} <= {one.name for one in found.attacks}
 
 
-def test_who_knows_the_action_moves_each_value_apart(sheet: Sheet) -> None:
-    p = np.full_like(sheet.rates["objects"], 0.3)
-    assert np.allclose(with_prior({"objects": p}, sheet, 0.0)["objects"], p)
-    told = with_prior({"objects": p}, sheet, 1.0)["objects"]
-    up = sheet.priors["objects"] > sheet.rates["objects"] + 1e-9
+def test_who_knows_the_action_moves_each_value_apart(truth: SplitTruth) -> None:
+    p = np.full_like(truth.rates["objects"], 0.3)
+    assert np.allclose(add_action_prior({"objects": p}, truth, 0.0)["objects"], p)
+    told = add_action_prior({"objects": p}, truth, 1.0)["objects"]
+    up = truth.priors["objects"] > truth.rates["objects"] + 1e-9
     assert (told[up] > p[up]).all() and (told > 0).all() and (told < 1).all()
 
 
 def test_recalibrated_answers_have_the_training_rate_value_by_value() -> None:
     told = np.random.default_rng(0).uniform(0.2, 0.9, (200, 2))
     rate = np.array([0.3, 0.7])
-    assert recalibrated(told, told, rate, many=True).mean(axis=0) == pytest.approx(rate, abs=1e-6)
+    assert recalibrate(told, told, rate, multi_label=True).mean(axis=0) == pytest.approx(
+        rate, abs=1e-6
+    )
 
 
 def test_two_columns_of_actions_are_refused(many: Manifest) -> None:

@@ -23,7 +23,7 @@ from masquerade.metrics.intervals import Score
 from masquerade.training.games import GAMES, stprivacy_tiny
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-JUDGED = ["--judge", "quick", "--seeds", "1", "--workers", "1", "--attackers", "retrained"]
+JUDGED = ["--judge", "quick", "--seeds", "1", "--workers", "1", "--attackers", "scratch"]
 SMALL: dict[str, Any] = {
     "frames": 4,
     "picture": (16, 16),

@@ -196,7 +196,7 @@ def trained(data: Path, run: Path) -> Path:
 
 def evaluated(data: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     words = ["--data", str(data), "--weights", str(run), "--preset", "quick", "--folds", "0"]
-    more = ["--seeds", "1", "--workers", "1", "--attackers", "retrained,prior", "--json"]
+    more = ["--seeds", "1", "--workers", "1", "--attackers", "scratch,prior", "--json"]
     capsys.readouterr()
     evaluate_verb.main([*words, *more])
     found: dict[str, Any] = json.loads(capsys.readouterr().out)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PLAN
+from conftest import CONFIG
 
 from masquerade.checkpoint import provenance_of, save
 from masquerade.cli.evaluate import main
@@ -17,7 +17,7 @@ from masquerade.datasets.fingerprints import UNKNOWN, comparable, fingerprints, 
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation.protocols import protocols
-from masquerade.evaluation.runs import check_unseen, doubts_of
+from masquerade.evaluation.runs import check_unseen, run_warnings
 from masquerade.methods import build
 from masquerade.training.run import Parts, _learned
 
@@ -56,15 +56,15 @@ def test_each_fold_is_left_to_the_run_that_did_not_see_it(
         run_of(tmp_path / str(k), manifest, [r for r in range(len(manifest)) if r not in parts[k]])
         for k in range(4)
     ]
-    check_unseen(manifest, PLAN, [paths])
-    for wrong in (replace(PLAN, folds=2), replace(PLAN, folds=3)):
+    check_unseen(manifest, CONFIG, [paths])
+    for wrong in (replace(CONFIG, folds=2), replace(CONFIG, folds=3)):
         with pytest.raises(UsageError, match="learned from"):
             check_unseen(manifest, wrong, [paths[: wrong.folds]])
     with pytest.raises(UsageError, match="learned from"):
-        check_unseen(manifest, PLAN, [paths[::-1]])
+        check_unseen(manifest, CONFIG, [paths[::-1]])
     some = [row for row in range(len(manifest)) if manifest.cells("action")[row] == "down"]
     with pytest.raises(UsageError, match="learned from"):  # its folds are cut anew
-        check_unseen(manifest.take([*some[::-1], *range(5)]), PLAN, [paths])
+        check_unseen(manifest.take([*some[::-1], *range(5)]), CONFIG, [paths])
 
 
 def test_a_clip_is_known_wherever_it_lies_and_whatever_its_labels(
@@ -99,10 +99,10 @@ def test_a_run_on_a_whole_file_is_not_tested_on_a_part_of_it(
     run = run_of(tmp_path / "run", manifest, [3])
     clips = [replace(clip, first=2, last=5) for clip in manifest.clips]
     with pytest.raises(UsageError, match="learned from 1 of the"):
-        check_unseen(replace(manifest, clips=tuple(clips)), PLAN, [[run] * 4])
+        check_unseen(replace(manifest, clips=tuple(clips)), CONFIG, [[run] * 4])
     begun = [replace(clip, first=0, last=1) for clip in manifest.clips]
     early = run_of(tmp_path / "early", replace(manifest, clips=tuple(begun)), [3])
-    assert check_unseen(replace(manifest, clips=tuple(clips)), PLAN, [[early] * 4]) == ()
+    assert check_unseen(replace(manifest, clips=tuple(clips)), CONFIG, [[early] * 4]) == ()
 
 
 @pytest.mark.parametrize(
@@ -121,11 +121,11 @@ def test_a_run_that_cannot_be_checked_is_said_to_be_one(
     about = {} if kept is None else {"learned": kept}
     save(build("downsample", factor=1), path, provenance=about)
     fine = run_of(tmp_path / "fine", manifest, [])
-    (said,) = check_unseen(manifest, PLAN, [[fine, path.parent, fine, fine]])
+    (said,) = check_unseen(manifest, CONFIG, [[fine, path.parent, fine, fine]])
     assert said.startswith("1 of 2 training runs cannot be checked") and said.endswith(" of old.")
     words = ["--data", str(folder / "clips.csv"), "--weights", str(path), "--folds", "4", *QUICK]
     if kept is None:
-        assert main([*words, "--attackers", "retrained"]) in (0, 1)
+        assert main([*words, "--attackers", "scratch"]) in (0, 1)
         limits = json.loads(capsys.readouterr().out)["limits"]
         assert any(one.startswith("downsample: 1 of 1 training runs cannot") for one in limits)
 
@@ -149,10 +149,10 @@ def test_what_runs_said_against_themselves_stands_under_the_table(
         run_of(tmp_path / f"run{fold}", manifest, [], *([DULL] if fold == 2 else []))
     weights = str(tmp_path / "run{fold}")
     words = ["--data", str(folder / "clips.csv"), "--weights", weights, "--folds", "4", *QUICK]
-    assert main([*words, "--attackers", "retrained"]) in (0, 1)
+    assert main([*words, "--attackers", "scratch"]) in (0, 1)
     limits = json.loads(capsys.readouterr().out)["limits"]
     assert f"downsample: 1 of 4 training runs are in doubt: {DULL} in run2." in limits
-    assert doubts_of("fine", [[tmp_path / "run0"] * 4]) == ()
+    assert run_warnings("fine", [[tmp_path / "run0"] * 4]) == ()
     assert provenance_of(tmp_path / "run2")["notes"] == [DULL]
 
 
@@ -164,5 +164,5 @@ def test_folds_of_the_same_number_are_two_runs(manifest: Manifest, tmp_path: Pat
         ]
         for seed in range(2)
     ]
-    (said,) = doubts_of("spact", paths)
+    (said,) = run_warnings("spact", paths)
     assert said == f"spact: 2 of 4 training runs are in doubt: {DULL} in 0/1, 1/1."

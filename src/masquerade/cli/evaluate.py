@@ -1,4 +1,4 @@
-"""`masquerade evaluate`: what a method keeps of the action, and what attackers find out anyway."""
+"""`masquerade evaluate`: how much a method keeps of the action, and what attackers still find."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from masquerade.checkpoint import load
 from masquerade.cli.arguments import flag_value, parse_with_method, split_commas
 from masquerade.datasets.manifest import Manifest, dataset_name, read_manifest, select_actions
 from masquerade.errors import UsageError
-from masquerade.evaluation import Entry, Evaluation, Plan, evaluate
-from masquerade.evaluation.cross_dataset.merge import crossed, splits_of
-from masquerade.evaluation.cross_dataset.transfer import elsewhere
-from masquerade.evaluation.mask_only import NAMES, KeptPattern
-from masquerade.evaluation.runs import INSTEAD, check_unseen, doubts_of
+from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig, evaluate
+from masquerade.evaluation.cross_dataset.merge import merge_datasets, split_columns
+from masquerade.evaluation.cross_dataset.transfer import transfer_dataset
+from masquerade.evaluation.mask_only import NAMES, KeepMask
+from masquerade.evaluation.runs import INSTEAD, check_unseen, run_warnings
 from masquerade.extraction.config import JoinedRegions, RegionFactory
 from masquerade.methods import name_of
 from masquerade.methods.stprivacy import STPrivacy
@@ -33,12 +33,14 @@ from masquerade.report.table import markdown, show
 from masquerade.storage import atomic_write
 
 EXAMPLE = "masquerade evaluate --data clips.csv --method blur --regions people -o results"
-ELSEWHERE = "train it on clips that --score-on lacks, as `masquerade data convert --without` gives."
+INSTEAD_OF_SCORED = (
+    "train it on clips that --score-on lacks, as `masquerade data convert --without` gives."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Attack anonymized video, and say what is left of the action and of the people.
+    """Attack anonymized video, and report how well action and private labels are still recognised.
 
     Args:
         data: a manifest: path, action, private attributes; see `masquerade data`.
@@ -54,8 +56,8 @@ class Options:
         regions: what is hidden: frame, faces, people, boxes:FILE, or several as in faces+people.
         detector: which detector looks for it.
         outside: what becomes of all that is not hidden: keep it, or black.
-        pattern: attack what stprivacy keeps as a white shape too, and the same drawn at random.
-        attackers: of retrained, warm, motion, raw, place, prior; separated by commas.
+        mask_only: attack stprivacy's keep mask alone too, and a random and a fixed mask.
+        attackers: of scratch, finetuned, motion, raw, background, prior; separated by commas.
         folds: of the cross-validation; 0: the manifest's columns split_action, split_identity.
         preset: of the attackers: tiny (a hundred clips), many (a thousand), bags (frames without
             order), paper.
@@ -67,7 +69,7 @@ class Options:
         device: auto, cpu, cuda, cuda:N, mps.
         json: print the result as JSON.
         output: a folder for the results and, so that nothing is computed twice, small copies of all
-            clips, raw ones too: guard it as you guard the videos.
+            clips, raw ones too: protect it as you protect the videos.
     """
 
     data: Path
@@ -81,8 +83,8 @@ class Options:
     regions: str = "frame"
     detector: str | None = None
     outside: Literal["keep", "black"] = "keep"
-    pattern: bool = False
-    attackers: str = "retrained,warm,motion,raw,place,prior"
+    mask_only: bool = False
+    attackers: str = "scratch,finetuned,motion,raw,background,prior"
     folds: int = 5
     preset: str = "tiny"
     through_file: bool = False
@@ -100,9 +102,9 @@ def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
     if not any(flag_value(argv, (flag,)) for flag in flags) and not {"-h", "--help"} & set(argv):
         raise UsageError(f"name a method, as in: {EXAMPLE}")
     weights = flag_value(argv, ("--weights",)) or ""
-    first = filled(weights, 0, 0)
+    first = fill_template(weights, 0, 0)
     options, anonymizer = parse_with_method(
-        [word.replace(weights, first) if several(weights) else word for word in argv],
+        [word.replace(weights, first) if is_template(weights) else word for word in argv],
         Options,
         verb="masquerade evaluate",
         example=EXAMPLE,
@@ -112,22 +114,22 @@ def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
     return replace(options, weights=Path(weights) if weights else None), anonymizer
 
 
-def several(weights: str) -> bool:
-    """Whether a path of weights stands for many."""
+def is_template(weights: str) -> bool:
+    """Whether a path of weights stands for several, as runs/{seed}/{fold}."""
     return "{fold}" in weights or "{seed}" in weights
 
 
-def filled(weights: str, seed: int, fold: int) -> str:
-    """The path of one of them."""
+def fill_template(weights: str, seed: int, fold: int) -> str:
+    """The path of one seed and fold."""
     return weights.replace("{seed}", str(seed)).replace("{fold}", str(fold))
 
 
-def paths_of(options: Options) -> tuple[tuple[Path, ...], ...]:
+def weights_of(options: Options) -> tuple[tuple[Path, ...], ...]:
     """The weights of every seed and fold; of one anonymizer the same for each fold."""
     weights = str(options.weights)
     seeds = options.seeds if "{seed}" in weights else 1
     return tuple(
-        tuple(Path(filled(weights, seed, fold)) for fold in range(max(1, options.folds)))
+        tuple(Path(fill_template(weights, seed, fold)) for fold in range(max(1, options.folds)))
         for seed in range(seeds)
     )
 
@@ -136,34 +138,35 @@ def main(argv: list[str]) -> int:
     """Run the verb; gives its exit code: 1 where the result is void."""
     options, anonymizer = parse(argv)
     command = f"masquerade evaluate {shlex.join(argv)}"
-    plan, (manifest, limits) = plan_of(options), clips_of(options)
-    entry = entry_of(name_of(anonymizer), anonymizer, options.regions, options.detector)
-    entry = replace(entry, outside=options.outside)
+    config, (manifest, limits) = config_of(options), read_clips(options)
+    line = method_line(name_of(anonymizer), anonymizer, options.regions, options.detector)
+    line = replace(line, outside=options.outside)
     if options.weights is not None:
-        paths, instead = paths_of(options), INSTEAD if options.score_on is None else ELSEWHERE
-        unchecked = check_unseen(manifest, plan, paths, instead=instead)
-        limits += tuple(f"{entry.name}: {line}" for line in unchecked)
-        limits += doubts_of(entry.name, paths)
-        if several(str(options.weights)):
+        paths = weights_of(options)
+        instead = INSTEAD if options.score_on is None else INSTEAD_OF_SCORED
+        unchecked = check_unseen(manifest, config, paths, instead=instead)
+        limits += tuple(f"{line.name}: {note}" for note in unchecked)
+        limits += run_warnings(line.name, paths)
+        if is_template(str(options.weights)):
             given = {name: getattr(anonymizer, name) for name in anonymizer.inference_args}
-            each = tuple(tuple(load(path, **given) for path in folds) for folds in paths)
-            entry = replace(entry, method=None, runs=each)
-    entries = [entry, *(patterns_of(entry) if options.pattern else ())]
+            runs = tuple(tuple(load(path, **given) for path in folds) for folds in paths)
+            line = replace(line, method=None, runs=runs)
+    lines = [line, *(mask_only_lines(line) if options.mask_only else ())]
     if options.output is not None:
         _check_folder(options.output)
-    with Talk(quiet=options.json) as talk:
+    with FitProgress(quiet=options.json) as progress:
         result = evaluate(
             manifest,
-            entries,
-            plan,
-            data=title_of(options),
+            lines,
+            config,
+            data=data_name(options),
             folder=options.output,
             command=command,
             limits=limits,
-            progress=talk.follow,
+            progress=progress.follow,
         )
     if options.output is not None:
-        written(result, options.output / "results.json", options.output / "results.md")
+        write_results(result, options.output)
     if options.json:
         sys.stdout.write(result.to_json() + "\n")
     else:
@@ -171,11 +174,11 @@ def main(argv: list[str]) -> int:
     return 1 if result.void else 0
 
 
-def plan_of(options: Options) -> Plan:
-    """The plan that options ask for."""
+def config_of(options: Options) -> EvaluationConfig:
+    """The configuration that options ask for."""
     if options.folds < 0 or options.folds == 1 or options.seeds < 1:
         raise UsageError("--folds is 0 or 2 and more, and --seeds 1 and more.")
-    return Plan(
+    return EvaluationConfig(
         attackers=split_commas(options.attackers),
         folds=options.folds,
         seeds=options.seeds,
@@ -188,50 +191,50 @@ def plan_of(options: Options) -> Plan:
     )
 
 
-def clips_of(options: Options) -> tuple[Manifest, tuple[str, ...]]:
-    """The clips that options ask for, and what is to be said of them under the table."""
+def read_clips(options: Options) -> tuple[Manifest, tuple[str, ...]]:
+    """The clips that options ask for, and notes on them to stand under the table."""
     manifest, limits = read_manifest(options.data), list[str]()
     if options.actions is not None:
         manifest = select_actions(manifest, split_commas(options.actions))
         limits.append(f"Only clips of these actions: {', '.join(split_commas(options.actions))}.")
     if options.score_on is not None:
-        manifest, notes = _scored_elsewhere(options, options.score_on, manifest)
+        manifest, notes = _read_transfer(options, options.score_on, manifest)
         limits += notes
     elif options.private_data is not None:
         private = read_manifest(options.private_data)
         for path, one in ((options.data, manifest), (options.private_data, private)):
-            if not options.folds and not splits_of(one):
+            if not options.folds and not split_columns(one):
                 raise UsageError(
                     f"{path} has no split column, so nothing of it can be held out: add one, with "
                     "train and test, or use --folds 5."
                 )
-        manifest = crossed(manifest, private)
+        manifest = merge_datasets(manifest, private)
         limits.append(
             f"The action is that of {dataset_name(options.data)}, private labels are those of "
-            f"{dataset_name(options.private_data)}, whose actions nobody is told."
+            f"{dataset_name(options.private_data)}, whose actions are not used."
         )
     return manifest, tuple(limits)
 
 
-def _scored_elsewhere(
+def _read_transfer(
     options: Options, other: Path, manifest: Manifest
 ) -> tuple[Manifest, tuple[str, ...]]:
-    """What attackers learn from, joined with what they are scored on."""
+    """The clips to learn from and the clips to score, as one manifest."""
     if options.folds:
-        raise UsageError("--score-on learns on one data set and scores on another: give --folds 0.")
+        raise UsageError("--score-on learns on one dataset and scores on another: give --folds 0.")
     scored = read_manifest(other)
     if options.actions is not None:
         scored = select_actions(scored, split_commas(options.actions))
     one = options.private_data
-    return elsewhere(
+    return transfer_dataset(
         (dataset_name(options.data), manifest),
         (dataset_name(other), scored),
         private=None if one is None else (dataset_name(one), read_manifest(one)),
     )
 
 
-def title_of(options: Options) -> str:
-    """What to call the data that options name."""
+def data_name(options: Options) -> str:
+    """The name of the data, for the title of the table."""
     given = [one for one in (options.data, options.private_data) if one is not None]
     mine = " and ".join(dataset_name(one) for one in given)
     return (
@@ -240,7 +243,7 @@ def title_of(options: Options) -> str:
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuse before hours of work what cannot take its results."""
+    """Refuse a folder that cannot be written, before hours of work."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -251,60 +254,49 @@ def _check_folder(folder: Path) -> None:
         ) from error
 
 
-def entry_of(name: str, anonymizer: Anonymizer, regions: str, detector: str | None = None) -> Entry:
+def method_line(
+    name: str, anonymizer: Anonymizer, regions: str, detector: str | None = None
+) -> EvaluatedMethod:
     """A line of the table.
 
     Args:
-        name: as the table calls it.
+        name: of the line.
         anonymizer: the method.
         regions: as `masquerade anonymize` takes them.
         detector: the same.
     """
-    settings = with_default_regions(PipelineConfig(regions=regions, detector=detector), anonymizer)
-    parts = [partial(REGIONS[kind], **given) for kind, given in region_arguments(settings)]
+    config = with_default_regions(PipelineConfig(regions=regions, detector=detector), anonymizer)
+    parts = [partial(REGIONS[kind], **given) for kind, given in region_arguments(config)]
     source: RegionFactory = parts[0] if len(parts) == 1 else JoinedRegions(tuple(parts))
     source()  # a missing model is known before any work
-    return Entry(name=name, method=anonymizer, regions=source)
+    return EvaluatedMethod(name=name, method=anonymizer, regions=source)
 
 
-def patterns_of(entry: Entry) -> list[Entry]:
-    """The lines of one who sees which tubelets are kept and nothing of them, and its controls.
-
-    Args:
-        entry: the line of the method.
-    """
-    each = [method for run in entry.runs or ((entry.shown,),) for method in run]
-    if not all(isinstance(method, STPrivacy) for method in each):
-        raise UsageError("--pattern is of stprivacy, which drops tubelets; leave it out.")
+def mask_only_lines(line: EvaluatedMethod) -> list[EvaluatedMethod]:
+    """The lines in which attackers see the keep mask of a method alone, or one of its controls."""
+    runs = line.runs or ((line.method,),)
+    if not all(isinstance(one, STPrivacy) for folds in runs for one in folds):
+        raise UsageError("--mask-only is of stprivacy, which drops tubelets; leave it out.")
     found = []
-    for drawn, said in NAMES.items():
-        name = f"{entry.name}, {said}"
-        if isinstance(entry.method, STPrivacy):
-            found.append(Entry(name=name, method=KeptPattern(of=entry.method, drawn=drawn)))
-            continue
-        runs = tuple(
-            tuple(KeptPattern(of=one, drawn=drawn) for one in run if isinstance(one, STPrivacy))
-            for run in entry.runs
+    for source, name in NAMES.items():
+        masks = tuple(
+            tuple(KeepMask(of=one, source=source) for one in folds if isinstance(one, STPrivacy))
+            for folds in runs
         )
-        found.append(Entry(name=name, runs=runs))
+        one = EvaluatedMethod(name=f"{line.name}, {name}")
+        found.append(replace(one, runs=masks) if line.runs else replace(one, method=masks[0][0]))
     return found
 
 
-def written(result: Evaluation, json: Path, page: Path) -> None:
-    """Write an evaluation as JSON and as markdown.
-
-    Args:
-        result: what was found.
-        json: the one file.
-        page: the other.
-    """
-    for path, text in ((json, result.to_json() + "\n"), (page, markdown(result))):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path, overwrite=True) as part:
+def write_results(result: Evaluation, folder: Path, name: str = "results") -> None:
+    """Write an evaluation as NAME.json and NAME.md into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for suffix, text in (("json", result.to_json() + "\n"), ("md", markdown(result))):
+        with atomic_write(folder / f"{name}.{suffix}", overwrite=True) as part:
             part.write_text(text, "utf-8")
 
 
-class Talk:
+class FitProgress:
     """Progress with an ETA on stderr."""
 
     def __init__(self, *, quiet: bool) -> None:
@@ -317,7 +309,7 @@ class Talk:
         )
         self._tasks: dict[str, Any] = {}
 
-    def __enter__(self) -> Talk:
+    def __enter__(self) -> FitProgress:
         self._bar.start()
         return self
 
@@ -325,13 +317,7 @@ class Talk:
         self._bar.stop()
 
     def follow(self, what: str, done: int, of: int) -> None:
-        """Show how far something is.
-
-        Args:
-            what: is being done.
-            done: so many.
-            of: how many.
-        """
+        """Move the bar of one task."""
         if what not in self._tasks:
             self._tasks[what] = self._bar.add_task(what, total=of)
         self._bar.update(self._tasks[what], completed=done, total=of)

@@ -1,8 +1,15 @@
-"""What an anonymizer keeps and what it leaks: protocols, attackers, controls, results."""
+"""How much an anonymizer keeps and leaks: protocols, attackers, predictions, scoring, results."""
 
 from masquerade.evaluation.attackers import ATTACKERS
-from masquerade.evaluation.config import Entry, Plan
+from masquerade.evaluation.config import EvaluatedMethod, EvaluationConfig
 from masquerade.evaluation.results import Evaluation, from_json
 from masquerade.evaluation.table import evaluate
 
-__all__ = ["ATTACKERS", "Entry", "Evaluation", "Plan", "evaluate", "from_json"]
+__all__ = [
+    "ATTACKERS",
+    "EvaluatedMethod",
+    "Evaluation",
+    "EvaluationConfig",
+    "evaluate",
+    "from_json",
+]

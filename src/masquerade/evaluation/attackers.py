@@ -1,8 +1,7 @@
-"""ATTACKERS, the one table: who tries to read the labels, and how their answers are put together.
+"""ATTACKERS, the one table of attacker families, and how a family's predictions are combined.
 
-After FACTS 9: A2 `raw`, A3 `retrained`, A4 `warm`, A12 `motion`, A1 and A5 `prior`, and `place`, a
-control: what the scene above people's heads tells. Which of them is the worst is chosen on
-validation; networks of several seeds answer together, since an attacker may train as many.
+The strongest attacker of all families is chosen on validation. Predictions of several seeds are
+averaged: an attacker may train several networks.
 """
 
 from __future__ import annotations
@@ -13,214 +12,223 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from masquerade.errors import UsageError
-from masquerade.evaluation.fit_predict import Start, Told
-from masquerade.evaluation.metric_specs import Answers, mean_answers, recalibrated
-from masquerade.evaluation.presets import Learner, Preset
-from masquerade.evaluation.protocols import Protocol
+from masquerade.evaluation.calibration import mean_probabilities, recalibrate
+from masquerade.evaluation.ground_truth import Probabilities, SplitTruth
+from masquerade.evaluation.predictions import Block, Initialisation, PredictionKey, Predictions
+from masquerade.evaluation.presets import AttackerModel
 from masquerade.metrics.statistic import Floats
+
+Fit = tuple[str, Initialisation]
+"""Name of a model in the preset, and its initialisation."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Family:
+class AttackerFamily:
     """Attackers of one kind.
 
     Args:
         about: in a few words.
-        start: what its networks start from; None: it has none of its own.
-        takes: which learners of a preset belong to it.
-        together: whether the mean of all its answers is an attacker too.
+        initialisation: of its models; None: it has none of its own.
+        uses: which models of a preset belong to it.
+        ensemble: whether the mean of all its predictions is an attacker too.
     """
 
     about: str
-    start: Start | None
-    takes: Callable[[Learner], bool]
-    together: bool = False
+    initialisation: Initialisation | None
+    uses: Callable[[AttackerModel], bool]
+    ensemble: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """One attacker's answers to every label of a protocol, by seed.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AttackOutputs:
+    """Predictions of one attacker for every label of a protocol, by seed or run.
 
     Args:
         family: in ATTACKERS.
         name: of the attacker.
-        validation: one a seed, in the order of the validation sheet.
-        test: one a seed, in the order of the test sheet.
-        eligible: whether it may be chosen as the worst. Raw-trained networks that were not
-            recalibrated say one class to all clips of a fold; the few groups of a validation part
-            are soon all of that class.
+        validation: one a seed, in the order of the validation clips.
+        test: one a seed, in the order of the test clips.
+        eligible: whether it may be chosen as the strongest. Raw-trained networks that are not
+            recalibrated predict one class for all clips of a fold; the few groups of a validation
+            split are soon all of that class.
     """
 
     family: str
     name: str
-    validation: tuple[Answers, ...]
-    test: tuple[Answers, ...]
+    validation: tuple[Probabilities, ...]
+    test: tuple[Probabilities, ...]
     eligible: bool = True
 
 
-def _people(learner: Learner) -> bool:
-    return not learner.place
+def _sees_people(model: AttackerModel) -> bool:
+    return not model.background
 
 
-ATTACKERS: dict[str, Family] = {
-    "retrained": Family(
-        about="trained on anonymized video (A3)",
-        start="fresh",
-        takes=lambda one: not one.motion and not one.place,
-        together=True,
+ATTACKERS: dict[str, AttackerFamily] = {
+    "scratch": AttackerFamily(
+        about="trained from scratch on anonymized video",
+        initialisation="scratch",
+        uses=lambda model: not model.motion and not model.background,
+        ensemble=True,
     ),
-    "warm": Family(
-        about="raw-trained, then trained on anonymized video (A4)",
-        start="warm",
-        takes=_people,
-        together=True,
+    "finetuned": AttackerFamily(
+        about="trained on raw video, then on anonymized video",
+        initialisation="finetuned",
+        uses=_sees_people,
+        ensemble=True,
     ),
-    "motion": Family(
-        about="trained on its motion only (A12)",
-        start="fresh",
-        takes=lambda one: one.motion,
-        together=True,
+    "motion": AttackerFamily(
+        about="trained from scratch on the motion alone",
+        initialisation="scratch",
+        uses=lambda model: model.motion,
+        ensemble=True,
     ),
-    "raw": Family(about="trained on raw video only (A2)", start="raw", takes=_people),
-    "place": Family(
-        about="sees the top twelfth of the frame only", start="fresh", takes=lambda one: one.place
+    "raw": AttackerFamily(
+        about="trained on raw video alone", initialisation="raw", uses=_sees_people
     ),
-    "prior": Family(
-        about="the best of the others, told the true action (A5)",
-        start=None,
-        takes=lambda one: False,
+    "background": AttackerFamily(
+        about="sees only the top twelfth of the frame, above people's heads",
+        initialisation="scratch",
+        uses=lambda model: model.background,
+    ),
+    "prior": AttackerFamily(
+        about="the strongest of the others, and the true action",
+        initialisation=None,
+        uses=lambda model: False,
     ),
 }
-
-LONE_ON_RAW = ("raw", "warm")  # on raw video these are the retrained ones themselves
-
-
-def on_raw(names: Sequence[str]) -> tuple[str, ...]:
-    """The families that raw video needs: those asked for, and whose weights others start from.
-
-    Args:
-        names: of families.
-    """
-    return tuple(n for n in ATTACKERS if n in names or n in ("retrained", "motion"))
+SAME_ON_RAW = ("raw", "finetuned")  # on raw video these are those from scratch
 
 
-def families(names: Iterable[str]) -> tuple[str, ...]:
-    """The families asked for, in the table's order.
+def families_on_raw(names: Sequence[str]) -> tuple[str, ...]:
+    """The families that raw video needs: those asked for, and whose weights others start from."""
+    return tuple(n for n in ATTACKERS if n in names or n in ("scratch", "motion"))
 
-    Args:
-        names: in ATTACKERS.
-    """
+
+def get_families(names: Iterable[str]) -> tuple[str, ...]:
+    """The families asked for, in the table's order."""
     wanted = list(names)
     for name in wanted:
         if name not in ATTACKERS:
             raise UsageError(f"There is no attacker {name!r}; choose of {', '.join(ATTACKERS)}.")
     if not any(name != "prior" for name in wanted):
-        raise UsageError("Name one attacker or more besides prior, such as retrained.")
+        raise UsageError("Name one attacker or more besides prior, such as scratch.")
     return tuple(name for name in ATTACKERS if name in wanted)
 
 
-def fits_of(names: Sequence[str], preset: Preset, *, raw: bool) -> list[tuple[str, Start]]:
-    """The learners and starts that families need, each once.
+def fits_of(
+    names: Sequence[str], models: Mapping[str, AttackerModel], *, raw: bool
+) -> tuple[Fit, ...]:
+    """The models and initialisations that families need, each once.
 
     Args:
         names: of families.
-        preset: whose learners.
-        raw: whether this is raw video, on which everything is fresh.
+        models: of the preset, by name.
+        raw: whether this is raw video, on which everything is trained from scratch.
     """
-    found = []
+    found: list[Fit] = []
     for name in names:
         family = ATTACKERS[name]
-        if family.start is None or (raw and name in LONE_ON_RAW):
+        if family.initialisation is None or (raw and name in SAME_ON_RAW):
             continue
-        found += [(key, family.start) for key, one in preset.learners.items() if family.takes(one)]
-    return list(dict.fromkeys(found))
+        found += [(key, family.initialisation) for key, one in models.items() if family.uses(one)]
+    return tuple(dict.fromkeys(found))
 
 
-Answered = Mapping[tuple[str, Start], Sequence[Sequence[Told]]]
-"""Learner and start to what each fold of each seed told: [seed][fold]."""
-
-
-def candidates(
-    names: Sequence[str], preset: Preset, protocol: Protocol, answered: Answered, rates: Answers
-) -> list[Candidate]:
+def attack_outputs(
+    names: Sequence[str],
+    models: Mapping[str, AttackerModel],
+    predictions: Predictions,
+    test: SplitTruth,
+) -> tuple[AttackOutputs, ...]:
     """Every attacker of the families, but for the prior's, which depend on the label.
 
     Args:
         names: of families.
-        preset: whose learners.
-        protocol: whose folds.
-        answered: what was told.
-        rates: label to (F, C), training rates by fold, to recalibrate raw-trained networks.
+        models: of the preset, by name.
+        predictions: of one method under one protocol.
+        test: whose training rates raw-trained networks are recalibrated to.
     """
-    found: list[Candidate] = []
+    by_fit: dict[Fit, dict[tuple[int, int], dict[PredictionKey, Block]]] = {}
+    for key, block in predictions.blocks.items():
+        by_seed = by_fit.setdefault((key.attacker, key.initialisation), {})
+        by_seed.setdefault((key.run, key.seed), {})[key] = block
+    found: list[AttackOutputs] = []
     for name in names:
         family = ATTACKERS[name]
-        mine = []
-        for key, one in preset.learners.items():
-            if family.start is None or not family.takes(one):
+        plain = []
+        for model, one in models.items():
+            start = family.initialisation
+            if start is None or not family.uses(one) or (model, start) not in by_fit:
                 continue
-            if (key, family.start) not in answered:
-                continue
-            by_seed = answered[key, family.start]
-            plain = _joined(name, f"{name} {key}", by_seed)
-            mine.append(replace(plain, eligible=family.start != "raw"))
-            if family.start == "raw":
-                many = protocol.many
-                right = [
-                    [_recalibrated(t, rates, f, many) for f, t in enumerate(s)] for s in by_seed
-                ]
-                found.append(_joined(name, f"{name} {key}, recalibrated", right))
-        found += mine
-    return _ensembles(names, found) + found  # of equals the first is chosen
+            seeds = list(by_fit[model, start].values())
+            outputs = _join_folds(name, f"{name} {model}", seeds)
+            plain.append(replace(outputs, eligible=start != "raw"))
+            if start == "raw":
+                right = [_recalibrate(seed, test) for seed in seeds]
+                found.append(_join_folds(name, f"{name} {model}, recalibrated", right))
+        found += plain
+    return (*_ensembles(names, found), *found)  # of equals the first is chosen
 
 
-def _ensembles(names: Sequence[str], found: Sequence[Candidate]) -> list[Candidate]:
-    """All of a family answering together; motion's networks join the retrained ones."""
-    many = []
+def _ensembles(names: Sequence[str], found: Sequence[AttackOutputs]) -> list[AttackOutputs]:
+    """The mean of a family's predictions; motion's networks join those from scratch."""
+    ensembles = []
     for name in names:
-        members = ("retrained", "motion") if name == "retrained" else (name,)
+        members = ("scratch", "motion") if name == "scratch" else (name,)
         mine = [one for one in found if one.family in members]
-        if ATTACKERS[name].together and len(mine) > 1:
-            many.append(
-                Candidate(
+        if ATTACKERS[name].ensemble and len(mine) > 1:
+            ensembles.append(
+                AttackOutputs(
                     family=name,
-                    name=f"{name} together",
+                    name=f"{name} ensemble",
                     validation=_means([one.validation for one in mine]),
                     test=_means([one.test for one in mine]),
                 )
             )
-    return many
+    return ensembles
 
 
-def _means(parts: Sequence[tuple[Answers, ...]]) -> tuple[Answers, ...]:
-    return tuple(mean_answers(same_seed) for same_seed in zip(*parts, strict=True))
+def _means(parts: Sequence[tuple[Probabilities, ...]]) -> tuple[Probabilities, ...]:
+    return tuple(mean_probabilities(same_seed) for same_seed in zip(*parts, strict=True))
 
 
-def _joined(family: str, name: str, by_seed: Sequence[Sequence[Told]]) -> Candidate:
-    return Candidate(
+def _join_folds(
+    family: str, name: str, seeds: Sequence[Mapping[PredictionKey, Block]]
+) -> AttackOutputs:
+    return AttackOutputs(
         family=family,
         name=name,
-        validation=tuple(_stacked([one.validation for one in folds]) for folds in by_seed),
-        test=tuple(_stacked([one.test for one in folds]) for folds in by_seed),
+        validation=tuple(_concatenate(blocks, "validation") for blocks in seeds),
+        test=tuple(_concatenate(blocks, "test") for blocks in seeds),
     )
 
 
-def _stacked(folds: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
-    """Folds one after the other; one without clips has nothing to say."""
-    said = [fold for fold in folds if fold]
-    return {label: np.concatenate([fold[label] for fold in said]) for label in said[0]}
+def _concatenate(blocks: Mapping[PredictionKey, Block], split: str) -> dict[str, Floats]:
+    """The folds one after another; one without clips has no predictions."""
+    folds = {key.fold: one.probabilities for key, one in blocks.items() if key.split == split}
+    parts = [folds[fold] for fold in sorted(folds) if folds[fold]]
+    return {label: np.concatenate([part[label] for part in parts]) for label in parts[0]}
 
 
-def _recalibrated(told: Told, rates: Answers, fold: int, many: Sequence[str]) -> Told:
-    def right(answers: Mapping[str, Floats]) -> dict[str, Floats]:
-        return {
-            label: recalibrated(p, told.train[label], rates[label][fold], many=label in many)
-            for label, p in answers.items()
-        }
-
-    return Told(
-        train={},
-        validation=right(told.validation),
-        test=right(told.test),
-        cpu_seconds=told.cpu_seconds,
-    )
+def _recalibrate(
+    blocks: Mapping[PredictionKey, Block], test: SplitTruth
+) -> dict[PredictionKey, Block]:
+    """Each fold with the bias that makes its mean prediction in train the training rate."""
+    train = {key.fold: one for key, one in blocks.items() if key.split == "train"}
+    return {
+        key: replace(
+            one,
+            probabilities={
+                label: recalibrate(
+                    p,
+                    train[key.fold].probabilities[label],
+                    test.rates_of(label, key.fold),
+                    multi_label=test.labels[label].ndim == 2,
+                )
+                for label, p in one.probabilities.items()
+            },
+        )
+        for key, one in blocks.items()
+        if key.split != "train"
+    }

@@ -1,4 +1,4 @@
-"""What an evaluation is asked for: the lines of its table, and how they are measured."""
+"""What an evaluation is asked for: the methods of its table, and how they are measured."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from masquerade.extraction.config import RegionFactory
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class EvaluatedMethod:
     """One line of the table.
 
     Args:
-        name: as the table calls it.
+        name: of the line.
         method: an anonymizer; None: raw video, or a line that is not run.
         runs: instead of one, several that were trained alike: one a seed and fold, each on what is
-            no test of its fold. Each seed's fold is attacked by itself, and scores of seeds are
-            averaged: nobody is given several releases of one clip.
+            not in the test split of its fold. Each is attacked by itself, and scores of seeds are
+            averaged: no attacker sees several releases of one clip.
         regions: what it hides; a name in REGIONS, or what makes a region source.
         not_applicable: why it is not run; None: it is.
         outside: what becomes of all that is not hidden.
@@ -38,13 +38,13 @@ class Entry:
             raise UsageError("A line has one method, or a run of each seed and fold.")
 
     @property
-    def shown(self) -> Anonymizer | None:
-        """The method, or one of those that were trained alike."""
+    def example(self) -> Anonymizer | None:
+        """The method, or the first of those that were trained alike."""
         return self.runs[0][0] if self.runs else self.method
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class EvaluationConfig:
     """How an evaluation is done.
 
     Args:

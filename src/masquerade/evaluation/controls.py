@@ -1,7 +1,7 @@
 """The controls of an evaluation: does the attacker work, and does it find what is not there.
 
-Positive: on raw video it must lie above the best trivial attacker. Negative: where labels were
-dealt at random it must not. Beside them, what the clips' sizes alone tell.
+Positive: on raw video its score must lie above the floors. Negative: with shuffled labels it must
+not lie above chance. Beside them, what the clips' sizes alone tell.
 """
 
 from __future__ import annotations
@@ -11,34 +11,23 @@ from collections.abc import Sequence
 import numpy as np
 
 from masquerade.datasets.manifest import Clip, IntArray, Manifest
-from masquerade.evaluation.metric_specs import (
-    Sheet,
-    Target,
-    classes_of,
-    guesses_of,
-    known,
-    many_hot,
-    measured,
-)
+from masquerade.evaluation.ground_truth import GroundTruth, SplitTruth, is_known, multi_hot
+from masquerade.evaluation.metric_specs import MetricSpec, constant_floors, measure
 from masquerade.evaluation.protocols import Protocol
 from masquerade.evaluation.results import Control, Finding
 from masquerade.extraction.video_clips import FOLDER_RATE
 from masquerade.metrics.intervals import score
 from masquerade.metrics.statistic import Floats, Statistic
 
-Chance = tuple[Statistic, float, IntArray]
-"""A learner's statistic, what chance gives, and the groups of the clips."""
+ShuffleTest = tuple[Statistic, float, IntArray]
+"""An attacker's statistic on shuffled labels, the score of chance, and the groups of the clips."""
 
-DEALS = 2
-"""Shuffles. A sound evaluation fails one in forty times; only one that fails twice counts."""
+SHUFFLES = 2
+"""A sound evaluation fails one in forty times; only one that fails twice counts."""
 
 
-def positive(found: Finding) -> Control:
-    """Whether the attacker succeeds on raw video; where test clips are all of one class, it cannot.
-
-    Args:
-        found: of raw video.
-    """
+def positive_control(found: Finding) -> Control:
+    """Whether the attacker succeeds on raw video; where test clips are of one class, it cannot."""
     floors = [one.value for one in found.floors.values() if one.value is not None]
     floor = max(floors, default=1.0)
     assert found.score is not None
@@ -49,61 +38,54 @@ def positive(found: Finding) -> Control:
     )
 
 
-def negative(target: Target, tests: Sequence[Chance]) -> Control:
-    """Whether one learner is at chance where labels were shuffled; the best shuffle counts.
-
-    Args:
-        target: the label.
-        tests: of each shuffle.
-    """
+def negative_control(spec: MetricSpec, tests: Sequence[ShuffleTest]) -> Control:
+    """Whether one attacker is at chance with shuffled labels; the best shuffle counts."""
     scored = [(score(one, clusters=groups), chance) for one, chance, groups in tests]
     best, chance = min(scored, key=lambda pair: (pair[0].low or 0.0) - pair[1])
     passed = best.low is None or best.low <= chance
-    return Control(kind="negative", label=target.name, score=best, floor=chance, passed=passed)
+    return Control(kind="negative", label=spec.name, score=best, floor=chance, passed=passed)
 
 
-def chance_of(target: Target, sheet: Sheet) -> float:
-    """What guessing gives: of classes at least one in so many.
-
-    Args:
-        target: the label.
-        sheet: of the test clips.
-    """
-    guess = _guess(target, sheet)
-    if target.metric != "top-1":
+def chance_of(spec: MetricSpec, truth: SplitTruth) -> float:
+    """The score of guessing; of classes at least one in so many."""
+    guess = _best_constant(spec, truth)
+    if spec.metric != "top-1":
         return guess
-    return max(guess, 1 / sheet.rates[target.columns[0]].shape[1])
+    return max(guess, 1 / truth.rates[spec.columns[0]].shape[1])
 
 
 SIZES = {"clip size": 2, "clip size and length": 3}
 """How many of width, height and frames the nearest clip is found by."""
 
 
-def clip_size(
-    manifest: Manifest, protocol: Protocol, target: Target, sheet: Sheet, clusters: IntArray
+def clip_size_controls(
+    manifest: Manifest, truth: GroundTruth, protocol: str, specs: Sequence[MetricSpec]
 ) -> list[Control]:
-    """What the nearest clip by width and height, and by length too, tells: no pixel is looked at.
+    """What the nearest clip by width and height, and by length too, tells without any pixel.
 
     Args:
         manifest: the clips.
+        truth: of the clips that could be read.
         protocol: whose folds.
-        target: the label.
-        sheet: of the test clips.
-        clusters: (n,) groups of them.
+        specs: of the labels.
     """
-    sizes = sizes_of(manifest, protocol.everyone)
-    floor = _guess(target, sheet)
+    mine, test = truth.protocols[protocol], truth.split(protocol, "test")
+    sizes = clip_sizes(manifest, mine.clips)
     found = []
-    for kind, facts in SIZES.items():
-        answers = {
-            name: _told_by(sizes[:, :facts], manifest, name, protocol) for name in target.columns
-        }
-        told = score(measured(target, sheet, answers), clusters=clusters)
-        found.append(Control(kind=kind, label=target.name, score=told, floor=floor, passed=None))
+    for spec in specs:
+        floor = _best_constant(spec, test)
+        for kind, facts in SIZES.items():
+            predicted = {
+                name: _predict_by_size(sizes[:, :facts], truth, name, mine) for name in spec.columns
+            }
+            result = score(measure(spec, test, predicted), clusters=truth.groups[test.clips])
+            found.append(
+                Control(kind=kind, label=spec.name, score=result, floor=floor, passed=None)
+            )
     return found
 
 
-def sizes_of(manifest: Manifest, rows: IntArray) -> Floats:
+def clip_sizes(manifest: Manifest, rows: IntArray) -> Floats:
     """(N, 3) logarithms of width, height and frames, from the manifest or else from the files.
 
     Args:
@@ -112,48 +94,48 @@ def sizes_of(manifest: Manifest, rows: IntArray) -> Floats:
     """
     sizes = np.full((len(manifest), 3), np.nan)
     for row in rows:
-        sizes[row] = _size(manifest, manifest.clips[row])
+        sizes[row] = _clip_size(manifest, manifest.clips[row])
     return sizes
 
 
-def _guess(target: Target, sheet: Sheet) -> float:
-    """The score of the best guess of one who looks at nothing."""
-    return max(one.value for one in guesses_of(target, sheet).values())
+def _best_constant(spec: MetricSpec, truth: SplitTruth) -> float:
+    return max(one.value for one in constant_floors(spec, truth).values())
 
 
-def _size(manifest: Manifest, clip: Clip) -> list[float]:
-    told = [clip.cells.get(name, "") for name in ("width", "height", "frames")]
-    if not all(told):
+def _clip_size(manifest: Manifest, clip: Clip) -> list[float]:
+    cells = [clip.cells.get(name, "") for name in ("width", "height", "frames")]
+    if not all(cells):
         from masquerade.video.probe import probe
 
         path = manifest.path(clip)
         info = probe(path, rate=FOLDER_RATE if path.is_dir() else None)
-        told = [str(info.width), str(info.height), str(info.frames or 1)]
+        cells = [str(info.width), str(info.height), str(info.frames or 1)]
     if clip.first is not None and clip.last is not None:
-        told[2] = str(clip.last - clip.first + 1)
-    return [float(np.log(max(1.0, float(number)))) for number in told]
+        cells[2] = str(clip.last - clip.first + 1)
+    return [float(np.log(max(1.0, float(number)))) for number in cells]
 
 
-def _told_by(sizes: Floats, manifest: Manifest, label: str, protocol: Protocol) -> Floats:
-    codes = manifest.targets(label)
+def _predict_by_size(sizes: Floats, truth: GroundTruth, label: str, protocol: Protocol) -> Floats:
+    codes = truth.labels[label]
     parts = [
-        _nearest(sizes, codes, np.concatenate([f.train, f.validation]), f.test)
+        _nearest_label(sizes, codes, np.concatenate([f.train, f.validation]), f.test)
         for f in protocol.folds
     ]
-    hot = many_hot(np.concatenate(parts), classes_of(manifest, label))
+    hot = multi_hot(np.concatenate(parts), truth.classes[label])
     return 0.9 * hot + 0.1 / hot.shape[1]
 
 
-def _nearest(sizes: Floats, codes: IntArray, learned: IntArray, asked: IntArray) -> IntArray:
-    learned = learned[known(codes[learned])]
-    spread = sizes[learned].std(axis=0)
-    scaled = sizes / np.where(spread > 0, spread, 1.0)
-    apart = ((scaled[asked][:, None] - scaled[learned][None]) ** 2).sum(axis=2)
-    return np.asarray(codes[learned[apart.argmin(axis=1)]], np.int64)
+def _nearest_label(sizes: Floats, codes: IntArray, train: IntArray, test: IntArray) -> IntArray:
+    train = train[is_known(codes[train])]
+    sd = sizes[train].std(axis=0)
+    scaled = sizes / np.where(sd > 0, sd, 1.0)
+    # One test clip at a time: all distances at once would need much memory.
+    nearest = [((scaled[one] - scaled[train]) ** 2).sum(axis=1).argmin() for one in test]
+    return np.asarray(codes[train[np.array(nearest, dtype=np.int64)]], np.int64)
 
 
-def void_of(controls: tuple[Control, ...], utility: str) -> str | None:
-    """Why a whole evaluation says nothing; None: it does.
+def why_void(controls: Sequence[Control], utility: str) -> str | None:
+    """Why a whole evaluation is void; None: it is not.
 
     Args:
         controls: positive and negative ones.

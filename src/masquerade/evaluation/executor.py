@@ -1,47 +1,49 @@
-"""The fits of an evaluation: shared among processes, kept on disk, and found again after a stop."""
+"""The fits of an evaluation: shared among processes, cached on disk, resumed after a stop."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from masquerade.datasets.manifest import IntArray, Manifest
-from masquerade.evaluation.attackers import Answered
-from masquerade.evaluation.fit_predict import Start, Task, Told, load_told, save_told, told, without
-from masquerade.evaluation.metric_specs import classes_of
+from masquerade.datasets.manifest import IntArray
+from masquerade.errors import UsageError
+from masquerade.evaluation.attackers import Fit
+from masquerade.evaluation.fit_predict import FitTask, fit_predict
+from masquerade.evaluation.ground_truth import GroundTruth
+from masquerade.evaluation.predictions import PredictionKey, Predictions
 from masquerade.evaluation.presets import Preset
-from masquerade.evaluation.protocols import Fold, Protocol
+from masquerade.evaluation.protocols import Fold
 from masquerade.extraction.dataset import ClipDataset
 from masquerade.extraction.processes import processes
 
 Progress = Callable[[str, int, int], None]
 
 
-class _Order(NamedTuple):
-    """A task, its clips, and where its answers and the raw-trained weights lie."""
+class _Job(NamedTuple):
+    """A fit, its clips, and the file of its predictions."""
 
-    task: Task
+    key: PredictionKey
+    task: FitTask
     clips: ClipDataset
-    answers: Path
+    file: Path
     preset: Preset
     device: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench:
+class Executor:
     """Where and how fits are done.
 
     Args:
-        folder: for clips, weights and answers; what is there is not done again.
-        preset: of clips and learners.
+        folder: for weights and predictions; what is there is not done again.
+        preset: of clips and attackers.
         seeds: networks of each kind.
         workers: processes, each on one core; 1: this one, on all of them.
         device: where networks run; a GPU is not shared among processes.
@@ -55,8 +57,15 @@ class Bench:
     device: str = "cpu"
     progress: Progress | None = None
 
+    def __post_init__(self) -> None:
+        if any(self.folder.glob("*/clips.npy")):
+            raise UsageError(
+                f"{self.folder.parent} was made by an earlier version, whose files are not read: "
+                "choose another -o, or delete it."
+            )
+
     def folder_of(self, name: str, clips: ClipDataset) -> Path:
-        """Where the answers about a method's clips lie; named by what the clips are.
+        """The folder of a method's fits, named by the content of its clips.
 
         Args:
             name: of the method, for people who look into the folder.
@@ -69,109 +78,110 @@ class Bench:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def answered(
+    def predict(
         self,
+        method: str,
         clips: ClipDataset,
-        folder: Path,
-        fits: Sequence[tuple[str, Start]],
-        protocols: Sequence[Protocol],
-        manifest: Manifest,
+        fits: Sequence[Fit],
+        truth: GroundTruth,
         *,
-        codes: Mapping[str, IntArray] | None = None,
-        deal: int = 0,
-        raw: Path | None = None,
-        only: int | None = None,
-    ) -> tuple[Sequence[Answered], float]:
-        """Do every fit of some protocols that is not done yet, all side by side.
+        raw: ClipDataset | None = None,
+        shuffle: int = 0,
+        run: int = 0,
+        seeds: Sequence[int] | None = None,
+        folds: Sequence[int] | None = None,
+    ) -> Predictions:
+        """Do every fit of all protocols that is not cached, all side by side.
 
         Args:
-            clips: of a method.
-            folder: of the answers about them.
-            fits: learners and starts.
-            protocols: whose folds.
-            manifest: whose labels.
-            codes: other labels than the manifest's: shuffled ones.
-            deal: number of the shuffle, so that each has a place of its own.
-            raw: the folder of the raw clips, where raw-trained weights lie; None: this is it.
-            only: the number of the one network of each kind; None: one for each of the seeds.
-
-        Returns:
-            What was told under each protocol, and the CPU seconds of all of it, also where it was
-            done before.
+            method: the line of the table.
+            clips: of the method.
+            fits: attackers' models and initialisations.
+            truth: labels and folds.
+            raw: the raw clips, in whose folder raw-trained weights are; None: these are they.
+            shuffle: number of the shuffle of the labels in `truth`; 0: they are the true ones.
+            run: number of the trained anonymizer.
+            seeds: of the networks; None: all of them.
+            folds: numbers of the folds; None: all of them.
         """
-        seeds = range(1 if codes else self.seeds) if only is None else (only,)
-        orders: dict[tuple[int, str, Start, int], list[_Order]] = {}
-        for place, protocol in enumerate(protocols):
-            given = codes or {label: manifest.targets(label) for label in protocol.heads}
-            heads = {name: classes_of(manifest, name) for name in protocol.heads}
-            for learner, start in fits:
-                for seed in seeds:
-                    mine = orders.setdefault((place, learner, start, seed), [])
-                    for fold in protocol.folds:
-                        key = _key(learner, seed, deal, fold, given)
-                        task = Task(
-                            learner=learner,
-                            start=start,
+        folder = self.folder_of(method, clips)
+        base = folder if raw is None else self.folder_of("raw", raw)
+        jobs = []
+        for protocol in truth.protocols.values():
+            labels = {label: truth.labels[label] for label in protocol.heads}
+            digest = _labels_digest(labels)
+            for attacker, initialisation in fits:
+                for seed in range(self.seeds) if seeds is None else seeds:
+                    for at in range(len(protocol.folds)) if folds is None else folds:
+                        fold = protocol.folds[at]
+                        name = _name(attacker, seed, shuffle, fold, digest)
+                        task = FitTask(
+                            attacker=attacker,
+                            initialisation=initialisation,
                             seed=seed,
-                            fold=without(fold, clips.rows),
-                            heads=heads,
-                            codes=given,
-                            weights=None if codes else (raw or folder) / f"{key}.weights",
-                            keeps=raw is None and codes is None and start == "fresh",
+                            fold=fold.of_clips(clips.rows),
+                            classes={label: truth.classes[label] for label in protocol.heads},
+                            labels=labels,
+                            weights=None if shuffle else base / f"{name}.weights",
+                            keeps_weights=raw is None and not shuffle,
                         )
-                        answers = folder / f"{key}-{start}.npz"
-                        mine.append(_Order(task, clips, answers, self.preset, self.device))
-        self._do([one for many in orders.values() for one in many], folder.name)
-        answered: Sequence[dict[tuple[str, Start], list[list[Told]]]] = [{} for _ in protocols]
-        spent = 0.0
-        for (place, learner, start, _), many in orders.items():
-            told = [load_told(one.answers) for one in many]
-            answered[place].setdefault((learner, start), []).append(told)
-            spent += sum(one.cpu_seconds for one in told)
-        return answered, spent
+                        key = PredictionKey(
+                            protocol.name, method, run, attacker, initialisation, seed, at, "test"
+                        )
+                        file = folder / f"{name}-{initialisation}.npz"
+                        jobs.append(_Job(key, task, clips, file, self.preset, self.device))
+        self._do(jobs, folder.name)
+        blocks = {}
+        for job in jobs:
+            for key, block in Predictions.load(job.file).blocks.items():
+                blocks[job.key._replace(split=key.split)] = block
+        return Predictions(blocks=blocks, people=truth.people, groups=truth.groups)
 
-    def _do(self, orders: Sequence[_Order], what: str) -> None:
-        missing = [one for one in orders if not one.answers.exists()]
-        missing.sort(key=self._quick)
-        done = len(orders) - len(missing)
-        self._say(what, done, len(orders))
+    def _do(self, jobs: Sequence[_Job], what: str) -> None:
+        missing = [job for job in jobs if not job.file.exists()]
+        missing.sort(key=self._is_short)
+        done = len(jobs) - len(missing)
+        self._report(what, done, len(jobs))
         for at, _ in enumerate(self._each(missing), 1):
-            self._say(what, done + at, len(orders))
+            self._report(what, done + at, len(jobs))
 
-    def _quick(self, order: _Order) -> tuple[bool, bool]:
+    def _is_short(self, job: _Job) -> tuple[bool, bool]:
         """The longest fits first, so that no process waits for the last one."""
-        kernel = self.preset.learners[order.task.learner].network is None
-        return kernel, order.task.start != "fresh"
+        kernel = self.preset.attackers[job.task.attacker].network is None
+        return kernel, job.task.initialisation != "scratch"
 
-    def _each(self, orders: Sequence[_Order]) -> Iterator[None]:
-        if self.workers < 2 or len(orders) < 2 or self.device != "cpu":
-            yield from map(_carried_out, orders)
+    def _each(self, jobs: Sequence[_Job]) -> Iterator[None]:
+        if self.workers < 2 or len(jobs) < 2 or self.device != "cpu":
+            yield from map(_run, jobs)
             return
         with processes(self.workers) as pool:
-            waiting = [pool.submit(_carried_out, order) for order in orders]
+            waiting = [pool.submit(_run, job) for job in jobs]
             for done in as_completed(waiting):
                 yield done.result()
 
-    def _say(self, what: str, done: int, of: int) -> None:
+    def _report(self, what: str, done: int, of: int) -> None:
         if self.progress:
             self.progress(what, done, of)
 
 
-def _key(learner: str, seed: int, deal: int, fold: Fold, codes: Mapping[str, IntArray]) -> str:
+def _labels_digest(labels: dict[str, IntArray]) -> str:
+    about = hashlib.sha256()
+    for name in sorted(labels):
+        about.update(f"{name} {labels[name].shape}".encode() + labels[name].tobytes())
+    return about.hexdigest()
+
+
+def _name(attacker: str, seed: int, shuffle: int, fold: Fold, labels: str) -> str:
     """A fit's name: everything that makes it but its clips, which have a folder of their own."""
-    about = hashlib.sha256(f"{learner} {seed} {deal} {sorted(codes)}".encode())
-    for array in (fold.train, fold.validation, fold.test, *(codes[k] for k in sorted(codes))):
+    about = hashlib.sha256(f"{attacker} {seed} {shuffle} {labels}".encode())
+    for array in (fold.train, fold.validation, fold.test):
         about.update(f"{array.shape}".encode() + array.tobytes())
     return about.hexdigest()[:16]
 
 
-def _carried_out(order: _Order) -> None:
-    with _seeded():
-        save_told(told(order.task, order.clips, order.preset, device=order.device), order.answers)
-
-
-@contextmanager
-def _seeded() -> Iterator[None]:
-    """Networks draw their first weights from torch's own generator; leave it as it was."""
-    with torch.random.fork_rng():
-        yield
+def _run(job: _Job) -> None:
+    with torch.random.fork_rng():  # networks draw their first weights from the global generator
+        blocks = fit_predict(job.task, job.clips, job.preset, device=job.device)
+    keyed = {job.key._replace(split=split): block for split, block in blocks.items()}
+    none = job.task.fold.train[:0]
+    Predictions(blocks=keyed, people=none, groups=none).save(job.file)

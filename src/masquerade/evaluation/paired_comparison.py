@@ -1,4 +1,4 @@
-"""Methods compared on the same clips: what a table of intervals, line by line, cannot tell."""
+"""Methods compared on the same clips, which intervals of a table line by line do not allow."""
 
 from __future__ import annotations
 
@@ -10,62 +10,65 @@ from pathlib import Path
 import numpy as np
 
 from masquerade.datasets.manifest import IntArray, Manifest
-from masquerade.evaluation.config import Entry, Plan
+from masquerade.evaluation.config import EvaluatedMethod, EvaluationConfig
 from masquerade.evaluation.executor import Progress
-from masquerade.evaluation.scoring import tried, worst_of
-from masquerade.evaluation.table import Run
+from masquerade.evaluation.scoring import score_attackers, strongest
+from masquerade.evaluation.table import Evaluator
 from masquerade.metrics.statistic import Statistic
 
 
 @dataclass(frozen=True, kw_only=True)
-class Readings:
-    """One label under every line, all over the same test clips.
+class PairedScores:
+    """The scores of one label under every method, over the same test clips.
 
     Args:
-        lines: by the line's name, what its strongest attacker, chosen on validation, scores there.
-        clusters: (n,) group of people of each test clip.
+        scores: by the line's name, of its strongest attacker, which is chosen on validation.
+        groups: (n,) group of people of each test clip.
     """
 
-    lines: Mapping[str, Statistic]
-    clusters: IntArray
+    scores: Mapping[str, Statistic]
+    groups: IntArray
 
 
-def readings(
+def paired_scores(
     manifest: Manifest,
-    entries: Sequence[Entry],
-    plan: Plan,
+    methods: Sequence[EvaluatedMethod],
+    config: EvaluationConfig,
     *,
     folder: Path,
     progress: Progress | None = None,
-) -> dict[str, Readings]:
-    """By label what is read under raw video and each entry, to be averaged and to be subtracted.
+) -> dict[str, PairedScores]:
+    """By label the scores under raw video and each method, to be averaged and subtracted.
 
-    Controls are those of `evaluate`: ask it first, with the same folder, and nothing is done twice.
-    Where there are trained lines, each of whose runs one network of a kind reads, so it is for all:
-    three networks that answer together about the other lines would read more for being three.
+    Controls are those of `evaluate`: call it first, with the same folder, and nothing is done
+    twice. Where there are trained lines, whose scores are averaged over runs, all scores are
+    averaged over seeds: an ensemble of three networks would score higher for being three.
 
     Args:
         manifest: the clips and their labels.
-        entries: the methods, without raw video, each with a name of its own.
-        plan: how.
+        methods: without raw video, each with a name of its own.
+        config: how.
         folder: as in `evaluate`.
         progress: as in `evaluate`.
     """
-    run = Run(manifest, plan, folder, progress)
-    raw = run.row(Entry(name="raw", method=None), None)
-    lines = {"raw": raw} | {entry.name: run.row(entry, raw) for entry in entries}
-    found, apart = {}, any(entry.runs for entry in entries)
-    for protocol in run.protocols:
-        cases = {
-            name: replace(line.cases[protocol.name], apart=apart)
+    run = Evaluator(manifest, config, folder, progress)
+    raw = run.predict(EvaluatedMethod(name="raw"), None)
+    lines = {"raw": raw} | {method.name: run.predict(method, raw) for method in methods}
+    per_run = any(method.runs for method in methods)
+    found = {}
+    for protocol in run.truth.protocols:
+        inputs = {
+            name: replace(line.inputs[protocol], per_run=per_run)
             for name, line in lines.items()
-            if line.cases
+            if line.inputs
         }
-        rows = reduce(np.intersect1d, [case.rows for case in cases.values()])
-        shared = {name: case.only(rows) for name, case in cases.items()}
-        for target in run.targets[protocol.name]:
-            found[target.name] = Readings(
-                lines={name: worst_of(tried(target, case)).test for name, case in shared.items()},
-                clusters=shared["raw"].clusters,
+        clips = reduce(np.intersect1d, [one.clips for one in inputs.values()])
+        shared = {name: one.of_clips(clips) for name, one in inputs.items()}
+        for spec in run.specs[protocol]:
+            found[spec.name] = PairedScores(
+                scores={
+                    name: strongest(score_attackers(spec, one)).test for name, one in shared.items()
+                },
+                groups=shared["raw"].groups,
             )
     return found

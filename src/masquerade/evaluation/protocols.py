@@ -1,14 +1,14 @@
-"""Who may be in train when whom is in test: folds for each kind of label.
+"""Cross-validation folds for each kind of label; groups never straddle train and test.
 
 Utility and attributes are measured on people that no network has seen; identity on people that it
-has seen, in clips (and source files) that it has not. Validation is cut out of train the same way:
-the test split chooses nothing (FACTS 6, #23).
+has seen, in clips and source files that it has not. Validation is cut out of train the same way,
+so that attackers are never chosen on the test split (docs/papers.md 6, #23).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,24 +17,37 @@ from masquerade.datasets.splits import grouped_folds, linked_groups
 from masquerade.errors import UsageError
 
 UNSEEN, SAME = "people unseen", "same people"
-HELD = 8  # one in so many train clips is held for validation
+HELD_OUT = 8  # one in so many training clips is held out for validation
 SPLITS = {UNSEEN: ("split_action", "split"), SAME: ("split_identity", "split")}
 """The manifest's own splits: the first of these columns that is there."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """One fit, as rows of the manifest; the three do not meet.
+    """One fold, as rows of the manifest; the three splits are disjoint.
 
     Args:
-        train: what networks are fitted on.
-        validation: what attackers are chosen on.
+        train: what attackers are fitted on.
+        validation: what they are chosen on.
         test: what is reported.
     """
 
     train: IntArray
     validation: IntArray
     test: IntArray
+
+    def rows(self, split: str) -> IntArray:
+        """The rows of a split by its name."""
+        found: IntArray = getattr(self, split)
+        return found
+
+    def of_clips(self, clips: IntArray) -> Fold:
+        """The fold without clips that are not among these."""
+        return Fold(
+            train=np.intersect1d(self.train, clips),
+            validation=np.intersect1d(self.validation, clips),
+            test=np.intersect1d(self.test, clips),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,28 +56,27 @@ class Protocol:
 
     Args:
         name: `people unseen` or `same people`.
-        labels: columns that are reported: those that differ among the test clips.
+        labels: columns that are reported: those that vary among the test clips.
         heads: columns that networks learn; the action too, for the floor from a predicted action.
-        folds: no clip is in two tests.
-        many: those of the heads that have several values a clip.
+        folds: no clip is in the test split of two.
+        multi_label: those of the heads that have several values a clip.
     """
 
     name: str
     labels: tuple[str, ...]
     heads: tuple[str, ...]
     folds: tuple[Fold, ...]
-    many: tuple[str, ...] = ()
+    multi_label: tuple[str, ...] = ()
 
     @property
-    def everyone(self) -> IntArray:
+    def clips(self) -> IntArray:
         """(n,) all rows of all folds, ascending."""
         parts = [np.concatenate([f.train, f.validation, f.test]) for f in self.folds]
         return np.unique(np.concatenate(parts))
 
-    @property
-    def tested(self) -> IntArray:
-        """(n,) all rows that are in a test, ascending."""
-        return np.sort(np.concatenate([fold.test for fold in self.folds]))
+    def of_clips(self, clips: IntArray) -> Protocol:
+        """The protocol without clips that are not among these."""
+        return replace(self, folds=tuple(fold.of_clips(clips) for fold in self.folds))
 
 
 def action_column(manifest: Manifest) -> str:
@@ -88,7 +100,7 @@ def label_columns(
 
     Args:
         manifest: the clips.
-        only: the private labels that are asked for; None: all.
+        only: the private labels that are attacked; None: all.
     """
     for name in only or ():
         if manifest.column(name).role != "attribute":
@@ -100,16 +112,16 @@ def label_columns(
     for column in manifest.of_role("attribute"):
         if only is not None and column.name not in only:
             continue
-        if column.kind == "identity" and _different(manifest, column.name) > 1:
-            if _met_again(manifest, column):
+        if column.kind == "identity" and _count_values(manifest, column.name) > 1:
+            if _recurs(manifest, column):
                 same.append(column.name)
             else:
-                notes.append(f"{column.name}: nobody is in two clips, so nobody can be met again.")
+                notes.append(f"{column.name}: nobody is in two clips, so nobody can be recognised.")
         elif column.kind == "fact":
             continue
-        elif _different(manifest, column.name) < 2:
+        elif _count_values(manifest, column.name) < 2:
             notes.append(f"{column.name} has one value only: there is nothing to find out.")
-        elif not _shared(manifest, column, groups):
+        elif not _is_shared(manifest, column, groups):
             notes.append(f"{column.name} has values of one group only: as good as its identity.")
         else:
             unseen.append(column.name)
@@ -122,14 +134,14 @@ def protocols(
     """The protocols that a manifest's labels allow.
 
     Args:
-        manifest: with one action a clip.
+        manifest: with one column of actions.
         folds: how many; 0: the columns split_action and split_identity.
         seed: of the folds; the same for every method.
-        labels: the private ones that are attacked; None: all. Folds keep people together anyway.
+        labels: the private ones that are attacked; None: all. Folds do not depend on it.
     """
     action = action_column(manifest)
     unseen, same, _ = label_columns(manifest, labels)
-    if _different(manifest, action) < 2:
+    if _count_values(manifest, action) < 2:
         raise UsageError(f"All clips show one {action}: an evaluation needs two or more to keep.")
     groups = linked_groups(manifest)
     found = []
@@ -137,37 +149,43 @@ def protocols(
         heads = (action, *unseen)
         parts = _folds(manifest, UNSEEN, groups, _strata(manifest, action), folds, seed)
         tested = manifest.take(np.concatenate([fold.test for fold in parts]))
-        many = _many(manifest, heads)
-        told = tuple(name for name in unseen if name in many or _different(tested, name) > 1)
+        multi_label = _multi_label(manifest, heads)
+        reported = tuple(n for n in unseen if n in multi_label or _count_values(tested, n) > 1)
         found.append(
-            Protocol(name=UNSEEN, labels=(action, *told), heads=heads, folds=parts, many=many)
+            Protocol(
+                name=UNSEEN,
+                labels=(action, *reported),
+                heads=heads,
+                folds=parts,
+                multi_label=multi_label,
+            )
         )
     if same:
-        parts = _folds(manifest, SAME, _files(manifest), manifest.targets(same[0]), folds, seed)
+        parts = _folds(
+            manifest, SAME, _source_files(manifest), manifest.targets(same[0]), folds, seed
+        )
         heads = (*same, action)
-        many = _many(manifest, heads)
-        found.append(Protocol(name=SAME, labels=same, heads=heads, folds=parts, many=many))
+        multi_label = _multi_label(manifest, heads)
+        found.append(
+            Protocol(name=SAME, labels=same, heads=heads, folds=parts, multi_label=multi_label)
+        )
     if not found:
         raise UsageError("There is one group of people only: nothing can be held out for a test.")
     return tuple(found)
 
 
-def untold(found: Sequence[Protocol]) -> tuple[str, ...]:
-    """Notes on labels that networks learn and that are not reported.
-
-    Args:
-        found: the protocols of an evaluation.
-    """
-    said = {name for protocol in found for name in protocol.labels}
+def notes_on_unreported(found: Sequence[Protocol]) -> tuple[str, ...]:
+    """Notes on labels that networks learn and that are not reported."""
+    reported = {name for protocol in found for name in protocol.labels}
     return tuple(
         f"{name} has one value only among the test clips: there is nothing to find out."
         for protocol in found
         for name in protocol.heads
-        if name not in said
+        if name not in reported
     )
 
 
-def _many(manifest: Manifest, names: Sequence[str]) -> tuple[str, ...]:
+def _multi_label(manifest: Manifest, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if manifest.column(name).kind == "multi-label")
 
 
@@ -179,22 +197,19 @@ def _strata(manifest: Manifest, action: str) -> IntArray:
     return np.where((codes > 0).any(axis=1), codes.argmax(axis=1), -1)
 
 
-def _different(manifest: Manifest, name: str) -> int:
-    """How many values of a label there are among these very clips.
-
-    One that all of them have, of several a clip, is none: nobody need look for it.
-    """
+def _count_values(manifest: Manifest, name: str) -> int:
+    """How many values of a label occur in these clips; of several a clip 2 if any value varies."""
     codes = manifest.targets(name)
     if codes.ndim == 1:
         return len(np.unique(codes[codes >= 0]))
-    there = codes[(codes >= 0).all(axis=1)]
-    return 2 if len(there) and (there.min(axis=0) < there.max(axis=0)).any() else 1
+    known = codes[(codes >= 0).all(axis=1)]
+    return 2 if len(known) and (known.min(axis=0) < known.max(axis=0)).any() else 1
 
 
-def _shared(manifest: Manifest, column: Column, groups: IntArray) -> bool:
-    """Whether values occur in two groups, so that they can be learned without their own.
+def _is_shared(manifest: Manifest, column: Column, groups: IntArray) -> bool:
+    """Whether values occur in two groups, so that they can be learned from other people.
 
-    All of them must; of several a clip, where rare ones are many, one: the others are not scored.
+    All of them must; of several a clip one is enough, since rare ones are not scored.
     """
     codes = manifest.targets(column.name)
     if codes.ndim == 2:
@@ -202,13 +217,13 @@ def _shared(manifest: Manifest, column: Column, groups: IntArray) -> bool:
     return all(len(set(groups[codes == c].tolist())) > 1 for c in range(len(column.values)))
 
 
-def _met_again(manifest: Manifest, column: Column) -> bool:
+def _recurs(manifest: Manifest, column: Column) -> bool:
     """Whether somebody is in two clips that are not cut from one file."""
-    files, codes = _files(manifest), manifest.targets(column.name)
+    files, codes = _source_files(manifest), manifest.targets(column.name)
     return any(len(set(files[codes == code].tolist())) > 1 for code in np.unique(codes[codes >= 0]))
 
 
-def _files(manifest: Manifest) -> IntArray:
+def _source_files(manifest: Manifest) -> IntArray:
     """(N,) one number for clips that are cut from one source."""
     return linked_groups(manifest, [column.name for column in manifest.of_role("group")])
 
@@ -217,17 +232,18 @@ def _folds(
     manifest: Manifest, name: str, groups: IntArray, strata: IntArray, folds: int, seed: int
 ) -> tuple[Fold, ...]:
     if folds == 0:
-        return (_given(manifest, SPLITS[name], groups, strata, seed),)
-    of = grouped_folds(groups, folds, seed=seed, strata=strata)
+        return (_manifest_fold(manifest, SPLITS[name], groups, strata, seed),)
+    fold_of = grouped_folds(groups, folds, seed=seed, strata=strata)
     return tuple(
-        _held(np.flatnonzero(of != k), np.flatnonzero(of == k), groups, strata, seed + k)
-        for k in range(folds)
+        _hold_out(np.flatnonzero(fold_of != k), np.flatnonzero(fold_of == k), groups, strata, at)
+        for k, at in enumerate(range(seed, seed + folds))
     )
 
 
-def _given(
+def _manifest_fold(
     manifest: Manifest, columns: Sequence[str], groups: IntArray, strata: IntArray, seed: int
 ) -> Fold:
+    """The manifest's own splits."""
     known = [name for name in columns if any(name == c.name for c in manifest.of_role("split"))]
     column = known[0] if known else columns[0]  # which then raises, naming it
     cells = np.array(manifest.cells(column))
@@ -239,24 +255,16 @@ def _given(
         )
     if len(val):
         return Fold(train=train, validation=val, test=test)
-    return _held(train, test, groups, strata, seed)
+    return _hold_out(train, test, groups, strata, seed)
 
 
-def _held(train: IntArray, test: IntArray, groups: IntArray, strata: IntArray, seed: int) -> Fold:
+def _hold_out(
+    train: IntArray, test: IntArray, groups: IntArray, strata: IntArray, seed: int
+) -> Fold:
     """Cut validation out of train, whole groups of it."""
     mine = groups[train]
-    parts = min(HELD, len(set(mine.tolist())))
+    parts = min(HELD_OUT, len(set(mine.tolist())))
     if parts < 2:
         raise UsageError("Train is one group of people: nothing is left for validation.")
-    of = grouped_folds(mine, parts, seed=seed + 1, strata=strata[train])
-    return Fold(train=train[of != 0], validation=train[of == 0], test=test)
-
-
-def straddling(protocol: Protocol, groups: Sequence[int] | IntArray) -> IntArray:
-    """Groups that are both in train or validation and in the test of some fold; should be none."""
-    codes = np.asarray(groups)
-    both = [
-        np.intersect1d(codes[np.concatenate([f.train, f.validation])], codes[f.test])
-        for f in protocol.folds
-    ]
-    return np.unique(np.concatenate(both))
+    atomic_write = grouped_folds(mine, parts, seed=seed + 1, strata=strata[train])
+    return Fold(train=train[atomic_write != 0], validation=train[atomic_write == 0], test=test)

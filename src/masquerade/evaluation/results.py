@@ -1,4 +1,4 @@
-"""What an evaluation found: frozen dataclasses that turn into JSON and back.
+"""The results of an evaluation: frozen dataclasses that turn into JSON and back.
 
 Tables, figures and pages read this JSON and compute nothing. None is undefined or not applicable,
 never 0. All scores lie in [0, 1]; in private labels more is worse for privacy.
@@ -16,32 +16,32 @@ from masquerade.errors import UsageError
 from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import Leakage
 
-SCHEMA = "masquerade-evaluation/1"
+SCHEMA = "masquerade-evaluation/2"
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attack:
-    """One attacker on one label; its networks' answers are averaged over seeds.
+    """One attacker on one label; predictions are averaged over seeds.
 
     Args:
-        family: in ATTACKERS, such as retrained.
-        name: of the attacker, such as `retrained tiny-3d`.
+        family: in ATTACKERS, such as scratch.
+        name: of the attacker, such as `scratch tiny-3d`.
         validation: its score on validation, the only thing it may be chosen by.
         test: its score on test.
-        spread: standard deviation of the test score over single seeds; None for one seed.
+        seed_sd: standard deviation of the test score over single seeds; None for one seed.
     """
 
     family: str
     name: str
     validation: float | None
     test: Score
-    spread: float | None
+    seed_sd: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What was found of one label under one method.
+    """The result of one label under one method.
 
     Args:
         label: a column of the manifest, or `attributes` for the mean over the binary ones, or
@@ -51,15 +51,16 @@ class Finding:
         protocol: `people unseen` or `same people`.
         floors: the trivial attackers by name.
         attacks: every attacker that was run.
-        worst: the name of the one that did best on validation; None: none was run.
+        strongest: the name of the one with the best score on validation; None: none was run.
         score: its score on test.
         leakage: of private labels: beyond the best floor, 0 there and 1 on raw video.
-        beyond_action: of private labels: how far the attacker who also knows the action (A5) lies
-            above the one who knows only that (A1).
-        retrained_gain: the best retrained attacker (by validation) less the raw-trained one.
-        retrained_holds: whether the retrained one is at least as strong within its interval.
+        beyond_action: of private labels: how far the attacker who also knows the action lies above
+            the one who knows only the action.
+        retrained_gain: the best attacker that was trained on anonymized video (by validation) less
+            the one trained on raw video alone.
+        retrained_holds: whether the first is at least as strong within the interval.
         f_half: of private labels: f at lambda .5 with the action's score.
-        void: why these numbers say nothing; None: they do.
+        void: why these numbers are void; None: they are not.
     """
 
     label: str
@@ -68,7 +69,7 @@ class Finding:
     protocol: str
     floors: Mapping[str, Score]
     attacks: tuple[Attack, ...]
-    worst: str | None
+    strongest: str | None
     score: Score | None
     leakage: Leakage | None
     beyond_action: Score | None
@@ -90,7 +91,7 @@ class Row:
         not_applicable: why it was not run; None: it was.
         clips: how many were scored.
         skipped: clips that could not be read, and why.
-        cpu_seconds: of the networks, over all processes; clips that were cached cost none.
+        cpu_seconds: of the attackers, over all processes; also of fits that were cached.
         findings: one a label.
         runs: anonymizers trained alike but for their seed, over which scores are averaged.
     """
@@ -107,7 +108,7 @@ class Row:
     runs: int = 1
 
     def finding(self, label: str) -> Finding | None:
-        """What was found of a label, if it was asked for."""
+        """The result of a label; None: it was not measured."""
         return next((found for found in self.findings if found.label == label), None)
 
 
@@ -121,7 +122,7 @@ class Control:
         label: as in Finding.
         score: of the attacker.
         floor: the best trivial attacker's value, or chance.
-        passed: None where there is nothing to pass, as for sizes.
+        passed: None where there is nothing to pass, as for clip sizes.
     """
 
     kind: str
@@ -142,10 +143,10 @@ class Evaluation:
         preset: of the recognizers.
         folds: of the cross-validation; 0: the manifest's own splits.
         seeds: networks of each kind, differing in their seed.
-        attackers: the families that were run.
+        attackers: the families in ATTACKERS that were run.
         through_file: whether attackers saw exported, re-decoded files.
-        controls: that ran first.
-        void: why nothing here counts; None: it does.
+        controls: of the evaluation itself, on raw video.
+        void: why nothing of it is valid; None: it is.
         limits: of the data, to stand under every table.
         rows: raw video first.
     """
@@ -171,16 +172,18 @@ class Evaluation:
 def from_json(text: str) -> Evaluation:
     """The evaluation that `to_json` wrote.
 
-    Args:
-        text: the JSON.
-
     Raises:
         UsageError: it is something else.
     """
     try:
         plain = json.loads(text)
-        if plain.get("schema") != SCHEMA:
-            raise UsageError(f"This is no {SCHEMA} file; make one with `masquerade evaluate -o`.")
+        found = plain.get("schema")
+        if found != SCHEMA:
+            earlier = str(found).startswith(SCHEMA.partition("/")[0])
+            raise UsageError(
+                f"This is {f'a {found} file of another version' if earlier else 'no result'}, and "
+                f"{SCHEMA} is wanted; make it anew with `masquerade evaluate -o`."
+            )
         return _as(Evaluation, plain)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UsageError(f"This is no result of `masquerade evaluate`: {error}.") from error

@@ -1,4 +1,4 @@
-"""Training runs as evaluation meets them: what they saw, and what they said against themselves."""
+"""Training runs under evaluation: which clips they learned from, and what their diagnostics say."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from masquerade.checkpoint import provenance_of
 from masquerade.datasets.fingerprints import UNKNOWN, comparable, fingerprints, overlapping
 from masquerade.datasets.manifest import Manifest
 from masquerade.errors import UsageError
-from masquerade.evaluation.config import Plan
+from masquerade.evaluation.config import EvaluationConfig
 from masquerade.evaluation.protocols import protocols
 
-Paths = Sequence[Sequence[Path]]  # of the weights of each seed's folds
-
-
+RunPaths = Sequence[Sequence[Path]]
+"""Of the weights of each seed's folds."""
 INSTEAD = (
     "give --folds 0 and the split that it was trained with, or, of runs with `train --folds 5`, "
     "each fold's own, as --folds 5 --weights 'runs/{fold}'."
@@ -24,7 +23,7 @@ INSTEAD = (
 
 
 def check_unseen(
-    manifest: Manifest, plan: Plan, runs: Paths, *, instead: str = INSTEAD
+    manifest: Manifest, config: EvaluationConfig, runs: RunPaths, *, instead: str = INSTEAD
 ) -> tuple[str, ...]:
     """Refuse anonymizers that learned from clips which they are to be tested on.
 
@@ -33,14 +32,14 @@ def check_unseen(
 
     Args:
         manifest: of the clips.
-        plan: whose folds.
+        config: whose folds.
         runs: of each seed as many as there are folds.
         instead: what to do where one is refused.
 
     Raises:
         UsageError: one did.
     """
-    found = protocols(manifest, folds=plan.folds, seed=plan.seed, labels=plan.labels)
+    found = protocols(manifest, folds=config.folds, seed=config.seed, labels=config.labels)
     for fold, paths in enumerate(zip(*runs, strict=True)):
         tested = np.unique(np.concatenate([one.folds[fold].test for one in found]))
         mine = fingerprints(manifest, tested.tolist())
@@ -51,44 +50,45 @@ def check_unseen(
                     f"{path} learned from {len(seen)} of the {len(mine)} clips that it would be "
                     f"tested on: {instead}"
                 )
-    every = _each(runs)
-    dark = [path for path in every if not comparable(provenance_of(path).get("learned", [UNKNOWN]))]
-    if not dark:
+    every = _unique(runs)
+    unchecked = [
+        path for path in every if not comparable(provenance_of(path).get("learned", [UNKNOWN]))
+    ]
+    if not unchecked:
         return ()
     return (
-        f"{len(dark)} of {len(every)} training runs cannot be checked, since they keep no "
+        f"{len(unchecked)} of {len(every)} training runs cannot be checked, since they keep no "
         "fingerprints that this version can compare: whether they learned from the clips "
-        f"that they are tested on is not known of {', '.join(_called(dark, every))}.",
+        f"that they are tested on is not known of {', '.join(_names(unchecked, every))}.",
     )
 
 
-def doubts_of(name: str, runs: Paths) -> tuple[str, ...]:
-    """One line, to stand under the table, on what training runs said against themselves.
+def run_warnings(name: str, runs: RunPaths) -> tuple[str, ...]:
+    """One line, to stand under the table, on the diagnostics that training runs kept.
 
     Args:
         name: of the line of the table.
         runs: as in `check_unseen`; one that stands for several counts once.
     """
-    every = _each(runs)
-    against: dict[str, list[str]] = {}
+    every = _unique(runs)
+    runs_of: dict[str, list[str]] = {}
     doubted = 0
     for path in every:
         notes = provenance_of(path).get("notes", ())
         doubted += bool(notes)
         for note in notes:
-            against.setdefault(note, []).extend(_called([path], every))
+            runs_of.setdefault(note, []).extend(_names([path], every))
     if not doubted:
         return ()
-    told = "; ".join(f"{note} in {', '.join(names)}" for note, names in against.items())
-    return (f"{name}: {doubted} of {len(every)} training runs are in doubt: {told}.",)
+    reasons = "; ".join(f"{note} in {', '.join(names)}" for note, names in runs_of.items())
+    return (f"{name}: {doubted} of {len(every)} training runs are in doubt: {reasons}.",)
 
 
-def _each(runs: Paths) -> list[Path]:
-    """Every run once."""
+def _unique(runs: RunPaths) -> list[Path]:
     return list(dict.fromkeys(path for paths in runs for path in paths))
 
 
-def _called(some: Sequence[Path], every: Sequence[Path]) -> list[str]:
-    """Their names, with the folder above where two are called alike, as in runs/{seed}/{fold}."""
-    alike = len({path.name for path in every}) < len(every)
-    return [f"{path.parent.name}/{path.name}" if alike else path.name for path in some]
+def _names(some: Sequence[Path], every: Sequence[Path]) -> list[str]:
+    """Their names, with the folder above where two have one name, as in runs/{seed}/{fold}."""
+    ambiguous = len({path.name for path in every}) < len(every)
+    return [f"{path.parent.name}/{path.name}" if ambiguous else path.name for path in some]

@@ -1,265 +1,316 @@
-"""From answers to findings: the worst attacker is chosen on validation, the test is read once."""
+"""From predictions to findings: a pure function of predictions, ground truth and metric specs.
+
+The strongest attacker is chosen on validation, and the test split is read once.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from masquerade.datasets.manifest import IntArray
-from masquerade.evaluation.attackers import Candidate
+from masquerade.evaluation.attackers import AttackOutputs, attack_outputs
+from masquerade.evaluation.calibration import add_action_prior, mean_probabilities
+from masquerade.evaluation.ground_truth import GroundTruth, SplitTruth
 from masquerade.evaluation.metric_specs import (
-    Answers,
-    Sheet,
-    Target,
-    chosen_by,
+    MetricSpec,
+    action_spec,
     floors_of,
-    mean_answers,
-    measured,
-    with_prior,
+    measure,
+    validation_score,
 )
+from masquerade.evaluation.predictions import Predictions
+from masquerade.evaluation.presets import AttackerModel
 from masquerade.evaluation.results import Attack, Finding
 from masquerade.metrics.intervals import Score, score
 from masquerade.metrics.leakage import f_lambda, leakage
 from masquerade.metrics.statistic import Statistic, average, difference
 
-WEIGHTS = (0.25, 0.5, 1.0)  # of the action, among which A5 chooses on validation
+PRIOR_WEIGHTS = (0.25, 0.5, 1.0)  # of the action, among which the prior attacker is chosen
 
 
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """Everything that is known about one protocol of one method.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ScoringInput:
+    """One method under one protocol: its attackers' predictions beside the truth.
 
     Args:
         validation: the clips that attackers are chosen on.
         test: the clips that are reported.
-        clusters: (n,) group of each test clip.
-        candidates: who answered.
-        prior: whether the prior family (A5) was asked for.
-        rows: of the manifest, that could be read and rewritten.
-        apart: each seed answered about other anonymizers' clips: scores are averaged over seeds.
+        groups: (n,) of people of each test clip.
+        outputs: the attackers' predictions.
+        prior: whether the prior family was asked for.
+        clips: (m,) rows of the manifest that could be read and anonymized.
+        per_run: each seed's predictions are of another anonymizer's clips: scores are averaged over
+            seeds instead of probabilities.
     """
 
-    validation: Sheet
-    test: Sheet
-    clusters: IntArray
-    candidates: tuple[Candidate, ...]
+    validation: SplitTruth
+    test: SplitTruth
+    groups: IntArray
+    outputs: tuple[AttackOutputs, ...]
     prior: bool
-    rows: IntArray
-    apart: bool = False
+    clips: IntArray
+    per_run: bool = False
 
-    def only(self, rows: IntArray) -> Case:
-        """The same for these clips of the manifest.
-
-        Args:
-            rows: that are kept.
-        """
-        kept = (np.isin(self.validation.rows, rows), np.isin(self.test.rows, rows))
-        if all(mask.all() for mask in kept):
+    def of_clips(self, clips: IntArray) -> ScoringInput:
+        """The same for these clips; training rates stay."""
+        on_validation, on_test = (np.isin(s.clips, clips) for s in (self.validation, self.test))
+        if on_validation.all() and on_test.all():
             return self
-        return Case(
-            validation=_cut_sheet(self.validation, kept[0]),
-            test=_cut_sheet(self.test, kept[1]),
-            clusters=self.clusters[kept[1]],
-            candidates=tuple(
-                Candidate(
-                    family=one.family,
-                    name=one.name,
-                    validation=tuple(_cut(a, kept[0]) for a in one.validation),
-                    test=tuple(_cut(a, kept[1]) for a in one.test),
-                    eligible=one.eligible,
+        return replace(
+            self,
+            validation=self.validation.at(on_validation),
+            test=self.test.at(on_test),
+            groups=self.groups[on_test],
+            outputs=tuple(
+                replace(
+                    one,
+                    validation=tuple(
+                        {label: p[on_validation] for label, p in predicted.items()}
+                        for predicted in one.validation
+                    ),
+                    test=tuple(
+                        {label: p[on_test] for label, p in predicted.items()}
+                        for predicted in one.test
+                    ),
                 )
-                for one in self.candidates
+                for one in self.outputs
             ),
-            prior=self.prior,
-            rows=rows,
-            apart=self.apart,
+            clips=clips,
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tried:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ScoredAttacker:
     """One attacker on one label.
 
     Args:
-        candidate: who.
+        outputs: its predictions.
         validation: its score there; nan where undefined.
         test: the statistic of its score on test.
     """
 
-    candidate: Candidate
+    outputs: AttackOutputs
     validation: float
     test: Statistic
 
 
-def tried(target: Target, case: Case) -> list[Tried]:
-    """Every attacker's scores on one label; the prior's (A5) is made of the best other.
+def scoring_inputs(
+    predictions: Predictions,
+    truth: GroundTruth,
+    families: Sequence[str],
+    models: Mapping[str, AttackerModel],
+    *,
+    per_run: bool = False,
+) -> dict[str, ScoringInput]:
+    """The predictions of one method beside the truth, by protocol.
 
     Args:
-        target: the label.
-        case: under its protocol.
+        predictions: of the method.
+        truth: of the manifest; clips without predictions are left out of its folds.
+        families: in ATTACKERS.
+        models: of the attackers' preset, by name.
+        per_run: as in `ScoringInput`.
     """
-    found = [_tried(target, case, one) for one in case.candidates]
-    if case.prior and target.use == "private" and found:
-        best = worst_of(found).candidate
-        each = [_tried(target, case, _told_action(case, best, weight)) for weight in WEIGHTS]
-        found.append(worst_of(each))
+    found = {}
+    for name in truth.protocols:
+        mine = predictions.select(protocol=name)
+        known = truth.of_clips(mine.clips)
+        test = known.split(name, "test")
+        found[name] = ScoringInput(
+            validation=known.split(name, "validation"),
+            test=test,
+            groups=truth.groups[test.clips],
+            outputs=attack_outputs(families, models, mine, test),
+            prior="prior" in families,
+            clips=mine.clips,
+            per_run=per_run,
+        )
     return found
 
 
-def worst_of(found: Sequence[Tried]) -> Tried:
-    """The one with the best score on validation; of equals the first; never looks at test.
+def score_method(
+    inputs: Mapping[str, ScoringInput],
+    truth: GroundTruth,
+    specs: Mapping[str, Sequence[MetricSpec]],
+    *,
+    raw: Mapping[str, ScoringInput] | None = None,
+    void: Mapping[str, str] | None = None,
+) -> tuple[Finding, ...]:
+    """What is reported of a method, label by label.
 
     Args:
-        found: one or more.
+        inputs: of the method, as `scoring_inputs` gives them.
+        truth: of the manifest.
+        specs: what is measured, by protocol.
+        raw: the inputs of raw video; None: this is it.
+        void: label to why its numbers are void.
     """
-    able = [one for one in found if one.candidate.eligible] or found
-    return max(able, key=lambda one: -math.inf if math.isnan(one.validation) else one.validation)
+    utility = _utility(inputs, specs)
+    found = []
+    for name, one in inputs.items():
+        actions = predict_actions(action_spec(truth.protocols[name], truth.action), one)
+        for spec in specs[name]:
+            found.append(
+                score_label(
+                    spec,
+                    one,
+                    None if raw is None else raw[name],
+                    predicted_actions=actions,
+                    utility=utility if spec.use == "private" else None,
+                    void=(void or {}).get(spec.name),
+                )
+            )
+    return tuple(found)
 
 
-def finding(
-    target: Target,
-    case: Case,
-    raw: Case | None,
+def score_label(
+    spec: MetricSpec,
+    mine: ScoringInput,
+    raw: ScoringInput | None,
     *,
-    predicted: IntArray | None,
-    action: float | None,
+    predicted_actions: IntArray | None,
+    utility: float | None,
     void: str | None,
 ) -> Finding:
     """What is reported of one label under one method.
 
     Args:
-        target: the label.
-        case: of this method.
+        spec: of the label.
+        mine: of this method.
         raw: of raw video; None: this is it.
-        predicted: (n,) actions recognised on the test clips of this method; None: none.
-        action: the utility score of this method; None: there is none.
-        void: why the label's numbers say nothing.
+        predicted_actions: (n,) recognised on the test clips of this method; None: none.
+        utility: the score of the action under this method; None: there is none.
+        void: why the label's numbers are void.
     """
-    found = tried(target, case)
-    worst = worst_of(found)
-    floors = floors_of(target, case.test, predicted)
-    mine = score(worst.test, clusters=case.clusters)
-    private = target.use == "private"
-    on_raw = worst if raw is None else worst_of(tried(target, raw.only(case.rows)))
+    scored = score_attackers(spec, mine)
+    best = strongest(scored)
+    floors = floors_of(spec, mine.test, predicted_actions)
+    result = score(best.test, clusters=mine.groups)
+    private = spec.use == "private"
     leaked = None
-    known = any(not math.isnan(one.value) for one in floors.values())  # else all are of one class
-    if private and void is None and known:
-        leaked = leakage(worst.test, on_raw.test, floors, clusters=case.clusters)
-    gain = _gain(found, case.clusters)
+    defined = any(not math.isnan(one.value) for one in floors.values())  # else all are of one class
+    if private and void is None and defined:
+        on_raw = best if raw is None else strongest(score_attackers(spec, raw.of_clips(mine.clips)))
+        leaked = leakage(best.test, on_raw.test, floors, clusters=mine.groups)
+    gain = _retrained_gain(scored, mine.groups)
     return Finding(
-        label=target.name,
-        use=target.use,
-        metric=target.metric,
-        protocol=target.protocol,
-        floors={name: score(one, clusters=case.clusters) for name, one in floors.items()},
-        attacks=tuple(_attack(target, case, one) for one in found),
-        worst=worst.candidate.name,
-        score=mine,
+        label=spec.name,
+        use=spec.use,
+        metric=spec.metric,
+        protocol=spec.protocol,
+        floors={name: score(one, clusters=mine.groups) for name, one in floors.items()},
+        attacks=tuple(_attack(spec, mine, one) for one in scored),
+        strongest=best.outputs.name,
+        score=result,
         leakage=leaked,
-        beyond_action=_beyond(found, floors, case.clusters),
+        beyond_action=_beyond_action(scored, floors, mine.groups),
         retrained_gain=gain,
         retrained_holds=None if gain is None or gain.high is None else gain.high >= 0,
-        f_half=_f_half(action, mine) if private else None,
+        f_half=_f_half(utility, result) if private else None,
         void=void,
     )
 
 
-def recognised(target: Target, case: Case) -> IntArray:
-    """(n,) actions told on the test clips by whoever is best at it on validation; of trained
-    anonymizers of several seeds, on those of the first.
+def score_attackers(spec: MetricSpec, mine: ScoringInput) -> list[ScoredAttacker]:
+    """Every attacker's scores on one label; the prior's predictions are made of the strongest's."""
+    found = [_score_attacker(spec, mine, one) for one in mine.outputs]
+    if mine.prior and spec.use == "private" and found:
+        best = strongest(found).outputs
+        informed = [
+            _score_attacker(spec, mine, _with_action(mine, best, weight))
+            for weight in PRIOR_WEIGHTS
+        ]
+        found.append(strongest(informed))
+    return found
 
-    Of several a clip, the likeliest.
+
+def strongest(scored: Sequence[ScoredAttacker]) -> ScoredAttacker:
+    """The one with the best score on validation; of equals the first; never looks at test."""
+    able = [one for one in scored if one.outputs.eligible] or scored
+    return max(able, key=lambda one: -math.inf if math.isnan(one.validation) else one.validation)
+
+
+def predict_actions(spec: MetricSpec, mine: ScoringInput) -> IntArray:
+    """(n,) actions that the strongest recognizer predicts for the test clips.
+
+    With trained anonymizers of several seeds those of the first; of several a clip the likeliest.
 
     Args:
-        target: the action, whose protocol the case has.
-        case: of a method.
+        spec: of the action.
+        mine: of a method.
     """
-    best = best_of(target, case).candidate
-    answers = (best.test[0] if case.apart else mean_answers(best.test))[target.columns[0]]
-    return np.asarray(answers.argmax(axis=1), np.int64)
+    best = strongest([_score_attacker(spec, mine, one) for one in mine.outputs]).outputs
+    predicted = best.test[0] if mine.per_run else mean_probabilities(best.test)
+    return np.asarray(predicted[spec.columns[0]].argmax(axis=1), np.int64)
 
 
-def best_of(target: Target, case: Case) -> Tried:
-    """Who is best at a label on validation, of those who are told nothing.
-
-    Args:
-        target: the label.
-        case: under its protocol.
-    """
-    return worst_of([_tried(target, case, one) for one in case.candidates])
-
-
-def _tried(target: Target, case: Case, one: Candidate) -> Tried:
-    if case.apart:
-        scores = [chosen_by(target, case.validation, answers) for answers in one.validation]
-        each = average([measured(target, case.test, answers) for answers in one.test])
-        return Tried(candidate=one, validation=float(np.mean(scores)), test=each)
-    on_validation = chosen_by(target, case.validation, mean_answers(one.validation))
-    on_test = measured(target, case.test, mean_answers(one.test))
-    return Tried(candidate=one, validation=on_validation, test=on_test)
+def _utility(
+    inputs: Mapping[str, ScoringInput], specs: Mapping[str, Sequence[MetricSpec]]
+) -> float | None:
+    """The score of the action on unseen people."""
+    for name, one in inputs.items():
+        for spec in specs[name]:
+            if spec.use == "utility":
+                scored = [_score_attacker(spec, one, each) for each in one.outputs]
+                return strongest(scored).test.value
+    return None
 
 
-def _told_action(case: Case, one: Candidate, weight: float) -> Candidate:
-    return Candidate(
+def _score_attacker(spec: MetricSpec, mine: ScoringInput, one: AttackOutputs) -> ScoredAttacker:
+    if mine.per_run:
+        chosen_by = [validation_score(spec, mine.validation, p) for p in one.validation]
+        each = average([measure(spec, mine.test, p) for p in one.test])
+        return ScoredAttacker(outputs=one, validation=float(np.mean(chosen_by)), test=each)
+    on_validation = validation_score(spec, mine.validation, mean_probabilities(one.validation))
+    on_test = measure(spec, mine.test, mean_probabilities(one.test))
+    return ScoredAttacker(outputs=one, validation=on_validation, test=on_test)
+
+
+def _with_action(mine: ScoringInput, one: AttackOutputs, weight: float) -> AttackOutputs:
+    return AttackOutputs(
         family="prior",
         name=f"{one.name} + action",
-        validation=tuple(with_prior(a, case.validation, weight) for a in one.validation),
-        test=tuple(with_prior(a, case.test, weight) for a in one.test),
+        validation=tuple(add_action_prior(p, mine.validation, weight) for p in one.validation),
+        test=tuple(add_action_prior(p, mine.test, weight) for p in one.test),
     )
 
 
-def _attack(target: Target, case: Case, one: Tried) -> Attack:
-    single = [measured(target, case.test, answers).value for answers in one.candidate.test]
-    spread = float(np.std(single, ddof=1)) if len(single) > 1 else None
+def _attack(spec: MetricSpec, mine: ScoringInput, one: ScoredAttacker) -> Attack:
+    single = [measure(spec, mine.test, predicted).value for predicted in one.outputs.test]
+    sd = float(np.std(single, ddof=1)) if len(single) > 1 else None
     return Attack(
-        family=one.candidate.family,
-        name=one.candidate.name,
+        family=one.outputs.family,
+        name=one.outputs.name,
         validation=None if math.isnan(one.validation) else one.validation,
-        test=score(one.test, clusters=case.clusters),
-        spread=None if spread is None or math.isnan(spread) else spread,
+        test=score(one.test, clusters=mine.groups),
+        seed_sd=None if sd is None or math.isnan(sd) else sd,
     )
 
 
-def _gain(found: Sequence[Tried], clusters: IntArray) -> Score | None:
-    """The best that learned on these clips less the best that did not."""
-    after = [one for one in found if one.candidate.family in ("retrained", "motion", "warm")]
-    before = [one for one in found if one.candidate.family == "raw"]
+def _retrained_gain(scored: Sequence[ScoredAttacker], groups: IntArray) -> Score | None:
+    """The best attacker trained on these clips less the best trained on raw video alone."""
+    after = [one for one in scored if one.outputs.family in ("scratch", "motion", "finetuned")]
+    before = [one for one in scored if one.outputs.family == "raw"]
     if not after or not before:
         return None
-    return score(difference(worst_of(after).test, worst_of(before).test), clusters=clusters)
+    return score(difference(strongest(after).test, strongest(before).test), clusters=groups)
 
 
-def _beyond(
-    found: Sequence[Tried], floors: dict[str, Statistic], clusters: IntArray
+def _beyond_action(
+    scored: Sequence[ScoredAttacker], floors: Mapping[str, Statistic], groups: IntArray
 ) -> Score | None:
-    informed = [one for one in found if one.candidate.family == "prior"]
+    """The attacker who also knows the action less the one who knows only that."""
+    informed = [one for one in scored if one.outputs.family == "prior"]
     if not informed or "action prior" not in floors:
         return None
-    return score(difference(informed[0].test, floors["action prior"]), clusters=clusters)
+    return score(difference(informed[0].test, floors["action prior"]), clusters=groups)
 
 
-def _f_half(action: float | None, privacy: Score) -> float | None:
-    if action is None or privacy.value is None:
+def _f_half(utility: float | None, privacy: Score) -> float | None:
+    if utility is None or privacy.value is None:
         return None
-    return f_lambda(action, privacy.value)
-
-
-def _cut(answers: Answers, mask: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:
-    return {label: p[mask] for label, p in answers.items()}
-
-
-def _cut_sheet(sheet: Sheet, mask: NDArray[np.bool_]) -> Sheet:
-    return Sheet(
-        rows=sheet.rows[mask],
-        fold=sheet.fold[mask],
-        codes={label: codes[mask] for label, codes in sheet.codes.items()},
-        rates=_cut(sheet.rates, mask),
-        priors=_cut(sheet.priors, mask),
-        actions=sheet.actions[mask],
-        tables=sheet.tables,
-        overall=sheet.overall,
-    )
+    return f_lambda(utility, privacy.value)

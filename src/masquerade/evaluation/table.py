@@ -1,6 +1,7 @@
-"""How far methods hold: freeze, transform, fit attackers, choose on validation, report on test.
+"""How much methods keep and leak: freeze, extract, fit attackers, choose on validation, report.
 
-The attacker moves last. Controls run first, on raw video; where they fail the result says void.
+The attacker moves last: it is fitted after the anonymizer is frozen. Controls run first, on raw
+video; where they fail the result is void.
 """
 
 from __future__ import annotations
@@ -8,52 +9,54 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import arguments
-from masquerade.datasets.manifest import IntArray, Manifest
-from masquerade.datasets.splits import linked_groups
+from masquerade.datasets.manifest import Manifest
 from masquerade.device import choose_device
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.evaluation.attackers import Answered, candidates, families, fits_of, on_raw
-from masquerade.evaluation.attributes import counted, every_target
-from masquerade.evaluation.config import Entry, Plan
+from masquerade.evaluation import kernel_ridge
+from masquerade.evaluation.attackers import (
+    AttackOutputs,
+    Fit,
+    attack_outputs,
+    families_on_raw,
+    fits_of,
+    get_families,
+)
+from masquerade.evaluation.config import EvaluatedMethod, EvaluationConfig
 from masquerade.evaluation.controls import (
-    DEALS,
-    Chance,
+    SHUFFLES,
+    ShuffleTest,
     chance_of,
-    clip_size,
-    negative,
-    positive,
-    void_of,
+    clip_size_controls,
+    negative_control,
+    positive_control,
+    why_void,
 )
-from masquerade.evaluation.executor import Bench, Progress
-from masquerade.evaluation.fit_predict import Start, Told, shuffled, without
-from masquerade.evaluation.metric_specs import Target, measured, sheet_of
-from masquerade.evaluation.presets import preset_of
-from masquerade.evaluation.protocols import (
-    Protocol,
-    action_column,
-    label_columns,
-    protocols,
-    straddling,
-    untold,
-)
-from masquerade.evaluation.results import SCHEMA, Control, Evaluation, Finding, Row
-from masquerade.evaluation.scoring import Case, best_of, finding, recognised
+from masquerade.evaluation.executor import Executor, Progress
+from masquerade.evaluation.ground_truth import GroundTruth
+from masquerade.evaluation.metric_specs import measure, metric_specs, notes_on_mean
+from masquerade.evaluation.predictions import Predictions
+from masquerade.evaluation.presets import AttackerModel, get_preset
+from masquerade.evaluation.protocols import label_columns, notes_on_unreported, protocols
+from masquerade.evaluation.results import SCHEMA, Control, Evaluation, Row
+from masquerade.evaluation.scoring import ScoringInput, score_method, scoring_inputs
 from masquerade.extraction.config import RegionFactory
 from masquerade.extraction.dataset import ClipDataset
 from masquerade.extraction.extract import extract_clips
 from masquerade.methods import METHODS, name_of
 
+PREDICTIONS = "predictions.npz"
+
 
 def evaluate(
     manifest: Manifest,
-    entries: Sequence[Entry],
-    plan: Plan,
+    methods: Sequence[EvaluatedMethod],
+    config: EvaluationConfig,
     *,
     data: str,
     folder: Path | None = None,
@@ -65,325 +68,283 @@ def evaluate(
 
     Args:
         manifest: the clips and their labels.
-        entries: the methods, without raw video.
-        plan: how.
+        methods: without raw video.
+        config: how.
         data: the dataset's name.
-        folder: for clips, weights and answers; what is there is not done again. None: nothing is
-            kept.
+        folder: for clips, weights and predictions; what is there is not done again. None: nothing
+            is kept.
         command: that asks for this, to stand beside the numbers.
         limits: of the data, to stand under the table.
         progress: called with (what, fits done, fits in all).
     """
     with tempfile.TemporaryDirectory() as scratch:
-        run = Run(manifest, plan, folder or Path(scratch), progress)
-        raw = run.row(Entry(name="raw", method=None), None)
-        controls = (*run.controls(raw), *run.sizes(raw))
-        utility = action_column(manifest)
-        void = void_of(controls, utility)
+        run = Evaluator(manifest, config, folder or Path(scratch), progress)
+        raw = run.predict(EvaluatedMethod(name="raw"), None)
+        controls = (*run.attacker_controls(raw), *run.clip_size_controls(raw))
         failed = {c.label for c in controls if c.kind == "positive" and not c.passed}
-        run.voided = {label: "the attacker does not succeed on raw video" for label in failed}
-        rows = [run.judged(raw, None)]
-        for entry in entries:
-            rows.append(run.judged(run.row(entry, raw), raw))
+        void = {label: "the attacker does not succeed on raw video" for label in failed}
+        lines = [raw]
+        rows = [run.score(raw, None, void)]
+        for method in methods:
+            lines.append(run.predict(method, raw))
+            rows.append(run.score(lines[-1], raw, void))
+        if folder is not None:
+            run.merge(lines).save(folder / PREDICTIONS)
     return Evaluation(
         schema=SCHEMA,
         data=data,
         command=command,
-        preset=plan.preset,
-        folds=plan.folds,
-        seeds=plan.seeds,
+        preset=config.preset,
+        folds=config.folds,
+        seeds=config.seeds,
         attackers=run.families,
-        through_file=plan.through_file,
+        through_file=config.through_file,
         controls=controls,
-        void=void,
+        void=why_void(controls, run.truth.action),
         limits=(*limits, *run.notes),
         rows=tuple(rows),
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """A line of the table before it is judged.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AttackedMethod:
+    """A line of the table with its attackers' predictions, before it is scored.
 
     Args:
-        entry: what it is of.
-        clips: rewritten; None: it was not run.
-        folder: where they and the answers lie.
-        cases: everything that was told, by protocol.
-        cpu_seconds: as in `Row`.
+        method: what it is of.
+        clips: anonymized; None: it was not run.
+        predictions: of all attackers.
+        inputs: the predictions beside the truth, by protocol.
     """
 
-    entry: Entry
-    clips: ClipDataset | None
-    folder: Path | None
-    cases: Mapping[str, Case]
-    cpu_seconds: float
+    method: EvaluatedMethod
+    clips: ClipDataset | None = None
+    predictions: Predictions | None = None
+    inputs: Mapping[str, ScoringInput] = field(default_factory=dict)
 
 
-class Run:
-    """One evaluation: what all lines share."""
+class Evaluator:
+    """One evaluation: what all lines of its table share."""
 
     def __init__(
-        self, manifest: Manifest, plan: Plan, folder: Path, progress: Progress | None
+        self,
+        manifest: Manifest,
+        config: EvaluationConfig,
+        folder: Path,
+        progress: Progress | None,
     ) -> None:
-        self.manifest, self.plan, self.folder = manifest, plan, folder
-        self.preset = preset_of(plan.preset)
-        self.families = families(plan.attackers)
-        self.groups = linked_groups(manifest)
-        self.protocols = protocols(manifest, folds=plan.folds, seed=plan.seed, labels=plan.labels)
-        self.targets = every_target(manifest, self.protocols, plan.metrics)
-        self.voided: dict[str, str] = {}
-        left_out = (*label_columns(manifest, plan.labels)[2], *untold(self.protocols))
+        self.manifest, self.config, self.folder = manifest, config, folder
+        self.preset = get_preset(config.preset)
+        self.families = get_families(config.attackers)
+        found = protocols(manifest, folds=config.folds, seed=config.seed, labels=config.labels)
+        self.truth = GroundTruth.of(manifest, found)
+        self.specs = metric_specs(manifest, found, config.metrics)
+        left_out = (*label_columns(manifest, config.labels)[2], *notes_on_unreported(found))
         self.notes = dict.fromkeys(left_out)  # each is said once
+        self.models, note = models_within_limit(self.preset.attackers, self.truth)
+        self.notes |= dict.fromkeys(note)
         self.progress = progress
-        device = choose_device(plan.device).type
-        self.bench = Bench(
+        self.executor = Executor(
             folder=folder / "fits",
             preset=self.preset,
-            seeds=plan.seeds,
-            workers=plan.workers or os.cpu_count() or 1,
-            device=device,
+            seeds=config.seeds,
+            workers=config.workers or os.cpu_count() or 1,
+            device=choose_device(config.device).type,
             progress=progress,
         )
 
-    def row(self, entry: Entry, raw: Line | None) -> Line:
-        """Transform the clips and let every attacker answer."""
-        if entry.not_applicable:
-            return Line(entry=entry, clips=None, folder=None, cases={}, cpu_seconds=0.0)
-        names = on_raw(self.families) if raw is None else self.families
-        fits = fits_of(names, self.preset, raw=raw is None)
-        base = None if raw is None else raw.folder
-        told: Sequence[Answered]
-        if entry.runs:
-            clips, folder, told, spent = self._by_run(entry, fits, base)
+    def predict(self, method: EvaluatedMethod, raw: AttackedMethod | None) -> AttackedMethod:
+        """Anonymize the clips and let every attacker predict their labels."""
+        if method.not_applicable:
+            return AttackedMethod(method=method)
+        names = families_on_raw(self.families) if raw is None else self.families
+        fits = fits_of(names, self.models, raw=raw is None)
+        if method.runs:
+            clips, predictions = self._predict_runs(method, fits, raw)
         else:
-            clips = self._loaded(entry, entry.method)
-            folder = self.bench.folder_of(entry.name, clips)
-            told, spent = self.bench.answered(
-                clips, folder, fits, self.protocols, self.manifest, raw=base
+            clips = self._extract(method, method.method)
+            predictions = self.executor.predict(
+                method.name, clips, fits, self.truth, raw=None if raw is None else raw.clips
             )
-        cases = {}
-        for protocol, answered in zip(self.protocols, told, strict=True):
-            mine = _of_rows(protocol, clips.rows)
-            codes = {label: self.manifest.targets(label) for label in protocol.heads}
-            validation, test = (
-                sheet_of(self.manifest, mine, part=part, codes=codes)
-                for part in ("validation", "test")
-            )
-            cases[protocol.name] = Case(
-                validation=validation,
-                test=test,
-                clusters=self.groups[test.rows],
-                candidates=tuple(candidates(names, self.preset, protocol, answered, test.overall)),
-                prior="prior" in self.families,
-                rows=clips.rows,
-                apart=bool(entry.runs),
-            )
-        return Line(entry=entry, clips=clips, folder=folder, cases=cases, cpu_seconds=spent)
+        inputs = scoring_inputs(
+            predictions, self.truth, names, self.models, per_run=bool(method.runs)
+        )
+        return AttackedMethod(method=method, clips=clips, predictions=predictions, inputs=inputs)
 
-    def _by_run(
-        self, entry: Entry, fits: Sequence[tuple[str, Start]], base: Path | None
-    ) -> tuple[ClipDataset, Path, Sequence[Answered], float]:
-        """Every seed's fold by an anonymizer of its own, and what attackers of it answered."""
-        folds = max(1, self.plan.folds)
-        if len(entry.runs[0]) != folds:
+    def _predict_runs(
+        self, method: EvaluatedMethod, fits: Sequence[Fit], raw: AttackedMethod | None
+    ) -> tuple[ClipDataset, Predictions]:
+        """Each seed's fold by an anonymizer of its own, and the predictions of its attackers."""
+        folds = max(1, self.config.folds)
+        if len(method.runs[0]) != folds:
             raise UsageError(
-                f"{entry.name} has {len(entry.runs[0])} trained anonymizers a seed, and there are "
-                f"{folds} folds: each fold needs one that has not seen its test."
+                f"{method.name} has {len(method.runs[0])} trained anonymizers a seed, and there "
+                f"are {folds} folds: each fold needs one that has not seen its test."
             )
-        if len(entry.runs) > self.plan.seeds:
-            raise UsageError(f"{entry.name} has {len(entry.runs)} seeds; give as many --seeds.")
-        told: list[dict[tuple[str, Start], list[list[Told]]]] = [{} for _ in self.protocols]
-        stores, folders, spent = [], [], 0.0
-        for seed, run in enumerate(entry.runs):
-            for fold, method in enumerate(run):
-                stores.append(self._loaded(entry, method))
-                folders.append(self.bench.folder_of(entry.name, stores[-1]))
-                mine = [replace(one, folds=(one.folds[fold],)) for one in self.protocols]
-                found, cost = self.bench.answered(
-                    stores[-1], folders[-1], fits, mine, self.manifest, raw=base, only=seed
+        if len(method.runs) > self.config.seeds:
+            raise UsageError(f"{method.name} has {len(method.runs)} seeds; give as many --seeds.")
+        datasets, found = [], []
+        for seed, run in enumerate(method.runs):
+            for fold, one in enumerate(run):
+                datasets.append(self._extract(method, one))
+                found.append(
+                    self.executor.predict(
+                        method.name,
+                        datasets[-1],
+                        fits,
+                        self.truth,
+                        raw=None if raw is None else raw.clips,
+                        run=seed,
+                        seeds=[seed],
+                        folds=[fold],
+                    )
                 )
-                spent += cost
-                for known, new in zip(told, found, strict=True):
-                    for key, by_seed in new.items():
-                        seeds = known.setdefault(key, [])
-                        if fold == 0:
-                            seeds.append([])
-                        seeds[-1] += by_seed[0]
-        if len({store.rows.tobytes() for store in stores}) > 1:
-            raise MasqueradeError(f"{entry.name}: not every trained anonymizer got every clip.")
-        return stores[0], folders[0], told, spent
+        if len({dataset.rows.tobytes() for dataset in datasets}) > 1:
+            raise MasqueradeError(f"{method.name}: not every trained anonymizer got every clip.")
+        return datasets[0], found[0].merge(found[1:])
 
-    def judged(self, mine: Line, raw: Line | None) -> Row:
+    def score(
+        self, mine: AttackedMethod, raw: AttackedMethod | None, void: Mapping[str, str]
+    ) -> Row:
         """The line of the table."""
-        entry, found = mine.entry, []
-        for protocol in self.protocols if mine.cases else ():
-            found += self._findings(protocol, mine, raw)
-        method = entry.shown
+        method, example = mine.method, mine.method.example
+        for name, one in mine.inputs.items():
+            for spec in self.specs[name]:
+                self.notes |= dict.fromkeys(notes_on_mean(method.name, spec, one.test))
+        findings = score_method(
+            mine.inputs, self.truth, self.specs, raw=None if raw is None else raw.inputs, void=void
+        )
         return Row(
-            name=entry.name,
-            method=None if method is None else _name(method),
-            arguments={} if method is None else _plain(arguments(method)),
-            regions=_region_name(entry.regions) + ("" if entry.outside == "keep" else " alone"),
-            not_applicable=entry.not_applicable,
+            name=method.name,
+            method=None if example is None else _method_name(example),
+            arguments={} if example is None else _as_json(arguments(example)),
+            regions=_region_name(method.regions) + ("" if method.outside == "keep" else " alone"),
+            not_applicable=method.not_applicable,
             clips=0 if mine.clips is None else len(mine.clips),
             skipped=_skipped(self.manifest, mine.clips),
-            cpu_seconds=round(mine.cpu_seconds, 1),
-            findings=tuple(found),
-            runs=max(1, len(entry.runs)),
+            cpu_seconds=round(mine.predictions.cpu_seconds, 1) if mine.predictions else 0.0,
+            findings=findings,
+            runs=max(1, len(method.runs)),
         )
 
-    def controls(self, raw: Line) -> list[Control]:
-        """The positive and the negative control, on raw video."""
-        found = [positive(one) for one in self.judged(raw, None).findings]
-        people = {name: one for name, one in self.preset.learners.items() if not one.place}
+    def merge(self, lines: Sequence[AttackedMethod]) -> Predictions:
+        """The predictions of all lines as one table."""
+        none = Predictions(blocks={}, people=self.truth.people, groups=self.truth.groups)
+        return none.merge([line.predictions for line in lines if line.predictions is not None])
+
+    def attacker_controls(self, raw: AttackedMethod) -> list[Control]:
+        """The positive and the negative controls, on raw video."""
+        found = [positive_control(one) for one in score_method(raw.inputs, self.truth, self.specs)]
+        people = {name: one for name, one in self.models.items() if not one.background}
         kernels = [name for name, one in people.items() if one.network is None][:1]
         networks = [name for name, one in people.items() if one.network is not None][:1]
-        for protocol in self.protocols:
-            for learner in (*networks, *kernels):
-                found += self._negative(protocol, learner, raw)
+        for protocol in self.truth.protocols:
+            for attacker in (*networks, *kernels):
+                found += self._negative_controls(protocol, attacker, raw)
         return found
 
-    def sizes(self, raw: Line) -> list[Control]:
-        """What the clips' sizes tell, of every label."""
-        assert raw.clips is not None
+    def clip_size_controls(self, raw: AttackedMethod) -> list[Control]:
+        """What the clips' sizes tell of every label."""
         found = []
-        for whole in self.protocols:
-            protocol = _of_rows(whole, raw.clips.rows)
-            codes = {label: self.manifest.targets(label) for label in protocol.heads}
-            sheet = sheet_of(self.manifest, protocol, part="test", codes=codes)
-            groups = self.groups[sheet.rows]
-            for target in self.targets[protocol.name]:
-                found += clip_size(self.manifest, protocol, target, sheet, groups)
+        for name, one in raw.inputs.items():
+            truth = self.truth.of_clips(one.clips)
+            found += clip_size_controls(self.manifest, truth, name, self.specs[name])
         return found
 
-    def _negative(self, protocol: Protocol, learner: str, raw: Line) -> list[Control]:
+    def _negative_controls(
+        self, protocol: str, attacker: str, raw: AttackedMethod
+    ) -> list[Control]:
         """At chance in the first shuffle, or in the second; a third would be asking for it."""
-        targets = self.targets[protocol.name]
-        tests: dict[str, list[Chance]] = {target.name: [] for target in targets}
+        tests: list[list[ShuffleTest]] = [[] for _ in self.specs[protocol]]
         found: list[Control] = []
-        for deal in range(1, DEALS + 1):
-            for target, one in zip(targets, self._dealt(protocol, learner, raw, deal), strict=True):
-                tests[target.name].append(one)
-            found = [negative(target, tests[target.name]) for target in targets]
+        for shuffle in range(1, SHUFFLES + 1):
+            output, truth = self._attack_shuffled(protocol, attacker, raw, shuffle)
+            test = truth.split(protocol, "test")
+            for spec, mine in zip(self.specs[protocol], tests, strict=True):
+                statistic = measure(spec, test, output.test[0])
+                mine.append((statistic, chance_of(spec, test), truth.groups[test.clips]))
+            pairs = zip(self.specs[protocol], tests, strict=True)
+            found = [negative_control(spec, mine) for spec, mine in pairs]
             if all(control.passed for control in found):
                 break
         return found
 
-    def _dealt(self, protocol: Protocol, learner: str, raw: Line, deal: int) -> list[Chance]:
-        """What a learner finds of each label, labels having been dealt to other clips."""
-        assert raw.clips is not None and raw.folder is not None
-        mine = _of_rows(protocol, raw.clips.rows)
-        whole = {label: self.manifest.targets(label) for label in protocol.heads}
-        codes = shuffled(whole, seed=self.plan.seed + deal)
-        (answered,), _ = self.bench.answered(
-            raw.clips,
-            raw.folder,
-            [(learner, "fresh")],
-            [protocol],
-            self.manifest,
-            codes=codes,
-            deal=deal,
+    def _attack_shuffled(
+        self, protocol: str, attacker: str, raw: AttackedMethod, shuffle: int
+    ) -> tuple[AttackOutputs, GroundTruth]:
+        """What one attacker predicts after learning shuffled labels, and the truth of these."""
+        assert raw.clips is not None
+        truth = self.truth.of_protocol(protocol).shuffled(self.config.seed + shuffle)
+        predictions = self.executor.predict(
+            "raw", raw.clips, [(attacker, "scratch")], truth, shuffle=shuffle, seeds=[0]
         )
-        sheet = sheet_of(self.manifest, mine, part="test", codes=codes)
-        (one,) = candidates(("retrained", "motion"), self.preset, protocol, answered, {})
-        return [
-            (
-                measured(target, sheet, one.test[0]),
-                chance_of(target, sheet),
-                self.groups[sheet.rows],
-            )
-            for target in self.targets[protocol.name]
-        ]
+        truth = truth.of_clips(raw.clips.rows)
+        model = {attacker: self.models[attacker]}
+        test = truth.split(protocol, "test")
+        (output,) = attack_outputs(("scratch", "motion"), model, predictions, test)
+        return output, truth
 
-    def _findings(self, protocol: Protocol, mine: Line, raw: Line | None) -> list[Finding]:
-        case = mine.cases[protocol.name]
-        before = None if raw is None else raw.cases[protocol.name]
-        act = _action_target(self.manifest, protocol)
-        predicted = recognised(act, case)
-        utility = self._utility(mine)
-        found: list[Finding] = []
-        for target in self.targets[protocol.name]:
-            self.notes |= dict.fromkeys(counted(mine.entry.name, target, case.test))
-            found.append(
-                finding(
-                    target,
-                    case,
-                    before,
-                    predicted=predicted,
-                    action=utility if target.use == "private" else None,
-                    void=self.voided.get(target.name),
-                )
-            )
-        return found
-
-    def _utility(self, mine: Line) -> float | None:
-        """The score of the action on unseen people."""
-        for protocol in self.protocols:
-            for target in self.targets[protocol.name]:
-                if target.use == "utility":
-                    return best_of(target, mine.cases[protocol.name]).test.value
-        return None
-
-    def _loaded(self, entry: Entry, method: Anonymizer | None) -> ClipDataset:
+    def _extract(self, method: EvaluatedMethod, anonymizer: Anonymizer | None) -> ClipDataset:
         preset = self.preset
         return extract_clips(
             self.manifest,
             frames=preset.frames,
             size=preset.size,
             stride=preset.stride,
-            method=method,
-            regions=entry.regions,
-            outside=entry.outside,
-            seed=self.plan.seed,
+            method=anonymizer,
+            regions=method.regions,
+            outside=method.outside,
+            seed=self.config.seed,
             cache=self.folder / "clips",
-            through_file=self.plan.through_file,
-            sample_first=preset.sample_first and not self.plan.through_file,
-            workers=self.bench.workers,
-            progress=self._transformed(entry.name),
+            through_file=self.config.through_file,
+            sample_first=preset.sample_first and not self.config.through_file,
+            workers=self.executor.workers,
+            progress=self._extraction_progress(method.name),
         )
 
-    def _transformed(self, name: str) -> Any:
-        if self.progress is None:
-            return None
-        talk = self.progress
-        return lambda done, of: talk(f"{name}: videos", done, of)
+    def _extraction_progress(self, name: str) -> Any:
+        report = self.progress
+        return None if report is None else lambda done, of: report(f"{name}: videos", done, of)
 
 
-def leaks(manifest: Manifest, plan: Plan) -> IntArray:
-    """Groups of people that some fold has on both sides where they should be unseen.
+def models_within_limit(
+    models: Mapping[str, AttackerModel], truth: GroundTruth
+) -> tuple[dict[str, AttackerModel], tuple[str, ...]]:
+    """The attackers without kernel machines where these are too many clips, and a note on them.
 
-    Args:
-        manifest: the clips.
-        plan: whose folds.
+    Raises:
+        UsageError: no attacker is left.
     """
-    unseen = protocols(manifest, folds=plan.folds, seed=plan.seed)[0]
-    return straddling(unseen, linked_groups(manifest))
-
-
-def _of_rows(protocol: Protocol, rows: IntArray) -> Protocol:
-    return replace(protocol, folds=tuple(without(fold, rows) for fold in protocol.folds))
-
-
-def _action_target(manifest: Manifest, protocol: Protocol) -> Target:
-    action = action_column(manifest)
-    metric = "cMAP" if action in protocol.many else "top-1"
-    return Target(
-        name=action, columns=(action,), use="utility", metric=metric, protocol=protocol.name
+    most = max(len(fold.train) for one in truth.protocols.values() for fold in one.folds)
+    # A finetuned kernel machine learns raw and anonymized clips together.
+    if 2 * most <= kernel_ridge.MOST_CLIPS:
+        return dict(models), ()
+    left = {name: model for name, model in models.items() if model.network is not None}
+    out = [name for name in models if name not in left]
+    if not left:
+        raise UsageError(
+            f"{most} training clips are too many for the kernel attackers of this preset; choose "
+            "one with networks, such as --preset many."
+        )
+    if not out:
+        return left, ()
+    return left, (
+        f"Kernel attackers are left out ({', '.join(out)}): there are {most} training clips, and "
+        f"they take at most {kernel_ridge.MOST_CLIPS // 2}.",
     )
 
 
-def _name(method: Anonymizer) -> str:
-    """In METHODS; of one that is not there, such as a reader's own, its class."""
+def _method_name(method: Anonymizer) -> str:
+    """In METHODS; of one that is not there, such as a user's own, its class."""
     return name_of(method) if type(method) in METHODS.values() else type(method).__qualname__
 
 
-def _plain(given: Mapping[str, Any]) -> dict[str, Any]:
+def _as_json(given: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments as JSON holds them; of one that is a method, its own."""
     plain: dict[str, Any] = {}
     for key, value in given.items():
         if isinstance(value, Anonymizer):
-            plain[key] = {"method": _name(value), **_plain(arguments(value))}
+            plain[key] = {"method": _method_name(value), **_as_json(arguments(value))}
         else:
             plain[key] = list(value) if isinstance(value, tuple) else value
     return plain

@@ -1,8 +1,8 @@
-"""Attackers that learn from one or two data sets and are scored on another, which they never met.
+"""Attackers that learn from one or two datasets and are scored on another.
 
 SPAct's HMDB51 + VISPR to PA-HMDB51 (CVPR 2022, 4.2): actions are learned from the first, private
-attributes from the second, and both are scored on the third. What is scored has split `test` and
-the rest train and validation, so that an evaluation goes by `--folds 0`.
+attributes from the second, and both are scored on the third. The clips that are scored get split
+`test` and the others train and validation, for `--folds 0`.
 """
 
 from __future__ import annotations
@@ -15,54 +15,56 @@ from masquerade.datasets.manifest import Column, Manifest
 from masquerade.datasets.overlap import find_overlap
 from masquerade.datasets.splits import carve_validation, group_columns
 from masquerade.errors import UsageError
-from masquerade.evaluation.cross_dataset.merge import joined
-from masquerade.evaluation.protocols import HELD, SPLITS, UNSEEN, action_column
+from masquerade.evaluation.cross_dataset.merge import concatenate
+from masquerade.evaluation.protocols import HELD_OUT, SPLITS, UNSEEN, action_column
 
 SPLIT = Column(name="split_action", role="split", kind="classes")
-Titled = tuple[str, Manifest]
-"""What a data set is called, and its clips."""
+NamedDataset = tuple[str, Manifest]
+"""Name of a dataset, and its clips."""
 
 
-def elsewhere(
-    learned: Titled, scored: Titled, *, private: Titled | None = None
+def transfer_dataset(
+    learned: NamedDataset, scored: NamedDataset, *, private: NamedDataset | None = None
 ) -> tuple[Manifest, tuple[str, ...]]:
-    """One manifest of what attackers learn from and what they are scored on, and notes on it.
+    """One manifest of the clips to learn from and the clips to score, and notes on it.
 
-    Of the first ones train and validation are learned from, or all where there is no split; of the
-    other its test clips are scored, or all. Nothing is learned from clips that the other has too,
-    nor from those that share people or a source with one. Labels go by the names and kinds of
-    their columns; identities of two data sets have nothing to do with each other.
+    Of the first datasets train and validation are learned from, or all clips where there is no
+    split; of the other the test clips are scored, or all. Clips that the other has too, or that
+    share people or a source with one of its clips, are not learned from. Labels are matched by the
+    names and kinds of their columns; identities of two datasets are different people.
 
     Args:
-        learned: with one action a clip, and the private attributes.
-        scored: where both are scored.
-        private: with the attributes instead, such as stills.
+        learned: with one action a clip, and private attributes unless `private` has them.
+        scored: with both.
+        private: with private attributes, such as stills.
 
     Raises:
         UsageError: nothing is left to learn or to score, or no label is in both.
     """
-    target, action = _scored(scored), action_column(learned[1])
+    target, action = _scored_clips(scored), action_column(learned[1])
     sources = [learned] if private is None else [learned, private]
-    parts, left_out = zip(*(_learners(of, (scored[0], target)) for of in sources), strict=True)
+    parts, left_out = zip(*(_learned_clips(of, (scored[0], target)) for of in sources), strict=True)
     _check_action(action, (learned[0], parts[0]), (scored[0], target))
-    labels, notes = _common(
+    labels, notes = _shared_labels(
         (sources[-1][0], parts[-1]), (scored[0], target), wanted=private is not None
     )
     shown = target.cells(action)
-    target = _told(target, action, parts[0])
+    target = _without_unseen(target, action, parts[0])
     for name in labels:
-        target = _told(target, name, parts[-1])
+        target = _without_unseen(target, name, parts[-1])
     own = [[action], *([] for _ in sources[1:]), [action, *labels]]
     own[len(sources) - 1] += labels
     sides = zip((*parts, target), own, strict=True)
-    whole = joined([(one, _named(one, names, at)) for at, (one, names) in enumerate(sides, 1)])
+    whole = concatenate(
+        [(one, _new_names(one, names, at)) for at, (one, names) in enumerate(sides, 1)]
+    )
     new = sum(a != b for a, b in zip(shown, target.cells(action), strict=True))
     if new:
         notes = [f"Of {scored[0]} {new} show an {action} that nobody learned: unknown.", *notes]
-    return whole, (_said([title for title, _ in sources], scored[0]), *left_out, *notes)
+    return whole, (_summary([title for title, _ in sources], scored[0]), *left_out, *notes)
 
 
-def _said(names: Sequence[str], scored: str) -> str:
+def _summary(names: Sequence[str], scored: str) -> str:
     if len(names) == 1:
         return f"Attackers learned from {names[0]} and are scored on {scored}."
     return (
@@ -71,21 +73,21 @@ def _said(names: Sequence[str], scored: str) -> str:
     )
 
 
-def _named(manifest: Manifest, labels: Sequence[str], number: int) -> dict[str, str]:
-    """Labels and split keep their names; people and source clips only hold clips together."""
+def _new_names(manifest: Manifest, labels: Sequence[str], number: int) -> dict[str, str]:
+    """Labels and split keep their names; people and source clips only group the clips."""
     groups = {f"group_{number}_{name}": name for name in group_columns(manifest)}
     return {name: name for name in (*labels, SPLIT.name)} | groups
 
 
-def _split_of(manifest: Manifest) -> str | None:
+def _split_column(manifest: Manifest) -> str | None:
     there = {one.name for one in manifest.of_role("split")}
     return next((name for name in SPLITS[UNSEEN] if name in there), None)
 
 
-def _scored(of: Titled) -> Manifest:
-    """The test clips of a data set, or all where it has no split."""
+def _scored_clips(of: NamedDataset) -> Manifest:
+    """The test clips of a dataset, or all where it has no split."""
     title, manifest = of
-    column = _split_of(manifest)
+    column = _split_column(manifest)
     if column is not None:
         manifest = manifest.where(column, "test")
     if not len(manifest):
@@ -96,10 +98,10 @@ def _scored(of: Titled) -> Manifest:
     return manifest.with_cells(SPLIT, ["test"] * len(manifest))
 
 
-def _learners(of: Titled, scored: Titled) -> tuple[Manifest, str]:
+def _learned_clips(of: NamedDataset, scored: NamedDataset) -> tuple[Manifest, str]:
     """Its train and validation clips, less those not to be learned from, and how many these are."""
     title, manifest = of
-    column = _split_of(manifest)
+    column = _split_column(manifest)
     cells = ["train"] * len(manifest) if column is None else list(manifest.cells(column))
     here = np.flatnonzero(np.isin(cells, ("train", "val")))
     known = find_overlap(manifest, scored[1])  # of all: two may be related through a third in test
@@ -111,14 +113,16 @@ def _learners(of: Titled, scored: Titled) -> tuple[Manifest, str]:
             "scored, some of them with split train."
         )
     if "val" not in mine.cells(SPLIT.name):
-        mine = carve_validation(mine, name=SPLIT.name, fraction=1 / HELD, seed=0)
+        mine = carve_validation(mine, name=SPLIT.name, fraction=1 / HELD_OUT, seed=0)
     return mine, (
         f"Not learned from, of {title}: {same} that {scored[0]} has too, and {kin} "
         f"that share people, a source or a file with clips of it."
     )
 
 
-def _common(source: Titled, scored: Titled, *, wanted: bool) -> tuple[list[str], list[str]]:
+def _shared_labels(
+    source: NamedDataset, scored: NamedDataset, *, wanted: bool
+) -> tuple[list[str], list[str]]:
     """Attributes that can be learned and scored, one or more if wanted, and notes on the others."""
     (title, mine), (other, target) = source, scored
     known, there = ({one.name: one.kind for one in _attributes(each)} for each in (mine, target))
@@ -153,7 +157,7 @@ def _values(manifest: Manifest, name: str) -> int:
     return len(np.unique(codes[codes >= 0]))
 
 
-def _check_action(action: str, learned: Titled, scored: Titled) -> None:
+def _check_action(action: str, learned: NamedDataset, scored: NamedDataset) -> None:
     (title, mine), (other, target) = learned, scored
     kinds = {one.name: one.kind for one in target.of_role("action")}
     wanted = mine.column(action).kind
@@ -162,17 +166,17 @@ def _check_action(action: str, learned: Titled, scored: Titled) -> None:
             f"{other} has no column {action} of {wanted}, so that what was learned from {title} "
             "cannot be scored there: name the actions' column alike in both."
         )
-    if not any(_told(target, action, mine).cells(action)):
+    if not any(_without_unseen(target, action, mine).cells(action)):
         raise UsageError(
             f"No clip of {other} shows an action that {title} has clips of: spell the actions "
             "alike in both."
         )
 
 
-def _told(target: Manifest, name: str, learned: Manifest) -> Manifest:
-    """What is scored, a value that nobody could have learned being unknown.
+def _without_unseen(target: Manifest, name: str, learned: Manifest) -> Manifest:
+    """The scored clips; values of a column that are not in train become unknown.
 
-    Several values a clip stay: those that nobody learned are found by nobody.
+    Several values a clip stay: unseen classes are not predicted by any attacker.
     """
     column = target.column(name)
     if column.kind == "multi-label":

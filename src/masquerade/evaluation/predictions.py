@@ -1,0 +1,202 @@
+"""Predicted probabilities of every attacker for every clip: one table, saved as one file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masquerade.datasets.manifest import IntArray
+from masquerade.errors import UsageError
+from masquerade.metrics.statistic import Floats
+from masquerade.storage import atomic_write
+
+SCHEMA = "masquerade-predictions/1"
+Split = Literal["train", "validation", "test"]
+Initialisation = Literal["scratch", "finetuned", "raw"]
+"""Trained on anonymized clips; trained on raw clips and then on these; trained on raw clips only.
+
+A kernel machine has no weights to start from: a finetuned one learns both sets of clips together.
+"""
+
+
+class PredictionKey(NamedTuple):
+    """What a block of predictions is of.
+
+    Args:
+        protocol: `people unseen` or `same people`, whose folds are meant.
+        method: the line of the table, such as `raw` or `blur`.
+        run: number of the trained anonymizer, of several that differ in their seed.
+        attacker: name of its model in the preset.
+        initialisation: of the attacker.
+        seed: of the attacker.
+        fold: of the protocol.
+        split: of the fold.
+    """
+
+    protocol: str
+    method: str
+    run: int
+    attacker: str
+    initialisation: Initialisation
+    seed: int
+    fold: int
+    split: Split
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Block:
+    """Predictions of one attacker for the clips of one split.
+
+    Args:
+        clips: (n,) rows of the manifest.
+        probabilities: label to (n, C). Empty where only the clips matter: those of train tell what
+            was learned from, and are predicted by raw-trained attackers alone.
+        embeddings: (n, D), what an attacker compares people by; None: it has none.
+        cpu_seconds: of fitting and predicting all splits of this fit.
+    """
+
+    clips: IntArray
+    probabilities: Mapping[str, Floats] = field(default_factory=dict)
+    embeddings: NDArray[np.float32] | None = None
+    cpu_seconds: float = 0.0
+
+    def of_clips(self, clips: IntArray) -> Block:
+        """The same for those of these clips that it has."""
+        kept = np.isin(self.clips, clips)
+        return replace(
+            self,
+            clips=self.clips[kept],
+            probabilities={label: p[kept] for label, p in self.probabilities.items()},
+            embeddings=None if self.embeddings is None else self.embeddings[kept],
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Predictions:
+    """One table of predictions, and who is in each clip.
+
+    Args:
+        blocks: the predictions by key.
+        people: (N,) person of each clip of the manifest; -1 unknown.
+        groups: (N,) group of people and sources that share something.
+    """
+
+    blocks: Mapping[PredictionKey, Block]
+    people: IntArray
+    groups: IntArray
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def select(self, **fields: Any) -> Predictions:
+        """The blocks whose key has these values.
+
+        Args:
+            fields: of `PredictionKey`, each a value or a collection of values.
+        """
+        wanted = {name: _collection(value) for name, value in fields.items()}
+        found = {
+            key: block
+            for key, block in self.blocks.items()
+            if all(getattr(key, name) in values for name, values in wanted.items())
+        }
+        return replace(self, blocks=found)
+
+    def of_clips(self, clips: IntArray) -> Predictions:
+        """The predictions for these clips."""
+        found = {key: block.of_clips(clips) for key, block in self.blocks.items()}
+        return replace(self, blocks=found)
+
+    def merge(self, others: Iterable[Predictions]) -> Predictions:
+        """One table of this one and others of the same clips; of equal keys the last counts."""
+        blocks = dict(self.blocks)
+        for other in others:
+            blocks |= other.blocks
+        return replace(self, blocks=blocks)
+
+    def values(self, name: str) -> tuple[Any, ...]:
+        """The values of a field of the keys, in the order in which they first occur."""
+        return tuple(dict.fromkeys(getattr(key, name) for key in self.blocks))
+
+    @property
+    def clips(self) -> IntArray:
+        """(n,) every clip that is in some split, ascending."""
+        return np.unique(np.concatenate([block.clips for block in self.blocks.values()]))
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Of all fits."""
+        fits = {key._replace(split="test"): one.cpu_seconds for key, one in self.blocks.items()}
+        return sum(fits.values())
+
+    def save(self, path: Path) -> None:
+        """Write the table as one .npz, completely or not at all."""
+        arrays: dict[str, NDArray[Any]] = {"people": self.people, "groups": self.groups}
+        blocks = list(self.blocks.values())
+        about = {"schema": SCHEMA, "keys": list(self.blocks)}
+        arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
+        arrays["cpu_seconds"] = np.array([block.cpu_seconds for block in blocks], np.float64)
+        arrays["sizes"] = np.array([len(block.clips) for block in blocks], np.int64)
+        arrays["clips"] = _joined([block.clips for block in blocks])
+        for label in dict.fromkeys(name for block in blocks for name in block.probabilities):
+            at = [i for i, block in enumerate(blocks) if label in block.probabilities]
+            arrays[f"blocks/{label}"] = np.array(at, np.int64)
+            arrays[f"probabilities/{label}"] = _joined([blocks[i].probabilities[label] for i in at])
+        for i, block in enumerate(blocks):
+            if block.embeddings is not None:
+                arrays[f"embeddings/{i}"] = block.embeddings
+        with atomic_write(path, overwrite=True) as part, part.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: Path) -> Predictions:
+        """Read the table that `save` wrote.
+
+        Raises:
+            UsageError: the file is none, or one of another version.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            about = json.loads(arrays["about"].tobytes())
+        except (OSError, ValueError, KeyError) as error:
+            raise UsageError(f"{path} is no table of predictions: {error}.") from error
+        if about["schema"] != SCHEMA:
+            raise UsageError(f"{path} is no {SCHEMA} file; make it anew: `masquerade evaluate -o`.")
+        sizes = arrays["sizes"]
+        clips = _split(arrays["clips"], sizes)
+        probabilities: list[dict[str, Floats]] = [{} for _ in sizes]
+        for name, array in arrays.items():
+            kind, _, label = name.partition("/")
+            if kind == "probabilities":
+                at = arrays[f"blocks/{label}"]
+                for i, part in zip(at, _split(array, sizes[at]), strict=True):
+                    probabilities[i][label] = part
+        blocks = {
+            PredictionKey(*key): Block(
+                clips=clips[i],
+                probabilities=probabilities[i],
+                embeddings=arrays.get(f"embeddings/{i}"),
+                cpu_seconds=float(arrays["cpu_seconds"][i]),
+            )
+            for i, key in enumerate(about["keys"])
+        }
+        return cls(blocks=blocks, people=arrays["people"], groups=arrays["groups"])
+
+
+def _collection(value: Any) -> Collection[Any]:
+    return (value,) if isinstance(value, str) or not isinstance(value, Collection) else value
+
+
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def _split(array: NDArray[Any], sizes: IntArray) -> list[NDArray[Any]]:
+    return np.split(array, np.cumsum(sizes)[:-1]) if len(sizes) else []
