@@ -40,7 +40,7 @@ def masked_softmax(scores: Tensor, keep: Tensor) -> Tensor:
     return masked_attention(scores * count**0.5, eye, eye, keep)
 
 
-def written_out(scores: Tensor, keep: Tensor) -> Tensor:
+def attention_by_loops(scores: Tensor, keep: Tensor) -> Tensor:
     out = torch.zeros_like(scores)
     batch, heads, count, _ = scores.shape
     for b in range(batch):
@@ -74,7 +74,7 @@ def test_unmasked_attention_is_that_of_torch() -> None:
 def test_masked_softmax_is_the_papers_formula() -> None:
     scores, keep = double(2, 2, 6, 6), random_mask(2, 6, 3)
     got = masked_softmax(scores, keep.double())
-    assert torch.allclose(got, written_out(scores, keep), atol=1e-14)
+    assert torch.allclose(got, attention_by_loops(scores, keep), atol=1e-14)
 
 
 @settings(max_examples=50, deadline=None)
@@ -104,7 +104,7 @@ def test_masked_blocks_equal_blocks_of_the_kept_tokens_alone(as_bool: bool) -> N
     assert (gather_kept(masked, keep) - alone).abs().max() < 1e-12
 
 
-def test_the_papers_code_does_not_have_that_property() -> None:
+def test_the_papers_code_leaks_dropped_tokens() -> None:
     torch.manual_seed(0)
     block = Block(width=24, heads=3, softmax="dynamicvit").double()
     tokens, keep = double(3, 10, 24), random_mask(3, 10, 4)
@@ -113,7 +113,7 @@ def test_the_papers_code_does_not_have_that_property() -> None:
 
 
 @pytest.mark.parametrize("score", [0, 10, 20])
-def test_how_far_the_papers_code_leaks(score: float) -> None:
+def test_dropped_weight_of_the_papers_code_in_closed_form(score: float) -> None:
     scores, keep = torch.zeros(1, 1, 8, 8, dtype=torch.float64), torch.ones(1, 8).double()
     keep[0, 0] = 0
     scores[..., 0] = score
@@ -125,7 +125,7 @@ def test_how_far_the_papers_code_leaks(score: float) -> None:
     assert (masked_softmax(scores, keep)[0, 0, 1:, 0] == 0).all()
 
 
-def test_what_a_dropped_token_holds_does_not_matter_to_a_kept_one() -> None:
+def test_kept_rows_do_not_depend_on_dropped_tokens() -> None:
     attention = Attention(width=24, heads=3)
     tokens, keep = double(2, 10, 24).float(), random_mask(2, 10, 4)
     other = torch.where(keep[..., None], tokens, 50 * double(2, 10, 24, seed=9).float())
@@ -148,7 +148,7 @@ def test_gradient_of_the_keep_decision_for_kept_and_dropped_tokens() -> None:
     expected = by_entry.sum(dim=(1, 2))  # over heads and rows: keep_j stands in column j
     assert keep.grad is not None
     assert (keep.grad - expected).abs().max() < 1e-10
-    assert (keep.grad.abs() > 1e-6).all()  # dropped tokens hear of it too
+    assert (keep.grad.abs() > 1e-6).all()  # dropped tokens too
 
 
 def test_a_dropped_score_far_above_gives_no_nan() -> None:
@@ -165,7 +165,7 @@ def test_a_dropped_score_far_above_gives_no_nan() -> None:
 
 
 def test_gradients_of_soft_decisions_and_of_many_rows_are_those_of_the_formula() -> None:
-    """More tokens than are written out at once, several heads, and keeps between 0 and 1."""
+    """More rows than one chunk, several heads, and keep values between 0 and 1."""
     count = 150
     q, k, v = (double(2, 3, count, 8, seed=s).requires_grad_() for s in range(3))
     keep = double(2, count, seed=4).sigmoid().round(decimals=1).requires_grad_()

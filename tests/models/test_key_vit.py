@@ -1,4 +1,4 @@
-"""Keys of a ViT against a computation of its own, and the names that published files have."""
+"""Keys of KeyViT against independent computations, and the published names."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_keys_are_the_last_projections_second_third(stride: int, scaled: bool) -
 
 
 @pytest.mark.parametrize("scaled", [False, True])
-def test_a_layer_written_out_gives_the_same_keys(scaled: bool) -> None:
+def test_keys_equal_a_layer_computed_by_hand(scaled: bool) -> None:
     net = small(depth=2, scaled=scaled)
     frames = torch.randn(1, 3, 32, 32)
     w = net.state_dict()

@@ -1,4 +1,4 @@
-"""Norms of one clip at a time."""
+"""Group norms in place of batch norms."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from masquerade.training.games import GAMES
 
 
 @pytest.mark.parametrize("name", ["tiny-3d", "tiny-2d"])
-def test_a_network_answers_alike_in_training_and_out_of_it_and_in_any_batch(name: str) -> None:
+def test_group_norms_give_the_same_in_training_evaluation_and_any_batch(name: str) -> None:
     torch.manual_seed(0)
     clips = torch.rand(3, 3, 4, 32, 32)
     net = use_group_norm(RECOGNIZERS[name](heads={"action": 4}))
@@ -28,7 +28,7 @@ def test_widths_that_eight_does_not_divide_are_one_group() -> None:
 
 
 @pytest.mark.parametrize("method", GAMES)
-def test_recognizers_of_tiny_recipes_have_no_averages_to_lag_behind(method: str) -> None:
+def test_tiny_recipes_have_no_batch_norms(method: str) -> None:
     cast = cast_of(GAMES[method]["tiny"](), utility={"action": 3}, private={"hat": 1}, seed=0)
     for name in ("utility", "adversary"):
         assert not any(isinstance(m, _BatchNorm) for m in cast.get_submodule(name).modules())

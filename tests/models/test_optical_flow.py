@@ -1,4 +1,4 @@
-"""Flow: one sign for every searcher, and RAFT's loading without RAFT."""
+"""Optical flow: one direction for DIS and RAFT, and loading RAFT without torchvision."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_flow_of_a_reduced_copy_is_in_pixels_of_the_full_one() -> None:
     assert flows[1] == pytest.approx([8, 4])
 
 
-def test_a_strip_too_thin_to_search_stands_still() -> None:
+def test_a_strip_too_thin_for_dis_has_no_flow() -> None:
     thin = np.zeros((20, 200), np.uint8)
     assert not dis_flow(thin, thin).any()
 

@@ -1,4 +1,4 @@
-"""STPrivacy's network: counts of the paper, who is kept, and that masked is the same as dropped."""
+"""SparseViT: the paper's parameter counts, keep masks, and masked equal to removed tokens."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_tubelets_become_the_pixels_that_they_came_from() -> None:
     assert torch.equal(net.fold(one), lit)
 
 
-def test_masked_is_the_same_as_dropped() -> None:
+def test_masked_and_gathered_passes_agree() -> None:
     net = small()
     clip = clips(net)
     counts = kept_counts(net.slot, 0.7, 3)
@@ -117,8 +117,8 @@ def test_masked_is_the_same_as_dropped() -> None:
             assert (through - net.forward_kept(clip, keep)).abs().max() < 1e-12
 
 
-def test_a_layer_of_which_only_kept_tokens_learn_is_the_layer() -> None:
-    """Its gradients, too, wherever what becomes of dropped tokens is not used."""
+def test_block_on_kept_equals_the_block() -> None:
+    """Its gradients agree too, where dropped tokens' outputs are unused."""
     torch.manual_seed(0)
     block = Block(width=24, heads=3).double()
     start, upstream = torch.randn(2, 2, 70, 24, dtype=torch.float64).unbind(0)
@@ -133,7 +133,7 @@ def test_a_layer_of_which_only_kept_tokens_learn_is_the_layer() -> None:
         assert (ours - theirs).abs().max() < 1e-10
 
 
-def test_the_papers_code_is_not() -> None:
+def test_in_the_papers_code_they_do_not_agree() -> None:
     net = small(softmax="dynamicvit")
     clip, counts = clips(net), kept_counts(12, 0.7, 3)
     tokens, _ = net.forward_masked(clip, top_k_keep(counts))
@@ -178,7 +178,7 @@ def test_ratio_loss_in_closed_form() -> None:
     assert ratio_loss([uneven], 0.5).item() == pytest.approx(0.25)
 
 
-def test_predictors_see_themselves_their_slot_and_the_clip_but_no_dropped_token() -> None:
+def test_predictors_read_their_token_slot_and_clip_but_no_dropped_token() -> None:
     torch.manual_seed(0)
     net = Predictor(width=12).double()
     tokens = torch.randn(1, 2, 3, 12, dtype=torch.float64)
@@ -187,10 +187,10 @@ def test_predictors_see_themselves_their_slot_and_the_clip_but_no_dropped_token(
 
     def changed(slot: int, place: int) -> Tensor:
         other = tokens.clone()
-        other[0, slot, place, 0] += 1  # of all alike, a norm would hear nothing
+        other[0, slot, place, 0] += 1  # one feature: a layer norm would cancel a change of all
         return (net(other, keep) - base).abs().amax(-1)[0] > 1e-9  # (L, N)
 
-    assert changed(0, 0).all()  # kept: heard by all
+    assert changed(0, 0).all()  # kept: read by all
     assert changed(0, 2).tolist() == [[False, False, True], [False] * 3]  # dropped: by itself
     away = torch.tensor([[[1.0, 1, 0], [0, 0, 0]]]).double()
     assert torch.equal(net(tokens, torch.ones(1, 2, 3).double()), net(tokens))
@@ -199,7 +199,7 @@ def test_predictors_see_themselves_their_slot_and_the_clip_but_no_dropped_token(
 
 @pytest.mark.parametrize("clip", [slice(0, 1), slice(0, 2)])
 def test_no_kept_token_gives_no_nan_and_gradients_that_are_numbers(clip: slice) -> None:
-    """Of one clip nothing is left, or of all; of one slot nothing, or of all."""
+    """Nothing is kept of one clip or of all; nothing of one slot or of all."""
     net = small()
 
     def none_of_one_slot(odds: Tensor, keep: Tensor, which: int) -> Tensor:
@@ -216,7 +216,7 @@ def test_no_kept_token_gives_no_nan_and_gradients_that_are_numbers(clip: slice) 
         assert value.grad is not None and value.grad.isfinite().all(), name
 
 
-def test_predictors_learn_from_what_is_published() -> None:
+def test_predictors_get_gradients_from_the_output() -> None:
     net = small()
     torch.manual_seed(2)
     tokens, masks = net.forward_masked(clips(net), sample_keep)

@@ -1,4 +1,4 @@
-"""The transformers: counts of the papers, the order of tokens, inflation, masks end to end."""
+"""Vision transformers: parameter counts, token order, inflation, keep masks."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_fresh_recognizer_guesses_uniformly() -> None:
     assert (tiny()(torch.rand(2, 3, 4, 16, 16)) == 0).all()
 
 
-def test_a_float_mask_a_bool_mask_and_no_token_lost_agree() -> None:
+def test_float_and_bool_masks_agree_and_a_full_mask_is_none() -> None:
     net = tiny().double()
     clip = torch.rand(2, 3, 4, 16, 16, dtype=torch.float64)
     keep = torch.tensor([[[1, 0, 1, 1], [0, 0, 1, 0]], [[0, 1, 1, 1], [0, 1, 0, 0]]]).bool()

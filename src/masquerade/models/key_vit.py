@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from masquerade.errors import UsageError
-from masquerade.models.vit import Block, FrameViT, PatchEmbed, resize_positions
+from masquerade.models.vit import Block, FrameViT, PatchEmbed
 
 
 class LayerScale(nn.Module):
@@ -77,13 +77,6 @@ class KeyViT(FrameViT):
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of patches in an image of that many pixels."""
         return 1 + (height - self.patch) // self.stride, 1 + (width - self.patch) // self.stride
-
-    def embed(self, frames: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, 1 + rows * columns, D), positions added."""
-        patches = self.patch_embed(frames)
-        places = resize_positions(self.pos_embed[:, 1:], self.grid(*frames.shape[2:]))
-        first = (self.cls_token + self.pos_embed[:, :1]).expand(len(frames), -1, -1)
-        return torch.cat([first, patches + places], dim=1)
 
     def keys(self, frames: Tensor) -> Tensor:
         """(B, 3, H, W), normalised -> the last layer's keys (B, rows, columns, D), all heads."""

@@ -20,13 +20,8 @@ V1_LAYERS = (
 """Width in, width out, stride of each depthwise-separable layer."""
 
 V2_STAGES = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
+    *((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2)),
+    *((6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)),
 )
 """Expansion, width, depth, first stride of each stage (Table 2 of the paper)."""
 

@@ -28,14 +28,14 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise MissingError(f"There is no weights file {path.name}; give the path of one you have.")
     try:
-        return _unwrap(_safetensors(path) if path.suffix == ".safetensors" else _pickled(path))
+        return _unwrap(_load_safetensors(path) if path.suffix == ".safetensors" else _load(path))
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise UsageError(
             f"{path.name} is no file of tensors alone; save its state dict by itself and load that."
         ) from error
 
 
-def _safetensors(path: Path) -> Any:
+def _load_safetensors(path: Path) -> Any:
     from safetensors import SafetensorError  # here, so that training needs torch alone
     from safetensors.torch import load_file
 
@@ -45,7 +45,7 @@ def _safetensors(path: Path) -> Any:
         raise ValueError(str(error)) from error
 
 
-def _pickled(path: Path) -> Any:
+def _load(path: Path) -> Any:
     with warnings.catch_warnings():  # of newer pickles, which torch refuses if it cannot read them
         warnings.simplefilter("ignore", UserWarning)
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -90,7 +90,21 @@ def load_weights(net: nn.Module, path: str | Path) -> tuple[str, ...]:
     heads = tuple(f"{name}." for name in getattr(net, "head_names", ()))
     fresh = {n for n in own if n.startswith(heads) and not _fits(weights.get(n), own[n])}
     given = {n: _for_channels(v, own.get(n)) for n, v in weights.items() if n not in fresh}
-    _check(given, own, fresh, heads, Path(path).name)
+    counters = "num_batches_tracked"  # absent from files of before 2018, and unused
+    faults = {
+        "lacks": [n for n in own if n not in {*given, *fresh} and not n.endswith(counters)],
+        "has, but this network has not,": [
+            n for n in given if n not in own and not (heads and n.startswith(heads))
+        ],
+        "has in another shape": [n for n in given if n in own and given[n].shape != own[n].shape],
+    }
+    for fault, names in faults.items():
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise UsageError(
+                f"{Path(path).name} is not for this network, for it {fault} {names[0]}{more}; "
+                "load another."
+            )
     net.load_state_dict(given, strict=False)
     return tuple(sorted(fresh))
 
@@ -102,29 +116,6 @@ def _for_channels(value: Tensor, own: Tensor | None) -> Tensor:
     if value.shape[:1] + value.shape[2:] != own.shape[:1] + own.shape[2:]:
         return value
     return value.mean(dim=1, keepdim=True).expand_as(own)
-
-
-def _check(
-    given: dict[str, Tensor],
-    own: dict[str, Tensor],
-    fresh: set[str],
-    heads: tuple[str, ...],
-    file: str,
-) -> None:
-    counters = "num_batches_tracked"  # absent from files of before 2018, and unused
-    missing = [n for n in own if n not in given and n not in fresh and not n.endswith(counters)]
-    other = [n for n in given if n not in own and not (heads and n.startswith(heads))]
-    shapes = [n for n in given if n in own and given[n].shape != own[n].shape]
-    for what, names in (
-        ("lacks", missing),
-        ("has, but this network has not,", other),
-        ("has in another shape", shapes),
-    ):
-        if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise UsageError(
-                f"{file} is not for this network, for it {what} {names[0]}{more}; load another."
-            )
 
 
 def _fits(value: Tensor | None, own: Tensor) -> bool:

@@ -18,12 +18,7 @@ STRIDE = 8  # of its features
 
 
 class Raft(nn.Module):
-    """Flow from frame t to t-1 by a RAFT network.
-
-    Args:
-        network: called with two (1, 3, h, w) images in [-1, 1] and `num_flow_updates`; gives a
-            list of flows (1, 2, h, w) from the first image to the second, the best last.
-    """
+    """Flow from frame t to t-1 by torchvision's RAFT, whose last output is the best."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -79,7 +74,6 @@ def load_raft(path: str | Path | None) -> Raft:
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        raise UsageError(f"{Path(path).name} holds no weights of raft_small or raft_large.") from (
-            error
-        )
+        name = Path(path).name
+        raise UsageError(f"{name} holds no weights of raft_small or raft_large.") from error
     return Raft(network)

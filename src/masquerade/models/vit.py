@@ -107,10 +107,13 @@ class FrameViT(nn.Module):
         if min(frames.shape[2:]) < self.patch:
             raise UsageError(f"Its patches of {self.patch} pixels do not fit a smaller frame.")
         patches = self.patch_embed(frames)
-        grid = (frames.shape[2] // self.patch, frames.shape[3] // self.patch)
-        places = resize_positions(self.pos_embed[:, 1:], grid)
+        positions = resize_positions(self.pos_embed[:, 1:], self.grid(*frames.shape[2:]))
         first = (self.cls_token + self.pos_embed[:, :1]).expand(len(frames), -1, -1)
-        return torch.cat([first, patches + places], dim=1)
+        return torch.cat([first, patches + positions], dim=1)
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of patches in a frame of that many pixels."""
+        return height // self.patch, width // self.patch
 
     def pooled(self, frames: Tensor, keep: Tensor | None = None) -> Tensor:
         """(B, C, H, W) -> (B, D); `keep` (B, N) as in `Attention`."""
@@ -226,10 +229,10 @@ def inflate(weights: dict[str, Tensor], net: TubeletNetwork) -> dict[str, Tensor
         tubelet = patch.new_zeros(*patch.shape[:2], depth, *patch.shape[2:])
         tubelet[:, :, depth // 2] = patch
     out["patch_embed.proj.weight"] = tubelet
-    places = weights["pos_embed"]
-    side = math.isqrt(places.shape[1])  # class and distillation tokens come first and are too few
-    places = resize_positions(places[:, places.shape[1] - side**2 :], net.grid[1:])
-    out["pos_embed"] = places.repeat(1, net.grid[0], 1)
+    positions = weights["pos_embed"]
+    side = math.isqrt(positions.shape[1])  # less than one row of class and distillation tokens
+    positions = resize_positions(positions[:, positions.shape[1] - side**2 :], net.grid[1:])
+    out["pos_embed"] = positions.repeat(1, net.grid[0], 1)
     return out
 
 
@@ -243,12 +246,12 @@ def check_shape(clip: Tensor, shape: tuple[int, int, int]) -> None:
         )
 
 
-def resize_positions(places: Tensor, grid: tuple[int, int]) -> Tensor:
+def resize_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:
     """Resize positions (1, side * side, D) of a square grid to (rows, columns), bicubically."""
-    side = math.isqrt(places.shape[1])
+    side = math.isqrt(positions.shape[1])
     if (side, side) == grid:
-        return places
-    square = places.reshape(1, side, side, -1).permute(0, 3, 1, 2)  # (1, D, side, side)
+        return positions
+    square = positions.reshape(1, side, side, -1).permute(0, 3, 1, 2)  # (1, D, side, side)
     square = F.interpolate(square, size=grid, mode="bicubic", align_corners=False)
     return square.flatten(2).transpose(1, 2)  # (1, rows * columns, D)
 

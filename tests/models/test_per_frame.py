@@ -1,4 +1,4 @@
-"""The networks that rewrite frames: sizes as published, any size in and the same out."""
+"""UNet and ImageTransformNet: published sizes, any frame size in and the same out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_the_unet_has_the_published_size(width: int, wanted: int) -> None:
     assert count(UNet(width=width)) == wanted
 
 
-def test_vitas_network_has_the_published_size() -> None:
+def test_the_image_transform_net_has_the_published_size() -> None:
     assert count(ImageTransformNet()) == 1_677_638
 
 
@@ -34,14 +34,14 @@ def test_any_size_comes_out_as_it_went_in(kind: torch.nn.Module, size: tuple[int
     assert kind.eval()(torch.rand(1, 3, *size)).shape == (1, 3, *size)
 
 
-def test_a_frame_keeps_its_shape_inside() -> None:
+def test_the_working_size_keeps_the_aspect_unless_it_is_a_strip() -> None:
     assert working_size(480, 640, 48) == (48, 64)
     assert working_size(24, 32, 48) == (48, 64)
     assert working_size(10, 1000, 48) == (48, 192)  # a strip is squeezed
     assert effective_size(480, 640, 48) == (48, 64) and effective_size(24, 32, 48) == (24, 32)
 
 
-def test_one_by_one_is_all_at_once_without_its_neighbours() -> None:
+def test_frames_one_by_one_equal_the_batch() -> None:
     clip = torch.rand(2, 3, 4, 20, 30, dtype=torch.float64)
     rewrite = lambda frames: 1 - frames  # noqa: E731
     one = transform_frames(rewrite, clip, short=20)

@@ -1,4 +1,4 @@
-"""Flow as clips, two streams, and what the tiny networks learn from scratch in seconds."""
+"""Flow as clips, the two-stream network, and tiny networks that learn from scratch in seconds."""
 
 from __future__ import annotations
 
@@ -45,49 +45,53 @@ def moving_dots(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     def draw(high: int) -> Tensor:
         return torch.randint(high, (count,), generator=generator)
 
-    way, hue, x, y = draw(4), draw(2), 8 + draw(8), 8 + draw(8)
+    direction, hue, x, y = draw(4), draw(2), 8 + draw(8), 8 + draw(8)
     clip = torch.rand(count, 3, 6, 24, 24, generator=generator) * 0.3
-    steps = torch.tensor([(-1, 0), (1, 0), (0, -1), (0, 1)])[way]
+    steps = torch.tensor([(-1, 0), (1, 0), (0, -1), (0, 1)])[direction]
     for at in range(count):
         for t in range(6):
             column, row = (int(x[at] + t * steps[at, 0]), int(y[at] + t * steps[at, 1]))
             clip[at, hue[at], t, row - 2 : row + 2, column - 2 : column + 2] = 1
-    return clip, way, hue
+    return clip, direction, hue
 
 
 def test_tiny_3d_learns_motion_and_colour_at_once_from_scratch() -> None:
     torch.manual_seed(0)
-    net = RECOGNIZERS["tiny-3d"](heads={"way": 4, "hue": 2})
-    clip, way, hue = moving_dots(256, seed=1)
+    net = RECOGNIZERS["tiny-3d"](heads={"direction": 4, "hue": 2})
+    clip, direction, hue = moving_dots(256, seed=1)
     optimiser = torch.optim.AdamW(net.parameters(), lr=4e-3)
     for step in range(64):
         part = slice(32 * (step % 8), 32 * (step % 8) + 32)
         out = net(clip[part])
-        loss = F.cross_entropy(out["way"], way[part]) + F.cross_entropy(out["hue"], hue[part])
+        loss = F.cross_entropy(out["direction"], direction[part]) + F.cross_entropy(
+            out["hue"], hue[part]
+        )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    clip, way, hue = moving_dots(128, seed=2)
+    clip, direction, hue = moving_dots(128, seed=2)
     with torch.no_grad():
         out = net.eval()(clip)
-    assert (out["way"].argmax(dim=1) == way).float().mean() > 0.9
+    assert (out["direction"].argmax(dim=1) == direction).float().mean() > 0.9
     assert (out["hue"].argmax(dim=1) == hue).float().mean() > 0.95
 
 
-def test_a_frame_network_sees_the_colour_but_not_the_way() -> None:
+def test_a_frame_network_reads_the_colour_but_not_the_direction() -> None:
     torch.manual_seed(0)
-    net = RECOGNIZERS["tiny-2d"](heads={"way": 4, "hue": 2})
-    clip, way, hue = moving_dots(128, seed=1)
+    net = RECOGNIZERS["tiny-2d"](heads={"direction": 4, "hue": 2})
+    clip, direction, hue = moving_dots(128, seed=1)
     optimiser = torch.optim.AdamW(net.parameters(), lr=4e-3)
     for step in range(8):
         part = slice(32 * (step % 4), 32 * (step % 4) + 32)
         out = net(clip[part, :, 2:3])
-        loss = F.cross_entropy(out["way"], way[part]) + F.cross_entropy(out["hue"], hue[part])
+        loss = F.cross_entropy(out["direction"], direction[part]) + F.cross_entropy(
+            out["hue"], hue[part]
+        )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    clip, way, hue = moving_dots(128, seed=2)
+    clip, direction, hue = moving_dots(128, seed=2)
     with torch.no_grad():
         out = net(clip[:, :, 2:3])
     assert (out["hue"].argmax(dim=1) == hue).float().mean() > 0.95
-    assert (out["way"].argmax(dim=1) == way).float().mean() < 0.5
+    assert (out["direction"].argmax(dim=1) == direction).float().mean() < 0.5
