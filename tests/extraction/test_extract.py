@@ -25,6 +25,7 @@ from masquerade.errors import MasqueradeError, UsageError
 from masquerade.extraction.config import ExtractionConfig, JoinedRegions, config_digest
 from masquerade.extraction.dataset import ClipDataset, clip_loader
 from masquerade.extraction.extract import extract_clips
+from masquerade.extraction.store import ClipCache
 from masquerade.pipeline.stream import Cover
 from masquerade.regions import Boxes, WholeFrame
 from masquerade.regions.boxes import Box
@@ -435,7 +436,8 @@ def test_the_size_is_reported_before_anything_is_written(data: Manifest, tmp_pat
         lines.append(line)
         assert not list((tmp_path / "cache").glob("*/*")) or len(lines) > 1
 
-    given = {"frames": 4, "size": (12, 16), "cache": tmp_path / "cache", "report": report}
+    cache = ClipCache(folder=tmp_path / "cache", report=report)
+    given = {"frames": 4, "size": (12, 16), "cache": cache}
     extract_clips(data.take([0]), **given)
     extract_clips(data, **given)
     extract_clips(data, **given)  # nothing is written
@@ -464,16 +466,17 @@ def test_above_the_limit_the_same_clips_are_made_on_the_fly(
     (tmp_path / "3.mp4").write_bytes(b"no video")
     given = {"frames": 3, "size": 16, "method": masquerade.build("selective"), "workers": workers}
     lines: list[str] = []
-    given |= {"cache": tmp_path / "cache", "seed": seed}
-    fly = extract_clips(data, limit=1e4, report=lines.append, **given)
+    given |= {"seed": seed}
+    small = ClipCache(folder=tmp_path / "cache", limit=1e4, report=lines.append)
+    fly = extract_clips(data, cache=small, **given)
     assert "on the fly" in lines[0] and not list(tmp_path.glob("cache/*/clips.bin"))
     assert set(fly.skipped) == {3} and fly.rows.tolist() == [0, 1, 2, 4, 5, 6]
     assert fly.workers == (workers if workers > 1 else 0)
     batches = torch.split(torch.tensor([5, 0, 2, 2, 1]), 2)
     found = torch.cat(list(clip_loader(fly, batches)))
     assert torch.equal(found, fly.batch(torch.cat(batches)))  # however often they are made
-    again = extract_clips(data, limit=1e4, **given)
-    stored = extract_clips(data, **given)
+    again = extract_clips(data, cache=small, **given)
+    stored = extract_clips(data, cache=tmp_path / "cache", **given)
     if seed is not None:
         assert again.passes == 1 and stored.passes == 7  # digests alone are kept, but for 3.mp4
         assert torch.equal(pixels(fly), pixels(stored)) and fly.digest == stored.digest
@@ -481,7 +484,7 @@ def test_above_the_limit_the_same_clips_are_made_on_the_fly(
 
 
 def test_a_video_that_changes_is_noticed_on_the_fly(tmp_path: Path) -> None:
-    fly = extract_clips(grains(tmp_path, 2), frames=2, size=16, limit=0)
+    fly = extract_clips(grains(tmp_path, 2), frames=2, size=16, cache=ClipCache(limit=0))
     counting(tmp_path / "1.mp4", 30)
     assert len(fly[0])
     with pytest.raises(MasqueradeError, match="has changed"):

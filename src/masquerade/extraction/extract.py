@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +27,7 @@ from masquerade.extraction.config import (
 from masquerade.extraction.dataset import ClipDataset, ClipSource
 from masquerade.extraction.on_the_fly import ClipsOnTheFly
 from masquerade.extraction.store import (
+    ClipCache,
     ClipStore,
     TemporaryFolder,
     check_space,
@@ -56,13 +56,11 @@ def extract_clips(
     cover: Cover | None = None,
     outside: Literal["keep", "black"] = "keep",
     seed: int | None = None,
-    cache: Path | None = None,
-    limit: float = math.inf,
+    cache: Path | ClipCache | None = None,
     through_file: bool = False,
     sample_first: bool = False,
     workers: int = 1,
     progress: Progress | None = None,
-    report: Callable[[str], None] | None = None,
 ) -> ClipDataset:
     """Anonymize a dataset's videos once, and cut them into small clips.
 
@@ -84,15 +82,13 @@ def extract_clips(
         outside: what becomes of all that is not hidden.
         seed: of the method's noise, another stream for each video; None: the system's entropy, so
             that a run without a cache differs from the one before.
-        cache: a folder of clips; None: a temporary one, which is removed with the dataset.
-        limit: bytes that all clips in the cache may take. Above it nothing is written, and the same
-            clips are made whenever they are read.
+        cache: a folder of clips, or one with a limit; None: a temporary one, which is removed with
+            the dataset.
         through_file: write each anonymized video to a file as a user would, and read it again.
         sample_first: anonymize only the frames of the clip (the papers' protocol).
         workers: processes; 1: none but this one. A script that asks for more does its work under
             `if __name__ == "__main__":`, since they import it.
         progress: called with (videos done, videos in all).
-        report: called with a line about the clips' number and size before any is written.
 
     Raises:
         UsageError: not a single clip could be read.
@@ -115,25 +111,27 @@ def extract_clips(
         through_file=through_file,
         sample_first=sample_first,
     )
-    temporary = TemporaryFolder() if cache is None else None
-    folder = temporary.path if temporary else cache
+    kept = cache if isinstance(cache, ClipCache) else ClipCache(folder=cache)
+    temporary = TemporaryFolder() if kept.folder is None else None
+    folder = temporary.path if temporary else kept.folder
     assert folder is not None
-    if cache is not None:
-        config = replace(config, region_cache=region_cache_folder(cache, config))
-    videos = _videos(manifest, config, digests=cache is not None)
-    name = "clips" if cache is None else f"clips-{config_digest(config)[:16]}"
+    name = "clips"
+    if kept.folder is not None:
+        config = replace(config, region_cache=region_cache_folder(folder, config))
+        name = f"clips-{config_digest(config)[:16]}"
+    videos = _videos(manifest, config, digests=kept.folder is not None)
     store = ClipStore(folder / name, config.shape)
     new = store.clip_bytes * sum(store.place(key) is None for _, keys in videos for key in keys)
-    on_the_fly = new > 0 and stored_bytes(folder) + new > limit
-    if new and report:
-        report(_size_line(len(manifest), new, store, folder, limit if on_the_fly else None))
+    on_the_fly = new > 0 and stored_bytes(folder) + new > kept.limit
+    if new and kept.report:
+        limit = kept.limit if on_the_fly else None
+        kept.report(_size_line(len(manifest), new, store, folder, limit))
     if on_the_fly:
         if method is not None and seed is None:  # each reading must give the same clips
             config = replace(config, seed=secrets.randbits(48))
             temporary = temporary or TemporaryFolder()
-        store = ClipStore(
-            (temporary.path if temporary else folder) / name, config.shape, pixels=False
-        )
+        index = (temporary.path if temporary else folder) / name
+        store = ClipStore(index, config.shape, pixels=False)
     else:
         check_space(folder, new)
     skipped, passes = _fill(store, videos, config, workers=workers, progress=progress)

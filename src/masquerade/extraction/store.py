@@ -7,14 +7,15 @@ interrupted extraction goes on where it stopped. Several processes may write to 
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import shutil
 import struct
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from math import prod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -40,6 +41,22 @@ def clip_key(video: bytes, first: int | None, last: int | None) -> bytes:
     return video + struct.pack("<qq", first or 0, -1 if last is None else last)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClipCache:
+    """Where clips are kept, and how much of them.
+
+    Args:
+        folder: of all stores; None: a temporary one, which is removed with the dataset.
+        limit: bytes that all clips in the folder may take. Above it nothing more is written, and
+            the same clips are made whenever they are read.
+        report: called with a line about the clips' number and size before any is written.
+    """
+
+    folder: Path | None = None
+    limit: float = math.inf
+    report: Callable[[str], None] | None = None
+
+
 class ClipStore:
     """The clips of one extraction.
 
@@ -52,7 +69,7 @@ class ClipStore:
 
     def __init__(self, folder: Path, shape: Shape, *, pixels: bool = True) -> None:
         self.folder, self.shape, self.pixels = folder, shape, pixels
-        self.clip_bytes = prod(shape)
+        self.clip_bytes = math.prod(shape)
         self._index = folder / (INDEX if pixels else DIGESTS)
         self._places: dict[bytes, int] = {}
         self._digests = bytearray()
