@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
 from pathlib import Path
@@ -14,6 +13,7 @@ from safetensors.torch import save_file
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import MissingError, UsageError
 from masquerade.methods import build, name_of
+from masquerade.storage import weights_digest
 
 FORMAT = "1"
 WEIGHTS, STATE = "anonymizer.safetensors", "state.pt"  # a training run at its end, and before
@@ -33,11 +33,8 @@ def described(anonymizer: Anonymizer) -> dict[str, Any]:
     """
     about: dict[str, Any] = {"name": name_of(anonymizer), "arguments": arguments(anonymizer)}
     if anonymizer.learned:
-        weights = hashlib.sha256()
-        for name, tensor in sorted(anonymizer.state_dict().items()):
-            weights.update(name.encode())
-            weights.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        about |= {"weights_sha256": weights.hexdigest(), "doubts": list(anonymizer.doubts)}
+        weights = weights_digest(anonymizer.state_dict())
+        about |= {"weights_sha256": weights, "doubts": list(anonymizer.doubts)}
     return about
 
 

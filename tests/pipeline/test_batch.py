@@ -25,8 +25,8 @@ from masquerade.pipeline.batch import (
     plan_tasks,
 )
 from masquerade.pipeline.config import PipelineConfig, build_pipeline
-from masquerade.pipeline.receipt import sha256_of
 from masquerade.storage import MARK
+from masquerade.video.probe import video_digest
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_names_that_tell_nothing(tree: Path) -> None:
     tasks = plan_tasks([str(tree)], output="o", name="sequential")
     assert [task.dst.name for task in tasks] == ["000001.mp4", "000002.mp4"]
     tasks = plan_tasks([str(tree)], output="o", name="hash")
-    assert [task.dst.stem for task in tasks] == [sha256_of(task.src)[:16] for task in tasks]
+    assert [task.dst.stem for task in tasks] == [video_digest(task.src)[:16] for task in tasks]
 
 
 def test_the_container_follows_the_codec(tree: Path) -> None:
@@ -228,4 +228,4 @@ def test_an_interrupted_run_leaves_nothing_half_made(
         subprocess.run([sys.executable, "-c", start, *words], check=True, capture_output=True)
     assert sorted(p.name for p in out.iterdir()) == ["a.mp4", "a.mp4.receipt.json"]
     receipt = json.loads((out / "a.mp4.receipt.json").read_text())
-    assert receipt["output"]["sha256"] == sha256_of(out / "a.mp4")
+    assert receipt["output"]["sha256"] == video_digest(out / "a.mp4")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections import defaultdict
@@ -14,6 +13,7 @@ from pathlib import Path
 from masquerade.datasets.manifest import Clip, Manifest
 from masquerade.datasets.splits import group_columns
 from masquerade.errors import VideoError
+from masquerade.storage import file_digest
 from masquerade.video.container import open_container, printable
 from masquerade.video.probe import check_size, main_stream
 
@@ -170,12 +170,12 @@ def _same_people(split: str, column: str) -> bool:
 def _equal_files(paths: dict[str, Path]) -> list[tuple[str, ...]]:
     """Groups of equal content; only files of equal size are read."""
     sized = sorted(paths, key=lambda name: (_size(paths[name]), name))
-    groups: dict[str, list[str]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for _, same in groupby(sized, key=lambda name: _size(paths[name])):
         names = list(same)
         if len(names) > 1:
             for name in names:
-                groups[_digest(paths[name])].append(name)
+                groups[tuple(map(file_digest, _parts(paths[name])))].append(name)
     return sorted(tuple(group) for group in groups.values() if len(group) > 1)
 
 
@@ -187,14 +187,6 @@ def _parts(path: Path) -> list[Path]:
 
 def _size(path: Path) -> int:
     return sum(part.stat().st_size for part in _parts(path))
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    for part in _parts(path):
-        with part.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
 
 
 def _decode(path: Path, every_frame: bool) -> tuple[str, int | None]:

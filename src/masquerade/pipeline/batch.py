@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.errors import MasqueradeError, UsageError
+from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.pipeline.config import Pipeline, PipelineConfig, build_pipeline
 from masquerade.pipeline.file import OnProgress, receipt_path, run_file
-from masquerade.pipeline.receipt import VERSION, Receipt, sha256_of
+from masquerade.pipeline.receipt import VERSION, Receipt
 from masquerade.video.encoding import CONTAINERS, suffix_of
+from masquerade.video.probe import video_digest
 
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 VIDEOS = {
@@ -88,7 +89,7 @@ def plan_tasks(
     for number, (src, below) in enumerate(found, 1):
         folder = src.parent if output is None else Path(output) / below
         tail = suffix if suffix is not None else (OWN_SUFFIX if output is None else "")
-        stem = {"keep": src.stem, "sequential": f"{number:06d}"}.get(name) or sha256_of(src)[:16]
+        stem = {"keep": src.stem, "sequential": f"{number:06d}"}.get(name) or video_digest(src)[:16]
         tasks.append(FileTask(src, folder / f"{stem}{tail}{_extension(src, codec)}"))
     return _distinct(tasks)
 
@@ -169,10 +170,10 @@ def is_finished(task: FileTask, pipeline: Pipeline) -> bool:
         if version == VERSION:
             return bool(
                 receipt["settings_sha256"] == pipeline.fingerprint()
-                and receipt["source"]["sha256"] == sha256_of(task.src)
-                and receipt["output"]["sha256"] == sha256_of(task.dst)
+                and receipt["source"]["sha256"] == video_digest(task.src)
+                and receipt["output"]["sha256"] == video_digest(task.dst)
             )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, VideoError, ValueError, KeyError, TypeError):
         return False
     if pipeline.config.overwrite:
         return False

@@ -32,7 +32,6 @@ from masquerade.pipeline.receipt import (
     library_versions,
     noise_origin,
     region_records,
-    sha256_of,
 )
 from masquerade.pipeline.stream import (
     AnonymizedFrame,
@@ -48,7 +47,7 @@ from masquerade.storage import atomic_write, named, refuse_existing
 from masquerade.video.audio import audio_streams, check_audio
 from masquerade.video.encoding import Encoding
 from masquerade.video.metadata import MetadataSelection, select_metadata
-from masquerade.video.probe import VideoInfo, probe
+from masquerade.video.probe import VideoInfo, probe, video_digest
 from masquerade.video.read import Frame, Reader
 from masquerade.video.write import Writer, container_for
 
@@ -267,7 +266,7 @@ class _FileRun:
             source,
             cover=Cover(shape, config.mask_scale, config.feather, within, config.outside),
             seed=config.seed,
-            digest=bytes.fromhex(sha256_of(self.src)) if self.anonymizer.keyed else None,
+            digest=bytes.fromhex(video_digest(self.src)) if self.anonymizer.keyed else None,
             batch=config.batch_size,
             amp=config.amp,
             timer=self.timer,

@@ -119,15 +119,6 @@ def region_records(
     )
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes; of a folder, that of its files' digests in order of name."""
-    if path.is_dir():
-        files = sorted(item for item in path.iterdir() if item.is_file())
-        return hashlib.sha256("".join(sha256_of(file) for file in files).encode()).hexdigest()
-    with open(path, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
 def noise_origin(seed: int | None, *, keyed: bool) -> str:
     """Where the noise comes from, in a few words."""
     if seed is not None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from masquerade.errors import OutputError, VideoError
-from masquerade.pipeline.receipt import FileFacts, sha256_of
-from masquerade.video.probe import VideoInfo, count_frames, probe
+from masquerade.pipeline.receipt import FileFacts
+from masquerade.video.probe import VideoInfo, count_frames, probe, video_digest
 
 
 def verify_output(part: Path, dst: Path, *, frames: int, others: int) -> FileFacts:
@@ -37,7 +37,7 @@ def file_facts(path: Path, named: Path, info: VideoInfo, frames: int) -> FileFac
     """What a receipt records of the file at `path` that is called `named`."""
     return FileFacts(
         name=named.name,
-        sha256=sha256_of(path),
+        sha256=video_digest(path),
         bytes=path.stat().st_size,
         container=info.container,
         codec=info.codec,

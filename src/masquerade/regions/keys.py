@@ -6,7 +6,6 @@ Ilic et al., CVPR 2024, section 3.2: the keys of the last attention layer of a D
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -23,6 +22,7 @@ from masquerade.models.key_vit import KeyViT
 from masquerade.models.published_weights import read_weights
 from masquerade.regions import key_weights
 from masquerade.regions.hog_keys import ColourHog, KeyGrid
+from masquerade.storage import file_digest, weights_digest
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
@@ -109,9 +109,9 @@ class ViTKeys:
         state = _select_weights(read_weights(path), self.net, name, Path(path).name)
         self.net.load_state_dict(state, assign=True)
         self.net.eval().to(device)
-        self.model_sha256: str | None = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        self.model_sha256: str | None = file_digest(Path(path))
         self.fingerprint = (
-            f"{name} stride {self.net.stride} short {short} weights {weights_digest(state)}"
+            f"{name} stride {self.net.stride} short {short} weights {weights_digest(state)[:16]}"
         )
 
     def __call__(self, pixels: U8) -> KeyGrid:
@@ -174,15 +174,6 @@ def _fetched_weights(name: str) -> Path:
             f"templates fetch {name}` once; --keys colour-hog and --regions boxes:FILE need none."
         )
     return path
-
-
-def weights_digest(weights: dict[str, Tensor]) -> str:
-    """16 hex digits of the weights' values, the same for every file format."""
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        digest.update(name.encode())
-        digest.update(weights[name].detach().float().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _select_weights(

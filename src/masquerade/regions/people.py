@@ -6,7 +6,6 @@ Dollar, Girshick, "Mask R-CNN" (2017). Moving foreground is in `background_subtr
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from masquerade.errors import MissingError, UsageError
 from masquerade.regions.boxes import Box, nms, scaled_boxes
 from masquerade.regions.masks import Mask
 from masquerade.regions.region import Frame, fit_size
+from masquerade.storage import file_digest
 
 PERSON = 1  # COCO's class of people
 PADDING = 0.25  # of the height, by which a frame is extended on all sides: the detector's window
@@ -90,7 +90,7 @@ class TorchvisionPeople:
         detection = _torchvision_detection()
         if not weights.is_file():
             raise MissingError(f"{weights.name} is not there: give the file of a person detector.")
-        self.model_sha256: str | None = hashlib.sha256(weights.read_bytes()).hexdigest()
+        self.model_sha256: str | None = file_digest(weights)
         self._network = _load_network(detection, weights).eval().to(device)
 
     def segment(self, frame: Frame) -> tuple[list[Box], Mask | None]:

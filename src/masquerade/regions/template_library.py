@@ -6,10 +6,8 @@ describes the appearance of what was picked, protect a library as you would prot
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from masquerade.errors import MasqueradeError, MissingError, UsageError
+from masquerade.errors import MissingError, UsageError
 from masquerade.regions.saliency import Level
 from masquerade.regions.templates import (
     CONCEPTS,
@@ -28,6 +26,7 @@ from masquerade.regions.templates import (
     check_extractor,
     check_name,
 )
+from masquerade.storage import atomic_write, file_digest
 
 VERSION = 1
 
@@ -86,10 +85,10 @@ class Library:
             )
         try:
             card = json.loads(path.read_text("utf-8"))
-            content = path.with_suffix(".safetensors").read_bytes()
-            if hashlib.sha256(content).hexdigest() != card["sha256"]:
+            keys = path.with_suffix(".safetensors")
+            if file_digest(keys) != card["sha256"]:
                 raise ValueError("its two files do not belong together")
-            return _template(card, _tensors(content)["keys"])
+            return _template(card, _tensors(keys.read_bytes())["keys"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"template {name} is damaged ({error}): remove and add it.") from None
 
@@ -117,8 +116,8 @@ class Library:
             raise UsageError(f"there are no templates in {self.folder.name} to export.")
         cards = json.dumps([_card(template) for template in chosen])
         content = _bytes({t.name: t.keys for t in chosen}, {"masquerade templates": cards})
-        file.parent.mkdir(parents=True, exist_ok=True)
-        _replace(file, content)
+        with atomic_write(file, overwrite=True) as part:
+            part.write_bytes(content)
 
     def import_(self, file: Path) -> list[str]:
         """Take the templates of an exported file; picks of names that are there are added.
@@ -143,12 +142,13 @@ class Library:
         return [self.add(template).name for template in found]
 
     def _write(self, template: Template) -> None:
-        content = _bytes({"keys": template.keys}, {})
-        card = {**_card(template), "sha256": hashlib.sha256(content).hexdigest()}
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{template.name}.json"
-        _replace(path.with_suffix(".safetensors"), content)
-        _replace(path, (json.dumps(card, indent=1) + "\n").encode())
+        keys = path.with_suffix(".safetensors")
+        with atomic_write(keys, overwrite=True) as part:
+            part.write_bytes(_bytes({"keys": template.keys}, {}))
+        card = {**_card(template), "sha256": file_digest(keys)}
+        with atomic_write(path, overwrite=True) as part:
+            part.write_text(json.dumps(card, indent=1) + "\n", "utf-8")
 
     def _listed(self) -> str:
         return ", ".join(self.names()) or "none"
@@ -197,16 +197,3 @@ def _metadata(content: bytes) -> dict[str, str]:
     size = int.from_bytes(content[:8], "little")
     header: dict[str, Any] = json.loads(content[8 : 8 + size])
     return dict(header["__metadata__"])
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    handle, part = tempfile.mkstemp(prefix=".part-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(part, path)
-    except OSError as error:
-        raise MasqueradeError(f"{path.name} cannot be written: {error.strerror}.") from error
-    finally:
-        Path(part).unlink(missing_ok=True)
