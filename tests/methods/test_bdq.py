@@ -58,7 +58,7 @@ def test_limits_out_of_order_or_range_do_no_harm() -> None:
 
 
 def test_the_soft_quantiser_follows_its_input_closely() -> None:
-    """To .077 of a level (FACTS 4), which is why it is not what is published by default."""
+    """To .077 of a level (docs/papers.md 4): the reason why the default output is hard."""
     top = 15
     steps = torch.linspace(-0.8, 0.8, 400, dtype=torch.float64)
     soft = code().double()._quantised(steps, hard=False) * top

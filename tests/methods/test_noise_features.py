@@ -69,11 +69,11 @@ def test_a_clip_depends_on_no_other_of_its_batch() -> None:
 @pytest.mark.parametrize("noise", [0.0, 0.5, 2.0])
 def test_noise_has_the_strength_that_is_asked_for(noise: float) -> None:
     method, code = small(noise), 3 * torch.randn(1, 32, 20, 20)
-    drawn = torch.stack([method.disturbed(code, (key, 0)) - code for key in range(20)])
+    drawn = torch.stack([method.add_noise(code, (key, 0)) - code for key in range(20)])
     assert float(drawn.std()) == pytest.approx(3 * noise, rel=0.05)
     assert float(drawn.mean(0).std()) == pytest.approx(3 * noise / 20**0.5, rel=0.05)
     with torch.no_grad():
-        fresh = method.disturbed(code.expand(9, -1, -1, -1)) - code
+        fresh = method.add_noise(code.expand(9, -1, -1, -1)) - code
     assert float(fresh.std()) == pytest.approx(3 * noise, rel=0.05)
 
 

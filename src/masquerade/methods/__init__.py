@@ -1,4 +1,4 @@
-"""How pixels are hidden: one file a published method, and the one table of them."""
+"""Anonymization methods: one file per published method, and `METHODS`, their table."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ PRESETS: dict[str, dict[str, Callable[[], Anonymizer]]] = {
 
 
 def build(name: str, **arguments: Any) -> Anonymizer:
-    """An anonymizer by its name in `METHODS` and its constructor's arguments.
+    """Build an anonymizer from its name in `METHODS` and its constructor's arguments.
 
     Raises:
         UsageError: no such method, or an argument that it does not know.

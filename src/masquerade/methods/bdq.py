@@ -1,17 +1,16 @@
-"""BDQ: blur, difference to the frame before, and few levels, all of them cheap; the last learned.
+"""BDQ: Gaussian blur, temporal difference and quantisation with learned limits.
 
-Kumawat and Nagahara, ECCV 2022. A Gaussian blurs each frame, the difference to the frame before
-takes away all that stands still, and a quantiser whose limits are learned against an adversary
-(`masquerade train bdq`) keeps few levels of it.
+Kumawat and Nagahara, ECCV 2022. Hides everything static and the fine levels of what moves; keeps
+outlines and motion. The limits between levels are trained against an adversary (`masquerade train
+bdq`).
 
 Differs from the paper: differences lie in the fixed range [-1, 1] and are shown as (x + 1) / 2, so
 that a clip depends neither on its batch nor on its window; a video's first frame is compared with
-itself, so that none is lost; and what is published is quantised hard, since the soft quantiser of
-the code follows its input to a thirteenth of a level (FACTS 4). Networks that train it see the hard
-levels too, and its limits learn by the soft ones' gradient. Untrained it has evenly spaced limits,
-and differences are shifted by a quarter of a level (not under `soft`): so a pixel that does not
-change lies clear of them, and a camera's noise does not flicker there. Trained limits may come
-close to it again.
+itself, so that none is lost; and the output is quantised hard, as the soft quantiser of the code
+follows its input to a thirteenth of a level (docs/papers.md 4). Training uses the hard levels with
+the gradient of the soft ones (straight-through). Untrained limits are evenly spaced, and
+differences are shifted by a quarter of a level (not under `soft`), so that an unchanged pixel lies
+clear of the limits and sensor noise does not flicker; trained limits may come close to it again.
 """
 
 from __future__ import annotations
@@ -27,25 +26,25 @@ from masquerade.errors import UsageError
 from masquerade.methods.blend import laid_over
 
 KERNEL = 5
-NUDGE = 0.25  # of a level: what does not change then lies clear of untrained limits
+SHIFT = 0.25  # of a level, so that unchanged pixels lie clear of untrained limits
 
 
 class BDQ(Anonymizer):
-    """Show quantised differences of blurred frames; who stands still disappears.
+    """Show quantised differences of blurred frames; whatever stands still disappears.
 
     Args:
-        sigma: of the 5 x 5 Gaussian, in pixels at `short`.
-        bits: levels are 2 to that power; 4 in the paper.
-        slope: of the soft steps in training; 5 in the paper's code.
-        short: the shorter side in pixels that sigma is meant for; larger frames are blurred more.
-        soft: publish what the soft quantiser gives, as the paper's code does, which hides less.
+        sigma: standard deviation of the 5 x 5 Gaussian blur, in pixels at `short`.
+        bits: the output has 2 to the power of `bits` levels; 4 in the paper.
+        slope: steepness of the soft quantiser in training; 5 in the paper's code.
+        short: shorter side in pixels that sigma refers to; larger frames are blurred more.
+        soft: output of the soft quantiser, as in the paper's code, which hides less.
     """
 
     learned = True
 
     card = Card(
-        hides="all that stands still, and the fine steps of what moves; outlines and gait stay",
-        undo="no single frame; who moves as they do is still told by a trained network",
+        hides="everything static, and the fine levels of what moves; outlines and gait stay",
+        undo="not from one frame; trained networks still recognize people by how they move",
         needs="training: masquerade train bdq",
         paper="BDQ, Kumawat & Nagahara ECCV 2022",
     )
@@ -66,7 +65,7 @@ class BDQ(Anonymizer):
                 f"got {sigma}, {slope}, {short} and {bits}."
             )
         self.sigma, self.bits, self.slope, self.short, self.soft = sigma, bits, slope, short, soft
-        # Where one level ends and the next begins, in levels.
+        # The limits between levels, in levels: the quantiser's learned parameters.
         self.limits = nn.Parameter(torch.arange(2**bits - 1) + 0.5)
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
@@ -85,7 +84,7 @@ class BDQ(Anonymizer):
         return Draft(shown)
 
     def _blurred(self, clip: Tensor) -> Tensor:
-        """(B, 3, T, H, W), by rows and by columns."""
+        """Separable Gaussian blur of (B, 3, T, H, W)."""
         height, width = clip.shape[-2:]
         scale = max(1.0, min(height, width) / self.short)
         reach = round((KERNEL // 2) * scale)
@@ -106,11 +105,11 @@ class BDQ(Anonymizer):
         return blurred - torch.cat([first, blurred[:, :, :-1]], dim=2)
 
     def _quantised(self, steps: Tensor, *, hard: bool) -> Tensor:
-        """Differences in [-1, 1] to levels in [0, 1], half of them for what darkens."""
+        """Differences in [-1, 1] to levels in [0, 1]; no change is in the middle."""
         top = 2**self.bits - 1
         x = (steps + 1) / 2 * top  # 0 to top
-        if not self.soft:  # a ramp has no steps that could flicker
-            x = x + NUDGE
+        if not self.soft:  # which has no steps that could flicker
+            x = x + SHIFT
         limits = self.limits.to(x.dtype)
         if hard:
             ordered = limits.detach().sort().values.contiguous()
@@ -123,12 +122,12 @@ class BDQ(Anonymizer):
 
 
 def paper() -> BDQ:
-    """The paper's blur and 4 bits, published in levels."""
+    """The paper's blur and 4 bits, quantised hard."""
     return BDQ(sigma=3.0, bits=4, slope=5.0, short=224)
 
 
 def code() -> BDQ:
-    """What its code publishes: the soft quantiser, which follows its input."""
+    """The output of its code: the soft quantiser, which follows its input."""
     return BDQ(sigma=3.0, bits=4, slope=5.0, short=224, soft=True)
 
 

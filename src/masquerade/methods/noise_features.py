@@ -1,13 +1,13 @@
-"""Noise features: a frame passes a narrow code, and the code is disturbed.
+"""Noise features: an auto-encoder of frames with Gaussian noise on its code.
 
-The "Noisy-Features" row of SPAct and "Collective" of STPrivacy, which name Zhang et al. (ICDM
-2019), a method for wearable sensors, and do not say how they took it to video. **So this is our
-reading of it** (FACTS 4): an auto-encoder of frames, Gaussian noise on its code of `noise` times
-the code's own spread, trained so that the action stays readable and the picture stays close
-(`masquerade train noise-features`). Nobody plays against it.
+The "Noisy-Features" row of SPAct and "Collective" of STPrivacy. Both cite Zhang et al. (ICDM 2019),
+a method for wearable sensors, without saying how they apply it to video; **this is our reading of
+it** (docs/papers.md 4): noise of `noise` times the code's standard deviation, and training for
+action recognition and reconstruction, without an adversary (`masquerade train noise-features`).
+Hides fine detail, keeps what the decoder reconstructs.
 
-One draw of noise serves a whole video: fresh noise on each frame would average out over a scene
-that stands still. It comes from the operating system's entropy and is not kept.
+A whole video shares one draw of noise, as fresh noise on each frame would average out over a static
+scene. It comes from the operating system's entropy and is not stored.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from masquerade.methods.rewriter import Rewriter
 from masquerade.models.per_frame import transform_frames
 from masquerade.models.unet import AutoEncoder
 
-BITS = 128  # of the key that a video's noise follows from
+KEY_BITS = 128
 
 
 class NoiseFeatures(Rewriter):
-    """Encode every frame, add noise to the code, and show what is decoded.
+    """Encode every frame, add noise to the code, and decode it.
 
     Args:
         noise: standard deviation of the noise, in standard deviations of the code.
         width: channels of the first stage.
-        halvings: how often the size is halved, 1 to 4; after four the code has eight times `width`
-            channels at a sixteenth of the size.
-        short: the shorter side in pixels at which the network works.
+        halvings: how often the encoder halves the size, 1 to 4; after four the code has eight times
+            `width` channels at a sixteenth of the size.
+        short: shorter side in pixels of the network's input.
     """
 
     card = Card(
-        hides="fine detail, as any narrow code does, and some of the rest; our own reading",
-        undo="partly: nobody played against it in training, and networks learn to read it",
+        hides="fine detail and some of the rest; our own reading of the papers",
+        undo="partly: it is trained without an adversary, and networks learn to read it",
         needs="training: masquerade train noise-features",
         paper="Noisy-Features of SPAct, Collective of STPrivacy, after Zhang et al. ICDM 2019",
     )
@@ -62,8 +62,8 @@ class NoiseFeatures(Rewriter):
         self.net = AutoEncoder(width=width, halvings=halvings)
 
     def init_state(self, *, seed: int | None = None, source: bytes | None = None) -> int:
-        """The key of a video's noise."""
-        return secrets.randbits(BITS) if seed is None else seed % 2**BITS
+        """The key from which a video's noise is drawn."""
+        return secrets.randbits(KEY_BITS) if seed is None else seed % 2**KEY_BITS
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         key = self.init_state() if state is None else int(state)
@@ -73,35 +73,29 @@ class NoiseFeatures(Rewriter):
         ]
         return Anonymized(laid_over(clip, torch.cat(videos), mask), mask, key)
 
-    def disturbed(self, code: Tensor, key: tuple[int, int] | None = None) -> Tensor:
-        """A code with its noise.
-
-        Args:
-            code: (N, C, h, w).
-            key: that the noise follows from, the same for all N; None: drawn anew for each, from
-                torch's own generator, as in training.
-        """
+    def add_noise(self, code: Tensor, key: tuple[int, int] | None = None) -> Tensor:
+        """Add noise to a code (N, C, h, w): the same for all N from a key, else drawn for each."""
         drawn = torch.randn_like(code) if key is None else _normal(key, code)
         spread = code.std(dim=(1, 2, 3), keepdim=True, correction=0)
         return code + self.noise * spread * drawn
 
     def _rewritten(self, frames: Tensor, key: tuple[int, int] | None = None) -> Tensor:
         height, width = frames.shape[-2:]
-        code = self.disturbed(self.net.encode(frames), key)
+        code = self.add_noise(self.net.encode(frames), key)
         return self.net.decode(code, (height, width)).sigmoid()
 
 
 def _normal(key: tuple[int, int], like: Tensor) -> Tensor:
-    """One frame's noise of a key, for as many frames as there are."""
+    """The noise of a key for one frame, repeated for all frames."""
     draw = np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
     return torch.from_numpy(draw.standard_normal(like.shape[1:])).to(like).expand_as(like)
 
 
 def paper() -> NoiseFeatures:
-    """As wide as SPAct's UNet, at its size; the papers give no network of their own."""
+    """As wide as SPAct's UNet, at its size; the papers specify no network."""
     return NoiseFeatures(noise=0.5, width=64, short=112)
 
 
 def tiny() -> NoiseFeatures:
-    """Trains in minutes on two cores; halved twice, since 24 rows halved four times are one."""
+    """Trains in minutes on two cores; halved twice, as 24 rows halved four times are one."""
     return NoiseFeatures(noise=0.5, width=8, halvings=2, short=24)

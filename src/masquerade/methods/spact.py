@@ -1,12 +1,12 @@
-"""SPAct: a UNet rewrites each frame so that no self-supervised network knows it again.
+"""SPAct: a UNet transforms each frame, trained without labels of what is private.
 
-Dave, Chen and Shah, CVPR 2022. What hides is learned: the network is trained against an adversary
-that tells frames of one video from those of others, without any label of what is private, while an
-action network must keep reading (`masquerade train spact`). It keeps what that action network
-needs; what the attackers that it never met can still read, only `masquerade evaluate` tells.
+Dave, Chen and Shah, CVPR 2022. The UNet is trained for an action recognizer and against a
+self-supervised adversary that tells frames of one video from those of others (`masquerade train
+spact`). Hides what lets the adversary match frames; keeps what the action recognizer needs. What
+other attackers can still read is measured by `masquerade evaluate`.
 
-Differs from the paper: any frame size comes in and the same goes out, the network working at its
-own; `mask` limits it to regions.
+Differs from the paper: frames of any size are resized to the network's input and back, and `mask`
+limits it to regions.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from masquerade.models.unet import UNet
 
 
 class SPAct(Rewriter):
-    """Rewrite every frame by a UNet that was trained to be read for actions only.
+    """Transform every frame by a UNet that was trained to keep actions readable only.
 
     Args:
         width: channels of the first stage; 64 in the paper.
-        short: the shorter side in pixels at which the network works; 112 in the paper.
+        short: shorter side in pixels of the network's input; 112 in the paper.
     """
 
     card = Card(
-        hides="what its adversaries read in training; the picture stays a picture",
-        undo="partly: what the action needs can be read, and outlines can be guessed",
+        hides="what its adversary read in training; frames stay images",
+        undo="partly: networks read what the action needs, and outlines can be reconstructed",
         needs="training: masquerade train spact",
         paper="SPAct, Dave et al. CVPR 2022",
     )

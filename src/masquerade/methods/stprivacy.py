@@ -1,14 +1,15 @@
-"""Tubelets of a video: private ones are dropped, the others are written anew from what was learned.
+"""STPrivacy: a video transformer drops private tubelets and reconstructs the others.
 
 Li et al., "STPrivacy: Spatio-Temporal Privacy-Preserving Action Recognition", ICCV 2023. Three
-predictors drop tubelets step by step, a transformer rewrites what is left, and both are trained
-against a network that reads private attributes from the whole clip. What to hide is learned, so an
-untrained one is refused; frames are always rewritten whole, from its own output alone.
+predictors drop tubelets step by step (sparsification), a transformer reconstructs the rest
+(anonymization), and both are trained for an action recognizer and against a network that predicts
+private attributes from the clip. Hides what that network read, keeps what the action needs; the
+whole frame is rewritten, so an untrained network is refused.
 
-Differs from the paper by default: `strict` computes what is published from kept tubelets alone,
-where the paper's kept tokens have already listened to those dropped later; pixels pass a sigmoid,
-since a file cannot hold unbounded ones; dropped tokens weigh exactly nothing. `paper()` is the
-paper's setting, `code()` that of its code. Windows of `frames` never overlap: one could publish
+Differs from the paper by default: with `strict` the output is computed from kept tubelets alone,
+whereas the paper's kept tokens have attended to those dropped later; pixels pass a sigmoid, as a
+file cannot hold unbounded values; dropped tokens have exactly zero attention. `paper()` is the
+paper's setting, `code()` that of its code. Windows of `frames` never overlap, as one could show
 what the other dropped.
 """
 
@@ -27,40 +28,39 @@ from masquerade.methods.resample import area_resize, resized
 from masquerade.models.published_weights import load_weights
 from masquerade.models.sparse_vit import SparseViT, kept_counts, ratio_loss, sample_keep
 
-MEAN = (0.485, 0.456, 0.406)  # of ImageNet, which the weights that it may start from were fed with
+MEAN = (0.485, 0.456, 0.406)  # of ImageNet, as the weights that it may start from expect
 STD = (0.229, 0.224, 0.225)
-COARSE = 8  # rows and columns that are left of a frame under fill="blur"
+COARSE = 8  # rows and columns of a frame under fill="blur"
 
 
 class STPrivacy(Anonymizer):
-    """Drop private tubelets of a video and write the others anew; it has to be trained first.
+    """Drop private tubelets of a video and reconstruct the others; it has to be trained first.
 
     Args:
-        frames: of a window.
-        picture: rows and columns of pixels that it works at; frames of other sizes are resized.
-        tubelet: frames, rows and columns of what is kept or dropped as one.
-        width: of a token; 384 is ViT-S, 192 ViT-Ti.
-        heads: of each layer.
+        frames: frames of a window.
+        picture: rows and columns of the network's input; frames of other sizes are resized.
+        tubelet: frames, rows and columns of a tubelet.
+        width: width of a token; 384 is ViT-S, 192 ViT-Ti.
+        heads: attention heads of each layer.
         depth: layers.
         places: layers before which tubelets are dropped.
-        keep: share of the tubelets that each of these steps leaves (the paper's alpha), above 0 to
-            1; lower hides more.
-        mode: full; sparsify-only drops tubelets and shows the others as they are, at the video's
-            own size; anonymize-only drops none and rewrites all.
-        strict: compute what is shown from kept tubelets alone. Off, as in the paper, they carry
-            traces of dropped ones. Deploy it as it was trained.
-        fill: what is shown of dropped tubelets: black, or the mean of what is kept; blur shows
-            what was dropped, blurred, which is weaker and needs --no-strict.
-        out: sigmoid keeps pixels in range; linear is the paper's, cut off in files.
+        keep: keep ratio of each of these steps (the paper's alpha), above 0 to 1; lower hides more.
+        mode: full; sparsify-only drops tubelets and shows the others unchanged, at the video's own
+            size; anonymize-only drops none and reconstructs all.
+        strict: compute the output from kept tubelets alone. Without it, as in the paper, they carry
+            traces of dropped ones. Use it as in training.
+        fill: what is shown in place of dropped tubelets: black, or the mean of what is kept; blur
+            shows what was dropped, blurred, which is weaker and needs --no-strict.
+        out: sigmoid keeps pixels in range; linear is the paper's, clipped in files.
         softmax: exact; dynamicvit is that of the paper's code, through which dropped tubelets leak
             in training.
-        inflation: how an image network's weights are spread over frames when it starts from them.
+        inflation: how the weights of an image network are spread over the frames of a tubelet.
     """
 
     card = Card(
-        hides="what its training was against, by dropping tubelets and rewriting the others; "
-        "which are dropped still tells something",
-        undo="dropped tubelets no (strict); the rewritten ones as far as a trained network can",
+        hides="what its adversary read in training, by dropping tubelets and reconstructing the "
+        "others; which ones are dropped stays visible",
+        undo="dropped tubelets no (strict); reconstructed ones as far as a trained network can",
         needs="training, or weights of a trained one",
         paper="Li et al. ICCV 2023",
     )
@@ -169,7 +169,7 @@ class STPrivacy(Anonymizer):
         return Draft(filled, terms, kept, keep, read)
 
     def _rewritten(self, clip: Tensor) -> tuple[Tensor, Tensor]:
-        """One window as it is published, and where something of it is shown, (B, 1, T, H, W)."""
+        """The output of one window, and where tubelets are kept, (B, 1, T, H, W)."""
         net, keep = self.net, self._every(clip)
         counts = kept_counts(net.slot, self.keep, len(self.places))
         if self.mode == "anonymize-only":
@@ -185,16 +185,16 @@ class STPrivacy(Anonymizer):
 
     @property
     def _light(self) -> bool:
-        """Whether the pass that chooses does nothing else."""
+        """Whether the pass that computes the keep masks is used for nothing else."""
         return self.strict or self.mode == "sparsify-only"
 
     def _every(self, clip: Tensor) -> Tensor:
-        """A mask that keeps all, (B, L, N)."""
+        """The keep mask (B, L, N) of all ones."""
         shape = (len(clip), self.net.grid[0], self.net.slot)
         return torch.ones(shape, dtype=torch.bool, device=clip.device)
 
     def _read(self, clip: Tensor, shown: Tensor | None = None) -> Tensor:
-        """A clip as the network reads it; of pixels that are not `shown` nothing goes in."""
+        """Resize and normalize a clip for the network, from its `shown` pixels alone."""
         small = resized(clip, self.picture, shown)
         shape = (1, 3, 1, 1, 1)
         return (small - small.new_tensor(MEAN).view(shape)) / small.new_tensor(STD).view(shape)
@@ -207,12 +207,12 @@ class STPrivacy(Anonymizer):
         return resized(small, clip.shape[3:], shown)
 
     def _over_pixels(self, keep: Tensor, clip: Tensor) -> Tensor:
-        """(B, L, N) to (B, 1, T, H, W): each pixel is of the tubelet over its centre."""
+        """(B, L, N) to (B, 1, T, H, W): each pixel belongs to the tubelet at its centre."""
         grid = keep.reshape(len(keep), 1, *self.net.grid)
         return F.interpolate(grid, size=clip.shape[2:], mode="nearest-exact")
 
     def _filled(self, picture: Tensor, shown: Tensor, clip: Tensor) -> Tensor:
-        """A picture where it is shown, and the fill elsewhere."""
+        """The reconstruction where it is shown, and the fill elsewhere."""
         kept = picture * shown
         if self.fill == "black":
             return kept
@@ -226,18 +226,18 @@ class STPrivacy(Anonymizer):
 
 
 def _back_and_forth(count: int, step: int) -> list[int]:
-    """`step` frames of a window that has only `count`, played back and forth as streams do."""
+    """Indices of `step` frames of a window of `count`, repeated back and forth."""
     order = [*range(count), *range(count - 2, 0, -1)]
     return [order[i % len(order)] for i in range(step)]
 
 
 def paper() -> STPrivacy:
-    """The paper's setting: ViT-S, kept tubelets that listened to dropped ones, unbounded pixels."""
+    """The paper's setting: ViT-S, kept tokens that attended to dropped ones, unbounded pixels."""
     return STPrivacy(strict=False, out="linear")
 
 
 def code() -> STPrivacy:
-    """What the authors' public code does where it differs: its softmax lets dropped tokens leak."""
+    """The authors' public code, whose softmax lets dropped tokens leak."""
     return STPrivacy(strict=False, out="linear", softmax="dynamicvit")
 
 

@@ -1,11 +1,12 @@
-"""VITA: a residual network rewrites each frame so that labelled private attributes cannot be read.
+"""VITA: a residual network transforms each frame, trained against labelled private attributes.
 
-Wu, Wang, Wang, Wang, Wang and Jin, ECCV 2018 and TPAMI 2020 (there also ALF); the "supervised" row
-of SPAct's tables. It is trained against networks that learn the private labels, an ensemble of them
-and restarted ones in the paper (`masquerade train vita`), and hides what is labelled.
+Wu, Wang, Wang, Wang, Wang and Jin, ECCV 2018 and TPAMI 2020 (also named ALF); the "supervised" row
+of SPAct's tables. It is trained for an action recognizer and against networks that predict the
+private labels: in the paper an ensemble, restarted from time to time (`masquerade train vita`).
+Hides the labelled attributes, keeps the action.
 
-Differs from the paper: any frame size comes in and the same goes out. With SPAct's UNet instead of
-its own network the method is `spact`, trained with `--objective labels`.
+Differs from the paper: frames of any size are resized to the network's input and back. With SPAct's
+UNet instead of its own network the method is `spact`, trained with `--objective labels`.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from masquerade.models.image_transform_net import ImageTransformNet
 
 
 class VITA(Rewriter):
-    """Rewrite every frame by a network that was trained against named private attributes.
+    """Transform every frame by a network that was trained against labelled private attributes.
 
     Args:
         widths: channels at full, half and quarter size; 32, 64 and 128 in the paper.
-        blocks: residual ones; 5 in the paper.
-        short: the shorter side in pixels at which the network works; 112 in the paper.
-        grey: one channel for all three, as the paper's option has it.
+        blocks: residual blocks; 5 in the paper.
+        short: shorter side in pixels of the network's input; 112 in the paper.
+        grey: output grey frames, an option of the paper.
     """
 
     card = Card(
-        hides="the attributes that were labelled in training; others may stay",
-        undo="partly: what the action needs can be read, and outlines can be guessed",
+        hides="the attributes labelled in training; others may stay",
+        undo="partly: networks read what the action needs, and outlines can be reconstructed",
         needs="training, with private labels: masquerade train vita",
         paper="VITA, Wu et al. ECCV 2018, TPAMI 2020",
     )
