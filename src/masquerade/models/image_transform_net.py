@@ -27,9 +27,7 @@ class ResidualBlock(nn.Module):
 class ImageTransformNet(nn.Module):
     """Frames (B, 3, H, W) to (B, 3, H, W) in [0, 1]; any size from 8 pixels on.
 
-    Args:
-        widths: channels at full, half and quarter size.
-        blocks: residual ones, at quarter size.
+    `widths` are channels at full, half and quarter size, `blocks` residual blocks at quarter size.
     """
 
     def __init__(self, *, widths: tuple[int, int, int] = (32, 64, 128), blocks: int = 5) -> None:

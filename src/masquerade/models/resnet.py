@@ -27,7 +27,7 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(out)) + _skip(self.downsample, x))
+        return F.relu(self.bn2(self.conv2(out)) + self.downsample(x))
 
 
 class Bottleneck(nn.Module):
@@ -48,7 +48,7 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(x)))
         out = F.relu(self.bn2(self.conv2(out)))
-        return F.relu(self.bn3(self.conv3(out)) + _skip(self.downsample, x))
+        return F.relu(self.bn3(self.conv3(out)) + self.downsample(x))
 
 
 class ResNet(nn.Module):
@@ -118,13 +118,9 @@ def init_convolutions(net: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def _shortcut(width_in: int, width: int, stride: int) -> nn.Sequential | None:
+def _shortcut(width_in: int, width: int, stride: int) -> nn.Sequential:
     if width_in == width and stride == 1:
-        return None
+        return nn.Sequential()  # the identity
     return nn.Sequential(
         nn.Conv2d(width_in, width, 1, stride=stride, bias=False), nn.BatchNorm2d(width)
     )
-
-
-def _skip(downsample: nn.Module | None, x: Tensor) -> Tensor:
-    return x if downsample is None else downsample(x)

@@ -27,7 +27,7 @@ class BasicBlock3d(nn.Module):
         first = _conv(kind, width_in, width, inner=inner, stride=stride, keep_time=keep_time)
         self.conv1 = nn.Sequential(first, nn.BatchNorm3d(width))
         self.conv2 = nn.Sequential(_conv(kind, width, width, inner=inner), nn.BatchNorm3d(width))
-        self.downsample: nn.Module | None = None
+        self.downsample = nn.Sequential()  # the identity
         if stride > 1 or width_in != width:
             steps = (1 if keep_time else stride, stride, stride)
             self.downsample = nn.Sequential(
@@ -35,8 +35,7 @@ class BasicBlock3d(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        skip = x if self.downsample is None else self.downsample(x)
-        return F.relu(self.conv2(F.relu(self.conv1(x))) + skip)
+        return F.relu(self.conv2(F.relu(self.conv1(x))) + self.downsample(x))
 
 
 class VideoResNet(nn.Module):

@@ -57,7 +57,7 @@ class Recognizer(nn.Module):
     ) -> None:
         """
         Args:
-            net: the network; its parameters carry the published names.
+            net: the network, in the published state-dict names.
             heads: outputs by label, whose sum the network gives; None: one label.
             normalization: of RGB pixels.
             in_channels: of a frame; 2 is optical flow, 5 is RGB and flow.
@@ -77,12 +77,10 @@ class Recognizer(nn.Module):
         self.register_buffer("std", torch.tensor(constants.std).reshape(shape), persistent=False)
 
     def forward(self, clip: Tensor, *, keep: Tensor | None = None) -> Tensor | dict[str, Tensor]:
-        """Logits of a batch of clips.
+        """Logits of clips (B, C, T, H, W) in [0, 1]; T = 1 for a still.
 
-        Args:
-            clip: (B, C, T, H, W) in [0, 1]; T = 1 for a still.
-            keep: (B, L, N), bool or in [0, 1], the keep mask over tubelets; ignored by networks
-                that take none (dropped tubelets are zeros in the clip as well).
+        `keep` (B, L, N), bool or in [0, 1], is the keep mask over tubelets, which networks that
+        take none ignore (dropped tubelets are zeros in the clip as well).
         """
         logits = self._run(self.net, clip, keep)
         if self.heads is None:
@@ -92,12 +90,7 @@ class Recognizer(nn.Module):
 
     def embed(self, clip: Tensor, *, keep: Tensor | None = None) -> Tensor:
         """The features (B, width) before the last layer; `clip` and `keep` as in `forward`."""
-        pooled: Callable[..., Tensor] | None = getattr(self.net, "pooled", None)
-        if pooled is None:
-            raise UsageError(
-                f"{type(self.net).__name__} gives logits only; embed with another one."
-            )
-        return self._run(pooled, clip, keep)
+        return self._run(self.net.pooled, clip, keep)  # type: ignore[arg-type]
 
     def _run(self, net: Callable[..., Tensor], clip: Tensor, keep: Tensor | None) -> Tensor:
         clip = self._prepare(clip)
