@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,29 @@ def test_data_is_called_by_a_name_that_tells(other: Path | None, title: str) -> 
     """`masquerade data` calls every manifest manifest.csv."""
     assert data_name(Options(data=Path("mimes/manifest.csv"), private_data=other)) == title
     assert data_name(Options(data=Path("kth/clips.csv"))) == "clips"
+
+
+def test_above_the_store_limit_clips_are_made_on_the_fly(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--data", str(folder / "clips.csv"), "--method", "blur", "--preset", "quick"]
+    words += ["--folds", "2", "--seeds", "1", "--workers", "1", "--attackers", "scratch"]
+    results = []
+    for name, limit in (("stored", "1"), ("made", "0")):
+        main([*words, "--store-limit", limit, "-o", str(tmp_path / name)])
+        result = json.loads((tmp_path / name / "results.json").read_text())
+        del result["command"]
+        for row in result["rows"]:
+            del row["cpu_seconds"]
+        results.append(result)
+    assert results[0] == results[1]
+    printed = capsys.readouterr().err
+    shape = r"clips: \d+ x \d+ x \d+ x \d+, [\d.]+ MB"
+    assert len(re.findall(rf"{shape} in .*stored", printed)) == 2  # raw and blurred
+    assert (
+        len(re.findall(rf"{shape}, more than the 0.0 MB .*: they are made on the fly", printed))
+        == 2
+    )
+    assert list(tmp_path.glob("stored/clips/*/clips.bin")) and not list(
+        tmp_path.glob("made/clips/*/clips.bin")
+    )

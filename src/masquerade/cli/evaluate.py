@@ -25,6 +25,7 @@ from masquerade.evaluation.cross_dataset.transfer import transfer_dataset
 from masquerade.evaluation.mask_only import NAMES, KeepMask
 from masquerade.evaluation.runs import INSTEAD, check_unseen, run_warnings
 from masquerade.extraction.config import JoinedRegions, RegionFactory
+from masquerade.extraction.store import STORE_LIMIT
 from masquerade.methods import name_of
 from masquerade.methods.stprivacy import STPrivacy
 from masquerade.pipeline.config import PipelineConfig, region_arguments, with_default_regions
@@ -67,6 +68,8 @@ class Options:
         seeds: networks of each kind.
         workers: processes; 0: one a core.
         device: auto, cpu, cuda, cuda:N, mps.
+        store_limit: GB that small copies of all clips may take on the disk; above it they are made
+            anew from the videos whenever they are read.
         json: print the result as JSON.
         output: a folder for the results and, so that nothing is computed twice, small copies of all
             clips, raw ones too: protect it as you protect the videos.
@@ -92,6 +95,7 @@ class Options:
     seeds: int = 3
     workers: int = 0
     device: str = "auto"
+    store_limit: float = STORE_LIMIT
     json: bool = False
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
 
@@ -164,6 +168,7 @@ def main(argv: list[str]) -> int:
             command=command,
             limits=limits,
             progress=progress.follow,
+            report=progress.print,
         )
     if options.output is not None:
         write_results(result, options.output)
@@ -188,6 +193,7 @@ def config_of(options: Options) -> EvaluationConfig:
         device=options.device,
         labels=None if options.labels is None else split_commas(options.labels),
         metrics=split_commas(options.metrics),
+        store_limit=options.store_limit,
     )
 
 
@@ -315,6 +321,10 @@ class FitProgress:
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
+
+    def print(self, line: str) -> None:
+        """Print a line above the bars."""
+        self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def follow(self, what: str, done: int, of: int) -> None:
         """Move the bar of one task."""

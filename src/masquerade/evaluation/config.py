@@ -9,6 +9,7 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.errors import UsageError
 from masquerade.evaluation.attackers import ATTACKERS
 from masquerade.extraction.config import RegionFactory
+from masquerade.extraction.store import STORE_LIMIT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,7 @@ class EvaluationConfig:
         labels: the private ones that are attacked; None: all.
         metrics: of binary attributes, in METRICS: AUROC, which is always reported, and beside it
             the mean over them by cMAP or F1.
+        store_limit: GB that the clips of all methods may take; above it they are made on the fly.
     """
 
     attackers: tuple[str, ...] = tuple(ATTACKERS)
@@ -71,3 +73,4 @@ class EvaluationConfig:
     seed: int = 0
     labels: tuple[str, ...] | None = None
     metrics: tuple[str, ...] = ("auroc",)
+    store_limit: float = STORE_LIMIT

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ from masquerade.evaluation.scoring import ScoringInput, score_method, scoring_in
 from masquerade.extraction.config import RegionFactory
 from masquerade.extraction.dataset import ClipDataset
 from masquerade.extraction.extract import extract_clips
+from masquerade.extraction.store import ClipCache
 from masquerade.methods import METHODS, name_of
 
 PREDICTIONS = "predictions.npz"
@@ -63,6 +64,7 @@ def evaluate(
     command: str = "",
     limits: Sequence[str] = (),
     progress: Progress | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Measure utility and leakage of methods on a labelled dataset; raw video comes first.
 
@@ -76,9 +78,10 @@ def evaluate(
         command: that asks for this, to stand beside the numbers.
         limits: of the data, to stand under the table.
         progress: called with (what, fits done, fits in all).
+        report: called with a line about the size of a method's clips before they are written.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        run = Evaluator(manifest, config, folder or Path(scratch), progress)
+        run = Evaluator(manifest, config, folder or Path(scratch), progress, report)
         raw = run.predict(EvaluatedMethod(name="raw"), None)
         controls = (*run.attacker_controls(raw), *run.clip_size_controls(raw))
         failed = {c.label for c in controls if c.kind == "positive" and not c.passed}
@@ -132,6 +135,7 @@ class Evaluator:
         config: EvaluationConfig,
         folder: Path,
         progress: Progress | None,
+        report: Callable[[str], None] | None = None,
     ) -> None:
         self.manifest, self.config, self.folder = manifest, config, folder
         self.preset = get_preset(config.preset)
@@ -144,6 +148,9 @@ class Evaluator:
         self.models, note = models_within_limit(self.preset.attackers, self.truth)
         self.notes |= dict.fromkeys(note)
         self.progress = progress
+        self.cache = ClipCache(
+            folder=folder / "clips", limit=config.store_limit * 1e9, report=report
+        )
         self.executor = Executor(
             folder=folder / "fits",
             preset=self.preset,
@@ -295,7 +302,7 @@ class Evaluator:
             regions=method.regions,
             outside=method.outside,
             seed=self.config.seed,
-            cache=self.folder / "clips",
+            cache=self.cache,
             through_file=self.config.through_file,
             sample_first=preset.sample_first and not self.config.through_file,
             workers=self.executor.workers,

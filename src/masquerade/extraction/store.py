@@ -25,6 +25,7 @@ from torch import Tensor
 from masquerade.errors import MasqueradeError
 from masquerade.extraction.dataset import Digests, MappedClips, Shape, digests_of
 
+STORE_LIMIT = 100.0  # GB, unless another is given
 KEY, DIGEST = 48, 32  # bytes of an entry of the index
 ENTRY = KEY + DIGEST
 CLIPS, INDEX, DIGESTS = "clips.bin", "clips.index", "digests.index"
