@@ -96,16 +96,16 @@ def test_what_is_pointed_at_disappears_and_the_rest_stays(
 
 def test_hide_is_short_for_regions() -> None:
     def regions(*words: str) -> list[str]:
-        settings = parse(["a.mp4", *words])[0].settings()
-        return [name for name, _ in region_arguments(settings)]
+        config = parse(["a.mp4", *words])[0].config()
+        return [name for name, _ in region_arguments(config)]
 
     assert regions("--hide", "eye,hair") == ["templates"]
     assert regions("--regions", "people", "--hide", "eye") == ["people", "templates"]
     assert regions("--regions", "people", "--at", "3:10,20") == ["people", "templates"]
-    settings = parse(["a.mp4", "--at", "3:10,20", "--at", "4,5"])[0].settings()
-    assert region_arguments(settings)[0][1]["at"] == ((3, 10, 20), (0, 4, 5))
-    settings = parse(["a.mp4", "--hide", "eye,hair"])[0].settings()
-    assert region_arguments(settings)[0][1]["templates"] == ("eye", "hair")
+    config = parse(["a.mp4", "--at", "3:10,20", "--at", "4,5"])[0].config()
+    assert region_arguments(config)[0][1]["at"] == ((3, 10, 20), (0, 4, 5))
+    config = parse(["a.mp4", "--hide", "eye,hair"])[0].config()
+    assert region_arguments(config)[0][1]["templates"] == ("eye", "hair")
     with pytest.raises(UsageError, match="once"):
         regions("--regions", "templates:eye", "--hide", "hair")
 

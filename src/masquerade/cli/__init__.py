@@ -10,7 +10,7 @@ from typing import Any
 
 VERBS = ("anonymize", "train", "evaluate", "data", "templates", "methods", "doctor", "demo")
 INTERRUPTED = threading.Event()
-"""Set once the process is asked to end."""
+"""Set when a signal asks the process to end."""
 
 USAGE = """\
 usage: masquerade VERB ...
@@ -19,12 +19,12 @@ usage: masquerade VERB ...
 
 verbs:
   anonymize   hide people in videos and images
-  train       train an anonymizer against those who would see who it is
-  evaluate    attack a method's outputs and say what is left, beside its floors
-  data        check, convert and vote on labels; floors; a benchmark that needs nothing
-  templates   point at a part of a picture once, and hide it by name
+  train       train an anonymizer against networks that read private attributes
+  evaluate    attack a method's outputs and report what is left, beside the floors
+  data        check, convert and vote on labels; floors; a synthetic benchmark
+  templates   mark a part of a picture once, and hide it by name
   methods     what each method hides, needs and leaves
-  doctor      what works on this machine, and the line that mends what does not
+  doctor      what works on this machine, and how to add what does not
   demo        make a clip, anonymize it, and show before and after
 
 `masquerade VERB --help` tells more; `masquerade --version` the version.
@@ -32,10 +32,10 @@ verbs:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one verb and give its exit code.
+    """Run one verb and return its exit code.
 
     0 all done, 1 an input failed, 2 wrong usage, 3 a model or device is missing, 4 an output
-    failed its own check, 130 interrupted.
+    failed its verification, 130 interrupted.
     """
     from masquerade.errors import MasqueradeError
 
@@ -82,10 +82,10 @@ def _verb(words: list[str]) -> int:
 
 
 def _end(number: int, frame: Any) -> None:
-    """A request to end takes the way of an interruption, which removes what is half made.
+    """Handle a signal as an interruption, so that half-made outputs are removed.
 
-    FFmpeg may swallow the exception where it calls back into Python, and fail for a reason of its
-    own; so the request is also remembered.
+    FFmpeg may swallow the exception where it calls back into Python and fail for another reason, so
+    the request is remembered too.
     """
     INTERRUPTED.set()
     raise KeyboardInterrupt

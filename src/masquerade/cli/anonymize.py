@@ -23,32 +23,28 @@ EXAMPLE = "masquerade anonymize holiday.mp4 -o safe.mp4"
 
 @dataclass(frozen=True, kw_only=True)
 class Options(PipelineConfig):
-    """Anonymize videos and images, so that what happens stays visible and who it is does not.
+    """Anonymize videos and images: hide who is in them and keep what they do.
 
     Args:
         inputs: files, folders, patterns, or - for a list on standard input.
         output: the file to make, or a folder; without it NAME_anonymized beside the input.
-        method: how to hide; `masquerade methods` tells what each hides. Its own arguments follow.
+        method: how to hide; `masquerade methods` lists them. Its own arguments follow.
         hide: templates, as in eye,hair: short for --regions templates:eye,hair.
-        preset: a named setting of the method, such as paper.
+        preset: a named set of the method's arguments, such as paper.
         weights: a trained anonymizer, a file or a training run's folder.
         recursive: folders with all below them, mirrored under the output folder.
-        suffix: put behind each output's name.
+        suffix: appended to each output's name.
         name: keep names, number them (sequential), or use a hash of the content.
         skip_existing: leave out inputs whose output is there.
         resume: leave out inputs that an earlier run finished from the same file and settings.
         workers: files done at once, each in a process of its own.
-        dry_run: say what would be done and do nothing.
+        dry_run: print what would be done and do nothing.
         json: print the receipts as JSON and nothing else.
         quiet: print errors only.
         verbose: print what was found in each file.
         no_progress: show no progress bar.
         keep_audio: short for --audio keep.
         keep_metadata: short for --metadata keep.
-        threshold: lowest score that counts, 0 to 1; lower is safer.
-        scale: size to look at, WxH or the longest side, or full. The output is not scaled.
-        at: a point FRAME:X,Y in this video; what looks like it is hidden (regions: templates). Give
-            as many as you like, each with --at.
     """
 
     inputs: Positional[tuple[str, ...]] = ()
@@ -98,7 +94,7 @@ def _with_templates(regions: str | None, names: str) -> str:
 
 
 def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
-    """Options and the anonymizer that they ask for."""
+    """Parse the options and build the anonymizer."""
     return parse_with_method(
         argv,
         Options,
@@ -110,7 +106,7 @@ def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
 
 
 def main(argv: list[str]) -> int:
-    """Run the verb; gives its exit code."""
+    """Run the verb and return its exit code."""
     options, anonymizer = parse(argv)
     config = options.config()
     tasks = plan_tasks(

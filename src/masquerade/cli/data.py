@@ -1,4 +1,4 @@
-"""`masquerade data`: check, vote, floors, convert, mimes. Each calls one function and prints."""
+"""`masquerade data`: check and convert manifests, vote on labels, floors, the mimes benchmark."""
 
 from __future__ import annotations
 
@@ -260,7 +260,7 @@ def mimes(
 
 
 def main(argv: list[str]) -> int:
-    """Run the verb; gives its exit code."""
+    """Run the verb and return its exit code."""
     verbs: dict[str, Callable[..., Any]] = {
         "check": check,
         "vote": vote,

@@ -1,4 +1,4 @@
-"""`masquerade demo`: a video anonymized, before and after side by side, a page about it."""
+"""`masquerade demo`: anonymize a clip, and show before and after side by side with a report."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from masquerade.video.write import Writer
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Anonymize a video with the defaults and show what happened.
+    """Anonymize a video with the defaults and show the result.
 
     Args:
-        video: yours; without it a clip is made of a portrait that lies in a library here.
+        video: yours; without it a clip is made from a portrait that comes with matplotlib.
         output: the folder for what is made. What an earlier demo left there is replaced.
         method: how faces are hidden.
     """
@@ -40,7 +40,7 @@ class Options:
 
 
 def main(argv: list[str]) -> int:
-    """Run the verb; gives its exit code."""
+    """Run the verb and return its exit code."""
     options = tyro.cli(Options, args=argv, prog="masquerade demo", config=(FlagCreatePairsOff,))
     source = options.video
     if source is None:

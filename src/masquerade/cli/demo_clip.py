@@ -46,7 +46,7 @@ def compose(path: Path, *, seconds: float = SECONDS) -> None:
 
 
 def frames() -> Iterator[U8]:
-    """(480, 640, 3) RGB frames: the portrait sways, turns and comes nearer."""
+    """(480, 640, 3) RGB frames in which the portrait sways, turns and comes nearer."""
     face = portrait()
     height, width = face.shape[:2]
     for number in range(RATE * SECONDS):
@@ -84,7 +84,7 @@ def _oval(height: int, width: int) -> NDArray[np.float32]:
 
 
 def _background(number: int) -> NDArray[np.float32]:
-    """Hills that drift by."""
+    """Hills that move past."""
     x, y = np.meshgrid(np.arange(WIDTH, dtype=np.float32), np.arange(HEIGHT, dtype=np.float32))
     out = np.empty((HEIGHT, WIDTH, 3), np.float32)
     out[:] = np.array([168, 196, 222]) - (y / HEIGHT * 60)[..., None]
@@ -98,7 +98,7 @@ def _background(number: int) -> NDArray[np.float32]:
 
 
 def _hum(number: int) -> NDArray[np.int16]:
-    """(1, samples) of a rising and falling hum, one frame long."""
+    """(1, samples) of a rising and falling tone, one frame long."""
     t = (np.arange(SOUND // RATE) + number * SOUND // RATE) / SOUND
     tone = np.sin(2 * np.pi * 180 * t + 6 * np.sin(2 * np.pi * 0.7 * t))
     return (6000 * tone).astype(np.int16)[None]

@@ -1,4 +1,4 @@
-"""`masquerade doctor`: what works on this machine, and the line that mends what does not."""
+"""`masquerade doctor`: what works on this machine, and how to add what does not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from masquerade.pipeline.receipt import library_versions
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Say what works here.
+    """List what works on this machine.
 
     Args:
         json: print JSON and nothing else.
@@ -32,7 +32,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: whether it is here, what it is, and what adds it.
+    """One thing that was checked, and what adds it where it is missing.
 
     Args:
         needed: whether `masquerade anonymize` with its defaults fails without it.

@@ -27,7 +27,7 @@ class Options:
 
 
 def main(argv: list[str]) -> int:
-    """Run the verb; gives its exit code."""
+    """Run the verb and return its exit code."""
     options = tyro.cli(Options, args=argv, prog="masquerade methods", config=(FlagCreatePairsOff,))
     rows = {
         name: {

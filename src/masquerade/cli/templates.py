@@ -1,4 +1,4 @@
-"""`masquerade templates`: point at a part once, and name it afterwards."""
+"""`masquerade templates`: mark a part of a picture once, and hide it by name afterwards."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def add(
     key_weights: Path | None = None,
     library: Folder = None,
 ) -> int:
-    """Name what lies at some points of a picture; points of a name that is there are added.
+    """Save what lies at some points of a picture as a template; a template may be added to.
 
     Example: masquerade templates add eye --image me.jpg --at 212,140
 
@@ -90,9 +90,9 @@ def show(
     library: Folder = None,
     overwrite: Annotated[Flag, tyro.conf.arg(aliases=["-y"])] = False,
 ) -> int:
-    """Paint how strongly a template would hide each place of a picture or a video.
+    """Draw a heat map of how strongly a template would hide each place of a picture or video.
 
-    What is made shows the original: it is for your eyes, not for release.
+    The output shows the original: it is for your eyes, not for release.
 
     Example: masquerade templates show eye me.mp4 -o heat.mp4
 
@@ -127,7 +127,7 @@ def show(
     return 0
 
 
-def listed(*, library: Folder = None, json: Flag = False) -> int:
+def list_templates(*, library: Folder = None, json: Flag = False) -> int:
     """List your templates.
 
     Example: masquerade templates list
@@ -154,7 +154,7 @@ def listed(*, library: Folder = None, json: Flag = False) -> int:
 
 
 def concepts() -> int:
-    """What the paper hides: its nine concepts, and which of them on which dataset.
+    """List the paper's nine concepts, and which of them it hides on which dataset.
 
     Example: masquerade templates concepts
     """
@@ -166,7 +166,7 @@ def concepts() -> int:
 
 
 def remove(name: Name, *, library: Folder = None) -> int:
-    """Forget a template.
+    """Delete a template.
 
     Example: masquerade templates remove eye
 
@@ -184,7 +184,7 @@ def export(
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
     library: Folder = None,
 ) -> int:
-    """Write templates into one file, to be taken by `import` elsewhere.
+    """Write templates into one file, for `import` on another machine.
 
     Example: masquerade templates export eye hair -o mine.safetensors
 
@@ -197,8 +197,8 @@ def export(
     return 0
 
 
-def imported(file: Annotated[Path, tyro.conf.Positional], *, library: Folder = None) -> int:
-    """Take the templates of a file that `export` wrote.
+def import_file(file: Annotated[Path, tyro.conf.Positional], *, library: Folder = None) -> int:
+    """Add the templates of a file that `export` wrote to your library.
 
     Example: masquerade templates import mine.safetensors
 
@@ -211,7 +211,7 @@ def imported(file: Annotated[Path, tyro.conf.Positional], *, library: Folder = N
 
 
 def fetch(name: Name) -> int:
-    """Fetch a key network's published weights, check them, and keep them.
+    """Download a key network's published weights and check their digest.
 
     Example: masquerade templates fetch dinov2-s14
 
@@ -228,14 +228,14 @@ def _upright(frame: Frame) -> NDArray[np.uint8]:
 
 
 def main(argv: list[str]) -> int:
-    """Run the verb; gives its exit code."""
+    """Run the verb and return its exit code."""
     verbs: dict[str, Callable[..., Any]] = {
         "add": add,
-        "list": listed,
+        "list": list_templates,
         "show": show,
         "remove": remove,
         "export": export,
-        "import": imported,
+        "import": import_file,
         "concepts": concepts,
         "fetch": fetch,
     }

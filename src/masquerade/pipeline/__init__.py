@@ -1,1 +1,1 @@
-"""One video or many: config, frame stream, one file (fail closed, verified), batch, receipt."""
+"""Anonymize one file or many: configuration, stream of frames, verification, receipts."""

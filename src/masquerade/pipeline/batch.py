@@ -21,9 +21,8 @@ from masquerade.pipeline.config import Pipeline, PipelineConfig, build_pipeline
 from masquerade.pipeline.file import OnProgress, receipt_path, run_file
 from masquerade.pipeline.receipt import VERSION, Receipt
 from masquerade.video.encoding import CONTAINERS, suffix_of
-from masquerade.video.probe import video_digest
+from masquerade.video.probe import IMAGE_SUFFIXES, video_digest
 
-IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 VIDEOS = {
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts",
     ".vob", ".ogv", ".flv", ".wmv", ".asf", ".3gp", ".gif",
@@ -122,7 +121,7 @@ def _list_folder(folder: Path, *, recursive: bool) -> Iterator[tuple[Path, Path]
             folders.clear()
         for name in sorted(names):
             file = Path(root) / name
-            supported = file.suffix.lower() in VIDEOS | IMAGES
+            supported = file.suffix.lower() in VIDEOS | IMAGE_SUFFIXES
             if supported and not name.startswith(".") and not file.stem.endswith(OWN_SUFFIX):
                 yield file, Path(root).relative_to(folder)
 
@@ -133,7 +132,7 @@ def _is_folder(output: str, entry: tuple[Path, Path]) -> bool:
 
 
 def _extension(src: Path, codec: str) -> str:
-    if src.suffix.lower() in IMAGES and not src.is_dir():
+    if src.suffix.lower() in IMAGE_SUFFIXES and not src.is_dir():
         return src.suffix
     return suffix_of(next(name for name, codecs in CONTAINERS.items() if codec in codecs))
 

@@ -18,25 +18,9 @@ from masquerade.video.encoding import Encoding
 
 DEFAULT_REGIONS = "faces"
 REGION_ARGUMENTS = (
-    "detector",
-    "threshold",
-    "scale",
-    "min_size",
-    "max_size",
-    "every",
-    "gap",
-    "carry",
-    "lookback",
-    "track",
-    "at",
-    "keys",
-    "key_weights",
-    "combine",
-    "gamma",
-    "floor",
-    "calibrated",
-    "grow",
-)
+    "detector", "threshold", "scale", "min_size", "max_size", "every", "gap", "carry", "lookback",
+    "track", "at", "keys", "key_weights", "combine", "gamma", "floor", "calibrated", "grow",
+)  # fmt: skip
 """Fields that are handed to a region source if its constructor has an argument of that name."""
 
 
@@ -49,7 +33,8 @@ class PipelineConfig:
             in faces+people; without it faces, or what the method is for.
         detector: which detector looks for them (faces: centerface, haar; people: hog, motion,
             hog+motion, torchvision).
-        at: points FRAME:X,Y in this video; what looks like them is hidden (regions: templates).
+        at: points FRAME:X,Y in this video, each with --at; what looks like them is hidden (regions:
+            templates).
         keys: what templates are compared by: colour-hog (needs nothing; within one video),
             dino-s8, dino-s16, dinov2-s14.
         key_weights: the file of that network's weights; without it the fetched one.
@@ -57,21 +42,21 @@ class PipelineConfig:
         gamma: power of a template's strength; below 1 hides more.
         floor: least strength of templates anywhere, 0 to 1.
         grow: places around what is found that are hidden too, in steps from key to key.
-        calibrated: hide the core of what is found wholly; else by its cosine, as in the paper.
+        calibrated: whether to hide the core of what is found wholly; else by its cosine, as in
+            the paper.
         threshold: lowest score that counts, 0 to 1; lower is safer.
-        scale: size to look at, WxH or the longest side, or full. The output is not scaled.
+        scale: size at which regions are detected: WxH, the longest side, or full.
         min_size: regions smaller than this many pixels stay visible.
         max_size: regions larger than this many pixels stay visible.
-        every: look at every so many frames and track between.
-        gap: longest run of missed frames that is filled from both sides.
-        carry: frames that a region is held after it was last seen.
-        lookback: frames that a region is hidden before it was first seen.
-        track: fill gaps and hold regions.
-        shape: ellipse, box, or silhouette where there is one.
+        every: detect in one of so many frames and track between them.
+        gap: longest run of frames without a detection that a track is led across.
+        carry: frames that a region is held after its last detection.
+        lookback: frames that a region is hidden before its first detection.
+        track: whether to join detections to tracks, which fills gaps and holds regions.
+        shape: ellipse, box, or silhouette where the region source gives one.
         mask_scale: how much larger than its box a region is hidden (1.6 is what deface calls 1.3).
         feather: pixels over which the edge fades, outwards.
-        outside: what becomes of all that is not hidden: keep it, or black, which takes the scene
-            away too.
+        outside: keep what is not hidden, or make it black, which removes the scene too.
         region: an image of the frame's size; only where it is not black anything is hidden.
         audio: drop, keep (copied), or pitch (voices shifted; words and rhythm stay).
         metadata: strip, keep, or keep:KEY,... (tags, or subtitle, chapter, data, attachment).
@@ -81,25 +66,25 @@ class PipelineConfig:
         lossless: write every pixel exactly.
         bitrate: bits a second, or source for that of the input.
         hwaccel: none or cuda.
-        force_8bit: write 10-bit video with 8 bits.
-        cfr: write this many frames a second, all equally long.
-        size: source, or model for the size that the method really works at.
+        force_8bit: write video of more than 8 bits with 8 bits.
+        cfr: write a constant frame rate, this many frames a second.
+        size: source, or model for the size at which the method works.
         sequence: take a folder of images as one video of this many a second.
         device: auto, cpu, cuda, cuda:N, mps.
-        batch_size: frames that the method is given at once.
+        batch_size: frames that the method gets at once.
         amp: half precision in networks, on CUDA.
         threads: threads of decoder and encoder; 0: all cores.
         seed: for science only: whoever knows it can undo the noise.
-        preview: only this many seconds.
+        preview: anonymize only this many seconds.
         salvage: anonymize what is left of a damaged file.
         fail_if_none: fail where nothing was found to hide.
         overwrite: replace an existing output.
         public_receipt: a receipt without the source's name and hash.
-        receipt: write one at all.
+        receipt: whether to write a receipt.
         report: where the receipt goes.
         export_boxes: write the regions to this JSON file.
         export_masks: write the masks to this video.
-        shadow: look only, write the receipt and no video.
+        shadow: find regions only; write the receipt and no video.
     """
 
     regions: str | None = None
@@ -278,7 +263,7 @@ def build_region_source(config: PipelineConfig) -> Any:
 
 
 def parse_scale(text: str) -> tuple[int, int] | int | None:
-    """ "640x360", "640" or "full" as a detector takes it."""
+    """A scale as a detector takes it: "640x360" (w, h), "640" the longest side, "full" None."""
     if text == "full":
         return None
     parts = text.lower().split("x")

@@ -41,27 +41,16 @@ class RegionRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Coverage:
-    """How much was hidden, frame by frame.
+    """How much was hidden."""
 
-    Args:
-        share: for each frame, the part of its area that is hidden, 0 to 1.
-        regions: for each frame, how many regions.
-        filled: regions that tracking filled in, without a detection in that frame.
-        seen: regions that a detector found in that frame.
-        empty: frames in which nothing was hidden.
-        tracks: how many tracks there were.
-        cuts: scene cuts.
-        longest_gap: most frames in a row that one region was filled over.
-    """
-
-    share: tuple[float, ...] = ()
-    regions: tuple[int, ...] = ()
-    filled: int = 0
-    seen: int = 0
-    empty: int = 0
+    share: tuple[float, ...] = ()  # for each frame, the hidden part of its area, 0 to 1
+    regions: tuple[int, ...] = ()  # for each frame, how many regions
+    filled: int = 0  # regions that tracking filled in, without a detection in that frame
+    seen: int = 0  # regions that a detector found in that frame
+    empty: int = 0  # frames in which nothing was hidden
     tracks: int = 0
-    cuts: int = 0
-    longest_gap: int = 0
+    cuts: int = 0  # scene cuts
+    longest_gap: int = 0  # most frames in a row over which one region was filled in
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,7 +77,7 @@ def _svg(figure: Figure) -> str:
 
 
 def _embedded(pixels: Pixels) -> str:
-    """A small picture as a data address."""
+    """A small picture as a data URL."""
     scale = min(1.0, 420 / pixels.shape[1])
     small = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))

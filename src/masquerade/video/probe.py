@@ -79,7 +79,7 @@ def probe(path: Path | str, *, rate: Fraction | None = None) -> VideoInfo:
     with open_container(path) as container:
         stream = main_stream(container, path)
         check_size(stream.width, stream.height, path)
-        return describe(container, stream, _first_frame(container, stream, path), path)
+        return describe(container, stream, first_frame(container, stream, path), path)
 
 
 def count_frames(path: Path) -> int:
@@ -184,7 +184,8 @@ def check_size(width: int, height: int, path: Path) -> None:
         )
 
 
-def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> av.VideoFrame:
+def first_frame(container: InputContainer, stream: VideoStream, path: Path) -> av.VideoFrame:
+    """Decode the first frame that can be decoded."""
     import av
 
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}

@@ -15,7 +15,7 @@ from torch import Tensor
 from masquerade.errors import VideoError
 from masquerade.video.container import MAX_PIXELS, open_container, printable
 from masquerade.video.frame import Frame, YuvToRgb
-from masquerade.video.probe import VideoInfo, check_size, images_in, probe
+from masquerade.video.probe import VideoInfo, first_frame, images_in, main_stream, probe
 from masquerade.video.timestamps import TimestampRepair
 from masquerade.video.truncation import is_truncated
 
@@ -169,8 +169,7 @@ class Reader:
     def _images(self) -> Iterator[VideoFrame]:
         for number, path in enumerate(images_in(self.path)):
             with open_container(path) as container:
-                picture = _only_picture(container, path)
-                check_size(picture.width, picture.height, path)
+                picture = first_frame(container, main_stream(container, path), path)
                 picture.pts = number
                 yield picture
 
@@ -251,17 +250,6 @@ class Reader:
         reached = max(self._seconds, last.time + float(last.duration * last.time_base))
         if total - reached > max(0.5, 3 / float(self.info.rate)):
             self._damage(f"ends early: {reached:.1f} of {total:.1f} seconds are there")
-
-
-def _only_picture(container: InputContainer, path: Path) -> VideoFrame:
-    import av
-
-    try:
-        for picture in container.decode(video=0):
-            return picture
-    except (av.FFmpegError, ValueError, RuntimeError, MemoryError):
-        pass
-    raise VideoError(f"{printable(path)} has no picture in it that can be decoded.")
 
 
 @dataclass(frozen=True)
