@@ -1,12 +1,12 @@
-"""What does each part of `selective` do? Ilic et al. (CVPR 2024), Figures 8 and 5, on any manifest.
+"""Ablations of `selective`: Ilic et al. (CVPR 2024), Figures 8 and 5, on any manifest.
 
     python benchmarks/ablation.py noise --data clips.csv --regions people -o results/
     python benchmarks/ablation.py templates --data clips.csv --hide eye,hair,torso -o results/
 
 `noise`: noise that moves with the content against noise that is new in every frame. `templates`:
-each template alone, and all together. Both print the table of `masquerade evaluate`: action, and
-what attackers find, beside floors and raw video. The paper chose its templates by looking at test
-scores (FACTS 3.1): choose yours on clips that you do not report.
+each template alone, and all together. Both print the table of `masquerade evaluate`: the action and
+private labels, beside floors and raw video. The paper chose its templates by their test scores
+(docs/papers.md 3.1): choose yours on clips that you do not report.
 """
 
 from __future__ import annotations

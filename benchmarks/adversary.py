@@ -1,12 +1,12 @@
-"""Must the adversary go on learning, and does what it is told decide what stays hidden?
+"""What the adversary contributes: refreshed, frozen or none, and with all, half or no labels.
 
     python benchmarks/adversary.py [--data clips.csv] [--seeds 3]     # docs/results/adversary.md
 
-SPAct's largest ablation (CVPR 2022; FACTS 2.7) on one data set: `spact` against the same with
-`--frozen` and with `--alone`; `vita` told every private label; and `vita` told only half of them
-(`--private`), then attacked on the other half, which SPAct was never told either. Attackers are
-`masquerade evaluate`'s, trained afresh on each run's output. Without --data mimes is drawn. A run
-is trained once for each seed; stopped and started again, all goes on where it was under `--work`.
+SPAct's largest ablation (CVPR 2022; docs/papers.md 2.7) on one data set: `spact` against the same
+with `--frozen` and with `--alone`; `vita` with every private label; and `vita` with half of them
+(`--private`), attacked on the other half, which SPAct did not have either. Attackers are those of
+`masquerade evaluate`, trained anew on each run's output. Without --data mimes is drawn. A run is
+trained once for each seed; an interrupted one resumes from what lies under `--work`.
 With --trained the unchanged `spact` and `vita` are those of `benchmarks/trained.py mimes`, which
 trains them by the same recipe on the same clips.
 """
@@ -227,7 +227,7 @@ class Page:
         return self.line(name, self._names(name))
 
     def difference(self, name: str) -> str:
-        """How much more is read than after the first kind."""
+        """How much more attackers read than behind the first kind."""
         cells = []
         for column in self.columns:
             mine, first = (self.statistic(self._names(one), column) for one in (name, FIRST))
@@ -299,8 +299,10 @@ def page(result: Evaluation, table: Page) -> str:
         "",
         f"`{result.command}`",
         "",
-        f"{result.data}: {clips} test clips of {groups} groups of people unseen. Each number is "
-        "the strongest attacker's, chosen on validation, trained afresh on a run's output "
+        f"{result.data}: {clips} test clips of {groups} groups of people who are not in train. "
+        "Each "
+        "number is the score of the strongest attacker, chosen on validation and trained anew on a "
+        "run's output "
         f"(preset {result.preset}; {', '.join(result.attackers)}): AUROC of binary labels, top-1 "
         "of others and of the action. Mean over runs of different seeds [95 % interval over "
         "people] ± deviation between runs.",
@@ -316,7 +318,7 @@ def page(result: Evaluation, table: Page) -> str:
         out += ["", f"How much more is read than after {FIRST}, on the same clips {BETWEEN}:"]
         out += ["", head]
         out += [table.difference(name) for name in others]
-    return "\n".join([*out, *(["", "Runs that said something:", "", *notes] if notes else []), ""])
+    return "\n".join([*out, *(["", "Diagnostics of runs:", "", *notes] if notes else []), ""])
 
 
 def arguments() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""How fast is anonymizing, beside plain transcoding and beside deface, in one run?
+"""Speed of anonymizing, beside plain transcoding and beside deface, in one run.
 
     python benchmarks/anonymize.py [--deface-python PYTHON] [--seconds 8] [--repeats 3]
 

@@ -1,4 +1,4 @@
-"""Do the 95 % intervals hold the truth 95 times in 100? Simulated test sets, truth known.
+"""How often 95 % intervals contain the true value, on simulated test sets.
 
     python benchmarks/coverage.py                 # 1,000 test sets a row; writes docs/results/
 
@@ -268,14 +268,14 @@ def main() -> None:
     print(f"{arguments.out}: {time.monotonic() - started:.0f} s", file=sys.stderr)
 
 
-HEAD = """# Do the intervals cover?
+HEAD = """# How often intervals contain the true value
 
 `python benchmarks/coverage.py`. Each row: {sets} simulated test sets, the share of 95 % intervals
 that hold the population's value (at 1,000 sets a true 95 shows as 93.6 to 96.4), and the mean
-width. The first six rows are those the project promises 93 to 97 for, with the clustered
-percentile and BCa bootstraps (1,000 resamples) beside. `label of people`: everyone in a cluster
-shares the label; rate of positives .4. Where the rule fails is in the table too: few clusters of
-very unequal size or very alike videos.
+width. The first six rows are those the project promises 93 to 97 for, with the clustered percentile
+and BCa bootstraps (1,000 resamples) beside. `label of people`: everyone in a cluster shares the
+label; rate of positives .4. The table also shows where the intervals fail: few clusters of very
+unequal size or very alike videos.
 
 """
 LEAKAGE = """
@@ -284,9 +284,9 @@ LEAKAGE = """
 
 One attribute against the action prior, Fieller's interval over clusters. `n/a`: sets in which the
 raw attacker's interval did not lie above the floor; the coverage is over the others. `protects`:
-how often it said so. Average precision of untied scores is biased upward in small test sets and
-that of a prior, which is all ties, is not: there the interval misses on the safe side (it says
-more leakage than there is). AUROC has no such bias; prefer it in small test sets.
+how often `protects` was true. Average precision of untied scores is biased upward in small test
+sets and that of a prior, which is all ties, is not: there the interval misses on the safe side
+(more leakage than there is). AUROC has no such bias; prefer it in small test sets.
 
 """
 

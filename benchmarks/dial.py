@@ -1,4 +1,4 @@
-"""One trained model, its dial turned: what is left of the action, and what attackers find.
+"""Scores of one trained `stprivacy` by keep ratio: the action and private labels.
 
     python benchmarks/dial.py --weights run/ --data mimes/manifest.csv
 
@@ -87,12 +87,13 @@ def page(
     """The table as Markdown."""
     raw = {one.label: one for one in headline_of(result)}
     lines = [
-        f"# The dial on {result.data}",
+        f"# Scores by keep ratio on {result.data}",
         "",
         f"    {result.command}",
         "",
-        "One trained model, nothing trained again: alpha is the share of tubelets that each step "
-        "keeps. Cells: the strongest attacker's score [95 % interval], retrained at that alpha.",
+        "One trained anonymizer, not trained again: alpha is the keep ratio, the share of tubelets "
+        "that each step keeps. Cells: the score of the strongest attacker, trained at that alpha, "
+        "and its 95 % interval.",
         "",
         "![action and leakage by alpha](dial.png)",
         "",
@@ -112,7 +113,7 @@ def page(
             for r, c in enumerate(curves[name])
             for i in falls(c)
         ]
-        said = f"falls at {', '.join(low)}" if low else "no step falls beyond its intervals"
+        said = f"falls at {', '.join(low)}" if low else "no step falls by more than its intervals"
         lines.append(f"- {name}: {said}.")
     void = [] if result.void is None else ["", f"**Void**: {result.void}"]
     return "\n".join([*lines, *void, ""])

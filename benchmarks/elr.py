@@ -1,13 +1,13 @@
-"""How well is the action read off extreme low resolution, and what does the papers' training add?
+"""Reading the action from extreme low resolution, with and without the papers' training.
 
     python benchmarks/elr.py --data clips.csv [--seeds 3] [--folds 5]     # docs/results/elr.md
 
-Ryoo et al. (AAAI 2017 and 2018) publish plainly reduced frames, `elr`, and train those who read
+Ryoo et al. (AAAI 2017 and 2018) publish plainly reduced frames, `elr`, and train recognizers of
 them. Here the same small network learns in three ways, at s = 16, 32 and 64: from plainly reduced
 clips; from versions of each clip that are moved, turned and scaled before they are reduced, another
 each time (inverse super resolution); and so that versions of one clip lie together as well
-(multi-Siamese). All see mirror images, none sees test clips, and all are asked about plainly
-reduced clips. Stopped and started again, it goes on where it was: answers lie under `--work`.
+(multi-Siamese). All see mirror images, none sees test clips, and all are tested on plainly reduced
+clips. An interrupted run resumes from the predictions under `--work`.
 """
 
 from __future__ import annotations
@@ -190,17 +190,17 @@ def page(bench: Bench, *, data: str, command: str) -> str:
             "",
             f"`{command}`",
             "",
-            f"{data}: top-1 of the action on {len(bench.tested)} clips of people unseen, "
-            f"{len(set(groups.tolist()))} groups of them; {bench.seeds} networks answer together "
-            f"(`tiny-3d`, {bench.epochs} epochs, frames and their differences; ± is the deviation "
-            f"of single ones), 95 % intervals over groups. Full clips are {SIZE[0]} x {SIZE[1]} "
-            "pixels.",
+            f"{data}: top-1 of the action on {len(bench.tested)} clips of people who are not in "
+            f"train, {len(set(groups.tolist()))} groups of them; mean predictions of {bench.seeds} "
+            f"networks (`tiny-3d`, {bench.epochs} epochs, frames and their differences; ± is the "
+            f"deviation of single ones), 95 % intervals over groups. Full clips are {SIZE[0]} x "
+            f"{SIZE[1]} pixels.",
             "",
-            "| s | rows left | " + " | ".join(WAYS) + " | ISR less plain | Siamese less plain |",
+            "| s | rows left | " + " | ".join(WAYS) + " | ISR minus plain | Siamese minus plain |",
             "|---|---|" + "---|" * (len(WAYS) + 2),
             *lines,
             "",
-            f"Full clips, plainly learned: {ceiling}; the most frequent action: "
+            f"Full clips, plain training: {ceiling}; the most frequent action: "
             f"{written(score(bench.guess(), clusters=groups))}.",
             "",
         ]

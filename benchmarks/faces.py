@@ -1,9 +1,9 @@
-"""How many faces are found, and how much of each is hidden, beside deface.
+"""Faces detected and how much of each is hidden, beside deface.
 
     python benchmarks/faces.py [--data ../shared/data] [--deface-python PYTHON]
 
-Reads `faces.json` (faces checked by eye), prints a table and writes it to `faces.md`. Four things
-are compared at equal thresholds:
+Reads `faces.json` (labels drawn beside the detector's candidates), prints a table and
+writes it to `faces.md`. Four things are compared at equal thresholds:
 
 - deface's own detector (onnxruntime, full size) and deface's own mask;
 - ours before tracking at full size, and at the size that `--regions faces` looks at;
@@ -348,20 +348,23 @@ def page(clips: list[Clip], results: Results) -> str:
     frames = sum(len(clip.frames) for clip in clips)
     faces = sum(len(boxes) for clip in clips for boxes in clip.frames.values())
     head = ["threshold", "what", *MEASURES]
-    return f"""# Faces found and hidden
+    return f"""# Faces detected and hidden
 
 Made by `python benchmarks/faces.py` on {faces} faces in {frames} frames of {len(clips)} clips
-(`faces.json`: checked by eye, no pixels). In per cent, with 95 % bootstrap intervals over clips.
+(`faces.json`: boxes only). **The labels were drawn beside the detector's candidates, so that recall
+is flattering** (see below). In per cent, with 95 % bootstrap intervals over clips.
 
 - A face counts as found where a box overlaps its label by IoU {SAME} or more: faces here go down to
   11 pixels across, where two pixels at each edge cost half of the overlap, and whether the box of a
-  profile takes in the ear is anybody's choice.
+  profile includes the ear is arbitrary.
 - `covered`: the share of labelled faces of whose box {COVERED:.0%} or more lies inside what is
-  hidden (deface's ellipse at its default mask scale, ours at ours): what an anonymizer needs.
-- Boxes on faces too small, blurred or turned away to judge count neither way. Those are the hard
-  ones, so recall here is that of faces which a person can tell, and higher than that of all.
-- The candidates that the eye checked came from the same network as all rows of the table, so a face
-  that neither the eye nor CenterFace saw is missing from every row alike.
+  hidden (deface's ellipse at its default mask scale, ours at ours), which is what an anonymizer
+  needs.
+- Faces too small, blurred or turned away to judge are counted neither as faces nor as errors. Those
+  are the hard ones, so that recall of all faces is lower.
+- The candidates that were checked by eye came from the network of all rows, CenterFace, so that a
+  face that neither it nor the annotator saw is missing from the labels. How many faces are missed
+  is therefore not known.
 
 {table(head, main_rows(results))}
 Ours less deface's, in points, over the same draws of clips:

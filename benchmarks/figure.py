@@ -1,10 +1,10 @@
-"""What trained anonymizers' output looks like: raw, and a row of frames a run.
+"""Frames of trained anonymizers' output: raw, and a row a run.
 
     python benchmarks/figure.py --weights run/ --data mimes/manifest.csv -o docs/stprivacy.png
     python benchmarks/figure.py --weights spact/ vita/ bdq/ --data mimes/manifest.csv
 
 Four actions, of each a clip from the test split; of a run of stprivacy also what it keeps, as in
-the paper's Figure 3. It shows originals: publish it of clips whose people agreed, or of drawn ones.
+the paper's Figure 3. It shows raw frames: publish it only of drawn clips, or of people who agreed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How fast recognizers are fitted, where the time goes, and what the cache of clips saves.
+"""Speed of fitting recognizers, and the time that stored clips save.
 
     python benchmarks/fit.py                      # writes docs/results/fit.md
 
@@ -127,13 +127,13 @@ def report(speeds: list[Speed], runs: list[tuple[float, float, int]], head: list
         "",
         "## The same method evaluated again",
         "",
-        "| | videos rewritten | clips | fit and answers | both |",
+        "| | videos anonymized | clips | fit and predictions | both |",
         "| --- | --- | --- | --- | --- |",
         f"| first | {passes} | {cut:.2f} s | {fitted:.2f} s | {total:.2f} s |",
         f"| second | {none} | {again:.2f} s | {refitted:.2f} s | {second:.2f} s |",
         f"| times faster | | {cut / again:.0f} | {fitted / refitted:.0f} | {total / second:.0f} |",
         "",
-        "The clips come from the cache of `extract_clips`, the fit from its finished snapshot "
+        "The clips come from the store of `extract_clips`, the fit from its finished snapshot "
         "(`resume=`); another attacker on the same clips pays for its own fit only.",
         "",
     ]
@@ -172,8 +172,7 @@ def main() -> None:
         f"torch {torch.__version__}, {torch.get_num_threads()} threads, "
         f"{'full precision' if args.no_amp else 'bfloat16 in the network'}, five heads, "
         "batch 16 (2 for networks that are not tiny), augmented as in the tiny recipe. "
-        "The wall's figures are of a shared machine; "
-        "those of one core's time are not.",
+        "Wall times are of a shared machine; processor times are not affected.",
     ]
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(report(speeds, runs, head), "utf-8")

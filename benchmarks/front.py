@@ -1,4 +1,4 @@
-"""How much of the action each method keeps, against what attackers still find: a plot.
+"""A plot of the action that each method keeps against the private labels that attackers read.
 
     python benchmarks/front.py uti     # docs/results/trained-uti.json to docs/results/front-uti.png
 

@@ -1,10 +1,10 @@
-"""Does `gait_jitter` hide who moves, and leave what is done?
+"""Identity and action from gait alone, with and without `gait_jitter`.
 
     python benchmarks/gait.py [--clips 512] [--people 8] [--draws 3]
 
-On mimes that all look alike, so that identity is gait alone. The attacker sees the flow of the
+mimes whose people all look alike, so that identity is gait alone. The attacker sees the flow of the
 output and nothing else: its spectrum over time in bands from head to foot around the centre of what
-moves, then a linear classifier, ridge chosen on validation. It is fitted afresh on every
+moves, then a linear classifier, ridge chosen on validation. It is trained anew on every
 method's output, each clip anonymized `draws` times for it. Writes `docs/results/gait.md`.
 """
 
@@ -134,12 +134,14 @@ def main() -> None:
         print(rows[-1], flush=True)
     floors = [f"{1 / (labels.classes.max() + 1):.2f}" for labels in tasks.values()]
     lines = [
-        "# What gait tells, and what `gait_jitter` leaves of it",
+        "# Identity from gait, and what `gait_jitter` leaves of it",
         "",
         f"Made by `python benchmarks/gait.py --clips {asked.clips} --people {asked.people} "
-        f"--draws {asked.draws}`: mimes of {FRAMES} frames of one look, true person masks, people "
-        "known from other clips. Top-1 with 95 % intervals over test clips; a linear attacker on "
-        "flow, fitted afresh for each row. A stronger attacker may find more.",
+        f"--draws {asked.draws}`: mimes of {FRAMES} frames whose people all look alike, true "
+        "person "
+        "masks; people are in train with other clips. Top-1 with 95 % intervals over test clips; a "
+        "linear attacker on "
+        "flow, trained anew for each row. A stronger attacker may find more.",
         "",
         "| method | action | identity |",
         "| --- | --- | --- |",

@@ -1,4 +1,4 @@
-"""Rows measured again, or for the first time, in a table that is there: the others stay."""
+"""Merge rows that were measured now into a table that exists; other rows stay."""
 
 from __future__ import annotations
 

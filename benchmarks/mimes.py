@@ -1,8 +1,8 @@
-"""What attackers read off mimes: raw, and after each classical method on the true person mask.
+"""What networks read from mimes: raw, and after each classical method on the true person mask.
 
     python benchmarks/mimes.py [--clips 3072] [--epochs 12] [--seeds 3]
 
-Draws the clips, fits `tiny-3d` afresh on each method's output (one network with a head for the
+Draws the clips, fits a new `tiny-3d` on each method's output (one network with a head for the
 action and for each attribute, people apart; another for identity, the same people in other
 clips), and writes `docs/results/mimes-probe.md`. Two controls: a network that sees one frame, which
 must stay at chance on the action, and one fitted to shuffled labels, which must on everything.
@@ -234,15 +234,17 @@ def main() -> None:
     command = f"--clips {given.clips} --epochs {given.epochs} --seeds {given.seeds}"
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(
-        "# mimes: what is there to be read\n\n"
+        "# mimes: what a network can read\n\n"
         f"`python benchmarks/mimes.py {command}`, {minutes:.1f} minutes of one CPU core.\n\n"
-        "Balanced accuracy in percent on test clips by `tiny-3d`, fitted afresh to each method's "
+        "Balanced accuracy in percent on test clips by `tiny-3d`, trained anew on each method's "
         f"output; mean ± half range of {given.seeds} seeds, or one seed where no range stands. "
         f"Action and attributes: {given.clips} clips, {given.clips // 8} people, those of the "
-        f"test set unseen; the action is read off 8 frames of 32 pixels, the looks off 2 frames of "
+        "test set in no other part; the action is read from 8 frames of 32 pixels, the attributes "
+        "from 2 frames of "
         f"48. Identity: {KNOWN} people, other clips. Every method works at 64 pixels on the true "
-        "person mask; the place is left as it was. The last row is one deal of labels: a network "
-        "that was fitted to noise may lean on one strong feature of the person, to either side of "
+        "person mask; the background is unchanged. The last row is one "
+        "random permutation of labels: a network that was fitted to noise "
+        "may follow one strong feature of the person, to either side of "
         "chance.\n\n" + table(found) + "\n",
         encoding="utf-8",
     )

@@ -1,9 +1,9 @@
-"""What survives of motion (Ilic et al., CVPR 2024, Figure 6)?
+"""How much of motion is left after each method (Ilic et al., CVPR 2024, Figure 6).
 
     python benchmarks/motion_survival.py [--mimes 40] [--uti 12]
 
-End-point error, in pixels a frame, between the flow that one finds in the result (dense inverse
-search) and the true flow of mimes, or on UT-Interaction that found in the raw clip: inside the
+End-point error, in pixels a frame, between the flow estimated in the result (dense inverse
+search) and the true flow of mimes, or on UT-Interaction that of the raw clip: inside the
 region and outside. The floor is to say that nothing moves. UT-Interaction is read from
 `../shared/data` and left out where that is not. Writes `docs/results/motion_survival.md`.
 """
@@ -140,10 +140,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     asked = parser.parse_args()
     lines = [
-        "# What survives of motion",
+        "# How much of motion is left",
         "",
         f"Made by `python benchmarks/motion_survival.py --mimes {asked.mimes} --uti {asked.uti}`: "
-        "end-point error in pixels a frame of the flow found in the result by dense inverse "
+        "end-point error in pixels a frame of the flow estimated in the result by dense inverse "
         "search, mean over clips of their means.",
         "",
         *table(f"## mimes, {SIZE} pixels, against true flow", list(mimes(asked.mimes))),
@@ -153,7 +153,7 @@ def main() -> None:
         lines += table(title, list(uti(asked.uti)))
         lines += [
             "UT-Interaction (Ryoo and Aggarwal 2010). Region: `People()`. Raw is 0 by",
-            "rule.",
+            "definition.",
         ]
     else:
         lines += ["UT-Interaction was left out: ../shared/data is not here, or none was asked for."]

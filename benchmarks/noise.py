@@ -1,4 +1,4 @@
-"""Does the noise stay noise when it is moved for a long time?
+"""Statistics of the noise of `selective` after it was warped for many frames.
 
     python benchmarks/noise.py [--frames 10000] [--size 64]
 
@@ -120,7 +120,7 @@ def main() -> None:
             rows.append(row(name, motion, run(scene(motion, frames, asked.size))))
             print(rows[-1], flush=True)
     lines = [
-        "# Noise that is moved for a long time",
+        "# Statistics of noise that is warped for many frames",
         "",
         f"Made by `python benchmarks/noise.py --frames {asked.frames} --size {asked.size}`: every "
         "pixel hidden, flow searched in the frames.",
@@ -129,13 +129,14 @@ def main() -> None:
         "frame; neighbours' correlation is 0 in independent noise, and its sampling error here is "
         f"{1 / (3**0.5 * asked.size):.3f}.",
         "",
-        "| content | noise | mean off | variance off | neighbours alike, worst | in the last |",
+        "| content | noise | mean off | variance off | correlation of neighbours, worst | in the "
+        "last |",
         "| --- | --- | --- | --- | --- | --- |",
         *rows,
         "",
-        "Each pixel of the frame before is shown at most once, and what is missing is drawn anew: "
-        "which goes where depends on the flow and never on the values, so the noise of every frame "
-        "is independent and uniform exactly, however long the video.",
+        "Each pixel of the frame before is used at most once, and what is missing is drawn anew. "
+        "Which pixel goes where depends on the flow and never on the values, so that the noise of "
+        "every frame is exactly independent and uniform, however long the video.",
     ]
     OUT.write_text("\n".join(lines) + "\n")
 

@@ -1,4 +1,4 @@
-"""How much of people is hidden, and how much of the ground with them? True masks of mimes.
+"""How much of people, and of the background, is hidden: true masks of mimes.
 
     python benchmarks/people.py [--clips 24] [--seed 0]      # writes docs/results/people.md
 
@@ -68,7 +68,7 @@ def course(clip: U8, person: NDArray[np.bool_], before: int, after: int, seed: i
 
 
 def hidden(pictures: list[Shown], truth: NDArray[np.bool_], make: Any, shape: Any) -> U8:
-    """(T, 2) of each frame: the share of the person that is hidden, and of the ground."""
+    """(T, 2) of each frame: the share of the person that is hidden, and of the background."""
     cover = Cover(shape, PipelineConfig.mask_scale, 0.0, None)
     shares = []
     for region, picture, person in zip(make()(pictures), pictures, truth, strict=True):
@@ -94,7 +94,7 @@ def main() -> None:
         f"{STANDS} frames more. The share of the person's pixels that is hidden (mean over frames; "
         "the worst twentieth of frames has at most the number in brackets), and of the ground.",
         "",
-        "| | course | person hidden | ground hidden |",
+        "| | course | person hidden | background hidden |",
         "|---|---|---|---|",
     ]
     for kind, (make, shape) in KINDS.items():
@@ -112,7 +112,8 @@ def main() -> None:
     lines += [
         "",
         "mimes are drawn: the detector of upright people was made for photographs and finds few of "
-        "them. On real people see docs/results/uti.md, and look at your own result.",
+        "them. How much of real people is hidden was not measured; what attackers then find is in "
+        "docs/results/uti.md. Look at your own result.",
         "",
     ]
     OUT.write_text("\n".join(lines), "utf-8")

@@ -1,10 +1,10 @@
-"""What do the classical methods keep and leak, on real clips and on mimes?
+"""Scores of methods that need no training, on real clips and on mimes.
 
     python benchmarks/real.py uti       # UT-Interaction: 5 folds; writes docs/results/uti.md, .json
     python benchmarks/real.py ucf11     # UCF11 as bags of 5 frames: docs/results/ucf11.md, .json
     python benchmarks/real.py mimes     # drawn on the spot: docs/results/mimes.md, .json
 
-Stopped and started again, each goes on where it was: clips, fits and answers lie under `--work`.
+An interrupted run resumes: clips, fits and predictions lie under `--work`.
 UT-Interaction and UCF11 are read from `../shared/data`; where that is not, the run says so.
 """
 
@@ -48,26 +48,27 @@ RESULTS = ROOT / "docs" / "results"
 
 UTI_LIMITS = (
     "UT-Interaction (Ryoo and Aggarwal 2010), sets 1 and 2: 120 clips, 6 interactions, 20 pairs of "
-    "people. Small: differences inside the intervals are none.",
-    "identity is the pair in its clothes and its place; some people recur in several pairs. It "
-    "rewards deleting the scene: what keeps the scene on purpose cannot go below the place-only "
-    "attacker.",
-    "The clothing flags, with people unseen, are about the person; they were labelled by eye. As "
-    "people recur in several pairs in the same clothes, outline and gait tell clothing too: that "
-    "is leakage and no error.",
-    "Clips differ in size, and size alone tells action and pair (nearest neighbour, see control).",
+    "people. The set is small: differences within the intervals mean nothing.",
+    "identity is the pair of people, in its clothes and before its background; some people are in "
+    "several pairs. A method that deletes the scene scores well here, and one that keeps it on "
+    "purpose cannot go below the attacker who sees the background only.",
+    "The clothing labels, scored on people who are not in train, were labelled by eye. As people "
+    "are in several pairs in the same clothes, outline and gait reveal clothing too: that is "
+    "leakage and no error.",
+    "Clips differ in size, and size alone predicts action and pair (nearest neighbour; see the "
+    "control).",
 )
 UCF11_LIMITS = (
     "UCF11 (Liu et al. 2009): 1,599 clips, 11 actions, 275 groups; a group is a person and a "
     "place. Five sampled frames a clip, whose order and spacing are not guaranteed: attackers see "
-    "bags of frames, and nothing temporal is scored.",
+    "them without order, and nothing temporal is scored.",
     "selective is run with noise that is new in every frame; a frame difference has no meaning "
-    "here, and so has none in this table.",
+    "here and is n/a.",
     "One split, not cross-validation: intervals are over its test groups.",
 )
 MIMES_LIMITS = (
-    "mimes is drawn by a program: it separates methods and finds faults of an evaluation, and "
-    "says nothing of how real people are recognised.",
+    "mimes is drawn by a program: it compares methods and reveals faults of an evaluation, and "
+    "says nothing about how well real people are recognized.",
 )
 
 

@@ -1,4 +1,4 @@
-"""What does a frame of `selective` cost, stage by stage?
+"""Time of a frame of `selective`, stage by stage.
 
     python benchmarks/selective.py [--frames 40] [--sizes 320x240 640x480 1280x720] [--device cuda]
 
@@ -188,12 +188,12 @@ def main() -> None:
     ]
     card = torch.cuda.get_device_name() if asked.device.startswith("cuda") else "no GPU"
     lines = [
-        "# What a frame of selective costs",
+        "# Time of a frame of selective, by stage",
         "",
         f"Made by `python benchmarks/selective.py --frames {asked.frames}` on {os.cpu_count()} "
-        f"cores and {card}: milliseconds a frame, medians, every pixel hidden, nothing run side by "
-        "side. Keys are those of one key frame (short side 224). The paper reports about 100 ms a "
-        "frame on an RTX 4080, its size and parts unsaid.",
+        f"cores and {card}: milliseconds a frame, medians, every pixel hidden, stages run one "
+        "after another. Keys are those of one key frame (short side 224). The paper reports about "
+        "100 ms a frame on an RTX 4080, without saying for which frame size and which stages.",
         "",
         f"| stage, ms | {' | '.join(asked.sizes)} |",
         f"| --- |{' --- |' * len(asked.sizes)}",

@@ -1,4 +1,4 @@
-"""What STPrivacy's training step gains over the paper's, and dropping tubelets in deployment.
+"""Speed of STPrivacy: its training step beside the paper's, and dropping tubelets in deployment.
 
     python benchmarks/stprivacy.py                # writes docs/results/stprivacy-speed.md
 
@@ -244,7 +244,7 @@ def report(args: argparse.Namespace) -> str:
         "",
         "## A training step, forward and backward",
         "",
-        "How many times faster than the paper's masked softmax written out, in full precision; and "
+        "Speed-up over the paper's masked softmax written out, in full precision; and "
         "how far the gradients of the two are apart in full precision (norm of the difference over "
         "norm, of the parameter where that is largest).",
         "",
@@ -258,9 +258,9 @@ def report(args: argparse.Namespace) -> str:
         "",
         "## Dropping tubelets in deployment",
         "",
-        "Time over that of the same network with all tubelets (`anonymize-only`), as the count of "
-        "multiplications says and as measured. Strict passes twice: once to choose, "
-        "once over what is kept.",
+        "Time over that of the same network with all tubelets (`anonymize-only`), predicted by the "
+        "count of multiplications and measured. Strict has two passes: one to select, one over "
+        "what is kept.",
         "",
         "| keep | | counted | measured | off |",
         "| --- | --- | --- | --- | --- |",

@@ -1,4 +1,4 @@
-"""What does each part of STPrivacy do? Its Table 5 (preprint), on any manifest with a split.
+"""Ablations of STPrivacy: its Table 5 (preprint), on any manifest with a split.
 
     python benchmarks/stprivacy_ablation.py --data mimes/manifest.csv -o ablation/
 

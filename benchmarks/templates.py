@@ -1,4 +1,4 @@
-"""Is the named part hot? Saliency of templates against the true part masks of mimes.
+"""Saliency of templates against the true part masks of mimes.
 
     python benchmarks/templates.py                          # writes docs/results/templates.md
     python benchmarks/templates.py --keys dino-s16 --weights dino_deitsmall16_pretrain.pth
@@ -164,7 +164,7 @@ def row(name: str, scores: Scores) -> str:
 def report(args: argparse.Namespace, clips: list[Shown]) -> str:
     """The page."""
     places = {PARTS[p]: [v for c in clips if (v := by_place(c, p))] for p in range(1, len(PARTS))}
-    rows = [row("place of the click alone, within", {k: v for k, v in places.items() if v})]
+    rows = [row("position of the click alone, within", {k: v for k, v in places.items() if v})]
     notes = []
     for name in args.keys:
         keys = extractor(name, weights=args.weights if name != "colour-hog" else None)
@@ -187,13 +187,13 @@ def report(args: argparse.Namespace, clips: list[Shown]) -> str:
     head = ["keys", "mean", *PARTS[1:]]
     return "\n".join(
         [
-            "# Is the named part hot?",
+            "# Does a template find its part?",
             "",
             f"`{command.strip()}`: {args.clips} clips of mimes of {args.size} pixels, one a",
             f"character, seed {args.seed} (colour-hog was tuned on seed 1). AUC of each pixel's",
             "saliency (eq. 1, unadjusted) against the part's mask in three later frames.",
             f"`within`: one click in the first frame. `across`: on {clicked(clips)} characters,",
-            "judged on the others, whose colours differ, so that colour can hardly carry over.",
+            "scored on the others, whose colours differ, so that colour hardly transfers.",
             "",
             "| " + " | ".join(head) + " |",
             "|" + " --- |" * len(head),

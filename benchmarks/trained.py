@@ -1,4 +1,4 @@
-"""What do trained anonymizers keep and leak, beside those that need no training?
+"""Scores of trained anonymizers, beside methods that need no training.
 
     python benchmarks/trained.py uti     # 5 folds; writes docs/results/trained-uti.md, .json
     python benchmarks/trained.py mimes   # drawn on the spot: docs/results/trained-mimes.md, .json
@@ -7,7 +7,7 @@
 Every method is trained by `masquerade train` (recipe `tiny`) for each seed and fold, on clips that
 are in no test of that fold, and every fold is attacked behind its own anonymizer. On UT-Interaction
 training goes on from the same seed's run on mimes, as the papers go on from published weights.
-Stopped and started again it goes on where it was: runs, clips, fits and answers lie under `--work`.
+An interrupted run resumes: runs, clips, fits and predictions lie under `--work`.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ from masquerade.report.table import show
 
 TRAINED = ("noise-features", "spact", "vita", "bdq", "stprivacy")
 APART = (
-    "Trained lines are means over runs of as many seeds, each attacked by networks of its own: no "
-    "attacker is given two releases of a clip."
+    "Rows of trained methods are means over runs of several seeds, each attacked by networks of "
+    "its "
+    "own: no attacker gets two anonymized versions of one clip."
 )
 BESIDE = (
     "downsample 4",

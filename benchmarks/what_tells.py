@@ -1,10 +1,10 @@
-"""People hidden and the scene kept: what still tells who they are, on UT-Interaction?
+"""People hidden and the scene kept, on UT-Interaction: what identifies the pair.
 
     python benchmarks/what_tells.py [--seeds 3] [--work FOLDER]   # docs/results/what_tells.md
 
 Action, clothing and pair after `selective` on people, by the attacker that validation chose and by
-attackers that see one thing only: the place (the top twelfth of the frame), motion (which is gait),
-the outline (a video of the mask alone). Stopped and started again it goes on where it was.
+attackers that see one thing only: the background (the top twelfth of the frame), motion (which is
+gait), the outline (a video of the mask alone). An interrupted run resumes.
 """
 
 from __future__ import annotations
@@ -85,14 +85,15 @@ def page(result: Evaluation) -> str:
     rows: dict[str, Row] = {row.name: row for row in result.rows}
     raw = rows["raw"]
     out = [
-        "# People hidden, the scene kept: what still tells?",
+        "# People hidden, the scene kept: what identifies the pair?",
         "",
         f"`{result.command}`",
         "",
         f"UT-Interaction, {result.folds} folds, networks of {result.seeds} seeds that answer "
         "together (± is the standard deviation of single ones), 95 % intervals over pairs of "
-        "people. Action: to be kept, top-1. Clothing: mean AUROC, people unseen, floor .50. Pair: "
-        "top-1 of 20 known pairs, floor .05; the place alone tells it too, and is kept on purpose.",
+        "people. Action: to be kept, top-1. Clothing: mean AUROC on people who are not in train, "
+        "floor .50. Pair: top-1 of 20 pairs that are in train, in other clips, floor .05; the "
+        "background alone reveals it too, and is kept on purpose.",
         "",
         "| | " + " | ".join(LABELS.values()) + " |",
         "|---|" + "---|" * len(LABELS),
@@ -106,7 +107,10 @@ def page(result: Evaluation) -> str:
 
 def less_raw(action: PairedScores, names: Sequence[str]) -> str:
     """The action of some lines less that of raw video on the same clips, as Markdown."""
-    out = ["The action, less that of raw video on the same clips, with its 95 % interval:", ""]
+    out = [
+        "Score of the action minus that of raw video on the same clips, with its 95 % interval:",
+        "",
+    ]
     for name in names:
         gap = difference(action.scores[name], action.scores["raw"])
         found = score(gap, clusters=action.groups)

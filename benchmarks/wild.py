@@ -1,4 +1,4 @@
-"""Clips as people have them, three methods each: are size, length, times and sound right?
+"""Size, length, timestamps and sound of real clips of many formats after anonymizing.
 
     python benchmarks/wild.py [--data ../shared/data] [--keep FOLDER]
 
@@ -95,14 +95,15 @@ def main() -> None:
     parser.add_argument("-o", type=Path, default=home / "docs" / "results" / "wild.md")
     chosen = parser.parse_args()
     lines = [
-        "# Clips as people have them",
+        "# Real clips of many formats",
         "",
         "Made by `python benchmarks/wild.py`: thirteen real clips and the demo's, three ways each,",
-        "their sound kept. Frames in / out; seconds; the largest error of a frame's time; how far",
-        "the sound's start or end moved against the picture (right within a frame); regions seen",
-        "by the detector / filled in between / frames in which nothing was hidden.",
+        "with sound kept. Frames in / out; seconds; the largest error of a frame's time; how far",
+        "the sound's start or end moved against the picture (correct within a frame); regions "
+        "found",
+        "by the detector / added by tracking / frames in which nothing was hidden.",
         "",
-        "| clip | way | size | frames | s | time off | sound off | seen / filled / bare |",
+        "| clip | way | size | frames | s | time off | sound off | found / added / empty |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     with tempfile.TemporaryDirectory() as name:

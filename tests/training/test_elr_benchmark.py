@@ -37,7 +37,7 @@ def test_one_command_gives_one_table_and_goes_on_where_it_was(
         ["| 64", "3"],
     ]
     assert all(line.count("[") == 5 for line in lines[1:])  # three ways, two differences
-    assert "Full clips, plainly learned" in text
+    assert "Full clips, plain training" in text
     assert len(list((tmp_path / "work" / "answers").glob("*.npy"))) == 3 * 3 + 1
     again: dict[str, Any] = script["main"].__globals__
 
