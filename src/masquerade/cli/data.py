@@ -16,7 +16,7 @@ from rich.table import Table
 from masquerade.datasets.annotator_vote import Ties, VoteResult
 from masquerade.datasets.annotator_vote import vote as vote_on
 from masquerade.datasets.check import CheckResult, check_manifest
-from masquerade.datasets.label_floors import FloorsResult, label_floors, shown
+from masquerade.datasets.label_floors import FloorsResult, format_score, label_floors
 from masquerade.datasets.manifest import Manifest, read_manifest, write_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.datasets.overlap import without_overlap
@@ -337,9 +337,10 @@ def _print_floors(result: FloorsResult) -> None:
         columns = ["attacker", "metric", ", ".join(table.attributes) if not several else "mean"]
         shape = Table(*columns, *(table.attributes if several else ()), title=title + left_out)
         for row in table.floors:
-            value = shown(row, row.value) + (f" ± {shown(row, row.sd)}" if row.sd else "")
-            each = [shown(row, number) for number in row.per_attribute or ()] if several else []
-            shape.add_row(row.name, row.metric, value, *each)
+            sd = f" ± {format_score(row, row.sd)}" if row.sd else ""
+            values = row.per_attribute or () if several else ()
+            each = [format_score(row, value) for value in values]
+            shape.add_row(row.name, row.metric, format_score(row, row.value) + sd, *each)
         console.print(shape)
     for note in result.notes:
         console.print(escape(note), soft_wrap=True)

@@ -28,38 +28,23 @@ _ATTACKER = {  # F1 and cMAP
 
 @dataclass(frozen=True, kw_only=True)
 class AttributeFloors:
-    """The floors of all binary attributes together, or of one attribute of several classes.
+    """The floors of all binary attributes together, or of one attribute of several classes."""
 
-    Args:
-        attributes: their names; `per_attribute` of each row is in this order.
-        train: clips of train, which are counted.
-        test: clips of test, which are scored.
-        left_out: clips of either split without a label.
-        floors: one row a trivial attacker and metric, scores in [0, 1].
-    """
-
-    attributes: tuple[str, ...]
-    train: int
-    test: int
-    left_out: int
-    floors: tuple[Floor, ...]
+    attributes: tuple[str, ...]  # names, in the order of `per_attribute` of each row
+    train: int  # clips of train
+    test: int  # clips of test
+    left_out: int  # clips of either without a label
+    floors: tuple[Floor, ...]  # one row a trivial attacker and metric
 
 
 @dataclass(frozen=True, kw_only=True)
 class FloorsResult:
-    """The floors of a labelled split.
+    """The floors of a labelled split."""
 
-    Args:
-        labels: name of the file.
-        split: name of the split.
-        tables: the binary attributes first, then each attribute of several classes.
-        notes: how to read the numbers.
-    """
-
-    labels: str
+    labels: str  # name of the file
     split: str
-    tables: tuple[AttributeFloors, ...]
-    notes: tuple[str, ...]
+    tables: tuple[AttributeFloors, ...]  # binary attributes first, then each attribute of classes
+    notes: tuple[str, ...]  # how to read the numbers
 
     def to_json(self) -> str:
         """The result as JSON; `shown` is each value as tables print it."""
@@ -67,12 +52,12 @@ class FloorsResult:
         for table, mine in zip(found["tables"], self.tables, strict=True):
             for row, floor in zip(table["floors"], mine.floors, strict=True):
                 each = floor.per_attribute or ()
-                row["shown"] = shown(floor, floor.value)
-                row["shown_per_attribute"] = [shown(floor, value) for value in each]
+                row["shown"] = format_score(floor, floor.value)
+                row["shown_per_attribute"] = [format_score(floor, value) for value in each]
         return json.dumps(found, indent=2, ensure_ascii=False)
 
 
-def shown(floor: Floor, value: float | None) -> str:
+def format_score(floor: Floor, value: float | None) -> str:
     """A value as the papers print its metric: F1 and BCE as they are, all others in percent."""
     if value is None:
         return "n/a"
@@ -209,13 +194,12 @@ def _table(
 
 def _split_column(manifest: Manifest, name: str) -> str:
     names = [column.name for column in manifest.of_role("split")]
-    if name in names:
-        return name
     if name == "1" and len(names) == 1:
         return names[0]
-    raise UsageError(
-        f"Name the split column with --split; there are: {', '.join(names) or 'none'}."
-    )
+    if name not in names:
+        known = ", ".join(names) or "none"
+        raise UsageError(f"Name the split column with --split; there are: {known}.")
+    return name
 
 
 def _without_floor(
@@ -225,9 +209,8 @@ def _without_floor(
     have = {name for table in tables for name in table.attributes}
     wanted = [c.name for c in manifest.of_role("attribute") if c.kind in ("classes", "identity")]
     missing = ", ".join(name for name in wanted if name not in have)
-    if not missing:
-        return ()
-    return (f"No value of {missing} is in both train and test of split {split}: no floor.",)
+    note = f"No value of {missing} is in both train and test of split {split}: no floor."
+    return (note,) if missing else ()
 
 
 def _notes(published: str | None, floors: Sequence[Floor]) -> tuple[str, ...]:
@@ -244,10 +227,11 @@ def _notes(published: str | None, floors: Sequence[Floor]) -> tuple[str, ...]:
         for metric, score, name in (("F1", f1, "all positive"), ("cMAP", cmap, floor)):
             row = rows[name, metric]
             gap = score - (row.value or 0.0)
+            side = "below" if gap < 0 else "above"
             notes.append(
                 f"{published}: the published attacker on {video} video has {metric} "
-                f"{shown(row, score)}, {shown(row, abs(gap))} {'below' if gap < 0 else 'above'} "
-                f"the floor '{name}' of {shown(row, row.value)}."
+                f"{format_score(row, score)}, {format_score(row, abs(gap))} {side} the floor "
+                f"'{name}' of {format_score(row, row.value)}."
             )
     return (
         *notes,

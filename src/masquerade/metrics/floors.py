@@ -2,9 +2,8 @@
 
 `ActionPrior` predicts labels from the action alone; `constant_scores` predicts the training rates.
 Their scores go through the same metrics as any attacker's. `attribute_floors` and `class_floors`
-list every floor of a split in train and test, as closed forms where there are any, otherwise by
-expected counts. All labels are arrays of numbers; a class label of C values is C columns of 0 and 1
-(`one_hot`). The tests check every row against the published labels of VP-UCF101 and VP-HMDB51.
+list every floor of a split, in closed form where there is one, otherwise by expected counts. The
+tests check every row against the published labels of VP-UCF101 and VP-HMDB51.
 """
 
 from __future__ import annotations
@@ -150,11 +149,8 @@ class PredictedActionPrior:
         """
         if not 0 <= accuracy <= 1:
             raise UsageError("An accuracy lies in [0, 1].")
-        y, names, size = (
-            binary_labels(labels, dimensions=2),
-            np.asarray(actions),
-            len(prior.actions),
-        )
+        y, names = binary_labels(labels, dimensions=2), np.asarray(actions)
+        size = len(prior.actions)
         same_length(y, names)
         if not np.isin(names, prior.actions).all():
             raise UsageError("A test action is not among the training actions.")
@@ -229,11 +225,14 @@ def attribute_floors(
     rate = t.mean(axis=0)
     random = [random_ap(int(r), len(t)) for r in t.sum(axis=0)]
     random_cmap = np.where((rate > 0) & (rate < 1), random, np.nan)
+    rng = np.random.default_rng(seed)
+    draws = [cmap(t, rng.random(t.shape)).value for _ in range(_DRAWS)]
+    sd = _defined(float(np.std(draws, ddof=1)))
     rows = [
         _floor("whole set", "positive rate", binary_labels(whole_set, dimensions=2).mean(axis=0)),
         _floor("test", "positive rate", rate),
         _floor("constant", "cMAP", _ap(t, rates)),
-        _floor("random scores", "cMAP", random_cmap, sd=_random_sd(t, seed)),
+        _floor("random scores", "cMAP", random_cmap, sd),
         _floor("all positive", "F1", _f1(t, yes)),
         _floor("train majority", "F1", np.nan_to_num(_f1(t, rates))),
         _floor("coin at train rate", "F1", coin_f1(rate, y.mean(axis=0))),
@@ -272,9 +271,7 @@ def class_floors(
     Args:
         train_labels: (n,) class numbers.
         test_labels: (m,) class numbers.
-        train_actions: (n,) names or class numbers.
-        test_actions: (m,).
-        accuracy: of an action recognizer, in [0, 1]; adds the floor from its predictions.
+        train_actions, test_actions, accuracy: as of `attribute_floors`.
         classes: C; None counts up to the largest label.
     """
     y, t = class_numbers(train_labels), class_numbers(test_labels)
@@ -304,21 +301,14 @@ def class_floors(
 class ExpectedFloors:
     """Floors of a label whose distribution is known, as of a synthetic benchmark; in [0, 1].
 
-    Args:
-        rate: of the positives, or of each class.
-        given: P(bit = 1 | action) in either half of the actions; empty for classes.
-        constant_accuracy: of always the commonest label.
-        prior_accuracy: of the commonest label given the true action.
-        prior_ap: average precision of P(bit | action) as the score; None for classes. A constant's
-            is the rate.
-        prior_auroc: of the same; a constant's is .5.
+    The average precision of a constant score is the rate, its AUROC .5.
     """
 
-    rate: float
-    given: tuple[float, ...] = ()
-    constant_accuracy: float
-    prior_accuracy: float
-    prior_ap: float | None = None
+    rate: float  # of the positives, or of each class
+    given: tuple[float, ...] = ()  # P(bit = 1 | action) in either half of the actions
+    constant_accuracy: float  # of the commonest label
+    prior_accuracy: float  # of the commonest label given the true action
+    prior_ap: float | None = None  # of P(bit | action) as the score; None for classes
     prior_auroc: float | None = None
 
 
@@ -349,12 +339,7 @@ def expected_class_floors(classes: int) -> ExpectedFloors:
 
 
 def one_hot(labels: ArrayLike, *, classes: int) -> Floats:
-    """(n, C) columns of 0 and 1.
-
-    Args:
-        labels: (n,) class numbers in 0 .. classes - 1.
-        classes: C.
-    """
+    """(n, C) columns of 0 and 1 from class numbers (n,) in 0 .. C - 1."""
     y = class_numbers(labels)
     if len(y) and y.max() >= classes:
         raise UsageError(f"A label is beyond the {classes} classes.")
@@ -362,12 +347,7 @@ def one_hot(labels: ArrayLike, *, classes: int) -> Floats:
 
 
 def constant_scores(train_labels: ArrayLike, videos: int) -> Floats:
-    """The training rate of each attribute for every test video: (videos, P).
-
-    Args:
-        train_labels: (n, P) 0 or 1.
-        videos: how many test videos.
-    """
+    """(videos, P): for every test video the training rates of the labels (n, P)."""
     y = binary_labels(train_labels, dimensions=2)
     if not len(y):
         raise UsageError("A floor needs training labels to count; there are none.")
@@ -378,11 +358,8 @@ def random_ap(positives: int, videos: int) -> float:
     """Expected average precision of untied random scores; nan without positives.
 
     The item at rank k is a positive with probability R/n; given that, each of the k - 1 before it
-    is one with probability (R - 1)/(n - 1). Summed: (H_n + (R - 1)(n - H_n)/(n - 1)) / n.
-
-    Args:
-        positives: R.
-        videos: n.
+    is one with probability (R - 1)/(n - 1). Summed: (H_n + (R - 1)(n - H_n)/(n - 1)) / n, with R
+    positives among n videos.
     """
     if not 0 < positives <= videos:
         return float("nan")
@@ -393,12 +370,7 @@ def random_ap(positives: int, videos: int) -> float:
 
 
 def coin_f1(rate: ArrayLike, guess: ArrayLike) -> Floats:
-    """F1, by expected counts, of predicting a positive with a fixed probability: 2pq / (p + q).
-
-    Args:
-        rate: p, of positives; (P,) or a number.
-        guess: q, probability of a yes; 1 is the all-positive guess, 2p / (1 + p).
-    """
+    """F1, by expected counts, of saying yes with probability q at a rate p: 2pq / (p + q)."""
     p, q = np.broadcast_arrays(np.asarray(rate, float), np.asarray(guess, float))
     return ratio(2 * p * q, p + q)
 
@@ -407,10 +379,6 @@ def tuned_thresholds(labels: ArrayLike, scores: ArrayLike) -> Floats:
     """The threshold of each attribute with the best F1 on these (training) videos: (P,).
 
     `classification.f1` predicts a positive strictly above it. Of equally good ones the lowest.
-
-    Args:
-        labels: (n, P) 0 or 1.
-        scores: (n, P).
     """
     y, s = binary_labels(labels, dimensions=2), float_array(scores, "scores", dimensions=2)
     same_length(y, s)
@@ -424,12 +392,6 @@ def _best_threshold(y: Floats, s: Floats) -> float:
     f1 = 2 * hits / (ends + 1 + max(float(y.sum()), 1.0))
     best = np.flatnonzero(f1 == f1.max())
     return float(np.nextafter(s[order][ends[best[-1]]], -np.inf))
-
-
-def _random_sd(t: Floats, seed: int) -> float | None:
-    rng = np.random.default_rng(seed)
-    drawn = [cmap(t, rng.random(t.shape)).value for _ in range(_DRAWS)]
-    return _defined(float(np.std(drawn, ddof=1)))
 
 
 def _ap(t: Floats, scores: Floats) -> Floats:
