@@ -112,7 +112,7 @@ def test_clips_and_masks_of_another_size_are_refused() -> None:
         tiny()(torch.rand(1, 3, 2, 16, 16))
     with pytest.raises(UsageError, match="mask of 9 tokens"):
         tiny()(torch.rand(1, 3, 4, 16, 16), torch.ones(1, 1, 9))
-    with pytest.raises(UsageError, match="do not divide"):
+    with pytest.raises(UsageError, match="does not divide"):
         tiny(size=20)
 
 

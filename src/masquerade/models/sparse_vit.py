@@ -18,14 +18,7 @@ from torch.nn import functional as F
 
 from masquerade.errors import UsageError
 from masquerade.models.attention import Softmax
-from masquerade.models.vit import (
-    Block,
-    Inflation,
-    TubeletEmbed,
-    check_shape,
-    inflate,
-    init_transformer,
-)
+from masquerade.models.vit import Block, Inflation, TubeletViT, init_transformer
 
 ChooseKeep = Callable[[Tensor, Tensor, int], Tensor]
 """(log-probabilities (B, L, N, 2), keep mask so far (B, L, N), predictor) to a mask of 0 and 1."""
@@ -136,7 +129,7 @@ def block_on_kept(block: nn.Module, tokens: Tensor, keep: Tensor) -> Tensor:
     return tokens + each(lambda some: block.mlp(block.norm2(some)), tokens)
 
 
-class SparseViT(nn.Module):
+class SparseViT(TubeletViT):
     """A ViT over tubelets that drops some between its layers and decodes the rest to pixels.
 
     State-dict names are timm's, except for the predictors and the decoder.
@@ -167,31 +160,26 @@ class SparseViT(nn.Module):
             softmax: as in `Attention`.
             inflation: how an image's patch becomes a tubelet when such weights are loaded.
         """
-        super().__init__()
-        if any(a % b for a, b in zip(shape, tubelet, strict=True)):
-            raise UsageError(f"a clip of {shape} does not divide into tubelets of {tubelet}.")
         if width % heads:
             raise UsageError(f"{heads} heads do not divide a width of {width}.")
         if list(places) != sorted(set(places)) or not all(0 <= at < depth for at in places):
             raise UsageError(f"predictors stand before layers 0 to {depth - 1}, in order.")
-        self.shape, self.tubelet, self.inflation = shape, tubelet, inflation
-        self.places = tuple(places)
-        self.grid = (shape[0] // tubelet[0], shape[1] // tubelet[1], shape[2] // tubelet[2])
-        self.slot = self.grid[1] * self.grid[2]  # N
-        self.patch_embed = TubeletEmbed(in_channels=3, tubelet=tubelet, width=width)
-        self.pos_embed = nn.Parameter(torch.zeros(1, math.prod(self.grid), width))
-        self.blocks = nn.ModuleList(
-            Block(width=width, heads=heads, softmax=softmax) for _ in range(depth)
+        super().__init__(
+            shape=shape,
+            in_channels=3,
+            tubelet=tubelet,
+            width=width,
+            depth=depth,
+            heads=heads,
+            softmax=softmax,
+            inflation=inflation,
         )
+        self.places = tuple(places)
+        self.slot = self.grid[1] * self.grid[2]  # N
         self.predictors = nn.ModuleList(Predictor(width=width) for _ in places)
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.decoder = nn.Linear(width, 3 * math.prod(tubelet))
         init_transformer(self)
-
-    def embed(self, clip: Tensor) -> Tensor:
-        """(B, 3, T, H, W) -> (B, L * N, D), positions added."""
-        check_shape(clip, self.shape)
-        return self.patch_embed(clip) + self.pos_embed
 
     def forward_masked(
         self,
@@ -286,8 +274,3 @@ class SparseViT(nn.Module):
         tubelets = values.reshape(len(values), *self.grid, *self.tubelet, 3)
         # (B, L, h, w, dT, dH, dW, 3) -> (B, 3, L, dT, h, dH, w, dW)
         return tubelets.permute(0, 7, 1, 4, 2, 5, 3, 6).reshape(len(values), 3, *self.shape)
-
-    def adapt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """An image ViT's weights for this network; its own pass unchanged."""
-        patch = weights.get("patch_embed.proj.weight")
-        return weights if patch is None or patch.ndim == 5 else inflate(weights, self)

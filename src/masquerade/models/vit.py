@@ -9,7 +9,7 @@ one does not learn motion from scratch (docs/papers.md 8.5); load an image ViT's
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -128,7 +128,47 @@ class FrameViT(nn.Module):
         return self.head(self.pooled(frames, keep))
 
 
-class VideoViT(nn.Module):
+class TubeletViT(nn.Module):
+    """The layers of a ViT over tubelets of clips of one `shape` (T, H, W), without a head.
+
+    `inflation` says how an image ViT's patch becomes a tubelet when its weights are loaded.
+    """
+
+    def __init__(
+        self,
+        *,
+        shape: tuple[int, int, int],
+        in_channels: int,
+        tubelet: tuple[int, int, int],
+        width: int,
+        depth: int,
+        heads: int,
+        softmax: Softmax,
+        inflation: Inflation,
+    ) -> None:
+        super().__init__()
+        if any(a % b for a, b in zip(shape, tubelet, strict=True)):
+            raise UsageError(f"a clip of {shape} does not divide into tubelets of {tubelet}.")
+        self.shape, self.tubelet, self.width, self.inflation = shape, tubelet, width, inflation
+        self.grid = (shape[0] // tubelet[0], shape[1] // tubelet[1], shape[2] // tubelet[2])
+        self.patch_embed = TubeletEmbed(in_channels=in_channels, tubelet=tubelet, width=width)
+        self.pos_embed = nn.Parameter(torch.zeros(1, math.prod(self.grid), width))
+        self.blocks = nn.ModuleList(
+            Block(width=width, heads=heads, softmax=softmax) for _ in range(depth)
+        )
+
+    def embed(self, clip: Tensor) -> Tensor:
+        """(B, C, T, H, W) -> (B, L * N, D), positions added."""
+        check_shape(clip, self.shape)
+        return self.patch_embed(clip) + self.pos_embed
+
+    def adapt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """An image ViT's weights for this network; a video's pass unchanged."""
+        patch = weights.get("patch_embed.proj.weight")
+        return weights if patch is None or patch.ndim == 5 else inflate(weights, self)
+
+
+class VideoViT(TubeletViT):
     """STPrivacy's recognizer: a ViT over tubelets that takes a keep mask."""
 
     head_names: ClassVar[tuple[str, ...]] = ("head", "fc_norm")
@@ -158,17 +198,16 @@ class VideoViT(nn.Module):
             attention_heads: of each layer; `heads` are a recognizer's outputs by label.
             inflation: how an image's patch weights become a tubelet's when such a file is loaded.
         """
-        super().__init__()
-        if frames % tubelet[0] or size % tubelet[1] or size % tubelet[2]:
-            raise UsageError(
-                f"{frames} frames of {size} pixels do not divide into tubelets of {tubelet}."
-            )
-        self.shape = (frames, size, size)
-        self.tubelet, self.width, self.inflation = tubelet, width, inflation
-        self.grid = (frames // tubelet[0], size // tubelet[1], size // tubelet[2])
-        self.patch_embed = TubeletEmbed(in_channels=in_channels, tubelet=tubelet, width=width)
-        self.pos_embed = nn.Parameter(torch.zeros(1, math.prod(self.grid), width))
-        self.blocks = nn.ModuleList(Block(width=width, heads=attention_heads) for _ in range(depth))
+        super().__init__(
+            shape=(frames, size, size),
+            in_channels=in_channels,
+            tubelet=tubelet,
+            width=width,
+            depth=depth,
+            heads=attention_heads,
+            softmax="exact",
+            inflation=inflation,
+        )
         self.fc_norm = nn.LayerNorm(width, eps=1e-6)
         self.head = nn.Linear(width, classes)
         init_transformer(self)
@@ -180,8 +219,7 @@ class VideoViT(nn.Module):
         `keep` is (B, L, N) or (B, L * N), bool or in [0, 1]; a bool one with equally many kept in
         each clip computes only those.
         """
-        check_shape(clip, self.shape)
-        tokens = self.patch_embed(clip) + self.pos_embed
+        tokens = self.embed(clip)
         if keep is not None:
             keep = keep.reshape(len(clip), -1)  # (B, L * N)
             if keep.shape[1] != tokens.shape[1]:
@@ -198,21 +236,8 @@ class VideoViT(nn.Module):
     def forward(self, clip: Tensor, keep: Tensor | None = None) -> Tensor:
         return self.head(self.pooled(clip, keep))
 
-    def adapt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """An image ViT's weights for this network; a video's pass unchanged."""
-        patch = weights.get("patch_embed.proj.weight")
-        return weights if patch is None or patch.ndim == 5 else inflate(weights, self)
 
-
-class TubeletNetwork(Protocol):
-    """What `inflate` needs of a network."""
-
-    tubelet: tuple[int, int, int]
-    grid: tuple[int, int, int]
-    inflation: Inflation
-
-
-def inflate(weights: dict[str, Tensor], net: TubeletNetwork) -> dict[str, Tensor]:
+def inflate(weights: dict[str, Tensor], net: TubeletViT) -> dict[str, Tensor]:
     """Inflate the weights of an image ViT, DeiT or DINO to a clip's (STPrivacy's code).
 
     See docs/papers.md 1.2. `average` repeats the patch over the tubelet's frames and divides by
