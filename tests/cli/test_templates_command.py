@@ -1,4 +1,4 @@
-"""`masquerade templates` and `--hide`: point at a part, and it is hidden by name."""
+"""`masquerade templates` and `--hide`: mark a part of a picture, and hide it by name."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def moving(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_part_is_added_shown_hidden_and_taken_along(
+def test_a_template_is_added_shown_used_and_exported(
     moving: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.setenv("MASQUERADE_TEMPLATES", str(tmp_path / "mine"))
@@ -68,7 +68,7 @@ def test_a_part_is_added_shown_hidden_and_taken_along(
 
 
 @pytest.mark.parametrize("by", ["name", "point"])
-def test_what_is_pointed_at_disappears_and_the_rest_stays(
+def test_what_the_points_mark_is_hidden_and_the_rest_stays(
     moving: Path, tmp_path: Path, by: str, command: Callable[..., Any]
 ) -> None:
     at = f"0:{SPOT[0]},{SPOT[1]}"
@@ -90,8 +90,8 @@ def test_what_is_pointed_at_disappears_and_the_rest_stays(
         assert after[:, t, y - 8 : y + 9, x - 8 : x + 9].mean() < 0.05
         assert (after[:, t, 90:, :60] - before[:, t, 90:, :60]).abs().max() < 0.02
     receipt = json.loads((tmp_path / "safe.mkv.receipt.json").read_text())
-    (look,) = receipt["regions"]
-    assert look["name"] == "templates" and look["arguments"]["keys"] == "colour-hog"
+    (record,) = receipt["regions"]
+    assert record["name"] == "templates" and record["arguments"]["keys"] == "colour-hog"
 
 
 def test_hide_is_short_for_regions() -> None:
@@ -111,7 +111,7 @@ def test_hide_is_short_for_regions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "error", "said"),
+    ("words", "error", "message"),
     [
         (["add", "Eye!", "--at", "5,5"], UsageError, "cannot name a template"),
         (["add", "eye", "--at", "5;5"], UsageError, "a point is"),
@@ -123,17 +123,17 @@ def test_hide_is_short_for_regions() -> None:
         (["import", "nothing.safetensors"], UsageError, "nothing"),
     ],
 )
-def test_mistakes_are_told_in_a_sentence(
+def test_mistakes_are_refused_in_one_sentence(
     moving: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     words: list[str],
     error: type[Exception],
-    said: str,
+    message: str,
 ) -> None:
     monkeypatch.setenv("MASQUERADE_TEMPLATES", str(tmp_path / "mine"))
     monkeypatch.setenv("MASQUERADE_WEIGHTS", str(tmp_path / "weights"))
     source = [] if words[0] != "add" else ["--image", str(moving)]
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         main([*words, *source])
     assert not list(tmp_path.glob("mine/*"))

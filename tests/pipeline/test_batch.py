@@ -1,4 +1,4 @@
-"""Many files: where they go, that one bad one stops none, that interruption leaves nothing half."""
+"""Batches: names of outputs, failures of single files, resuming, and interruption."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def names(tasks: list[FileTask], base: Path) -> dict[str, str]:
     }
 
 
-def test_beside_the_input_under_a_name_of_its_own(tree: Path) -> None:
+def test_outputs_lie_beside_their_inputs_by_default(tree: Path) -> None:
     expected = {"a.mp4": f"a{OWN_SUFFIX}.mp4", "b.mov": f"b{OWN_SUFFIX}.mp4"}
     assert names(plan_tasks([str(tree)]), tree) == expected
     assert names(plan_tasks([str(tree / "a.mp4")], suffix="-x"), tree) == {"a.mp4": "a-x.mp4"}
@@ -87,7 +87,7 @@ def test_names_that_would_collide_keep_their_old_suffix(tmp_path: Path) -> None:
         )
 
 
-def test_names_that_tell_nothing(tree: Path) -> None:
+def test_sequential_and_hashed_names(tree: Path) -> None:
     tasks = plan_tasks([str(tree)], output="o", name="sequential")
     assert [task.dst.name for task in tasks] == ["000001.mp4", "000002.mp4"]
     tasks = plan_tasks([str(tree)], output="o", name="hash")
@@ -99,7 +99,7 @@ def test_the_container_follows_the_codec(tree: Path) -> None:
         assert plan_tasks([str(tree / "a.mp4")], codec=codec)[0].dst.suffix == suffix
 
 
-def test_nothing_to_do_is_said(tmp_path: Path) -> None:
+def test_a_folder_without_videos_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no video"):
         plan_tasks([str(tmp_path)])
 
@@ -151,9 +151,7 @@ def test_resume_skips_what_is_finished_and_nothing_else(clip: Path, tmp_path: Pa
     assert again(skip_existing=True) == ["skipped", "skipped"]
 
 
-def test_resume_is_not_deceived_by_other_weights_of_the_same_shape(
-    clip: Path, tmp_path: Path
-) -> None:
+def test_resume_notices_other_weights_of_the_same_shape(clip: Path, tmp_path: Path) -> None:
     config = PipelineConfig(regions="frame", preview=0.1)
     (task,) = plan_tasks([str(clip)], output=str(tmp_path / "out/"))
     nets = []
@@ -218,10 +216,10 @@ def test_an_interrupted_run_leaves_nothing_half_made(
             time.sleep(0.01)
         time.sleep(draw.random() * 0.5)
         process.send_signal(number)
-        _, said = process.communicate(timeout=60)
+        _, output = process.communicate(timeout=60)
         if process.returncode == 0:
             continue  # it was quicker than the signal
-        assert process.returncode == (-9 if number == signal.SIGKILL else 130), said
+        assert process.returncode == (-9 if number == signal.SIGKILL else 130), output
         if number != signal.SIGKILL:
             assert not list(out.iterdir())
     if not (out / "a.mp4").exists():

@@ -1,4 +1,4 @@
-"""One file in, one anonymized file out: what is in it, what is not, and what failure leaves."""
+"""Anonymizing one file: what the output holds, what it lacks, and what a failure leaves."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_the_face_is_gone_and_the_rest_is_there(clip: Path, tmp_path: Path) -> N
     assert receipt.source.frames == receipt.output.frames == len(before)
 
 
-def test_the_receipt_tells_all_but_what_undoes_it(clip: Path, tmp_path: Path) -> None:
+def test_the_receipt_lacks_only_what_undoes_the_output(clip: Path, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="undo"):
         run(clip, tmp_path / "out.mp4", "selective", seed=246813579)
     text = (tmp_path / "out.mp4.receipt.json").read_text()
@@ -135,7 +135,7 @@ def test_several_sources_hide_what_any_of_them_finds(clip: Path, tmp_path: Path)
         boxes, {t: [Box(5, 5, 45, 45, 1.0, track=0)] for t in range(25)}, width=640, height=480
     )
     receipt = run(clip, tmp_path / "a.mp4", regions=f"faces+boxes:{boxes}", preview=0.3)
-    assert [look.name for look in receipt.regions] == ["faces", "boxes"]
+    assert [record.name for record in receipt.regions] == ["faces", "boxes"]
     assert set(receipt.coverage.regions) == {2} and receipt.coverage.tracks == 2
     after = pixels(tmp_path / "a.mp4")
     assert after[:, 8:42, 8:42].mean() < 3  # the box
@@ -170,7 +170,7 @@ def test_preview_cfr_and_size(clip: Path, tmp_path: Path) -> None:
     assert len(times(tmp_path / "b.mp4")) == 10
 
 
-def test_shadow_looks_and_writes_no_video(clip: Path, tmp_path: Path) -> None:
+def test_shadow_writes_a_receipt_and_no_video(clip: Path, tmp_path: Path) -> None:
     receipt = run(clip, tmp_path / "a.mp4", shadow=True)
     assert receipt.output is None and receipt.coverage.empty == 0
     assert leftovers(tmp_path) == ["a.mp4.receipt.json"]
@@ -255,7 +255,7 @@ def test_an_output_that_fails_its_check_is_an_error(clip: Path, tmp_path: Path) 
         ({"export_boxes": Path("out.mp4")}, UsageError, "one name"),
     ],
 )
-def test_wrong_settings_are_one_sentence_and_no_file(
+def test_wrong_settings_are_refused_and_leave_no_file(
     clip: Path, tmp_path: Path, monkeypatch, settings, error, says: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -275,7 +275,7 @@ def test_wrong_settings_are_one_sentence_and_no_file(
         ("none.mp4", None),
     ],
 )
-def test_what_is_no_video_is_refused(tmp_path: Path, name: str, content: bytes | None) -> None:
+def test_other_files_are_refused(tmp_path: Path, name: str, content: bytes | None) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     if content is not None:

@@ -1,4 +1,4 @@
-"""The pipeline: order, look-ahead, windows, errors, and that nothing hangs or piles up."""
+"""The stream: order, look-ahead, windows, errors, threads that end, and bounded memory."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_prefetch_keeps_order_and_stays_within_its_depth() -> None:
     assert [0, *taken] == list(range(50))
 
 
-def test_prefetch_raises_here_what_was_raised_there() -> None:
+def test_prefetch_passes_on_exceptions() -> None:
     def items() -> Iterator[int]:
         yield 1
         raise MasqueradeError("broken")
@@ -157,7 +157,7 @@ def test_a_last_window_is_filled_up_and_cut(frames: int) -> None:
     assert anonymize(clip, Sum()).shape == clip.shape
 
 
-def test_a_source_that_forgets_frames_is_an_error() -> None:
+def test_a_source_that_skips_frames_is_an_error() -> None:
     def forgetful(pictures: Any) -> Iterator[Region]:
         for i, _ in enumerate(pictures):
             if i < 2:
@@ -168,7 +168,7 @@ def test_a_source_that_forgets_frames_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("missed", range(1, 11))
-def test_a_planted_dropout_leaves_no_frame_bare(missed: int) -> None:
+def test_missed_detections_leave_no_frame_visible(missed: int) -> None:
     """A moving face that the detector misses for 1 to 10 frames is black in every frame."""
 
     def source(pictures: Any) -> Iterator[Region]:
@@ -187,7 +187,7 @@ def test_a_planted_dropout_leaves_no_frame_bare(missed: int) -> None:
         assert o.pixels[:, -4:].min() > 0 or i > 30  # not by hiding everything
 
 
-def test_everywhere_and_somewhere_may_mix_in_one_window() -> None:
+def test_whole_frames_and_boxes_mix_in_one_window() -> None:
     def source(pictures: Any) -> Iterator[Region]:
         for i, _ in enumerate(pictures):
             yield Region(everywhere=i == 1, boxes=() if i == 1 else (Box(8, 8, 20, 20, 1.0),))
@@ -230,7 +230,7 @@ def test_a_stream_gives_the_pixels_of_the_clip(made, name: str) -> None:
     assert np.abs(streamed - whole.numpy()).max() <= 1.5
 
 
-def test_constant_rate_repeats_and_leaves_out() -> None:
+def test_constant_rate_repeats_and_drops_frames() -> None:
     def item(index: int, pts: int, duration: int) -> AnonymizedFrame:
         stamp = Picture(index)
         stamp.pts, stamp.duration, stamp.time_base = pts, duration, Fraction(1, 10)
@@ -251,17 +251,17 @@ def test_constant_rate_repeats_and_leaves_out() -> None:
         (12.5, Fraction(25, 2)),
     ],
 )
-def test_rates_are_what_is_meant(rate: float, exact: Fraction) -> None:
+def test_rounded_ntsc_rates_become_exact(rate: float, exact: Fraction) -> None:
     assert exact_rate(rate) == exact
 
 
-def test_anonymize_says_what_it_takes() -> None:
+def test_anonymize_refuses_other_shapes() -> None:
     with pytest.raises(MasqueradeError, match="B, 3, T, H, W"):
         anonymize(torch.rand(3, 8, 8), Blacken())
 
 
 @pytest.mark.parametrize("method", ["mask-mean", "blur", "selective"])
-def test_outside_of_what_is_hidden_nothing_is_left_where_that_is_asked_for(method: str) -> None:
+def test_outside_black_leaves_only_the_hidden_regions(method: str) -> None:
     def left(pictures: Any) -> Iterator[Region]:
         for t, _ in enumerate(pictures):
             if t == 2:
@@ -283,7 +283,7 @@ def test_outside_of_what_is_hidden_nothing_is_left_where_that_is_asked_for(metho
         assert np.array_equal(shown[:, :20], kept[:, :20] if t != 2 else 0 * kept[:, :20])
 
 
-def test_what_fades_out_fades_to_black() -> None:
+def test_feathered_regions_fade_to_black() -> None:
     def left(pictures: Any) -> Iterator[Region]:
         for _ in pictures:
             yield Region(boxes=(Box(0, 0, 20, 48, 1.0),))

@@ -1,4 +1,4 @@
-"""Clips as people have them, from container to container: the first moments of each, by default."""
+"""Real clips in many containers: the first frames of each, with the default settings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CLIPS = [
 
 
 @pytest.mark.parametrize("name", CLIPS)
-def test_the_first_moments_of(wild: Path, tmp_path: Path, name: str) -> None:
+def test_the_first_frames_keep_their_times(wild: Path, tmp_path: Path, name: str) -> None:
     out = tmp_path / "out.mp4"
     receipt = masquerade.anonymize_file(
         wild / name, out, masquerade.build("selective"), preview=0.3, audio="drop"
@@ -47,7 +47,7 @@ def test_the_first_moments_of(wild: Path, tmp_path: Path, name: str) -> None:
     assert found[-1] - found[0] < 0.3 + 1 / float(info.rate)
 
 
-def test_a_second_reader_finds_one_stream_and_no_tag(wild: Path, tmp_path: Path) -> None:
+def test_ffprobe_finds_one_stream_and_no_tag(wild: Path, tmp_path: Path) -> None:
     """ffprobe, which shares nothing with how we read."""
     if not shutil.which("ffprobe"):
         pytest.skip("Debian's ffmpeg and ffprobe are not installed")
@@ -56,9 +56,9 @@ def test_a_second_reader_finds_one_stream_and_no_tag(wild: Path, tmp_path: Path)
         wild / "talk_face_480_aac.mp4", out, masquerade.build("blacken"), preview=0.3
     )
     words = ["ffprobe", "-v", "error", "-of", "json", "-show_streams", "-show_format", str(out)]
-    said = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
-    (stream,) = said["streams"]
+    found = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
+    (stream,) = found["streams"]
     assert stream["codec_type"] == "video" and stream["pix_fmt"] == "yuv420p"
     harmless = {"major_brand", "minor_version", "compatible_brands"}
-    assert set(said["format"].get("tags", {})) <= harmless
+    assert set(found["format"].get("tags", {})) <= harmless
     assert set(stream.get("tags", {})) <= {"language", "handler_name", "vendor_id"}

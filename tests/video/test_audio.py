@@ -1,4 +1,4 @@
-"""Sound by type and never by index: dropped, copied in sync, or shifted in pitch."""
+"""Audio: dropped, copied in sync, or shifted in pitch; found by type, never by index."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_the_proof_above_can_fail(tmp_path):
     assert hashes(source) & hashes(tmp_path / "out.mp4")
 
 
-def test_dropped_sound_is_not_in_the_bytes(tmp_path):
+def test_dropped_audio_is_not_in_the_file(tmp_path):
     mark = np.frombuffer(b"CANARY-SOUND-91", np.uint8).astype(np.int16)
     with av.open(str(tmp_path / "s.wav"), "w") as out:
         stream = out.add_stream("pcm_s16le", rate=8000, layout="mono")

@@ -1,4 +1,4 @@
-"""Nothing but pixels passes unless it is asked for by name, and all that goes is listed."""
+"""Metadata: nothing is kept unless it is named, and all that is removed is listed."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_strip_leaves_no_canary_in_any_byte(laden, tmp_path, audio):
         assert not kept.tags and not kept.chapters and not kept.streams
 
 
-def test_all_that_goes_is_listed_by_name_and_never_by_value(laden):
+def test_all_that_is_removed_is_listed_by_name_and_never_by_value(laden):
     with Reader(laden) as reader:
         removed = select_metadata(reader).removed
     listed = {name.lower() for name in removed}
@@ -70,7 +70,7 @@ def test_all_that_goes_is_listed_by_name_and_never_by_value(laden):
     assert CANARY.decode() not in " ".join(removed)
 
 
-def test_keys_pass_what_they_name_and_nothing_else(laden, tmp_path):
+def test_named_keys_are_kept_and_nothing_else(laden, tmp_path):
     target = tmp_path / f"out{laden.suffix}"
     kept = rewrite(laden, target, metadata="keep:artist,chapter,Subtitle")
     data = target.read_bytes()
@@ -85,7 +85,7 @@ def test_keys_pass_what_they_name_and_nothing_else(laden, tmp_path):
     assert "title" in {name.lower() for name in kept.removed}
 
 
-def test_keep_passes_tags_but_never_a_sei_message(laden, tmp_path):
+def test_keep_keeps_tags_but_never_a_sei_message(laden, tmp_path):
     rewrite(
         laden, tmp_path / "out.mp4", metadata="keep:title,artist,location,language", audio="keep"
     )
@@ -97,14 +97,14 @@ def test_keep_passes_tags_but_never_a_sei_message(laden, tmp_path):
     assert b"086f3693" not in (tmp_path / "out.mp4").read_bytes()
 
 
-def test_an_attachment_passes_only_when_named(laden, tmp_path):
+def test_an_attachment_is_kept_only_when_named(laden, tmp_path):
     if laden.suffix != ".mkv":
         pytest.skip("only Matroska holds attachments")
     rewrite(laden, tmp_path / "out.mkv", metadata="keep:attachment")
     assert [s["codec_type"] for s in streams(tmp_path / "out.mkv")] == ["video", "attachment"]
 
 
-def test_a_cover_picture_never_passes(tmp_path):
+def test_a_cover_picture_is_never_kept(tmp_path):
     clip = make_with_sound(tmp_path / "c.mp4", "-c:a", "aac")
     ffmpeg("-f", "lavfi", "-i", "testsrc=s=200x200", "-frames:v", 1, tmp_path / "cover.png")
     both = ("-i", clip, "-i", tmp_path / "cover.png", "-map", 0, "-map", 1, "-c", "copy")
@@ -116,7 +116,7 @@ def test_a_cover_picture_never_passes(tmp_path):
     assert b"\x89PNG" not in (tmp_path / "out.mp4").read_bytes()
 
 
-def test_a_second_video_stream_never_passes(tmp_path):
+def test_a_second_video_stream_is_never_kept(tmp_path):
     ffmpeg(
         *("-f", "lavfi", "-i", "testsrc2=s=64x48:d=1", "-f", "lavfi", "-i", "testsrc=s=96x64:d=1"),
         *("-map", 0, "-map", 1, tmp_path / "in.mkv"),
@@ -128,7 +128,7 @@ def test_a_second_video_stream_never_passes(tmp_path):
 
 
 @pytest.mark.parametrize("wrong", ["", "keep:", "drop", "keep:,", "strip:title"])
-def test_a_policy_that_is_none(tmp_path, wrong):
+def test_unknown_metadata_policies_are_refused(tmp_path, wrong):
     source = make_with_sound(tmp_path / "in.mp4", "-c:a", "aac")
     with Reader(source) as reader, pytest.raises(UsageError, match="keep:KEY"):
         select_metadata(reader, wrong)

@@ -1,4 +1,4 @@
-"""What `probe` says of good files, and that it refuses all others in one sentence."""
+"""Probing: what good files hold, and that all others are refused in one sentence."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_what_is_no_regular_file_is_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_no_rights(tmp_path):
+def test_an_unreadable_file_is_refused(tmp_path):
     path = make(tmp_path / "a.mp4")
     path.chmod(0)
     refused(path, "cannot be opened")
@@ -198,7 +198,7 @@ NAMES = [b"%d.mp4", b"a:b.mp4", b"file:x.mp4", b"a|b.mp4", b"-o.mp4", b"a\nb.mp4
 
 
 @pytest.mark.parametrize("name", [*NAMES, b"a" * 250 + b".mp4", b"[x]*?.mp4", b"no suffix"])
-def test_any_name_is_only_a_name(tmp_path, name):
+def test_file_names_are_never_interpreted(tmp_path, name):
     path = tmp_path / os.fsdecode(name)
     make(tmp_path / "a.mp4").rename(path)
     assert probe(path).width == 64

@@ -1,4 +1,4 @@
-"""Pixels as they should be seen, and damage that is told and not passed over."""
+"""Reading: orientation, colour, depth, and damage that is never passed over."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_ten_bits_stay_ten_bits(tmp_path):
     assert frames(path)[0].rgb((64, 16)).dtype == np.uint8
 
 
-def test_transparency_lies_over_black(tmp_path):
+def test_transparency_is_blended_over_black(tmp_path):
     path = tmp_path / "a.png"
     picture = av.VideoFrame.from_ndarray(
         np.array([[[200, 100, 50, 255], [200, 100, 50, 0], [200, 100, 50, 128]]], np.uint8), "rgba"
@@ -158,7 +158,7 @@ RECIPES = {
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_cut_file_is_refused_wherever_it_was_cut(tmp_path, name):
+def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path, name):
     whole = make_with_sound(tmp_path / name, *RECIPES[name], "-g", 10)
     data, cut = whole.read_bytes(), tmp_path / f"cut-{name}"
     assert len(frames(whole)) == 50
@@ -175,7 +175,7 @@ def test_a_cut_file_is_refused_wherever_it_was_cut(tmp_path, name):
     assert (rescued[-1] > 30) != (name == "moov-last.mp4")
 
 
-def test_a_cut_photo_is_refused(tmp_path):
+def test_a_truncated_photo_is_refused(tmp_path):
     path = make(tmp_path / "a.jpg", "-frames:v", 1, "-update", 1, size="320x240")
     assert len(frames(path)) == 1
     path.write_bytes(path.read_bytes()[:-1000])
@@ -188,7 +188,7 @@ def test_flipped_bits_never_crash_and_never_pass_in_silence(tmp_path):
     path = make(tmp_path / "a.mp4", "-movflags", "+faststart", seconds=2)
     clean = bytearray(path.read_bytes())
     start = clean.index(b"mdat") + 4
-    random, told = np.random.default_rng(0), 0
+    random, noticed = np.random.default_rng(0), 0
     for _ in range(12):
         data = clean.copy()
         for place in random.integers(start + 64, len(data), 8):
@@ -196,9 +196,9 @@ def test_flipped_bits_never_crash_and_never_pass_in_silence(tmp_path):
         path.write_bytes(data)
         with Reader(path, salvage=True) as reader:
             shapes = {frame.rgb().shape for frame in reader}
-            told += reader.damaged > 0
+            noticed += reader.damaged > 0
         assert shapes == {(48, 64, 3)}
-    assert told >= 6  # some flips only change a colour
+    assert noticed >= 6  # some flips only change a colour
 
 
 def test_sound_may_be_longer_than_the_pictures(tmp_path):

@@ -1,4 +1,4 @@
-"""Every frame keeps its time: judged by ffprobe, source beside output."""
+"""Timestamps: every frame keeps its time, as ffprobe reads source and output."""
 
 from __future__ import annotations
 
@@ -117,14 +117,14 @@ stamps = st.lists(st.tuples(*[st.none() | st.integers(-(10**6), 10**6)] * 2), ma
 
 
 @given(stamps, st.integers(-100, 100))
-def test_the_clock_only_ever_rises(pairs, start):
+def test_repaired_timestamps_only_rise(pairs, start):
     clock = TimestampRepair(rate=Fraction(25), time_base=Fraction(1, 1000), start=start)
     ticks = [clock.tick(*pair) for pair in pairs]
     assert all(a < b for a, b in itertools.pairwise(ticks))
     assert clock.mended == sum(tick != pts for tick, (pts, _) in zip(ticks, pairs, strict=True))
 
 
-def test_the_clock_leaves_good_times_alone_and_mends_the_others_by_one_frame():
+def test_good_timestamps_stay_and_others_follow_by_one_frame():
     clock = TimestampRepair(rate=Fraction(25), time_base=Fraction(1, 1000))
     given = [(0, 0), (40, 40), (None, 80), (None, None), (100, None), (200, None)]
     assert [clock.tick(*pair) for pair in given] == [0, 40, 80, 120, 160, 200]

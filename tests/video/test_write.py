@@ -1,4 +1,4 @@
-"""Outputs: exact size, colour, depth and aspect, one stream, no byte that tells of the source."""
+"""Writing: exact size, colour, depth and aspect, one stream, and no trace of the source."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_contradictions(wrong):
         Encoding(**wrong)
 
 
-def test_a_preset_that_is_none_and_a_gpu_that_is_not_there(tmp_path):
+def test_unknown_presets_and_missing_gpus_are_refused(tmp_path):
     source = make(tmp_path / "in.mp4")
     with pytest.raises(UsageError, match="preset"):
         rewrite(source, tmp_path / "out.mp4", encoding=Encoding(preset="warp9"))
@@ -242,14 +242,14 @@ def test_every_pair_is_held_or_refused_with_one_that_works(codec, container):
 @pytest.mark.parametrize(
     "name", [b"%03d.mp4", b"a:b.mp4", b"-o.mp4", b"a\nb.mp4", b"\xff\xfe.mp4", b"a" * 250 + b".mp4"]
 )
-def test_any_name_is_only_a_name(tmp_path, name):
+def test_file_names_are_never_interpreted(tmp_path, name):
     path = tmp_path / os.fsdecode(name)
     write_video(path, smooth(8, 8))
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
     assert read_video(path).clip.shape == (1, 3, 4, 8, 8)
 
 
-def test_write_video_never_overwrites_unless_told(tmp_path):
+def test_write_video_overwrites_only_when_asked(tmp_path):
     path = tmp_path / "a.mp4"
     path.write_bytes(b"mine")
     with pytest.raises(UsageError, match="overwrite"):
@@ -268,7 +268,7 @@ def test_write_video_keeps_the_times_of_what_was_read(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_full_disk_is_told(tmp_path):
+def test_a_full_disk_is_an_error(tmp_path):
     source = make(tmp_path / "in.mp4")
     (tmp_path / "out.mkv").symlink_to("/dev/full")
     with pytest.raises(MasqueradeError, match="No space left"):
