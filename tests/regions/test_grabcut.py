@@ -11,7 +11,7 @@ from frames import ArrayFrame, clip, noise
 
 from masquerade.regions import People
 from masquerade.regions.boxes import Box
-from masquerade.regions.grabcut import GrabCut, Prompt
+from masquerade.regions.grabcut import Prompt, add_silhouettes
 from masquerade.regions.region import Region
 
 W, H = 240, 180
@@ -47,7 +47,7 @@ def _shares(region: Region, x: int) -> tuple[float, float]:
 @pytest.mark.parametrize("every", [1, 4])
 def test_a_silhouette_is_that_of_the_figure(every: int) -> None:
     places = [100 + 2 * t for t in range(13)]
-    regions = list(GrabCut()(_prompts(places, every, (200, 30, 30))))
+    regions = list(add_silhouettes(_prompts(places, every, (200, 30, 30))))
     for region, x in zip(regions, places, strict=True):
         covered, besides = _shares(region, x)
         assert covered > 0.95
@@ -56,17 +56,17 @@ def test_a_silhouette_is_that_of_the_figure(every: int) -> None:
 
 def test_who_is_coloured_as_the_ground_is_covered_all_the_same() -> None:
     mean = tuple(int(c) for c in GROUND.reshape(-1, 3).mean(axis=0))
-    (region,) = GrabCut()(_prompts([120], 1, mean))
+    (region,) = add_silhouettes(_prompts([120], 1, mean))
     assert _shares(region, 120)[0] > 0.6
 
 
 def test_nobody_is_nothing_and_what_moves_is_inside() -> None:
     picture, moving = ArrayFrame(GROUND), np.zeros((H, W), np.uint8)
-    (region,) = GrabCut()([Prompt(picture, (), None, Region(), keyframe=True)])
+    (region,) = add_silhouettes([Prompt(picture, (), None, Region(), keyframe=True)])
     assert region.mask is not None
     assert not region.mask.any()
     moving[40:80, 60:100] = 255
-    (region,) = GrabCut()([Prompt(picture, (), moving, Region(), keyframe=True)])
+    (region,) = add_silhouettes([Prompt(picture, (), moving, Region(), keyframe=True)])
     assert region.mask is not None
     assert region.mask[42:78, 62:98].all()
     assert (region.mask > 0).mean() < 0.06
@@ -76,7 +76,7 @@ def test_silhouettes_are_not_carried_over_a_cut() -> None:
     first = list(_prompts([100] * 3, 4, (200, 30, 30)))
     scene = ArrayFrame(noise(W, H, 9))
     empty = [Prompt(scene, (), None, Region(cut=not t), keyframe=not t) for t in range(3)]
-    regions = list(GrabCut()([*first, *empty]))
+    regions = list(add_silhouettes([*first, *empty]))
     assert [bool(r.mask is not None and r.mask.any()) for r in regions] == [True] * 3 + [False] * 3
 
 

@@ -19,6 +19,9 @@ from masquerade.regions.boxes import Array, Box, to_boxes
 from masquerade.regions.masks import draw_ellipses
 from masquerade.regions.region import Frame, Region, fit_size
 
+LONG_SIDE = 192  # of the small copy, in pixels
+MIN_DIFFERENCE = 20  # from the background, in levels of 255
+MIN_AREA = 0.002  # of a connected part, as a share of the frame
 MIN_FRAMES = 12  # of a shot, to estimate a background
 MAX_STILL_FRAMES = 900  # after which what stands still is added to the background
 LEARNING_RATE = 0.02  # of the background, where nothing moves
@@ -39,25 +42,20 @@ Pixels = NDArray[np.uint8]
 class Foreground:
     """The moving foreground of one frame.
 
-    Args:
-        boxes: of each connected part, in pixels of the frame.
-        mask: (H, W), 255 on the foreground.
-        unknown: the camera moves, the light changes, or the shot is too short: there is no usable
-            background, and the whole frame has to be hidden.
+    It is `unknown` where the camera moves, the light changes or the shot is too short: there is no
+    usable background then, and the whole frame has to be hidden.
     """
 
-    boxes: list[Box]
-    mask: Pixels
+    boxes: list[Box]  # of each connected part, in pixels of the frame
+    mask: Pixels  # (H, W), 255 on the foreground
     unknown: bool
 
     @property
     def width(self) -> int:
-        """Width of the frame in pixels."""
         return self.mask.shape[1]
 
     @property
     def height(self) -> int:
-        """Height of the frame in pixels."""
         return self.mask.shape[0]
 
 
@@ -78,26 +76,9 @@ class BackgroundSubtraction:
 
     A person who stands still in most of the first frames becomes background, unless a detector
     found them: the regions that come with the frames are left out of the background.
-
-    Args:
-        threshold: least difference from the background, in levels of 255.
-        scale: longest side of the small copy, in pixels.
-        window: frames of the future that the background is estimated from.
-        min_area: least area of a connected part, as a share of the frame.
     """
 
-    model_sha256: str | None = None
-
-    def __init__(
-        self,
-        *,
-        threshold: float = 20,
-        scale: int = 192,
-        window: int = 25,
-        min_area: float = 0.002,
-    ) -> None:
-        self.threshold, self.scale, self.min_area = threshold, scale, min_area
-        self.look_ahead = window
+    look_ahead = 25  # frames of the future that the background is estimated from
 
     def __call__(self, frames: Iterable[tuple[Frame, Region]]) -> Iterator[Foreground]:
         """One foreground per frame; its region gives the cuts and the detected people."""
@@ -117,7 +98,7 @@ class BackgroundSubtraction:
             yield self._subtract(waiting.popleft(), background)
 
     def _reduce(self, frame: Frame, region: Region, before: _Small | None) -> _Small:
-        pixels = frame.rgb(fit_size(frame, self.scale))
+        pixels = frame.rgb(fit_size(frame, LONG_SIDE))
         smooth = np.asarray(cv2.GaussianBlur(pixels, (0, 0), 1.0), np.uint8)
         moves = before is not None and _camera_shift(before.pixels, smooth) > MAX_SHIFT
         full, (h, w) = (frame.width, frame.height), smooth.shape[:2]
@@ -129,7 +110,7 @@ class BackgroundSubtraction:
         if background is None:
             return nothing
         plate = background.plate.astype(np.uint8)
-        moving = _difference(now.pixels, plate, self.threshold)
+        moving = _difference(now.pixels, plate)
         moving[~background.known] = 0
         if (
             now.camera_moves
@@ -139,7 +120,7 @@ class BackgroundSubtraction:
             return nothing
         unseen = ~background.known & ~now.people
         background.learn(now, moving > 0)
-        boxes, mask = _components(moving, self.min_area, now.width, now.height)
+        boxes, mask = _components(moving, now.width, now.height)
         return Foreground(boxes, np.maximum(mask, _enlarge(unseen, now)), unknown=False)
 
 
@@ -213,22 +194,20 @@ def _camera_shift(a: Pixels, b: Pixels) -> float:
     return float(np.hypot(*np.median(np.array(shifts), axis=0)))
 
 
-def _difference(pixels: Pixels, plate: Pixels, threshold: float) -> Pixels:
+def _difference(pixels: Pixels, plate: Pixels) -> Pixels:
     """(h, w), 255 where a pixel differs from the background, small holes closed."""
-    differs = (cv2.absdiff(pixels, plate).max(axis=2) > threshold).astype(np.uint8) * 255
+    differs = (cv2.absdiff(pixels, plate).max(axis=2) > MIN_DIFFERENCE).astype(np.uint8) * 255
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
     closed = cv2.morphologyEx(cv2.erode(differs, cross), cv2.MORPH_CLOSE, disc)
     return np.asarray(cv2.dilate(closed, disc[2:7, 2:7]), np.uint8)
 
 
-def _components(
-    moving: Pixels, min_area: float, width: int, height: int
-) -> tuple[list[Box], Pixels]:
+def _components(moving: Pixels, width: int, height: int) -> tuple[list[Box], Pixels]:
     """Boxes and mask, at the frame's size, of the parts that are large enough, holes filled."""
     h, w = moving.shape
     contours, _ = cv2.findContours(moving, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    large = [c for c in contours if cv2.contourArea(c) >= min_area * w * h]
+    large = [c for c in contours if cv2.contourArea(c) >= MIN_AREA * w * h]
     mask = np.zeros_like(moving)
     cv2.drawContours(mask, large, -1, 255, cv2.FILLED)
     rows: Array = np.array([cv2.boundingRect(c) for c in large], np.float64).reshape(-1, 4)

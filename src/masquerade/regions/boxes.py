@@ -31,25 +31,17 @@ Array = NDArray[np.float64]
 class Box:
     """A rectangle in pixels of the upright frame, x to the right, y down.
 
-    Args:
-        x0: left edge; pixels are unit squares, so a box of the whole frame is (0, 0, w, h).
-        y0: upper edge.
-        x1: right edge.
-        y1: lower edge.
-        score: how sure the detector was, 0 to 1.
-        track: number of the track that it belongs to; None: unknown.
-        source: `seen` by a detector, `filled` between detections, `carried` before or after them.
-        label: face, person or frame.
+    Pixels are unit squares, so a box of the whole frame is (0, 0, w, h).
     """
 
-    x0: float
-    y0: float
-    x1: float
-    y1: float
-    score: float
-    track: int | None = None
-    source: Source = "seen"
-    label: str = "face"
+    x0: float  # left edge
+    y0: float  # upper edge
+    x1: float  # right edge
+    y1: float  # lower edge
+    score: float  # of the detector, 0 to 1
+    track: int | None = None  # number of the track that it belongs to; None: unknown
+    source: Source = "seen"  # by a detector, filled between detections, carried around them
+    label: str = "face"  # face, person or frame
 
     @property
     def width(self) -> float:

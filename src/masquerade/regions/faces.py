@@ -47,15 +47,7 @@ def centerface_file() -> Path:
 
 
 class FaceDetector:
-    """What both detectors share: a score threshold and bounds on the size.
-
-    Args:
-        threshold: lowest score of a face, 0 to 1; lower finds more faces and more false alarms.
-        scale: size that the detector sees, (w, h) to fit into or the longest side in pixels; None:
-            full size.
-        min_size: faces whose longer side is below this, in pixels of the frame, are left out.
-        max_size: faces whose longer side is above this are left out; None: no limit.
-    """
+    """What both detectors share; the arguments are those of the region source `Faces`."""
 
     model_sha256: str | None = None
 

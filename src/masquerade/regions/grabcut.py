@@ -23,6 +23,7 @@ from masquerade.regions.masks import draw_ellipses
 from masquerade.regions.region import Frame, Region, fit_size
 
 ITERATIONS = 2  # of GrabCut
+LONG_SIDE = 160  # of the small copy, in pixels
 # Width, top and bottom of ellipses in parts of a person's box:
 BODY = 0.46, 0.08, 0.94  # probable foreground
 REACH = 1.0, 0.0, 1.0  # of arms and legs: probable background; what moves may lie farther out
@@ -34,20 +35,13 @@ U8 = NDArray[np.uint8]
 
 
 class Prompt(NamedTuple):
-    """What is known of a frame before its silhouettes are segmented.
-
-    frame: the frame.
-    people: boxes of upright people, as the detector gives them, with its margin.
-    moving: (H, W), 255 on the moving foreground; None: not known.
-    region: receives the silhouettes.
-    keyframe: segment this frame; the others only receive silhouettes along the flow.
-    """
+    """What is known of a frame before its silhouettes are segmented."""
 
     frame: Frame
-    people: tuple[Box, ...]
-    moving: U8 | None
-    region: Region
-    keyframe: bool
+    people: tuple[Box, ...]  # upright people, with the detector's margin
+    moving: U8 | None  # (H, W), 255 on the moving foreground; None: not known
+    region: Region  # receives the silhouettes
+    keyframe: bool  # segment this frame; others receive silhouettes along the flow
 
 
 @dataclass(slots=True)
@@ -59,43 +53,33 @@ class _Small:
     mask: U8  # (h, w), 255 on the silhouettes so far
 
 
-class GrabCut:
-    """Adds silhouettes to regions.
-
-    Args:
-        scale: longest side of the small copy, in pixels.
-    """
-
-    def __init__(self, *, scale: int = 160) -> None:
-        self.scale = scale
-
-    def __call__(self, prompts: Iterable[Prompt]) -> Iterator[Region]:
-        """One region per prompt, at most as late as the next keyframe."""
-        waiting: deque[_Small] = deque()  # a keyframe and what follows it
-        before: _Small | None = None
-        for prompt in prompts:
-            size = fit_size(prompt.frame, self.scale)
-            pixels = prompt.frame.rgb(size)
-            grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
-            now = _Small(prompt, grey, _certain(prompt, size))
-            if prompt.region.cut:
-                yield from map(_with_silhouettes, waiting)
-                waiting.clear()
-                before = None
-            if prompt.keyframe:
-                now.mask |= _segment(pixels, prompt, now.mask)
-            elif before is not None:
-                now.mask |= _warp(before, now)
-            if prompt.keyframe and waiting:
-                after = now
-                for held in reversed(waiting):
-                    held.mask |= _warp(after, held)
-                    after = held
-                yield from map(_with_silhouettes, waiting)
-                waiting.clear()
-            waiting.append(now)
-            before = now
-        yield from map(_with_silhouettes, waiting)
+def add_silhouettes(prompts: Iterable[Prompt]) -> Iterator[Region]:
+    """The regions of prompts with silhouettes, at most as late as the next keyframe."""
+    waiting: deque[_Small] = deque()  # a keyframe and what follows it
+    before: _Small | None = None
+    for prompt in prompts:
+        size = fit_size(prompt.frame, LONG_SIDE)
+        pixels = prompt.frame.rgb(size)
+        grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
+        now = _Small(prompt, grey, _certain(prompt, size))
+        if prompt.region.cut:
+            yield from map(_with_silhouettes, waiting)
+            waiting.clear()
+            before = None
+        if prompt.keyframe:
+            now.mask |= _segment(pixels, prompt, now.mask)
+        elif before is not None:
+            now.mask |= _warp(before, now)
+        if prompt.keyframe and waiting:
+            after = now
+            for held in reversed(waiting):
+                held.mask |= _warp(after, held)
+                after = held
+            yield from map(_with_silhouettes, waiting)
+            waiting.clear()
+        waiting.append(now)
+        before = now
+    yield from map(_with_silhouettes, waiting)
 
 
 def _with_silhouettes(small: _Small) -> Region:

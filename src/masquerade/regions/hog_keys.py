@@ -36,19 +36,12 @@ WEIGHTS = (0.5, 0.3, 0.2)  # in the cosine: narrow colour, wide colour, gradient
 
 
 class KeyGrid(NamedTuple):
-    """The keys of one picture.
+    """The keys of one picture."""
 
-    keys: (rows, columns, D).
-    y: (rows,), the grid's centres in pixels of the picture, 0 its upper edge.
-    x: (columns,), 0 its left edge.
-    height: of the picture in pixels.
-    width: of the picture in pixels.
-    """
-
-    keys: F32
-    y: F32
-    x: F32
-    height: int
+    keys: F32  # (rows, columns, D)
+    y: F32  # (rows,), centres of the rows in pixels of the picture, 0 its upper edge
+    x: F32  # (columns,), centres of the columns, 0 its left edge
+    height: int  # of the picture
     width: int
 
     def nearest(self, x: float, y: float) -> tuple[int, int]:
@@ -58,12 +51,7 @@ class KeyGrid(NamedTuple):
 
 
 class ColourHog:
-    """Extracts colour and gradient keys.
-
-    Args:
-        stride: pixels from key to key at the input size, 4 or 8; None: 4.
-        short: short side of the input in pixels; a multiple of 8.
-    """
+    """Extracts colour and gradient keys, on a stride of 4 or 8 pixels of the resized picture."""
 
     name = "colour-hog"
     model_sha256: str | None = None

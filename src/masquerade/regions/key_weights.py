@@ -1,6 +1,6 @@
-"""Published weights of the key networks: where they are, their digests, and fetching them.
+"""Published weights of the key networks: their addresses and digests, and downloading them.
 
-The only place in this room that reaches for the network, and only when it is asked to.
+Nothing else in this room uses the network, and this only on request (`templates fetch`).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from masquerade.storage import atomic_write, file_digest
 
 
 class Published(NamedTuple):
-    """One file of weights: its address, and the SHA-256 that it must have (None: unknown)."""
+    """One published file of weights."""
 
     url: str
-    sha256: str | None
+    sha256: str | None  # None: unknown
 
 
 HOST = "https://dl.fbaipublicfiles.com"
@@ -39,7 +39,7 @@ PUBLISHED: dict[str, Published] = {
 
 
 def weights_folder() -> Path:
-    """Where fetched weights lie: the user's cache folder, or what MASQUERADE_WEIGHTS names."""
+    """The folder of downloaded weights: MASQUERADE_WEIGHTS, or in the user's cache folder."""
     named = os.environ.get("MASQUERADE_WEIGHTS")
     if named:
         return Path(named)
@@ -48,22 +48,19 @@ def weights_folder() -> Path:
 
 
 def fetched(name: str) -> Path | None:
-    """The file that `fetch` put into the cache folder, or None."""
+    """The file that `fetch` downloaded, or None."""
     entry = PUBLISHED.get(name)
     path = weights_folder() / entry.url.rpartition("/")[2] if entry else None
     return path if path and path.is_file() else None
 
 
 def fetch(name: str) -> Path:
-    """Bring a network's published weights into the cache folder, unless they are there.
-
-    Args:
-        name: of `PUBLISHED`.
+    """Download a network's published weights by its name in `PUBLISHED`, unless they are there.
 
     Raises:
-        UsageError: there is nothing of that name to fetch.
-        MissingError: its SHA-256 is not known here, or it cannot be reached.
-        OutputError: what came is not what was published; it was deleted.
+        UsageError: no such network.
+        MissingError: its SHA-256 is not known, or it cannot be reached.
+        OutputError: the file is not the published one; it was deleted.
     """
     if name not in PUBLISHED:
         raise UsageError(f"there are no weights {name!r} to fetch; choose of {names()}.")
@@ -80,7 +77,7 @@ def fetch(name: str) -> Path:
 
 
 def names() -> str:
-    """The networks whose weights can be fetched, for a sentence."""
+    """The networks whose weights can be downloaded, as a list for messages."""
     return ", ".join(name for name, entry in PUBLISHED.items() if entry.sha256)
 
 

@@ -6,9 +6,7 @@ Ilic et al., CVPR 2024, section 3.2: the keys of the last attention layer of a D
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,20 +31,9 @@ SHORT = 224  # short side of the input in pixels (docs/papers.md 3.2)
 class Extractor(Protocol):
     """Computes the keys of a picture."""
 
-    @property
-    def name(self) -> str:
-        """Its name in `EXTRACTORS`."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """What a template must match: name, stride, short side, digest of the weights."""
-        ...
-
-    @property
-    def model_sha256(self) -> str | None:
-        """Of the file of weights; None where there is none."""
-        ...
+    name: str  # in `EXTRACTORS`
+    fingerprint: str  # what a template must match: name, stride, short side, digest of weights
+    model_sha256: str | None  # of the file of weights, if there is one
 
     def __call__(self, pixels: U8) -> KeyGrid:
         """The keys of a picture, (H, W, 3) RGB."""
@@ -55,23 +42,13 @@ class Extractor(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ViTShape:
-    """The architecture of a published ViT-S.
+    """The architecture of a published ViT-S."""
 
-    Args:
-        patch: side of a patch in pixels.
-        stride: pixels from patch to patch by default.
-        size: side of the pictures that its position embedding was trained for.
-        scaled: DINOv2's layer scale.
-        width: of a token.
-        depth: layers.
-        heads: of each layer.
-    """
-
-    patch: int
-    stride: int
-    size: int = 224
-    scaled: bool = False
-    width: int = 384
+    patch: int  # side in pixels
+    stride: int  # pixels from patch to patch by default
+    size: int = 224  # side of the pictures that its position embedding was trained for
+    scaled: bool = False  # DINOv2's layer scale
+    width: int = 384  # of a token
     depth: int = 12
     heads: int = 6
 
@@ -129,10 +106,7 @@ class ViTKeys:
         return KeyGrid(keys, y, x, height, width)
 
 
-EXTRACTORS: dict[str, Callable[..., Extractor]] = {
-    **{name: partial(ViTKeys, name) for name in NETWORKS},
-    "colour-hog": ColourHog,
-}
+EXTRACTORS = (*NETWORKS, "colour-hog")
 
 
 def extractor(
@@ -162,8 +136,8 @@ def extractor(
     if name not in NETWORKS:
         if weights is not None:
             raise UsageError(f"{name} takes no weights; leave them out or name a network.")
-        return EXTRACTORS[name](stride=stride, short=short)
-    return EXTRACTORS[name](weights=weights, stride=stride, short=short, device=device)
+        return ColourHog(stride=stride, short=short)
+    return ViTKeys(name, weights=weights, stride=stride, short=short, device=device)
 
 
 def _fetched_weights(name: str) -> Path:

@@ -32,8 +32,6 @@ class HogPeople:
     about 100 pixels at `scale` are not found.
     """
 
-    model_sha256: str | None = None
-
     def __init__(
         self, *, threshold: float = 0.15, scale: tuple[int, int] | int | None = 480
     ) -> None:
@@ -65,17 +63,8 @@ class HogPeople:
 class TorchvisionPeople:
     """People and their silhouettes by torchvision's Faster or Mask R-CNN.
 
-    Args:
-        weights: the state dict that torchvision publishes for `fasterrcnn_resnet50_fpn` or
-            `maskrcnn_resnet50_fpn`, version 1 or 2, as .pth.
-        threshold: lowest score of a person, 0 to 1.
-        scale: size that the network sees, (w, h) to fit into or the longest side in pixels; None:
-            full size.
-        device: where it runs.
-
-    Raises:
-        MissingError: torchvision or the file is missing.
-        UsageError: the file holds no such weights.
+    `weights` is the state dict that torchvision publishes for `fasterrcnn_resnet50_fpn` or
+    `maskrcnn_resnet50_fpn`, version 1 or 2; the other arguments are those of `People`.
     """
 
     def __init__(

@@ -13,58 +13,41 @@ from masquerade.regions.boxes import Box
 from masquerade.regions.masks import Mask
 
 
-class Frame(Protocol):
+class Sized(Protocol):
+    """Anything with a width and a height in pixels."""
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def height(self) -> int: ...
+
+
+class Frame(Sized, Protocol):
     """An upright video frame that is converted to RGB on request, such as `video.frame.Frame`."""
 
-    @property
-    def width(self) -> int:
-        """Width in pixels."""
-        ...
-
-    @property
-    def height(self) -> int:
-        """Height in pixels."""
-        ...
-
     def rgb(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-        """The pixels, (h, w, 3) RGB.
-
-        Args:
-            size: (w, h) of a scaled copy, which is cheaper than the full frame; None: full size.
-        """
+        """The pixels (h, w, 3) in RGB, of a scaled copy of size (w, h) or at full size."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """What to hide in one frame.
+    """What to hide in one frame: the union of boxes, silhouettes and a soft mask."""
 
-    Args:
-        boxes: in pixels of the frame, detected and interpolated.
-        mask: (H, W), 255 on a silhouette; None: only boxes are known.
-        strength: (H, W), 0 to 255: a soft mask that is applied unchanged on top of the boxes and
-            the silhouette; None: none.
-        everywhere: the whole frame is to be hidden.
-        cut: a scene cut lies before this frame.
-        detected: the detector ran on this frame; otherwise its boxes come from tracking.
-    """
-
-    boxes: tuple[Box, ...] = ()
-    mask: Mask | None = None
-    strength: Mask | None = None
-    everywhere: bool = False
-    cut: bool = False
-    detected: bool = True
+    boxes: tuple[Box, ...] = ()  # in pixels of the frame, detected and interpolated
+    mask: Mask | None = None  # (H, W), 255 on silhouettes
+    strength: Mask | None = None  # (H, W), 0 to 255, a soft mask that is used unchanged
+    everywhere: bool = False  # hide the whole frame
+    cut: bool = False  # a scene cut lies before this frame
+    detected: bool = True  # the detector ran on this frame; else its boxes come from tracking
 
 
 class RegionSource(Protocol):
     """Finds what to hide in the frames of one video."""
 
-    name: str
-    """Its name in `REGIONS`."""
-
-    look_ahead: int
-    """How many frames it reads at most beyond the one whose region it returns."""
+    name: str  # in `REGIONS`
+    look_ahead: int  # how many frames it reads at most beyond the one whose region it returns
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
         """One region per frame, in order."""
@@ -74,9 +57,7 @@ class RegionSource(Protocol):
 def fit_size(frame: Frame, scale: tuple[int, int] | int | None) -> tuple[int, int]:
     """The size (w, h) at which a detector sees a frame: never enlarged, aspect ratio kept.
 
-    Args:
-        frame: the full-size frame.
-        scale: (w, h) to fit into, or the longest side, in pixels; None: full size.
+    `scale` is a size (w, h) to fit into, or the longest side, in pixels; None: full size.
     """
     if scale is None:
         return frame.width, frame.height

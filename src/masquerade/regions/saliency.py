@@ -30,25 +30,15 @@ START, FULL = 0.2, 0.4  # of the way from ground to core, where strength leaves 
 
 @dataclass(frozen=True, kw_only=True)
 class SaliencyConfig:
-    """From cosines to strengths; the steps are applied in the order of these arguments.
+    """The steps from cosines to strengths, in the order in which they are applied."""
 
-    Args:
-        combine: over all keys of all templates, the `mean` (eq. 1) or the `max`.
-        calibrated: rescale so that the core of a part is 1 and its picture's background 0.
-        grow: dilation in keys; an uncovered rim would show the part's colours.
-        gamma: exponent, above 0; below 1 hides more.
-        threshold: what is below this becomes 0.
-        floor: least strength anywhere; 1 hides everything.
-        quantised: round down to 256 levels, as the authors' code does by way of image files.
-    """
-
-    combine: Combine = "max"
-    calibrated: bool = True
-    grow: int = 1
-    gamma: float = 1.0
-    threshold: float = 0.0
-    floor: float = 0.0
-    quantised: bool = False
+    combine: Combine = "max"  # over all keys of all templates; "mean" in eq. 1
+    calibrated: bool = True  # rescale: the core of a part is 1, its picture's background 0
+    grow: int = 1  # dilation in keys, as an uncovered rim would show the part's colours
+    gamma: float = 1.0  # exponent, above 0; below 1 hides more
+    threshold: float = 0.0  # what is below becomes 0
+    floor: float = 0.0  # least strength anywhere; 1 hides everything
+    quantised: bool = False  # round down to 256 levels: the authors' code stores image files
 
     def __post_init__(self) -> None:
         if self.combine not in ("mean", "max"):
@@ -73,15 +63,10 @@ def code() -> SaliencyConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """The cosines of one key in the picture that it was taken from.
+    """The cosines of one key in the picture that it was taken from."""
 
-    Args:
-        core: median with the adjacent keys, which lie on the same part.
-        ground: upper quartile with all keys of the picture, clipped at 0.
-    """
-
-    core: float
-    ground: float
+    core: float  # median with the adjacent keys, which lie on the same part
+    ground: float  # upper quartile with all keys of the picture, clipped at 0
 
 
 def measure_level(grid: KeyGrid, row: int, column: int) -> Level:

@@ -18,7 +18,7 @@ from masquerade.regions.background_subtraction import BackgroundSubtraction, For
 from masquerade.regions.boxes import Box, read_boxes
 from masquerade.regions.cuts import mark_cuts
 from masquerade.regions.faces import CenterFace, HaarFaces
-from masquerade.regions.grabcut import GrabCut, Prompt
+from masquerade.regions.grabcut import Prompt, add_silhouettes
 from masquerade.regions.people import HogPeople, TorchvisionPeople
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.tracking import Detections, look_ahead, select_keyframes, track_regions
@@ -35,7 +35,6 @@ class WholeFrame:
     model_sha256: str | None = None
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
-        """One region per frame."""
         for _ in frames:
             yield Region(everywhere=True)
 
@@ -59,7 +58,6 @@ class Boxes:
         self._boxes = read_boxes(file)
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
-        """One region per frame."""
         for number, frame in enumerate(frames):
             if number == 0:
                 read_boxes(self.file, width=frame.width, height=frame.height)
@@ -117,7 +115,6 @@ class Faces:
         self.look_ahead = ahead if track else 1
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
-        """One region per frame."""
         keyframes = select_keyframes(mark_cuts(frames), self.every)
         return track_regions(keyframes, self._detect, self.every, self._tracking)
 
@@ -190,14 +187,13 @@ class People:
             self.look_ahead += look_ahead(gap=gap, lookback=MOTION_LOOKBACK) if track else 0
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
-        """One region per frame."""
         marked = mark_cuts(frames)
         if self._network is not None:
             return self._detect_and_track(marked)
         if self._hog is None:
             assert self._motion is not None
             return self._moving(((frame, Region(cut=cut)) for frame, cut in marked), self._motion)
-        return GrabCut()(self._prompts(marked))
+        return add_silhouettes(self._prompts(marked))
 
     def _detect_and_track(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[Region]:
         keyframes = select_keyframes(frames, self.every)

@@ -56,13 +56,10 @@ class Library:
         return sorted(p.stem for p in self.folder.glob("*.json") if NAME.fullmatch(p.stem))
 
     def add(self, template: Template) -> Template:
-        """Keep a template; where there is one of that name, its picks are added to it.
-
-        Returns:
-            What is kept now.
+        """Store a template and return it, merged with the stored one of that name.
 
         Raises:
-            UsageError: the one that is there was made with other keys.
+            UsageError: the stored one was made with other keys.
         """
         if check_name(template.name) in self.names():
             template = self.load(template.name).merge(template)
@@ -70,7 +67,7 @@ class Library:
         return template
 
     def load(self, name: str) -> Template:
-        """One template.
+        """Read a template.
 
         Raises:
             MissingError: there is none of that name.
@@ -88,16 +85,12 @@ class Library:
             keys = path.with_suffix(".safetensors")
             if file_digest(keys) != card["sha256"]:
                 raise ValueError("its two files do not belong together")
-            return _template(card, _tensors(keys.read_bytes())["keys"])
+            return _template(card, _read(keys)[0]["keys"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"template {name} is damaged ({error}): remove and add it.") from None
 
     def remove(self, name: str) -> None:
-        """Forget a template.
-
-        Raises:
-            MissingError: there is none of that name.
-        """
+        """Delete a template; MissingError if there is none of that name."""
         path = self.folder / f"{check_name(name)}.json"
         if not path.is_file():
             raise MissingError(f"there is no template {name}; there are: {self._listed()}.")
@@ -105,12 +98,7 @@ class Library:
         path.with_suffix(".safetensors").unlink(missing_ok=True)
 
     def export(self, file: Path, names: Iterable[str] = ()) -> None:
-        """Write templates into one file.
-
-        Args:
-            file: .safetensors; it is replaced.
-            names: which; none: all.
-        """
+        """Write the templates of these names, or all, into one .safetensors file."""
         chosen = [self.load(name) for name in names or self.names()]
         if not chosen:
             raise UsageError(f"there are no templates in {self.folder.name} to export.")
@@ -120,24 +108,20 @@ class Library:
             part.write_bytes(content)
 
     def import_(self, file: Path) -> list[str]:
-        """Take the templates of an exported file; picks of names that are there are added.
-
-        Returns:
-            Their names.
+        """Add the templates of an exported file and return their names.
 
         Raises:
-            UsageError: it is no such file, or a template that is there has other keys.
+            UsageError: it is no such file, or a stored template of that name has other keys.
         """
         try:
-            content = file.read_bytes()
-            cards = json.loads(_metadata(content)["masquerade templates"])
-            keys = _tensors(content)
+            keys, metadata = _read(file)
+            cards = json.loads(metadata["masquerade templates"])
             found = [_template(card, keys[card["name"]]) for card in cards]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{file.name} is no file of templates ({error}).") from None
-        there = set(self.names())
-        for template in found:  # all of them or none
-            if template.name in there:
+        stored = set(self.names())
+        for template in found:  # add all of them or none
+            if template.name in stored:
                 check_extractor(template, self.load(template.name).extractor)
         return [self.add(template).name for template in found]
 
@@ -155,13 +139,8 @@ class Library:
 
 
 def _card(template: Template) -> dict[str, Any]:
-    picks = [asdict(pick) for pick in template.picks]
-    return {
-        "version": VERSION,
-        "name": template.name,
-        "extractor": template.extractor,
-        "picks": picks,
-    }
+    names = {"name": template.name, "extractor": template.extractor}
+    return {"version": VERSION, **names, "picks": [asdict(pick) for pick in template.picks]}
 
 
 def _template(card: dict[str, Any], keys: F32) -> Template:
@@ -182,18 +161,14 @@ def _bytes(tensors: dict[str, F32], metadata: dict[str, str]) -> bytes:
     return save({k: np.ascontiguousarray(v, np.float32) for k, v in tensors.items()}, metadata)
 
 
-def _tensors(content: bytes) -> dict[str, F32]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
+def _read(file: Path) -> tuple[dict[str, F32], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file."""
+    from safetensors import SafetensorError, safe_open
 
     try:
-        return {name: np.asarray(value, np.float32) for name, value in load(content).items()}
+        with safe_open(file, framework="np") as content:
+            names = content.keys()
+            tensors = {k: np.asarray(content.get_tensor(k), np.float32) for k in names}
+            return tensors, content.metadata() or {}
     except SafetensorError as error:
         raise ValueError(str(error)) from error
-
-
-def _metadata(content: bytes) -> dict[str, str]:
-    """Of a safetensors file: 8 bytes of a length, and a JSON header."""
-    size = int.from_bytes(content[:8], "little")
-    header: dict[str, Any] = json.loads(content[8 : 8 + size])
-    return dict(header["__metadata__"])

@@ -125,7 +125,6 @@ class Templates:
         return partial(type(self), **self._arguments), ()
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
-        """One region per frame."""
         marked = mark_cuts(frames)
         waiting = deque(islice(marked, self.look_ahead + 1))
         if not waiting:

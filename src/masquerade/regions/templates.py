@@ -45,38 +45,23 @@ SUBSETS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Pick:
-    """Where one key came from.
+    """Where one key came from."""
 
-    Args:
-        image: the file's name without its folders.
-        x: pixels from its left edge.
-        y: pixels from its upper edge.
-        frame: of a video, from 0; None: of a picture.
-        level: the key's cosines in that picture.
-    """
-
-    image: str
-    x: float
-    y: float
-    level: Level
-    frame: int | None = None
+    image: str  # the file's name without its folders
+    x: float  # pixels from its left edge
+    y: float  # pixels from its upper edge
+    level: Level  # the key's cosines in that picture
+    frame: int | None = None  # of a video, from 0; None: of a picture
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Template:
-    """A named concept.
+    """A named concept."""
 
-    Args:
-        name: lower-case letters, digits, - and _.
-        extractor: the fingerprint of the extractor that made its keys.
-        keys: (n, D).
-        picks: one per key.
-    """
-
-    name: str
-    extractor: str
-    keys: F32
-    picks: tuple[Pick, ...]
+    name: str  # lower-case letters, digits, - and _
+    extractor: str  # the fingerprint of the extractor that made its keys
+    keys: F32  # (n, D)
+    picks: tuple[Pick, ...]  # one per key
 
     @property
     def levels(self) -> tuple[Level, ...]:

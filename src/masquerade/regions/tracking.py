@@ -12,13 +12,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from masquerade.regions.boxes import Array, Box, Source, corners, iou
 from masquerade.regions.masks import Mask
-from masquerade.regions.region import Region
+from masquerade.regions.region import Region, Sized
 
 MAX_DISTANCE = 1.0  # from the predicted position to a detection, in box widths and heights
 DISTANCE_GROWTH = 0.1  # how much larger that gets with each frame since the last detection
@@ -260,15 +260,7 @@ def _grow(edges: Array, age: int, like: Box, source: Source) -> Box:
     return replace(like, x0=float(x0), y0=float(y0), x1=float(x1), y1=float(y1), source=source)
 
 
-class _Sized(Protocol):
-    @property
-    def width(self) -> int: ...
-
-    @property
-    def height(self) -> int: ...
-
-
-Item = TypeVar("Item", bound=_Sized)
+Item = TypeVar("Item", bound=Sized)
 
 
 def select_keyframes(

@@ -28,7 +28,6 @@ class Union:
         self.look_ahead = max(source.look_ahead for source in sources)
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
-        """One region per frame."""
         copies = tee(frames, len(self.sources))
         pairs = zip(self.sources, copies, strict=True)
         found = [_offset_tracks(source(copy), i) for i, (source, copy) in enumerate(pairs)]
