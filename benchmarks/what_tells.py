@@ -89,8 +89,9 @@ def page(result: Evaluation) -> str:
         "",
         f"`{result.command}`",
         "",
-        f"UT-Interaction, {result.folds} folds, networks of {result.seeds} seeds that answer "
-        "together (± is the standard deviation of single ones), 95 % intervals over pairs of "
+        f"UT-Interaction, {result.folds} folds, networks of {result.seeds} seeds whose "
+        "predictions are averaged (± is the standard deviation of single ones), 95 % intervals "
+        "over pairs of "
         "people. Action: to be kept, top-1. Clothing: mean AUROC on people who are not in train, "
         "floor .50. Pair: top-1 of 20 pairs that are in train, in other clips, floor .05; the "
         "background alone reveals it too, and is kept on purpose.",
