@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from masquerade.evaluation.kernel_ridge import KernelRidge, extract_features, fe
 from masquerade.evaluation.predictions import Block, Initialisation, Split
 from masquerade.evaluation.presets import AttackerModel, Preset
 from masquerade.evaluation.protocols import Fold
-from masquerade.extraction.dataset import ClipDataset
+from masquerade.extraction.dataset import ClipDataset, clip_loader, from_tensor
 from masquerade.metrics.statistic import Floats
 from masquerade.models.recognizers import build_recognizer
 from masquerade.storage import atomic_write
@@ -31,6 +32,7 @@ from masquerade.training.views import Views
 SEED_WORDS = {"scratch": "fresh", "finetuned": "warm", "raw": "raw"}
 """Initialisations as seeds are made of them, so that the published tables are reproduced."""
 MIRRORED = Views(mirror=True)
+SHRUNK_BYTES = 64 << 20  # of shrunk clips that are kept in memory, so that each is shrunk once
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 
@@ -77,7 +79,7 @@ def fit_predict(
         predicted = _fit_kernel(task, model, parts)
     else:
         if model.side is not None:
-            parts = {split: part.resize(model.side) for split, part in parts.items()}
+            parts = {split: _shrink(part, model.side) for split, part in parts.items()}
         net = _fit_network(task, model, parts["train"], preset, device)
         predicted = {split: _predict(net, parts[split], task) for split in _predicted(task)}
     spent = time.process_time() - began
@@ -87,6 +89,15 @@ def fit_predict(
         )
         for split in SPLITS
     }
+
+
+def _shrink(part: ClipDataset, side: int) -> ClipDataset:
+    """Clips of side x side pixels; many of them are shrunk whenever they are read."""
+    small = part.resize(side)
+    if not len(part) or len(part) * math.prod(small.shape) > SHRUNK_BYTES:
+        return small
+    batches = clip_loader(small, torch.split(torch.arange(len(part)), 64))
+    return from_tensor(torch.cat(list(batches)), rows=part.rows)
 
 
 def _predicted(task: FitTask) -> tuple[Split, ...]:

@@ -165,7 +165,7 @@ class Predictions:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             about = json.loads(arrays["about"].tobytes())
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, EOFError, ValueError, KeyError) as error:
             raise UsageError(f"{path} is no table of predictions: {error}.") from error
         if about["schema"] != SCHEMA:
             raise UsageError(f"{path} is no {SCHEMA} file; make it anew: `masquerade evaluate -o`.")

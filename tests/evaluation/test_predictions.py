@@ -1,0 +1,119 @@
+"""The table of predictions: saved and read back, scored without files, and limits of size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import CONFIG
+from scenes import QUICK, SMALL
+
+from masquerade.datasets.manifest import Manifest
+from masquerade.errors import UsageError
+from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate, kernel_ridge
+from masquerade.evaluation.attackers import families_on_raw
+from masquerade.evaluation.ground_truth import GroundTruth
+from masquerade.evaluation.metric_specs import metric_specs
+from masquerade.evaluation.predictions import Block, PredictionKey, Predictions
+from masquerade.evaluation.protocols import protocols
+from masquerade.evaluation.scoring import score_method, scoring_inputs
+from masquerade.evaluation.table import PREDICTIONS, models_within_limit
+from masquerade.methods import build
+
+KEY = PredictionKey("people unseen", "blur", 0, "tiny-3d", "scratch", 0, 0, "test")
+
+
+def table() -> Predictions:
+    """Two attackers and two splits; one has embeddings, one label is not predicted everywhere."""
+    draw = np.random.default_rng(0)
+    clips = np.array([3, 1, 4])
+    both = {"action": draw.random((3, 2)), "red": draw.random((3, 2))}
+    blocks = {
+        KEY: Block(clips=clips, probabilities=both, cpu_seconds=1.5),
+        KEY._replace(split="train"): Block(clips=np.array([0, 2]), cpu_seconds=1.5),
+        KEY._replace(attacker="gait", initialisation="raw", seed=1): Block(
+            clips=clips[:2],
+            probabilities={"action": draw.random((2, 2))},
+            embeddings=draw.random((2, 5)).astype(np.float32),
+            cpu_seconds=2.0,
+        ),
+    }
+    return Predictions(blocks=blocks, people=np.arange(5) % 2, groups=np.arange(5))
+
+
+def test_a_table_is_read_as_it_was_saved(tmp_path: Path) -> None:
+    saved = table()
+    saved.save(tmp_path / "predictions.npz")
+    read = Predictions.load(tmp_path / "predictions.npz")
+    assert list(read.blocks) == list(saved.blocks) and read.cpu_seconds == 3.5
+    assert np.array_equal(read.people, saved.people) and np.array_equal(read.groups, saved.groups)
+    for key, block in saved.blocks.items():
+        again = read.blocks[key]
+        assert np.array_equal(again.clips, block.clips)
+        assert set(again.probabilities) == set(block.probabilities)
+        for label, p in block.probabilities.items():
+            assert np.array_equal(again.probabilities[label], p)
+        assert (again.embeddings is None) == (block.embeddings is None)
+        if block.embeddings is not None:
+            assert np.array_equal(again.embeddings, block.embeddings)
+
+
+@pytest.mark.parametrize("content", [b"", b"no table"])
+def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(UsageError, match="no table of predictions"):
+        Predictions.load(tmp_path / "x.npz")
+
+
+def test_blocks_are_selected_by_their_keys_and_merged() -> None:
+    whole = table()
+    assert len(whole.select(split="test")) == 2 and len(whole.select(seed=[0, 1])) == 3
+    raw, scratch = (whole.select(initialisation=name) for name in ("raw", "scratch"))
+    assert raw.values("attacker") == ("gait",) and scratch.clips.tolist() == [0, 1, 2, 3, 4]
+    assert list(scratch.merge([raw]).blocks) == list(whole.blocks)
+    cut = whole.of_clips(np.array([1, 4])).blocks[KEY]
+    assert cut.clips.tolist() == [1, 4]
+    assert np.array_equal(cut.probabilities["red"], whole.blocks[KEY].probabilities["red"][1:])
+
+
+def test_a_saved_table_gives_the_same_findings_without_networks(
+    manifest: Manifest, kept: Path, evaluation: Evaluation
+) -> None:
+    folds = protocols(manifest, folds=CONFIG.folds)
+    truth, specs = GroundTruth.of(manifest, folds), metric_specs(manifest, folds, ())
+    lines = [EvaluatedMethod(name="copy", method=build("downsample", factor=1))]
+    rows = evaluate(manifest, lines, CONFIG, data="scenes", folder=kept).rows
+    saved = Predictions.load(kept / PREDICTIONS)
+    assert saved.values("method") == ("raw", "copy")
+    assert (saved.people >= 0).all()
+    assert set(saved.values("split")) == {"train", "validation", "test"}
+    on_raw = families_on_raw(evaluation.attackers)
+    raw, mine = (
+        scoring_inputs(saved.select(method=name), truth, families, QUICK.attackers)
+        for name, families in (("raw", on_raw), ("copy", evaluation.attackers))
+    )
+    assert score_method(mine, truth, specs, raw=raw) == rows[1].findings
+
+
+def test_kernel_attackers_of_too_many_clips_are_left_out_and_said(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = GroundTruth.of(manifest, protocols(manifest, folds=2))
+    assert models_within_limit(SMALL.attackers, truth) == (SMALL.attackers, ())
+    monkeypatch.setattr(kernel_ridge, "MOST_CLIPS", 20)
+    config = replace(CONFIG, preset="small", folds=2, attackers=("scratch", "motion"))
+    found = evaluate(manifest, [], config, data="x", folder=tmp_path)
+    assert any("Kernel attackers are left out (kernel on motion)" in one for one in found.limits)
+    names = {attack.name for one in found.rows[0].findings for attack in one.attacks}
+    assert names == {"scratch tiny-2d"}
+    with pytest.raises(UsageError, match="too many for the kernel attackers"):
+        evaluate(manifest, [], replace(config, preset="quick"), data="x", folder=tmp_path)
+
+
+def test_a_folder_of_an_earlier_version_is_refused(manifest: Manifest, tmp_path: Path) -> None:
+    (tmp_path / "fits" / "raw-0").mkdir(parents=True)
+    (tmp_path / "fits" / "raw-0" / "clips.npy").touch()
+    with pytest.raises(UsageError, match=r"earlier version.*choose another -o"):
+        evaluate(manifest, [], CONFIG, data="x", folder=tmp_path)
