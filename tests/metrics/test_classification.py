@@ -78,7 +78,7 @@ def test_accuracies_agree_with_scikit_learn(seed: int, n: int, classes: int, k: 
 
 @settings(max_examples=40, deadline=None)
 @given(SEEDS, st.integers(2, 25), st.integers(0, 4))
-def test_a_weight_counts_a_video_so_many_times(seed: int, n: int, levels: int) -> None:
+def test_a_weight_repeats_a_video(seed: int, n: int, levels: int) -> None:
     y, s = drawn(seed, n, 2, levels)
     times = np.random.default_rng(seed).integers(0, 4, n)
     times[0] += 1
@@ -146,7 +146,7 @@ def test_one_video_is_undefined_or_a_plain_count(metric: object) -> None:
     assert value == 1.0 if metric is c.f1 else np.isnan(value)
 
 
-def test_log_loss_agrees_with_scikit_learn_and_is_infinite_when_sure_and_wrong() -> None:
+def test_log_loss_agrees_with_scikit_learn_and_is_infinite_when_certain_and_wrong() -> None:
     y, s = drawn(3, 20, 2, 0)
     y[0] = 1 - y[0]
     expected = np.mean([sk.log_loss(y[:, j], s[:, j], labels=[0, 1]) for j in range(2)])
@@ -179,6 +179,6 @@ def test_infinite_scores_rank_and_nan_raises() -> None:
         (lambda: difference(mean([1]), mean([1, 0])), "same videos"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_a_sentence(call: object, word: str) -> None:
+def test_invalid_arguments_are_refused(call: object, word: str) -> None:
     with pytest.raises(UsageError, match=word):
         call()  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""Re-identification: hand-made galleries, scikit-learn, and attackers who see nothing."""
+"""Re-identification metrics: galleries by hand, scikit-learn, constant and perfect attackers."""
 
 from __future__ import annotations
 
@@ -62,17 +62,17 @@ def test_ties_count_as_if_shuffled(seed: int, p: int, g: int, k: int) -> None:
     assert i.rank_k(truth, s, k=k).value == pytest.approx(np.mean(shuffled), abs=0.12)
 
 
-def test_an_attacker_who_sees_nothing_is_at_the_floor() -> None:
+def test_a_constant_similarity_scores_the_floor() -> None:
     truth = i.pairs_alike(np.arange(5), np.arange(5))
-    blind = np.zeros((5, 5))
-    assert i.rank_k(truth, blind).value == pytest.approx(0.2)
-    assert i.rank_k(truth, blind, k=3).value == pytest.approx(0.6)
-    assert i.retrieval_map(truth, blind).value == pytest.approx(0.2)
-    assert i.linkage_auc(truth, blind).value == pytest.approx(0.5)
-    assert i.equal_error_rate(truth, blind).value == pytest.approx(0.5)
+    constant = np.zeros((5, 5))
+    assert i.rank_k(truth, constant).value == pytest.approx(0.2)
+    assert i.rank_k(truth, constant, k=3).value == pytest.approx(0.6)
+    assert i.retrieval_map(truth, constant).value == pytest.approx(0.2)
+    assert i.linkage_auc(truth, constant).value == pytest.approx(0.5)
+    assert i.equal_error_rate(truth, constant).value == pytest.approx(0.5)
 
 
-def test_a_perfect_attacker_and_a_perfectly_wrong_one() -> None:
+def test_a_perfect_and_a_perfectly_wrong_similarity() -> None:
     truth = i.pairs_alike([0, 1, 0], [0, 1])
     assert i.equal_error_rate(truth, truth * 1.0).value == 0.0
     assert i.equal_error_rate(truth, truth * -1.0).value == 1.0

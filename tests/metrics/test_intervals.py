@@ -1,4 +1,4 @@
-"""Intervals: they cover, they are known at the edges, they compare methods pair by pair."""
+"""Intervals: coverage, defined edge cases, and paired comparisons."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def shares(rng: np.random.Generator, p: float, rho: float) -> Floats:
 
 @pytest.mark.parametrize("p", [0.3, 0.75, 0.9])
 @pytest.mark.parametrize("rho", [0.0, 0.2])
-def test_shares_are_covered(p: float, rho: float) -> None:
+def test_accuracies_are_covered(p: float, rho: float) -> None:
     """Within 93 to 97 and the 2 sd of 500 sets; `benchmarks/coverage.py` has 1,000 and more."""
     rng = np.random.default_rng(1)
     results = [
@@ -44,7 +44,7 @@ def test_shares_are_covered(p: float, rho: float) -> None:
     assert results[0].clusters == (20 if rho else 120)
 
 
-def test_curves_are_covered() -> None:
+def test_auroc_is_covered() -> None:
     rng = np.random.default_rng(2)
     truth, covered = stats.norm.cdf(1.35 / 2**0.5), []
     for _ in range(300):
@@ -57,7 +57,7 @@ def test_curves_are_covered() -> None:
 
 
 def test_ignoring_clusters_would_not_cover() -> None:
-    """The reason for all of this: with twins in the test set, n is not the number of videos."""
+    """Videos of one person are not independent, so n is not the number of videos."""
     rng = np.random.default_rng(3)
     widths, missed = [], 0
     for _ in range(200):
@@ -159,14 +159,14 @@ def test_intervals_hold_their_value_and_stay_in_range() -> None:
                 assert r.value - 1e-12 <= r.high <= statistic.high
 
 
-def test_no_disagreement_seen_is_not_proof_of_none() -> None:
+def test_a_difference_of_zero_everywhere_still_has_a_width() -> None:
     v = np.ones(120)
     result = score(difference(mean(v), mean(v)), clusters=TWENTY)
     assert result.value == 0.0
     assert result.low is not None and result.low < -0.1
 
 
-def test_pairs_are_compared_as_pairs() -> None:
+def test_a_paired_comparison_is_narrower_than_two_intervals() -> None:
     rng = np.random.default_rng(0)
     hard = rng.random(300)
     first, second = mean((hard < 0.8) * 1.0), mean((hard < 0.75) * 1.0)
@@ -175,7 +175,7 @@ def test_pairs_are_compared_as_pairs() -> None:
     assert both.wins is not None and both.wins > 0.99
     alone = [score(s) for s in (first, second)]
     assert alone[0].low is not None and alone[1].high is not None
-    assert alone[0].low < alone[1].high  # apart, the two intervals overlap
+    assert alone[0].low < alone[1].high  # the two single intervals overlap
     assert paired(first, first, resamples=50).wins == 0.5
 
 

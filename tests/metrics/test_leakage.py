@@ -20,8 +20,8 @@ from masquerade.metrics.leakage import (
 from masquerade.metrics.statistic import Statistic, mean
 
 
-def right(share: float, n: int = 2000, seed: int = 0) -> Statistic:
-    """An attacker who is right on this share of the videos, scattered."""
+def accurate(share: float, n: int = 2000, seed: int = 0) -> Statistic:
+    """An attacker with this accuracy, its correct videos scattered."""
     hits = np.arange(n) < round(share * n)
     return mean(np.random.default_rng(seed).permutation(hits))
 
@@ -40,7 +40,7 @@ def test_f_lambda(action: float, privacy: float, weight: float, expected: float)
     assert f_lambda(action, privacy, weight=weight) == pytest.approx(expected)
 
 
-def test_the_sweep_runs_from_the_action_to_privacy() -> None:
+def test_the_sweep_runs_from_action_to_privacy() -> None:
     sweep = f_lambda_sweep(0.8, 0.3, steps=5)
     assert [weight for weight, _ in sweep] == [0, 0.25, 0.5, 0.75, 1]
     assert [value for _, value in sweep] == pytest.approx(np.linspace(0.8, 0.7, 5))
@@ -68,15 +68,15 @@ def test_normalised(worst: float, raw: float, floor: float, expected: float | No
 
 
 def test_the_best_trivial_attacker_is_the_floor() -> None:
-    trivial = {"constant": right(0.2, seed=2), "action prior": right(0.4, seed=3)}
-    result = leakage(right(0.65), right(0.9, seed=1), trivial)
+    trivial = {"constant": accurate(0.2, seed=2), "action prior": accurate(0.4, seed=3)}
+    result = leakage(accurate(0.65), accurate(0.9, seed=1), trivial)
     assert result.trivial == "action prior"
     assert result.value == pytest.approx(0.5)
     assert result.low is not None and result.high is not None
     assert 0.4 < result.low < 0.5 < result.high < 0.6
     assert result.protects is False
-    at_raw = leakage(right(0.9, seed=1), right(0.9, seed=1), trivial)
-    at_floor = leakage(right(0.4, seed=3), right(0.9, seed=1), trivial)
+    at_raw = leakage(accurate(0.9, seed=1), accurate(0.9, seed=1), trivial)
+    at_floor = leakage(accurate(0.4, seed=3), accurate(0.9, seed=1), trivial)
     assert (at_raw.value, at_raw.low, at_raw.high) == pytest.approx((1, 1, 1))
     assert (at_floor.value, at_floor.low, at_floor.high) == pytest.approx((0, 0, 0))
 
@@ -84,7 +84,7 @@ def test_the_best_trivial_attacker_is_the_floor() -> None:
 @pytest.mark.parametrize("raw", [0.30, 0.40, 0.41])
 def test_where_raw_is_not_above_the_floor_it_is_not_applicable_never_zero(raw: float) -> None:
     """VP-UCF101: raw 76.62 against a prior of 77.34; the benchmark cannot show leakage."""
-    result = leakage(right(0.3), right(raw, seed=1), {"prior": right(0.4, seed=2)})
+    result = leakage(accurate(0.3), accurate(raw, seed=1), {"prior": accurate(0.4, seed=2)})
     assert (result.value, result.low, result.high, result.protects) == (None, None, None, None)
     assert asdict(result)["raw"]["value"] == pytest.approx(raw)
 
@@ -112,18 +112,18 @@ def test_protects_looks_at_the_upper_bound(
     assert protects(worst, raw, Score(0.4, 0.35, 0.45, 99, 99)) is expected
 
 
-def test_a_small_test_set_proves_nothing() -> None:
+def test_a_small_test_set_does_not_protect() -> None:
     """The same scores protect with 8,000 videos and not with 40, nor with 8,000 of 10 people."""
 
     def verdict(n: int, clusters: np.ndarray | None = None) -> bool | None:
-        worst, raw = right(0.41, n), right(0.95, n, seed=1)
-        return leakage(worst, raw, {"prior": right(0.40, n, seed=2)}, clusters=clusters).protects
+        worst, raw = accurate(0.41, n), accurate(0.95, n, seed=1)
+        return leakage(worst, raw, {"prior": accurate(0.40, n, seed=2)}, clusters=clusters).protects
 
     assert verdict(8000) is True
     assert verdict(40) is False
     blocks = np.sort(np.random.default_rng(0).integers(0, 10, 8000))
     worst = mean(np.isin(blocks, [0, 1, 2, 3]) * 1.0)
-    raw, floor = right(0.95, 8000, seed=1), {"prior": right(0.40, 8000, seed=2)}
+    raw, floor = accurate(0.95, 8000, seed=1), {"prior": accurate(0.40, 8000, seed=2)}
     assert leakage(worst, raw, floor, clusters=blocks).protects is False
 
 

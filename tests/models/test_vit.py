@@ -153,18 +153,6 @@ def test_frames_of_another_size_are_read() -> None:
     assert net(torch.rand(2, 3, 48, 40)).shape == (2, 5)
 
 
-def test_a_frame_mask_never_drops_the_class_token() -> None:
-    net = small_image_vit().double()
-    frame = torch.rand(1, 3, 32, 32, dtype=torch.float64)
-    keep = torch.zeros(1, 16, dtype=torch.float64)
-    keep[0, 5] = 1
-    other = frame.clone()
-    other[..., 24:, 24:] = 3
-    assert torch.equal(net(frame, keep), net(other, keep))
-    assert not torch.equal(net(frame, keep), net(frame))
-    assert torch.allclose(net(frame, torch.ones_like(keep)), net(frame), atol=1e-12)
-
-
 def test_pooling_tokens_leaves_the_class_token_and_keeps_the_order() -> None:
     tokens = torch.arange(1 + 2 * 4 * 4.0).reshape(1, 1, -1, 1)
     pooled, grid = pool_tokens(tokens, (2, 4, 4), nn.MaxPool3d((1, 2, 2)))

@@ -115,17 +115,15 @@ class FrameViT(nn.Module):
         """Rows and columns of patches in a frame of that many pixels."""
         return height // self.patch, width // self.patch
 
-    def pooled(self, frames: Tensor, keep: Tensor | None = None) -> Tensor:
-        """(B, C, H, W) -> (B, D); `keep` (B, N) as in `Attention`."""
-        if keep is not None:
-            keep = torch.cat([torch.ones_like(keep[:, :1]), keep], dim=1)
+    def pooled(self, frames: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, D), the class token."""
         tokens = self.embed(frames)
         for block in self.blocks:
-            tokens = block(tokens, keep)
+            tokens = block(tokens)
         return self.norm(tokens)[:, 0]
 
-    def forward(self, frames: Tensor, keep: Tensor | None = None) -> Tensor:
-        return self.head(self.pooled(frames, keep))
+    def forward(self, frames: Tensor) -> Tensor:
+        return self.head(self.pooled(frames))
 
 
 class TubeletViT(nn.Module):
