@@ -21,36 +21,22 @@ to be hidden counts as present); or the tied label of the annotator who is named
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """The annotators' agreement on one column (or on one value of a multi-label column).
+    """The annotators' agreement on one column (or on one value of a multi-label column)."""
 
-    Args:
-        column: its name; `name=value` for one value of a multi-label column.
-        clips: with at least one label.
-        rated: with two or more, which is what kappa is over.
-        kappa: Fleiss' (1971); None where chance agreement is complete or nothing was rated twice.
-        ties: clips without a majority.
-    """
-
-    column: str
-    clips: int
-    rated: int
-    kappa: float | None
-    ties: int
+    column: str  # `name=value` for one value of a multi-label column
+    clips: int  # with at least one label
+    rated: int  # with two or more labels, which kappa is over
+    kappa: float | None  # None where it is undefined
+    ties: int  # clips without a majority
 
 
 @dataclass(frozen=True, kw_only=True)
 class VoteResult:
-    """The voted labels.
+    """The voted labels."""
 
-    Args:
-        manifest: the first annotator's, with the voted labels.
-        ties: the label of ties.
-        agreement: one a voted column.
-    """
-
-    manifest: Manifest
-    ties: Ties
-    agreement: tuple[Agreement, ...]
+    manifest: Manifest  # the first annotator's, with the voted labels
+    ties: Ties  # the label of ties
+    agreement: tuple[Agreement, ...]  # one a voted column
 
     def to_json(self) -> str:
         """The agreement as JSON; the labels go to a manifest."""

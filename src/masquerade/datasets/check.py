@@ -30,47 +30,27 @@ class Unreadable:
 
 @dataclass(frozen=True, kw_only=True)
 class Straddle:
-    """People, source clips or files that are in several parts of one split.
+    """People, source clips or files that are in several parts of one split."""
 
-    Args:
-        split: the split column.
-        by: the column of people or sources; `file` for one file, `content` for equal files.
-        value: the person, source or file.
-        parts: of the split, such as train and test.
-        clips: how many.
-    """
-
-    split: str
-    by: str
-    value: str
-    parts: tuple[str, ...]
-    clips: int
+    split: str  # column
+    by: str  # a column, `file` for one file, or `content` for equal files
+    value: str  # the person, source or file
+    parts: tuple[str, ...]  # of the split, such as train and test
+    clips: int  # how many
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """The findings of `check_manifest`.
+    """The findings of `check_manifest`."""
 
-    Args:
-        clips: rows of the manifest.
-        files: different files (or folders of frames) among them.
-        missing: paths of missing files.
-        unreadable: files that do not decode.
-        beyond: paths with a frame range that ends after the last frame.
-        duplicates: groups of paths with equal content.
-        straddling: leaks between the parts of a split.
-        not_compared: `split: column` pairs that are not checked, since that split is meant to have
-            the same people in train and test.
-    """
-
-    clips: int
-    files: int
-    missing: tuple[str, ...] = ()
-    unreadable: tuple[Unreadable, ...] = ()
-    beyond: tuple[str, ...] = ()
-    duplicates: tuple[tuple[str, ...], ...] = ()
-    straddling: tuple[Straddle, ...] = ()
-    not_compared: tuple[str, ...] = ()
+    clips: int  # rows of the manifest
+    files: int  # different files (or folders of frames)
+    missing: tuple[str, ...] = ()  # paths
+    unreadable: tuple[Unreadable, ...] = ()  # files that do not decode
+    beyond: tuple[str, ...] = ()  # paths whose frame range ends after the last frame
+    duplicates: tuple[tuple[str, ...], ...] = ()  # groups of paths with equal content
+    straddling: tuple[Straddle, ...] = ()  # leaks between the parts of a split
+    not_compared: tuple[str, ...] = ()  # `split: column` pairs that share people on purpose
 
     @property
     def ok(self) -> bool:

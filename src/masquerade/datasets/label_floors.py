@@ -98,32 +98,20 @@ def label_floors(
     else:
         manifest = read_manifest(labels)
         column = split = _split_column(manifest, split)
-    tables = manifest_floors(
+    tables = _floors(
         manifest, split=column, accuracy=action_accuracy, resamples=resamples, seed=seed
     )
     notes = (*_without_floor(manifest, split, tables), *_notes(published, tables[0].floors))
     return FloorsResult(labels=labels.name, split=split, tables=tables, notes=notes)
 
 
-def manifest_floors(
-    manifest: Manifest,
-    *,
-    split: str,
-    accuracy: float | None = None,
-    resamples: int = 0,
-    seed: int = 0,
+def _floors(
+    manifest: Manifest, *, split: str, accuracy: float | None, resamples: int, seed: int
 ) -> tuple[AttributeFloors, ...]:
     """The floors of every attribute of a manifest, fitted on train and scored on test.
 
     An attribute of classes none of which is in both splits, such as people under a split by
     people, has none.
-
-    Args:
-        manifest: with one action a clip.
-        split: the split column.
-        accuracy: of an action recognizer, in [0, 1]; adds the floors from its predictions.
-        resamples: of the bootstrap for standard errors of the binary attributes.
-        seed: of the random scores and resamples.
     """
     actions = [c for c in manifest.of_role("action") if c.kind == "classes"]
     if len(actions) != 1:

@@ -19,7 +19,7 @@ from masquerade.errors import UsageError
 
 
 class _Dtype:
-    """Stands in for numpy.dtype."""
+    """Stand-in for numpy.dtype."""
 
     def __init__(self, code: str, *_: Any) -> None:
         self.code = code
@@ -37,7 +37,7 @@ class _Dtype:
 
 
 class _Array:
-    """Stands in for numpy.ndarray."""
+    """Stand-in for numpy.ndarray."""
 
     shape: tuple[int, ...] = (0,)
     type: _Dtype

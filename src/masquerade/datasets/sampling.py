@@ -1,4 +1,9 @@
-"""Temporal and spatial sampling: the frame indices of clips and the corners of crops."""
+"""Temporal and spatial sampling: the frame indices of clips and the corners of crops.
+
+In all functions `count` is the number of frames of the video, `frames` that of the clip, `stride`
+the number of source frames from one frame of the clip to the next, `start` the index of the first,
+and `padding` the treatment of a video that ends before the clip does.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +20,8 @@ Padding = Literal["palindrome", "repeat"]
 def pad_indices(indices: IntArray, count: int, *, padding: Padding = "repeat") -> IntArray:
     """Frame indices past the end of a video mapped to frames that exist.
 
-    Args:
-        indices: any shape, 0 or more.
-        count: frames of the video.
-        padding: `repeat` the last frame (STPrivacy, as VideoMAE), or `palindrome`: play the video
-            back and forth (SPAct completes short clips with reversed frames).
+    `repeat` repeats the last frame (STPrivacy, as VideoMAE); `palindrome` plays the video back and
+    forth (SPAct completes short clips with reversed frames).
     """
     _check(count)
     if padding == "repeat":
@@ -30,12 +32,7 @@ def pad_indices(indices: IntArray, count: int, *, padding: Padding = "repeat") -
 
 
 def uniform(count: int, frames: int) -> IntArray:
-    """The middle frames of `frames` equal segments of the whole video.
-
-    Args:
-        count: frames of the video; fewer than `frames` are repeated in place.
-        frames: of the clip.
-    """
+    """The middle frames of `frames` equal segments of the whole video."""
     _check(count, frames)
     return ((np.arange(frames) + 0.5) * count / frames).astype(np.int64)
 
@@ -43,15 +40,7 @@ def uniform(count: int, frames: int) -> IntArray:
 def strided(
     count: int, frames: int, *, stride: int = 1, start: int = 0, padding: Padding = "repeat"
 ) -> IntArray:
-    """Every `stride`-th frame from `start` on.
-
-    Args:
-        count: frames of the video.
-        frames: of the clip.
-        stride: source frames from one frame of the clip to the next.
-        start: index of the first frame.
-        padding: of a video that ends before the clip does.
-    """
+    """Every `stride`-th frame from `start` on."""
     _check(count, frames, stride)
     return pad_indices(start + stride * np.arange(frames), count, padding=padding)
 
@@ -59,15 +48,7 @@ def strided(
 def random_start(
     count: int, frames: int, *, seed: int, stride: int = 1, padding: Padding = "repeat"
 ) -> IntArray:
-    """Every `stride`-th frame from a random start that leaves the clip inside the video.
-
-    Args:
-        count: frames of the video.
-        frames: of the clip.
-        seed: of the draw.
-        stride: source frames from one frame of the clip to the next.
-        padding: of a video that is shorter than the clip.
-    """
+    """Every `stride`-th frame from a random start that leaves the clip inside the video."""
     last = max(count - (frames - 1) * stride - 1, 0)
     start = int(np.random.default_rng(seed).integers(last + 1))
     return strided(count, frames, stride=stride, start=start, padding=padding)
@@ -82,16 +63,7 @@ def at_rate(
     start: int = 0,
     padding: Padding = "repeat",
 ) -> IntArray:
-    """Frames resampled to another frame rate, each the nearest one of the source.
-
-    Args:
-        count: frames of the video.
-        frames: of the clip.
-        rate: of the clip, frames a second.
-        source_rate: of the video, frames a second.
-        start: index of the first frame.
-        padding: of a video that ends before the clip does.
-    """
+    """Frames at another frame rate, each the nearest one of the source; rates per second."""
     _check(count, frames)
     if rate <= 0 or source_rate <= 0:
         raise UsageError(f"Rates of {rate} and {source_rate} frames a second: both must be above 0")
@@ -104,15 +76,8 @@ def views(
 ) -> IntArray:
     """Multi-view testing: V clips with evenly spaced starts, int(i (n - T) / (V - 1)).
 
-    Args:
-        count: frames of the video.
-        frames: T of a clip.
-        stride: source frames from one frame of a clip to the next.
-        number: V; a single clip lies in the middle.
-        padding: of a video that is shorter than one clip.
-
-    Returns:
-        (V, T).
+    The result is (V, T) for `number` V clips of T frames, n being the frames left by the stride; a
+    single clip lies in the middle.
     """
     _check(count, frames, stride, number)
     kept = max(-(-count // stride), frames)  # n, counted in strides
@@ -122,12 +87,7 @@ def views(
 
 
 def evenly_spaced(room: int, number: int) -> IntArray:
-    """Evenly evenly_spaced whole numbers from 0 to `room`; one alone is in the middle.
-
-    Args:
-        room: the last one.
-        number: how many.
-    """
+    """`number` evenly spaced integers from 0 to `room`; a single one is in the middle."""
     if number == 1:
         return np.array([room // 2], dtype=np.int64)
     return np.arange(number, dtype=np.int64) * room // (number - 1)
@@ -136,14 +96,7 @@ def evenly_spaced(room: int, number: int) -> IntArray:
 def crops(height: int, width: int, side: int, *, number: int = 3) -> IntArray:
     """Top left corners of square crops, evenly spaced along the longer side, centred on the other.
 
-    Args:
-        height: of the frame, in pixels.
-        width: the same.
-        side: of a crop, in pixels.
-        number: how many crops.
-
-    Returns:
-        (number, 2): row and column.
+    All lengths are in pixels; the result is (number, 2), row and column.
     """
     if not 1 <= side <= min(height, width):
         raise UsageError(f"A crop of {side} pixels does not fit a frame of {height} x {width}.")

@@ -26,8 +26,7 @@ def linked_groups(manifest: Manifest, columns: Sequence[str] | None = None) -> I
 
     Args:
         manifest: the clips.
-        columns: the columns that link clips, several values joined by `|`; None: all that name
-            people or source clips.
+        columns: the columns that link clips; None: all that name people or source clips.
 
     Returns:
         (N,) group of each clip, numbered from 0 in order of appearance.

@@ -41,25 +41,14 @@ _GOLDEN = 0.6180339887498949
 
 @dataclass(frozen=True, kw_only=True)
 class Mime:
-    """One clip with its ground truth.
+    """One clip with its ground truth."""
 
-    Args:
-        clip: (3, T, H, W) RGB.
-        labels: column name to cell, as in the manifest.
-        parts: (T, H, W) numbers of `PARTS`.
-        keypoints: (T, K, 2), x and y of `KEYPOINTS` in pixels, hidden ones too.
-        flow: (T, H, W, 2) in pixels, from frame t to t-1 as in `models.optical_flow`; zero in
-            the first frame. Shadows have no flow.
-        limbs: (T, H, W) number of the visible limb, 0 for none; pixels of one number move as one
-            rigid piece.
-    """
-
-    clip: U8
-    labels: dict[str, str]
-    parts: U8
-    keypoints: F32
-    flow: F32
-    limbs: U8
+    clip: U8  # (3, T, H, W) RGB
+    labels: dict[str, str]  # column name to cell, as in the manifest
+    parts: U8  # (T, H, W) indices of PARTS
+    keypoints: F32  # (T, K, 2), x and y of KEYPOINTS in pixels, also where occluded
+    flow: F32  # (T, H, W, 2) in pixels, from frame t to t-1; zero in the first frame and in shadows
+    limbs: U8  # (T, H, W) number of the visible limb, which is one rigid piece; 0 for none
 
     @property
     def person(self) -> NDArray[np.bool_]:
