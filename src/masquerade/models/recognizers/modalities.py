@@ -32,7 +32,7 @@ def _stills(clip: Tensor) -> Tensor:
 def _motion(clip: Tensor) -> Tensor:
     """Frame difference (B, 1, T - 1, H, W): how much each pixel's grey value changes.
 
-    It has no colour (docs/papers.md 9, A12). A clip of one frame has no motion anywhere.
+    It has no colour (docs/papers.md 9). A clip of one frame has no motion anywhere.
     """
     grey = clip.mean(dim=1, keepdim=True)
     grey = grey if clip.shape[2] > 1 else grey.expand(-1, -1, 2, -1, -1)
