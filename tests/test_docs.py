@@ -79,6 +79,18 @@ def test_links_in_the_docs_lead_somewhere() -> None:
             assert (path.parent / target).exists(), f"{path.name}: {target}"
 
 
+def test_flags_in_the_docs_exist() -> None:
+    known = (ROOT / "tests" / "cli" / "frozen_interface.txt").read_text()
+    scripts = "".join(path.read_text() for path in (ROOT / "benchmarks").glob("*.py"))
+    others = "--extra-index-url --no-deps --nproc-per-node"  # of pip and torchrun
+    flag = re.compile(r"(?<![\w-])--[a-z][\w-]*")
+    exist = set(flag.findall(known + scripts + others))
+    pages = [*DOCS, ROOT / "CONTRIBUTING.md"]
+    for path in pages:
+        for name in set(flag.findall(path.read_text())):
+            assert name in exist or f"--no-{name[2:]}" in exist, f"{path.name}: {name}"
+
+
 def test_sections_of_papers_that_the_code_cites_exist() -> None:
     headings = re.findall(r"^#+ (\d[\d.]*) ", (ROOT / "docs/papers.md").read_text(), re.M)
     code = [*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
