@@ -263,14 +263,7 @@ def _check_folder(folder: Path) -> None:
 def method_line(
     name: str, anonymizer: Anonymizer, regions: str, detector: str | None = None
 ) -> EvaluatedMethod:
-    """A line of the table.
-
-    Args:
-        name: of the line.
-        anonymizer: the method.
-        regions: as `masquerade anonymize` takes them.
-        detector: the same.
-    """
+    """A line of the table."""
     config = with_default_regions(PipelineConfig(regions=regions, detector=detector), anonymizer)
     parts = [partial(REGIONS[kind], **given) for kind, given in region_arguments(config)]
     source: RegionFactory = parts[0] if len(parts) == 1 else JoinedRegions(tuple(parts))

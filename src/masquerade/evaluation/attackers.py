@@ -24,39 +24,25 @@ Fit = tuple[str, Initialisation]
 
 @dataclass(frozen=True, kw_only=True)
 class AttackerFamily:
-    """Attackers of one kind.
-
-    Args:
-        about: in a few words.
-        initialisation: of its models; None: it has none of its own.
-        uses: which models of a preset belong to it.
-        ensemble: whether the mean of all its predictions is an attacker too.
-    """
+    """Attackers of one kind."""
 
     about: str
-    initialisation: Initialisation | None
-    uses: Callable[[AttackerModel], bool]
-    ensemble: bool = False
+    initialisation: Initialisation | None  # of its models; None: it has none of its own
+    uses: Callable[[AttackerModel], bool]  # which models of a preset belong to it
+    ensemble: bool = False  # whether the mean of all its predictions is an attacker too
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AttackOutputs:
-    """Predictions of one attacker for every label of a protocol, by seed or run.
+    """Predictions of one attacker for every label of a protocol, by seed or run."""
 
-    Args:
-        family: in ATTACKERS.
-        name: of the attacker.
-        validation: one a seed, in the order of the validation clips.
-        test: one a seed, in the order of the test clips.
-        eligible: whether it may be chosen as the strongest. Raw-trained networks that are not
-            recalibrated predict one class for all clips of a fold; the few groups of a validation
-            split are soon all of that class.
-    """
-
-    family: str
+    family: str  # in ATTACKERS
     name: str
-    validation: tuple[Probabilities, ...]
-    test: tuple[Probabilities, ...]
+    validation: tuple[Probabilities, ...]  # one a seed, in the order of the validation clips
+    test: tuple[Probabilities, ...]  # one a seed, in the order of the test clips
+    # whether it may be chosen as the strongest. Raw-trained networks that are not recalibrated
+    # predict one class for all clips of a fold; the few groups of a validation split are soon all
+    # of that class
     eligible: bool = True
 
 
@@ -119,13 +105,7 @@ def get_families(names: Iterable[str]) -> tuple[str, ...]:
 def fits_of(
     names: Sequence[str], models: Mapping[str, AttackerModel], *, raw: bool
 ) -> tuple[Fit, ...]:
-    """The models and initialisations that families need, each once.
-
-    Args:
-        names: of families.
-        models: of the preset, by name.
-        raw: whether this is raw video, on which everything is trained from scratch.
-    """
+    """The models and initialisations that families need, each once."""
     found: list[Fit] = []
     for name in names:
         family = ATTACKERS[name]
@@ -141,14 +121,7 @@ def attack_outputs(
     predictions: Predictions,
     test: SplitTruth,
 ) -> tuple[AttackOutputs, ...]:
-    """Every attacker of the families, but for the prior's, which depend on the label.
-
-    Args:
-        names: of families.
-        models: of the preset, by name.
-        predictions: of one method under one protocol.
-        test: whose training rates raw-trained networks are recalibrated to.
-    """
+    """Every attacker of the families, but for the prior's, which depend on the label."""
     by_fit: dict[Fit, dict[tuple[int, int], dict[PredictionKey, Block]]] = {}
     for key, block in predictions.blocks.items():
         by_seed = by_fit.setdefault((key.attacker, key.initialisation), {})

@@ -43,13 +43,7 @@ def recalibrate(
 def add_action_prior(
     probabilities: Probabilities, truth: SplitTruth, weight: float
 ) -> dict[str, Floats]:
-    """Predictions of an attacker who knows the true action too: the prior's log odds are added.
-
-    Args:
-        probabilities: of an attacker for the clips.
-        truth: of the same clips.
-        weight: of the action, 0 or more.
-    """
+    """Predictions of an attacker who knows the true action too: the prior's log odds are added."""
     found = {}
     for label, p in probabilities.items():
         rate = truth.rates[label]

@@ -14,25 +14,18 @@ from masquerade.extraction.store import STORE_LIMIT
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedMethod:
-    """One line of the table.
-
-    Args:
-        name: of the line.
-        method: an anonymizer; None: raw video, or a line that is not run.
-        runs: instead of one, several that were trained alike: one a seed and fold, each on what is
-            not in the test split of its fold. Each is attacked by itself, and scores of seeds are
-            averaged: no attacker sees several releases of one clip.
-        regions: what it hides; a name in REGIONS, or what makes a region source.
-        not_applicable: why it is not run; None: it is.
-        outside: what becomes of all that is not hidden.
-    """
+    """One line of the table."""
 
     name: str
-    method: Anonymizer | None = None
+    method: Anonymizer | None = None  # an anonymizer; None: raw video, or a line that is not run
+    # instead of one, several that were trained alike: one a seed and fold, each on what is not in
+    # the test split of its fold. Each is attacked by itself, and scores of seeds are averaged: no
+    # attacker sees several releases of one clip
     runs: tuple[tuple[Anonymizer, ...], ...] = ()
+    # what it hides; a name in REGIONS, or what makes a region source
     regions: RegionFactory | str | None = None
-    not_applicable: str | None = None
-    outside: Literal["keep", "black"] = "keep"
+    not_applicable: str | None = None  # why it is not run; None: it is
+    outside: Literal["keep", "black"] = "keep"  # what becomes of all that is not hidden
 
     def __post_init__(self) -> None:
         if self.runs and (self.method or len({len(folds) for folds in self.runs}) > 1):
@@ -46,31 +39,19 @@ class EvaluatedMethod:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """How an evaluation is done.
+    """How an evaluation is done."""
 
-    Args:
-        attackers: families in ATTACKERS.
-        folds: of the cross-validation; 0: the manifest's own splits.
-        seeds: networks of each kind.
-        preset: in PRESETS.
-        through_file: attack exported, re-decoded files.
-        workers: processes; 0: one a core.
-        device: auto, cpu, cuda, mps.
-        seed: of folds, networks and, a stream for each video, the methods' noise.
-        labels: the private ones that are attacked; None: all.
-        metrics: of binary attributes, in METRICS: AUROC, which is always reported, and beside it
-            the mean over them by cMAP or F1.
-        store_limit: GB that the clips of all methods may take; above it they are made on the fly.
-    """
-
-    attackers: tuple[str, ...] = tuple(ATTACKERS)
-    folds: int = 5
-    seeds: int = 3
-    preset: str = "tiny"
-    through_file: bool = False
-    workers: int = 0
-    device: str = "auto"
-    seed: int = 0
-    labels: tuple[str, ...] | None = None
+    attackers: tuple[str, ...] = tuple(ATTACKERS)  # families in ATTACKERS
+    folds: int = 5  # of the cross-validation; 0: the manifest's own splits
+    seeds: int = 3  # networks of each kind
+    preset: str = "tiny"  # in PRESETS
+    through_file: bool = False  # attack exported, re-decoded files
+    workers: int = 0  # processes; 0: one a core
+    device: str = "auto"  # auto, cpu, cuda, mps
+    seed: int = 0  # of folds, networks and, a stream for each video, the methods' noise
+    labels: tuple[str, ...] | None = None  # the private ones that are attacked; None: all
+    # of binary attributes, in METRICS: AUROC, which is always reported, and beside it the mean
+    # over them by cMAP or F1
     metrics: tuple[str, ...] = ("auroc",)
+    # GB that the clips of all methods may take; above it they are made on the fly
     store_limit: float = STORE_LIMIT

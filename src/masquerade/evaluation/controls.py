@@ -61,14 +61,7 @@ SIZES = {"clip size": 2, "clip size and length": 3}
 def clip_size_controls(
     manifest: Manifest, truth: GroundTruth, protocol: str, specs: Sequence[MetricSpec]
 ) -> list[Control]:
-    """What the nearest clip by width and height, and by length too, tells without any pixel.
-
-    Args:
-        manifest: the clips.
-        truth: of the clips that could be read.
-        protocol: whose folds.
-        specs: of the labels.
-    """
+    """What the nearest clip by width and height, and by length too, tells without any pixel."""
     mine, test = truth.protocols[protocol], truth.split(protocol, "test")
     sizes = clip_sizes(manifest, mine.clips)
     found = []
@@ -86,12 +79,7 @@ def clip_size_controls(
 
 
 def clip_sizes(manifest: Manifest, rows: IntArray) -> Floats:
-    """(N, 3) logarithms of width, height and frames, from the manifest or else from the files.
-
-    Args:
-        manifest: the clips.
-        rows: those that are looked at; the others get nan.
-    """
+    """(N, 3) logarithms of width, height and frames, from the manifest or else from the files."""
     sizes = np.full((len(manifest), 3), np.nan)
     for row in rows:
         sizes[row] = _clip_size(manifest, manifest.clips[row])
@@ -135,12 +123,7 @@ def _nearest_label(sizes: Floats, codes: IntArray, train: IntArray, test: IntArr
 
 
 def why_void(controls: Sequence[Control], utility: str) -> str | None:
-    """Why a whole evaluation is void; None: it is not.
-
-    Args:
-        controls: positive and negative ones.
-        utility: the action's column.
-    """
+    """Why a whole evaluation is void; None: it is not."""
     found = [one.label for one in controls if one.kind == "negative" and one.passed is False]
     if found:
         return (

@@ -39,23 +39,14 @@ class _Job(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Executor:
-    """Where and how fits are done.
+    """Where and how fits are done."""
 
-    Args:
-        folder: for weights and predictions; what is there is not done again.
-        preset: of clips and attackers.
-        seeds: networks of each kind.
-        workers: processes, each on one core; 1: this one, on all of them.
-        device: where networks run; a GPU is not shared among processes.
-        progress: called with (what, fits done, fits in all).
-    """
-
-    folder: Path
-    preset: Preset
-    seeds: int
-    workers: int = 1
-    device: str = "cpu"
-    progress: Progress | None = None
+    folder: Path  # for weights and predictions; what is there is not done again
+    preset: Preset  # of clips and attackers
+    seeds: int  # networks of each kind
+    workers: int = 1  # processes, each on one core; 1: this one, on all of them
+    device: str = "cpu"  # where networks run; a GPU is not shared among processes
+    progress: Progress | None = None  # called with (what, fits done, fits in all)
 
     def __post_init__(self) -> None:
         if any(self.folder.glob("*/clips.npy")):
@@ -65,12 +56,7 @@ class Executor:
             )
 
     def folder_of(self, name: str, clips: ClipDataset) -> Path:
-        """The folder of a method's fits, named by the content of its clips.
-
-        Args:
-            name: of the method, for people who look into the folder.
-            clips: of the method.
-        """
+        """The folder of a method's fits, named by the content of its clips."""
         content = hashlib.sha256(clips.digest.encode() + clips.rows.tobytes())
         content.update(repr(self.preset).encode())
         plain = re.sub(r"\W+", "-", name).strip("-")
@@ -93,16 +79,8 @@ class Executor:
     ) -> Predictions:
         """Do every fit of all protocols that is not cached, all side by side.
 
-        Args:
-            method: the line of the table.
-            clips: of the method.
-            fits: attackers' models and initialisations.
-            truth: labels and folds.
-            raw: the raw clips, in whose folder raw-trained weights are; None: these are they.
-            shuffle: number of the shuffle of the labels in `truth`; 0: they are the true ones.
-            run: number of the trained anonymizer.
-            seeds: of the networks; None: all of them.
-            folds: numbers of the folds; None: all of them.
+        Raw-trained weights are in the folder of the clips `raw`; None: these clips are raw. A
+        `shuffle` is the number of the shuffle of the labels in `truth`; 0: they are the true ones.
         """
         folder = self.folder_of(method, clips)
         base = folder if raw is None else self.folder_of("raw", raw)

@@ -38,40 +38,22 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FitTask:
-    """One fit.
+    """One fit."""
 
-    Args:
-        attacker: name of its model in the preset.
-        initialisation: of the attacker.
-        seed: of weights, order and augmentation.
-        fold: whose clips.
-        classes: by label.
-        labels: label to (N,) classes, or (N, C) of 0 and 1; -1 unknown.
-        weights: where the raw-trained weights are; None: nowhere.
-        keeps_weights: whether this is the fit on raw video that writes them.
-    """
-
-    attacker: str
-    initialisation: Initialisation
-    seed: int
-    fold: Fold
-    classes: Mapping[str, int]
-    labels: Mapping[str, IntArray]
-    weights: Path | None = None
-    keeps_weights: bool = False
+    attacker: str  # name of its model in the preset
+    initialisation: Initialisation  # of the attacker
+    seed: int  # of weights, order and augmentation
+    fold: Fold  # whose clips
+    classes: Mapping[str, int]  # by label
+    labels: Mapping[str, IntArray]  # label to (N,) classes, or (N, C) of 0 and 1; -1 unknown
+    weights: Path | None = None  # where the raw-trained weights are; None: nowhere
+    keeps_weights: bool = False  # whether this is the fit on raw video that writes them
 
 
 def fit_predict(
     task: FitTask, clips: ClipDataset, preset: Preset, *, device: str = "cpu"
 ) -> dict[Split, Block]:
-    """Fit one attacker and predict its validation and test clips; a raw-trained one train too.
-
-    Args:
-        task: what to fit.
-        clips: of one method; rows that are not in it are in no split of the fold.
-        preset: of attackers.
-        device: where networks run.
-    """
+    """Fit one attacker and predict its validation and test clips; a raw-trained one train too."""
     began = time.process_time()
     model = preset.attackers[task.attacker]
     parts = {split: clips.of_rows(task.fold.rows(split)) for split in SPLITS}

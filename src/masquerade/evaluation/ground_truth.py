@@ -21,23 +21,15 @@ Probabilities = Mapping[str, Floats]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SplitTruth:
-    """What is known of the clips of one split, fold after fold, in the order of scoring.
+    """What is known of the clips of one split, fold after fold, in the order of scoring."""
 
-    Args:
-        clips: (n,) rows of the manifest; a clip may be twice in it (validation of two folds).
-        fold: (n,) of each.
-        labels: label to (n,) classes, or (n, C) of 0 and 1; -1 unknown.
-        rates: label to (n, C), the training rates of the clip's fold.
-        priors: label to (n, C), the same within the clip's true action.
-        fold_priors: label to the action prior of each fold.
-    """
-
+    # (n,) rows of the manifest; a clip may be twice in it (validation of two folds)
     clips: IntArray
-    fold: IntArray
-    labels: Mapping[str, IntArray]
-    rates: Probabilities
-    priors: Probabilities
-    fold_priors: Mapping[str, tuple[ActionPrior, ...]]
+    fold: IntArray  # (n,) of each
+    labels: Mapping[str, IntArray]  # label to (n,) classes, or (n, C) of 0 and 1; -1 unknown
+    rates: Probabilities  # label to (n, C), the training rates of the clip's fold
+    priors: Probabilities  # label to (n, C), the same within the clip's true action
+    fold_priors: Mapping[str, tuple[ActionPrior, ...]]  # label to the action prior of each fold
 
     def rates_of(self, label: str, fold: int) -> Floats:
         """(C,) training rates of a fold."""
@@ -65,23 +57,14 @@ class SplitTruth:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GroundTruth:
-    """Labels of all clips of a manifest, and the folds of each protocol.
+    """Labels of all clips of a manifest, and the folds of each protocol."""
 
-    Args:
-        labels: column to (N,) classes, or (N, C) of 0 and 1; -1 unknown.
-        classes: column to C.
-        action: the column of the action.
-        people: (N,) person of each clip; -1 unknown.
-        groups: (N,) group of people and sources that share something.
-        protocols: by name.
-    """
-
-    labels: Mapping[str, IntArray]
-    classes: Mapping[str, int]
-    action: str
-    people: IntArray
-    groups: IntArray
-    protocols: Mapping[str, Protocol]
+    labels: Mapping[str, IntArray]  # column to (N,) classes, or (N, C) of 0 and 1; -1 unknown
+    classes: Mapping[str, int]  # column to C
+    action: str  # the column of the action
+    people: IntArray  # (N,) person of each clip; -1 unknown
+    groups: IntArray  # (N,) group of people and sources that share something
+    protocols: Mapping[str, Protocol]  # by name
 
     @classmethod
     def of(cls, manifest: Manifest, protocols: tuple[Protocol, ...]) -> GroundTruth:

@@ -46,34 +46,21 @@ in F1 the best one says yes to all: two figures are to be compared on the same t
 
 @dataclass(frozen=True, kw_only=True)
 class MetricSpec:
-    """One metric of one label, or of the mean over several.
+    """One metric of one label, or of the mean over several."""
 
-    Args:
-        name: the column, or `attributes` for the mean over the binary ones, or `attributes by F1`
-            for their mean in a metric that was asked for.
-        columns: what goes into it.
-        use: utility or private.
-        metric: top-1, AUROC, cMAP where a clip has several values or it was asked for, or F1.
-        protocol: of its folds.
-    """
-
+    # the column, or `attributes` for the mean over the binary ones, or `attributes by F1` for
+    # their mean in a metric that was asked for
     name: str
-    columns: tuple[str, ...]
-    use: str
-    metric: str
-    protocol: str
+    columns: tuple[str, ...]  # what goes into it
+    use: str  # utility or private
+    metric: str  # top-1, AUROC, cMAP where a clip has several values or it was asked for, or F1
+    protocol: str  # of its folds
 
 
 def protocol_specs(
     manifest: Manifest, protocol: Protocol, *, more: Sequence[str] = ()
 ) -> tuple[MetricSpec, ...]:
-    """What is reported under a protocol.
-
-    Args:
-        manifest: the clips.
-        protocol: whose labels.
-        more: metrics in which the mean over binary labels is reported besides AUROC.
-    """
+    """What is reported under a protocol."""
     action = action_column(manifest)
     binary = tuple(n for n in protocol.labels if manifest.column(n).kind == "binary")
     found = []
@@ -97,11 +84,6 @@ def metric_specs(
     manifest: Manifest, protocols: Sequence[Protocol], metrics: Sequence[str]
 ) -> dict[str, tuple[MetricSpec, ...]]:
     """What is reported under each protocol, by its name.
-
-    Args:
-        manifest: the clips.
-        protocols: whose labels.
-        metrics: of binary attributes, in METRICS. AUROC is always there.
 
     Raises:
         UsageError: there is no such metric, or no binary attribute.
@@ -133,13 +115,7 @@ def mean_in(metric: str) -> str:
 
 
 def notes_on_mean(line: str, spec: MetricSpec, truth: SplitTruth) -> tuple[str, ...]:
-    """How many attributes are in a mean that was asked for; of any other label nothing.
-
-    Args:
-        line: of the table.
-        spec: of the label.
-        truth: of the test clips of that line.
-    """
+    """How many attributes are in a mean that was asked for; of any other label nothing."""
     if not _is_requested_mean(spec):
         return ()
     scored = [name for name in spec.columns if {0, 1} <= set(np.unique(truth.labels[name]))]
@@ -153,13 +129,7 @@ def notes_on_mean(line: str, spec: MetricSpec, truth: SplitTruth) -> tuple[str, 
 
 
 def measure(spec: MetricSpec, truth: SplitTruth, predicted: Probabilities) -> Statistic:
-    """The score of predictions, with one weight a clip.
-
-    Args:
-        spec: the metric and the columns.
-        truth: of the clips.
-        predicted: by label, for the same clips.
-    """
+    """The score of predictions, with one weight a clip."""
     parts = [_measure(spec.metric, truth, name, predicted[name]) for name in spec.columns]
     return parts[0] if len(parts) == 1 else average(parts)
 
@@ -169,11 +139,6 @@ def validation_score(spec: MetricSpec, truth: SplitTruth, predicted: Probabiliti
 
     Validation is a few groups, and may be nearly all of one class: by top-1 an attacker who always
     says that class would be chosen, and would find nothing on test.
-
-    Args:
-        spec: the metric and the columns.
-        truth: of the validation clips.
-        predicted: by label.
     """
     if spec.metric != "top-1":
         return measure(spec, truth, predicted).value
@@ -196,13 +161,7 @@ def constant_floors(spec: MetricSpec, truth: SplitTruth) -> dict[str, Statistic]
 def floors_of(
     spec: MetricSpec, truth: SplitTruth, predicted_actions: IntArray | None
 ) -> dict[str, Statistic]:
-    """The trivial attackers of a label: constant guesses and the action prior.
-
-    Args:
-        spec: of the label.
-        truth: of the test clips.
-        predicted_actions: (n,) that were recognised on the same clips; None: there are none.
-    """
+    """The trivial attackers of a label: constant guesses and the action prior."""
     found = constant_floors(spec, truth)
     if spec.use == "utility":
         return found

@@ -19,15 +19,11 @@ from masquerade.metrics.statistic import Statistic
 
 @dataclass(frozen=True, kw_only=True)
 class PairedScores:
-    """The scores of one label under every method, over the same test clips.
+    """The scores of one label under every method, over the same test clips."""
 
-    Args:
-        scores: by the line's name, of its strongest attacker, which is chosen on validation.
-        groups: (n,) group of people of each test clip.
-    """
-
+    # by the line's name, of its strongest attacker, which is chosen on validation
     scores: Mapping[str, Statistic]
-    groups: IntArray
+    groups: IntArray  # (n,) group of people of each test clip
 
 
 def paired_scores(

@@ -26,23 +26,12 @@ A kernel machine has no weights to start from: a finetuned one learns both sets 
 
 
 class PredictionKey(NamedTuple):
-    """What a block of predictions is of.
+    """What a block of predictions is of."""
 
-    Args:
-        protocol: `people unseen` or `same people`, whose folds are meant.
-        method: the line of the table, such as `raw` or `blur`.
-        run: number of the trained anonymizer, of several that differ in their seed.
-        attacker: name of its model in the preset.
-        initialisation: of the attacker.
-        seed: of the attacker.
-        fold: of the protocol.
-        split: of the fold.
-    """
-
-    protocol: str
-    method: str
-    run: int
-    attacker: str
+    protocol: str  # `people unseen` or `same people`, whose folds are meant
+    method: str  # the line of the table, such as `raw` or `blur`
+    run: int  # number of the trained anonymizer, of several that differ in their seed
+    attacker: str  # name of its model in the preset
     initialisation: Initialisation
     seed: int
     fold: int
@@ -51,20 +40,15 @@ class PredictionKey(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Block:
-    """Predictions of one attacker for the clips of one split.
+    """Predictions of one attacker for the clips of one split."""
 
-    Args:
-        clips: (n,) rows of the manifest.
-        probabilities: label to (n, C). Empty where only the clips matter: those of train tell what
-            was learned from, and are predicted by raw-trained attackers alone.
-        embeddings: (n, D), what an attacker compares people by; None: it has none.
-        cpu_seconds: of fitting and predicting all splits of this fit.
-    """
-
-    clips: IntArray
+    clips: IntArray  # (n,) rows of the manifest
+    # label to (n, C). Empty where only the clips matter: those of train tell what was learned
+    # from, and are predicted by raw-trained attackers alone
     probabilities: Mapping[str, Floats] = field(default_factory=dict)
+    # (n, D), what an attacker compares people by; None: it has none
     embeddings: NDArray[np.float32] | None = None
-    cpu_seconds: float = 0.0
+    cpu_seconds: float = 0.0  # of fitting and predicting all splits of this fit
 
     def of_clips(self, clips: IntArray) -> Block:
         """The same for those of these clips that it has."""
@@ -79,17 +63,11 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Predictions:
-    """One table of predictions, and who is in each clip.
+    """One table of predictions, and who is in each clip."""
 
-    Args:
-        blocks: the predictions by key.
-        people: (N,) person of each clip of the manifest; -1 unknown.
-        groups: (N,) group of people and sources that share something.
-    """
-
-    blocks: Mapping[PredictionKey, Block]
-    people: IntArray
-    groups: IntArray
+    blocks: Mapping[PredictionKey, Block]  # the predictions by key
+    people: IntArray  # (N,) person of each clip of the manifest; -1 unknown
+    groups: IntArray  # (N,) group of people and sources that share something
 
     def __len__(self) -> int:
         return len(self.blocks)

@@ -13,56 +13,36 @@ LIGHT = Augmentation(crop=(0.8, 1.0), flip=0.5)
 
 @dataclass(frozen=True, kw_only=True)
 class AttackerModel:
-    """A model that learns labels from clips.
+    """A model that learns labels from clips."""
 
-    Args:
-        modality: its input, in MODALITIES.
-        network: in RECOGNIZERS; None: kernel ridge regression on `features`, which on few clips is
-            often the strongest, and costs nothing.
-        widths: of a `tiny-3d`; None: its own.
-        side: in pixels, to which its clips are shrunk; None: they stay as they are.
-        features: in FEATURES, where there is no network.
-        motion: whether it sees motion only.
-        background: whether it sees the background only.
-    """
-
-    modality: str
+    modality: str  # its input, in MODALITIES
+    # in RECOGNIZERS; None: kernel ridge regression on `features`, which on few clips is often the
+    # strongest, and costs nothing
     network: str | None = None
-    widths: tuple[int, ...] | None = None
-    side: int | None = None
-    features: str = "picture"
-    motion: bool = False
-    background: bool = False
+    widths: tuple[int, ...] | None = None  # of a `tiny-3d`; None: its own
+    side: int | None = None  # in pixels, to which its clips are shrunk; None: they stay as they are
+    features: str = "picture"  # in FEATURES, where there is no network
+    motion: bool = False  # whether it sees motion only
+    background: bool = False  # whether it sees the background only
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """How clips are cut and attackers trained.
+    """How clips are cut and attackers trained."""
 
-    Args:
-        frames: of a clip.
-        size: (height, width) in pixels.
-        stride: source frames from one to the next; None: spread over the whole video.
-        sample_first: anonymize only the sampled frames (the papers' protocol), not whole videos.
-        attackers: models by name.
-        epochs: of a network trained from scratch.
-        finetune_epochs: of one that starts from raw-trained weights.
-        batch: clips a step.
-        lr: AdamW's largest learning rate.
-        weight_decay: of AdamW.
-        augment: of training clips; not for attackers that see the background only.
-    """
-
-    frames: int
-    size: tuple[int, int]
+    frames: int  # of a clip
+    size: tuple[int, int]  # (height, width) in pixels
+    # source frames from one to the next; None: spread over the whole video
     stride: int | None = None
+    # anonymize only the sampled frames (the papers' protocol), not whole videos
     sample_first: bool = False
-    attackers: dict[str, AttackerModel]
-    epochs: int
-    finetune_epochs: int
-    batch: int = 16
-    lr: float = 3e-3
-    weight_decay: float = 0.05
+    attackers: dict[str, AttackerModel]  # models by name
+    epochs: int  # of a network trained from scratch
+    finetune_epochs: int  # of one that starts from raw-trained weights
+    batch: int = 16  # clips a step
+    lr: float = 3e-3  # AdamW's largest learning rate
+    weight_decay: float = 0.05  # of AdamW
+    # of training clips; not for attackers that see the background only
     augment: Augmentation = LIGHT
 
 

@@ -24,17 +24,11 @@ SPLITS = {UNSEEN: ("split_action", "split"), SAME: ("split_identity", "split")}
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """One fold, as rows of the manifest; the three splits are disjoint.
+    """One fold, as rows of the manifest; the three splits are disjoint."""
 
-    Args:
-        train: what attackers are fitted on.
-        validation: what they are chosen on.
-        test: what is reported.
-    """
-
-    train: IntArray
-    validation: IntArray
-    test: IntArray
+    train: IntArray  # what attackers are fitted on
+    validation: IntArray  # what they are chosen on
+    test: IntArray  # what is reported
 
     def rows(self, split: str) -> IntArray:
         """The rows of a split by its name."""
@@ -52,21 +46,14 @@ class Fold:
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """Labels that are measured on the same folds, by one network with a head for each.
+    """Labels that are measured on the same folds, by one network with a head for each."""
 
-    Args:
-        name: `people unseen` or `same people`.
-        labels: columns that are reported: those that vary among the test clips.
-        heads: columns that networks learn; the action too, for the floor from a predicted action.
-        folds: no clip is in the test split of two.
-        multi_label: those of the heads that have several values a clip.
-    """
-
-    name: str
-    labels: tuple[str, ...]
+    name: str  # `people unseen` or `same people`
+    labels: tuple[str, ...]  # columns that are reported: those that vary among the test clips
+    # columns that networks learn; the action too, for the floor from a predicted action
     heads: tuple[str, ...]
-    folds: tuple[Fold, ...]
-    multi_label: tuple[str, ...] = ()
+    folds: tuple[Fold, ...]  # no clip is in the test split of two
+    multi_label: tuple[str, ...] = ()  # those of the heads that have several values a clip
 
     @property
     def clips(self) -> IntArray:
@@ -96,12 +83,7 @@ def action_column(manifest: Manifest) -> str:
 def label_columns(
     manifest: Manifest, only: Sequence[str] | None = None
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Labels for unseen people, labels for the same people, and notes on those left out.
-
-    Args:
-        manifest: the clips.
-        only: the private labels that are attacked; None: all.
-    """
+    """Labels for unseen people, labels for the same people, and notes on those left out."""
     for name in only or ():
         if manifest.column(name).role != "attribute":
             raise UsageError(f"Column {name!r} is no private attribute; leave it out of --labels.")

@@ -22,90 +22,57 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Attack:
-    """One attacker on one label; predictions are averaged over seeds.
+    """One attacker on one label; predictions are averaged over seeds."""
 
-    Args:
-        family: in ATTACKERS, such as scratch.
-        name: of the attacker, such as `scratch tiny-3d`.
-        validation: its score on validation, the only thing it may be chosen by.
-        test: its score on test.
-        seed_sd: standard deviation of the test score over single seeds; None for one seed.
-    """
-
-    family: str
-    name: str
-    validation: float | None
-    test: Score
+    family: str  # in ATTACKERS, such as scratch
+    name: str  # of the attacker, such as `scratch tiny-3d`
+    validation: float | None  # its score on validation, the only thing it may be chosen by
+    test: Score  # its score on test
+    # standard deviation of the test score over single seeds; None for one seed
     seed_sd: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """The result of one label under one method.
+    """The result of one label under one method."""
 
-    Args:
-        label: a column of the manifest, or `attributes` for the mean over the binary ones, or
-            `attributes by cMAP` for their mean in a metric that was asked for.
-        use: `utility` (the action, to be kept) or `private` (to be hidden).
-        metric: `top-1`, `AUROC`, `cMAP`, `F1`, or `F1 above .62`, the threshold of SPAct's code.
-        protocol: `people unseen` or `same people`.
-        floors: the trivial attackers by name.
-        attacks: every attacker that was run.
-        strongest: the name of the one with the best score on validation; None: none was run.
-        score: its score on test.
-        leakage: of private labels: beyond the best floor, 0 there and 1 on raw video.
-        beyond_action: of private labels: how far the attacker who also knows the action lies above
-            the one who knows only the action.
-        retrained_gain: the best attacker that was trained on anonymized video (by validation) less
-            the one trained on raw video alone.
-        retrained_holds: whether the first is at least as strong within the interval.
-        f_half: of private labels: f at lambda .5 with the action's score.
-        void: why these numbers are void; None: they are not.
-    """
-
+    # a column of the manifest, or `attributes` for the mean over the binary ones, or `attributes
+    # by cMAP` for their mean in a metric that was asked for
     label: str
-    use: str
-    metric: str
-    protocol: str
-    floors: Mapping[str, Score]
-    attacks: tuple[Attack, ...]
+    use: str  # `utility` (the action, to be kept) or `private` (to be hidden)
+    metric: str  # `top-1`, `AUROC`, `cMAP`, `F1`, or `F1 above .62`, the threshold of SPAct's code
+    protocol: str  # `people unseen` or `same people`
+    floors: Mapping[str, Score]  # the trivial attackers by name
+    attacks: tuple[Attack, ...]  # every attacker that was run
+    # the name of the one with the best score on validation; None: none was run
     strongest: str | None
-    score: Score | None
-    leakage: Leakage | None
+    score: Score | None  # its score on test
+    leakage: Leakage | None  # of private labels: beyond the best floor, 0 there and 1 on raw video
+    # of private labels: how far the attacker who also knows the action lies above the one who
+    # knows only the action
     beyond_action: Score | None
+    # the best attacker that was trained on anonymized video (by validation) less the one trained
+    # on raw video alone
     retrained_gain: Score | None
-    retrained_holds: bool | None
-    f_half: float | None
-    void: str | None
+    retrained_holds: bool | None  # whether the first is at least as strong within the interval
+    f_half: float | None  # of private labels: f at lambda .5 with the action's score
+    void: str | None  # why these numbers are void; None: they are not
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One method, or raw video.
+    """One method, or raw video."""
 
-    Args:
-        name: as the table calls it.
-        method: its name in METHODS; None: raw video.
-        arguments: of its constructor.
-        regions: what was hidden.
-        not_applicable: why it was not run; None: it was.
-        clips: how many were scored.
-        skipped: clips that could not be read, and why.
-        cpu_seconds: of the attackers, over all processes; also of fits that were cached.
-        findings: one a label.
-        runs: anonymizers trained alike but for their seed, over which scores are averaged.
-    """
-
-    name: str
-    method: str | None
-    arguments: Mapping[str, Any]
-    regions: str
-    not_applicable: str | None
-    clips: int
-    skipped: Mapping[str, str]
-    cpu_seconds: float
-    findings: tuple[Finding, ...]
-    runs: int = 1
+    name: str  # as the table calls it
+    method: str | None  # its name in METHODS; None: raw video
+    arguments: Mapping[str, Any]  # of its constructor
+    regions: str  # what was hidden
+    not_applicable: str | None  # why it was not run; None: it was
+    clips: int  # how many were scored
+    skipped: Mapping[str, str]  # clips that could not be read, and why
+    cpu_seconds: float  # of the attackers, over all processes; also of fits that were cached
+    findings: tuple[Finding, ...]  # one a label
+    runs: int = 1  # anonymizers trained alike but for their seed, over which scores are averaged
 
     def finding(self, label: str) -> Finding | None:
         """The result of a label; None: it was not measured."""
@@ -114,55 +81,33 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """One control of the evaluation itself.
+    """One control of the evaluation itself."""
 
-    Args:
-        kind: `positive` (the attacker succeeds on raw video), or `negative` (it is at chance where
-            labels were shuffled), `clip size` or `clip size and length` (what those alone tell).
-        label: as in Finding.
-        score: of the attacker.
-        floor: the best trivial attacker's value, or chance.
-        passed: None where there is nothing to pass, as for clip sizes.
-    """
-
+    # `positive` (the attacker succeeds on raw video), or `negative` (it is at chance where labels
+    # were shuffled), `clip size` or `clip size and length` (what those alone tell)
     kind: str
-    label: str
-    score: Score
-    floor: float
-    passed: bool | None
+    label: str  # as in Finding
+    score: Score  # of the attacker
+    floor: float  # the best trivial attacker's value, or chance
+    passed: bool | None  # None where there is nothing to pass, as for clip sizes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """A whole table.
+    """A whole table."""
 
-    Args:
-        schema: of this JSON.
-        data: name of the dataset.
-        command: that made it.
-        preset: of the recognizers.
-        folds: of the cross-validation; 0: the manifest's own splits.
-        seeds: networks of each kind, differing in their seed.
-        attackers: the families in ATTACKERS that were run.
-        through_file: whether attackers saw exported, re-decoded files.
-        controls: of the evaluation itself, on raw video.
-        void: why nothing of it is valid; None: it is.
-        limits: of the data, to stand under every table.
-        rows: raw video first.
-    """
-
-    schema: str
-    data: str
-    command: str
-    preset: str
-    folds: int
-    seeds: int
-    attackers: tuple[str, ...]
-    through_file: bool
-    controls: tuple[Control, ...]
-    void: str | None
-    limits: tuple[str, ...]
-    rows: tuple[Row, ...]
+    schema: str  # of this JSON
+    data: str  # name of the dataset
+    command: str  # that made it
+    preset: str  # of the recognizers
+    folds: int  # of the cross-validation; 0: the manifest's own splits
+    seeds: int  # networks of each kind, differing in their seed
+    attackers: tuple[str, ...]  # the families in ATTACKERS that were run
+    through_file: bool  # whether attackers saw exported, re-decoded files
+    controls: tuple[Control, ...]  # of the evaluation itself, on raw video
+    void: str | None  # why nothing of it is valid; None: it is
+    limits: tuple[str, ...]  # of the data, to stand under every table
+    rows: tuple[Row, ...]  # raw video first
 
     def to_json(self) -> str:
         """The evaluation as JSON."""

@@ -64,12 +64,7 @@ def check_unseen(
 
 
 def run_warnings(name: str, runs: RunPaths) -> tuple[str, ...]:
-    """One line, to stand under the table, on the diagnostics that training runs kept.
-
-    Args:
-        name: of the line of the table.
-        runs: as in `check_unseen`; one that stands for several counts once.
-    """
+    """One line, to stand under the table, on the diagnostics that training runs kept."""
     every = _unique(runs)
     runs_of: dict[str, list[str]] = {}
     doubted = 0

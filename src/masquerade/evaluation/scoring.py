@@ -34,25 +34,16 @@ PRIOR_WEIGHTS = (0.25, 0.5, 1.0)  # of the action, among which the prior attacke
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ScoringInput:
-    """One method under one protocol: its attackers' predictions beside the truth.
+    """One method under one protocol: its attackers' predictions beside the truth."""
 
-    Args:
-        validation: the clips that attackers are chosen on.
-        test: the clips that are reported.
-        groups: (n,) of people of each test clip.
-        outputs: the attackers' predictions.
-        prior: whether the prior family was asked for.
-        clips: (m,) rows of the manifest that could be read and anonymized.
-        per_run: each seed's predictions are of another anonymizer's clips: scores are averaged over
-            seeds instead of probabilities.
-    """
-
-    validation: SplitTruth
-    test: SplitTruth
-    groups: IntArray
-    outputs: tuple[AttackOutputs, ...]
-    prior: bool
-    clips: IntArray
+    validation: SplitTruth  # the clips that attackers are chosen on
+    test: SplitTruth  # the clips that are reported
+    groups: IntArray  # (n,) of people of each test clip
+    outputs: tuple[AttackOutputs, ...]  # the attackers' predictions
+    prior: bool  # whether the prior family was asked for
+    clips: IntArray  # (m,) rows of the manifest that could be read and anonymized
+    # each seed's predictions are of another anonymizer's clips: scores are averaged over seeds
+    # instead of probabilities
     per_run: bool = False
 
     def of_clips(self, clips: IntArray) -> ScoringInput:
@@ -85,17 +76,11 @@ class ScoringInput:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ScoredAttacker:
-    """One attacker on one label.
+    """One attacker on one label."""
 
-    Args:
-        outputs: its predictions.
-        validation: its score there; nan where undefined.
-        test: the statistic of its score on test.
-    """
-
-    outputs: AttackOutputs
-    validation: float
-    test: Statistic
+    outputs: AttackOutputs  # its predictions
+    validation: float  # its score there; nan where undefined
+    test: Statistic  # the statistic of its score on test
 
 
 def scoring_inputs(
@@ -176,16 +161,7 @@ def score_label(
     utility: float | None,
     void: str | None,
 ) -> Finding:
-    """What is reported of one label under one method.
-
-    Args:
-        spec: of the label.
-        mine: of this method.
-        raw: of raw video; None: this is it.
-        predicted_actions: (n,) recognised on the test clips of this method; None: none.
-        utility: the score of the action under this method; None: there is none.
-        void: why the label's numbers are void.
-    """
+    """What is reported of one label under one method."""
     scored = score_attackers(spec, mine)
     best = strongest(scored)
     floors = floors_of(spec, mine.test, predicted_actions)
@@ -238,10 +214,6 @@ def predict_actions(spec: MetricSpec, mine: ScoringInput) -> IntArray:
     """(n,) actions that the strongest recognizer predicts for the test clips.
 
     With trained anonymizers of several seeds those of the first; of several a clip the likeliest.
-
-    Args:
-        spec: of the action.
-        mine: of a method.
     """
     best = strongest([_score_attacker(spec, mine, one) for one in mine.outputs]).outputs
     predicted = best.test[0] if mine.per_run else mean_probabilities(best.test)

@@ -111,18 +111,12 @@ def evaluate(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AttackedMethod:
-    """A line of the table with its attackers' predictions, before it is scored.
+    """A line of the table with its attackers' predictions, before it is scored."""
 
-    Args:
-        method: what it is of.
-        clips: anonymized; None: it was not run.
-        predictions: of all attackers.
-        inputs: the predictions beside the truth, by protocol.
-    """
-
-    method: EvaluatedMethod
-    clips: ClipDataset | None = None
-    predictions: Predictions | None = None
+    method: EvaluatedMethod  # what it is of
+    clips: ClipDataset | None = None  # anonymized; None: it was not run
+    predictions: Predictions | None = None  # of all attackers
+    # the predictions beside the truth, by protocol
     inputs: Mapping[str, ScoringInput] = field(default_factory=dict)
 
 

@@ -97,12 +97,7 @@ def notes(evaluation: Evaluation) -> list[str]:
 
 
 def show(evaluation: Evaluation, console: Console) -> None:
-    """Print the table.
-
-    Args:
-        evaluation: to show.
-        console: of rich.
-    """
+    """Print the table."""
     columns = main_columns(evaluation)
     table = Table(title=escape(evaluation.data), title_justify="left")
     for heading in headings(columns):
@@ -117,11 +112,7 @@ def show(evaluation: Evaluation, console: Console) -> None:
 
 
 def markdown(evaluation: Evaluation) -> str:
-    """The page for `docs/results`: the command, the table, every attacker, the limits.
-
-    Args:
-        evaluation: to write.
-    """
+    """The page for `docs/results`: the command, the table, every attacker, the limits."""
     columns = main_columns(evaluation)
     parts = [f"# {evaluation.data}", ""]
     if evaluation.command:
@@ -144,11 +135,7 @@ def markdown(evaluation: Evaluation) -> str:
 
 
 def number(value: float | None) -> str:
-    """A share as tables print it: .83, 1.00, n/a.
-
-    Args:
-        value: in [-1, 1], or None.
-    """
+    """A share as tables print it: .83, 1.00, n/a."""
     if value is None:
         return "n/a"
     text = f"{value:.2f}"
@@ -156,11 +143,7 @@ def number(value: float | None) -> str:
 
 
 def with_interval(score: Score | Leakage | None) -> str:
-    """.83 [.74, .90], or n/a.
-
-    Args:
-        score: or None.
-    """
+    """.83 [.74, .90], or n/a."""
     if score is None or score.value is None:
         return "n/a"
     return f"{number(score.value)} [{number(score.low)}, {number(score.high)}]"

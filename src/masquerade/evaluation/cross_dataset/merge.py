@@ -47,12 +47,7 @@ def merge_datasets(actions: Manifest, private: Manifest) -> Manifest:
 
 
 def concatenate(sides: Sequence[tuple[Manifest, Mapping[str, str]]]) -> Manifest:
-    """One manifest of the clips of several; columns that one does not have are empty there.
-
-    Args:
-        sides: each with the new names of its columns and their names in it; other columns are left
-            out.
-    """
+    """One manifest of the clips of several; columns that one does not have are empty there."""
     roles: dict[str, Role] = {}
     kinds: dict[str, Kind] = {}
     for manifest, names in sides:
