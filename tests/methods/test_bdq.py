@@ -1,4 +1,4 @@
-"""BDQ: what stands still is gone, few levels are left, and its limits learn."""
+"""BDQ: static pixels disappear, few levels are left, and the limits can be trained."""
 
 from __future__ import annotations
 

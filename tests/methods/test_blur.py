@@ -20,7 +20,7 @@ def test_kernel_sums_to_one_and_has_the_papers_width(make, std: float) -> None:
 
 
 @pytest.mark.parametrize("kernel", [1, 13, 21])
-def test_at_native_size_it_is_opencvs_blur(kernel: int) -> None:
+def test_blur_at_native_size_equals_opencv(kernel: int) -> None:
     image = np.random.default_rng(0).random((70, 90, 3), np.float32)
     expected = cv2.GaussianBlur(
         image, (kernel, kernel), sigmaX=10, sigmaY=10, borderType=cv2.BORDER_REPLICATE
@@ -30,7 +30,7 @@ def test_at_native_size_it_is_opencvs_blur(kernel: int) -> None:
     assert np.abs(out.numpy() - expected).max() < 1e-5
 
 
-def test_it_hides_as_much_in_a_large_frame() -> None:
+def test_blur_is_the_same_share_of_a_larger_frame() -> None:
     """A step's slope, in units of the frame, is the same at 224 and at 896."""
     slopes = []
     for side in (224, 896):

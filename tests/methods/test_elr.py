@@ -1,4 +1,4 @@
-"""Extreme low resolution: so many pixels are left, however large the video is."""
+"""Extreme low resolution: as many pixels are left of a large video as of a small one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from masquerade.methods.elr import ELR, paper
 
 @pytest.mark.parametrize(("factor", "rows"), [(16, 14), (32, 7), (64, 3)])
 @pytest.mark.parametrize("side", [112, 224, 1080])
-def test_no_more_rows_are_left_than_s_says(factor: int, rows: int, side: int) -> None:
+def test_rows_that_are_left(factor: int, rows: int, side: int) -> None:
     assert ELR(factor=factor).size(side, side) == (rows, rows)
 
 
@@ -22,7 +22,7 @@ def test_the_papers_frame_is_16_by_12() -> None:
     assert paper().size(640, 480) == (16, 12)
 
 
-def test_a_large_pixel_is_the_mean_of_what_it_covers() -> None:
+def test_pixel_is_the_mean_of_its_block() -> None:
     clip = torch.rand(1, 3, 2, 32, 64, generator=torch.Generator().manual_seed(0))
     shown = ELR(factor=16, short=64)(clip).clip  # 4 rows of 8 columns
     means = clip.reshape(1, 3, 2, 4, 8, 8, 8).mean(dim=(4, 6))
@@ -30,7 +30,7 @@ def test_a_large_pixel_is_the_mean_of_what_it_covers() -> None:
     assert torch.equal(shown, shown[..., ::8, ::8].repeat_interleave(8, 3).repeat_interleave(8, 4))
 
 
-def test_frames_smaller_than_what_is_left_are_not_enlarged() -> None:
+def test_small_frames_are_not_enlarged() -> None:
     assert ELR().size(8, 200) == (8, 200)
     assert ELR().size(1, 1) == (1, 1)
 

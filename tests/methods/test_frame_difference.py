@@ -1,4 +1,4 @@
-"""The thresholded frame difference: what moved is white, all else is black."""
+"""The thresholded frame difference: white where the grey level changed, black elsewhere."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_edges_of_motion_are_white_and_the_rest_black() -> None:
         assert {int(y) for y in white[:, 0]} == set(range(10, 16))
 
 
-def test_a_video_starts_black_and_goes_on_from_the_frame_before() -> None:
+def test_first_frame_is_black_and_state_continues() -> None:
     method, clip = FrameDifference(), moving()
     assert not method(clip).clip[:, :, 0].any()
     state = method(clip[:, :, :2], state=method.init_state()).state
@@ -35,7 +35,7 @@ def test_a_video_starts_black_and_goes_on_from_the_frame_before() -> None:
 
 
 @pytest.mark.parametrize(("step", "white"), [(0.05, False), (0.07, True)])
-def test_small_changes_are_noise(step: float, white: bool) -> None:
+def test_changes_below_the_threshold_are_black(step: float, white: bool) -> None:
     clip = torch.full((1, 3, 2, 16, 16), 0.5)
     clip[:, :, 1, 4:8, 4:8] += step
     assert bool(FrameDifference(change=0.06)(clip).clip.any()) is white
@@ -55,7 +55,7 @@ def test_a_cut_or_a_flash_does_not_show_the_scene() -> None:
     assert FrameDifference(most=1.0).forward(clip).clip.any()
 
 
-def test_bytes_carry_over_windows_as_floats_do() -> None:
+def test_bytes_continue_over_windows_as_floats_do() -> None:
     method = FrameDifference()
     frames = (moving(6)[0].permute(1, 2, 3, 0) * 255).round().byte().numpy()
     whole, _ = method.on_bytes(frames, state=method.init_state())

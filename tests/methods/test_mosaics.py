@@ -1,4 +1,4 @@
-"""Pixelate and downsample: means are kept, blocks are where they belong, OpenCV agrees."""
+"""Pixelate and downsample: block means, positions, and agreement with OpenCV."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_downsample_by_one_is_the_identity() -> None:
     assert torch.allclose(Downsample(factor=1)(clip).clip, clip, atol=1e-6)
 
 
-def test_downsample_at_its_own_size_is_what_a_file_may_hold() -> None:
+def test_downsampling_the_output_gives_the_reduced_frame() -> None:
     method, clip = Downsample(factor=8), torch.rand(1, 3, 1, 64, 96)
     small = area_resize(clip, *method.size(64, 96))
     out = method(clip).clip

@@ -52,7 +52,7 @@ def test_noise_is_uniform_over_its_range(spread: str) -> None:
         assert values.std() == pytest.approx((high - low) / 12**0.5, abs=0.01)
 
 
-def test_saliency_from_the_core_on_is_replaced_wholly() -> None:
+def test_saliency_above_the_core_is_replaced_completely() -> None:
     clip, method = scene(2), Selective(core=0.6)
     outs = [
         method(x, mask=torch.full((1, 1, 2, 96, 128), 0.61), state=method.init_state(seed=1)).clip
@@ -63,7 +63,7 @@ def test_saliency_from_the_core_on_is_replaced_wholly() -> None:
     assert hidden.hidden is not None and torch.allclose(hidden.hidden, torch.tensor(0.5))
 
 
-def test_first_repeats_itself_under_constant_motion_and_cumulative_does_not() -> None:
+def test_warp_first_stands_still_under_constant_motion() -> None:
     clip, mask = scene(6), patch()
     for method, still in (
         (Selective(warp="first"), True),
@@ -76,7 +76,7 @@ def test_first_repeats_itself_under_constant_motion_and_cumulative_does_not() ->
         assert (same > 0.8) if still else (same < 0.3)
 
 
-def test_cumulative_noise_moves_as_the_content_does() -> None:
+def test_cumulative_noise_moves_with_the_content() -> None:
     clip, mask = scene(4, shift=(4, 0)), patch(4)
     out = Selective()(clip, mask=mask, state=Selective().init_state(seed=1)).clip
     a, b = out[0, :, 2, 40:60, 50:76], out[0, :, 3, 40:60, 54:80]
@@ -89,13 +89,13 @@ def test_iid_noise_is_new_in_every_frame() -> None:
     assert torch.corrcoef(out[0, 0, :2].reshape(2, -1))[0, 1].abs() < 0.05
 
 
-def test_clips_of_one_batch_have_noise_of_their_own() -> None:
+def test_clips_of_a_batch_have_different_noise() -> None:
     clip = scene(1).repeat(2, 1, 1, 1, 1)
     out = Selective()(clip, state=Selective().init_state(seed=1)).clip
     assert torch.corrcoef(out[:, 0].reshape(2, -1))[0, 1].abs() < 0.05
 
 
-def test_a_cut_brings_new_noise() -> None:
+def test_cut_draws_new_noise() -> None:
     clip = torch.cat((scene(3, shift=(0, 0)), 1 - scene(3, shift=(0, 0)).flip(-1) * 0.3), 2)
     out = Selective()(clip, mask=patch(), state=Selective().init_state(seed=1)).clip
     inner = out[0, :, :, 40:60, 50:80].flatten(2).transpose(0, 1).flatten(1)  # (T, values)
@@ -103,7 +103,7 @@ def test_a_cut_brings_new_noise() -> None:
     assert same[1] > 0.9 and same[2] < 0.1 and same[4] > 0.9
 
 
-def test_a_still_region_keeps_its_noise_and_gone_regions_bring_no_error() -> None:
+def test_static_region_keeps_its_noise_and_empty_masks_are_allowed() -> None:
     clip, mask = scene(4, shift=(0, 0)), patch(4)
     mask[:, :, 2] = 0
     out = Selective()(clip, mask=mask, state=Selective().init_state(seed=1)).clip
@@ -112,7 +112,7 @@ def test_a_still_region_keeps_its_noise_and_gone_regions_bring_no_error() -> Non
     assert torch.equal(out[:, :, 0], out[:, :, 3])
 
 
-def test_codes_grid_is_half_a_pixel_off_from_left_to_right() -> None:
+def test_grid_of_the_code_is_half_a_pixel_off() -> None:
     """docs/papers.md 3.5, items 5 and 6: 0.3 pixels move only the right third of the noise."""
     noise = np.random.default_rng(0).integers(0, 256, (40, 100, 3), np.uint8)
     whole = slice(0, 40), slice(0, 100)
@@ -130,7 +130,7 @@ def test_codes_first_frame_is_not_moved() -> None:
     assert torch.equal(code()(clip, state=state).clip, field)
 
 
-def test_code_moves_noise_against_the_papers_sign() -> None:
+def test_code_warps_with_the_opposite_sign() -> None:
     """docs/papers.md 3.5, item 4: forward flow, read at the later frame."""
     clip = scene(3, shift=(4, 0))
     still, paper_like = Selective(warp="forward"), Selective(warp="first")
@@ -142,12 +142,12 @@ def test_code_moves_noise_against_the_papers_sign() -> None:
         assert int(np.argmax(likeness)) - 6 == shift
 
 
-def test_presets_are_what_they_say() -> None:
+def test_presets() -> None:
     assert (paper().warp, paper().spread, paper().core) == ("first", "both", 1.0)
     assert (code().warp, code().spread, code().core) == ("forward", "above", 1.0)
 
 
-def test_arguments_must_make_sense() -> None:
+def test_invalid_arguments_are_refused() -> None:
     for wrong in ({"core": 0.0}, {"gait_jitter": -1.0}, {"gait_jitter": 1.0, "warp": "first"}):
         with pytest.raises(UsageError, match=next(iter(wrong))):
             Selective(**wrong)

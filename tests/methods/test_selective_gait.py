@@ -23,7 +23,7 @@ from masquerade.models.optical_flow import dis_flow, grey
 
 
 def walker(size: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    """(T, H, W, 3) of a person who walks, and (T, H, W) where, 255 inside."""
+    """A walking person, (T, H, W, 3), and the mask, (T, H, W), 255 inside."""
     mimes = Mimes(size=size, frames=14, clips=8, people=4, actions=("walk", "march"))
     clip = next(c for c in map(mimes.clip, range(8)) if c.labels["action"] == "walk")
     frames = np.ascontiguousarray(clip.clip.transpose(1, 2, 3, 0))
@@ -55,7 +55,7 @@ def test_window_by_window_equals_one_pass(jitter: float, hidden: str) -> None:
 
 @settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 2**31), jitter=st.sampled_from([0.2, 1.0, 5.0]))
-def test_nothing_is_bared_and_nothing_beyond_the_widened_outline_changes(
+def test_region_stays_covered_and_only_the_widened_outline_changes(
     seed: int, jitter: float
 ) -> None:
     frames, mask = walker()
@@ -69,7 +69,7 @@ def test_nothing_is_bared_and_nothing_beyond_the_widened_outline_changes(
     assert (out.hidden > 0).sum() > (region > 0).sum()
 
 
-def test_what_is_hidden_holds_no_pixel_of_the_picture() -> None:
+def test_hidden_pixels_do_not_depend_on_colours() -> None:
     """Same outlines, same flow, other colours: the same noise, bit for bit."""
     frames, mask = walker()
     tinted = np.stack([_tinted(frame) for frame in frames])  # flow looks at grey: it stays
@@ -83,7 +83,7 @@ def test_what_is_hidden_holds_no_pixel_of_the_picture() -> None:
 
 
 def _tinted(frame: np.ndarray) -> np.ndarray:
-    """Blue, up to three levels less: where grey does not see it."""
+    """Up to three levels less blue, where the grey level stays the same."""
     for less in (3, 2, 1):
         other = frame.copy()
         other[..., 2] = np.maximum(frame[..., 2].astype(int) - less, 0)
@@ -92,7 +92,7 @@ def _tinted(frame: np.ndarray) -> np.ndarray:
     return frame
 
 
-def test_motion_is_bent_differently_in_every_video() -> None:
+def test_motion_is_perturbed_differently_in_every_video() -> None:
     frames, mask = walker()
     flow = np.stack([dis_flow(grey(now), grey(before)) for before, now in pairwise(frames)])
     whole = slice(0, 64), slice(0, 64)
@@ -110,7 +110,7 @@ def test_motion_is_bent_differently_in_every_video() -> None:
 
 
 @pytest.mark.parametrize("strength", [0.1, 1.0, 100.0])
-def test_the_look_back_is_bounded_and_the_outline_only_grows(strength: float) -> None:
+def test_history_is_bounded_and_the_outline_only_grows(strength: float) -> None:
     _, mask = walker()
     history, still = History(), np.zeros((64, 64, 2), np.float32)
     for t in range(40):
@@ -121,7 +121,7 @@ def test_the_look_back_is_bounded_and_the_outline_only_grows(strength: float) ->
         assert not perturb_flow(history, (slice(0, 64), slice(0, 64)), b"key", t, 1.0).any()
 
 
-def test_an_empty_region_is_widened_by_its_past_and_then_no_more() -> None:
+def test_empty_region_is_hidden_only_as_long_as_its_history() -> None:
     frames, mask = walker()
     mask[4:] = 0
     method = Selective(gait_jitter=1.0)

@@ -51,8 +51,8 @@ def alike(noise: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("motion", ["travel", "zoom in", "zoom out", "turn", "shake", "swell"])
-def test_hundreds_of_frames_neither_starve_nor_streak(motion: str) -> None:
-    """Mean and variance within 5 % of the nominal in every frame, neighbours as unlike as ever.
+def test_noise_stays_white_over_hundreds_of_frames(motion: str) -> None:
+    """Mean and variance within 5 % of the nominal in every frame, neighbours uncorrelated.
 
     The control moves an image of the noise by the same flow and draws nothing anew.
     """
@@ -77,10 +77,10 @@ def test_hundreds_of_frames_neither_starve_nor_streak(motion: str) -> None:
     smooth=st.sampled_from([0.0, 3.0]),
     box=st.tuples(*[st.integers(0, 8) for _ in range(4)]),
 )
-def test_no_pixel_is_ever_shown_twice(
+def test_no_noise_value_is_used_twice(
     seed: int, speed: float, smooth: float, box: tuple[int, ...]
 ) -> None:
-    """Over the whole frame, whatever the flow and the parts: so noise stays independent."""
+    """Whatever the flow and the parts, so that noise stays independent."""
     rng = np.random.default_rng(seed)
     names = iter(range(10**6))  # every pixel ever drawn has a number of its own
 
@@ -100,7 +100,7 @@ def test_no_pixel_is_ever_shown_twice(
         assert np.abs(field.residual).max() <= 0.5
 
 
-def test_constant_flow_travels_and_first_stands_still() -> None:
+def test_constant_flow_moves_the_noise_exactly() -> None:
     """Flow (u, v) = (3, -2) at every pixel of every frame."""
     flow = np.full((SIZE, SIZE, 2), (3, -2), np.float32)
     fields = [first()]
@@ -114,7 +114,7 @@ def test_constant_flow_travels_and_first_stands_still() -> None:
 
 
 def test_fractions_of_a_pixel_add_up() -> None:
-    """Ten steps of 0.3 are three pixels, wherever in the frame, also after long disorder."""
+    """Ten steps of 0.3 are three pixels, everywhere in the frame, also after irregular motion."""
     field = first()
     for frame in range(50):
         field = advect(field, WHOLE, flow_of("swell", frame), fresh(frame))
@@ -127,7 +127,7 @@ def test_fractions_of_a_pixel_add_up() -> None:
     assert np.logical_or.reduce(near).mean() > 0.9
 
 
-def test_the_noise_of_the_past_is_left_as_it_was() -> None:
+def test_state_is_not_changed_in_place() -> None:
     """State is a value: continuing twice from one state gives the same twice."""
     rng = np.random.default_rng(0)
     frames = cv2.GaussianBlur(rng.integers(0, 256, (40, 60, 12), np.uint8), (0, 0), 2)

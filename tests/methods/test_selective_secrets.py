@@ -29,14 +29,14 @@ def frames(count: int = 1) -> np.ndarray:
 
 
 def saliency() -> np.ndarray:
-    """(1, H, W) of 0 to 255: a peak of 0.9 that fades, as keys' saliency does."""
+    """(1, H, W) of 0 to 255: a peak of 0.9 that fades, like the saliency of a template."""
     y, x = np.mgrid[:H, :W]
     peak = 0.9 * np.exp(-(((y - H / 2) / 20) ** 2 + ((x - W / 2) / 26) ** 2))
     return (peak * 255).round().astype(np.uint8)[None]
 
 
 def strength_of(method: Selective) -> np.ndarray:
-    """(H, W, 1), S of the blend: known to whoever attacks."""
+    """(H, W, 1), S of eq. 5, known to the attacker."""
     return np.minimum(saliency()[0, ..., None] / 255 / method.core, 1)
 
 
@@ -45,26 +45,26 @@ def psnr(guess: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
     return float(20 * np.log10(255 / np.sqrt(np.mean(error**2))))
 
 
-def inverted(out: np.ndarray, noise: np.ndarray, strength: np.ndarray) -> np.ndarray:
-    """I = (O - S N) / (1 - S); what S = 1 leaves open is guessed from a fit around each pixel."""
+def invert(out: np.ndarray, noise: np.ndarray, strength: np.ndarray) -> np.ndarray:
+    """I = (O - S N) / (1 - S); where S = 1 the mean is guessed."""
     guess = (out - strength * noise) / np.maximum(1 - strength, 1e-6)
     open_ = strength[..., 0] < 1
     guess[~open_] = guess[open_].mean(0)
     return guess
 
 
-def fitted(out: np.ndarray, noise: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """An attacker who is told half of the answer: a linear fit from O and N around a pixel."""
+def fit_half(out: np.ndarray, noise: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A linear fit from O and N around each pixel, trained on half of the original."""
     seen = np.concatenate([out, noise, out - noise], -1) / 255
     near = [np.roll(seen, (dy, dx), (0, 1)) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
     x = np.concatenate([*near, np.ones((H, W, 1))], -1)
-    told = mask & (np.arange(W) < W // 2)[None]
-    ridge = x[told].T @ x[told] + 1e-2 * np.eye(x.shape[-1])
-    return x @ np.linalg.solve(ridge, x[told].T @ truth[told])
+    known_half = mask & (np.arange(W) < W // 2)[None]
+    ridge = x[known_half].T @ x[known_half] + 1e-2 * np.eye(x.shape[-1])
+    return x @ np.linalg.solve(ridge, x[known_half].T @ truth[known_half])
 
 
 @pytest.mark.parametrize("make", [paper, code, Selective])
-def test_with_known_noise_and_saliency_only_the_default_holds(make) -> None:
+def test_only_the_default_resists_known_noise_and_saliency(make) -> None:
     """In the core no attack beats filling with the mean (docs/papers.md 3.7)."""
     method, truth = make(), frames()[0].astype(float)
     out = method.on_bytes(frames(), mask=saliency(), state=method.init_state(seed=1))[0][0]
@@ -75,7 +75,7 @@ def test_with_known_noise_and_saliency_only_the_default_holds(make) -> None:
     unseen = core & (np.arange(W) >= W // 2)[None]
     mean = np.broadcast_to(truth[unseen].mean(0), truth.shape)
     floor = psnr(mean, truth, unseen)
-    guesses = [inverted(out, noise, strength), fitted(out.astype(float), noise, truth, core)]
+    guesses = [invert(out, noise, strength), fit_half(out.astype(float), noise, truth, core)]
     best = max(psnr(guess, truth, unseen) for guess in guesses)
     assert core.sum() > 500 and rim.sum() > 500
     if method.core < 1:
@@ -88,7 +88,7 @@ def test_with_known_noise_and_saliency_only_the_default_holds(make) -> None:
 
 
 def test_averaging_copies_gains_only_without_a_key() -> None:
-    """What is mixed by S < 1 comes out of the mean of eight copies, unless they share a key."""
+    """Pixels with S < 1 are recovered from the mean of eight copies, unless they share a key."""
     truth, strength = frames()[0].astype(float), strength_of(paper())
     rim = (strength[..., 0] > 0.5) & (strength[..., 0] < 1)
     expected = 255 * np.array(paper().mean)
@@ -100,7 +100,7 @@ def test_averaging_copies_gains_only_without_a_key() -> None:
             for _ in range(8)
         ]
         found = [
-            psnr(inverted(np.mean(copies[:k], 0), expected, strength), truth, rim) for k in (1, 8)
+            psnr(invert(np.mean(copies[:k], 0), expected, strength), truth, rim) for k in (1, 8)
         ]
         gains[key] = found[1] - found[0]
     assert gains[SECRET] == 0
@@ -118,7 +118,7 @@ def test_without_a_seed_or_key_no_two_runs_agree() -> None:
     assert len(method.init_state()) == 32
 
 
-def test_a_key_ties_noise_to_the_source() -> None:
+def test_noise_depends_on_key_and_source() -> None:
     one = noise_of(Selective(key=SECRET), source=b"one")
     assert noise_of(Selective(key=SECRET), source=b"one") == one
     assert noise_of(Selective(key=SECRET), source=b"two") != one
@@ -127,7 +127,7 @@ def test_a_key_ties_noise_to_the_source() -> None:
 
 
 def test_a_key_without_a_source_is_refused() -> None:
-    """Else all videos under one key would share their noise."""
+    """Otherwise all videos under one key would share their noise."""
     for call in (lambda m: m.init_state(), lambda m: m.on_bytes(frames())):
         with pytest.raises(UsageError, match="source"):
             call(Selective(key=SECRET))
@@ -154,7 +154,7 @@ def test_no_record_holds_the_key(tmp_path) -> None:
     assert hashes[0] == hashes[1]  # nor a digest that a guess could be tried on
 
 
-def test_what_was_saved_with_a_key_wants_it_again(tmp_path) -> None:
+def test_checkpoint_made_with_a_key_asks_for_it(tmp_path) -> None:
     masquerade.save(Selective(key=SECRET), tmp_path / "a.safetensors")
     with pytest.raises(UsageError, match="--key"):
         masquerade.load(tmp_path / "a.safetensors")

@@ -1,4 +1,4 @@
-"""White figures on black."""
+"""Silhouette: white figures on black."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from masquerade.pipeline.config import PipelineConfig, with_default_regions
 from masquerade.video.read import Reader
 
 
-def test_nothing_of_the_picture_is_left() -> None:
-    """Two videos of the same outline give the same output, rim and all."""
+def test_output_depends_on_the_mask_alone() -> None:
+    """Two videos with the same mask give the same output."""
     mask = torch.rand(1, 1, 2, 6, 8)
     outs = [Silhouette()(torch.rand(1, 3, 2, 6, 8), mask=mask).clip for _ in range(2)]
     assert torch.equal(outs[0], outs[1])
     assert torch.equal(outs[0], mask.expand(-1, 3, -1, -1, -1))
 
 
-def test_it_is_of_people_unless_told_otherwise() -> None:
+def test_default_regions_are_people() -> None:
     found = [
         with_default_regions(PipelineConfig(regions=regions), Silhouette()).regions
         for regions in (None, "frame", "faces", "boxes:a.json")
@@ -29,8 +29,8 @@ def test_it_is_of_people_unless_told_otherwise() -> None:
     assert found == ["people", "people", "faces", "boxes:a.json"]
 
 
-def test_a_video_in_which_nobody_is_found_is_black(tmp_path: Path) -> None:
-    """Fail closed: another cover would publish every frame as it is."""
+def test_video_without_detections_is_black(tmp_path: Path) -> None:
+    """Fails closed, where other methods would show every frame unchanged."""
     still = torch.linspace(0.2, 0.8, 192).expand(1, 3, 16, 160, -1)
     masquerade.write_video(tmp_path / "in.mp4", still)
     masquerade.anonymize_file(

@@ -1,4 +1,4 @@
-"""Pictures for the tests of what can be seen: arrays, and frames of the shared clips."""
+"""Frames for the tests of region sources: arrays, and frames of the shared clips."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
 class ArrayFrame:
-    """A picture over an array, (H, W, 3)."""
+    """A frame over an array, (H, W, 3)."""
 
     def __init__(self, pixels: np.ndarray) -> None:
         self.pixels = pixels
@@ -33,7 +33,7 @@ class ArrayFrame:
 
 
 class Counted:
-    """Pictures that know how many of them were taken."""
+    """Frames that count how many of them were read."""
 
     def __init__(self, pictures: Iterable[ArrayFrame]) -> None:
         self.pictures, self.taken = iter(pictures), 0
@@ -60,7 +60,7 @@ def clip(name: str, frames: int, *, step: int = 1) -> list[ArrayFrame]:
 
 
 def noise(width: int, height: int, seed: int = 0, *, low: int = 40, high: int = 200) -> np.ndarray:
-    """A picture with texture at all scales that matter, (H, W, 3)."""
+    """An image with texture at several scales, (H, W, 3)."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(low, high, (height // 8 + 1, width // 8 + 1, 3), np.uint8)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)

@@ -1,4 +1,4 @@
-"""Boxes: geometry against plain loops, and a file that comes back as it went."""
+"""Boxes: geometry against plain loops, and a lossless file format."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_iou_is_shared_area_over_joint_area() -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50), st.floats(0, 1)), max_size=12))
-def test_nms_keeps_what_a_plain_loop_keeps(found: list[tuple[int, int, float]]) -> None:
+def test_nms_equals_a_plain_loop(found: list[tuple[int, int, float]]) -> None:
     rows = np.array([(x, y, x + 20, y + 20) for x, y, _ in found], float).reshape(-1, 4)
     scores = np.array([score for *_, score in found])
     stays: list[int] = []
@@ -65,7 +65,7 @@ def test_clipped(box: Box, inside: tuple[float, ...] | None) -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(frames=st.dictionaries(st.integers(0, 999), st.lists(boxes, min_size=1, max_size=3)))
-def test_a_file_of_boxes_comes_back_as_it_went(
+def test_file_of_boxes_is_lossless(
     frames: dict[int, list[Box]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("boxes") / "boxes.json"
@@ -76,7 +76,7 @@ def test_a_file_of_boxes_comes_back_as_it_went(
     assert path.read_bytes() == before
 
 
-def test_a_hand_may_write_the_least(tmp_path: Path) -> None:
+def test_minimal_file_written_by_hand(tmp_path: Path) -> None:
     path = tmp_path / "boxes.json"
     path.write_text(
         '{"version": 1, "width": 8, "height": 6, "frames": {"3": [{"box": [1, 2, 3, 4]}]}}'
@@ -118,7 +118,7 @@ def _document(**changes: object) -> str:
         '{"version": 1, "width": 8, "height": 6, "frames": {"0": [{"box": [0,0,1,1]}], "0": []}}',
     ],
 )
-def test_what_is_no_file_of_boxes_is_refused_in_a_sentence(tmp_path: Path, text: str) -> None:
+def test_invalid_files_are_refused_in_a_sentence(tmp_path: Path, text: str) -> None:
     path = tmp_path / "boxes.json"
     path.write_text(text)
     with pytest.raises(UsageError, match=r"boxes\.json is not a file of boxes: .*\.$") as caught:
@@ -126,7 +126,7 @@ def test_what_is_no_file_of_boxes_is_refused_in_a_sentence(tmp_path: Path, text:
     assert "\n" not in str(caught.value)
 
 
-def test_boxes_of_another_size_or_nowhere_are_refused(tmp_path: Path) -> None:
+def test_boxes_for_another_frame_size_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "boxes.json"
     write_boxes(path, {}, width=640, height=480)
     with pytest.raises(UsageError, match=r"640x480.*480x640"):
@@ -138,7 +138,7 @@ def test_boxes_of_another_size_or_nowhere_are_refused(tmp_path: Path) -> None:
         read_boxes(path)
 
 
-def test_no_file_is_written_that_could_not_be_read(tmp_path: Path) -> None:
+def test_incomplete_file_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_boxes(tmp_path / "a.json", [[Box(0, 0, math.nan, 1, 1)]], width=8, height=6)
     with pytest.raises(UsageError):

@@ -1,4 +1,4 @@
-"""Cuts: another scene is one; motion, light, flashes and noise are none."""
+"""Scene cuts: a new scene is one; motion, light, flashes and noise are not."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ def _cuts(frames: list[np.ndarray]) -> list[int]:
     return [t + 1 for t, (a, b) in enumerate(pairwise(small)) if is_cut(a, b)]
 
 
-def test_the_first_frame_is_no_cut() -> None:
+def test_first_frame_is_no_cut() -> None:
     assert not is_cut(None, thumbnail(noise(64, 48)))
 
 
-def test_another_scene_is_a_cut() -> None:
+def test_new_scene_is_a_cut() -> None:
     one, two = noise(160, 120, 1, low=0, high=120), noise(160, 120, 2, low=100, high=255)
     assert _cuts([one, one, two, two]) == [2]
 
 
-def test_noise_light_a_flash_and_a_pan_are_none() -> None:
+def test_noise_light_flash_and_pan_are_no_cuts() -> None:
     wide = noise(400, 120, 3)
     shaken = [np.roll(wide, 6 * t, axis=1)[:, :160] for t in range(8)]
     assert _cuts(shaken) == []
@@ -39,19 +39,19 @@ def test_noise_light_a_flash_and_a_pan_are_none() -> None:
     assert _cuts(list((scene + grain).clip(0, 255).astype(np.uint8))) == []
 
 
-def test_black_and_grey_frames_do_no_harm() -> None:
+def test_black_and_grey_frames() -> None:
     black, grey = np.zeros((36, 64, 3), np.uint8), np.full((36, 64, 3), 128, np.uint8)
     assert thumbnail(black).shape == (THUMBNAIL[1], THUMBNAIL[0], 3)
     assert not is_cut(black, black)
     assert is_cut(black, grey)
 
 
-def test_real_clips_have_no_cut_inside_and_one_between_them() -> None:
+def test_real_clips_have_cuts_only_between_them() -> None:
     names = ["face_car_176x144.mp4", "makeup_xvid_mp3.avi", "pancake_h264_opus.mkv"]
     scenes = [[p.rgb(THUMBNAIL) for p in clip(f"wild/{name}", 60)] for name in names]
     assert _cuts([frame for scene in scenes for frame in scene]) == [60, 120]
 
 
 @pytest.mark.parametrize("name", ["crowd_mp4_named_avi.avi", "baseball_xvid_noaudio.avi"])
-def test_a_moving_camera_cuts_nothing(name: str) -> None:
+def test_moving_camera_is_no_cut(name: str) -> None:
     assert _cuts([p.rgb(THUMBNAIL) for p in clip(f"wild/{name}", 60)]) == []

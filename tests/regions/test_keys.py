@@ -1,4 +1,4 @@
-"""Extractors of keys: weights by file and by key_weights, resizing, grids, and colour-hog."""
+"""Extractors of keys: weights from files and downloads, resizing, grids, and colour-hog."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def picture() -> np.ndarray:
     return noise(80, 60, 2)
 
 
-def test_the_table_has_what_it_promises() -> None:
+def test_table_of_extractors() -> None:
     assert list(EXTRACTORS) == ["dino-s8", "dino-s16", "dinov2-s14", "colour-hog"]
     assert set(key_weights.PUBLISHED) == set(NETWORKS)
 
@@ -95,7 +95,7 @@ def test_files_in_the_published_naming_load(
     assert np.diff(grid.x) == pytest.approx(stride * 80 / 74, rel=1e-4)
 
 
-def test_keys_are_the_networks_of_the_resized_normalised_picture(
+def test_keys_are_those_of_the_resized_normalised_picture(
     weights: dict[str, dict[str, Tensor]], tmp_path: Path
 ) -> None:
     torch.save(weights["dino-s16"], tmp_path / "w.pth")
@@ -112,7 +112,7 @@ def test_keys_are_the_networks_of_the_resized_normalised_picture(
     assert np.abs(found - wanted).max() < 0.02 * np.abs(wanted).max()  # rounding of the resizer
 
 
-def test_identity_names_what_keys_depend_on_and_not_the_files_format(
+def test_fingerprint_depends_on_weights_and_not_on_the_file_format(
     weights: dict[str, dict[str, Tensor]], tmp_path: Path
 ) -> None:
     torch.save(weights["dino-s16"], tmp_path / "a.pth")
@@ -145,7 +145,7 @@ def test_weights_of_another_network_are_refused(
         extractor("dinov2-s14", weights=tmp_path / "reg.pth")
 
 
-def test_without_weights_it_says_how_to_get_them_and_what_works_without() -> None:
+def test_missing_weights_name_the_fetch_command_and_alternatives() -> None:
     advice = r"--key-weights FILE.*fetch dino-s8.*colour-hog.*boxes:"
     with pytest.raises(MissingError, match=advice):
         extractor("dino-s8")
@@ -164,7 +164,7 @@ def _published(file: Path, sha256: str | None) -> dict[str, Published]:
     return {"dino-s16": Published(file.as_uri(), sha256)}
 
 
-def test_fetch_brings_what_was_published_and_nothing_else(
+def test_fetch_refuses_files_of_another_digest(
     weights: dict[str, dict[str, Tensor]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = tmp_path / "there.pth"
@@ -185,7 +185,7 @@ def test_fetch_brings_what_was_published_and_nothing_else(
         fetch("dino-s16")
 
 
-def test_what_has_no_known_digest_is_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_without_a_known_digest_are_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(key_weights, "PUBLISHED", {"dino-s16": Published("file:///x.pth", None)})
     with pytest.raises(MissingError, match=r"SHA-256 of dino-s16 is not known.*--key-weights FILE"):
         fetch("dino-s16")
@@ -194,7 +194,7 @@ def test_what_has_no_known_digest_is_not_fetched(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("size", [(53, 70), (90, 120), (150, 200)])
-def test_lanczos_is_that_of_imaging_libraries(size: tuple[int, int]) -> None:
+def test_lanczos_equals_pillow(size: tuple[int, int]) -> None:
     pixels = np.concatenate([portrait()[:100, :120], noise(120, 60, 4)])
     wanted = np.array(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS), np.float32)
     found = lanczos(pixels, size[1], size[0])
@@ -203,7 +203,7 @@ def test_lanczos_is_that_of_imaging_libraries(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("stride", [4, 8])
 @pytest.mark.parametrize("size", [(120, 90), (90, 160), (224, 224)])
-def test_colour_hog_keys_lie_where_they_say(stride: int, size: tuple[int, int]) -> None:
+def test_colour_hog_grid_positions(stride: int, size: tuple[int, int]) -> None:
     width, height = size
     made = ColourHog(stride=stride)
     for x, y in ((0.3, 0.4), (0.71, 0.62)):
@@ -219,7 +219,7 @@ def test_colour_hog_keys_lie_where_they_say(stride: int, size: tuple[int, int]) 
         assert np.abs(centre - middle).max() < 3
 
 
-def test_colour_hog_tells_colours_and_textures_apart() -> None:
+def test_colour_hog_distinguishes_colours_and_textures() -> None:
     made = ColourHog()
 
     def key(pixels: np.ndarray) -> np.ndarray:
@@ -238,5 +238,5 @@ def test_colour_hog_tells_colours_and_textures_apart() -> None:
     assert key(red) @ key(stripes) < 0.8
 
 
-def test_the_keys_module_does_not_reach_for_the_network() -> None:
+def test_keys_module_does_not_use_the_network() -> None:
     assert not hasattr(keys, "urlopen")

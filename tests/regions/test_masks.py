@@ -1,4 +1,4 @@
-"""Masks: what is inside is hidden wholly, what is outside not at all, feathers fade outwards."""
+"""Rasterization: full strength inside, zero outside, feathers that fade outwards."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _distance_to(inside: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("shape", ["ellipse", "box"])
-def test_far_from_the_box_all_is_exactly_zero_and_a_feather_has_levels(shape: Shape) -> None:
+def test_mask_is_zero_away_from_the_box_and_a_feather_has_levels(shape: Shape) -> None:
     box = Box(40, 20, 60, 40, 1)
     mask = rasterize([box], width=W, height=H, shape=shape, feather=6)
     assert set(np.unique(mask[:, :20])) == {0}
@@ -75,7 +75,7 @@ def test_margin_scales_the_shape() -> None:
     assert (np.nonzero(edges.any(axis=0))[0][[0, -1]] == [30, 59]).all()
 
 
-def test_a_silhouette_is_taken_where_there_is_one_and_the_box_elsewhere() -> None:
+def test_box_is_drawn_where_there_is_no_silhouette() -> None:
     outline = np.zeros((H, W), np.uint8)
     outline[20:40, 10:20] = 255
     seen, unseen = Box(8, 18, 22, 42, 1), Box(60, 10, 80, 40, 1)
@@ -91,12 +91,12 @@ def test_a_silhouette_is_taken_where_there_is_one_and_the_box_elsewhere() -> Non
     assert soft[30, 30] == 0
 
 
-def test_the_whole_frame_stays_whole_in_any_shape() -> None:
+def test_frame_box_covers_everything_in_any_shape() -> None:
     box = Box(0, 0, W, H, 1, label="frame")
     assert (rasterize([box], width=W, height=H, shape="ellipse", margin=1) == 255).all()
 
 
-def test_nothing_is_hidden_where_everything_is_to_be_ignored() -> None:
+def test_ignored_area_is_not_hidden() -> None:
     allowed = np.zeros((H, W), np.uint8)
     allowed[:, :48] = 1
     mask = rasterize([Box(30, 10, 70, 50, 1)], width=W, height=H, feather=4, ignore=allowed)
@@ -104,7 +104,7 @@ def test_nothing_is_hidden_where_everything_is_to_be_ignored() -> None:
     assert mask[30, 40] == 255
 
 
-def test_nothing_to_hide_is_an_empty_mask() -> None:
+def test_empty_mask() -> None:
     outside = [Box(200, 200, 220, 220, 1), Box(-50, -50, -20, -20, 1)]
     assert not rasterize(outside, width=W, height=H).any()
     assert not rasterize([], width=W, height=H, mask=np.zeros((H, W), np.uint8)).any()

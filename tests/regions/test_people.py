@@ -1,4 +1,4 @@
-"""People: what moves before a static camera is found, and a moving camera is never passed over."""
+"""People: detectors, background subtraction, and whole frames where the camera moves."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _foregrounds(frames: list[ArrayFrame], cut: int = -1) -> list[Foreground]:
     return list(BackgroundSubtraction()((p, Region(cut=t == cut)) for t, p in enumerate(frames)))
 
 
-def test_who_walks_is_covered_and_the_scene_is_not() -> None:
+def test_walker_is_covered_and_the_scene_is_not() -> None:
     foregrounds = _foregrounds(_walker(40))
     for t, foreground in enumerate(foregrounds):
         x = _place(t)
@@ -57,12 +57,12 @@ def test_who_walks_is_covered_and_the_scene_is_not() -> None:
     assert box.y1 >= 129
 
 
-def test_who_stops_stays_covered() -> None:
+def test_walker_who_stops_stays_covered() -> None:
     foregrounds = _foregrounds(_walker(120, still_from=30, start=26))
     assert (foregrounds[119].mask[32:128, _place(30) + 2 : _place(30) + 28] == 255).mean() > 0.95
 
 
-def test_who_is_seen_standing_is_no_background_and_leaves_no_ghost() -> None:
+def test_detected_person_does_not_become_background_or_leave_a_ghost() -> None:
     frames = _walker(90, wait=40)
     at = [_place(max(0, t - 40)) for t in range(90)]
     boxes = [Box(x - 25.0, 10.0, x + 55.0, 150.0, 0.9) for x in at]  # as wide as a detector's
@@ -77,13 +77,13 @@ def test_who_is_seen_standing_is_no_background_and_leaves_no_ghost() -> None:
     assert unseen[40:120, :30].mean() > 200  # nobody having been seen there, a ghost is left
 
 
-def test_a_still_scene_shows_nothing() -> None:
+def test_static_scene_has_no_foreground() -> None:
     foregrounds = _foregrounds(_walker(50, start=10**9))
     assert not any(m.unknown or m.boxes or m.mask.any() for m in foregrounds)
 
 
 @pytest.mark.parametrize("pan", [0.3, 1, 3, 6])
-def test_a_moving_camera_is_told_and_the_whole_frame_hidden(pan: int) -> None:
+def test_moving_camera_hides_the_whole_frame(pan: int) -> None:
     frames = _walker(40, pan=pan)
     assert all(m.unknown for m in _foregrounds(frames))
     for region in People(detector="motion")(frames):
@@ -91,13 +91,13 @@ def test_a_moving_camera_is_told_and_the_whole_frame_hidden(pan: int) -> None:
         assert (rasterize(region.boxes, width=W, height=H) == 255).all()
 
 
-def test_a_change_of_light_hides_the_whole_frame() -> None:
+def test_change_of_light_hides_the_whole_frame() -> None:
     frames = _walker(40)
     frames[30] = ArrayFrame((frames[30].pixels * 0.4).astype(np.uint8))
     assert [t for t, m in enumerate(_foregrounds(frames)) if m.unknown] == [30]
 
 
-def test_a_shot_too_short_to_know_its_background_is_hidden_whole() -> None:
+def test_short_shot_is_hidden_whole() -> None:
     frames = [*_walker(40), *(ArrayFrame(noise(W, H, 8)) for _ in range(5))]
     assert [t for t, m in enumerate(_foregrounds(frames, cut=40)) if m.unknown] == [
         40,
@@ -108,7 +108,7 @@ def test_a_shot_too_short_to_know_its_background_is_hidden_whole() -> None:
     ]
 
 
-def test_both_detectors_speak_and_tracks_are_told_apart() -> None:
+def test_tracks_of_both_detectors_are_distinct() -> None:
     regions = list(People(detector="hog+motion")(_walker(40)))
     for t, region in enumerate(regions):
         mask = rasterize(region.boxes, width=W, height=H, shape="box", margin=1.1)
@@ -117,7 +117,7 @@ def test_both_detectors_speak_and_tracks_are_told_apart() -> None:
         assert len(set(tracks)) == len(tracks)
 
 
-def test_hog_finds_people_who_stand_in_a_real_clip() -> None:
+def test_hog_finds_standing_people_in_a_real_clip() -> None:
     found = [HogPeople()(p) for p in clip("uti/push/set1_5_1_5.mp4", 4, step=10)]
     assert all(found)
     assert {box.label for boxes in found for box in boxes} == {"person"}
@@ -131,7 +131,7 @@ def test_hog_finds_people_who_fill_the_frame() -> None:
         assert middles == pytest.approx([115, 360], abs=25)
 
 
-def test_a_real_static_camera_is_taken_for_one_and_a_real_moving_one_is_not() -> None:
+def test_real_static_and_moving_cameras() -> None:
     still = _foregrounds(clip("wild/corridor_139s_10fps.mp4", 90))
     assert not any(m.unknown for m in still)
     assert not any(m.boxes for m in still[:40])  # an empty room
@@ -140,7 +140,7 @@ def test_a_real_static_camera_is_taken_for_one_and_a_real_moving_one_is_not() ->
     assert sum(m.unknown for m in shaken) > 30
 
 
-def test_torchvision_is_asked_for_in_one_line_where_it_is_not(tmp_path: Path) -> None:
+def test_missing_torchvision_names_the_install_command(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="file of weights"):
         People(detector="torchvision")
     if importlib.util.find_spec("torchvision") is not None:

@@ -1,4 +1,4 @@
-"""Equations 1 and 2, and what calibration promises."""
+"""Saliency: eq. 1 and 2 of Ilic et al. (CVPR 2024), and calibration."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def grid_of(keys: np.ndarray, height: int, width: int) -> KeyGrid:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4))
-def test_equation_1_against_a_loop(seed: int, count: int) -> None:
+def test_eq_1_equals_a_loop(seed: int, count: int) -> None:
     rng = np.random.default_rng(seed)
     keys = rng.normal(size=(2, 3, 5)).astype(np.float32)
     templates = rng.normal(size=(count, 5)).astype(np.float32)
@@ -56,7 +56,7 @@ def test_each_cosine_is_clipped_before_they_are_averaged() -> None:
     assert saliency(np.zeros((1, 2), np.float32), key) == 0
 
 
-def test_the_papers_preset_is_equation_1_and_the_codes_is_that_in_8_bits() -> None:
+def test_presets_are_eq_1_exactly_and_in_8_bits() -> None:
     rng = np.random.default_rng(0)
     keys, templates = rng.normal(size=(4, 5, 6)), rng.normal(size=(3, 6))
     levels = [Level(core=0.9, ground=0.2)] * 3
@@ -67,7 +67,7 @@ def test_the_papers_preset_is_equation_1_and_the_codes_is_that_in_8_bits() -> No
     assert not np.array_equal(coded, plain)
 
 
-def test_calibrated_hides_a_part_wholly_and_the_rest_not_at_all() -> None:
+def test_calibration_separates_a_part_from_the_rest() -> None:
     rng = np.random.default_rng(1)
     part, rest = rng.normal(size=(2, 16))
     keys = np.tile(rest, (12, 12, 1)) + rng.normal(size=(12, 12, 16)) * 0.3
@@ -99,7 +99,7 @@ def test_growth_gamma_threshold_floor() -> None:
             SaliencyConfig(**wrong)  # type: ignore[arg-type]
 
 
-def test_a_map_is_placed_bilinearly_at_the_centres_of_its_grid() -> None:
+def test_upsampling_is_bilinear_between_grid_centres() -> None:
     grid = grid_of(np.zeros((3, 4, 1), np.float32), 30, 40)
     ramp = np.tile(grid.x, (3, 1)).astype(np.float32)
     found = upsample(ramp, grid)

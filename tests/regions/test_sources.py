@@ -1,4 +1,4 @@
-"""Region sources: one region a picture, in order, a bounded way ahead; looks where it must."""
+"""Region sources: one region per frame, in order, with bounded look-ahead."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _sources(tmp_path: Path) -> dict[str, object]:
 
 @pytest.mark.parametrize("name", list(REGIONS))
 @pytest.mark.parametrize("count", [0, 1, 2, 30, 70])
-def test_one_region_a_picture_reading_no_farther_than_promised(
+def test_one_region_per_frame_with_bounded_look_ahead(
     name: str, count: int, tmp_path: Path
 ) -> None:
     source = _sources(tmp_path)[name]
@@ -63,12 +63,12 @@ def test_one_region_a_picture_reading_no_farther_than_promised(
     assert regions == count
 
 
-def test_the_whole_frame_is_everywhere() -> None:
+def test_whole_frame_is_everywhere() -> None:
     blank = ArrayFrame(np.zeros((H, W, 3), np.uint8))
     assert [r.everywhere for r in WholeFrame()([blank] * 3)] == [True] * 3
 
 
-def test_it_looks_at_the_first_the_last_after_a_cut_and_every_nth() -> None:
+def test_keyframes_are_first_last_after_cuts_and_every_nth() -> None:
     picture = ArrayFrame(np.zeros((2, 2, 3), np.uint8))
     cuts = [t == 5 for t in range(13)]
     looks = [look for *_, look in select_keyframes([(picture, cut) for cut in cuts], 3)]
@@ -76,7 +76,7 @@ def test_it_looks_at_the_first_the_last_after_a_cut_and_every_nth() -> None:
 
 
 @pytest.mark.parametrize("every", [1, 2, 4])
-def test_a_moving_face_is_covered_in_every_frame(every: int) -> None:
+def test_moving_face_is_covered_in_every_frame(every: int) -> None:
     pictures, places = _moving_portrait(30)
     regions = list(Faces(every=every, threshold=0.3)(pictures))
     for region, place in zip(regions, places, strict=True):
@@ -86,7 +86,7 @@ def test_a_moving_face_is_covered_in_every_frame(every: int) -> None:
     assert len({box.track for region in regions for box in region.boxes}) == 1
 
 
-def test_frames_without_the_face_between_frames_with_it_are_filled() -> None:
+def test_missed_frames_are_interpolated() -> None:
     pictures, places = _moving_portrait(30)
     for t in range(12, 20):
         pictures[t] = ArrayFrame(noise(W, H, 1))
@@ -98,7 +98,7 @@ def test_frames_without_the_face_between_frames_with_it_are_filled() -> None:
         assert on[t].boxes[0].source == "filled"
 
 
-def test_a_cut_is_told_and_ends_the_tracks() -> None:
+def test_cut_ends_the_tracks() -> None:
     pictures, _ = _moving_portrait(12)
     other = ArrayFrame(noise(W, H, 9, low=0, high=60))
     regions = list(Faces(every=4, threshold=0.3)([*pictures[:10], *[other] * 10]))
@@ -108,7 +108,7 @@ def test_a_cut_is_told_and_ends_the_tracks() -> None:
     assert not any(r.boxes for r in regions[10:])
 
 
-def test_boxes_of_a_file_are_those_of_the_file(tmp_path: Path) -> None:
+def test_boxes_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "boxes.json"
     box = Box(1, 2, 30, 40, 0.5, 7, "filled", "person")
     write_boxes(path, {1: [box]}, width=W, height=H)
@@ -120,14 +120,14 @@ def test_boxes_of_a_file_are_those_of_the_file(tmp_path: Path) -> None:
         Boxes(file=tmp_path / "none.json")
 
 
-def test_what_was_found_and_written_hides_the_same_when_read(tmp_path: Path) -> None:
+def test_written_boxes_read_back_the_same(tmp_path: Path) -> None:
     pictures, _ = _moving_portrait(12)
     found = [r.boxes for r in Faces(threshold=0.3)(pictures)]
     write_boxes(tmp_path / "b.json", found, width=W, height=H)
     assert [r.boxes for r in Boxes(file=tmp_path / "b.json")(pictures)] == found
 
 
-def test_real_faces_stay_covered_when_every_third_frame_is_looked_at() -> None:
+def test_real_faces_stay_covered_with_a_keyframe_in_three() -> None:
     pictures = clip("wild/face_car_176x144.mp4", 60)
     dense = list(Faces(every=1, threshold=0.5, track=False)(pictures))
     sparse = list(Faces(every=3)(pictures))

@@ -1,4 +1,4 @@
-"""The region source of templates: it follows what was pointed at, and forgets it at a cut."""
+"""The region source `templates`: propagation from keyframes, cuts, and points in the video."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ W, H, SIDE = 160, 120, 30
 
 
 def scene(frames: int, *, step: float = 2.0, seed: int = 1) -> list[ArrayFrame]:
-    """A red, textured square that moves over a picture of greys."""
+    """A red, textured square that moves over a grey background."""
     ground = noise(W, H, seed)
     ground = np.repeat(ground.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
     patch = noise(SIDE, SIDE, 9, low=20, high=70)
@@ -46,7 +46,7 @@ def place(t: int, step: float = 2.0) -> tuple[int, int]:
 
 
 def covered(region: Region, x: int, y: int) -> tuple[float, float]:
-    """Share of the square's inside that is hidden wholly, and of what is well outside at all."""
+    """Share of the square's inside at full strength, and of its surroundings above zero."""
     assert region.strength is not None
     inside = region.strength[y + 5 : y + SIDE - 5, x + 5 : x + SIDE - 5]
     around = np.ones((H, W), bool)
@@ -55,9 +55,7 @@ def covered(region: Region, x: int, y: int) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize(("every", "least"), [(1, 0.99), (0, 0.98), (6, 0.95)])
-def test_it_follows_a_moving_patch_from_a_later_frame_on_both_sides(
-    every: int, least: float
-) -> None:
+def test_moving_patch_is_followed_before_and_after_its_point(every: int, least: float) -> None:
     frames, point = 40, 12
     x, y = place(point)
     source = Templates(at=((point, x + 15, y + 15),), every=every)
@@ -76,7 +74,7 @@ def test_it_follows_a_moving_patch_from_a_later_frame_on_both_sides(
         assert 1 < len(keyframes) < frames and max(np.diff(keyframes)) <= MAX_INTERVAL
 
 
-def test_motion_asks_for_keys_sooner() -> None:
+def test_more_motion_means_more_keyframes() -> None:
     def keyframes(step: float) -> int:
         source = Templates(at=((0, 25, 55),))
         return sum(region.detected for region in source(scene(26, step=step)))
@@ -84,7 +82,7 @@ def test_motion_asks_for_keys_sooner() -> None:
     assert keyframes(4.0) > keyframes(0.5) >= 3  # 3: one in 12 frames even so
 
 
-def test_a_cut_starts_anew_and_the_key_still_finds_its_patch() -> None:
+def test_cut_is_a_keyframe_and_the_template_still_matches() -> None:
     shots = scene(15), scene(15, seed=3)
     other = [ArrayFrame(255 - p.pixels // 3) for p in shots[1]]
     for t, picture in enumerate(other):
@@ -102,7 +100,7 @@ def test_a_cut_starts_anew_and_the_key_still_finds_its_patch() -> None:
     assert strength is not None and strength[y : y + SIDE, x : x + SIDE].max() < 128
 
 
-def test_it_reads_no_farther_than_it_says_and_drops_what_it_gave() -> None:
+def test_look_ahead_and_memory_are_bounded() -> None:
     pictures = Counted(scene(40))
     source = Templates(at=((5, *place(5)), (9, 25, 55)))
     for count, _ in enumerate(source(pictures), start=1):
@@ -110,7 +108,7 @@ def test_it_reads_no_farther_than_it_says_and_drops_what_it_gave() -> None:
     assert list(source([])) == []
 
 
-def test_templates_of_the_library_hide_beside_points(tmp_path: Path) -> None:
+def test_templates_of_the_library_and_points_together(tmp_path: Path) -> None:
     pictures = scene(6)
     library = Library(folder=tmp_path)
     x, y = place(0)
@@ -132,7 +130,7 @@ def test_templates_of_the_library_hide_beside_points(tmp_path: Path) -> None:
         Templates(templates=("cloth", "hair"), library=tmp_path)
 
 
-def test_what_makes_no_sense_is_refused_at_once_or_at_the_first_frame() -> None:
+def test_invalid_points_and_arguments_are_refused() -> None:
     with pytest.raises(UsageError, match="need a name"):
         Templates()
     with pytest.raises(
@@ -149,21 +147,21 @@ def test_what_makes_no_sense_is_refused_at_once_or_at_the_first_frame() -> None:
         Templates(at=((0, 5, 5),), keys="dino-s8", key_weights=Path("none.pth"))
 
 
-def test_it_travels_to_another_process() -> None:
+def test_source_can_be_pickled() -> None:
     source = Templates(at=((1, 25, 55),), combine="mean", every=2)
     twin = pickle.loads(pickle.dumps(source))
     pairs = zip(source(scene(5)), twin(scene(5)), strict=True)
     assert all(np.array_equal(a.strength, b.strength) for a, b in pairs)
 
 
-def test_strengths_reach_the_mask_unspoiled() -> None:
+def test_strengths_reach_the_mask_unchanged() -> None:
     ramp = np.tile(np.linspace(0, 255, W).astype(np.uint8), (H, 1))
     for shape in ("ellipse", "box", "silhouette"):
         mask = rasterize([], width=W, height=H, shape=shape, margin=1.6, feather=4, strength=ramp)
         assert np.array_equal(mask, ramp)
 
 
-def test_strengths_of_several_sources_are_the_larger() -> None:
+def test_union_of_strengths_is_their_maximum() -> None:
     both = Union(sources=[Templates(at=((0, 25, 55),)), Templates(at=((0, 120, 100),))])
     alone = [Templates(at=((0, *at),)) for at in ((25, 55), (120, 100))]
     parts = zip(both(scene(3)), *(source(scene(3)) for source in alone), strict=True)
@@ -172,7 +170,7 @@ def test_strengths_of_several_sources_are_the_larger() -> None:
         assert np.array_equal(region.strength, np.maximum(a.strength, b.strength))
 
 
-def test_deep_pictures_are_looked_at_in_8_bits() -> None:
+def test_frames_of_16_bits_are_read_in_8_bits() -> None:
     class Deep(ArrayFrame):
         def rgb(self, size: tuple[int, int] | None = None) -> np.ndarray:
             if size is None:
@@ -185,7 +183,7 @@ def test_deep_pictures_are_looked_at_in_8_bits() -> None:
     assert all(np.array_equal(a.strength, b.strength) for a, b in pairs)
 
 
-def test_points_are_written_frame_x_y() -> None:
+def test_parse_point() -> None:
     assert parse_point("12:212,140.5") == (12, 212.0, 140.5)
     assert parse_point("212,140") == (0, 212.0, 140.0)
     for wrong in ("1:2", "a:1,2", "-1:2,3", "1:2,3,4"):

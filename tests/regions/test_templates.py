@@ -1,4 +1,4 @@
-"""Templates and the folder they are kept in."""
+"""Templates and the library that stores them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def same(a: Template, b: Template) -> bool:
     )
 
 
-def test_the_papers_concepts_and_subsets() -> None:
+def test_concepts_and_subsets_of_the_paper() -> None:
     assert len(CONCEPTS) == 9
     assert all(card and "\n" not in card for card in CONCEPTS.values())
     assert set(SUBSETS) == {"kth", "sbu", "ipn"}
@@ -36,7 +36,7 @@ def test_the_papers_concepts_and_subsets() -> None:
     assert set(SUBSETS["kth"]) == {"torso", "arm", "leg", "hair"}
 
 
-def test_a_template_is_the_key_at_the_nearest_centre_and_no_picture() -> None:
+def test_template_is_the_key_at_the_nearest_centre() -> None:
     template = made()
     grid = KEYS(noise(90, 70, 0))
     assert np.array_equal(template.keys[0], grid.keys[grid.nearest(20, 30)])
@@ -46,7 +46,7 @@ def test_a_template_is_the_key_at_the_nearest_centre_and_no_picture() -> None:
     assert all(0 <= p.level.ground < p.level.core <= 1.001 for p in template.picks)
 
 
-def test_points_outside_and_none_and_wrong_names_are_refused() -> None:
+def test_invalid_points_and_names_are_refused() -> None:
     pixels = noise(90, 70)
     for at in ((90, 10), (10, -1), (5, 70)):
         with pytest.raises(UsageError, match=r"lies outside me\.jpg, which has 90x70 pixels"):
@@ -60,7 +60,7 @@ def test_points_outside_and_none_and_wrong_names_are_refused() -> None:
             Library(folder=Path("nowhere")).load(name)
 
 
-def test_round_trip_add_again_remove(tmp_path: Path) -> None:
+def test_add_merge_and_remove(tmp_path: Path) -> None:
     library = Library(folder=tmp_path / "kept")
     assert library.names() == []
     library.add(made())
@@ -78,18 +78,18 @@ def test_round_trip_add_again_remove(tmp_path: Path) -> None:
         library.remove("hair")
 
 
-def test_folders_of_the_user_are_not_kept(tmp_path: Path) -> None:
+def test_folder_names_are_not_stored(tmp_path: Path) -> None:
     Library(folder=tmp_path).add(made())
     for file in tmp_path.iterdir():
         assert b"home" not in file.read_bytes()
 
 
-def test_a_missing_concept_is_named_with_its_card(tmp_path: Path) -> None:
+def test_missing_concept_is_described(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match=r"no template eye: an eye with .* templates add eye"):
         Library(folder=tmp_path).load("eye")
 
 
-def test_another_extractor_is_refused_in_one_sentence(tmp_path: Path) -> None:
+def test_keys_of_another_extractor_are_refused(tmp_path: Path) -> None:
     library = Library(folder=tmp_path)
     library.add(made())
     with pytest.raises(UsageError, match="made with keys colour-hog") as error:
@@ -118,13 +118,13 @@ def test_export_and_import(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"not it", b"\x10" + bytes(40)])
-def test_a_file_of_something_else_is_not_imported(tmp_path: Path, content: bytes) -> None:
+def test_import_refuses_other_files(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.safetensors").write_bytes(content)
     with pytest.raises(UsageError, match="no file of templates"):
         Library(folder=tmp_path / "kept").import_(tmp_path / "x.safetensors")
 
 
-def test_damaged_and_mixed_up_files_are_refused(tmp_path: Path) -> None:
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
     library = Library(folder=tmp_path)
     library.add(made())
     library.add(made("hair", 3))
@@ -140,7 +140,7 @@ def test_damaged_and_mixed_up_files_are_refused(tmp_path: Path) -> None:
         library.load("hair")
 
 
-def test_the_folder_is_the_users_unless_named(
+def test_default_folder_and_environment_variables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MASQUERADE_TEMPLATES", raising=False)

@@ -1,4 +1,4 @@
-"""Tracks: what a detector misses stays covered, in both directions of time, and not across cuts."""
+"""Tracking: missed frames stay covered, in both directions of time, and not across cuts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ W, H = 640, 480
 
 
 def _covers(boxes: list[Box], true: Box, margin: float = 1.3) -> bool:
-    """Whether one box, with the default margin, holds all of the true one that is in the frame."""
+    """Whether one box, with the default margin, covers the visible part of the true one."""
     inside = true.clip(W, H)
     assert inside is not None
     for box in boxes:
@@ -32,7 +32,7 @@ def _covers(boxes: list[Box], true: Box, margin: float = 1.3) -> bool:
 def _path(
     x: float, y: float, size: float, speed: tuple[float, float], bend: float, zoom: float, n: int
 ) -> list[Box]:
-    """A head: on its way at a speed, in sizes a frame; bent, as by a nod; coming nearer."""
+    """A head's path: its speed in sizes per frame, a nod (`bend`) and a zoom."""
     found = []
     for t in range(n):
         s = size * zoom**t
@@ -69,12 +69,12 @@ def _look(boxes: list[Box], t: int, missed: range, every: int) -> list[Box] | No
     length=st.integers(1, 10),
     every=st.sampled_from([1, 2, 3]),
 )
-def test_a_dropout_of_one_to_ten_frames_leaves_none_uncovered(
+def test_gap_of_one_to_ten_frames_stays_covered(
     path: list[Box], start: int, length: int, every: int
 ) -> None:
     inside = [box.clip(W, H) for box in path]
     assume(all(inside))
-    assume(start >= 5 and start + length <= 35)  # sightings on both sides: it was a dropout
+    assume(start >= 5 and start + length <= 35)  # detections on both sides: it was a dropout
     missed = range(start, start + length)
     detections = [(_look([box], t, missed, every), False) for t, box in enumerate(path)]
     found = list(track_boxes(detections, every=every))
@@ -83,9 +83,7 @@ def test_a_dropout_of_one_to_ten_frames_leaves_none_uncovered(
 
 @settings(deadline=None, max_examples=60)
 @given(path=paths, lost=st.integers(1, 6))
-def test_a_track_runs_on_after_its_last_sighting_and_before_its_first(
-    path: list[Box], lost: int
-) -> None:
+def test_track_is_extrapolated_at_both_ends(path: list[Box], lost: int) -> None:
     assume(all(box.clip(W, H) for box in path))
     seen = range(lost, 40 - lost)
     detections: Detections = [([b] if t in seen else [], False) for t, b in enumerate(path)]
@@ -118,9 +116,7 @@ def test_a_track_runs_on_after_its_last_sighting_and_before_its_first(
     ),
     every=st.integers(1, 4),
 )
-def test_one_list_a_frame_in_order_with_all_that_was_seen_and_bounded_look_ahead(
-    looks: Detections, every: int
-) -> None:
+def test_all_detections_in_order_with_bounded_look_ahead(looks: Detections, every: int) -> None:
     taken = 0
 
     def counted() -> Iterator[tuple[list[Box] | None, bool]]:
@@ -155,14 +151,14 @@ def test_no_box_crosses_a_cut() -> None:
     assert not any(found[24:])
 
 
-def test_a_cut_is_kept_when_all_tracks_before_it_are_forgotten() -> None:
+def test_cut_is_respected_after_its_tracks_are_dropped() -> None:
     seen = Box(400, 300, 440, 340, 0.9)
     detections: Detections = [([], False)] * 40 + [([], True), ([], False), ([seen], False)]
     found = list(track_boxes(detections))
     assert [bool(boxes) for boxes in found[38:]] == [False, False, True, True, True]
 
 
-def test_one_weak_sighting_stays_in_its_frame_and_one_strong_is_carried() -> None:
+def test_weak_detection_is_not_extrapolated_and_a_strong_one_is() -> None:
     weak, strong = Box(10, 10, 50, 50, 0.25), Box(300, 200, 340, 240, 0.9)
     frames: Detections = [([], False)] * 20
     found = list(track_boxes([*frames, ([weak], False), *frames]))
@@ -171,22 +167,22 @@ def test_one_weak_sighting_stays_in_its_frame_and_one_strong_is_carried() -> Non
     assert [t for t, boxes in enumerate(found) if boxes] == list(range(7))
 
 
-def test_a_weak_sighting_covers_the_frames_nearest_to_it_that_nobody_looked_at() -> None:
+def test_weak_detection_covers_the_nearest_skipped_frames() -> None:
     weak = Box(10, 10, 50, 50, 0.25)
     looks = [[], None, None, [weak], None, None, []]
     found = list(track_boxes([(boxes, False) for boxes in looks], every=3))
     assert [bool(boxes) for boxes in found] == [False, False, True, True, True, False, False]
 
 
-def test_many_weak_sightings_of_one_thing_are_believed() -> None:
+def test_many_weak_detections_confirm_a_track() -> None:
     weak = Box(10, 10, 50, 50, 0.25)
     looks = [*[[weak]] * 8, [], [], *[[weak]] * 4, []]
     assert all(track_boxes([(boxes, False) for boxes in looks]))
 
 
 @pytest.mark.parametrize("hidden", [range(0), range(17, 23), range(14, 26)])
-def test_two_people_who_cross_both_stay_covered(hidden: range) -> None:
-    """The one behind is not seen for a while; both go on at their own pace."""
+def test_crossing_people_both_stay_covered(hidden: range) -> None:
+    """The occluded person is missed for a while; both keep their speed."""
     left = _path(150, 240, 40, (0.2, 0), 0, 1, 41)
     right = _path(470, 250, 44, (-0.18, 0), 0, 1, 41)
     detections: Detections = [
@@ -198,15 +194,15 @@ def test_two_people_who_cross_both_stay_covered(hidden: range) -> None:
         assert _covers(boxes, right[t])
 
 
-def test_a_gap_longer_than_asked_for_stays_open_but_for_its_ends() -> None:
+def test_longer_gap_stays_open_except_its_ends() -> None:
     box = Box(10, 10, 50, 50, 0.9)
     detections: Detections = [([box], False)] * 5 + [([], False)] * 30 + [([box], False)] * 5
     found = list(track_boxes(detections, gap=12, carry=3, lookback=4))
     assert [t for t, boxes in enumerate(found) if not boxes] == list(range(8, 31))
 
 
-def test_what_is_seen_is_hidden_in_the_mask_too() -> None:
-    """The default mask of a filled box holds the true box, to the pixel."""
+def test_mask_of_an_interpolated_box_covers_the_true_box() -> None:
+    """To the pixel, at the default margin."""
     path = _path(200, 200, 40, (0.1, 0.05), 0.2, 1, 40)
     detections: Detections = [([] if 12 <= t < 22 else [b], False) for t, b in enumerate(path)]
     for t, boxes in enumerate(track_boxes(detections)):
@@ -218,16 +214,16 @@ def test_what_is_seen_is_hidden_in_the_mask_too() -> None:
 
 
 @pytest.mark.parametrize("middle", [10, 20, 30])
-def test_a_head_that_turns_back_within_the_gap_is_followed_there(middle: int) -> None:
-    """It swings by its whole size: the straight way between the sightings would leave it bare."""
+def test_head_that_turns_back_within_the_gap_stays_covered(middle: int) -> None:
+    """It swings by its own size: linear interpolation would uncover it."""
     path = _path(320, 240, 40, (0, 0), 1, 1, 40)
     missed = range(middle - 5, middle + 5)
     found = track_boxes([(_look([box], t, missed, 1), False) for t, box in enumerate(path)])
     assert all(_covers(boxes, box) for boxes, box in zip(found, path, strict=True))
 
 
-def test_what_is_doubtful_in_every_frame_is_not_spread() -> None:
-    """A pattern in the wall: hidden where it is seen, not carried, not bridged."""
+def test_track_without_a_high_score_is_not_confirmed() -> None:
+    """Such as a pattern in the background: hidden where detected, not filled or extrapolated."""
     weak = Box(10, 10, 50, 50, 0.3)
     looks = [[], [], *[[weak]] * 20, [], [], [], *[[weak]] * 5, [], []]
     found = [
