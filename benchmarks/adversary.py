@@ -19,8 +19,9 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,10 +36,9 @@ from masquerade.evaluation.paired_comparison import PairedScores, paired_scores
 from masquerade.evaluation.protocols import SPLITS, UNSEEN, action_column, label_columns, protocols
 from masquerade.metrics.intervals import Score, paired, score
 from masquerade.metrics.statistic import Statistic, average
-from masquerade.training.ablations import Changes, changed
-from masquerade.training.games import game_of
-from masquerade.training.record import digest
-from masquerade.training.run import parts_of, train
+from masquerade.training.engine import digest_inputs
+from masquerade.training.recipes import RECIPES
+from masquerade.training.run import train, training_rows
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "results" / "adversary.md"
 
@@ -48,20 +48,20 @@ class Kind:
     """One way of training.
 
     Args:
-        method: in GAMES.
-        changes: of its recipe.
+        method: in RECIPES.
+        ablations: of its recipe.
         half: whether only half of the private labels are named.
     """
 
     method: str
-    changes: Changes = field(default_factory=Changes)
+    ablations: Mapping[str, Any] = field(default_factory=dict)
     half: bool = False
 
 
 KINDS = {
     "spact": Kind(method="spact"),
-    "spact, frozen adversary": Kind(method="spact", changes=Changes(frozen=True)),
-    "spact, no adversary": Kind(method="spact", changes=Changes(alone=True)),
+    "spact, frozen adversary": Kind(method="spact", ablations={"frozen": True}),
+    "spact, no adversary": Kind(method="spact", ablations={"alone": True}),
     "vita, every label named": Kind(method="vita"),
     "vita, half of them named": Kind(method="vita", half=True),
 }
@@ -157,7 +157,7 @@ def folder_of(name: str, private: Half | None, seed: int, given: argparse.Namesp
         if not (found / WEIGHTS).exists():
             raise UsageError(f"{found} holds no finished run; train it, or leave out --trained.")
         return found
-    about = digest([str(private), str(given.epochs)], [])[:8]
+    about = digest_inputs([str(private), str(given.epochs)], [])[:8]
     return runs / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}-{about}"
 
 
@@ -172,11 +172,10 @@ def _trained(
     if (folder / WEIGHTS).exists():
         return
     print(f"training {folder.name}", file=sys.stderr, flush=True)
-    changes = replace(kind.changes, epochs=given.epochs)
     train(
         manifest,
-        changed(game_of(kind.method, "tiny"), changes),
-        parts_of(manifest),
+        RECIPES[kind.method](epochs=given.epochs, **kind.ablations),
+        training_rows(manifest),
         folder,
         private=private,
         seed=seed,
@@ -350,7 +349,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         root, data = Path(tempfile.gettempdir()), given.data
         given.work = root / "masquerade-real" / "mimes"
         if data is not None:  # most are called manifest.csv, and runs of two must not meet
-            given.work = root / "masquerade-adversary" / digest([str(data.resolve())], [])[:12]
+            given.work = (
+                root / "masquerade-adversary" / digest_inputs([str(data.resolve())], [])[:12]
+            )
     manifest = with_split(read_manifest(given.data or drawn(given.work, given.clips)))
     labels = label_columns(manifest)[0]
     halved = halves(labels, [name for name in given.private.split(",") if name])

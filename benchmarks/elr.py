@@ -36,17 +36,17 @@ from masquerade.metrics.classification import top_k
 from masquerade.metrics.intervals import Score, paired, score
 from masquerade.metrics.statistic import Statistic, mean
 from masquerade.storage import atomic_write
-from masquerade.training.fit import fit
-from masquerade.training.low_resolution import Lowered, Siamese, Variants
+from masquerade.training.engine import digest_inputs
+from masquerade.training.fit_config import tiny
+from masquerade.training.low_resolution import LowResolution, MultiSiamese, RandomTransforms
 from masquerade.training.predict import predict
-from masquerade.training.recipes import tiny
-from masquerade.training.record import digest
+from masquerade.training.supervised import fit
 from masquerade.training.views import Views
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "results" / "elr.md"
 SIZE = (28, 36)  # of full clips: two pixels for each large one of s = 16
 FACTORS = (16, 32, 64)
-STILL = Variants(shift=0, turn=0, scale=0)
+STILL = RandomTransforms(shift=0, turn=0, scale=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,18 +54,18 @@ class Way:
     """One way of learning to read reduced clips.
 
     Args:
-        variants: of a clip in training.
-        beside: a further loss.
+        transforms: of a clip in training.
+        extra_loss: a further loss.
     """
 
-    variants: Variants
-    beside: Siamese | None = None
+    transforms: RandomTransforms
+    extra_loss: MultiSiamese | None = None
 
 
 WAYS = {
-    "plain": Way(variants=STILL),
-    "inverse super resolution": Way(variants=Variants()),
-    "multi-Siamese": Way(variants=Variants(), beside=Siamese()),
+    "plain": Way(transforms=STILL),
+    "inverse super resolution": Way(transforms=RandomTransforms()),
+    "multi-Siamese": Way(transforms=RandomTransforms(), extra_loss=MultiSiamese()),
 }
 
 
@@ -140,7 +140,7 @@ class Bench:
         targets = {label: self.manifest.targets(label)}
         learned, asked = (self.clips.of_rows(self._here(rows)) for rows in (fold.train, fold.test))
         recipe = replace(tiny(), size=SIZE[0], epochs=self.epochs, augment=Augmentation(flip=0.5))
-        about = digest(
+        about = digest_inputs(
             [str(way), str(factor), str(seed), str(recipe), learned.digest, asked.digest],
             [torch.from_numpy(targets[label])],
         )
@@ -148,15 +148,15 @@ class Bench:
         if not path.exists():
             torch.manual_seed(seed)
             heads = {label: len(self.manifest.column(label).values)}
-            net = Lowered(
-                recipe.network("tiny-3d", heads=heads, look="both"),
+            net = LowResolution(
+                recipe.network("tiny-3d", heads=heads, modality="both"),
                 method=ELR(factor=factor, short=224 if factor > 1 else SIZE[0]),
-                variants=way.variants,
+                transforms=way.transforms,
             )
             # No validation clips: the last epoch is kept, and test clips choose nothing.
             fit(
                 net, learned, None, targets=targets, seed=seed, device=self.device,
-                beside=way.beside, **recipe.given(),
+                extra_loss=way.extra_loss, **recipe.fit_arguments(),
             )  # fmt: skip
             with atomic_write(path) as part, part.open("wb") as file:
                 np.save(file, predict(net, asked, views=Views(mirror=True))[label])

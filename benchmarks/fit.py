@@ -25,9 +25,9 @@ from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.extraction.dataset import ClipDataset, from_tensor
 from masquerade.extraction.extract import extract_clips
 from masquerade.models.recognizers import RECOGNIZERS
-from masquerade.training.fit import fit
+from masquerade.training.fit_config import tiny
 from masquerade.training.predict import predict
-from masquerade.training.recipes import tiny
+from masquerade.training.supervised import fit
 from masquerade.video.write import write_video
 
 REPORT = Path(__file__).parents[1] / "docs" / "results" / "fit.md"

@@ -28,8 +28,8 @@ from masquerade.extraction.dataset import from_tensor
 from masquerade.methods import build
 from masquerade.metrics.classification import balanced_accuracy
 from masquerade.models.recognizers import RECOGNIZERS
-from masquerade.training.fit import fit
 from masquerade.training.predict import predict
+from masquerade.training.supervised import fit
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "results" / "mimes-probe.md"
 STRIDE = 2  # every second of 16 frames, as the recognizer's preset says

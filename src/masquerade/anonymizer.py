@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
@@ -30,22 +31,22 @@ class Anonymized(NamedTuple):
     state: Any = None
 
 
-class Draft(NamedTuple):
-    """What training sees of an anonymizer: its output, with gradients, and its own loss terms.
+class TrainingOutput(NamedTuple):
+    """What an anonymizer gives in training: its output, with gradients, and its own losses.
 
-    clip:  (B, 3, T, H, W).
-    terms: name to scalar, such as STPrivacy's ratio loss; the recipe weighs them.
-    facts: name to number, to be logged, such as the kept ratio of a block.
-    keep:  (B, L, h, w), 1 where a tubelet of a grid is kept and 0 where it is dropped, with the
-           gradient of that decision; None: nothing is dropped.
-    read:  (B, D), what a class token has read that training gave it; None: it gave none.
+    clip:        (B, 3, T, H, W).
+    losses:      name to scalar, such as STPrivacy's ratio loss; the recipe weighs them.
+    metrics:     name to number, to be logged, such as the kept ratio of a block.
+    keep:        (B, L, h, w), 1 where a tubelet of a grid is kept and 0 where it is dropped, with
+                 the gradient of that decision; None: nothing is dropped.
+    class_token: (B, D), a class token after the last layer; None: none was given.
     """
 
     clip: Tensor
-    terms: Mapping[str, Tensor] = MappingProxyType({})
-    facts: Mapping[str, float] = MappingProxyType({})
+    losses: Mapping[str, Tensor] = MappingProxyType({})
+    metrics: Mapping[str, float] = MappingProxyType({})
     keep: Tensor | None = None
-    read: Tensor | None = None
+    class_token: Tensor | None = None
 
 
 class Card(NamedTuple):
@@ -84,6 +85,12 @@ class Anonymizer(nn.Module):
 
     learned: ClassVar[bool] = False
     """Whether it hides nothing worth having until it was trained, and so wants a checkpoint."""
+
+    framewise: ClassVar[bool] = False
+    """Whether what becomes of a frame depends on no other frame."""
+
+    token_width: int = 0
+    """Width of the class token that it takes in training; 0: it takes none."""
 
     card: ClassVar[Card]
 
@@ -130,13 +137,29 @@ class Anonymizer(nn.Module):
         """
         raise NotImplementedError
 
-    def draft(self, clip: Tensor) -> Draft:
-        """What training sees; by default the output alone.
+    def training_output(self, clip: Tensor, *, class_token: Tensor | None = None) -> TrainingOutput:
+        """The output in training, with gradients; by default that of `forward`.
 
         Args:
             clip: (B, 3, T, H, W), RGB in [0, 1].
+            class_token: (1, 1, token_width), a class token that goes through its layers.
         """
-        return Draft(self(clip, state=self.init_state(seed=None)).clip)
+        return TrainingOutput(self(clip, state=self.init_state(seed=None)).clip)
+
+    def init_from_image_weights(self, path: str | Path) -> tuple[str, ...] | None:
+        """Start from an image network's weights.
+
+        Args:
+            path: .safetensors, or a PyTorch file that holds nothing but tensors.
+
+        Returns:
+            The names of parameters that stayed random; None: it has no such network.
+        """
+        return None
+
+    def expected_metrics(self) -> dict[str, float]:
+        """The value that metrics of `training_output` should have once it is trained."""
+        return {}
 
     def on_pixels(
         self, frames: Pixels, *, mask: U8 | None = None, state: Any = None

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import pytest
@@ -20,7 +19,9 @@ from masquerade.errors import UsageError
 from masquerade.evaluation.results import Finding
 from masquerade.methods.stprivacy import STPrivacy
 from masquerade.metrics.intervals import Score
-from masquerade.training.games import GAMES, stprivacy_tiny
+from masquerade.training.recipe import AdversarialRecipe
+from masquerade.training.recipes import RECIPES, options
+from masquerade.training.recipes.stprivacy import stprivacy
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 JUDGED = ["--judge", "quick", "--seeds", "1", "--workers", "1", "--attackers", "scratch"]
@@ -66,20 +67,22 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def quick_stprivacy(
+    *,
+    preset: Literal["quick"] = "quick",
+    action_weight: options.ActionWeight = None,
+    ratio: options.Ratio = None,
+) -> AdversarialRecipe:
+    """The tiny recipe's last phase alone, for one epoch."""
+    whole = stprivacy(action_weight=action_weight, ratio=ratio)
+    last = replace(whole.phases[-1], epochs=1)
+    arguments = {**whole.arguments, **SMALL}
+    return replace(whole, phases=(last,), arguments=arguments, batch=8, frames=4, size=(16, 16))
+
+
 @pytest.fixture
-def quick() -> Iterator[None]:
-    """The tiny recipe's contest alone, for one epoch."""
-
-    def game() -> Any:
-        whole = stprivacy_tiny()
-        contest = next(phase for phase in whole.phases if phase.contested)
-        last = replace(contest, epochs=1, stop=())
-        arguments = {**whole.arguments, **SMALL}
-        return replace(whole, phases=(last,), arguments=arguments, batch=8, frames=4, size=(16, 16))
-
-    GAMES["stprivacy"]["quick"] = game
-    yield
-    del GAMES["stprivacy"]["quick"]
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RECIPES, "stprivacy", quick_stprivacy)
 
 
 def test_ablations_are_trained_and_stand_in_one_table(
@@ -110,13 +113,15 @@ def test_every_variant_changes_one_thing_of_the_recipe(tmp_path: Path) -> None:
 
     ablation = benchmark("stprivacy_ablation")
     given = Namespace(data=Path("x.csv"), output=tmp_path, preset="paper", seed=0, train="")
-    games = {name: parse(ablation.words_of(name, given))[1] for name in ablation.VARIANTS}
-    assert len({str(game) for game in games.values()}) == len(ablation.VARIANTS)
-    assert games["alpha .8"].arguments["keep"] == 0.8
-    contest = games["action .1"].phases[-1]
-    assert next(t for t in contest.turns if "fooling" in t.terms).terms["utility"] == 0.1
-    contest = games["privacy .1"].phases[-1]
-    assert next(t for t in contest.turns if "fooling" in t.terms).terms["fooling"] == 0.1
+    recipes = {name: parse(ablation.words_of(name, given))[1] for name in ablation.VARIANTS}
+    assert len({str(one) for one in recipes.values()}) == len(ablation.VARIANTS)
+    assert recipes["alpha .8"].arguments["keep"] == 0.8
+    contest = recipes["action .1"].phases[-1]
+    assert next(t for t in contest.updates if "adversarial" in t.losses).losses["utility"] == 0.1
+    contest = recipes["privacy .1"].phases[-1]
+    assert (
+        next(t for t in contest.updates if "adversarial" in t.losses).losses["adversarial"] == 0.1
+    )
 
 
 def test_what_cannot_be_trained_is_a_line_that_says_why(

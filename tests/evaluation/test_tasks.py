@@ -8,7 +8,7 @@ import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -18,26 +18,27 @@ from masquerade.cli import evaluate as evaluate_verb
 from masquerade.cli import main
 from masquerade.cli import train as train_verb
 from masquerade.datasets.manifest import read_manifest
-from masquerade.training.games import GAMES, stprivacy_tiny
+from masquerade.training.recipe import AdversarialRecipe
+from masquerade.training.recipes import RECIPES
+from masquerade.training.recipes.stprivacy import stprivacy
 
 PEOPLE = range(8)
 TESTED = 5  # and those after
 SMALL = "--width 24 --depth 3 --places 1 2 --frames 8 --picture 16 16"
 
 
+def quick_stprivacy(*, preset: Literal["quick"] = "quick") -> AdversarialRecipe:
+    """The tiny recipe's last phase alone, for one epoch; no number is asked for here."""
+    whole = stprivacy()
+    last = replace(whole.phases[-1], epochs=1)
+    return replace(whole, phases=(last,), batch=8, size=(16, 16), tolerance=None)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
-    """The tiny recipe's last phase alone, for one epoch; a number is not what is asked here."""
-
-    def game() -> Any:
-        whole = stprivacy_tiny()
-        contest = next(phase for phase in whole.phases if phase.contested)
-        last = replace(contest, epochs=1, stop=())
-        return replace(whole, phases=(last,), batch=8, size=(16, 16), wanted={})
-
-    GAMES["stprivacy"]["quick"] = game
+    RECIPES["stprivacy"] = quick_stprivacy
     yield
-    del GAMES["stprivacy"]["quick"]
+    RECIPES["stprivacy"] = stprivacy
 
 
 def draw(path: Path, action: str, person: int) -> None:

@@ -19,7 +19,7 @@ from masquerade.errors import UsageError
 from masquerade.evaluation.protocols import protocols
 from masquerade.evaluation.runs import check_unseen, run_warnings
 from masquerade.methods import build
-from masquerade.training.run import Parts, _learned
+from masquerade.training.run import TrainingRows, learned_fingerprints
 
 QUICK = ["--preset", "quick", "--seeds", "1", "--workers", "1", "--device", "cpu", "--json"]
 DULL = "the output is the same whatever comes in"
@@ -133,12 +133,12 @@ def test_a_run_that_cannot_be_checked_is_said_to_be_one(
 def test_a_run_that_went_on_learned_what_the_first_one_did(
     manifest: Manifest, tmp_path: Path
 ) -> None:
-    mine = Parts(train=np.array([4]), validation=np.array([7]))
-    assert _learned([(manifest, mine)], None) == fingerprints(manifest, [4, 7])
+    mine = TrainingRows(train=np.array([4]), validation=np.array([7]))
+    assert learned_fingerprints([(manifest, mine)], None) == fingerprints(manifest, [4, 7])
     first = run_of(tmp_path / "first", manifest, [3])
-    assert _learned([(manifest, mine)], first) == fingerprints(manifest, [4, 7, 3])
+    assert learned_fingerprints([(manifest, mine)], first) == fingerprints(manifest, [4, 7, 3])
     save(build("downsample", factor=1), tmp_path / "bare.safetensors")
-    after = _learned([(manifest, mine)], tmp_path / "bare.safetensors")
+    after = learned_fingerprints([(manifest, mine)], tmp_path / "bare.safetensors")
     assert comparable(fingerprints(manifest, [4, 7])) and not comparable(after)
 
 

@@ -66,29 +66,29 @@ def test_the_soft_quantiser_follows_its_input_closely() -> None:
     still = clip_of()[:, :, :1].expand(-1, -1, 3, -1, -1)
     middle = torch.full_like(still, 0.5)  # of the range, as in the paper
     assert torch.allclose(code()(still).clip, middle, atol=1e-6)
-    assert torch.allclose(code().draft(still).clip, middle, atol=1e-6)
+    assert torch.allclose(code().training_output(still).clip, middle, atol=1e-6)
 
 
 def test_a_limit_that_left_the_range_learns_again() -> None:
     method = BDQ(bits=2, sigma=0.3)
     with torch.no_grad():
         method.limits.copy_(torch.tensor([-0.4, 1.5, 3.3]))
-    (method.draft(clip_of()).clip ** 2).sum().backward()
+    (method.training_output(clip_of()).clip ** 2).sum().backward()
     assert method.limits.tolist() == pytest.approx([0.0, 1.5, 3.0])
     assert method.limits.grad is not None and (method.limits.grad != 0).all()
 
 
 def test_limits_get_a_gradient_and_the_hard_output_none() -> None:
     method = BDQ()
-    (method.draft(clip_of()).clip ** 2).sum().backward()
+    (method.training_output(clip_of()).clip ** 2).sum().backward()
     assert method.limits.grad is not None and method.limits.grad.abs().sum() > 0
     assert not method(clip_of()).clip.requires_grad
 
 
 def test_networks_that_train_it_see_what_is_published() -> None:
     hard, soft = paper(), code()
-    assert torch.equal(hard.draft(clip_of()).clip, hard(clip_of()).clip)
-    assert torch.equal(soft.draft(clip_of()).clip, soft(clip_of()).clip)
+    assert torch.equal(hard.training_output(clip_of()).clip, hard(clip_of()).clip)
+    assert torch.equal(soft.training_output(clip_of()).clip, soft(clip_of()).clip)
     assert hard(clip_of()).clip.unique().numel() <= 16 < soft(clip_of()).clip.unique().numel()
 
 

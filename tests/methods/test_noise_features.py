@@ -79,13 +79,13 @@ def test_noise_has_the_strength_that_is_asked_for(noise: float) -> None:
 
 def test_training_draws_anew_and_every_weight_learns() -> None:
     method = small().train()
-    draft = method.draft(CLIP).clip
-    assert not torch.equal(draft, method.draft(CLIP).clip)
+    draft = method.training_output(CLIP).clip
+    assert not torch.equal(draft, method.training_output(CLIP).clip)
     draft.sum().backward()
     assert all(p.grad is not None for p in method.parameters())
     quiet = small(0.0)
     with torch.no_grad():
-        assert torch.allclose(quiet.draft(CLIP).clip, shown(quiet, CLIP), atol=1e-5)
+        assert torch.allclose(quiet.training_output(CLIP).clip, shown(quiet, CLIP), atol=1e-5)
 
 
 def test_presets_and_what_makes_no_sense() -> None:

@@ -41,9 +41,9 @@ def test_a_frame_depends_on_no_other_and_not_on_its_company(name: str) -> None:
 def test_training_sees_what_is_published_but_for_rounding(name: str) -> None:
     method, clip = small(name), torch.rand(2, 3, 3, 40, 50)
     with torch.no_grad():
-        assert torch.allclose(method.draft(clip).clip, method(clip).clip, atol=1e-5)
+        assert torch.allclose(method.training_output(clip).clip, method(clip).clip, atol=1e-5)
     method.train()
-    method.draft(clip).clip.sum().backward()
+    method.training_output(clip).clip.sum().backward()
     assert all(p.grad is not None for p in method.parameters())
 
 

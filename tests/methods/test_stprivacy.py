@@ -116,10 +116,10 @@ def test_with_the_mask_held_other_dropped_pixels_change_nothing(
     held = method(clip)  # three are kept where the method itself would keep four
     other = torch.where(shown_by(held), clip, 1 - clip)
     assert torch.equal(method(other).clip, held.clip)
-    assert torch.equal(method.draft(other).clip, method.draft(clip).clip)
+    assert torch.equal(method.training_output(other).clip, method.training_output(clip).clip)
     method.strict = False
     monkeypatch.setattr(stprivacy, "sample_keep", after_the_last(keep))
-    assert not torch.equal(method.draft(other).clip, method.draft(clip).clip)
+    assert not torch.equal(method.training_output(other).clip, method.training_output(clip).clip)
 
 
 def after_the_last(keep: Tensor) -> Callable[[Tensor, Tensor, int], Tensor]:
@@ -168,8 +168,8 @@ def test_what_is_trained_is_what_is_deployed(
     method, clip = small(mode=mode, strict=strict).double(), clip_of().double()
     deployed = method(clip)
     monkeypatch.setattr(stprivacy, "sample_keep", stprivacy_best(method))
-    draft = method.draft(clip)
-    assert torch.allclose(draft.clip, deployed.clip, atol=1e-10)
+    output = method.training_output(clip)
+    assert torch.allclose(output.clip, deployed.clip, atol=1e-10)
 
 
 def stprivacy_best(method: STPrivacy) -> Callable[[Tensor, Tensor, int], Tensor]:
@@ -180,19 +180,19 @@ def stprivacy_best(method: STPrivacy) -> Callable[[Tensor, Tensor, int], Tensor]
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("strict", [True, False])
-def test_a_draft_says_its_loss_and_every_weight_that_it_uses_learns(
+def test_training_output_has_its_losses_and_every_weight_in_use_learns(
     mode: Any, strict: bool
 ) -> None:
     method = small(mode=mode, strict=strict).train()
-    draft = method.draft(clip_of(batch=4))
-    assert draft.clip.shape == (4, 3, 4, 24, 32)
+    output = method.training_output(clip_of(batch=4))
+    assert output.clip.shape == (4, 3, 4, 24, 32)
     if mode == "anonymize-only":
-        assert draft.terms["ratio"] == 0 and not draft.facts
+        assert output.losses["ratio"] == 0 and not output.metrics
     else:
-        assert 0 < draft.terms["ratio"] < 1
-        kept = [draft.facts[f"kept_{m}"] for m in (1, 2, 3)]
+        assert 0 < output.losses["ratio"] < 1
+        kept = [output.metrics[f"kept_{m}"] for m in (1, 2, 3)]
         assert 1 > kept[0] > kept[1] > kept[2] >= 0
-    (draft.clip.square().mean() + sum(draft.terms.values(), torch.zeros(()))).backward()
+    (output.clip.square().mean() + sum(output.losses.values(), torch.zeros(()))).backward()
     unused = {"anonymize-only": ("predictors",), "sparsify-only": ("decoder", "norm", "blocks.3")}
     for name, value in method.net.named_parameters():
         if not name.startswith(unused.get(mode, ())):
@@ -207,8 +207,8 @@ def test_predictors_learn_which_tubelets_matter() -> None:
     clip[..., 16:] += 0.7
     optimizer = torch.optim.Adam(method.parameters(), lr=3e-3)
     for _ in range(40):
-        draft = method.draft(clip)
-        loss = draft.clip[..., 16:].mean() + 10 * draft.terms["ratio"]
+        output = method.training_output(clip)
+        loss = output.clip[..., 16:].mean() + 10 * output.losses["ratio"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -257,7 +257,7 @@ def test_it_starts_from_an_image_networks_file(tmp_path: Path, inflation: Any) -
     torch.save({"model": image.state_dict()}, tmp_path / "deit.pth")
     for file in ("deit.safetensors", "deit.pth"):
         method = STPrivacy(width=24, depth=4, heads=3, places=(1, 2, 3), inflation=inflation)
-        fresh = method.start_from(tmp_path / file)
+        fresh = method.init_from_image_weights(tmp_path / file)
         assert {name.split(".")[0] for name in fresh} == {"predictors", "norm", "decoder"}
         net, patch = method.net, image.patch_embed.proj.weight
         assert torch.equal(net.blocks[3].mlp.fc1.weight, image.blocks[3].mlp.fc1.weight)
@@ -276,7 +276,7 @@ def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
         FrameViT(classes=7, width=48, depth=4, heads=3).state_dict(), tmp_path / "w.safetensors"
     )
     with pytest.raises(UsageError, match="another shape"):
-        small().start_from(tmp_path / "w.safetensors")
+        small().init_from_image_weights(tmp_path / "w.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -350,5 +350,5 @@ def test_what_is_rebuilt_is_judged_only_where_it_is_shown(mode: Any) -> None:
     method = small(mode=mode).train()
     for weight in method.net.decoder.parameters():
         torch.nn.init.zeros_(weight)
-    draft = method.draft(torch.zeros_like(clip_of(batch=4)))
-    assert draft.terms["rebuilt"].item() == pytest.approx(0.5, abs=1e-6)
+    output = method.training_output(torch.zeros_like(clip_of(batch=4)))
+    assert output.losses["rebuilt"].item() == pytest.approx(0.5, abs=1e-6)

@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from masquerade.models.recognizers import RECOGNIZERS, use_group_norm
-from masquerade.training.cast import cast_of
-from masquerade.training.games import GAMES
+from masquerade.training.adversarial import build_models
+from masquerade.training.recipes import RECIPES
 
 
 @pytest.mark.parametrize("name", ["tiny-3d", "tiny-2d"])
@@ -27,8 +27,8 @@ def test_widths_that_eight_does_not_divide_are_one_group() -> None:
     assert [m.num_groups for m in net.modules() if isinstance(m, nn.GroupNorm)] == [1, 8]
 
 
-@pytest.mark.parametrize("method", GAMES)
+@pytest.mark.parametrize("method", RECIPES)
 def test_tiny_recipes_have_no_batch_norms(method: str) -> None:
-    cast = cast_of(GAMES[method]["tiny"](), utility={"action": 3}, private={"hat": 1}, seed=0)
+    models = build_models(RECIPES[method](), utility={"action": 3}, private={"hat": 1}, seed=0)
     for name in ("utility", "adversary"):
-        assert not any(isinstance(m, _BatchNorm) for m in cast.get_submodule(name).modules())
+        assert not any(isinstance(m, _BatchNorm) for m in models.get_submodule(name).modules())

@@ -11,28 +11,38 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from toy_training import losses_of
 
 from masquerade.checkpoint import load, save
 from masquerade.cli.train import parse
 from masquerade.errors import UsageError
 from masquerade.extraction.dataset import ClipDataset, from_tensor
+from masquerade.methods import build
 from masquerade.methods.stprivacy import STPrivacy
 from masquerade.models.recognizers import RECOGNIZERS, Architecture, Sampling
 from masquerade.models.recognizers.recognizer import IMAGENET
 from masquerade.models.sparse_vit import SparseViT
 from masquerade.models.vit import FrameViT, VideoViT
-from masquerade.training import minimax
-from masquerade.training.cast import Cast, cast_of
-from masquerade.training.class_token import ClassToken
-from masquerade.training.game import Adversary, Game, Optim, Phase, Turn
-from masquerade.training.games import game_of
-from masquerade.training.minimax import play
+from masquerade.training.adversarial import (
+    AdversarialModels,
+    ClassToken,
+    build_models,
+    label_loss,
+)
+from masquerade.training.adversarial_training import AdversarialTrainer, train_adversarially
+from masquerade.training.data import AdversarialBatch, AdversarialData
+from masquerade.training.distributed import Processes
 from masquerade.training.objectives import Labels
-from masquerade.training.phases import BOTH
-from masquerade.training.ranks import Ranks
-from masquerade.training.sides import Batch, Data
-from masquerade.training.steps import groups
-from masquerade.training.terms import terms_of, utility_loss
+from masquerade.training.optimization import parameter_groups
+from masquerade.training.recipe import (
+    AdversarialRecipe,
+    Adversary,
+    OptimizerConfig,
+    Phase,
+    UpdateStep,
+)
+from masquerade.training.recipes.options import BOTH
+from masquerade.training.recipes.stprivacy import stprivacy
 
 OWN = {
     "frames": 4,
@@ -44,15 +54,17 @@ OWN = {
     "places": (1, 2),
 }
 RAW = replace(BOTH, raw=True)
-BEGIN = Turn(learns=("anonymizer", "auxiliary"), terms={"auxiliary": 1.0, "ratio": 1.0})
-AGAINST = Turn(learns=("anonymizer",), terms={"utility": 0.5, "fooling": 0.5, "ratio": 1.0})
+BEGIN = UpdateStep(learns=("anonymizer", "auxiliary"), losses={"auxiliary": 1.0, "ratio": 1.0})
+AGAINST = UpdateStep(
+    learns=("anonymizer",), losses={"utility": 0.5, "adversarial": 0.5, "ratio": 1.0}
+)
 
 
-def game(**changes: object) -> Game:
+def recipe(**changes: object) -> AdversarialRecipe:
     phases = (
-        Phase(name="recognizers", epochs=2, turns=(RAW,)),
-        Phase(name="initialise", epochs=12, turns=(BEGIN,)),
-        Phase(name="contest", epochs=1, turns=(AGAINST, BOTH), same_batch=True),
+        Phase(name="warmup", epochs=2, updates=(RAW,)),
+        Phase(name="initialise", epochs=12, updates=(BEGIN,)),
+        Phase(name="adversarial", epochs=1, updates=(AGAINST, BOTH), same_batch=True),
     )
     given: dict[str, object] = {
         "method": "stprivacy",
@@ -61,14 +73,15 @@ def game(**changes: object) -> Game:
         "widths": (8, 16),
         "adversaries": (Adversary(network="tiny-3d", objective=Labels()),),
         "phases": phases,
-        "optims": dict.fromkeys(
-            ("anonymizer", "utility", "adversary", "auxiliary"), Optim(kind="adamw", lr=1e-2)
+        "optimizers": dict.fromkeys(
+            ("anonymizer", "utility", "adversary", "auxiliary"),
+            OptimizerConfig(kind="adamw", lr=1e-2),
         ),
         "frames": 4,
         "size": (16, 16),
         "batch": 8,
     }
-    return Game(**{**given, **changes})
+    return AdversarialRecipe(**{**given, **changes})
 
 
 def clips(count: int = 48) -> tuple[ClipDataset, dict[str, np.ndarray]]:
@@ -81,9 +94,9 @@ def clips(count: int = 48) -> tuple[ClipDataset, dict[str, np.ndarray]]:
     return from_tensor(out), {"action": action, "tint": tint}
 
 
-def data() -> Data:
+def data() -> AdversarialData:
     store, targets = clips()
-    return Data(
+    return AdversarialData(
         train=store.take(range(32)),
         validation=store.take(range(32, 48)),
         targets=targets,
@@ -92,18 +105,18 @@ def data() -> Data:
     )
 
 
-def batch_of() -> Batch:
+def batch_of() -> AdversarialBatch:
     store, targets = clips(8)
     codes = {name: torch.from_numpy(code) for name, code in targets.items()}
-    return Batch(
+    return AdversarialBatch(
         clips=torch.stack([*store]).float() / 255,
         utility={"action": codes["action"]},
         private={"tint": codes["tint"]},
     )
 
 
-def cast(given: Game | None = None) -> Cast:
-    return cast_of(given or game(), utility={"action": 2}, private={"tint": 1}, seed=0)
+def cast(given: AdversarialRecipe | None = None) -> AdversarialModels:
+    return build_models(given or recipe(), utility={"action": 2}, private={"tint": 1}, seed=0)
 
 
 def test_the_token_is_kept_when_all_else_is_dropped_and_no_predictor_reads_it() -> None:
@@ -148,9 +161,9 @@ def test_kept_tubelets_reach_the_token_and_dropped_ones_do_not() -> None:
 @pytest.mark.parametrize("strict", [True, False])
 @pytest.mark.parametrize("mode", ["full", "sparsify-only", "anonymize-only"])
 def test_the_action_read_inside_teaches_the_predictors(mode: str, strict: bool) -> None:
-    own = cast(game(arguments={**OWN, "mode": mode, "strict": strict}))
-    turn = replace(BEGIN, terms={"auxiliary": 1.0})
-    terms, _ = terms_of(own, game(), turn, batch_of(), torch.Generator())
+    own = cast(recipe(arguments={**OWN, "mode": mode, "strict": strict}))
+    turn = replace(BEGIN, losses={"auxiliary": 1.0})
+    terms = losses_of(own, recipe(), turn, batch_of())
     assert terms["auxiliary"].item() == pytest.approx(np.log(2), abs=0.5)
     terms["auxiliary"].backward()
     assert isinstance(own.anonymizer, STPrivacy)
@@ -163,15 +176,15 @@ def test_the_action_read_inside_teaches_the_predictors(mode: str, strict: bool) 
 def test_recognizers_that_begin_on_raw_video_see_it() -> None:
     own, batch = cast(), batch_of()
     own.eval()
-    terms, _ = terms_of(own, game(), RAW, batch, torch.Generator())
-    wanted = utility_loss(own.utility, batch.clips, batch.utility)
+    terms = losses_of(own, recipe(), RAW, batch)
+    wanted = label_loss(own.utility, batch.clips, batch.utility)
     assert terms["utility"].item() == wanted.item() and "ratio" not in terms
-    hidden, _ = terms_of(own, game(), BOTH, batch, torch.Generator())
+    hidden = losses_of(own, recipe(), BOTH, batch)
     assert hidden["utility"].item() != wanted.item()
 
 
 def test_the_three_phases_are_played_and_the_token_is_thrown_away(tmp_path: Path) -> None:
-    played = play(game(), data(), device="cpu")
+    played = train_adversarially(recipe(), data(), device="cpu")
     raw, begun, last = (played.history[at] for at in (1, 13, 14))
     assert raw["val_reconstruction"] == 0 and begun["val_reconstruction"] > 0
     assert begun["val_auxiliary"] > 0.9  # the anonymizer knows what matters, and shows nothing yet
@@ -184,11 +197,13 @@ def test_the_three_phases_are_played_and_the_token_is_thrown_away(tmp_path: Path
 
 def test_who_starts_does_not_touch_recognizers() -> None:
     before = {k: v.clone() for k, v in cast().state_dict().items()}
-    given = game(phases=(game().phases[1],))
-    match = minimax._Match(given, data(), 0, torch.device("cpu"), False, Ranks())
-    match._begin(given.phases[0], 0)
-    match._epoch(given.phases[0], 0)
-    after = match.cast.state_dict()
+    given = recipe(phases=(recipe().phases[1],))
+    cpu = torch.device("cpu")
+    trainer = AdversarialTrainer(
+        given, data(), seed=0, device=cpu, amp=False, processes=Processes()
+    )
+    trainer.train_epoch(0)
+    after = trainer.models.state_dict()
     for name, value in after.items():
         if name.startswith(("utility", "adversary")):
             assert torch.equal(value, before[name]), name
@@ -198,7 +213,7 @@ def test_who_starts_does_not_touch_recognizers() -> None:
 def test_positions_and_class_tokens_do_not_decay() -> None:
     token = ClassToken(width=24, heads={"action": 2})
     net = torch.nn.ModuleDict({"a": STPrivacy(**OWN), "t": token})
-    decays, others = groups(net, 0.05)
+    decays, others = parameter_groups(net, 0.05)
     free = {id(p) for p in others["params"]}
     named = dict(net.named_parameters())
     assert id(named["a.net.pos_embed"]) in free and id(named["t.cls_token"]) in free
@@ -207,50 +222,54 @@ def test_positions_and_class_tokens_do_not_decay() -> None:
 
 
 def test_the_papers_recipe_is_the_papers() -> None:
-    """FACTS 1.9 and 1.10."""
-    given = game_of("stprivacy", "paper")
-    for how in given.optims.values():
-        assert (how.kind, how.decay, how.cosine, how.warmup) == ("adamw", 0.05, True, 0)
+    """docs/papers.md 1.9 and 1.10."""
+    given = stprivacy(preset="paper")
+    for how in given.optimizers.values():
+        assert (how.kind, how.weight_decay, how.cosine, how.warmup) == ("adamw", 0.05, True, 0)
         assert how.lr == 1e-3 * given.batch / 512 == 6.25e-5
     first, begin, contest = given.phases
     assert (first.epochs, begin.epochs, contest.epochs) == (80, 80, 40)
-    assert first.raw and first.turns[0].learns == ("utility", "adversary")
-    assert begin.turns[0].terms == {"auxiliary": 1.0, "ratio": 1.0}
-    against, both = contest.turns
-    assert against.terms == {"utility": 0.5, "fooling": 0.5, "ratio": 1.0}
+    assert first.raw and first.updates[0].learns == ("utility", "adversary")
+    assert begin.updates[0].losses == {"auxiliary": 1.0, "ratio": 1.0}
+    against, both = contest.updates
+    assert against.losses == {"utility": 0.5, "adversarial": 0.5, "ratio": 1.0}
     assert (against.learns, both.learns) == (("anonymizer",), ("utility", "adversary"))
     assert against.times == both.times == 1 and contest.same_batch
     assert (given.frames, given.size, given.stride, given.batch) == (16, (112, 112), 2, 32)
     assert not STPrivacy(**given.arguments).strict
-    code = game_of("stprivacy", "code")
+    code = stprivacy(preset="code")
     assert STPrivacy(**code.arguments).softmax == "dynamicvit"
 
 
 def test_weights_and_the_ratio_of_steps_are_flags() -> None:
     line = "stprivacy --preset paper --data x -o r --action-weight 0.1 --omega 1 --ratio 3"
     _, given = parse(line.split())
-    against, both = given.phases[-1].turns
-    assert against.terms == {"utility": 0.1, "fooling": 1.0, "ratio": 1.0} and against.times == 1
-    assert both.times == 3 and given.phases[0].turns[0].times == 1
+    against, both = given.phases[-1].updates
+    assert (
+        against.losses == {"utility": 0.1, "adversarial": 1.0, "ratio": 1.0} and against.times == 1
+    )
+    assert both.times == 3 and given.phases[0].updates[0].times == 1
     with pytest.raises(UsageError, match="1 or more"):
         parse([*line.split()[:-1], "0"])
 
 
 def test_what_has_no_tokens_has_no_class_token() -> None:
-    with pytest.raises(UsageError, match="Only stprivacy"):
-        cast(game(method="spact", arguments={"width": 8, "short": 16}))
+    with pytest.raises(UsageError, match="no tokens"):
+        cast(recipe(method="spact", arguments={"width": 8, "short": 16}))
     with pytest.raises(UsageError, match="learns nothing"):
-        game(phases=(Phase(name="x", epochs=1, turns=(replace(AGAINST, raw=True),)),))
+        recipe(phases=(Phase(name="x", epochs=1, updates=(replace(AGAINST, raw=True),)),))
 
 
 def test_what_should_be_kept_follows_from_the_arguments() -> None:
     line = ["stprivacy", "--data", "x", "-o", "r"]
     _, given = parse([*line, "--keep", "0.5"])
-    assert given.wanted == {"kept_3": (0.125, 0.1)}
+    assert build("stprivacy", **given.arguments).expected_metrics() == {"kept_3": 0.125}
+    assert given.tolerance == 0.1
     _, given = parse([*line, "--places", "1", "2", "--keep", "0.8"])
-    assert given.wanted["kept_2"][0] == pytest.approx(0.64)
+    expected = build("stprivacy", **given.arguments).expected_metrics()
+    assert expected == {"kept_2": pytest.approx(0.64)}
     _, given = parse([*line, "--mode", "anonymize-only"])
-    assert given.wanted == {}
+    assert build("stprivacy", **given.arguments).expected_metrics() == {}
 
 
 def test_vits_begin_from_an_image_networks_file(
@@ -264,7 +283,7 @@ def test_vits_begin_from_an_image_networks_file(
     )
     make = Architecture(network=network, sampling=Sampling(4, 1, 16), normalization=IMAGENET)
     monkeypatch.setitem(RECOGNIZERS, "vit-small", make)
-    given = game(
+    given = recipe(
         utility="vit-small",
         adversaries=(Adversary(network="vit-small", objective=Labels()),),
         image_weights=str(tmp_path / "vit.safetensors"),
@@ -274,17 +293,17 @@ def test_vits_begin_from_an_image_networks_file(
         for name, value in image.blocks.named_parameters():
             assert torch.equal(net.blocks.get_parameter(name), value), name
     with pytest.raises(UsageError, match="--image-weights is of stprivacy"):
-        plain = game(
+        plain = recipe(
             method="spact", arguments={"width": 8, "short": 16}, image_weights=given.image_weights
         )
         cast(replace(plain, phases=(plain.phases[0],)))
-    given = replace(given, phases=(Phase(name="x", epochs=1, turns=(RAW,)),))
+    given = replace(given, phases=(Phase(name="x", epochs=1, updates=(RAW,)),))
     kept, moved = tmp_path / "state.pt", tmp_path / "moved.safetensors"
-    play(given, data(), device="cpu", resume=kept)
+    train_adversarially(given, data(), device="cpu", resume=kept)
     (tmp_path / "vit.safetensors").rename(moved)
-    play(replace(given, image_weights=str(moved)), data(), device="cpu", resume=kept)
+    train_adversarially(replace(given, image_weights=str(moved)), data(), device="cpu", resume=kept)
     save_file({k: v + 1 for k, v in image.state_dict().items()}, tmp_path / "vit.safetensors")
-    with pytest.raises(UsageError, match="another fit"):
-        play(given, data(), device="cpu", resume=kept)
+    with pytest.raises(UsageError, match="another training"):
+        train_adversarially(given, data(), device="cpu", resume=kept)
     line = "stprivacy --preset paper --data x -o r --image-weights vit.safetensors"
     assert parse(line.split())[1].image_weights == "vit.safetensors"

@@ -54,7 +54,7 @@ def test_ways_differ_in_what_they_learn_from_and_in_nothing_else(data: Path) -> 
     for name, way in ways.items():
         seen = way.variants.of(clip, torch.Generator().manual_seed(0))
         assert torch.allclose(seen, clip, atol=1e-4) == (name == "plain")
-    assert [name for name, way in ways.items() if way.beside] == ["multi-Siamese"]
+    assert [name for name, way in ways.items() if way.beside] == ["multi-MultiSiamese"]
 
 
 def test_the_floor_is_the_most_frequent_action_of_training(data: Path, tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from masquerade.datasets.augmentation import Augmentation
 from masquerade.errors import MissingError, UsageError
 from masquerade.extraction.dataset import ClipDataset, from_tensor
 from masquerade.models.recognizers import RECOGNIZERS
-from masquerade.training.fit import Report, fit
 from masquerade.training.predict import predict
+from masquerade.training.supervised import FitProgress, fit
 
 LABELS = {"hue": 3, "bright": 1}
 
@@ -70,7 +70,7 @@ def test_several_labels_at_once_in_one_head() -> None:
     hot = np.eye(3, dtype=np.int64)[targets["hue"]]
     hot[:5] = -1  # unknown
     fitted = fit(network({"hues": 3}), train, None, targets={"hues": hot}, **{**QUICK, "epochs": 8})
-    said = predict(fitted.net, train, many=("hues",))["hues"]
+    said = predict(fitted.net, train, multi_label=("hues",))["hues"]
     assert ((said > 0.5) == np.eye(3)[targets["hue"]]).mean() > 0.9
 
 
@@ -210,7 +210,7 @@ def test_windows_of_longer_clips() -> None:
 
 def test_the_log_has_a_line_an_epoch(tmp_path: Path) -> None:
     train, targets = easy(16)
-    told: list[Report] = []
+    told: list[FitProgress] = []
     given = {"log": tmp_path / "run" / "log.csv", "progress": told.append, **QUICK}
     fitted = fit(network(), train, train, targets=targets, **given)
     with (tmp_path / "run" / "log.csv").open() as file:
@@ -292,10 +292,10 @@ def test_a_snapshot_of_another_fit_is_refused(tmp_path: Path) -> None:
     resumable(tmp_path)
     train, targets = easy()
     given = {"targets": targets, "resume": tmp_path / "fit.pt", **QUICK}
-    with pytest.raises(UsageError, match="another fit"):
+    with pytest.raises(UsageError, match="another training"):
         fit(network(), train, None, **given)
     (tmp_path / "fit.pt").write_bytes(b"nothing")
-    with pytest.raises(UsageError, match="no snapshot"):
+    with pytest.raises(UsageError, match="holds no training"):
         fit(network(), train, None, **given)
 
 

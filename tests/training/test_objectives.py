@@ -12,22 +12,21 @@ from torch import Tensor, nn
 
 from masquerade.errors import UsageError
 from masquerade.models.recognizers import RECOGNIZERS, EmbeddingRecognizer
-from masquerade.training.losses import loss_of
-from masquerade.training.momentum import Momentum
+from masquerade.training.adversarial import combine_losses
+from masquerade.training.frame_pairs import FAR, NEAR, Gap, frame_pairs, segment_pairs
+from masquerade.training.losses import head_loss, reverse_gradient
 from masquerade.training.objectives import (
     OBJECTIVES,
     Labels,
     MoCo,
+    MomentumEncoder,
     NTXent,
     Rotation,
-    each_loss,
+    clip_losses,
     info_nce,
     nt_xent,
-    rate_loss,
+    prior_loss,
 )
-from masquerade.training.pairs import FAR, NEAR, Gap, frame_pairs, segment_pairs
-from masquerade.training.reversal import reversed_gradient
-from masquerade.training.terms import combined
 
 
 def drawn(seed: int = 0) -> torch.Generator:
@@ -62,7 +61,7 @@ def test_embeddings_that_are_all_alike_give_the_blind_loss(count: int, wanted: f
     same = torch.ones(count, 3)
     loss = nt_xent(same, same, temperature=0.1).mean()
     assert float(loss) == pytest.approx(wanted, abs=1e-4)
-    assert NTXent().chance({}, count, {}) == pytest.approx(wanted, abs=1e-4)
+    assert NTXent().chance_loss({}, count, {}) == pytest.approx(wanted, abs=1e-4)
 
 
 def test_perfect_and_swapped_pairs() -> None:
@@ -93,21 +92,21 @@ def test_half_precision_networks_are_compared_in_full() -> None:
     assert torch.equal(whole[0], half[0]) and torch.equal(whole[1], half[1])
 
 
-def slow(width: int = 4, size: int = 6, keep: float = 0.9) -> Momentum:
+def slow(width: int = 4, size: int = 6, keep: float = 0.9) -> MomentumEncoder:
     torch.manual_seed(0)
     net = RECOGNIZERS["tiny-2d"](heads={"projection": width})
-    return Momentum(net, width=width, size=size, keep=keep)
+    return MomentumEncoder(net, width=width, size=size, momentum=keep)
 
 
 def test_the_queue_forgets_the_oldest_first() -> None:
     net = slow(width=1, size=5)
     for keys in ([1.0, 2.0], [3.0, 4.0], [5.0, 6.0, 7.0]):
-        net.remember(torch.tensor(keys)[:, None])
+        net.enqueue(torch.tensor(keys)[:, None])
     # seven went through five places: 6 and 7 lie where 1 and 2 did
     assert net.queue.flatten().tolist() == [6, 7, 3, 4, 5] and int(net.at) == 2
-    net.remember(torch.arange(10.0, 22.0)[:, None])  # more than it holds: the last five
+    net.enqueue(torch.arange(10.0, 22.0)[:, None])  # more than it holds: the last five
     assert sorted(net.queue.flatten().tolist()) == [17, 18, 19, 20, 21]
-    net.remember(torch.tensor([[22.0]]))
+    net.enqueue(torch.tensor([[22.0]]))
     assert 17 not in net.queue
 
 
@@ -119,7 +118,7 @@ def test_the_slow_copy_keeps_m_of_itself() -> None:
         for value in net.net.parameters():
             value.fill_(1.0)
     for step in range(1, 4):
-        net.follow()
+        net.update_encoder()
         for value in net.slow.parameters():
             assert torch.allclose(value, torch.full_like(value, 1 - 0.9**step))
     assert all(float(value.detach().min()) == 1 for value in net.net.parameters())
@@ -135,7 +134,7 @@ def test_info_nce_is_its_equation() -> None:
         assert float(found[i]) == pytest.approx(-math.log(h[0] / sum(h)), rel=1e-4)
     same = torch.ones(6, 4) / 2
     assert float(info_nce(same, same, same, temperature=0.1)[0]) == pytest.approx(math.log(7))
-    assert MoCo(queue=6).chance({}, 2, {}) == pytest.approx(math.log(7))
+    assert MoCo(queue=6).chance_loss({}, 2, {}) == pytest.approx(math.log(7))
 
 
 def test_a_step_asks_the_queue_before_it_joins_it() -> None:
@@ -149,7 +148,7 @@ def test_a_step_asks_the_queue_before_it_joins_it() -> None:
     wanted = info_nce(net(clip)["projection"], keys, before, temperature=0.1)
     assert torch.allclose(loss, wanted, atol=1e-5)
     loss.sum().backward()
-    with pytest.raises(UsageError, match="slow copy"):
+    with pytest.raises(UsageError, match="momentum encoder"):
         one.loss(net.net, clip, {}, drawn())
 
 
@@ -183,7 +182,7 @@ def test_far_is_more_than_64_frames_and_near_fewer_than_8() -> None:
 
 @pytest.mark.parametrize("given", [{"least": 65, "frames": 5}, {"least": 9, "most": 8}])
 def test_a_gap_must_fit_the_frames_that_it_reads(given: dict[str, int]) -> None:
-    with pytest.raises(UsageError, match="as far apart"):
+    with pytest.raises(UsageError, match="that far apart"):
         Gap(**{"frames": 8, "stride": 13, **given})
 
 
@@ -198,13 +197,13 @@ def test_runs_of_frames_differ_and_are_half_a_clip(seed: int, frames: int) -> No
 
 def test_clip_by_clip_losses_average_to_the_batchs() -> None:
     one_of, codes = torch.randn(6, 3, generator=drawn()), torch.tensor([0, 2, 1, 1, 0, 2])
-    assert torch.allclose(each_loss(one_of, codes).mean(), loss_of(one_of, codes))
+    assert torch.allclose(clip_losses(one_of, codes).mean(), head_loss(one_of, codes))
     binary, bits = torch.randn(6, 1, generator=drawn()), torch.tensor([0, 1, 1, 0, 0, 1])
-    assert torch.allclose(each_loss(binary, bits).mean(), loss_of(binary, bits))
+    assert torch.allclose(clip_losses(binary, bits).mean(), head_loss(binary, bits))
     many = torch.randint(2, (6, 4), generator=drawn())
     logits = torch.randn(6, 4, generator=drawn())
-    assert torch.allclose(each_loss(logits, many).mean(), loss_of(logits, many))
-    assert each_loss(one_of, torch.full((6,), -1)).abs().sum() == 0
+    assert torch.allclose(clip_losses(logits, many).mean(), head_loss(logits, many))
+    assert clip_losses(one_of, torch.full((6,), -1)).abs().sum() == 0
 
 
 class Says(nn.Module):
@@ -237,7 +236,7 @@ CODES = {"bit": torch.tensor([1, 1]), "who": torch.tensor([0, 0])}
 )
 def test_what_the_anonymizer_wants_of_labels(fool, wanted: float) -> None:
     net = Says(bit=[2.0], who=[0.0, 0.0])
-    found = Labels(fool=fool).fooling(net, CLIP, CODES, drawn())
+    found = Labels(wish=fool).adversarial_loss(net, CLIP, CODES, drawn())
     assert found.shape == (2,)
     assert found.tolist() == pytest.approx([wanted] * 2, abs=1e-5)
 
@@ -245,40 +244,40 @@ def test_what_the_anonymizer_wants_of_labels(fool, wanted: float) -> None:
 def test_a_negated_loss_has_a_bottom() -> None:
     net = Says(bit=[-50.0])
     code = {"bit": CODES["bit"]}
-    assert Labels(cap=None).fooling(net, CLIP, code, drawn())[0] == -50
-    capped = Labels(cap=2.0).fooling(net, CLIP, code, drawn())[0]
+    assert Labels(cap=None).adversarial_loss(net, CLIP, code, drawn())[0] == -50
+    capped = Labels(cap=2.0).adversarial_loss(net, CLIP, code, drawn())[0]
     assert float(capped) == pytest.approx(-2 * math.log(2))
     wrong = Says(quarters=[-50.0, -50.0, 50.0, -50.0])
     clip = torch.rand(16, 3, 2, 8, 8)
-    free = Rotation(cap=None).fooling(wrong, clip, {}, drawn())
-    capped = Rotation(cap=2.0).fooling(wrong, clip, {}, drawn())
+    free = Rotation(cap=None).adversarial_loss(wrong, clip, {}, drawn())
+    capped = Rotation(cap=2.0).adversarial_loss(wrong, clip, {}, drawn())
     assert float(free.min()) == -100
     assert capped.min() == pytest.approx(-2 * math.log(4)) and capped.max() == free.max()
 
 
 def test_chance_is_the_loss_of_who_knows_the_rates_only() -> None:
     learned = torch.tensor([0, 0, 0, 1, -1])  # with one more of each: four of six, two of six
-    lost = rate_loss(torch.tensor([1, 0, -1]), learned)
+    lost = prior_loss(torch.tensor([1, 0, -1]), learned)
     assert lost.tolist() == pytest.approx([math.log(3), math.log(1.5), 0])
-    three = rate_loss(torch.tensor([2]), torch.tensor([0, 0, 1, 2]))
+    three = prior_loss(torch.tensor([2]), torch.tensor([0, 0, 1, 2]))
     assert float(three) == pytest.approx(-math.log(2 / 7))
-    many = rate_loss(torch.tensor([[1, -1], [0, 0]]), torch.tensor([[0, 1], [0, 1], [0, 0]]))
+    many = prior_loss(torch.tensor([[1, -1], [0, 0]]), torch.tensor([[0, 1], [0, 1], [0, 0]]))
     assert many.tolist() == pytest.approx([math.log(5), (math.log(1.25) + math.log(2.5)) / 2])
     codes = {"a": torch.tensor([0, 1]), "b": torch.tensor([1, 1])}
     known = {"a": torch.tensor([0, 1]), "b": torch.tensor([0, 0])}
     wanted = (math.log(2) + math.log(4)) / 2
-    assert Labels().chance(codes, 2, known) == pytest.approx(wanted)
-    assert Rotation().chance({}, 8, {}) == pytest.approx(math.log(4))
+    assert Labels().chance_loss(codes, 2, known) == pytest.approx(wanted)
+    assert Rotation().chance_loss({}, 8, {}) == pytest.approx(math.log(4))
 
 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_held_out_clips_that_are_all_alike_still_have_a_floor(classes: int) -> None:
     """Of their own labels' rates it would be 0, and every adversary infinitely worse than blind."""
     learned = torch.arange(30) % classes
-    floor = float(rate_loss(torch.zeros(10, dtype=torch.long), learned).mean())
+    floor = float(prior_loss(torch.zeros(10, dtype=torch.long), learned).mean())
     assert floor == pytest.approx(math.log(classes), rel=0.01)
     one_class = torch.zeros(30, dtype=torch.long)
-    assert rate_loss(one_class[:10], one_class).min() > 0.01
+    assert prior_loss(one_class[:10], one_class).min() > 0.01
 
 
 def test_a_turned_frame_is_told_by_who_sees_which_side_is_up() -> None:
@@ -297,7 +296,7 @@ def test_the_reversed_gradient_is_the_explicit_one() -> None:
     clip = torch.randn(2, 3, generator=drawn(), requires_grad=True)
     (0.7 * -(clip**2).sum()).backward()
     explicit, clip.grad = clip.grad, None
-    out = reversed_gradient(clip, 0.7)
+    out = reverse_gradient(clip, 0.7)
     assert torch.equal(out, clip)
     (out**2).sum().backward()
     assert explicit is not None and clip.grad is not None
@@ -306,23 +305,23 @@ def test_the_reversed_gradient_is_the_explicit_one() -> None:
 
 def test_several_adversaries_are_taken_together() -> None:
     wishes = [torch.tensor([1.0, -2.0]), torch.tensor([0.0, 4.0])]
-    assert float(combined(wishes, "max")) == 2.5  # of each sample the one hardest to fool
-    assert float(combined(wishes, "mean")) == 0.75
-    assert float(combined(wishes, "sum")) == 1.5
-    assert float(combined([torch.tensor([1.0, 3.0]), torch.tensor([7.0])], "max")) == 7
+    assert float(combine_losses(wishes, "max")) == 2.5  # of each sample the one hardest to fool
+    assert float(combine_losses(wishes, "mean")) == 0.75
+    assert float(combine_losses(wishes, "sum")) == 1.5
+    assert float(combine_losses([torch.tensor([1.0, 3.0]), torch.tensor([7.0])], "max")) == 7
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_learns_and_can_be_fooled(name: str) -> None:
     objective = OBJECTIVES[name]()
     torch.manual_seed(0)
-    net = objective.dressed(RECOGNIZERS["tiny-2d"](heads=objective.heads({"bit": 1, "who": 2})))
+    net = objective.wrap(RECOGNIZERS["tiny-2d"](heads=objective.heads({"bit": 1, "who": 2})))
     net.eval()  # a queue, where there is one, moves while its network learns
     clip = torch.rand(4, 3, 4, 32, 32, generator=drawn(), requires_grad=True)
     codes = {"bit": torch.tensor([0, 1, 1, -1]), "who": torch.tensor([0, 1, 0, 1])}
-    assert objective.chance(codes, 4, codes) > 0
+    assert objective.chance_loss(codes, 4, codes) > 0
     loss = objective.loss(net, clip, codes, drawn(1))
-    wish = objective.fooling(net, clip, codes, drawn(1))
+    wish = objective.adversarial_loss(net, clip, codes, drawn(1))
     assert loss.ndim == 1 and loss.shape == wish.shape
     assert torch.allclose(wish, -loss, atol=1e-5)
     assert torch.autograd.grad(wish.mean(), clip)[0].abs().sum() > 0

@@ -13,11 +13,11 @@ from torch.nn import functional as F
 from masquerade.errors import UsageError
 from masquerade.extraction.dataset import from_tensor
 from masquerade.models.recognizers import RECOGNIZERS
-from masquerade.training.fit import fit
-from masquerade.training.losses import hits_of, loss_of, probabilities
+from masquerade.training.fit_config import FitConfig, ilic_stills, paper, tiny
+from masquerade.training.losses import head_loss, probabilities
 from masquerade.training.predict import predict
-from masquerade.training.recipes import Recipe, ilic_stills, paper, tiny
-from masquerade.training.views import PAPER_VIEWS, Views, viewed, windows
+from masquerade.training.supervised import fit
+from masquerade.training.views import PAPER_VIEWS, Views, iterate_views, random_windows
 
 
 class Reads(nn.Module):
@@ -58,20 +58,20 @@ def test_identical_views_say_what_one_says() -> None:
 
 
 def test_one_view_is_the_middle_or_the_whole() -> None:
-    (whole,) = viewed(ramp(), Views())
+    (whole,) = iterate_views(ramp(), Views())
     assert torch.equal(whole, ramp())
-    (middle,) = viewed(ramp(), Views(crop=0.5), frames=4)
+    (middle,) = iterate_views(ramp(), Views(crop=0.5), frames=4)
     assert torch.equal(middle, ramp()[:, :, 4:8, 2:6, 8:12])
 
 
 def test_mirrored_views_follow_their_own() -> None:
-    a, b = viewed(ramp(), Views(mirror=True))
+    a, b = iterate_views(ramp(), Views(mirror=True))
     assert torch.equal(b, a.flip(-1))
 
 
 def test_random_windows_run_on_and_reach_everywhere() -> None:
     clips = ramp().expand(200, -1, -1, -1, -1)
-    out = windows(clips, 9, torch.Generator().manual_seed(0))
+    out = random_windows(clips, 9, torch.Generator().manual_seed(0))
     first = (out[:, 0, 0, 0, 0] * 1000).round().int()
     assert set(first.tolist()) == {0, 1, 2, 3}
     steps = (out[:, 0, :, 0, 0] * 1000).round().int()
@@ -94,32 +94,26 @@ def test_losses_against_torch() -> None:
     logits = torch.randn(6, 4, generator=draw)
     codes = torch.tensor([0, 3, -1, 2, 1, -1])
     known = codes >= 0
-    assert torch.allclose(loss_of(logits, codes), F.cross_entropy(logits[known], codes[known]))
+    assert torch.allclose(head_loss(logits, codes), F.cross_entropy(logits[known], codes[known]))
     one, bits = logits[:, :1], torch.tensor([1, 0, -1, 1, 0, -1])
     wanted = F.binary_cross_entropy_with_logits(one[known, 0], bits[known].float())
-    assert torch.allclose(loss_of(one, bits), wanted)
+    assert torch.allclose(head_loss(one, bits), wanted)
     hot = torch.randint(2, (6, 4), generator=draw)
     wanted = F.binary_cross_entropy_with_logits(logits[1:], hot[1:].float())
     hot[0] = -1
-    assert torch.allclose(loss_of(logits, hot), wanted)
-    assert loss_of(logits, torch.full((6,), -1)) == 0
-
-
-def test_hits_count_known_labels_only() -> None:
-    logits = torch.tensor([[2.0, 0, 0], [0, 2, 0], [0, 0, 2]])
-    assert hits_of(logits, torch.tensor([0, 0, -1])) == (1, 2)
-    assert hits_of(logits[:, :1], torch.tensor([1, 1, -1])) == (1, 2)
+    assert torch.allclose(head_loss(logits, hot), wanted)
+    assert head_loss(logits, torch.full((6,), -1)) == 0
 
 
 def test_probabilities() -> None:
     logits = torch.tensor([[0.0, 0.0], [2.0, -1.0]])
     assert torch.allclose(probabilities(logits).sum(1), torch.ones(2))
-    assert torch.equal(probabilities(logits, many=True), logits.sigmoid())
+    assert torch.equal(probabilities(logits, multi_label=True), logits.sigmoid())
     assert torch.equal(probabilities(logits[:, :1]), logits[:, :1].sigmoid())
 
 
 @pytest.mark.parametrize("recipe", [tiny(), paper()])
-def test_recipes_fit_and_answer(recipe: Recipe) -> None:
+def test_recipes_fit_and_answer(recipe: FitConfig) -> None:
     """Everything of a recipe reaches the loop; a small copy of it learns what is easy."""
     draw = np.random.default_rng(0)
     bright = draw.integers(2, size=24)
@@ -128,9 +122,9 @@ def test_recipes_fit_and_answer(recipe: Recipe) -> None:
     small = replace(recipe, frames=4, size=16, widths=(8, 16), epochs=6, lr=1e-2, batch=8)
     for look in ("frames", "motion", "both"):
         torch.manual_seed(0)
-        net = small.network("tiny-3d", heads={"bright": 1}, look=look)
+        net = small.network("tiny-3d", heads={"bright": 1}, modality=look)
         store, targets = from_tensor(clips), {"bright": bright}
-        fitted = fit(net, store, store, targets=targets, device="cpu", **small.given())
+        fitted = fit(net, store, store, targets=targets, device="cpu", **small.fit_arguments())
         said = predict(fitted.net, store, views=small.views)["bright"][:, 0]
         assert ((said > 0.5) == bright).mean() > 0.9
 

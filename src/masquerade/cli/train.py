@@ -1,4 +1,4 @@
-"""`masquerade train`: an anonymizer is trained against those who would see who it is."""
+"""`masquerade train`: trains an anonymizer against adversaries that read what is private."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import math
 import shlex
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,14 +22,12 @@ from masquerade.datasets.manifest import Column, Manifest, read_manifest, select
 from masquerade.errors import UsageError
 from masquerade.evaluation.protocols import protocols
 from masquerade.methods import METHODS
-from masquerade.methods.rewriter import Rewriter
-from masquerade.training.ablations import Changes, changed
-from masquerade.training.game import Game, going_on
-from masquerade.training.games import GAMES, game_of
-from masquerade.training.minimax import Played, Standing
+from masquerade.training.adversarial_training import TrainedAnonymizer, TrainingProgress
+from masquerade.training.distributed import is_main_process
 from masquerade.training.objectives import Pairs
-from masquerade.training.ranks import speaks
-from masquerade.training.run import Parts, carved, parts_of, train
+from masquerade.training.recipe import AdversarialRecipe
+from masquerade.training.recipes import RECIPES, recipe_function
+from masquerade.training.run import TrainingRows, hold_out_validation, train, training_rows
 
 EXAMPLE = "masquerade train spact --data mimes/manifest.csv -o run/"
 
@@ -41,28 +39,26 @@ class Options:
     Args:
         name: the method: spact, vita, bdq, noise-features, stprivacy. Its own arguments follow.
         data: a manifest with splits; only its train and validation clips are read.
-        output: a new folder, or one of an interrupted run of this command, which then goes on.
-        preset: of the recipe: tiny (minutes on two cores), paper, code (where it differs).
+        output: a new folder, or one of an interrupted run of this command, which is then resumed.
         split: the split column that counts; without it all of them.
         folds: leave out one fold of that many, as `masquerade evaluate` cuts them; split columns
             then do not count.
         fold: which, from 0.
         actions: learn from clips of these alone, separated by commas; without it all.
         private: columns that are to go, separated by commas; without it all attributes.
-        start: another run of this recipe, such as on more clips, which this one goes on from.
+        start: another run of this recipe, such as on more clips, from which this one starts.
         stills: another manifest, on whose clips the adversary learns, such as one of pictures.
         seed: of weights, order and all else that is drawn.
         device: auto, cpu, cuda, cuda:N, mps.
-        amp: bfloat16 in the networks.
+        amp: half precision in the networks (bfloat16, where the device has it).
         workers: processes that read videos.
-        cache: a folder for clips that were read before.
+        cache: a folder for clips that were extracted before.
         json: print the result as JSON.
     """
 
     name: Positional[str]
     data: Path
     output: Annotated[Path, arg(aliases=["-o"])]
-    preset: str = "tiny"
     split: str | None = None
     folds: int = 0
     fold: int = 0
@@ -80,8 +76,8 @@ class Options:
 
 def main(argv: list[str]) -> int:
     """Run the verb; gives its exit code: 1 where what was trained has collapsed."""
-    options, game = parse(argv)
-    _suits(game, stills=options.stills is not None)
+    options, recipe = parse(argv)
+    check_second_input(recipe, stills=options.stills is not None)
     manifest = read_manifest(options.data)
     if options.actions is not None:
         manifest = select_actions(manifest, split_commas(options.actions))
@@ -93,15 +89,15 @@ def main(argv: list[str]) -> int:
             markup=False,
         )
     if (options.output / STATE).exists():
-        talk.print(f"{options.output} holds a run that has not ended: going on with it.")
+        talk.print(f"{options.output} holds an unfinished run: resuming it.")
     try:
-        played = train(
+        trained = train(
             manifest,
-            game,
-            rows_of(manifest, options),
+            recipe,
+            select_rows(manifest, options),
             options.output,
             private=split_commas(options.private) if options.private else None,
-            stills=_stills(options),
+            stills=_read_stills(options),
             seed=options.seed,
             device=options.device,
             amp=options.amp,
@@ -109,65 +105,64 @@ def main(argv: list[str]) -> int:
             cache=options.cache,
             start=options.start,
             command=f"masquerade train {shlex.join(argv)}",
-            progress=lambda standing: talk.print(line_of(standing), markup=False),
+            progress=lambda progress: talk.print(epoch_line(progress), markup=False),
         )
     except KeyboardInterrupt:
         kept = (options.output / STATE).exists()
-        hint = "run the same command again to go on" if kept else "no epoch was done yet"
+        hint = "run the same command again to resume" if kept else "no epoch was done yet"
         print(f"masquerade: interrupted; {hint}.", file=sys.stderr)
         return 130
-    if not speaks():
+    if not is_main_process():
         return 0
     if options.json:
-        print(json.dumps(_as_json(played, options.output), indent=1))
+        print(json.dumps(_as_json(trained, options.output), indent=1))
     else:
-        print(f"{options.output}: {len(played.history)} epochs in {played.seconds:.0f} s")
-    for note in played.notes:
+        print(f"{options.output}: {len(trained.history)} epochs in {trained.seconds:.0f} s")
+    for note in trained.notes:
         print(f"masquerade: this run has collapsed: {note}.", file=sys.stderr)
-    for doubt in played.doubts:
+    for doubt in trained.doubts:
         print(f"masquerade: this run is in doubt: {doubt}.", file=sys.stderr)
-    return 1 if played.notes else 0
+    return 1 if trained.notes else 0
 
 
-def parse(argv: list[str]) -> tuple[Options, Game]:
-    """Options, and the recipe with the changes that they ask for."""
+def parse(argv: list[str]) -> tuple[Options, AdversarialRecipe]:
+    """Options, and the recipe that the flags ask for."""
     name = argv[0] if argv and not argv[0].startswith("-") else ""
     if not name and not {"-h", "--help"} & set(argv):
-        raise UsageError(f"name a method of {', '.join(GAMES)} first, as in: {EXAMPLE}")
-    game = game_of(name or "spact", flag_value(argv, ("--preset",)) or "tiny")
-    make = with_defaults(METHODS[game.method], game.arguments)
+        raise UsageError(f"name a method of {', '.join(RECIPES)} first, as in: {EXAMPLE}")
+    make_recipe = recipe_function(name or "spact")
+    default = make_recipe(preset=flag_value(argv, ("--preset",)) or "tiny")
+    make_method = with_defaults(METHODS[default.method], default.arguments)
 
-    def call(**given: Any) -> tuple[Options, Changes, Anonymizer]:
+    def call(**given: Any) -> tuple[Options, AdversarialRecipe, Anonymizer]:
         return given["general"], given["recipe"], given["method"]
 
     kinds = {
         "general": Annotated[Options, OmitArgPrefixes],
-        "recipe": Annotated[Changes, OmitArgPrefixes],
-        "method": Annotated[make, OmitArgPrefixes],
+        "recipe": Annotated[make_recipe, OmitArgPrefixes],
+        "method": Annotated[make_method, OmitArgPrefixes],
     }
-    options, changes, anonymizer = tyro.cli(
+    options, recipe, anonymizer = tyro.cli(
         with_annotations(call, kinds),
         args=argv,
         prog="masquerade train",
         description=(
-            f"{EXAMPLE}\n\n{(Options.__doc__ or '').splitlines()[0]} These are "
-            f"the flags of {game.method}: `masquerade train METHOD --help` lists another's."
+            f"{EXAMPLE}\n\n{(Options.__doc__ or '').splitlines()[0]} These are the flags of "
+            f"{default.method}: `masquerade train METHOD --help` lists another's."
         ),
         config=(FlagCreatePairsOff,),
     )
-    own = arguments(anonymizer)
-    game = replace(game, arguments=own, frames=own.get("frames", game.frames))
-    if options.start is not None:
-        changed(going_on(game), changes)  # refuses what is of a phase that is left out
-    return options, changed(game, changes)
+    if options.start is not None and flag_value(argv, ("--until-pretrain",)) is not None:
+        raise UsageError("--start leaves out the pretraining, so leave out --until-pretrain.")
+    return options, recipe.with_arguments(arguments(anonymizer))
 
 
-def rows_of(manifest: Manifest, options: Options) -> Parts:
-    """The rows that a run may see."""
+def select_rows(manifest: Manifest, options: Options) -> TrainingRows:
+    """The rows that a run may use."""
     if not options.folds:
         if options.fold:
             raise UsageError("--fold is one of --folds; give both.")
-        return parts_of(manifest, column=options.split, seed=options.seed)
+        return training_rows(manifest, column=options.split, seed=options.seed)
     if options.split is not None:
         raise UsageError("--folds leaves no room for a --split; give one of them.")
     if not 0 <= options.fold < options.folds or options.folds < 2:
@@ -179,40 +174,41 @@ def rows_of(manifest: Manifest, options: Options) -> Parts:
     }
     rows = np.array([row for row in range(len(manifest)) if row not in tested])
     column = Column(name="split", role="split", kind="classes")
-    marked = manifest.with_cells(column, ["train"] * len(manifest))
-    return carved(marked, rows, "split", seed=options.seed)
+    split = manifest.with_cells(column, ["train"] * len(manifest))
+    return hold_out_validation(split, rows, "split", seed=options.seed)
 
 
-def line_of(standing: Standing) -> str:
+def epoch_line(progress: TrainingProgress) -> str:
     """One epoch in words."""
-    row = standing.row
-    words = [
-        f"epoch {standing.epoch} of at most {standing.epochs}, {standing.phase}:",
-        f"action {row['val_utility']:.2f} (a guess {row['chance_utility']:.2f}),",
+    row = progress.row
+    parts = [
+        f"action {row['val_utility']:.2f} (chance {row['chance_utility']:.2f})",
         f"L1 to raw {row['val_reconstruction']:.3f}",
     ]
     if not math.isnan(row["val_adversary_share"]):
-        words[-1] += ","
-        words.append(f"adversary's loss {row['val_adversary_share']:.2f} of who sees nothing")
-    return " ".join([*words, *(f"\n  {note}" for note in standing.notes)])
+        share = row["val_adversary_share"]
+        parts.append(f"adversary loss {share:.2f} \N{MULTIPLICATION SIGN} chance")
+    head = f"epoch {progress.epoch} of at most {progress.epochs}, {progress.phase}: "
+    return head + ", ".join(parts) + "".join(f"\n  {note}" for note in progress.notes)
 
 
-def _suits(game: Game, *, stills: bool) -> None:
-    """Raise UsageError where adversaries cannot be shown what the flags ask for."""
-    alone = issubclass(METHODS[game.method], Rewriter)  # else a frame depends on others
-    if (stills or game.gap is not None) and not alone:
+def check_second_input(recipe: AdversarialRecipe, *, stills: bool) -> None:
+    """Raise UsageError where adversaries cannot be given pictures, or pairs with a gap."""
+    if (stills or recipe.gap is not None) and not METHODS[recipe.method].framewise:
         flag = "--stills" if stills else "--gap"
-        raise UsageError(f"{game.method} rewrites frames by those beside them: leave out {flag}.")
+        raise UsageError(
+            f"{recipe.method} needs the frames around each frame, so leave out {flag}."
+        )
     if not stills:
         return
-    objectives = [one.objective for one in game.adversaries]
+    objectives = [one.objective for one in recipe.adversaries]
     if not objectives:
-        raise UsageError("Nobody plays against the anonymizer here, so leave out --stills.")
-    if game.gap is not None or any(isinstance(o, Pairs) and o.segments for o in objectives):
+        raise UsageError("There is no adversary here, so leave out --stills.")
+    if recipe.gap is not None or any(isinstance(o, Pairs) and o.segments for o in objectives):
         raise UsageError("A picture is one frame: leave out --gap and --segments, or --stills.")
 
 
-def _stills(options: Options) -> tuple[Manifest, Parts] | None:
+def _read_stills(options: Options) -> tuple[Manifest, TrainingRows] | None:
     if options.stills is None:
         return None
     manifest = read_manifest(options.stills)
@@ -221,16 +217,16 @@ def _stills(options: Options) -> tuple[Manifest, Parts] | None:
             f"{options.stills} has no split column: what is tested must not be learned from; "
             "add one, which is train, val or test."
         )
-    return manifest, parts_of(manifest, seed=options.seed)
+    return manifest, training_rows(manifest, seed=options.seed)
 
 
-def _as_json(played: Played, folder: Path) -> dict[str, Any]:
-    last = {k: None if math.isnan(v) else v for k, v in played.history[-1].items()}
+def _as_json(trained: TrainedAnonymizer, folder: Path) -> dict[str, Any]:
+    last = {k: None if math.isnan(v) else v for k, v in trained.history[-1].items()}
     return {
         "run": str(folder),
-        "epochs": len(played.history),
-        "seconds": played.seconds,
+        "epochs": len(trained.history),
+        "seconds": trained.seconds,
         "last": last,
-        "notes": list(played.notes),
-        "doubts": list(played.doubts),
+        "notes": list(trained.notes),
+        "doubts": list(trained.doubts),
     }

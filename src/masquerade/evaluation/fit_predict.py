@@ -25,8 +25,8 @@ from masquerade.extraction.dataset import ClipDataset, clip_loader, from_tensor
 from masquerade.metrics.statistic import Floats
 from masquerade.models.recognizers import build_recognizer
 from masquerade.storage import atomic_write
-from masquerade.training.fit import fit
 from masquerade.training.predict import predict
+from masquerade.training.supervised import fit
 from masquerade.training.views import Views
 
 SEED_WORDS = {"scratch": "fresh", "finetuned": "warm", "raw": "raw"}
@@ -122,7 +122,7 @@ def _predict(net: nn.Module, part: ClipDataset, task: FitTask) -> dict[str, Floa
     if not len(part):
         return {}
     several = tuple(label for label in task.classes if task.labels[label].ndim == 2)
-    predicted = predict(net, part, views=MIRRORED, many=several)
+    predicted = predict(net, part, views=MIRRORED, multi_label=several)
     return {label: np.asarray(p, np.float64) for label, p in predicted.items()}
 
 

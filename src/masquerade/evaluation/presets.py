@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from masquerade.datasets.augmentation import Augmentation
 from masquerade.errors import UsageError
-from masquerade.training.recipes import tiny
+from masquerade.training.fit_config import tiny
 
 LIGHT = Augmentation(crop=(0.8, 1.0), flip=0.5)
 
@@ -86,7 +86,7 @@ TINY = Preset(
     weight_decay=RECIPE.weight_decay,
     augment=RECIPE.augment,
 )
-"""The networks are fitted as in `masquerade.training.recipes.tiny`."""
+"""The networks are fitted as in `masquerade.training.fit_config.tiny`."""
 
 MANY = replace(TINY, epochs=10, finetune_epochs=3, batch=16)
 """For a thousand clips and more: as many steps from fewer passes."""

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from masquerade.anonymizer import Anonymized, Anonymizer, Card, Draft
+from masquerade.anonymizer import Anonymized, Anonymizer, Card, TrainingOutput
 from masquerade.errors import UsageError
 from masquerade.methods.blend import laid_over
 
@@ -74,14 +74,14 @@ class BDQ(Anonymizer):
         shown = self._quantised(steps, hard=not self.soft)
         return Anonymized(laid_over(clip, shown, mask), mask, blurred[:, :, -1:])
 
-    def draft(self, clip: Tensor) -> Draft:
+    def training_output(self, clip: Tensor, *, class_token: Tensor | None = None) -> TrainingOutput:
         with torch.no_grad():  # one that has left the range would never learn again
             self.limits.clamp_(0, 2**self.bits - 1)
         steps = self._differences(self._blurred(clip), None)
         shown = self._quantised(steps, hard=False)
         if not self.soft:  # what is published, with the soft steps' gradient
             shown = shown + (self._quantised(steps, hard=True) - shown).detach()
-        return Draft(shown)
+        return TrainingOutput(shown)
 
     def _blurred(self, clip: Tensor) -> Tensor:
         """Separable Gaussian blur of (B, 3, T, H, W)."""

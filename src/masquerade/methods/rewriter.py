@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymized, Anonymizer, Draft
+from masquerade.anonymizer import Anonymized, Anonymizer, TrainingOutput
 from masquerade.methods.blend import laid_over
 from masquerade.models.per_frame import effective_size, transform_frames, transform_frames_batched
 
@@ -20,6 +20,7 @@ class Rewriter(Anonymizer):
         short: the shorter side in pixels at which the network works.
     """
 
+    framewise = True
     learned = True
 
     def __init__(self, *, short: int) -> None:
@@ -33,8 +34,8 @@ class Rewriter(Anonymizer):
         rewritten = transform_frames(self._rewritten, clip, short=self.short)
         return Anonymized(laid_over(clip, rewritten, mask), mask)
 
-    def draft(self, clip: Tensor) -> Draft:
-        return Draft(transform_frames_batched(self._rewritten, clip, short=self.short))
+    def training_output(self, clip: Tensor, *, class_token: Tensor | None = None) -> TrainingOutput:
+        return TrainingOutput(transform_frames_batched(self._rewritten, clip, short=self.short))
 
     def _rewritten(self, frames: Tensor) -> Tensor:
         """(N, 3, h, w) to the same, in [0, 1]."""

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from masquerade.anonymizer import Anonymized, Anonymizer, Card, Draft
+from masquerade.anonymizer import Anonymized, Anonymizer, Card, TrainingOutput
 from masquerade.errors import UsageError
 from masquerade.methods.resample import area_resize, resized
 from masquerade.models.published_weights import load_weights
@@ -94,6 +94,7 @@ class STPrivacy(Anonymizer):
         if not places and mode != "anonymize-only":
             raise UsageError(f"stprivacy needs places to drop tubelets at in its mode {mode}.")
         self.window = self.frames = frames
+        self.token_width = width
         self.picture, self.tubelet = tuple(picture), tuple(tubelet)
         self.width, self.heads, self.depth, self.places = width, heads, depth, tuple(places)
         self.keep, self.mode, self.strict, self.fill = keep, mode, strict, fill
@@ -114,16 +115,15 @@ class STPrivacy(Anonymizer):
             return height, width
         return self.picture[0], max(1, round(self.picture[0] * width / height))
 
-    def start_from(self, path: str | Path) -> tuple[str, ...]:
-        """Take an image ViT's, DeiT's or DINO's weights from a file, inflated over time.
-
-        Args:
-            path: .safetensors, or a PyTorch file that holds nothing but tensors.
-
-        Returns:
-            The names that stayed random: predictors, the last norm and the decoder.
-        """
+    def init_from_image_weights(self, path: str | Path) -> tuple[str, ...]:
+        """Start from an image ViT's, DeiT's or DINO's weights, inflated over time."""
         return load_weights(self.net, path)
+
+    def expected_metrics(self) -> dict[str, float]:
+        """The share of tubelets that is kept after the last step, alpha to the power of steps."""
+        if self.mode == "anonymize-only":
+            return {}
+        return {f"kept_{len(self.places)}": self.keep ** len(self.places)}
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         total, step = clip.shape[2], self.frames
@@ -136,25 +136,25 @@ class STPrivacy(Anonymizer):
             hidden.append(1 - shown[:, :, :count])
         return Anonymized(torch.cat(outs, 2).to(clip), torch.cat(hidden, 2).to(clip))
 
-    def draft(self, clip: Tensor, *, token: Tensor | None = None) -> Draft:
-        """As it is trained: tubelets are kept by chance, and every decision gets a gradient.
+    def training_output(self, clip: Tensor, *, class_token: Tensor | None = None) -> TrainingOutput:
+        """As it is trained: tubelets are kept at random, and every decision gets a gradient.
 
         Args:
             clip: (B, 3, T, H, W), RGB in [0, 1], T being `frames`.
-            token: (1, 1, D), a class token that goes along with the pass that drops tubelets and
-                is always kept (preprint, eq. 12); it is training's own, no part of what is saved.
+            class_token: (1, 1, D), which goes through the layers beside the tubelets and is always
+                kept (preprint, eq. 12).
         """
         seen, choose = self._read(clip), None if self.mode == "anonymize-only" else sample_keep
-        light = self._light and token is None
-        tokens, masks = self.net.forward_masked(seen, choose, masks_only=light, token=token)
+        light = self._light and class_token is None
+        tokens, masks = self.net.forward_masked(seen, choose, masks_only=light, token=class_token)
         read = None
-        if token is not None:
+        if class_token is not None:
             read, tokens = tokens[:, 0], tokens[:, 1:]
         if self.mode == "anonymize-only":
             picture = self._enlarged(tokens, clip, None)
             none = tokens.new_zeros(())  # all is kept and all should be: no ratio is missed
-            terms = {"ratio": none, "rebuilt": (picture - clip).abs().mean()}
-            return Draft(picture, terms, read=read)
+            losses = {"ratio": none, "rebuilt": (picture - clip).abs().mean()}
+            return TrainingOutput(picture, losses, class_token=read)
         if self.mode == "full" and self.strict:
             tokens = self.net.forward_kept(seen, masks[-1])
         raw = self.mode == "sparsify-only"
@@ -165,8 +165,8 @@ class STPrivacy(Anonymizer):
         rebuilt = apart.sum() / shown.detach().sum().clamp(min=1)  # no reason to keep a tubelet
         kept = {f"kept_{m}": mask.mean().item() for m, mask in enumerate(masks, 1)}
         keep = masks[-1].reshape(len(clip), *self.net.grid)
-        terms = {"ratio": ratio_loss(masks, self.keep), "rebuilt": rebuilt}
-        return Draft(filled, terms, kept, keep, read)
+        losses = {"ratio": ratio_loss(masks, self.keep), "rebuilt": rebuilt}
+        return TrainingOutput(filled, losses, kept, keep, read)
 
     def _rewritten(self, clip: Tensor) -> tuple[Tensor, Tensor]:
         """The output of one window, and where tubelets are kept, (B, 1, T, H, W)."""

@@ -1,22 +1,25 @@
-"""What a head owes its label: cross entropy or binary cross entropy, unknown labels left out."""
+"""Per-head losses, cross entropy or binary cross entropy; unknown labels (-1) are ignored."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import UsageError
 
 Targets = Mapping[str, IntArray | NDArray[np.int64] | Tensor]
+Codes = Mapping[str, Tensor]
+"""Codes by label of a batch, (B,) or (B, classes); -1: unknown."""
 
 
-def loss_of(logits: Tensor, codes: Tensor) -> Tensor:
+def head_loss(logits: Tensor, codes: Tensor) -> Tensor:
     """The mean loss of one head over the clips whose label is known; 0 where none is.
 
     Args:
@@ -35,33 +38,36 @@ def loss_of(logits: Tensor, codes: Tensor) -> Tensor:
     return total / known.sum().clamp(min=1)
 
 
-def hits_of(logits: Tensor, codes: Tensor) -> tuple[int, int]:
-    """How many known labels of one head are told right, and how many there are.
-
-    Args:
-        logits: as in `loss_of`.
-        codes: as in `loss_of`.
-    """
-    known = codes >= 0
-    if codes.ndim == 1 and logits.shape[1] > 1:
-        told = logits.argmax(1)
-    else:
-        told = (logits > 0).long().reshape(codes.shape)
-    return int(((told == codes) & known).sum()), int(known.sum())
-
-
-def probabilities(logits: Tensor, *, many: bool = False) -> Tensor:
-    """(B, classes) of a head: softmax, or for a binary label and for several at once, sigmoid.
-
-    Args:
-        logits: (B, classes).
-        many: several labels at once.
-    """
+def clip_losses(logits: Tensor, codes: Tensor) -> Tensor:
+    """(B,), the loss of one head clip by clip; 0 where the label is unknown."""
     logits = logits.float()
-    return logits.sigmoid() if many or logits.shape[1] == 1 else logits.softmax(1)
+    if codes.ndim == 1 and logits.shape[1] > 1:
+        return F.cross_entropy(logits, codes, ignore_index=-1, reduction="none")
+    known = (codes >= 0).reshape(logits.shape)
+    wanted = codes.reshape(logits.shape).clamp(min=0).float()
+    each = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none") * known
+    return each.sum(1) / known.sum(1).clamp(min=1)
 
 
-def as_codes(targets: Targets, rows: IntArray, heads: Mapping[str, int]) -> dict[str, Tensor]:
+def label_loss(net: nn.Module, clip: Tensor, codes: Codes) -> Tensor:
+    """The mean over labels of the losses of their heads.
+
+    Args:
+        net: gives logits by label.
+        clip: (B, 3, T, H, W), or whatever else the network reads.
+        codes: by label.
+    """
+    logits = net(clip)
+    return torch.stack([head_loss(logits[name], code) for name, code in codes.items()]).mean()
+
+
+def probabilities(logits: Tensor, *, multi_label: bool = False) -> Tensor:
+    """(B, classes) of a head: softmax; of binary labels and several labels at once, sigmoid."""
+    logits = logits.float()
+    return logits.sigmoid() if multi_label or logits.shape[1] == 1 else logits.softmax(1)
+
+
+def codes_by_head(targets: Targets, rows: IntArray, heads: Mapping[str, int]) -> dict[str, Tensor]:
     """The codes of some clips for each head.
 
     Args:
@@ -85,3 +91,19 @@ def as_codes(targets: Targets, rows: IntArray, heads: Mapping[str, int]) -> dict
             raise UsageError(f"Head {label!r} has {outputs} outputs, too few for its targets.")
         codes[label] = mine
     return codes
+
+
+class _ReverseGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, clip: Tensor, weight: float) -> Tensor:
+        ctx.weight = weight
+        return clip.view_as(clip)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return -ctx.weight * gradient, None
+
+
+def reverse_gradient(clip: Tensor, weight: float) -> Tensor:
+    """The clip itself; its gradient is multiplied by -weight (Ganin & Lempitsky, ICML 2015)."""
+    return _ReverseGradient.apply(clip, weight)  # type: ignore[no-untyped-call]

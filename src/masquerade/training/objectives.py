@@ -1,48 +1,43 @@
-"""What an adversary learns, and what the anonymizer wants of it; OBJECTIVES, one table."""
+"""What an adversary minimises, and what the anonymizer minimises against it; OBJECTIVES, one table.
+
+Labels (VITA, STPrivacy, BDQ), pairs of frames (SPAct: NT-Xent, or MoCo's queue) and rotations.
+"""
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from masquerade.errors import UsageError
-from masquerade.training.momentum import Momentum
-from masquerade.training.pairs import frame_pairs, segment_pairs
-from masquerade.training.ranks import ALONE, Ranks
-
-Codes = Mapping[str, Tensor]
+from masquerade.training.distributed import SINGLE_PROCESS, Processes
+from masquerade.training.frame_pairs import frame_pairs, segment_pairs
+from masquerade.training.losses import Codes, clip_losses
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """One way of looking for what is private.
+    """What one adversary learns. Unknown labels (-1) are ignored; all draws are of a generator."""
 
-    Labels that are unknown (-1) count for nothing. Everything drawn comes from a generator.
-    """
-
-    labelled: ClassVar[bool] = False
+    needs_labels: ClassVar[bool] = False
     """Whether it needs private labels."""
 
     def heads(self, private: Mapping[str, int]) -> dict[str, int]:
-        """Outputs by name of its network.
+        """Outputs by head of the adversary's network.
 
         Args:
-            private: classes by private label.
+            private: outputs by private label.
         """
         raise NotImplementedError
 
-    def dressed(self, net: nn.Module) -> nn.Module:
-        """The adversary's network with whatever else it needs; as it is by default.
-
-        Args:
-            net: with `heads`.
-        """
+    def wrap(self, net: nn.Module) -> nn.Module:
+        """The adversary's network with whatever else the objective needs; by default as it is."""
         return net
 
     def loss(
@@ -50,38 +45,38 @@ class Objective:
         net: nn.Module,
         clip: Tensor,
         codes: Codes,
-        draw: torch.Generator,
-        ranks: Ranks = ALONE,
+        generator: torch.Generator,
+        processes: Processes = SINGLE_PROCESS,
     ) -> Tensor:
-        """What the adversary minimises, (n,) a sample.
+        """What the adversary minimises, (n,) by sample.
 
         Args:
             net: the adversary's network.
             clip: (B, 3, T, H, W).
             codes: by private label.
-            draw: of pairs and turns, on the CPU.
-            ranks: processes that share the batch, where clips are told from one another.
+            generator: of pairs and rotations, on the CPU.
+            processes: that share the batch, where clips are contrasted with one another.
         """
         raise NotImplementedError
 
-    def fooling(
+    def adversarial_loss(
         self,
         net: nn.Module,
         clip: Tensor,
         codes: Codes,
-        draw: torch.Generator,
-        ranks: Ranks = ALONE,
+        generator: torch.Generator,
+        processes: Processes = SINGLE_PROCESS,
     ) -> Tensor:
-        """What the anonymizer minimises, (n,) a sample: by default the negative loss."""
-        return -self.loss(net, clip, codes, draw, ranks)
+        """What the anonymizer minimises, (n,) by sample: by default the negative loss."""
+        return -self.loss(net, clip, codes, generator, processes)
 
-    def chance(self, codes: Codes, count: int, learned: Codes) -> float:
-        """The loss of who sees nothing.
+    def chance_loss(self, codes: Codes, count: int, training_codes: Codes) -> float:
+        """The loss of a constant prediction, which no input can improve.
 
         Args:
             codes: by private label, of a batch.
             count: clips in it.
-            learned: codes by private label of the training clips, whose rates are known.
+            training_codes: by private label of the training clips, whose rates are known.
         """
         raise NotImplementedError
 
@@ -91,15 +86,16 @@ class Labels(Objective):
     """Private labels (VITA, STPrivacy): cross entropy, binary where a label is.
 
     Args:
-        fool: negative: minus the loss (eq. 13 of STPrivacy); entropy: minus the entropy of the
-            answers (BDQ); uniform: towards equal answers; ones: towards "always there", as VITA's
-            code does. The last three ask for no label, and are wished of clips without one too.
-        cap: times its chance value beyond which a negated loss pulls no more, since it has no
-            bottom (FACTS 6, #14); None: none.
+        wish: what the anonymizer minimises: negative, minus the loss (eq. 13 of STPrivacy);
+            entropy, minus the entropy of the predictions (BDQ); uniform, the cross entropy to equal
+            predictions; ones, that to "always present" (VITA's code). The last three use no label,
+            and count clips without one too.
+        cap: times its chance value beyond which a negated loss has no gradient, since it is not
+            bounded below; None: none.
     """
 
-    labelled: ClassVar[bool] = True
-    fool: Literal["negative", "entropy", "uniform", "ones"] = "negative"
+    needs_labels: ClassVar[bool] = True
+    wish: Literal["negative", "entropy", "uniform", "ones"] = "negative"
     cap: float | None = 2.0
 
     def heads(self, private: Mapping[str, int]) -> dict[str, int]:
@@ -110,50 +106,51 @@ class Labels(Objective):
         net: nn.Module,
         clip: Tensor,
         codes: Codes,
-        draw: torch.Generator,
-        ranks: Ranks = ALONE,
+        generator: torch.Generator,
+        processes: Processes = SINGLE_PROCESS,
     ) -> Tensor:
-        said = net(clip)
-        return torch.stack([each_loss(said[name], code) for name, code in codes.items()]).mean(0)
+        logits = net(clip)
+        return torch.stack([clip_losses(logits[name], code) for name, code in codes.items()]).mean(
+            0
+        )
 
-    def fooling(
+    def adversarial_loss(
         self,
         net: nn.Module,
         clip: Tensor,
         codes: Codes,
-        draw: torch.Generator,
-        ranks: Ranks = ALONE,
+        generator: torch.Generator,
+        processes: Processes = SINGLE_PROCESS,
     ) -> Tensor:
-        said = net(clip)
-        parts = [self._fooled(said[name], code) for name, code in codes.items()]
+        logits = net(clip)
+        parts = [self._against(logits[name], code) for name, code in codes.items()]
         return torch.stack(parts).mean(0)
 
-    def chance(self, codes: Codes, count: int, learned: Codes) -> float:
-        found = [rate_loss(code, learned[name]).mean() for name, code in codes.items()]
+    def chance_loss(self, codes: Codes, count: int, training_codes: Codes) -> float:
+        found = [prior_loss(code, training_codes[name]).mean() for name, code in codes.items()]
         return float(torch.stack(found).mean())
 
-    def _fooled(self, logits: Tensor, codes: Tensor) -> Tensor:
-        logits, one_of = logits.float(), codes.ndim == 1 and logits.shape[1] > 1
-        if self.fool == "negative":
-            blind = _blind(logits.shape[1], one_of)
-            return _negated(each_loss(logits, codes), self.cap, blind)
-        if self.fool == "entropy":
-            return -_entropy(logits, one_of)
-        if one_of:  # of several classes none is "always there": the wish is that all are as likely
+    def _against(self, logits: Tensor, codes: Tensor) -> Tensor:
+        logits, exclusive = logits.float(), codes.ndim == 1 and logits.shape[1] > 1
+        if self.wish == "negative":
+            chance = math.log(logits.shape[1] if exclusive else 2)
+            return _negated(clip_losses(logits, codes), self.cap, chance)
+        if self.wish == "entropy":
+            return -_entropy(logits, exclusive)
+        if exclusive:  # of several classes none is "always present": equal predictions instead
             return -logits.log_softmax(1).mean(1)
-        wish = 0.5 if self.fool == "uniform" else 1.0
-        wanted = torch.full_like(logits, wish)
+        wanted = torch.full_like(logits, 0.5 if self.wish == "uniform" else 1.0)
         return F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").mean(1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs(Objective):
-    """Which frames are of one video, by a projection in which they lie close: SPAct's way.
+    """Contrastive learning of which frames are of one video (SPAct, 3.2).
 
     Args:
-        temperature: of the similarities; 0.1 in its code.
+        temperature: of the similarities; 0.1 in SPAct's code.
         width: of the projection that the network ends in.
-        segments: pair runs of frames instead, for an adversary that sees motion.
+        segments: pairs of runs of frames instead, for an adversary that sees motion.
     """
 
     temperature: float = 0.1
@@ -163,23 +160,18 @@ class Pairs(Objective):
     def heads(self, private: Mapping[str, int]) -> dict[str, int]:
         return {"projection": self.width}
 
-    def pairs(self, clip: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Two views of each clip.
-
-        Args:
-            clip: (B, 3, T, H, W).
-            draw: on the CPU.
-        """
-        a, b = segment_pairs(clip, draw) if self.segments else frame_pairs(clip, draw)
+    def pairs(self, clip: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Two views of each clip."""
+        a, b = segment_pairs(clip, generator) if self.segments else frame_pairs(clip, generator)
         return a, b
 
 
 @dataclass(frozen=True, kw_only=True)
 class NTXent(Pairs):
-    """Against the other clips of the batch (SPAct's eq. 5).
+    """Contrast with the other clips of the batch (SPAct, eq. 5; SimCLR).
 
     Args:
-        symmetric: both directions, as in its code; else eq. 5 as it stands.
+        symmetric: both directions, as in SPAct's code; else eq. 5 as it stands.
     """
 
     symmetric: bool = True
@@ -189,67 +181,67 @@ class NTXent(Pairs):
         net: nn.Module,
         clip: Tensor,
         codes: Codes,
-        draw: torch.Generator,
-        ranks: Ranks = ALONE,
+        generator: torch.Generator,
+        processes: Processes = SINGLE_PROCESS,
     ) -> Tensor:
-        both = net(torch.cat(self.pairs(clip, draw)))["projection"]
-        # Of every process, else each would look for a clip among its own share only.
-        a, b = ranks.rows(torch.stack(both.float().chunk(2), 1)).unbind(1)
+        both = net(torch.cat(self.pairs(clip, generator)))["projection"]
+        # Of every process: a clip is contrasted with the whole batch, not with one process's share.
+        a, b = processes.gather_rows(torch.stack(both.float().chunk(2), 1)).unbind(1)
         return nt_xent(a, b, temperature=self.temperature, symmetric=self.symmetric)
 
-    def chance(self, codes: Codes, count: int, learned: Codes) -> float:
+    def chance_loss(self, codes: Codes, count: int, training_codes: Codes) -> float:
         return math.log(2 * count - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MoCo(Pairs):
-    """Against a queue of what came before (He et al., CVPR 2020; an ablation in SPAct's table).
+    """Contrast with a queue of earlier frames (He et al., CVPR 2020; an ablation of SPAct).
 
-    The slow copy and the queue move while the adversary learns, and only then.
+    The momentum encoder and the queue move only while the adversary learns.
 
     Args:
-        queue: keys that are remembered; more than there are clips brings clips against themselves.
-        momentum: of the slow copy that makes the keys.
+        queue: keys that are remembered; with more than there are clips, a clip meets itself.
+        momentum: of the encoder that makes the keys.
     """
 
     queue: int = 512
     momentum: float = 0.999
 
-    def dressed(self, net: nn.Module) -> nn.Module:
-        return Momentum(net, width=self.width, size=self.queue, keep=self.momentum)
+    def wrap(self, net: nn.Module) -> nn.Module:
+        return MomentumEncoder(net, width=self.width, size=self.queue, momentum=self.momentum)
 
     def loss(
         self,
         net: nn.Module,
         clip: Tensor,
         codes: Codes,
-        draw: torch.Generator,
-        ranks: Ranks = ALONE,
+        generator: torch.Generator,
+        processes: Processes = SINGLE_PROCESS,
     ) -> Tensor:
-        if not isinstance(net, Momentum):
-            raise UsageError("MoCo needs a network with a slow copy: dress it first.")
-        asked, other = self.pairs(clip, draw)
+        if not isinstance(net, MomentumEncoder):
+            raise UsageError("MoCo needs a network with a momentum encoder: wrap it first.")
+        query, other = self.pairs(clip, generator)
         if net.training:
-            net.follow()
+            net.update_encoder()
         keys = net.keys(other)
-        # The queue as it is now, since it moves on before the gradient has come back.
+        # The queue as it is now, since it moves on before the backward pass.
         each = info_nce(
-            net(asked)["projection"], keys, net.queue.clone(), temperature=self.temperature
+            net(query)["projection"], keys, net.queue.clone(), temperature=self.temperature
         )
         if net.training:
-            net.remember(ranks.rows(keys))  # one queue, of what all processes saw
+            net.enqueue(processes.gather_rows(keys))  # one queue, of all processes' clips
         return each
 
-    def chance(self, codes: Codes, count: int, learned: Codes) -> float:
+    def chance_loss(self, codes: Codes, count: int, training_codes: Codes) -> float:
         return math.log(1 + self.queue)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rotation(Objective):
-    """By how many quarters a frame was turned (RotNet; the weaker ablation in SPAct's table).
+    """By how many quarters a frame was rotated (RotNet; an ablation of SPAct).
 
     Args:
-        cap: as of `Labels`: this loss has no bottom either once it is negated.
+        cap: as of `Labels`.
     """
 
     cap: float | None = 2.0
@@ -262,29 +254,30 @@ class Rotation(Objective):
         net: nn.Module,
         clip: Tensor,
         codes: Codes,
-        draw: torch.Generator,
-        ranks: Ranks = ALONE,
+        generator: torch.Generator,
+        processes: Processes = SINGLE_PROCESS,
     ) -> Tensor:
-        at = torch.randint(clip.shape[2], (len(clip),), generator=draw)
-        quarters = torch.randint(4, (len(clip),), generator=draw)
-        frame = _squared(clip[torch.arange(len(clip)), :, at])  # (B, 3, S, S)
-        turned = torch.stack(
+        at = torch.randint(clip.shape[2], (len(clip),), generator=generator)
+        quarters = torch.randint(4, (len(clip),), generator=generator)
+        frame = _center_square(clip[torch.arange(len(clip)), :, at])  # (B, 3, S, S)
+        rotated = torch.stack(
             [torch.rot90(one, int(k), (1, 2)) for one, k in zip(frame, quarters, strict=True)]
         )
-        said = net(turned[:, :, None])["quarters"].float()
-        return F.cross_entropy(said, quarters.to(said.device), reduction="none")
+        logits = net(rotated[:, :, None])["quarters"].float()
+        return F.cross_entropy(logits, quarters.to(logits.device), reduction="none")
 
-    def fooling(
+    def adversarial_loss(
         self,
         net: nn.Module,
         clip: Tensor,
         codes: Codes,
-        draw: torch.Generator,
-        ranks: Ranks = ALONE,
+        generator: torch.Generator,
+        processes: Processes = SINGLE_PROCESS,
     ) -> Tensor:
-        return _negated(self.loss(net, clip, codes, draw, ranks), self.cap, math.log(4))
+        loss = self.loss(net, clip, codes, generator, processes)
+        return _negated(loss, self.cap, math.log(4))
 
-    def chance(self, codes: Codes, count: int, learned: Codes) -> float:
+    def chance_loss(self, codes: Codes, count: int, training_codes: Codes) -> float:
         return math.log(4)
 
 
@@ -296,8 +289,66 @@ OBJECTIVES: dict[str, type[Objective]] = {
 }
 
 
+class MomentumEncoder(nn.Module):
+    """A network, its momentum encoder and a queue of keys (MoCo, CVPR 2020, algorithm 1).
+
+    Called, it is the network alone. The encoder normalises by running statistics that follow too:
+    with those of a batch, keys would tell which clips came together (the paper shuffles batches
+    among GPUs instead).
+
+    Args:
+        net: gives {name: (B, width)}.
+        width: of its one output.
+        size: keys in the queue; random ones to begin with.
+        momentum: m, the share of itself that the encoder keeps in a step.
+    """
+
+    queue: Tensor
+    at: Tensor
+
+    def __init__(self, net: nn.Module, *, width: int, size: int, momentum: float) -> None:
+        super().__init__()
+        self.net, self.momentum = net, momentum
+        self.slow = copy.deepcopy(net).requires_grad_(False).eval()
+        self.register_buffer("queue", F.normalize(torch.randn(size, width), dim=1))
+        self.register_buffer("at", torch.zeros((), dtype=torch.long))
+
+    def train(self, mode: bool = True) -> MomentumEncoder:
+        """The encoder stays in evaluation mode."""
+        super().train(mode)
+        self.slow.eval()
+        return self
+
+    def forward(self, clip: Tensor) -> dict[str, Tensor]:
+        return cast(dict[str, Tensor], self.net(clip))
+
+    @torch.no_grad()
+    def keys(self, clip: Tensor) -> Tensor:
+        """(B, width) of length 1, the encoder's output."""
+        (key,) = self.slow(clip).values()
+        return F.normalize(key.float(), dim=1)
+
+    @torch.no_grad()
+    def update_encoder(self) -> None:
+        """Move the encoder a step towards the network."""
+        pairs = zip(self.slow.state_dict().values(), self.net.state_dict().values(), strict=True)
+        for slow, quick in pairs:
+            if slow.is_floating_point():
+                slow.lerp_(quick, 1 - self.momentum)
+            else:  # how many batches a norm has seen
+                slow.copy_(quick)
+
+    @torch.no_grad()
+    def enqueue(self, keys: Tensor) -> None:
+        """Replace the oldest keys by (B, width) new ones, the newest last."""
+        size = len(self.queue)
+        place = (self.at + torch.arange(len(keys), device=keys.device)) % size
+        self.queue[place[-size:]] = keys[-size:].to(self.queue.dtype)
+        self.at.copy_((self.at + len(keys)) % size)
+
+
 def nt_xent(a: Tensor, b: Tensor, *, temperature: float, symmetric: bool = True) -> Tensor:
-    """The normalised, temperature-scaled cross entropy of pairs (SPAct eq. 5; SimCLR).
+    """The normalised, temperature-scaled cross entropy of pairs (SPAct, eq. 5; SimCLR).
 
     Args:
         a: (N, D) one view of each.
@@ -309,20 +360,20 @@ def nt_xent(a: Tensor, b: Tensor, *, temperature: float, symmetric: bool = True)
         (2N,), or (N,), one an anchor.
     """
     views = F.normalize(torch.cat([a, b]).float(), dim=1)  # (2N, D)
-    with torch.autocast(views.device.type, enabled=False):  # bfloat16 tells too few of them apart
-        likeness = views @ views.T / temperature
+    with torch.autocast(views.device.type, enabled=False):  # bfloat16 is too coarse here
+        similarity = views @ views.T / temperature
     itself = torch.eye(len(views), dtype=torch.bool, device=views.device)
-    likeness = likeness.masked_fill(itself, -torch.inf)
+    similarity = similarity.masked_fill(itself, -torch.inf)
     partner = torch.arange(len(views), device=views.device).roll(len(a))
-    each = F.cross_entropy(likeness, partner, reduction="none")
+    each = F.cross_entropy(similarity, partner, reduction="none")
     return each if symmetric else each[: len(a)]
 
 
-def info_nce(asked: Tensor, keys: Tensor, queue: Tensor, *, temperature: float) -> Tensor:
-    """Which of its own key and a queue of others' a query belongs to (MoCo eq. 1).
+def info_nce(query: Tensor, keys: Tensor, queue: Tensor, *, temperature: float) -> Tensor:
+    """The cross entropy of each query's own key among those of a queue (MoCo, eq. 1).
 
     Args:
-        asked: (N, D), of any length.
+        query: (N, D), of any length.
         keys: (N, D) of length 1, one a query.
         queue: (K, D) of length 1.
         temperature: of the cosine similarities.
@@ -330,65 +381,50 @@ def info_nce(asked: Tensor, keys: Tensor, queue: Tensor, *, temperature: float) 
     Returns:
         (N,).
     """
-    queries = F.normalize(asked.float(), dim=1)
+    queries = F.normalize(query.float(), dim=1)
     own = (queries * keys).sum(1, keepdim=True)
     with torch.autocast(queries.device.type, enabled=False):  # as in `nt_xent`
         others = queries @ queue.T
-    likeness = torch.cat([own, others], dim=1) / temperature  # (N, 1 + K)
+    similarity = torch.cat([own, others], dim=1) / temperature  # (N, 1 + K)
     first = torch.zeros(len(queries), dtype=torch.long, device=queries.device)
-    return F.cross_entropy(likeness, first, reduction="none")
+    return F.cross_entropy(similarity, first, reduction="none")
 
 
-def each_loss(logits: Tensor, codes: Tensor) -> Tensor:
-    """(B,), `loss_of` clip by clip; 0 where the label is unknown."""
-    logits = logits.float()
-    if codes.ndim == 1 and logits.shape[1] > 1:
-        return F.cross_entropy(logits, codes, ignore_index=-1, reduction="none")
-    known = (codes >= 0).reshape(logits.shape)
-    wanted = codes.reshape(logits.shape).clamp(min=0).float()
-    each = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none") * known
-    return each.sum(1) / known.sum(1).clamp(min=1)
+def prior_loss(codes: Tensor, training_codes: Tensor) -> Tensor:
+    """(B,), the loss of predicting the training clips' label rates for every clip.
 
-
-def rate_loss(codes: Tensor, learned: Tensor) -> Tensor:
-    """(B,), as `each_loss`, of who answers every clip with the training rates, and knows no more.
-
-    Each answer counts once more than it occurred, so that none is certain: where held-out clips
-    are all alike, the rates of their own labels would lose nothing.
+    Each label counts once more than it occurred, so that none is certain: where held-out clips
+    are all alike, predicting their own rates would have no loss.
 
     Args:
         codes: (B,) or (B, labels); -1: unknown.
-        learned: the same of the training clips.
+        training_codes: the same of the training clips.
     """
-    codes, learned = codes.cpu(), learned.cpu()
+    codes, training_codes = codes.cpu(), training_codes.cpu()
     if codes.ndim == 2:
-        columns = [rate_loss(*pair) for pair in zip(codes.T, learned.T, strict=True)]
+        columns = [prior_loss(*pair) for pair in zip(codes.T, training_codes.T, strict=True)]
         return torch.stack(columns, 1).sum(1) / (codes >= 0).sum(1).clamp(min=1)
-    classes = max(int(codes.max()), int(learned.max()), 1) + 1
-    counts = torch.bincount(learned[learned >= 0], minlength=classes) + 1
-    lost = -(counts / counts.sum()).log()
-    return torch.where(codes >= 0, lost[codes.clamp(min=0)], 0.0)
+    classes = max(int(codes.max()), int(training_codes.max()), 1) + 1
+    counts = torch.bincount(training_codes[training_codes >= 0], minlength=classes) + 1
+    losses = -(counts / counts.sum()).log()
+    return torch.where(codes >= 0, losses[codes.clamp(min=0)], 0.0)
 
 
-def _negated(loss: Tensor, cap: float | None, blind: float) -> Tensor:
-    """Minus a loss, which pulls no more beyond so many times that of who sees nothing."""
-    return -loss.clamp(max=math.inf if cap is None else cap * blind)
+def _negated(loss: Tensor, cap: float | None, chance: float) -> Tensor:
+    """Minus a loss, without gradient beyond so many times its chance value."""
+    return -loss.clamp(max=math.inf if cap is None else cap * chance)
 
 
-def _entropy(logits: Tensor, one_of: bool) -> Tensor:
+def _entropy(logits: Tensor, exclusive: bool) -> Tensor:
     """(B,), in nats; of several labels at once their mean."""
-    if one_of:
+    if exclusive:
         logs = logits.log_softmax(1)
         return -(logs.exp() * logs).sum(1)
     return (F.softplus(logits) - logits * logits.sigmoid()).mean(1)
 
 
-def _blind(outputs: int, one_of: bool) -> float:
-    return math.log(outputs if one_of else 2)
-
-
-def _squared(frames: Tensor) -> Tensor:
-    """(B, C, S, S), the middle of (B, C, H, W): a turned frame must have the shape it had."""
+def _center_square(frames: Tensor) -> Tensor:
+    """(B, C, S, S), the middle of (B, C, H, W): a rotated frame must keep its shape."""
     height, width = frames.shape[-2:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2

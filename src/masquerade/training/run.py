@@ -1,4 +1,4 @@
-"""A training run from a manifest to a folder: clips, game, log, pictures, and the anonymizer."""
+"""A training run from a manifest to a folder: clips, recipe, log, samples and the anonymizer."""
 
 from __future__ import annotations
 
@@ -21,20 +21,24 @@ from masquerade.extraction.dataset import ClipDataset, clip_loader
 from masquerade.extraction.extract import extract_clips
 from masquerade.methods import name_of
 from masquerade.storage import atomic_write
-from masquerade.training.game import Game, going_on
-from masquerade.training.minimax import Played, Progress, play
-from masquerade.training.pairs import Gap
-from masquerade.training.ranks import speaks
-from masquerade.training.record import digest
-from masquerade.training.sides import Data
+from masquerade.training.adversarial_training import (
+    TrainedAnonymizer,
+    TrainingProgress,
+    train_adversarially,
+)
+from masquerade.training.data import AdversarialData
+from masquerade.training.distributed import is_main_process
+from masquerade.training.engine import digest_inputs
+from masquerade.training.frame_pairs import Gap
+from masquerade.training.recipe import AdversarialRecipe
 
 VALIDATION = 0.15  # of train, whole groups of people, where the manifest has no validation split
 LOG, SAMPLES = "log.csv", "samples"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
-    """Rows of a manifest that a run may see; test rows are in neither.
+class TrainingRows:
+    """Rows of a manifest that a run may use; test rows are in neither.
 
     Args:
         train: to learn from.
@@ -45,14 +49,45 @@ class Parts:
     validation: IntArray
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """Clips of some rows of a manifest, extracted as often as a recipe needs them."""
+
+    manifest: Manifest
+    rows: TrainingRows
+    workers: int = 1
+    cache: Path | None = None
+    loading: Callable[[int, int], None] | None = None
+
+    def clips(self, recipe: AdversarialRecipe, **changes: Any) -> tuple[ClipDataset, ClipDataset]:
+        """Training and validation clips, their rows those of the whole manifest."""
+        recipe = replace(recipe, **changes)
+        rows = np.sort(np.concatenate([self.rows.train, self.rows.validation]))
+        try:
+            found = extract_clips(
+                self.manifest.take(rows),
+                frames=recipe.stored or recipe.frames,
+                size=recipe.size,
+                stride=recipe.stride,
+                padding=recipe.padding,
+                workers=self.workers,
+                cache=self.cache,
+                progress=self.loading,
+            )
+        except UsageError as error:  # not one clip could be read: the data is at fault
+            raise MasqueradeError(str(error)) from error
+        dataset = replace(found, rows=rows[found.rows])
+        return dataset.of_rows(self.rows.train), dataset.of_rows(self.rows.validation)
+
+
 def train(
     manifest: Manifest,
-    game: Game,
-    parts: Parts,
+    recipe: AdversarialRecipe,
+    rows: TrainingRows,
     folder: Path,
     *,
     private: Sequence[str] | None = None,
-    stills: tuple[Manifest, Parts] | None = None,
+    stills: tuple[Manifest, TrainingRows] | None = None,
     seed: int = 0,
     device: str = "auto",
     amp: bool = False,
@@ -61,23 +96,23 @@ def train(
     start: Path | None = None,
     command: str = "",
     loading: Callable[[int, int], None] | None = None,
-    progress: Progress | None = None,
-) -> Played:
-    """Train an anonymizer and leave it in a folder; interrupted, the same call goes on.
+    progress: Callable[[TrainingProgress], None] | None = None,
+) -> TrainedAnonymizer:
+    """Train an anonymizer and leave it in a folder; interrupted, the same call resumes.
 
     Args:
         manifest: of the clips.
-        game: the recipe.
-        parts: rows of the manifest; only these are read.
+        recipe: the recipe.
+        rows: of the manifest; only these are read.
         folder: gets the anonymizer, log.csv and samples/.
         private: label columns that are to go; None: all attributes.
         stills: a second data set for the adversary, such as pictures.
         seed: of everything that is drawn.
         device: auto, cpu, cuda, cuda:N, mps.
-        amp: bfloat16 in the networks.
+        amp: half precision in the networks.
         workers: processes that read videos.
-        cache: a folder for clips that were read before.
-        start: another run of this recipe, which this one goes on from.
+        cache: a folder for clips that were extracted before.
+        start: another run of this recipe, from whose anonymizer this one starts.
         command: kept beside the weights.
         loading: called with (videos read, videos in all).
         progress: called after each epoch.
@@ -88,48 +123,50 @@ def train(
     """
     if (folder / WEIGHTS).exists():
         raise UsageError(f"{folder} holds a finished run; choose another -o.")
-    first = None if start is None else _first(start, game)
-    if first is not None:
-        game = going_on(game)
+    started = None if start is None else _load_start(start, recipe)
+    if started is not None:
+        recipe = recipe.for_started()
     own = private if stills is None else []  # else they are labels of the second data set
-    sides = _data(manifest, game, parts, own, workers, cache, loading)
-    if game.gap is not None:
-        sides = _with_pairs(sides, game, game.gap, manifest, parts, workers, cache)
+    source = _Source(manifest=manifest, rows=rows, workers=workers, cache=cache, loading=loading)
+    data = _load_data(source, recipe, own)
+    if recipe.gap is not None:
+        data = _add_pairs(data, recipe, recipe.gap, replace(source, loading=None))
     if stills is not None:
-        sides = _with_stills(sides, game, stills, private, workers, cache)
+        second = replace(source, manifest=stills[0], rows=stills[1], loading=None)
+        data = _add_stills(data, recipe, second, private)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder} cannot be made: {error.strerror}; choose another.") from error
-    played = play(
-        game,
-        sides,
+    trained = train_adversarially(
+        recipe,
+        data,
         seed=seed,
         device=device,
         amp=amp,
         log=folder / LOG,
         samples=folder / SAMPLES,
         resume=folder / STATE,
-        start=first,
+        start=started,
         progress=progress,
     )
-    if speaks():
-        about = _provenance(played, sides, game, seed=seed, command=command)
-        seen = [(manifest, parts), *([] if stills is None else [stills])]
-        about["learned"] = _learned(seen, start)
+    if is_main_process():
+        about = _provenance(trained, data, recipe, seed=seed, command=command)
+        used = [(manifest, rows), *([] if stills is None else [stills])]
+        about["learned"] = learned_fingerprints(used, start)
         with atomic_write(folder / WEIGHTS) as part:
-            save(played.anonymizer, part, provenance=about)
+            save(trained.anonymizer, part, provenance=about)
         (folder / STATE).unlink(missing_ok=True)
-    return played
+    return trained
 
 
-def parts_of(manifest: Manifest, *, column: str | None = None, seed: int = 0) -> Parts:
-    """The rows to learn from: train in every split column, so that no test split is seen.
+def training_rows(manifest: Manifest, *, column: str | None = None, seed: int = 0) -> TrainingRows:
+    """The rows that are train in every split column, so that no test split is used.
 
     Args:
         manifest: of the clips.
         column: the one split column that counts; None: all of them.
-        seed: of what is carved off for validation where there is none.
+        seed: of what is held out for validation where the manifest has none.
     """
     names = [column] if column else [one.name for one in manifest.of_role("split")]
     if not names:
@@ -139,16 +176,18 @@ def parts_of(manifest: Manifest, *, column: str | None = None, seed: int = 0) ->
         )
     cells = np.array([manifest.cells(name) for name in names])  # (columns, rows)
     learn = np.flatnonzero((cells == "train").all(axis=0))
-    held = np.flatnonzero((cells == "val").any(axis=0) & (cells != "test").all(axis=0))
+    held_out = np.flatnonzero((cells == "val").any(axis=0) & (cells != "test").all(axis=0))
     if not len(learn):
         raise UsageError(f"No clip is in train of {' and '.join(names)}; name one with --split.")
-    if len(held) > 1:
-        return Parts(train=learn, validation=held)
-    return carved(manifest, learn, names[0], seed=seed)
+    if len(held_out) > 1:
+        return TrainingRows(train=learn, validation=held_out)
+    return hold_out_validation(manifest, learn, names[0], seed=seed)
 
 
-def carved(manifest: Manifest, rows: IntArray, column: str, *, seed: int = 0) -> Parts:
-    """Whole groups of people of some rows, held out for validation.
+def hold_out_validation(
+    manifest: Manifest, rows: IntArray, column: str, *, seed: int = 0
+) -> TrainingRows:
+    """Hold out whole groups of people of some rows.
 
     Args:
         manifest: of the clips.
@@ -158,51 +197,41 @@ def carved(manifest: Manifest, rows: IntArray, column: str, *, seed: int = 0) ->
     """
     mine = carve_validation(manifest.take(rows), name=column, fraction=VALIDATION, seed=seed)
     cells = np.array(mine.cells(column))
-    return Parts(train=rows[cells == "train"], validation=rows[cells == "val"])
+    return TrainingRows(train=rows[cells == "train"], validation=rows[cells == "val"])
 
 
-def _data(
-    manifest: Manifest,
-    game: Game,
-    parts: Parts,
-    private: Sequence[str] | None,
-    workers: int,
-    cache: Path | None,
-    loading: Callable[[int, int], None] | None = None,
-) -> Data:
+def _load_data(
+    source: _Source, recipe: AdversarialRecipe, private: Sequence[str] | None
+) -> AdversarialData:
+    manifest, rows = source.manifest, source.rows
     actions = [one for one in manifest.of_role("action") if one.kind != "fact"]
     if not actions:
         raise UsageError("The manifest has no column with an action to keep.")
     for column in actions:
-        if len(np.unique(manifest.targets(column.name)[parts.train])) < 2:
+        if len(np.unique(manifest.targets(column.name)[rows.train])) < 2:
             raise UsageError(
                 f"All clips to learn from have the same {column.name}, so there is none to tell "
                 "from another; give clips of several."
             )
-    learn, held = _clips(manifest, game, parts, workers, cache, loading)
-    names = _private(manifest, parts, private)
+    learn, held_out = source.clips(recipe)
+    names = _private_labels(manifest, rows, private)
     targets = {one.name: manifest.targets(one.name) for one in actions}
-    targets |= {name: _known(manifest.targets(name), learn.rows) for name in names}
-    return Data(
+    targets |= {name: _learnable(manifest.targets(name), learn.rows) for name in names}
+    return AdversarialData(
         train=learn,
-        validation=held,
+        validation=held_out,
         targets=targets,
         utility={one.name: _outputs(manifest, one.name) for one in actions},
         private={name: _outputs(manifest, name) for name in names},
     )
 
 
-def _with_pairs(
-    data: Data,
-    game: Game,
-    gap: Gap,
-    manifest: Manifest,
-    parts: Parts,
-    workers: int,
-    cache: Path | None,
-) -> Data:
-    one = replace(game, frames=gap.frames, stride=gap.stride, stored=None, padding="repeat")
-    learn, held = _clips(manifest, one, parts, workers, cache, None)
+def _add_pairs(
+    data: AdversarialData, recipe: AdversarialRecipe, gap: Gap, source: _Source
+) -> AdversarialData:
+    learn, held_out = source.clips(
+        recipe, frames=gap.frames, stride=gap.stride, stored=None, padding="repeat"
+    )
     short = 0
     for clips in clip_loader(learn, torch.split(torch.arange(len(learn)), 64)):
         late = clips[:, :, gap.steps[0] - 1 :]  # the last frame again, where the video has ended
@@ -212,83 +241,53 @@ def _with_pairs(
             f"{short} of {len(learn)} videos are too short for pairs of frames that are "
             f"{gap.least} or more apart; give longer ones, or another --gap."
         )
-    return replace(data, apart=learn, apart_validation=held)
+    return replace(data, pairs=learn, pairs_validation=held_out)
 
 
-def _with_stills(
-    data: Data,
-    game: Game,
-    stills: tuple[Manifest, Parts],
+def _add_stills(
+    data: AdversarialData,
+    recipe: AdversarialRecipe,
+    source: _Source,
     private: Sequence[str] | None,
-    workers: int,
-    cache: Path | None,
-) -> Data:
-    manifest, parts = stills
-    one = replace(game, frames=1, stride=None, stored=None)
-    learn, held = _clips(manifest, one, parts, workers, cache, None)
-    names = _private(manifest, parts, private)
+) -> AdversarialData:
+    manifest = source.manifest
+    learn, held_out = source.clips(recipe, frames=1, stride=None, stored=None)
+    names = _private_labels(manifest, source.rows, private)
     return replace(
         data,
         private={name: _outputs(manifest, name) for name in names},
         stills=learn,
-        still_validation=held,
-        still_targets={name: _known(manifest.targets(name), learn.rows) for name in names},
+        still_validation=held_out,
+        still_targets={name: _learnable(manifest.targets(name), learn.rows) for name in names},
     )
 
 
-def _clips(
-    manifest: Manifest,
-    game: Game,
-    parts: Parts,
-    workers: int,
-    cache: Path | None,
-    loading: Callable[[int, int], None] | None,
-) -> tuple[ClipDataset, ClipDataset]:
-    """Clips to learn from and held out, their rows those of the whole manifest."""
-    rows = np.sort(np.concatenate([parts.train, parts.validation]))
-    try:
-        found = extract_clips(
-            manifest.take(rows),
-            frames=game.stored or game.frames,
-            size=game.size,
-            stride=game.stride,
-            padding=game.padding,
-            workers=workers,
-            cache=cache,
-            progress=loading,
-        )
-    except UsageError as error:  # not one clip could be read: the data is at fault
-        raise MasqueradeError(str(error)) from error
-    store = replace(found, rows=rows[found.rows])
-    return store.of_rows(parts.train), store.of_rows(parts.validation)
-
-
-def _first(start: Path, game: Game) -> Anonymizer:
+def _load_start(start: Path, recipe: AdversarialRecipe) -> Anonymizer:
     """The anonymizer of another run, which must be of the same shape."""
     found = load(start)
-    wanted = {
-        key: value for key, value in game.arguments.items() if key not in found.inference_args
-    }
     own = arguments(found)
-    apart = sorted(key for key, value in wanted.items() if own.get(key, value) != value)
-    if name_of(found) != game.method or apart:
-        what = f"{apart[0]} {own[apart[0]]}" if apart else name_of(found)
-        raise UsageError(f"{start} cannot be gone on from: it is of {what}; choose another run.")
+    wanted = {k: v for k, v in recipe.arguments.items() if k not in found.inference_args}
+    different = sorted(key for key, value in wanted.items() if own.get(key, value) != value)
+    if name_of(found) != recipe.method or different:
+        what = f"{different[0]} {own[different[0]]}" if different else name_of(found)
+        raise UsageError(f"Training cannot start from {start}: it is of {what}; name another run.")
     return found
 
 
-def _private(manifest: Manifest, parts: Parts, wanted: Sequence[str] | None) -> list[str]:
+def _private_labels(
+    manifest: Manifest, rows: TrainingRows, wanted: Sequence[str] | None
+) -> list[str]:
     """Columns that are to go: those asked for, or all attributes that differ among the clips."""
     if wanted is not None:
         for name in wanted:
             if manifest.column(name).role != "attribute":
                 raise UsageError(f"Column {name!r} is no private attribute; leave it out.")
         return list(wanted)
-    found = []
-    for column in manifest.of_role("attribute"):
-        if column.kind != "fact" and len(np.unique(manifest.targets(column.name)[parts.train])) > 1:
-            found.append(column.name)
-    return found
+    return [
+        column.name
+        for column in manifest.of_role("attribute")
+        if column.kind != "fact" and len(np.unique(manifest.targets(column.name)[rows.train])) > 1
+    ]
 
 
 def _outputs(manifest: Manifest, name: str) -> int:
@@ -296,46 +295,55 @@ def _outputs(manifest: Manifest, name: str) -> int:
     return 1 if column.kind == "binary" else len(column.values)
 
 
-def _learned(sets: Sequence[tuple[Manifest, Parts]], start: Path | None) -> list[str]:
-    """Fingerprints of all clips that a run saw, so that nobody tests it on one of them.
+def learned_fingerprints(
+    used: Sequence[tuple[Manifest, TrainingRows]], start: Path | None
+) -> list[str]:
+    """Fingerprints of all clips that a run learned from, so that it is not tested on one of them.
 
-    Those too that the run before it saw; where that one kept none, that is among them.
+    Args:
+        used: manifests and their rows.
+        start: the run that it started from, whose clips count too.
     """
     before = [] if start is None else provenance_of(start).get("learned", [UNKNOWN])
     return [
         *(
             mark
-            for manifest, parts in sets
-            for mark in fingerprints(manifest, [*parts.train.tolist(), *parts.validation.tolist()])
+            for manifest, rows in used
+            for mark in fingerprints(manifest, [*rows.train.tolist(), *rows.validation.tolist()])
         ),
         *before,
     ]
 
 
-def _known(codes: IntArray, learned: IntArray) -> IntArray:
-    """Labels that nobody could have learned, such as other people's names, count as unknown."""
+def _learnable(codes: IntArray, train_rows: IntArray) -> IntArray:
+    """Labels that no training clip has, such as other people's names, count as unknown."""
     if codes.ndim == 2:
         return codes
-    return np.where(np.isin(codes, codes[learned]), codes, -1)
+    return np.where(np.isin(codes, codes[train_rows]), codes, -1)
 
 
 def _provenance(
-    played: Played, data: Data, game: Game, *, seed: int, command: str
+    trained: TrainedAnonymizer,
+    data: AdversarialData,
+    recipe: AdversarialRecipe,
+    *,
+    seed: int,
+    command: str,
 ) -> dict[str, Any]:
     """Where weights come from, so that somebody can make them again."""
     from masquerade import __version__
 
     codes = [torch.as_tensor(values) for values in data.targets.values()]
-    last: Mapping[str, float] = played.history[-1]
+    last: Mapping[str, float] = trained.history[-1]
     return {
         "command": command,
-        "data": digest([data.train.digest, data.validation.digest], codes),
+        "data": digest_inputs([data.train.digest, data.validation.digest], codes),
         "clips": {"train": len(data.train), "validation": len(data.validation)},
         "seed": seed,
-        "recipe": str(game),
-        "epochs": len(played.history),
+        "recipe": str(recipe),
+        "epochs": len(trained.history),
         "last": {name: value for name, value in last.items() if value == value},
-        "notes": [*(f"training collapsed: {note}" for note in played.notes), *played.doubts],
+        "notes": [*(f"training collapsed: {note}" for note in trained.notes), *trained.doubts],
         "versions": {
             "masquerade": __version__,
             "torch": torch.__version__,

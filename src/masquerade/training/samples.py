@@ -1,4 +1,4 @@
-"""A picture of what an anonymizer makes of a few clips, to be looked at while it learns."""
+"""Pictures of raw and anonymized held-out clips, one an epoch."""
 
 from __future__ import annotations
 
@@ -12,30 +12,23 @@ from torch import Tensor
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.storage import atomic_write
-from masquerade.training.held_out import published
-from masquerade.training.sides import Feed
+from masquerade.training.data import AdversarialBatches
+from masquerade.training.validation import inference_output
 
 CLIPS, FRAMES = 4, 4
 SIDE = 96  # pixels that a small frame is enlarged to at least
 
 
-def write_samples(anonymizer: Anonymizer, feed: Feed, folder: Path, epoch: int) -> Path:
+def write_samples(
+    anonymizer: Anonymizer, batches: AdversarialBatches, folder: Path, epoch: int
+) -> Path:
     """Write `folder/0007.png`: each held-out clip in two rows, raw above anonymized.
 
-    It shows the original: it is for your eyes, not for release.
-
-    Args:
-        anonymizer: as it stands.
-        feed: of held-out clips.
-        folder: for the pictures.
-        epoch: counted from 1.
-
-    Returns:
-        The picture's path.
+    It shows the originals: it is not for release.
     """
-    batch = next(feed.held_out())
+    batch = next(batches.held_out())
     with torch.no_grad():
-        out, _ = published(anonymizer.eval(), batch.clips[:CLIPS])
+        out, _ = inference_output(anonymizer.eval(), batch.clips[:CLIPS])
     path = folder / f"{epoch:04d}.png"
     with atomic_write(path, overwrite=True) as part:
         done, png = cv2.imencode(".png", grid(batch.clips[:CLIPS], out)[..., ::-1])
@@ -45,12 +38,7 @@ def write_samples(anonymizer: Anonymizer, feed: Feed, folder: Path, epoch: int) 
 
 
 def grid(raw: Tensor, out: Tensor) -> NDArray[np.uint8]:
-    """(H, W, 3) of raw frames above their anonymized ones, clip under clip.
-
-    Args:
-        raw: (B, 3, T, H, W) in [0, 1].
-        out: the same, anonymized.
-    """
+    """(H, W, 3), raw frames above anonymized ones, clip under clip; of two (B, 3, T, H, W)."""
     frames = raw.shape[2]
     at = torch.linspace(0, frames - 1, min(FRAMES, frames)).round().long()
     both = torch.stack([raw, out], 1)[:, :, :, at.to(raw.device)]  # (B, 2, 3, t, H, W)

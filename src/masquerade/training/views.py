@@ -1,4 +1,4 @@
-"""Several looks at one stored clip: windows in time and crops in space, their answers averaged."""
+"""Several views of one clip, windows in time and crops in space, whose predictions are averaged."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from masquerade.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
-    """How often a clip is looked at.
+    """Which views of a clip a network is shown.
 
     Args:
         times: windows, with starts evenly evenly_spaced over the stored frames.
         places: square crops, evenly evenly_spaced along the longer side.
         crop: side of a crop as a share of the shorter side; 1 and one place: the frame as it is.
-        mirror: look at the mirror image too.
+        mirror: the mirror image of each too.
     """
 
     times: int = 1
@@ -31,10 +31,10 @@ class Views:
 
 ONE_VIEW = Views()
 PAPER_VIEWS = Views(times=5, places=3)
-"""5 clips x 3 crops, as VideoMAE does and STPrivacy says (FACTS 1.11)."""
+"""5 clips x 3 crops, as VideoMAE does and STPrivacy says (docs/papers.md 1.11)."""
 
 
-def windows(clips: Tensor, frames: int | None, generator: torch.Generator) -> Tensor:
+def random_windows(clips: Tensor, frames: int | None, generator: torch.Generator) -> Tensor:
     """A random window of each clip.
 
     Args:
@@ -47,11 +47,11 @@ def windows(clips: Tensor, frames: int | None, generator: torch.Generator) -> Te
         return clips
     starts = torch.randint(room + 1, (len(clips),), generator=generator)
     at = starts[:, None] + torch.arange(frames)  # (B, T)
-    picked = clips.transpose(1, 2)[torch.arange(len(clips))[:, None], at]  # (B, T, C, H, W)
-    return picked.transpose(1, 2)
+    windows = clips.transpose(1, 2)[torch.arange(len(clips))[:, None], at]  # (B, T, C, H, W)
+    return windows.transpose(1, 2)
 
 
-def viewed(clips: Tensor, views: Views, *, frames: int | None = None) -> Iterator[Tensor]:
+def iterate_views(clips: Tensor, views: Views, *, frames: int | None = None) -> Iterator[Tensor]:
     """Every view of a batch of clips.
 
     Args:
@@ -65,13 +65,13 @@ def viewed(clips: Tensor, views: Views, *, frames: int | None = None) -> Iterato
     length = clips.shape[2] if frames is None else frames
     for start in evenly_spaced(_room(clips, frames), views.times):
         window = clips[:, :, start : start + length]
-        for part in _places(window, views):
+        for part in _crops(window, views):
             yield part
             if views.mirror:
                 yield part.flip(-1)
 
 
-def _places(clips: Tensor, views: Views) -> Iterator[Tensor]:
+def _crops(clips: Tensor, views: Views) -> Iterator[Tensor]:
     height, width = clips.shape[-2:]
     side = round(views.crop * min(height, width))
     if views.places == 1 and views.crop == 1:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from toy_training import losses_of
 
 from masquerade.extraction.dataset import from_tensor
 from masquerade.models.recognizers import (
@@ -20,17 +22,18 @@ from masquerade.models.recognizers import (
 from masquerade.models.recognizers.modalities import ModalityRecognizer
 from masquerade.models.recognizers.recognizer import IMAGENET, MaskedRecognizer
 from masquerade.models.vit import VideoViT
-from masquerade.training.cast import cast_of
-from masquerade.training.game import Adversary, Game, Phase, Turn
-from masquerade.training.held_out import standing
+from masquerade.training.adversarial import build_models
+from masquerade.training.data import AdversarialBatch, AdversarialBatches, AdversarialData
+from masquerade.training.distributed import Processes
 from masquerade.training.objectives import Labels
-from masquerade.training.ranks import Ranks
-from masquerade.training.sides import Batch, Data, Feed
-from masquerade.training.terms import terms_of
+from masquerade.training.recipe import AdversarialRecipe, Adversary, Phase, UpdateStep
+from masquerade.training.validation import validate
 
 SMALL = {"frames": 4, "tubelet": (2, 8, 8), "width": 24}
 GRID = (2, 2, 2)
-CONTEST = Turn(learns=("anonymizer",), terms={"utility": 1.0, "fooling": 0.5, "ratio": 1.0})
+ADVERSARIAL = UpdateStep(
+    learns=("anonymizer",), losses={"utility": 1.0, "adversarial": 0.5, "ratio": 1.0}
+)
 
 
 @pytest.fixture(autouse=True)
@@ -40,25 +43,25 @@ def small_vit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RECOGNIZERS, "vit-small", make)
 
 
-def game(network: str = "vit-small", **own: object) -> Game:
+def recipe(network: str = "vit-small", **own: object) -> AdversarialRecipe:
     arguments = {"picture": (16, 16), "heads": 3, "depth": 3, "places": (1, 2), **SMALL, **own}
-    return Game(
+    return AdversarialRecipe(
         method="stprivacy",
         arguments=arguments,
         utility=network,
         adversaries=(Adversary(network=network, objective=Labels()),),
-        phases=(Phase(name="contest", epochs=1, turns=(CONTEST,)),),
-        optims={},
+        phases=(Phase(name="adversarial", epochs=1, updates=(ADVERSARIAL,)),),
+        optimizers={},
         frames=4,
         size=(16, 16),
         batch=4,
     )
 
 
-def batch_of(count: int = 4) -> Batch:
+def batch_of(count: int = 4) -> AdversarialBatch:
     draw = torch.Generator().manual_seed(0)
     code = torch.arange(count) % 2
-    return Batch(
+    return AdversarialBatch(
         clips=torch.rand(count, 3, 4, 16, 16, generator=draw),
         utility={"action": code},
         private={"tint": code},
@@ -118,52 +121,47 @@ def recorded(net: nn.Module, found: list[Tensor | None]) -> None:
 
 
 def test_training_tells_both_recognizers_and_the_decision_learns_from_them() -> None:
-    given = game()
-    cast = cast_of(given, utility={"action": 2}, private={"tint": 1}, seed=0)
-    for net in (cast.utility, cast.adversary[0]):
+    given = recipe()
+    models = build_models(given, utility={"action": 2}, private={"tint": 1}, seed=0)
+    for net in (models.utility, models.adversary[0]):
         awake(net)
     seen: list[Tensor | None] = []
-    recorded(cast.utility, seen)
-    recorded(cast.adversary[0], seen)
-    terms, _ = terms_of(cast, given, CONTEST, batch_of(), torch.Generator())
+    recorded(models.utility, seen)
+    recorded(models.adversary[0], seen)
+    terms = losses_of(models, given, ADVERSARIAL, batch_of())
     assert len(seen) == 2
     for keep in seen:
         assert keep is not None and keep.shape == (4, 2, 4)
-        (back,) = torch.autograd.grad(terms["utility"] + terms["fooling"], keep, retain_graph=True)
+        (back,) = torch.autograd.grad(
+            terms["utility"] + terms["adversarial"], keep, retain_graph=True
+        )
         assert back.abs().max() > 0
 
 
 def test_held_out_clips_are_read_with_the_published_mask() -> None:
-    given = game()
-    cast = cast_of(given, utility={"action": 2}, private={"tint": 1}, seed=0)
+    given = recipe()
+    models = build_models(given, utility={"action": 2}, private={"tint": 1}, seed=0)
     clips = from_tensor(batch_of(8).clips)
     code = np.arange(8) % 2
-    data = Data(
+    data = AdversarialData(
         train=clips,
         validation=clips,
         targets={"action": code, "tint": code},
         utility={"action": 2},
         private={"tint": 1},
     )
-    feed = Feed(
-        data,
-        batch=8,
-        stills=0,
-        frames=4,
-        augment=given.augment,
-        seed=0,
-        ranks=Ranks(),
-        device=torch.device("cpu"),
+    batches = AdversarialBatches(
+        replace(given, batch=8), data, seed=0, processes=Processes(), device=torch.device("cpu")
     )
     seen: list[Tensor | None] = []
-    recorded(cast.utility, seen)
-    standing(cast, given, feed, seed=0)
+    recorded(models.utility, seen)
+    validate(models, given, batches, seed=0)
     (keep,) = seen
     assert keep is not None  # .7 of 4, and .7 of that: one tubelet of each slot
     assert torch.equal(keep.sum(2), torch.ones(8, 2)) and set(keep.unique().tolist()) == {0.0, 1.0}
 
 
 def test_where_nothing_is_dropped_nobody_is_told() -> None:
-    given = game(mode="anonymize-only")
-    cast = cast_of(given, utility={"action": 2}, private={"tint": 1}, seed=0)
-    assert cast.anonymizer.draft(batch_of().clips).keep is None
+    given = recipe(mode="anonymize-only")
+    models = build_models(given, utility={"action": 2}, private={"tint": 1}, seed=0)
+    assert models.anonymizer.training_output(batch_of().clips).keep is None

@@ -1,4 +1,4 @@
-"""How networks are fitted, as values: one recipe a purpose; `fit(net, ..., **recipe.given())`."""
+"""Settings of supervised fitting, one a purpose: `fit(net, ..., **tiny().fit_arguments())`."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from masquerade.models.recognizers import build_recognizer
 from masquerade.training.views import ONE_VIEW, PAPER_VIEWS, Views
 
 # Ilic et al., CVPR 2024: epochs without a better validation score, and frames of a video whose
-# answers a frame recognizer averages. That SBU, whose clips are shortest, has the 16 is our
+# predictions a frame recognizer averages. That SBU, whose clips are shortest, has the 16 is our
 # reading of "32, 32 and 16"; their code does neither (docs/papers.md 3.5).
 ILIC_PATIENCE = 100
 ILIC_FRAMES = {"ipn": 32, "kth": 32, "sbu": 16}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """What `extract_clips`, `fit` and `predict` are given.
+class FitConfig:
+    """Arguments of `extract_clips`, `fit` and `predict`.
 
     Args:
         frames: of a clip.
@@ -36,7 +36,7 @@ class Recipe:
         patience: epochs without a better one before fitting stops; None: never.
         amp: half precision in the network.
         augment: of training clips.
-        views: of clips that are asked about.
+        views: of clips that are predicted.
     """
 
     frames: int
@@ -53,30 +53,24 @@ class Recipe:
     augment: Augmentation = NONE
     views: Views = ONE_VIEW
 
-    def network(self, name: str, *, heads: dict[str, int], look: str = "frames") -> nn.Module:
-        """A fresh recognizer.
+    def network(self, name: str, *, heads: dict[str, int], modality: str = "frames") -> nn.Module:
+        """A fresh recognizer, by its name in RECOGNIZERS and what it is fed, in MODALITIES."""
+        return build_recognizer(name, heads=heads, modality=modality, widths=self.widths)
 
-        Args:
-            name: in RECOGNIZERS.
-            heads: outputs by label.
-            look: what it is fed of a clip, in MODALITIES.
-        """
-        return build_recognizer(name, heads=heads, modality=look, widths=self.widths)
-
-    def given(self) -> dict[str, Any]:
+    def fit_arguments(self) -> dict[str, Any]:
         """The arguments of `fit`."""
         names = ("epochs", "batch", "lr", "weight_decay", "warmup", "patience", "amp", "augment")
         return {**{name: getattr(self, name) for name in names}, "views": self.views}
 
 
-def tiny() -> Recipe:
+def tiny() -> FitConfig:
     """From scratch on a hundred clips in seconds on one core.
 
     Small frames under a network that sees half of each at once (32 pixels, four layers), and many
-    steps (batches of 8). What it finds on UT-Interaction is in docs/results/uti.md. Clips are
+    steps (batches of 8). What it reaches on UT-Interaction is in docs/results/uti.md. Clips are
     mirrored, since no action there has a side; where one has, take `flip` out.
     """
-    return Recipe(
+    return FitConfig(
         frames=16,
         size=32,
         widths=(16, 32, 64, 128),
@@ -87,9 +81,9 @@ def tiny() -> Recipe:
     )
 
 
-def paper() -> Recipe:
-    """STPrivacy's clips, views and optimizer (FACTS 1.10), with Ilic et al.'s patience (3.6)."""
-    return Recipe(
+def paper() -> FitConfig:
+    """STPrivacy's clips, views and optimizer, Ilic et al.'s patience (docs/papers.md 1.10, 3.6)."""
+    return FitConfig(
         frames=16,
         size=112,
         stride=2,
@@ -101,8 +95,8 @@ def paper() -> Recipe:
     )
 
 
-def ilic_stills(dataset: str) -> Recipe:
-    """Ilic et al.'s privacy networks: single frames of 224 pixels, answers averaged over a video's.
+def ilic_stills(dataset: str) -> FitConfig:
+    """Ilic et al.'s privacy networks: frames of 224 pixels, predictions averaged over a video.
 
     Frame recognizers average over the frames they are given, so a clip of as many is the protocol.
 
@@ -111,7 +105,7 @@ def ilic_stills(dataset: str) -> Recipe:
     """
     if dataset not in ILIC_FRAMES:
         raise UsageError(f"Ilic et al. have {', '.join(ILIC_FRAMES)}, and no {dataset!r}.")
-    return Recipe(
+    return FitConfig(
         frames=ILIC_FRAMES[dataset],
         size=224,
         epochs=500,

@@ -1,0 +1,314 @@
+"""The networks of an adversarial training, and the losses of one update of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from masquerade.anonymizer import Anonymizer, TrainingOutput
+from masquerade.errors import UsageError
+from masquerade.methods import build
+from masquerade.models.published_weights import load_weights
+from masquerade.models.recognizers import Recognizer, build_recognizer, with_keep_mask
+from masquerade.models.vit import VideoViT
+from masquerade.training.data import AdversarialBatch
+from masquerade.training.distributed import SINGLE_PROCESS, Processes
+from masquerade.training.losses import label_loss, reverse_gradient
+from masquerade.training.objectives import Pairs
+from masquerade.training.optimization import derive_seed, parameter_groups
+from masquerade.training.recipe import (
+    ROLES,
+    AdversarialRecipe,
+    Adversary,
+    OptimizerConfig,
+    Role,
+    UpdateStep,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialStep:
+    """One update step's losses: of the utility network, the adversaries and the anonymizer.
+
+    With f the anonymizer, T the utility network and B the adversaries (SPAct, Dave et al., CVPR
+    2022; the same up to the objective in VITA, BDQ and STPrivacy):
+
+        reconstruction  |f(x) - x|, L1                     (SPAct eq. 4)
+        utility         L_T(T(f(x)), action)               (SPAct eq. 6 and 8)
+        adversary       L_B(B(f(x)), private), summed      (SPAct eq. 7 and 8)
+        adversarial     what f minimises against B, -L_B   (SPAct eq. 9, STPrivacy eq. 13)
+        auxiliary       of a class token inside f          (STPrivacy's preprint, eq. 12)
+
+    Args:
+        recipe: the objectives of the adversaries and how they are combined.
+        update: which losses, and who learns.
+        generator: of pairs and rotations, on the CPU.
+        processes: that share the batch.
+    """
+
+    recipe: AdversarialRecipe
+    update: UpdateStep
+    generator: torch.Generator
+    processes: Processes = SINGLE_PROCESS
+
+    def compute(self, models: AdversarialModels, batch: AdversarialBatch) -> dict[str, Tensor]:
+        """The named losses of one update, not yet weighted, and the anonymizer's own metrics."""
+        wanted = self.update.losses
+        output = self._anonymize(models, batch.clips)
+        losses = dict(output.losses)
+        if "auxiliary" in wanted:
+            if output.class_token is None:
+                raise UsageError("The auxiliary loss needs an update in which auxiliary learns.")
+            losses["auxiliary"] = label_loss(models.auxiliary, output.class_token, batch.utility)
+        if "reconstruction" in wanted:
+            losses["reconstruction"] = (output.clip - batch.clips).abs().mean()
+        if "utility" in wanted:
+            utility = with_keep_mask(models.utility, output.keep)
+            losses["utility"] = label_loss(utility, output.clip, batch.utility)
+        if {"adversary", "adversarial"} & set(wanted):
+            losses |= self._against_adversaries(models, batch, output)
+        device = output.clip.device
+        return losses | {
+            name: torch.tensor(value, device=device) for name, value in output.metrics.items()
+        }
+
+    def _against_adversaries(
+        self, models: AdversarialModels, batch: AdversarialBatch, output: TrainingOutput
+    ) -> dict[str, Tensor]:
+        """What the adversaries minimise, and what the anonymizer minimises against them."""
+        recipe, update = self.recipe, self.update
+        wanted = [name for name in ("adversary", "adversarial") if name in update.losses]
+        if not recipe.adversaries:  # the ablation without adversaries
+            return {name: output.clip.new_zeros(()) for name in wanted}
+        if batch.stills is not None:
+            output = self._anonymize(models, batch.stills)
+        clip, keep = output.clip, output.keep
+        if update.reversal is not None:
+            clip = reverse_gradient(clip, update.reversal)
+            keep = None if keep is None else reverse_gradient(keep, update.reversal)
+        losses = {}
+        adversaries = [
+            (one.objective, with_keep_mask(net, keep if one.objective.needs_labels else None))
+            for one, net in zip(recipe.adversaries, models.adversary, strict=True)
+        ]
+        given = (clip, batch.private, self.generator, self.processes)
+        if "adversary" in wanted:
+            each = [objective.loss(net, *given).mean() for objective, net in adversaries]
+            losses["adversary"] = torch.stack(each).sum()
+        if "adversarial" in wanted:
+            each = [objective.adversarial_loss(net, *given) for objective, net in adversaries]
+            losses["adversarial"] = combine_losses(each, recipe.combine)
+        return losses
+
+    def _anonymize(self, models: AdversarialModels, clips: Tensor) -> TrainingOutput:
+        if self.update.raw:
+            return TrainingOutput(clips)
+        if "auxiliary" in self.update.losses:
+            return models.output_with_class_token(clips)
+        if "anonymizer" in self.update.learns:
+            return models.anonymizer.training_output(clips)
+        with torch.no_grad():
+            return models.anonymizer.training_output(clips)
+
+
+def combine_losses(each: list[Tensor], how: str) -> Tensor:
+    """The anonymizer's loss against several adversaries, in one number.
+
+    Args:
+        each: (n,) of each adversary, by sample.
+        how: max: of each sample the highest; mean or sum of all.
+    """
+    if len({len(loss) for loss in each}) > 1:  # of different objectives: no common samples
+        each = [loss.mean(0, keepdim=True) for loss in each]
+    every = torch.stack(each)  # (adversaries, n)
+    if how == "max":
+        return every.amax(0).mean()
+    return every.sum(0).mean() if how == "sum" else every.mean()
+
+
+class ClassToken(nn.Module):
+    """A class token that goes through the anonymizer's layers and must predict the action.
+
+    Li et al., STPrivacy (the preprint's eq. 12): while the anonymizer is initialised, tubelets that
+    tell the action are kept. It belongs to training and is not saved.
+
+    Args:
+        width: of a token.
+        heads: outputs by label.
+    """
+
+    def __init__(self, *, width: int, heads: Mapping[str, int]) -> None:
+        super().__init__()
+        self.heads = dict(heads)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        nn.init.trunc_normal_(self.cls_token, std=0.02)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.head = nn.Linear(width, sum(self.heads.values()))
+
+    def forward(self, token: Tensor) -> dict[str, Tensor]:
+        """(B, D), the token after the last layer, to logits by label."""
+        parts = self.head(self.norm(token)).split(list(self.heads.values()), dim=1)
+        return dict(zip(self.heads, parts, strict=True))
+
+
+class AdversarialModels(nn.Module):
+    """The networks of an adversarial training, by role.
+
+    Args:
+        anonymizer: what is trained.
+        utility: predicts the action, as a dict of logits by label.
+        adversaries: predict what is private; the same.
+        auxiliary: a class token inside the anonymizer; None: none.
+    """
+
+    def __init__(
+        self,
+        anonymizer: Anonymizer,
+        utility: nn.Module,
+        adversaries: Sequence[nn.Module],
+        auxiliary: ClassToken | None = None,
+    ) -> None:
+        super().__init__()
+        self.anonymizer, self.utility = anonymizer, utility
+        self.auxiliary = auxiliary or nn.Identity()
+        self.adversary = nn.ModuleList(adversaries)
+        # A weight that came frozen (a published trunk) stays so.
+        self._trainable = {
+            role: [weight for weight in self.of_role(role).parameters() if weight.requires_grad]
+            for role in ROLES
+        }
+
+    def of_role(self, role: Role) -> nn.Module:
+        return self.get_submodule(role)
+
+    def parameters_of(self, role: Role) -> list[nn.Parameter]:
+        """What a role's optimizer updates."""
+        return self._trainable[role]
+
+    def output_with_class_token(self, clips: Tensor) -> TrainingOutput:
+        """The anonymizer's training output, with the auxiliary class token where there is one."""
+        token = self.auxiliary.cls_token if isinstance(self.auxiliary, ClassToken) else None
+        return self.anonymizer.training_output(clips, class_token=token)
+
+    @contextmanager
+    def set_trainable(self, roles: Sequence[Role], *, idle: str) -> Iterator[None]:
+        """Only these roles learn: the others' weights and statistics stay to the bit.
+
+        Args:
+            roles: that learn.
+            idle: as in `Phase`.
+        """
+        for role in ROLES:
+            learns = role in roles
+            self.of_role(role).train(learns)
+            for weight in self._trainable[role]:
+                weight.requires_grad_(learns)
+        by_batch = []
+        if "anonymizer" not in roles and idle == "batch":
+            self.anonymizer.train()
+            by_batch = [m for m in self.anonymizer.modules() if isinstance(m, _BatchNorm)]
+        before = [(norm, norm.track_running_stats) for norm in by_batch]
+        for norm in by_batch:
+            norm.track_running_stats = False
+        try:
+            yield
+        finally:
+            for norm, tracked in before:
+                norm.track_running_stats = tracked
+
+
+def build_models(
+    recipe: AdversarialRecipe,
+    *,
+    utility: Mapping[str, int],
+    private: Mapping[str, int],
+    seed: int,
+) -> AdversarialModels:
+    """Fresh networks of a recipe.
+
+    Args:
+        recipe: the recipe.
+        utility: outputs by label of the action network.
+        private: outputs by label of the adversaries that learn labels.
+        seed: of their weights.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, 0))
+        anonymizer = build(recipe.method, **recipe.arguments)
+        action = _recognizer(recipe, recipe.utility, utility, recipe.utility_modality)
+        auxiliary = None
+        if recipe.uses_auxiliary:
+            if not anonymizer.token_width:
+                raise UsageError(f"{recipe.method} has no tokens for an auxiliary class token.")
+            auxiliary = ClassToken(width=anonymizer.token_width, heads=utility)
+    path = recipe.image_weights
+    started = path is not None and anonymizer.init_from_image_weights(path) is not None
+    started = _init_video_vit(action, path) or started
+    adversaries = [
+        build_adversary(recipe, one, private, seed=derive_seed(seed, 1, at))
+        for at, one in enumerate(recipe.adversaries)
+    ]
+    if path is not None and not started:
+        raise UsageError(
+            "--image-weights is of stprivacy and of video ViTs; no network here is one of them."
+        )
+    return AdversarialModels(anonymizer, action, adversaries, auxiliary)
+
+
+def build_adversary(
+    recipe: AdversarialRecipe, adversary: Adversary, private: Mapping[str, int], *, seed: int
+) -> nn.Module:
+    """A fresh network of one adversary; arguments as of `build_models`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        objective = adversary.objective
+        heads, projection = objective.heads(private), isinstance(objective, Pairs)
+        net = _recognizer(
+            recipe, adversary.network, heads, adversary.modality, projection=projection
+        )
+        _init_video_vit(net, recipe.image_weights)
+        return objective.wrap(net)
+
+
+def build_optimizer(
+    models: AdversarialModels, role: Role, config: OptimizerConfig
+) -> torch.optim.Optimizer:
+    """A fresh optimizer of one role."""
+    for weight in models.parameters_of(role):
+        weight.requires_grad_(True)
+    parts = parameter_groups(models.of_role(role), config.weight_decay)
+    if config.kind == "sgd":
+        return torch.optim.SGD(parts, lr=config.lr, momentum=config.momentum)
+    kind = torch.optim.Adam if config.kind == "adam" else torch.optim.AdamW
+    return kind(parts, lr=config.lr)
+
+
+def _init_video_vit(net: nn.Module, path: str | None) -> bool:
+    """Start a video ViT from an image ViT's file; whether the network is one."""
+    if path is None or not isinstance(net, Recognizer) or not isinstance(net.net, VideoViT):
+        return False
+    load_weights(net.net, path)
+    return True
+
+
+def _recognizer(
+    recipe: AdversarialRecipe,
+    name: str,
+    heads: Mapping[str, int],
+    modality: str,
+    *,
+    projection: bool = False,
+) -> nn.Module:
+    return build_recognizer(
+        name,
+        heads=heads,
+        modality=modality,
+        widths=recipe.widths,
+        projection=projection,
+        group_norm=recipe.group_norm,
+    )

@@ -1,0 +1,390 @@
+"""Adversarial training: phases of update steps of the anonymizer, utility network and adversaries.
+
+What differs between STPrivacy, SPAct, VITA and BDQ is in their `AdversarialRecipe`; the losses are
+in `adversarial`. Phases end on what held-out clips say, and one that works against an adversary
+does not begin while the utility network is at chance.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from masquerade.anonymizer import Anonymizer
+from masquerade.device import choose_device
+from masquerade.errors import MasqueradeError, UsageError
+from masquerade.models.recognizers import with_keep_mask
+from masquerade.training.adversarial import (
+    AdversarialModels,
+    AdversarialStep,
+    build_adversary,
+    build_models,
+    build_optimizer,
+)
+from masquerade.training.data import AdversarialBatch, AdversarialBatches, AdversarialData
+from masquerade.training.diagnostics import find_collapse, find_doubts, has_learned_action
+from masquerade.training.distributed import Processes, join_processes
+from masquerade.training.engine import Row, Trainer, TrainingLog, digest_inputs, file_digest
+from masquerade.training.optimization import derive_seed, learning_rate
+from masquerade.training.recipe import (
+    LOSSES,
+    ROLES,
+    AdversarialRecipe,
+    OptimizerConfig,
+    Phase,
+    Role,
+    UpdateStep,
+)
+from masquerade.training.samples import write_samples
+from masquerade.training.validation import accuracy, own_columns, validate
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """How far an adversarial training has come.
+
+    Args:
+        phase: by name.
+        epoch: of all, counted from 1.
+        epochs: at most.
+        row: as logged.
+        notes: how the anonymizer has collapsed, in words.
+    """
+
+    phase: str
+    epoch: int
+    epochs: int
+    row: Row
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TrainedAnonymizer:
+    """The result of an adversarial training.
+
+    Args:
+        anonymizer: in evaluation mode, on the CPU.
+        history: one row an epoch.
+        notes: how it had collapsed at the end, in words; empty is well.
+        doubts: what the log leaves in doubt, in words.
+        seconds: of the wall, this process's share where it was resumed.
+    """
+
+    anonymizer: Anonymizer
+    history: list[Row]
+    notes: tuple[str, ...]
+    doubts: tuple[str, ...]
+    seconds: float
+
+
+def train_adversarially(
+    recipe: AdversarialRecipe,
+    data: AdversarialData,
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    amp: bool = False,
+    log: Path | None = None,
+    samples: Path | None = None,
+    resume: Path | None = None,
+    start: Anonymizer | None = None,
+    progress: Callable[[TrainingProgress], None] | None = None,
+) -> TrainedAnonymizer:
+    """Train an anonymizer against its adversaries.
+
+    Started by torchrun, each process takes its share of every batch.
+
+    Args:
+        recipe: networks, losses and phases.
+        data: clips and labels; test clips are not among them.
+        seed: of weights, order, augmentation and all else that is drawn.
+        device: auto, cpu, cuda, cuda:N, mps.
+        amp: half precision in the networks; on the CPU it is bfloat16 and seldom pays.
+        log: a CSV file, one line an epoch.
+        samples: a folder for a picture of raw and anonymized clips, one an epoch.
+        resume: a file that holds everything after each epoch; where it exists, training goes on
+            from there and ends with the same weights to the bit.
+        start: an anonymizer of the same shape, from whose weights this one starts.
+        progress: called after each epoch.
+
+    Raises:
+        MasqueradeError: the action was not learned, or a loss is not a number.
+    """
+    if any(one.objective.needs_labels for one in recipe.adversaries) and not data.private:
+        raise UsageError("This adversary learns private labels, and the data has none.")
+    with join_processes(device) as processes:
+        trainer = AdversarialTrainer(
+            recipe,
+            data,
+            seed=seed,
+            device=processes.device or choose_device(device),
+            amp=amp,
+            processes=processes,
+            start=start,
+            samples=samples if processes.rank == 0 else None,
+            progress=progress,
+        )
+        with TrainingLog(log, quiet=processes.rank > 0) as lines:
+            trainer.run(lines, resume)
+        return trainer.result()
+
+
+class AdversarialTrainer(Trainer):
+    """One adversarial training; its arguments are those of `train_adversarially`."""
+
+    models: AdversarialModels
+
+    def __init__(
+        self,
+        recipe: AdversarialRecipe,
+        data: AdversarialData,
+        *,
+        seed: int,
+        device: torch.device,
+        amp: bool,
+        processes: Processes,
+        start: Anonymizer | None = None,
+        samples: Path | None = None,
+        progress: Callable[[TrainingProgress], None] | None = None,
+    ) -> None:
+        self.recipe, self.data, self.seed = recipe, data, seed
+        self.samples, self.progress = samples, progress
+        models = build_models(recipe, utility=data.utility, private=data.private, seed=seed)
+        if start is not None:
+            models.anonymizer.load_state_dict(start.state_dict())
+        self.batches = AdversarialBatches(
+            recipe, data, seed=seed, processes=processes, device=device
+        )
+        super().__init__(
+            models.to(device),
+            digest=self._digest(amp, processes, start),
+            device=device,
+            amp=amp,
+            processes=processes,
+        )
+        self.updates = 0  # since the phase began
+        self.notes: tuple[str, ...] = ()
+        self.began = time.perf_counter()
+
+    def run(self, log: TrainingLog, resume: Path | None) -> None:
+        super().run(log, resume)
+        if self.history:
+            self.notes = self._find_collapse(self._last_phase(), self.history[-1])
+
+    def result(self) -> TrainedAnonymizer:
+        anonymizer = self.models.anonymizer.eval().cpu()
+        anonymizer.trained = True
+        for weight in self.models.parameters_of("anonymizer"):
+            weight.requires_grad_(True)
+        history, seconds = list(self.history), time.perf_counter() - self.began
+        doubts = find_doubts(history, self.recipe)
+        return TrainedAnonymizer(anonymizer, history, self.notes, doubts, seconds)
+
+    def is_finished(self) -> bool:
+        return self._next_phase() is None
+
+    def build_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return self._fresh_optimizers(self._last_phase())
+
+    def train_epoch(self, epoch: int) -> Row:
+        number = self._next_phase()
+        assert number is not None
+        phase, past = self.recipe.phases[number], len(self._rows(number))
+        if not past:
+            self._begin(phase, number)
+        self.updates = int(self.history[-1]["updates"]) if past else 0
+        began, rank = time.perf_counter(), self.processes.rank
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, 3, epoch, rank))
+        with self.seeded(derive_seed(self.seed, 4, epoch, rank)):
+            if phase.restart and past and past % phase.restart == 0:
+                self._restart_adversaries(phase, epoch, generator)
+            measured = self._train_updates(phase, past, epoch, generator)
+            self.processes.broadcast_buffers(self.models)
+            seed = derive_seed(self.seed, 5)
+            held_out = validate(self.models, self.recipe, self.batches, seed=seed, phase=phase)
+        held_out = self.processes.broadcast_numbers(held_out)  # all must end a phase at once
+        means = {
+            name: self.processes.mean(torch.stack(values).mean())
+            for name, values in measured.items()
+        }
+        names = self._training_columns([*LOSSES, *measured], held_out)
+        row: Row = {
+            "epoch": epoch + 1,
+            "phase": number + 1,
+            "updates": self.updates,
+            **{f"train_{name}": float(means.get(name, math.nan)) for name in names},
+            **held_out,
+            "seconds": time.perf_counter() - began,
+        }
+        if any(math.isnan(float(value)) for value in means.values()):
+            raise MasqueradeError("A loss is not a number; lower the learning rates.")
+        self.notes = self._find_collapse(phase, row)
+        row["collapsed"] = float(len(self.notes))
+        return row
+
+    def after_epoch(self, row: Row) -> None:
+        if self.samples is not None:
+            write_samples(self.models.anonymizer, self.batches, self.samples, int(row["epoch"]))
+
+    def report(self, row: Row) -> None:
+        if self.progress is not None:
+            most = sum(each.epochs for each in self.recipe.phases)
+            name = self._last_phase().name
+            self.progress(TrainingProgress(name, int(row["epoch"]), most, row, self.notes))
+
+    def _rows(self, number: int) -> list[Row]:
+        return [row for row in self.history if row["phase"] == number + 1]
+
+    def _next_phase(self) -> int | None:
+        """The phase of the next epoch, from 0; None: all are over."""
+        for number, phase in enumerate(self.recipe.phases):
+            if not phase.is_over(self._rows(number)):
+                return number
+        return None
+
+    def _last_phase(self) -> Phase:
+        return self.recipe.phases[int(self.history[-1]["phase"]) - 1]
+
+    def _begin(self, phase: Phase, number: int) -> None:
+        """Begin a phase with fresh optimizers."""
+        self.optimizers = self._fresh_optimizers(phase)
+        before = self.recipe.phases[:number]
+        taught = any("utility" in step.learns for each in before for step in each.updates)
+        if phase.adversarial and taught:
+            last = self.history[-1]
+            if not has_learned_action(last, self.data):
+                raise MasqueradeError(
+                    f"The action was not learned before phase {phase.name}: top-1 is "
+                    f"{last['val_utility']:.2f} and chance {last['chance_utility']:.2f}; "
+                    "give more clips, more epochs or another --utility, and a new folder."
+                )
+
+    def _fresh_optimizers(self, phase: Phase) -> dict[str, torch.optim.Optimizer]:
+        return {
+            role: build_optimizer(self.models, role, self._optimizer_config(phase, role))
+            for role in ROLES
+            if self.models.parameters_of(role)
+        }
+
+    def _optimizer_config(self, phase: Phase, role: Role) -> OptimizerConfig:
+        return phase.optimizers.get(role) or self.recipe.optimizers.get(role) or OptimizerConfig()
+
+    def _find_collapse(self, phase: Phase, row: Row) -> tuple[str, ...]:
+        """Of phases that can collapse, and of the last one, which is published."""
+        if not phase.adversarial and phase is not self.recipe.phases[-1]:
+            return ()
+        expected = self.models.anonymizer.expected_metrics()
+        return find_collapse(row, self.data, expected=expected, tolerance=self.recipe.tolerance)
+
+    def _training_columns(self, names: list[str], held_out: Row) -> list[str]:
+        """The training columns, the same in every line of the log."""
+        if self.history:
+            first = self.history[0]
+            return [key.removeprefix("train_") for key in first if key.startswith("train_")]
+        steps = [step for phase in self.recipe.phases for step in phase.updates]
+        later = [name for step in steps for name in step.losses]
+        return list(dict.fromkeys([*names, *later, *own_columns(held_out, self.data)]))
+
+    def _train_updates(
+        self, phase: Phase, past: int, epoch: int, generator: torch.Generator
+    ) -> dict[str, list[Tensor]]:
+        """The updates of one epoch; gives the losses and metrics of each, by name."""
+        measured: dict[str, list[Tensor]] = {}
+        for step, batch in enumerate(self.batches.training(epoch, generator)):
+            self._set_rates(phase, past + step / self.batches.steps)
+            for update in self._next_updates(phase, generator):
+                for name, value in self._update(phase, update, batch, generator).items():
+                    measured.setdefault(name, []).append(value)
+        return measured
+
+    def _next_updates(self, phase: Phase, generator: torch.Generator) -> Iterator[UpdateStep]:
+        """The updates on a batch: a whole round, or the next one; a round may outlast an epoch."""
+        round_ = [(step, left) for step in phase.updates for left in range(step.times, 0, -1)]
+        end = self.updates + len(round_)
+        while self.updates < end:
+            update, left = round_[self.updates % len(round_)]
+            skipped = self._is_accurate_enough(update, generator)
+            self.updates += left if skipped else 1
+            if not skipped:
+                yield update
+                if not phase.same_batch:
+                    return
+
+    def _is_accurate_enough(self, update: UpdateStep, generator: torch.Generator) -> bool:
+        if update.until is None:
+            return False
+        batch = self.batches.random_held_out(generator)
+        self.models.eval()
+        with torch.no_grad():
+            output = self.models.anonymizer.training_output(batch.clips)
+            utility = with_keep_mask(self.models.utility, output.keep)
+            value = torch.tensor(accuracy(utility, output.clip, batch.utility))
+        return float(self.processes.mean(value.to(self.device))) >= update.until
+
+    def _update(
+        self, phase: Phase, update: UpdateStep, batch: AdversarialBatch, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """One update step; gives its losses and metrics."""
+        step = AdversarialStep(
+            recipe=self.recipe, update=update, generator=generator, processes=self.processes
+        )
+        with self.models.set_trainable(update.learns, idle=phase.idle):
+            with self.autocast():
+                losses = step.compute(self.models, batch)
+                missing = set(update.losses) - set(losses)
+                if missing:
+                    raise UsageError(f"There is no loss named {', '.join(sorted(missing))}.")
+                weighted = [weight * losses[name] for name, weight in update.losses.items()]
+                loss = torch.stack(weighted).sum()
+            self.step(
+                loss,
+                {role: self.models.of_role(role) for role in update.learns},
+                {role: self._optimizer_config(phase, role).clip for role in update.learns},
+            )
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _restart_adversaries(self, phase: Phase, epoch: int, generator: torch.Generator) -> None:
+        """Give the adversaries new weights and let them catch up alone (VITA, model restarting)."""
+        for at, one in enumerate(self.recipe.adversaries):
+            seed = derive_seed(self.seed, 2, epoch, at)
+            fresh = build_adversary(self.recipe, one, self.data.private, seed=seed)
+            self.models.adversary[at].load_state_dict(fresh.state_dict())
+        self.optimizers["adversary"] = self._fresh_optimizers(phase)["adversary"]
+        update = UpdateStep(learns=("adversary",), losses={"adversary": 1.0})
+        left, lap = phase.catch_up, 0
+        while left > 0:
+            seed = derive_seed(self.seed, 6, epoch, lap)
+            for batch in self.batches.training(seed, generator):
+                if left > 0:
+                    self._update(phase, update, batch, generator)
+                    left -= 1
+            lap += 1
+
+    def _set_rates(self, phase: Phase, at: float) -> None:
+        for role in ROLES:
+            if role not in self.optimizers:
+                continue
+            how, step = self._optimizer_config(phase, role), 1 / self.batches.steps
+            now = how.lr
+            if how.cosine:
+                now = learning_rate(how.lr, at, epochs=phase.epochs, warmup=how.warmup, step=step)
+            elif at < how.warmup:
+                now = how.lr * (at + step) / (how.warmup + step)
+            for group in self.optimizers[role].param_groups:
+                group["lr"] = now
+
+    def _digest(self, amp: bool, processes: Processes, start: Anonymizer | None) -> str:
+        started = [] if start is None else [value.cpu() for value in start.state_dict().values()]
+        codes = [c for pair in self.batches.codes.values() for side in pair for c in side.values()]
+        recipe = self.recipe
+        if recipe.image_weights is not None:  # what is in the file, wherever it lies now
+            recipe = replace(recipe, image_weights=file_digest(Path(recipe.image_weights)))
+        settings = [str(recipe), str(self.seed), f"amp {amp}", f"processes {processes.world}"]
+        clips = [dataset.digest for dataset in self.data.datasets]
+        return digest_inputs([*settings, *clips], [*codes, *started])

@@ -1,0 +1,245 @@
+"""The clips and labels of an adversarial training, and its batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice, repeat
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from masquerade.datasets.augmentation import NONE, SPACT, augment
+from masquerade.datasets.manifest import IntArray
+from masquerade.errors import UsageError
+from masquerade.extraction.dataset import ClipDataset, clip_loader
+from masquerade.training.distributed import Processes
+from masquerade.training.frame_pairs import frame_pairs
+from masquerade.training.losses import Codes, codes_by_head
+from masquerade.training.objectives import Pairs
+from masquerade.training.optimization import derive_seed, epoch_order
+from masquerade.training.recipe import AdversarialRecipe
+from masquerade.training.views import random_windows
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialData:
+    """What an adversarial training learns from. Never give test clips.
+
+    Args:
+        train: clips to learn from.
+        validation: clips that end phases and show collapse.
+        targets: codes by label, one a row of the manifest that the clips came from; -1: unknown.
+        utility: outputs by label of what is to stay.
+        private: outputs by label of what is to go; empty where no adversary needs labels.
+        stills: a second data set, whose labels are `still_targets`: then the adversary is given
+            these and the utility `train` (UCF101 with VISPR). Each is given as two views of itself.
+        still_validation: of the second data set.
+        still_targets: codes by private label of its rows.
+        pairs: frames of the same videos as `train`, from which a `Gap` takes its pairs.
+        pairs_validation: of the same as `validation`.
+    """
+
+    train: ClipDataset
+    validation: ClipDataset
+    targets: Mapping[str, IntArray]
+    utility: Mapping[str, int]
+    private: Mapping[str, int] = field(default_factory=dict)
+    stills: ClipDataset | None = None
+    still_validation: ClipDataset | None = None
+    still_targets: Mapping[str, IntArray] = field(default_factory=dict)
+    pairs: ClipDataset | None = None
+    pairs_validation: ClipDataset | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.train) < 2 or len(self.validation) < 2:
+            raise UsageError("Adversarial training needs at least two clips and two held out.")
+        if (self.stills is None) != (self.still_validation is None):
+            raise UsageError("A second data set needs clips to learn from and clips held out.")
+        pairs = ((self.pairs, self.train), (self.pairs_validation, self.validation))
+        if any(a is not None and not np.array_equal(a.rows, clips.rows) for a, clips in pairs):
+            raise UsageError("Pairs are of other videos than the clips.")
+
+    @property
+    def datasets(self) -> list[ClipDataset]:
+        """All that there are."""
+        every = [self.train, self.validation, self.stills, self.still_validation]
+        return [one for one in [*every, self.pairs, self.pairs_validation] if one is not None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialBatch:
+    """The clips of one step.
+
+    Args:
+        clips: (B, 3, T, H, W) in [0, 1].
+        utility: codes by label.
+        private: codes by label, of `stills` where there are any.
+        stills: (B', 3, 2, h, w), two views of each picture, or two frames of each video with a gap
+            between them; None: the adversary is given `clips` too.
+    """
+
+    clips: Tensor
+    utility: Codes
+    private: Codes
+    stills: Tensor | None = None
+
+
+class AdversarialBatches:
+    """The batches of an adversarial training; a seed gives the same ones however often it resumes.
+
+    Args:
+        recipe: batch sizes, windows, gap and augmentation.
+        data: clips and labels.
+        seed: of order and augmentation.
+        processes: that share each batch.
+        device: where batches go.
+    """
+
+    def __init__(
+        self,
+        recipe: AdversarialRecipe,
+        data: AdversarialData,
+        *,
+        seed: int,
+        processes: Processes,
+        device: torch.device,
+    ) -> None:
+        self.recipe, self.data, self.seed = recipe, data, seed
+        self.processes, self.device = processes, device
+        # Two identical views of a picture would make the contrastive task trivial.
+        contrastive = any(isinstance(one.objective, Pairs) for one in recipe.adversaries)
+        plain = contrastive and recipe.augment == NONE
+        self.still_augment = SPACT if plain else recipe.augment
+        own = data.targets if data.stills is None else data.still_targets
+        parts = (
+            ("train", data.train, data.stills or data.train),
+            ("validation", data.validation, data.still_validation or data.validation),
+        )
+        self.codes = {
+            part: (
+                codes_by_head(data.targets, clips.rows, data.utility),
+                codes_by_head(own, second.rows, data.private),
+            )
+            for part, clips, second in parts
+        }
+        steps = -(-len(data.train) // recipe.batch)
+        self.laps = -(-recipe.min_steps // steps)
+        self.steps = self.laps * steps
+
+    def training(self, epoch: int, generator: torch.Generator) -> Iterator[AdversarialBatch]:
+        """The batches of one epoch.
+
+        Args:
+            epoch: counted from 0.
+            generator: of windows, augmentation and pairs.
+        """
+        data, order = self.data, list(self._order(epoch))
+        second_order = list(islice(self._still_order(epoch), len(order))) or order
+        second = _load(data.stills or data.pairs, second_order)
+        utility, private = self.codes["train"]
+        loaded = zip(order, second_order, clip_loader(data.train, order), second, strict=False)
+        for rows, second_rows, clips, pictures in loaded:
+            clips = random_windows(clips, self.recipe.frames, generator)
+            clips = clips.to(self.device, non_blocking=True)
+            clips, two = augment(clips, self.recipe.augment, generator), None
+            if data.stills is not None and pictures is not None:
+                two = self._two_views(pictures, generator)
+            elif pictures is not None:
+                two = self._two_frames(pictures, generator).to(self.device)
+                two = augment(two, self.recipe.augment, generator)
+            yield self._batch(clips, _at(utility, rows), _at(private, second_rows), two)
+
+    def held_out(self) -> Iterator[AdversarialBatch]:
+        """Validation clips as they are, in order, with the same pairs every time.
+
+        Pictures of a second data set come as two views, augmented as those that are learned from.
+        """
+        data, stills = self.data, self.data.still_validation
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, 9))
+        utility, private = self.codes["validation"]
+        order = torch.split(torch.arange(len(data.validation)), self.recipe.batch)
+        second_order: Sequence[Tensor] = order
+        if stills is not None:
+            count = min(self.recipe.still_batch, len(stills))  # none twice, as its own negative
+            ranges = (at * count + torch.arange(count) for at in range(len(order)))
+            second_order = [places % len(stills) for places in ranges]
+        second = _load(stills or data.pairs_validation, second_order)
+        loaded = zip(order, second_order, clip_loader(data.validation, order), second, strict=False)
+        for rows, second_rows, clips, pictures in loaded:
+            two = None
+            if stills is not None and pictures is not None:
+                two = self._two_views(pictures, generator)
+            elif pictures is not None:
+                two = self._two_frames(pictures, generator).to(self.device).float() / 255
+            batch = _at(utility, rows), _at(private, second_rows)
+            yield self._batch(self._whole(clips), *batch, two)
+
+    def random_held_out(self, generator: torch.Generator) -> AdversarialBatch:
+        """A random batch of validation clips, for an update step's `until`."""
+        data = self.data
+        rows = torch.randint(len(data.validation), (self.recipe.batch,), generator=generator)
+        clips = self._whole(data.validation.batch(rows))
+        return self._batch(clips, _at(self.codes["validation"][0], rows), {})
+
+    def _two_frames(self, clips: Tensor, generator: torch.Generator) -> Tensor:
+        """(B, 3, 2, H, W) uint8, two frames of each video as far apart as the recipe's gap says."""
+        return torch.cat(frame_pairs(clips, generator, self.recipe.gap), dim=2)
+
+    def _two_views(self, pictures: Tensor, generator: torch.Generator) -> Tensor:
+        """(B, 3, 2, H, W), two augmentations of each picture."""
+        views = [augment(pictures.to(self.device), self.still_augment, generator) for _ in range(2)]
+        return torch.cat([view[:, :, :1] for view in views], dim=2)
+
+    def _order(self, epoch: int) -> Iterator[Tensor]:
+        """Rows of each training batch, as often as an epoch wants."""
+        for lap in range(self.laps):
+            seed = derive_seed(self.seed, 8, lap) if lap else self.seed
+            yield from epoch_order(
+                len(self.data.train),
+                self.recipe.batch,
+                seed=seed,
+                epoch=epoch,
+                processes=self.processes,
+            )
+
+    def _still_order(self, epoch: int) -> Iterator[Tensor]:
+        """Rows of each batch of the second data set, repeated as often as the first one needs."""
+        lap = 0
+        while self.data.stills is not None:
+            yield from epoch_order(
+                len(self.data.stills),
+                self.recipe.still_batch,
+                seed=derive_seed(self.seed, 7, lap),
+                epoch=epoch,
+                processes=self.processes,
+            )
+            lap += 1
+
+    def _whole(self, clips: Tensor) -> Tensor:
+        """Clips as networks see them later: the middle window, in [0, 1]."""
+        frames = self.recipe.frames
+        if clips.shape[2] > frames:
+            first = (clips.shape[2] - frames) // 2
+            clips = clips[:, :, first : first + frames]
+        return clips.to(self.device).float() / 255
+
+    def _batch(
+        self, clips: Tensor, utility: Codes, private: Codes, stills: Tensor | None = None
+    ) -> AdversarialBatch:
+        return AdversarialBatch(
+            clips=clips,
+            utility={name: code.to(self.device) for name, code in utility.items()},
+            private={name: code.to(self.device) for name, code in private.items()},
+            stills=stills,
+        )
+
+
+def _load(dataset: ClipDataset | None, order: Sequence[Tensor]) -> Iterator[Tensor | None]:
+    """The batches of a second data set, where there is one; else None for each batch."""
+    return repeat(None) if dataset is None else clip_loader(dataset, order)
+
+
+def _at(codes: Codes, rows: Tensor) -> dict[str, Tensor]:
+    return {name: code[rows] for name, code in codes.items()}

@@ -1,0 +1,291 @@
+"""The engine under every training: epochs, mixed precision, processes, log and exact resumption.
+
+A training subclasses `Trainer` and says what one epoch does; `supervised` fits a recognizer,
+`adversarial_training` an anonymizer against its adversaries.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import pickle
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from masquerade.errors import MissingError, UsageError
+from masquerade.storage import atomic_write
+from masquerade.training.distributed import Processes
+
+Row = dict[str, float]
+"""One epoch in the log: number by column."""
+
+
+@dataclass
+class TrainingState:
+    """What a training is after an epoch, and all it needs to go on from there to the bit.
+
+    Args:
+        digest: of everything the training depends on: data, labels, settings, processes.
+        history: one row an epoch.
+        models: weights now.
+        optimizers: state by role.
+        scaler: state of the gradient scaler.
+        best: weights of the best epoch, where one is kept.
+        best_epoch: counted from 1; 0: none yet.
+        best_score: lower is better.
+    """
+
+    digest: str
+    history: list[Row] = field(default_factory=list)
+    models: Mapping[str, Tensor] = field(default_factory=dict)
+    optimizers: dict[str, Any] = field(default_factory=dict)
+    scaler: dict[str, Any] = field(default_factory=dict)
+    best: Mapping[str, Tensor] = field(default_factory=dict)
+    best_epoch: int = 0
+    best_score: float = float("inf")
+
+    def save(self, path: Path) -> None:
+        """Write atomically: an interruption leaves the previous state or this one."""
+        with atomic_write(path, overwrite=True) as part:
+            torch.save({f.name: getattr(self, f.name) for f in fields(self)}, part)
+
+
+def load_state(path: Path, digest: str) -> TrainingState | None:
+    """The state that a training left at a path; None: there is none.
+
+    Raises:
+        UsageError: it belongs to another training, or is no such file.
+    """
+    if not path.exists():
+        return None
+    try:
+        state = TrainingState(**torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        raise UsageError(
+            f"{path} holds no training that can be resumed here; remove it, or name another."
+        ) from error
+    if state.digest != digest:
+        raise UsageError(
+            f"{path} belongs to another training (other clips, labels, network, settings or number "
+            "of processes); remove it to begin anew, or name another."
+        )
+    return state
+
+
+class Trainer:
+    """One training: the loop over epochs, and what every kind of training shares.
+
+    Args:
+        models: what is trained, on its device.
+        digest: of everything the training depends on.
+        device: of the models.
+        amp: half precision in the networks.
+        processes: that share the training.
+    """
+
+    def __init__(
+        self,
+        models: nn.Module,
+        *,
+        digest: str,
+        device: torch.device,
+        amp: bool,
+        processes: Processes,
+    ) -> None:
+        self.models, self.device, self.processes = models, device, processes
+        self.half = _half_precision(device) if amp else None
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.half is torch.float16)
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.state = TrainingState(digest=digest)
+
+    @property
+    def history(self) -> list[Row]:
+        return self.state.history
+
+    def is_finished(self) -> bool:
+        """Whether the epochs so far suffice."""
+        raise NotImplementedError
+
+    def build_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Fresh optimizers by role, for the phase of the last epoch in the history."""
+        raise NotImplementedError
+
+    def train_epoch(self, epoch: int) -> Row:
+        """Train one epoch and measure it.
+
+        Args:
+            epoch: counted from 0.
+        """
+        raise NotImplementedError
+
+    def after_epoch(self, row: Row) -> None:
+        """Called in every process once an epoch is logged, before it is saved."""
+
+    def report(self, row: Row) -> None:
+        """Called in the main process once an epoch is saved."""
+
+    def run(self, log: TrainingLog, resume: Path | None) -> None:
+        """Train the epochs that are left.
+
+        Args:
+            log: one row an epoch.
+            resume: a file for the state after each epoch; where it exists, training goes on.
+        """
+        self._restore(resume)
+        log.begin(self.history)
+        while not self.is_finished():
+            row = self.train_epoch(len(self.history))
+            self.history.append(row)
+            log.add(row)
+            self.after_epoch(row)
+            if self.processes.rank == 0:
+                if resume is not None:
+                    self._save(resume)
+                self.report(row)
+
+    def step(self, loss: Tensor, modules: Mapping[str, nn.Module], clip: Mapping[str, Any]) -> None:
+        """Backpropagate a loss and step some optimizers.
+
+        Args:
+            loss: a scalar; one without a gradient changes nothing.
+            modules: by role, what steps.
+            clip: by role, the largest gradient norm; None: any.
+        """
+        if not loss.requires_grad:
+            return
+        for module in modules.values():
+            module.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        for role, module in modules.items():
+            optimizer = self.optimizers.get(role)
+            if optimizer is None:
+                continue
+            self.processes.average_gradients(module)
+            self.scaler.unscale_(optimizer)
+            if clip.get(role) is not None:
+                torch.nn.utils.clip_grad_norm_(module.parameters(), clip[role])
+            self.scaler.step(optimizer)
+        self.scaler.update()
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Half precision where it was asked for."""
+        if self.half is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.half)
+
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        """Seed torch inside the block, and leave the caller's generators as they were."""
+        cuda = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda):
+            torch.manual_seed(seed)
+            yield
+
+    def _save(self, path: Path) -> None:
+        self.state.models = self.models.state_dict()
+        self.state.optimizers = {
+            role: optimizer.state_dict() for role, optimizer in self.optimizers.items()
+        }
+        self.state.scaler = self.scaler.state_dict()
+        self.state.save(path)
+
+    def _restore(self, path: Path | None) -> None:
+        found = load_state(path, self.state.digest) if path is not None else None
+        if found is not None:
+            self.state = found
+            self.models.load_state_dict(found.models)
+            self.optimizers = self.build_optimizers()
+            for role, optimizer in self.optimizers.items():
+                optimizer.load_state_dict(found.optimizers[role])
+            self.scaler.load_state_dict(found.scaler)
+        self.processes.broadcast_weights(self.models)
+
+
+def digest_inputs(words: Iterable[str], tensors: Iterable[Tensor]) -> str:
+    """One digest of settings and data."""
+    out = hashlib.sha256("\n".join(words).encode())
+    for tensor in tensors:
+        out.update(str(tuple(tensor.shape)).encode())
+        out.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return out.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class TrainingLog:
+    """A CSV file, and TensorBoard where it is asked for, of one row an epoch.
+
+    Args:
+        path: the CSV; None: none.
+        tensorboard: its folder; None: none.
+        quiet: write nothing, since another process does.
+    """
+
+    def __init__(
+        self, path: Path | None, tensorboard: Path | None = None, *, quiet: bool = False
+    ) -> None:
+        self.path = None if quiet else path
+        self._board = None if quiet or tensorboard is None else _summary_writer(tensorboard)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._board is not None:
+            self._board.close()
+
+    def begin(self, history: Sequence[Row]) -> None:
+        """Write the file anew, with the epochs that a resumed training has behind it."""
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_text("", "utf-8")
+        for row in history:
+            self._write(row)
+
+    def add(self, row: Row) -> None:
+        """One more epoch."""
+        self._write(row)
+        if self._board is not None:
+            for name, value in row.items():
+                self._board.add_scalar(name, value, int(row["epoch"]))
+
+    def _write(self, row: Row) -> None:
+        if self.path is None:
+            return
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            out = csv.writer(file, lineterminator="\n")
+            if file.tell() == 0:
+                out.writerow(row)
+            out.writerow([f"{value:.6g}" for value in row.values()])
+
+
+def _summary_writer(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MissingError(
+            "TensorBoard is not here: pip install masquerade[tensorboard]"
+        ) from error
+    return SummaryWriter(folder)
+
+
+def _half_precision(device: torch.device) -> torch.dtype:
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        return torch.float16
+    return torch.bfloat16

@@ -1,0 +1,164 @@
+"""STPrivacy's training: recognizers on raw video, an initialised anonymizer, then one against both.
+
+Li et al., "STPrivacy: Spatio-Temporal Privacy-Preserving Action Recognition", ICCV 2023, section
+4.3, and its preprint; numbers: docs/papers.md 1.9, 1.10 and 8.1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Literal
+
+from masquerade.training.objectives import Labels
+from masquerade.training.recipe import (
+    AdversarialRecipe,
+    Adversary,
+    OptimizerConfig,
+    Phase,
+    UpdateStep,
+)
+from masquerade.training.recipes import options
+
+PAPER: dict[str, Any] = dict(
+    arguments={"strict": False, "out": "linear"},
+    utility="vit-s-video",
+    # The negated loss is capped, since eq. 13 is not bounded below.
+    adversaries=(Adversary(network="vit-s-video", objective=Labels()),),
+    optimizers=options.same_optimizer(
+        OptimizerConfig(kind="adamw", lr=6.25e-5, weight_decay=0.05, cosine=True)
+    ),
+    size=(112, 112),
+    stride=2,
+    batch=32,
+    tolerance=0.05,
+)
+# The attention of the code, through which dropped tokens leak (docs/papers.md 1.5).
+CODE = {**PAPER, "arguments": {**PAPER["arguments"], "softmax": "dynamicvit"}}
+ADAMW = OptimizerConfig(kind="adamw", lr=1e-3, weight_decay=0.05, warmup=2, cosine=True, clip=1.0)
+TINY: dict[str, Any] = dict(
+    arguments={
+        "frames": 8,
+        "picture": (32, 32),
+        "tubelet": (4, 4, 4),
+        "width": 96,
+        "heads": 3,
+        "depth": 4,
+        "places": (1, 2, 3),
+    },
+    utility="tiny-3d",
+    utility_modality="both",
+    adversaries=(Adversary(network="tiny-3d", objective=Labels()),),
+    tolerance=0.1,
+    **options.TINY | {"optimizers": options.same_optimizer(ADAMW), "size": (32, 32)},
+)
+RAW = replace(options.BOTH, raw=True)
+PRIVATE = UpdateStep(learns=("adversary",), losses={"adversary": 1.0})
+
+
+def stprivacy(
+    *,
+    preset: Literal["tiny", "paper", "code"] = "tiny",
+    omega: options.Omega = None,
+    action_weight: options.ActionWeight = None,
+    adversary: options.Networks = (),
+    objective: options.ObjectiveName = None,
+    adversarial_loss: options.Wish = None,
+    temperature: options.Temperature = None,
+    queue: options.Queue = None,
+    segments: options.Segments = False,
+    combine: options.Combine = None,
+    ratio: options.Ratio = None,
+    gate: options.Gate = None,
+    reversal: options.Reversal = False,
+    frozen: options.Frozen = False,
+    alone: options.Alone = False,
+    restart: options.Restart = None,
+    catch_up: options.CatchUp = None,
+    until_blind: options.UntilBlind = None,
+    utility: options.Utility = None,
+    image_weights: options.ImageWeights = None,
+    epochs: options.Epochs = None,
+    batch: options.Batch = None,
+) -> AdversarialRecipe:
+    """STPrivacy (ICCV 2023): 80 epochs of initialisation, 40 against the recognizers.
+
+    Args:
+        preset: tiny (minutes on two cores), paper, or code (whose attention leaks dropped tokens).
+    """
+    options.check_preset(preset, stprivacy)
+    make = _tiny_phases if preset == "tiny" else _paper_phases
+    recipe = AdversarialRecipe(
+        method="stprivacy",
+        phases=make(omega, action_weight),
+        **{"tiny": TINY, "paper": PAPER, "code": CODE}[preset],
+    )
+    recipe = options.ablate(
+        recipe,
+        alone=alone,
+        adversary=adversary,
+        objective=objective,
+        adversarial_loss=adversarial_loss,
+        temperature=temperature,
+        queue=queue,
+        segments=segments,
+        combine=combine,
+        ratio=ratio,
+        gate=gate,
+        reversal=reversal,
+        frozen=frozen,
+        restart=restart,
+        catch_up=catch_up,
+        until_blind=until_blind,
+        omega=omega,
+        action_weight=action_weight,
+    )
+    return options.change_schedule(
+        recipe, utility=utility, image_weights=image_weights, epochs=epochs, batch=batch
+    )
+
+
+def _paper_phases(omega: float | None, action_weight: float | None) -> tuple[Phase, ...]:
+    weights = options.anonymizer_losses(
+        0.5 if omega is None else omega, action_weight, action=0.5, ratio=1.0
+    )
+    begin = UpdateStep(
+        learns=("anonymizer", "auxiliary"),
+        losses={"auxiliary": 1.0, "ratio": 1.0},  # preprint, eq. 12
+    )
+    against = UpdateStep(learns=("anonymizer",), losses=weights)  # eq. 13
+    return (
+        Phase(name="warmup", epochs=80, updates=(RAW,)),
+        Phase(name="initialise", epochs=80, updates=(begin,)),
+        Phase(name="adversarial", epochs=40, updates=(against, options.BOTH), same_batch=True),
+    )
+
+
+def _tiny_phases(omega: float | None, action_weight: float | None) -> tuple[Phase, ...]:
+    """Small CNNs as recognizers (docs/papers.md 8.5), and a pretraining.
+
+    It begins by reproducing what it keeps, since no network reads an action from random pixels.
+    Against the adversary it steps more slowly and holds its ratio more firmly: at the others' rate
+    one seed in two dropped all tubelets.
+    """
+    still = {"rebuilt": 1.0, "ratio": 4.0}
+    learn = UpdateStep(learns=("anonymizer", "utility"), losses={"utility": 1.0, **still})
+    weights = options.anonymizer_losses(1.0 if omega is None else omega, action_weight, ratio=8.0)
+    against = UpdateStep(learns=("anonymizer",), losses=weights)
+    return (
+        Phase(
+            name="pretrain",
+            epochs=6,
+            updates=(UpdateStep(learns=("anonymizer",), losses=still),),
+            optimizers={"anonymizer": replace(ADAMW, lr=2e-3)},
+            skip_if_started=True,
+        ),
+        Phase(name="warmup", epochs=8, updates=(RAW,)),
+        Phase(name="initialise", epochs=12, updates=(learn, PRIVATE), same_batch=True),
+        Phase(
+            name="adversarial",
+            epochs=14,
+            updates=(against, options.BOTH),
+            same_batch=True,
+            optimizers={"anonymizer": replace(ADAMW, lr=3e-4)},
+        ),
+    )

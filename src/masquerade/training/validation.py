@@ -1,0 +1,225 @@
+"""The validation columns of the log: what networks read of held-out clips after an epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from masquerade.anonymizer import Anonymizer
+from masquerade.metrics.classification import auroc, top_k
+from masquerade.models.recognizers import with_keep_mask
+from masquerade.training.adversarial import AdversarialModels
+from masquerade.training.data import AdversarialBatch, AdversarialBatches, AdversarialData
+from masquerade.training.engine import Row
+from masquerade.training.losses import Codes, probabilities
+from masquerade.training.recipe import AdversarialRecipe, Phase
+
+
+@torch.no_grad()
+def validate(
+    models: AdversarialModels,
+    recipe: AdversarialRecipe,
+    batches: AdversarialBatches,
+    *,
+    seed: int,
+    phase: Phase | None = None,
+) -> Row:
+    """The validation columns of one epoch.
+
+    `val_utility` is the mean top-1 over the utility's labels and `chance_utility` that of the most
+    frequent label; `val_LABEL` is top-1, or of a binary label the AUROC; `val_adversary_share` is
+    the adversaries' loss over that of predicting the training rates (the lowest of several; 1 is
+    chance); `val_reconstruction` is the mean L1 to the raw clip; `val_variety` is how much outputs
+    differ from clip to clip and from place to place, over how much raw clips do; `val_auxiliary` is
+    the top-1 of the class token inside the anonymizer, where one learns.
+
+    Args:
+        models: the networks.
+        recipe: the recipe.
+        batches: of the held-out clips.
+        seed: of the pairs that an adversary compares.
+        phase: the present one; in one of raw clips only, networks are given those here too.
+    """
+    raw = phase is not None and phase.raw
+    models.eval()
+    generator, found = torch.Generator().manual_seed(seed), _Predictions()
+    outputs: list[Tensor] = []
+    inputs: list[Tensor] = []
+    for batch in batches.held_out():
+        clip, keep = (batch.clips, None) if raw else inference_output(models, batch.clips)
+        if phase is not None and phase.uses_auxiliary:
+            training = models.output_with_class_token(batch.clips)
+        else:
+            training = models.anonymizer.training_output(batch.clips)
+        if training.class_token is not None:
+            found.add("auxiliary:", models.auxiliary(training.class_token), batch.utility)
+        found.add("", with_keep_mask(models.utility, keep)(clip), batch.utility)
+        found.count(reconstruction=float((clip - batch.clips).abs().mean()))
+        found.count(**{name: float(loss) for name, loss in training.losses.items()})
+        found.count(**training.metrics)
+        outputs.append(_small(clip))
+        inputs.append(_small(batch.clips))
+        if batch.stills is not None:
+            clip, keep = (batch.stills, None) if raw else inference_output(models, batch.stills)
+        _add_adversaries(found, models, recipe, batch, clip, keep, generator, batches)
+    utility = list(batches.data.utility)
+    auxiliary = {"val_auxiliary": _auxiliary(found, utility)} if recipe.uses_auxiliary else {}
+    own = [name for name in found.numbers if not name.startswith(("adversary", "chance"))]
+    return {
+        **_utility_scores(found, utility),
+        **_adversary_scores(found, recipe, list(batches.data.private)),
+        **auxiliary,
+        **{f"val_{name}": _mean(found.numbers[name]) for name in own},
+        "val_variety": _variety(torch.cat(outputs)) / max(_variety(torch.cat(inputs)), 1e-6),
+    }
+
+
+def inference_output(
+    models: AdversarialModels | Anonymizer, clip: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """A clip as it will be published, which may differ from the training output.
+
+    Args:
+        models: in evaluation mode.
+        clip: (B, 3, T, H, W).
+
+    Returns:
+        The clip, and how far each pixel is shown, (B, T, H, W); None: everywhere alike.
+    """
+    anonymizer = models.anonymizer if isinstance(models, AdversarialModels) else models
+    out = anonymizer(clip, state=anonymizer.init_state(seed=0))
+    return out.clip, None if out.hidden is None else 1 - out.hidden[:, 0]
+
+
+def own_columns(row: Row, data: AdversarialData) -> list[str]:
+    """The anonymizer's own losses and metrics among the columns of `validate`, by name."""
+    others = {"utility", "adversary", "adversary_share", "auxiliary", "variety"}
+    others |= {*data.utility, *data.private}
+    names = [key.removeprefix("val_") for key in row if key.startswith("val_")]
+    return [name for name in names if name not in others]
+
+
+def accuracy(net: nn.Module, clip: Tensor, codes: Codes) -> float:
+    """The mean over labels of a network's scores on (B, 3, T, H, W)."""
+    logits = net(clip)
+    return _mean([_score(logits[name].float().cpu(), code.cpu()) for name, code in codes.items()])
+
+
+def majority(codes: Tensor) -> float:
+    """The share of the most frequent label; 1 of none."""
+    known = codes[codes >= 0].numpy()
+    return float(np.bincount(known).max() / len(known)) if len(known) else 1.0
+
+
+@dataclass
+class _Predictions:
+    """What is gathered over the batches."""
+
+    logits: dict[str, list[Tensor]] = field(default_factory=dict)
+    codes: dict[str, list[Tensor]] = field(default_factory=dict)
+    numbers: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, prefix: str, logits: Mapping[str, Tensor], codes: Codes) -> None:
+        for name, code in codes.items():
+            self.logits.setdefault(f"{prefix}{name}", []).append(logits[name].float().cpu())
+            self.codes.setdefault(f"{prefix}{name}", []).append(code.cpu())
+
+    def count(self, **numbers: float) -> None:
+        for name, number in numbers.items():
+            self.numbers.setdefault(name, []).append(float(number))
+
+    def joined(self, name: str) -> tuple[Tensor, Tensor]:
+        return torch.cat(self.logits[name]), torch.cat(self.codes[name])
+
+
+def _add_adversaries(
+    found: _Predictions,
+    models: AdversarialModels,
+    recipe: AdversarialRecipe,
+    batch: AdversarialBatch,
+    clip: Tensor,
+    keep: Tensor | None,
+    generator: torch.Generator,
+    batches: AdversarialBatches,
+) -> None:
+    """The loss of each adversary on a batch, its chance loss, and what it predicts."""
+    for at, (one, adversary) in enumerate(zip(recipe.adversaries, models.adversary, strict=True)):
+        objective = one.objective
+        net = with_keep_mask(adversary, keep if objective.needs_labels else None)
+        loss = objective.loss(net, clip, batch.private, generator).mean()
+        found.count(**{f"adversary{at}": float(loss)})
+        chance = objective.chance_loss(batch.private, len(clip), batches.codes["train"][1])
+        found.count(**{f"chance{at}": chance})
+        if objective.needs_labels:
+            found.add(f"{at}:", net(clip), batch.private)
+
+
+def _utility_scores(found: _Predictions, labels: Sequence[str]) -> Row:
+    scores = {label: _score(*found.joined(label)) for label in labels}
+    chance = [_chance(*found.joined(label)) for label in labels]
+    row: Row = {"val_utility": _mean(list(scores.values())), "chance_utility": _mean(chance)}
+    return {**row, **{f"val_{label}": value for label, value in scores.items()}}
+
+
+def _auxiliary(found: _Predictions, labels: Sequence[str]) -> float:
+    names = [f"auxiliary:{label}" for label in labels if f"auxiliary:{label}" in found.logits]
+    return _mean([_score(*found.joined(name)) for name in names])
+
+
+def _adversary_scores(found: _Predictions, recipe: AdversarialRecipe, labels: Sequence[str]) -> Row:
+    """Of the strongest of several adversaries: loss, loss over chance, and scores."""
+    row: Row = {"val_adversary": math.nan, "val_adversary_share": math.nan}
+    if not recipe.adversaries:
+        return row
+    losses = [_mean(found.numbers[f"adversary{at}"]) for at in range(len(recipe.adversaries))]
+    chance = [_mean(found.numbers[f"chance{at}"]) for at in range(len(losses))]
+    known = [(loss / floor, loss) for loss, floor in zip(losses, chance, strict=True) if floor]
+    if known:  # none where no held-out clip has a label
+        row["val_adversary_share"], row["val_adversary"] = min(known)
+    labelled = [at for at, one in enumerate(recipe.adversaries) if one.objective.needs_labels]
+    for label in labels if labelled else ():
+        scores = [_score(*found.joined(f"{at}:{label}")) for at in labelled]
+        row[f"val_{label}"] = max(scores) if not any(map(math.isnan, scores)) else math.nan
+    return row
+
+
+def _score(logits: Tensor, codes: Tensor) -> float:
+    """Top-1; AUROC of a binary label; of several labels at once the mean AUROC."""
+    if codes.ndim == 2:
+        parts = [
+            _score(one[:, None], code)
+            for one, code in zip(logits.unbind(1), codes.unbind(1), strict=True)
+        ]
+        return _mean([part for part in parts if not math.isnan(part)])
+    known = codes >= 0
+    predicted, wanted = probabilities(logits)[known].numpy(), codes[known].numpy()
+    if not len(wanted):
+        return math.nan
+    if predicted.shape[1] == 1:
+        return auroc(wanted.astype(float), predicted[:, 0].astype(float)).value
+    return top_k(wanted, predicted).value
+
+
+def _chance(logits: Tensor, codes: Tensor) -> float:
+    return 0.5 if codes.ndim == 2 or logits.shape[1] == 1 else majority(codes)
+
+
+def _small(clip: Tensor) -> Tensor:
+    """(B, 3, T, h, w) of at most 24 pixels a side: content without its grain."""
+    height, width = (min(24, side) for side in clip.shape[-2:])
+    return nn.functional.adaptive_avg_pool3d(clip, (clip.shape[2], height, width)).cpu()
+
+
+def _variety(clips: Tensor) -> float:
+    """The standard deviation of a pixel from clip to clip and from frame to frame."""
+    frames = clips.transpose(1, 2).flatten(0, 1)  # (N * T, 3, h, w)
+    return float(frames.std(dim=0).mean())
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan

@@ -1,0 +1,119 @@
+"""Batches of clips, pairs of frames and pictures of a second data set."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from toy_training import (
+    FRAMES,
+    LONG,
+    PRETRAIN,
+    SIDE,
+    batches_of,
+    clips,
+    data,
+    recipe,
+    register_painter,
+)
+
+from masquerade.datasets.augmentation import Augmentation
+from masquerade.errors import UsageError
+from masquerade.extraction.dataset import from_tensor
+from masquerade.training.adversarial_training import (
+    train_adversarially,
+)
+from masquerade.training.frame_pairs import Gap
+from masquerade.training.objectives import Labels, MoCo, NTXent, Objective
+from masquerade.training.recipe import (
+    Adversary,
+)
+
+painter = pytest.fixture(autouse=True)(register_painter)
+
+
+def test_the_adversary_may_learn_from_pictures_of_another_set() -> None:
+    pictures, labels = clips(40, 5)
+    stills = from_tensor(torch.stack([*pictures])[:, :, :1])
+    own_data = data(
+        stills=stills.take(range(30)),
+        still_validation=stills.take(range(30, 40)),
+        still_targets={"tint": labels["tint"]},
+    )
+    batch = next(
+        batches_of(recipe(still_batch=6), own_data).training(0, torch.Generator().manual_seed(0))
+    )
+    assert batch.stills is not None and batch.stills.shape == (6, 3, 2, SIDE, SIDE)
+    assert batch.clips.shape == (8, 3, FRAMES, SIDE, SIDE) and len(batch.private["tint"]) == 6
+    history = train_adversarially(
+        recipe(still_batch=6, phases=(PRETRAIN, LONG)), own_data, device="cpu"
+    ).history
+    assert history[-1]["val_tint"] > 0.9
+
+
+def test_pairs_with_a_gap_are_frames_of_the_same_videos() -> None:
+    near = Gap(most=2, frames=4, stride=2)
+    frames = torch.arange(4) / 8 + torch.arange(48)[:, None] / 96
+    apart = from_tensor(frames[:, None, :, None, None].expand(-1, 3, -1, SIDE, SIDE))
+    train, validation = apart.take(range(32)), apart.take(range(32, 48))
+    own_data = data(pairs=train, pairs_validation=validation)
+    given = recipe(gap=near, adversaries=(Adversary(network="tiny-2d", objective=NTXent(width=8)),))
+    one = batches_of(given, own_data)
+    held = list(one.held_out())
+    for now, again in zip(held, one.held_out(), strict=True):
+        assert torch.equal(now.stills, again.stills)
+    stills = torch.cat([batch.stills for batch in held])
+    assert stills.shape == (16, 3, 2, SIDE, SIDE)
+    raw = torch.stack([*validation]).float() / 255
+    for video, (a, b) in zip(raw, stills[:, 0, :, 0, 0].tolist(), strict=True):
+        at = [int((video[0, :, 0, 0] - value).abs().argmin()) for value in (a, b)]
+        assert abs(at[0] - at[1]) == 1 and video[0, at[0], 0, 0] == pytest.approx(a)
+    batch = next(one.training(0, torch.Generator().manual_seed(0)))
+    assert batch.stills.shape == (8, 3, 2, SIDE, SIDE) and batch.clips.shape[2] == FRAMES
+    assert set(batch.private) == {"tint"} and len(batch.private["tint"]) == 8
+    history = train_adversarially(
+        replace(given, phases=(PRETRAIN, LONG)), own_data, device="cpu"
+    ).history
+    assert history[-1]["train_adversary"] < history[2]["train_adversary"]
+    with pytest.raises(UsageError, match="other videos"):
+        data(pairs=validation, pairs_validation=validation)
+
+
+def test_held_out_pictures_are_two_views_and_none_is_its_own_negative() -> None:
+    pictures, targets = clips(16, 3)
+    own_data = data(
+        stills=pictures.take(range(10)),
+        still_validation=pictures.take(range(10, 16)),
+        still_targets=targets,
+    )
+    one = batches_of(recipe(augment=Augmentation(brightness=0.2), still_batch=64), own_data)
+    for batch, again in zip(one.held_out(), one.held_out(), strict=True):
+        assert batch.stills.shape[0] == 6 == len(batch.private["tint"])
+        assert torch.equal(batch.stills, again.stills)
+        first, second = batch.stills.unbind(2)
+        assert (first - second).abs().amax((1, 2, 3)).min() > 1e-3
+        assert len({tuple(code.flatten().tolist()) for code in first}) == 6
+
+
+@pytest.mark.parametrize(
+    ("objective", "alike"), [(NTXent(width=8), False), (MoCo(width=8), False), (Labels(), True)]
+)
+def test_no_picture_is_a_pair_with_itself(objective: Objective, alike: bool) -> None:
+    """Where the recipe changes no clip, pictures are changed all the same, but for labels."""
+    pictures, targets = clips(16, 3)
+    pictures = from_tensor(torch.stack([*pictures])[:, :, :1])
+    own_data = data(
+        stills=pictures.take(range(10)),
+        still_validation=pictures.take(range(10, 16)),
+        still_targets=targets,
+    )
+    given = recipe(adversaries=(Adversary(network="tiny-2d", objective=objective),), still_batch=6)
+    one = batches_of(given, own_data)
+    learned = list(one.training(0, torch.Generator().manual_seed(0)))
+    raw = {tuple(clip.flatten().tolist()) for clip in own_data.train}
+    for batch in [*learned, *one.held_out()]:
+        first, second = batch.stills.unbind(2)
+        assert torch.equal(first, second) is alike
+    for batch in learned:  # the action's clips stay as the recipe wants them
+        assert {tuple((c * 255).round().byte().flatten().tolist()) for c in batch.clips} <= raw

@@ -1,0 +1,134 @@
+"""Validation after an epoch, collapse, and doubts of a whole run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from toy_training import (
+    ADVERSARIAL,
+    PRETRAIN,
+    WARMUP,
+    batches_of,
+    clips,
+    data,
+    held_out,
+    models_of,
+    recipe,
+    register_painter,
+)
+
+from masquerade.methods import build
+from masquerade.training.adversarial import (
+    AdversarialModels,
+)
+from masquerade.training.adversarial_training import (
+    train_adversarially,
+)
+from masquerade.training.diagnostics import find_collapse
+from masquerade.training.recipe import (
+    OptimizerConfig,
+    Stop,
+    UpdateStep,
+)
+from masquerade.training.validation import validate
+
+painter = pytest.fixture(autouse=True)(register_painter)
+
+
+def test_collapse_is_found_and_described() -> None:
+    well = {
+        "val_utility": 0.8,
+        "chance_utility": 0.25,
+        "val_variety": 0.9,
+        "val_adversary_share": 1.0,
+        "val_kept": 0.34,
+    }
+    given = {"data": held_out(64), "expected": {"kept": 0.343}, "tolerance": 0.05}
+    assert find_collapse(well, **given) == ()
+    flat = find_collapse({**well, "val_variety": 0.0}, **given)
+    assert any("the same whatever comes in" in one for one in flat)
+    assert any("shows nothing" in one for one in flat)
+    (chance,) = find_collapse({**well, "val_utility": 0.3}, **given)
+    assert "at chance" in chance
+    (kept,) = find_collapse({**well, "val_kept": 0.9}, **given)
+    assert "kept is 0.90" in kept
+    assert find_collapse({**well, "val_kept": math.nan}, **given)
+
+
+@pytest.mark.parametrize(
+    ("count", "loss", "wrong"), [(10, 0.3, False), (10, 0.6, True), (64, 0.3, True)]
+)
+def test_few_held_out_clips_do_not_show_collapse_alone(
+    count: int, loss: float, wrong: bool
+) -> None:
+    """Four of ten where chance is two: an action that was learned looks like this too."""
+    row = {
+        "val_utility": 0.4,
+        "chance_utility": 0.38,
+        "val_variety": 0.9,
+        "val_adversary_share": 0.5,
+        "train_utility": loss,
+    }
+    assert bool(find_collapse(row, held_out(count))) is wrong
+
+
+def test_a_constant_output_has_no_variety() -> None:
+    models = models_of()
+    black = AdversarialModels(build("blacken"), models.utility, list(models.adversary))
+    raw = validate(
+        AdversarialModels(build("blur", sigma=0.01), models.utility, list(models.adversary)),
+        recipe(),
+        batches_of(recipe()),
+        seed=0,
+    )
+    row = validate(black, recipe(), batches_of(recipe()), seed=0)
+    assert row["val_variety"] == 0 and raw["val_variety"] > 0.9
+    assert row["val_utility"] == pytest.approx(0.5, abs=0.2)
+    assert row["val_tint"] == 0.5
+
+
+@pytest.mark.parametrize(("value", "share"), [(1, 1.0), (-1, math.nan)])
+def test_a_constant_adversary_is_at_chance_whatever_the_held_out_labels(
+    value: int, share: float
+) -> None:
+    """All of one class, or none with a label: neither may look like a fooled adversary."""
+    _, targets = clips(48, 0)
+    tint = np.where(np.arange(48) < 32, np.arange(48) % 2, value)  # even in training
+    own_data = data(targets={**targets, "tint": tint})
+    models = models_of()
+    for weight in models.adversary[0].parameters():
+        torch.nn.init.zeros_(weight)  # it says one half of everything
+    row = validate(models, recipe(), batches_of(recipe(), own_data), seed=0)
+    assert row["val_adversary_share"] == pytest.approx(share, abs=1e-3, nan_ok=True)
+
+
+def test_a_recipe_without_adversaries_is_diagnosed_too() -> None:
+    turn = UpdateStep(learns=("anonymizer", "utility"), losses={"reconstruction": 1.0})
+    alone = recipe(adversaries=(), phases=(replace(WARMUP, epochs=1, updates=(turn,)),))
+    trained = train_adversarially(alone, data(), device="cpu")
+    assert any("action is at chance" in note for note in trained.notes)
+    assert trained.history[-1]["collapsed"] == len(trained.notes)
+
+
+def test_an_adversary_that_was_never_above_chance_leaves_a_doubt() -> None:
+    still = {name: OptimizerConfig(kind="adam", lr=1e-2) for name in ("anonymizer", "utility")}
+    seen = train_adversarially(recipe(), data(), device="cpu")
+    assert not any("no adversary" in doubt for doubt in seen.doubts)
+    blind = recipe(
+        optimizers={**still, "adversary": OptimizerConfig(kind="sgd", lr=0.0)},
+        phases=(
+            replace(PRETRAIN, stop=(Stop(column="val_reconstruction", below=1e-6),)),
+            WARMUP,
+            replace(ADVERSARIAL, stop=(Stop(column="val_adversary_share", above=0.9),)),
+        ),
+    )
+    trained = train_adversarially(blind, data(), device="cpu")
+    assert len(trained.history) < 10 and not trained.notes
+    first, second = trained.doubts
+    assert "no adversary was ever clearly better than chance" in first
+    assert "phase pretrain ended" in second and "instead of at most 0.00" in second
+    assert "the mean L1 to the raw clip" in second

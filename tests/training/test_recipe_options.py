@@ -1,0 +1,173 @@
+"""The ablations of recipes, which are the flags of `masquerade train`."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from dataclasses import replace
+from typing import Any, get_args, get_type_hints
+
+import pytest
+from toy_training import ADVERSARIAL, data, recipe, register_painter
+
+from masquerade.cli.train import parse
+from masquerade.errors import UsageError
+from masquerade.models.recognizers import RECOGNIZERS
+from masquerade.training.adversarial_training import train_adversarially
+from masquerade.training.frame_pairs import FAR
+from masquerade.training.objectives import MoCo, NTXent
+from masquerade.training.recipe import Stop, UpdateStep
+from masquerade.training.recipes import RECIPES, recipe_function
+from masquerade.training.recipes.options import ablate
+from masquerade.training.recipes.spact import spact
+from masquerade.training.recipes.vita import vita
+
+painter = pytest.fixture(autouse=True)(register_painter)
+
+PRESETS = [
+    (name, preset)
+    for name, make in RECIPES.items()
+    for preset in get_args(get_type_hints(make)["preset"])
+]
+
+
+def test_an_objective_changes_and_its_pairs_stay() -> None:
+    changed = spact(preset="paper", objective="moco", queue=4096, gap="far")
+    (one,) = changed.adversaries
+    assert one.objective == MoCo(queue=4096) and changed.gap == FAR
+    runs = spact(preset="paper", segments=True, adversary=("r3d-18",))
+    assert [one.objective for one in runs.adversaries] == [NTXent(segments=True)]
+    assert ablate(changed, gap="free").gap is None
+
+
+def test_thresholds_and_the_temperature_are_those_that_are_asked_for() -> None:
+    asked: dict[str, Any] = {
+        "until_pretrain": 0.02,
+        "until_utility": 0.5,
+        "until_adversary": 1.5,
+        "until_blind": 0.9,
+        "temperature": 0.2,
+    }
+    pretrain, warmup, adversarial = spact(preset="paper", **asked).phases
+    assert pretrain.stop == (Stop(column="val_reconstruction", below=0.02),)
+    assert warmup.stop == (
+        Stop(column="train_utility", below=0.5),
+        Stop(column="train_adversary", below=1.5),
+    )
+    assert adversarial.stop == (Stop(column="val_adversary_share", above=0.9),)
+    (one,) = spact(preset="paper", **asked).adversaries
+    assert one.objective == NTXent(temperature=0.2)
+    one_only = spact(until_utility=0.5).phases[1]
+    assert {stop.column: stop.plateau for stop in one_only.stop} == {
+        "train_utility": None,
+        "train_adversary": 4,
+    }
+    assert spact(until_blind=0.9).phases[2].stop == adversarial.stop
+    assert not spact().phases[2].stop
+    line = "spact --preset paper --data x -o r --until-pretrain 0.02 --until-utility 0.5"
+    line += " --until-adversary 1.5 --until-blind 0.9 --temperature 0.2"
+    assert parse(line.split())[1].phases == spact(preset="paper", **asked).phases
+    ended = ablate(recipe(phases=(replace(ADVERSARIAL, epochs=9),)), until_blind=1e-9)
+    assert len(train_adversarially(ended, data(), device="cpu").history) == 1
+
+
+def test_restarted_adversaries_catch_up() -> None:
+    last = vita(preset="paper", restart=2).phases[-1]
+    assert (last.restart, last.catch_up) == (2, 200)
+    last = vita(preset="paper", restart=3, catch_up=5).phases[-1]
+    assert (last.restart, last.catch_up) == (3, 5)
+
+
+def test_a_gate_keeps_the_action_first_and_a_reversal_is_one_update() -> None:
+    plain, gated = vita(), vita(gate=0.7)
+    (gate,) = [step for step in gated.phases[-1].updates if step not in plain.phases[-1].updates]
+    assert (gate.until, gate.learns) == (0.7, ("anonymizer", "utility"))
+    assert gate.losses == {"utility": 1}
+    assert vita(preset="paper", gate=0.7) == vita(preset="paper")
+    (once,) = spact(reversal=True, omega=0.3).phases[-1].updates
+    assert once.learns == ("anonymizer", "utility", "adversary") and once.reversal == 0.3
+    assert once.losses == {"utility": 1.0, "adversary": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "given", "said"),
+    [
+        ("spact", "tiny", {"alone": True, "queue": 7}, "leave out --queue"),
+        ("spact", "tiny", {"alone": True, "omega": 1.0}, "leave out --omega"),
+        ("spact", "tiny", {"alone": True, "until_adversary": 1.0}, "leave out --until-adversary"),
+        ("spact", "tiny", {"frozen": True, "restart": 2}, "never learn again"),
+        ("spact", "tiny", {"frozen": True, "until_blind": 0.9}, "leave out --until-blind"),
+        ("bdq", "paper", {"frozen": True}, "know nothing"),
+        ("bdq", "paper", {"until_utility": 0.1}, "leave out --until-utility"),
+        ("spact", "tiny", {"gap": "far", "segments": True}, "runs of them"),
+        ("vita", "tiny", {"gap": "far"}, "nt-xent or moco"),
+        ("vita", "tiny", {"temperature": 0.2}, "--temperature is of pairs"),
+        ("vita", "tiny", {"segments": True}, "--segments is of pairs"),
+        ("vita", "tiny", {"catch_up": 9}, "after a --restart"),
+        ("vita", "tiny", {"restart": -1}, "--restart must be 1 or more"),
+        ("vita", "tiny", {"epochs": 0}, "--epochs must be 1 or more"),
+        ("vita", "tiny", {"batch": 1}, "--batch must be 2 or more"),
+        ("vita", "tiny", {"omega": math.nan}, "--omega must be 0 or more"),
+        ("vita", "tiny", {"action_weight": -1.0}, "--action-weight must be 0 or more"),
+        ("vita", "tiny", {"gate": 1.2}, "--gate must be above 0 and at most 1"),
+        ("spact", "tiny", {"until_pretrain": 0.0}, "--until-pretrain must be above 0"),
+        ("spact", "tiny", {"until_blind": 0.0}, "--until-blind must be above 0"),
+        ("spact", "tiny", {"until_blind": 3.0}, "at most 1"),
+        ("spact", "tiny", {"temperature": math.inf}, "--temperature must be above 0"),
+        ("spact", "tiny", {"reversal": True, "frozen": True}, "leave out --frozen"),
+        ("spact", "tiny", {"reversal": True, "combine": "mean"}, "leave out --combine"),
+        ("bdq", "tiny", {"reversal": True}, "--adversarial-loss entropy"),
+        ("vita", "tiny", {"reversal": True, "adversarial_loss": "ones"}, "-loss ones"),
+        ("spact", "tiny", {"queue": 64}, "--objective moco"),
+        ("spact", "tiny", {"adversarial_loss": "ones"}, "--objective labels"),
+        ("spact", "tiny", {"objective": "x"}, "no objective 'x'"),
+        ("spact", "tiny", {"utility": "r3d"}, "no network 'r3d'"),
+        ("spact", "tiny", {"adversary": ("r3d",)}, "no network 'r3d'"),
+        ("spact", "huge", {}, "no preset 'huge'; it has tiny, paper, code"),
+        ("noise-features", "code", {}, "noise-features has no preset 'code'"),
+    ],
+)
+def test_contradictions_are_refused(
+    name: str, preset: str, given: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        recipe_function(name)(preset=preset, **given)
+
+
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [
+        ("noise-features", "omega alone frozen gate until_blind adversary objective idle"),
+        ("bdq", "until_pretrain gap idle"),
+        ("stprivacy", "until_pretrain until_utility until_adversary gap idle"),
+    ],
+)
+def test_a_flag_that_makes_no_sense_for_a_recipe_is_not_in_its_signature(
+    name: str, flags: str
+) -> None:
+    assert not set(flags.split()) & set(inspect.signature(RECIPES[name]).parameters)
+    assert set(flags.split()) <= set(inspect.signature(spact).parameters)
+
+
+@pytest.mark.parametrize(("name", "preset"), PRESETS)
+def test_every_recipe_names_what_there_is(name: str, preset: str) -> None:
+    made = RECIPES[name](preset=preset)
+    networks = {made.utility, *(one.network for one in made.adversaries)}
+    assert networks <= set(RECOGNIZERS)
+    assert made.phases[-1].adversarial or name == "noise-features"
+    roles = {role for phase in made.phases for step in phase.updates for role in step.learns}
+    adversaries = {"adversary"} if made.adversaries else set()
+    auxiliary = {"auxiliary"} if name == "stprivacy" and preset != "tiny" else set()
+    assert roles == {"anonymizer", "utility", *adversaries, *auxiliary}
+    assert bool(adversaries) == (name != "noise-features")
+
+
+def test_what_is_missing_is_said_plainly() -> None:
+    with pytest.raises(UsageError, match="no recipe for 'blur'"):
+        recipe_function("blur")
+    with pytest.raises(UsageError, match="has none"):
+        train_adversarially(recipe(), data(private={}), device="cpu")
+    with pytest.raises(UsageError, match="no loss named ratio"):
+        bad = UpdateStep(learns=("anonymizer",), losses={"ratio": 1.0})
+        phases = (replace(ADVERSARIAL, updates=(bad,)),)
+        train_adversarially(recipe(phases=phases), data(), device="cpu")
