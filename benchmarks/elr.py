@@ -51,7 +51,7 @@ STILL = RandomTransforms(shift=0, turn=0, scale=0)
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """One way of learning to read reduced clips.
+    """A way of training on reduced clips.
 
     Args:
         transforms: of a clip in training.
@@ -70,7 +70,7 @@ WAYS = {
 
 
 class Read(NamedTuple):
-    """What networks of several seeds tell together, and the deviation of single ones."""
+    """Top-1 of the mean predictions of several seeds, and the standard deviation of single ones."""
 
     top1: Statistic
     spread: float | None
@@ -78,7 +78,7 @@ class Read(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """What all fits share.
+    """Data and settings that all fits share.
 
     Args:
         manifest: the clips.
@@ -116,7 +116,7 @@ class Bench:
         return Read(top_k(truth, np.mean(said, axis=0)), spread)
 
     def guess(self) -> Statistic:
-        """Top-1 of who names the most frequent action of the training clips."""
+        """Top-1 of a constant guess: the most frequent action of the training clips."""
         codes = self.manifest.targets(action_column(self.manifest))
         right = []
         for fold in self.protocol.folds:
@@ -130,7 +130,7 @@ class Bench:
         return np.concatenate([self._here(fold.test) for fold in self.protocol.folds])
 
     def _here(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Those that could be read and whose action is known."""
+        """Clips that could be read and have an action."""
         known = self.manifest.targets(action_column(self.manifest))[rows] >= 0
         return rows[known & np.isin(rows, self.clips.rows)]
 
@@ -217,7 +217,7 @@ def written(found: Score, spread: float | None = None, *, sign: bool = False) ->
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Fit what is not there yet, and write the table; gives the exit code."""
+    """Fit what is missing and write the table; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="a manifest")
     parser.add_argument("--folds", type=int, default=5, help="0: the manifest's own splits")

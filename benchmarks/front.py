@@ -52,7 +52,7 @@ def spot(axes: Axes, row: Row, action: Finding, private: Finding) -> None:
 
 
 def named(axes: Axes, points: list[tuple[float, float, str]]) -> None:
-    """Names beside the points, each at the nearest place where it meets no point and no name."""
+    """Place each name at the nearest position that overlaps no point and no other name."""
     figure = axes.get_figure(root=True)
     assert figure is not None
     spots = [axes.transData.transform((x, y)) for x, y, _ in points]
@@ -87,7 +87,7 @@ def named(axes: Axes, points: list[tuple[float, float, str]]) -> None:
 def panel(
     axes: Axes, found: Evaluation, label: str, asked: dict[str, float]
 ) -> list[tuple[float, float, str]]:
-    """All methods, on one private label; gives the points and their names."""
+    """Plot all methods on one private label; returns the points and their names."""
     points = []
     for row in found.rows:
         action, private = row.finding("action"), row.finding(label)

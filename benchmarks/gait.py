@@ -43,21 +43,21 @@ METHODS: dict[str, Callable[[], Anonymizer] | None] = {
 
 
 class Labels(NamedTuple):
-    """What is attacked: (N,) classes, and (N,) names of parts."""
+    """Labels of one task: (N,) classes, and (N,) names of splits."""
 
     classes: NDArray[np.int64]
     parts: NDArray[np.str_]
 
 
 def precise(now: U8, before: U8) -> NDArray[np.float32]:
-    """Flow searched down to the pixel, (H, W, 2): on coarse copies noise is grey."""
+    """Optical flow at full resolution, (H, W, 2), since noise averages out in coarse copies."""
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     dis.setFinestScale(0)
     return np.asarray(dis.calc(now, before, np.empty(0)), np.float32)
 
 
 def described(frames: U8) -> F64:
-    """What the attacker keeps of a clip (T, H, W, 3): the rhythm of each band of the body."""
+    """Features of a clip (T, H, W, 3): the spectrum over time of each band of the body."""
     greys = [grey(np.ascontiguousarray(frame)) for frame in frames]
     flow = np.stack([precise(now, before) for before, now in pairwise(greys)])
     speed = np.linalg.norm(flow, axis=-1).mean(0) + 1e-3  # (H, W)
@@ -76,7 +76,7 @@ def described(frames: U8) -> F64:
 
 
 def hits(x: F64, labels: Labels) -> NDArray[np.bool_]:
-    """Which answers on the test part are right: a linear classifier, ridge chosen on validation.
+    """Which test predictions are right: a linear classifier, ridge chosen on validation.
 
     Args:
         x: (N, draws, D).

@@ -115,7 +115,7 @@ BENCHMARKS = {
 
 
 def entries(benchmark: Benchmark) -> list[EvaluatedMethod]:
-    """The lines of the table after raw video."""
+    """The rows of the table after raw video."""
     people = benchmark.people
     if benchmark.in_time:
         noise, last = (
@@ -155,7 +155,7 @@ def entries(benchmark: Benchmark) -> list[EvaluatedMethod]:
 
 
 def manifest_of(name: str, work: Path, clips: int) -> Manifest:
-    """The dataset; mimes is drawn where it is not there yet."""
+    """Read the manifest; mimes is drawn where it is missing."""
     if name == "mimes":
         folder = work / "drawn"
         if not (folder / "manifest.csv").exists():
@@ -169,7 +169,7 @@ def manifest_of(name: str, work: Path, clips: int) -> Manifest:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one benchmark; gives its exit code."""
+    """Run one benchmark; returns its exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("name", choices=BENCHMARKS)
     parser.add_argument("--seeds", type=int, help="networks of each kind")

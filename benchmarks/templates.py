@@ -45,7 +45,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Result:
-    """What one kind of key reached."""
+    """Scores of one kind of key."""
 
     auc: Scores
     covered: list[float]  # share of a part that the default shaping hides by .6 or more
@@ -63,25 +63,25 @@ def shown(args: argparse.Namespace) -> list[Shown]:
 
 
 def click(mask: Bits) -> tuple[float, float]:
-    """Where one would point at a part: its pixel farthest from its rim, (x, y)."""
+    """The pixel of a part that is farthest from its border, (x, y)."""
     away = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
     y, x = np.unravel_index(int(away.argmax()), away.shape)
     return float(x), float(y)
 
 
 def big(mask: Bits) -> bool:
-    """Whether enough of a part is seen."""
+    """Whether enough of a part is visible."""
     return int(mask.sum()) >= LEAST
 
 
 def auc(maps: list[F32], masks: list[Bits]) -> float:
-    """Over all pixels of some frames at once."""
+    """AUC over all pixels of some frames at once."""
     truth = np.concatenate([mask.ravel() for mask in masks]).astype(np.int64)
     return auroc(truth, np.concatenate([m.ravel() for m in maps]).astype(np.float64)).value
 
 
 def by_place(clip: Shown, part: int) -> float | None:
-    """The map of position alone: the nearer to the click, the hotter."""
+    """A baseline map of position alone: higher nearer to the click."""
     masks = [m for m in clip.parts[1:] == part if big(m)]
     if not big(clip.parts[0] == part) or not masks:
         return None
@@ -128,7 +128,7 @@ def clicked(clips: list[Shown]) -> int:
 
 
 def within(clips: list[Shown], keys: Extractor) -> Result:
-    """A click in each clip, judged in that clip."""
+    """A click in each clip, scored in that clip."""
     out = Result({}, [], [])
     for clip in clips:
         for part in range(1, len(PARTS)):
@@ -139,7 +139,7 @@ def within(clips: list[Shown], keys: Extractor) -> Result:
 
 
 def across(clips: list[Shown], keys: Extractor) -> Result:
-    """Clicks on the first characters, judged on all others."""
+    """Clicks on the first characters, scored on all others."""
     out = Result({}, [], [])
     first = clicked(clips)
     for part in range(1, len(PARTS)):
@@ -151,7 +151,7 @@ def across(clips: list[Shown], keys: Extractor) -> Result:
 
 
 def mean_of(scores: Scores) -> float:
-    """Parts weigh alike."""
+    """The mean over parts."""
     return float(np.mean([np.mean(v) for v in scores.values()]))
 
 
