@@ -1,7 +1,6 @@
-"""Published labels of UCF101 and HMDB51 give the manifest that their authors' numbers describe.
+"""Readers of labels of UCF101, HMDB51 and PA-HMDB51, on small files in the published layout.
 
-Files that cannot be kept here are made by the test in the published layout; where the real ones
-lie beside the repository they are read, too.
+Where the real files lie beside the repository they are read, too.
 """
 
 from __future__ import annotations
@@ -14,35 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from published_layouts import LABELS, put, real, row, whole
 
 from masquerade.datasets.check import find_straddling
-from masquerade.datasets.manifest import Manifest
 from masquerade.datasets.overlap import find_overlap
 from masquerade.datasets.published import READERS
 from masquerade.datasets.published.hmdb51 import hmdb51_source, read_hmdb51
 from masquerade.datasets.published.pa_hmdb51 import ATTRIBUTES
 from masquerade.datasets.published.vispr import SETS
 from masquerade.errors import UsageError
-
-REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
-LABELS = REAL / "labels"
-real = pytest.mark.skipif(not LABELS.is_dir(), reason="no shared data beside the repository")
-
-
-def put(path: Path, text: str = "") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def row(manifest: Manifest, number: int) -> dict[str, Any]:
-    clip = manifest.clips[number]
-    return {"path": clip.path, **clip.cells, "first": clip.first, "last": clip.last}
-
-
-def whole(path: str, **cells: str) -> dict[str, Any]:
-    return {"path": path, **cells, "first": None, "last": None}
-
 
 # UCF101 and its VP labels: the lists and the labels spell one class in two ways.
 

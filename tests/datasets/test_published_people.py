@@ -1,7 +1,6 @@
-"""Published datasets of looks, people and scenes: each layout gives the manifest that it describes.
+"""Readers of VISPR, HVU, CelebV-HQ, KTH, IPN, SBU, UT-Interaction and UCF11, on small files.
 
-Files that cannot be kept here are made by the test in the published layout; where the real ones
-lie beside the repository they are read, too.
+Where the real files lie beside the repository they are read, too.
 """
 
 from __future__ import annotations
@@ -12,32 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from published_layouts import LABELS, REAL, put, real, row, whole
 
 from masquerade.datasets.check import find_straddling
-from masquerade.datasets.manifest import Manifest, read_manifest
+from masquerade.datasets.manifest import read_manifest
 from masquerade.datasets.published import READERS
 from masquerade.datasets.splits import random_split
 from masquerade.errors import UsageError
-
-REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
-LABELS = REAL / "labels"
-real = pytest.mark.skipif(not LABELS.is_dir(), reason="no shared data beside the repository")
-
-
-def put(path: Path, text: str = "") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def row(manifest: Manifest, number: int) -> dict[str, Any]:
-    clip = manifest.clips[number]
-    return {"path": clip.path, **clip.cells, "first": clip.first, "last": clip.last}
-
-
-def whole(path: str, **cells: str) -> dict[str, Any]:
-    return {"path": path, **cells, "first": None, "last": None}
-
 
 # VISPR
 

@@ -62,7 +62,7 @@ def vote(
     ties: Ties = "unknown",
     json: Flag = False,
 ) -> int:
-    """Make one manifest of several annotators' by majority, and say how far they agree.
+    """Merge the manifests of several annotators by majority vote and print their agreement.
 
     Example: masquerade data vote anna.csv ben.csv cem.csv -o labels.csv
 
@@ -94,7 +94,7 @@ def floors(
     seed: int = 0,
     json: Flag = False,
 ) -> int:
-    """What attackers score who never see a video: the floor under every privacy number.
+    """Print the floors: the scores of trivial attackers that never see a video.
 
     Example: masquerade data floors ucf101_privacy_attribute_label.pickle --splits lists --split 1
 
@@ -104,7 +104,7 @@ def floors(
         split: for a pickle 1, 2 or 3; for a manifest the split column.
         action_accuracy: of an action recognizer, in [0, 1], for the floor from its guesses; for
             a pickle without, the published one on protected video.
-        seed: of the rows that draw at random.
+        seed: of the random scores and the bootstrap.
         json: print the result as JSON.
     """
     _check_seed(seed)
@@ -169,15 +169,15 @@ def convert(
         values: for pa-hmdb51: the published names, or 1 from value 1 on (any, and vispr under
             VISPR's names), or from value 2 for face and nudity (most).
         attributes: for vispr: which seven.
-        people: for ipn: the CSV that says who is a woman or a man.
+        people: for ipn: the CSV with the gender of each person.
         suffix: for vp: how your video files end, such as .avi.
         pauses: for ipn: also the stretches without a gesture.
         every: for hvu: also clips that lack an action, an object or a scene.
-        without: another manifest; clips that share a file, or people or a source with one that
-            does, are left out, so that what learned from the rest may be scored there.
-        seed: of what is drawn: kth's takes, --test-share, --val-share.
-        test_share: draw a train and a test split by groups, such as 0.4.
-        val_share: turn this share of train into val by groups, such as 0.1.
+        without: another manifest, the test set: clips that overlap with it (by file, people or
+            source) are left out of the training set that is written.
+        seed: of the random splits: kth's takes, --test-share, --val-share.
+        test_share: draw a train and a test split by groups; the share of test, such as 0.4.
+        val_share: turn this share of train into val, by groups, such as 0.1.
     """
     given = {
         "videos": videos,
@@ -206,8 +206,8 @@ def convert(
     write_manifest(manifest, out)
     left_out = len(whole) - len(manifest)
     more = "" if without is None else f" {left_out} are left out for {without.name}."
-    said = escape(f"{out}: {len(manifest)} clips.{more}")
-    Console(stderr=True).print(said, soft_wrap=True)
+    line = escape(f"{out}: {len(manifest)} clips.{more}")
+    Console(stderr=True).print(line, soft_wrap=True)
     return 0
 
 
@@ -225,7 +225,7 @@ def mimes(
     looks: bool = True,
     truth: Flag = False,
 ) -> int:
-    """Draw the benchmark that needs no download: acting characters as videos with a manifest.
+    """Draw mimes, the synthetic benchmark of acting people, as videos with a manifest.
 
     Example: masquerade data mimes mimes/ --clips 256
 
@@ -234,12 +234,12 @@ def mimes(
         clips: how many.
         size: side of the frames in pixels.
         frames: of a clip.
-        people: how many different ones.
+        people: how many.
         seed: of everything; the same seed gives the same clips.
-        correlation: from 0 to 1, how far the correlated attributes follow the action.
-        correlated: binary attributes that do.
-        gait: whether each person moves in a way of their own.
-        looks: whether each person looks like themselves; --no-looks leaves gait alone.
+        correlation: from 0 to 1, of the correlated attributes with the action.
+        correlated: names of binary attributes.
+        gait: whether each person has their own gait.
+        looks: whether each person has their own appearance; --no-looks leaves gait as the only cue.
         truth: also write part masks, keypoints and flow.
     """
     _check_seed(seed)
@@ -315,7 +315,7 @@ def _print_check(result: CheckResult) -> None:
             console.print(f"... and {len(lines) - _SHOWN} more; --json has them all")
     if result.not_compared:
         pairs = escape("; ".join(result.not_compared))
-        console.print(f"\nnot compared, since there the same people are wanted: {pairs}")
+        console.print(f"\nnot checked, since they share people on purpose: {pairs}")
     if result.ok:
         console.print("[green]nothing found[/]")
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from masquerade.datasets.manifest import Clip, Manifest, make_manifest
-from masquerade.datasets.published.label_files import read_lines
+from masquerade.datasets.manifest import Manifest
+from masquerade.datasets.published.label_files import listed_clips, read_lines
 from masquerade.errors import UsageError
 
 _PART = {"0": "", "1": "train", "2": "test"}
@@ -46,9 +46,4 @@ def read_hmdb51(folder: Path, *, split: int = 1, videos: Path | None = None) -> 
         split: 1, 2 or 3.
         videos: the folder of the class folders; None: the same.
     """
-    clips = []
-    for name, part in hmdb51_split(folder, split).items():
-        action, file = name.split("/", 1)
-        source = hmdb51_source(Path(file).stem, action)
-        clips.append(Clip(path=name, cells={"action": action, "group": source, "split": part}))
-    return make_manifest(videos or folder, clips)
+    return listed_clips(videos or folder, hmdb51_split(folder, split), hmdb51_source)

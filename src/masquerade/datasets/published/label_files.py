@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,21 @@ def found_clips(
     if not clips:
         raise UsageError(otherwise)
     return make_manifest(root, clips, kinds=kinds)
+
+
+def listed_clips(
+    root: Path, parts: Mapping[str, str], group: Callable[[str, str], str]
+) -> Manifest:
+    """A manifest of clips named `action/file` with their parts of an official split.
+
+    `group` gives the source video from the file's stem and the action.
+    """
+    clips = []
+    for name, part in parts.items():
+        action, file = name.split("/", 1)
+        cells = {"action": action, "group": group(Path(file).stem, action), "split": part}
+        clips.append(Clip(path=name, cells=cells))
+    return make_manifest(root, clips)
 
 
 def _text(path: Path) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from masquerade.datasets.manifest import Clip, Manifest, make_manifest
-from masquerade.datasets.published.label_files import read_lines
+from masquerade.datasets.manifest import Manifest
+from masquerade.datasets.published.label_files import listed_clips, read_lines
 from masquerade.errors import UsageError
 
 _CLIP = re.compile(r"v_(?P<name>.+)_g(?P<group>\d+)_c\d+$")
@@ -45,9 +45,4 @@ def read_ucf101(folder: Path, *, split: int = 1, videos: Path | None = None) -> 
         split: 1, 2 or 3.
         videos: the folder of the class folders; None: the same.
     """
-    clips = []
-    for name, part in ucf101_split(folder, split).items():
-        action, file = name.split("/")
-        group = ucf101_group(Path(file).stem, action)
-        clips.append(Clip(path=name, cells={"action": action, "group": group, "split": part}))
-    return make_manifest(videos or folder, clips)
+    return listed_clips(videos or folder, ucf101_split(folder, split), ucf101_group)
