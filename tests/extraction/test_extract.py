@@ -519,3 +519,9 @@ def test_an_interrupted_extraction_goes_on(
     found = extract_clips(data, **given)
     assert found.passes == 1
     assert torch.equal(pixels(found), pixels(extract_clips(data, frames=2, size=16)))
+
+
+def test_clips_through_files_are_not_made_on_the_fly(data: Manifest) -> None:
+    """An encoder does not give the same file each time."""
+    with pytest.raises(UsageError, match="give a larger --store-limit"):
+        extract_clips(data, frames=2, size=16, through_file=True, cache=ClipCache(limit=0))

@@ -91,7 +91,7 @@ def extract_clips(
         progress: called with (videos done, videos in all).
 
     Raises:
-        UsageError: not a single clip could be read.
+        UsageError: not a single clip could be read; or clips through files are above the limit.
         MasqueradeError: the clips do not fit on the disk, or the folder cannot be written.
     """
     height, width = (size, size) if isinstance(size, int) else size
@@ -123,9 +123,14 @@ def extract_clips(
     store = ClipStore(folder / name, config.shape)
     new = store.clip_bytes * sum(store.place(key) is None for _, keys in videos for key in keys)
     on_the_fly = new > 0 and stored_bytes(folder) + new > kept.limit
+    line = _size_line(len(manifest), new, store, folder, kept.limit if on_the_fly else None)
+    if on_the_fly and through_file:
+        raise UsageError(
+            f"{line}, but a file that is encoded again need not be the same: give a larger "
+            "--store-limit."
+        )
     if new and kept.report:
-        limit = kept.limit if on_the_fly else None
-        kept.report(_size_line(len(manifest), new, store, folder, limit))
+        kept.report(line)
     if on_the_fly:
         if method is not None and seed is None:  # each reading must give the same clips
             config = replace(config, seed=secrets.randbits(48))
