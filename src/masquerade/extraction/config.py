@@ -130,7 +130,7 @@ def config_digest(config: ExtractionConfig) -> str:
     """
     from masquerade import __version__
 
-    content = {
+    content: dict[str, Any] = {
         "masquerade": __version__,
         "sampling": [
             *config.shape,
@@ -138,15 +138,19 @@ def config_digest(config: ExtractionConfig) -> str:
             config.sample_first,
             config.padding,
         ],
-        "regions": _regions(config),
-        "cover": config.cover and [str(part) for part in config.cover[:3]],
-        "within": config.cover and _mask_digest(config.cover.within),
-        "outside": config.outside,
-        "seed": config.seed,
         "through_file": config.through_file,
-        "method": None if config.method is None else _method(config.method),
-        "sources": None if config.method is None else _region_code(),
     }
+    regions = _regions(config)
+    if config.method is not None:
+        content |= {
+            "method": _method(config.method),
+            "regions": regions,
+            "sources": _region_code(),
+            "cover": config.cover and [str(part) for part in config.cover[:3]],
+            "within": config.cover and _mask_digest(config.cover.within),
+            "outside": config.outside,
+            "seed": config.seed,
+        }
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 

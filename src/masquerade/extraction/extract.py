@@ -118,7 +118,7 @@ def extract_clips(
     name = "clips"
     if kept.folder is not None:
         config = replace(config, region_cache=region_cache_folder(folder, config))
-        name = f"clips-{config_digest(config)[:16]}"
+        name = store_name(config)
     videos = _videos(manifest, config, digests=kept.folder is not None)
     store = ClipStore(folder / name, config.shape)
     new = store.clip_bytes * sum(store.place(key) is None for _, keys in videos for key in keys)
@@ -168,11 +168,11 @@ def _videos(
         if digests:
             with suppress(VideoError):  # its extraction gives the reason
                 video = video._replace(digest=video_digest(path))
-        videos.append((video, _keys(video, config)))
+        videos.append((video, clip_keys(video, config)))
     return videos
 
 
-def _keys(video: Video, config: ExtractionConfig) -> list[bytes]:
+def clip_keys(video: Video, config: ExtractionConfig) -> list[bytes]:
     """What names each of a video's clips in a store.
 
     A clip of some frames does not depend on other rows of the same video, unless these frames alone
@@ -183,6 +183,11 @@ def _keys(video: Video, config: ExtractionConfig) -> list[bytes]:
         text += f" {video.ranges}"
     content = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
     return [clip_key(content, first, last) for first, last in video.ranges]
+
+
+def store_name(config: ExtractionConfig) -> str:
+    """The folder's name of an extraction's store, of all that changes its clips but the videos."""
+    return f"clips-{config_digest(config)[:16]}"
 
 
 def _size_line(count: int, new: int, store: ClipStore, folder: Path, limit: float | None) -> str:

@@ -1,0 +1,70 @@
+"""Fitting an attacker holds no data set in memory; benchmarks/memory_training.py measures more."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = """
+import sys, threading, time
+from pathlib import Path
+import numpy as np, torch
+from masquerade.evaluation.fit_predict import FitTask, fit_predict
+from masquerade.evaluation.presets import AttackerModel, Preset
+from masquerade.evaluation.protocols import Fold
+from masquerade.extraction.dataset import ClipDataset
+from masquerade.extraction.store import ClipStore, clip_key
+
+CLIPS, SHAPE = 5000, (3, 16, 32, 32)
+torch.set_num_threads(1)
+store, rows = ClipStore(Path(sys.argv[1]), SHAPE), np.arange(CLIPS)
+for numbers in np.split(rows, 50):
+    pixels = np.random.default_rng(numbers[0]).integers(0, 255, (100, *SHAPE), dtype=np.uint8)
+    keys = [clip_key(int(number).to_bytes(32, "big"), None, None) for number in numbers]
+    store.append(dict(zip(keys, torch.from_numpy(pixels))))
+clips = ClipDataset(source=store.mapped(), places=rows, rows=rows)
+model = AttackerModel(modality="frames", network="tiny-3d", widths=(4, 8), side=8)
+preset = Preset(
+    frames=16, size=(32, 32), attackers={"tiny": model}, epochs=1, finetune_epochs=1, batch=50
+)
+
+def attack(count):
+    half = count // 2
+    fold = Fold(
+        train=rows[:half], validation=rows[half : half + 50], test=rows[half + 50 : count]
+    )
+    task = FitTask(
+        attacker="tiny", initialisation="scratch", seed=0, fold=fold,
+        classes={"action": 2}, labels={"action": rows % 2},
+    )
+    fit_predict(task, clips, preset)
+
+def memory():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return max(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))
+
+attack(400)
+before, peak, done = memory(), [0], threading.Event()
+def watch():
+    while not done.wait(0.02):
+        peak[0] = max(peak[0], memory())
+thread = threading.Thread(target=watch)
+thread.start()
+attack(CLIPS)
+done.set()
+thread.join()
+print(peak[0] - before, CLIPS * store.clip_bytes)
+"""
+
+
+def test_memory_grows_by_much_less_than_the_data(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(tmp_path / "store")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    growth, data = map(int, run.stdout.split())
+    assert data > 200e6 and growth < data / 20
