@@ -95,7 +95,7 @@ def test_avi_with_b_frames_starts_at_zero_and_is_even(tmp_path):
     source = make(tmp_path / "in.avi", "-c:v", "mpeg4", "-bf", 2, seconds=2)
     with Reader(source) as reader:
         shown = [frame.time for frame in reader]
-        assert reader.mended == 0
+        assert reader.repaired == 0
     assert shown == pytest.approx([n / 25 for n in range(50)])
 
 
@@ -121,11 +121,11 @@ def test_repaired_timestamps_only_rise(pairs, start):
     clock = TimestampRepair(rate=Fraction(25), time_base=Fraction(1, 1000), start=start)
     ticks = [clock.tick(*pair) for pair in pairs]
     assert all(a < b for a, b in itertools.pairwise(ticks))
-    assert clock.mended == sum(tick != pts for tick, (pts, _) in zip(ticks, pairs, strict=True))
+    assert clock.repaired == sum(tick != pts for tick, (pts, _) in zip(ticks, pairs, strict=True))
 
 
 def test_good_timestamps_stay_and_others_follow_by_one_frame():
     clock = TimestampRepair(rate=Fraction(25), time_base=Fraction(1, 1000))
     given = [(0, 0), (40, 40), (None, 80), (None, None), (100, None), (200, None)]
     assert [clock.tick(*pair) for pair in given] == [0, 40, 80, 120, 160, 200]
-    assert clock.mended == 3
+    assert clock.repaired == 3

@@ -27,7 +27,7 @@ verbs:
   doctor      what works on this machine, and how to add what does not
   demo        make a clip, anonymize it, and show before and after
 
-`masquerade VERB --help` tells more; `masquerade --version` the version.
+`masquerade VERB --help` lists its options; `masquerade --version` the version.
 """
 
 

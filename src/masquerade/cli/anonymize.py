@@ -131,18 +131,18 @@ def main(argv: list[str]) -> int:
     outcomes = []
     quiet = options.quiet or options.json
     bar = not (options.no_progress or quiet)
-    with BatchProgress(files=len(tasks), bar=bar, quiet=quiet, verbose=options.verbose) as shown:
+    with BatchProgress(files=len(tasks), bar=bar, quiet=quiet, verbose=options.verbose) as progress:
         for outcome in anonymize_batch(
             tasks,
             pipeline,
             workers=options.workers,
             resume=options.resume,
             skip_existing=options.skip_existing,
-            progress=shown.start_file,
+            progress=progress.start_file,
         ):
             if INTERRUPTED.is_set():
                 raise KeyboardInterrupt
-            shown.print_outcome(outcome)
+            progress.print_outcome(outcome)
             outcomes.append(outcome)
     if options.json:
         print(json.dumps([_as_json(outcome) for outcome in outcomes], indent=1))

@@ -16,7 +16,7 @@ from masquerade.cli.progress import BatchProgress, summary
 from masquerade.methods import build
 from masquerade.pipeline.batch import FileTask
 from masquerade.pipeline.file import anonymize_file
-from masquerade.report.page import page
+from masquerade.report.page import render_page
 from masquerade.storage import atomic_write
 from masquerade.video.encoding import Encoding
 from masquerade.video.frame import Frame
@@ -49,19 +49,19 @@ def main(argv: list[str]) -> int:
     made = options.output / f"{source.stem}_anonymized.mp4"
     beside = options.output / f"{source.stem}_side_by_side_private.mp4"
     about = options.output / f"{source.stem}_report.html"
-    with BatchProgress(files=1, bar=True, quiet=False, verbose=False) as shown:
+    with BatchProgress(files=1, bar=True, quiet=False, verbose=False) as progress:
         receipt = anonymize_file(
             source,
             made,
             build(options.method),
-            progress=shown.start_file(FileTask(source, made)),
+            progress=progress.start_file(FileTask(source, made)),
             overwrite=True,
         )
     stills = side_by_side(source, made, beside, frames=receipt.source.frames)
     with atomic_write(about, overwrite=True) as part:
-        part.write_text(page(receipt, stills=stills), "utf-8")
+        part.write_text(render_page(receipt, stills=stills), "utf-8")
     for warning in receipt.warnings:
-        print(f"look:    {warning}")
+        print(f"warning: {warning}")
     print(f"result:  {made}  ({summary(receipt)})")
     print(f"before and after: {beside}  (shows the original: not for release)")
     print(f"report:  {about}")
@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int:
 
 
 def side_by_side(before: Path, after: Path, dst: Path, *, frames: int) -> list[Pixels]:
-    """Write two videos next to each other; gives four stills of the second."""
+    """Write two videos side by side; returns four stills of the second."""
     wanted = {frames * i // 8 for i in (1, 3, 5, 7)}
     stills = []
     with (

@@ -31,7 +31,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """One thing that was checked, and what adds it where it is missing.
 
     Args:
@@ -41,68 +41,70 @@ class Finding:
     name: str
     here: bool
     detail: str
-    mend: str = ""
+    install: str = ""
     needed: bool = False
 
 
 def main(argv: list[str]) -> int:
     """Run the verb; 3 if something that the defaults need is missing."""
     options = tyro.cli(Options, args=argv, prog="masquerade doctor", config=(FlagCreatePairsOff,))
-    findings = [*_packages(), *_models(), *_devices(), *_codecs()]
+    checks = [*_packages(), *_models(), *_devices(), *_codecs()]
     if options.json:
-        print(json.dumps([asdict(finding) for finding in findings], indent=1))
+        print(json.dumps([asdict(check) for check in checks], indent=1))
     else:
         table = Table("", "what", "found", "to add it")
-        for finding in findings:
-            mend = "" if finding.here else escape(finding.mend)
-            mark = "[green]yes" if finding.here else ("[red]NO" if finding.needed else "[yellow]no")
-            table.add_row(mark, finding.name, escape(finding.detail), mend)
+        for check in checks:
+            install = "" if check.here else escape(check.install)
+            mark = "[green]yes" if check.here else ("[red]NO" if check.needed else "[yellow]no")
+            table.add_row(mark, check.name, escape(check.detail), install)
         Console().print(table)
-    return 0 if all(finding.here or not finding.needed for finding in findings) else 3
+    return 0 if all(check.here or not check.needed for check in checks) else 3
 
 
-def _packages() -> list[Finding]:
-    found = [Finding(name, True, version) for name, version in library_versions().items()]
+def _packages() -> list[Check]:
+    found = [Check(name, True, version) for name, version in library_versions().items()]
     zoo = importlib.util.find_spec("torchvision") is not None
-    mend = 'pip install "masquerade[zoo]" (replaces a CPU build of torch)'
+    install = 'pip install "masquerade[zoo]" (replaces a CPU build of torch)'
     detail = "people by Mask R-CNN" if zoo else "only for people by Mask R-CNN"
-    return [*found, Finding("torchvision", zoo, detail, mend)]
+    return [*found, Check("torchvision", zoo, detail, install)]
 
 
-def _models() -> list[Finding]:
+def _models() -> list[Check]:
     from masquerade.regions.faces import CENTERFACE_INSTALL, centerface_file
 
     try:
         size = centerface_file().stat().st_size
     except MasqueradeError as error:
-        return [Finding("face model", False, str(error), CENTERFACE_INSTALL, needed=True)]
-    return [Finding("face model", True, f"CenterFace, {size / 1e6:.1f} MB, MIT licence")]
+        return [Check("face model", False, str(error), CENTERFACE_INSTALL, needed=True)]
+    return [Check("face model", True, f"CenterFace, {size / 1e6:.1f} MB, MIT licence")]
 
 
-def _devices() -> list[Finding]:
+def _devices() -> list[Check]:
     import torch
 
     cuda = torch.cuda.is_available()
     name = torch.cuda.get_device_name() if cuda else "networks run on the CPU"
     cores = f"{os.cpu_count()} cores, {shutil.disk_usage('.').free / 1e9:.0f} GB free here"
-    mend = "an NVIDIA driver and a CUDA build of torch"
-    return [Finding("processor", True, cores), Finding("CUDA GPU", cuda, name, mend)]
+    install = "an NVIDIA driver and a CUDA build of torch"
+    return [Check("processor", True, cores), Check("CUDA GPU", cuda, name, install)]
 
 
-def _codecs() -> list[Finding]:
+def _codecs() -> list[Check]:
     from masquerade.video.encoding import CODECS, Encoding, check_encoder
 
     def works(encoding: Encoding) -> Callable[[], None]:
         return lambda: check_encoder(encoding, width=256, height=256, deep=False)
 
-    tries = {f"encode {codec}": works(Encoding(codec=codec)) for codec in CODECS}  # type: ignore[arg-type]
-    tries["encode h264 on a GPU"] = works(Encoding(hwaccel="cuda"))
+    encoders = {f"encode {codec}": works(Encoding(codec=codec)) for codec in CODECS}  # type: ignore[arg-type]
+    encoders["encode h264 on a GPU"] = works(Encoding(hwaccel="cuda"))
     found = []
-    for name, attempt in tries.items():
+    for name, attempt in encoders.items():
         try:
             attempt()
-            found.append(Finding(name, True, "tried"))
+            found.append(Check(name, True, "works"))
         except MasqueradeError as error:
-            mend = "an NVIDIA GPU with an encoder" if "GPU" in name else "pip install --upgrade av"
-            found.append(Finding(name, False, str(error), mend, needed=name == "encode h264"))
+            install = (
+                "an NVIDIA GPU with an encoder" if "GPU" in name else "pip install --upgrade av"
+            )
+            found.append(Check(name, False, str(error), install, needed=name == "encode h264"))
     return found

@@ -317,7 +317,7 @@ class _FileRun:
             removed=self.metadata.removed,
             kept=_kept_names(self.metadata, info, self.sound),
             warnings=tuple(warned),
-            mended_timestamps=reader.mended,
+            mended_timestamps=reader.repaired,
             damaged_frames=reader.damaged,
             device=str(self.device),
             stage_seconds={key: round(s, 3) for key, s in self.timer.seconds.items()},

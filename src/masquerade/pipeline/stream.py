@@ -279,8 +279,8 @@ def _anonymize_windows(
 def _black_outside(pixels: Pixels, mask: U8) -> Pixels:
     """(T, H, W, 3) times the mask (T, H, W): black where nothing is hidden."""
     share = mask[..., None].astype(np.uint32)
-    shown = (pixels * share + 127) // 255
-    return shown.astype(np.uint8) if pixels.dtype == np.uint8 else shown.astype(np.uint16)
+    masked = (pixels * share + 127) // 255
+    return masked.astype(np.uint8) if pixels.dtype == np.uint8 else masked.astype(np.uint16)
 
 
 def _stack_window(window: _Window, cover: Cover) -> tuple[Pixels, U8 | None]:

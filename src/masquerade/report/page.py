@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 INK, HIDDEN, COUNT = "#1d2433", "#2f6fde", "#e08a2c"
 
 
-def page(receipt: Receipt, *, stills: Sequence[Pixels] = ()) -> str:
-    """The page as HTML.
+def render_page(receipt: Receipt, *, stills: Sequence[Pixels] = ()) -> str:
+    """Render the page as HTML.
 
     Args:
         receipt: of the file.

@@ -41,18 +41,18 @@ class Encoding:
         chosen = [name for name, value in given.items() if value is not None]
         if len(chosen) > 1:
             raise UsageError(f"{' and '.join(chosen)} exclude each other; give one of them.")
-        recipe = CODECS[self.codec]
-        if self.crf is not None and not 0 <= self.crf <= recipe.worst:
-            raise UsageError(f"crf of {self.codec} goes from 0 to {recipe.worst}, not {self.crf}.")
-        if self.crf is not None and recipe.crf is None:
+        spec = CODECS[self.codec]
+        if self.crf is not None and not 0 <= self.crf <= spec.worst:
+            raise UsageError(f"crf of {self.codec} goes from 0 to {spec.worst}, not {self.crf}.")
+        if self.crf is not None and spec.crf is None:
             raise UsageError(f"{self.codec} has no crf; leave it out, or choose h264.")
         if self.lossless and self.hwaccel != "none":
             raise UsageError(
                 "A GPU does not encode without loss; leave --hwaccel or --lossless out."
             )
-        if self.lossless and recipe.exact is None:
+        if self.lossless and spec.exact is None:
             raise UsageError(f"{self.codec} cannot keep every pixel; choose ffv1 or h264.")
-        if self.preset is not None and not recipe.presets:
+        if self.preset is not None and not spec.presets:
             raise UsageError(f"{self.codec} has no presets; leave it out, or choose h264.")
         if isinstance(self.bitrate, int) and self.bitrate <= 0:
             raise UsageError(f"A bitrate of {self.bitrate} holds no video; give a positive one.")
@@ -200,11 +200,11 @@ def pixel_format(encoding: Encoding, container: str, *, width: int, height: int,
         if image is None:
             raise UsageError(f"{container} holds 8 bits and the source more; add --force-8bit.")
         return image
-    recipe = CODECS[encoding.codec]
-    if encoding.lossless and recipe.exact:
-        chosen = recipe.exact[2] if deep else recipe.exact[1]
+    spec = CODECS[encoding.codec]
+    if encoding.lossless and spec.exact:
+        chosen = spec.exact[2] if deep else spec.exact[1]
     else:
-        chosen = recipe.formats[2 * deep + (width % 2 or height % 2)]
+        chosen = spec.formats[2 * deep + (width % 2 or height % 2)]
     if chosen is None:
         raise UsageError(
             f"{encoding.codec}{' without loss' if encoding.lossless else ''} holds 8 bits only and "
@@ -215,18 +215,18 @@ def pixel_format(encoding: Encoding, container: str, *, width: int, height: int,
 
 def encoder_for(encoding: Encoding, *, bitrate: int | None) -> tuple[str, dict[str, str]]:
     """FFmpeg's encoder and its options; `bitrate` in bits a second, None: constant quality."""
-    recipe = CODECS[encoding.codec]
-    name, options = recipe.encoder, dict(recipe.options)
-    if encoding.lossless and recipe.exact:
-        name, _, _, options = recipe.exact
+    spec = CODECS[encoding.codec]
+    name, options = spec.encoder, dict(spec.options)
+    if encoding.lossless and spec.exact:
+        name, _, _, options = spec.exact
         options = dict(options)
     elif encoding.hwaccel == "cuda":
-        name, options = recipe.cuda or "", {}
+        name, options = spec.cuda or "", {}
         if not name:
             raise UsageError(f"No GPU encodes {encoding.codec}; choose h264, h265 or av1.")
     if encoding.preset is not None:
         options["preset"] = encoding.preset
-    crf = recipe.crf if encoding.crf is None else encoding.crf
+    crf = spec.crf if encoding.crf is None else encoding.crf
     if crf is not None and bitrate is None and not encoding.lossless:
         options["cq" if encoding.hwaccel == "cuda" else "crf"] = str(crf)
     return name, options

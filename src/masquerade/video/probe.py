@@ -283,9 +283,9 @@ def _duration(container: InputContainer, stream: VideoStream, start: float) -> f
         # where no other stream can be meant, the file's length is the better one.
         alone = sum(s.type in ("video", "audio") for s in container.streams) == 1
         return max(own, (container.duration or 0) / 1e6) if alone else own
-    said = re.fullmatch(r"(\d+):(\d+):(\d+\.\d+)", stream.metadata.get("DURATION", ""))
-    if said:  # Matroska's, counted from zero and not from the first frame
-        hours, minutes, seconds = said.groups()
+    stated = re.fullmatch(r"(\d+):(\d+):(\d+\.\d+)", stream.metadata.get("DURATION", ""))
+    if stated:  # Matroska's, counted from zero and not from the first frame
+        hours, minutes, seconds = stated.groups()
         return max(int(hours) * 3600 + int(minutes) * 60 + float(seconds) - start, 0.0)
     if container.duration and container.duration > 0:
         return max(container.duration / 1e6 + (container.start_time or 0) / 1e6 - start, 0.0)

@@ -85,9 +85,9 @@ class Reader:
         self._resources.close()
 
     @property
-    def mended(self) -> int:
+    def repaired(self) -> int:
         """How many timestamps were missing, repeated or backward so far."""
-        return self._timestamps.mended
+        return self._timestamps.repaired
 
     @property
     def tags(self) -> dict[str, str]:

@@ -30,7 +30,7 @@ class TimestampRepair:
 
     def __init__(self, *, rate: Fraction, time_base: Fraction, start: int = 0) -> None:
         self.step = max(1, round(1 / (rate * time_base)))
-        self.mended = 0
+        self.repaired = 0
         self._start = start
         self._last: int | None = None
 
@@ -46,6 +46,6 @@ class TimestampRepair:
                 break
         else:
             candidate = self.following
-        self.mended += candidate != pts
+        self.repaired += candidate != pts
         self._last = candidate
         return candidate
