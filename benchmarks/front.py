@@ -26,7 +26,10 @@ from masquerade.evaluation.results import Finding, Row
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 ASKED = {"uti": {"action": 0.75, "identity": 0.30, MEAN: 0.58}, "mimes": {}}
-SAID = {"identity": "who it is: top-1 of known people", MEAN: "attributes of unseen people: AUROC"}
+AXES = {
+    "identity": "identity, top-1: people in train, other clips",
+    MEAN: "attributes, AUROC: people not in train",
+}
 TRAINED = ("noise-features", "spact", "vita", "bdq", "stprivacy")
 LEARNED, PLAIN, RAW = "#d55e00", "#0072b2", "#000000"  # told apart by colour-blind eyes
 
@@ -107,8 +110,8 @@ def panel(
     if label in asked:
         axes.axvline(asked[label], color="green", linewidth=0.8)
         axes.axhline(asked["action"], color="green", linewidth=0.8)
-    axes.set_xlabel(f"{SAID[label]} (less is better)")
-    axes.set_ylabel("action kept: top-1, unseen people")
+    axes.set_xlabel(f"{AXES[label]} (less is better)")
+    axes.set_ylabel("action, top-1: people not in train (more is better)")
     axes.set_ylim(0, 1)
     axes.set_xlim(left=0 if label == "identity" else 0.35, right=1.05)
     axes.spines[["top", "right"]].set_visible(False)
@@ -127,7 +130,7 @@ def main() -> None:
     ]
     figure.suptitle(
         f"{found.data}: squares are trained, dots are not, lines are 95 % intervals; dotted: "
-        "floors" + ("; green: what we aim at" if ASKED[chosen.name] else ""),
+        "floors" + ("; green: the aim" if ASKED[chosen.name] else ""),
         fontsize=10,
     )
     figure.canvas.draw()  # the layout decides where points come to lie
