@@ -130,8 +130,10 @@ def test_celebv_hq_has_the_longest_emotion_and_five_looks(tmp_path: Path) -> Non
     )
     split = random_split(manifest, test=0.4, seed=0)
     assert set(split.cells("split")) == {"train", "test"} and not find_straddling(split)
+    path = tmp_path / "celebvhq_info.json"
+    put(path, path.read_text(encoding="utf-8").replace("Young", "Freckles"))
     with pytest.raises(UsageError, match="not CelebV-HQ"):
-        READERS["celebv-hq"](tmp_path, attributes=("freckles",))
+        READERS["celebv-hq"](tmp_path)
 
 
 # KTH

@@ -49,9 +49,7 @@ def fleiss_kappa(counts: ArrayLike) -> float | None:
     """Fleiss' kappa (1971): (P - P_e) / (1 - P_e); None where P_e is 1 or no item has two ratings.
 
     Items may have different numbers of ratings; those with fewer than two are left out.
-
-    Args:
-        counts: (N, K) how many raters put item i into category k.
+    `counts` (N, K) is how many raters put item i into category k.
     """
     table = np.asarray(counts, dtype=np.float64)
     if table.ndim != 2 or (table < 0).any():
@@ -67,13 +65,7 @@ def fleiss_kappa(counts: ArrayLike) -> float | None:
 
 
 def majority(ratings: Sequence[str], *, ties: Ties = "unknown", binary: bool = False) -> str:
-    """The label that more annotators gave than any other; empty: none.
-
-    Args:
-        ratings: one an annotator, in order; empty ones do not vote.
-        ties: the label of a tie.
-        binary: whether the labels are 0 and 1.
-    """
+    """The label that more annotators gave than any other, or ""; empty ratings do not vote."""
     tied = _most_frequent(ratings)
     if len(tied) == 1 or (tied and ties == "first"):
         return tied[0]

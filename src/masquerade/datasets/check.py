@@ -111,10 +111,6 @@ def find_straddling(manifest: Manifest, duplicates: Sequence[Sequence[str]] = ()
 
     A split named after a column of people, as `split_identity` after `identity`, is meant to have
     the same people in train and test; that pair is not checked.
-
-    Args:
-        manifest: the clips.
-        duplicates: groups of paths with equal content.
     """
     content = {path: group[0] for group in duplicates for path in group}
     found: list[Straddle] = []

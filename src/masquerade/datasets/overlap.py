@@ -50,12 +50,7 @@ def find_overlap(manifest: Manifest, other: Manifest) -> Overlap:
 
 
 def without_overlap(manifest: Manifest, other: Manifest) -> Manifest:
-    """The clips that do not overlap with another data set; raises if none is left.
-
-    Args:
-        manifest: the training set.
-        other: the test set.
-    """
+    """The clips of a training set that do not overlap with a test set; raises if none is left."""
     found = find_overlap(manifest, other).rows
     if len(found) == len(manifest):
         raise UsageError("Every clip shares a file, people or a source with one of --without.")

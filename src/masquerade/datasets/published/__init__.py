@@ -1,4 +1,8 @@
-"""Readers of published label files: each turns one dataset's own format into a manifest."""
+"""Readers of published label files: each turns one dataset's own format into a manifest.
+
+Every reader takes the folder of the published files (or the label file) first. `videos` is the
+folder that the clips' paths start from (None: that folder), `split` an official split, 1 to 3.
+"""
 
 from __future__ import annotations
 
@@ -32,4 +36,4 @@ READERS: dict[str, Callable[..., Manifest]] = {
     "vispr": read_vispr,
     "vp": read_vp,
 }
-"""Every reader by name. All take a path first and the rest as keywords."""
+"""Every reader by name."""

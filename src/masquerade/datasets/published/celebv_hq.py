@@ -14,23 +14,13 @@ from masquerade.datasets.manifest import Clip, Manifest, make_manifest
 from masquerade.datasets.published.label_files import read_json
 from masquerade.errors import UsageError
 
-ATTRIBUTES = ("young", "pointy_nose", "male", "rosy_cheeks", "brown_hair")
+ATTRIBUTES = ("young", "pointy_nose", "male", "rosy_cheeks", "brown_hair")  # as STPrivacy
 
 
-def read_celebv_hq(
-    folder: Path,
-    *,
-    attributes: tuple[str, ...] = ATTRIBUTES,
-    videos: Path | None = None,
-) -> Manifest:
+def read_celebv_hq(folder: Path, *, videos: Path | None = None) -> Manifest:
     """CelebV-HQ's clips with the longest emotion as the action and some appearance flags.
 
     The source video stands for the person, whom the file does not name. No split is published.
-
-    Args:
-        folder: that holds `celebvhq_info.json`, or that file.
-        attributes: names of appearance flags; STPrivacy's five.
-        videos: the folder of the clips; None: the label file's folder.
     """
     path = folder if folder.is_file() else folder / "celebvhq_info.json"
     if not path.exists():
@@ -41,11 +31,11 @@ def read_celebv_hq(
     try:
         meta = info.get("meta_info") or info["mete_info"]  # the published description's spelling
         names = [name.lower().replace(" ", "_") for name in meta["appearance_mapping"]]
-        place = {name: names.index(name) for name in attributes}
+        place = {name: names.index(name) for name in ATTRIBUTES}
         clips = [_clip(name, clip, place) for name, clip in info["clips"].items()]
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         raise UsageError(f"{path} is not CelebV-HQ's info as published: {error}.") from error
-    return make_manifest(videos or path.parent, clips, kinds=dict.fromkeys(attributes, "binary"))
+    return make_manifest(videos or path.parent, clips, kinds=dict.fromkeys(ATTRIBUTES, "binary"))
 
 
 def _clip(name: str, clip: dict[str, Any], place: dict[str, int]) -> Clip:

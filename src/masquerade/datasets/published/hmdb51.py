@@ -39,11 +39,5 @@ def hmdb51_source(stem: str, action: str) -> str:
 
 
 def read_hmdb51(folder: Path, *, split: int = 1, videos: Path | None = None) -> Manifest:
-    """HMDB51 with one of its official splits and the source video as the group.
-
-    Args:
-        folder: of the split lists.
-        split: 1, 2 or 3.
-        videos: the folder of the class folders; None: the same.
-    """
+    """HMDB51 with one of its official splits and the source video as the group."""
     return listed_clips(videos or folder, hmdb51_split(folder, split), hmdb51_source)

@@ -22,9 +22,7 @@ def read_hvu(folder: Path, *, videos: Path | None = None, every: bool = False) -
     Clips are named as its downloader names them: the video's id and both times, six digits each.
 
     Args:
-        folder: of the three CSVs.
-        videos: the folder of the clips; None: the same. Where given, clips that are not there
-            are left out, since many were never downloadable.
+        videos: where given, clips that are not there are left out, since many cannot be downloaded.
         every: also the clips that lack one of the three, which P-HVU leaves out.
     """
     tags = _columns(folder / "HVU_Tags_Categories_V1.0.csv", ("Tag", "Category"))

@@ -27,10 +27,8 @@ def read_ipn(
     """IPN Hand's gestures as ranges of frames; its validation list is the test split.
 
     Args:
-        folder: of the published lists.
         people: a CSV whose first column is the video and which has a column label, sex or gender;
             None: no gender.
-        videos: the folder that `frames/VIDEO` starts from; None: the same.
         pauses: also the stretches without a gesture (class D0X), which the paper leaves out.
     """
     names = _classes(folder / "classIndAll.txt")

@@ -30,7 +30,6 @@ def read_kth(folder: Path, *, seed: int = 0, videos: Path | None = None) -> Mani
         folder: that holds `00sequences.txt` (one row a range of frames, counted from 0), or else
             the clips.
         seed: of the split by take; the paper's is not known.
-        videos: the folder of the clips; None: the same.
     """
     below = videos or folder
     files = [(_NAME.match(path.name), path) for path in files_below(below)]

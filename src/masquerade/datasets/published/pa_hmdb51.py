@@ -55,11 +55,9 @@ def read_pa_hmdb51(
     """The frame-range labels, as published or made binary.
 
     Args:
-        folder: `PrivacyAttributes`, or the folder that holds it.
         values: `published` keeps the names of the values; `any` is 1 from value 1 on; `most` is
             1 from value 2 on for face and nudity, whose values are ordered. The papers do not say
             which they use. `vispr` is `any` under VISPR's names.
-        videos: the folder of HMDB51's class folders; None: the labels' folder.
     """
     names = AS_VISPR if values == "vispr" else {name: name for name in ATTRIBUTES}
     clips: list[Clip] = []

@@ -34,10 +34,9 @@ _TAKE = re.compile(r"(?P<set>s\d\ds\d\d)/(?P<action>0[1-8])/(?P<take>\d{3})$")
 
 
 def read_sbu(folder: Path, *, fold: int = 1) -> Manifest:
-    """SBU's takes, each a folder of frames; the identity is the pair, whoever acts (13 of them).
+    """SBU's takes, each a folder of frames; the identity is one of 13 unordered pairs.
 
     Args:
-        folder: that holds `s01s02` and the others.
         fold: 1 to 5, the published fold that is the test split.
     """
     if not 1 <= fold <= len(FOLDS):

@@ -38,11 +38,5 @@ def ucf101_group(stem: str, action: str) -> str:
 
 
 def read_ucf101(folder: Path, *, split: int = 1, videos: Path | None = None) -> Manifest:
-    """UCF101 with one of its official splits and the source video as the group.
-
-    Args:
-        folder: of the split lists.
-        split: 1, 2 or 3.
-        videos: the folder of the class folders; None: the same.
-    """
+    """UCF101 with one of its official splits and the source video as the group."""
     return listed_clips(videos or folder, ucf101_split(folder, split), ucf101_group)

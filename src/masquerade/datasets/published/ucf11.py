@@ -16,11 +16,7 @@ _CLIP = re.compile(r"v_.+_(?P<group>\d\d)_\d+$")
 
 
 def read_ucf11(folder: Path) -> Manifest:
-    """UCF11's clips; the group is the identity. No split is published: use grouped folds.
-
-    Args:
-        folder: that holds the eleven action folders.
-    """
+    """UCF11's clips; the group is the identity. No split is published: use grouped folds."""
     clips = []
     for path in files_below(folder):
         name = path.relative_to(folder)

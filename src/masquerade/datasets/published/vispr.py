@@ -45,9 +45,7 @@ def read_vispr(
     """VISPR's images with one set of binary attributes.
 
     Args:
-        folder: that holds the lists and what they point at.
         attributes: vispr1 (colour, gender, faces, nudity, relations) or vispr2 (hair, race, ...).
-        videos: the folder that `image_path` starts from; None: the same.
     """
     clips = []
     for part in ("train", "val", "test"):

@@ -22,14 +22,11 @@ ATTRIBUTES = ("skin", "face", "gender", "nudity", "relationship")
 def read_vp(
     labels: Path, *, splits: Path, split: int = 1, videos: Path | None = None, suffix: str = ""
 ) -> Manifest:
-    """The video-level privacy labels with an official split.
+    """The video-level privacy labels of a pickle with an official split of UCF101 or HMDB51.
 
     Args:
-        labels: the pickle.
-        splits: the folder of UCF101's or HMDB51's official lists.
-        split: 1, 2 or 3.
-        videos: the folder of the class folders; None: the labels' folder.
-        suffix: how your video files end, such as .avi; empty: as in the labels.
+        splits: the folder of the official lists.
+        suffix: of the video files, such as .avi; empty: as in the labels.
     """
     of_ucf = (splits / "trainlist01.txt").exists()
     listed = ucf101_split(splits, split) if of_ucf else hmdb51_split(splits, split)
