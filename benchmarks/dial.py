@@ -24,7 +24,7 @@ from masquerade.datasets.manifest import dataset_name, read_manifest
 from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig, evaluate
 from masquerade.evaluation.results import Finding
 from masquerade.metrics.intervals import Score
-from masquerade.report.table import headline_of
+from masquerade.report.table import main_columns
 from masquerade.storage import atomic_write
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
@@ -85,7 +85,7 @@ def page(
     result: Evaluation, runs: Sequence[Path], alphas: Sequence[float], curves: dict[str, Curve]
 ) -> str:
     """The table as Markdown."""
-    raw = {one.label: one for one in headline_of(result)}
+    raw = {one.label: one for one in main_columns(result)}
     lines = [
         f"# Scores by keep ratio on {result.data}",
         "",
@@ -128,7 +128,7 @@ def plot(result: Evaluation, alphas: Sequence[float], curves: dict[str, Curve], 
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    labels = headline_of(result)
+    labels = main_columns(result)
     columns = min(WIDE, len(labels))
     lines = -(-len(labels) // columns)
     figure, axes = plt.subplots(
@@ -222,7 +222,7 @@ def main(argv: list[str] | None = None) -> int:
         )
     curves = {
         one.label: curve_of(result, given.weights, given.alphas, one.label)
-        for one in headline_of(result)
+        for one in main_columns(result)
     }
     given.output.mkdir(parents=True, exist_ok=True)
     text = page(result, given.weights, given.alphas, curves)

@@ -74,7 +74,7 @@ def test_one_command_trains_attacks_and_compares(
     assert asked["vita-every-label-named-0"]["private"] is None  # all that there are
     assert set(named) < {one.name for one in read_manifest(data).of_role("attribute")}
     heading = next(line for line in text.splitlines() if "never named" in line)
-    for name in ("finetuned", "object"):
+    for name in ("warm", "object"):
         assert name not in named
         assert any(name in cell and "never named" in cell for cell in heading.split("|"))
 
