@@ -117,9 +117,7 @@ def rewrite(
             encoding=encoding,
             copies=[*(voices if audio == "keep" else []), *others],
             voices=voices if audio == "pitch" else [],
-            tags=kept.tags,
-            stream_tags=kept.stream_tags,
-            chapters=kept.chapters,
+            metadata=kept,
             force_8bit=force_8bit,
         ) as writer:
             for item in reader:

@@ -23,49 +23,33 @@ EXAMPLE = "masquerade anonymize holiday.mp4 -o safe.mp4"
 
 @dataclass(frozen=True, kw_only=True)
 class Options(PipelineConfig):
-    """Anonymize videos and images: hide who is in them and keep what they do.
+    """Anonymize videos and images: hide who is in them and keep what they do."""
 
-    Args:
-        inputs: files, folders, patterns, or - for a list on standard input.
-        output: the file to make, or a folder; without it NAME_anonymized beside the input.
-        method: how to hide; `masquerade methods` lists them. Its own arguments follow.
-        hide: templates, as in eye,hair: short for --regions templates:eye,hair.
-        preset: a named set of the method's arguments, such as paper.
-        weights: a trained anonymizer, a file or a training run's folder.
-        recursive: folders with all below them, mirrored under the output folder.
-        suffix: appended to each output's name.
-        name: keep names, number them (sequential), or use a hash of the content.
-        skip_existing: leave out inputs whose output is there.
-        resume: leave out inputs that an earlier run finished from the same file and settings.
-        workers: files done at once, each in a process of its own.
-        dry_run: print what would be done and do nothing.
-        json: print the receipts as JSON and nothing else.
-        quiet: print errors only.
-        verbose: print what was found in each file.
-        no_progress: show no progress bar.
-        keep_audio: short for --audio keep.
-        keep_metadata: short for --metadata keep.
-    """
-
+    # files, folders, patterns, or - for a list on standard input.
     inputs: Positional[tuple[str, ...]] = ()
+    # the file to make, or a folder; without it NAME_anonymized beside the input.
     output: Annotated[str | None, arg(aliases=["-o"])] = None
+    # how to hide; `masquerade methods` lists them. Its own arguments follow.
     method: Annotated[str, arg(aliases=["--replacewith"])] = "selective"
-    hide: str | None = None
-    preset: str | None = None
-    weights: Path | None = None
+    hide: str | None = None  # templates, as in eye,hair: short for --regions templates:eye,hair.
+    preset: str | None = None  # a named set of the method's arguments, such as paper.
+    weights: Path | None = None  # a trained anonymizer, a file or a training run's folder.
+    # folders with all below them, mirrored under the output folder.
     recursive: Annotated[bool, arg(aliases=["-r"])] = False
-    suffix: str | None = None
+    suffix: str | None = None  # appended to each output's name.
+    # keep names, number them (sequential), or use a hash of the content.
     name: Literal["keep", "sequential", "hash"] = "keep"
-    skip_existing: bool = False
+    skip_existing: bool = False  # leave out inputs whose output is there.
+    # leave out inputs that an earlier run finished from the same file and settings.
     resume: bool = False
-    workers: int = 1
-    dry_run: bool = False
-    json: bool = False
-    quiet: Annotated[bool, arg(aliases=["-q"])] = False
-    verbose: Annotated[bool, arg(aliases=["-v"])] = False
-    no_progress: bool = False
-    keep_audio: Annotated[bool, arg(aliases=["-k"])] = False
-    keep_metadata: Annotated[bool, arg(aliases=["-m"])] = False
+    workers: int = 1  # files done at once, each in a process of its own.
+    dry_run: bool = False  # print what would be done and do nothing.
+    json: bool = False  # print the receipts as JSON and nothing else.
+    quiet: Annotated[bool, arg(aliases=["-q"])] = False  # print errors only.
+    verbose: Annotated[bool, arg(aliases=["-v"])] = False  # print what was found in each file.
+    no_progress: bool = False  # show no progress bar.
+    keep_audio: Annotated[bool, arg(aliases=["-k"])] = False  # short for --audio keep.
+    keep_metadata: Annotated[bool, arg(aliases=["-m"])] = False  # short for --metadata keep.
     threshold: Annotated[float | None, arg(aliases=["-t"])] = None
     scale: Annotated[str | None, arg(aliases=["-s"])] = None
     overwrite: Annotated[bool, arg(aliases=["-y"])] = False

@@ -26,17 +26,13 @@ from masquerade.video.write import Writer
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Anonymize a video with the defaults and show the result.
+    """Anonymize a video with the defaults and show the result."""
 
-    Args:
-        video: yours; without it a clip is made from a portrait that comes with matplotlib.
-        output: the folder for what is made. What an earlier demo left there is replaced.
-        method: how faces are hidden.
-    """
-
+    # yours; without it a clip is made from a portrait that comes with matplotlib.
     video: Positional[Path | None] = None
+    # the folder for what is made. What an earlier demo left there is replaced.
     output: Annotated[Path, arg(aliases=["-o"])] = Path("out")
-    method: str = "selective"
+    method: str = "selective"  # how faces are hidden.
 
 
 def main(argv: list[str]) -> int:

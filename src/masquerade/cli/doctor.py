@@ -21,13 +21,9 @@ from masquerade.pipeline.receipt import library_versions
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """List what works on this machine.
+    """List what works on this machine."""
 
-    Args:
-        json: print JSON and nothing else.
-    """
-
-    json: bool = False
+    json: bool = False  # print JSON and nothing else.
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,9 @@ from masquerade.regions import REGIONS
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """List the methods and the regions.
+    """List the methods and the regions."""
 
-    Args:
-        json: print JSON and nothing else.
-    """
-
-    json: bool = False
+    json: bool = False  # print JSON and nothing else.
 
 
 def main(argv: list[str]) -> int:

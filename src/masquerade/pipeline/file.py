@@ -225,9 +225,7 @@ class _FileRun:
                 encoding=self.encoding,
                 copies=[reader.stream(index) for index in copied],
                 voices=[reader.stream(index) for index in voices],
-                tags=metadata.tags,
-                stream_tags=metadata.stream_tags,
-                chapters=metadata.chapters,
+                metadata=metadata,
                 force_8bit=config.force_8bit,
             )
         )

@@ -33,20 +33,14 @@ QUEUE_LENGTH = 4  # frames between two stages: enough to bridge a delay, small i
 
 
 class Cover(NamedTuple):
-    """How a region's boxes become a mask.
+    """How a region's boxes become a mask."""
 
-    shape: what is drawn into a box; "silhouette" where the region source gives outlines.
-    margin: the box grown by this factor about its centre.
-    feather: pixels over which the mask fades, outwards only.
-    within: (H, W) uint8, hide only where it is not 0; None: anywhere.
-    outside: what becomes of all that is not hidden: it stays, or is black.
-    """
-
+    # What is drawn into a box; silhouettes where the region source gives outlines.
     shape: Literal["ellipse", "box", "silhouette"] = "ellipse"
-    margin: float = 1.6
-    feather: float = 0.0
-    within: U8 | None = None
-    outside: Literal["keep", "black"] = "keep"
+    margin: float = 1.6  # the box is grown by this factor about its centre
+    feather: float = 0.0  # pixels over which the mask fades, outwards only
+    within: U8 | None = None  # (H, W), hide only where it is not 0; None: anywhere
+    outside: Literal["keep", "black"] = "keep"  # what becomes of all that is not hidden
 
 
 class AnonymizedFrame(NamedTuple):

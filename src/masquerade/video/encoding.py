@@ -14,25 +14,16 @@ Codec = Literal["h264", "h265", "vp9", "av1", "ffv1", "mjpeg", "prores"]
 
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
-    """How the output video is compressed.
+    """How the output video is compressed."""
 
-    Args:
-        codec: h264 plays everywhere.
-        crf: constant quality, lower is better (h264 0 to 51); None: the codec's default here.
-        preset: the encoder's name of its speed; None: its default.
-        lossless: keep every pixel exactly.
-        bitrate: bits a second instead of constant quality; "source": as many as the source has.
-        hwaccel: "cuda" encodes on an NVIDIA GPU.
-        threads: of the encoder; 0: as many as there are cores.
-    """
-
-    codec: Codec = "h264"
-    crf: int | None = None
-    preset: str | None = None
-    lossless: bool = False
+    codec: Codec = "h264"  # h264 plays everywhere
+    crf: int | None = None  # constant quality, lower is better (h264 0 to 51); None: the codec's
+    preset: str | None = None  # the encoder's name of its speed; None: its default
+    lossless: bool = False  # keep every pixel exactly
+    # Bits a second instead of constant quality; "source": as many as the source has.
     bitrate: Literal["source"] | int | None = None
-    hwaccel: Literal["none", "cuda"] = "none"
-    threads: int = 0
+    hwaccel: Literal["none", "cuda"] = "none"  # cuda encodes on an NVIDIA GPU
+    threads: int = 0  # of the encoder; 0: as many as there are cores
 
     def __post_init__(self) -> None:
         if self.codec not in CODECS:

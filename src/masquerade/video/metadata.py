@@ -18,17 +18,13 @@ _STRUCTURE = {"major_brand", "minor_version", "compatible_brands", "encoder", "d
 
 @dataclass(frozen=True, kw_only=True)
 class MetadataSelection:
-    """What goes into the output beside pixels and audio, and the names of what does not.
+    """What goes into the output beside pixels and audio, and the names of what does not."""
 
-    `streams` are indices of subtitle, data and attachment streams; `stream_tags` are by index in
-    the source; `removed` holds names, never values.
-    """
-
-    tags: Mapping[str, str] = field(default_factory=dict)
-    stream_tags: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
-    streams: tuple[int, ...] = ()
-    chapters: tuple[Any, ...] = ()
-    removed: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)  # of the file
+    stream_tags: Mapping[int, Mapping[str, str]] = field(default_factory=dict)  # by source index
+    streams: tuple[int, ...] = ()  # indices of subtitle, data and attachment streams
+    chapters: tuple[Any, ...] = ()  # as PyAV gives them
+    removed: tuple[str, ...] = ()  # names, never values
 
 
 def select_metadata(

@@ -25,6 +25,7 @@ from masquerade.video.encoding import (
     encoder_for,
     pixel_format,
 )
+from masquerade.video.metadata import MetadataSelection
 from masquerade.video.probe import VideoInfo
 from masquerade.video.read import Video
 from masquerade.video.rgb_to_yuv import RgbToYuv
@@ -63,9 +64,7 @@ class Writer:
         encoding: how to compress.
         copies: input streams whose packets are copied.
         voices: input audio streams whose pitch is shifted.
-        tags: tags of the file.
-        stream_tags: tags of its streams, by their index in the source.
-        chapters: of the file, as PyAV gives them.
+        metadata: tags and chapters of the output, as `select_metadata` chose them.
         force_8bit: write 8 bits even where the source has more.
     """
 
@@ -78,9 +77,7 @@ class Writer:
         encoding: Encoding,
         copies: Sequence[Stream] = (),
         voices: Sequence[Stream] = (),
-        tags: Mapping[str, str] | None = None,
-        stream_tags: Mapping[int, Mapping[str, str]] | None = None,
-        chapters: Sequence[Any] = (),
+        metadata: MetadataSelection | None = None,
         force_8bit: bool = False,
     ) -> None:
         self.path, self.info, self.encoding = Path(path), info, encoding
@@ -92,20 +89,21 @@ class Writer:
         if container not in IMAGES:
             check_encoder(encoding, width=info.width, height=info.height, deep=self._deep)
         self._to_yuv = RgbToYuv(info, self._format)
-        self._out = self._open(tags or {})
+        metadata = metadata or MetadataSelection()
+        self._out = self._open(metadata.tags)
         # avi counts frames and has no place for two kinds of time
         self._base = 1 / info.rate if container == "avi" else info.time_base
         self._last = -1
         self._video = self._video_stream()
         self._copies = {s.index: add_copied_stream(self._out, s, container) for s in copies}
         self._voices = {s.index: PitchShift(s, self._out, container) for s in voices}
-        for index, held in (stream_tags or {}).items():
-            self._tag(index, held)
+        for index, tags in metadata.stream_tags.items():
+            self._tag(index, tags)
         self._clean = _without_sei(self._video)
         self._durations: dict[int, int] = {}
         self._written = 0
-        if chapters:
-            self._out.set_chapters(list(chapters))
+        if metadata.chapters:
+            self._out.set_chapters(list(metadata.chapters))
 
     def __enter__(self) -> Self:
         return self
