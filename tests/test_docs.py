@@ -55,9 +55,9 @@ def test_the_docs_commands_parse(
 
 @pytest.mark.parametrize("line", commands("train"))
 def test_the_docs_trainings_parse(line: str) -> None:
-    options, game = train.parse(shlex.split(line)[2:])
-    assert options.data.suffix == ".csv" and game.method == options.name
-    assert game.phases[-1].contested or not game.adversaries
+    options, recipe = train.parse(shlex.split(line)[2:])
+    assert options.data.suffix == ".csv" and recipe.method == options.name
+    assert recipe.phases[-1].adversarial or not recipe.adversaries
 
 
 @pytest.mark.parametrize("line", commands("evaluate"))

@@ -32,16 +32,16 @@ class Trainer:
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
 
-    def __call__(self, manifest, game, parts, folder: Path, **given) -> None:
+    def __call__(self, manifest, recipe, parts, folder: Path, **given) -> None:
         name = folder.name.rpartition("-")[0]  # what follows is a digest of what it is told
-        self.asked.append({"game": game, "parts": parts, "folder": name, **given})
-        if game.method == "spact" and not game.adversaries:
+        self.asked.append({"recipe": recipe, "parts": parts, "folder": name, **given})
+        if recipe.method == "spact" and not recipe.adversaries:
             raise MasqueradeError("The action was not learned.")
         torch.manual_seed(given["seed"])
         folder.mkdir(parents=True)
-        small = {"spact": {"width": 2}, "vita": {"widths": (2, 2, 2), "blocks": 0}}[game.method]
+        small = {"spact": {"width": 2}, "vita": {"widths": (2, 2, 2), "blocks": 0}}[recipe.method]
         masquerade.save(
-            build(game.method, short=16, **small),
+            build(recipe.method, short=16, **small),
             folder / WEIGHTS,
             provenance={"notes": ["the output is the same whatever comes in"]},
         )
@@ -66,10 +66,10 @@ def test_one_command_trains_attacks_and_compares(
 
     asked = {one["folder"]: one for one in trainer.asked}
     assert len(asked) == 10 and asked["spact-1"]["seed"] == 1
-    contest = {name: one["game"].phases[-1] for name, one in asked.items()}
-    refreshed = [turn for turn in contest["spact-0"].turns if "adversary" in turn.learns]
-    frozen = contest["spact-frozen-adversary-0"]
-    assert refreshed and not any("adversary" in turn.learns for turn in frozen.turns)
+    last = {name: one["recipe"].phases[-1] for name, one in asked.items()}
+    refreshed = [step for step in last["spact-0"].updates if "adversary" in step.learns]
+    frozen = last["spact-frozen-adversary-0"]
+    assert refreshed and not any("adversary" in step.learns for step in frozen.updates)
     named = asked["vita-half-of-them-named-0"]["private"]
     assert asked["vita-every-label-named-0"]["private"] is None  # all that there are
     assert set(named) < {one.name for one in read_manifest(data).of_role("attribute")}

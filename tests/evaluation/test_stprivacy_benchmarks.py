@@ -71,10 +71,10 @@ def quick_stprivacy(
     *,
     preset: Literal["quick"] = "quick",
     action_weight: options.ActionWeight = None,
-    ratio: options.Ratio = None,
+    ratio: int | None = None,
 ) -> AdversarialRecipe:
     """The tiny recipe's last phase alone, for one epoch."""
-    whole = stprivacy(action_weight=action_weight, ratio=ratio)
+    whole = stprivacy(action_weight=action_weight, **({"ratio": ratio} if ratio else {}))
     last = replace(whole.phases[-1], epochs=1)
     arguments = {**whole.arguments, **SMALL}
     return replace(whole, phases=(last,), arguments=arguments, batch=8, frames=4, size=(16, 16))

@@ -52,9 +52,9 @@ def test_ways_differ_in_what_they_learn_from_and_in_nothing_else(data: Path) -> 
     script = runpy.run_path(str(SCRIPT))
     ways, clip = script["WAYS"], torch.rand(2, 3, 2, 28, 36)
     for name, way in ways.items():
-        seen = way.variants.of(clip, torch.Generator().manual_seed(0))
+        seen = way.transforms.apply(clip, torch.Generator().manual_seed(0))
         assert torch.allclose(seen, clip, atol=1e-4) == (name == "plain")
-    assert [name for name, way in ways.items() if way.beside] == ["multi-MultiSiamese"]
+    assert [name for name, way in ways.items() if way.extra_loss] == ["multi-Siamese"]
 
 
 def test_the_floor_is_the_most_frequent_action_of_training(data: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ ECCV 2022, section 3.4; numbers: docs/papers.md 8.2.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from masquerade.errors import UsageError
 from masquerade.training.objectives import Labels
@@ -49,27 +49,13 @@ def bdq(
     preset: Literal["tiny", "paper", "code"] = "tiny",
     omega: options.Omega = None,
     action_weight: options.ActionWeight = None,
-    adversary: options.Networks = (),
-    objective: options.ObjectiveName = None,
-    adversarial_loss: options.Wish = None,
-    temperature: options.Temperature = None,
-    queue: options.Queue = None,
     segments: options.Segments = False,
-    combine: options.Combine = None,
-    ratio: options.Ratio = None,
-    gate: options.Gate = None,
     reversal: options.Reversal = False,
     frozen: options.Frozen = False,
     alone: options.Alone = False,
-    restart: options.Restart = None,
-    catch_up: options.CatchUp = None,
     until_utility: options.UntilUtility = None,
     until_adversary: options.UntilAdversary = None,
-    until_blind: options.UntilBlind = None,
-    utility: options.Utility = None,
-    image_weights: options.ImageWeights = None,
-    epochs: options.Epochs = None,
-    batch: options.Batch = None,
+    **ablations: Unpack[options.Ablations],
 ) -> AdversarialRecipe:
     """BDQ (ECCV 2022): the anonymizer maximises the entropy of the adversary's predictions.
 
@@ -101,27 +87,16 @@ def bdq(
     recipe = AdversarialRecipe(
         method="bdq", phases=phases, **{"tiny": TINY, "paper": PAPER, "code": CODE}[preset]
     )
-    recipe = options.ablate(
+    return options.ablate(
         recipe,
         alone=alone,
-        adversary=adversary,
-        objective=objective,
-        adversarial_loss=adversarial_loss,
-        temperature=temperature,
-        queue=queue,
-        segments=segments,
-        combine=combine,
-        ratio=ratio,
-        gate=gate,
-        reversal=reversal,
         frozen=frozen,
-        restart=restart,
-        catch_up=catch_up,
-        until_blind=until_blind,
-        omega=omega,
-        action_weight=action_weight,
-        until_adversary=until_adversary,
-    )
-    return options.change_schedule(
-        recipe, utility=utility, image_weights=image_weights, epochs=epochs, batch=batch
+        reversal=reversal,
+        segments=segments,
+        applied={
+            "omega": omega,
+            "action_weight": action_weight,
+            "until_adversary": until_adversary,
+        },
+        **ablations,
     )

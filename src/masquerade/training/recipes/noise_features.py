@@ -6,7 +6,7 @@ Our reading of Collective (Zhang et al., ICDM 2019, as the "Noisy-Features" row 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from masquerade.datasets.augmentation import SPACT
 from masquerade.training.recipe import AdversarialRecipe, OptimizerConfig, Phase, UpdateStep
@@ -35,10 +35,7 @@ def noise_features(
     *,
     preset: Literal["tiny", "paper"] = "tiny",
     until_utility: options.UntilUtility = None,
-    utility: options.Utility = None,
-    image_weights: options.ImageWeights = None,
-    epochs: options.Epochs = None,
-    batch: options.Batch = None,
+    **ablations: Unpack[options.Schedule],
 ) -> AdversarialRecipe:
     """Noise features: the anonymizer and the action network learn together.
 
@@ -57,6 +54,4 @@ def noise_features(
         phases=(Phase(name="joint", epochs=20 if tiny else 150, updates=(both,), stop=stop),),
         **(TINY if tiny else PAPER),
     )
-    return options.change_schedule(
-        recipe, utility=utility, image_weights=image_weights, epochs=epochs, batch=batch
-    )
+    return options.schedule(recipe, **ablations)

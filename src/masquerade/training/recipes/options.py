@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypedDict, Unpack, get_args, get_type_hints
 
 from typing_extensions import Doc
 
@@ -28,84 +28,80 @@ from masquerade.training.recipe import (
     UpdateStep,
 )
 
-Utility = Annotated[
-    str | None, Doc("Another action network, such as r3d-18; a wrong name lists all.")
-]
-Epochs = Annotated[int | None, Doc("At most, of every phase.")]
-Batch = Annotated[int | None, Doc("Clips a step.")]
-ImageWeights = Annotated[
-    Path | None,
-    Doc("A file of an image ViT (DeiT, DINO), from which stprivacy and video ViTs start."),
-]
-Networks = Annotated[
-    tuple[str, ...], Doc("Other networks of the adversaries, such as mobilenet-v1 resnet-50.")
-]
-ObjectiveName = Annotated[
-    Literal["labels", "nt-xent", "moco", "rotation"] | None, Doc("What the adversaries learn.")
-]
-Wish = Annotated[
-    Literal["negative", "entropy", "uniform", "ones"] | None,
-    Doc("What the anonymizer minimises against adversaries that learn labels: their negative loss, "
-        "their negative entropy, or the cross entropy to equal predictions or to all ones."),
-]  # fmt: skip
 GapName = Annotated[
     Literal["free", "far", "near"] | None,
-    Doc("Between the two frames of a pair in the video: free (any of the clip), far (more than "
-        "64) or near (fewer than 8)."),
-]  # fmt: skip
-Temperature = Annotated[float | None, Doc("Of the similarities in a contrastive objective.")]
-Queue = Annotated[int | None, Doc("Frames in the queue of --objective moco.")]
-Segments = Annotated[
-    bool, Doc("Pairs are runs of frames instead of frames, for networks that see motion.")
+    Doc("Between the two frames of a pair in the video: free, far (over 64) or near (under 8)."),
 ]
-Combine = Annotated[
-    Literal["max", "mean", "sum"] | None,
-    Doc("The anonymizer's loss of several adversaries: of each clip the highest, mean or sum."),
-]
+Segments = Annotated[bool, Doc("Pairs are runs of frames, for networks that see motion.")]
 Omega = Annotated[
     float | None, Doc("Weight of the adversarial loss in the anonymizer's update (SPAct's omega).")
 ]
 ActionWeight = Annotated[float | None, Doc("Weight of the action in the anonymizer's update.")]
-Ratio = Annotated[
-    int | None, Doc("Updates of the other networks to one of the anonymizer, in the last phase.")
-]
-Gate = Annotated[
-    float | None,
-    Doc("In every round the anonymizer and the action network learn the action until this accuracy "
-        "on a held-out batch, for 8 updates at most (VITA's monitored accuracy)."),
-]  # fmt: skip
-Reversal = Annotated[bool, Doc("All networks update at once, the anonymizer by gradient reversal.")]
+Reversal = Annotated[bool, Doc("All networks update at once, by gradient reversal.")]
 Idle = Annotated[
     Literal["running", "batch"] | None,
-    Doc("How the anonymizer normalises while others learn: by its running statistics, or by those "
-        "of the batch."),
-]  # fmt: skip
-Frozen = Annotated[bool, Doc("The adversaries stop learning when the anonymizer begins to work "
-                             "against them.")]  # fmt: skip
+    Doc("The anonymizer's norms while others learn: running statistics, or those of the batch."),
+]
+Frozen = Annotated[bool, Doc("The adversaries stop learning before the last phase.")]
 Alone = Annotated[bool, Doc("No adversary at all.")]
-Restart = Annotated[
-    int | None,
-    Doc("The adversaries begin from new weights every so many epochs of the last phase."),
-]
-CatchUp = Annotated[
-    int | None, Doc("Updates that restarted adversaries learn alone; 200 where it is not given.")
-]
 UntilPretrain = Annotated[
     float | None, Doc("Ends the pretraining at this mean L1 to the raw clip (SPAct's th_A0).")
 ]
 UntilUtility = Annotated[
-    float | None,
-    Doc("Ends the warm-up by this loss of the action network instead of a plateau (th_T0)."),
+    float | None, Doc("Ends the warm-up at this loss of the action network, not a plateau (th_T0).")
 ]
 UntilAdversary = Annotated[
-    float | None,
-    Doc("The same of the adversaries (th_B0); the warm-up ends where both are reached."),
-]
-UntilBlind = Annotated[
-    float | None,
-    Doc("Ends the last phase once the adversaries' loss is this times chance, up to 1 (th_Bmax)."),
+    float | None, Doc("The same of the adversaries (th_B0); the warm-up ends by both.")
 ]
 
+
+class Schedule(TypedDict, total=False):
+    """Flags of every recipe."""
+
+    utility: Annotated[str, Doc("Another action network, such as r3d-18; a wrong name lists all.")]
+    image_weights: Annotated[
+        Path, Doc("A file of an image ViT (DeiT, DINO), from which stprivacy and video ViTs start.")
+    ]
+    epochs: Annotated[int, Doc("At most, of every phase.")]
+    batch: Annotated[int, Doc("Clips a step.")]
+
+
+class Ablations(Schedule, total=False):
+    """Flags of every recipe with adversaries.
+
+    Args:
+        adversary: Other networks of the adversaries, such as mobilenet-v1 resnet-50.
+        objective: What the adversaries learn.
+        adversarial_loss: What the anonymizer minimises against adversaries that learn labels: their
+            negative loss, their negative entropy, or the cross entropy to equal predictions or
+            to all ones.
+        temperature: Of the similarities in a contrastive objective.
+        queue: Frames in the queue of --objective moco.
+        combine: The anonymizer's loss of several adversaries: of each clip the highest, mean or
+            sum.
+        ratio: Updates of the other networks to one of the anonymizer, in the last phase.
+        gate: In every round the anonymizer and the action network learn the action until this
+            accuracy on a held-out batch, for 8 updates at most (VITA's monitored accuracy).
+        restart: The adversaries get new weights every so many epochs of the last phase.
+        catch_up: Updates that restarted adversaries learn alone; 200 where it is not given.
+        until_blind: Ends the last phase once the adversaries' loss is this times chance, up to 1
+            (th_Bmax).
+    """
+
+    adversary: tuple[str, ...]
+    objective: Literal["labels", "nt-xent", "moco", "rotation"]
+    adversarial_loss: Literal["negative", "entropy", "uniform", "ones"]
+    temperature: float
+    queue: int
+    combine: Literal["max", "mean", "sum"]
+    ratio: int
+    gate: float
+    restart: int
+    catch_up: int
+    until_blind: float
+
+
+SCHEDULE = set(Schedule.__annotations__)
 CATCH_UP = 200  # updates, as in VITA's code
 GATE_UPDATES = 8
 
@@ -198,25 +194,18 @@ def anonymizer_losses(
     return {"utility": utility, "adversarial": omega, **own}
 
 
-def change_schedule(
-    recipe: AdversarialRecipe,
-    *,
-    utility: str | None,
-    image_weights: Path | None,
-    epochs: int | None,
-    batch: int | None,
-) -> AdversarialRecipe:
+def schedule(recipe: AdversarialRecipe, **given: Unpack[Schedule]) -> AdversarialRecipe:
     """A recipe with another action network, fewer epochs, another batch or start weights."""
+    epochs, path = given.get("epochs"), given.get("image_weights")
     in_range("--epochs", epochs, least=1)
-    in_range("--batch", batch, least=2)
-    _check_network(utility)
-    phases = (replace(p, epochs=min(p.epochs, epochs or p.epochs)) for p in recipe.phases)
+    in_range("--batch", given.get("batch"), least=2)
+    _check_network(given.get("utility"))
     return replace(
         recipe,
-        utility=utility or recipe.utility,
-        image_weights=str(image_weights) if image_weights is not None else recipe.image_weights,
-        batch=batch or recipe.batch,
-        phases=tuple(phases),
+        utility=given.get("utility", recipe.utility),
+        image_weights=recipe.image_weights if path is None else str(path),
+        batch=given.get("batch", recipe.batch),
+        phases=tuple(replace(p, epochs=min(p.epochs, epochs or p.epochs)) for p in recipe.phases),
     )
 
 
@@ -224,82 +213,48 @@ def ablate(
     recipe: AdversarialRecipe,
     *,
     alone: bool = False,
-    adversary: tuple[str, ...] = (),
-    objective: str | None = None,
-    adversarial_loss: str | None = None,
-    temperature: float | None = None,
-    queue: int | None = None,
-    segments: bool = False,
-    combine: Literal["max", "mean", "sum"] | None = None,
-    ratio: int | None = None,
-    gate: float | None = None,
-    reversal: bool = False,
     frozen: bool = False,
-    restart: int | None = None,
-    catch_up: int | None = None,
-    until_blind: float | None = None,
+    reversal: bool = False,
+    segments: bool = False,
     gap: str | None = None,
     idle: Literal["running", "batch"] | None = None,
-    **applied: object,
+    applied: Mapping[str, object] | None = None,
+    **given: Unpack[Ablations],
 ) -> AdversarialRecipe:
     """A recipe with other adversaries or none, and another order of updates in its last phase.
 
-    Arguments are the ablations of those names; `applied` are others of the adversaries, which are
-    in the recipe already.
+    Arguments are the ablations of those names; `applied` are those of the adversaries that are in
+    the recipe already.
     """
+    recipe = schedule(recipe, **{k: v for k, v in given.items() if k in SCHEDULE})  # type: ignore
     if idle is not None:
         recipe = replace(recipe, phases=tuple(replace(p, idle=idle) for p in recipe.phases))
     if alone:
-        given = dict(
-            adversary=adversary,
-            objective=objective,
-            adversarial_loss=adversarial_loss,
-            temperature=temperature,
-            queue=queue,
-            segments=segments,
-            gap=gap,
-            combine=combine,
-            ratio=ratio,
-            gate=gate,
-            reversal=reversal,
-            frozen=frozen,
-            restart=restart,
-            catch_up=catch_up,
-            until_blind=until_blind,
-            **applied,
-        )
-        for name, value in given.items():
-            if value not in (None, False, ()):
-                raise UsageError(
-                    f"--alone is without an adversary, so leave out --{name.replace('_', '-')}."
-                )
+        own = dict(frozen=frozen, reversal=reversal, segments=segments, gap=gap)
+        for name, value in {**given, **own, **(applied or {})}.items():
+            if name not in SCHEDULE and value not in (None, False, ()):
+                flag = name.replace("_", "-")
+                raise UsageError(f"--alone is without an adversary, so leave out --{flag}.")
         return _without_adversaries(recipe)
-    for name in adversary:
+    networks, combine = given.get("adversary", ()), given.get("combine")
+    ratio, gate = given.get("ratio"), given.get("gate")
+    for name in networks:
         _check_network(name)
-    changed = _change_objective(
-        recipe.adversaries[0].objective,
-        objective,
-        adversarial_loss,
-        temperature=temperature,
-        queue=queue,
-        segments=segments,
-        gap=gap,
-    )
+    objective = _change_objective(recipe.adversaries[0].objective, given, segments, gap)
     if reversal:
-        _check_reversal(changed, frozen=frozen, gate=gate, ratio=ratio, combine=combine)
-    adversaries = tuple(replace(one, objective=changed) for one in recipe.adversaries)
-    if adversary:
-        adversaries = tuple(Adversary(network=name, objective=changed) for name in adversary)
+        _check_reversal(objective, frozen=frozen, gate=gate, ratio=ratio, combine=combine)
+    adversaries = tuple(replace(one, objective=objective) for one in recipe.adversaries)
+    if networks:
+        adversaries = tuple(Adversary(network=name, objective=objective) for name in networks)
     *before, last = recipe.phases
-    learned = any("adversary" in step.learns for p in before for step in p.updates)
-    if frozen and not learned:
+    if frozen and not any("adversary" in step.learns for p in before for step in p.updates):
         raise UsageError(
             f"{recipe.method} has no phase in which adversaries learn before the last one under "
             "this preset, so that --frozen ones would know nothing."
         )
     last = _change_updates(last, ratio=ratio, gate=gate, reversal=reversal)
-    last = _change_restarts(last, restart, catch_up, frozen=frozen)
-    last = _change_end(last, until_blind, frozen=frozen)
+    last = _change_restarts(last, given.get("restart"), given.get("catch_up"), frozen=frozen)
+    last = _change_end(last, given.get("until_blind"), frozen=frozen)
     return replace(
         recipe,
         adversaries=adversaries,
@@ -346,15 +301,10 @@ def _change_end(phase: Phase, until_blind: float | None, *, frozen: bool) -> Pha
 
 
 def _change_objective(
-    objective: Objective,
-    name: str | None,
-    wish: str | None,
-    *,
-    temperature: float | None,
-    queue: int | None,
-    segments: bool,
-    gap: str | None,
+    objective: Objective, given: Ablations, segments: bool, gap: str | None
 ) -> Objective:
+    name, wish = given.get("objective"), given.get("adversarial_loss")
+    temperature, queue = given.get("temperature"), given.get("queue")
     in_range("--queue", queue, least=1)
     in_range("--temperature", temperature, above=0)
     if name is not None and name not in OBJECTIVES:
@@ -373,8 +323,8 @@ def _change_objective(
         raise UsageError("--adversarial-loss is of --objective labels.")
     if queue is not None and not isinstance(objective, MoCo):
         raise UsageError("--queue is of --objective moco.")
-    given = {"wish": wish, "queue": queue, "temperature": temperature}
-    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    asked = {"wish": wish, "queue": queue, "temperature": temperature}
+    changes: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
     return replace(objective, **changes, **({"segments": True} if segments else {}))
 
 

@@ -6,7 +6,7 @@ Dave, Chen and Shah, "SPAct: Self-supervised Privacy Preservation for Action Rec
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from masquerade.datasets.augmentation import SPACT
 from masquerade.training.objectives import NTXent
@@ -48,30 +48,16 @@ def spact(
     preset: Literal["tiny", "paper", "code"] = "tiny",
     omega: options.Omega = None,
     action_weight: options.ActionWeight = None,
-    adversary: options.Networks = (),
-    objective: options.ObjectiveName = None,
-    adversarial_loss: options.Wish = None,
-    temperature: options.Temperature = None,
-    queue: options.Queue = None,
     segments: options.Segments = False,
     gap: options.GapName = None,
     idle: options.Idle = None,
-    combine: options.Combine = None,
-    ratio: options.Ratio = None,
-    gate: options.Gate = None,
     reversal: options.Reversal = False,
     frozen: options.Frozen = False,
     alone: options.Alone = False,
-    restart: options.Restart = None,
-    catch_up: options.CatchUp = None,
     until_pretrain: options.UntilPretrain = None,
     until_utility: options.UntilUtility = None,
     until_adversary: options.UntilAdversary = None,
-    until_blind: options.UntilBlind = None,
-    utility: options.Utility = None,
-    image_weights: options.ImageWeights = None,
-    epochs: options.Epochs = None,
-    batch: options.Batch = None,
+    **ablations: Unpack[options.Ablations],
 ) -> AdversarialRecipe:
     """SPAct (CVPR 2022): reproduce the input, warm up, then update on alternating batches.
 
@@ -111,29 +97,18 @@ def spact(
         ),
         **(TINY if tiny else PAPER),
     )
-    recipe = options.ablate(
+    return options.ablate(
         recipe,
         alone=alone,
-        adversary=adversary,
-        objective=objective,
-        adversarial_loss=adversarial_loss,
-        temperature=temperature,
-        queue=queue,
+        frozen=frozen,
+        reversal=reversal,
         segments=segments,
         gap=gap,
         idle=idle,
-        combine=combine,
-        ratio=ratio,
-        gate=gate,
-        reversal=reversal,
-        frozen=frozen,
-        restart=restart,
-        catch_up=catch_up,
-        until_blind=until_blind,
-        omega=omega,
-        action_weight=action_weight,
-        until_adversary=until_adversary,
-    )
-    return options.change_schedule(
-        recipe, utility=utility, image_weights=image_weights, epochs=epochs, batch=batch
+        applied={
+            "omega": omega,
+            "action_weight": action_weight,
+            "until_adversary": until_adversary,
+        },
+        **ablations,
     )

@@ -7,7 +7,7 @@ Li et al., "STPrivacy: Spatio-Temporal Privacy-Preserving Action Recognition", I
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from masquerade.training.objectives import Labels
 from masquerade.training.recipe import (
@@ -60,25 +60,11 @@ def stprivacy(
     preset: Literal["tiny", "paper", "code"] = "tiny",
     omega: options.Omega = None,
     action_weight: options.ActionWeight = None,
-    adversary: options.Networks = (),
-    objective: options.ObjectiveName = None,
-    adversarial_loss: options.Wish = None,
-    temperature: options.Temperature = None,
-    queue: options.Queue = None,
     segments: options.Segments = False,
-    combine: options.Combine = None,
-    ratio: options.Ratio = None,
-    gate: options.Gate = None,
     reversal: options.Reversal = False,
     frozen: options.Frozen = False,
     alone: options.Alone = False,
-    restart: options.Restart = None,
-    catch_up: options.CatchUp = None,
-    until_blind: options.UntilBlind = None,
-    utility: options.Utility = None,
-    image_weights: options.ImageWeights = None,
-    epochs: options.Epochs = None,
-    batch: options.Batch = None,
+    **ablations: Unpack[options.Ablations],
 ) -> AdversarialRecipe:
     """STPrivacy (ICCV 2023): 80 epochs of initialisation, 40 against the recognizers.
 
@@ -92,28 +78,14 @@ def stprivacy(
         phases=make(omega, action_weight),
         **{"tiny": TINY, "paper": PAPER, "code": CODE}[preset],
     )
-    recipe = options.ablate(
+    return options.ablate(
         recipe,
         alone=alone,
-        adversary=adversary,
-        objective=objective,
-        adversarial_loss=adversarial_loss,
-        temperature=temperature,
-        queue=queue,
-        segments=segments,
-        combine=combine,
-        ratio=ratio,
-        gate=gate,
-        reversal=reversal,
         frozen=frozen,
-        restart=restart,
-        catch_up=catch_up,
-        until_blind=until_blind,
-        omega=omega,
-        action_weight=action_weight,
-    )
-    return options.change_schedule(
-        recipe, utility=utility, image_weights=image_weights, epochs=epochs, batch=batch
+        reversal=reversal,
+        segments=segments,
+        applied=dict(omega=omega, action_weight=action_weight),
+        **ablations,
     )
 
 

@@ -7,7 +7,7 @@ numbers: docs/papers.md 8.4.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from masquerade.training.objectives import Labels
 from masquerade.training.recipe import (
@@ -52,30 +52,16 @@ def vita(
     preset: Literal["tiny", "paper", "code"] = "tiny",
     omega: options.Omega = None,
     action_weight: options.ActionWeight = None,
-    adversary: options.Networks = (),
-    objective: options.ObjectiveName = None,
-    adversarial_loss: options.Wish = None,
-    temperature: options.Temperature = None,
-    queue: options.Queue = None,
     segments: options.Segments = False,
     gap: options.GapName = None,
     idle: options.Idle = None,
-    combine: options.Combine = None,
-    ratio: options.Ratio = None,
-    gate: options.Gate = None,
     reversal: options.Reversal = False,
     frozen: options.Frozen = False,
     alone: options.Alone = False,
-    restart: options.Restart = None,
-    catch_up: options.CatchUp = None,
     until_pretrain: options.UntilPretrain = None,
     until_utility: options.UntilUtility = None,
     until_adversary: options.UntilAdversary = None,
-    until_blind: options.UntilBlind = None,
-    utility: options.Utility = None,
-    image_weights: options.ImageWeights = None,
-    epochs: options.Epochs = None,
-    batch: options.Batch = None,
+    **ablations: Unpack[options.Ablations],
 ) -> AdversarialRecipe:
     """VITA (TPAMI 2020): labelled adversaries, five updates of theirs to one of the anonymizer.
 
@@ -110,29 +96,18 @@ def vita(
         phases=(first, warmup, last),
         **{"tiny": TINY, "paper": PAPER, "code": CODE}[preset],
     )
-    recipe = options.ablate(
+    return options.ablate(
         recipe,
         alone=alone,
-        adversary=adversary,
-        objective=objective,
-        adversarial_loss=adversarial_loss,
-        temperature=temperature,
-        queue=queue,
+        frozen=frozen,
+        reversal=reversal,
         segments=segments,
         gap=gap,
         idle=idle,
-        combine=combine,
-        ratio=ratio,
-        gate=gate,
-        reversal=reversal,
-        frozen=frozen,
-        restart=restart,
-        catch_up=catch_up,
-        until_blind=until_blind,
-        omega=omega,
-        action_weight=action_weight,
-        until_adversary=until_adversary,
-    )
-    return options.change_schedule(
-        recipe, utility=utility, image_weights=image_weights, epochs=epochs, batch=batch
+        applied={
+            "omega": omega,
+            "action_weight": action_weight,
+            "until_adversary": until_adversary,
+        },
+        **ablations,
     )
