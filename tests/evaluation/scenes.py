@@ -36,6 +36,8 @@ SMALL = Preset(
     finetune_epochs=1,
 )
 """The same with one network, fitted for a moment."""
+FAST = ["--preset", "quick", "--seeds", "1", "--workers", "1", "--device", "cpu", "--json"]
+COPY = ["--method", "downsample", "--factor", "1"]
 
 
 def frames(action: str, person: int, *, seed: int) -> NDArray[np.uint8]:

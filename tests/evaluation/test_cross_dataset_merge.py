@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import scenes
+from scenes import COPY, FAST
 
 from masquerade.checkpoint import provenance_of
 from masquerade.cli import train
@@ -24,9 +25,6 @@ from masquerade.errors import UsageError
 from masquerade.evaluation.cross_dataset.merge import merge_datasets
 from masquerade.evaluation.ground_truth import GroundTruth
 from masquerade.evaluation.protocols import protocols
-
-QUICK = ["--preset", "quick", "--seeds", "1", "--workers", "1", "--device", "cpu", "--json"]
-COPY = ["--method", "downsample", "--factor", "1"]
 
 
 @pytest.fixture(scope="session")
@@ -50,8 +48,8 @@ def both(manifest: Manifest, pictures: Path) -> Manifest:
     return merge_datasets(manifest, read_manifest(pictures))
 
 
-def told(words: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    assert main([*words, *QUICK]) in (0, 1)
+def run(words: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    assert main([*words, *FAST]) in (0, 1)
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
 
@@ -129,7 +127,7 @@ def test_attackers_of_either_side_are_chosen_on_clips_of_its_own(
 def test_a_set_without_a_split_is_named(folder: Path, pictures: Path) -> None:
     words = ["--data", str(folder / "clips.csv"), "--private-data", str(pictures), "--folds", "0"]
     with pytest.raises(UsageError, match=r"(clips|pictures)\.csv has no split column"):
-        main([*words, *COPY, *QUICK])
+        main([*words, *COPY, *FAST])
 
 
 def test_where_the_action_is_unknown_its_floor_is_the_rate(manifest: Manifest) -> None:
@@ -152,14 +150,14 @@ def test_a_planted_leak_of_the_other_set_is_found(
 ) -> None:
     words = ["--data", str(folder / "clips.csv"), "--private-data", str(pictures), "--folds", "4"]
     words += ["-o", str(tmp_path / "kept")]  # so that raw video is attacked once
-    found = told([*words, *COPY], capsys)
+    found = run([*words, *COPY], capsys)
     assert found["void"] is None and found["data"] == "clips and pictures"
     assert any("pictures" in limit for limit in found["limits"])
     assert score(found, "raw", "action")["score"]["value"] > 0.9
     assert score(found, "downsample", "red")["leakage"]["value"] > 0.85
     red = score(found, "raw", "red")["floors"]
     assert red["action prior"]["value"] == red["constant"]["value"] == 0.5
-    hidden = told([*words, "--method", "blacken"], capsys)
+    hidden = run([*words, "--method", "blacken"], capsys)
     assert score(hidden, "blacken", "red")["leakage"]["value"] < 0.1
 
 
@@ -167,7 +165,7 @@ def test_labels_that_are_not_asked_for_are_not_attacked(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--data", str(folder / "clips.csv"), "--folds", "4", *COPY]
-    found = told([*words, "--labels", "red", "--attackers", "scratch"], capsys)
+    found = run([*words, "--labels", "red", "--attackers", "scratch"], capsys)
     labels = [one["label"] for one in found["rows"][0]["findings"]]
     assert labels == ["action", "red"]
 
@@ -190,14 +188,14 @@ def test_folds_do_not_depend_on_what_is_attacked(manifest: Manifest) -> None:
 )
 def test_what_cannot_be_asked_is_said(folder: Path, more: list[str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        main(["--data", str(folder / "clips.csv"), *COPY, *QUICK, *more])
+        main(["--data", str(folder / "clips.csv"), *COPY, *FAST, *more])
 
 
 def test_a_second_set_without_attributes_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "none.csv").write_text("path,action\na.png,x\n")
     with pytest.raises(UsageError, match="no column with an attribute"):
         words = ["--data", str(folder / "clips.csv"), "--private-data", str(tmp_path / "none.csv")]
-        main([*words, *COPY, *QUICK])
+        main([*words, *COPY, *FAST])
 
 
 def test_learned_on_some_and_scored_on_what_it_never_met(
@@ -221,7 +219,7 @@ def test_learned_on_some_and_scored_on_what_it_never_met(
     about = next(run.glob("*.safetensors"))
     capsys.readouterr()
     asked = ["--data", data, "--weights", str(about), "--actions", "bow,kick", "--folds", "0"]
-    found = told([*asked, "--labels", "warm,dark", "--attackers", "scratch"], capsys)
+    found = run([*asked, "--labels", "warm,dark", "--attackers", "scratch"], capsys)
     assert any("bow, kick" in limit for limit in found["limits"])
     labels = {one["label"] for one in found["rows"][1]["findings"]}
     assert labels == {"action", "attributes", "warm", "dark"}
@@ -245,7 +243,7 @@ def test_learned_on_two_sets_and_scored_on_both(
     assert train.main([*words, "-o", str(run)]) in (0, 1)
     capsys.readouterr()
     asked = ["--data", data, "--private-data", str(stills), "--weights", str(run), "--folds", "0"]
-    found = told([*asked, "--labels", "red", "--attackers", "scratch"], capsys)
+    found = run([*asked, "--labels", "red", "--attackers", "scratch"], capsys)
     assert {one["label"] for one in found["rows"][1]["findings"]} == {"action", "red"}
     assert score(found, "vita", "red")["score"]["value"] is not None
     tests = [row for row, cell in enumerate(marked.cells("split")) if cell == "test"]

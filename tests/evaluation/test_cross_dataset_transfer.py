@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import scenes
+from scenes import COPY, FAST
 
 from masquerade.checkpoint import save
 from masquerade.cli import main as masquerade
@@ -25,8 +26,6 @@ from masquerade.evaluation.cross_dataset.transfer import transfer_dataset
 from masquerade.evaluation.protocols import Fold, protocols
 from masquerade.methods import build
 
-QUICK = ["--preset", "quick", "--seeds", "1", "--workers", "1", "--device", "cpu", "--json"]
-COPY = ["--method", "downsample", "--factor", "1"]
 NEW = range(20, 30)  # people whom nobody learned from
 MET = 8  # rows of one person in the films: two ranges of each of the four clips
 
@@ -233,7 +232,14 @@ def test_what_leaves_nothing_is_refused(manifest: Manifest, films: Path) -> None
 
 
 def test_folds_are_refused(folder: Path, films: Path) -> None:
-    words = ["--data", str(folder / "clips.csv"), "--score-on", str(films), *COPY, *QUICK]
+    words = [
+        "--data",
+        str(folder / "clips.csv"),
+        "--score-on",
+        str(films),
+        *COPY,
+        *FAST,
+    ]
     for more in ([], ["--folds", "4"]):
         with pytest.raises(UsageError, match="give --folds 0"):
             main([*words, *more])
@@ -241,7 +247,7 @@ def test_folds_are_refused(folder: Path, films: Path) -> None:
 
 def words_of(folder: Path, stills: Path, films: Path) -> list[str]:
     words = ["--data", str(folder / "clips.csv"), "--private-data", str(stills)]
-    return [*words, "--score-on", str(films), "--folds", "0", *QUICK]
+    return [*words, "--score-on", str(films), "--folds", "0", *FAST]
 
 
 def test_a_planted_leak_is_found_where_nobody_learned(
@@ -340,7 +346,7 @@ def test_the_papers_protocol_from_the_datasets_folders(
     words += ["--private", "a4_gender", "--epochs", "1", "--short", "16"]
     assert masquerade(words) in (0, 1) and (tmp_path / "run" / "anonymizer.safetensors").exists()
     asked = ["evaluate", "--private-data", pictures, "--score-on", known, "--weights", run]
-    asked += ["--folds", "0", "--attackers", "scratch", *QUICK, "--data"]
+    asked += ["--folds", "0", "--attackers", "scratch", *FAST, "--data"]
     capsys.readouterr()
     assert masquerade([*asked, seen]) in (0, 1)
     found = json.loads(capsys.readouterr().out)

@@ -12,7 +12,6 @@ import scenes
 from conftest import CONFIG
 
 from masquerade.datasets.manifest import Column, Manifest
-from masquerade.datasets.splits import linked_groups
 from masquerade.errors import UsageError
 from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate, from_json
 from masquerade.evaluation.protocols import Fold, Protocol, protocols
@@ -124,23 +123,6 @@ def test_test_clips_in_train_make_the_result_void(
     monkeypatch.setattr("masquerade.evaluation.table.protocols", leaky)
     result = evaluate(manifest, [], CONFIG, data="leaky", folder=kept)
     assert result.void is not None and "shuffled" in result.void
-
-
-def test_people_unseen_are_unseen_and_same_people_are_in_both(manifest: Manifest) -> None:
-    groups = linked_groups(manifest)
-    unseen, same = protocols(manifest, folds=4)
-    for protocol, straddling in ((unseen, 0), (same, scenes.PEOPLE)):
-        tested = np.concatenate([fold.test for fold in protocol.folds])
-        assert np.array_equal(np.sort(tested), np.arange(len(manifest)))
-        both = [
-            np.intersect1d(groups[np.concatenate([f.train, f.validation])], groups[f.test])
-            for f in protocol.folds
-        ]
-        assert len(np.unique(np.concatenate(both))) == straddling
-        for fold in protocol.folds:
-            parts = (fold.train, fold.validation, fold.test)
-            assert sum(map(len, parts)) == len(set(np.concatenate(parts).tolist()))
-            assert len(fold.validation)
 
 
 def test_unreadable_clips_are_left_out_and_told(

@@ -1,4 +1,4 @@
-"""What `masquerade evaluate` makes of its options before any work is done."""
+"""`masquerade evaluate`: its options, refusals and output."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from masquerade.cli.evaluate import Options, data_name, main, method_line
 from masquerade.errors import UsageError
+from masquerade.evaluation import from_json
 from masquerade.extraction.config import JoinedRegions, region_class
 from masquerade.methods import build
 from masquerade.regions import REGIONS
@@ -84,3 +85,39 @@ def test_above_the_store_limit_clips_are_made_on_the_fly(
     assert list(tmp_path.glob("stored/clips/*/clips.bin")) and not list(
         tmp_path.glob("made/clips/*/clips.bin")
     )
+
+
+def test_the_command_end_to_end(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--data", str(folder / "clips.csv"), "--method", "blur", "--kernel", "13"]
+    words += [
+        "--folds",
+        "2",
+        "--seeds",
+        "1",
+        "--workers",
+        "1",
+        "--preset",
+        "quick",
+        "-o",
+        str(tmp_path),
+        "--json",
+    ]
+    code = main(words)
+    result = from_json(capsys.readouterr().out)
+    assert code == (1 if result.void else 0)
+    assert result.rows[1].name == "blur" and result.rows[1].arguments["kernel"] == 13
+    assert from_json((tmp_path / "results.json").read_text()) == result
+    assert (tmp_path / "results.md").read_text().startswith("# clips")
+    assert json.loads(result.to_json())["command"].startswith("masquerade evaluate --data")
+
+
+def test_the_command_refuses_contradictory_options(folder: Path) -> None:
+    data = ["--data", str(folder / "clips.csv")]
+    with pytest.raises(UsageError, match="name a method"):
+        main(data)
+    with pytest.raises(UsageError, match="no method"):
+        main([*data, "--method", "blurr"])
+    with pytest.raises(UsageError, match="--folds"):
+        main([*data, "--method", "blur", "--folds", "1"])

@@ -73,9 +73,6 @@ def test_blocks_are_selected_by_their_keys_and_merged() -> None:
     raw, scratch = (whole.select(initialisation=name) for name in ("raw", "scratch"))
     assert raw.values("attacker") == ("gait",) and scratch.clips.tolist() == [0, 1, 2, 3, 4]
     assert list(scratch.merge([raw]).blocks) == list(whole.blocks)
-    cut = whole.of_clips(np.array([1, 4])).blocks[KEY]
-    assert cut.clips.tolist() == [1, 4]
-    assert np.array_equal(cut.probabilities["red"], whole.blocks[KEY].probabilities["red"][1:])
 
 
 def test_a_saved_table_gives_the_same_findings_without_networks(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import CONFIG
+from scenes import FAST
 
 from masquerade.checkpoint import provenance_of, save
 from masquerade.cli.evaluate import main
@@ -21,7 +22,6 @@ from masquerade.evaluation.runs import check_unseen, run_warnings
 from masquerade.methods import build
 from masquerade.training.run import TrainingRows, learned_fingerprints
 
-QUICK = ["--preset", "quick", "--seeds", "1", "--workers", "1", "--device", "cpu", "--json"]
 DULL = "the output is the same whatever comes in"
 
 
@@ -43,7 +43,15 @@ def test_a_run_is_not_tested_on_what_it_learned_from(
     folder: Path, manifest: Manifest, tmp_path: Path
 ) -> None:
     run = run_of(tmp_path / "run", manifest, [3, 5])
-    words = ["--data", str(folder / "clips.csv"), "--weights", str(run), "--folds", "4", *QUICK]
+    words = [
+        "--data",
+        str(folder / "clips.csv"),
+        "--weights",
+        str(run),
+        "--folds",
+        "4",
+        *FAST,
+    ]
     with pytest.raises(UsageError, match=r"learned from \d of the \d+ clips"):
         main(words)
 
@@ -123,7 +131,15 @@ def test_a_run_that_cannot_be_checked_is_said_to_be_one(
     fine = run_of(tmp_path / "fine", manifest, [])
     (said,) = check_unseen(manifest, CONFIG, [[fine, path.parent, fine, fine]])
     assert said.startswith("1 of 2 training runs cannot be checked") and said.endswith(" of old.")
-    words = ["--data", str(folder / "clips.csv"), "--weights", str(path), "--folds", "4", *QUICK]
+    words = [
+        "--data",
+        str(folder / "clips.csv"),
+        "--weights",
+        str(path),
+        "--folds",
+        "4",
+        *FAST,
+    ]
     if kept is None:
         assert main([*words, "--attackers", "scratch"]) in (0, 1)
         limits = json.loads(capsys.readouterr().out)["limits"]
@@ -148,7 +164,15 @@ def test_what_runs_said_against_themselves_stands_under_the_table(
     for fold in range(4):
         run_of(tmp_path / f"run{fold}", manifest, [], *([DULL] if fold == 2 else []))
     weights = str(tmp_path / "run{fold}")
-    words = ["--data", str(folder / "clips.csv"), "--weights", weights, "--folds", "4", *QUICK]
+    words = [
+        "--data",
+        str(folder / "clips.csv"),
+        "--weights",
+        weights,
+        "--folds",
+        "4",
+        *FAST,
+    ]
     assert main([*words, "--attackers", "scratch"]) in (0, 1)
     limits = json.loads(capsys.readouterr().out)["limits"]
     assert f"downsample: 1 of 4 training runs are in doubt: {DULL} in run2." in limits

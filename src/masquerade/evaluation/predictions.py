@@ -50,16 +50,6 @@ class Block:
     embeddings: NDArray[np.float32] | None = None
     cpu_seconds: float = 0.0  # of fitting and predicting all splits of this fit
 
-    def of_clips(self, clips: IntArray) -> Block:
-        """The same for those of these clips that it has."""
-        kept = np.isin(self.clips, clips)
-        return replace(
-            self,
-            clips=self.clips[kept],
-            probabilities={label: p[kept] for label, p in self.probabilities.items()},
-            embeddings=None if self.embeddings is None else self.embeddings[kept],
-        )
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Predictions:
@@ -84,11 +74,6 @@ class Predictions:
             for key, block in self.blocks.items()
             if all(getattr(key, name) in values for name, values in wanted.items())
         }
-        return replace(self, blocks=found)
-
-    def of_clips(self, clips: IntArray) -> Predictions:
-        """The predictions for these clips."""
-        found = {key: block.of_clips(clips) for key, block in self.blocks.items()}
         return replace(self, blocks=found)
 
     def merge(self, others: Iterable[Predictions]) -> Predictions:

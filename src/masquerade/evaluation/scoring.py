@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from masquerade.datasets.manifest import IntArray
 from masquerade.evaluation.attackers import AttackOutputs, attack_outputs
 from masquerade.evaluation.calibration import add_action_prior, mean_probabilities
-from masquerade.evaluation.ground_truth import GroundTruth, SplitTruth
+from masquerade.evaluation.ground_truth import GroundTruth, Probabilities, SplitTruth
 from masquerade.evaluation.metric_specs import (
     MetricSpec,
     action_spec,
@@ -59,14 +60,8 @@ class ScoringInput:
             outputs=tuple(
                 replace(
                     one,
-                    validation=tuple(
-                        {label: p[on_validation] for label, p in predicted.items()}
-                        for predicted in one.validation
-                    ),
-                    test=tuple(
-                        {label: p[on_test] for label, p in predicted.items()}
-                        for predicted in one.test
-                    ),
+                    validation=_at(one.validation, on_validation),
+                    test=_at(one.test, on_test),
                 )
                 for one in self.outputs
             ),
@@ -240,6 +235,10 @@ def _score_attacker(spec: MetricSpec, mine: ScoringInput, one: AttackOutputs) ->
     on_validation = validation_score(spec, mine.validation, mean_probabilities(one.validation))
     on_test = measure(spec, mine.test, mean_probabilities(one.test))
     return ScoredAttacker(outputs=one, validation=on_validation, test=on_test)
+
+
+def _at(seeds: Sequence[Probabilities], kept: NDArray[np.bool_]) -> tuple[Probabilities, ...]:
+    return tuple({label: p[kept] for label, p in predicted.items()} for predicted in seeds)
 
 
 def _with_action(mine: ScoringInput, one: AttackOutputs, weight: float) -> AttackOutputs:

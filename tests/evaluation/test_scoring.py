@@ -1,9 +1,7 @@
-"""The pieces of an evaluation: answers, networks, the prior, views, and the command."""
+"""Attackers, calibration and floors: the parts of scoring, each by itself."""
 
 from __future__ import annotations
 
-import io
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +9,9 @@ import cv2
 import numpy as np
 import pytest
 from conftest import CONFIG
-from rich.console import Console
 
-from masquerade.cli.evaluate import main
-from masquerade.datasets.manifest import Column, Manifest, read_manifest
-from masquerade.errors import UsageError
-from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate, from_json
+from masquerade.datasets.manifest import Manifest, read_manifest
+from masquerade.evaluation import EvaluatedMethod, evaluate
 from masquerade.evaluation.attackers import AttackOutputs
 from masquerade.evaluation.calibration import add_action_prior, recalibrate
 from masquerade.evaluation.controls import clip_sizes
@@ -27,14 +22,15 @@ from masquerade.evaluation.metric_specs import (
     protocol_specs,
     validation_score,
 )
-from masquerade.evaluation.protocols import label_columns, protocols
+from masquerade.evaluation.protocols import protocols
 from masquerade.evaluation.scoring import ScoredAttacker, strongest
 from masquerade.methods import build
 from masquerade.metrics.statistic import mean
-from masquerade.report.table import lines, main_columns, markdown, notes, number, show
 
 
-def test_networks_are_fitted_warmed_and_met_untouched(manifest: Manifest, tmp_path: Path) -> None:
+def test_networks_are_trained_finetuned_and_used_as_raw_trained(
+    manifest: Manifest, tmp_path: Path
+) -> None:
     few = manifest.take(range(0, len(manifest), 2))
     plan = replace(CONFIG, preset="small", folds=2, seeds=2, attackers=("raw", "finetuned"))
     black = [EvaluatedMethod(name="black", method=build("blacken"))]
@@ -54,7 +50,7 @@ def test_networks_are_fitted_warmed_and_met_untouched(manifest: Manifest, tmp_pa
     assert again.rows[1].findings == result.rows[1].findings  # seeds decide everything
 
 
-def test_untouched_raw_trained_ones_are_not_chosen_while_others_are_there() -> None:
+def test_raw_trained_attackers_are_chosen_only_without_others() -> None:
     def one(name: str, validation: float, *, eligible: bool) -> ScoredAttacker:
         who = AttackOutputs(family="raw", name=name, validation=(), test=(), eligible=eligible)
         return ScoredAttacker(outputs=who, validation=validation, test=mean([0.0]))
@@ -64,7 +60,7 @@ def test_untouched_raw_trained_ones_are_not_chosen_while_others_are_there() -> N
     assert strongest([best]) is best
 
 
-def test_through_file_and_on_tensors_both_run(manifest: Manifest) -> None:
+def test_exported_files_can_be_attacked(manifest: Manifest) -> None:
     few = manifest.take(range(0, len(manifest), 2))
     black = [EvaluatedMethod(name="black", method=build("blacken"))]
     plan = replace(CONFIG, folds=2, through_file=True, attackers=("scratch",))
@@ -73,7 +69,7 @@ def test_through_file_and_on_tensors_both_run(manifest: Manifest) -> None:
     assert result.rows[1].clips == len(few) and not result.rows[1].skipped
 
 
-def test_a_constant_guess_has_exactly_its_floor_over_folds_of_unlike_rates(
+def test_a_constant_guess_scores_one_half_over_folds_of_different_rates(
     manifest: Manifest,
 ) -> None:
     unseen = protocols(manifest, folds=3)[0]
@@ -88,7 +84,7 @@ def test_a_constant_guess_has_exactly_its_floor_over_folds_of_unlike_rates(
     assert measure(red, truth, told).value == 1.0
 
 
-def test_who_always_says_one_class_is_not_chosen_for_it(manifest: Manifest) -> None:
+def test_an_attacker_of_one_class_is_not_chosen_on_uneven_validation(manifest: Manifest) -> None:
     """Validation that is nearly all of one class must not flatter a constant guess."""
     unseen = protocols(manifest, folds=3)[0]
     truth = GroundTruth.of(manifest, (unseen,)).split(unseen.name, "validation")
@@ -101,7 +97,7 @@ def test_who_always_says_one_class_is_not_chosen_for_it(manifest: Manifest) -> N
     assert measure(action, uneven, constant).value > 0.9
 
 
-def test_the_prior_is_counted_in_train_alone(manifest: Manifest) -> None:
+def test_the_action_prior_is_counted_in_train_alone(manifest: Manifest) -> None:
     """Rates that know validation would flatter whoever uses them there."""
     unseen = protocols(manifest, folds=3)[0]
     truth = GroundTruth.of(manifest, (unseen,)).split(unseen.name, "validation")
@@ -109,7 +105,7 @@ def test_the_prior_is_counted_in_train_alone(manifest: Manifest) -> None:
         assert truth.rates_of("red", number_)[1] == manifest.targets("red")[fold.train].mean()
 
 
-def test_who_knows_the_action_adds_its_log_odds(manifest: Manifest) -> None:
+def test_the_prior_attacker_adds_the_actions_log_odds(manifest: Manifest) -> None:
     unseen = protocols(manifest, folds=3)[0]
     truth = GroundTruth.of(manifest, (unseen,)).split(unseen.name, "test")
     blind = {"red": truth.rates["red"]}
@@ -131,84 +127,7 @@ def test_classes_of_a_binary_label_are_two(manifest: Manifest) -> None:
     assert count_classes(only_red, "red") == 2
 
 
-def test_the_table_says_what_it_must(evaluation: Evaluation) -> None:
-    console = Console(record=True, width=240, file=io.StringIO())
-    show(evaluation, console)
-    text, page = console.export_text(), markdown(evaluation)
-    for told in ("floor: constant", "control: clip size", "raw", "black", ", background "):
-        assert told in text and told in page
-    assert "Drawn, not filmed." in text and "Drawn, not filmed." in page
-    assert "at least as strong" in " ".join(notes(evaluation))
-    columns = main_columns(evaluation)
-    assert {len(line) for line in lines(evaluation, columns)} == {1 + len(columns)}
-
-
-def test_a_void_result_says_so_first(evaluation: Evaluation) -> None:
-    void = replace(evaluation, void="the dice were loaded")
-    assert "**VOID: the dice were loaded**" in markdown(void).splitlines()[:8]
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.826, ".83"), (1.0, "1.00"), (-0.5, "-.50"), (0.999, "1.00"), (None, "n/a")],
-)
-def test_numbers_are_short(value: float | None, text: str) -> None:
-    assert number(value) == text
-
-
-def test_the_command_end_to_end(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["--data", str(folder / "clips.csv"), "--method", "blur", "--kernel", "13"]
-    words += [
-        "--folds",
-        "2",
-        "--seeds",
-        "1",
-        "--workers",
-        "1",
-        "--preset",
-        "quick",
-        "-o",
-        str(tmp_path),
-        "--json",
-    ]
-    code = main(words)
-    result = from_json(capsys.readouterr().out)
-    assert code == (1 if result.void else 0)
-    assert result.rows[1].name == "blur" and result.rows[1].arguments["kernel"] == 13
-    assert from_json((tmp_path / "results.json").read_text()) == result
-    assert (tmp_path / "results.md").read_text().startswith("# clips")
-    assert json.loads(result.to_json())["command"].startswith("masquerade evaluate --data")
-
-
-def test_the_command_refuses_what_makes_no_sense(folder: Path) -> None:
-    data = ["--data", str(folder / "clips.csv")]
-    with pytest.raises(UsageError, match="name a method"):
-        main(data)
-    with pytest.raises(UsageError, match="no method"):
-        main([*data, "--method", "blurr"])
-    with pytest.raises(UsageError, match="--folds"):
-        main([*data, "--method", "blur", "--folds", "1"])
-
-
-def test_one_action_is_refused_and_a_constant_attribute_is_named(manifest: Manifest) -> None:
-    with pytest.raises(UsageError, match="two or more"):
-        protocols(manifest.where("action", "down"), folds=2)
-    unseen, _, notes = label_columns(manifest.where("red", "1"))
-    assert "red" not in unseen and any("red has one value" in note for note in notes)
-
-
-def test_nobody_is_looked_for_who_is_in_one_clip_only(manifest: Manifest) -> None:
-    people = manifest.cells("identity")
-    first = manifest.take(np.array([people.index(name) for name in sorted(set(people))]))
-    _, same, notes = label_columns(first)
-    assert not same and any("identity: nobody is in two clips" in note for note in notes)
-    twice = [people.index("p0"), len(people) - 1 - people[::-1].index("p0"), people.index("p1")]
-    assert label_columns(manifest.take(np.array(twice)))[1] == ("identity",)
-
-
-def test_sizes_of_folders_of_frames_are_known(tmp_path: Path) -> None:
+def test_clip_sizes_of_folders_of_frames_are_read(tmp_path: Path) -> None:
     folder = tmp_path / "walk"
     folder.mkdir()
     for at in range(3):
@@ -216,17 +135,3 @@ def test_sizes_of_folders_of_frames_are_known(tmp_path: Path) -> None:
     (tmp_path / "clips.csv").write_text("path,action\nwalk,walk\n")
     sizes = clip_sizes(read_manifest(tmp_path / "clips.csv"), np.array([0]))
     assert np.exp(sizes[0]) == pytest.approx([30, 20, 3])
-
-
-def test_a_label_that_the_test_clips_do_not_differ_in_is_left_out_and_said(
-    manifest: Manifest, tmp_path: Path
-) -> None:
-    """Its AUROC is undefined: no floor, no leakage, and nothing to fail on."""
-    people = manifest.cells("identity")
-    parts = ["test" if name in ("p0", "p2", "p4") else "train" for name in people]  # all red
-    split = Column(name="split", role="split", kind="classes")
-    given = manifest.with_cells(split, parts)
-    plan = replace(CONFIG, folds=0, labels=("red",), attackers=("scratch",))
-    result = evaluate(given, [], plan, data="x", folder=tmp_path)
-    assert [found.label for found in result.rows[0].findings] == ["action"]
-    assert any("red has one value only among the test clips" in one for one in result.limits)

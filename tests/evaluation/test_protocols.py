@@ -1,0 +1,64 @@
+"""Folds and labels of the two protocols."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scenes
+from conftest import CONFIG
+
+from masquerade.datasets.manifest import Column, Manifest
+from masquerade.datasets.splits import linked_groups
+from masquerade.errors import UsageError
+from masquerade.evaluation import evaluate
+from masquerade.evaluation.protocols import label_columns, protocols
+
+
+def test_groups_straddle_folds_only_where_identity_is_measured(manifest: Manifest) -> None:
+    groups = linked_groups(manifest)
+    unseen, same = protocols(manifest, folds=4)
+    for protocol, straddling in ((unseen, 0), (same, scenes.PEOPLE)):
+        tested = np.concatenate([fold.test for fold in protocol.folds])
+        assert np.array_equal(np.sort(tested), np.arange(len(manifest)))
+        both = [
+            np.intersect1d(groups[np.concatenate([f.train, f.validation])], groups[f.test])
+            for f in protocol.folds
+        ]
+        assert len(np.unique(np.concatenate(both))) == straddling
+        for fold in protocol.folds:
+            parts = (fold.train, fold.validation, fold.test)
+            assert sum(map(len, parts)) == len(set(np.concatenate(parts).tolist()))
+            assert len(fold.validation)
+
+
+def test_one_action_is_refused_and_a_constant_attribute_is_named(manifest: Manifest) -> None:
+    with pytest.raises(UsageError, match="two or more"):
+        protocols(manifest.where("action", "down"), folds=2)
+    unseen, _, notes = label_columns(manifest.where("red", "1"))
+    assert "red" not in unseen and any("red has one value" in note for note in notes)
+
+
+def test_identity_needs_people_in_two_clips(manifest: Manifest) -> None:
+    people = manifest.cells("identity")
+    first = manifest.take(np.array([people.index(name) for name in sorted(set(people))]))
+    _, same, notes = label_columns(first)
+    assert not same and any("identity: nobody is in two clips" in note for note in notes)
+    twice = [people.index("p0"), len(people) - 1 - people[::-1].index("p0"), people.index("p1")]
+    assert label_columns(manifest.take(np.array(twice)))[1] == ("identity",)
+
+
+def test_a_label_of_one_value_in_test_is_left_out_with_a_note(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    """Its AUROC is undefined: no floor, no leakage, and nothing to fail on."""
+    people = manifest.cells("identity")
+    parts = ["test" if name in ("p0", "p2", "p4") else "train" for name in people]  # all red
+    split = Column(name="split", role="split", kind="classes")
+    given = manifest.with_cells(split, parts)
+    plan = replace(CONFIG, folds=0, labels=("red",), attackers=("scratch",))
+    result = evaluate(given, [], plan, data="x", folder=tmp_path)
+    assert [found.label for found in result.rows[0].findings] == ["action"]
+    assert any("red has one value only among the test clips" in one for one in result.limits)

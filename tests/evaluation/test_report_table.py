@@ -1,0 +1,37 @@
+"""The table that a person reads, on the terminal and as markdown."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from masquerade.evaluation import Evaluation
+from masquerade.report.table import lines, main_columns, markdown, notes, number, show
+
+
+def test_the_table_has_floors_controls_and_notes(evaluation: Evaluation) -> None:
+    console = Console(record=True, width=240, file=io.StringIO())
+    show(evaluation, console)
+    text, page = console.export_text(), markdown(evaluation)
+    for told in ("floor: constant", "control: clip size", "raw", "black", ", background "):
+        assert told in text and told in page
+    assert "Drawn, not filmed." in text and "Drawn, not filmed." in page
+    assert "at least as strong" in " ".join(notes(evaluation))
+    columns = main_columns(evaluation)
+    assert {len(line) for line in lines(evaluation, columns)} == {1 + len(columns)}
+
+
+def test_a_void_result_says_so_first(evaluation: Evaluation) -> None:
+    void = replace(evaluation, void="the dice were loaded")
+    assert "**VOID: the dice were loaded**" in markdown(void).splitlines()[:8]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.826, ".83"), (1.0, "1.00"), (-0.5, "-.50"), (0.999, "1.00"), (None, "n/a")],
+)
+def test_numbers_are_short(value: float | None, text: str) -> None:
+    assert number(value) == text
