@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 import safetensors
 import torch
+from safetensors.torch import load_file
 
 import masquerade
 from masquerade.checkpoint import STATE
@@ -83,6 +85,24 @@ def test_a_run_leaves_an_anonymizer_that_can_be_used(
     assert out.returncode == 0, out.stderr
     again = command(*words(mimes, run), "--alone")
     assert again.returncode == 2 and "finished run" in again.stderr
+
+
+def test_above_the_store_limit_clips_are_made_on_the_fly(
+    mimes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same weights, to the bit."""
+    for name, limit in (("stored", "1"), ("made", "0")):
+        more = ["--store-limit", limit, "--cache", str(tmp_path / f"{name}-clips"), "--alone"]
+        main([*words(mimes, tmp_path / name)[1:], *more])
+    stored, made = (load_file(tmp_path / n / "anonymizer.safetensors") for n in ("stored", "made"))
+    assert stored.keys() == made.keys()
+    assert all(torch.equal(value, made[name]) for name, value in stored.items())
+    printed = capsys.readouterr().err
+    shape = r"clips: \d+ x 8 x 24 x 32, 0\.\d MB"
+    assert re.search(rf"{shape} in .*stored-clips\n", printed)
+    assert re.search(rf"{shape}, more than the 0.0 MB that .* may hold: they are made", printed)
+    assert list(tmp_path.glob("stored-clips/*/clips.bin"))
+    assert not list(tmp_path.glob("made-clips/*/clips.bin"))
 
 
 def test_what_has_no_adversary_is_trained_by_the_same_command(mimes: Path, tmp_path: Path) -> None:

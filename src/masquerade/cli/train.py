@@ -21,6 +21,7 @@ from masquerade.cli.arguments import flag_value, split_commas, with_annotations,
 from masquerade.datasets.manifest import Column, Manifest, read_manifest, select_actions
 from masquerade.errors import UsageError
 from masquerade.evaluation.protocols import protocols
+from masquerade.extraction.store import STORE_LIMIT, ClipCache
 from masquerade.methods import METHODS
 from masquerade.training.adversarial_training import TrainedAnonymizer, TrainingProgress
 from masquerade.training.distributed import is_main_process
@@ -52,7 +53,9 @@ class Options:
         device: auto, cpu, cuda, cuda:N, mps.
         amp: half precision in the networks (bfloat16, where the device has it).
         workers: processes that read videos.
-        cache: a folder for clips that were extracted before.
+        cache: a folder for clips, where another run of the same data finds them.
+        store_limit: GB that clips may take on the disk; above it they are made anew from the videos
+            whenever they are read.
         json: print the result as JSON.
     """
 
@@ -71,6 +74,7 @@ class Options:
     amp: bool = False
     workers: int = 1
     cache: Path | None = None
+    store_limit: float = STORE_LIMIT
     json: bool = False
 
 
@@ -102,7 +106,11 @@ def main(argv: list[str]) -> int:
             device=options.device,
             amp=options.amp,
             workers=options.workers,
-            cache=options.cache,
+            cache=ClipCache(
+                folder=options.cache,
+                limit=options.store_limit * 1e9,
+                report=(lambda line: talk.print(line, markup=False)) if is_main_process() else None,
+            ),
             start=options.start,
             command=f"masquerade train {shlex.join(argv)}",
             progress=lambda progress: talk.print(epoch_line(progress), markup=False),

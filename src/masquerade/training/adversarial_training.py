@@ -20,6 +20,7 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.device import choose_device
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.models.recognizers import with_keep_mask
+from masquerade.storage import file_digest
 from masquerade.training.adversarial import (
     AdversarialModels,
     AdversarialStep,
@@ -30,7 +31,7 @@ from masquerade.training.adversarial import (
 from masquerade.training.data import AdversarialBatch, AdversarialBatches, AdversarialData
 from masquerade.training.diagnostics import find_collapse, find_doubts, has_learned_action
 from masquerade.training.distributed import Processes, join_processes
-from masquerade.training.engine import Row, Trainer, TrainingLog, digest_inputs, file_digest
+from masquerade.training.engine import Row, Trainer, TrainingLog, digest_inputs
 from masquerade.training.optimization import derive_seed, learning_rate
 from masquerade.training.recipe import (
     LOSSES,

@@ -217,12 +217,6 @@ def digest_inputs(words: Iterable[str], tensors: Iterable[Tensor]) -> str:
     return out.hexdigest()
 
 
-def file_digest(path: Path) -> str:
-    """The SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 class TrainingLog:
     """A CSV file, and TensorBoard where it is asked for, of one row an epoch.
 

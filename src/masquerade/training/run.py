@@ -19,6 +19,7 @@ from masquerade.datasets.splits import carve_validation
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.extraction.dataset import ClipDataset, clip_loader
 from masquerade.extraction.extract import extract_clips
+from masquerade.extraction.store import ClipCache
 from masquerade.methods import name_of
 from masquerade.storage import atomic_write
 from masquerade.training.adversarial_training import (
@@ -56,7 +57,7 @@ class _Source:
     manifest: Manifest
     rows: TrainingRows
     workers: int = 1
-    cache: Path | None = None
+    cache: Path | ClipCache | None = None
     loading: Callable[[int, int], None] | None = None
 
     def clips(self, recipe: AdversarialRecipe, **changes: Any) -> tuple[ClipDataset, ClipDataset]:
@@ -92,7 +93,7 @@ def train(
     device: str = "auto",
     amp: bool = False,
     workers: int = 1,
-    cache: Path | None = None,
+    cache: Path | ClipCache | None = None,
     start: Path | None = None,
     command: str = "",
     loading: Callable[[int, int], None] | None = None,
@@ -111,7 +112,7 @@ def train(
         device: auto, cpu, cuda, cuda:N, mps.
         amp: half precision in the networks.
         workers: processes that read videos.
-        cache: a folder for clips that were extracted before.
+        cache: a folder of clips, or one with a limit; None: a temporary one.
         start: another run of this recipe, from whose anonymizer this one starts.
         command: kept beside the weights.
         loading: called with (videos read, videos in all).

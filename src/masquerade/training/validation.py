@@ -20,6 +20,39 @@ from masquerade.training.losses import Codes, probabilities
 from masquerade.training.recipe import AdversarialRecipe, Phase
 
 
+class _Variety:
+    """The standard deviation of a pixel from clip to clip and from frame to frame, batch by batch.
+
+    Batches are merged by the updating formula of Chan, Golub and LeVeque (1983), since all clips
+    at once would not fit into memory.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._mean = self._squares = torch.zeros(())  # per pixel: mean, squared deviations from it
+
+    def add(self, clips: Tensor) -> None:
+        """Count (B, 3, T, H, W), at most 24 pixels a side: content without its grain."""
+        frames, height, width = clips.shape[2:]
+        size = (frames, min(24, height), min(24, width))
+        small = nn.functional.adaptive_avg_pool3d(clips, size).cpu().double()
+        every = small.transpose(1, 2).flatten(0, 1)  # (B * T, 3, h, w)
+        mean, count = every.mean(dim=0), len(every)
+        step, total = mean - self._mean, self._count + count
+        self._squares = (
+            self._squares
+            + (every - mean).square().sum(dim=0)
+            + step.square() * (self._count * count / total)
+        )
+        self._mean = self._mean + step * (count / total)
+        self._count = total
+
+    @property
+    def value(self) -> float:
+        """The mean over pixels."""
+        return float((self._squares / (self._count - 1)).sqrt().mean())
+
+
 @torch.no_grad()
 def validate(
     models: AdversarialModels,
@@ -48,8 +81,7 @@ def validate(
     raw = phase is not None and phase.raw
     models.eval()
     generator, found = torch.Generator().manual_seed(seed), _Predictions()
-    outputs: list[Tensor] = []
-    inputs: list[Tensor] = []
+    outputs, inputs = _Variety(), _Variety()
     for batch in batches.held_out():
         clip, keep = (batch.clips, None) if raw else inference_output(models, batch.clips)
         if phase is not None and phase.uses_auxiliary:
@@ -62,8 +94,8 @@ def validate(
         found.count(reconstruction=float((clip - batch.clips).abs().mean()))
         found.count(**{name: float(loss) for name, loss in training.losses.items()})
         found.count(**training.metrics)
-        outputs.append(_small(clip))
-        inputs.append(_small(batch.clips))
+        outputs.add(clip)
+        inputs.add(batch.clips)
         if batch.stills is not None:
             clip, keep = (batch.stills, None) if raw else inference_output(models, batch.stills)
         _add_adversaries(found, models, recipe, batch, clip, keep, generator, batches)
@@ -75,7 +107,7 @@ def validate(
         **_adversary_scores(found, recipe, list(batches.data.private)),
         **auxiliary,
         **{f"val_{name}": _mean(found.numbers[name]) for name in own},
-        "val_variety": _variety(torch.cat(outputs)) / max(_variety(torch.cat(inputs)), 1e-6),
+        "val_variety": outputs.value / max(inputs.value, 1e-6),
     }
 
 
@@ -207,18 +239,6 @@ def _score(logits: Tensor, codes: Tensor) -> float:
 
 def _chance(logits: Tensor, codes: Tensor) -> float:
     return 0.5 if codes.ndim == 2 or logits.shape[1] == 1 else majority(codes)
-
-
-def _small(clip: Tensor) -> Tensor:
-    """(B, 3, T, h, w) of at most 24 pixels a side: content without its grain."""
-    height, width = (min(24, side) for side in clip.shape[-2:])
-    return nn.functional.adaptive_avg_pool3d(clip, (clip.shape[2], height, width)).cpu()
-
-
-def _variety(clips: Tensor) -> float:
-    """The standard deviation of a pixel from clip to clip and from frame to frame."""
-    frames = clips.transpose(1, 2).flatten(0, 1)  # (N * T, 3, h, w)
-    return float(frames.std(dim=0).mean())
 
 
 def _mean(values: Sequence[float]) -> float:
