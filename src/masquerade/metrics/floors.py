@@ -42,36 +42,22 @@ _DRAWS = 20  # random guessers over which the standard deviation of their score 
 
 @dataclass(frozen=True)
 class Floor:
-    """The score of one trivial attacker.
+    """The score of one trivial attacker."""
 
-    Args:
-        name: of the attacker.
-        metric: such as cMAP, F1 or top-1.
-        value: mean over all attributes, in [0, 1]; None where undefined.
-        per_attribute: the score of each attribute; None where undefined or where it makes no sense.
-        sd: standard deviation of a single draw, where the attacker guesses at random.
-    """
-
-    name: str
-    metric: str
-    value: float | None
-    per_attribute: tuple[float | None, ...] | None = None
-    sd: float | None = None
+    name: str  # of the attacker
+    metric: str  # such as cMAP, F1 or top-1
+    value: float | None  # mean over all attributes, in [0, 1]; None where undefined
+    per_attribute: tuple[float | None, ...] | None = None  # of each attribute; None where undefined
+    sd: float | None = None  # of a single draw, where the attacker guesses at random
 
 
 @dataclass(frozen=True)
 class ActionPrior:
-    """P(attribute | action), counted on the training split.
+    """P(attribute | action), counted on the training split."""
 
-    Args:
-        actions: (A,) sorted names or class numbers.
-        rates: (A, P) of each attribute within each action.
-        overall: (P,) rate of each attribute, for an action that is unknown or not in train.
-    """
-
-    actions: NDArray[Any]
-    rates: Floats
-    overall: Floats
+    actions: NDArray[Any]  # (A,) sorted names or class numbers
+    rates: Floats  # (A, P) of each attribute within each action
+    overall: Floats  # (P,) of each attribute, for actions unknown or not in train
 
     @classmethod
     def fit(cls, labels: ArrayLike, actions: ArrayLike) -> ActionPrior:
@@ -124,16 +110,11 @@ class PredictedActionPrior:
     """The action prior on the predictions of an action recognizer, by expected counts.
 
     Where each clip's predicted action is known, use `ActionPrior.scores` of it instead.
-
-    Args:
-        rates: (A, P) of each predicted action.
-        confusion: (m, A) probability that each test clip is recognised as that action.
-        labels: (m, P) of the test clips.
     """
 
-    rates: Floats
-    confusion: Floats
-    labels: Floats
+    rates: Floats  # (A, P) of each predicted action
+    confusion: Floats  # (m, A) probability that a test clip is recognised as that action
+    labels: Floats  # (m, P) of the test clips
 
     @classmethod
     def of_accuracy(
