@@ -25,7 +25,7 @@ from masquerade.datasets.mimes import PARTS, Mimes
 from masquerade.metrics.classification import auroc
 from masquerade.regions.keys import EXTRACTORS, Extractor, extractor
 from masquerade.regions.saliency import SaliencyConfig, paper, strength, upsample
-from masquerade.regions.templates import Template, template_from_grid
+from masquerade.regions.templates import Template, make_template
 
 REPORT = Path(__file__).parents[1] / "docs" / "results" / "templates.md"
 LEAST = 30  # pixels of a part below which a frame is not judged for it
@@ -97,8 +97,7 @@ def template_of(clips: list[Shown], part: int, keys: Extractor) -> Template | No
     for clip in clips:
         if big(clip.parts[0] == part):
             at = [click(clip.parts[0] == part)]
-            grid = keys(clip.pixels[0])
-            new = template_from_grid("part", grid, at, keys.fingerprint, image="mime")
+            new = make_template("part", clip.pixels[0], at, keys, image="mime")
             made = new if made is None else made.merge(new)
     return made
 

@@ -11,7 +11,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import reduce
 from itertools import islice
 from math import ceil
 from pathlib import Path
@@ -28,7 +28,7 @@ from masquerade.regions.keys import SHORT, extractor
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.saliency import Combine, SaliencyConfig, strength, upsample
 from masquerade.regions.template_library import Library
-from masquerade.regions.templates import Template, check_extractor, template_from_grid
+from masquerade.regions.templates import Template, check_extractor, make_template
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
@@ -93,8 +93,6 @@ class Templates:
         threshold: float = 0.0,
         floor: float = 0.0,
     ) -> None:
-        arguments = locals()
-        self._arguments = {k: v for k, v in arguments.items() if k not in ("self", "__class__")}
         self.at = tuple(_check_point(point) for point in at)
         if not templates and not at:
             raise UsageError(
@@ -121,9 +119,6 @@ class Templates:
         self.content = hashlib.sha256(self.fingerprint.encode() + content).hexdigest()
         self.look_ahead = max((frame for frame, _, _ in self.at), default=0)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), **self._arguments), ()
-
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
         marked = mark_cuts(frames)
         waiting = deque(islice(marked, self.look_ahead + 1))
@@ -146,12 +141,10 @@ class Templates:
             )
         found = []
         for number in sorted({frame for frame, _, _ in self.at}):
-            grid = self._keys(_pixels(waiting[number][0]))
+            pixels = _pixels(waiting[number][0])
             points = [(x, y) for frame, x, y in self.at if frame == number]
             image = f"frame {number}"
-            found.append(
-                template_from_grid("at", grid, points, self.fingerprint, image=image, frame=number)
-            )
+            found.append(make_template("at", pixels, points, self._keys, image=image, frame=number))
         return found
 
     def _next(

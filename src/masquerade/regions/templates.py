@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.errors import UsageError
-from masquerade.regions.hog_keys import KeyGrid
 from masquerade.regions.keys import Extractor
 from masquerade.regions.saliency import Level, measure_level
 
@@ -121,19 +120,6 @@ def make_template(
     if not at:
         raise UsageError(f"template {name} needs a point: give one as --at X,Y.")
     grid = extractor(pixels)
-    return template_from_grid(name, grid, at, extractor.fingerprint, image=image, frame=frame)
-
-
-def template_from_grid(
-    name: str,
-    grid: KeyGrid,
-    at: Sequence[tuple[float, float]],
-    fingerprint: str,
-    *,
-    image: str,
-    frame: int | None = None,
-) -> Template:
-    """`make_template` for a picture whose keys are computed already."""
     keys, picks = [], []
     for x, y in at:
         if not (0 <= x < grid.width and 0 <= y < grid.height):
@@ -146,4 +132,4 @@ def template_from_grid(
         level = measure_level(grid, row, column)
         picks.append(Pick(image=Path(image).name, x=x, y=y, frame=frame, level=level))
     stacked = np.stack(keys).astype(np.float32)
-    return Template(name=name, extractor=fingerprint, keys=stacked, picks=tuple(picks))
+    return Template(name=name, extractor=extractor.fingerprint, keys=stacked, picks=tuple(picks))
