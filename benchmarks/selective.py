@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 
 from masquerade import anonymize_file, read_video, write_video
-from masquerade.methods.blend import mix
+from masquerade.methods.blend import blend_bytes
 from masquerade.methods.selective import Selective
 from masquerade.methods.selective.noise import advect, new_field, uniform
 from masquerade.models.optical_flow import dis_flow, grey
@@ -77,7 +77,7 @@ def stages(frames: list[U8]) -> dict[str, float]:
     _, state = method.on_bytes(frames[0][None], state=method.init_state())
 
     def blend(frame: U8) -> U8:
-        return mix(frame, np.asarray(cv2.LUT(field.noise, table), np.uint8), full)
+        return blend_bytes(frame, np.asarray(cv2.LUT(field.noise, table), np.uint8), full)
 
     return {
         "flow": median_ms([partial(dis_flow, now, before) for before, now in pairs]),

@@ -38,22 +38,22 @@ def test_levels_are_counted_as_the_limits_say() -> None:
     method = BDQ(bits=2)
     steps = torch.tensor([-1.0, -0.7, -0.3, 0.3, 0.7, 1.0])
     x = (steps + 1) / 2 * 3 + 0.25
-    assert torch.equal(method._quantised(steps, hard=True) * 3, x.round().clamp(max=3))
+    assert torch.equal(method._quantise(steps, hard=True) * 3, x.round().clamp(max=3))
     with torch.no_grad():
         method.limits[0] = 1.4  # was .5: what lies between falls to level 0
-    assert method._quantised(torch.tensor([-0.3]), hard=True) * 3 == 0
+    assert method._quantise(torch.tensor([-0.3]), hard=True) * 3 == 0
 
 
 def test_limits_out_of_order_or_range_do_no_harm() -> None:
     method = BDQ(bits=2)
     steps = torch.linspace(-1, 1, 41)
-    wanted = method._quantised(steps, hard=True)
+    wanted = method._quantise(steps, hard=True)
     with torch.no_grad():
         method.limits.copy_(method.limits.flip(0))
-    assert torch.equal(method._quantised(steps, hard=True), wanted)
+    assert torch.equal(method._quantise(steps, hard=True), wanted)
     with torch.no_grad():
         method.limits.copy_(torch.tensor([-9.0, 1.5, 99.0]))
-    found = method._quantised(steps, hard=True)
+    found = method._quantise(steps, hard=True)
     assert found.min() >= 0 and found.max() <= 1 and (found.diff() >= 0).all()
 
 
@@ -61,7 +61,7 @@ def test_the_soft_quantiser_follows_its_input_closely() -> None:
     """To .077 of a level (docs/papers.md 4): the reason why the default output is hard."""
     top = 15
     steps = torch.linspace(-0.8, 0.8, 400, dtype=torch.float64)
-    soft = code().double()._quantised(steps, hard=False) * top
+    soft = code().double()._quantise(steps, hard=False) * top
     assert ((soft - (steps + 1) / 2 * top).abs().max()) < 0.08
     still = clip_of()[:, :, :1].expand(-1, -1, 3, -1, -1)
     middle = torch.full_like(still, 0.5)  # of the range, as in the paper

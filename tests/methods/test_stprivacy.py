@@ -110,7 +110,7 @@ def test_with_the_mask_held_other_dropped_pixels_change_nothing(
 ) -> None:
     """And do so as in the paper, where kept tokens have listened to them."""
     method, clip = small(), clip_of()
-    _, keep = method.net.forward_gathered(method._read(clip), (8, 5, 3), masks_only=True)
+    _, keep = method.net.forward_gathered(method._preprocess(clip), (8, 5, 3), masks_only=True)
     monkeypatch.setattr(method.net, "forward_gathered", lambda *_, **__: (None, keep))
     monkeypatch.setattr(stprivacy, "sample_keep", lambda odds, *_: keep.to(odds.dtype))
     held = method(clip)  # three are kept where the method itself would keep four

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from masquerade.anonymizer import Anonymized, Anonymizer, Card, TrainingOutput
 from masquerade.errors import UsageError
-from masquerade.methods.blend import laid_over
+from masquerade.methods.blend import blend
 
 KERNEL = 5
 SHIFT = 0.25  # of a level, so that unchanged pixels lie clear of untrained limits
@@ -69,21 +69,21 @@ class BDQ(Anonymizer):
         self.limits = nn.Parameter(torch.arange(2**bits - 1) + 0.5)
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
-        blurred = torch.cat([self._blurred(frame) for frame in torch.split(clip, 1, dim=2)], dim=2)
-        steps = self._differences(blurred, state)
-        shown = self._quantised(steps, hard=not self.soft)
-        return Anonymized(laid_over(clip, shown, mask), mask, blurred[:, :, -1:])
+        blurred = torch.cat([self._blur(frame) for frame in torch.split(clip, 1, dim=2)], dim=2)
+        steps = self._difference(blurred, state)
+        shown = self._quantise(steps, hard=not self.soft)
+        return Anonymized(blend(clip, shown, mask), mask, blurred[:, :, -1:])
 
     def training_output(self, clip: Tensor, *, class_token: Tensor | None = None) -> TrainingOutput:
-        with torch.no_grad():  # one that has left the range would never learn again
+        with torch.no_grad():  # a limit outside the range would get no gradient any more
             self.limits.clamp_(0, 2**self.bits - 1)
-        steps = self._differences(self._blurred(clip), None)
-        shown = self._quantised(steps, hard=False)
-        if not self.soft:  # what is published, with the soft steps' gradient
-            shown = shown + (self._quantised(steps, hard=True) - shown).detach()
+        steps = self._difference(self._blur(clip), None)
+        shown = self._quantise(steps, hard=False)
+        if not self.soft:  # straight-through: hard levels with the gradient of the soft ones
+            shown = shown + (self._quantise(steps, hard=True) - shown).detach()
         return TrainingOutput(shown)
 
-    def _blurred(self, clip: Tensor) -> Tensor:
+    def _blur(self, clip: Tensor) -> Tensor:
         """Separable Gaussian blur of (B, 3, T, H, W)."""
         height, width = clip.shape[-2:]
         scale = max(1.0, min(height, width) / self.short)
@@ -100,11 +100,11 @@ class BDQ(Anonymizer):
         batch, _, count = clip.shape[:3]
         return frames.reshape(batch, count, 3, height, width).transpose(1, 2)
 
-    def _differences(self, blurred: Tensor, state: Any) -> Tensor:
+    def _difference(self, blurred: Tensor, state: Any) -> Tensor:
         first = blurred[:, :, :1] if state is None else torch.as_tensor(state).to(blurred)
         return blurred - torch.cat([first, blurred[:, :, :-1]], dim=2)
 
-    def _quantised(self, steps: Tensor, *, hard: bool) -> Tensor:
+    def _quantise(self, steps: Tensor, *, hard: bool) -> Tensor:
         """Differences in [-1, 1] to levels in [0, 1]; no change is in the middle."""
         top = 2**self.bits - 1
         x = (steps + 1) / 2 * top  # 0 to top

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Anonymizer, Card
-from masquerade.methods.blend import U8, laid_over, over_frames
+from masquerade.methods.blend import U8, blend, rewrite_regions
 
 
 class Blacken(Anonymizer):
@@ -28,7 +28,7 @@ class Blacken(Anonymizer):
         super().__init__()
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
-        return Anonymized(laid_over(clip, clip.new_zeros(()).expand_as(clip), mask), mask)
+        return Anonymized(blend(clip, clip.new_zeros(()).expand_as(clip), mask), mask)
 
     def on_bytes(self, frames: U8, *, mask: U8 | None = None, state: Any = None) -> tuple[U8, Any]:
-        return over_frames(frames, np.zeros_like, mask=mask), None
+        return rewrite_regions(frames, np.zeros_like, mask=mask), None

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Anonymizer, Card
 from masquerade.errors import UsageError
-from masquerade.methods.blend import U8, laid_over, over_frames
+from masquerade.methods.blend import U8, blend, rewrite_regions
 from masquerade.methods.resample import area_resize
 
 
@@ -59,11 +59,11 @@ class Blur(Anonymizer):
         soft = self._filter(area_resize(frames, *self._working_size(h, w)))
         soft = F.interpolate(soft, (h, w), mode="bilinear")
         blurred = soft.reshape(b, t, c, h, w).transpose(1, 2)  # (B, C, T, H, W)
-        return Anonymized(laid_over(clip, blurred, mask), mask)
+        return Anonymized(blend(clip, blurred, mask), mask)
 
     def on_bytes(self, frames: U8, *, mask: U8 | None = None, state: Any = None) -> tuple[U8, Any]:
         # of the whole frame: a crop would be resampled on another grid
-        return over_frames(frames, self._blur, mask=mask, whole=True), None
+        return rewrite_regions(frames, self._blur, mask=mask, full_frame=True), None
 
     def _working_size(self, height: int, width: int) -> tuple[int, int]:
         """The (height, width) at which a frame is blurred."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from masquerade.anonymizer import U8, Anonymized, Anonymizer, Card
 from masquerade.errors import UsageError
-from masquerade.methods.blend import laid_over, mix
+from masquerade.methods.blend import blend, blend_bytes
 
 RED, GREEN, BLUE = 77, 150, 29  # of 256: BT.601 in integers, so that floats and bytes agree
 WHITE = 255 * (RED + GREEN + BLUE)
@@ -58,7 +58,7 @@ class FrameDifference(Anonymizer):
         changed = (grey - before).abs() > self._level()
         shown = changed.sum((2, 3), keepdim=True) <= self.most * grey.shape[2] * grey.shape[3]
         white = (changed & shown)[:, None].to(clip).expand_as(clip)
-        return Anonymized(laid_over(clip, white, mask), mask, grey[:, -1].int().cpu().numpy())
+        return Anonymized(blend(clip, white, mask), mask, grey[:, -1].int().cpu().numpy())
 
     def on_bytes(self, frames: U8, *, mask: U8 | None = None, state: Any = None) -> tuple[U8, Any]:
         out = np.empty_like(frames)
@@ -67,7 +67,7 @@ class FrameDifference(Anonymizer):
             now = frame @ np.array([RED, GREEN, BLUE], np.int32)
             white = self._changed(now, now if before is None else before)
             picture = np.broadcast_to(white[..., None], frame.shape)
-            out[t] = picture if mask is None else mix(frame, picture, mask[t])
+            out[t] = picture if mask is None else blend_bytes(frame, picture, mask[t])
             before = now
         return out, state if before is None else before[None]
 

@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Anonymizer, Card
-from masquerade.methods.blend import U8, bounds, laid_over, mix
+from masquerade.methods.blend import U8, blend, blend_bytes, bounds
 
 
 class MaskMean(Anonymizer):
@@ -33,7 +33,7 @@ class MaskMean(Anonymizer):
         weight = clip.new_ones(1).expand(clip[:, :1].shape) if mask is None else mask
         total = weight.sum((-2, -1), keepdim=True).clamp(min=1e-6)
         mean = (clip * weight).sum((-2, -1), keepdim=True) / total  # (B, 3, T, 1, 1)
-        return Anonymized(laid_over(clip, mean.expand_as(clip), mask), mask)
+        return Anonymized(blend(clip, mean.expand_as(clip), mask), mask)
 
     def on_bytes(self, frames: U8, *, mask: U8 | None = None, state: Any = None) -> tuple[U8, Any]:
         if mask is None:
@@ -47,5 +47,5 @@ class MaskMean(Anonymizer):
                 inside = frame[part].reshape(-1, 3).astype(np.float32)
                 mean = np.average(inside, 0, hidden[part].reshape(-1).astype(np.float32))
                 flat = np.broadcast_to(mean.round().astype(np.uint8), frame[part].shape)
-                out[i][part] = mix(frame[part], flat, hidden[part])
+                out[i][part] = blend_bytes(frame[part], flat, hidden[part])
         return out, None

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Card
 from masquerade.errors import UsageError
-from masquerade.methods.blend import laid_over
+from masquerade.methods.blend import blend
 from masquerade.methods.rewriter import Rewriter
 from masquerade.models.per_frame import transform_frames
 from masquerade.models.unet import AutoEncoder
@@ -68,10 +68,10 @@ class NoiseFeatures(Rewriter):
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         key = self.init_state() if state is None else int(state)
         videos = [
-            transform_frames(partial(self._rewritten, key=(key, at)), video, short=self.short)
+            transform_frames(partial(self._transform, key=(key, at)), video, short=self.short)
             for at, video in enumerate(torch.split(clip, 1))
         ]
-        return Anonymized(laid_over(clip, torch.cat(videos), mask), mask, key)
+        return Anonymized(blend(clip, torch.cat(videos), mask), mask, key)
 
     def add_noise(self, code: Tensor, key: tuple[int, int] | None = None) -> Tensor:
         """Add noise to a code (N, C, h, w): the same for all N from a key, else drawn for each."""
@@ -79,7 +79,7 @@ class NoiseFeatures(Rewriter):
         spread = code.std(dim=(1, 2, 3), keepdim=True, correction=0)
         return code + self.noise * spread * drawn
 
-    def _rewritten(self, frames: Tensor, key: tuple[int, int] | None = None) -> Tensor:
+    def _transform(self, frames: Tensor, key: tuple[int, int] | None = None) -> Tensor:
         height, width = frames.shape[-2:]
         code = self.add_noise(self.net.encode(frames), key)
         return self.net.decode(code, (height, width)).sigmoid()

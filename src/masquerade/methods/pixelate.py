@@ -17,7 +17,7 @@ from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Anonymizer, Card
 from masquerade.errors import UsageError
-from masquerade.methods.blend import U8, laid_over, over_frames
+from masquerade.methods.blend import U8, blend, rewrite_regions
 
 
 class Pixelate(Anonymizer):
@@ -59,11 +59,11 @@ class Pixelate(Anonymizer):
         blocks = sums / counts  # a block cut by the frame's edge is the mean of its own pixels
         mosaic = blocks.repeat_interleave(side, -2).repeat_interleave(side, -1)[..., :h, :w]
         mosaic = mosaic.reshape(b, t, c, h, w).transpose(1, 2)  # (B, C, T, H, W)
-        return Anonymized(laid_over(clip, mosaic, mask), mask)
+        return Anonymized(blend(clip, mosaic, mask), mask)
 
     def on_bytes(self, frames: U8, *, mask: U8 | None = None, state: Any = None) -> tuple[U8, Any]:
         side = self.side(*frames.shape[1:3])
-        return over_frames(frames, lambda part: mosaic(part, side), mask=mask, step=side), None
+        return rewrite_regions(frames, lambda part: mosaic(part, side), mask=mask, step=side), None
 
 
 def mosaic(frame: U8, side: int) -> U8:

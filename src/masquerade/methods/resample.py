@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from masquerade.anonymizer import Anonymized, Anonymizer
-from masquerade.methods.blend import U8, laid_over, over_frames
+from masquerade.methods.blend import U8, blend, rewrite_regions
 
 
 def area_weights(size: int, target: int) -> Tensor:
@@ -51,7 +51,7 @@ def _nearest(size: int, small: int) -> list[int]:
     return [(2 * i + 1) * small // (2 * size) for i in range(size)]
 
 
-def resized(clip: Tensor, size: Sequence[int], shown: Tensor | None = None) -> Tensor:
+def resize(clip: Tensor, size: Sequence[int], shown: Tensor | None = None) -> Tensor:
     """(B, C, T, H, W) to (B, C, T, *size), antialiased where it shrinks.
 
     Args:
@@ -61,7 +61,7 @@ def resized(clip: Tensor, size: Sequence[int], shown: Tensor | None = None) -> T
             others mixed in, the rim of what is shown would tell of what is not.
     """
     if shown is not None:
-        return resized(clip * shown, size) / resized(shown, size).clamp(min=1e-4)
+        return resize(clip * shown, size) / resize(shown, size).clamp(min=1e-4)
     if tuple(clip.shape[3:]) == tuple(size):
         return clip
     batch, channels, frames = clip.shape[:3]
@@ -75,10 +75,10 @@ class LowResolution(Anonymizer):
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         shown = downsample(clip, *self.size(*clip.shape[-2:]))
-        return Anonymized(laid_over(clip, shown, mask), mask)
+        return Anonymized(blend(clip, shown, mask), mask)
 
     def on_bytes(self, frames: U8, *, mask: U8 | None = None, state: Any = None) -> tuple[U8, Any]:
-        return over_frames(frames, self._downsample, mask=mask, whole=True), None
+        return rewrite_regions(frames, self._downsample, mask=mask, full_frame=True), None
 
     def _downsample(self, frame: U8) -> U8:
         return downsample_bytes(frame, *self.size(*frame.shape[:2]))

@@ -1,4 +1,4 @@
-"""A network that rewrites single frames, as a method: what SPAct, VITA and noise features share."""
+"""The base class of methods whose network transforms single frames: SPAct, VITA, noise features."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from typing import Any
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Anonymizer, TrainingOutput
-from masquerade.methods.blend import laid_over
+from masquerade.methods.blend import blend
 from masquerade.models.per_frame import effective_size, transform_frames, transform_frames_batched
 
 
 class Rewriter(Anonymizer):
-    """Show what a network makes of each frame, over the clip or its chosen regions.
-
-    A subclass has the network and says in `_rewritten` how a frame goes through it.
+    """Transform each frame by a network, which a subclass applies in `_transform`.
 
     Args:
-        short: the shorter side in pixels at which the network works.
+        short: shorter side in pixels of the network's input.
     """
 
     framewise = True
@@ -31,12 +29,12 @@ class Rewriter(Anonymizer):
         return effective_size(height, width, self.short)
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
-        rewritten = transform_frames(self._rewritten, clip, short=self.short)
-        return Anonymized(laid_over(clip, rewritten, mask), mask)
+        rewritten = transform_frames(self._transform, clip, short=self.short)
+        return Anonymized(blend(clip, rewritten, mask), mask)
 
     def training_output(self, clip: Tensor, *, class_token: Tensor | None = None) -> TrainingOutput:
-        return TrainingOutput(transform_frames_batched(self._rewritten, clip, short=self.short))
+        return TrainingOutput(transform_frames_batched(self._transform, clip, short=self.short))
 
-    def _rewritten(self, frames: Tensor) -> Tensor:
-        """(N, 3, h, w) to the same, in [0, 1]."""
+    def _transform(self, frames: Tensor) -> Tensor:
+        """(N, 3, h, w) to (N, 3, h, w) in [0, 1]."""
         raise NotImplementedError

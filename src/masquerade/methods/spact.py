@@ -44,7 +44,7 @@ class SPAct(Rewriter):
         self.width = width
         self.net = UNet(width=width)
 
-    def _rewritten(self, frames: Tensor) -> Tensor:
+    def _transform(self, frames: Tensor) -> Tensor:
         return self.net(frames).sigmoid()
 
 

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from masquerade.anonymizer import Anonymized, Anonymizer, Card, TrainingOutput
 from masquerade.errors import UsageError
-from masquerade.methods.resample import area_resize, resized
+from masquerade.methods.resample import area_resize, resize
 from masquerade.models.published_weights import load_weights
 from masquerade.models.sparse_vit import SparseViT, kept_counts, ratio_loss, sample_keep
 
@@ -131,7 +131,7 @@ class STPrivacy(Anonymizer):
         for first in range(0, total, step):
             count = min(step, total - first)
             part = clip[:, :, first : first + count][:, :, _back_and_forth(count, step)]
-            picture, shown = self._rewritten(part.to(self.net.pos_embed.dtype))
+            picture, shown = self._anonymize_window(part.to(self.net.pos_embed.dtype))
             outs.append(picture[:, :, :count].clamp(0, 1))
             hidden.append(1 - shown[:, :, :count])
         return Anonymized(torch.cat(outs, 2).to(clip), torch.cat(hidden, 2).to(clip))
@@ -144,74 +144,74 @@ class STPrivacy(Anonymizer):
             class_token: (1, 1, D), which goes through the layers beside the tubelets and is always
                 kept (preprint, eq. 12).
         """
-        seen, choose = self._read(clip), None if self.mode == "anonymize-only" else sample_keep
-        light = self._light and class_token is None
-        tokens, masks = self.net.forward_masked(seen, choose, masks_only=light, token=class_token)
-        read = None
+        small = self._preprocess(clip)
+        choose = None if self.mode == "anonymize-only" else sample_keep
+        only = self._masks_only and class_token is None
+        tokens, masks = self.net.forward_masked(small, choose, masks_only=only, token=class_token)
+        token = None
         if class_token is not None:
-            read, tokens = tokens[:, 0], tokens[:, 1:]
+            token, tokens = tokens[:, 0], tokens[:, 1:]
         if self.mode == "anonymize-only":
-            picture = self._enlarged(tokens, clip, None)
-            none = tokens.new_zeros(())  # all is kept and all should be: no ratio is missed
+            picture = self._reconstruct(tokens, clip, None)
+            none = tokens.new_zeros(())  # all tubelets are kept, as they should be
             losses = {"ratio": none, "rebuilt": (picture - clip).abs().mean()}
-            return TrainingOutput(picture, losses, class_token=read)
+            return TrainingOutput(picture, losses, class_token=token)
         if self.mode == "full" and self.strict:
-            tokens = self.net.forward_kept(seen, masks[-1])
+            tokens = self.net.forward_kept(small, masks[-1])
         raw = self.mode == "sparsify-only"
-        picture = clip if raw else self._enlarged(tokens, clip, None)
-        shown = self._over_pixels(masks[-1], clip)
-        filled = self._filled(picture, shown, clip)
-        apart = (picture - clip).abs().mean(1, keepdim=True) * shown.detach()
-        rebuilt = apart.sum() / shown.detach().sum().clamp(min=1)  # no reason to keep a tubelet
+        picture = clip if raw else self._reconstruct(tokens, clip, None)
+        shown = self._to_pixels(masks[-1], clip)
+        output = self._fill(picture, shown, clip)
+        # Over shown pixels, detached, so that the loss does not decide which tubelets are kept.
+        error = (picture - clip).abs().mean(1, keepdim=True) * shown.detach()
+        rebuilt = error.sum() / shown.detach().sum().clamp(min=1)
         kept = {f"kept_{m}": mask.mean().item() for m, mask in enumerate(masks, 1)}
         keep = masks[-1].reshape(len(clip), *self.net.grid)
-        losses = {"ratio": ratio_loss(masks, self.keep), "rebuilt": rebuilt}
-        return TrainingOutput(filled, losses, kept, keep, read)
+        losses = {"ratio": ratio_loss(masks, self.keep), "rebuilt": rebuilt}  # preprint eq. 11
+        return TrainingOutput(output, losses, kept, keep, token)
 
-    def _rewritten(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+    def _anonymize_window(self, clip: Tensor) -> tuple[Tensor, Tensor]:
         """The output of one window, and where tubelets are kept, (B, 1, T, H, W)."""
-        net, keep = self.net, self._every(clip)
+        net = self.net
         counts = kept_counts(net.slot, self.keep, len(self.places))
         if self.mode == "anonymize-only":
-            tokens = net.forward_kept(self._read(clip), keep)
+            shape = (len(clip), net.grid[0], net.slot)
+            keep = torch.ones(shape, dtype=torch.bool, device=clip.device)
+            tokens = net.forward_kept(self._preprocess(clip), keep)
         else:
-            tokens, keep = net.forward_gathered(self._read(clip), counts, masks_only=self._light)
-        shown = self._over_pixels(keep.to(clip.dtype), clip)
+            small, only = self._preprocess(clip), self._masks_only
+            tokens, keep = net.forward_gathered(small, counts, masks_only=only)
+        shown = self._to_pixels(keep.to(clip.dtype), clip)
         if self.mode == "sparsify-only":
-            return self._filled(clip, shown, clip), shown
-        if self.mode == "full" and self.strict:  # what led to the masks is forgotten here
-            tokens = net.forward_kept(self._read(clip, shown), keep)
-        return self._filled(self._enlarged(tokens, clip, keep), shown, clip), shown
+            return self._fill(clip, shown, clip), shown
+        if self.mode == "full" and self.strict:  # a second pass, from kept tubelets alone
+            tokens = net.forward_kept(self._preprocess(clip, shown), keep)
+        return self._fill(self._reconstruct(tokens, clip, keep), shown, clip), shown
 
     @property
-    def _light(self) -> bool:
+    def _masks_only(self) -> bool:
         """Whether the pass that computes the keep masks is used for nothing else."""
         return self.strict or self.mode == "sparsify-only"
 
-    def _every(self, clip: Tensor) -> Tensor:
-        """The keep mask (B, L, N) of all ones."""
-        shape = (len(clip), self.net.grid[0], self.net.slot)
-        return torch.ones(shape, dtype=torch.bool, device=clip.device)
-
-    def _read(self, clip: Tensor, shown: Tensor | None = None) -> Tensor:
+    def _preprocess(self, clip: Tensor, shown: Tensor | None = None) -> Tensor:
         """Resize and normalize a clip for the network, from its `shown` pixels alone."""
-        small = resized(clip, self.picture, shown)
+        small = resize(clip, self.picture, shown)
         shape = (1, 3, 1, 1, 1)
         return (small - small.new_tensor(MEAN).view(shape)) / small.new_tensor(STD).view(shape)
 
-    def _enlarged(self, tokens: Tensor, clip: Tensor, keep: Tensor | None) -> Tensor:
+    def _reconstruct(self, tokens: Tensor, clip: Tensor, keep: Tensor | None) -> Tensor:
         """The pixels of tokens, at the size of the clip; `keep` as in `SparseViT.decode`."""
         small = self.net.decode(tokens, keep)
         small = small.sigmoid() if self.out == "sigmoid" else small
-        shown = None if keep is None else self._over_pixels(keep.to(small.dtype), small)
-        return resized(small, clip.shape[3:], shown)
+        shown = None if keep is None else self._to_pixels(keep.to(small.dtype), small)
+        return resize(small, clip.shape[3:], shown)
 
-    def _over_pixels(self, keep: Tensor, clip: Tensor) -> Tensor:
+    def _to_pixels(self, keep: Tensor, clip: Tensor) -> Tensor:
         """(B, L, N) to (B, 1, T, H, W): each pixel belongs to the tubelet at its centre."""
         grid = keep.reshape(len(keep), 1, *self.net.grid)
         return F.interpolate(grid, size=clip.shape[2:], mode="nearest-exact")
 
-    def _filled(self, picture: Tensor, shown: Tensor, clip: Tensor) -> Tensor:
+    def _fill(self, picture: Tensor, shown: Tensor, clip: Tensor) -> Tensor:
         """The reconstruction where it is shown, and the fill elsewhere."""
         kept = picture * shown
         if self.fill == "black":
@@ -221,7 +221,7 @@ class STPrivacy(Anonymizer):
             mean = kept.sum(over, keepdim=True) / shown.sum(over, keepdim=True).clamp(min=1)
             return kept + mean * (1 - shown)
         height, width = clip.shape[3:]
-        soft = resized(area_resize(clip, min(COARSE, height), min(COARSE, width)), (height, width))
+        soft = resize(area_resize(clip, min(COARSE, height), min(COARSE, width)), (height, width))
         return kept + soft * (1 - shown)
 
 

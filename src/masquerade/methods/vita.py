@@ -50,7 +50,7 @@ class VITA(Rewriter):
         self.widths, self.blocks, self.grey = widths, blocks, grey
         self.net = ImageTransformNet(widths=widths, blocks=blocks)
 
-    def _rewritten(self, frames: Tensor) -> Tensor:
+    def _transform(self, frames: Tensor) -> Tensor:
         out = self.net(frames)
         return out.mean(1, keepdim=True).expand_as(out) if self.grey else out
 

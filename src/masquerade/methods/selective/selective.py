@@ -27,7 +27,7 @@ from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Anonymizer, Card
 from masquerade.errors import UsageError
-from masquerade.methods.blend import U8, bounds, mix
+from masquerade.methods.blend import U8, blend_bytes, bounds
 from masquerade.methods.selective import gait_jitter
 from masquerade.methods.selective.noise import (
     BLOCK,
@@ -185,11 +185,11 @@ class Selective(Anonymizer):
             hidden = full if mask is None else strength[mask[t]]
             drawn, state = self._draw(state, frame, hidden)
             if drawn is not None:
-                over = hidden[drawn.part]
+                part, over = drawn.part, hidden[drawn.part]
                 if drawn.extra is not None:
                     over = cv2.max(over, drawn.extra)
                 noise = np.asarray(cv2.LUT(drawn.noise, table), np.uint8)
-                out[t][drawn.part] = mix(frame[drawn.part], noise, np.asarray(over, np.uint8))
+                out[t][part] = blend_bytes(frame[part], noise, np.asarray(over, np.uint8))
         return out, (state,)
 
     def levels(self) -> F32:
