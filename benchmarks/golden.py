@@ -49,6 +49,7 @@ IGNORED = {
     "created",
     "elapsed",
     "stages",
+    "stage_seconds",
     "speed",
 }
 """Keys whose values differ between two runs of the same code."""
