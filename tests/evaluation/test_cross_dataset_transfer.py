@@ -102,7 +102,7 @@ def test_labels_go_by_their_columns(
     own = {Path(clip.path).name: clip.cells["red"] for clip in read_manifest(stills).clips}
     assert all(own[Path(one.clips[r].path).name] == one.cells("red")[r] for r in pictures)
     assert "Not attacked, since films does not have them: odd." in notes
-    assert "Not attacked, since nobody learned them from stills: blue." in notes
+    assert "Not attacked, since they cannot be learned from stills: blue." in notes
 
 
 def test_what_is_scored_is_never_learned_from(
@@ -193,7 +193,7 @@ def test_an_action_that_nobody_learned_is_unknown(manifest: Manifest, films: Pat
     one, notes = transfer_dataset(("clips", manifest), ("films", scored))
     assert one.column("action").values == ("down", "right")
     assert (one.targets("action")[fold_of(one).test] == -1).sum() == 3
-    assert "Of films 3 show an action that nobody learned: unknown." in notes
+    assert "Of films 3 show an action that was not learned: unknown." in notes
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ class Options:
 
 
 def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
-    """Options and the anonymizer that they ask for, which must be named."""
+    """Options and the anonymizer, which must be named."""
     flags = ("--method", "--weights")
     if not any(flag_value(argv, (flag,)) for flag in flags) and not {"-h", "--help"} & set(argv):
         raise UsageError(f"name a method, as in: {EXAMPLE}")

@@ -43,7 +43,7 @@ def recalibrate(
 def add_action_prior(
     probabilities: Probabilities, truth: SplitTruth, weight: float
 ) -> dict[str, Floats]:
-    """Predictions of an attacker who knows the true action too: the prior's log odds are added."""
+    """Predictions of an attacker that knows the true action too: the prior's log odds are added."""
     found = {}
     for label, p in probabilities.items():
         rate = truth.rates[label]

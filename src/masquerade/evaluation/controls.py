@@ -117,9 +117,10 @@ def _nearest_label(sizes: Floats, codes: IntArray, train: IntArray, test: IntArr
     train = train[is_known(codes[train])]
     sd = sizes[train].std(axis=0)
     scaled = sizes / np.where(sd > 0, sd, 1.0)
-    # One test clip at a time: all distances at once would need much memory.
-    nearest = [((scaled[one] - scaled[train]) ** 2).sum(axis=1).argmin() for one in test]
-    return np.asarray(codes[train[np.array(nearest, dtype=np.int64)]], np.int64)
+    # One size at a time: few differ, and all distances at once would need much memory.
+    different, which = np.unique(scaled[test], axis=0, return_inverse=True)
+    nearest = [((one - scaled[train]) ** 2).sum(axis=1).argmin() for one in different]
+    return np.asarray(codes[train[np.array(nearest, dtype=np.int64)[which.ravel()]]], np.int64)
 
 
 def why_void(controls: Sequence[Control], utility: str) -> str | None:

@@ -48,7 +48,7 @@ class Finding:
     strongest: str | None
     score: Score | None  # its score on test
     leakage: Leakage | None  # of private labels: beyond the best floor, 0 there and 1 on raw video
-    # of private labels: how far the attacker who also knows the action lies above the one who
+    # of private labels: how far the attacker that also knows the action lies above the one that
     # knows only the action
     beyond_action: Score | None
     # the best attacker that was trained on anonymized video (by validation) less the one trained

@@ -274,7 +274,7 @@ def _retrained_gain(scored: Sequence[ScoredAttacker], groups: IntArray) -> Score
 def _beyond_action(
     scored: Sequence[ScoredAttacker], floors: Mapping[str, Statistic], groups: IntArray
 ) -> Score | None:
-    """The attacker who also knows the action less the one who knows only that."""
+    """The attacker with the action less the action prior alone."""
     informed = [one for one in scored if one.outputs.family == "prior"]
     if not informed or "action prior" not in floors:
         return None

@@ -255,7 +255,7 @@ class Evaluator:
     def _negative_controls(
         self, protocol: str, attacker: str, raw: AttackedMethod
     ) -> list[Control]:
-        """At chance in the first shuffle, or in the second; a third would be asking for it."""
+        """A control passes at chance in the first shuffle, or else in the second."""
         tests: list[list[ShuffleTest]] = [[] for _ in self.specs[protocol]]
         found: list[Control] = []
         for shuffle in range(1, SHUFFLES + 1):

@@ -60,7 +60,7 @@ def transfer_dataset(
     )
     new = sum(a != b for a, b in zip(shown, target.cells(action), strict=True))
     if new:
-        notes = [f"Of {scored[0]} {new} show an {action} that nobody learned: unknown.", *notes]
+        notes = [f"Of {scored[0]} {new} show an {action} that was not learned: unknown.", *notes]
     return whole, (_summary([title for title, _ in sources], scored[0]), *left_out, *notes)
 
 
@@ -99,7 +99,7 @@ def _scored_clips(of: NamedDataset) -> Manifest:
 
 
 def _learned_clips(of: NamedDataset, scored: NamedDataset) -> tuple[Manifest, str]:
-    """Its train and validation clips, less those not to be learned from, and how many these are."""
+    """The train and validation clips that may be learned from, and a note on those left out."""
     title, manifest = of
     column = _split_column(manifest)
     cells = ["train"] * len(manifest) if column is None else list(manifest.cells(column))
@@ -136,15 +136,15 @@ def _shared_labels(
             f"{', '.join(known) or 'none'}, the other {', '.join(there) or 'none'}): give both a "
             "column of the same name and kind, with two values to learn."
         )
-    said = {
+    reasons = {
         f"Not attacked, since {other} does not have them": [n for n in known if n not in there],
-        f"Not attacked, since nobody learned them from {title}": [
+        f"Not attacked, since they cannot be learned from {title}": [
             *(name for name in there if name not in known),
             *(name for name in alike if name not in labels),
         ],
         "Not attacked, since their values are of two kinds": [n for n in both if n not in alike],
     }
-    return labels, [f"{why}: {', '.join(names)}." for why, names in said.items() if names]
+    return labels, [f"{why}: {', '.join(names)}." for why, names in reasons.items() if names]
 
 
 def _attributes(manifest: Manifest) -> list[Column]:
@@ -152,7 +152,7 @@ def _attributes(manifest: Manifest) -> list[Column]:
 
 
 def _values(manifest: Manifest, name: str) -> int:
-    """How many values a column's clips have; of several a clip each is there or not."""
+    """How many values a column's clips have; with several a clip, of presence and absence."""
     codes = manifest.targets(name)
     return len(np.unique(codes[codes >= 0]))
 
