@@ -111,16 +111,16 @@ def with_split(manifest: Manifest) -> Manifest:
 
 
 def halves(labels: Sequence[str], named: Sequence[str]) -> tuple[Half, Half]:
-    """Labels that the half-told run is told, and those that it is not; every second by default."""
-    told = tuple(named) or tuple(labels[0::2])
-    unknown = [name for name in told if name not in labels]
-    other = tuple(name for name in labels if name not in told)
+    """Labels that `vita` with half of them learns, and the others; every second by default."""
+    learned = tuple(named) or tuple(labels[0::2])
+    unknown = [name for name in learned if name not in labels]
+    other = tuple(name for name in labels if name not in learned)
     if unknown or not other:
         raise UsageError(
             f"--private names some of {', '.join(labels)}, and not all of them; "
-            f"got {', '.join(told)}."
+            f"got {', '.join(learned)}."
         )
-    return told, other
+    return learned, other
 
 
 def trained(
@@ -149,7 +149,7 @@ def trained(
 
 
 def folder_of(name: str, private: Half | None, seed: int, given: argparse.Namespace) -> Path:
-    """Where a run lies, or is to lie; one that was told something else lies elsewhere."""
+    """The folder of a run; runs with other labels have other folders."""
     kind = KINDS[name]
     runs: Path = given.work / "runs"
     if given.trained and kind == Kind(method=kind.method):
@@ -325,7 +325,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, help="a manifest; without it mimes is drawn")
     parser.add_argument("--clips", type=int, default=0, help="of mimes")
-    parser.add_argument("--private", default="", help="labels named to half-told vita, by commas")
+    parser.add_argument("--private", default="", help="labels of vita with half of them, by commas")
     parser.add_argument("--only", nargs="*", choices=list(KINDS), help="these kinds of training")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each kind")
     parser.add_argument("--epochs", type=int, help="at most, of every phase of training")

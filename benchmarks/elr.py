@@ -87,7 +87,7 @@ class Bench:
         seeds: networks of each kind.
         epochs: of each.
         device: where they run.
-        folder: for answers; what is there is not done again.
+        folder: for predictions; those that are there are not computed again.
     """
 
     manifest: Manifest
@@ -108,7 +108,7 @@ class Bench:
         truth = self.manifest.targets(action_column(self.manifest))[self.tested]
         folds = range(len(self.protocol.folds))
         said = [
-            np.concatenate([self._told(way, factor, seed, at) for at in folds])
+            np.concatenate([self._predictions(way, factor, seed, at) for at in folds])
             for seed in range(self.seeds)
         ]
         single = [top_k(truth, one).value for one in said]
@@ -134,7 +134,7 @@ class Bench:
         known = self.manifest.targets(action_column(self.manifest))[rows] >= 0
         return rows[known & np.isin(rows, self.clips.rows)]
 
-    def _told(self, way: Way, factor: int, seed: int, at: int) -> NDArray[np.float32]:
+    def _predictions(self, way: Way, factor: int, seed: int, at: int) -> NDArray[np.float32]:
         """(n, classes) of the test clips of one fold."""
         fold, label = self.protocol.folds[at], action_column(self.manifest)
         targets = {label: self.manifest.targets(label)}
@@ -229,7 +229,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=OUT)
     chosen = parser.parse_args(argv)
     manifest = read_manifest(chosen.data)
-    (chosen.work / "answers").mkdir(parents=True, exist_ok=True)
+    (chosen.work / "predictions").mkdir(parents=True, exist_ok=True)
     bench = Bench(
         manifest=manifest,
         clips=extract_clips(
@@ -243,7 +243,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         seeds=chosen.seeds,
         epochs=chosen.epochs,
         device=chosen.device,
-        folder=chosen.work / "answers",
+        folder=chosen.work / "predictions",
     )
     given = shlex.join(sys.argv[1:] if argv is None else argv)
     text = page(bench, data=dataset_name(chosen.data), command=f"python benchmarks/elr.py {given}")

@@ -95,7 +95,7 @@ def dataset(folder: Path, *, videos: int, frames: int) -> Manifest:
 
 
 def evaluation(data: Manifest, cache: Path) -> tuple[float, float, int]:
-    """One evaluation in small: seconds for the clips, for a fit and its answers; and passes."""
+    """One evaluation in small: seconds for the clips, for a fit and its predictions; and passes."""
     began = time.perf_counter()
     method = masquerade.build("selective")
     clips = extract_clips(data, frames=16, size=64, method=method, seed=0, cache=cache)

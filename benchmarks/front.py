@@ -31,7 +31,7 @@ AXES = {
     MEAN: "attributes, AUROC: people not in train",
 }
 TRAINED = ("noise-features", "spact", "vita", "bdq", "stprivacy")
-LEARNED, PLAIN, RAW = "#d55e00", "#0072b2", "#000000"  # told apart by colour-blind eyes
+LEARNED, PLAIN, RAW = "#d55e00", "#0072b2", "#000000"  # distinguishable to colour-blind readers
 
 
 def spot(axes: Axes, row: Row, action: Finding, private: Finding) -> None:

@@ -157,7 +157,7 @@ def score(
     epochs: int,
     shuffled: bool = False,
 ) -> dict[str, float]:
-    """Balanced accuracy of each column on the test split, by a network fitted afresh."""
+    """Balanced accuracy of each column on the test split, by a network trained anew."""
     rng = np.random.default_rng(seed)
     targets = {name: mimes.targets(name) for name in attack.names}
     parts, store = mimes.splits[attack.split], from_tensor(attack.seen(clips))

@@ -168,7 +168,7 @@ def lines(
 
 
 def doubts(data: str, methods: Sequence[str], seeds: int, work: Path) -> list[str]:
-    """What runs said against themselves, those that others went on from too."""
+    """Diagnostics of runs, and of those that they continued."""
     found = []
     for method in methods:
         runs = [one for one in trainings(data, [method], seeds, work) if one.done]

@@ -38,7 +38,7 @@ def test_one_command_gives_one_table_and_goes_on_where_it_was(
     ]
     assert all(line.count("[") == 5 for line in lines[1:])  # three ways, two differences
     assert "Full clips, plain training" in text
-    assert len(list((tmp_path / "work" / "answers").glob("*.npy"))) == 3 * 3 + 1
+    assert len(list((tmp_path / "work" / "predictions").glob("*.npy"))) == 3 * 3 + 1
     again: dict[str, Any] = script["main"].__globals__
 
     def never(*_: object, **__: object) -> None:
