@@ -9,7 +9,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,13 @@ from masquerade.errors import UsageError
 from masquerade.training.distributed import SINGLE_PROCESS, Processes
 from masquerade.training.frame_pairs import frame_pairs, segment_pairs
 from masquerade.training.losses import Codes, clip_losses
+
+
+class _Batch(NamedTuple):
+    clip: Tensor
+    codes: Codes
+    generator: torch.Generator
+    processes: Processes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +64,7 @@ class Objective:
             generator: of pairs and rotations, on the CPU.
             processes: that share the batch, where clips are contrasted with one another.
         """
-        raise NotImplementedError
+        return self._loss(net, _Batch(clip, codes, generator, processes))
 
     def adversarial_loss(
         self,
@@ -68,7 +75,13 @@ class Objective:
         processes: Processes = SINGLE_PROCESS,
     ) -> Tensor:
         """What the anonymizer minimises, (n,) by sample: by default the negative loss."""
-        return -self.loss(net, clip, codes, generator, processes)
+        return self._adversarial_loss(net, _Batch(clip, codes, generator, processes))
+
+    def _loss(self, net: nn.Module, batch: _Batch) -> Tensor:
+        raise NotImplementedError
+
+    def _adversarial_loss(self, net: nn.Module, batch: _Batch) -> Tensor:
+        return -self._loss(net, batch)
 
     def chance_loss(self, codes: Codes, count: int, training_codes: Codes) -> float:
         """The loss of a constant prediction, which no input can improve.
@@ -101,29 +114,15 @@ class Labels(Objective):
     def heads(self, private: Mapping[str, int]) -> dict[str, int]:
         return dict(private)
 
-    def loss(
-        self,
-        net: nn.Module,
-        clip: Tensor,
-        codes: Codes,
-        generator: torch.Generator,
-        processes: Processes = SINGLE_PROCESS,
-    ) -> Tensor:
-        logits = net(clip)
-        return torch.stack([clip_losses(logits[name], code) for name, code in codes.items()]).mean(
-            0
-        )
+    def _loss(self, net: nn.Module, batch: _Batch) -> Tensor:
+        logits = net(batch.clip)
+        return torch.stack(
+            [clip_losses(logits[name], code) for name, code in batch.codes.items()]
+        ).mean(0)
 
-    def adversarial_loss(
-        self,
-        net: nn.Module,
-        clip: Tensor,
-        codes: Codes,
-        generator: torch.Generator,
-        processes: Processes = SINGLE_PROCESS,
-    ) -> Tensor:
-        logits = net(clip)
-        parts = [self._against(logits[name], code) for name, code in codes.items()]
+    def _adversarial_loss(self, net: nn.Module, batch: _Batch) -> Tensor:
+        logits = net(batch.clip)
+        parts = [self._against(logits[name], code) for name, code in batch.codes.items()]
         return torch.stack(parts).mean(0)
 
     def chance_loss(self, codes: Codes, count: int, training_codes: Codes) -> float:
@@ -176,17 +175,10 @@ class NTXent(Pairs):
 
     symmetric: bool = True
 
-    def loss(
-        self,
-        net: nn.Module,
-        clip: Tensor,
-        codes: Codes,
-        generator: torch.Generator,
-        processes: Processes = SINGLE_PROCESS,
-    ) -> Tensor:
-        both = net(torch.cat(self.pairs(clip, generator)))["projection"]
+    def _loss(self, net: nn.Module, batch: _Batch) -> Tensor:
+        both = net(torch.cat(self.pairs(batch.clip, batch.generator)))["projection"]
         # Of every process: a clip is contrasted with the whole batch, not with one process's share.
-        a, b = processes.gather_rows(torch.stack(both.float().chunk(2), 1)).unbind(1)
+        a, b = batch.processes.gather_rows(torch.stack(both.float().chunk(2), 1)).unbind(1)
         return nt_xent(a, b, temperature=self.temperature, symmetric=self.symmetric)
 
     def chance_loss(self, codes: Codes, count: int, training_codes: Codes) -> float:
@@ -210,17 +202,10 @@ class MoCo(Pairs):
     def wrap(self, net: nn.Module) -> nn.Module:
         return MomentumEncoder(net, width=self.width, size=self.queue, momentum=self.momentum)
 
-    def loss(
-        self,
-        net: nn.Module,
-        clip: Tensor,
-        codes: Codes,
-        generator: torch.Generator,
-        processes: Processes = SINGLE_PROCESS,
-    ) -> Tensor:
+    def _loss(self, net: nn.Module, batch: _Batch) -> Tensor:
         if not isinstance(net, MomentumEncoder):
             raise UsageError("MoCo needs a network with a momentum encoder: wrap it first.")
-        query, other = self.pairs(clip, generator)
+        query, other = self.pairs(batch.clip, batch.generator)
         if net.training:
             net.update_encoder()
         keys = net.keys(other)
@@ -229,7 +214,7 @@ class MoCo(Pairs):
             net(query)["projection"], keys, net.queue.clone(), temperature=self.temperature
         )
         if net.training:
-            net.enqueue(processes.gather_rows(keys))  # one queue, of all processes' clips
+            net.enqueue(batch.processes.gather_rows(keys))  # one queue, of all processes' clips
         return each
 
     def chance_loss(self, codes: Codes, count: int, training_codes: Codes) -> float:
@@ -249,16 +234,10 @@ class Rotation(Objective):
     def heads(self, private: Mapping[str, int]) -> dict[str, int]:
         return {"quarters": 4}
 
-    def loss(
-        self,
-        net: nn.Module,
-        clip: Tensor,
-        codes: Codes,
-        generator: torch.Generator,
-        processes: Processes = SINGLE_PROCESS,
-    ) -> Tensor:
-        at = torch.randint(clip.shape[2], (len(clip),), generator=generator)
-        quarters = torch.randint(4, (len(clip),), generator=generator)
+    def _loss(self, net: nn.Module, batch: _Batch) -> Tensor:
+        clip = batch.clip
+        at = torch.randint(clip.shape[2], (len(clip),), generator=batch.generator)
+        quarters = torch.randint(4, (len(clip),), generator=batch.generator)
         frame = _center_square(clip[torch.arange(len(clip)), :, at])  # (B, 3, S, S)
         rotated = torch.stack(
             [torch.rot90(one, int(k), (1, 2)) for one, k in zip(frame, quarters, strict=True)]
@@ -266,16 +245,8 @@ class Rotation(Objective):
         logits = net(rotated[:, :, None])["quarters"].float()
         return F.cross_entropy(logits, quarters.to(logits.device), reduction="none")
 
-    def adversarial_loss(
-        self,
-        net: nn.Module,
-        clip: Tensor,
-        codes: Codes,
-        generator: torch.Generator,
-        processes: Processes = SINGLE_PROCESS,
-    ) -> Tensor:
-        loss = self.loss(net, clip, codes, generator, processes)
-        return _negated(loss, self.cap, math.log(4))
+    def _adversarial_loss(self, net: nn.Module, batch: _Batch) -> Tensor:
+        return _negated(self._loss(net, batch), self.cap, math.log(4))
 
     def chance_loss(self, codes: Codes, count: int, training_codes: Codes) -> float:
         return math.log(4)
