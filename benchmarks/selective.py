@@ -31,7 +31,7 @@ from masquerade.methods.blend import blend_bytes
 from masquerade.methods.selective import Selective
 from masquerade.methods.selective.noise import advect, new_field, uniform
 from masquerade.models.optical_flow import dis_flow, grey
-from masquerade.regions.keys import NETWORKS, extractor, short_size
+from masquerade.regions.key_extractors import NETWORKS, build_key_extractor, short_size
 
 U8 = NDArray[np.uint8]
 OUT = Path(__file__).resolve().parents[1] / "docs" / "results" / "selective.md"
@@ -110,7 +110,7 @@ def keys(frames: list[U8], device: str) -> dict[str, float]:
     few = frames[:4]
     out = {}
     if device == "cpu":
-        hog = extractor("colour-hog")
+        hog = build_key_extractor("colour-hog")
         out["keys, colour-hog"] = median_ms([partial(hog, frame) for frame in few])
     for name, stride in VITS:
         net = NETWORKS[name].build(stride).to_empty(device=device).eval()

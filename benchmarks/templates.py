@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from masquerade.datasets.mimes import PARTS, Mimes
 from masquerade.metrics.classification import auroc
-from masquerade.regions.keys import EXTRACTORS, Extractor, extractor
+from masquerade.regions.key_extractors import EXTRACTORS, KeyExtractor, build_key_extractor
 from masquerade.regions.saliency import SaliencyConfig, paper, strength, upsample
 from masquerade.regions.templates import Template, make_template
 
@@ -91,7 +91,7 @@ def by_place(clip: Shown, part: int) -> float | None:
     return auc([near] * len(masks), masks)
 
 
-def template_of(clips: list[Shown], part: int, keys: Extractor) -> Template | None:
+def template_of(clips: list[Shown], part: int, keys: KeyExtractor) -> Template | None:
     """One click in the first frame of each clip that shows the part."""
     made = None
     for clip in clips:
@@ -102,7 +102,7 @@ def template_of(clips: list[Shown], part: int, keys: Extractor) -> Template | No
     return made
 
 
-def judged(clip: Shown, part: int, template: Template, keys: Extractor, out: Result) -> None:
+def judged(clip: Shown, part: int, template: Template, keys: KeyExtractor, out: Result) -> None:
     """Add one clip's later frames."""
     plain: list[F32] = []
     hidden: list[F32] = []
@@ -126,7 +126,7 @@ def clicked(clips: list[Shown]) -> int:
     return min(CLICKED, len(clips) // 2)
 
 
-def within(clips: list[Shown], keys: Extractor) -> Result:
+def within(clips: list[Shown], keys: KeyExtractor) -> Result:
     """A click in each clip, scored in that clip."""
     out = Result({}, [], [])
     for clip in clips:
@@ -137,7 +137,7 @@ def within(clips: list[Shown], keys: Extractor) -> Result:
     return out
 
 
-def across(clips: list[Shown], keys: Extractor) -> Result:
+def across(clips: list[Shown], keys: KeyExtractor) -> Result:
     """Clicks on the first characters, scored on all others."""
     out = Result({}, [], [])
     first = clicked(clips)
@@ -166,7 +166,7 @@ def report(args: argparse.Namespace, clips: list[Shown]) -> str:
     rows = [row("position of the click alone, within", {k: v for k, v in places.items() if v})]
     notes = []
     for name in args.keys:
-        keys = extractor(name, weights=args.weights if name != "colour-hog" else None)
+        keys = build_key_extractor(name, weights=args.weights if name != "colour-hog" else None)
         began, calls = time.process_time(), 5
         for _ in range(calls):
             keys(cv2.resize(clips[0].pixels[0], (640, 480)))

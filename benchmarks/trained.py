@@ -30,7 +30,7 @@ from rich.console import Console
 from masquerade.checkpoint import load
 from masquerade.cli.evaluate import FitProgress, write_results
 from masquerade.evaluation import EvaluatedMethod, EvaluationConfig, evaluate, from_json
-from masquerade.evaluation.attackers import ATTACKERS
+from masquerade.evaluation.attacker_families import ATTACKERS
 from masquerade.evaluation.paired_comparison import PairedScores, paired_scores
 from masquerade.evaluation.runs import check_unseen, run_warnings
 from masquerade.metrics.intervals import score

@@ -29,7 +29,7 @@ from masquerade.extraction.store import ClipCache
 from masquerade.pipeline.stream import Cover
 from masquerade.regions import Boxes, WholeFrame
 from masquerade.regions.boxes import Box
-from masquerade.regions.keys import extractor
+from masquerade.regions.key_extractors import build_key_extractor
 from masquerade.regions.region import Region
 from masquerade.regions.template_library import Library
 from masquerade.regions.template_regions import Templates
@@ -376,7 +376,7 @@ def test_a_method_that_hides_its_arguments_is_not_cached(data: Manifest, tmp_pat
 
 def test_a_template_that_was_picked_anew_is_another_cache_entry(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (64, 96, 3)).astype(np.uint8)
-    looks, held = extractor("colour-hog"), Library(folder=tmp_path)
+    looks, held = build_key_extractor("colour-hog"), Library(folder=tmp_path)
     regions = partial(Templates, templates=("spot",), library=tmp_path)
     how = ExtractionConfig(
         frames=4,

@@ -18,8 +18,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from masquerade.errors import UsageError
+from masquerade.regions.key_extractors import build_key_extractor
 from masquerade.regions.key_weights import fetch as fetch_weights
-from masquerade.regions.keys import extractor
 from masquerade.regions.template_library import Library
 from masquerade.regions.template_regions import Templates, parse_point
 from masquerade.regions.templates import CONCEPTS, SUBSETS, make_template
@@ -58,7 +58,7 @@ def add(
         key_weights: the network's file of weights; without it the fetched one.
         library: folder of templates; without it your own.
     """
-    features = extractor(keys, weights=key_weights)
+    features = build_key_extractor(keys, weights=key_weights)
     points = [parse_point(point) for point in at]
     held = Library(folder=library)
     with Reader(image, force_8bit=True) as reader:

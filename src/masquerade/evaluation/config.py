@@ -7,7 +7,7 @@ from typing import Literal
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import UsageError
-from masquerade.evaluation.attackers import ATTACKERS
+from masquerade.evaluation.attacker_families import ATTACKERS
 from masquerade.extraction.config import RegionFactory
 from masquerade.extraction.store import STORE_LIMIT
 

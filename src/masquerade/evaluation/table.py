@@ -19,7 +19,7 @@ from masquerade.datasets.manifest import Manifest
 from masquerade.device import choose_device
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation import kernel_ridge
-from masquerade.evaluation.attackers import (
+from masquerade.evaluation.attacker_families import (
     AttackOutputs,
     Fit,
     attack_outputs,

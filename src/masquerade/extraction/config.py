@@ -15,8 +15,8 @@ from typing import Any, Literal
 from masquerade import methods, models, regions
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import arguments
+from masquerade.datasets.clip_sampling import Padding, strided, uniform
 from masquerade.datasets.manifest import IntArray
-from masquerade.datasets.sampling import Padding, strided, uniform
 from masquerade.errors import UsageError
 from masquerade.extraction.dataset import Shape
 from masquerade.pipeline.stream import Cover

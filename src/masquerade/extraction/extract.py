@@ -15,8 +15,8 @@ import numpy as np
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymizer
+from masquerade.datasets.clip_sampling import Padding
 from masquerade.datasets.manifest import Manifest
-from masquerade.datasets.sampling import Padding
 from masquerade.errors import UsageError, VideoError
 from masquerade.extraction.config import (
     ExtractionConfig,

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from masquerade.errors import UsageError
 from masquerade.models.optical_flow import dis_flow, pixel_grid
 from masquerade.regions.cuts import mark_cuts
-from masquerade.regions.keys import SHORT, extractor
+from masquerade.regions.key_extractors import SHORT, build_key_extractor
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.saliency import Combine, SaliencyConfig, strength, upsample
 from masquerade.regions.template_library import Library
@@ -110,7 +110,9 @@ class Templates:
             threshold=threshold,
             floor=floor,
         )
-        self._keys = extractor(keys, weights=key_weights, stride=stride, short=short, device=device)
+        self._keys = build_key_extractor(
+            keys, weights=key_weights, stride=stride, short=short, device=device
+        )
         self.fingerprint, self.model_sha256 = self._keys.fingerprint, self._keys.model_sha256
         self._templates = [Library(folder=library).load(name) for name in templates]
         for template in self._templates:

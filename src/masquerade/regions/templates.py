@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.errors import UsageError
-from masquerade.regions.keys import Extractor
+from masquerade.regions.key_extractors import KeyExtractor
 from masquerade.regions.saliency import Level, measure_level
 
 F32 = NDArray[np.float32]
@@ -98,7 +98,7 @@ def make_template(
     name: str,
     pixels: U8,
     at: Sequence[tuple[float, float]],
-    extractor: Extractor,
+    extractor: KeyExtractor,
     *,
     image: str,
     frame: int | None = None,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from masquerade.datasets.augmentation import NONE, Augmentation
-from masquerade.datasets.sampling import Padding
+from masquerade.datasets.clip_sampling import Padding
 from masquerade.errors import UsageError
 from masquerade.training.engine import Row
 from masquerade.training.frame_pairs import Gap

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from masquerade.datasets.sampling import crops, evenly_spaced
+from masquerade.datasets.clip_sampling import crops, evenly_spaced
 from masquerade.errors import UsageError
 
 

@@ -1,7 +1,7 @@
 """mimes, a synthetic benchmark: drawn clips of acting people with all labels and motion known."""
 
+from masquerade.datasets.mimes.body_pieces import KEYPOINTS, PARTS
 from masquerade.datasets.mimes.dataset import ACTION_SETS, ATTRIBUTE_SETS, Mime, Mimes
-from masquerade.datasets.mimes.figure import KEYPOINTS, PARTS
 from masquerade.datasets.mimes.motion import ACTIONS
 from masquerade.datasets.mimes.people import RATES
 from masquerade.datasets.mimes.scenes import OBJECTS, SCENES

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.datasets.manifest import Clip, Manifest, make_manifest
-from masquerade.datasets.mimes import drawing, figure, motion, scenes
+from masquerade.datasets.mimes import body_pieces, drawing, motion, scenes
 from masquerade.datasets.mimes.people import (
     RATES,
     Person,
@@ -137,7 +137,7 @@ class Mimes:
             labels=self.labels(i),
             parts=drawing.part_masks(scene.shown, scene.pieces),
             keypoints=drawing.joints(
-                figure.keypoint_places(self._person(i)),
+                body_pieces.keypoint_places(self._person(i)),
                 scene.pose,
                 scale=scene.scale,
             ),
@@ -225,7 +225,7 @@ class Mimes:
         )
         return _Scene(
             pose=drawing.pose_limbs(limbs, staging.facing),
-            pieces=figure.pieces(person),
+            pieces=body_pieces.pieces(person),
             scale=scale,
             ground=ground,
             still=still,
@@ -237,7 +237,7 @@ class _Scene:
     """The geometry of one clip, from which frames and ground truth are drawn."""
 
     pose: drawing.Posed
-    pieces: tuple[figure.Piece, ...]
+    pieces: tuple[body_pieces.Piece, ...]
     scale: float
     ground: float
     still: U8

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.datasets.mimes.figure import KEYPOINTS, PARTS, Piece
+from masquerade.datasets.mimes.body_pieces import KEYPOINTS, PARTS, Piece
 from masquerade.datasets.mimes.motion import F64, Limb, axes
 
 F32 = NDArray[np.float32]

@@ -17,10 +17,16 @@ from torch import Tensor
 
 from masquerade.errors import MissingError, OutputError, UsageError
 from masquerade.models.key_vit import KeyViT
-from masquerade.regions import key_weights, keys
+from masquerade.regions import key_extractors, key_weights
 from masquerade.regions.hog_keys import ColourHog
+from masquerade.regions.key_extractors import (
+    EXTRACTORS,
+    NETWORKS,
+    ViTKeys,
+    build_key_extractor,
+    lanczos,
+)
 from masquerade.regions.key_weights import Published, fetch, fetched
-from masquerade.regions.keys import EXTRACTORS, NETWORKS, ViTKeys, extractor, lanczos
 from masquerade.regions.saliency import saliency
 
 
@@ -43,7 +49,10 @@ def weights() -> dict[str, dict[str, Tensor]]:
     return made
 
 
-SMALL = {name: replace(kind, width=24, depth=2, heads=3) for name, kind in keys.NETWORKS.items()}
+SMALL = {
+    name: replace(kind, width=24, depth=2, heads=3)
+    for name, kind in key_extractors.NETWORKS.items()
+}
 
 
 def picture() -> np.ndarray:
@@ -82,7 +91,7 @@ def test_files_in_the_published_naming_load(
         torch.save(weights[name], file)
     else:
         save_file(weights[name], file)
-    made = extractor(name, weights=file, short=56)
+    made = build_key_extractor(name, weights=file, short=56)
     assert isinstance(made, ViTKeys)
     for key, value in made.net.state_dict().items():
         assert key == "mask_token" or torch.equal(value, weights[name][key]), key
@@ -99,7 +108,7 @@ def test_keys_are_those_of_the_resized_normalised_picture(
     weights: dict[str, dict[str, Tensor]], tmp_path: Path
 ) -> None:
     torch.save(weights["dino-s16"], tmp_path / "w.pth")
-    made = extractor("dino-s16", weights=tmp_path / "w.pth", stride=16, short=64)
+    made = build_key_extractor("dino-s16", weights=tmp_path / "w.pth", stride=16, short=64)
     image = Image.fromarray(picture()).resize((85, 64), Image.Resampling.LANCZOS)
     frame = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
@@ -120,11 +129,11 @@ def test_fingerprint_depends_on_weights_and_not_on_the_file_format(
     other = {**weights["dino-s16"], "cls_token": torch.zeros(1, 1, 24)}
     torch.save(other, tmp_path / "c.pth")
     a, b, c = (
-        extractor("dino-s16", weights=tmp_path / f).fingerprint
+        build_key_extractor("dino-s16", weights=tmp_path / f).fingerprint
         for f in ("a.pth", "b.safetensors", "c.pth")
     )
     assert a == b != c
-    assert extractor("dino-s16", weights=tmp_path / "a.pth", stride=16).fingerprint != a
+    assert build_key_extractor("dino-s16", weights=tmp_path / "a.pth", stride=16).fingerprint != a
     assert (
         ColourHog().fingerprint
         != ColourHog(stride=8).fingerprint
@@ -138,26 +147,26 @@ def test_weights_of_another_network_are_refused(
     torch.save(weights["dino-s16"], tmp_path / "w.pth")
     for name in ("dino-s8", "dinov2-s14"):
         with pytest.raises(UsageError, match=rf"w\.pth does not hold the weights of {name}"):
-            extractor(name, weights=tmp_path / "w.pth")
+            build_key_extractor(name, weights=tmp_path / "w.pth")
     registers = {**weights["dinov2-s14"], "register_tokens": torch.zeros(1, 4, 24)}
     torch.save(registers, tmp_path / "reg.pth")
     with pytest.raises(UsageError, match="register_tokens"):
-        extractor("dinov2-s14", weights=tmp_path / "reg.pth")
+        build_key_extractor("dinov2-s14", weights=tmp_path / "reg.pth")
 
 
 def test_missing_weights_name_the_fetch_command_and_alternatives() -> None:
     advice = r"--key-weights FILE.*fetch dino-s8.*colour-hog.*boxes:"
     with pytest.raises(MissingError, match=advice):
-        extractor("dino-s8")
+        build_key_extractor("dino-s8")
 
 
 def test_wrong_names_and_arguments_are_refused() -> None:
     with pytest.raises(UsageError, match="no keys 'dino'; choose of dino-s8"):
-        extractor("dino")
+        build_key_extractor("dino")
     with pytest.raises(UsageError, match="takes no weights"):
-        extractor("colour-hog", weights=Path("w.pth"))
+        build_key_extractor("colour-hog", weights=Path("w.pth"))
     with pytest.raises(UsageError, match="stride of 4 or 8"):
-        extractor("colour-hog", stride=3)
+        build_key_extractor("colour-hog", stride=3)
 
 
 def _published(file: Path, sha256: str | None) -> dict[str, Published]:
@@ -179,7 +188,7 @@ def test_fetch_refuses_files_of_another_digest(
     assert path == fetched("dino-s16") and path.read_bytes() == there.read_bytes()
     there.unlink()
     assert fetch("dino-s16") == path  # not asked for again
-    assert extractor("dino-s16").model_sha256 == right
+    assert build_key_extractor("dino-s16").model_sha256 == right
     path.write_bytes(b"damaged")
     with pytest.raises(MissingError, match="cannot be reached"):
         fetch("dino-s16")
@@ -239,4 +248,4 @@ def test_colour_hog_distinguishes_colours_and_textures() -> None:
 
 
 def test_keys_module_does_not_use_the_network() -> None:
-    assert not hasattr(keys, "urlopen")
+    assert not hasattr(key_extractors, "urlopen")

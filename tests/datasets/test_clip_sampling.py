@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masquerade.datasets.sampling import (
+from masquerade.datasets.clip_sampling import (
     at_rate,
     crops,
     evenly_spaced,

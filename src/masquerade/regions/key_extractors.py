@@ -28,7 +28,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 SHORT = 224  # short side of the input in pixels (docs/papers.md 3.2)
 
 
-class Extractor(Protocol):
+class KeyExtractor(Protocol):
     """Computes the keys of a picture."""
 
     name: str  # in `EXTRACTORS`
@@ -66,7 +66,7 @@ NETWORKS = {
 
 
 class ViTKeys:
-    """Keys of the last layer of a DINO ViT; see `extractor` for the arguments."""
+    """Keys of the last layer of a DINO ViT; see `build_key_extractor` for the arguments."""
 
     def __init__(
         self,
@@ -109,14 +109,14 @@ class ViTKeys:
 EXTRACTORS = (*NETWORKS, "colour-hog")
 
 
-def extractor(
+def build_key_extractor(
     name: str,
     *,
     weights: Path | None = None,
     stride: int | None = None,
     short: int = SHORT,
     device: str = "cpu",
-) -> Extractor:
+) -> KeyExtractor:
     """Build an extractor of keys.
 
     Args:
