@@ -43,12 +43,6 @@ class AdversarialStep:
         adversary       L_B(B(f(x)), private), summed      (SPAct eq. 7 and 8)
         adversarial     what f minimises against B, -L_B   (SPAct eq. 9, STPrivacy eq. 13)
         auxiliary       of a class token inside f          (STPrivacy's preprint, eq. 12)
-
-    Args:
-        recipe: the objectives of the adversaries and how they are combined.
-        update: which losses, and who learns.
-        generator: of pairs and rotations, on the CPU.
-        processes: that share the batch.
     """
 
     recipe: AdversarialRecipe
@@ -117,12 +111,7 @@ class AdversarialStep:
 
 
 def combine_losses(each: list[Tensor], how: str) -> Tensor:
-    """The anonymizer's loss against several adversaries, in one number.
-
-    Args:
-        each: (n,) of each adversary, by sample.
-        how: max: of each sample the highest; mean or sum of all.
-    """
+    """The anonymizer's loss against several adversaries, each (n,) by sample, in one number."""
     if len({len(loss) for loss in each}) > 1:  # of different objectives: no common samples
         each = [loss.mean(0, keepdim=True) for loss in each]
     every = torch.stack(each)  # (adversaries, n)
@@ -136,10 +125,6 @@ class ClassToken(nn.Module):
 
     Li et al., STPrivacy (the preprint's eq. 12): while the anonymizer is initialised, tubelets that
     tell the action are kept. It belongs to training and is not saved.
-
-    Args:
-        width: of a token.
-        heads: outputs by label.
     """
 
     def __init__(self, *, width: int, heads: Mapping[str, int]) -> None:
@@ -157,14 +142,7 @@ class ClassToken(nn.Module):
 
 
 class AdversarialModels(nn.Module):
-    """The networks of an adversarial training, by role.
-
-    Args:
-        anonymizer: what is trained.
-        utility: predicts the action, as a dict of logits by label.
-        adversaries: predict what is private; the same.
-        auxiliary: a class token inside the anonymizer; None: none.
-    """
+    """The networks of an adversarial training, by role."""
 
     def __init__(
         self,
@@ -197,12 +175,7 @@ class AdversarialModels(nn.Module):
 
     @contextmanager
     def set_trainable(self, roles: Sequence[Role], *, idle: str) -> Iterator[None]:
-        """Only these roles learn: the others' weights and statistics stay to the bit.
-
-        Args:
-            roles: that learn.
-            idle: as in `Phase`.
-        """
+        """Only these roles learn: the others' weights and statistics stay to the bit."""
         for role in ROLES:
             learns = role in roles
             self.of_role(role).train(learns)
@@ -229,14 +202,7 @@ def build_models(
     private: Mapping[str, int],
     seed: int,
 ) -> AdversarialModels:
-    """Fresh networks of a recipe.
-
-    Args:
-        recipe: the recipe.
-        utility: outputs by label of the action network.
-        private: outputs by label of the adversaries that learn labels.
-        seed: of their weights.
-    """
+    """Fresh networks of a recipe; outputs are by label."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, 0))
         anonymizer = build(recipe.method, **recipe.arguments)

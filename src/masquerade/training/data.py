@@ -87,15 +87,7 @@ class AdversarialBatch:
 
 
 class AdversarialBatches:
-    """The batches of an adversarial training; a seed gives the same ones however often it resumes.
-
-    Args:
-        recipe: batch sizes, windows, gap and augmentation.
-        data: clips and labels.
-        seed: of order and augmentation.
-        processes: that share each batch.
-        device: where batches go.
-    """
+    """The batches of an adversarial training; resumed, it gets the same ones of a seed."""
 
     def __init__(
         self,
@@ -129,12 +121,7 @@ class AdversarialBatches:
         self.steps = self.laps * steps
 
     def training(self, epoch: int, generator: torch.Generator) -> Iterator[AdversarialBatch]:
-        """The batches of one epoch.
-
-        Args:
-            epoch: counted from 0.
-            generator: of windows, augmentation and pairs.
-        """
+        """The batches of one epoch, counted from 0."""
         data, order = self.data, list(self._order(epoch))
         second_order = list(islice(self._still_order(epoch), len(order))) or order
         second = _load(data.stills or data.pairs, second_order)

@@ -35,10 +35,6 @@ def has_learned_action(row: Row, data: AdversarialData) -> bool:
     An anonymizer that was initialised through a class token alone publishes nothing useful yet: its
     last layer has learned nothing. A dozen held-out clips cannot tell a fair recognizer from
     chance; there the loss on training clips must have fallen by a quarter instead.
-
-    Args:
-        row: of the log.
-        data: clips and labels.
     """
     auxiliary = row.get("val_auxiliary", math.nan)
     best = row["val_utility"]
@@ -62,14 +58,7 @@ def find_collapse(
     expected: Mapping[str, float] | None = None,
     tolerance: float | None = None,
 ) -> tuple[str, ...]:
-    """How an anonymizer has collapsed that looks well by its losses; one sentence each.
-
-    Args:
-        row: of the log.
-        data: clips and labels.
-        expected: the anonymizer's `expected_metrics`.
-        tolerance: of these; None: not checked.
-    """
+    """How an anonymizer has collapsed that looks well by its losses; one sentence each."""
     notes = []
     flat = row["val_variety"] < FLAT
     if flat:
@@ -89,12 +78,7 @@ def find_collapse(
 
 
 def find_doubts(history: Sequence[Row], recipe: AdversarialRecipe) -> tuple[str, ...]:
-    """What a run's log leaves in doubt, though nothing collapsed; one sentence each.
-
-    Args:
-        history: all of its epochs.
-        recipe: the recipe.
-    """
+    """What a run's log leaves in doubt, though nothing collapsed; one sentence each."""
     doubts = []
     shares = [row["val_adversary_share"] for row in history]
     known = [share for share in shares if not math.isnan(share)]

@@ -15,13 +15,7 @@ from torch import Tensor, distributed, nn
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that share a training.
-
-    Args:
-        rank: 0 to world - 1.
-        world: how many there are.
-        device: of this process; None: it may choose.
-    """
+    """This process among those that share a training; without a device it may choose one."""
 
     rank: int = 0
     world: int = 1
@@ -56,14 +50,8 @@ class Processes:
         """The rows of all processes, in the order of `epoch_order`, with gradients.
 
         A loss of all rows has its own rows' gradient in each process, times the number of
-        processes: the mean of `average_gradients` is then the gradient of that loss.
-
-        Args:
-            own: (n, ...), this process's; n may differ by one from the others'. A row that was
-                lent to a process without any of its own is there twice.
-
-        Returns:
-            (N, ...), the same in every process.
+        processes: the mean of `average_gradients` is then the gradient of that loss. Processes may
+        differ by one row; one that was lent to a process without any is there twice.
         """
         if self.world == 1:
             return own
@@ -124,8 +112,7 @@ def is_main_process() -> bool:
 def join_processes(device: str) -> Iterator[Processes]:
     """Join the processes that torchrun started, until the block ends; without torchrun, none.
 
-    Args:
-        device: as `fit` is given it; with CUDA each process takes the GPU of its local rank.
+    With CUDA each process takes the GPU of its local rank.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield SINGLE_PROCESS

@@ -29,18 +29,7 @@ Row = dict[str, float]
 
 @dataclass
 class TrainingState:
-    """What a training is after an epoch, and all it needs to go on from there to the bit.
-
-    Args:
-        digest: of everything the training depends on: data, labels, settings, processes.
-        history: one row an epoch.
-        models: weights now.
-        optimizers: state by role.
-        scaler: state of the gradient scaler.
-        best: weights of the best epoch, where one is kept.
-        best_epoch: counted from 1; 0: none yet.
-        best_score: lower is better.
-    """
+    """What a training is after an epoch, and all it needs to go on from there to the bit."""
 
     digest: str
     history: list[Row] = field(default_factory=list)
@@ -58,11 +47,7 @@ class TrainingState:
 
 
 def load_state(path: Path, digest: str) -> TrainingState | None:
-    """The state that a training left at a path; None: there is none.
-
-    Raises:
-        UsageError: it belongs to another training, or is no such file.
-    """
+    """The state that a training left at a path; None: there is none."""
     if not path.exists():
         return None
     try:
@@ -80,15 +65,7 @@ def load_state(path: Path, digest: str) -> TrainingState | None:
 
 
 class Trainer:
-    """One training: the loop over epochs, and what every kind of training shares.
-
-    Args:
-        models: what is trained, on its device.
-        digest: of everything the training depends on.
-        device: of the models.
-        amp: half precision in the networks.
-        processes: that share the training.
-    """
+    """One training: the loop over epochs, and what every kind of training shares."""
 
     def __init__(
         self,
@@ -118,11 +95,7 @@ class Trainer:
         raise NotImplementedError
 
     def train_epoch(self, epoch: int) -> Row:
-        """Train one epoch and measure it.
-
-        Args:
-            epoch: counted from 0.
-        """
+        """Train one epoch, counted from 0, and measure it."""
         raise NotImplementedError
 
     def after_epoch(self, row: Row) -> None:
@@ -132,12 +105,7 @@ class Trainer:
         """Called in the main process once an epoch is saved."""
 
     def run(self, log: TrainingLog, resume: Path | None) -> None:
-        """Train the epochs that are left.
-
-        Args:
-            log: one row an epoch.
-            resume: a file for the state after each epoch; where it exists, training goes on.
-        """
+        """Train the epochs that are left; where a file of the state exists, go on from there."""
         self._restore(resume)
         log.begin(self.history)
         while not self.is_finished():
@@ -151,13 +119,7 @@ class Trainer:
                 self.report(row)
 
     def step(self, loss: Tensor, modules: Mapping[str, nn.Module], clip: Mapping[str, Any]) -> None:
-        """Backpropagate a loss and step some optimizers.
-
-        Args:
-            loss: a scalar; one without a gradient changes nothing.
-            modules: by role, what steps.
-            clip: by role, the largest gradient norm; None: any.
-        """
+        """Backpropagate a loss and step optimizers by role; without a gradient, do nothing."""
         if not loss.requires_grad:
             return
         for module in modules.values():
@@ -218,13 +180,7 @@ def digest_inputs(words: Iterable[str], tensors: Iterable[Tensor]) -> str:
 
 
 class TrainingLog:
-    """A CSV file, and TensorBoard where it is asked for, of one row an epoch.
-
-    Args:
-        path: the CSV; None: none.
-        tensorboard: its folder; None: none.
-        quiet: write nothing, since another process does.
-    """
+    """A CSV file, and TensorBoard where it is asked for, of one row an epoch."""
 
     def __init__(
         self, path: Path | None, tensorboard: Path | None = None, *, quiet: bool = False

@@ -51,15 +51,9 @@ GAPS: dict[str, Gap | None] = {"free": None, "far": FAR, "near": NEAR}
 def frame_pairs(
     clip: Tensor, generator: torch.Generator, gap: Gap | None = None
 ) -> tuple[Tensor, ...]:
-    """Two frames of each clip, in either order.
+    """Two frames of each clip in either order, twice (B, 3, 1, H, W).
 
-    Args:
-        clip: (B, 3, T, H, W); with T = 1 both are the same. With a gap its T = gap.frames.
-        generator: on the CPU.
-        gap: how far apart; None: any two.
-
-    Returns:
-        Twice (B, 3, 1, H, W).
+    With a gap, clips have `gap.frames` frames; of a clip of one frame both are the same.
     """
     count, frames = clip.shape[0], clip.shape[2]
     # Two different frames where there are two: a frame paired with itself makes the task trivial.
@@ -75,15 +69,7 @@ def frame_pairs(
 
 
 def segment_pairs(clip: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """Two different runs of frames, each half of the clip, for an adversary that sees motion.
-
-    Args:
-        clip: (B, 3, T, H, W), T of at least 2; one frame is both runs.
-        generator: on the CPU.
-
-    Returns:
-        Twice (B, 3, T // 2, H, W).
-    """
+    """Two different runs of frames, (B, 3, T // 2, H, W), for an adversary that sees motion."""
     half = max(1, clip.shape[2] // 2)
     starts = clip.shape[2] - half + 1
     first, second = (torch.randperm(starts, generator=generator).tolist() * 2)[:2]

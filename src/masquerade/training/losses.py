@@ -22,10 +22,7 @@ Codes = Mapping[str, Tensor]
 def head_loss(logits: Tensor, codes: Tensor) -> Tensor:
     """The mean loss of one head over the clips whose label is known; 0 where none is.
 
-    Args:
-        logits: (B, classes); a single one is a binary label.
-        codes: (B,) class, or 0 and 1, or (B, classes) of 0 and 1 for several labels at once;
-            -1: unknown.
+    Codes are (B,) classes, or 0 and 1 of a single output, or (B, classes) of 0 and 1.
     """
     logits = logits.float()
     known = codes >= 0
@@ -50,13 +47,7 @@ def clip_losses(logits: Tensor, codes: Tensor) -> Tensor:
 
 
 def label_loss(net: nn.Module, clip: Tensor, codes: Codes) -> Tensor:
-    """The mean over labels of the losses of their heads.
-
-    Args:
-        net: gives logits by label.
-        clip: (B, 3, T, H, W), or whatever else the network reads.
-        codes: by label.
-    """
+    """The mean over labels of the losses of their heads."""
     logits = net(clip)
     return torch.stack([head_loss(logits[name], code) for name, code in codes.items()]).mean()
 
@@ -68,16 +59,7 @@ def probabilities(logits: Tensor, *, multi_label: bool = False) -> Tensor:
 
 
 def codes_by_head(targets: Targets, rows: IntArray, heads: Mapping[str, int]) -> dict[str, Tensor]:
-    """The codes of some clips for each head.
-
-    Args:
-        targets: by label, (rows of the manifest,) or (rows, classes).
-        rows: (N,) the row of each clip.
-        heads: outputs by label.
-
-    Raises:
-        UsageError: a head has no label, or too few outputs for it.
-    """
+    """The codes of some clips, by their rows of the manifest, for each head."""
     codes = {}
     for label, outputs in heads.items():
         if label not in targets:

@@ -117,12 +117,7 @@ class MultiSiamese:
 
 
 def siamese(points: Tensor, *, margin: float) -> Tensor:
-    """The contrastive loss over all pairs: half the squared distance or its squared shortfall.
-
-    Args:
-        points: (V, B, D), V versions of B scenes.
-        margin: between two scenes.
-    """
+    """The contrastive loss over all pairs of (V, B, D), V versions of B scenes."""
     versions, scenes = points.shape[:2]
     flat = points.flatten(0, 1)  # (V * B, D)
     scene = torch.arange(scenes, device=flat.device).repeat(versions)

@@ -36,11 +36,7 @@ class Objective:
     """Whether it needs private labels."""
 
     def heads(self, private: Mapping[str, int]) -> dict[str, int]:
-        """Outputs by head of the adversary's network.
-
-        Args:
-            private: outputs by private label.
-        """
+        """Outputs by head of the adversary's network, given those by private label."""
         raise NotImplementedError
 
     def wrap(self, net: nn.Module) -> nn.Module:
@@ -84,13 +80,7 @@ class Objective:
         return -self._loss(net, batch)
 
     def chance_loss(self, codes: Codes, count: int, training_codes: Codes) -> float:
-        """The loss of a constant prediction, which no input can improve.
-
-        Args:
-            codes: by private label, of a batch.
-            count: clips in it.
-            training_codes: by private label of the training clips, whose rates are known.
-        """
+        """The loss of a constant prediction on `count` clips, which no input can improve."""
         raise NotImplementedError
 
 
@@ -266,12 +256,6 @@ class MomentumEncoder(nn.Module):
     Called, it is the network alone. The encoder normalises by running statistics that follow too:
     with those of a batch, keys would tell which clips came together (the paper shuffles batches
     among GPUs instead).
-
-    Args:
-        net: gives {name: (B, width)}.
-        width: of its one output.
-        size: keys in the queue; random ones to begin with.
-        momentum: m, the share of itself that the encoder keeps in a step.
     """
 
     queue: Tensor
@@ -321,14 +305,7 @@ class MomentumEncoder(nn.Module):
 def nt_xent(a: Tensor, b: Tensor, *, temperature: float, symmetric: bool = True) -> Tensor:
     """The normalised, temperature-scaled cross entropy of pairs (SPAct, eq. 5; SimCLR).
 
-    Args:
-        a: (N, D) one view of each.
-        b: (N, D) the other.
-        temperature: of the cosine similarities.
-        symmetric: over all 2N anchors; else only those of `a`.
-
-    Returns:
-        (2N,), or (N,), one an anchor.
+    (2N,) of two views (N, D), one an anchor; not symmetric, the (N,) of anchors in `a`.
     """
     views = F.normalize(torch.cat([a, b]).float(), dim=1)  # (2N, D)
     with torch.autocast(views.device.type, enabled=False):  # bfloat16 is too coarse here
@@ -343,14 +320,7 @@ def nt_xent(a: Tensor, b: Tensor, *, temperature: float, symmetric: bool = True)
 def info_nce(query: Tensor, keys: Tensor, queue: Tensor, *, temperature: float) -> Tensor:
     """The cross entropy of each query's own key among those of a queue (MoCo, eq. 1).
 
-    Args:
-        query: (N, D), of any length.
-        keys: (N, D) of length 1, one a query.
-        queue: (K, D) of length 1.
-        temperature: of the cosine similarities.
-
-    Returns:
-        (N,).
+    (N,) of queries (N, D) of any length, and keys (N, D) and queue (K, D) of length 1.
     """
     queries = F.normalize(query.float(), dim=1)
     own = (queries * keys).sum(1, keepdim=True)
@@ -366,10 +336,6 @@ def prior_loss(codes: Tensor, training_codes: Tensor) -> Tensor:
 
     Each label counts once more than it occurred, so that none is certain: where held-out clips
     are all alike, predicting their own rates would have no loss.
-
-    Args:
-        codes: (B,) or (B, labels); -1: unknown.
-        training_codes: the same of the training clips.
     """
     codes, training_codes = codes.cpu(), training_codes.cpu()
     if codes.ndim == 2:

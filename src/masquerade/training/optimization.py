@@ -24,15 +24,7 @@ def derive_seed(*numbers: int) -> int:
 def epoch_order(
     count: int, batch: int, *, seed: int, epoch: int, processes: Processes
 ) -> Iterator[Tensor]:
-    """This process's share of each batch of an epoch; the order is the same in every process.
-
-    Args:
-        count: clips.
-        batch: clips a step, over all processes.
-        seed: of the training.
-        epoch: counted from 0.
-        processes: that share the batches.
-    """
+    """This process's share of each batch of an epoch; the order is the same in every process."""
     generator = torch.Generator().manual_seed(derive_seed(seed, epoch, -1))
     order = torch.randperm(count, generator=generator)
     for batch_rows in torch.split(order, batch):
@@ -42,15 +34,7 @@ def epoch_order(
 
 
 def learning_rate(peak: float, at: float, *, epochs: int, warmup: int, step: float) -> float:
-    """Linear warm-up, then a cosine down to 0.
-
-    Args:
-        peak: the highest rate.
-        at: epochs done.
-        epochs: in all.
-        warmup: of them rising.
-        step: the share of an epoch that one step is.
-    """
+    """Linear warm-up, then a cosine down to 0; `at` and `step` are in epochs."""
     warmup = min(warmup, epochs - 1)
     if at < warmup:
         return peak * (at + step) / (warmup + step)

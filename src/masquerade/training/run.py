@@ -299,12 +299,7 @@ def _outputs(manifest: Manifest, name: str) -> int:
 def learned_fingerprints(
     used: Sequence[tuple[Manifest, TrainingRows]], start: Path | None
 ) -> list[str]:
-    """Fingerprints of all clips that a run learned from, so that it is not tested on one of them.
-
-    Args:
-        used: manifests and their rows.
-        start: the run that it started from, whose clips count too.
-    """
+    """Fingerprints of all clips that a run learned from, which may not test it."""
     before = [] if start is None else provenance_of(start).get("learned", [UNKNOWN])
     return [
         *(

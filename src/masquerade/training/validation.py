@@ -62,7 +62,7 @@ def validate(
     seed: int,
     phase: Phase | None = None,
 ) -> Row:
-    """The validation columns of one epoch.
+    """The validation columns of one epoch; in a phase of raw clips, of those.
 
     `val_utility` is the mean top-1 over the utility's labels and `chance_utility` that of the most
     frequent label; `val_LABEL` is top-1, or of a binary label the AUROC; `val_adversary_share` is
@@ -70,13 +70,6 @@ def validate(
     chance); `val_reconstruction` is the mean L1 to the raw clip; `val_variety` is how much outputs
     differ from clip to clip and from place to place, over how much raw clips do; `val_auxiliary` is
     the top-1 of the class token inside the anonymizer, where one learns.
-
-    Args:
-        models: the networks.
-        recipe: the recipe.
-        batches: of the held-out clips.
-        seed: of the pairs that an adversary compares.
-        phase: the present one; in one of raw clips only, networks are given those here too.
     """
     raw = phase is not None and phase.raw
     models.eval()
@@ -116,12 +109,7 @@ def inference_output(
 ) -> tuple[Tensor, Tensor | None]:
     """A clip as it will be published, which may differ from the training output.
 
-    Args:
-        models: in evaluation mode.
-        clip: (B, 3, T, H, W).
-
-    Returns:
-        The clip, and how far each pixel is shown, (B, T, H, W); None: everywhere alike.
+    With it, how far each pixel is shown, (B, T, H, W); None: everywhere alike.
     """
     anonymizer = models.anonymizer if isinstance(models, AdversarialModels) else models
     out = anonymizer(clip, state=anonymizer.init_state(seed=0))

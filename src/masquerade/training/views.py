@@ -35,13 +35,7 @@ PAPER_VIEWS = Views(times=5, places=3)
 
 
 def random_windows(clips: Tensor, frames: int | None, generator: torch.Generator) -> Tensor:
-    """A random window of each clip.
-
-    Args:
-        clips: (B, C, T, H, W).
-        frames: of a window; None: all.
-        generator: of the draws.
-    """
+    """A random window of `frames` frames of each (C, T, H, W); None: all."""
     room = _room(clips, frames)
     if not room or frames is None:
         return clips
@@ -52,16 +46,7 @@ def random_windows(clips: Tensor, frames: int | None, generator: torch.Generator
 
 
 def iterate_views(clips: Tensor, views: Views, *, frames: int | None = None) -> Iterator[Tensor]:
-    """Every view of a batch of clips.
-
-    Args:
-        clips: (B, C, T, H, W).
-        views: which.
-        frames: of a window; None: all there are.
-
-    Yields:
-        (B, C, frames, h, w).
-    """
+    """Every view of (B, C, T, H, W) clips, each (B, C, frames, h, w)."""
     length = clips.shape[2] if frames is None else frames
     for start in evenly_spaced(_room(clips, frames), views.times):
         window = clips[:, :, start : start + length]

@@ -180,14 +180,7 @@ def in_range(
 def anonymizer_losses(
     omega: float, action_weight: float | None, *, action: float = 1.0, **own: float
 ) -> dict[str, float]:
-    """Weights of the anonymizer's update against the adversaries (SPAct eq. 9, STPrivacy eq. 13).
-
-    Args:
-        omega: of the adversarial loss.
-        action_weight: of the action; None: `action`.
-        action: the recipe's own.
-        **own: of the anonymizer's own losses.
-    """
+    """Weights of the anonymizer's adversarial update (SPAct eq. 9, STPrivacy eq. 13)."""
     in_range("--omega", omega, least=0)
     in_range("--action-weight", action_weight, least=0)
     utility = action if action_weight is None else action_weight
