@@ -1,14 +1,16 @@
 """Classification metrics: top-k and balanced accuracy, AUROC, average precision, cMAP, F1.
 
 Each metric is a `Statistic`; `.value` is the number and `intervals.score` gives its interval.
-Scores may be any real numbers that rank the videos, infinite ones included; NaN raises. Definitions
-are those of STPrivacy (ICCV 2023, 4.2), SPAct (CVPR 2022, 4.2 and its code), and scikit-learn where
-it has the same name.
+Scores may be any real numbers that rank the videos, infinite ones included; NaN raises. Binary
+metrics take labels of 0 or 1 and scores, both (n,) or both (n, P). Definitions are those of
+STPrivacy (ICCV 2023, 4.2), SPAct (CVPR 2022, 4.2 and its code), and scikit-learn where it has the
+same name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -49,25 +51,14 @@ def rank_of_truth(labels: ArrayLike, scores: ArrayLike) -> Ints:
 
 
 def top_k(labels: ArrayLike, scores: ArrayLike, *, k: int = 1) -> Statistic:
-    """Share of videos whose true class is among the k best scores; ties go to the lowest index.
-
-    Args:
-        labels: (n,) class numbers.
-        scores: (n, C).
-        k: at least 1.
-    """
+    """Share of videos whose class (n,) is among the k best scores (n, C), by `rank_of_truth`."""
     if k < 1:
         raise UsageError("Top-k needs a k of 1 or more.")
     return mean(rank_of_truth(labels, scores) < k)
 
 
 def balanced_accuracy(labels: ArrayLike, predicted: ArrayLike) -> Statistic:
-    """Mean recall over classes; classes without videos are left out.
-
-    Args:
-        labels: (n,) class numbers.
-        predicted: (n,) class numbers.
-    """
+    """Mean recall over classes, of class numbers (n,); classes without videos are left out."""
     y, p = class_numbers(labels), class_numbers(predicted, "predictions")
     same_length(y, p)
     member = np.eye(int(y.max(initial=0)) + 1)[y]  # (n, C)
@@ -80,31 +71,19 @@ def balanced_accuracy(labels: ArrayLike, predicted: ArrayLike) -> Statistic:
 
 
 def auroc(labels: ArrayLike, scores: ArrayLike) -> Statistic:
-    """Area under the ROC curve, ties counted half; nan with one class only. Floor: .5.
-
-    Args:
-        labels: (n,) 0 or 1.
-        scores: (n,).
-    """
-    order, ends, y = _ranking(labels, scores)
-    return _ranked_statistic(order, ends, y, roc_area)
+    """Area under the ROC curve of (n,), ties counted half; nan with one class only. Floor: .5."""
+    return ranked_statistic(labels, scores, roc_area)
 
 
 def average_precision(
     labels: ArrayLike, scores: ArrayLike, *, undefined: Undefined = "skip"
 ) -> Statistic:
-    """Average precision, one step for each distinct score, not interpolated.
+    """Average precision of (n,), one step for each distinct score, not interpolated.
 
     Floor: the rate of positives, which a constant score gives. Without positives or without
     negatives it is nan, or 0 and 1 under `sklearn`.
-
-    Args:
-        labels: (n,) 0 or 1.
-        scores: (n,).
-        undefined: see `Undefined`.
     """
-    order, ends, y = _ranking(labels, scores)
-    return _ranked_statistic(order, ends, y, lambda h, t: precision_area(h, t, undefined=undefined))
+    return ranked_statistic(labels, scores, partial(precision_area, undefined=undefined))
 
 
 def roc_area(hits: Floats, total: Floats) -> Floats:
@@ -127,13 +106,7 @@ def precision_area(hits: Floats, total: Floats, *, undefined: Undefined = "skip"
 
 
 def cmap(labels: ArrayLike, scores: ArrayLike, *, undefined: Undefined = "skip") -> Statistic:
-    """Class-wise mean average precision.
-
-    Args:
-        labels: (n, P) 0 or 1.
-        scores: (n, P).
-        undefined: see `Undefined`.
-    """
+    """Class-wise mean average precision of (n, P)."""
     y, s = _columns(labels, scores)
     columns = range(y.shape[1])
     return average([average_precision(y[:, j], s[:, j], undefined=undefined) for j in columns])
@@ -146,18 +119,13 @@ def f1(
     threshold: ArrayLike = THRESHOLDS["default"],
     undefined: Undefined | Literal["one class"] = "skip",
 ) -> Statistic:
-    """Class-wise F1: 2TP / (2TP + FP + FN) of each attribute, then their mean.
+    """Class-wise F1 of (n, P): 2TP / (2TP + FP + FN) of each attribute, then their mean.
 
-    Compare it with the floor of predicting all positive, which is often better. An attribute
-    without positives and without predicted ones is undefined and left out (`skip`) or 0
-    (`sklearn`). As that depends on the predictions, an attacker and its floor may be means over
-    different attributes; `one class` leaves out the attributes that have no AUROC instead.
-
-    Args:
-        labels: (n, P) 0 or 1.
-        scores: (n, P); strictly above the threshold is a positive.
-        threshold: one number, or (P,); `THRESHOLDS` has the published ones for probabilities.
-        undefined: see `Undefined`; or `one class`.
+    Scores strictly above the threshold, one number or (P,), predict a positive. Compare it with the
+    floor of predicting all positive, which is often better. An attribute without positives and
+    without predicted ones is undefined and left out (`skip`) or 0 (`sklearn`). As that depends on
+    the predictions, an attacker and its floor may be means over different attributes; `one class`
+    leaves out the attributes that have no AUROC instead.
     """
     y, s = _columns(labels, scores)
     predicted = (s > np.broadcast_to(np.asarray(threshold, dtype=np.float64), s.shape[1:])) * 1.0
@@ -177,15 +145,15 @@ def f1(
 
 
 def log_loss(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Binary cross entropy in nats, over all videos and attributes.
-
-    Args:
-        labels: (n, P) 0 or 1.
-        scores: (n, P) probabilities.
-    """
+    """Binary cross entropy in nats of probabilities (n, P), over all videos and attributes."""
     y, p = _columns(labels, scores)
     likelihood = np.where(y == 1, p, 1 - p)
     return float(np.inf) if (likelihood <= 0).any() else float(-np.log(likelihood).mean())
+
+
+def run_ends(ranked: Floats) -> Ints:
+    """The last index of each run of equal scores."""
+    return np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
 
 
 def _columns(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats]:
@@ -195,21 +163,17 @@ def _columns(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats]:
     return y, s
 
 
-def _ranking(labels: ArrayLike, scores: ArrayLike) -> tuple[Ints, Ints, Floats]:
-    """The order, best score first, the last index of each run of ties, and the ordered labels."""
+def ranked_statistic(
+    labels: ArrayLike, scores: ArrayLike, area: Callable[[Floats, Floats], Floats]
+) -> Statistic:
+    """`area` of the (B, K) positives and videos at or above each distinct score, best first."""
     y, s = binary_labels(labels, dimensions=1), float_array(scores, "scores", dimensions=1)
     same_length(y, s)
     if not len(s):
         raise UsageError("There is no video to score.")
     order = np.argsort(-s, kind="stable")
-    ranked = s[order]
-    ends = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(s) - 1)
-    return order, ends, y[order]
+    y, ends = y[order], run_ends(s[order])
 
-
-def _ranked_statistic(
-    order: Ints, ends: Ints, y: Floats, area: Callable[[Floats, Floats], Floats]
-) -> Statistic:
     def weighted(weights: Floats) -> Floats:
         w = weights[:, order]
         hits, total = np.cumsum(w * y, axis=1)[:, ends], np.cumsum(w, axis=1)[:, ends]

@@ -22,6 +22,7 @@ from masquerade.metrics.classification import (
     f1,
     log_loss,
     precision_area,
+    run_ends,
     top_k,
 )
 from masquerade.metrics.intervals import bootstrap
@@ -61,12 +62,10 @@ class ActionPrior:
 
     @classmethod
     def fit(cls, labels: ArrayLike, actions: ArrayLike) -> ActionPrior:
-        """Count the attributes of each action.
+        """Count the attributes (n, P) of each action.
 
-        Args:
-            labels: (n, P) 0 or 1.
-            actions: (n,) names or class numbers, a negative number where unknown; or (n, A) of 0
-                and 1 for several actions a clip, which then counts once for each of them.
+        `actions` are (n,) names or class numbers, a negative number where unknown; or (n, A) of 0
+        and 1 for several actions a clip, which then counts once for each of them.
         """
         y, a = binary_labels(labels, dimensions=2), np.asarray(actions)
         same_length(y, a)
@@ -86,12 +85,7 @@ class ActionPrior:
         return cls(names, np.where(counts > 0, sums / np.maximum(counts, 1), unseen), overall)
 
     def scores(self, actions: ArrayLike) -> Floats:
-        """The rates of the given actions, true or predicted: (m, P).
-
-        Args:
-            actions: (m,) names or class numbers; or (m, A) of 0 and 1, of which the rates are
-                averaged.
-        """
+        """The rates (m, P) of actions (m,), true or predicted; of (m, A) of 0 and 1 their mean."""
         a = np.asarray(actions)
         if a.ndim == 2:
             weight = (a > 0).astype(np.float64)
@@ -120,13 +114,9 @@ class PredictedActionPrior:
     def of_accuracy(
         cls, prior: ActionPrior, labels: ArrayLike, actions: ArrayLike, *, accuracy: float
     ) -> PredictedActionPrior:
-        """For a recognizer of known accuracy whose errors are uniform over the other actions.
+        """For a recognizer of known top-1 whose errors are uniform over the other actions.
 
-        Args:
-            prior: counted on the training split.
-            labels: (m, P) 0 or 1, of the test clips.
-            actions: (m,) true actions, all of them among the prior's.
-            accuracy: top-1 of the recognizer, in [0, 1].
+        `labels` (m, P) and true `actions` (m,), all among the prior's, are of the test clips.
         """
         if not 0 <= accuracy <= 1:
             raise UsageError("An accuracy lies in [0, 1].")
@@ -148,8 +138,7 @@ class PredictedActionPrior:
             values = []
             for j, order in enumerate(orders):
                 hits = (weights * self.labels[:, j]) @ self.confusion
-                ranked = self.rates[order, j]
-                ends = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
+                ends = run_ends(self.rates[order, j])
                 counts = (np.cumsum(c[:, order], axis=1)[:, ends] for c in (hits, total))
                 values.append(precision_area(*counts))
             return mean_of_defined(np.stack(values))
@@ -184,17 +173,12 @@ def attribute_floors(
     resamples: int = 0,
     seed: int = 0,
 ) -> tuple[Floor, ...]:
-    """Every floor of binary attributes.
+    """Every floor of binary attributes, from labels (n, P) and (m, P) and actions (n,) and (m,).
 
     Args:
-        train_labels: (n, P) 0 or 1.
-        test_labels: (m, P) 0 or 1.
-        train_actions: (n,) names or class numbers.
-        test_actions: (m,).
         accuracy: of an action recognizer, in [0, 1]; adds the floors from its predictions.
         all_labels: (N, P), for the rates of the whole set where it has more than the two splits.
         resamples: of the bootstrap over videos for standard errors; 0 leaves them out.
-        seed: of the random scores and resamples.
     """
     y, t = binary_labels(train_labels, dimensions=2), binary_labels(test_labels, dimensions=2)
     if y.shape[1] != t.shape[1] or not len(t):
@@ -228,13 +212,10 @@ def attribute_floors(
         rows.append(Floor("predicted action", "F1", _defined(predicted.f1().value)))
     rows.append(Floor("constant", "BCE", log_loss(t, rates)))
     if resamples:
-        for name, metric, score in (
-            ("action prior", "cMAP", cmap(t, scores)),
-            ("all positive", "F1", f1(t, yes)),
-        ):
-            drawn = bootstrap(score, resamples=resamples, seed=seed)
-            error = _defined(float(np.nanstd(drawn)))
-            rows.append(Floor(name, f"standard error of {metric}", error))
+        drawn = (("action prior", "cMAP", cmap(t, scores)), ("all positive", "F1", f1(t, yes)))
+        for name, metric, score in drawn:
+            error = float(np.nanstd(bootstrap(score, resamples=resamples, seed=seed)))
+            rows.append(Floor(name, f"standard error of {metric}", _defined(error)))
     return tuple(rows)
 
 
@@ -249,11 +230,7 @@ def class_floors(
 ) -> tuple[Floor, ...]:
     """Every floor of a class or an identity: top-1 and balanced accuracy.
 
-    Args:
-        train_labels: (n,) class numbers.
-        test_labels: (m,) class numbers.
-        train_actions, test_actions, accuracy: as of `attribute_floors`.
-        classes: C; None counts up to the largest label.
+    As `attribute_floors`, with class numbers (n,) and (m,); `classes` None: up to the largest one.
     """
     y, t = class_numbers(train_labels), class_numbers(test_labels)
     size = classes or int(max(y.max(initial=0), t.max(initial=0))) + 1
@@ -265,10 +242,8 @@ def class_floors(
         Floor("uniform guess", "top-1", 1 / size),
         Floor("coin at train rates", "top-1", float(train.mean(axis=0) @ test.mean(axis=0))),
     ]
-    for name, scores in (
-        ("train majority", constant_scores(train, len(t))),
-        ("action prior", prior.scores(test_actions)),
-    ):
+    majority, given = constant_scores(train, len(t)), prior.scores(test_actions)
+    for name, scores in (("train majority", majority), ("action prior", given)):
         balanced = balanced_accuracy(t, scores.argmax(axis=1)).value
         rows.append(Floor(name, "top-1", top_k(t, scores).value))
         rows.append(Floor(name, "balanced accuracy", balanced))
@@ -294,11 +269,9 @@ class ExpectedFloors:
 
 
 def expected_binary_floors(high: float, low: float) -> ExpectedFloors:
-    """Floors of a binary attribute whose rate has one of two values, by the action.
+    """Floors of a binary attribute with P(bit = 1 | action) `high` in half of the actions.
 
-    Args:
-        high: P(bit = 1 | action) in one half of the actions, which are equally frequent.
-        low: the same in the other half, at most `high`.
+    In the other half it is `low`, at most `high`; all actions are equally frequent.
     """
     rate = (high + low) / 2
     recall = high / (high + low)  # of predicting 1 in the first half, with precision `high`
@@ -368,7 +341,7 @@ def tuned_thresholds(labels: ArrayLike, scores: ArrayLike) -> Floats:
 
 def _best_threshold(y: Floats, s: Floats) -> float:
     order = np.argsort(s, kind="stable")[::-1]
-    ends = np.append(np.flatnonzero(np.diff(s[order])), len(s) - 1)
+    ends = run_ends(s[order])
     hits = np.cumsum(y[order])[ends]
     f1 = 2 * hits / (ends + 1 + max(float(y.sum()), 1.0))
     best = np.flatnonzero(f1 == f1.max())

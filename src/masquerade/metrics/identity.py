@@ -4,25 +4,25 @@ Probes are anonymized videos, the gallery videos of known people. The gallery is
 the probes as a sample, so one weight is of one probe: cluster probes by person. Ties count as if
 shuffled, so that a constant similarity scores exactly its floor. A probe whose person is not in the
 gallery has no rank and no AP and is left out of both; `probes_scored` counts the rest.
+
+Metrics take the ground truth (p, g), True where probe and gallery show one person, and a similarity
+(p, g), more for more alike; -inf takes a pair out, such as a clip with itself.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from masquerade.errors import UsageError
-from masquerade.metrics.classification import auroc, average_precision
-from masquerade.metrics.statistic import Floats, Statistic, float_array, ratio
+from masquerade.metrics.classification import average_precision, ranked_statistic, roc_area
+from masquerade.metrics.statistic import Floats, Kind, Statistic, float_array, ratio
 
 
 def pairs_alike(probes: ArrayLike, gallery: ArrayLike) -> NDArray[np.bool_]:
-    """(p, g): which pairs have one label, of people (the ground truth) or actions (a floor).
-
-    Args:
-        probes: (p,) names or numbers.
-        gallery: (g,).
-    """
+    """(p, g): which pairs of labels (p,) and (g,) agree: people's are the ground truth."""
     return np.asarray(probes)[:, None] == np.asarray(gallery)[None, :]
 
 
@@ -32,13 +32,7 @@ def probes_scored(truth: ArrayLike) -> int:
 
 
 def rank_k(truth: ArrayLike, similarity: ArrayLike, *, k: int = 1) -> Statistic:
-    """Share of probes with an entry of their person among the k most similar (CMC at k).
-
-    Args:
-        truth: (p, g), True where probe and gallery show one person.
-        similarity: (p, g), more is more alike; -inf takes a pair, such as a clip with itself, out.
-        k: at least 1.
-    """
+    """Share of probes with an entry of their person among the k most similar (CMC at k)."""
     if k < 1:
         raise UsageError("Rank-k needs a k of 1 or more.")
     t, s = _pairs(truth, similarity)
@@ -54,12 +48,7 @@ def rank_k(truth: ArrayLike, similarity: ArrayLike, *, k: int = 1) -> Statistic:
 
 
 def retrieval_map(truth: ArrayLike, similarity: ArrayLike) -> Statistic:
-    """Mean average precision of the ranked gallery, ties grouped.
-
-    Args:
-        truth: (p, g), True where probe and gallery show one person.
-        similarity: (p, g); -inf takes a pair out.
-    """
+    """Mean average precision of the ranked gallery, ties grouped."""
     t, s = _pairs(truth, similarity)
     scored = np.any(t, axis=1)
     values = np.zeros(len(t))
@@ -70,44 +59,21 @@ def retrieval_map(truth: ArrayLike, similarity: ArrayLike) -> Statistic:
 
 
 def linkage_auc(truth: ArrayLike, similarity: ArrayLike) -> Statistic:
-    """AUROC of the similarity for pairs of one person against pairs of two. Floor: .5.
-
-    Args:
-        truth: (p, g), True where probe and gallery show one person.
-        similarity: (p, g); -inf takes a pair out.
-    """
-    t, s = _pairs(truth, similarity)
-    rows, pairs = _compared(s)
-    inner = auroc(t[pairs] * 1.0, s[pairs])
-    return Statistic(len(t), lambda w: inner.weighted(w[:, rows]))
+    """AUROC of the similarity for pairs of one person against pairs of two. Floor: .5."""
+    return _over_pairs(truth, similarity, roc_area)
 
 
 def equal_error_rate(truth: ArrayLike, similarity: ArrayLike) -> Statistic:
     """The error rate at the threshold where false accepts and false rejects are equally frequent.
 
     Linear between neighbouring thresholds. Less is worse for privacy. Floor: .5.
-
-    Args:
-        truth: (p, g), True where probe and gallery show one person.
-        similarity: (p, g); -inf takes a pair out.
     """
-    t, s = _pairs(truth, similarity)
-    rows, pairs = _compared(s)
-    order = np.argsort(-s[pairs], kind="stable")
-    ranked, y, rows = s[pairs][order], t[pairs][order] * 1.0, rows[order]
-    ends = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
-
-    def weighted(weights: Floats) -> Floats:
-        w = weights[:, rows]
-        hits, total = np.cumsum(w * y, axis=1)[:, ends], np.cumsum(w, axis=1)[:, ends]
-        return _crossing(hits, total - hits)
-
-    return Statistic(len(t), weighted)
+    return _over_pairs(truth, similarity, _crossing)
 
 
-def _crossing(hits: Floats, false: Floats) -> Floats:
+def _crossing(hits: Floats, total: Floats) -> Floats:
     """The rate at which false rejects, falling from 1, equal false accepts; from (B, K) counts."""
-    start = np.zeros((len(hits), 1))
+    start, false = np.zeros((len(hits), 1)), total - hits
     accepts = ratio(false, np.broadcast_to(false[:, -1:], false.shape))
     misses = 1 - ratio(hits, np.broadcast_to(hits[:, -1:], hits.shape))
     accepts, misses = np.hstack([start, accepts]), np.hstack([start + 1, misses])
@@ -120,21 +86,20 @@ def _crossing(hits: Floats, false: Floats) -> Floats:
     return np.where(np.isnan(gap[:, -1]), np.nan, eer)
 
 
-def _compared(similarity: Floats) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The probe of each pair above -inf, and which pairs those are."""
-    pairs = similarity > -np.inf
-    return np.nonzero(pairs)[0], pairs
+def _over_pairs(
+    truth: ArrayLike, similarity: ArrayLike, area: Callable[[Floats, Floats], Floats]
+) -> Statistic:
+    """A ranked statistic of all pairs above -inf, each weighted as its probe."""
+    t, s = _pairs(truth, similarity)
+    pairs = s > -np.inf
+    inner, probe = ranked_statistic(t[pairs] * 1.0, s[pairs], area), np.nonzero(pairs)[0]
+    return Statistic(len(t), lambda w: inner.weighted(w[:, probe]))
 
 
 def _mean_over_probes(values: Floats, scored: NDArray[np.bool_]) -> Statistic:
     values, mask = np.where(scored, values, 0.0), scored * 1.0
-    share = bool(np.isin(values, (0.0, 1.0)).all() and scored.all())
-    return Statistic(
-        len(values),
-        lambda w: ratio(w @ values, w @ mask),
-        kind="share" if share else "bounded",
-        rarest=scored,
-    )
+    kind: Kind = "share" if np.isin(values, (0.0, 1.0)).all() and scored.all() else "bounded"
+    return Statistic(len(values), lambda w: ratio(w @ values, w @ mask), kind=kind, rarest=scored)
 
 
 def _pairs(truth: ArrayLike, similarity: ArrayLike) -> tuple[NDArray[np.bool_], Floats]:

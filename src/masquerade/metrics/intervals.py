@@ -35,53 +35,32 @@ MAX_BLOCKS = 1000  # more clusters than this are left out in blocks, which chang
 
 @dataclass(frozen=True)
 class Score:
-    """A number with its 95 % interval; None where it is undefined.
-
-    Args:
-        value: on the test set as it is.
-        low: lower end.
-        high: upper end.
-        n: videos it was computed on.
-        clusters: independent groups among them.
-    """
+    """A number with its 95 % interval; None where it is undefined."""
 
     value: float | None
     low: float | None
     high: float | None
-    n: int
-    clusters: int
+    n: int  # videos
+    clusters: int  # independent groups among them
 
 
 @dataclass(frozen=True)
 class Paired:
-    """A comparison of two methods on the same videos.
+    """A comparison of two methods on the same videos."""
 
-    Args:
-        difference: first less second.
-        wins: share of the resamples in which the first is greater, ties counted half.
-        resamples: how many were defined.
-    """
-
-    difference: Score
-    wins: float | None
-    resamples: int
+    difference: Score  # first less second
+    wins: float | None  # share of the resamples in which the first is greater, ties counted half
+    resamples: int  # those that were defined
 
 
 @dataclass(frozen=True)
 class Jackknife:
-    """The jackknife of S statistics over G clusters.
+    """The jackknife of S statistics over G clusters."""
 
-    Args:
-        values: (S,), the plain values.
-        influence: (S, G), each cluster's influence on each value; mean 0.
-        bias: (S,), the estimated bias of each value.
-        exact: False where leaving out some cluster made a value undefined.
-    """
-
-    values: Floats
-    influence: Floats
-    bias: Floats
-    exact: bool
+    values: Floats  # (S,), the plain ones
+    influence: Floats  # (S, G) of each cluster on each value; mean 0
+    bias: Floats  # (S,), estimated
+    exact: bool  # False where leaving out some cluster made a value undefined
 
     def error(self, combination: ArrayLike) -> tuple[float, float]:
         """Standard error of a linear combination (S,) of the values, and its t quantile."""
@@ -97,11 +76,8 @@ def score(statistic: Statistic, *, clusters: ArrayLike | None = None) -> Score:
 
     With one cluster, or one that holds all of a class, the interval is the whole range. A perfect
     value is bounded by the number of clusters of the rarest class. A value that cannot vary, such
-    as the AUROC of a constant score, has an interval of no width.
-
-    Args:
-        statistic: any metric.
-        clusters: (n,) person or group of each video; None: every video stands for itself.
+    as the AUROC of a constant score, has an interval of no width. `clusters` (n,) are the person
+    or group of each video; None: every video stands for itself.
     """
     codes = cluster_numbers(statistic.n, clusters)
     count = int(codes.max(initial=-1)) + 1
@@ -120,14 +96,9 @@ def paired(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Paired:
-    """Compare two methods on the same videos: clusters are left out or drawn for both at once.
+    """Compare one metric of two methods on the same videos in the same order.
 
-    Args:
-        first: a metric of the one method.
-        second: the same metric of the other, for the same videos in the same order.
-        clusters: (n,) person or group of each video.
-        resamples: bootstrap draws of whole clusters.
-        seed: of these draws.
+    Clusters, as of `score`, are left out or drawn (`resamples` times) for both at once.
     """
     both = difference(first, second)
     drawn = bootstrap(both, clusters=clusters, resamples=resamples, seed=seed)
@@ -180,9 +151,12 @@ def wilson(share: float, n: float, t: float) -> tuple[float, float]:
     return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
+_quadrature = functools.cache(np.polynomial.legendre.leggauss)
+
+
 def t_quantile(freedom: float) -> float:
     """Student's t at .975, by quadrature of its density after t = sqrt(freedom) tan(angle)."""
-    nodes, weights = _quadrature()
+    nodes, weights = _quadrature(64)
     scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
     low, high = 0.0, math.pi / 2
     for _ in range(60):
@@ -191,12 +165,6 @@ def t_quantile(freedom: float) -> float:
         mass = scale * middle / 2 * float(weights @ np.cos(angles) ** (freedom - 1))
         low, high = (middle, high) if mass < 0.475 else (low, middle)
     return math.sqrt(freedom) * math.tan(low)
-
-
-@functools.cache
-def _quadrature() -> tuple[Floats, Floats]:
-    nodes, weights = np.polynomial.legendre.leggauss(64)
-    return nodes, weights
 
 
 def _interval(statistic: Statistic, value: float, codes: Ints, count: int) -> tuple[float, float]:
@@ -230,11 +198,11 @@ def _effective(share: float, error: float, n: int, count: int) -> float:
 
 
 def _logit_interval(share: float, error: float, bias: float, t: float) -> tuple[float, float]:
+    if not error:
+        return share, share
     half = t * error / (share * (1 - share))
     corrected = min(max(share - bias, 1e-3 * share), 1 - 1e-3 * (1 - share))
-    logits = [math.log(v / (1 - v)) for v in (share, corrected)] if error else []
-    if not logits:
-        return share, share
+    logits = [math.log(v / (1 - v)) for v in (share, corrected)]
     ends = min(logits) - half, max(logits) + half
     return (0.5 * (1 + math.tanh(ends[0] / 2)), 0.5 * (1 + math.tanh(ends[1] / 2)))
 

@@ -23,36 +23,22 @@ TOLERANCE = 0.1  # of the span from floor to raw, below which `protects` counts 
 
 @dataclass(frozen=True)
 class Leakage:
-    """Leakage beyond the best trivial attacker; value, low, high and protects may be None (n/a).
+    """Leakage beyond the best trivial attacker, with its 95 % interval; None is n/a."""
 
-    Args:
-        value: 0 at the floor or below, 1 at raw video.
-        low: lower end of its 95 % interval.
-        high: upper end.
-        protects: the worst attacker's upper bound is within a tenth of the span above the floor.
-        worst: the worst attacker's score on anonymized video.
-        raw: the same attacker's score on raw video.
-        floor: the best trivial attacker's score.
-        trivial: its name.
-    """
-
-    value: float | None
+    value: float | None  # 0 at the floor or below, 1 at raw video
     low: float | None
     high: float | None
-    protects: bool | None
-    worst: Score
-    raw: Score
-    floor: Score
-    trivial: str
+    protects: bool | None  # the worst attacker's upper bound is within a tenth of the span
+    worst: Score  # of the worst attacker, on anonymized video
+    raw: Score  # of the same attacker, on raw video
+    floor: Score  # of the best trivial attacker
+    trivial: str  # its name
 
 
 def f_lambda(action: float, privacy: float, *, weight: float = 0.5) -> float:
     """(1 - weight) action + weight (1 - privacy) (Ilic et al., CVPR 2024).
 
-    Args:
-        action: how well the action is recognised, in [0, 1].
-        privacy: how well the private label is recognised, in [0, 1].
-        weight: lambda in [0, 1]; 0 counts the action only, 1 privacy only.
+    Accuracies of the action and of the private label, and their `weight` lambda, in [0, 1].
     """
     if not all(0 <= value <= 1 for value in (action, privacy, weight)):
         raise UsageError("f_lambda takes an action, a privacy score and a weight in [0, 1].")
@@ -65,7 +51,7 @@ def f_lambda_sweep(
     """(lambda, f_lambda) for `steps` evenly spaced lambdas from 0 to 1; see `f_lambda`."""
     if steps < 2:
         raise UsageError("A sweep needs two or more steps.")
-    weights = [float(weight) for weight in np.linspace(0, 1, steps)]
+    weights = np.linspace(0, 1, steps).tolist()
     return tuple((weight, f_lambda(action, privacy, weight=weight)) for weight in weights)
 
 
@@ -93,13 +79,8 @@ def leakage(
     """Leakage beyond the best trivial attacker, with Fieller's interval of the ratio.
 
     All scores must be of one metric in which more is worse for privacy, on the same test videos.
-    Choose the worst attacker on validation, not here.
-
-    Args:
-        worst: the worst attacker on anonymized video.
-        raw: the attacker on raw video.
-        floors: the trivial attackers, by name; the best one counts.
-        clusters: (n,) person or group of each video.
+    Choose the worst attacker on validation, not here. Of the trivial attackers, `floors` by name,
+    the best one counts; `clusters` (n,) are the person or group of each video.
     """
     defined = {name: s.value for name, s in floors.items() if not math.isnan(s.value)}
     if not defined:
@@ -126,11 +107,10 @@ def _fieller(
     jack = jackknife([worst, raw, floor], clusters=clusters)
     if not jack.exact or jack.influence.shape[1] < 2:
         return None
-    ends = [_ratio_interval(jack, values) for values in (jack.values, jack.values - jack.bias)]
-    bounded = [pair for pair in ends if pair is not None]
-    if len(bounded) < len(ends):
+    plain, unbiased = (_ratio_interval(jack, v) for v in (jack.values, jack.values - jack.bias))
+    if plain is None or unbiased is None:
         return None
-    return min(low for low, _ in bounded), max(high for _, high in bounded)
+    return min(plain[0], unbiased[0]), max(plain[1], unbiased[1])
 
 
 def _ratio_interval(jack: Jackknife, values: Floats) -> tuple[float, float] | None:

@@ -20,28 +20,21 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 Kind = Literal["share", "bounded", "difference"]
+"""A share of videos, any other bounded number, or a difference of two; each has the interval that
+was measured to cover best (see `intervals`)."""
 
 
 @dataclass(frozen=True)
 class Statistic:
-    """A metric of a test set, for any weighting of its n videos.
-
-    Args:
-        n: number of videos, or of probes.
-        weighted: (B, n) weights >= 0 -> (B,) values; nan where undefined.
-        low: the least value it can take.
-        high: the greatest.
-        kind: `share` of videos, any other `bounded` number, or a `difference` of two; each has
-            the interval that was measured to cover best (see `intervals`).
-        rarest: (n,), the videos of the rarest class, which bound a perfect value; None: all.
-    """
+    """A metric of a test set, for any weighting of its n videos (or probes)."""
 
     n: int
-    weighted: Callable[[Floats], Floats]
-    low: float = 0.0
+    weighted: Callable[[Floats], Floats]  # (B, n) weights >= 0 -> (B,) values; nan where undefined
+    low: float = 0.0  # the least value it can take
     high: float = 1.0
     kind: Kind = "bounded"
     rarest: NDArray[np.bool_] | None = None
+    """(n,), the videos of the rarest class, which bound a perfect value; None: all."""
 
     @property
     def value(self) -> float:
@@ -50,13 +43,7 @@ class Statistic:
 
 
 def mean(values: ArrayLike, *, low: float = 0.0, high: float = 1.0) -> Statistic:
-    """The mean of one number per video, such as 1 where the attacker was right.
-
-    Args:
-        values: (n,) in [low, high].
-        low: the least value one video can take.
-        high: the greatest.
-    """
+    """The mean of `values` (n,) in [low, high], such as 1 where the attacker was right."""
     v = float_array(values, "values", dimensions=1)
     if ((v < low) | (v > high)).any():
         raise UsageError(f"The values must lie in [{low:g}, {high:g}].")
