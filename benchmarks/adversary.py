@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.checkpoint import WEIGHTS, load, provenance_of
+from masquerade.checkpoint import WEIGHTS, load, read_provenance
 from masquerade.cli.evaluate import FitProgress
 from masquerade.datasets.manifest import Column, Manifest, dataset_name, read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
@@ -144,7 +144,7 @@ def trained(
                 name=run,
                 kind=name,
                 entry=entry,
-                notes=tuple(provenance_of(folder).get("notes", ())),
+                notes=tuple(read_provenance(folder).get("notes", ())),
             )
 
 

@@ -109,7 +109,7 @@ def test_fast_path_gives_the_same_pixels(
     frames = (clip_of(3, *size)[0].permute(1, 2, 3, 0) * 255).round().byte().numpy()
     mask = None if hidden == "everywhere" else (patch(3, *size)[0, 0] * 255).byte().numpy()
     fast, _ = method.on_pixels(frames, mask=mask, state=method.init_state(seed=2))
-    slow, _ = method.in_floats(frames, mask=mask, state=method.init_state(seed=2))
+    slow, _ = method.forward_on_pixels(frames, mask=mask, state=method.init_state(seed=2))
     assert fast.dtype == np.uint8
     assert np.abs(fast.astype(int) - slow).max() <= 1
 

@@ -173,7 +173,7 @@ class Anonymizer(nn.Module):
         """
         if frames.dtype == np.uint8:
             return self.on_bytes(np.asarray(frames, np.uint8), mask=mask, state=state)
-        return self.in_floats(frames, mask=mask, state=state)
+        return self.forward_on_pixels(frames, mask=mask, state=state)
 
     def on_bytes(
         self, frames: U8, *, mask: U8 | None = None, state: Any = None
@@ -182,9 +182,9 @@ class Anonymizer(nn.Module):
 
         An override gives the pixels of `forward`, rounded, within one level of 255.
         """
-        return self.in_floats(frames, mask=mask, state=state)
+        return self.forward_on_pixels(frames, mask=mask, state=state)
 
-    def in_floats(
+    def forward_on_pixels(
         self, frames: Pixels, *, mask: U8 | None = None, state: Any = None
     ) -> tuple[Pixels, Any]:
         """`on_pixels` by way of `forward`, on the device of the method's weights."""

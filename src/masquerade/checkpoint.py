@@ -25,7 +25,7 @@ def arguments(anonymizer: Anonymizer) -> dict[str, Any]:
     return {name: getattr(anonymizer, name) for name in names if name != "self"}
 
 
-def described(anonymizer: Anonymizer) -> dict[str, Any]:
+def describe(anonymizer: Anonymizer) -> dict[str, Any]:
     """What a receipt says of an anonymizer: two that are described alike do the same.
 
     Args:
@@ -93,7 +93,7 @@ def load(path: str | Path, **inference_args: Any) -> Anonymizer:
     return anonymizer.eval()
 
 
-def provenance_of(path: str | Path) -> dict[str, Any]:
+def read_provenance(path: str | Path) -> dict[str, Any]:
     """What `save` was told of where weights come from.
 
     Of a training run among others its `notes`, which say what is wrong with it, and the marks of

@@ -41,12 +41,12 @@ def atomic_write(destination: Path, *, overwrite: bool = False) -> Iterator[Path
     folder = destination.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        sweep(folder)
+        remove_stale_files(folder)
         part = folder / f".{secrets.token_hex(8)}{MARK}{destination.suffix}"
         new = part.with_name(part.stem.replace(MARK, ".new"))
         lock = os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
-        os.rename(new, part)  # only now can another run's sweep see it, and it is locked
+        os.rename(new, part)  # `remove_stale_files` of another run sees it only now, locked
     except OSError as error:
         raise MasqueradeError(f"{folder} cannot be written: {error.strerror}.") from error
     try:
@@ -83,7 +83,7 @@ def refuse_existing(destination: Path, *, overwrite: bool) -> None:
         raise UsageError(f"{destination} exists already; choose another -o, or give --overwrite.")
 
 
-def sweep(folder: Path) -> None:
+def remove_stale_files(folder: Path) -> None:
     """Remove the temporary files in a folder whose writers are gone."""
     for part in folder.glob(f".*{MARK}*"):
         with suppress(OSError):
@@ -95,7 +95,7 @@ def sweep(folder: Path) -> None:
                 os.close(lock)
 
 
-def named(message: str, destination: Path) -> str:
+def with_final_name(message: str, destination: Path) -> str:
     """A message with the destination's name in place of its temporary file's."""
     return re.sub(rf"\.[0-9a-f]{{16}}{MARK}(\.\w+)?", lambda _: destination.name, message)
 

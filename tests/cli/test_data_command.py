@@ -46,7 +46,7 @@ def test_check_ends_with_1_where_something_is_found(
     assert "missing: 2" in out and "split: identity p[1] in test, train (2 clips)" in out
     assert run("check", leaky, "--columns-only", "--json") == 1
     found = json.loads(capsys.readouterr().out)
-    assert found["missing"] == [] and len(found["straddling"]) == 1
+    assert found["missing"] == [] and len(found["split_leaks"]) == 1
 
 
 def test_check_ends_with_0_where_nothing_is(

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from masquerade.datasets.check import Straddle, check_manifest, find_straddling
+from masquerade.datasets.check import SplitLeak, check_manifest, find_split_leaks
 from masquerade.datasets.manifest import Clip, Manifest, make_manifest, read_manifest
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -70,7 +70,7 @@ def test_missing_broken_and_equal_files_are_named(tmp_path: Path) -> None:
     assert [each.path for each in result.unreadable] == ["c.mp4", "d.mp4", "e.mp4"]
     assert result.unreadable[2].why == "a playlist, not a video"
     assert result.duplicates == (("a.mp4", "b.mp4"),)
-    assert not result.straddling
+    assert not result.split_leaks
 
 
 def test_a_file_of_the_same_size_and_other_content_is_no_duplicate(tmp_path: Path) -> None:
@@ -84,14 +84,14 @@ def test_equal_files_on_both_sides_of_a_split_are_a_leak(tmp_path: Path) -> None
     film(tmp_path / "a.mp4")
     shutil.copy(tmp_path / "a.mp4", tmp_path / "b.mp4")
     result = check_manifest(clips(tmp_path, ("a.mp4", "p", "train"), ("b.mp4", "q", "test")))
-    leak = Straddle(split="split", by="content", value="a.mp4", parts=("test", "train"), clips=2)
-    assert result.straddling == (leak,)
+    leak = SplitLeak(split="split", by="content", value="a.mp4", parts=("test", "train"), clips=2)
+    assert result.split_leaks == (leak,)
 
 
 def test_a_person_on_both_sides_is_a_leak_and_found_among_several(tmp_path: Path) -> None:
     rows = [("a", "p|q", "train"), ("b", "q", "val"), ("c", "r", "test"), ("d", "q", "")]
-    (leak,) = find_straddling(clips(tmp_path, *rows))
-    assert leak == Straddle(
+    (leak,) = find_split_leaks(clips(tmp_path, *rows))
+    assert leak == SplitLeak(
         split="split", by="identity", value="q", parts=("train", "val"), clips=2
     )
 
@@ -102,7 +102,7 @@ def test_one_file_on_both_sides_is_a_leak(tmp_path: Path) -> None:
         Clip(path="a", cells={"action": "x", "split": part}, first=first, last=last)
         for part, first, last in parts
     ]
-    (leak,) = find_straddling(make_manifest(tmp_path, rows))
+    (leak,) = find_split_leaks(make_manifest(tmp_path, rows))
     assert (leak.by, leak.value) == ("file", "a")
 
 
@@ -114,7 +114,7 @@ def test_source_clips_may_not_straddle_even_where_people_are_to_be_known_again(
         for i, part in enumerate(("train", "test"))
     ]
     manifest = make_manifest(tmp_path, rows)
-    assert [each.by for each in find_straddling(manifest)] == ["group"]
+    assert [each.by for each in find_split_leaks(manifest)] == ["group"]
     assert check_manifest(manifest, files=False).not_compared == ("split_identity: identity",)
 
 
@@ -124,7 +124,9 @@ def test_a_range_past_the_last_frame_is_found(tmp_path: Path) -> None:
     past = clips(tmp_path, ("a.mp4", "p", "train"), first=0, last=5)
     assert check_manifest(inside).ok
     assert (
-        check_manifest(past).beyond == check_manifest(past, every_frame=True).beyond == ("a.mp4",)
+        check_manifest(past).past_end
+        == check_manifest(past, every_frame=True).past_end
+        == ("a.mp4",)
     )
 
 
@@ -137,7 +139,7 @@ def test_a_film_that_is_cut_off_is_found_by_decoding_it_whole(tmp_path: Path) ->
     assert check_manifest(manifest).ok  # the first frame is there
     result = check_manifest(manifest, every_frame=True)
     assert [each.path for each in result.unreadable] == ["a.avi"]  # broken in the middle
-    assert result.beyond == ("b.mkv",)  # ends early, in good order
+    assert result.past_end == ("b.mkv",)  # ends early, in good order
 
 
 def test_nothing_but_the_file_itself_is_opened(tmp_path: Path) -> None:
@@ -169,7 +171,7 @@ def test_folders_of_frames_are_files_too(tmp_path: Path) -> None:
         ("d", "the folder holds no image")
     ]
     past = clips(tmp_path, ("a", "p", "train"), first=0, last=3)
-    assert check_manifest(past).beyond == ("a",)
+    assert check_manifest(past).past_end == ("a",)
 
 
 def test_without_files_only_the_columns_are_looked_at(tmp_path: Path) -> None:
@@ -181,7 +183,7 @@ def test_the_result_turns_into_json(tmp_path: Path) -> None:
     found = json.loads(check_manifest(clips(tmp_path, *rows)).to_json())
     assert found["ok"] is False
     assert found["missing"] == ["a", "b"]
-    assert found["straddling"][0]["value"] == "p"
+    assert found["split_leaks"][0]["value"] == "p"
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no shared data beside the repository")
@@ -191,5 +193,5 @@ def test_the_real_clips_are_sound_and_a_planted_leak_is_not() -> None:
     split = manifest.column("split_action")
     cells = list(manifest.cells("split_action"))
     cells[0] = "test" if cells[0] == "train" else "train"
-    (leak,) = find_straddling(manifest.with_cells(split, cells))
+    (leak,) = find_split_leaks(manifest.with_cells(split, cells))
     assert leak.by == "identity" and leak.value == manifest.clips[0].cells["identity"]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from published_layouts import LABELS, put, real, row, whole
 
-from masquerade.datasets.check import find_straddling
+from masquerade.datasets.check import find_split_leaks
 from masquerade.datasets.overlap import find_overlap
 from masquerade.datasets.published import READERS
 from masquerade.datasets.published.hmdb51 import hmdb51_source, read_hmdb51
@@ -107,8 +107,8 @@ def test_the_official_splits_have_their_sizes_and_every_label(
 
 @real
 def test_ucf101_keeps_its_source_videos_apart_and_hmdb51_does_not() -> None:
-    assert not find_straddling(READERS["ucf101"](LABELS / "ucf101_splits"))
-    found = find_straddling(READERS["hmdb51"](LABELS / "hmdb51_splits"))
+    assert not find_split_leaks(READERS["ucf101"](LABELS / "ucf101_splits"))
+    found = find_split_leaks(READERS["hmdb51"](LABELS / "hmdb51_splits"))
     assert "Prelinger_HabitPat1954" in {each.value for each in found}
 
 

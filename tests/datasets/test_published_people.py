@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from published_layouts import LABELS, REAL, put, real, row, whole
 
-from masquerade.datasets.check import find_straddling
+from masquerade.datasets.check import find_split_leaks
 from masquerade.datasets.manifest import read_manifest
 from masquerade.datasets.published import READERS
 from masquerade.datasets.splits import random_split
@@ -129,7 +129,7 @@ def test_celebv_hq_has_the_longest_emotion_and_five_looks(tmp_path: Path) -> Non
         source="M2",
     )
     split = random_split(manifest, test=0.4, seed=0)
-    assert set(split.cells("split")) == {"train", "test"} and not find_straddling(split)
+    assert set(split.cells("split")) == {"train", "test"} and not find_split_leaks(split)
     path = tmp_path / "celebvhq_info.json"
     put(path, path.read_text(encoding="utf-8").replace("Young", "Freckles"))
     with pytest.raises(UsageError, match="not CelebV-HQ"):
@@ -180,7 +180,7 @@ def test_kth_resplit_is_two_one_one_of_each_persons_takes(tmp_path: Path) -> Non
     assert all(count == (2 if part == "train" else 1) for (_, _, part), count in counts.items())
     again, other = (READERS["kth"](tmp_path, seed=s).cells("split_identity") for s in (5, 6))
     assert again == manifest.cells("split_identity") != other
-    assert not find_straddling(manifest)  # split_identity is there to know people again
+    assert not find_split_leaks(manifest)  # split_identity is there to know people again
 
 
 def test_kth_with_a_missing_take_gives_the_others_the_same_parts(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_the_real_ipn_lists_have_50_people_none_on_both_sides() -> None:
         part: {c.path for c in manifest.where("split", part).clips} for part in ("train", "test")
     }
     assert {part: len(each) for part, each in videos.items()} == {"train": 148, "test": 52}
-    assert not find_straddling(manifest)
+    assert not find_split_leaks(manifest)
 
 
 # SBU
@@ -248,7 +248,7 @@ def test_sbu(tmp_path: Path) -> None:
     assert manifest.cells("identity") == ("s01s02", "s01s02", "s03s04")
     assert manifest.cells("action") == ("approaching", "punching", "kicking")
     assert manifest.cells("split") == ("test", "train", "test")
-    assert [each.value for each in find_straddling(manifest)] == ["s01s02"]
+    assert [each.value for each in find_split_leaks(manifest)] == ["s01s02"]
     with pytest.raises(UsageError, match="not one of 1 to 5"):
         READERS["sbu"](tmp_path, fold=6)
 

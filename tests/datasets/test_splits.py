@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masquerade.datasets.check import find_straddling
+from masquerade.datasets.check import find_split_leaks
 from masquerade.datasets.manifest import Clip, Manifest, make_manifest
 from masquerade.datasets.splits import (
     carve_validation,
@@ -96,7 +96,7 @@ def test_the_share_is_reached_where_groups_are_small() -> None:
     assert carve_validation(manifest, fraction=0.1, seed=4).cells("split").count("val") == 20
     split = random_split(manifest, test=0.4, seed=4)
     assert split.cells("split").count("test") == 80
-    assert not find_straddling(split)
+    assert not find_split_leaks(split)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1])

@@ -14,7 +14,7 @@ import pytest
 import scenes
 from scenes import COPY, FAST
 
-from masquerade.checkpoint import provenance_of
+from masquerade.checkpoint import read_provenance
 from masquerade.cli import train
 from masquerade.cli.evaluate import main
 from masquerade.datasets.fingerprints import fingerprints
@@ -211,7 +211,7 @@ def test_learned_on_some_and_scored_on_what_it_never_met(
     known = (run / "log.csv").read_text().splitlines()[0].split(",")
     assert {"val_scene", "val_object"} <= {*known} and not {"val_warm", "val_dark"} & {*known}
     everyone = read_manifest(Path(data))
-    met = set(provenance_of(run)["learned"])
+    met = set(read_provenance(run)["learned"])
     for row, mark in enumerate(fingerprints(everyone, range(len(everyone)))):
         here = everyone.cells("action")[row] in ("walk", "march")
         splits = {everyone.cells(one.name)[row] for one in everyone.of_role("split")}
@@ -247,4 +247,4 @@ def test_learned_on_two_sets_and_scored_on_both(
     assert {one["label"] for one in found["rows"][1]["findings"]} == {"action", "red"}
     assert score(found, "vita", "red")["score"]["value"] is not None
     tests = [row for row, cell in enumerate(marked.cells("split")) if cell == "test"]
-    assert not {*fingerprints(marked, tests)} & {*provenance_of(run)["learned"]}
+    assert not {*fingerprints(marked, tests)} & {*read_provenance(run)["learned"]}

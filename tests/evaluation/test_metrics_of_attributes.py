@@ -18,12 +18,12 @@ from masquerade.datasets.manifest import Column, Manifest, read_manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation import evaluate, from_json
 from masquerade.evaluation.attacker_families import AttackOutputs
-from masquerade.evaluation.controls import chance_of
+from masquerade.evaluation.controls import chance_score
 from masquerade.evaluation.ground_truth import GroundTruth, Probabilities, SplitTruth
 from masquerade.evaluation.metric_specs import (
     METRICS,
     MetricSpec,
-    floors_of,
+    compute_floors,
     measure,
     metric_specs,
     notes_on_mean,
@@ -145,7 +145,7 @@ def test_who_knows_nothing_has_exactly_the_floor_and_who_knows_all_has_one(
     of = sheet(three, unseen)
     rate = np.array([of.labels[name][of.labels[name] >= 0].mean() for name in LABELS])
     actions = np.zeros(len(of.clips), int)
-    floors = {metric: floors_of(one, of, actions) for metric, one in targets.items()}
+    floors = {metric: compute_floors(one, of, actions) for metric, one in targets.items()}
     assert floors["AUROC"]["constant"].value == 0.5
     assert floors["cMAP"]["constant"].value == pytest.approx(rate.mean())
     assert set(floors["cMAP"]) == {"constant", "action prior", "predicted action"}
@@ -156,7 +156,7 @@ def test_who_knows_nothing_has_exactly_the_floor_and_who_knows_all_has_one(
     assert measure(targets["F1"], of, eager).value == floors["F1"]["all positive"].value
     best = max(floors["F1"], key=lambda name: floors["F1"][name].value)
     assert best == "all positive" and floors["F1"]["constant"].value < 0.5
-    assert chance_of(targets["F1"], of) == floors["F1"]["all positive"].value
+    assert chance_score(targets["F1"], of) == floors["F1"]["all positive"].value
     hot = {name: np.stack([of.labels[name] != 1, of.labels[name] == 1], axis=1) for name in LABELS}
     told = {name: 0.8 * one + 0.1 for name, one in hot.items()}
     assert all(measure(one, of, told).value == 1.0 for one in targets.values())

@@ -17,7 +17,7 @@ from masquerade.evaluation.calibration import add_action_prior, recalibrate
 from masquerade.evaluation.controls import clip_sizes
 from masquerade.evaluation.ground_truth import GroundTruth, count_classes
 from masquerade.evaluation.metric_specs import (
-    floors_of,
+    compute_floors,
     measure,
     protocol_specs,
     validation_score,
@@ -75,7 +75,7 @@ def test_a_constant_guess_scores_one_half_over_folds_of_different_rates(
     unseen = protocols(manifest, folds=3)[0]
     truth = GroundTruth.of(manifest, (unseen,)).split(unseen.name, "test")
     red = next(one for one in protocol_specs(manifest, unseen) if one.name == "red")
-    assert floors_of(red, truth, None)["constant"].value == 0.5
+    assert compute_floors(red, truth, None)["constant"].value == 0.5
     told = {
         "red": np.stack([1.0 - manifest.targets("red"), manifest.targets("red")], axis=1)[
             truth.clips

@@ -15,7 +15,7 @@ from masquerade.errors import UsageError
 from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate
 from masquerade.evaluation.calibration import add_action_prior, recalibrate
 from masquerade.evaluation.ground_truth import GroundTruth, SplitTruth
-from masquerade.evaluation.metric_specs import floors_of, measure, protocol_specs
+from masquerade.evaluation.metric_specs import compute_floors, measure, protocol_specs
 from masquerade.evaluation.protocols import Protocol, action_column, label_columns, protocols
 from masquerade.methods import build
 from masquerade.report.table import markdown
@@ -80,7 +80,7 @@ def test_a_constant_guess_has_the_rate_of_positives(
     hot = truth.labels["objects"]
     varied = (hot.min(axis=0) < hot.max(axis=0)).nonzero()[0]
     assert [many.column("objects").values[i] for i in varied] == ["blue", "hat", "red"]
-    constant = floors_of(objects, truth, None)["constant"].value
+    constant = compute_floors(objects, truth, None)["constant"].value
     assert constant == pytest.approx(hot[:, varied].mean())
     assert measure(objects, truth, {"objects": hot * 0.8 + 0.1}).value == 1.0
 

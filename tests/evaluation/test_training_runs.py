@@ -12,7 +12,7 @@ import pytest
 from conftest import CONFIG
 from scenes import FAST
 
-from masquerade.checkpoint import provenance_of, save
+from masquerade.checkpoint import read_provenance, save
 from masquerade.cli.evaluate import main
 from masquerade.datasets.fingerprints import UNKNOWN, comparable, fingerprints, overlapping
 from masquerade.datasets.manifest import Manifest, read_manifest
@@ -177,7 +177,7 @@ def test_what_runs_said_against_themselves_stands_under_the_table(
     limits = json.loads(capsys.readouterr().out)["limits"]
     assert f"downsample: 1 of 4 training runs are in doubt: {DULL} in run2." in limits
     assert run_warnings("fine", [[tmp_path / "run0"] * 4]) == ()
-    assert provenance_of(tmp_path / "run2")["notes"] == [DULL]
+    assert read_provenance(tmp_path / "run2")["notes"] == [DULL]
 
 
 def test_folds_of_the_same_number_are_two_runs(manifest: Manifest, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_bytes_continue_over_windows_as_floats_do() -> None:
     first, state = method.on_bytes(frames[:3], state=method.init_state())
     second, _ = method.on_bytes(frames[3:], state=state)
     assert np.array_equal(np.concatenate([first, second]), whole)
-    assert np.array_equal(method.in_floats(frames, state=method.init_state())[0], whole)
+    assert np.array_equal(method.forward_on_pixels(frames, state=method.init_state())[0], whole)
 
 
 @pytest.mark.parametrize("wrong", [{"change": -0.1}, {"change": 1.0}, {"most": 0.0}])

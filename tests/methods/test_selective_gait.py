@@ -49,7 +49,7 @@ def test_window_by_window_equals_one_pass(jitter: float, hidden: str) -> None:
     assert whole.hidden is not None and torch.equal(torch.cat(hiddens, 2), whole.hidden)
     given = None if region is None else mask
     fast, _ = method.on_bytes(frames, mask=given, state=method.init_state(seed=5))
-    slow, _ = method.in_floats(frames, mask=given, state=method.init_state(seed=5))
+    slow, _ = method.forward_on_pixels(frames, mask=given, state=method.init_state(seed=5))
     assert np.abs(fast.astype(int) - slow).max() <= 1
 
 

@@ -13,7 +13,7 @@ import masquerade
 from masquerade.errors import MasqueradeError, MissingError, OutputError, UsageError, VideoError
 from masquerade.pipeline.verify import verify_output
 from masquerade.regions.boxes import Box, read_boxes, write_boxes
-from masquerade.storage import MARK, atomic_write, sweep
+from masquerade.storage import MARK, atomic_write, remove_stale_files
 from masquerade.video.read import Reader
 
 
@@ -331,7 +331,7 @@ def test_parts_are_private_and_swept_when_their_writer_is_gone(tmp_path: Path) -
         assert not stale.exists()
         assert part.stat().st_mode & 0o777 == 0o600
         part.write_bytes(b"whole")
-        sweep(tmp_path)  # another run starts: this one's part is locked and stays
+        remove_stale_files(tmp_path)  # another run starts: this one's part is locked and stays
         assert part.exists()
     assert leftovers(tmp_path) == ["a.mp4"]
     assert (tmp_path / "a.mp4").stat().st_mode & 0o777 == 0o644

@@ -26,7 +26,7 @@ from masquerade.regions.key_extractors import (
     build_key_extractor,
     lanczos,
 )
-from masquerade.regions.key_weights import Published, fetch, fetched
+from masquerade.regions.key_weights import Published, downloaded_file, fetch
 from masquerade.regions.saliency import saliency
 
 
@@ -182,10 +182,10 @@ def test_fetch_refuses_files_of_another_digest(
     monkeypatch.setattr(key_weights, "PUBLISHED", _published(there, "0" * 64))
     with pytest.raises(OutputError, match="SHA-256 differs"):
         fetch("dino-s16")
-    assert list((tmp_path / "cache").iterdir()) == [] and fetched("dino-s16") is None
+    assert list((tmp_path / "cache").iterdir()) == [] and downloaded_file("dino-s16") is None
     monkeypatch.setattr(key_weights, "PUBLISHED", _published(there, right))
     path = fetch("dino-s16")
-    assert path == fetched("dino-s16") and path.read_bytes() == there.read_bytes()
+    assert path == downloaded_file("dino-s16") and path.read_bytes() == there.read_bytes()
     there.unlink()
     assert fetch("dino-s16") == path  # not asked for again
     assert build_key_extractor("dino-s16").model_sha256 == right

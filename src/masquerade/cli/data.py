@@ -298,11 +298,11 @@ def _print_check(result: CheckResult) -> None:
     findings = {
         "missing": list(result.missing),
         "unreadable": [f"{each.path}: {each.why}" for each in result.unreadable],
-        "range past the last frame": list(result.beyond),
+        "range past the last frame": list(result.past_end),
         "equal content": [" = ".join(group) for group in result.duplicates],
         "in several parts of a split": [
             f"{each.split}: {each.by} {each.value} in {', '.join(each.parts)} ({each.clips} clips)"
-            for each in result.straddling
+            for each in result.split_leaks
         ],
     }
     for title, lines in findings.items():

@@ -35,7 +35,7 @@ class Check:
     """
 
     name: str
-    here: bool
+    available: bool
     detail: str
     install: str = ""
     needed: bool = False
@@ -50,11 +50,12 @@ def main(argv: list[str]) -> int:
     else:
         table = Table("", "what", "found", "to add it")
         for check in checks:
-            install = "" if check.here else escape(check.install)
-            mark = "[green]yes" if check.here else ("[red]NO" if check.needed else "[yellow]no")
+            install = "" if check.available else escape(check.install)
+            missing = "[red]NO" if check.needed else "[yellow]no"
+            mark = "[green]yes" if check.available else missing
             table.add_row(mark, check.name, escape(check.detail), install)
         Console().print(table)
-    return 0 if all(check.here or not check.needed for check in checks) else 3
+    return 0 if all(check.available or not check.needed for check in checks) else 3
 
 
 def _packages() -> list[Check]:

@@ -29,7 +29,7 @@ class Unreadable:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Straddle:
+class SplitLeak:
     """People, source clips or files that are in several parts of one split."""
 
     split: str  # column
@@ -47,16 +47,16 @@ class CheckResult:
     files: int  # different files (or folders of frames)
     missing: tuple[str, ...] = ()  # paths
     unreadable: tuple[Unreadable, ...] = ()  # files that do not decode
-    beyond: tuple[str, ...] = ()  # paths whose frame range ends after the last frame
+    past_end: tuple[str, ...] = ()  # paths whose frame range ends after the last frame
     duplicates: tuple[tuple[str, ...], ...] = ()  # groups of paths with equal content
-    straddling: tuple[Straddle, ...] = ()  # leaks between the parts of a split
+    split_leaks: tuple[SplitLeak, ...] = ()  # leaks between the parts of a split
     not_compared: tuple[str, ...] = ()  # `split: column` pairs that share people on purpose
 
     @property
     def ok(self) -> bool:
         """Nothing was found."""
-        found = self.missing or self.unreadable or self.beyond or self.duplicates
-        return not (found or self.straddling)
+        found = self.missing or self.unreadable or self.past_end or self.duplicates
+        return not (found or self.split_leaks)
 
     def to_json(self) -> str:
         """The result as JSON, with `ok`."""
@@ -78,7 +78,7 @@ def check_manifest(
     # os.path, unlike pathlib, accepts names that no file can have
     missing = [name for name, path in by_path.items() if files and not os.path.exists(path)]
     unreadable: list[Unreadable] = []
-    beyond: set[str] = set()
+    past_end: set[str] = set()
     if files:
         there = {name: path for name, path in by_path.items() if name not in set(missing)}
         decoded = {name: _decode(path, every_frame) for name, path in there.items()}
@@ -87,16 +87,16 @@ def check_manifest(
         for clip in manifest.clips:
             frames = decoded[clip.path][1] if clip.path in sound else None
             if frames is not None and clip.last is not None and clip.last >= frames:
-                beyond.add(clip.path)
+                past_end.add(clip.path)
         duplicates = _equal_files(sound)
     return CheckResult(
         clips=len(manifest),
         files=len(by_path),
         missing=tuple(missing),
         unreadable=tuple(unreadable),
-        beyond=tuple(sorted(beyond)),
+        past_end=tuple(sorted(past_end)),
         duplicates=tuple(duplicates),
-        straddling=tuple(find_straddling(manifest, duplicates)),
+        split_leaks=tuple(find_split_leaks(manifest, duplicates)),
         not_compared=tuple(
             f"{split.name}: {column}"
             for split in manifest.of_role("split")
@@ -106,14 +106,16 @@ def check_manifest(
     )
 
 
-def find_straddling(manifest: Manifest, duplicates: Sequence[Sequence[str]] = ()) -> list[Straddle]:
+def find_split_leaks(
+    manifest: Manifest, duplicates: Sequence[Sequence[str]] = ()
+) -> list[SplitLeak]:
     """Leaks: people, source clips, files and equal files in several parts of a split.
 
     A split named after a column of people, as `split_identity` after `identity`, is meant to have
     the same people in train and test; that pair is not checked.
     """
     content = {path: group[0] for group in duplicates for path in group}
-    found: list[Straddle] = []
+    found: list[SplitLeak] = []
     for split in manifest.of_role("split"):
         named = [c for c in group_columns(manifest) if not _same_people(split.name, c)]
         for by in ("file", "content", *named):
@@ -126,7 +128,9 @@ def find_straddling(manifest: Manifest, duplicates: Sequence[Sequence[str]] = ()
                 parts = tuple(sorted(set(used)))
                 if len(parts) > 1:
                     found.append(
-                        Straddle(split=split.name, by=by, value=value, parts=parts, clips=len(used))
+                        SplitLeak(
+                            split=split.name, by=by, value=value, parts=parts, clips=len(used)
+                        )
                     )
     return found
 

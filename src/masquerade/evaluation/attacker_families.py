@@ -102,7 +102,7 @@ def get_families(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in ATTACKERS if name in wanted)
 
 
-def fits_of(
+def required_fits(
     names: Sequence[str], models: Mapping[str, AttackerModel], *, raw: bool
 ) -> tuple[Fit, ...]:
     """The models and initialisations that families need, each once."""

@@ -46,7 +46,7 @@ def negative_control(spec: MetricSpec, tests: Sequence[ShuffleTest]) -> Control:
     return Control(kind="negative", label=spec.name, score=best, floor=chance, passed=passed)
 
 
-def chance_of(spec: MetricSpec, truth: SplitTruth) -> float:
+def chance_score(spec: MetricSpec, truth: SplitTruth) -> float:
     """The score of guessing; of classes at least one in so many."""
     guess = _best_constant(spec, truth)
     if spec.metric != "top-1":
@@ -123,7 +123,7 @@ def _nearest_label(sizes: Floats, codes: IntArray, train: IntArray, test: IntArr
     return np.asarray(codes[train[np.array(nearest, dtype=np.int64)[which.ravel()]]], np.int64)
 
 
-def why_void(controls: Sequence[Control], utility: str) -> str | None:
+def void_reason(controls: Sequence[Control], utility: str) -> str | None:
     """Why a whole evaluation is void; None: it is not."""
     found = [one.label for one in controls if one.kind == "negative" and one.passed is False]
     if found:

@@ -101,7 +101,7 @@ class Executor:
                             classes={label: truth.classes[label] for label in protocol.heads},
                             labels=labels,
                             weights=None if shuffle else base / f"{name}.weights",
-                            keeps_weights=raw is None and not shuffle,
+                            saves_weights=raw is None and not shuffle,
                         )
                         key = PredictionKey(
                             protocol.name, method, run, attacker, initialisation, seed, at, "test"

@@ -47,7 +47,7 @@ class FitTask:
     classes: Mapping[str, int]  # by label
     labels: Mapping[str, IntArray]  # label to (N,) classes, or (N, C) of 0 and 1; -1 unknown
     weights: Path | None = None  # where the raw-trained weights are; None: nowhere
-    keeps_weights: bool = False  # whether this is the fit on raw video that writes them
+    saves_weights: bool = False  # whether this is the fit on raw video that writes them
 
 
 def fit_predict(
@@ -112,7 +112,7 @@ def _fit_network(
             device=device,
             augment=NONE if model.background else preset.augment,
         )
-        if task.keeps_weights and task.weights is not None:
+        if task.saves_weights and task.weights is not None:
             with atomic_write(task.weights, overwrite=True) as part:
                 torch.save({k: v.cpu() for k, v in net.state_dict().items()}, part)
     return net
@@ -137,7 +137,7 @@ def _fit_kernel(
         if task.initialisation == "finetuned":
             raw, raw_rows = np.concatenate([raw, features]), np.concatenate([raw_rows, rows])
         features, rows = raw, raw_rows
-    if task.keeps_weights and task.weights is not None:
+    if task.saves_weights and task.weights is not None:
         with atomic_write(task.weights, overwrite=True) as part, part.open("wb") as out:
             np.savez(out, features=features.astype(np.float32), rows=rows)
     labels = {label: task.labels[label][rows] for label in task.classes}

@@ -27,17 +27,17 @@ CLIPS_AT_ONCE = 64
 QUERIES_AT_ONCE = 4096
 
 
-def picture(clips: Tensor) -> Tensor:
+def coarse_mean_frame(clips: Tensor) -> Tensor:
     """The mean frame, coarse."""
     return F.adaptive_avg_pool2d(clips.mean(dim=2), (14, 18)).flatten(1)
 
 
-def course(clips: Tensor) -> Tensor:
+def coarse_frames(clips: Tensor) -> Tensor:
     """Every frame, coarser."""
     return F.adaptive_avg_pool3d(clips, (clips.shape[2], 7, 9)).flatten(1)
 
 
-def colours(clips: Tensor) -> Tensor:
+def colour_histogram(clips: Tensor) -> Tensor:
     """The square roots of a histogram of 6 x 6 x 6 colours."""
     bins = (clips * BINS).long().clamp(max=BINS - 1).flatten(2)  # (B, 3, T * H * W)
     codes = (bins[:, 0] * BINS + bins[:, 1]) * BINS + bins[:, 2]
@@ -46,9 +46,9 @@ def colours(clips: Tensor) -> Tensor:
 
 
 FEATURES: dict[str, Callable[[Tensor], Tensor]] = {
-    "picture": picture,
-    "course": course,
-    "colours": colours,
+    "picture": coarse_mean_frame,
+    "frames": coarse_frames,
+    "colours": colour_histogram,
 }
 """(B, C, T, H, W) of a modality to (B, D)."""
 

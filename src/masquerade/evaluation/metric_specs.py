@@ -71,7 +71,7 @@ def protocol_specs(
             MetricSpec(name=name, columns=(name,), use=use, metric=metric, protocol=protocol.name)
         )
     means = {MEAN: "AUROC"} if len(binary) > 1 else {}
-    means |= {mean_in(metric): metric for metric in more if binary}
+    means |= {mean_name(metric): metric for metric in more if binary}
     at = 1 if found and found[0].use == "utility" else 0
     found[at:at] = [
         MetricSpec(name=name, columns=binary, use="private", metric=metric, protocol=protocol.name)
@@ -109,7 +109,7 @@ def action_spec(protocol: Protocol, action: str) -> MetricSpec:
     )
 
 
-def mean_in(metric: str) -> str:
+def mean_name(metric: str) -> str:
     """What the mean over the binary labels is called in a metric besides AUROC."""
     return f"{MEAN} by {metric}"
 
@@ -158,7 +158,7 @@ def constant_floors(spec: MetricSpec, truth: SplitTruth) -> dict[str, Statistic]
     return found
 
 
-def floors_of(
+def compute_floors(
     spec: MetricSpec, truth: SplitTruth, predicted_actions: IntArray | None
 ) -> dict[str, Statistic]:
     """The trivial attackers of a label: constant guesses and the action prior."""
@@ -173,7 +173,7 @@ def floors_of(
 
 
 def _is_requested_mean(spec: MetricSpec) -> bool:
-    return spec.name == mean_in(spec.metric)
+    return spec.name == mean_name(spec.metric)
 
 
 def _measure(metric: str, truth: SplitTruth, name: str, predicted: Floats) -> Statistic:

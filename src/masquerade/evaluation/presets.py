@@ -57,8 +57,8 @@ STILL_KERNELS = {
     ),
 }
 TEMPORAL_KERNELS = {
-    "kernel on frames": AttackerModel(modality="frames", features="course"),
-    "kernel on motion": AttackerModel(modality="motion", features="course", motion=True),
+    "kernel on frames": AttackerModel(modality="frames", features="frames"),
+    "kernel on motion": AttackerModel(modality="motion", features="frames", motion=True),
 }
 
 RECIPE = tiny()

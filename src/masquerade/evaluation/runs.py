@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from masquerade.checkpoint import provenance_of
+from masquerade.checkpoint import read_provenance
 from masquerade.datasets.fingerprints import UNKNOWN, comparable, fingerprints, overlapping
 from masquerade.datasets.manifest import Manifest
 from masquerade.errors import UsageError
@@ -44,7 +44,7 @@ def check_unseen(
         tested = np.unique(np.concatenate([one.folds[fold].test for one in found]))
         mine = fingerprints(manifest, tested.tolist())
         for path in paths:
-            seen = overlapping(mine, provenance_of(path).get("learned", ()))
+            seen = overlapping(mine, read_provenance(path).get("learned", ()))
             if seen:
                 raise UsageError(
                     f"{path} learned from {len(seen)} of the {len(mine)} clips that it would be "
@@ -52,7 +52,7 @@ def check_unseen(
                 )
     every = _unique(runs)
     unchecked = [
-        path for path in every if not comparable(provenance_of(path).get("learned", [UNKNOWN]))
+        path for path in every if not comparable(read_provenance(path).get("learned", [UNKNOWN]))
     ]
     if not unchecked:
         return ()
@@ -69,7 +69,7 @@ def run_warnings(name: str, runs: RunPaths) -> tuple[str, ...]:
     runs_of: dict[str, list[str]] = {}
     doubted = 0
     for path in every:
-        notes = provenance_of(path).get("notes", ())
+        notes = read_provenance(path).get("notes", ())
         doubted += bool(notes)
         for note in notes:
             runs_of.setdefault(note, []).extend(_names([path], every))

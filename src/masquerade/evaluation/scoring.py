@@ -19,7 +19,7 @@ from masquerade.evaluation.ground_truth import GroundTruth, Probabilities, Split
 from masquerade.evaluation.metric_specs import (
     MetricSpec,
     action_spec,
-    floors_of,
+    compute_floors,
     measure,
     validation_score,
 )
@@ -159,7 +159,7 @@ def score_label(
     """What is reported of one label under one method."""
     scored = score_attackers(spec, mine)
     best = strongest(scored)
-    floors = floors_of(spec, mine.test, predicted_actions)
+    floors = compute_floors(spec, mine.test, predicted_actions)
     result = score(best.test, clusters=mine.groups)
     private = spec.use == "private"
     leaked = None

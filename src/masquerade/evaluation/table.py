@@ -24,18 +24,18 @@ from masquerade.evaluation.attacker_families import (
     Fit,
     attack_outputs,
     families_on_raw,
-    fits_of,
     get_families,
+    required_fits,
 )
 from masquerade.evaluation.config import EvaluatedMethod, EvaluationConfig
 from masquerade.evaluation.controls import (
     SHUFFLES,
     ShuffleTest,
-    chance_of,
+    chance_score,
     clip_size_controls,
     negative_control,
     positive_control,
-    why_void,
+    void_reason,
 )
 from masquerade.evaluation.executor import Executor, Progress
 from masquerade.evaluation.ground_truth import GroundTruth
@@ -103,7 +103,7 @@ def evaluate(
         attackers=run.families,
         through_file=config.through_file,
         controls=controls,
-        void=why_void(controls, run.truth.action),
+        void=void_reason(controls, run.truth.action),
         limits=(*limits, *run.notes),
         rows=tuple(rows),
     )
@@ -159,7 +159,7 @@ class Evaluator:
         if method.not_applicable:
             return AttackedMethod(method=method)
         names = families_on_raw(self.families) if raw is None else self.families
-        fits = fits_of(names, self.models, raw=raw is None)
+        fits = required_fits(names, self.models, raw=raw is None)
         if method.runs:
             clips, predictions = self._predict_runs(method, fits, raw)
         else:
@@ -263,7 +263,7 @@ class Evaluator:
             test = truth.split(protocol, "test")
             for spec, mine in zip(self.specs[protocol], tests, strict=True):
                 statistic = measure(spec, test, output.test[0])
-                mine.append((statistic, chance_of(spec, test), truth.groups[test.clips]))
+                mine.append((statistic, chance_score(spec, test), truth.groups[test.clips]))
             pairs = zip(self.specs[protocol], tests, strict=True)
             found = [negative_control(spec, mine) for spec, mine in pairs]
             if all(control.passed for control in found):

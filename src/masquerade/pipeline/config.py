@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.checkpoint import described
+from masquerade.checkpoint import describe
 from masquerade.device import choose_device
 from masquerade.errors import UsageError
 from masquerade.pipeline.receipt import config_hash
@@ -160,7 +160,7 @@ class Pipeline(NamedTuple):
 
     def fingerprint(self, method: dict[str, Any] | None = None) -> str:
         """The SHA-256 of method and configuration; equal ones make equal outputs, but for noise."""
-        return config_hash({**self.config.as_dict(), **(method or described(self.anonymizer))})
+        return config_hash({**self.config.as_dict(), **(method or describe(self.anonymizer))})
 
 
 def build_pipeline(anonymizer: Anonymizer, config: PipelineConfig) -> Pipeline:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from masquerade.anonymizer import Anonymizer, Pixels
-from masquerade.checkpoint import described
+from masquerade.checkpoint import describe
 from masquerade.device import choose_device
 from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.pipeline.config import (
@@ -43,7 +43,7 @@ from masquerade.pipeline.stream import (
 )
 from masquerade.pipeline.verify import file_facts, verify_output
 from masquerade.regions.boxes import BoxWriter
-from masquerade.storage import atomic_write, named, refuse_existing
+from masquerade.storage import atomic_write, refuse_existing, with_final_name
 from masquerade.video.audio import audio_streams, check_audio
 from masquerade.video.encoding import Encoding
 from masquerade.video.metadata import MetadataSelection, select_metadata
@@ -103,7 +103,7 @@ def run_file(
         _write_receipt(receipt, dst, config)
         return receipt
     except MasqueradeError as error:
-        raise type(error)(named(str(error), dst)) from error
+        raise type(error)(with_final_name(str(error), dst)) from error
     except OSError as error:
         raise MasqueradeError(f"{dst.name}: {error.strerror or error}.") from error
 
@@ -299,7 +299,7 @@ class _FileRun:
             self.progress(self.frames, self.info.frames)
 
     def _receipt(self, reader: Reader, output: FileFacts | None) -> Receipt:
-        config, info, method = self.config, self.info, described(self.anonymizer)
+        config, info, method = self.config, self.info, describe(self.anonymizer)
         warned = [SEED_WARNING] if config.seed is not None else []
         if not any(self.coverage.share):
             warned.append("nothing was found to hide: look at the output before it is released.")

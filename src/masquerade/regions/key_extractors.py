@@ -141,7 +141,7 @@ def build_key_extractor(
 
 
 def _fetched_weights(name: str) -> Path:
-    path = key_weights.fetched(name)
+    path = key_weights.downloaded_file(name)
     if path is None:
         raise MissingError(
             f"the weights of {name} are not here: give --key-weights FILE, or run `masquerade "

@@ -47,7 +47,7 @@ def weights_folder() -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "masquerade" / "weights"
 
 
-def fetched(name: str) -> Path | None:
+def downloaded_file(name: str) -> Path | None:
     """The file that `fetch` downloaded, or None."""
     entry = PUBLISHED.get(name)
     path = weights_folder() / entry.url.rpartition("/")[2] if entry else None
@@ -63,7 +63,9 @@ def fetch(name: str) -> Path:
         OutputError: the file is not the published one; it was deleted.
     """
     if name not in PUBLISHED:
-        raise UsageError(f"there are no weights {name!r} to fetch; choose of {names()}.")
+        raise UsageError(
+            f"there are no weights {name!r} to fetch; choose of {downloadable_names()}."
+        )
     entry = PUBLISHED[name]
     if entry.sha256 is None:
         raise MissingError(
@@ -76,7 +78,7 @@ def fetch(name: str) -> Path:
     return path
 
 
-def names() -> str:
+def downloadable_names() -> str:
     """The networks whose weights can be downloaded, as a list for messages."""
     return ", ".join(name for name, entry in PUBLISHED.items() if entry.sha256)
 

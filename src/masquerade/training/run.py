@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.checkpoint import STATE, WEIGHTS, arguments, load, provenance_of, save
+from masquerade.checkpoint import STATE, WEIGHTS, arguments, load, read_provenance, save
 from masquerade.datasets.fingerprints import UNKNOWN, fingerprints
 from masquerade.datasets.manifest import IntArray, Manifest
 from masquerade.datasets.splits import carve_validation
@@ -300,7 +300,7 @@ def learned_fingerprints(
     used: Sequence[tuple[Manifest, TrainingRows]], start: Path | None
 ) -> list[str]:
     """Fingerprints of all clips that a run learned from, which may not test it."""
-    before = [] if start is None else provenance_of(start).get("learned", [UNKNOWN])
+    before = [] if start is None else read_provenance(start).get("learned", [UNKNOWN])
     return [
         *(
             mark

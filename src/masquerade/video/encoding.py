@@ -33,15 +33,15 @@ class Encoding:
         if len(chosen) > 1:
             raise UsageError(f"{' and '.join(chosen)} exclude each other; give one of them.")
         spec = CODECS[self.codec]
-        if self.crf is not None and not 0 <= self.crf <= spec.worst:
-            raise UsageError(f"crf of {self.codec} goes from 0 to {spec.worst}, not {self.crf}.")
+        if self.crf is not None and not 0 <= self.crf <= spec.max_crf:
+            raise UsageError(f"crf of {self.codec} goes from 0 to {spec.max_crf}, not {self.crf}.")
         if self.crf is not None and spec.crf is None:
             raise UsageError(f"{self.codec} has no crf; leave it out, or choose h264.")
         if self.lossless and self.hwaccel != "none":
             raise UsageError(
                 "A GPU does not encode without loss; leave --hwaccel or --lossless out."
             )
-        if self.lossless and spec.exact is None:
+        if self.lossless and spec.lossless is None:
             raise UsageError(f"{self.codec} cannot keep every pixel; choose ffv1 or h264.")
         if self.preset is not None and not spec.presets:
             raise UsageError(f"{self.codec} has no presets; leave it out, or choose h264.")
@@ -57,11 +57,11 @@ class CodecSpec:
 
     encoder: str  # FFmpeg's name
     crf: int | None  # the default quality; None: the codec has none
-    worst: int = 51  # the largest crf
+    max_crf: int = 51  # the largest crf
     # Pixel formats for 8 bits at even and at odd sizes, then for 10 bits; None: unsupported.
     formats: tuple[str, str, str | None, str | None]
     # The lossless encoder, its pixel formats for 8 and for more bits, and its options.
-    exact: tuple[str, str, str | None, dict[str, str]] | None = None
+    lossless: tuple[str, str, str | None, dict[str, str]] | None = None
     options: dict[str, str]
     presets: bool = False  # whether the encoder has any
     cuda: str | None = None  # its encoder on an NVIDIA GPU
@@ -75,7 +75,7 @@ CODECS: dict[str, CodecSpec] = {
         encoder="libx264",
         crf=20,
         formats=("yuv420p", "yuv444p", "yuv420p10le", "yuv444p10le"),
-        exact=("libx264rgb", "rgb24", None, {"qp": "0"}),
+        lossless=("libx264rgb", "rgb24", None, {"qp": "0"}),
         options={},
         presets=True,
         cuda="h264_nvenc",
@@ -84,7 +84,7 @@ CODECS: dict[str, CodecSpec] = {
         encoder="libx265",
         crf=23,
         formats=("yuv420p", "yuv444p", "yuv420p10le", "yuv444p10le"),
-        exact=("libx265", "gbrp", None, {"x265-params": "log-level=none:info=0:lossless=1"}),
+        lossless=("libx265", "gbrp", None, {"x265-params": "log-level=none:info=0:lossless=1"}),
         options={"x265-params": "log-level=none:info=0"},
         presets=True,
         cuda="hevc_nvenc",
@@ -92,15 +92,15 @@ CODECS: dict[str, CodecSpec] = {
     "vp9": CodecSpec(
         encoder="libvpx-vp9",
         crf=31,
-        worst=63,
+        max_crf=63,
         formats=("yuv420p", "yuv420p", None, None),
-        exact=("libvpx-vp9", "gbrp", None, {"lossless": "1", "row-mt": "1", "cpu-used": "4"}),
+        lossless=("libvpx-vp9", "gbrp", None, {"lossless": "1", "row-mt": "1", "cpu-used": "4"}),
         options={"row-mt": "1", "cpu-used": "4", "deadline": "good"},
     ),
     "av1": CodecSpec(
         encoder="libsvtav1",
         crf=32,
-        worst=63,
+        max_crf=63,
         formats=("yuv420p", "yuv420p", "yuv420p10le", "yuv420p10le"),
         options={"preset": "8"},
         presets=True,
@@ -110,7 +110,7 @@ CODECS: dict[str, CodecSpec] = {
         encoder="ffv1",
         crf=None,
         formats=("bgr0", "bgr0", "gbrp16le", "gbrp16le"),
-        exact=("ffv1", "bgr0", "gbrp16le", {}),
+        lossless=("ffv1", "bgr0", "gbrp16le", {}),
         options={"level": "3", "slices": "4", "slicecrc": "1"},
     ),
     "mjpeg": CodecSpec(
@@ -192,8 +192,8 @@ def pixel_format(encoding: Encoding, container: str, *, width: int, height: int,
             raise UsageError(f"{container} holds 8 bits and the source more; add --force-8bit.")
         return image
     spec = CODECS[encoding.codec]
-    if encoding.lossless and spec.exact:
-        chosen = spec.exact[2] if deep else spec.exact[1]
+    if encoding.lossless and spec.lossless:
+        chosen = spec.lossless[2] if deep else spec.lossless[1]
     else:
         chosen = spec.formats[2 * deep + (width % 2 or height % 2)]
     if chosen is None:
@@ -208,8 +208,8 @@ def encoder_for(encoding: Encoding, *, bitrate: int | None) -> tuple[str, dict[s
     """FFmpeg's encoder and its options; `bitrate` in bits a second, None: constant quality."""
     spec = CODECS[encoding.codec]
     name, options = spec.encoder, dict(spec.options)
-    if encoding.lossless and spec.exact:
-        name, _, _, options = spec.exact
+    if encoding.lossless and spec.lossless:
+        name, _, _, options = spec.lossless
         options = dict(options)
     elif encoding.hwaccel == "cuda":
         name, options = spec.cuda or "", {}

@@ -151,7 +151,7 @@ class Reader:
         if self.info.container != "avi" or self._first is None:
             return picture.pts, picture.dts
         if picture.dts is None:  # what the decoder still held at the end
-            return self._timestamps.following, None
+            return self._timestamps.next_tick, None
         if self._delay is None:
             self._delay = picture.dts - self._first
         return picture.dts - self._delay, None

@@ -35,7 +35,7 @@ class TimestampRepair:
         self._last: int | None = None
 
     @property
-    def following(self) -> int:
+    def next_tick(self) -> int:
         """One frame after the last timestamp, in ticks."""
         return self._start if self._last is None else self._last + self.step
 
@@ -45,7 +45,7 @@ class TimestampRepair:
             if candidate is not None and (self._last is None or candidate > self._last):
                 break
         else:
-            candidate = self.following
+            candidate = self.next_tick
         self.repaired += candidate != pts
         self._last = candidate
         return candidate

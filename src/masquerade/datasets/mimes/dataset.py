@@ -15,9 +15,9 @@ from masquerade.datasets.mimes import body_pieces, drawing, motion, scenes
 from masquerade.datasets.mimes.people import (
     RATES,
     Person,
-    chance_of_even,
+    attribute_rate,
     draw_people,
-    rate_given,
+    even_action_probability,
 )
 from masquerade.errors import UsageError
 from masquerade.metrics.floors import (
@@ -178,7 +178,7 @@ class Mimes:
         for name in RATES if self.looks else ():
             correlation = self.correlation * (name in self.correlated)
             out[name] = expected_binary_floors(
-                rate_given(name, 0, correlation), rate_given(name, 1, correlation)
+                attribute_rate(name, 0, correlation), attribute_rate(name, 1, correlation)
             )
         out["scene"] = expected_class_floors(len(scenes.SCENES))
         out["object"] = expected_class_floors(len(scenes.OBJECTS))
@@ -193,7 +193,9 @@ class Mimes:
         """The action of a person's clip number `turn`; actions are balanced for each person."""
         share = len(self.actions[::2]) / len(self.actions)
         if self.correlated:
-            share = chance_of_even(person, correlation=self.correlation, correlated=self.correlated)
+            share = even_action_probability(
+                person, correlation=self.correlation, correlated=self.correlated
+            )
         start = float(np.random.default_rng([self.seed, 4, person.number]).random())
         even = (start + _GOLDEN * np.arange(turn + 1)) % 1 < share
         side = 0 if even[turn] else 1

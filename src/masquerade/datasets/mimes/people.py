@@ -86,17 +86,19 @@ def draw_people(
     )
 
 
-def rate_given(name: str, leaning: int, correlation: float) -> float:
+def attribute_rate(name: str, leaning: int, correlation: float) -> float:
     """P(attribute | action) for actions of even (leaning 0) or odd (1) number."""
     return RATES[name] * (1 + correlation * (1 - 2 * leaning))
 
 
-def chance_of_even(person: Person, *, correlation: float, correlated: Sequence[str]) -> float:
+def even_action_probability(
+    person: Person, *, correlation: float, correlated: Sequence[str]
+) -> float:
     """P(an action of even number | the person's attributes), by Bayes' rule."""
     odds = [1.0, 1.0]
     for leaning in (0, 1):
         for name in correlated:
-            rate = rate_given(name, leaning, correlation)
+            rate = attribute_rate(name, leaning, correlation)
             odds[leaning] *= rate if person.bits[name] else 1 - rate
     return odds[0] / sum(odds)
 

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from masquerade.datasets.manifest import Manifest
-from masquerade.datasets.published.label_files import listed_clips, read_lines
+from masquerade.datasets.published.label_files import manifest_of_split, read_lines
 from masquerade.errors import UsageError
 
 _PART = {"0": "", "1": "train", "2": "test"}
@@ -40,4 +40,4 @@ def hmdb51_source(stem: str, action: str) -> str:
 
 def read_hmdb51(folder: Path, *, split: int = 1, videos: Path | None = None) -> Manifest:
     """HMDB51 with one of its official splits and the source video as the group."""
-    return listed_clips(videos or folder, hmdb51_split(folder, split), hmdb51_source)
+    return manifest_of_split(videos or folder, hmdb51_split(folder, split), hmdb51_source)

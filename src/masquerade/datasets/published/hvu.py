@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from masquerade.datasets.manifest import Clip, Manifest
-from masquerade.datasets.published.label_files import found_clips, read_csv
+from masquerade.datasets.published.label_files import nonempty_manifest, read_csv
 from masquerade.errors import UsageError
 
 CATEGORIES = ("action", "object", "scene")
@@ -35,7 +35,7 @@ def read_hvu(folder: Path, *, videos: Path | None = None, every: bool = False) -
             complete = every or all(clip.cells[name] for name in CATEGORIES)
             if complete and (videos is None or (videos / clip.path).exists()):
                 clips.append(clip)
-    return found_clips(
+    return nonempty_manifest(
         videos or folder,
         clips,
         otherwise=f"No clip of {folder} is in {videos}; point at the downloaded clips.",

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from masquerade.datasets.manifest import Clip, Manifest
-from masquerade.datasets.published.label_files import files_below, found_clips, read_lines
+from masquerade.datasets.published.label_files import files_below, nonempty_manifest, read_lines
 from masquerade.errors import UsageError
 
 _NAME = re.compile(r"(?P<person>person\d\d)_(?P<action>[a-z]+)_(?P<take>d[1-4])")
@@ -51,7 +51,7 @@ def read_kth(folder: Path, *, seed: int = 0, videos: Path | None = None) -> Mani
         path = paths.get(name, f"{name}_uncomp.avi")
         clips += [Clip(path=path, cells=cells, first=a, last=b) for a, b in each]
     example = "person01_boxing_d1_uncomp.avi"
-    return found_clips(below, clips, otherwise=f"{below} holds no clip such as {example}.")
+    return nonempty_manifest(below, clips, otherwise=f"{below} holds no clip such as {example}.")
 
 
 def _ranges(path: Path) -> dict[str, list[tuple[int | None, int | None]]]:

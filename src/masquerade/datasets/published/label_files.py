@@ -46,7 +46,7 @@ def files_below(folder: Path, suffixes: Iterable[str] = VIDEOS) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in known and p.is_file())
 
 
-def found_clips(
+def nonempty_manifest(
     root: Path, clips: Sequence[Clip], *, otherwise: str, kinds: Mapping[str, Kind] | None = None
 ) -> Manifest:
     """A manifest of the clips that were found; `otherwise` is the error where there are none."""
@@ -55,7 +55,7 @@ def found_clips(
     return make_manifest(root, clips, kinds=kinds)
 
 
-def listed_clips(
+def manifest_of_split(
     root: Path, parts: Mapping[str, str], group: Callable[[str, str], str]
 ) -> Manifest:
     """A manifest of clips named `action/file` with their parts of an official split.

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from masquerade.datasets.manifest import Clip, Kind, Manifest
 from masquerade.datasets.published.hmdb51 import hmdb51_source
-from masquerade.datasets.published.label_files import files_below, found_clips, read_json
+from masquerade.datasets.published.label_files import files_below, nonempty_manifest, read_json
 from masquerade.errors import UsageError
 
 ATTRIBUTES = {
@@ -74,7 +74,7 @@ def read_pa_hmdb51(
                 clips.append(Clip(path=path_, cells=cells, first=first, last=last))
     kind: Kind = "multi-label" if values == "published" else "binary"
     kinds: dict[str, Kind] = dict.fromkeys(names.values(), kind)
-    return found_clips(
+    return nonempty_manifest(
         videos or folder,
         clips,
         otherwise=f"{folder} holds no JSON of PA-HMDB51; point at PrivacyAttributes.",

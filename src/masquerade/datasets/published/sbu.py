@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from masquerade.datasets.manifest import Clip, Manifest
-from masquerade.datasets.published.label_files import found_clips
+from masquerade.datasets.published.label_files import nonempty_manifest
 from masquerade.errors import UsageError
 
 ACTIONS = (  # in the order of the folders, which are only numbered
@@ -55,4 +55,6 @@ def read_sbu(folder: Path, *, fold: int = 1) -> Manifest:
         }
         clips.append(Clip(path=match[0], cells=cells))
     example = "s01s02/01/001/rgb_000001.png"
-    return found_clips(folder, clips, otherwise=f"{folder} holds no frames such as {example}.")
+    return nonempty_manifest(
+        folder, clips, otherwise=f"{folder} holds no frames such as {example}."
+    )

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from masquerade.datasets.manifest import Manifest
-from masquerade.datasets.published.label_files import listed_clips, read_lines
+from masquerade.datasets.published.label_files import manifest_of_split, read_lines
 from masquerade.errors import UsageError
 
 _CLIP = re.compile(r"v_(?P<name>.+)_g(?P<group>\d+)_c\d+$")
@@ -39,4 +39,4 @@ def ucf101_group(stem: str, action: str) -> str:
 
 def read_ucf101(folder: Path, *, split: int = 1, videos: Path | None = None) -> Manifest:
     """UCF101 with one of its official splits and the source video as the group."""
-    return listed_clips(videos or folder, ucf101_split(folder, split), ucf101_group)
+    return manifest_of_split(videos or folder, ucf101_split(folder, split), ucf101_group)

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from masquerade.datasets.manifest import Clip, Manifest
-from masquerade.datasets.published.label_files import files_below, found_clips
+from masquerade.datasets.published.label_files import files_below, nonempty_manifest
 
 _CLIP = re.compile(r"v_.+_(?P<group>\d\d)_\d+$")
 
@@ -26,4 +26,4 @@ def read_ucf11(folder: Path) -> Manifest:
             cells = {"action": action, "identity": f"{action}_g{match['group']}"}
             clips.append(Clip(path=name.as_posix(), cells=cells))
     example = "basketball/v_shooting_01_01.mpg"
-    return found_clips(folder, clips, otherwise=f"{folder} holds no clip such as {example}.")
+    return nonempty_manifest(folder, clips, otherwise=f"{folder} holds no clip such as {example}.")

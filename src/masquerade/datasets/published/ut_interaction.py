@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from masquerade.datasets.manifest import Clip, Manifest
-from masquerade.datasets.published.label_files import files_below, found_clips, read_csv
+from masquerade.datasets.published.label_files import files_below, nonempty_manifest, read_csv
 from masquerade.errors import UsageError
 
 ACTIONS = ("handshake", "hug", "kick", "point", "punch", "push")
@@ -31,7 +31,7 @@ def read_ut_interaction(folder: Path, *, videos: Path | None = None) -> Manifest
         raise UsageError(f"Save each sheet of {folder} as CSV and give their folder.")
     sheets = [folder] if folder.is_file() else sorted(folder.glob("*.csv"))
     if sheets:
-        return found_clips(
+        return nonempty_manifest(
             videos or sheets[0].parent,
             [clip for sheet in sheets for clip in _annotated(sheet)],
             otherwise=f"{folder}: no row of {sheets[0].name} begins with seq1 or the like.",
@@ -44,7 +44,7 @@ def read_ut_interaction(folder: Path, *, videos: Path | None = None) -> Manifest
             cells = _cells(int(match["pair"]), int(match["action"]))
             clips.append(Clip(path=name.as_posix(), cells=cells))
     missing = f"{folder} holds no clip named NUMBER_PAIR_CLASS, such as 0_1_4.avi."
-    return found_clips(folder, clips, otherwise=missing)
+    return nonempty_manifest(folder, clips, otherwise=missing)
 
 
 def _annotated(sheet: Path) -> list[Clip]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from masquerade.datasets.manifest import Clip, Manifest
-from masquerade.datasets.published.label_files import found_clips, read_json, read_lines
+from masquerade.datasets.published.label_files import nonempty_manifest, read_json, read_lines
 from masquerade.errors import UsageError
 
 SETS = {
@@ -61,7 +61,7 @@ def read_vispr(
                 )
             cells = {name: str(int(name in image["labels"])) for name in SETS[attributes]}
             clips.append(Clip(path=image["image_path"], cells={**cells, "split": part}))
-    return found_clips(
+    return nonempty_manifest(
         videos or folder,
         clips,
         otherwise=f"{folder} holds none of train2017.txt, val2017.txt, test2017.txt.",
