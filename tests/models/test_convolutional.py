@@ -24,11 +24,11 @@ from masquerade.models.resnet3d import (
     SlowFast,
     SqueezeExcitation,
     Stage,
+    VideoResNet,
     init_residual,
     subsample_frames,
 )
 from masquerade.models.tiny3d import Tiny3d
-from masquerade.models.video_resnet import VideoResNet
 
 
 def count(net: nn.Module) -> int:

@@ -16,8 +16,15 @@ from torch import Tensor, nn
 
 from masquerade.errors import MissingError, UsageError
 from masquerade.methods.selective import Selective
-from masquerade.models.optical_flow import dis_flow, grey, warp
-from masquerade.models.raft import MIN_SIDE, STRIDE, Raft, load_raft
+from masquerade.models.optical_flow import (
+    RAFT_MIN_SIDE,
+    RAFT_STRIDE,
+    Raft,
+    dis_flow,
+    grey,
+    load_raft,
+    warp,
+)
 
 
 def pair(height: int, width: int, *, shift: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -67,7 +74,9 @@ def test_raft_is_given_sizes_that_it_takes() -> None:
         flow = Raft(network).flow(*pair(*size, shift=(0, 0)))
         assert flow.shape == (*size, 2)
     assert all(
-        side >= MIN_SIDE and side % STRIDE == 0 for seen in network.seen for side in seen[2:]
+        side >= RAFT_MIN_SIDE and side % RAFT_STRIDE == 0
+        for seen in network.seen
+        for side in seen[2:]
     )
 
 

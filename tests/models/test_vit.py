@@ -162,7 +162,7 @@ def test_pooling_tokens_leaves_the_class_token_and_keeps_the_order() -> None:
 
 def test_a_multiscale_block_is_what_the_paper_says() -> None:
     torch.manual_seed(0)
-    block = MultiScaleBlock(width=8, width_out=12, heads=2, query_stride=2, key_stride=1).double()
+    block = MultiScaleBlock(width=8, width_out=12, heads=2, strides=(2, 1)).double()
     tokens = torch.randn(1, 1 + 2 * 4 * 4, 8, dtype=torch.float64)
     attn, normed = block.attn, block.norm1(tokens)
 

@@ -108,12 +108,14 @@ def dynamicvit_softmax(scores: Tensor, keep: Tensor, *, eps: float = 1e-6) -> Te
     return (weights + eps / scores.shape[-1]) / (weights.sum(dim=-1, keepdim=True) + eps)
 
 
-def masked_mean(tokens: Tensor, keep: Tensor | None) -> Tensor:
-    """The mean of (B, N, D) over kept tokens, `keep` (B, N) in [0, 1]; zeros where none is kept."""
+def masked_mean(
+    tokens: Tensor, keep: Tensor | None, over: tuple[int, ...] = (1,), *, keepdim: bool = False
+) -> Tensor:
+    """The mean of (B, ..., D) over kept tokens, `keep` (B, ...) in [0, 1]; of none it is zeros."""
     if keep is None:
-        return tokens.mean(dim=1)
-    weight = keep.to(tokens.dtype)[..., None]  # (B, N, 1)
-    return (tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+        return tokens.mean(over, keepdim)
+    weight = keep.to(tokens.dtype)[..., None]  # (B, ..., 1)
+    return (tokens * weight).sum(over, keepdim) / weight.sum(over, keepdim).clamp(min=1)
 
 
 def gather_kept(tokens: Tensor, keep: Tensor) -> Tensor:

@@ -29,8 +29,7 @@ class ScaledBlock(Block):
 
     def __init__(self, *, width: int, heads: int) -> None:
         super().__init__(width=width, heads=heads)
-        self.ls1 = LayerScale(width=width)
-        self.ls2 = LayerScale(width=width)
+        self.ls1, self.ls2 = LayerScale(width=width), LayerScale(width=width)
 
     def forward(self, tokens: Tensor, keep: Tensor | None = None) -> Tensor:
         tokens = tokens + self.ls1(self.attn(self.norm1(tokens), keep))
@@ -44,23 +43,13 @@ class KeyViT(FrameViT):
         self,
         *,
         patch: int = 8,
-        stride: int | None = None,
-        size: int = 224,
+        stride: int | None = None,  # pixels from patch to patch; it divides `patch`. None: `patch`
+        size: int = 224,  # of the images that the positions were learned for
         width: int = 384,
         depth: int = 12,
         heads: int = 6,
-        scaled: bool = False,
+        scaled: bool = False,  # with DINOv2's LayerScale and mask token
     ) -> None:
-        """
-        Args:
-            patch: side of a patch in pixels.
-            stride: pixels from patch to patch; it divides `patch`. None: `patch`.
-            size: side in pixels of the images that the positions were learned for.
-            width: of a token.
-            depth: layers.
-            heads: of each layer.
-            scaled: with DINOv2's LayerScale and mask token.
-        """
         stride = stride or patch
         if stride < 1 or patch % stride:
             whole = ", ".join(str(n) for n in range(1, patch + 1) if patch % n == 0)

@@ -100,7 +100,6 @@ class MobileNetV2(nn.Module):
 def _conv(
     width_in: int, width: int, *, kernel: int = 3, stride: int = 1, groups: int = 1
 ) -> tuple[nn.Module, nn.Module]:
-    conv = nn.Conv2d(
-        width_in, width, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False
-    )
+    pad = kernel // 2
+    conv = nn.Conv2d(width_in, width, kernel, stride, pad, groups=groups, bias=False)
     return conv, nn.BatchNorm2d(width)

@@ -24,9 +24,10 @@ WIDEN_AT = (1, 3, 14)
 class PooledAttention(nn.Module):
     """Attention with each head's queries, keys and values pooled by a depthwise convolution."""
 
-    def __init__(self, *, width: int, heads: int, query_stride: int, key_stride: int) -> None:
+    def __init__(self, *, width: int, heads: int, strides: tuple[int, int]) -> None:
         super().__init__()
         self.heads, inner = heads, width // heads
+        query_stride, key_stride = strides
         self.q, self.k, self.v, self.proj = (nn.Linear(width, width) for _ in range(4))
         self.pool_q = _pool(inner, query_stride) if query_stride > 1 else None
         self.norm_q = nn.LayerNorm(inner, eps=1e-6) if query_stride > 1 else None
@@ -34,8 +35,9 @@ class PooledAttention(nn.Module):
         self.norm_k, self.norm_v = nn.LayerNorm(inner, eps=1e-6), nn.LayerNorm(inner, eps=1e-6)
 
     def forward(self, tokens: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
-        q, k, v = (self._heads(part(tokens)) for part in (self.q, self.k, self.v))
-        after = grid
+        parts = (part(tokens) for part in (self.q, self.k, self.v))
+        q, k, v = (x.unflatten(2, (self.heads, -1)).transpose(1, 2) for x in parts)
+        after = grid  # q, k, v: (B, heads, N, D / heads)
         if self.pool_q is not None and self.norm_q is not None:
             q, after = pool_tokens(q, grid, self.pool_q)
             q = self.norm_q(q)
@@ -43,23 +45,18 @@ class PooledAttention(nn.Module):
         mixed = F.scaled_dot_product_attention(q, self.norm_k(k), self.norm_v(v))
         return self.proj(mixed.transpose(1, 2).flatten(2)), after
 
-    def _heads(self, tokens: Tensor) -> Tensor:
-        batch, count, width = tokens.shape
-        return tokens.reshape(batch, count, self.heads, width // self.heads).transpose(1, 2)
-
 
 class MultiScaleBlock(nn.Module):
-    """A pre-norm layer that may shrink the grid and widen the tokens."""
+    """A pre-norm layer that may shrink the grid and widen the tokens.
 
-    def __init__(
-        self, *, width: int, width_out: int, heads: int, query_stride: int, key_stride: int
-    ) -> None:
+    `strides` in space are those of the queries, and of the keys and values.
+    """
+
+    def __init__(self, *, width: int, width_out: int, heads: int, strides: tuple[int, int]) -> None:
         super().__init__()
-        self.query_stride = query_stride
+        self.query_stride = strides[0]
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = PooledAttention(
-            width=width, heads=heads, query_stride=query_stride, key_stride=key_stride
-        )
+        self.attn = PooledAttention(width=width, heads=heads, strides=strides)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.mlp = Mlp(width=width, hidden=4 * width, out=width_out)
         self.proj = nn.Linear(width, width_out) if width != width_out else None
@@ -131,17 +128,10 @@ class MViT(nn.Module):
         for at in range(depth):
             shrinks = at in WIDEN_AT
             heads, key_stride = (2 * heads, key_stride // 2) if shrinks else (heads, key_stride)
-            width_out = 2 * width if at + 1 in WIDEN_AT and at + 1 < depth else width
-            blocks.append(
-                MultiScaleBlock(
-                    width=width,
-                    width_out=width_out,
-                    heads=heads,
-                    query_stride=2 if shrinks else 1,
-                    key_stride=key_stride,
-                )
-            )
-            width = width_out
+            out = 2 * width if at + 1 in WIDEN_AT and at + 1 < depth else width
+            strides = (2 if shrinks else 1, key_stride)
+            blocks.append(MultiScaleBlock(width=width, width_out=out, heads=heads, strides=strides))
+            width = out
         self.blocks = nn.ModuleList(blocks)
         self.norm_embed = nn.LayerNorm(width, eps=1e-6)
         self.head = Head(width=width, classes=classes, dropout=dropout)
@@ -175,5 +165,4 @@ def pool_tokens(tokens: Tensor, grid: Grid, pool: nn.Module) -> tuple[Tensor, Gr
 
 
 def _pool(width: int, stride: int) -> nn.Conv3d:
-    steps = (1, stride, stride)
-    return nn.Conv3d(width, width, 3, steps, 1, groups=width, bias=False)
+    return nn.Conv3d(width, width, 3, (1, stride, stride), 1, groups=width, bias=False)

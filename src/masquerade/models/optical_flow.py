@@ -1,4 +1,4 @@
-"""Dense optical flow by DIS (Kroeger et al., ECCV 2016), and warping images by flow.
+"""Dense optical flow by DIS (Kroeger et al., ECCV 2016) or RAFT, and warping images by flow.
 
 Convention (Ilic et al., CVPR 2024, eq. 4): flow[y, x] = (u, v) in pixels points from a pixel of
 frame t to its position in frame t-1, so that before[y + v, x + u] shows the same point.
@@ -7,36 +7,38 @@ frame t to its position in frame t-1, so that before[y + v, x + u] shows the sam
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from masquerade.errors import MissingError, UsageError
+from masquerade.models.published_weights import read_weights
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 
 MIN_SIDE = 32  # DIS needs more patches than a shorter side holds
 MAX_SIDE = 320  # larger frames are searched on a reduced copy: faster, and as good for the noise
+RAFT_UPDATES = 12  # iterative updates of each pair (Ilic et al., CVPR 2024)
+RAFT_MIN_SIDE = 128  # pixels, which its correlation pyramid needs
+RAFT_STRIDE = 8  # of its features
 
 
 def dis_flow(now: U8, before: U8) -> F32:
-    """Dense inverse search flow from frame t to t-1, on the CPU.
+    """Dense inverse search flow (H, W, 2) from frame t to t-1, both (H, W) grey, on the CPU."""
 
-    Args:
-        now: (H, W) grey, frame t.
-        before: (H, W) grey, frame t-1.
+    def search(now: U8, before: U8) -> F32:
+        dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        now, before = np.ascontiguousarray(now), np.ascontiguousarray(before)
+        return np.asarray(dis.calc(now, before, np.empty(0)), np.float32)
 
-    Returns:
-        (H, W, 2) in pixels; zero where a side is shorter than 32 pixels.
-    """
-    return flow_at_reduced_size(now, before, _dis)
-
-
-def _dis(now: U8, before: U8) -> F32:
-    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    now, before = np.ascontiguousarray(now), np.ascontiguousarray(before)
-    return np.asarray(dis.calc(now, before, np.empty(0)), np.float32)
+    return flow_at_reduced_size(now, before, search)
 
 
 def flow_at_reduced_size(now: U8, before: U8, search: Callable[[U8, U8], F32]) -> F32:
@@ -71,12 +73,9 @@ def pixel_grid(height: int, width: int) -> F32:
 
 
 def remap(image: U8 | F32, source: F32, *, nearest: bool = False) -> NDArray[Any]:
-    """out[y, x] = image at source[y, x] = (x', y'), wrapped around at the edges.
+    """out[y, x] = image at source[y, x] = (x', y') in pixels, wrapped around at the edges.
 
-    Args:
-        image: (H, W) or (H, W, C).
-        source: (h, w, 2), positions in pixels.
-        nearest: take the nearest pixel instead of interpolating.
+    The image is (H, W) or (H, W, C), `source` (h, w, 2); `nearest` does not interpolate.
     """
     mode = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
     places = np.asarray(source, np.float32)
@@ -89,3 +88,62 @@ def warp(image: U8 | F32, flow: F32, *, nearest: bool = False) -> NDArray[Any]:
     Zero flow is the identity; in the authors' code it is not (docs/papers.md 3.5).
     """
     return remap(image, pixel_grid(*flow.shape[:2]) + flow, nearest=nearest)
+
+
+class Raft(nn.Module):
+    """RAFT (Teed and Deng, ECCV 2020), torchvision's network, whose last output is the best."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.eval()
+
+    @torch.no_grad()
+    def flow(self, now: U8, before: U8) -> F32:
+        """(H, W, 2) in pixels of two RGB frames (H, W, 3), in the convention above."""
+        return flow_at_reduced_size(now, before, self._search)
+
+    def _search(self, now: U8, before: U8) -> F32:
+        height, width = now.shape[:2]
+        device = next((x.device for x in self.parameters()), torch.device("cpu"))
+        images = [_image(frame).to(device) for frame in (now, before)]
+        flow: Tensor = self.network(*images, num_flow_updates=RAFT_UPDATES)[-1]
+        cropped: F32 = flow[0, :, :height, :width].permute(1, 2, 0).float().cpu().numpy()
+        return cropped  # (H, W, 2)
+
+
+def _image(frame: U8) -> Tensor:
+    """(1, 3, h, w) in [-1, 1], padded below and to the right to a size that RAFT takes."""
+    image = torch.tensor(frame).permute(2, 0, 1)[None] / 127.5 - 1
+    sides = frame.shape[:2]
+    down, right = (max(RAFT_MIN_SIDE, -(-s // RAFT_STRIDE) * RAFT_STRIDE) - s for s in sides)
+    return pad(image, (0, right, 0, down), mode="replicate")
+
+
+def load_raft(path: str | Path | None) -> Raft:
+    """RAFT with torchvision's network and a state dict of `raft_small` or `raft_large`.
+
+    Raises:
+        MissingError: torchvision or the file is not here.
+        UsageError: the file holds other weights.
+    """
+    try:
+        from torchvision.models import optical_flow
+    except (ImportError, RuntimeError) as error:  # beside another build of torch it raises either
+        raise MissingError(
+            'flow="raft" needs torchvision: pip install "masquerade[zoo]", or take flow="dis", '
+            "which needs nothing."
+        ) from error
+    if path is None or not Path(path).is_file():
+        raise MissingError(
+            'flow="raft" needs a file with torchvision\'s weights of raft_small or raft_large, '
+            f"named by --flow-weights FILE; {path or 'none'} is not there."
+        )
+    weights = read_weights(path)
+    large = any(name.startswith("mask_predictor.") for name in weights)
+    network = optical_flow.raft_large() if large else optical_flow.raft_small()
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        name = Path(path).name
+        raise UsageError(f"{name} holds no weights of raft_small or raft_large.") from error
+    return Raft(network)

@@ -17,10 +17,7 @@ ImageTransform = Callable[[Tensor], Tensor]
 def transform_frames(transform: ImageTransform, clip: Tensor, *, short: int) -> Tensor:
     """Transform (B, 3, T, H, W) frame by frame, so that no frame's result depends on the others.
 
-    Args:
-        transform: the network.
-        clip: of any size.
-        short: the shorter side in pixels at which the network works.
+    `short` is the shorter side in pixels at which the network works.
     """
     frames = torch.split(clip.transpose(1, 2).flatten(0, 1), 1)  # B * T of (1, 3, H, W)
     return _to_clip(torch.cat([_transform(transform, frame, short) for frame in frames]), clip)

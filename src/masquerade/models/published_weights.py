@@ -19,23 +19,26 @@ PREFIXES = ("module.", "backbone.")
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a weights file by name, without the nesting and prefixes of trainers.
+    """The tensors of a file by name, without the nesting and prefixes of trainers.
 
-    Args:
-        path: .safetensors, or a PyTorch file; the latter is read without running any of its code.
+    The file is .safetensors, or PyTorch's, which is read without running any of its code.
     """
     path = Path(path)
     if not path.is_file():
         raise MissingError(f"There is no weights file {path.name}; give the path of one you have.")
     try:
-        return _unwrap(_load_safetensors(path) if path.suffix == ".safetensors" else _load(path))
+        return _unwrap(_load(path))
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise UsageError(
             f"{path.name} is no file of tensors alone; save its state dict by itself and load that."
         ) from error
 
 
-def _load_safetensors(path: Path) -> Any:
+def _load(path: Path) -> Any:
+    if path.suffix != ".safetensors":
+        with warnings.catch_warnings():  # of newer pickles, refused by torch if it cannot read them
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=True)
     from safetensors import SafetensorError  # here, so that training needs torch alone
     from safetensors.torch import load_file
 
@@ -43,12 +46,6 @@ def _load_safetensors(path: Path) -> Any:
         return load_file(path)
     except SafetensorError as error:
         raise ValueError(str(error)) from error
-
-
-def _load(path: Path) -> Any:
-    with warnings.catch_warnings():  # of newer pickles, which torch refuses if it cannot read them
-        warnings.simplefilter("ignore", UserWarning)
-        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _unwrap(loaded: Any) -> dict[str, Tensor]:
@@ -70,14 +67,8 @@ def load_weights(net: nn.Module, path: str | Path) -> tuple[str, ...]:
     """Load published weights; the head stays fresh where its classes differ.
 
     A network names its head in `head_names`; its `adapt`, if it has one, converts weights of
-    another kind. Everything else must fit, or nothing is loaded.
-
-    Args:
-        net: the network, such as a recognizer's `net`.
-        path: .safetensors, or a PyTorch file that holds nothing but tensors.
-
-    Returns:
-        The names that kept their values; empty if the head was loaded too.
+    another kind. Everything else must fit, or nothing is loaded. Returns the names that kept their
+    values; none if the head was loaded too.
 
     Raises:
         MissingError: no such file.
@@ -88,14 +79,14 @@ def load_weights(net: nn.Module, path: str | Path) -> tuple[str, ...]:
     weights = adapt(weights) if adapt else weights
     own = net.state_dict()
     heads = tuple(f"{name}." for name in getattr(net, "head_names", ()))
-    fresh = {n for n in own if n.startswith(heads) and not _fits(weights.get(n), own[n])}
+    shapes = {n: v.shape for n, v in weights.items()}
+    fresh = {n for n in own if n.startswith(heads) and shapes.get(n) != own[n].shape}
     given = {n: _for_channels(v, own.get(n)) for n, v in weights.items() if n not in fresh}
     counters = "num_batches_tracked"  # absent from files of before 2018, and unused
+    extra = [n for n in given if n not in own and not (heads and n.startswith(heads))]
     faults = {
         "lacks": [n for n in own if n not in {*given, *fresh} and not n.endswith(counters)],
-        "has, but this network has not,": [
-            n for n in given if n not in own and not (heads and n.startswith(heads))
-        ],
+        "has, but this network has not,": extra,
         "has in another shape": [n for n in given if n in own and given[n].shape != own[n].shape],
     }
     for fault, names in faults.items():
@@ -113,10 +104,5 @@ def _for_channels(value: Tensor, own: Tensor | None) -> Tensor:
     """RGB's first layer for another number of channels: its mean over RGB in each of them."""
     if own is None or value.ndim < 4 or value.shape == own.shape or value.shape[1] != 3:
         return value
-    if value.shape[:1] + value.shape[2:] != own.shape[:1] + own.shape[2:]:
-        return value
-    return value.mean(dim=1, keepdim=True).expand_as(own)
-
-
-def _fits(value: Tensor | None, own: Tensor) -> bool:
-    return value is not None and value.shape == own.shape
+    alike = value.shape[:1] + value.shape[2:] == own.shape[:1] + own.shape[2:]
+    return value.mean(dim=1, keepdim=True).expand_as(own) if alike else value

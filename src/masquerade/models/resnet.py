@@ -71,13 +71,10 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         kernel = 3 if small else 7
-        self.conv1 = nn.Conv2d(
-            in_channels, widths[0], kernel, stride=2, padding=kernel // 2, bias=False
-        )
-        self.bn1 = nn.BatchNorm2d(widths[0])
+        width_in, self.stages = widths[0], len(depths)
+        self.conv1 = nn.Conv2d(in_channels, width_in, kernel, 2, kernel // 2, bias=False)
+        self.bn1 = nn.BatchNorm2d(width_in)
         self.maxpool = nn.Identity() if small else nn.MaxPool2d(3, stride=2, padding=1)
-        self.stages = len(depths)
-        width_in = widths[0]
         for index, (depth, width) in enumerate(zip(depths, widths, strict=True)):
             steps: list[nn.Module] = []
             for place in range(depth):
@@ -121,6 +118,5 @@ def init_convolutions(net: nn.Module) -> None:
 def _shortcut(width_in: int, width: int, stride: int) -> nn.Sequential:
     if width_in == width and stride == 1:
         return nn.Sequential()  # the identity
-    return nn.Sequential(
-        nn.Conv2d(width_in, width, 1, stride=stride, bias=False), nn.BatchNorm2d(width)
-    )
+    conv = nn.Conv2d(width_in, width, 1, stride=stride, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(width))

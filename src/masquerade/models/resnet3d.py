@@ -2,7 +2,7 @@
 
 C2D, I3D (Carreira & Zisserman, CVPR 2017, as a ResNet-50), Slow and SlowFast (Feichtenhofer et al.,
 ICCV 2019), R(2+1)D-50 (Tran et al., CVPR 2018), CSN (Tran et al., ICCV 2019), X3D (Feichtenhofer,
-CVPR 2020) in PyTorchVideo's names; R3D-18 and R(2+1)D-18 (see `video_resnet`) in torchvision's.
+CVPR 2020) in PyTorchVideo's names; R3D-18 and R(2+1)D-18 (Tran et al., CVPR 2018) in torchvision's.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from masquerade.models.resnet import init_convolutions
-from masquerade.models.video_resnet import VideoResNet
 
 ConvKind = Literal["spatial", "2plus1d", "depthwise", "x3d"]
 """The middle convolution of a bottleneck: 1 x 3 x 3; 3 x 1 x 1 then 1 x 3 x 3 (R(2+1)D); depthwise
@@ -29,24 +28,18 @@ class ResNet3dConfig:
     """The numbers that make up one of these networks; each tuple has one entry a stage."""
 
     depths: tuple[int, ...] = (3, 4, 6, 3)
-    stem: int = 64
-    """Width of the stem."""
-    stem_time: int = 1
-    """Frames of the stem's convolution."""
+    stem: int = 64  # width
+    stem_time: int = 1  # frames of its convolution
     stem_pool: bool = True
     inner: tuple[int, ...] = (64, 128, 256, 512)
     widths: tuple[int, ...] = (256, 512, 1024, 2048)
     times_a: tuple[tuple[int, ...], ...] = ((1,), (1,), (3,), (3,))
     """Frames of the first convolution of a block, taken in turn by the blocks."""
     middle: ConvKind = "spatial"
-    strides: tuple[tuple[int, int], ...] = ((1, 1), (1, 2), (1, 2), (1, 2))
-    """In time and in space."""
-    excitation: tuple[int, ...] = (0, 0, 0, 0)
-    """Inner widths of squeeze-and-excitation."""
-    pool_time: bool = False
-    """Whether time is halved after the first stage."""
-    project: int = 0
-    """Width of X3D's projected pooling; 0: neither it nor X3D's stem."""
+    strides: tuple[tuple[int, int], ...] = ((1, 1), (1, 2), (1, 2), (1, 2))  # in time and in space
+    excitation: tuple[int, ...] = (0, 0, 0, 0)  # inner widths of squeeze-and-excitation
+    pool_time: bool = False  # time is halved after the first stage
+    project: int = 0  # width of X3D's projected pooling; 0: neither it nor X3D's stem
     dropout: float = 0.5
 
     def stride(self, stage: int, block: int) -> tuple[int, int]:
@@ -54,6 +47,7 @@ class ResNet3dConfig:
         return (1, 1) if block else self.strides[stage]
 
 
+Kind = Literal["r3d", "r2plus1d"]
 ALPHA = 4  # SlowFast's ratio of frame rates
 SLOW = ResNet3dConfig()
 FAST = ResNet3dConfig(
@@ -274,14 +268,6 @@ def init_residual(net: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def _head(config: ResNet3dConfig, classes: int) -> Head:
-    width = config.widths[-1]
-    if not config.project:
-        return Head(width=width, classes=classes, dropout=config.dropout)
-    pool = ProjectedPool(width_in=width, inner=config.inner[-1], width=config.project)
-    return Head(width=config.project, classes=classes, dropout=config.dropout, pool=pool)
-
-
 def subsample_frames(clip: Tensor, alpha: int) -> Tensor:
     """One frame of (B, C, T, H, W) in `alpha`, evenly from the first to the last (SlowFast)."""
     count = -(-clip.shape[2] // alpha)  # rounded up, as the strided fusion rounds
@@ -298,8 +284,10 @@ class ResNet3d(nn.Module):
         stages = _stages(config)
         if config.pool_time:
             stages.insert(1, _HalveTime())
-        head = _head(config, classes)
-        self.width = config.project or config.widths[-1]
+        width_in, inner, project = config.widths[-1], config.inner[-1], config.project
+        self.width = project or width_in
+        pool = ProjectedPool(width_in=width_in, inner=inner, width=project) if project else None
+        head = Head(width=self.width, classes=classes, dropout=config.dropout, pool=pool)
         self.blocks = nn.ModuleList([Stem(config, in_channels), *stages, head])
         self.head_names = (f"blocks.{len(self.blocks) - 1}.proj",)
         init_residual(self)
@@ -326,11 +314,8 @@ class SlowFast(nn.Module):
         fused = tuple(2 * width for width in outs)  # channels added to the slow pathway
         slows = [Stem(SLOW, in_channels), *_stages(SLOW, fused)]
         fasts = [Stem(FAST, in_channels), *_stages(FAST)]
-        fusions = [Fusion(width) for width in outs[:-1]]
-        pairs = [
-            Pathways(slow=a, fast=b, fusion=fusion)
-            for a, b, fusion in zip(slows, fasts, [*fusions, None], strict=True)
-        ]
+        fusions = [*(Fusion(width) for width in outs[:-1]), None]
+        pairs = [Pathways(a, b, fusion) for a, b, fusion in zip(slows, fasts, fusions, strict=True)]
         head = Head(width=self.width, classes=classes, dropout=SLOW.dropout)
         self.blocks = nn.ModuleList([*pairs, nn.Identity(), head])  # 5: PyTorchVideo's pooling
         init_residual(self)
@@ -363,7 +348,7 @@ class Fusion(nn.Module):
 class Pathways(nn.Module):
     """One stage of both pathways and the fusion after it."""
 
-    def __init__(self, *, slow: nn.Module, fast: nn.Module, fusion: Fusion | None) -> None:
+    def __init__(self, slow: nn.Module, fast: nn.Module, fusion: Fusion | None) -> None:
         super().__init__()
         self.multipathway_blocks = nn.ModuleList([slow, fast])
         self.multipathway_fusion = fusion
@@ -374,6 +359,90 @@ class Pathways(nn.Module):
         if self.multipathway_fusion is not None:
             slow = torch.cat([slow, self.multipathway_fusion(fast)], dim=1)
         return slow, fast
+
+
+class BasicBlock3d(nn.Module):
+    """Two convolutions over space and time and a shortcut."""
+
+    def __init__(
+        self, width_in: int, width: int, *, kind: Kind, stride: int = 1, keep_time: bool = False
+    ) -> None:
+        super().__init__()
+        inner = width_in * width * 27 // (width_in * 9 + 3 * width)
+        first = _conv(kind, width_in, width, inner=inner, stride=stride, keep_time=keep_time)
+        self.conv1 = nn.Sequential(first, nn.BatchNorm3d(width))
+        self.conv2 = nn.Sequential(_conv(kind, width, width, inner=inner), nn.BatchNorm3d(width))
+        self.downsample = nn.Sequential()  # the identity
+        if stride > 1 or width_in != width:
+            steps = (1 if keep_time else stride, stride, stride)
+            conv = nn.Conv3d(width_in, width, 1, stride=steps, bias=False)
+            self.downsample = nn.Sequential(conv, nn.BatchNorm3d(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.conv2(F.relu(self.conv1(x))) + self.downsample(x))
+
+
+class VideoResNet(nn.Module):
+    """R3D-18 or R(2+1)D-18: clips (B, C, T, H, W) to logits (B, classes).
+
+    With SPAct's `keep_time` (CVPR 2022) the last stage does not halve time, its first convolution
+    is dilated by two instead; the parameters are the same.
+    """
+
+    head_names: ClassVar[tuple[str, ...]] = ("fc",)
+    width: ClassVar[int] = 512
+    widths: ClassVar[tuple[int, ...]] = (64, 128, 256, 512)
+
+    def __init__(
+        self, *, classes: int, in_channels: int = 3, kind: Kind = "r3d", keep_time: bool = False
+    ) -> None:
+        super().__init__()
+        self.stem = _stem(kind, in_channels)
+        width_in = self.widths[0]
+        for index, width in enumerate(self.widths):
+            stride, keeps = 2 if index else 1, keep_time and index == 3
+            first = BasicBlock3d(width_in, width, kind=kind, stride=stride, keep_time=keeps)
+            second = BasicBlock3d(width, width, kind=kind)
+            self.add_module(f"layer{index + 1}", nn.Sequential(first, second))
+            width_in = width
+        self.fc = nn.Linear(self.width, classes) if classes else nn.Identity()
+        init_convolutions(self)
+
+    def stages(self, clip: Tensor) -> Tensor:
+        """(B, C, T, H, W) -> (B, 512, T', H', W'), the last stage's output."""
+        x = self.stem(clip)
+        for index in range(len(self.widths)):
+            x = self.get_submodule(f"layer{index + 1}")(x)
+        return x
+
+    def pooled(self, clip: Tensor) -> Tensor:
+        """(B, C, T, H, W) -> (B, 512)."""
+        return self.stages(clip).mean(dim=(2, 3, 4))
+
+    def forward(self, clip: Tensor) -> Tensor:
+        return self.fc(self.pooled(clip))
+
+
+def _stem(kind: Kind, in_channels: int) -> nn.Sequential:
+    if kind != "r2plus1d":
+        conv = nn.Conv3d(in_channels, 64, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False)
+        return nn.Sequential(conv, nn.BatchNorm3d(64), nn.ReLU())
+    space = nn.Conv3d(in_channels, 45, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False)
+    time = nn.Conv3d(45, 64, (3, 1, 1), 1, (1, 0, 0), bias=False)
+    return nn.Sequential(space, nn.BatchNorm3d(45), nn.ReLU(), time, nn.BatchNorm3d(64), nn.ReLU())
+
+
+def _conv(
+    kind: Kind, width_in: int, width: int, *, inner: int, stride: int = 1, keep_time: bool = False
+) -> nn.Module:
+    if kind == "r2plus1d":
+        space = nn.Conv3d(width_in, inner, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False)
+        time = nn.Conv3d(inner, width, (3, 1, 1), (stride, 1, 1), (1, 0, 0), bias=False)
+        return nn.Sequential(space, nn.BatchNorm3d(inner), nn.ReLU(), time)
+    if keep_time:
+        steps, dilation = (1, stride, stride), (2, 1, 1)
+        return nn.Conv3d(width_in, width, 3, steps, dilation, dilation=dilation, bias=False)
+    return nn.Conv3d(width_in, width, 3, stride, 1, bias=False)
 
 
 Net3d = ResNet3d | SlowFast | VideoResNet

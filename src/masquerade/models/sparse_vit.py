@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from masquerade.errors import UsageError
-from masquerade.models.attention import Softmax
+from masquerade.models.attention import Softmax, gather_kept, masked_mean
 from masquerade.models.vit import Block, Inflation, TubeletViT, init_transformer
 
 ChooseKeep = Callable[[Tensor, Tensor, int], Tensor]
@@ -46,29 +46,16 @@ class Predictor(nn.Module):
         )
 
     def forward(self, tokens: Tensor, keep: Tensor | None = None) -> Tensor:
-        """(B, L, N, D) to log-probabilities of keep (0) and drop (1), (B, L, N, 2).
-
-        `keep` (B, L, N) is the mask so far; None: all kept.
-        """
+        """(B, L, N, D) under a mask (B, L, N) to log-probabilities of keep and drop, (..., 2)."""
         own, slot, clip = F.gelu(self.read(self.norm(tokens))).chunk(3, dim=-1)
-        slot, clip = _mean(slot, keep, (2,)), _mean(clip, keep, (1, 2))
+        slot = masked_mean(slot, keep, (2,), keepdim=True)
+        clip = masked_mean(clip, keep, (1, 2), keepdim=True)
         features = torch.cat([own, slot.expand_as(own), clip.expand_as(own)], dim=-1)
         return F.log_softmax(self.decide(features), dim=-1)
 
 
-def _mean(tokens: Tensor, keep: Tensor | None, over: tuple[int, ...]) -> Tensor:
-    """The mean over kept tokens; zeros, not 0 / 0 as in the papers' code, where none is kept."""
-    if keep is None:
-        return tokens.mean(dim=over, keepdim=True)
-    weight = keep[..., None].to(tokens.dtype)
-    return (tokens * weight).sum(over, keepdim=True) / weight.sum(over, keepdim=True).clamp(min=1)
-
-
 def sample_keep(log_probs: Tensor, keep: Tensor, predictor: int = 0) -> Tensor:
-    """Draw a keep mask by Gumbel-Softmax, temperature 1, hard forward, soft backward (eq. 6).
-
-    A `ChooseKeep`; dropped tokens stay dropped.
-    """
+    """Draw by Gumbel-Softmax, hard forward, soft backward (eq. 6); dropped tokens stay dropped."""
     soft = F.gumbel_softmax(log_probs, tau=1.0, dim=-1)[..., 0]
     hard = (soft > 0.5).to(soft.dtype)
     return keep * (hard + (soft - soft.detach()))  # exactly 0 or 1
@@ -86,19 +73,13 @@ def top_k_keep(counts: Sequence[int]) -> ChooseKeep:
 
 
 def kept_counts(tokens: int, keep: float, steps: int) -> tuple[int, ...]:
-    """Tokens of a temporal slot that each predictor leaves: floor(N alpha^m), at least one.
-
-    `tokens` is N, `keep` the keep ratio alpha, `steps` the number of predictors.
-    """
+    """What `steps` predictors leave of a slot's N `tokens`: floor(N keep^m), at least one."""
     # 1e-9 guards against products such as .7 ** 2 * 100, which is 48.99...
     return tuple(max(1, math.floor(tokens * keep**m + 1e-9)) for m in range(1, steps + 1))
 
 
 def ratio_loss(masks: Sequence[Tensor], keep: float) -> Tensor:
-    """Mean squared gap between each slot's kept share and alpha^m (preprint eq. 11, ICCV eq. 7).
-
-    `masks` are (B, L, N) after each predictor, `keep` is alpha.
-    """
+    """Mean squared gap between each slot's kept share and keep^m (preprint eq. 11, ICCV eq. 7)."""
     gaps = [(mask.mean(dim=-1) - keep**m) ** 2 for m, mask in enumerate(masks, 1)]
     return torch.stack(gaps).mean()
 
@@ -140,26 +121,15 @@ class SparseViT(TubeletViT):
     def __init__(
         self,
         *,
-        shape: tuple[int, int, int] = (16, 112, 112),
-        tubelet: tuple[int, int, int] = (2, 16, 16),
-        width: int = 384,
+        shape: tuple[int, int, int] = (16, 112, 112),  # of a clip, a multiple of the tubelet's
+        tubelet: tuple[int, int, int] = (2, 16, 16),  # frames, rows and columns of one token
+        width: int = 384,  # a multiple of 3 and of `heads`
         depth: int = 12,
         heads: int = 6,
-        places: Sequence[int] = (3, 6, 9),
-        softmax: Softmax = "exact",
+        places: Sequence[int] = (3, 6, 9),  # layers before which a predictor drops tokens, in order
+        softmax: Softmax = "exact",  # as in `Attention`
         inflation: Inflation = "average",
     ) -> None:
-        """
-        Args:
-            shape: frames, rows and columns of a clip, each a multiple of the tubelet's.
-            tubelet: frames, rows and columns of one token.
-            width: of a token; a multiple of 3 and of `heads`.
-            depth: layers.
-            heads: of each layer.
-            places: layers before which a predictor drops tokens, in order.
-            softmax: as in `Attention`.
-            inflation: how an image's patch becomes a tubelet when such weights are loaded.
-        """
         if width % heads:
             raise UsageError(f"{heads} heads do not divide a width of {width}.")
         if list(places) != sorted(set(places)) or not all(0 <= at < depth for at in places):
@@ -191,14 +161,12 @@ class SparseViT(TubeletViT):
     ) -> tuple[Tensor, list[Tensor]]:
         """The training pass: all tokens through all layers under masks (eq. 8 to 10).
 
-        Args:
-            clip: (B, 3, T, H, W), normalised.
-            choose: draws the keep masks; None: all are kept and no predictor runs.
-            masks_only: stop after the last predictor; the tokens are then unfinished.
-            token: (1, 1, D), a class token put first, always kept and not read by predictors.
+        Of a normalised clip (B, 3, T, H, W): tokens (B, L * N, D), unfinished with `masks_only`,
+        which stops after the last predictor, and the keep mask after each predictor, (B, L, N).
 
-        Returns:
-            Tokens (B, L * N, D), or one more, and the keep mask after each predictor, (B, L, N).
+        Args:
+            choose: draws the keep masks; None: all are kept and no predictor runs.
+            token: (1, 1, D), a class token put first, always kept and not read by predictors.
         """
         tokens = self.embed(clip)
         keep = tokens.new_ones(len(clip), self.grid[0], self.slot)
@@ -222,11 +190,9 @@ class SparseViT(TubeletViT):
     ) -> tuple[Tensor, Tensor]:
         """The inference pass: each slot's `counts[m]` most probable tokens, the others removed.
 
-        Returns:
-            Tokens (B, L * K, D) in their order, and the last keep mask (B, L, N), bool.
+        Gives tokens (B, L * K, D) in their order, and the last keep mask (B, L, N), bool.
         """
-        tokens = self.embed(clip)
-        batch, slots = len(clip), self.grid[0]
+        tokens, batch, slots = self.embed(clip), len(clip), self.grid[0]
         index = torch.arange(self.slot, device=clip.device).expand(batch, slots, -1)  # (B, L, K)
         step = 0
         for at, block in enumerate(self.blocks):
@@ -250,12 +216,10 @@ class SparseViT(TubeletViT):
         A bool mask with equally many in each clip computes only the kept ones, (B, K, D); a mask
         of 0 and 1 gives (B, L * N, D).
         """
-        tokens, mask = self.embed(clip), keep.flatten(1)  # (B, L * N)
-        if keep.dtype == torch.bool:
-            tokens = tokens[mask].reshape(len(clip), -1, tokens.shape[-1])
+        tokens, mask, gathers = self.embed(clip), keep.flatten(1), keep.dtype == torch.bool
+        tokens = gather_kept(tokens, mask) if gathers else tokens
         for block in self.blocks:
-            whole = keep.dtype == torch.bool
-            tokens = block(tokens) if whole else block_on_kept(block, tokens, mask)
+            tokens = block(tokens) if gathers else block_on_kept(block, tokens, mask)
         return tokens
 
     def decode(self, tokens: Tensor, keep: Tensor | None = None) -> Tensor:

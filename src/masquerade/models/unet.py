@@ -30,9 +30,7 @@ class DoubleConv(nn.Sequential):
 class Encoder(nn.Module):
     """The UNet's contracting path, for frames of any size from 16 pixels on.
 
-    Args:
-        width: channels of the first stage; the others have two, four, eight and eight times that.
-        halvings: stages after the first, 1 to 4, each at half the size of the one before.
+    The first stage has `width` channels; 1 to 4 `halvings` have two, four, eight, eight times that.
     """
 
     def __init__(self, *, width: int, halvings: int = 4) -> None:
@@ -55,12 +53,8 @@ class UNet(Encoder):
     def __init__(self, *, width: int = 64) -> None:
         super().__init__(width=width)
         # Each step takes the upsampled features and the skip connection, of equal width.
-        self.up = nn.ModuleList(
-            DoubleConv(2 * skip, out, middle=skip)
-            for skip, out in zip(
-                self.widths[-2::-1], [4 * width, 2 * width, width, width], strict=True
-            )
-        )
+        widths = zip(self.widths[-2::-1], [4 * width, 2 * width, width, width], strict=True)
+        self.up = nn.ModuleList(DoubleConv(2 * a, b, middle=a) for a, b in widths)
         self.leave = nn.Conv2d(width, 3, 1)
 
     def forward(self, frames: Tensor) -> Tensor:

@@ -176,26 +176,14 @@ class VideoViT(TubeletViT):
         *,
         classes: int,
         in_channels: int = 3,
-        frames: int = 16,
-        size: int = 112,
-        tubelet: tuple[int, int, int] = (2, 16, 16),
-        width: int = 384,
+        frames: int = 16,  # of a clip; a multiple of the tubelet's
+        size: int = 112,  # of a frame; a multiple of the tubelet's
+        tubelet: tuple[int, int, int] = (2, 16, 16),  # frames, rows and columns of one token
+        width: int = 384,  # 384 is ViT-S, 192 ViT-Ti
         depth: int = 12,
-        attention_heads: int = 6,
+        attention_heads: int = 6,  # `heads` are a recognizer's outputs by label
         inflation: Inflation = "average",
     ) -> None:
-        """
-        Args:
-            classes: outputs.
-            in_channels: of a frame.
-            frames: T of the clips; a multiple of the tubelet's.
-            size: side of a frame in pixels; a multiple of the tubelet's.
-            tubelet: frames, rows and columns of one token.
-            width: of a token; 384 is ViT-S, 192 ViT-Ti.
-            depth: layers.
-            attention_heads: of each layer; `heads` are a recognizer's outputs by label.
-            inflation: how an image's patch weights become a tubelet's when such a file is loaded.
-        """
         super().__init__(
             shape=(frames, size, size),
             in_channels=in_channels,
@@ -225,7 +213,8 @@ class VideoViT(TubeletViT):
                     f"A keep mask of {keep.shape[1]} tokens does not fit a clip of "
                     f"{tokens.shape[1]}; drop tokens of {self.tubelet} pixels."
                 )
-            if _aligned(keep):
+            counts = keep.sum(dim=1)
+            if keep.dtype == torch.bool and bool((counts == counts[0]).all() and counts[0] > 0):
                 tokens, keep = gather_kept(tokens, keep), None
         for block in self.blocks:
             tokens = block(tokens, keep)
@@ -287,10 +276,3 @@ def init_transformer(net: nn.Module) -> None:
             nn.init.trunc_normal_(value, std=0.02)
         elif name.endswith("bias"):
             nn.init.zeros_(value)
-
-
-def _aligned(keep: Tensor) -> bool:
-    if keep.dtype != torch.bool:
-        return False
-    counts = keep.sum(dim=1)
-    return bool((counts == counts[0]).all() and counts[0] > 0)

@@ -41,8 +41,7 @@ from masquerade.methods.selective.noise import (
     warp_forward,
     warp_once,
 )
-from masquerade.models.optical_flow import F32, dis_flow, grey
-from masquerade.models.raft import Raft, load_raft
+from masquerade.models.optical_flow import F32, Raft, dis_flow, grey, load_raft
 from masquerade.regions.cuts import is_cut, thumbnail
 
 FLOW_MARGIN = 16  # pixels around a region that its flow is computed on

@@ -44,26 +44,20 @@ __all__ = [
 class Sampling(NamedTuple):
     """How the papers sample a video for a recognizer."""
 
-    frames: int
-    """T of a clip."""
-    stride: int
-    """Source frames from one frame of the clip to the next."""
-    size: int
-    """Side of the square crop in pixels."""
+    frames: int  # T of a clip
+    stride: int  # source frames from one frame of the clip to the next
+    size: int  # side of the square crop in pixels
 
 
 @dataclass(frozen=True)
 class Architecture:
     """A line of RECOGNIZERS; calling it builds the recognizer with fresh weights."""
 
-    network: Callable[..., nn.Module]
-    """Takes `classes` and `in_channels`."""
+    network: Callable[..., nn.Module]  # takes `classes` and `in_channels`
     sampling: Sampling
     normalization: Normalization = KINETICS
-    per_frame: bool = False
-    """Whether the network reads single frames, whose logits are averaged over the clip."""
-    channels: int = 3
-    """Of a frame: 2 is optical flow, 5 is RGB and flow, and 3 can be changed by `in_channels`."""
+    per_frame: bool = False  # the network reads single frames, whose logits are averaged
+    channels: int = 3  # 2 is optical flow, 5 is RGB and flow, 3 can be changed by `in_channels`
 
     def __call__(
         self,
@@ -73,15 +67,14 @@ class Architecture:
         in_channels: int | None = None,
         **arguments: Any,
     ) -> Recognizer:
-        """
-        Args:
-            classes: outputs of the one label.
-            heads: outputs by label, instead of `classes`.
-            in_channels: of a frame; None: the architecture's own.
-            arguments: of the network, such as `widths` of `tiny-3d`.
-        """
+        """With outputs of one label (`classes`) or by label (`heads`), and network arguments."""
+        if (classes is None) == (heads is None):
+            raise UsageError("Give a recognizer either classes or heads, one of the two.")
+        counts = [classes] if classes is not None else list((heads or {}).values())
+        if not counts or min(counts) < 1:
+            raise UsageError("A recognizer needs at least one class for each label.")
         channels = in_channels or self.channels
-        net = self.network(classes=_outputs(classes, heads), in_channels=channels, **arguments)
+        net = self.network(classes=sum(counts), in_channels=channels, **arguments)
         return Recognizer(
             net,
             heads=heads,
@@ -98,6 +91,7 @@ class Architecture:
 # pixels); only X3D-S's 182 pixels differ from the published weights' own (160).
 STILL = Sampling(1, 1, 224)
 SMALL_CLIP = Sampling(16, 2, 112)
+VIT_TI = partial(VideoViT, width=192, attention_heads=3)
 RECOGNIZERS: dict[str, Architecture] = {
     "tiny-3d": Architecture(Tiny3d, Sampling(8, 2, 64)),
     "tiny-flow": Architecture(Tiny3d, Sampling(8, 2, 64), channels=2),
@@ -126,9 +120,7 @@ RECOGNIZERS: dict[str, Architecture] = {
     "e2s-x3d-l": Architecture(partial(TwoStream, "x3d-l"), Sampling(16, 5, 312), channels=5),
     "mvit-b": Architecture(MViT, Sampling(16, 4, 224)),
     "vit-s-video": Architecture(VideoViT, SMALL_CLIP, IMAGENET),
-    "vit-ti-video": Architecture(
-        partial(VideoViT, width=192, attention_heads=3), SMALL_CLIP, IMAGENET
-    ),
+    "vit-ti-video": Architecture(VIT_TI, SMALL_CLIP, IMAGENET),
 }
 """By name; a new recognizer is its network's file and a line here."""
 
@@ -171,16 +163,5 @@ def build_recognizer(
         net = EmbeddingRecognizer(architecture(classes=1, **own), heads=heads)
     else:
         net = architecture(heads=heads, **own)
-    if group_norm:
-        net = use_group_norm(net)
+    net = use_group_norm(net) if group_norm else net
     return net if modality == "frames" else ModalityRecognizer(net, modality=modality)
-
-
-def _outputs(classes: int | None, heads: Mapping[str, int] | None) -> int:
-    """How many logits a network needs for one label of `classes`, or for several `heads`."""
-    if (classes is None) == (heads is None):
-        raise UsageError("Give a recognizer either classes or heads, one of the two.")
-    counts = [classes] if classes is not None else list((heads or {}).values())
-    if not counts or min(counts) < 1:
-        raise UsageError("A recognizer needs at least one class for each label.")
-    return sum(counts)

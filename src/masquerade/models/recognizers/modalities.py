@@ -16,10 +16,6 @@ BACKGROUND_SHARE = 12  # the background is the top twelfth of frames, above peop
 STILLS = 5
 
 
-def _frames(clip: Tensor) -> Tensor:
-    return clip
-
-
 def _stills(clip: Tensor) -> Tensor:
     """At most five frames, spread over the clip."""
     count = clip.shape[2]
@@ -49,22 +45,20 @@ def _background(clip: Tensor) -> Tensor:
     """The top twelfth of a few frames, enlarged: scenery without people."""
     rows = max(1, round(clip.shape[3] / BACKGROUND_SHARE))
     top = _stills(clip)[:, :, :, :rows]
-    b, c, t, _, w = top.shape
     flat = top.transpose(1, 2).flatten(0, 1)  # (B * T, C, rows, W)
-    flat = F.interpolate(flat, size=(max(16, rows), w), mode="bilinear")
-    return flat.reshape(b, t, c, -1, w).transpose(1, 2)
+    flat = F.interpolate(flat, size=(max(16, rows), top.shape[4]), mode="bilinear")
+    return flat.reshape(len(top), -1, *flat.shape[1:]).transpose(1, 2)
 
 
 class Modality(NamedTuple):
     """A fixed transform of RGB clips and how many channels it gives."""
 
-    transform: Callable[[Tensor], Tensor]
-    """(B, 3, T, H, W) in [0, 1] to (B, channels, T', H', W') in [0, 1]."""
+    transform: Callable[[Tensor], Tensor]  # (B, 3, T, H, W) to (B, channels, T', H', W') in [0, 1]
     channels: int
 
 
 MODALITIES: dict[str, Modality] = {
-    "frames": Modality(_frames, 3),
+    "frames": Modality(lambda clip: clip, 3),
     "stills": Modality(_stills, 3),
     "motion": Modality(_motion, 1),
     "both": Modality(_both, 4),
@@ -80,11 +74,6 @@ class ModalityRecognizer(nn.Module):
     """
 
     def __init__(self, net: nn.Module, *, modality: str) -> None:
-        """
-        Args:
-            net: reads as many channels as the modality has.
-            modality: in MODALITIES.
-        """
         super().__init__()
         if modality not in MODALITIES:
             choice = ", ".join(MODALITIES)

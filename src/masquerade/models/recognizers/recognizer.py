@@ -46,25 +46,15 @@ class Recognizer(nn.Module):
 
     def __init__(
         self,
-        net: nn.Module,
+        net: nn.Module,  # in the published state-dict names
         *,
-        heads: Mapping[str, int] | None = None,
-        normalization: Normalization = IMAGENET,
-        in_channels: int = 3,
-        per_frame: bool = False,
-        takes_keep_mask: bool = False,
-        size: int | None = None,
+        heads: Mapping[str, int] | None = None,  # outputs by label; None: one label
+        normalization: Normalization = IMAGENET,  # of RGB pixels
+        in_channels: int = 3,  # of a frame; 2 is optical flow, 5 is RGB and flow
+        per_frame: bool = False,  # the network reads frames; logits are averaged (late fusion)
+        takes_keep_mask: bool = False,  # over the network's tubelets
+        size: int | None = None,  # side in pixels to which frames are resized
     ) -> None:
-        """
-        Args:
-            net: the network, in the published state-dict names.
-            heads: outputs by label, whose sum the network gives; None: one label.
-            normalization: of RGB pixels.
-            in_channels: of a frame; 2 is optical flow, 5 is RGB and flow.
-            per_frame: whether the network reads frames, whose logits are averaged (late fusion).
-            takes_keep_mask: whether the network takes a keep mask over its tubelets.
-            size: side in pixels to which frames are resized; None: not resized.
-        """
         super().__init__()
         self.net = net
         self.heads = dict(heads) if heads else None
@@ -109,29 +99,19 @@ class Recognizer(nn.Module):
         clip = (clip - self.mean) / self.std
         if self.size is None or clip.shape[3:] == (self.size, self.size):
             return clip
-        return _resize(clip, self.size)
-
-
-def _resize(clip: Tensor, size: int) -> Tensor:
-    batch, channels, frames = clip.shape[:3]
-    flat = clip.transpose(1, 2).flatten(0, 1)  # (B * T, C, H, W)
-    flat = F.interpolate(flat, size=(size, size), mode="bilinear", antialias=True)
-    return flat.reshape(batch, frames, channels, size, size).transpose(1, 2)
+        flat = clip.transpose(1, 2).flatten(0, 1)  # (B * T, C, H, W)
+        flat = F.interpolate(flat, size=(self.size, self.size), mode="bilinear", antialias=True)
+        return flat.reshape(len(clip), -1, *flat.shape[1:]).transpose(1, 2)
 
 
 class EmbeddingRecognizer(nn.Module):
     """A recognizer with a projection head in place of its last layer: clips to {name: (B, width)}.
 
     SPAct's self-supervised adversary (CVPR 2022, 3.2): ResNet-50 without its last layer, then
-    2048 - 2048 - 128, a projection head as in SimCLR.
+    2048 - 2048 - 128, a projection head as in SimCLR. `heads` is the one name and the width.
     """
 
     def __init__(self, trunk: Recognizer, *, heads: Mapping[str, int]) -> None:
-        """
-        Args:
-            trunk: its last layer is taken off.
-            heads: the one name, and the width of the embedding.
-        """
         super().__init__()
         features = _remove_head(trunk.net)
         self.trunk, self.heads = trunk, dict(heads)
@@ -170,9 +150,7 @@ class MaskedRecognizer(nn.Module):
 def with_keep_mask(net: nn.Module, keep: Tensor | None) -> nn.Module:
     """The recognizer bound to a keep mask if it takes one; any other network unchanged.
 
-    Args:
-        net: a recognizer.
-        keep: (B, L, h, w) in [0, 1] over any grid, or over pixels; None: nothing was dropped.
+    `keep` is (B, L, h, w) in [0, 1] over any grid, or over pixels; None: nothing was dropped.
     """
     if keep is None or not isinstance(net, Recognizer) or not net.takes_keep_mask:
         return net
@@ -187,16 +165,13 @@ def use_group_norm(net: nn.Module) -> nn.Module:
     """Replace a network's batch norms by group norms (Wu and He, ECCV 2018), in place.
 
     In adversarial training networks change faster than running averages follow: a utility network
-    that reads .8 of held-out clips in one epoch reads .1 in the next. Group norms have none.
-
-    Args:
-        net: freshly made; widths that 8 does not divide get one group.
+    that reads .8 of held-out clips in one epoch reads .1 in the next. Group norms have none. Widths
+    that 8 does not divide get one group.
     """
     for name, child in net.named_children():
         if isinstance(child, _BatchNorm):
-            width = child.num_features
-            groups = NORM_GROUPS if width % NORM_GROUPS == 0 else 1
-            setattr(net, name, nn.GroupNorm(groups, width))
+            groups = 1 if child.num_features % NORM_GROUPS else NORM_GROUPS
+            setattr(net, name, nn.GroupNorm(groups, child.num_features))
         else:
             use_group_norm(child)
     return net

@@ -16,7 +16,7 @@ from masquerade.models.resnet3d import NETWORKS_3D
 
 
 class TwoStream(nn.Module):
-    """An X3D on RGB, one on flow, and a linear layer over the logits of both."""
+    """An X3D (`name`) on RGB, one on flow, and a linear layer over the logits of both."""
 
     head_names: ClassVar[tuple[str, ...]] = (
         "rgbstream.blocks.5.proj",
@@ -25,12 +25,6 @@ class TwoStream(nn.Module):
     )
 
     def __init__(self, name: str, *, classes: int, in_channels: int = 5) -> None:
-        """
-        Args:
-            name: of the network of each stream, such as `x3d-s`.
-            classes: outputs.
-            in_channels: three of RGB and those of flow.
-        """
         super().__init__()
         self.rgbstream = NETWORKS_3D[name](classes=classes, in_channels=3)
         self.flowstream = NETWORKS_3D[name](classes=classes, in_channels=in_channels - 3)
@@ -53,32 +47,24 @@ class TwoStream(nn.Module):
         """One X3D's weights for both streams; a two-stream file passes unchanged."""
         if any(name.startswith("rgbstream.") for name in weights):
             return weights
-        return {
-            f"{stream}.{name}": value
-            for stream in ("rgbstream", "flowstream")
-            for name, value in weights.items()
-        }
+        return {f"{s}.{n}": v for s in ("rgbstream", "flowstream") for n, v in weights.items()}
 
 
 def flow_to_clip(flow: Tensor, *, limit: float = 0.1) -> Tensor:
     """Optical flow as a clip in [0, 1]: .5 is no motion, 0 and 1 are `limit` of the frame a step.
 
-    Args:
-        flow: (B, 2, T, H, W), pixels to the right and down from a frame to the next.
-        limit: of the frame's width and height; faster motion is clipped. Two-stream networks clip
-            at 20 pixels of 224 (Simonyan & Zisserman, NeurIPS 2014), about a tenth.
+    `flow` (B, 2, T, H, W) is in pixels to the right and down from a frame to the next; faster
+    motion is clipped. Two-stream networks clip at 20 pixels of 224 (Simonyan & Zisserman, NeurIPS
+    2014), about a tenth.
     """
     size = flow.new_tensor([flow.shape[4], flow.shape[3]]).reshape(1, 2, 1, 1, 1)
     return (0.5 + flow / (2 * limit * size)).clamp(0, 1)
 
 
 def with_flow(clip: Tensor, flow: Tensor, *, limit: float = 0.1) -> Tensor:
-    """RGB and flow in one clip (B, 5, T, H, W).
+    """RGB and flow in one clip (B, 5, T, H, W), `flow_to_clip` of (B, 2, T, H, W).
 
-    Args:
-        clip: (B, 3, T, H, W) in [0, 1].
-        flow: (B, 2, T, H, W), or T - 1 frames of it, of which the last is then repeated.
-        limit: as in `flow_to_clip`.
+    Of T - 1 frames of flow the last is repeated.
     """
     missing = clip.shape[2] - flow.shape[2]
     if missing:
