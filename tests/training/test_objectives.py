@@ -21,6 +21,7 @@ from masquerade.training.objectives import (
     MoCo,
     MomentumEncoder,
     NTXent,
+    ObjectiveBatch,
     Rotation,
     clip_losses,
     info_nce,
@@ -142,14 +143,14 @@ def test_a_step_asks_the_queue_before_it_joins_it() -> None:
     clip = torch.rand(2, 3, 1, 16, 16, generator=drawn())  # one frame: both views are the same
     before = net.queue.clone()
     net.train()
-    loss = one.loss(net, clip, {}, drawn())
+    loss = one.loss(net, ObjectiveBatch(clip, {}, drawn()))
     keys = net.keys(clip)
     assert torch.equal(net.queue[:2], keys) and torch.equal(net.queue[2:], before[2:])
     wanted = info_nce(net(clip)["projection"], keys, before, temperature=0.1)
     assert torch.allclose(loss, wanted, atol=1e-5)
     loss.sum().backward()
     with pytest.raises(UsageError, match="momentum encoder"):
-        one.loss(net.net, clip, {}, drawn())
+        one.loss(net.net, ObjectiveBatch(clip, {}, drawn()))
 
 
 def numbered(frames: int) -> Tensor:
@@ -236,7 +237,7 @@ CODES = {"bit": torch.tensor([1, 1]), "who": torch.tensor([0, 0])}
 )
 def test_what_the_anonymizer_wants_of_labels(fool, wanted: float) -> None:
     net = Says(bit=[2.0], who=[0.0, 0.0])
-    found = Labels(wish=fool).adversarial_loss(net, CLIP, CODES, drawn())
+    found = Labels(wish=fool).adversarial_loss(net, ObjectiveBatch(CLIP, CODES, drawn()))
     assert found.shape == (2,)
     assert found.tolist() == pytest.approx([wanted] * 2, abs=1e-5)
 
@@ -244,13 +245,13 @@ def test_what_the_anonymizer_wants_of_labels(fool, wanted: float) -> None:
 def test_a_negated_loss_has_a_bottom() -> None:
     net = Says(bit=[-50.0])
     code = {"bit": CODES["bit"]}
-    assert Labels(cap=None).adversarial_loss(net, CLIP, code, drawn())[0] == -50
-    capped = Labels(cap=2.0).adversarial_loss(net, CLIP, code, drawn())[0]
+    assert Labels(cap=None).adversarial_loss(net, ObjectiveBatch(CLIP, code, drawn()))[0] == -50
+    capped = Labels(cap=2.0).adversarial_loss(net, ObjectiveBatch(CLIP, code, drawn()))[0]
     assert float(capped) == pytest.approx(-2 * math.log(2))
     wrong = Says(quarters=[-50.0, -50.0, 50.0, -50.0])
     clip = torch.rand(16, 3, 2, 8, 8)
-    free = Rotation(cap=None).adversarial_loss(wrong, clip, {}, drawn())
-    capped = Rotation(cap=2.0).adversarial_loss(wrong, clip, {}, drawn())
+    free = Rotation(cap=None).adversarial_loss(wrong, ObjectiveBatch(clip, {}, drawn()))
+    capped = Rotation(cap=2.0).adversarial_loss(wrong, ObjectiveBatch(clip, {}, drawn()))
     assert float(free.min()) == -100
     assert capped.min() == pytest.approx(-2 * math.log(4)) and capped.max() == free.max()
 
@@ -289,7 +290,7 @@ def test_a_turned_frame_is_told_by_who_sees_which_side_is_up() -> None:
 
     clip = torch.zeros(32, 3, 2, 6, 8)
     clip[:, :, :, 0] = 1  # bright above; a quarter counter-clockwise brings it to the left
-    assert Rotation().loss(Up(), clip, {}, drawn()).max() < 1e-3
+    assert Rotation().loss(Up(), ObjectiveBatch(clip, {}, drawn())).max() < 1e-3
 
 
 def test_the_reversed_gradient_is_the_explicit_one() -> None:
@@ -320,8 +321,8 @@ def test_every_objective_learns_and_can_be_fooled(name: str) -> None:
     clip = torch.rand(4, 3, 4, 32, 32, generator=drawn(), requires_grad=True)
     codes = {"bit": torch.tensor([0, 1, 1, -1]), "who": torch.tensor([0, 1, 0, 1])}
     assert objective.chance_loss(codes, 4, codes) > 0
-    loss = objective.loss(net, clip, codes, drawn(1))
-    wish = objective.adversarial_loss(net, clip, codes, drawn(1))
+    loss = objective.loss(net, ObjectiveBatch(clip, codes, drawn(1)))
+    wish = objective.adversarial_loss(net, ObjectiveBatch(clip, codes, drawn(1)))
     assert loss.ndim == 1 and loss.shape == wish.shape
     assert torch.allclose(wish, -loss, atol=1e-5)
     assert torch.autograd.grad(wish.mean(), clip)[0].abs().sum() > 0

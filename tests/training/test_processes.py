@@ -27,7 +27,7 @@ from masquerade.training.adversarial_training import (
     train_adversarially,
 )
 from masquerade.training.distributed import join_processes
-from masquerade.training.objectives import MoCo, NTXent
+from masquerade.training.objectives import MoCo, NTXent, ObjectiveBatch
 from masquerade.training.recipe import (
     Adversary,
     OptimizerConfig,
@@ -103,7 +103,8 @@ def shared() -> dict[str, Any]:
         with torch.no_grad():
             net.queue = torch.zeros(7, 4)
         for _ in range(2):
-            MoCo().loss(net.train(), mine[:, :, :1], {}, torch.Generator(), processes)
+            batch = ObjectiveBatch(mine[:, :, :1], {}, torch.Generator(), processes)
+            MoCo().loss(net.train(), batch)
         found["queue"] = net.queue
     return found
 

@@ -19,7 +19,7 @@ from masquerade.models.vit import VideoViT
 from masquerade.training.data import AdversarialBatch
 from masquerade.training.distributed import SINGLE_PROCESS, Processes
 from masquerade.training.losses import label_loss, reverse_gradient
-from masquerade.training.objectives import Pairs
+from masquerade.training.objectives import ObjectiveBatch, Pairs
 from masquerade.training.optimization import derive_seed, parameter_groups
 from masquerade.training.recipe import (
     ROLES,
@@ -90,12 +90,12 @@ class AdversarialStep:
             (one.objective, with_keep_mask(net, keep if one.objective.needs_labels else None))
             for one, net in zip(recipe.adversaries, models.adversary, strict=True)
         ]
-        given = (clip, batch.private, self.generator, self.processes)
+        given = ObjectiveBatch(clip, batch.private, self.generator, self.processes)
         if "adversary" in wanted:
-            each = [objective.loss(net, *given).mean() for objective, net in adversaries]
+            each = [objective.loss(net, given).mean() for objective, net in adversaries]
             losses["adversary"] = torch.stack(each).sum()
         if "adversarial" in wanted:
-            each = [objective.adversarial_loss(net, *given) for objective, net in adversaries]
+            each = [objective.adversarial_loss(net, given) for objective, net in adversaries]
             losses["adversarial"] = combine_losses(each, recipe.combine)
         return losses
 
@@ -196,11 +196,7 @@ class AdversarialModels(nn.Module):
 
 
 def build_models(
-    recipe: AdversarialRecipe,
-    *,
-    utility: Mapping[str, int],
-    private: Mapping[str, int],
-    seed: int,
+    recipe: AdversarialRecipe, *, utility: Mapping[str, int], private: Mapping[str, int], seed: int
 ) -> AdversarialModels:
     """Fresh networks of a recipe; outputs are by label."""
     with torch.random.fork_rng(devices=[]):

@@ -70,14 +70,10 @@ class AdversarialData:
 
 @dataclass(frozen=True, kw_only=True)
 class AdversarialBatch:
-    """The clips of one step.
+    """The clips (B, 3, T, H, W) of one step, in [0, 1], and their codes by label.
 
-    Args:
-        clips: (B, 3, T, H, W) in [0, 1].
-        utility: codes by label.
-        private: codes by label, of `stills` where there are any.
-        stills: (B', 3, 2, h, w), two views of each picture, or two frames of each video with a gap
-            between them; None: the adversary is given `clips` too.
+    `stills` are (B', 3, 2, h, w), two views of each picture or two frames of each video with a gap
+    between them; the private codes are theirs. Without them the adversary is given `clips` too.
     """
 
     clips: Tensor

@@ -17,26 +17,15 @@ from masquerade.training.views import ONE_VIEW, PAPER_VIEWS, Views
 # reading of "32, 32 and 16"; their code does neither (docs/papers.md 3.5).
 ILIC_PATIENCE = 100
 ILIC_FRAMES = {"ipn": 32, "kth": 32, "sbu": 16}
+FITTED = ("epochs", "batch", "lr", "weight_decay", "warmup", "patience", "amp", "augment", "views")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitConfig:
-    """Arguments of `extract_clips`, `fit` and `predict`.
+    """Arguments of `extract_clips`, `fit` and `predict`, which describe them.
 
-    Args:
-        frames: of a clip.
-        size: its side in pixels.
-        stride: source frames from one to the next; None: spread over the whole video.
-        widths: of `tiny-3d` and `tiny-flow`; None: the recognizer's own.
-        epochs: at most.
-        batch: clips a step.
-        lr: highest learning rate.
-        weight_decay: of AdamW.
-        warmup: epochs of rising rate.
-        patience: epochs without a better one before fitting stops; None: never.
-        amp: half precision in the network.
-        augment: of training clips.
-        views: of clips that are predicted.
+    Side and stride are in pixels and source frames; without a stride frames are spread over the
+    video. The widths are of `tiny-3d` and `tiny-flow`; None: their own.
     """
 
     frames: int
@@ -59,8 +48,7 @@ class FitConfig:
 
     def fit_arguments(self) -> dict[str, Any]:
         """The arguments of `fit`."""
-        names = ("epochs", "batch", "lr", "weight_decay", "warmup", "patience", "amp", "augment")
-        return {**{name: getattr(self, name) for name in names}, "views": self.views}
+        return {name: getattr(self, name) for name in FITTED}
 
 
 def tiny() -> FitConfig:
@@ -98,18 +86,11 @@ def paper() -> FitConfig:
 def ilic_stills(dataset: str) -> FitConfig:
     """Ilic et al.'s privacy networks: frames of 224 pixels, predictions averaged over a video.
 
-    Frame recognizers average over the frames they are given, so a clip of as many is the protocol.
-
-    Args:
-        dataset: ipn, kth or sbu: 32, 32 or 16 frames a video.
+    Frame recognizers average over the frames they are given, so a clip of as many is the protocol:
+    32 on ipn and kth, 16 on sbu.
     """
     if dataset not in ILIC_FRAMES:
         raise UsageError(f"Ilic et al. have {', '.join(ILIC_FRAMES)}, and no {dataset!r}.")
     return FitConfig(
-        frames=ILIC_FRAMES[dataset],
-        size=224,
-        epochs=500,
-        batch=16,
-        lr=3e-4,
-        patience=ILIC_PATIENCE,
+        frames=ILIC_FRAMES[dataset], size=224, epochs=500, batch=16, lr=3e-4, patience=ILIC_PATIENCE
     )

@@ -50,7 +50,7 @@ GAPS: dict[str, Gap | None] = {"free": None, "far": FAR, "near": NEAR}
 
 def frame_pairs(
     clip: Tensor, generator: torch.Generator, gap: Gap | None = None
-) -> tuple[Tensor, ...]:
+) -> tuple[Tensor, Tensor]:
     """Two frames of each clip in either order, twice (B, 3, 1, H, W).
 
     With a gap, clips have `gap.frames` frames; of a clip of one frame both are the same.
@@ -59,18 +59,17 @@ def frame_pairs(
     # Two different frames where there are two: a frame paired with itself makes the task trivial.
     low, high = (min(1, frames - 1), frames - 1) if gap is None else gap.steps
     steps = torch.randint(low, high + 1, (count,), generator=generator)
-    first = (
-        torch.rand(count, generator=generator) * (frames - steps)
-    ).long()  # 0 to frames - 1 - step
+    # From 0 to frames - 1 - step.
+    first = (torch.rand(count, generator=generator) * (frames - steps)).long()
     swapped = torch.rand(count, generator=generator) < 0.5
     a, b = torch.where(swapped, first + steps, first), torch.where(swapped, first, first + steps)
     rows = torch.arange(count)
-    return tuple(clip[rows, :, at][:, :, None] for at in (a, b))
+    return clip[rows, :, a][:, :, None], clip[rows, :, b][:, :, None]
 
 
-def segment_pairs(clip: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+def segment_pairs(clip: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Two different runs of frames, (B, 3, T // 2, H, W), for an adversary that sees motion."""
     half = max(1, clip.shape[2] // 2)
     starts = clip.shape[2] - half + 1
     first, second = (torch.randperm(starts, generator=generator).tolist() * 2)[:2]
-    return tuple(clip[:, :, at : at + half] for at in (first, second))
+    return clip[:, :, first : first + half], clip[:, :, second : second + half]

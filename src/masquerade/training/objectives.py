@@ -21,11 +21,13 @@ from masquerade.training.frame_pairs import frame_pairs, segment_pairs
 from masquerade.training.losses import Codes, clip_losses
 
 
-class _Batch(NamedTuple):
+class ObjectiveBatch(NamedTuple):
+    """Clips (B, 3, T, H, W), codes by private label, and the generator of pairs and rotations."""
+
     clip: Tensor
     codes: Codes
     generator: torch.Generator
-    processes: Processes
+    processes: Processes = SINGLE_PROCESS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,41 +45,13 @@ class Objective:
         """The adversary's network with whatever else the objective needs; by default as it is."""
         return net
 
-    def loss(
-        self,
-        net: nn.Module,
-        clip: Tensor,
-        codes: Codes,
-        generator: torch.Generator,
-        processes: Processes = SINGLE_PROCESS,
-    ) -> Tensor:
-        """What the adversary minimises, (n,) by sample.
-
-        Args:
-            net: the adversary's network.
-            clip: (B, 3, T, H, W).
-            codes: by private label.
-            generator: of pairs and rotations, on the CPU.
-            processes: that share the batch, where clips are contrasted with one another.
-        """
-        return self._loss(net, _Batch(clip, codes, generator, processes))
-
-    def adversarial_loss(
-        self,
-        net: nn.Module,
-        clip: Tensor,
-        codes: Codes,
-        generator: torch.Generator,
-        processes: Processes = SINGLE_PROCESS,
-    ) -> Tensor:
-        """What the anonymizer minimises, (n,) by sample: by default the negative loss."""
-        return self._adversarial_loss(net, _Batch(clip, codes, generator, processes))
-
-    def _loss(self, net: nn.Module, batch: _Batch) -> Tensor:
+    def loss(self, net: nn.Module, batch: ObjectiveBatch) -> Tensor:
+        """What the adversary minimises, (n,) by sample."""
         raise NotImplementedError
 
-    def _adversarial_loss(self, net: nn.Module, batch: _Batch) -> Tensor:
-        return -self._loss(net, batch)
+    def adversarial_loss(self, net: nn.Module, batch: ObjectiveBatch) -> Tensor:
+        """What the anonymizer minimises, (n,) by sample: by default the negative loss."""
+        return -self.loss(net, batch)
 
     def chance_loss(self, codes: Codes, count: int, training_codes: Codes) -> float:
         """The loss of a constant prediction on `count` clips, which no input can improve."""
@@ -104,13 +78,13 @@ class Labels(Objective):
     def heads(self, private: Mapping[str, int]) -> dict[str, int]:
         return dict(private)
 
-    def _loss(self, net: nn.Module, batch: _Batch) -> Tensor:
+    def loss(self, net: nn.Module, batch: ObjectiveBatch) -> Tensor:
         logits = net(batch.clip)
         return torch.stack(
             [clip_losses(logits[name], code) for name, code in batch.codes.items()]
         ).mean(0)
 
-    def _adversarial_loss(self, net: nn.Module, batch: _Batch) -> Tensor:
+    def adversarial_loss(self, net: nn.Module, batch: ObjectiveBatch) -> Tensor:
         logits = net(batch.clip)
         parts = [self._against(logits[name], code) for name, code in batch.codes.items()]
         return torch.stack(parts).mean(0)
@@ -151,8 +125,7 @@ class Pairs(Objective):
 
     def pairs(self, clip: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Two views of each clip."""
-        a, b = segment_pairs(clip, generator) if self.segments else frame_pairs(clip, generator)
-        return a, b
+        return segment_pairs(clip, generator) if self.segments else frame_pairs(clip, generator)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +138,7 @@ class NTXent(Pairs):
 
     symmetric: bool = True
 
-    def _loss(self, net: nn.Module, batch: _Batch) -> Tensor:
+    def loss(self, net: nn.Module, batch: ObjectiveBatch) -> Tensor:
         both = net(torch.cat(self.pairs(batch.clip, batch.generator)))["projection"]
         # Of every process: a clip is contrasted with the whole batch, not with one process's share.
         a, b = batch.processes.gather_rows(torch.stack(both.float().chunk(2), 1)).unbind(1)
@@ -192,7 +165,7 @@ class MoCo(Pairs):
     def wrap(self, net: nn.Module) -> nn.Module:
         return MomentumEncoder(net, width=self.width, size=self.queue, momentum=self.momentum)
 
-    def _loss(self, net: nn.Module, batch: _Batch) -> Tensor:
+    def loss(self, net: nn.Module, batch: ObjectiveBatch) -> Tensor:
         if not isinstance(net, MomentumEncoder):
             raise UsageError("MoCo needs a network with a momentum encoder: wrap it first.")
         query, other = self.pairs(batch.clip, batch.generator)
@@ -224,7 +197,7 @@ class Rotation(Objective):
     def heads(self, private: Mapping[str, int]) -> dict[str, int]:
         return {"quarters": 4}
 
-    def _loss(self, net: nn.Module, batch: _Batch) -> Tensor:
+    def loss(self, net: nn.Module, batch: ObjectiveBatch) -> Tensor:
         clip = batch.clip
         at = torch.randint(clip.shape[2], (len(clip),), generator=batch.generator)
         quarters = torch.randint(4, (len(clip),), generator=batch.generator)
@@ -235,8 +208,8 @@ class Rotation(Objective):
         logits = net(rotated[:, :, None])["quarters"].float()
         return F.cross_entropy(logits, quarters.to(logits.device), reduction="none")
 
-    def _adversarial_loss(self, net: nn.Module, batch: _Batch) -> Tensor:
-        return _negated(self._loss(net, batch), self.cap, math.log(4))
+    def adversarial_loss(self, net: nn.Module, batch: ObjectiveBatch) -> Tensor:
+        return _negated(self.loss(net, batch), self.cap, math.log(4))
 
     def chance_loss(self, codes: Codes, count: int, training_codes: Codes) -> float:
         return math.log(4)

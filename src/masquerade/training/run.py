@@ -246,10 +246,7 @@ def _add_pairs(
 
 
 def _add_stills(
-    data: AdversarialData,
-    recipe: AdversarialRecipe,
-    source: _Source,
-    private: Sequence[str] | None,
+    data: AdversarialData, recipe: AdversarialRecipe, source: _Source, private: Sequence[str] | None
 ) -> AdversarialData:
     manifest = source.manifest
     learn, held_out = source.clips(recipe, frames=1, stride=None, stored=None)

@@ -17,6 +17,7 @@ from masquerade.training.adversarial import AdversarialModels
 from masquerade.training.data import AdversarialBatch, AdversarialBatches, AdversarialData
 from masquerade.training.engine import Row
 from masquerade.training.losses import Codes, probabilities
+from masquerade.training.objectives import ObjectiveBatch
 from masquerade.training.recipe import AdversarialRecipe, Phase
 
 
@@ -171,7 +172,7 @@ def _add_adversaries(
     for at, (one, adversary) in enumerate(zip(recipe.adversaries, models.adversary, strict=True)):
         objective = one.objective
         net = with_keep_mask(adversary, keep if objective.needs_labels else None)
-        loss = objective.loss(net, clip, batch.private, generator).mean()
+        loss = objective.loss(net, ObjectiveBatch(clip, batch.private, generator)).mean()
         found.count(**{f"adversary{at}": float(loss)})
         chance = objective.chance_loss(batch.private, len(clip), batches.codes["train"][1])
         found.count(**{f"chance{at}": chance})

@@ -93,10 +93,6 @@ def bdq(
         frozen=frozen,
         reversal=reversal,
         segments=segments,
-        applied={
-            "omega": omega,
-            "action_weight": action_weight,
-            "until_adversary": until_adversary,
-        },
+        applied=dict(omega=omega, action_weight=action_weight, until_adversary=until_adversary),
         **ablations,
     )

@@ -105,10 +105,6 @@ def spact(
         segments=segments,
         gap=gap,
         idle=idle,
-        applied={
-            "omega": omega,
-            "action_weight": action_weight,
-            "until_adversary": until_adversary,
-        },
+        applied=dict(omega=omega, action_weight=action_weight, until_adversary=until_adversary),
         **ablations,
     )

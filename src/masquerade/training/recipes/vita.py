@@ -104,10 +104,6 @@ def vita(
         segments=segments,
         gap=gap,
         idle=idle,
-        applied={
-            "omega": omega,
-            "action_weight": action_weight,
-            "until_adversary": until_adversary,
-        },
+        applied=dict(omega=omega, action_weight=action_weight, until_adversary=until_adversary),
         **ablations,
     )
