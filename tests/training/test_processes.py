@@ -95,7 +95,8 @@ def shared() -> dict[str, Any]:
         mine = whole[processes.rank :: processes.world]  # of five clips, three and two
         for name in ("loss", "adversarial_loss"):
             net = Straight(1)
-            each = getattr(NTXent(), name)(net, mine, {}, torch.Generator(), processes)
+            batch = ObjectiveBatch(mine, {}, torch.Generator(), processes)
+            each = getattr(NTXent(), name)(net, batch)
             each.mean().backward()
             processes.average_gradients(net)
             found[name], found[f"{name} back"] = each.detach().mean(), net.linear.weight.grad
