@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -86,11 +86,10 @@ def label_floors(
         seed: of the random scores and resamples.
     """
     published = None
+    name = labels.name
     if labels.suffix in _PICKLES:
         if splits is None or split not in ("1", "2", "3"):
-            raise UsageError(
-                f"{labels.name} needs --splits, the lists' folder, and --split 1 to 3."
-            )
+            raise UsageError(f"{name} needs --splits, the lists' folder, and --split 1 to 3.")
         manifest, column = read_vp(labels, splits=splits, split=int(split)), "split"
         published = "VP-UCF101" if (splits / "trainlist01.txt").exists() else "VP-HMDB51"
         if action_accuracy is None:
@@ -98,15 +97,14 @@ def label_floors(
     else:
         manifest = read_manifest(labels)
         column = split = _split_column(manifest, split)
-    tables = _floors(
-        manifest, split=column, accuracy=action_accuracy, resamples=resamples, seed=seed
-    )
+    bootstrap = {"resamples": resamples, "seed": seed}
+    tables = _floors(manifest, column, action_accuracy, bootstrap)
     notes = (*_without_floor(manifest, split, tables), *_notes(published, tables[0].floors))
-    return FloorsResult(labels=labels.name, split=split, tables=tables, notes=notes)
+    return FloorsResult(labels=name, split=split, tables=tables, notes=notes)
 
 
 def _floors(
-    manifest: Manifest, *, split: str, accuracy: float | None, resamples: int, seed: int
+    manifest: Manifest, split: str, accuracy: float | None, bootstrap: Mapping[str, int]
 ) -> tuple[AttributeFloors, ...]:
     """The floors of every attribute of a manifest, fitted on train and scored on test.
 
@@ -121,10 +119,7 @@ def _floors(
     binary = [column for column in columns if column.kind == "binary"]
     together = [binary] if binary else []
     together += [[column] for column in columns if column.kind in ("classes", "identity")]
-    found = [
-        _table(manifest, split, each, code, accuracy=accuracy, resamples=resamples, seed=seed)
-        for each in together
-    ]
+    found = [_table(manifest, split, each, code, accuracy, bootstrap) for each in together]
     tables = tuple(table for table in found if table is not None)
     if not tables:
         raise UsageError(f"No attribute has a floor under split {split!r}.")
@@ -136,10 +131,8 @@ def _table(
     split: str,
     columns: Sequence[Column],
     actions: IntArray,
-    *,
     accuracy: float | None,
-    resamples: int,
-    seed: int,
+    bootstrap: Mapping[str, int],
 ) -> AttributeFloors | None:
     """The floors of all binary columns, or of one column of classes; None where it has none."""
     part = np.array(manifest.cells(split))
@@ -149,26 +142,13 @@ def _table(
     train, test = (np.flatnonzero((part == name) & known) for name in ("train", "test"))
     if not len(train) or not len(test):
         raise UsageError(f"Split {split!r} has no labelled clips in train, or none in test.")
+    acted = actions[train], actions[test]
     if columns[0].kind == "binary":
-        floors = attribute_floors(
-            labels[train],
-            labels[test],
-            actions[train],
-            actions[test],
-            accuracy=accuracy,
-            all_labels=labels[labelled],
-            resamples=resamples,
-            seed=seed,
-        )
+        pair, every = (labels[train], labels[test]), labels[labelled]
+        floors = attribute_floors(*pair, *acted, accuracy=accuracy, all_labels=every, **bootstrap)
     elif np.isin(labels[test], labels[train]).any():
-        floors = class_floors(
-            labels[train, 0],
-            labels[test, 0],
-            actions[train],
-            actions[test],
-            accuracy=accuracy,
-            classes=len(columns[0].values),
-        )
+        pair, count = (labels[train, 0], labels[test, 0]), len(columns[0].values)
+        floors = class_floors(*pair, *acted, accuracy=accuracy, classes=count)
     else:
         return None
     return AttributeFloors(

@@ -13,18 +13,7 @@ import numpy as np
 from masquerade.datasets.mimes.motion import F64
 from masquerade.datasets.mimes.people import Colour, Person
 
-PARTS = (
-    "background",
-    "forehead",
-    "face",
-    "hair",
-    "hat",
-    "torso",
-    "arms",
-    "hands",
-    "legs",
-    "feet",
-)
+PARTS = ("background", "forehead", "face", "hair", "hat", "torso", "arms", "hands", "legs", "feet")
 """Names of the labels of a part mask."""
 
 KEYPOINTS = (

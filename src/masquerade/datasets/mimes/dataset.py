@@ -20,11 +20,7 @@ from masquerade.datasets.mimes.people import (
     even_action_probability,
 )
 from masquerade.errors import UsageError
-from masquerade.metrics.floors import (
-    ExpectedFloors,
-    expected_binary_floors,
-    expected_class_floors,
-)
+from masquerade.metrics.floors import ExpectedFloors, expected_binary_floors, expected_class_floors
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
@@ -137,9 +133,7 @@ class Mimes:
             labels=self.labels(i),
             parts=drawing.part_masks(scene.shown, scene.pieces),
             keypoints=drawing.joints(
-                body_pieces.keypoint_places(self._person(i)),
-                scene.pose,
-                scale=scene.scale,
+                body_pieces.keypoint_places(self._person(i)), scene.pose, scale=scene.scale
             ),
             flow=drawing.true_flow(scene.shown.shape, *scene.coordinates, scene.pose),
             limbs=numbers.astype(np.uint8)[scene.shown],
@@ -163,13 +157,10 @@ class Mimes:
     @property
     def splits(self) -> dict[str, dict[str, NDArray[np.int64]]]:
         """The numbers of the clips in each part of each split column."""
-        return {
-            column.name: {
-                part: np.flatnonzero(np.array(self.manifest.cells(column.name)) == part)
-                for part in ("train", "val", "test")
-            }
-            for column in self.manifest.of_role("split")
-        }
+        names = [column.name for column in self.manifest.of_role("split")]
+        cells = {name: np.array(self.manifest.cells(name)) for name in names}
+        parts = ("train", "val", "test")
+        return {name: {p: np.flatnonzero(cells[name] == p) for p in parts} for name in names}
 
     @property
     def floors(self) -> dict[str, ExpectedFloors]:
@@ -213,25 +204,16 @@ class Mimes:
         x = motion.walk_path(action, staging, person.gait, self.frames) * self.size
         ground = scenes.GROUND * self.size
         scale = person.build.height * self.size
+        phases = motion.channel_phases(action, staging, person.gait, self.frames)
+        build = replace(person.build, height=scale)
         limbs = motion.place_limbs(
-            motion.channel_phases(action, staging, person.gait, self.frames),
-            person.gait,
-            replace(person.build, height=scale),
-            facing=staging.facing,
-            x=x,
-            ground=ground,
+            phases, person.gait, build, facing=staging.facing, x=x, ground=ground
         )
         middle = 0.5 + staging.middle * 0.2  # not of one frame: that would reveal the direction
-        still = scenes.background(
-            cells["scene"], cells["object"], size=self.size, person=middle, rng=rng
-        )
-        return _Scene(
-            pose=drawing.pose_limbs(limbs, staging.facing),
-            pieces=body_pieces.pieces(person),
-            scale=scale,
-            ground=ground,
-            still=still,
-        )
+        place, item = cells["scene"], cells["object"]
+        still = scenes.background(place, item, size=self.size, person=middle, rng=rng)
+        pose, pieces = drawing.pose_limbs(limbs, staging.facing), body_pieces.pieces(person)
+        return _Scene(pose=pose, pieces=pieces, scale=scale, ground=ground, still=still)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -135,11 +135,9 @@ def part_masks(shown: U8, pieces: Sequence[Piece]) -> U8:
 def joints(places: Mapping[str, tuple[str, float, float]], pose: Posed, *, scale: float) -> F32:
     """(T, K, 2): x and y of `KEYPOINTS` in pixels, also where occluded."""
     out = []
-    for name in KEYPOINTS:
-        limb, u, v = places[name]
+    for limb, u, v in (places[name] for name in KEYPOINTS):
         at = pose.numbers[limb]
-        away = u * pose.along[at] + v * pose.across[at]
-        out.append(pose.origin[at] + scale * away)
+        out.append(pose.origin[at] + scale * (u * pose.along[at] + v * pose.across[at]))
     return np.stack(out, 1).astype(np.float32)
 
 
@@ -155,9 +153,8 @@ def _corners(piece: Piece, pose: Posed, scale: float) -> NDArray[np.int32]:
 
 def _around(shadow: U8, fine: U8) -> tuple[slice, slice]:
     """Rows and columns of the bounding box of the figure and its shadow."""
-    left, top, width, height = (int(n) for n in cv2.boundingRect(fine))
-    x, y, w, h = (int(n) for n in cv2.boundingRect(shadow))
-    ends = [(left // _FINE, -(-(left + width) // _FINE)), (x, x + w)]
-    columns = slice(min(a for a, _ in ends), max(b for _, b in ends))
-    ends = [(top // _FINE, -(-(top + height) // _FINE)), (y, y + h)]
-    return slice(min(a for a, _ in ends), max(b for _, b in ends)), columns
+    left, top, width, height = cv2.boundingRect(fine)
+    x, y, w, h = cv2.boundingRect(shadow)
+    columns = slice(min(left // _FINE, x), max(-(-(left + width) // _FINE), x + w))
+    rows = slice(min(top // _FINE, y), max(-(-(top + height) // _FINE), y + h))
+    return rows, columns

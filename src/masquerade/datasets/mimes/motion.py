@@ -141,7 +141,8 @@ def place_limbs(
     """The limbs in each frame, in the unit of `x` (of the hips), `ground` and `build.height`."""
     turns = {name: _skewed(phase, gait.skew) for name, phase in phases.items()}
     angles = _legs(turns, gait)
-    body = {name: length * build.height for name, length in _lengths(build).items()}
+    names = ("torso", "thigh", "shin", "upper_arm", "forearm", "waist", "chest")
+    body: dict[str, float] = {name: getattr(build, name) * build.height for name in names}
     depth = [
         body["thigh"] * np.cos(angles[f"{side}_thigh"])
         + body["shin"] * np.cos(angles[f"{side}_shin"])
@@ -199,11 +200,6 @@ def _arms(turns: Mapping[str, F64], gait: Gait, lean: F64) -> dict[str, F64]:
     hang = 0.4 * lean  # arms hang down from a bowed back, though not quite
     out = {"near_upper_arm": near + hang, "near_forearm": near + near_bend + hang}
     return out | {"far_upper_arm": far - 0.5 * guard, "far_forearm": far - 0.5 * guard + far_bend}
-
-
-def _lengths(build: Build) -> dict[str, float]:
-    names = ("torso", "thigh", "shin", "upper_arm", "forearm", "waist", "chest")
-    return {name: float(getattr(build, name)) for name in names}
 
 
 def _chain(

@@ -17,6 +17,7 @@ from masquerade.datasets.mimes.motion import Build, Gait, draw_gait
 from masquerade.errors import UsageError
 
 Colour = tuple[int, int, int]
+Bits = NDArray[np.int64]  # (P,) 0 or 1 for each person
 
 RATES = {"broad": 0.5, "warm": 0.5, "dark": 0.5, "face_mask": 0.5, "long_hair": 0.5, "hat": 0.2}
 """Rates of the binary attributes of people."""
@@ -72,18 +73,12 @@ def draw_people(
         name: _bits(parts, leaning, rate, correlation * (name in correlated), rng)
         for name, rate in RATES.items()
     }
-    return tuple(
-        _person(
-            i,
-            parts[i],
-            int(leaning[i]),
-            {name: int(column[i]) if looks else 0 for name, column in bits.items()},
-            seed=seed,
-            gait=gait,
-            looks=looks,
-        )
-        for i in range(count)
-    )
+    people = []
+    for i in range(count):
+        own = {name: int(column[i]) if looks else 0 for name, column in bits.items()}
+        person = _person(i, parts[i], int(leaning[i]), own, seed=seed, gait=gait, looks=looks)
+        people.append(person)
+    return tuple(people)
 
 
 def attribute_rate(name: str, leaning: int, correlation: float) -> float:
@@ -110,7 +105,7 @@ def _parts(count: int, rng: np.random.Generator) -> list[str]:
     return [names[i] for i in rng.permutation(count)]
 
 
-def _halves(parts: list[str], rng: np.random.Generator) -> NDArray[np.int64]:
+def _halves(parts: list[str], rng: np.random.Generator) -> Bits:
     """0 for half of the people of each part, 1 for the other half."""
     out = np.zeros(len(parts), dtype=np.int64)
     for part in SHARES:
@@ -120,12 +115,8 @@ def _halves(parts: list[str], rng: np.random.Generator) -> NDArray[np.int64]:
 
 
 def _bits(
-    parts: list[str],
-    leaning: NDArray[np.int64],
-    rate: float,
-    correlation: float,
-    rng: np.random.Generator,
-) -> NDArray[np.int64]:
+    parts: list[str], leaning: Bits, rate: float, correlation: float, rng: np.random.Generator
+) -> Bits:
     """0 or 1 for each person, with as many ones in each half of each part as the rate says."""
     out = np.zeros(len(parts), dtype=np.int64)
     for part in SHARES:

@@ -103,24 +103,20 @@ def _lamp(canvas: U8, x: float, rng: np.random.Generator) -> None:
     _box(canvas, x - 0.012, GROUND - 0.5, x + 0.012, GROUND, (52, 52, 58))
     _box(canvas, x - 0.06, GROUND - 0.025, x + 0.06, GROUND, (52, 52, 58))
     shade = hsv(rng.uniform(0.08, 0.16), rng.uniform(0.3, 0.6), 1.0)
-    points = [(-0.06, -0.6), (0.06, -0.6), (0.1, -0.45), (-0.1, -0.45)]
-    _polygon(canvas, [(x + u, GROUND + v) for u, v in points], shade)
+    points = np.array([(-0.06, -0.6), (0.06, -0.6), (0.1, -0.45), (-0.1, -0.45)])
+    _polygon(canvas, np.add(points, (x, GROUND)), shade)
 
 
 def _plant(canvas: U8, x: float, rng: np.random.Generator) -> None:
     for turn in np.linspace(-1.1, 1.1, 5):
-        tip = (x + 0.2 * np.sin(turn), GROUND - 0.14 - 0.22 * np.cos(turn))
-        side = 0.035 * np.cos(turn), 0.035 * np.sin(turn)
-        middle = (0.5 * (x + tip[0]), 0.5 * (GROUND - 0.14 + tip[1]))
-        leaf = [
-            (x, GROUND - 0.14),
-            (middle[0] + side[0], middle[1] + side[1]),
-            tip,
-            (middle[0] - side[0], middle[1] - side[1]),
-        ]
+        base = np.array((x, GROUND - 0.14))
+        tip = np.array((x + 0.2 * np.sin(turn), GROUND - 0.14 - 0.22 * np.cos(turn)))
+        side = np.array((0.035 * np.cos(turn), 0.035 * np.sin(turn)))
+        middle = 0.5 * (base + tip)
+        leaf = np.stack((base, middle + side, tip, middle - side))
         _polygon(canvas, leaf, (34, int(rng.integers(100, 150)), 62))
-    pot = [(-0.07, -0.15), (0.07, -0.15), (0.05, 0.0), (-0.05, 0.0)]
-    _polygon(canvas, [(x + u, GROUND + v) for u, v in pot], (186, 92, 62))
+    pot = np.array([(-0.07, -0.15), (0.07, -0.15), (0.05, 0.0), (-0.05, 0.0)])
+    _polygon(canvas, np.add(pot, (x, GROUND)), (186, 92, 62))
 
 
 def _bands(
@@ -140,7 +136,7 @@ def _bands(
 
 
 def _box(canvas: U8, x0: float, y0: float, x1: float, y1: float, colour: tuple[int, ...]) -> None:
-    _polygon(canvas, [(x0, y0), (x1, y0), (x1, y1), (x0, y1)], colour)
+    _polygon(canvas, np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)]), colour)
 
 
 def _disc(canvas: U8, x: float, y: float, r: float, colour: Colour) -> None:
@@ -149,6 +145,6 @@ def _disc(canvas: U8, x: float, y: float, r: float, colour: Colour) -> None:
     cv2.circle(canvas, middle, round(r * side * 16), colour, -1, cv2.LINE_AA, 4)
 
 
-def _polygon(canvas: U8, points: list[tuple[float, float]], colour: tuple[int, ...]) -> None:
-    corners = np.rint(np.array(points) * len(canvas) * 16).astype(np.int32)
+def _polygon(canvas: U8, points: NDArray[np.float64], colour: tuple[int, ...]) -> None:
+    corners = np.rint(points * len(canvas) * 16).astype(np.int32)
     cv2.fillConvexPoly(canvas, corners, colour, cv2.LINE_AA, 4)

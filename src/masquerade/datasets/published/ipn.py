@@ -18,11 +18,7 @@ NO_GESTURE = "D0X"
 
 
 def read_ipn(
-    folder: Path,
-    *,
-    people: Path | None = None,
-    videos: Path | None = None,
-    pauses: bool = False,
+    folder: Path, *, people: Path | None = None, videos: Path | None = None, pauses: bool = False
 ) -> Manifest:
     """IPN Hand's gestures as ranges of frames; its validation list is the test split.
 

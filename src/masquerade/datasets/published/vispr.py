@@ -37,10 +37,7 @@ SETS = {
 
 
 def read_vispr(
-    folder: Path,
-    *,
-    attributes: Literal["vispr1", "vispr2"] = "vispr1",
-    videos: Path | None = None,
+    folder: Path, *, attributes: Literal["vispr1", "vispr2"] = "vispr1", videos: Path | None = None
 ) -> Manifest:
     """VISPR's images with one set of binary attributes.
 
