@@ -68,7 +68,10 @@ class _KeepGradient(torch.autograd.Function):
             own = order[:, None, first : first + QUERY_CHUNK, None]  # (B, 1, r, 1)
             scores = _at_least_float32(_gather_rows(q, own) * q.shape[-1] ** -0.5 @ k.mT)
             mask = _at_least_float32(keep)[:, None, None].repeat(1, 1, own.shape[2], 1)
-            odds, total = _odds(scores, mask.scatter_(-1, own, 1))  # (B, heads, r, N)
+            mask.scatter_(-1, own, 1)
+            top = scores.masked_fill(mask == 0, -torch.inf).amax(-1, keepdim=True)  # of kept ones
+            odds = scores.sub_(top).clamp_(max=MAX_LOG_ODDS).exp_()  # (B, heads, r, N)
+            total = (odds * mask).sum(dim=-1, keepdim=True)
             odds.scatter_(-1, own.expand(*odds.shape[:3], 1), 0)  # the diagonal is not of `keep`
             by_column += odds.mT @ (_gather_rows(rows, own) / total)
         keep_grad = (by_column * torch.cat([v, ones], -1)).sum((1, 3))  # (B, N)
@@ -88,13 +91,6 @@ def _rows_with_gradient(upstream: Tensor) -> Tensor:
 def _gather_rows(values: Tensor, own: Tensor) -> Tensor:
     """(B, heads, N, d) at the rows of (B, 1, r, 1)."""
     return values.gather(2, own.expand(-1, values.shape[1], -1, values.shape[3]))
-
-
-def _odds(scores: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """exp(scores - largest kept score) of all columns, and its sum over the kept ones."""
-    top = scores.masked_fill(mask == 0, -torch.inf).amax(dim=-1, keepdim=True)
-    odds = scores.sub_(top).clamp_(max=MAX_LOG_ODDS).exp_()
-    return odds, (odds * mask).sum(dim=-1, keepdim=True)
 
 
 def dynamicvit_softmax(scores: Tensor, keep: Tensor, *, eps: float = 1e-6) -> Tensor:

@@ -6,8 +6,6 @@ in torchvision's.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor, nn
 
 from masquerade.models.resnet import init_convolutions
@@ -29,8 +27,8 @@ V2_STAGES = (
 class MobileNetV1(nn.Module):
     """Frames (B, C, H, W) to logits (B, classes)."""
 
-    head_names: ClassVar[tuple[str, ...]] = ("fc",)
-    width: ClassVar[int] = 1024
+    head_names = ("fc",)
+    width = 1024
 
     def __init__(self, *, classes: int, in_channels: int = 3) -> None:
         super().__init__()
@@ -71,8 +69,8 @@ class InvertedResidual(nn.Module):
 class MobileNetV2(nn.Module):
     """Frames (B, C, H, W) to logits (B, classes)."""
 
-    head_names: ClassVar[tuple[str, ...]] = ("classifier.1",)
-    width: ClassVar[int] = 1280
+    head_names = ("classifier.1",)
+    width = 1280
 
     def __init__(self, *, classes: int, in_channels: int = 3, dropout: float = 0.2) -> None:
         super().__init__()

@@ -7,7 +7,6 @@ the tokens widen at layers 1, 3 and 14.
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -106,7 +105,7 @@ class PatchStem(nn.Module):
 class MViT(nn.Module):
     """Clips of `frames` (even) and one `size` (a multiple of 32) to logits (B, classes)."""
 
-    head_names: ClassVar[tuple[str, ...]] = ("head.proj",)
+    head_names = ("head.proj",)
 
     def __init__(
         self,

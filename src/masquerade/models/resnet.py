@@ -6,7 +6,6 @@ The tiny one (depth 8) has three stages of one basic block, 16-32-64 wide, and a
 from __future__ import annotations
 
 from functools import partial
-from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,7 +14,7 @@ from torch.nn import functional as F
 class BasicBlock(nn.Module):
     """Two 3 x 3 convolutions and a shortcut."""
 
-    expansion: ClassVar[int] = 1
+    expansion = 1
 
     def __init__(self, width_in: int, width: int, *, stride: int = 1) -> None:
         super().__init__()
@@ -33,7 +32,7 @@ class BasicBlock(nn.Module):
 class Bottleneck(nn.Module):
     """1 x 1, 3 x 3 (which has the stride), 1 x 1 to four times the width, and a shortcut."""
 
-    expansion: ClassVar[int] = 4
+    expansion = 4
 
     def __init__(self, width_in: int, width: int, *, stride: int = 1) -> None:
         super().__init__()
@@ -57,7 +56,7 @@ class ResNet(nn.Module):
     `small` is a 3 x 3 stem without pooling, for frames of about 32 to 64 pixels.
     """
 
-    head_names: ClassVar[tuple[str, ...]] = ("fc",)
+    head_names = ("fc",)
 
     def __init__(
         self,

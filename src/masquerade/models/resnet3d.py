@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar, Literal, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -124,9 +124,8 @@ class Stem(nn.Module):
         conv: nn.Module
         if config.project:
             space = nn.Conv3d(in_channels, width, (1, 3, 3), (1, 2, 2), (0, 1, 1), bias=False)
-            over_time = nn.Conv3d(
-                width, width, (time, 1, 1), padding=(time // 2, 0, 0), groups=width, bias=False
-            )
+            sizes = ((time, 1, 1), 1, (time // 2, 0, 0))  # kernel, stride, padding
+            over_time = nn.Conv3d(width, width, *sizes, groups=width, bias=False)
             conv = Conv2plus1d(conv_t=space, conv_xy=over_time, norm=None)  # sic: PyTorchVideo's
         else:
             pad = (time // 2, 3, 3)
@@ -147,9 +146,8 @@ class Bottleneck3d(nn.Module):
         inner, width = config.inner[stage], config.widths[stage]
         times = config.times_a[stage]
         time = times[block % len(times)]
-        self.conv_a = nn.Conv3d(
-            width_in, inner, (time, 1, 1), padding=(time // 2, 0, 0), bias=False
-        )
+        pad = (time // 2, 0, 0)
+        self.conv_a = nn.Conv3d(width_in, inner, (time, 1, 1), padding=pad, bias=False)
         self.norm_a = nn.BatchNorm3d(inner)
         self.conv_b = _middle(config.middle, inner, config.stride(stage, block))
         self.norm_b: nn.Module = nn.BatchNorm3d(inner)
@@ -336,9 +334,8 @@ class Fusion(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv_fast_to_slow = nn.Conv3d(
-            width, 2 * width, (7, 1, 1), (ALPHA, 1, 1), (3, 0, 0), bias=False
-        )
+        sizes = ((7, 1, 1), (ALPHA, 1, 1), (3, 0, 0))  # kernel, stride, padding
+        self.conv_fast_to_slow = nn.Conv3d(width, 2 * width, *sizes, bias=False)
         self.norm = nn.BatchNorm3d(2 * width)
 
     def forward(self, fast: Tensor) -> Tensor:
@@ -389,9 +386,9 @@ class VideoResNet(nn.Module):
     is dilated by two instead; the parameters are the same.
     """
 
-    head_names: ClassVar[tuple[str, ...]] = ("fc",)
-    width: ClassVar[int] = 512
-    widths: ClassVar[tuple[int, ...]] = (64, 128, 256, 512)
+    head_names = ("fc",)
+    width = 512
+    widths = (64, 128, 256, 512)
 
     def __init__(
         self, *, classes: int, in_channels: int = 3, kind: Kind = "r3d", keep_time: bool = False

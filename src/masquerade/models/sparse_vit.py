@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -116,7 +115,7 @@ class SparseViT(TubeletViT):
     State-dict names are timm's, except for the predictors and the decoder.
     """
 
-    head_names: ClassVar[tuple[str, ...]] = ("norm", "decoder", "predictors")  # not in ViT files
+    head_names = ("norm", "decoder", "predictors")  # not in ViT files
 
     def __init__(
         self,
@@ -136,7 +135,6 @@ class SparseViT(TubeletViT):
             raise UsageError(f"predictors stand before layers 0 to {depth - 1}, in order.")
         super().__init__(
             shape=shape,
-            in_channels=3,
             tubelet=tubelet,
             width=width,
             depth=depth,

@@ -6,8 +6,6 @@ outputs. A transformer of its size does not learn motion from scratch (docs/pape
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,7 +19,7 @@ class Tiny3d(nn.Module):
     receptive field for frames beyond about 64 pixels.
     """
 
-    head_names: ClassVar[tuple[str, ...]] = ("head",)
+    head_names = ("head",)
 
     def __init__(
         self,

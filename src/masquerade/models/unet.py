@@ -63,14 +63,11 @@ class UNet(Encoder):
         x = skips.pop()
         for step, skip in zip(self.up, reversed(skips), strict=True):
             x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
-            x = step(torch.cat([skip, _pad(x, skip)], dim=1))
+            # Zeros for the odd row or column that pooling drops.
+            rows, columns = skip.shape[-2] - x.shape[-2], skip.shape[-1] - x.shape[-1]
+            x = F.pad(x, [columns // 2, columns - columns // 2, rows // 2, rows - rows // 2])
+            x = step(torch.cat([skip, x], dim=1))
         return self.leave(x)
-
-
-def _pad(x: Tensor, like: Tensor) -> Tensor:
-    """Zeros for the odd row or column that pooling drops."""
-    rows, columns = like.shape[-2] - x.shape[-2], like.shape[-1] - x.shape[-1]
-    return F.pad(x, [columns // 2, columns - columns // 2, rows // 2, rows - rows // 2])
 
 
 class AutoEncoder(Encoder):

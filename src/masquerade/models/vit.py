@@ -9,7 +9,7 @@ one does not learn motion from scratch (docs/papers.md 8.5); load an image ViT's
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -79,7 +79,7 @@ class FrameViT(nn.Module):
     features only, as DINO's files need.
     """
 
-    head_names: ClassVar[tuple[str, ...]] = ("head",)
+    head_names = ("head",)
 
     def __init__(
         self,
@@ -136,13 +136,13 @@ class TubeletViT(nn.Module):
         self,
         *,
         shape: tuple[int, int, int],
-        in_channels: int,
         tubelet: tuple[int, int, int],
         width: int,
         depth: int,
         heads: int,
-        softmax: Softmax,
         inflation: Inflation,
+        in_channels: int = 3,
+        softmax: Softmax = "exact",
     ) -> None:
         super().__init__()
         if any(a % b for a, b in zip(shape, tubelet, strict=True)):
@@ -169,7 +169,7 @@ class TubeletViT(nn.Module):
 class VideoViT(TubeletViT):
     """STPrivacy's recognizer: a ViT over tubelets that takes a keep mask."""
 
-    head_names: ClassVar[tuple[str, ...]] = ("head", "fc_norm")
+    head_names = ("head", "fc_norm")
 
     def __init__(
         self,
@@ -191,7 +191,6 @@ class VideoViT(TubeletViT):
             width=width,
             depth=depth,
             heads=attention_heads,
-            softmax="exact",
             inflation=inflation,
         )
         self.fc_norm = nn.LayerNorm(width, eps=1e-6)

@@ -9,8 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from masquerade.errors import UsageError
-
 MOTION_GAIN = 4.0  # a change by a quarter of the range is full motion
 BACKGROUND_SHARE = 12  # the background is the top twelfth of frames, above people's heads
 STILLS = 5
@@ -47,7 +45,7 @@ def _background(clip: Tensor) -> Tensor:
     top = _stills(clip)[:, :, :, :rows]
     flat = top.transpose(1, 2).flatten(0, 1)  # (B * T, C, rows, W)
     flat = F.interpolate(flat, size=(max(16, rows), top.shape[4]), mode="bilinear")
-    return flat.reshape(len(top), -1, *flat.shape[1:]).transpose(1, 2)
+    return flat.reshape(len(top), top.shape[2], *flat.shape[1:]).transpose(1, 2)
 
 
 class Modality(NamedTuple):
@@ -75,9 +73,6 @@ class ModalityRecognizer(nn.Module):
 
     def __init__(self, net: nn.Module, *, modality: str) -> None:
         super().__init__()
-        if modality not in MODALITIES:
-            choice = ", ".join(MODALITIES)
-            raise UsageError(f"There is no modality {modality!r}; choose one of {choice}.")
         self.net, self.modality = net, modality
         self.heads: dict[str, int] | None = getattr(net, "heads", None)
 

@@ -101,7 +101,7 @@ class Recognizer(nn.Module):
             return clip
         flat = clip.transpose(1, 2).flatten(0, 1)  # (B * T, C, H, W)
         flat = F.interpolate(flat, size=(self.size, self.size), mode="bilinear", antialias=True)
-        return flat.reshape(len(clip), -1, *flat.shape[1:]).transpose(1, 2)
+        return flat.reshape(len(clip), clip.shape[2], *flat.shape[1:]).transpose(1, 2)
 
 
 class EmbeddingRecognizer(nn.Module):

@@ -7,8 +7,6 @@ averaged over its channels to read them.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
@@ -18,11 +16,7 @@ from masquerade.models.resnet3d import NETWORKS_3D
 class TwoStream(nn.Module):
     """An X3D (`name`) on RGB, one on flow, and a linear layer over the logits of both."""
 
-    head_names: ClassVar[tuple[str, ...]] = (
-        "rgbstream.blocks.5.proj",
-        "flowstream.blocks.5.proj",
-        "head",
-    )
+    head_names = ("rgbstream.blocks.5.proj", "flowstream.blocks.5.proj", "head")
 
     def __init__(self, name: str, *, classes: int, in_channels: int = 5) -> None:
         super().__init__()
