@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -202,7 +203,9 @@ def build_models(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, 0))
         anonymizer = build(recipe.method, **recipe.arguments)
-        action = _recognizer(recipe, recipe.utility, utility, recipe.utility_modality)
+        action = build_recognizer(
+            recipe.utility, heads=utility, modality=recipe.utility_modality, **_shape(recipe)
+        )
         auxiliary = None
         if recipe.uses_auxiliary:
             if not anonymizer.token_width:
@@ -229,9 +232,12 @@ def build_adversary(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         objective = adversary.objective
-        heads, projection = objective.heads(private), isinstance(objective, Pairs)
-        net = _recognizer(
-            recipe, adversary.network, heads, adversary.modality, projection=projection
+        net = build_recognizer(
+            adversary.network,
+            heads=objective.heads(private),
+            modality=adversary.modality,
+            projection=isinstance(objective, Pairs),
+            **_shape(recipe),
         )
         _init_video_vit(net, recipe.image_weights)
         return objective.wrap(net)
@@ -258,19 +264,5 @@ def _init_video_vit(net: nn.Module, path: str | None) -> bool:
     return True
 
 
-def _recognizer(
-    recipe: AdversarialRecipe,
-    name: str,
-    heads: Mapping[str, int],
-    modality: str,
-    *,
-    projection: bool = False,
-) -> nn.Module:
-    return build_recognizer(
-        name,
-        heads=heads,
-        modality=modality,
-        widths=recipe.widths,
-        projection=projection,
-        group_norm=recipe.group_norm,
-    )
+def _shape(recipe: AdversarialRecipe) -> dict[str, Any]:
+    return {"widths": recipe.widths, "group_norm": recipe.group_norm}

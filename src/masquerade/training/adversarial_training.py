@@ -42,8 +42,7 @@ from masquerade.training.recipe import (
     Role,
     UpdateStep,
 )
-from masquerade.training.samples import write_samples
-from masquerade.training.validation import accuracy, own_columns, validate
+from masquerade.training.validation import accuracy, own_columns, validate, write_samples
 
 
 @dataclass(frozen=True)

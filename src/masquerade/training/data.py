@@ -126,12 +126,8 @@ class AdversarialBatches:
         for rows, second_rows, clips, pictures in loaded:
             clips = random_windows(clips, self.recipe.frames, generator)
             clips = clips.to(self.device, non_blocking=True)
-            clips, two = augment(clips, self.recipe.augment, generator), None
-            if data.stills is not None and pictures is not None:
-                two = self._two_views(pictures, generator)
-            elif pictures is not None:
-                two = self._two_frames(pictures, generator).to(self.device)
-                two = augment(two, self.recipe.augment, generator)
+            clips = augment(clips, self.recipe.augment, generator)
+            two = self._pairs(pictures, generator, augmented=True)
             yield self._batch(clips, _at(utility, rows), _at(private, second_rows), two)
 
     def held_out(self) -> Iterator[AdversarialBatch]:
@@ -151,13 +147,9 @@ class AdversarialBatches:
         second = _load(stills or data.pairs_validation, second_order)
         loaded = zip(order, second_order, clip_loader(data.validation, order), second, strict=False)
         for rows, second_rows, clips, pictures in loaded:
-            two = None
-            if stills is not None and pictures is not None:
-                two = self._two_views(pictures, generator)
-            elif pictures is not None:
-                two = self._two_frames(pictures, generator).to(self.device).float() / 255
-            batch = _at(utility, rows), _at(private, second_rows)
-            yield self._batch(self._whole(clips), *batch, two)
+            two = self._pairs(pictures, generator, augmented=False)
+            clips = self._whole(clips)
+            yield self._batch(clips, _at(utility, rows), _at(private, second_rows), two)
 
     def random_held_out(self, generator: torch.Generator) -> AdversarialBatch:
         """A random batch of validation clips, for an update step's `until`."""
@@ -166,12 +158,16 @@ class AdversarialBatches:
         clips = self._whole(data.validation.batch(rows))
         return self._batch(clips, _at(self.codes["validation"][0], rows), {})
 
-    def _two_frames(self, clips: Tensor, generator: torch.Generator) -> Tensor:
-        """(B, 3, 2, H, W) uint8, two frames of each video as far apart as the recipe's gap says."""
-        return torch.cat(frame_pairs(clips, generator, self.recipe.gap), dim=2)
-
-    def _two_views(self, pictures: Tensor, generator: torch.Generator) -> Tensor:
-        """(B, 3, 2, H, W), two augmentations of each picture."""
+    def _pairs(
+        self, pictures: Tensor | None, generator: torch.Generator, *, augmented: bool
+    ) -> Tensor | None:
+        """(B, 3, 2, H, W): views of each picture, always augmented, or frames of each video."""
+        if pictures is None:
+            return None
+        if self.data.stills is None:
+            two = torch.cat(frame_pairs(pictures, generator, self.recipe.gap), dim=2)
+            two = two.to(self.device)
+            return augment(two, self.recipe.augment, generator) if augmented else two.float() / 255
         views = [augment(pictures.to(self.device), self.still_augment, generator) for _ in range(2)]
         return torch.cat([view[:, :, :1] for view in views], dim=2)
 
@@ -179,26 +175,20 @@ class AdversarialBatches:
         """Rows of each training batch, as often as an epoch wants."""
         for lap in range(self.laps):
             seed = derive_seed(self.seed, 8, lap) if lap else self.seed
-            yield from epoch_order(
-                len(self.data.train),
-                self.recipe.batch,
-                seed=seed,
-                epoch=epoch,
-                processes=self.processes,
-            )
+            yield from self._epoch_order(self.data.train, self.recipe.batch, seed, epoch)
 
     def _still_order(self, epoch: int) -> Iterator[Tensor]:
         """Rows of each batch of the second data set, repeated as often as the first one needs."""
         lap = 0
         while self.data.stills is not None:
-            yield from epoch_order(
-                len(self.data.stills),
-                self.recipe.still_batch,
-                seed=derive_seed(self.seed, 7, lap),
-                epoch=epoch,
-                processes=self.processes,
-            )
+            seed = derive_seed(self.seed, 7, lap)
+            yield from self._epoch_order(self.data.stills, self.recipe.still_batch, seed, epoch)
             lap += 1
+
+    def _epoch_order(
+        self, clips: ClipDataset, batch: int, seed: int, epoch: int
+    ) -> Iterator[Tensor]:
+        return epoch_order(len(clips), batch, seed=seed, epoch=epoch, processes=self.processes)
 
     def _whole(self, clips: Tensor) -> Tensor:
         """Clips as networks see them later: the middle window, in [0, 1]."""

@@ -98,7 +98,9 @@ class Stop:
             return True
         if self.above is not None and values[-1] >= self.above:
             return True
-        return self.plateau is not None and len(values) - 1 - _argmin(values) >= self.plateau
+        return (
+            self.plateau is not None and len(values) - 1 - values.index(min(values)) >= self.plateau
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,7 +246,3 @@ class AdversarialRecipe:
     def for_started(self) -> AdversarialRecipe:
         """The same recipe for an anonymizer that was trained before: without its pretraining."""
         return replace(self, phases=tuple(p for p in self.phases if not p.skip_if_started))
-
-
-def _argmin(values: Sequence[float]) -> int:
-    return min(range(len(values)), key=lambda at: values[at])

@@ -1,24 +1,31 @@
-"""The validation columns of the log: what networks read of held-out clips after an epoch."""
+"""What is known of held-out clips after an epoch: columns of the log, and pictures of them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.metrics.classification import auroc, top_k
 from masquerade.models.recognizers import with_keep_mask
+from masquerade.storage import atomic_write
 from masquerade.training.adversarial import AdversarialModels
-from masquerade.training.data import AdversarialBatch, AdversarialBatches, AdversarialData
+from masquerade.training.data import AdversarialBatches, AdversarialData
 from masquerade.training.engine import Row
 from masquerade.training.losses import Codes, probabilities
-from masquerade.training.objectives import ObjectiveBatch
+from masquerade.training.objectives import Objective, ObjectiveBatch
 from masquerade.training.recipe import AdversarialRecipe, Phase
+
+CLIPS, FRAMES = 4, 4  # of a picture
+SIDE = 96  # pixels that a small frame is enlarged to at least
 
 
 class _Variety:
@@ -76,6 +83,7 @@ def validate(
     models.eval()
     generator, found = torch.Generator().manual_seed(seed), _Predictions()
     outputs, inputs = _Variety(), _Variety()
+    objectives = [one.objective for one in recipe.adversaries]
     for batch in batches.held_out():
         clip, keep = (batch.clips, None) if raw else inference_output(models, batch.clips)
         if phase is not None and phase.uses_auxiliary:
@@ -92,7 +100,8 @@ def validate(
         inputs.add(batch.clips)
         if batch.stills is not None:
             clip, keep = (batch.stills, None) if raw else inference_output(models, batch.stills)
-        _add_adversaries(found, models, recipe, batch, clip, keep, generator, batches)
+        given = ObjectiveBatch(clip, batch.private, generator)
+        _add_adversaries(found, objectives, models, given, keep, batches.codes["train"][1])
     utility = list(batches.data.utility)
     auxiliary = {"val_auxiliary": _auxiliary(found, utility)} if recipe.uses_auxiliary else {}
     own = [name for name in found.numbers if not name.startswith(("adversary", "chance"))]
@@ -115,6 +124,36 @@ def inference_output(
     anonymizer = models.anonymizer if isinstance(models, AdversarialModels) else models
     out = anonymizer(clip, state=anonymizer.init_state(seed=0))
     return out.clip, None if out.hidden is None else 1 - out.hidden[:, 0]
+
+
+def write_samples(
+    anonymizer: Anonymizer, batches: AdversarialBatches, folder: Path, epoch: int
+) -> Path:
+    """Write `folder/0007.png`: each held-out clip in two rows, raw above anonymized.
+
+    It shows the originals: it is not for release.
+    """
+    batch = next(batches.held_out())
+    with torch.no_grad():
+        out, _ = inference_output(anonymizer.eval(), batch.clips[:CLIPS])
+    path = folder / f"{epoch:04d}.png"
+    with atomic_write(path, overwrite=True) as part:
+        done, png = cv2.imencode(".png", grid(batch.clips[:CLIPS], out)[..., ::-1])
+        assert done
+        part.write_bytes(png.tobytes())
+    return path
+
+
+def grid(raw: Tensor, out: Tensor) -> NDArray[np.uint8]:
+    """(H, W, 3), raw frames above anonymized ones, clip under clip; of two (B, 3, T, H, W)."""
+    frames = raw.shape[2]
+    at = torch.linspace(0, frames - 1, min(FRAMES, frames)).round().long()
+    both = torch.stack([raw, out], 1)[:, :, :, at.to(raw.device)]  # (B, 2, 3, t, H, W)
+    pixels = (both.clamp(0, 1) * 255).round().byte().cpu().numpy()
+    rows = [np.concatenate(list(row.transpose(1, 2, 3, 0)), 1) for pair in pixels for row in pair]
+    picture = np.concatenate(rows, 0)
+    times = max(1, round(SIDE / raw.shape[-2]))
+    return np.asarray(picture.repeat(times, 0).repeat(times, 1), np.uint8)
 
 
 def own_columns(row: Row, data: AdversarialData) -> list[str]:
@@ -160,24 +199,20 @@ class _Predictions:
 
 def _add_adversaries(
     found: _Predictions,
+    objectives: Sequence[Objective],
     models: AdversarialModels,
-    recipe: AdversarialRecipe,
-    batch: AdversarialBatch,
-    clip: Tensor,
+    batch: ObjectiveBatch,
     keep: Tensor | None,
-    generator: torch.Generator,
-    batches: AdversarialBatches,
+    training_codes: Codes,
 ) -> None:
     """The loss of each adversary on a batch, its chance loss, and what it predicts."""
-    for at, (one, adversary) in enumerate(zip(recipe.adversaries, models.adversary, strict=True)):
-        objective = one.objective
+    for at, (objective, adversary) in enumerate(zip(objectives, models.adversary, strict=True)):
         net = with_keep_mask(adversary, keep if objective.needs_labels else None)
-        loss = objective.loss(net, ObjectiveBatch(clip, batch.private, generator)).mean()
-        found.count(**{f"adversary{at}": float(loss)})
-        chance = objective.chance_loss(batch.private, len(clip), batches.codes["train"][1])
+        found.count(**{f"adversary{at}": float(objective.loss(net, batch).mean())})
+        chance = objective.chance_loss(batch.codes, len(batch.clip), training_codes)
         found.count(**{f"chance{at}": chance})
         if objective.needs_labels:
-            found.add(f"{at}:", net(clip), batch.private)
+            found.add(f"{at}:", net(batch.clip), batch.codes)
 
 
 def _utility_scores(found: _Predictions, labels: Sequence[str]) -> Row:

@@ -72,7 +72,7 @@ def bdq(
         epochs=60 if tiny else 100,
         updates=(
             UpdateStep(learns=("anonymizer", "utility"), losses=weights),  # eq. 6
-            UpdateStep(learns=("adversary",), losses={"adversary": 1.0}),  # eq. 7
+            options.PRIVATE,  # eq. 7
         ),
         same_batch=True,
     )

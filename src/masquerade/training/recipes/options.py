@@ -110,6 +110,7 @@ PLATEAU = 4  # epochs without a better loss
 
 BOTH = UpdateStep(learns=("utility", "adversary"), losses={"utility": 1.0, "adversary": 1.0})
 """The utility network and the adversaries learn from the same anonymized clips (SPAct eq. 8)."""
+PRIVATE = UpdateStep(learns=("adversary",), losses={"adversary": 1.0})
 
 
 def same_optimizer(how: OptimizerConfig) -> dict[Role, OptimizerConfig]:
@@ -228,7 +229,8 @@ def ablate(
             if name not in SCHEDULE and value not in (None, False, ()):
                 flag = name.replace("_", "-")
                 raise UsageError(f"--alone is without an adversary, so leave out --{flag}.")
-        return _without_adversaries(recipe)
+        phases = [_without_losses(p, {"adversary", "adversarial"}) for p in recipe.phases]
+        return replace(recipe, adversaries=(), phases=tuple(p for p in phases if p.updates))
     networks, combine = given.get("adversary", ()), given.get("combine")
     ratio, gate = given.get("ratio"), given.get("gate")
     for name in networks:
@@ -373,11 +375,6 @@ def _reversed(phase: Phase) -> Phase:
         reversal=losses["adversarial"],
     )
     return replace(phase, updates=(once,))
-
-
-def _without_adversaries(recipe: AdversarialRecipe) -> AdversarialRecipe:
-    phases = [_without_losses(p, {"adversary", "adversarial"}) for p in recipe.phases]
-    return replace(recipe, adversaries=(), phases=tuple(p for p in phases if p.updates))
 
 
 def _without_losses(phase: Phase, dropped: set[str]) -> Phase:

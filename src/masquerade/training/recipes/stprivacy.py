@@ -52,7 +52,6 @@ TINY: dict[str, Any] = dict(
     **options.TINY | {"optimizers": options.same_optimizer(ADAMW), "size": (32, 32)},
 )
 RAW = replace(options.BOTH, raw=True)
-PRIVATE = UpdateStep(learns=("adversary",), losses={"adversary": 1.0})
 
 
 def stprivacy(
@@ -125,7 +124,7 @@ def _tiny_phases(omega: float | None, action_weight: float | None) -> tuple[Phas
             skip_if_started=True,
         ),
         Phase(name="warmup", epochs=8, updates=(RAW,)),
-        Phase(name="initialise", epochs=12, updates=(learn, PRIVATE), same_batch=True),
+        Phase(name="initialise", epochs=12, updates=(learn, options.PRIVATE), same_batch=True),
         Phase(
             name="adversarial",
             epochs=14,

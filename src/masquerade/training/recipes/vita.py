@@ -44,7 +44,6 @@ TINY: dict[str, Any] = dict(
     **options.TINY,
 )
 ACTION = UpdateStep(learns=("anonymizer", "utility"), losses={"utility": 1.0})
-PRIVATE = UpdateStep(learns=("adversary",), losses={"adversary": 1.0})
 
 
 def vita(
@@ -80,12 +79,12 @@ def vita(
     stop = options.until_learned(until_utility, until_adversary)
     if tiny:  # one update of the anonymizer, one of the utility network, two of the adversary
         warmup = Phase(name="warmup", epochs=12, updates=(options.BOTH,), stop=stop)
-        updates: tuple[UpdateStep, ...] = (against, options.BOTH, PRIVATE)
+        updates: tuple[UpdateStep, ...] = (against, options.BOTH, options.PRIVATE)
         last = Phase(name="adversarial", epochs=20, updates=updates, same_batch=True)
     else:
-        updates = (ACTION, PRIVATE)
+        updates = (ACTION, options.PRIVATE)
         warmup = Phase(name="warmup", epochs=80, updates=updates, same_batch=True, stop=stop)
-        updates = (against, replace(ACTION, times=8, until=0.7), replace(PRIVATE, times=5))
+        updates = (against, replace(ACTION, times=8, until=0.7), replace(options.PRIVATE, times=5))
         last = Phase(name="adversarial", epochs=100, updates=updates)
     threshold = 0.06 if tiny else 0.03
     first = options.pretrain(
