@@ -109,8 +109,8 @@ class Anonymizer(nn.Module):
         """
         if self.learned and not self.trained:
             raise MissingError(
-                f"{type(self).__name__} learns what to hide and this one has learned nothing; "
-                "train it, or give the run of a trained one with --weights."
+                f"{type(self).__name__} has not been trained: train it with `masquerade train`, or "
+                "give the folder or the weights of a finished run with --weights."
             )
 
     @property

@@ -27,22 +27,22 @@ class Options(PipelineConfig):
 
     # files, folders, patterns, or - for a list on standard input.
     inputs: Positional[tuple[str, ...]] = ()
-    # the file to make, or a folder; without it NAME_anonymized beside the input.
+    # the file to write, or a folder; by default NAME_anonymized beside the input.
     output: Annotated[str | None, arg(aliases=["-o"])] = None
     # how to hide; `masquerade methods` lists them. Its own arguments follow.
     method: Annotated[str, arg(aliases=["--replacewith"])] = "selective"
     hide: str | None = None  # templates, as in eye,hair: short for --regions templates:eye,hair.
     preset: str | None = None  # a named set of the method's arguments, such as paper.
     weights: Path | None = None  # a trained anonymizer, a file or a training run's folder.
-    # folders with all below them, mirrored under the output folder.
+    # include subfolders; the output folder mirrors them.
     recursive: Annotated[bool, arg(aliases=["-r"])] = False
     suffix: str | None = None  # appended to each output's name.
     # keep names, number them (sequential), or use a hash of the content.
     name: Literal["keep", "sequential", "hash"] = "keep"
-    skip_existing: bool = False  # leave out inputs whose output is there.
-    # leave out inputs that an earlier run finished from the same file and settings.
+    skip_existing: bool = False  # skip inputs whose output exists.
+    # skip inputs that an earlier run finished with the same file and settings.
     resume: bool = False
-    workers: int = 1  # files done at once, each in a process of its own.
+    workers: int = 1  # files processed in parallel.
     dry_run: bool = False  # print what would be done and do nothing.
     json: bool = False  # print the receipts as JSON and nothing else.
     quiet: Annotated[bool, arg(aliases=["-q"])] = False  # print errors only.

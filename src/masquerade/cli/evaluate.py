@@ -45,28 +45,30 @@ class Options:
 
     Args:
         data: a manifest: path, action, private attributes; see `masquerade data`.
-        actions: of these alone, separated by commas; without it all.
-        labels: private columns that are attacked, separated by commas; without it all.
+        actions: evaluate on clips of these actions only, separated by commas; by default all.
+        labels: private columns to attack, separated by commas; by default all.
         private_data: another manifest, whose attributes are attacked instead of those of --data.
         score_on: another manifest, on which the attackers of --data and --private-data are scored:
             on its test clips, or on all where it has no split; wants --folds 0.
         method: how people are hidden; `masquerade methods` lists them. Its own arguments follow.
         method_preset: a named setting of the method, such as strong.
         weights: a trained anonymizer, a file or a training run's folder; of several that were
-            trained alike, as runs/{seed}/{fold}, each fold is answered by its own.
+            trained alike, as runs/{seed}/{fold}, each fold is anonymized by its own.
         regions: what is hidden: frame, faces, people, boxes:FILE, or several as in faces+people.
-        detector: which detector looks for it.
-        outside: what becomes of all that is not hidden: keep it, or black.
+        detector: the detector of the regions, as in `masquerade anonymize`.
+        outside: keep what is not hidden, or make it black.
         mask_only: attack stprivacy's keep mask alone too, and a random and a fixed mask.
-        attackers: of scratch, finetuned, motion, raw, background, prior; separated by commas.
-        folds: of the cross-validation; 0: the manifest's columns split_action, split_identity.
-        preset: of the attackers: tiny (a hundred clips), many (a thousand), bags (frames without
-            order), paper.
+        attackers: families of attackers, separated by commas: scratch, finetuned, motion, raw,
+            background, prior.
+        folds: number of cross-validation folds; 0: use the manifest's columns split_action and
+            split_identity.
+        preset: the attackers' networks and training: tiny (for a hundred clips), many (for a
+            thousand), bags (frames without order), paper.
         through_file: attack exported, re-decoded files instead of tensors.
-        metrics: of binary attributes, separated by commas: auroc, which is always there, and beside
-            it cmap, f1, f1-spact (F1 at the threshold of SPAct's code), as papers print them.
-        seeds: networks of each kind.
-        workers: processes; 0: one a core.
+        metrics: for binary attributes, separated by commas: auroc, which is always reported, and
+            cmap, f1, f1-spact (F1 at the threshold of SPAct's code), as papers print them.
+        seeds: networks trained of each kind, each with its own seed.
+        workers: parallel processes; 0: one per core.
         device: auto, cpu, cuda, cuda:N, mps.
         store_limit: GB that small copies of all clips may take on the disk; above it they are made
             anew from the videos whenever they are read.

@@ -97,6 +97,6 @@ def summary(receipt: Receipt) -> str:
     if name == "templates":
         return f"what looks like the points {hidden} (keys: {receipt.regions[0].arguments['keys']})"
     every = max(record.arguments.get("every") or 1 for record in receipt.regions)
-    mode = f"detected in one frame of {every}, " if every > 1 else ""
-    found = f"{coverage.seen} detected, {coverage.filled} filled in by tracking"
+    mode = f"detector run on one frame in {every}; " if every > 1 else ""
+    found = f"{coverage.seen} regions detected, {coverage.filled} filled in by tracking"
     return f"{name} {hidden} ({mode}{found})"

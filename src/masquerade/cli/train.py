@@ -41,19 +41,19 @@ class Options:
         name: the method: spact, vita, bdq, noise-features, stprivacy. Its own arguments follow.
         data: a manifest with splits; only its train and validation clips are read.
         output: a new folder, or one of an interrupted run of this command, which is then resumed.
-        split: the split column that counts; without it all of them.
-        folds: leave out one fold of that many, as `masquerade evaluate` cuts them; split columns
-            then do not count.
-        fold: which, from 0.
-        actions: learn from clips of these alone, separated by commas; without it all.
-        private: columns that are to go, separated by commas; without it all attributes.
-        start: another run of this recipe, such as on more clips, from which this one starts.
-        stills: another manifest, on whose clips the adversary learns, such as one of pictures.
-        seed: of weights, order and all else that is drawn.
+        split: the split column to use; by default all of them.
+        folds: number of folds, cut as by `masquerade evaluate`, of which one is left out; split
+            columns are then ignored.
+        fold: the fold that is left out, from 0.
+        actions: train on clips of these actions only, separated by commas; by default all.
+        private: columns to hide, separated by commas; by default all attributes.
+        start: the folder of another run of this recipe, from whose weights this run starts.
+        stills: another manifest, such as one of pictures, on which the adversary is trained.
+        seed: random seed of initial weights, order of clips and everything else drawn.
         device: auto, cpu, cuda, cuda:N, mps.
         amp: half precision in the networks (bfloat16, where the device has it).
         workers: processes that read videos.
-        cache: a folder for clips, where another run of the same data finds them.
+        cache: a folder for extracted clips, which other runs on the same data reuse.
         store_limit: GB that clips may take on the disk; above it they are made anew from the videos
             whenever they are read.
         json: print the result as JSON.
@@ -89,7 +89,7 @@ def main(argv: list[str]) -> int:
     if options.folds and manifest.of_role("split"):
         talk.print(
             f"Fold {options.fold} of {options.folds} is left out; the manifest's own split "
-            "does not count.",
+            "is ignored.",
             markup=False,
         )
     if (options.output / STATE).exists():

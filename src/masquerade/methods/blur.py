@@ -34,7 +34,7 @@ class Blur(Anonymizer):
     """
 
     card = Card(
-        hides="fine detail; at the papers' weak and strong settings hardly the identity",
+        hides="fine detail; the papers' weak and strong settings hardly hide identity",
         undo="partly: networks trained on blurred faces recognize them",
         needs="nothing",
         paper="baseline of Ilic et al. CVPR 2024, SPAct CVPR 2022, STPrivacy ICCV 2023",

@@ -20,7 +20,7 @@ class Downsample(LowResolution):
     """
 
     card = Card(
-        hides="detail smaller than `factor` pixels; at 2 and 4 hardly who it is",
+        hides="detail smaller than `factor` pixels; factors 2 and 4 hardly hide identity",
         undo="partly: super-resolution from several frames",
         needs="nothing",
         paper="baseline of STPrivacy ICCV 2023, SPAct CVPR 2022",

@@ -42,7 +42,7 @@ class NoiseFeatures(Rewriter):
     """
 
     card = Card(
-        hides="fine detail and some of the rest; our own reading of the papers",
+        hides="fine detail and part of the rest; the papers specify no network: ours",
         undo="partly: it is trained without an adversary, and networks learn to read it",
         needs="training: masquerade train noise-features",
         paper="Noisy-Features of SPAct, Collective of STPrivacy, after Zhang et al. ICDM 2019",

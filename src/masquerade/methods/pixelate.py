@@ -29,7 +29,7 @@ class Pixelate(Anonymizer):
     """
 
     card = Card(
-        hides="detail smaller than a block; at 4 and 16 hardly the identity",
+        hides="detail smaller than a block; blocks of 4 and 16 pixels hardly hide identity",
         undo="partly: by networks trained on mosaics, or super-resolution from several frames",
         needs="nothing",
         paper="baseline of Ilic et al. CVPR 2024",

@@ -30,58 +30,59 @@ class PipelineConfig:
 
     Args:
         regions: what to hide: faces, people, frame, boxes:FILE, templates:NAME,..., or several as
-            in faces+people; without it faces, or what the method is for.
+            in faces+people; by default faces, or the method's own default.
         detector: which detector looks for them (faces: centerface, haar; people: hog, motion,
             hog+motion, torchvision).
         at: points FRAME:X,Y in this video, each with --at; what looks like them is hidden (regions:
             templates).
-        keys: what templates are compared by: colour-hog (needs nothing; within one video),
-            dino-s8, dino-s16, dinov2-s14.
-        key_weights: the file of that network's weights; without it the fetched one.
-        combine: several templates by their max, or their mean as in the paper, which is weaker.
-        gamma: power of a template's strength; below 1 hides more.
-        floor: least strength of templates anywhere, 0 to 1.
-        grow: places around what is found that are hidden too, in steps from key to key.
-        calibrated: whether to hide the core of what is found wholly; else by its cosine, as in
-            the paper.
-        threshold: lowest score that counts, 0 to 1; lower is safer.
+        keys: features by which templates are compared: colour-hog (needs no weights; within one
+            video only), dino-s8, dino-s16, dinov2-s14.
+        key_weights: file with the weights of that network; by default the downloaded one.
+        combine: how the strengths of several templates are combined: max, or mean as in the paper,
+            which hides less.
+        gamma: exponent of a template's strength; below 1 hides more.
+        floor: lowest strength anywhere in the frame, 0 to 1.
+        grow: width of the margin hidden around what is found, in cells of the grid of keys.
+        calibrated: hide the core of what is found completely; --no-calibrated: in proportion to its
+            cosine similarity, as in the paper.
+        threshold: lowest score that is hidden, of detections or templates, 0 to 1; lower is safer.
         scale: size at which regions are detected: WxH, the longest side, or full.
         min_size: regions smaller than this many pixels stay visible.
         max_size: regions larger than this many pixels stay visible.
-        every: detect in one of so many frames and track between them.
-        gap: longest run of frames without a detection that a track is led across.
-        carry: frames that a region is held after its last detection.
-        lookback: frames that a region is hidden before its first detection.
-        track: whether to join detections to tracks, which fills gaps and holds regions.
+        every: run the detector on every N-th frame and track between them.
+        gap: longest run of frames without a detection that a track bridges.
+        carry: frames for which a region stays hidden after its last detection.
+        lookback: frames for which a region is hidden before its first detection.
+        track: join detections to tracks, which fills gaps; --no-track: detections only.
         shape: ellipse, box, or silhouette where the region source gives one.
-        mask_scale: how much larger than its box a region is hidden (1.6 is what deface calls 1.3).
-        feather: pixels over which the edge fades, outwards.
+        mask_scale: factor by which boxes are enlarged (1.6 equals deface's --mask-scale 1.3).
+        feather: width in pixels over which the mask fades, outwards.
         outside: keep what is not hidden, or make it black, which removes the scene too.
-        region: an image of the frame's size; only where it is not black anything is hidden.
+        region: an image of the frame's size; nothing is hidden where it is black.
         audio: drop, keep (copied), or pitch (voices shifted; words and rhythm stay).
         metadata: strip, keep, or keep:KEY,... (tags, or subtitle, chapter, data, attachment).
         codec: h264, h265, vp9, av1, ffv1, mjpeg, prores.
         crf: quality of the encoder, lower is better.
         encoder_preset: the encoder's speed, such as veryfast or slow.
         lossless: write every pixel exactly.
-        bitrate: bits a second, or source for that of the input.
+        bitrate: bits per second, or source for the input's.
         hwaccel: none or cuda.
         force_8bit: write video of more than 8 bits with 8 bits.
-        cfr: write a constant frame rate, this many frames a second.
+        cfr: write a constant frame rate of this many frames per second.
         size: source, or model for the size at which the method works.
-        sequence: take a folder of images as one video of this many a second.
+        sequence: read a folder of images as one video of this many frames per second.
         device: auto, cpu, cuda, cuda:N, mps.
-        batch_size: frames that the method gets at once.
+        batch_size: frames processed at once by methods without a window of their own; 0: one.
         amp: half precision in networks, on CUDA.
         threads: threads of decoder and encoder; 0: all cores.
         seed: for science only: whoever knows it can undo the noise.
         preview: anonymize only this many seconds.
         salvage: anonymize what is left of a damaged file.
-        fail_if_none: fail where nothing was found to hide.
+        fail_if_none: fail if nothing was found to hide.
         overwrite: replace an existing output.
         public_receipt: a receipt without the source's name and hash.
-        receipt: whether to write a receipt.
-        report: where the receipt goes.
+        receipt: write a receipt; --no-receipt: none.
+        report: path of the receipt.
         export_boxes: write the regions to this JSON file.
         export_masks: write the masks to this video.
         shadow: find regions only; write the receipt and no video.
