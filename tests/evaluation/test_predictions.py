@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +59,25 @@ def test_a_table_is_read_as_it_was_saved(tmp_path: Path) -> None:
         assert (again.embeddings is None) == (block.embeddings is None)
         if block.embeddings is not None:
             assert np.array_equal(again.embeddings, block.embeddings)
+
+
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    table().save(path)
+    good = path.read_bytes()
+    np.save(tmp_path / "x.npy", np.arange(3))
+    cuts = [good[:size] for size in (1, 100, len(good) - 3)]
+    contents = [(tmp_path / "x.npy").read_bytes(), *cuts]
+    contents += [
+        good[:at] + bytes([good[at] ^ 0x55]) + good[at + 1 :] for at in range(0, len(good), 40)
+    ]
+    for content in contents:
+        path.write_bytes(content)
+        with suppress(UsageError):  # nothing else; some bytes mean nothing
+            Predictions.load(path)
+    path.write_bytes(good[:100])
+    with pytest.raises(UsageError, match="no table of predictions"):
+        Predictions.load(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"no table"])

@@ -125,12 +125,13 @@ class Predictions:
             UsageError: the file is none, or one of another version.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             about = json.loads(arrays["about"].tobytes())
-        except (OSError, EOFError, ValueError, KeyError) as error:
+            schema = about["schema"]
+        except Exception as error:  # of a damaged file numpy raises much more than it says
             raise UsageError(f"{path} is no table of predictions: {error}.") from error
-        if about["schema"] != SCHEMA:
+        if schema != SCHEMA:
             raise UsageError(f"{path} is no {SCHEMA} file; make it anew: `masquerade evaluate -o`.")
         sizes = arrays["sizes"]
         clips = _split(arrays["clips"], sizes)
