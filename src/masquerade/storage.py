@@ -2,7 +2,8 @@
 
 A file is written under a hidden temporary name beside its destination, readable by its owner alone
 and locked while its writer lives. It is renamed in one step when it is finished; what an
-interrupted run left behind is recognized by its lock and removed by the next one.
+interrupted run left behind is recognized by its lock and removed by the next one. Temporary folders
+are locked and removed alike.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
+import tempfile
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MARK = ".masquerade-part"
+TEMPORARY = "masquerade-temporary-"  # how the names of temporary folders start
 
 
 @contextmanager
@@ -56,6 +61,30 @@ def atomic_write(destination: Path, *, overwrite: bool = False) -> Iterator[Path
         with suppress(FileNotFoundError):
             part.unlink()
         os.close(lock)
+
+
+class TemporaryFolder:
+    """A folder that only its owner can read, removed with this object or at the process's end.
+
+    Those of processes that were killed are removed when the next one is made.
+    """
+
+    def __init__(self) -> None:
+        parent = Path(tempfile.gettempdir())
+        for folder in parent.glob(f"{TEMPORARY}*"):
+            _remove_abandoned(folder)
+        new = Path(tempfile.mkdtemp(prefix="masquerade-new-"))
+        lock = os.open(new, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # Only now can another process find it, and it is locked.
+        self.path = new.rename(parent / f"{TEMPORARY}{secrets.token_hex(8)}")
+        self._remove = weakref.finalize(self, _remove_folder, self.path, lock)
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(self, *error: object) -> None:
+        self._remove()
 
 
 def file_digest(path: Path) -> str:
@@ -98,6 +127,23 @@ def remove_stale_files(folder: Path) -> None:
 def with_final_name(message: str, destination: Path) -> str:
     """A message with the destination's name in place of its temporary file's."""
     return re.sub(rf"\.[0-9a-f]{{16}}{MARK}(\.\w+)?", lambda _: destination.name, message)
+
+
+def _remove_folder(folder: Path, lock: int) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    os.close(lock)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove a temporary folder of this user that no process holds the lock of."""
+    with suppress(OSError):
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            if os.fstat(lock).st_uid == os.getuid():
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(lock)
 
 
 def _publish(part: Path, destination: Path, *, overwrite: bool) -> None:

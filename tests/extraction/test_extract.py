@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import pickle
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -22,9 +27,10 @@ import masquerade
 from masquerade.anonymizer import Anonymized, Anonymizer
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.extraction.config import ExtractionConfig, JoinedRegions, config_digest
+from masquerade.extraction.config import ExtractionConfig, JoinedRegions, _code, config_digest
 from masquerade.extraction.dataset import ClipDataset, clip_loader
 from masquerade.extraction.extract import extract_clips
+from masquerade.extraction.region_cache import _read
 from masquerade.extraction.store import ClipCache
 from masquerade.pipeline.stream import Cover
 from masquerade.regions import Boxes, WholeFrame
@@ -364,6 +370,44 @@ def test_a_cache_that_cannot_be_written_is_refused(data: Manifest, tmp_path: Pat
         extract_clips(data, frames=2, size=16, cache=tmp_path / "file" / "cache")
 
 
+def test_large_arguments_are_in_the_key(data: Manifest, tmp_path: Path) -> None:
+    """The text of a large array leaves most of it out."""
+
+    class Table(Mark):
+        def __init__(self, *, table: np.ndarray) -> None:
+            super().__init__()
+            self.table = table
+
+    one, other = np.zeros(4000), np.zeros(4000)
+    other[2000] = 1
+    given = {"frames": 2, "size": 16, "cache": tmp_path / "cache"}
+    for table in (one, other, one.reshape(2, 2000)):
+        assert extract_clips(data.take([0]), method=Table(table=table), **given).passes == 1
+    assert extract_clips(data.take([0]), method=Table(table=other), **given).passes == 0
+
+
+def test_nameless_makers_of_regions_are_not_cached(data: Manifest, tmp_path: Path) -> None:
+    """Two of them bear one name."""
+    given = {"frames": 2, "size": 16, "method": masquerade.build("blur")}
+    for regions in (lambda: WholeFrame(), JoinedRegions((WholeFrame, lambda: WholeFrame()))):
+        with pytest.raises(UsageError, match="clips could not be told from others"):
+            extract_clips(data, regions=regions, cache=tmp_path / "cache", **given)
+        assert len(extract_clips(data.take([0]), regions=regions, **given)) == 1
+
+
+def test_the_key_has_the_text_of_networks_and_shared_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    plain = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: (read.append(path.name), plain(path))[1])
+    _code.__wrapped__()
+    assert {"raft.py", "unet.py", "blend.py", "noise.py", "boxes.py"} <= set(read)
+    read.clear()
+    _code.__wrapped__(of_methods=False)
+    assert "boxes.py" in read and "blend.py" not in read
+
+
 def test_a_method_that_hides_its_arguments_is_not_cached(data: Manifest, tmp_path: Path) -> None:
     class Secret(Mark):
         def __init__(self, *, amount: float = 1.0) -> None:
@@ -483,12 +527,13 @@ def test_above_the_limit_the_same_clips_are_made_on_the_fly(
         assert torch.equal(pixels(again), pixels(stored)) and again.digest == stored.digest
 
 
-def test_a_video_that_changes_is_noticed_on_the_fly(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_video_that_changes_is_noticed_on_the_fly(tmp_path: Path, workers: int) -> None:
     fly = extract_clips(grains(tmp_path, 2), frames=2, size=16, cache=ClipCache(limit=0))
     counting(tmp_path / "1.mp4", 30)
     assert len(fly[0])
-    with pytest.raises(MasqueradeError, match="has changed"):
-        fly[1]
+    with pytest.raises(MasqueradeError, match=r"^A video .* has changed.*again\.$"):
+        list(clip_loader(fly, [torch.tensor([1])], workers=workers))
 
 
 def test_without_a_cache_nothing_is_left(
@@ -503,6 +548,93 @@ def test_without_a_cache_nothing_is_left(
     assert len(view[0])
     del view
     assert not list((tmp_path / "tmp").iterdir())
+
+
+KILLED = """
+import sys, os, signal, tempfile
+from pathlib import Path
+from masquerade.storage import TemporaryFolder
+tempfile.tempdir = sys.argv[1]
+folder = TemporaryFolder()
+(folder.path / "clips.bin").write_text("x")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_clips_of_a_process_that_was_killed_are_removed_by_the_next(
+    data: Manifest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    alive = extract_clips(data, frames=2, size=16)
+    subprocess.run([sys.executable, "-c", KILLED, folder], check=False)
+    (left,) = set(folder.iterdir()) - {alive.source.path.parent.parent}  # type: ignore[attr-defined]
+    assert left.stat().st_mode & 0o777 == 0o700
+    second = extract_clips(data, frames=2, size=16)
+    assert not left.exists() and len(list(folder.iterdir())) == 2
+    assert torch.equal(pixels(alive), pixels(second))
+
+
+THROUGH_FILE = """
+import sys, signal, tempfile
+from pathlib import Path
+from masquerade.datasets.manifest import read_manifest
+from masquerade.extraction.extract import extract_clips
+tempfile.tempdir = sys.argv[2]
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    data = read_manifest(Path(sys.argv[1]))
+    extract_clips(data, frames=2, size=16, through_file=True, workers=2)
+"""
+
+
+def test_videos_written_by_interrupted_processes_are_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    for i in range(6):
+        counting(tmp_path / f"{i}.mp4", 2000)
+    (tmp_path / "clips.csv").write_text("path,action\n" + "".join(f"{i}.mp4,x\n" for i in range(6)))
+    (tmp_path / "work.py").write_text(THROUGH_FILE)
+    environment = {**os.environ, "TMPDIR": str(folder)}  # of its processes too
+    run = subprocess.Popen(
+        [sys.executable, tmp_path / "work.py", tmp_path / "clips.csv", folder],
+        env=environment,
+        stderr=subprocess.PIPE,
+    )
+    while not list(folder.glob("**/*anonymized*")) and run.poll() is None:
+        time.sleep(0.02)
+    run.send_signal(signal.SIGINT)
+    _, error = run.communicate(timeout=100)
+    assert b"KeyboardInterrupt" in error
+    assert not list(folder.glob("**/*.mp4"))
+
+
+def test_regions_that_cannot_be_kept_cost_no_clip(
+    data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("masquerade.extraction.region_cache.np.savez_compressed", full)
+    given = {"frames": 2, "size": 16, "method": masquerade.build("blur"), "regions": "people"}
+    assert not extract_clips(data, cache=tmp_path / "cache", **given).skipped
+
+
+def test_damaged_regions_are_found_anew(data: Manifest, tmp_path: Path) -> None:
+    def clips(method: str) -> ClipDataset:
+        given = {"frames": 2, "size": 16, "method": masquerade.build(method), "regions": "people"}
+        return extract_clips(data.take([0]), cache=tmp_path / "cache", **given)
+
+    clips("blur")
+    (path,) = (tmp_path / "cache").glob("regions-*/*.npz")
+    good = path.read_bytes()
+    path.write_bytes(b"")
+    clips("pixelate")
+    assert path.read_bytes() == good
+    for at in range(0, len(good), 3):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 0x55]) + good[at + 1 :])
+        _read(path)  # raises nothing
 
 
 def test_an_interrupted_extraction_goes_on(

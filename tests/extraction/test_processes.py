@@ -25,6 +25,14 @@ if __name__ == "__main__":
         list(pool.map(os.write, [1, 1], [b"started\\n"] * 2))  # in one piece each
         list(pool.map(time.sleep, [600] * 9))
 """
+IDLE = """
+import os, time
+from masquerade.extraction.processes import processes
+if __name__ == "__main__":
+    with processes(1) as pool:
+        print(pool.submit(os.getpid).result())
+        time.sleep(600)
+"""
 LOADER = """
 import signal, torch
 from masquerade.extraction.dataset import clip_loader, from_tensor
@@ -44,6 +52,24 @@ def test_work_is_done_and_errors_come_through() -> None:
         assert pool.submit(os.getpid).result() != os.getpid()
     with pytest.raises(ZeroDivisionError), processes(1) as pool:
         pool.submit(divmod, 1, 0).result()
+
+
+def test_a_pool_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "work.py"
+    script.write_text(IDLE)
+    run = subprocess.Popen([sys.executable, "-u", script], stdout=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    child = int(run.stdout.readline())
+    run.kill()
+    run.communicate(timeout=60)
+    for _ in range(300):
+        status = Path(f"/proc/{child}/status")
+        if not status.exists() or "State:\tZ" in status.read_text():
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(child, signal.SIGKILL)
+        pytest.fail("the child waits for work that nobody gives")
 
 
 @pytest.mark.parametrize("code", [POOL, LOADER])

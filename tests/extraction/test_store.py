@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -92,6 +93,39 @@ def test_several_processes_may_write_at_once(tmp_path: Path) -> None:
     assert [run.wait() for run in runs] == [0, 0]
     check(ClipStore(tmp_path, SHAPE), *range(60))
     assert (tmp_path / "clips.index").stat().st_size == 60 * ENTRY
+
+
+def test_a_store_that_may_only_be_read_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ClipStore(tmp_path, SHAPE).append(clips(0, 1))
+    opened = os.open
+
+    def read_only(path: Path, flags: int, *mode: int) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            raise PermissionError(13, "Permission denied")
+        return opened(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", read_only)
+    store = ClipStore(tmp_path, SHAPE)
+    check(store, 1, 0)
+    with pytest.raises(MasqueradeError, match="cannot be written: Permission denied"):
+        store.append(clips(2))
+
+
+def test_an_index_with_zeros_counts_up_to_them(tmp_path: Path) -> None:
+    """A loss of power may leave zeros at the end of a file."""
+    ClipStore(tmp_path, SHAPE).append(clips(0, 1, 2, 3))
+    path = tmp_path / "clips.index"
+    path.write_bytes(path.read_bytes()[:ENTRY] + bytes(3 * ENTRY))
+    store = ClipStore(tmp_path, SHAPE)
+    store.append(clips(3, 5))
+    for each in (store, ClipStore(tmp_path, SHAPE)):
+        check(each, 0, 3, 5)
+        for number in (0, 3, 5):
+            place = each.place(key(number))
+            assert place is not None
+            assert bytes(each.digests[place]) == hashlib.sha256(clip(number).numpy()).digest()
 
 
 def test_a_store_of_digests_keeps_no_pixels(tmp_path: Path) -> None:

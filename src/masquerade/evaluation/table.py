@@ -7,7 +7,6 @@ video; where they fail the result is void.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +49,7 @@ from masquerade.extraction.dataset import ClipDataset
 from masquerade.extraction.extract import extract_clips
 from masquerade.extraction.store import ClipCache
 from masquerade.methods import METHODS, name_of
+from masquerade.storage import TemporaryFolder
 
 PREDICTIONS = "predictions.npz"
 
@@ -80,8 +80,8 @@ def evaluate(
         progress: called with (what, fits done, fits in all).
         report: called with a line about the size of a method's clips before they are written.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        run = Evaluator(manifest, config, folder or Path(scratch), progress, report)
+    with TemporaryFolder() as scratch:
+        run = Evaluator(manifest, config, folder or scratch, progress, report)
         raw = run.predict(EvaluatedMethod(name="raw"), None)
         controls = (*run.attacker_controls(raw), *run.clip_size_controls(raw))
         failed = {c.label for c in controls if c.kind == "positive" and not c.passed}

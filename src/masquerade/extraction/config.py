@@ -12,6 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from torch import Tensor
+
 from masquerade import methods, models, regions
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import arguments
@@ -25,8 +28,6 @@ from masquerade.storage import file_digest, weights_digest
 
 RegionFactory = Callable[[], Any]
 
-NOISE_FILES = ("noise.py", "gait_jitter.py")  # of a method; no region source uses them
-
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionConfig:
@@ -34,6 +35,7 @@ class ExtractionConfig:
 
     Args:
         region_cache: a folder for the regions that are found; None: none is kept.
+        scratch: a folder for files that are removed at once; None: the system's.
     """
 
     frames: int
@@ -49,6 +51,7 @@ class ExtractionConfig:
     outside: Literal["keep", "black"] = "keep"
     padding: Padding = "repeat"
     region_cache: Path | None = None
+    scratch: Path | None = None
 
     @property
     def shape(self) -> Shape:
@@ -145,13 +148,15 @@ def config_digest(config: ExtractionConfig) -> str:
         content |= {
             "method": _method(config.method),
             "regions": regions,
-            "sources": _region_code(),
+            "sources": _code(),
             "cover": config.cover and [str(part) for part in config.cover[:3]],
             "within": config.cover and _mask_digest(config.cover.within),
             "outside": config.outside,
             "seed": config.seed,
         }
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(content, sort_keys=True, default=_as_text).encode()
+    ).hexdigest()
 
 
 def region_cache_folder(folder: Path, config: ExtractionConfig) -> Path | None:
@@ -168,17 +173,38 @@ def region_cache_folder(folder: Path, config: ExtractionConfig) -> Path | None:
     if config.method is None or content[0] in ("frame", region_class("frame")[0]):
         return None
     text = json.dumps(
-        [*content, _region_code(but=(*NOISE_FILES, "selective.py")), config.sample_first],
+        [*content, _code(of_methods=False), config.sample_first],
         sort_keys=True,
-        default=str,
+        default=_as_text,
     )
     return folder / f"regions-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def _regions(config: ExtractionConfig) -> list[Any]:
-    """All that a region source depends on, but for its code and the video."""
+    """All that a region source depends on, but for masquerade's code and the video."""
     name, given = region_class(config.regions)
-    return [name, {key: _file_content(value) for key, value in given.items()}, _templates(config)]
+    own = [_factory_source(one) for one in _factories(config.regions)]
+    given = {key: _file_content(value) for key, value in given.items()}
+    return [name, given, _templates(config), own]
+
+
+def _factories(regions: RegionFactory | str | None) -> list[RegionFactory]:
+    """The classes and functions that make a region source."""
+    if regions is None or isinstance(regions, str):
+        return []
+    if isinstance(regions, JoinedRegions):
+        return [one for part in regions.parts for one in _factories(part)]
+    return _factories(regions.func) if isinstance(regions, partial) else [regions]
+
+
+def _factory_source(factory: RegionFactory) -> str:
+    if inspect.isfunction(factory) and (factory.__closure__ or factory.__name__ == "<lambda>"):
+        raise UsageError(
+            f"{factory.__qualname__} may make other regions at another time under the same name, "
+            "so that its clips could not be told from others; give a class, or functools.partial "
+            "of one, or give no cache."
+        )
+    return _source_text(factory)
 
 
 def _method(method: Anonymizer) -> dict[str, Any]:
@@ -201,8 +227,8 @@ def _method(method: Anonymizer) -> dict[str, Any]:
     }
 
 
-def _source_text(kind: type) -> str:
-    """A digest of the file that defines a method, so that an edited one starts anew."""
+def _source_text(kind: Callable[..., Any]) -> str:
+    """A digest of the file that defines a method or regions, so that an edited one starts anew."""
     try:
         return file_digest(Path(inspect.getfile(kind)))
     except (OSError, TypeError):
@@ -210,18 +236,19 @@ def _source_text(kind: type) -> str:
 
 
 @functools.cache
-def _region_code(but: tuple[str, ...] = ()) -> str:
-    """A digest of the source text of everything that region sources and methods stand on.
+def _code(*, of_methods: bool = True) -> str:
+    """A digest of the source text of all region sources and of the networks.
 
     Args:
-        but: names of files that do not count.
+        of_methods: of all methods too, which share files.
     """
     paths = [
         *Path(inspect.getfile(regions)).parent.glob("*.py"),
-        *Path(inspect.getfile(models)).parent.glob("*flow.py"),
-        *(Path(inspect.getfile(methods)).parent / "selective").glob("*.py"),
+        *Path(inspect.getfile(models)).parent.glob("*.py"),
     ]
-    texts = [path.read_bytes() for path in sorted(paths) if path.name not in but]
+    if of_methods:
+        paths += Path(inspect.getfile(methods)).parent.glob("**/*.py")
+    texts = [path.read_bytes() for path in sorted(paths)]
     return hashlib.sha256(b"".join(texts)).hexdigest()
 
 
@@ -237,6 +264,15 @@ def _file_content(given: Any) -> Any:
     """An argument; of a file its content, since the boxes in it may be edited."""
     is_file = isinstance(given, Path) and given.is_file()
     return [given.name, file_digest(given)] if is_file else given
+
+
+def _as_text(given: Any) -> str:
+    """An argument that JSON does not have; `str` would leave out most of a large array."""
+    if isinstance(given, Tensor):
+        given = given.detach().cpu().numpy()
+    if isinstance(given, np.ndarray):
+        return f"{given.dtype} {given.shape} {hashlib.sha256(given.tobytes()).hexdigest()}"
+    return str(given)
 
 
 def _mask_digest(mask: Any) -> str | None:

@@ -22,6 +22,7 @@ from torch.nn.functional import adaptive_avg_pool3d
 from torch.utils.data import DataLoader, Dataset
 
 from masquerade.datasets.manifest import IntArray
+from masquerade.errors import MasqueradeError
 from masquerade.extraction.processes import children_without_interrupts
 
 Shape = tuple[int, int, int, int]
@@ -207,7 +208,7 @@ def clip_loader(
     if workers is None:
         workers = dataset.workers if multiprocessing.parent_process() is None else 0
     loader = DataLoader(
-        dataset,
+        _Batches(dataset) if workers else dataset,
         batch_sampler=(batch.tolist() for batch in batches),
         collate_fn=_as_it_is,
         num_workers=workers,
@@ -222,9 +223,26 @@ def clip_loader(
     with children_without_interrupts():
         iterator = iter(loader)
     try:
-        yield from iterator
+        for batch in iterator:
+            if isinstance(batch, MasqueradeError):
+                raise batch
+            yield torch.from_numpy(batch)
     finally:  # after an exception its traceback would keep the iterator, and so the workers, alive
         iterator._shutdown_workers()  # type: ignore[attr-defined]
+
+
+class _Batches(Dataset[Any]):
+    """Batches as worker processes send them: as arrays, which need no shared memory, or the error
+    of a clip that cannot be read, to which `DataLoader` would add a traceback."""
+
+    def __init__(self, dataset: ClipDataset) -> None:
+        self._dataset = dataset
+
+    def __getitems__(self, indices: Sequence[int]) -> NDArray[np.uint8] | MasqueradeError:
+        try:
+            return np.asarray(self._dataset.__getitems__(indices).numpy(), np.uint8)
+        except MasqueradeError as error:
+            return error
 
 
 def _as_it_is(batch: Any) -> Any:

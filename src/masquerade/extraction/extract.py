@@ -6,7 +6,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -29,7 +29,6 @@ from masquerade.extraction.on_the_fly import ClipsOnTheFly
 from masquerade.extraction.store import (
     ClipCache,
     ClipStore,
-    TemporaryFolder,
     check_space,
     clip_key,
     size_text,
@@ -37,6 +36,7 @@ from masquerade.extraction.store import (
 )
 from masquerade.extraction.video_clips import Video, can_be_sent, extract_videos
 from masquerade.pipeline.stream import Cover
+from masquerade.storage import TemporaryFolder
 from masquerade.video.probe import video_digest
 
 Progress = Callable[[int, int], None]
@@ -223,15 +223,16 @@ def _fill(
     writer = _Writer(store)
     found = extract_videos((video for video, _ in missing), config, workers=workers)
     try:
-        for (video, clips), (_, keys) in zip(found, missing, strict=True):
-            for row, key, clip in zip(video.rows, keys, clips, strict=True):
-                if isinstance(clip, Tensor):
-                    writer.add(key, clip)
-                else:
-                    skipped[row] = str(clip)
-            done += 1
-            if progress:
-                progress(done, len(videos))
+        with closing(found):  # after an exception its processes end at once
+            for (video, clips), (_, keys) in zip(found, missing, strict=True):
+                for row, key, clip in zip(video.rows, keys, clips, strict=True):
+                    if isinstance(clip, Tensor):
+                        writer.add(key, clip)
+                    else:
+                        skipped[row] = str(clip)
+                done += 1
+                if progress:
+                    progress(done, len(videos))
     finally:
         writer.flush()
     return dict(sorted(skipped.items())), len(missing)

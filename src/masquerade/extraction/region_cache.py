@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from masquerade.errors import MasqueradeError
 from masquerade.regions import Frame, Region
 from masquerade.regions.boxes import Box
 from masquerade.storage import atomic_write
@@ -46,7 +47,10 @@ class CachedRegions:
 
 
 def _write(regions: list[Region], path: Path) -> None:
-    """The planes are compressed, as most of them are flat."""
+    """The planes are compressed, as most of them are flat.
+
+    A disk that is full costs the time of another search, but no clip: the regions are right.
+    """
     entries = []
     planes: dict[str, U8] = {}
     for i, region in enumerate(regions):
@@ -57,7 +61,11 @@ def _write(regions: list[Region], path: Path) -> None:
             if plane is not None:
                 planes[f"{name} {i}"] = plane
     text = np.frombuffer(json.dumps(entries).encode(), np.uint8)
-    with atomic_write(path, overwrite=True) as part, part.open("wb") as file:
+    with (
+        suppress(OSError, MasqueradeError),
+        atomic_write(path, overwrite=True) as part,
+        part.open("wb") as file,
+    ):
         np.savez_compressed(file, entries=text, **planes)  # type: ignore[arg-type]
 
 
@@ -76,5 +84,5 @@ def _read(path: Path) -> list[Region] | None:
             )
             for i, one in enumerate(entries)
         ]
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+    except Exception:  # of a damaged file numpy raises much more than it says
         return None

@@ -11,8 +11,6 @@ import math
 import os
 import shutil
 import struct
-import tempfile
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,8 +73,11 @@ class ClipStore:
         self._places: dict[bytes, int] = {}
         self._digests = bytearray()
         if self._index.exists():
-            with self._locked() as index:
-                self._read(index)
+            try:
+                with self._locked(write=False) as index:
+                    self._read(index)
+            except OSError as error:
+                raise MasqueradeError(f"{folder} cannot be read: {error.strerror}.") from error
 
     def place(self, key: bytes) -> int | None:
         """The place of a clip; None where it is not here."""
@@ -134,11 +135,11 @@ class ClipStore:
             os.fsync(file.fileno())
 
     @contextmanager
-    def _locked(self) -> Iterator[BinaryIO]:
-        """The index, which no other process reads or writes meanwhile."""
-        handle = os.open(self._index, os.O_CREAT | os.O_RDWR, 0o666)
-        with os.fdopen(handle, "r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+    def _locked(self, *, write: bool = True) -> Iterator[BinaryIO]:
+        """The index, which no other process writes meanwhile, nor reads if this one writes."""
+        handle = os.open(self._index, os.O_CREAT | os.O_RDWR if write else os.O_RDONLY, 0o666)
+        with os.fdopen(handle, "r+b" if write else "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX if write else fcntl.LOCK_SH)
             yield file
 
     def _read(self, index: BinaryIO) -> None:
@@ -155,16 +156,10 @@ class ClipStore:
         content = index.read((count - known) * ENTRY)
         for place in range(count - known):
             entry = content[place * ENTRY : (place + 1) * ENTRY]
+            if entry[:KEY] in self._places:
+                break  # such as zeros after a loss of power; what follows is made anew
             self._places[entry[:KEY]] = known + place
             self._digests += entry[KEY:]
-
-
-class TemporaryFolder:
-    """A folder that is removed with this object, or at the end of the process."""
-
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="masquerade-"))
-        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 def stored_bytes(folder: Path) -> int:

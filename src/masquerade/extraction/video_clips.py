@@ -12,9 +12,10 @@ import os
 import pickle
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import closing
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +33,7 @@ from masquerade.extraction.config import ExtractionConfig, region_class, region_
 from masquerade.extraction.processes import processes
 from masquerade.extraction.region_cache import CachedRegions
 from masquerade.pipeline.stream import Cover, anonymize_stream
+from masquerade.storage import TemporaryFolder
 from masquerade.video.encoding import Encoding, container_for
 from masquerade.video.probe import count_frames, images_in, video_digest
 from masquerade.video.read import Frame, Reader
@@ -62,7 +64,7 @@ class Video(NamedTuple):
 
 def extract_videos(
     videos: Iterable[Video], config: ExtractionConfig, *, workers: int = 1
-) -> Iterator[tuple[Video, list[Clip]]]:
+) -> Generator[tuple[Video, list[Clip]]]:
     """Each video, and for each of its rows the clip or why there is none, in order.
 
     Args:
@@ -76,7 +78,9 @@ def extract_videos(
         yield from ((video, extract_video(video, config)) for video in videos)
         return
     waiting: deque[tuple[Video, Future[list[NDArray[np.uint8] | MasqueradeError]]]] = deque()
-    with processes(workers) as pool:
+    # A process that is ended leaves its temporary files to this one.
+    with TemporaryFolder() as scratch, processes(workers) as pool:
+        config = replace(config, scratch=scratch)
         for video in videos:
             waiting.append((video, pool.submit(_as_arrays, video, config)))
             if len(waiting) > 4 * workers:  # so that finished clips do not pile up in memory
@@ -207,7 +211,7 @@ def resize(pixels: Pixels, height: int, width: int) -> NDArray[np.uint8]:
 
 def _through_file(video: Video, needed: IntArray, config: ExtractionConfig) -> Frames:
     """The same, read from a file that is written as `anonymize` writes it."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=config.scratch) as folder:
         out = Path(folder) / "anonymized.mp4"
         with _reader(video.path) as reader:
             numbers = _write(out, reader, _stream(video, reader, needed, config))
