@@ -143,11 +143,6 @@ def _inputs(options: Options) -> list[str]:
 
 
 def _as_json(outcome: FileOutcome) -> dict[str, Any]:
+    files = {"source": str(outcome.task.src), "output": str(outcome.task.dst)}
     receipt = outcome.receipt and asdict(outcome.receipt)
-    return {
-        "source": str(outcome.task.src),
-        "output": str(outcome.task.dst),
-        "status": outcome.status,
-        "error": outcome.error,
-        "receipt": receipt,
-    }
+    return {**files, "status": outcome.status, "error": outcome.error, "receipt": receipt}

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 from rich.console import Console
@@ -25,6 +25,11 @@ from masquerade.datasets.splits import carve_validation, random_split
 from masquerade.errors import UsageError
 
 Flag = tyro.conf.FlagCreatePairsOff[bool]
+Verbs = dict[str, Callable[..., Any]]
+Json = Annotated[Flag, tyro.conf.arg(help="print the result as JSON.")]
+Dataset = tyro.conf.arg(constructor=tyro.extras.literal_type_from_choices(READERS))
+Output = tyro.conf.arg(aliases=["-o"])
+Result = TypeVar("Result", CheckResult, VoteResult, FloorsResult)
 _SHOWN = 20  # of each kind of finding; --json has them all
 
 
@@ -33,7 +38,7 @@ def check(
     *,
     columns_only: Flag = False,
     every_frame: Flag = False,
-    json: Flag = False,
+    json: Json = False,
 ) -> int:
     """Look for missing, unreadable and equal files, and for leaks between splits.
 
@@ -43,22 +48,17 @@ def check(
         manifest: the CSV.
         columns_only: open no file; look for leaks in the manifest's columns.
         every_frame: decode whole files, not only a first frame.
-        json: print the result as JSON.
     """
-    result = check_manifest(
-        read_manifest(manifest), files=not columns_only, every_frame=every_frame
-    )
-    if json:
-        sys.stdout.write(result.to_json() + "\n")
-    else:
-        _print_check(result)
+    clips = read_manifest(manifest)
+    result = check_manifest(clips, files=not columns_only, every_frame=every_frame)
+    _print(result, _print_check, json=json)
     return 0 if result.ok else 1
 
 
 def vote(
     annotators: Annotated[tuple[Path, ...], tyro.conf.Positional],
     *,
-    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
+    out: Annotated[Path | None, Output] = None,
     ties: Ties = "unknown",
     json: Flag = False,
 ) -> int:
@@ -78,10 +78,7 @@ def vote(
     result = vote_on([read_manifest(path) for path in annotators], ties=ties)
     if out is not None:
         write_manifest(result.manifest, out)
-    if json:
-        sys.stdout.write(result.to_json() + "\n")
-    else:
-        _print_vote(result)
+    _print(result, _print_vote, json=json)
     return 0
 
 
@@ -92,7 +89,7 @@ def floors(
     split: str = "1",
     action_accuracy: float | None = None,
     seed: int = 0,
-    json: Flag = False,
+    json: Json = False,
 ) -> int:
     """Print the floors: the scores of trivial attackers that never see a video.
 
@@ -105,40 +102,20 @@ def floors(
         action_accuracy: of an action recognizer, in [0, 1], for the floor from its guesses; for
             a pickle without, the published one on protected video.
         seed: of the random scores and the bootstrap.
-        json: print the result as JSON.
     """
     _check_seed(seed)
     result = label_floors(
         labels, splits=splits, split=split, action_accuracy=action_accuracy, seed=seed
     )
-    if json:
-        sys.stdout.write(result.to_json() + "\n")
-    else:
-        _print_floors(result)
+    _print(result, _print_floors, json=json)
     return 0
 
 
 def convert(
-    dataset: Annotated[
-        Literal[
-            "celebv-hq",
-            "hmdb51",
-            "hvu",
-            "ipn",
-            "kth",
-            "pa-hmdb51",
-            "sbu",
-            "ucf101",
-            "ucf11",
-            "ut-interaction",
-            "vispr",
-            "vp",
-        ],
-        tyro.conf.Positional,
-    ],
+    dataset: Annotated[str, tyro.conf.Positional, Dataset],
     source: Annotated[Path, tyro.conf.Positional],
     *,
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    out: Annotated[Path, Output],
     videos: Path | None = None,
     splits: Path | None = None,
     split: int | None = None,
@@ -179,18 +156,9 @@ def convert(
         test_share: draw a train and a test split by groups; the share of test, such as 0.4.
         val_share: turn this share of train into val, by groups, such as 0.1.
     """
-    given = {
-        "videos": videos,
-        "splits": splits,
-        "split": split,
-        "fold": fold,
-        "values": values,
-        "attributes": attributes,
-        "people": people,
-        "suffix": suffix,
-        "pauses": pauses or None,
-        "every": every or None,
-    }
+    given: dict[str, Any] = {"videos": videos, "splits": splits, "split": split, "fold": fold}
+    given |= {"values": values, "attributes": attributes, "people": people, "suffix": suffix}
+    given |= {"pauses": pauses or None, "every": every or None}
     options = {name: value for name, value in given.items() if value is not None}
     _check_seed(seed or 0)
     whole = manifest = _read(dataset, source, options, seed)
@@ -200,9 +168,8 @@ def convert(
         manifest = random_split(manifest, test=test_share, seed=seed or 0)
     for column in manifest.of_role("split") if val_share is not None else ():
         if "val" not in column.values:
-            manifest = carve_validation(
-                manifest, name=column.name, fraction=val_share or 0.0, seed=seed or 0
-            )
+            share = val_share or 0.0
+            manifest = carve_validation(manifest, name=column.name, fraction=share, seed=seed or 0)
     write_manifest(manifest, out)
     left_out = len(whole) - len(manifest)
     more = "" if without is None else f" {left_out} are left out for {without.name}."
@@ -261,14 +228,15 @@ def mimes(
 
 def main(argv: list[str]) -> int:
     """Run the verb and return its exit code."""
-    verbs: dict[str, Callable[..., Any]] = {
-        "check": check,
-        "vote": vote,
-        "floors": floors,
-        "convert": convert,
-        "mimes": mimes,
-    }
+    verbs: Verbs = {v.__name__: v for v in (check, vote, floors, convert, mimes)}
     return tyro.extras.subcommand_cli_from_dict(verbs, args=argv, prog="masquerade data")
+
+
+def _print(result: Result, show: Callable[[Result], None], *, json: bool) -> None:
+    if json:
+        sys.stdout.write(result.to_json() + "\n")
+    else:
+        show(result)
 
 
 def _check_seed(seed: int) -> None:
@@ -282,10 +250,9 @@ def _read(dataset: str, source: Path, options: dict[str, Any], seed: int | None)
     if seed is not None and "seed" in taken:
         options = {**options, "seed": seed}
     for name, parameter in taken.items():
-        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
-            options.setdefault(name, None)
-            if options[name] is None:
-                raise UsageError(f"{dataset} needs --{name.replace('_', '-')}.")
+        needed = parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
+        if needed and name not in options:
+            raise UsageError(f"{dataset} needs --{name.replace('_', '-')}.")
     for name in options:
         if name not in taken:
             raise UsageError(f"{dataset} takes no --{name.replace('_', '-')}.")

@@ -46,13 +46,9 @@ def main(argv: list[str]) -> int:
     beside = options.output / f"{source.stem}_side_by_side_private.mp4"
     about = options.output / f"{source.stem}_report.html"
     with BatchProgress(files=1, bar=True, quiet=False, verbose=False) as progress:
-        receipt = anonymize_file(
-            source,
-            made,
-            build(options.method),
-            progress=progress.start_file(FileTask(source, made)),
-            overwrite=True,
-        )
+        bar = progress.start_file(FileTask(source, made))
+        method = build(options.method)
+        receipt = anonymize_file(source, made, method, progress=bar, overwrite=True)
     stills = side_by_side(source, made, beside, frames=receipt.source.frames)
     with atomic_write(about, overwrite=True) as part:
         part.write_text(render_page(receipt, stills=stills), "utf-8")

@@ -77,9 +77,8 @@ def portrait() -> U8:
 def _oval(height: int, width: int) -> NDArray[np.float32]:
     """A soft oval that cuts the portrait from its own background."""
     mask = np.zeros((height, width), np.float32)
-    cv2.ellipse(
-        mask, (width // 2, height // 2), (width // 2 - 30, height // 2 - 30), 0, 0, 360, 1, -1
-    )
+    middle = x, y = width // 2, height // 2
+    cv2.ellipse(mask, middle, (x - 30, y - 30), 0, 0, 360, 1, -1)
     return np.asarray(cv2.GaussianBlur(mask, (0, 0), 12), np.float32)
 
 

@@ -100,8 +100,7 @@ def _codecs() -> list[Check]:
             attempt()
             found.append(Check(name, True, "works"))
         except MasqueradeError as error:
-            install = (
-                "an NVIDIA GPU with an encoder" if "GPU" in name else "pip install --upgrade av"
-            )
+            driver = "an NVIDIA GPU with an encoder"
+            install = driver if "GPU" in name else "pip install --upgrade av"
             found.append(Check(name, False, str(error), install, needed=name == "encode h264"))
     return found

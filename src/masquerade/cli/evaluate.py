@@ -244,10 +244,8 @@ def _read_transfer(
 def data_name(options: Options) -> str:
     """The name of the data, for the title of the table."""
     given = [one for one in (options.data, options.private_data) if one is not None]
-    mine = " and ".join(dataset_name(one) for one in given)
-    return (
-        mine if options.score_on is None else f"{mine}, scored on {dataset_name(options.score_on)}"
-    )
+    scored = "" if options.score_on is None else f", scored on {dataset_name(options.score_on)}"
+    return " and ".join(dataset_name(one) for one in given) + scored
 
 
 def _check_folder(folder: Path) -> None:

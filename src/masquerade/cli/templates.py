@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from tyro.conf import arg
 
 from masquerade.errors import UsageError
 from masquerade.regions.key_extractors import build_key_extractor
@@ -32,7 +33,8 @@ from masquerade.video.write import Writer
 
 Flag = tyro.conf.FlagCreatePairsOff[bool]
 Name = Annotated[str, tyro.conf.Positional]
-Folder = Path | None
+Folder = Annotated[Path | None, arg(help="folder of templates; without it your own.")]
+Output = Annotated[Path, arg(aliases=["-o"])]
 
 
 def add(
@@ -56,7 +58,6 @@ def add(
         keys: what places are compared by: colour-hog (needs nothing; within one video), dino-s8,
             dino-s16, dinov2-s14.
         key_weights: the network's file of weights; without it the fetched one.
-        library: folder of templates; without it your own.
     """
     features = build_key_extractor(keys, weights=key_weights)
     points = [parse_point(point) for point in at]
@@ -83,12 +84,12 @@ def show(
     name: Name,
     video: Annotated[Path, tyro.conf.Positional],
     *,
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    output: Output,
     keys: str = "colour-hog",
     key_weights: Path | None = None,
     every: int = 0,
     library: Folder = None,
-    overwrite: Annotated[Flag, tyro.conf.arg(aliases=["-y"])] = False,
+    overwrite: Annotated[Flag, arg(aliases=["-y"])] = False,
 ) -> int:
     """Draw a heat map of how strongly a template would hide each place of a picture or video.
 
@@ -103,7 +104,6 @@ def show(
         keys: as for add.
         key_weights: as for add.
         every: keys in every so many frames; 0: where motion asks for it.
-        library: folder of templates; without it your own.
         overwrite: replace an existing output.
     """
     source = Templates(
@@ -133,7 +133,6 @@ def list_templates(*, library: Folder = None, json: Flag = False) -> int:
     Example: masquerade templates list
 
     Args:
-        library: folder of templates; without it your own.
         json: print them as JSON.
     """
     held = Library(folder=library)
@@ -172,7 +171,6 @@ def remove(name: Name, *, library: Folder = None) -> int:
 
     Args:
         name: of the template.
-        library: folder of templates; without it your own.
     """
     Library(folder=library).remove(name)
     return 0
@@ -181,7 +179,7 @@ def remove(name: Name, *, library: Folder = None) -> int:
 def export(
     names: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
     *,
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    output: Output,
     library: Folder = None,
 ) -> int:
     """Write templates into one file, for `import` on another machine.
@@ -191,7 +189,6 @@ def export(
     Args:
         names: which; without any, all.
         output: the file.
-        library: folder of templates; without it your own.
     """
     Library(folder=library).export(output, names)
     return 0
@@ -204,7 +201,6 @@ def import_file(file: Annotated[Path, tyro.conf.Positional], *, library: Folder 
 
     Args:
         file: what was exported.
-        library: folder of templates; without it your own.
     """
     print(", ".join(Library(folder=library).import_(file)), file=sys.stderr)
     return 0

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from masquerade.evaluation.metric_specs import MEAN
 from masquerade.evaluation.protocols import SAME
-from masquerade.evaluation.results import Control, Evaluation, Finding, Row
+from masquerade.evaluation.results import Evaluation, Finding, Row
 from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import Leakage
 
@@ -58,20 +58,25 @@ def main_columns(evaluation: Evaluation) -> list[Finding]:
 
 def headings(columns: Sequence[Finding]) -> list[str]:
     """The heading of each column."""
-    keep = {True: "keep", False: "hide"}
-    return [
-        "video",
-        *(f"{c.label} ({keep[c.use == 'utility']}; {c.metric}, {c.protocol})" for c in columns),
-    ]
+    uses = ["keep" if column.use == "utility" else "hide" for column in columns]
+    pairs = zip(columns, uses, strict=True)
+    return ["video", *(f"{c.label} ({use}; {c.metric}, {c.protocol})" for c, use in pairs)]
 
 
 def lines(evaluation: Evaluation, columns: Sequence[Finding]) -> list[list[str]]:
     """The table's cells: floors, the clips' size, then a line a method."""
     floors = list(dict.fromkeys(name for found in columns for name in found.floors))
-    body = [[f"floor: {name}", *(_floor(found, name) for found in columns)] for name in floors]
-    sizes = {(one.kind, one.label): one for one in evaluation.controls if one.passed is None}
+    body = [
+        [
+            f"floor: {name}",
+            *(number(c.floors[name].value) if name in c.floors else "" for c in columns),
+        ]
+        for name in floors
+    ]
+    sized = [one for one in evaluation.controls if one.passed is None]
+    sizes = {(one.kind, one.label): number(one.score.value) for one in sized}
     for kind in dict.fromkeys(kind for kind, _ in sizes):
-        body.append([f"control: {kind}", *(_size(sizes.get((kind, f.label))) for f in columns)])
+        body.append([f"control: {kind}", *(sizes.get((kind, c.label), "") for c in columns)])
     for row in evaluation.rows:
         regions = "" if row.regions == "frame" else f" ({row.regions})"
         body.append([f"{row.name}{regions}", *(_cell(row, found.label) for found in columns)])
@@ -149,14 +154,6 @@ def with_interval(score: Score | Leakage | None) -> str:
     return f"{number(score.value)} [{number(score.low)}, {number(score.high)}]"
 
 
-def _floor(found: Finding, name: str) -> str:
-    return number(found.floors[name].value) if name in found.floors else ""
-
-
-def _size(control: Control | None) -> str:
-    return "" if control is None else number(control.score.value)
-
-
 def _cell(row: Row, label: str) -> str:
     found = row.finding(label)
     if found is None:
@@ -206,15 +203,11 @@ def _controls(evaluation: Evaluation) -> str:
 
 
 def _retrained(rows: Sequence[Row]) -> str:
-    known = [
-        (f"{row.name}: {found.label}", found.retrained_holds)
-        for row in rows
-        for found in row.findings
-        if found.retrained_holds is not None
-    ]
+    pairs = [(row, found) for row in rows for found in row.findings]
+    known = [(row, found) for row, found in pairs if found.retrained_holds is not None]
     if not known:
         return ""
-    weaker = [name for name, holds in known if not holds]
+    weaker = [f"{row.name}: {found.label}" for row, found in known if not found.retrained_holds]
     if not weaker:
         return (
             "Attackers trained on anonymized video are at least as strong as those trained on raw "
