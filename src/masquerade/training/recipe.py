@@ -98,9 +98,8 @@ class Stop:
             return True
         if self.above is not None and values[-1] >= self.above:
             return True
-        return (
-            self.plateau is not None and len(values) - 1 - values.index(min(values)) >= self.plateau
-        )
+        waited = len(values) - 1 - values.index(min(values))
+        return self.plateau is not None and waited >= self.plateau
 
 
 @dataclass(frozen=True, kw_only=True)

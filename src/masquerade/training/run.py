@@ -39,12 +39,7 @@ LOG, SAMPLES = "log.csv", "samples"
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRows:
-    """Rows of a manifest that a run may use; test rows are in neither.
-
-    Args:
-        train: to learn from.
-        validation: to end phases by.
-    """
+    """Rows of a manifest to learn from and to end phases by; test rows are in neither."""
 
     train: IntArray
     validation: IntArray

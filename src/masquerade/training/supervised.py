@@ -256,14 +256,9 @@ class SupervisedTrainer(Trainer):
         generator = torch.Generator().manual_seed(derive_seed(settings.seed, epoch, rank))
         total = torch.zeros((), device=self.device)
         self.models.train()
+        count, seed = len(self.train), settings.seed
         order = list(
-            epoch_order(
-                len(self.train),
-                settings.batch,
-                seed=settings.seed,
-                epoch=epoch,
-                processes=self.processes,
-            )
+            epoch_order(count, settings.batch, seed=seed, epoch=epoch, processes=self.processes)
         )
         with self.seeded(derive_seed(settings.seed, epoch, rank) + 1):
             for step, clips in enumerate(clip_loader(self.train, order)):
@@ -295,14 +290,11 @@ class SupervisedTrainer(Trainer):
         """By label; labels that no validation clip has are left out."""
         if self.validation is None or not len(self.validation):
             return {}
-        settings, began = self.settings, time.perf_counter()
+        shown, began = self.settings, time.perf_counter()
+        clips, label = self.validation, self.label
         with self.autocast():
             found = predict_logits(
-                self.models,
-                self.validation,
-                views=settings.views,
-                frames=settings.frames,
-                label=self.label,
+                self.models, clips, views=shown.views, frames=shown.frames, label=label
             )
         self.network_seconds += time.perf_counter() - began
         return {

@@ -167,12 +167,10 @@ def in_range(
     most: float = math.inf,
 ) -> None:
     """Raise UsageError unless a value is None or finite and in a range."""
-    if value is None or (
-        math.isfinite(value)
-        and (
-            (least is None or value >= least) and (above is None or value > above) and value <= most
-        )
-    ):
+    if value is None:
+        return
+    enough = value >= least if least is not None else above is None or value > above
+    if enough and value <= most and math.isfinite(value):
         return
     bounds = f"{least} or more" if least is not None else f"above {above}"
     raise UsageError(f"{flag} must be {bounds}{f' and at most {most:g}' * math.isfinite(most)}.")
