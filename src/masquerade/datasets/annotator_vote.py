@@ -105,9 +105,8 @@ def vote(annotators: Sequence[Manifest], *, ties: Ties = "unknown") -> VoteResul
         merged = merged.with_cells(column, cells)
         agreement += found
     order = tuple(merged.column(column.name) for column in annotators[0].columns)
-    return VoteResult(
-        manifest=replace(merged, columns=order), ties=ties, agreement=tuple(agreement)
-    )
+    merged = replace(merged, columns=order)
+    return VoteResult(manifest=merged, ties=ties, agreement=tuple(agreement))
 
 
 def _vote_column(

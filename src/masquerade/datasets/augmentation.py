@@ -106,12 +106,8 @@ def _fixed_crop(clips: Tensor, tall: int, wide: int, generator: torch.Generator)
         raise UsageError(f"A crop of {tall} x {wide} does not fit clips of {height} x {width}.")
     tops = torch.randint(height - tall + 1, (len(clips),), generator=generator).tolist()
     lefts = torch.randint(width - wide + 1, (len(clips),), generator=generator).tolist()
-    return torch.stack(
-        [
-            clip[..., top : top + tall, left : left + wide]
-            for clip, top, left in zip(clips, tops, lefts, strict=True)
-        ]
-    )
+    places = zip(clips, tops, lefts, strict=True)
+    return torch.stack([clip[..., y : y + tall, x : x + wide] for clip, y, x in places])
 
 
 def _resized_crop(clips: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:

@@ -7,7 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import groupby
+from itertools import groupby, product
 from pathlib import Path
 
 from masquerade.datasets.manifest import Clip, Manifest
@@ -89,6 +89,8 @@ def check_manifest(
             if frames is not None and clip.last is not None and clip.last >= frames:
                 past_end.add(clip.path)
         duplicates = _equal_files(sound)
+    splits = [column.name for column in manifest.of_role("split")]
+    pairs = product(splits, group_columns(manifest))
     return CheckResult(
         clips=len(manifest),
         files=len(by_path),
@@ -97,12 +99,7 @@ def check_manifest(
         past_end=tuple(sorted(past_end)),
         duplicates=tuple(duplicates),
         split_leaks=tuple(find_split_leaks(manifest, duplicates)),
-        not_compared=tuple(
-            f"{split.name}: {column}"
-            for split in manifest.of_role("split")
-            for column in group_columns(manifest)
-            if _same_people(split.name, column)
-        ),
+        not_compared=tuple(f"{split}: {by}" for split, by in pairs if _same_people(split, by)),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from masquerade.datasets.manifest import Clip, Manifest
+from masquerade.datasets.manifest import Clip, Kind, Manifest
 from masquerade.datasets.published.label_files import nonempty_manifest, read_csv
 from masquerade.errors import UsageError
 
@@ -35,12 +35,9 @@ def read_hvu(folder: Path, *, videos: Path | None = None, every: bool = False) -
             complete = every or all(clip.cells[name] for name in CATEGORIES)
             if complete and (videos is None or (videos / clip.path).exists()):
                 clips.append(clip)
-    return nonempty_manifest(
-        videos or folder,
-        clips,
-        otherwise=f"No clip of {folder} is in {videos}; point at the downloaded clips.",
-        kinds=dict.fromkeys(CATEGORIES, "multi-label"),
-    )
+    missing = f"No clip of {folder} is in {videos}; point at the downloaded clips."
+    kinds: dict[str, Kind] = dict.fromkeys(CATEGORIES, "multi-label")
+    return nonempty_manifest(videos or folder, clips, otherwise=missing, kinds=kinds)
 
 
 def _clip(row: list[str], category: dict[str, str], part: str, file: Path) -> Clip:

@@ -41,13 +41,8 @@ def read_kth(folder: Path, *, seed: int = 0, videos: Path | None = None) -> Mani
     clips = []
     for name, each in sorted(ranges.items()):
         person, action, take = name.split("_")
-        cells = {
-            "action": action,
-            "identity": person,
-            "scene": take,
-            "split_action": _official(person),
-            "split_identity": part[name],
-        }
+        cells = {"action": action, "identity": person, "scene": take}
+        cells |= {"split_action": _official(person), "split_identity": part[name]}
         path = paths.get(name, f"{name}_uncomp.avi")
         clips += [Clip(path=path, cells=cells, first=a, last=b) for a, b in each]
     example = "person01_boxing_d1_uncomp.avi"

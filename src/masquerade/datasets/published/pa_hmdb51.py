@@ -74,12 +74,9 @@ def read_pa_hmdb51(
                 clips.append(Clip(path=path_, cells=cells, first=first, last=last))
     kind: Kind = "multi-label" if values == "published" else "binary"
     kinds: dict[str, Kind] = dict.fromkeys(names.values(), kind)
-    return nonempty_manifest(
-        videos or folder,
-        clips,
-        otherwise=f"{folder} holds no JSON of PA-HMDB51; point at PrivacyAttributes.",
-        kinds={**kinds, names["relationship"]: "binary"},
-    )
+    kinds[names["relationship"]] = "binary"
+    missing = f"{folder} holds no JSON of PA-HMDB51; point at PrivacyAttributes."
+    return nonempty_manifest(videos or folder, clips, otherwise=missing, kinds=kinds)
 
 
 def _ranges(where: str, labels: Any, name: str) -> list[Range]:

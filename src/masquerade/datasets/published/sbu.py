@@ -47,12 +47,10 @@ def read_sbu(folder: Path, *, fold: int = 1) -> Manifest:
         if match is None or not any(path.glob("rgb*")):
             continue
         pair = match["set"]
-        cells = {
-            "action": ACTIONS[int(match["action"]) - 1],
-            "identity": "".join(sorted((pair[:3], pair[3:]))),
-            "group": pair,
-            "split": "test" if pair in FOLDS[fold - 1] else "train",
-        }
+        part = "test" if pair in FOLDS[fold - 1] else "train"
+        both = "".join(sorted((pair[:3], pair[3:])))
+        cells = {"action": ACTIONS[int(match["action"]) - 1], "identity": both}
+        cells |= {"group": pair, "split": part}
         clips.append(Clip(path=match[0], cells=cells))
     example = "s01s02/01/001/rgb_000001.png"
     return nonempty_manifest(

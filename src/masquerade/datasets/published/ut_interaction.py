@@ -31,11 +31,9 @@ def read_ut_interaction(folder: Path, *, videos: Path | None = None) -> Manifest
         raise UsageError(f"Save each sheet of {folder} as CSV and give their folder.")
     sheets = [folder] if folder.is_file() else sorted(folder.glob("*.csv"))
     if sheets:
-        return nonempty_manifest(
-            videos or sheets[0].parent,
-            [clip for sheet in sheets for clip in _annotated(sheet)],
-            otherwise=f"{folder}: no row of {sheets[0].name} begins with seq1 or the like.",
-        )
+        clips = [clip for sheet in sheets for clip in _annotated(sheet)]
+        missing = f"{folder}: no row of {sheets[0].name} begins with seq1 or the like."
+        return nonempty_manifest(videos or sheets[0].parent, clips, otherwise=missing)
     clips = []
     for path in files_below(folder):
         name = path.relative_to(folder)

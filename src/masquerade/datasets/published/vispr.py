@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from masquerade.datasets.manifest import Clip, Manifest
+from masquerade.datasets.manifest import Clip, Kind, Manifest
 from masquerade.datasets.published.label_files import nonempty_manifest, read_json, read_lines
 from masquerade.errors import UsageError
 
@@ -58,9 +58,6 @@ def read_vispr(
                 )
             cells = {name: str(int(name in image["labels"])) for name in SETS[attributes]}
             clips.append(Clip(path=image["image_path"], cells={**cells, "split": part}))
-    return nonempty_manifest(
-        videos or folder,
-        clips,
-        otherwise=f"{folder} holds none of train2017.txt, val2017.txt, test2017.txt.",
-        kinds=dict.fromkeys(SETS[attributes], "binary"),
-    )
+    missing = f"{folder} holds none of train2017.txt, val2017.txt, test2017.txt."
+    kinds: dict[str, Kind] = dict.fromkeys(SETS[attributes], "binary")
+    return nonempty_manifest(videos or folder, clips, otherwise=missing, kinds=kinds)
