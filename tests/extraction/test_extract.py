@@ -402,7 +402,9 @@ def test_the_key_has_the_text_of_networks_and_shared_files(
     plain = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: (read.append(path.name), plain(path))[1])
     _code.__wrapped__()
-    assert {"raft.py", "unet.py", "blend.py", "noise.py", "boxes.py"} <= set(read)
+    assert {"optical_flow.py", "key_vit.py", "unet.py", "blend.py", "noise.py", "boxes.py"} <= set(
+        read
+    )
     read.clear()
     _code.__wrapped__(of_methods=False)
     assert "boxes.py" in read and "blend.py" not in read
