@@ -275,9 +275,8 @@ def _print_check(result: CheckResult) -> None:
     for title, lines in findings.items():
         if lines:
             console.print(f"\n[bold red]{title}: {len(lines)}[/]")
-            console.print(
-                "\n".join(escape(line) for line in lines[:_SHOWN]), highlight=False, soft_wrap=True
-            )
+            shown = "\n".join(escape(line) for line in lines[:_SHOWN])
+            console.print(shown, highlight=False, soft_wrap=True)
         if len(lines) > _SHOWN:
             console.print(f"... and {len(lines) - _SHOWN} more; --json has them all")
     if result.not_compared:

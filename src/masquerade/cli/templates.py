@@ -225,14 +225,7 @@ def _upright(frame: Frame) -> NDArray[np.uint8]:
 
 def main(argv: list[str]) -> int:
     """Run the verb and return its exit code."""
-    verbs: dict[str, Callable[..., Any]] = {
-        "add": add,
-        "list": list_templates,
-        "show": show,
-        "remove": remove,
-        "export": export,
-        "import": import_file,
-        "concepts": concepts,
-        "fetch": fetch,
-    }
+    verbs: dict[str, Callable[..., Any]] = {"add": add, "list": list_templates, "show": show}
+    verbs |= {"remove": remove, "export": export, "import": import_file}
+    verbs |= {"concepts": concepts, "fetch": fetch}
     return tyro.extras.subcommand_cli_from_dict(verbs, args=argv, prog="masquerade templates")

@@ -230,11 +230,5 @@ def _read_stills(options: Options) -> tuple[Manifest, TrainingRows] | None:
 
 def _as_json(trained: TrainedAnonymizer, folder: Path) -> dict[str, Any]:
     last = {k: None if math.isnan(v) else v for k, v in trained.history[-1].items()}
-    return {
-        "run": str(folder),
-        "epochs": len(trained.history),
-        "seconds": trained.seconds,
-        "last": last,
-        "notes": list(trained.notes),
-        "doubts": list(trained.doubts),
-    }
+    found = {"run": str(folder), "epochs": len(trained.history), "seconds": trained.seconds}
+    return {**found, "last": last, "notes": [*trained.notes], "doubts": [*trained.doubts]}

@@ -130,8 +130,12 @@ def markdown(evaluation: Evaluation) -> str:
     if rest:
         parts += ["", "## Each attribute", ""]
         parts += _markdown_table(headings(rest), lines(evaluation, rest))
+    controls = [
+        [one.kind, one.label, with_interval(one.score), number(one.floor), YES_NO[one.passed]]
+        for one in evaluation.controls
+    ]
     for title, head, body in (
-        ("Controls", CONTROL_HEAD, _control_lines(evaluation)),
+        ("Controls", CONTROL_HEAD, controls),
         ("Trade-off, and what else attackers know", TRADE_OFF_HEAD, _trade_off_lines(evaluation)),
         ("Every attacker", ATTACKER_HEAD, _attacker_lines(evaluation)),
     ):
@@ -217,13 +221,6 @@ def _retrained(rows: Sequence[Row]) -> str:
         "Attackers trained on anonymized video are WEAKER than those trained on raw video, so too "
         f"weak, on {', '.join(weaker)}."
     )
-
-
-def _control_lines(evaluation: Evaluation) -> list[list[str]]:
-    return [
-        [one.kind, one.label, with_interval(one.score), number(one.floor), YES_NO[one.passed]]
-        for one in evaluation.controls
-    ]
 
 
 def _trade_off_lines(evaluation: Evaluation) -> list[list[str]]:
