@@ -48,7 +48,7 @@ def both(manifest: Manifest, pictures: Path) -> Manifest:
     return merge_datasets(manifest, read_manifest(pictures))
 
 
-def run(words: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+def evaluate_json(words: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     assert main([*words, *FAST]) in (0, 1)
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
@@ -150,14 +150,14 @@ def test_a_planted_leak_of_the_other_set_is_found(
 ) -> None:
     words = ["--data", str(folder / "clips.csv"), "--private-data", str(pictures), "--folds", "4"]
     words += ["-o", str(tmp_path / "kept")]  # so that raw video is attacked once
-    found = run([*words, *COPY], capsys)
+    found = evaluate_json([*words, *COPY], capsys)
     assert found["void"] is None and found["data"] == "clips and pictures"
     assert any("pictures" in limit for limit in found["limits"])
     assert score(found, "raw", "action")["score"]["value"] > 0.9
     assert score(found, "downsample", "red")["leakage"]["value"] > 0.85
     red = score(found, "raw", "red")["floors"]
     assert red["action prior"]["value"] == red["constant"]["value"] == 0.5
-    hidden = run([*words, "--method", "blacken"], capsys)
+    hidden = evaluate_json([*words, "--method", "blacken"], capsys)
     assert score(hidden, "blacken", "red")["leakage"]["value"] < 0.1
 
 
@@ -165,7 +165,7 @@ def test_labels_that_are_not_asked_for_are_not_attacked(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--data", str(folder / "clips.csv"), "--folds", "4", *COPY]
-    found = run([*words, "--labels", "red", "--attackers", "scratch"], capsys)
+    found = evaluate_json([*words, "--labels", "red", "--attackers", "scratch"], capsys)
     labels = [one["label"] for one in found["rows"][0]["findings"]]
     assert labels == ["action", "red"]
 
@@ -219,7 +219,7 @@ def test_learned_on_some_and_scored_on_what_it_never_met(
     about = next(run.glob("*.safetensors"))
     capsys.readouterr()
     asked = ["--data", data, "--weights", str(about), "--actions", "bow,kick", "--folds", "0"]
-    found = run([*asked, "--labels", "warm,dark", "--attackers", "scratch"], capsys)
+    found = evaluate_json([*asked, "--labels", "warm,dark", "--attackers", "scratch"], capsys)
     assert any("bow, kick" in limit for limit in found["limits"])
     labels = {one["label"] for one in found["rows"][1]["findings"]}
     assert labels == {"action", "attributes", "warm", "dark"}
@@ -243,7 +243,7 @@ def test_learned_on_two_sets_and_scored_on_both(
     assert train.main([*words, "-o", str(run)]) in (0, 1)
     capsys.readouterr()
     asked = ["--data", data, "--private-data", str(stills), "--weights", str(run), "--folds", "0"]
-    found = run([*asked, "--labels", "red", "--attackers", "scratch"], capsys)
+    found = evaluate_json([*asked, "--labels", "red", "--attackers", "scratch"], capsys)
     assert {one["label"] for one in found["rows"][1]["findings"]} == {"action", "red"}
     assert score(found, "vita", "red")["score"]["value"] is not None
     tests = [row for row, cell in enumerate(marked.cells("split")) if cell == "test"]

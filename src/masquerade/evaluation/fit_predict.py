@@ -78,8 +78,11 @@ def _shrink(part: ClipDataset, side: int) -> ClipDataset:
     small = part.resize(side)
     if not len(part) or len(part) * math.prod(small.shape) > SHRUNK_BYTES:
         return small
-    batches = clip_loader(small, torch.split(torch.arange(len(part)), 64))
-    return from_tensor(torch.cat(list(batches)), rows=part.rows)
+    shrunk = torch.empty((len(part), *small.shape), dtype=torch.uint8)
+    places = torch.split(torch.arange(len(part)), 64)
+    for place, batch in zip(places, clip_loader(small, places), strict=True):
+        shrunk[place] = batch
+    return from_tensor(shrunk, rows=part.rows)
 
 
 def _predicted(task: FitTask) -> tuple[Split, ...]:

@@ -42,8 +42,8 @@ import sys
 import torch
 sys.path.insert(0, sys.argv[1])
 sys.path.insert(0, sys.argv[3])
-import test_processes
-found = test_processes.shared()
+import test_training_processes
+found = test_training_processes.shared()
 torch.save(found, f"{sys.argv[2]}/{found['rank']}.pt")
 """
 
