@@ -248,5 +248,5 @@ def _hold_out(
     parts = min(HELD_OUT, len(set(mine.tolist())))
     if parts < 2:
         raise UsageError("Train is one group of people: nothing is left for validation.")
-    atomic_write = grouped_folds(mine, parts, seed=seed + 1, strata=strata[train])
-    return Fold(train=train[atomic_write != 0], validation=train[atomic_write == 0], test=test)
+    fold_of = grouped_folds(mine, parts, seed=seed + 1, strata=strata[train])
+    return Fold(train=train[fold_of != 0], validation=train[fold_of == 0], test=test)
