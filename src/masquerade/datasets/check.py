@@ -106,7 +106,7 @@ def check_manifest(
 def find_split_leaks(
     manifest: Manifest, duplicates: Sequence[Sequence[str]] = ()
 ) -> list[SplitLeak]:
-    """Leaks: people, source clips, files and equal files in several parts of a split.
+    """Find split leaks: people, sources, files or equal files in several parts of a split.
 
     A split named after a column of people, as `split_identity` after `identity`, is meant to have
     the same people in train and test; that pair is not checked.

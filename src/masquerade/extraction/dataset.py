@@ -164,7 +164,7 @@ class MappedClips:
         return self._digests[places]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the mapping, which another process opens for itself."""
+        """The state to pickle, without the memory map: the other process opens the file itself."""
         return {**self.__dict__, "_file": None, "_owner": None}
 
 

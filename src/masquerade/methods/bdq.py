@@ -127,7 +127,7 @@ def paper() -> BDQ:
 
 
 def code() -> BDQ:
-    """The output of its code: the soft quantiser, which follows its input."""
+    """BDQ as its published code does it: the output of the soft quantiser, not whole levels."""
     return BDQ(sigma=3.0, bits=4, slope=5.0, short=224, soft=True)
 
 

@@ -220,7 +220,7 @@ def anonymize_batch(
 
 
 def _pipeline_of(task: FileTask, pipeline: Pipeline) -> Pipeline:
-    """The pipeline of one of many files, whose exports go into folders, one file each."""
+    """The pipeline for one file of a batch: its report, boxes and masks are named after it."""
     endings = {"report": ".receipt.json", "export_boxes": ".boxes.json", "export_masks": ".mkv"}
     given = {key: getattr(pipeline.config, key) for key in endings}
     folders = {key: path / (task.dst.name + endings[key]) for key, path in given.items() if path}

@@ -1,4 +1,4 @@
-"""Side data of frames: their orientation, and much that identifies."""
+"""Read the side data that files attach to frames, such as the orientation."""
 
 from __future__ import annotations
 
