@@ -39,11 +39,11 @@ CONCEPTS = {  # files of fewer than 40 lines that are a concept of their own
     "__main__.py",
     "datasets/published/ucf11.py",
     "device.py",
-    "evaluation/features.py",
+    "errors.py",
     "methods/blacken.py",
     "methods/downsample.py",
+    "methods/rewriter.py",
     "methods/silhouette.py",
-    "models/autoencoder.py",
     "report/heatmap.py",
 }
 DRAWERS = {"utils", "util", "core", "base", "helpers", "helper", "common", "manager", "misc"}

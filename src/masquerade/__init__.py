@@ -6,8 +6,6 @@ method = masquerade.build("selective")
 masquerade.anonymize_file("in.mp4", "out.mp4", method, regions="faces")
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

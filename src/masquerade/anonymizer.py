@@ -1,7 +1,5 @@
 """The one contract: what to hide comes in as `mask`, how to hide it is the anonymizer."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType

@@ -1,7 +1,5 @@
 """An anonymizer in one file: its weights, its method's name and its constructor's arguments."""
 
-from __future__ import annotations
-
 import inspect
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The torch device a name such as `auto` or `cuda:1` stands for on this machine."""
 
-from __future__ import annotations
-
 import torch
 
 from masquerade.errors import MissingError, UsageError

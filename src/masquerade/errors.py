@@ -7,8 +7,6 @@ MasqueradeError            exit 1 unless a child says otherwise
 └── OutputError            a finished output failed its own check (exit 4)
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 

@@ -1,7 +1,5 @@
 """The command `masquerade`: one small file a verb. It parses, calls one function and prints."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

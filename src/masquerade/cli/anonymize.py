@@ -1,7 +1,5 @@
 """`masquerade anonymize`: files in, anonymized files out."""
 
-from __future__ import annotations
-
 import json
 import sys
 from dataclasses import asdict, dataclass, fields

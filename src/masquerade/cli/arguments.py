@@ -1,7 +1,5 @@
 """One command line for a verb's options and a method's own arguments."""
 
-from __future__ import annotations
-
 import argparse
 import inspect
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """`masquerade data`: check and convert manifests, vote on labels, floors, the mimes benchmark."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from inspect import signature

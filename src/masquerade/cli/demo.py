@@ -1,7 +1,5 @@
 """`masquerade demo`: anonymize a clip, and show before and after side by side with a report."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated

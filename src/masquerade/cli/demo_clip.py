@@ -4,8 +4,6 @@ The portrait is Grace Hopper's official photograph, a work of the US Navy in the
 matplotlib carries in its wheel. The clip is made where it is needed and lies in no repository.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import islice

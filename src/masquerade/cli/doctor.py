@@ -1,7 +1,5 @@
 """`masquerade doctor`: what works on this machine, and how to add what does not."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import os

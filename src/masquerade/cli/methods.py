@@ -1,7 +1,5 @@
 """`masquerade methods`: what each method hides, whether it can be undone, what it needs."""
 
-from __future__ import annotations
-
 import inspect
 import json
 from dataclasses import dataclass

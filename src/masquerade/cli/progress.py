@@ -1,7 +1,5 @@
 """Progress bar and one printed line for each file that is anonymized."""
 
-from __future__ import annotations
-
 from typing import Self
 
 from rich.console import Console

@@ -1,7 +1,5 @@
 """`masquerade templates`: mark a part of a picture once, and hide it by name afterwards."""
 
-from __future__ import annotations
-
 import json as jsons
 import sys
 from collections.abc import Callable, Iterable

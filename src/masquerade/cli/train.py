@@ -1,7 +1,5 @@
 """`masquerade train`: trains an anonymizer against adversaries that read what is private."""
 
-from __future__ import annotations
-
 import json
 import math
 import shlex

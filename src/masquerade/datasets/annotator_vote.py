@@ -1,7 +1,5 @@
 """Majority vote of several annotators, and their agreement beyond chance (Fleiss' kappa)."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Sequence

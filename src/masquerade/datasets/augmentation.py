@@ -1,7 +1,5 @@
 """Augmentation of training clips: one random draw a clip, the same for all its frames."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

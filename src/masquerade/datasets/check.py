@@ -1,7 +1,5 @@
 """Checks of a dataset before training: missing and broken files, duplicates, leaks of a split."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections import defaultdict

@@ -5,8 +5,6 @@ the number of source frames from one frame of the clip to the next, `start` the 
 and `padding` the treatment of a video that ends before the clip does.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Fingerprints of clips: short digests that tell whether two data sets have frames in common."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Iterable, Sequence

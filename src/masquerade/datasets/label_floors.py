@@ -1,7 +1,5 @@
 """Floors of a dataset's private labels: a manifest's columns as arrays for `metrics.floors`."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """Overlap of two data sets: clips that both have, and clips of the same people or sources."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

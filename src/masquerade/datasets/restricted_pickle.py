@@ -4,8 +4,6 @@ A pickle is a program. This reader allows only the names that numpy writes for a
 each to an inert stand-in, so that numpy's own code sees no data before shape and type are checked.
 """
 
-from __future__ import annotations
-
 import math
 import pickle
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Grouped splits: K folds, validation and test sets that never share people or source clips."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace

@@ -4,8 +4,6 @@ The strongest attacker of all families is chosen on validation. Predictions of s
 averaged: an attacker may train several networks.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 

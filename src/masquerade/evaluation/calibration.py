@@ -1,7 +1,5 @@
 """Predictions corrected for what an attacker knows besides the clip: base rates and the action."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

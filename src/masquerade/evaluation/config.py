@@ -1,7 +1,5 @@
 """What an evaluation is asked for: the methods of its table, and how they are measured."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -4,8 +4,6 @@ Positive: on raw video its score must lie above the floors. Negative: with shuff
 not lie above chance. Beside them, what the clips' sizes alone tell.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

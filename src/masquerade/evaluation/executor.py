@@ -1,7 +1,5 @@
 """The fits of an evaluation: shared among processes, cached on disk, resumed after a stop."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence

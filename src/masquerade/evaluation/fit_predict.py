@@ -1,7 +1,5 @@
 """One fit of one attacker: clips and labels in, predictions for each split out."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import time

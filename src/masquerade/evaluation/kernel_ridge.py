@@ -1,7 +1,5 @@
 """Kernel ridge regression on simple features of clips: attackers that are strong on few clips."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np

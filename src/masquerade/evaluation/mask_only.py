@@ -7,8 +7,6 @@ always the same ones. It is an `Anonymizer` so that it is extracted and attacked
 not among `methods`, since it hides nobody.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any, Literal
 

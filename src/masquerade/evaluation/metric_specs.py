@@ -7,8 +7,6 @@ together by cMAP, and a constant guess then has exactly the mean rate of positiv
 ones that are asked for by cMAP. F1 takes probabilities as they are: positive above a threshold.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Methods compared on the same clips, which intervals of a table line by line do not allow."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce

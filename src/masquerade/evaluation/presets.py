@@ -1,7 +1,5 @@
 """Presets of attackers: the models, the clips that they see, and how long they are trained."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from masquerade.datasets.augmentation import Augmentation

@@ -4,8 +4,6 @@ Tables, figures and pages read this JSON and compute nothing. None is undefined 
 never 0. All scores lie in [0, 1]; in private labels more is worse for privacy.
 """
 
-from __future__ import annotations
-
 import json
 import types
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Training runs under evaluation: which clips they learned from, and what their diagnostics say."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -4,8 +4,6 @@ The attacker moves last: it is fitted after the anonymizer is frozen. Controls r
 video; where they fail the result is void.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

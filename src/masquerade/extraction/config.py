@@ -1,7 +1,5 @@
 """How videos become clips, and the digest of all that changes the clips."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import inspect

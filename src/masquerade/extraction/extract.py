@@ -1,7 +1,5 @@
 """Anonymize the videos of a manifest once, and keep a small clip of each row on disk."""
 
-from __future__ import annotations
-
 import hashlib
 import secrets
 import time

@@ -1,7 +1,5 @@
 """Clips that are made from their videos whenever they are read, for want of room on the disk."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

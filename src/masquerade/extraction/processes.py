@@ -1,7 +1,5 @@
 """Processes that share work, and that an interruption ends without a word."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

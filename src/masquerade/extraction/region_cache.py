@@ -1,7 +1,5 @@
 """The regions of a video on disk, so that several methods cost one search for people."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress

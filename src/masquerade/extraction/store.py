@@ -4,8 +4,6 @@ Clips are appended; the index names a clip only when its bytes are on the disk, 
 interrupted extraction goes on where it stopped. Several processes may write to one store.
 """
 
-from __future__ import annotations
-
 import fcntl
 import math
 import os

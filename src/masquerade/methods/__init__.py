@@ -1,7 +1,5 @@
 """Anonymization methods: one file per published method, and `METHODS`, their table."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

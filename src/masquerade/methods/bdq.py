@@ -13,8 +13,6 @@ differences are shifted by a quarter of a level (not under `soft`), so that an u
 clear of the limits and sensor noise does not flicker; trained limits may come close to it again.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

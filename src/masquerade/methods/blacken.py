@@ -3,8 +3,6 @@
 The baseline of STPrivacy and SPAct, which blacken detected people.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

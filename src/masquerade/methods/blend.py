@@ -1,7 +1,5 @@
 """Alpha blending that methods share: the rewritten frame over its source, weighted by the mask."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import cv2

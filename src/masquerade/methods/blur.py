@@ -7,8 +7,6 @@ frames are blurred at that size and enlarged again, so that a setting hides as m
 as in a small one.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import cv2

@@ -5,8 +5,6 @@ motion. The factor is relative to the frame (`elr` fixes the number of pixels th
 can keep the reduced size: `--size model`.
 """
 
-from __future__ import annotations
-
 from masquerade.anonymizer import Card
 from masquerade.errors import UsageError
 from masquerade.methods.resample import LowResolution

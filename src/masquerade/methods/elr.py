@@ -10,8 +10,6 @@ video shows no more than a small one. The papers' sensor records nothing else; a
 reduced size with `--size model`.
 """
 
-from __future__ import annotations
-
 from masquerade.anonymizer import Card
 from masquerade.errors import UsageError
 from masquerade.methods.resample import LowResolution

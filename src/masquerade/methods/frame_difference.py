@@ -5,8 +5,6 @@ ECCV 2022) without what it learns. Hides colour, texture and everything static; 
 gait and edges of clothes of whatever moves.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -4,8 +4,6 @@ The masking baseline of Ilic et al. (CVPR 2024, section 4.1), which fills segmen
 one colour per frame, the mean of clothing and skin.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import cv2

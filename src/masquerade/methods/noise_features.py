@@ -10,8 +10,6 @@ A whole video shares one draw of noise, as fresh noise on each frame would avera
 scene. It comes from the operating system's entropy and is not stored.
 """
 
-from __future__ import annotations
-
 import secrets
 from functools import partial
 from typing import Any

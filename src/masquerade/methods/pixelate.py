@@ -6,8 +6,6 @@ and motion. Blocks grow with the frame, so that a setting hides as much in a lar
 small one.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import cv2

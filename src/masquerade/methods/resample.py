@@ -1,7 +1,5 @@
 """Resizing that methods share: area averaging (as cv2.INTER_AREA) and antialiased bilinear."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

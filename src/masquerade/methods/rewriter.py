@@ -1,7 +1,5 @@
 """The base class of methods whose network transforms single frames: SPAct, VITA, noise features."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import Tensor

@@ -4,8 +4,6 @@ Beyond the papers. Hides appearance and scene, keeps outline, pose and motion. A
 detector misses is black like the scene, whereas other methods would show them uncovered.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -9,8 +9,6 @@ Differs from the paper: frames of any size are resized to the network's input an
 limits it to regions.
 """
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from masquerade.anonymizer import Card

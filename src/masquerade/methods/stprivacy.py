@@ -13,8 +13,6 @@ paper's setting, `code()` that of its code. Windows of `frames` never overlap, a
 what the other dropped.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 

@@ -9,8 +9,6 @@ Differs from the paper: frames of any size are resized to the network's input an
 UNet instead of its own network the method is `spact`, trained with `--objective labels`.
 """
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from masquerade.anonymizer import Card

@@ -7,8 +7,6 @@ STPrivacy (ICCV 2023, 4.2), SPAct (CVPR 2022, 4.2 and its code), and scikit-lear
 same name.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Literal

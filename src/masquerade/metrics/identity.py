@@ -9,8 +9,6 @@ Metrics take the ground truth (p, g), True where probe and gallery show one pers
 (p, g), more for more alike; -inf takes a pair out, such as a clip with itself.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -16,8 +16,6 @@ each with the t quantile at Satterthwaite's degrees of freedom from the clusters
 decide. Everything is deterministic and needs no resampling.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Iterator

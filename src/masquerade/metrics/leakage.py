@@ -5,8 +5,6 @@ attacker, 1 at raw video. Where the raw attacker's interval does not lie above t
 benchmark cannot show leakage, and the result is None (`n/a`), never 0.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ written once for a batch of weightings; its plain value has all weights at one. 
 arrays here, and None in the results that turn into JSON; never 0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal

@@ -6,8 +6,6 @@ weight, so that dropped tokens leak into kept ones; here their weight is exactly
 rows of kept tokens equal attention over the kept tokens alone.
 """
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 import torch

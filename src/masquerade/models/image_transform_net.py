@@ -4,8 +4,6 @@ A 9 x 9 convolution, two of stride 2, residual blocks, two transposed ones of st
 9 x 9 one, each with an instance norm and without bias: 1,677,638 parameters (docs/papers.md 4).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -4,8 +4,6 @@ Caron et al., DINO, ICCV 2021; Oquab et al., DINOv2, 2023. Keys as descriptors a
 patches: Amir et al., 2021, as used by Ilic et al., CVPR 2024, 3.2. State-dict names as published.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

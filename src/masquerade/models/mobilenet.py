@@ -4,8 +4,6 @@ V1 (Howard et al., 2017) in the state-dict names of SPAct's attacker; V2 (Sandle
 in torchvision's.
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from masquerade.models.resnet import init_convolutions

@@ -4,8 +4,6 @@ Fan et al., ICCV 2021: attention pools its queries, keys and values, so that the
 the tokens widen at layers 1, 3 and 14.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -4,8 +4,6 @@ Convention (Ilic et al., CVPR 2024, eq. 4): flow[y, x] = (u, v) in pixels points
 frame t to its position in frame t-1, so that before[y + v, x + u] shows the same point.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Run an image network on each frame of a clip of any size, at the network's own working size."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

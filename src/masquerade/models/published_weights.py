@@ -1,7 +1,5 @@
 """Published weights from a file: torchvision's, PyTorchVideo's, timm's, DeiT's, DINO's, SPAct's."""
 
-from __future__ import annotations
-
 import pickle
 import warnings
 from collections.abc import Callable, Mapping

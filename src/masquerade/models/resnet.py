@@ -3,8 +3,6 @@
 The tiny one (depth 8) has three stages of one basic block, 16-32-64 wide, and a 3 x 3 stem.
 """
 
-from __future__ import annotations
-
 from functools import partial
 
 from torch import Tensor, nn

@@ -5,8 +5,6 @@ ICCV 2019), R(2+1)D-50 (Tran et al., CVPR 2018), CSN (Tran et al., ICCV 2019), X
 CVPR 2020) in PyTorchVideo's names; R3D-18 and R(2+1)D-18 (Tran et al., CVPR 2018) in torchvision's.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial

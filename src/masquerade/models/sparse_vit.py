@@ -6,8 +6,6 @@ papers' code: means over no kept token are zeros, not 0 / 0, and dropped tokens 
 exactly zero (see `attention`).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

@@ -4,8 +4,6 @@ Three convolutions of 3 x 3 x 3, 16-32-64 wide, each with a batch norm: 70,900 p
 outputs. A transformer of its size does not learn motion from scratch (docs/papers.md 8.5).
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 

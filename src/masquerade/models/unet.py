@@ -3,8 +3,6 @@
 The UNet is SPAct's anonymizer (Dave et al., CVPR 2022, 3.1): 17,267,523 parameters at width 64.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import torch

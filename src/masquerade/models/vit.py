@@ -6,8 +6,6 @@ positions, no class token, the mean over kept tokens, a norm and a head that sta
 one does not learn motion from scratch (docs/papers.md 8.5); load an image ViT's weights.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Anonymize many files: find them, name their outputs, run them; a failed one stops no other."""
 
-from __future__ import annotations
-
 import glob
 import json
 import multiprocessing

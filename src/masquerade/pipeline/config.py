@@ -1,7 +1,5 @@
 """The configuration of a run: what a user may choose besides the method and its arguments."""
 
-from __future__ import annotations
-
 import inspect
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path

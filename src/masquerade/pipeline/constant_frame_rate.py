@@ -1,7 +1,5 @@
 """Variable to constant frame rate, for players and tools that need one."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any

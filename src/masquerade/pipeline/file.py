@@ -1,7 +1,5 @@
 """Anonymize one file: a verified output with its receipt appears, or nothing does."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing

@@ -5,8 +5,6 @@ of its own with a short queue to the next one. A video therefore takes as long a
 and its length does not change the memory that is needed.
 """
 
-from __future__ import annotations
-
 import hashlib
 import queue
 import threading

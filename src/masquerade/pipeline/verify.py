@@ -1,7 +1,5 @@
 """Verification of a finished output: it is opened again before it is published."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from masquerade.errors import OutputError, VideoError

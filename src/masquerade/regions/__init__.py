@@ -1,7 +1,5 @@
 """Region sources: each finds what to hide in the frames of a video. `REGIONS` is their table."""
 
-from __future__ import annotations
-
 from masquerade.regions.region import Frame, Region, RegionSource
 from masquerade.regions.sources import Boxes, Faces, People, WholeFrame
 from masquerade.regions.template_regions import Templates

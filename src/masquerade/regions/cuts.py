@@ -5,8 +5,6 @@ three criteria must agree: the colour histogram changes, the pixels change, and 
 and dark changes. A flash changes only the first two, a fast pan only the last two.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 import cv2

@@ -6,8 +6,6 @@ face's centre lies in it (heatmap), the centre's offset inside the cell (eq. 3) 
 the face's size over the stride (eq. 4).
 """
 
-from __future__ import annotations
-
 import importlib.util
 from pathlib import Path
 from typing import Any

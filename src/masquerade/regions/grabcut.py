@@ -6,8 +6,6 @@ foreground. A frame between two keyframes takes the silhouettes of both, warped 
 that what one of them missed is covered by the other.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace

@@ -7,8 +7,6 @@ Triggs, 2005), with one constant component, so that flat areas resemble each oth
 Weaker than a network across people; within one video they follow the picked point.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from statistics import NormalDist
 from typing import NamedTuple

@@ -4,8 +4,6 @@ Ilic et al., CVPR 2024, section 3.2: the keys of the last attention layer of a D
 `colour-hog` needs no weights and is weaker; one is never substituted for the other.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol

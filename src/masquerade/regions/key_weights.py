@@ -3,8 +3,6 @@
 Nothing else in this room uses the network, and this only on request (`templates fetch`).
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path

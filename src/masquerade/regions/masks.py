@@ -1,7 +1,5 @@
 """Rasterization: boxes and silhouettes become a mask of how far to hide each pixel."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from math import ceil, floor, sqrt
 from typing import Literal

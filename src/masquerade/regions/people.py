@@ -4,8 +4,6 @@ Dalal and Triggs, "Histograms of oriented gradients for human detection" (2005);
 Dollar, Girshick, "Mask R-CNN" (2017). Moving foreground is in `background_subtraction`.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

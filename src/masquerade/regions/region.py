@@ -1,7 +1,5 @@
 """What region sources read and return: a `Frame` comes in, a `Region` says what to hide in it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol

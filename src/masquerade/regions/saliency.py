@@ -7,8 +7,6 @@ the picture that the key was taken from: with its neighbours, which lie on the s
 with the rest of that picture (ground).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal

@@ -4,8 +4,6 @@ A source is called with the frames of one video and yields one `Region` per fram
 reads at most `look_ahead` frames beyond the one it yields; its constructor is its configuration.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace

@@ -4,8 +4,6 @@ It holds keys, where they were picked and by which extractor, and no pictures. A
 describes the appearance of what was picked, protect a library as you would protect the pictures.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterable

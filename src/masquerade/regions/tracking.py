@@ -6,8 +6,6 @@ detections are interpolated. A track is also extrapolated after its last detecti
 first. Detections are associated greedily by predicted position, size and IoU, without appearance.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace

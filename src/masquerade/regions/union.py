@@ -1,7 +1,5 @@
 """Several region sources as one: a pixel is hidden where any of them hides it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import reduce

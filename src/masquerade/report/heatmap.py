@@ -1,7 +1,5 @@
 """A heat map of how strongly each place is hidden, drawn over the picture."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray

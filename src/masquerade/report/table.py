@@ -3,8 +3,6 @@
 Reads results only; no number is computed here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from rich.console import Console

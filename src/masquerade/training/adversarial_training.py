@@ -5,8 +5,6 @@ in `adversarial`. Phases end on what held-out clips say, and one that works agai
 does not begin while the utility network is at chance.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """The clips and labels of an adversarial training, and its batches."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, repeat

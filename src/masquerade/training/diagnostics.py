@@ -1,7 +1,5 @@
 """Signs that a training failed although its losses look well: collapse and doubts."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 

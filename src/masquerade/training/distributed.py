@@ -1,7 +1,5 @@
 """The processes that share one training: this one alone, or as many as torchrun started."""
 
-from __future__ import annotations
-
 import importlib
 import os
 from collections.abc import Iterator, Mapping

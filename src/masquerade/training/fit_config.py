@@ -1,7 +1,5 @@
 """Settings of supervised fitting, one a purpose: `fit(net, ..., **tiny().fit_arguments())`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Two frames, or two runs of frames, of one clip: the positive pairs of a contrastive adversary."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

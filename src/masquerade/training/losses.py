@@ -1,7 +1,5 @@
 """Per-head losses, cross entropy or binary cross entropy; unknown labels (-1) are ignored."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

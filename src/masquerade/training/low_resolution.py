@@ -13,8 +13,6 @@ Differs from the papers: transforms are random, where the first chooses the most
 stream of frames, where the second has another of optical flow.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Seeds, the order of batches, learning rates and parameter groups of a training."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from typing import Any

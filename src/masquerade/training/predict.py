@@ -1,7 +1,5 @@
 """Predictions of a fitted network, averaged over views of each clip."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 

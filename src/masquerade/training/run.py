@@ -1,7 +1,5 @@
 """A training run from a manifest to a folder: clips, recipe, log, samples and the anonymizer."""
 
-from __future__ import annotations
-
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

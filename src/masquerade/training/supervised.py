@@ -1,7 +1,5 @@
 """Supervised fitting of a recognizer to clips: attackers, utility networks and floors alike."""
 
-from __future__ import annotations
-
 import copy
 import math
 import time

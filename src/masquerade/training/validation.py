@@ -1,7 +1,5 @@
 """What is known of held-out clips after an epoch: columns of the log, and pictures of them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Several views of one clip, windows in time and crops in space, whose predictions are averaged."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Encoders: what each codec and container needs, and whether this machine has it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Timestamps of frames, and the repair of those that are missing or do not rise."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from fractions import Fraction
 

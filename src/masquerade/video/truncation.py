@@ -1,7 +1,5 @@
 """Truncated files, in formats whose decoders do not notice that the end is missing."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Along a limb, u grows downwards (away from its joint, for arms and legs); across
 direction that the person faces. Units are shares of the standing height.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Drawing posed limbs: frames, part masks, optical flow and keypoints."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 

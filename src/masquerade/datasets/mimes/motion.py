@@ -5,8 +5,6 @@ stay at a uniform random phase. A phase that runs from a uniform start is unifor
 that no single frame reveals the action, and a walk played backwards is another action.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -4,8 +4,6 @@ P(attribute | action) = rate x (1 + correlation) for actions of even number and
 rate x (1 - correlation) for odd ones. From this the floors follow in closed form.
 """
 
-from __future__ import annotations
-
 import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass

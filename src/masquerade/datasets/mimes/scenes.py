@@ -1,7 +1,5 @@
 """Backgrounds: four kinds of drawn places, each with one of four objects."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray

@@ -1,7 +1,5 @@
 """Writing mimes as video files with a manifest and, if wanted, pixel-level ground truth."""
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 from dataclasses import replace

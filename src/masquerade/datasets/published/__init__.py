@@ -4,8 +4,6 @@ Every reader takes the folder of the published files (or the label file) first. 
 folder that the clips' paths start from (None: that folder), `split` an official split, 1 to 3.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from masquerade.datasets.manifest import Manifest

@@ -4,8 +4,6 @@ So it is used as FAPDER by STPrivacy (Li et al., ICCV 2023). `celebvhq_info.json
 the appearance flags and, for each clip, the flags and one emotion or several with their times.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from pathlib import Path
 from typing import Any

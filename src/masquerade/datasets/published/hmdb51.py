@@ -4,8 +4,6 @@ A line is `clip.avi 0|1|2`: unused, train, test. A clip is named after the video
 from, its action and how it was filmed.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

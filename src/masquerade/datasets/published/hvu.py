@@ -5,8 +5,6 @@ time_end; `HVU_Tags_Categories_V1.0.csv` has the category of each tag. P-HVU kee
 have an action, an object and a scene; its own list is not published.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from masquerade.datasets.manifest import Clip, Kind, Manifest

@@ -5,8 +5,6 @@ from 1 and inclusive; `classIndAll.txt` names the classes. A video is named afte
 `1CM1_4_R_#229` is one of four of `1CM1_4`. The gender of each person is in a separate table.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from masquerade.datasets.manifest import Clip, Manifest, make_manifest

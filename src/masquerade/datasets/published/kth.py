@@ -5,8 +5,6 @@ the person. The official split has other people in test; Ilic et al. (CVPR 2024,
 four takes of a person and action 2/1/1, so that each person is in all three parts.
 """
 
-from __future__ import annotations
-
 import re
 from itertools import pairwise
 from pathlib import Path

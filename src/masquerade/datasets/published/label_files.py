@@ -1,7 +1,5 @@
 """Text, JSON and CSV label files read with errors that name the file."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

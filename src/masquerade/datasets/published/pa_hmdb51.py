@@ -5,8 +5,6 @@ value a number or, for several people, a list of them. A row of the manifest is 
 in which no label changes.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal

@@ -4,8 +4,6 @@ Folders `s01s02/03/001` of frames `rgb_*.png`: the pair, the interaction, the ta
 published folds keep ordered pairs together; the same people are in all of them.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

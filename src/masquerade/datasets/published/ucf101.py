@@ -4,8 +4,6 @@ The lists and the labels made for them later spell one class in two ways (HandSt
 HandstandPushups), so clips are matched without regard to case.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Clips are `basketball/v_shooting_01/v_shooting_01_01.mpg`: the folder is the act
 number the group, which is one person in one place.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -5,8 +5,6 @@ name). The annotation of the whole recordings is a spreadsheet in an old binary 
 of its sheets as CSV. Its rows are `seq1, class, first, last, box, ...`, frames counted from 0.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

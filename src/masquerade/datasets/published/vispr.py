@@ -4,8 +4,6 @@
 each has `image_path` and `labels`. SPAct (CVPR 2022, 4.2 and 4.3) uses two sets of seven.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal
 

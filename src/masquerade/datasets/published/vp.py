@@ -4,8 +4,6 @@ Pickles of `"Action/clip.mp4": 1 x 5`, read by `restricted_pickle`. The order of
 documented with the files; it was inferred from the videos that PA-HMDB51 labels too.
 """
 
-from __future__ import annotations
-
 from pathlib import Path, PurePosixPath
 
 import numpy as np

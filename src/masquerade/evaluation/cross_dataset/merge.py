@@ -4,8 +4,6 @@ SPAct's cross-dataset protocol (CVPR 2022, 4.2): actions of UCF101 or HMDB51, at
 Labels that a dataset does not have are unknown in its clips, and are not scored there.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

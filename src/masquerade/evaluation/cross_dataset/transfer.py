@@ -5,8 +5,6 @@ attributes from the second, and both are scored on the third. The clips that are
 `test` and the others train and validation, for `--folds 0`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -7,8 +7,6 @@ in every video; the outline is widened likewise. Only flow and outlines of the p
 pixel of the video is read.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import cv2

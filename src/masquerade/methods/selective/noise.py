@@ -7,8 +7,6 @@ frame, is drawn anew. As which pixel goes where depends on the flow alone, the n
 is exactly as independent and uniform as that of the first.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Callable

@@ -12,8 +12,6 @@ every pixel, which can be inverted (docs/papers.md 3.7). `paper()` is the paper'
 that of its code.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import secrets

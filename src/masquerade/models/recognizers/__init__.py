@@ -1,7 +1,5 @@
 """RECOGNIZERS: the networks that read labels off clips, for utility and for privacy attacks."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial

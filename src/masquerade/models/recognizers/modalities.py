@@ -1,7 +1,5 @@
 """MODALITIES: what of a clip a recognizer is fed (frames, stills, motion, background)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

@@ -5,8 +5,6 @@ is drawn in colours (three channels); here it has two, and the first layer of a 
 averaged over its channels to read them.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -5,8 +5,6 @@ Each is a function whose arguments are the paper's ablations and the flags of `m
 minutes on two cores. Thresholds that no paper gives are ours.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from masquerade.errors import UsageError

@@ -4,8 +4,6 @@ Kumawat and Nagahara, "Privacy-Preserving Action Recognition via Motion Differen
 ECCV 2022, section 3.4; numbers: docs/papers.md 8.2.
 """
 
-from __future__ import annotations
-
 from typing import Any, Literal, Unpack
 
 from masquerade.errors import UsageError

@@ -4,8 +4,6 @@ Our reading of Collective (Zhang et al., ICDM 2019, as the "Noisy-Features" row 
 "Collective" row of STPrivacy); docs/papers.md 4.
 """
 
-from __future__ import annotations
-
 from typing import Any, Literal, Unpack
 
 from masquerade.datasets.augmentation import SPACT

@@ -3,8 +3,6 @@
 A recipe names in its signature those that it has; tyro takes the help from here.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace

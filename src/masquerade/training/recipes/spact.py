@@ -4,8 +4,6 @@ Dave, Chen and Shah, "SPAct: Self-supervised Privacy Preservation for Action Rec
 2022, section 3.3; numbers: docs/papers.md 2.3 and 2.4.
 """
 
-from __future__ import annotations
-
 from typing import Any, Literal, Unpack
 
 from masquerade.datasets.augmentation import SPACT

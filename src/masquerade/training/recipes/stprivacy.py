@@ -4,8 +4,6 @@ Li et al., "STPrivacy: Spatio-Temporal Privacy-Preserving Action Recognition", I
 4.3, and its preprint; numbers: docs/papers.md 1.9, 1.10 and 8.1.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any, Literal, Unpack
 

@@ -4,8 +4,6 @@ Wu, Wang, Wang, Wang, Wang and Jin, "Privacy-Preserving Deep Action Recognition"
 numbers: docs/papers.md 8.4.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any, Literal, Unpack
 
