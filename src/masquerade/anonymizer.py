@@ -90,6 +90,9 @@ class Anonymizer(nn.Module):
     token_width: int = 0
     """Width of the class token that it takes in training; 0: it takes none."""
 
+    needs_source_digest: bool = False
+    """Whether `init_state` needs `source`, as its noise follows from a user's key and the video."""
+
     card: ClassVar[Card]
 
     def size(self, height: int, width: int) -> tuple[int, int]:
@@ -111,17 +114,12 @@ class Anonymizer(nn.Module):
                 "give the folder or the weights of a finished run with --weights."
             )
 
-    @property
-    def keyed(self) -> bool:
-        """Whether its noise follows from a user's key and the source, so that it wants `source`."""
-        return False
-
     def init_state(self, *, seed: int | None = None, source: bytes | None = None) -> Any:
         """The state of a new video.
 
         Args:
             seed: for science only; None draws from the operating system's entropy.
-            source: a digest of the video, for methods that are `keyed`.
+            source: a digest of the video, if `needs_source_digest`.
         """
         return None
 

@@ -12,7 +12,7 @@ import pytest
 import masquerade
 from masquerade.errors import MasqueradeError, MissingError, OutputError, UsageError, VideoError
 from masquerade.pipeline.verify import verify_output
-from masquerade.regions.boxes import Box, read_boxes, write_boxes
+from masquerade.regions.boxes import Box, BoxWriter, read_boxes
 from masquerade.storage import MARK, atomic_write, remove_stale_files
 from masquerade.video.read import Reader
 
@@ -131,9 +131,9 @@ def test_boxes_out_and_in_give_the_same_pixels(clip: Path, tmp_path: Path) -> No
 
 def test_several_sources_hide_what_any_of_them_finds(clip: Path, tmp_path: Path) -> None:
     boxes = tmp_path / "in.json"
-    write_boxes(
-        boxes, {t: [Box(5, 5, 45, 45, 1.0, track=0)] for t in range(25)}, width=640, height=480
-    )
+    with BoxWriter(boxes, width=640, height=480) as writer:
+        for t in range(25):
+            writer.add(t, [Box(5, 5, 45, 45, 1.0, track=0)])
     receipt = run(clip, tmp_path / "a.mp4", regions=f"faces+boxes:{boxes}", preview=0.3)
     assert [record.name for record in receipt.regions] == ["faces", "boxes"]
     assert set(receipt.coverage.regions) == {2} and receipt.coverage.tracks == 2
@@ -199,7 +199,8 @@ def test_a_failure_while_frames_run_leaves_nothing(clip: Path, tmp_path: Path) -
     """Boxes made for another video are noticed at its first frame."""
     boxes = tmp_path / "in" / "boxes.json"
     boxes.parent.mkdir()
-    write_boxes(boxes, {3: [Box(1, 1, 5, 5, 1.0)]}, width=320, height=240)
+    with BoxWriter(boxes, width=320, height=240) as writer:
+        writer.add(3, [Box(1, 1, 5, 5, 1.0)])
     with pytest.raises(UsageError, match="320x240"):
         run(clip, tmp_path / "a.mp4", regions=f"boxes:{boxes}", export_masks=tmp_path / "m.mkv")
     assert leftovers(tmp_path) == ["in"]

@@ -109,7 +109,7 @@ def test_a_failure_anywhere_ends_every_stage(fails: str) -> None:
         for i, _ in enumerate(pictures):
             if fails == "regions" and i == 20:
                 raise MasqueradeError("regions")
-            yield Region(everywhere=True)
+            yield Region(full_frame=True)
 
     class Failing(Blacken):
         def on_bytes(self, frames, *, mask=None, state=None):
@@ -190,7 +190,7 @@ def test_missed_detections_leave_no_frame_visible(missed: int) -> None:
 def test_whole_frames_and_boxes_mix_in_one_window() -> None:
     def source(pictures: Any) -> Iterator[Region]:
         for i, _ in enumerate(pictures):
-            yield Region(everywhere=i == 1, boxes=() if i == 1 else (Box(8, 8, 20, 20, 1.0),))
+            yield Region(full_frame=i == 1, boxes=() if i == 1 else (Box(8, 8, 20, 20, 1.0),))
 
     out = outputs([Picture(i) for i in range(3)], Blacken(), source, batch=3)
     assert (out[1].pixels == 0).all()

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masquerade.errors import UsageError
-from masquerade.regions.boxes import Box, BoxWriter, iou, nms, read_boxes, write_boxes
+from masquerade.regions.boxes import Box, BoxWriter, iou, nms, read_boxes
 
 edge = st.floats(-1e4, 1e4, allow_nan=False)
 side = st.floats(0.01, 1e4, allow_nan=False)
@@ -26,7 +26,7 @@ boxes = st.builds(
     side,
     st.floats(0, 1),
     st.none() | st.integers(0, 10**6),
-    st.sampled_from(["seen", "filled", "carried"]),
+    st.sampled_from(["detected", "interpolated", "extrapolated"]),
     st.sampled_from(["face", "person", "frame"]),
 )
 
@@ -69,11 +69,10 @@ def test_file_of_boxes_is_lossless(
     frames: dict[int, list[Box]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("boxes") / "boxes.json"
-    write_boxes(path, frames, width=640, height=480)
+    with BoxWriter(path, width=640, height=480) as writer:
+        for t, found in frames.items():
+            writer.add(t, found)
     assert read_boxes(path, width=640, height=480) == frames
-    before = path.read_bytes()
-    write_boxes(path, read_boxes(path), width=640, height=480)
-    assert path.read_bytes() == before
 
 
 def test_minimal_file_written_by_hand(tmp_path: Path) -> None:
@@ -128,7 +127,8 @@ def test_invalid_files_are_refused_in_a_sentence(tmp_path: Path, text: str) -> N
 
 def test_boxes_for_another_frame_size_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "boxes.json"
-    write_boxes(path, {}, width=640, height=480)
+    with BoxWriter(path, width=640, height=480):
+        pass
     with pytest.raises(UsageError, match=r"640x480.*480x640"):
         read_boxes(path, width=480, height=640)
     with pytest.raises(UsageError):
@@ -139,8 +139,11 @@ def test_boxes_for_another_frame_size_are_refused(tmp_path: Path) -> None:
 
 
 def test_incomplete_file_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="JSON"):
-        write_boxes(tmp_path / "a.json", [[Box(0, 0, math.nan, 1, 1)]], width=8, height=6)
+    with (
+        pytest.raises(ValueError, match="JSON"),
+        BoxWriter(tmp_path / "a.json", width=8, height=6) as writer,
+    ):
+        writer.add(0, [Box(0, 0, math.nan, 1, 1)])
     with pytest.raises(UsageError):
         read_boxes(tmp_path / "a.json")
     with (

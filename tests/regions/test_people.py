@@ -87,7 +87,7 @@ def test_moving_camera_hides_the_whole_frame(pan: int) -> None:
     frames = _walker(40, pan=pan)
     assert all(m.unknown for m in _foregrounds(frames))
     for region in People(detector="motion")(frames):
-        assert region.everywhere
+        assert region.full_frame
         assert (rasterize(region.boxes, width=W, height=H) == 255).all()
 
 

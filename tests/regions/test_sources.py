@@ -11,7 +11,7 @@ from frames import ArrayFrame, Counted, clip, noise, portrait
 
 from masquerade.errors import UsageError
 from masquerade.regions import REGIONS, Boxes, Faces, People, Templates, WholeFrame
-from masquerade.regions.boxes import Box, write_boxes
+from masquerade.regions.boxes import Box, BoxWriter
 from masquerade.regions.masks import rasterize
 from masquerade.regions.tracking import select_keyframes
 
@@ -35,7 +35,8 @@ def _face_at(x: int, y: int) -> tuple[int, int]:
 
 
 def _sources(tmp_path: Path) -> dict[str, object]:
-    write_boxes(tmp_path / "b.json", {3: [Box(1, 2, 30, 40, 0.5)]}, width=W, height=H)
+    with BoxWriter(tmp_path / "b.json", width=W, height=H) as writer:
+        writer.add(3, [Box(1, 2, 30, 40, 0.5)])
     return {
         "frame": WholeFrame(),
         "faces": Faces(),
@@ -63,9 +64,9 @@ def test_one_region_per_frame_with_bounded_look_ahead(
     assert regions == count
 
 
-def test_whole_frame_is_everywhere() -> None:
+def test_whole_frame_hides_full_frames() -> None:
     blank = ArrayFrame(np.zeros((H, W, 3), np.uint8))
-    assert [r.everywhere for r in WholeFrame()([blank] * 3)] == [True] * 3
+    assert [r.full_frame for r in WholeFrame()([blank] * 3)] == [True] * 3
 
 
 def test_keyframes_are_first_last_after_cuts_and_every_nth() -> None:
@@ -95,7 +96,7 @@ def test_missed_frames_are_interpolated() -> None:
         x, y = _face_at(*places[t])
         assert not off[t].boxes
         assert rasterize(on[t].boxes, width=W, height=H)[y, x] == 255
-        assert on[t].boxes[0].source == "filled"
+        assert on[t].boxes[0].source == "interpolated"
 
 
 def test_cut_ends_the_tracks() -> None:
@@ -110,8 +111,9 @@ def test_cut_ends_the_tracks() -> None:
 
 def test_boxes_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "boxes.json"
-    box = Box(1, 2, 30, 40, 0.5, 7, "filled", "person")
-    write_boxes(path, {1: [box]}, width=W, height=H)
+    box = Box(1, 2, 30, 40, 0.5, 7, "interpolated", "person")
+    with BoxWriter(path, width=W, height=H) as writer:
+        writer.add(1, [box])
     blank = ArrayFrame(np.zeros((H, W, 3), np.uint8))
     assert [r.boxes for r in Boxes(file=path)([blank] * 3)] == [(), (box,), ()]
     with pytest.raises(UsageError, match="160x120"):
@@ -123,7 +125,9 @@ def test_boxes_of_a_file(tmp_path: Path) -> None:
 def test_written_boxes_read_back_the_same(tmp_path: Path) -> None:
     pictures, _ = _moving_portrait(12)
     found = [r.boxes for r in Faces(threshold=0.3)(pictures)]
-    write_boxes(tmp_path / "b.json", found, width=W, height=H)
+    with BoxWriter(tmp_path / "b.json", width=W, height=H) as writer:
+        for t, boxes in enumerate(found):
+            writer.add(t, boxes)
     assert [r.boxes for r in Boxes(file=tmp_path / "b.json")(pictures)] == found
 
 

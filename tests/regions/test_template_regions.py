@@ -65,7 +65,7 @@ def test_moving_patch_is_followed_before_and_after_its_point(every: int, least: 
     for t, region in enumerate(regions):
         inside, outside = covered(region, *place(t))
         assert inside >= least and outside < (0.03 if every < 2 else 0.06), t
-        assert region.boxes == () and region.mask is None and not region.everywhere
+        assert region.boxes == () and region.mask is None and not region.full_frame
     keyframes = [t for t, region in enumerate(regions) if region.detected]
     assert keyframes[0] == 0
     if every:

@@ -89,7 +89,7 @@ def test_track_is_extrapolated_at_both_ends(path: list[Box], lost: int) -> None:
     detections: Detections = [([b] if t in seen else [], False) for t, b in enumerate(path)]
     found = list(track_boxes(detections))
     assert all(found)
-    assert {b.source for b in found[0]} == {b.source for b in found[-1]} == {"carried"}
+    assert {b.source for b in found[0]} == {b.source for b in found[-1]} == {"extrapolated"}
     # nothing was seen on the far side, so that a bend cannot be known: the nearest must be covered
     assert _covers(found[lost - 1], path[lost - 1])
     assert _covers(found[40 - lost], path[40 - lost])
@@ -132,7 +132,7 @@ def test_all_detections_in_order_with_bounded_look_ahead(looks: Detections, ever
         found.append(boxes)
     assert len(found) == len(looks)
     for boxes, (seen, _) in zip(found, looks, strict=True):
-        edges = {(b.x0, b.y0, b.x1, b.y1) for b in boxes if b.source == "seen"}
+        edges = {(b.x0, b.y0, b.x1, b.y1) for b in boxes if b.source == "detected"}
         assert edges == {(b.x0, b.y0, b.x1, b.y1) for b in seen or []}
         tracks = [b.track for b in boxes]
         assert None not in tracks

@@ -52,7 +52,7 @@ def _write(regions: list[Region], path: Path) -> None:
     entries = []
     planes: dict[str, U8] = {}
     for i, region in enumerate(regions):
-        flags = {"everywhere": region.everywhere, "cut": region.cut, "detected": region.detected}
+        flags = {"full_frame": region.full_frame, "cut": region.cut, "detected": region.detected}
         entries.append({"boxes": [asdict(box) for box in region.boxes], **flags})
         for name in PLANES:
             plane = getattr(region, name)

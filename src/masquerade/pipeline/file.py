@@ -262,7 +262,9 @@ class _FileRun:
             source,
             cover=Cover(shape, config.mask_scale, config.feather, within, config.outside),
             seed=config.seed,
-            digest=bytes.fromhex(video_digest(self.src)) if self.anonymizer.keyed else None,
+            digest=bytes.fromhex(video_digest(self.src))
+            if self.anonymizer.needs_source_digest
+            else None,
             batch=config.batch_size,
             amp=config.amp,
             timer=self.timer,
@@ -290,7 +292,7 @@ class _FileRun:
         self.frames += 1
         region, mask = item.region, item.mask
         share = 1.0 if mask is None else cv2.countNonZero(mask) / mask.size
-        self.coverage.add(region.boxes, share=share, everywhere=region.everywhere, cut=region.cut)
+        self.coverage.add(region.boxes, share=share, full_frame=region.full_frame, cut=region.cut)
         if boxes:
             boxes.add(item.frame.index, region.boxes)
         if self.progress:
@@ -308,7 +310,7 @@ class _FileRun:
             regions=region_records(region_arguments(config), self.pipeline.regions),
             settings=config.as_dict(),
             coverage=self.coverage.total(),
-            noise=noise_origin(config.seed, keyed=self.anonymizer.keyed),
+            noise=noise_origin(config.seed, keyed=self.anonymizer.needs_source_digest),
             audio=config.audio if audio_streams(info) else "there was none",
             removed=self.metadata.removed,
             kept=_kept_names(self.metadata, info, self.sound),

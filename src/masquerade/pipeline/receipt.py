@@ -142,21 +142,21 @@ class CoverageCounter:
     tracks: set[int] = field(default_factory=set)
     gaps: dict[int, int] = field(default_factory=dict)
 
-    def add(self, boxes: Sequence[Box], *, share: float, everywhere: bool, cut: bool) -> None:
+    def add(self, boxes: Sequence[Box], *, share: float, full_frame: bool, cut: bool) -> None:
         """Count one frame."""
         self.share.append(round(share, 5))
         # Templates give a map of strengths and no boxes.
-        self.regions.append(1 if everywhere else len(boxes) or int(share > 0))
+        self.regions.append(1 if full_frame else len(boxes) or int(share > 0))
         self.cuts += cut
         gaps = {}
         for box in boxes:
             if box.track is not None:
                 self.tracks.add(box.track)
-            if box.source == "seen":
+            if box.source == "detected":
                 self.seen += 1
                 continue
             self.filled += 1
-            if box.source == "filled" and box.track is not None:
+            if box.source == "interpolated" and box.track is not None:
                 gaps[box.track] = self.gaps.get(box.track, 0) + 1
         self.gaps = gaps
         self.longest_gap = max(self.longest_gap, *gaps.values(), 0)

@@ -156,7 +156,7 @@ def anonymize_stream(
         source: a region source, see `masquerade.regions.sources`.
         cover: how its boxes become masks.
         seed: of the method's noise; None: the operating system's entropy.
-        digest: of the source's content, for methods that are `keyed`.
+        digest: of the source's content, for methods that need it.
         batch: frames a call for methods that take any number; 0: one.
         amp: run networks in half precision (CUDA only).
         timer: adds up what each stage takes.
@@ -221,9 +221,9 @@ def _group_windows(items: Iterator[Any], size: int) -> Iterator[_Window]:
 
 def region_mask(region: Region, cover: Cover, *, width: int, height: int) -> U8 | None:
     """The mask (H, W) of one frame, 0 to 255; None: everything is hidden."""
-    if region.everywhere and cover.within is None:
+    if region.full_frame and cover.within is None:
         return None
-    if region.everywhere:
+    if region.full_frame:
         mask = np.full((height, width), 255, np.uint8)
     else:
         mask = rasterize(
@@ -328,13 +328,13 @@ def anonymize(
 
 
 def _init_state(anonymizer: Anonymizer, seed: int | None, digest: bytes | None) -> Any:
-    """The state of a new video; only methods that are `keyed` take the source's digest."""
-    if anonymizer.keyed:
+    """The state of a new video; only some methods take the source's digest."""
+    if anonymizer.needs_source_digest:
         return anonymizer.init_state(seed=seed, source=digest)
     return anonymizer.init_state(seed=seed)
 
 
 def _digest(clip: Tensor, anonymizer: Anonymizer) -> bytes | None:
-    if not anonymizer.keyed:
+    if not anonymizer.needs_source_digest:
         return None
     return hashlib.sha256(clip.contiguous().cpu().numpy().tobytes()).digest()

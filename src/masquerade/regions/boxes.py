@@ -4,7 +4,7 @@ The file is JSON, version 1; the sizes are pixels of the upright frame, frames c
 a frame without boxes may be left out. Of a box's keys only `box` is needed:
 
     {"version": 1, "width": 640, "height": 480, "frames": {
-      "0": [{"box": [x0, y0, x1, y1], "score": 0.9, "track": 3, "source": "seen", "label": "face"}]
+      "0": [{"box": [x0, y0, x1, y1], "score": 0.9, "track": 3, "source": "detected"}]
     }}
 """
 
@@ -12,18 +12,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.errors import UsageError
 
-Source = Literal["seen", "filled", "carried"]
+Source = Literal["detected", "interpolated", "extrapolated"]
 Array = NDArray[np.float64]
 
 
@@ -40,7 +40,7 @@ class Box:
     y1: float  # lower edge
     score: float  # of the detector, 0 to 1
     track: int | None = None  # number of the track that it belongs to; None: unknown
-    source: Source = "seen"  # by a detector, filled between detections, carried around them
+    source: Source = "detected"  # or put by its track between detections, or around them
     label: str = "face"  # face, person or frame
 
     @property
@@ -132,7 +132,7 @@ def _parse_box(entry: Any) -> Box:
     x0, y0, x1, y1 = (_number(v) for v in entry["box"])
     if x1 <= x0 or y1 <= y0:
         raise ValueError("a box's x1 and y1 lie right of and below its x0 and y0")
-    track, source = entry.get("track"), entry.get("source", "seen")
+    track, source = entry.get("track"), entry.get("source", "detected")
     if track is not None and type(track) is not int:
         raise ValueError("a track is a whole number or null")
     if source not in get_args(Source):
@@ -198,63 +198,31 @@ def read_boxes(
     return frames
 
 
-class BoxWriter:
+class BoxWriter(AbstractContextManager["BoxWriter"]):
     """Writes a file of boxes frame by frame, so that a long video costs no memory.
 
-    Args:
-        path: the JSON file; it is complete once the writer is closed.
-        width: width of the upright frames in pixels.
-        height: their height in pixels.
+    The file is complete once the `with` block ends; width and height are those of upright frames.
     """
 
     def __init__(self, path: str | Path, *, width: int, height: int) -> None:
-        self._file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115 (closed by `close`)
+        self._file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115 (closed by `__exit__`)
         self._file.write(f'{{"version": 1, "width": {width}, "height": {height}, "frames": {{')
         self._separator = "\n"
 
     def add(self, frame: int, boxes: Sequence[Box]) -> None:
         """Write the boxes of one frame, numbered from 0; frames without boxes are left out."""
         if boxes:
-            entries = ",\n  ".join(_entry(box) for box in boxes)
+            entries = ",\n  ".join(_to_json(box) for box in boxes)
             self._file.write(f'{self._separator}"{frame}": [\n  {entries}]')
             self._separator = ",\n"
 
-    def close(self) -> None:
-        """Finish the file."""
-        if not self._file.closed:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None:  # else it does not parse, so it cannot be mistaken for a complete file
             self._file.write("\n}}\n")
-            self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self._file.close()  # it does not parse, so it cannot be mistaken for a complete file
+        self._file.close()
 
 
-def _entry(box: Box) -> str:
+def _to_json(box: Box) -> str:
     fields = asdict(box)
     edges = [fields.pop(key) for key in ("x0", "y0", "x1", "y1")]
     return json.dumps({"box": edges, **fields}, allow_nan=False)
-
-
-def write_boxes(
-    path: str | Path,
-    frames: Mapping[int, Sequence[Box]] | Iterable[Sequence[Box]],
-    *,
-    width: int,
-    height: int,
-) -> None:
-    """Write the boxes of a video, given by frame number or as one list per frame in order."""
-    numbered = frames.items() if isinstance(frames, Mapping) else enumerate(frames)
-    with BoxWriter(path, width=width, height=height) as writer:
-        for number, boxes in numbered:
-            writer.add(number, boxes)

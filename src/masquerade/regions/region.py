@@ -36,7 +36,7 @@ class Region:
     boxes: tuple[Box, ...] = ()  # in pixels of the frame, detected and interpolated
     mask: Mask | None = None  # (H, W), 255 on silhouettes
     strength: Mask | None = None  # (H, W), 0 to 255, a soft mask that is used unchanged
-    everywhere: bool = False  # hide the whole frame
+    full_frame: bool = False  # hide the whole frame
     cut: bool = False  # a scene cut lies before this frame
     detected: bool = True  # the detector ran on this frame; else its boxes come from tracking
 

@@ -34,7 +34,7 @@ class WholeFrame:
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
         for _ in frames:
-            yield Region(everywhere=True)
+            yield Region(full_frame=True)
 
 
 class Boxes:
@@ -241,7 +241,7 @@ def _whole_frame(foreground: Foreground, cut: bool) -> Region:
     # The box is for those who keep only boxes, such as a file of them.
     width, height = float(foreground.width), float(foreground.height)
     box = Box(0.0, 0.0, width, height, 1.0, label="frame")
-    return Region(boxes=(box,), everywhere=True, cut=cut, detected=False)
+    return Region(boxes=(box,), full_frame=True, cut=cut, detected=False)
 
 
 def _without_upright(motion: Region, people: tuple[Box, ...]) -> Region:

@@ -224,7 +224,7 @@ def predict(detections: Sequence[Detection], t: int) -> Array:
 def extrapolate(detections: Sequence[Detection], t: int) -> Box:
     """The box of a track at frame t, after its last detection; it grows with its age."""
     last, box = detections[-1]
-    return _grow(predict(detections, t), t - last, box, "carried")
+    return _grow(predict(detections, t), t - last, box, "extrapolated")
 
 
 def interpolate(
@@ -249,7 +249,7 @@ def interpolate(
     edges = np.concatenate([linear[:2] + bend[:2].clip(max=0), linear[2:] + bend[2:].clip(0)])
     weaker = a if a.score < b.score else b
     age = max(0, min(t - start, end - t) - skipped)
-    return _grow(edges, age, weaker, "filled")
+    return _grow(edges, age, weaker, "interpolated")
 
 
 def _grow(edges: Array, age: int, like: Box, source: Source) -> Box:

@@ -48,7 +48,7 @@ def _merge(a: Region, b: Region) -> Region:
         boxes=a.boxes + b.boxes,
         mask=_maximum(a.mask, b.mask),
         strength=_maximum(a.strength, b.strength),
-        everywhere=a.everywhere or b.everywhere,
+        full_frame=a.full_frame or b.full_frame,
         cut=a.cut or b.cut,
         detected=a.detected or b.detected,
     )

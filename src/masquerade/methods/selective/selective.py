@@ -127,15 +127,11 @@ class Selective(Anonymizer):
         self.raft: Raft | None = load_raft(flow_weights) if flow == "raft" else None
         self.key = None if key is None else RECORDED_KEY
         self._secret = None if key is None else derive_key(key)
-
-    @property
-    def keyed(self) -> bool:
-        """Whether there is a `key`."""
-        return self._secret is not None
+        self.needs_source_digest = key is not None
 
     def init_state(self, *, seed: int | None = None, source: bytes | None = None) -> Secret:
         """The key of a new video's noise; a user's `key` needs a digest of the source besides."""
-        if seed is not None and self.keyed:
+        if seed is not None and self.needs_source_digest:
             raise UsageError("give a key or a seed, not both.")
         if seed is not None:
             return Secret(hashlib.sha256(f"masquerade seed {seed}".encode()).digest())
