@@ -1,7 +1,5 @@
 """The mimes benchmark as a dataset: clip i is drawn from the seed and its number alone."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.datasets.manifest import Clip, Manifest, make_manifest
-from masquerade.datasets.mimes import body_pieces, drawing, motion, scenes
+from masquerade.datasets.mimes import motion, scenes
+from masquerade.datasets.mimes.drawing import F32, Figure
 from masquerade.datasets.mimes.people import (
     RATES,
     Person,
@@ -19,11 +18,9 @@ from masquerade.datasets.mimes.people import (
     draw_people,
     even_action_probability,
 )
+from masquerade.datasets.mimes.scenes import U8
 from masquerade.errors import UsageError
 from masquerade.metrics.floors import ExpectedFloors, expected_binary_floors, expected_class_floors
-
-F32 = NDArray[np.float32]
-U8 = NDArray[np.uint8]
 
 ACTION_SETS = (tuple(motion.ACTIONS)[:4], tuple(motion.ACTIONS)[4:])
 """Two disjoint sets, to train on one and test on unseen actions of the other."""
@@ -126,22 +123,19 @@ class Mimes:
 
     def clip(self, i: int) -> Mime:
         """Draw clip i with its ground truth."""
-        scene = self._scene(i)
-        numbers = np.array([0, *(scene.pose.numbers[p.limb] + 1 for p in scene.pieces)])
+        figure, still = self._figure(i)
         return Mime(
-            clip=np.ascontiguousarray(scene.paint().transpose(3, 0, 1, 2)),
+            clip=np.ascontiguousarray(figure.paint(still).transpose(3, 0, 1, 2)),
             labels=self.labels(i),
-            parts=drawing.part_masks(scene.shown, scene.pieces),
-            keypoints=drawing.joints(
-                body_pieces.keypoint_places(self._person(i)), scene.pose, scale=scene.scale
-            ),
-            flow=drawing.true_flow(scene.shown.shape, *scene.coordinates, scene.pose),
-            limbs=numbers.astype(np.uint8)[scene.shown],
+            parts=figure.parts(),
+            keypoints=figure.keypoints(),
+            flow=figure.flow(),
+            limbs=figure.limbs,
         )
 
     def pixels(self, which: Iterable[int]) -> U8:
         """The frames of the clips of these numbers: (N, 3, T, H, W)."""
-        drawn = [self._scene(i).paint() for i in which]  # (T, H, W, 3) each
+        drawn = [figure.paint(still) for figure, still in map(self._figure, which)]
         return np.ascontiguousarray(np.stack(drawn).transpose(0, 4, 1, 2, 3))
 
     @cached_property
@@ -196,54 +190,21 @@ class Mimes:
         rng = np.random.default_rng([self.seed, 6, person.number, side, block])
         return names[rng.permutation(len(names))[place]]
 
-    def _scene(self, i: int) -> _Scene:
+    def _figure(self, i: int) -> tuple[Figure, U8]:
+        """The person of clip i in all its frames, and the background (H, W, 3)."""
         person, cells = self._person(i), self.labels(i)
         rng = np.random.default_rng([self.seed, 7, i])
         staging = motion.draw_staging(rng)
-        action = motion.ACTIONS[cells["action"]]
+        action, facing = motion.ACTIONS[cells["action"]], staging.facing
         x = motion.walk_path(action, staging, person.gait, self.frames) * self.size
-        ground = scenes.GROUND * self.size
         scale = person.build.height * self.size
         phases = motion.channel_phases(action, staging, person.gait, self.frames)
-        build = replace(person.build, height=scale)
-        limbs = motion.place_limbs(
-            phases, person.gait, build, facing=staging.facing, x=x, ground=ground
-        )
+        build, ground = replace(person.build, height=scale), scenes.GROUND * self.size
+        limbs = motion.place_limbs(phases, person.gait, build, facing=facing, x=x, ground=ground)
         middle = 0.5 + staging.middle * 0.2  # not of one frame: that would reveal the direction
         place, item = cells["scene"], cells["object"]
         still = scenes.background(place, item, size=self.size, person=middle, rng=rng)
-        pose, pieces = drawing.pose_limbs(limbs, staging.facing), body_pieces.pieces(person)
-        return _Scene(pose=pose, pieces=pieces, scale=scale, ground=ground, still=still)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Scene:
-    """The geometry of one clip, from which frames and ground truth are drawn."""
-
-    pose: drawing.Posed
-    pieces: tuple[body_pieces.Piece, ...]
-    scale: float
-    ground: float
-    still: U8
-
-    @cached_property
-    def fine(self) -> U8:
-        return drawing.draw_labels(self.pieces, self.pose, scale=self.scale, size=len(self.still))
-
-    @cached_property
-    def shown(self) -> U8:
-        return drawing.at_pixel_middles(self.fine)
-
-    @cached_property
-    def coordinates(self) -> tuple[drawing.Pixels, drawing.Index, motion.F64]:
-        return drawing.limb_coordinates(self.shown, self.pieces, self.pose)
-
-    def paint(self) -> U8:
-        where, _, place = self.coordinates
-        shade = drawing.shading(self.shown, self.pieces, where, place[:, 1], scale=self.scale)
-        hips = self.pose.origin[self.pose.numbers["torso"]]
-        dark = drawing.shadow(hips, scale=self.scale, ground=self.ground, size=len(self.still))
-        return drawing.paint(self.fine, self.pieces, self.still, shade, dark)
+        return Figure(person, limbs, facing=facing, scale=scale, size=self.size), still
 
 
 def clip_path(i: int) -> str:

@@ -138,36 +138,33 @@ def place_limbs(
 ) -> dict[str, Limb]:
     """The limbs in each frame, in the unit of `x` (of the hips), `ground` and `build.height`."""
     turns = {name: _skewed(phase, gait.skew) for name, phase in phases.items()}
-    angles = _legs(turns, gait)
     names = ("torso", "thigh", "shin", "upper_arm", "forearm", "waist", "chest")
     body: dict[str, float] = {name: getattr(build, name) * build.height for name in names}
-    depth = [
-        body["thigh"] * np.cos(angles[f"{side}_thigh"])
-        + body["shin"] * np.cos(angles[f"{side}_shin"])
-        for side in ("near", "far")
-    ]
-    sole = 1.2 * build.limb * build.height
-    hips = np.stack((x, ground - sole - np.maximum(*depth)), -1)  # (T, 2)
     squat = _bump(turns["squat"], 1.6)
     bow = _bump(turns["bow"], 2.2) * (1 - 0.4 * squat)  # a squat limits the bow
     lean = -gait.stride * (0.9 * bow + 0.35 * squat)
-    out = {"torso": Limb(hips, lean)}
+    legs, arms = _legs(turns, squat, gait), _arms(turns, gait, lean)
+    depth = [
+        body["thigh"] * np.cos(leg["thigh"]) + body["shin"] * np.cos(leg["shin"])
+        for leg in legs.values()
+    ]
+    sole = 1.2 * build.limb * build.height
+    torso = Limb(np.stack((x, ground - sole - np.maximum(*depth)), -1), lean)
+    out = {"torso": torso}
     for side, sign in (("near", -1), ("far", 1)):
-        hip = _place(out["torso"], facing, 0.0, sign * 0.4 * body["waist"])
-        _chain(out, side, hip, angles, body, facing)
-    neck = _place(out["torso"], facing, -body["torso"], 0.0)
-    out["head"] = Limb(neck, 0.7 * lean)
-    angles = _arms(turns, gait, lean)
+        hip = _place(torso, facing, 0.0, sign * 0.4 * body["waist"])
+        out |= _chain(side, hip, legs[side], body, facing)
+    out["head"] = Limb(_place(torso, facing, -body["torso"], 0.0), 0.7 * lean)
+    top = -body["torso"] + 1.1 * build.limb * build.height
     for side, sign in (("near", -1), ("far", 1)):
-        top = -body["torso"] + 1.1 * build.limb * build.height
-        shoulder = _place(out["torso"], facing, top, sign * 0.55 * body["chest"])
-        _chain(out, side, shoulder, angles, body, facing)
+        shoulder = _place(torso, facing, top, sign * 0.55 * body["chest"])
+        out |= _chain(side, shoulder, arms[side], body, facing)
     return out
 
 
-def _legs(turns: Mapping[str, F64], gait: Gait) -> dict[str, F64]:
-    out: dict[str, F64] = {}
-    squat = _bump(turns["squat"], 1.6)
+def _legs(turns: Mapping[str, F64], squat: F64, gait: Gait) -> dict[str, dict[str, F64]]:
+    """The angles of both legs; the near one kicks."""
+    out = {}
     kick = _bump(turns["kick"], 1.5) * (1 - 0.3 * squat)
     for side, half, share in (("near", 0.0, 1.0), ("far", 0.5, gait.asymmetry)):
         turn = 2 * np.pi * (turns["gait"] + half)
@@ -179,13 +176,13 @@ def _legs(turns: Mapping[str, F64], gait: Gait) -> dict[str, F64]:
         if side == "near":
             thigh = thigh + gait.stride * 1.5 * kick
             knee = knee + 1.2 * kick * (1 - kick)
-        out |= {f"{side}_thigh": thigh, f"{side}_shin": thigh - knee}
-        out[f"{side}_foot"] = np.pi / 2 + 0.7 * (thigh - knee)
+        shin = thigh - knee
+        out[side] = {"thigh": thigh, "shin": shin, "foot": np.pi / 2 + 0.7 * shin}
     return out
 
 
-def _arms(turns: Mapping[str, F64], gait: Gait, lean: F64) -> dict[str, F64]:
-    """The near arm waves, the far one punches; both swing against their legs."""
+def _arms(turns: Mapping[str, F64], gait: Gait, lean: F64) -> dict[str, dict[str, F64]]:
+    """The angles of both arms: the near one waves, the far one punches; both swing."""
     turn = 2 * np.pi * turns["gait"]
     lift = _bump(turns["wave"])
     waggle = np.sin(4 * np.pi * (turns["wave"] - gait.lag))
@@ -196,27 +193,22 @@ def _arms(turns: Mapping[str, F64], gait: Gait, lean: F64) -> dict[str, F64]:
     far = gait.swing * gait.asymmetry * np.sin(turn) + 1.65 * push
     far_bend = 0.25 * (1 - push) + 1.9 * gait.stride * guard
     hang = 0.4 * lean  # arms hang down from a bowed back, though not quite
-    out = {"near_upper_arm": near + hang, "near_forearm": near + near_bend + hang}
-    return out | {"far_upper_arm": far - 0.5 * guard, "far_forearm": far - 0.5 * guard + far_bend}
+    near_hand, far_hand = near + near_bend + hang, far - 0.5 * guard + far_bend
+    return {
+        "near": {"upper_arm": near + hang, "forearm": near_hand, "hand": near_hand},
+        "far": {"upper_arm": far - 0.5 * guard, "forearm": far_hand, "hand": far_hand},
+    }
 
 
 def _chain(
-    out: dict[str, Limb],
-    side: str,
-    start: F64,
-    angles: Mapping[str, F64],
-    body: Mapping[str, float],
-    facing: int,
-) -> None:
-    """Add the limbs of an arm or a leg, each starting at the end of the one before."""
+    side: str, start: F64, angles: Mapping[str, F64], body: Mapping[str, float], facing: int
+) -> dict[str, Limb]:
+    """The limbs of an arm or a leg, each starting at the end of the one before."""
+    out = {}
     for name, angle in angles.items():
-        if not name.startswith(side):
-            continue
-        limb = Limb(start, angle)
-        out[name] = limb
-        start = _place(limb, facing, body.get(name.removeprefix(f"{side}_"), 0.0), 0.0)
-    if f"{side}_forearm" in angles:
-        out[f"{side}_hand"] = Limb(start, angles[f"{side}_forearm"])
+        out[f"{side}_{name}"] = limb = Limb(start, angle)
+        start = _place(limb, facing, body.get(name, 0.0), 0.0)
+    return out
 
 
 def axes(angle: F64, facing: int) -> tuple[F64, F64]:

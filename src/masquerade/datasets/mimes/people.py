@@ -35,7 +35,6 @@ class Person:
 
     number: int
     part: str  # train, val or test, in the split by people
-    leaning: int  # 0 or 1: the half of the actions with which correlated attributes go
     bits: dict[str, int]  # attribute to 0 or 1
     build: Build  # its height is a share of the frame's side
     gait: Gait
@@ -74,7 +73,24 @@ def draw_people(
     people = []
     for i in range(count):
         own = {name: int(column[i]) if looks else 0 for name, column in bits.items()}
-        person = _person(i, parts[i], int(leaning[i]), own, seed=seed, gait=gait, looks=looks)
+        rng = np.random.default_rng([seed, 3, i] if looks else [seed, 3])
+        hue = rng.uniform(-0.06, 0.11) if own["warm"] else rng.uniform(0.47, 0.7)
+        person = Person(
+            number=i,
+            part=parts[i],
+            bits=own,
+            build=_draw_build(own["broad"], rng),
+            gait=draw_gait(np.random.default_rng([seed, 2, i])) if gait else Gait(),
+            skin=_near(DARK if own["dark"] else LIGHT, rng, 8),
+            top=hsv(hue, rng.uniform(0.6, 0.95), rng.uniform(0.6, 0.95)),
+            trousers=_near(TROUSERS, rng, 14),
+            hair=_near(HAIR, rng, 10),
+            hat=hsv(
+                rng.choice((0.32, 0.85)) + rng.uniform(-0.04, 0.04), 0.85, rng.uniform(0.75, 1)
+            ),
+            stripes=int(rng.integers(3)),
+            glasses=bool(rng.random() < 0.4),
+        )
         people.append(person)
     return tuple(people)
 
@@ -128,37 +144,7 @@ def _bits(
     return out
 
 
-def _person(
-    number: int,
-    part: str,
-    leaning: int,
-    bits: dict[str, int],
-    *,
-    seed: int,
-    gait: bool,
-    looks: bool,
-) -> Person:
-    signature = draw_gait(np.random.default_rng([seed, 2, number])) if gait else Gait()
-    rng = np.random.default_rng([seed, 3, number] if looks else [seed, 3])
-    hue = rng.uniform(-0.06, 0.11) if bits["warm"] else rng.uniform(0.47, 0.7)
-    return Person(
-        number=number,
-        part=part,
-        leaning=leaning,
-        bits=bits,
-        build=_build(bits["broad"], rng),
-        gait=signature,
-        skin=_near(DARK if bits["dark"] else LIGHT, rng, 8),
-        top=hsv(hue, rng.uniform(0.6, 0.95), rng.uniform(0.6, 0.95)),
-        trousers=_near(TROUSERS, rng, 14),
-        hair=_near(HAIR, rng, 10),
-        hat=hsv(rng.choice((0.32, 0.85)) + rng.uniform(-0.04, 0.04), 0.85, rng.uniform(0.75, 1)),
-        stripes=int(rng.integers(3)),
-        glasses=bool(rng.random() < 0.4),
-    )
-
-
-def _build(broad: int, rng: np.random.Generator) -> Build:
+def _draw_build(broad: int, rng: np.random.Generator) -> Build:
     legs, width = rng.uniform(0.93, 1.07), rng.uniform(0.94, 1.06)
     return Build(
         height=rng.uniform(0.82, 0.87),

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from masquerade.datasets.manifest import write_manifest
-from masquerade.datasets.mimes.dataset import Mime, Mimes, clip_path
+from masquerade.datasets.mimes.dataset import Mimes, clip_path
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.video.encoding import Encoding
 from masquerade.video.write import write_video
@@ -55,11 +55,10 @@ def _fill(folder: Path, mimes: Mimes, *, truth: bool, encoding: Encoding) -> Non
         clip = torch.from_numpy(pixels)[None] / 255  # (1, 3, T, H, W)
         write_video(folder / clip_path(i), clip, rate=RATE, encoding=encoding)
         if drawn is not None:
-            _save(folder / "truth" / f"{i:06d}.npz", drawn)
+            np.savez_compressed(
+                folder / "truth" / f"{i:06d}.npz",
+                parts=drawn.parts,
+                keypoints=drawn.keypoints,
+                flow=drawn.flow.astype(np.float16),
+            )
     write_manifest(replace(mimes.manifest, root=folder), folder / "manifest.csv")
-
-
-def _save(path: Path, drawn: Mime) -> None:
-    np.savez_compressed(
-        path, parts=drawn.parts, keypoints=drawn.keypoints, flow=drawn.flow.astype(np.float16)
-    )
