@@ -21,7 +21,8 @@ import numpy as np
 import masquerade
 from masquerade.cli.demo_clip import compose
 from masquerade.video.audio import can_hold
-from masquerade.video.read import Frame, Reader
+from masquerade.video.frame import Frame
+from masquerade.video.read import Reader
 
 WAYS: list[tuple[str, str]] = [("selective", "faces"), ("blacken", "people"), ("pixelate", "frame")]
 

@@ -85,7 +85,7 @@ def test_the_source_is_probed_once_and_read_once(
 
     def counting_open(file, mode="r", *args, **kwargs):
         if mode == "r":
-            opened.append(os.fstat(file._file.fileno()).st_ino)
+            opened.append(os.fstat(file.read.__self__.fileno()).st_ino)
         return av_open(file, mode, *args, **kwargs)
 
     def counting_describe(container, stream, frame, path):

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import masquerade
-from masquerade.video.read import Frame, Reader
+from masquerade.video.frame import Frame
+from masquerade.video.read import Reader
 
 CLIPS = [
     "asl_fullrange_yuvj420p.mkv",

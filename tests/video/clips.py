@@ -16,8 +16,9 @@ import pytest
 
 from masquerade.video.audio import audio_streams
 from masquerade.video.encoding import Encoding, container_for
+from masquerade.video.frame import Frame
 from masquerade.video.metadata import MetadataSelection, select_metadata
-from masquerade.video.read import Frame, Reader
+from masquerade.video.read import Reader
 from masquerade.video.write import Writer
 
 WILD = Path(__file__).parents[2].parent / "shared" / "data" / "wild"

@@ -13,8 +13,8 @@ import torch
 from clips import WILD, ffmpeg, frames, make, make_with_sound, needs_ffmpeg, needs_wild
 
 from masquerade.errors import VideoError
-from masquerade.video.frame import over_black, upright
-from masquerade.video.read import Frame, Reader, read_video
+from masquerade.video.frame import Frame, over_black, upright
+from masquerade.video.read import Reader, read_video
 
 pytestmark = needs_ffmpeg
 # Four quarters, so that every turn and flip of it is another picture.

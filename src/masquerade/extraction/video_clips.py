@@ -35,8 +35,9 @@ from masquerade.extraction.region_cache import CachedRegions
 from masquerade.pipeline.stream import Cover, anonymize_stream
 from masquerade.storage import TemporaryFolder
 from masquerade.video.encoding import Encoding, container_for
+from masquerade.video.frame import Frame
 from masquerade.video.probe import count_frames, images_in, video_digest
-from masquerade.video.read import Frame, Reader
+from masquerade.video.read import Reader
 from masquerade.video.write import Writer
 
 Frames = dict[int, NDArray[np.uint8]]  # frame number to (h, w, 3)

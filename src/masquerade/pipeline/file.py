@@ -43,11 +43,12 @@ from masquerade.pipeline.verify import file_facts, verify_output
 from masquerade.regions.boxes import BoxWriter
 from masquerade.storage import atomic_write, refuse_existing, with_final_name
 from masquerade.video.audio import audio_streams, check_audio
-from masquerade.video.encoding import Encoding
+from masquerade.video.encoding import Encoding, container_for
+from masquerade.video.frame import Frame
 from masquerade.video.metadata import MetadataSelection, select_metadata
 from masquerade.video.probe import VideoInfo, probe, video_digest
-from masquerade.video.read import Frame, Reader
-from masquerade.video.write import Writer, container_for
+from masquerade.video.read import Reader
+from masquerade.video.write import Writer
 
 OnProgress = Callable[[int, int | None], None]
 SEED_WARNING = (

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import secrets
 from fractions import Fraction
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+import av
+import numpy as np
+from av import AudioFrame, Packet
+from av.container import OutputContainer
+from av.filter import Graph
+from av.stream import Stream
 
 from masquerade.errors import UsageError
 from masquerade.video.encoding import IMAGES, suffix_of
 from masquerade.video.probe import VideoInfo
-
-if TYPE_CHECKING:
-    from av import AudioFrame, Packet
-    from av.container import OutputContainer
-    from av.stream import Stream
 
 Audio = Literal["drop", "keep", "pitch"]
 _ENCODERS = {"webm": "libopus", "avi": "libmp3lame"}  # all others: aac
@@ -42,9 +45,6 @@ def check_audio(info: VideoInfo, audio: Audio, container: str) -> None:
 
 def can_hold(container: str, codec: str) -> bool:
     """Whether a container takes a codec, by FFmpeg's own table."""
-    import io
-
-    import av
 
     with av.open(io.BytesIO(), "w", format=container) as out:
         known: set[str] = out.supported_codecs
@@ -76,16 +76,9 @@ class PitchShift:
 
     The factor, 3 to 6 half tones up or down, comes from the operating system's entropy for each
     file. Tempo, start and length stay. More than two channels become two.
-
-    Args:
-        source: the input stream.
-        out: the output, before its first packet.
-        container: the output's format, as `container_for` names it.
     """
 
     def __init__(self, source: Stream, out: OutputContainer, container: str) -> None:
-        import av
-
         if not isinstance(source, av.AudioStream):
             raise UsageError(f"Stream {source.index} is no sound, so it has no pitch to shift.")
         self._rate = source.codec_context.sample_rate
@@ -108,8 +101,6 @@ class PitchShift:
 
     def shift(self, packet: Packet[Any]) -> list[Packet[Any]]:
         """The shifted packets that are ready once this packet of the source is in."""
-        import av
-
         try:
             frames: list[Any] = [*packet.decode()]
         except (av.FFmpegError, ValueError, EOFError):
@@ -124,7 +115,10 @@ class PitchShift:
         packets = [out for frame in self._ready() for out in self._encode(frame)]
         missing = round((self._end - (self._start or 0)) * self._out_rate) - self._given
         if 0 < missing < self._out_rate:
-            packets += self._encode(self._silence(missing))
+            zeros = np.zeros((1 if self._layout == "mono" else 2, missing), np.float32)
+            silence = AudioFrame.from_ndarray(zeros, format="fltp", layout=self._layout)
+            silence.sample_rate = self._out_rate
+            packets += self._encode(silence)
         return packets + list(self.stream.encode(None))
 
     def _push(self, frame: AudioFrame) -> list[Packet[Any]]:
@@ -141,8 +135,6 @@ class PitchShift:
 
     def _build(self, frame: AudioFrame) -> Any:
         """A filter graph that resamples, shifting pitch and tempo, and then undoes the tempo."""
-        from av.filter import Graph
-
         # 3 to 6 half tones, up or down
         tones = (3 + 3 * secrets.randbelow(10**6) / 10**6) * secrets.choice((-1, 1))
         played = round(self._rate * 2 ** (tones / 12))
@@ -167,8 +159,6 @@ class PitchShift:
         return graph
 
     def _ready(self) -> list[AudioFrame]:
-        import av
-
         frames = []
         while True:
             try:
@@ -182,22 +172,9 @@ class PitchShift:
         self._given += frame.samples
         return list(self.stream.encode(frame))
 
-    def _silence(self, samples: int) -> AudioFrame:
-        import av
-        import numpy as np
-
-        channels = 1 if self._layout == "mono" else 2
-        frame = av.AudioFrame.from_ndarray(
-            np.zeros((channels, samples), np.float32), format="fltp", layout=self._layout
-        )
-        frame.sample_rate = self._out_rate
-        return frame
-
 
 def add_copied_stream(out: OutputContainer, stream: Stream, container: str) -> Stream:
     """Add an output stream for packets of an input stream, without any of its tags."""
-    import av
-
     codec = stream.codec_context.codec.canonical_name if stream.codec_context else stream.name
     try:
         copy = out.add_stream_from_template(stream)

@@ -1,12 +1,8 @@
 """Colour tags of video files, and the matrix to assume where a file has none."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from av import VideoFrame
+from av import VideoFrame
 
 RGB, BT709, UNSPECIFIED, BT601, SMPTE240M, BT2020 = 0, 1, 2, 6, 7, 9
 LIMITED, FULL = 1, 2  # AVColorRange
@@ -49,10 +45,3 @@ def matrix_for(color: Color, height: int) -> int:
     if color.matrix == RGB:
         return 1
     return _SWSCALE.get(color.matrix, 5 if height < 720 else 1)
-
-
-def output_color(color: Color) -> Color:
-    """The colour tags of a YUV output: the source's, or BT.709 in limited range if it was RGB."""
-    if color.matrix != RGB:
-        return color
-    return Color(color.primaries, color.transfer, BT709, full_range=False)

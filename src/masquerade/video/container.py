@@ -1,55 +1,26 @@
 """Open a file with FFmpeg: by its content, never by its name, and no other file with it."""
 
-from __future__ import annotations
-
 import os
 import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+import av
+from av.container import InputContainer
 
 from masquerade.errors import VideoError
 
-if TYPE_CHECKING:
-    from av.container import InputContainer
-
 STILLS = ("png_pipe", "jpeg_pipe", "bmp_pipe", "webp_pipe", "tiff_pipe")
-VIDEOS = (
-    "mov,mp4,m4a,3gp,3g2,mj2",
-    "matroska,webm",
-    "avi",
-    "mpeg",
-    "mpegts",
-    "mpegvideo",
-    "gif",
-    "apng",
-    "ogg",
-    "flv",
-    "asf",
-    "mjpeg",
-    "h264",
-    "hevc",
-    "ivf",
+DEMUXERS = (  # that may read a file, by FFmpeg's names
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,gif,apng,ogg,flv,asf,mjpeg,"
+    f"h264,hevc,ivf,{','.join(STILLS)}"
 )
 MAX_PIXELS = 2**27  # 16384 x 8192; one such frame is 400 MB as RGB
 _ADDRESS = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/")
-
-
-class _Bytes:
-    """A file object that hides its name from FFmpeg, which would interpret names as addresses."""
-
-    name = "input"
-
-    def __init__(self, descriptor: int) -> None:
-        self._file = os.fdopen(descriptor, "rb", buffering=0)
-        self.read = self._file.read
-        self.seek = self._file.seek
-        self.tell = self._file.tell
-
-    def close(self) -> None:
-        self._file.close()
 
 
 def printable(path: Path | str) -> str:
@@ -86,28 +57,17 @@ def _regular(path: Path) -> int:
 
 
 @contextmanager
-def open_container(
-    path: Path, *, formats: tuple[str, ...] = VIDEOS + STILLS
-) -> Iterator[InputContainer]:
-    """Open a file whose format is found by its content among an allow-list of demuxers.
-
-    Args:
-        path: a regular file.
-        formats: FFmpeg's names of the demuxers that may read it.
-
-    Raises:
-        VideoError: it is no regular file, or no such video.
-    """
-    import av
-
-    source = _Bytes(_regular(path))
-    try:
+def open_container(path: Path) -> Iterator[InputContainer]:
+    """Open a regular file whose format, found by its content, is one of `DEMUXERS`."""
+    with os.fdopen(_regular(path), "rb", buffering=0) as file:
+        # FFmpeg would take the file's own name for an address.
+        source = SimpleNamespace(name="input", read=file.read, seek=file.seek, tell=file.tell)
         try:
             container: InputContainer = av.open(
                 source,
                 "r",
                 container_options={
-                    "format_whitelist": ",".join(formats),
+                    "format_whitelist": DEMUXERS,
                     "protocol_whitelist": "none",  # there is no such protocol
                     "export_xmp": "1",
                     "export_all": "1",
@@ -122,8 +82,6 @@ def open_container(
             ) from None
         with container:
             yield container
-    finally:
-        source.close()
 
 
 def _why(error: BaseException) -> str:

@@ -5,6 +5,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
+import av
+
 from masquerade.errors import MissingError, UsageError
 
 Codec = Literal["h264", "h265", "vp9", "av1", "ffv1", "mjpeg", "prores"]
@@ -158,12 +160,12 @@ _SUFFIXES = {
     "gif": "gif", "png": "png", "jpg": "jpeg", "jpeg": "jpeg", "bmp": "bmp", "tif": "tiff",
     "tiff": "tiff", "webp": "webp",
 }  # fmt: skip
-_NICEST = {"matroska": "mkv"}
+_USUAL_SUFFIXES = {"matroska": "mkv", "jpeg": "jpg"}  # where it is not the container's name
 
 
 def suffix_of(container: str) -> str:
     """The usual file suffix of a container, with its dot."""
-    return "." + {**_NICEST, "jpeg": "jpg"}.get(container, container)
+    return "." + _USUAL_SUFFIXES.get(container, container)
 
 
 def container_for(path: Path | str, encoding: Encoding) -> str:
@@ -222,14 +224,7 @@ def encoder_for(encoding: Encoding, *, bitrate: int | None) -> tuple[str, dict[s
 
 
 def check_encoder(encoding: Encoding, *, width: int, height: int, deep: bool) -> None:
-    """Encode one black picture, so that a missing encoder is known before anything is written.
-
-    Raises:
-        MissingError: the encoder or the GPU is not there.
-        UsageError: the encoder refuses the preset or the size.
-    """
-    import av
-
+    """Encode one black picture, so that a missing encoder is known before anything is written."""
     name, options = encoder_for(encoding, bitrate=None)
     try:
         context: Any = av.CodecContext.create(name, "w")

@@ -1,51 +1,41 @@
 """Decoded frames, and the one conversion from YUV to upright RGB."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from fractions import Fraction
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import cv2
 import numpy as np
+from av import VideoFrame
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from masquerade.anonymizer import Pixels
 from masquerade.video.color import FULL, LIMITED, matrix_for
-
-if TYPE_CHECKING:
-    from av import VideoFrame
-
-    from masquerade.video.probe import VideoInfo
+from masquerade.video.probe import VideoInfo
 
 
 class YuvToRgb:
     """Converts decoded pictures of one video to upright RGB; several threads may share it.
 
     swscale's tables are kept between pictures: one set for full frames, one for scaled copies.
-
-    Args:
-        info: the video that the pictures come from.
-        force_8bit: give 8 bits even where the source has more.
+    `force_8bit` gives 8 bits even where the source has more.
     """
 
     def __init__(self, info: VideoInfo, *, force_8bit: bool = False) -> None:
-        from av.video.reformatter import VideoReformatter
-
         self.info = info
         self._deep = info.bit_depth > 8 and not force_8bit
         self._full, self._small = VideoReformatter(), VideoReformatter()
         self._locks = {id(scaler): Lock() for scaler in (self._full, self._small)}
-        turned = info.rotation in (90, 270)
-        self._coded = (info.height, info.width) if turned else (info.width, info.height)
-        self._matrix = matrix_for(info.color, self._coded[1])
+        self._matrix = matrix_for(info.color, info.coded_size[1])
         self._range = FULL if info.color.full_range else LIMITED
 
     def rgb(self, picture: VideoFrame, size: tuple[int, int] | None) -> Pixels:
         """Upright RGB of a picture, (H, W, 3); see `Frame.rgb`."""
         pixels: Pixels
         if size is None:
-            pixels = self._convert(self._full, picture, self._coded, deep=self._deep)
+            pixels = self._convert(self._full, picture, self.info.coded_size, deep=self._deep)
         else:
             coded = size[::-1] if self.info.rotation in (90, 270) else size
             pixels = self._convert(self._small, picture, coded, deep=False)
@@ -83,9 +73,8 @@ def upright(pixels: Pixels, rotation: int, mirrored: bool) -> Pixels:
     """(H, W, 3) turned clockwise by `rotation` degrees, then flipped if mirrored."""
     if not rotation and not mirrored:
         return pixels
-    import cv2  # three times as fast as numpy's copy of a transposed view
-
     turns = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+    # three times as fast as numpy's copy of a transposed view
     turned: Any = cv2.rotate(pixels, turns[rotation]) if rotation else pixels
     return cv2.flip(turned, 1) if mirrored else turned
 

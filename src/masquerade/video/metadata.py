@@ -1,15 +1,11 @@
 """Metadata: which tags, chapters and other streams go into an output; by default none."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from masquerade.errors import UsageError
-
-if TYPE_CHECKING:
-    from masquerade.video.read import Reader
+from masquerade.video.read import Reader
 
 KINDS = ("subtitle", "data", "attachment")
 # What the muxer writes about its own file; the source's would be false in the output.
@@ -30,13 +26,10 @@ class MetadataSelection:
 def select_metadata(
     reader: Reader, metadata: str = "strip", *, audio: Collection[int] = ()
 ) -> MetadataSelection:
-    """Choose what goes into the output.
+    """Choose what goes into the output of an open reader, and with which streams of `audio`.
 
-    Args:
-        reader: the source, open.
-        metadata: "strip"; "keep" for all; or "keep:KEY,KEY" where a key is a tag's name or one of
-            subtitle, chapter, data and attachment. A cover picture is never kept.
-        audio: indices of the audio streams that are kept.
+    `metadata` is "strip"; "keep" for all; or "keep:KEY,KEY" where a key is a tag's name or one of
+    subtitle, chapter, data and attachment. A cover picture is never kept.
     """
     keys = _keys(metadata)
     info = reader.info

@@ -1,26 +1,23 @@
 """Probe a file: size, time, colour, streams, and the names of its tags."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+import av
+from av.container import InputContainer
+from av.stream import Stream
+from av.video.stream import VideoStream
 
 from masquerade.errors import VideoError
 from masquerade.storage import file_digest
 from masquerade.video.color import UNTAGGED, Color, frame_color
 from masquerade.video.container import MAX_PIXELS, STILLS, open_container, printable
 from masquerade.video.side_data import orientation, side_data
-
-if TYPE_CHECKING:
-    import av
-    from av.container import InputContainer
-    from av.stream import Stream
-    from av.video.stream import VideoStream
 
 Kind = Literal["video", "audio", "subtitle", "data", "attachment", "picture"]
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
@@ -65,14 +62,15 @@ class VideoInfo:
     tags: tuple[str, ...] = ()  # names of every tag and side datum, never a value
     chapters: int = 0  # how many
 
+    @property
+    def coded_size(self) -> tuple[int, int]:
+        """(width, height) of the pictures as they are coded, before they are turned upright."""
+        turned = self.rotation in (90, 270)
+        return (self.height, self.width) if turned else (self.width, self.height)
+
 
 def probe(path: Path | str, *, rate: Fraction | None = None) -> VideoInfo:
-    """What a video, an image or a folder of images holds; one frame is decoded.
-
-    Args:
-        path: a file, or with `rate` a folder of images.
-        rate: images a second of a folder; None: a folder is an error.
-    """
+    """What a video or an image holds, or a folder of `rate` images a second; decodes one frame."""
     path = Path(path)
     if path.is_dir() and rate is not None:
         return _probe_folder(path, rate)
@@ -102,11 +100,7 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def video_digest(path: Path) -> str:
-    """SHA-256 of a video file, or of the names and contents of a folder's images in their order.
-
-    Raises:
-        VideoError: it cannot be read.
-    """
+    """SHA-256 of a video file, or of the names and contents of a folder's images in their order."""
     if os.path.isdir(path):  # unlike Path's, it bears a name that no file can have
         lines = [f"{image.name} {video_digest(image)}" for image in images_in(path)]
         return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
@@ -117,16 +111,14 @@ def video_digest(path: Path) -> str:
 
 
 def _natural(path: Path) -> tuple[list[tuple[int, int | str]], bytes]:
+    """A key that sorts numbers in names by their value, and equal names by their bytes."""
     parts = re.split(r"([0-9]+)", path.name)
-    return [(0, int(p)) if p.isascii() and p.isdigit() else (1, p) for p in parts], os.fsencode(
-        path
-    )
+    keys = [(0, int(p)) if p.isascii() and p.isdigit() else (1, p) for p in parts]
+    return keys, os.fsencode(path)
 
 
 def _probe_folder(folder: Path, rate: Fraction) -> VideoInfo:
     """A folder as one video, after probing every image in it."""
-    from dataclasses import replace
-
     if rate <= 0:
         raise VideoError(f"A rate of {rate} images a second makes no video; give a positive one.")
     images = images_in(folder)
@@ -161,8 +153,6 @@ def _probe_folder(folder: Path, rate: Fraction) -> VideoInfo:
 
 def main_stream(container: InputContainer, path: Path) -> VideoStream:
     """The video stream to read: the default one, else the first, and never a cover picture."""
-    import av
-
     videos = [s for s in container.streams if _kind(s) == "video"]
     if not videos:
         held = " and ".join(sorted({_kind(s) for s in container.streams})) or "nothing"
@@ -186,8 +176,6 @@ def check_size(width: int, height: int, path: Path) -> None:
 
 def first_frame(container: InputContainer, stream: VideoStream, path: Path) -> av.VideoFrame:
     """Decode the first frame that can be decoded."""
-    import av
-
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     failures = 0
     packets = container.demux(stream)
@@ -207,8 +195,6 @@ def first_frame(container: InputContainer, stream: VideoStream, path: Path) -> a
 
 
 def _kind(stream: Stream) -> Kind:
-    import av
-
     if stream.type == "video":
         still = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
         return "picture" if stream.disposition & still else "video"

@@ -7,9 +7,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
+import av
 import torch
+from av import Packet, VideoFrame
+from av.container import InputContainer
+from av.stream import Stream
 from torch import Tensor
 
 from masquerade.errors import VideoError
@@ -18,13 +22,6 @@ from masquerade.video.frame import Frame, YuvToRgb
 from masquerade.video.probe import VideoInfo, first_frame, images_in, main_stream, probe
 from masquerade.video.timestamps import TimestampRepair
 from masquerade.video.truncation import is_truncated
-
-if TYPE_CHECKING:
-    from av import Packet, VideoFrame
-    from av.container import InputContainer
-    from av.stream import Stream
-
-__all__ = ["Frame", "Reader", "Video", "read_video"]
 
 INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "avi")  # their index names every packet
 
@@ -108,8 +105,6 @@ class Reader:
         return self._open().streams[index]
 
     def __iter__(self) -> Iterator[Frame | Packet[Any]]:
-        import av
-
         pictures: Iterator[VideoFrame | Packet[Any]]
         pictures = self._images() if self.info.kind == "sequence" else self._decoded()
         held: Frame | None = None
@@ -162,9 +157,8 @@ class Reader:
             return frame.duration
         end = round((self.info.start + self.info.duration) / self.info.time_base)
         left = end - frame.pts
-        return (
-            left if 0 < left <= 20 * max(frame.duration, self._timestamps.step) else frame.duration
-        )
+        longest = 20 * max(frame.duration, self._timestamps.step)
+        return left if 0 < left <= longest else frame.duration
 
     def _images(self) -> Iterator[VideoFrame]:
         for number, path in enumerate(images_in(self.path)):
@@ -193,8 +187,6 @@ class Reader:
             yield from self._pictures(packet)
 
     def _next(self, packets: Iterator[Packet[Any]]) -> Packet[Any] | None:
-        import av
-
         try:
             return next(packets, None)
         except (av.FFmpegError, OSError, ValueError) as error:
@@ -203,8 +195,6 @@ class Reader:
             return None
 
     def _pictures(self, packet: Packet[Any]) -> list[VideoFrame]:
-        import av
-
         try:
             return packet.decode()
         except EOFError:

@@ -1,44 +1,31 @@
 """Upright RGB to the pictures that an encoder takes, the inverse of `frame.YuvToRgb`."""
 
-from __future__ import annotations
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
-
+import av
 import numpy as np
+from av import VideoFrame
+from av.filter import Graph
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from masquerade.anonymizer import Pixels
-from masquerade.video.color import FULL, LIMITED, RGB, Color, matrix_for, output_color
-
-if TYPE_CHECKING:
-    from av import VideoFrame
-
-    from masquerade.video.probe import VideoInfo
+from masquerade.video.color import BT709, FULL, LIMITED, RGB, Color, matrix_for
+from masquerade.video.probe import VideoInfo
 
 
 class RgbToYuv:
-    """Converts upright RGB to the encoder's pixel format, with the source's matrix and range.
-
-    Args:
-        info: the source.
-        format: the encoder's pixel format; RGB and palette formats too.
-    """
+    """Converts upright RGB to an encoder's pixel format, with the source's matrix and range."""
 
     def __init__(self, info: VideoInfo, format: str) -> None:
-        from av.video.reformatter import Interpolation, VideoReformatter
-
         self.color = colors_for(info, format)
         self._scaler = VideoReformatter()
         self._format = format
         self._rgb = self.color.matrix == RGB
-        self._matrix = matrix_for(self.color, _lines(info))
-        # Colour is averaged over the four pixels that share it, the inverse of how it is read.
-        self._how = Interpolation.AREA
+        self._matrix = matrix_for(self.color, info.coded_size[1])
         self._palette = _palette_graph(info) if format == "pal8" else None
 
     def convert(self, pixels: Pixels) -> VideoFrame:
         """The encoder's picture of pixels (H, W, 3), uint8 or uint16."""
-        import av
-
         name = "rgb24" if pixels.dtype == np.uint8 else "rgb48le"
         rows: Any = np.ascontiguousarray(pixels)
         picture = av.VideoFrame.from_numpy_buffer(rows, format=name)
@@ -49,7 +36,8 @@ class RgbToYuv:
         out = self._scaler.reformat(
             picture,
             format=self._format,
-            interpolation=self._how,
+            # Colour is averaged over the four pixels that share it, the inverse of how it is read.
+            interpolation=Interpolation.AREA,
             dst_colorspace=None if self._rgb else self._matrix,
             dst_color_range=None if self._rgb else full,
         )
@@ -60,23 +48,19 @@ class RgbToYuv:
 
 
 def colors_for(info: VideoInfo, format: str) -> Color:
-    """The colour tags of an output in a pixel format."""
+    """The colour tags of an output in a pixel format: the source's if both are YUV."""
     source = info.color
     if format.startswith(("rgb", "bgr", "gbr", "pal")):
         return Color(source.primaries, source.transfer, RGB, full_range=True)
     if format.startswith("yuvj"):  # what JPEG is, whatever the source was
         return Color(source.primaries, source.transfer, 5, full_range=True)
-    return output_color(source)
-
-
-def _lines(info: VideoInfo) -> int:
-    return info.width if info.rotation in (90, 270) else info.height
+    if source.matrix == RGB:
+        return Color(source.primaries, source.transfer, BT709, full_range=False)
+    return source
 
 
 def _palette_graph(info: VideoInfo) -> Any:
     """A filter that chooses the 256 best colours for every frame."""
-    from av.filter import Graph
-
     graph = Graph()
     plain: Any = "rgb24"
     source = graph.add_buffer(

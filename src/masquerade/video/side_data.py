@@ -1,15 +1,13 @@
 """Read the side data that files attach to frames, such as the orientation."""
 
-from __future__ import annotations
-
 import math
 import re
 import struct
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from av import VideoFrame
+from av import VideoFrame
+from av.filter import Graph
 
 _NAMES = {28: "LCEVC", 29: "VIEW_ID", 30: "3D_REFERENCE_DISPLAYS", 31: "EXIF"}
 
@@ -39,8 +37,6 @@ def orientation(frame: VideoFrame) -> tuple[int, bool]:
 
 def _without(frame: VideoFrame, kinds: range) -> VideoFrame:
     """The frame without some kinds of side data, by FFmpeg's own filter."""
-    from av.filter import Graph
-
     graph = Graph()
     base = frame.time_base or Fraction(1, 25)
     last = graph.add_buffer(

@@ -18,12 +18,8 @@ class TimestampRepair:
     """Makes the timestamps of successive frames rise strictly, and counts those it replaced.
 
     A missing, repeated or backward timestamp is replaced by the decoding time if that rises, else
-    by the last timestamp plus one frame's duration.
-
-    Args:
-        rate: frames a second on average.
-        time_base: seconds a tick.
-        start: ticks, for a first frame without any timestamp.
+    by the last timestamp plus one frame's duration. A first frame without any gets `start`, in
+    ticks of `time_base`.
     """
 
     def __init__(self, *, rate: Fraction, time_base: Fraction, start: int = 0) -> None:

@@ -7,9 +7,15 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Any, Protocol, Self
 
+import av
 import numpy as np
+from av import Packet, VideoFrame
+from av.bitstream import BitStreamFilterContext
+from av.container import OutputContainer
+from av.stream import Stream
+from av.video.stream import VideoStream
 from torch import Tensor
 
 from masquerade.anonymizer import Pixels
@@ -30,14 +36,6 @@ from masquerade.video.probe import VideoInfo
 from masquerade.video.read import Video
 from masquerade.video.rgb_to_yuv import RgbToYuv
 from masquerade.video.timestamps import FrameTime
-
-if TYPE_CHECKING:
-    from av import Packet, VideoFrame
-    from av.container import OutputContainer
-    from av.stream import Stream
-    from av.video.stream import VideoStream
-
-__all__ = ["Encoding", "Writer", "container_for", "write_video"]
 
 _BITEXACT = 1 << 23  # AV_CODEC_FLAG_BITEXACT: no version of the encoder in its output
 _QSCALE, _QUALITY = 1 << 1, 2 * 118  # AV_CODEC_FLAG_QSCALE, and JPEG's best but one
@@ -97,8 +95,9 @@ class Writer:
         self._video = self._video_stream()
         self._copies = {s.index: add_copied_stream(self._out, s, container) for s in copies}
         self._voices = {s.index: PitchShift(s, self._out, container) for s in voices}
+        given = {**self._copies, **{index: v.stream for index, v in self._voices.items()}}
         for index, tags in metadata.stream_tags.items():
-            self._tag(index, tags)
+            given.get(index, self._video).metadata.update(tags)
         self._clean = _without_sei(self._video)
         self._durations: dict[int, int] = {}
         self._written = 0
@@ -168,8 +167,6 @@ class Writer:
         return pts
 
     def _open(self, tags: Mapping[str, str]) -> OutputContainer:
-        import av
-
         options = {"fflags": "+bitexact"}
         if self.kind in ("mp4", "mov"):
             options["movflags"] = "+faststart" + ("+use_metadata_tags" if tags else "")
@@ -209,11 +206,6 @@ class Writer:
         context.color_range = FULL if color.full_range else LIMITED
         return stream
 
-    def _tag(self, index: int, tags: Mapping[str, str]) -> None:
-        voice = self._voices.get(index)
-        stream = voice.stream if voice else self._copies.get(index, self._video)
-        stream.metadata.update(tags)
-
     def _send(self, picture: VideoFrame | None) -> None:
         for packet in self._video.encode(picture):
             packet.duration = self._durations.pop(packet.pts or 0, packet.duration or 0)
@@ -222,8 +214,6 @@ class Writer:
                 self._out.mux(clean)
 
     def _guard(self, action: Callable[[], object]) -> None:
-        import av
-
         try:
             action()
         except (av.FFmpegError, OSError, ValueError) as error:
@@ -233,8 +223,6 @@ class Writer:
 
 def _without_sei(stream: VideoStream) -> Callable[[Packet[Any]], list[Packet[Any]]]:
     """Removes what H.264 encoders write about themselves: their version and every setting."""
-    from av.bitstream import BitStreamFilterContext
-
     if stream.codec_context.codec.canonical_name != "h264":
         return lambda packet: [packet]
     filters: list[BitStreamFilterContext] = []
