@@ -48,9 +48,13 @@ class Options(PipelineConfig):
     no_progress: bool = False  # show no progress bar.
     keep_audio: Annotated[bool, arg(aliases=["-k"])] = False  # short for --audio keep.
     keep_metadata: Annotated[bool, arg(aliases=["-m"])] = False  # short for --metadata keep.
+    # lowest score that is hidden, of detections or templates, 0 to 1; lower is safer.
     threshold: Annotated[float | None, arg(aliases=["-t"])] = None
+    # size at which regions are detected: WxH, the longest side, or full.
     scale: Annotated[str | None, arg(aliases=["-s"])] = None
-    overwrite: Annotated[bool, arg(aliases=["-y"])] = False
+    overwrite: Annotated[bool, arg(aliases=["-y"])] = False  # replace an existing output.
+    # points FRAME:X,Y in this video, each with --at; what looks like them is hidden (regions:
+    # templates).
     at: UseAppendAction[tuple[str, ...]] = ()
 
     def config(self) -> PipelineConfig:

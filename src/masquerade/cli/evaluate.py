@@ -41,64 +41,51 @@ INSTEAD_OF_SCORED = (
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Attack anonymized video, and report how well action and private labels are still recognised.
+    """Attack anonymized video, and report how well action and private labels are recognised."""
 
-    Args:
-        data: a manifest: path, action, private attributes; see `masquerade data`.
-        actions: evaluate on clips of these actions only, separated by commas; by default all.
-        labels: private columns to attack, separated by commas; by default all.
-        private_data: another manifest, whose attributes are attacked instead of those of --data.
-        score_on: another manifest, on which the attackers of --data and --private-data are scored:
-            on its test clips, or on all where it has no split; wants --folds 0.
-        method: how people are hidden; `masquerade methods` lists them. Its own arguments follow.
-        method_preset: a named setting of the method, such as strong.
-        weights: a trained anonymizer, a file or a training run's folder; of several that were
-            trained alike, as runs/{seed}/{fold}, each fold is anonymized by its own.
-        regions: what is hidden: frame, faces, people, boxes:FILE, or several as in faces+people.
-        detector: the detector of the regions, as in `masquerade anonymize`.
-        outside: keep what is not hidden, or make it black.
-        mask_only: attack stprivacy's keep mask alone too, and a random and a fixed mask.
-        attackers: families of attackers, separated by commas: scratch, finetuned, motion, raw,
-            background, prior.
-        folds: number of cross-validation folds; 0: use the manifest's columns split_action and
-            split_identity.
-        preset: the attackers' networks and training: tiny (for a hundred clips), many (for a
-            thousand), bags (frames without order), paper.
-        through_file: attack exported, re-decoded files instead of tensors.
-        metrics: for binary attributes, separated by commas: auroc, which is always reported, and
-            cmap, f1, f1-spact (F1 at the threshold of SPAct's code), as papers print them.
-        seeds: networks trained of each kind, each with its own seed.
-        workers: parallel processes; 0: one per core.
-        device: auto, cpu, cuda, cuda:N, mps.
-        store_limit: GB that small copies of all clips may take on the disk; above it they are made
-            anew from the videos whenever they are read.
-        json: print the result as JSON.
-        output: a folder for the results and, so that nothing is computed twice, small copies of all
-            clips, raw ones too: protect it as you protect the videos.
-    """
-
-    data: Path
+    data: Path  # a manifest: path, action, private attributes; see `masquerade data`.
+    # evaluate on clips of these actions only, separated by commas; by default all.
     actions: str | None = None
-    labels: str | None = None
+    labels: str | None = None  # private columns to attack, separated by commas; by default all.
+    # another manifest, whose attributes are attacked instead of those of --data.
     private_data: Path | None = None
+    # another manifest, on which the attackers of --data and --private-data are scored: on its test
+    # clips, or on all where it has no split; wants --folds 0.
     score_on: Path | None = None
+    # how people are hidden; `masquerade methods` lists them. Its own arguments follow.
     method: str | None = None
-    method_preset: str | None = None
+    method_preset: str | None = None  # a named setting of the method, such as strong.
+    # a trained anonymizer, a file or a training run's folder; of several that were trained alike,
+    # as runs/{seed}/{fold}, each fold is anonymized by its own.
     weights: Path | None = None
+    # what is hidden: frame, faces, people, boxes:FILE, or several as in faces+people.
     regions: str = "frame"
-    detector: str | None = None
-    outside: Literal["keep", "black"] = "keep"
+    detector: str | None = None  # the detector of the regions, as in `masquerade anonymize`.
+    outside: Literal["keep", "black"] = "keep"  # keep what is not hidden, or make it black.
+    # attack stprivacy's keep mask alone too, and a random and a fixed mask.
     mask_only: bool = False
+    # families of attackers, separated by commas: scratch, finetuned, motion, raw, background,
+    # prior.
     attackers: str = "scratch,finetuned,motion,raw,background,prior"
+    # number of cross-validation folds; 0: use the manifest's columns split_action and
+    # split_identity.
     folds: int = 5
+    # the attackers' networks and training: tiny (for a hundred clips), many (for a thousand),
+    # bags (frames without order), paper.
     preset: str = "tiny"
-    through_file: bool = False
+    through_file: bool = False  # attack exported, re-decoded files instead of tensors.
+    # for binary attributes, separated by commas: auroc, which is always reported, and cmap, f1,
+    # f1-spact (F1 at the threshold of SPAct's code), as papers print them.
     metrics: str = "auroc"
-    seeds: int = 3
-    workers: int = 0
-    device: str = "auto"
+    seeds: int = 3  # networks trained of each kind, each with its own seed.
+    workers: int = 0  # parallel processes; 0: one per core.
+    device: str = "auto"  # auto, cpu, cuda, cuda:N, mps.
+    # GB that small copies of all clips may take on the disk; above it they are made anew from the
+    # videos whenever they are read.
     store_limit: float = STORE_LIMIT
-    json: bool = False
+    json: bool = False  # print the result as JSON.
+    # a folder for the results and, so that nothing is computed twice, small copies of all clips,
+    # raw ones too: protect it as you protect the videos.
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
 
 

@@ -33,47 +33,35 @@ EXAMPLE = "masquerade train spact --data mimes/manifest.csv -o run/"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Train an anonymizer: the action must stay readable, and what is private must not.
+    """Train an anonymizer: the action must stay readable, and what is private must not."""
 
-    Args:
-        name: the method: spact, vita, bdq, noise-features, stprivacy. Its own arguments follow.
-        data: a manifest with splits; only its train and validation clips are read.
-        output: a new folder, or one of an interrupted run of this command, which is then resumed.
-        split: the split column to use; by default all of them.
-        folds: number of folds, cut as by `masquerade evaluate`, of which one is left out; split
-            columns are then ignored.
-        fold: the fold that is left out, from 0.
-        actions: train on clips of these actions only, separated by commas; by default all.
-        private: columns to hide, separated by commas; by default all attributes.
-        start: the folder of another run of this recipe, from whose weights this run starts.
-        stills: another manifest, such as one of pictures, on which the adversary is trained.
-        seed: random seed of initial weights, order of clips and everything else drawn.
-        device: auto, cpu, cuda, cuda:N, mps.
-        amp: half precision in the networks (bfloat16, where the device has it).
-        workers: processes that read videos.
-        cache: a folder for extracted clips, which other runs on the same data reuse.
-        store_limit: GB that clips may take on the disk; above it they are made anew from the videos
-            whenever they are read.
-        json: print the result as JSON.
-    """
-
+    # the method: spact, vita, bdq, noise-features, stprivacy. Its own arguments follow.
     name: Positional[str]
-    data: Path
+    data: Path  # a manifest with splits; only its train and validation clips are read.
+    # a new folder, or one of an interrupted run of this command, which is then resumed.
     output: Annotated[Path, arg(aliases=["-o"])]
-    split: str | None = None
+    split: str | None = None  # the split column to use; by default all of them.
+    # number of folds, cut as by `masquerade evaluate`, of which one is left out; split columns are
+    # then ignored.
     folds: int = 0
-    fold: int = 0
+    fold: int = 0  # the fold that is left out, from 0.
+    # train on clips of these actions only, separated by commas; by default all.
     actions: str | None = None
-    private: str | None = None
+    private: str | None = None  # columns to hide, separated by commas; by default all attributes.
+    # the folder of another run of this recipe, from whose weights this run starts.
     start: Path | None = None
+    # another manifest, such as one of pictures, on which the adversary is trained.
     stills: Path | None = None
-    seed: int = 0
-    device: str = "auto"
-    amp: bool = False
-    workers: int = 1
+    seed: int = 0  # random seed of initial weights, order of clips and everything else drawn.
+    device: str = "auto"  # auto, cpu, cuda, cuda:N, mps.
+    amp: bool = False  # half precision in the networks (bfloat16, where the device has it).
+    workers: int = 1  # processes that read videos.
+    # a folder for extracted clips, which other runs on the same data reuse.
     cache: Path | None = None
+    # GB that clips may take on the disk; above it they are made anew from the videos whenever they
+    # are read.
     store_limit: float = STORE_LIMIT
-    json: bool = False
+    json: bool = False  # print the result as JSON.
 
 
 def main(argv: list[str]) -> int:

