@@ -29,6 +29,7 @@ from masquerade.datasets.augmentation import Augmentation
 from masquerade.datasets.manifest import Manifest, dataset_name, read_manifest
 from masquerade.datasets.splits import linked_groups
 from masquerade.evaluation.protocols import Protocol, action_column, protocols
+from masquerade.extraction.config import ExtractionConfig
 from masquerade.extraction.dataset import ClipDataset
 from masquerade.extraction.extract import extract_clips
 from masquerade.methods.elr import ELR
@@ -234,8 +235,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         manifest=manifest,
         clips=extract_clips(
             manifest,
-            frames=tiny().frames,
-            size=SIZE,
+            ExtractionConfig(frames=tiny().frames, size=SIZE),
             cache=chosen.work / "clips",
             workers=chosen.workers,
         ),

@@ -21,6 +21,7 @@ from masquerade.checkpoint import load
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation.protocols import action_column
+from masquerade.extraction.config import ExtractionConfig
 from masquerade.extraction.extract import extract_clips
 from masquerade.methods import name_of
 from masquerade.methods.stprivacy import STPrivacy
@@ -55,7 +56,8 @@ def rows_of(manifest: Manifest, actions: list[str]) -> dict[str, int]:
 
 def shown(manifest: Manifest, rows: list[int], method: Anonymizer | None) -> Tensor:
     """(N, FRAMES, H, W, 3) uint8 of these clips under a method; None: as they are."""
-    found = extract_clips(manifest.take(rows), frames=DECODED, size=SIDE, method=method, seed=0)
+    config = ExtractionConfig(frames=DECODED, size=SIDE, method=method, seed=0)
+    found = extract_clips(manifest.take(rows), config)
     clips = torch.stack([*found])
     at = torch.linspace(0, DECODED - 1, FRAMES + 2).round().long()[1:-1]
     return clips[:, :, at].permute(0, 2, 3, 4, 1)

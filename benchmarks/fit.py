@@ -22,6 +22,7 @@ import torch
 
 import masquerade
 from masquerade.datasets.manifest import Manifest, read_manifest
+from masquerade.extraction.config import ExtractionConfig
 from masquerade.extraction.dataset import ClipDataset, from_tensor
 from masquerade.extraction.extract import extract_clips
 from masquerade.models.recognizers import RECOGNIZERS
@@ -98,7 +99,7 @@ def evaluation(data: Manifest, cache: Path) -> tuple[float, float, int]:
     """One evaluation in small: seconds for the clips, for a fit and its predictions; and passes."""
     began = time.perf_counter()
     method = masquerade.build("selective")
-    clips = extract_clips(data, frames=16, size=64, method=method, seed=0, cache=cache)
+    clips = extract_clips(data, ExtractionConfig(method=method, seed=0), cache=cache)
     cut = time.perf_counter()
     net = RECOGNIZERS["tiny-3d"](heads={"action": 2})
     targets = {"action": data.targets("action")}

@@ -103,18 +103,7 @@ def generate(actions: np.ndarray, tints: np.ndarray, noise: np.ndarray) -> torch
 
 def config() -> ExtractionConfig:
     """Raw clips, as training and evaluation extract them."""
-    return ExtractionConfig(
-        frames=FRAMES,
-        height=SIDE,
-        width=SIDE,
-        stride=1,
-        method=None,
-        regions=None,
-        cover=None,
-        seed=None,
-        through_file=False,
-        sample_first=False,
-    )
+    return ExtractionConfig(frames=FRAMES, size=SIDE, stride=1)
 
 
 def run_training(data: Path, work: Path) -> None:

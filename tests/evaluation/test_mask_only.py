@@ -87,18 +87,7 @@ def test_the_random_one_is_drawn_for_each_video_and_the_fixed_one_is_not() -> No
 def test_what_was_cut_before_is_not_taken_for_another_dials() -> None:
     digests = set()
     for method in (small(), small(keep=0.5), small(strict=False)):
-        how = ExtractionConfig(
-            frames=4,
-            height=8,
-            width=8,
-            stride=None,
-            method=KeepMask(of=method),
-            regions=None,
-            cover=None,
-            seed=0,
-            through_file=False,
-            sample_first=False,
-        )
+        how = ExtractionConfig(frames=4, size=8, method=KeepMask(of=method), seed=0)
         digests.add(config_digest(how))
     assert len(digests) == 3
 

@@ -27,9 +27,14 @@ import masquerade
 from masquerade.anonymizer import Anonymized, Anonymizer
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.extraction.config import ExtractionConfig, JoinedRegions, _code, config_digest
+from masquerade.extraction import extract
+from masquerade.extraction.config import (
+    ExtractionConfig,
+    JoinedRegions,
+    _source_digest,
+    config_digest,
+)
 from masquerade.extraction.dataset import ClipDataset, clip_loader
-from masquerade.extraction.extract import extract_clips
 from masquerade.extraction.region_cache import _read
 from masquerade.extraction.store import ClipCache
 from masquerade.pipeline.stream import Cover
@@ -94,6 +99,12 @@ def data(tmp_path: Path) -> Manifest:
     counting(tmp_path / "b.mp4", 20, offset=2)
     return manifest_of(
         tmp_path, [("a.mp4", "x", "", ""), ("b.mp4", "y", "", ""), ("a.mp4", "z", 10, 29)]
+    )
+
+
+def extract_clips(data: Manifest, *, cache=None, workers=1, progress=None, **config) -> ClipDataset:
+    return extract.extract_clips(
+        data, ExtractionConfig(**config), cache=cache, workers=workers, progress=progress
     )
 
 
@@ -401,12 +412,12 @@ def test_the_key_has_the_text_of_networks_and_shared_files(
     read: list[str] = []
     plain = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: (read.append(path.name), plain(path))[1])
-    _code.__wrapped__()
+    _source_digest.__wrapped__()
     assert {"optical_flow.py", "key_vit.py", "unet.py", "blend.py", "noise.py", "boxes.py"} <= set(
         read
     )
     read.clear()
-    _code.__wrapped__(of_methods=False)
+    _source_digest.__wrapped__(of_methods=False)
     assert "boxes.py" in read and "blend.py" not in read
 
 
@@ -425,16 +436,7 @@ def test_a_template_that_was_picked_anew_is_another_cache_entry(tmp_path: Path) 
     looks, held = build_key_extractor("colour-hog"), Library(folder=tmp_path)
     regions = partial(Templates, templates=("spot",), library=tmp_path)
     how = ExtractionConfig(
-        frames=4,
-        height=16,
-        width=16,
-        stride=None,
-        method=masquerade.build("blacken"),
-        regions=regions,
-        cover=None,
-        seed=0,
-        through_file=False,
-        sample_first=False,
+        frames=4, size=16, method=masquerade.build("blacken"), regions=regions, seed=0
     )
     found = []
     for at in ((20, 20), (70, 40)):
@@ -582,12 +584,13 @@ THROUGH_FILE = """
 import sys, signal, tempfile
 from pathlib import Path
 from masquerade.datasets.manifest import read_manifest
+from masquerade.extraction.config import ExtractionConfig
 from masquerade.extraction.extract import extract_clips
 tempfile.tempdir = sys.argv[2]
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
     data = read_manifest(Path(sys.argv[1]))
-    extract_clips(data, frames=2, size=16, through_file=True, workers=2)
+    extract_clips(data, ExtractionConfig(frames=2, size=16, through_file=True), workers=2)
 """
 
 

@@ -42,7 +42,7 @@ from masquerade.evaluation.presets import AttackerModel, get_preset
 from masquerade.evaluation.protocols import label_columns, notes_on_unreported, protocols
 from masquerade.evaluation.results import SCHEMA, Control, Evaluation, Row
 from masquerade.evaluation.scoring import ScoringInput, score_method, scoring_inputs
-from masquerade.extraction.config import RegionFactory
+from masquerade.extraction.config import ExtractionConfig, RegionFactory
 from masquerade.extraction.dataset import ClipDataset
 from masquerade.extraction.extract import extract_clips
 from masquerade.extraction.store import ClipCache
@@ -287,16 +287,18 @@ class Evaluator:
         preset = self.preset
         return extract_clips(
             self.manifest,
-            frames=preset.frames,
-            size=preset.size,
-            stride=preset.stride,
-            method=anonymizer,
-            regions=method.regions,
-            outside=method.outside,
-            seed=self.config.seed,
+            ExtractionConfig(
+                frames=preset.frames,
+                size=preset.size,
+                stride=preset.stride,
+                method=anonymizer,
+                regions=method.regions,
+                outside=method.outside,
+                seed=self.config.seed,
+                through_file=self.config.through_file,
+                sample_first=preset.sample_first and not self.config.through_file,
+            ),
             cache=self.cache,
-            through_file=self.config.through_file,
-            sample_first=preset.sample_first and not self.config.through_file,
             workers=self.executor.workers,
             progress=self._extraction_progress(method.name),
         )

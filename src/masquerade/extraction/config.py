@@ -29,32 +29,52 @@ RegionFactory = Callable[[], Any]
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionConfig:
-    """How videos become clips; see `masquerade.extraction.extract.extract_clips`.
+    """How videos become clips.
 
     Args:
-        region_cache: a folder for the regions that are found; None: none is kept.
+        frames: T of a clip.
+        size: side, or (height, width), in pixels; by area, the frame is squeezed to it.
+        stride: source frames from one frame of the clip to the next, from the video's start; None:
+            the middles of T equal parts of the whole video.
+        padding: of a video that is shorter than such a clip: its last frame again, or back and
+            forth.
+        method: an anonymizer, which is frozen; None: raw video.
+        regions: what makes the region source of one video: a name in `REGIONS`, or a class or
+            `functools.partial` of one; None: the whole frame.
+        cover: how boxes become masks; None: the region source's own shape.
+        outside: what becomes of all that is not hidden.
+        seed: of the method's noise, another stream for each video; None: the system's entropy, so
+            that a run without a cache differs from the one before.
+        through_file: write each anonymized video to a file as a user would, and read it again.
+        sample_first: anonymize only the frames of the clip (the papers' protocol).
+        region_cache: a folder for the regions that are found, which `extract_clips` chooses; None:
+            none is kept.
         scratch: a folder for files that are removed at once; None: the system's.
     """
 
-    frames: int
-    height: int
-    width: int
-    stride: int | None
-    method: Anonymizer | None
-    regions: RegionFactory | str | None
-    cover: Cover | None
-    seed: int | None
-    through_file: bool
-    sample_first: bool
-    outside: Literal["keep", "black"] = "keep"
+    frames: int = 16
+    size: int | tuple[int, int] = 64
+    stride: int | None = None
     padding: Padding = "repeat"
+    method: Anonymizer | None = None
+    regions: RegionFactory | str | None = None
+    cover: Cover | None = None
+    outside: Literal["keep", "black"] = "keep"
+    seed: int | None = None
+    through_file: bool = False
+    sample_first: bool = False
     region_cache: Path | None = None
     scratch: Path | None = None
+
+    def __post_init__(self) -> None:
+        if min(*self.shape, self.stride or 1) < 1:
+            raise UsageError("Clips need at least one frame, one pixel and a stride of 1.")
 
     @property
     def shape(self) -> Shape:
         """(3, T, H, W) of a clip."""
-        return (3, self.frames, self.height, self.width)
+        height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
+        return (3, self.frames, height, width)
 
     def indices(self, first: int, last: int) -> IntArray:
         """(T,) frames of the video that make a clip of frames first to last."""
@@ -66,16 +86,12 @@ class ExtractionConfig:
 
 @dataclass(frozen=True)
 class JoinedRegions:
-    """Makes several region sources that hide together, as in `--regions faces+people`.
-
-    Args:
-        parts: what makes each of them.
-    """
+    """Several makers of region sources as one, whose sources hide together (`faces+people`)."""
 
     parts: tuple[RegionFactory, ...]
 
     def __call__(self) -> Union:
-        """A fresh region source."""
+        """Make a fresh region source."""
         return Union(sources=[make() for make in self.parts])
 
     @property
@@ -86,14 +102,14 @@ class JoinedRegions:
 
 
 def region_source(regions: RegionFactory | str | None) -> Any:
-    """A fresh region source."""
+    """Make a fresh region source."""
     if regions is None or isinstance(regions, str):
         return REGIONS[regions or "frame"]()
     return regions()
 
 
 def region_class(regions: RegionFactory | str | None) -> tuple[str, dict[str, Any]]:
-    """The name and the arguments of what makes a region source.
+    """Return the name and the arguments of what makes a region source.
 
     Raises:
         UsageError: it is a finished source, which cannot be told from another; or an unknown name.
@@ -120,7 +136,7 @@ def region_class(regions: RegionFactory | str | None) -> tuple[str, dict[str, An
 
 
 def config_digest(config: ExtractionConfig) -> str:
-    """SHA-256 of everything about an extraction, but for the videos, that changes its clips.
+    """Return the SHA-256 of everything about an extraction but the videos that changes its clips.
 
     These are the sampling, the method's name, arguments, weights and source text, the regions and
     the cover, the seed, masquerade's version, and the source text of what finds regions.
@@ -133,61 +149,54 @@ def config_digest(config: ExtractionConfig) -> str:
 
     content: dict[str, Any] = {
         "masquerade": __version__,
-        "sampling": [
-            *config.shape,
-            config.stride,
-            config.sample_first,
-            config.padding,
-        ],
+        "sampling": [*config.shape, config.stride, config.sample_first, config.padding],
         "through_file": config.through_file,
     }
-    regions = _regions(config)
+    regions = _describe_regions(config.regions)
     if config.method is not None:
+        within = None if config.cover is None else config.cover.within
         content |= {
-            "method": _method(config.method),
+            "method": _describe_method(config.method),
             "regions": regions,
-            "sources": _code(),
+            "sources": _source_digest(),
             "cover": config.cover and [str(part) for part in config.cover[:3]],
-            "within": config.cover and _mask_digest(config.cover.within),
+            "within": None
+            if within is None
+            else hashlib.sha256(within.tobytes()).hexdigest() + str(within.shape),
             "outside": config.outside,
             "seed": config.seed,
         }
-    return hashlib.sha256(
-        json.dumps(content, sort_keys=True, default=_as_text).encode()
-    ).hexdigest()
+    return _json_digest(content)
 
 
 def region_cache_folder(folder: Path, config: ExtractionConfig) -> Path | None:
-    """Where the regions are kept that an extraction's region source finds.
+    """Return where in a folder an extraction keeps the regions that it finds.
 
-    Args:
-        folder: of all that is kept.
-        config: of the extraction.
-
-    Returns:
-        None where the whole frame is hidden.
+    None where the whole frame is hidden.
     """
-    content = _regions(config)
+    content = _describe_regions(config.regions)
     if config.method is None or content[0] in ("frame", region_class("frame")[0]):
         return None
-    text = json.dumps(
-        [*content, _code(of_methods=False), config.sample_first],
-        sort_keys=True,
-        default=_as_text,
-    )
-    return folder / f"regions-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    content += [_source_digest(of_methods=False), config.sample_first]
+    return folder / f"regions-{_json_digest(content)[:12]}"
 
 
-def _regions(config: ExtractionConfig) -> list[Any]:
-    """All that a region source depends on, but for masquerade's code and the video."""
-    name, given = region_class(config.regions)
-    own = [_factory_source(one) for one in _factories(config.regions)]
-    given = {key: _file_content(value) for key, value in given.items()}
-    return [name, given, _templates(config), own]
+def _describe_regions(regions: RegionFactory | str | None) -> list[Any]:
+    """Return all that a region source depends on, but for masquerade's code and the video."""
+    name, given = region_class(regions)
+    sources = [_factory_digest(one) for one in _factories(regions)]
+    for key, value in given.items():
+        if isinstance(value, Path) and value.is_file():  # the boxes in it may be edited
+            given[key] = [value.name, file_digest(value)]
+    templates: list[str] = []
+    if "templates" in name.lower():  # a template's name may come to mean something else
+        source = region_source(regions)
+        templates = [getattr(one, "content", "") for one in getattr(source, "sources", (source,))]
+    return [name, given, templates, sources]
 
 
 def _factories(regions: RegionFactory | str | None) -> list[RegionFactory]:
-    """The classes and functions that make a region source."""
+    """Return the classes and functions that make a region source."""
     if regions is None or isinstance(regions, str):
         return []
     if isinstance(regions, JoinedRegions):
@@ -195,17 +204,17 @@ def _factories(regions: RegionFactory | str | None) -> list[RegionFactory]:
     return _factories(regions.func) if isinstance(regions, partial) else [regions]
 
 
-def _factory_source(factory: RegionFactory) -> str:
+def _factory_digest(factory: RegionFactory) -> str:
     if inspect.isfunction(factory) and (factory.__closure__ or factory.__name__ == "<lambda>"):
         raise UsageError(
             f"{factory.__qualname__} may make other regions at another time under the same name, "
             "so that its clips could not be told from others; give a class, or functools.partial "
             "of one, or give no cache."
         )
-    return _source_text(factory)
+    return _definition_digest(factory)
 
 
-def _method(method: Anonymizer) -> dict[str, Any]:
+def _describe_method(method: Anonymizer) -> dict[str, Any]:
     kind = type(method)
     try:
         given = arguments(method)
@@ -217,16 +226,16 @@ def _method(method: Anonymizer) -> dict[str, Any]:
     return {
         "name": f"{kind.__module__}.{kind.__qualname__}",
         "arguments": {
-            key: _method(value) if isinstance(value, Anonymizer) else value
+            key: _describe_method(value) if isinstance(value, Anonymizer) else value
             for key, value in given.items()
         },
         "weights": weights_digest(method.state_dict()),
-        "source": _source_text(kind),
+        "source": _definition_digest(kind),
     }
 
 
-def _source_text(kind: Callable[..., Any]) -> str:
-    """A digest of the file that defines a method or regions, so that an edited one starts anew."""
+def _definition_digest(kind: Callable[..., Any]) -> str:
+    """Digest the file that defines a method or regions, so that an edited one starts anew."""
     try:
         return file_digest(Path(inspect.getfile(kind)))
     except (OSError, TypeError):
@@ -234,12 +243,8 @@ def _source_text(kind: Callable[..., Any]) -> str:
 
 
 @functools.cache
-def _code(*, of_methods: bool = True) -> str:
-    """A digest of the source text of all region sources and of the networks.
-
-    Args:
-        of_methods: of all methods too, which share files.
-    """
+def _source_digest(*, of_methods: bool = True) -> str:
+    """Digest the source text of region sources and networks, and of methods, which share files."""
     paths = [
         *Path(inspect.getfile(regions)).parent.glob("*.py"),
         *Path(inspect.getfile(models)).parent.glob("*.py"),
@@ -250,28 +255,15 @@ def _code(*, of_methods: bool = True) -> str:
     return hashlib.sha256(b"".join(texts)).hexdigest()
 
 
-def _templates(config: ExtractionConfig) -> list[str]:
-    """The content of a library's templates, whose names may come to mean something else."""
-    if "templates" not in region_class(config.regions)[0].lower():
-        return []
-    source = region_source(config.regions)
-    return [getattr(one, "content", "") for one in getattr(source, "sources", (source,))]
-
-
-def _file_content(given: Any) -> Any:
-    """An argument; of a file its content, since the boxes in it may be edited."""
-    is_file = isinstance(given, Path) and given.is_file()
-    return [given.name, file_digest(given)] if is_file else given
+def _json_digest(content: Any) -> str:
+    text = json.dumps(content, sort_keys=True, default=_as_text)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _as_text(given: Any) -> str:
-    """An argument that JSON does not have; `str` would leave out most of a large array."""
+    """Return an argument that JSON lacks as text; `str` would leave out most of a large array."""
     if isinstance(given, Tensor):
         given = given.detach().cpu().numpy()
     if isinstance(given, np.ndarray):
         return f"{given.dtype} {given.shape} {hashlib.sha256(given.tobytes()).hexdigest()}"
     return str(given)
-
-
-def _mask_digest(mask: Any) -> str | None:
-    return None if mask is None else hashlib.sha256(mask.tobytes()).hexdigest() + str(mask.shape)

@@ -7,21 +7,14 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymizer
-from masquerade.datasets.clip_sampling import Padding
 from masquerade.datasets.manifest import Manifest
-from masquerade.errors import UsageError, VideoError
-from masquerade.extraction.config import (
-    ExtractionConfig,
-    RegionFactory,
-    config_digest,
-    region_cache_folder,
-)
+from masquerade.errors import MasqueradeError, UsageError, VideoError
+from masquerade.extraction.config import ExtractionConfig, config_digest, region_cache_folder
 from masquerade.extraction.dataset import ClipDataset, ClipSource
 from masquerade.extraction.on_the_fly import ClipsOnTheFly
 from masquerade.extraction.store import (
@@ -33,7 +26,6 @@ from masquerade.extraction.store import (
     stored_bytes,
 )
 from masquerade.extraction.video_clips import Video, can_be_sent, extract_videos
-from masquerade.pipeline.stream import Cover
 from masquerade.storage import TemporaryFolder
 from masquerade.video.probe import video_digest
 
@@ -44,19 +36,9 @@ WRITE_BYTES, WRITE_SECONDS = 64 << 20, 5.0  # of clips that wait in memory to be
 
 def extract_clips(
     manifest: Manifest,
+    config: ExtractionConfig,
     *,
-    frames: int = 16,
-    size: int | tuple[int, int] = 64,
-    stride: int | None = None,
-    padding: Padding = "repeat",
-    method: Anonymizer | None = None,
-    regions: RegionFactory | str | None = None,
-    cover: Cover | None = None,
-    outside: Literal["keep", "black"] = "keep",
-    seed: int | None = None,
     cache: Path | ClipCache | None = None,
-    through_file: bool = False,
-    sample_first: bool = False,
     workers: int = 1,
     progress: Progress | None = None,
 ) -> ClipDataset:
@@ -67,23 +49,9 @@ def extract_clips(
 
     Args:
         manifest: the clips; rows with a range of frames get those frames of the anonymized video.
-        frames: T of a clip.
-        size: side, or (height, width), in pixels; by area, the frame is squeezed to it.
-        stride: source frames from one frame of the clip to the next, from the video's start; None:
-            the middles of T equal parts of the whole video.
-        padding: of a video that is shorter than such a clip: its last frame again, or back and
-            forth.
-        method: an anonymizer, which is frozen; None: raw video.
-        regions: what makes the region source of one video: a name in `REGIONS`, or a class or
-            `functools.partial` of one; None: the whole frame.
-        cover: how boxes become masks; None: the region source's own shape.
-        outside: what becomes of all that is not hidden.
-        seed: of the method's noise, another stream for each video; None: the system's entropy, so
-            that a run without a cache differs from the one before.
+        config: the method, its regions, and how frames are chosen and resized.
         cache: a folder of clips, or one with a limit; None: a temporary one, which is removed with
             the dataset.
-        through_file: write each anonymized video to a file as a user would, and read it again.
-        sample_first: anonymize only the frames of the clip (the papers' protocol).
         workers: processes; 1: none but this one. A script that asks for more does its work under
             `if __name__ == "__main__":`, since they import it.
         progress: called with (videos done, videos in all).
@@ -92,23 +60,8 @@ def extract_clips(
         UsageError: not a single clip could be read; or clips through files are above the limit.
         MasqueradeError: the clips do not fit on the disk, or the folder cannot be written.
     """
-    height, width = (size, size) if isinstance(size, int) else size
-    if min(frames, height, width, stride or 1) < 1:
-        raise UsageError("Clips need at least one frame, one pixel and a stride of 1.")
-    config = ExtractionConfig(
-        frames=frames,
-        height=height,
-        width=width,
-        stride=stride,
-        padding=padding,
-        method=None if method is None else method.eval().requires_grad_(False),
-        regions=regions,
-        cover=cover,
-        outside=outside,
-        seed=seed,
-        through_file=through_file,
-        sample_first=sample_first,
-    )
+    if config.method is not None:
+        config.method.eval().requires_grad_(False)
     kept = cache if isinstance(cache, ClipCache) else ClipCache(folder=cache)
     temporary = TemporaryFolder() if kept.folder is None else None
     folder = temporary.path if temporary else kept.folder
@@ -119,10 +72,11 @@ def extract_clips(
         name = store_name(config)
     videos = _videos(manifest, config, digests=kept.folder is not None)
     store = ClipStore(folder / name, config.shape)
-    new = store.clip_bytes * sum(store.place(key) is None for _, keys in videos for key in keys)
+    lacking = sum(store.place(key) is None for video in videos for key in video.keys)
+    new = lacking * store.clip_bytes
     on_the_fly = new > 0 and stored_bytes(folder) + new > kept.limit
     line = _size_line(len(manifest), new, store, folder, kept.limit if on_the_fly else None)
-    if on_the_fly and through_file:
+    if on_the_fly and config.through_file:
         raise UsageError(
             f"{line}, but a file that is encoded again need not be the same: give a larger "
             "--store-limit."
@@ -130,7 +84,7 @@ def extract_clips(
     if new and kept.report:
         kept.report(line)
     if on_the_fly:
-        if method is not None and seed is None:  # each reading must give the same clips
+        if config.method is not None and config.seed is None:  # each reading gives the same clips
             config = replace(config, seed=secrets.randbits(48))
             temporary = temporary or TemporaryFolder()
         index = (temporary.path if temporary else folder) / name
@@ -138,23 +92,36 @@ def extract_clips(
     else:
         check_space(folder, new)
     skipped, passes = _fill(store, videos, config, workers=workers, progress=progress)
-    return _dataset(
-        store,
-        videos,
-        config,
-        skipped,
-        passes,
-        workers=workers if on_the_fly else 0,
-        owner=temporary,
+    found = sorted(
+        (row, place, number, i)
+        for number, video in enumerate(videos)
+        for i, (row, key) in enumerate(zip(video.rows, video.keys, strict=True))
+        if (place := store.place(key)) is not None
+    )
+    if not found:
+        reason = next(iter(skipped.values()), "the manifest is empty")
+        raise UsageError(f"Not one clip could be read; the first was left out because: {reason}")
+    rows, places, *where = np.array(found, dtype=np.int64).T
+    source: ClipSource
+    if on_the_fly:
+        source = ClipsOnTheFly(config, tuple(videos), np.stack(where, 1), store.digests[places])
+        places = np.arange(len(rows))
+    else:
+        source = store.mapped(owner=temporary)
+    return ClipDataset(
+        source=source,
+        places=places,
+        rows=rows,
+        skipped=skipped,
+        passes=passes,
+        workers=workers if on_the_fly and workers > 1 and can_be_sent(config) else 0,
     )
 
 
-def _videos(
-    manifest: Manifest, config: ExtractionConfig, *, digests: bool
-) -> list[tuple[Video, list[bytes]]]:
-    """Each file of the manifest, however many rows it has, and the keys of its clips.
+def _videos(manifest: Manifest, config: ExtractionConfig, *, digests: bool) -> list[Video]:
+    """Return each file of the manifest once, however many rows it has.
 
-    Without digests the keys are of the path, which is enough for a store of a single run.
+    Without digests its clips' keys are of the path, which is enough for a store of a single run.
     """
     rows: dict[Path, list[int]] = {}
     for row, clip in enumerate(manifest.clips):
@@ -166,12 +133,12 @@ def _videos(
         if digests:
             with suppress(VideoError):  # its extraction gives the reason
                 video = video._replace(digest=video_digest(path))
-        videos.append((video, clip_keys(video, config)))
+        videos.append(video._replace(keys=clip_keys(video, config)))
     return videos
 
 
-def clip_keys(video: Video, config: ExtractionConfig) -> list[bytes]:
-    """What names each of a video's clips in a store.
+def clip_keys(video: Video, config: ExtractionConfig) -> tuple[bytes, ...]:
+    """Return what names each of a video's clips in a store.
 
     A clip of some frames does not depend on other rows of the same video, unless these frames alone
     are anonymized: then a method with a state has seen the other rows' frames too.
@@ -180,11 +147,11 @@ def clip_keys(video: Video, config: ExtractionConfig) -> list[bytes]:
     if config.sample_first:
         text += f" {video.ranges}"
     content = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
-    return [clip_key(content, first, last) for first, last in video.ranges]
+    return tuple(clip_key(content, first, last) for first, last in video.ranges)
 
 
 def store_name(config: ExtractionConfig) -> str:
-    """The folder's name of an extraction's store, of all that changes its clips but the videos."""
+    """Name the folder of an extraction's store by all that changes its clips but the videos."""
     return f"clips-{config_digest(config)[:16]}"
 
 
@@ -200,7 +167,7 @@ def _size_line(count: int, new: int, store: ClipStore, folder: Path, limit: floa
 
 def _fill(
     store: ClipStore,
-    videos: Sequence[tuple[Video, list[bytes]]],
+    videos: Sequence[Video],
     config: ExtractionConfig,
     *,
     workers: int,
@@ -208,88 +175,33 @@ def _fill(
 ) -> tuple[dict[int, str], int]:
     """Extract the clips that the store lacks; gives why rows have none, and the videos read."""
     missing = []
-    for video, keys in videos:
-        lacks = [i for i, key in enumerate(keys) if store.place(key) is None]
-        if lacks and config.sample_first:  # the clips depend on each other
-            lacks = list(range(len(keys)))
-        if lacks:
-            missing.append((video.take(lacks), [keys[i] for i in lacks]))
+    for video in videos:
+        lacks = [i for i, key in enumerate(video.keys) if store.place(key) is None]
+        if lacks:  # frames that are sampled first depend on the video's other rows
+            missing.append(video if config.sample_first else video.take(lacks))
     done = len(videos) - len(missing)
     if progress:
         progress(done, len(videos))
     skipped: dict[int, str] = {}
-    writer = _Writer(store)
-    found = extract_videos((video for video, _ in missing), config, workers=workers)
+    waiting: dict[bytes, Tensor] = {}  # written a few together: each writing waits for the disk
+    written = time.monotonic()
+    found = extract_videos(missing, config, workers=workers)
     try:
         with closing(found):  # after an exception its processes end at once
-            for (video, clips), (_, keys) in zip(found, missing, strict=True):
-                for row, key, clip in zip(video.rows, keys, clips, strict=True):
-                    if isinstance(clip, Tensor):
-                        writer.add(key, clip)
-                    else:
+            for video, clips in found:
+                for row, key, clip in zip(video.rows, video.keys, clips, strict=True):
+                    if isinstance(clip, MasqueradeError):
                         skipped[row] = str(clip)
+                    else:
+                        waiting[key] = torch.from_numpy(clip)
+                full = len(waiting) * store.clip_bytes >= WRITE_BYTES
+                if full or time.monotonic() - written >= WRITE_SECONDS:
+                    ready, waiting = waiting, {}
+                    store.append(ready)
+                    written = time.monotonic()
                 done += 1
                 if progress:
                     progress(done, len(videos))
     finally:
-        writer.flush()
+        store.append(waiting)
     return dict(sorted(skipped.items())), len(missing)
-
-
-class _Writer:
-    """Writes clips to a store, a few together: each writing waits for the disk."""
-
-    def __init__(self, store: ClipStore) -> None:
-        self._store = store
-        self._waiting: dict[bytes, Tensor] = {}
-        self._last = time.monotonic()
-
-    def add(self, key: bytes, clip: Tensor) -> None:
-        self._waiting[key] = clip
-        full = len(self._waiting) * self._store.clip_bytes >= WRITE_BYTES
-        if full or time.monotonic() - self._last >= WRITE_SECONDS:
-            self.flush()
-
-    def flush(self) -> None:
-        waiting, self._waiting = self._waiting, {}
-        if waiting:
-            self._store.append(waiting)
-        self._last = time.monotonic()
-
-
-def _dataset(
-    store: ClipStore,
-    videos: Sequence[tuple[Video, list[bytes]]],
-    config: ExtractionConfig,
-    skipped: dict[int, str],
-    passes: int,
-    *,
-    workers: int,
-    owner: object,
-) -> ClipDataset:
-    """The rows that have a clip, in ascending order."""
-    found = sorted(
-        (row, place, number, i)
-        for number, (video, keys) in enumerate(videos)
-        for i, (row, key) in enumerate(zip(video.rows, keys, strict=True))
-        if (place := store.place(key)) is not None
-    )
-    if not found:
-        reason = next(iter(skipped.values()), "the manifest is empty")
-        raise UsageError(f"Not one clip could be read; the first was left out because: {reason}")
-    rows, places, *where = np.array(found, dtype=np.int64).T
-    source: ClipSource
-    if store.pixels:
-        source = store.mapped(owner=owner)
-    else:
-        only = tuple(video for video, _ in videos)
-        source = ClipsOnTheFly(config, only, np.stack(where, 1), store.digests[places])
-        places = np.arange(len(rows))
-    return ClipDataset(
-        source=source,
-        places=places,
-        rows=rows,
-        skipped=skipped,
-        passes=passes,
-        workers=workers if workers > 1 and can_be_sent(config) else 0,
-    )

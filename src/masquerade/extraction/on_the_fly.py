@@ -34,12 +34,19 @@ class ClipsOnTheFly:
         """
         clips = torch.empty(len(places), *self.shape, dtype=torch.uint8)
         batch: dict[int, list[int]] = {}  # the places in the batch that each video has
-        for i, (video, _) in enumerate(self._where[places].tolist()):
-            batch.setdefault(video, []).append(i)
-        for video, mine in batch.items():
-            found = self._extract(self._videos[video], self._where[places[mine], 1].tolist())
+        for i, (number, _) in enumerate(self._where[places].tolist()):
+            batch.setdefault(number, []).append(i)
+        for number, mine in batch.items():
+            video, rows = self._videos[number], self._where[places[mine], 1].tolist()
+            if self._config.sample_first:  # the clips depend on each other
+                every = extract_video(video, self._config)
+                found = [every[row] for row in rows]
+            else:
+                found = extract_video(video.take(rows), self._config)
             for i, clip in zip(mine, found, strict=True):
-                clips[i] = clip
+                if isinstance(clip, MasqueradeError):
+                    raise clip
+                clips[i] = torch.from_numpy(clip)
         if not (digests_of(clips) == self._digests[places]).all():
             raise MasqueradeError(
                 "A video does not give the clip that it gave before: it has changed; run the "
@@ -50,16 +57,3 @@ class ClipsOnTheFly:
     def digests(self, places: IntArray) -> Digests:
         """The SHA-256 of each of these clips' bytes, as computed when they were made first."""
         return self._digests[places]
-
-    def _extract(self, video: Video, rows: list[int]) -> list[Tensor]:
-        if self._config.sample_first:  # the clips depend on each other
-            every = extract_video(video, self._config)
-            found = [every[row] for row in rows]
-        else:
-            found = extract_video(video.take(rows), self._config)
-        clips = []
-        for clip in found:
-            if not isinstance(clip, Tensor):
-                raise clip
-            clips.append(clip)
-        return clips

@@ -100,6 +100,8 @@ class ClipStore:
         Raises:
             MasqueradeError: the folder cannot be written.
         """
+        if not clips:
+            return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._locked() as index:

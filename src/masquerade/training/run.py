@@ -15,6 +15,7 @@ from masquerade.datasets.fingerprints import UNKNOWN, fingerprints
 from masquerade.datasets.manifest import IntArray, Manifest
 from masquerade.datasets.splits import carve_validation
 from masquerade.errors import MasqueradeError, UsageError
+from masquerade.extraction.config import ExtractionConfig
 from masquerade.extraction.dataset import ClipDataset, clip_loader
 from masquerade.extraction.extract import extract_clips
 from masquerade.extraction.store import ClipCache
@@ -60,10 +61,12 @@ class _Source:
         try:
             found = extract_clips(
                 self.manifest.take(rows),
-                frames=recipe.stored or recipe.frames,
-                size=recipe.size,
-                stride=recipe.stride,
-                padding=recipe.padding,
+                ExtractionConfig(
+                    frames=recipe.stored or recipe.frames,
+                    size=recipe.size,
+                    stride=recipe.stride,
+                    padding=recipe.padding,
+                ),
                 workers=self.workers,
                 cache=self.cache,
                 progress=self.loading,
