@@ -9,7 +9,6 @@ from masquerade.models.image_transform_net import ImageTransformNet
 from masquerade.models.per_frame import (
     effective_size,
     transform_frames,
-    transform_frames_batched,
     working_size,
 )
 from masquerade.models.unet import UNet
@@ -45,6 +44,6 @@ def test_frames_one_by_one_equal_the_batch() -> None:
     clip = torch.rand(2, 3, 4, 20, 30, dtype=torch.float64)
     rewrite = lambda frames: 1 - frames  # noqa: E731
     one = transform_frames(rewrite, clip, short=20)
-    assert torch.equal(one, transform_frames_batched(rewrite, clip, short=20))
+    assert torch.equal(one, transform_frames(rewrite, clip, short=20, batched=True))
     assert torch.allclose(one, 1 - clip, atol=1e-6) and one.dtype == clip.dtype
     assert transform_frames(lambda x: x, clip, short=10).shape == clip.shape

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from masquerade.anonymizer import Anonymized, Anonymizer
 from masquerade.methods.blend import U8, blend, rewrite_regions
+from masquerade.models.per_frame import resize_clip
 
 
 def area_weights(size: int, target: int) -> Tensor:
@@ -60,12 +60,7 @@ def resize(clip: Tensor, size: Sequence[int], shown: Tensor | None = None) -> Te
     """
     if shown is not None:
         return resize(clip * shown, size) / resize(shown, size).clamp(min=1e-4)
-    if tuple(clip.shape[3:]) == tuple(size):
-        return clip
-    batch, channels, frames = clip.shape[:3]
-    flat = clip.transpose(1, 2).flatten(0, 1)  # (B * T, C, H, W)
-    flat = F.interpolate(flat, size=tuple(size), mode="bilinear", antialias=True)
-    return flat.reshape(batch, frames, channels, *size).transpose(1, 2)
+    return resize_clip(clip, size)
 
 
 class LowResolution(Anonymizer):

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Anonymizer, TrainingOutput
 from masquerade.methods.blend import blend
-from masquerade.models.per_frame import effective_size, transform_frames, transform_frames_batched
+from masquerade.models.per_frame import effective_size, transform_frames
 
 
 class Rewriter(Anonymizer):
@@ -31,7 +31,8 @@ class Rewriter(Anonymizer):
         return Anonymized(blend(clip, rewritten, mask), mask)
 
     def training_output(self, clip: Tensor, *, class_token: Tensor | None = None) -> TrainingOutput:
-        return TrainingOutput(transform_frames_batched(self._transform, clip, short=self.short))
+        rewritten = transform_frames(self._transform, clip, short=self.short, batched=True)
+        return TrainingOutput(rewritten)
 
     def _transform(self, frames: Tensor) -> Tensor:
         """(N, 3, h, w) to (N, 3, h, w) in [0, 1]."""

@@ -1,6 +1,6 @@
 """Run an image network on each frame of a clip of any size, at the network's own working size."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -12,19 +12,28 @@ ImageTransform = Callable[[Tensor], Tensor]
 """(N, 3, h, w) to the same, in [0, 1]."""
 
 
-def transform_frames(transform: ImageTransform, clip: Tensor, *, short: int) -> Tensor:
+def transform_frames(
+    transform: ImageTransform, clip: Tensor, *, short: int, batched: bool = False
+) -> Tensor:
     """Transform (B, 3, T, H, W) frame by frame, so that no frame's result depends on the others.
 
-    `short` is the shorter side in pixels at which the network works.
+    `short` is the shorter side in pixels at which the network works; `batched` gives it all frames
+    in one batch, for training.
     """
-    frames = torch.split(clip.transpose(1, 2).flatten(0, 1), 1)  # B * T of (1, 3, H, W)
-    return _to_clip(torch.cat([_transform(transform, frame, short) for frame in frames]), clip)
-
-
-def transform_frames_batched(transform: ImageTransform, clip: Tensor, *, short: int) -> Tensor:
-    """`transform_frames` with all frames in one batch, for training."""
     frames = clip.transpose(1, 2).flatten(0, 1)  # (B * T, 3, H, W)
-    return _to_clip(_transform(transform, frames, short), clip)
+    parts = [frames] if batched else torch.split(frames, 1)
+    out = torch.cat([_transform(transform, part, short) for part in parts])
+    return torch.stack(torch.split(out, clip.shape[2])).transpose(1, 2)
+
+
+def resize_clip(clip: Tensor, size: Sequence[int], *, antialias: bool = True) -> Tensor:
+    """Resize (B, C, T, H, W) to (B, C, T, *size), bilinearly."""
+    if tuple(clip.shape[3:]) == tuple(size):
+        return clip
+    batch, channels, frames = clip.shape[:3]
+    flat = clip.transpose(1, 2).flatten(0, 1)  # (B * T, C, H, W)
+    flat = F.interpolate(flat, size=tuple(size), mode="bilinear", antialias=antialias)
+    return flat.reshape(batch, frames, channels, *size).transpose(1, 2)
 
 
 def working_size(height: int, width: int, short: int) -> tuple[int, int]:
@@ -43,11 +52,6 @@ def _transform(transform: ImageTransform, frames: Tensor, short: int) -> Tensor:
     height, width = frames.shape[-2:]
     small = _resize(frames.float(), working_size(height, width, short))
     return _resize(transform(small), (height, width)).clamp(0, 1).to(frames.dtype)
-
-
-def _to_clip(frames: Tensor, like: Tensor) -> Tensor:
-    """(B * T, 3, H, W) to (B, 3, T, H, W)."""
-    return torch.stack(torch.split(frames, like.shape[2])).transpose(1, 2)
 
 
 def _resize(frames: Tensor, size: tuple[int, int]) -> Tensor:

@@ -79,7 +79,6 @@ class Architecture:
             normalization=self.normalization,
             in_channels=channels,
             per_frame=self.per_frame,
-            takes_keep_mask=isinstance(net, VideoViT),
             size=net.shape[1] if isinstance(net, MViT | VideoViT) else None,
         )
 

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from masquerade.models.per_frame import resize_clip
 
 MOTION_GAIN = 4.0  # a change by a quarter of the range is full motion
 BACKGROUND_SHARE = 12  # the background is the top twelfth of frames, above people's heads
@@ -41,9 +42,7 @@ def _background(clip: Tensor) -> Tensor:
     """The top twelfth of a few frames, enlarged: scenery without people."""
     rows = max(1, round(clip.shape[3] / BACKGROUND_SHARE))
     top = _stills(clip)[:, :, :, :rows]
-    flat = top.transpose(1, 2).flatten(0, 1)  # (B * T, C, rows, W)
-    flat = F.interpolate(flat, size=(max(16, rows), top.shape[4]), mode="bilinear")
-    return flat.reshape(len(top), top.shape[2], *flat.shape[1:]).transpose(1, 2)
+    return resize_clip(top, (max(16, rows), top.shape[4]), antialias=False)
 
 
 class Modality(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,13 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from masquerade.errors import UsageError
+from masquerade.models.per_frame import resize_clip
 from masquerade.models.vit import VideoViT
 
 NORM_GROUPS = 8
 
 
-@dataclass(frozen=True)
-class Normalization:
+class Normalization(NamedTuple):
     """The mean and standard deviation by which pixels in [0, 1] are standardised, by channel."""
 
     mean: tuple[float, ...]
@@ -52,19 +52,16 @@ class Recognizer(nn.Module):
         normalization: Normalization = IMAGENET,  # of RGB pixels
         in_channels: int = 3,  # of a frame; 2 is optical flow, 5 is RGB and flow
         per_frame: bool = False,  # the network reads frames; logits are averaged (late fusion)
-        takes_keep_mask: bool = False,  # over the network's tubelets
         size: int | None = None,  # side in pixels to which frames are resized
     ) -> None:
         super().__init__()
         self.net = net
         self.heads = dict(heads) if heads else None
         self.in_channels, self.per_frame = in_channels, per_frame
-        self.takes_keep_mask, self.size = takes_keep_mask, size
-        constants = normalization.for_channels(in_channels)
-        shape = (1, in_channels, 1, 1, 1)
-        # Not persistent: published files do not have them.
-        self.register_buffer("mean", torch.tensor(constants.mean).reshape(shape), persistent=False)
-        self.register_buffer("std", torch.tensor(constants.std).reshape(shape), persistent=False)
+        self.takes_keep_mask, self.size = isinstance(net, VideoViT), size  # over its tubelets
+        for name, values in normalization.for_channels(in_channels)._asdict().items():
+            constant = torch.tensor(values).reshape(1, in_channels, 1, 1, 1)
+            self.register_buffer(name, constant, persistent=False)  # published files lack them
 
     def forward(self, clip: Tensor, *, keep: Tensor | None = None) -> Tensor | dict[str, Tensor]:
         """Logits of clips (B, C, T, H, W) in [0, 1]; T = 1 for a still.
@@ -97,11 +94,7 @@ class Recognizer(nn.Module):
                 f"it was given {tuple(clip.shape)}."
             )
         clip = (clip - self.mean) / self.std
-        if self.size is None or clip.shape[3:] == (self.size, self.size):
-            return clip
-        flat = clip.transpose(1, 2).flatten(0, 1)  # (B * T, C, H, W)
-        flat = F.interpolate(flat, size=(self.size, self.size), mode="bilinear", antialias=True)
-        return flat.reshape(len(clip), clip.shape[2], *flat.shape[1:]).transpose(1, 2)
+        return clip if self.size is None else resize_clip(clip, (self.size, self.size))
 
 
 class EmbeddingRecognizer(nn.Module):
@@ -152,9 +145,7 @@ def with_keep_mask(net: nn.Module, keep: Tensor | None) -> nn.Module:
 
     `keep` is (B, L, h, w) in [0, 1] over any grid, or over pixels; None: nothing was dropped.
     """
-    if keep is None or not isinstance(net, Recognizer) or not net.takes_keep_mask:
-        return net
-    if not isinstance(net.net, VideoViT):
+    if keep is None or not isinstance(net, Recognizer) or not isinstance(net.net, VideoViT):
         return net
     # On another grid each tubelet gets the share of it that is kept.
     share = F.adaptive_avg_pool3d(keep[:, None], net.net.grid)  # (B, 1, L, h, w)
