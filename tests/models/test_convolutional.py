@@ -23,9 +23,9 @@ from masquerade.models.resnet3d import (
     ResNet3dConfig,
     SlowFast,
     SqueezeExcitation,
-    Stage,
     VideoResNet,
     init_residual,
+    residual_stage,
     subsample_frames,
 )
 from masquerade.models.tiny3d import Tiny3d
@@ -250,7 +250,7 @@ def test_a_residual_block_is_what_its_numbers_say(middle: ConvKind) -> None:
         strides=((2, 2),),
         excitation=(2,),
     )
-    stage = Stage(config, 0, width_in=4).eval()
+    stage = residual_stage(config, 0, width_in=4).eval()
     block, x = stage.res_blocks[0], torch.rand(1, 4, 4, 6, 6)
     state, inside = block.state_dict(), block.branch2
 
@@ -274,7 +274,7 @@ def test_a_residual_block_is_what_its_numbers_say(middle: ConvKind) -> None:
 
 def test_residual_blocks_start_as_their_shortcuts() -> None:
     config = ResNet3dConfig(depths=(2,), inner=(4,), widths=(8,))
-    stage = Stage(config, 0, width_in=8)
+    stage = residual_stage(config, 0, width_in=8)
     init_residual(stage)
     x = torch.rand(2, 8, 3, 6, 6)
     assert torch.equal(stage(x), x)  # inputs are not negative, so the ReLU passes them

@@ -87,9 +87,9 @@ def test_overlapping_patches_agree_with_the_plain_grid_where_they_coincide() -> 
     dense.load_state_dict(plain.state_dict())
     frames = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
-        coarse = plain.patch_embed(frames).reshape(1, 4, 4, 24)
-        fine = dense.patch_embed(frames).reshape(1, 7, 7, 24)
-    assert torch.allclose(fine[:, ::2, ::2], coarse, atol=1e-6)
+        coarse = plain.patch_embed(frames)  # (1, 24, 4, 4)
+        fine = dense.patch_embed(frames)  # (1, 24, 7, 7)
+    assert torch.allclose(fine[..., ::2, ::2], coarse, atol=1e-6)
 
 
 def test_positions_are_interpolated_bicubically_to_the_denser_grid() -> None:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from masquerade.errors import UsageError
 from masquerade.models.mvit import MultiScaleBlock, MViT, pool_tokens
-from masquerade.models.vit import FrameViT, TubeletEmbed, VideoViT, inflate, resize_positions
+from masquerade.models.vit import FrameViT, TubeletViT, VideoViT, resize_positions, to_tokens
 
 
 def count(net: nn.Module) -> int:
@@ -60,13 +60,21 @@ def test_names_are_those_of_dino() -> None:
 
 
 def test_token_order_is_time_then_rows_then_columns() -> None:
-    embed = TubeletEmbed(in_channels=1, tubelet=(2, 4, 4), width=1)
+    net = TubeletViT(
+        shape=(4, 8, 12),
+        tubelet=(2, 4, 4),
+        width=1,
+        depth=0,
+        heads=1,
+        inflation="average",
+        in_channels=1,
+    )
     with torch.no_grad():
-        embed.proj.weight.fill_(1)
-        embed.proj.bias.zero_()  # type: ignore[union-attr]
+        net.patch_embed.proj.weight.fill_(1)
+        net.patch_embed.proj.bias.zero_()
         clip = torch.zeros(1, 1, 4, 8, 12)
         clip[0, 0, 2:4, 4:8, 8:12] = 1  # slot 1, row 1, column 2 of a grid 2 x 2 x 3
-        tokens = embed(clip)[0, :, 0]
+        tokens = net.embed(clip)[0, :, 0]
     assert tokens.nonzero().flatten().tolist() == [1 * 6 + 1 * 3 + 2]
 
 
@@ -120,23 +128,23 @@ def test_clips_and_masks_of_another_size_are_refused() -> None:
 def test_an_inflated_patch_reads_a_still_clip_as_the_image(how: str) -> None:
     image, video = small_image_vit(), tiny(size=32, inflation=how)
     frame = torch.rand(2, 3, 32, 32)
-    weights = inflate(image.state_dict(), video)
+    weights = video.adapt(image.state_dict())
     video.load_state_dict(weights, strict=False)
-    tokens = video.patch_embed(frame[:, :, None].expand(-1, -1, 4, -1, -1))  # (2, 2 * 16, 24)
-    expected = image.patch_embed(frame)
+    tokens = to_tokens(video.patch_embed(frame[:, :, None].expand(-1, -1, 4, -1, -1)))
+    expected = to_tokens(image.patch_embed(frame))
     assert torch.allclose(tokens[:, :16], expected, atol=1e-5)
     assert torch.allclose(tokens[:, 16:], expected, atol=1e-5)
 
 
 def test_inflated_positions_repeat_in_time_without_the_class_token() -> None:
     image, video = small_image_vit(), tiny(size=32)
-    places = inflate(image.state_dict(), video)["pos_embed"]
+    places = video.adapt(image.state_dict())["pos_embed"]
     assert torch.equal(places[:, :16], image.pos_embed[:, 1:])
     assert torch.equal(places[:, 16:], image.pos_embed[:, 1:])
     distilled = image.state_dict() | {
         "pos_embed": torch.cat([image.pos_embed[:, :1], image.pos_embed], 1)
     }
-    assert torch.equal(inflate(distilled, video)["pos_embed"], places)
+    assert torch.equal(video.adapt(distilled)["pos_embed"], places)
 
 
 def test_positions_resize_to_another_grid() -> None:

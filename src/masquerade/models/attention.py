@@ -131,10 +131,6 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def queries_keys_values(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Each (B, heads, N, D / heads)."""
-        return self.split_qkv(self.qkv(tokens))
-
     def split_qkv(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, N, 3 * D) to queries, keys and values, each (B, heads, N, D / heads)."""
         heads = qkv.reshape(*qkv.shape[:2], 3, self.heads, -1)  # (B, N, 3, heads, D / heads)
@@ -143,7 +139,7 @@ class Attention(nn.Module):
 
     def forward(self, tokens: Tensor, keep: Tensor | None = None) -> Tensor:
         """(B, N, D) to the same; `keep` (B, N) is bool, or in [0, 1] and then gets a gradient."""
-        return self.proj(self.attend(*self.queries_keys_values(tokens), keep))
+        return self.proj(self.attend(*self.split_qkv(self.qkv(tokens)), keep))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None) -> Tensor:
         """Weighted values, heads concatenated, (B, N, D), before the projection."""

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from masquerade.models.layers import conv2d
+
 EPS = 1e-3
 
 
@@ -50,7 +52,7 @@ class ImageTransformNet(nn.Module):
 
 
 def _conv(width_in: int, width: int, kernel: int, *, stride: int = 1) -> nn.Sequential:
-    conv = nn.Conv2d(width_in, width, kernel, stride=stride, padding=kernel // 2, bias=False)
+    conv = conv2d(width_in, width, kernel, stride=stride)
     return nn.Sequential(conv, nn.InstanceNorm2d(width, eps=EPS, affine=True))
 
 

@@ -8,30 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from masquerade.errors import UsageError
-from masquerade.models.vit import Block, FrameViT, PatchEmbed
-
-
-class LayerScale(nn.Module):
-    """A learned factor for each channel (Touvron et al., CaiT, ICCV 2021)."""
-
-    def __init__(self, *, width: int) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.ones(width))
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return tokens * self.gamma
-
-
-class ScaledBlock(Block):
-    """DINOv2's layer, with LayerScale on both branches."""
-
-    def __init__(self, *, width: int, heads: int) -> None:
-        super().__init__(width=width, heads=heads)
-        self.ls1, self.ls2 = LayerScale(width=width), LayerScale(width=width)
-
-    def forward(self, tokens: Tensor, keep: Tensor | None = None) -> Tensor:
-        tokens = tokens + self.ls1(self.attn(self.norm1(tokens), keep))
-        return tokens + self.ls2(self.mlp(self.norm2(tokens)))
+from masquerade.models.vit import Block, FrameViT
 
 
 class KeyViT(FrameViT):
@@ -52,18 +29,18 @@ class KeyViT(FrameViT):
         if stride < 1 or patch % stride:
             whole = ", ".join(str(n) for n in range(1, patch + 1) if patch % n == 0)
             raise UsageError(f"a stride divides the patch: it is one of {whole}, not {stride}.")
-        plain = 0 if scaled else depth
-        super().__init__(classes=0, size=size, patch=patch, width=width, depth=plain, heads=heads)
-        self.stride = stride
-        self.patch_embed = PatchEmbed(in_channels=3, patch=patch, width=width, stride=stride)
+        super().__init__(
+            classes=0,
+            size=size,
+            patch=patch,
+            stride=stride,
+            width=width,
+            depth=depth,
+            heads=heads,
+            scaled=scaled,
+        )
         if scaled:
-            layers = (ScaledBlock(width=width, heads=heads) for _ in range(depth))
-            self.blocks = nn.ModuleList(layers)
             self.mask_token = nn.Parameter(torch.zeros(1, width))
-
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of patches in an image of that many pixels."""
-        return 1 + (height - self.patch) // self.stride, 1 + (width - self.patch) // self.stride
 
     def keys(self, frames: Tensor) -> Tensor:
         """(B, 3, H, W), normalised -> the last layer's keys (B, rows, columns, D), all heads."""
@@ -72,6 +49,6 @@ class KeyViT(FrameViT):
             tokens = block(tokens)
         last = self.blocks[-1]
         assert isinstance(last, Block)
-        _, keys, _ = last.attn.queries_keys_values(last.norm1(tokens))  # (B, heads, 1 + N, d)
+        _, keys, _ = last.attn.split_qkv(last.attn.qkv(last.norm1(tokens)))  # (B, heads, 1 + N, d)
         keys = keys[:, :, 1:].transpose(1, 2)  # (B, N, heads, d)
         return keys.reshape(len(frames), *self.grid(*frames.shape[2:]), self.width)

@@ -6,7 +6,7 @@ in torchvision's.
 
 from torch import Tensor, nn
 
-from masquerade.models.resnet import init_convolutions
+from masquerade.models.layers import ConvNet, conv2d, init_convolutions
 
 V1_LAYERS = (
     ((32, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2), (256, 256, 1), (256, 512, 2))
@@ -22,7 +22,7 @@ V2_STAGES = (
 """Expansion, width, depth, first stride of each stage (Table 2 of the paper)."""
 
 
-class MobileNetV1(nn.Module):
+class MobileNetV1(ConvNet):
     """Frames (B, C, H, W) to logits (B, classes)."""
 
     head_names = ("fc",)
@@ -38,13 +38,6 @@ class MobileNetV1(nn.Module):
         self.model = nn.Sequential(*layers)
         self.fc = nn.Linear(self.width, classes)
         init_convolutions(self)
-
-    def pooled(self, frames: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, 1024)."""
-        return self.model(frames).mean(dim=(2, 3))
-
-    def forward(self, frames: Tensor) -> Tensor:
-        return self.fc(self.pooled(frames))
 
 
 class InvertedResidual(nn.Module):
@@ -64,7 +57,7 @@ class InvertedResidual(nn.Module):
         return x + self.conv(x) if self.adds else self.conv(x)
 
 
-class MobileNetV2(nn.Module):
+class MobileNetV2(ConvNet):
     """Frames (B, C, H, W) to logits (B, classes)."""
 
     head_names = ("classifier.1",)
@@ -80,22 +73,13 @@ class MobileNetV2(nn.Module):
                 layers.append(InvertedResidual(width_in, width, stride=step, expansion=expansion))
                 width_in = width
         layers.append(nn.Sequential(*_conv(width_in, self.width, kernel=1), nn.ReLU6()))
-        # torchvision calls the layers `features`; a method of that name would hide them.
-        self.add_module("features", nn.Sequential(*layers))
+        self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.width, classes))
         init_convolutions(self)
-
-    def pooled(self, frames: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, 1280)."""
-        return self.get_submodule("features")(frames).mean(dim=(2, 3))
-
-    def forward(self, frames: Tensor) -> Tensor:
-        return self.classifier(self.pooled(frames))
 
 
 def _conv(
     width_in: int, width: int, *, kernel: int = 3, stride: int = 1, groups: int = 1
 ) -> tuple[nn.Module, nn.Module]:
-    pad = kernel // 2
-    conv = nn.Conv2d(width_in, width, kernel, stride, pad, groups=groups, bias=False)
+    conv = conv2d(width_in, width, kernel, stride=stride, groups=groups)
     return conv, nn.BatchNorm2d(width)

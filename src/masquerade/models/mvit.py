@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from masquerade.models.layers import Triple, init_transformer, named
 from masquerade.models.resnet3d import Head
-from masquerade.models.vit import Mlp, check_shape, init_transformer
+from masquerade.models.vit import check_shape, mlp, to_tokens
 
-Grid = tuple[int, int, int]
 WIDEN_AT = (1, 3, 14)
 """Layers before which tokens widen, heads double and the grid halves in space."""
 
@@ -31,7 +31,7 @@ class PooledAttention(nn.Module):
         self.pool_k, self.pool_v = _pool(inner, key_stride), _pool(inner, key_stride)
         self.norm_k, self.norm_v = nn.LayerNorm(inner, eps=1e-6), nn.LayerNorm(inner, eps=1e-6)
 
-    def forward(self, tokens: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
+    def forward(self, tokens: Tensor, grid: Triple) -> tuple[Tensor, Triple]:
         parts = (part(tokens) for part in (self.q, self.k, self.v))
         q, k, v = (x.unflatten(2, (self.heads, -1)).transpose(1, 2) for x in parts)
         after = grid  # q, k, v: (B, heads, N, D / heads)
@@ -55,10 +55,10 @@ class MultiScaleBlock(nn.Module):
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.attn = PooledAttention(width=width, heads=heads, strides=strides)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = Mlp(width=width, hidden=4 * width, out=width_out)
+        self.mlp = mlp(width=width, hidden=4 * width, out=width_out)
         self.proj = nn.Linear(width, width_out) if width != width_out else None
 
-    def forward(self, tokens: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
+    def forward(self, tokens: Tensor, grid: Triple) -> tuple[Tensor, Triple]:
         mixed, after = self.attn(self.norm1(tokens), grid)
         if self.query_stride > 1:
             step, side = self.query_stride, self.query_stride + 1
@@ -73,7 +73,7 @@ class MultiScaleBlock(nn.Module):
 class PositionalEncoding(nn.Module):
     """The class token, and learned positions that are the sum of space's and time's."""
 
-    def __init__(self, *, width: int, grid: Grid) -> None:
+    def __init__(self, *, width: int, grid: Triple) -> None:
         super().__init__()
         self.repeats = (grid[0], grid[1] * grid[2])
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
@@ -87,17 +87,6 @@ class PositionalEncoding(nn.Module):
         time = self.pos_embed_temporal.repeat_interleave(positions, dim=1)
         first = (self.cls_token + self.pos_embed_class).expand(len(tokens), -1, -1)
         return torch.cat([first, tokens + space + time], dim=1)
-
-
-class PatchStem(nn.Module):
-    """Overlapping tubelets: 3 x 7 x 7 pixels every 2 x 4 x 4."""
-
-    def __init__(self, *, in_channels: int, width: int) -> None:
-        super().__init__()
-        self.patch_model = nn.Conv3d(in_channels, width, (3, 7, 7), (2, 4, 4), (1, 3, 3))
-
-    def forward(self, clip: Tensor) -> Tensor:
-        return self.patch_model(clip).flatten(2).transpose(1, 2)
 
 
 class MViT(nn.Module):
@@ -118,8 +107,10 @@ class MViT(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = (frames, size, size)
-        self.grid: Grid = (frames // 2, size // 4, size // 4)
-        self.patch_embed = PatchStem(in_channels=in_channels, width=width)
+        self.grid = (frames // 2, size // 4, size // 4)
+        # Overlapping tubelets: 3 x 7 x 7 pixels every 2 x 4 x 4.
+        tubelets = nn.Conv3d(in_channels, width, (3, 7, 7), (2, 4, 4), (1, 3, 3))
+        self.patch_embed = named(patch_model=tubelets)
         self.cls_positional_encoding = PositionalEncoding(width=width, grid=self.grid)
         blocks, heads, key_stride = [], 1, 8
         for at in range(depth):
@@ -138,7 +129,8 @@ class MViT(nn.Module):
     def pooled(self, clip: Tensor) -> Tensor:
         """(B, C, T, H, W) -> (B, width)."""
         check_shape(clip, self.shape)
-        tokens, grid = self.cls_positional_encoding(self.patch_embed(clip)), self.grid
+        tokens, grid = to_tokens(self.patch_embed(clip)), self.grid
+        tokens = self.cls_positional_encoding(tokens)
         for block in self.blocks:
             tokens, grid = block(tokens, grid)
         return self.norm_embed(tokens)[:, 0]
@@ -147,7 +139,7 @@ class MViT(nn.Module):
         return self.head(self.pooled(clip))
 
 
-def pool_tokens(tokens: Tensor, grid: Grid, pool: nn.Module) -> tuple[Tensor, Grid]:
+def pool_tokens(tokens: Tensor, grid: Triple, pool: nn.Module) -> tuple[Tensor, Triple]:
     """Pool tokens (B, heads, 1 + T * H * W, D) over their grid (T, H, W), but not the class token.
 
     `pool` maps (B * heads, D, T, H, W) to a smaller grid.

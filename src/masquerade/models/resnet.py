@@ -8,6 +8,8 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from masquerade.models.layers import ConvNet, conv2d, init_convolutions
+
 
 class BasicBlock(nn.Module):
     """Two 3 x 3 convolutions and a shortcut."""
@@ -16,9 +18,9 @@ class BasicBlock(nn.Module):
 
     def __init__(self, width_in: int, width: int, *, stride: int = 1) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(width_in, width, 3, stride=stride, padding=1, bias=False)
+        self.conv1 = conv2d(width_in, width, 3, stride=stride)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.conv2 = conv2d(width, width, 3)
         self.bn2 = nn.BatchNorm2d(width)
         self.downsample = _shortcut(width_in, width, stride)
 
@@ -34,11 +36,11 @@ class Bottleneck(nn.Module):
 
     def __init__(self, width_in: int, width: int, *, stride: int = 1) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(width_in, width, 1, bias=False)
+        self.conv1 = conv2d(width_in, width, 1)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
+        self.conv2 = conv2d(width, width, 3, stride=stride)
         self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
+        self.conv3 = conv2d(width, 4 * width, 1)
         self.bn3 = nn.BatchNorm2d(4 * width)
         self.downsample = _shortcut(width_in, 4 * width, stride)
 
@@ -48,7 +50,7 @@ class Bottleneck(nn.Module):
         return F.relu(self.bn3(self.conv3(out)) + self.downsample(x))
 
 
-class ResNet(nn.Module):
+class ResNet(ConvNet):
     """Frames (B, C, H, W) to logits (B, classes); 0 classes: features only.
 
     `small` is a 3 x 3 stem without pooling, for frames of about 32 to 64 pixels.
@@ -67,10 +69,10 @@ class ResNet(nn.Module):
         small: bool = False,
     ) -> None:
         super().__init__()
-        kernel = 3 if small else 7
-        width_in, self.stages = widths[0], len(depths)
-        self.conv1 = nn.Conv2d(in_channels, width_in, kernel, 2, kernel // 2, bias=False)
+        width_in = widths[0]
+        self.conv1 = conv2d(in_channels, width_in, 3 if small else 7, stride=2)
         self.bn1 = nn.BatchNorm2d(width_in)
+        self.relu = nn.ReLU()
         self.maxpool = nn.Identity() if small else nn.MaxPool2d(3, stride=2, padding=1)
         for index, (depth, width) in enumerate(zip(depths, widths, strict=True)):
             steps: list[nn.Module] = []
@@ -81,16 +83,6 @@ class ResNet(nn.Module):
         self.width = width_in
         self.fc = nn.Linear(width_in, classes) if classes else nn.Identity()
         init_convolutions(self)
-
-    def pooled(self, frames: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, width): global average pooling of the last stage."""
-        x = self.maxpool(F.relu(self.bn1(self.conv1(frames))))
-        for index in range(self.stages):
-            x = self.get_submodule(f"layer{index + 1}")(x)
-        return x.mean(dim=(2, 3))
-
-    def forward(self, frames: Tensor) -> Tensor:
-        return self.fc(self.pooled(frames))
 
 
 def resnet(depth: int, *, classes: int, in_channels: int = 3) -> ResNet:
@@ -103,17 +95,7 @@ def resnet(depth: int, *, classes: int, in_channels: int = 3) -> ResNet:
     return build(block=block, depths=depths)
 
 
-def init_convolutions(net: nn.Module) -> None:
-    """He et al.'s normal initialisation (ICCV 2015) of every convolution."""
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d | nn.Conv3d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-
-
 def _shortcut(width_in: int, width: int, stride: int) -> nn.Sequential:
     if width_in == width and stride == 1:
         return nn.Sequential()  # the identity
-    conv = nn.Conv2d(width_in, width, 1, stride=stride, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(width))
+    return nn.Sequential(conv2d(width_in, width, 1, stride=stride), nn.BatchNorm2d(width))

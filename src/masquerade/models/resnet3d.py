@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from masquerade.models.resnet import init_convolutions
+from masquerade.models.layers import ConvNet, Triple, conv3d, init_convolutions, named
 
 ConvKind = Literal["spatial", "2plus1d", "depthwise", "x3d"]
 """The middle convolution of a bottleneck: 1 x 3 x 3; 3 x 1 x 1 then 1 x 3 x 3 (R(2+1)D); depthwise
@@ -40,9 +40,10 @@ class ResNet3dConfig:
     project: int = 0  # width of X3D's projected pooling; 0: neither it nor X3D's stem
     dropout: float = 0.5
 
-    def stride(self, stage: int, block: int) -> tuple[int, int]:
-        """In time and in space; a stage's first block has it."""
-        return (1, 1) if block else self.strides[stage]
+    def stride(self, stage: int, block: int) -> Triple:
+        """In time, rows and columns; a stage's first block has it."""
+        time, space = (1, 1) if block else self.strides[stage]
+        return time, space, space
 
 
 Kind = Literal["r3d", "r2plus1d"]
@@ -113,66 +114,52 @@ class SqueezeExcitation(nn.Module):
         return x * self.block(x.mean(dim=(2, 3, 4), keepdim=True))
 
 
-class Stem(nn.Module):
-    """A convolution over space and time, a norm and, but for X3D, a max pooling over space."""
-
-    def __init__(self, config: ResNet3dConfig, in_channels: int) -> None:
-        super().__init__()
-        time, width = config.stem_time, config.stem
-        conv: nn.Module
-        if config.project:
-            space = nn.Conv3d(in_channels, width, (1, 3, 3), (1, 2, 2), (0, 1, 1), bias=False)
-            sizes = ((time, 1, 1), 1, (time // 2, 0, 0))  # kernel, stride, padding
-            over_time = nn.Conv3d(width, width, *sizes, groups=width, bias=False)
-            conv = Conv2plus1d(conv_t=space, conv_xy=over_time, norm=None)  # sic: PyTorchVideo's
-        else:
-            pad = (time // 2, 3, 3)
-            conv = nn.Conv3d(in_channels, width, (time, 7, 7), (1, 2, 2), pad, bias=False)
-        self.conv, self.pools = conv, config.stem_pool
-        self.norm = nn.BatchNorm3d(width)
-
-    def forward(self, clip: Tensor) -> Tensor:
-        x = F.relu(self.norm(self.conv(clip)))
-        return F.max_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 1, 1)) if self.pools else x
+def _stem(config: ResNet3dConfig, in_channels: int) -> nn.Sequential:
+    """Return a convolution, a norm and, but for X3D, a max pooling over space."""
+    time, width = config.stem_time, config.stem
+    conv: nn.Module
+    if config.project:
+        over_space = conv3d(in_channels, width, (1, 3, 3), (1, 2, 2))
+        over_time = conv3d(width, width, (time, 1, 1), groups=width)
+        conv = Conv2plus1d(conv_t=over_space, conv_xy=over_time, norm=None)  # sic: PyTorchVideo's
+    else:
+        conv = conv3d(in_channels, width, (time, 7, 7), (1, 2, 2))
+    pool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)) if config.stem_pool else nn.Identity()
+    return named(conv=conv, norm=nn.BatchNorm3d(width), act=nn.ReLU(), pool=pool)
 
 
-class Bottleneck3d(nn.Module):
-    """A bottleneck: 1 x 1 (over some frames), the middle convolution, 1 x 1 x 1."""
-
-    def __init__(self, config: ResNet3dConfig, stage: int, block: int, *, width_in: int) -> None:
-        super().__init__()
-        inner, width = config.inner[stage], config.widths[stage]
-        times = config.times_a[stage]
-        time = times[block % len(times)]
-        pad = (time // 2, 0, 0)
-        self.conv_a = nn.Conv3d(width_in, inner, (time, 1, 1), padding=pad, bias=False)
-        self.norm_a = nn.BatchNorm3d(inner)
-        self.conv_b = _middle(config.middle, inner, config.stride(stage, block))
-        self.norm_b: nn.Module = nn.BatchNorm3d(inner)
-        self.swish = config.middle == "x3d"
-        if self.swish:
-            excitation = 0 if block % 2 else config.excitation[stage]  # in every second block
-            identity = nn.Identity()
-            extra = SqueezeExcitation(width=inner, inner=excitation) if excitation else identity
-            self.norm_b = nn.Sequential(self.norm_b, extra)
-        self.conv_c = nn.Conv3d(inner, width, 1, bias=False)
-        self.norm_c = nn.BatchNorm3d(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.norm_a(self.conv_a(x)))
-        x = self.norm_b(self.conv_b(x))
-        return self.norm_c(self.conv_c(F.silu(x) if self.swish else F.relu(x)))
+def _bottleneck(config: ResNet3dConfig, stage: int, block: int, width_in: int) -> nn.Sequential:
+    """Return a bottleneck: 1 x 1 (over some frames), the middle convolution, 1 x 1 x 1."""
+    inner, width, times = config.inner[stage], config.widths[stage], config.times_a[stage]
+    swish = config.middle == "x3d"
+    conv_a = conv3d(width_in, inner, (times[block % len(times)], 1, 1))
+    conv_b = _middle(config.middle, inner, config.stride(stage, block))
+    norm_b: nn.Module = nn.BatchNorm3d(inner)
+    if swish:
+        excitation = 0 if block % 2 else config.excitation[stage]  # in every second block
+        identity = nn.Identity()
+        extra = SqueezeExcitation(width=inner, inner=excitation) if excitation else identity
+        norm_b = nn.Sequential(norm_b, extra)
+    return named(
+        conv_a=conv_a,
+        norm_a=nn.BatchNorm3d(inner),
+        act_a=nn.ReLU(),
+        conv_b=conv_b,
+        norm_b=norm_b,
+        act_b=nn.SiLU() if swish else nn.ReLU(),
+        conv_c=conv3d(inner, width, (1, 1, 1)),
+        norm_c=nn.BatchNorm3d(width),
+    )
 
 
-def _middle(kind: ConvKind, width: int, stride: tuple[int, int]) -> nn.Module:
-    steps, time, space = (stride[0], stride[1], stride[1]), (stride[0], 1, 1), (1, *stride[1:] * 2)
+def _middle(kind: ConvKind, width: int, stride: Triple) -> nn.Module:
     if kind == "spatial":
-        return nn.Conv3d(width, width, (1, 3, 3), steps, (0, 1, 1), bias=False)
+        return conv3d(width, width, (1, 3, 3), stride)
     if kind == "2plus1d":
-        over_time = nn.Conv3d(width, width, (3, 1, 1), time, (1, 0, 0), bias=False)
-        over_space = nn.Conv3d(width, width, (1, 3, 3), space, (0, 1, 1), bias=False)
+        over_time = conv3d(width, width, (3, 1, 1), (stride[0], 1, 1))
+        over_space = conv3d(width, width, (1, 3, 3), (1, *stride[1:]))
         return Conv2plus1d(conv_t=over_time, conv_xy=over_space, norm=nn.BatchNorm3d(width))
-    return nn.Conv3d(width, width, 3, steps, 1, groups=width, bias=False)
+    return conv3d(width, width, (3, 3, 3), stride, groups=width)
 
 
 class ResBlock(nn.Module):
@@ -181,12 +168,11 @@ class ResBlock(nn.Module):
     def __init__(self, config: ResNet3dConfig, stage: int, block: int, *, width_in: int) -> None:
         super().__init__()
         width, stride = config.widths[stage], config.stride(stage, block)
-        branch2 = Bottleneck3d(config, stage, block, width_in=width_in)
+        branch2 = _bottleneck(config, stage, block, width_in)
         self.branch1_conv: nn.Module | None = None
         self.branch1_norm: nn.Module | None = None
         if width_in != width or max(stride) > 1:
-            steps = (stride[0], stride[1], stride[1])
-            self.branch1_conv = nn.Conv3d(width_in, width, 1, stride=steps, bias=False)
+            self.branch1_conv = conv3d(width_in, width, (1, 1, 1), stride)
             bare = config.middle == "x3d" and width_in == width  # as X3D's first stage
             self.branch1_norm = None if bare else nn.BatchNorm3d(width)
         self.branch2 = branch2
@@ -197,38 +183,33 @@ class ResBlock(nn.Module):
         return F.relu(skip + self.branch2(x))
 
 
-class Stage(nn.Module):
-    """Residual blocks of one width, the first of which has the stride."""
-
-    def __init__(self, config: ResNet3dConfig, stage: int, *, width_in: int) -> None:
-        super().__init__()
-        widths = (width_in, *[config.widths[stage]] * (config.depths[stage] - 1))
-        self.res_blocks = nn.Sequential(
-            *[ResBlock(config, stage, at, width_in=width) for at, width in enumerate(widths)]
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.res_blocks(x)
+def residual_stage(config: ResNet3dConfig, stage: int, *, width_in: int) -> nn.Sequential:
+    """Return residual blocks of one width, the first of which has the stride."""
+    widths = (width_in, *[config.widths[stage]] * (config.depths[stage] - 1))
+    blocks = [ResBlock(config, stage, at, width_in=width) for at, width in enumerate(widths)]
+    return named(res_blocks=nn.Sequential(*blocks))
 
 
-def _stages(config: ResNet3dConfig, fused: tuple[int, ...] = (0,) * 5) -> list[nn.Module]:
-    """The four stages; `fused` channels are added to the input of each."""
-    widths = (config.stem, *config.widths)
-    return [Stage(config, at, width_in=widths[at] + fused[at]) for at in range(len(config.widths))]
+def _stem_and_stages(
+    config: ResNet3dConfig, in_channels: int, fused: tuple[int, ...] = (0,) * 5
+) -> list[nn.Module]:
+    """Return the stem and the four stages; `fused` channels are added to the input of each."""
+    widths = [own + more for own, more in zip((config.stem, *config.widths), fused, strict=True)]
+    stages = [residual_stage(config, at, width_in=widths[at]) for at in range(len(config.widths))]
+    return [_stem(config, in_channels), *stages]
 
 
-class ProjectedPool(nn.Module):
-    """X3D's pooling: a wider convolution, the mean over the clip, a wider one again."""
-
-    def __init__(self, *, width_in: int, inner: int, width: int) -> None:
-        super().__init__()
-        self.pre_conv = nn.Conv3d(width_in, inner, 1, bias=False)
-        self.pre_norm = nn.BatchNorm3d(inner)
-        self.post_conv = nn.Conv3d(inner, width, 1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.pre_norm(self.pre_conv(x))).mean(dim=(2, 3, 4), keepdim=True)
-        return F.relu(self.post_conv(x)).flatten(1)
+def _projected_pool(*, width_in: int, inner: int, width: int) -> nn.Sequential:
+    """Return X3D's pooling: a wider convolution, the mean over the clip, a wider one again."""
+    return named(
+        pre_conv=conv3d(width_in, inner, (1, 1, 1)),
+        pre_norm=nn.BatchNorm3d(inner),
+        pre_act=nn.ReLU(),
+        mean=nn.AdaptiveAvgPool3d(1),
+        post_conv=conv3d(inner, width, (1, 1, 1)),
+        post_act=nn.ReLU(),
+        flatten=nn.Flatten(),
+    )
 
 
 class Head(nn.Module):
@@ -239,7 +220,7 @@ class Head(nn.Module):
     """
 
     def __init__(
-        self, *, width: int, classes: int, dropout: float, pool: ProjectedPool | None = None
+        self, *, width: int, classes: int, dropout: float, pool: nn.Module | None = None
     ) -> None:
         super().__init__()
         self.pool, self.dropout = pool, dropout
@@ -256,9 +237,9 @@ class Head(nn.Module):
 def init_residual(net: nn.Module) -> None:
     """PyTorchVideo's initialisation: blocks begin as their shortcuts, the head near zero."""
     init_convolutions(net)
-    for module in net.modules():
-        if isinstance(module, Bottleneck3d):
-            nn.init.zeros_(module.norm_c.weight)
+    for name, module in net.named_modules():
+        if name.endswith("norm_c"):
+            nn.init.zeros_(cast(nn.BatchNorm3d, module).weight)
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.01)
             nn.init.zeros_(module.bias)
@@ -277,14 +258,14 @@ class ResNet3d(nn.Module):
 
     def __init__(self, config: ResNet3dConfig, *, classes: int, in_channels: int = 3) -> None:
         super().__init__()
-        stages = _stages(config)
+        stages = _stem_and_stages(config, in_channels)
         if config.pool_time:
-            stages.insert(1, _HalveTime())
+            stages.insert(2, _HalveTime())
         width_in, inner, project = config.widths[-1], config.inner[-1], config.project
         self.width = project or width_in
-        pool = ProjectedPool(width_in=width_in, inner=inner, width=project) if project else None
+        pool = _projected_pool(width_in=width_in, inner=inner, width=project) if project else None
         head = Head(width=self.width, classes=classes, dropout=config.dropout, pool=pool)
-        self.blocks = nn.ModuleList([Stem(config, in_channels), *stages, head])
+        self.blocks = nn.ModuleList([*stages, head])
         self.head_names = (f"blocks.{len(self.blocks) - 1}.proj",)
         init_residual(self)
 
@@ -308,9 +289,9 @@ class SlowFast(nn.Module):
         self.width = SLOW.widths[-1] + FAST.widths[-1]
         outs = (FAST.stem, *FAST.widths)
         fused = tuple(2 * width for width in outs)  # channels added to the slow pathway
-        slows = [Stem(SLOW, in_channels), *_stages(SLOW, fused)]
-        fasts = [Stem(FAST, in_channels), *_stages(FAST)]
-        fusions = [*(Fusion(width) for width in outs[:-1]), None]
+        slows = _stem_and_stages(SLOW, in_channels, fused)
+        fasts = _stem_and_stages(FAST, in_channels)
+        fusions = [*(_fusion(width) for width in outs[:-1]), None]
         pairs = [Pathways(a, b, fusion) for a, b, fusion in zip(slows, fasts, fusions, strict=True)]
         head = Head(width=self.width, classes=classes, dropout=SLOW.dropout)
         self.blocks = nn.ModuleList([*pairs, nn.Identity(), head])  # 5: PyTorchVideo's pooling
@@ -327,23 +308,16 @@ class SlowFast(nn.Module):
         return self.blocks[-1](self.pooled(clip))
 
 
-class Fusion(nn.Module):
-    """The lateral connection from fast to slow: a convolution over time, twice as wide."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        sizes = ((7, 1, 1), (ALPHA, 1, 1), (3, 0, 0))  # kernel, stride, padding
-        self.conv_fast_to_slow = nn.Conv3d(width, 2 * width, *sizes, bias=False)
-        self.norm = nn.BatchNorm3d(2 * width)
-
-    def forward(self, fast: Tensor) -> Tensor:
-        return F.relu(self.norm(self.conv_fast_to_slow(fast)))
+def _fusion(width: int) -> nn.Sequential:
+    """Return the connection from fast to slow: a convolution over time, twice as wide."""
+    conv = conv3d(width, 2 * width, (7, 1, 1), (ALPHA, 1, 1))
+    return named(conv_fast_to_slow=conv, norm=nn.BatchNorm3d(2 * width), act=nn.ReLU())
 
 
 class Pathways(nn.Module):
     """One stage of both pathways and the fusion after it."""
 
-    def __init__(self, slow: nn.Module, fast: nn.Module, fusion: Fusion | None) -> None:
+    def __init__(self, slow: nn.Module, fast: nn.Module, fusion: nn.Module | None) -> None:
         super().__init__()
         self.multipathway_blocks = nn.ModuleList([slow, fast])
         self.multipathway_fusion = fusion
@@ -357,27 +331,32 @@ class Pathways(nn.Module):
 
 
 class BasicBlock3d(nn.Module):
-    """Two convolutions over space and time and a shortcut."""
+    """Two convolutions over space and time and a shortcut; the first may be dilated in time."""
 
     def __init__(
-        self, width_in: int, width: int, *, kind: Kind, stride: int = 1, keep_time: bool = False
+        self,
+        width_in: int,
+        width: int,
+        *,
+        kind: Kind,
+        stride: Triple = (1, 1, 1),
+        dilation: int = 1,
     ) -> None:
         super().__init__()
         inner = width_in * width * 27 // (width_in * 9 + 3 * width)
-        first = _conv(kind, width_in, width, inner=inner, stride=stride, keep_time=keep_time)
+        first = _conv(kind, width_in, width, inner=inner, stride=stride, dilation=dilation)
         self.conv1 = nn.Sequential(first, nn.BatchNorm3d(width))
         self.conv2 = nn.Sequential(_conv(kind, width, width, inner=inner), nn.BatchNorm3d(width))
         self.downsample = nn.Sequential()  # the identity
-        if stride > 1 or width_in != width:
-            steps = (1 if keep_time else stride, stride, stride)
-            conv = nn.Conv3d(width_in, width, 1, stride=steps, bias=False)
+        if max(stride) > 1 or width_in != width:
+            conv = conv3d(width_in, width, (1, 1, 1), stride)
             self.downsample = nn.Sequential(conv, nn.BatchNorm3d(width))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.conv2(F.relu(self.conv1(x))) + self.downsample(x))
 
 
-class VideoResNet(nn.Module):
+class VideoResNet(ConvNet):
     """R3D-18 or R(2+1)D-18: clips (B, C, T, H, W) to logits (B, classes).
 
     With SPAct's `keep_time` (CVPR 2022) the last stage does not halve time, its first convolution
@@ -386,58 +365,49 @@ class VideoResNet(nn.Module):
 
     head_names = ("fc",)
     width = 512
-    widths = (64, 128, 256, 512)
 
     def __init__(
         self, *, classes: int, in_channels: int = 3, kind: Kind = "r3d", keep_time: bool = False
     ) -> None:
         super().__init__()
-        self.stem = _stem(kind, in_channels)
-        width_in = self.widths[0]
-        for index, width in enumerate(self.widths):
-            stride, keeps = 2 if index else 1, keep_time and index == 3
-            first = BasicBlock3d(width_in, width, kind=kind, stride=stride, keep_time=keeps)
+        if kind == "r3d":
+            self.stem = _conv_norm_relu(in_channels, 64, (3, 7, 7), (1, 2, 2))
+        else:
+            space = _conv_norm_relu(in_channels, 45, (1, 7, 7), (1, 2, 2))
+            self.stem = nn.Sequential(*space, *_conv_norm_relu(45, 64, (3, 1, 1)))
+        width_in = 64
+        for index, width in enumerate((64, 128, 256, 512)):
+            keeps, step = keep_time and index == 3, 2 if index else 1
+            stride, dilation = (1 if keeps else step, step, step), 2 if keeps else 1
+            first = BasicBlock3d(width_in, width, kind=kind, stride=stride, dilation=dilation)
             second = BasicBlock3d(width, width, kind=kind)
             self.add_module(f"layer{index + 1}", nn.Sequential(first, second))
             width_in = width
         self.fc = nn.Linear(self.width, classes) if classes else nn.Identity()
         init_convolutions(self)
 
-    def stages(self, clip: Tensor) -> Tensor:
-        """(B, C, T, H, W) -> (B, 512, T', H', W'), the last stage's output."""
-        x = self.stem(clip)
-        for index in range(len(self.widths)):
-            x = self.get_submodule(f"layer{index + 1}")(x)
-        return x
 
-    def pooled(self, clip: Tensor) -> Tensor:
-        """(B, C, T, H, W) -> (B, 512)."""
-        return self.stages(clip).mean(dim=(2, 3, 4))
-
-    def forward(self, clip: Tensor) -> Tensor:
-        return self.fc(self.pooled(clip))
-
-
-def _stem(kind: Kind, in_channels: int) -> nn.Sequential:
-    if kind != "r2plus1d":
-        conv = nn.Conv3d(in_channels, 64, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False)
-        return nn.Sequential(conv, nn.BatchNorm3d(64), nn.ReLU())
-    space = nn.Conv3d(in_channels, 45, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False)
-    time = nn.Conv3d(45, 64, (3, 1, 1), 1, (1, 0, 0), bias=False)
-    return nn.Sequential(space, nn.BatchNorm3d(45), nn.ReLU(), time, nn.BatchNorm3d(64), nn.ReLU())
+def _conv_norm_relu(
+    width_in: int, width: int, kernel: Triple, stride: Triple = (1, 1, 1)
+) -> nn.Sequential:
+    conv = conv3d(width_in, width, kernel, stride)
+    return nn.Sequential(conv, nn.BatchNorm3d(width), nn.ReLU())
 
 
 def _conv(
-    kind: Kind, width_in: int, width: int, *, inner: int, stride: int = 1, keep_time: bool = False
+    kind: Kind,
+    width_in: int,
+    width: int,
+    *,
+    inner: int,
+    stride: Triple = (1, 1, 1),
+    dilation: int = 1,
 ) -> nn.Module:
     if kind == "r2plus1d":
-        space = nn.Conv3d(width_in, inner, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False)
-        time = nn.Conv3d(inner, width, (3, 1, 1), (stride, 1, 1), (1, 0, 0), bias=False)
-        return nn.Sequential(space, nn.BatchNorm3d(inner), nn.ReLU(), time)
-    if keep_time:
-        steps, dilation = (1, stride, stride), (2, 1, 1)
-        return nn.Conv3d(width_in, width, 3, steps, dilation, dilation=dilation, bias=False)
-    return nn.Conv3d(width_in, width, 3, stride, 1, bias=False)
+        space = _conv_norm_relu(width_in, inner, (1, 3, 3), (1, *stride[1:]))
+        return nn.Sequential(*space, conv3d(inner, width, (3, 1, 1), (stride[0], 1, 1)))
+    pad = (dilation, 1, 1)
+    return nn.Conv3d(width_in, width, 3, stride, pad, dilation=pad, bias=False)
 
 
 Net3d = ResNet3d | SlowFast | VideoResNet

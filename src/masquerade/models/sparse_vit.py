@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from masquerade.errors import UsageError
 from masquerade.models.attention import Softmax, gather_kept, masked_mean
-from masquerade.models.vit import Block, Inflation, TubeletViT, init_transformer
+from masquerade.models.layers import Triple, init_transformer
+from masquerade.models.vit import Block, Inflation, TubeletViT
 
 ChooseKeep = Callable[[Tensor, Tensor, int], Tensor]
 """(log-probabilities (B, L, N, 2), keep mask so far (B, L, N), predictor) to a mask of 0 and 1."""
@@ -118,8 +119,8 @@ class SparseViT(TubeletViT):
     def __init__(
         self,
         *,
-        shape: tuple[int, int, int] = (16, 112, 112),  # of a clip, a multiple of the tubelet's
-        tubelet: tuple[int, int, int] = (2, 16, 16),  # frames, rows and columns of one token
+        shape: Triple = (16, 112, 112),  # of a clip, a multiple of the tubelet's
+        tubelet: Triple = (2, 16, 16),  # frames, rows and columns of one token
         width: int = 384,  # a multiple of 3 and of `heads`
         depth: int = 12,
         heads: int = 6,

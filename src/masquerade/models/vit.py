@@ -15,59 +15,53 @@ from torch.nn import functional as F
 
 from masquerade.errors import UsageError
 from masquerade.models.attention import Attention, Softmax, gather_kept, masked_mean
+from masquerade.models.layers import Triple, init_transformer, named
 
 Inflation = Literal["average", "central"]
 
 
-class Mlp(nn.Module):
-    """Two linear layers with a GELU between."""
+def mlp(*, width: int, hidden: int, out: int | None = None) -> nn.Sequential:
+    """Return two linear layers with a GELU between."""
+    fc1, fc2 = nn.Linear(width, hidden), nn.Linear(hidden, out or width)
+    return named(fc1=fc1, act=nn.GELU(), fc2=fc2)
 
-    def __init__(self, *, width: int, hidden: int, out: int | None = None) -> None:
+
+class LayerScale(nn.Module):
+    """A learned factor for each channel (Touvron et al., CaiT, ICCV 2021)."""
+
+    def __init__(self, *, width: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, out or width)
+        self.gamma = nn.Parameter(torch.ones(width))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(tokens)))
+        return tokens * self.gamma
 
 
 class Block(nn.Module):
-    """A pre-norm transformer layer; `heads`, `softmax` and `keep` as in `Attention`."""
+    """A pre-norm transformer layer; `heads`, `softmax` and `keep` as in `Attention`.
 
-    def __init__(self, *, width: int, heads: int, softmax: Softmax = "exact") -> None:
+    `scaled` is DINOv2's, with LayerScale on both branches.
+    """
+
+    def __init__(
+        self, *, width: int, heads: int, softmax: Softmax = "exact", scaled: bool = False
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.attn = Attention(width=width, heads=heads, softmax=softmax)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = Mlp(width=width, hidden=4 * width)
+        self.mlp = mlp(width=width, hidden=4 * width)
+        self.ls1 = LayerScale(width=width) if scaled else nn.Identity()
+        self.ls2 = LayerScale(width=width) if scaled else nn.Identity()
 
     def forward(self, tokens: Tensor, keep: Tensor | None = None) -> Tensor:
-        tokens = tokens + self.attn(self.norm1(tokens), keep)
-        return tokens + self.mlp(self.norm2(tokens))
+        tokens = tokens + self.ls1(self.attn(self.norm1(tokens), keep))
+        return tokens + self.ls2(self.mlp(self.norm2(tokens)))
 
 
-class PatchEmbed(nn.Module):
-    """(B, C, H, W) -> (B, N, D), rows first; patches overlap where `stride` is below `patch`."""
-
-    def __init__(
-        self, *, in_channels: int, patch: int, width: int, stride: int | None = None
-    ) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(in_channels, width, kernel_size=patch, stride=stride or patch)
-
-    def forward(self, frames: Tensor) -> Tensor:
-        return self.proj(frames).flatten(2).transpose(1, 2)
-
-
-class TubeletEmbed(nn.Module):
-    """(B, C, T, H, W) -> (B, L * N, D); token t * N + h * (W / dW) + w (STPrivacy, code)."""
-
-    def __init__(self, *, in_channels: int, tubelet: tuple[int, int, int], width: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv3d(in_channels, width, kernel_size=tubelet, stride=tubelet)
-
-    def forward(self, clip: Tensor) -> Tensor:
-        return self.proj(clip).flatten(2).transpose(1, 2)
+def to_tokens(grid: Tensor) -> Tensor:
+    """(B, D, T, H, W) -> (B, T * H * W, D), token (t * H + h) * W + w; frames alike, without T."""
+    return grid.flatten(2).transpose(1, 2)
 
 
 class FrameViT(nn.Module):
@@ -89,13 +83,17 @@ class FrameViT(nn.Module):
         width: int = 768,
         depth: int = 12,
         heads: int = 12,
+        stride: int | None = None,  # pixels from patch to patch; None: `patch`
+        scaled: bool = False,  # as in `Block`
     ) -> None:
         super().__init__()
-        self.size, self.patch, self.width = size, patch, width
-        self.patch_embed = PatchEmbed(in_channels=in_channels, patch=patch, width=width)
+        self.size, self.patch, self.stride, self.width = size, patch, stride or patch, width
+        self.patch_embed = named(proj=nn.Conv2d(in_channels, width, patch, self.stride))
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + (size // patch) ** 2, width))
-        self.blocks = nn.ModuleList(Block(width=width, heads=heads) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            Block(width=width, heads=heads, scaled=scaled) for _ in range(depth)
+        )
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.head = nn.Linear(width, classes) if classes else nn.Identity()
         init_transformer(self)
@@ -104,14 +102,14 @@ class FrameViT(nn.Module):
         """(B, C, H, W) -> (B, 1 + N, D), positions added."""
         if min(frames.shape[2:]) < self.patch:
             raise UsageError(f"Its patches of {self.patch} pixels do not fit a smaller frame.")
-        patches = self.patch_embed(frames)
+        patches = to_tokens(self.patch_embed(frames))
         positions = resize_positions(self.pos_embed[:, 1:], self.grid(*frames.shape[2:]))
         first = (self.cls_token + self.pos_embed[:, :1]).expand(len(frames), -1, -1)
         return torch.cat([first, patches + positions], dim=1)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of patches in a frame of that many pixels."""
-        return height // self.patch, width // self.patch
+        return 1 + (height - self.patch) // self.stride, 1 + (width - self.patch) // self.stride
 
     def pooled(self, frames: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, D), the class token."""
@@ -133,8 +131,8 @@ class TubeletViT(nn.Module):
     def __init__(
         self,
         *,
-        shape: tuple[int, int, int],
-        tubelet: tuple[int, int, int],
+        shape: Triple,
+        tubelet: Triple,
         width: int,
         depth: int,
         heads: int,
@@ -147,7 +145,7 @@ class TubeletViT(nn.Module):
             raise UsageError(f"a clip of {shape} does not divide into tubelets of {tubelet}.")
         self.shape, self.tubelet, self.width, self.inflation = shape, tubelet, width, inflation
         self.grid = (shape[0] // tubelet[0], shape[1] // tubelet[1], shape[2] // tubelet[2])
-        self.patch_embed = TubeletEmbed(in_channels=in_channels, tubelet=tubelet, width=width)
+        self.patch_embed = named(proj=nn.Conv3d(in_channels, width, tubelet, tubelet))
         self.pos_embed = nn.Parameter(torch.zeros(1, math.prod(self.grid), width))
         self.blocks = nn.ModuleList(
             Block(width=width, heads=heads, softmax=softmax) for _ in range(depth)
@@ -156,12 +154,31 @@ class TubeletViT(nn.Module):
     def embed(self, clip: Tensor) -> Tensor:
         """(B, C, T, H, W) -> (B, L * N, D), positions added."""
         check_shape(clip, self.shape)
-        return self.patch_embed(clip) + self.pos_embed
+        return to_tokens(self.patch_embed(clip)) + self.pos_embed
 
     def adapt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """An image ViT's weights for this network; a video's pass unchanged."""
-        patch = weights.get("patch_embed.proj.weight")
-        return weights if patch is None or patch.ndim == 5 else inflate(weights, self)
+        """Inflate the weights of an image ViT, DeiT or DINO to a clip's; a video's pass unchanged.
+
+        See docs/papers.md 1.2. `average` repeats the patch over the tubelet's frames and divides by
+        their number; `central` fills the middle frame alone. Positions lose the class token's, are
+        resized bicubically and repeated along time. The last norm and head are left out.
+        """
+        patch = weights.get("patch_embed.proj.weight")  # (D, C, dH, dW)
+        if patch is None or patch.ndim == 5:
+            return weights
+        other = ("cls_token", "dist_token", "norm", "fc_norm", "head", "head_dist", "pre_logits")
+        out = {name: value for name, value in weights.items() if name.split(".")[0] not in other}
+        depth = self.tubelet[0]
+        tubelet = patch[:, :, None].repeat(1, 1, depth, 1, 1) / depth
+        if self.inflation == "central":
+            tubelet = torch.zeros_like(tubelet)
+            tubelet[:, :, depth // 2] = patch
+        out["patch_embed.proj.weight"] = tubelet
+        positions = weights["pos_embed"]
+        side = math.isqrt(positions.shape[1])  # less than one row of class and distillation tokens
+        positions = resize_positions(positions[:, positions.shape[1] - side**2 :], self.grid[1:])
+        out["pos_embed"] = positions.repeat(1, self.grid[0], 1)
+        return out
 
 
 class VideoViT(TubeletViT):
@@ -176,7 +193,7 @@ class VideoViT(TubeletViT):
         in_channels: int = 3,
         frames: int = 16,  # of a clip; a multiple of the tubelet's
         size: int = 112,  # of a frame; a multiple of the tubelet's
-        tubelet: tuple[int, int, int] = (2, 16, 16),  # frames, rows and columns of one token
+        tubelet: Triple = (2, 16, 16),  # frames, rows and columns of one token
         width: int = 384,  # 384 is ViT-S, 192 ViT-Ti
         depth: int = 12,
         attention_heads: int = 6,  # `heads` are a recognizer's outputs by label
@@ -221,31 +238,7 @@ class VideoViT(TubeletViT):
         return self.head(self.pooled(clip, keep))
 
 
-def inflate(weights: dict[str, Tensor], net: TubeletViT) -> dict[str, Tensor]:
-    """Inflate the weights of an image ViT, DeiT or DINO to a clip's (STPrivacy's code).
-
-    See docs/papers.md 1.2. `average` repeats the patch over the tubelet's frames and divides by
-    their number; `central` fills the middle frame alone. Positions lose the class token's, are
-    resized bicubically and repeated along time. The last norm and head are left out.
-    """
-    other = ("cls_token", "dist_token", "norm.", "fc_norm.", "head.", "head_dist.", "pre_logits.")
-    out = {name: value for name, value in weights.items() if not name.startswith(other)}
-    patch = weights["patch_embed.proj.weight"]  # (D, C, dH, dW)
-    depth = net.tubelet[0]
-    if net.inflation == "average":
-        tubelet = (patch / depth)[:, :, None].repeat(1, 1, depth, 1, 1)
-    else:
-        tubelet = patch.new_zeros(*patch.shape[:2], depth, *patch.shape[2:])
-        tubelet[:, :, depth // 2] = patch
-    out["patch_embed.proj.weight"] = tubelet
-    positions = weights["pos_embed"]
-    side = math.isqrt(positions.shape[1])  # less than one row of class and distillation tokens
-    positions = resize_positions(positions[:, positions.shape[1] - side**2 :], net.grid[1:])
-    out["pos_embed"] = positions.repeat(1, net.grid[0], 1)
-    return out
-
-
-def check_shape(clip: Tensor, shape: tuple[int, int, int]) -> None:
+def check_shape(clip: Tensor, shape: Triple) -> None:
     """Refuse a clip (B, C, T, H, W) of another T, H, W than the network has positions for."""
     if tuple(clip.shape[2:]) != shape:
         frames, rows, columns = clip.shape[2:]
@@ -263,13 +256,3 @@ def resize_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:
     square = positions.reshape(1, side, side, -1).permute(0, 3, 1, 2)  # (1, D, side, side)
     square = F.interpolate(square, size=grid, mode="bicubic", align_corners=False)
     return square.flatten(2).transpose(1, 2)  # (1, rows * columns, D)
-
-
-def init_transformer(net: nn.Module) -> None:
-    """Truncated normals of .02 for matrices and embeddings, zero biases (ViT, DeiT)."""
-    for name, value in net.named_parameters():
-        embeds = name.endswith(("pos_embed", "cls_token")) or "pos_embed_" in name
-        if embeds or (value.ndim == 2 and name.endswith("weight")):
-            nn.init.trunc_normal_(value, std=0.02)
-        elif name.endswith("bias"):
-            nn.init.zeros_(value)
