@@ -71,14 +71,10 @@ def majority(ratings: Sequence[str], *, ties: Ties = "unknown", binary: bool = F
 
 
 def vote(annotators: Sequence[Manifest], *, ties: Ties = "unknown") -> VoteResult:
-    """The majority label of every clip and column.
+    """Vote on the label of every clip and column of two or more manifests with the same columns.
 
     Clips are matched by path, as written, and frame range. A column is voted on where it is an
     action or attribute; all others must agree. In a multi-label column every value is voted on.
-
-    Args:
-        annotators: one manifest each, two or more, with the same columns.
-        ties: the label of a tie.
     """
     if len(annotators) < 2:
         raise UsageError("A vote needs the manifests of two or more annotators.")

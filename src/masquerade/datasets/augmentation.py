@@ -17,35 +17,22 @@ LUMA = (0.299, 0.587, 0.114)  # BT.601
 class Augmentation:
     """Strength of the augmentation; by default nothing is changed.
 
-    Args:
-        crop: height and width of a random crop, as shares of the frame's. Drawn from a range, the
-            crop is resized to `size`; with both ends alike it is cut out without resizing, and
-            testing needs views of that crop.
-        size: side of the result in pixels; None: of a crop of fixed size, else the frame's.
-        flip: probability of a horizontal flip; 0, since left and right may be the action.
-        brightness: the factor is drawn from 1 - b to 1 + b.
-        contrast: the same, about the clip's mean grey.
-        saturation: the same.
-        hue: rotation of the hue, from -h to h of a full circle.
-        jitter: probability of each of the four.
-        grey: probability of a greyscale clip.
-        gamma: range of the exponent for greyscale clips.
-        erase: probability of a black box.
-        box: range of the box's sides, as shares of the frame's.
+    A crop drawn from a range is resized to `size`; one of fixed size is cut out without resizing,
+    and testing needs views of that crop.
     """
 
-    crop: Range = (1.0, 1.0)
-    size: int | None = None
-    flip: float = 0.0
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
-    jitter: float = 1.0
-    grey: float = 0.0
-    gamma: Range = (1.0, 1.0)
-    erase: float = 0.0
-    box: Range = (9 / 112, 19 / 112)
+    crop: Range = (1.0, 1.0)  # height and width of a random crop, as shares of the frame's
+    size: int | None = None  # side of the result; None: of a crop of fixed size, else the frame's
+    flip: float = 0.0  # probability of a horizontal flip; left and right may be the action
+    brightness: float = 0.0  # b: the factor is drawn from 1 - b to 1 + b
+    contrast: float = 0.0  # the same, about the clip's mean grey
+    saturation: float = 0.0  # the same
+    hue: float = 0.0  # h: rotation of the hue, from -h to h of a full circle
+    jitter: float = 1.0  # probability of each of the four
+    grey: float = 0.0  # probability of a greyscale clip
+    gamma: Range = (1.0, 1.0)  # of the exponent for greyscale clips
+    erase: float = 0.0  # probability of a black box
+    box: Range = (9 / 112, 19 / 112)  # of the box's sides, as shares of the frame's
 
 
 NONE = Augmentation()
@@ -66,12 +53,9 @@ contrast."""
 
 
 def augment(clips: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """Augment a batch of clips: (B, 3, T, side, side) in [0, 1].
+    """Augment (B, 3, T, H, W) clips, uint8 or in [0, 1]; the result is float, in [0, 1].
 
-    Args:
-        clips: (B, 3, T, H, W), uint8 or in [0, 1].
-        how: the strength.
-        generator: of all draws, on the CPU whatever the clips' device.
+    The generator is on the CPU whatever the clips' device.
     """
     if how.flip:  # while clips are still bytes
         clips = clips.clone()
@@ -85,19 +69,14 @@ def augment(clips: Tensor, how: Augmentation, generator: torch.Generator) -> Ten
 
 
 def _crop(clips: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
+    """Crops of fixed or random size, each at a random place."""
     low, high = how.crop
     if not 0 < low <= high <= 1:
         raise UsageError(f"A crop of {low} to {high} of the side: give shares above 0, up to 1.")
+    if low < high:
+        return _resized_crop(clips, how, generator)
     height, width = clips.shape[-2:]
-    if low == high:
-        tall, wide = (how.size, how.size) if how.size else (round(low * height), round(low * width))
-        return _fixed_crop(clips, tall, wide, generator)
-    return _resized_crop(clips, how, generator)
-
-
-def _fixed_crop(clips: Tensor, tall: int, wide: int, generator: torch.Generator) -> Tensor:
-    """Crops of one size, each at a random place."""
-    height, width = clips.shape[-2:]
+    tall, wide = (how.size, how.size) if how.size else (round(low * height), round(low * width))
     if (tall, wide) == (height, width):
         return clips
     if tall > height or wide > width:
@@ -130,13 +109,19 @@ def _jitter_colours(clips: Tensor, how: Augmentation, generator: torch.Generator
     if not (how.brightness or how.contrast or how.saturation or how.hue or how.grey):
         return clips
     batch = len(clips)
-    turn = _jitter(batch, how.hue, how.jitter, generator)
-    colours = _colour_matrix(_jitter(batch, how.saturation, how.jitter, generator) + 1, turn)
-    colours = colours * (_jitter(batch, how.brightness, how.jitter, generator) + 1)[:, None, None]
+
+    def draw(reach: float) -> Tensor:
+        """(B,) from -reach to reach, 0 where no jitter is drawn."""
+        drawn = _uniform(batch, (-reach, reach), generator)
+        return drawn * _hits(batch, how.jitter, generator)
+
+    turn = draw(how.hue)
+    colours = _colour_matrix(draw(how.saturation) + 1, turn)
+    colours = colours * (draw(how.brightness) + 1)[:, None, None]
     grey = _hits(batch, how.grey, generator)
     luma = torch.tensor(LUMA).expand(3, 3)
     colours[grey] = luma @ colours[grey]
-    contrast = _jitter(batch, how.contrast, how.jitter, generator) + 1
+    contrast = draw(how.contrast) + 1
     gamma = torch.where(grey, _uniform(batch, how.gamma, generator), torch.ones(batch))
     flat = clips.reshape(batch, 3, -1)
     middle = (luma[0].to(clips) @ flat.mean(2).T).clamp(0, 1)  # (B,) mean grey
@@ -170,10 +155,9 @@ def _colour_matrix(saturation: Tensor, turn: Tensor) -> Tensor:
 def _erase(clips: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
     """Black boxes in some clips (random erasing)."""
     height, width = clips.shape[-2:]
-    sides = how.box[0] + (how.box[1] - how.box[0]) * torch.rand(len(clips), 2, generator=generator)
+    sides = _uniform((len(clips), 2), how.box, generator)
     places = torch.rand(len(clips), 2, generator=generator) * (1 - sides)
-    hit = _hits(len(clips), how.erase, generator)
-    clips = clips.clone()
+    clips, hit = clips.clone(), _hits(len(clips), how.erase, generator)
     for clip in hit.nonzero()[:, 0].tolist():
         top, left = int(places[clip, 0] * height), int(places[clip, 1] * width)
         tall, wide = (max(1, int(sides[clip, i] * n)) for i, n in enumerate((height, width)))
@@ -181,14 +165,8 @@ def _erase(clips: Tensor, how: Augmentation, generator: torch.Generator) -> Tens
     return clips
 
 
-def _uniform(batch: int, range_: Range, generator: torch.Generator) -> Tensor:
-    return range_[0] + (range_[1] - range_[0]) * torch.rand(batch, generator=generator)
-
-
-def _jitter(batch: int, reach: float, chance: float, generator: torch.Generator) -> Tensor:
-    """(B,) from -reach to reach, 0 where no jitter is drawn."""
-    drawn = _uniform(batch, (-reach, reach), generator)
-    return drawn * _hits(batch, chance, generator)
+def _uniform(shape: int | tuple[int, ...], range_: Range, generator: torch.Generator) -> Tensor:
+    return range_[0] + (range_[1] - range_[0]) * torch.rand(shape, generator=generator)
 
 
 def _hits(batch: int, chance: float, generator: torch.Generator) -> Tensor:

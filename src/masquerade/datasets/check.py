@@ -1,11 +1,12 @@
 """Checks of a dataset before training: missing and broken files, duplicates, leaks of a split."""
 
 import json
+import math
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import groupby, product
+from itertools import product
 from pathlib import Path
 
 from masquerade.datasets.manifest import Clip, Manifest
@@ -72,28 +73,26 @@ def check_manifest(
         every_frame: decode whole files instead of a first frame; slow, but finds truncated files.
     """
     by_path = {clip.path: manifest.path(clip) for clip in manifest.clips}
-    duplicates: list[tuple[str, ...]] = []
+    opened = by_path if files else {}
     # os.path, unlike pathlib, accepts names that no file can have
-    missing = [name for name, path in by_path.items() if files and not os.path.exists(path)]
-    unreadable: list[Unreadable] = []
-    past_end: set[str] = set()
-    if files:
-        there = {name: path for name, path in by_path.items() if name not in set(missing)}
-        decoded = {name: _decode(path, every_frame) for name, path in there.items()}
-        unreadable = [Unreadable(path=name, why=why) for name, (why, _) in decoded.items() if why]
-        sound = {name: path for name, path in there.items() if not decoded[name][0]}
-        for clip in manifest.clips:
-            frames = decoded[clip.path][1] if clip.path in sound else None
-            if frames is not None and clip.last is not None and clip.last >= frames:
-                past_end.add(clip.path)
-        duplicates = _equal_files(sound)
+    there = {name: path for name, path in opened.items() if os.path.exists(path)}
+    decoded = {name: _decode(path, every_frame) for name, path in there.items()}
+    frames = {name: count for name, (_, count) in decoded.items() if count}
+    duplicates = _equal_files({name: there[name] for name, (why, _) in decoded.items() if not why})
+    past_end = {
+        clip.path
+        for clip in manifest.clips
+        if clip.last is not None and clip.last >= frames.get(clip.path, math.inf)
+    }
     splits = [column.name for column in manifest.of_role("split")]
     pairs = product(splits, group_columns(manifest))
     return CheckResult(
         clips=len(manifest),
         files=len(by_path),
-        missing=tuple(missing),
-        unreadable=tuple(unreadable),
+        missing=tuple(name for name in opened if name not in there),
+        unreadable=tuple(
+            Unreadable(path=name, why=why) for name, (why, _) in decoded.items() if why
+        ),
         past_end=tuple(sorted(past_end)),
         duplicates=tuple(duplicates),
         split_leaks=tuple(find_split_leaks(manifest, duplicates)),
@@ -144,13 +143,12 @@ def _same_people(split: str, column: str) -> bool:
 
 def _equal_files(paths: dict[str, Path]) -> list[tuple[str, ...]]:
     """Groups of equal content; only files of equal size are read."""
-    sized = sorted(paths, key=lambda name: (_size(paths[name]), name))
+    sizes = {name: sum(p.stat().st_size for p in _parts(paths[name])) for name in sorted(paths)}
+    often = Counter(sizes.values())
     groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for _, same in groupby(sized, key=lambda name: _size(paths[name])):
-        names = list(same)
-        if len(names) > 1:
-            for name in names:
-                groups[tuple(map(file_digest, _parts(paths[name])))].append(name)
+    for name, size in sizes.items():
+        if often[size] > 1:
+            groups[tuple(map(file_digest, _parts(paths[name])))].append(name)
     return sorted(tuple(group) for group in groups.values() if len(group) > 1)
 
 
@@ -158,10 +156,6 @@ def _parts(path: Path) -> list[Path]:
     if path.is_dir():
         return sorted(p for p in path.iterdir() if p.suffix.lower() in _IMAGES)
     return [path]
-
-
-def _size(path: Path) -> int:
-    return sum(part.stat().st_size for part in _parts(path))
 
 
 def _decode(path: Path, every_frame: bool) -> tuple[str, int | None]:

@@ -26,7 +26,7 @@ def pad_indices(indices: IntArray, count: int, *, padding: Padding = "repeat") -
         return np.minimum(indices, count - 1)
     turn = max(2 * count - 2, 1)
     folded = indices % turn
-    return np.minimum(folded, turn - folded) if count > 1 else np.zeros_like(indices)
+    return np.minimum(folded, turn - folded)
 
 
 def uniform(count: int, frames: int) -> IntArray:
@@ -72,10 +72,10 @@ def at_rate(
 def views(
     count: int, frames: int, *, stride: int = 1, number: int = 5, padding: Padding = "repeat"
 ) -> IntArray:
-    """Multi-view testing: V clips with evenly spaced starts, int(i (n - T) / (V - 1)).
+    """Multi-view testing: V = `number` clips of T frames, (V, T), with evenly spaced starts.
 
-    The result is (V, T) for `number` V clips of T frames, n being the frames left by the stride; a
-    single clip lies in the middle.
+    They are int(i (n - T) / (V - 1)), n being the frames left by the stride; a single clip lies in
+    the middle.
     """
     _check(count, frames, stride, number)
     kept = max(-(-count // stride), frames)  # n, counted in strides
@@ -86,9 +86,8 @@ def views(
 
 def evenly_spaced(room: int, number: int) -> IntArray:
     """`number` evenly spaced integers from 0 to `room`; a single one is in the middle."""
-    if number == 1:
-        return np.array([room // 2], dtype=np.int64)
-    return np.arange(number, dtype=np.int64) * room // (number - 1)
+    places = np.arange(number, dtype=np.int64)
+    return places * room // (number - 1) if number > 1 else places + room // 2
 
 
 def crops(height: int, width: int, side: int, *, number: int = 3) -> IntArray:

@@ -16,10 +16,6 @@ def fingerprints(manifest: Manifest, rows: Iterable[int]) -> list[str]:
 
     A whole file has an open range: `9c01f2a4d2e4 0-`. Folders do not count, so that a data set may
     be moved. The name cannot be read back from it.
-
-    Args:
-        manifest: of the clips.
-        rows: which of them.
     """
     return [_fingerprint(manifest, manifest.clips[row]) for row in rows]
 
@@ -37,9 +33,7 @@ def file_part(fingerprint: str) -> str:
 def overlapping(mine: Sequence[str], others: Iterable[str]) -> list[int]:
     """The places in `mine` of clips that share a frame with a clip of `others`.
 
-    Args:
-        mine: fingerprints.
-        others: fingerprints; those that are not comparable are ignored.
+    Those of `others` that are not comparable are ignored.
     """
     ranges: dict[str, list[tuple[float, float]]] = {}
     for fingerprint in others:

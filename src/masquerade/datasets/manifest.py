@@ -23,7 +23,10 @@ from masquerade.errors import MasqueradeError, UsageError
 from masquerade.storage import atomic_write
 
 Kind = Literal["binary", "classes", "identity", "multi-label", "fact"]
+"""Binary: 0 or 1; identity: classes that are people; multi-label: values joined by `|`."""
 Role = Literal["action", "attribute", "split", "group", "fact"]
+"""An action to keep, an attribute to hide, a split, a group (people or source clips that must not
+be in several parts of a split), or a fact, which is ignored."""
 IntArray = NDArray[np.int64]
 
 SPLITS = ("train", "val", "test", "")
@@ -36,38 +39,22 @@ _GROUPS = {"group", "source"}
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column of a manifest.
+    """A column of a manifest."""
 
-    Args:
-        name: as in the header.
-        role: an action to keep, an attribute to hide, a split, a group (people or source clips
-            that must not be in several parts of a split) or a fact, which is ignored.
-        kind: binary (0 or 1), classes, identity (classes that are people), multi-label
-            (values joined by `|`), or fact.
-        values: every value that occurs, sorted; class i of `targets` is values[i].
-    """
-
-    name: str
+    name: str  # as in the header
     role: Role
     kind: Kind
-    values: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()  # all that occur, sorted; class i of `targets` is values[i]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """One row: a file, or a range of its frames.
+    """One row: a file, or a range of its frames."""
 
-    Args:
-        path: relative to the manifest's root, with forward slashes.
-        cells: column name to the cell's text; empty: unknown.
-        first: first frame, counted from 0; None: the whole file.
-        last: last frame, inclusive.
-    """
-
-    path: str
-    cells: Mapping[str, str]
-    first: int | None = None
-    last: int | None = None
+    path: str  # relative to the manifest's root, with forward slashes
+    cells: Mapping[str, str]  # column name to text; empty: unknown
+    first: int | None = None  # frame, counted from 0; None: the whole file
+    last: int | None = None  # inclusive
 
     @property
     def key(self) -> tuple[str, int | None, int | None]:
@@ -77,16 +64,10 @@ class Clip:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The clips of a dataset with their labels, splits and groups.
+    """The clips of a dataset with their labels, splits and groups."""
 
-    Args:
-        root: the folder that the clips' paths start from.
-        columns: in the order of the file, without path, first and last.
-        clips: one a row.
-    """
-
-    root: Path
-    columns: tuple[Column, ...]
+    root: Path  # the folder that the clips' paths start from
+    columns: tuple[Column, ...]  # in the order of the file, without path, first and last
     clips: tuple[Clip, ...]
 
     def __len__(self) -> int:
@@ -141,12 +122,7 @@ class Manifest:
         return self.take(i for i, cell in enumerate(self.cells(name)) if cell == value)
 
     def with_cells(self, column: Column, cells: Sequence[str]) -> Manifest:
-        """The manifest with one column added or replaced.
-
-        Args:
-            column: its name, role and kind; its values are those of the cells.
-            cells: one a clip.
-        """
+        """The manifest with one column added or replaced; its values are those of the cells."""
         if len(cells) != len(self):
             raise UsageError(f"{len(cells)} cells do not fit {len(self)} clips.")
         full = replace(column, values=_values(cells, column.kind))
@@ -165,13 +141,10 @@ def make_manifest(
     roles: Mapping[str, Role] | None = None,
     kinds: Mapping[str, Kind] | None = None,
 ) -> Manifest:
-    """A manifest of clips, with roles and kinds inferred from the columns' names and values.
+    """Make a manifest of clips that have the same columns.
 
-    Args:
-        root: the folder that the clips' paths start from.
-        clips: each with the same columns.
-        roles: column name to role, instead of the inferred one.
-        kinds: column name to kind, instead of the inferred one.
+    Roles and kinds follow from the columns' names and values where `roles` and `kinds` (by column
+    name) do not give them.
     """
     names = list(clips[0].cells) if clips else []
     columns = []
@@ -184,12 +157,7 @@ def make_manifest(
 
 
 def select_actions(manifest: Manifest, names: Sequence[str]) -> Manifest:
-    """The clips of some actions; every column keeps only the values that occur among them.
-
-    Args:
-        manifest: with one column of one action a clip.
-        names: of the actions.
-    """
+    """The clips of some actions; every column keeps only the values that occur among them."""
     columns = [column for column in manifest.of_role("action") if column.kind == "classes"]
     if len(columns) != 1:
         raise UsageError("--actions needs a manifest with one column of one action a clip.")

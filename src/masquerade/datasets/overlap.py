@@ -12,15 +12,10 @@ from masquerade.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Overlap:
-    """Clips of one data set that must not be trained on where another one is the test set.
+    """Clips of one data set that must not be trained on where another one is the test set."""
 
-    Args:
-        same_frames: (n,) rows that have a frame in common with a clip of the other.
-        related: (m,) further rows that share a file, a person or a source clip with the other.
-    """
-
-    same_frames: IntArray
-    related: IntArray
+    same_frames: IntArray  # (n,) rows that have a frame in common with a clip of the other
+    related: IntArray  # (m,) further rows that share a file, a person or a source with the other
 
     @property
     def rows(self) -> IntArray:
@@ -29,14 +24,10 @@ class Overlap:
 
 
 def find_overlap(manifest: Manifest, other: Manifest) -> Overlap:
-    """The clips of a data set that overlap with another one.
+    """Find the rows of a data set that overlap with another one, the test set.
 
     Files are compared by name and size, not by folder. People and sources are those of the first
     one's columns, linked through shared files: a person called p01 in both need not be one.
-
-    Args:
-        manifest: whose rows are returned.
-        other: the test set.
     """
     mine, theirs = (fingerprints(one, range(len(one))) for one in (manifest, other))
     same = np.array(overlapping(mine, theirs), dtype=np.int64)

@@ -20,44 +20,39 @@ def group_columns(manifest: Manifest) -> tuple[str, ...]:
 
 
 def linked_groups(manifest: Manifest, columns: Sequence[str] | None = None) -> IntArray:
-    """Connected components of clips that share a file, a person or a source clip.
+    """Number the connected components of clips that share a file, a person or a source clip.
 
-    Args:
-        manifest: the clips.
-        columns: the columns that link clips; None: all that name people or source clips.
-
-    Returns:
-        (N,) group of each clip, numbered from 0 in order of appearance.
+    `columns` are those that link clips; None: all that name people or source clips. The result is
+    (N,), from 0 in order of appearance.
     """
     names = group_columns(manifest) if columns is None else tuple(columns)
     for name in names:
         manifest.column(name)
     parent = list(range(len(manifest)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
     first: dict[tuple[str, str], int] = {}
     for i, clip in enumerate(manifest.clips):
         keys = [("path", clip.path)]
         keys += [(name, v) for name in names for v in clip.cells[name].split("|") if v]
         for key in keys:
-            _join(parent, i, first.setdefault(key, i))
-    return np.unique([_root(parent, i) for i in range(len(manifest))], return_inverse=True)[1]
+            a, b = root(i), root(first.setdefault(key, i))
+            parent[max(a, b)] = min(a, b)
+    return np.unique([root(i) for i in range(len(manifest))], return_inverse=True)[1]
 
 
 def grouped_folds(
     groups: IntArray, k: int, *, seed: int, strata: IntArray | None = None
 ) -> IntArray:
-    """Stratified group K-fold: folds of nearly equal size, no group in two of them.
+    """Stratified group K-fold: the fold of each clip (N,), of nearly equal size, by whole groups.
 
     Groups are assigned greedily, the largest first and equal ones in random order, each to the fold
-    where it least unbalances the classes, then the sizes.
-
-    Args:
-        groups: (N,) group of each clip.
-        k: how many folds, at least 2 and at most the number of groups.
-        seed: of the order of equal groups.
-        strata: (N,) classes to spread evenly, such as the action; None: sizes only.
-
-    Returns:
-        (N,) fold of each clip, 0 to k - 1.
+    where it least unbalances the classes (`strata`, (N,), such as the action), then the sizes.
     """
     names = np.unique(groups)
     if not 2 <= k <= len(names):
@@ -90,12 +85,8 @@ def carve_validation(
 ) -> Manifest:
     """Turn whole groups of train into a validation part (no choice is made on the test split).
 
-    Args:
-        manifest: the clips.
-        name: the split column.
-        fraction: of the train clips, in (0, 1); reached from below or by one group.
-        seed: of the choice of groups.
-        columns: the columns that link clips to groups; None: all that name people or sources.
+    `fraction` of the train clips is reached from below or by one group; `columns` link clips to
+    groups as in `linked_groups`.
     """
     if not 0 < fraction < 1:
         raise UsageError(f"A validation share of {fraction} is not between 0 and 1.")
@@ -120,14 +111,10 @@ def random_split(
     name: str = "split",
     columns: Sequence[str] | None = None,
 ) -> Manifest:
-    """A random train and test split by whole groups, for a dataset published without one.
+    """Split by whole groups at random, for a dataset published without a split.
 
-    Args:
-        manifest: the clips.
-        test: share of the clips to test on, in (0, 1); 0.4 as in the papers.
-        seed: of the choice of groups.
-        name: of the split column.
-        columns: the columns that link clips to groups; None: all that name people or sources.
+    `test` is the share of the clips to test on, 0.4 as in the papers; `name` that of the new
+    column; `columns` link clips to groups as in `linked_groups`.
     """
     if not 0 < test < 1:
         raise UsageError(f"A test share of {test} is not between 0 and 1.")
@@ -144,15 +131,3 @@ def _draw_groups(groups: IntArray, wanted: float, seed: int) -> list[int]:
         if not taken or len(taken) + sizes[group] <= wanted:
             taken += np.flatnonzero(groups == group).tolist()
     return taken
-
-
-def _root(parent: list[int], i: int) -> int:
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i
-
-
-def _join(parent: list[int], i: int, j: int) -> None:
-    a, b = _root(parent, i), _root(parent, j)
-    parent[max(a, b)] = min(a, b)
