@@ -4,25 +4,23 @@ A source is called with the frames of one video and yields one `Region` per fram
 reads at most `look_ahead` frames beyond the one it yields; its constructor is its configuration.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import tee
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from masquerade.errors import UsageError
 from masquerade.regions.background_subtraction import BackgroundSubtraction, Foreground
-from masquerade.regions.boxes import Box, read_boxes
+from masquerade.regions.boxes import Box, area, corners, intersection, read_boxes
 from masquerade.regions.cuts import mark_cuts
 from masquerade.regions.faces import CenterFace, HaarFaces
 from masquerade.regions.grabcut import Prompt, add_silhouettes
 from masquerade.regions.people import HogPeople, TorchvisionPeople
 from masquerade.regions.region import Frame, Region
-from masquerade.regions.tracking import Detections, look_ahead, select_keyframes, track_regions
+from masquerade.regions.tracking import Detections, Tracking, select_keyframes, track_regions
 
 MOTION_LOOKBACK = 25  # frames that a track of motion is extrapolated before its first detection
-MIN_FACE_SCORE = 0.5  # best score of a track from which it is taken for a face
 
 
 class WholeFrame:
@@ -62,7 +60,53 @@ class Boxes:
             yield Region(boxes=tuple(self._boxes.get(number, ())), detected=False)
 
 
-class Faces:
+@dataclass(kw_only=True, eq=False)
+class TrackedSource:
+    """A region source that detects in some frames and tracks what it finds through the rest.
+
+    Args:
+        every: detect in every so many frames, in the first, the last and those after a cut; motion
+            is found in all.
+        track: join detections to tracks and fill the gaps; otherwise use detections alone.
+        gap: longest run of missed frames that is filled.
+        carry: frames that a face or person stays hidden after its last detection.
+        lookback: frames that it is hidden before its first.
+    """
+
+    every: int
+    track: bool = True
+    gap: int = 12
+    carry: int = 6
+    lookback: int = 6
+
+    min_best_score: ClassVar[float] = 0.0
+
+    def __post_init__(self) -> None:
+        self.every = self.every if self.track else 1
+        self._tracking: Tracking | None = None
+        self.look_ahead = 1
+        if self.track:
+            self._tracking = Tracking(
+                gap=self.gap,
+                carry=self.carry,
+                lookback=self.lookback,
+                every=self.every,
+                min_best_score=self.min_best_score,
+            )
+            self.look_ahead += self._tracking.look_ahead
+
+    def _detect_and_track(
+        self, frames: Iterable[tuple[Frame, bool]]
+    ) -> Iterator[tuple[Frame, Region]]:
+        keyframes = select_keyframes(frames, self.every)
+        return track_regions(keyframes, self._detect, self._tracking)
+
+    def _detect(self, frame: Frame) -> Detections:
+        raise NotImplementedError
+
+
+@dataclass(kw_only=True, eq=False)
+class Faces(TrackedSource):
     """Faces, detected in every N-th frame and tracked through the rest.
 
     The defaults favour recall. How large `every` may be depends on how fast heads move, and how
@@ -75,52 +119,41 @@ class Faces:
             full size.
         min_size: faces whose longer side is below this, in pixels of the frame, stay visible.
         max_size: faces whose longer side is above this stay visible; None: no limit.
-        every: detect in every so many frames, in the first, the last and those after a cut.
-        track: join detections to tracks and fill the gaps; otherwise use detections alone.
-        gap: longest run of missed frames that is filled.
-        carry: frames that a face stays hidden after its last detection.
-        lookback: frames that it is hidden before its first.
 
     Raises:
         MissingError: the face model is not installed.
     """
 
     name = "faces"
+    min_best_score = 0.5  # of a track that is taken for a face
 
-    def __init__(
-        self,
-        *,
-        detector: Literal["centerface", "haar"] = "centerface",
-        threshold: float = 0.2,
-        scale: tuple[int, int] | int | None = None,
-        min_size: float = 0,
-        max_size: float | None = None,
-        every: int = 3,
-        track: bool = True,
-        gap: int = 12,
-        carry: int = 6,
-        lookback: int = 6,
-    ) -> None:
-        kind = HaarFaces if detector == "haar" else CenterFace
-        self._detector = kind(
-            threshold=threshold, scale=scale, min_size=min_size, max_size=max_size
+    detector: Literal["centerface", "haar"] = "centerface"
+    threshold: float = 0.2
+    scale: tuple[int, int] | int | None = None
+    min_size: float = 0
+    max_size: float | None = None
+    every: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._detector = (HaarFaces if self.detector == "haar" else CenterFace)(
+            threshold=self.threshold,
+            scale=self.scale,
+            min_size=self.min_size,
+            max_size=self.max_size,
         )
         self.model_sha256 = self._detector.model_sha256
-        self.every, self.track = every if track else 1, track
-        rules = {"gap": gap, "carry": carry, "lookback": lookback, "min_best_score": MIN_FACE_SCORE}
-        self._tracking = rules if track else None
-        ahead = look_ahead(gap=gap, lookback=lookback, every=self.every) + 1
-        self.look_ahead = ahead if track else 1
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
-        keyframes = select_keyframes(mark_cuts(frames), self.every)
-        return track_regions(keyframes, self._detect, self.every, self._tracking)
+        for _, region in self._detect_and_track(mark_cuts(frames)):
+            yield region
 
     def _detect(self, frame: Frame) -> Detections:
         return self._detector(frame), None
 
 
-class People:
+@dataclass(kw_only=True, eq=False)
+class People(TrackedSource):
     """People: upright ones by OpenCV's HOG detector, moving ones, or by torchvision's networks.
 
     `motion` needs a static camera. Where the camera moves, or where there are too few frames to
@@ -134,12 +167,6 @@ class People:
             full size. Motion is found in a smaller copy.
         weights: torchvision's state dict, a .pth file.
         device: where torchvision's network runs.
-        every: detect in every so many frames, in the first, the last and those after a cut; motion
-            is found in all.
-        track: join detections to tracks and fill the gaps; otherwise use detections alone.
-        gap: longest run of missed frames that is filled.
-        carry: frames that a person stays hidden after the last detection.
-        lookback: frames that a person is hidden before the first.
 
     Raises:
         MissingError: torchvision or the file of weights is asked for and missing.
@@ -149,53 +176,47 @@ class People:
     name = "people"
     shape = "silhouette"
 
-    def __init__(
-        self,
-        *,
-        detector: Literal["hog", "motion", "hog+motion", "torchvision"] = "hog+motion",
-        threshold: float = 0.15,
-        scale: tuple[int, int] | int | None = 480,
-        weights: Path | None = None,
-        device: str = "cpu",
-        every: int = 4,
-        track: bool = True,
-        gap: int = 12,
-        carry: int = 6,
-        lookback: int = 6,
-    ) -> None:
+    detector: Literal["hog", "motion", "hog+motion", "torchvision"] = "hog+motion"
+    threshold: float = 0.15
+    scale: tuple[int, int] | int | None = 480
+    weights: Path | None = None
+    device: str = "cpu"
+    every: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._network: TorchvisionPeople | None = None
-        if detector == "torchvision":
-            if weights is None:
+        if self.detector == "torchvision":
+            if self.weights is None:
                 raise UsageError("People by torchvision need a file of weights: name one.")
             self._network = TorchvisionPeople(
-                weights=weights, threshold=threshold, scale=scale, device=device
+                weights=self.weights,
+                threshold=self.threshold,
+                scale=self.scale,
+                device=self.device,
             )
-        self._hog = HogPeople(threshold=threshold, scale=scale) if "hog" in detector else None
-        self._motion = BackgroundSubtraction() if "motion" in detector else None
+        hog, motion = "hog" in self.detector, "motion" in self.detector
+        self._hog = HogPeople(threshold=self.threshold, scale=self.scale) if hog else None
+        self._motion = BackgroundSubtraction() if motion else None
         self.model_sha256 = self._network.model_sha256 if self._network else None
-        self.every = every if track else 1
-        self._tracking = {"gap": gap, "carry": carry, "lookback": lookback} if track else None
-        self.look_ahead = 1
-        if track:
-            self.look_ahead += look_ahead(gap=gap, lookback=lookback, every=self.every)
+        self._motion_tracking = self._tracking
         if self._hog:
             self.look_ahead += self.every  # silhouettes wait for the next keyframe
         if self._motion:
             self.look_ahead += self._motion.look_ahead
-            self.look_ahead += look_ahead(gap=gap, lookback=MOTION_LOOKBACK) if track else 0
+        if self._motion and self._tracking:
+            # Whoever starts to move inside the frame was there before: extrapolate farther back.
+            self._motion_tracking = replace(self._tracking, lookback=MOTION_LOOKBACK, every=1)
+            self.look_ahead += self._motion_tracking.look_ahead
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
         marked = mark_cuts(frames)
         if self._network is not None:
-            return self._detect_and_track(marked)
+            return (region for _, region in self._detect_and_track(marked))
         if self._hog is None:
             assert self._motion is not None
             return self._moving(((frame, Region(cut=cut)) for frame, cut in marked), self._motion)
         return add_silhouettes(self._prompts(marked))
-
-    def _detect_and_track(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[Region]:
-        keyframes = select_keyframes(frames, self.every)
-        return track_regions(keyframes, self._detect, self.every, self._tracking)
 
     def _detect(self, frame: Frame) -> Detections:
         if self._network is not None:
@@ -205,14 +226,12 @@ class People:
 
     def _prompts(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[Prompt]:
         """Upright people and moving foreground, from which silhouettes are segmented."""
-        copy, frames = tee(frames)
-        upright = self._detect_and_track(copy)
-        pairs = zip((frame for frame, _ in frames), upright, strict=True)
+        upright = self._detect_and_track(frames)
         if self._motion is None:
-            for frame, region in pairs:
+            for frame, region in upright:
                 yield Prompt(frame, region.boxes, None, region, region.detected)
             return
-        ahead, behind = tee(pairs)
+        ahead, behind = tee(upright)
         moving = self._moving(ahead, self._motion)
         for (frame, region), motion in zip(behind, moving, strict=True):
             joined = _join(_without_upright(motion, region.boxes), region)
@@ -223,17 +242,13 @@ class People:
     ) -> Iterator[Region]:
         """Tracked moving foreground; a frame without a usable background is hidden whole."""
         ahead, behind = tee(frames)
-        waiting: deque[Foreground] = deque()
-
-        def foregrounds() -> Iterator[tuple[Foreground, bool, bool]]:
-            for foreground, (_, region) in zip(subtraction(ahead), behind, strict=True):
-                waiting.append(foreground)
-                yield foreground, region.cut, True
-
-        # Whoever starts to move inside the frame was there before: extrapolate farther back.
-        rules = self._tracking and {**self._tracking, "lookback": MOTION_LOOKBACK}
-        for region in track_regions(foregrounds(), lambda f: (f.boxes, f.mask), 1, rules):
-            foreground = waiting.popleft()
+        foregrounds = (
+            (foreground, region.cut, True)
+            for foreground, (_, region) in zip(subtraction(ahead), behind, strict=True)
+        )
+        for foreground, region in track_regions(
+            foregrounds, lambda found: (found.boxes, found.mask), self._motion_tracking
+        ):
             yield _whole_frame(foreground, region.cut) if foreground.unknown else region
 
 
@@ -245,16 +260,11 @@ def _whole_frame(foreground: Foreground, cut: bool) -> Region:
 
 
 def _without_upright(motion: Region, people: tuple[Box, ...]) -> Region:
-    """Drop moving boxes that belong to an upright person, whose silhouette is segmented."""
-    others = tuple(box for box in motion.boxes if not any(_inside(box, one) for one in people))
-    return replace(motion, boxes=others)
-
-
-def _inside(part: Box, whole: Box) -> bool:
-    """Whether more than half of one box lies in the other."""
-    wide = min(part.x1, whole.x1) - max(part.x0, whole.x0)
-    high = min(part.y1, whole.y1) - max(part.y0, whole.y0)
-    return min(wide, high) > 0 and wide * high > part.width * part.height / 2
+    """Drop moving boxes that lie mostly in an upright person, whose silhouette is segmented."""
+    moving = corners(motion.boxes)
+    inside = intersection(moving, corners(people)) > area(moving)[:, None] / 2
+    pairs = zip(motion.boxes, inside.any(axis=1), strict=True)
+    return replace(motion, boxes=tuple(box for box, upright in pairs if not upright))
 
 
 def _join(a: Region, b: Region) -> Region:

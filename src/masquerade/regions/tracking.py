@@ -8,9 +8,10 @@ first. Detections are associated greedily by predicted position, size and IoU, w
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Any, TypeVar
+from math import inf
+from typing import TypeVar
 
 import numpy as np
 
@@ -26,18 +27,43 @@ VELOCITY_FRAMES = 6  # frames that they lie within, except for the last two
 VELOCITY_DECAY = 0.9  # of an extrapolated box, per frame
 GROWTH = 0.03  # how much larger a box gets with each frame from the nearest detection
 MAX_GROWTH = 1.3
+MIN_EVIDENCE = 0.6  # sum of squared scores from which a track is confirmed. One that is not is
+# neither extrapolated nor bridged, so that a single false alarm stays where it is; its box only
+# covers the skipped frames nearest to its detection
 
 Detection = tuple[int, Box]  # frame number and box
 Detections = tuple[list[Box], Mask | None]  # of one frame: boxes, and a silhouette if there is one
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tracking:
+    """Which frames without a detection a track covers."""
+
+    gap: int = 12  # longest run of frames without a detection that is interpolated
+    carry: int = 6  # frames that a track is extrapolated after its last detection
+    lookback: int = 6  # and before its first
+    every: int = 1  # the detector runs on every so many frames; those between are interpolated
+    min_best_score: float = 0.0  # that one detection of a confirmed track must have reached: what
+    # scores low in every frame is more often a pattern in the background than a face
+
+    @property
+    def longest_gap(self) -> int:
+        """Frames between two detections of one track, at most."""
+        return self.gap + 2 * (self.every - 1)
+
+    @property
+    def look_ahead(self) -> int:
+        """How many frames `track_boxes` reads beyond the one whose boxes it yields."""
+        return max(self.longest_gap, self.lookback + self.every - 1)
+
+
 @dataclass(slots=True)
 class _Track:
     number: int
-    detections: list[Detection]  # in order; old ones are pruned
-    evidence: float  # sum of squared scores: three detections of .2 weigh less than one of .6
     start: int  # frames of its shot: start <= t < end
-    end: int | None = None
+    end: float = inf
+    detections: list[Detection] = field(default_factory=list)  # in order; old ones are pruned
+    evidence: float = 0.0  # sum of squared scores: three of .2 weigh less than one of .6
     best_score: float = 0.0
 
     def add(self, t: int, box: Box) -> None:
@@ -45,120 +71,75 @@ class _Track:
         self.evidence += box.score**2
         self.best_score = max(self.best_score, box.score)
 
-    def split(self, t: int) -> tuple[list[Detection], list[Detection]]:
-        """The detections up to frame t and those from it on."""
-        return [d for d in self.detections if d[0] <= t], [d for d in self.detections if d[0] >= t]
+    def box(self, t: int, rules: Tracking) -> Box | None:
+        """Where the track is in frame t; None where it covers nothing."""
+        if not self.start <= t < self.end:
+            return None
+        before = [d for d in self.detections if d[0] <= t]
+        after = [d for d in self.detections if d[0] >= t]
+        confirmed = self.evidence >= MIN_EVIDENCE and self.best_score >= rules.min_best_score
+        skipped = rules.every - 1  # frames between two runs of the detector
+        since = t - before[-1][0] if before else None
+        until = after[0][0] - t if after else None
+        if since == 0:
+            return before[-1][1]
+        if since and until and (confirmed or since + until <= skipped + 1):
+            return interpolate(before, after, t, skipped=skipped)
+        if since and since <= (skipped + rules.carry if confirmed else (skipped + 1) // 2):
+            return extrapolate(before, t)
+        if until and until <= (skipped + rules.lookback if confirmed else skipped // 2):
+            return extrapolate([(-s, box) for s, box in reversed(after)], -t)
+        return None
 
     def prune(self, t: int) -> None:
+        """Forget detections that no velocity is fitted to any more."""
         old = sum(d[0] < t for d in self.detections)
         self.detections = self.detections[max(0, old - VELOCITY_BOXES) :]
 
 
-def look_ahead(*, gap: int, lookback: int, every: int = 1) -> int:
-    """How many frames `track_boxes` reads beyond the one whose boxes it yields."""
-    return max(gap + 2 * (every - 1), lookback + every - 1)
-
-
 def track_boxes(
-    detections: Iterable[tuple[list[Box] | None, bool]],
-    *,
-    gap: int = 12,
-    carry: int = 6,
-    lookback: int = 6,
-    every: int = 1,
-    min_evidence: float = 0.6,
-    min_best_score: float = 0.0,
+    detections: Iterable[tuple[list[Box] | None, bool]], rules: Tracking
 ) -> Iterator[list[Box]]:
     """The boxes of each frame: those detected, and those that tracks put there.
 
     Args:
         detections: for each frame its detections (None: the detector did not run), and whether a
             scene cut lies before it. No track crosses a cut.
-        gap: longest run of frames without a detection that is interpolated.
-        carry: frames that a track is extrapolated after its last detection.
-        lookback: frames that it is extrapolated before its first.
-        every: the detector runs on every so many frames; those between are always interpolated.
-        min_evidence: sum of squared scores from which a track is confirmed. One that is not is
-            neither extrapolated nor bridged, so that a single false alarm stays where it is; its
-            box only covers the skipped frames nearest to its detection.
-        min_best_score: score that one detection of a confirmed track must have reached: what scores
-            low in every frame is more often a pattern in the background than a face.
+        rules: which frames tracks cover.
 
     Yields:
-        One list per frame, in order, at most `look_ahead(...)` frames late; each box has a track.
+        One list per frame, in order, `rules.look_ahead` frames late; each box has a track.
     """
-    late = look_ahead(gap=gap, lookback=lookback, every=every)
-    rules = _Rules(gap + 2 * (every - 1), carry, lookback, every - 1, min_evidence, min_best_score)
+    late = rules.look_ahead
     tracks: list[_Track] = []
-    numbers, shot, due, now = count(), 0, 0, -1
+    numbers, shot, now = count(), 0, -1
     for now, (boxes, cut) in enumerate(detections):
         if cut:
             shot = now
-            _close(tracks, now)
-        for box in _associate(tracks, boxes or [], now, rules.gap):
-            tracks.append(_Track(next(numbers), [], 0.0, shot))
-            tracks[-1].add(now, box)
-        if now >= late:
-            yield rules.boxes(tracks, due)
-            due += 1
-    for t in range(due, now + 1):
-        yield rules.boxes(tracks, t)
-
-
-@dataclass(frozen=True, slots=True)
-class _Rules:
-    gap: int
-    carry: int
-    lookback: int
-    skipped: int  # frames between two runs of the detector
-    min_evidence: float
-    min_best_score: float
-
-    def boxes(self, tracks: list[_Track], t: int) -> list[Box]:
-        """All boxes of frame t; tracks that cannot reach later frames are dropped."""
-        found = [self._box(track, t) for track in tracks]
-        for track in tracks:
-            track.prune(t)
-        reach = self.gap + self.carry + self.skipped
-        tracks[:] = [
-            k
-            for k in tracks
-            if k.detections[-1][0] + reach >= t and (k.end is None or k.end > t + 1)
+            for track in tracks:
+                track.end = min(track.end, now)
+        alive = [
+            k for k in tracks if now < k.end and now - k.detections[-1][0] <= rules.longest_gap + 1
         ]
-        return [box for box in found if box is not None]
-
-    def _box(self, track: _Track, t: int) -> Box | None:
-        if t < track.start or (track.end is not None and t >= track.end):
-            return None
-        before, after = track.split(t)
-        confirmed = track.evidence >= self.min_evidence and track.best_score >= self.min_best_score
-        since = t - before[-1][0] if before else None
-        until = after[0][0] - t if after else None
-        if since == 0:
-            return before[-1][1]
-        if since and until and (confirmed or since + until <= self.skipped + 1):
-            return interpolate(before, after, t, skipped=self.skipped)
-        nearest = (self.skipped + 1) // 2, self.skipped // 2
-        if since and since <= (self.skipped + self.carry if confirmed else nearest[0]):
-            return extrapolate(before, t)
-        if until and until <= (self.skipped + self.lookback if confirmed else nearest[1]):
-            return extrapolate([(-s, box) for s, box in reversed(after)], -t)
-        return None
+        matches = _match(alive, boxes or [], now)
+        for n, box in enumerate(boxes or []):
+            if n not in matches:
+                tracks.append(_Track(next(numbers), shot))
+            (alive[matches[n]] if n in matches else tracks[-1]).add(now, box)
+        if now >= late:
+            yield _boxes(tracks, now - late, rules)
+    for t in range(max(0, now - late + 1), now + 1):
+        yield _boxes(tracks, t, rules)
 
 
-def _close(tracks: list[_Track], cut: int) -> None:
+def _boxes(tracks: list[_Track], t: int, rules: Tracking) -> list[Box]:
+    """All boxes of frame t; tracks that cannot reach later frames are dropped."""
+    found = [track.box(t, rules) for track in tracks]
     for track in tracks:
-        if track.end is None:
-            track.end = cut
-
-
-def _associate(tracks: list[_Track], boxes: list[Box], now: int, gap: int) -> list[Box]:
-    """Add the boxes of this frame to the open tracks; return those that fit none."""
-    alive = [k for k in tracks if k.end is None and now - k.detections[-1][0] <= gap + 1]
-    matches = _match(alive, boxes, now)
-    for n, t in matches.items():
-        alive[t].add(now, boxes[n])
-    return [box for n, box in enumerate(boxes) if n not in matches]
+        track.prune(t)
+    reach = rules.longest_gap + rules.carry + rules.every - 1
+    tracks[:] = [k for k in tracks if k.detections[-1][0] + reach >= t and k.end > t + 1]
+    return [box for box in found if box is not None]
 
 
 def _match(tracks: list[_Track], boxes: list[Box], now: int) -> dict[int, int]:
@@ -280,16 +261,12 @@ def select_keyframes(
 def track_regions(
     frames: Iterable[tuple[Item, bool, bool]],
     detect: Callable[[Item], Detections],
-    every: int,
-    tracking: dict[str, Any] | None,
-) -> Iterator[Region]:
+    rules: Tracking | None,
+) -> Iterator[tuple[Item, Region]]:
     """Run a detector on keyframes and its tracks through all frames.
 
-    Args:
-        frames: what the detector reads, whether a cut lies before it, whether it is a keyframe.
-        detect: the detector.
-        every: frames from keyframe to keyframe.
-        tracking: arguments of `track_boxes`; None: detections alone.
+    A frame comes with whether a cut lies before it and whether it is a keyframe, and goes out with
+    its region; without rules that holds the detections alone.
     """
     waiting: deque[tuple[Item, bool, bool, Mask | None]] = deque()
 
@@ -300,10 +277,10 @@ def track_regions(
             yield boxes, cut
 
     lists: Iterable[list[Box]] = (boxes or [] for boxes, _ in detections())
-    if tracking is not None:
-        lists = track_boxes(detections(), every=every, **tracking)
+    if rules is not None:
+        lists = track_boxes(detections(), rules)
     for boxes in lists:
         frame, cut, keyframe, mask = waiting.popleft()
         clipped = (box.clip(frame.width, frame.height) for box in boxes)
         inside = tuple(box for box in clipped if box is not None)
-        yield Region(boxes=inside, mask=mask, cut=cut, detected=keyframe)
+        yield frame, Region(boxes=inside, mask=mask, cut=cut, detected=keyframe)
