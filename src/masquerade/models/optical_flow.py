@@ -70,14 +70,17 @@ def pixel_grid(height: int, width: int) -> F32:
     return out
 
 
-def remap(image: U8 | F32, source: F32, *, nearest: bool = False) -> NDArray[Any]:
-    """out[y, x] = image at source[y, x] = (x', y') in pixels, wrapped around at the edges.
+def remap(
+    image: U8 | F32, source: F32, *, nearest: bool = False, wrap: bool = True
+) -> NDArray[Any]:
+    """out[y, x] = image at source[y, x] = (x', y') in pixels.
 
-    The image is (H, W) or (H, W, C), `source` (h, w, 2); `nearest` does not interpolate.
+    The image is (H, W) or (H, W, C), `source` (h, w, 2); `nearest` does not interpolate. Beyond an
+    edge it is wrapped around, or has the edge's own values.
     """
     mode = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
-    places = np.asarray(source, np.float32)
-    return cv2.remap(image, places, np.empty(0), mode, borderMode=cv2.BORDER_WRAP)
+    border = cv2.BORDER_WRAP if wrap else cv2.BORDER_REPLICATE
+    return cv2.remap(image, np.asarray(source, np.float32), np.empty(0), mode, borderMode=border)
 
 
 def warp(image: U8 | F32, flow: F32, *, nearest: bool = False) -> NDArray[Any]:

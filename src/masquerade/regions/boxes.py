@@ -102,10 +102,7 @@ def iou(a: Array, b: Array) -> Array:
 def nms(boxes: Array, scores: Array, threshold: float) -> NDArray[np.intp]:
     """Non-maximum suppression: the rows that are kept, best first.
 
-    Args:
-        boxes: (N, 4) of x0, y0, x1, y1.
-        scores: (N,).
-        threshold: IoU with a better box from which a box is dropped.
+    Boxes are (N, 4), scores (N,). One whose IoU with a better one reaches `threshold` is dropped.
     """
     order = np.argsort(-scores, kind="stable")
     kept: list[int] = []
@@ -159,22 +156,12 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _size(document: dict[str, Any]) -> tuple[int, int]:
-    sizes = document.get("width"), document.get("height")
-    if not all(type(side) is int and side > 0 for side in sizes):
-        raise ValueError("width and height are whole numbers above 0")
-    return sizes[0], sizes[1]  # type: ignore[return-value]
-
-
 def read_boxes(
     path: str | Path, *, width: int | None = None, height: int | None = None
 ) -> dict[int, list[Box]]:
     """Read a file of boxes, by frame number; its schema is at the head of this module.
 
-    Args:
-        path: the JSON file.
-        width: width of the video in pixels; None: not compared.
-        height: height of the video in pixels; None: not compared.
+    Width and height are those of the video in pixels; None: not compared.
 
     Raises:
         UsageError: the file cannot be read, has another schema, or is for another size.
@@ -183,7 +170,9 @@ def read_boxes(
         document = json.loads(Path(path).read_text("utf-8"), object_pairs_hook=_refuse_duplicates)
         if not isinstance(document, dict) or document.get("version") != 1:
             raise ValueError('it does not say "version": 1')
-        size = _size(document)
+        size = document.get("width"), document.get("height")
+        if not all(type(side) is int and side > 0 for side in size):
+            raise ValueError("width and height are whole numbers above 0")
         if not isinstance(document.get("frames"), dict):
             raise ValueError("frames is not an object")
         frames = dict(_parse_frame(key, entries) for key, entries in document["frames"].items())

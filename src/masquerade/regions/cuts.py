@@ -28,11 +28,9 @@ def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def is_cut(before: NDArray[np.uint8] | None, after: NDArray[np.uint8]) -> bool:
-    """Whether a scene cut lies between two consecutive frames.
+    """Whether a scene cut lies between two consecutive frames, given as thumbnails (36, 64, 3).
 
-    Args:
-        before: thumbnail of the first, (36, 64, 3); None at the start of a video, which is no cut.
-        after: thumbnail of the second.
+    `before` is None at the start of a video, which is no cut.
     """
     if before is None:
         return False

@@ -7,8 +7,9 @@ the face's size over the stride (eq. 4).
 """
 
 import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -44,35 +45,27 @@ def centerface_file() -> Path:
     return file
 
 
+@dataclass(kw_only=True, eq=False)
 class FaceDetector:
     """What both detectors share; the arguments are those of the region source `Faces`."""
 
-    model_sha256: str | None = None
+    model_sha256: ClassVar[str | None] = None
 
-    def __init__(
-        self,
-        *,
-        threshold: float = 0.2,
-        scale: tuple[int, int] | int | None = None,
-        min_size: float = 0,
-        max_size: float | None = None,
-    ) -> None:
-        self.threshold, self.scale = threshold, scale
-        self.min_size, self.max_size = min_size, np.inf if max_size is None else max_size
-        self._load()
+    threshold: float = 0.2
+    scale: tuple[int, int] | int | None = None
+    min_size: float = 0
+    max_size: float | None = None
+
+    def __post_init__(self) -> None:
+        raise NotImplementedError
 
     def __call__(self, frame: Frame) -> list[Box]:
         """The faces of one frame, best first."""
         rows, scores, size = self._detect(frame)
         kept = nms(rows, scores, NMS_IOU)
         boxes = scaled_boxes(rows[kept], scores[kept], size, (frame.width, frame.height))
-        sizes = (max(box.width, box.height) for box in boxes)
-        return [
-            box for box, s in zip(boxes, sizes, strict=True) if self.min_size <= s <= self.max_size
-        ]
-
-    def _load(self) -> None:
-        raise NotImplementedError
+        most = np.inf if self.max_size is None else self.max_size
+        return [box for box in boxes if self.min_size <= max(box.width, box.height) <= most]
 
     def _detect(self, frame: Frame) -> tuple[Array, Array, tuple[int, int]]:
         """Boxes (N, 4) and scores (N,), before NMS, and the size (w, h) that they refer to."""
@@ -86,9 +79,9 @@ class CenterFace(FaceDetector):
         MissingError: the model is not installed.
     """
 
-    model_sha256: str | None = CENTERFACE_SHA256
+    model_sha256 = CENTERFACE_SHA256
 
-    def _load(self) -> None:
+    def __post_init__(self) -> None:
         self._file = centerface_file()
         self._network: Any = None
         self._size = 0, 0
@@ -115,11 +108,8 @@ def decode(
 ) -> tuple[Array, Array]:
     """Boxes (N, 4) in pixels of the input and scores (N,) from CenterFace's output maps.
 
-    Args:
-        heatmap: (h, w), the probability of a centre in each cell.
-        log_sizes: (2, h, w), logarithm of height and width over the stride.
-        offsets: (2, h, w), the centre's place inside its cell, y and x.
-        threshold: lowest score that counts.
+    In each cell (h, w): the probability of a centre; the logarithm of height and width over the
+    stride, (2, h, w); and the centre's place inside the cell, y and x, (2, h, w).
     """
     rows, columns = np.nonzero(heatmap > threshold)
     high, wide = np.exp(log_sizes[:, rows, columns].astype(np.float64)) * STRIDE  # eq. 4
@@ -136,7 +126,7 @@ class HaarFaces(FaceDetector):
     score is 1 - exp(-s / 3), s the sum of the last stage.
     """
 
-    def _load(self) -> None:
+    def __post_init__(self) -> None:
         folder = Path(cv2.__file__).parent / "data"
         names = "haarcascade_frontalface_default.xml", "haarcascade_profileface.xml"
         self._front, self._profile = (cv2.CascadeClassifier(str(folder / name)) for name in names)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.models.optical_flow import dis_flow, pixel_grid
+from masquerade.models.optical_flow import dis_flow, grey, pixel_grid, remap
 from masquerade.regions.boxes import Box
 from masquerade.regions.masks import draw_ellipses
 from masquerade.regions.region import Frame, Region, fit_size
@@ -58,8 +58,7 @@ def add_silhouettes(prompts: Iterable[Prompt]) -> Iterator[Region]:
     for prompt in prompts:
         size = fit_size(prompt.frame, LONG_SIDE)
         pixels = prompt.frame.rgb(size)
-        grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
-        now = _Small(prompt, grey, _certain(prompt, size))
+        now = _Small(prompt, grey(pixels), _certain(prompt, size))
         if prompt.region.cut:
             yield from map(_with_silhouettes, waiting)
             waiting.clear()
@@ -117,7 +116,11 @@ def _segment(pixels: U8, prompt: Prompt, certain: U8) -> U8:
     labels[_ellipses(prompt, (w, h), SPINE) > 0] = cv2.GC_FGD
     if not body.any():
         return certain
-    part = _crop(possible)
+    x, y, wide, high = cv2.boundingRect(possible)  # all that is inside, with background around it
+    part = (
+        slice(max(0, y - MARGIN), y + high + MARGIN),
+        slice(max(0, x - MARGIN), x + wide + MARGIN),
+    )
     labels = np.ascontiguousarray(labels[part])
     background = (labels == cv2.GC_BGD) | (labels == cv2.GC_PR_BGD)
     if not background.any() or background.all():
@@ -136,19 +139,7 @@ def _segment(pixels: U8, prompt: Prompt, certain: U8) -> U8:
     return np.asarray(np.maximum(dilated, certain), np.uint8)
 
 
-def _crop(inside: U8) -> tuple[slice, slice]:
-    """Rows and columns that hold all that is inside, with background around it."""
-    x, y, wide, high = cv2.boundingRect(inside)
-    return (
-        slice(max(0, y - MARGIN), y + high + MARGIN),
-        slice(max(0, x - MARGIN), x + wide + MARGIN),
-    )
-
-
 def _warp(source: _Small, target: _Small) -> U8:
     """(h, w), the silhouettes of an adjacent frame, moved to this one along the flow."""
     flow = dis_flow(target.grey, source.grey)
-    at = pixel_grid(*target.grey.shape) + flow
-    border = cv2.BORDER_REPLICATE
-    moved = cv2.remap(source.mask, at, np.empty(0), cv2.INTER_LINEAR, borderMode=border)
-    return _binary(moved)
+    return _binary(remap(source.mask, pixel_grid(*flow.shape[:2]) + flow, wrap=False))

@@ -10,18 +10,15 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from masquerade.errors import MissingError, UsageError
 from masquerade.models.key_vit import KeyViT
 from masquerade.models.published_weights import read_weights
 from masquerade.regions import key_weights
-from masquerade.regions.hog_keys import ColourHog, KeyGrid
+from masquerade.regions.hog_keys import F32, U8, ColourHog, KeyGrid
 from masquerade.storage import file_digest, weights_digest
 
-F32 = NDArray[np.float32]
-U8 = NDArray[np.uint8]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 SHORT = 224  # short side of the input in pixels (docs/papers.md 3.2)
 
@@ -80,7 +77,13 @@ class ViTKeys:
             raise UsageError(f"{name} needs a short side of {shape.patch} pixels or more.")
         self.name, self.short, self.device = name, short, device
         self.net = shape.build(stride or shape.stride)
-        path = weights or _fetched_weights(name)
+        path = weights or key_weights.downloaded_file(name)
+        if path is None:
+            raise MissingError(
+                f"the weights of {name} are not here: give --key-weights FILE, or run `masquerade "
+                f"templates fetch {name}` once; --keys colour-hog and --regions boxes:FILE need "
+                "none."
+            )
         state = _select_weights(read_weights(path), self.net, name, Path(path).name)
         self.net.load_state_dict(state, assign=True)
         self.net.eval().to(device)
@@ -115,15 +118,11 @@ def build_key_extractor(
     short: int = SHORT,
     device: str = "cpu",
 ) -> KeyExtractor:
-    """Build an extractor of keys.
+    """Build an extractor of `EXTRACTORS`.
 
-    Args:
-        name: of `EXTRACTORS`.
-        weights: a file of a network's weights in the published naming, .pth or .safetensors; None:
-            the one that `fetch` downloaded.
-        stride: pixels from key to key at the input size; None: the extractor's own.
-        short: short side of the input in pixels.
-        device: where a network runs, as torch spells it.
+    A network's weights are a file in the published naming, .pth or .safetensors; None: the one that
+    `fetch` downloaded. `stride`, in pixels from key to key at the input size, is None for the
+    extractor's own, and `short` the input's short side.
 
     Raises:
         UsageError: no such extractor, arguments that it does not take, or another network's file.
@@ -136,16 +135,6 @@ def build_key_extractor(
             raise UsageError(f"{name} takes no weights; leave them out or name a network.")
         return ColourHog(stride=stride, short=short)
     return ViTKeys(name, weights=weights, stride=stride, short=short, device=device)
-
-
-def _fetched_weights(name: str) -> Path:
-    path = key_weights.downloaded_file(name)
-    if path is None:
-        raise MissingError(
-            f"the weights of {name} are not here: give --key-weights FILE, or run `masquerade "
-            f"templates fetch {name}` once; --keys colour-hog and --regions boxes:FILE need none."
-        )
-    return path
 
 
 def _select_weights(

@@ -38,11 +38,10 @@ PUBLISHED: dict[str, Published] = {
 
 def weights_folder() -> Path:
     """The folder of downloaded weights: MASQUERADE_WEIGHTS, or in the user's cache folder."""
-    named = os.environ.get("MASQUERADE_WEIGHTS")
-    if named:
+    if named := os.environ.get("MASQUERADE_WEIGHTS"):
         return Path(named)
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "masquerade" / "weights"
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "masquerade" / "weights"
 
 
 def downloaded_file(name: str) -> Path | None:

@@ -120,11 +120,8 @@ def draw_ellipses(
 ) -> Mask:
     """An ellipse in each box, on a scaled copy of the frame: (h, w), 255 inside.
 
-    Args:
-        boxes: in pixels of the frame.
-        part: the ellipse's width, top and bottom in parts of its box.
-        frame: (W, H).
-        size: (w, h) of the copy.
+    `part` is its width, top and bottom in parts of its box. Boxes are in pixels of the frame, whose
+    size is (W, H); the copy's is (w, h).
     """
     out = np.zeros((size[1], size[0]), np.uint8)
     across, down = size[0] / frame[0], size[1] / frame[1]

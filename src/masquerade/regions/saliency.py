@@ -13,12 +13,10 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from masquerade.errors import UsageError
-from masquerade.regions.hog_keys import KeyGrid, normalize
+from masquerade.regions.hog_keys import F32, KeyGrid, normalize
 
-F32 = NDArray[np.float32]
 Combine = Literal["mean", "max"]
 MIN_RANGE = 0.05  # least distance from ground to core, so that indistinct keys gain little
 START, FULL = 0.2, 0.4  # of the way from ground to core, where strength leaves 0 and reaches 1. On
@@ -36,7 +34,6 @@ class SaliencyConfig:
     gamma: float = 1.0  # exponent, above 0; below 1 hides more
     threshold: float = 0.0  # what is below becomes 0
     floor: float = 0.0  # least strength anywhere; 1 hides everything
-    quantised: bool = False  # round down to 256 levels: the authors' code stores image files
 
     def __post_init__(self) -> None:
         if self.combine not in ("mean", "max"):
@@ -49,14 +46,12 @@ class SaliencyConfig:
             )
 
 
+DEFAULT = SaliencyConfig()
+
+
 def paper() -> SaliencyConfig:
     """Eq. 1 and 2 and nothing else."""
     return SaliencyConfig(combine="mean", calibrated=False, grow=0)
-
-
-def code() -> SaliencyConfig:
-    """The authors' code: eq. 1 stored as 8-bit images."""
-    return SaliencyConfig(combine="mean", calibrated=False, grow=0, quantised=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,11 +83,8 @@ def saliency(
 ) -> F32:
     """Eq. 1: the cosine with each template, clipped at 0, then combined; (...), 0 to 1.
 
-    Args:
-        keys: (..., D).
-        templates: (n, D), all keys of all templates.
-        levels: one per row of `templates`, to calibrate each cosine first; None: as printed.
-        combine: `mean` as printed, or `max`.
+    Keys are (..., D), those of all templates (n, D). With `levels`, one per template's key, each
+    cosine is calibrated first; without, and by the `mean`, it is eq. 1 as printed.
     """
     out = _cosines(keys, templates)
     if levels is not None:
@@ -104,46 +96,28 @@ def saliency(
 
 
 def strength(
-    keys: F32, templates: F32, levels: Sequence[Level], config: SaliencyConfig | None = None
+    keys: F32, templates: F32, levels: Sequence[Level], config: SaliencyConfig = DEFAULT
 ) -> F32:
-    """How far each place is to be hidden, (rows, columns), 0 to 1.
-
-    Args:
-        keys: (rows, columns, D) of a picture.
-        templates: (n, D).
-        levels: one per row of `templates`.
-        config: None: the default.
-    """
-    config = config or SaliencyConfig()
+    """How far each place of a picture's keys (rows, columns, D) is to be hidden, 0 to 1."""
     used = levels if config.calibrated else None
     return adjust(saliency(keys, templates, levels=used, combine=config.combine), config)
 
 
 def adjust(values: F32, config: SaliencyConfig) -> F32:
-    """Apply growth, gamma, threshold, floor and quantisation to strengths (rows, columns)."""
+    """Apply growth, gamma, threshold and floor to strengths (rows, columns)."""
     across = 2 * config.grow + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (across, across))
     out = np.asarray(cv2.dilate(values, disc), np.float32) ** config.gamma
     out = np.where(out < config.threshold, 0, out)
-    out = np.maximum(out, config.floor)
-    if config.quantised:
-        out = np.floor(out * 255) / 255
-    return np.asarray(out, np.float32)
+    return np.asarray(np.maximum(out, config.floor), np.float32)
 
 
 def upsample(values: F32, grid: KeyGrid, size: tuple[int, int] | None = None) -> F32:
     """Eq. 2: values on the grid of keys, (rows, columns), resized to the picture bilinearly.
 
     Each value stays at its own centre; stretching the map over the whole picture, as the authors'
-    code does, shifts what lies near the edges by up to half a patch.
-
-    Args:
-        values: (rows, columns).
-        grid: where they are.
-        size: (height, width) of a scaled copy of the picture; None: the picture's own.
-
-    Returns:
-        (height, width).
+    code does, shifts what lies near the edges by up to half a patch. `size` is (height, width) of a
+    scaled copy of the picture; None: the picture's own.
     """
     height, width = size or (grid.height, grid.width)
     y = (np.arange(height) + 0.5) * grid.height / height

@@ -10,6 +10,8 @@ from itertools import tee
 from pathlib import Path
 from typing import ClassVar, Literal
 
+import numpy as np
+
 from masquerade.errors import UsageError
 from masquerade.regions.background_subtraction import BackgroundSubtraction, Foreground
 from masquerade.regions.boxes import Box, area, corners, intersection, read_boxes
@@ -263,8 +265,8 @@ def _without_upright(motion: Region, people: tuple[Box, ...]) -> Region:
     """Drop moving boxes that lie mostly in an upright person, whose silhouette is segmented."""
     moving = corners(motion.boxes)
     inside = intersection(moving, corners(people)) > area(moving)[:, None] / 2
-    pairs = zip(motion.boxes, inside.any(axis=1), strict=True)
-    return replace(motion, boxes=tuple(box for box, upright in pairs if not upright))
+    others = np.flatnonzero(~inside.any(axis=1))
+    return replace(motion, boxes=tuple(motion.boxes[i] for i in others))
 
 
 def _join(a: Region, b: Region) -> Region:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from masquerade.errors import MissingError, UsageError
+from masquerade.regions.hog_keys import F32
 from masquerade.regions.saliency import Level
 from masquerade.regions.templates import (
     CONCEPTS,
-    F32,
     NAME,
     Pick,
     Template,
@@ -31,12 +31,10 @@ VERSION = 1
 
 def library_folder() -> Path:
     """Where templates are kept: what MASQUERADE_TEMPLATES names, or the user's data folder."""
-    named = os.environ.get("MASQUERADE_TEMPLATES")
-    if named:
+    if named := os.environ.get("MASQUERADE_TEMPLATES"):
         return Path(named)
-    data = os.environ.get("XDG_DATA_HOME")
-    share = Path(data) if data else Path.home() / ".local" / "share"
-    return share / "masquerade" / "templates"
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "masquerade" / "templates"
 
 
 class Library:
@@ -91,7 +89,8 @@ class Library:
         """Delete a template; MissingError if there is none of that name."""
         path = self.folder / f"{check_name(name)}.json"
         if not path.is_file():
-            raise MissingError(f"there is no template {name}; there are: {self._listed()}.")
+            stored = ", ".join(self.names()) or "none"
+            raise MissingError(f"there is no template {name}; there are: {stored}.")
         path.unlink()
         path.with_suffix(".safetensors").unlink(missing_ok=True)
 
@@ -132,20 +131,20 @@ class Library:
         with atomic_write(path, overwrite=True) as part:
             part.write_text(json.dumps(card, indent=1) + "\n", "utf-8")
 
-    def _listed(self) -> str:
-        return ", ".join(self.names()) or "none"
-
 
 def _card(template: Template) -> dict[str, Any]:
-    names = {"name": template.name, "extractor": template.extractor}
-    return {"version": VERSION, **names, "picks": [asdict(pick) for pick in template.picks]}
+    return {
+        "version": VERSION,
+        "name": template.name,
+        "extractor": template.extractor,
+        "picks": [asdict(pick) for pick in template.picks],
+    }
 
 
 def _template(card: dict[str, Any], keys: F32) -> Template:
     if card["version"] != VERSION:
         raise ValueError(f"version {card['version']}, not {VERSION}")
-    entries = [{**p, "level": Level(**p["level"])} for p in card["picks"]]
-    picks = tuple(Pick(**entry) for entry in entries)
+    picks = tuple(Pick(**{**pick, "level": Level(**pick["level"])}) for pick in card["picks"])
     if keys.ndim != 2 or len(keys) != len(picks) or not np.isfinite(keys).all():
         raise ValueError("its keys do not fit its picks")
     return Template(

@@ -15,14 +15,12 @@ from functools import reduce
 from itertools import islice
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from masquerade.errors import UsageError
-from masquerade.models.optical_flow import dis_flow, pixel_grid
+from masquerade.models.optical_flow import F32, U8, dis_flow, grey, pixel_grid, remap
 from masquerade.regions.cuts import mark_cuts
 from masquerade.regions.key_extractors import SHORT, build_key_extractor
 from masquerade.regions.region import Frame, Region
@@ -30,8 +28,6 @@ from masquerade.regions.saliency import Combine, SaliencyConfig, strength, upsam
 from masquerade.regions.template_library import Library
 from masquerade.regions.templates import Template, check_extractor, make_template
 
-F32 = NDArray[np.float32]
-U8 = NDArray[np.uint8]
 MarkedFrame = tuple[Frame, bool]  # a frame, and whether a scene cut lies before it
 
 MAX_POINT_FRAME = 128  # a point in a later frame would keep too many frames in memory
@@ -153,16 +149,17 @@ class Templates:
         self, frame: Frame, last: _Strengths | None, template: Template
     ) -> tuple[_Strengths, bool]:
         """The strengths of one more frame, and whether it is a keyframe."""
-        small = frame.rgb(_small_size(frame))
-        grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
+        factor = LONG_SIDE / max(frame.width, frame.height)  # DIS flow fails below 30 pixels
+        small = max(1, round(frame.width * factor)), max(1, round(frame.height * factor))
+        picture = grey(frame.rgb(small))
         if last is not None and (not self.every or last.age + 1 < self.every):
-            now = last.warp(grey)
+            now = last.warp(picture)
             if self.every or not now.stale():
                 return now, False
         grid = self._keys(_pixels(frame))
         levels = strength(grid.keys, template.keys, template.levels, self.config)
-        size = grey.shape[0], grey.shape[1]
-        return _Strengths(upsample(levels, grid, size), pixel_grid(*size), grey), True
+        values = upsample(levels, grid, small[::-1])
+        return _Strengths(values, pixel_grid(*small[::-1]), picture), True
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,27 +175,27 @@ class _Strengths:
 
     def dilated(self) -> F32:
         """(h, w), 0 to 1, in the present frame."""
-        found = _sample(self.values, self.source)
+        found = remap(self.values, self.source, wrap=False)
         across = 2 * ceil(FLOW_ERROR * min(self.motion, 3 * MAX_MOTION)) + 1
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (across, across))
         return np.asarray(cv2.dilate(found, disc), np.float32)
 
-    def warp(self, grey: U8) -> _Strengths:
+    def warp(self, now: U8) -> _Strengths:
         """Propagate to the next frame, (h, w)."""
-        flow = dis_flow(grey, self.grey)
-        past = pixel_grid(*grey.shape) + flow
-        expected = _sample(self.grey, past)
-        source = _sample(self.source, past)
+        flow = dis_flow(now, self.grey)
+        past = pixel_grid(*flow.shape[:2]) + flow
+        expected = remap(self.grey, past, wrap=False)
+        source = remap(self.source, past, wrap=False)
         step = np.hypot(flow[..., 0], flow[..., 1])  # (h, w)
-        hidden = step[_sample(self.values, source) > 0.5]
+        hidden = step[remap(self.values, source, wrap=False) > 0.5]
         motion = max(np.quantile(part, 0.95) for part in (step, hidden) if part.size)
         return _Strengths(
             self.values,
             source,
-            grey,
+            now,
             self.age + 1,
             self.motion + float(motion),
-            self.unexplained + float((cv2.absdiff(grey, expected) > UNEXPLAINED).mean()),
+            self.unexplained + float((cv2.absdiff(now, expected) > UNEXPLAINED).mean()),
         )
 
     def stale(self) -> bool:
@@ -238,17 +235,6 @@ def _drain(waiting: deque[MarkedFrame], more: Iterator[MarkedFrame]) -> Iterator
     yield from more
 
 
-def _small_size(frame: Frame) -> tuple[int, int]:
-    """(w, h); small frames are enlarged, since DIS flow fails below 30 pixels."""
-    factor = LONG_SIDE / max(frame.width, frame.height)
-    return max(1, round(frame.width * factor)), max(1, round(frame.height * factor))
-
-
 def _pixels(frame: Frame) -> U8:
     """8 bits per channel, whatever the video has: `rgb` scales in 8 bits."""
     return frame.rgb((frame.width, frame.height))
-
-
-def _sample(image: Any, at: F32) -> Any:
-    """image at at[y, x] = (x', y'), bilinear; beyond an edge the edge's own value."""
-    return cv2.remap(image, at, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

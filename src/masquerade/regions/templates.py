@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from masquerade.errors import UsageError
+from masquerade.regions.hog_keys import F32, U8
 from masquerade.regions.key_extractors import KeyExtractor
 from masquerade.regions.saliency import Level, measure_level
 
-F32 = NDArray[np.float32]
-U8 = NDArray[np.uint8]
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 CONCEPTS = {
@@ -71,9 +69,7 @@ class Template:
         """This template with the picks of another of the same extractor added."""
         check_extractor(other, self.extractor)
         keys = np.concatenate([self.keys, other.keys])
-        return Template(
-            name=self.name, extractor=self.extractor, keys=keys, picks=self.picks + other.picks
-        )
+        return replace(self, keys=keys, picks=self.picks + other.picks)
 
 
 def check_name(name: str) -> str:
@@ -103,15 +99,9 @@ def make_template(
     image: str,
     frame: int | None = None,
 ) -> Template:
-    """Make a template from points in one picture.
+    """Make a template from points (x, y) in one picture, (H, W, 3) RGB.
 
-    Args:
-        name: of the concept.
-        pixels: (H, W, 3) RGB.
-        at: (x, y) of each point in pixels.
-        extractor: what computes the keys.
-        image: the picture's file; its name is kept, its folders are not.
-        frame: where the picture is one of a video's.
+    Of the picture's file the name is kept, its folders are not; `frame` is its number in a video.
 
     Raises:
         UsageError: a point lies outside, there is none, or the name is invalid.
