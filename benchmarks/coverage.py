@@ -217,9 +217,9 @@ def attackers(
     noise = 0.5 * mixed(rng, codes, 2, rho)
     # Each adds its log likelihood ratio of the label to the prior's: the best it can do.
     prior = np.log(rate / (1 - rate))
-    worst = prior + 4 * strength * (strength * (y - 0.5) + noise[:, 0])
+    strongest = prior + 4 * strength * (strength * (y - 0.5) + noise[:, 0])
     raw = prior + 4 * (y - 0.5 + noise[:, 1])
-    return metric(y, worst), metric(y, raw), metric(y, rate)
+    return metric(y, strongest), metric(y, raw), metric(y, rate)
 
 
 def measure_leakage(name: str, strength: float, sizes: list[int], sets: int) -> str:
@@ -227,8 +227,8 @@ def measure_leakage(name: str, strength: float, sizes: list[int], sets: int) -> 
     rng, codes, rho = np.random.default_rng(0), groups(sizes), 0.2 if max(sizes) > 1 else 0.0
     metric = LEAKAGE_METRICS[name]
     everyone = attackers(metric, np.random.default_rng(1), np.arange(400_000), strength, 0.0)
-    worst, raw, floor = (statistic.value for statistic in everyone)
-    truth = normalised(worst, raw, floor) or 0.0
+    strongest, raw, floor = (statistic.value for statistic in everyone)
+    truth = normalised(strongest, raw, floor) or 0.0
     held, absent, protected = [], 0, 0
     for _ in range(sets):
         w, r, f = attackers(metric, rng, codes, strength, rho)

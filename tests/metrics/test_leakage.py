@@ -52,7 +52,7 @@ def test_the_sweep_runs_from_action_to_privacy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("worst", "raw", "floor", "expected"),
+    ("strongest", "raw", "floor", "expected"),
     [
         (0.4, 0.9, 0.4, 0.0),
         (0.9, 0.9, 0.4, 1.0),
@@ -63,8 +63,10 @@ def test_the_sweep_runs_from_action_to_privacy() -> None:
         (0.3, 0.35, 0.4, None),
     ],
 )
-def test_normalised(worst: float, raw: float, floor: float, expected: float | None) -> None:
-    assert normalised(worst, raw, floor) == (None if expected is None else pytest.approx(expected))
+def test_normalised(strongest: float, raw: float, floor: float, expected: float | None) -> None:
+    assert normalised(strongest, raw, floor) == (
+        None if expected is None else pytest.approx(expected)
+    )
 
 
 def test_the_best_trivial_attacker_is_the_floor() -> None:
@@ -108,23 +110,25 @@ def test_undefined_scores_are_not_applicable() -> None:
 def test_protects_looks_at_the_upper_bound(
     high: float, raw_low: float, expected: bool | None
 ) -> None:
-    worst, raw = Score(0.41, 0.38, high, 99, 99), Score(0.9, raw_low, 0.95, 99, 99)
-    assert protects(worst, raw, Score(0.4, 0.35, 0.45, 99, 99)) is expected
+    strongest, raw = Score(0.41, 0.38, high, 99, 99), Score(0.9, raw_low, 0.95, 99, 99)
+    assert protects(strongest, raw, Score(0.4, 0.35, 0.45, 99, 99)) is expected
 
 
 def test_a_small_test_set_does_not_protect() -> None:
     """The same scores protect with 8,000 videos and not with 40, nor with 8,000 of 10 people."""
 
     def verdict(n: int, clusters: np.ndarray | None = None) -> bool | None:
-        worst, raw = accurate(0.41, n), accurate(0.95, n, seed=1)
-        return leakage(worst, raw, {"prior": accurate(0.40, n, seed=2)}, clusters=clusters).protects
+        strongest, raw = accurate(0.41, n), accurate(0.95, n, seed=1)
+        return leakage(
+            strongest, raw, {"prior": accurate(0.40, n, seed=2)}, clusters=clusters
+        ).protects
 
     assert verdict(8000) is True
     assert verdict(40) is False
     blocks = np.sort(np.random.default_rng(0).integers(0, 10, 8000))
-    worst = mean(np.isin(blocks, [0, 1, 2, 3]) * 1.0)
+    strongest = mean(np.isin(blocks, [0, 1, 2, 3]) * 1.0)
     raw, floor = accurate(0.95, 8000, seed=1), {"prior": accurate(0.40, 8000, seed=2)}
-    assert leakage(worst, raw, floor, clusters=blocks).protects is False
+    assert leakage(strongest, raw, floor, clusters=blocks).protects is False
 
 
 def test_fiellers_interval_covers_the_ratio() -> None:
@@ -132,8 +136,8 @@ def test_fiellers_interval_covers_the_ratio() -> None:
     for _ in range(200):
         p = rng.random((200, 3))
         floor, raw = mean(p[:, 0] < 0.4), mean(p[:, 1] < 0.9)
-        worst = mean(np.where(p[:, 2] < 0.5, p[:, 0] < 0.4, p[:, 1] < 0.9))
-        result = leakage(worst, raw, {"prior": floor})
+        strongest = mean(np.where(p[:, 2] < 0.5, p[:, 0] < 0.4, p[:, 1] < 0.9))
+        result = leakage(strongest, raw, {"prior": floor})
         assert result.low is not None and result.high is not None
         held.append(result.low <= 0.5 <= result.high)
     assert 0.90 <= np.mean(held) <= 0.99

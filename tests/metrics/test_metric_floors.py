@@ -97,7 +97,7 @@ def test_a_predicted_action_by_expected_counts_is_the_mean_of_draws() -> None:
     y, a = made(0)
     t, b = made(1)
     prior, rng = ActionPrior.fit(y, a), np.random.default_rng(0)
-    expected = PredictedActionPrior.of_accuracy(prior, t, b, accuracy=0.6)
+    expected = PredictedActionPrior(prior, t, b, accuracy=0.6)
     wrong = [
         np.where(rng.random(400) < 0.4, (b + rng.integers(1, 5, 400)) % 5, b) for _ in range(300)
     ]
@@ -114,8 +114,8 @@ def test_a_perfect_recognizer_gives_the_action_prior_and_a_guessing_one_the_cons
     y, a = made(0)
     t, b = made(1)
     prior = ActionPrior.fit(y, a)
-    sure = PredictedActionPrior.of_accuracy(prior, t, b, accuracy=1.0)
-    blind = PredictedActionPrior.of_accuracy(prior, t, b, accuracy=0.2)
+    sure = PredictedActionPrior(prior, t, b, accuracy=1.0)
+    blind = PredictedActionPrior(prior, t, b, accuracy=0.2)
     for metric in ("cmap", "f1"):
         direct = {"cmap": c.cmap, "f1": c.f1}[metric]
         assert getattr(sure, metric)().value == pytest.approx(direct(t, prior.scores(b)).value)

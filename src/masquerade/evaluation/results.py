@@ -7,7 +7,7 @@ never 0. All scores lie in [0, 1]; in private labels more is worse for privacy.
 import json
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from masquerade.errors import UsageError
@@ -109,15 +109,11 @@ class Evaluation:
 
     def to_json(self) -> str:
         """The evaluation as JSON."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False)
+        return json.dumps(self, default=_plain, indent=1, ensure_ascii=False)
 
 
 def from_json(text: str) -> Evaluation:
-    """The evaluation that `to_json` wrote.
-
-    Raises:
-        UsageError: it is something else.
-    """
+    """Read the evaluation that `to_json` wrote; anything else is refused with a UsageError."""
     try:
         plain = json.loads(text)
         found = plain.get("schema")
@@ -132,11 +128,20 @@ def from_json(text: str) -> Evaluation:
         raise UsageError(f"This is no result of `masquerade evaluate`: {error}.") from error
 
 
+def _key(one: Field[Any]) -> str:
+    """The key of a field in JSON: its name, or the one that earlier results have for it."""
+    return one.metadata.get("json", one.name)
+
+
+def _plain(found: Any) -> dict[str, Any]:
+    return {_key(one): getattr(found, one.name) for one in fields(found)}
+
+
 def _as(kind: type[T], plain: Mapping[str, Any]) -> T:
     hints = get_type_hints(kind)
     every = fields(kind)  # type: ignore[arg-type]
-    names = [one.name for one in every if one.name in plain or one.default is MISSING]
-    return kind(**{name: _value(hints[name], plain[name]) for name in names})
+    present = [one for one in every if _key(one) in plain or one.default is MISSING]
+    return kind(**{one.name: _value(hints[one.name], plain[_key(one)]) for one in present})
 
 
 def _value(hint: Any, plain: Any) -> Any:

@@ -126,7 +126,14 @@ def f1(
     leaves out the attributes that have no AUROC instead.
     """
     y, s = _columns(labels, scores)
-    predicted = (s > np.broadcast_to(np.asarray(threshold, dtype=np.float64), s.shape[1:])) * 1.0
+    limits = np.broadcast_to(np.asarray(threshold, dtype=np.float64), s.shape[1:])
+    return f1_of_predicted(y, (s > limits).astype(np.float64), undefined=undefined)
+
+
+def f1_of_predicted(
+    y: Floats, predicted: Floats, *, undefined: Undefined | Literal["one class"] = "skip"
+) -> Statistic:
+    """Class-wise F1, as `f1`, of labels (n, P) and of predictions or their probabilities (n, P)."""
     both = y * predicted
 
     def weighted(weights: Floats) -> Floats:

@@ -20,6 +20,7 @@ from masquerade.metrics.classification import (
     balanced_accuracy,
     cmap,
     f1,
+    f1_of_predicted,
     log_loss,
     precision_area,
     run_ends,
@@ -99,35 +100,29 @@ class ActionPrior:
         return np.where(known[:, None], self.rates[place], self.overall)
 
 
-@dataclass(frozen=True)
 class PredictedActionPrior:
     """The action prior on the predictions of an action recognizer, by expected counts.
 
-    Where each clip's predicted action is known, use `ActionPrior.scores` of it instead.
+    The recognizer's top-1 `accuracy` is known, and its errors are uniform over the other actions;
+    where each clip's predicted action is known, use `ActionPrior.scores` of it instead. `labels`
+    (m, P) and true `actions` (m,), all among the prior's, are of the test clips.
     """
 
-    rates: Floats  # (A, P) of each predicted action
-    confusion: Floats  # (m, A) probability that a test clip is recognised as that action
-    labels: Floats  # (m, P) of the test clips
-
-    @classmethod
-    def of_accuracy(
-        cls, prior: ActionPrior, labels: ArrayLike, actions: ArrayLike, *, accuracy: float
-    ) -> PredictedActionPrior:
-        """For a recognizer of known top-1 whose errors are uniform over the other actions.
-
-        `labels` (m, P) and true `actions` (m,), all among the prior's, are of the test clips.
-        """
+    def __init__(
+        self, prior: ActionPrior, labels: ArrayLike, actions: ArrayLike, *, accuracy: float
+    ) -> None:
         if not 0 <= accuracy <= 1:
             raise UsageError("An accuracy lies in [0, 1].")
-        y, names = binary_labels(labels, dimensions=2), np.asarray(actions)
+        self.labels, names = binary_labels(labels, dimensions=2), np.asarray(actions)
         size = len(prior.actions)
-        same_length(y, names)
+        same_length(self.labels, names)
         if not np.isin(names, prior.actions).all():
             raise UsageError("A test action is not among the training actions.")
         confusion = np.full((size, size), (1 - accuracy) / max(size - 1, 1))
         np.fill_diagonal(confusion, accuracy if size > 1 else 1.0)
-        return cls(prior.rates, confusion[np.searchsorted(prior.actions, names)], y)
+        # (m, A) probability that a test clip is recognised as that action
+        self.confusion = confusion[np.searchsorted(prior.actions, names)]
+        self.rates = prior.rates  # (A, P)
 
     def cmap(self) -> Statistic:
         """Class-wise mean average precision, as `classification.cmap`."""
@@ -147,14 +142,7 @@ class PredictedActionPrior:
 
     def f1(self) -> Statistic:
         """Class-wise F1 above .5, as `classification.f1`."""
-        yes = self.confusion @ (self.rates > 0.5)  # (m, P)
-        both = self.labels * yes
-
-        def of(weights: Floats) -> Floats:
-            value = ratio(2 * (weights @ both), weights @ self.labels + weights @ yes)
-            return mean_of_defined(value.T)
-
-        return Statistic(len(self.labels), of)
+        return f1_of_predicted(self.labels, self.confusion @ (self.rates > 0.5))
 
     def top_1(self) -> Statistic:
         """Accuracy of the likeliest class of the predicted action; for one-hot labels."""
@@ -175,10 +163,9 @@ def attribute_floors(
 ) -> tuple[Floor, ...]:
     """Every floor of binary attributes, from labels (n, P) and (m, P) and actions (n,) and (m,).
 
-    Args:
-        accuracy: of an action recognizer, in [0, 1]; adds the floors from its predictions.
-        all_labels: (N, P), for the rates of the whole set where it has more than the two splits.
-        resamples: of the bootstrap over videos for standard errors; 0 leaves them out.
+    The `accuracy` of an action recognizer adds the floors from its predictions; `all_labels` (N, P)
+    are of the whole set where it has more than the two splits; `resamples` of the bootstrap over
+    videos give standard errors.
     """
     y, t = binary_labels(train_labels, dimensions=2), binary_labels(test_labels, dimensions=2)
     if y.shape[1] != t.shape[1] or not len(t):
@@ -207,7 +194,7 @@ def attribute_floors(
         _floor("action prior, tuned on train", "F1", _f1(t, scores, tuned_thresholds(y, own))),
     ]
     if accuracy is not None:
-        predicted = PredictedActionPrior.of_accuracy(prior, t, test_actions, accuracy=accuracy)
+        predicted = PredictedActionPrior(prior, t, test_actions, accuracy=accuracy)
         rows.append(Floor("predicted action", "cMAP", _defined(predicted.cmap().value)))
         rows.append(Floor("predicted action", "F1", _defined(predicted.f1().value)))
     rows.append(Floor("constant", "BCE", log_loss(t, rates)))
@@ -248,7 +235,7 @@ def class_floors(
         rows.append(Floor(name, "top-1", top_k(t, scores).value))
         rows.append(Floor(name, "balanced accuracy", balanced))
     if accuracy is not None:
-        predicted = PredictedActionPrior.of_accuracy(prior, test, test_actions, accuracy=accuracy)
+        predicted = PredictedActionPrior(prior, test, test_actions, accuracy=accuracy)
         rows.append(Floor("predicted action", "top-1", predicted.top_1().value))
     return tuple(rows)
 
@@ -336,7 +323,7 @@ def tuned_thresholds(labels: ArrayLike, scores: ArrayLike) -> Floats:
     """
     y, s = binary_labels(labels, dimensions=2), float_array(scores, "scores", dimensions=2)
     same_length(y, s)
-    return np.array([_best_threshold(y[:, j], s[:, j]) for j in range(y.shape[1])])
+    return np.array([_best_threshold(*column) for column in zip(y.T, s.T, strict=True)])
 
 
 def _best_threshold(y: Floats, s: Floats) -> float:
@@ -352,10 +339,9 @@ def _ap(t: Floats, scores: Floats) -> Floats:
     return np.array([average_precision(y, s).value for y, s in zip(t.T, scores.T, strict=True)])
 
 
-def _f1(t: Floats, scores: Floats, threshold: ArrayLike = 0.5) -> Floats:
-    limits = np.broadcast_to(np.asarray(threshold, float), t.shape[1:])
-    columns = range(t.shape[1])
-    return np.array([f1(t[:, [j]], scores[:, [j]], threshold=limits[j]).value for j in columns])
+def _f1(t: Floats, scores: Floats, threshold: Floats | float = 0.5) -> Floats:
+    predicted = (scores > threshold).astype(np.float64)
+    return ratio(2 * (t * predicted).sum(axis=0), t.sum(axis=0) + predicted.sum(axis=0))
 
 
 def _floor(name: str, metric: str, values: Floats, sd: float | None = None) -> Floor:

@@ -1,13 +1,13 @@
 """Leakage beyond the best trivial attacker, with its interval, and the f_lambda trade-off.
 
-Leakage is (worst attacker - floor) / (attacker on raw video - floor): 0 at the best trivial
+Leakage is (strongest attacker - floor) / (attacker on raw video - floor): 0 at the best trivial
 attacker, 1 at raw video. Where the raw attacker's interval does not lie above the floor, the
 benchmark cannot show leakage, and the result is None (`n/a`), never 0.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,8 +26,9 @@ class Leakage:
     value: float | None  # 0 at the floor or below, 1 at raw video
     low: float | None
     high: float | None
-    protects: bool | None  # the worst attacker's upper bound is within a tenth of the span
-    worst: Score  # of the worst attacker, on anonymized video
+    protects: bool | None  # the strongest attacker's upper bound is within a tenth of the span
+    # of the strongest attacker, on anonymized video
+    strongest: Score = field(metadata={"json": "worst"})
     raw: Score  # of the same attacker, on raw video
     floor: Score  # of the best trivial attacker
     trivial: str  # its name
@@ -53,22 +54,22 @@ def f_lambda_sweep(
     return tuple((weight, f_lambda(action, privacy, weight=weight)) for weight in weights)
 
 
-def normalised(worst: float, raw: float, floor: float) -> float | None:
-    """(worst - floor) / (raw - floor), at least 0; None where raw is not above the floor."""
-    return max(0.0, (worst - floor) / (raw - floor)) if raw > floor else None
+def normalised(strongest: float, raw: float, floor: float) -> float | None:
+    """(strongest - floor) / (raw - floor), at least 0; None where raw is not above the floor."""
+    return max(0.0, (strongest - floor) / (raw - floor)) if raw > floor else None
 
 
-def protects(worst: Score, raw: Score, floor: Score) -> bool | None:
-    """Whether the worst attacker's upper bound is within a tenth of the span; None for n/a."""
-    if worst.high is None or raw.value is None or raw.low is None or floor.value is None:
+def protects(strongest: Score, raw: Score, floor: Score) -> bool | None:
+    """Whether the strongest attacker's upper bound is within a tenth of the span; None for n/a."""
+    if strongest.high is None or raw.value is None or raw.low is None or floor.value is None:
         return None
     if raw.low <= floor.value:
         return None
-    return worst.high <= floor.value + TOLERANCE * (raw.value - floor.value)
+    return strongest.high <= floor.value + TOLERANCE * (raw.value - floor.value)
 
 
 def leakage(
-    worst: Statistic,
+    strongest: Statistic,
     raw: Statistic,
     floors: Mapping[str, Statistic],
     *,
@@ -77,32 +78,30 @@ def leakage(
     """Leakage beyond the best trivial attacker, with Fieller's interval of the ratio.
 
     All scores must be of one metric in which more is worse for privacy, on the same test videos.
-    Choose the worst attacker on validation, not here. Of the trivial attackers, `floors` by name,
-    the best one counts; `clusters` (n,) are the person or group of each video.
+    Choose the strongest attacker on validation, not here. Of the trivial attackers, `floors` by
+    name, the best one counts; `clusters` (n,) are the person or group of each video.
     """
     defined = {name: s.value for name, s in floors.items() if not math.isnan(s.value)}
     if not defined:
         raise UsageError("Leakage needs one or more floors that are defined on this test set.")
     name = max(defined, key=lambda key: defined[key])
     floor = floors[name]
-    w, r, f = (score(s, clusters=clusters) for s in (worst, raw, floor))
-    verdict = protects(w, r, f)
-    ends = _fieller(worst, raw, floor, clusters) if verdict is not None else None
+    s, r, f = (score(one, clusters=clusters) for one in (strongest, raw, floor))
+    verdict = protects(s, r, f)
+    ends = _fieller([strongest, raw, floor], clusters) if verdict is not None else None
     if ends is None:
-        return Leakage(None, None, None, None, w, r, f, name)
-    value = normalised(worst.value, raw.value, floor.value)
-    return Leakage(value, max(0.0, ends[0]), max(0.0, ends[1]), verdict, w, r, f, name)
+        return Leakage(None, None, None, None, s, r, f, name)
+    value = normalised(strongest.value, raw.value, floor.value)
+    return Leakage(value, max(0.0, ends[0]), max(0.0, ends[1]), verdict, s, r, f, name)
 
 
-def _fieller(
-    worst: Statistic, raw: Statistic, floor: Statistic, clusters: ArrayLike | None
-) -> tuple[float, float] | None:
-    """Fieller's interval of (worst - floor) / (raw - floor) (1954); None where it is unbounded.
+def _fieller(statistics: list[Statistic], clusters: ArrayLike | None) -> tuple[float, float] | None:
+    """Fieller's interval of (strongest - floor) / (raw - floor) (1954); None where unbounded.
 
     The union of the intervals about the values and about the values less their jackknife bias: the
     average precision of untied scores is biased upward, that of an action prior (all ties) is not.
     """
-    jack = jackknife([worst, raw, floor], clusters=clusters)
+    jack = jackknife(statistics, clusters=clusters)
     if not jack.exact or jack.influence.shape[1] < 2:
         return None
     plain, unbiased = (_ratio_interval(jack, v) for v in (jack.values, jack.values - jack.bias))
@@ -112,7 +111,7 @@ def _fieller(
 
 
 def _ratio_interval(jack: Jackknife, values: Floats) -> tuple[float, float] | None:
-    """Fieller's interval from (worst, raw, floor) and the covariance of their influences."""
+    """Fieller's interval from (strongest, raw, floor) and the covariance of their influences."""
     top, bottom = np.array([1.0, 0.0, -1.0]), np.array([0.0, 1.0, -1.0])
     n, d = float(top @ values), float(bottom @ values)
     if d <= 0:
