@@ -210,8 +210,7 @@ def case(
     ]
     return ScoringInput(
         validation=sheets["validation"],
-        test=sheets["test"],
-        groups=np.arange(len(sheets["test"].clips)),
+        test=replace(sheets["test"], groups=np.arange(len(sheets["test"].clips))),
         outputs=tuple(made),
         prior=False,
         clips=np.arange(len(manifest)),
@@ -225,8 +224,8 @@ def test_who_is_reported_is_chosen_by_the_metric_that_is_reported(
     of = case(three, unseen, "ranks", "guesses")
     given: dict[str, Any] = {"predicted_actions": None, "utility": 0.5, "void": None}
     found = {metric: score_label(one, of, None, **given) for metric, one in targets.items()}
-    worst = {metric: one.strongest for metric, one in found.items()}
-    assert worst == {
+    chosen = {metric: one.strongest for metric, one in found.items()}
+    assert chosen == {
         "AUROC": "ranks",
         "cMAP": "ranks",
         "F1": "guesses",

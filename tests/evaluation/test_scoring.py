@@ -102,7 +102,10 @@ def test_the_action_prior_is_counted_in_train_alone(manifest: Manifest) -> None:
     unseen = protocols(manifest, folds=3)[0]
     truth = GroundTruth.of(manifest, (unseen,)).split(unseen.name, "validation")
     for number_, fold in enumerate(unseen.folds):
-        assert truth.rates_of("red", number_)[1] == manifest.targets("red")[fold.train].mean()
+        assert (
+            truth.fold_priors["red"][number_].overall[1]
+            == manifest.targets("red")[fold.train].mean()
+        )
 
 
 def test_the_prior_attacker_adds_the_actions_log_odds(manifest: Manifest) -> None:

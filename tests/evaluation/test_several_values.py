@@ -93,7 +93,7 @@ def test_of_several_actions_the_prior_is_the_mean(many: Manifest, truth: SplitTr
         each = [by_fold[fold][actions.index(name)] for name in mine]
         assert np.allclose(prior, np.mean(each, axis=0))
     moved = by_fold[0][actions.index("move")]  # all clips show it: its prior is the rate
-    assert np.allclose(moved, truth.rates_of("objects", 0))
+    assert np.allclose(moved, truth.fold_priors["objects"][0].overall)
 
 
 def test_a_planted_leak_is_found_and_perfect_hiding_leaks_nothing(result: Evaluation) -> None:

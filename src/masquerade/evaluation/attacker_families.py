@@ -194,7 +194,7 @@ def _recalibrate(
                 label: recalibrate(
                     p,
                     train[key.fold].probabilities[label],
-                    test.rates_of(label, key.fold),
+                    test.fold_priors[label][key.fold].overall,
                     multi_label=test.labels[label].ndim == 2,
                 )
                 for label, p in one.probabilities.items()

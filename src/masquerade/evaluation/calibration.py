@@ -1,6 +1,6 @@
 """Predictions corrected for what an attacker knows besides the clip: base rates and the action."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -15,27 +15,18 @@ DOUBT = 0.25  # weight of the training rate in the action prior that is added to
 def recalibrate(
     probabilities: Floats, on_train: Floats, rate: Floats, *, multi_label: bool = False
 ) -> Floats:
-    """Predictions with a bias on each class, so that their mean in train is the training rate.
+    """Predictions (n, C) with a bias on each class, so that in train their mean is `rate` (C,).
 
-    Args:
-        probabilities: (n, C) to correct.
-        on_train: (m, C) of the same network for the anonymized training clips, whose labels it does
-            not need.
-        rate: (C,) of the training labels.
-        multi_label: several values a clip, each with a probability of its own.
+    `on_train` (m, C) are of the same network for the anonymized training clips, whose labels it
+    does not need.
     """
+    logit, probability = _link(multi_label)
+    logits, wanted = logit(on_train), logit(rate)
     bias = np.zeros(on_train.shape[1])
-    if multi_label:  # the log odds of each value are moved by themselves
-        odds = log_odds(on_train)
-        for _ in range(50):
-            mean = (1 / (1 + np.exp(-odds - bias))).mean(axis=0)
-            bias = np.clip(bias + log_odds(rate) - log_odds(mean), -FURTHEST, FURTHEST)
-        return np.asarray(1 / (1 + np.exp(-log_odds(probabilities) - bias)))
-    logs, wanted = np.log(_safe(on_train)), _safe(rate)
     for _ in range(50):
-        mean = _normalise(np.exp(logs + bias)).mean(axis=0)
-        bias = np.clip(bias + np.log(wanted) - np.log(_safe(mean)), -FURTHEST, FURTHEST)
-    return _normalise(np.exp(np.log(_safe(probabilities)) + bias))
+        mean = probability(logits + bias).mean(axis=0)
+        bias = np.clip(bias + wanted - logit(mean), -FURTHEST, FURTHEST)
+    return probability(logit(probabilities) + bias)
 
 
 def add_action_prior(
@@ -47,12 +38,8 @@ def add_action_prior(
         rate = truth.rates[label]
         # Few clips of an action: what was never seen with it is rare, not impossible.
         prior = (1 - DOUBT) * truth.priors[label] + DOUBT * rate
-        if truth.labels[label].ndim == 2:
-            moved = log_odds(p) + weight * (log_odds(prior) - log_odds(rate))
-            found[label] = 1 / (1 + np.exp(-moved))
-            continue
-        gained = np.log(_safe(prior)) - np.log(_safe(rate))
-        found[label] = _normalise(np.exp(np.log(_safe(p)) + weight * gained))
+        logit, probability = _link(truth.labels[label].ndim == 2)
+        found[label] = probability(logit(p) + weight * (logit(prior) - logit(rate)))
     return found
 
 
@@ -63,12 +50,22 @@ def mean_probabilities(parts: Sequence[Probabilities]) -> dict[str, Floats]:
 
 def log_odds(p: Floats) -> Floats:
     """The logarithm of p / (1 - p), bounded where p is 0 or 1."""
-    return np.asarray(np.log(_safe(p)) - np.log(_safe(1 - p)))
+    return _logs(p) - _logs(1 - p)
 
 
-def _safe(p: Floats) -> Floats:
-    return np.clip(p, LEAST, None)
+def _link(multi_label: bool) -> tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]]:
+    """From probabilities to logits, and back: of each value by itself, or of one among classes."""
+    return (log_odds, _sigmoid) if multi_label else (_logs, _softmax)
 
 
-def _normalise(p: Floats) -> Floats:
+def _logs(p: Floats) -> Floats:
+    return np.asarray(np.log(np.clip(p, LEAST, None)))
+
+
+def _sigmoid(logits: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-logits)))
+
+
+def _softmax(logits: Floats) -> Floats:
+    p = np.exp(logits)
     return p / p.sum(axis=-1, keepdims=True)

@@ -9,16 +9,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from masquerade.datasets.manifest import Clip, IntArray, Manifest
-from masquerade.evaluation.ground_truth import GroundTruth, SplitTruth, is_known, multi_hot
+from masquerade.evaluation.ground_truth import (
+    GroundTruth,
+    Probabilities,
+    SplitTruth,
+    is_known,
+    multi_hot,
+)
 from masquerade.evaluation.metric_specs import MetricSpec, constant_floors, measure
 from masquerade.evaluation.protocols import Protocol
 from masquerade.evaluation.results import Control, Finding
 from masquerade.extraction.video_clips import FOLDER_RATE
 from masquerade.metrics.intervals import score
-from masquerade.metrics.statistic import Floats, Statistic
-
-ShuffleTest = tuple[Statistic, float, IntArray]
-"""An attacker's statistic on shuffled labels, the score of chance, and the groups of the clips."""
+from masquerade.metrics.statistic import Floats
 
 SHUFFLES = 2
 """A sound evaluation fails one in forty times; only one that fails twice counts."""
@@ -36,12 +39,17 @@ def positive_control(found: Finding) -> Control:
     )
 
 
-def negative_control(spec: MetricSpec, tests: Sequence[ShuffleTest]) -> Control:
-    """Whether one attacker is at chance with shuffled labels; the best shuffle counts."""
-    scored = [(score(one, clusters=groups), chance) for one, chance, groups in tests]
-    best, chance = min(scored, key=lambda pair: (pair[0].low or 0.0) - pair[1])
-    passed = best.low is None or best.low <= chance
-    return Control(kind="negative", label=spec.name, score=best, floor=chance, passed=passed)
+def negative_control(spec: MetricSpec, truth: SplitTruth, predicted: Probabilities) -> Control:
+    """Whether one attacker is at chance with shuffled labels."""
+    found = score(measure(spec, truth, predicted), clusters=truth.groups)
+    chance = chance_score(spec, truth)
+    passed = found.low is None or found.low <= chance
+    return Control(kind="negative", label=spec.name, score=found, floor=chance, passed=passed)
+
+
+def least_above_chance(first: Control, second: Control) -> Control:
+    """The control of two shuffles that counts: the one less above chance."""
+    return min(first, second, key=lambda one: (one.score.low or 0.0) - one.floor)
 
 
 def chance_score(spec: MetricSpec, truth: SplitTruth) -> float:
@@ -69,7 +77,7 @@ def clip_size_controls(
             predicted = {
                 name: _predict_by_size(sizes[:, :facts], truth, name, mine) for name in spec.columns
             }
-            result = score(measure(spec, test, predicted), clusters=truth.groups[test.clips])
+            result = score(measure(spec, test, predicted), clusters=test.groups)
             found.append(
                 Control(kind=kind, label=spec.name, score=result, floor=floor, passed=None)
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,20 +27,28 @@ class SplitTruth:
     # (n,) rows of the manifest; a clip may be twice in it (validation of two folds)
     clips: IntArray
     fold: IntArray  # (n,) of each
+    groups: IntArray  # (n,) group of people and sources of each
     labels: Mapping[str, IntArray]  # label to (n,) classes, or (n, C) of 0 and 1; -1 unknown
-    rates: Probabilities  # label to (n, C), the training rates of the clip's fold
-    priors: Probabilities  # label to (n, C), the same within the clip's true action
+    actions: IntArray  # (n,) true ones, or (n, A) of 0 and 1; -1 unknown
     fold_priors: Mapping[str, tuple[ActionPrior, ...]]  # label to the action prior of each fold
 
-    def rates_of(self, label: str, fold: int) -> Floats:
-        """(C,) training rates of a fold."""
-        return self.fold_priors[label][fold].overall
+    @cached_property
+    def rates(self) -> dict[str, Floats]:
+        """Label to (n, C), the training rates of the clip's fold."""
+        return {
+            label: np.stack([prior.overall for prior in priors])[self.fold]
+            for label, priors in self.fold_priors.items()
+        }
 
-    def predicted_priors(self, label: str, actions: IntArray) -> Floats:
-        """(n, C) rates within actions that were recognised on these clips."""
-        priors = self.fold_priors[label]
+    @cached_property
+    def priors(self) -> dict[str, Floats]:
+        """Label to (n, C), the training rates within the clip's true action."""
+        return {label: self.prior_of(label, self.actions) for label in self.fold_priors}
+
+    def prior_of(self, label: str, actions: IntArray) -> Floats:
+        """(n, C) training rates of a label within these actions of the clips."""
         found = np.empty_like(self.rates[label])
-        for fold, prior in enumerate(priors):
+        for fold, prior in enumerate(self.fold_priors[label]):
             found[self.fold == fold] = prior.scores(actions[self.fold == fold])
         return found
 
@@ -49,9 +58,9 @@ class SplitTruth:
             self,
             clips=self.clips[kept],
             fold=self.fold[kept],
+            groups=self.groups[kept],
             labels={label: codes[kept] for label, codes in self.labels.items()},
-            rates={label: p[kept] for label, p in self.rates.items()},
-            priors={label: p[kept] for label, p in self.priors.items()},
+            actions=self.actions[kept],
         )
 
 
@@ -87,10 +96,6 @@ class GroundTruth:
             self, protocols={name: one.of_clips(clips) for name, one in self.protocols.items()}
         )
 
-    def of_protocol(self, name: str) -> GroundTruth:
-        """The folds of one protocol alone."""
-        return replace(self, protocols={name: self.protocols[name]})
-
     def shuffled(self, seed: int) -> GroundTruth:
         """Labels moved to other clips, all of a clip's together, for the negative control."""
         order = np.random.default_rng(seed).permutation(len(self.groups))
@@ -98,26 +103,16 @@ class GroundTruth:
 
     def split(self, protocol: str, split: Split) -> SplitTruth:
         """The clips of one split of all folds of a protocol."""
-        one, actions = self.protocols[protocol], self.labels[self.action]
+        one = self.protocols[protocol]
         parts = [fold.rows(split) for fold in one.folds]
         clips = np.concatenate(parts)
-        sizes = [len(part) for part in parts]
-        priors = {label: self._fold_priors(one, label) for label in one.heads}
         return SplitTruth(
             clips=clips,
-            fold=np.repeat(np.arange(len(parts)), sizes),
+            fold=np.repeat(np.arange(len(parts)), [len(part) for part in parts]),
+            groups=self.groups[clips],
             labels={label: self.labels[label][clips] for label in one.heads},
-            rates={
-                label: np.repeat(np.stack([prior.overall for prior in mine]), sizes, axis=0)
-                for label, mine in priors.items()
-            },
-            priors={
-                label: np.concatenate(
-                    [prior.scores(actions[part]) for prior, part in zip(mine, parts, strict=True)]
-                )
-                for label, mine in priors.items()
-            },
-            fold_priors=priors,
+            actions=self.labels[self.action][clips],
+            fold_priors={label: self._fold_priors(one, label) for label in one.heads},
         )
 
     def _fold_priors(self, protocol: Protocol, label: str) -> tuple[ActionPrior, ...]:

@@ -9,7 +9,7 @@ ones that are asked for by cMAP. F1 takes probabilities as they are: positive ab
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -81,11 +81,7 @@ def protocol_specs(
 def metric_specs(
     manifest: Manifest, protocols: Sequence[Protocol], metrics: Sequence[str]
 ) -> dict[str, tuple[MetricSpec, ...]]:
-    """What is reported under each protocol, by its name.
-
-    Raises:
-        UsageError: there is no such metric, or no binary attribute.
-    """
+    """What is reported under each protocol, by its name; `metrics` are names in METRICS."""
     for name in metrics:
         if name not in METRICS:
             raise UsageError(f"There is no metric {name!r}; choose of {', '.join(METRICS)}.")
@@ -165,7 +161,7 @@ def compute_floors(
         return found
     found["action prior"] = measure(spec, truth, truth.priors)
     if predicted_actions is not None:
-        guess = {n: truth.predicted_priors(n, predicted_actions) for n in spec.columns}
+        guess = {name: truth.prior_of(name, predicted_actions) for name in spec.columns}
         found["predicted action"] = measure(spec, truth, guess)
     return found
 
@@ -189,14 +185,9 @@ def _measure(metric: str, truth: SplitTruth, name: str, predicted: Floats) -> St
         inner = cmap(y, above) if y.ndim == 2 else ranked(y, above[:, 1])
     if len(known) == len(truth.clips):
         return inner
-    rarest = np.zeros(len(truth.clips), dtype=bool)
+    rarest = None
     if inner.rarest is not None:
-        rarest[known] = inner.rarest
-    return Statistic(
-        len(truth.clips),
-        lambda w: inner.weighted(w[:, known]),
-        inner.low,
-        inner.high,
-        inner.kind,
-        None if inner.rarest is None else rarest,
+        rarest = np.isin(np.arange(len(truth.clips)), known[inner.rarest])
+    return replace(
+        inner, n=len(truth.clips), weighted=lambda w: inner.weighted(w[:, known]), rarest=rarest
     )

@@ -34,20 +34,13 @@ def paired_scores(
 ) -> dict[str, PairedScores]:
     """By label the scores under raw video and each method, to be averaged and subtracted.
 
-    Controls are those of `evaluate`: call it first, with the same folder, and nothing is done
-    twice. Where there are trained lines, whose scores are averaged over runs, all scores are
-    averaged over seeds: an ensemble of three networks would score higher for being three.
-
-    Args:
-        manifest: the clips and their labels.
-        methods: without raw video, each with a name of its own.
-        config: how.
-        folder: as in `evaluate`.
-        progress: as in `evaluate`.
+    Arguments are those of `evaluate`, which runs the controls: call it first, with the same folder,
+    and nothing is done twice. Where there are trained lines, whose scores are averaged over runs,
+    all scores are averaged over seeds: an ensemble of three networks would score higher for being
+    three.
     """
     run = Evaluator(manifest, config, folder, progress)
-    raw = run.predict(EvaluatedMethod(name="raw"), None)
-    lines = {"raw": raw} | {method.name: run.predict(method, raw) for method in methods}
+    lines = {"raw": run.raw} | {method.name: run.predict(method) for method in methods}
     per_run = any(method.runs for method in methods)
     found = {}
     for protocol in run.truth.protocols:
@@ -63,6 +56,6 @@ def paired_scores(
                 scores={
                     name: strongest(score_attackers(spec, one)).test for name, one in shared.items()
                 },
-                groups=shared["raw"].groups,
+                groups=shared["raw"].test.groups,
             )
     return found

@@ -26,7 +26,7 @@ from masquerade.evaluation.metric_specs import (
 from masquerade.evaluation.predictions import Predictions
 from masquerade.evaluation.presets import AttackerModel
 from masquerade.evaluation.results import Attack, Finding
-from masquerade.metrics.intervals import Score, score
+from masquerade.metrics.intervals import score
 from masquerade.metrics.leakage import f_lambda, leakage
 from masquerade.metrics.statistic import Statistic, average, difference
 
@@ -39,7 +39,6 @@ class ScoringInput:
 
     validation: SplitTruth  # the clips that attackers are chosen on
     test: SplitTruth  # the clips that are reported
-    groups: IntArray  # (n,) of people of each test clip
     outputs: tuple[AttackOutputs, ...]  # the attackers' predictions
     prior: bool  # whether the prior family was asked for
     clips: IntArray  # (m,) rows of the manifest that could be read and anonymized
@@ -56,7 +55,6 @@ class ScoringInput:
             self,
             validation=self.validation.at(on_validation),
             test=self.test.at(on_test),
-            groups=self.groups[on_test],
             outputs=tuple(
                 replace(
                     one,
@@ -88,12 +86,8 @@ def scoring_inputs(
 ) -> dict[str, ScoringInput]:
     """The predictions of one method beside the truth, by protocol.
 
-    Args:
-        predictions: of the method.
-        truth: of the manifest; clips without predictions are left out of its folds.
-        families: in ATTACKERS.
-        models: of the attackers' preset, by name.
-        per_run: as in `ScoringInput`.
+    Clips without predictions are left out of the folds. `families` are in ATTACKERS, and `models`
+    those of the preset.
     """
     found = {}
     for name in truth.protocols:
@@ -103,7 +97,6 @@ def scoring_inputs(
         found[name] = ScoringInput(
             validation=known.split(name, "validation"),
             test=test,
-            groups=truth.groups[test.clips],
             outputs=attack_outputs(families, models, mine, test),
             prior="prior" in families,
             clips=mine.clips,
@@ -122,28 +115,25 @@ def score_method(
 ) -> tuple[Finding, ...]:
     """What is reported of a method, label by label.
 
-    Args:
-        inputs: of the method, as `scoring_inputs` gives them.
-        truth: of the manifest.
-        specs: what is measured, by protocol.
-        raw: the inputs of raw video; None: this is it.
-        void: label to why its numbers are void.
+    `inputs` and `specs` are by protocol; `raw` is of raw video, None where the method is that;
+    `void` says of labels why their numbers are void.
     """
-    utility = _utility(inputs, specs)
+    utility = None
     found = []
     for name, one in inputs.items():
         actions = predict_actions(action_spec(truth.protocols[name], truth.action), one)
         for spec in specs[name]:
-            found.append(
-                score_label(
-                    spec,
-                    one,
-                    None if raw is None else raw[name],
-                    predicted_actions=actions,
-                    utility=utility if spec.use == "private" else None,
-                    void=(void or {}).get(spec.name),
-                )
+            finding = score_label(
+                spec,
+                one,
+                None if raw is None else raw[name],
+                predicted_actions=actions,
+                utility=utility,
+                void=(void or {}).get(spec.name),
             )
+            if spec.use == "utility" and finding.score is not None:
+                utility = finding.score.value  # the action is the first label
+            found.append(finding)
     return tuple(found)
 
 
@@ -156,32 +146,41 @@ def score_label(
     utility: float | None,
     void: str | None,
 ) -> Finding:
-    """What is reported of one label under one method."""
+    """What is reported of one label under one method; `utility` is the score of the action."""
     scored = score_attackers(spec, mine)
     best = strongest(scored)
     floors = compute_floors(spec, mine.test, predicted_actions)
-    result = score(best.test, clusters=mine.groups)
+    groups = mine.test.groups
+    result = score(best.test, clusters=groups)
     private = spec.use == "private"
-    leaked = None
+    leaked = beyond_action = gain = f_half = None
     defined = any(not math.isnan(one.value) for one in floors.values())  # else all are of one class
     if private and void is None and defined:
         on_raw = best if raw is None else strongest(score_attackers(spec, raw.of_clips(mine.clips)))
-        leaked = leakage(best.test, on_raw.test, floors, clusters=mine.groups)
-    gain = _retrained_gain(scored, mine.groups)
+        leaked = leakage(best.test, on_raw.test, floors, clusters=groups)
+    informed = _strongest_of(scored, "prior")
+    if informed and "action prior" in floors:
+        beyond_action = score(difference(informed.test, floors["action prior"]), clusters=groups)
+    retrained = _strongest_of(scored, "scratch", "motion", "finetuned")
+    untrained = _strongest_of(scored, "raw")
+    if retrained and untrained:
+        gain = score(difference(retrained.test, untrained.test), clusters=groups)
+    if private and utility is not None and result.value is not None:
+        f_half = f_lambda(utility, result.value)
     return Finding(
         label=spec.name,
         use=spec.use,
         metric=spec.metric,
         protocol=spec.protocol,
-        floors={name: score(one, clusters=mine.groups) for name, one in floors.items()},
+        floors={name: score(one, clusters=groups) for name, one in floors.items()},
         attacks=tuple(_attack(spec, mine, one) for one in scored),
         strongest=best.outputs.name,
         score=result,
         leakage=leaked,
-        beyond_action=_beyond_action(scored, floors, mine.groups),
+        beyond_action=beyond_action,
         retrained_gain=gain,
         retrained_holds=None if gain is None or gain.high is None else gain.high >= 0,
-        f_half=_f_half(utility, result) if private else None,
+        f_half=f_half,
         void=void,
     )
 
@@ -210,21 +209,9 @@ def predict_actions(spec: MetricSpec, mine: ScoringInput) -> IntArray:
 
     With trained anonymizers of several seeds those of the first; of several a clip the likeliest.
     """
-    best = strongest([_score_attacker(spec, mine, one) for one in mine.outputs]).outputs
+    best = strongest(score_attackers(spec, mine)).outputs
     predicted = best.test[0] if mine.per_run else mean_probabilities(best.test)
     return np.asarray(predicted[spec.columns[0]].argmax(axis=1), np.int64)
-
-
-def _utility(
-    inputs: Mapping[str, ScoringInput], specs: Mapping[str, Sequence[MetricSpec]]
-) -> float | None:
-    """The score of the action on unseen people."""
-    for name, one in inputs.items():
-        for spec in specs[name]:
-            if spec.use == "utility":
-                scored = [_score_attacker(spec, one, each) for each in one.outputs]
-                return strongest(scored).test.value
-    return None
 
 
 def _score_attacker(spec: MetricSpec, mine: ScoringInput, one: AttackOutputs) -> ScoredAttacker:
@@ -257,31 +244,12 @@ def _attack(spec: MetricSpec, mine: ScoringInput, one: ScoredAttacker) -> Attack
         family=one.outputs.family,
         name=one.outputs.name,
         validation=None if math.isnan(one.validation) else one.validation,
-        test=score(one.test, clusters=mine.groups),
+        test=score(one.test, clusters=mine.test.groups),
         seed_sd=None if sd is None or math.isnan(sd) else sd,
     )
 
 
-def _retrained_gain(scored: Sequence[ScoredAttacker], groups: IntArray) -> Score | None:
-    """The best attacker trained on these clips less the best trained on raw video alone."""
-    after = [one for one in scored if one.outputs.family in ("scratch", "motion", "finetuned")]
-    before = [one for one in scored if one.outputs.family == "raw"]
-    if not after or not before:
-        return None
-    return score(difference(strongest(after).test, strongest(before).test), clusters=groups)
-
-
-def _beyond_action(
-    scored: Sequence[ScoredAttacker], floors: Mapping[str, Statistic], groups: IntArray
-) -> Score | None:
-    """The attacker with the action less the action prior alone."""
-    informed = [one for one in scored if one.outputs.family == "prior"]
-    if not informed or "action prior" not in floors:
-        return None
-    return score(difference(informed[0].test, floors["action prior"]), clusters=groups)
-
-
-def _f_half(utility: float | None, privacy: Score) -> float | None:
-    if utility is None or privacy.value is None:
-        return None
-    return f_lambda(utility, privacy.value)
+def _strongest_of(scored: Sequence[ScoredAttacker], *families: str) -> ScoredAttacker | None:
+    """The strongest attacker of these families; None: there is none."""
+    mine = [one for one in scored if one.outputs.family in families]
+    return strongest(mine) if mine else None

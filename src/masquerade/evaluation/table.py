@@ -6,7 +6,8 @@ video; where they fail the result is void.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from masquerade.device import choose_device
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation import kernel_ridge
 from masquerade.evaluation.attacker_families import (
-    AttackOutputs,
     Fit,
     attack_outputs,
     families_on_raw,
@@ -27,16 +27,15 @@ from masquerade.evaluation.attacker_families import (
 from masquerade.evaluation.config import EvaluatedMethod, EvaluationConfig
 from masquerade.evaluation.controls import (
     SHUFFLES,
-    ShuffleTest,
-    chance_score,
     clip_size_controls,
+    least_above_chance,
     negative_control,
     positive_control,
     void_reason,
 )
 from masquerade.evaluation.executor import Executor, Progress
-from masquerade.evaluation.ground_truth import GroundTruth
-from masquerade.evaluation.metric_specs import measure, metric_specs, notes_on_mean
+from masquerade.evaluation.ground_truth import GroundTruth, Probabilities, SplitTruth
+from masquerade.evaluation.metric_specs import metric_specs, notes_on_mean
 from masquerade.evaluation.predictions import Predictions
 from masquerade.evaluation.presets import AttackerModel, get_preset
 from masquerade.evaluation.protocols import label_columns, notes_on_unreported, protocols
@@ -80,17 +79,14 @@ def evaluate(
     """
     with TemporaryFolder() as scratch:
         run = Evaluator(manifest, config, folder or scratch, progress, report)
-        raw = run.predict(EvaluatedMethod(name="raw"), None)
-        controls = (*run.attacker_controls(raw), *run.clip_size_controls(raw))
+        controls = (*run.attacker_controls(), *run.clip_size_controls())
         failed = {c.label for c in controls if c.kind == "positive" and not c.passed}
         void = {label: "the attacker does not succeed on raw video" for label in failed}
-        lines = [raw]
-        rows = [run.score(raw, None, void)]
-        for method in methods:
-            lines.append(run.predict(method, raw))
-            rows.append(run.score(lines[-1], raw, void))
+        lines = [run.raw, *map(run.predict, methods)]
+        rows = tuple(run.score(line, void) for line in lines)
         if folder is not None:
-            run.merge(lines).save(folder / PREDICTIONS)
+            tables = [line.predictions for line in lines if line.predictions is not None]
+            tables[0].merge(tables[1:]).save(folder / PREDICTIONS)
     return Evaluation(
         schema=SCHEMA,
         data=data,
@@ -103,7 +99,7 @@ def evaluate(
         controls=controls,
         void=void_reason(controls, run.truth.action),
         limits=(*limits, *run.notes),
-        rows=tuple(rows),
+        rows=rows,
     )
 
 
@@ -152,10 +148,20 @@ class Evaluator:
             progress=progress,
         )
 
-    def predict(self, method: EvaluatedMethod, raw: AttackedMethod | None) -> AttackedMethod:
+    @cached_property
+    def raw(self) -> AttackedMethod:
+        """Raw video, attacked when it is first asked for."""
+        return self._attack(EvaluatedMethod(name="raw"), None)
+
+    def predict(self, method: EvaluatedMethod) -> AttackedMethod:
         """Anonymize the clips and let every attacker predict their labels."""
-        if method.not_applicable:
-            return AttackedMethod(method=method)
+        return (
+            AttackedMethod(method=method)
+            if method.not_applicable
+            else self._attack(method, self.raw)
+        )
+
+    def _attack(self, method: EvaluatedMethod, raw: AttackedMethod | None) -> AttackedMethod:
         names = families_on_raw(self.families) if raw is None else self.families
         fits = required_fits(names, self.models, raw=raw is None)
         if method.runs:
@@ -202,17 +208,14 @@ class Evaluator:
             raise MasqueradeError(f"{method.name}: not every trained anonymizer got every clip.")
         return datasets[0], found[0].merge(found[1:])
 
-    def score(
-        self, mine: AttackedMethod, raw: AttackedMethod | None, void: Mapping[str, str]
-    ) -> Row:
+    def score(self, mine: AttackedMethod, void: Mapping[str, str]) -> Row:
         """The line of the table."""
         method, example = mine.method, mine.method.example
         for name, one in mine.inputs.items():
             for spec in self.specs[name]:
                 self.notes |= dict.fromkeys(notes_on_mean(method.name, spec, one.test))
-        findings = score_method(
-            mine.inputs, self.truth, self.specs, raw=None if raw is None else raw.inputs, void=void
-        )
+        raw = None if mine is self.raw else self.raw.inputs
+        findings = score_method(mine.inputs, self.truth, self.specs, raw=raw, void=void)
         return Row(
             name=method.name,
             method=None if example is None else _method_name(example),
@@ -226,62 +229,52 @@ class Evaluator:
             runs=max(1, len(method.runs)),
         )
 
-    def merge(self, lines: Sequence[AttackedMethod]) -> Predictions:
-        """The predictions of all lines as one table."""
-        none = Predictions(blocks={}, people=self.truth.people, groups=self.truth.groups)
-        return none.merge([line.predictions for line in lines if line.predictions is not None])
-
-    def attacker_controls(self, raw: AttackedMethod) -> list[Control]:
+    def attacker_controls(self) -> list[Control]:
         """The positive and the negative controls, on raw video."""
-        found = [positive_control(one) for one in score_method(raw.inputs, self.truth, self.specs)]
+        findings = score_method(self.raw.inputs, self.truth, self.specs)
+        found = [positive_control(one) for one in findings]
         people = {name: one for name, one in self.models.items() if not one.background}
         kernels = [name for name, one in people.items() if one.network is None][:1]
         networks = [name for name, one in people.items() if one.network is not None][:1]
         for protocol in self.truth.protocols:
             for attacker in (*networks, *kernels):
-                found += self._negative_controls(protocol, attacker, raw)
+                found += self._negative_controls(protocol, attacker)
         return found
 
-    def clip_size_controls(self, raw: AttackedMethod) -> list[Control]:
+    def clip_size_controls(self) -> list[Control]:
         """What the clips' sizes tell of every label."""
         found = []
-        for name, one in raw.inputs.items():
+        for name, one in self.raw.inputs.items():
             truth = self.truth.of_clips(one.clips)
             found += clip_size_controls(self.manifest, truth, name, self.specs[name])
         return found
 
-    def _negative_controls(
-        self, protocol: str, attacker: str, raw: AttackedMethod
-    ) -> list[Control]:
+    def _negative_controls(self, protocol: str, attacker: str) -> list[Control]:
         """A control passes at chance in the first shuffle, or else in the second."""
-        tests: list[list[ShuffleTest]] = [[] for _ in self.specs[protocol]]
         found: list[Control] = []
         for shuffle in range(1, SHUFFLES + 1):
-            output, truth = self._attack_shuffled(protocol, attacker, raw, shuffle)
-            test = truth.split(protocol, "test")
-            for spec, mine in zip(self.specs[protocol], tests, strict=True):
-                statistic = measure(spec, test, output.test[0])
-                mine.append((statistic, chance_score(spec, test), truth.groups[test.clips]))
-            pairs = zip(self.specs[protocol], tests, strict=True)
-            found = [negative_control(spec, mine) for spec, mine in pairs]
+            test, predicted = self._attack_shuffled(protocol, attacker, shuffle)
+            mine = [negative_control(spec, test, predicted) for spec in self.specs[protocol]]
+            found = list(map(least_above_chance, found or mine, mine))
             if all(control.passed for control in found):
                 break
         return found
 
     def _attack_shuffled(
-        self, protocol: str, attacker: str, raw: AttackedMethod, shuffle: int
-    ) -> tuple[AttackOutputs, GroundTruth]:
-        """What one attacker predicts after learning shuffled labels, and the truth of these."""
-        assert raw.clips is not None
-        truth = self.truth.of_protocol(protocol).shuffled(self.config.seed + shuffle)
+        self, protocol: str, attacker: str, shuffle: int
+    ) -> tuple[SplitTruth, Probabilities]:
+        """Shuffled labels of the test clips, and what an attacker that learned such predicts."""
+        clips = self.raw.clips
+        assert clips is not None
+        truth = replace(self.truth, protocols={protocol: self.truth.protocols[protocol]})
+        truth = truth.shuffled(self.config.seed + shuffle)
         predictions = self.executor.predict(
-            "raw", raw.clips, [(attacker, "scratch")], truth, shuffle=shuffle, seeds=[0]
+            "raw", clips, [(attacker, "scratch")], truth, shuffle=shuffle, seeds=[0]
         )
-        truth = truth.of_clips(raw.clips.rows)
+        test = truth.of_clips(clips.rows).split(protocol, "test")
         model = {attacker: self.models[attacker]}
-        test = truth.split(protocol, "test")
         (output,) = attack_outputs(("scratch", "motion"), model, predictions, test)
-        return output, truth
+        return test, output.test[0]
 
     def _extract(self, method: EvaluatedMethod, anonymizer: Anonymizer | None) -> ClipDataset:
         preset = self.preset
@@ -300,39 +293,30 @@ class Evaluator:
             ),
             cache=self.cache,
             workers=self.executor.workers,
-            progress=self._extraction_progress(method.name),
+            progress=self.progress and partial(self.progress, f"{method.name}: videos"),
         )
-
-    def _extraction_progress(self, name: str) -> Any:
-        report = self.progress
-        return None if report is None else lambda done, of: report(f"{name}: videos", done, of)
 
 
 def models_within_limit(
     models: Mapping[str, AttackerModel], truth: GroundTruth
 ) -> tuple[dict[str, AttackerModel], tuple[str, ...]]:
-    """The attackers without kernel machines where these are too many clips, and a note on them.
-
-    Raises:
-        UsageError: no attacker is left.
-    """
+    """The attackers without kernel machines where these are too many clips, and a note on them."""
     most = max(len(fold.train) for one in truth.protocols.values() for fold in one.folds)
     # A finetuned kernel machine learns raw and anonymized clips together.
     if 2 * most <= kernel_ridge.MOST_CLIPS:
         return dict(models), ()
     left = {name: model for name, model in models.items() if model.network is not None}
-    out = [name for name in models if name not in left]
     if not left:
         raise UsageError(
             f"{most} training clips are too many for the kernel attackers of this preset; choose "
             "one with networks, such as --preset many."
         )
-    if not out:
-        return left, ()
-    return left, (
-        f"Kernel attackers are left out ({', '.join(out)}): there are {most} training clips, and "
-        f"they take at most {kernel_ridge.MOST_CLIPS // 2}.",
+    out = ", ".join(name for name in models if name not in left)
+    note = (
+        f"Kernel attackers are left out ({out}): there are {most} training clips, and "
+        f"they take at most {kernel_ridge.MOST_CLIPS // 2}."
     )
+    return left, (note,) if out else ()
 
 
 def _method_name(method: Anonymizer) -> str:
