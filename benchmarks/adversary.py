@@ -3,9 +3,9 @@
     python benchmarks/adversary.py [--data clips.csv] [--seeds 3]     # docs/results/adversary.md
 
 SPAct's largest ablation (CVPR 2022; docs/papers.md 2.7) on one data set: `spact` against the same
-with `--frozen` and with `--alone`; `vita` with every private label; and `vita` with half of them
-(`--private`), attacked on the other half, which SPAct did not have either. Attackers are those of
-`masquerade evaluate`, trained anew on each run's output. Without --data mimes is drawn. A run is
+with `--frozen` and with `--no-adversary`; `vita` with every private label; and `vita` with half of
+them (`--private`), attacked on the other half, which SPAct did not have either. Attackers are those
+of `masquerade evaluate`, trained anew on each run's output. Without --data mimes is drawn. A run is
 trained once for each seed; an interrupted one resumes from what lies under `--work`.
 With --trained the unchanged `spact` and `vita` are those of `benchmarks/trained.py mimes`, which
 trains them by the same recipe on the same clips.
@@ -61,7 +61,7 @@ class Kind:
 KINDS = {
     "spact": Kind(method="spact"),
     "spact, frozen adversary": Kind(method="spact", ablations={"frozen": True}),
-    "spact, no adversary": Kind(method="spact", ablations={"alone": True}),
+    "spact, no adversary": Kind(method="spact", ablations={"no_adversary": True}),
     "vita, every label named": Kind(method="vita"),
     "vita, half of them named": Kind(method="vita", half=True),
 }

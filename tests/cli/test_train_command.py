@@ -51,7 +51,7 @@ def words(data: Path, run: Path) -> list[str]:
 def test_a_run_leaves_an_anonymizer_that_can_be_used(
     command: Callable[..., Any], mimes: Path, clip: Path, tmp_path: Path
 ) -> None:
-    done = command(*words(mimes, tmp_path / "run"), "--json", "--alone")
+    done = command(*words(mimes, tmp_path / "run"), "--json", "--no-adversary")
     assert done.returncode in (0, 1), done.stderr
     told = json.loads(done.stdout)
     run = tmp_path / "run"
@@ -83,7 +83,7 @@ def test_a_run_leaves_an_anonymizer_that_can_be_used(
         "0.2",
     )
     assert out.returncode == 0, out.stderr
-    again = command(*words(mimes, run), "--alone")
+    again = command(*words(mimes, run), "--no-adversary")
     assert again.returncode == 2 and "finished run" in again.stderr
 
 
@@ -92,7 +92,13 @@ def test_above_the_store_limit_clips_are_made_on_the_fly(
 ) -> None:
     """The same weights, to the bit."""
     for name, limit in (("stored", "1"), ("made", "0")):
-        more = ["--store-limit", limit, "--cache", str(tmp_path / f"{name}-clips"), "--alone"]
+        more = [
+            "--store-limit",
+            limit,
+            "--cache",
+            str(tmp_path / f"{name}-clips"),
+            "--no-adversary",
+        ]
         main([*words(mimes, tmp_path / name)[1:], *more])
     stored, made = (load_file(tmp_path / n / "anonymizer.safetensors") for n in ("stored", "made"))
     assert stored.keys() == made.keys()
@@ -122,7 +128,7 @@ def log_of(run: Path) -> list[dict[str, str]]:
 
 def test_two_processes_leave_one_run(mimes: Path, tmp_path: Path) -> None:
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    line = [*start, "-m", "masquerade", *words(mimes, tmp_path / "run"), "--json", "--alone"]
+    line = [*start, "-m", "masquerade", *words(mimes, tmp_path / "run"), "--json", "--no-adversary"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*line, "--epochs", "1"], capture_output=True, text=True, env=environment)
     told = json.loads(done.stdout)  # the first process is_main_process, and no other
@@ -257,10 +263,10 @@ def test_an_interrupted_run_goes_on(
     command: Callable[..., Any], mimes: Path, tmp_path: Path
 ) -> None:
     whole, parted = tmp_path / "whole", tmp_path / "parted"
-    assert command(*words(mimes, whole), "--alone").returncode in (0, 1)
+    assert command(*words(mimes, whole), "--no-adversary").returncode in (0, 1)
     start = "import sys; from masquerade.cli import main; sys.exit(main())"
     first = subprocess.Popen(
-        [sys.executable, "-c", start, *words(mimes, parted), "--alone"],
+        [sys.executable, "-c", start, *words(mimes, parted), "--no-adversary"],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -272,7 +278,7 @@ def test_an_interrupted_run_goes_on(
     assert not (parted / "anonymizer.safetensors").exists()
     with pytest.raises(MasqueradeError, match="has not ended"):
         masquerade.load(parted)
-    again = command(*words(mimes, parted), "--alone")
+    again = command(*words(mimes, parted), "--no-adversary")
     assert again.returncode in (0, 1) and "resuming it" in again.stderr
     a, b = (masquerade.load(run).state_dict() for run in (whole, parted))
     assert all(torch.equal(a[name], b[name]) for name in a)

@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import cv2
 import pytest
@@ -70,11 +70,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def quick_stprivacy(
     *,
     preset: Literal["quick"] = "quick",
-    action_weight: options.ActionWeight = None,
-    ratio: int | None = None,
+    **ablations: Unpack[options.Ablations],
 ) -> AdversarialRecipe:
     """The tiny recipe's last phase alone, for one epoch."""
-    whole = stprivacy(action_weight=action_weight, **({"ratio": ratio} if ratio else {}))
+    whole = stprivacy(**ablations)
     last = replace(whole.phases[-1], epochs=1)
     arguments = {**whole.arguments, **SMALL}
     return replace(whole, phases=(last,), arguments=arguments, batch=8, frames=4, size=(16, 16))

@@ -35,9 +35,9 @@ from masquerade.training.recipes.options import BOTH
 painter = pytest.fixture(autouse=True)(register_painter)
 
 
-@pytest.mark.parametrize("idle", ["batch", "running"])
+@pytest.mark.parametrize("norms", ["batch", "running"])
 @pytest.mark.parametrize("learns", [("anonymizer",), ("utility", "adversary"), ("adversary",)])
-def test_an_update_changes_only_the_roles_that_learn(learns, idle: str) -> None:
+def test_an_update_changes_only_the_roles_that_learn(learns, norms: str) -> None:
     """Neither weights nor the statistics of the others' norms move by one bit."""
     models = models_of(**NORMS)
     batch = next(batches_of(recipe()).held_out())
@@ -46,7 +46,7 @@ def test_an_update_changes_only_the_roles_that_learn(learns, idle: str) -> None:
     }
     terms = {"anonymizer": AGAINST.losses, "utility": BOTH.losses, "adversary": {"adversary": 1.0}}
     turn = UpdateStep(learns=learns, losses=terms[learns[0]])
-    with models.set_trainable(learns, idle=idle):
+    with models.set_trainable(learns, anonymizer_norms=norms):
         found = losses_of(models, recipe(), turn, batch)
         loss = torch.stack([found[name] * weight for name, weight in turn.losses.items()]).sum()
         loss.backward()
@@ -59,9 +59,9 @@ def test_an_update_changes_only_the_roles_that_learn(learns, idle: str) -> None:
 def test_the_idle_anonymizer_normalises_by_the_batch_or_by_its_running_statistics() -> None:
     models, clip = models_of(**NORMS), torch.rand(4, 3, FRAMES, SIDE, SIDE)
     outs = {}
-    for idle in ("batch", "running"):
-        with models.set_trainable(("utility",), idle=idle), torch.no_grad():
-            outs[idle] = models.anonymizer.training_output(clip).clip
+    for norms in ("batch", "running"):
+        with models.set_trainable(("utility",), anonymizer_norms=norms), torch.no_grad():
+            outs[norms] = models.anonymizer.training_output(clip).clip
     with torch.no_grad():
         learned = models.anonymizer.eval().training_output(clip).clip
     assert torch.equal(outs["running"], learned)
@@ -70,7 +70,7 @@ def test_the_idle_anonymizer_normalises_by_the_batch_or_by_its_running_statistic
 
 def gradient(turn: UpdateStep) -> torch.Tensor:
     models = models_of()
-    with models.set_trainable(turn.learns, idle="batch"):
+    with models.set_trainable(turn.learns, anonymizer_norms="batch"):
         models.utility.eval()
         models.adversary.eval()
         batch = next(batches_of(recipe()).held_out())
@@ -101,7 +101,7 @@ def test_the_queue_moves_only_while_the_adversary_learns() -> None:
     moved = []
     for now in (AGAINST, turn):
         before = weights_of(models.adversary)
-        with models.set_trainable(now.learns, idle="running"):
+        with models.set_trainable(now.learns, anonymizer_norms="running"):
             losses_of(models, recipe(**MOCO), now, batch)
         moved.append(not same(before, weights_of(models.adversary)))
     assert moved == [False, True]

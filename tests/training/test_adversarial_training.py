@@ -98,7 +98,7 @@ def stop_at(epoch: int):
 
 @pytest.mark.parametrize("at", [2, 5, 9])
 def test_an_interrupted_training_resumes_to_the_bit(tmp_path: Path, at: int) -> None:
-    gated = replace(BOTH, until=0.97, times=2)
+    gated = replace(BOTH, until_accuracy=0.97, times=2)
     given = recipe(
         phases=(
             PRETRAIN,
@@ -183,7 +183,7 @@ def test_the_adversarial_phase_does_not_begin_while_the_action_is_at_chance() ->
 
 
 def test_an_update_whose_accuracy_is_reached_is_skipped() -> None:
-    never = replace(BOTH, until=0.0)
+    never = replace(BOTH, until_accuracy=0.0)
     given = recipe(phases=(replace(ADVERSARIAL, updates=(AGAINST, never)),))
     history = train_adversarially(given, data(), device="cpu").history
     assert all(math.isnan(row["train_adversary"]) for row in history)
@@ -203,7 +203,7 @@ def test_learning_rates_follow_the_batches_whichever_role_updates(
 
     monkeypatch.setattr(AdversarialTrainer, "step", recorded)
     learn = UpdateStep(learns=("utility",), losses={"utility": 1.0})
-    turns = (AGAINST, replace(learn, until=0.0), replace(learn, times=2))
+    turns = (AGAINST, replace(learn, until_accuracy=0.0), replace(learn, times=2))
     falls = {name: OptimizerConfig(kind="adam", lr=1e-3, warmup=1, cosine=True) for name in rates}
     phase = replace(ADVERSARIAL, updates=turns, same_batch=True, optimizers=falls)
     train_adversarially(recipe(phases=(phase,)), data(), device="cpu")
@@ -222,7 +222,7 @@ def test_once_the_gate_is_reached_its_update_is_skipped_for_the_round(
     monkeypatch.setattr(
         AdversarialTrainer, "step", lambda self, loss, modules, clip: moved.extend(modules)
     )
-    learn = UpdateStep(learns=("utility",), losses={"utility": 1.0}, times=8, until=0.7)
+    learn = UpdateStep(learns=("utility",), losses={"utility": 1.0}, times=8, until_accuracy=0.7)
     five = UpdateStep(learns=("adversary",), losses={"adversary": 1.0}, times=5)
     turns = (AGAINST, learn, five)
     rounds = [["anonymizer"] + ["utility"] * at + ["adversary"] * 5 for at in (1, 0, 2)]
@@ -244,7 +244,7 @@ def test_a_frozen_adversary_stays_and_without_one_there_is_no_adversarial_loss()
     history = train_adversarially(frozen, data(), device="cpu").history
     assert len(history) == 10
     assert math.isnan(history[-1]["train_adversary"]) and history[-1]["train_adversarial"] < 0
-    alone = ablate(recipe(), alone=True)
+    alone = ablate(recipe(), no_adversary=True)
     history = train_adversarially(alone, data(private={}), device="cpu").history
     assert math.isnan(history[-1]["val_adversary"]) and len(history) == 10
 

@@ -53,7 +53,7 @@ OWN = {
     "depth": 3,
     "places": (1, 2),
 }
-RAW = replace(BOTH, raw=True)
+RAW = replace(BOTH, raw_clips=True)
 BEGIN = UpdateStep(learns=("anonymizer", "auxiliary"), losses={"auxiliary": 1.0, "ratio": 1.0})
 AGAINST = UpdateStep(
     learns=("anonymizer",), losses={"utility": 0.5, "adversarial": 0.5, "ratio": 1.0}
@@ -229,7 +229,7 @@ def test_the_papers_recipe_is_the_papers() -> None:
         assert how.lr == 1e-3 * given.batch / 512 == 6.25e-5
     first, begin, contest = given.phases
     assert (first.epochs, begin.epochs, contest.epochs) == (80, 80, 40)
-    assert first.raw and first.updates[0].learns == ("utility", "adversary")
+    assert first.raw_clips and first.updates[0].learns == ("utility", "adversary")
     assert begin.updates[0].losses == {"auxiliary": 1.0, "ratio": 1.0}
     against, both = contest.updates
     assert against.losses == {"utility": 0.5, "adversarial": 0.5, "ratio": 1.0}
@@ -257,7 +257,7 @@ def test_what_has_no_tokens_has_no_class_token() -> None:
     with pytest.raises(UsageError, match="no tokens"):
         cast(recipe(method="spact", arguments={"width": 8, "short": 16}))
     with pytest.raises(UsageError, match="learns nothing"):
-        recipe(phases=(Phase(name="x", epochs=1, updates=(replace(AGAINST, raw=True),)),))
+        recipe(phases=(Phase(name="x", epochs=1, updates=(replace(AGAINST, raw_clips=True),)),))
 
 
 def test_what_should_be_kept_follows_from_the_arguments() -> None:

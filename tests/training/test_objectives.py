@@ -237,7 +237,7 @@ CODES = {"bit": torch.tensor([1, 1]), "who": torch.tensor([0, 0])}
 )
 def test_what_the_anonymizer_wants_of_labels(fool, wanted: float) -> None:
     net = Says(bit=[2.0], who=[0.0, 0.0])
-    found = Labels(wish=fool).adversarial_loss(net, ObjectiveBatch(CLIP, CODES, drawn()))
+    found = Labels(anonymizer_loss=fool).adversarial_loss(net, ObjectiveBatch(CLIP, CODES, drawn()))
     assert found.shape == (2,)
     assert found.tolist() == pytest.approx([wanted] * 2, abs=1e-5)
 

@@ -81,7 +81,7 @@ def test_restarted_adversaries_catch_up() -> None:
 def test_a_gate_keeps_the_action_first_and_a_reversal_is_one_update() -> None:
     plain, gated = vita(), vita(gate=0.7)
     (gate,) = [step for step in gated.phases[-1].updates if step not in plain.phases[-1].updates]
-    assert (gate.until, gate.learns) == (0.7, ("anonymizer", "utility"))
+    assert (gate.until_accuracy, gate.learns) == (0.7, ("anonymizer", "utility"))
     assert gate.losses == {"utility": 1}
     assert vita(preset="paper", gate=0.7) == vita(preset="paper")
     (once,) = spact(reversal=True, omega=0.3).phases[-1].updates
@@ -92,9 +92,14 @@ def test_a_gate_keeps_the_action_first_and_a_reversal_is_one_update() -> None:
 @pytest.mark.parametrize(
     ("name", "preset", "given", "said"),
     [
-        ("spact", "tiny", {"alone": True, "queue": 7}, "leave out --queue"),
-        ("spact", "tiny", {"alone": True, "omega": 1.0}, "leave out --omega"),
-        ("spact", "tiny", {"alone": True, "until_adversary": 1.0}, "leave out --until-adversary"),
+        ("spact", "tiny", {"no_adversary": True, "queue": 7}, "leave out --queue"),
+        ("spact", "tiny", {"no_adversary": True, "omega": 1.0}, "leave out --omega"),
+        (
+            "spact",
+            "tiny",
+            {"no_adversary": True, "until_adversary": 1.0},
+            "leave out --until-adversary",
+        ),
         ("spact", "tiny", {"frozen": True, "restart": 2}, "never learn again"),
         ("spact", "tiny", {"frozen": True, "until_blind": 0.9}, "leave out --until-blind"),
         ("bdq", "paper", {"frozen": True}, "know nothing"),
@@ -144,9 +149,12 @@ def flags_of(name: str) -> set[str]:
 @pytest.mark.parametrize(
     ("name", "flags"),
     [
-        ("noise-features", "omega alone frozen gate until_blind adversary objective idle"),
-        ("bdq", "until_pretrain gap idle"),
-        ("stprivacy", "until_pretrain until_utility until_adversary gap idle"),
+        (
+            "noise-features",
+            "omega no_adversary frozen gate until_blind adversary objective anonymizer_norms",
+        ),
+        ("bdq", "until_pretrain gap anonymizer_norms"),
+        ("stprivacy", "until_pretrain until_utility until_adversary gap anonymizer_norms"),
     ],
 )
 def test_a_flag_that_makes_no_sense_for_a_recipe_is_not_in_its_signature(

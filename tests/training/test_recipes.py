@@ -26,12 +26,12 @@ FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
     "labels": ("spact", {"objective": "labels", "adversarial_loss": "uniform"}),
     "segments": ("spact", {"segments": True, "adversary": ("tiny-3d",)}),
     "frozen": ("spact", {"frozen": True}),
-    "alone": ("spact", {"alone": True}),
+    "no adversary": ("spact", {"no_adversary": True}),
     "restart": ("vita", {"restart": 1, "catch_up": 2, "epochs": 2}),
     "gate": ("vita", {"gate": 0.5}),
     "ones": ("vita", {"adversarial_loss": "ones"}),
     "reversal": ("spact", {"reversal": True}),
-    "reversal of labels": ("vita", {"reversal": True, "idle": "batch"}),
+    "reversal of labels": ("vita", {"reversal": True, "anonymizer_norms": "batch"}),
     "another utility": ("bdq", {"utility": "tiny-2d"}),
 }
 
@@ -79,7 +79,7 @@ def test_every_flag_is_trained_to_its_end(flag: str, monkeypatch: pytest.MonkeyP
     found = trained(recipe, monkeypatch)
     assert found.history[-1]["phase"] == len(recipe.phases)
     last = recipe.phases[-1]
-    assert last.adversarial or flag == "alone"
+    assert last.adversarial or flag == "no adversary"
     losses = [found.history[-1][f"train_{loss}"] for step in last.updates for loss in step.losses]
     assert losses and all(np.isfinite(losses))
 

@@ -101,7 +101,7 @@ class AdversarialStep:
         return losses
 
     def _anonymize(self, models: AdversarialModels, clips: Tensor) -> TrainingOutput:
-        if self.update.raw:
+        if self.update.raw_clips:
             return TrainingOutput(clips)
         if "auxiliary" in self.update.losses:
             return models.output_with_class_token(clips)
@@ -175,7 +175,7 @@ class AdversarialModels(nn.Module):
         return self.anonymizer.training_output(clips, class_token=token)
 
     @contextmanager
-    def set_trainable(self, roles: Sequence[Role], *, idle: str) -> Iterator[None]:
+    def set_trainable(self, roles: Sequence[Role], *, anonymizer_norms: str) -> Iterator[None]:
         """Only these roles learn: the others' weights and statistics stay to the bit."""
         for role in ROLES:
             learns = role in roles
@@ -183,7 +183,7 @@ class AdversarialModels(nn.Module):
             for weight in self._trainable[role]:
                 weight.requires_grad_(learns)
         by_batch = []
-        if "anonymizer" not in roles and idle == "batch":
+        if "anonymizer" not in roles and anonymizer_norms == "batch":
             self.anonymizer.train()
             by_batch = [m for m in self.anonymizer.modules() if isinstance(m, _BatchNorm)]
         before = [(norm, norm.track_running_stats) for norm in by_batch]

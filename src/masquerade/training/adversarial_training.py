@@ -315,7 +315,7 @@ class AdversarialTrainer(Trainer):
                     return
 
     def _is_accurate_enough(self, update: UpdateStep, generator: torch.Generator) -> bool:
-        if update.until is None:
+        if update.until_accuracy is None:
             return False
         batch = self.batches.random_held_out(generator)
         self.models.eval()
@@ -323,7 +323,7 @@ class AdversarialTrainer(Trainer):
             output = self.models.anonymizer.training_output(batch.clips)
             utility = with_keep_mask(self.models.utility, output.keep)
             value = torch.tensor(accuracy(utility, output.clip, batch.utility))
-        return float(self.processes.mean(value.to(self.device))) >= update.until
+        return float(self.processes.mean(value.to(self.device))) >= update.until_accuracy
 
     def _update(
         self, phase: Phase, update: UpdateStep, batch: AdversarialBatch, generator: torch.Generator
@@ -332,7 +332,7 @@ class AdversarialTrainer(Trainer):
         step = AdversarialStep(
             recipe=self.recipe, update=update, generator=generator, processes=self.processes
         )
-        with self.models.set_trainable(update.learns, idle=phase.idle):
+        with self.models.set_trainable(update.learns, anonymizer_norms=phase.anonymizer_norms):
             with self.autocast():
                 losses = step.compute(self.models, batch)
                 missing = set(update.losses) - set(losses)

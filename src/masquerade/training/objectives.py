@@ -63,16 +63,16 @@ class Labels(Objective):
     """Private labels (VITA, STPrivacy): cross entropy, binary where a label is.
 
     Args:
-        wish: what the anonymizer minimises: negative, minus the loss (eq. 13 of STPrivacy);
-            entropy, minus the entropy of the predictions (BDQ); uniform, the cross entropy to equal
-            predictions; ones, that to "always present" (VITA's code). The last three use no label,
-            and count clips without one too.
+        anonymizer_loss: what the anonymizer minimises: negative, minus the loss (eq. 13 of
+            STPrivacy); entropy, minus the entropy of the predictions (BDQ); uniform, the cross
+            entropy to equal predictions; ones, that to "always present" (VITA's code). The last
+            three use no label, and count clips without one too.
         cap: times its chance value beyond which a negated loss has no gradient, since it is not
             bounded below; None: none.
     """
 
     needs_labels: ClassVar[bool] = True
-    wish: Literal["negative", "entropy", "uniform", "ones"] = "negative"
+    anonymizer_loss: Literal["negative", "entropy", "uniform", "ones"] = "negative"
     cap: float | None = 2.0
 
     def heads(self, private: Mapping[str, int]) -> dict[str, int]:
@@ -95,14 +95,14 @@ class Labels(Objective):
 
     def _against(self, logits: Tensor, codes: Tensor) -> Tensor:
         logits, exclusive = logits.float(), codes.ndim == 1 and logits.shape[1] > 1
-        if self.wish == "negative":
+        if self.anonymizer_loss == "negative":
             chance = math.log(logits.shape[1] if exclusive else 2)
             return _negated(clip_losses(logits, codes), self.cap, chance)
-        if self.wish == "entropy":
+        if self.anonymizer_loss == "entropy":
             return -_entropy(logits, exclusive)
         if exclusive:  # of several classes none is "always present": equal predictions instead
             return -logits.log_softmax(1).mean(1)
-        wanted = torch.full_like(logits, 0.5 if self.wish == "uniform" else 1.0)
+        wanted = torch.full_like(logits, 0.5 if self.anonymizer_loss == "uniform" else 1.0)
         return F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").mean(1)
 
 

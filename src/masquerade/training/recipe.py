@@ -58,19 +58,19 @@ class UpdateStep:
             adversaries minimise), adversarial (what the anonymizer minimises against them),
             auxiliary (of the class token inside the anonymizer), and the anonymizer's own.
         times: how often in a row.
-        until: it is left out for the rest of the round once the utility network's accuracy on a
-            held-out batch is at least this (VITA's monitored accuracy); None: never.
+        until_accuracy: it is left out for the rest of the round once the utility network's accuracy
+            on a held-out batch is at least this (VITA's monitored accuracy); None: never.
         reversal: the anonymizer gets the adversary's gradient times minus this (gradient reversal),
             so that all may step at once; None: it gets it as it is.
-        raw: the networks are given raw clips instead of anonymized ones.
+        raw_clips: the networks are given raw clips instead of anonymized ones.
     """
 
     learns: tuple[Role, ...]
     losses: Mapping[str, float]
     times: int = 1
-    until: float | None = None
+    until_accuracy: float | None = None
     reversal: float | None = None
-    raw: bool = False
+    raw_clips: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +113,8 @@ class Phase:
         stop: what ends the phase earlier: all of them at once.
         same_batch: a round of updates shares one batch (STPrivacy); else each takes the next one
             (SPAct).
-        idle: how an anonymizer normalises while others learn: by its running statistics, as SPAct's
-            code does and as it will be used, or by those of the batch.
+        anonymizer_norms: how an anonymizer normalises while others learn: by its running
+            statistics, as SPAct's code does and as it will be used, or by those of the batch.
         restart: the adversaries begin from new weights every so many epochs; None: never.
         catch_up: steps of the adversaries alone after that.
         optimizers: by role, where they differ from the recipe's.
@@ -126,7 +126,7 @@ class Phase:
     updates: tuple[UpdateStep, ...]
     stop: tuple[Stop, ...] = ()
     same_batch: bool = False
-    idle: Literal["running", "batch"] = "running"
+    anonymizer_norms: Literal["running", "batch"] = "running"
     restart: int | None = None
     catch_up: int = 0
     optimizers: Mapping[Role, OptimizerConfig] = field(default_factory=dict)
@@ -138,9 +138,9 @@ class Phase:
         return any("adversarial" in step.losses or step.reversal for step in self.updates)
 
     @property
-    def raw(self) -> bool:
+    def raw_clips(self) -> bool:
         """Whether networks are given raw clips only."""
-        return all(step.raw for step in self.updates)
+        return all(step.raw_clips for step in self.updates)
 
     @property
     def uses_auxiliary(self) -> bool:
@@ -230,7 +230,7 @@ class AdversarialRecipe:
         steps = [step for phase in self.phases for step in phase.updates]
         if any(step.times < 1 or not step.learns for step in steps):
             raise UsageError("An update step is of at least one role, and taken at least once.")
-        if any(step.raw and "anonymizer" in step.learns for step in steps):
+        if any(step.raw_clips and "anonymizer" in step.learns for step in steps):
             raise UsageError("An anonymizer learns nothing from raw clips.")
         if self.stored is not None and (self.stride is None or self.stored < self.frames):
             raise UsageError("A clip is cut from as many frames as it has, or more, of one stride.")

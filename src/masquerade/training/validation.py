@@ -77,7 +77,7 @@ def validate(
     differ from clip to clip and from place to place, over how much raw clips do; `val_auxiliary` is
     the top-1 of the class token inside the anonymizer, where one learns.
     """
-    raw = phase is not None and phase.raw
+    raw = phase is not None and phase.raw_clips
     models.eval()
     generator, found = torch.Generator().manual_seed(seed), _Predictions()
     outputs, inputs = _Variety(), _Variety()

@@ -4,10 +4,11 @@ Our reading of Collective (Zhang et al., ICDM 2019, as the "Noisy-Features" row 
 "Collective" row of STPrivacy); docs/papers.md 4.
 """
 
+from dataclasses import replace
 from typing import Any, Literal, Unpack
 
 from masquerade.datasets.augmentation import SPACT
-from masquerade.training.recipe import AdversarialRecipe, OptimizerConfig, Phase, UpdateStep
+from masquerade.training.recipe import AdversarialRecipe, OptimizerConfig, Phase
 from masquerade.training.recipes import options
 
 PAPER: dict[str, Any] = dict(
@@ -27,29 +28,25 @@ TINY: dict[str, Any] = dict(
     utility_modality="both",
     **options.TINY,
 )
+PRESETS = {"tiny": TINY, "paper": PAPER}
 
 
 def noise_features(
     *,
     preset: Literal["tiny", "paper"] = "tiny",
-    until_utility: options.UntilUtility = None,
-    **ablations: Unpack[options.Schedule],
+    **ablations: Unpack[options.UtilitySchedule],
 ) -> AdversarialRecipe:
     """Noise features: the anonymizer and the action network learn together.
 
     Args:
-        preset: tiny (minutes on two cores) or paper.
+        preset: Take the settings of tiny (minutes on two cores) or paper.
     """
-    options.check_preset(preset, noise_features)
-    tiny = preset == "tiny"
-    both = UpdateStep(
-        learns=("anonymizer", "utility"), losses={"utility": 1.0, "reconstruction": 1.0}
+    joint = Phase(
+        name="joint",
+        epochs=20 if preset == "tiny" else 150,
+        updates=(replace(options.ACTION, losses={"utility": 1.0, "reconstruction": 1.0}),),
+        stop=(options.UTILITY_LEARNED,),
     )
-    stop = options.until_learned(until_utility)[:1]
-    recipe = AdversarialRecipe(
-        method="noise-features",
-        adversaries=(),
-        phases=(Phase(name="joint", epochs=20 if tiny else 150, updates=(both,), stop=stop),),
-        **(TINY if tiny else PAPER),
-    )
-    return options.schedule(recipe, **ablations)
+    settings = options.settings("noise-features", PRESETS, preset)
+    recipe = AdversarialRecipe(adversaries=(), phases=(joint,), **settings)
+    return options.ablate(recipe, **ablations)

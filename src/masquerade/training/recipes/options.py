@@ -1,15 +1,16 @@
-"""Ablations that recipes have in common: their flags, and how they change a recipe.
+"""The flags of recipes, with their help and their ranges, and how each of them changes a recipe.
 
-A recipe names in its signature those that it has; tyro takes the help from here.
+A recipe takes those of one TypedDict, of which tyro makes flags, and applies them with `ablate`.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict, Unpack, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypedDict, Unpack
 
 from typing_extensions import Doc
+from tyro.constructors import PrimitiveConstructorSpec
 
 from masquerade.datasets.augmentation import Augmentation
 from masquerade.errors import UsageError
@@ -26,80 +27,161 @@ from masquerade.training.recipe import (
     UpdateStep,
 )
 
-GapName = Annotated[
-    Literal["free", "far", "near"] | None,
-    Doc("Between the two frames of a pair in the video: free, far (over 64) or near (under 8)."),
+Switch = Annotated[
+    bool | None,
+    PrimitiveConstructorSpec(
+        nargs=0,
+        metavar="",
+        instance_from_str=lambda _: True,
+        is_instance=lambda value: isinstance(value, bool),
+        str_from_instance=lambda _: [],
+    ),
 ]
-Segments = Annotated[bool, Doc("Pairs are runs of frames, for networks that see motion.")]
-Omega = Annotated[
-    float | None, Doc("Weight of the adversarial loss in the anonymizer's update (SPAct's omega).")
-]
-ActionWeight = Annotated[float | None, Doc("Weight of the action in the anonymizer's update.")]
-Reversal = Annotated[bool, Doc("All networks update at once, by gradient reversal.")]
-Idle = Annotated[
-    Literal["running", "batch"] | None,
-    Doc("The anonymizer's norms while others learn: running statistics, or those of the batch."),
-]
-Frozen = Annotated[bool, Doc("The adversaries stop learning before the last phase.")]
-Alone = Annotated[bool, Doc("No adversary at all.")]
-UntilPretrain = Annotated[
-    float | None, Doc("Ends the pretraining at this mean L1 to the raw clip (SPAct's th_A0).")
-]
-UntilUtility = Annotated[
-    float | None, Doc("Ends the warm-up at this loss of the action network, not a plateau (th_T0).")
-]
-UntilAdversary = Annotated[
-    float | None, Doc("The same of the adversaries (th_B0); the warm-up ends by both.")
-]
+"""A flag without a value; of a plain bool that has no default tyro would make --no-NAME."""
 
 
 class Schedule(TypedDict, total=False):
     """Flags of every recipe."""
 
-    utility: Annotated[str, Doc("Another action network, such as r3d-18; a wrong name lists all.")]
-    image_weights: Annotated[
-        Path, Doc("A file of an image ViT (DeiT, DINO), from which stprivacy and video ViTs start.")
+    utility: Annotated[
+        str, Doc("Train this action network instead, such as r3d-18; a wrong name lists all.")
     ]
-    epochs: Annotated[int, Doc("At most, of every phase.")]
-    batch: Annotated[int, Doc("Clips a step.")]
+    image_weights: Annotated[
+        Path, Doc("Start stprivacy and video ViTs from this file of an image ViT (DeiT, DINO).")
+    ]
+    epochs: Annotated[int, Doc("End every phase after this many epochs at the latest.")]
+    batch: Annotated[int, Doc("Train on this many clips a step.")]
+
+
+class UtilitySchedule(Schedule, total=False):
+    """Flags of a recipe whose action network learns until a threshold."""
+
+    until_utility: Annotated[
+        float, Doc("End the warm-up at this loss of the action network, not on a plateau (th_T0).")
+    ]
 
 
 class Ablations(Schedule, total=False):
-    """Flags of every recipe with adversaries.
+    """Flags of a recipe with adversaries."""
 
-    Args:
-        adversary: Other networks of the adversaries, such as mobilenet-v1 resnet-50.
-        objective: What the adversaries learn.
-        adversarial_loss: What the anonymizer minimises against adversaries that learn labels: their
-            negative loss, their negative entropy, or the cross entropy to equal predictions or
-            to all ones.
-        temperature: Of the similarities in a contrastive objective.
-        queue: Frames in the queue of --objective moco.
-        combine: The anonymizer's loss of several adversaries: of each clip the highest, mean or
-            sum.
-        ratio: Updates of the other networks to one of the anonymizer, in the last phase.
-        gate: In every round the anonymizer and the action network learn the action until this
-            accuracy on a held-out batch, for 8 updates at most (VITA's monitored accuracy).
-        restart: The adversaries get new weights every so many epochs of the last phase.
-        catch_up: Updates that restarted adversaries learn alone; 200 where it is not given.
-        until_blind: Ends the last phase once the adversaries' loss is this times chance, up to 1
-            (th_Bmax).
-    """
+    omega: Annotated[
+        float, Doc("Weight the anonymizer's adversarial loss by this (SPAct's omega).")
+    ]
+    action_weight: Annotated[float, Doc("Weight the action's loss by this against adversaries.")]
+    segments: Annotated[
+        Switch, Doc("Compare runs of frames instead of frames, for networks that see motion.")
+    ]
+    reversal: Annotated[Switch, Doc("Update all networks at once, by gradient reversal.")]
+    frozen: Annotated[Switch, Doc("Stop the adversaries' learning before the last phase.")]
+    no_adversary: Annotated[Switch, Doc("Train without any adversary.")]
+    adversary: Annotated[
+        tuple[str, ...], Doc("Use these adversaries, such as mobilenet-v1 resnet-50.")
+    ]
+    objective: Annotated[
+        Literal["labels", "nt-xent", "moco", "rotation"],
+        Doc("Train the adversaries on labels, pairs of frames (nt-xent, moco) or rotations."),
+    ]
+    adversarial_loss: Annotated[
+        Literal["negative", "entropy", "uniform", "ones"],
+        Doc(
+            "Let the anonymizer minimise this against adversaries that learn labels: their "
+            "negative loss, their negative entropy, or the cross entropy to equal predictions or "
+            "to all ones."
+        ),
+    ]
+    temperature: Annotated[
+        float, Doc("Divide the similarities of a contrastive objective by this.")
+    ]
+    queue: Annotated[int, Doc("Remember this many frames in the queue of --objective moco.")]
+    combine: Annotated[
+        Literal["max", "mean", "sum"],
+        Doc("Combine the anonymizer's losses of several adversaries, clip by clip, like this."),
+    ]
+    ratio: Annotated[
+        int, Doc("In the last phase, update the other networks this often per anonymizer update.")
+    ]
+    gate: Annotated[
+        float,
+        Doc(
+            "In every round, train the anonymizer and the action network on the action until this "
+            "accuracy on a held-out batch, for 8 updates at most (VITA's monitored accuracy)."
+        ),
+    ]
+    restart: Annotated[
+        int, Doc("Give the adversaries new weights every so many epochs of the last phase.")
+    ]
+    catch_up: Annotated[
+        int, Doc("Let restarted adversaries learn alone for this many updates (200 if not given).")
+    ]
+    until_blind: Annotated[
+        float, Doc("End the last phase at this share of the adversaries' loss at chance (th_Bmax).")
+    ]
 
-    adversary: tuple[str, ...]
-    objective: Literal["labels", "nt-xent", "moco", "rotation"]
-    adversarial_loss: Literal["negative", "entropy", "uniform", "ones"]
-    temperature: float
-    queue: int
-    combine: Literal["max", "mean", "sum"]
-    ratio: int
-    gate: float
-    restart: int
-    catch_up: int
-    until_blind: float
+
+class WarmupAblations(UtilitySchedule, Ablations, total=False):
+    """Flags of a recipe with adversaries that warm up."""
+
+    until_adversary: Annotated[
+        float,
+        Doc("End the warm-up at this loss of the adversaries, too, not on a plateau (th_B0)."),
+    ]
 
 
-SCHEDULE = set(Schedule.__annotations__)
+class PretrainAblations(WarmupAblations, total=False):
+    """Flags of a recipe with adversaries that warm up, and a pretrained anonymizer of frames."""
+
+    gap: Annotated[
+        Literal["free", "far", "near"],
+        Doc(
+            "Pair any frames of a clip (free), or frames of the video that are more than 64 apart "
+            "(far) or fewer than 8 (near)."
+        ),
+    ]
+    anonymizer_norms: Annotated[
+        Literal["running", "batch"],
+        Doc("Normalise the anonymizer by these statistics while others learn."),
+    ]
+    until_pretrain: Annotated[
+        float, Doc("End the pretraining at this mean L1 to the raw clip (SPAct's th_A0).")
+    ]
+
+
+AT_LEAST = {
+    "epochs": 1,
+    "batch": 2,
+    "omega": 0,
+    "action_weight": 0,
+    "ratio": 1,
+    "restart": 1,
+    "catch_up": 0,
+    "queue": 1,
+}
+"""The lowest value of a flag."""
+POSITIVE_UP_TO = {
+    "gate": 1.0,
+    "until_blind": 1.0,
+    "temperature": math.inf,
+    "until_pretrain": math.inf,
+    "until_utility": math.inf,
+    "until_adversary": math.inf,
+}
+"""The highest value of a flag that must be above 0."""
+OBJECTIVES_OF_FLAGS: dict[str, tuple[type[Objective], str]] = {
+    "gap": (Pairs, "pairs: --objective nt-xent or moco"),
+    "segments": (Pairs, "pairs: --objective nt-xent or moco"),
+    "temperature": (Pairs, "pairs: --objective nt-xent or moco"),
+    "adversarial_loss": (Labels, "--objective labels"),
+    "queue": (MoCo, "--objective moco"),
+}
+"""The objectives that a flag is of, as a class and in words."""
+THRESHOLDS = {
+    "until_pretrain": "val_reconstruction",
+    "until_utility": "train_utility",
+    "until_adversary": "train_adversary",
+}
+"""The column of the log that a flag gives a threshold of."""
+WITHOUT_ADVERSARY = {"until_pretrain", "until_utility", "anonymizer_norms", "no_adversary"}
+"""What is of the anonymizer and the action network alone, beside the flags of every recipe."""
 CATCH_UP = 200  # updates, as in VITA's code
 GATE_UPDATES = 8
 
@@ -109,11 +191,14 @@ PLATEAU = 4  # epochs without a better loss
 BOTH = UpdateStep(learns=("utility", "adversary"), losses={"utility": 1.0, "adversary": 1.0})
 """The utility network and the adversaries learn from the same anonymized clips (SPAct eq. 8)."""
 PRIVATE = UpdateStep(learns=("adversary",), losses={"adversary": 1.0})
+ACTION = UpdateStep(learns=("anonymizer", "utility"), losses={"utility": 1.0})
+UTILITY_LEARNED = Stop(column="train_utility", plateau=PLATEAU)
+BOTH_LEARNED = (UTILITY_LEARNED, Stop(column="train_adversary", plateau=PLATEAU))
 
 
-def same_optimizer(how: OptimizerConfig) -> dict[Role, OptimizerConfig]:
-    """One optimizer of all roles."""
-    return dict.fromkeys(("anonymizer", "utility", "adversary", "auxiliary"), how)
+def same_optimizer(config: OptimizerConfig) -> dict[Role, OptimizerConfig]:
+    """Return one optimizer for all roles."""
+    return dict.fromkeys(("anonymizer", "utility", "adversary", "auxiliary"), config)
 
 
 TINY: dict[str, Any] = dict(
@@ -130,10 +215,9 @@ TINY: dict[str, Any] = dict(
 
 
 def pretrain(
-    below: float, epochs: int, optimizers: Mapping[Role, OptimizerConfig] | None = None
+    *, below: float, epochs: int, optimizers: Mapping[Role, OptimizerConfig] | None = None
 ) -> Phase:
-    """The anonymizer learns to reproduce its input, up to a threshold (SPAct eq. 4)."""
-    in_range("--until-pretrain", below, above=0)
+    """Return the phase in which the anonymizer learns to reproduce its input (SPAct eq. 4)."""
     return Phase(
         name="pretrain",
         epochs=epochs,
@@ -144,237 +228,181 @@ def pretrain(
     )
 
 
-def until_learned(
-    utility: float | None = None, adversary: float | None = None
-) -> tuple[Stop, Stop]:
-    """Ends a warm-up once both losses are at a threshold, or where there is none, at a plateau."""
-    in_range("--until-utility", utility, above=0)
-    in_range("--until-adversary", adversary, above=0)
-    return (
-        Stop(column="train_utility", below=utility, plateau=None if utility else PLATEAU),
-        Stop(column="train_adversary", below=adversary, plateau=None if adversary else PLATEAU),
+def settings(
+    method: str, presets: Mapping[str, Mapping[str, Any]], preset: str
+) -> Mapping[str, Any]:
+    """Return the settings of one preset of a method."""
+    if preset not in presets:
+        raise UsageError(f"{method} has no preset {preset!r}; it has {', '.join(presets)}.")
+    return {"method": method, **presets[preset]}
+
+
+def ablate(recipe: AdversarialRecipe, **given: Unpack[PretrainAblations]) -> AdversarialRecipe:
+    """Return the recipe with the changes that the given flags ask for."""
+    flags: dict[str, Any] = {k: v for k, v in given.items() if v is not None and v is not False}
+    _check_values(flags)
+    recipe = _change_schedule(recipe, flags)
+    if "no_adversary" in flags:
+        return _without_adversary(recipe, flags)
+    return _change_adversaries(recipe, flags) if recipe.adversaries else recipe
+
+
+def _check_values(flags: Mapping[str, Any]) -> None:
+    for network in (*flags.get("adversary", ()), flags.get("utility")):
+        if network is not None and network not in RECOGNIZERS:
+            known = ", ".join(RECOGNIZERS)
+            raise UsageError(f"there is no network {network!r}; choose of {known}.")
+    for name, value in flags.items():
+        flag = f"--{name.replace('_', '-')}"
+        if name in AT_LEAST and not AT_LEAST[name] <= value < math.inf:
+            raise UsageError(f"{flag} must be {AT_LEAST[name]} or more.")
+        most = POSITIVE_UP_TO.get(name)
+        if most is not None and not (0 < value <= most and math.isfinite(value)):
+            limit = f" and at most {most:g}" if math.isfinite(most) else ""
+            raise UsageError(f"{flag} must be above 0{limit}.")
+
+
+def _change_schedule(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> AdversarialRecipe:
+    """Change the action network, start weights, batch, epochs, norms and thresholds."""
+    below = {column: flags[name] for name, column in THRESHOLDS.items() if name in flags}
+    if not below.keys() <= {stop.column for phase in recipe.phases for stop in phase.stop}:
+        raise UsageError(
+            f"{recipe.method} has no warm-up under this preset, so leave out --until-utility and "
+            "--until-adversary."
+        )
+    phases = tuple(
+        replace(
+            phase,
+            epochs=min(phase.epochs, flags.get("epochs", phase.epochs)),
+            anonymizer_norms=flags.get("anonymizer_norms", phase.anonymizer_norms),
+            stop=tuple(
+                replace(stop, below=below[stop.column], plateau=None)
+                if stop.column in below
+                else stop
+                for stop in phase.stop
+            ),
+        )
+        for phase in recipe.phases
     )
-
-
-def in_range(
-    flag: str,
-    value: float | None,
-    *,
-    least: float | None = None,
-    above: float | None = None,
-    most: float = math.inf,
-) -> None:
-    """Raise UsageError unless a value is None or finite and in a range."""
-    if value is None:
-        return
-    enough = value >= least if least is not None else above is None or value > above
-    if enough and value <= most and math.isfinite(value):
-        return
-    bounds = f"{least} or more" if least is not None else f"above {above}"
-    raise UsageError(f"{flag} must be {bounds}{f' and at most {most:g}' * math.isfinite(most)}.")
-
-
-def anonymizer_losses(
-    omega: float, action_weight: float | None, *, action: float = 1.0, **own: float
-) -> dict[str, float]:
-    """Weights of the anonymizer's adversarial update (SPAct eq. 9, STPrivacy eq. 13)."""
-    in_range("--omega", omega, least=0)
-    in_range("--action-weight", action_weight, least=0)
-    utility = action if action_weight is None else action_weight
-    return {"utility": utility, "adversarial": omega, **own}
-
-
-def schedule(recipe: AdversarialRecipe, **given: Unpack[Schedule]) -> AdversarialRecipe:
-    """A recipe with another action network, fewer epochs, another batch or start weights."""
-    epochs, path = given.get("epochs"), given.get("image_weights")
-    in_range("--epochs", epochs, least=1)
-    in_range("--batch", given.get("batch"), least=2)
-    _check_network(given.get("utility"))
+    path = flags.get("image_weights", recipe.image_weights)
     return replace(
         recipe,
-        utility=given.get("utility", recipe.utility),
-        image_weights=recipe.image_weights if path is None else str(path),
-        batch=given.get("batch", recipe.batch),
-        phases=tuple(replace(p, epochs=min(p.epochs, epochs or p.epochs)) for p in recipe.phases),
+        utility=flags.get("utility", recipe.utility),
+        image_weights=None if path is None else str(path),
+        batch=flags.get("batch", recipe.batch),
+        phases=phases,
     )
 
 
-def ablate(
-    recipe: AdversarialRecipe,
-    *,
-    alone: bool = False,
-    frozen: bool = False,
-    reversal: bool = False,
-    segments: bool = False,
-    gap: str | None = None,
-    idle: Literal["running", "batch"] | None = None,
-    applied: Mapping[str, object] | None = None,
-    **given: Unpack[Ablations],
-) -> AdversarialRecipe:
-    """A recipe with other adversaries or none, and another order of updates in its last phase.
+def _without_adversary(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> AdversarialRecipe:
+    for name, value in flags.items():
+        if value and name not in WITHOUT_ADVERSARY | Schedule.__annotations__.keys():
+            flag = name.replace("_", "-")
+            raise UsageError(f"--no-adversary is without an adversary, so leave out --{flag}.")
+    phases = [_without_losses(p, {"adversary", "adversarial"}) for p in recipe.phases]
+    return replace(recipe, adversaries=(), phases=tuple(p for p in phases if p.updates))
 
-    Arguments are the ablations of those names; `applied` are those of the adversaries that are in
-    the recipe already.
-    """
-    recipe = schedule(recipe, **{k: v for k, v in given.items() if k in SCHEDULE})  # type: ignore
-    if idle is not None:
-        recipe = replace(recipe, phases=tuple(replace(p, idle=idle) for p in recipe.phases))
-    if alone:
-        own = dict(frozen=frozen, reversal=reversal, segments=segments, gap=gap)
-        for name, value in {**given, **own, **(applied or {})}.items():
-            if name not in SCHEDULE and value not in (None, False, ()):
-                flag = name.replace("_", "-")
-                raise UsageError(f"--alone is without an adversary, so leave out --{flag}.")
-        phases = [_without_losses(p, {"adversary", "adversarial"}) for p in recipe.phases]
-        return replace(recipe, adversaries=(), phases=tuple(p for p in phases if p.updates))
-    networks, combine = given.get("adversary", ()), given.get("combine")
-    ratio, gate = given.get("ratio"), given.get("gate")
-    for name in networks:
-        _check_network(name)
-    objective = _change_objective(recipe.adversaries[0].objective, given, segments, gap)
-    if reversal:
-        _check_reversal(objective, frozen=frozen, gate=gate, ratio=ratio, combine=combine)
+
+def _change_adversaries(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> AdversarialRecipe:
+    """Change the adversaries, and the updates and the end of the last phase."""
+    objective = _change_objective(recipe.adversaries[0].objective, flags)
     adversaries = tuple(replace(one, objective=objective) for one in recipe.adversaries)
-    if networks:
-        adversaries = tuple(Adversary(network=name, objective=objective) for name in networks)
-    *before, last = recipe.phases
-    if frozen and not any("adversary" in step.learns for p in before for step in p.updates):
-        raise UsageError(
-            f"{recipe.method} has no phase in which adversaries learn before the last one under "
-            "this preset, so that --frozen ones would know nothing."
+    if flags.get("adversary"):
+        adversaries = tuple(
+            Adversary(network=name, objective=objective) for name in flags["adversary"]
         )
-    last = _change_updates(last, ratio=ratio, gate=gate, reversal=reversal)
-    last = _change_restarts(last, given.get("restart"), given.get("catch_up"), frozen=frozen)
-    last = _change_end(last, given.get("until_blind"), frozen=frozen)
+    if "reversal" in flags:
+        _check_reversal(objective, flags)
+    *before, last = recipe.phases
+    if "frozen" in flags:
+        _check_frozen(recipe, flags)
+        last = _without_losses(last, {"adversary"})
+    last = _change_updates(last, flags)
+    if "restart" in flags:
+        last = replace(last, restart=flags["restart"], catch_up=flags.get("catch_up", CATCH_UP))
+    elif "catch_up" in flags:
+        raise UsageError("--catch-up comes after a --restart EPOCHS.")
+    if "until_blind" in flags:
+        others = (stop for stop in last.stop if stop.column != "val_adversary_share")
+        blind = Stop(column="val_adversary_share", above=flags["until_blind"])
+        last = replace(last, stop=(*others, blind))
     return replace(
         recipe,
         adversaries=adversaries,
-        combine=combine or recipe.combine,
-        gap=recipe.gap if gap is None else GAPS[gap],
-        phases=(*before, _without_losses(last, {"adversary"}) if frozen else last),
+        combine=flags.get("combine", recipe.combine),
+        gap=GAPS[flags["gap"]] if "gap" in flags else recipe.gap,
+        phases=(*before, last),
     )
 
 
-def _change_updates(
-    phase: Phase, *, ratio: int | None, gate: float | None, reversal: bool
-) -> Phase:
-    in_range("--ratio", ratio, least=1)
-    in_range("--gate", gate, above=0, most=1)
-    if ratio is not None:
-        phase = replace(phase, updates=tuple(_repeated(step, ratio) for step in phase.updates))
-    if gate is not None:
-        phase = _gated(phase, gate)
-    return _reversed(phase) if reversal else phase
-
-
-def _change_restarts(
-    phase: Phase, restart: int | None, catch_up: int | None, *, frozen: bool
-) -> Phase:
-    in_range("--restart", restart, least=1)
-    in_range("--catch-up", catch_up, least=0)
-    if restart is None and catch_up is not None:
-        raise UsageError("--catch-up comes after a --restart EPOCHS.")
-    if restart is None:
-        return phase
-    if frozen:
-        raise UsageError("--frozen adversaries would never learn again after a --restart.")
-    return replace(phase, restart=restart, catch_up=CATCH_UP if catch_up is None else catch_up)
-
-
-def _change_end(phase: Phase, until_blind: float | None, *, frozen: bool) -> Phase:
-    in_range("--until-blind", until_blind, above=0, most=1)
-    if until_blind is None:
-        return phase
-    if frozen:
-        raise UsageError("--frozen adversaries are at chance soon, so leave out --until-blind.")
-    others = (stop for stop in phase.stop if stop.column != "val_adversary_share")
-    return replace(phase, stop=(*others, Stop(column="val_adversary_share", above=until_blind)))
-
-
-def _change_objective(
-    objective: Objective, given: Ablations, segments: bool, gap: str | None
-) -> Objective:
-    name, wish = given.get("objective"), given.get("adversarial_loss")
-    temperature, queue = given.get("temperature"), given.get("queue")
-    in_range("--queue", queue, least=1)
-    in_range("--temperature", temperature, above=0)
+def _change_objective(objective: Objective, flags: Mapping[str, Any]) -> Objective:
+    name = flags.get("objective")
     if name is not None and name not in OBJECTIVES:
         raise UsageError(f"there is no objective {name!r}; choose of {', '.join(OBJECTIVES)}.")
     if name is not None and not isinstance(objective, OBJECTIVES[name]):
         kind = OBJECTIVES[name]  # with what both have, such as the width of pairs
         both = {one.name for one in fields(objective)} & {one.name for one in fields(kind)}
         objective = kind(**{key: getattr(objective, key) for key in both})
-    if gap is not None and segments:
+    if {"gap", "segments"} <= flags.keys():
         raise UsageError("--gap is between two frames, and --segments compares runs of them.")
-    of_pairs = {"--gap": gap, "--segments": segments or None, "--temperature": temperature}
-    for flag, value in of_pairs.items():
-        if value is not None and not isinstance(objective, Pairs):
-            raise UsageError(f"{flag} is of pairs: --objective nt-xent or moco.")
-    if wish is not None and not isinstance(objective, Labels):
-        raise UsageError("--adversarial-loss is of --objective labels.")
-    if queue is not None and not isinstance(objective, MoCo):
-        raise UsageError("--queue is of --objective moco.")
-    asked = {"wish": wish, "queue": queue, "temperature": temperature}
-    changes: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
-    return replace(objective, **changes, **({"segments": True} if segments else {}))
+    for flag, (kind, words) in OBJECTIVES_OF_FLAGS.items():
+        if flag in flags and not isinstance(objective, kind):
+            raise UsageError(f"--{flag.replace('_', '-')} is of {words}.")
+    changes = {key: flags[key] for key in ("segments", "temperature", "queue") if key in flags}
+    if "adversarial_loss" in flags:
+        changes["anonymizer_loss"] = flags["adversarial_loss"]
+    return replace(objective, **changes)
 
 
-def check_preset(preset: str, recipe: Callable[..., AdversarialRecipe]) -> None:
-    """Raise UsageError for a preset that is not in a recipe's signature."""
-    known = get_args(get_type_hints(recipe)["preset"])
-    if preset not in known:
-        name = recipe.__name__.replace("_", "-")
-        raise UsageError(f"{name} has no preset {preset!r}; it has {', '.join(known)}.")
-
-
-def _check_network(name: str | None) -> None:
-    if name is not None and name not in RECOGNIZERS:
-        raise UsageError(f"there is no network {name!r}; choose of {', '.join(RECOGNIZERS)}.")
-
-
-def _repeated(step: UpdateStep, times: int) -> UpdateStep:
-    others = "adversarial" not in step.losses and "anonymizer" not in step.learns
-    return replace(step, times=times) if others else step
-
-
-def _gated(phase: Phase, accuracy: float) -> Phase:
-    """The action is learned up to an accuracy, right after the anonymizer's update (VITA)."""
-    first = UpdateStep(
-        learns=("anonymizer", "utility"),
-        losses={"utility": 1.0},
-        times=GATE_UPDATES,
-        until=accuracy,
-    )
-    others = [step for step in phase.updates if step.until is None]
-    at = next(i for i, step in enumerate(others) if "adversarial" in step.losses) + 1
-    return replace(phase, updates=(*others[:at], first, *others[at:]))
-
-
-def _check_reversal(objective: Objective, **given: object) -> None:
-    for name, value in given.items():
-        if value not in (None, False):
+def _check_reversal(objective: Objective, flags: Mapping[str, Any]) -> None:
+    for name in ("frozen", "gate", "ratio", "combine"):
+        if name in flags:
             raise UsageError(f"With --reversal all take one step, so leave out --{name}.")
-    wish = getattr(objective, "wish", "negative")
-    if wish != "negative":
+    if isinstance(objective, Labels) and objective.anonymizer_loss != "negative":
         raise UsageError(
-            f"--reversal negates the adversaries' loss: leave out --adversarial-loss {wish}."
+            "--reversal negates the adversaries' loss: leave out --adversarial-loss "
+            f"{objective.anonymizer_loss}."
         )
 
 
-def _reversed(phase: Phase) -> Phase:
-    """All roles in one update, by gradient reversal (Ganin & Lempitsky, ICML 2015)."""
-    losses = next(step.losses for step in phase.updates if "adversarial" in step.losses)
-    kept = {name: weight for name, weight in losses.items() if name != "adversarial"}
-    once = UpdateStep(
-        learns=("anonymizer", "utility", "adversary"),
-        losses={**kept, "adversary": 1.0},
-        reversal=losses["adversarial"],
-    )
-    return replace(phase, updates=(once,))
+def _check_frozen(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> None:
+    if not any("adversary" in step.learns for p in recipe.phases[:-1] for step in p.updates):
+        raise UsageError(
+            f"{recipe.method} has no phase in which adversaries learn before the last one under "
+            "this preset, so that --frozen ones would know nothing."
+        )
+    if "restart" in flags:
+        raise UsageError("--frozen adversaries would never learn again after a --restart.")
+    if "until_blind" in flags:
+        raise UsageError("--frozen adversaries are at chance soon, so leave out --until-blind.")
+
+
+def _change_updates(phase: Phase, flags: Mapping[str, Any]) -> Phase:
+    """Change the weights, repetitions and order of a phase's updates."""
+    asked = {"adversarial": flags.get("omega"), "utility": flags.get("action_weight")}
+    weights = {loss: weight for loss, weight in asked.items() if weight is not None}
+    updates = []
+    for step in phase.updates:
+        if "adversarial" in step.losses:
+            step = replace(step, losses={**step.losses, **weights})
+        elif "anonymizer" not in step.learns:
+            step = replace(step, times=flags.get("ratio", step.times))
+        updates.append(step)
+    if "gate" in flags:
+        updates = [step for step in updates if step.until_accuracy is None]
+        against = next(i for i, step in enumerate(updates) if "adversarial" in step.losses)
+        gate = replace(ACTION, times=GATE_UPDATES, until_accuracy=flags["gate"])
+        updates.insert(against + 1, gate)  # right after the anonymizer's update (VITA)
+    if "reversal" in flags:  # Ganin & Lempitsky, ICML 2015
+        losses = dict(next(step.losses for step in updates if "adversarial" in step.losses))
+        reversal = losses.pop("adversarial")
+        roles: tuple[Role, ...] = ("anonymizer", "utility", "adversary")
+        updates = [UpdateStep(learns=roles, losses={**losses, "adversary": 1.0}, reversal=reversal)]
+    return replace(phase, updates=tuple(updates))
 
 
 def _without_losses(phase: Phase, dropped: set[str]) -> Phase:
-    """Without these losses, updates of adversaries, and stops that wait for adversaries."""
+    """Leave out these losses, updates of adversaries, and stops that wait for adversaries."""
     updates = []
     for step in phase.updates:
         losses = {name: weight for name, weight in step.losses.items() if name not in dropped}

@@ -38,71 +38,46 @@ TINY: dict[str, Any] = dict(
     adversaries=(Adversary(network="tiny-2d", objective=NTXent(width=32)),),
     **options.TINY,
 )
-OMEGA = {"tiny": 0.5, "paper": 0.5, "code": 1.0}  # the paper: between 0 and 1
+PRESETS = {"tiny": TINY, "paper": PAPER, "code": PAPER}
+RISING = OptimizerConfig(kind="adam", lr=1e-3, warmup=5)
 
 
 def spact(
     *,
     preset: Literal["tiny", "paper", "code"] = "tiny",
-    omega: options.Omega = None,
-    action_weight: options.ActionWeight = None,
-    segments: options.Segments = False,
-    gap: options.GapName = None,
-    idle: options.Idle = None,
-    reversal: options.Reversal = False,
-    frozen: options.Frozen = False,
-    alone: options.Alone = False,
-    until_pretrain: options.UntilPretrain = None,
-    until_utility: options.UntilUtility = None,
-    until_adversary: options.UntilAdversary = None,
-    **ablations: Unpack[options.Ablations],
+    **ablations: Unpack[options.PretrainAblations],
 ) -> AdversarialRecipe:
     """SPAct (CVPR 2022): reproduce the input, warm up, then update on alternating batches.
 
     Args:
-        preset: tiny (minutes on two cores), paper, or code (the paper's code, where omega is 1).
+        preset: Take the settings of tiny (minutes on two cores), paper, or code (the paper's code,
+            where omega is 1).
     """
-    options.check_preset(preset, spact)
     tiny = preset == "tiny"
-    first = OptimizerConfig(kind="adam", lr=1e-3, warmup=5)
-    weights = options.anonymizer_losses(OMEGA[preset] if omega is None else omega, action_weight)
-    threshold = 0.05 if tiny else 0.01  # the paper gives no th_A0
-    recipe = AdversarialRecipe(
-        method="spact",
-        phases=(
-            options.pretrain(  # eq. 4
-                threshold if until_pretrain is None else until_pretrain,
-                epochs=20 if tiny else 80,
-                optimizers={} if tiny else {"anonymizer": first},
-            ),
-            Phase(  # eq. 6 and 7
-                name="warmup",
-                epochs=12 if tiny else 150,
-                updates=(options.BOTH,),
-                stop=options.until_learned(until_utility, until_adversary),
-                optimizers={} if tiny else {"utility": first, "adversary": first},
-            ),
-            Phase(
-                name="adversarial",
-                epochs=20 if tiny else 300,
-                updates=(
-                    UpdateStep(learns=("anonymizer",), losses=weights),  # eq. 9
-                    options.BOTH,  # eq. 8
-                ),
-                # With ten clips held out one epoch at chance is chance: tiny runs all its epochs.
-                stop=() if tiny else (Stop(column="val_adversary_share", above=0.95),),
-            ),
+    omega = 1.0 if preset == "code" else 0.5  # the paper: between 0 and 1
+    phases = (
+        options.pretrain(  # eq. 4
+            below=0.05 if tiny else 0.01,  # the paper gives no th_A0
+            epochs=20 if tiny else 80,
+            optimizers={} if tiny else {"anonymizer": RISING},
         ),
-        **(TINY if tiny else PAPER),
+        Phase(  # eq. 6 and 7
+            name="warmup",
+            epochs=12 if tiny else 150,
+            updates=(options.BOTH,),
+            stop=options.BOTH_LEARNED,
+            optimizers={} if tiny else {"utility": RISING, "adversary": RISING},
+        ),
+        Phase(
+            name="adversarial",
+            epochs=20 if tiny else 300,
+            updates=(
+                UpdateStep(learns=("anonymizer",), losses={"utility": 1.0, "adversarial": omega}),
+                options.BOTH,  # after eq. 9, eq. 8
+            ),
+            # With ten clips held out one epoch at chance is chance: tiny runs all its epochs.
+            stop=() if tiny else (Stop(column="val_adversary_share", above=0.95),),
+        ),
     )
-    return options.ablate(
-        recipe,
-        alone=alone,
-        frozen=frozen,
-        reversal=reversal,
-        segments=segments,
-        gap=gap,
-        idle=idle,
-        applied=dict(omega=omega, action_weight=action_weight, until_adversary=until_adversary),
-        **ablations,
-    )
+    settings = options.settings("spact", PRESETS, preset)
+    return options.ablate(AdversarialRecipe(phases=phases, **settings), **ablations)

@@ -49,52 +49,35 @@ TINY: dict[str, Any] = dict(
     tolerance=0.1,
     **options.TINY | {"optimizers": options.same_optimizer(ADAMW), "size": (32, 32)},
 )
-RAW = replace(options.BOTH, raw=True)
+PRESETS = {"tiny": TINY, "paper": PAPER, "code": CODE}
+RAW = replace(options.BOTH, raw_clips=True)
 
 
 def stprivacy(
     *,
     preset: Literal["tiny", "paper", "code"] = "tiny",
-    omega: options.Omega = None,
-    action_weight: options.ActionWeight = None,
-    segments: options.Segments = False,
-    reversal: options.Reversal = False,
-    frozen: options.Frozen = False,
-    alone: options.Alone = False,
     **ablations: Unpack[options.Ablations],
 ) -> AdversarialRecipe:
     """STPrivacy (ICCV 2023): 80 epochs of initialisation, 40 against the recognizers.
 
     Args:
-        preset: tiny (minutes on two cores), paper, or code (whose attention leaks dropped tokens).
+        preset: Take the settings of tiny (minutes on two cores), paper, or code (whose attention
+            leaks dropped tokens).
     """
-    options.check_preset(preset, stprivacy)
-    make = _tiny_phases if preset == "tiny" else _paper_phases
-    recipe = AdversarialRecipe(
-        method="stprivacy",
-        phases=make(omega, action_weight),
-        **{"tiny": TINY, "paper": PAPER, "code": CODE}[preset],
-    )
-    return options.ablate(
-        recipe,
-        alone=alone,
-        frozen=frozen,
-        reversal=reversal,
-        segments=segments,
-        applied=dict(omega=omega, action_weight=action_weight),
-        **ablations,
-    )
+    phases = _tiny_phases() if preset == "tiny" else _paper_phases()
+    settings = options.settings("stprivacy", PRESETS, preset)
+    return options.ablate(AdversarialRecipe(phases=phases, **settings), **ablations)
 
 
-def _paper_phases(omega: float | None, action_weight: float | None) -> tuple[Phase, ...]:
-    weights = options.anonymizer_losses(
-        0.5 if omega is None else omega, action_weight, action=0.5, ratio=1.0
-    )
+def _paper_phases() -> tuple[Phase, ...]:
     begin = UpdateStep(
         learns=("anonymizer", "auxiliary"),
         losses={"auxiliary": 1.0, "ratio": 1.0},  # preprint, eq. 12
     )
-    against = UpdateStep(learns=("anonymizer",), losses=weights)  # eq. 13
+    against = UpdateStep(
+        learns=("anonymizer",),
+        losses={"utility": 0.5, "adversarial": 0.5, "ratio": 1.0},  # eq. 13
+    )
     return (
         Phase(name="warmup", epochs=80, updates=(RAW,)),
         Phase(name="initialise", epochs=80, updates=(begin,)),
@@ -102,8 +85,8 @@ def _paper_phases(omega: float | None, action_weight: float | None) -> tuple[Pha
     )
 
 
-def _tiny_phases(omega: float | None, action_weight: float | None) -> tuple[Phase, ...]:
-    """Small CNNs as recognizers (docs/papers.md 8.5), and a pretraining.
+def _tiny_phases() -> tuple[Phase, ...]:
+    """Return phases of small CNNs as recognizers (docs/papers.md 8.5), and a pretraining.
 
     It begins by reproducing what it keeps, since no network reads an action from random pixels.
     Against the adversary it steps more slowly and holds its ratio more firmly: at the others' rate
@@ -111,8 +94,9 @@ def _tiny_phases(omega: float | None, action_weight: float | None) -> tuple[Phas
     """
     still = {"rebuilt": 1.0, "ratio": 4.0}
     learn = UpdateStep(learns=("anonymizer", "utility"), losses={"utility": 1.0, **still})
-    weights = options.anonymizer_losses(1.0 if omega is None else omega, action_weight, ratio=8.0)
-    against = UpdateStep(learns=("anonymizer",), losses=weights)
+    against = UpdateStep(
+        learns=("anonymizer",), losses={"utility": 1.0, "adversarial": 1.0, "ratio": 8.0}
+    )
     return (
         Phase(
             name="pretrain",

@@ -33,7 +33,10 @@ PAPER: dict[str, Any] = dict(
     batch=16,
 )
 # The code: the anonymizer wants every attribute to be called present.
-CODE = {**PAPER, "adversaries": (Adversary(network="mobilenet-v2", objective=Labels(wish="ones")),)}
+CODE = {
+    **PAPER,
+    "adversaries": (Adversary(network="mobilenet-v2", objective=Labels(anonymizer_loss="ones")),),
+}
 TINY: dict[str, Any] = dict(
     arguments={"widths": (8, 16, 32), "blocks": 2, "short": 24},
     utility="tiny-3d",
@@ -41,66 +44,42 @@ TINY: dict[str, Any] = dict(
     adversaries=(Adversary(network="tiny-2d", objective=Labels()),),
     **options.TINY,
 )
-ACTION = UpdateStep(learns=("anonymizer", "utility"), losses={"utility": 1.0})
+PRESETS = {"tiny": TINY, "paper": PAPER, "code": CODE}
 
 
 def vita(
     *,
     preset: Literal["tiny", "paper", "code"] = "tiny",
-    omega: options.Omega = None,
-    action_weight: options.ActionWeight = None,
-    segments: options.Segments = False,
-    gap: options.GapName = None,
-    idle: options.Idle = None,
-    reversal: options.Reversal = False,
-    frozen: options.Frozen = False,
-    alone: options.Alone = False,
-    until_pretrain: options.UntilPretrain = None,
-    until_utility: options.UntilUtility = None,
-    until_adversary: options.UntilAdversary = None,
-    **ablations: Unpack[options.Ablations],
+    **ablations: Unpack[options.PretrainAblations],
 ) -> AdversarialRecipe:
     """VITA (TPAMI 2020): labelled adversaries, five updates of theirs to one of the anonymizer.
 
     The reconstruction is learned by L1, since the perceptual loss of the code needs VGG's weights.
 
     Args:
-        preset: tiny (minutes on two cores), paper, or code (whose anonymizer wants every attribute
-            to be called present).
+        preset: Take the settings of tiny (minutes on two cores), paper, or code (whose anonymizer
+            wants every attribute to be called present).
     """
-    options.check_preset(preset, vita)
-    tiny = preset == "tiny"
-    against = UpdateStep(
-        learns=("anonymizer",),
-        losses=options.anonymizer_losses(0.5 if omega is None else omega, action_weight),
-    )
-    stop = options.until_learned(until_utility, until_adversary)
-    if tiny:  # one update of the anonymizer, one of the utility network, two of the adversary
-        warmup = Phase(name="warmup", epochs=12, updates=(options.BOTH,), stop=stop)
+    against = UpdateStep(learns=("anonymizer",), losses={"utility": 1.0, "adversarial": 0.5})
+    stop = options.BOTH_LEARNED
+    if preset == "tiny":  # an update each of the anonymizer and utility, two of the adversary
         updates: tuple[UpdateStep, ...] = (against, options.BOTH, options.PRIVATE)
-        last = Phase(name="adversarial", epochs=20, updates=updates, same_batch=True)
+        phases = (
+            options.pretrain(below=0.06, epochs=20),
+            Phase(name="warmup", epochs=12, updates=(options.BOTH,), stop=stop),
+            Phase(name="adversarial", epochs=20, updates=updates, same_batch=True),
+        )
     else:
-        updates = (ACTION, options.PRIVATE)
-        warmup = Phase(name="warmup", epochs=80, updates=updates, same_batch=True, stop=stop)
-        updates = (against, replace(ACTION, times=8, until=0.7), replace(options.PRIVATE, times=5))
-        last = Phase(name="adversarial", epochs=100, updates=updates)
-    threshold = 0.06 if tiny else 0.03
-    first = options.pretrain(
-        threshold if until_pretrain is None else until_pretrain, epochs=20 if tiny else 40
-    )
-    recipe = AdversarialRecipe(
-        method="vita",
-        phases=(first, warmup, last),
-        **{"tiny": TINY, "paper": PAPER, "code": CODE}[preset],
-    )
-    return options.ablate(
-        recipe,
-        alone=alone,
-        frozen=frozen,
-        reversal=reversal,
-        segments=segments,
-        gap=gap,
-        idle=idle,
-        applied=dict(omega=omega, action_weight=action_weight, until_adversary=until_adversary),
-        **ablations,
-    )
+        warmup = (options.ACTION, options.PRIVATE)
+        updates = (
+            against,
+            replace(options.ACTION, times=8, until_accuracy=0.7),
+            replace(options.PRIVATE, times=5),
+        )
+        phases = (
+            options.pretrain(below=0.03, epochs=40),
+            Phase(name="warmup", epochs=80, updates=warmup, same_batch=True, stop=stop),
+            Phase(name="adversarial", epochs=100, updates=updates),
+        )
+    settings = options.settings("vita", PRESETS, preset)
+    return options.ablate(AdversarialRecipe(phases=phases, **settings), **ablations)
