@@ -3,6 +3,7 @@
 import argparse
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import make_dataclass
 from functools import partial
 from typing import Annotated, Any, TypeVar, get_type_hints
 
@@ -29,14 +30,8 @@ def parse_with_method(
 ) -> tuple[Options, Anonymizer]:
     """Parse a verb's options and build the anonymizer that they name.
 
-    Args:
-        argv: the words behind the verb.
-        options: the verb's dataclass of options.
-        verb: as `masquerade evaluate`.
-        example: a line to copy, for the help.
-        default: the method where none is named.
-        method: flags that name it.
-        preset: the flag that names a preset of it.
+    `method` are the flags that name the method, which is `default` where none does, `preset` is
+    the flag of its preset, and `example` a line to copy for the help.
     """
     name, weights = flag_value(argv, method), flag_value(argv, ("--weights",))
     make: Callable[..., Anonymizer]
@@ -44,39 +39,38 @@ def parse_with_method(
         trained = load(weights)
         if name not in (None, name_of(trained)):
             raise UsageError(f"{weights} holds {name_of(trained)}, not {name}.")
-        name, now = name_of(trained), arguments(trained)
-        given = {argument: now[argument] for argument in trained.inference_args}
-        make = _with_signature(type(trained), given, partial(load, weights))
+        name, make = name_of(trained), _loader(weights, trained)
     else:
         name = name or default
         make = method_constructor(name, flag_value(argv, (preset,)))
-
-    def call(**parts: Any) -> tuple[Options, Anonymizer]:
-        chosen, *anonymizer = parts.values()
-        return chosen, anonymizer[0] if anonymizer else make()
-
-    kinds: dict[str, Any] = {"general": Annotated[options, OmitArgPrefixes]}
-    if inspect.signature(make).parameters:
-        kinds[name.replace("-", "_")] = Annotated[make, OmitArgPrefixes]
-    chosen, anonymizer = tyro.cli(
-        with_annotations(call, kinds),
-        args=argv,
-        prog=verb,
+    own = {name: make} if inspect.signature(make).parameters else {}
+    chosen, *built = parse_together(
+        argv,
+        {"general": options, **own},
+        verb=verb,
         description=f"{example}\n\n{(inspect.getdoc(options) or '').splitlines()[0]}",
-        config=(FlagCreatePairsOff,),
     )
+    anonymizer = built[0] if built else make()
     anonymizer.check_trained()
     return chosen, anonymizer
 
 
-def with_annotations(call: Callable[..., Any], kinds: Mapping[str, Any]) -> Callable[..., Any]:
-    """Set the keyword arguments and annotations of a function, of which tyro makes flags."""
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(key, keyword, annotation=kind) for key, kind in kinds.items()]
+def parse_together(
+    argv: list[str], makers: Mapping[str, Callable[..., Any]], *, verb: str, description: str
+) -> list[Any]:
+    """Parse one command line whose flags are the arguments of several constructors; call them."""
+    groups: list[Any] = [
+        (title.replace("-", "_"), Annotated[make, OmitArgPrefixes])
+        for title, make in makers.items()
+    ]
+    parsed: object = tyro.cli(
+        make_dataclass("CommandLine", groups),
+        args=argv,
+        prog=verb,
+        description=description,
+        config=(FlagCreatePairsOff,),
     )
-    call.__annotations__ = dict(kinds)
-    return call
+    return list(vars(parsed).values())
 
 
 def flag_value(argv: list[str], flags: tuple[str, ...]) -> str | None:
@@ -102,34 +96,22 @@ def method_constructor(name: str, preset: str | None) -> Callable[..., Anonymize
     if preset not in presets:
         known = ", ".join(presets) or "none"
         raise UsageError(f"{name} has no preset {preset!r}; it has {known}.")
-    return with_defaults(METHODS[name], arguments(presets[preset]()))
+    return partial(METHODS[name], **arguments(presets[preset]()))
 
 
-def with_defaults(
-    method: type[Anonymizer], defaults: Mapping[str, Any]
-) -> Callable[..., Anonymizer]:
-    """A method's constructor with other defaults; those left out stay the method's own."""
-    own = inspect.signature(method).parameters.values()
-    return _with_signature(method, {p.name: defaults.get(p.name, p.default) for p in own}, method)
+def _loader(weights: str, trained: Anonymizer) -> Callable[..., Anonymizer]:
+    """`load` of trained weights as a function of the arguments that may still change."""
 
+    def load_with(**chosen: Any) -> Anonymizer:
+        return load(weights, **chosen)
 
-def _with_signature(
-    method: type[Anonymizer], defaults: Mapping[str, Any], make: Callable[..., Anonymizer]
-) -> Callable[..., Anonymizer]:
-    """`make` as a function of those arguments of a method that have a default here."""
-
-    def called(**chosen: Any) -> Anonymizer:
-        return make(**chosen)
-
-    hints = get_type_hints(method.__init__)
-    signature = inspect.signature(method)
-    called.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[
-            p.replace(default=defaults[p.name])
-            for p in signature.parameters.values()
-            if p.name in defaults
-        ]
-    )
-    called.__annotations__ = {name: hints[name] for name in defaults}
-    called.__doc__ = method.__doc__
-    return called
+    free = [
+        parameter.replace(default=getattr(trained, name))
+        for name, parameter in inspect.signature(type(trained)).parameters.items()
+        if name in trained.inference_args
+    ]
+    hints = get_type_hints(type(trained).__init__)
+    load_with.__signature__ = inspect.Signature(free)  # type: ignore[attr-defined]
+    load_with.__annotations__ = {parameter.name: hints[parameter.name] for parameter in free}
+    load_with.__doc__ = type(trained).__doc__
+    return load_with

@@ -5,17 +5,16 @@ import math
 import shlex
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import tyro
 from rich.console import Console
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
+from tyro.conf import Positional, arg
 
-from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import STATE, arguments
-from masquerade.cli.arguments import flag_value, split_commas, with_annotations, with_defaults
+from masquerade.cli.arguments import flag_value, parse_together, split_commas
 from masquerade.datasets.manifest import Column, Manifest, read_manifest, select_actions
 from masquerade.errors import UsageError
 from masquerade.evaluation.protocols import protocols
@@ -126,25 +125,15 @@ def parse(argv: list[str]) -> tuple[Options, AdversarialRecipe]:
         raise UsageError(f"name a method of {', '.join(RECIPES)} first, as in: {EXAMPLE}")
     make_recipe = recipe_function(name or "spact")
     default = make_recipe(preset=flag_value(argv, ("--preset",)) or "tiny")
-    make_method = with_defaults(METHODS[default.method], default.arguments)
-
-    def call(**given: Any) -> tuple[Options, AdversarialRecipe, Anonymizer]:
-        return given["general"], given["recipe"], given["method"]
-
-    kinds = {
-        "general": Annotated[Options, OmitArgPrefixes],
-        "recipe": Annotated[make_recipe, OmitArgPrefixes],
-        "method": Annotated[make_method, OmitArgPrefixes],
-    }
-    options, recipe, anonymizer = tyro.cli(
-        with_annotations(call, kinds),
-        args=argv,
-        prog="masquerade train",
+    make_method = partial(METHODS[default.method], **default.arguments)
+    options, recipe, anonymizer = parse_together(
+        argv,
+        {"general": Options, "recipe": make_recipe, "method": make_method},
+        verb="masquerade train",
         description=(
-            f"{EXAMPLE}\n\n{(Options.__doc__ or '').splitlines()[0]} These are the flags of "
-            f"{default.method}: `masquerade train METHOD --help` lists another's."
+            f"{EXAMPLE}\n\n{Options.__doc__} These are the flags of {default.method}: "
+            "`masquerade train METHOD --help` lists another's."
         ),
-        config=(FlagCreatePairsOff,),
     )
     if options.start is not None and flag_value(argv, ("--until-pretrain",)) is not None:
         raise UsageError("--start leaves out the pretraining, so leave out --until-pretrain.")
