@@ -18,7 +18,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from masquerade.cli.evaluate import FitProgress, method_line, write_results
+from masquerade.cli.evaluate import method_line, write_results
+from masquerade.cli.progress import EvaluationProgress
 from masquerade.datasets.manifest import dataset_name, read_manifest
 from masquerade.evaluation import EvaluatedMethod, EvaluationConfig, evaluate
 from masquerade.methods.selective import Selective
@@ -57,7 +58,7 @@ def main() -> int:
         seeds=chosen.seeds,
         preset=chosen.preset,
     )
-    with FitProgress(quiet=not sys.stderr.isatty()) as talk:
+    with EvaluationProgress(quiet=not sys.stderr.isatty()) as talk:
         result = evaluate(
             read_manifest(chosen.data),
             entries(chosen.which, regions=chosen.regions, names=names),

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.checkpoint import WEIGHTS, load, read_provenance
-from masquerade.cli.evaluate import FitProgress
+from masquerade.cli.progress import EvaluationProgress
 from masquerade.datasets.manifest import Column, Manifest, dataset_name, read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.errors import MasqueradeError, UsageError
@@ -367,7 +367,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         labels=labels,
     )
     words = shlex.join(sys.argv[1:] if argv is None else argv)
-    with FitProgress(quiet=not sys.stderr.isatty()) as talk:
+    with EvaluationProgress(quiet=not sys.stderr.isatty()) as talk:
         result = evaluate(
             manifest,
             entries,

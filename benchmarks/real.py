@@ -24,7 +24,8 @@ from pathlib import Path
 from rich.console import Console
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.cli.evaluate import FitProgress, write_results
+from masquerade.cli.evaluate import write_results
+from masquerade.cli.progress import EvaluationProgress
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.evaluation import EvaluatedMethod, EvaluationConfig, evaluate
@@ -200,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     manifest = manifest_of(chosen.name, work, chosen.clips)
     began = time.perf_counter()
     given = sys.argv[1:] if argv is None else argv
-    with FitProgress(quiet=not sys.stderr.isatty()) as talk:
+    with EvaluationProgress(quiet=not sys.stderr.isatty()) as talk:
         result = evaluate(
             manifest,
             lines,

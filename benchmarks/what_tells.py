@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from masquerade.cli.evaluate import FitProgress
+from masquerade.cli.progress import EvaluationProgress
 from masquerade.datasets.manifest import read_manifest
 from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig, evaluate
 from masquerade.evaluation.attacker_families import ATTACKERS
@@ -146,7 +146,7 @@ def main() -> None:
         preset="tiny",
         workers=chosen.workers,
     )
-    with FitProgress(quiet=not sys.stderr.isatty()) as talk:
+    with EvaluationProgress(quiet=not sys.stderr.isatty()) as talk:
         result = evaluate(
             manifest,
             entries,

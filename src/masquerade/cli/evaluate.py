@@ -1,22 +1,20 @@
 """`masquerade evaluate`: how much a method keeps of the action, and what attackers still find."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tyro.conf import arg
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import load
 from masquerade.cli.arguments import flag_value, parse_with_method, split_commas
+from masquerade.cli.progress import EvaluationProgress
 from masquerade.datasets.manifest import Manifest, dataset_name, read_manifest, select_actions
 from masquerade.errors import UsageError
 from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig, evaluate
@@ -147,7 +145,7 @@ def main(argv: list[str]) -> int:
     lines = [line, *(mask_only_lines(line) if options.mask_only else ())]
     if options.output is not None:
         _check_folder(options.output)
-    with FitProgress(quiet=options.json) as progress:
+    with EvaluationProgress(quiet=options.json) as progress:
         result = evaluate(
             manifest,
             lines,
@@ -157,7 +155,7 @@ def main(argv: list[str]) -> int:
             command=command,
             limits=limits,
             progress=progress.follow,
-            report=progress.print,
+            report=progress.print_line,
         )
     if options.output is not None:
         write_results(result, options.output)
@@ -172,60 +170,45 @@ def config_of(options: Options) -> EvaluationConfig:
     """The configuration that options ask for."""
     if options.folds < 0 or options.folds == 1 or options.seeds < 1:
         raise UsageError("--folds is 0 or 2 and more, and --seeds 1 and more.")
-    return EvaluationConfig(
-        attackers=split_commas(options.attackers),
-        folds=options.folds,
-        seeds=options.seeds,
-        preset=options.preset,
-        through_file=options.through_file,
-        workers=options.workers,
-        device=options.device,
-        labels=None if options.labels is None else split_commas(options.labels),
-        metrics=split_commas(options.metrics),
-        store_limit=options.store_limit,
-    )
+    known = {field.name for field in fields(EvaluationConfig)}
+    given = {name: value for name, value in vars(options).items() if name in known}
+    for name in ("attackers", "labels", "metrics"):
+        if given[name] is not None:
+            given[name] = split_commas(given[name])
+    return EvaluationConfig(**given)
 
 
 def read_clips(options: Options) -> tuple[Manifest, tuple[str, ...]]:
     """The clips that options ask for, and notes on them to stand under the table."""
-    manifest, limits = read_manifest(options.data), list[str]()
-    if options.actions is not None:
-        manifest = select_actions(manifest, split_commas(options.actions))
-        limits.append(f"Only clips of these actions: {', '.join(split_commas(options.actions))}.")
-    if options.score_on is not None:
-        manifest, notes = _read_transfer(options, options.score_on, manifest)
-        limits += notes
-    elif options.private_data is not None:
-        private = read_manifest(options.private_data)
-        for path, one in ((options.data, manifest), (options.private_data, private)):
-            if not options.folds and not split_columns(one):
-                raise UsageError(
-                    f"{path} has no split column, so nothing of it can be held out: add one, with "
-                    "train and test, or use --folds 5."
-                )
-        manifest = merge_datasets(manifest, private)
-        limits.append(
-            f"The action is that of {dataset_name(options.data)}, private labels are those of "
-            f"{dataset_name(options.private_data)}, whose actions are not used."
-        )
-    return manifest, tuple(limits)
-
-
-def _read_transfer(
-    options: Options, other: Path, manifest: Manifest
-) -> tuple[Manifest, tuple[str, ...]]:
-    """The clips to learn from and the clips to score, as one manifest."""
-    if options.folds:
+    if options.score_on is not None and options.folds:
         raise UsageError("--score-on learns on one dataset and scores on another: give --folds 0.")
-    scored = read_manifest(other)
-    if options.actions is not None:
-        scored = select_actions(scored, split_commas(options.actions))
-    one = options.private_data
-    return transfer_dataset(
-        (dataset_name(options.data), manifest),
-        (dataset_name(other), scored),
-        private=None if one is None else (dataset_name(one), read_manifest(one)),
+    actions = None if options.actions is None else split_commas(options.actions)
+    limits = () if actions is None else (f"Only clips of these actions: {', '.join(actions)}.",)
+
+    def read(path: Path, actions: tuple[str, ...] | None = None) -> tuple[str, Manifest]:
+        manifest = read_manifest(path)
+        named = manifest if actions is None else select_actions(manifest, actions)
+        return dataset_name(path), named
+
+    name, manifest = read(options.data, actions)
+    private = None if options.private_data is None else read(options.private_data)
+    if options.score_on is not None:
+        scored = read(options.score_on, actions)
+        manifest, notes = transfer_dataset((name, manifest), scored, private=private)
+        return manifest, (*limits, *notes)
+    if private is None:
+        return manifest, limits
+    for path, one in ((options.data, manifest), (options.private_data, private[1])):
+        if not options.folds and not split_columns(one):
+            raise UsageError(
+                f"{path} has no split column, so nothing of it can be held out: add one, with "
+                "train and test, or use --folds 5."
+            )
+    note = (
+        f"The action is that of {name}, private labels are those of {private[0]}, whose actions "
+        "are not used."
     )
+    return merge_datasets(manifest, private[1]), (*limits, note)
 
 
 def data_name(options: Options) -> str:
@@ -276,38 +259,6 @@ def mask_only_lines(line: EvaluatedMethod) -> list[EvaluatedMethod]:
 
 def write_results(result: Evaluation, folder: Path, name: str = "results") -> None:
     """Write an evaluation as NAME.json and NAME.md into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
     for suffix, text in (("json", result.to_json() + "\n"), ("md", markdown(result))):
         with atomic_write(folder / f"{name}.{suffix}", overwrite=True) as part:
             part.write_text(text, "utf-8")
-
-
-class FitProgress:
-    """Progress with an ETA on stderr."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True, quiet=quiet),
-        )
-        self._tasks: dict[str, Any] = {}
-
-    def __enter__(self) -> FitProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def print(self, line: str) -> None:
-        """Print a line above the bars."""
-        self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    def follow(self, what: str, done: int, of: int) -> None:
-        """Move the bar of one task."""
-        if what not in self._tasks:
-            self._tasks[what] = self._bar.add_task(what, total=of)
-        self._bar.update(self._tasks[what], completed=done, total=of)

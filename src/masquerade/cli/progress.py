@@ -1,16 +1,22 @@
-"""Progress bar and one printed line for each file that is anonymized."""
-
-from typing import Self
+"""Progress on stderr: a bar and a printed line for each file, and bars for an evaluation."""
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from masquerade.pipeline.batch import FileOutcome, FileTask
 from masquerade.pipeline.file import OnProgress
 from masquerade.pipeline.receipt import Receipt
 
 
-class BatchProgress:
+class BatchProgress(Progress):
     """Progress and outcomes of a batch: outputs on stdout, all else on stderr.
 
     Args:
@@ -23,7 +29,7 @@ class BatchProgress:
     def __init__(self, *, files: int, bar: bool, quiet: bool, verbose: bool) -> None:
         self._stderr = Console(stderr=True, highlight=False, soft_wrap=True)
         self._quiet, self._verbose, self._files, self._number = quiet, verbose, files, 0
-        self._bar = Progress(
+        super().__init__(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.completed} of {task.total} frames, {task.fields[rate]:.0f} a second"),
@@ -35,24 +41,16 @@ class BatchProgress:
             disable=not (bar and self._stderr.is_terminal),
         )
 
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
     def start_file(self, task: FileTask) -> OnProgress:
         """Show a bar for the next file; gives the callback that moves it."""
         self._number += 1
-        for old in self._bar.task_ids:
-            self._bar.remove_task(old)
+        for old in self.task_ids:
+            self.remove_task(old)
         count = f" ({self._number} of {self._files})" if self._files > 1 else ""
-        bar = self._bar.add_task(task.src.name + count, total=None, rate=0.0)
+        bar = self.add_task(task.src.name + count, total=None, rate=0.0)
 
         def move(done: int, total: int | None) -> None:
-            speed = self._bar.tasks[0].speed or 0.0
-            self._bar.update(bar, completed=done, total=total, rate=speed)
+            self.update(bar, completed=done, total=total, rate=self.tasks[0].speed or 0.0)
 
         return move
 
@@ -65,17 +63,13 @@ class BatchProgress:
         elif outcome.status == "skipped" and not self._quiet:
             self._stderr.print(f"{task.src}: done before, left as it is", markup=False)
         elif outcome.receipt is not None:
-            self._print_done(task, outcome.receipt)
-
-    def _print_done(self, task: FileTask, receipt: Receipt) -> None:
-        for warning in receipt.warnings:
-            self._stderr.print(f"{task.src}: {warning}", style="yellow", markup=False)
-        if self._quiet:
-            return
-        made = task.dst if receipt.output else "nothing written"
-        print(f"{task.src} -> {made}: {summary(receipt)}")
-        if self._verbose:
-            self._print_details(receipt)
+            for warning in outcome.receipt.warnings:
+                self._stderr.print(f"{task.src}: {warning}", style="yellow", markup=False)
+            if not self._quiet:
+                made = task.dst if outcome.receipt.output else "nothing written"
+                print(f"{task.src} -> {made}: {summary(outcome.receipt)}")
+            if self._verbose and not self._quiet:
+                self._print_details(outcome.receipt)
 
     def _print_details(self, receipt: Receipt) -> None:
         for name, items in (("removed", receipt.removed), ("kept", receipt.kept)):
@@ -83,6 +77,30 @@ class BatchProgress:
                 self._stderr.print(f"  {name}: {', '.join(items)}", markup=False)
         spent = ", ".join(f"{key} {value:.1f} s" for key, value in receipt.stage_seconds.items())
         self._stderr.print(f"  {receipt.device}; busy: {spent}", markup=False)
+
+
+class EvaluationProgress(Progress):
+    """A bar with the time left for each part of an evaluation."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        super().__init__(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True, quiet=quiet),
+        )
+        self._parts: dict[str, TaskID] = {}
+
+    def print_line(self, line: str) -> None:
+        """Print a line above the bars."""
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def follow(self, what: str, done: int, of: int) -> None:
+        """Move the bar of one part, which appears when the part is first named."""
+        if what not in self._parts:
+            self._parts[what] = self.add_task(what, total=of)
+        self.update(self._parts[what], completed=done, total=of)
 
 
 def summary(receipt: Receipt) -> str:
