@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.datasets.mimes import Mimes
-from masquerade.methods import build
-from masquerade.methods.selective import Selective, code, paper
+from masquerade.methods import PRESETS, build
+from masquerade.methods.selective import Selective
 from masquerade.models.optical_flow import F32, grey
 from masquerade.pipeline.stream import Cover, anonymize_stream
 from masquerade.regions import People
@@ -40,8 +40,8 @@ METHODS: dict[str, Callable[[], Anonymizer] | None] = {
     "raw": None,
     "selective": lambda: Selective(),
     "selective, warp first": lambda: Selective(warp="first"),
-    "selective, paper": paper,
-    "selective, code": code,
+    "selective, paper": PRESETS["selective"]["paper"],
+    "selective, code": PRESETS["selective"]["code"],
     "selective, iid noise": lambda: Selective(noise="iid"),
     "selective, gait_jitter 1": lambda: Selective(gait_jitter=1.0),
     "blur strong": lambda: build("blur"),

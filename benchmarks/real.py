@@ -31,13 +31,12 @@ from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.evaluation import EvaluatedMethod, EvaluationConfig, evaluate
 from masquerade.evaluation.attacker_families import ATTACKERS
 from masquerade.extraction.config import RegionFactory
+from masquerade.methods import PRESETS
 from masquerade.methods.blacken import Blacken
-from masquerade.methods.blur import strong, weak
 from masquerade.methods.downsample import Downsample
 from masquerade.methods.elr import ELR
 from masquerade.methods.frame_difference import FrameDifference
 from masquerade.methods.mask_mean import MaskMean
-from masquerade.methods.pixelate import coarse, fine
 from masquerade.methods.selective import Selective
 from masquerade.methods.silhouette import Silhouette
 from masquerade.regions import People
@@ -134,10 +133,10 @@ def entries(benchmark: Benchmark) -> list[EvaluatedMethod]:
         "downsample 2": Downsample(factor=2),
         "downsample 4": Downsample(factor=4),
         "elr 16": ELR(),
-        "pixelate 4": fine(),
-        "pixelate 16": coarse(),
-        "blur weak": weak(),
-        "blur strong": strong(),
+        "pixelate 4": PRESETS["pixelate"]["fine"](),
+        "pixelate 16": PRESETS["pixelate"]["coarse"](),
+        "blur weak": PRESETS["blur"]["weak"](),
+        "blur strong": PRESETS["blur"]["strong"](),
     }
     hidden: dict[str, Anonymizer] = {
         "blacken": Blacken(),

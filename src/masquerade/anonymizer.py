@@ -56,6 +56,9 @@ class Card(NamedTuple):
     paper: str
 
 
+Presets = Mapping[str, Mapping[str, Any]]
+
+
 class Anonymizer(nn.Module):
     """Turns frames, and how far to hide each of their pixels, into frames.
 
@@ -94,6 +97,12 @@ class Anonymizer(nn.Module):
     """Whether `init_state` needs `source`, as its noise follows from a user's key and the video."""
 
     card: ClassVar[Card]
+
+    presets: ClassVar[Presets] = MappingProxyType({})
+    """Named arguments of the constructor, such as those of a paper."""
+
+    def __init__(self) -> None:
+        super().__init__()
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """The (height, width) that the output really carries for a frame of this size.

@@ -8,7 +8,8 @@ from torch import Tensor
 
 import masquerade
 from masquerade.errors import UsageError
-from masquerade.methods.bdq import BDQ, code, paper
+from masquerade.methods import PRESETS
+from masquerade.methods.bdq import BDQ
 
 
 def clip_of(seed: int = 0, frames: int = 5) -> Tensor:
@@ -61,12 +62,12 @@ def test_the_soft_quantiser_follows_its_input_closely() -> None:
     """To .077 of a level (docs/papers.md 4): the reason why the default output is hard."""
     top = 15
     steps = torch.linspace(-0.8, 0.8, 400, dtype=torch.float64)
-    soft = code().double()._quantise(steps, hard=False) * top
+    soft = PRESETS["bdq"]["code"]().double()._quantise(steps, hard=False) * top
     assert ((soft - (steps + 1) / 2 * top).abs().max()) < 0.08
     still = clip_of()[:, :, :1].expand(-1, -1, 3, -1, -1)
     middle = torch.full_like(still, 0.5)  # of the range, as in the paper
-    assert torch.allclose(code()(still).clip, middle, atol=1e-6)
-    assert torch.allclose(code().training_output(still).clip, middle, atol=1e-6)
+    assert torch.allclose(PRESETS["bdq"]["code"]()(still).clip, middle, atol=1e-6)
+    assert torch.allclose(PRESETS["bdq"]["code"]().training_output(still).clip, middle, atol=1e-6)
 
 
 def test_a_limit_that_left_the_range_learns_again() -> None:
@@ -86,7 +87,7 @@ def test_limits_get_a_gradient_and_the_hard_output_none() -> None:
 
 
 def test_networks_that_train_it_see_what_is_published() -> None:
-    hard, soft = paper(), code()
+    hard, soft = PRESETS["bdq"]["paper"](), PRESETS["bdq"]["code"]()
     assert torch.equal(hard.training_output(clip_of()).clip, hard(clip_of()).clip)
     assert torch.equal(soft.training_output(clip_of()).clip, soft(clip_of()).clip)
     assert hard(clip_of()).clip.unique().numel() <= 16 < soft(clip_of()).clip.unique().numel()

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from masquerade.errors import UsageError
-from masquerade.methods.blur import Blur, strong, weak
+from masquerade.methods import PRESETS
+from masquerade.methods.blur import Blur
 
 
-@pytest.mark.parametrize(("make", "std"), [(weak, 3.639), (strong, 5.623)])
-def test_kernel_sums_to_one_and_has_the_papers_width(make, std: float) -> None:
-    weights = make().weights().astype(np.float64)
+@pytest.mark.parametrize(("preset", "std"), [("weak", 3.639), ("strong", 5.623)])
+def test_kernel_sums_to_one_and_has_the_papers_width(preset: str, std: float) -> None:
+    weights = PRESETS["blur"][preset]().weights().astype(np.float64)
     at = np.arange(len(weights)) - len(weights) // 2
     assert weights.sum() == pytest.approx(1, abs=1e-6)
     assert np.sqrt((weights * at**2).sum()) == pytest.approx(std, abs=1e-3)
@@ -36,7 +37,7 @@ def test_blur_is_the_same_share_of_a_larger_frame() -> None:
     for side in (224, 896):
         clip = torch.zeros(1, 3, 1, side, side)
         clip[..., side // 2 :] = 1
-        row = strong()(clip).clip[0, 0, 0, side // 2]
+        row = PRESETS["blur"]["strong"]()(clip).clip[0, 0, 0, side // 2]
         slopes.append(row.diff().max() * side)
     assert slopes[0] == pytest.approx(float(slopes[1]), rel=0.08)
 

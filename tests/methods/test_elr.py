@@ -8,7 +8,7 @@ import torch
 import masquerade
 from masquerade.errors import UsageError
 from masquerade.methods import PRESETS
-from masquerade.methods.elr import ELR, paper
+from masquerade.methods.elr import ELR
 
 
 @pytest.mark.parametrize(("factor", "rows"), [(16, 14), (32, 7), (64, 3)])
@@ -18,8 +18,9 @@ def test_rows_that_are_left(factor: int, rows: int, side: int) -> None:
 
 
 def test_the_papers_frame_is_16_by_12() -> None:
-    assert paper().size(240, 320) == paper().size(480, 640) == (12, 16)
-    assert paper().size(640, 480) == (16, 12)
+    paper = PRESETS["elr"]["paper"]()
+    assert paper.size(240, 320) == paper.size(480, 640) == (12, 16)
+    assert paper.size(640, 480) == (16, 12)
 
 
 def test_pixel_is_the_mean_of_its_block() -> None:

@@ -9,9 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from masquerade.methods import PRESETS
 from masquerade.methods.downsample import Downsample
-from masquerade.methods.pixelate import Pixelate, coarse, fine
+from masquerade.methods.pixelate import Pixelate
 from masquerade.methods.resample import area_resize
+
+FINE, COARSE = (PRESETS["pixelate"][name]() for name in ("fine", "coarse"))
 
 
 @settings(max_examples=30, deadline=None)
@@ -26,14 +29,14 @@ def test_block_means_are_kept(h: int, w: int, block: int) -> None:
             assert out[part].flatten(-2).std(-1, correction=0).max() < 1e-5
 
 
-@pytest.mark.parametrize("method", [Pixelate(), Downsample(factor=4), fine(), coarse()])
+@pytest.mark.parametrize("method", [Pixelate(), Downsample(factor=4), FINE, COARSE])
 def test_a_constant_image_stays(method) -> None:
     clip = torch.full((1, 3, 2, 60, 80), 0.3)
     assert torch.allclose(method(clip).clip, clip, atol=1e-6)
 
 
 def test_the_papers_blocks_are_those_of_224() -> None:
-    assert [fine().side(224, 300), coarse().side(300, 224), coarse().side(480, 640)] == [4, 16, 34]
+    assert [FINE.side(224, 300), COARSE.side(300, 224), COARSE.side(480, 640)] == [4, 16, 34]
 
 
 def test_pixelate_equals_opencv_where_blocks_fit() -> None:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from masquerade.errors import UsageError
-from masquerade.methods.selective import Selective, code, paper
+from masquerade.methods import PRESETS
+from masquerade.methods.selective import Selective
 from masquerade.methods.selective.noise import warp_forward
 
 
@@ -125,9 +126,10 @@ def test_grid_of_the_code_is_half_a_pixel_off() -> None:
 
 
 def test_codes_first_frame_is_not_moved() -> None:
-    clip, state = scene(1), code().init_state(seed=1)
+    code = PRESETS["selective"]["code"]()
+    clip, state = scene(1), code.init_state(seed=1)
     field = Selective(warp="first", spread="above")(clip, state=state).clip
-    assert torch.equal(code()(clip, state=state).clip, field)
+    assert torch.equal(code(clip, state=state).clip, field)
 
 
 def test_code_warps_with_the_opposite_sign() -> None:
@@ -143,8 +145,9 @@ def test_code_warps_with_the_opposite_sign() -> None:
 
 
 def test_presets() -> None:
-    assert (paper().warp, paper().spread, paper().core) == ("first", "both", 1.0)
-    assert (code().warp, code().spread, code().core) == ("forward", "above", 1.0)
+    paper, code = (PRESETS["selective"][name]() for name in ("paper", "code"))
+    assert (paper.warp, paper.spread, paper.core) == ("first", "both", 1.0)
+    assert (code.warp, code.spread, code.core) == ("forward", "above", 1.0)
 
 
 def test_invalid_arguments_are_refused() -> None:

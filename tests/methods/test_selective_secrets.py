@@ -12,8 +12,11 @@ import torch
 import masquerade
 from masquerade.checkpoint import arguments
 from masquerade.errors import UsageError
-from masquerade.methods.selective import RECORDED_KEY, Selective, code, paper
+from masquerade.methods import PRESETS
+from masquerade.methods.selective import RECORDED_KEY, Selective
 from masquerade.pipeline.receipt import config_hash
+
+PAPER = PRESETS["selective"]["paper"]()
 
 SECRET = "correct horse battery staple"
 H, W = 72, 96
@@ -63,7 +66,7 @@ def fit_half(out: np.ndarray, noise: np.ndarray, truth: np.ndarray, mask: np.nda
     return x @ np.linalg.solve(ridge, x[known_half].T @ truth[known_half])
 
 
-@pytest.mark.parametrize("make", [paper, code, Selective])
+@pytest.mark.parametrize("make", [*PRESETS["selective"].values(), Selective])
 def test_only_the_default_resists_known_noise_and_saliency(make) -> None:
     """In the core no attack beats filling with the mean (docs/papers.md 3.7)."""
     method, truth = make(), frames()[0].astype(float)
@@ -89,9 +92,9 @@ def test_only_the_default_resists_known_noise_and_saliency(make) -> None:
 
 def test_averaging_copies_gains_only_without_a_key() -> None:
     """Pixels with S < 1 are recovered from the mean of eight copies, unless they share a key."""
-    truth, strength = frames()[0].astype(float), strength_of(paper())
+    truth, strength = frames()[0].astype(float), strength_of(PAPER)
     rim = (strength[..., 0] > 0.5) & (strength[..., 0] < 1)
-    expected = 255 * np.array(paper().mean)
+    expected = 255 * np.array(PAPER.mean)
     gains = {}
     for key in (None, SECRET):
         method = Selective(core=1.0, key=key)

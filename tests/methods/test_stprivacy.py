@@ -16,7 +16,7 @@ from torch.nn import functional as F
 import masquerade
 from masquerade.cli.anonymize import parse
 from masquerade.errors import MissingError, UsageError
-from masquerade.methods import stprivacy
+from masquerade.methods import PRESETS, stprivacy
 from masquerade.methods.stprivacy import STPrivacy
 from masquerade.models.vit import FrameViT
 from masquerade.pipeline.stream import anonymize
@@ -52,11 +52,12 @@ def count(net: nn.Module) -> int:
 
 
 def test_parameters_of_the_presets() -> None:
+    make = PRESETS["stprivacy"]
     with torch.device("meta"):
-        assert count(stprivacy.paper()) == count(stprivacy.code()) == 23_350_182
-        assert count(stprivacy.tiny()) == 543_150
-        assert count(stprivacy.vit_ti()) < 23_350_182 / 3.5
-    assert stprivacy.paper().strict is False and STPrivacy(**SMALL).strict is True
+        assert count(make["paper"]()) == count(make["code"]()) == 23_350_182
+        assert count(make["tiny"]()) == 543_150
+        assert count(make["vit-ti"]()) < 23_350_182 / 3.5
+    assert make["paper"]().strict is False and STPrivacy(**SMALL).strict is True
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.7, 1.0])

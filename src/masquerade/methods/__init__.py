@@ -1,59 +1,47 @@
 """Anonymization methods: one file per published method, and `METHODS`, their table."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import UsageError
-from masquerade.methods import (
-    bdq,
-    blur,
-    elr,
-    noise_features,
-    pixelate,
-    selective,
-    spact,
-    stprivacy,
-    vita,
-)
+from masquerade.methods.bdq import BDQ
 from masquerade.methods.blacken import Blacken
+from masquerade.methods.blur import Blur
 from masquerade.methods.downsample import Downsample
+from masquerade.methods.elr import ELR
 from masquerade.methods.frame_difference import FrameDifference
 from masquerade.methods.mask_mean import MaskMean
+from masquerade.methods.noise_features import NoiseFeatures
+from masquerade.methods.pixelate import Pixelate
+from masquerade.methods.selective import Selective
 from masquerade.methods.silhouette import Silhouette
+from masquerade.methods.spact import SPAct
+from masquerade.methods.stprivacy import STPrivacy
+from masquerade.methods.vita import VITA
 
 METHODS: dict[str, type[Anonymizer]] = {
-    "selective": selective.Selective,
+    "selective": Selective,
     "blacken": Blacken,
     "mask-mean": MaskMean,
-    "pixelate": pixelate.Pixelate,
-    "blur": blur.Blur,
+    "pixelate": Pixelate,
+    "blur": Blur,
     "downsample": Downsample,
-    "elr": elr.ELR,
+    "elr": ELR,
     "frame-difference": FrameDifference,
     "silhouette": Silhouette,
-    "stprivacy": stprivacy.STPrivacy,
-    "spact": spact.SPAct,
-    "vita": vita.VITA,
-    "bdq": bdq.BDQ,
-    "noise-features": noise_features.NoiseFeatures,
+    "stprivacy": STPrivacy,
+    "spact": SPAct,
+    "vita": VITA,
+    "bdq": BDQ,
+    "noise-features": NoiseFeatures,
 }
 
 PRESETS: dict[str, dict[str, Callable[[], Anonymizer]]] = {
-    "selective": {"paper": selective.paper, "code": selective.code},
-    "pixelate": {"fine": pixelate.fine, "coarse": pixelate.coarse},
-    "spact": {"paper": spact.paper, "tiny": spact.tiny},
-    "vita": {"paper": vita.paper, "tiny": vita.tiny},
-    "bdq": {"paper": bdq.paper, "code": bdq.code, "tiny": bdq.tiny},
-    "noise-features": {"paper": noise_features.paper, "tiny": noise_features.tiny},
-    "elr": {"paper": elr.paper, "s16": elr.s16, "s32": elr.s32, "s64": elr.s64},
-    "blur": {"weak": blur.weak, "strong": blur.strong},
-    "stprivacy": {
-        "paper": stprivacy.paper,
-        "code": stprivacy.code,
-        "vit-ti": stprivacy.vit_ti,
-        "tiny": stprivacy.tiny,
-    },
+    name: {preset: partial(method, **given) for preset, given in method.presets.items()}
+    for name, method in METHODS.items()
+    if method.presets
 }
 
 

@@ -13,13 +13,13 @@ differences are shifted by a quarter of a level (not under `soft`), so that an u
 clear of the limits and sensor noise does not flicker; trained limits may come close to it again.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from masquerade.anonymizer import Anonymized, Anonymizer, Card, TrainingOutput
+from masquerade.anonymizer import Anonymized, Anonymizer, Card, Presets, TrainingOutput
 from masquerade.errors import UsageError
 from masquerade.methods.blend import blend
 
@@ -46,6 +46,15 @@ class BDQ(Anonymizer):
         needs="training: masquerade train bdq",
         paper="BDQ, Kumawat & Nagahara ECCV 2022",
     )
+
+    presets: ClassVar[Presets] = {
+        # the paper's blur and 4 bits, quantised hard
+        "paper": {"sigma": 3.0, "bits": 4, "slope": 5.0, "short": 224},
+        # as its published code does it: the output of the soft quantiser, not whole levels
+        "code": {"sigma": 3.0, "bits": 4, "slope": 5.0, "short": 224, "soft": True},
+        # for clips of 24 rows
+        "tiny": {"sigma": 1.0, "short": 24},
+    }
 
     def __init__(
         self,
@@ -117,18 +126,3 @@ class BDQ(Anonymizer):
             for limit in limits:
                 levels = levels + torch.sigmoid(self.slope * (x - limit))
         return levels.clamp(0, top) / top
-
-
-def paper() -> BDQ:
-    """The paper's blur and 4 bits, quantised hard."""
-    return BDQ(sigma=3.0, bits=4, slope=5.0, short=224)
-
-
-def code() -> BDQ:
-    """BDQ as its published code does it: the output of the soft quantiser, not whole levels."""
-    return BDQ(sigma=3.0, bits=4, slope=5.0, short=224, soft=True)
-
-
-def tiny() -> BDQ:
-    """For clips of 24 rows."""
-    return BDQ(sigma=1.0, short=24)

@@ -22,9 +22,6 @@ class Blacken(Anonymizer):
         paper="baseline of STPrivacy ICCV 2023, SPAct CVPR 2022",
     )
 
-    def __init__(self) -> None:
-        super().__init__()
-
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         return Anonymized(blend(clip, clip.new_zeros(()).expand_as(clip), mask), mask)
 

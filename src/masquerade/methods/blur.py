@@ -7,7 +7,7 @@ frames are blurred at that size and enlarged again, so that a setting hides as m
 as in a small one.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymized, Anonymizer, Card
+from masquerade.anonymizer import Anonymized, Anonymizer, Card, Presets
 from masquerade.errors import UsageError
 from masquerade.methods.blend import U8, blend, rewrite_regions
 from masquerade.methods.resample import area_resize
@@ -37,6 +37,11 @@ class Blur(Anonymizer):
         needs="nothing",
         paper="baseline of Ilic et al. CVPR 2024, SPAct CVPR 2022, STPrivacy ICCV 2023",
     )
+
+    presets: ClassVar[Presets] = {  # the papers'
+        "weak": {"kernel": 13, "sigma": 10.0, "short": 224},
+        "strong": {"kernel": 21, "sigma": 10.0, "short": 224},
+    }
 
     def __init__(self, *, kernel: int = 31, sigma: float = 10.0, short: int = 112) -> None:
         super().__init__()
@@ -85,13 +90,3 @@ class Blur(Anonymizer):
         soft = cv2.sepFilter2D(small, cv2.CV_32F, taps, taps, borderType=cv2.BORDER_REPLICATE)
         soft = cv2.resize(cv2.convertScaleAbs(soft), (w, h), interpolation=cv2.INTER_LINEAR)
         return np.asarray(soft, np.uint8)
-
-
-def weak() -> Blur:
-    """The papers' weak blur: kernel 13, sigma 10 at 224."""
-    return Blur(kernel=13, sigma=10.0, short=224)
-
-
-def strong() -> Blur:
-    """The papers' strong blur: kernel 21, sigma 10 at 224."""
-    return Blur(kernel=21, sigma=10.0, short=224)

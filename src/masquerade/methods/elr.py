@@ -10,7 +10,9 @@ video shows no more than a small one. The papers' sensor records nothing else; a
 reduced size with `--size model`.
 """
 
-from masquerade.anonymizer import Card
+from typing import ClassVar
+
+from masquerade.anonymizer import Card, Presets
 from masquerade.errors import UsageError
 from masquerade.methods.resample import LowResolution
 
@@ -32,6 +34,13 @@ class ELR(LowResolution):
         paper="ELR, Ryoo et al. AAAI 2017 and 2018; s as in Ilic et al. CVPR 2024",
     )
 
+    presets: ClassVar[Presets] = {
+        "paper": {"factor": 20, "short": 240},  # the papers' 16 x 12 pixels, of a frame of 4:3
+        "s16": {"factor": 16},  # 14 rows, the finest of Ilic et al.'s table
+        "s32": {"factor": 32},  # 7 rows
+        "s64": {"factor": 64},  # 3 rows
+    }
+
     def __init__(self, *, factor: int = 16, short: int = 224) -> None:
         super().__init__()
         if not 1 <= factor <= short:
@@ -45,23 +54,3 @@ class ELR(LowResolution):
         least = self.factor * min(height, width)
         tall, wide = height * self.short // least, width * self.short // least
         return min(height, tall), min(width, wide)
-
-
-def paper() -> ELR:
-    """The papers' 16 x 12 pixels, of a frame of 4:3."""
-    return ELR(factor=20, short=240)
-
-
-def s16() -> ELR:
-    """14 rows, the finest of Ilic et al.'s table."""
-    return ELR(factor=16)
-
-
-def s32() -> ELR:
-    """7 rows."""
-    return ELR(factor=32)
-
-
-def s64() -> ELR:
-    """3 rows."""
-    return ELR(factor=64)

@@ -24,9 +24,6 @@ class MaskMean(Anonymizer):
         paper="masking baseline of Ilic et al. CVPR 2024",
     )
 
-    def __init__(self) -> None:
-        super().__init__()
-
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         weight = clip.new_ones(1).expand(clip[:, :1].shape) if mask is None else mask
         total = weight.sum((-2, -1), keepdim=True).clamp(min=1e-6)

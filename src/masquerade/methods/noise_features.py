@@ -12,13 +12,13 @@ scene. It comes from the operating system's entropy and is not stored.
 
 import secrets
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymized, Card
+from masquerade.anonymizer import Anonymized, Card, Presets
 from masquerade.errors import UsageError
 from masquerade.methods.blend import blend
 from masquerade.methods.rewriter import Rewriter
@@ -45,6 +45,13 @@ class NoiseFeatures(Rewriter):
         needs="training: masquerade train noise-features",
         paper="Noisy-Features of SPAct, Collective of STPrivacy, after Zhang et al. ICDM 2019",
     )
+
+    presets: ClassVar[Presets] = {
+        # as wide as SPAct's UNet, at its size; the papers specify no network
+        "paper": {"noise": 0.5, "width": 64, "short": 112},
+        # trains in minutes on two cores; halved twice, as 24 rows halved four times are one
+        "tiny": {"noise": 0.5, "width": 8, "halvings": 2, "short": 24},
+    }
 
     def __init__(
         self, *, noise: float = 0.5, width: int = 16, halvings: int = 4, short: int = 112
@@ -87,13 +94,3 @@ def _normal(key: tuple[int, int], like: Tensor) -> Tensor:
     """The noise of a key for one frame, repeated for all frames."""
     draw = np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
     return torch.from_numpy(draw.standard_normal(like.shape[1:])).to(like).expand_as(like)
-
-
-def paper() -> NoiseFeatures:
-    """As wide as SPAct's UNet, at its size; the papers specify no network."""
-    return NoiseFeatures(noise=0.5, width=64, short=112)
-
-
-def tiny() -> NoiseFeatures:
-    """Trains in minutes on two cores; halved twice, as 24 rows halved four times are one."""
-    return NoiseFeatures(noise=0.5, width=8, halvings=2, short=24)

@@ -6,14 +6,14 @@ and motion. Blocks grow with the frame, so that a setting hides as much in a lar
 small one.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymized, Anonymizer, Card
+from masquerade.anonymizer import Anonymized, Anonymizer, Card, Presets
 from masquerade.errors import UsageError
 from masquerade.methods.blend import U8, blend, rewrite_regions
 
@@ -32,6 +32,9 @@ class Pixelate(Anonymizer):
         needs="nothing",
         paper="baseline of Ilic et al. CVPR 2024",
     )
+
+    # The paper's blocks at 224
+    presets: ClassVar[Presets] = {"fine": {"block": 4}, "coarse": {"block": 16}}
 
     def __init__(self, *, block: int = 16, short: int = 224) -> None:
         super().__init__()
@@ -77,13 +80,3 @@ def mosaic(frame: U8, side: int) -> U8:
                 means = cv2.resize(part, blocks, interpolation=cv2.INTER_AREA)
                 out[rows, columns] = cv2.resize(means, size, interpolation=cv2.INTER_NEAREST)
     return out
-
-
-def fine() -> Pixelate:
-    """The paper's blocks of 4 at 224."""
-    return Pixelate(block=4)
-
-
-def coarse() -> Pixelate:
-    """The paper's blocks of 16 at 224."""
-    return Pixelate(block=16)

@@ -52,11 +52,8 @@ def _nearest(size: int, small: int) -> list[int]:
 def resize(clip: Tensor, size: Sequence[int], shown: Tensor | None = None) -> Tensor:
     """(B, C, T, H, W) to (B, C, T, *size), antialiased where it shrinks.
 
-    Args:
-        clip: frames.
-        size: rows and columns.
-        shown: (B, 1, T, H, W) of 0 or 1; each pixel is the mean over shown ones alone. Were the
-            others mixed in, the rim of what is shown would tell of what is not.
+    With `shown`, (B, 1, T, H, W) of 0 or 1, each pixel is the mean over shown ones alone. Were the
+    others mixed in, the rim of what is shown would tell of what is not.
     """
     if shown is not None:
         return resize(clip * shown, size) / resize(shown, size).clamp(min=1e-4)

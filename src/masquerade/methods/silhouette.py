@@ -24,9 +24,6 @@ class Silhouette(Anonymizer):
     )
     regions_only = True
 
-    def __init__(self) -> None:
-        super().__init__()
-
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         shown = clip.new_ones(clip.shape) if mask is None else mask.expand_as(clip)
         return Anonymized(shown.clone(), None)

@@ -9,9 +9,11 @@ Differs from the paper: frames of any size are resized to the network's input an
 limits it to regions.
 """
 
+from typing import ClassVar
+
 from torch import Tensor
 
-from masquerade.anonymizer import Card
+from masquerade.anonymizer import Card, Presets
 from masquerade.errors import UsageError
 from masquerade.methods.rewriter import Rewriter
 from masquerade.models.unet import UNet
@@ -32,6 +34,11 @@ class SPAct(Rewriter):
         paper="SPAct, Dave et al. CVPR 2022",
     )
 
+    presets: ClassVar[Presets] = {
+        "paper": {"width": 64, "short": 112},  # its network (17,267,523 parameters), at its size
+        "tiny": {"width": 8, "short": 24},  # trains in minutes on two cores
+    }
+
     def __init__(self, *, width: int = 16, short: int = 112) -> None:
         super().__init__(short=short)
         if width < 1 or short < 16:
@@ -44,13 +51,3 @@ class SPAct(Rewriter):
 
     def _transform(self, frames: Tensor) -> Tensor:
         return self.net(frames).sigmoid()
-
-
-def paper() -> SPAct:
-    """The paper's network (17,267,523 parameters), at its size."""
-    return SPAct(width=64, short=112)
-
-
-def tiny() -> SPAct:
-    """Trains in minutes on two cores."""
-    return SPAct(width=8, short=24)

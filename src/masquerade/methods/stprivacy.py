@@ -8,8 +8,8 @@ whole frame is rewritten, so an untrained network is refused.
 
 Differs from the paper by default: with `strict` the output is computed from kept tubelets alone,
 whereas the paper's kept tokens have attended to those dropped later; pixels pass a sigmoid, as a
-file cannot hold unbounded values; dropped tokens have exactly zero attention. `paper()` is the
-paper's setting, `code()` that of its code. Windows of `frames` never overlap, as one could show
+file cannot hold unbounded values; dropped tokens have exactly zero attention. `--preset paper` is
+the paper's setting, `code` that of its code. Windows of `frames` never overlap, as one could show
 what the other dropped.
 """
 
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from masquerade.anonymizer import Anonymized, Anonymizer, Card, TrainingOutput
+from masquerade.anonymizer import Anonymized, Anonymizer, Card, Presets, TrainingOutput
 from masquerade.errors import UsageError
 from masquerade.methods.resample import area_resize, resize
 from masquerade.models.published_weights import load_weights
@@ -65,6 +65,24 @@ class STPrivacy(Anonymizer):
     full_frame = True
     learned = True
     inference_args: ClassVar[tuple[str, ...]] = ("keep", "mode", "strict", "fill")
+    presets: ClassVar[Presets] = {
+        # ViT-S, kept tokens that attended to dropped ones, unbounded pixels
+        "paper": {"strict": False, "out": "linear"},
+        # the authors' public code, whose softmax lets dropped tokens leak
+        "code": {"strict": False, "out": "linear", "softmax": "dynamicvit"},
+        # a quarter of the parameters
+        "vit-ti": {"width": 192, "heads": 3},
+        # minutes on two CPU cores
+        "tiny": {
+            "frames": 8,
+            "picture": (32, 32),
+            "tubelet": (4, 4, 4),
+            "width": 96,
+            "heads": 3,
+            "depth": 4,
+            "places": (1, 2, 3),
+        },
+    }
 
     def __init__(
         self,
@@ -227,31 +245,3 @@ def _back_and_forth(count: int, step: int) -> list[int]:
     """Indices of `step` frames of a window of `count`, repeated back and forth."""
     order = [*range(count), *range(count - 2, 0, -1)]
     return [order[i % len(order)] for i in range(step)]
-
-
-def paper() -> STPrivacy:
-    """The paper's setting: ViT-S, kept tokens that attended to dropped ones, unbounded pixels."""
-    return STPrivacy(strict=False, out="linear")
-
-
-def code() -> STPrivacy:
-    """The authors' public code, whose softmax lets dropped tokens leak."""
-    return STPrivacy(strict=False, out="linear", softmax="dynamicvit")
-
-
-def vit_ti() -> STPrivacy:
-    """A quarter of the parameters: ViT-Ti."""
-    return STPrivacy(width=192, heads=3)
-
-
-def tiny() -> STPrivacy:
-    """Minutes on two CPU cores: windows of 8 frames at 32 x 32 pixels."""
-    return STPrivacy(
-        frames=8,
-        picture=(32, 32),
-        tubelet=(4, 4, 4),
-        width=96,
-        heads=3,
-        depth=4,
-        places=(1, 2, 3),
-    )

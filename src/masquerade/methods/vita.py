@@ -9,9 +9,11 @@ Differs from the paper: frames of any size are resized to the network's input an
 UNet instead of its own network the method is `spact`, trained with `--objective labels`.
 """
 
+from typing import ClassVar
+
 from torch import Tensor
 
-from masquerade.anonymizer import Card
+from masquerade.anonymizer import Card, Presets
 from masquerade.errors import UsageError
 from masquerade.methods.rewriter import Rewriter
 from masquerade.models.image_transform_net import ImageTransformNet
@@ -34,6 +36,13 @@ class VITA(Rewriter):
         paper="VITA, Wu et al. ECCV 2018, TPAMI 2020",
     )
 
+    presets: ClassVar[Presets] = {
+        # its network (1,677,638 parameters), at its size
+        "paper": {"widths": (32, 64, 128), "blocks": 5, "short": 112},
+        # trains in minutes on two cores
+        "tiny": {"widths": (8, 16, 32), "blocks": 2, "short": 24},
+    }
+
     def __init__(
         self,
         *,
@@ -51,13 +60,3 @@ class VITA(Rewriter):
     def _transform(self, frames: Tensor) -> Tensor:
         out = self.net(frames)
         return out.mean(1, keepdim=True).expand_as(out) if self.grey else out
-
-
-def paper() -> VITA:
-    """The paper's network (1,677,638 parameters), at its size."""
-    return VITA(widths=(32, 64, 128), blocks=5, short=112)
-
-
-def tiny() -> VITA:
-    """Trains in minutes on two cores."""
-    return VITA(widths=(8, 16, 32), blocks=2, short=24)

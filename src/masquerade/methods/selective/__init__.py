@@ -1,5 +1,5 @@
 """Motion-consistent noise over chosen regions (Ilic et al., CVPR 2024), and gait jitter."""
 
-from masquerade.methods.selective.selective import RECORDED_KEY, Selective, code, paper
+from masquerade.methods.selective.selective import RECORDED_KEY, Selective
 
-__all__ = ["RECORDED_KEY", "Selective", "code", "paper"]
+__all__ = ["RECORDED_KEY", "Selective"]

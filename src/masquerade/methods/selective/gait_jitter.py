@@ -93,9 +93,7 @@ def widen_outline(history: History, key: bytes, frame: int, strength: float) -> 
     for name in ("push", "pull"):  # two copies, so that neither rim is known to be the true one
         shift = np.stack([_smooth_noise(key, f"{name} {axis}", frame, size) for axis in "xy"], -1)
         source = pixel_grid(height, width) + reach * shift
-        border = cv2.BORDER_REPLICATE
-        moved = cv2.remap(union, source, np.empty(0), cv2.INTER_NEAREST, borderMode=border)
-        out = np.maximum(out, np.asarray(moved, np.uint8))
+        out = np.maximum(out, remap(union, source, nearest=True, wrap=False))
     return out
 
 

@@ -21,7 +21,7 @@ BLOCK = 4  # side in pixels of the blocks that share a residual; larger blurs mo
 # disorder
 
 Part = tuple[slice, slice]  # rows and columns of a frame
-Draw = Callable[[int], U8]
+Draw = Callable[[int], U8]  # n to (n, 3), fresh noise
 
 
 class Secret(bytes):
@@ -72,13 +72,8 @@ def advect(field: NoiseField, part: Part, flow: F32, draw: Draw) -> NoiseField:
 
     Motion is rounded to whole pixels. What rounding withholds is kept as each block's mean and
     added to the next step, so that noise neither lags nor blurs. Noise that moves into the part
-    from outside is drawn anew where it was, so that no copy of it waits there.
-
-    Args:
-        field: the noise of the previous frame.
-        part: rows and columns of (H, W), which start at multiples of `BLOCK`.
-        flow: (h, w, 2) in pixels, from frame t to t - 1.
-        draw: n -> (n, 3), fresh noise.
+    from outside is drawn anew where it was, so that no copy of it waits there. The part starts at
+    multiples of `BLOCK`; the flow (h, w, 2) goes from frame t to t - 1.
     """
     height, width = field.noise.shape[:2]
     h, w = flow.shape[:2]
@@ -128,11 +123,7 @@ def _warp_residual(residual: F32, blocks: Part, flow: F32) -> F32:
 def warp_once(noise: U8, part: Part, flow: F32, sampling: Literal["nearest", "bilinear"]) -> U8:
     """Eq. 4 as printed, N(p + v(p, t), 1), over one part of the frame; (h, w, 3).
 
-    Args:
-        noise: (H, W, 3), the first frame's.
-        part: rows and columns.
-        flow: (h, w, 2) in pixels, from frame t to t - 1.
-        sampling: how noise is interpolated.
+    The noise (H, W, 3) is the first frame's, the flow (h, w, 2) goes from frame t to t - 1.
     """
     return np.asarray(remap(noise, _coordinates(part) + flow, nearest=sampling == "nearest"))
 

@@ -8,22 +8,22 @@ The paper's masks are template saliency; any other region source works as well.
 Differs from the paper by default: `warp="cumulative"` moves the noise with the content, where eq. 4
 read literally warps the first frame's noise by each single step, which stands still under constant
 motion; and saliency of at least `core` is replaced completely, where the paper leaves 1 - S of
-every pixel, which can be inverted (docs/papers.md 3.7). `paper()` is the paper's setting, `code()`
-that of its code.
+every pixel, which can be inverted (docs/papers.md 3.7). `--preset paper` is the paper's setting,
+`code` that of its code.
 """
 
 import hashlib
 import hmac
 import secrets
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymized, Anonymizer, Card
+from masquerade.anonymizer import Anonymized, Anonymizer, Card, Presets
 from masquerade.errors import UsageError
 from masquerade.methods.blend import U8, blend_bytes, bounds
 from masquerade.methods.selective import gait_jitter
@@ -56,6 +56,10 @@ class NoiseState(NamedTuple):
     before: U8 = np.empty((0, 0), np.uint8)  # the last frame, as the flow takes it
     thumbnail: U8 | None = None  # (36, 64, 3), the last frame, to detect cuts
     history: gait_jitter.History = gait_jitter.History()
+
+    def draw(self, purpose: str, *shape: int) -> U8:
+        """New noise for this frame, (*shape, 3), that depends on the key and the purpose alone."""
+        return uniform(self.key, f"{purpose} {self.frame}", *shape, 3)
 
 
 class FrameNoise(NamedTuple):
@@ -95,6 +99,18 @@ class Selective(Anonymizer):
         needs="nothing; optical flow on the CPU",
         paper="Ilic et al. CVPR 2024",
     )
+
+    presets: ClassVar[Presets] = {  # both can be inverted
+        # Eq. 4 as printed, saliency unchanged
+        "paper": {"warp": "first", "sampling": "bilinear", "core": 1.0},
+        # The authors' public code, as far as pixels go. Of the differences in docs/papers.md 3.5 it
+        # has 1 (noise above the mean only), 4 (forward flow, read at the later frame), 5 (nearest;
+        # outside the frame the unmoved noise), 6 (its grid), and of 3 that the first frame's noise
+        # is not moved. Left out on purpose: 2, the fixed seed, and so 3's restart after 301 frames.
+        # No part of the method: 7 (RAFT's weights and upsampling), 8 (order of resizing), 9 to 15
+        # (data, training, other baselines).
+        "code": {"warp": "forward", "core": 1.0, "spread": "above"},
+    }
 
     def __init__(
         self,
@@ -197,13 +213,13 @@ class Selective(Anonymizer):
         """The noise of one frame where its mask (H, W) is not 0, and the next state."""
         if self.noise == "iid":
             part = _part(mask)
-            drawn = part and FrameNoise(part, _new_noise(state, *mask[part].shape), None)
+            drawn = part and FrameNoise(part, state.draw("new", *mask[part].shape), None)
             return drawn, state._replace(frame=state.frame + 1)
         now, small = frame if self.raft else grey(frame), thumbnail(frame)
         height, width = mask.shape
         same_size = state.before.shape == now.shape
         if not same_size or is_cut(state.thumbnail, small):
-            field = new_field(_new_noise(state, height, width))
+            field = new_field(state.draw("new", height, width))
             state = state._replace(field=field, before=now, history=gait_jitter.History())
         drawn, state = self._move(state, now, mask)
         return drawn, state._replace(frame=state.frame + 1, before=now, thumbnail=small)
@@ -224,7 +240,7 @@ class Selective(Anonymizer):
         if part is None or flow is None:
             return None, state
         if self.warp == "cumulative":
-            field = advect(state.field, part, flow, partial(_fresh_noise, state))
+            field = advect(state.field, part, flow, partial(state.draw, "fresh"))
             drawn = FrameNoise(part, field.noise[part], None if extra is None else extra[part])
             return drawn, state._replace(field=field)
         noise = state.field.noise
@@ -263,30 +279,3 @@ def _part(mask: U8) -> Part | None:
         slice(side.start, min(side.stop, size)) for side, size in zip(part, mask.shape, strict=True)
     )
     return rows, columns
-
-
-def _new_noise(state: NoiseState, height: int, width: int) -> U8:
-    """(height, width, 3)."""
-    return uniform(state.key, f"new {state.frame}", height, width, 3)
-
-
-def _fresh_noise(state: NoiseState, count: int) -> U8:
-    """(count, 3)."""
-    return uniform(state.key, f"fresh {state.frame}", count, 3)
-
-
-def paper() -> Selective:
-    """The paper's setting: eq. 4 as printed, saliency unchanged. It can be inverted."""
-    return Selective(warp="first", sampling="bilinear", core=1.0)
-
-
-def code() -> Selective:
-    """The authors' public code, as far as pixels go. It can be inverted.
-
-    Of the differences in docs/papers.md 3.5 it has 1 (noise above the mean only), 4 (forward flow,
-    read at the later frame), 5 (nearest; outside the frame the unmoved noise), 6 (its grid), and of
-    3 that the first frame's noise is not moved. Left out on purpose: 2, the fixed seed, and so 3's
-    restart after 301 frames. No part of the method: 7 (RAFT's weights and upsampling), 8 (order of
-    resizing), 9 to 15 (data, training, other baselines).
-    """
-    return Selective(warp="forward", core=1.0, spread="above")
