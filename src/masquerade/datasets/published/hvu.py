@@ -18,10 +18,8 @@ def read_hvu(folder: Path, *, videos: Path | None = None, every: bool = False) -
     """HVU's clips with their actions, objects and scenes, each multi-label.
 
     Clips are named as its downloader names them: the video's id and both times, six digits each.
-
-    Args:
-        videos: where given, clips that are not there are left out, since many cannot be downloaded.
-        every: also the clips that lack one of the three, which P-HVU leaves out.
+    Those that are not in `videos` are left out, since many cannot be downloaded; `every` keeps the
+    clips that lack one of the three, which P-HVU leaves out.
     """
     tags = _columns(folder / "HVU_Tags_Categories_V1.0.csv", ("Tag", "Category"))
     category = {tag: name.lower() for tag, name in tags}

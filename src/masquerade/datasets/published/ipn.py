@@ -20,12 +20,14 @@ def read_ipn(
 ) -> Manifest:
     """IPN Hand's gestures as ranges of frames; its validation list is the test split.
 
-    Args:
-        people: a CSV whose first column is the video and which has a column label, sex or gender;
-            None: no gender.
-        pauses: also the stretches without a gesture (class D0X), which the paper leaves out.
+    `people` is a CSV whose first column is the video and which has a column label, sex or gender;
+    `pauses` keeps the stretches without a gesture (class D0X), which the paper leaves out.
     """
-    names = _classes(folder / "classIndAll.txt")
+    classes = folder / "classIndAll.txt"
+    pairs = [line.split() for _, line in read_lines(classes)]
+    if not all(len(pair) == 2 for pair in pairs):
+        raise UsageError(f"{classes} is not as published: a line is a number and a class.")
+    names = dict(pairs)
     gender = _genders(people) if people else None
     clips = []
     for file, part in (("trainlistall.txt", "train"), ("vallistall.txt", "test")):
@@ -49,13 +51,6 @@ def read_ipn(
             cells["split"] = part
             clips.append(Clip(path=path.removeprefix("./"), cells=cells, first=first, last=last))
     return make_manifest(videos or folder, clips)
-
-
-def _classes(path: Path) -> dict[str, str]:
-    pairs = [line.split() for _, line in read_lines(path)]
-    if not all(len(pair) == 2 for pair in pairs):
-        raise UsageError(f"{path} is not as published: a line is a number and a class.")
-    return {number: name for number, name in pairs}
 
 
 def _genders(path: Path) -> dict[str, str]:

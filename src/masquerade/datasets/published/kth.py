@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from masquerade.datasets.manifest import Clip, Manifest
-from masquerade.datasets.published.label_files import files_below, nonempty_manifest, read_lines
+from masquerade.datasets.published.label_files import nonempty_manifest, read_lines, videos_named
 from masquerade.errors import UsageError
 
-_NAME = re.compile(r"(?P<person>person\d\d)_(?P<action>[a-z]+)_(?P<take>d[1-4])")
-_LINE = re.compile(rf"({_NAME.pattern})\s+frames\s+(?P<ranges>[\d\s,-]+)$")
+_NAME = r"(?P<name>person\d\d_[a-z]+_d[1-4])"
+_CLIP = re.compile(rf"(?:^|/){_NAME}[^/]*$")
+_LINE = re.compile(rf"{_NAME}\s+frames\s+(?P<ranges>[\d\s,-]+)$")
 _TRAIN = {11, 12, 13, 14, 15, 16, 17, 18}
 _VAL = {19, 20, 21, 23, 24, 25, 1, 4}
 
@@ -24,14 +25,11 @@ _VAL = {19, 20, 21, 23, 24, 25, 1, 4}
 def read_kth(folder: Path, *, seed: int = 0, videos: Path | None = None) -> Manifest:
     """KTH with both splits: `split_action` by person, `split_identity` by take, 2/1/1.
 
-    Args:
-        folder: that holds `00sequences.txt` (one row a range of frames, counted from 0), or else
-            the clips.
-        seed: of the split by take; the paper's is not known.
+    Where `folder` holds `00sequences.txt`, a row is a range of frames, counted from 0, else a clip.
+    The paper's seed of the split by take is not known.
     """
     below = videos or folder
-    files = [(_NAME.match(path.name), path) for path in files_below(below)]
-    paths = {match[0]: path.relative_to(below).as_posix() for match, path in files if match}
+    paths = {match["name"]: path for path, match in videos_named(below, _CLIP)}
     listed = folder / "00sequences.txt"
     whole: list[tuple[int | None, int | None]] = [(None, None)]
     ranges = _ranges(listed) if listed.exists() else dict.fromkeys(paths, whole)
@@ -58,7 +56,7 @@ def _ranges(path: Path) -> dict[str, list[tuple[int | None, int | None]]]:
         if len(edges) % 2 or any(not 0 < a <= b for a, b in ranges):
             raise UsageError(f"{path}, line {number}: {match['ranges']!r} are no ranges of frames.")
         # The list counts from 1, and has a few ranges twice.
-        found[match[1]] = [(a - 1, b - 1) for a, b in dict.fromkeys(ranges)]
+        found[match["name"]] = [(a - 1, b - 1) for a, b in dict.fromkeys(ranges)]
     return found
 
 

@@ -3,7 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,14 @@ def files_below(folder: Path, suffixes: Iterable[str] = VIDEOS) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in known and p.is_file())
 
 
+def videos_named(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, re.Match[str]]]:
+    """Every video below a folder whose path without its ending has the pattern: path and match."""
+    for path in files_below(folder):
+        name = path.relative_to(folder)
+        if match := pattern.search(name.with_suffix("").as_posix()):
+            yield name.as_posix(), match
+
+
 def nonempty_manifest(
     root: Path, clips: Sequence[Clip], *, otherwise: str, kinds: Mapping[str, Kind] | None = None
 ) -> Manifest:
@@ -51,21 +60,6 @@ def nonempty_manifest(
     if not clips:
         raise UsageError(otherwise)
     return make_manifest(root, clips, kinds=kinds)
-
-
-def manifest_of_split(
-    root: Path, parts: Mapping[str, str], group: Callable[[str, str], str]
-) -> Manifest:
-    """A manifest of clips named `action/file` with their parts of an official split.
-
-    `group` gives the source video from the file's stem and the action.
-    """
-    clips = []
-    for name, part in parts.items():
-        action, file = name.split("/", 1)
-        cells = {"action": action, "group": group(Path(file).stem, action), "split": part}
-        clips.append(Clip(path=name, cells=cells))
-    return make_manifest(root, clips)
 
 
 def _text(path: Path) -> str:

@@ -7,39 +7,31 @@ in which no label changes.
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from masquerade.datasets.manifest import Clip, Kind, Manifest
 from masquerade.datasets.published.hmdb51 import hmdb51_source
 from masquerade.datasets.published.label_files import files_below, nonempty_manifest, read_json
 from masquerade.errors import UsageError
 
+
+class Attribute(NamedTuple):
+    """An attribute as the files have it."""
+
+    key: str  # in the files
+    vispr: str  # VISPR's name: SPAct's attackers trained on its stills are tested on these clips
+    values: tuple[str, ...]
+    graded: bool = False  # the values are ordered
+
+
 ATTRIBUTES = {
-    "skin": "skin_color",
-    "face": "face",
-    "gender": "gender",
-    "nudity": "nudity",
-    "relationship": "relationship",
+    "skin": Attribute("skin_color", "a17_color", ("unidentifiable", "white", "yellow", "black")),
+    "face": Attribute("face", "a10_face_partial", ("invisible", "partial", "complete"), True),
+    "gender": Attribute("gender", "a4_gender", ("unidentifiable", "male", "female")),
+    "nudity": Attribute("nudity", "a12_semi_nudity", ("none", "partial", "semi"), True),
+    "relationship": Attribute("relationship", "a64_rel_personal", ("0", "1")),
 }
-"""Column (in the order of the VP labels) to the name in the files."""
-
-AS_VISPR = {
-    "skin": "a17_color",
-    "face": "a10_face_partial",
-    "gender": "a4_gender",
-    "nudity": "a12_semi_nudity",
-    "relationship": "a64_rel_personal",
-}
-"""Column to VISPR's name: SPAct's attackers trained on VISPR's stills are tested on these clips."""
-
-VALUES = {
-    "skin": ("unidentifiable", "white", "yellow", "black"),
-    "face": ("invisible", "partial", "complete"),
-    "gender": ("unidentifiable", "male", "female"),
-    "nudity": ("none", "partial", "semi"),
-    "relationship": ("0", "1"),
-}
-_GRADED = ("face", "nudity")  # their values are ordered
+"""By column, in the order of the VP labels."""
 
 Range = tuple[int, int, tuple[int, ...]]
 
@@ -52,24 +44,25 @@ def read_pa_hmdb51(
 ) -> Manifest:
     """The frame-range labels, as published or made binary.
 
-    Args:
-        values: `published` keeps the names of the values; `any` is 1 from value 1 on; `most` is
-            1 from value 2 on for face and nudity, whose values are ordered. The papers do not say
-            which they use. `vispr` is `any` under VISPR's names.
+    Of `values`, `published` keeps their names; `any` is 1 from value 1 on; `most` is 1 from value 2
+    on for face and nudity, whose values are ordered. The papers do not say which they use. `vispr`
+    is `any` under VISPR's names.
     """
-    names = AS_VISPR if values == "vispr" else {name: name for name in ATTRIBUTES}
+    names = {ours: a.vispr if values == "vispr" else ours for ours, a in ATTRIBUTES.items()}
     clips: list[Clip] = []
     for path in files_below(folder, [".json"]):
         for name, labels in sorted(read_json(path).items()):
             where = f"{path}, {name}"
-            ranges = {ours: _ranges(where, labels, theirs) for ours, theirs in ATTRIBUTES.items()}
+            ranges = {ours: _ranges(where, labels, a.key) for ours, a in ATTRIBUTES.items()}
             source = hmdb51_source(Path(name).stem, path.stem)
             for first, last in _stretches(where, ranges):
                 cells = {"action": path.stem}
-                cells |= {names[a]: _cell(a, _at(ranges[a], first), values) for a in ATTRIBUTES}
+                for ours, attribute in ATTRIBUTES.items():
+                    found = _at(ranges[ours], first)
+                    cells[names[ours]] = _cell(attribute, found, values)
                 cells["group"] = source
-                path_ = f"{path.stem}/{name}"
-                clips.append(Clip(path=path_, cells=cells, first=first, last=last))
+                file = f"{path.stem}/{name}"
+                clips.append(Clip(path=file, cells=cells, first=first, last=last))
     kind: Kind = "multi-label" if values == "published" else "binary"
     kinds: dict[str, Kind] = dict.fromkeys(names.values(), kind)
     kinds[names["relationship"]] = "binary"
@@ -102,10 +95,7 @@ def _at(ranges: list[Range], frame: int) -> tuple[int, ...]:
     return tuple({v: None for a, b, values in ranges if a <= frame <= b for v in values})
 
 
-def _cell(attribute: str, values: tuple[int, ...], wanted: str) -> str:
-    if not values:
-        return ""
-    if wanted != "published":
-        least = 2 if wanted == "most" and attribute in _GRADED else 1
-        return str(int(max(values) >= least))
-    return "|".join(VALUES[attribute][v] for v in values)
+def _cell(attribute: Attribute, values: tuple[int, ...], wanted: str) -> str:
+    if wanted == "published" or not values:
+        return "|".join(attribute.values[v] for v in values)
+    return str(int(max(values) >= (2 if wanted == "most" and attribute.graded else 1)))

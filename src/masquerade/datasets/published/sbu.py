@@ -28,14 +28,13 @@ FOLDS = (
     ("s02s01", "s02s06", "s03s02", "s03s06"),
     ("s04s02", "s04s03", "s04s06", "s06s02", "s06s03"),
 )
-_TAKE = re.compile(r"(?P<set>s\d\ds\d\d)/(?P<action>0[1-8])/(?P<take>\d{3})$")
+_TAKE = re.compile(r"(?P<pair>s\d\ds\d\d)/(?P<action>0[1-8])/\d{3}$")
 
 
 def read_sbu(folder: Path, *, fold: int = 1) -> Manifest:
     """SBU's takes, each a folder of frames; the identity is one of 13 unordered pairs.
 
-    Args:
-        fold: 1 to 5, the published fold that is the test split.
+    `fold`, 1 to 5, is the published fold that is the test split.
     """
     if not 1 <= fold <= len(FOLDS):
         raise UsageError(f"Fold {fold} is not one of 1 to {len(FOLDS)}.")
@@ -44,13 +43,11 @@ def read_sbu(folder: Path, *, fold: int = 1) -> Manifest:
         match = _TAKE.search(path.relative_to(folder).as_posix())
         if match is None or not any(path.glob("rgb*")):
             continue
-        pair = match["set"]
+        pair = match["pair"]
         part = "test" if pair in FOLDS[fold - 1] else "train"
         both = "".join(sorted((pair[:3], pair[3:])))
         cells = {"action": ACTIONS[int(match["action"]) - 1], "identity": both}
         cells |= {"group": pair, "split": part}
         clips.append(Clip(path=match[0], cells=cells))
-    example = "s01s02/01/001/rgb_000001.png"
-    return nonempty_manifest(
-        folder, clips, otherwise=f"{folder} holds no frames such as {example}."
-    )
+    missing = f"{folder} holds no frames such as s01s02/01/001/rgb_000001.png."
+    return nonempty_manifest(folder, clips, otherwise=missing)

@@ -8,20 +8,16 @@ import re
 from pathlib import Path
 
 from masquerade.datasets.manifest import Clip, Manifest
-from masquerade.datasets.published.label_files import files_below, nonempty_manifest
+from masquerade.datasets.published.label_files import nonempty_manifest, videos_named
 
-_CLIP = re.compile(r"v_.+_(?P<group>\d\d)_\d+$")
+_CLIP = re.compile(r"^(?P<action>[^/]+)/(?:.+/)?v_[^/]+_(?P<group>\d\d)_\d+$")
 
 
 def read_ucf11(folder: Path) -> Manifest:
     """UCF11's clips; the group is the identity. No split is published: use grouped folds."""
     clips = []
-    for path in files_below(folder):
-        name = path.relative_to(folder)
-        match = _CLIP.match(path.stem)
-        if match and len(name.parts) > 1:
-            action = name.parts[0]
-            cells = {"action": action, "identity": f"{action}_g{match['group']}"}
-            clips.append(Clip(path=name.as_posix(), cells=cells))
+    for path, match in videos_named(folder, _CLIP):
+        cells = {"action": match["action"], "identity": f"{match['action']}_g{match['group']}"}
+        clips.append(Clip(path=path, cells=cells))
     example = "basketball/v_shooting_01_01.mpg"
     return nonempty_manifest(folder, clips, otherwise=f"{folder} holds no clip such as {example}.")

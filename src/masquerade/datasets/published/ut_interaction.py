@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from masquerade.datasets.manifest import Clip, Manifest
-from masquerade.datasets.published.label_files import files_below, nonempty_manifest, read_csv
+from masquerade.datasets.published.label_files import nonempty_manifest, read_csv, videos_named
 from masquerade.errors import UsageError
 
 ACTIONS = ("handshake", "hug", "kick", "point", "punch", "push")
@@ -18,12 +18,10 @@ _CLIP = re.compile(r"(?:^|_|/)(?P<number>\d+)_(?P<pair>\d+)_(?P<action>[0-5])$")
 
 
 def read_ut_interaction(folder: Path, *, videos: Path | None = None) -> Manifest:
-    """The cut clips, or the annotated stretches of the whole recordings.
+    """Read the cut clips, or the annotated stretches of the whole recordings.
 
-    Args:
-        folder: of the cut clips, or a CSV made from a sheet of the annotation, or a folder of
-            such CSVs.
-        videos: for CSVs, the folder of `seq1.avi` and the others; None: the CSVs' folder.
+    `folder` holds the cut clips, or CSVs made from the annotation's sheets, or is such a CSV. For
+    CSVs, `videos` is the folder of `seq1.avi` and the others.
     """
     if folder.suffix.lower() == ".xls":
         raise UsageError(f"Save each sheet of {folder} as CSV and give their folder.")
@@ -32,13 +30,10 @@ def read_ut_interaction(folder: Path, *, videos: Path | None = None) -> Manifest
         clips = [clip for sheet in sheets for clip in _annotated(sheet)]
         missing = f"{folder}: no row of {sheets[0].name} begins with seq1 or the like."
         return nonempty_manifest(videos or sheets[0].parent, clips, otherwise=missing)
-    clips = []
-    for path in files_below(folder):
-        name = path.relative_to(folder)
-        match = _CLIP.search(name.with_suffix("").as_posix())
-        if match:
-            cells = _cells(int(match["pair"]), int(match["action"]))
-            clips.append(Clip(path=name.as_posix(), cells=cells))
+    clips = [
+        Clip(path=path, cells=_cells(int(match["pair"]), int(match["action"])))
+        for path, match in videos_named(folder, _CLIP)
+    ]
     missing = f"{folder} holds no clip named NUMBER_PAIR_CLASS, such as 0_1_4.avi."
     return nonempty_manifest(folder, clips, otherwise=missing)
 

@@ -37,11 +37,7 @@ SETS = {
 def read_vispr(
     folder: Path, *, attributes: Literal["vispr1", "vispr2"] = "vispr1", videos: Path | None = None
 ) -> Manifest:
-    """VISPR's images with one set of binary attributes.
-
-    Args:
-        attributes: vispr1 (colour, gender, faces, nudity, relations) or vispr2 (hair, race, ...).
-    """
+    """VISPR's images with one set of binary attributes."""
     clips = []
     for part in ("train", "val", "test"):
         listed = folder / f"{part}2017.txt"

@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from masquerade.datasets.manifest import Clip, IntArray, Manifest, make_manifest
-from masquerade.datasets.published.hmdb51 import hmdb51_source, hmdb51_split
-from masquerade.datasets.published.ucf101 import ucf101_group, ucf101_split
+from masquerade.datasets.published.hmdb51 import read_hmdb51
+from masquerade.datasets.published.ucf101 import read_ucf101
 from masquerade.datasets.restricted_pickle import read_arrays
 from masquerade.errors import UsageError
 
@@ -22,45 +22,38 @@ def read_vp(
 ) -> Manifest:
     """The video-level privacy labels of a pickle with an official split of UCF101 or HMDB51.
 
-    Args:
-        splits: the folder of the official lists.
-        suffix: of the video files, such as .avi; empty: as in the labels.
+    `splits` is the folder of the official lists, `suffix` that of the video files, such as .avi.
     """
-    of_ucf = (splits / "trainlist01.txt").exists()
-    listed = ucf101_split(splits, split) if of_ucf else hmdb51_split(splits, split)
-    part_of = {_key(name): (name, part) for name, part in listed.items()}
+    read_split = read_ucf101 if (splits / "trainlist01.txt").exists() else read_hmdb51
+    official = {_key(clip.path): clip.cells for clip in read_split(splits, split=split).clips}
     flags = {name: _five(labels, name, value) for name, value in read_arrays(labels).items()}
-    _check_match(labels, splits, {_key(name) for name in flags}, set(part_of))
+    have = {_key(name) for name in flags}
+    for missing, where, lacks in (
+        (official.keys() - have, labels, splits),
+        (have - official.keys(), splits, labels),
+    ):
+        if missing:
+            raise UsageError(
+                f"{where} lacks {len(missing)} clips of {lacks}, such as {min(missing)}; "
+                "take the labels and the lists of one dataset."
+            )
     clips = []
     for name in sorted(flags):
-        official, part = part_of[_key(name)]
-        action, stem = official.split("/")[0], PurePosixPath(official).stem
-        group = ucf101_group(stem, action) if of_ucf else hmdb51_source(stem, action)
-        cells = {"action": action}
-        cells |= {a: str(flag) for a, flag in zip(ATTRIBUTES, flags[name], strict=True)}
+        cells = official[_key(name)]  # action, group and split
         path = str(PurePosixPath(name).with_suffix(suffix)) if suffix else name
-        clips.append(Clip(path=path, cells={**cells, "group": group, "split": part}))
+        clips.append(Clip(path=path, cells={"action": cells["action"], **flags[name], **cells}))
     return make_manifest(videos or labels.parent, clips, kinds=dict.fromkeys(ATTRIBUTES, "binary"))
 
 
-def _five(labels: Path, name: str, value: IntArray) -> list[int]:
+def _five(labels: Path, name: str, value: IntArray) -> dict[str, str]:
     flat = np.asarray(value).ravel()
     if "/" not in name or flat.shape != (5,) or not np.isin(flat, (0, 1)).all():
         raise UsageError(
             f"{labels}: {name!r} is no Action/clip with five labels of 0 or 1; "
             "is this a VP-HMDB51 or VP-UCF101 pickle?"
         )
-    return [int(flag) for flag in flat]
+    return {a: str(int(flag)) for a, flag in zip(ATTRIBUTES, flat, strict=True)}
 
 
 def _key(name: str) -> str:
     return str(PurePosixPath(name).with_suffix("")).casefold()
-
-
-def _check_match(labels: Path, splits: Path, have: set[str], want: set[str]) -> None:
-    for missing, where, lacks in ((want - have, labels, splits), (have - want, splits, labels)):
-        if missing:
-            raise UsageError(
-                f"{where} lacks {len(missing)} clips of {lacks}, such as {min(missing)}; "
-                "take the labels and the lists of one dataset."
-            )
