@@ -78,7 +78,16 @@ def vote(annotators: Sequence[Manifest], *, ties: Ties = "unknown") -> VoteResul
     """
     if len(annotators) < 2:
         raise UsageError("A vote needs the manifests of two or more annotators.")
-    _check_same(annotators)
+    wanted, *others = (
+        [(column.name, column.kind) for column in each.columns] for each in annotators
+    )
+    for number, have in enumerate(others, start=2):
+        if have != wanted:
+            odd = sorted({name for name, _ in set(have) ^ set(wanted)}) or ["their order"]
+            raise UsageError(
+                f"Annotator {number} does not have the first one's columns and kinds: "
+                f"{', '.join(odd)}; write the kind into the header, as in gender:binary."
+            )
     rows = [{clip.key: clip for clip in each.clips} for each in annotators]
     keys = list(dict.fromkeys(key for each in rows for key in each))
     given = [[each[key] for each in rows if key in each] for key in keys]
@@ -136,15 +145,3 @@ def _agreement(name: str, values: Sequence[str], ratings: list[list[str]]) -> Ag
 def _most_frequent(ratings: Sequence[str]) -> list[str]:
     counts = Counter(rating for rating in ratings if rating)
     return [rating for rating in counts if counts[rating] == max(counts.values())]
-
-
-def _check_same(annotators: Sequence[Manifest]) -> None:
-    wanted = [(column.name, column.kind) for column in annotators[0].columns]
-    for number, each in enumerate(annotators[1:], start=2):
-        have = [(column.name, column.kind) for column in each.columns]
-        if have != wanted:
-            odd = sorted({name for name, _ in set(have) ^ set(wanted)}) or ["their order"]
-            raise UsageError(
-                f"Annotator {number} does not have the first one's columns and kinds: "
-                f"{', '.join(odd)}; write the kind into the header, as in gender:binary."
-            )

@@ -1,14 +1,14 @@
 """Floors of a dataset's private labels: a manifest's columns as arrays for `metrics.floors`."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from masquerade.datasets.manifest import Column, IntArray, Manifest, read_manifest
+from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.datasets.published.vp import read_vp
 from masquerade.errors import UsageError
 from masquerade.metrics.floors import Floor, attribute_floors, class_floors
@@ -95,9 +95,8 @@ def label_floors(
     else:
         manifest = read_manifest(labels)
         column = split = _split_column(manifest, split)
-    bootstrap = {"resamples": resamples, "seed": seed}
-    tables = _floors(manifest, column, action_accuracy, bootstrap)
-    notes = (*_without_floor(manifest, split, tables), *_notes(published, tables[0].floors))
+    tables = _floors(manifest, column, action_accuracy, {"resamples": resamples, "seed": seed})
+    notes = tuple(_notes(manifest, split, published, tables))
     return FloorsResult(labels=name, split=split, tables=tables, notes=notes)
 
 
@@ -113,49 +112,39 @@ def _floors(
     if len(actions) != 1:
         raise UsageError("Floors from the action need one column with one action a clip.")
     code = manifest.targets(actions[0].name)
+    part = np.array(manifest.cells(split))
     columns = manifest.of_role("attribute")
     binary = [column for column in columns if column.kind == "binary"]
     together = [binary] if binary else []
     together += [[column] for column in columns if column.kind in ("classes", "identity")]
-    found = [_table(manifest, split, each, code, accuracy, bootstrap) for each in together]
-    tables = tuple(table for table in found if table is not None)
+    tables = []
+    for each in together:
+        labels = np.stack([manifest.targets(column.name) for column in each], axis=1)  # (N, P)
+        labelled = np.asarray((labels >= 0).all(axis=1))
+        known = labelled & (code >= 0)
+        train, test = (np.flatnonzero((part == name) & known) for name in ("train", "test"))
+        if not len(train) or not len(test):
+            raise UsageError(f"Split {split!r} has no labelled clips in train, or none in test.")
+        if each is binary:
+            given = labels[train], labels[test], code[train], code[test]
+            every = labels[labelled]
+            floors = attribute_floors(*given, accuracy=accuracy, all_labels=every, **bootstrap)
+        elif np.isin(labels[test], labels[train]).any():
+            given = labels[train, 0], labels[test, 0], code[train], code[test]
+            floors = class_floors(*given, accuracy=accuracy, classes=len(each[0].values))
+        else:
+            continue
+        table = AttributeFloors(
+            attributes=tuple(column.name for column in each),
+            train=len(train),
+            test=len(test),
+            left_out=int((~known & np.isin(part, ("train", "test"))).sum()),
+            floors=floors,
+        )
+        tables.append(table)
     if not tables:
         raise UsageError(f"No attribute has a floor under split {split!r}.")
-    return tables
-
-
-def _table(
-    manifest: Manifest,
-    split: str,
-    columns: Sequence[Column],
-    actions: IntArray,
-    accuracy: float | None,
-    bootstrap: Mapping[str, int],
-) -> AttributeFloors | None:
-    """The floors of all binary columns, or of one column of classes; None where it has none."""
-    part = np.array(manifest.cells(split))
-    labels = np.stack([manifest.targets(column.name) for column in columns], axis=1)  # (N, P)
-    labelled = np.asarray((labels >= 0).all(axis=1))
-    known = labelled & (actions >= 0)
-    train, test = (np.flatnonzero((part == name) & known) for name in ("train", "test"))
-    if not len(train) or not len(test):
-        raise UsageError(f"Split {split!r} has no labelled clips in train, or none in test.")
-    acted = actions[train], actions[test]
-    if columns[0].kind == "binary":
-        pair, every = (labels[train], labels[test]), labels[labelled]
-        floors = attribute_floors(*pair, *acted, accuracy=accuracy, all_labels=every, **bootstrap)
-    elif np.isin(labels[test], labels[train]).any():
-        pair, count = (labels[train, 0], labels[test, 0]), len(columns[0].values)
-        floors = class_floors(*pair, *acted, accuracy=accuracy, classes=count)
-    else:
-        return None
-    return AttributeFloors(
-        attributes=tuple(column.name for column in columns),
-        train=len(train),
-        test=len(test),
-        left_out=int((~known & np.isin(part, ("train", "test"))).sum()),
-        floors=floors,
-    )
+    return tuple(tables)
 
 
 def _split_column(manifest: Manifest, name: str) -> str:
@@ -168,39 +157,34 @@ def _split_column(manifest: Manifest, name: str) -> str:
     return name
 
 
-def _without_floor(
-    manifest: Manifest, split: str, tables: Sequence[AttributeFloors]
-) -> tuple[str, ...]:
-    """A note that names the attributes of classes that have no table."""
+def _notes(
+    manifest: Manifest, split: str, published: str | None, tables: Sequence[AttributeFloors]
+) -> Iterator[str]:
+    """Which attributes have no floor, how to read the others, and what the paper reports."""
     have = {name for table in tables for name in table.attributes}
     wanted = [c.name for c in manifest.of_role("attribute") if c.kind in ("classes", "identity")]
-    missing = ", ".join(name for name in wanted if name not in have)
-    note = f"No value of {missing} is in both train and test of split {split}: no floor."
-    return (note,) if missing else ()
-
-
-def _notes(published: str | None, floors: Sequence[Floor]) -> tuple[str, ...]:
-    notes = [
+    if missing := ", ".join(name for name in wanted if name not in have):
+        yield f"No value of {missing} is in both train and test of split {split}: no floor."
+    yield (
         "Compare a privacy score with the best of these rows: an attacker who knows the action "
         "reaches the action prior without seeing the video, and useful anonymized video shows the "
         "action."
-    ]
+    )
     if published is None:
-        return tuple(notes)
-    rows = {(row.name, row.metric): row for row in floors}
+        return
+    rows = {(row.name, row.metric): row for row in tables[0].floors}
     for video, floor in (("raw", "action prior"), ("protected", "predicted action")):
         f1, cmap = _ATTACKER[published][video]
         for metric, score, name in (("F1", f1, "all positive"), ("cMAP", cmap, floor)):
             row = rows[name, metric]
             gap = score - (row.value or 0.0)
             side = "below" if gap < 0 else "above"
-            notes.append(
+            yield (
                 f"{published}: the published attacker on {video} video has {metric} "
                 f"{format_score(row, score)}, {format_score(row, abs(gap))} {side} the floor "
                 f"'{name}' of {format_score(row, row.value)}."
             )
-    return (
-        *notes,
+    yield (
         "The paper does not say which split it used. Differences below about one point of cMAP "
-        "(two standard errors) are not significant on one split.",
+        "(two standard errors) are not significant on one split."
     )

@@ -8,7 +8,7 @@ import math
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,24 +57,13 @@ class _Array:
         return flat.reshape(self.shape, order="F" if self.order == "F" else "C").copy()
 
 
-class _Call:
+class _Call(NamedTuple):
     """A function that a pickle may call but, unlike a plain function, cannot set attributes of."""
 
-    __slots__ = ("_function",)
-    _function: Callable[..., Any]
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        object.__setattr__(self, "_function", function)
+    function: Callable[..., Any]
 
     def __call__(self, *arguments: Any) -> Any:
-        return self._function(*arguments)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise pickle.UnpicklingError(f"it sets {name} of a function")
-
-
-def _empty(*_: Any) -> _Array:
-    return _Array()
+        return self.function(*arguments)
 
 
 def _from_buffer(data: bytes, kind: _Dtype, shape: tuple[int, ...], order: str) -> _Array:
@@ -87,11 +76,14 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin1") if encoding == "latin1" else b""  # how protocol 2 spells bytes
 
 
-_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
+_ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Dtype,
     ("_codecs", "encode"): _Call(_latin1),
-    **{(f"numpy.{c}.multiarray", "_reconstruct"): _Call(_empty) for c in ("core", "_core")},
+    **{
+        (f"numpy.{c}.multiarray", "_reconstruct"): _Call(lambda *_: _Array())
+        for c in ("core", "_core")
+    },
     **{(f"numpy.{c}.numeric", "_frombuffer"): _Call(_from_buffer) for c in ("core", "_core")},
 }
 
@@ -105,26 +97,21 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Read a pickled dict of name to number array without running anything in it.
-
-    Args:
-        path: the pickle; anything but text keys and plain arrays is refused.
-    """
+    """Read a pickled dict of name to number array; anything else is refused, and nothing is run."""
     try:
         with path.open("rb") as file:
             found = _Unpickler(file).load()
         if not isinstance(found, dict) or not all(isinstance(k, str) for k in found):
             raise pickle.UnpicklingError("it is no dict with texts for keys")
-        return {name: _to_numpy(value) for name, value in found.items()}
+        arrays = {}
+        for name, value in found.items():
+            if not isinstance(value, _Array):
+                raise pickle.UnpicklingError(f"a {type(value).__name__} is no array")
+            arrays[name] = value.to_numpy()
+        return arrays
     except FileNotFoundError:
         raise UsageError(f"There is no file {path}.") from None
     except Exception as error:  # a hostile file can make the unpickler raise anything
         raise UsageError(
             f"{path} is not a plain dict of number arrays, so nothing of it was used: {error}."
         ) from error
-
-
-def _to_numpy(value: object) -> NDArray[Any]:
-    if not isinstance(value, _Array):
-        raise pickle.UnpicklingError(f"a {type(value).__name__} is no array")
-    return value.to_numpy()

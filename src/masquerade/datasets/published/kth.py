@@ -37,8 +37,10 @@ def read_kth(folder: Path, *, seed: int = 0, videos: Path | None = None) -> Mani
     clips = []
     for name, each in sorted(ranges.items()):
         person, action, take = name.split("_")
+        number = int(person.removeprefix("person"))
+        official = "train" if number in _TRAIN else "val" if number in _VAL else "test"
         cells = {"action": action, "identity": person, "scene": take}
-        cells |= {"split_action": _official(person), "split_identity": part[name]}
+        cells |= {"split_action": official, "split_identity": part[name]}
         path = paths.get(name, f"{name}_uncomp.avi")
         clips += [Clip(path=path, cells=cells, first=a, last=b) for a, b in each]
     example = "person01_boxing_d1_uncomp.avi"
@@ -58,11 +60,6 @@ def _ranges(path: Path) -> dict[str, list[tuple[int | None, int | None]]]:
         # The list counts from 1, and has a few ranges twice.
         found[match["name"]] = [(a - 1, b - 1) for a, b in dict.fromkeys(ranges)]
     return found
-
-
-def _official(person: str) -> str:
-    number = int(person.removeprefix("person"))
-    return "train" if number in _TRAIN else "val" if number in _VAL else "test"
 
 
 def _split_by_take(names: list[str], seed: int) -> dict[str, str]:
