@@ -89,9 +89,16 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
 
 def test_blocks_are_selected_by_their_keys_and_merged() -> None:
     whole = table()
-    assert len(whole.select(split="test")) == 2 and len(whole.select(seed=[0, 1])) == 3
+    assert len(whole.select(split="test").blocks) == 2
+    assert len(whole.select(seed=(0, 1)).blocks) == 3
     raw, scratch = (whole.select(initialisation=name) for name in ("raw", "scratch"))
-    assert raw.values("attacker") == ("gait",) and scratch.clips.tolist() == [0, 1, 2, 3, 4]
+    assert [key.attacker for key in raw.blocks] == ["gait"] and scratch.clips.tolist() == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]
     assert list(scratch.merge([raw]).blocks) == list(whole.blocks)
 
 
@@ -103,9 +110,9 @@ def test_a_saved_table_gives_the_same_findings_without_networks(
     lines = [EvaluatedMethod(name="copy", method=build("downsample", factor=1))]
     rows = evaluate(manifest, lines, CONFIG, data="scenes", folder=kept).rows
     saved = Predictions.load(kept / PREDICTIONS)
-    assert saved.values("method") == ("raw", "copy")
+    assert list(dict.fromkeys(key.method for key in saved.blocks)) == ["raw", "copy"]
     assert (saved.people >= 0).all()
-    assert set(saved.values("split")) == {"train", "validation", "test"}
+    assert {key.split for key in saved.blocks} == {"train", "validation", "test"}
     on_raw = families_on_raw(evaluation.attackers)
     raw, mine = (
         scoring_inputs(saved.select(method=name), truth, families, QUICK.attackers)

@@ -67,7 +67,6 @@ def result(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluation
 
 def test_both_sides_are_scored_by_cmap(many: Manifest, unseen: Protocol) -> None:
     assert action_column(many) == "action" and label_columns(many) == (("objects",), (), ())
-    assert unseen.multi_label == ("action", "objects")
     told = [(one.name, one.use, one.metric) for one in protocol_specs(many, unseen)]
     assert told == [("action", "utility", "cMAP"), ("objects", "private", "cMAP")]
 

@@ -12,7 +12,7 @@ import numpy as np
 from masquerade.errors import UsageError
 from masquerade.evaluation.calibration import mean_probabilities, recalibrate
 from masquerade.evaluation.ground_truth import Probabilities, SplitTruth
-from masquerade.evaluation.predictions import Block, Initialisation, PredictionKey, Predictions
+from masquerade.evaluation.predictions import Initialisation, Predictions
 from masquerade.evaluation.presets import AttackerModel
 from masquerade.metrics.statistic import Floats
 
@@ -20,12 +20,11 @@ Fit = tuple[str, Initialisation]
 """Name of a model in the preset, and its initialisation."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class AttackerFamily:
     """Attackers of one kind."""
 
-    about: str
-    initialisation: Initialisation | None  # of its models; None: it has none of its own
+    initialisation: Initialisation  # of its models
     uses: Callable[[AttackerModel], bool]  # which models of a preset belong to it
     ensemble: bool = False  # whether the mean of all its predictions is an attacker too
 
@@ -44,42 +43,21 @@ class AttackOutputs:
     eligible: bool = True
 
 
-def _sees_people(model: AttackerModel) -> bool:
-    return not model.background
-
-
-ATTACKERS: dict[str, AttackerFamily] = {
+ATTACKERS = {
+    # trained from scratch on anonymized video
     "scratch": AttackerFamily(
-        about="trained from scratch on anonymized video",
-        initialisation="scratch",
-        uses=lambda model: not model.motion and not model.background,
-        ensemble=True,
+        "scratch", lambda model: not (model.motion or model.background), ensemble=True
     ),
-    "finetuned": AttackerFamily(
-        about="trained on raw video, then on anonymized video",
-        initialisation="finetuned",
-        uses=_sees_people,
-        ensemble=True,
-    ),
-    "motion": AttackerFamily(
-        about="trained from scratch on the motion alone",
-        initialisation="scratch",
-        uses=lambda model: model.motion,
-        ensemble=True,
-    ),
-    "raw": AttackerFamily(
-        about="trained on raw video alone", initialisation="raw", uses=_sees_people
-    ),
-    "background": AttackerFamily(
-        about="sees only the top twelfth of the frame, above people's heads",
-        initialisation="scratch",
-        uses=lambda model: model.background,
-    ),
-    "prior": AttackerFamily(
-        about="the strongest of the others, and the true action",
-        initialisation=None,
-        uses=lambda model: False,
-    ),
+    # trained on raw video, then on anonymized video
+    "finetuned": AttackerFamily("finetuned", lambda model: not model.background, ensemble=True),
+    # trained from scratch on the motion alone
+    "motion": AttackerFamily("scratch", lambda model: model.motion, ensemble=True),
+    # trained on raw video alone
+    "raw": AttackerFamily("raw", lambda model: not model.background),
+    # sees only the top twelfth of the frame, above people's heads
+    "background": AttackerFamily("scratch", lambda model: model.background),
+    # the strongest of the others, and the true action: it has no models of its own
+    "prior": AttackerFamily("scratch", lambda model: False),
 }
 SAME_ON_RAW = ("raw", "finetuned")  # on raw video these are those from scratch
 
@@ -104,13 +82,9 @@ def required_fits(
     names: Sequence[str], models: Mapping[str, AttackerModel], *, raw: bool
 ) -> tuple[Fit, ...]:
     """The models and initialisations that families need, each once."""
-    found: list[Fit] = []
-    for name in names:
-        family = ATTACKERS[name]
-        if family.initialisation is None or (raw and name in SAME_ON_RAW):
-            continue
-        found += [(key, family.initialisation) for key, one in models.items() if family.uses(one)]
-    return tuple(dict.fromkeys(found))
+    families = [ATTACKERS[name] for name in names if not (raw and name in SAME_ON_RAW)]
+    fits = [(key, f.initialisation) for f in families for key, one in models.items() if f.uses(one)]
+    return tuple(dict.fromkeys(fits))
 
 
 def attack_outputs(
@@ -120,24 +94,19 @@ def attack_outputs(
     test: SplitTruth,
 ) -> tuple[AttackOutputs, ...]:
     """Every attacker of the families, but for the prior's, which depend on the label."""
-    by_fit: dict[Fit, dict[tuple[int, int], dict[PredictionKey, Block]]] = {}
-    for key, block in predictions.blocks.items():
-        by_seed = by_fit.setdefault((key.attacker, key.initialisation), {})
-        by_seed.setdefault((key.run, key.seed), {})[key] = block
     found: list[AttackOutputs] = []
     for name in names:
-        family = ATTACKERS[name]
-        plain = []
-        for model, one in models.items():
-            start = family.initialisation
-            if start is None or not family.uses(one) or (model, start) not in by_fit:
-                continue
-            seeds = list(by_fit[model, start].values())
-            outputs = _join_folds(name, f"{name} {model}", seeds)
-            plain.append(replace(outputs, eligible=start != "raw"))
-            if start == "raw":
-                right = [_recalibrate(seed, test) for seed in seeds]
-                found.append(_join_folds(name, f"{name} {model}, recalibrated", right))
+        family, plain = ATTACKERS[name], []
+        for model in [key for key, one in models.items() if family.uses(one)]:
+            fits = predictions.select(attacker=model, initialisation=family.initialisation)
+            runs = dict.fromkeys((key.run, key.seed) for key in fits.blocks)
+            seeds = [fits.select(run=run, seed=seed) for run, seed in runs]
+            if seeds:
+                raw = family.initialisation == "raw"
+                plain.append(_join_folds(name, f"{name} {model}", seeds, eligible=not raw))
+                if raw:
+                    right = [_recalibrate(seed, test) for seed in seeds]
+                    found.append(_join_folds(name, f"{name} {model}, recalibrated", right))
         found += plain
     return (*_ensembles(names, found), *found)  # of equals the first is chosen
 
@@ -165,41 +134,37 @@ def _means(parts: Sequence[tuple[Probabilities, ...]]) -> tuple[Probabilities, .
 
 
 def _join_folds(
-    family: str, name: str, seeds: Sequence[Mapping[PredictionKey, Block]]
+    family: str, name: str, seeds: Sequence[Predictions], *, eligible: bool = True
 ) -> AttackOutputs:
     return AttackOutputs(
         family=family,
         name=name,
-        validation=tuple(_concatenate(blocks, "validation") for blocks in seeds),
-        test=tuple(_concatenate(blocks, "test") for blocks in seeds),
+        validation=tuple(_concatenate(seed.select(split="validation")) for seed in seeds),
+        test=tuple(_concatenate(seed.select(split="test")) for seed in seeds),
+        eligible=eligible,
     )
 
 
-def _concatenate(blocks: Mapping[PredictionKey, Block], split: str) -> dict[str, Floats]:
+def _concatenate(one: Predictions) -> dict[str, Floats]:
     """The folds one after another; one without clips has no predictions."""
-    folds = {key.fold: one.probabilities for key, one in blocks.items() if key.split == split}
+    folds = {key.fold: block.probabilities for key, block in one.blocks.items()}
     parts = [folds[fold] for fold in sorted(folds) if folds[fold]]
     return {label: np.concatenate([part[label] for part in parts]) for label in parts[0]}
 
 
-def _recalibrate(
-    blocks: Mapping[PredictionKey, Block], test: SplitTruth
-) -> dict[PredictionKey, Block]:
+def _recalibrate(one: Predictions, test: SplitTruth) -> Predictions:
     """Each fold with the bias that makes its mean prediction in train the training rate."""
-    train = {key.fold: one for key, one in blocks.items() if key.split == "train"}
-    return {
-        key: replace(
-            one,
-            probabilities={
-                label: recalibrate(
-                    p,
-                    train[key.fold].probabilities[label],
-                    test.fold_priors[label][key.fold].overall,
-                    multi_label=test.labels[label].ndim == 2,
-                )
-                for label, p in one.probabilities.items()
-            },
-        )
-        for key, one in blocks.items()
-        if key.split != "train"
-    }
+    train = {key.fold: block for key, block in one.select(split="train").blocks.items()}
+    blocks = {}
+    for key, block in one.select(split=("validation", "test")).blocks.items():
+        right = {
+            label: recalibrate(
+                p,
+                train[key.fold].probabilities[label],
+                test.fold_priors[label][key.fold].overall,
+                multi_label=test.labels[label].ndim == 2,
+            )
+            for label, p in block.probabilities.items()
+        }
+        blocks[key] = replace(block, probabilities=right)
+    return replace(one, blocks=blocks)

@@ -1,6 +1,7 @@
 """The fits of an evaluation: shared among processes, cached on disk, resumed after a stop."""
 
 import hashlib
+import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
@@ -82,30 +83,28 @@ class Executor:
         """
         folder = self.folder_of(method, clips)
         base = folder if raw is None else self.folder_of("raw", raw)
+        seeds = range(self.seeds) if seeds is None else seeds
         jobs = []
         for protocol in truth.protocols.values():
             labels = {label: truth.labels[label] for label in protocol.heads}
             digest = _labels_digest(labels)
-            for attacker, initialisation in fits:
-                for seed in range(self.seeds) if seeds is None else seeds:
-                    for at in range(len(protocol.folds)) if folds is None else folds:
-                        fold = protocol.folds[at]
-                        name = _name(attacker, seed, shuffle, fold, digest)
-                        task = FitTask(
-                            attacker=attacker,
-                            initialisation=initialisation,
-                            seed=seed,
-                            fold=fold.of_clips(clips.rows),
-                            classes={label: truth.classes[label] for label in protocol.heads},
-                            labels=labels,
-                            weights=None if shuffle else base / f"{name}.weights",
-                            saves_weights=raw is None and not shuffle,
-                        )
-                        key = PredictionKey(
-                            protocol.name, method, run, attacker, initialisation, seed, at, "test"
-                        )
-                        file = folder / f"{name}-{initialisation}.npz"
-                        jobs.append(_Job(key, task, clips, file, self.preset, self.device))
+            numbers = range(len(protocol.folds)) if folds is None else folds
+            for (attacker, start), seed, at in itertools.product(fits, seeds, numbers):
+                fold = protocol.folds[at]
+                name = _name(attacker, seed, shuffle, fold, digest)
+                task = FitTask(
+                    attacker=attacker,
+                    initialisation=start,
+                    seed=seed,
+                    fold=fold.of_clips(clips.rows),
+                    classes={label: truth.classes[label] for label in protocol.heads},
+                    labels=labels,
+                    weights=None if shuffle else base / f"{name}.weights",
+                    saves_weights=raw is None,
+                )
+                key = PredictionKey(protocol.name, method, run, attacker, start, seed, at, "test")
+                file = folder / f"{name}-{start}.npz"
+                jobs.append(_Job(key, task, clips, file, self.preset, self.device))
         self._do(jobs, folder.name)
         blocks = {}
         for job in jobs:
@@ -117,9 +116,10 @@ class Executor:
         missing = [job for job in jobs if not job.file.exists()]
         missing.sort(key=self._is_short)
         done = len(jobs) - len(missing)
-        self._report(what, done, len(jobs))
-        for at, _ in enumerate(self._each(missing), 1):
-            self._report(what, done + at, len(jobs))
+        # what was cached is reported before the first fit is done
+        for at, _ in enumerate(itertools.chain([None], self._each(missing)), done):
+            if self.progress:
+                self.progress(what, at, len(jobs))
 
     def _is_short(self, job: _Job) -> tuple[bool, bool]:
         """The longest fits first, so that no process waits for the last one."""
@@ -134,10 +134,6 @@ class Executor:
             waiting = [pool.submit(_run, job) for job in jobs]
             for done in as_completed(waiting):
                 yield done.result()
-
-    def _report(self, what: str, done: int, of: int) -> None:
-        if self.progress:
-            self.progress(what, done, of)
 
 
 def _labels_digest(labels: dict[str, IntArray]) -> str:

@@ -45,7 +45,7 @@ class FitTask:
     classes: Mapping[str, int]  # by label
     labels: Mapping[str, IntArray]  # label to (N,) classes, or (N, C) of 0 and 1; -1 unknown
     weights: Path | None = None  # where the raw-trained weights are; None: nowhere
-    saves_weights: bool = False  # whether this is the fit on raw video that writes them
+    saves_weights: bool = False  # whether this is a fit on raw video, which writes them
 
 
 def fit_predict(

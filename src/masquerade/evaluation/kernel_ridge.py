@@ -73,11 +73,8 @@ def feature_batches(clips: ClipDataset, model: AttackerModel) -> Iterator[Floats
 class KernelRidge:
     """Kernel ridge regression with a Gaussian kernel as wide as the median distance of its clips.
 
-    Clips that are all the same to it (perfectly hidden ones) get the training rate.
-
-    Args:
-        features: (n, D) of the training clips.
-        labels: label to (n, C) of 0 and 1.
+    Clips that are all the same to it (perfectly hidden ones) get the training rate. It learns from
+    features (n, D), and labels (n, C) of 0 and 1 by name.
     """
 
     def __init__(self, features: Floats, labels: Mapping[str, Floats]) -> None:

@@ -27,12 +27,10 @@ NAMES: dict[Source, str] = {
 
 
 class KeepMask(Anonymizer):
-    """The keep mask of another anonymizer, as a video: white where it keeps a tubelet.
+    """The keep mask of an anonymizer that drops tubelets, as a video: white where one is kept.
 
-    Args:
-        of: the anonymizer that drops tubelets.
-        source: kept: its own mask; random: as many tubelets of each temporal slot, drawn for each
-            video; fixed: the first ones of each slot.
+    Its `source` is `kept`, the anonymizer's own mask; `random`, as many tubelets of each temporal
+    slot, drawn for each video; or `fixed`, the first ones of each slot.
     """
 
     full_frame = True

@@ -32,9 +32,8 @@ from masquerade.metrics.statistic import Floats, Statistic, average
 MEAN = "attributes"
 F1_THRESHOLDS = {"F1": THRESHOLDS["default"], "F1 above .62": THRESHOLDS["spact-code"]}
 """From which probability on a clip counts as positive, by metric."""
-METRICS = dict(
-    zip(("auroc", "cmap", "f1", "f1-spact"), ("AUROC", "cMAP", *F1_THRESHOLDS), strict=True)
-)
+KIND_METRICS = {"binary": "AUROC", "multi-label": "cMAP"}  # of other kinds top-1
+METRICS = {"auroc": "AUROC", "cmap": "cMAP", "f1": "F1", "f1-spact": "F1 above .62"}
 """Metrics of binary attributes: what the command calls them, and what a finding does.
 
 A constant guess has .5 in AUROC whatever the labels. In cMAP it has the mean rate of positives, and
@@ -60,22 +59,25 @@ def protocol_specs(
 ) -> tuple[MetricSpec, ...]:
     """What is reported under a protocol."""
     action = action_column(manifest)
-    binary = tuple(n for n in protocol.labels if manifest.column(n).kind == "binary")
-    found = []
-    for name in protocol.labels:
-        metric = "AUROC" if name in binary else "cMAP" if name in protocol.multi_label else "top-1"
-        use = "utility" if name == action else "private"
-        found.append(
-            MetricSpec(name=name, columns=(name,), use=use, metric=metric, protocol=protocol.name)
-        )
-    means = {MEAN: "AUROC"} if len(binary) > 1 else {}
-    means |= {mean_name(metric): metric for metric in more if binary}
-    at = 1 if found and found[0].use == "utility" else 0
-    found[at:at] = [
-        MetricSpec(name=name, columns=binary, use="private", metric=metric, protocol=protocol.name)
-        for name, metric in means.items()
+    kinds = {name: manifest.column(name).kind for name in protocol.labels}
+    found: list[tuple[str, tuple[str, ...], str]] = [
+        (name, (name,), KIND_METRICS.get(kind, "top-1")) for name, kind in kinds.items()
     ]
-    return tuple(found)
+    binary = tuple(name for name, kind in kinds.items() if kind == "binary")
+    means = [(MEAN, binary, "AUROC")] if len(binary) > 1 else []
+    means += [(mean_name(metric), binary, metric) for metric in more if binary]
+    at = 1 if action in kinds else 0  # the action comes first
+    found[at:at] = means
+    return tuple(
+        MetricSpec(
+            name=name,
+            columns=columns,
+            use="utility" if name == action else "private",
+            metric=metric,
+            protocol=protocol.name,
+        )
+        for name, columns, metric in found
+    )
 
 
 def metric_specs(
@@ -93,14 +95,6 @@ def metric_specs(
             "leave out --metrics."
         )
     return found
-
-
-def action_spec(protocol: Protocol, action: str) -> MetricSpec:
-    """The action's own metric, under any protocol whose networks learn it."""
-    metric = "cMAP" if action in protocol.multi_label else "top-1"
-    return MetricSpec(
-        name=action, columns=(action,), use="utility", metric=metric, protocol=protocol.name
-    )
 
 
 def mean_name(metric: str) -> str:

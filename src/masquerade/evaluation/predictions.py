@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -59,16 +59,9 @@ class Predictions:
     people: IntArray  # (N,) person of each clip of the manifest; -1 unknown
     groups: IntArray  # (N,) group of people and sources that share something
 
-    def __len__(self) -> int:
-        return len(self.blocks)
-
     def select(self, **fields: Any) -> Predictions:
-        """The blocks whose key has these values.
-
-        Args:
-            fields: of `PredictionKey`, each a value or a collection of values.
-        """
-        wanted = {name: _collection(value) for name, value in fields.items()}
+        """The blocks whose key has these values, or one of these where several are in a tuple."""
+        wanted = {k: v if isinstance(v, tuple) else (v,) for k, v in fields.items()}
         found = {
             key: block
             for key, block in self.blocks.items()
@@ -78,14 +71,8 @@ class Predictions:
 
     def merge(self, others: Iterable[Predictions]) -> Predictions:
         """One table of this one and others of the same clips; of equal keys the last counts."""
-        blocks = dict(self.blocks)
-        for other in others:
-            blocks |= other.blocks
-        return replace(self, blocks=blocks)
-
-    def values(self, name: str) -> tuple[Any, ...]:
-        """The values of a field of the keys, in the order in which they first occur."""
-        return tuple(dict.fromkeys(getattr(key, name) for key in self.blocks))
+        every = [self, *others]
+        return replace(self, blocks={k: block for one in every for k, block in one.blocks.items()})
 
     @property
     def clips(self) -> IntArray:
@@ -119,11 +106,7 @@ class Predictions:
 
     @classmethod
     def load(cls, path: Path) -> Predictions:
-        """Read the table that `save` wrote.
-
-        Raises:
-            UsageError: the file is none, or one of another version.
-        """
+        """Read the table that `save` wrote; any other file is refused with a UsageError."""
         try:
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
@@ -152,10 +135,6 @@ class Predictions:
             for i, key in enumerate(about["keys"])
         }
         return cls(blocks=blocks, people=arrays["people"], groups=arrays["groups"])
-
-
-def _collection(value: Any) -> Collection[Any]:
-    return (value,) if isinstance(value, str) or not isinstance(value, Collection) else value
 
 
 def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:

@@ -47,9 +47,7 @@ class Preset:
 STILL_KERNELS = {
     "kernel on the picture": AttackerModel(modality="frames", features="picture"),
     "kernel on colours": AttackerModel(modality="frames", features="colours"),
-    "kernel on background": AttackerModel(
-        modality="background", features="picture", background=True
-    ),
+    "kernel on background": AttackerModel(modality="background", background=True),
     "kernel on background colours": AttackerModel(
         modality="background", features="colours", background=True
     ),
@@ -60,20 +58,13 @@ TEMPORAL_KERNELS = {
 }
 
 RECIPE = tiny()
+TINY_3D = AttackerModel(modality="both", network="tiny-3d", widths=RECIPE.widths, side=RECIPE.size)
 TINY = Preset(
     frames=RECIPE.frames,
     size=(48, 64),
     attackers={
-        "tiny-3d": AttackerModel(
-            modality="both", network="tiny-3d", widths=RECIPE.widths, side=RECIPE.size
-        ),
-        "tiny-3d on motion": AttackerModel(
-            modality="motion",
-            network="tiny-3d",
-            widths=RECIPE.widths,
-            side=RECIPE.size,
-            motion=True,
-        ),
+        "tiny-3d": TINY_3D,
+        "tiny-3d on motion": replace(TINY_3D, modality="motion", motion=True),
         **STILL_KERNELS,
         **TEMPORAL_KERNELS,
     },

@@ -18,8 +18,8 @@ from masquerade.errors import UsageError
 
 UNSEEN, SAME = "people unseen", "same people"
 HELD_OUT = 8  # one in so many training clips is held out for validation
+# the manifest's own splits: the first of these columns that is there
 SPLITS = {UNSEEN: ("split_action", "split"), SAME: ("split_identity", "split")}
-"""The manifest's own splits: the first of these columns that is there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +37,7 @@ class Fold:
 
     def of_clips(self, clips: IntArray) -> Fold:
         """The fold without clips that are not among these."""
-        return Fold(
-            train=np.intersect1d(self.train, clips),
-            validation=np.intersect1d(self.validation, clips),
-            test=np.intersect1d(self.test, clips),
-        )
+        return Fold(**{split: np.intersect1d(rows, clips) for split, rows in vars(self).items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +49,6 @@ class Protocol:
     # columns that networks learn; the action too, for the floor from a predicted action
     heads: tuple[str, ...]
     folds: tuple[Fold, ...]  # no clip is in the test split of two
-    multi_label: tuple[str, ...] = ()  # those of the heads that have several values a clip
 
     @property
     def clips(self) -> IntArray:
@@ -78,6 +73,12 @@ def action_column(manifest: Manifest) -> str:
     raise UsageError(
         f"An evaluation needs one column of actions; there are: {', '.join(names) or 'none'}."
     )
+
+
+def split_column(manifest: Manifest, protocol: str) -> str | None:
+    """The column of the manifest's own split for a protocol; None: it has none."""
+    there = {column.name for column in manifest.of_role("split")}
+    return next((name for name in SPLITS[protocol] if name in there), None)
 
 
 def label_columns(
@@ -115,11 +116,8 @@ def protocols(
 ) -> tuple[Protocol, ...]:
     """The protocols that a manifest's labels allow.
 
-    Args:
-        manifest: with one column of actions.
-        folds: how many; 0: the columns split_action and split_identity.
-        seed: of the folds; the same for every method.
-        labels: the private ones that are attacked; None: all. Folds do not depend on it.
+    0 `folds` are the columns split_action and split_identity. `labels` are the private ones that
+    are attacked, None all; folds do not depend on it.
     """
     action = action_column(manifest)
     unseen, same, _ = label_columns(manifest, labels)
@@ -128,29 +126,19 @@ def protocols(
     groups = linked_groups(manifest)
     found = []
     if len(set(groups.tolist())) > 1:
-        heads = (action, *unseen)
         parts = _folds(manifest, UNSEEN, groups, _strata(manifest, action), folds, seed)
         tested = manifest.take(np.concatenate([fold.test for fold in parts]))
-        multi_label = _multi_label(manifest, heads)
-        reported = tuple(n for n in unseen if n in multi_label or _count_values(tested, n) > 1)
-        found.append(
-            Protocol(
-                name=UNSEEN,
-                labels=(action, *reported),
-                heads=heads,
-                folds=parts,
-                multi_label=multi_label,
-            )
-        )
+        reported = [
+            name
+            for name in unseen
+            if manifest.column(name).kind == "multi-label" or _count_values(tested, name) > 1
+        ]
+        labels = (action, *reported)
+        found.append(Protocol(name=UNSEEN, labels=labels, heads=(action, *unseen), folds=parts))
     if same:
-        parts = _folds(
-            manifest, SAME, _source_files(manifest), manifest.targets(same[0]), folds, seed
-        )
-        heads = (*same, action)
-        multi_label = _multi_label(manifest, heads)
-        found.append(
-            Protocol(name=SAME, labels=same, heads=heads, folds=parts, multi_label=multi_label)
-        )
+        files, strata = _source_files(manifest), manifest.targets(same[0])
+        parts = _folds(manifest, SAME, files, strata, folds, seed)
+        found.append(Protocol(name=SAME, labels=same, heads=(*same, action), folds=parts))
     if not found:
         raise UsageError("There is one group of people only: nothing can be held out for a test.")
     return tuple(found)
@@ -165,10 +153,6 @@ def notes_on_unreported(found: Sequence[Protocol]) -> tuple[str, ...]:
         for name in protocol.heads
         if name not in reported
     )
-
-
-def _multi_label(manifest: Manifest, names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(name for name in names if manifest.column(name).kind == "multi-label")
 
 
 def _strata(manifest: Manifest, action: str) -> IntArray:
@@ -214,7 +198,7 @@ def _folds(
     manifest: Manifest, name: str, groups: IntArray, strata: IntArray, folds: int, seed: int
 ) -> tuple[Fold, ...]:
     if folds == 0:
-        return (_manifest_fold(manifest, SPLITS[name], groups, strata, seed),)
+        return (_manifest_fold(manifest, name, groups, strata, seed),)
     fold_of = grouped_folds(groups, folds, seed=seed, strata=strata)
     return tuple(
         _hold_out(np.flatnonzero(fold_of != k), np.flatnonzero(fold_of == k), groups, strata, at)
@@ -223,11 +207,10 @@ def _folds(
 
 
 def _manifest_fold(
-    manifest: Manifest, columns: Sequence[str], groups: IntArray, strata: IntArray, seed: int
+    manifest: Manifest, name: str, groups: IntArray, strata: IntArray, seed: int
 ) -> Fold:
     """The manifest's own splits."""
-    known = [name for name in columns if any(name == c.name for c in manifest.of_role("split"))]
-    column = known[0] if known else columns[0]  # which then raises, naming it
+    column = split_column(manifest, name) or SPLITS[name][0]  # which then raises, naming it
     cells = np.array(manifest.cells(column))
     train, val, test = (np.flatnonzero(cells == part) for part in ("train", "val", "test"))
     if not len(train) or not len(test):

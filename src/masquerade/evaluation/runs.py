@@ -27,15 +27,7 @@ def check_unseen(
 
     A run keeps fingerprints of its clips. One that keeps none, or those of an older version,
     cannot be checked: it is not refused, and the line that this gives says so under the table.
-
-    Args:
-        manifest: of the clips.
-        config: whose folds.
-        runs: of each seed as many as there are folds.
-        instead: what to do where one is refused.
-
-    Raises:
-        UsageError: one did.
+    `instead` says what to do where one is refused.
     """
     found = protocols(manifest, folds=config.folds, seed=config.seed, labels=config.labels)
     for fold, paths in enumerate(zip(*runs, strict=True)):

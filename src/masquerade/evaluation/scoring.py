@@ -18,7 +18,6 @@ from masquerade.evaluation.calibration import add_action_prior, mean_probabiliti
 from masquerade.evaluation.ground_truth import GroundTruth, Probabilities, SplitTruth
 from masquerade.evaluation.metric_specs import (
     MetricSpec,
-    action_spec,
     compute_floors,
     measure,
     validation_score,
@@ -121,7 +120,7 @@ def score_method(
     utility = None
     found = []
     for name, one in inputs.items():
-        actions = predict_actions(action_spec(truth.protocols[name], truth.action), one)
+        actions = predict_actions(truth, name, one)
         for spec in specs[name]:
             finding = score_label(
                 spec,
@@ -204,14 +203,19 @@ def strongest(scored: Sequence[ScoredAttacker]) -> ScoredAttacker:
     return max(able, key=lambda one: -math.inf if math.isnan(one.validation) else one.validation)
 
 
-def predict_actions(spec: MetricSpec, mine: ScoringInput) -> IntArray:
+def predict_actions(truth: GroundTruth, protocol: str, mine: ScoringInput) -> IntArray:
     """(n,) actions that the strongest recognizer predicts for the test clips.
 
     With trained anonymizers of several seeds those of the first; of several a clip the likeliest.
     """
+    action = truth.action
+    metric = "cMAP" if truth.labels[action].ndim == 2 else "top-1"
+    spec = MetricSpec(
+        name=action, columns=(action,), use="utility", metric=metric, protocol=protocol
+    )
     best = strongest(score_attackers(spec, mine)).outputs
     predicted = best.test[0] if mine.per_run else mean_probabilities(best.test)
-    return np.asarray(predicted[spec.columns[0]].argmax(axis=1), np.int64)
+    return np.asarray(predicted[action].argmax(axis=1), np.int64)
 
 
 def _score_attacker(spec: MetricSpec, mine: ScoringInput, one: AttackOutputs) -> ScoredAttacker:

@@ -12,7 +12,7 @@ from pathlib import Path
 from masquerade.datasets.manifest import Clip, Kind, Manifest, Role, make_manifest, role_of
 from masquerade.datasets.splits import carve_validation, group_columns
 from masquerade.errors import UsageError
-from masquerade.evaluation.protocols import HELD_OUT, SPLITS
+from masquerade.evaluation.protocols import HELD_OUT, SPLITS, split_column
 
 SIZES = ("width", "height", "frames")  # by which a clip's size is known without opening it
 
@@ -21,15 +21,9 @@ def merge_datasets(actions: Manifest, private: Manifest) -> Manifest:
     """One manifest of the actions of one dataset and the private attributes of another.
 
     Of the first the attributes are left out, and people and source clips only group its clips; of
-    the second the actions are left out. Each keeps its splits; where one has no validation, it is
-    cut out of its train, since attackers of each label are chosen on clips that have it.
-
-    Args:
-        actions: with one action a clip.
-        private: with attributes; its clips may be stills.
-
-    Raises:
-        UsageError: the second has no attribute, or the splits of one leave nothing to hold out.
+    the second, whose clips may be stills, the actions are left out. Each keeps its splits; where
+    one has no validation, it is cut out of its train, since attackers of each label are chosen on
+    clips that have it.
     """
     actions, private = _with_validation(actions), _with_validation(private)
     hidden = private.of_role("attribute")
@@ -40,7 +34,7 @@ def merge_datasets(actions: Manifest, private: Manifest) -> Manifest:
     second = {one.name: one.name for one in hidden}
     second |= {f"group_second_{one.name}": one.name for one in private.of_role("group")}
     return concatenate(
-        [(one, names | _splits(one)) for one, names in ((actions, first), (private, second))]
+        [(one, names | split_columns(one)) for one, names in ((actions, first), (private, second))]
     )
 
 
@@ -62,24 +56,17 @@ def concatenate(sides: Sequence[tuple[Manifest, Mapping[str, str]]]) -> Manifest
     return make_manifest(root, clips, roles=roles, kinds=kinds)
 
 
-def split_columns(manifest: Manifest) -> tuple[str, ...]:
-    """The split columns that `--folds 0` uses; empty: there is no split."""
-    names = {name for columns in SPLITS.values() for name in columns}
-    return tuple(one.name for one in manifest.of_role("split") if one.name in names)
+def split_columns(manifest: Manifest) -> dict[str, str]:
+    """The split column that `--folds 0` uses for each protocol, by the name looked for first."""
+    found = {columns[0]: split_column(manifest, name) for name, columns in SPLITS.items()}
+    return {new: old for new, old in found.items() if old}
 
 
 def _with_validation(manifest: Manifest) -> Manifest:
-    for name in split_columns(manifest):
+    for name in dict.fromkeys(split_columns(manifest).values()):
         if {"train", "test"} <= {*(cells := manifest.cells(name))} and "val" not in cells:
             manifest = carve_validation(manifest, name=name, fraction=1 / HELD_OUT, seed=0)
     return manifest
-
-
-def _splits(manifest: Manifest) -> dict[str, str]:
-    """Each protocol's split column, under the name that is looked for first."""
-    known = split_columns(manifest)
-    found = {columns[0]: [name for name in columns if name in known] for columns in SPLITS.values()}
-    return {new: old[0] for new, old in found.items() if old}
 
 
 def _relocate(
@@ -87,8 +74,7 @@ def _relocate(
 ) -> Clip:
     cells = dict(empty) | {new: clip.cells[old] for new, old in names.items()}
     cells |= {name: clip.cells.get(name, "") for name in SIZES}
-    folder = manifest.path(
-        clip
-    ).parent.resolve()  # a link keeps the name that its fingerprint is made of
-    path = Path(os.path.relpath(folder / manifest.path(clip).name, root)).as_posix()
+    file = manifest.path(clip)
+    target = file.parent.resolve() / file.name  # a link keeps the name its fingerprint is made of
+    path = Path(os.path.relpath(target, root)).as_posix()
     return replace(clip, path=path, cells=cells)

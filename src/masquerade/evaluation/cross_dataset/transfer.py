@@ -14,7 +14,7 @@ from masquerade.datasets.overlap import find_overlap
 from masquerade.datasets.splits import carve_validation, group_columns
 from masquerade.errors import UsageError
 from masquerade.evaluation.cross_dataset.merge import concatenate
-from masquerade.evaluation.protocols import HELD_OUT, SPLITS, UNSEEN, action_column
+from masquerade.evaluation.protocols import HELD_OUT, UNSEEN, action_column, split_column
 
 SPLIT = Column(name="split_action", role="split", kind="classes")
 NamedDataset = tuple[str, Manifest]
@@ -29,15 +29,8 @@ def transfer_dataset(
     Of the first datasets train and validation are learned from, or all clips where there is no
     split; of the other the test clips are scored, or all. Clips that the other has too, or that
     share people or a source with one of its clips, are not learned from. Labels are matched by the
-    names and kinds of their columns; identities of two datasets are different people.
-
-    Args:
-        learned: with one action a clip, and private attributes unless `private` has them.
-        scored: with both.
-        private: with private attributes, such as stills.
-
-    Raises:
-        UsageError: nothing is left to learn or to score, or no label is in both.
+    names and kinds of their columns; identities of two datasets are different people. Private
+    attributes are learned from `private`, such as stills, where it is given.
     """
     target, action = _scored_clips(scored), action_column(learned[1])
     sources = [learned] if private is None else [learned, private]
@@ -77,15 +70,10 @@ def _new_names(manifest: Manifest, labels: Sequence[str], number: int) -> dict[s
     return {name: name for name in (*labels, SPLIT.name)} | groups
 
 
-def _split_column(manifest: Manifest) -> str | None:
-    there = {one.name for one in manifest.of_role("split")}
-    return next((name for name in SPLITS[UNSEEN] if name in there), None)
-
-
 def _scored_clips(of: NamedDataset) -> Manifest:
     """The test clips of a dataset, or all where it has no split."""
     title, manifest = of
-    column = _split_column(manifest)
+    column = split_column(manifest, UNSEEN)
     if column is not None:
         manifest = manifest.where(column, "test")
     if not len(manifest):
@@ -99,7 +87,7 @@ def _scored_clips(of: NamedDataset) -> Manifest:
 def _learned_clips(of: NamedDataset, scored: NamedDataset) -> tuple[Manifest, str]:
     """The train and validation clips that may be learned from, and a note on those left out."""
     title, manifest = of
-    column = _split_column(manifest)
+    column = split_column(manifest, UNSEEN)
     cells = ["train"] * len(manifest) if column is None else list(manifest.cells(column))
     here = np.flatnonzero(np.isin(cells, ("train", "val")))
     known = find_overlap(manifest, scored[1])  # of all: two may be related through a third in test
