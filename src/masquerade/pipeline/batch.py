@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from masquerade.anonymizer import Anonymizer
 from masquerade.errors import MasqueradeError, UsageError, VideoError
-from masquerade.pipeline.config import Pipeline, PipelineConfig, build_pipeline
+from masquerade.pipeline.config import Pipeline, build_pipeline
 from masquerade.pipeline.file import OnProgress, receipt_path, run_file
 from masquerade.pipeline.receipt import VERSION, Receipt
 from masquerade.video.encoding import CONTAINERS, suffix_of
@@ -68,20 +67,19 @@ def plan_tasks(
         name: keep names, number them, or use a hash of the content.
         codec: decides the container of videos.
         sequence: a folder is one video.
-
-    Raises:
-        UsageError: nothing to do, or two inputs would go to one output.
     """
     found = list(_expand(inputs, recursive=recursive, sequence=sequence))
     if not found:
         raise UsageError("there is no video or image among the inputs; name one.")
-    one_file = output is not None and len(found) == 1 and not _is_folder(output, found[0])
-    if output is not None and one_file:
-        return [FileTask(found[0][0], Path(output))]
-    if output is not None and Path(output).is_file():
-        raise UsageError(f"{output} is one file for {len(found)} inputs; name a folder.")
-    if output is not None and len(found) > 1 and not _is_folder(output, found[1]):
-        raise UsageError(f"{output} names one file for {len(found)} inputs; name a folder.")
+    if output is not None:
+        is_folder = Path(output).is_dir() or output.endswith(("/", os.sep))
+        names_file = not is_folder and Path(output).suffix != ""
+        if names_file and len(found) == 1:
+            return [FileTask(found[0][0], Path(output))]
+        if Path(output).is_file():
+            raise UsageError(f"{output} is one file for {len(found)} inputs; name a folder.")
+        if names_file:
+            raise UsageError(f"{output} names one file for {len(found)} inputs; name a folder.")
     tasks = []
     for number, (src, below) in enumerate(found, 1):
         folder = src.parent if output is None else Path(output) / below
@@ -124,11 +122,6 @@ def _list_folder(folder: Path, *, recursive: bool) -> Iterator[tuple[Path, Path]
                 yield file, Path(root).relative_to(folder)
 
 
-def _is_folder(output: str, entry: tuple[Path, Path]) -> bool:
-    """Whether an output means a folder: it is one, ends like one, or has no suffix."""
-    return Path(output).is_dir() or output.endswith(("/", os.sep)) or not Path(output).suffix
-
-
 def _extension(src: Path, codec: str) -> str:
     if src.suffix.lower() in IMAGE_SUFFIXES and not src.is_dir():
         return src.suffix
@@ -157,8 +150,7 @@ def _distinct(tasks: list[FileTask]) -> list[FileTask]:
 def is_finished(task: FileTask, pipeline: Pipeline) -> bool:
     """Whether an earlier run made this output from this source with this method and configuration.
 
-    Raises:
-        UsageError: its receipt is of another version of masquerade.
+    A receipt of another version of masquerade is refused, unless the output may be replaced.
     """
     path = receipt_path(task.dst, pipeline.config)
     try:
@@ -228,20 +220,14 @@ def _pipeline_of(task: FileTask, pipeline: Pipeline) -> Pipeline:
 def _run_task(
     task: FileTask, pipeline: Pipeline, progress: OnProgress | None = None
 ) -> FileOutcome:
+    """Anonymize one file; in a worker process build the region source, which cannot be sent."""
     try:
+        if pipeline.regions is None:
+            pipeline = build_pipeline(pipeline.anonymizer, pipeline.config)
         receipt = run_file(task.src, task.dst, pipeline, progress=progress)
     except MasqueradeError as error:
         return FileOutcome(task, "failed", str(error), error.exit_code)
     return FileOutcome(task, "done", receipt=receipt)
-
-
-def _build_and_run(task: FileTask, anonymizer: Anonymizer, config: PipelineConfig) -> FileOutcome:
-    """`_run_task` in a worker process, where a detector's model must be loaded again."""
-    try:
-        pipeline = build_pipeline(anonymizer, config)
-    except MasqueradeError as error:
-        return FileOutcome(task, "failed", str(error), error.exit_code)
-    return _run_task(task, pipeline)
 
 
 def _run_in_processes(todo: list[tuple[FileTask, Pipeline]], workers: int) -> Iterator[FileOutcome]:
@@ -249,8 +235,7 @@ def _run_in_processes(todo: list[tuple[FileTask, Pipeline]], workers: int) -> It
     pool = ProcessPoolExecutor(workers, context, initializer=_exit_on_signals)
     try:
         futures = {
-            pool.submit(_build_and_run, task, own.anonymizer, own.config): task
-            for task, own in todo
+            pool.submit(_run_task, task, own._replace(regions=None)): task for task, own in todo
         }
         for future in as_completed(futures):
             try:

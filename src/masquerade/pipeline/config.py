@@ -124,12 +124,7 @@ class Pipeline(NamedTuple):
 
 
 def build_pipeline(anonymizer: Anonymizer, config: PipelineConfig) -> Pipeline:
-    """Fill in the method's default regions and load the detector's model.
-
-    Raises:
-        UsageError: the configuration contradicts itself or the method.
-        MissingError: the method is not trained, or a model is not installed.
-    """
+    """Fill in the method's default regions and load the detector's model."""
     config = with_default_regions(config, anonymizer)
     return Pipeline(anonymizer, config, build_region_source(config))
 
@@ -139,10 +134,6 @@ def with_default_regions(config: PipelineConfig, anonymizer: Anonymizer) -> Pipe
 
     That is the whole frame for a learned method, which was never attacked in a face alone; people
     for one that shows regions only; faces for all others.
-
-    Raises:
-        MissingError: the method has to be trained first.
-        UsageError: regions are named that the method cannot be limited to.
     """
     anonymizer.check_trained()
     named = config.regions not in (None, "frame")
@@ -159,11 +150,7 @@ def with_default_regions(config: PipelineConfig, anonymizer: Anonymizer) -> Pipe
 
 
 def region_arguments(config: PipelineConfig) -> list[tuple[str, dict[str, Any]]]:
-    """The names of the region sources to build, each with all its arguments.
-
-    Raises:
-        UsageError: no such source, or an option that none of them has.
-    """
+    """The names of the region sources to build, each with all its arguments."""
     plain, _, named = (config.regions or DEFAULT_REGIONS).partition(":")
     names = plain.split("+")
     for name in names:
@@ -212,12 +199,7 @@ def _check_detector(name: str, detector: str | None) -> None:
 
 
 def build_region_source(config: PipelineConfig) -> Any:
-    """Build the region source, with its model loaded.
-
-    Raises:
-        UsageError: no such source, or an option that it does not have.
-        MissingError: its model is not installed.
-    """
+    """Build the region source, with its model loaded."""
     sources = [REGIONS[name](**arguments) for name, arguments in region_arguments(config)]
     return sources[0] if len(sources) == 1 else Union(sources=sources)
 

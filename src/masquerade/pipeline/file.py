@@ -1,7 +1,7 @@
 """Anonymize one file: a verified output with its receipt appears, or nothing does."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from fractions import Fraction
@@ -171,16 +171,13 @@ class _FileRun:
             threads=config.threads,
         ) as reader:
             self.metadata = select_metadata(reader, config.metadata, audio=self.sound)
-            if config.shadow:
-                self._find_regions(reader)
-            output = None if config.shadow else self._write(reader)
-        return self._receipt(reader, output)
-
-    def _find_regions(self, reader: Reader) -> None:
-        with ExitStack() as stack:
-            boxes, _ = self._open_exports(stack)
-            for item in self._anonymized(stack, reader):
-                self._count(item, boxes)
+            if not config.shadow:
+                return self._receipt(reader, self._write(reader))
+            with ExitStack() as stack:
+                boxes, _ = self._open_exports(stack)
+                for item in self._anonymized(stack, reader):
+                    self._count(item, boxes)
+            return self._receipt(reader, None)
 
     def _write(self, reader: Reader) -> FileFacts:
         reader.copy = frozenset((*self.metadata.streams, *self.sound))
@@ -232,24 +229,16 @@ class _FileRun:
     def _open_exports(self, stack: ExitStack) -> tuple[BoxWriter | None, Writer | None]:
         """Writers of boxes and masks where asked for; the files appear complete or not at all."""
         config, info, boxes, masks = self.config, self.info, None, None
+        enter, overwrite = stack.enter_context, config.overwrite
         if config.export_boxes:
-            part = stack.enter_context(
-                atomic_write(config.export_boxes, overwrite=config.overwrite)
-            )
-            boxes = stack.enter_context(BoxWriter(part, width=info.width, height=info.height))
+            part = enter(atomic_write(config.export_boxes, overwrite=overwrite))
+            boxes = enter(BoxWriter(part, width=info.width, height=info.height))
         if config.export_masks:
-            part = stack.enter_context(
-                atomic_write(config.export_masks, overwrite=config.overwrite)
-            )
+            part = enter(atomic_write(config.export_masks, overwrite=overwrite))
             encoding = Encoding(codec="ffv1", threads=config.threads)
-            masks = stack.enter_context(
-                Writer(
-                    part,
-                    info=replace(info, rotation=0, mirrored=False, bit_depth=8),
-                    container=container_for(config.export_masks, encoding),
-                    encoding=encoding,
-                )
-            )
+            container = container_for(config.export_masks, encoding)
+            upright = replace(info, rotation=0, mirrored=False, bit_depth=8)
+            masks = enter(Writer(part, info=upright, container=container, encoding=encoding))
         return boxes, masks
 
     def _anonymized(self, stack: ExitStack, reader: Reader) -> Iterator[Any]:
@@ -283,10 +272,8 @@ class _FileRun:
                     picture = writer.to_picture(_resize(item.pixels, writer.info))
                 yield item, picture
 
-    def _count(self, item: Any, boxes: BoxWriter | None) -> None:
+    def _count(self, item: AnonymizedFrame, boxes: BoxWriter | None) -> None:
         """Add a frame to the coverage. A frame that a constant rate repeats counts once."""
-        if not isinstance(item, AnonymizedFrame):
-            return
         self.written += 1
         if item.frame.index < self.frames:
             return
@@ -314,7 +301,7 @@ class _FileRun:
             noise=noise_origin(config.seed, keyed=self.anonymizer.needs_source_digest),
             audio=config.audio if audio_streams(info) else "there was none",
             removed=self.metadata.removed,
-            kept=_kept_names(self.metadata, info, self.sound),
+            kept=self.metadata.kept,
             warnings=tuple(warned),
             mended_timestamps=reader.repaired,
             damaged_frames=reader.damaged,
@@ -323,17 +310,6 @@ class _FileRun:
             versions=library_versions(),
             settings_sha256=self.pipeline.fingerprint(method),
         )
-
-
-def _kept_names(
-    metadata: MetadataSelection, info: VideoInfo, sound: Sequence[int]
-) -> tuple[str, ...]:
-    """Names of all that goes into the output beside the picture."""
-    kept = {*metadata.streams, *sound}
-    streams = [f"stream{s.index} ({s.kind}, {s.codec})" for s in info.streams if s.index in kept]
-    tags = [f"stream{i}:{name}" for i, held in metadata.stream_tags.items() for name in held]
-    chapters = [f"{len(metadata.chapters)} chapters"] if metadata.chapters else []
-    return (*metadata.tags, *tags, *streams, *chapters)
 
 
 def _until(reader: Reader, seconds: float | None) -> Iterator[Any]:

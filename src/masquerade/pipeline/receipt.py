@@ -1,13 +1,13 @@
 """Receipts: what was done to a file, for others to verify, without anything that undoes it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
+import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from masquerade.regions.boxes import Box
 
@@ -76,7 +76,7 @@ class Receipt:
     settings_sha256: str = ""
     receipt: int = VERSION
 
-    def public(self) -> Receipt:
+    def public(self) -> Self:
         """Without what identifies the source: its name, its hash, its size in bytes."""
         return replace(self, source=replace(self.source, name=None, sha256=None, bytes=0))
 
@@ -90,9 +90,7 @@ def region_records(
 ) -> tuple[RegionRecord, ...]:
     """The records of one region source or of several together; paths are left out.
 
-    Args:
-        given: name and arguments of each, as `config.region_arguments` gives them.
-        source: the source that was built from them.
+    `given` are the names and arguments that `source` was built from.
     """
     sources = getattr(source, "sources", (source,))
     return tuple(
@@ -122,9 +120,6 @@ def config_hash(config: dict[str, Any]) -> str:
 
 def library_versions() -> dict[str, str]:
     """The versions of the packages that determine pixels."""
-    import platform
-    from importlib.metadata import version
-
     packages = ("masquerade", "torch", "numpy", "av", "opencv-python-headless")
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 

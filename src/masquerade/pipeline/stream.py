@@ -271,8 +271,7 @@ def _anonymize_windows(
 def _black_outside(pixels: Pixels, mask: U8) -> Pixels:
     """(T, H, W, 3) times the mask (T, H, W): black where nothing is hidden."""
     share = mask[..., None].astype(np.uint32)
-    masked = (pixels * share + 127) // 255
-    return masked.astype(np.uint8) if pixels.dtype == np.uint8 else masked.astype(np.uint16)
+    return ((pixels * share + 127) // 255).astype(pixels.dtype)  # type: ignore[return-value]
 
 
 def _stack_window(window: _Window, cover: Cover) -> tuple[Pixels, U8 | None]:
@@ -316,7 +315,10 @@ def anonymize(
         raise UsageError(f"anonymize takes clips (B, 3, T, H, W), not {tuple(clip.shape)}.")
     frames = clip.shape[2]
     step = anonymizer.window or frames
-    state, parts = _init_state(anonymizer, seed, _digest(clip, anonymizer)), []
+    digest = None
+    if anonymizer.needs_source_digest:
+        digest = hashlib.sha256(clip.contiguous().cpu().numpy().tobytes()).digest()
+    state, parts = _init_state(anonymizer, seed, digest), []
     with torch.no_grad():
         for first in range(0, frames, step):
             at = _pad_to_window(np.arange(first, min(first + step, frames)), anonymizer.window)
@@ -332,9 +334,3 @@ def _init_state(anonymizer: Anonymizer, seed: int | None, digest: bytes | None) 
     if anonymizer.needs_source_digest:
         return anonymizer.init_state(seed=seed, source=digest)
     return anonymizer.init_state(seed=seed)
-
-
-def _digest(clip: Tensor, anonymizer: Anonymizer) -> bytes | None:
-    if not anonymizer.needs_source_digest:
-        return None
-    return hashlib.sha256(clip.contiguous().cpu().numpy().tobytes()).digest()

@@ -14,13 +14,14 @@ _STRUCTURE = {"major_brand", "minor_version", "compatible_brands", "encoder", "d
 
 @dataclass(frozen=True, kw_only=True)
 class MetadataSelection:
-    """What goes into the output beside pixels and audio, and the names of what does not."""
+    """What goes into the output beside pixels, and the names of what does and what does not."""
 
     tags: Mapping[str, str] = field(default_factory=dict)  # of the file
     stream_tags: Mapping[int, Mapping[str, str]] = field(default_factory=dict)  # by source index
     streams: tuple[int, ...] = ()  # indices of subtitle, data and attachment streams
     chapters: tuple[Any, ...] = ()  # as PyAV gives them
-    removed: tuple[str, ...] = ()  # names, never values
+    kept: tuple[str, ...] = ()  # names, never values
+    removed: tuple[str, ...] = ()
 
 
 def select_metadata(
@@ -41,20 +42,23 @@ def select_metadata(
         index: {k: v for k, v in reader.stream_tags(index).items() if _wants(keys, k) and _own(k)}
         for index in sorted(going)
     }
-    kept = set(tags) | {f"stream{i}:{k}" for i, held in stream_tags.items() for k in held}
-    if chapters:
-        kept |= {name for name in info.tags if name.startswith("chapter")}
-    removed = [name for name in info.tags if name not in kept]
-    removed += [
-        f"stream{s.index} ({s.kind}, {s.codec})" for s in info.streams if s.index not in going
+    names = [*tags, *(f"stream{i}:{tag}" for i, held in stream_tags.items() for tag in held)]
+    named = {s.index: f"stream{s.index} ({s.kind}, {s.codec})" for s in info.streams}
+    kept = [*names, *(name for i, name in named.items() if i in going - {info.video_index})]
+    removed = [
+        tag
+        for tag in info.tags
+        if tag not in names and not (chapters and tag.startswith("chapter"))
     ]
-    if info.chapters and not chapters:
-        removed.append(f"{info.chapters} chapters")
+    removed += [name for i, name in named.items() if i not in going]
+    if info.chapters:
+        (kept if chapters else removed).append(f"{info.chapters} chapters")
     return MetadataSelection(
         tags=tags,
         stream_tags=stream_tags,
         streams=streams,
         chapters=chapters,
+        kept=tuple(kept),
         removed=tuple(removed),
     )
 
