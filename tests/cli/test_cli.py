@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import resource
 from collections.abc import Callable
@@ -158,11 +159,9 @@ def test_weights_of_an_unfinished_training_are_refused(tmp_path: Path) -> None:
 def test_no_argument_of_a_method_hides_a_general_flag() -> None:
     from dataclasses import fields
 
-    from masquerade.cli.methods import _defaults
-
     general = {field.name for field in fields(Options)}
     for name, method in masquerade.METHODS.items():
-        assert not general & set(_defaults(method)), name
+        assert not general & set(inspect.signature(method).parameters), name
 
 
 def test_an_interruption_that_ffmpeg_swallows_still_ends_the_run(

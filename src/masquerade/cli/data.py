@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -23,7 +24,6 @@ from masquerade.datasets.splits import carve_validation, random_split
 from masquerade.errors import UsageError
 
 Flag = tyro.conf.FlagCreatePairsOff[bool]
-Verbs = dict[str, Callable[..., Any]]
 Json = Annotated[Flag, tyro.conf.arg(help="print the result as JSON.")]
 Dataset = tyro.conf.arg(constructor=tyro.extras.literal_type_from_choices(READERS))
 Output = tyro.conf.arg(aliases=["-o"])
@@ -58,7 +58,7 @@ def vote(
     *,
     out: Annotated[Path | None, Output] = None,
     ties: Ties = "unknown",
-    json: Flag = False,
+    json: Json = False,
 ) -> int:
     """Merge the manifests of several annotators by majority vote and print their agreement.
 
@@ -69,7 +69,6 @@ def vote(
         out: the CSV to write; without, only the agreement is printed.
         ties: unknown leaves the label empty; present calls a tied 0/1 label 1; first takes the
             first annotator's.
-        json: print the agreement as JSON.
     """
     if out is not None and out.resolve() in {path.resolve() for path in annotators}:
         raise UsageError(f"{out} is an annotator's own manifest; choose another -o.")
@@ -109,21 +108,31 @@ def floors(
     return 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReaderOptions:
+    """What only some of the published forms need or take."""
+
+    # the folder that the clips' (or images') paths start from, where it is another.
+    videos: Path | None = None
+    splits: Path | None = None  # for vp, the folder of the official split lists.
+    split: int | None = None  # for hmdb51, ucf101 and vp: 1, 2 or 3.
+    fold: int | None = None  # for sbu: 1 to 5, the fold to test on.
+    # for pa-hmdb51: the published names, or 1 from value 1 on (any, and vispr under VISPR's
+    # names), or from value 2 for face and nudity (most).
+    values: Literal["published", "any", "most", "vispr"] | None = None
+    attributes: Literal["vispr1", "vispr2"] | None = None  # for vispr: which seven.
+    people: Path | None = None  # for ipn: the CSV with the gender of each person.
+    suffix: str | None = None  # for vp: how your video files end, such as .avi.
+    pauses: Flag = False  # for ipn: also the stretches without a gesture.
+    every: Flag = False  # for hvu: also clips that lack an action, an object or a scene.
+
+
 def convert(
     dataset: Annotated[str, tyro.conf.Positional, Dataset],
     source: Annotated[Path, tyro.conf.Positional],
     *,
     out: Annotated[Path, Output],
-    videos: Path | None = None,
-    splits: Path | None = None,
-    split: int | None = None,
-    fold: int | None = None,
-    values: Literal["published", "any", "most", "vispr"] | None = None,
-    attributes: Literal["vispr1", "vispr2"] | None = None,
-    people: Path | None = None,
-    suffix: str | None = None,
-    pauses: Flag = False,
-    every: Flag = False,
+    reader: Annotated[ReaderOptions, tyro.conf.OmitArgPrefixes],
     without: Path | None = None,
     seed: int | None = None,
     test_share: float | None = None,
@@ -137,37 +146,24 @@ def convert(
         dataset: which published form.
         source: its folder or label file.
         out: the CSV to write.
-        videos: the folder that the clips' (or images') paths start from, where it is another.
-        splits: for vp, the folder of the official split lists.
-        split: for hmdb51, ucf101 and vp: 1, 2 or 3.
-        fold: for sbu: 1 to 5, the fold to test on.
-        values: for pa-hmdb51: the published names, or 1 from value 1 on (any, and vispr under
-            VISPR's names), or from value 2 for face and nudity (most).
-        attributes: for vispr: which seven.
-        people: for ipn: the CSV with the gender of each person.
-        suffix: for vp: how your video files end, such as .avi.
-        pauses: for ipn: also the stretches without a gesture.
-        every: for hvu: also clips that lack an action, an object or a scene.
         without: another manifest, the test set: clips that overlap with it (by file, people or
             source) are left out of the training set that is written.
         seed: of the random splits: kth's takes, --test-share, --val-share.
         test_share: draw a train and a test split by groups; the share of test, such as 0.4.
         val_share: turn this share of train into val, by groups, such as 0.1.
     """
-    given: dict[str, Any] = {"videos": videos, "splits": splits, "split": split, "fold": fold}
-    given |= {"values": values, "attributes": attributes, "people": people, "suffix": suffix}
-    given |= {"pauses": pauses or None, "every": every or None}
-    options = {name: value for name, value in given.items() if value is not None}
+    options = {k: v for k, v in vars(reader).items() if v is not None and v is not False}
     _check_seed(seed or 0)
     whole = manifest = _read(dataset, source, options, seed)
     if without is not None:
         manifest = without_overlap(manifest, read_manifest(without))
     if test_share is not None:
         manifest = random_split(manifest, test=test_share, seed=seed or 0)
-    for column in manifest.of_role("split") if val_share is not None else ():
-        if "val" not in column.values:
-            share = val_share or 0.0
-            manifest = carve_validation(manifest, name=column.name, fraction=share, seed=seed or 0)
+    for column in manifest.of_role("split"):
+        if val_share is not None and "val" not in column.values:
+            manifest = carve_validation(
+                manifest, name=column.name, fraction=val_share, seed=seed or 0
+            )
     write_manifest(manifest, out)
     left_out = len(whole) - len(manifest)
     more = "" if without is None else f" {left_out} are left out for {without.name}."
@@ -176,18 +172,26 @@ def convert(
     return 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class MimesOptions:
+    """What the drawn clips show; the arguments of `Mimes`."""
+
+    clips: int = 1024  # how many.
+    size: int = 64  # side of the frames in pixels.
+    frames: int = 16  # of a clip.
+    people: int = 128  # how many.
+    seed: int = 0  # of everything; the same seed gives the same clips.
+    correlation: float = 0.0  # from 0 to 1, of the correlated attributes with the action.
+    correlated: tuple[str, ...] = ("warm",)  # names of binary attributes.
+    gait: bool = True  # whether each person has their own gait.
+    # whether each person has their own appearance; --no-looks leaves gait as the only cue.
+    looks: bool = True
+
+
 def mimes(
     out: Annotated[Path, tyro.conf.Positional],
     *,
-    clips: int = 1024,
-    size: int = 64,
-    frames: int = 16,
-    people: int = 128,
-    seed: int = 0,
-    correlation: float = 0.0,
-    correlated: tuple[str, ...] = ("warm",),
-    gait: bool = True,
-    looks: bool = True,
+    benchmark: Annotated[MimesOptions, tyro.conf.OmitArgPrefixes],
     truth: Flag = False,
 ) -> int:
     """Draw mimes, the synthetic benchmark of acting people, as videos with a manifest.
@@ -196,29 +200,10 @@ def mimes(
 
     Args:
         out: the folder to make.
-        clips: how many.
-        size: side of the frames in pixels.
-        frames: of a clip.
-        people: how many.
-        seed: of everything; the same seed gives the same clips.
-        correlation: from 0 to 1, of the correlated attributes with the action.
-        correlated: names of binary attributes.
-        gait: whether each person has their own gait.
-        looks: whether each person has their own appearance; --no-looks leaves gait as the only cue.
         truth: also write part masks, keypoints and flow.
     """
-    _check_seed(seed)
-    drawn = Mimes(
-        clips=clips,
-        size=size,
-        frames=frames,
-        people=people,
-        seed=seed,
-        correlation=correlation,
-        correlated=correlated,
-        gait=gait,
-        looks=looks,
-    )
+    _check_seed(benchmark.seed)
+    drawn = Mimes(**vars(benchmark))
     path = write_mimes(out, drawn, truth=truth)
     Console(stderr=True).print(f"{escape(str(path))}: {len(drawn)} clips.", soft_wrap=True)
     return 0
@@ -226,7 +211,8 @@ def mimes(
 
 def main(argv: list[str]) -> int:
     """Run the verb and return its exit code."""
-    verbs: Verbs = {v.__name__: v for v in (check, vote, floors, convert, mimes)}
+    every: tuple[Callable[..., Any], ...] = (check, vote, floors, convert, mimes)
+    verbs = {verb.__name__: verb for verb in every}
     return tyro.extras.subcommand_cli_from_dict(verbs, args=argv, prog="masquerade data")
 
 
@@ -298,12 +284,11 @@ def _print_floors(result: FloorsResult) -> None:
         title = f"{result.labels}, split {result.split}: {table.train} train, {table.test} test"
         left_out = f", {table.left_out} without a label" if table.left_out else ""
         several = len(table.attributes) > 1
-        columns = ["attacker", "metric", ", ".join(table.attributes) if not several else "mean"]
-        shape = Table(*columns, *(table.attributes if several else ()), title=title + left_out)
+        scores = ("mean", *table.attributes) if several else table.attributes
+        shape = Table("attacker", "metric", *scores, title=title + left_out)
         for row in table.floors:
             sd = f" ± {format_score(row, row.sd)}" if row.sd else ""
-            values = row.per_attribute or () if several else ()
-            each = [format_score(row, value) for value in values]
+            each = [format_score(row, value) for value in row.per_attribute or () if several]
             shape.add_row(row.name, row.metric, format_score(row, row.value) + sd, *each)
         console.print(shape)
     for note in result.notes:

@@ -9,7 +9,9 @@ from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
+import av
 import cv2
+import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,8 +26,6 @@ SOUND = 48000
 
 def compose(path: Path, *, seconds: float = SECONDS) -> None:
     """Write the clip: 640 x 480, H.264 and AAC, with a title, a place and a comment in it."""
-    import av
-
     with atomic_write(path, overwrite=True) as part, av.open(str(part), "w", format="mp4") as out:
         out.metadata.update(TAGS)
         video = out.add_stream("libx264", rate=RATE, options={"crf": "18"})
@@ -58,13 +58,7 @@ def frames() -> Iterator[U8]:
 
 
 def portrait() -> U8:
-    """Grace Hopper, (600, 512, 3) RGB.
-
-    Raises:
-        MissingError: this matplotlib does not carry the picture.
-    """
-    import matplotlib
-
+    """Grace Hopper, (600, 512, 3) RGB."""
     path = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
     image = cv2.imread(str(path))
     if image is None:

@@ -4,7 +4,6 @@ import importlib.util
 import json
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import tyro
@@ -26,17 +25,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was checked, and what adds it where it is missing.
-
-    Args:
-        needed: whether `masquerade anonymize` with its defaults fails without it.
-    """
+    """One thing that was checked, and what adds it where it is missing."""
 
     name: str
     available: bool
     detail: str
     install: str = ""
-    needed: bool = False
+    needed: bool = False  # whether `masquerade anonymize` with its defaults fails without it
 
 
 def main(argv: list[str]) -> int:
@@ -87,15 +82,12 @@ def _devices() -> list[Check]:
 def _codecs() -> list[Check]:
     from masquerade.video.encoding import CODECS, Encoding, check_encoder
 
-    def works(encoding: Encoding) -> Callable[[], None]:
-        return lambda: check_encoder(encoding, width=256, height=256, deep=False)
-
-    encoders = {f"encode {codec}": works(Encoding(codec=codec)) for codec in CODECS}  # type: ignore[arg-type]
-    encoders["encode h264 on a GPU"] = works(Encoding(hwaccel="cuda"))
+    encodings = {f"encode {codec}": Encoding(codec=codec) for codec in CODECS}
+    encodings["encode h264 on a GPU"] = Encoding(hwaccel="cuda")
     found = []
-    for name, attempt in encoders.items():
+    for name, encoding in encodings.items():
         try:
-            attempt()
+            check_encoder(encoding, width=256, height=256, deep=False)
             found.append(Check(name, True, "works"))
         except MasqueradeError as error:
             driver = "an NVIDIA GPU with an encoder"

@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
     rows = {
         name: {
             **method.card._asdict(),
-            "arguments": _defaults(method),
+            "arguments": {k: v.default for k, v in inspect.signature(method).parameters.items()},
             "presets": sorted(PRESETS.get(name, {})),
         }
         for name, method in METHODS.items()
@@ -46,8 +46,3 @@ def main(argv: list[str]) -> int:
     for name, text in regions.items():
         console.print(f"--regions {name}: {text}", markup=False, highlight=False)
     return 0
-
-
-def _defaults(kind: type) -> dict[str, object]:
-    parameters = inspect.signature(kind.__init__).parameters  # type: ignore[misc]
-    return {name: value.default for name, value in parameters.items() if name != "self"}

@@ -1,22 +1,18 @@
 """One self-contained HTML page about one anonymized file, from its receipt."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import jinja2
+import matplotlib
+from matplotlib.figure import Figure
 
 from masquerade.anonymizer import Pixels
 from masquerade.pipeline.receipt import Receipt
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 INK, HIDDEN, COUNT = "#1d2433", "#2f6fde", "#e08a2c"
 
@@ -40,8 +36,6 @@ def render_page(receipt: Receipt, *, stills: Sequence[Pixels] = ()) -> str:
 
 def coverage_chart(receipt: Receipt) -> str:
     """An SVG of how much of each frame is hidden, and how many regions that is."""
-    from matplotlib.figure import Figure
-
     coverage = receipt.coverage
     frames = range(len(coverage.share))
     figure = Figure(figsize=(8.4, 2.6), layout="constrained")
@@ -67,8 +61,6 @@ def coverage_chart(receipt: Receipt) -> str:
 
 def _svg(figure: Figure) -> str:
     """A figure as an SVG element, its text as text."""
-    import matplotlib
-
     out = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "masquerade"}):
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})

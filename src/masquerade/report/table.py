@@ -56,9 +56,8 @@ def main_columns(evaluation: Evaluation) -> list[Finding]:
 
 def headings(columns: Sequence[Finding]) -> list[str]:
     """The heading of each column."""
-    uses = ["keep" if column.use == "utility" else "hide" for column in columns]
-    pairs = zip(columns, uses, strict=True)
-    return ["video", *(f"{c.label} ({use}; {c.metric}, {c.protocol})" for c, use in pairs)]
+    use = {"utility": "keep", "private": "hide"}
+    return ["video", *(f"{c.label} ({use[c.use]}; {c.metric}, {c.protocol})" for c in columns)]
 
 
 def lines(evaluation: Evaluation, columns: Sequence[Finding]) -> list[list[str]]:

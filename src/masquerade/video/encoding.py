@@ -70,7 +70,7 @@ class CodecSpec:
 # Odd sizes: 4:2:0 halves the colour, and H.264 and H.265 can only crop by whole colour samples, so
 # neither can hold an odd size in it. In 4:4:4 they hold any size, and browsers decode that too.
 # VP9, AV1 and FFV1 hold odd sizes in 4:2:0.
-CODECS: dict[str, CodecSpec] = {
+CODECS: dict[Codec, CodecSpec] = {
     "h264": CodecSpec(
         encoder="libx264",
         crf=20,
