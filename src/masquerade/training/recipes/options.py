@@ -7,7 +7,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict, Unpack
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    TypedDict,
+    Unpack,
+    get_args,
+    get_type_hints,
+)
 
 from typing_extensions import Doc
 from tyro.constructors import PrimitiveConstructorSpec
@@ -40,42 +49,57 @@ Switch = Annotated[
 """A flag without a value; of a plain bool that has no default tyro would make --no-NAME."""
 
 
+class Range(NamedTuple):
+    """The finite values that a flag takes; `least` itself only where it is included."""
+
+    least: float
+    most: float = math.inf
+    included: bool = True
+
+    def check(self, flag: str, value: float) -> None:
+        enough = value >= self.least if self.included else value > self.least
+        if not enough or value > self.most or math.isinf(value):
+            least = f"{self.least} or more" if self.included else f"above {self.least}"
+            most = "" if math.isinf(self.most) else f" and at most {self.most}"
+            raise UsageError(f"{flag} must be {least}{most}.")
+
+
+Count = Annotated[int, Range(1)]
+Weight = Annotated[float, Range(0)]
+Positive = Annotated[float, Range(0, included=False)]
+Share = Annotated[float, Range(0, 1, included=False)]
+
+
 class Schedule(TypedDict, total=False):
     """Flags of every recipe."""
 
-    utility: Annotated[
-        str, Doc("Train this action network instead, such as r3d-18; a wrong name lists all.")
-    ]
+    utility: Annotated[str, Doc("Train this action network; a wrong name lists all.")]
     image_weights: Annotated[
         Path, Doc("Start stprivacy and video ViTs from this file of an image ViT (DeiT, DINO).")
     ]
-    epochs: Annotated[int, Doc("End every phase after this many epochs at the latest.")]
-    batch: Annotated[int, Doc("Train on this many clips a step.")]
+    epochs: Annotated[Count, Doc("End every phase after this many epochs at the latest.")]
+    batch: Annotated[int, Range(2), Doc("Train on this many clips a step.")]
 
 
 class UtilitySchedule(Schedule, total=False):
     """Flags of a recipe whose action network learns until a threshold."""
 
     until_utility: Annotated[
-        float, Doc("End the warm-up at this loss of the action network, not on a plateau (th_T0).")
+        Positive, Doc("End the warm-up at this loss of the action network, not a plateau (th_T0).")
     ]
 
 
 class Ablations(Schedule, total=False):
     """Flags of a recipe with adversaries."""
 
-    omega: Annotated[
-        float, Doc("Weight the anonymizer's adversarial loss by this (SPAct's omega).")
-    ]
-    action_weight: Annotated[float, Doc("Weight the action's loss by this against adversaries.")]
-    segments: Annotated[
-        Switch, Doc("Compare runs of frames instead of frames, for networks that see motion.")
-    ]
+    omega: Annotated[Weight, Doc("Weight the adversarial loss by this (SPAct's omega).")]
+    action_weight: Annotated[Weight, Doc("Weight the action's loss by this against adversaries.")]
+    segments: Annotated[Switch, Doc("Compare runs of frames, for networks that see motion.")]
     reversal: Annotated[Switch, Doc("Update all networks at once, by gradient reversal.")]
     frozen: Annotated[Switch, Doc("Stop the adversaries' learning before the last phase.")]
     no_adversary: Annotated[Switch, Doc("Train without any adversary.")]
     adversary: Annotated[
-        tuple[str, ...], Doc("Use these adversaries, such as mobilenet-v1 resnet-50.")
+        tuple[str, ...], Doc("Train against these networks, such as mobilenet-v1 resnet-50.")
     ]
     objective: Annotated[
         Literal["labels", "nt-xent", "moco", "rotation"],
@@ -89,32 +113,32 @@ class Ablations(Schedule, total=False):
             "to all ones."
         ),
     ]
-    temperature: Annotated[
-        float, Doc("Divide the similarities of a contrastive objective by this.")
-    ]
-    queue: Annotated[int, Doc("Remember this many frames in the queue of --objective moco.")]
+    temperature: Annotated[Positive, Doc("Divide a contrastive objective's similarities by this.")]
+    queue: Annotated[Count, Doc("Remember this many frames in the queue of --objective moco.")]
     combine: Annotated[
         Literal["max", "mean", "sum"],
         Doc("Combine the anonymizer's losses of several adversaries, clip by clip, like this."),
     ]
     ratio: Annotated[
-        int, Doc("In the last phase, update the other networks this often per anonymizer update.")
+        Count, Doc("In the last phase, update the other networks this often per anonymizer update.")
     ]
     gate: Annotated[
-        float,
+        Share,
         Doc(
             "In every round, train the anonymizer and the action network on the action until this "
             "accuracy on a held-out batch, for 8 updates at most (VITA's monitored accuracy)."
         ),
     ]
     restart: Annotated[
-        int, Doc("Give the adversaries new weights every so many epochs of the last phase.")
+        Count, Doc("Give the adversaries new weights every so many epochs of the last phase.")
     ]
     catch_up: Annotated[
-        int, Doc("Let restarted adversaries learn alone for this many updates (200 if not given).")
+        int,
+        Range(0),
+        Doc("Let restarted adversaries learn alone for this many updates (200 if not given)."),
     ]
     until_blind: Annotated[
-        float, Doc("End the last phase at this share of the adversaries' loss at chance (th_Bmax).")
+        Share, Doc("End the last phase at this adversary loss, as a share of chance (th_Bmax).")
     ]
 
 
@@ -122,8 +146,7 @@ class WarmupAblations(UtilitySchedule, Ablations, total=False):
     """Flags of a recipe with adversaries that warm up."""
 
     until_adversary: Annotated[
-        float,
-        Doc("End the warm-up at this loss of the adversaries, too, not on a plateau (th_B0)."),
+        Positive, Doc("End the warm-up at this adversary loss, too, not a plateau (th_B0).")
     ]
 
 
@@ -132,48 +155,37 @@ class PretrainAblations(WarmupAblations, total=False):
 
     gap: Annotated[
         Literal["free", "far", "near"],
-        Doc(
-            "Pair any frames of a clip (free), or frames of the video that are more than 64 apart "
-            "(far) or fewer than 8 (near)."
-        ),
+        Doc("Pair any frames of a clip, or frames of the video over 64 apart or under 8 apart."),
     ]
     anonymizer_norms: Annotated[
         Literal["running", "batch"],
         Doc("Normalise the anonymizer by these statistics while others learn."),
     ]
     until_pretrain: Annotated[
-        float, Doc("End the pretraining at this mean L1 to the raw clip (SPAct's th_A0).")
+        Positive, Doc("End the pretraining at this mean L1 to the raw clip (SPAct's th_A0).")
     ]
 
 
-AT_LEAST = {
-    "epochs": 1,
-    "batch": 2,
-    "omega": 0,
-    "action_weight": 0,
-    "ratio": 1,
-    "restart": 1,
-    "catch_up": 0,
-    "queue": 1,
-}
-"""The lowest value of a flag."""
-POSITIVE_UP_TO = {
-    "gate": 1.0,
-    "until_blind": 1.0,
-    "temperature": math.inf,
-    "until_pretrain": math.inf,
-    "until_utility": math.inf,
-    "until_adversary": math.inf,
-}
-"""The highest value of a flag that must be above 0."""
+PAIRS = (Pairs, "pairs: --objective nt-xent or moco")
 OBJECTIVES_OF_FLAGS: dict[str, tuple[type[Objective], str]] = {
-    "gap": (Pairs, "pairs: --objective nt-xent or moco"),
-    "segments": (Pairs, "pairs: --objective nt-xent or moco"),
-    "temperature": (Pairs, "pairs: --objective nt-xent or moco"),
+    **dict.fromkeys(("gap", "segments", "temperature"), PAIRS),
     "adversarial_loss": (Labels, "--objective labels"),
     "queue": (MoCo, "--objective moco"),
 }
 """The objectives that a flag is of, as a class and in words."""
+CONTRADICTIONS = {
+    ("frozen", "restart"): "--frozen adversaries would never learn again after a --restart.",
+    (
+        "frozen",
+        "until_blind",
+    ): "--frozen adversaries are at chance soon, so leave out --until-blind.",
+    ("gap", "segments"): "--gap is between two frames, and --segments compares runs of them.",
+    **{
+        ("reversal", name): f"With --reversal all take one step, so leave out --{name}."
+        for name in ("frozen", "gate", "ratio", "combine")
+    },
+}
+"""What is said of two flags that cannot be given at once."""
 THRESHOLDS = {
     "until_pretrain": "val_reconstruction",
     "until_utility": "train_utility",
@@ -252,14 +264,11 @@ def _check_values(flags: Mapping[str, Any]) -> None:
         if network is not None and network not in RECOGNIZERS:
             known = ", ".join(RECOGNIZERS)
             raise UsageError(f"there is no network {network!r}; choose of {known}.")
+    hints = get_type_hints(PretrainAblations, include_extras=True)
     for name, value in flags.items():
-        flag = f"--{name.replace('_', '-')}"
-        if name in AT_LEAST and not AT_LEAST[name] <= value < math.inf:
-            raise UsageError(f"{flag} must be {AT_LEAST[name]} or more.")
-        most = POSITIVE_UP_TO.get(name)
-        if most is not None and not (0 < value <= most and math.isfinite(value)):
-            limit = f" and at most {most:g}" if math.isfinite(most) else ""
-            raise UsageError(f"{flag} must be above 0{limit}.")
+        for allowed in get_args(hints[name])[1:]:
+            if isinstance(allowed, Range):
+                allowed.check(f"--{name.replace('_', '-')}", value)
 
 
 def _change_schedule(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> AdversarialRecipe:
@@ -305,23 +314,33 @@ def _without_adversary(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> A
 
 def _change_adversaries(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> AdversarialRecipe:
     """Change the adversaries, and the updates and the end of the last phase."""
+    for pair, message in CONTRADICTIONS.items():
+        if flags.keys() >= set(pair):
+            raise UsageError(message)
+    if "catch_up" in flags and "restart" not in flags:
+        raise UsageError("--catch-up comes after a --restart EPOCHS.")
     objective = _change_objective(recipe.adversaries[0].objective, flags)
     adversaries = tuple(replace(one, objective=objective) for one in recipe.adversaries)
     if flags.get("adversary"):
         adversaries = tuple(
             Adversary(network=name, objective=objective) for name in flags["adversary"]
         )
-    if "reversal" in flags:
-        _check_reversal(objective, flags)
+    loss = getattr(objective, "anonymizer_loss", "negative")
+    if "reversal" in flags and loss != "negative":
+        raise UsageError(
+            f"--reversal negates the adversaries' loss: leave out --adversarial-loss {loss}."
+        )
     *before, last = recipe.phases
     if "frozen" in flags:
-        _check_frozen(recipe, flags)
+        if not any("adversary" in step.learns for phase in before for step in phase.updates):
+            raise UsageError(
+                f"{recipe.method} has no phase in which adversaries learn before the last one "
+                "under this preset, so that --frozen ones would know nothing."
+            )
         last = _without_losses(last, {"adversary"})
     last = _change_updates(last, flags)
     if "restart" in flags:
         last = replace(last, restart=flags["restart"], catch_up=flags.get("catch_up", CATCH_UP))
-    elif "catch_up" in flags:
-        raise UsageError("--catch-up comes after a --restart EPOCHS.")
     if "until_blind" in flags:
         others = (stop for stop in last.stop if stop.column != "val_adversary_share")
         blind = Stop(column="val_adversary_share", above=flags["until_blind"])
@@ -343,8 +362,6 @@ def _change_objective(objective: Objective, flags: Mapping[str, Any]) -> Objecti
         kind = OBJECTIVES[name]  # with what both have, such as the width of pairs
         both = {one.name for one in fields(objective)} & {one.name for one in fields(kind)}
         objective = kind(**{key: getattr(objective, key) for key in both})
-    if {"gap", "segments"} <= flags.keys():
-        raise UsageError("--gap is between two frames, and --segments compares runs of them.")
     for flag, (kind, words) in OBJECTIVES_OF_FLAGS.items():
         if flag in flags and not isinstance(objective, kind):
             raise UsageError(f"--{flag.replace('_', '-')} is of {words}.")
@@ -352,29 +369,6 @@ def _change_objective(objective: Objective, flags: Mapping[str, Any]) -> Objecti
     if "adversarial_loss" in flags:
         changes["anonymizer_loss"] = flags["adversarial_loss"]
     return replace(objective, **changes)
-
-
-def _check_reversal(objective: Objective, flags: Mapping[str, Any]) -> None:
-    for name in ("frozen", "gate", "ratio", "combine"):
-        if name in flags:
-            raise UsageError(f"With --reversal all take one step, so leave out --{name}.")
-    if isinstance(objective, Labels) and objective.anonymizer_loss != "negative":
-        raise UsageError(
-            "--reversal negates the adversaries' loss: leave out --adversarial-loss "
-            f"{objective.anonymizer_loss}."
-        )
-
-
-def _check_frozen(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> None:
-    if not any("adversary" in step.learns for p in recipe.phases[:-1] for step in p.updates):
-        raise UsageError(
-            f"{recipe.method} has no phase in which adversaries learn before the last one under "
-            "this preset, so that --frozen ones would know nothing."
-        )
-    if "restart" in flags:
-        raise UsageError("--frozen adversaries would never learn again after a --restart.")
-    if "until_blind" in flags:
-        raise UsageError("--frozen adversaries are at chance soon, so leave out --until-blind.")
 
 
 def _change_updates(phase: Phase, flags: Mapping[str, Any]) -> Phase:
