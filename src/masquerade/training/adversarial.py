@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -32,9 +31,16 @@ from masquerade.training.recipe import (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class AdversarialStep:
-    """One update step's losses: of the utility network, the adversaries and the anonymizer.
+def update_losses(
+    models: AdversarialModels,
+    batch: AdversarialBatch,
+    *,
+    recipe: AdversarialRecipe,
+    update: UpdateStep,
+    generator: torch.Generator,
+    processes: Processes = SINGLE_PROCESS,
+) -> dict[str, Tensor]:
+    """Return the named losses of one update, not yet weighted, and the anonymizer's own metrics.
 
     With f the anonymizer, T the utility network and B the adversaries (SPAct, Dave et al., CVPR
     2022; the same up to the objective in VITA, BDQ and STPrivacy):
@@ -45,74 +51,56 @@ class AdversarialStep:
         adversarial     what f minimises against B, -L_B   (SPAct eq. 9, STPrivacy eq. 13)
         auxiliary       of a class token inside f          (STPrivacy's preprint, eq. 12)
     """
+    wanted = update.losses
+    output = _anonymize(models, update, batch.clips)
+    losses = dict(output.losses)
+    if "auxiliary" in wanted:
+        if output.class_token is None:
+            raise UsageError("The auxiliary loss needs an update in which auxiliary learns.")
+        losses["auxiliary"] = label_loss(models.auxiliary, output.class_token, batch.utility)
+    if "reconstruction" in wanted:
+        losses["reconstruction"] = (output.clip - batch.clips).abs().mean()
+    if "utility" in wanted:
+        utility = with_keep_mask(models.utility, output.keep)
+        losses["utility"] = label_loss(utility, output.clip, batch.utility)
+    device = output.clip.device
+    metrics = {name: torch.tensor(value, device=device) for name, value in output.metrics.items()}
+    against = [name for name in ("adversary", "adversarial") if name in wanted]
+    if not against or not recipe.adversaries:  # none is an ablation
+        return losses | dict.fromkeys(against, output.clip.new_zeros(())) | metrics
+    if batch.stills is not None:
+        output = _anonymize(models, update, batch.stills)
+    clip, keep = output.clip, output.keep
+    if update.reversal is not None:
+        clip = reverse_gradient(clip, update.reversal)
+        keep = None if keep is None else reverse_gradient(keep, update.reversal)
+    adversaries = [
+        (one.objective, with_keep_mask(net, keep if one.objective.needs_labels else None))
+        for one, net in zip(recipe.adversaries, models.adversary, strict=True)
+    ]
+    given = ObjectiveBatch(clip, batch.private, generator, processes)
+    if "adversary" in against:
+        each = [objective.loss(net, given).mean() for objective, net in adversaries]
+        losses["adversary"] = torch.stack(each).sum()
+    if "adversarial" in against:
+        each = [objective.adversarial_loss(net, given) for objective, net in adversaries]
+        losses["adversarial"] = combine_losses(each, recipe.combine)
+    return losses | metrics
 
-    recipe: AdversarialRecipe
-    update: UpdateStep
-    generator: torch.Generator
-    processes: Processes = SINGLE_PROCESS
 
-    def compute(self, models: AdversarialModels, batch: AdversarialBatch) -> dict[str, Tensor]:
-        """The named losses of one update, not yet weighted, and the anonymizer's own metrics."""
-        wanted = self.update.losses
-        output = self._anonymize(models, batch.clips)
-        losses = dict(output.losses)
-        if "auxiliary" in wanted:
-            if output.class_token is None:
-                raise UsageError("The auxiliary loss needs an update in which auxiliary learns.")
-            losses["auxiliary"] = label_loss(models.auxiliary, output.class_token, batch.utility)
-        if "reconstruction" in wanted:
-            losses["reconstruction"] = (output.clip - batch.clips).abs().mean()
-        if "utility" in wanted:
-            utility = with_keep_mask(models.utility, output.keep)
-            losses["utility"] = label_loss(utility, output.clip, batch.utility)
-        if {"adversary", "adversarial"} & set(wanted):
-            losses |= self._against_adversaries(models, batch, output)
-        device = output.clip.device
-        return losses | {
-            name: torch.tensor(value, device=device) for name, value in output.metrics.items()
-        }
-
-    def _against_adversaries(
-        self, models: AdversarialModels, batch: AdversarialBatch, output: TrainingOutput
-    ) -> dict[str, Tensor]:
-        """What the adversaries minimise, and what the anonymizer minimises against them."""
-        recipe, update = self.recipe, self.update
-        wanted = [name for name in ("adversary", "adversarial") if name in update.losses]
-        if not recipe.adversaries:  # the ablation without adversaries
-            return {name: output.clip.new_zeros(()) for name in wanted}
-        if batch.stills is not None:
-            output = self._anonymize(models, batch.stills)
-        clip, keep = output.clip, output.keep
-        if update.reversal is not None:
-            clip = reverse_gradient(clip, update.reversal)
-            keep = None if keep is None else reverse_gradient(keep, update.reversal)
-        losses = {}
-        adversaries = [
-            (one.objective, with_keep_mask(net, keep if one.objective.needs_labels else None))
-            for one, net in zip(recipe.adversaries, models.adversary, strict=True)
-        ]
-        given = ObjectiveBatch(clip, batch.private, self.generator, self.processes)
-        if "adversary" in wanted:
-            each = [objective.loss(net, given).mean() for objective, net in adversaries]
-            losses["adversary"] = torch.stack(each).sum()
-        if "adversarial" in wanted:
-            each = [objective.adversarial_loss(net, given) for objective, net in adversaries]
-            losses["adversarial"] = combine_losses(each, recipe.combine)
-        return losses
-
-    def _anonymize(self, models: AdversarialModels, clips: Tensor) -> TrainingOutput:
-        if self.update.raw_clips:
-            return TrainingOutput(clips)
-        if "auxiliary" in self.update.losses:
-            return models.output_with_class_token(clips)
-        if "anonymizer" in self.update.learns:
-            return models.anonymizer.training_output(clips)
-        with torch.no_grad():
-            return models.anonymizer.training_output(clips)
+def _anonymize(models: AdversarialModels, update: UpdateStep, clips: Tensor) -> TrainingOutput:
+    if update.raw_clips:
+        return TrainingOutput(clips)
+    if "auxiliary" in update.losses:
+        return models.output_with_class_token(clips)
+    if "anonymizer" in update.learns:
+        return models.anonymizer.training_output(clips)
+    with torch.no_grad():
+        return models.anonymizer.training_output(clips)
 
 
 def combine_losses(each: list[Tensor], how: str) -> Tensor:
-    """The anonymizer's loss against several adversaries, each (n,) by sample, in one number."""
+    """Combine the anonymizer's losses against several adversaries, each (n,), in one number."""
     if len({len(loss) for loss in each}) > 1:  # of different objectives: no common samples
         each = [loss.mean(0, keepdim=True) for loss in each]
     every = torch.stack(each)  # (adversaries, n)
@@ -137,7 +125,7 @@ class ClassToken(nn.Module):
         self.head = nn.Linear(width, sum(self.heads.values()))
 
     def forward(self, token: Tensor) -> dict[str, Tensor]:
-        """(B, D), the token after the last layer, to logits by label."""
+        """Return logits by label of the token (B, D) after the last layer."""
         parts = self.head(self.norm(token)).split(list(self.heads.values()), dim=1)
         return dict(zip(self.heads, parts, strict=True))
 
@@ -170,13 +158,13 @@ class AdversarialModels(nn.Module):
         return self._trainable[role]
 
     def output_with_class_token(self, clips: Tensor) -> TrainingOutput:
-        """The anonymizer's training output, with the auxiliary class token where there is one."""
+        """Return the anonymizer's training output, through the class token where there is one."""
         token = self.auxiliary.cls_token if isinstance(self.auxiliary, ClassToken) else None
         return self.anonymizer.training_output(clips, class_token=token)
 
     @contextmanager
     def set_trainable(self, roles: Sequence[Role], *, anonymizer_norms: str) -> Iterator[None]:
-        """Only these roles learn: the others' weights and statistics stay to the bit."""
+        """Let only these roles learn: the others' weights and statistics stay to the bit."""
         for role in ROLES:
             learns = role in roles
             self.of_role(role).train(learns)
@@ -199,7 +187,7 @@ class AdversarialModels(nn.Module):
 def build_models(
     recipe: AdversarialRecipe, *, utility: Mapping[str, int], private: Mapping[str, int], seed: int
 ) -> AdversarialModels:
-    """Fresh networks of a recipe; outputs are by label."""
+    """Build fresh networks of a recipe, whose outputs are given by label."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, 0))
         anonymizer = build(recipe.method, **recipe.arguments)
@@ -228,7 +216,7 @@ def build_models(
 def build_adversary(
     recipe: AdversarialRecipe, adversary: Adversary, private: Mapping[str, int], *, seed: int
 ) -> nn.Module:
-    """A fresh network of one adversary; arguments as of `build_models`."""
+    """Build a fresh network of one adversary; arguments are as of `build_models`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         objective = adversary.objective
@@ -246,18 +234,17 @@ def build_adversary(
 def build_optimizer(
     models: AdversarialModels, role: Role, config: OptimizerConfig
 ) -> torch.optim.Optimizer:
-    """A fresh optimizer of one role."""
+    """Build a fresh optimizer of one role."""
     for weight in models.parameters_of(role):
         weight.requires_grad_(True)
     parts = parameter_groups(models.of_role(role), config.weight_decay)
     if config.kind == "sgd":
         return torch.optim.SGD(parts, lr=config.lr, momentum=config.momentum)
-    kind = torch.optim.Adam if config.kind == "adam" else torch.optim.AdamW
-    return kind(parts, lr=config.lr)
+    return (torch.optim.Adam if config.kind == "adam" else torch.optim.AdamW)(parts, lr=config.lr)
 
 
 def _init_video_vit(net: nn.Module, path: str | None) -> bool:
-    """Start a video ViT from an image ViT's file; whether the network is one."""
+    """Start a video ViT from an image ViT's file; return whether the network is one."""
     if path is None or not isinstance(net, Recognizer) or not isinstance(net.net, VideoViT):
         return False
     load_weights(net.net, path)

@@ -150,7 +150,7 @@ class AdversarialBatches:
             yield self._batch(clips, _at(utility, rows), _at(private, second_rows), two)
 
     def random_held_out(self, generator: torch.Generator) -> AdversarialBatch:
-        """A random batch of validation clips, for an update step's `until`."""
+        """A random batch of validation clips, for an update step's `until_accuracy`."""
         data = self.data
         rows = torch.randint(len(data.validation), (self.recipe.batch,), generator=generator)
         clips = self._whole(data.validation.batch(rows))

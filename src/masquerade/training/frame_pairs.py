@@ -14,18 +14,12 @@ class Gap:
 
     They are taken from frames that are extracted for them alone, since the clips that networks see
     are shorter than some gaps, or spread over a video of any length.
-
-    Args:
-        least: frames of the video, at least.
-        most: at most; None: any.
-        frames: extracted from each video.
-        stride: frames of the video from one of them to the next.
     """
 
-    least: int = 1
-    most: int | None = None
-    frames: int
-    stride: int
+    least: int = 1  # frames of the video, at least
+    most: int | None = None  # at most; None: any
+    frames: int  # extracted from each video
+    stride: int  # frames of the video from one of them to the next
 
     def __post_init__(self) -> None:
         low, high = self.steps
@@ -34,7 +28,7 @@ class Gap:
 
     @property
     def steps(self) -> tuple[int, int]:
-        """The least and the most, counted in the extracted frames."""
+        """Return the least and the most, counted in the extracted frames."""
         reach = self.frames - 1
         most = reach if self.most is None else min(self.most // self.stride, reach)
         return -(-self.least // self.stride), most
@@ -49,7 +43,7 @@ GAPS: dict[str, Gap | None] = {"free": None, "far": FAR, "near": NEAR}
 def frame_pairs(
     clip: Tensor, generator: torch.Generator, gap: Gap | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Two frames of each clip in either order, twice (B, 3, 1, H, W).
+    """Return two frames of each clip in either order, twice (B, 3, 1, H, W).
 
     With a gap, clips have `gap.frames` frames; of a clip of one frame both are the same.
     """
@@ -66,7 +60,7 @@ def frame_pairs(
 
 
 def segment_pairs(clip: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Two different runs of frames, (B, 3, T // 2, H, W), for an adversary that sees motion."""
+    """Return two different runs of frames, (B, 3, T // 2, H, W), for adversaries of motion."""
     half = max(1, clip.shape[2] // 2)
     starts = clip.shape[2] - half + 1
     first, second = (torch.randperm(starts, generator=generator).tolist() * 2)[:2]

@@ -18,7 +18,7 @@ Codes = Mapping[str, Tensor]
 
 
 def head_loss(logits: Tensor, codes: Tensor) -> Tensor:
-    """The mean loss of one head over the clips whose label is known; 0 where none is.
+    """Return the mean loss of one head over the clips whose label is known; 0 where none is.
 
     Codes are (B,) classes, or 0 and 1 of a single output, or (B, classes) of 0 and 1.
     """
@@ -27,37 +27,41 @@ def head_loss(logits: Tensor, codes: Tensor) -> Tensor:
     if codes.ndim == 1 and logits.shape[1] > 1:
         total = F.cross_entropy(logits, codes, ignore_index=-1, reduction="sum")
     else:
-        wanted = codes.reshape(logits.shape).clamp(min=0).float()
-        each = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-        total = (each * known.reshape(logits.shape)).sum()
+        total = _binary_losses(logits, codes)[0].sum()
     return total / known.sum().clamp(min=1)
 
 
 def clip_losses(logits: Tensor, codes: Tensor) -> Tensor:
-    """(B,), the loss of one head clip by clip; 0 where the label is unknown."""
+    """Return the loss (B,) of one head clip by clip; 0 where the label is unknown."""
     logits = logits.float()
     if codes.ndim == 1 and logits.shape[1] > 1:
         return F.cross_entropy(logits, codes, ignore_index=-1, reduction="none")
-    known = (codes >= 0).reshape(logits.shape)
-    wanted = codes.reshape(logits.shape).clamp(min=0).float()
-    each = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none") * known
+    each, known = _binary_losses(logits, codes)
     return each.sum(1) / known.sum(1).clamp(min=1)
 
 
+def _binary_losses(logits: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the loss of each output, 0 where its label is unknown, and which are known."""
+    codes = codes.reshape(logits.shape)
+    known = codes >= 0
+    each = F.binary_cross_entropy_with_logits(logits, codes.clamp(min=0).float(), reduction="none")
+    return each * known, known
+
+
 def label_loss(net: nn.Module, clip: Tensor, codes: Codes) -> Tensor:
-    """The mean over labels of the losses of their heads."""
+    """Return the mean over labels of the losses of their heads."""
     logits = net(clip)
     return torch.stack([head_loss(logits[name], code) for name, code in codes.items()]).mean()
 
 
 def probabilities(logits: Tensor, *, multi_label: bool = False) -> Tensor:
-    """(B, classes) of a head: softmax; of binary labels and several labels at once, sigmoid."""
+    """Return (B, classes) of a head by softmax, or of binary and several labels by sigmoid."""
     logits = logits.float()
     return logits.sigmoid() if multi_label or logits.shape[1] == 1 else logits.softmax(1)
 
 
 def codes_by_head(targets: Targets, rows: IntArray, heads: Mapping[str, int]) -> dict[str, Tensor]:
-    """The codes of some clips, by their rows of the manifest, for each head."""
+    """Return the codes of some clips, by their rows of the manifest, for each head."""
     codes = {}
     for label, outputs in heads.items():
         if label not in targets:
@@ -85,5 +89,5 @@ class _ReverseGradient(torch.autograd.Function):
 
 
 def reverse_gradient(clip: Tensor, weight: float) -> Tensor:
-    """The clip itself; its gradient is multiplied by -weight (Ganin & Lempitsky, ICML 2015)."""
+    """Return the clip, with a gradient multiplied by -weight (Ganin & Lempitsky, ICML 2015)."""
     return _ReverseGradient.apply(clip, weight)  # type: ignore[no-untyped-call]

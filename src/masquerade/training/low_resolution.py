@@ -26,17 +26,11 @@ from masquerade.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class RandomTransforms:
-    """Random translations, rotations and scalings; one for all frames of a clip.
+    """Random translations, rotations and scalings; one for all frames of a clip."""
 
-    Args:
-        shift: at most, as a share of the frame's side; 1 / 28 is half a large pixel of fourteen.
-        turn: at most, in degrees.
-        scale: at most, as a share.
-    """
-
-    shift: float = 1 / 28
-    turn: float = 5.0
-    scale: float = 0.1
+    shift: float = 1 / 28  # at most, as a share of the frame's side; half a large pixel of 14
+    turn: float = 5.0  # at most, in degrees
+    scale: float = 0.1  # at most, as a share
 
     def apply(self, clip: Tensor, generator: torch.Generator) -> Tensor:
         """Transform each of (B, 3, T, H, W), at full size; the generator is the CPU's."""
@@ -56,13 +50,7 @@ class RandomTransforms:
 
 
 class LowResolution(nn.Module):
-    """A recognizer of reduced clips, transformed at random while it is trained.
-
-    Args:
-        net: the recognizer.
-        method: reduces; `ELR`, or any other that is not learned.
-        transforms: in training.
-    """
+    """A recognizer of clips that a method reduces, transformed at random while it is trained."""
 
     def __init__(self, net: nn.Module, *, method: Anonymizer, transforms: RandomTransforms) -> None:
         super().__init__()
@@ -74,13 +62,12 @@ class LowResolution(nn.Module):
         self.heads: dict[str, int] | None = getattr(net, "heads", None)
 
     def forward(self, clip: Tensor) -> Tensor | dict[str, Tensor]:
-        """(B, 3, T, H, W) in [0, 1], of full size, to the network's output."""
+        """Return the network's output for (B, 3, T, H, W) in [0, 1], of full size."""
         return self.net(self._reduce(clip))
 
     def embed(self, clip: Tensor) -> Tensor:
-        """(B, width) of the clips reduced."""
-        embedding: Tensor = self.net.embed(self._reduce(clip))  # type: ignore[operator]
-        return embedding
+        """Return (B, width) of the reduced clips."""
+        return self.net.embed(self._reduce(clip))  # type: ignore[operator]
 
     def _reduce(self, clip: Tensor) -> Tensor:
         if self.training:
@@ -92,20 +79,14 @@ class LowResolution(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class MultiSiamese:
-    """The multi-Siamese loss of AAAI 2018, to be given to `fit(extra_loss=...)`.
+    """The multi-Siamese loss of AAAI 2018, to be given to `fit(extra_loss=...)`."""
 
-    Args:
-        versions: of each clip.
-        margin: distance beyond which two scenes have no loss.
-        weight: relative to the loss of the labels.
-    """
-
-    versions: int = 2
-    margin: float = 1.0
-    weight: float = 1.0
+    versions: int = 2  # of each clip
+    margin: float = 1.0  # distance beyond which two scenes have no loss
+    weight: float = 1.0  # relative to the loss of the labels
 
     def __call__(self, net: nn.Module, clip: Tensor, generator: torch.Generator) -> Tensor:
-        """The loss of a batch of (B, 3, T, H, W); the network draws the versions."""
+        """Return the loss of a batch of (B, 3, T, H, W); the network draws the versions."""
         if not isinstance(net, LowResolution):
             raise UsageError(
                 "A Siamese loss compares versions of a clip: fit a LowResolution network."
@@ -115,7 +96,7 @@ class MultiSiamese:
 
 
 def siamese(points: Tensor, *, margin: float) -> Tensor:
-    """The contrastive loss over all pairs of (V, B, D), V versions of B scenes."""
+    """Return the contrastive loss over all pairs of (V, B, D), V versions of B scenes."""
     versions, scenes = points.shape[:2]
     flat = points.flatten(0, 1)  # (V * B, D)
     scene = torch.arange(scenes, device=flat.device).repeat(versions)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from masquerade.datasets.clip_sampling import crops
 from masquerade.errors import UsageError
 from masquerade.training.distributed import SINGLE_PROCESS, Processes
 from masquerade.training.frame_pairs import frame_pairs, segment_pairs
@@ -34,55 +35,48 @@ class ObjectiveBatch(NamedTuple):
 class Objective:
     """What one adversary learns. Unknown labels (-1) are ignored; all draws are of a generator."""
 
-    needs_labels: ClassVar[bool] = False
-    """Whether it needs private labels."""
+    needs_labels: ClassVar[bool] = False  # private ones
 
     def heads(self, private: Mapping[str, int]) -> dict[str, int]:
-        """Outputs by head of the adversary's network, given those by private label."""
+        """Return outputs by head of the adversary's network, given those by private label."""
         raise NotImplementedError
 
     def wrap(self, net: nn.Module) -> nn.Module:
-        """The adversary's network with whatever else the objective needs; by default as it is."""
+        """Return the adversary's network with whatever else the objective needs."""
         return net
 
     def loss(self, net: nn.Module, batch: ObjectiveBatch) -> Tensor:
-        """What the adversary minimises, (n,) by sample."""
+        """Return what the adversary minimises, (n,) by sample."""
         raise NotImplementedError
 
     def adversarial_loss(self, net: nn.Module, batch: ObjectiveBatch) -> Tensor:
-        """What the anonymizer minimises, (n,) by sample: by default the negative loss."""
+        """Return what the anonymizer minimises, (n,) by sample: by default the negative loss."""
         return -self.loss(net, batch)
 
     def chance_loss(self, codes: Codes, count: int, training_codes: Codes) -> float:
-        """The loss of a constant prediction on `count` clips, which no input can improve."""
+        """Return the loss of a constant prediction on `count` clips: no input can improve it."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Labels(Objective):
-    """Private labels (VITA, STPrivacy): cross entropy, binary where a label is.
-
-    Args:
-        anonymizer_loss: what the anonymizer minimises: negative, minus the loss (eq. 13 of
-            STPrivacy); entropy, minus the entropy of the predictions (BDQ); uniform, the cross
-            entropy to equal predictions; ones, that to "always present" (VITA's code). The last
-            three use no label, and count clips without one too.
-        cap: times its chance value beyond which a negated loss has no gradient, since it is not
-            bounded below; None: none.
-    """
+    """Private labels (VITA, STPrivacy): cross entropy, binary where a label is."""
 
     needs_labels: ClassVar[bool] = True
     anonymizer_loss: Literal["negative", "entropy", "uniform", "ones"] = "negative"
+    """Negative: minus the loss (eq. 13 of STPrivacy); entropy: minus that of the predictions (BDQ);
+    uniform: the cross entropy to equal predictions; ones: that to "always present" (VITA's code).
+    The last three use no label, and count clips without one too."""
     cap: float | None = 2.0
+    """Times its chance value beyond which a negated loss, not bounded below, has no gradient."""
 
     def heads(self, private: Mapping[str, int]) -> dict[str, int]:
         return dict(private)
 
     def loss(self, net: nn.Module, batch: ObjectiveBatch) -> Tensor:
         logits = net(batch.clip)
-        return torch.stack(
-            [clip_losses(logits[name], code) for name, code in batch.codes.items()]
-        ).mean(0)
+        parts = [clip_losses(logits[name], code) for name, code in batch.codes.items()]
+        return torch.stack(parts).mean(0)
 
     def adversarial_loss(self, net: nn.Module, batch: ObjectiveBatch) -> Tensor:
         logits = net(batch.clip)
@@ -98,8 +92,11 @@ class Labels(Objective):
         if self.anonymizer_loss == "negative":
             chance = math.log(logits.shape[1] if exclusive else 2)
             return _negated(clip_losses(logits, codes), self.cap, chance)
-        if self.anonymizer_loss == "entropy":
-            return -_entropy(logits, exclusive)
+        if self.anonymizer_loss == "entropy":  # in nats; of several labels at once their mean
+            if exclusive:
+                logs = logits.log_softmax(1)
+                return (logs.exp() * logs).sum(1)
+            return -(F.softplus(logits) - logits * logits.sigmoid()).mean(1)
         if exclusive:  # of several classes none is "always present": equal predictions instead
             return -logits.log_softmax(1).mean(1)
         wanted = torch.full_like(logits, 0.5 if self.anonymizer_loss == "uniform" else 1.0)
@@ -108,35 +105,25 @@ class Labels(Objective):
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs(Objective):
-    """Contrastive learning of which frames are of one video (SPAct, 3.2).
+    """Contrastive learning of which frames are of one video (SPAct, 3.2)."""
 
-    Args:
-        temperature: of the similarities; 0.1 in SPAct's code.
-        width: of the projection that the network ends in.
-        segments: pairs of runs of frames instead, for an adversary that sees motion.
-    """
-
-    temperature: float = 0.1
-    width: int = 128
-    segments: bool = False
+    temperature: float = 0.1  # of the similarities, as in SPAct's code
+    width: int = 128  # of the projection that the network ends in
+    segments: bool = False  # pairs of runs of frames, for an adversary that sees motion
 
     def heads(self, private: Mapping[str, int]) -> dict[str, int]:
         return {"projection": self.width}
 
     def pairs(self, clip: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Two views of each clip."""
+        """Return two views of each clip."""
         return segment_pairs(clip, generator) if self.segments else frame_pairs(clip, generator)
 
 
 @dataclass(frozen=True, kw_only=True)
 class NTXent(Pairs):
-    """Contrast with the other clips of the batch (SPAct, eq. 5; SimCLR).
+    """Contrast with the other clips of the batch (SPAct, eq. 5; SimCLR)."""
 
-    Args:
-        symmetric: both directions, as in SPAct's code; else eq. 5 as it stands.
-    """
-
-    symmetric: bool = True
+    symmetric: bool = True  # both directions, as in SPAct's code; else eq. 5 as it stands
 
     def loss(self, net: nn.Module, batch: ObjectiveBatch) -> Tensor:
         both = net(torch.cat(self.pairs(batch.clip, batch.generator)))["projection"]
@@ -153,14 +140,10 @@ class MoCo(Pairs):
     """Contrast with a queue of earlier frames (He et al., CVPR 2020; an ablation of SPAct).
 
     The momentum encoder and the queue move only while the adversary learns.
-
-    Args:
-        queue: keys that are remembered; with more than there are clips, a clip meets itself.
-        momentum: of the encoder that makes the keys.
     """
 
-    queue: int = 512
-    momentum: float = 0.999
+    queue: int = 512  # keys that are remembered; with more than clips, a clip meets itself
+    momentum: float = 0.999  # of the encoder that makes the keys
 
     def wrap(self, net: nn.Module) -> nn.Module:
         return MomentumEncoder(net, width=self.width, size=self.queue, momentum=self.momentum)
@@ -186,13 +169,9 @@ class MoCo(Pairs):
 
 @dataclass(frozen=True, kw_only=True)
 class Rotation(Objective):
-    """By how many quarters a frame was rotated (RotNet; an ablation of SPAct).
+    """By how many quarters a frame was rotated (RotNet; an ablation of SPAct)."""
 
-    Args:
-        cap: as of `Labels`.
-    """
-
-    cap: float | None = 2.0
+    cap: float | None = 2.0  # as of `Labels`
 
     def heads(self, private: Mapping[str, int]) -> dict[str, int]:
         return {"quarters": 4}
@@ -201,7 +180,9 @@ class Rotation(Objective):
         clip = batch.clip
         at = torch.randint(clip.shape[2], (len(clip),), generator=batch.generator)
         quarters = torch.randint(4, (len(clip),), generator=batch.generator)
-        frame = _center_square(clip[torch.arange(len(clip)), :, at])  # (B, 3, S, S)
+        side = min(clip.shape[-2:])  # of a square, since a rotated frame must keep its shape
+        top, left = crops(*clip.shape[-2:], side, number=1)[0]
+        frame = clip[torch.arange(len(clip)), :, at, top : top + side, left : left + side]
         rotated = torch.stack(
             [torch.rot90(one, int(k), (1, 2)) for one, k in zip(frame, quarters, strict=True)]
         )
@@ -252,7 +233,7 @@ class MomentumEncoder(nn.Module):
 
     @torch.no_grad()
     def keys(self, clip: Tensor) -> Tensor:
-        """(B, width) of length 1, the encoder's output."""
+        """Return the encoder's output, (B, width) of length 1."""
         (key,) = self.slow(clip).values()
         return F.normalize(key.float(), dim=1)
 
@@ -276,9 +257,9 @@ class MomentumEncoder(nn.Module):
 
 
 def nt_xent(a: Tensor, b: Tensor, *, temperature: float, symmetric: bool = True) -> Tensor:
-    """The normalised, temperature-scaled cross entropy of pairs (SPAct, eq. 5; SimCLR).
+    """Return the normalised, temperature-scaled cross entropy of pairs (SPAct, eq. 5; SimCLR).
 
-    (2N,) of two views (N, D), one an anchor; not symmetric, the (N,) of anchors in `a`.
+    It is (2N,) of two views (N, D), each an anchor; not symmetric, the (N,) of anchors in `a`.
     """
     views = F.normalize(torch.cat([a, b]).float(), dim=1)  # (2N, D)
     with torch.autocast(views.device.type, enabled=False):  # bfloat16 is too coarse here
@@ -291,9 +272,9 @@ def nt_xent(a: Tensor, b: Tensor, *, temperature: float, symmetric: bool = True)
 
 
 def info_nce(query: Tensor, keys: Tensor, queue: Tensor, *, temperature: float) -> Tensor:
-    """The cross entropy of each query's own key among those of a queue (MoCo, eq. 1).
+    """Return the cross entropy of each query's own key among those of a queue (MoCo, eq. 1).
 
-    (N,) of queries (N, D) of any length, and keys (N, D) and queue (K, D) of length 1.
+    It is (N,) of queries (N, D) of any length, and keys (N, D) and queue (K, D) of length 1.
     """
     queries = F.normalize(query.float(), dim=1)
     own = (queries * keys).sum(1, keepdim=True)
@@ -305,7 +286,7 @@ def info_nce(query: Tensor, keys: Tensor, queue: Tensor, *, temperature: float) 
 
 
 def prior_loss(codes: Tensor, training_codes: Tensor) -> Tensor:
-    """(B,), the loss of predicting the training clips' label rates for every clip.
+    """Return the loss (B,) of predicting the training clips' label rates for every clip.
 
     Each label counts once more than it occurred, so that none is certain: where held-out clips
     are all alike, predicting their own rates would have no loss.
@@ -323,19 +304,3 @@ def prior_loss(codes: Tensor, training_codes: Tensor) -> Tensor:
 def _negated(loss: Tensor, cap: float | None, chance: float) -> Tensor:
     """Minus a loss, without gradient beyond so many times its chance value."""
     return -loss.clamp(max=math.inf if cap is None else cap * chance)
-
-
-def _entropy(logits: Tensor, exclusive: bool) -> Tensor:
-    """(B,), in nats; of several labels at once their mean."""
-    if exclusive:
-        logs = logits.log_softmax(1)
-        return -(logs.exp() * logs).sum(1)
-    return (F.softplus(logits) - logits * logits.sigmoid()).mean(1)
-
-
-def _center_square(frames: Tensor) -> Tensor:
-    """(B, C, S, S), the middle of (B, C, H, W): a rotated frame must keep its shape."""
-    height, width = frames.shape[-2:]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return frames[..., top : top + side, left : left + side]

@@ -14,7 +14,7 @@ NOT_DECAYED = ("pos_embed", "cls_token")
 
 
 def derive_seed(*numbers: int) -> int:
-    """One seed of several numbers."""
+    """Return one seed of several numbers."""
     entropy = [number % 2**32 for number in numbers]
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 2)
 
@@ -22,7 +22,7 @@ def derive_seed(*numbers: int) -> int:
 def epoch_order(
     count: int, batch: int, *, seed: int, epoch: int, processes: Processes
 ) -> Iterator[Tensor]:
-    """This process's share of each batch of an epoch; the order is the same in every process."""
+    """Yield this process's share of each batch; the order is the same in every process."""
     generator = torch.Generator().manual_seed(derive_seed(seed, epoch, -1))
     order = torch.randperm(count, generator=generator)
     for batch_rows in torch.split(order, batch):
@@ -32,7 +32,7 @@ def epoch_order(
 
 
 def learning_rate(peak: float, at: float, *, epochs: int, warmup: int, step: float) -> float:
-    """Linear warm-up, then a cosine down to 0; `at` and `step` are in epochs."""
+    """Return the rate of a linear warm-up, then a cosine down to 0; all times are in epochs."""
     warmup = min(warmup, epochs - 1)
     if at < warmup:
         return peak * (at + step) / (warmup + step)
@@ -41,7 +41,7 @@ def learning_rate(peak: float, at: float, *, epochs: int, warmup: int, step: flo
 
 
 def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices and filters decay; biases, norms, position embeddings and class tokens do not.
+    """Let matrices and filters decay, but not biases, norms, position embeddings and class tokens.
 
     As in STPrivacy and the ViTs before it (docs/papers.md 1.10).
     """

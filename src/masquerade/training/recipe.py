@@ -27,70 +27,50 @@ LOSSES = ("reconstruction", "utility", "adversary", "adversarial")
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """The optimizer of one role.
-
-    Args:
-        kind: adam, adamw or sgd.
-        lr: highest learning rate.
-        weight_decay: not of biases, norms and other vectors.
-        momentum: of SGD.
-        warmup: epochs over which the rate rises.
-        cosine: whether it then falls along a cosine over the phase; else it stays.
-        clip: largest norm of a role's gradient; None: any.
-    """
+    """The optimizer of one role."""
 
     kind: Literal["adam", "adamw", "sgd"] = "adam"
-    lr: float = 1e-4
-    weight_decay: float = 0.0
-    momentum: float = 0.0
-    warmup: int = 0
-    cosine: bool = False
-    clip: float | None = None
+    lr: float = 1e-4  # the highest
+    weight_decay: float = 0.0  # not of biases, norms and other vectors
+    momentum: float = 0.0  # of SGD
+    warmup: int = 0  # epochs over which the rate rises
+    cosine: bool = False  # whether it then falls along a cosine over the phase
+    clip: float | None = None  # largest norm of a role's gradient; None: any
 
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateStep:
-    """One optimizer step: which roles are updated, by which losses.
-
-    Args:
-        learns: the roles that step; weights and statistics of all others stay to the bit.
-        losses: weight by loss: reconstruction (L1 to the raw clip), utility, adversary (what the
-            adversaries minimise), adversarial (what the anonymizer minimises against them),
-            auxiliary (of the class token inside the anonymizer), and the anonymizer's own.
-        times: how often in a row.
-        until_accuracy: it is left out for the rest of the round once the utility network's accuracy
-            on a held-out batch is at least this (VITA's monitored accuracy); None: never.
-        reversal: the anonymizer gets the adversary's gradient times minus this (gradient reversal),
-            so that all may step at once; None: it gets it as it is.
-        raw_clips: the networks are given raw clips instead of anonymized ones.
-    """
+    """One optimizer step: which roles are updated, by which losses."""
 
     learns: tuple[Role, ...]
+    """The roles that step; weights and statistics of all others stay to the bit."""
     losses: Mapping[str, float]
+    """Weight by loss: reconstruction (L1 to the raw clip), utility, adversary (what the adversaries
+    minimise), adversarial (what the anonymizer minimises against them), auxiliary (of the class
+    token inside the anonymizer), and the anonymizer's own."""
     times: int = 1
+    """How often in a row."""
     until_accuracy: float | None = None
+    """It is left out for the rest of the round once the utility network's accuracy on a held-out
+    batch is at least this (VITA's monitored accuracy); None: never."""
     reversal: float | None = None
+    """The anonymizer gets the adversary's gradient times minus this (gradient reversal), so that
+    all may step at once; None: it gets it as it is."""
     raw_clips: bool = False
+    """The networks are given raw clips instead of anonymized ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stop:
-    """Ends a phase by a column of the log.
-
-    Args:
-        column: as in log.csv.
-        below: end once it is at most this.
-        above: end once it is at least this.
-        plateau: end once it has not fallen for so many epochs.
-    """
+    """Ends a phase by a column of log.csv."""
 
     column: str
-    below: float | None = None
-    above: float | None = None
-    plateau: int | None = None
+    below: float | None = None  # end once it is at most this
+    above: float | None = None  # end once it is at least this
+    plateau: int | None = None  # end once it has not fallen for so many epochs
 
     def reached(self, rows: Sequence[Row]) -> bool:
-        """Whether the epochs of a phase suffice; `rows` are those, in order."""
+        """Return whether the epochs of a phase, `rows` in order, suffice."""
         values = [row[self.column] for row in rows]
         if not values or math.isnan(values[-1]):
             return False
@@ -104,33 +84,23 @@ class Stop:
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """Some epochs of the same update steps.
+    """Some epochs of the same update steps, one after another, again and again."""
 
-    Args:
-        name: in messages.
-        epochs: at most.
-        updates: one after another, again and again.
-        stop: what ends the phase earlier: all of them at once.
-        same_batch: a round of updates shares one batch (STPrivacy); else each takes the next one
-            (SPAct).
-        anonymizer_norms: how an anonymizer normalises while others learn: by its running
-            statistics, as SPAct's code does and as it will be used, or by those of the batch.
-        restart: the adversaries begin from new weights every so many epochs; None: never.
-        catch_up: steps of the adversaries alone after that.
-        optimizers: by role, where they differ from the recipe's.
-        skip_if_started: left out where training starts from another run's anonymizer.
-    """
-
-    name: str
-    epochs: int
+    name: str  # in messages
+    epochs: int  # at most
     updates: tuple[UpdateStep, ...]
-    stop: tuple[Stop, ...] = ()
+    stop: tuple[Stop, ...] = ()  # what ends the phase earlier: all of them at once
     same_batch: bool = False
+    """A round of updates shares one batch (STPrivacy); else each takes the next one (SPAct)."""
     anonymizer_norms: Literal["running", "batch"] = "running"
-    restart: int | None = None
-    catch_up: int = 0
+    """How an anonymizer normalises while others learn: by its running statistics, as SPAct's code
+    does and as it will be used, or by those of the batch."""
+    restart: int | None = None  # adversaries get new weights every so many epochs; None: never
+    catch_up: int = 0  # steps of the adversaries alone after that
     optimizers: Mapping[Role, OptimizerConfig] = field(default_factory=dict)
+    """By role, where they differ from the recipe's."""
     skip_if_started: bool = False
+    """Left out where training starts from another run's anonymizer."""
 
     @property
     def adversarial(self) -> bool:
@@ -147,78 +117,53 @@ class Phase:
         return any("auxiliary" in step.learns for step in self.updates)
 
     def is_over(self, rows: Sequence[Row]) -> bool:
-        """Whether the epochs of this phase, `rows`, suffice."""
+        """Return whether the epochs of this phase, `rows`, suffice."""
         reached = bool(self.stop) and all(stop.reached(rows) for stop in self.stop)
         return len(rows) >= self.epochs or reached
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adversary:
-    """One network that learns to read what is private.
+    """One network that learns to read what is private."""
 
-    Args:
-        network: in RECOGNIZERS.
-        objective: what it learns.
-        modality: what it is fed of a clip, in MODALITIES.
-    """
-
-    network: str
+    network: str  # in RECOGNIZERS
     objective: Objective
-    modality: str = "frames"
+    modality: str = "frames"  # what it is fed of a clip, in MODALITIES
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdversarialRecipe:
-    """A recipe of adversarial training.
+    """A recipe of adversarial training."""
 
-    Args:
-        method: in METHODS.
-        arguments: of its constructor.
-        utility: the action network, in RECOGNIZERS.
-        utility_modality: what it is fed of a clip, in MODALITIES.
-        widths: of `tiny-3d` networks; None: their own.
-        group_norm: utility and adversaries normalise each clip by itself instead of by batches.
-        adversaries: one or more; none is an ablation.
-        combine: the anonymizer's loss of several: of each clip the highest, or the mean or sum.
-        phases: in order.
-        optimizers: by role.
-        frames: T of a clip.
-        size: (height, width) of the clips in pixels.
-        stride: source frames from one to the next; None: spread over the whole video.
-        stored: frames that are extracted of each video, a random window of which is a training
-            clip; None: `frames`.
-        padding: of a video that ends before.
-        batch: clips a step.
-        min_steps: of an epoch: few clips are repeated.
-        still_batch: clips of a second data set a step.
-        gap: between the frames of a pair that an adversary compares; None: any two of the clip.
-        augment: of training clips.
-        image_weights: a file of an image ViT's weights, from which stprivacy and video ViTs start.
-        tolerance: of the anonymizer's `expected_metrics` at the end; None: not checked.
-    """
-
-    method: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    utility: str
-    utility_modality: str = "frames"
-    widths: tuple[int, ...] | None = None
+    method: str  # in METHODS
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # of its constructor
+    utility: str  # the action network, in RECOGNIZERS
+    utility_modality: str = "frames"  # what it is fed of a clip, in MODALITIES
+    widths: tuple[int, ...] | None = None  # of `tiny-3d` networks; None: their own
     group_norm: bool = False
-    adversaries: tuple[Adversary, ...]
+    """Utility and adversaries normalise each clip by itself instead of by batches."""
+    adversaries: tuple[Adversary, ...]  # none is an ablation
     combine: Literal["max", "mean", "sum"] = "max"
+    """The anonymizer's loss of several: of each clip the highest, or the mean or sum."""
     phases: tuple[Phase, ...]
     optimizers: Mapping[Role, OptimizerConfig]
-    frames: int = 16
-    size: tuple[int, int]
-    stride: int | None = None
+    frames: int = 16  # T of a clip
+    size: tuple[int, int]  # (height, width) of the clips in pixels
+    stride: int | None = None  # source frames from one to the next; None: over the whole video
     stored: int | None = None
-    padding: Padding = "repeat"
-    batch: int = 16
-    min_steps: int = 1
-    still_batch: int = 64
+    """Frames that are extracted of each video, a random window of which is a training clip; None:
+    `frames`."""
+    padding: Padding = "repeat"  # of a video that ends before
+    batch: int = 16  # clips a step
+    min_steps: int = 1  # of an epoch: few clips are repeated
+    still_batch: int = 64  # clips of a second data set a step
     gap: Gap | None = None
-    augment: Augmentation = NONE
+    """Between the frames of a pair that an adversary compares; None: any two of the clip."""
+    augment: Augmentation = NONE  # of training clips
     image_weights: str | None = None
+    """A file of an image ViT's weights, from which stprivacy and video ViTs start."""
     tolerance: float | None = None
+    """Of the anonymizer's `expected_metrics` at the end; None: not checked."""
 
     @property
     def uses_auxiliary(self) -> bool:
@@ -238,10 +183,10 @@ class AdversarialRecipe:
             raise UsageError("An adversarial step needs a batch of at least two clips.")
 
     def with_arguments(self, arguments: Mapping[str, Any]) -> AdversarialRecipe:
-        """The same recipe of an anonymizer with other constructor arguments."""
+        """Return the same recipe of an anonymizer with other constructor arguments."""
         frames = arguments.get("frames", self.frames)
         return replace(self, arguments=dict(arguments), frames=frames)
 
     def for_started(self) -> AdversarialRecipe:
-        """The same recipe for an anonymizer that was trained before: without its pretraining."""
+        """Return the recipe of an anonymizer that was trained before: without its pretraining."""
         return replace(self, phases=tuple(p for p in self.phases if not p.skip_if_started))

@@ -12,19 +12,12 @@ from masquerade.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
-    """Which views of a clip a network is shown.
+    """Which views of a clip a network is shown."""
 
-    Args:
-        times: windows, with starts evenly evenly_spaced over the stored frames.
-        places: square crops, evenly evenly_spaced along the longer side.
-        crop: side of a crop as a share of the shorter side; 1 and one place: the frame as it is.
-        mirror: the mirror image of each too.
-    """
-
-    times: int = 1
-    places: int = 1
-    crop: float = 1.0
-    mirror: bool = False
+    times: int = 1  # windows, with starts evenly spaced over the stored frames
+    places: int = 1  # square crops, evenly spaced along the longer side
+    crop: float = 1.0  # side as a share of the shorter side; 1 and one place: the frame as it is
+    mirror: bool = False  # the mirror image of each too
 
 
 ONE_VIEW = Views()
@@ -33,7 +26,7 @@ PAPER_VIEWS = Views(times=5, places=3)
 
 
 def random_windows(clips: Tensor, frames: int | None, generator: torch.Generator) -> Tensor:
-    """A random window of `frames` frames of each (C, T, H, W); None: all."""
+    """Return a random window of `frames` frames of each (C, T, H, W); None: all."""
     room = _room(clips, frames)
     if not room or frames is None:
         return clips
@@ -44,24 +37,19 @@ def random_windows(clips: Tensor, frames: int | None, generator: torch.Generator
 
 
 def iterate_views(clips: Tensor, views: Views, *, frames: int | None = None) -> Iterator[Tensor]:
-    """Every view of (B, C, T, H, W) clips, each (B, C, frames, h, w)."""
+    """Yield every view of (B, C, T, H, W) clips, each (B, C, frames, h, w)."""
     length = clips.shape[2] if frames is None else frames
     for start in evenly_spaced(_room(clips, frames), views.times):
         window = clips[:, :, start : start + length]
-        for part in _crops(window, views):
+        parts = [window]
+        if views.places > 1 or views.crop != 1:
+            side = round(views.crop * min(window.shape[-2:]))
+            corners = crops(*window.shape[-2:], side, number=views.places)
+            parts = [window[..., y : y + side, x : x + side] for y, x in corners]
+        for part in parts:
             yield part
             if views.mirror:
                 yield part.flip(-1)
-
-
-def _crops(clips: Tensor, views: Views) -> Iterator[Tensor]:
-    height, width = clips.shape[-2:]
-    side = round(views.crop * min(height, width))
-    if views.places == 1 and views.crop == 1:
-        yield clips
-        return
-    for top, left in crops(height, width, side, number=views.places):
-        yield clips[..., top : top + side, left : left + side]
 
 
 def _room(clips: Tensor, frames: int | None) -> int:
