@@ -168,7 +168,7 @@ def lines(
     return found
 
 
-def doubts(data: str, methods: Sequence[str], seeds: int, work: Path) -> list[str]:
+def warnings(data: str, methods: Sequence[str], seeds: int, work: Path) -> list[str]:
     """Diagnostics of runs, and of those that they continued."""
     found = []
     for method in methods:
@@ -255,7 +255,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     manifest = manifest_of(chosen.name, folder, 0)
     beside = [one for one in entries(benchmark) if one.name in chosen.beside.split(",")]
     table = beside + lines(chosen.name, methods, chosen.seeds, chosen.work, began=chosen.began)
-    known = doubts(chosen.name, methods, chosen.seeds, chosen.work)
+    known = warnings(chosen.name, methods, chosen.seeds, chosen.work)
     for line in table:
         mine = [one for one in runs if (one.method, one.data) == (line.name, chosen.name)]
         if line.runs and mine:

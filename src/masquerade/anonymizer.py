@@ -78,7 +78,7 @@ class Anonymizer(nn.Module):
     trained: bool = False
     """Of a learned one: whether it was; `load` sets it, and so does training."""
 
-    doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     """What its training said against itself, in words; `load` sets it."""
 
     inference_args: ClassVar[tuple[str, ...]] = ()

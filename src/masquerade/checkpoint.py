@@ -32,7 +32,7 @@ def describe(anonymizer: Anonymizer) -> dict[str, Any]:
     about: dict[str, Any] = {"name": name_of(anonymizer), "arguments": arguments(anonymizer)}
     if anonymizer.learned:
         weights = weights_digest(anonymizer.state_dict())
-        about |= {"weights_sha256": weights, "doubts": list(anonymizer.doubts)}
+        about |= {"weights_sha256": weights, "warnings": list(anonymizer.warnings)}
     return about
 
 
@@ -87,7 +87,7 @@ def load(path: str | Path, **inference_args: Any) -> Anonymizer:
     except RuntimeError as error:
         raise UsageError(f"{path.name} does not fit {about['method']}: {error}") from error
     anonymizer.trained = True
-    anonymizer.doubts = tuple(json.loads(about.get("provenance", "{}")).get("notes", ()))
+    anonymizer.warnings = tuple(json.loads(about.get("provenance", "{}")).get("notes", ()))
     return anonymizer.eval()
 
 

@@ -135,7 +135,7 @@ def test_a_saved_method_is_used(tmp_path: Path) -> None:
         parse(["a.mp4", "--method", "blacken", "--weights", str(tmp_path / "w.safetensors")])
 
 
-def test_doubts_about_weights_are_printed_and_recorded(
+def test_warnings_about_weights_are_printed_and_recorded(
     command: Callable[..., Any], clip: Path, tmp_path: Path
 ) -> None:
     method, file = masquerade.build("spact", width=2, short=16), tmp_path / "w.safetensors"
@@ -144,7 +144,7 @@ def test_doubts_about_weights_are_printed_and_recorded(
     assert done.returncode == 0 and (tmp_path / "o.mp4").exists()
     assert "these weights are in doubt: the output is flat." in done.stderr
     receipt = json.loads((tmp_path / "o.mp4.receipt.json").read_text())
-    assert receipt["method"]["doubts"] == ["the output is flat"]
+    assert receipt["method"]["warnings"] == ["the output is flat"]
 
 
 def test_weights_of_an_unfinished_training_are_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Validation after an epoch, collapse, and doubts of a whole run."""
+"""Validation after an epoch, collapse, and warnings of a whole run."""
 
 from __future__ import annotations
 
@@ -114,10 +114,10 @@ def test_a_recipe_without_adversaries_is_diagnosed_too() -> None:
     assert trained.history[-1]["collapsed"] == len(trained.notes)
 
 
-def test_an_adversary_that_was_never_above_chance_leaves_a_doubt() -> None:
+def test_an_adversary_that_was_never_above_chance_leaves_a_warning() -> None:
     still = {name: OptimizerConfig(kind="adam", lr=1e-2) for name in ("anonymizer", "utility")}
     seen = train_adversarially(recipe(), data(), device="cpu")
-    assert not any("no adversary" in doubt for doubt in seen.doubts)
+    assert not any("no adversary" in warning for warning in seen.warnings)
     blind = recipe(
         optimizers={**still, "adversary": OptimizerConfig(kind="sgd", lr=0.0)},
         phases=(
@@ -128,7 +128,7 @@ def test_an_adversary_that_was_never_above_chance_leaves_a_doubt() -> None:
     )
     trained = train_adversarially(blind, data(), device="cpu")
     assert len(trained.history) < 10 and not trained.notes
-    first, second = trained.doubts
+    first, second = trained.warnings
     assert "no adversary was ever clearly better than chance" in first
     assert "phase pretrain ended" in second and "instead of at most 0.00" in second
     assert "the mean L1 to the raw clip" in second

@@ -112,7 +112,7 @@ def main(argv: list[str]) -> int:
             print(f"{task.src} -> {task.dst}")
         return 0
     pipeline = build_pipeline(anonymizer, config)
-    for note in anonymizer.doubts:
+    for note in anonymizer.warnings:
         print(f"masquerade: these weights are in doubt: {note}.", file=sys.stderr)
     outcomes = []
     quiet = options.quiet or options.json

@@ -113,8 +113,8 @@ def main(argv: list[str]) -> int:
         print(f"{options.output}: {len(trained.history)} epochs in {trained.seconds:.0f} s")
     for note in trained.notes:
         print(f"masquerade: this run has collapsed: {note}.", file=sys.stderr)
-    for doubt in trained.doubts:
-        print(f"masquerade: this run is in doubt: {doubt}.", file=sys.stderr)
+    for warning in trained.warnings:
+        print(f"masquerade: this run is in doubt: {warning}.", file=sys.stderr)
     return 1 if trained.notes else 0
 
 
@@ -206,4 +206,4 @@ def _read_stills(options: Options) -> tuple[Manifest, TrainingRows] | None:
 def _as_json(trained: TrainedAnonymizer, folder: Path) -> dict[str, Any]:
     last = {k: None if math.isnan(v) else v for k, v in trained.history[-1].items()}
     found = {"run": str(folder), "epochs": len(trained.history), "seconds": trained.seconds}
-    return {**found, "last": last, "notes": [*trained.notes], "doubts": [*trained.doubts]}
+    return {**found, "last": last, "notes": [*trained.notes], "warnings": [*trained.warnings]}

@@ -27,7 +27,7 @@ from masquerade.training.adversarial import (
     update_losses,
 )
 from masquerade.training.data import AdversarialBatch, AdversarialBatches, AdversarialData
-from masquerade.training.diagnostics import find_collapse, find_doubts, has_learned_action
+from masquerade.training.diagnostics import find_collapse, find_warnings, has_learned_action
 from masquerade.training.distributed import Processes, join_processes
 from masquerade.training.engine import Row, Trainer, TrainingLog, digest_inputs
 from masquerade.training.optimization import derive_seed, learning_rate
@@ -70,14 +70,14 @@ class TrainedAnonymizer:
         anonymizer: in evaluation mode, on the CPU.
         history: one row an epoch.
         notes: how it had collapsed at the end, in words; empty is well.
-        doubts: what the log leaves in doubt, in words.
+        warnings: what the log leaves in doubt, in words.
         seconds: of the wall, this process's share where it was resumed.
     """
 
     anonymizer: Anonymizer
     history: list[Row]
     notes: tuple[str, ...]
-    doubts: tuple[str, ...]
+    warnings: tuple[str, ...]
     seconds: float
 
 
@@ -181,8 +181,8 @@ class AdversarialTrainer(Trainer):
         for weight in self.models.parameters_of("anonymizer"):
             weight.requires_grad_(True)
         history, seconds = list(self.history), time.perf_counter() - self.began
-        doubts = find_doubts(history, self.recipe)
-        return TrainedAnonymizer(anonymizer, history, self.notes, doubts, seconds)
+        warnings = find_warnings(history, self.recipe)
+        return TrainedAnonymizer(anonymizer, history, self.notes, warnings, seconds)
 
     def is_finished(self) -> bool:
         return self._next_phase() is None

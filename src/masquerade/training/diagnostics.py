@@ -1,7 +1,8 @@
-"""Signs that a training failed although its losses look well: collapse and doubts."""
+"""Signs that a training failed although its losses look well: collapse and warnings."""
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from masquerade.training.data import AdversarialData
 from masquerade.training.engine import Row
@@ -21,32 +22,20 @@ COLUMNS = {
 """What a column of the log is, in words."""
 
 
-def is_above_chance(row: Row, count: int) -> bool:
-    """Whether the action is predicted significantly above chance on `count` held-out clips."""
-    floor = row["chance_utility"]
-    return row["val_utility"] > floor + SIGNIFICANT * math.sqrt(floor * (1 - floor) / count)
-
-
-def has_learned_action(row: Row, data: AdversarialData) -> bool:
-    """Whether the action was learned, by the utility network or inside the anonymizer.
+def has_learned_action(row: Row, data: AdversarialData, *, auxiliary: bool = True) -> bool:
+    """Return whether the action was learned, by the utility network or inside the anonymizer.
 
     An anonymizer that was initialised through a class token alone publishes nothing useful yet: its
     last layer has learned nothing. A dozen held-out clips cannot tell a fair recognizer from
     chance; there the loss on training clips must have fallen by a quarter instead.
     """
-    auxiliary = row.get("val_auxiliary", math.nan)
-    best = row["val_utility"]
-    return _is_learned(
-        {**row, "val_utility": best if math.isnan(auxiliary) else max(best, auxiliary)}, data
-    )
-
-
-def _is_learned(row: Row, data: AdversarialData) -> bool:
-    if is_above_chance(row, len(data.validation)):
+    count, floor, best = len(data.validation), row["chance_utility"], row["val_utility"]
+    if auxiliary:
+        best = max(best, row.get("val_auxiliary", math.nan))
+    if best > floor + SIGNIFICANT * math.sqrt(floor * (1 - floor) / count):
         return True
-    chance = [math.log(max(outputs, 2)) for outputs in data.utility.values()]
-    learned = row.get("train_utility", math.nan) < LEARNED * sum(chance) / len(chance)
-    return len(data.validation) < FEW and learned
+    chance = fmean(math.log(max(outputs, 2)) for outputs in data.utility.values())
+    return count < FEW and row.get("train_utility", math.nan) < LEARNED * chance
 
 
 def find_collapse(
@@ -56,12 +45,12 @@ def find_collapse(
     expected: Mapping[str, float] | None = None,
     tolerance: float | None = None,
 ) -> tuple[str, ...]:
-    """How an anonymizer has collapsed that looks well by its losses; one sentence each."""
+    """Return how an anonymizer has collapsed that looks well by its losses, in sentences."""
     notes = []
     flat = row["val_variety"] < FLAT
     if flat:
         notes.append("the output is the same whatever comes in")
-    if not _is_learned(row, data):
+    if not has_learned_action(row, data, auxiliary=False):
         notes.append(
             f"the action is at chance ({row['val_utility']:.2f}; "
             f"chance is {row['chance_utility']:.2f})"
@@ -75,15 +64,15 @@ def find_collapse(
     return tuple(notes)
 
 
-def find_doubts(history: Sequence[Row], recipe: AdversarialRecipe) -> tuple[str, ...]:
-    """What a run's log leaves in doubt, though nothing collapsed; one sentence each."""
-    doubts = []
+def find_warnings(history: Sequence[Row], recipe: AdversarialRecipe) -> tuple[str, ...]:
+    """Return what a run's log leaves in doubt, though nothing collapsed, in sentences."""
+    found = []
     shares = [row["val_adversary_share"] for row in history]
-    known = [share for share in shares if not math.isnan(share)]
-    if known and min(known) >= BLIND:
-        doubts.append(
+    lowest = min((share for share in shares if not math.isnan(share)), default=0.0)
+    if lowest >= BLIND:
+        found.append(
             f"no adversary was ever clearly better than chance (its lowest loss was "
-            f"{min(known):.2f} \N{MULTIPLICATION SIGN} chance), so the training did not hide "
+            f"{lowest:.2f} \N{MULTIPLICATION SIGN} chance), so the training did not hide "
             "anything from it"
         )
     for number, phase in enumerate(recipe.phases, 1):
@@ -92,9 +81,9 @@ def find_doubts(history: Sequence[Row], recipe: AdversarialRecipe) -> tuple[str,
             wanted = stop.below if stop.above is None else stop.above
             if wanted is not None and rows and not stop.reached(rows):
                 bound = "at most" if stop.above is None else "at least"
-                doubts.append(
+                found.append(
                     f"phase {phase.name} ended after all its epochs with {COLUMNS[stop.column]} "
                     f"at {rows[-1][stop.column]:.2f} instead of {bound} {wanted:.2f} "
                     f"({stop.column})"
                 )
-    return tuple(doubts)
+    return tuple(found)

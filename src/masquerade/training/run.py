@@ -332,7 +332,7 @@ def _provenance(
         "recipe": str(recipe),
         "epochs": len(trained.history),
         "last": {name: value for name, value in last.items() if value == value},
-        "notes": [*(f"training collapsed: {note}" for note in trained.notes), *trained.doubts],
+        "notes": [*(f"training collapsed: {note}" for note in trained.notes), *trained.warnings],
         "versions": {
             "masquerade": __version__,
             "torch": torch.__version__,
