@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +33,6 @@ from masquerade.training.recipe import (
 def update_losses(
     models: AdversarialModels,
     batch: AdversarialBatch,
-    *,
     recipe: AdversarialRecipe,
     update: UpdateStep,
     generator: torch.Generator,
@@ -170,18 +168,18 @@ class AdversarialModels(nn.Module):
             self.of_role(role).train(learns)
             for weight in self._trainable[role]:
                 weight.requires_grad_(learns)
-        by_batch = []
+        norms = []
         if "anonymizer" not in roles and anonymizer_norms == "batch":
             self.anonymizer.train()
-            by_batch = [m for m in self.anonymizer.modules() if isinstance(m, _BatchNorm)]
-        before = [(norm, norm.track_running_stats) for norm in by_batch]
-        for norm in by_batch:
+            norms = [m for m in self.anonymizer.modules() if isinstance(m, _BatchNorm)]
+            norms = [norm for norm in norms if norm.track_running_stats]
+        for norm in norms:
             norm.track_running_stats = False
         try:
             yield
         finally:
-            for norm, tracked in before:
-                norm.track_running_stats = tracked
+            for norm in norms:
+                norm.track_running_stats = True
 
 
 def build_models(
@@ -192,7 +190,11 @@ def build_models(
         torch.manual_seed(derive_seed(seed, 0))
         anonymizer = build(recipe.method, **recipe.arguments)
         action = build_recognizer(
-            recipe.utility, heads=utility, modality=recipe.utility_modality, **_shape(recipe)
+            recipe.utility,
+            heads=utility,
+            modality=recipe.utility_modality,
+            widths=recipe.widths,
+            group_norm=recipe.group_norm,
         )
         auxiliary = None
         if recipe.uses_auxiliary:
@@ -225,7 +227,8 @@ def build_adversary(
             heads=objective.heads(private),
             modality=adversary.modality,
             projection=isinstance(objective, Pairs),
-            **_shape(recipe),
+            widths=recipe.widths,
+            group_norm=recipe.group_norm,
         )
         _init_video_vit(net, recipe.image_weights)
         return objective.wrap(net)
@@ -249,7 +252,3 @@ def _init_video_vit(net: nn.Module, path: str | None) -> bool:
         return False
     load_weights(net.net, path)
     return True
-
-
-def _shape(recipe: AdversarialRecipe) -> dict[str, Any]:
-    return {"widths": recipe.widths, "group_norm": recipe.group_norm}

@@ -332,12 +332,7 @@ class AdversarialTrainer(Trainer):
         with self.models.set_trainable(update.learns, anonymizer_norms=phase.anonymizer_norms):
             with self.autocast():
                 losses = update_losses(
-                    self.models,
-                    batch,
-                    recipe=self.recipe,
-                    update=update,
-                    generator=generator,
-                    processes=self.processes,
+                    self.models, batch, self.recipe, update, generator, self.processes
                 )
                 missing = set(update.losses) - set(losses)
                 if missing:

@@ -1,7 +1,6 @@
 """Per-head losses, cross entropy or binary cross entropy; unknown labels (-1) are ignored."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -77,17 +76,9 @@ def codes_by_head(targets: Targets, rows: IntArray, heads: Mapping[str, int]) ->
     return codes
 
 
-class _ReverseGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, clip: Tensor, weight: float) -> Tensor:
-        ctx.weight = weight
-        return clip.view_as(clip)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return -ctx.weight * gradient, None
-
-
 def reverse_gradient(clip: Tensor, weight: float) -> Tensor:
     """Return the clip, with a gradient multiplied by -weight (Ganin & Lempitsky, ICML 2015)."""
-    return _ReverseGradient.apply(clip, weight)  # type: ignore[no-untyped-call]
+    same = clip.view_as(clip)
+    if same.requires_grad:
+        same.register_hook(lambda gradient: -weight * gradient)  # type: ignore[no-untyped-call]
+    return same

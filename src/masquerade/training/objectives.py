@@ -180,8 +180,9 @@ class Rotation(Objective):
         clip = batch.clip
         at = torch.randint(clip.shape[2], (len(clip),), generator=batch.generator)
         quarters = torch.randint(4, (len(clip),), generator=batch.generator)
-        side = min(clip.shape[-2:])  # of a square, since a rotated frame must keep its shape
-        top, left = crops(*clip.shape[-2:], side, number=1)[0]
+        height, width = clip.shape[-2:]
+        side = min(height, width)  # of a square, since a rotated frame must keep its shape
+        top, left = crops(height, width, side, number=1)[0]
         frame = clip[torch.arange(len(clip)), :, at, top : top + side, left : left + side]
         rotated = torch.stack(
             [torch.rot90(one, int(k), (1, 2)) for one, k in zip(frame, quarters, strict=True)]

@@ -43,8 +43,9 @@ def iterate_views(clips: Tensor, views: Views, *, frames: int | None = None) -> 
         window = clips[:, :, start : start + length]
         parts = [window]
         if views.places > 1 or views.crop != 1:
-            side = round(views.crop * min(window.shape[-2:]))
-            corners = crops(*window.shape[-2:], side, number=views.places)
+            height, width = window.shape[-2:]
+            side = round(views.crop * min(height, width))
+            corners = crops(height, width, side, number=views.places)
             parts = [window[..., y : y + side, x : x + side] for y, x in corners]
         for part in parts:
             yield part

@@ -66,6 +66,5 @@ def bdq(
         updates=(against, options.PRIVATE),  # eq. 7
         same_batch=True,
     )
-    settings = options.settings("bdq", PRESETS, preset)
     phases = (warmup, last) if tiny else (last,)
-    return options.ablate(AdversarialRecipe(phases=phases, **settings), **ablations)
+    return options.build("bdq", PRESETS, preset, phases, **ablations)

@@ -15,17 +15,16 @@ PAPER: dict[str, Any] = dict(
     arguments={"noise": 0.5, "width": 64, "short": 112},
     utility="r3d-18",
     optimizers=options.same_optimizer(OptimizerConfig(kind="adam", lr=1e-4)),
-    size=(112, 112),
-    stride=2,
-    stored=options.STORED,
-    padding="palindrome",
+    adversaries=(),
     batch=24,
     augment=SPACT,
+    **options.PAPER,
 )
 TINY: dict[str, Any] = dict(
     arguments={"noise": 0.5, "width": 8, "halvings": 2, "short": 24},
     utility="tiny-3d",
     utility_modality="both",
+    adversaries=(),
     **options.TINY,
 )
 PRESETS = {"tiny": TINY, "paper": PAPER}
@@ -47,6 +46,4 @@ def noise_features(
         updates=(replace(options.ACTION, losses={"utility": 1.0, "reconstruction": 1.0}),),
         stop=(options.UTILITY_LEARNED,),
     )
-    settings = options.settings("noise-features", PRESETS, preset)
-    recipe = AdversarialRecipe(adversaries=(), phases=(joint,), **settings)
-    return options.ablate(recipe, **ablations)
+    return options.build("noise-features", PRESETS, preset, (joint,), **ablations)

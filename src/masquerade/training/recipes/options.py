@@ -4,7 +4,7 @@ A recipe takes those of one TypedDict, of which tyro makes flags, and applies th
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import (
@@ -49,25 +49,19 @@ Switch = Annotated[
 """A flag without a value; of a plain bool that has no default tyro would make --no-NAME."""
 
 
-class Range(NamedTuple):
-    """The finite values that a flag takes; `least` itself only where it is included."""
+class Allowed(NamedTuple):
+    """The values that a flag takes, in words and as a test."""
 
-    least: float
-    most: float = math.inf
-    included: bool = True
-
-    def check(self, flag: str, value: float) -> None:
-        enough = value >= self.least if self.included else value > self.least
-        if not enough or value > self.most or math.isinf(value):
-            least = f"{self.least} or more" if self.included else f"above {self.least}"
-            most = "" if math.isinf(self.most) else f" and at most {self.most}"
-            raise UsageError(f"{flag} must be {least}{most}.")
+    words: str
+    test: Callable[[float], bool]
 
 
-Count = Annotated[int, Range(1)]
-Weight = Annotated[float, Range(0)]
-Positive = Annotated[float, Range(0, included=False)]
-Share = Annotated[float, Range(0, 1, included=False)]
+def at_least(least: int) -> Allowed:
+    return Allowed(f"{least} or more", lambda value: least <= value < math.inf)
+
+
+Positive = Annotated[float, Allowed("above 0", lambda value: 0 < value < math.inf)]
+Share = Annotated[float, Allowed("above 0 and at most 1", lambda value: 0 < value <= 1)]
 
 
 class Schedule(TypedDict, total=False):
@@ -77,8 +71,10 @@ class Schedule(TypedDict, total=False):
     image_weights: Annotated[
         Path, Doc("Start stprivacy and video ViTs from this file of an image ViT (DeiT, DINO).")
     ]
-    epochs: Annotated[Count, Doc("End every phase after this many epochs at the latest.")]
-    batch: Annotated[int, Range(2), Doc("Train on this many clips a step.")]
+    epochs: Annotated[
+        int, at_least(1), Doc("End every phase after this many epochs at the latest.")
+    ]
+    batch: Annotated[int, at_least(2), Doc("Train on this many clips a step.")]
 
 
 class UtilitySchedule(Schedule, total=False):
@@ -92,8 +88,12 @@ class UtilitySchedule(Schedule, total=False):
 class Ablations(Schedule, total=False):
     """Flags of a recipe with adversaries."""
 
-    omega: Annotated[Weight, Doc("Weight the adversarial loss by this (SPAct's omega).")]
-    action_weight: Annotated[Weight, Doc("Weight the action's loss by this against adversaries.")]
+    omega: Annotated[
+        float, at_least(0), Doc("Weight the adversarial loss by this (SPAct's omega).")
+    ]
+    action_weight: Annotated[
+        float, at_least(0), Doc("Weight the action's loss by this against adversaries.")
+    ]
     segments: Annotated[Switch, Doc("Compare runs of frames, for networks that see motion.")]
     reversal: Annotated[Switch, Doc("Update all networks at once, by gradient reversal.")]
     frozen: Annotated[Switch, Doc("Stop the adversaries' learning before the last phase.")]
@@ -114,13 +114,17 @@ class Ablations(Schedule, total=False):
         ),
     ]
     temperature: Annotated[Positive, Doc("Divide a contrastive objective's similarities by this.")]
-    queue: Annotated[Count, Doc("Remember this many frames in the queue of --objective moco.")]
+    queue: Annotated[
+        int, at_least(1), Doc("Remember this many frames in the queue of --objective moco.")
+    ]
     combine: Annotated[
         Literal["max", "mean", "sum"],
         Doc("Combine the anonymizer's losses of several adversaries, clip by clip, like this."),
     ]
     ratio: Annotated[
-        Count, Doc("In the last phase, update the other networks this often per anonymizer update.")
+        int,
+        at_least(1),
+        Doc("In the last phase, update the other networks this often per anonymizer update."),
     ]
     gate: Annotated[
         Share,
@@ -130,11 +134,13 @@ class Ablations(Schedule, total=False):
         ),
     ]
     restart: Annotated[
-        Count, Doc("Give the adversaries new weights every so many epochs of the last phase.")
+        int,
+        at_least(1),
+        Doc("Give the adversaries new weights every so many epochs of the last phase."),
     ]
     catch_up: Annotated[
         int,
-        Range(0),
+        at_least(0),
         Doc("Let restarted adversaries learn alone for this many updates (200 if not given)."),
     ]
     until_blind: Annotated[
@@ -197,7 +203,6 @@ WITHOUT_ADVERSARY = {"until_pretrain", "until_utility", "anonymizer_norms", "no_
 CATCH_UP = 200  # updates, as in VITA's code
 GATE_UPDATES = 8
 
-STORED = 32  # frames of a video that are extracted, any 16 in a row of which are a clip
 PLATEAU = 4  # epochs without a better loss
 
 BOTH = UpdateStep(learns=("utility", "adversary"), losses={"utility": 1.0, "adversary": 1.0})
@@ -224,6 +229,14 @@ TINY: dict[str, Any] = dict(
     augment=Augmentation(crop=(0.8, 1.0), flip=0.5),
 )
 """What the tiny presets have in common."""
+PAPER: dict[str, Any] = dict(size=(112, 112), stride=2, stored=32, padding="palindrome")
+"""Clips of any frames in a row of a video's first 32 at a stride of 2, or of it back and forth."""
+
+
+def against(*, adversarial: float, utility: float = 1.0, **own: float) -> UpdateStep:
+    """Return the anonymizer's update against the adversaries, by the weights of its losses."""
+    losses = {"utility": utility, "adversarial": adversarial, **own}
+    return UpdateStep(learns=("anonymizer",), losses=losses)
 
 
 def pretrain(
@@ -240,13 +253,18 @@ def pretrain(
     )
 
 
-def settings(
-    method: str, presets: Mapping[str, Mapping[str, Any]], preset: str
-) -> Mapping[str, Any]:
-    """Return the settings of one preset of a method."""
+def build(
+    method: str,
+    presets: Mapping[str, Mapping[str, Any]],
+    preset: str,
+    phases: tuple[Phase, ...],
+    **flags: Unpack[PretrainAblations],
+) -> AdversarialRecipe:
+    """Return the recipe of one preset of a method, with the changes that the flags ask for."""
     if preset not in presets:
         raise UsageError(f"{method} has no preset {preset!r}; it has {', '.join(presets)}.")
-    return {"method": method, **presets[preset]}
+    recipe = AdversarialRecipe(method=method, phases=phases, **presets[preset])
+    return ablate(recipe, **flags)
 
 
 def ablate(recipe: AdversarialRecipe, **given: Unpack[PretrainAblations]) -> AdversarialRecipe:
@@ -267,8 +285,8 @@ def _check_values(flags: Mapping[str, Any]) -> None:
     hints = get_type_hints(PretrainAblations, include_extras=True)
     for name, value in flags.items():
         for allowed in get_args(hints[name])[1:]:
-            if isinstance(allowed, Range):
-                allowed.check(f"--{name.replace('_', '-')}", value)
+            if isinstance(allowed, Allowed) and not allowed.test(value):
+                raise UsageError(f"--{name.replace('_', '-')} must be {allowed.words}.")
 
 
 def _change_schedule(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> AdversarialRecipe:
@@ -279,28 +297,19 @@ def _change_schedule(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> Adv
             f"{recipe.method} has no warm-up under this preset, so leave out --until-utility and "
             "--until-adversary."
         )
-    phases = tuple(
-        replace(
-            phase,
-            epochs=min(phase.epochs, flags.get("epochs", phase.epochs)),
-            anonymizer_norms=flags.get("anonymizer_norms", phase.anonymizer_norms),
-            stop=tuple(
-                replace(stop, below=below[stop.column], plateau=None)
-                if stop.column in below
-                else stop
-                for stop in phase.stop
-            ),
-        )
-        for phase in recipe.phases
-    )
-    path = flags.get("image_weights", recipe.image_weights)
-    return replace(
-        recipe,
-        utility=flags.get("utility", recipe.utility),
-        image_weights=None if path is None else str(path),
-        batch=flags.get("batch", recipe.batch),
-        phases=phases,
-    )
+    phases = []
+    for phase in recipe.phases:
+        epochs = min(phase.epochs, flags.get("epochs", phase.epochs))
+        norms = flags.get("anonymizer_norms", phase.anonymizer_norms)
+        stop = list(phase.stop)
+        for at, one in enumerate(phase.stop):
+            if one.column in below:
+                stop[at] = Stop(column=one.column, below=below[one.column])
+        phases.append(replace(phase, epochs=epochs, anonymizer_norms=norms, stop=tuple(stop)))
+    changes = {name: flags[name] for name in ("utility", "batch") if name in flags}
+    if "image_weights" in flags:
+        changes["image_weights"] = str(flags["image_weights"])
+    return replace(recipe, phases=tuple(phases), **changes)
 
 
 def _without_adversary(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> AdversarialRecipe:

@@ -14,7 +14,6 @@ from masquerade.training.recipe import (
     OptimizerConfig,
     Phase,
     Stop,
-    UpdateStep,
 )
 from masquerade.training.recipes import options
 
@@ -23,13 +22,10 @@ PAPER: dict[str, Any] = dict(
     utility="r3d-18-spact",
     adversaries=(Adversary(network="resnet-50", objective=NTXent()),),
     optimizers=options.same_optimizer(OptimizerConfig(kind="adam", lr=1e-4)),
-    size=(112, 112),
-    stride=2,
-    stored=options.STORED,
-    padding="palindrome",
     batch=24,
     still_batch=64,
     augment=SPACT,
+    **options.PAPER,
 )
 TINY: dict[str, Any] = dict(
     arguments={"width": 8, "short": 24},
@@ -71,13 +67,9 @@ def spact(
         Phase(
             name="adversarial",
             epochs=20 if tiny else 300,
-            updates=(
-                UpdateStep(learns=("anonymizer",), losses={"utility": 1.0, "adversarial": omega}),
-                options.BOTH,  # after eq. 9, eq. 8
-            ),
+            updates=(options.against(adversarial=omega), options.BOTH),  # eq. 9 and 8
             # With ten clips held out one epoch at chance is chance: tiny runs all its epochs.
             stop=() if tiny else (Stop(column="val_adversary_share", above=0.95),),
         ),
     )
-    settings = options.settings("spact", PRESETS, preset)
-    return options.ablate(AdversarialRecipe(phases=phases, **settings), **ablations)
+    return options.build("spact", PRESETS, preset, phases, **ablations)

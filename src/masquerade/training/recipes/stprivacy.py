@@ -65,8 +65,7 @@ def stprivacy(
             leaks dropped tokens).
     """
     phases = _tiny_phases() if preset == "tiny" else _paper_phases()
-    settings = options.settings("stprivacy", PRESETS, preset)
-    return options.ablate(AdversarialRecipe(phases=phases, **settings), **ablations)
+    return options.build("stprivacy", PRESETS, preset, phases, **ablations)
 
 
 def _paper_phases() -> tuple[Phase, ...]:
@@ -74,10 +73,7 @@ def _paper_phases() -> tuple[Phase, ...]:
         learns=("anonymizer", "auxiliary"),
         losses={"auxiliary": 1.0, "ratio": 1.0},  # preprint, eq. 12
     )
-    against = UpdateStep(
-        learns=("anonymizer",),
-        losses={"utility": 0.5, "adversarial": 0.5, "ratio": 1.0},  # eq. 13
-    )
+    against = options.against(utility=0.5, adversarial=0.5, ratio=1.0)  # eq. 13
     return (
         Phase(name="warmup", epochs=80, updates=(RAW,)),
         Phase(name="initialise", epochs=80, updates=(begin,)),
@@ -94,9 +90,7 @@ def _tiny_phases() -> tuple[Phase, ...]:
     """
     still = {"rebuilt": 1.0, "ratio": 4.0}
     learn = UpdateStep(learns=("anonymizer", "utility"), losses={"utility": 1.0, **still})
-    against = UpdateStep(
-        learns=("anonymizer",), losses={"utility": 1.0, "adversarial": 1.0, "ratio": 8.0}
-    )
+    against = options.against(adversarial=1.0, ratio=8.0)
     return (
         Phase(
             name="pretrain",

@@ -26,11 +26,8 @@ PAPER: dict[str, Any] = dict(
         "utility": OptimizerConfig(lr=1e-5),
         "adversary": OptimizerConfig(lr=1e-4),
     },
-    size=(112, 112),
-    stride=2,
-    stored=options.STORED,
-    padding="palindrome",
     batch=16,
+    **options.PAPER,
 )
 # The code: the anonymizer wants every attribute to be called present.
 CODE = {
@@ -60,7 +57,7 @@ def vita(
         preset: Take the settings of tiny (minutes on two cores), paper, or code (whose anonymizer
             wants every attribute to be called present).
     """
-    against = UpdateStep(learns=("anonymizer",), losses={"utility": 1.0, "adversarial": 0.5})
+    against = options.against(adversarial=0.5)
     stop = options.BOTH_LEARNED
     if preset == "tiny":  # an update each of the anonymizer and utility, two of the adversary
         updates: tuple[UpdateStep, ...] = (against, options.BOTH, options.PRIVATE)
@@ -81,5 +78,4 @@ def vita(
             Phase(name="warmup", epochs=80, updates=warmup, same_batch=True, stop=stop),
             Phase(name="adversarial", epochs=100, updates=updates),
         )
-    settings = options.settings("vita", PRESETS, preset)
-    return options.ablate(AdversarialRecipe(phases=phases, **settings), **ablations)
+    return options.build("vita", PRESETS, preset, phases, **ablations)
