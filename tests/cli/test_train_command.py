@@ -28,10 +28,10 @@ from masquerade.cli.train import main, parse, select_rows
 from masquerade.datasets.manifest import read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.extraction.dataset import from_tensor
+from masquerade.extraction.dataset import ClipDataset, from_tensor
 from masquerade.training.frame_pairs import NEAR
 from masquerade.training.recipes.spact import spact
-from masquerade.training.run import _add_pairs, _load_data, _Source, training_rows
+from masquerade.training.run import _check_lengths, extract_training_clips, training_rows
 from masquerade.training.views import random_windows
 
 QUICK = ["--width", "2", "--short", "16", "--epochs", "2", "--batch", "8"]
@@ -219,7 +219,7 @@ def test_a_clip_is_cut_anew_from_more_frames_than_it_has(mimes: Path) -> None:
     """Under `paper`; these videos are of 4 frames, so what is stored goes back and forth."""
     manifest = read_manifest(mimes)
     recipe = replace(spact(preset="paper"), size=(16, 16), stride=1, frames=4, stored=10)
-    learn, held = _Source(manifest=manifest, rows=training_rows(manifest)).clips(recipe)
+    learn, held = extract_training_clips(manifest, training_rows(manifest), recipe)
     one = learn[0]  # (3, T, H, W)
     assert one.shape[1] == held.shape[1] == 10
     assert all(torch.equal(one[:, at], one[:, back]) for at, back in ((4, 2), (5, 1), (6, 0)))
@@ -230,27 +230,14 @@ def test_a_clip_is_cut_anew_from_more_frames_than_it_has(mimes: Path) -> None:
         replace(recipe, stored=3)
 
 
-def test_a_video_that_begins_still_is_not_a_short_one(
-    mimes: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    manifest, recipe = read_manifest(mimes), spact()
-    source = _Source(manifest=manifest, rows=training_rows(manifest))
-    data = _load_data(source, recipe, [])
+def test_a_video_that_begins_still_is_not_a_short_one() -> None:
+    def spaced(frames: torch.Tensor) -> ClipDataset:
+        return from_tensor(frames.reshape(1, 1, 8, 1, 1).expand(20, 3, -1, 4, 4))
+
     moving = torch.arange(8, dtype=torch.uint8).clamp(min=1)  # frames 0 and 1 are alike
-    for name, frames in (("starts still", moving), ("one picture", moving * 0)):
-        found = tuple(
-            from_tensor(
-                frames.reshape(1, 1, 8, 1, 1).expand(len(part), 3, -1, 4, 4), rows=part.rows
-            )
-            for part in (data.train, data.validation)
-        )
-        monkeypatch.setattr(_Source, "clips", lambda *_, found=found, **__: found)
-        given = (data, recipe, NEAR, source)
-        if name == "starts still":
-            assert _add_pairs(*given).pairs is found[0]
-            continue
-        with pytest.raises(UsageError, match="too short"):
-            _add_pairs(*given)
+    _check_lengths(spaced(moving), NEAR)
+    with pytest.raises(UsageError, match="too short"):
+        _check_lengths(spaced(moving * 0), NEAR)
 
 
 def test_videos_that_are_too_short_for_a_gap_are_refused(mimes: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,39 +43,6 @@ class TrainingRows:
 
     train: IntArray
     validation: IntArray
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Source:
-    """Clips of some rows of a manifest, extracted as often as a recipe needs them."""
-
-    manifest: Manifest
-    rows: TrainingRows
-    workers: int = 1
-    cache: Path | ClipCache | None = None
-    loading: Callable[[int, int], None] | None = None
-
-    def clips(self, recipe: AdversarialRecipe, **changes: Any) -> tuple[ClipDataset, ClipDataset]:
-        """Training and validation clips, their rows those of the whole manifest."""
-        recipe = replace(recipe, **changes)
-        rows = np.sort(np.concatenate([self.rows.train, self.rows.validation]))
-        try:
-            found = extract_clips(
-                self.manifest.take(rows),
-                ExtractionConfig(
-                    frames=recipe.stored or recipe.frames,
-                    size=recipe.size,
-                    stride=recipe.stride,
-                    padding=recipe.padding,
-                ),
-                workers=self.workers,
-                cache=self.cache,
-                progress=self.loading,
-            )
-        except UsageError as error:  # not one clip could be read: the data is at fault
-            raise MasqueradeError(str(error)) from error
-        dataset = replace(found, rows=rows[found.rows])
-        return dataset.of_rows(self.rows.train), dataset.of_rows(self.rows.validation)
 
 
 def train(
@@ -123,14 +91,10 @@ def train(
     started = None if start is None else _load_start(start, recipe)
     if started is not None:
         recipe = recipe.for_started()
-    own = private if stills is None else []  # else they are labels of the second data set
-    source = _Source(manifest=manifest, rows=rows, workers=workers, cache=cache, loading=loading)
-    data = _load_data(source, recipe, own)
-    if recipe.gap is not None:
-        data = _add_pairs(data, recipe, recipe.gap, replace(source, loading=None))
-    if stills is not None:
-        second = replace(source, manifest=stills[0], rows=stills[1], loading=None)
-        data = _add_stills(data, recipe, second, private)
+    extract = partial(extract_training_clips, workers=workers, cache=cache)
+    data = _load_data(
+        manifest, rows, recipe, private=private, stills=stills, extract=extract, loading=loading
+    )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -158,12 +122,10 @@ def train(
 
 
 def training_rows(manifest: Manifest, *, column: str | None = None, seed: int = 0) -> TrainingRows:
-    """The rows that are train in every split column, so that no test split is used.
+    """Return the rows that are train in every split column, so that no test split is used.
 
-    Args:
-        manifest: of the clips.
-        column: the one split column that counts; None: all of them.
-        seed: of what is held out for validation where the manifest has none.
+    Of one split column where it is named. Where the manifest has no validation split, whole groups
+    of people are held out by the seed.
     """
     names = [column] if column else [one.name for one in manifest.of_role("split")]
     if not names:
@@ -184,51 +146,87 @@ def training_rows(manifest: Manifest, *, column: str | None = None, seed: int = 
 def hold_out_validation(
     manifest: Manifest, rows: IntArray, column: str, *, seed: int = 0
 ) -> TrainingRows:
-    """Hold out whole groups of people of some rows.
-
-    Args:
-        manifest: of the clips.
-        rows: that may be learned from, all of them train in `column`.
-        column: a split column.
-        seed: which groups.
-    """
+    """Hold out whole groups of people of some rows, which are all train in a split column."""
     mine = carve_validation(manifest.take(rows), name=column, fraction=VALIDATION, seed=seed)
     cells = np.array(mine.cells(column))
     return TrainingRows(train=rows[cells == "train"], validation=rows[cells == "val"])
 
 
+def extract_training_clips(
+    manifest: Manifest,
+    rows: TrainingRows,
+    recipe: AdversarialRecipe,
+    *,
+    workers: int = 1,
+    cache: Path | ClipCache | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[ClipDataset, ClipDataset]:
+    """Extract a recipe's clips to learn from and held out, whose rows are those of the manifest."""
+    every = np.sort(np.concatenate([rows.train, rows.validation]))
+    config = ExtractionConfig(
+        frames=recipe.stored or recipe.frames,
+        size=recipe.size,
+        stride=recipe.stride,
+        padding=recipe.padding,
+    )
+    try:
+        found = extract_clips(
+            manifest.take(every), config, workers=workers, cache=cache, progress=progress
+        )
+    except UsageError as error:  # not one clip could be read: the data is at fault
+        raise MasqueradeError(str(error)) from error
+    dataset = replace(found, rows=every[found.rows])
+    return dataset.of_rows(rows.train), dataset.of_rows(rows.validation)
+
+
 def _load_data(
-    source: _Source, recipe: AdversarialRecipe, private: Sequence[str] | None
+    manifest: Manifest,
+    rows: TrainingRows,
+    recipe: AdversarialRecipe,
+    *,
+    private: Sequence[str] | None,
+    stills: tuple[Manifest, TrainingRows] | None,
+    extract: Callable[..., tuple[ClipDataset, ClipDataset]],
+    loading: Callable[[int, int], None] | None,
 ) -> AdversarialData:
-    manifest, rows = source.manifest, source.rows
-    actions = [one for one in manifest.of_role("action") if one.kind != "fact"]
+    """Read the labels, and extract the clips by `extract_training_clips`."""
+    actions = [one.name for one in manifest.of_role("action") if one.kind != "fact"]
     if not actions:
         raise UsageError("The manifest has no column with an action to keep.")
-    for column in actions:
-        if len(np.unique(manifest.targets(column.name)[rows.train])) < 2:
+    for name in actions:
+        if len(np.unique(manifest.targets(name)[rows.train])) < 2:
             raise UsageError(
-                f"All clips to learn from have the same {column.name}, so there is none to tell "
+                f"All clips to learn from have the same {name}, so there is none to tell "
                 "from another; give clips of several."
             )
-    learn, held_out = source.clips(recipe)
-    names = _private_labels(manifest, rows, private)
-    targets = {one.name: manifest.targets(one.name) for one in actions}
-    targets |= {name: _learnable(manifest.targets(name), learn.rows) for name in names}
-    return AdversarialData(
+    labelled, labelled_rows = (manifest, rows) if stills is None else stills
+    names = _private_labels(labelled, labelled_rows, private)
+    learn, held_out = extract(manifest, rows, recipe, progress=loading)
+    data = AdversarialData(
         train=learn,
         validation=held_out,
-        targets=targets,
-        utility={one.name: _outputs(manifest, one.name) for one in actions},
-        private={name: _outputs(manifest, name) for name in names},
+        targets={name: manifest.targets(name) for name in actions},
+        utility={name: _outputs(manifest, name) for name in actions},
+        private={name: _outputs(labelled, name) for name in names},
     )
+    if recipe.gap is not None:
+        gap = recipe.gap
+        spaced = replace(
+            recipe, frames=gap.frames, stride=gap.stride, stored=None, padding="repeat"
+        )
+        pairs, pairs_validation = extract(manifest, rows, spaced)
+        _check_lengths(pairs, gap)
+        data = replace(data, pairs=pairs, pairs_validation=pairs_validation)
+    if stills is None:
+        codes = {name: _learnable(manifest.targets(name), learn.rows) for name in names}
+        return replace(data, targets={**data.targets, **codes})
+    learn, held_out = extract(*stills, replace(recipe, frames=1, stride=None, stored=None))
+    codes = {name: _learnable(labelled.targets(name), learn.rows) for name in names}
+    return replace(data, stills=learn, still_validation=held_out, still_targets=codes)
 
 
-def _add_pairs(
-    data: AdversarialData, recipe: AdversarialRecipe, gap: Gap, source: _Source
-) -> AdversarialData:
-    learn, held_out = source.clips(
-        recipe, frames=gap.frames, stride=gap.stride, stored=None, padding="repeat"
-    )
+def _check_lengths(learn: ClipDataset, gap: Gap) -> None:
+    """Refuse videos of which most are too short for pairs of frames with a gap."""
     short = 0
     for clips in clip_loader(learn, torch.split(torch.arange(len(learn)), 64)):
         late = clips[:, :, gap.steps[0] - 1 :]  # the last frame again, where the video has ended
@@ -238,26 +236,10 @@ def _add_pairs(
             f"{short} of {len(learn)} videos are too short for pairs of frames that are "
             f"{gap.least} or more apart; give longer ones, or another --gap."
         )
-    return replace(data, pairs=learn, pairs_validation=held_out)
-
-
-def _add_stills(
-    data: AdversarialData, recipe: AdversarialRecipe, source: _Source, private: Sequence[str] | None
-) -> AdversarialData:
-    manifest = source.manifest
-    learn, held_out = source.clips(recipe, frames=1, stride=None, stored=None)
-    names = _private_labels(manifest, source.rows, private)
-    return replace(
-        data,
-        private={name: _outputs(manifest, name) for name in names},
-        stills=learn,
-        still_validation=held_out,
-        still_targets={name: _learnable(manifest.targets(name), learn.rows) for name in names},
-    )
 
 
 def _load_start(start: Path, recipe: AdversarialRecipe) -> Anonymizer:
-    """The anonymizer of another run, which must be of the same shape."""
+    """Load the anonymizer of another run, which must be of the same shape."""
     found = load(start)
     own = arguments(found)
     wanted = {k: v for k, v in recipe.arguments.items() if k not in found.inference_args}
@@ -271,17 +253,14 @@ def _load_start(start: Path, recipe: AdversarialRecipe) -> Anonymizer:
 def _private_labels(
     manifest: Manifest, rows: TrainingRows, wanted: Sequence[str] | None
 ) -> list[str]:
-    """Columns that are to go: those asked for, or all attributes that differ among the clips."""
+    """Return the private labels asked for, or all attributes that differ among the clips."""
+    for name in wanted or ():
+        if manifest.column(name).role != "attribute":
+            raise UsageError(f"Column {name!r} is no private attribute; leave it out.")
     if wanted is not None:
-        for name in wanted:
-            if manifest.column(name).role != "attribute":
-                raise UsageError(f"Column {name!r} is no private attribute; leave it out.")
         return list(wanted)
-    return [
-        column.name
-        for column in manifest.of_role("attribute")
-        if column.kind != "fact" and len(np.unique(manifest.targets(column.name)[rows.train])) > 1
-    ]
+    names = [one.name for one in manifest.of_role("attribute") if one.kind != "fact"]
+    return [name for name in names if len(np.unique(manifest.targets(name)[rows.train])) > 1]
 
 
 def _outputs(manifest: Manifest, name: str) -> int:
@@ -292,23 +271,16 @@ def _outputs(manifest: Manifest, name: str) -> int:
 def learned_fingerprints(
     used: Sequence[tuple[Manifest, TrainingRows]], start: Path | None
 ) -> list[str]:
-    """Fingerprints of all clips that a run learned from, which may not test it."""
-    before = [] if start is None else read_provenance(start).get("learned", [UNKNOWN])
-    return [
-        *(
-            mark
-            for manifest, rows in used
-            for mark in fingerprints(manifest, [*rows.train.tolist(), *rows.validation.tolist()])
-        ),
-        *before,
-    ]
+    """Return fingerprints of all clips that a run learned from, which may not test it."""
+    marks: list[str] = []
+    for manifest, rows in used:
+        marks += fingerprints(manifest, [*rows.train.tolist(), *rows.validation.tolist()])
+    return marks + ([] if start is None else read_provenance(start).get("learned", [UNKNOWN]))
 
 
 def _learnable(codes: IntArray, train_rows: IntArray) -> IntArray:
-    """Labels that no training clip has, such as other people's names, count as unknown."""
-    if codes.ndim == 2:
-        return codes
-    return np.where(np.isin(codes, codes[train_rows]), codes, -1)
+    """Count labels that no training clip has, such as other people's names, as unknown."""
+    return codes if codes.ndim == 2 else np.where(np.isin(codes, codes[train_rows]), codes, -1)
 
 
 def _provenance(
