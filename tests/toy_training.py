@@ -135,8 +135,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def batches_of(given: AdversarialRecipe, own: AdversarialData | None = None) -> AdversarialBatches:
-    cpu = torch.device("cpu")
-    return AdversarialBatches(given, own or data(), seed=0, processes=Processes(), device=cpu)
+    return AdversarialBatches(given, own or data(), seed=0, processes=Processes())
 
 
 def held_out(count: int) -> AdversarialData:

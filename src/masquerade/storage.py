@@ -94,14 +94,19 @@ def file_digest(path: Path) -> str:
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:
-    """SHA-256 of the names and the bytes of a state dict, in order of name."""
-    import torch  # here, so that a command that needs no network starts without it
-
+    """Return the SHA-256 of the names and the bytes of a state dict, in order of name."""
     content = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
         content.update(name.encode())
-        content.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        content.update(tensor_bytes(tensor))
     return content.hexdigest()
+
+
+def tensor_bytes(tensor: Tensor) -> memoryview:
+    """Return the bytes of a tensor's numbers, in order."""
+    import torch  # here, so that a command that needs no network starts without it
+
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
 
 
 def refuse_existing(destination: Path, *, overwrite: bool) -> None:

@@ -198,10 +198,7 @@ def test_the_three_phases_are_played_and_the_token_is_thrown_away(tmp_path: Path
 def test_who_starts_does_not_touch_recognizers() -> None:
     before = {k: v.clone() for k, v in cast().state_dict().items()}
     given = recipe(phases=(recipe().phases[1],))
-    cpu = torch.device("cpu")
-    trainer = AdversarialTrainer(
-        given, data(), seed=0, device=cpu, amp=False, processes=Processes()
-    )
+    trainer = AdversarialTrainer(given, data(), seed=0, amp=False, processes=Processes())
     trainer.train_epoch(0)
     after = trainer.models.state_dict()
     for name, value in after.items():

@@ -64,7 +64,7 @@ def test_the_floor_is_the_most_frequent_action_of_training(data: Path, tmp_path:
     right = codes[fold.test] == np.bincount(codes[fold.train]).argmax()
     bench = script["Bench"](
         manifest=manifest,
-        clips=script["extract_clips"](manifest, frames=2, size=16),
+        clips=script["extract_clips"](manifest, script["ExtractionConfig"](frames=2, size=16)),
         protocol=script["protocols"](manifest, folds=0, labels=())[0],
         seeds=1, epochs=1, device="cpu", folder=tmp_path,
     )  # fmt: skip

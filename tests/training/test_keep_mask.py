@@ -150,9 +150,7 @@ def test_held_out_clips_are_read_with_the_published_mask() -> None:
         utility={"action": 2},
         private={"tint": 1},
     )
-    batches = AdversarialBatches(
-        replace(given, batch=8), data, seed=0, processes=Processes(), device=torch.device("cpu")
-    )
+    batches = AdversarialBatches(replace(given, batch=8), data, seed=0, processes=Processes())
     seen: list[Tensor | None] = []
     recorded(models.utility, seen)
     validate(models, given, batches, seed=0)

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.device import choose_device
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.models.recognizers import with_keep_mask
 from masquerade.storage import file_digest
@@ -29,7 +28,7 @@ from masquerade.training.adversarial import (
 from masquerade.training.data import AdversarialBatch, AdversarialBatches, AdversarialData
 from masquerade.training.diagnostics import find_collapse, find_warnings, has_learned_action
 from masquerade.training.distributed import Processes, join_processes
-from masquerade.training.engine import Row, Trainer, TrainingLog, digest_inputs
+from masquerade.training.engine import Row, Trainer, digest_inputs
 from masquerade.training.optimization import derive_seed, learning_rate
 from masquerade.training.recipe import (
     LOSSES,
@@ -121,15 +120,13 @@ def train_adversarially(
             recipe,
             data,
             seed=seed,
-            device=processes.device or choose_device(device),
             amp=amp,
             processes=processes,
             start=start,
-            samples=samples if processes.rank == 0 else None,
+            samples=samples,
             progress=progress,
         )
-        with TrainingLog(log, quiet=processes.rank > 0) as lines:
-            trainer.run(lines, resume)
+        trainer.run(log=log, resume=resume)
         return trainer.result()
 
 
@@ -144,7 +141,6 @@ class AdversarialTrainer(Trainer):
         data: AdversarialData,
         *,
         seed: int,
-        device: torch.device,
         amp: bool,
         processes: Processes,
         start: Anonymizer | None = None,
@@ -156,24 +152,11 @@ class AdversarialTrainer(Trainer):
         models = build_models(recipe, utility=data.utility, private=data.private, seed=seed)
         if start is not None:
             models.anonymizer.load_state_dict(start.state_dict())
-        self.batches = AdversarialBatches(
-            recipe, data, seed=seed, processes=processes, device=device
-        )
-        super().__init__(
-            models.to(device),
-            digest=self._digest(amp, processes, start),
-            device=device,
-            amp=amp,
-            processes=processes,
-        )
+        self.batches = AdversarialBatches(recipe, data, seed=seed, processes=processes)
+        digest = self._digest(amp, processes, start)
+        super().__init__(models, digest=digest, amp=amp, processes=processes)
         self.updates = 0  # since the phase began
-        self.notes: tuple[str, ...] = ()
         self.began = time.perf_counter()
-
-    def run(self, log: TrainingLog, resume: Path | None) -> None:
-        super().run(log, resume)
-        if self.history:
-            self.notes = self._find_collapse(self._last_phase(), self.history[-1])
 
     def result(self) -> TrainedAnonymizer:
         anonymizer = self.models.anonymizer.eval().cpu()
@@ -181,14 +164,14 @@ class AdversarialTrainer(Trainer):
         for weight in self.models.parameters_of("anonymizer"):
             weight.requires_grad_(True)
         history, seconds = list(self.history), time.perf_counter() - self.began
-        warnings = find_warnings(history, self.recipe)
-        return TrainedAnonymizer(anonymizer, history, self.notes, warnings, seconds)
+        notes, warnings = self._find_collapse(history[-1]), find_warnings(history, self.recipe)
+        return TrainedAnonymizer(anonymizer, history, notes, warnings, seconds)
 
     def is_finished(self) -> bool:
         return self._next_phase() is None
 
     def build_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return self._fresh_optimizers(self._last_phase())
+        return self._fresh_optimizers(self._phase_of(self.history[-1]))
 
     def train_epoch(self, epoch: int) -> Row:
         number = self._next_phase()
@@ -222,32 +205,28 @@ class AdversarialTrainer(Trainer):
         }
         if any(math.isnan(float(value)) for value in means.values()):
             raise MasqueradeError("A loss is not a number; lower the learning rates.")
-        self.notes = self._find_collapse(phase, row)
-        row["collapsed"] = float(len(self.notes))
+        row["collapsed"] = float(len(self._find_collapse(row)))
         return row
 
-    def after_epoch(self, row: Row) -> None:
-        if self.samples is not None:
-            write_samples(self.models.anonymizer, self.batches, self.samples, int(row["epoch"]))
-
     def report(self, row: Row) -> None:
+        epoch = int(row["epoch"])
+        if self.samples is not None:
+            write_samples(self.models.anonymizer, self.batches, self.samples, epoch)
         if self.progress is not None:
             most = sum(each.epochs for each in self.recipe.phases)
-            name = self._last_phase().name
-            self.progress(TrainingProgress(name, int(row["epoch"]), most, row, self.notes))
+            name, notes = self._phase_of(row).name, self._find_collapse(row)
+            self.progress(TrainingProgress(name, epoch, most, row, notes))
 
     def _rows(self, number: int) -> list[Row]:
         return [row for row in self.history if row["phase"] == number + 1]
 
     def _next_phase(self) -> int | None:
-        """The phase of the next epoch, from 0; None: all are over."""
-        for number, phase in enumerate(self.recipe.phases):
-            if not phase.is_over(self._rows(number)):
-                return number
-        return None
+        """Return the phase of the next epoch, from 0; None: all are over."""
+        left = (n for n, p in enumerate(self.recipe.phases) if not p.is_over(self._rows(n)))
+        return next(left, None)
 
-    def _last_phase(self) -> Phase:
-        return self.recipe.phases[int(self.history[-1]["phase"]) - 1]
+    def _phase_of(self, row: Row) -> Phase:
+        return self.recipe.phases[int(row["phase"]) - 1]
 
     def _begin(self, phase: Phase, number: int) -> None:
         """Begin a phase with fresh optimizers."""
@@ -273,8 +252,9 @@ class AdversarialTrainer(Trainer):
     def _optimizer_config(self, phase: Phase, role: Role) -> OptimizerConfig:
         return phase.optimizers.get(role) or self.recipe.optimizers.get(role) or OptimizerConfig()
 
-    def _find_collapse(self, phase: Phase, row: Row) -> tuple[str, ...]:
-        """Of phases that can collapse, and of the last one, which is published."""
+    def _find_collapse(self, row: Row) -> tuple[str, ...]:
+        """Find collapse in phases that can collapse, and in the last one, which is published."""
+        phase = self._phase_of(row)
         if not phase.adversarial and phase is not self.recipe.phases[-1]:
             return ()
         expected = self.models.anonymizer.expected_metrics()

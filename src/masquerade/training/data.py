@@ -90,10 +90,9 @@ class AdversarialBatches:
         *,
         seed: int,
         processes: Processes,
-        device: torch.device,
     ) -> None:
         self.recipe, self.data, self.seed = recipe, data, seed
-        self.processes, self.device = processes, device
+        self.processes, self.device = processes, processes.device
         # Two identical views of a picture would make the contrastive task trivial.
         contrastive = any(isinstance(one.objective, Pairs) for one in recipe.adversaries)
         plain = contrastive and recipe.augment == NONE

@@ -10,14 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
+from masquerade.device import choose_device
+
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that share a training; without a device it may choose one."""
+    """This process among those that share a training, and its device."""
 
     rank: int = 0
     world: int = 1
-    device: torch.device | None = None
+    device: torch.device = CPU
 
     def average_gradients(self, net: nn.Module) -> None:
         """Average the gradients over processes, after a backward pass.
@@ -110,13 +114,14 @@ def is_main_process() -> bool:
 def join_processes(device: str) -> Iterator[Processes]:
     """Join the processes that torchrun started, until the block ends; without torchrun, none.
 
-    With CUDA each process takes the GPU of its local rank.
+    With CUDA each of several processes takes the GPU of its local rank.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-        yield SINGLE_PROCESS
+        yield Processes(device=choose_device(device))
         return
     cuda = torch.cuda.is_available() and device != "cpu"
-    own = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else None
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    own = torch.device("cuda", local_rank) if cuda else choose_device(device)
     joined = distributed.is_initialized()
     if not joined:
         # This module's default arguments keep whichever group exists when it is first imported

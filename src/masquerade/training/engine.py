@@ -11,7 +11,7 @@ import hashlib
 import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from masquerade.errors import MissingError, UsageError
-from masquerade.storage import atomic_write
+from masquerade.storage import atomic_write, tensor_bytes
 from masquerade.training.distributed import Processes
 
 Row = dict[str, float]
@@ -42,11 +42,11 @@ class TrainingState:
     def save(self, path: Path) -> None:
         """Write atomically: an interruption leaves the previous state or this one."""
         with atomic_write(path, overwrite=True) as part:
-            torch.save({f.name: getattr(self, f.name) for f in fields(self)}, part)
+            torch.save(vars(self), part)
 
 
 def load_state(path: Path, digest: str) -> TrainingState | None:
-    """The state that a training left at a path; None: there is none."""
+    """Read the state that a training left at a path; None: there is none."""
     if not path.exists():
         return None
     try:
@@ -66,17 +66,13 @@ def load_state(path: Path, digest: str) -> TrainingState | None:
 class Trainer:
     """One training: the loop over epochs, and what every kind of training shares."""
 
-    def __init__(
-        self,
-        models: nn.Module,
-        *,
-        digest: str,
-        device: torch.device,
-        amp: bool,
-        processes: Processes,
-    ) -> None:
-        self.models, self.device, self.processes = models, device, processes
-        self.half = _half_precision(device) if amp else None
+    def __init__(self, models: nn.Module, *, digest: str, amp: bool, processes: Processes) -> None:
+        self.processes, self.device = processes, processes.device
+        self.models, device = models.to(self.device), self.device
+        self.half = None
+        if amp:
+            bfloat16 = device.type != "cuda" or torch.cuda.is_bf16_supported()
+            self.half = torch.bfloat16 if bfloat16 else torch.float16
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.half is torch.float16)
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.state = TrainingState(digest=digest)
@@ -97,25 +93,25 @@ class Trainer:
         """Train one epoch, counted from 0, and measure it."""
         raise NotImplementedError
 
-    def after_epoch(self, row: Row) -> None:
-        """Called in every process once an epoch is logged, before it is saved."""
-
     def report(self, row: Row) -> None:
         """Called in the main process once an epoch is saved."""
 
-    def run(self, log: TrainingLog, resume: Path | None) -> None:
+    def run(
+        self, *, log: Path | None, resume: Path | None, tensorboard: Path | None = None
+    ) -> None:
         """Train the epochs that are left; where a file of the state exists, go on from there."""
-        self._restore(resume)
-        log.begin(self.history)
-        while not self.is_finished():
-            row = self.train_epoch(len(self.history))
-            self.history.append(row)
-            log.add(row)
-            self.after_epoch(row)
-            if self.processes.rank == 0:
-                if resume is not None:
-                    self._save(resume)
-                self.report(row)
+        is_main = self.processes.rank == 0
+        with TrainingLog(log, tensorboard) if is_main else TrainingLog(None, None) as lines:
+            self._restore(resume)
+            lines.begin(self.history)
+            while not self.is_finished():
+                row = self.train_epoch(len(self.history))
+                self.history.append(row)
+                lines.add(row)
+                if is_main:
+                    if resume is not None:
+                        self._save(resume)
+                    self.report(row)
 
     def step(self, loss: Tensor, modules: Mapping[str, nn.Module], clip: Mapping[str, Any]) -> None:
         """Backpropagate a loss and step optimizers by role; without a gradient, do nothing."""
@@ -137,9 +133,7 @@ class Trainer:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Half precision where it was asked for."""
-        if self.half is None:
-            return nullcontext()
-        return torch.autocast(self.device.type, self.half)
+        return torch.autocast(self.device.type, self.half) if self.half else nullcontext()
 
     @contextmanager
     def seeded(self, seed: int) -> Iterator[None]:
@@ -170,22 +164,27 @@ class Trainer:
 
 
 def digest_inputs(words: Iterable[str], tensors: Iterable[Tensor]) -> str:
-    """One digest of settings and data."""
+    """Return the SHA-256 of settings, and of data as shapes and bytes."""
     out = hashlib.sha256("\n".join(words).encode())
     for tensor in tensors:
         out.update(str(tuple(tensor.shape)).encode())
-        out.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        out.update(tensor_bytes(tensor))
     return out.hexdigest()
 
 
 class TrainingLog:
     """A CSV file, and TensorBoard where it is asked for, of one row an epoch."""
 
-    def __init__(
-        self, path: Path | None, tensorboard: Path | None = None, *, quiet: bool = False
-    ) -> None:
-        self.path = None if quiet else path
-        self._board = None if quiet or tensorboard is None else _summary_writer(tensorboard)
+    def __init__(self, path: Path | None, tensorboard: Path | None) -> None:
+        self._path, self._board = path, None
+        if tensorboard is not None:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise MissingError(
+                    "TensorBoard is not here: pip install masquerade[tensorboard]"
+                ) from error
+            self._board = SummaryWriter(tensorboard)
 
     def __enter__(self) -> Self:
         return self
@@ -196,40 +195,24 @@ class TrainingLog:
 
     def begin(self, history: Sequence[Row]) -> None:
         """Write the file anew, with the epochs that a resumed training has behind it."""
-        if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_text("", "utf-8")
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.write_text("", "utf-8")
         for row in history:
             self._write(row)
 
     def add(self, row: Row) -> None:
-        """One more epoch."""
+        """Add one epoch."""
         self._write(row)
         if self._board is not None:
             for name, value in row.items():
                 self._board.add_scalar(name, value, int(row["epoch"]))
 
     def _write(self, row: Row) -> None:
-        if self.path is None:
+        if self._path is None:
             return
-        with self.path.open("a", newline="", encoding="utf-8") as file:
+        with self._path.open("a", newline="", encoding="utf-8") as file:
             out = csv.writer(file, lineterminator="\n")
             if file.tell() == 0:
                 out.writerow(row)
             out.writerow([f"{value:.6g}" for value in row.values()])
-
-
-def _summary_writer(folder: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise MissingError(
-            "TensorBoard is not here: pip install masquerade[tensorboard]"
-        ) from error
-    return SummaryWriter(folder)
-
-
-def _half_precision(device: torch.device) -> torch.dtype:
-    if device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        return torch.float16
-    return torch.bfloat16

@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from masquerade.datasets.augmentation import NONE, Augmentation, augment
-from masquerade.device import choose_device
 from masquerade.errors import UsageError
 from masquerade.extraction.dataset import ClipDataset, clip_loader
 from masquerade.training.distributed import Processes, join_processes
-from masquerade.training.engine import Row, Trainer, TrainingLog, digest_inputs
+from masquerade.training.engine import Row, Trainer, digest_inputs
 from masquerade.training.losses import Targets, codes_by_head, head_loss
 from masquerade.training.optimization import (
     derive_seed,
@@ -153,20 +152,17 @@ def fit(
         extra_loss=extra_loss,
     )
     with join_processes(device) as processes:
-        chosen = processes.device or choose_device(device)
         trainer = SupervisedTrainer(
-            net.to(chosen),
+            net,
             train,
             validation,
             targets,
             settings,
-            device=chosen,
             amp=amp,
             processes=processes,
             progress=progress,
         )
-        with TrainingLog(log, tensorboard, quiet=processes.rank > 0) as lines:
-            trainer.run(lines, resume)
+        trainer.run(log=log, resume=resume, tensorboard=tensorboard)
         return trainer.result()
 
 
@@ -181,7 +177,6 @@ class SupervisedTrainer(Trainer):
         targets: Targets,
         settings: _Settings,
         *,
-        device: torch.device,
         amp: bool,
         processes: Processes,
         progress: Callable[[FitProgress], None] | None,
@@ -196,7 +191,6 @@ class SupervisedTrainer(Trainer):
         super().__init__(
             net,
             digest=digest_inputs([str(settings), *shapes, train.digest], codes),
-            device=device,
             amp=amp,
             processes=processes,
         )
@@ -250,15 +244,16 @@ class SupervisedTrainer(Trainer):
 
     def _train_loss(self, epoch: int) -> float:
         """Train one epoch; everything drawn depends on seed and epoch alone."""
-        settings, rank = self.settings, self.processes.rank
-        generator = torch.Generator().manual_seed(derive_seed(settings.seed, epoch, rank))
+        settings, processes, count = self.settings, self.processes, len(self.train)
+        seed = derive_seed(settings.seed, epoch, processes.rank)
+        generator = torch.Generator().manual_seed(seed)
         total = torch.zeros((), device=self.device)
         self.models.train()
-        count, seed = len(self.train), settings.seed
-        order = list(
-            epoch_order(count, settings.batch, seed=seed, epoch=epoch, processes=self.processes)
+        batches = epoch_order(
+            count, settings.batch, seed=settings.seed, epoch=epoch, processes=processes
         )
-        with self.seeded(derive_seed(settings.seed, epoch, rank) + 1):
+        order = list(batches)
+        with self.seeded(seed + 1):
             for step, clips in enumerate(clip_loader(self.train, order)):
                 rows, clips = order[step], random_windows(clips, settings.frames, generator)
                 clips = clips.to(self.device, non_blocking=True)
@@ -288,11 +283,10 @@ class SupervisedTrainer(Trainer):
         """By label; labels that no validation clip has are left out."""
         if self.validation is None or not len(self.validation):
             return {}
-        shown, began = self.settings, time.perf_counter()
-        clips, label = self.validation, self.label
+        began, views, frames = time.perf_counter(), self.settings.views, self.settings.frames
         with self.autocast():
             found = predict_logits(
-                self.models, clips, views=shown.views, frames=shown.frames, label=label
+                self.models, self.validation, views=views, frames=frames, label=self.label
             )
         self.network_seconds += time.perf_counter() - began
         return {
