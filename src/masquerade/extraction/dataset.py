@@ -138,13 +138,10 @@ class ResizedClips:
 
 
 class MappedClips:
-    """Clips in a file, one after another, mapped into memory where they are read.
+    """Clips of one shape in a file, one after another, mapped into memory where they are read.
 
-    Args:
-        path: of the file.
-        shape: (3, T, H, W) of a clip.
-        digests: (N, 32), the SHA-256 of each clip in the file.
-        owner: kept alive as long as this is; such as what removes a temporary file.
+    `digests` are of all clips in the file; `owner`, such as what removes a temporary file, is kept
+    alive as long as this is.
     """
 
     def __init__(self, path: Path, shape: Shape, digests: Digests, *, owner: object = None) -> None:
@@ -169,12 +166,7 @@ class MappedClips:
 
 
 def from_tensor(clips: Tensor, *, rows: IntArray | None = None) -> ClipDataset:
-    """A dataset of clips that are already in memory, for tests and small experiments.
-
-    Args:
-        clips: (N, 3, T, H, W), uint8, or in [0, 1].
-        rows: (N,) of a manifest; None: 0 to N - 1.
-    """
+    """Make a dataset of clips in memory, (N, 3, T, H, W), uint8 or in [0, 1], and their rows."""
     if clips.dtype != torch.uint8:
         clips = (clips * 255).round().clamp(0, 255).byte()
     places = np.arange(len(clips), dtype=np.int64)
@@ -192,18 +184,11 @@ def digests_of(clips: Iterable[Tensor]) -> Digests:
 def clip_loader(
     dataset: ClipDataset, batches: Iterable[Tensor], *, workers: int | None = None
 ) -> Iterator[Tensor]:
-    """Read batches of clips through a `torch.utils.data.DataLoader`.
+    """Read (B, 3, T, H, W) uint8 batches of clips, by their places, through a `DataLoader`.
 
-    Order and seeds stay the caller's: no random number of any other generator is drawn.
-
-    Args:
-        dataset: of the clips.
-        batches: the places in the dataset of each batch's clips. With workers it is read ahead.
-        workers: processes that read ahead; 0: this process reads. None: as the dataset says, and
-            0 in a process that is itself one of several.
-
-    Yields:
-        (B, 3, T, H, W) uint8, one for each of the batches.
+    Order and seeds stay the caller's: no random number of any other generator is drawn. Workers are
+    processes that read ahead; None: as many as the dataset says, and none in a process that is
+    itself one of several.
     """
     if workers is None:
         workers = dataset.workers if multiprocessing.parent_process() is None else 0

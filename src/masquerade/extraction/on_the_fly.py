@@ -13,11 +13,8 @@ from masquerade.extraction.video_clips import Video, extract_video
 class ClipsOnTheFly:
     """The source of such clips: the same to the bit as those that a store would hold.
 
-    Args:
-        config: of the extraction, with a seed where its method draws noise.
-        videos: of the clips.
-        where: (N, 2), the video of each clip, and its row among the video's.
-        digests: (N, 32), the SHA-256 of each clip, as it was made the first time.
+    `where` is (N, 2), the video of each clip and its row among the video's, and `digests` are of
+    the clips as they were made the first time. A method that draws noise needs a seed.
     """
 
     def __init__(

@@ -28,7 +28,7 @@ class _Pool(ProcessPoolExecutor):
 def children_without_interrupts() -> Iterator[None]:
     """Child processes that are started meanwhile never get Ctrl-C; their parent ends them."""
     resource_tracker.ensure_running()  # started later, it would unblock the signal
-    with _deferred():
+    with _deferred_interrupts():
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             yield
@@ -37,7 +37,7 @@ def children_without_interrupts() -> Iterator[None]:
 
 
 @contextmanager
-def _deferred() -> Iterator[None]:
+def _deferred_interrupts() -> Iterator[None]:
     """Ctrl-C waits until this is over: a child that is half started would be forgotten and stay.
 
     Blocking the signal is not enough, since another thread takes it and Python tells the main one.
@@ -57,14 +57,10 @@ def _deferred() -> Iterator[None]:
 
 @contextmanager
 def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of fresh processes of one thread each; leaving it by an exception ends them at once.
-
-    Args:
-        workers: how many.
-    """
+    """Open a pool of fresh processes of one thread each; an exception ends them at once."""
     fresh = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
     others = set(multiprocessing.active_children())
-    pool = _Pool(workers, mp_context=fresh, initializer=_single)
+    pool = _Pool(workers, mp_context=fresh, initializer=_start_worker)
     try:
         yield pool
     except BaseException:
@@ -80,14 +76,14 @@ def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
     pool.shutdown()
 
 
-def _single() -> None:
+def _start_worker() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A pool's process would wait for work forever after its parent was killed."""
+    """End a pool's process, which would wait for work forever, once its parent was killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

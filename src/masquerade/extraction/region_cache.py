@@ -22,9 +22,7 @@ U8 = NDArray[np.uint8]
 class CachedRegions:
     """A region source of one video that reads regions from a file, or writes another source's.
 
-    Args:
-        source: the other region source.
-        path: of the file, named by all that the regions depend on.
+    All that the regions depend on names the file.
     """
 
     def __init__(self, source: Any, path: Path) -> None:
@@ -45,7 +43,7 @@ class CachedRegions:
 
 
 def _write(regions: list[Region], path: Path) -> None:
-    """The planes are compressed, as most of them are flat.
+    """Write regions, their planes compressed, as most of them are flat.
 
     A disk that is full costs the time of another search, but no clip: the regions are right.
     """
@@ -68,7 +66,7 @@ def _write(regions: list[Region], path: Path) -> None:
 
 
 def _read(path: Path) -> list[Region] | None:
-    """The regions in a file; None where there is none, or it is damaged."""
+    """Read the regions in a file; None where there is none, or it is damaged."""
     try:
         with path.open("rb") as file, np.load(file) as zipped:
             held = {name: zipped[name] for name in zipped.files}

@@ -28,13 +28,7 @@ CLIPS, INDEX, DIGESTS = "clips.bin", "clips.index", "digests.index"
 
 
 def clip_key(video: bytes, first: int | None, last: int | None) -> bytes:
-    """What names a clip in a store.
-
-    Args:
-        video: 32 bytes, a digest.
-        first: frame of the video; None: its first.
-        last: frame of the video, inclusive; None: its last.
-    """
+    """Return what names a clip in a store, of a video's digest (32 bytes) and its frames."""
     return video + struct.pack("<qq", first or 0, -1 if last is None else last)
 
 
@@ -55,13 +49,9 @@ class ClipCache:
 
 
 class ClipStore:
-    """The clips of one extraction.
+    """The clips of one extraction, of one shape, in a folder that is made when they are written.
 
-    Args:
-        folder: of the files; it is made when something is written.
-        shape: (3, T, H, W) of a clip.
-        pixels: keep the clips; without it only their digests are kept, for clips that are made
-            again whenever they are read.
+    Without `pixels` only digests are kept, for clips that are made again whenever they are read.
     """
 
     def __init__(self, folder: Path, shape: Shape, *, pixels: bool = True) -> None:
@@ -78,7 +68,7 @@ class ClipStore:
                 raise MasqueradeError(f"{folder} cannot be read: {error.strerror}.") from error
 
     def place(self, key: bytes) -> int | None:
-        """The place of a clip; None where it is not here."""
+        """Return the place of a clip; None where it is not here."""
         return self._places.get(key)
 
     @property
@@ -87,19 +77,11 @@ class ClipStore:
         return np.frombuffer(bytes(self._digests), np.uint8).reshape(-1, DIGEST)
 
     def mapped(self, *, owner: object = None) -> MappedClips:
-        """All clips, to be read.
-
-        Args:
-            owner: is kept alive as long as the clips are.
-        """
+        """Return all clips, to be read; the owner is kept alive as long as they are."""
         return MappedClips(self.folder / CLIPS, self.shape, self.digests, owner=owner)
 
     def append(self, clips: Mapping[bytes, Tensor]) -> None:
-        """Write clips by their key; those that are here already are left as they are.
-
-        Raises:
-            MasqueradeError: the folder cannot be written.
-        """
+        """Write clips by their key; those that are here already are left as they are."""
         if not clips:
             return
         try:
@@ -154,25 +136,21 @@ class ClipStore:
             self._places, self._digests, known = {}, bytearray(), 0
         index.seek(known * ENTRY)
         content = index.read((count - known) * ENTRY)
-        for place in range(count - known):
-            entry = content[place * ENTRY : (place + 1) * ENTRY]
-            if entry[:KEY] in self._places:
+        for at in range(0, len(content), ENTRY):
+            key, digest = content[at : at + KEY], content[at + KEY : at + ENTRY]
+            if key in self._places:
                 break  # such as zeros after a loss of power; what follows is made anew
-            self._places[entry[:KEY]] = known + place
-            self._digests += entry[KEY:]
+            self._places[key] = len(self._places)
+            self._digests += digest
 
 
 def stored_bytes(folder: Path) -> int:
-    """The size of all clips that the stores in a folder hold."""
+    """Return the size of all clips that the stores in a folder hold."""
     return sum(path.stat().st_size for path in folder.glob(f"*/{CLIPS}"))
 
 
 def check_space(folder: Path, size: int) -> None:
-    """Raise unless a number of bytes can be written to a folder.
-
-    Raises:
-        MasqueradeError: the disk has less space left.
-    """
+    """Refuse to write a number of bytes to a folder whose disk has less space left."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
     if size > free:
@@ -183,5 +161,5 @@ def check_space(folder: Path, size: int) -> None:
 
 
 def size_text(size: float) -> str:
-    """A number of bytes in GB, or in MB where it is small."""
+    """Write a number of bytes in GB, or in MB where it is small."""
     return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:,.1f} MB"

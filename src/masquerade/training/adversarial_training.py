@@ -44,40 +44,24 @@ from masquerade.training.validation import accuracy, own_columns, validate, writ
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """How far an adversarial training has come.
-
-    Args:
-        phase: by name.
-        epoch: of all, counted from 1.
-        epochs: at most.
-        row: as logged.
-        notes: how the anonymizer has collapsed, in words.
-    """
+    """How far an adversarial training has come."""
 
     phase: str
-    epoch: int
-    epochs: int
+    epoch: int  # counted from 1, over all phases
+    epochs: int  # at most
     row: Row
-    notes: tuple[str, ...]
+    notes: tuple[str, ...]  # how the anonymizer has collapsed, in words
 
 
 @dataclass(frozen=True)
 class TrainedAnonymizer:
-    """The result of an adversarial training.
-
-    Args:
-        anonymizer: in evaluation mode, on the CPU.
-        history: one row an epoch.
-        notes: how it had collapsed at the end, in words; empty is well.
-        warnings: what the log leaves in doubt, in words.
-        seconds: of the wall, this process's share where it was resumed.
-    """
+    """The result of an adversarial training: an anonymizer in evaluation mode, on the CPU."""
 
     anonymizer: Anonymizer
     history: list[Row]
-    notes: tuple[str, ...]
-    warnings: tuple[str, ...]
-    seconds: float
+    notes: tuple[str, ...]  # how it had collapsed at the end, in words; empty is well
+    warnings: tuple[str, ...]  # what the log leaves in doubt, in words
+    seconds: float  # of the wall, since it was last resumed
 
 
 def train_adversarially(
@@ -231,16 +215,16 @@ class AdversarialTrainer(Trainer):
     def _begin(self, phase: Phase, number: int) -> None:
         """Begin a phase with fresh optimizers."""
         self.optimizers = self._fresh_optimizers(phase)
-        before = self.recipe.phases[:number]
-        taught = any("utility" in step.learns for each in before for step in each.updates)
-        if phase.adversarial and taught:
-            last = self.history[-1]
-            if not has_learned_action(last, self.data):
-                raise MasqueradeError(
-                    f"The action was not learned before phase {phase.name}: top-1 is "
-                    f"{last['val_utility']:.2f} and chance {last['chance_utility']:.2f}; "
-                    "give more clips, more epochs or another --utility, and a new folder."
-                )
+        before = [step for each in self.recipe.phases[:number] for step in each.updates]
+        if not phase.adversarial or not any("utility" in step.learns for step in before):
+            return
+        last = self.history[-1]
+        if not has_learned_action(last, self.data):
+            raise MasqueradeError(
+                f"The action was not learned before phase {phase.name}: top-1 is "
+                f"{last['val_utility']:.2f} and chance {last['chance_utility']:.2f}; "
+                "give more clips, more epochs or another --utility, and a new folder."
+            )
 
     def _fresh_optimizers(self, phase: Phase) -> dict[str, torch.optim.Optimizer]:
         return {

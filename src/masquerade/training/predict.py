@@ -26,7 +26,7 @@ def predict(
     multi_label: tuple[str, ...] = (),
     label: str = "label",
 ) -> dict[str, Float]:
-    """Probabilities by label, averaged over views.
+    """Predict probabilities by label, averaged over views.
 
     Args:
         net: on any device.
@@ -40,26 +40,19 @@ def predict(
     Returns:
         (N, classes) a label; a binary label has one column, of label 1.
     """
-    found: dict[str, list[Tensor]] = {}
-    for part in _batches(clips, batch):
-        for name, mean in _mean(net, part, views, frames, label, multi_label=multi_label).items():
-            found.setdefault(name, []).append(mean.cpu())
-    return {name: torch.cat(parts).numpy() for name, parts in found.items()}
+    found = _mean_outputs(net, clips, batch, views, frames, label, multi_label=multi_label)
+    return {name: values.numpy() for name, values in found.items()}
 
 
 def predict_logits(
     net: nn.Module, clips: ClipDataset, *, views: Views, frames: int | None, label: str
 ) -> dict[str, Tensor]:
-    """Logits by label on the CPU, averaged over views; for losses on validation clips."""
-    parts = [
-        {name: mean.cpu() for name, mean in _mean(net, part, views, frames, label).items()}
-        for part in _batches(clips, 32)
-    ]
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    """Return logits by label on the CPU, averaged over views; for losses on validation clips."""
+    return _mean_outputs(net, clips, 32, views, frames, label, multi_label=None)
 
 
 def heads_of(net: nn.Module, targets: Mapping[str, Any]) -> dict[str, int]:
-    """Outputs by label of a network; one without heads predicts the one label that is given."""
+    """Return a network's outputs by label; one without heads predicts the one that is given."""
     heads = getattr(net, "heads", None)
     if heads:
         return dict(heads)
@@ -70,35 +63,39 @@ def heads_of(net: nn.Module, targets: Mapping[str, Any]) -> dict[str, int]:
     return {next(iter(targets)): outputs or 2**31}  # its own layer says how many
 
 
-def _batches(clips: ClipDataset | Tensor, batch: int) -> Iterable[Tensor]:
-    if isinstance(clips, ClipDataset):
-        return clip_loader(clips, torch.split(torch.arange(len(clips)), batch))
-    return torch.split(clips, batch)
-
-
-def _mean(
+def _mean_outputs(
     net: nn.Module,
-    clips: Tensor,
+    clips: ClipDataset | Tensor,
+    batch: int,
     views: Views,
     frames: int | None,
     label: str,
     *,
-    multi_label: tuple[str, ...] | None = None,
+    multi_label: tuple[str, ...] | None,
 ) -> dict[str, Tensor]:
-    """The mean over views, of probabilities, or with multi_label=None of logits."""
+    """Average probabilities over views, or with multi_label=None logits; (N, outputs) a label."""
     device = next((p.device for p in net.parameters()), torch.device("cpu"))
-    sums: dict[str, Tensor] = {}
-    count = 0
+    batches: Iterable[Tensor]
+    if isinstance(clips, ClipDataset):
+        batches = clip_loader(clips, torch.split(torch.arange(len(clips)), batch))
+    else:
+        batches = torch.split(clips, batch)
+    found: dict[str, list[Tensor]] = {}
     net.eval()
-    with torch.no_grad():
-        for view in iterate_views(clips, views, frames=frames):
-            view = view.to(device)
-            view = view.float() / 255 if view.dtype == torch.uint8 else view
-            out = net(view)
-            for name, logits in (out if isinstance(out, dict) else {label: out}).items():
-                value = logits.float()
-                if multi_label is not None:
-                    value = probabilities(value, multi_label=name in multi_label)
-                sums[name] = sums[name] + value if name in sums else value
-            count += 1
-    return {name: total / count for name, total in sums.items()}
+    for part in batches:
+        sums: dict[str, Tensor] = {}
+        count = 0
+        with torch.no_grad():
+            for view in iterate_views(part, views, frames=frames):
+                view = view.to(device)
+                view = view.float() / 255 if view.dtype == torch.uint8 else view
+                out = net(view)
+                for name, logits in (out if isinstance(out, dict) else {label: out}).items():
+                    value = logits.float()
+                    if multi_label is not None:
+                        value = probabilities(value, multi_label=name in multi_label)
+                    sums[name] = sums[name] + value if name in sums else value
+                count += 1
+        for name, total in sums.items():
+            found.setdefault(name, []).append((total / count).cpu())
+    return {name: torch.cat(parts) for name, parts in found.items()}

@@ -46,21 +46,13 @@ class FitProgress:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A network with the weights of its best epoch.
-
-    Args:
-        net: in evaluation mode.
-        best_epoch: counted from 1.
-        history: one row an epoch.
-        seconds: of the wall, this process's share where it was resumed.
-        network_seconds: of these in the network: forward, backward, step and validation.
-    """
+    """A network with the weights of its best epoch, in evaluation mode."""
 
     net: nn.Module
-    best_epoch: int
+    best_epoch: int  # counted from 1
     history: list[Row]
-    seconds: float
-    network_seconds: float = 0.0
+    seconds: float  # of the wall, since it was last resumed
+    network_seconds: float  # of these in the network: forward, backward, step and validation
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from masquerade.anonymizer import Anonymizer
@@ -19,7 +18,7 @@ from masquerade.training.adversarial import AdversarialModels
 from masquerade.training.data import AdversarialBatches, AdversarialData
 from masquerade.training.engine import Row
 from masquerade.training.losses import Codes, probabilities
-from masquerade.training.objectives import Objective, ObjectiveBatch
+from masquerade.training.objectives import ObjectiveBatch
 from masquerade.training.recipe import AdversarialRecipe, Phase
 
 CLIPS, FRAMES = 4, 4  # of a picture
@@ -68,7 +67,7 @@ def validate(
     seed: int,
     phase: Phase | None = None,
 ) -> Row:
-    """The validation columns of one epoch; in a phase of raw clips, of those.
+    """Return the validation columns of one epoch; in a phase of raw clips, of those.
 
     `val_utility` is the mean top-1 over the utility's labels and `chance_utility` that of the most
     frequent label; `val_LABEL` is top-1, or of a binary label the AUROC; `val_adversary_share` is
@@ -78,16 +77,16 @@ def validate(
     the top-1 of the class token inside the anonymizer, where one learns.
     """
     raw = phase is not None and phase.raw_clips
-    models.eval()
+    anonymizer = models.eval().anonymizer
     generator, found = torch.Generator().manual_seed(seed), _Predictions()
     outputs, inputs = _Variety(), _Variety()
     objectives = [one.objective for one in recipe.adversaries]
     for batch in batches.held_out():
-        clip, keep = (batch.clips, None) if raw else inference_output(models, batch.clips)
+        clip, keep = (batch.clips, None) if raw else inference_output(anonymizer, batch.clips)
         if phase is not None and phase.uses_auxiliary:
             training = models.output_with_class_token(batch.clips)
         else:
-            training = models.anonymizer.training_output(batch.clips)
+            training = anonymizer.training_output(batch.clips)
         if training.class_token is not None:
             found.add("auxiliary:", models.auxiliary(training.class_token), batch.utility)
         found.add("", with_keep_mask(models.utility, keep)(clip), batch.utility)
@@ -97,65 +96,64 @@ def validate(
         outputs.add(clip)
         inputs.add(batch.clips)
         if batch.stills is not None:
-            clip, keep = (batch.stills, None) if raw else inference_output(models, batch.stills)
+            clip, keep = (batch.stills, None) if raw else inference_output(anonymizer, batch.stills)
         given = ObjectiveBatch(clip, batch.private, generator)
-        _add_adversaries(found, objectives, models, given, keep, batches.codes["train"][1])
-    utility = list(batches.data.utility)
-    auxiliary = {"val_auxiliary": _auxiliary(found, utility)} if recipe.uses_auxiliary else {}
+        for at, (objective, net) in enumerate(zip(objectives, models.adversary, strict=True)):
+            adversary = with_keep_mask(net, keep if objective.needs_labels else None)
+            loss = float(objective.loss(adversary, given).mean())
+            chance = objective.chance_loss(given.codes, len(clip), batches.codes["train"][1])
+            found.count(**{f"adversary{at}": loss, f"chance{at}": chance})
+            if objective.needs_labels:
+                found.add(f"{at}:", adversary(clip), given.codes)
+    utility = {label: found.score(label) for label in batches.data.utility}
+    chances = [_chance(*found.joined(label)) for label in utility]
+    row: Row = {"val_utility": _mean(list(utility.values())), "chance_utility": _mean(chances)}
+    row |= {f"val_{label}": value for label, value in utility.items()}
+    row |= _adversary_scores(found, recipe, list(batches.data.private))
+    if recipe.uses_auxiliary:
+        names = [f"auxiliary:{label}" for label in utility if f"auxiliary:{label}" in found.logits]
+        row["val_auxiliary"] = _mean([found.score(name) for name in names])
     own = [name for name in found.numbers if not name.startswith(("adversary", "chance"))]
-    return {
-        **_utility_scores(found, utility),
-        **_adversary_scores(found, recipe, list(batches.data.private)),
-        **auxiliary,
-        **{f"val_{name}": _mean(found.numbers[name]) for name in own},
-        "val_variety": outputs.value / max(inputs.value, 1e-6),
-    }
+    row |= {f"val_{name}": _mean(found.numbers[name]) for name in own}
+    return row | {"val_variety": outputs.value / max(inputs.value, 1e-6)}
 
 
-def inference_output(
-    models: AdversarialModels | Anonymizer, clip: Tensor
-) -> tuple[Tensor, Tensor | None]:
-    """A clip as it will be published, which may differ from the training output.
+def inference_output(anonymizer: Anonymizer, clip: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Anonymize a clip as it will be published, which may differ from the training output.
 
     With it, how far each pixel is shown, (B, T, H, W); None: everywhere alike.
     """
-    anonymizer = models.anonymizer if isinstance(models, AdversarialModels) else models
     out = anonymizer(clip, state=anonymizer.init_state(seed=0))
     return out.clip, None if out.hidden is None else 1 - out.hidden[:, 0]
 
 
 def write_samples(
     anonymizer: Anonymizer, batches: AdversarialBatches, folder: Path, epoch: int
-) -> Path:
+) -> None:
     """Write `folder/0007.png`: each held-out clip in two rows, raw above anonymized.
 
     It shows the originals: it is not for release.
     """
-    batch = next(batches.held_out())
+    raw = next(batches.held_out()).clips[:CLIPS]  # (B, 3, T, H, W)
     with torch.no_grad():
-        out, _ = inference_output(anonymizer.eval(), batch.clips[:CLIPS])
-    path = folder / f"{epoch:04d}.png"
-    with atomic_write(path, overwrite=True) as part:
-        done, png = cv2.imencode(".png", grid(batch.clips[:CLIPS], out)[..., ::-1])
-        assert done
-        part.write_bytes(png.tobytes())
-    return path
-
-
-def grid(raw: Tensor, out: Tensor) -> NDArray[np.uint8]:
-    """(H, W, 3), raw frames above anonymized ones, clip under clip; of two (B, 3, T, H, W)."""
+        out, _ = inference_output(anonymizer.eval(), raw)
     frames = raw.shape[2]
     at = torch.linspace(0, frames - 1, min(FRAMES, frames)).round().long()
     both = torch.stack([raw, out], 1)[:, :, :, at.to(raw.device)]  # (B, 2, 3, t, H, W)
-    pixels = (both.clamp(0, 1) * 255).round().byte().cpu().numpy()
-    rows = [np.concatenate(list(row.transpose(1, 2, 3, 0)), 1) for pair in pixels for row in pair]
-    picture = np.concatenate(rows, 0)
-    times = max(1, round(SIDE / raw.shape[-2]))
-    return np.asarray(picture.repeat(times, 0).repeat(times, 1), np.uint8)
+    pixels = (both.clamp(0, 1) * 255).round().byte().cpu()
+    clips, _, colours, shown, height, width = pixels.shape
+    rows = pixels.permute(0, 1, 4, 3, 5, 2)  # clip, raw or anonymized, y, frame, x, colour
+    picture = rows.reshape(clips * 2 * height, shown * width, colours).numpy()
+    times = max(1, round(SIDE / height))
+    picture = picture.repeat(times, 0).repeat(times, 1)
+    with atomic_write(folder / f"{epoch:04d}.png", overwrite=True) as part:
+        done, png = cv2.imencode(".png", picture[..., ::-1])
+        assert done
+        part.write_bytes(png.tobytes())
 
 
 def own_columns(row: Row, data: AdversarialData) -> list[str]:
-    """The anonymizer's own losses and metrics among the columns of `validate`, by name."""
+    """Return the anonymizer's own losses and metrics among the columns of `validate`, by name."""
     others = {"utility", "adversary", "adversary_share", "auxiliary", "variety"}
     others |= {*data.utility, *data.private}
     names = [key.removeprefix("val_") for key in row if key.startswith("val_")]
@@ -163,20 +161,14 @@ def own_columns(row: Row, data: AdversarialData) -> list[str]:
 
 
 def accuracy(net: nn.Module, clip: Tensor, codes: Codes) -> float:
-    """The mean over labels of a network's scores on (B, 3, T, H, W)."""
+    """Return the mean over labels of a network's scores on (B, 3, T, H, W)."""
     logits = net(clip)
     return _mean([_score(logits[name].float().cpu(), code.cpu()) for name, code in codes.items()])
 
 
-def majority(codes: Tensor) -> float:
-    """The share of the most frequent label; 1 of none."""
-    known = codes[codes >= 0].numpy()
-    return float(np.bincount(known).max() / len(known)) if len(known) else 1.0
-
-
 @dataclass
 class _Predictions:
-    """What is gathered over the batches."""
+    """Logits, codes and numbers by name, batch by batch."""
 
     logits: dict[str, list[Tensor]] = field(default_factory=dict)
     codes: dict[str, list[Tensor]] = field(default_factory=dict)
@@ -194,39 +186,12 @@ class _Predictions:
     def joined(self, name: str) -> tuple[Tensor, Tensor]:
         return torch.cat(self.logits[name]), torch.cat(self.codes[name])
 
-
-def _add_adversaries(
-    found: _Predictions,
-    objectives: Sequence[Objective],
-    models: AdversarialModels,
-    batch: ObjectiveBatch,
-    keep: Tensor | None,
-    training_codes: Codes,
-) -> None:
-    """The loss of each adversary on a batch, its chance loss, and what it predicts."""
-    for at, (objective, adversary) in enumerate(zip(objectives, models.adversary, strict=True)):
-        net = with_keep_mask(adversary, keep if objective.needs_labels else None)
-        found.count(**{f"adversary{at}": float(objective.loss(net, batch).mean())})
-        chance = objective.chance_loss(batch.codes, len(batch.clip), training_codes)
-        found.count(**{f"chance{at}": chance})
-        if objective.needs_labels:
-            found.add(f"{at}:", net(batch.clip), batch.codes)
-
-
-def _utility_scores(found: _Predictions, labels: Sequence[str]) -> Row:
-    scores = {label: _score(*found.joined(label)) for label in labels}
-    chance = [_chance(*found.joined(label)) for label in labels]
-    row: Row = {"val_utility": _mean(list(scores.values())), "chance_utility": _mean(chance)}
-    return {**row, **{f"val_{label}": value for label, value in scores.items()}}
-
-
-def _auxiliary(found: _Predictions, labels: Sequence[str]) -> float:
-    names = [f"auxiliary:{label}" for label in labels if f"auxiliary:{label}" in found.logits]
-    return _mean([_score(*found.joined(name)) for name in names])
+    def score(self, name: str) -> float:
+        return _score(*self.joined(name))
 
 
 def _adversary_scores(found: _Predictions, recipe: AdversarialRecipe, labels: Sequence[str]) -> Row:
-    """Of the strongest of several adversaries: loss, loss over chance, and scores."""
+    """Return the strongest adversary's loss, its loss over chance, and its scores."""
     row: Row = {"val_adversary": math.nan, "val_adversary_share": math.nan}
     if not recipe.adversaries:
         return row
@@ -237,7 +202,7 @@ def _adversary_scores(found: _Predictions, recipe: AdversarialRecipe, labels: Se
         row["val_adversary_share"], row["val_adversary"] = min(known)
     labelled = [at for at, one in enumerate(recipe.adversaries) if one.objective.needs_labels]
     for label in labels if labelled else ():
-        scores = [_score(*found.joined(f"{at}:{label}")) for at in labelled]
+        scores = [found.score(f"{at}:{label}") for at in labelled]
         row[f"val_{label}"] = max(scores) if not any(map(math.isnan, scores)) else math.nan
     return row
 
@@ -260,7 +225,11 @@ def _score(logits: Tensor, codes: Tensor) -> float:
 
 
 def _chance(logits: Tensor, codes: Tensor) -> float:
-    return 0.5 if codes.ndim == 2 or logits.shape[1] == 1 else majority(codes)
+    """Return what guessing scores: .5 of an AUROC, else the share of the most frequent label."""
+    if codes.ndim == 2 or logits.shape[1] == 1:
+        return 0.5
+    known = codes[codes >= 0].numpy()
+    return float(np.bincount(known).max() / len(known)) if len(known) else 1.0
 
 
 def _mean(values: Sequence[float]) -> float:
