@@ -18,17 +18,13 @@ WEIGHTS, STATE = "anonymizer.safetensors", "state.pt"  # a training run at its e
 
 
 def arguments(anonymizer: Anonymizer) -> dict[str, Any]:
-    """What an anonymizer was constructed with; each argument is an attribute of its name."""
+    """Return what an anonymizer was constructed with, from attributes of the arguments' names."""
     names = inspect.signature(type(anonymizer).__init__).parameters
     return {name: getattr(anonymizer, name) for name in names if name != "self"}
 
 
 def describe(anonymizer: Anonymizer) -> dict[str, Any]:
-    """What a receipt says of an anonymizer: two that are described alike do the same.
-
-    Args:
-        anonymizer: any method; of a learned one its weights count too.
-    """
+    """Describe an anonymizer for receipts: two that are described alike do the same."""
     about: dict[str, Any] = {"name": name_of(anonymizer), "arguments": arguments(anonymizer)}
     if anonymizer.learned:
         weights = weights_digest(anonymizer.state_dict())
@@ -68,7 +64,7 @@ def load(path: str | Path, **inference_args: Any) -> Anonymizer:
         MissingError: there is no such file.
         UsageError: the file is not one of ours, or does not fit its own arguments; or no dial.
     """
-    path = _file(path)
+    path = _weights_file(path)
     try:
         with safe_open(path, "pt") as file:
             about = file.metadata() or {}
@@ -92,20 +88,17 @@ def load(path: str | Path, **inference_args: Any) -> Anonymizer:
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:
-    """What `save` was told of where weights come from.
+    """Read what `save` was told of where weights that `load` takes come from.
 
     Of a training run among others its `notes`, which say what is wrong with it, and the marks of
     the clips that it `learned` from.
-
-    Args:
-        path: of weights that `load` takes.
     """
-    with safe_open(_file(path), "pt") as file:
+    with safe_open(_weights_file(path), "pt") as file:
         about: dict[str, Any] = json.loads((file.metadata() or {}).get("provenance", "{}"))
     return about
 
 
-def _file(path: str | Path) -> Path:
+def _weights_file(path: str | Path) -> Path:
     path = Path(path)
     if path.is_dir():
         path = path / WEIGHTS
@@ -119,5 +112,5 @@ def _file(path: str | Path) -> Path:
 
 
 def _tuples(value: Any) -> Any:
-    """JSON's lists as the tuples that they were."""
+    """Turn JSON's lists into the tuples that they were."""
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

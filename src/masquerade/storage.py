@@ -32,14 +32,12 @@ TEMPORARY = "masquerade-temporary-"  # how the names of temporary folders start
 
 @contextmanager
 def atomic_write(destination: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary path beside `destination`, renamed at the end, or deleted after an exception.
+    """Give a temporary path beside a file, renamed to it at the end, or deleted on an exception.
 
-    Args:
-        destination: of the file; its folder is made where it is missing.
-        overwrite: replace a file that is there already.
+    The file's folder is made where it is missing.
 
     Raises:
-        UsageError: the destination exists and `overwrite` is off.
+        UsageError: the file exists and `overwrite` is off.
         MasqueradeError: the folder cannot be written.
     """
     refuse_existing(destination, overwrite=overwrite)
@@ -72,7 +70,10 @@ class TemporaryFolder:
     def __init__(self) -> None:
         parent = Path(tempfile.gettempdir())
         for folder in parent.glob(f"{TEMPORARY}*"):
-            _remove_abandoned(folder)
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+            with suppress(OSError), _take_lock(folder, flags) as lock:
+                if os.fstat(lock).st_uid == os.getuid():
+                    shutil.rmtree(folder, ignore_errors=True)
         new = Path(tempfile.mkdtemp(prefix="masquerade-new-"))
         lock = os.open(new, os.O_RDONLY)
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -88,7 +89,7 @@ class TemporaryFolder:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    """Return the SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -110,7 +111,7 @@ def tensor_bytes(tensor: Tensor) -> memoryview:
 
 
 def refuse_existing(destination: Path, *, overwrite: bool) -> None:
-    """Raise unless an output may be put there."""
+    """Refuse to put an output where a folder is, or without `overwrite` a file."""
     if destination.is_dir():
         raise UsageError(f"{destination} is a folder; name a file, or end the name with a slash.")
     if destination.exists() and not overwrite:
@@ -120,35 +121,29 @@ def refuse_existing(destination: Path, *, overwrite: bool) -> None:
 def remove_stale_files(folder: Path) -> None:
     """Remove the temporary files in a folder whose writers are gone."""
     for part in folder.glob(f".*{MARK}*"):
-        with suppress(OSError):
-            lock = os.open(part, os.O_RDWR)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                part.unlink()
-            finally:
-                os.close(lock)
+        with suppress(OSError), _take_lock(part, os.O_RDWR):
+            part.unlink()
+
+
+@contextmanager
+def _take_lock(path: Path, flags: int) -> Iterator[int]:
+    """Hold the lock of a file or folder, or raise OSError where another process does."""
+    lock = os.open(path, flags)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield lock
+    finally:
+        os.close(lock)
 
 
 def with_final_name(message: str, destination: Path) -> str:
-    """A message with the destination's name in place of its temporary file's."""
+    """Put the destination's name in place of its temporary file's into a message."""
     return re.sub(rf"\.[0-9a-f]{{16}}{MARK}(\.\w+)?", lambda _: destination.name, message)
 
 
 def _remove_folder(folder: Path, lock: int) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     os.close(lock)
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Remove a temporary folder of this user that no process holds the lock of."""
-    with suppress(OSError):
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
-            if os.fstat(lock).st_uid == os.getuid():
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-        finally:
-            os.close(lock)
 
 
 def _publish(part: Path, destination: Path, *, overwrite: bool) -> None:
