@@ -43,23 +43,14 @@ class ClipSource(Protocol):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ClipDataset(Dataset[Tensor]):
-    """Clips of one size, and which rows of a manifest they are.
-
-    Args:
-        source: of the clips' pixels.
-        places: (N,) of each clip in the source.
-        rows: (N,) the manifest's row of each clip, ascending as extracted.
-        skipped: row to the reason why its clip is not here.
-        passes: how many videos were decoded and anonymized for this; the others were stored.
-        workers: processes that `clip_loader` reads with, unless it is told otherwise.
-    """
+    """Clips of one size, and which rows of a manifest they are."""
 
     source: ClipSource
-    places: IntArray
-    rows: IntArray
-    skipped: Mapping[int, str] = field(default_factory=dict)
-    passes: int = 0
-    workers: int = 0
+    places: IntArray  # (N,), of each clip in the source
+    rows: IntArray  # (N,), of the manifest, ascending as extracted
+    skipped: Mapping[int, str] = field(default_factory=dict)  # row to why its clip is not here
+    passes: int = 0  # videos that were decoded and anonymized for this; the others were stored
+    workers: int = 0  # processes that `clip_loader` reads with, unless it is told otherwise
 
     @property
     def shape(self) -> Shape:
@@ -89,17 +80,17 @@ class ClipDataset(Dataset[Tensor]):
         return self.__getitems__(indices.tolist())
 
     def take(self, indices: Iterable[int] | IntArray) -> ClipDataset:
-        """A view of these clips, by their place in the dataset."""
+        """Return a view of these clips, by their place in the dataset."""
         at = np.asarray(list(indices), dtype=np.int64)
         return replace(self, places=self.places[at], rows=self.rows[at])
 
     def of_rows(self, rows: Iterable[int] | IntArray) -> ClipDataset:
-        """A view of the clips of these rows of the manifest; skipped rows are left out."""
+        """Return a view of the clips of these rows of the manifest, without skipped ones."""
         place = {int(row): i for i, row in enumerate(self.rows)}
         return self.take(place[int(row)] for row in rows if int(row) in place)
 
     def resize(self, side: int) -> ClipDataset:
-        """The clips shrunk to side x side pixels when they are read, by the mean of each area."""
+        """Shrink the clips to side x side pixels when they are read, by the mean of each area."""
         return replace(self, source=ResizedClips(self.source, side))
 
 
@@ -112,11 +103,9 @@ class TensorClips:
         self.shape: Shape = (channels, frames, height, width)
 
     def read(self, places: IntArray) -> Tensor:
-        """(B, 3, T, H, W) uint8."""
         return self._clips[torch.from_numpy(places)]
 
     def digests(self, places: IntArray) -> Digests:
-        """The SHA-256 of each of these clips' bytes."""
         return digests_of(self._clips[int(place)] for place in places)
 
 
@@ -128,7 +117,6 @@ class ResizedClips:
         self.shape: Shape = (*source.shape[:2], side, side)
 
     def read(self, places: IntArray) -> Tensor:
-        """(B, 3, T, side, side) uint8."""
         clips = self._source.read(places).float()
         return adaptive_avg_pool3d(clips, self.shape[1:]).round().byte()
 
@@ -150,14 +138,12 @@ class MappedClips:
         self._file: NDArray[np.uint8] | None = None
 
     def read(self, places: IntArray) -> Tensor:
-        """(B, 3, T, H, W) uint8."""
         if self._file is None:
             shape = (len(self._digests), *self.shape)
             self._file = np.memmap(self.path, np.uint8, mode="r", shape=shape)
         return torch.from_numpy(np.asarray(self._file[places]))  # indexing by an array copies
 
     def digests(self, places: IntArray) -> Digests:
-        """The SHA-256 of each of these clips' bytes, as computed when they were written."""
         return self._digests[places]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -176,7 +162,7 @@ def from_tensor(clips: Tensor, *, rows: IntArray | None = None) -> ClipDataset:
 
 
 def digests_of(clips: Iterable[Tensor]) -> Digests:
-    """(N, 32), the SHA-256 of each clip's bytes."""
+    """Return (N, 32), the SHA-256 of each clip's bytes."""
     found = [hashlib.sha256(clip.contiguous().numpy().data).digest() for clip in clips]
     return np.frombuffer(b"".join(found), np.uint8).reshape(-1, 32)
 

@@ -24,11 +24,7 @@ class ClipsOnTheFly:
         self._config, self._videos, self._where, self._digests = config, videos, where, digests
 
     def read(self, places: IntArray) -> Tensor:
-        """(B, 3, T, H, W) uint8.
-
-        Raises:
-            MasqueradeError: a video has changed, or cannot be read any more.
-        """
+        """Make (B, 3, T, H, W) uint8 again; a video that has changed since is refused."""
         clips = torch.empty(len(places), *self.shape, dtype=torch.uint8)
         batch: dict[int, list[int]] = {}  # the places in the batch that each video has
         for i, (number, _) in enumerate(self._where[places].tolist()):
@@ -52,5 +48,4 @@ class ClipsOnTheFly:
         return clips
 
     def digests(self, places: IntArray) -> Digests:
-        """The SHA-256 of each of these clips' bytes, as computed when they were made first."""
         return self._digests[places]

@@ -36,16 +36,12 @@ def clip_key(video: bytes, first: int | None, last: int | None) -> bytes:
 class ClipCache:
     """Where clips are kept, and how much of them.
 
-    Args:
-        folder: of all stores; None: a temporary one, which is removed with the dataset.
-        limit: bytes that all clips in the folder may take. Above it nothing more is written, and
-            the same clips are made whenever they are read.
-        report: called with a line about the clips' number and size before any is written.
+    Above the limit nothing more is written, and the same clips are made whenever they are read.
     """
 
-    folder: Path | None = None
-    limit: float = math.inf
-    report: Callable[[str], None] | None = None
+    folder: Path | None = None  # of all stores; None: a temporary one, removed with the dataset
+    limit: float = math.inf  # bytes that all clips in the folder may take
+    report: Callable[[str], None] | None = None  # told the clips' number and size before writing
 
 
 class ClipStore:

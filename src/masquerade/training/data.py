@@ -23,30 +23,19 @@ from masquerade.training.views import random_windows
 
 @dataclass(frozen=True, kw_only=True)
 class AdversarialData:
-    """What an adversarial training learns from. Never give test clips.
-
-    Args:
-        train: clips to learn from.
-        validation: clips that end phases and show collapse.
-        targets: codes by label, one a row of the manifest that the clips came from; -1: unknown.
-        utility: outputs by label of what is to stay.
-        private: outputs by label of what is to go; empty where no adversary needs labels.
-        stills: a second data set, whose labels are `still_targets`: then the adversary is given
-            these and the utility `train` (UCF101 with VISPR). Each is given as two views of itself.
-        still_validation: of the second data set.
-        still_targets: codes by private label of its rows.
-        pairs: frames of the same videos as `train`, from which a `Gap` takes its pairs.
-        pairs_validation: of the same as `validation`.
-    """
+    """What an adversarial training learns from. Never give test clips."""
 
     train: ClipDataset
-    validation: ClipDataset
-    targets: Mapping[str, IntArray]
-    utility: Mapping[str, int]
-    private: Mapping[str, int] = field(default_factory=dict)
+    validation: ClipDataset  # ends phases and shows collapse
+    targets: Mapping[str, IntArray]  # codes by label, one a row of the manifest; -1: unknown
+    utility: Mapping[str, int]  # outputs by label of what is to stay
+    private: Mapping[str, int] = field(default_factory=dict)  # of what is to go
+    # A second data set, such as pictures, for the adversary, which then has its labels (UCF101 with
+    # VISPR): each is given as two views of itself.
     stills: ClipDataset | None = None
     still_validation: ClipDataset | None = None
     still_targets: Mapping[str, IntArray] = field(default_factory=dict)
+    # Frames of the same videos, from which a `Gap` takes its pairs.
     pairs: ClipDataset | None = None
     pairs_validation: ClipDataset | None = None
 
@@ -61,7 +50,7 @@ class AdversarialData:
 
     @property
     def datasets(self) -> list[ClipDataset]:
-        """All that there are."""
+        """All that there are, in a fixed order."""
         every = [self.train, self.validation, self.stills, self.still_validation]
         return [one for one in [*every, self.pairs, self.pairs_validation] if one is not None]
 
@@ -98,43 +87,37 @@ class AdversarialBatches:
         plain = contrastive and recipe.augment == NONE
         self.still_augment = SPACT if plain else recipe.augment
         own = data.targets if data.stills is None else data.still_targets
-        parts = (
+        self.codes = {}  # by part: of the utility's labels, and of private ones
+        for part, clips, second in (
             ("train", data.train, data.stills or data.train),
             ("validation", data.validation, data.still_validation or data.validation),
-        )
-        self.codes = {
-            part: (
-                codes_by_head(data.targets, clips.rows, data.utility),
-                codes_by_head(own, second.rows, data.private),
-            )
-            for part, clips, second in parts
-        }
+        ):
+            utility = codes_by_head(data.targets, clips.rows, data.utility)
+            self.codes[part] = utility, codes_by_head(own, second.rows, data.private)
         steps = -(-len(data.train) // recipe.batch)
         self.laps = -(-recipe.min_steps // steps)
         self.steps = self.laps * steps
 
     def training(self, epoch: int, generator: torch.Generator) -> Iterator[AdversarialBatch]:
-        """The batches of one epoch, counted from 0."""
+        """Yield the batches of one epoch, counted from 0."""
         data, order = self.data, list(self._order(epoch))
         second_order = list(islice(self._still_order(epoch), len(order))) or order
         second = _load(data.stills or data.pairs, second_order)
-        utility, private = self.codes["train"]
         loaded = zip(order, second_order, clip_loader(data.train, order), second, strict=False)
         for rows, second_rows, clips, pictures in loaded:
             clips = random_windows(clips, self.recipe.frames, generator)
             clips = clips.to(self.device, non_blocking=True)
             clips = augment(clips, self.recipe.augment, generator)
             two = self._pairs(pictures, generator, augmented=True)
-            yield self._batch(clips, _at(utility, rows), _at(private, second_rows), two)
+            yield self._batch(clips, "train", rows, second_rows, two)
 
     def held_out(self) -> Iterator[AdversarialBatch]:
-        """Validation clips as they are, in order, with the same pairs every time.
+        """Yield validation clips as they are, in order, with the same pairs every time.
 
         Pictures of a second data set come as two views, augmented as those that are learned from.
         """
         data, stills = self.data, self.data.still_validation
         generator = torch.Generator().manual_seed(derive_seed(self.seed, 9))
-        utility, private = self.codes["validation"]
         order = torch.split(torch.arange(len(data.validation)), self.recipe.batch)
         second_order: Sequence[Tensor] = order
         if stills is not None:
@@ -145,15 +128,13 @@ class AdversarialBatches:
         loaded = zip(order, second_order, clip_loader(data.validation, order), second, strict=False)
         for rows, second_rows, clips, pictures in loaded:
             two = self._pairs(pictures, generator, augmented=False)
-            clips = self._whole(clips)
-            yield self._batch(clips, _at(utility, rows), _at(private, second_rows), two)
+            yield self._batch(self._whole(clips), "validation", rows, second_rows, two)
 
     def random_held_out(self, generator: torch.Generator) -> AdversarialBatch:
-        """A random batch of validation clips, for an update step's `until_accuracy`."""
+        """Draw a random batch of validation clips, for an update step's `until_accuracy`."""
         data = self.data
         rows = torch.randint(len(data.validation), (self.recipe.batch,), generator=generator)
-        clips = self._whole(data.validation.batch(rows))
-        return self._batch(clips, _at(self.codes["validation"][0], rows), {})
+        return self._batch(self._whole(data.validation.batch(rows)), "validation", rows)
 
     def _pairs(
         self, pictures: Tensor | None, generator: torch.Generator, *, augmented: bool
@@ -196,20 +177,25 @@ class AdversarialBatches:
         return clips.to(self.device).float() / 255
 
     def _batch(
-        self, clips: Tensor, utility: Codes, private: Codes, stills: Tensor | None = None
+        self,
+        clips: Tensor,
+        part: str,
+        rows: Tensor,
+        private_rows: Tensor | None = None,
+        stills: Tensor | None = None,
     ) -> AdversarialBatch:
+        """Join clips with their codes; without private rows, with none of these."""
+        utility, private = self.codes[part]
+        if private_rows is None:
+            private = {}
         return AdversarialBatch(
             clips=clips,
-            utility={name: code.to(self.device) for name, code in utility.items()},
-            private={name: code.to(self.device) for name, code in private.items()},
+            utility={name: code[rows].to(self.device) for name, code in utility.items()},
+            private={name: code[private_rows].to(self.device) for name, code in private.items()},
             stills=stills,
         )
 
 
 def _load(dataset: ClipDataset | None, order: Sequence[Tensor]) -> Iterator[Tensor | None]:
-    """The batches of a second data set, where there is one; else None for each batch."""
+    """Read the batches of a second data set, where there is one; else None for each batch."""
     return repeat(None) if dataset is None else clip_loader(dataset, order)
-
-
-def _at(codes: Codes, rows: Tensor) -> dict[str, Tensor]:
-    return {name: code[rows] for name, code in codes.items()}

@@ -39,11 +39,6 @@ class TrainingState:
     best_epoch: int = 0
     best_score: float = float("inf")
 
-    def save(self, path: Path) -> None:
-        """Write atomically: an interruption leaves the previous state or this one."""
-        with atomic_write(path, overwrite=True) as part:
-            torch.save(vars(self), part)
-
 
 def load_state(path: Path, digest: str) -> TrainingState | None:
     """Read the state that a training left at a path; None: there is none."""
@@ -144,12 +139,12 @@ class Trainer:
             yield
 
     def _save(self, path: Path) -> None:
-        self.state.models = self.models.state_dict()
-        self.state.optimizers = {
-            role: optimizer.state_dict() for role, optimizer in self.optimizers.items()
-        }
-        self.state.scaler = self.scaler.state_dict()
-        self.state.save(path)
+        """Write the state; an interruption leaves the previous one or this one."""
+        state, optimizers = self.state, self.optimizers
+        state.models, state.scaler = self.models.state_dict(), self.scaler.state_dict()
+        state.optimizers = {role: each.state_dict() for role, each in optimizers.items()}
+        with atomic_write(path, overwrite=True) as part:
+            torch.save(vars(state), part)
 
     def _restore(self, path: Path | None) -> None:
         found = load_state(path, self.state.digest) if path is not None else None
