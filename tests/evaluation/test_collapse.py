@@ -14,6 +14,7 @@ from toy_training import FRAMES, SIDE, clips, recipe, register_painter
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.evaluation.fit_predict import FitTask, fit_predict
+from masquerade.evaluation.predictions import PredictionKey
 from masquerade.evaluation.presets import STILL_KERNELS, Preset
 from masquerade.evaluation.protocols import Fold
 from masquerade.extraction.dataset import from_tensor
@@ -64,14 +65,8 @@ def read_afresh(anonymizer: Anonymizer, label: str) -> float:
     for learner in ("kernel on the picture", "kernel on colours"):
         fold = Fold(train=TRAIN, validation=VALIDATION, test=TEST)
         heads = {"action": 2, "tint": 2}
-        task = FitTask(
-            attacker=learner,
-            initialisation="scratch",
-            seed=0,
-            fold=fold,
-            classes=heads,
-            labels=targets,
-        )
+        key = PredictionKey("people unseen", "x", 0, learner, "scratch", 0, 0, "test")
+        task = FitTask(key=key, fold=fold, classes=heads, labels=targets)
         said = fit_predict(task, hidden, FRESH)["test"].probabilities[label][:, 1]
         found.append(auroc(targets[label][TEST].astype(float), said).value)
     return max(found)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np, torch
 from masquerade.evaluation import fit_predict as module
 from masquerade.evaluation.fit_predict import FitTask, fit_predict
+from masquerade.evaluation.predictions import PredictionKey
 from masquerade.evaluation.presets import AttackerModel, Preset
 from masquerade.evaluation.protocols import Fold
 from masquerade.extraction.dataset import ClipDataset
@@ -37,10 +38,9 @@ def attack(count):
     fold = Fold(
         train=rows[:half], validation=rows[half : half + 50], test=rows[half + 50 : count]
     )
-    task = FitTask(
-        attacker="tiny", initialisation="scratch", seed=0, fold=fold,
-        classes={"action": 2}, labels={"action": rows % 2},
-    )
+    key = PredictionKey("people unseen", "x", 0, "tiny", "scratch", 0, 0, "test")
+    labels = {"action": rows % 2}
+    task = FitTask(key=key, fold=fold, classes={"action": 2}, labels=labels)
     fit_predict(task, clips, preset)
 
 def memory():

@@ -29,11 +29,9 @@ SHUFFLES = 2
 
 def positive_control(found: Finding) -> Control:
     """Whether the attacker succeeds on raw video; where test clips are of one class, it cannot."""
-    floors = [one.value for one in found.floors.values() if one.value is not None]
-    floor = max(floors, default=1.0)
+    floor = max((one.value for one in found.floors.values() if one.value is not None), default=1.0)
     assert found.score is not None
-    low = found.score.low
-    passed = low is not None and low > floor
+    passed = found.score.low is not None and found.score.low > floor
     return Control(
         kind="positive", label=found.label, score=found.score, floor=floor, passed=passed
     )
@@ -137,11 +135,9 @@ def void_reason(controls: Sequence[Control], utility: str) -> str | None:
             f"labels that were shuffled were found all the same ({', '.join(found)}): "
             "train and test are not apart, look for clips that are in both."
         )
-    working = [one for one in controls if one.kind == "positive" and one.passed]
-    if not any(one.label == utility for one in working):
+    passed = {one.label: one.passed for one in controls if one.kind == "positive"}
+    if not passed.pop(utility, False):
         return f"the recognizer does not learn {utility} even from raw video: train it longer."
-    if any(one.kind == "positive" and one.label != utility for one in controls) and not any(
-        one.label != utility for one in working
-    ):
+    if passed and not any(passed.values()):
         return "no attacker finds any private label even in raw video: train it longer."
     return None

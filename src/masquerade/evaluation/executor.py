@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
@@ -25,15 +25,8 @@ from masquerade.extraction.processes import processes
 Progress = Callable[[str, int, int], None]
 
 
-class _Job(NamedTuple):
-    """A fit, its clips, and the file of its predictions."""
-
-    key: PredictionKey
-    task: FitTask
-    clips: ClipDataset
-    file: Path
-    preset: Preset
-    device: str
+Fits = Sequence[tuple[Path, FitTask]]
+"""Each with the file of its predictions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +77,7 @@ class Executor:
         folder = self.folder_of(method, clips)
         base = folder if raw is None else self.folder_of("raw", raw)
         seeds = range(self.seeds) if seeds is None else seeds
-        jobs = []
+        found: list[tuple[Path, FitTask]] = []
         for protocol in truth.protocols.values():
             labels = {label: truth.labels[label] for label in protocol.heads}
             digest = _labels_digest(labels)
@@ -93,45 +86,44 @@ class Executor:
                 fold = protocol.folds[at]
                 name = _name(attacker, seed, shuffle, fold, digest)
                 task = FitTask(
-                    attacker=attacker,
-                    initialisation=start,
-                    seed=seed,
+                    key=PredictionKey(
+                        protocol.name, method, run, attacker, start, seed, at, "test"
+                    ),
                     fold=fold.of_clips(clips.rows),
                     classes={label: truth.classes[label] for label in protocol.heads},
                     labels=labels,
                     weights=None if shuffle else base / f"{name}.weights",
                     saves_weights=raw is None,
                 )
-                key = PredictionKey(protocol.name, method, run, attacker, start, seed, at, "test")
-                file = folder / f"{name}-{start}.npz"
-                jobs.append(_Job(key, task, clips, file, self.preset, self.device))
-        self._do(jobs, folder.name)
+                found.append((folder / f"{name}-{start}.npz", task))
+        self._do(found, clips, folder.name)
         blocks = {}
-        for job in jobs:
-            for key, block in Predictions.load(job.file).blocks.items():
-                blocks[job.key._replace(split=key.split)] = block
+        for file, task in found:
+            for key, block in Predictions.load(file).blocks.items():
+                blocks[task.key._replace(split=key.split)] = block
         return Predictions(blocks=blocks, people=truth.people, groups=truth.groups)
 
-    def _do(self, jobs: Sequence[_Job], what: str) -> None:
-        missing = [job for job in jobs if not job.file.exists()]
+    def _do(self, fits: Fits, clips: ClipDataset, what: str) -> None:
+        missing = [(file, task) for file, task in fits if not file.exists()]
         missing.sort(key=self._is_short)
-        done = len(jobs) - len(missing)
+        run = partial(_run, clips=clips, preset=self.preset, device=self.device)
         # what was cached is reported before the first fit is done
-        for at, _ in enumerate(itertools.chain([None], self._each(missing)), done):
+        done = itertools.chain([None], self._each(run, missing))
+        for at, _ in enumerate(done, len(fits) - len(missing)):
             if self.progress:
-                self.progress(what, at, len(jobs))
+                self.progress(what, at, len(fits))
 
-    def _is_short(self, job: _Job) -> tuple[bool, bool]:
+    def _is_short(self, fit: tuple[Path, FitTask]) -> tuple[bool, bool]:
         """The longest fits first, so that no process waits for the last one."""
-        kernel = self.preset.attackers[job.task.attacker].network is None
-        return kernel, job.task.initialisation != "scratch"
+        key = fit[1].key
+        return self.preset.attackers[key.attacker].network is None, key.initialisation != "scratch"
 
-    def _each(self, jobs: Sequence[_Job]) -> Iterator[None]:
-        if self.workers < 2 or len(jobs) < 2 or self.device != "cpu":
-            yield from map(_run, jobs)
+    def _each(self, run: Callable[[Path, FitTask], None], fits: Fits) -> Iterator[None]:
+        if self.workers < 2 or len(fits) < 2 or self.device != "cpu":
+            yield from itertools.starmap(run, fits)
             return
         with processes(self.workers) as pool:
-            waiting = [pool.submit(_run, job) for job in jobs]
+            waiting = [pool.submit(run, *fit) for fit in fits]
             for done in as_completed(waiting):
                 yield done.result()
 
@@ -151,9 +143,9 @@ def _name(attacker: str, seed: int, shuffle: int, fold: Fold, labels: str) -> st
     return about.hexdigest()[:16]
 
 
-def _run(job: _Job) -> None:
+def _run(file: Path, task: FitTask, clips: ClipDataset, preset: Preset, device: str) -> None:
     with torch.random.fork_rng():  # networks draw their first weights from the global generator
-        blocks = fit_predict(job.task, job.clips, job.preset, device=job.device)
-    keyed = {job.key._replace(split=split): block for split, block in blocks.items()}
-    none = job.task.fold.train[:0]
-    Predictions(blocks=keyed, people=none, groups=none).save(job.file)
+        blocks = fit_predict(task, clips, preset, device=device)
+    keyed = {task.key._replace(split=split): block for split, block in blocks.items()}
+    none = task.fold.train[:0]
+    Predictions(blocks=keyed, people=none, groups=none).save(file)

@@ -16,7 +16,7 @@ from masquerade.datasets.augmentation import NONE
 from masquerade.datasets.manifest import IntArray
 from masquerade.evaluation.ground_truth import is_known, multi_hot
 from masquerade.evaluation.kernel_ridge import KernelRidge, extract_features, feature_batches
-from masquerade.evaluation.predictions import Block, Initialisation, Split
+from masquerade.evaluation.predictions import Block, PredictionKey, Split
 from masquerade.evaluation.presets import AttackerModel, Preset
 from masquerade.evaluation.protocols import Fold
 from masquerade.extraction.dataset import ClipDataset, clip_loader, from_tensor
@@ -38,9 +38,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 class FitTask:
     """One fit."""
 
-    attacker: str  # name of its model in the preset
-    initialisation: Initialisation  # of the attacker
-    seed: int  # of weights, order and augmentation
+    key: PredictionKey  # of its predictions; its seed is of weights, order and augmentation
     fold: Fold  # whose clips
     classes: Mapping[str, int]  # by label
     labels: Mapping[str, IntArray]  # label to (N,) classes, or (N, C) of 0 and 1; -1 unknown
@@ -53,7 +51,7 @@ def fit_predict(
 ) -> dict[Split, Block]:
     """Fit one attacker and predict its validation and test clips; a raw-trained one train too."""
     began = time.process_time()
-    model = preset.attackers[task.attacker]
+    model = preset.attackers[task.key.attacker]
     parts = {split: clips.of_rows(task.fold.rows(split)) for split in SPLITS}
     if model.network is None:
         predicted = _fit_kernel(task, model, parts)
@@ -85,7 +83,7 @@ def _shrink(part: ClipDataset, side: int) -> ClipDataset:
 
 def _predicted(task: FitTask) -> tuple[Split, ...]:
     """Train too where raw-trained weights see other clips, to be recalibrated on them."""
-    return SPLITS if task.initialisation == "raw" else ("validation", "test")
+    return SPLITS if task.key.initialisation == "raw" else ("validation", "test")
 
 
 def _fit_network(
@@ -95,10 +93,10 @@ def _fit_network(
     net = build_recognizer(
         model.network or "", heads=task.classes, modality=model.modality, widths=model.widths
     )
-    scratch = task.initialisation == "scratch"
+    scratch = task.key.initialisation == "scratch"
     if not scratch and task.weights is not None:
         net.load_state_dict(torch.load(task.weights, weights_only=True))
-    if task.initialisation != "raw":
+    if task.key.initialisation != "raw":
         # No validation clips: the last epoch is kept, and validation stays unseen to choose by.
         fit(
             net,
@@ -132,10 +130,10 @@ def _fit_kernel(
 ) -> dict[Split, dict[str, Floats]]:
     """Kernel ridge regression on one-hot labels; labels that the same clips have share a kernel."""
     features, rows = extract_features(parts["train"], model), parts["train"].rows
-    if task.initialisation != "scratch" and task.weights is not None:
+    if task.key.initialisation != "scratch" and task.weights is not None:
         with np.load(task.weights) as file:
             raw, raw_rows = file["features"].astype(np.float64), file["rows"]
-        if task.initialisation == "finetuned":
+        if task.key.initialisation == "finetuned":
             raw, raw_rows = np.concatenate([raw, features]), np.concatenate([raw_rows, rows])
         features, rows = raw, raw_rows
     if task.saves_weights and task.weights is not None:
@@ -165,6 +163,6 @@ def _fit_kernel(
 
 def _seed(task: FitTask) -> int:
     """Another stream for each fold and attacker, the same for every method."""
-    about = f"{task.seed} {task.attacker} {SEED_WORDS[task.initialisation]} "
+    about = f"{task.key.seed} {task.key.attacker} {SEED_WORDS[task.key.initialisation]} "
     about += f"{task.fold.test.tolist()}"
     return int.from_bytes(hashlib.sha256(about.encode()).digest()[:4], "big") >> 1

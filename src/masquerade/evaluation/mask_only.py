@@ -42,9 +42,7 @@ class KeepMask(Anonymizer):
 
     def init_state(self, *, seed: int | None = None, source: bytes | None = None) -> Any:
         generator = torch.Generator()
-        if seed is None:
-            generator.seed()
-        return generator if seed is None else generator.manual_seed(seed)
+        return generator.manual_seed(generator.seed() if seed is None else seed)
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         if self.source == "kept":

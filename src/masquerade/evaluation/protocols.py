@@ -32,8 +32,7 @@ class Fold:
 
     def rows(self, split: str) -> IntArray:
         """The rows of a split by its name."""
-        found: IntArray = getattr(self, split)
-        return found
+        return getattr(self, split)
 
     def of_clips(self, clips: IntArray) -> Fold:
         """The fold without clips that are not among these."""

@@ -155,29 +155,25 @@ class Evaluator:
 
     def predict(self, method: EvaluatedMethod) -> AttackedMethod:
         """Anonymize the clips and let every attacker predict their labels."""
-        return (
-            AttackedMethod(method=method)
-            if method.not_applicable
-            else self._attack(method, self.raw)
-        )
+        if method.not_applicable:
+            return AttackedMethod(method=method)
+        return self._attack(method, self.raw.clips)
 
-    def _attack(self, method: EvaluatedMethod, raw: AttackedMethod | None) -> AttackedMethod:
+    def _attack(self, method: EvaluatedMethod, raw: ClipDataset | None) -> AttackedMethod:
         names = families_on_raw(self.families) if raw is None else self.families
         fits = required_fits(names, self.models, raw=raw is None)
         if method.runs:
             clips, predictions = self._predict_runs(method, fits, raw)
         else:
             clips = self._extract(method, method.method)
-            predictions = self.executor.predict(
-                method.name, clips, fits, self.truth, raw=None if raw is None else raw.clips
-            )
+            predictions = self.executor.predict(method.name, clips, fits, self.truth, raw=raw)
         inputs = scoring_inputs(
             predictions, self.truth, names, self.models, per_run=bool(method.runs)
         )
         return AttackedMethod(method=method, clips=clips, predictions=predictions, inputs=inputs)
 
     def _predict_runs(
-        self, method: EvaluatedMethod, fits: Sequence[Fit], raw: AttackedMethod | None
+        self, method: EvaluatedMethod, fits: Sequence[Fit], raw: ClipDataset | None
     ) -> tuple[ClipDataset, Predictions]:
         """Each seed's fold by an anonymizer of its own, and the predictions of its attackers."""
         folds = max(1, self.config.folds)
@@ -192,18 +188,8 @@ class Evaluator:
         for seed, run in enumerate(method.runs):
             for fold, one in enumerate(run):
                 datasets.append(self._extract(method, one))
-                found.append(
-                    self.executor.predict(
-                        method.name,
-                        datasets[-1],
-                        fits,
-                        self.truth,
-                        raw=None if raw is None else raw.clips,
-                        run=seed,
-                        seeds=[seed],
-                        folds=[fold],
-                    )
-                )
+                attack = partial(self.executor.predict, run=seed, seeds=[seed], folds=[fold])
+                found.append(attack(method.name, datasets[-1], fits, self.truth, raw=raw))
         if len({dataset.rows.tobytes() for dataset in datasets}) > 1:
             raise MasqueradeError(f"{method.name}: not every trained anonymizer got every clip.")
         return datasets[0], found[0].merge(found[1:])
@@ -214,6 +200,7 @@ class Evaluator:
         for name, one in mine.inputs.items():
             for spec in self.specs[name]:
                 self.notes |= dict.fromkeys(notes_on_mean(method.name, spec, one.test))
+        skipped = {} if mine.clips is None else mine.clips.skipped
         raw = None if mine is self.raw else self.raw.inputs
         findings = score_method(mine.inputs, self.truth, self.specs, raw=raw, void=void)
         return Row(
@@ -223,7 +210,7 @@ class Evaluator:
             regions=_region_name(method.regions) + ("" if method.outside == "keep" else " alone"),
             not_applicable=method.not_applicable,
             clips=0 if mine.clips is None else len(mine.clips),
-            skipped=_skipped(self.manifest, mine.clips),
+            skipped={self.manifest.clips[row].path: why for row, why in skipped.items()},
             cpu_seconds=round(mine.predictions.cpu_seconds, 1) if mine.predictions else 0.0,
             findings=findings,
             runs=max(1, len(method.runs)),
@@ -340,9 +327,3 @@ def _region_name(regions: RegionFactory | str | None) -> str:
         return regions or "frame"
     inner = getattr(regions, "func", regions)
     return str(getattr(inner, "name", getattr(inner, "__name__", "frame")))
-
-
-def _skipped(manifest: Manifest, clips: ClipDataset | None) -> dict[str, str]:
-    if clips is None:
-        return {}
-    return {manifest.clips[row].path: why for row, why in clips.skipped.items()}

@@ -52,16 +52,10 @@ def transfer_dataset(
     new = sum(a != b for a, b in zip(shown, target.cells(action), strict=True))
     if new:
         notes = [f"Of {scored[0]} {new} show an {action} that was not learned: unknown.", *notes]
-    return whole, (_summary([title for title, _ in sources], scored[0]), *left_out, *notes)
-
-
-def _summary(names: Sequence[str], scored: str) -> str:
-    if len(names) == 1:
-        return f"Attackers learned from {names[0]} and are scored on {scored}."
-    return (
-        f"Attackers learned the action from {names[0]} and private labels from {names[1]}, and are "
-        f"scored on {scored}."
-    )
+    what = f"from {learned[0]}"
+    if private is not None:
+        what = f"the action {what} and private labels from {private[0]},"
+    return whole, (f"Attackers learned {what} and are scored on {scored[0]}.", *left_out, *notes)
 
 
 def _new_names(manifest: Manifest, labels: Sequence[str], number: int) -> dict[str, str]:
