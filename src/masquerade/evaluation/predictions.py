@@ -93,11 +93,12 @@ class Predictions:
         arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
         arrays["cpu_seconds"] = np.array([block.cpu_seconds for block in blocks], np.float64)
         arrays["sizes"] = np.array([len(block.clips) for block in blocks], np.int64)
-        arrays["clips"] = _joined([block.clips for block in blocks])
+        arrays["clips"] = np.concatenate([block.clips for block in blocks])
         for label in dict.fromkeys(name for block in blocks for name in block.probabilities):
             at = [i for i, block in enumerate(blocks) if label in block.probabilities]
             arrays[f"blocks/{label}"] = np.array(at, np.int64)
-            arrays[f"probabilities/{label}"] = _joined([blocks[i].probabilities[label] for i in at])
+            parts = [blocks[i].probabilities[label] for i in at]
+            arrays[f"probabilities/{label}"] = np.concatenate(parts)
         for i, block in enumerate(blocks):
             if block.embeddings is not None:
                 arrays[f"embeddings/{i}"] = block.embeddings
@@ -137,9 +138,5 @@ class Predictions:
         return cls(blocks=blocks, people=arrays["people"], groups=arrays["groups"])
 
 
-def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
-    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
-
-
 def _split(array: NDArray[Any], sizes: IntArray) -> list[NDArray[Any]]:
-    return np.split(array, np.cumsum(sizes)[:-1]) if len(sizes) else []
+    return np.split(array, np.cumsum(sizes)[:-1])

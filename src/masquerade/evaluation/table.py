@@ -79,7 +79,7 @@ def evaluate(
     """
     with TemporaryFolder() as scratch:
         run = Evaluator(manifest, config, folder or scratch, progress, report)
-        controls = (*run.attacker_controls(), *run.clip_size_controls())
+        controls = run.controls()
         failed = {c.label for c in controls if c.kind == "positive" and not c.passed}
         void = {label: "the attacker does not succeed on raw video" for label in failed}
         lines = [run.raw, *map(run.predict, methods)]
@@ -114,18 +114,18 @@ class AttackedMethod:
     inputs: Mapping[str, ScoringInput] = field(default_factory=dict)
 
 
+@dataclass(eq=False)
 class Evaluator:
-    """One evaluation: what all lines of its table share."""
+    """One evaluation: what all lines of its table share; its fields are arguments of `evaluate`."""
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        config: EvaluationConfig,
-        folder: Path,
-        progress: Progress | None,
-        report: Callable[[str], None] | None = None,
-    ) -> None:
-        self.manifest, self.config, self.folder = manifest, config, folder
+    manifest: Manifest
+    config: EvaluationConfig
+    folder: Path
+    progress: Progress | None
+    report: Callable[[str], None] | None = None
+
+    def __post_init__(self) -> None:
+        manifest, config = self.manifest, self.config
         self.preset = get_preset(config.preset)
         self.families = get_families(config.attackers)
         found = protocols(manifest, folds=config.folds, seed=config.seed, labels=config.labels)
@@ -135,17 +135,16 @@ class Evaluator:
         self.notes = dict.fromkeys(left_out)  # each is said once
         self.models, note = models_within_limit(self.preset.attackers, self.truth)
         self.notes |= dict.fromkeys(note)
-        self.progress = progress
         self.cache = ClipCache(
-            folder=folder / "clips", limit=config.store_limit * 1e9, report=report
+            folder=self.folder / "clips", limit=config.store_limit * 1e9, report=self.report
         )
         self.executor = Executor(
-            folder=folder / "fits",
+            folder=self.folder / "fits",
             preset=self.preset,
             seeds=config.seeds,
             workers=config.workers or os.cpu_count() or 1,
             device=choose_device(config.device).type,
-            progress=progress,
+            progress=self.progress,
         )
 
     @cached_property
@@ -216,8 +215,8 @@ class Evaluator:
             runs=max(1, len(method.runs)),
         )
 
-    def attacker_controls(self) -> list[Control]:
-        """The positive and the negative controls, on raw video."""
+    def controls(self) -> tuple[Control, ...]:
+        """Positive and negative controls on raw video, and what clips' sizes tell of each label."""
         findings = score_method(self.raw.inputs, self.truth, self.specs)
         found = [positive_control(one) for one in findings]
         people = {name: one for name, one in self.models.items() if not one.background}
@@ -226,15 +225,10 @@ class Evaluator:
         for protocol in self.truth.protocols:
             for attacker in (*networks, *kernels):
                 found += self._negative_controls(protocol, attacker)
-        return found
-
-    def clip_size_controls(self) -> list[Control]:
-        """What the clips' sizes tell of every label."""
-        found = []
         for name, one in self.raw.inputs.items():
             truth = self.truth.of_clips(one.clips)
             found += clip_size_controls(self.manifest, truth, name, self.specs[name])
-        return found
+        return tuple(found)
 
     def _negative_controls(self, protocol: str, attacker: str) -> list[Control]:
         """A control passes at chance in the first shuffle, or else in the second."""
