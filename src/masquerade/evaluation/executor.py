@@ -25,7 +25,7 @@ from masquerade.extraction.processes import processes
 Progress = Callable[[str, int, int], None]
 
 
-Fits = Sequence[tuple[Path, FitTask]]
+Tasks = Sequence[tuple[Path, FitTask]]
 """Each with the file of its predictions."""
 
 
@@ -77,14 +77,14 @@ class Executor:
         folder = self.folder_of(method, clips)
         base = folder if raw is None else self.folder_of("raw", raw)
         seeds = range(self.seeds) if seeds is None else seeds
-        found: list[tuple[Path, FitTask]] = []
+        tasks: list[tuple[Path, FitTask]] = []
         for protocol in truth.protocols.values():
             labels = {label: truth.labels[label] for label in protocol.heads}
             digest = _labels_digest(labels)
             numbers = range(len(protocol.folds)) if folds is None else folds
             for (attacker, start), seed, at in itertools.product(fits, seeds, numbers):
                 fold = protocol.folds[at]
-                name = _name(attacker, seed, shuffle, fold, digest)
+                name = _fit_name(attacker, seed, shuffle, fold, digest)
                 task = FitTask(
                     key=PredictionKey(
                         protocol.name, method, run, attacker, start, seed, at, "test"
@@ -95,35 +95,35 @@ class Executor:
                     weights=None if shuffle else base / f"{name}.weights",
                     saves_weights=raw is None,
                 )
-                found.append((folder / f"{name}-{start}.npz", task))
-        self._do(found, clips, folder.name)
+                tasks.append((folder / f"{name}-{start}.npz", task))
+        self._fit_missing(tasks, clips, folder.name)
         blocks = {}
-        for file, task in found:
+        for file, task in tasks:
             for key, block in Predictions.load(file).blocks.items():
                 blocks[task.key._replace(split=key.split)] = block
         return Predictions(blocks=blocks, people=truth.people, groups=truth.groups)
 
-    def _do(self, fits: Fits, clips: ClipDataset, what: str) -> None:
-        missing = [(file, task) for file, task in fits if not file.exists()]
+    def _fit_missing(self, tasks: Tasks, clips: ClipDataset, what: str) -> None:
+        missing = [(file, task) for file, task in tasks if not file.exists()]
         missing.sort(key=self._is_short)
         run = partial(_run, clips=clips, preset=self.preset, device=self.device)
-        # what was cached is reported before the first fit is done
-        done = itertools.chain([None], self._each(run, missing))
-        for at, _ in enumerate(done, len(fits) - len(missing)):
-            if self.progress:
-                self.progress(what, at, len(fits))
+        report = self.progress or (lambda *_: None)
+        cached = len(tasks) - len(missing)
+        report(what, cached, len(tasks))
+        for done, _ in enumerate(self._each(run, missing), cached + 1):
+            report(what, done, len(tasks))
 
-    def _is_short(self, fit: tuple[Path, FitTask]) -> tuple[bool, bool]:
+    def _is_short(self, task: tuple[Path, FitTask]) -> tuple[bool, bool]:
         """The longest fits first, so that no process waits for the last one."""
-        key = fit[1].key
+        key = task[1].key
         return self.preset.attackers[key.attacker].network is None, key.initialisation != "scratch"
 
-    def _each(self, run: Callable[[Path, FitTask], None], fits: Fits) -> Iterator[None]:
-        if self.workers < 2 or len(fits) < 2 or self.device != "cpu":
-            yield from itertools.starmap(run, fits)
+    def _each(self, run: Callable[[Path, FitTask], None], tasks: Tasks) -> Iterator[None]:
+        if self.workers < 2 or len(tasks) < 2 or self.device != "cpu":
+            yield from itertools.starmap(run, tasks)
             return
         with processes(self.workers) as pool:
-            waiting = [pool.submit(run, *fit) for fit in fits]
+            waiting = [pool.submit(run, *task) for task in tasks]
             for done in as_completed(waiting):
                 yield done.result()
 
@@ -135,7 +135,7 @@ def _labels_digest(labels: dict[str, IntArray]) -> str:
     return about.hexdigest()
 
 
-def _name(attacker: str, seed: int, shuffle: int, fold: Fold, labels: str) -> str:
+def _fit_name(attacker: str, seed: int, shuffle: int, fold: Fold, labels: str) -> str:
     """A fit's name: everything that makes it but its clips, which have a folder of their own."""
     about = hashlib.sha256(f"{attacker} {seed} {shuffle} {labels}".encode())
     for array in (fold.train, fold.validation, fold.test):
