@@ -33,7 +33,13 @@ from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig, evaluate
 from masquerade.evaluation.paired_comparison import PairedScores, paired_scores
-from masquerade.evaluation.protocols import SPLITS, UNSEEN, action_column, label_columns, protocols
+from masquerade.evaluation.protocols import (
+    UNSEEN,
+    action_column,
+    label_columns,
+    protocols,
+    split_column,
+)
 from masquerade.metrics.intervals import Score, paired, score
 from masquerade.metrics.statistic import Statistic, average
 from masquerade.training.engine import digest_inputs
@@ -100,8 +106,7 @@ def with_split(manifest: Manifest) -> Manifest:
 
     Where there is none, a fifth of the people is held out for the test.
     """
-    known = [one.name for one in manifest.of_role("split")]
-    if any(name in known for name in SPLITS[UNSEEN]):
+    if split_column(manifest, UNSEEN):
         return manifest
     fold = protocols(manifest, folds=5, labels=())[0].folds[0]
     cells = np.full(len(manifest), "train", dtype=object)

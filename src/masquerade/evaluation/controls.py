@@ -30,7 +30,6 @@ SHUFFLES = 2
 def positive_control(found: Finding) -> Control:
     """Whether the attacker succeeds on raw video; where test clips are of one class, it cannot."""
     floor = max((one.value for one in found.floors.values() if one.value is not None), default=1.0)
-    assert found.score is not None
     passed = found.score.low is not None and found.score.low > floor
     return Control(
         kind="positive", label=found.label, score=found.score, floor=floor, passed=passed

@@ -19,7 +19,7 @@ from masquerade.errors import UsageError
 UNSEEN, SAME = "people unseen", "same people"
 HELD_OUT = 8  # one in so many training clips is held out for validation
 # the manifest's own splits: the first of these columns that is there
-SPLITS = {UNSEEN: ("split_action", "split"), SAME: ("split_identity", "split")}
+SPLIT_COLUMNS = {UNSEEN: ("split_action", "split"), SAME: ("split_identity", "split")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ def action_column(manifest: Manifest) -> str:
 def split_column(manifest: Manifest, protocol: str) -> str | None:
     """The column of the manifest's own split for a protocol; None: it has none."""
     there = {column.name for column in manifest.of_role("split")}
-    return next((name for name in SPLITS[protocol] if name in there), None)
+    return next((name for name in SPLIT_COLUMNS[protocol] if name in there), None)
 
 
 def label_columns(
@@ -209,7 +209,7 @@ def _manifest_fold(
     manifest: Manifest, name: str, groups: IntArray, strata: IntArray, seed: int
 ) -> Fold:
     """The manifest's own splits."""
-    column = split_column(manifest, name) or SPLITS[name][0]  # which then raises, naming it
+    column = split_column(manifest, name) or SPLIT_COLUMNS[name][0]  # which then raises, naming it
     cells = np.array(manifest.cells(column))
     train, val, test = (np.flatnonzero(cells == part) for part in ("train", "val", "test"))
     if not len(train) or not len(test):

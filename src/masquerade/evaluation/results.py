@@ -42,9 +42,8 @@ class Finding:
     protocol: str  # `people unseen` or `same people`
     floors: Mapping[str, Score]  # the trivial attackers by name
     attacks: tuple[Attack, ...]  # every attacker that was run
-    # the name of the one with the best score on validation; None: none was run
-    strongest: str | None
-    score: Score | None  # its score on test
+    strongest: str  # the name of the one with the best score on validation
+    score: Score  # its score on test
     leakage: Leakage | None  # of private labels: beyond the best floor, 0 there and 1 on raw video
     # of private labels: how far the attacker that also knows the action lies above the one that
     # knows only the action

@@ -130,7 +130,7 @@ def score_method(
                 utility=utility,
                 void=(void or {}).get(spec.name),
             )
-            if spec.use == "utility" and finding.score is not None:
+            if spec.use == "utility":
                 utility = finding.score.value  # the action is the first label
             found.append(finding)
     return tuple(found)

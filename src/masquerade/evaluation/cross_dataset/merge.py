@@ -12,7 +12,7 @@ from pathlib import Path
 from masquerade.datasets.manifest import Clip, Kind, Manifest, Role, make_manifest, role_of
 from masquerade.datasets.splits import carve_validation, group_columns
 from masquerade.errors import UsageError
-from masquerade.evaluation.protocols import HELD_OUT, SPLITS, split_column
+from masquerade.evaluation.protocols import HELD_OUT, SPLIT_COLUMNS, split_column
 
 SIZES = ("width", "height", "frames")  # by which a clip's size is known without opening it
 
@@ -58,7 +58,7 @@ def concatenate(sides: Sequence[tuple[Manifest, Mapping[str, str]]]) -> Manifest
 
 def split_columns(manifest: Manifest) -> dict[str, str]:
     """The split column that `--folds 0` uses for each protocol, by the name looked for first."""
-    found = {columns[0]: split_column(manifest, name) for name, columns in SPLITS.items()}
+    found = {columns[0]: split_column(manifest, name) for name, columns in SPLIT_COLUMNS.items()}
     return {new: old for new, old in found.items() if old}
 
 

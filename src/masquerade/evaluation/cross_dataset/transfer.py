@@ -34,11 +34,11 @@ def transfer_dataset(
     """
     target, action = _scored_clips(scored), action_column(learned[1])
     sources = [learned] if private is None else [learned, private]
-    parts, left_out = zip(*(_learned_clips(of, (scored[0], target)) for of in sources), strict=True)
-    _check_action(action, (learned[0], parts[0]), (scored[0], target))
-    labels, notes = _shared_labels(
-        (sources[-1][0], parts[-1]), (scored[0], target), wanted=private is not None
-    )
+    there = scored[0], target
+    parts, left_out = zip(*(_learned_clips(of, there) for of in sources), strict=True)
+    _check_action(action, (learned[0], parts[0]), there)
+    last = sources[-1][0], parts[-1]
+    labels, notes = _shared_labels(last, there, wanted=private is not None)
     shown = target.cells(action)
     target = _without_unseen(target, action, parts[0])
     for name in labels:
