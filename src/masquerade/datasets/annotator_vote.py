@@ -1,9 +1,9 @@
 """Majority vote of several annotators, and their agreement beyond chance (Fleiss' kappa)."""
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from statistics import multimode
 from typing import Literal
 
 import numpy as np
@@ -64,7 +64,7 @@ def fleiss_kappa(counts: ArrayLike) -> float | None:
 
 def majority(ratings: Sequence[str], *, ties: Ties = "unknown", binary: bool = False) -> str:
     """The label that more annotators gave than any other, or ""; empty ratings do not vote."""
-    tied = _most_frequent(ratings)
+    tied = multimode(filter(None, ratings))
     if len(tied) == 1 or (tied and ties == "first"):
         return tied[0]
     return "1" if tied and ties == "present" and binary else ""
@@ -138,10 +138,5 @@ def _agreement(name: str, values: Sequence[str], ratings: list[list[str]]) -> Ag
         clips=int((given > 0).sum()),
         rated=int((given > 1).sum()),
         kappa=fleiss_kappa(counts),
-        ties=sum(len(_most_frequent(each)) > 1 for each in ratings),
+        ties=sum(len(multimode(filter(None, each))) > 1 for each in ratings),
     )
-
-
-def _most_frequent(ratings: Sequence[str]) -> list[str]:
-    counts = Counter(rating for rating in ratings if rating)
-    return [rating for rating in counts if counts[rating] == max(counts.values())]

@@ -89,19 +89,16 @@ def _crop(clips: Tensor, how: Augmentation, generator: torch.Generator) -> Tenso
 
 def _resized_crop(clips: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
     """Crops of random size and place, resized to one size."""
-    batch, channels, frames = clips.shape[:3]
-    height, width = clips.shape[-2:]
-    out = (how.size, how.size) if how.size else (height, width)
+    out = (how.size, how.size) if how.size else clips.shape[-2:]
     clips = clips.float().div_(255) if clips.dtype == torch.uint8 else clips
-    share = _uniform(batch, how.crop, generator)
-    theta = torch.zeros(batch, 2, 3)
+    share = _uniform(len(clips), how.crop, generator)
+    theta = torch.zeros(len(clips), 2, 3)
     theta[:, 0, 0] = theta[:, 1, 1] = share
-    theta[:, :, 2] = (2 * torch.rand(batch, 2, generator=generator) - 1) * (1 - share)[:, None]
-    shape = [batch, channels * frames, *out]
-    grid = F.affine_grid(theta, shape, align_corners=False).to(clips)
-    flat = clips.reshape(batch, channels * frames, height, width)
+    theta[:, :, 2] = (2 * torch.rand(len(clips), 2, generator=generator) - 1) * (1 - share)[:, None]
+    flat = clips.flatten(1, 2)
+    grid = F.affine_grid(theta, [*flat.shape[:2], *out], align_corners=False).to(clips)
     stretched = F.grid_sample(flat, grid, padding_mode="border", align_corners=False)
-    return stretched.reshape(batch, channels, frames, *out)
+    return stretched.reshape(*clips.shape[:3], *out)
 
 
 def _jitter_colours(clips: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:

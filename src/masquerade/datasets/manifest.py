@@ -140,12 +140,15 @@ def make_manifest(
     *,
     roles: Mapping[str, Role] | None = None,
     kinds: Mapping[str, Kind] | None = None,
+    otherwise: str | None = None,
 ) -> Manifest:
     """Make a manifest of clips that have the same columns.
 
     Roles and kinds follow from the columns' names and values where `roles` and `kinds` (by column
-    name) do not give them.
+    name) do not give them. `otherwise` is the error where there are no clips.
     """
+    if otherwise and not clips:
+        raise UsageError(otherwise)
     names = list(clips[0].cells) if clips else []
     columns = []
     for name in names:
@@ -224,9 +227,8 @@ def read_manifest(path: Path) -> Manifest:
                 "put several labels of one clip into one row, joined by |."
             )
         clips.append(clip)
-    if not clips:
-        raise UsageError(f"{path} has a header and no rows; add one row a clip.")
-    manifest = make_manifest(path.parent, clips, kinds=kinds)
+    missing = f"{path} has a header and no rows; add one row a clip."
+    manifest = make_manifest(path.parent, clips, kinds=kinds, otherwise=missing)
     for column in manifest.columns:
         allowed = SPLITS if column.role == "split" else ("0", "1", "")
         for (number, _), cell in zip(lines[1:], manifest.cells(column.name), strict=True):
@@ -324,24 +326,21 @@ def _header(path: Path, cells: Sequence[str]) -> tuple[list[str], dict[str, Kind
 
 
 def _clip(path: Path, number: int, header: Sequence[str], row: Sequence[str]) -> Clip:
+    where = f"{path}, line {number}"
     if len(row) != len(header):
-        raise UsageError(f"{path}, line {number}: {len(row)} cells under {len(header)} columns.")
+        raise UsageError(f"{where}: {len(row)} cells under {len(header)} columns.")
     cells = {name: cell.strip() for name, cell in zip(header, row, strict=True)}
     file = cells.pop("path")
     if not file:
-        raise UsageError(f"{path}, line {number}, column path: is empty.")
-    frames: list[int | None] = []
-    for name in ("first", "last"):
-        cell = cells.pop(name, "")
+        raise UsageError(f"{where}, column path: is empty.")
+    edges = {name: cells.pop(name, "") for name in ("first", "last")}
+    for name, cell in edges.items():
         if cell and not (cell.isascii() and cell.isdigit()):
-            raise UsageError(
-                f"{path}, line {number}, column {name}: {cell!r} is no frame; count from 0."
-            )
-        frames.append(int(cell) if cell else None)
-    first, last = frames
+            raise UsageError(f"{where}, column {name}: {cell!r} is no frame; count from 0.")
+    first, last = (int(cell) if cell else None for cell in edges.values())
     if (first is None) != (last is None) or (first or 0) > (last or 0):
         raise UsageError(
-            f"{path}, line {number}, columns first and last: "
+            f"{where}, columns first and last: "
             "give both or neither, and last not before first (it is inclusive)."
         )
     return Clip(path=file, cells=cells, first=first, last=last)

@@ -6,6 +6,7 @@ each to an inert stand-in, so that numpy's own code sees no data before shape an
 
 import math
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,10 +29,9 @@ class _Dtype:
     order: str = "|"
 
     def to_numpy(self) -> np.dtype[Any]:
-        kind, size = str(self.code)[:1], str(self.code)[1:]
-        if kind not in "biuf" or size not in ("1", "2", "4", "8") or (kind == "b" and size != "1"):
+        if not re.fullmatch("b1|[iuf][1248]", str(self.code)):
             raise pickle.UnpicklingError(f"type {self.code!r} is neither number nor flag")
-        return np.dtype(kind + size).newbyteorder(self.order)  # type: ignore[arg-type]
+        return np.dtype(self.code).newbyteorder(self.order)  # type: ignore[arg-type]
 
 
 class _Array:

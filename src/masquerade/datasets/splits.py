@@ -1,6 +1,5 @@
 """Grouped splits: K folds, validation and test sets that never share people or source clips."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -54,19 +53,18 @@ def grouped_folds(
     Groups are assigned greedily, the largest first and equal ones in random order, each to the fold
     where it least unbalances the classes (`strata`, (N,), such as the action), then the sizes.
     """
-    names = np.unique(groups)
+    names, sizes = np.unique(groups, return_counts=True)
     if not 2 <= k <= len(names):
         raise UsageError(f"{k} folds of {len(names)} groups: ask for 2 to {len(names)}.")
     classes = np.zeros_like(groups) if strata is None else np.unique(strata, return_inverse=True)[1]
     weight = 1 / np.bincount(classes)  # a rare class counts as much as a common one
-    members = defaultdict(list)
-    for i, group in enumerate(groups):
-        members[int(group)].append(i)
+    rows = np.split(np.argsort(groups, kind="stable"), np.cumsum(sizes)[:-1])
+    members = dict(zip(names, rows, strict=True))
     order = np.random.default_rng(seed).permutation(names)
     load = np.zeros((k, len(weight)))
     fold_of = np.empty(len(groups), dtype=np.int64)
-    for group in sorted(order, key=lambda g: -len(members[int(g)])):
-        mine = members[int(group)]
+    for group in sorted(order, key=lambda g: -len(members[g])):
+        mine = members[group]
         counts = np.bincount(classes[mine], minlength=len(weight)) * weight
         cost = (2 * load * counts).sum(axis=1)  # what it adds to the sum of squared loads
         best = min(range(k), key=lambda f: (round(float(cost[f]), 12), load[f].sum(), f))

@@ -162,9 +162,8 @@ class Mimes:
         out = {"action": expected_class_floors(len(self.actions))}
         for name in RATES if self.looks else ():
             correlation = self.correlation * (name in self.correlated)
-            out[name] = expected_binary_floors(
-                attribute_rate(name, 0, correlation), attribute_rate(name, 1, correlation)
-            )
+            rates = (attribute_rate(name, side, correlation) for side in (0, 1))
+            out[name] = expected_binary_floors(*rates)
         out["scene"] = expected_class_floors(len(scenes.SCENES))
         out["object"] = expected_class_floors(len(scenes.OBJECTS))
         return out | {"identity": expected_class_floors(len(self.people))}

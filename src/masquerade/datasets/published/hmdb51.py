@@ -7,8 +7,8 @@ from, its action and how it was filmed.
 import re
 from pathlib import Path
 
-from masquerade.datasets.manifest import Clip, Manifest
-from masquerade.datasets.published.label_files import nonempty_manifest, read_lines
+from masquerade.datasets.manifest import Clip, Manifest, make_manifest
+from masquerade.datasets.published.label_files import read_lines
 from masquerade.errors import UsageError
 
 _PART = {"0": "", "1": "train", "2": "test"}
@@ -29,7 +29,7 @@ def read_hmdb51(folder: Path, *, split: int = 1, videos: Path | None = None) -> 
             cells = {"action": action, "group": group, "split": _PART[part]}
             clips[name] = Clip(path=name, cells=cells)
     missing = f"{folder} holds no list of split {split} (such as wave{ending})."
-    return nonempty_manifest(videos or folder, list(clips.values()), otherwise=missing)
+    return make_manifest(videos or folder, list(clips.values()), otherwise=missing)
 
 
 def hmdb51_source(stem: str, action: str) -> str:

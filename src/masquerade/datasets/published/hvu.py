@@ -7,8 +7,8 @@ have an action, an object and a scene; its own list is not published.
 
 from pathlib import Path
 
-from masquerade.datasets.manifest import Clip, Kind, Manifest
-from masquerade.datasets.published.label_files import nonempty_manifest, read_csv
+from masquerade.datasets.manifest import Clip, Kind, Manifest, make_manifest
+from masquerade.datasets.published.label_files import read_csv
 from masquerade.errors import UsageError
 
 CATEGORIES = ("action", "object", "scene")
@@ -33,7 +33,7 @@ def read_hvu(folder: Path, *, videos: Path | None = None, every: bool = False) -
                 clips.append(clip)
     missing = f"No clip of {folder} is in {videos}; point at the downloaded clips."
     kinds: dict[str, Kind] = dict.fromkeys(CATEGORIES, "multi-label")
-    return nonempty_manifest(videos or folder, clips, otherwise=missing, kinds=kinds)
+    return make_manifest(videos or folder, clips, otherwise=missing, kinds=kinds)
 
 
 def _clip(row: list[str], category: dict[str, str], part: str, file: Path) -> Clip:

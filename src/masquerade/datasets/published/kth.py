@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from masquerade.datasets.manifest import Clip, Manifest
-from masquerade.datasets.published.label_files import nonempty_manifest, read_lines, videos_named
+from masquerade.datasets.manifest import Clip, Manifest, make_manifest
+from masquerade.datasets.published.label_files import read_lines, videos_named
 from masquerade.errors import UsageError
 
 _NAME = r"(?P<name>person\d\d_[a-z]+_d[1-4])"
@@ -44,7 +44,7 @@ def read_kth(folder: Path, *, seed: int = 0, videos: Path | None = None) -> Mani
         path = paths.get(name, f"{name}_uncomp.avi")
         clips += [Clip(path=path, cells=cells, first=a, last=b) for a, b in each]
     example = "person01_boxing_d1_uncomp.avi"
-    return nonempty_manifest(below, clips, otherwise=f"{below} holds no clip such as {example}.")
+    return make_manifest(below, clips, otherwise=f"{below} holds no clip such as {example}.")
 
 
 def _ranges(path: Path) -> dict[str, list[tuple[int | None, int | None]]]:

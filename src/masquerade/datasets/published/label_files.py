@@ -4,11 +4,10 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from masquerade.datasets.manifest import Clip, Kind, Manifest, make_manifest
 from masquerade.errors import UsageError
 
 VIDEOS = (".avi", ".mp4", ".mpg", ".mpeg", ".mov", ".mkv", ".webm")
@@ -51,15 +50,6 @@ def videos_named(folder: Path, pattern: re.Pattern[str]) -> Iterator[tuple[str, 
         name = path.relative_to(folder)
         if match := pattern.search(name.with_suffix("").as_posix()):
             yield name.as_posix(), match
-
-
-def nonempty_manifest(
-    root: Path, clips: Sequence[Clip], *, otherwise: str, kinds: Mapping[str, Kind] | None = None
-) -> Manifest:
-    """A manifest of the clips that were found; `otherwise` is the error where there are none."""
-    if not clips:
-        raise UsageError(otherwise)
-    return make_manifest(root, clips, kinds=kinds)
 
 
 def _text(path: Path) -> str:

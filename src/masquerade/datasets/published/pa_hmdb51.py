@@ -9,9 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from masquerade.datasets.manifest import Clip, Kind, Manifest
+from masquerade.datasets.manifest import Clip, Kind, Manifest, make_manifest
 from masquerade.datasets.published.hmdb51 import hmdb51_source
-from masquerade.datasets.published.label_files import files_below, nonempty_manifest, read_json
+from masquerade.datasets.published.label_files import files_below, read_json
 from masquerade.errors import UsageError
 
 
@@ -67,7 +67,7 @@ def read_pa_hmdb51(
     kinds: dict[str, Kind] = dict.fromkeys(names.values(), kind)
     kinds[names["relationship"]] = "binary"
     missing = f"{folder} holds no JSON of PA-HMDB51; point at PrivacyAttributes."
-    return nonempty_manifest(videos or folder, clips, otherwise=missing, kinds=kinds)
+    return make_manifest(videos or folder, clips, otherwise=missing, kinds=kinds)
 
 
 def _ranges(where: str, labels: Any, name: str) -> list[Range]:

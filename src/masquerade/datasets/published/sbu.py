@@ -7,8 +7,7 @@ published folds keep ordered pairs together; the same people are in all of them.
 import re
 from pathlib import Path
 
-from masquerade.datasets.manifest import Clip, Manifest
-from masquerade.datasets.published.label_files import nonempty_manifest
+from masquerade.datasets.manifest import Clip, Manifest, make_manifest
 from masquerade.errors import UsageError
 
 ACTIONS = (  # in the order of the folders, which are only numbered
@@ -50,4 +49,4 @@ def read_sbu(folder: Path, *, fold: int = 1) -> Manifest:
         cells |= {"group": pair, "split": part}
         clips.append(Clip(path=match[0], cells=cells))
     missing = f"{folder} holds no frames such as s01s02/01/001/rgb_000001.png."
-    return nonempty_manifest(folder, clips, otherwise=missing)
+    return make_manifest(folder, clips, otherwise=missing)

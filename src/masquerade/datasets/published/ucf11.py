@@ -7,8 +7,8 @@ number the group, which is one person in one place.
 import re
 from pathlib import Path
 
-from masquerade.datasets.manifest import Clip, Manifest
-from masquerade.datasets.published.label_files import nonempty_manifest, videos_named
+from masquerade.datasets.manifest import Clip, Manifest, make_manifest
+from masquerade.datasets.published.label_files import videos_named
 
 _CLIP = re.compile(r"^(?P<action>[^/]+)/(?:.+/)?v_[^/]+_(?P<group>\d\d)_\d+$")
 
@@ -20,4 +20,4 @@ def read_ucf11(folder: Path) -> Manifest:
         cells = {"action": match["action"], "identity": f"{match['action']}_g{match['group']}"}
         clips.append(Clip(path=path, cells=cells))
     example = "basketball/v_shooting_01_01.mpg"
-    return nonempty_manifest(folder, clips, otherwise=f"{folder} holds no clip such as {example}.")
+    return make_manifest(folder, clips, otherwise=f"{folder} holds no clip such as {example}.")

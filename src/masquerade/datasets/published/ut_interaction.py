@@ -8,8 +8,8 @@ of its sheets as CSV. Its rows are `seq1, class, first, last, box, ...`, frames 
 import re
 from pathlib import Path
 
-from masquerade.datasets.manifest import Clip, Manifest
-from masquerade.datasets.published.label_files import nonempty_manifest, read_csv, videos_named
+from masquerade.datasets.manifest import Clip, Manifest, make_manifest
+from masquerade.datasets.published.label_files import read_csv, videos_named
 from masquerade.errors import UsageError
 
 ACTIONS = ("handshake", "hug", "kick", "point", "punch", "push")
@@ -29,13 +29,13 @@ def read_ut_interaction(folder: Path, *, videos: Path | None = None) -> Manifest
     if sheets:
         clips = [clip for sheet in sheets for clip in _annotated(sheet)]
         missing = f"{folder}: no row of {sheets[0].name} begins with seq1 or the like."
-        return nonempty_manifest(videos or sheets[0].parent, clips, otherwise=missing)
+        return make_manifest(videos or sheets[0].parent, clips, otherwise=missing)
     clips = [
         Clip(path=path, cells=_cells(int(match["pair"]), int(match["action"])))
         for path, match in videos_named(folder, _CLIP)
     ]
     missing = f"{folder} holds no clip named NUMBER_PAIR_CLASS, such as 0_1_4.avi."
-    return nonempty_manifest(folder, clips, otherwise=missing)
+    return make_manifest(folder, clips, otherwise=missing)
 
 
 def _annotated(sheet: Path) -> list[Clip]:

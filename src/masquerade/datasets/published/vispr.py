@@ -7,8 +7,8 @@ each has `image_path` and `labels`. SPAct (CVPR 2022, 4.2 and 4.3) uses two sets
 from pathlib import Path
 from typing import Literal
 
-from masquerade.datasets.manifest import Clip, Kind, Manifest
-from masquerade.datasets.published.label_files import nonempty_manifest, read_json, read_lines
+from masquerade.datasets.manifest import Clip, Kind, Manifest, make_manifest
+from masquerade.datasets.published.label_files import read_json, read_lines
 from masquerade.errors import UsageError
 
 SETS = {
@@ -54,4 +54,4 @@ def read_vispr(
             clips.append(Clip(path=image["image_path"], cells={**cells, "split": part}))
     missing = f"{folder} holds none of train2017.txt, val2017.txt, test2017.txt."
     kinds: dict[str, Kind] = dict.fromkeys(SETS[attributes], "binary")
-    return nonempty_manifest(videos or folder, clips, otherwise=missing, kinds=kinds)
+    return make_manifest(videos or folder, clips, otherwise=missing, kinds=kinds)
