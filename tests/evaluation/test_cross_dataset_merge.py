@@ -17,9 +17,9 @@ from scenes import COPY, FAST
 from masquerade.checkpoint import read_provenance
 from masquerade.cli import train
 from masquerade.cli.evaluate import main
-from masquerade.datasets.fingerprints import fingerprints
 from masquerade.datasets.manifest import Column, Manifest, read_manifest, write_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
+from masquerade.datasets.overlap import fingerprints
 from masquerade.datasets.splits import linked_groups
 from masquerade.errors import UsageError
 from masquerade.evaluation.cross_dataset.merge import merge_datasets

@@ -17,9 +17,8 @@ from scenes import COPY, FAST
 from masquerade.checkpoint import save
 from masquerade.cli import main as masquerade
 from masquerade.cli.evaluate import main
-from masquerade.datasets.fingerprints import fingerprints
 from masquerade.datasets.manifest import Column, Manifest, make_manifest, read_manifest
-from masquerade.datasets.overlap import find_overlap
+from masquerade.datasets.overlap import find_overlap, fingerprints
 from masquerade.datasets.splits import linked_groups
 from masquerade.errors import UsageError
 from masquerade.evaluation.cross_dataset.transfer import transfer_dataset

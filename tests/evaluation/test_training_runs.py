@@ -14,8 +14,8 @@ from scenes import FAST
 
 from masquerade.checkpoint import read_provenance, save
 from masquerade.cli.evaluate import main
-from masquerade.datasets.fingerprints import UNKNOWN, comparable, fingerprints, overlapping
 from masquerade.datasets.manifest import Manifest, read_manifest
+from masquerade.datasets.overlap import UNKNOWN, comparable, fingerprints, overlapping
 from masquerade.errors import UsageError
 from masquerade.evaluation.protocols import protocols
 from masquerade.evaluation.runs import check_unseen, run_warnings

@@ -1,13 +1,23 @@
-"""Overlap of two data sets: clips that both have, and clips of the same people or sources."""
+"""Overlap of two data sets: clips that both have, and clips of the same people or sources.
 
+Clips are compared by fingerprints, short digests that tell whether they have frames in common.
+"""
+
+import hashlib
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from masquerade.datasets.fingerprints import file_part, fingerprints, overlapping
-from masquerade.datasets.manifest import IntArray, Manifest
+from masquerade.datasets.manifest import Clip, IntArray, Manifest
 from masquerade.datasets.splits import linked_groups
 from masquerade.errors import UsageError
+
+DIGITS = 12  # hexadecimal; collisions among a million files are unlikely
+UNKNOWN = "unknown"
+"""Stands among the fingerprints of a run that continues a run which kept none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +41,9 @@ def find_overlap(manifest: Manifest, other: Manifest) -> Overlap:
     """
     mine, theirs = (fingerprints(one, range(len(one))) for one in (manifest, other))
     same = np.array(overlapping(mine, theirs), dtype=np.int64)
-    files = {file_part(fingerprint) for fingerprint in theirs}
+    files = {_parsed(fingerprint)[0] for fingerprint in theirs}
     groups = linked_groups(manifest)
-    linked = groups[[file_part(fingerprint) in files for fingerprint in mine]]
+    linked = groups[[_parsed(fingerprint)[0] in files for fingerprint in mine]]
     related = np.setdiff1d(np.flatnonzero(np.isin(groups, linked)), same)
     return Overlap(same_frames=same, related=related)
 
@@ -44,3 +54,52 @@ def without_overlap(manifest: Manifest, other: Manifest) -> Manifest:
     if len(found) == len(manifest):
         raise UsageError("Every clip shares a file, people or a source with one of --without.")
     return manifest.take(np.setdiff1d(np.arange(len(manifest)), found).tolist())
+
+
+def fingerprints(manifest: Manifest, rows: Iterable[int]) -> list[str]:
+    """A digest of each clip's file name and size, and its frames, such as `9c01f2a4d2e4 0-7`.
+
+    A whole file has an open range: `9c01f2a4d2e4 0-`. Folders do not count, so that a data set may
+    be moved. The name cannot be read back from it.
+    """
+    return [_fingerprint(manifest, manifest.clips[row]) for row in rows]
+
+
+def comparable(given: Iterable[str]) -> bool:
+    """Whether all of these are fingerprints with frames, so that they can be compared."""
+    return all(" " in fingerprint for fingerprint in given)
+
+
+def overlapping(mine: Sequence[str], others: Iterable[str]) -> list[int]:
+    """The places in `mine` of clips that share a frame with a clip of `others`.
+
+    Those of `others` that are not comparable are ignored.
+    """
+    ranges: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for fingerprint in others:
+        if comparable([fingerprint]):
+            file, first, last = _parsed(fingerprint)
+            ranges[file].append((first, last))
+    found = []
+    for place, fingerprint in enumerate(mine):
+        file, first, last = _parsed(fingerprint)
+        if any(a <= last and first <= b for a, b in ranges[file]):
+            found.append(place)
+    return found
+
+
+def _fingerprint(manifest: Manifest, clip: Clip) -> str:
+    path = manifest.path(clip)
+    try:
+        size = len(list(path.iterdir())) if path.is_dir() else path.stat().st_size
+    except OSError:
+        size = 0  # a file that cannot be read is in no training set
+    file = hashlib.sha256(f"{path.name} {size}".encode()).hexdigest()[:DIGITS]
+    return f"{file} {clip.first or 0}-{'' if clip.last is None else clip.last}"
+
+
+def _parsed(fingerprint: str) -> tuple[str, float, float]:
+    """The digest of the file, the first frame and the last, inclusive."""
+    file, _, frames = fingerprint.partition(" ")
+    first, _, last = frames.partition("-")
+    return file, float(first), float(last) if last else math.inf

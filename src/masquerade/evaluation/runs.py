@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from masquerade.checkpoint import read_provenance
-from masquerade.datasets.fingerprints import UNKNOWN, comparable, fingerprints, overlapping
 from masquerade.datasets.manifest import Manifest
+from masquerade.datasets.overlap import UNKNOWN, comparable, fingerprints, overlapping
 from masquerade.errors import UsageError
 from masquerade.evaluation.config import EvaluationConfig
 from masquerade.evaluation.protocols import protocols

@@ -12,8 +12,8 @@ import torch
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import STATE, WEIGHTS, arguments, load, read_provenance, save
-from masquerade.datasets.fingerprints import UNKNOWN, fingerprints
 from masquerade.datasets.manifest import IntArray, Manifest
+from masquerade.datasets.overlap import UNKNOWN, fingerprints
 from masquerade.datasets.splits import carve_validation
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.extraction.config import ExtractionConfig
