@@ -154,15 +154,15 @@ def config_digest(config: ExtractionConfig) -> str:
     }
     regions = _describe_regions(config.regions)
     if config.method is not None:
-        within = None if config.cover is None else config.cover.within
+        within = None
+        if config.cover is not None and (mask := config.cover.within) is not None:
+            within = hashlib.sha256(mask.tobytes()).hexdigest() + str(mask.shape)
         content |= {
             "method": _describe_method(config.method),
             "regions": regions,
             "sources": _source_digest(),
             "cover": config.cover and [str(part) for part in config.cover[:3]],
-            "within": None
-            if within is None
-            else hashlib.sha256(within.tobytes()).hexdigest() + str(within.shape),
+            "within": within,
             "outside": config.outside,
             "seed": config.seed,
         }

@@ -170,7 +170,7 @@ class AdversarialTrainer(Trainer):
             if phase.restart and past and past % phase.restart == 0:
                 self._restart_adversaries(phase, epoch, generator)
             measured = self._train_updates(phase, past, epoch, generator)
-            self.processes.broadcast_buffers(self.models)
+            self.processes.broadcast(self.models.buffers())
             seed = derive_seed(self.seed, 5)
             held_out = validate(self.models, self.recipe, self.batches, seed=seed, phase=phase)
         held_out = self.processes.broadcast_numbers(held_out)  # all must end a phase at once
@@ -245,7 +245,7 @@ class AdversarialTrainer(Trainer):
         return find_collapse(row, self.data, expected=expected, tolerance=self.recipe.tolerance)
 
     def _training_columns(self, names: list[str], held_out: Row) -> list[str]:
-        """The training columns, the same in every line of the log."""
+        """Return the training columns, the same in every line of the log."""
         if self.history:
             first = self.history[0]
             return [key.removeprefix("train_") for key in first if key.startswith("train_")]
@@ -256,7 +256,7 @@ class AdversarialTrainer(Trainer):
     def _train_updates(
         self, phase: Phase, past: int, epoch: int, generator: torch.Generator
     ) -> dict[str, list[Tensor]]:
-        """The updates of one epoch; gives the losses and metrics of each, by name."""
+        """Take the updates of one epoch; gives the losses and metrics of each, by name."""
         measured: dict[str, list[Tensor]] = {}
         for step, batch in enumerate(self.batches.training(epoch, generator)):
             self._set_rates(phase, past + step / self.batches.steps)
@@ -266,7 +266,7 @@ class AdversarialTrainer(Trainer):
         return measured
 
     def _next_updates(self, phase: Phase, generator: torch.Generator) -> Iterator[UpdateStep]:
-        """The updates on a batch: a whole round, or the next one; a round may outlast an epoch."""
+        """Yield a batch's updates: a whole round, or the next one; a round may outlast an epoch."""
         round_ = [(step, left) for step in phase.updates for left in range(step.times, 0, -1)]
         end = self.updates + len(round_)
         while self.updates < end:
@@ -292,7 +292,7 @@ class AdversarialTrainer(Trainer):
     def _update(
         self, phase: Phase, update: UpdateStep, batch: AdversarialBatch, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """One update step; gives its losses and metrics."""
+        """Take one update step; gives its losses and metrics."""
         with self.models.set_trainable(update.learns, anonymizer_norms=phase.anonymizer_norms):
             with self.autocast():
                 losses = update_losses(

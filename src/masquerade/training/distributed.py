@@ -2,7 +2,7 @@
 
 import importlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -67,16 +67,10 @@ class Processes:
         distributed.broadcast(values, 0)
         return dict(zip(numbers, values.tolist(), strict=True))
 
-    def broadcast_weights(self, net: nn.Module) -> None:
-        """Take the first process's weights and buffers."""
+    def broadcast(self, values: Iterable[Tensor]) -> None:
+        """Take the first process's values, such as weights or running statistics."""
         if self.world > 1:
-            for value in net.state_dict().values():
-                distributed.broadcast(value, 0)
-
-    def broadcast_buffers(self, net: nn.Module) -> None:
-        """Take the first process's running statistics."""
-        if self.world > 1:
-            for value in net.buffers():
+            for value in values:
                 distributed.broadcast(value, 0)
 
 

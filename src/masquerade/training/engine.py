@@ -40,24 +40,6 @@ class TrainingState:
     best_score: float = float("inf")
 
 
-def load_state(path: Path, digest: str) -> TrainingState | None:
-    """Read the state that a training left at a path; None: there is none."""
-    if not path.exists():
-        return None
-    try:
-        state = TrainingState(**torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        raise UsageError(
-            f"{path} holds no training that can be resumed here; remove it, or name another."
-        ) from error
-    if state.digest != digest:
-        raise UsageError(
-            f"{path} belongs to another training (other clips, labels, network, settings or number "
-            "of processes); remove it to begin anew, or name another."
-        )
-    return state
-
-
 class Trainer:
     """One training: the loop over epochs, and what every kind of training shares."""
 
@@ -97,7 +79,9 @@ class Trainer:
         """Train the epochs that are left; where a file of the state exists, go on from there."""
         is_main = self.processes.rank == 0
         with TrainingLog(log, tensorboard) if is_main else TrainingLog(None, None) as lines:
-            self._restore(resume)
+            if resume is not None and resume.exists():
+                self._restore(resume)
+            self.processes.broadcast(self.models.state_dict().values())
             lines.begin(self.history)
             while not self.is_finished():
                 row = self.train_epoch(len(self.history))
@@ -146,16 +130,25 @@ class Trainer:
         with atomic_write(path, overwrite=True) as part:
             torch.save(vars(state), part)
 
-    def _restore(self, path: Path | None) -> None:
-        found = load_state(path, self.state.digest) if path is not None else None
-        if found is not None:
-            self.state = found
-            self.models.load_state_dict(found.models)
-            self.optimizers = self.build_optimizers()
-            for role, optimizer in self.optimizers.items():
-                optimizer.load_state_dict(found.optimizers[role])
-            self.scaler.load_state_dict(found.scaler)
-        self.processes.broadcast_weights(self.models)
+    def _restore(self, path: Path) -> None:
+        """Go on from the state that this training left."""
+        try:
+            found = TrainingState(**torch.load(path, map_location="cpu", weights_only=True))
+        except (RuntimeError, TypeError, EOFError, pickle.UnpicklingError) as error:
+            raise UsageError(
+                f"{path} holds no training that can be resumed here; remove it, or name another."
+            ) from error
+        if found.digest != self.state.digest:
+            raise UsageError(
+                f"{path} belongs to another training (other clips, labels, network, settings or "
+                "number of processes); remove it to begin anew, or name another."
+            )
+        self.state = found
+        self.models.load_state_dict(found.models)
+        self.optimizers = self.build_optimizers()
+        for role, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(found.optimizers[role])
+        self.scaler.load_state_dict(found.scaler)
 
 
 def digest_inputs(words: Iterable[str], tensors: Iterable[Tensor]) -> str:

@@ -1,7 +1,7 @@
 """A training run from a manifest to a folder: clips, recipe, log, samples and the anonymizer."""
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -295,7 +295,6 @@ def _provenance(
     from masquerade import __version__
 
     codes = [torch.as_tensor(values) for values in data.targets.values()]
-    last: Mapping[str, float] = trained.history[-1]
     return {
         "command": command,
         "data": digest_inputs([data.train.digest, data.validation.digest], codes),
@@ -303,7 +302,7 @@ def _provenance(
         "seed": seed,
         "recipe": str(recipe),
         "epochs": len(trained.history),
-        "last": {name: value for name, value in last.items() if value == value},
+        "last": {k: value for k, value in trained.history[-1].items() if value == value},
         "notes": [*(f"training collapsed: {note}" for note in trained.notes), *trained.warnings],
         "versions": {
             "masquerade": __version__,

@@ -202,7 +202,7 @@ class SupervisedTrainer(Trainer):
         return done >= self.settings.epochs or (patience is not None and waited >= patience > 0)
 
     def result(self) -> Fitted:
-        """The network with its best weights."""
+        """Return the network with its best weights."""
         self.models.load_state_dict(self.state.best)
         seconds = time.perf_counter() - self.began
         net, best_epoch = self.models.eval(), self.state.best_epoch
@@ -211,7 +211,7 @@ class SupervisedTrainer(Trainer):
     def train_epoch(self, epoch: int) -> Row:
         began = time.perf_counter()
         loss = self._train_loss(epoch)
-        self.processes.broadcast_buffers(self.models)
+        self.processes.broadcast(self.models.buffers())
         row: Row = {"epoch": epoch + 1, "lr": self._rate(epoch, self.steps), "train_loss": loss}
         losses = self._validation_losses()
         row.update({f"val_{label}": value for label, value in losses.items()})
@@ -237,14 +237,13 @@ class SupervisedTrainer(Trainer):
     def _train_loss(self, epoch: int) -> float:
         """Train one epoch; everything drawn depends on seed and epoch alone."""
         settings, processes, count = self.settings, self.processes, len(self.train)
+        order = list(
+            epoch_order(count, settings.batch, seed=settings.seed, epoch=epoch, processes=processes)
+        )
         seed = derive_seed(settings.seed, epoch, processes.rank)
         generator = torch.Generator().manual_seed(seed)
         total = torch.zeros((), device=self.device)
         self.models.train()
-        batches = epoch_order(
-            count, settings.batch, seed=settings.seed, epoch=epoch, processes=processes
-        )
-        order = list(batches)
         with self.seeded(seed + 1):
             for step, clips in enumerate(clip_loader(self.train, order)):
                 rows, clips = order[step], random_windows(clips, settings.frames, generator)
@@ -272,7 +271,7 @@ class SupervisedTrainer(Trainer):
         return loss.detach()
 
     def _validation_losses(self) -> dict[str, float]:
-        """By label; labels that no validation clip has are left out."""
+        """Measure losses by label; labels that no validation clip has are left out."""
         if self.validation is None or not len(self.validation):
             return {}
         began, views, frames = time.perf_counter(), self.settings.views, self.settings.frames
