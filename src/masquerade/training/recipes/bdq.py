@@ -4,22 +4,28 @@ Kumawat and Nagahara, "Privacy-Preserving Action Recognition via Motion Differen
 ECCV 2022, section 3.4; numbers: docs/papers.md 8.2.
 """
 
-from typing import Any, Literal, Unpack
+from dataclasses import replace
+from typing import Literal, Unpack
 
 from masquerade.training.objectives import Labels
-from masquerade.training.recipe import (
-    AdversarialRecipe,
-    Adversary,
-    OptimizerConfig,
-    Phase,
-    UpdateStep,
-)
+from masquerade.training.recipe import AdversarialRecipe, Adversary, OptimizerConfig, Phase
 from masquerade.training.recipes import options
 
-PAPER: dict[str, Any] = dict(
+LAST = Phase(
+    name="adversarial",
+    epochs=100,
+    updates=(
+        replace(options.against(adversarial=2.0), learns=("anonymizer", "utility")),  # eq. 6
+        options.PRIVATE,  # eq. 7
+    ),
+    same_batch=True,
+)
+PAPER = AdversarialRecipe(
+    method="bdq",
     arguments={"sigma": 3.0, "bits": 4, "slope": 5.0, "short": 224},
     utility="i3d-r50",
     adversaries=(Adversary(network="resnet-50", objective=Labels(anonymizer_loss="entropy")),),
+    phases=(LAST,),
     optimizers=options.same_optimizer(
         OptimizerConfig(kind="sgd", lr=0.01, momentum=0.9, weight_decay=1e-5, cosine=True)
     ),
@@ -28,16 +34,16 @@ PAPER: dict[str, Any] = dict(
     batch=256,
 )
 # The code publishes the output of its soft quantiser.
-CODE = {**PAPER, "arguments": {**PAPER["arguments"], "soft": True}}
-TINY: dict[str, Any] = dict(
+CODE = PAPER.with_arguments({**PAPER.arguments, "soft": True})
+SGD = OptimizerConfig(kind="sgd", lr=0.01, momentum=0.9)
+TINY = AdversarialRecipe(
+    method="bdq",
     arguments={"sigma": 1.0, "short": 24},
     utility="tiny-3d",
     adversaries=(Adversary(network="tiny-2d", objective=Labels(anonymizer_loss="entropy")),),
-    **options.TINY
-    | {
-        "optimizers": options.TINY["optimizers"]
-        | {"anonymizer": OptimizerConfig(kind="sgd", lr=0.01, momentum=0.9)}
-    },
+    # In ten epochs the adversary learns nothing yet, and the limits stay where they began.
+    phases=(options.WARMUP, replace(LAST, epochs=60)),
+    **options.TINY | {"optimizers": options.TINY["optimizers"] | {"anonymizer": SGD}},
 )
 PRESETS = {"tiny": TINY, "paper": PAPER, "code": CODE}
 
@@ -53,18 +59,4 @@ def bdq(
         preset: Take the settings of tiny (minutes on two cores, with a warm-up), paper, or code
             (which publishes what its soft quantiser gives).
     """
-    tiny = preset == "tiny"
-    warmup = Phase(name="warmup", epochs=12, updates=(options.BOTH,), stop=options.BOTH_LEARNED)
-    against = UpdateStep(
-        learns=("anonymizer", "utility"),
-        losses={"utility": 1.0, "adversarial": 2.0},  # eq. 6
-    )
-    # In ten epochs the adversary learns nothing yet, and the limits stay where they began.
-    last = Phase(
-        name="adversarial",
-        epochs=60 if tiny else 100,
-        updates=(against, options.PRIVATE),  # eq. 7
-        same_batch=True,
-    )
-    phases = (warmup, last) if tiny else (last,)
-    return options.build("bdq", PRESETS, preset, phases, **ablations)
+    return options.ablate(options.of_preset(PRESETS, preset), **ablations)

@@ -211,6 +211,7 @@ PRIVATE = UpdateStep(learns=("adversary",), losses={"adversary": 1.0})
 ACTION = UpdateStep(learns=("anonymizer", "utility"), losses={"utility": 1.0})
 UTILITY_LEARNED = Stop(column="train_utility", plateau=PLATEAU)
 BOTH_LEARNED = (UTILITY_LEARNED, Stop(column="train_adversary", plateau=PLATEAU))
+WARMUP = Phase(name="warmup", epochs=12, updates=(BOTH,), stop=BOTH_LEARNED)
 
 
 def same_optimizer(config: OptimizerConfig) -> dict[Role, OptimizerConfig]:
@@ -253,18 +254,12 @@ def pretrain(
     )
 
 
-def build(
-    method: str,
-    presets: Mapping[str, Mapping[str, Any]],
-    preset: str,
-    phases: tuple[Phase, ...],
-    **flags: Unpack[PretrainAblations],
-) -> AdversarialRecipe:
-    """Return the recipe of one preset of a method, with the changes that the flags ask for."""
+def of_preset(presets: Mapping[str, AdversarialRecipe], preset: str) -> AdversarialRecipe:
+    """Return the recipe of one preset; refuse an unknown one."""
     if preset not in presets:
+        method = next(iter(presets.values())).method
         raise UsageError(f"{method} has no preset {preset!r}; it has {', '.join(presets)}.")
-    recipe = AdversarialRecipe(method=method, phases=phases, **presets[preset])
-    return ablate(recipe, **flags)
+    return presets[preset]
 
 
 def ablate(recipe: AdversarialRecipe, **given: Unpack[PretrainAblations]) -> AdversarialRecipe:

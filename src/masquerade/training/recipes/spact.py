@@ -4,38 +4,58 @@ Dave, Chen and Shah, "SPAct: Self-supervised Privacy Preservation for Action Rec
 2022, section 3.3; numbers: docs/papers.md 2.3 and 2.4.
 """
 
-from typing import Any, Literal, Unpack
+from typing import Literal, Unpack
 
 from masquerade.datasets.augmentation import SPACT
 from masquerade.training.objectives import NTXent
-from masquerade.training.recipe import (
-    AdversarialRecipe,
-    Adversary,
-    OptimizerConfig,
-    Phase,
-    Stop,
-)
+from masquerade.training.recipe import AdversarialRecipe, Adversary, OptimizerConfig, Phase, Stop
 from masquerade.training.recipes import options
 
-PAPER: dict[str, Any] = dict(
+UPDATES = (options.against(adversarial=0.5), options.BOTH)  # eq. 9 and 8; omega is 0 to 1
+RISING = OptimizerConfig(kind="adam", lr=1e-3, warmup=5)
+PAPER = AdversarialRecipe(
+    method="spact",
     arguments={"width": 64, "short": 112},
     utility="r3d-18-spact",
     adversaries=(Adversary(network="resnet-50", objective=NTXent()),),
     optimizers=options.same_optimizer(OptimizerConfig(kind="adam", lr=1e-4)),
+    phases=(
+        # Eq. 4; the paper gives no th_A0.
+        options.pretrain(below=0.01, epochs=80, optimizers={"anonymizer": RISING}),
+        Phase(  # eq. 6 and 7
+            name="warmup",
+            epochs=150,
+            updates=(options.BOTH,),
+            stop=options.BOTH_LEARNED,
+            optimizers={"utility": RISING, "adversary": RISING},
+        ),
+        Phase(
+            name="adversarial",
+            epochs=300,
+            updates=UPDATES,
+            stop=(Stop(column="val_adversary_share", above=0.95),),
+        ),
+    ),
     batch=24,
     still_batch=64,
     augment=SPACT,
     **options.PAPER,
 )
-TINY: dict[str, Any] = dict(
+TINY = AdversarialRecipe(
+    method="spact",
     arguments={"width": 8, "short": 24},
     utility="tiny-3d",
     utility_modality="both",
     adversaries=(Adversary(network="tiny-2d", objective=NTXent(width=32)),),
+    phases=(
+        options.pretrain(below=0.05, epochs=20),
+        options.WARMUP,
+        # With ten clips held out one epoch at chance is chance: it runs all its epochs.
+        Phase(name="adversarial", epochs=20, updates=UPDATES),
+    ),
     **options.TINY,
 )
-PRESETS = {"tiny": TINY, "paper": PAPER, "code": PAPER}
-RISING = OptimizerConfig(kind="adam", lr=1e-3, warmup=5)
+PRESETS = {"tiny": TINY, "paper": PAPER, "code": options.ablate(PAPER, omega=1.0)}
 
 
 def spact(
@@ -49,27 +69,4 @@ def spact(
         preset: Take the settings of tiny (minutes on two cores), paper, or code (the paper's code,
             where omega is 1).
     """
-    tiny = preset == "tiny"
-    omega = 1.0 if preset == "code" else 0.5  # the paper: between 0 and 1
-    phases = (
-        options.pretrain(  # eq. 4
-            below=0.05 if tiny else 0.01,  # the paper gives no th_A0
-            epochs=20 if tiny else 80,
-            optimizers={} if tiny else {"anonymizer": RISING},
-        ),
-        Phase(  # eq. 6 and 7
-            name="warmup",
-            epochs=12 if tiny else 150,
-            updates=(options.BOTH,),
-            stop=options.BOTH_LEARNED,
-            optimizers={} if tiny else {"utility": RISING, "adversary": RISING},
-        ),
-        Phase(
-            name="adversarial",
-            epochs=20 if tiny else 300,
-            updates=(options.against(adversarial=omega), options.BOTH),  # eq. 9 and 8
-            # With ten clips held out one epoch at chance is chance: tiny runs all its epochs.
-            stop=() if tiny else (Stop(column="val_adversary_share", above=0.95),),
-        ),
-    )
-    return options.build("spact", PRESETS, preset, phases, **ablations)
+    return options.ablate(options.of_preset(PRESETS, preset), **ablations)

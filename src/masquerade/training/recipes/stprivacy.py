@@ -5,7 +5,7 @@ Li et al., "STPrivacy: Spatio-Temporal Privacy-Preserving Action Recognition", I
 """
 
 from dataclasses import replace
-from typing import Any, Literal, Unpack
+from typing import Literal, Unpack
 
 from masquerade.training.objectives import Labels
 from masquerade.training.recipe import (
@@ -17,11 +17,22 @@ from masquerade.training.recipe import (
 )
 from masquerade.training.recipes import options
 
-PAPER: dict[str, Any] = dict(
+RAW = replace(options.BOTH, raw_clips=True)
+INITIALISE = UpdateStep(  # preprint, eq. 12
+    learns=("anonymizer", "auxiliary"), losses={"auxiliary": 1.0, "ratio": 1.0}
+)
+AGAINST = options.against(utility=0.5, adversarial=0.5, ratio=1.0)  # eq. 13
+PAPER = AdversarialRecipe(
+    method="stprivacy",
     arguments={"strict": False, "out": "linear"},
     utility="vit-s-video",
     # The negated loss is capped, since eq. 13 is not bounded below.
     adversaries=(Adversary(network="vit-s-video", objective=Labels()),),
+    phases=(
+        Phase(name="warmup", epochs=80, updates=(RAW,)),
+        Phase(name="initialise", epochs=80, updates=(INITIALISE,)),
+        Phase(name="adversarial", epochs=40, updates=(AGAINST, options.BOTH), same_batch=True),
+    ),
     optimizers=options.same_optimizer(
         OptimizerConfig(kind="adamw", lr=6.25e-5, weight_decay=0.05, cosine=True)
     ),
@@ -31,9 +42,15 @@ PAPER: dict[str, Any] = dict(
     tolerance=0.05,
 )
 # The attention of the code, through which dropped tokens leak (docs/papers.md 1.5).
-CODE = {**PAPER, "arguments": {**PAPER["arguments"], "softmax": "dynamicvit"}}
+CODE = PAPER.with_arguments({**PAPER.arguments, "softmax": "dynamicvit"})
 ADAMW = OptimizerConfig(kind="adamw", lr=1e-3, weight_decay=0.05, warmup=2, cosine=True, clip=1.0)
-TINY: dict[str, Any] = dict(
+KEEP = {"rebuilt": 1.0, "ratio": 4.0}
+LEARN = UpdateStep(learns=("anonymizer", "utility"), losses={"utility": 1.0, **KEEP})
+# Small CNNs as recognizers (docs/papers.md 8.5), and a pretraining: it begins by reproducing what
+# it keeps, since no network reads an action from random pixels. Against the adversary it steps more
+# slowly and holds its ratio more firmly: at the others' rate one seed in two dropped all tubelets.
+TINY = AdversarialRecipe(
+    method="stprivacy",
     arguments={
         "frames": 8,
         "picture": (32, 32),
@@ -46,11 +63,28 @@ TINY: dict[str, Any] = dict(
     utility="tiny-3d",
     utility_modality="both",
     adversaries=(Adversary(network="tiny-3d", objective=Labels()),),
+    phases=(
+        Phase(
+            name="pretrain",
+            epochs=6,
+            updates=(UpdateStep(learns=("anonymizer",), losses=KEEP),),
+            optimizers={"anonymizer": replace(ADAMW, lr=2e-3)},
+            skip_if_started=True,
+        ),
+        Phase(name="warmup", epochs=8, updates=(RAW,)),
+        Phase(name="initialise", epochs=12, updates=(LEARN, options.PRIVATE), same_batch=True),
+        Phase(
+            name="adversarial",
+            epochs=14,
+            updates=(options.against(adversarial=1.0, ratio=8.0), options.BOTH),
+            same_batch=True,
+            optimizers={"anonymizer": replace(ADAMW, lr=3e-4)},
+        ),
+    ),
     tolerance=0.1,
     **options.TINY | {"optimizers": options.same_optimizer(ADAMW), "size": (32, 32)},
 )
 PRESETS = {"tiny": TINY, "paper": PAPER, "code": CODE}
-RAW = replace(options.BOTH, raw_clips=True)
 
 
 def stprivacy(
@@ -64,48 +98,4 @@ def stprivacy(
         preset: Take the settings of tiny (minutes on two cores), paper, or code (whose attention
             leaks dropped tokens).
     """
-    phases = _tiny_phases() if preset == "tiny" else _paper_phases()
-    return options.build("stprivacy", PRESETS, preset, phases, **ablations)
-
-
-def _paper_phases() -> tuple[Phase, ...]:
-    begin = UpdateStep(
-        learns=("anonymizer", "auxiliary"),
-        losses={"auxiliary": 1.0, "ratio": 1.0},  # preprint, eq. 12
-    )
-    against = options.against(utility=0.5, adversarial=0.5, ratio=1.0)  # eq. 13
-    return (
-        Phase(name="warmup", epochs=80, updates=(RAW,)),
-        Phase(name="initialise", epochs=80, updates=(begin,)),
-        Phase(name="adversarial", epochs=40, updates=(against, options.BOTH), same_batch=True),
-    )
-
-
-def _tiny_phases() -> tuple[Phase, ...]:
-    """Return phases of small CNNs as recognizers (docs/papers.md 8.5), and a pretraining.
-
-    It begins by reproducing what it keeps, since no network reads an action from random pixels.
-    Against the adversary it steps more slowly and holds its ratio more firmly: at the others' rate
-    one seed in two dropped all tubelets.
-    """
-    still = {"rebuilt": 1.0, "ratio": 4.0}
-    learn = UpdateStep(learns=("anonymizer", "utility"), losses={"utility": 1.0, **still})
-    against = options.against(adversarial=1.0, ratio=8.0)
-    return (
-        Phase(
-            name="pretrain",
-            epochs=6,
-            updates=(UpdateStep(learns=("anonymizer",), losses=still),),
-            optimizers={"anonymizer": replace(ADAMW, lr=2e-3)},
-            skip_if_started=True,
-        ),
-        Phase(name="warmup", epochs=8, updates=(RAW,)),
-        Phase(name="initialise", epochs=12, updates=(learn, options.PRIVATE), same_batch=True),
-        Phase(
-            name="adversarial",
-            epochs=14,
-            updates=(against, options.BOTH),
-            same_batch=True,
-            optimizers={"anonymizer": replace(ADAMW, lr=3e-4)},
-        ),
-    )
+    return options.ablate(options.of_preset(PRESETS, preset), **ablations)

@@ -5,19 +5,15 @@ numbers: docs/papers.md 8.4.
 """
 
 from dataclasses import replace
-from typing import Any, Literal, Unpack
+from typing import Literal, Unpack
 
 from masquerade.training.objectives import Labels
-from masquerade.training.recipe import (
-    AdversarialRecipe,
-    Adversary,
-    OptimizerConfig,
-    Phase,
-    UpdateStep,
-)
+from masquerade.training.recipe import AdversarialRecipe, Adversary, OptimizerConfig, Phase
 from masquerade.training.recipes import options
 
-PAPER: dict[str, Any] = dict(
+AGAINST = options.against(adversarial=0.5)
+PAPER = AdversarialRecipe(
+    method="vita",
     arguments={"widths": (32, 64, 128), "blocks": 5, "short": 112},
     utility="r3d-18",
     adversaries=(Adversary(network="mobilenet-v2", objective=Labels()),),
@@ -26,21 +22,48 @@ PAPER: dict[str, Any] = dict(
         "utility": OptimizerConfig(lr=1e-5),
         "adversary": OptimizerConfig(lr=1e-4),
     },
+    phases=(
+        options.pretrain(below=0.03, epochs=40),
+        Phase(
+            name="warmup",
+            epochs=80,
+            updates=(options.ACTION, options.PRIVATE),
+            same_batch=True,
+            stop=options.BOTH_LEARNED,
+        ),
+        Phase(
+            name="adversarial",
+            epochs=100,
+            updates=(
+                AGAINST,
+                replace(options.ACTION, times=8, until_accuracy=0.7),
+                replace(options.PRIVATE, times=5),
+            ),
+        ),
+    ),
     batch=16,
     **options.PAPER,
 )
-# The code: the anonymizer wants every attribute to be called present.
-CODE = {
-    **PAPER,
-    "adversaries": (Adversary(network="mobilenet-v2", objective=Labels(anonymizer_loss="ones")),),
-}
-TINY: dict[str, Any] = dict(
+TINY = AdversarialRecipe(
+    method="vita",
     arguments={"widths": (8, 16, 32), "blocks": 2, "short": 24},
     utility="tiny-3d",
     utility_modality="both",
     adversaries=(Adversary(network="tiny-2d", objective=Labels()),),
+    phases=(
+        options.pretrain(below=0.06, epochs=20),
+        options.WARMUP,
+        Phase(  # an update each of the anonymizer and the utility network, two of the adversary
+            name="adversarial",
+            epochs=20,
+            updates=(AGAINST, options.BOTH, options.PRIVATE),
+            same_batch=True,
+        ),
+    ),
     **options.TINY,
 )
+# The code: the anonymizer wants every attribute to be called present.
+CODE = options.ablate(PAPER, adversarial_loss="ones")
 PRESETS = {"tiny": TINY, "paper": PAPER, "code": CODE}
 
 
@@ -57,25 +80,4 @@ def vita(
         preset: Take the settings of tiny (minutes on two cores), paper, or code (whose anonymizer
             wants every attribute to be called present).
     """
-    against = options.against(adversarial=0.5)
-    stop = options.BOTH_LEARNED
-    if preset == "tiny":  # an update each of the anonymizer and utility, two of the adversary
-        updates: tuple[UpdateStep, ...] = (against, options.BOTH, options.PRIVATE)
-        phases = (
-            options.pretrain(below=0.06, epochs=20),
-            Phase(name="warmup", epochs=12, updates=(options.BOTH,), stop=stop),
-            Phase(name="adversarial", epochs=20, updates=updates, same_batch=True),
-        )
-    else:
-        warmup = (options.ACTION, options.PRIVATE)
-        updates = (
-            against,
-            replace(options.ACTION, times=8, until_accuracy=0.7),
-            replace(options.PRIVATE, times=5),
-        )
-        phases = (
-            options.pretrain(below=0.03, epochs=40),
-            Phase(name="warmup", epochs=80, updates=warmup, same_batch=True, stop=stop),
-            Phase(name="adversarial", epochs=100, updates=updates),
-        )
-    return options.build("vita", PRESETS, preset, phases, **ablations)
+    return options.ablate(options.of_preset(PRESETS, preset), **ablations)
