@@ -67,8 +67,7 @@ class Labels(Objective):
     """Negative: minus the loss (eq. 13 of STPrivacy); entropy: minus that of the predictions (BDQ);
     uniform: the cross entropy to equal predictions; ones: that to "always present" (VITA's code).
     The last three use no label, and count clips without one too."""
-    cap: float | None = 2.0
-    """Times its chance value beyond which a negated loss, not bounded below, has no gradient."""
+    cap: float | None = 2.0  # times chance: a negated loss, not bounded below, is held there
 
     def heads(self, private: Mapping[str, int]) -> dict[str, int]:
         return dict(private)

@@ -42,22 +42,19 @@ class OptimizerConfig:
 class UpdateStep:
     """One optimizer step: which roles are updated, by which losses."""
 
-    learns: tuple[Role, ...]
-    """The roles that step; weights and statistics of all others stay to the bit."""
+    learns: tuple[Role, ...]  # the others' weights and statistics stay to the bit
     losses: Mapping[str, float]
     """Weight by loss: reconstruction (L1 to the raw clip), utility, adversary (what the adversaries
     minimise), adversarial (what the anonymizer minimises against them), auxiliary (of the class
     token inside the anonymizer), and the anonymizer's own."""
-    times: int = 1
-    """How often in a row."""
+    times: int = 1  # how often in a row
     until_accuracy: float | None = None
     """It is left out for the rest of the round once the utility network's accuracy on a held-out
     batch is at least this (VITA's monitored accuracy); None: never."""
     reversal: float | None = None
     """The anonymizer gets the adversary's gradient times minus this (gradient reversal), so that
     all may step at once; None: it gets it as it is."""
-    raw_clips: bool = False
-    """The networks are given raw clips instead of anonymized ones."""
+    raw_clips: bool = False  # the networks are given raw clips instead of anonymized ones
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,17 +87,14 @@ class Phase:
     epochs: int  # at most
     updates: tuple[UpdateStep, ...]
     stop: tuple[Stop, ...] = ()  # what ends the phase earlier: all of them at once
-    same_batch: bool = False
-    """A round of updates shares one batch (STPrivacy); else each takes the next one (SPAct)."""
+    same_batch: bool = False  # of a round of updates (STPrivacy); else each takes the next (SPAct)
     anonymizer_norms: Literal["running", "batch"] = "running"
     """How an anonymizer normalises while others learn: by its running statistics, as SPAct's code
     does and as it will be used, or by those of the batch."""
     restart: int | None = None  # adversaries get new weights every so many epochs; None: never
     catch_up: int = 0  # steps of the adversaries alone after that
-    optimizers: Mapping[Role, OptimizerConfig] = field(default_factory=dict)
-    """By role, where they differ from the recipe's."""
-    skip_if_started: bool = False
-    """Left out where training starts from another run's anonymizer."""
+    optimizers: Mapping[Role, OptimizerConfig] = field(default_factory=dict)  # not the recipe's
+    skip_if_started: bool = False  # where training starts from another run's anonymizer
 
     @property
     def adversarial(self) -> bool:
@@ -140,30 +134,25 @@ class AdversarialRecipe:
     utility: str  # the action network, in RECOGNIZERS
     utility_modality: str = "frames"  # what it is fed of a clip, in MODALITIES
     widths: tuple[int, ...] | None = None  # of `tiny-3d` networks; None: their own
-    group_norm: bool = False
-    """Utility and adversaries normalise each clip by itself instead of by batches."""
+    group_norm: bool = False  # utility and adversaries normalise each clip by itself
     adversaries: tuple[Adversary, ...]  # none is an ablation
-    combine: Literal["max", "mean", "sum"] = "max"
-    """The anonymizer's loss of several: of each clip the highest, or the mean or sum."""
+    combine: Literal["max", "mean", "sum"] = "max"  # the losses against several, clip by clip
     phases: tuple[Phase, ...]
     optimizers: Mapping[Role, OptimizerConfig]
     frames: int = 16  # T of a clip
     size: tuple[int, int]  # (height, width) of the clips in pixels
     stride: int | None = None  # source frames from one to the next; None: over the whole video
-    stored: int | None = None
-    """Frames that are extracted of each video, a random window of which is a training clip; None:
-    `frames`."""
+    stored: int | None = (
+        None  # frames of a video, of which a clip is a random window; None: `frames`
+    )
     padding: Padding = "repeat"  # of a video that ends before
     batch: int = 16  # clips a step
     min_steps: int = 1  # of an epoch: few clips are repeated
     still_batch: int = 64  # clips of a second data set a step
-    gap: Gap | None = None
-    """Between the frames of a pair that an adversary compares; None: any two of the clip."""
+    gap: Gap | None = None  # between the frames of a pair; None: any two of the clip
     augment: Augmentation = NONE  # of training clips
-    image_weights: str | None = None
-    """A file of an image ViT's weights, from which stprivacy and video ViTs start."""
-    tolerance: float | None = None
-    """Of the anonymizer's `expected_metrics` at the end; None: not checked."""
+    image_weights: str | None = None  # of an image ViT, from which stprivacy and video ViTs start
+    tolerance: float | None = None  # of `expected_metrics` at the end; None: not checked
 
     @property
     def uses_auxiliary(self) -> bool:

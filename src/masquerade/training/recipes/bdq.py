@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Literal, Unpack
 
 from masquerade.training.objectives import Labels
-from masquerade.training.recipe import AdversarialRecipe, Adversary, OptimizerConfig, Phase
+from masquerade.training.recipe import ROLES, AdversarialRecipe, Adversary, OptimizerConfig, Phase
 from masquerade.training.recipes import options
 
 LAST = Phase(
@@ -26,8 +26,8 @@ PAPER = AdversarialRecipe(
     utility="i3d-r50",
     adversaries=(Adversary(network="resnet-50", objective=Labels(anonymizer_loss="entropy")),),
     phases=(LAST,),
-    optimizers=options.same_optimizer(
-        OptimizerConfig(kind="sgd", lr=0.01, momentum=0.9, weight_decay=1e-5, cosine=True)
+    optimizers=dict.fromkeys(
+        ROLES, OptimizerConfig(kind="sgd", lr=0.01, momentum=0.9, weight_decay=1e-5, cosine=True)
     ),
     size=(224, 224),
     stride=2,

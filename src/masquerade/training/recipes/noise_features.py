@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Literal, Unpack
 
 from masquerade.datasets.augmentation import SPACT
-from masquerade.training.recipe import AdversarialRecipe, OptimizerConfig, Phase
+from masquerade.training.recipe import ROLES, AdversarialRecipe, OptimizerConfig, Phase
 from masquerade.training.recipes import options
 
 JOINT = Phase(
@@ -23,7 +23,7 @@ PAPER = AdversarialRecipe(
     utility="r3d-18",
     adversaries=(),
     phases=(JOINT,),
-    optimizers=options.same_optimizer(OptimizerConfig(kind="adam", lr=1e-4)),
+    optimizers=dict.fromkeys(ROLES, OptimizerConfig(kind="adam", lr=1e-4)),
     batch=24,
     augment=SPACT,
     **options.PAPER,

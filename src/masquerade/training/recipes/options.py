@@ -27,6 +27,7 @@ from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.training.frame_pairs import GAPS
 from masquerade.training.objectives import OBJECTIVES, Labels, MoCo, Objective, Pairs
 from masquerade.training.recipe import (
+    ROLES,
     AdversarialRecipe,
     Adversary,
     OptimizerConfig,
@@ -179,19 +180,6 @@ OBJECTIVES_OF_FLAGS: dict[str, tuple[type[Objective], str]] = {
     "queue": (MoCo, "--objective moco"),
 }
 """The objectives that a flag is of, as a class and in words."""
-CONTRADICTIONS = {
-    ("frozen", "restart"): "--frozen adversaries would never learn again after a --restart.",
-    (
-        "frozen",
-        "until_blind",
-    ): "--frozen adversaries are at chance soon, so leave out --until-blind.",
-    ("gap", "segments"): "--gap is between two frames, and --segments compares runs of them.",
-    **{
-        ("reversal", name): f"With --reversal all take one step, so leave out --{name}."
-        for name in ("frozen", "gate", "ratio", "combine")
-    },
-}
-"""What is said of two flags that cannot be given at once."""
 THRESHOLDS = {
     "until_pretrain": "val_reconstruction",
     "until_utility": "train_utility",
@@ -201,8 +189,6 @@ THRESHOLDS = {
 WITHOUT_ADVERSARY = {"until_pretrain", "until_utility", "anonymizer_norms", "no_adversary"}
 """What is of the anonymizer and the action network alone, beside the flags of every recipe."""
 CATCH_UP = 200  # updates, as in VITA's code
-GATE_UPDATES = 8
-
 PLATEAU = 4  # epochs without a better loss
 
 BOTH = UpdateStep(learns=("utility", "adversary"), losses={"utility": 1.0, "adversary": 1.0})
@@ -214,15 +200,10 @@ BOTH_LEARNED = (UTILITY_LEARNED, Stop(column="train_adversary", plateau=PLATEAU)
 WARMUP = Phase(name="warmup", epochs=12, updates=(BOTH,), stop=BOTH_LEARNED)
 
 
-def same_optimizer(config: OptimizerConfig) -> dict[Role, OptimizerConfig]:
-    """Return one optimizer for all roles."""
-    return dict.fromkeys(("anonymizer", "utility", "adversary", "auxiliary"), config)
-
-
 TINY: dict[str, Any] = dict(
     widths=(16, 32, 64, 128),
     group_norm=True,
-    optimizers=same_optimizer(OptimizerConfig(kind="adam", lr=1e-3, clip=1.0)),
+    optimizers=dict.fromkeys(ROLES, OptimizerConfig(kind="adam", lr=1e-3, clip=1.0)),
     frames=8,
     size=(24, 32),
     batch=16,
@@ -265,14 +246,15 @@ def of_preset(presets: Mapping[str, AdversarialRecipe], preset: str) -> Adversar
 def ablate(recipe: AdversarialRecipe, **given: Unpack[PretrainAblations]) -> AdversarialRecipe:
     """Return the recipe with the changes that the given flags ask for."""
     flags: dict[str, Any] = {k: v for k, v in given.items() if v is not None and v is not False}
-    _check_values(flags)
+    _check_flags(flags)
     recipe = _change_schedule(recipe, flags)
     if "no_adversary" in flags:
         return _without_adversary(recipe, flags)
     return _change_adversaries(recipe, flags) if recipe.adversaries else recipe
 
 
-def _check_values(flags: Mapping[str, Any]) -> None:
+def _check_flags(flags: Mapping[str, Any]) -> None:
+    """Refuse values that no recipe takes, and flags that contradict each other."""
     for network in (*flags.get("adversary", ()), flags.get("utility")):
         if network is not None and network not in RECOGNIZERS:
             known = ", ".join(RECOGNIZERS)
@@ -282,6 +264,15 @@ def _check_values(flags: Mapping[str, Any]) -> None:
         for allowed in get_args(hints[name])[1:]:
             if isinstance(allowed, Allowed) and not allowed.test(value):
                 raise UsageError(f"--{name.replace('_', '-')} must be {allowed.words}.")
+    if {"frozen", "restart"} <= flags.keys():
+        raise UsageError("--frozen adversaries would never learn again after a --restart.")
+    if {"frozen", "until_blind"} <= flags.keys():
+        raise UsageError("--frozen adversaries are at chance soon, so leave out --until-blind.")
+    if {"gap", "segments"} <= flags.keys():
+        raise UsageError("--gap is between two frames, and --segments compares runs of them.")
+    for name in ("frozen", "gate", "ratio", "combine"):
+        if {"reversal", name} <= flags.keys():
+            raise UsageError(f"With --reversal all take one step, so leave out --{name}.")
 
 
 def _change_schedule(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> AdversarialRecipe:
@@ -318,11 +309,6 @@ def _without_adversary(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> A
 
 def _change_adversaries(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> AdversarialRecipe:
     """Change the adversaries, and the updates and the end of the last phase."""
-    for pair, message in CONTRADICTIONS.items():
-        if flags.keys() >= set(pair):
-            raise UsageError(message)
-    if "catch_up" in flags and "restart" not in flags:
-        raise UsageError("--catch-up comes after a --restart EPOCHS.")
     objective = _change_objective(recipe.adversaries[0].objective, flags)
     adversaries = tuple(replace(one, objective=objective) for one in recipe.adversaries)
     if flags.get("adversary"):
@@ -345,6 +331,8 @@ def _change_adversaries(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> 
     last = _change_updates(last, flags)
     if "restart" in flags:
         last = replace(last, restart=flags["restart"], catch_up=flags.get("catch_up", CATCH_UP))
+    elif "catch_up" in flags:
+        raise UsageError("--catch-up comes after a --restart EPOCHS.")
     if "until_blind" in flags:
         others = (stop for stop in last.stop if stop.column != "val_adversary_share")
         blind = Stop(column="val_adversary_share", above=flags["until_blind"])
@@ -389,7 +377,7 @@ def _change_updates(phase: Phase, flags: Mapping[str, Any]) -> Phase:
     if "gate" in flags:
         updates = [step for step in updates if step.until_accuracy is None]
         against = next(i for i, step in enumerate(updates) if "adversarial" in step.losses)
-        gate = replace(ACTION, times=GATE_UPDATES, until_accuracy=flags["gate"])
+        gate = replace(ACTION, times=8, until_accuracy=flags["gate"])
         updates.insert(against + 1, gate)  # right after the anonymizer's update (VITA)
     if "reversal" in flags:  # Ganin & Lempitsky, ICML 2015
         losses = dict(next(step.losses for step in updates if "adversarial" in step.losses))

@@ -8,7 +8,14 @@ from typing import Literal, Unpack
 
 from masquerade.datasets.augmentation import SPACT
 from masquerade.training.objectives import NTXent
-from masquerade.training.recipe import AdversarialRecipe, Adversary, OptimizerConfig, Phase, Stop
+from masquerade.training.recipe import (
+    ROLES,
+    AdversarialRecipe,
+    Adversary,
+    OptimizerConfig,
+    Phase,
+    Stop,
+)
 from masquerade.training.recipes import options
 
 UPDATES = (options.against(adversarial=0.5), options.BOTH)  # eq. 9 and 8; omega is 0 to 1
@@ -18,7 +25,7 @@ PAPER = AdversarialRecipe(
     arguments={"width": 64, "short": 112},
     utility="r3d-18-spact",
     adversaries=(Adversary(network="resnet-50", objective=NTXent()),),
-    optimizers=options.same_optimizer(OptimizerConfig(kind="adam", lr=1e-4)),
+    optimizers=dict.fromkeys(ROLES, OptimizerConfig(kind="adam", lr=1e-4)),
     phases=(
         # Eq. 4; the paper gives no th_A0.
         options.pretrain(below=0.01, epochs=80, optimizers={"anonymizer": RISING}),

@@ -9,6 +9,7 @@ from typing import Literal, Unpack
 
 from masquerade.training.objectives import Labels
 from masquerade.training.recipe import (
+    ROLES,
     AdversarialRecipe,
     Adversary,
     OptimizerConfig,
@@ -33,8 +34,8 @@ PAPER = AdversarialRecipe(
         Phase(name="initialise", epochs=80, updates=(INITIALISE,)),
         Phase(name="adversarial", epochs=40, updates=(AGAINST, options.BOTH), same_batch=True),
     ),
-    optimizers=options.same_optimizer(
-        OptimizerConfig(kind="adamw", lr=6.25e-5, weight_decay=0.05, cosine=True)
+    optimizers=dict.fromkeys(
+        ROLES, OptimizerConfig(kind="adamw", lr=6.25e-5, weight_decay=0.05, cosine=True)
     ),
     size=(112, 112),
     stride=2,
@@ -82,7 +83,7 @@ TINY = AdversarialRecipe(
         ),
     ),
     tolerance=0.1,
-    **options.TINY | {"optimizers": options.same_optimizer(ADAMW), "size": (32, 32)},
+    **options.TINY | {"optimizers": dict.fromkeys(ROLES, ADAMW), "size": (32, 32)},
 )
 PRESETS = {"tiny": TINY, "paper": PAPER, "code": CODE}
 
