@@ -68,7 +68,7 @@ Share = Annotated[float, Allowed("above 0 and at most 1", lambda value: 0 < valu
 class Schedule(TypedDict, total=False):
     """Flags of every recipe."""
 
-    utility: Annotated[str, Doc("Train this action network; a wrong name lists all.")]
+    utility: Annotated[str, Doc("Train this action network, e.g. r3d-18; a wrong name lists all.")]
     image_weights: Annotated[
         Path, Doc("Start stprivacy and video ViTs from this file of an image ViT (DeiT, DINO).")
     ]
@@ -162,15 +162,13 @@ class PretrainAblations(WarmupAblations, total=False):
 
     gap: Annotated[
         Literal["free", "far", "near"],
-        Doc("Pair any frames of a clip, or frames of the video over 64 apart or under 8 apart."),
+        Doc("Pair any two frames (free), of the video over 64 apart (far) or under 8 (near)."),
     ]
     anonymizer_norms: Annotated[
         Literal["running", "batch"],
         Doc("Normalise the anonymizer by these statistics while others learn."),
     ]
-    until_pretrain: Annotated[
-        Positive, Doc("End the pretraining at this mean L1 to the raw clip (SPAct's th_A0).")
-    ]
+    until_pretrain: Annotated[Positive, Doc("End pretraining at this mean L1 to raw (th_A0).")]
 
 
 PAIRS = (Pairs, "pairs: --objective nt-xent or moco")
@@ -198,7 +196,7 @@ ACTION = UpdateStep(learns=("anonymizer", "utility"), losses={"utility": 1.0})
 UTILITY_LEARNED = Stop(column="train_utility", plateau=PLATEAU)
 BOTH_LEARNED = (UTILITY_LEARNED, Stop(column="train_adversary", plateau=PLATEAU))
 WARMUP = Phase(name="warmup", epochs=12, updates=(BOTH,), stop=BOTH_LEARNED)
-
+"""Of the tiny presets."""
 
 TINY: dict[str, Any] = dict(
     widths=(16, 32, 64, 128),
@@ -376,9 +374,9 @@ def _change_updates(phase: Phase, flags: Mapping[str, Any]) -> Phase:
         updates.append(step)
     if "gate" in flags:
         updates = [step for step in updates if step.until_accuracy is None]
-        against = next(i for i, step in enumerate(updates) if "adversarial" in step.losses)
+        at = next(i for i, step in enumerate(updates) if "adversarial" in step.losses)
         gate = replace(ACTION, times=8, until_accuracy=flags["gate"])
-        updates.insert(against + 1, gate)  # right after the anonymizer's update (VITA)
+        updates.insert(at + 1, gate)  # right after the anonymizer's update (VITA)
     if "reversal" in flags:  # Ganin & Lempitsky, ICML 2015
         losses = dict(next(step.losses for step in updates if "adversarial" in step.losses))
         reversal = losses.pop("adversarial")
