@@ -22,12 +22,11 @@ def head_loss(logits: Tensor, codes: Tensor) -> Tensor:
     Codes are (B,) classes, or 0 and 1 of a single output, or (B, classes) of 0 and 1.
     """
     logits = logits.float()
-    known = codes >= 0
     if codes.ndim == 1 and logits.shape[1] > 1:
         total = F.cross_entropy(logits, codes, ignore_index=-1, reduction="sum")
     else:
         total = _binary_losses(logits, codes)[0].sum()
-    return total / known.sum().clamp(min=1)
+    return total / (codes >= 0).sum().clamp(min=1)
 
 
 def clip_losses(logits: Tensor, codes: Tensor) -> Tensor:

@@ -154,10 +154,9 @@ class MoCo(Pairs):
         if net.training:
             net.update_encoder()
         keys = net.keys(other)
+        own = net(query)["projection"]
         # The queue as it is now, since it moves on before the backward pass.
-        each = info_nce(
-            net(query)["projection"], keys, net.queue.clone(), temperature=self.temperature
-        )
+        each = info_nce(own, keys, net.queue.clone(), temperature=self.temperature)
         if net.training:
             net.enqueue(batch.processes.gather_rows(keys))  # one queue, of all processes' clips
         return each

@@ -1,8 +1,8 @@
 """Published recipes of adversarial training; RECIPES, one table.
 
-Each is a function whose arguments are the paper's ablations and the flags of `masquerade train`.
-`paper` is what the paper says, `code` what its code does where it differs, `tiny` what learns in
-minutes on two cores. Thresholds that no paper gives are ours.
+Each function applies the flags of `masquerade train` to a preset: `paper` is what the paper says,
+`code` what its code does where it differs, `tiny` what learns in minutes on two cores. Thresholds
+that no paper gives are ours.
 """
 
 from collections.abc import Callable

@@ -5,18 +5,9 @@ A recipe takes those of one TypedDict, of which tyro makes flags, and applies th
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    NamedTuple,
-    TypedDict,
-    Unpack,
-    get_args,
-    get_type_hints,
-)
+from typing import Annotated, Any, Literal, TypedDict, Unpack, get_args, get_type_hints
 
 from typing_extensions import Doc
 from tyro.constructors import PrimitiveConstructorSpec
@@ -50,7 +41,8 @@ Switch = Annotated[
 """A flag without a value; of a plain bool that has no default tyro would make --no-NAME."""
 
 
-class Allowed(NamedTuple):
+@dataclass(frozen=True)
+class Allowed:
     """The values that a flag takes, in words and as a test."""
 
     words: str
@@ -61,6 +53,8 @@ def at_least(least: int) -> Allowed:
     return Allowed(f"{least} or more", lambda value: least <= value < math.inf)
 
 
+Count = Annotated[int, at_least(1)]
+Weight = Annotated[float, at_least(0)]
 Positive = Annotated[float, Allowed("above 0", lambda value: 0 < value < math.inf)]
 Share = Annotated[float, Allowed("above 0 and at most 1", lambda value: 0 < value <= 1)]
 
@@ -72,9 +66,7 @@ class Schedule(TypedDict, total=False):
     image_weights: Annotated[
         Path, Doc("Start stprivacy and video ViTs from this file of an image ViT (DeiT, DINO).")
     ]
-    epochs: Annotated[
-        int, at_least(1), Doc("End every phase after this many epochs at the latest.")
-    ]
+    epochs: Annotated[Count, Doc("End every phase after this many epochs at the latest.")]
     batch: Annotated[int, at_least(2), Doc("Train on this many clips a step.")]
 
 
@@ -89,12 +81,8 @@ class UtilitySchedule(Schedule, total=False):
 class Ablations(Schedule, total=False):
     """Flags of a recipe with adversaries."""
 
-    omega: Annotated[
-        float, at_least(0), Doc("Weight the adversarial loss by this (SPAct's omega).")
-    ]
-    action_weight: Annotated[
-        float, at_least(0), Doc("Weight the action's loss by this against adversaries.")
-    ]
+    omega: Annotated[Weight, Doc("Weight the adversarial loss by this (SPAct's omega).")]
+    action_weight: Annotated[Weight, Doc("Weight the action's loss by this against adversaries.")]
     segments: Annotated[Switch, Doc("Compare runs of frames, for networks that see motion.")]
     reversal: Annotated[Switch, Doc("Update all networks at once, by gradient reversal.")]
     frozen: Annotated[Switch, Doc("Stop the adversaries' learning before the last phase.")]
@@ -115,17 +103,13 @@ class Ablations(Schedule, total=False):
         ),
     ]
     temperature: Annotated[Positive, Doc("Divide a contrastive objective's similarities by this.")]
-    queue: Annotated[
-        int, at_least(1), Doc("Remember this many frames in the queue of --objective moco.")
-    ]
+    queue: Annotated[Count, Doc("Remember this many frames in the queue of --objective moco.")]
     combine: Annotated[
         Literal["max", "mean", "sum"],
         Doc("Combine the anonymizer's losses of several adversaries, clip by clip, like this."),
     ]
     ratio: Annotated[
-        int,
-        at_least(1),
-        Doc("In the last phase, update the other networks this often per anonymizer update."),
+        Count, Doc("In the last phase, update the other networks this often per anonymizer update.")
     ]
     gate: Annotated[
         Share,
@@ -135,14 +119,10 @@ class Ablations(Schedule, total=False):
         ),
     ]
     restart: Annotated[
-        int,
-        at_least(1),
-        Doc("Give the adversaries new weights every so many epochs of the last phase."),
+        Count, Doc("Give the adversaries new weights every so many epochs of the last phase.")
     ]
     catch_up: Annotated[
-        int,
-        at_least(0),
-        Doc("Let restarted adversaries learn alone for this many updates (200 if not given)."),
+        int, at_least(0), Doc("Let restarted adversaries learn alone this often (200 by default).")
     ]
     until_blind: Annotated[
         Share, Doc("End the last phase at this adversary loss, as a share of chance (th_Bmax).")
@@ -217,6 +197,11 @@ def against(*, adversarial: float, utility: float = 1.0, **own: float) -> Update
     """Return the anonymizer's update against the adversaries, by the weights of its losses."""
     losses = {"utility": utility, "adversarial": adversarial, **own}
     return UpdateStep(learns=("anonymizer",), losses=losses)
+
+
+def at_chance(share: float) -> Stop:
+    """Return the end of a phase at this share of the adversaries' loss at chance (SPAct)."""
+    return Stop(column="val_adversary_share", above=share)
 
 
 def pretrain(
@@ -333,8 +318,7 @@ def _change_adversaries(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> 
         raise UsageError("--catch-up comes after a --restart EPOCHS.")
     if "until_blind" in flags:
         others = (stop for stop in last.stop if stop.column != "val_adversary_share")
-        blind = Stop(column="val_adversary_share", above=flags["until_blind"])
-        last = replace(last, stop=(*others, blind))
+        last = replace(last, stop=(*others, at_chance(flags["until_blind"])))
     return replace(
         recipe,
         adversaries=adversaries,

@@ -8,14 +8,7 @@ from typing import Literal, Unpack
 
 from masquerade.datasets.augmentation import SPACT
 from masquerade.training.objectives import NTXent
-from masquerade.training.recipe import (
-    ROLES,
-    AdversarialRecipe,
-    Adversary,
-    OptimizerConfig,
-    Phase,
-    Stop,
-)
+from masquerade.training.recipe import ROLES, AdversarialRecipe, Adversary, OptimizerConfig, Phase
 from masquerade.training.recipes import options
 
 UPDATES = (options.against(adversarial=0.5), options.BOTH)  # eq. 9 and 8; omega is 0 to 1
@@ -40,7 +33,7 @@ PAPER = AdversarialRecipe(
             name="adversarial",
             epochs=300,
             updates=UPDATES,
-            stop=(Stop(column="val_adversary_share", above=0.95),),
+            stop=(options.at_chance(0.95),),
         ),
     ),
     batch=24,
