@@ -64,7 +64,10 @@ def test_data_is_called_by_a_name_that_tells(other: Path | None, title: str) -> 
 def test_above_the_store_limit_clips_are_made_on_the_fly(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--data", str(folder / "clips.csv"), "--method", "blur", "--preset", "quick"]
+    lines = (folder / "clips.csv").read_text().splitlines()
+    few = folder / "few.csv"
+    few.write_text("\n".join(line for line in lines if "_1.mkv" not in line) + "\n")
+    words = ["--data", str(few), "--method", "blur", "--preset", "quick"]
     words += ["--folds", "2", "--seeds", "1", "--workers", "1", "--attackers", "scratch"]
     results = []
     for name, limit in (("stored", "1"), ("made", "0")):

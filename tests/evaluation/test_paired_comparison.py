@@ -72,9 +72,9 @@ def test_trained_lines_and_others_are_read_by_as_many(
     copy = build("downsample", factor=1)
     entries = [
         EvaluatedMethod(name="copy", method=copy),
-        EvaluatedMethod(name="runs", runs=((copy,) * 4,) * 2),
+        EvaluatedMethod(name="runs", runs=((copy,) * 2,) * 2),
     ]
-    plan = replace(CONFIG, seeds=2, preset="longer", attackers=("scratch",))
+    plan = replace(CONFIG, folds=2, seeds=2, preset="longer", attackers=("scratch",))
     found = paired_scores(manifest, entries, plan, folder=kept)
     for reading in found.values():
         copied, runs = (reading.scores[name] for name in ("copy", "runs"))

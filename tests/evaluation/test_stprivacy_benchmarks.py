@@ -88,7 +88,7 @@ def test_ablations_are_trained_and_stand_in_one_table(
     data: Path, tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ablation = benchmark("stprivacy_ablation")
-    names = ["default", "anonymize-only", "depth 4", "action .1"]
+    names = ["default", "anonymize-only", "depth 4"]
     words = ["--data", str(data), "-o", str(tmp_path), "--preset", "quick", *JUDGED]
     words += ["--train", "--device cpu --ratio 2"]
     ablation.main([*words, "--only", ",".join(names)])

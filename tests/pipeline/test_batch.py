@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import masquerade
+from masquerade.cli import main
 from masquerade.errors import UsageError
 from masquerade.pipeline.batch import (
     OWN_SUFFIX,
@@ -207,7 +208,7 @@ def test_an_interrupted_run_leaves_nothing_half_made(
     words = ["anonymize", str(clip), "-o", str(out / "a.mp4"), "--encoder-preset", "veryslow"]
     start = "import sys; from masquerade.cli import main; sys.exit(main())"
     draw = random.Random(int(number))
-    for _ in range(3):
+    for _ in range(2):
         process = subprocess.Popen(
             [sys.executable, "-c", start, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -223,7 +224,7 @@ def test_an_interrupted_run_leaves_nothing_half_made(
         if number != signal.SIGKILL:
             assert not list(out.iterdir())
     if not (out / "a.mp4").exists():
-        subprocess.run([sys.executable, "-c", start, *words], check=True, capture_output=True)
+        assert main(words) == 0
     assert sorted(p.name for p in out.iterdir()) == ["a.mp4", "a.mp4.receipt.json"]
     receipt = json.loads((out / "a.mp4.receipt.json").read_text())
     assert receipt["output"]["sha256"] == video_digest(out / "a.mp4")
