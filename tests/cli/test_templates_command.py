@@ -69,7 +69,11 @@ def test_a_template_is_added_shown_used_and_exported(
 
 @pytest.mark.parametrize("by", ["name", "point"])
 def test_what_the_points_mark_is_hidden_and_the_rest_stays(
-    moving: Path, tmp_path: Path, by: str, command: Callable[..., Any]
+    moving: Path,
+    tmp_path: Path,
+    by: str,
+    called: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     at = f"0:{SPOT[0]},{SPOT[1]}"
     words = ["--at", at]
@@ -78,10 +82,9 @@ def test_what_the_points_mark_is_hidden_and_the_rest_stays(
         main(["add", "disc", "--image", str(moving), "--at", at, "--library", str(mine)])
         words = ["--hide", "disc"]
         shutil.copytree(mine, tmp_path / "copy")
-    run = "import os, sys; os.environ['MASQUERADE_TEMPLATES'] = 'copy'; "
-    run += "from masquerade.cli import main; sys.exit(main())"
+    monkeypatch.setenv("MASQUERADE_TEMPLATES", "copy")
     words += ["--method", "blacken", "--lossless", "-o", "safe.mkv"]
-    done = command("anonymize", moving, *words, code=run)
+    done = called("anonymize", moving, *words)
     assert done.returncode == 0, done.stderr
     before = masquerade.read_video(moving).clip[0]
     after = masquerade.read_video(tmp_path / "safe.mkv").clip[0]

@@ -192,13 +192,13 @@ def test_the_adversary_learns_from_another_set_and_its_labels_are_named(
     mimes: Path, pictures: Path, tmp_path: Path
 ) -> None:
     line = ["vita", "--data", str(mimes), "-o", str(tmp_path / "run"), "--device", "cpu"]
-    line += ["--widths", "2", "2", "2", "--blocks", "0", "--short", "16", "--epochs", "2"]
+    line += ["--widths", "2", "2", "2", "--blocks", "0", "--short", "16", "--epochs", "1"]
     try:
         main([*line, "--stills", str(pictures), "--private", "red"])
     except MasqueradeError as error:  # so few clips may not teach the action
         assert "not learned" in str(error)
     lines = log_of(tmp_path / "run")
-    assert float(lines[3]["val_red"]) > 0.9 and "val_hat" not in lines[3]
+    assert float(lines[1]["val_red"]) > 0.9 and "val_hat" not in lines[1]
     bare = pictures.with_name("bare.csv")
     bare.write_text("path,red\n0.png,0\n1.png,1\n")
     for given, said in (

@@ -162,7 +162,7 @@ def test_blur_shows_what_was_dropped_and_so_is_refused_under_strict() -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("strict", [True, False])
-def test_what_is_trained_is_what_is_deployed(
+def test_training_and_inference_give_the_same_pixels(
     mode: Any, strict: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the same tubelets kept, the training pass gives the pixels of the deployed one."""
@@ -319,27 +319,27 @@ def test_the_dial_turns_at_deployment(run: Path) -> None:
 
 
 def test_the_command_with_its_dial(
-    command: Callable[..., Any], clip: Path, run: Path, tmp_path: Path
+    called: Callable[..., Any], clip: Path, run: Path, tmp_path: Path
 ) -> None:
     words = ("anonymize", clip, "--method", "stprivacy", "--preview", "0.3")
-    done = command(*words, "-o", "out.mp4", "--weights", "run", "--keep", "0.5")
+    done = called(*words, "-o", "out.mp4", "--weights", "run", "--keep", "0.5")
     assert done.returncode == 0, done.stderr
     assert "all of" in done.stdout and "hidden by stprivacy" in done.stdout
     receipt = (tmp_path / "out.mp4.receipt.json").read_text()
     assert '"keep": 0.5' in receipt and '"name": "frame"' in receipt
-    shown = command("anonymize", "--weights", "run", "--help").stdout
+    shown = called("anonymize", "--weights", "run", "--help").stdout
     assert "--keep" in shown and "--fill" in shown and "--width" not in shown
-    done = command(*words, "-o", "b.mp4", "--weights", "run", "--width", "48")
+    done = called(*words, "-o", "b.mp4", "--weights", "run", "--width", "48")
     assert done.returncode == 2 and not (tmp_path / "b.mp4").exists()
 
 
 def test_without_weights_nothing_is_published(
-    command: Callable[..., Any], clip: Path, tmp_path: Path
+    called: Callable[..., Any], clip: Path, tmp_path: Path
 ) -> None:
-    done = command("anonymize", clip, "-o", "out.mp4", "--method", "stprivacy", "--preset", "tiny")
+    done = called("anonymize", clip, "-o", "out.mp4", "--method", "stprivacy", "--preset", "tiny")
     assert done.returncode == 3 and not list(tmp_path.iterdir())
     assert done.stderr.count("\n") == 1 and "--weights" in done.stderr
-    done = command("anonymize", "--method", "stprivacy", "--help")
+    done = called("anonymize", "--method", "stprivacy", "--help")
     assert done.returncode == 0 and "--keep" in done.stdout
     with pytest.raises(MissingError, match="has not been trained"):
         masquerade.anonymize_file(clip, tmp_path / "out.mp4", small())
