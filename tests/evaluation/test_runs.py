@@ -41,7 +41,7 @@ def line(manifest: Manifest, kept: Path, *runs: tuple[Anonymizer, ...], seeds: i
     return action(table(manifest, kept, *runs, seeds=seeds), "runs")
 
 
-def test_each_fold_is_answered_about_its_own_clips(
+def test_each_fold_is_predicted_by_the_run_trained_for_it(
     manifest: Manifest, kept: Path, evaluation: Evaluation
 ) -> None:
     """Four copies are the copy; black in one fold costs that fold's clips and no others'."""
@@ -50,7 +50,9 @@ def test_each_fold_is_answered_about_its_own_clips(
     assert black < line(manifest, kept, (COPY, COPY, COPY, BLACK)) < whole
 
 
-def test_seeds_are_averaged_and_never_answer_together(manifest: Manifest, kept: Path) -> None:
+def test_scores_of_seeds_are_averaged_and_their_predictions_never_are(
+    manifest: Manifest, kept: Path
+) -> None:
     """A copy and a black one: half of what the copy gives, and not all of it."""
     found = line(manifest, kept, (COPY,) * 4, (BLACK,) * 4, seeds=2)
     copied, nothing = (line(manifest, kept, (one,) * 4) for one in (COPY, BLACK))

@@ -56,7 +56,7 @@ def test_no_more_detail_comes_out_than_its_size_carries(name: str) -> None:
         masquerade.build(name, short=8)
 
 
-def test_grey_is_grey() -> None:
+def test_grey_output_has_equal_channels() -> None:
     out = masquerade.build("vita", grey=True, short=16)(torch.rand(1, 3, 2, 20, 20)).clip
     assert torch.equal(out[:, 0], out[:, 2])
 

@@ -123,7 +123,7 @@ def test_the_best_epoch_on_validation_is_kept() -> None:
     assert not fitted.net.training
 
 
-def test_seeds_say_all_and_the_callers_randomness_is_left_alone() -> None:
+def test_fits_are_seeded_and_leave_the_global_generator_alone() -> None:
     train, targets = easy()
     given = {
         "targets": targets,

@@ -49,7 +49,7 @@ def test_five_times_three_views_and_their_mean() -> None:
     assert np.allclose(said, wanted, atol=1e-7)
 
 
-def test_identical_views_say_what_one_says() -> None:
+def test_identical_views_give_the_probabilities_of_one() -> None:
     still = torch.full((2, 3, 8, 6, 9), 0.3)
     net = Reads()
     once = predict(net, still)["label"]
@@ -78,7 +78,7 @@ def test_random_windows_run_on_and_reach_everywhere() -> None:
     assert (steps.diff(dim=1) == 1).all()
 
 
-def test_bytes_and_floats_say_the_same_and_batches_do_not_matter() -> None:
+def test_predictions_depend_neither_on_bytes_or_floats_nor_on_batches() -> None:
     torch.manual_seed(0)
     net = RECOGNIZERS["tiny-3d"](heads={"a": 3, "b": 1}, widths=(4,)).eval()
     store = from_tensor(torch.rand(7, 3, 2, 8, 8))
@@ -113,7 +113,7 @@ def test_probabilities() -> None:
 
 
 @pytest.mark.parametrize("recipe", [tiny(), paper()])
-def test_recipes_fit_and_answer(recipe: FitConfig) -> None:
+def test_recipes_fit_and_predict(recipe: FitConfig) -> None:
     """Everything of a recipe reaches the loop; a small copy of it learns what is easy."""
     draw = np.random.default_rng(0)
     bright = draw.integers(2, size=24)

@@ -1,4 +1,4 @@
-"""Training that goes on from another run, on few clips that come round several times."""
+"""Training started from another run's weights, and epochs in which few clips come round."""
 
 from __future__ import annotations
 
