@@ -15,7 +15,7 @@ from masquerade.evaluation import EvaluatedMethod, evaluate
 from masquerade.evaluation.attacker_families import AttackOutputs
 from masquerade.evaluation.calibration import add_action_prior, recalibrate
 from masquerade.evaluation.controls import clip_sizes
-from masquerade.evaluation.ground_truth import GroundTruth, count_classes
+from masquerade.evaluation.ground_truth import GroundTruth
 from masquerade.evaluation.metric_specs import (
     compute_floors,
     measure,
@@ -126,8 +126,8 @@ def test_recalibration_meets_the_training_rate_and_keeps_the_order() -> None:
 
 
 def test_classes_of_a_binary_label_are_two(manifest: Manifest) -> None:
-    only_red = manifest.where("red", "1")
-    assert count_classes(only_red, "red") == 2
+    only_red, unseen = manifest.where("red", "1"), protocols(manifest, folds=3)[0]
+    assert GroundTruth.of(only_red, (unseen,)).classes["red"] == 2
 
 
 def test_clip_sizes_of_folders_of_frames_are_read(tmp_path: Path) -> None:

@@ -29,11 +29,6 @@ class EvaluatedMethod:
         if self.runs and (self.method or len({len(folds) for folds in self.runs}) > 1):
             raise UsageError("A line has one method, or a run of each seed and fold.")
 
-    @property
-    def example(self) -> Anonymizer | None:
-        """The method, or the first of those that were trained alike."""
-        return self.runs[0][0] if self.runs else self.method
-
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:

@@ -81,9 +81,10 @@ class GroundTruth:
         names = dict.fromkeys(name for one in protocols for name in one.heads)
         identity = [c.name for c in manifest.of_role("attribute") if c.kind == "identity"]
         unknown = np.full(len(manifest), -1, np.int64)
+        columns = [manifest.column(name) for name in names]
         return cls(
             labels={name: manifest.targets(name) for name in names},
-            classes={name: count_classes(manifest, name) for name in names},
+            classes={c.name: 2 if c.kind == "binary" else len(c.values) for c in columns},
             action=action_column(manifest),
             people=manifest.targets(identity[0]) if identity else unknown,
             groups=linked_groups(manifest),
@@ -124,12 +125,6 @@ class GroundTruth:
             hot = multi_hot(codes[clips], self.classes[label])
             found.append(ActionPrior.fit(hot, actions[clips]))
         return tuple(found)
-
-
-def count_classes(manifest: Manifest, label: str) -> int:
-    """How many classes a column has."""
-    column = manifest.column(label)
-    return 2 if column.kind == "binary" else len(column.values)
 
 
 def is_known(codes: IntArray) -> NDArray[np.bool_]:

@@ -82,8 +82,7 @@ def score(statistic: Statistic, *, clusters: ArrayLike | None = None) -> Score:
     value = statistic.value if statistic.n else math.nan
     if math.isnan(value):
         return Score(None, None, None, statistic.n, count)
-    low, high = _interval(statistic, value, codes, count)
-    return Score(value, low, high, statistic.n, count)
+    return Score(value, *_interval(statistic, value, codes, count), statistic.n, count)
 
 
 def paired(
