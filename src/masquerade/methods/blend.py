@@ -16,12 +16,13 @@ def blend(clip: Tensor, rewritten: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def bounds(mask: U8, *, step: int = 1) -> tuple[slice, slice] | None:
-    """The rows and columns that hold all of a mask (H, W), on a grid of `step`."""
+    """The rows and columns that hold all of a mask (H, W), in whole squares of `step` pixels."""
     if not mask.any():
         return None
     x, y, width, height = cv2.boundingRect(mask)
     bottom, right = -(-(y + height) // step) * step, -(-(x + width) // step) * step
-    return slice(y // step * step, bottom), slice(x // step * step, right)
+    rows, columns = mask.shape
+    return slice(y // step * step, min(bottom, rows)), slice(x // step * step, min(right, columns))
 
 
 def blend_bytes(frame: U8, rewritten: U8, mask: U8) -> U8:

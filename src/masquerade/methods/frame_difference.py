@@ -53,7 +53,7 @@ class FrameDifference(Anonymizer):
         grey = (levels * weights).sum(1)  # (B, T, H, W), integers, exact in float
         first = grey[:, :1] if state is None else torch.as_tensor(state).to(grey)[:, None]
         before = torch.cat([first, grey[:, :-1]], 1)  # a video's first frame has no change
-        changed = (grey - before).abs() > self._level()
+        changed = (grey - before).abs() > self.change * WHITE
         shown = changed.sum((2, 3), keepdim=True) <= self.most * grey.shape[2] * grey.shape[3]
         white = (changed & shown)[:, None].to(clip).expand_as(clip)
         return Anonymized(blend(clip, white, mask), mask, grey[:, -1].int().cpu().numpy())
@@ -70,10 +70,7 @@ class FrameDifference(Anonymizer):
         return out, state if before is None else before[None]
 
     def _changed(self, now: Greys, before: Greys) -> U8:
-        changed = np.abs(now - before) > self._level()
+        changed = np.abs(now - before) > self.change * WHITE
         if changed.sum() > self.most * changed.size:
             return np.zeros(now.shape, np.uint8)
         return changed * np.uint8(255)
-
-    def _level(self) -> float:
-        return self.change * WHITE

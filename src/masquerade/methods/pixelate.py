@@ -49,9 +49,9 @@ class Pixelate(Anonymizer):
         return max(1, round(self.block * min(height, width) / self.short))
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
-        b, c, t, h, w = clip.shape
+        h, w = clip.shape[-2:]
         side = self.side(h, w)
-        frames = clip.transpose(1, 2).reshape(b * t, c, h, w)
+        frames = clip.flatten(1, 2)  # (B, C * T, H, W)
         padding = (0, -w % side, 0, -h % side)
         sums, counts = (
             F.avg_pool2d(F.pad(x, padding), side, divisor_override=1)
@@ -59,8 +59,7 @@ class Pixelate(Anonymizer):
         )
         blocks = sums / counts  # a block cut by the frame's edge is the mean of its own pixels
         mosaic = blocks.repeat_interleave(side, -2).repeat_interleave(side, -1)[..., :h, :w]
-        mosaic = mosaic.reshape(b, t, c, h, w).transpose(1, 2)  # (B, C, T, H, W)
-        return Anonymized(blend(clip, mosaic, mask), mask)
+        return Anonymized(blend(clip, mosaic.reshape(clip.shape), mask), mask)
 
     def on_bytes(self, frames: U8, *, mask: U8 | None = None, state: Any = None) -> tuple[U8, Any]:
         side = self.side(*frames.shape[1:3])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from typing import Any
 
 import cv2
@@ -158,9 +159,7 @@ def _update(background: _Background | None, waiting: deque[_Small]) -> _Backgrou
     # camera that moved and does not come back leaves the rest of its shot hidden whole.
     if background is not None and not waiting[0].first:
         return background
-    ahead = list(waiting)
-    shot = next((i for i, small in enumerate(ahead) if i and small.first), len(ahead))
-    ahead = ahead[:shot]
+    ahead = [waiting[0], *takewhile(lambda small: not small.first, islice(waiting, 1, None))]
     pixels = [small.pixels for small in ahead]
     if len(pixels) < MIN_FRAMES or any(small.camera_moves for small in ahead):
         return None

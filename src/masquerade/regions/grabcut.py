@@ -60,18 +60,17 @@ def add_silhouettes(prompts: Iterable[Prompt]) -> Iterator[Region]:
         pixels = prompt.frame.rgb(size)
         now = _Small(prompt, grey(pixels), _certain(prompt, size))
         if prompt.region.cut:
-            yield from map(_with_silhouettes, waiting)
-            waiting.clear()
             before = None
         if prompt.keyframe:
             now.mask |= _segment(pixels, prompt, now.mask)
         elif before is not None:
             now.mask |= _warp(before, now)
-        if prompt.keyframe and waiting:
+        if prompt.keyframe and before is not None:
             after = now
             for held in reversed(waiting):
                 held.mask |= _warp(after, held)
                 after = held
+        if prompt.keyframe or prompt.region.cut:
             yield from map(_with_silhouettes, waiting)
             waiting.clear()
         waiting.append(now)

@@ -6,7 +6,7 @@ Ilic et al., CVPR 2024, section 3.2: the keys of the last attention layer of a D
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,18 +21,6 @@ from masquerade.storage import file_digest, weights_digest
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 SHORT = 224  # short side of the input in pixels (docs/papers.md 3.2)
-
-
-class KeyExtractor(Protocol):
-    """Computes the keys of a picture."""
-
-    name: str  # in `EXTRACTORS`
-    fingerprint: str  # what a template must match: name, stride, short side, digest of weights
-    model_sha256: str | None  # of the file of weights, if there is one
-
-    def __call__(self, pixels: U8) -> KeyGrid:
-        """The keys of a picture, (H, W, 3) RGB."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +49,10 @@ NETWORKS = {
 
 
 class ViTKeys:
-    """Keys of the last layer of a DINO ViT; see `build_key_extractor` for the arguments."""
+    """Keys of the last layer of a DINO ViT; see `build_key_extractor` for the arguments.
+
+    A template must match its `fingerprint`: name, stride, short side and digest of the weights.
+    """
 
     def __init__(
         self,
@@ -107,6 +98,7 @@ class ViTKeys:
         return KeyGrid(keys, y, x, height, width)
 
 
+KeyExtractor = ViTKeys | ColourHog
 EXTRACTORS = (*NETWORKS, "colour-hog")
 
 

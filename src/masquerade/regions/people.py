@@ -74,7 +74,13 @@ class TorchvisionPeople:
         device: str = "cpu",
     ) -> None:
         self.threshold, self.scale, self.device = threshold, scale, device
-        detection = _torchvision_detection()
+        try:
+            from torchvision.models import detection
+        except (ImportError, RuntimeError):  # beside another build of torch it fails at run time
+            raise MissingError(
+                "People by torchvision need torchvision, in the build that fits torch; "
+                'add it with: pip install "masquerade[zoo]"'
+            ) from None
         if not weights.is_file():
             raise MissingError(f"{weights.name} is not there: give the file of a person detector.")
         self.model_sha256: str | None = file_digest(weights)
@@ -96,17 +102,6 @@ class TorchvisionPeople:
         inside = (found["masks"][kept] >= 0.5).any(dim=0)[0].cpu().numpy()  # (h, w)
         mask = cv2.resize(inside.astype(np.uint8) * 255, full, interpolation=cv2.INTER_NEAREST)
         return boxes, np.asarray(mask, np.uint8)
-
-
-def _torchvision_detection() -> Any:
-    try:
-        from torchvision.models import detection
-    except (ImportError, RuntimeError):  # beside another build of torch it fails at run time
-        raise MissingError(
-            "People by torchvision need torchvision, in the build that fits torch; "
-            'add it with: pip install "masquerade[zoo]"'
-        ) from None
-    return detection
 
 
 def _load_network(detection: Any, weights: Path) -> Any:

@@ -45,7 +45,8 @@ class RegionSource(Protocol):
     """Finds what to hide in the frames of one video."""
 
     name: str  # in `REGIONS`
-    look_ahead: int  # how many frames it reads at most beyond the one whose region it returns
+    look_ahead: int = 0  # how many frames it reads at most beyond the one whose region it returns
+    model_sha256: str | None = None  # of the file of its detector's weights, if there is one
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
         """One region per frame, in order."""

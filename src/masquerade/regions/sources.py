@@ -19,25 +19,23 @@ from masquerade.regions.cuts import mark_cuts
 from masquerade.regions.faces import CenterFace, HaarFaces
 from masquerade.regions.grabcut import Prompt, add_silhouettes
 from masquerade.regions.people import HogPeople, TorchvisionPeople
-from masquerade.regions.region import Frame, Region
+from masquerade.regions.region import Frame, Region, RegionSource
 from masquerade.regions.tracking import Detections, Tracking, select_keyframes, track_regions
 
 MOTION_LOOKBACK = 25  # frames that a track of motion is extrapolated before its first detection
 
 
-class WholeFrame:
+class WholeFrame(RegionSource):
     """The whole of every frame."""
 
     name = "frame"
-    look_ahead = 0
-    model_sha256: str | None = None
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
         for _ in frames:
             yield Region(full_frame=True)
 
 
-class Boxes:
+class Boxes(RegionSource):
     """The boxes of a file, as `--export-boxes` writes them and a user may have edited them.
 
     Args:
@@ -48,8 +46,6 @@ class Boxes:
     """
 
     name = "boxes"
-    look_ahead = 0
-    model_sha256: str | None = None
 
     def __init__(self, *, file: Path) -> None:
         self.file = file
@@ -67,6 +63,9 @@ class TrackedSource:
     """A region source that detects in some frames and tracks what it finds through the rest.
 
     Args:
+        threshold: lowest score of a face or person, 0 to 1; lower is safer and hides more besides.
+        scale: size that the detector sees, (w, h) to fit into or the longest side in pixels; None:
+            full size. Motion is found in a smaller copy.
         every: detect in every so many frames, in the first, the last and those after a cut; motion
             is found in all.
         track: join detections to tracks and fill the gaps; otherwise use detections alone.
@@ -75,6 +74,8 @@ class TrackedSource:
         lookback: frames that it is hidden before its first.
     """
 
+    threshold: float
+    scale: tuple[int, int] | int | None = None
     every: int
     track: bool = True
     gap: int = 12
@@ -116,9 +117,6 @@ class Faces(TrackedSource):
 
     Args:
         detector: `centerface` (a network), or `haar` (OpenCV's cascades, much weaker).
-        threshold: lowest score of a face, 0 to 1; lower is safer and hides more besides.
-        scale: size that the detector sees, (w, h) to fit into or the longest side in pixels; None:
-            full size.
         min_size: faces whose longer side is below this, in pixels of the frame, stay visible.
         max_size: faces whose longer side is above this stay visible; None: no limit.
 
@@ -131,7 +129,6 @@ class Faces(TrackedSource):
 
     detector: Literal["centerface", "haar"] = "centerface"
     threshold: float = 0.2
-    scale: tuple[int, int] | int | None = None
     min_size: float = 0
     max_size: float | None = None
     every: int = 3
@@ -164,9 +161,6 @@ class People(TrackedSource):
 
     Args:
         detector: `hog`, `motion`, both, or `torchvision` (the `zoo` extra and a file of weights).
-        threshold: lowest score of a person, 0 to 1; lower is safer and hides more besides.
-        scale: size that the detector sees, (w, h) to fit into or the longest side in pixels; None:
-            full size. Motion is found in a smaller copy.
         weights: torchvision's state dict, a .pth file.
         device: where torchvision's network runs.
 

@@ -154,7 +154,12 @@ class Templates:
         picture = grey(frame.rgb(small))
         if last is not None and (not self.every or last.age + 1 < self.every):
             now = last.warp(picture)
-            if self.every or not now.stale():
+            stale = (
+                now.age >= MAX_INTERVAL
+                or now.motion >= MAX_MOTION
+                or now.unexplained >= MAX_UNEXPLAINED
+            )
+            if self.every or not stale:
                 return now, False
         grid = self._keys(_pixels(frame))
         levels = strength(grid.keys, template.keys, template.levels, self.config)
@@ -196,13 +201,6 @@ class _Strengths:
             self.age + 1,
             self.motion + float(motion),
             self.unexplained + float((cv2.absdiff(now, expected) > UNEXPLAINED).mean()),
-        )
-
-    def stale(self) -> bool:
-        return (
-            self.age >= MAX_INTERVAL
-            or self.motion >= MAX_MOTION
-            or self.unexplained >= MAX_UNEXPLAINED
         )
 
 

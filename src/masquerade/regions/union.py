@@ -30,7 +30,14 @@ class Union:
         pairs = zip(self.sources, copies, strict=True)
         found = [_offset_tracks(source(copy), i) for i, (source, copy) in enumerate(pairs)]
         for regions in zip(*found, strict=True):
-            yield reduce(_merge, regions)
+            yield Region(
+                boxes=tuple(box for region in regions for box in region.boxes),
+                mask=_maximum(region.mask for region in regions),
+                strength=_maximum(region.strength for region in regions),
+                full_frame=any(region.full_frame for region in regions),
+                cut=any(region.cut for region in regions),
+                detected=any(region.detected for region in regions),
+            )
 
 
 def _offset_tracks(regions: Iterator[Region], source: int) -> Iterator[Region]:
@@ -43,17 +50,6 @@ def _offset_tracks(regions: Iterator[Region], source: int) -> Iterator[Region]:
         yield replace(region, boxes=boxes)
 
 
-def _merge(a: Region, b: Region) -> Region:
-    return Region(
-        boxes=a.boxes + b.boxes,
-        mask=_maximum(a.mask, b.mask),
-        strength=_maximum(a.strength, b.strength),
-        full_frame=a.full_frame or b.full_frame,
-        cut=a.cut or b.cut,
-        detected=a.detected or b.detected,
-    )
-
-
-def _maximum(a: Mask | None, b: Mask | None) -> Mask | None:
-    masks = [mask for mask in (a, b) if mask is not None]
-    return reduce(np.maximum, masks) if masks else None
+def _maximum(masks: Iterable[Mask | None]) -> Mask | None:
+    given = [mask for mask in masks if mask is not None]
+    return reduce(np.maximum, given) if given else None

@@ -175,9 +175,7 @@ class Selective(Anonymizer):
                 if drawn is None:
                     continue
                 values = torch.tensor(drawn.noise, device=clip.device).long()  # (h, w, 3)
-                noise[b, :, t, *drawn.part] = torch.stack(
-                    [levels[:, c][values[..., c]] for c in range(3)]
-                )
+                noise[b, :, t, *drawn.part] = levels[values, torch.arange(3)].movedim(-1, 0)
                 if drawn.extra is not None:
                     extra = torch.tensor(drawn.extra, device=clip.device) > 0
                     strength[b, 0, t, *drawn.part].masked_fill_(extra, 1)
@@ -212,7 +210,7 @@ class Selective(Anonymizer):
     def _draw(self, state: NoiseState, frame: U8, mask: U8) -> tuple[FrameNoise | None, NoiseState]:
         """The noise of one frame where its mask (H, W) is not 0, and the next state."""
         if self.noise == "iid":
-            part = _part(mask)
+            part = bounds(mask, step=BLOCK)
             drawn = part and FrameNoise(part, state.draw("new", *mask[part].shape), None)
             return drawn, state._replace(frame=state.frame + 1)
         now, small = frame if self.raft else grey(frame), thumbnail(frame)
@@ -226,7 +224,7 @@ class Selective(Anonymizer):
 
     def _move(self, state: NoiseState, now: U8, mask: U8) -> tuple[FrameNoise | None, NoiseState]:
         """The noise moved to the present frame, and the next state."""
-        part, extra = _part(mask), None
+        part, extra = bounds(mask, step=BLOCK), None
         flow = None if part is None else self._flow(state, now, part)
         if self.gait_jitter:
             key, frame, strength = state.key, state.frame, self.gait_jitter
@@ -234,7 +232,7 @@ class Selective(Anonymizer):
             history = gait_jitter.push(state.history, flow, part, outline, strength)
             state = state._replace(history=history)
             extra = gait_jitter.widen_outline(history, key, frame, strength)
-            part = _part(np.maximum(mask, extra))
+            part = bounds(np.maximum(mask, extra), step=BLOCK)
             if part is not None:
                 flow = gait_jitter.perturb_flow(history, part, key, frame, strength)
         if part is None or flow is None:
@@ -268,14 +266,3 @@ def _states(state: Any, batch: int) -> list[NoiseState]:
     if isinstance(state, bytes):
         return [NoiseState(key=Secret(bytes(state) + bytes([b]))) for b in range(batch)]
     return list(state)
-
-
-def _part(mask: U8) -> Part | None:
-    """The rows and columns that hold all of a mask (H, W), in whole blocks of the noise."""
-    part = bounds(mask, step=BLOCK)
-    if part is None:
-        return None
-    rows, columns = (
-        slice(side.start, min(side.stop, size)) for side, size in zip(part, mask.shape, strict=True)
-    )
-    return rows, columns
