@@ -113,7 +113,8 @@ class Faces(TrackedSource):
     """Faces, detected in every N-th frame and tracked through the rest.
 
     The defaults favour recall. How large `every` may be depends on how fast heads move, and how
-    small `scale` may be on how small faces are: below about 10 pixels none is found.
+    small `scale` may be on how small faces are: below about 10 pixels none is found. Arguments that
+    are not listed are those of `TrackedSource`.
 
     Args:
         detector: `centerface` (a network), or `haar` (OpenCV's cascades, much weaker).
@@ -157,7 +158,7 @@ class People(TrackedSource):
 
     `motion` needs a static camera. Where the camera moves, or where there are too few frames to
     estimate the background, the whole frame is hidden; `hog` alone does not do that, and misses
-    people who sit, bend or are small.
+    people who sit, bend or are small. Arguments that are not listed are those of `TrackedSource`.
 
     Args:
         detector: `hog`, `motion`, both, or `torchvision` (the `zoo` extra and a file of weights).

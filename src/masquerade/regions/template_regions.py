@@ -114,6 +114,7 @@ class Templates:
         for template in self._templates:
             check_extractor(template, self.fingerprint)
         content = b"".join(template.keys.tobytes() for template in self._templates)
+        # what extracted clips depend on besides the names
         self.content = hashlib.sha256(self.fingerprint.encode() + content).hexdigest()
         self.look_ahead = max((frame for frame, _, _ in self.at), default=0)
 

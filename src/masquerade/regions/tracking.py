@@ -100,15 +100,11 @@ class _Track:
 def track_boxes(
     detections: Iterable[tuple[list[Box] | None, bool]], rules: Tracking
 ) -> Iterator[list[Box]]:
-    """The boxes of each frame: those detected, and those that tracks put there.
+    """Yield the boxes of each frame: those detected, and those that tracks put there.
 
-    Args:
-        detections: for each frame its detections (None: the detector did not run), and whether a
-            scene cut lies before it. No track crosses a cut.
-        rules: which frames tracks cover.
-
-    Yields:
-        One list per frame, in order, `rules.look_ahead` frames late; each box has a track.
+    Each frame comes with its detections (None: the detector did not run) and with whether a scene
+    cut lies before it, which no track crosses. Its boxes come `rules.look_ahead` frames late, each
+    with a track.
     """
     late = rules.look_ahead
     tracks: list[_Track] = []
