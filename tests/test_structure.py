@@ -46,6 +46,7 @@ CONCEPTS = {  # files of fewer than 40 lines that are a concept of their own
     "methods/downsample.py",
     "methods/rewriter.py",
     "methods/silhouette.py",
+    "pipeline/verify.py",
     "report/heatmap.py",
 }
 DRAWERS = {"utils", "util", "core", "base", "helpers", "helper", "common", "manager", "misc"}

@@ -19,11 +19,7 @@ from masquerade.pipeline.receipt import Receipt
 class BatchProgress(Progress):
     """Progress and outcomes of a batch: outputs on stdout, all else on stderr.
 
-    Args:
-        files: how many files there are.
-        bar: show a bar; it appears on a terminal only.
-        quiet: print errors only.
-        verbose: print more about each file.
+    The bar appears on a terminal only; `quiet` leaves nothing but errors.
     """
 
     def __init__(self, *, files: int, bar: bool, quiet: bool, verbose: bool) -> None:

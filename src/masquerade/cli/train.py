@@ -70,12 +70,11 @@ def main(argv: list[str]) -> int:
     manifest = read_manifest(options.data)
     if options.actions is not None:
         manifest = select_actions(manifest, split_commas(options.actions))
-    talk = Console(stderr=True, highlight=False, soft_wrap=True, quiet=options.json)
+    talk = Console(stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=options.json)
     if options.folds and manifest.of_role("split"):
         talk.print(
             f"Fold {options.fold} of {options.folds} is left out; the manifest's own split "
-            "is ignored.",
-            markup=False,
+            "is ignored."
         )
     if (options.output / STATE).exists():
         talk.print(f"{options.output} holds an unfinished run: resuming it.")
@@ -94,11 +93,11 @@ def main(argv: list[str]) -> int:
             cache=ClipCache(
                 folder=options.cache,
                 limit=options.store_limit * 1e9,
-                report=(lambda line: talk.print(line, markup=False)) if is_main_process() else None,
+                report=talk.print if is_main_process() else None,
             ),
             start=options.start,
             command=f"masquerade train {shlex.join(argv)}",
-            progress=lambda progress: talk.print(epoch_line(progress), markup=False),
+            progress=lambda progress: talk.print(epoch_line(progress)),
         )
     except KeyboardInterrupt:
         kept = (options.output / STATE).exists()
@@ -150,12 +149,9 @@ def select_rows(manifest: Manifest, options: Options) -> TrainingRows:
         raise UsageError("--folds leaves no room for a --split; give one of them.")
     if not 0 <= options.fold < options.folds or options.folds < 2:
         raise UsageError("--folds is 2 or more, and --fold from 0 to below it.")
-    tested = {
-        int(row)
-        for protocol in protocols(manifest, folds=options.folds)
-        for row in protocol.folds[options.fold].test
-    }
-    rows = np.array([row for row in range(len(manifest)) if row not in tested])
+    found = protocols(manifest, folds=options.folds)
+    tested = np.concatenate([protocol.folds[options.fold].test for protocol in found])
+    rows = np.setdiff1d(np.arange(len(manifest)), tested)
     column = Column(name="split", role="split", kind="classes")
     split = manifest.with_cells(column, ["train"] * len(manifest))
     return hold_out_validation(split, rows, "split", seed=options.seed)
@@ -164,15 +160,14 @@ def select_rows(manifest: Manifest, options: Options) -> TrainingRows:
 def epoch_line(progress: TrainingProgress) -> str:
     """One epoch in words."""
     row = progress.row
-    parts = [
-        f"action {row['val_utility']:.2f} (chance {row['chance_utility']:.2f})",
-        f"L1 to raw {row['val_reconstruction']:.3f}",
-    ]
+    line = (
+        f"epoch {progress.epoch} of at most {progress.epochs}, {progress.phase}: "
+        f"action {row['val_utility']:.2f} (chance {row['chance_utility']:.2f}), "
+        f"L1 to raw {row['val_reconstruction']:.3f}"
+    )
     if not math.isnan(row["val_adversary_share"]):
-        share = row["val_adversary_share"]
-        parts.append(f"adversary loss {share:.2f} \N{MULTIPLICATION SIGN} chance")
-    head = f"epoch {progress.epoch} of at most {progress.epochs}, {progress.phase}: "
-    return head + ", ".join(parts) + "".join(f"\n  {note}" for note in progress.notes)
+        line += f", adversary loss {row['val_adversary_share']:.2f} \N{MULTIPLICATION SIGN} chance"
+    return "\n  ".join([line, *progress.notes])
 
 
 def check_second_input(recipe: AdversarialRecipe, *, stills: bool) -> None:

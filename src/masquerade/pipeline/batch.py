@@ -59,14 +59,10 @@ def plan_tasks(
 ) -> list[FileTask]:
     """Find the files to anonymize and name the output of each, before any work.
 
-    Args:
-        inputs: files, folders and patterns.
-        output: a file if there is one input, else a folder (also if it ends in a slash).
-        recursive: folders with all below them, mirrored under `output`.
-        suffix: put behind each name; None: "_anonymized" beside the input, nothing in a folder.
-        name: keep names, number them, or use a hash of the content.
-        codec: decides the container of videos.
-        sequence: a folder is one video.
+    `inputs` are files, folders and patterns; with `sequence` a folder is one video. `output` is a
+    file if there is one input, else a folder (also if it ends in a slash). `suffix` is put behind
+    each name; None: "_anonymized" beside the input, nothing in a folder. The codec decides the
+    container of videos.
     """
     found = list(_expand(inputs, recursive=recursive, sequence=sequence))
     if not found:
@@ -183,13 +179,8 @@ def anonymize_batch(
 ) -> Iterator[FileOutcome]:
     """Anonymize files, in this process or in several, and yield the outcome of each.
 
-    Args:
-        tasks: as `plan_tasks` gives them.
-        pipeline: as `build_pipeline` makes it.
-        workers: processes; 1: this one.
-        resume: leave out files that `is_finished`.
-        skip_existing: leave out files whose output exists.
-        progress: called with each task that begins in this process, gives its progress callback.
+    `resume` leaves out files that `is_finished`, `skip_existing` files whose output exists.
+    `progress` is called with each task that begins in this process, and gives its callback.
     """
     todo = []
     for task in tasks:

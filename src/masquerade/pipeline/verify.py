@@ -8,16 +8,9 @@ from masquerade.video.probe import VideoInfo, count_frames, probe, video_digest
 
 
 def verify_output(part: Path, dst: Path, *, frames: int, others: int) -> FileFacts:
-    """Read a finished output back and compare it with what was written.
+    """Read an output that will be called `dst` back, and compare it with what was written.
 
-    Args:
-        part: the output under its temporary name.
-        dst: its final name, for messages.
-        frames: how many it must hold.
-        others: how many streams it must hold beside the video.
-
-    Raises:
-        OutputError: the number of frames or the streams differ.
+    It must hold so many `frames`, and so many `others` streams beside the video.
     """
     try:
         info, found = probe(part), count_frames(part)

@@ -8,14 +8,9 @@ U8 = NDArray[np.uint8]
 
 
 def draw_heatmap(pixels: U8, strength: U8) -> U8:
-    """Blend a heat map with its picture, which stays recognizable: not for release.
+    """Blend a heat map with its picture (H, W, 3), which stays recognizable: not for release.
 
-    Args:
-        pixels: (H, W, 3) RGB.
-        strength: (H, W), 0 (violet: nothing is hidden) to 255 (yellow: all of it is).
-
-    Returns:
-        (H, W, 3) RGB.
+    `strength` (H, W) goes from 0 (violet: nothing is hidden) to 255 (yellow: all of it is).
     """
     colours = cv2.cvtColor(cv2.applyColorMap(strength, cv2.COLORMAP_PLASMA), cv2.COLOR_BGR2RGB)
     grey = cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)

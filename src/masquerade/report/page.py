@@ -18,12 +18,7 @@ INK, HIDDEN, COUNT = "#1d2433", "#2f6fde", "#e08a2c"
 
 
 def render_page(receipt: Receipt, *, stills: Sequence[Pixels] = ()) -> str:
-    """Render the page as HTML.
-
-    Args:
-        receipt: of the file.
-        stills: frames of the output (H, W, 3) uint8 to show; never of the source.
-    """
+    """Render a receipt as HTML, with stills (H, W, 3) of the output; never of the source."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True
     )

@@ -112,7 +112,7 @@ class PitchShift:
         if self._graph is None:
             return []
         self._graph.push(None)
-        packets = [out for frame in self._ready() for out in self._encode(frame)]
+        packets = self._drain()
         missing = round((self._end - (self._start or 0)) * self._out_rate) - self._given
         if 0 < missing < self._out_rate:
             zeros = np.zeros((1 if self._layout == "mono" else 2, missing), np.float32)
@@ -131,7 +131,7 @@ class PitchShift:
             self._end = frame.pts * base
         self._end += Fraction(frame.samples, frame.sample_rate)
         self._graph.push(frame)
-        return [out for ready in self._ready() for out in self._encode(ready)]
+        return self._drain()
 
     def _build(self, frame: AudioFrame) -> Any:
         """A filter graph that resamples, shifting pitch and tempo, and then undoes the tempo."""
@@ -158,13 +158,15 @@ class PitchShift:
         graph.configure()
         return graph
 
-    def _ready(self) -> list[AudioFrame]:
-        frames = []
+    def _drain(self) -> list[Packet[Any]]:
+        """Encode the frames that the filter graph has ready."""
+        packets: list[Packet[Any]] = []
         while True:
             try:
-                frames.append(self._graph.pull())
+                frame = self._graph.pull()
             except (BlockingIOError, EOFError, av.EOFError, av.BlockingIOError):
-                return frames
+                return packets
+            packets += self._encode(frame)
 
     def _encode(self, frame: AudioFrame) -> list[Packet[Any]]:
         start = round((self._start or 0) * self._out_rate)

@@ -179,18 +179,15 @@ def first_frame(container: InputContainer, stream: VideoStream, path: Path) -> a
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     failures = 0
     packets = container.demux(stream)
-    while True:
+    while failures <= 100:
         try:
-            packet = next(packets)
-            for frame in packet.decode():
+            for frame in next(packets).decode():
                 check_size(frame.width, frame.height, path)
                 return frame
         except StopIteration:
             break
         except (av.FFmpegError, ValueError, RuntimeError, MemoryError):
             failures += 1
-            if failures > 100:
-                break
     raise VideoError(f"{printable(path)} has no picture in it that can be decoded.")
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import av
 import numpy as np
@@ -31,6 +31,7 @@ from masquerade.video.encoding import (
     encoder_for,
     pixel_format,
 )
+from masquerade.video.frame import Frame
 from masquerade.video.metadata import MetadataSelection
 from masquerade.video.probe import VideoInfo
 from masquerade.video.read import Video
@@ -39,17 +40,6 @@ from masquerade.video.timestamps import FrameTime
 
 _BITEXACT = 1 << 23  # AV_CODEC_FLAG_BITEXACT: no version of the encoder in its output
 _QSCALE, _QUALITY = 1 << 1, 2 * 118  # AV_CODEC_FLAG_QSCALE, and JPEG's best but one
-
-
-class Timed(Protocol):
-    """When a frame is shown, in ticks of its time base; `Frame` and `FrameTime` are such."""
-
-    @property
-    def pts(self) -> int: ...
-    @property
-    def duration(self) -> int: ...
-    @property
-    def time_base(self) -> Fraction: ...
 
 
 class Writer:
@@ -117,18 +107,12 @@ class Writer:
     def to_picture(self, pixels: Pixels) -> VideoFrame:
         """Convert pixels for the encoder, so that another thread than the encoder's can do it.
 
-        Args:
-            pixels: (H, W, 3), RGB, upright, uint8 or uint16 over 0..65535.
+        They are (H, W, 3), RGB, upright, uint8 or uint16 over 0..65535.
         """
         return self._to_yuv.convert(pixels)
 
-    def write(self, picture: Pixels | VideoFrame, frame: Timed) -> None:
-        """Encode one frame at the time of the source's frame.
-
-        Args:
-            picture: what `to_picture` gave, or pixels as it takes them.
-            frame: its time.
-        """
+    def write(self, picture: Pixels | VideoFrame, frame: Frame | FrameTime) -> None:
+        """Encode pixels, or what `to_picture` made of them, at the time of a frame."""
         if self._written and self.kind in IMAGES and not IMAGES[self.kind].moving:
             raise UsageError(f"{self.kind} holds one frame; name the output .mp4 or .gif.")
         self._written += 1
@@ -158,7 +142,7 @@ class Writer:
             self._guard(lambda voice=voice: self._out.mux(voice.flush()))  # type: ignore[misc]
         self._guard(self._out.close)
 
-    def _ticks(self, frame: Timed) -> int:
+    def _ticks(self, frame: Frame | FrameTime) -> int:
         """When a frame is shown, in the encoder's ticks."""
         pts = round(frame.pts * frame.time_base / self._base)
         if self._written > 1 and pts <= self._last:
@@ -268,6 +252,7 @@ def _timed(
     """The clip, the info of the file to write, and the time of each frame."""
     source = None if isinstance(video, Tensor) else video.info
     clip = video if isinstance(video, Tensor) else video.clip
+    rate = source.rate if source else rate
     if clip.ndim != 5 or clip.shape[:2] != (1, 3) or not clip.shape[2]:
         raise UsageError(f"A clip of shape {tuple(clip.shape)} is not (1, 3, T, H, W).")
     base = source.time_base if source else 1 / rate
@@ -275,7 +260,7 @@ def _timed(
         ticks = list(range(clip.shape[2]))
     else:
         ticks = [round(time / float(base)) for time in video.times.tolist()]
-    step = max(1, round(1 / (source.rate if source else rate) / base))
+    step = max(1, round(1 / rate / base))
     ends = [*ticks[1:], ticks[-1] + step]
     times = [FrameTime(a, b - a, base) for a, b in zip(ticks, ends, strict=True)]
     height, width = clip.shape[3:]
@@ -286,7 +271,7 @@ def _timed(
         width=width,
         height=height,
         time_base=base,
-        rate=source.rate if source else rate,
+        rate=rate,
         sample_aspect=source.sample_aspect if source else Fraction(1),
         start=float(ticks[0] * base),
         color=source.color if source else UNTAGGED,
