@@ -5,13 +5,14 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.pipeline.config import Pipeline, build_pipeline
@@ -244,12 +245,8 @@ def _run_in_processes(todo: list[tuple[FileTask, Pipeline]], workers: int) -> It
 
 def _exit_on_signals() -> None:
     """In a worker: raise SystemExit on a signal, so that a half-made output is removed."""
-
-    def end(number: int, frame: Any) -> None:
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
 
 
 def exit_code(outcomes: Iterable[FileOutcome]) -> int:

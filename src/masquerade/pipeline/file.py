@@ -99,7 +99,10 @@ def run_file(
         if config.seed is not None:
             warnings.warn(SEED_WARNING, stacklevel=2)
         receipt = _FileRun(src, dst, pipeline, progress).run()
-        _write_receipt(receipt, dst, config)
+        if config.receipt or config.shadow:
+            published = receipt.public() if config.public_receipt else receipt
+            with atomic_write(receipt_path(dst, config), overwrite=config.overwrite) as part:
+                part.write_text(published.to_json(), "utf-8")
         return receipt
     except MasqueradeError as error:
         raise type(error)(with_final_name(str(error), dst)) from error
@@ -131,13 +134,6 @@ def _check_paths(src: Path, dst: Path, config: PipelineConfig) -> None:
         raise UsageError("two outputs have one name; give each its own.")
     if config.amp and choose_device(config.device).type != "cuda":
         raise UsageError("--amp needs a CUDA device; leave it out, or add --device cuda.")
-
-
-def _write_receipt(receipt: Receipt, dst: Path, config: PipelineConfig) -> None:
-    if config.receipt or config.shadow:
-        published = receipt.public() if config.public_receipt else receipt
-        with atomic_write(receipt_path(dst, config), overwrite=config.overwrite) as part:
-            part.write_text(published.to_json(), "utf-8")
 
 
 class _FileRun:

@@ -148,21 +148,12 @@ def anonymize_stream(
     amp: bool = False,
     timer: StageTimer | None = None,
 ) -> Iterator[Any]:
-    """Anonymize a video's frames.
+    """Yield an `AnonymizedFrame` for each of a video's frames, which come in order.
 
-    Args:
-        items: `video.frame.Frame`s in order; anything else (packets of other streams) passes
-            through in its place.
-        source: a region source, see `masquerade.regions.sources`.
-        cover: how its boxes become masks.
-        seed: of the method's noise; None: the operating system's entropy.
-        digest: of the source's content, for methods that need it.
-        batch: frames a call for methods that take any number; 0: one.
-        amp: run networks in half precision (CUDA only).
-        timer: adds up what each stage takes.
-
-    Yields:
-        `AnonymizedFrame` for each frame, and whatever else came.
+    Whatever else comes (packets of other streams) passes through in its place. `source` is a region
+    source, `seed` of the method's noise (None: the operating system's entropy), `digest` of the
+    source's content, for methods that ask for it. Methods that take any number of frames are given
+    `batch` at once. `amp` runs networks in half precision, and `timer` adds up what stages take.
     """
     timer = timer or StageTimer()
     decoded = prefetch(timer.measure_each("decode", items))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import secrets
 from fractions import Fraction
-from itertools import pairwise
 from typing import Any, Literal
 
 import av
@@ -139,7 +138,7 @@ class PitchShift:
         tones = (3 + 3 * secrets.randbelow(10**6) / 10**6) * secrets.choice((-1, 1))
         played = round(self._rate * 2 ** (tones / 12))
         graph = Graph()
-        steps = (
+        graph.link_nodes(
             graph.add_abuffer(
                 format=frame.format.name,
                 sample_rate=frame.sample_rate,
@@ -152,10 +151,7 @@ class PitchShift:
             graph.add("aresample", str(self._out_rate)),
             graph.add("aformat", f"sample_fmts=fltp:channel_layouts={self._layout}"),
             graph.add("abuffersink"),
-        )
-        for left, right in pairwise(steps):
-            left.link_to(right)
-        graph.configure()
+        ).configure()
         return graph
 
     def _drain(self) -> list[Packet[Any]]:

@@ -242,16 +242,11 @@ def check_encoder(encoding: Encoding, *, width: int, height: int, deep: bool) ->
         context.encode(picture)
         context.encode(None)
     except (av.FFmpegError, ValueError, OSError):
-        raise _encoder_error(encoding, name, f"{width}x{height}") from None
-
-
-def _encoder_error(encoding: Encoding, name: str, size: str) -> MissingError | UsageError:
-    if encoding.hwaccel == "cuda":
-        return MissingError(
-            f"{name} does not work on this machine; leave --hwaccel out to encode on the CPU."
-        )
-    if encoding.preset is not None:
-        return UsageError(
-            f"{name} refuses the preset {encoding.preset}; try medium, or for av1 a number 0 to 13."
-        )
-    return UsageError(f"{name} cannot encode pictures of {size} here; choose h264.")
+        if encoding.hwaccel == "cuda":
+            raise MissingError(
+                f"{name} does not work on this machine; leave --hwaccel out to encode on the CPU."
+            ) from None
+        what = f"cannot encode pictures of {width}x{height} here; choose h264."
+        if encoding.preset is not None:
+            what = f"refuses the preset {encoding.preset}; try medium, or for av1 a number 0 to 13."
+        raise UsageError(f"{name} {what}") from None

@@ -111,8 +111,7 @@ class Frame:
     def rgb(self, size: tuple[int, int] | None = None) -> Pixels:
         """Upright RGB, (H, W, 3): uint8, or uint16 over 0..65535 where the source has more bits.
 
-        Args:
-            size: (width, height), upright; scaled in one step from the decoder's picture and
-                always uint8, as detectors want it. None: as it is.
+        Given a `size`, (width, height) upright, it is scaled in one step from the decoder's picture
+        and always uint8, as detectors want it.
         """
         return self._to_rgb.rgb(self.picture, size)

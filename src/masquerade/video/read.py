@@ -30,28 +30,19 @@ class Reader:
     """A video as an iterator of frames, and of packets of the streams to copy.
 
     A frame whose size or pixel format differs from the first one's is scaled and converted to it.
-
-    Args:
-        path: a video, an image, or with `rate` a folder of images.
-        info: of the same file, where it was probed before; None: it is probed now.
-        copy: streams whose packets are to be given as they are met; the attribute of this name
-            may be set until the iteration begins.
-        salvage: go on after damage, and count it; otherwise damage is a VideoError.
-        force_8bit: give 8 bits even where the source has more.
-        rate: images a second of a folder.
-        threads: of the decoder; 0: as many as there are cores.
+    The attribute `copy` may be set until the iteration begins.
     """
 
     def __init__(
         self,
         path: Path | str,
         *,
-        info: VideoInfo | None = None,
-        copy: Collection[int] = (),
-        salvage: bool = False,
-        force_8bit: bool = False,
-        rate: Fraction | None = None,
-        threads: int = 0,
+        info: VideoInfo | None = None,  # of the same file, where it was probed before
+        copy: Collection[int] = (),  # streams whose packets are to be given as they are met
+        salvage: bool = False,  # go on after damage, and count it, instead of raising VideoError
+        force_8bit: bool = False,  # give 8 bits even where the source has more
+        rate: Fraction | None = None,  # images a second, where the path is a folder of images
+        threads: int = 0,  # of the decoder; 0: as many as there are cores
     ) -> None:
         self.path = Path(path)
         self.info: VideoInfo = info or probe(self.path, rate=rate)

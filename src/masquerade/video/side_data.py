@@ -39,15 +39,10 @@ def _without(frame: VideoFrame, kinds: range) -> VideoFrame:
     """The frame without some kinds of side data, by FFmpeg's own filter."""
     graph = Graph()
     base = frame.time_base or Fraction(1, 25)
-    last = graph.add_buffer(
+    source = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=base
     )
-    for kind in kinds:
-        step = graph.add("sidedata", f"mode=delete:type={kind}")
-        last.link_to(step)
-        last = step
-    sink = graph.add("buffersink")
-    last.link_to(sink)
-    graph.configure()
+    steps = [graph.add("sidedata", f"mode=delete:type={kind}") for kind in kinds]
+    graph.link_nodes(source, *steps, graph.add("buffersink")).configure()
     graph.push(frame)
     return graph.vpull()

@@ -43,30 +43,19 @@ _QSCALE, _QUALITY = 1 << 1, 2 * 118  # AV_CODEC_FLAG_QSCALE, and JPEG's best but
 
 
 class Writer:
-    """One output file with exactly one video stream.
-
-    Args:
-        path: the file; it is overwritten.
-        info: the source, whose size, time base, colour and aspect the output gets.
-        container: as `container_for` names it.
-        encoding: how to compress.
-        copies: input streams whose packets are copied.
-        voices: input audio streams whose pitch is shifted.
-        metadata: tags and chapters of the output, as `select_metadata` chose them.
-        force_8bit: write 8 bits even where the source has more.
-    """
+    """One output file with exactly one video stream; a file that is there is overwritten."""
 
     def __init__(
         self,
         path: Path | str,
         *,
-        info: VideoInfo,
-        container: str,
+        info: VideoInfo,  # the source, whose size, time base, colour and aspect the output gets
+        container: str,  # as `container_for` names it
         encoding: Encoding,
-        copies: Sequence[Stream] = (),
-        voices: Sequence[Stream] = (),
-        metadata: MetadataSelection | None = None,
-        force_8bit: bool = False,
+        copies: Sequence[Stream] = (),  # input streams whose packets are copied
+        voices: Sequence[Stream] = (),  # input audio streams whose pitch is shifted
+        metadata: MetadataSelection | None = None,  # its tags and chapters
+        force_8bit: bool = False,  # write 8 bits even where the source has more
     ) -> None:
         self.path, self.info, self.encoding = Path(path), info, encoding
         self.kind = container
