@@ -339,6 +339,5 @@ def _resize(pixels: Pixels, info: VideoInfo) -> Pixels:
 
 
 def _mask_as_rgb(item: AnonymizedFrame) -> Pixels:
-    height, width = item.pixels.shape[:2]
-    mask = np.full((height, width), 255, np.uint8) if item.mask is None else item.mask
+    mask = np.full(item.pixels.shape[:2], 255, np.uint8) if item.mask is None else item.mask
     return np.repeat(mask[..., None], 3, axis=2)

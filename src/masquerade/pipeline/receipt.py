@@ -96,9 +96,7 @@ def region_records(
     return tuple(
         RegionRecord(
             name=name,
-            arguments={
-                k: v for k, v in arguments.items() if k != "file" and not isinstance(v, Path)
-            },
+            arguments={k: v for k, v in arguments.items() if not isinstance(v, Path)},
             model_sha256=one.model_sha256,
             keys=getattr(one, "fingerprint", None),
         )

@@ -92,10 +92,8 @@ class PitchShift:
         self.stream.layout = self._layout
         self.stream.codec_context.bit_rate = 96_000 * (1 if self._layout == "mono" else 2)
         self.stream.codec_context.flags |= 1 << 23  # AV_CODEC_FLAG_BITEXACT
-        self._base = Fraction(1, self._out_rate)
         self._graph: Any = None
-        self._start: Fraction | None = None
-        self._end = Fraction(0)
+        self._start = self._end = Fraction(0)
         self._given = 0
 
     def shift(self, packet: Packet[Any]) -> list[Packet[Any]]:
@@ -112,7 +110,7 @@ class PitchShift:
             return []
         self._graph.push(None)
         packets = self._drain()
-        missing = round((self._end - (self._start or 0)) * self._out_rate) - self._given
+        missing = round((self._end - self._start) * self._out_rate) - self._given
         if 0 < missing < self._out_rate:
             zeros = np.zeros((1 if self._layout == "mono" else 2, missing), np.float32)
             silence = AudioFrame.from_ndarray(zeros, format="fltp", layout=self._layout)
@@ -121,10 +119,9 @@ class PitchShift:
         return packets + list(self.stream.encode(None))
 
     def _push(self, frame: AudioFrame) -> list[Packet[Any]]:
+        base = frame.time_base or Fraction(1, self._rate)
         if self._graph is None:
             self._graph = self._build(frame)
-        base = frame.time_base or Fraction(1, self._rate)
-        if self._start is None:
             self._start = (frame.pts or 0) * base
         if frame.pts is not None:
             self._end = frame.pts * base
@@ -165,8 +162,8 @@ class PitchShift:
             packets += self._encode(frame)
 
     def _encode(self, frame: AudioFrame) -> list[Packet[Any]]:
-        start = round((self._start or 0) * self._out_rate)
-        frame.pts, frame.time_base = start + self._given, self._base
+        start = round(self._start * self._out_rate)
+        frame.pts, frame.time_base = start + self._given, Fraction(1, self._out_rate)
         self._given += frame.samples
         return list(self.stream.encode(frame))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import av
 from av.container import InputContainer
@@ -20,6 +20,7 @@ DEMUXERS = (  # that may read a file, by FFmpeg's names
     f"h264,hevc,ivf,{','.join(STILLS)}"
 )
 MAX_PIXELS = 2**27  # 16384 x 8192; one such frame is 400 MB as RGB
+_VAGUE = {"", "Invalid data found when processing input", "Invalid argument"}  # FFmpeg's reasons
 _ADDRESS = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
@@ -77,15 +78,8 @@ def open_container(path: Path) -> Iterator[InputContainer]:
                 io_open=_refuse,
             )
         except (av.FFmpegError, ValueError, OSError, MemoryError, RuntimeError) as error:
-            raise VideoError(
-                f"{printable(path)} is not a video that can be read{_why(error)}."
-            ) from None
+            reason = str(getattr(error, "strerror", None) or "")
+            why = "" if reason in _VAGUE else f" ({reason.lower()})"
+            raise VideoError(f"{printable(path)} is not a video that can be read{why}.") from None
         with container:
             yield container
-
-
-def _why(error: BaseException) -> str:
-    """FFmpeg's reason, if it says more than that the data are invalid."""
-    reason: Any = getattr(error, "strerror", None)
-    known = {None, "Invalid data found when processing input", "Invalid argument"}
-    return "" if reason in known else f" ({str(reason).lower()})"
