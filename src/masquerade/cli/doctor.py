@@ -6,6 +6,7 @@ import os
 import shutil
 from dataclasses import asdict, dataclass
 
+import torch
 import tyro
 from rich.console import Console
 from rich.markup import escape
@@ -14,6 +15,8 @@ from tyro.conf import FlagCreatePairsOff
 
 from masquerade.errors import MasqueradeError
 from masquerade.pipeline.receipt import library_versions
+from masquerade.regions.faces import CENTERFACE_INSTALL, centerface_file
+from masquerade.video.encoding import CODECS, Encoding, check_encoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +63,6 @@ def _packages() -> list[Check]:
 
 
 def _models() -> list[Check]:
-    from masquerade.regions.faces import CENTERFACE_INSTALL, centerface_file
-
     try:
         size = centerface_file().stat().st_size
     except MasqueradeError as error:
@@ -70,8 +71,6 @@ def _models() -> list[Check]:
 
 
 def _devices() -> list[Check]:
-    import torch
-
     cuda = torch.cuda.is_available()
     name = torch.cuda.get_device_name() if cuda else "networks run on the CPU"
     cores = f"{os.cpu_count()} cores, {shutil.disk_usage('.').free / 1e9:.0f} GB free here"
@@ -80,8 +79,6 @@ def _devices() -> list[Check]:
 
 
 def _codecs() -> list[Check]:
-    from masquerade.video.encoding import CODECS, Encoding, check_encoder
-
     encodings = {f"encode {codec}": Encoding(codec=codec) for codec in CODECS}
     encodings["encode h264 on a GPU"] = Encoding(hwaccel="cuda")
     found = []

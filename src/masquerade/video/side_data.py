@@ -18,7 +18,7 @@ def side_data(frame: VideoFrame) -> list[tuple[str, bytes]]:
         container: Any = frame.side_data  # PyAV's stubs say dict; it is a sequence
     except ValueError as error:  # one datum of a kind that PyAV has no name for hides them all
         number = int((re.findall(r"\d+", str(error)) or ["28"])[0])
-        rest = _without(frame, range(28, 44))
+        rest = _without_unnamed(frame)
         return [(_NAMES.get(number, f"TYPE{number}"), b""), *side_data(rest)]
     return [(container[n].type.name, bytes(container[n])) for n in range(len(container))]
 
@@ -35,14 +35,14 @@ def orientation(frame: VideoFrame) -> tuple[int, bool]:
     return 0, False
 
 
-def _without(frame: VideoFrame, kinds: range) -> VideoFrame:
-    """The frame without some kinds of side data, by FFmpeg's own filter."""
+def _without_unnamed(frame: VideoFrame) -> VideoFrame:
+    """The frame without the side data that PyAV may have no name for, by FFmpeg's own filter."""
     graph = Graph()
     base = frame.time_base or Fraction(1, 25)
     source = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=base
     )
-    steps = [graph.add("sidedata", f"mode=delete:type={kind}") for kind in kinds]
+    steps = [graph.add("sidedata", f"mode=delete:type={kind}") for kind in range(28, 44)]
     graph.link_nodes(source, *steps, graph.add("buffersink")).configure()
     graph.push(frame)
     return graph.vpull()
