@@ -111,8 +111,7 @@ def region_source(regions: RegionFactory | str | None) -> Any:
 def region_class(regions: RegionFactory | str | None) -> tuple[str, dict[str, Any]]:
     """Return the name and the arguments of what makes a region source.
 
-    Raises:
-        UsageError: it is a finished source, which cannot be told from another; or an unknown name.
+    A finished source is refused, as it cannot be told from another.
     """
     if regions is None:
         return "frame", {}
@@ -140,10 +139,6 @@ def config_digest(config: ExtractionConfig) -> str:
 
     These are the sampling, the method's name, arguments, weights and source text, the regions and
     the cover, the seed, masquerade's version, and the source text of what finds regions.
-
-    Raises:
-        UsageError: the method does not keep its arguments as attributes, or the regions are a
-            finished source.
     """
     from masquerade import __version__
 
@@ -170,10 +165,7 @@ def config_digest(config: ExtractionConfig) -> str:
 
 
 def region_cache_folder(folder: Path, config: ExtractionConfig) -> Path | None:
-    """Return where in a folder an extraction keeps the regions that it finds.
-
-    None where the whole frame is hidden.
-    """
+    """Return where an extraction keeps regions in a folder; None where it hides whole frames."""
     content = _describe_regions(config.regions)
     if config.method is None or content[0] in ("frame", region_class("frame")[0]):
         return None

@@ -318,14 +318,11 @@ class AdversarialTrainer(Trainer):
             self.models.adversary[at].load_state_dict(fresh.state_dict())
         self.optimizers["adversary"] = self._fresh_optimizers(phase)["adversary"]
         update = UpdateStep(learns=("adversary",), losses={"adversary": 1.0})
-        left, lap = phase.catch_up, 0
-        while left > 0:
+        for lap in range(math.ceil(phase.catch_up / self.batches.steps)):
             seed = derive_seed(self.seed, 6, epoch, lap)
-            for batch in self.batches.training(seed, generator):
-                if left > 0:
+            for at, batch in enumerate(self.batches.training(seed, generator)):
+                if lap * self.batches.steps + at < phase.catch_up:
                     self._update(phase, update, batch, generator)
-                    left -= 1
-            lap += 1
 
     def _set_rates(self, phase: Phase, at: float) -> None:
         for role in ROLES:

@@ -73,12 +73,7 @@ class AdversarialBatches:
     """The batches of an adversarial training; resumed, it gets the same ones of a seed."""
 
     def __init__(
-        self,
-        recipe: AdversarialRecipe,
-        data: AdversarialData,
-        *,
-        seed: int,
-        processes: Processes,
+        self, recipe: AdversarialRecipe, data: AdversarialData, *, seed: int, processes: Processes
     ) -> None:
         self.recipe, self.data, self.seed = recipe, data, seed
         self.processes, self.device = processes, processes.device
@@ -119,11 +114,10 @@ class AdversarialBatches:
         data, stills = self.data, self.data.still_validation
         generator = torch.Generator().manual_seed(derive_seed(self.seed, 9))
         order = torch.split(torch.arange(len(data.validation)), self.recipe.batch)
-        second_order: Sequence[Tensor] = order
+        second_order = order
         if stills is not None:
             count = min(self.recipe.still_batch, len(stills))  # none twice, as its own negative
-            ranges = (at * count + torch.arange(count) for at in range(len(order)))
-            second_order = [places % len(stills) for places in ranges]
+            second_order = torch.split(torch.arange(count * len(order)) % len(stills), count)
         second = _load(stills or data.pairs_validation, second_order)
         loaded = zip(order, second_order, clip_loader(data.validation, order), second, strict=False)
         for rows, second_rows, clips, pictures in loaded:

@@ -41,11 +41,11 @@ class FitConfig:
     views: Views = ONE_VIEW
 
     def network(self, name: str, *, heads: dict[str, int], modality: str = "frames") -> nn.Module:
-        """A fresh recognizer, by its name in RECOGNIZERS and what it is fed, in MODALITIES."""
+        """Build a recognizer by its name in RECOGNIZERS and what it is fed, in MODALITIES."""
         return build_recognizer(name, heads=heads, modality=modality, widths=self.widths)
 
     def fit_arguments(self) -> dict[str, Any]:
-        """The arguments of `fit`."""
+        """Return the arguments of `fit`."""
         return {name: getattr(self, name) for name in FITTED}
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -180,12 +181,8 @@ class SupervisedTrainer(Trainer):
         self.val_codes = codes_by_head(targets, validation.rows, heads) if validation else {}
         shapes = [str(tuple(value.shape)) for value in net.state_dict().values()]
         codes = [*self.codes.values(), *self.val_codes.values()]
-        super().__init__(
-            net,
-            digest=digest_inputs([str(settings), *shapes, train.digest], codes),
-            amp=amp,
-            processes=processes,
-        )
+        digest = digest_inputs([str(settings), *shapes, train.digest], codes)
+        super().__init__(net, digest=digest, amp=amp, processes=processes)
         self.label = next(iter(heads))
         self.steps = max(1, math.ceil(len(train) / settings.batch))
         self.optimizers = self.build_optimizers()
@@ -230,8 +227,7 @@ class SupervisedTrainer(Trainer):
         if self.progress is None:
             return
         done, epochs = len(self.history), self.settings.epochs
-        recent = [float(each["seconds"]) for each in self.history[-5:]]
-        eta = (epochs - done) * sum(recent) / len(recent)
+        eta = (epochs - done) * statistics.fmean(each["seconds"] for each in self.history[-5:])
         self.progress(FitProgress(done, epochs, time.perf_counter() - self.began, eta, row))
 
     def _train_loss(self, epoch: int) -> float:
