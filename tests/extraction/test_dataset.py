@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,7 @@ def test_the_loader_gives_the_callers_batches_and_draws_nothing(
     torch.manual_seed(3)
     wanted = torch.rand(2)
     torch.manual_seed(3)
-    found = list(clip_loader(dataset, batches, workers=workers))
+    found = list(clip_loader(replace(dataset, workers=workers), batches))
     assert torch.equal(torch.rand(2), wanted)
     for batch, clips in zip(batches, found, strict=True):
         assert torch.equal(clips, random_clips(7)[batch])

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -538,7 +539,7 @@ def test_a_video_that_changes_is_noticed_on_the_fly(tmp_path: Path, workers: int
     counting(tmp_path / "1.mp4", 30)
     assert len(fly[0])
     with pytest.raises(MasqueradeError, match=r"^A video .* has changed.*again\.$"):
-        list(clip_loader(fly, [torch.tensor([1])], workers=workers))
+        list(clip_loader(replace(fly, workers=workers), [torch.tensor([1])]))
 
 
 def test_without_a_cache_nothing_is_left(

@@ -34,13 +34,14 @@ if __name__ == "__main__":
         time.sleep(600)
 """
 LOADER = """
-import signal, torch
+import dataclasses, signal, torch
 from masquerade.extraction.dataset import clip_loader, from_tensor
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
     dataset = from_tensor(torch.zeros(4, 3, 1, 2, 2, dtype=torch.uint8))
+    dataset = dataclasses.replace(dataset, workers=2)
     endless = iter(lambda: torch.tensor([0, 1]), None)
-    for count, clips in enumerate(clip_loader(dataset, endless, workers=2)):
+    for count, clips in enumerate(clip_loader(dataset, endless)):
         if count in (20, 21):
             print("started")
 """

@@ -50,7 +50,7 @@ class ClipDataset(Dataset[Tensor]):
     rows: IntArray  # (N,), of the manifest, ascending as extracted
     skipped: Mapping[int, str] = field(default_factory=dict)  # row to why its clip is not here
     passes: int = 0  # videos that were decoded and anonymized for this; the others were stored
-    workers: int = 0  # processes that `clip_loader` reads with, unless it is told otherwise
+    workers: int = 0  # processes that `clip_loader` reads ahead with; 0: this one reads
 
     @property
     def shape(self) -> Shape:
@@ -113,7 +113,7 @@ class ResizedClips:
     """Clips of another source, shrunk when they are read."""
 
     def __init__(self, source: ClipSource, side: int) -> None:
-        self._source, self._side = source, side
+        self._source = source
         self.shape: Shape = (*source.shape[:2], side, side)
 
     def read(self, places: IntArray) -> Tensor:
@@ -167,17 +167,13 @@ def digests_of(clips: Iterable[Tensor]) -> Digests:
     return np.frombuffer(b"".join(found), np.uint8).reshape(-1, 32)
 
 
-def clip_loader(
-    dataset: ClipDataset, batches: Iterable[Tensor], *, workers: int | None = None
-) -> Iterator[Tensor]:
+def clip_loader(dataset: ClipDataset, batches: Iterable[Tensor]) -> Iterator[Tensor]:
     """Read (B, 3, T, H, W) uint8 batches of clips, by their places, through a `DataLoader`.
 
-    Order and seeds stay the caller's: no random number of any other generator is drawn. Workers are
-    processes that read ahead; None: as many as the dataset says, and none in a process that is
-    itself one of several.
+    Order and seeds stay the caller's: no random number of any other generator is drawn. The
+    dataset's workers read ahead, but none in a process that is itself one of several.
     """
-    if workers is None:
-        workers = dataset.workers if multiprocessing.parent_process() is None else 0
+    workers = dataset.workers if multiprocessing.parent_process() is None else 0
     loader = DataLoader(
         _Batches(dataset) if workers else dataset,
         batch_sampler=(batch.tolist() for batch in batches),
