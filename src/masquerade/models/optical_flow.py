@@ -121,12 +121,7 @@ def _image(frame: U8) -> Tensor:
 
 
 def load_raft(path: str | Path | None) -> Raft:
-    """RAFT with torchvision's network and a state dict of `raft_small` or `raft_large`.
-
-    Raises:
-        MissingError: torchvision or the file is not here.
-        UsageError: the file holds other weights.
-    """
+    """Build RAFT of torchvision's network and a state dict of `raft_small` or `raft_large`."""
     try:
         from torchvision.models import optical_flow
     except (ImportError, RuntimeError) as error:  # beside another build of torch it raises either

@@ -67,10 +67,6 @@ def load_weights(net: nn.Module, path: str | Path) -> tuple[str, ...]:
     A network names its head in `head_names`; its `adapt`, if it has one, converts weights of
     another kind. Everything else must fit, or nothing is loaded. Returns the names that kept their
     values; none if the head was loaded too.
-
-    Raises:
-        MissingError: no such file.
-        UsageError: not a file of tensors, or of another network.
     """
     weights = read_weights(path)
     adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = getattr(net, "adapt", None)

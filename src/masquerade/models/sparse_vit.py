@@ -160,10 +160,8 @@ class SparseViT(TubeletViT):
 
         Of a normalised clip (B, 3, T, H, W): tokens (B, L * N, D), unfinished with `masks_only`,
         which stops after the last predictor, and the keep mask after each predictor, (B, L, N).
-
-        Args:
-            choose: draws the keep masks; None: all are kept and no predictor runs.
-            token: (1, 1, D), a class token put first, always kept and not read by predictors.
+        Without `choose` all are kept and no predictor runs. `token` (1, 1, D) is a class token put
+        first, always kept and not read by predictors.
         """
         tokens = self.embed(clip)
         keep = tokens.new_ones(len(clip), self.grid[0], self.slot)

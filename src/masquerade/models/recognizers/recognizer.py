@@ -80,21 +80,18 @@ class Recognizer(nn.Module):
         return self._run(self.net.pooled, clip, keep)  # type: ignore[arg-type]
 
     def _run(self, net: Callable[..., Tensor], clip: Tensor, keep: Tensor | None) -> Tensor:
-        clip = self._prepare(clip)
-        batch, frames = clip.shape[0], clip.shape[2]
-        if self.per_frame:
-            clip = clip.transpose(1, 2).flatten(0, 1)  # (B * T, C, H, W)
-        out = net(clip, keep) if self.takes_keep_mask and keep is not None else net(clip)
-        return out.reshape(batch, frames, -1).mean(dim=1) if self.per_frame else out
-
-    def _prepare(self, clip: Tensor) -> Tensor:
         if clip.ndim != 5 or clip.shape[1] != self.in_channels:
             raise UsageError(
                 f"This recognizer reads clips (B, {self.in_channels}, T, H, W); "
                 f"it was given {tuple(clip.shape)}."
             )
         clip = (clip - self.mean) / self.std
-        return clip if self.size is None else resize_clip(clip, (self.size, self.size))
+        clip = clip if self.size is None else resize_clip(clip, (self.size, self.size))
+        batch, frames = clip.shape[0], clip.shape[2]
+        if self.per_frame:
+            clip = clip.transpose(1, 2).flatten(0, 1)  # (B * T, C, H, W)
+        out = net(clip, keep) if self.takes_keep_mask and keep is not None else net(clip)
+        return out.reshape(batch, frames, -1).mean(dim=1) if self.per_frame else out
 
 
 class EmbeddingRecognizer(nn.Module):
