@@ -15,8 +15,8 @@ from masquerade.extraction.dataset import ClipDataset, from_tensor
 from masquerade.methods import METHODS
 from masquerade.training.adversarial import (
     AdversarialModels,
+    AdversarialStep,
     build_models,
-    update_losses,
 )
 from masquerade.training.data import AdversarialBatch, AdversarialBatches, AdversarialData
 from masquerade.training.distributed import Processes
@@ -152,4 +152,5 @@ def losses_of(
 ) -> dict[str, torch.Tensor]:
     """The losses of one update."""
     generator = torch.Generator().manual_seed(0)
-    return update_losses(models, batch, recipe=given, update=update, generator=generator)
+    step = AdversarialStep(recipe=given, update=update, generator=generator)
+    return step.compute(models, batch)

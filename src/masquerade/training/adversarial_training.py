@@ -20,10 +20,10 @@ from masquerade.models.recognizers import with_keep_mask
 from masquerade.storage import file_digest
 from masquerade.training.adversarial import (
     AdversarialModels,
+    AdversarialStep,
     build_adversary,
     build_models,
     build_optimizer,
-    update_losses,
 )
 from masquerade.training.data import AdversarialBatch, AdversarialBatches, AdversarialData
 from masquerade.training.diagnostics import find_collapse, find_warnings, has_learned_action
@@ -293,11 +293,12 @@ class AdversarialTrainer(Trainer):
         self, phase: Phase, update: UpdateStep, batch: AdversarialBatch, generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Take one update step; gives its losses and metrics."""
+        step = AdversarialStep(
+            recipe=self.recipe, update=update, generator=generator, processes=self.processes
+        )
         with self.models.set_trainable(update.learns, anonymizer_norms=phase.anonymizer_norms):
             with self.autocast():
-                losses = update_losses(
-                    self.models, batch, self.recipe, update, generator, self.processes
-                )
+                losses = step.compute(self.models, batch)
                 missing = set(update.losses) - set(losses)
                 if missing:
                     raise UsageError(f"There is no loss named {', '.join(sorted(missing))}.")
