@@ -73,4 +73,5 @@ def test_memory_grows_by_much_less_than_the_data(tmp_path: Path) -> None:
     )
     assert run.returncode == 0, run.stderr
     growth, data = map(int, run.stdout.split())
-    assert data > 200e6 and growth < data / 8
+    # A few batches of 10 MB are in memory at once, more of them on a busy machine.
+    assert data > 200e6 and growth < data / 4
