@@ -31,7 +31,7 @@ from masquerade.datasets.splits import linked_groups
 from masquerade.evaluation.protocols import Protocol, action_column, protocols
 from masquerade.extraction.config import ExtractionConfig
 from masquerade.extraction.dataset import ClipDataset
-from masquerade.extraction.extract import extract_clips
+from masquerade.extraction.extract_dataset import extract_clips
 from masquerade.methods.elr import ELR
 from masquerade.metrics.classification import top_k
 from masquerade.metrics.intervals import Score, paired, score

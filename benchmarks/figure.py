@@ -22,7 +22,7 @@ from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation.protocols import action_column
 from masquerade.extraction.config import ExtractionConfig
-from masquerade.extraction.extract import extract_clips
+from masquerade.extraction.extract_dataset import extract_clips
 from masquerade.methods import name_of
 from masquerade.methods.stprivacy import STPrivacy
 from masquerade.storage import atomic_write

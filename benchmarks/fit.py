@@ -24,7 +24,7 @@ import masquerade
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.extraction.config import ExtractionConfig
 from masquerade.extraction.dataset import ClipDataset, from_tensor
-from masquerade.extraction.extract import extract_clips
+from masquerade.extraction.extract_dataset import extract_clips
 from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.training.fit_config import tiny
 from masquerade.training.predict import predict

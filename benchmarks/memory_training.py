@@ -28,9 +28,9 @@ from masquerade.datasets.manifest import read_manifest
 from masquerade.evaluation import EvaluationConfig, evaluate
 from masquerade.evaluation.presets import PRESETS, STILL_KERNELS, AttackerModel, Preset
 from masquerade.extraction.config import ExtractionConfig
-from masquerade.extraction.extract import clip_keys, store_name
+from masquerade.extraction.extract_dataset import clip_keys, store_name
+from masquerade.extraction.extract_video import Video
 from masquerade.extraction.store import ClipStore, size_text
-from masquerade.extraction.video_clips import Video
 from masquerade.training.recipe import Phase, UpdateStep
 from masquerade.training.recipes.bdq import bdq
 from masquerade.training.run import train, training_rows

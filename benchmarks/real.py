@@ -29,7 +29,7 @@ from masquerade.cli.progress import EvaluationProgress
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.evaluation import EvaluatedMethod, EvaluationConfig, evaluate
-from masquerade.evaluation.attacker_families import ATTACKERS
+from masquerade.evaluation.attackers import ATTACKERS
 from masquerade.extraction.config import RegionFactory
 from masquerade.methods import PRESETS
 from masquerade.methods.blacken import Blacken

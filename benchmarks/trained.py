@@ -31,7 +31,7 @@ from masquerade.checkpoint import load
 from masquerade.cli.evaluate import write_results
 from masquerade.cli.progress import EvaluationProgress
 from masquerade.evaluation import EvaluatedMethod, EvaluationConfig, evaluate, from_json
-from masquerade.evaluation.attacker_families import ATTACKERS
+from masquerade.evaluation.attackers import ATTACKERS
 from masquerade.evaluation.paired_comparison import PairedScores, paired_scores
 from masquerade.evaluation.runs import check_unseen, run_warnings
 from masquerade.metrics.intervals import score

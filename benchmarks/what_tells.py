@@ -21,7 +21,7 @@ from pathlib import Path
 from masquerade.cli.progress import EvaluationProgress
 from masquerade.datasets.manifest import read_manifest
 from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig, evaluate
-from masquerade.evaluation.attacker_families import ATTACKERS
+from masquerade.evaluation.attackers import ATTACKERS
 from masquerade.evaluation.paired_comparison import PairedScores, paired_scores
 from masquerade.evaluation.results import Finding, Row
 from masquerade.methods.selective import Selective

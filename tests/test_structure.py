@@ -48,6 +48,7 @@ CONCEPTS = {  # files of fewer than 40 lines that are a concept of their own
     "methods/silhouette.py",
     "pipeline/verify.py",
     "report/heatmap.py",
+    "training/seeds.py",
 }
 DRAWERS = {"utils", "util", "core", "base", "helpers", "helper", "common", "manager", "misc"}
 OUTSIDE = re.compile(r"\bFACTS\b|\b(DESIGN|REVIEW|STYLE|BRIEF)\.md|/work/|\bshared/")

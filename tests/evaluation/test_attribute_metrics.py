@@ -17,7 +17,7 @@ from masquerade.cli.evaluate import main
 from masquerade.datasets.manifest import Column, Manifest, read_manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation import evaluate, from_json
-from masquerade.evaluation.attacker_families import AttackOutputs
+from masquerade.evaluation.attackers import AttackOutputs
 from masquerade.evaluation.controls import chance_score
 from masquerade.evaluation.ground_truth import GroundTruth, Probabilities, SplitTruth
 from masquerade.evaluation.metric_specs import (

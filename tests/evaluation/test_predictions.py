@@ -14,7 +14,7 @@ from scenes import QUICK, SMALL
 from masquerade.datasets.manifest import Manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate, kernel_ridge
-from masquerade.evaluation.attacker_families import families_on_raw
+from masquerade.evaluation.attackers import families_on_raw
 from masquerade.evaluation.ground_truth import GroundTruth
 from masquerade.evaluation.metric_specs import metric_specs
 from masquerade.evaluation.predictions import Block, PredictionKey, Predictions

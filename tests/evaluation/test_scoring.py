@@ -12,7 +12,7 @@ from conftest import CONFIG
 
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.evaluation import EvaluatedMethod, evaluate
-from masquerade.evaluation.attacker_families import AttackOutputs
+from masquerade.evaluation.attackers import AttackOutputs
 from masquerade.evaluation.calibration import add_action_prior, recalibrate
 from masquerade.evaluation.controls import clip_sizes
 from masquerade.evaluation.ground_truth import GroundTruth

@@ -41,7 +41,7 @@ from masquerade.training.adversarial_training import (
 )
 from masquerade.training.distributed import Processes
 from masquerade.training.objectives import NTXent
-from masquerade.training.optimization import derive_seed, learning_rate
+from masquerade.training.optimization import learning_rate
 from masquerade.training.recipe import (
     Adversary,
     OptimizerConfig,
@@ -50,6 +50,7 @@ from masquerade.training.recipe import (
     UpdateStep,
 )
 from masquerade.training.recipes.options import BOTH, ablate
+from masquerade.training.seeds import derive_seed
 
 painter = pytest.fixture(autouse=True)(register_painter)
 

@@ -14,7 +14,7 @@ from masquerade.errors import UsageError
 from masquerade.models.recognizers import RECOGNIZERS, EmbeddingRecognizer
 from masquerade.training.adversarial import combine_losses
 from masquerade.training.frame_pairs import FAR, NEAR, Gap, frame_pairs, segment_pairs
-from masquerade.training.losses import head_loss, reverse_gradient
+from masquerade.training.label_losses import head_loss, reverse_gradient
 from masquerade.training.objectives import (
     OBJECTIVES,
     Labels,

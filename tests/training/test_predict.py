@@ -14,7 +14,7 @@ from masquerade.errors import UsageError
 from masquerade.extraction.dataset import from_tensor
 from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.training.fit_config import FitConfig, ilic_stills, paper, tiny
-from masquerade.training.losses import head_loss, probabilities
+from masquerade.training.label_losses import head_loss, probabilities
 from masquerade.training.predict import predict
 from masquerade.training.supervised import fit
 from masquerade.training.views import PAPER_VIEWS, Views, iterate_views, random_windows

@@ -1,6 +1,6 @@
 """How much an anonymizer keeps and leaks: protocols, attackers, predictions, scoring, results."""
 
-from masquerade.evaluation.attacker_families import ATTACKERS
+from masquerade.evaluation.attackers import ATTACKERS
 from masquerade.evaluation.config import EvaluatedMethod, EvaluationConfig
 from masquerade.evaluation.results import Evaluation, from_json
 from masquerade.evaluation.table import evaluate

@@ -1,11 +1,11 @@
-"""What an evaluation is asked for: the methods of its table, and how they are measured."""
+"""Settings of an evaluation, and of each method that it compares."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import UsageError
-from masquerade.evaluation.attacker_families import ATTACKERS
+from masquerade.evaluation.attackers import ATTACKERS
 from masquerade.extraction.config import RegionFactory
 from masquerade.extraction.store import STORE_LIMIT
 

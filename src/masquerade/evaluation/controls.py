@@ -19,7 +19,7 @@ from masquerade.evaluation.ground_truth import (
 from masquerade.evaluation.metric_specs import MetricSpec, constant_floors, measure
 from masquerade.evaluation.protocols import Protocol
 from masquerade.evaluation.results import Control, Finding
-from masquerade.extraction.video_clips import FOLDER_RATE
+from masquerade.extraction.extract_video import FOLDER_RATE
 from masquerade.metrics.intervals import score
 from masquerade.metrics.statistic import Floats
 

@@ -13,7 +13,7 @@ import torch
 
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import UsageError
-from masquerade.evaluation.attacker_families import Fit
+from masquerade.evaluation.attackers import Fit
 from masquerade.evaluation.fit_predict import FitTask, fit_predict
 from masquerade.evaluation.ground_truth import GroundTruth
 from masquerade.evaluation.predictions import PredictionKey, Predictions

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.datasets.manifest import IntArray
-from masquerade.evaluation.attacker_families import AttackOutputs, attack_outputs
+from masquerade.evaluation.attackers import AttackOutputs, attack_outputs
 from masquerade.evaluation.calibration import add_action_prior, mean_probabilities
 from masquerade.evaluation.ground_truth import GroundTruth, Probabilities, SplitTruth
 from masquerade.evaluation.metric_specs import (

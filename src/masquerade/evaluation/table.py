@@ -17,7 +17,7 @@ from masquerade.datasets.manifest import Manifest
 from masquerade.device import choose_device
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation import kernel_ridge
-from masquerade.evaluation.attacker_families import (
+from masquerade.evaluation.attackers import (
     Fit,
     attack_outputs,
     families_on_raw,
@@ -43,7 +43,7 @@ from masquerade.evaluation.results import SCHEMA, Control, Evaluation, Row
 from masquerade.evaluation.scoring import ScoringInput, score_method, scoring_inputs
 from masquerade.extraction.config import ExtractionConfig, RegionFactory
 from masquerade.extraction.dataset import ClipDataset
-from masquerade.extraction.extract import extract_clips
+from masquerade.extraction.extract_dataset import extract_clips
 from masquerade.extraction.store import ClipCache
 from masquerade.methods import METHODS, name_of
 from masquerade.storage import TemporaryFolder

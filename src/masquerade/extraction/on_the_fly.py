@@ -7,7 +7,7 @@ from masquerade.datasets.manifest import IntArray
 from masquerade.errors import MasqueradeError
 from masquerade.extraction.config import ExtractionConfig
 from masquerade.extraction.dataset import Digests, digests_of
-from masquerade.extraction.video_clips import Video, extract_video
+from masquerade.extraction.extract_video import Video, extract_video
 
 
 class ClipsOnTheFly:

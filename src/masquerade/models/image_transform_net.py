@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from masquerade.models.layers import conv2d
+from masquerade.models.building_blocks import conv2d
 
 EPS = 1e-3
 

@@ -6,7 +6,7 @@ in torchvision's.
 
 from torch import Tensor, nn
 
-from masquerade.models.layers import ConvNet, conv2d, init_convolutions
+from masquerade.models.building_blocks import ConvNet, conv2d, init_convolutions
 
 V1_LAYERS = (
     ((32, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2), (256, 256, 1), (256, 512, 2))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from masquerade.models.layers import Triple, init_transformer, named
+from masquerade.models.building_blocks import Triple, init_transformer, named
 from masquerade.models.resnet3d import Head
 from masquerade.models.vit import check_shape, mlp, to_tokens
 

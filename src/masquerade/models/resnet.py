@@ -8,7 +8,7 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from masquerade.models.layers import ConvNet, conv2d, init_convolutions
+from masquerade.models.building_blocks import ConvNet, conv2d, init_convolutions
 
 
 class BasicBlock(nn.Module):

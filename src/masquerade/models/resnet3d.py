@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from masquerade.models.layers import ConvNet, Triple, conv3d, init_convolutions, named
+from masquerade.models.building_blocks import ConvNet, Triple, conv3d, init_convolutions, named
 
 ConvKind = Literal["spatial", "2plus1d", "depthwise", "x3d"]
 """The middle convolution of a bottleneck: 1 x 3 x 3; 3 x 1 x 1 then 1 x 3 x 3 (R(2+1)D); depthwise

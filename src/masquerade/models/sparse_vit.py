@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from masquerade.errors import UsageError
 from masquerade.models.attention import Softmax, gather_kept, masked_mean
-from masquerade.models.layers import Triple, init_transformer
+from masquerade.models.building_blocks import Triple, init_transformer
 from masquerade.models.vit import Block, Inflation, TubeletViT
 
 ChooseKeep = Callable[[Tensor, Tensor, int], Tensor]

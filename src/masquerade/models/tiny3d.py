@@ -7,7 +7,7 @@ outputs. A transformer of its size does not learn motion from scratch (docs/pape
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from masquerade.models.layers import init_convolutions
+from masquerade.models.building_blocks import init_convolutions
 
 
 class Tiny3d(nn.Module):

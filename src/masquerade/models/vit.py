@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from masquerade.errors import UsageError
 from masquerade.models.attention import Attention, Softmax, gather_kept, masked_mean
-from masquerade.models.layers import Triple, init_transformer, named
+from masquerade.models.building_blocks import Triple, init_transformer, named
 
 Inflation = Literal["average", "central"]
 

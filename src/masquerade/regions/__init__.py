@@ -1,7 +1,7 @@
 """Region sources: each finds what to hide in the frames of a video. `REGIONS` is their table."""
 
-from masquerade.regions.region import Frame, Region, RegionSource
-from masquerade.regions.sources import Boxes, Faces, People, WholeFrame
+from masquerade.regions.region import Frame, Region
+from masquerade.regions.region_sources import Boxes, Faces, People, RegionSource, WholeFrame
 from masquerade.regions.template_regions import Templates
 from masquerade.regions.union import Union
 

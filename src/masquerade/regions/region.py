@@ -1,6 +1,5 @@
-"""What region sources read and return: a `Frame` comes in, a `Region` says what to hide in it."""
+"""The `Frame` that a region source reads, and the `Region` that it returns: what to hide in it."""
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,18 +38,6 @@ class Region:
     full_frame: bool = False  # hide the whole frame
     cut: bool = False  # a scene cut lies before this frame
     detected: bool = True  # the detector ran on this frame; else its boxes come from tracking
-
-
-class RegionSource(Protocol):
-    """Finds what to hide in the frames of one video."""
-
-    name: str  # in `REGIONS`
-    look_ahead: int = 0  # how many frames it reads at most beyond the one whose region it returns
-    model_sha256: str | None = None  # of the file of its detector's weights, if there is one
-
-    def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
-        """One region per frame, in order."""
-        ...
 
 
 def fit_size(frame: Frame, scale: tuple[int, int] | int | None) -> tuple[int, int]:

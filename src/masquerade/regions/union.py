@@ -8,7 +8,8 @@ from itertools import tee
 import numpy as np
 
 from masquerade.regions.masks import Mask
-from masquerade.regions.region import Frame, Region, RegionSource
+from masquerade.regions.region import Frame, Region
+from masquerade.regions.region_sources import RegionSource
 
 TRACK_OFFSET = 1_000_000  # between the track numbers of two sources
 

@@ -18,17 +18,16 @@ from masquerade.models.recognizers import Recognizer, build_recognizer, with_kee
 from masquerade.models.vit import VideoViT
 from masquerade.training.data import AdversarialBatch
 from masquerade.training.distributed import SINGLE_PROCESS, Processes
-from masquerade.training.losses import label_loss, reverse_gradient
+from masquerade.training.label_losses import label_loss, reverse_gradient
 from masquerade.training.objectives import ObjectiveBatch, Pairs
-from masquerade.training.optimization import derive_seed, parameter_groups
 from masquerade.training.recipe import (
     ROLES,
     AdversarialRecipe,
     Adversary,
-    OptimizerConfig,
     Role,
     UpdateStep,
 )
+from masquerade.training.seeds import derive_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,18 +236,6 @@ def build_adversary(
         )
         _init_video_vit(net, recipe.image_weights)
         return objective.wrap(net)
-
-
-def build_optimizer(
-    models: AdversarialModels, role: Role, config: OptimizerConfig
-) -> torch.optim.Optimizer:
-    """Build a fresh optimizer of one role."""
-    for weight in models.parameters_of(role):
-        weight.requires_grad_(True)
-    parts = parameter_groups(models.of_role(role), config.weight_decay)
-    if config.kind == "sgd":
-        return torch.optim.SGD(parts, lr=config.lr, momentum=config.momentum)
-    return (torch.optim.Adam if config.kind == "adam" else torch.optim.AdamW)(parts, lr=config.lr)
 
 
 def _init_video_vit(net: nn.Module, path: str | None) -> bool:

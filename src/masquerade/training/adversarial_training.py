@@ -23,13 +23,12 @@ from masquerade.training.adversarial import (
     AdversarialStep,
     build_adversary,
     build_models,
-    build_optimizer,
 )
 from masquerade.training.data import AdversarialBatch, AdversarialBatches, AdversarialData
 from masquerade.training.diagnostics import find_collapse, find_warnings, has_learned_action
 from masquerade.training.distributed import Processes, join_processes
 from masquerade.training.engine import Row, Trainer, digest_inputs
-from masquerade.training.optimization import derive_seed, learning_rate
+from masquerade.training.optimization import build_optimizer, learning_rate
 from masquerade.training.recipe import (
     LOSSES,
     ROLES,
@@ -39,6 +38,7 @@ from masquerade.training.recipe import (
     Role,
     UpdateStep,
 )
+from masquerade.training.seeds import derive_seed
 from masquerade.training.validation import accuracy, own_columns, validate, write_samples
 
 
@@ -227,11 +227,14 @@ class AdversarialTrainer(Trainer):
             )
 
     def _fresh_optimizers(self, phase: Phase) -> dict[str, torch.optim.Optimizer]:
-        return {
-            role: build_optimizer(self.models, role, self._optimizer_config(phase, role))
-            for role in ROLES
-            if self.models.parameters_of(role)
-        }
+        optimizers: dict[str, torch.optim.Optimizer] = {}
+        for role in ROLES:
+            for weight in self.models.parameters_of(role):  # the last update froze other roles'
+                weight.requires_grad_(True)
+            if self.models.parameters_of(role):
+                config = self._optimizer_config(phase, role)
+                optimizers[role] = build_optimizer(self.models.of_role(role), config)
+        return optimizers
 
     def _optimizer_config(self, phase: Phase, role: Role) -> OptimizerConfig:
         return phase.optimizers.get(role) or self.recipe.optimizers.get(role) or OptimizerConfig()

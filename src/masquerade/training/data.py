@@ -12,12 +12,12 @@ from masquerade.datasets.augmentation import NONE, SPACT, augment
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import UsageError
 from masquerade.extraction.dataset import ClipDataset, clip_loader
-from masquerade.training.distributed import Processes
+from masquerade.training.distributed import Processes, epoch_batches
 from masquerade.training.frame_pairs import frame_pairs
-from masquerade.training.losses import Codes, codes_by_head
+from masquerade.training.label_losses import Codes, codes_by_head
 from masquerade.training.objectives import Pairs
-from masquerade.training.optimization import derive_seed, epoch_order
 from masquerade.training.recipe import AdversarialRecipe
+from masquerade.training.seeds import derive_seed
 from masquerade.training.views import random_windows
 
 
@@ -147,20 +147,20 @@ class AdversarialBatches:
         """Rows of each training batch, as often as an epoch wants."""
         for lap in range(self.laps):
             seed = derive_seed(self.seed, 8, lap) if lap else self.seed
-            yield from self._epoch_order(self.data.train, self.recipe.batch, seed, epoch)
+            yield from self._epoch_batches(self.data.train, self.recipe.batch, seed, epoch)
 
     def _still_order(self, epoch: int) -> Iterator[Tensor]:
         """Rows of each batch of the second data set, repeated as often as the first one needs."""
         lap = 0
         while self.data.stills is not None:
             seed = derive_seed(self.seed, 7, lap)
-            yield from self._epoch_order(self.data.stills, self.recipe.still_batch, seed, epoch)
+            yield from self._epoch_batches(self.data.stills, self.recipe.still_batch, seed, epoch)
             lap += 1
 
-    def _epoch_order(
+    def _epoch_batches(
         self, clips: ClipDataset, batch: int, seed: int, epoch: int
     ) -> Iterator[Tensor]:
-        return epoch_order(len(clips), batch, seed=seed, epoch=epoch, processes=self.processes)
+        return epoch_batches(len(clips), batch, seed=seed, epoch=epoch, processes=self.processes)
 
     def _whole(self, clips: Tensor) -> Tensor:
         """Clips as networks see them later: the middle window, in [0, 1]."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from masquerade.device import choose_device
+from masquerade.training.seeds import derive_seed
 
 CPU = torch.device("cpu")
 
@@ -49,7 +50,7 @@ class Processes:
         return value
 
     def gather_rows(self, own: Tensor) -> Tensor:
-        """The rows of all processes, in the order of `epoch_order`, with gradients.
+        """The rows of all processes, in the order of `epoch_batches`, with gradients.
 
         A loss of all rows has its own rows' gradient in each process, times the number of
         processes: the mean of `average_gradients` is then the gradient of that loss. Processes may
@@ -127,3 +128,18 @@ def join_processes(device: str) -> Iterator[Processes]:
     finally:
         if not joined:
             distributed.destroy_process_group()
+
+
+def epoch_batches(
+    count: int, batch: int, *, seed: int, epoch: int, processes: Processes
+) -> Iterator[Tensor]:
+    """Yield the rows of this process's share of each shuffled batch of an epoch.
+
+    The order is the same in every process.
+    """
+    generator = torch.Generator().manual_seed(derive_seed(seed, epoch, -1))
+    order = torch.randperm(count, generator=generator)
+    for batch_rows in torch.split(order, batch):
+        share = batch_rows[processes.rank :: processes.world]
+        # Every process must step as often: one without clips of its own takes another's.
+        yield share if len(share) else batch_rows[:1]

@@ -19,7 +19,7 @@ from masquerade.datasets.clip_sampling import crops
 from masquerade.errors import UsageError
 from masquerade.training.distributed import SINGLE_PROCESS, Processes
 from masquerade.training.frame_pairs import frame_pairs, segment_pairs
-from masquerade.training.losses import Codes, clip_losses
+from masquerade.training.label_losses import Codes, clip_losses
 
 
 class ObjectiveBatch(NamedTuple):

@@ -1,34 +1,23 @@
-"""Seeds, the order of batches, learning rates and parameter groups of a training."""
+"""Optimizers, parameter groups and learning rates of a training."""
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from masquerade.training.distributed import Processes
+from masquerade.training.recipe import OptimizerConfig
 
 NOT_DECAYED = ("pos_embed", "cls_token")
 
 
-def derive_seed(*numbers: int) -> int:
-    """Return one seed of several numbers."""
-    entropy = [number % 2**32 for number in numbers]
-    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 2)
-
-
-def epoch_order(
-    count: int, batch: int, *, seed: int, epoch: int, processes: Processes
-) -> Iterator[Tensor]:
-    """Yield this process's share of each batch; the order is the same in every process."""
-    generator = torch.Generator().manual_seed(derive_seed(seed, epoch, -1))
-    order = torch.randperm(count, generator=generator)
-    for batch_rows in torch.split(order, batch):
-        share = batch_rows[processes.rank :: processes.world]
-        # Every process must step as often: one without clips of its own takes another's.
-        yield share if len(share) else batch_rows[:1]
+def build_optimizer(net: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """Build an optimizer of the weights of `net` that are trainable now."""
+    groups = parameter_groups(net, config.weight_decay)
+    if config.kind == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
+    kind = torch.optim.Adam if config.kind == "adam" else torch.optim.AdamW
+    return kind(groups, lr=config.lr)
 
 
 def learning_rate(peak: float, at: float, *, epochs: int, warmup: int, step: float) -> float:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from masquerade.errors import UsageError
 from masquerade.extraction.dataset import ClipDataset, clip_loader
-from masquerade.training.losses import probabilities
+from masquerade.training.label_losses import probabilities
 from masquerade.training.views import ONE_VIEW, Views, iterate_views
 
 Float = NDArray[np.float32]

@@ -18,7 +18,7 @@ from masquerade.datasets.splits import carve_validation
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.extraction.config import ExtractionConfig
 from masquerade.extraction.dataset import ClipDataset, clip_loader
-from masquerade.extraction.extract import extract_clips
+from masquerade.extraction.extract_dataset import extract_clips
 from masquerade.extraction.store import ClipCache
 from masquerade.methods import name_of
 from masquerade.storage import atomic_write

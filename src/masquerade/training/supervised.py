@@ -15,16 +15,12 @@ from torch import Tensor, nn
 from masquerade.datasets.augmentation import NONE, Augmentation, augment
 from masquerade.errors import UsageError
 from masquerade.extraction.dataset import ClipDataset, clip_loader
-from masquerade.training.distributed import Processes, join_processes
+from masquerade.training.distributed import Processes, epoch_batches, join_processes
 from masquerade.training.engine import Row, Trainer, digest_inputs
-from masquerade.training.losses import Targets, codes_by_head, head_loss
-from masquerade.training.optimization import (
-    derive_seed,
-    epoch_order,
-    learning_rate,
-    parameter_groups,
-)
+from masquerade.training.label_losses import Targets, codes_by_head, head_loss
+from masquerade.training.optimization import learning_rate, parameter_groups
 from masquerade.training.predict import heads_of, predict_logits
+from masquerade.training.seeds import derive_seed
 from masquerade.training.views import ONE_VIEW, Views, random_windows
 
 NET = "net"
@@ -233,9 +229,10 @@ class SupervisedTrainer(Trainer):
     def _train_loss(self, epoch: int) -> float:
         """Train one epoch; everything drawn depends on seed and epoch alone."""
         settings, processes, count = self.settings, self.processes, len(self.train)
-        order = list(
-            epoch_order(count, settings.batch, seed=settings.seed, epoch=epoch, processes=processes)
+        batches = epoch_batches(
+            count, settings.batch, seed=settings.seed, epoch=epoch, processes=processes
         )
+        order = list(batches)
         seed = derive_seed(settings.seed, epoch, processes.rank)
         generator = torch.Generator().manual_seed(seed)
         total = torch.zeros((), device=self.device)

@@ -17,7 +17,7 @@ from masquerade.storage import atomic_write
 from masquerade.training.adversarial import AdversarialModels
 from masquerade.training.data import AdversarialBatches, AdversarialData
 from masquerade.training.engine import Row
-from masquerade.training.losses import Codes, probabilities
+from masquerade.training.label_losses import Codes, probabilities
 from masquerade.training.objectives import ObjectiveBatch
 from masquerade.training.recipe import AdversarialRecipe, Phase
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from masquerade.datasets.manifest import Clip, Manifest, make_manifest
 from masquerade.datasets.mimes import motion, scenes
-from masquerade.datasets.mimes.drawing import F32, Figure
+from masquerade.datasets.mimes.figure import F32, Figure
 from masquerade.datasets.mimes.people import (
     RATES,
     Person,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.metrics import identity as i
+from masquerade.metrics import reidentification as i
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -28,7 +28,7 @@ import masquerade
 from masquerade.anonymizer import Anonymized, Anonymizer
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.extraction import extract
+from masquerade.extraction import extract_dataset
 from masquerade.extraction.config import (
     ExtractionConfig,
     JoinedRegions,
@@ -104,7 +104,7 @@ def data(tmp_path: Path) -> Manifest:
 
 
 def extract_clips(data: Manifest, *, cache=None, workers=1, progress=None, **config) -> ClipDataset:
-    return extract.extract_clips(
+    return extract_dataset.extract_clips(
         data, ExtractionConfig(**config), cache=cache, workers=workers, progress=progress
     )
 
@@ -587,7 +587,7 @@ import sys, signal, tempfile
 from pathlib import Path
 from masquerade.datasets.manifest import read_manifest
 from masquerade.extraction.config import ExtractionConfig
-from masquerade.extraction.extract import extract_clips
+from masquerade.extraction.extract_dataset import extract_clips
 tempfile.tempdir = sys.argv[2]
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)

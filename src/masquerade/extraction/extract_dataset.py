@@ -16,6 +16,7 @@ from masquerade.datasets.manifest import Manifest
 from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.extraction.config import ExtractionConfig, config_digest, region_cache_folder
 from masquerade.extraction.dataset import ClipDataset, ClipSource
+from masquerade.extraction.extract_video import Video, can_be_sent, extract_videos
 from masquerade.extraction.on_the_fly import ClipsOnTheFly
 from masquerade.extraction.store import (
     ClipCache,
@@ -25,7 +26,6 @@ from masquerade.extraction.store import (
     size_text,
     stored_bytes,
 )
-from masquerade.extraction.video_clips import Video, can_be_sent, extract_videos
 from masquerade.storage import TemporaryFolder
 from masquerade.video.probe import video_digest
 

@@ -1,4 +1,4 @@
-"""The region sources of `REGIONS` besides templates: whole frame, faces, people, a file of boxes.
+"""The `RegionSource` protocol, and the sources for whole frames, faces, people and a file of boxes.
 
 A source is called with the frames of one video and yields one `Region` per frame, in order. It
 reads at most `look_ahead` frames beyond the one it yields; its constructor is its configuration.
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import tee
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -19,10 +19,22 @@ from masquerade.regions.cuts import mark_cuts
 from masquerade.regions.faces import CenterFace, HaarFaces
 from masquerade.regions.grabcut import Prompt, add_silhouettes
 from masquerade.regions.people import HogPeople, TorchvisionPeople
-from masquerade.regions.region import Frame, Region, RegionSource
+from masquerade.regions.region import Frame, Region
 from masquerade.regions.tracking import Detections, Tracking, select_keyframes, track_regions
 
 MOTION_LOOKBACK = 25  # frames that a track of motion is extrapolated before its first detection
+
+
+class RegionSource(Protocol):
+    """Finds what to hide in the frames of one video."""
+
+    name: str  # in `REGIONS`
+    look_ahead: int = 0  # how many frames it reads at most beyond the one whose region it returns
+    model_sha256: str | None = None  # of the file of its detector's weights, if there is one
+
+    def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
+        """One region per frame, in order."""
+        ...
 
 
 class WholeFrame(RegionSource):
