@@ -14,10 +14,14 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import tempfile
+import unicodedata
 import weakref
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MARK = ".masquerade-part"
+PART = re.compile(rf"\.[0-9a-f]{{16}}{MARK}(\.\w+)?")  # the names of temporary files
 TEMPORARY = "masquerade-temporary-"  # how the names of temporary folders start
 
 
@@ -45,7 +50,8 @@ def atomic_write(destination: Path, *, overwrite: bool = False) -> Iterator[Path
     try:
         folder.mkdir(parents=True, exist_ok=True)
         remove_stale_files(folder)
-        part = folder / f".{secrets.token_hex(8)}{MARK}{destination.suffix}"
+        suffix = destination.suffix if re.fullmatch(r"\.\w{1,16}", destination.suffix) else ""
+        part = folder / f".{secrets.token_hex(8)}{MARK}{suffix}"
         new = part.with_name(part.stem.replace(MARK, ".new"))
         lock = os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -69,7 +75,7 @@ class TemporaryFolder:
 
     def __init__(self) -> None:
         parent = Path(tempfile.gettempdir())
-        for folder in parent.glob(f"{TEMPORARY}*"):
+        for folder in parent.glob(TEMPORARY + "[0-9a-f]" * 16):
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
             with suppress(OSError), _take_lock(folder, flags) as lock:
                 if os.fstat(lock).st_uid == os.getuid():
@@ -110,8 +116,52 @@ def tensor_bytes(tensor: Tensor) -> memoryview:
     return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
 
 
+def place_keys(paths: Iterable[Path]) -> list[str]:
+    """Return a string for each path; two are equal if they name one file, there or to be made.
+
+    Names that differ in case or in their composition of accents only are one where the file
+    system says so.
+    """
+    exact = [os.path.join(os.path.realpath(path.parent), path.name) for path in paths]
+    folded = [unicodedata.normalize("NFC", key.casefold()) for key in exact]
+    alike = Counter(dict(zip(exact, folded, strict=True)).values())
+    return [
+        fold if alike[fold] > 1 and folds_case(Path(key).parent) else key
+        for key, fold in zip(exact, folded, strict=True)
+    ]
+
+
+@cache
+def folds_case(folder: Path) -> bool:
+    """Whether names that differ in case only are one file in a folder, which may be still to make.
+
+    It is tried with an empty file. Where nothing can be written the answer is yes.
+    """
+    while not os.path.isdir(folder) and folder != folder.parent:
+        folder = folder.parent
+    try:
+        with tempfile.NamedTemporaryFile(prefix=".masquerade-case-", dir=folder) as file:
+            return os.path.exists(folder / os.path.basename(file.name).upper())
+    except OSError:
+        return True
+
+
 def refuse_existing(destination: Path, *, overwrite: bool) -> None:
-    """Refuse to put an output where a folder is, or without `overwrite` a file."""
+    """Refuse to put an output where a folder is, a link to nothing, or without `overwrite` a file.
+
+    And under a name that the file system does not take.
+    """
+    try:
+        link = stat.S_ISLNK(destination.lstat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, ValueError) as error:  # such as a name of 300 characters
+        reason = getattr(error, "strerror", error)
+        raise UsageError(
+            f"{destination} cannot be a file's name: {reason}; choose a shorter -o."
+        ) from error
+    if link and not destination.exists():
+        raise UsageError(f"{destination} is a link to nothing; remove it, or choose another -o.")
     if destination.is_dir():
         raise UsageError(f"{destination} is a folder; name a file, or end the name with a slash.")
     if destination.exists() and not overwrite:
@@ -121,8 +171,9 @@ def refuse_existing(destination: Path, *, overwrite: bool) -> None:
 def remove_stale_files(folder: Path) -> None:
     """Remove the temporary files in a folder whose writers are gone."""
     for part in folder.glob(f".*{MARK}*"):
-        with suppress(OSError), _take_lock(part, os.O_RDWR):
-            part.unlink()
+        if PART.fullmatch(part.name):
+            with suppress(OSError), _take_lock(part, os.O_RDWR | os.O_NOFOLLOW):
+                part.unlink()
 
 
 @contextmanager
@@ -138,7 +189,7 @@ def _take_lock(path: Path, flags: int) -> Iterator[int]:
 
 def with_final_name(message: str, destination: Path) -> str:
     """Put the destination's name in place of its temporary file's into a message."""
-    return re.sub(rf"\.[0-9a-f]{{16}}{MARK}(\.\w+)?", lambda _: destination.name, message)
+    return PART.sub(lambda _: destination.name, message)
 
 
 def _remove_folder(folder: Path, lock: int) -> None:

@@ -9,18 +9,21 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 import masquerade
+from masquerade import storage
 from masquerade.cli import main
 from masquerade.errors import UsageError
 from masquerade.pipeline.batch import (
     OWN_SUFFIX,
     FileTask,
     anonymize_batch,
+    check_plan,
     exit_code,
     is_finished,
     plan_tasks,
@@ -86,6 +89,92 @@ def test_names_that_would_collide_keep_their_old_suffix(tmp_path: Path) -> None:
         plan_tasks(
             [str(tmp_path / "a.avi"), str(tmp_path / "x" / "a.avi")], output=str(tmp_path / "o")
         )
+
+
+def refused(words: list[str | Path], capsys: pytest.CaptureFixture[str]) -> str:
+    """The sentence with which the command refuses, before it writes anything."""
+    assert main(["anonymize", *map(str, words), "--regions", "frame", "--method", "blacken"]) == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("extra", [["--overwrite"], ["--overwrite", "--workers", "2"]])
+def test_no_source_of_a_batch_is_an_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: list[str]
+) -> None:
+    for name in ("1.mp4", "1_x.mp4"):
+        (tmp_path / name).write_bytes(name.encode())
+    message = refused([tmp_path, "--suffix", "_x", *extra], capsys)
+    assert "1_x.mp4 would replace" in message and "--suffix" in message
+    assert (tmp_path / "1_x.mp4").read_bytes() == b"1_x.mp4"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.mp4", "1_x.mp4"]
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_no_source_is_an_output_under_another_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], link
+) -> None:
+    source, out = tmp_path / "in" / "a.mp4", tmp_path / "out"
+    for folder in (source.parent, out):
+        folder.mkdir()
+    source.write_bytes(b"a")
+    (source.parent / "b.mp4").write_bytes(b"b")
+    link(source, out / "b.mp4")
+    assert "is read" in refused([source.parent, "-o", out, "--overwrite"], capsys)
+    (out / "b.mp4").unlink()
+    (tmp_path / "alias").symlink_to(source.parent)  # a folder by another name
+    assert "is read" in refused([source.parent, "-o", tmp_path / "alias", "--overwrite"], capsys)
+    assert source.read_bytes() == b"a"
+
+
+def test_exports_receipts_and_reports_replace_nothing_that_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boxes, a, b = tmp_path / "boxes.json", tmp_path / "a.mp4", tmp_path / "b.mp4"
+    for path in (boxes, a, b):
+        path.write_bytes(b"mine")
+    masks = tmp_path / "m" / "a_anonymized.mp4.mkv"
+    masks.parent.mkdir()
+    os.link(b, masks)
+    config = PipelineConfig(regions=f"boxes:{boxes}", overwrite=True)
+    one, both = plan_tasks([str(a)]), plan_tasks([str(a), str(b)])
+    for tasks, changes in (
+        (one, {"export_boxes": boxes}),
+        (one, {"report": a}),
+        (one, {"regions": "frame", "region": boxes, "export_boxes": boxes}),
+        (both, {"export_masks": masks.parent}),
+    ):
+        with pytest.raises(UsageError, match="is read"):
+            check_plan(tasks, replace(config, **changes))
+    with pytest.raises(UsageError, match="is read"):
+        check_plan(one, replace(config, report=b), inputs=[b])  # such as --weights
+    with pytest.raises(UsageError, match="two outputs"):
+        check_plan(one, replace(config, report=tmp_path / "x", export_boxes=tmp_path / "x"))
+    check_plan(both, config)
+
+
+def test_an_output_folder_inside_the_input_is_not_read_again(tree: Path) -> None:
+    safe = tree / "safe"
+    safe.mkdir()
+    (safe / "a.mp4").write_bytes(b"made before")
+    for inputs in ([str(tree)], [f"{tree}/**/*.mp4"], [str(tree), f"{tree}/**/*"]):
+        tasks = plan_tasks(inputs, output=str(safe), recursive=True)
+        assert "safe" not in {task.src.parent.name for task in tasks} and tasks
+    named = plan_tasks([str(safe / "a.mp4")], output=f"{safe}/", suffix="-x")
+    assert [task.src for task in named] == [safe / "a.mp4"]  # whoever names it means it
+
+
+def test_names_that_differ_in_case_collide_where_the_file_system_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("x/A.mp4", "y/a.mp4"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"")
+    inputs, out = [str(tmp_path / "x" / "A.mp4"), str(tmp_path / "y" / "a.mp4")], tmp_path / "o"
+    assert len(plan_tasks(inputs, output=str(out))) == 2  # this one distinguishes them
+    assert not out.exists() and not storage.folds_case(out)
+    monkeypatch.setattr(storage, "folds_case", lambda folder: True)
+    with pytest.raises(UsageError, match="both become"):
+        plan_tasks(inputs, output=str(out))
 
 
 def test_sequential_and_hashed_names(tree: Path) -> None:

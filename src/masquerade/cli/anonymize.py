@@ -13,7 +13,13 @@ from masquerade.cli import INTERRUPTED
 from masquerade.cli.arguments import parse_with_method
 from masquerade.cli.progress import BatchProgress
 from masquerade.errors import UsageError
-from masquerade.pipeline.batch import FileOutcome, anonymize_batch, exit_code, plan_tasks
+from masquerade.pipeline.batch import (
+    FileOutcome,
+    anonymize_batch,
+    check_plan,
+    exit_code,
+    plan_tasks,
+)
 from masquerade.pipeline.config import PipelineConfig, build_pipeline, with_default_regions
 
 EXAMPLE = "masquerade anonymize holiday.mp4 -o safe.mp4"
@@ -106,6 +112,7 @@ def main(argv: list[str]) -> int:
     )
     if options.resume and config.public_receipt:
         raise UsageError("--resume needs the full receipt; leave --public-receipt out.")
+    check_plan(tasks, config, inputs=[options.weights] if options.weights else ())
     if options.dry_run:
         with_default_regions(config, anonymizer)  # refuses what the method cannot do
         for task in tasks:

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Literal
 
 from masquerade.errors import MasqueradeError, UsageError, VideoError
-from masquerade.pipeline.config import Pipeline, build_pipeline
+from masquerade.pipeline.config import Pipeline, PipelineConfig, build_pipeline
 from masquerade.pipeline.file import OnProgress, receipt_path, run_file
 from masquerade.pipeline.receipt import VERSION, Receipt
+from masquerade.storage import place_keys
 from masquerade.video.encoding import CONTAINERS, suffix_of
-from masquerade.video.probe import IMAGE_SUFFIXES, video_digest
+from masquerade.video.probe import IMAGE_SUFFIXES, images_in, video_digest
 
 VIDEOS = {
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts",
@@ -61,16 +62,18 @@ def plan_tasks(
     """Find the files to anonymize and name the output of each, before any work.
 
     `inputs` are files, folders and patterns; with `sequence` a folder is one video. `output` is a
-    file if there is one input, else a folder (also if it ends in a slash). `suffix` is put behind
-    each name; None: "_anonymized" beside the input, nothing in a folder. The codec decides the
-    container of videos.
+    file if there is one input, else a folder (also if it ends in a slash); one inside an input's
+    folder is not searched. `suffix` is put behind each name; None: "_anonymized" beside the input,
+    nothing in a folder. The codec decides the container of videos.
     """
-    found = list(_expand(inputs, recursive=recursive, sequence=sequence))
+    names_file = output is not None and not (
+        os.path.isdir(output) or output.endswith("/") or Path(output).suffix == ""
+    )
+    into = None if names_file else output
+    found = list(_expand(inputs, recursive=recursive, sequence=sequence, output=into))
     if not found:
         raise UsageError("there is no video or image among the inputs; name one.")
     if output is not None:
-        is_folder = Path(output).is_dir() or output.endswith(("/", os.sep))
-        names_file = not is_folder and Path(output).suffix != ""
         if names_file and len(found) == 1:
             return [FileTask(found[0][0], Path(output))]
         if Path(output).is_file():
@@ -87,20 +90,25 @@ def plan_tasks(
 
 
 def _expand(
-    inputs: Iterable[str], *, recursive: bool, sequence: bool
+    inputs: Iterable[str], *, recursive: bool, sequence: bool, output: str | None
 ) -> Iterator[tuple[Path, Path]]:
     """Each file once, with its folder below the input that named it."""
+    made = None if output is None else Path(os.path.realpath(output))
     seen: set[Path] = set()
     for text in inputs:
-        paths = [Path(text)]
-        if not paths[0].exists() and glob.has_magic(text):
+        paths, root = [Path(text)], text
+        if not os.path.exists(text) and glob.has_magic(text):
             paths = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
+            root = os.path.dirname(text[: glob.magic_check.search(text).start()])  # type: ignore[attr-defined]
+        within = made and Path(os.path.realpath(root)) in made.parents
         for path in paths:
             entries = [(path, Path())]
-            if path.is_dir() and not sequence:
+            if os.path.isdir(path) and not sequence:
                 entries = list(_list_folder(path, recursive=recursive))
             for file, below in entries:
                 key = Path(os.path.realpath(file))  # a link to a file already listed adds nothing
+                if within and made in key.parents:  # what an earlier run wrote there
+                    continue
                 if key not in seen:
                     seen.add(key)
                     yield file, below
@@ -127,21 +135,68 @@ def _extension(src: Path, codec: str) -> str:
 
 def _distinct(tasks: list[FileTask]) -> list[FileTask]:
     """a.avi and a.mp4 of one folder become a.avi.mp4 and a.mp4.mp4."""
-    counts = Counter(task.dst for task in tasks)
+    keys = place_keys(task.dst for task in tasks)
+    counts = Counter(keys)
     tasks = [
         FileTask(task.src, task.dst.with_name(task.dst.stem + task.src.suffix + task.dst.suffix))
-        if counts[task.dst] > 1
+        if counts[key] > 1
         else task
-        for task in tasks
+        for task, key in zip(tasks, keys, strict=True)
     ]
-    counts = Counter(task.dst for task in tasks)
-    twice = [task for task in tasks if counts[task.dst] > 1]
-    if twice:
-        raise UsageError(
-            f"{twice[0].src} and {twice[1].src} would both become {twice[0].dst}; "
-            "give --name sequential, or do them apart."
-        )
+    first: dict[str, FileTask] = {}
+    for task, key in zip(tasks, place_keys(task.dst for task in tasks), strict=True):
+        other = first.setdefault(key, task)
+        if other is not task:
+            raise UsageError(
+                f"{other.src} and {task.src} would both become {task.dst}; "
+                "give --name sequential, or do them apart."
+            )
     return tasks
+
+
+def check_plan(
+    tasks: Sequence[FileTask], config: PipelineConfig, *, inputs: Iterable[Path] = ()
+) -> None:
+    """Refuse a plan in which a file that is read would be replaced, or two outputs are one.
+
+    `inputs` are files that are read besides the tasks' sources and what `config` names.
+    """
+    kind, _, boxes = (config.regions or "").partition(":")
+    named = (config.region, config.key_weights, boxes and "boxes" in kind and Path(boxes))
+    read = [*(task.src for task in tasks), *inputs, *(Path(path) for path in named if path)]
+    read += [image for path in read if path.is_dir() for image in images_in(path)]
+    held = {os.path.realpath(path): path for path in read}
+    inodes = {(s.st_dev, s.st_ino): path for path in read if (s := _stat(path))}
+    outputs = [
+        (task, path) for task in tasks for path in _outputs(task, _config_of(task, config, tasks))
+    ]
+    first: dict[str, FileTask] = {}
+    for (task, path), key in zip(outputs, place_keys(path for _, path in outputs), strict=True):
+        about = _stat(path)
+        source = held.get(os.path.realpath(path)) or (
+            inodes.get((about.st_dev, about.st_ino)) if about else None
+        )
+        if source is not None:
+            raise UsageError(
+                f"{path} would replace {source}, which is read; choose another -o or --suffix."
+            )
+        if key in first:
+            raise UsageError(f"two outputs would be called {path}; give each its own name.")
+        first[key] = task
+
+
+def _outputs(task: FileTask, config: PipelineConfig) -> list[Path]:
+    """Every file that a task writes."""
+    written = [config.export_boxes, config.export_masks, None if config.shadow else task.dst]
+    receipt = receipt_path(task.dst, config) if config.receipt or config.shadow else None
+    return [path for path in (*written, receipt) if path]
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except (OSError, ValueError):
+        return None
 
 
 def is_finished(task: FileTask, pipeline: Pipeline) -> bool:
@@ -183,6 +238,7 @@ def anonymize_batch(
     `resume` leaves out files that `is_finished`, `skip_existing` files whose output exists.
     `progress` is called with each task that begins in this process, and gives its callback.
     """
+    check_plan(tasks, pipeline.config)
     todo = []
     for task in tasks:
         try:
@@ -193,7 +249,7 @@ def anonymize_batch(
         if done:
             yield FileOutcome(task, "skipped")
         else:
-            todo.append((task, _pipeline_of(task, pipeline) if len(tasks) > 1 else pipeline))
+            todo.append((task, pipeline._replace(config=_config_of(task, pipeline.config, tasks))))
     if workers > 1 and len(todo) > 1:
         yield from _run_in_processes(todo, workers)
         return
@@ -201,12 +257,14 @@ def anonymize_batch(
         yield _run_task(task, own, progress(task))
 
 
-def _pipeline_of(task: FileTask, pipeline: Pipeline) -> Pipeline:
-    """The pipeline for one file of a batch: its report, boxes and masks are named after it."""
+def _config_of(task: FileTask, config: PipelineConfig, tasks: Sequence[FileTask]) -> PipelineConfig:
+    """The configuration of one file: in a batch its report, boxes and masks are named after it."""
+    if len(tasks) == 1:
+        return config
     endings = {"report": ".receipt.json", "export_boxes": ".boxes.json", "export_masks": ".mkv"}
-    given = {key: getattr(pipeline.config, key) for key in endings}
+    given = {key: getattr(config, key) for key in endings}
     folders = {key: path / (task.dst.name + endings[key]) for key, path in given.items() if path}
-    return pipeline._replace(config=replace(pipeline.config, **folders))
+    return replace(config, **folders)
 
 
 def _run_task(
