@@ -144,6 +144,8 @@ def whole(frames: list[U8]) -> dict[str, float]:
                 Selective(),
                 regions="templates",
                 every=every,
+                allow_empty=True,
+                allow_gaps=True,
                 **how,
             )
             spent = 1000 * (time.perf_counter() - began) / len(frames)

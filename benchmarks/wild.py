@@ -67,7 +67,14 @@ def one(src: Path, folder: Path, method: str, regions: str, *, look: bool) -> st
     if any(not can_hold("mp4", codec) for codec in sounds):
         dst = dst.with_suffix(".mkv")
     made: Any = masquerade.anonymize_file(
-        src, dst, masquerade.build(method), regions=regions, audio="keep", overwrite=True
+        src,
+        dst,
+        masquerade.build(method),
+        regions=regions,
+        audio="keep",
+        overwrite=True,
+        allow_empty=True,
+        allow_gaps=True,
     )
     before, after = times_of(src), times_of(dst)
     worst = max(abs((a - after[0]) - (b - before[0])) for a, b in zip(after, before, strict=True))

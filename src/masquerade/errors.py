@@ -4,7 +4,7 @@ MasqueradeError            exit 1 unless a child says otherwise
 ├── VideoError             an input cannot be read, or read only in part
 ├── UsageError             the request makes no sense as it stands (exit 2)
 ├── MissingError           a model, device or package that is needed is not here (exit 3)
-└── OutputError            a finished output failed its own check (exit 4)
+└── OutputError            a run hid too little, or its output failed its check (exit 4)
 """
 
 from typing import ClassVar
@@ -33,6 +33,6 @@ class MissingError(MasqueradeError):
 
 
 class OutputError(MasqueradeError):
-    """An output was written and failed its own check; it was deleted."""
+    """Too little was found or hidden, or the output failed its own check; it was deleted."""
 
     exit_code = 4

@@ -34,7 +34,12 @@ def test_video_without_detections_is_black(tmp_path: Path) -> None:
     still = torch.linspace(0.2, 0.8, 192).expand(1, 3, 16, 160, -1)
     masquerade.write_video(tmp_path / "in.mp4", still)
     masquerade.anonymize_file(
-        tmp_path / "in.mp4", tmp_path / "out.mkv", masquerade.build("silhouette"), lossless=True
+        tmp_path / "in.mp4",
+        tmp_path / "out.mkv",
+        masquerade.build("silhouette"),
+        lossless=True,
+        allow_empty=True,
+        allow_gaps=True,
     )
     with Reader(tmp_path / "out.mkv") as reader:
         frames = np.stack([frame.rgb() for frame in reader])

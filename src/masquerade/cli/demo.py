@@ -31,6 +31,8 @@ class Options:
     # the folder for what is made. What an earlier demo left there is replaced.
     output: Annotated[Path, arg(aliases=["-o"])] = Path("out")
     method: str = "selective"  # how faces are hidden.
+    allow_empty: bool = False  # also show a video in which no face was found.
+    allow_gaps: bool = False  # also show one in which faces were lost for a while.
 
 
 def main(argv: list[str]) -> int:
@@ -46,7 +48,15 @@ def main(argv: list[str]) -> int:
     with BatchProgress(files=1, bar=True, quiet=False, verbose=False) as progress:
         bar = progress.start_file(FileTask(source, made))
         method = build(options.method)
-        receipt = anonymize_file(source, made, method, progress=bar, overwrite=True)
+        receipt = anonymize_file(
+            source,
+            made,
+            method,
+            progress=bar,
+            overwrite=True,
+            allow_empty=options.allow_empty,
+            allow_gaps=options.allow_gaps,
+        )
     stills = side_by_side(source, made, beside, frames=receipt.source.frames)
     with atomic_write(about, overwrite=True) as part:
         part.write_text(render_page(receipt, stills=stills), "utf-8")

@@ -105,10 +105,14 @@ def summary(receipt: Receipt) -> str:
     name = "+".join(record.name for record in receipt.regions)
     if name == "frame":
         return f"all of {frames} frames hidden by {method}"
-    hidden = f"hidden by {method} in {frames - coverage.empty} of {frames} frames"
+    found = len(coverage.share) - coverage.empty - coverage.filled_whole
+    hidden = f"hidden by {method} in {found} of {frames} frames"
+    if coverage.filled_whole:
+        hidden += f", {coverage.filled_whole} frames hidden whole, as nothing could be told apart,"
     if name == "templates":
         return f"what looks like the points {hidden} (keys: {receipt.regions[0].arguments['keys']})"
     every = max(record.arguments.get("every") or 1 for record in receipt.regions)
     mode = f"detector run on one frame in {every}; " if every > 1 else ""
-    found = f"{coverage.seen} regions detected, {coverage.filled} filled in by tracking"
-    return f"{name} {hidden} ({mode}{found})"
+    seen = f"{coverage.seen} regions detected, {coverage.filled} filled in by tracking"
+    missed = f"; none in {coverage.missed} frames between" if coverage.missed else ""
+    return f"{name} {hidden} ({mode}{seen}{missed})"

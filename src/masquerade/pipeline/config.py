@@ -91,7 +91,10 @@ class PipelineConfig:
     seed: int | None = None  # for science only: whoever knows it can undo the noise.
     preview: float | None = None  # anonymize only this many seconds.
     salvage: bool = False  # anonymize what is left of a damaged file.
-    fail_if_none: bool = False  # fail if nothing was found to hide.
+    allow_empty: bool = False  # publish a video in which nothing was found to hide.
+    # publish where regions were lost for a while between their first and their last sighting, or
+    # where whole frames were hidden because nothing could be told apart in them.
+    allow_gaps: bool = False
     overwrite: bool = False  # replace an existing output.
     public_receipt: bool = False  # a receipt without the source's name and hash.
     receipt: bool = True  # write a receipt; --no-receipt: none.

@@ -39,7 +39,13 @@ from masquerade.pipeline.stream import (
     closing_if_possible,
     prefetch,
 )
-from masquerade.pipeline.verify import file_facts, verify_output
+from masquerade.pipeline.verify import (
+    check_coverage,
+    doubts,
+    file_facts,
+    is_asked_whole,
+    verify_output,
+)
 from masquerade.regions.boxes import BoxWriter
 from masquerade.storage import atomic_write, refuse_existing, with_final_name
 from masquerade.video.audio import audio_streams, check_audio
@@ -195,10 +201,7 @@ class _FileRun:
                         writer.write(picture, item.frame)
                         if masks:
                             masks.write(_mask_as_rgb(item), item.frame)
-            if self.config.fail_if_none and not any(self.coverage.share):
-                raise MasqueradeError(
-                    f"nothing to hide was found in {self.src.name}, so there is no output."
-                )
+            check_coverage(self.coverage.total(), self.config, self.src.name)
             others = len(self.metadata.streams) + len(self.sound)
             return verify_output(part, self.dst, frames=self.written, others=others)
 
@@ -276,7 +279,13 @@ class _FileRun:
         self.frames += 1
         region, mask = item.region, item.mask
         share = 1.0 if mask is None else cv2.countNonZero(mask) / mask.size
-        self.coverage.add(region.boxes, share=share, full_frame=region.full_frame, cut=region.cut)
+        self.coverage.add(
+            region.boxes,
+            share=share,
+            full_frame=region.full_frame,
+            cut=region.cut,
+            uncertain=region.full_frame and not is_asked_whole(self.config),
+        )
         if boxes:
             boxes.add(item.frame.index, region.boxes)
         if self.progress:
@@ -285,15 +294,15 @@ class _FileRun:
     def _receipt(self, reader: Reader, output: FileFacts | None) -> Receipt:
         config, info, method = self.config, self.info, describe(self.anonymizer)
         warned = [SEED_WARNING] if config.seed is not None else []
-        if not any(self.coverage.share):
-            warned.append("nothing was found to hide: look at the output before it is released.")
+        coverage = self.coverage.total()
+        warned += doubts(coverage, self.config)
         return Receipt(
             source=file_facts(self.src, self.src, info, self.frames),
             output=output,
             method=method,
             regions=region_records(region_arguments(config), self.pipeline.regions),
             settings=config.as_dict(),
-            coverage=self.coverage.total(),
+            coverage=coverage,
             noise=noise_origin(config.seed, keyed=self.anonymizer.needs_source_digest),
             audio=config.audio if audio_streams(info) else "there was none",
             removed=self.metadata.removed,

@@ -48,9 +48,17 @@ class Coverage:
     filled: int = 0  # regions that tracking filled in, without a detection in that frame
     seen: int = 0  # regions that a detector found in that frame
     empty: int = 0  # frames in which nothing was hidden
+    missed: int = 0  # frames between the first and the last sighting in which nothing was found
+    span: int = 0  # frames from the first to the last sighting
+    filled_whole: int = 0  # frames hidden whole because nothing could be told apart in them
     tracks: int = 0
     cuts: int = 0  # scene cuts
     longest_gap: int = 0  # most frames in a row over which one region was filled in
+
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing was hidden in any frame."""
+        return not any(self.share)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,15 +140,25 @@ class CoverageCounter:
     seen: int = 0
     cuts: int = 0
     longest_gap: int = 0
+    filled_whole: int = 0
     tracks: set[int] = field(default_factory=set)
     gaps: dict[int, int] = field(default_factory=dict)
 
-    def add(self, boxes: Sequence[Box], *, share: float, full_frame: bool, cut: bool) -> None:
-        """Count one frame."""
+    def add(
+        self,
+        boxes: Sequence[Box],
+        *,
+        share: float,
+        full_frame: bool,
+        cut: bool,
+        uncertain: bool = False,
+    ) -> None:
+        """Count one frame; it is `uncertain` if it is hidden whole though nobody asked for that."""
         self.share.append(round(share, 5))
         # Templates give a map of strengths and no boxes.
         self.regions.append(1 if full_frame else len(boxes) or int(share > 0))
         self.cuts += cut
+        self.filled_whole += uncertain
         gaps = {}
         for box in boxes:
             if box.track is not None:
@@ -156,12 +174,17 @@ class CoverageCounter:
 
     def total(self) -> Coverage:
         """The coverage of the frames so far."""
+        sighted = [t for t, count in enumerate(self.regions) if count]
+        span = sighted[-1] - sighted[0] + 1 if sighted else 0
         return Coverage(
             share=tuple(self.share),
             regions=tuple(self.regions),
             filled=self.filled,
             seen=self.seen,
             empty=sum(share == 0 for share in self.share),
+            missed=span - len(sighted),
+            span=span,
+            filled_whole=self.filled_whole,
             tracks=len(self.tracks),
             cuts=self.cuts,
             longest_gap=self.longest_gap,
