@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from masquerade.pipeline.stream import Cover
 from masquerade.regions import Faces
 from masquerade.regions.boxes import Box, corners, iou, to_boxes
-from masquerade.regions.faces import CenterFace, centerface_file
+from masquerade.regions.face_detectors import CenterFace, centerface_file
 from masquerade.regions.masks import Mask, rasterize
 
 HERE = Path(__file__).resolve().parent

@@ -33,7 +33,7 @@ from masquerade.cli.progress import EvaluationProgress
 from masquerade.evaluation import EvaluatedMethod, EvaluationConfig, evaluate, from_json
 from masquerade.evaluation.attackers import ATTACKERS
 from masquerade.evaluation.paired_comparison import PairedScores, paired_scores
-from masquerade.evaluation.runs import check_unseen, run_warnings
+from masquerade.evaluation.training_runs import check_unseen, run_warnings
 from masquerade.metrics.intervals import score
 from masquerade.metrics.statistic import difference
 from masquerade.report.table import show

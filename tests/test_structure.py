@@ -98,7 +98,7 @@ def test_methods_import_neither_each_other_nor_a_detector() -> None:
             if name.startswith("masquerade.methods"):
                 assert name in shared or (own and f"{name}.".startswith(own)), (where, name)
             elif name.startswith("masquerade.regions"):
-                assert name == "masquerade.regions.cuts", (where, name)
+                assert name == "masquerade.regions.scene_cuts", (where, name)
 
 
 def test_training_imports_no_concrete_method() -> None:

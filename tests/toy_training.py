@@ -13,12 +13,16 @@ from torch import nn
 from masquerade.anonymizer import Anonymized, Anonymizer
 from masquerade.extraction.dataset import ClipDataset, from_tensor
 from masquerade.methods import METHODS
-from masquerade.training.adversarial import (
+from masquerade.training.adversarial_data import (
+    AdversarialBatch,
+    AdversarialBatches,
+    AdversarialData,
+)
+from masquerade.training.adversarial_models import (
     AdversarialModels,
-    AdversarialStep,
     build_models,
 )
-from masquerade.training.data import AdversarialBatch, AdversarialBatches, AdversarialData
+from masquerade.training.adversarial_step import AdversarialStep
 from masquerade.training.distributed import Processes
 from masquerade.training.objectives import Labels, MoCo
 from masquerade.training.recipe import (

@@ -15,8 +15,8 @@ from masquerade.errors import MasqueradeError
 if TYPE_CHECKING:
     from masquerade.checkpoint import load, save
     from masquerade.methods import METHODS, build
-    from masquerade.pipeline.file import anonymize_file
     from masquerade.pipeline.receipt import Receipt
+    from masquerade.pipeline.single_file import anonymize_file
     from masquerade.pipeline.stream import anonymize
     from masquerade.video.read import Video, read_video
     from masquerade.video.write import write_video
@@ -44,7 +44,7 @@ _HOMES = {
     "load": "checkpoint",
     "save": "checkpoint",
     "anonymize": "pipeline.stream",
-    "anonymize_file": "pipeline.file",
+    "anonymize_file": "pipeline.single_file",
     "Receipt": "pipeline.receipt",
     "Video": "video.read",
     "read_video": "video.read",

@@ -186,8 +186,8 @@ def swallow(*words, **more):
     except KeyboardInterrupt:
         raise VideoError("invalid data") from None
 
-import masquerade.pipeline.file
-masquerade.pipeline.file.probe = swallow
+import masquerade.pipeline.single_file
+masquerade.pipeline.single_file.probe = swallow
 sys.exit(main())
 """
     done = command("anonymize", clip, clip.parent, "-o", "o/", code=code)

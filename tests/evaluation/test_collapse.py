@@ -19,8 +19,8 @@ from masquerade.evaluation.presets import STILL_KERNELS, Preset
 from masquerade.evaluation.protocols import Fold
 from masquerade.extraction.dataset import from_tensor
 from masquerade.metrics.classification import auroc
+from masquerade.training.adversarial_data import AdversarialData
 from masquerade.training.adversarial_training import TrainedAnonymizer, train_adversarially
-from masquerade.training.data import AdversarialData
 from masquerade.training.recipe import OptimizerConfig, Phase, UpdateStep
 from masquerade.training.recipes.options import BOTH, ablate
 

@@ -120,7 +120,7 @@ def test_test_clips_in_train_make_the_result_void(
             for one in protocols(manifest, folds=folds, **rest)
         )
 
-    monkeypatch.setattr("masquerade.evaluation.table.protocols", leaky)
+    monkeypatch.setattr("masquerade.evaluation.evaluator.protocols", leaky)
     result = evaluate(manifest, [], CONFIG, data="leaky", folder=kept)
     assert result.void is not None and "shuffled" in result.void
 

@@ -15,12 +15,12 @@ from masquerade.datasets.manifest import Manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate, kernel_ridge
 from masquerade.evaluation.attackers import families_on_raw
+from masquerade.evaluation.evaluator import PREDICTIONS, models_within_limit
 from masquerade.evaluation.ground_truth import GroundTruth
 from masquerade.evaluation.metric_specs import metric_specs
 from masquerade.evaluation.predictions import Block, PredictionKey, Predictions
 from masquerade.evaluation.protocols import protocols
 from masquerade.evaluation.scoring import score_method, scoring_inputs
-from masquerade.evaluation.table import PREDICTIONS, models_within_limit
 from masquerade.methods import build
 
 KEY = PredictionKey("people unseen", "blur", 0, "tiny-3d", "scratch", 0, 0, "test")

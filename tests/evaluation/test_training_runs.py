@@ -18,7 +18,7 @@ from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.datasets.overlap import UNKNOWN, comparable, fingerprints, overlapping
 from masquerade.errors import UsageError
 from masquerade.evaluation.protocols import protocols
-from masquerade.evaluation.runs import check_unseen, run_warnings
+from masquerade.evaluation.training_runs import check_unseen, run_warnings
 from masquerade.methods import build
 from masquerade.training.run import TrainingRows, learned_fingerprints
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from masquerade.models.recognizers import RECOGNIZERS, use_group_norm
-from masquerade.training.adversarial import build_models
+from masquerade.training.adversarial_models import build_models
 from masquerade.training.recipes import RECIPES
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from frames import clip, noise
 
-from masquerade.regions.cuts import THUMBNAIL, is_cut, thumbnail
+from masquerade.regions.scene_cuts import THUMBNAIL, is_cut, thumbnail
 
 
 def _cuts(frames: list[np.ndarray]) -> list[int]:

@@ -13,9 +13,9 @@ import pytest
 from frames import FACE, ArrayFrame, clip, portrait
 
 from masquerade.errors import MissingError
-from masquerade.regions import faces
+from masquerade.regions import face_detectors as faces
 from masquerade.regions.boxes import Box, corners, iou
-from masquerade.regions.faces import CenterFace, HaarFaces, centerface_file
+from masquerade.regions.face_detectors import CenterFace, HaarFaces, centerface_file
 
 
 def _hits(boxes: list[Box], x0: float, y0: float, x1: float, y1: float) -> bool:

@@ -14,7 +14,7 @@ from masquerade.regions import People
 from masquerade.regions.background_subtraction import BackgroundSubtraction, Foreground
 from masquerade.regions.boxes import Box
 from masquerade.regions.masks import rasterize
-from masquerade.regions.people import HogPeople, TorchvisionPeople
+from masquerade.regions.person_detectors import HogPeople, TorchvisionPeople
 from masquerade.regions.region import Region
 
 W, H = 192, 144

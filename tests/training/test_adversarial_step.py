@@ -21,7 +21,7 @@ from toy_training import (
 )
 
 from masquerade.errors import UsageError
-from masquerade.training.adversarial import (
+from masquerade.training.adversarial_models import (
     build_models,
 )
 from masquerade.training.adversarial_training import (

@@ -31,7 +31,7 @@ from toy_training import (
 
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.training import adversarial_training
-from masquerade.training.adversarial import (
+from masquerade.training.adversarial_models import (
     build_adversary,
 )
 from masquerade.training.adversarial_training import (

@@ -23,14 +23,14 @@ from masquerade.models.recognizers import RECOGNIZERS, Architecture, Sampling
 from masquerade.models.recognizers.recognizer import IMAGENET
 from masquerade.models.sparse_vit import SparseViT
 from masquerade.models.vit import FrameViT, VideoViT
-from masquerade.training.adversarial import (
+from masquerade.training.adversarial_data import AdversarialBatch, AdversarialData
+from masquerade.training.adversarial_models import (
     AdversarialModels,
     ClassToken,
     build_models,
     label_loss,
 )
 from masquerade.training.adversarial_training import AdversarialTrainer, train_adversarially
-from masquerade.training.data import AdversarialBatch, AdversarialData
 from masquerade.training.distributed import Processes
 from masquerade.training.objectives import Labels
 from masquerade.training.optimization import parameter_groups

@@ -22,7 +22,7 @@ from toy_training import (
 )
 
 from masquerade.methods import build
-from masquerade.training.adversarial import (
+from masquerade.training.adversarial_models import (
     AdversarialModels,
 )
 from masquerade.training.adversarial_training import (

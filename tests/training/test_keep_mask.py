@@ -22,8 +22,12 @@ from masquerade.models.recognizers import (
 from masquerade.models.recognizers.modalities import ModalityRecognizer
 from masquerade.models.recognizers.recognizer import IMAGENET, MaskedRecognizer
 from masquerade.models.vit import VideoViT
-from masquerade.training.adversarial import build_models
-from masquerade.training.data import AdversarialBatch, AdversarialBatches, AdversarialData
+from masquerade.training.adversarial_data import (
+    AdversarialBatch,
+    AdversarialBatches,
+    AdversarialData,
+)
+from masquerade.training.adversarial_models import build_models
 from masquerade.training.distributed import Processes
 from masquerade.training.objectives import Labels
 from masquerade.training.recipe import AdversarialRecipe, Adversary, Phase, UpdateStep

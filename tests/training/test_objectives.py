@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from masquerade.errors import UsageError
 from masquerade.models.recognizers import RECOGNIZERS, EmbeddingRecognizer
-from masquerade.training.adversarial import combine_losses
+from masquerade.training.adversarial_step import combine_losses
 from masquerade.training.frame_pairs import FAR, NEAR, Gap, frame_pairs, segment_pairs
 from masquerade.training.label_losses import head_loss, reverse_gradient
 from masquerade.training.objectives import (

@@ -11,8 +11,8 @@ import torch
 
 from masquerade.extraction.dataset import from_tensor
 from masquerade.training import adversarial_training
+from masquerade.training.adversarial_data import AdversarialData
 from masquerade.training.adversarial_training import TrainedAnonymizer, train_adversarially
-from masquerade.training.data import AdversarialData
 from masquerade.training.recipe import AdversarialRecipe
 from masquerade.training.recipes import RECIPES
 from masquerade.training.recipes.spact import spact

@@ -15,7 +15,7 @@ from tyro.conf import FlagCreatePairsOff
 
 from masquerade.errors import MasqueradeError
 from masquerade.pipeline.receipt import library_versions
-from masquerade.regions.faces import CENTERFACE_INSTALL, centerface_file
+from masquerade.regions.face_detectors import CENTERFACE_INSTALL, centerface_file
 from masquerade.video.encoding import CODECS, Encoding, check_encoder
 
 

@@ -21,7 +21,7 @@ from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig,
 from masquerade.evaluation.cross_dataset.merge import merge_datasets, split_columns
 from masquerade.evaluation.cross_dataset.transfer import transfer_dataset
 from masquerade.evaluation.mask_only import NAMES, KeepMask
-from masquerade.evaluation.runs import INSTEAD, check_unseen, run_warnings
+from masquerade.evaluation.training_runs import INSTEAD, check_unseen, run_warnings
 from masquerade.extraction.config import JoinedRegions, RegionFactory
 from masquerade.extraction.store import STORE_LIMIT
 from masquerade.methods import name_of

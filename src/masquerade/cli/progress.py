@@ -12,8 +12,8 @@ from rich.progress import (
 )
 
 from masquerade.pipeline.batch import FileOutcome, FileTask
-from masquerade.pipeline.file import OnProgress
 from masquerade.pipeline.receipt import Receipt
+from masquerade.pipeline.single_file import OnProgress
 
 
 class BatchProgress(Progress):

@@ -2,8 +2,8 @@
 
 from masquerade.evaluation.attackers import ATTACKERS
 from masquerade.evaluation.config import EvaluatedMethod, EvaluationConfig
+from masquerade.evaluation.evaluator import evaluate
 from masquerade.evaluation.results import Evaluation, from_json
-from masquerade.evaluation.table import evaluate
 
 __all__ = [
     "ATTACKERS",

@@ -9,9 +9,9 @@ import numpy as np
 
 from masquerade.datasets.manifest import IntArray, Manifest
 from masquerade.evaluation.config import EvaluatedMethod, EvaluationConfig
+from masquerade.evaluation.evaluator import Evaluator
 from masquerade.evaluation.executor import Progress
 from masquerade.evaluation.scoring import score_attackers, strongest
-from masquerade.evaluation.table import Evaluator
 from masquerade.metrics.statistic import Statistic
 
 

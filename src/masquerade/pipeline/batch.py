@@ -16,8 +16,8 @@ from typing import Literal
 
 from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.pipeline.config import Pipeline, PipelineConfig, build_pipeline
-from masquerade.pipeline.file import OnProgress, receipt_path, run_file
 from masquerade.pipeline.receipt import VERSION, Receipt
+from masquerade.pipeline.single_file import OnProgress, receipt_path, run_file
 from masquerade.storage import place_keys
 from masquerade.video.encoding import CONTAINERS, suffix_of
 from masquerade.video.probe import IMAGE_SUFFIXES, images_in, video_digest

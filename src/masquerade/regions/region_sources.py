@@ -15,11 +15,11 @@ import numpy as np
 from masquerade.errors import UsageError
 from masquerade.regions.background_subtraction import BackgroundSubtraction, Foreground
 from masquerade.regions.boxes import Box, area, corners, intersection, read_boxes
-from masquerade.regions.cuts import mark_cuts
-from masquerade.regions.faces import CenterFace, HaarFaces
+from masquerade.regions.face_detectors import CenterFace, HaarFaces
 from masquerade.regions.grabcut import Prompt, add_silhouettes
-from masquerade.regions.people import HogPeople, TorchvisionPeople
+from masquerade.regions.person_detectors import HogPeople, TorchvisionPeople
 from masquerade.regions.region import Frame, Region
+from masquerade.regions.scene_cuts import mark_cuts
 from masquerade.regions.tracking import Detections, Tracking, select_keyframes, track_regions
 
 MOTION_LOOKBACK = 25  # frames that a track of motion is extrapolated before its first detection

@@ -21,10 +21,10 @@ import numpy as np
 
 from masquerade.errors import UsageError
 from masquerade.models.optical_flow import F32, U8, dis_flow, grey, pixel_grid, remap
-from masquerade.regions.cuts import mark_cuts
 from masquerade.regions.key_extractors import SHORT, build_key_extractor
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.saliency import Combine, SaliencyConfig, strength, upsample
+from masquerade.regions.scene_cuts import mark_cuts
 from masquerade.regions.template_library import Library
 from masquerade.regions.templates import Template, check_extractor, make_template
 

@@ -1,8 +1,8 @@
 """Adversarial training: phases of update steps of the anonymizer, utility network and adversaries.
 
 What differs between STPrivacy, SPAct, VITA and BDQ is in their `AdversarialRecipe`; the losses are
-in `adversarial`. Phases end on what held-out clips say, and one that works against an adversary
-does not begin while the utility network is at chance.
+in `adversarial_step`. Phases end on what held-out clips say, and one that works against an
+adversary does not begin while the utility network is at chance.
 """
 
 import math
@@ -18,13 +18,17 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.models.recognizers import with_keep_mask
 from masquerade.storage import file_digest
-from masquerade.training.adversarial import (
+from masquerade.training.adversarial_data import (
+    AdversarialBatch,
+    AdversarialBatches,
+    AdversarialData,
+)
+from masquerade.training.adversarial_models import (
     AdversarialModels,
-    AdversarialStep,
     build_adversary,
     build_models,
 )
-from masquerade.training.data import AdversarialBatch, AdversarialBatches, AdversarialData
+from masquerade.training.adversarial_step import AdversarialStep
 from masquerade.training.diagnostics import find_collapse, find_warnings, has_learned_action
 from masquerade.training.distributed import Processes, join_processes
 from masquerade.training.engine import Row, Trainer, digest_inputs

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from masquerade.training.data import AdversarialData
+from masquerade.training.adversarial_data import AdversarialData
 from masquerade.training.engine import Row
 from masquerade.training.recipe import AdversarialRecipe
 

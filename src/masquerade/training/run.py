@@ -22,12 +22,12 @@ from masquerade.extraction.extract_dataset import extract_clips
 from masquerade.extraction.store import ClipCache
 from masquerade.methods import name_of
 from masquerade.storage import atomic_write
+from masquerade.training.adversarial_data import AdversarialData
 from masquerade.training.adversarial_training import (
     TrainedAnonymizer,
     TrainingProgress,
     train_adversarially,
 )
-from masquerade.training.data import AdversarialData
 from masquerade.training.distributed import is_main_process
 from masquerade.training.engine import digest_inputs
 from masquerade.training.frame_pairs import Gap

@@ -14,8 +14,8 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.metrics.classification import auroc, top_k
 from masquerade.models.recognizers import with_keep_mask
 from masquerade.storage import atomic_write
-from masquerade.training.adversarial import AdversarialModels
-from masquerade.training.data import AdversarialBatches, AdversarialData
+from masquerade.training.adversarial_data import AdversarialBatches, AdversarialData
+from masquerade.training.adversarial_models import AdversarialModels
 from masquerade.training.engine import Row
 from masquerade.training.label_losses import Codes, probabilities
 from masquerade.training.objectives import ObjectiveBatch

@@ -40,7 +40,7 @@ from masquerade.methods.selective.noise import (
     warp_once,
 )
 from masquerade.models.optical_flow import F32, Raft, dis_flow, grey, load_raft
-from masquerade.regions.cuts import is_cut, thumbnail
+from masquerade.regions.scene_cuts import is_cut, thumbnail
 
 FLOW_MARGIN = 16  # pixels around a region that its flow is computed on
 RECORDED_KEY = "given, not kept"  # what is recorded of a key
