@@ -13,13 +13,16 @@ TORCH ?= torch>=2.13,<3
 endif
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test lint clean
+.PHONY: demo test test-slow lint clean
 
 demo: $(VENV)/ready
 	$(BIN)/masquerade demo $(if $(VIDEO),"$(VIDEO)")
 
 test: $(VENV)/ready-dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+test-slow: $(VENV)/ready-dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow -n 2
 
 lint: $(VENV)/ready-dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -16,7 +16,7 @@ from av.stream import Stream
 
 from masquerade.errors import UsageError
 from masquerade.video.encoding import IMAGES, suffix_of
-from masquerade.video.probe import VideoInfo
+from masquerade.video.probe import VideoInfo, stream_info
 
 Audio = Literal["drop", "keep", "pitch"]
 _ENCODERS = {"webm": "libopus", "avi": "libmp3lame"}  # all others: aac
@@ -170,15 +170,15 @@ class PitchShift:
 
 def add_copied_stream(out: OutputContainer, stream: Stream, container: str) -> Stream:
     """Add an output stream for packets of an input stream, without any of its tags."""
-    codec = stream.codec_context.codec.canonical_name if stream.codec_context else stream.name
+    codec = stream_info(stream).codec
     try:
         copy = out.add_stream_from_template(stream)
     except (ValueError, av.FFmpegError):
         raise UsageError(
-            f"{container} cannot hold {codec or 'data of an unknown kind'}; name the output .mkv, "
-            "or leave that stream out."
+            f"{container} cannot hold {'data of a kind that is ' * (codec == 'unknown')}{codec}; "
+            "name the output .mkv, or leave that stream out."
         ) from None
     context = copy.codec_context
     if context is not None and context.extradata:
-        context.extradata = strip_comments(codec or "", context.extradata)
+        context.extradata = strip_comments(codec, context.extradata)
     return copy

@@ -83,7 +83,12 @@ def probe(path: Path | str, *, rate: Fraction | None = None) -> VideoInfo:
 def count_frames(path: Path) -> int:
     """How many packets the video stream really holds, counted without decoding them."""
     with open_container(path) as container:
-        return sum(1 for p in container.demux(main_stream(container, path)) if p.size)
+        packets = container.demux(main_stream(container, path))
+        try:
+            return sum(1 for packet in packets if packet.size)
+        except (av.FFmpegError, OSError, ValueError) as error:
+            why = str(getattr(error, "strerror", None) or error).lower()
+            raise VideoError(f"{printable(path)} cannot be read to its end ({why}).") from None
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -200,7 +205,11 @@ def _kind(stream: Stream) -> Kind:
 
 def stream_info(stream: Stream) -> StreamInfo:
     """A stream's index, kind, codec and names of tags."""
-    codec = stream.codec_context.codec.canonical_name if stream.codec_context else stream.name
+    codec: str | None
+    if stream.codec_context:
+        codec = stream.codec_context.codec.canonical_name
+    else:  # an attachment's name is that of a file, and what FFmpeg does not know has none
+        codec = getattr(stream, "name", None) if stream.type == "data" else None
     return StreamInfo(stream.index, _kind(stream), codec or "unknown", tuple(stream.metadata))
 
 
