@@ -29,7 +29,7 @@ from masquerade.evaluation import EvaluationConfig, evaluate
 from masquerade.evaluation.presets import PRESETS, STILL_KERNELS, AttackerModel, Preset
 from masquerade.extraction.config import ExtractionConfig
 from masquerade.extraction.extract_dataset import clip_keys, store_name
-from masquerade.extraction.extract_video import Video
+from masquerade.extraction.extract_video import VideoRows
 from masquerade.extraction.store import ClipStore, size_text
 from masquerade.training.recipe import Phase, UpdateStep
 from masquerade.training.recipes.bdq import bdq
@@ -84,7 +84,7 @@ def write_data(count: int, work: Path) -> Path:
                 part = SPLITS[person % len(SPLITS)]
                 row = [f"videos/{path.name}", action, tint, f"p{person}", part, SIDE, SIDE, FRAMES]
                 out.writerow(row)
-                video = Video(path, (0,), ((None, None),), video_digest(path))
+                video = VideoRows(path, (0,), ((None, None),), video_digest(path))
                 keys += clip_keys(video, one)
             store.append(dict(zip(keys, clips, strict=True)))
     return work / "data.csv"

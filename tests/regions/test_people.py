@@ -49,7 +49,7 @@ def test_walker_is_covered_and_the_scene_is_not() -> None:
     foregrounds = _foregrounds(_walker(40))
     for t, foreground in enumerate(foregrounds):
         x = _place(t)
-        assert not foreground.unknown
+        assert not foreground.background_unknown
         assert (foreground.mask[32:128, x + 2 : x + 28] == 255).mean() > 0.95
         assert (foreground.mask > 0).mean() < 0.6
     (box,) = (b for b in foregrounds[35].boxes if b.x0 <= _place(35) + 15 <= b.x1)
@@ -79,13 +79,13 @@ def test_detected_person_does_not_become_background_or_leave_a_ghost() -> None:
 
 def test_static_scene_has_no_foreground() -> None:
     foregrounds = _foregrounds(_walker(50, start=10**9))
-    assert not any(m.unknown or m.boxes or m.mask.any() for m in foregrounds)
+    assert not any(m.background_unknown or m.boxes or m.mask.any() for m in foregrounds)
 
 
 @pytest.mark.parametrize("pan", [0.3, 1, 3, 6])
 def test_moving_camera_hides_the_whole_frame(pan: int) -> None:
     frames = _walker(40, pan=pan)
-    assert all(m.unknown for m in _foregrounds(frames))
+    assert all(m.background_unknown for m in _foregrounds(frames))
     for region in People(detector="motion")(frames):
         assert region.full_frame
         assert (rasterize(region.boxes, width=W, height=H) == 255).all()
@@ -94,12 +94,12 @@ def test_moving_camera_hides_the_whole_frame(pan: int) -> None:
 def test_change_of_light_hides_the_whole_frame() -> None:
     frames = _walker(40)
     frames[30] = ArrayFrame((frames[30].pixels * 0.4).astype(np.uint8))
-    assert [t for t, m in enumerate(_foregrounds(frames)) if m.unknown] == [30]
+    assert [t for t, m in enumerate(_foregrounds(frames)) if m.background_unknown] == [30]
 
 
 def test_short_shot_is_hidden_whole() -> None:
     frames = [*_walker(40), *(ArrayFrame(noise(W, H, 8)) for _ in range(5))]
-    assert [t for t, m in enumerate(_foregrounds(frames, cut=40)) if m.unknown] == [
+    assert [t for t, m in enumerate(_foregrounds(frames, cut=40)) if m.background_unknown] == [
         40,
         41,
         42,
@@ -133,11 +133,11 @@ def test_hog_finds_people_who_fill_the_frame() -> None:
 
 def test_real_static_and_moving_cameras() -> None:
     still = _foregrounds(clip("wild/corridor_139s_10fps.mp4", 90))
-    assert not any(m.unknown for m in still)
+    assert not any(m.background_unknown for m in still)
     assert not any(m.boxes for m in still[:40])  # an empty room
     assert (still[84].mask > 0).mean() > 0.05  # a woman at the table
     shaken = _foregrounds(clip("wild/crowd_mp4_named_avi.avi", 40))
-    assert sum(m.unknown for m in shaken) > 30
+    assert sum(m.background_unknown for m in shaken) > 30
 
 
 def test_missing_torchvision_names_the_install_command(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Anonymizer x dataset -> clips on disk, read by a DataLoader."""
+"""Extract small clips from a dataset's anonymized videos, store and load them."""

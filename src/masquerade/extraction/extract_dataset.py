@@ -1,4 +1,4 @@
-"""Anonymize the videos of a manifest once, and keep a small clip of each row on disk."""
+"""Anonymize the videos of a manifest once, and store a small clip of each row on disk."""
 
 import hashlib
 import secrets
@@ -16,7 +16,7 @@ from masquerade.datasets.manifest import Manifest
 from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.extraction.config import ExtractionConfig, config_digest, region_cache_folder
 from masquerade.extraction.dataset import ClipDataset, ClipSource
-from masquerade.extraction.extract_video import Video, can_be_sent, extract_videos
+from masquerade.extraction.extract_video import VideoRows, can_run_in_processes, extract_videos
 from masquerade.extraction.on_the_fly import ClipsOnTheFly
 from masquerade.extraction.store import (
     ClipCache,
@@ -114,11 +114,11 @@ def extract_clips(
         rows=rows,
         skipped=skipped,
         passes=passes,
-        workers=workers if on_the_fly and workers > 1 and can_be_sent(config) else 0,
+        workers=workers if on_the_fly and workers > 1 and can_run_in_processes(config) else 0,
     )
 
 
-def _videos(manifest: Manifest, config: ExtractionConfig, *, digests: bool) -> list[Video]:
+def _videos(manifest: Manifest, config: ExtractionConfig, *, digests: bool) -> list[VideoRows]:
     """Return each file of the manifest once, however many rows it has.
 
     Without digests its clips' keys are of the path, which is enough for a store of a single run.
@@ -129,7 +129,7 @@ def _videos(manifest: Manifest, config: ExtractionConfig, *, digests: bool) -> l
     videos = []
     for path, mine in rows.items():
         clips = [manifest.clips[row] for row in mine]
-        video = Video(path, tuple(mine), tuple((clip.first, clip.last) for clip in clips))
+        video = VideoRows(path, tuple(mine), tuple((clip.first, clip.last) for clip in clips))
         if digests:
             with suppress(VideoError):  # its extraction gives the reason
                 video = video._replace(digest=video_digest(path))
@@ -137,7 +137,7 @@ def _videos(manifest: Manifest, config: ExtractionConfig, *, digests: bool) -> l
     return videos
 
 
-def clip_keys(video: Video, config: ExtractionConfig) -> tuple[bytes, ...]:
+def clip_keys(video: VideoRows, config: ExtractionConfig) -> tuple[bytes, ...]:
     """Return what names each of a video's clips in a store.
 
     A clip of some frames does not depend on other rows of the same video, unless these frames alone
@@ -167,7 +167,7 @@ def _size_line(count: int, new: int, store: ClipStore, folder: Path, limit: floa
 
 def _fill(
     store: ClipStore,
-    videos: Sequence[Video],
+    videos: Sequence[VideoRows],
     config: ExtractionConfig,
     *,
     workers: int,

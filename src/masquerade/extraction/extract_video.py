@@ -1,4 +1,4 @@
-"""The clips of one video: decoded, anonymized whole, and a few of its frames resized.
+"""Extract the clips of one video in memory: decode, anonymize, choose and resize frames.
 
 The anonymizer is frozen and works at the video's own rate and size, as it would on a file; then
 frames are chosen and made small. With `sample_first` only the chosen frames are anonymized, as the
@@ -40,14 +40,14 @@ from masquerade.video.write import Writer
 
 Frames = dict[int, NDArray[np.uint8]]  # frame number to (h, w, 3)
 # (3, T, H, W), as numpy, which needs no shared memory to be sent; or why it is not there
-Clip = NDArray[np.uint8] | MasqueradeError
+ClipOrError = NDArray[np.uint8] | MasqueradeError
 
 FOLDER_RATE = Fraction(25)  # frames a second of a folder of frames
 MIN_VIDEOS = 6  # below which starting processes costs more than it saves
 
 
-class Video(NamedTuple):
-    """A file, or a folder of frames, and the rows of the manifest that are cut from it."""
+class VideoRows(NamedTuple):
+    """A video (a file, or a folder of frames) and the rows of the manifest that are cut from it."""
 
     path: Path
     rows: tuple[int, ...]
@@ -55,7 +55,7 @@ class Video(NamedTuple):
     digest: str | None = None  # of the content, where it is known
     keys: tuple[bytes, ...] = ()  # what names each row's clip in a store
 
-    def take(self, places: Iterable[int]) -> Video:
+    def take(self, places: Iterable[int]) -> VideoRows:
         """Return the same video with some of its rows."""
         at = tuple(places)
         return self._replace(
@@ -66,17 +66,17 @@ class Video(NamedTuple):
 
 
 def extract_videos(
-    videos: Sequence[Video], config: ExtractionConfig, *, workers: int = 1
-) -> Generator[tuple[Video, list[Clip]]]:
+    videos: Sequence[VideoRows], config: ExtractionConfig, *, workers: int = 1
+) -> Generator[tuple[VideoRows, list[ClipOrError]]]:
     """Yield each video, and for each of its rows the clip or why there is none, in order.
 
     Processes share the work where there are enough videos and the method can be sent to them.
     """
     region_class(config.regions)  # refuse what makes no sense before any work
-    if workers < 2 or len(videos) < MIN_VIDEOS or not can_be_sent(config):
+    if workers < 2 or len(videos) < MIN_VIDEOS or not can_run_in_processes(config):
         yield from ((video, extract_video(video, config)) for video in videos)
         return
-    waiting: deque[tuple[Video, Future[list[Clip]]]] = deque()
+    waiting: deque[tuple[VideoRows, Future[list[ClipOrError]]]] = deque()
     # A process that is ended leaves its temporary files to this one.
     with TemporaryFolder() as scratch, processes(workers) as pool:
         config = replace(config, scratch=scratch)
@@ -90,8 +90,8 @@ def extract_videos(
             yield first, future.result()
 
 
-def can_be_sent(config: ExtractionConfig) -> bool:
-    """Return whether other processes can do the work: it can be pickled, and needs no GPU."""
+def can_run_in_processes(config: ExtractionConfig) -> bool:
+    """Return whether other processes can extract: `config` can be pickled, and no GPU is used."""
     method = config.method
     if method is not None and any(weight.device.type != "cpu" for weight in method.parameters()):
         return False
@@ -102,7 +102,7 @@ def can_be_sent(config: ExtractionConfig) -> bool:
     return True
 
 
-def extract_video(video: Video, config: ExtractionConfig) -> list[Clip]:
+def extract_video(video: VideoRows, config: ExtractionConfig) -> list[ClipOrError]:
     """Return a video's clips, one a row, or why there is none."""
     try:
         each = _frame_numbers(video, config)
@@ -110,7 +110,7 @@ def extract_video(video: Video, config: ExtractionConfig) -> list[Clip]:
         frames = _frames(video, np.unique(np.concatenate(known)), config) if known else {}
     except MasqueradeError as error:
         return [error] * len(video.rows)
-    clips: list[Clip] = []
+    clips: list[ClipOrError] = []
     for numbers in each:
         if isinstance(numbers, MasqueradeError):
             clips.append(numbers)
@@ -120,7 +120,7 @@ def extract_video(video: Video, config: ExtractionConfig) -> list[Clip]:
     return clips
 
 
-def _frame_numbers(video: Video, config: ExtractionConfig) -> list[IntArray | VideoError]:
+def _frame_numbers(video: VideoRows, config: ExtractionConfig) -> list[IntArray | VideoError]:
     """Return the frames of each row's clip, (T,), or why the video does not have them."""
     if not os.path.exists(video.path):  # unlike Path's, it bears a name that no file can have
         raise VideoError(f"{video.path} does not exist; check the manifest.")
@@ -134,7 +134,7 @@ def _frame_numbers(video: Video, config: ExtractionConfig) -> list[IntArray | Vi
     return each
 
 
-def _frames(video: Video, needed: IntArray, config: ExtractionConfig) -> Frames:
+def _frames(video: VideoRows, needed: IntArray, config: ExtractionConfig) -> Frames:
     """Return the resized frames that a video's rows need, by their number."""
     some = set(needed.tolist())
     with _open(video.path) as reader:
@@ -158,7 +158,7 @@ def _open(path: Path) -> Reader:
 
 
 def _anonymized(
-    video: Video, reader: Iterable[Any], needed: IntArray, config: ExtractionConfig
+    video: VideoRows, reader: Iterable[Any], needed: IntArray, config: ExtractionConfig
 ) -> Iterator[tuple[Frame, Pixels]]:
     """Yield each frame and its pixels as they are shown; of raw video only what is read later."""
     frames = (item for item in reader if isinstance(item, Frame))
@@ -201,7 +201,7 @@ def _through_file(
     needed: set[int],
     config: ExtractionConfig,
 ) -> Frames:
-    """Return the same, read from a file that is written as `anonymize` writes it."""
+    """Write the frames to a file as `anonymize` does, and return those that are read from it."""
     encoding = Encoding(threads=1)
     with tempfile.TemporaryDirectory(dir=config.scratch) as folder:
         out = Path(folder) / "anonymized.mp4"
@@ -221,5 +221,5 @@ def _through_file(
             }
 
 
-def _digest(video: Video) -> str:
+def _digest(video: VideoRows) -> str:
     return video.digest or video_digest(video.path)

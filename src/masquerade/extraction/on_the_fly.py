@@ -1,4 +1,4 @@
-"""Clips that are made from their videos whenever they are read, for want of room on the disk."""
+"""Extract clips again whenever they are read, where the disk has no room to keep them."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from masquerade.datasets.manifest import IntArray
 from masquerade.errors import MasqueradeError
 from masquerade.extraction.config import ExtractionConfig
 from masquerade.extraction.dataset import Digests, digests_of
-from masquerade.extraction.extract_video import Video, extract_video
+from masquerade.extraction.extract_video import VideoRows, extract_video
 
 
 class ClipsOnTheFly:
@@ -18,7 +18,11 @@ class ClipsOnTheFly:
     """
 
     def __init__(
-        self, config: ExtractionConfig, videos: tuple[Video, ...], where: IntArray, digests: Digests
+        self,
+        config: ExtractionConfig,
+        videos: tuple[VideoRows, ...],
+        where: IntArray,
+        digests: Digests,
     ) -> None:
         self.shape = config.shape
         self._config, self._videos, self._where, self._digests = config, videos, where, digests

@@ -1,4 +1,4 @@
-"""Processes that share work, and that an interruption ends without a word."""
+"""A pool of processes that Ctrl-C ends without tracebacks."""
 
 import multiprocessing
 import os

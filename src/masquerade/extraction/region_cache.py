@@ -1,4 +1,4 @@
-"""The regions of a video on disk, so that several methods cost one search for people."""
+"""Cache the regions of a video on disk, so that several methods cost one search for people."""
 
 import json
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,7 @@
 """Background subtraction for a static camera: what differs from the median frame is foreground.
 
 The background is the median of the first frames of a shot and follows slow changes of light. Camera
-motion is measured by phase correlation; where the camera moves, the result is marked `unknown`.
+motion is measured by phase correlation; where the camera moves, `background_unknown` is set.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ Pixels = NDArray[np.uint8]
 class Foreground:
     """The moving foreground of one frame.
 
-    It is `unknown` where the camera moves, the light changes or the shot is too short: there is no
-    usable background then, and the whole frame has to be hidden.
+    The background is unknown where the camera moves, the light changes or the shot is too short:
+    the whole frame has to be hidden then.
     """
 
     boxes: list[Box]  # of each connected part, in pixels of the frame
     mask: Pixels  # (H, W), 255 on the foreground
-    unknown: bool
+    background_unknown: bool
 
     @property
     def width(self) -> int:
@@ -107,7 +107,9 @@ class BackgroundSubtraction:
         return _Small(*full, smooth, people, before is None, moves)
 
     def _subtract(self, now: _Small, background: _Background | None) -> Foreground:
-        nothing = Foreground([], np.zeros((now.height, now.width), np.uint8), unknown=True)
+        nothing = Foreground(
+            [], np.zeros((now.height, now.width), np.uint8), background_unknown=True
+        )
         if background is None:
             return nothing
         plate = background.plate.astype(np.uint8)
@@ -122,7 +124,7 @@ class BackgroundSubtraction:
         unseen = ~background.known & ~now.people
         background.learn(now, moving > 0)
         boxes, mask = _components(moving, now.width, now.height)
-        return Foreground(boxes, np.maximum(mask, _enlarge(unseen, now)), unknown=False)
+        return Foreground(boxes, np.maximum(mask, _enlarge(unseen, now)), background_unknown=False)
 
 
 @dataclass(slots=True)

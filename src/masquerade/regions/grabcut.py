@@ -32,7 +32,7 @@ MARGIN = 9  # pixels of the small copy by which a person may extend beyond the m
 U8 = NDArray[np.uint8]
 
 
-class Prompt(NamedTuple):
+class GrabCutInput(NamedTuple):
     """What is known of a frame before its silhouettes are segmented."""
 
     frame: Frame
@@ -46,31 +46,31 @@ class Prompt(NamedTuple):
 class _Small:
     """The small copy of a frame."""
 
-    prompt: Prompt
+    known: GrabCutInput
     grey: U8  # (h, w)
     mask: U8  # (h, w), 255 on the silhouettes so far
 
 
-def add_silhouettes(prompts: Iterable[Prompt]) -> Iterator[Region]:
-    """The regions of prompts with silhouettes, at most as late as the next keyframe."""
+def add_silhouettes(inputs: Iterable[GrabCutInput]) -> Iterator[Region]:
+    """Yield the regions of the inputs with silhouettes, at most as late as the next keyframe."""
     waiting: deque[_Small] = deque()  # a keyframe and what follows it
     before: _Small | None = None
-    for prompt in prompts:
-        size = fit_size(prompt.frame, LONG_SIDE)
-        pixels = prompt.frame.rgb(size)
-        now = _Small(prompt, grey(pixels), _certain(prompt, size))
-        if prompt.region.cut:
+    for known in inputs:
+        size = fit_size(known.frame, LONG_SIDE)
+        pixels = known.frame.rgb(size)
+        now = _Small(known, grey(pixels), _certain(known, size))
+        if known.region.cut:
             before = None
-        if prompt.keyframe:
-            now.mask |= _segment(pixels, prompt, now.mask)
+        if known.keyframe:
+            now.mask |= _segment(pixels, known, now.mask)
         elif before is not None:
             now.mask |= _warp(before, now)
-        if prompt.keyframe and before is not None:
+        if known.keyframe and before is not None:
             after = now
             for held in reversed(waiting):
                 held.mask |= _warp(after, held)
                 after = held
-        if prompt.keyframe or prompt.region.cut:
+        if known.keyframe or known.region.cut:
             yield from map(_with_silhouettes, waiting)
             waiting.clear()
         waiting.append(now)
@@ -79,40 +79,40 @@ def add_silhouettes(prompts: Iterable[Prompt]) -> Iterator[Region]:
 
 
 def _with_silhouettes(small: _Small) -> Region:
-    frame = small.prompt.frame
+    frame = small.known.frame
     size = frame.width, frame.height
     smooth = cv2.resize(small.mask, size, interpolation=cv2.INTER_LINEAR)
-    return replace(small.prompt.region, mask=_binary(smooth))
+    return replace(small.known.region, mask=_binary(smooth))
 
 
 def _binary(levels: object) -> U8:
     return np.asarray((np.asarray(levels) > 127) * np.uint8(255), np.uint8)
 
 
-def _certain(prompt: Prompt, size: tuple[int, int]) -> U8:
+def _certain(known: GrabCutInput, size: tuple[int, int]) -> U8:
     """(h, w), 255 on the moving foreground and on the spines of upright people."""
-    spines = _ellipses(prompt, size, SPINE)
-    if prompt.moving is None:
+    spines = _ellipses(known, size, SPINE)
+    if known.moving is None:
         return spines
-    small = cv2.resize(prompt.moving, size, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(known.moving, size, interpolation=cv2.INTER_AREA)
     return np.asarray(np.maximum(_binary(small), spines), np.uint8)
 
 
-def _ellipses(prompt: Prompt, size: tuple[int, int], part: tuple[float, float, float]) -> U8:
-    frame = prompt.frame.width, prompt.frame.height
-    return draw_ellipses(prompt.people, part=part, frame=frame, size=size)
+def _ellipses(known: GrabCutInput, size: tuple[int, int], part: tuple[float, float, float]) -> U8:
+    frame = known.frame.width, known.frame.height
+    return draw_ellipses(known.people, part=part, frame=frame, size=size)
 
 
-def _segment(pixels: U8, prompt: Prompt, certain: U8) -> U8:
+def _segment(pixels: U8, known: GrabCutInput, certain: U8) -> U8:
     """(h, w), 255 on people by GrabCut; on all that may be a person where it fails."""
     h, w = certain.shape
-    body = _ellipses(prompt, (w, h), BODY)
+    body = _ellipses(known, (w, h), BODY)
     near = cv2.dilate(certain, np.ones((MARGIN, MARGIN), np.uint8))
-    possible = np.asarray(np.maximum(_ellipses(prompt, (w, h), REACH), near), np.uint8)
+    possible = np.asarray(np.maximum(_ellipses(known, (w, h), REACH), near), np.uint8)
     labels = np.full((h, w), cv2.GC_BGD, np.uint8)
     labels[possible > 0] = cv2.GC_PR_BGD
     labels[(body > 0) | (certain > 0)] = cv2.GC_PR_FGD
-    labels[_ellipses(prompt, (w, h), SPINE) > 0] = cv2.GC_FGD
+    labels[_ellipses(known, (w, h), SPINE) > 0] = cv2.GC_FGD
     if not body.any():
         return certain
     x, y, wide, high = cv2.boundingRect(possible)  # all that is inside, with background around it
@@ -130,8 +130,8 @@ def _segment(pixels: U8, prompt: Prompt, certain: U8) -> U8:
     cv2.grabCut(crop, labels, box, *models, ITERATIONS, cv2.GC_INIT_WITH_MASK)
     out = np.zeros((h, w), np.uint8)
     out[part] = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)) * np.uint8(255)
-    for person in prompt.people:
-        own = _ellipses(prompt._replace(people=(person,)), (w, h), BODY) > 0
+    for person in known.people:
+        own = _ellipses(known._replace(people=(person,)), (w, h), BODY) > 0
         if own.any() and (out[own] > 0).mean() < MIN_COVERED:
             out[own] = 255
     dilated = cv2.dilate(out, np.ones((3, 3), np.uint8))  # pixels on the rim are mixed

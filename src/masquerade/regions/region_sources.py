@@ -16,7 +16,7 @@ from masquerade.errors import UsageError
 from masquerade.regions.background_subtraction import BackgroundSubtraction, Foreground
 from masquerade.regions.boxes import Box, area, corners, intersection, read_boxes
 from masquerade.regions.face_detectors import CenterFace, HaarFaces
-from masquerade.regions.grabcut import Prompt, add_silhouettes
+from masquerade.regions.grabcut import GrabCutInput, add_silhouettes
 from masquerade.regions.person_detectors import HogPeople, TorchvisionPeople
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.scene_cuts import mark_cuts
@@ -166,7 +166,7 @@ class Faces(TrackedSource):
 
 @dataclass(kw_only=True, eq=False)
 class People(TrackedSource):
-    """People: upright ones by OpenCV's HOG detector, moving ones, or by torchvision's networks.
+    """People, found by OpenCV's HOG detector, by their motion, or by torchvision's networks.
 
     `motion` needs a static camera. Where the camera moves, or where there are too few frames to
     estimate the background, the whole frame is hidden; `hog` alone does not do that, and misses
@@ -225,7 +225,7 @@ class People(TrackedSource):
         if self._hog is None:
             assert self._motion is not None
             return self._moving(((frame, Region(cut=cut)) for frame, cut in marked), self._motion)
-        return add_silhouettes(self._prompts(marked))
+        return add_silhouettes(self._grabcut_inputs(marked))
 
     def _detect(self, frame: Frame) -> Detections:
         if self._network is not None:
@@ -233,18 +233,18 @@ class People(TrackedSource):
         assert self._hog is not None
         return self._hog(frame), None
 
-    def _prompts(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[Prompt]:
+    def _grabcut_inputs(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[GrabCutInput]:
         """Upright people and moving foreground, from which silhouettes are segmented."""
         upright = self._detect_and_track(frames)
         if self._motion is None:
             for frame, region in upright:
-                yield Prompt(frame, region.boxes, None, region, region.detected)
+                yield GrabCutInput(frame, region.boxes, None, region, region.detected)
             return
         ahead, behind = tee(upright)
         moving = self._moving(ahead, self._motion)
         for (frame, region), motion in zip(behind, moving, strict=True):
             joined = _join(_without_upright(motion, region.boxes), region)
-            yield Prompt(frame, region.boxes, motion.mask, joined, region.detected)
+            yield GrabCutInput(frame, region.boxes, motion.mask, joined, region.detected)
 
     def _moving(
         self, frames: Iterable[tuple[Frame, Region]], subtraction: BackgroundSubtraction
@@ -258,7 +258,7 @@ class People(TrackedSource):
         for foreground, region in track_regions(
             foregrounds, lambda found: (found.boxes, found.mask), self._motion_tracking
         ):
-            yield _whole_frame(foreground, region.cut) if foreground.unknown else region
+            yield _whole_frame(foreground, region.cut) if foreground.background_unknown else region
 
 
 def _whole_frame(foreground: Foreground, cut: bool) -> Region:
