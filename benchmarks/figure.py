@@ -23,7 +23,7 @@ from masquerade.errors import UsageError
 from masquerade.evaluation.protocols import action_column
 from masquerade.extraction.config import ExtractionConfig
 from masquerade.extraction.extract_dataset import extract_clips
-from masquerade.methods import name_of
+from masquerade.methods import method_name
 from masquerade.methods.stprivacy import STPrivacy
 from masquerade.storage import atomic_write
 
@@ -123,7 +123,7 @@ def main(argv: list[str] | None = None) -> int:
         method = load(run)
         if isinstance(method, STPrivacy):
             parts["sparsified"] = shown(manifest, at, load(run, mode="sparsify-only"))
-        parts[name_of(method)] = shown(manifest, at, method)
+        parts[method_name(method)] = shown(manifest, at, method)
     given.output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(given.output, overwrite=True) as part:
         draw(parts, list(rows), part)

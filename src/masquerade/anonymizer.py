@@ -1,4 +1,4 @@
-"""The one contract: what to hide comes in as `mask`, how to hide it is the anonymizer."""
+"""The `Anonymizer` base class of all methods, and what an anonymizer returns."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An anonymizer in one file: its weights, its method's name and its constructor's arguments."""
+"""Save and load an anonymizer as one safetensors file: weights, method name and arguments."""
 
 import inspect
 import json
@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import MissingError, UsageError
-from masquerade.methods import build, name_of
+from masquerade.methods import build, method_name
 from masquerade.storage import weights_digest
 
 FORMAT = "1"
@@ -24,8 +24,8 @@ def arguments(anonymizer: Anonymizer) -> dict[str, Any]:
 
 
 def describe(anonymizer: Anonymizer) -> dict[str, Any]:
-    """Describe an anonymizer for receipts: two that are described alike do the same."""
-    about: dict[str, Any] = {"name": name_of(anonymizer), "arguments": arguments(anonymizer)}
+    """Return what a receipt says of an anonymizer: its name, arguments and, if learned, weights."""
+    about: dict[str, Any] = {"name": method_name(anonymizer), "arguments": arguments(anonymizer)}
     if anonymizer.learned:
         weights = weights_digest(anonymizer.state_dict())
         about |= {"weights_sha256": weights, "warnings": list(anonymizer.warnings)}
@@ -45,7 +45,7 @@ def save(
     about = {
         "format": FORMAT,
         "masquerade": __version__,
-        "method": name_of(anonymizer),
+        "method": method_name(anonymizer),
         "arguments": json.dumps(arguments(anonymizer)),
         "provenance": json.dumps(provenance or {}),
     }
@@ -62,7 +62,8 @@ def load(path: str | Path, **inference_args: Any) -> Anonymizer:
 
     Raises:
         MissingError: there is no such file.
-        UsageError: the file is not one of ours, or does not fit its own arguments; or no dial.
+        UsageError: `save` did not write the file, its weights do not fit its arguments, or an
+            argument is not among the `inference_args`.
     """
     path = _weights_file(path)
     try:
@@ -88,10 +89,10 @@ def load(path: str | Path, **inference_args: Any) -> Anonymizer:
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:
-    """Read what `save` was told of where weights that `load` takes come from.
+    """Read the provenance that `save` wrote with the weights.
 
-    Of a training run among others its `notes`, which say what is wrong with it, and the marks of
-    the clips that it `learned` from.
+    A training run's has, among others, `notes` (warnings about the run) and `learned` (the
+    fingerprints of its training clips).
     """
     with safe_open(_weights_file(path), "pt") as file:
         about: dict[str, Any] = json.loads((file.metadata() or {}).get("provenance", "{}"))

@@ -1,4 +1,4 @@
-"""The torch device a name such as `auto` or `cuda:1` stands for on this machine."""
+"""Choose the torch device that a name such as `auto` or `cuda:1` stands for."""
 
 import torch
 
@@ -6,11 +6,11 @@ from masquerade.errors import MissingError, UsageError
 
 
 def choose_device(name: str) -> torch.device:
-    """The device that is asked for; `auto` takes a GPU where there is one.
+    """Return the device of this name; `auto` is a CUDA GPU where there is one, else the CPU.
 
     Raises:
-        MissingError: it is not on this machine.
-        UsageError: there is no such kind of device.
+        MissingError: this machine has no such device.
+        UsageError: the name is not that of a device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

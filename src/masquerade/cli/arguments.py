@@ -1,4 +1,4 @@
-"""One command line for a verb's options and a method's own arguments."""
+"""Parse a verb's options and a method's arguments from one command line."""
 
 import argparse
 import inspect
@@ -13,7 +13,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import arguments, load
 from masquerade.errors import UsageError
-from masquerade.methods import METHODS, PRESETS, name_of
+from masquerade.methods import METHODS, PRESETS, method_name
 
 Options = TypeVar("Options")
 
@@ -37,9 +37,9 @@ def parse_with_method(
     make: Callable[..., Anonymizer]
     if weights:
         trained = load(weights)
-        if name not in (None, name_of(trained)):
-            raise UsageError(f"{weights} holds {name_of(trained)}, not {name}.")
-        name, make = name_of(trained), _loader(weights, trained)
+        if name not in (None, method_name(trained)):
+            raise UsageError(f"{weights} holds {method_name(trained)}, not {name}.")
+        name, make = method_name(trained), _loader(weights, trained)
     else:
         name = name or default
         make = method_constructor(name, flag_value(argv, (preset,)))

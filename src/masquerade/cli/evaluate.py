@@ -24,7 +24,7 @@ from masquerade.evaluation.mask_only import NAMES, KeepMask
 from masquerade.evaluation.training_runs import INSTEAD, check_unseen, run_warnings
 from masquerade.extraction.config import JoinedRegions, RegionFactory
 from masquerade.extraction.store import STORE_LIMIT
-from masquerade.methods import name_of
+from masquerade.methods import method_name
 from masquerade.methods.stprivacy import STPrivacy
 from masquerade.pipeline.config import PipelineConfig, region_arguments, with_default_regions
 from masquerade.regions import REGIONS
@@ -130,7 +130,7 @@ def main(argv: list[str]) -> int:
     options, anonymizer = parse(argv)
     command = f"masquerade evaluate {shlex.join(argv)}"
     config, (manifest, limits) = config_of(options), read_clips(options)
-    line = method_line(name_of(anonymizer), anonymizer, options.regions, options.detector)
+    line = method_line(method_name(anonymizer), anonymizer, options.regions, options.detector)
     line = replace(line, outside=options.outside)
     if options.weights is not None:
         paths = weights_of(options)

@@ -1,4 +1,4 @@
-"""Floors of a dataset's private labels: a manifest's columns as arrays for `metrics.floors`."""
+"""Compute the floors of a manifest's private labels, by `metrics.floors`."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

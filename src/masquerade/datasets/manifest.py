@@ -140,15 +140,15 @@ def make_manifest(
     *,
     roles: Mapping[str, Role] | None = None,
     kinds: Mapping[str, Kind] | None = None,
-    otherwise: str | None = None,
+    error_if_empty: str | None = None,
 ) -> Manifest:
     """Make a manifest of clips that have the same columns.
 
     Roles and kinds follow from the columns' names and values where `roles` and `kinds` (by column
-    name) do not give them. `otherwise` is the error where there are no clips.
+    name) do not give them. `error_if_empty` is the message where there are no clips.
     """
-    if otherwise and not clips:
-        raise UsageError(otherwise)
+    if error_if_empty and not clips:
+        raise UsageError(error_if_empty)
     names = list(clips[0].cells) if clips else []
     columns = []
     for name in names:
@@ -228,7 +228,7 @@ def read_manifest(path: Path) -> Manifest:
             )
         clips.append(clip)
     missing = f"{path} has a header and no rows; add one row a clip."
-    manifest = make_manifest(path.parent, clips, kinds=kinds, otherwise=missing)
+    manifest = make_manifest(path.parent, clips, kinds=kinds, error_if_empty=missing)
     for column in manifest.columns:
         allowed = SPLITS if column.role == "split" else ("0", "1", "")
         for (number, _), cell in zip(lines[1:], manifest.cells(column.name), strict=True):

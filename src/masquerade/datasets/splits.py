@@ -81,7 +81,7 @@ def carve_validation(
     seed: int,
     columns: Sequence[str] | None = None,
 ) -> Manifest:
-    """Turn whole groups of train into a validation part (no choice is made on the test split).
+    """Turn whole groups of train into a validation part, for choices that test must not make.
 
     `fraction` of the train clips is reached from below or by one group; `columns` link clips to
     groups as in `linked_groups`.

@@ -37,9 +37,9 @@ class AttackOutputs:
     name: str
     validation: tuple[Probabilities, ...]  # one a seed, in the order of the validation clips
     test: tuple[Probabilities, ...]  # one a seed, in the order of the test clips
-    # whether it may be chosen as the strongest. Raw-trained networks that are not recalibrated
-    # predict one class for all clips of a fold; the few groups of a validation split are soon all
-    # of that class
+    # whether it may be chosen as the strongest. Networks trained on raw video that are not
+    # recalibrated may predict one class for all clips, which a small validation split rewards
+    # where its few groups happen to be of that class
     eligible: bool = True
 
 
@@ -59,7 +59,7 @@ ATTACKERS = {
     # the strongest of the others, and the true action: it has no models of its own
     "prior": AttackerFamily("scratch", lambda model: False),
 }
-SAME_ON_RAW = ("raw", "finetuned")  # on raw video these are those from scratch
+SAME_ON_RAW = ("raw", "finetuned")  # on raw video both would be the same fits as `scratch`
 
 
 def families_on_raw(names: Sequence[str]) -> tuple[str, ...]:
@@ -93,7 +93,7 @@ def attack_outputs(
     predictions: Predictions,
     test: SplitTruth,
 ) -> tuple[AttackOutputs, ...]:
-    """Every attacker of the families, but for the prior's, which depend on the label."""
+    """Return all attackers of the families; `prior` has none here, as it depends on the label."""
     found: list[AttackOutputs] = []
     for name in names:
         family, plain = ATTACKERS[name], []

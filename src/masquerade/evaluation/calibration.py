@@ -1,4 +1,4 @@
-"""Predictions corrected for what an attacker knows besides the clip: base rates and the action."""
+"""Correct predictions for base rates, and for the action where the attacker knows it."""
 
 from collections.abc import Callable, Sequence
 

@@ -12,13 +12,13 @@ from masquerade.extraction.store import STORE_LIMIT
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedMethod:
-    """One line of the table."""
+    """A method to evaluate: one line of the table."""
 
     name: str
     method: Anonymizer | None = None  # an anonymizer; None: raw video, or a line that is not run
-    # instead of one, several that were trained alike: one a seed and fold, each on what is not in
-    # the test split of its fold. Each is attacked by itself, and scores of seeds are averaged: no
-    # attacker sees several releases of one clip
+    # instead of `method`: anonymizers of one recipe, runs[seed][fold], each trained without the
+    # test split of its fold. Each is attacked by itself, so that no attacker sees several
+    # anonymized versions of one clip, and scores are averaged over seeds
     runs: tuple[tuple[Anonymizer, ...], ...] = ()
     # what it hides; a name in REGIONS, or what makes a region source
     regions: RegionFactory | str | None = None
@@ -32,7 +32,7 @@ class EvaluatedMethod:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """How an evaluation is done."""
+    """The settings of an evaluation."""
 
     attackers: tuple[str, ...] = tuple(ATTACKERS)  # families in ATTACKERS
     folds: int = 5  # of the cross-validation; 0: the manifest's own splits

@@ -1,4 +1,4 @@
-"""How much methods keep and leak: freeze, extract, fit attackers, choose on validation, report.
+"""Evaluate methods: extract clips, fit attackers, choose on validation, score and report.
 
 The attacker moves last: it is fitted after the anonymizer is frozen. Controls run first, on raw
 video; where they fail the result is void.
@@ -45,7 +45,7 @@ from masquerade.extraction.config import ExtractionConfig, RegionFactory
 from masquerade.extraction.dataset import ClipDataset
 from masquerade.extraction.extract_dataset import extract_clips
 from masquerade.extraction.store import ClipCache
-from masquerade.methods import METHODS, name_of
+from masquerade.methods import METHODS, method_name
 from masquerade.storage import TemporaryFolder
 
 PREDICTIONS = "predictions.npz"
@@ -303,7 +303,7 @@ def models_within_limit(
 
 def _method_name(method: Anonymizer) -> str:
     """In METHODS; of one that is not there, such as a user's own, its class."""
-    return name_of(method) if type(method) in METHODS.values() else type(method).__qualname__
+    return method_name(method) if type(method) in METHODS.values() else type(method).__qualname__
 
 
 def _as_json(given: Mapping[str, Any]) -> dict[str, Any]:

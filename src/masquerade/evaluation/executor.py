@@ -1,4 +1,4 @@
-"""The fits of an evaluation: shared among processes, cached on disk, resumed after a stop."""
+"""Run the fits of an evaluation: in parallel, cached on disk, resumed after a stop."""
 
 import hashlib
 import itertools

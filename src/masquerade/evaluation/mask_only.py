@@ -1,4 +1,4 @@
-"""What STPrivacy's keep mask tells by itself: attackers see which tubelets stay, and nothing else.
+"""Attack STPrivacy's keep mask alone: attackers see which tubelets stay, and nothing else.
 
 The mask follows from the whole video, so that it may show where somebody is and how they move, even
 where every kept pixel is rewritten. Here it is a video of its own, white where a tubelet is kept,

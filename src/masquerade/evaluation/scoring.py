@@ -1,4 +1,4 @@
-"""From predictions to findings: a pure function of predictions, ground truth and metric specs.
+"""Score predictions: a pure function of predictions, ground truth and metric specs.
 
 The strongest attacker is chosen on validation, and the test split is read once.
 """

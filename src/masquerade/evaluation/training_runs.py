@@ -1,4 +1,4 @@
-"""Training runs under evaluation: which clips they learned from, and what their diagnostics say."""
+"""Check the training runs that are evaluated: the clips they learned from, their diagnostics."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -59,8 +59,8 @@ def build(name: str, **arguments: Any) -> Anonymizer:
         raise UsageError(f"{name}: {error}.") from error
 
 
-def name_of(anonymizer: Anonymizer) -> str:
-    """The name in `METHODS` of an anonymizer's class."""
+def method_name(anonymizer: Anonymizer) -> str:
+    """Return the name in `METHODS` of an anonymizer's class."""
     for name, method in METHODS.items():
         if type(anonymizer) is method:
             return name

@@ -28,7 +28,7 @@ from masquerade.models.sparse_vit import SparseViT, kept_counts, ratio_loss, sam
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, as the weights that it may start from expect
 STD = (0.229, 0.224, 0.225)
-COARSE = 8  # rows and columns of a frame under fill="blur"
+BLUR_GRID = 8  # rows and columns that fill="blur" leaves of a frame
 
 
 class STPrivacy(Anonymizer):
@@ -237,7 +237,9 @@ class STPrivacy(Anonymizer):
             mean = kept.sum(over, keepdim=True) / shown.sum(over, keepdim=True).clamp(min=1)
             return kept + mean * (1 - shown)
         height, width = clip.shape[3:]
-        soft = resize(area_resize(clip, min(COARSE, height), min(COARSE, width)), (height, width))
+        soft = resize(
+            area_resize(clip, min(BLUR_GRID, height), min(BLUR_GRID, width)), (height, width)
+        )
         return kept + soft * (1 - shown)
 
 

@@ -44,10 +44,10 @@ _DRAWS = 20  # random guessers over which the standard deviation of their score 
 
 @dataclass(frozen=True)
 class Floor:
-    """The score of one trivial attacker."""
+    """A row of a table of floors: a trivial attacker's score or its standard error, or a rate."""
 
-    name: str  # of the attacker
-    metric: str  # such as cMAP, F1 or top-1
+    name: str  # of the attacker, or of the clips whose rate of positives it is
+    metric: str  # such as cMAP, F1, top-1, `positive rate` or `standard error of F1`
     value: float | None  # mean over all attributes, in [0, 1]; None where undefined
     per_attribute: tuple[float | None, ...] | None = None  # of each attribute; None where undefined
     sd: float | None = None  # of a single draw, where the attacker guesses at random
@@ -248,7 +248,7 @@ class ExpectedFloors:
     """
 
     rate: float  # of the positives, or of each class
-    given: tuple[float, ...] = ()  # P(bit = 1 | action) in either half of the actions
+    given: tuple[float, ...] = ()  # P(bit = 1 | action) in each of the two halves of the actions
     constant_accuracy: float  # of the commonest label
     prior_accuracy: float  # of the commonest label given the true action
     prior_ap: float | None = None  # of P(bit | action) as the score; None for classes
@@ -330,8 +330,8 @@ def _best_threshold(y: Floats, s: Floats) -> float:
     order = np.argsort(s, kind="stable")[::-1]
     ends = run_ends(s[order])
     hits = np.cumsum(y[order])[ends]
-    f1 = 2 * hits / (ends + 1 + max(float(y.sum()), 1.0))
-    best = np.flatnonzero(f1 == f1.max())
+    values = 2 * hits / (ends + 1 + max(float(y.sum()), 1.0))  # F1 at each threshold
+    best = np.flatnonzero(values == values.max())
     return float(np.nextafter(s[order][ends[best[-1]]], -np.inf))
 
 

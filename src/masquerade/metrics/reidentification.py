@@ -1,9 +1,10 @@
 """Re-identification metrics of probes against a gallery: rank-k, mAP, linkage AUC, EER.
 
-Probes are anonymized videos, the gallery videos of known people. The gallery is taken as fixed and
-the probes as a sample, so one weight is of one probe: cluster probes by person. Ties count as if
-shuffled, so that a constant similarity scores exactly its floor. A probe whose person is not in the
-gallery has no rank and no AP and is left out of both; `probes_scored` counts the rest.
+Probes are anonymized videos, the gallery videos of known people. The gallery is fixed and probes
+are a sample: a statistic has one weight a probe, and intervals resample probes in clusters, one a
+person. Ties count as if shuffled, so that a constant similarity scores exactly its floor. A probe
+whose person is not in the gallery has no rank and no AP and is left out of both; `probes_scored`
+counts the rest.
 
 Metrics take the ground truth (p, g), True where probe and gallery show one person, and a similarity
 (p, g), more for more alike; -inf takes a pair out, such as a clip with itself.

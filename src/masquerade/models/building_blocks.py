@@ -1,4 +1,4 @@
-"""What several networks are made of: named sequences, convolutions, chains, initialisations."""
+"""Building blocks of networks: named sequences, convolutions, a chain, initialisations."""
 
 from collections import OrderedDict
 
@@ -13,18 +13,24 @@ def named(**layers: nn.Module) -> nn.Sequential:
 
 
 def conv2d(
-    width_in: int, width: int, kernel: int, *, stride: int = 1, groups: int = 1
+    in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, groups: int = 1
 ) -> nn.Conv2d:
     """Return a convolution without a bias, padded by half its kernel."""
-    return nn.Conv2d(width_in, width, kernel, stride, kernel // 2, groups=groups, bias=False)
+    pad = kernel // 2
+    return nn.Conv2d(in_channels, out_channels, kernel, stride, pad, groups=groups, bias=False)
 
 
 def conv3d(
-    width_in: int, width: int, kernel: Triple, stride: Triple = (1, 1, 1), *, groups: int = 1
+    in_channels: int,
+    out_channels: int,
+    kernel: Triple,
+    stride: Triple = (1, 1, 1),
+    *,
+    groups: int = 1,
 ) -> nn.Conv3d:
     """`conv2d` over time, rows and columns."""
     pad = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
-    return nn.Conv3d(width_in, width, kernel, stride, pad, groups=groups, bias=False)
+    return nn.Conv3d(in_channels, out_channels, kernel, stride, pad, groups=groups, bias=False)
 
 
 class ConvNet(nn.Module):
@@ -61,6 +67,7 @@ def init_convolutions(net: nn.Module) -> None:
 def init_transformer(net: nn.Module) -> None:
     """Truncated normals of .02 for matrices and embeddings, zero biases (ViT, DeiT)."""
     for name, value in net.named_parameters():
+        # MViT has a position embedding for each of time, space and class: pos_embed_temporal, ...
         embeds = name.endswith(("pos_embed", "cls_token")) or "pos_embed_" in name
         if embeds or (value.ndim == 2 and name.endswith("weight")):
             nn.init.trunc_normal_(value, std=0.02)

@@ -1,4 +1,4 @@
-"""An evaluation as a table that a person reads in ten seconds: on the terminal, and as markdown.
+"""Show an evaluation as a table: on the terminal, and as markdown.
 
 Reads results only; no number is computed here.
 """

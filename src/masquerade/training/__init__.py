@@ -1,1 +1,1 @@
-"""Fitting networks: one loop for every recognizer."""
+"""Train recognizers on labels, and anonymizers against adversaries."""

@@ -16,12 +16,7 @@ from masquerade.models.published_weights import load_weights
 from masquerade.models.recognizers import Recognizer, build_recognizer
 from masquerade.models.vit import VideoViT
 from masquerade.training.objectives import Pairs
-from masquerade.training.recipe import (
-    ROLES,
-    AdversarialRecipe,
-    Adversary,
-    Role,
-)
+from masquerade.training.recipe import ROLES, AdversarialRecipe, Adversary, Role
 from masquerade.training.seeds import derive_seed
 
 

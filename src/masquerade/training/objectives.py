@@ -1,4 +1,4 @@
-"""What an adversary minimises, and what the anonymizer minimises against it; OBJECTIVES, one table.
+"""Objectives of adversaries and of the anonymizer against them; OBJECTIVES is their table.
 
 Labels (VITA, STPrivacy, BDQ), pairs of frames (SPAct: NT-Xent, or MoCo's queue) and rotations.
 """
@@ -79,14 +79,14 @@ class Labels(Objective):
 
     def adversarial_loss(self, net: nn.Module, batch: ObjectiveBatch) -> Tensor:
         logits = net(batch.clip)
-        parts = [self._against(logits[name], code) for name, code in batch.codes.items()]
+        parts = [self._anonymizer_loss(logits[name], code) for name, code in batch.codes.items()]
         return torch.stack(parts).mean(0)
 
     def chance_loss(self, codes: Codes, count: int, training_codes: Codes) -> float:
         found = [prior_loss(code, training_codes[name]).mean() for name, code in codes.items()]
         return float(torch.stack(found).mean())
 
-    def _against(self, logits: Tensor, codes: Tensor) -> Tensor:
+    def _anonymizer_loss(self, logits: Tensor, codes: Tensor) -> Tensor:
         logits, exclusive = logits.float(), codes.ndim == 1 and logits.shape[1] > 1
         if self.anonymizer_loss == "negative":
             chance = math.log(logits.shape[1] if exclusive else 2)
@@ -141,7 +141,7 @@ class MoCo(Pairs):
     The momentum encoder and the queue move only while the adversary learns.
     """
 
-    queue: int = 512  # keys that are remembered; with more than clips, a clip meets itself
+    queue: int = 512  # keys; with more than there are clips, older keys of a clip are its negatives
     momentum: float = 0.999  # of the encoder that makes the keys
 
     def wrap(self, net: nn.Module) -> nn.Module:

@@ -1,4 +1,4 @@
-"""An adversarial training as a value: networks, phases of update steps, and when each phase ends.
+"""`AdversarialRecipe`: networks, phases and update steps of an adversarial training.
 
 What differs between the published methods is an `AdversarialRecipe` (`training.recipes`); the
 losses of an update are in `training.adversarial`, the epochs in `training.adversarial_training`.

@@ -20,7 +20,7 @@ from masquerade.extraction.config import ExtractionConfig
 from masquerade.extraction.dataset import ClipDataset, clip_loader
 from masquerade.extraction.extract_dataset import extract_clips
 from masquerade.extraction.store import ClipCache
-from masquerade.methods import name_of
+from masquerade.methods import method_name
 from masquerade.storage import atomic_write
 from masquerade.training.adversarial_data import AdversarialData
 from masquerade.training.adversarial_training import (
@@ -244,8 +244,8 @@ def _load_start(start: Path, recipe: AdversarialRecipe) -> Anonymizer:
     own = arguments(found)
     wanted = {k: v for k, v in recipe.arguments.items() if k not in found.inference_args}
     different = sorted(key for key, value in wanted.items() if own.get(key, value) != value)
-    if name_of(found) != recipe.method or different:
-        what = f"{different[0]} {own[different[0]]}" if different else name_of(found)
+    if method_name(found) != recipe.method or different:
+        what = f"{different[0]} {own[different[0]]}" if different else method_name(found)
         raise UsageError(f"Training cannot start from {start}: it is of {what}; name another run.")
     return found
 

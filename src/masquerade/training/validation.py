@@ -1,4 +1,4 @@
-"""What is known of held-out clips after an epoch: columns of the log, and pictures of them."""
+"""Validate an adversarial training after an epoch: columns of its log, and sample pictures."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Drawing a posed person: frames, part masks, optical flow and keypoints."""
+"""`Figure`: draw a posed person as frames, part masks, optical flow and keypoints."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""CelebV-HQ (Zhu et al., ECCV 2022): emotions as actions, appearance as private attributes.
+"""Read CelebV-HQ's labels (Zhu et al., ECCV 2022): emotions are actions, appearance is private.
 
 So it is used as FAPDER by STPrivacy (Li et al., ICCV 2023). `celebvhq_info.json` has the names of
 the appearance flags and, for each clip, the flags and one emotion or several with their times.
@@ -16,7 +16,7 @@ ATTRIBUTES = ("young", "pointy_nose", "male", "rosy_cheeks", "brown_hair")  # as
 
 
 def read_celebv_hq(folder: Path, *, videos: Path | None = None) -> Manifest:
-    """CelebV-HQ's clips with the longest emotion as the action and some appearance flags.
+    """Read CelebV-HQ's clips with the longest emotion as the action and some appearance flags.
 
     The source video stands for the person, whom the file does not name. No split is published.
     """

@@ -1,4 +1,4 @@
-"""HMDB51's official split lists (Kuehne et al., ICCV 2011): `brush_hair_test_split1.txt`, ...
+"""Read HMDB51's official split lists (Kuehne et al., ICCV 2011): `*_test_split1.txt`, ...
 
 A line is `clip.avi 0|1|2`: unused, train, test. A clip is named after the video that it was cut
 from, its action and how it was filmed.
@@ -15,7 +15,7 @@ _PART = {"0": "", "1": "train", "2": "test"}
 
 
 def read_hmdb51(folder: Path, *, split: int = 1, videos: Path | None = None) -> Manifest:
-    """HMDB51 with one of its official splits and the source video as the group."""
+    """Read HMDB51 with one of its official splits, and the source video as the group."""
     ending = f"_test_split{split}.txt"
     clips: dict[str, Clip] = {}
     for path in sorted(folder.glob(f"*{ending}")):
@@ -29,7 +29,7 @@ def read_hmdb51(folder: Path, *, split: int = 1, videos: Path | None = None) -> 
             cells = {"action": action, "group": group, "split": _PART[part]}
             clips[name] = Clip(path=name, cells=cells)
     missing = f"{folder} holds no list of split {split} (such as wave{ending})."
-    return make_manifest(videos or folder, list(clips.values()), otherwise=missing)
+    return make_manifest(videos or folder, list(clips.values()), error_if_empty=missing)
 
 
 def hmdb51_source(stem: str, action: str) -> str:

@@ -1,4 +1,4 @@
-"""HVU (Diba et al., ECCV 2020), and P-HVU, the part of it that SPAct and STPrivacy use.
+"""Read HVU's labels (Diba et al., ECCV 2020), and P-HVU, its part that SPAct and STPrivacy use.
 
 `HVU_Train_V1.0.csv` and `HVU_Val_V1.0.csv` have Tags (joined by |), youtube_id, time_start and
 time_end; `HVU_Tags_Categories_V1.0.csv` has the category of each tag. P-HVU keeps the clips that
@@ -15,7 +15,7 @@ CATEGORIES = ("action", "object", "scene")
 
 
 def read_hvu(folder: Path, *, videos: Path | None = None, every: bool = False) -> Manifest:
-    """HVU's clips with their actions, objects and scenes, each multi-label.
+    """Read HVU's clips with their actions, objects and scenes, each multi-label.
 
     Clips are named as its downloader names them: the video's id and both times, six digits each.
     Those that are not in `videos` are left out, since many cannot be downloaded; `every` keeps the
@@ -25,6 +25,7 @@ def read_hvu(folder: Path, *, videos: Path | None = None, every: bool = False) -
     category = {tag: name.lower() for tag, name in tags}
     columns = ("youtube_id", "time_start", "time_end", "Tags")
     clips = []
+    # Labels of two parts are published, so that the validation part is tested on.
     for file, part in (("HVU_Train_V1.0.csv", "train"), ("HVU_Val_V1.0.csv", "test")):
         for row in _columns(folder / file, columns):
             clip = _clip(row, category, part, folder / file)
@@ -33,7 +34,7 @@ def read_hvu(folder: Path, *, videos: Path | None = None, every: bool = False) -
                 clips.append(clip)
     missing = f"No clip of {folder} is in {videos}; point at the downloaded clips."
     kinds: dict[str, Kind] = dict.fromkeys(CATEGORIES, "multi-label")
-    return make_manifest(videos or folder, clips, otherwise=missing, kinds=kinds)
+    return make_manifest(videos or folder, clips, error_if_empty=missing, kinds=kinds)
 
 
 def _clip(row: list[str], category: dict[str, str], part: str, file: Path) -> Clip:

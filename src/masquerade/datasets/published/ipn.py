@@ -1,4 +1,4 @@
-"""IPN Hand (Benitez-Garcia et al., ICPR 2020): 200 videos of 50 people, 13 gestures in a row.
+"""Read IPN Hand's labels (Benitez-Garcia et al., ICPR 2020): gestures as ranges of frames.
 
 `trainlistall.txt` and `vallistall.txt` have `./frames/VIDEO class first last`, frames counted
 from 1 and inclusive; `classIndAll.txt` names the classes. A video is named after its person:
@@ -18,7 +18,7 @@ NO_GESTURE = "D0X"
 def read_ipn(
     folder: Path, *, people: Path | None = None, videos: Path | None = None, pauses: bool = False
 ) -> Manifest:
-    """IPN Hand's gestures as ranges of frames; its validation list is the test split.
+    """Read IPN Hand's gestures as ranges of frames; its validation list is the test split.
 
     `people` is a CSV whose first column is the video and which has a column label, sex or gender;
     `pauses` keeps the stretches without a gesture (class D0X), which the paper leaves out.

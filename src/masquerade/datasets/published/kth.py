@@ -1,4 +1,4 @@
-"""KTH (Schuldt et al., ICPR 2004): 6 actions x 25 people x 4 scenarios, one take each.
+"""Read KTH's labels (Schuldt et al., ICPR 2004): 6 actions x 25 people x 4 scenarios.
 
 Clips are `person01_boxing_d1_uncomp.avi`; `00sequences.txt` lists the ranges of frames that show
 the person. The official split has other people in test; Ilic et al. (CVPR 2024, 4.1) re-split the
@@ -23,7 +23,7 @@ _VAL = {19, 20, 21, 23, 24, 25, 1, 4}
 
 
 def read_kth(folder: Path, *, seed: int = 0, videos: Path | None = None) -> Manifest:
-    """KTH with both splits: `split_action` by person, `split_identity` by take, 2/1/1.
+    """Read KTH with both splits: `split_action` by person, `split_identity` by take, 2/1/1.
 
     Where `folder` holds `00sequences.txt`, a row is a range of frames, counted from 0, else a clip.
     The paper's seed of the split by take is not known.
@@ -44,7 +44,7 @@ def read_kth(folder: Path, *, seed: int = 0, videos: Path | None = None) -> Mani
         path = paths.get(name, f"{name}_uncomp.avi")
         clips += [Clip(path=path, cells=cells, first=a, last=b) for a, b in each]
     example = "person01_boxing_d1_uncomp.avi"
-    return make_manifest(below, clips, otherwise=f"{below} holds no clip such as {example}.")
+    return make_manifest(below, clips, error_if_empty=f"{below} holds no clip such as {example}.")
 
 
 def _ranges(path: Path) -> dict[str, list[tuple[int | None, int | None]]]:

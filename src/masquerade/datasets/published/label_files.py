@@ -1,4 +1,4 @@
-"""Text, JSON and CSV label files read with errors that name the file."""
+"""Read text, JSON and CSV label files; errors name the file."""
 
 import csv
 import io

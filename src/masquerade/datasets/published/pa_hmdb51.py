@@ -1,4 +1,4 @@
-"""PA-HMDB51 (Wu et al., TPAMI 2020): five attributes of 515 clips, frame by frame.
+"""Read PA-HMDB51's labels (Wu et al., TPAMI 2020): five attributes of 515 clips by frame.
 
 One JSON an action; per clip and attribute a list of [first, last, value], both ends inclusive,
 value a number or, for several people, a list of them. A row of the manifest is a range of frames
@@ -42,7 +42,7 @@ def read_pa_hmdb51(
     values: Literal["published", "any", "most", "vispr"] = "any",
     videos: Path | None = None,
 ) -> Manifest:
-    """The frame-range labels, as published or made binary.
+    """Read the labels of ranges of frames, as published or made binary.
 
     Of `values`, `published` keeps their names; `any` is 1 from value 1 on; `most` is 1 from value 2
     on for face and nudity, whose values are ordered. The papers do not say which they use. `vispr`
@@ -67,7 +67,7 @@ def read_pa_hmdb51(
     kinds: dict[str, Kind] = dict.fromkeys(names.values(), kind)
     kinds[names["relationship"]] = "binary"
     missing = f"{folder} holds no JSON of PA-HMDB51; point at PrivacyAttributes."
-    return make_manifest(videos or folder, clips, otherwise=missing, kinds=kinds)
+    return make_manifest(videos or folder, clips, error_if_empty=missing, kinds=kinds)
 
 
 def _ranges(where: str, labels: Any, name: str) -> list[Range]:

@@ -1,4 +1,4 @@
-"""SBU Kinect Interaction (Yun et al., CVPRW 2012): 8 interactions of 21 ordered pairs of people.
+"""Read SBU Kinect Interaction's labels (Yun et al., CVPRW 2012): 8 interactions of 21 pairs.
 
 Folders `s01s02/03/001` of frames `rgb_*.png`: the pair, the interaction, the take. The five
 published folds keep ordered pairs together; the same people are in all of them.
@@ -31,7 +31,7 @@ _TAKE = re.compile(r"(?P<pair>s\d\ds\d\d)/(?P<action>0[1-8])/\d{3}$")
 
 
 def read_sbu(folder: Path, *, fold: int = 1) -> Manifest:
-    """SBU's takes, each a folder of frames; the identity is one of 13 unordered pairs.
+    """Read SBU's takes, each a folder of frames; the identity is one of 13 unordered pairs.
 
     `fold`, 1 to 5, is the published fold that is the test split.
     """
@@ -49,4 +49,4 @@ def read_sbu(folder: Path, *, fold: int = 1) -> Manifest:
         cells |= {"group": pair, "split": part}
         clips.append(Clip(path=match[0], cells=cells))
     missing = f"{folder} holds no frames such as s01s02/01/001/rgb_000001.png."
-    return make_manifest(folder, clips, otherwise=missing)
+    return make_manifest(folder, clips, error_if_empty=missing)

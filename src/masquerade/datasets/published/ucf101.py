@@ -1,4 +1,4 @@
-"""UCF101's official split lists (Soomro et al., 2012): `trainlist01.txt`, `testlist01.txt`, ...
+"""Read UCF101's official split lists (Soomro et al., 2012): `trainlist01.txt`, ...
 
 The lists and the labels made for them later spell one class in two ways (HandStandPushups,
 HandstandPushups), so clips are matched without regard to case.
@@ -15,7 +15,7 @@ _CLIP = re.compile(r"v_(?P<name>.+)_g(?P<group>\d+)_c\d+$")
 
 
 def read_ucf101(folder: Path, *, split: int = 1, videos: Path | None = None) -> Manifest:
-    """UCF101 with one of its official splits and the source video as the group."""
+    """Read UCF101 with one of its official splits, and the source video as the group."""
     clips: dict[str, Clip] = {}
     for part in ("train", "test"):
         path = folder / f"{part}list{split:02d}.txt"

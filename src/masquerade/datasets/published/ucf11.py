@@ -1,4 +1,4 @@
-"""UCF11, the YouTube actions (Liu et al., CVPR 2009): 11 actions of 25 groups.
+"""Read UCF11's labels (YouTube actions; Liu et al., CVPR 2009): 11 actions of 25 groups.
 
 Clips are `basketball/v_shooting_01/v_shooting_01_01.mpg`: the folder is the action, the first
 number the group, which is one person in one place.
@@ -14,10 +14,10 @@ _CLIP = re.compile(r"^(?P<action>[^/]+)/(?:.+/)?v_[^/]+_(?P<group>\d\d)_\d+$")
 
 
 def read_ucf11(folder: Path) -> Manifest:
-    """UCF11's clips; the group is the identity. No split is published: use grouped folds."""
+    """Read UCF11's clips; the group is the identity. No split is published: use grouped folds."""
     clips = []
     for path, match in videos_named(folder, _CLIP):
         cells = {"action": match["action"], "identity": f"{match['action']}_g{match['group']}"}
         clips.append(Clip(path=path, cells=cells))
     example = "basketball/v_shooting_01_01.mpg"
-    return make_manifest(folder, clips, otherwise=f"{folder} holds no clip such as {example}.")
+    return make_manifest(folder, clips, error_if_empty=f"{folder} holds no clip such as {example}.")

@@ -1,4 +1,4 @@
-"""UT-Interaction (Ryoo & Aggarwal, 2010): 6 interactions of 20 acting pairs, in two places.
+"""Read UT-Interaction's labels (Ryoo & Aggarwal, 2010): 6 interactions of 20 acting pairs.
 
 Cut clips are `NUMBER_PAIR_CLASS.avi` in a folder of their set (or with the set in front of the
 name). The annotation of the whole recordings is a spreadsheet in an old binary format: save each
@@ -29,13 +29,13 @@ def read_ut_interaction(folder: Path, *, videos: Path | None = None) -> Manifest
     if sheets:
         clips = [clip for sheet in sheets for clip in _annotated(sheet)]
         missing = f"{folder}: no row of {sheets[0].name} begins with seq1 or the like."
-        return make_manifest(videos or sheets[0].parent, clips, otherwise=missing)
+        return make_manifest(videos or sheets[0].parent, clips, error_if_empty=missing)
     clips = [
         Clip(path=path, cells=_cells(int(match["pair"]), int(match["action"])))
         for path, match in videos_named(folder, _CLIP)
     ]
     missing = f"{folder} holds no clip named NUMBER_PAIR_CLASS, such as 0_1_4.avi."
-    return make_manifest(folder, clips, otherwise=missing)
+    return make_manifest(folder, clips, error_if_empty=missing)
 
 
 def _annotated(sheet: Path) -> list[Clip]:

@@ -1,4 +1,4 @@
-"""VISPR (Orekondy et al., ICCV 2017): still images with up to 68 privacy attributes.
+"""Read VISPR's labels (Orekondy et al., ICCV 2017): up to 68 privacy attributes of images.
 
 `train2017.txt`, `val2017.txt` and `test2017.txt` list one JSON an image, relative to the folder;
 each has `image_path` and `labels`. SPAct (CVPR 2022, 4.2 and 4.3) uses two sets of seven.
@@ -37,7 +37,7 @@ SETS = {
 def read_vispr(
     folder: Path, *, attributes: Literal["vispr1", "vispr2"] = "vispr1", videos: Path | None = None
 ) -> Manifest:
-    """VISPR's images with one set of binary attributes."""
+    """Read VISPR's images with one set of binary attributes."""
     clips = []
     for part in ("train", "val", "test"):
         listed = folder / f"{part}2017.txt"
@@ -54,4 +54,4 @@ def read_vispr(
             clips.append(Clip(path=image["image_path"], cells={**cells, "split": part}))
     missing = f"{folder} holds none of train2017.txt, val2017.txt, test2017.txt."
     kinds: dict[str, Kind] = dict.fromkeys(SETS[attributes], "binary")
-    return make_manifest(videos or folder, clips, otherwise=missing, kinds=kinds)
+    return make_manifest(videos or folder, clips, error_if_empty=missing, kinds=kinds)

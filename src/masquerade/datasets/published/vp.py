@@ -1,4 +1,4 @@
-"""VP-HMDB51 and VP-UCF101 (Li et al., STPrivacy, ICCV 2023): five binary attributes a video.
+"""Read VP-HMDB51's and VP-UCF101's labels (STPrivacy, ICCV 2023): five binary attributes a video.
 
 Pickles of `"Action/clip.mp4": 1 x 5`, read by `restricted_pickle`. The order of the columns is not
 documented with the files; it was inferred from the videos that PA-HMDB51 labels too.
@@ -20,7 +20,7 @@ ATTRIBUTES = ("skin", "face", "gender", "nudity", "relationship")
 def read_vp(
     labels: Path, *, splits: Path, split: int = 1, videos: Path | None = None, suffix: str = ""
 ) -> Manifest:
-    """The video-level privacy labels of a pickle with an official split of UCF101 or HMDB51.
+    """Read video-level privacy labels from a pickle, with an official split of UCF101 or HMDB51.
 
     `splits` is the folder of the official lists, `suffix` that of the video files, such as .avi.
     """

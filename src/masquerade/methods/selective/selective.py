@@ -103,12 +103,12 @@ class Selective(Anonymizer):
     presets: ClassVar[Presets] = {  # both can be inverted
         # Eq. 4 as printed, saliency unchanged
         "paper": {"warp": "first", "sampling": "bilinear", "core": 1.0},
-        # The authors' public code, as far as pixels go. Of the differences in docs/papers.md 3.5 it
-        # has 1 (noise above the mean only), 4 (forward flow, read at the later frame), 5 (nearest;
-        # outside the frame the unmoved noise), 6 (its grid), and of 3 that the first frame's noise
-        # is not moved. Left out on purpose: 2, the fixed seed, and so 3's restart after 301 frames.
-        # No part of the method: 7 (RAFT's weights and upsampling), 8 (order of resizing), 9 to 15
-        # (data, training, other baselines).
+        # The authors' public code. docs/papers.md 3.5 numbers how it differs from their paper. The
+        # preset has differences 1 (noise above the mean only), 4 (forward flow, read at the later
+        # frame), 5 (nearest; outside the frame the unmoved noise), 6 (its grid), and of 3 that the
+        # first frame's noise is not moved. It leaves out 2, the fixed seed, and so 3's restart
+        # after 301 frames; the others are no part of the method: 7 (RAFT's weights and upsampling),
+        # 8 (order of resizing), 9 to 15 (data, training, other baselines).
         "code": {"warp": "forward", "core": 1.0, "spread": "above"},
     }
 
