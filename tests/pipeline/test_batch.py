@@ -147,6 +147,12 @@ def test_exports_receipts_and_reports_replace_nothing_that_is_read(
             check_plan(tasks, replace(config, **changes))
     with pytest.raises(UsageError, match="is read"):
         check_plan(one, replace(config, report=b), inputs=[b])  # such as --weights
+    run = tmp_path / "run"  # the folder of a training, as --weights takes one
+    run.mkdir()
+    (run / "anonymizer.safetensors").touch()
+    check_plan(one, config, inputs=[run])
+    with pytest.raises(UsageError, match="would replace"):
+        check_plan(one, replace(config, report=run / "anonymizer.safetensors"), inputs=[run])
     with pytest.raises(UsageError, match="two outputs"):
         check_plan(one, replace(config, report=tmp_path / "x", export_boxes=tmp_path / "x"))
     check_plan(both, config)

@@ -155,16 +155,18 @@ def _distinct(tasks: list[FileTask]) -> list[FileTask]:
 
 
 def check_plan(
-    tasks: Sequence[FileTask], config: PipelineConfig, *, inputs: Iterable[Path] = ()
+    tasks: Sequence[FileTask], config: PipelineConfig, *, inputs: Sequence[Path] = ()
 ) -> None:
     """Refuse a plan in which a file that is read would be replaced, or two outputs are one.
 
-    `inputs` are files that are read besides the tasks' sources and what `config` names.
+    `inputs` are files and folders that are read beside the sources and what `config` names.
     """
     kind, _, boxes = (config.regions or "").partition(":")
     named = (config.region, config.key_weights, boxes and "boxes" in kind and Path(boxes))
-    read = [*(task.src for task in tasks), *inputs, *(Path(path) for path in named if path)]
-    read += [image for path in read if path.is_dir() for image in images_in(path)]
+    sources = [task.src for task in tasks]
+    read = [*sources, *inputs, *(Path(path) for path in named if path)]
+    read += [image for path in sources if path.is_dir() for image in images_in(path)]
+    read += [file for path in inputs if path.is_dir() for file in path.iterdir()]
     held = {os.path.realpath(path): path for path in read}
     inodes = {(s.st_dev, s.st_ino): path for path in read if (s := _stat(path))}
     outputs = [
