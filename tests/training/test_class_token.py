@@ -28,10 +28,10 @@ from masquerade.training.adversarial_models import (
     AdversarialModels,
     ClassToken,
     build_models,
-    label_loss,
 )
 from masquerade.training.adversarial_training import AdversarialTrainer, train_adversarially
 from masquerade.training.distributed import Processes
+from masquerade.training.label_losses import label_loss
 from masquerade.training.objectives import Labels
 from masquerade.training.optimization import parameter_groups
 from masquerade.training.recipe import (
