@@ -9,10 +9,10 @@ masquerade.anonymize_file("in.mp4", "out.mp4", method, regions="faces")
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from masquerade.anonymizer import Anonymized, Anonymizer
 from masquerade.errors import MasqueradeError
 
 if TYPE_CHECKING:
+    from masquerade.anonymizer import Anonymized, Anonymizer
     from masquerade.checkpoint import load, save
     from masquerade.methods import METHODS, build
     from masquerade.pipeline.receipt import Receipt
@@ -39,6 +39,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Anonymized": "anonymizer",
+    "Anonymizer": "anonymizer",
     "METHODS": "methods",
     "build": "methods",
     "load": "checkpoint",
@@ -53,7 +55,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: the contract alone needs torch and numpy only."""
+    """Import a public name when it is first used: torch alone takes seconds."""
     if name not in _HOMES:
         raise AttributeError(f"module 'masquerade' has no attribute {name!r}")
     return getattr(import_module(f"masquerade.{_HOMES[name]}"), name)

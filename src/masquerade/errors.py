@@ -10,10 +10,20 @@ MasqueradeError            exit 1 unless a child says otherwise
 from typing import ClassVar
 
 
+def escape(text: object) -> str:
+    """Text as a terminal may show it: characters that do not print, such as \\x1b, are escaped."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text)
+    )
+
+
 class MasqueradeError(Exception):
     """Anything that masquerade itself refuses or cannot do."""
 
     exit_code: ClassVar[int] = 1
+
+    def __str__(self) -> str:
+        return escape(super().__str__())
 
 
 class VideoError(MasqueradeError):

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
 VERBS = ("anonymize", "train", "evaluate", "data", "templates", "methods", "doctor", "demo")
@@ -41,7 +42,10 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder prints its settings otherwise
     INTERRUPTED.clear()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
+            signal.signal(number, _end)
+    with suppress(AttributeError):  # a stream of another kind was put in its place
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         return _verb(words)
     except BrokenPipeError:  # the reader of our output has gone
@@ -80,10 +84,11 @@ def _verb(words: list[str]) -> int:
 
 
 def _end(number: int, frame: Any) -> None:
-    """Handle a signal as an interruption, so that half-made outputs are removed.
+    """Handle the first signal as an interruption, so that half-made outputs are removed.
 
     FFmpeg may swallow the exception where it calls back into Python and fail for another reason, so
     the request is remembered too.
     """
-    INTERRUPTED.set()
-    raise KeyboardInterrupt
+    if not INTERRUPTED.is_set():  # a second one would interrupt the removal
+        INTERRUPTED.set()
+        raise KeyboardInterrupt

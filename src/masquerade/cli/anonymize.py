@@ -1,6 +1,7 @@
 """`masquerade anonymize`: files in, anonymized files out."""
 
 import json
+import os
 import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -12,7 +13,7 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.cli import INTERRUPTED
 from masquerade.cli.arguments import parse_with_method
 from masquerade.cli.progress import BatchProgress
-from masquerade.errors import UsageError
+from masquerade.errors import UsageError, escape
 from masquerade.pipeline.batch import (
     FileOutcome,
     anonymize_batch,
@@ -116,7 +117,7 @@ def main(argv: list[str]) -> int:
     if options.dry_run:
         with_default_regions(config, anonymizer)  # refuses what the method cannot do
         for task in tasks:
-            print(f"{task.src} -> {task.dst}")
+            print(escape(f"{task.src} -> {task.dst}"))
         return 0
     pipeline = build_pipeline(anonymizer, config)
     for note in anonymizer.warnings:
@@ -147,8 +148,13 @@ def _inputs(options: Options) -> list[str]:
         raise UsageError(f"name a video, as in: {EXAMPLE}")
     words: list[str] = []
     for word in options.inputs:
-        words += [line for line in sys.stdin.read().splitlines() if line] if word == "-" else [word]
+        words += _listed(sys.stdin.buffer.read()) if word == "-" else [word]
     return words
+
+
+def _listed(lines: bytes) -> list[str]:
+    """The names in a list, one a line, whatever their bytes are."""
+    return [os.fsdecode(line.rstrip(b"\r")) for line in lines.split(b"\n") if line.strip()]
 
 
 def _as_json(outcome: FileOutcome) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Progress on stderr: a bar and a printed line for each file, and bars for an evaluation."""
 
+from rich import markup
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -11,6 +12,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from masquerade.cli import INTERRUPTED
+from masquerade.errors import escape
 from masquerade.pipeline.batch import FileOutcome, FileTask
 from masquerade.pipeline.receipt import Receipt
 from masquerade.pipeline.single_file import OnProgress
@@ -43,34 +46,36 @@ class BatchProgress(Progress):
         for old in self.task_ids:
             self.remove_task(old)
         count = f" ({self._number} of {self._files})" if self._files > 1 else ""
-        bar = self.add_task(task.src.name + count, total=None, rate=0.0)
+        bar = self.add_task(markup.escape(escape(task.src.name)) + count, total=None, rate=0.0)
 
         def move(done: int, total: int | None) -> None:
+            if INTERRUPTED.is_set():  # FFmpeg may have swallowed the exception
+                raise KeyboardInterrupt
             self.update(bar, completed=done, total=total, rate=self.tasks[0].speed or 0.0)
 
         return move
 
     def print_outcome(self, outcome: FileOutcome) -> None:
         """Print one file's outcome."""
-        task = outcome.task
+        source, made = escape(outcome.task.src), escape(outcome.task.dst)
         if outcome.status == "failed":
-            source = f"{task.src}: " if self._files > 1 else ""  # names recur between folders
-            self._stderr.print(f"masquerade: {source}{outcome.error}", style="red", markup=False)
+            named = f"{source}: " if self._files > 1 else ""  # names recur between folders
+            self._stderr.print(f"masquerade: {named}{outcome.error}", style="red", markup=False)
         elif outcome.status == "skipped" and not self._quiet:
-            self._stderr.print(f"{task.src}: done before, left as it is", markup=False)
+            self._stderr.print(f"{source}: done before, left as it is", markup=False)
         elif outcome.receipt is not None:
             for warning in outcome.receipt.warnings:
-                self._stderr.print(f"{task.src}: {warning}", style="yellow", markup=False)
+                self._stderr.print(f"{source}: {warning}", style="yellow", markup=False)
             if not self._quiet:
-                made = task.dst if outcome.receipt.output else "nothing written"
-                print(f"{task.src} -> {made}: {summary(outcome.receipt)}")
+                made = made if outcome.receipt.output else "nothing written"
+                print(f"{source} -> {made}: {summary(outcome.receipt)}")
             if self._verbose and not self._quiet:
                 self._print_details(outcome.receipt)
 
     def _print_details(self, receipt: Receipt) -> None:
         for name, items in (("removed", receipt.removed), ("kept", receipt.kept)):
             if items:
-                self._stderr.print(f"  {name}: {', '.join(items)}", markup=False)
+                self._stderr.print(f"  {name}: {escape(', '.join(items))}", markup=False)
         spent = ", ".join(f"{key} {value:.1f} s" for key, value in receipt.stage_seconds.items())
         self._stderr.print(f"  {receipt.device}; busy: {spent}", markup=False)
 

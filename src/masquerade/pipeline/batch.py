@@ -8,17 +8,18 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from masquerade.errors import MasqueradeError, UsageError, VideoError
+from masquerade.errors import MasqueradeError, UsageError, VideoError, escape
 from masquerade.pipeline.config import Pipeline, PipelineConfig, build_pipeline
 from masquerade.pipeline.receipt import VERSION, Receipt
 from masquerade.pipeline.single_file import OnProgress, receipt_path, run_file
-from masquerade.storage import place_keys
+from masquerade.storage import place_keys, refuse_existing
 from masquerade.video.encoding import CONTAINERS, suffix_of
 from masquerade.video.probe import IMAGE_SUFFIXES, images_in, video_digest
 
@@ -26,6 +27,7 @@ VIDEOS = {
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts",
     ".vob", ".ogv", ".flv", ".wmv", ".asf", ".3gp", ".gif",
 }  # fmt: skip
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 OWN_SUFFIX = "_anonymized"
 Naming = Literal["keep", "sequential", "hash"]
 
@@ -84,7 +86,10 @@ def plan_tasks(
     for number, (src, below) in enumerate(found, 1):
         folder = src.parent if output is None else Path(output) / below
         tail = suffix if suffix is not None else (OWN_SUFFIX if output is None else "")
-        stem = {"keep": src.stem, "sequential": f"{number:06d}"}.get(name) or video_digest(src)[:16]
+        stem = src.stem if name == "keep" else f"{number:06d}"
+        if name == "hash":
+            with suppress(VideoError):  # what cannot be read fails when its turn comes
+                stem = video_digest(src)[:16]
         tasks.append(FileTask(src, folder / f"{stem}{tail}{_extension(src, codec)}"))
     return _distinct(tasks)
 
@@ -165,8 +170,10 @@ def check_plan(
     named = (config.region, config.key_weights, boxes and "boxes" in kind and Path(boxes))
     sources = [task.src for task in tasks]
     read = [*sources, *inputs, *(Path(path) for path in named if path)]
-    read += [image for path in sources if path.is_dir() for image in images_in(path)]
     read += [file for path in inputs if path.is_dir() for file in path.iterdir()]
+    for folder in filter(os.path.isdir, sources):
+        with suppress(VideoError):  # one without images fails when its turn comes
+            read += images_in(folder)
     held = {os.path.realpath(path): path for path in read}
     inodes = {(s.st_dev, s.st_ino): path for path in read if (s := _stat(path))}
     outputs = [
@@ -174,6 +181,7 @@ def check_plan(
     ]
     first: dict[str, FileTask] = {}
     for (task, path), key in zip(outputs, place_keys(path for _, path in outputs), strict=True):
+        refuse_existing(path, overwrite=True)
         about = _stat(path)
         source = held.get(os.path.realpath(path)) or (
             inodes.get((about.st_dev, about.st_ino)) if about else None
@@ -279,34 +287,66 @@ def _run_task(
         receipt = run_file(task.src, task.dst, pipeline, progress=progress)
     except MasqueradeError as error:
         return FileOutcome(task, "failed", str(error), error.exit_code)
+    except MemoryError:
+        why = "there was not enough memory; close other programs, or use fewer --workers."
+        return FileOutcome(task, "failed", why, 1)
+    except Exception as error:  # of any library: the other files go on
+        lines = str(error).strip().splitlines() or [""]
+        why = f"it failed for a reason that is not foreseen ({type(error).__name__}: {lines[0]})"
+        return FileOutcome(task, "failed", escape(f"{why}; leave it out, and report it."), 1)
     return FileOutcome(task, "done", receipt=receipt)
 
 
+def _run_in_worker(task: FileTask, pipeline: Pipeline) -> FileOutcome:
+    """`_run_task` in a process that ends with it on a signal, and does not take the next task."""
+    try:
+        return _run_task(task, pipeline)
+    except SystemExit as ended:
+        os._exit(int(ended.code or 0))
+
+
 def _run_in_processes(todo: list[tuple[FileTask, Pipeline]], workers: int) -> Iterator[FileOutcome]:
+    """Run files side by side. When a process dies, its like are run again, each in its own."""
     context = multiprocessing.get_context("spawn")  # forking a process with threads can hang it
     pool = ProcessPoolExecutor(workers, context, initializer=_exit_on_signals)
+    broken = []
     try:
-        futures = {
-            pool.submit(_run_task, task, own._replace(regions=None)): task for task, own in todo
-        }
+        futures: dict[Future[FileOutcome], tuple[FileTask, Pipeline]] = {}
+        for task, own in todo:
+            try:
+                futures[pool.submit(_run_in_worker, task, own._replace(regions=None))] = (task, own)
+            except BrokenProcessPool:
+                broken.append((task, own))
         for future in as_completed(futures):
             try:
                 yield future.result()
             except BrokenProcessPool:
-                why = "a worker process died, perhaps for want of memory; use fewer --workers."
-                yield FileOutcome(futures[future], "failed", why, 1)
+                broken.append(futures[future])
     except BaseException:
         for process in multiprocessing.active_children():
             process.terminate()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+    if len(todo) == 1 and broken:
+        why = "its worker process died, perhaps for want of memory; use fewer --workers."
+        yield FileOutcome(todo[0][0], "failed", why, 1)
+        return
+    for item in broken:  # any of them may have been the one
+        yield from _run_in_processes([item], 1)
 
 
 def _exit_on_signals() -> None:
-    """In a worker: raise SystemExit on a signal, so that a half-made output is removed."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _: sys.exit(128 + received))
+    """In a worker: raise SystemExit on the first signal, so that a half-made output is removed."""
+    ended: list[int] = []
+
+    def end(received: int, frame: object) -> None:
+        ended.append(received)
+        if len(ended) == 1:
+            sys.exit(128 + received)
+
+    for number in ENDING:
+        signal.signal(number, end)
 
 
 def exit_code(outcomes: Iterable[FileOutcome]) -> int:

@@ -89,8 +89,9 @@ class Receipt:
         return replace(self, source=replace(self.source, name=None, sha256=None, bytes=0))
 
     def to_json(self) -> str:
-        """The receipt as indented JSON."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+        """The receipt as indented JSON; bytes of names that are no UTF-8 are escaped."""
+        text = json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
 def region_records(

@@ -33,6 +33,8 @@ def check_audio(info: VideoInfo, audio: Audio, container: str) -> None:
         return
     if container in IMAGES:
         raise UsageError(f"{container} holds no sound; add --audio drop, or name the output .mp4.")
+    if any(stream.kind == "audio" and stream.codec == "unknown" for stream in info.streams):
+        raise UsageError("there is sound of a codec that is unknown here; add --audio drop.")
     if audio == "pitch":
         return
     for stream in info.streams:

@@ -12,7 +12,7 @@ from typing import NoReturn
 import av
 from av.container import InputContainer
 
-from masquerade.errors import VideoError
+from masquerade.errors import VideoError, escape
 
 STILLS = ("png_pipe", "jpeg_pipe", "bmp_pipe", "webp_pipe", "tiff_pipe")
 DEMUXERS = (  # that may read a file, by FFmpeg's names
@@ -27,7 +27,7 @@ _ADDRESS = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/")
 def printable(path: Path | str) -> str:
     """A path's last part for a message, printable whatever its bytes are."""
     name = os.path.basename(os.fspath(path).rstrip("/")) or os.fspath(path)
-    return os.fsencode(name).decode("utf-8", "backslashreplace").replace("\n", "\\n")
+    return escape(os.fsencode(name).decode("utf-8", "backslashreplace"))
 
 
 def _refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:

@@ -1,0 +1,242 @@
+"""A file that fails, for whatever reason, is one sentence and one code, and the others go on."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+import masquerade
+from masquerade.cli import main
+from masquerade.errors import UsageError, escape
+from masquerade.pipeline import batch
+from masquerade.pipeline.batch import FileOutcome, anonymize_batch, exit_code, plan_tasks
+from masquerade.pipeline.config import PipelineConfig, build_pipeline
+from masquerade.storage import MARK
+from masquerade.video.write import write_video
+
+BLACK = ("--method", "blacken", "--regions", "frame", "--no-progress")
+
+
+def write_pattern(path: Path, *, width: int = 64) -> Path:
+    import torch
+
+    write_video(path, torch.rand(1, 3, 5, 48, width, generator=torch.manual_seed(0)))
+    return path
+
+
+def with_sound_of(codec: bytes, path: Path) -> Path:
+    """An mp4 whose second stream is of a codec that FFmpeg does not know."""
+    with av.open(str(path), "w") as out:
+        video, sound = out.add_stream("libx264", rate=25), out.add_stream("aac", rate=48000)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(5):
+            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8))
+            out.mux(video.encode(picture))
+        tone = av.AudioFrame.from_ndarray(np.zeros((1, 9600), np.float32), "fltp", "mono")
+        tone.sample_rate = 48000
+        out.mux([*sound.encode(tone), *sound.encode(None), *video.encode(None)])
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"mp4a", codec, 1).replace(b"esds", b"free"))
+    return path
+
+
+@pytest.mark.parametrize("codec", [b"apac", b"ac-4", b"mha1", b"zzzz"])
+def test_sound_of_an_unknown_codec_is_dropped_or_refused(
+    tmp_path: Path, codec: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = with_sound_of(codec, tmp_path / "a.mp4")
+    receipt = masquerade.anonymize_file(
+        source, tmp_path / "b.mp4", masquerade.build("blacken"), regions="frame"
+    )
+    assert "stream1 (audio, unknown)" in receipt.removed
+    for audio in ("keep", "pitch"):
+        words = ["anonymize", str(source), "-o", str(tmp_path / "c.mp4"), "--audio", audio, *BLACK]
+        assert main(words) == 1
+        assert "--audio drop" in capsys.readouterr().err
+    assert not (tmp_path / "c.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("one\ntwo"),
+        AttributeError("name"),
+        OSError(5, "I/O"),
+        EOFError(),
+    ],
+)
+def test_any_failure_of_one_file_is_one_sentence_and_the_others_go_on(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+) -> None:
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        write_pattern(tmp_path / name)
+    run_file = batch.run_file
+
+    def failing(src: Path, *rest: Any, **more: Any) -> Any:
+        if src.name == "b.mp4":
+            raise error
+        return run_file(src, *rest, **more)
+
+    monkeypatch.setattr(batch, "run_file", failing)
+    assert main(["anonymize", str(tmp_path), "-o", str(tmp_path / "o"), *BLACK]) == 1
+    done = capsys.readouterr()
+    (line,) = done.err.splitlines()
+    assert "b.mp4" in line and "Traceback" not in line and line.endswith(".")
+    assert {p.name for p in (tmp_path / "o").glob("*.mp4")} == {"a.mp4", "c.mp4"}
+
+
+def die_at_96(frames: np.ndarray, *, mask: Any = None, state: Any = None) -> Any:
+    """Stands for a codec or a driver that takes its process along."""
+    if frames.shape[2] == 96:
+        os._exit(11)
+    return np.zeros_like(frames), state
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_takes_no_other_file_along(tmp_path: Path) -> None:
+    for name, width in (("a.mp4", 64), ("b.mp4", 96), ("caf\udce9.mp4", 64)):
+        write_pattern(tmp_path / "p.mp4", width=width).rename(tmp_path / name)
+    method = masquerade.build("mask-mean")
+    method.on_bytes = die_at_96
+    tasks = plan_tasks([str(tmp_path)], output=str(tmp_path / "o"))
+    pipeline = build_pipeline(method, PipelineConfig(regions="frame", threads=1))
+    outcomes = list(anonymize_batch(tasks, pipeline, workers=2))
+    assert {o.task.src.name: o.status for o in outcomes} == {
+        "a.mp4": "done",
+        "b.mp4": "failed",
+        "caf\udce9.mp4": "done",
+    }
+    assert exit_code(outcomes) == 1
+    assert [o.error for o in outcomes if o.error] == [
+        "its worker process died, perhaps for want of memory; use fewer --workers."
+    ]
+
+
+NAMES = [b"caf\xe9.mp4", b"\x1b]0;owned\x07\x1b[31m.mp4", b"two\nlines.mp4", b"\xe2\x80\xaegpj.mp4"]
+
+
+def test_names_of_any_bytes_lose_nothing_and_reach_no_terminal(
+    called: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    content = write_pattern(tmp_path / "p.mp4").read_bytes()
+    names = [*NAMES, b"z.mp4"]
+    for name in names:
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(content)
+    words = ("anonymize", folder, "-o", "o", *BLACK)
+    for code, more in ((0, ["-v"]), (1, []), (0, ["-y", "--json"]), (0, ["-y", "--dry-run"])):
+        done = called(*words, *more)
+        assert done.returncode == code, done.stderr
+        said = done.stdout + done.stderr
+        assert "\\udce9" in said and ("\\x1b" in said or "--json" in more)
+        assert all(char.isprintable() or char == "\n" for char in said)
+    made = {os.fsencode(path.name) for path in (tmp_path / "o").iterdir()}
+    assert made == {*names, *(name + b".receipt.json" for name in names)}
+    for path in (tmp_path / "o").glob("*.json"):
+        assert json.loads(path.read_bytes().decode())["source"]["name"].endswith(".mp4")
+
+
+def test_a_list_of_names_of_any_bytes_is_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = b"\n".join((*(name for name in NAMES if b"\n" not in name), b"a\x0bb.mp4\r", b""))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(listed), encoding="ascii"))
+    assert main(["anonymize", "-", "-o", "l/", "--dry-run", *BLACK]) == 0
+    said = capsys.readouterr().out
+    assert len(said.splitlines()) == 3 and "caf\\udce9.mp4" in said and "a\\x0bb.mp4 ->" in said
+
+
+def test_long_names_are_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pattern(tmp_path / "a.mp4")
+    before = sorted(tmp_path.iterdir())
+    for output in ("o" * 300 + ".mp4", "o" * 248 + ".mp4"):  # of the second only the receipt's
+        assert (
+            main(["anonymize", str(tmp_path / "a.mp4"), "-o", str(tmp_path / output), *BLACK]) == 2
+        )
+        assert "choose a shorter -o" in capsys.readouterr().err
+        assert sorted(tmp_path.iterdir()) == before
+    for name in ("i" * 300 + ".mp4", "i" * 300 + "*.mp4"):
+        assert main(["anonymize", name, *BLACK]) in (1, 2)
+        assert "Traceback" not in capsys.readouterr().err
+
+
+def test_an_unreadable_file_stops_no_naming_by_content(tmp_path: Path) -> None:
+    write_pattern(tmp_path / "b.mp4")
+    tasks = plan_tasks([str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4")], output="o", name="hash")
+    assert tasks[0].dst.name == "000001.mp4" and len(tasks[1].dst.stem) == 16
+
+
+def test_errors_print_no_control_characters() -> None:
+    assert (
+        str(UsageError("a\x1b[31m\x00\x9b\n\u202eb é 日")) == "a\\x1b[31m\\x00\\x9b\\n\\u202eb é 日"
+    )
+    assert escape(escape("\x07")) == "\\x07"
+
+
+def test_the_command_takes_signals_before_it_loads_anything(command: Callable[..., Any]) -> None:
+    code = "import sys, masquerade.cli; sys.exit(bool({'torch', 'av'} & set(sys.modules)))"
+    assert command(code=code).returncode == 0
+    code = """
+import os, signal, sys
+from masquerade.cli import main
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+sys.exit(main(["anonymize", "a.mp4"]))
+"""
+    done = command(code=code)
+    assert done.returncode == 130 and done.stderr.count("\n") == 1, done.stderr
+
+
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
+def test_a_second_signal_does_not_interrupt_the_removal(
+    clip: Path, tmp_path: Path, workers: str
+) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(clip.read_bytes())
+    out = tmp_path / "out"
+    words = ["anonymize", str(tmp_path), "-o", str(out), "--encoder-preset", "veryslow", *BLACK]
+    start = "import sys; from masquerade.cli import main; sys.exit(main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", start, *words, "--workers", workers],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not any(out.glob(f".*{MARK}*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+        os.killpg(process.pid, number)  # as a terminal does, to the workers too
+        time.sleep(0.002)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and b"Traceback" not in said, said
+    assert not list(out.iterdir())
+
+
+def test_outcomes_of_all_kinds_have_one_code() -> None:
+    tasks = [batch.FileTask(Path("a"), Path("b"))] * 2
+    for codes, expected in (((1, 1), 1), ((2, 2), 1), ((1, 4), 4), ((2, 3), 3), ((4, 4), 4)):
+        failed = [FileOutcome(t, "failed", "", c) for t, c in zip(tasks, codes, strict=True)]
+        assert exit_code(failed) == expected
