@@ -31,6 +31,7 @@ LEVELS = [
     "anonymizer",
     "storage",
     "device",
+    "ranges",
     "errors",
 ]
 

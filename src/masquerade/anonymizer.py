@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from masquerade.errors import MissingError
+from masquerade.ranges import checked
 
 U8 = NDArray[np.uint8]
 Pixels = U8 | NDArray[np.uint16]
@@ -100,6 +101,11 @@ class Anonymizer(nn.Module):
 
     presets: ClassVar[Presets] = MappingProxyType({})
     """Named arguments of the constructor, such as those of a paper."""
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        if "__init__" in vars(cls):
+            cls.__init__ = checked(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self) -> None:
         super().__init__()

@@ -41,7 +41,7 @@ def test_help_opens_with_a_line_to_copy(
         (["anonymize"], 2, "name a video"),
         (["anonymize", "a.mp4", "--method", "blurr"], 2, "no method 'blurr'"),
         (["anonymize", "a.mp4", "--preset", "weak"], 2, "no preset 'weak'"),
-        (["anonymize", "a.mp4", "--method", "blur", "--kernel", "4"], 2, "odd kernel"),
+        (["anonymize", "a.mp4", "--method", "blur", "--kernel", "4"], 2, "an odd number"),
         (["anonymize", "a.mp4", "--regions", "noses"], 2, "noses"),
         (["anonymize", "a.mp4", "--colour", "red"], 2, "--colour"),
         (["anonymize", "a.mp4", "--resume", "--public-receipt"], 2, "full receipt"),

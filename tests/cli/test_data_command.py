@@ -117,7 +117,7 @@ def test_a_vote_does_not_replace_what_an_annotator_wrote(tmp_path: Path) -> None
     "words", [("floors", "m.csv"), ("convert", "kth", ".", "-o", "x.csv"), ("mimes", "m")]
 )
 def test_a_negative_seed_is_refused(words: tuple[str, ...]) -> None:
-    with pytest.raises(UsageError, match="seed is 0 or more"):
+    with pytest.raises(UsageError, match="--seed must be from 0"):
         run(*words, "--seed", "-1")
 
 

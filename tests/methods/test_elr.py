@@ -31,8 +31,9 @@ def test_pixel_is_the_mean_of_its_block() -> None:
     assert torch.equal(shown, shown[..., ::8, ::8].repeat_interleave(8, 3).repeat_interleave(8, 4))
 
 
-def test_small_frames_are_not_enlarged() -> None:
-    assert ELR().size(8, 200) == (8, 200)
+def test_small_frames_lose_half_of_their_rows_at_least() -> None:
+    assert ELR().size(8, 200) == (4, 100)
+    assert ELR(factor=2, short=16384).size(480, 640) == (240, 320)
     assert ELR().size(1, 1) == (1, 1)
 
 
@@ -40,5 +41,5 @@ def test_presets_are_the_published_strengths() -> None:
     left = {name: make().size(224, 224)[0] for name, make in PRESETS["elr"].items()}
     assert left == {"paper": 12, "s16": 14, "s32": 7, "s64": 3}
     for bad in ({"factor": 0}, {"factor": 32, "short": 16}):
-        with pytest.raises(UsageError, match="elr needs"):
+        with pytest.raises(UsageError, match="--factor"):
             masquerade.build("elr", **bad)

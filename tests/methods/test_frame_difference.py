@@ -67,5 +67,5 @@ def test_bytes_continue_over_windows_as_floats_do() -> None:
 
 @pytest.mark.parametrize("wrong", [{"change": -0.1}, {"change": 1.0}, {"most": 0.0}])
 def test_settings_must_make_sense(wrong: dict[str, float]) -> None:
-    with pytest.raises(UsageError, match="frame-difference needs"):
+    with pytest.raises(UsageError, match=f"--{next(iter(wrong))} must be"):
         FrameDifference(**wrong)

@@ -36,7 +36,7 @@ def test_fewer_halvings_leave_a_wider_code() -> None:
     net = AutoEncoder(width=4, halvings=2).eval()
     code = net.encode(torch.rand(1, 3, 24, 32))
     assert code.shape == (1, 16, 6, 8) and net.decode(code, (24, 32)).shape == (1, 3, 24, 32)
-    with pytest.raises(UsageError, match="1 to 4 halvings"):
+    with pytest.raises(UsageError, match="--halvings must be from 1 to 4"):
         NoiseFeatures(halvings=5)
 
 
@@ -66,7 +66,7 @@ def test_a_clip_depends_on_no_other_of_its_batch() -> None:
     assert torch.equal(shown(method, CLIP[:1])[0], shown(method, CLIP)[0])
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("noise", [0.5, 2.0])
 def test_noise_has_the_strength_that_is_asked_for(noise: float) -> None:
     method, code = small(noise), 3 * torch.randn(1, 32, 20, 20)
     drawn = torch.stack([method.add_noise(code, (key, 0)) - code for key in range(20)])
@@ -83,7 +83,8 @@ def test_training_draws_anew_and_every_weight_learns() -> None:
     assert not torch.equal(draft, method.training_output(CLIP).clip)
     draft.sum().backward()
     assert all(p.grad is not None for p in method.parameters())
-    quiet = small(0.0)
+    quiet = small()
+    quiet.noise = 0.0
     with torch.no_grad():
         assert torch.allclose(quiet.training_output(CLIP).clip, shown(quiet, CLIP), atol=1e-5)
 
@@ -92,5 +93,5 @@ def test_presets_and_what_makes_no_sense() -> None:
     made = {name: make() for name, make in PRESETS["noise-features"].items()}
     assert {name: one.noise for name, one in made.items()} == {"paper": 0.5, "tiny": 0.5}
     for bad in ({"noise": -1.0}, {"width": 0}, {"short": 8}):
-        with pytest.raises(UsageError, match="noise-features needs"):
+        with pytest.raises(UsageError, match=f"--{next(iter(bad))} must be"):
             masquerade.build("noise-features", **bad)

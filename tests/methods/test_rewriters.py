@@ -52,7 +52,7 @@ def test_no_more_detail_comes_out_than_its_size_carries(name: str) -> None:
     assert small(name).size(480, 640) == (24, 32)
     assert small(name).size(20, 26) == (20, 26)
     assert METHODS[name].learned
-    with pytest.raises(UsageError, match="at least 16"):
+    with pytest.raises(UsageError, match="--short must be from 16"):
         masquerade.build(name, short=8)
 
 

@@ -283,8 +283,9 @@ def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"keep": 0.0}, "keep above 0"),
-        ({"keep": 1.1}, "keep above 0"),
+        ({"keep": 0.0}, "keep must be above 0"),
+        ({"keep": 1.1}, "keep must be above 0"),
+        ({"keep": 1.0, "mode": "sparsify-only"}, "drops no tubelet"),
         ({"places": ()}, "places"),
         ({"picture": (25, 32)}, "does not divide"),
     ],
@@ -314,7 +315,7 @@ def test_the_dial_turns_at_deployment(run: Path) -> None:
         assert torch.equal(value, turned.state_dict()[name])
     _, loose = parse([*words[:1], "--weights", str(run), "--no-strict", "--fill", "blur"])
     assert isinstance(loose, STPrivacy) and not loose.strict
-    with pytest.raises(UsageError, match="keep above 0"):
+    with pytest.raises(UsageError, match="keep must be above 0"):
         parse([*words, "--keep", "2"])
 
 

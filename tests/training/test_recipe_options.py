@@ -125,7 +125,7 @@ def test_a_gate_keeps_the_action_first_and_a_reversal_is_one_update() -> None:
         ("vita", "tiny", {"reversal": True, "adversarial_loss": "ones"}, "-loss ones"),
         ("spact", "tiny", {"queue": 64}, "--objective moco"),
         ("spact", "tiny", {"adversarial_loss": "ones"}, "--objective labels"),
-        ("spact", "tiny", {"objective": "x"}, "no objective 'x'"),
+        ("spact", "tiny", {"objective": "x"}, "--objective must be one of labels, nt-xent"),
         ("spact", "tiny", {"utility": "r3d"}, "no network 'r3d'"),
         ("spact", "tiny", {"adversary": ("r3d",)}, "no network 'r3d'"),
         ("spact", "huge", {}, "no preset 'huge'; it has tiny, paper, code"),

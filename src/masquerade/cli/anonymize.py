@@ -21,7 +21,13 @@ from masquerade.pipeline.batch import (
     exit_code,
     plan_tasks,
 )
-from masquerade.pipeline.config import PipelineConfig, build_pipeline, with_default_regions
+from masquerade.pipeline.config import (
+    PipelineConfig,
+    build_pipeline,
+    region_arguments,
+    with_default_regions,
+)
+from masquerade.ranges import Count, UnitInterval
 
 EXAMPLE = "masquerade anonymize holiday.mp4 -o safe.mp4"
 
@@ -47,7 +53,7 @@ class Options(PipelineConfig):
     skip_existing: bool = False  # skip inputs whose output exists.
     # skip inputs that an earlier run finished with the same file and settings.
     resume: bool = False
-    workers: int = 1  # files processed in parallel.
+    workers: Count = 1  # files processed in parallel.
     dry_run: bool = False  # print what would be done and do nothing.
     json: bool = False  # print the receipts as JSON and nothing else.
     quiet: Annotated[bool, arg(aliases=["-q"])] = False  # print errors only.
@@ -56,7 +62,7 @@ class Options(PipelineConfig):
     keep_audio: Annotated[bool, arg(aliases=["-k"])] = False  # short for --audio keep.
     keep_metadata: Annotated[bool, arg(aliases=["-m"])] = False  # short for --metadata keep.
     # lowest score that is hidden, of detections or templates, 0 to 1; lower is safer.
-    threshold: Annotated[float | None, arg(aliases=["-t"])] = None
+    threshold: Annotated[UnitInterval | None, arg(aliases=["-t"])] = None
     # size at which regions are detected: WxH, the longest side, or full.
     scale: Annotated[str | None, arg(aliases=["-s"])] = None
     overwrite: Annotated[bool, arg(aliases=["-y"])] = False  # replace an existing output.
@@ -115,7 +121,7 @@ def main(argv: list[str]) -> int:
         raise UsageError("--resume needs the full receipt; leave --public-receipt out.")
     check_plan(tasks, config, inputs=[options.weights] if options.weights else ())
     if options.dry_run:
-        with_default_regions(config, anonymizer)  # refuses what the method cannot do
+        region_arguments(with_default_regions(config, anonymizer))  # refuses what cannot be done
         for task in tasks:
             print(escape(f"{task.src} -> {task.dst}"))
         return 0

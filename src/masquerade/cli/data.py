@@ -22,11 +22,13 @@ from masquerade.datasets.overlap import without_overlap
 from masquerade.datasets.published import READERS
 from masquerade.datasets.splits import carve_validation, random_split
 from masquerade.errors import UsageError
+from masquerade.ranges import Allowed, Checked, Count, Seed, UnitInterval, at_least, checked
 
 Flag = tyro.conf.FlagCreatePairsOff[bool]
 Json = Annotated[Flag, tyro.conf.arg(help="print the result as JSON.")]
 Dataset = tyro.conf.arg(constructor=tyro.extras.literal_type_from_choices(READERS))
 Output = tyro.conf.arg(aliases=["-o"])
+Part = Annotated[float, Allowed("above 0 and below 1", lambda value: 0 < value < 1)]
 Result = TypeVar("Result", CheckResult, VoteResult, FloorsResult)
 _SHOWN = 20  # of each kind of finding; --json has them all
 
@@ -79,13 +81,14 @@ def vote(
     return 0
 
 
+@checked
 def floors(
     labels: Annotated[Path, tyro.conf.Positional],
     *,
     splits: Path | None = None,
     split: str = "1",
-    action_accuracy: float | None = None,
-    seed: int = 0,
+    action_accuracy: UnitInterval | None = None,
+    seed: Seed = 0,
     json: Json = False,
 ) -> int:
     """Print the floors: the scores of trivial attackers that never see a video.
@@ -100,7 +103,6 @@ def floors(
             a pickle without, the published one on protected video.
         seed: of the random scores and the bootstrap.
     """
-    _check_seed(seed)
     result = label_floors(
         labels, splits=splits, split=split, action_accuracy=action_accuracy, seed=seed
     )
@@ -109,14 +111,14 @@ def floors(
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReaderOptions:
+class ReaderOptions(Checked):
     """What only some of the published forms need or take."""
 
     # the folder that the clips' (or images') paths start from, where it is another.
     videos: Path | None = None
     splits: Path | None = None  # for vp, the folder of the official split lists.
-    split: int | None = None  # for hmdb51, ucf101 and vp: 1, 2 or 3.
-    fold: int | None = None  # for sbu: 1 to 5, the fold to test on.
+    split: Annotated[int, at_least(1, 3)] | None = None  # for hmdb51, ucf101 and vp: 1, 2 or 3.
+    fold: Annotated[int, at_least(1, 5)] | None = None  # for sbu: 1 to 5, the fold to test on.
     # for pa-hmdb51: the published names, or 1 from value 1 on (any, and vispr under VISPR's
     # names), or from value 2 for face and nudity (most).
     values: Literal["published", "any", "most", "vispr"] | None = None
@@ -127,6 +129,7 @@ class ReaderOptions:
     every: Flag = False  # for hvu: also clips that lack an action, an object or a scene.
 
 
+@checked
 def convert(
     dataset: Annotated[str, tyro.conf.Positional, Dataset],
     source: Annotated[Path, tyro.conf.Positional],
@@ -134,9 +137,9 @@ def convert(
     out: Annotated[Path, Output],
     reader: Annotated[ReaderOptions, tyro.conf.OmitArgPrefixes],
     without: Path | None = None,
-    seed: int | None = None,
-    test_share: float | None = None,
-    val_share: float | None = None,
+    seed: Seed | None = None,
+    test_share: Part | None = None,
+    val_share: Part | None = None,
 ) -> int:
     """Turn a dataset's published labels into a manifest.
 
@@ -153,7 +156,6 @@ def convert(
         val_share: turn this share of train into val, by groups, such as 0.1.
     """
     options = {k: v for k, v in vars(reader).items() if v is not None and v is not False}
-    _check_seed(seed or 0)
     whole = manifest = _read(dataset, source, options, seed)
     if without is not None:
         manifest = without_overlap(manifest, read_manifest(without))
@@ -173,15 +175,15 @@ def convert(
 
 
 @dataclass(frozen=True, kw_only=True)
-class MimesOptions:
+class MimesOptions(Checked):
     """What the drawn clips show; the arguments of `Mimes`."""
 
-    clips: int = 1024  # how many.
-    size: int = 64  # side of the frames in pixels.
-    frames: int = 16  # of a clip.
-    people: int = 128  # how many.
-    seed: int = 0  # of everything; the same seed gives the same clips.
-    correlation: float = 0.0  # from 0 to 1, of the correlated attributes with the action.
+    clips: Count = 1024  # how many.
+    size: Annotated[int, at_least(32, 256)] = 64  # side of the frames in pixels.
+    frames: Count = 16  # of a clip.
+    people: Count = 128  # how many.
+    seed: Seed = 0  # of everything; the same seed gives the same clips.
+    correlation: UnitInterval = 0.0  # from 0 to 1, of the correlated attributes with the action.
     correlated: tuple[str, ...] = ("warm",)  # names of binary attributes.
     gait: bool = True  # whether each person has their own gait.
     # whether each person has their own appearance; --no-looks leaves gait as the only cue.
@@ -202,7 +204,6 @@ def mimes(
         out: the folder to make.
         truth: also write part masks, keypoints and flow.
     """
-    _check_seed(benchmark.seed)
     drawn = Mimes(**vars(benchmark))
     path = write_mimes(out, drawn, truth=truth)
     Console(stderr=True).print(f"{escape(str(path))}: {len(drawn)} clips.", soft_wrap=True)
@@ -221,11 +222,6 @@ def _print(result: Result, show: Callable[[Result], None], *, json: bool) -> Non
         sys.stdout.write(result.to_json() + "\n")
     else:
         show(result)
-
-
-def _check_seed(seed: int) -> None:
-    if seed < 0:
-        raise UsageError(f"A seed is 0 or more, not {seed}.")
 
 
 def _read(dataset: str, source: Path, options: dict[str, Any], seed: int | None) -> Manifest:

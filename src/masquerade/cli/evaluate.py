@@ -27,18 +27,20 @@ from masquerade.extraction.store import STORE_LIMIT
 from masquerade.methods import method_name
 from masquerade.methods.stprivacy import STPrivacy
 from masquerade.pipeline.config import PipelineConfig, region_arguments, with_default_regions
+from masquerade.ranges import Allowed, Checked, Count, Weight, Whole
 from masquerade.regions import REGIONS
 from masquerade.report.table import markdown, show
 from masquerade.storage import atomic_write
 
 EXAMPLE = "masquerade evaluate --data clips.csv --method blur --regions people -o results"
+Folds = Allowed("0, or 2 or more", lambda value: value == 0 or value >= 2)
 INSTEAD_OF_SCORED = (
     "train it on clips that --score-on lacks, as `masquerade data convert --without` gives."
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Checked):
     """Attack anonymized video, and report how well action and private labels are recognised."""
 
     data: Path  # a manifest: path, action, private attributes; see `masquerade data`.
@@ -67,7 +69,7 @@ class Options:
     attackers: str = "scratch,finetuned,motion,raw,background,prior"
     # number of cross-validation folds; 0: use the manifest's columns split_action and
     # split_identity.
-    folds: int = 5
+    folds: Annotated[int, Folds] = 5
     # the attackers' networks and training: tiny (for a hundred clips), many (for a thousand),
     # bags (frames without order), paper.
     preset: str = "tiny"
@@ -75,12 +77,12 @@ class Options:
     # for binary attributes, separated by commas: auroc, which is always reported, and cmap, f1,
     # f1-spact (F1 at the threshold of SPAct's code), as papers print them.
     metrics: str = "auroc"
-    seeds: int = 3  # networks trained of each kind, each with its own seed.
-    workers: int = 0  # parallel processes; 0: one per core.
+    seeds: Count = 3  # networks trained of each kind, each with its own seed.
+    workers: Whole = 0  # parallel processes; 0: one per core.
     device: str = "auto"  # auto, cpu, cuda, cuda:N, mps.
     # GB that small copies of all clips may take on the disk; above it they are made anew from the
     # videos whenever they are read.
-    store_limit: float = STORE_LIMIT
+    store_limit: Weight = STORE_LIMIT
     json: bool = False  # print the result as JSON.
     # a folder for the results and, so that nothing is computed twice, small copies of all clips,
     # raw ones too: protect it as you protect the videos.
@@ -168,8 +170,6 @@ def main(argv: list[str]) -> int:
 
 def config_of(options: Options) -> EvaluationConfig:
     """The configuration that options ask for."""
-    if options.folds < 0 or options.folds == 1 or options.seeds < 1:
-        raise UsageError("--folds is 0 or 2 and more, and --seeds 1 and more.")
     known = {field.name for field in fields(EvaluationConfig)}
     given = {name: value for name, value in vars(options).items() if name in known}
     for name in ("attackers", "labels", "metrics"):

@@ -17,6 +17,7 @@ from rich.table import Table
 from tyro.conf import arg
 
 from masquerade.errors import UsageError
+from masquerade.ranges import at_least, checked
 from masquerade.regions.key_extractors import build_key_extractor
 from masquerade.regions.key_weights import fetch as fetch_weights
 from masquerade.regions.template_library import Library
@@ -78,6 +79,7 @@ def add(
     return 0
 
 
+@checked
 def show(
     name: Name,
     video: Annotated[Path, tyro.conf.Positional],
@@ -85,7 +87,7 @@ def show(
     output: Output,
     keys: str = "colour-hog",
     key_weights: Path | None = None,
-    every: int = 0,
+    every: Annotated[int, at_least(0, 1000)] = 0,
     library: Folder = None,
     overwrite: Annotated[Flag, arg(aliases=["-y"])] = False,
 ) -> int:

@@ -20,6 +20,7 @@ from masquerade.errors import UsageError
 from masquerade.evaluation.protocols import protocols
 from masquerade.extraction.store import STORE_LIMIT, ClipCache
 from masquerade.methods import METHODS
+from masquerade.ranges import Allowed, Checked, Count, Seed, Weight, Whole
 from masquerade.training.adversarial_training import TrainedAnonymizer, TrainingProgress
 from masquerade.training.distributed import is_main_process
 from masquerade.training.objectives import Pairs
@@ -27,11 +28,12 @@ from masquerade.training.recipe import AdversarialRecipe
 from masquerade.training.recipes import RECIPES, recipe_function
 from masquerade.training.run import TrainingRows, hold_out_validation, train, training_rows
 
+Folds = Allowed("0, or 2 or more", lambda value: value == 0 or value >= 2)
 EXAMPLE = "masquerade train spact --data mimes/manifest.csv -o run/"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Checked):
     """Train an anonymizer: the action must stay readable, and what is private must not."""
 
     # the method: spact, vita, bdq, noise-features, stprivacy. Its own arguments follow.
@@ -42,8 +44,8 @@ class Options:
     split: str | None = None  # the split column to use; by default all of them.
     # number of folds, cut as by `masquerade evaluate`, of which one is left out; split columns are
     # then ignored.
-    folds: int = 0
-    fold: int = 0  # the fold that is left out, from 0.
+    folds: Annotated[int, Folds] = 0
+    fold: Whole = 0  # the fold that is left out, from 0.
     # train on clips of these actions only, separated by commas; by default all.
     actions: str | None = None
     private: str | None = None  # columns to hide, separated by commas; by default all attributes.
@@ -51,15 +53,15 @@ class Options:
     start: Path | None = None
     # another manifest, such as one of pictures, on which the adversary is trained.
     stills: Path | None = None
-    seed: int = 0  # random seed of initial weights, order of clips and everything else drawn.
+    seed: Seed = 0  # random seed of initial weights, order of clips and everything else drawn.
     device: str = "auto"  # auto, cpu, cuda, cuda:N, mps.
     amp: bool = False  # half precision in the networks (bfloat16, where the device has it).
-    workers: int = 1  # processes that read videos.
+    workers: Count = 1  # processes that read videos.
     # a folder for extracted clips, which other runs on the same data reuse.
     cache: Path | None = None
     # GB that clips may take on the disk; above it they are made anew from the videos whenever they
     # are read.
-    store_limit: float = STORE_LIMIT
+    store_limit: Weight = STORE_LIMIT
     json: bool = False  # print the result as JSON.
 
 
@@ -147,8 +149,8 @@ def select_rows(manifest: Manifest, options: Options) -> TrainingRows:
         return training_rows(manifest, column=options.split, seed=options.seed)
     if options.split is not None:
         raise UsageError("--folds leaves no room for a --split; give one of them.")
-    if not 0 <= options.fold < options.folds or options.folds < 2:
-        raise UsageError("--folds is 2 or more, and --fold from 0 to below it.")
+    if options.fold >= options.folds:
+        raise UsageError("--fold is from 0 to below --folds.")
     found = protocols(manifest, folds=options.folds)
     tested = np.concatenate([protocol.folds[options.fold].test for protocol in found])
     rows = np.setdiff1d(np.arange(len(manifest)), tested)

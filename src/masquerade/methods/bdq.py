@@ -13,15 +13,15 @@ differences are shifted by a quarter of a level (not under `soft`), so that an u
 clear of the limits and sensor noise does not flicker; trained limits may come close to it again.
 """
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from masquerade.anonymizer import Anonymized, Anonymizer, Card, Presets, TrainingOutput
-from masquerade.errors import UsageError
 from masquerade.methods.blend import blend
+from masquerade.ranges import above, at_least
 
 KERNEL = 5
 SHIFT = 0.25  # of a level, so that unchanged pixels lie clear of untrained limits
@@ -59,18 +59,13 @@ class BDQ(Anonymizer):
     def __init__(
         self,
         *,
-        sigma: float = 3.0,
-        bits: int = 4,
-        slope: float = 5.0,
-        short: int = 112,
+        sigma: Annotated[float, above(0, 1000)] = 3.0,
+        bits: Annotated[int, at_least(1, 8)] = 4,
+        slope: Annotated[float, above(0, 1000)] = 5.0,
+        short: Annotated[int, at_least(1, 16384)] = 112,
         soft: bool = False,
     ) -> None:
         super().__init__()
-        if sigma <= 0 or not 1 <= bits <= 8 or slope <= 0 or short < 1:
-            raise UsageError(
-                "bdq needs sigma, slope and short above 0 and 1 to 8 bits, "
-                f"got {sigma}, {slope}, {short} and {bits}."
-            )
         self.sigma, self.bits, self.slope, self.short, self.soft = sigma, bits, slope, short, soft
         # The limits between levels, in levels: the quantiser's learned parameters.
         self.limits = nn.Parameter(torch.arange(2**bits - 1) + 0.5)

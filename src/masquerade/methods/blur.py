@@ -7,7 +7,7 @@ frames are blurred at that size and enlarged again, so that a setting hides as m
 as in a small one.
 """
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import cv2
 import numpy as np
@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Anonymizer, Card, Presets
-from masquerade.errors import UsageError
 from masquerade.methods.blend import U8, blend, rewrite_regions
 from masquerade.methods.resample import area_resize
+from masquerade.ranges import Allowed, at_least
+
+Odd = Allowed("an odd number from 3 to 999", lambda value: 3 <= value <= 999 and value % 2 == 1)
 
 
 class Blur(Anonymizer):
@@ -43,13 +45,14 @@ class Blur(Anonymizer):
         "strong": {"kernel": 21, "sigma": 10.0, "short": 224},
     }
 
-    def __init__(self, *, kernel: int = 31, sigma: float = 10.0, short: int = 112) -> None:
+    def __init__(
+        self,
+        *,
+        kernel: Annotated[int, Odd] = 31,
+        sigma: Annotated[float, at_least(1, 1000)] = 10.0,
+        short: Annotated[int, at_least(0, 16384)] = 112,
+    ) -> None:
         super().__init__()
-        if kernel < 1 or kernel % 2 == 0 or sigma <= 0 or short < 0:
-            raise UsageError(
-                f"blur needs an odd kernel, a positive sigma and short >= 0, got kernel {kernel}, "
-                f"sigma {sigma}, short {short}."
-            )
         self.kernel, self.sigma, self.short = kernel, sigma, short
 
     def weights(self) -> NDArray[np.float32]:

@@ -5,9 +5,11 @@ motion. The factor is relative to the frame (`elr` fixes the number of pixels th
 can keep the reduced size: `--size model`.
 """
 
+from typing import Annotated
+
 from masquerade.anonymizer import Card
-from masquerade.errors import UsageError
 from masquerade.methods.resample import LowResolution
+from masquerade.ranges import at_least
 
 
 class Downsample(LowResolution):
@@ -24,10 +26,8 @@ class Downsample(LowResolution):
         paper="baseline of STPrivacy ICCV 2023, SPAct CVPR 2022",
     )
 
-    def __init__(self, *, factor: int = 16) -> None:
+    def __init__(self, *, factor: Annotated[int, at_least(2, 16384)] = 16) -> None:
         super().__init__()
-        if factor < 1:
-            raise UsageError(f"downsample needs a factor of at least 1, got {factor}.")
         self.factor = factor
 
     def size(self, height: int, width: int) -> tuple[int, int]:

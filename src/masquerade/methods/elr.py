@@ -10,11 +10,12 @@ video shows no more than a small one. The papers' sensor records nothing else; a
 reduced size with `--size model`.
 """
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from masquerade.anonymizer import Card, Presets
 from masquerade.errors import UsageError
 from masquerade.methods.resample import LowResolution
+from masquerade.ranges import at_least
 
 
 class ELR(LowResolution):
@@ -41,16 +42,18 @@ class ELR(LowResolution):
         "s64": {"factor": 64},  # 3 rows
     }
 
-    def __init__(self, *, factor: int = 16, short: int = 224) -> None:
+    def __init__(
+        self,
+        *,
+        factor: Annotated[int, at_least(2, 16384)] = 16,
+        short: Annotated[int, at_least(2, 16384)] = 224,
+    ) -> None:
         super().__init__()
-        if not 1 <= factor <= short:
-            raise UsageError(
-                f"elr needs a factor of at least 1 and a short side of at least the factor, "
-                f"got {factor} and {short}."
-            )
+        if factor > short:
+            raise UsageError(f"elr needs a --factor of at most --short, not {factor} of {short}.")
         self.factor, self.short = factor, short
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         least = self.factor * min(height, width)
         tall, wide = height * self.short // least, width * self.short // least
-        return min(height, tall), min(width, wide)
+        return min(max(1, height // 2), tall), min(max(1, width // 2), wide)

@@ -5,7 +5,7 @@ ECCV 2022) without what it learns. Hides colour, texture and everything static; 
 gait and edges of clothes of whatever moves.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from masquerade.anonymizer import U8, Anonymized, Anonymizer, Card
-from masquerade.errors import UsageError
 from masquerade.methods.blend import blend, blend_bytes
+from masquerade.ranges import Allowed, Share
 
 RED, GREEN, BLUE = 77, 150, 29  # of 256: BT.601 in integers, so that floats and bytes agree
 WHITE = 255 * (RED + GREEN + BLUE)
 
 Greys = NDArray[np.int32]
+
+Below = Allowed("0 or more and below 1", lambda value: 0 <= value < 1)
 
 
 class FrameDifference(Anonymizer):
@@ -38,13 +40,8 @@ class FrameDifference(Anonymizer):
         paper="the input of BDQ, Kumawat & Nagahara ECCV 2022, thresholded",
     )
 
-    def __init__(self, *, change: float = 0.06, most: float = 0.5) -> None:
+    def __init__(self, *, change: Annotated[float, Below] = 0.06, most: Share = 0.5) -> None:
         super().__init__()
-        if not 0 <= change < 1 or not 0 < most <= 1:
-            raise UsageError(
-                "frame-difference needs change in [0, 1) and most in (0, 1], "
-                f"got {change} and {most}."
-            )
         self.change, self.most = change, most
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:

@@ -12,18 +12,18 @@ scene. It comes from the operating system's entropy and is not stored.
 
 import secrets
 from functools import partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Card, Presets
-from masquerade.errors import UsageError
 from masquerade.methods.blend import blend
-from masquerade.methods.rewriter import Rewriter
+from masquerade.methods.rewriter import Rewriter, Side
 from masquerade.models.per_frame import transform_frames
 from masquerade.models.unet import AutoEncoder
+from masquerade.ranges import at_least
 
 KEY_BITS = 128
 
@@ -54,15 +54,14 @@ class NoiseFeatures(Rewriter):
     }
 
     def __init__(
-        self, *, noise: float = 0.5, width: int = 16, halvings: int = 4, short: int = 112
+        self,
+        *,
+        noise: Annotated[float, at_least(0.01, 100)] = 0.5,
+        width: Annotated[int, at_least(1, 1024)] = 16,
+        halvings: Annotated[int, at_least(1, 4)] = 4,
+        short: Side = 112,
     ) -> None:
         super().__init__(short=short)
-        if noise < 0 or width < 1 or not 1 <= halvings <= 4 or short < 16:
-            raise UsageError(
-                "noise-features needs noise of at least 0, a width of at least 1, 1 to 4 halvings "
-                "and a short side of at least 16 pixels, "
-                f"got {noise}, {width}, {halvings} and {short}."
-            )
         self.noise, self.width, self.halvings = noise, width, halvings
         self.net = AutoEncoder(width=width, halvings=halvings)
 

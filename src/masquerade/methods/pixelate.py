@@ -6,7 +6,7 @@ and motion. Blocks grow with the frame, so that a setting hides as much in a lar
 small one.
 """
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import cv2
 import numpy as np
@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Anonymizer, Card, Presets
-from masquerade.errors import UsageError
 from masquerade.methods.blend import U8, blend, rewrite_regions
+from masquerade.ranges import at_least
 
 
 class Pixelate(Anonymizer):
@@ -36,17 +36,20 @@ class Pixelate(Anonymizer):
     # The paper's blocks at 224
     presets: ClassVar[Presets] = {"fine": {"block": 4}, "coarse": {"block": 16}}
 
-    def __init__(self, *, block: int = 16, short: int = 224) -> None:
+    def __init__(
+        self,
+        *,
+        block: Annotated[int, at_least(2, 16384)] = 16,
+        short: Annotated[int, at_least(0, 16384)] = 224,
+    ) -> None:
         super().__init__()
-        if block < 1 or short < 0:
-            raise UsageError(f"pixelate needs block >= 1 and short >= 0, got {block} and {short}.")
         self.block, self.short = block, short
 
     def side(self, height: int, width: int) -> int:
         """A block's side in pixels of a frame of this size."""
         if not self.short:
             return self.block
-        return max(1, round(self.block * min(height, width) / self.short))
+        return max(2, round(self.block * min(height, width) / self.short))
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         h, w = clip.shape[-2:]

@@ -1,12 +1,15 @@
 """The base class of methods whose network transforms single frames: SPAct, VITA, noise features."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Anonymizer, TrainingOutput
 from masquerade.methods.blend import blend
 from masquerade.models.per_frame import effective_size, transform_frames
+from masquerade.ranges import at_least
+
+Side = Annotated[int, at_least(16, 4096)]
 
 
 class Rewriter(Anonymizer):

@@ -9,14 +9,14 @@ Differs from the paper: frames of any size are resized to the network's input an
 limits it to regions.
 """
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from torch import Tensor
 
 from masquerade.anonymizer import Card, Presets
-from masquerade.errors import UsageError
-from masquerade.methods.rewriter import Rewriter
+from masquerade.methods.rewriter import Rewriter, Side
 from masquerade.models.unet import UNet
+from masquerade.ranges import at_least
 
 
 class SPAct(Rewriter):
@@ -39,13 +39,8 @@ class SPAct(Rewriter):
         "tiny": {"width": 8, "short": 24},  # trains in minutes on two cores
     }
 
-    def __init__(self, *, width: int = 16, short: int = 112) -> None:
+    def __init__(self, *, width: Annotated[int, at_least(1, 1024)] = 16, short: Side = 112) -> None:
         super().__init__(short=short)
-        if width < 1 or short < 16:
-            raise UsageError(
-                f"spact needs a width of at least 1 and a short side of at least 16 pixels, "
-                f"got {width} and {short}."
-            )
         self.width = width
         self.net = UNet(width=width)
 

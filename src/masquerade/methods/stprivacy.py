@@ -14,7 +14,7 @@ what the other dropped.
 """
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -25,10 +25,12 @@ from masquerade.errors import UsageError
 from masquerade.methods.resample import area_resize, resize
 from masquerade.models.published_weights import load_weights
 from masquerade.models.sparse_vit import SparseViT, kept_counts, ratio_loss, sample_keep
+from masquerade.ranges import Share, at_least
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, as the weights that it may start from expect
 STD = (0.229, 0.224, 0.225)
 BLUR_GRID = 8  # rows and columns that fill="blur" leaves of a frame
+Side = Annotated[int, at_least(1, 4096)]
 
 
 class STPrivacy(Anonymizer):
@@ -87,14 +89,14 @@ class STPrivacy(Anonymizer):
     def __init__(
         self,
         *,
-        frames: int = 16,
-        picture: tuple[int, int] = (112, 112),
-        tubelet: tuple[int, int, int] = (2, 16, 16),
-        width: int = 384,
-        heads: int = 6,
-        depth: int = 12,
-        places: tuple[int, ...] = (3, 6, 9),
-        keep: float = 0.7,
+        frames: Annotated[int, at_least(1, 1024)] = 16,
+        picture: tuple[Side, Side] = (112, 112),
+        tubelet: tuple[Side, Side, Side] = (2, 16, 16),
+        width: Side = 384,
+        heads: Annotated[int, at_least(1, 64)] = 6,
+        depth: Annotated[int, at_least(1, 64)] = 12,
+        places: tuple[Annotated[int, at_least(0, 64)], ...] = (3, 6, 9),
+        keep: Share = 0.7,
         mode: Literal["full", "sparsify-only", "anonymize-only"] = "full",
         strict: bool = True,
         fill: Literal["black", "mean", "blur"] = "black",
@@ -103,12 +105,14 @@ class STPrivacy(Anonymizer):
         inflation: Literal["average", "central"] = "average",
     ) -> None:
         super().__init__()
-        if not 0 < keep <= 1:
-            raise UsageError(f"stprivacy needs keep above 0 and at most 1, got {keep}.")
         if strict and fill == "blur":
             raise UsageError("fill blur shows what was dropped, blurred; it needs --no-strict.")
         if not places and mode != "anonymize-only":
             raise UsageError(f"stprivacy needs places to drop tubelets at in its mode {mode}.")
+        each = [side // step for side, step in zip(picture, tubelet[1:], strict=True)]
+        tokens = each[0] * each[1]
+        if mode == "sparsify-only" and kept_counts(tokens, keep, len(places))[-1] >= tokens:
+            raise UsageError(f"--keep {keep} drops no tubelet, and --mode {mode} shows the others.")
         self.window = self.frames = frames
         self.token_width = width
         self.picture, self.tubelet = tuple(picture), tuple(tubelet)

@@ -9,14 +9,16 @@ Differs from the paper: frames of any size are resized to the network's input an
 UNet instead of its own network the method is `spact`, trained with `--objective labels`.
 """
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from torch import Tensor
 
 from masquerade.anonymizer import Card, Presets
-from masquerade.errors import UsageError
-from masquerade.methods.rewriter import Rewriter
+from masquerade.methods.rewriter import Rewriter, Side
 from masquerade.models.image_transform_net import ImageTransformNet
+from masquerade.ranges import at_least
+
+Width = Annotated[int, at_least(1, 1024)]
 
 
 class VITA(Rewriter):
@@ -46,14 +48,12 @@ class VITA(Rewriter):
     def __init__(
         self,
         *,
-        widths: tuple[int, int, int] = (8, 16, 32),
-        blocks: int = 2,
-        short: int = 112,
+        widths: tuple[Width, Width, Width] = (8, 16, 32),
+        blocks: Annotated[int, at_least(0, 100)] = 2,
+        short: Side = 112,
         grey: bool = False,
     ) -> None:
         super().__init__(short=short)
-        if min(widths) < 1 or blocks < 0 or short < 16:
-            raise UsageError("vita needs widths of at least 1 and a short side of at least 16.")
         self.widths, self.blocks, self.grey = widths, blocks, grey
         self.net = ImageTransformNet(widths=widths, blocks=blocks)
 

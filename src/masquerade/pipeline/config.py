@@ -1,15 +1,27 @@
 """The configuration of a run: what a user may choose besides the method and its arguments."""
 
 import inspect
+import math
+import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import describe
 from masquerade.device import choose_device
 from masquerade.errors import UsageError
 from masquerade.pipeline.receipt import config_hash
+from masquerade.ranges import (
+    Checked,
+    Positive,
+    Seed,
+    UnitInterval,
+    Weight,
+    Whole,
+    at_least,
+    check_ranges,
+)
 from masquerade.regions import REGIONS, Union
 from masquerade.regions.template_regions import parse_point
 from masquerade.video.audio import Audio
@@ -21,10 +33,12 @@ REGION_ARGUMENTS = (
     "track", "at", "keys", "key_weights", "combine", "gamma", "floor", "calibrated", "grow",
 )  # fmt: skip
 """Fields that are handed to a region source if its constructor has an argument of that name."""
+Reach = Annotated[int, at_least(0, 1000)]
+Rate = Annotated[float, at_least(0.001, 1000)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PipelineConfig:
+class PipelineConfig(Checked):
     """How a file is anonymized. None: the default of the region source, method or codec."""
 
     # what to hide: faces, people, frame, boxes:FILE, templates:NAME,..., or several as in
@@ -44,28 +58,29 @@ class PipelineConfig:
     # how the strengths of several templates are combined: max, or mean as in the paper, which hides
     # less.
     combine: Literal["mean", "max"] | None = None
-    gamma: float | None = None  # exponent of a template's strength; below 1 hides more.
-    floor: float | None = None  # lowest strength anywhere in the frame, 0 to 1.
+    gamma: Positive | None = None  # exponent of a template's strength; below 1 hides more.
+    floor: UnitInterval | None = None  # lowest strength anywhere in the frame, 0 to 1.
     # width of the margin hidden around what is found, in cells of the grid of keys.
-    grow: int | None = None
+    grow: Annotated[int, at_least(0, 1000)] | None = None
     # hide the core of what is found completely; --no-calibrated: in proportion to its cosine
     # similarity, as in the paper.
     calibrated: bool = True
     # lowest score that is hidden, of detections or templates, 0 to 1; lower is safer.
-    threshold: float | None = None
+    threshold: UnitInterval | None = None
     scale: str | None = None  # size at which regions are detected: WxH, the longest side, or full.
-    min_size: float | None = None  # regions smaller than this many pixels stay visible.
-    max_size: float | None = None  # regions larger than this many pixels stay visible.
-    every: int | None = None  # run the detector on every N-th frame and track between them.
-    gap: int | None = None  # longest run of frames without a detection that a track bridges.
-    carry: int | None = None  # frames for which a region stays hidden after its last detection.
-    lookback: int | None = None  # frames for which a region is hidden before its first detection.
+    min_size: Weight | None = None  # regions smaller than this many pixels stay visible.
+    max_size: Positive | None = None  # regions larger than this many pixels stay visible.
+    every: Whole | None = None  # run the detector on every N-th frame and track between them.
+    gap: Reach | None = None  # longest run of frames without a detection that a track bridges.
+    carry: Reach | None = None  # frames for which a region stays hidden after its last detection.
+    lookback: Reach | None = None  # frames for which a region is hidden before its first detection.
     track: bool = True  # join detections to tracks, which fills gaps; --no-track: detections only.
     # ellipse, box, or silhouette where the region source gives one.
     shape: Literal["ellipse", "box", "silhouette"] | None = None
     # factor by which boxes are enlarged (1.6 equals deface's --mask-scale 1.3).
-    mask_scale: float = 1.6
-    feather: float = 0.0  # width in pixels over which the mask fades, outwards.
+    mask_scale: Annotated[float, at_least(1, 100)] = 1.6
+    # width in pixels over which the mask fades, outwards.
+    feather: Annotated[float, at_least(0, 1000)] = 0.0
     # keep what is not hidden, or make it black, which removes the scene too.
     outside: Literal["keep", "black"] = "keep"
     region: Path | None = None  # an image of the frame's size; nothing is hidden where it is black.
@@ -73,23 +88,24 @@ class PipelineConfig:
     # strip, keep, or keep:KEY,... (tags, or subtitle, chapter, data, attachment).
     metadata: str = "strip"
     codec: Codec = "h264"  # h264, h265, vp9, av1, ffv1, mjpeg, prores.
-    crf: int | None = None  # quality of the encoder, lower is better.
+    crf: Whole | None = None  # quality of the encoder, lower is better.
     encoder_preset: str | None = None  # the encoder's speed, such as veryfast or slow.
     lossless: bool = False  # write every pixel exactly.
     bitrate: str | None = None  # bits per second, or source for the input's.
     hwaccel: Literal["none", "cuda"] = "none"  # none or cuda.
     force_8bit: bool = False  # write video of more than 8 bits with 8 bits.
-    cfr: float | None = None  # write a constant frame rate of this many frames per second.
+    cfr: Rate | None = None  # write a constant frame rate of this many frames per second.
     # source, or model for the size at which the method works.
     size: Literal["source", "model"] = "source"
     # read a folder of images as one video of this many frames per second.
-    sequence: float | None = None
+    sequence: Rate | None = None
     device: str = "auto"  # auto, cpu, cuda, cuda:N, mps.
-    batch_size: int = 0  # frames at once, for methods without a window of their own; 0: one.
+    # frames at once, for methods without a window of their own; 0: one.
+    batch_size: Annotated[int, at_least(0, 1024)] = 0
     amp: bool = False  # half precision in networks, on CUDA.
-    threads: int = 0  # threads of decoder and encoder; 0: all cores.
-    seed: int | None = None  # for science only: whoever knows it can undo the noise.
-    preview: float | None = None  # anonymize only this many seconds.
+    threads: Annotated[int, at_least(0, 1024)] = 0  # threads of decoder and encoder; 0: all cores.
+    seed: Seed | None = None  # for science only: whoever knows it can undo the noise.
+    preview: Positive | None = None  # anonymize only this many seconds.
     salvage: bool = False  # anonymize what is left of a damaged file.
     allow_empty: bool = False  # publish a video in which nothing was found to hide.
     # publish where regions were lost for a while between their first and their last sighting, or
@@ -102,6 +118,15 @@ class PipelineConfig:
     export_boxes: Path | None = None  # write the regions to this JSON file.
     export_masks: Path | None = None  # write the masks to this video.
     shadow: bool = False  # find regions only; write the receipt and no video.
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.min_size or 0) > (self.max_size or math.inf):
+            raise UsageError(
+                f"--min-size {self.min_size} above --max-size {self.max_size} leaves nothing to "
+                "hide; leave one of them out."
+            )
+        encoding_for(self)
 
     def as_dict(self) -> dict[str, Any]:
         """What a receipt records: everything but the seed and the folders of files."""
@@ -178,7 +203,7 @@ def region_arguments(config: PipelineConfig) -> list[tuple[str, dict[str, Any]]]
     for name in names:
         own = inspect.signature(REGIONS[name]).parameters
         taken = {key: value for key, value in given.items() if key in own}
-        _check_detector(name, taken.get("detector"))
+        check_ranges(REGIONS[name], taken)
         extra: dict[str, Any] = {"file": Path(named)} if name == "boxes" else {}
         if name == "templates":
             words = named.split(",") if names[-1] == name else []
@@ -193,14 +218,6 @@ def region_arguments(config: PipelineConfig) -> list[tuple[str, dict[str, Any]]]
     return found
 
 
-def _check_detector(name: str, detector: str | None) -> None:
-    """Refuse a detector that the annotations of the source's constructor do not list."""
-    hints = get_type_hints(vars(REGIONS[name]).get("__init__", lambda: None))
-    choices = get_args(hints.get("detector"))
-    if detector is not None and detector not in choices:
-        raise UsageError(f"{name} has no detector {detector}; choose of {', '.join(choices)}.")
-
-
 def build_region_source(config: PipelineConfig) -> Any:
     """Build the region source, with its model loaded."""
     sources = [REGIONS[name](**arguments) for name, arguments in region_arguments(config)]
@@ -212,8 +229,11 @@ def parse_scale(text: str) -> tuple[int, int] | int | None:
     if text == "full":
         return None
     parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise UsageError(f"scale is WxH, a longest side, or full; {text!r} is none of them.")
+    if len(parts) > 2 or not all(re.fullmatch("[0-9]{1,5}", p) and int(p) >= 16 for p in parts):
+        raise UsageError(
+            f"scale is WxH, a longest side, each from 16 to 99999, or full; {text!r} is none of "
+            "them."
+        )
     return (int(parts[0]), int(parts[1])) if len(parts) == 2 else int(parts[0])
 
 
@@ -221,11 +241,10 @@ def encoding_for(config: PipelineConfig) -> Encoding:
     """The encoding of the output."""
     bitrate: Any = config.bitrate
     if bitrate is not None and bitrate != "source":
-        unit = {"k": 1000, "m": 1_000_000}.get(bitrate[-1:].lower(), 1)
-        digits = bitrate.rstrip("kKmM")
-        if not digits.replace(".", "", 1).isdigit():
+        match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)([kKmM]?)", bitrate)
+        if not match:
             raise UsageError(f"bitrate is source, or bits a second such as 2M; not {bitrate!r}.")
-        bitrate = round(float(digits) * unit)
+        bitrate = round(float(match[1]) * {"": 1, "k": 1000, "m": 1_000_000}[match[2].lower()])
     return Encoding(
         codec=config.codec,
         crf=config.crf,

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import tee
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
 import numpy as np
 
 from masquerade.errors import UsageError
+from masquerade.ranges import Checked, Count, Positive, UnitInterval, Weight, Whole, at_least
 from masquerade.regions.background_subtraction import BackgroundSubtraction, Foreground
 from masquerade.regions.boxes import Box, area, corners, intersection, read_boxes
 from masquerade.regions.face_detectors import CenterFace, HaarFaces
@@ -22,6 +23,7 @@ from masquerade.regions.region import Frame, Region
 from masquerade.regions.scene_cuts import mark_cuts
 from masquerade.regions.tracking import Detections, Tracking, select_keyframes, track_regions
 
+Every = Annotated[int, at_least(1, 1000)]
 MOTION_LOOKBACK = 25  # frames that a track of motion is extrapolated before its first detection
 
 
@@ -71,7 +73,7 @@ class Boxes(RegionSource):
 
 
 @dataclass(kw_only=True, eq=False)
-class TrackedSource:
+class TrackedSource(Checked):
     """A region source that detects in some frames and tracks what it finds through the rest.
 
     Args:
@@ -86,17 +88,18 @@ class TrackedSource:
         lookback: frames that it is hidden before its first.
     """
 
-    threshold: float
-    scale: tuple[int, int] | int | None = None
-    every: int
+    threshold: UnitInterval
+    scale: tuple[Count, Count] | Count | None = None
+    every: Every
     track: bool = True
-    gap: int = 12
-    carry: int = 6
-    lookback: int = 6
+    gap: Whole = 12
+    carry: Whole = 6
+    lookback: Whole = 6
 
     min_best_score: ClassVar[float] = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.every = self.every if self.track else 1
         self._tracking: Tracking | None = None
         self.look_ahead = 1
@@ -141,10 +144,10 @@ class Faces(TrackedSource):
     min_best_score = 0.5  # of a track that is taken for a face
 
     detector: Literal["centerface", "haar"] = "centerface"
-    threshold: float = 0.2
-    min_size: float = 0
-    max_size: float | None = None
-    every: int = 3
+    threshold: UnitInterval = 0.2
+    min_size: Weight = 0
+    max_size: Positive | None = None
+    every: Every = 3
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -186,11 +189,11 @@ class People(TrackedSource):
     shape = "silhouette"
 
     detector: Literal["hog", "motion", "hog+motion", "torchvision"] = "hog+motion"
-    threshold: float = 0.15
-    scale: tuple[int, int] | int | None = 480
+    threshold: UnitInterval = 0.15
+    scale: tuple[Count, Count] | Count | None = 480
     weights: Path | None = None
     device: str = "cpu"
-    every: int = 4
+    every: Every = 4
 
     def __post_init__(self) -> None:
         super().__post_init__()

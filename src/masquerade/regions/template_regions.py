@@ -15,12 +15,14 @@ from functools import reduce
 from itertools import islice
 from math import ceil
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
 
 from masquerade.errors import UsageError
 from masquerade.models.optical_flow import F32, U8, dis_flow, grey, pixel_grid, remap
+from masquerade.ranges import Count, Positive, UnitInterval, Weight, Whole, at_least, checked
 from masquerade.regions.key_extractors import SHORT, build_key_extractor
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.saliency import Combine, SaliencyConfig, strength, upsample
@@ -70,24 +72,25 @@ class Templates:
 
     name = "templates"
 
+    @checked
     def __init__(
         self,
         *,
         templates: tuple[str, ...] = (),
-        at: tuple[tuple[int, float, float], ...] = (),
+        at: tuple[tuple[Whole, Weight, Weight], ...] = (),
         keys: str = "colour-hog",
         key_weights: Path | None = None,
-        stride: int | None = None,
-        short: int = SHORT,
+        stride: Count | None = None,
+        short: Annotated[int, at_least(1, 4096)] = SHORT,
         device: str = "cpu",
         library: Path | None = None,
-        every: int = 0,
+        every: Annotated[int, at_least(0, 1000)] = 0,
         combine: Combine = "max",
         calibrated: bool = True,
-        grow: int = 1,
-        gamma: float = 1.0,
-        threshold: float = 0.0,
-        floor: float = 0.0,
+        grow: Annotated[int, at_least(0, 1000)] = 1,
+        gamma: Positive = 1.0,
+        threshold: UnitInterval = 0.0,
+        floor: UnitInterval = 0.0,
     ) -> None:
         self.at = tuple(_check_point(point) for point in at)
         if not templates and not at:
@@ -95,8 +98,6 @@ class Templates:
                 "templates need a name, as in --hide eye,hair, or a point in the video, as in "
                 "--at FRAME:X,Y."
             )
-        if every < 0:
-            raise UsageError(f"keys are computed in every 1 or more frames, or 0; not {every}.")
         self.every = every
         self.config = SaliencyConfig(
             combine=combine,

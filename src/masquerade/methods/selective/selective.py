@@ -16,7 +16,7 @@ import hashlib
 import hmac
 import secrets
 from functools import partial
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -40,6 +40,7 @@ from masquerade.methods.selective.noise import (
     warp_once,
 )
 from masquerade.models.optical_flow import F32, Raft, dis_flow, grey, load_raft
+from masquerade.ranges import Share, UnitInterval, at_least
 from masquerade.regions.scene_cuts import is_cut, thumbnail
 
 FLOW_MARGIN = 16  # pixels around a region that its flow is computed on
@@ -120,18 +121,14 @@ class Selective(Anonymizer):
         sampling: Literal["nearest", "bilinear"] = "nearest",
         flow: Literal["dis", "raft"] = "dis",
         flow_weights: str | None = None,
-        core: float = 0.6,
-        mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
-        std: tuple[float, float, float] = (0.229, 0.224, 0.225),
+        core: Share = 0.6,
+        mean: tuple[UnitInterval, UnitInterval, UnitInterval] = (0.485, 0.456, 0.406),
+        std: tuple[UnitInterval, UnitInterval, UnitInterval] = (0.229, 0.224, 0.225),
         spread: Literal["both", "above"] = "both",
-        gait_jitter: float = 0.0,
+        gait_jitter: Annotated[float, at_least(0, 100)] = 0.0,
         key: str | None = None,
     ) -> None:
         super().__init__()
-        if not 0 < core <= 1:
-            raise UsageError(f"selective needs core above 0 and at most 1, got {core}.")
-        if not 0 <= gait_jitter < float("inf"):
-            raise UsageError(f"selective needs gait_jitter of 0 or more, got {gait_jitter}.")
         if gait_jitter and (noise == "iid" or warp != "cumulative"):
             raise UsageError("gait_jitter needs moving noise: use it with --warp cumulative.")
         if key in ("", RECORDED_KEY):

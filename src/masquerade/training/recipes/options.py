@@ -3,11 +3,10 @@
 A recipe takes those of one TypedDict, of which tyro makes flags, and applies them with `ablate`.
 """
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict, Unpack, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypedDict, Unpack
 
 from typing_extensions import Doc
 from tyro.constructors import PrimitiveConstructorSpec
@@ -15,6 +14,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 from masquerade.datasets.augmentation import Augmentation
 from masquerade.errors import UsageError
 from masquerade.models.recognizers import RECOGNIZERS
+from masquerade.ranges import Count, Positive, Share, Weight, at_least, check_ranges
 from masquerade.training.frame_pairs import GAPS
 from masquerade.training.objectives import OBJECTIVES, Labels, MoCo, Objective, Pairs
 from masquerade.training.recipe import (
@@ -39,24 +39,6 @@ Switch = Annotated[
     ),
 ]
 """A flag without a value; of a plain bool that has no default tyro would make --no-NAME."""
-
-
-@dataclass(frozen=True)
-class Allowed:
-    """The values that a flag takes, in words and as a test."""
-
-    words: str
-    test: Callable[[float], bool]
-
-
-def at_least(least: int) -> Allowed:
-    return Allowed(f"{least} or more", lambda value: least <= value < math.inf)
-
-
-Count = Annotated[int, at_least(1)]
-Weight = Annotated[float, at_least(0)]
-Positive = Annotated[float, Allowed("above 0", lambda value: 0 < value < math.inf)]
-Share = Annotated[float, Allowed("above 0 and at most 1", lambda value: 0 < value <= 1)]
 
 
 class Schedule(TypedDict, total=False):
@@ -242,11 +224,7 @@ def _check_flags(flags: Mapping[str, Any]) -> None:
         if network is not None and network not in RECOGNIZERS:
             known = ", ".join(RECOGNIZERS)
             raise UsageError(f"there is no network {network!r}; choose of {known}.")
-    hints = get_type_hints(PretrainAblations, include_extras=True)
-    for name, value in flags.items():
-        for allowed in get_args(hints[name])[1:]:
-            if isinstance(allowed, Allowed) and not allowed.test(value):
-                raise UsageError(f"--{name.replace('_', '-')} must be {allowed.words}.")
+    check_ranges(PretrainAblations, flags)
     if {"frozen", "restart"} <= flags.keys():
         raise UsageError("--frozen adversaries would never learn again after a --restart.")
     if {"frozen", "until_blind"} <= flags.keys():
@@ -330,8 +308,6 @@ def _change_adversaries(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> 
 
 def _change_objective(objective: Objective, flags: Mapping[str, Any]) -> Objective:
     name = flags.get("objective")
-    if name is not None and name not in OBJECTIVES:
-        raise UsageError(f"there is no objective {name!r}; choose of {', '.join(OBJECTIVES)}.")
     if name is not None and not isinstance(objective, OBJECTIVES[name]):
         kind = OBJECTIVES[name]  # with what both have, such as the width of pairs
         both = {one.name for one in fields(objective)} & {one.name for one in fields(kind)}

@@ -1,0 +1,129 @@
+"""The ranges of options, said once in their types and checked before any work.
+
+`def f(*, workers: Count = 1)` takes whole numbers of 1 and more. A dataclass that is `Checked`, a
+function that is `checked`, and every `Anonymizer` refuse any other value as they are called.
+"""
+
+import functools
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from masquerade.errors import UsageError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """The values that an option takes, in words and as a test."""
+
+    words: str
+    test: Callable[[float], bool]
+
+
+def at_least(least: float, most: float = math.inf) -> Allowed:
+    """Return the finite numbers from `least` to `most`, both included."""
+    words = f"{least} or more" if most == math.inf else f"from {least} to {most}"
+    return Allowed(words, lambda value: least <= value <= most and value < math.inf)
+
+
+def above(least: float, most: float = math.inf) -> Allowed:
+    """Return the finite numbers above `least`, up to and including `most`."""
+    words = f"above {least}" + ("" if most == math.inf else f" and at most {most}")
+    return Allowed(words, lambda value: least < value <= most and value < math.inf)
+
+
+Count = Annotated[int, at_least(1)]
+Whole = Annotated[int, at_least(0)]
+Seed = Annotated[int, at_least(0, 2**63 - 1)]
+Weight = Annotated[float, at_least(0)]
+Positive = Annotated[float, above(0)]
+Share = Annotated[float, above(0, 1)]
+UnitInterval = Annotated[float, at_least(0, 1)]
+Kinds = {int: (Integral, "a whole number"), float: (Real, "a number"), str: (str, "a text")}
+
+
+def check_ranges(owner: Any, values: Mapping[str, Any]) -> None:
+    """Raise UsageError if a value is not of the type, or not in the range, of its option.
+
+    Args:
+        owner: the function or class whose annotations give both.
+        values: by the names of its options; a name that it lacks is left to the caller.
+    """
+    hints = _hints(owner)
+    for name, value in values.items():
+        wanted = _refusal(hints[name], value) if name in hints else None
+        if wanted is not None:
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(f"{flag} must be {wanted}, not {value!r}.")
+
+
+@functools.cache
+def _hints(owner: Any) -> dict[str, Any]:
+    """Of a class those of its fields and those of its constructor's arguments."""
+    parts = (owner, owner.__init__) if inspect.isclass(owner) else (owner,)
+    return {k: v for part in parts for k, v in get_type_hints(part, include_extras=True).items()}
+
+
+def _refusal(hint: Any, value: Any) -> str | None:
+    """What a value of this type is in words, if it is none; None: it is one, or of no checked type.
+
+    Of a sequence each element is checked.
+    """
+    origin, inside = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        plain, *marks = inside
+        ranges = [mark for mark in marks if isinstance(mark, Allowed)]
+        words = " and ".join(each.words for each in ranges)
+        wrong = _refusal(plain, value)
+        if wrong is None and value is not None and not all(each.test(value) for each in ranges):
+            return words
+        return wrong and (words or wrong)
+    if origin in (Union, UnionType):
+        found = [_refusal(each, value) for each in inside]
+        kept = (each for each in found if each not in (None, "left out"))
+        return None if None in found else next(kept, "left out")
+    if origin is Literal:
+        return None if value in inside else "one of " + ", ".join(map(str, inside))
+    if origin is tuple:
+        if not isinstance(value, tuple | list):
+            return "a list"
+        each = inside[:1] * len(value) if inside[-1] is ... else inside
+        if len(each) != len(value):
+            return f"{len(each)} values"
+        found = [_refusal(one, item) for one, item in zip(each, value, strict=True)]
+        return next((wrong for wrong in found if wrong is not None), None)
+    if hint in (None, NoneType):
+        return None if value is None else "left out"
+    if hint is bool:
+        return None if isinstance(value, bool) else "true or false"
+    if hint not in Kinds:
+        return None
+    kind, words = Kinds[hint]
+    finite = not isinstance(value, Real) or math.isfinite(value)
+    fits = isinstance(value, kind) and not isinstance(value, bool) and finite
+    return None if fits else words
+
+
+def checked(function: Function) -> Function:
+    """Make a function or constructor refuse values outside its ranges before it does anything."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        check_ranges(function, signature.bind(*args, **kwargs).arguments)
+        return function(*args, **kwargs)
+
+    return call  # type: ignore[return-value]
+
+
+class Checked:
+    """A dataclass whose fields are checked as soon as they are set."""
+
+    def __post_init__(self) -> None:
+        check_ranges(type(self), vars(self))
