@@ -7,6 +7,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import MissingError, UsageError
@@ -66,15 +67,9 @@ def load(path: str | Path, **inference_args: Any) -> Anonymizer:
             argument is not among the `inference_args`.
     """
     path = _weights_file(path)
-    try:
-        with safe_open(path, "pt") as file:
-            about = file.metadata() or {}
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise UsageError(f"{path.name} is not a safetensors file: {error}.") from error
-    if about.get("format") != FORMAT or not {"method", "arguments"} <= set(about):
-        raise UsageError(f"{path.name} was not written by masquerade.save; give one that was.")
-    given = {key: _tuples(value) for key, value in json.loads(about["arguments"]).items()}
+    about, weights = _read(path)
+    given = {key: _tuples(value) for key, value in _json(about, "arguments", path).items()}
+    notes = _json(about, "provenance", path).get("notes") or ()
     anonymizer = build(about["method"], **{**given, **inference_args})
     fixed = sorted(set(inference_args) - set(anonymizer.inference_args))
     if fixed:
@@ -82,9 +77,10 @@ def load(path: str | Path, **inference_args: Any) -> Anonymizer:
     try:
         anonymizer.load_state_dict(weights)
     except RuntimeError as error:
-        raise UsageError(f"{path.name} does not fit {about['method']}: {error}") from error
+        why = " ".join(str(error).split())
+        raise UsageError(f"{path.name} does not fit {about['method']}: {why[:400]}.") from error
     anonymizer.trained = True
-    anonymizer.warnings = tuple(json.loads(about.get("provenance", "{}")).get("notes", ()))
+    anonymizer.warnings = tuple(str(note) for note in notes)
     return anonymizer.eval()
 
 
@@ -94,9 +90,33 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
     A training run's has, among others, `notes` (warnings about the run) and `learned` (the
     fingerprints of its training clips).
     """
-    with safe_open(_weights_file(path), "pt") as file:
-        about: dict[str, Any] = json.loads((file.metadata() or {}).get("provenance", "{}"))
-    return about
+    path = _weights_file(path)
+    return _json(_read(path, tensors=False)[0], "provenance", path)
+
+
+def _read(path: Path, *, tensors: bool = True) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The metadata and the tensors of a file that `save` wrote."""
+    try:
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+            names = file.keys() if tensors else ()
+            weights = {name: file.get_tensor(name) for name in names}
+    except SafetensorError as error:
+        raise UsageError(f"{path.name} is not a safetensors file: {error}.") from error
+    if about.get("format") != FORMAT or not {"method", "arguments"} <= set(about):
+        raise UsageError(f"{path.name} was not written by masquerade.save; give one that was.")
+    return about, weights
+
+
+def _json(about: dict[str, str], name: str, path: Path) -> dict[str, Any]:
+    """An entry of the metadata that is a JSON object, with a list of notes if it has any."""
+    try:
+        found = json.loads(about.get(name, "{}"))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not isinstance(found.get("notes") or [], list):
+        raise UsageError(f"{path.name} holds a damaged {name}; give the file as it was written.")
+    return found
 
 
 def _weights_file(path: str | Path) -> Path:
