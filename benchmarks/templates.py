@@ -25,7 +25,7 @@ from masquerade.datasets.mimes import PARTS, Mimes
 from masquerade.metrics.classification import auroc
 from masquerade.regions.key_extractors import EXTRACTORS, KeyExtractor, build_key_extractor
 from masquerade.regions.saliency import SaliencyConfig, paper, strength, upsample
-from masquerade.regions.templates import Template, make_template
+from masquerade.regions.template import Template, make_template
 
 REPORT = Path(__file__).parents[1] / "docs" / "results" / "templates.md"
 LEAST = 30  # pixels of a part below which a frame is not judged for it

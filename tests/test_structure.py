@@ -29,6 +29,7 @@ LEVELS = [
     "metrics",
     "video",
     "anonymizer",
+    "process_pool",
     "storage",
     "device",
     "ranges",
@@ -45,7 +46,7 @@ CONCEPTS = {  # files of fewer than 40 lines that are a concept of their own
     "errors.py",
     "methods/blacken.py",
     "methods/downsample.py",
-    "methods/rewriter.py",
+    "methods/framewise.py",
     "methods/silhouette.py",
     "pipeline/verify.py",
     "report/heatmap.py",
@@ -89,7 +90,7 @@ def test_imports_point_one_way() -> None:
 def test_methods_import_neither_each_other_nor_a_detector() -> None:
     """A method may use the shared parts, its own folder, and of the regions only scene cuts."""
     methods = SOURCE / "methods"
-    shared = tuple(f"masquerade.methods.{name}" for name in ("blend", "resample", "rewriter"))
+    shared = tuple(f"masquerade.methods.{name}" for name in ("blend", "resample", "framewise"))
     for path in methods.rglob("*.py"):
         where = path.relative_to(methods)
         if where == Path("__init__.py"):

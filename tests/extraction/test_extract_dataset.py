@@ -43,9 +43,9 @@ from masquerade.regions import Boxes, WholeFrame
 from masquerade.regions.boxes import Box
 from masquerade.regions.key_extractors import build_key_extractor
 from masquerade.regions.region import Region
+from masquerade.regions.template import make_template
 from masquerade.regions.template_library import Library
 from masquerade.regions.template_regions import Templates
-from masquerade.regions.templates import make_template
 from masquerade.video.encoding import Encoding
 from masquerade.video.write import write_video
 

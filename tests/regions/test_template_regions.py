@@ -15,6 +15,7 @@ from masquerade.regions import Union
 from masquerade.regions.hog_keys import ColourHog
 from masquerade.regions.masks import rasterize
 from masquerade.regions.region import Region
+from masquerade.regions.template import make_template
 from masquerade.regions.template_library import Library
 from masquerade.regions.template_regions import (
     MAX_INTERVAL,
@@ -22,7 +23,6 @@ from masquerade.regions.template_regions import (
     Templates,
     parse_point,
 )
-from masquerade.regions.templates import make_template
 
 W, H, SIDE = 160, 120, 30
 

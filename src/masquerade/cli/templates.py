@@ -20,9 +20,9 @@ from masquerade.errors import UsageError
 from masquerade.ranges import at_least, checked
 from masquerade.regions.key_extractors import build_key_extractor
 from masquerade.regions.key_weights import fetch as fetch_weights
+from masquerade.regions.template import CONCEPTS, SUBSETS, make_template
 from masquerade.regions.template_library import Library
 from masquerade.regions.template_regions import Templates, parse_point
-from masquerade.regions.templates import CONCEPTS, SUBSETS, make_template
 from masquerade.report.heatmap import draw_heatmap
 from masquerade.storage import atomic_write
 from masquerade.video.encoding import Encoding, container_for

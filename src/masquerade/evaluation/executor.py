@@ -20,7 +20,7 @@ from masquerade.evaluation.predictions import PredictionKey, Predictions
 from masquerade.evaluation.presets import Preset
 from masquerade.evaluation.protocols import Fold
 from masquerade.extraction.dataset import ClipDataset
-from masquerade.extraction.processes import processes
+from masquerade.process_pool import processes
 
 Progress = Callable[[str, int, int], None]
 

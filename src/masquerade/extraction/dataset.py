@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import MasqueradeError
-from masquerade.extraction.processes import children_without_interrupts
+from masquerade.process_pool import children_without_interrupts
 
 Shape = tuple[int, int, int, int]
 Digests = NDArray[np.uint8]  # (N, 32), the SHA-256 of each clip

@@ -28,9 +28,9 @@ from masquerade.anonymizer import Pixels
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import MasqueradeError, VideoError
 from masquerade.extraction.config import ExtractionConfig, region_class, region_source
-from masquerade.extraction.processes import processes
 from masquerade.extraction.region_cache import CachedRegions
 from masquerade.pipeline.stream import Cover, anonymize_stream
+from masquerade.process_pool import processes
 from masquerade.storage import TemporaryFolder
 from masquerade.video.encoding import Encoding, container_for
 from masquerade.video.frame import Frame

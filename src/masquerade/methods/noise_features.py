@@ -20,7 +20,7 @@ from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Card, Presets
 from masquerade.methods.blend import blend
-from masquerade.methods.rewriter import Rewriter, Side
+from masquerade.methods.framewise import FramewiseAnonymizer, Side
 from masquerade.models.per_frame import transform_frames
 from masquerade.models.unet import AutoEncoder
 from masquerade.ranges import at_least
@@ -28,7 +28,7 @@ from masquerade.ranges import at_least
 KEY_BITS = 128
 
 
-class NoiseFeatures(Rewriter):
+class NoiseFeatures(FramewiseAnonymizer):
     """Encode every frame, add noise to the code, and decode it.
 
     Args:

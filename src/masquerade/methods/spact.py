@@ -14,12 +14,12 @@ from typing import Annotated, ClassVar
 from torch import Tensor
 
 from masquerade.anonymizer import Card, Presets
-from masquerade.methods.rewriter import Rewriter, Side
+from masquerade.methods.framewise import FramewiseAnonymizer, Side
 from masquerade.models.unet import UNet
 from masquerade.ranges import at_least
 
 
-class SPAct(Rewriter):
+class SPAct(FramewiseAnonymizer):
     """Transform every frame by a UNet that was trained to keep actions readable only.
 
     Args:

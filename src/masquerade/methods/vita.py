@@ -14,14 +14,14 @@ from typing import Annotated, ClassVar
 from torch import Tensor
 
 from masquerade.anonymizer import Card, Presets
-from masquerade.methods.rewriter import Rewriter, Side
+from masquerade.methods.framewise import FramewiseAnonymizer, Side
 from masquerade.models.image_transform_net import ImageTransformNet
 from masquerade.ranges import at_least
 
 Width = Annotated[int, at_least(1, 1024)]
 
 
-class VITA(Rewriter):
+class VITA(FramewiseAnonymizer):
     """Transform every frame by a network that was trained against labelled private attributes.
 
     Args:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from masquerade.errors import UsageError
-from masquerade.models.attention import Softmax, gather_kept, masked_mean
 from masquerade.models.building_blocks import Triple, init_transformer
+from masquerade.models.masked_attention import Softmax, gather_kept, masked_mean
 from masquerade.models.vit import Block, Inflation, TubeletViT
 
 ChooseKeep = Callable[[Tensor, Tensor, int], Tensor]

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from masquerade.errors import UsageError
-from masquerade.models.attention import Attention, Softmax, gather_kept, masked_mean
 from masquerade.models.building_blocks import Triple, init_transformer, named
+from masquerade.models.masked_attention import Attention, Softmax, gather_kept, masked_mean
 
 Inflation = Literal["average", "central"]
 

@@ -16,7 +16,7 @@ import numpy as np
 from masquerade.errors import MissingError, UsageError
 from masquerade.regions.hog_keys import F32
 from masquerade.regions.saliency import Level
-from masquerade.regions.templates import (
+from masquerade.regions.template import (
     CONCEPTS,
     NAME,
     Pick,

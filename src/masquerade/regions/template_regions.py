@@ -27,8 +27,8 @@ from masquerade.regions.key_extractors import SHORT, build_key_extractor
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.saliency import Combine, SaliencyConfig, strength, upsample
 from masquerade.regions.scene_cuts import mark_cuts
+from masquerade.regions.template import Template, check_extractor, make_template
 from masquerade.regions.template_library import Library
-from masquerade.regions.templates import Template, check_extractor, make_template
 
 MarkedFrame = tuple[Frame, bool]  # a frame, and whether a scene cut lies before it
 

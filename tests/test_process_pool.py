@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from masquerade.extraction.processes import processes
+from masquerade.process_pool import processes
 
 POOL = """
 import os, signal, time
-from masquerade.extraction.processes import processes
+from masquerade.process_pool import processes
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     with processes(2) as pool:
@@ -27,7 +27,7 @@ if __name__ == "__main__":
 """
 IDLE = """
 import os, time
-from masquerade.extraction.processes import processes
+from masquerade.process_pool import processes
 if __name__ == "__main__":
     with processes(1) as pool:
         print(pool.submit(os.getpid).result())

@@ -12,7 +12,7 @@ from masquerade.ranges import at_least
 Side = Annotated[int, at_least(16, 4096)]
 
 
-class Rewriter(Anonymizer):
+class FramewiseAnonymizer(Anonymizer):
     """Transform each frame by a network, which a subclass applies in `_transform`.
 
     Args:

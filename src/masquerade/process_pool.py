@@ -1,4 +1,4 @@
-"""A pool of processes that Ctrl-C ends without tracebacks."""
+"""A pool of worker processes that ends without tracebacks or orphans when it is interrupted."""
 
 import multiprocessing
 import os

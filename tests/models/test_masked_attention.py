@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from masquerade.models.attention import (
+from masquerade.models.masked_attention import (
     Attention,
     dynamicvit_softmax,
     gather_kept,

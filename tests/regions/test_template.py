@@ -11,8 +11,8 @@ from frames import noise
 
 from masquerade.errors import MissingError, UsageError
 from masquerade.regions.hog_keys import ColourHog
+from masquerade.regions.template import CONCEPTS, SUBSETS, Template, make_template
 from masquerade.regions.template_library import Library, library_folder
-from masquerade.regions.templates import CONCEPTS, SUBSETS, Template, make_template
 
 KEYS = ColourHog()
 
