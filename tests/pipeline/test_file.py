@@ -220,6 +220,8 @@ def test_a_truncated_source_is_refused_and_salvaged_when_asked(clip: Path, tmp_p
     assert leftovers(tmp_path) == ["in"]
     receipt = run(cut, tmp_path / "a.mp4", regions="frame", salvage=True)
     assert 0 < receipt.output.frames < 25
+    assert receipt.lost_frames == 25 - receipt.output.frames
+    assert f"{receipt.lost_frames} of its frames are lost" in receipt.warnings[0]
 
 
 def test_an_output_that_fails_its_check_is_an_error(clip: Path, tmp_path: Path) -> None:

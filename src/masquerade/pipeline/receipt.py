@@ -78,6 +78,7 @@ class Receipt:
     warnings: tuple[str, ...] = ()
     mended_timestamps: int = 0
     damaged_frames: int = 0
+    lost_frames: int = 0  # of the source, as far as it tells
     device: str = "cpu"
     stage_seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)

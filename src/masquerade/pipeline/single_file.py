@@ -296,6 +296,11 @@ class _FileRun:
         warned = [SEED_WARNING] if config.seed is not None else []
         coverage = self.coverage.total()
         warned += doubts(coverage, self.config)
+        if reader.lost or reader.damaged:
+            warned.append(
+                f"the source is damaged: {reader.lost} of its frames are lost, and "
+                f"{self.frames} were salvaged."
+            )
         return Receipt(
             source=file_facts(self.src, self.src, info, self.frames),
             output=output,
@@ -310,6 +315,7 @@ class _FileRun:
             warnings=tuple(warned),
             mended_timestamps=reader.repaired,
             damaged_frames=reader.damaged,
+            lost_frames=reader.lost,
             device=str(self.device),
             stage_seconds={key: round(s, 3) for key, s in self.timer.seconds.items()},
             versions=library_versions(),

@@ -17,6 +17,7 @@ from masquerade.errors import VideoError
 from masquerade.storage import file_digest
 from masquerade.video.color import UNTAGGED, Color, frame_color
 from masquerade.video.container import MAX_PIXELS, STILLS, open_container, printable
+from masquerade.video.pictures import has_more_pictures
 from masquerade.video.side_data import orientation, side_data
 
 Kind = Literal["video", "audio", "subtitle", "data", "attachment", "picture"]
@@ -77,6 +78,10 @@ def probe(path: Path | str, *, rate: Fraction | None = None) -> VideoInfo:
     with open_container(path) as container:
         stream = main_stream(container, path)
         check_size(stream.width, stream.height, path)
+        if has_more_pictures(path, container.format.name):
+            raise VideoError(
+                f"{printable(path)} holds several pictures; save each as a file of its own."
+            )
         return describe(container, stream, first_frame(container, stream, path), path)
 
 

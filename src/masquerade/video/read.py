@@ -19,6 +19,7 @@ from torch import Tensor
 from masquerade.errors import VideoError
 from masquerade.video.container import MAX_PIXELS, open_container, printable
 from masquerade.video.frame import Frame, YuvToRgb
+from masquerade.video.pictures import PictureCounter
 from masquerade.video.probe import VideoInfo, first_frame, images_in, main_stream, probe
 from masquerade.video.timestamps import TimestampRepair
 from masquerade.video.truncation import is_truncated
@@ -46,7 +47,8 @@ class Reader:
     ) -> None:
         self.path = Path(path)
         self.info: VideoInfo = info or probe(self.path, rate=rate)
-        self.damaged = 0
+        self.damaged = 0  # how often damage was met
+        self.lost = 0  # frames that are missing, as far as the file tells
         self.copy = frozenset(copy)
         self._salvage = salvage
         self._threads = threads
@@ -58,6 +60,7 @@ class Reader:
         self._resources = ExitStack()
         self._container: InputContainer | None = None
         self._packets = self._reached = 0
+        self._expected = PictureCounter(self.info)
         self._first: int | None = None  # the first packet's decoding time
         self._delay: int | None = None  # the decoder's, in ticks
         self._seconds = 0.0
@@ -171,9 +174,10 @@ class Reader:
             self._note(packet)
             if index in self.copy and packet.size:
                 yield packet
-            if index != video.index:
-                continue
+            if index != video.index or (not packet.size and packet.dts is not None):
+                continue  # of the video an empty one says that the last picture stays
             self._packets += packet.size > 0
+            self._expected.add(packet)
             self._first = packet.dts if self._first is None else self._first
             yield from self._pictures(packet)
 
@@ -206,8 +210,9 @@ class Reader:
         if wanted and packet.is_corrupt and packet.size:
             self._damage("holds a damaged packet")
 
-    def _damage(self, what: str) -> None:
+    def _damage(self, what: str, *, lost: int = 0) -> None:
         self.damaged += 1
+        self.lost += lost
         if not self._salvage:
             raise VideoError(
                 f"{printable(self.path)} {what} after {self._reached} frames; "
@@ -218,19 +223,28 @@ class Reader:
         """Compare what was read with what the container claims to hold."""
         if self.info.kind == "sequence":
             return
-        if is_truncated(self.path, self.info.container):
-            self._damage("ends early")
+        truncated = is_truncated(self.path, self.info.container)
         if self.info.kind == "image":
+            if truncated:
+                self._damage("ends early")
             return
         container = self._open()
         index = container.streams[self.info.video_index].index_entries
         claimed = len(index) if self.info.container in INDEXED else 0
         if self._packets < claimed:
-            self._damage(f"ends early: {self._packets} of {claimed} frames are there")
+            lost = claimed - self._packets
+            self._damage(f"ends early: {self._packets} of {claimed} frames are there", lost=lost)
         total = (container.duration or 0) / 1e6 + max(container.start_time or 0, 0) / 1e6
         reached = max(self._seconds, last.time + float(last.duration * last.time_base))
-        if total - reached > max(0.5, 3 / float(self.info.rate)):
-            self._damage(f"ends early: {reached:.1f} of {total:.1f} seconds are there")
+        short = total - reached > max(0.5, 3 / float(self.info.rate))
+        if truncated or short:
+            own = total - float((last.pts + self._timestamps.step) * last.time_base)
+            why = f"ends early: {reached:.1f} of {total:.1f} seconds are there"
+            lost = 0 if claimed else max(0, round(own * self.info.rate))
+            self._damage(why if short else "is damaged or ends early", lost=lost)
+        if lost := self._expected.missing(self._reached, interlaced=last.picture.interlaced_frame):
+            whole = self._reached + lost
+            self._damage(f"is damaged: {lost} of {whole} pictures cannot be decoded", lost=lost)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,102 @@
+"""How many pictures a file holds, to know when a decoder gives fewer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from av import Packet
+
+if TYPE_CHECKING:
+    from masquerade.video.probe import VideoInfo
+
+_NOT_CODED = 19  # bytes: MPEG-4 pictures up to this size repeat the last one, and are not shown
+_CAPTURES = ("mpegts", "mpeg", "h264", "hevc", "mpegvideo")  # may begin in the middle of a picture
+
+
+class PictureCounter:
+    """Counts the packets of a video that hold a picture which players show.
+
+    Not counted are what an edit list cuts, hidden reference pictures of VP8 and VP9, and what
+    precedes the first keyframe: in time everywhere, in the file where recordings begin anywhere.
+    """
+
+    def __init__(self, info: VideoInfo) -> None:
+        self._codec, self._capture = info.codec, info.container in _CAPTURES
+        self._count, self._leading = 0, False
+        self._first: Packet[Any] | None = None  # the first keyframe
+
+    def add(self, packet: Packet[Any]) -> None:
+        """Count one packet of the video stream, in the file's order."""
+        if not packet.size or packet.is_discard or self._hidden(packet):
+            return
+        if self._first is None and packet.is_keyframe:
+            self._first = packet
+            self._count = 1 if self._capture else self._count + 1
+            self._leading = packet.pts is not None
+            return
+        # What is shown before the first keyframe follows it at once, and may lack its references.
+        start = None if self._first is None else self._first.pts
+        self._leading &= packet.pts is None or (start is not None and packet.pts < start)
+        self._count += not self._leading
+
+    def missing(self, pictures: int, *, interlaced: bool) -> int:
+        """How many pictures are missing where so many were decoded."""
+        # The two fields of one H.264 picture may come as two packets.
+        fields = interlaced and self._codec in ("h264", "hevc")
+        return max(0, (self._count // 2 if fields else self._count) - pictures)
+
+    def _hidden(self, packet: Packet[Any]) -> bool:
+        if self._codec == "mpeg4":
+            return packet.size <= _NOT_CODED
+        if self._codec not in ("vp8", "vp9"):
+            return False
+        data = memoryview(packet)
+        if self._codec == "vp8":
+            return not data[0] & 0x10
+        return not data[0] & 0x0A and data[-1] & 0xE0 != 0xC0  # no superframe
+
+
+def has_more_pictures(path: Path, container: str) -> bool:
+    """Whether an image file holds pictures beside the one that FFmpeg decodes."""
+    check = _CHECKS.get(container)
+    if check is None:
+        return False
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        return check(data)
+
+
+def _tiff(data: mmap) -> bool:
+    """TIFF: the first directory says where the next page's is."""
+    return _directory(data, 0)[1] != 0
+
+
+def _jpeg(data: mmap) -> bool:
+    """JPEG: a multi-picture directory counts them; a map of brightness is no picture of its own."""
+    header = data[: data.find(b"\xff\xda") % len(data)]
+    if b"hdrgm:" in header or b"HDRGainMap" in header:
+        return False
+    place = header.find(b"MPF\0")
+    return place >= 0 and _directory(data, place + 4)[0].get(0xB001, 0) > 1
+
+
+def _directory(data: mmap, base: int) -> tuple[dict[int, int], int]:
+    """The first values of a TIFF directory's tags, and the place of the next directory."""
+    order: Literal["little", "big"] = "little" if data[base : base + 2] == b"II" else "big"
+
+    def number(place: int, size: int) -> int:
+        return int.from_bytes(data[base + place : base + place + size], order)
+
+    first = number(4, 4)
+    end = first + 2 + 12 * number(first, 2)
+    tags = {number(place, 2): number(place + 8, 4) for place in range(first + 2, end, 12)}
+    return tags, number(end, 4)
+
+
+_CHECKS: dict[str, Callable[[mmap], bool]] = {
+    "tiff_pipe": _tiff,
+    "jpeg_pipe": _jpeg,
+    "mjpeg": _jpeg,
+}

@@ -1,0 +1,117 @@
+"""Pictures that a decoder or demuxer drops in silence are noticed, and healthy files pass."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from clips import ffmpeg, frames, make, make_with_sound, needs_ffmpeg
+
+from masquerade.errors import VideoError
+from masquerade.video.probe import probe
+from masquerade.video.read import Reader
+
+pytestmark = needs_ffmpeg
+X264 = ("-c:v", "libx264", "-g", 10, "-c:a", "aac")
+X265 = ("-c:v", "libx265", "-x265-params", "log-level=error:keyint=10:bframes=3")
+FRAGMENTS = ("-movflags", "frag_keyframe+empty_moov")
+FORMATS = {
+    "a.ts": X264,
+    "a.wmv": ("-c:v", "wmv2", "-c:a", "wmav2"),
+    "a.flv": ("-c:v", "flv1", "-c:a", "mp3", "-ar", 44100),
+    "a.mp4": (*X264, *FRAGMENTS),
+    "a.webm": ("-c:v", "libvpx", "-auto-alt-ref", 1, "-lag-in-frames", 16, "-c:a", "libopus"),
+    "a.mkv": X264,
+    "a.ogv": ("-c:v", "libtheora", "-c:a", "libopus"),
+    "a.ivf": ("-c:v", "libvpx", "-auto-alt-ref", 1, "-lag-in-frames", 16, "-an"),
+}
+
+
+def refused(path: Path, says: str = "salvage") -> None:
+    with pytest.raises(VideoError, match=says) as caught:
+        frames(path)
+    assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_missing_and_overwritten_parts_are_noticed(tmp_path, name):
+    whole = make_with_sound(tmp_path / name, *FORMATS[name])
+    assert len(frames(whole)) == (39 if name == "a.ogv" else 50)  # repeated ones are empty
+    data, broken = whole.read_bytes(), tmp_path / f"broken-{name}"
+    for part in (5, 9, 13):
+        broken.write_bytes(data[: len(data) * part // 16 // 188 * 188 + 101])
+        refused(broken)
+        middle = slice(len(data) * part // 16, len(data) * (part + 2) // 16)
+        zeroed = bytearray(data)
+        zeroed[middle] = bytes(middle.stop - middle.start)
+        broken.write_bytes(zeroed)
+        refused(broken)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_pictures_that_the_decoder_drops_are_counted(tmp_path, suffix):
+    """A slice of HEVC that lost its first bytes makes no picture, and no error either."""
+    path, broken = make(tmp_path / f"a{suffix}", *X265), tmp_path / f"broken{suffix}"
+    with av.open(str(path)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    for packet in packets[10:14]:
+        at = data.index(packet) + 6
+        data[at : at + 6] = bytes(6)
+    broken.write_bytes(data)
+    refused(broken)
+    with Reader(broken, salvage=True) as reader:
+        found = sum(1 for _ in reader)
+    assert found < 25 and reader.lost == 25 - found
+
+
+def test_healthy_streams_whose_packets_outnumber_their_pictures(tmp_path):
+    """Edit lists, open GOPs that begin with leading pictures, and skipped pictures."""
+    whole = make(tmp_path / "x.mp4", *X265, seconds=2)
+    ffmpeg("-ss", 0.7, "-i", whole, "-c", "copy", tmp_path / "cut.mp4")
+    ffmpeg("-ss", 0.7, "-i", whole, "-c", "copy", tmp_path / "cut.mkv")
+    opened = ("-x264-params", "keyint=10:open-gop=1:bframes=3")
+    make(tmp_path / "open.mkv", "-preset", "fast", *opened, seconds=2)
+    ffmpeg("-ss", 0.7, "-i", tmp_path / "open.mkv", "-c", "copy", tmp_path / "opencut.mkv")
+    make(tmp_path / "still.avi", "-c:v", "libxvid", "-bf", 2, "-vf", "select='lt(n,9)',fps=25")
+    interlaced = ("-flags", "+ildct+ilme", "-x264-params", "tff=1")
+    make(tmp_path / "interlaced.ts", "-preset", "fast", *interlaced)
+    capture = make(tmp_path / "capture.ts", "-c:v", "mpeg2video", "-g", 10, "-bf", 2, seconds=2)
+    data = capture.read_bytes()
+    start = len(data) // 3 // 188 * 188
+    capture.write_bytes(data[: 188 * 3] + data[start:])  # as recordings begin
+    for path in sorted(tmp_path.iterdir()):
+        with Reader(path) as reader:
+            assert sum(1 for _ in reader) > 5, path.name
+            assert not reader.lost and not reader.damaged, path.name
+
+
+def phone_jpeg(tmp_path: Path, more: bytes) -> Path:
+    """A JPEG that counts two pictures; if nothing follows, one is a map of brightness."""
+    picture = cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
+    body = (
+        b"MPF\0MM\0*" + struct.pack(">IHHHIII", 8, 1, 0xB001, 4, 1, 2, 0) + b"hdrgm:" * (not more)
+    )
+    marker = b"\xff\xe2" + struct.pack(">H", len(body) + 2) + body
+    path = tmp_path / "phone.jpg"
+    path.write_bytes(picture[:2] + marker + picture[2:] + more * 64 + picture * (more == b"\xff"))
+    return path
+
+
+def test_pictures_behind_the_first_one_never_vanish(tmp_path):
+    pages = [np.full((48, 64, 3), level, np.uint8) for level in (40, 200)]
+    cv2.imwritemulti(str(tmp_path / "pages.tiff"), pages)
+    cv2.imwrite(str(tmp_path / "page.tiff"), pages[0])
+    refused(tmp_path / "pages.tiff", "several pictures")
+    for behind in (b"\xff", b"\0"):
+        refused(phone_jpeg(tmp_path, behind), "several pictures")
+    assert probe(tmp_path / "page.tiff").frames == 1
+    assert probe(phone_jpeg(tmp_path, b"")).frames == 1
+    make(tmp_path / "moving.webp", "-c:v", "libwebp_anim")
+    refused(tmp_path / "moving.webp", "no picture")
+    make(tmp_path / "moving.png", "-f", "apng", "-pix_fmt", "rgb24")
+    assert len(frames(tmp_path / "moving.png")) == 25
