@@ -1,0 +1,67 @@
+"""A run needs no network and opens no socket."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Python tells this hook of every socket that Python code makes; a C library's is not seen here.
+GUARD = """
+import sys
+def refuse(event, args):
+    if event.startswith(("socket.", "urllib.", "http.", "ftplib.", "smtplib.")):
+        sys.stderr.write(f"opened {event} {args}\\n")
+        raise PermissionError(event)
+sys.addaudithook(refuse)
+from masquerade.cli import main
+sys.exit(main())
+"""
+UNSHARE = ["unshare", "--map-root-user", "--net"]
+
+
+def _can_unshare() -> bool:
+    if not shutil.which("unshare"):
+        return False
+    done = subprocess.run([*UNSHARE, "true"], capture_output=True, check=False)
+    return done.returncode == 0
+
+
+def test_anonymizing_opens_no_socket(
+    command: Callable[..., Any], clip: Path, tmp_path: Path
+) -> None:
+    done = command("anonymize", clip, "-o", "out.mp4", "--preview", "0.2", code=GUARD)
+    assert done.returncode == 0, done.stderr
+    assert "opened" not in done.stderr and (tmp_path / "out.mp4").exists()
+
+
+def test_the_guard_above_can_fail(command: Callable[..., Any]) -> None:
+    done = command(code=GUARD.replace("from masq", "import socket; socket.socket()\nfrom masq"))
+    assert done.returncode == 1 and "opened socket.__new__" in done.stderr
+
+
+@pytest.mark.skipif(not _can_unshare(), reason="no network namespace may be made here")
+def test_anonymizing_works_where_there_is_no_network(clip: Path, tmp_path: Path) -> None:
+    """Not even the loopback is up there, for Python and for every library."""
+    start = "import sys; from masquerade.cli import main; sys.exit(main())"
+    words = ["anonymize", str(clip), "-o", str(tmp_path / "out.mp4"), "--preview", "0.2"]
+    done = subprocess.run(
+        [*UNSHARE, sys.executable, "-c", start, *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out.mp4").exists() and (tmp_path / "out.mp4.receipt.json").exists()
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+def test_no_library_asks_for_an_internet_socket(clip: Path, tmp_path: Path) -> None:
+    start = "import sys; from masquerade.cli import main; sys.exit(main())"
+    words = ["anonymize", str(clip), "-o", str(tmp_path / "out.mp4"), "--preview", "0.2"]
+    trace = ["strace", "-f", "-qq", "-e", "trace=socket", "-o", str(tmp_path / "calls")]
+    done = subprocess.run([*trace, sys.executable, "-c", start, *words], check=False)
+    assert done.returncode == 0
+    assert "AF_INET" not in (tmp_path / "calls").read_text()
