@@ -13,7 +13,7 @@ TORCH ?= torch>=2.13,<3
 endif
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint audit sbom clean
 
 demo: $(VENV)/ready
 	$(BIN)/masquerade demo $(if $(VIDEO),"$(VIDEO)")
@@ -27,6 +27,14 @@ test-slow: $(VENV)/ready-dev
 lint: $(VENV)/ready-dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
+# Licences and known vulnerabilities of what is installed; the tools live apart from what they judge.
+audit: $(VENV)/ready-dev $(VENV)/ready-audit
+	$(BIN)/python .ci/audit.py $(VENV)/audit/bin $(BIN)/python
+
+# What is installed, as CycloneDX.
+sbom: $(VENV)/ready $(VENV)/ready-audit
+	$(VENV)/audit/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON -o sbom.json $(BIN)/python
+
 clean:
 	rm -rf $(VENV)
 
@@ -39,4 +47,9 @@ $(VENV)/ready: pyproject.toml
 
 $(VENV)/ready-dev: $(VENV)/ready
 	$(BIN)/pip install -q -e ".[dev]"
+	touch $@
+
+$(VENV)/ready-audit: $(VENV)/ready
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/pip install -q "pip-audit>=2.10,<3" "pip-licenses>=5.5,<6" "cyclonedx-bom>=7.5,<8"
 	touch $@
