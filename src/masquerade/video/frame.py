@@ -46,7 +46,7 @@ class YuvToRgb:
     ) -> Any:  # Pixels
         """Also converts pictures of another size or format than the first: some videos change."""
         formats = ("rgb24", "rgb48le", "rgba", "rgba64le")
-        alpha = self.info.has_alpha
+        alpha = self.info.has_alpha or has_alpha(picture)
         yuv = not picture.format.is_rgb and picture.format.name != "pal8"
         with self._locks[id(scaler)]:
             out = scaler.reformat(
@@ -59,6 +59,11 @@ class YuvToRgb:
             )
         pixels: Any = out.to_ndarray()
         return over_black(pixels) if alpha else pixels
+
+
+def has_alpha(picture: VideoFrame) -> bool:
+    """Whether pixels of a decoded picture may be transparent; a palette may hold such colours."""
+    return picture.format.name == "pal8" or any(c.is_alpha for c in picture.format.components)
 
 
 def over_black(pixels: Pixels) -> Pixels:

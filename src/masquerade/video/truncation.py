@@ -34,23 +34,23 @@ _ELEMENTS = {
 
 def _matroska(data: mmap) -> bool:
     """Matroska: known elements follow each other up to the segment's end, or the file's."""
-    size, place = _ebml_size(data, 4)
+    size, place = ebml_size(data, 4)
     place += size or 0
     if data[place : place + 4] != _SEGMENT.to_bytes(4, "big"):
         return False
-    size, place = _ebml_size(data, place + 4)
+    size, place = ebml_size(data, place + 4)
     end = len(data) if size is None else place + size
     while place < min(end, len(data)):
         length = 9 - data[place].bit_length()
         element = int.from_bytes(data[place : place + length], "big")
-        size, place = _ebml_size(data, place + length)
+        size, place = ebml_size(data, place + length)
         if element not in _ELEMENTS or (size is None and element != _CLUSTER):
             return True
         place += 0 if element == _CLUSTER else size or 0
     return max(place, end) > len(data)
 
 
-def _ebml_size(data: mmap, place: int) -> tuple[int | None, int]:
+def ebml_size(data: mmap, place: int) -> tuple[int | None, int]:
     """A size of 1 to 8 bytes, and where it ends; None: all ones, which means unknown."""
     if place >= len(data) or not data[place]:
         return None, place
