@@ -14,7 +14,7 @@ import torch
 
 import masquerade
 from masquerade.anonymizer import Anonymized, Anonymizer, Card
-from masquerade.errors import MasqueradeError
+from masquerade.errors import MasqueradeError, VideoError
 from masquerade.methods.blacken import Blacken
 from masquerade.pipeline.constant_frame_rate import exact_rate, to_constant_rate
 from masquerade.pipeline.stream import AnonymizedFrame, Cover, anonymize, anonymize_stream, prefetch
@@ -63,6 +63,27 @@ def test_prefetch_keeps_order_and_stays_within_its_depth() -> None:
     time.sleep(0.3)
     assert len(made) <= 6  # one out, three queued, one in hand, one being made
     assert [0, *taken] == list(range(50))
+
+
+def test_prefetch_holds_no_more_bytes_than_its_limit() -> None:
+    """Frames fill a queue by their size, and one that is larger than the limit passes alone."""
+    for size, most in ((100, 4), (1000, 1), (5000, 1)):
+        made: list[int] = []
+
+        def items(size: int = size, made: list[int] = made) -> Iterator[Any]:
+            for number in range(12):
+                made.append(number)
+                frame = Picture(number)
+                frame.picture = np.zeros(size, np.uint8)
+                yield frame, Region()
+
+        taken = prefetch(items(), depth=4, limit=1500)
+        seen = []
+        for taken_one, _ in taken:
+            time.sleep(0.02)  # for the other thread to go as far as it may
+            seen.append(taken_one.index)
+            assert len(made) - len(seen) <= most + 1
+        assert seen == list(range(12))
 
 
 def test_prefetch_passes_on_exceptions() -> None:
@@ -240,6 +261,18 @@ def test_constant_rate_repeats_and_drops_frames() -> None:
     out = list(to_constant_rate(slow, Fraction(5)))
     assert [o.frame.index for o in out] == [0, 0, 0, 2, 2]
     assert [o.frame.pts for o in out] == [0, 1, 2, 3, 4]
+
+
+def test_a_gap_is_filled_with_so_many_frames_and_no_more() -> None:
+    def item(pts: int) -> AnonymizedFrame:
+        stamp = Picture(0)
+        stamp.pts, stamp.duration, stamp.time_base = pts, 1, Fraction(1, 10)
+        return AnonymizedFrame(stamp, np.zeros((1, 1, 3), np.uint8), Region(), None)
+
+    assert sum(1 for _ in to_constant_rate([item(0), item(40_000)], Fraction(25))) == 100_003
+    for items in ([item(0), item(40_010)], [item(0), item(1 << 60)]):
+        with pytest.raises(VideoError, match="leave --cfr out"):
+            next(to_constant_rate(items, Fraction(25)))
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,16 @@ def test_absurd_sizes(tmp_path, size):
     refused(path, "a.avi")
 
 
+@pytest.mark.parametrize("size", [(16384, 8190), (8193, 8192)])
+def test_videos_above_the_ceiling_are_refused_before_decoding(tmp_path, size):
+    path = make(tmp_path / "a.avi", "-c:v", "rawvideo")
+    data = bytearray(path.read_bytes())
+    head = data.index(b"strf") + 12
+    data[head : head + 8] = struct.pack("<2i", *size)
+    path.write_bytes(data)
+    refused(path, f"{size[0]}x{size[1]}", str(2**26))
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.binary(max_size=1000))
 def test_random_bytes_are_a_plain_error(tmp_path, data):

@@ -13,7 +13,7 @@ from masquerade.datasets.manifest import Clip, Manifest
 from masquerade.datasets.splits import group_columns
 from masquerade.errors import VideoError
 from masquerade.storage import file_digest
-from masquerade.video.container import open_container, printable
+from masquerade.video.container import most_pixels, open_container, printable
 from masquerade.video.probe import check_size, main_stream
 
 _IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
@@ -180,7 +180,7 @@ def _decode(path: Path, every_frame: bool) -> tuple[str, int | None]:
 def _frames(path: Path, every_frame: bool) -> int | None:
     with open_container(path) as container:
         stream = main_stream(container, path)
-        check_size(stream.width, stream.height, path)
+        check_size(stream.width, stream.height, path, most=most_pixels(container))
         frames = container.decode(stream)
         if next(frames, None) is None:
             raise ValueError("no frame decodes")

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from math import ceil
 from typing import Any
 
-from masquerade.errors import UsageError
+from masquerade.errors import UsageError, VideoError
 from masquerade.pipeline.stream import AnonymizedFrame
 from masquerade.video.timestamps import FrameTime
+
+MAX_REPEATS = 100_000  # of one picture: an hour at 27 frames a second
 
 
 def to_constant_rate(items: Iterable[Any], rate: Fraction) -> Iterator[Any]:
@@ -18,17 +21,30 @@ def to_constant_rate(items: Iterable[Any], rate: Fraction) -> Iterator[Any]:
             yield item
             continue
         time = item.frame.pts * item.frame.time_base
-        if tick is None:
+        if held is None or tick is None:
             tick = round(time * rate)
-        while held is not None and tick / rate < time:
-            yield held._replace(frame=FrameTime(tick, 1, 1 / rate, held.frame.index))
-            tick += 1
+        else:
+            yield from _repeat(held, tick, time, rate)
+            tick = max(tick, ceil(time * rate))
         held = item
     if held is not None and tick is not None:
         end = (held.frame.pts + held.frame.duration) * held.frame.time_base
-        while tick / rate < end:
-            yield held._replace(frame=FrameTime(tick, 1, 1 / rate, held.frame.index))
-            tick += 1
+        yield from _repeat(held, tick, end, rate)
+
+
+def _repeat(
+    held: AnonymizedFrame, first: int, end: Fraction, rate: Fraction
+) -> Iterator[AnonymizedFrame]:
+    """A frame at each tick from the first one to the time at which it ends."""
+    last = ceil(end * rate)
+    if last - first > MAX_REPEATS:
+        raise VideoError(
+            f"one picture lasts {float(end - first / rate):.0f} seconds, which takes "
+            f"{last - first} frames at {float(rate):g} a second and {MAX_REPEATS} are the most; "
+            "leave --cfr out, or cut the source."
+        )
+    for tick in range(first, last):
+        yield held._replace(frame=FrameTime(tick, 1, 1 / rate, held.frame.index))
 
 
 def exact_rate(rate: float | None) -> Fraction | None:

@@ -6,7 +6,6 @@ and its length does not change the memory that is needed.
 """
 
 import hashlib
-import queue
 import threading
 import time
 from collections import deque
@@ -28,6 +27,7 @@ from masquerade.regions.region import Region
 T = TypeVar("T")
 U8 = NDArray[np.uint8]
 QUEUE_LENGTH = 4  # frames between two stages: enough to bridge a delay, small in memory
+QUEUE_BYTES = 2**29  # of pixels between two stages; a larger frame passes alone
 
 
 class Cover(NamedTuple):
@@ -93,47 +93,71 @@ def closing_if_possible(source: Iterator[Any]) -> Iterator[None]:
             close()
 
 
-def prefetch(items: Iterable[T], *, depth: int = QUEUE_LENGTH) -> Iterator[T]:
-    """Run an iterator in a thread of its own, at most `depth` items ahead.
+def prefetch(
+    items: Iterable[T], *, depth: int = QUEUE_LENGTH, limit: int = QUEUE_BYTES
+) -> Iterator[T]:
+    """Run an iterator in a thread of its own, at most `depth` items or `limit` bytes ahead.
 
-    An exception there is raised here. Closing this generator ends the thread and closes `items`.
+    An item that is larger than `limit` passes alone. An exception there is raised here. Closing
+    this generator ends the thread and closes `items`.
     """
-    ready: queue.Queue[tuple[bool, Any]] = queue.Queue(depth)
-    stopped = threading.Event()
+    ready: deque[tuple[bool, Any, int]] = deque()
+    changed, stopped = threading.Condition(), False
 
-    def put(entry: tuple[bool, Any]) -> bool:
-        while not stopped.is_set():
-            try:
-                ready.put(entry, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
+    def put(more: bool, item: Any) -> bool:
+        size = _bytes_of(item)
+        with changed:
+            changed.wait_for(
+                lambda: (
+                    stopped
+                    or not ready
+                    or (len(ready) < depth and sum(entry[2] for entry in ready) + size <= limit)
+                )
+            )
+            ready.append((more, item, size))
+            changed.notify_all()
+        return not stopped
 
     def work() -> None:
         source = iter(items)
         try:
             with closing_if_possible(source):
                 for item in source:
-                    if not put((True, item)):
+                    if not put(True, item):
                         return
-            put((False, None))
+            put(False, None)
         except BaseException as error:
-            put((False, error))
+            put(False, error)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
         while True:
-            more, item = ready.get()
+            with changed:
+                changed.wait_for(lambda: ready)
+                more, item, _ = ready.popleft()
+                changed.notify_all()
             if not more:
                 if item is not None:
                     raise item
                 return
             yield item
     finally:
-        stopped.set()
+        with changed:
+            stopped = True
+            changed.notify_all()
         thread.join()
+
+
+def _bytes_of(item: Any) -> int:
+    """The bytes of pixels in an item of a queue: a frame, an array, or several of them."""
+    if isinstance(item, tuple | list):
+        return sum(_bytes_of(part) for part in item)
+    picture = getattr(item, "picture", item)
+    planes = getattr(picture, "planes", None)
+    if planes is not None:
+        return sum(plane.buffer_size for plane in planes)
+    return int(getattr(picture, "nbytes", 0))
 
 
 def anonymize_stream(

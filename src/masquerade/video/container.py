@@ -19,7 +19,8 @@ DEMUXERS = (  # that may read a file, by FFmpeg's names
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,gif,apng,ogg,flv,asf,mjpeg,"
     f"h264,hevc,ivf,{','.join(STILLS)}"
 )
-MAX_PIXELS = 2**27  # 16384 x 8192; one such frame is 400 MB as RGB
+MAX_PIXELS = 2**27  # of an image, 16384 x 8192: 400 MB as RGB
+MAX_VIDEO_PIXELS = 2**26  # of a video, 8192 x 8192: twice 8K, since dozens are held at once
 _VAGUE = {"", "Invalid data found when processing input", "Invalid argument"}  # FFmpeg's reasons
 _ADDRESS = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/")
 
@@ -28,6 +29,11 @@ def printable(path: Path | str) -> str:
     """A path's last part for a message, printable whatever its bytes are."""
     name = os.path.basename(os.fspath(path).rstrip("/")) or os.fspath(path)
     return escape(os.fsencode(name).decode("utf-8", "backslashreplace"))
+
+
+def most_pixels(container: InputContainer) -> int:
+    """How many pixels a picture of a file may have."""
+    return MAX_PIXELS if container.format.name in STILLS else MAX_VIDEO_PIXELS
 
 
 def _refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:

@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from masquerade.errors import VideoError
 from masquerade.storage import file_digest
 from masquerade.video.color import UNTAGGED, Color, frame_color
-from masquerade.video.container import MAX_PIXELS, STILLS, open_container, printable
+from masquerade.video.container import STILLS, most_pixels, open_container, printable
 from masquerade.video.cropping import is_cropped
 from masquerade.video.pictures import has_more_pictures
 from masquerade.video.side_data import orientation, side_data
@@ -78,7 +78,7 @@ def probe(path: Path | str, *, rate: Fraction | None = None) -> VideoInfo:
         return _probe_folder(path, rate)
     with open_container(path) as container:
         stream = main_stream(container, path)
-        check_size(stream.width, stream.height, path)
+        check_size(stream.width, stream.height, path, most=most_pixels(container))
         if has_more_pictures(path, container.format.name):
             raise VideoError(
                 f"{printable(path)} holds several pictures; save each as a file of its own."
@@ -185,25 +185,27 @@ def main_stream(container: InputContainer, path: Path) -> VideoStream:
     return stream
 
 
-def check_size(width: int, height: int, path: Path) -> None:
+def check_size(width: int, height: int, path: Path, *, most: int) -> None:
     """Refuse pictures without a size, or with one that no camera makes."""
     if width < 1 or height < 1:
         raise VideoError(f"{printable(path)} has no picture in it that can be decoded.")
-    if width * height > MAX_PIXELS or max(width, height) > 32768:
+    if width * height > most or max(width, height) > 32768:
         raise VideoError(
-            f"{printable(path)} claims {width}x{height} pixels, more than can be read."
+            f"{printable(path)} claims {width}x{height} pixels and {most} are the most; "
+            "make it smaller first."
         )
 
 
 def first_frame(container: InputContainer, stream: VideoStream, path: Path) -> av.VideoFrame:
     """Decode the first frame that can be decoded."""
-    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+    most = most_pixels(container)
+    stream.codec_context.options = {"max_pixels": str(most)}
     failures = 0
     packets = container.demux(stream)
     while failures <= 100:
         try:
             for frame in next(packets).decode():
-                check_size(frame.width, frame.height, path)
+                check_size(frame.width, frame.height, path, most=most)
                 return frame
         except StopIteration:
             break

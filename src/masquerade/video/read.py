@@ -17,7 +17,7 @@ from av.stream import Stream
 from torch import Tensor
 
 from masquerade.errors import VideoError
-from masquerade.video.container import MAX_PIXELS, open_container, printable
+from masquerade.video.container import most_pixels, open_container, printable
 from masquerade.video.frame import Frame, YuvToRgb
 from masquerade.video.pictures import PictureCounter
 from masquerade.video.probe import VideoInfo, first_frame, images_in, main_stream, probe
@@ -164,7 +164,7 @@ class Reader:
     def _decoded(self) -> Iterator[VideoFrame | Packet[Any]]:
         container = self._open()
         video = container.streams[self.info.video_index]
-        video.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        video.codec_context.options = {"max_pixels": str(most_pixels(container))}
         video.codec_context.thread_type = "AUTO"
         video.codec_context.thread_count = self._threads
         # All streams, since how far the longest one reaches tells whether the file is whole.
