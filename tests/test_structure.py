@@ -90,7 +90,7 @@ def test_imports_point_one_way() -> None:
 def test_methods_import_neither_each_other_nor_a_detector() -> None:
     """A method may use the shared parts, its own folder, and of the regions only scene cuts."""
     methods = SOURCE / "methods"
-    shared = tuple(f"masquerade.methods.{name}" for name in ("blend", "resample", "framewise"))
+    shared = tuple(f"masquerade.methods.{name}" for name in ("blend", "area_resizing", "framewise"))
     for path in methods.rglob("*.py"):
         where = path.relative_to(methods)
         if where == Path("__init__.py"):

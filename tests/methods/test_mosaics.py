@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masquerade.methods import PRESETS
+from masquerade.methods.area_resizing import area_resize
 from masquerade.methods.downsample import Downsample
 from masquerade.methods.pixelate import Pixelate
-from masquerade.methods.resample import area_resize
 
 FINE, COARSE = (PRESETS["pixelate"][name]() for name in ("fine", "coarse"))
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymized, Anonymizer, Card, Presets
+from masquerade.methods.area_resizing import area_resize
 from masquerade.methods.blend import U8, blend, rewrite_regions
-from masquerade.methods.resample import area_resize
 from masquerade.ranges import Allowed, at_least
 
 Odd = Allowed("an odd number from 3 to 999", lambda value: 3 <= value <= 999 and value % 2 == 1)

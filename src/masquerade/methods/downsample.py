@@ -8,7 +8,7 @@ can keep the reduced size: `--size model`.
 from typing import Annotated
 
 from masquerade.anonymizer import Card
-from masquerade.methods.resample import LowResolution
+from masquerade.methods.area_resizing import LowResolution
 from masquerade.ranges import at_least
 
 

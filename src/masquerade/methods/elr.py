@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar
 
 from masquerade.anonymizer import Card, Presets
 from masquerade.errors import UsageError
-from masquerade.methods.resample import LowResolution
+from masquerade.methods.area_resizing import LowResolution
 from masquerade.ranges import at_least
 
 

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from masquerade.anonymizer import Anonymized, Anonymizer, Card, Presets, TrainingOutput
 from masquerade.errors import UsageError
-from masquerade.methods.resample import area_resize, resize
+from masquerade.methods.area_resizing import area_resize, resize
 from masquerade.models.published_weights import load_weights
 from masquerade.models.sparse_vit import SparseViT, kept_counts, ratio_loss, sample_keep
 from masquerade.ranges import Share, at_least
