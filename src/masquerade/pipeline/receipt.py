@@ -16,7 +16,7 @@ VERSION = 1  # of the format of receipts
 
 @dataclass(frozen=True, kw_only=True)
 class FileFacts:
-    """One file by name and content. A public receipt leaves out both of the source."""
+    """One file by name and content. A public receipt leaves out names, and this of the source."""
 
     name: str | None
     sha256: str | None
@@ -86,8 +86,23 @@ class Receipt:
     receipt: int = VERSION
 
     def public(self) -> Self:
-        """Without what identifies the source: its name, its hash, its size in bytes."""
-        return replace(self, source=replace(self.source, name=None, sha256=None, bytes=0))
+        """Without what identifies the source: its hash, its size in bytes, and names of files.
+
+        The output's often holds the source's, and those of boxes, masks and templates what is seen.
+        """
+        kind = str(self.settings.get("regions")).partition(":")[0]
+        return replace(
+            self,
+            source=replace(self.source, name=None, sha256=None, bytes=0),
+            output=self.output and replace(self.output, name=None),
+            settings={**self.settings, "region": None, "key_weights": None, "regions": kind},
+            regions=tuple(
+                replace(one, arguments={**one.arguments, "templates": None})
+                if "templates" in one.arguments
+                else one
+                for one in self.regions
+            ),
+        )
 
     def to_json(self) -> str:
         """The receipt as indented JSON; bytes of names that are no UTF-8 are escaped."""

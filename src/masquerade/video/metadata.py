@@ -1,13 +1,44 @@
 """Metadata: which tags, chapters and other streams go into an output; by default none."""
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from av.sidedata.sidedata import Type as SideDataType
+
 from masquerade.errors import UsageError
 from masquerade.video.read import Reader
+from masquerade.video.side_data import UNNAMED
 
 KINDS = ("subtitle", "data", "attachment")
+# Names of tags that FFmpeg's demuxers, QuickTime, Matroska and Exif define. A name that a user made
+# up may identify someone as a value does, and is counted only.
+_KNOWN = frozenset(
+    """
+    album album_artist artist author bps bitsperrawsample comment compatible_brands composer
+    copyright creation_time creation_date date date_released datetime datetimedigitized
+    datetimeoriginal description director disc duration encoded_by encoder encoder_options
+    episode_id exifversion filename filename_extension focallength fnumber flash exposuretime genre
+    gpsaltitude gpsaltituderef gpsdatestamp gpsimgdirection gpslatitude gpslatituderef gpslongitude
+    gpslongituderef gpstimestamp grouping handler_name handler_vendor_id imagedescription
+    imagelength imagewidth icc_profile_name isospeedratings keywords language lensmake lensmodel
+    location location-eng loop major_brand make maker makernote mimetype minor_version model
+    network number_of_bytes number_of_frames orientation performer pixelxdimension pixelydimension
+    producer publisher purl rating reel_name resolutionunit rotate serial_number service_name
+    service_provider show software source_id stereo_mode synopsis temporal title title-eng track
+    timecode usercomment variant_bitrate vendor_id wm/encodingtime xmp xresolution yresolution
+    _statistics_tags _statistics_writing_app _statistics_writing_date_utc
+    com.android.capture.fps com.android.version com.android.manufacturer com.android.model
+    com.apple.quicktime.artwork com.apple.quicktime.author com.apple.quicktime.comment
+    com.apple.quicktime.content.identifier com.apple.quicktime.creationdate
+    com.apple.quicktime.location.iso6709 com.apple.quicktime.location.accuracy.horizontal
+    com.apple.quicktime.make com.apple.quicktime.model com.apple.quicktime.software
+    com.apple.quicktime.title
+    """.split()  # noqa: SIM905
+)
+_SIDE = {f"side:{name}" for name in (*SideDataType.__members__, *UNNAMED.values())}
+_PREFIX = re.compile(r"(stream|chapter)\d+:|frame:")
 # What the muxer writes about its own file; the source's would be false in the output.
 _STRUCTURE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
 
@@ -44,6 +75,8 @@ def select_metadata(
     }
     names = [*tags, *(f"stream{i}:{tag}" for i, held in stream_tags.items() for tag in held)]
     named = {s.index: f"stream{s.index} ({s.kind}, {s.codec})" for s in info.streams}
+    counted = f"{info.chapters} chapters"
+    ours = {counted, *named.values()}
     kept = [*names, *(name for i, name in named.items() if i in going - {info.video_index})]
     removed = [
         tag
@@ -52,15 +85,26 @@ def select_metadata(
     ]
     removed += [name for i, name in named.items() if i not in going]
     if info.chapters:
-        (kept if chapters else removed).append(f"{info.chapters} chapters")
+        (kept if chapters else removed).append(counted)
     return MetadataSelection(
         tags=tags,
         stream_tags=stream_tags,
         streams=streams,
         chapters=chapters,
-        kept=tuple(kept),
-        removed=tuple(removed),
+        kept=_without_own_names(kept, ours),
+        removed=_without_own_names(removed, ours),
     )
+
+
+def _without_own_names(names: Sequence[str], ours: Collection[str]) -> tuple[str, ...]:
+    """Names of tags that are known, beside those that are `ours`, and how many others there are."""
+    known = tuple(
+        name
+        for name in names
+        if name in ours or name in _SIDE or _PREFIX.sub("", name, count=1).lower() in _KNOWN
+    )
+    others = len(names) - len(known)
+    return (*known, f"{others} tags of other names") if others else known
 
 
 def _keys(metadata: str) -> frozenset[str] | None:

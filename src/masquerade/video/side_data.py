@@ -9,7 +9,7 @@ from typing import Any
 from av import VideoFrame
 from av.filter import Graph
 
-_NAMES = {28: "LCEVC", 29: "VIEW_ID", 30: "3D_REFERENCE_DISPLAYS", 31: "EXIF"}
+UNNAMED = {28: "LCEVC", 29: "VIEW_ID", 30: "3D_REFERENCE_DISPLAYS", 31: "EXIF"}
 
 
 def side_data(frame: VideoFrame) -> list[tuple[str, bytes]]:
@@ -19,7 +19,7 @@ def side_data(frame: VideoFrame) -> list[tuple[str, bytes]]:
     except ValueError as error:  # one datum of a kind that PyAV has no name for hides them all
         number = int((re.findall(r"\d+", str(error)) or ["28"])[0])
         rest = _without_unnamed(frame)
-        return [(_NAMES.get(number, f"TYPE{number}"), b""), *side_data(rest)]
+        return [(UNNAMED.get(number, f"TYPE{number}"), b""), *side_data(rest)]
     return [(container[n].type.name, bytes(container[n])) for n in range(len(container))]
 
 

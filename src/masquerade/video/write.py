@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Self
@@ -67,7 +67,7 @@ class Writer:
             check_encoder(encoding, width=info.width, height=info.height, deep=self._deep)
         self._to_yuv = RgbToYuv(info, self._format)
         metadata = metadata or MetadataSelection()
-        self._out = self._open(metadata.tags)
+        self._out = self._open(metadata)
         # avi counts frames and has no place for two kinds of time
         self._base = 1 / info.rate if container == "avi" else info.time_base
         self._last = -1
@@ -139,10 +139,13 @@ class Writer:
         self._last = pts
         return pts
 
-    def _open(self, tags: Mapping[str, str]) -> OutputContainer:
+    def _open(self, metadata: MetadataSelection) -> OutputContainer:
+        tags = metadata.tags
         options = {"fflags": "+bitexact"}
         if self.kind in ("mp4", "mov"):
             options["movflags"] = "+faststart" + ("+use_metadata_tags" if tags else "")
+            if not any("handler_name" in kept for kept in metadata.stream_tags.values()):
+                options["empty_hdlr_name"] = "1"  # FFmpeg's own would say who wrote the file
         if self.info.start < 0:  # an edit list would hide what lies before 0
             options["avoid_negative_ts"] = "make_non_negative"
         muxer = IMAGES[self.kind].muxer if self.kind in IMAGES else self.kind
