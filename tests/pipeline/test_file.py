@@ -68,7 +68,7 @@ def test_the_receipt_lacks_only_what_undoes_the_output(clip: Path, tmp_path: Pat
     assert {"decode", "regions", "anonymize", "convert", "encode"} <= set(receipt["stage_seconds"])
 
 
-def test_the_source_is_probed_once_and_read_once(
+def test_the_source_is_probed_once_and_read_twice(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Counts how often FFmpeg opens each file, and how often a file is described, in one run."""
@@ -102,9 +102,9 @@ def test_the_source_is_probed_once_and_read_once(
     out = tmp_path / "out.mp4"
     words = ["anonymize", clip, "-o", out, "--audio", "keep", "--metadata", "keep"]
     assert main([str(word) for word in [*words, "--preview", "0.2", "-q"]]) == 0
-    assert opened.count(clip.stat().st_ino) == 2  # to probe it, and to read its frames
-    assert opened.count(out.stat().st_ino) == 2  # to probe the output, and to count its frames
-    assert described.count(clip.name) == 1 and len(described) == 2
+    assert opened.count(clip.stat().st_ino) == 3  # to probe, to anonymize and to compare it
+    assert opened.count(out.stat().st_ino) == 4  # to probe, to count, and to compare it
+    assert described.count(clip.name) == 1 and len(described) == 3
     assert built == ["faces"]
 
 

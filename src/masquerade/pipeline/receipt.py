@@ -62,6 +62,16 @@ class Coverage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResidualDetail:
+    """How much of the source's fine detail was left where it should have gone."""
+
+    left: float  # share of the detail of the region where most is left, 0 to 1: the least change
+    frame: int  # of the source, where that is
+    measured: int  # regions of frames that were compared
+    without_detail: int  # those that passed for want of detail in the source
+
+
+@dataclass(frozen=True, kw_only=True)
 class Receipt:
     """The record of one anonymized file."""
 
@@ -71,6 +81,7 @@ class Receipt:
     regions: tuple[RegionRecord, ...]
     settings: dict[str, Any]
     coverage: Coverage
+    residual_detail: ResidualDetail | None  # None: nothing was written
     noise: str
     audio: str
     removed: tuple[str, ...] = ()

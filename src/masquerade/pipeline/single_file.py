@@ -14,7 +14,7 @@ import numpy as np
 from masquerade.anonymizer import Anonymizer, Pixels
 from masquerade.checkpoint import describe
 from masquerade.device import choose_device
-from masquerade.errors import MasqueradeError, UsageError, VideoError
+from masquerade.errors import MasqueradeError, OutputError, UsageError, VideoError
 from masquerade.pipeline.config import (
     Pipeline,
     PipelineConfig,
@@ -27,10 +27,12 @@ from masquerade.pipeline.receipt import (
     CoverageCounter,
     FileFacts,
     Receipt,
+    ResidualDetail,
     library_versions,
     noise_origin,
     region_records,
 )
+from masquerade.pipeline.residual_detail import MAX_LEFT, DetailCheck
 from masquerade.pipeline.stream import (
     AnonymizedFrame,
     Cover,
@@ -143,7 +145,7 @@ def _check_paths(src: Path, dst: Path, config: PipelineConfig) -> None:
 
 
 class _FileRun:
-    """The state of one run over one file. The source is probed once and then read once."""
+    """The state of one run over one file. The source is probed once, and read twice."""
 
     def __init__(
         self, src: Path, dst: Path, pipeline: Pipeline, progress: OnProgress | None
@@ -161,6 +163,14 @@ class _FileRun:
         self.metadata = MetadataSelection()
         self.timer, self.coverage = StageTimer(), CoverageCounter()
         self.frames = self.written = 0
+        self.within = _load_region_image(config.region, self.info) if config.region else None
+        self.shape: Any = config.shape or getattr(pipeline.regions, "shape", None) or "ellipse"
+        self.detail = DetailCheck(
+            size=(self.info.width, self.info.height),
+            shape=self.shape,
+            within=self.within,
+            whole=self.anonymizer.full_frame,
+        )
 
     def run(self) -> Receipt:
         """Anonymize the file, or with `shadow` only find what would be hidden."""
@@ -174,14 +184,14 @@ class _FileRun:
         ) as reader:
             self.metadata = select_metadata(reader, config.metadata, audio=self.sound)
             if not config.shadow:
-                return self._receipt(reader, self._write(reader))
+                return self._receipt(reader, *self._write(reader))
             with ExitStack() as stack:
                 boxes, _ = self._open_exports(stack)
                 for item in self._anonymized(stack, reader):
                     self._count(item, boxes)
-            return self._receipt(reader, None)
+            return self._receipt(reader, None, None)
 
-    def _write(self, reader: Reader) -> FileFacts:
+    def _write(self, reader: Reader) -> tuple[FileFacts, ResidualDetail]:
         reader.copy = frozenset((*self.metadata.streams, *self.sound))
         with atomic_write(self.dst, overwrite=self.config.overwrite) as part:
             with ExitStack() as stack:
@@ -197,13 +207,40 @@ class _FileRun:
                         writer.copy(item)
                         continue
                     self._count(item, boxes)
+                    self.detail.wrote(item.frame.index)
                     with self.timer.measure("encode"):
                         writer.write(picture, item.frame)
                         if masks:
                             masks.write(_mask_as_rgb(item), item.frame)
             check_coverage(self.coverage.total(), self.config, self.src.name)
             others = len(self.metadata.streams) + len(self.sound)
-            return verify_output(part, self.dst, frames=self.written, others=others)
+            facts = verify_output(part, self.dst, frames=self.written, others=others)
+            with self.timer.measure("verify"):
+                return facts, self._compare(part)
+
+    def _compare(self, part: Path) -> ResidualDetail:
+        """Decode the output beside its source, and refuse it where detail of it is still there."""
+        config, threads = self.config, self.config.threads
+        try:
+            with (
+                Reader(
+                    self.src,
+                    info=self.info,
+                    salvage=config.salvage,
+                    force_8bit=True,
+                    threads=threads,
+                ) as source,
+                Reader(part, force_8bit=True, threads=threads) as output,
+            ):
+                found = self.detail.compare(source, output)
+        except (VideoError, OutputError) as error:
+            raise OutputError(f"{self.dst.name} could not be compared: {error}") from error
+        if found.left > MAX_LEFT:
+            raise OutputError(
+                f"{self.dst.name} still showed {found.left:.0%} of the detail of a region in frame "
+                f"{found.frame}, so it was deleted; choose a stronger method or a larger mask."
+            )
+        return found
 
     def _open_writer(self, stack: ExitStack, part: Path, reader: Reader) -> Writer:
         info, config, metadata = self.info, self.config, self.metadata
@@ -243,13 +280,11 @@ class _FileRun:
     def _anonymized(self, stack: ExitStack, reader: Reader) -> Iterator[Any]:
         """Anonymized frames, and packets of other streams in their places."""
         config, source = self.config, self.pipeline.regions
-        within = _load_region_image(config.region, self.info) if config.region else None
-        shape: Any = config.shape or getattr(source, "shape", "ellipse")
         items = anonymize_stream(
             _until(reader, config.preview),
             self.anonymizer,
-            source,
-            cover=Cover(shape, config.mask_scale, config.feather, within, config.outside),
+            source if config.shadow else self.detail.recording(source),
+            cover=Cover(self.shape, config.mask_scale, config.feather, self.within, config.outside),
             seed=config.seed,
             digest=bytes.fromhex(video_digest(self.src))
             if self.anonymizer.needs_source_digest
@@ -291,7 +326,9 @@ class _FileRun:
         if self.progress:
             self.progress(self.frames, self.info.frames)
 
-    def _receipt(self, reader: Reader, output: FileFacts | None) -> Receipt:
+    def _receipt(
+        self, reader: Reader, output: FileFacts | None, detail: ResidualDetail | None
+    ) -> Receipt:
         config, info, method = self.config, self.info, describe(self.anonymizer)
         warned = [SEED_WARNING] if config.seed is not None else []
         coverage = self.coverage.total()
@@ -308,6 +345,7 @@ class _FileRun:
             regions=region_records(region_arguments(config), self.pipeline.regions),
             settings=config.as_dict(),
             coverage=coverage,
+            residual_detail=detail,
             noise=noise_origin(config.seed, keyed=self.anonymizer.needs_source_digest),
             audio=config.audio if audio_streams(info) else "there was none",
             removed=self.metadata.removed,

@@ -1,0 +1,251 @@
+"""Detail that should have gone and is still there: every defect is refused, every method passes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import masquerade
+from masquerade.anonymizer import Anonymized, Anonymizer, Card
+from masquerade.errors import OutputError
+from masquerade.methods import METHODS
+from masquerade.pipeline import single_file, stream
+from masquerade.pipeline.residual_detail import MAX_LEFT, residual_detail
+from masquerade.regions.boxes import Box, BoxWriter
+
+DRAWN = [name for name, method in METHODS.items() if not method.learned]
+
+
+class Unchanged(Anonymizer):
+    """Returns its input."""
+
+    card = Card("", "", "", "")
+
+    def forward(self, clip, *, mask=None, state=None) -> Anonymized:
+        return Anonymized(clip, mask, state)
+
+
+@pytest.fixture(autouse=True)
+def named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A receipt needs a name of the method."""
+    monkeypatch.setitem(METHODS, "unchanged", Unchanged)
+
+
+@pytest.fixture(scope="module")
+def fast(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A textured square that crosses a plain frame, 30 pixels a frame, and its boxes."""
+    folder = tmp_path_factory.mktemp("fast")
+    texture = np.kron(np.random.default_rng(0).integers(0, 255, (15, 15)), np.ones((4, 4)))
+    frames = np.full((10, 240, 400, 3), 90, np.uint8)
+    with BoxWriter(folder / "boxes.json", width=400, height=240) as writer:
+        for t in range(10):
+            x = 20 + 30 * t
+            frames[t, 90:150, x : x + 60] = texture[..., None]
+            writer.add(t, [Box(x, 90, x + 60, 150, 1.0)])
+    clip = torch.from_numpy(frames).permute(3, 0, 1, 2)[None].float() / 255
+    masquerade.write_video(folder / "in.mp4", clip)
+    return folder / "in.mp4", folder / "boxes.json"
+
+
+def refused(src: Path, dst: Path, method: Anonymizer, **settings: Any) -> None:
+    with pytest.raises(OutputError, match="of the detail of a region in frame") as caught:
+        masquerade.anonymize_file(src, dst, method, **settings)
+    assert caught.value.exit_code == 4 and str(caught.value).startswith(dst.name)
+    assert not list(dst.parent.glob(f"*{dst.name}*")) and not list(dst.parent.glob(".*"))
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_every_method_leaves_less_than_half_of_the_limit(
+    clip: Path, tmp_path: Path, name: str
+) -> None:
+    receipt = masquerade.anonymize_file(
+        clip, tmp_path / "o.mp4", masquerade.build(name), preview=0.2, allow_gaps=True
+    )
+    assert receipt.residual_detail.left < MAX_LEFT / 2
+    assert receipt.residual_detail.measured >= 5
+    stored = json.loads((tmp_path / "o.mp4.receipt.json").read_text())
+    assert stored["residual_detail"]["left"] == receipt.residual_detail.left
+
+
+@pytest.mark.parametrize(
+    ("suffix", "settings"),
+    [
+        ("mp4", {}),
+        ("mp4", {"codec": "h265"}),
+        ("webm", {"codec": "vp9"}),
+        ("mkv", {"codec": "ffv1"}),
+        ("mov", {"codec": "mjpeg"}),
+        ("mp4", {"cfr": 10.0}),
+        ("mp4", {"size": "model"}),
+    ],
+)
+def test_a_method_that_returns_its_input_is_refused(
+    clip: Path, tmp_path: Path, suffix: str, settings: dict[str, Any]
+) -> None:
+    refused(clip, tmp_path / f"o.{suffix}", Unchanged(), preview=0.2, **settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "settings"),
+    [
+        ("blur", {"kernel": 1, "short": 0}, {}),
+        ("pixelate", {"block": 1, "short": 0}, {}),
+        ("downsample", {"factor": 1}, {}),
+        ("blacken", {}, {"mask_scale": 0.01}),
+    ],
+)
+def test_what_changes_nothing_is_refused(
+    clip: Path, tmp_path: Path, name: str, arguments: Any, settings: Any
+) -> None:
+    """Settings may be refused earlier by their ranges; the check does not rely on that."""
+    try:
+        method = masquerade.build(name, **arguments)
+    except masquerade.errors.UsageError:
+        return
+    with pytest.raises(masquerade.errors.MasqueradeError) as caught:
+        masquerade.anonymize_file(clip, tmp_path / "o.mp4", method, preview=0.2, **settings)
+    assert caught.value.exit_code in (2, 4) and not list(tmp_path.iterdir())
+
+
+def test_a_mask_that_is_small_shifted_or_late_is_refused(
+    fast: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    src, boxes = fast
+    real, before = stream.region_mask, []
+
+    def shrunk(region, cover, **size):
+        return real(region, cover._replace(margin=0.01), **size)
+
+    def shifted(region, cover, **size):
+        return np.roll(real(region, cover, **size), 50, 0)
+
+    def late(region, cover, **size):
+        before.append(real(region, cover, **size))
+        return before[max(0, len(before) - 2)]
+
+    settings = {"regions": f"boxes:{boxes}", "mask_scale": 1.3}
+    masquerade.anonymize_file(src, tmp_path / "o.mp4", masquerade.build("blacken"), **settings)
+    for defect in (shrunk, shifted, late):
+        monkeypatch.setattr(stream, "region_mask", defect)
+        refused(src, tmp_path / "x.mp4", masquerade.build("blacken"), **settings)
+
+
+def turned(src: Path, dst: Path) -> Path:
+    """The same pictures with a note to be turned by 90 degrees."""
+    import av
+
+    with av.open(str(src)) as source, av.open(str(dst), "w") as out:
+        template = source.streams.video[0]
+        stream = out.add_stream_from_template(template)
+        for packet in source.demux(template):
+            if packet.dts is not None:
+                packet.stream = stream
+                out.mux(packet)
+    data = dst.read_bytes()
+    upright = b"".join(v.to_bytes(4, "big") for v in (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30))
+    spun = [0, 1 << 16, 0, (-1 << 16) & 0xFFFFFFFF, 0, 0, 0, 0, 1 << 30]
+    at = data.rindex(upright)
+    matrix = b"".join(v.to_bytes(4, "big") for v in spun)
+    dst.write_bytes(data[:at] + matrix + data[at + 36 :])
+    return dst
+
+
+def test_pictures_that_are_turned_are_compared_upright(clip: Path, tmp_path: Path) -> None:
+    src = turned(clip, tmp_path / "turned.mp4")
+    assert masquerade.read_video(src, stop=0.05).clip.shape[-2:] == (640, 480)
+    settings = {"regions": "frame", "preview": 0.2}
+    blacken = masquerade.build("blacken")
+    receipt = masquerade.anonymize_file(src, tmp_path / "o.mp4", blacken, **settings)
+    assert receipt.residual_detail.left == 0 and receipt.residual_detail.measured == 5
+    refused(src, tmp_path / "x.mp4", Unchanged(), **settings)
+
+
+def test_images_and_folders_of_them_are_compared(clip: Path, tmp_path: Path) -> None:
+    import cv2
+
+    from masquerade.cli.demo_clip import portrait
+
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        picture = cv2.cvtColor(portrait(), cv2.COLOR_RGB2BGR)
+        cv2.imwrite(str(tmp_path / "in" / f"{number}.png"), picture)
+    one = tmp_path / "in" / "0.png"
+    for src, dst, more in (
+        (one, "o.png", {}),
+        (one, "o.jpg", {}),
+        (tmp_path / "in", "o.mp4", {"sequence": 5.0}),
+    ):
+        refused(src, tmp_path / dst, Unchanged(), **more)
+        done = masquerade.anonymize_file(src, tmp_path / dst, masquerade.build("blur"), **more)
+        assert done.residual_detail.left < MAX_LEFT / 2
+
+
+def test_ten_bits_and_gifs_are_compared(clip: Path, tmp_path: Path) -> None:
+    import av
+    from PIL import Image
+
+    pictures = masquerade.read_video(clip, stop=0.15).clip[0].permute(1, 2, 3, 0)
+    frames = [(255 * picture).byte().numpy() for picture in pictures]
+    (tmp_path / "in").mkdir()
+    deep, gif = tmp_path / "in" / "deep.mkv", tmp_path / "in" / "a.gif"
+    with av.open(str(deep), "w") as out:
+        video = out.add_stream("ffv1", rate=25)
+        video.width, video.height, video.pix_fmt = 640, 480, "yuv420p10le"
+        for number, frame in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            picture.pts = number
+            out.mux(video.encode(picture.reformat(format="yuv420p10le")))
+        out.mux(video.encode(None))
+    first, *others = (Image.fromarray(frame) for frame in frames)
+    first.save(gif, save_all=True, append_images=others, duration=40)
+    for src, dst, codec in ((deep, "deep.mkv", "h265"), (gif, "gif.mp4", "h264")):
+        refused(src, tmp_path / dst, Unchanged(), regions="frame", codec=codec)
+        pixelate = masquerade.build("pixelate")
+        done = masquerade.anonymize_file(
+            src, tmp_path / dst, pixelate, regions="frame", codec=codec
+        )
+        assert done.residual_detail.left < MAX_LEFT / 2
+        assert done.residual_detail.measured == len(frames)
+
+
+def test_flat_areas_pass_and_are_counted(tmp_path: Path) -> None:
+    masquerade.write_video(tmp_path / "in.mp4", torch.full((1, 3, 5, 64, 64), 0.4))
+    receipt = masquerade.anonymize_file(
+        tmp_path / "in.mp4", tmp_path / "o.mp4", Unchanged(), regions="frame"
+    )
+    found = receipt.residual_detail
+    assert (found.left, found.measured, found.without_detail) == (0, 0, 5)
+
+
+def test_the_measure() -> None:
+    rng = np.random.default_rng(1)
+    a, noise = rng.normal(100, 20, (2, 64, 64)).astype(np.float32)
+    mask = np.zeros((64, 64), bool)
+    mask[10:50, 10:50] = True
+    detailed, left = residual_detail(a, a, mask)
+    assert detailed == left == 1600
+    assert residual_detail(a, 50 + 0.5 * a, mask)[1] == 1600  # fainter, and still there
+    assert residual_detail(a, 50 + 0.2 * a, mask)[1] == 0  # a trace
+    assert residual_detail(a, noise, mask)[1] == 0
+    assert residual_detail(a, 0.6 * a + noise, mask)[1] == 0  # drowned in noise
+    assert residual_detail(a, np.where(mask, noise, a), mask)[1] == 0  # nothing outside counts
+    assert residual_detail(np.full_like(a, 9), a, mask) == (0, 0)
+
+
+def test_an_output_with_other_frames_is_refused(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(single_file.DetailCheck, "wrote", lambda *_: None)
+    with pytest.raises(OutputError, match="more frames"):
+        masquerade.anonymize_file(clip, tmp_path / "o.mp4", masquerade.build("blur"), preview=0.1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_warning_is_no_error_in_shadow(clip: Path, tmp_path: Path) -> None:
+    receipt = masquerade.anonymize_file(clip, tmp_path / "o.mp4", Unchanged(), shadow=True)
+    assert receipt.residual_detail is None
