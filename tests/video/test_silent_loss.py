@@ -42,7 +42,7 @@ def test_missing_and_overwritten_parts_are_noticed(tmp_path, name):
     whole = make_with_sound(tmp_path / name, *FORMATS[name])
     assert len(frames(whole)) == (39 if name == "a.ogv" else 50)  # repeated ones are empty
     data, broken = whole.read_bytes(), tmp_path / f"broken-{name}"
-    for part in (5, 9, 13):
+    for part in (5, 9, 14):
         broken.write_bytes(data[: len(data) * part // 16 // 188 * 188 + 101])
         refused(broken)
         middle = slice(len(data) * part // 16, len(data) * (part + 2) // 16)
@@ -88,6 +88,25 @@ def test_healthy_streams_whose_packets_outnumber_their_pictures(tmp_path):
         with Reader(path) as reader:
             assert sum(1 for _ in reader) > 5, path.name
             assert not reader.lost and not reader.damaged, path.name
+
+
+def test_hidden_reference_pictures_of_vp8_are_not_missed(tmp_path):
+    whole, path = make(tmp_path / "a.webm", "-c:v", "libvpx"), tmp_path / "hidden.webm"
+    with av.open(str(whole)) as source, av.open(str(path), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size and not packet.is_keyframe:
+                hidden = av.Packet(bytes([bytes(packet)[0] & ~0x10]) + bytes(packet)[1:])
+                hidden.pts = hidden.dts = packet.pts
+                hidden.stream, hidden.time_base = stream, packet.time_base
+                out.mux(hidden)
+            if packet.size:
+                packet.stream, packet.pts, packet.dts = stream, packet.pts + 1, packet.dts + 1
+                out.mux(packet)
+    with Reader(path) as reader:
+        assert sum(1 for _ in reader) == 25 and not reader.damaged
+    with av.open(str(path)) as container:
+        assert sum(packet.size > 0 for packet in container.demux(video=0)) == 49
 
 
 def phone_jpeg(tmp_path: Path, more: bytes) -> Path:

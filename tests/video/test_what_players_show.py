@@ -47,6 +47,13 @@ def test_a_clean_aperture_smaller_than_the_picture_is_refused(tmp_path):
     refused(path, "crop")
 
 
+def test_boxes_that_lie_in_each_other_without_end_are_left(tmp_path):
+    path = make(tmp_path / "a.mp4")
+    nested = b"".join(struct.pack(">I4s", 8 * n, b"moov") for n in range(3000, 0, -1))
+    path.write_bytes(path.read_bytes() + nested)
+    assert probe(path).width == 64
+
+
 @pytest.mark.parametrize("side", [0xAA, 0xBB, 0xCC, 0xDD])
 def test_pixel_crop_of_matroska_is_refused(tmp_path, side):
     path = make(tmp_path / "a.mkv", "-vf", "setsar=4/3")

@@ -9,6 +9,7 @@ from masquerade.video.truncation import ebml_size
 # Matroska's elements by their ids: those that lead to the four sides to crop.
 _MASTERS = {0x18538067, 0x1654AE6B, 0xAE, 0xE0}  # Segment, Tracks, TrackEntry, Video
 _SIDES = {0x54AA, 0x54BB, 0x54CC, 0x54DD}
+_DEEPEST = 8  # masters or boxes in each other, as FFmpeg reads them
 _BOXES = {b"moov", b"trak", b"mdia", b"minf", b"stbl"}  # MP4's that lead to the sample entries
 
 
@@ -20,13 +21,13 @@ def is_cropped(path: Path, container: str) -> bool:
         return "mp4" in container and _mp4(data, 0, len(data))
 
 
-def _matroska(data: mmap, place: int, end: int) -> bool:
-    while place < end and data[place]:
+def _matroska(data: mmap, place: int, end: int, depth: int = 0) -> bool:
+    while place < end and data[place] and depth <= _DEEPEST:
         length = 9 - data[place].bit_length()
         element = int.from_bytes(data[place : place + length], "big")
         size, place = ebml_size(data, place + length)
         after = end if size is None else min(end, place + size)
-        if element in _MASTERS and _matroska(data, place, after):
+        if element in _MASTERS and _matroska(data, place, after, depth + 1):
             return True
         if element in _SIDES and any(data[place:after]):
             return True
@@ -34,9 +35,9 @@ def _matroska(data: mmap, place: int, end: int) -> bool:
     return False
 
 
-def _mp4(data: mmap, place: int, end: int) -> bool:
-    for name, start, after in _boxes(data, place, end):
-        if name in _BOXES and _mp4(data, start, after):
+def _mp4(data: mmap, place: int, end: int, depth: int = 0) -> bool:
+    for name, start, after in _boxes(data, place, end if depth <= _DEEPEST else place):
+        if name in _BOXES and _mp4(data, start, after, depth + 1):
             return True
         if name == b"stsd":
             for _, entry, stop in _boxes(data, start + 8, after):
