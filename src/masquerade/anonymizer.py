@@ -82,6 +82,9 @@ class Anonymizer(nn.Module):
     warnings: tuple[str, ...] = ()
     """What its training said against itself, in words; `load` sets it."""
 
+    caution: ClassVar[str] = ""
+    """What a user is told at every use of the method, and its receipts say."""
+
     inference_args: ClassVar[tuple[str, ...]] = ()
     """The arguments that may be changed on a trained one."""
 

@@ -240,3 +240,14 @@ def test_outcomes_of_all_kinds_have_one_code() -> None:
     for codes, expected in (((1, 1), 1), ((2, 2), 1), ((1, 4), 4), ((2, 3), 3), ((4, 4), 4)):
         failed = [FileOutcome(t, "failed", "", c) for t, c in zip(tasks, codes, strict=True)]
         assert exit_code(failed) == expected
+
+
+@pytest.mark.parametrize("method", ["elr", "downsample"])
+def test_low_resolution_warns_of_several_frames(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], method: str
+) -> None:
+    write_pattern(tmp_path / "a.mp4")
+    words = ["anonymize", str(tmp_path / "a.mp4"), "--regions", "frame", "--no-progress"]
+    assert main([*words, "--method", method, "-o", str(tmp_path / "b.mp4"), "-q"]) == 0
+    assert "several frames together" in capsys.readouterr().err
+    assert "several frames together" in (tmp_path / "b.mp4.receipt.json").read_text()

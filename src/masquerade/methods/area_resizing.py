@@ -63,6 +63,11 @@ def resize(clip: Tensor, size: Sequence[int], shown: Tensor | None = None) -> Te
 class LowResolution(Anonymizer):
     """A method that downsamples every frame to its `size` and repeats the pixels."""
 
+    caution = (
+        "several frames together show more than each of them: stacking 64 frames of a shaken "
+        "camera doubles the detail that can be seen."
+    )
+
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         shown = downsample(clip, *self.size(*clip.shape[-2:]))
         return Anonymized(blend(clip, shown, mask), mask)

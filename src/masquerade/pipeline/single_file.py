@@ -333,6 +333,7 @@ class _FileRun:
         warned = [SEED_WARNING] if config.seed is not None else []
         coverage = self.coverage.total()
         warned += doubts(coverage, self.config)
+        warned += filter(None, [self.anonymizer.caution])
         if reader.lost or reader.damaged:
             warned.append(
                 f"the source is damaged: {reader.lost} of its frames are lost, and "
