@@ -18,6 +18,7 @@ import torch
 import masquerade
 import masquerade.anonymizer
 import masquerade.methods.blend
+import masquerade.ranges
 from masquerade.cli import demo_clip, evaluate, train
 from masquerade.cli.anonymize import parse
 from masquerade.methods import METHODS
@@ -119,7 +120,8 @@ def test_the_readmes_python_runs(clip: Path, tmp_path: Path, monkeypatch, capsys
 def test_the_method_of_contributing_runs() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
-    names: dict[str, Any] = {**vars(masquerade.anonymizer), **vars(masquerade.methods.blend)}
+    modules = (masquerade.anonymizer, masquerade.ranges, masquerade.methods.blend)
+    names: dict[str, Any] = {k: v for module in modules for k, v in vars(module).items()}
     exec(compile(textwrap.dedent(code), "CONTRIBUTING.md", "exec"), names)
     mask = torch.zeros(1, 1, 2, 4, 4)
     mask[..., :2] = 1
