@@ -248,7 +248,7 @@ def test_an_output_that_fails_its_check_is_an_error(clip: Path, tmp_path: Path) 
         ({"bitrate": "fast"}, UsageError, "bitrate"),
         ({"crf": 20, "lossless": True}, UsageError, "exclude"),
         ({"colour": 3}, UsageError, "colour"),
-        ({"cfr": -1.0}, UsageError, "rate"),
+        ({"cfr": -1.0}, UsageError, "--cfr"),
         ({"metadata": "keeep"}, UsageError, "metadata"),
         ({"region": Path("none.png")}, UsageError, "no image"),
         ({"detector": "eyes"}, UsageError, "eyes"),
