@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from masquerade.errors import MissingError
+from masquerade.errors import MasqueradeError, MissingError
 from masquerade.ranges import checked
 
 U8 = NDArray[np.uint8]
 Pixels = U8 | NDArray[np.uint16]
+NONE_MADE = "nothing was written; choose another --method or --weights."
 
 
 class Anonymized(NamedTuple):
@@ -28,6 +29,32 @@ class Anonymized(NamedTuple):
     clip: Tensor
     hidden: Tensor | None = None
     state: Any = None
+
+
+def check_anonymized(out: Any, clip: Tensor) -> Anonymized:
+    """Return what an anonymizer made of a clip; raise MasqueradeError if it is none of one."""
+    found = isinstance(out, Anonymized) and isinstance(out.clip, Tensor)
+    if not found or out.clip.shape != clip.shape or not _in_range(out.clip):
+        raise MasqueradeError(f"the method gave no clip {tuple(clip.shape)} in [0, 1]; {NONE_MADE}")
+    own = (len(clip), 1, *clip.shape[2:])
+    if out.hidden is not None and (out.hidden.shape != own or not _in_range(out.hidden)):
+        raise MasqueradeError(f"the method did not say where it hides, {own}; {NONE_MADE}")
+    return out
+
+
+def check_pixels(found: Any, frames: Pixels) -> tuple[Pixels, Any]:
+    """Return what `on_pixels` made of frames; raise MasqueradeError if it is nothing like them."""
+    out = found[0] if isinstance(found, tuple) and len(found) == 2 else None
+    if not isinstance(out, np.ndarray) or (out.shape, out.dtype) != (frames.shape, frames.dtype):
+        raise MasqueradeError(
+            f"the method gave no frames {frames.shape} of {frames.dtype}; {NONE_MADE}"
+        )
+    return found
+
+
+def _in_range(values: Tensor) -> bool:
+    """Whether all values are in [0, 1], but for rounding; NaN is not."""
+    return bool(((values >= -1e-3) & (values <= 1 + 1e-3)).all())
 
 
 class TrainingOutput(NamedTuple):
@@ -210,6 +237,6 @@ class Anonymizer(nn.Module):
         if mask is not None:
             region = torch.tensor(mask, device=device)[None, None] / 255
         with torch.no_grad():
-            out = self(clip, mask=region, state=state)
+            out = check_anonymized(self(clip, mask=region, state=state), clip)
         pixels = (out.clip[0].permute(1, 2, 3, 0) * top).round().clamp(0, top)  # (T, H, W, 3)
-        return pixels.cpu().numpy().astype(frames.dtype), out.state
+        return pixels.cpu().numpy().astype(frames.dtype), out.state  # type: ignore[return-value]

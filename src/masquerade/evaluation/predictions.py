@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.datasets.manifest import IntArray
-from masquerade.errors import UsageError
+from masquerade.errors import MasqueradeError, UsageError
 from masquerade.metrics.statistic import Floats
 from masquerade.storage import atomic_write
 
@@ -49,6 +49,14 @@ class Block:
     # (n, D), what an attacker compares people by; None: it has none
     embeddings: NDArray[np.float32] | None = None
     cpu_seconds: float = 0.0  # of fitting and predicting all splits of this fit
+
+    def __post_init__(self) -> None:
+        for label, values in self.probabilities.items():
+            if len(values) != len(self.clips) or not np.isfinite(values).all():
+                raise MasqueradeError(
+                    f"an attacker's predictions of {label} are not finite numbers, one row a clip: "
+                    "nothing can be scored from them; run the evaluation anew."
+                )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -69,8 +69,8 @@ class DetailCheck:
 
         def regions(frames: Any) -> Iterator[Region]:
             for region in source(frames):
+                yield region  # which is checked before this goes on
                 self._found.append(self._compact(region))
-                yield region
 
         return regions
 

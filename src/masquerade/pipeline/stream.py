@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymizer, Pixels
+from masquerade.anonymizer import Anonymizer, Pixels, check_anonymized, check_pixels
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.regions.masks import rasterize
-from masquerade.regions.region import Region
+from masquerade.regions.region import Region, check_region
 
 T = TypeVar("T")
 U8 = NDArray[np.uint8]
@@ -190,20 +190,33 @@ def anonymize_stream(
 def _pair_with_regions(items: Iterator[Any], source: Any, timer: StageTimer) -> Iterator[Any]:
     """(frame, region) for each frame; other items keep their place among them."""
     pending: deque[Any] = deque()
+    ended = False
 
     def frames() -> Iterator[Any]:
+        nonlocal ended
         # Waiting for the decoder is no time of the region source.
         for item in timer.measure_each("regions", items, sign=-1):
             pending.append(item)
             if hasattr(item, "rgb"):
                 yield item
+        ended = True
 
     with closing_if_possible(items):
-        for region in timer.measure_each("regions", source(frames())):
-            while not hasattr(pending[0], "rgb"):
+        reading = frames()
+        regions = source(reading)
+        if not isinstance(regions, Iterable):
+            raise MasqueradeError("a region source gave no regions; nothing was written.")
+        for region in timer.measure_each("regions", regions):
+            while pending and not hasattr(pending[0], "rgb"):
                 yield pending.popleft()
-            yield pending.popleft(), region
-        if any(hasattr(item, "rgb") for item in pending):
+            if not pending:
+                raise MasqueradeError(
+                    "a region source gave more regions than frames; nothing was written."
+                )
+            frame = pending.popleft()
+            yield frame, check_region(region, frame)
+        unread = next(reading, None) is not None or not ended
+        if unread or any(hasattr(item, "rgb") for item in pending):
             raise MasqueradeError(
                 "a region source gave fewer regions than there are frames; nothing was written."
             )
@@ -275,7 +288,8 @@ def _anonymize_windows(
                 count = len(pixels)
                 pixels = _pad_to_window(pixels, anonymizer.window)
                 masks = None if mask is None else _pad_to_window(mask, anonymizer.window)
-                out, state = anonymizer.on_pixels(pixels, mask=masks, state=state)
+                found = anonymizer.on_pixels(pixels, mask=masks, state=state)
+                out, state = check_pixels(found, pixels)
                 if masks is not None and cover.outside == "black":
                     out = _black_outside(out, masks)
             for i in range(count):
@@ -328,6 +342,11 @@ def anonymize(
     """
     if clip.ndim != 5 or clip.shape[1] != 3:
         raise UsageError(f"anonymize takes clips (B, 3, T, H, W), not {tuple(clip.shape)}.")
+    if not clip.is_floating_point() or not torch.isfinite(clip).all():
+        raise UsageError("anonymize takes clips of finite numbers in [0, 1].")
+    own = (len(clip), 1, *clip.shape[2:])
+    if mask is not None and (mask.shape != own or not ((mask >= 0) & (mask <= 1)).all()):
+        raise UsageError(f"anonymize takes masks {own} in [0, 1].")
     frames = clip.shape[2]
     step = anonymizer.window or frames
     digest = None
@@ -338,7 +357,8 @@ def anonymize(
         for first in range(0, frames, step):
             at = _pad_to_window(np.arange(first, min(first + step, frames)), anonymizer.window)
             part = None if mask is None else mask[:, :, at]
-            out = anonymizer(clip[:, :, at], mask=part, state=state)
+            window = clip[:, :, at]
+            out = check_anonymized(anonymizer(window, mask=part, state=state), window)
             parts.append(out.clip)
             state = out.state
     return torch.cat(parts, 2)[:, :, :frames]

@@ -21,10 +21,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.errors import UsageError
+from masquerade.errors import MasqueradeError, UsageError
 
 Source = Literal["detected", "interpolated", "extrapolated"]
 Array = NDArray[np.float64]
+FARTHEST = 1e6  # pixels from the frame; arithmetic with farther edges overflows
+NOT_WRITTEN = "nothing was written; choose another --regions or --detector."
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,19 @@ class Box:
         if x1 <= x0 or y1 <= y0:
             return None
         return Box(x0, y0, x1, y1, self.score, self.track, self.source, self.label)
+
+
+def check_output(what: str, values: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
+    """Return what a network gave, if it is finite numbers of this shape; None: any length.
+
+    Anything else raises a MasqueradeError: what was not understood was not looked for either.
+    """
+    found = isinstance(values, np.ndarray) and values.dtype.kind in "fiub"
+    if not found or len(values.shape) != len(shape) or not np.isfinite(values).all():
+        raise MasqueradeError(f"{what} gave no finite numbers of {len(shape)} axes; {NOT_WRITTEN}")
+    if any(want not in (None, have) for want, have in zip(shape, values.shape, strict=True)):
+        raise MasqueradeError(f"{what} gave {values.shape}, not {shape}; {NOT_WRITTEN}")
+    return values
 
 
 def corners(boxes: Sequence[Box]) -> Array:
@@ -127,6 +142,8 @@ def _parse_box(entry: Any) -> Box:
     if len(entry["box"]) != 4:
         raise ValueError("a box has four numbers, x0, y0, x1, y1")
     x0, y0, x1, y1 = (_number(v) for v in entry["box"])
+    if max(map(abs, (x0, y0, x1, y1))) > FARTHEST:
+        raise ValueError(f"a box lies within {FARTHEST:,.0f} pixels")
     if x1 <= x0 or y1 <= y0:
         raise ValueError("a box's x1 and y1 lie right of and below its x0 and y0")
     track, source = entry.get("track"), entry.get("source", "detected")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.errors import MissingError
-from masquerade.regions.boxes import Array, Box, nms, scaled_boxes
+from masquerade.regions.boxes import Array, Box, check_output, nms, scaled_boxes
 from masquerade.regions.region import Frame, fit_size
 from masquerade.storage import file_digest
 
@@ -62,9 +62,12 @@ class FaceDetector:
     def __call__(self, frame: Frame) -> list[Box]:
         """The faces of one frame, best first."""
         rows, scores, size = self._detect(frame)
+        scores = check_output("the face detector", scores, (None,))
+        rows = check_output("the face detector", rows, (len(scores), 4))
         kept = nms(rows, scores, NMS_IOU)
         boxes = scaled_boxes(rows[kept], scores[kept], size, (frame.width, frame.height))
         most = np.inf if self.max_size is None else self.max_size
+        boxes = [box for box in boxes if min(box.width, box.height) > 0]
         return [box for box in boxes if self.min_size <= max(box.width, box.height) <= most]
 
     def _detect(self, frame: Frame) -> tuple[Array, Array, tuple[int, int]]:
@@ -95,7 +98,12 @@ class CenterFace(FaceDetector):
             # Made anew: OpenCV's network gives nonsense after its input changed size.
             self._network, self._size = cv2.dnn.readNetFromONNX(str(self._file)), size
         self._network.setInput(blob)
-        heatmap, log_sizes, offsets = self._network.forward(["537", "538", "539"])
+        maps = self._network.forward(["537", "538", "539"])
+        cells = size[1] // STRIDE, size[0] // STRIDE
+        heatmap, log_sizes, offsets = (
+            check_output("CenterFace", found, (1, channels, *cells))
+            for found, channels in zip(maps, (1, 2, 2), strict=True)
+        )
         rows, scores = decode(heatmap[0, 0], log_sizes[0], offsets[0], self.threshold)
         return rows.clip(0, np.array([*size, *size])), scores, size
 

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from masquerade.errors import MissingError, UsageError
+from masquerade.errors import MasqueradeError, MissingError, UsageError
 from masquerade.models.key_vit import KeyViT
 from masquerade.models.published_weights import read_weights
 from masquerade.regions import key_weights
+from masquerade.regions.boxes import NOT_WRITTEN, check_output
 from masquerade.regions.hog_keys import F32, U8, ColourHog, KeyGrid
 from masquerade.storage import file_digest, weights_digest
 
@@ -127,6 +128,18 @@ def build_key_extractor(
             raise UsageError(f"{name} takes no weights; leave them out or name a network.")
         return ColourHog(stride=stride, short=short)
     return ViTKeys(name, weights=weights, stride=stride, short=short, device=device)
+
+
+def extract_keys(extractor: KeyExtractor, pixels: U8) -> KeyGrid:
+    """Return the keys of a picture, (H, W, 3) RGB; raise MasqueradeError if they are none."""
+    grid: Any = extractor(pixels)
+    what = f"the keys {extractor.name}"
+    if not isinstance(grid, KeyGrid) or (grid.height, grid.width) != pixels.shape[:2]:
+        raise MasqueradeError(f"{what} are not of the picture; {NOT_WRITTEN}")
+    check_output(what, grid.y, (None,))
+    check_output(what, grid.x, (None,))
+    check_output(what, grid.keys, (len(grid.y), len(grid.x), None))
+    return grid
 
 
 def _select_weights(

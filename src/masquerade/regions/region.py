@@ -1,12 +1,15 @@
 """The `Frame` that a region source reads, and the `Region` that it returns: what to hide in it."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from math import isfinite
+from numbers import Real
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.regions.boxes import Box
+from masquerade.errors import MasqueradeError
+from masquerade.regions.boxes import FARTHEST, NOT_WRITTEN, Box
 from masquerade.regions.masks import Mask
 
 
@@ -38,6 +41,37 @@ class Region:
     full_frame: bool = False  # hide the whole frame
     cut: bool = False  # a scene cut lies before this frame
     detected: bool = True  # the detector ran on this frame; else its boxes come from tracking
+
+
+def check_region(region: Any, frame: Sized, *, of: str = "a region source") -> Region:
+    """Return what was found in a frame; raise MasqueradeError if it is no region of that frame."""
+    wrong = None
+    if not isinstance(region, Region):
+        wrong = f"{type(region).__name__} instead of a region"
+    elif not isinstance(region.boxes, tuple | list) or not all(map(_is_box, region.boxes)):
+        wrong = "boxes that are no finite rectangles"
+    elif not all(_is_mask(mask, frame) for mask in (region.mask, region.strength)):
+        wrong = "a mask that is not of the frame's size, in bytes"
+    elif not all(isinstance(x, bool) for x in (region.full_frame, region.cut, region.detected)):
+        wrong = "answers that are neither true nor false"
+    if wrong:
+        raise MasqueradeError(f"{of} gave {wrong}; {NOT_WRITTEN}")
+    return region
+
+
+def _is_box(box: Any) -> bool:
+    if not isinstance(box, Box):
+        return False
+    edges = (box.x0, box.y0, box.x1, box.y1)
+    numbers = all(isinstance(x, Real) and isfinite(x) for x in (*edges, box.score))
+    return numbers and max(map(abs, edges)) <= FARTHEST and box.x0 < box.x1 and box.y0 < box.y1
+
+
+def _is_mask(mask: Any, frame: Sized) -> bool:
+    if mask is None:
+        return True
+    array = isinstance(mask, np.ndarray) and mask.dtype == np.uint8
+    return array and mask.shape == (frame.height, frame.width)
 
 
 def fit_size(frame: Frame, scale: tuple[int, int] | int | None) -> tuple[int, int]:

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from masquerade.errors import UsageError
+from masquerade.regions.boxes import check_output
 from masquerade.regions.hog_keys import F32, U8
-from masquerade.regions.key_extractors import KeyExtractor
+from masquerade.regions.key_extractors import KeyExtractor, extract_keys
 from masquerade.regions.saliency import Level, measure_level
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -59,6 +60,11 @@ class Template:
     extractor: str  # the fingerprint of the extractor that made its keys
     keys: F32  # (n, D)
     picks: tuple[Pick, ...]  # one per key
+
+    def __post_init__(self) -> None:
+        check_output(f"template {self.name}", self.keys, (len(self.picks), None))
+        levels = np.array([(pick.level.core, pick.level.ground) for pick in self.picks])
+        check_output(f"template {self.name}", levels, (len(self.picks), 2))
 
     @property
     def levels(self) -> tuple[Level, ...]:
@@ -109,7 +115,7 @@ def make_template(
     check_name(name)
     if not at:
         raise UsageError(f"template {name} needs a point: give one as --at X,Y.")
-    grid = extractor(pixels)
+    grid = extract_keys(extractor, pixels)
     keys, picks = [], []
     for x, y in at:
         if not (0 <= x < grid.width and 0 <= y < grid.height):

@@ -23,7 +23,7 @@ import numpy as np
 from masquerade.errors import UsageError
 from masquerade.models.optical_flow import F32, U8, dis_flow, grey, pixel_grid, remap
 from masquerade.ranges import Count, Positive, UnitInterval, Weight, Whole, at_least, checked
-from masquerade.regions.key_extractors import SHORT, build_key_extractor
+from masquerade.regions.key_extractors import SHORT, build_key_extractor, extract_keys
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.saliency import Combine, SaliencyConfig, strength, upsample
 from masquerade.regions.scene_cuts import mark_cuts
@@ -163,7 +163,7 @@ class Templates:
             )
             if self.every or not stale:
                 return now, False
-        grid = self._keys(_pixels(frame))
+        grid = extract_keys(self._keys, _pixels(frame))
         levels = strength(grid.keys, template.keys, template.levels, self.config)
         values = upsample(levels, grid, small[::-1])
         return _Strengths(values, pixel_grid(*small[::-1]), picture), True

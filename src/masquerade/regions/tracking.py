@@ -17,7 +17,7 @@ import numpy as np
 
 from masquerade.regions.boxes import Array, Box, Source, corners, iou
 from masquerade.regions.masks import Mask
-from masquerade.regions.region import Region, Sized
+from masquerade.regions.region import Region, Sized, check_region
 
 MAX_DISTANCE = 1.0  # from the predicted position to a detection, in box widths and heights
 DISTANCE_GROWTH = 0.1  # how much larger that gets with each frame since the last detection
@@ -269,6 +269,8 @@ def track_regions(
     def detections() -> Iterator[tuple[list[Box] | None, bool]]:
         for frame, cut, keyframe in frames:
             boxes, mask = detect(frame) if keyframe else (None, None)
+            if keyframe:
+                check_region(Region(boxes=boxes, mask=mask), frame, of="a detector")  # type: ignore[arg-type]
             waiting.append((frame, cut, keyframe, mask))
             yield boxes, cut
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from masquerade.errors import UsageError
+from masquerade.errors import MasqueradeError, UsageError
 from masquerade.extraction.dataset import ClipDataset, clip_loader
 from masquerade.training.label_losses import probabilities
 from masquerade.training.views import ONE_VIEW, Views, iterate_views
@@ -94,6 +94,11 @@ def _mean_outputs(
                     value = logits.float()
                     if multi_label is not None:
                         value = probabilities(value, multi_label=name in multi_label)
+                        if not torch.isfinite(value).all():
+                            raise MasqueradeError(
+                                f"a network predicts {name} by numbers that are not finite: it did "
+                                "not learn; train it again with another seed."
+                            )
                     sums[name] = sums[name] + value if name in sums else value
                 count += 1
         for name, total in sums.items():
