@@ -119,6 +119,43 @@ def test_people_are_not_said_to_be_hidden_where_the_camera_moves(tmp_path: Path)
     assert "people hidden by blacken in 0 of 24 frames, 24 frames hidden whole" in summary(receipt)
 
 
+def exports(folder: Path) -> dict[str, Path]:
+    return {"export_boxes": folder / "b.json", "export_masks": folder / "m.mkv"}
+
+
+def test_all_files_of_a_run_appear_or_none(
+    tmp_path: Path, found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import masquerade.storage as storage
+
+    src, out = film(tmp_path / "in.mp4"), tmp_path / "o"
+    found(set())
+    with pytest.raises(OutputError):
+        blacken(src, out / "a.mp4", **exports(out))
+    assert not list(out.iterdir())
+    found(set(range(24)))
+    publish = storage._publish
+
+    def failing(part: Path, destination: Path, *, overwrite: bool) -> None:
+        if destination.name == "a.mp4":
+            assert len(list(out.glob("[!.]*"))) == 3  # the others are there, the video is last
+            raise OSError(28, "No space left on device")
+        publish(part, destination, overwrite=overwrite)
+
+    monkeypatch.setattr(storage, "_publish", failing)
+    with pytest.raises(masquerade.errors.MasqueradeError, match="No space"):
+        blacken(src, out / "a.mp4", **exports(out))
+    assert not list(out.iterdir())
+
+
+def test_shadow_exports_the_masks(tmp_path: Path, found) -> None:
+    found(set(range(24)))
+    src = film(tmp_path / "in.mp4")
+    blacken(src, tmp_path / "a.mp4", shadow=True, **exports(tmp_path))
+    masks = masquerade.read_video(tmp_path / "m.mkv").clip
+    assert masks.shape == (1, 3, 24, 48, 96) and masks[..., 24, 24].min() == 1
+
+
 def test_gaps_in_a_file_of_boxes_are_meant(tmp_path: Path) -> None:
     src = film(tmp_path / "in.mp4")
     boxes = boxes_in(tmp_path / "b.json", {0, 20})

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -106,16 +106,36 @@ def run_file(
         _check_paths(src, dst, config)
         if config.seed is not None:
             warnings.warn(SEED_WARNING, stacklevel=2)
-        receipt = _FileRun(src, dst, pipeline, progress).run()
-        if config.receipt or config.shadow:
-            published = receipt.public() if config.public_receipt else receipt
-            with atomic_write(receipt_path(dst, config), overwrite=config.overwrite) as part:
-                part.write_text(published.to_json(), "utf-8")
+        with _appearing_together(overwrite=config.overwrite) as appear:
+            receipt = _FileRun(src, dst, pipeline, progress, appear).run()
+            if config.receipt or config.shadow:
+                published = receipt.public() if config.public_receipt else receipt
+                appear(receipt_path(dst, config)).write_text(published.to_json(), "utf-8")
         return receipt
     except MasqueradeError as error:
         raise type(error)(with_final_name(str(error), dst)) from error
     except OSError as error:
         raise MasqueradeError(f"{dst.name}: {error.strerror or error}.") from error
+
+
+@contextmanager
+def _appearing_together(*, overwrite: bool) -> Iterator[Callable[[Path], Path]]:
+    """Give temporary paths of files that all appear at the end, the first one last, or none."""
+    appeared: list[Path] = []
+
+    @contextmanager
+    def written(path: Path) -> Iterator[Path]:
+        with atomic_write(path, overwrite=overwrite) as part:
+            yield part
+        appeared.append(path)
+
+    try:
+        with ExitStack() as stack:
+            yield lambda path: stack.enter_context(written(path))
+    except BaseException:
+        for path in appeared:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def receipt_path(dst: Path, config: PipelineConfig) -> Path:
@@ -148,8 +168,14 @@ class _FileRun:
     """The state of one run over one file. The source is probed once, and read twice."""
 
     def __init__(
-        self, src: Path, dst: Path, pipeline: Pipeline, progress: OnProgress | None
+        self,
+        src: Path,
+        dst: Path,
+        pipeline: Pipeline,
+        progress: OnProgress | None,
+        appear: Callable[[Path], Path],
     ) -> None:
+        self.appear = appear
         self.src, self.dst, self.pipeline, self.progress = src, dst, pipeline, progress
         self.config = config = pipeline.config
         self.device = choose_device(config.device)
@@ -186,37 +212,39 @@ class _FileRun:
             if not config.shadow:
                 return self._receipt(reader, *self._write(reader))
             with ExitStack() as stack:
-                boxes, _ = self._open_exports(stack)
+                boxes, masks = self._open_exports(stack)
                 for item in self._anonymized(stack, reader):
                     self._count(item, boxes)
+                    if masks:
+                        masks.write(_mask_as_rgb(item), item.frame)
             return self._receipt(reader, None, None)
 
     def _write(self, reader: Reader) -> tuple[FileFacts, ResidualDetail]:
         reader.copy = frozenset((*self.metadata.streams, *self.sound))
-        with atomic_write(self.dst, overwrite=self.config.overwrite) as part:
-            with ExitStack() as stack:
-                writer = self._open_writer(stack, part, reader)
-                boxes, masks = self._open_exports(stack)
-                frames = self._anonymized(stack, reader)
-                rate = exact_rate(self.config.cfr)
-                if rate is not None:
-                    frames = to_constant_rate(frames, rate)
-                pictures = prefetch(self._convert_colours(frames, writer))
-                for item, picture in stack.enter_context(closing(pictures)):  # type: ignore[type-var]
-                    if not isinstance(item, AnonymizedFrame):
-                        writer.copy(item)
-                        continue
-                    self._count(item, boxes)
-                    self.detail.wrote(item.frame.index)
-                    with self.timer.measure("encode"):
-                        writer.write(picture, item.frame)
-                        if masks:
-                            masks.write(_mask_as_rgb(item), item.frame)
-            check_coverage(self.coverage.total(), self.config, self.src.name)
-            others = len(self.metadata.streams) + len(self.sound)
-            facts = verify_output(part, self.dst, frames=self.written, others=others)
-            with self.timer.measure("verify"):
-                return facts, self._compare(part)
+        part = self.appear(self.dst)
+        with ExitStack() as stack:
+            writer = self._open_writer(stack, part, reader)
+            boxes, masks = self._open_exports(stack)
+            frames = self._anonymized(stack, reader)
+            rate = exact_rate(self.config.cfr)
+            if rate is not None:
+                frames = to_constant_rate(frames, rate)
+            pictures = prefetch(self._convert_colours(frames, writer))
+            for item, picture in stack.enter_context(closing(pictures)):  # type: ignore[type-var]
+                if not isinstance(item, AnonymizedFrame):
+                    writer.copy(item)
+                    continue
+                self._count(item, boxes)
+                self.detail.wrote(item.frame.index)
+                with self.timer.measure("encode"):
+                    writer.write(picture, item.frame)
+                    if masks:
+                        masks.write(_mask_as_rgb(item), item.frame)
+        check_coverage(self.coverage.total(), self.config, self.src.name)
+        others = len(self.metadata.streams) + len(self.sound)
+        facts = verify_output(part, self.dst, frames=self.written, others=others)
+        with self.timer.measure("verify"):
+            return facts, self._compare(part)
 
     def _compare(self, part: Path) -> ResidualDetail:
         """Decode the output beside its source, and refuse it where detail of it is still there."""
@@ -265,12 +293,12 @@ class _FileRun:
     def _open_exports(self, stack: ExitStack) -> tuple[BoxWriter | None, Writer | None]:
         """Writers of boxes and masks where asked for; the files appear complete or not at all."""
         config, info, boxes, masks = self.config, self.info, None, None
-        enter, overwrite = stack.enter_context, config.overwrite
+        enter = stack.enter_context
         if config.export_boxes:
-            part = enter(atomic_write(config.export_boxes, overwrite=overwrite))
+            part = self.appear(config.export_boxes)
             boxes = enter(BoxWriter(part, width=info.width, height=info.height))
         if config.export_masks:
-            part = enter(atomic_write(config.export_masks, overwrite=overwrite))
+            part = self.appear(config.export_masks)
             encoding = Encoding(codec="ffv1", threads=config.threads)
             container = container_for(config.export_masks, encoding)
             upright = replace(info, rotation=0, mirrored=False, bit_depth=8)
