@@ -69,6 +69,8 @@ def load(path: str | Path, **inference_args: Any) -> Anonymizer:
     path = _weights_file(path)
     about, weights = _read(path)
     given = {key: _tuples(value) for key, value in _json(about, "arguments", path).items()}
+    if given.get("key") is not None:
+        raise UsageError(f"{path.name} holds a key, which others know too; give your own by --key.")
     notes = _json(about, "provenance", path).get("notes") or ()
     anonymizer = build(about["method"], **{**given, **inference_args})
     fixed = sorted(set(inference_args) - set(anonymizer.inference_args))

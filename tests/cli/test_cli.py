@@ -133,12 +133,40 @@ def test_a_methods_own_arguments_and_presets() -> None:
         parse(["a.mp4", "--preset", "tiny"])
 
 
-def test_a_saved_method_is_used(tmp_path: Path) -> None:
+def test_weights_are_of_learned_methods_within_their_ranges(tmp_path: Path) -> None:
+    words = ["a.mp4", "--weights", str(tmp_path / "w.safetensors")]
+    masquerade.save(masquerade.build("spact", width=2, short=16), tmp_path / "w.safetensors")
+    _, method = parse(words)
+    assert method.width == 2
+    with pytest.raises(UsageError, match="holds spact"):
+        parse([*words, "--method", "blacken"])
     masquerade.save(masquerade.build("blur", kernel=5), tmp_path / "w.safetensors")
-    _, method = parse(["a.mp4", "--weights", str(tmp_path / "w.safetensors")])
-    assert method.kernel == 5
-    with pytest.raises(UsageError, match="holds blur"):
-        parse(["a.mp4", "--method", "blacken", "--weights", str(tmp_path / "w.safetensors")])
+    with pytest.raises(UsageError, match="holds blur, which learns nothing"):
+        parse(words)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        ("blur", {"kernel": 1}, "--kernel must be an odd number"),
+        ("blur", {"sigma": float("nan")}, "--sigma must be"),
+        ("spact", {"width": 10**9}, "--width must be"),
+        ("spact", {"width": "wide"}, "--width must be"),
+        ("spact", {"width": None}, "--width must be"),
+        ("vita", {"widths": [8, 16]}, "--widths must be 3 values"),
+        ("selective", {"key": "known to all"}, "holds a key"),
+        ("selective", {"noise": "none"}, "--noise must be one of motion, iid"),
+    ],
+)
+def test_arguments_of_a_weights_file_have_the_same_ranges(
+    name: str, changes: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    method = masquerade.build(name)
+    for key, value in changes.items():
+        setattr(method, key, value)
+    masquerade.save(method, tmp_path / "w.safetensors")
+    with pytest.raises(UsageError, match=said):
+        masquerade.load(tmp_path / "w.safetensors")
 
 
 def test_warnings_about_weights_are_printed_and_recorded(
