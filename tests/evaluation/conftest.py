@@ -49,7 +49,7 @@ def evaluation(manifest: Manifest, kept: Path) -> Evaluation:
     """A method that hides everything, and one that hides nothing."""
     entries = [
         EvaluatedMethod(name="black", method=build("blacken")),
-        EvaluatedMethod(name="copy", method=build("downsample", factor=1)),
+        EvaluatedMethod(name="copy", method=build("downsample", factor=2)),
         EvaluatedMethod(name="later", method=None, not_applicable="not today"),
     ]
     return evaluate(

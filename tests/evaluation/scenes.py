@@ -37,7 +37,7 @@ SMALL = Preset(
 )
 """The same with one network, fitted for a moment."""
 FAST = ["--preset", "quick", "--seeds", "1", "--workers", "1", "--device", "cpu", "--json"]
-COPY = ["--method", "downsample", "--factor", "1"]
+COPY = ["--method", "downsample", "--factor", "2"]
 
 
 def frames(action: str, person: int, *, seed: int) -> NDArray[np.uint8]:

@@ -190,7 +190,7 @@ def test_selection_never_sees_the_test_split(
 ) -> None:
     clean = given_splits(manifest)
     plan = replace(CONFIG, folds=0)
-    lines = [EvaluatedMethod(name="copy", method=build("downsample", factor=1))]
+    lines = [EvaluatedMethod(name="copy", method=build("downsample", factor=2))]
     before, after = (
         evaluate(one, lines, plan, data="x", folder=kept)
         for one in (clean, poisoned(clean, label, split))

@@ -21,7 +21,7 @@ from masquerade.metrics.intervals import paired
 
 ENTRIES = [
     EvaluatedMethod(name="black", method=build("blacken")),
-    EvaluatedMethod(name="copy", method=build("downsample", factor=1)),
+    EvaluatedMethod(name="copy", method=build("downsample", factor=2)),
 ]
 
 
@@ -69,7 +69,7 @@ def test_trained_lines_and_others_are_read_by_as_many(
 ) -> None:
     """The same copy, once as two runs trained alike: neither is read by two networks together."""
     monkeypatch.setitem(PRESETS, "longer", replace(SMALL, epochs=2))
-    copy = build("downsample", factor=1)
+    copy = build("downsample", factor=2)
     entries = [
         EvaluatedMethod(name="copy", method=copy),
         EvaluatedMethod(name="runs", runs=((copy,) * 2,) * 2),

@@ -107,7 +107,7 @@ def test_a_saved_table_gives_the_same_findings_without_networks(
 ) -> None:
     folds = protocols(manifest, folds=CONFIG.folds)
     truth, specs = GroundTruth.of(manifest, folds), metric_specs(manifest, folds, ())
-    lines = [EvaluatedMethod(name="copy", method=build("downsample", factor=1))]
+    lines = [EvaluatedMethod(name="copy", method=build("downsample", factor=2))]
     rows = evaluate(manifest, lines, CONFIG, data="scenes", folder=kept).rows
     saved = Predictions.load(kept / PREDICTIONS)
     assert list(dict.fromkeys(key.method for key in saved.blocks)) == ["raw", "copy"]

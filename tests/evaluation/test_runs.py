@@ -16,7 +16,7 @@ from masquerade.evaluation.results import from_json
 from masquerade.methods import build
 from masquerade.report.table import lines, main_columns, notes
 
-COPY, BLACK = build("downsample", factor=1), build("blacken")
+COPY, BLACK = build("downsample", factor=2), build("blacken")
 
 
 def action(evaluation: Evaluation, name: str) -> float:
