@@ -151,7 +151,7 @@ class Bench:
             heads = {label: len(self.manifest.column(label).values)}
             net = LowResolution(
                 recipe.network("tiny-3d", heads=heads, modality="both"),
-                method=ELR(factor=factor, short=224 if factor > 1 else SIZE[0]),
+                method=ELR(factor=factor) if factor > 1 else None,
                 transforms=way.transforms,
             )
             # No validation clips: the last epoch is kept, and test clips choose nothing.

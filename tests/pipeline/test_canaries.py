@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import NO_FFMPEG
 
 import masquerade
 
-pytestmark = pytest.mark.skipif(not shutil.which("ffmpeg"), reason=NO_FFMPEG)
+pytestmark = pytest.mark.skipif(
+    not shutil.which("ffmpeg"), reason="Debian's ffmpeg and ffprobe are not installed"
+)
 MARK = "CANARY"
 CODEC_TAG = b"CNRY"
 

@@ -80,7 +80,7 @@ def test_a_constant_output_has_no_variety() -> None:
     models = models_of()
     black = AdversarialModels(build("blacken"), models.utility, list(models.adversary))
     raw = validate(
-        AdversarialModels(build("blur", sigma=0.01), models.utility, list(models.adversary)),
+        AdversarialModels(build("blur", kernel=3), models.utility, list(models.adversary)),
         recipe(),
         batches_of(recipe()),
         seed=0,

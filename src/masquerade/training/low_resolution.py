@@ -50,11 +50,16 @@ class RandomTransforms:
 
 
 class LowResolution(nn.Module):
-    """A recognizer of clips that a method reduces, transformed at random while it is trained."""
+    """A recognizer of clips that a method reduces, transformed at random while it is trained.
 
-    def __init__(self, net: nn.Module, *, method: Anonymizer, transforms: RandomTransforms) -> None:
+    Without a method, clips keep their size.
+    """
+
+    def __init__(
+        self, net: nn.Module, *, method: Anonymizer | None, transforms: RandomTransforms
+    ) -> None:
         super().__init__()
-        if method.learned or not callable(getattr(net, "embed", None)):
+        if (method is not None and method.learned) or not callable(getattr(net, "embed", None)):
             raise UsageError(
                 "LowResolution is of a recognizer, and of a method that is not trained."
             )
@@ -74,7 +79,8 @@ class LowResolution(nn.Module):
             # Seeded from torch's own generator, which `fit` seeds for each epoch.
             seed = int(torch.randint(2**62, ()))
             clip = self.transforms.apply(clip, torch.Generator().manual_seed(seed))
-        return self.method(clip, state=self.method.init_state()).clip
+        method = self.method
+        return clip if method is None else method(clip, state=method.init_state()).clip
 
 
 @dataclass(frozen=True, kw_only=True)
