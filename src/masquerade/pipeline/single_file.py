@@ -43,7 +43,7 @@ from masquerade.pipeline.stream import (
 )
 from masquerade.pipeline.verify import (
     check_coverage,
-    doubts,
+    coverage_warnings,
     file_facts,
     is_asked_whole,
     verify_output,
@@ -360,7 +360,7 @@ class _FileRun:
         config, info, method = self.config, self.info, describe(self.anonymizer)
         warned = [SEED_WARNING] if config.seed is not None else []
         coverage = self.coverage.total()
-        warned += doubts(coverage, self.config)
+        warned += coverage_warnings(coverage, self.config)
         warned += filter(None, [self.anonymizer.caution])
         if reader.lost or reader.damaged:
             warned.append(

@@ -29,7 +29,7 @@ def check_coverage(coverage: Coverage, config: PipelineConfig, name: str) -> Non
         )
 
 
-def doubts(coverage: Coverage, config: PipelineConfig) -> list[str]:
+def coverage_warnings(coverage: Coverage, config: PipelineConfig) -> list[str]:
     """What `check_coverage` refuses, as warnings for a run in which it is allowed."""
     empty = ["nothing was found to hide: look at the output before it is released."]
     gaps = [
