@@ -7,6 +7,7 @@ Li et al., "STPrivacy: Spatio-Temporal Privacy-Preserving Action Recognition", I
 from dataclasses import replace
 from typing import Literal, Unpack
 
+from masquerade.methods import METHODS
 from masquerade.training.objectives import Labels
 from masquerade.training.recipe import (
     ROLES,
@@ -52,15 +53,7 @@ LEARN = UpdateStep(learns=("anonymizer", "utility"), losses={"utility": 1.0, **K
 # slowly and holds its ratio more firmly: at the others' rate one seed in two dropped all tubelets.
 TINY = AdversarialRecipe(
     method="stprivacy",
-    arguments={
-        "frames": 8,
-        "picture": (32, 32),
-        "tubelet": (4, 4, 4),
-        "width": 96,
-        "heads": 3,
-        "depth": 4,
-        "places": (1, 2, 3),
-    },
+    arguments=METHODS["stprivacy"].presets["tiny"],
     utility="tiny-3d",
     utility_modality="both",
     adversaries=(Adversary(network="tiny-3d", objective=Labels()),),
