@@ -19,7 +19,8 @@ from masquerade.video.encoding import IMAGES, suffix_of
 from masquerade.video.probe import VideoInfo, stream_info
 
 Audio = Literal["drop", "keep", "pitch"]
-_ENCODERS = {"webm": "libopus", "avi": "libmp3lame"}  # all others: aac
+# All others: aac. That of mp3 writes its name into the sound, and mp2 plays wherever mp3 does.
+_ENCODERS = {"webm": "libopus", "avi": "mp2"}
 
 
 def audio_streams(info: VideoInfo) -> tuple[int, ...]:
@@ -88,6 +89,7 @@ class PitchShift:
         self._layout = "mono" if source.codec_context.layout.nb_channels == 1 else "stereo"
         name = _ENCODERS.get(container, "aac")
         rates = av.Codec(name, "w").audio_rates or [self._rate]
+        rates = [rate for rate in rates if rate >= 32_000] or rates  # mp2 holds fewer bits below
         self._out_rate = min(rates, key=lambda rate: (rate < self._rate, abs(rate - self._rate)))
         stream: Any = out.add_stream(name, rate=self._out_rate)
         self.stream = stream

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from mmap import mmap
 from pathlib import Path
 from typing import Any, Self
+from zlib import crc32
 
 import av
 import numpy as np
@@ -37,6 +40,7 @@ from masquerade.video.probe import VideoInfo
 from masquerade.video.read import Video
 from masquerade.video.rgb_to_yuv import RgbToYuv
 from masquerade.video.timestamps import FrameTime
+from masquerade.video.truncation import ebml_size
 
 _BITEXACT = 1 << 23  # AV_CODEC_FLAG_BITEXACT: no version of the encoder in its output
 _QSCALE, _QUALITY = 1 << 1, 2 * 118  # AV_CODEC_FLAG_QSCALE, and JPEG's best but one
@@ -130,6 +134,7 @@ class Writer:
         for voice in self._voices.values():
             self._guard(lambda voice=voice: self._out.mux(voice.flush()))  # type: ignore[misc]
         self._guard(self._out.close)
+        self._guard(lambda: _blank_muxer_names(self.path, self.kind))
 
     def _ticks(self, frame: Frame | FrameTime) -> int:
         """When a frame is shown, in the encoder's ticks."""
@@ -209,6 +214,26 @@ def _without_sei(stream: VideoStream) -> Callable[[Packet[Any]], list[Packet[Any
         return filters[0].filter(packet)
 
     return strip
+
+
+def _blank_muxer_names(path: Path, container: str) -> None:
+    """Overwrites the names by which FFmpeg's muxers call themselves whatever their options say."""
+    if container not in ("mov", "matroska", "webm"):
+        return
+    with path.open("r+b") as file, mmap(file.fileno(), 0) as data:
+        if container == "mov":  # the vendor in the video's sample entry
+            if (vendor := re.search(rb"stsd.{28}(?=FFMP)", data, re.DOTALL)) is not None:
+                data[vendor.end() : vendor.end() + 4] = bytes(4)
+            return
+        # Matroska's segment information, not its entry in the index of elements: the names of the
+        # muxer and of the application, which must be there and may be empty; and a checksum.
+        information = re.search(rb"(?<!\x53\xab\x84)\x15\x49\xa9\x66", data)
+        assert information is not None
+        size, start = ebml_size(data, information.end())
+        end = start + (size or 0)
+        names = re.sub(rb"(\x4d\x80\x84|\x57\x41\x84)Lavf", rb"\1" + bytes(4), data[start:end])
+        data[start:end] = names
+        data[start + 2 : start + 6] = crc32(data[start + 6 : end]).to_bytes(4, "little")
 
 
 def write_video(
