@@ -32,7 +32,9 @@ QUICK = Encoding(preset="ultrafast")
 
 def ffmpeg(*arguments: object) -> None:
     """Run ffmpeg; its own message is the failure."""
-    command = ["ffmpeg", "-v", "error", "-nostdin", "-y", *map(str, arguments)]
+    *options, path = map(str, arguments)
+    one = ["-threads", "1"]  # libvpx's threads wait for each other for minutes on a busy machine
+    command = ["ffmpeg", "-v", "error", "-nostdin", "-y", *options, *one, path]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
