@@ -140,6 +140,16 @@ def test_a_codec_that_the_container_cannot_hold(tmp_path):
         check_audio(info, "keep", "gif")
 
 
+@pytest.mark.parametrize("codec", ["opus", "flac"])
+def test_what_quicktime_refuses_in_spite_of_its_table_is_refused_before(tmp_path, codec):
+    encoder = "libopus" if codec == "opus" else codec
+    info = probe(make_with_sound(tmp_path / "in.mkv", "-c:v", "libx264", "-c:a", encoder))
+    with pytest.raises(UsageError, match=rf"mov cannot hold {codec} sound; .*\.mp4"):
+        check_audio(info, "keep", "mov")
+    check_audio(info, "keep", "mp4")
+    check_audio(info, "pitch", "mov")
+
+
 @pytest.mark.parametrize("target", ["out.mp4", "out.mkv", "out.webm", "out.avi"])
 def test_pitch_moves_by_3_to_6_half_tones_and_time_stays(tmp_path, target):
     source = tones(tmp_path / "in.mp4", "-c:a", "aac")

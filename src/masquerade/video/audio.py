@@ -47,7 +47,8 @@ def check_audio(info: VideoInfo, audio: Audio, container: str) -> None:
 
 def can_hold(container: str, codec: str) -> bool:
     """Whether a container takes a codec, by FFmpeg's own table."""
-
+    if container == "mov" and codec in ("opus", "flac"):  # in the table, and refused: MP4 only
+        return False
     with av.open(io.BytesIO(), "w", format=container) as out:
         known: set[str] = out.supported_codecs
     return bool(known & {codec, f"lib{codec}", f"{codec}float"})
