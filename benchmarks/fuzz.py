@@ -94,6 +94,8 @@ def write_seed(path: Path, name: str) -> None:
     import av
     import numpy as np
 
+    from masquerade.video.encoding import open_encoder
+
     muxer, encoder, pixel_format, options, muxing = SEEDS[name]
     image = name.startswith("image-")
     y, x = np.mgrid[:48, :64]
@@ -106,6 +108,7 @@ def write_seed(path: Path, name: str) -> None:
         if encoder == "h263":
             stream.width, stream.height = 128, 96  # it knows five sizes
             y, x = np.mgrid[:96, :128]
+        open_encoder(stream.codec_context)
         for t in range(1 if image else 8):
             planes = [(x * 4 + 9 * t) % 256, (y * 5 + 3 * t) % 256, (x * y + t) % 256]
             picture = np.stack(planes, -1).astype(np.uint8)

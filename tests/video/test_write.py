@@ -288,3 +288,29 @@ def test_the_wild_clips_keep_length_count_and_size(tmp_path, name):
     assert (out["width"], out["height"]) == (info.width, info.height)
     assert int(out["nb_frames"]) == len(frames(source))
     assert length(target) == pytest.approx(info.duration, abs=0.5 / float(info.rate))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="this system has no such call")
+def test_encoding_av1_takes_no_priority_over_other_processes(command):
+    """As root, SVT-AV1 makes itself and the thread that opens it real-time: all others wait."""
+    code = """
+import os, sys, torch
+from masquerade.video.encoding import CODECS, Encoding, check_encoder
+from masquerade.video.write import Writer, write_video
+
+class Opened(Writer):
+    def write(self, *given):
+        threads = os.listdir("/proc/self/task")
+        print(len(threads), {os.sched_getscheduler(int(thread)) for thread in threads})
+        super().write(*given)
+
+import masquerade.video.write
+masquerade.video.write.Writer = Opened
+write_video("a.mkv", torch.zeros(1, 3, 1, 48, 64), encoding=Encoding(codec="av1"))
+print({os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task")})
+"""
+    done = command(code=code)
+    assert done.returncode == 0, done.stderr
+    *during, after = done.stdout.splitlines()
+    assert during and all(line.endswith(f" {{{os.SCHED_OTHER}}}") for line in during), during
+    assert int(during[0].split()[0]) > 3 and after == f"{{{os.SCHED_OTHER}}}"

@@ -1,5 +1,8 @@
 """Encoders: what each codec and container needs, and whether this machine has it."""
 
+import os
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -223,6 +226,23 @@ def encoder_for(encoding: Encoding, *, bitrate: int | None) -> tuple[str, dict[s
     return name, options
 
 
+def open_encoder(context: Any) -> None:
+    """Open an encoder and leave the priority of this process's threads as it was.
+
+    SVT-AV1, where it may, as root may, turns the thread that opens it and its own into real-time
+    ones: everything else on the machine would wait for them, and whatever this process starts.
+    """
+    if sys.platform != "linux" or context.name != "libsvtav1":
+        context.open()
+        return
+    own = os.sched_getscheduler(0), os.sched_getparam(0)
+    context.open()
+    for thread in map(int, os.listdir("/proc/self/task")):
+        with suppress(ProcessLookupError):  # it has ended
+            if os.sched_getscheduler(thread) == os.SCHED_FIFO:
+                os.sched_setscheduler(thread, *own)
+
+
 def check_encoder(encoding: Encoding, *, width: int, height: int, deep: bool) -> None:
     """Encode one black picture, so that a missing encoder is known before anything is written."""
     name, options = encoder_for(encoding, bitrate=None)
@@ -239,6 +259,7 @@ def check_encoder(encoding: Encoding, *, width: int, height: int, deep: bool) ->
     for plane in picture.planes:  # it holds chance, and 16 chance bits abort a 10-bit encoder
         plane.update(bytes(plane.buffer_size))
     try:
+        open_encoder(context)
         context.encode(picture)
         context.encode(None)
     except (av.FFmpegError, ValueError, OSError):

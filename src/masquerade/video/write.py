@@ -32,6 +32,7 @@ from masquerade.video.encoding import (
     check_encoder,
     container_for,
     encoder_for,
+    open_encoder,
     pixel_format,
 )
 from masquerade.video.frame import Frame
@@ -185,6 +186,7 @@ class Writer:
         context.color_primaries, context.color_trc = color.primaries, color.transfer
         context.colorspace = color.matrix
         context.color_range = FULL if color.full_range else LIMITED
+        self._guard(lambda: open_encoder(context))
         return stream
 
     def _send(self, picture: VideoFrame | None) -> None:
