@@ -34,6 +34,14 @@ def test_groups_straddle_folds_only_where_identity_is_measured(manifest: Manifes
             assert len(fold.validation)
 
 
+def test_nobody_is_in_train_and_in_validation(manifest: Manifest) -> None:
+    """Attackers that were chosen on people whom they had seen would be chosen for their memory."""
+    groups = linked_groups(manifest)
+    for folds in (2, 4):
+        for fold in protocols(manifest, folds=folds)[0].folds:
+            assert not np.intersect1d(groups[fold.train], groups[fold.validation]).size
+
+
 def test_one_action_is_refused_and_a_constant_attribute_is_named(manifest: Manifest) -> None:
     with pytest.raises(UsageError, match="two or more"):
         protocols(manifest.where("action", "down"), folds=2)

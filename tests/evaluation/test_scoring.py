@@ -108,6 +108,21 @@ def test_the_action_prior_is_counted_in_train_alone(manifest: Manifest) -> None:
         )
 
 
+def test_the_action_prior_finds_what_follows_from_the_action(manifest: Manifest) -> None:
+    """Where the action says all of a label, guessing from it alone is right, and a constant not."""
+    follows = [str(int(cell == "down")) for cell in manifest.cells("action")]
+    told = manifest.with_cells(manifest.column("red"), follows)
+    unseen = protocols(told, folds=3)[0]
+    truth = GroundTruth.of(told, (unseen,)).split(unseen.name, "test")
+    red = next(one for one in protocol_specs(told, unseen) if one.name == "red")
+    floors = compute_floors(red, truth, truth.labels["action"])
+    assert {name: floor.value for name, floor in floors.items()} == {
+        "constant": 0.5,
+        "action prior": 1.0,
+        "predicted action": 1.0,
+    }
+
+
 def test_the_prior_attacker_adds_the_actions_log_odds(manifest: Manifest) -> None:
     unseen = protocols(manifest, folds=3)[0]
     truth = GroundTruth.of(manifest, (unseen,)).split(unseen.name, "test")
