@@ -30,6 +30,7 @@ LEVELS = [
     "video",
     "anonymizer",
     "process_pool",
+    "transaction",
     "storage",
     "device",
     "ranges",

@@ -8,6 +8,7 @@ are locked and removed alike.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -45,26 +46,80 @@ def atomic_write(destination: Path, *, overwrite: bool = False) -> Iterator[Path
         UsageError: the file exists and `overwrite` is off.
         MasqueradeError: the folder cannot be written.
     """
+    with temporary_file(destination, overwrite=overwrite) as part:
+        yield part
+        complete(part)
+        publish(part, destination, overwrite=overwrite)
+        sync_folder(destination.parent)
+
+
+@contextmanager
+def temporary_file(destination: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give the path of a locked, private, hidden file beside a destination, deleted at the end."""
     refuse_existing(destination, overwrite=overwrite)
     folder = destination.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
         remove_stale_files(folder)
         suffix = destination.suffix if re.fullmatch(r"\.\w{1,16}", destination.suffix) else ""
-        part = folder / f".{secrets.token_hex(8)}{MARK}{suffix}"
-        new = part.with_name(part.stem.replace(MARK, ".new"))
-        lock = os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        os.rename(new, part)  # `remove_stale_files` of another run sees it only now, locked
+        part, lock = create_locked(folder, MARK + suffix)
     except OSError as error:
         raise MasqueradeError(f"{folder} cannot be written: {error.strerror}.") from error
     try:
         yield part
-        _publish(part, destination, overwrite=overwrite)
     finally:
         with suppress(FileNotFoundError):
             part.unlink()
         os.close(lock)
+
+
+def create_locked(folder: Path, ending: str) -> tuple[Path, int]:
+    """Make a hidden file that only its owner can read; returns it with its open lock."""
+    while True:
+        path = folder / f".{secrets.token_hex(8)}{ending}"
+        lock = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _is_at(path, lock):  # else another run took it for stale before it was locked
+            return path, lock
+        os.close(lock)
+
+
+def complete(part: Path) -> None:
+    """Put a finished file on the disk, with the rights of an ordinary new file."""
+    mask = os.umask(0)
+    os.umask(mask)
+    part.chmod(0o666 & ~mask)
+    with open(part, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def publish(part: Path, destination: Path, *, overwrite: bool) -> None:
+    """Give a complete file its name."""
+    if overwrite:
+        os.replace(part, destination)
+        return
+    try:
+        os.link(part, destination)  # unlike rename, this never replaces what came meanwhile
+    except FileExistsError:
+        raise UsageError(f"{destination} appeared meanwhile and was kept as it is.") from None
+    except OSError:  # a file system without links
+        refuse_existing(destination, overwrite=False)
+        os.rename(part, destination)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk; without, a loss of power may undo a rename."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:  # names may be made in it, and not be listed
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that does this by itself
+            raise
+    finally:
+        os.close(handle)
 
 
 class TemporaryFolder:
@@ -77,14 +132,17 @@ class TemporaryFolder:
         parent = Path(tempfile.gettempdir())
         for folder in parent.glob(TEMPORARY + "[0-9a-f]" * 16):
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-            with suppress(OSError), _take_lock(folder, flags) as lock:
+            with suppress(OSError), take_lock(folder, flags) as lock:
                 if os.fstat(lock).st_uid == os.getuid():
                     shutil.rmtree(folder, ignore_errors=True)
-        new = Path(tempfile.mkdtemp(prefix="masquerade-new-"))
-        lock = os.open(new, os.O_RDONLY)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        # Only now can another process find it, and it is locked.
-        self.path = new.rename(parent / f"{TEMPORARY}{secrets.token_hex(8)}")
+        while True:
+            self.path = parent / f"{TEMPORARY}{secrets.token_hex(8)}"
+            self.path.mkdir(mode=0o700)
+            lock = os.open(self.path, os.O_RDONLY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if _is_at(self.path, lock):  # else another process took it for stale
+                break
+            os.close(lock)
         self._remove = weakref.finalize(self, _remove_folder, self.path, lock)
 
     def __enter__(self) -> Path:
@@ -172,12 +230,12 @@ def remove_stale_files(folder: Path) -> None:
     """Remove the temporary files in a folder whose writers are gone."""
     for part in folder.glob(f".*{MARK}*"):
         if PART.fullmatch(part.name):
-            with suppress(OSError), _take_lock(part, os.O_RDWR | os.O_NOFOLLOW):
+            with suppress(OSError), take_lock(part, os.O_RDWR | os.O_NOFOLLOW):
                 part.unlink()
 
 
 @contextmanager
-def _take_lock(path: Path, flags: int) -> Iterator[int]:
+def take_lock(path: Path, flags: int) -> Iterator[int]:
     """Hold the lock of a file or folder, or raise OSError where another process does."""
     lock = os.open(path, flags)
     try:
@@ -197,20 +255,9 @@ def _remove_folder(folder: Path, lock: int) -> None:
     os.close(lock)
 
 
-def _publish(part: Path, destination: Path, *, overwrite: bool) -> None:
-    """Give a finished file its name and the rights of an ordinary new file."""
-    mask = os.umask(0)
-    os.umask(mask)
-    with open(part, "rb") as file:
-        os.fsync(file.fileno())
-    part.chmod(0o666 & ~mask)
-    if overwrite:
-        os.replace(part, destination)
-        return
+def _is_at(path: Path, handle: int) -> bool:
+    """Whether what is open still has this name."""
     try:
-        os.link(part, destination)  # unlike rename, this never replaces what came meanwhile
-    except FileExistsError:
-        raise UsageError(f"{destination} appeared meanwhile and was kept as it is.") from None
-    except OSError:  # a file system without links
-        refuse_existing(destination, overwrite=False)
-        os.rename(part, destination)
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False

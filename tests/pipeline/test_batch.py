@@ -21,14 +21,13 @@ from masquerade.cli import main
 from masquerade.errors import UsageError
 from masquerade.pipeline.batch import (
     OWN_SUFFIX,
-    FileTask,
     anonymize_batch,
-    check_plan,
     exit_code,
     is_finished,
     plan_tasks,
 )
 from masquerade.pipeline.config import PipelineConfig, build_pipeline
+from masquerade.pipeline.outputs import FileTask, check_outputs
 from masquerade.storage import MARK
 from masquerade.video.probe import video_digest
 
@@ -144,18 +143,18 @@ def test_exports_receipts_and_reports_replace_nothing_that_is_read(
         (both, {"export_masks": masks.parent}),
     ):
         with pytest.raises(UsageError, match="is read"):
-            check_plan(tasks, replace(config, **changes))
+            check_outputs(tasks, replace(config, **changes))
     with pytest.raises(UsageError, match="is read"):
-        check_plan(one, replace(config, report=b), inputs=[b])  # such as --weights
+        check_outputs(one, replace(config, report=b), inputs=[b])  # such as --weights
     run = tmp_path / "run"  # the folder of a training, as --weights takes one
     run.mkdir()
     (run / "anonymizer.safetensors").touch()
-    check_plan(one, config, inputs=[run])
+    check_outputs(one, config, inputs=[run])
     with pytest.raises(UsageError, match="would replace"):
-        check_plan(one, replace(config, report=run / "anonymizer.safetensors"), inputs=[run])
+        check_outputs(one, replace(config, report=run / "anonymizer.safetensors"), inputs=[run])
     with pytest.raises(UsageError, match="two outputs"):
-        check_plan(one, replace(config, report=tmp_path / "x", export_boxes=tmp_path / "x"))
-    check_plan(both, config)
+        check_outputs(one, replace(config, report=tmp_path / "x", export_boxes=tmp_path / "x"))
+    check_outputs(both, config)
 
 
 def test_an_output_folder_inside_the_input_is_not_read_again(tree: Path) -> None:

@@ -23,6 +23,7 @@ from masquerade.errors import UsageError, escape
 from masquerade.pipeline import batch
 from masquerade.pipeline.batch import FileOutcome, anonymize_batch, exit_code, plan_tasks
 from masquerade.pipeline.config import PipelineConfig, build_pipeline
+from masquerade.pipeline.outputs import FileTask
 from masquerade.storage import MARK
 from masquerade.video.write import write_video
 
@@ -236,7 +237,7 @@ def test_a_second_signal_does_not_interrupt_the_removal(
 
 
 def test_outcomes_of_all_kinds_have_one_code() -> None:
-    tasks = [batch.FileTask(Path("a"), Path("b"))] * 2
+    tasks = [FileTask(Path("a"), Path("b"))] * 2
     for codes, expected in (((1, 1), 1), ((2, 2), 1), ((1, 4), 4), ((2, 3), 3), ((4, 4), 4)):
         failed = [FileOutcome(t, "failed", "", c) for t, c in zip(tasks, codes, strict=True)]
         assert exit_code(failed) == expected

@@ -187,7 +187,7 @@ def test_the_source_is_never_the_output(clip: Path, tmp_path: Path, link) -> Non
     source.write_bytes(clip.read_bytes())
     link(source, tmp_path / "alias.mp4")
     for name in ("in.mp4", "alias.mp4"):
-        with pytest.raises(UsageError, match="its own output"):
+        with pytest.raises(UsageError, match=r"would replace .*in\.mp4, which is read"):
             run(source, tmp_path / name, overwrite=True)
     assert source.read_bytes() == clip.read_bytes()
 
@@ -252,7 +252,7 @@ def test_an_output_that_fails_its_check_is_an_error(clip: Path, tmp_path: Path) 
         ({"metadata": "keeep"}, UsageError, "metadata"),
         ({"region": Path("none.png")}, UsageError, "no image"),
         ({"detector": "eyes"}, UsageError, "eyes"),
-        ({"export_boxes": Path("out.mp4")}, UsageError, "one name"),
+        ({"export_boxes": Path("out.mp4")}, UsageError, "its own name"),
     ],
 )
 def test_wrong_settings_are_refused_and_leave_no_file(

@@ -126,7 +126,7 @@ def exports(folder: Path) -> dict[str, Path]:
 def test_all_files_of_a_run_appear_or_none(
     tmp_path: Path, found, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import masquerade.storage as storage
+    import masquerade.transaction as transaction
 
     src, out = film(tmp_path / "in.mp4"), tmp_path / "o"
     found(set())
@@ -134,7 +134,7 @@ def test_all_files_of_a_run_appear_or_none(
         blacken(src, out / "a.mp4", **exports(out))
     assert not list(out.iterdir())
     found(set(range(24)))
-    publish = storage._publish
+    publish = transaction.publish
 
     def failing(part: Path, destination: Path, *, overwrite: bool) -> None:
         if destination.name == "a.mp4":
@@ -142,7 +142,7 @@ def test_all_files_of_a_run_appear_or_none(
             raise OSError(28, "No space left on device")
         publish(part, destination, overwrite=overwrite)
 
-    monkeypatch.setattr(storage, "_publish", failing)
+    monkeypatch.setattr(transaction, "publish", failing)
     with pytest.raises(masquerade.errors.MasqueradeError, match="No space"):
         blacken(src, out / "a.mp4", **exports(out))
     assert not list(out.iterdir())

@@ -18,7 +18,6 @@ from masquerade.methods import method_name
 from masquerade.pipeline.batch import (
     FileOutcome,
     anonymize_batch,
-    check_plan,
     exit_code,
     plan_tasks,
 )
@@ -28,6 +27,7 @@ from masquerade.pipeline.config import (
     region_arguments,
     with_default_regions,
 )
+from masquerade.pipeline.outputs import check_outputs
 from masquerade.ranges import Count, UnitInterval
 
 EXAMPLE = "masquerade anonymize holiday.mp4 -o safe.mp4"
@@ -126,7 +126,7 @@ def main(argv: list[str]) -> int:
     )
     if options.resume and config.public_receipt:
         raise UsageError("--resume needs the full receipt; leave --public-receipt out.")
-    check_plan(tasks, config, inputs=[options.weights] if options.weights else ())
+    check_outputs(tasks, config, inputs=[options.weights] if options.weights else ())
     if options.dry_run:
         region_arguments(with_default_regions(config, anonymizer))  # refuses what cannot be done
         for task in tasks:

@@ -12,7 +12,7 @@ from masquerade.anonymizer import Pixels
 from masquerade.cli.demo_clip import compose
 from masquerade.cli.progress import BatchProgress, summary
 from masquerade.methods import build
-from masquerade.pipeline.batch import FileTask
+from masquerade.pipeline.outputs import FileTask
 from masquerade.pipeline.single_file import anonymize_file
 from masquerade.report.page import render_page
 from masquerade.storage import atomic_write

@@ -14,7 +14,8 @@ from rich.progress import (
 
 from masquerade.cli import INTERRUPTED
 from masquerade.errors import escape
-from masquerade.pipeline.batch import FileOutcome, FileTask
+from masquerade.pipeline.batch import FileOutcome
+from masquerade.pipeline.outputs import FileTask
 from masquerade.pipeline.receipt import Receipt
 from masquerade.pipeline.single_file import OnProgress
 

@@ -7,21 +7,23 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from masquerade.errors import MasqueradeError, UsageError, VideoError, escape
-from masquerade.pipeline.config import Pipeline, PipelineConfig, build_pipeline
+from masquerade.pipeline.config import Pipeline, build_pipeline
+from masquerade.pipeline.outputs import FileTask, check_outputs, config_of, receipt_path
 from masquerade.pipeline.receipt import VERSION, Receipt
-from masquerade.pipeline.single_file import OnProgress, receipt_path, run_file
-from masquerade.storage import place_keys, refuse_existing
+from masquerade.pipeline.single_file import OnProgress, run_file
+from masquerade.storage import place_keys
+from masquerade.transaction import recover
 from masquerade.video.encoding import CONTAINERS, suffix_of
-from masquerade.video.probe import IMAGE_SUFFIXES, images_in, video_digest
+from masquerade.video.probe import IMAGE_SUFFIXES, video_digest
 
 VIDEOS = {
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts",
@@ -30,14 +32,6 @@ VIDEOS = {
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 OWN_SUFFIX = "_anonymized"
 Naming = Literal["keep", "sequential", "hash"]
-
-
-@dataclass(frozen=True)
-class FileTask:
-    """One file to anonymize."""
-
-    src: Path
-    dst: Path
 
 
 @dataclass(frozen=True)
@@ -159,56 +153,6 @@ def _distinct(tasks: list[FileTask]) -> list[FileTask]:
     return tasks
 
 
-def check_plan(
-    tasks: Sequence[FileTask], config: PipelineConfig, *, inputs: Sequence[Path] = ()
-) -> None:
-    """Refuse a plan in which a file that is read would be replaced, or two outputs are one.
-
-    `inputs` are files and folders that are read beside the sources and what `config` names.
-    """
-    kind, _, boxes = (config.regions or "").partition(":")
-    named = (config.region, config.key_weights, boxes and "boxes" in kind and Path(boxes))
-    sources = [task.src for task in tasks]
-    read = [*sources, *inputs, *(Path(path) for path in named if path)]
-    read += [file for path in inputs if path.is_dir() for file in path.iterdir()]
-    for folder in filter(os.path.isdir, sources):
-        with suppress(VideoError):  # one without images fails when its turn comes
-            read += images_in(folder)
-    held = {os.path.realpath(path): path for path in read}
-    inodes = {(s.st_dev, s.st_ino): path for path in read if (s := _stat(path))}
-    outputs = [
-        (task, path) for task in tasks for path in _outputs(task, _config_of(task, config, tasks))
-    ]
-    first: dict[str, FileTask] = {}
-    for (task, path), key in zip(outputs, place_keys(path for _, path in outputs), strict=True):
-        refuse_existing(path, overwrite=True)
-        about = _stat(path)
-        source = held.get(os.path.realpath(path)) or (
-            inodes.get((about.st_dev, about.st_ino)) if about else None
-        )
-        if source is not None:
-            raise UsageError(
-                f"{path} would replace {source}, which is read; choose another -o or --suffix."
-            )
-        if key in first:
-            raise UsageError(f"two outputs would be called {path}; give each its own name.")
-        first[key] = task
-
-
-def _outputs(task: FileTask, config: PipelineConfig) -> list[Path]:
-    """Every file that a task writes."""
-    written = [config.export_boxes, config.export_masks, None if config.shadow else task.dst]
-    receipt = receipt_path(task.dst, config) if config.receipt or config.shadow else None
-    return [path for path in (*written, receipt) if path]
-
-
-def _stat(path: Path) -> os.stat_result | None:
-    try:
-        return path.stat()
-    except (OSError, ValueError):
-        return None
-
-
 def is_finished(task: FileTask, pipeline: Pipeline) -> bool:
     """Whether an earlier run made this output from this source with this method and configuration.
 
@@ -248,7 +192,10 @@ def anonymize_batch(
     `resume` leaves out files that `is_finished`, `skip_existing` files whose output exists.
     `progress` is called with each task that begins in this process, and gives its callback.
     """
-    check_plan(tasks, pipeline.config)
+    check_outputs(tasks, pipeline.config)
+    configs = {task: config_of(task, pipeline.config, tasks) for task in tasks}
+    for folder in {path.parent for task in tasks for path in task.outputs(configs[task])}:
+        recover(folder)
     todo = []
     for task in tasks:
         try:
@@ -259,22 +206,12 @@ def anonymize_batch(
         if done:
             yield FileOutcome(task, "skipped")
         else:
-            todo.append((task, pipeline._replace(config=_config_of(task, pipeline.config, tasks))))
+            todo.append((task, pipeline._replace(config=configs[task])))
     if workers > 1 and len(todo) > 1:
         yield from _run_in_processes(todo, workers)
         return
     for task, own in todo:
         yield _run_task(task, own, progress(task))
-
-
-def _config_of(task: FileTask, config: PipelineConfig, tasks: Sequence[FileTask]) -> PipelineConfig:
-    """The configuration of one file: in a batch its report, boxes and masks are named after it."""
-    if len(tasks) == 1:
-        return config
-    endings = {"report": ".receipt.json", "export_boxes": ".boxes.json", "export_masks": ".mkv"}
-    given = {key: getattr(config, key) for key in endings}
-    folders = {key: path / (task.dst.name + endings[key]) for key, path in given.items() if path}
-    return replace(config, **folders)
 
 
 def _run_task(

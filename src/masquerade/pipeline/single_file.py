@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +23,7 @@ from masquerade.pipeline.config import (
     region_arguments,
 )
 from masquerade.pipeline.constant_frame_rate import exact_rate, to_constant_rate
+from masquerade.pipeline.outputs import FileTask, check_outputs, receipt_path
 from masquerade.pipeline.receipt import (
     CoverageCounter,
     FileFacts,
@@ -49,7 +50,8 @@ from masquerade.pipeline.verify import (
     verify_output,
 )
 from masquerade.regions.boxes import BoxWriter
-from masquerade.storage import atomic_write, refuse_existing, with_final_name
+from masquerade.storage import with_final_name
+from masquerade.transaction import recover, transaction
 from masquerade.video.audio import audio_streams, check_audio
 from masquerade.video.encoding import Encoding, container_for
 from masquerade.video.frame import Frame
@@ -103,10 +105,17 @@ def run_file(
     """Anonymize one file with a pipeline that may serve many; see `anonymize_file`."""
     config = pipeline.config
     try:
-        _check_paths(src, dst, config)
+        task = FileTask(src, dst)
+        for folder in {path.parent for path in task.outputs(config)}:
+            recover(folder)
+        if not src.exists():
+            raise VideoError(f"{src} does not exist; check the name.")
+        check_outputs([task], config, overwrite=config.overwrite)
+        if config.amp and choose_device(config.device).type != "cuda":
+            raise UsageError("--amp needs a CUDA device; leave it out, or add --device cuda.")
         if config.seed is not None:
             warnings.warn(SEED_WARNING, stacklevel=2)
-        with _appearing_together(overwrite=config.overwrite) as appear:
+        with transaction(overwrite=config.overwrite) as appear:
             receipt = _FileRun(src, dst, pipeline, progress, appear).run()
             if config.receipt or config.shadow:
                 published = receipt.public() if config.public_receipt else receipt
@@ -116,52 +125,6 @@ def run_file(
         raise type(error)(with_final_name(str(error), dst)) from error
     except OSError as error:
         raise MasqueradeError(f"{dst.name}: {error.strerror or error}.") from error
-
-
-@contextmanager
-def _appearing_together(*, overwrite: bool) -> Iterator[Callable[[Path], Path]]:
-    """Give temporary paths of files that all appear at the end, the first one last, or none."""
-    appeared: list[Path] = []
-
-    @contextmanager
-    def written(path: Path) -> Iterator[Path]:
-        with atomic_write(path, overwrite=overwrite) as part:
-            yield part
-        appeared.append(path)
-
-    try:
-        with ExitStack() as stack:
-            yield lambda path: stack.enter_context(written(path))
-    except BaseException:
-        for path in appeared:
-            path.unlink(missing_ok=True)
-        raise
-
-
-def receipt_path(dst: Path, config: PipelineConfig) -> Path:
-    """Where the receipt of an output goes."""
-    return config.report or dst.with_name(dst.name + ".receipt.json")
-
-
-def _check_paths(src: Path, dst: Path, config: PipelineConfig) -> None:
-    """Refuse missing sources and outputs that would overwrite something, before any work."""
-    if not src.exists():
-        raise VideoError(f"{src} does not exist; check the name.")
-    if dst.exists() and dst.samefile(src):
-        raise UsageError(f"{src} would be its own output; choose another -o.")
-    outputs = [path for path in (config.export_boxes, config.export_masks) if path]
-    if config.receipt or config.shadow:
-        outputs.append(receipt_path(dst, config))
-    if not config.shadow:
-        outputs.append(dst)
-    for path in outputs:
-        refuse_existing(path, overwrite=config.overwrite)
-        if path.exists() and path.samefile(src):
-            raise UsageError(f"{path} is the source itself; choose another name.")
-    if len(set(outputs)) < len(outputs):
-        raise UsageError("two outputs have one name; give each its own.")
-    if config.amp and choose_device(config.device).type != "cuda":
-        raise UsageError("--amp needs a CUDA device; leave it out, or add --device cuda.")
 
 
 class _FileRun:

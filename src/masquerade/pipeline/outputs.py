@@ -1,0 +1,88 @@
+"""Outputs of a run: which files it writes, and that none of them replaces what is to be kept."""
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from masquerade.errors import UsageError, VideoError
+from masquerade.pipeline.config import PipelineConfig
+from masquerade.storage import place_keys, refuse_existing
+from masquerade.video.probe import images_in
+
+
+@dataclass(frozen=True)
+class FileTask:
+    """One file to anonymize."""
+
+    src: Path
+    dst: Path
+
+    def outputs(self, config: PipelineConfig) -> list[Path]:
+        """Every file that is written for it; the receipt is the last."""
+        written = [None if config.shadow else self.dst, config.export_boxes, config.export_masks]
+        receipt = receipt_path(self.dst, config) if config.receipt or config.shadow else None
+        return [path for path in (*written, receipt) if path]
+
+
+def receipt_path(dst: Path, config: PipelineConfig) -> Path:
+    """Where the receipt of an output goes."""
+    return config.report or dst.with_name(dst.name + ".receipt.json")
+
+
+def config_of(task: FileTask, config: PipelineConfig, tasks: Sequence[FileTask]) -> PipelineConfig:
+    """The configuration of one file: in a batch its report, boxes and masks are named after it."""
+    if len(tasks) == 1:
+        return config
+    endings = {"report": ".receipt.json", "export_boxes": ".boxes.json", "export_masks": ".mkv"}
+    given = {key: getattr(config, key) for key in endings}
+    folders = {key: path / (task.dst.name + endings[key]) for key, path in given.items() if path}
+    return replace(config, **folders)
+
+
+def check_outputs(
+    tasks: Sequence[FileTask],
+    config: PipelineConfig,
+    *,
+    inputs: Sequence[Path] = (),
+    overwrite: bool = True,
+) -> None:
+    """Refuse tasks in which a file that is read would be replaced, or two outputs are one.
+
+    Without `overwrite` also one that is there already. `inputs` are files and folders that are read
+    beside the sources and what `config` names.
+    """
+    kind, _, boxes = (config.regions or "").partition(":")
+    named = (config.region, config.key_weights, boxes and "boxes" in kind and Path(boxes))
+    sources = [task.src for task in tasks]
+    read = [*sources, *inputs, *(Path(path) for path in named if path)]
+    read += [file for path in inputs if path.is_dir() for file in path.iterdir()]
+    for folder in filter(os.path.isdir, sources):
+        with suppress(VideoError):  # one without images fails when its turn comes
+            read += images_in(folder)
+    held = {os.path.realpath(path): path for path in read}
+    inodes = {(s.st_dev, s.st_ino): path for path in read if (s := _stat(path))}
+    outputs = [path for task in tasks for path in task.outputs(config_of(task, config, tasks))]
+    first: set[str] = set()
+    for path, key in zip(outputs, place_keys(outputs), strict=True):
+        refuse_existing(path, overwrite=True)
+        about = _stat(path)
+        source = held.get(os.path.realpath(path)) or (
+            inodes.get((about.st_dev, about.st_ino)) if about else None
+        )
+        if source is not None:
+            raise UsageError(
+                f"{path} would replace {source}, which is read; choose another -o or --suffix."
+            )
+        if key in first:
+            raise UsageError(f"two outputs would be called {path}; give each its own name.")
+        first.add(key)
+        refuse_existing(path, overwrite=overwrite)
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except (OSError, ValueError):
+        return None

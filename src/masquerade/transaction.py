@@ -1,0 +1,161 @@
+"""Transactions: several files appear together, or none of them and the older ones stay.
+
+Everything is on the disk before the first file gets its name. A journal, on the disk before that,
+says what is renamed, so that after an error or a signal this process puts the older files back, and
+after a kill or a loss of power the next one that writes there does.
+"""
+
+import fcntl
+import json
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from masquerade.storage import (
+    complete,
+    create_locked,
+    publish,
+    sync_folder,
+    take_lock,
+    temporary_file,
+)
+
+JOURNAL = ".masquerade-journal"
+KEPT = ".masquerade-kept"
+NAME = re.compile(rf"\.[0-9a-f]{{16}}{JOURNAL}")
+
+
+class _Step(NamedTuple):
+    """One file that gets its name."""
+
+    destination: str
+    kept: str  # where an older file is until all have their names
+    new: list[int]  # what tells the new file from any other
+
+
+@contextmanager
+def transaction(*, overwrite: bool = False) -> Iterator[Callable[[Path], Path]]:
+    """Give temporary paths of files that all appear at the end, the first one last, or none.
+
+    Raises:
+        UsageError: a file exists and `overwrite` is off.
+        MasqueradeError: a folder cannot be written.
+    """
+    parts: dict[Path, Path] = {}
+    with ExitStack() as stack:
+
+        def written(destination: Path) -> Path:
+            part = stack.enter_context(temporary_file(destination, overwrite=overwrite))
+            return parts.setdefault(destination, part)
+
+        yield written
+        for part in parts.values():
+            complete(part)
+        if parts:
+            _publish(parts, overwrite=overwrite)
+
+
+def recover(folder: Path) -> None:
+    """End the transactions that killed processes left in a folder: those that were not complete
+    are undone."""
+    for journal in folder.glob(f".*{JOURNAL}"):
+        if not NAME.fullmatch(journal.name):
+            continue
+        with suppress(OSError), take_lock(journal, os.O_RDWR | os.O_NOFOLLOW) as lock:
+            if os.fstat(lock).st_uid == os.getuid():  # nobody else says what is renamed here
+                steps = _read(journal)
+                if any(_identity(step.destination) != step.new for step in steps):
+                    _undo(steps)
+                _end(journal, steps)
+
+
+def _publish(parts: dict[Path, Path], *, overwrite: bool) -> None:
+    folder = next(iter(parts)).parent
+    steps = []
+    for destination, part in parts.items():
+        kept = destination.with_name(f".{secrets.token_hex(8)}{KEPT}")
+        new = _identity(part)
+        assert new is not None
+        steps.append(_Step(os.path.abspath(destination), os.path.abspath(kept), new))
+    with _alone_in(folder):
+        journal, lock = create_locked(folder, JOURNAL)
+        try:
+            with journal.open("w") as file:
+                json.dump(steps, file)
+                file.flush()
+                os.fsync(file.fileno())
+            sync_folder(folder)
+            for step, part in reversed(list(zip(steps, parts.values(), strict=True))):
+                if overwrite:
+                    _keep(step)
+                publish(part, Path(step.destination), overwrite=overwrite)
+            for place in {path.parent for path in parts}:
+                sync_folder(place)
+        except BaseException:
+            _undo(steps)
+            _end(journal, steps)
+            raise
+        else:
+            _end(journal, steps)
+        finally:
+            os.close(lock)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Let no other transaction give names in a folder meanwhile, where the file system can."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            stack.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _keep(step: _Step) -> None:
+    """Give the older file a second name."""
+    try:
+        os.link(step.destination, step.kept)
+    except FileNotFoundError:
+        return
+    except OSError:  # a file system without links
+        os.rename(step.destination, step.kept)
+
+
+def _undo(steps: list[_Step]) -> None:
+    """Put the older files back in place of the new ones."""
+    for step in steps:
+        found = _identity(step.destination)
+        if found is None or found == step.new:
+            try:
+                os.replace(step.kept, step.destination)
+            except FileNotFoundError:
+                with suppress(FileNotFoundError):
+                    os.unlink(step.destination)
+
+
+def _end(journal: Path, steps: list[_Step]) -> None:
+    for step in steps:
+        with suppress(FileNotFoundError):
+            os.unlink(step.kept)
+    journal.unlink()
+
+
+def _read(journal: Path) -> list[_Step]:
+    """The steps of a journal; none where it was not written whole, as nothing was renamed then."""
+    try:
+        return [_Step(*step) for step in json.loads(journal.read_text())]
+    except (ValueError, TypeError):
+        return []
+
+
+def _identity(path: str | Path) -> list[int] | None:
+    try:
+        about = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return [about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns]
