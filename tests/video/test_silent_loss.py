@@ -14,6 +14,7 @@ from clips import ffmpeg, frames, make, make_with_sound, needs_ffmpeg
 from masquerade.errors import VideoError
 from masquerade.video.probe import probe
 from masquerade.video.read import Reader
+from masquerade.video.truncation import is_truncated
 
 pytestmark = needs_ffmpeg
 X264 = ("-c:v", "libx264", "-g", 10, "-c:a", "aac")
@@ -50,6 +51,80 @@ def test_missing_and_overwritten_parts_are_noticed(tmp_path, name):
         zeroed[middle] = bytes(middle.stop - middle.start)
         broken.write_bytes(zeroed)
         refused(broken)
+
+
+PACKETS = {  # formats whose end nothing marks, in packets that end whole
+    "a.ts": ("-c:v", "mpeg2video", "-b:v", "2M", "-c:a", "mp2"),
+    "a.mpg": ("-c:v", "mpeg2video", "-b:v", "2M", "-c:a", "mp2"),
+    "a.mjpeg": ("-c:v", "mjpeg", "-an"),
+    "a.apng": ("-pix_fmt", "rgb24", "-an"),
+}
+
+
+@pytest.mark.parametrize("name", PACKETS)
+def test_an_end_in_the_middle_of_a_picture_is_noticed(tmp_path, name):
+    whole = make_with_sound(tmp_path / name, *PACKETS[name])
+    assert len(frames(whole)) == 50
+    data, broken = whole.read_bytes(), tmp_path / f"broken-{name}"
+    if name == "a.ts":  # behind a packet that begins a picture or sound, and does not end it
+        begins = [at for at in range(188 * 40, len(data) - 188, 188) if data[at + 1] & 64]
+        after = [at + 188 for at in begins]
+        ends = [
+            at
+            for at in after
+            if data[at + 1] == data[at - 187] & 63 and data[at + 2] == data[at - 186]
+        ]
+    else:
+        ends = [len(data) * part // 16 for part in range(5, 15)]
+    assert len(ends) > 5
+    for end in ends[:20]:
+        broken.write_bytes(data[:end])
+        refused(broken)
+
+
+ENDS = {  # what ends a file, of formats that know an end; b"": nothing does
+    "a.ts": (X264, b""),
+    "a.mpg": (("-c:v", "mpeg2video", "-c:a", "mp2"), b"\0\0\1\xb9"),
+    "a.m2v": (("-c:v", "mpeg2video", "-an"), b"\0\0\1\xb7"),
+    "a.h264": (("-c:v", "libx264", "-an"), b"\0\0\1\x0b"),
+    "a.hevc": (("-c:v", "libx265", "-x265-params", "log-level=error", "-an"), b"\0\0\1\x4a\1"),
+    "a.mjpeg": (("-c:v", "mjpeg", "-an"), b""),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_formats_that_do_not_say_where_they_end(tmp_path, name):
+    options, end = ENDS[name]
+    path = make_with_sound(tmp_path / name, *options, seconds=0.4)
+    container = probe(path).container
+    assert is_truncated(path, container) is None
+    if end:
+        path.write_bytes(path.read_bytes() + end)
+        assert is_truncated(path, container) is False
+
+
+def test_recordings_that_nobody_ended_do_not_say_where_they_end(tmp_path):
+    live = {
+        "a.mkv": ("-live", 1),
+        "a.mp4": ("-movflags", "frag_keyframe+empty_moov+skip_trailer"),
+        "a.flv": ("-flvflags", "no_duration_filesize"),
+    }
+    for name, options in live.items():
+        path = make_with_sound(tmp_path / name, *X264[:4], "-c:a", "aac", *options)
+        assert is_truncated(path, probe(path).container) is None, name
+    for name in live:
+        path = make_with_sound(tmp_path / name, *X264[:4], "-c:a", "aac")
+        assert is_truncated(path, probe(path).container) is False, name
+    path = make(tmp_path / "a.avi", "-c:v", "mpeg4")
+    assert is_truncated(path, "avi") is False
+    data = path.read_bytes()
+    path.write_bytes(data[:4] + bytes(4) + data[8:])
+    assert is_truncated(path, "avi") is None
+    path = make(tmp_path / "a.ivf", "-c:v", "libvpx")
+    assert is_truncated(path, "ivf") is False
+    data = path.read_bytes()
+    path.write_bytes(data[:24] + bytes(4) + data[28:])
+    assert is_truncated(path, "ivf") is None
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
