@@ -57,6 +57,8 @@ def main() -> int:
         folds=chosen.folds,
         seeds=chosen.seeds,
         preset=chosen.preset,
+        allow_empty=True,  # both stand under the table
+        allow_gaps=True,
     )
     with EvaluationProgress(quiet=not sys.stderr.isatty()) as talk:
         result = evaluate(

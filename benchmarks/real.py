@@ -194,6 +194,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         preset=benchmark.preset,
         workers=chosen.workers,
         device=chosen.device,
+        allow_empty=True,  # both stand under the table
+        allow_gaps=True,
     )
     work = chosen.work / chosen.name
     work.mkdir(parents=True, exist_ok=True)

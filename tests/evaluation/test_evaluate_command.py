@@ -9,17 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from masquerade.checkpoint import save
 from masquerade.cli.evaluate import Options, data_name, main, method_line
-from masquerade.errors import UsageError
+from masquerade.errors import OutputError, UsageError
 from masquerade.evaluation import from_json
-from masquerade.extraction.config import JoinedRegions, region_class
+from masquerade.extraction.config import JoinedRegions, region_class, region_names
 from masquerade.methods import build
 from masquerade.regions import REGIONS
 
 
 def test_regions_are_joined_as_anonymize_joins_them() -> None:
     joined = method_line("blur", build("blur"), "people+frame").regions
-    assert isinstance(joined, JoinedRegions) and joined.name == "people+frame"
+    assert isinstance(joined, JoinedRegions) and region_names(joined) == ["people", "frame"]
     assert [type(one) for one in joined().sources] == [REGIONS["people"], REGIONS["frame"]]
     name, given = region_class(pickle.loads(pickle.dumps(joined)))
     assert (name, given) == region_class(joined)
@@ -114,6 +115,38 @@ def test_the_command_end_to_end(
     assert from_json((tmp_path / "results.json").read_text()) == result
     assert (tmp_path / "results.md").read_text().startswith("# clips")
     assert json.loads(result.to_json())["command"].startswith("masquerade evaluate --data")
+
+
+def test_videos_that_anonymize_would_not_publish_are_refused_before_any_attack(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Eight frames are too few to know the background, so that all of them are hidden whole."""
+    words = ["--data", str(folder / "clips.csv"), "--method", "blacken", "--regions", "people"]
+    words += ["--detector", "motion", "--preset", "quick", "--folds", "2", "--seeds", "1"]
+    words += ["--workers", "1", "--attackers", "scratch", "--json", "-o", str(tmp_path)]
+    with pytest.raises(OutputError, match=r"in 56 of 56 videos .* and 36 more") as caught:
+        main(words)
+    assert caught.value.exit_code == 4 and "--allow-gaps" in str(caught.value)
+    assert not (tmp_path / "fits").exists() and not list(tmp_path.glob("results*"))
+    main([*words, "--allow-gaps"])
+    result = from_json(capsys.readouterr().out)
+    covered = result.rows[1].coverage
+    assert result.rows[0].coverage is None and covered is not None
+    assert (covered.videos, covered.counts.filled_whole, len(covered.unpublished)) == (56, 448, 56)
+    page = (tmp_path / "results.md").read_text()
+    assert "56 of these videos `anonymize` would not publish" in page
+    assert "hidden in 448 of 448 frames of 56 videos" in page
+
+
+def test_weights_of_methods_that_learn_nothing_are_refused(folder: Path, tmp_path: Path) -> None:
+    save(build("blur", kernel=5), tmp_path / "0")
+    words = ["--data", str(folder / "clips.csv"), "--folds", "2", "--weights"]
+    with pytest.raises(UsageError, match="holds blur, which learns nothing: give --method blur"):
+        main([*words, str(tmp_path / "0")])
+    save(build("spact", width=2, short=16), tmp_path / "0")
+    save(build("pixelate", block=2), tmp_path / "1")
+    with pytest.raises(UsageError, match="1 holds pixelate, which learns nothing"):
+        main([*words, str(tmp_path / "{fold}")])
 
 
 def test_the_command_refuses_contradictory_options(folder: Path) -> None:

@@ -27,17 +27,19 @@ from torch import Tensor
 import masquerade
 from masquerade.anonymizer import Anonymized, Anonymizer
 from masquerade.datasets.manifest import Manifest, read_manifest
-from masquerade.errors import MasqueradeError, UsageError
+from masquerade.errors import MasqueradeError, OutputError, UsageError
 from masquerade.extraction import extract_dataset
 from masquerade.extraction.config import (
     ExtractionConfig,
     JoinedRegions,
     _source_digest,
     config_digest,
+    region_names,
 )
 from masquerade.extraction.dataset import ClipDataset, clip_loader
 from masquerade.extraction.region_cache import _read
 from masquerade.extraction.store import ClipCache
+from masquerade.pipeline.coverage import FrameCounts
 from masquerade.pipeline.stream import Cover
 from masquerade.regions import Boxes, WholeFrame
 from masquerade.regions.boxes import Box
@@ -350,7 +352,7 @@ def test_a_folder_of_frames_is_a_video(tmp_path: Path, through_file: bool) -> No
 def test_several_regions_hide_together(data: Manifest, tmp_path: Path) -> None:
     left, right = (boxes(tmp_path / f"{x}.json", x) for x in (0, 48))
     both = JoinedRegions((partial(Boxes, file=left), partial(Boxes, file=right)))
-    assert both.name == "boxes+boxes"
+    assert region_names(both) == ["boxes", "boxes"]
     given = {"frames": 2, "size": (48, 64), "cache": tmp_path / "cache"}
     cover = Cover(shape="box", margin=1.0)
     method = masquerade.build("blacken")
@@ -625,12 +627,14 @@ def test_regions_that_cannot_be_kept_cost_no_clip(
 
     monkeypatch.setattr("masquerade.extraction.region_cache.np.savez_compressed", full)
     given = {"frames": 2, "size": 16, "method": masquerade.build("blur"), "regions": "people"}
+    given["allow_gaps"] = True
     assert not extract_clips(data, cache=tmp_path / "cache", **given).skipped
 
 
 def test_damaged_regions_are_found_anew(data: Manifest, tmp_path: Path) -> None:
     def clips(method: str) -> ClipDataset:
         given = {"frames": 2, "size": 16, "method": masquerade.build(method), "regions": "people"}
+        given["allow_gaps"] = True
         return extract_clips(data.take([0]), cache=tmp_path / "cache", **given)
 
     clips("blur")
@@ -664,3 +668,52 @@ def test_clips_through_files_are_not_made_on_the_fly(data: Manifest) -> None:
     """An encoder does not give the same file each time."""
     with pytest.raises(UsageError, match="give a larger --store-limit"):
         extract_clips(data, frames=2, size=16, through_file=True, cache=ClipCache(limit=0))
+
+
+class Sees:
+    """A region source that finds a box in dark frames alone, and is unsure of the brightest."""
+
+    name, look_ahead, model_sha256 = "people", 0, None
+
+    def __init__(self, *, below: int = 256, above: int = 255) -> None:
+        self.below, self.above = below, above
+
+    def __call__(self, pictures: Iterable[Any]) -> Iterator[Region]:
+        for picture in pictures:
+            level = picture.rgb().mean()
+            found = (Box(8, 8, 40, 40, 1.0),) if level < self.below else ()
+            yield Region(boxes=found, full_frame=bool(level > self.above))
+
+
+def test_videos_that_would_not_be_published_are_not_measured(
+    data: Manifest, tmp_path: Path
+) -> None:
+    """a.mp4 has the levels 0 to 234, b.mp4 2 to 116."""
+    given = {"frames": 2, "size": 16, "method": masquerade.build("blacken")}
+    given["cache"] = tmp_path / "cache"
+    with pytest.raises(OutputError, match=r"found in 2 of 2 videos \(a\.mp4, b\.mp4\)") as caught:
+        extract_clips(data, regions=partial(Sees, below=-1), **given)
+    assert caught.value.exit_code == 4 and "--allow-empty" in str(caught.value)
+    found = extract_clips(data, regions=partial(Sees, below=-1), allow_empty=True, **given)
+    assert found.passes == 0  # clips and counts were kept
+    assert found.coverage is not None and found.coverage.counts.empty == 60
+    assert found.coverage.unpublished == dict.fromkeys(
+        ("a.mp4", "b.mp4"), "nothing to hide was found"
+    )
+    unsure = partial(Sees, above=200)
+    with pytest.raises(OutputError, match=r"hidden whole .* in 1 of 2 videos \(a\.mp4\)") as caught:
+        extract_clips(data, regions=unsure, workers=2, **given)
+    assert "--allow-gaps" in str(caught.value)
+    found = extract_clips(data, regions=unsure, allow_gaps=True, **given)
+    assert found.coverage is not None and found.coverage.counts.filled_whole == 6
+    assert list(found.coverage.unpublished) == ["a.mp4"]
+    fine = extract_clips(data.take([1]), regions=unsure, **given).coverage
+    assert fine is not None and not fine.unpublished
+    assert fine.counts == FrameCounts(frames=20, span=20)
+    assert extract_clips(data, frames=2, size=16).coverage is None  # of raw video nothing is hidden
+
+
+def test_what_is_asked_to_be_whole_is_certain(data: Manifest) -> None:
+    given = {"frames": 2, "size": 16, "method": masquerade.build("blacken")}
+    for regions in (None, "frame", JoinedRegions((Sees, WholeFrame))):
+        assert not extract_clips(data, regions=regions, **given).coverage.unpublished

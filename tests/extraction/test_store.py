@@ -16,6 +16,7 @@ from torch import Tensor
 from masquerade.errors import MasqueradeError
 from masquerade.extraction.dataset import ClipDataset
 from masquerade.extraction.store import ENTRY, ClipStore, clip_key
+from masquerade.pipeline.coverage import FrameCounts
 
 SHAPE = (3, 2, 4, 6)
 
@@ -47,6 +48,13 @@ def test_clips_are_appended_and_found_again(tmp_path: Path) -> None:
     store.append(clips(1, 2))
     assert [store.place(key(number)) for number in (0, 1, 2, 3)] == [0, 1, 2, None]
     check(ClipStore(tmp_path / "store", SHAPE), 2, 0, 1)
+
+
+def test_the_counts_of_a_video_stay_with_its_clips(tmp_path: Path) -> None:
+    store, counts = ClipStore(tmp_path, SHAPE), FrameCounts(frames=9, empty=2, missed=1, span=8)
+    store.append(clips(0, 1), {key(1): counts})
+    again = ClipStore(tmp_path, SHAPE)
+    assert [again.counts(again.place(key(i))) for i in (0, 1)] == [FrameCounts(), counts]
 
 
 def test_ranges_of_frames_are_clips_of_their_own() -> None:

@@ -14,7 +14,6 @@ from masquerade.cli import INTERRUPTED
 from masquerade.cli.arguments import parse_with_method
 from masquerade.cli.progress import BatchProgress
 from masquerade.errors import UsageError, escape
-from masquerade.methods import method_name
 from masquerade.pipeline.batch import (
     FileOutcome,
     anonymize_batch,
@@ -95,7 +94,7 @@ def _with_templates(regions: str | None, names: str) -> str:
 
 def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
     """Parse the options and build the anonymizer."""
-    options, anonymizer = parse_with_method(
+    return parse_with_method(
         argv,
         Options,
         verb="masquerade anonymize",
@@ -103,12 +102,6 @@ def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
         default="selective",
         method=("--method", "--replacewith"),
     )
-    if options.weights is not None and not anonymizer.learned:
-        name = method_name(anonymizer)
-        raise UsageError(
-            f"{options.weights.name} holds {name}, which learns nothing: give --method."
-        )
-    return options, anonymizer
 
 
 def main(argv: list[str]) -> int:

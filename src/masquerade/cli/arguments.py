@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import make_dataclass
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
@@ -36,9 +37,7 @@ def parse_with_method(
     name, weights = flag_value(argv, method), flag_value(argv, ("--weights",))
     make: Callable[..., Anonymizer]
     if weights:
-        trained = load(weights)
-        if name not in (None, method_name(trained)):
-            raise UsageError(f"{weights} holds {method_name(trained)}, not {name}.")
+        trained = load_trained(weights, name)
         name, make = method_name(trained), _loader(weights, trained)
     else:
         name = name or default
@@ -53,6 +52,21 @@ def parse_with_method(
     anonymizer = built[0] if built else make()
     anonymizer.check_trained()
     return chosen, anonymizer
+
+
+def load_trained(path: str | Path, name: str | None = None, **inference_args: Any) -> Anonymizer:
+    """Load a trained anonymizer. A method that learns nothing is given by name, with its arguments.
+
+    Raises:
+        UsageError: the file holds another method than the `name` given, or one that learns nothing.
+    """
+    trained = load(path, **inference_args)
+    found = method_name(trained)
+    if not trained.learned:
+        raise UsageError(f"{path} holds {found}, which learns nothing: give --method {found}.")
+    if name not in (None, found):
+        raise UsageError(f"{path} holds {found}, not {name}.")
+    return trained
 
 
 def parse_together(

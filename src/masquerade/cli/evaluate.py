@@ -12,8 +12,7 @@ from rich.console import Console
 from tyro.conf import arg
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.checkpoint import load
-from masquerade.cli.arguments import flag_value, parse_with_method, split_commas
+from masquerade.cli.arguments import flag_value, load_trained, parse_with_method, split_commas
 from masquerade.cli.progress import EvaluationProgress
 from masquerade.datasets.manifest import Manifest, dataset_name, read_manifest, select_actions
 from masquerade.errors import UsageError
@@ -73,6 +72,11 @@ class Options(Checked):
     # the attackers' networks and training: tiny (for a hundred clips), many (for a thousand),
     # bags (frames without order), paper.
     preset: str = "tiny"
+    # also measure videos in which nothing was found to hide; `anonymize` would not publish them.
+    allow_empty: bool = False
+    # also measure videos in which regions were lost for a while, or whole frames were hidden for
+    # want of certainty.
+    allow_gaps: bool = False
     through_file: bool = False  # attack exported, re-decoded files instead of tensors.
     # for binary attributes, separated by commas: auroc, which is always reported, and cmap, f1,
     # f1-spact (F1 at the threshold of SPAct's code), as papers print them.
@@ -142,7 +146,9 @@ def main(argv: list[str]) -> int:
         limits += run_warnings(line.name, paths)
         if is_template(str(options.weights)):
             given = {name: getattr(anonymizer, name) for name in anonymizer.inference_args}
-            runs = tuple(tuple(load(path, **given) for path in folds) for folds in paths)
+            runs = tuple(
+                tuple(load_trained(path, line.name, **given) for path in folds) for folds in paths
+            )
             line = replace(line, method=None, runs=runs)
     lines = [line, *(mask_only_lines(line) if options.mask_only else ())]
     if options.output is not None:

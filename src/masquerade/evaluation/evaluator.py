@@ -41,7 +41,7 @@ from masquerade.evaluation.presets import AttackerModel, get_preset
 from masquerade.evaluation.protocols import label_columns, notes_on_unreported, protocols
 from masquerade.evaluation.results import SCHEMA, Control, Evaluation, Row
 from masquerade.evaluation.scoring import ScoringInput, score_method, scoring_inputs
-from masquerade.extraction.config import ExtractionConfig, RegionFactory
+from masquerade.extraction.config import ExtractionConfig, region_names
 from masquerade.extraction.dataset import ClipDataset
 from masquerade.extraction.extract_dataset import extract_clips
 from masquerade.extraction.store import ClipCache
@@ -79,6 +79,8 @@ def evaluate(
     """
     with TemporaryFolder() as scratch:
         run = Evaluator(manifest, config, folder or scratch, progress, report)
+        for method in methods:  # before hours of attacks: this may refuse, and its clips are kept
+            run.extract(method)
         controls = run.controls()
         failed = {c.label for c in controls if c.kind == "positive" and not c.passed}
         void = {label: "the attacker does not succeed on raw video" for label in failed}
@@ -126,6 +128,7 @@ class Evaluator:
 
     def __post_init__(self) -> None:
         manifest, config = self.manifest, self.config
+        self._clips: dict[tuple[EvaluatedMethod, Anonymizer | None], ClipDataset] = {}
         self.preset = get_preset(config.preset)
         self.families = get_families(config.attackers)
         found = protocols(manifest, folds=config.folds, seed=config.seed, labels=config.labels)
@@ -151,6 +154,13 @@ class Evaluator:
     def raw(self) -> AttackedMethod:
         """Raw video, attacked when it is first asked for."""
         return self._attack(EvaluatedMethod(name="raw"), None)
+
+    def extract(self, method: EvaluatedMethod) -> None:
+        """Anonymize the clips by each anonymizer of a line, to be attacked later."""
+        if not method.not_applicable:
+            every = tuple(one for run in method.runs for one in run)
+            for one in every or (method.method,):
+                self._extract(method, one)
 
     def predict(self, method: EvaluatedMethod) -> AttackedMethod:
         """Anonymize the clips and let every attacker predict their labels."""
@@ -207,13 +217,15 @@ class Evaluator:
             name=method.name,
             method=None if example is None else _method_name(example),
             arguments={} if example is None else _as_json(arguments(example)),
-            regions=_region_name(method.regions) + ("" if method.outside == "keep" else " alone"),
+            regions="+".join(region_names(method.regions))
+            + ("" if method.outside == "keep" else " alone"),
             not_applicable=method.not_applicable,
             clips=0 if mine.clips is None else len(mine.clips),
             skipped={self.manifest.clips[row].path: why for row, why in skipped.items()},
             cpu_seconds=round(mine.predictions.cpu_seconds, 1) if mine.predictions else 0.0,
             findings=findings,
             runs=max(1, len(method.runs)),
+            coverage=mine.clips.coverage if mine.clips else None,
         )
 
     def controls(self) -> tuple[Control, ...]:
@@ -259,6 +271,12 @@ class Evaluator:
         return test, output.test[0]
 
     def _extract(self, method: EvaluatedMethod, anonymizer: Anonymizer | None) -> ClipDataset:
+        known = method, anonymizer
+        if known not in self._clips:
+            self._clips[known] = self._extract_anew(method, anonymizer)
+        return self._clips[known]
+
+    def _extract_anew(self, method: EvaluatedMethod, anonymizer: Anonymizer | None) -> ClipDataset:
         preset = self.preset
         return extract_clips(
             self.manifest,
@@ -272,6 +290,8 @@ class Evaluator:
                 seed=self.config.seed,
                 through_file=self.config.through_file,
                 sample_first=preset.sample_first and not self.config.through_file,
+                allow_empty=self.config.allow_empty,
+                allow_gaps=self.config.allow_gaps,
             ),
             cache=self.cache,
             workers=self.executor.workers,
@@ -315,10 +335,3 @@ def _as_json(given: Mapping[str, Any]) -> dict[str, Any]:
         else:
             plain[key] = list(value) if isinstance(value, tuple) else value
     return plain
-
-
-def _region_name(regions: RegionFactory | str | None) -> str:
-    if regions is None or isinstance(regions, str):
-        return regions or "frame"
-    inner = getattr(regions, "func", regions)
-    return str(getattr(inner, "name", getattr(inner, "__name__", "frame")))

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from masquerade.errors import UsageError
 from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import Leakage
+from masquerade.pipeline.coverage import DatasetCoverage
 
 SCHEMA = "masquerade-evaluation/2"
 T = TypeVar("T")
@@ -70,6 +71,7 @@ class Row:
     cpu_seconds: float  # of the attackers, over all processes; also of fits that were cached
     findings: tuple[Finding, ...]  # one a label
     runs: int = 1  # anonymizers trained alike but for their seed, over which scores are averaged
+    coverage: DatasetCoverage | None = None  # how much of the videos was hidden; None: raw video
 
     def finding(self, label: str) -> Finding | None:
         """The result of a label; None: it was not measured."""

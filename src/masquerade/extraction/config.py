@@ -20,6 +20,7 @@ from masquerade.datasets.clip_sampling import Padding, strided, uniform
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import UsageError
 from masquerade.extraction.dataset import Shape
+from masquerade.extraction.store import ENTRY
 from masquerade.pipeline.stream import Cover
 from masquerade.regions import REGIONS, Union
 from masquerade.storage import file_digest, weights_digest
@@ -47,6 +48,9 @@ class ExtractionConfig:
             that a run without a cache differs from the one before.
         through_file: write each anonymized video to a file as a user would, and read it again.
         sample_first: anonymize only the frames of the clip (the papers' protocol).
+        allow_empty: also take videos in which nothing was found to hide.
+        allow_gaps: also take those in which regions were lost for a while, or whole frames were
+            hidden because nothing could be told apart in them.
         region_cache: a folder for the regions that are found, which `extract_clips` chooses; None:
             none is kept.
         scratch: a folder for files that are removed at once; None: the system's.
@@ -63,6 +67,8 @@ class ExtractionConfig:
     seed: int | None = None
     through_file: bool = False
     sample_first: bool = False
+    allow_empty: bool = False
+    allow_gaps: bool = False
     region_cache: Path | None = None
     scratch: Path | None = None
 
@@ -94,18 +100,27 @@ class JoinedRegions:
         """Make a fresh region source."""
         return Union(sources=[make() for make in self.parts])
 
-    @property
-    def name(self) -> str:
-        """The names of all of them, joined by +."""
-        plain = [part.func if isinstance(part, partial) else part for part in self.parts]
-        return "+".join(str(getattr(part, "name", part.__name__)) for part in plain)
-
 
 def region_source(regions: RegionFactory | str | None) -> Any:
     """Make a fresh region source."""
     if regions is None or isinstance(regions, str):
         return REGIONS[regions or "frame"]()
     return regions()
+
+
+def region_names(regions: RegionFactory | str | None) -> list[str]:
+    """Return the names of the sources that a maker of region sources makes."""
+    if regions is None or isinstance(regions, str):
+        return [regions or "frame"]
+    if isinstance(regions, JoinedRegions):
+        return [name for part in regions.parts for name in region_names(part)]
+    made = regions.func if isinstance(regions, partial) else regions
+    if inspect.isfunction(made):  # only what it makes has a name
+        made = regions()
+    every = getattr(made, "sources", (made,))
+    return [
+        str(getattr(one, "name", getattr(one, "__name__", type(one).__name__))) for one in every
+    ]
 
 
 def region_class(regions: RegionFactory | str | None) -> tuple[str, dict[str, Any]]:
@@ -146,6 +161,7 @@ def config_digest(config: ExtractionConfig) -> str:
         "masquerade": __version__,
         "sampling": [*config.shape, config.stride, config.sample_first, config.padding],
         "through_file": config.through_file,
+        "index": ENTRY,
     }
     regions = _describe_regions(config.regions)
     if config.method is not None:

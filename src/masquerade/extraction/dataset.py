@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import MasqueradeError
+from masquerade.pipeline.coverage import DatasetCoverage
 from masquerade.process_pool import children_without_interrupts
 
 Shape = tuple[int, int, int, int]
@@ -49,6 +50,7 @@ class ClipDataset(Dataset[Tensor]):
     places: IntArray  # (N,), of each clip in the source
     rows: IntArray  # (N,), of the manifest, ascending as extracted
     skipped: Mapping[int, str] = field(default_factory=dict)  # row to why its clip is not here
+    coverage: DatasetCoverage | None = None  # how much of its videos was hidden; None: raw
     passes: int = 0  # videos that were decoded and anonymized for this; the others were stored
     workers: int = 0  # processes that `clip_loader` reads ahead with; 0: this one reads
 

@@ -14,7 +14,12 @@ from torch import Tensor
 
 from masquerade.datasets.manifest import Manifest
 from masquerade.errors import MasqueradeError, UsageError, VideoError
-from masquerade.extraction.config import ExtractionConfig, config_digest, region_cache_folder
+from masquerade.extraction.config import (
+    ExtractionConfig,
+    config_digest,
+    region_cache_folder,
+    region_names,
+)
 from masquerade.extraction.dataset import ClipDataset, ClipSource
 from masquerade.extraction.extract_video import VideoRows, can_run_in_processes, extract_videos
 from masquerade.extraction.on_the_fly import ClipsOnTheFly
@@ -26,6 +31,7 @@ from masquerade.extraction.store import (
     size_text,
     stored_bytes,
 )
+from masquerade.pipeline.coverage import FrameCounts, check_dataset_coverage
 from masquerade.storage import TemporaryFolder
 from masquerade.video.probe import video_digest
 
@@ -58,6 +64,8 @@ def extract_clips(
 
     Raises:
         UsageError: not a single clip could be read; or clips through files are above the limit.
+        OutputError: in some videos nothing was found, or was lost for a while, and the
+            configuration does not allow it. Their clips are kept in the cache.
         MasqueradeError: the clips do not fit on the disk, or the folder cannot be written.
     """
     if config.method is not None:
@@ -101,6 +109,14 @@ def extract_clips(
     if not found:
         reason = next(iter(skipped.values()), "the manifest is empty")
         raise UsageError(f"Not one clip could be read; the first was left out because: {reason}")
+    coverage = None
+    if config.method is not None:
+        coverage = check_dataset_coverage(
+            {manifest.clips[row].path: store.counts(place) for row, place, *_ in found},
+            region_names(config.regions),
+            allow_empty=config.allow_empty,
+            allow_gaps=config.allow_gaps,
+        )
     rows, places, *where = np.array(found, dtype=np.int64).T
     source: ClipSource
     if on_the_fly:
@@ -114,6 +130,7 @@ def extract_clips(
         rows=rows,
         skipped=skipped,
         passes=passes,
+        coverage=coverage,
         workers=workers if on_the_fly and workers > 1 and can_run_in_processes(config) else 0,
     )
 
@@ -183,13 +200,15 @@ def _fill(
     if progress:
         progress(done, len(videos))
     skipped: dict[int, str] = {}
+    counts: dict[bytes, FrameCounts] = {}
     waiting: dict[bytes, Tensor] = {}  # written a few together: each writing waits for the disk
     written = time.monotonic()
     found = extract_videos(missing, config, workers=workers)
     try:
         with closing(found):  # after an exception its processes end at once
-            for video, clips in found:
-                for row, key, clip in zip(video.rows, video.keys, clips, strict=True):
+            for video, extracted in found:
+                for row, key, clip in zip(video.rows, video.keys, extracted.clips, strict=True):
+                    counts[key] = extracted.counts
                     if isinstance(clip, MasqueradeError):
                         skipped[row] = str(clip)
                     else:
@@ -197,11 +216,11 @@ def _fill(
                 full = len(waiting) * store.clip_bytes >= WRITE_BYTES
                 if full or time.monotonic() - written >= WRITE_SECONDS:
                     ready, waiting = waiting, {}
-                    store.append(ready)
+                    store.append(ready, counts)
                     written = time.monotonic()
                 done += 1
                 if progress:
                     progress(done, len(videos))
     finally:
-        store.append(waiting)
+        store.append(waiting, counts)
     return dict(sorted(skipped.items())), len(missing)

@@ -27,8 +27,14 @@ from numpy.typing import NDArray
 from masquerade.anonymizer import Pixels
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import MasqueradeError, VideoError
-from masquerade.extraction.config import ExtractionConfig, region_class, region_source
+from masquerade.extraction.config import (
+    ExtractionConfig,
+    region_class,
+    region_names,
+    region_source,
+)
 from masquerade.extraction.region_cache import CachedRegions
+from masquerade.pipeline.coverage import CoverageCounter, FrameCounts
 from masquerade.pipeline.stream import Cover, anonymize_stream
 from masquerade.process_pool import processes
 from masquerade.storage import TemporaryFolder
@@ -44,6 +50,13 @@ ClipOrError = NDArray[np.uint8] | MasqueradeError
 
 FOLDER_RATE = Fraction(25)  # frames a second of a folder of frames
 MIN_VIDEOS = 6  # below which starting processes costs more than it saves
+
+
+class ExtractedVideo(NamedTuple):
+    """The clips of a video, one a row, and in how many of its frames something was hidden."""
+
+    clips: list[ClipOrError]
+    counts: FrameCounts  # of all frames that were anonymized; none of raw video
 
 
 class VideoRows(NamedTuple):
@@ -67,8 +80,8 @@ class VideoRows(NamedTuple):
 
 def extract_videos(
     videos: Sequence[VideoRows], config: ExtractionConfig, *, workers: int = 1
-) -> Generator[tuple[VideoRows, list[ClipOrError]]]:
-    """Yield each video, and for each of its rows the clip or why there is none, in order.
+) -> Generator[tuple[VideoRows, ExtractedVideo]]:
+    """Yield each video, and its clips or why there are none, in order.
 
     Processes share the work where there are enough videos and the method can be sent to them.
     """
@@ -76,7 +89,7 @@ def extract_videos(
     if workers < 2 or len(videos) < MIN_VIDEOS or not can_run_in_processes(config):
         yield from ((video, extract_video(video, config)) for video in videos)
         return
-    waiting: deque[tuple[VideoRows, Future[list[ClipOrError]]]] = deque()
+    waiting: deque[tuple[VideoRows, Future[ExtractedVideo]]] = deque()
     # A process that is ended leaves its temporary files to this one.
     with TemporaryFolder() as scratch, processes(workers) as pool:
         config = replace(config, scratch=scratch)
@@ -102,14 +115,15 @@ def can_run_in_processes(config: ExtractionConfig) -> bool:
     return True
 
 
-def extract_video(video: VideoRows, config: ExtractionConfig) -> list[ClipOrError]:
+def extract_video(video: VideoRows, config: ExtractionConfig) -> ExtractedVideo:
     """Return a video's clips, one a row, or why there is none."""
+    counter = CoverageCounter(region_names(config.regions))
     try:
         each = _frame_numbers(video, config)
         known = [numbers for numbers in each if not isinstance(numbers, MasqueradeError)]
-        frames = _frames(video, np.unique(np.concatenate(known)), config) if known else {}
+        frames = _frames(video, np.unique(np.concatenate(known)), config, counter) if known else {}
     except MasqueradeError as error:
-        return [error] * len(video.rows)
+        return ExtractedVideo([error] * len(video.rows), FrameCounts())
     clips: list[ClipOrError] = []
     for numbers in each:
         if isinstance(numbers, MasqueradeError):
@@ -117,7 +131,7 @@ def extract_video(video: VideoRows, config: ExtractionConfig) -> list[ClipOrErro
         else:
             stacked = np.stack([frames[int(i)] for i in numbers])  # (T, H, W, 3)
             clips.append(np.ascontiguousarray(stacked.transpose(3, 0, 1, 2)))
-    return clips
+    return ExtractedVideo(clips, counter.total())
 
 
 def _frame_numbers(video: VideoRows, config: ExtractionConfig) -> list[IntArray | VideoError]:
@@ -134,11 +148,13 @@ def _frame_numbers(video: VideoRows, config: ExtractionConfig) -> list[IntArray 
     return each
 
 
-def _frames(video: VideoRows, needed: IntArray, config: ExtractionConfig) -> Frames:
+def _frames(
+    video: VideoRows, needed: IntArray, config: ExtractionConfig, counter: CoverageCounter
+) -> Frames:
     """Return the resized frames that a video's rows need, by their number."""
     some = set(needed.tolist())
     with _open(video.path) as reader:
-        items = _anonymized(video, reader, needed, config)
+        items = _anonymized(video, reader, needed, config, counter)
         if config.through_file:
             frames = _through_file(reader, items, some, config)
         else:
@@ -158,9 +174,16 @@ def _open(path: Path) -> Reader:
 
 
 def _anonymized(
-    video: VideoRows, reader: Iterable[Any], needed: IntArray, config: ExtractionConfig
+    video: VideoRows,
+    reader: Iterable[Any],
+    needed: IntArray,
+    config: ExtractionConfig,
+    counter: CoverageCounter,
 ) -> Iterator[tuple[Frame, Pixels]]:
-    """Yield each frame and its pixels as they are shown; of raw video only what is read later."""
+    """Yield each frame and its pixels as they are shown; of raw video only what is read later.
+
+    The `counter` is told what was hidden.
+    """
     frames = (item for item in reader if isinstance(item, Frame))
     if config.sample_first or (config.method is None and not config.through_file):
         some = set(needed.tolist())
@@ -183,6 +206,7 @@ def _anonymized(
     items = anonymize_stream(frames, config.method, source, cover=cover, seed=seed)
     with closing(items):  # type: ignore[type-var]
         for item in items:
+            counter.add(item.region, item.mask)
             yield item.frame, item.pixels
 
 

@@ -36,10 +36,10 @@ class ClipsOnTheFly:
         for number, mine in batch.items():
             video, rows = self._videos[number], self._where[places[mine], 1].tolist()
             if self._config.sample_first:  # the clips depend on each other
-                every = extract_video(video, self._config)
+                every = extract_video(video, self._config).clips
                 found = [every[row] for row in rows]
             else:
-                found = extract_video(video.take(rows), self._config)
+                found = extract_video(video.take(rows), self._config).clips
             for i, clip in zip(mine, found, strict=True):
                 if isinstance(clip, MasqueradeError):
                     raise clip

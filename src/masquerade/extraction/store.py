@@ -11,7 +11,7 @@ import shutil
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,10 +20,13 @@ from torch import Tensor
 
 from masquerade.errors import MasqueradeError
 from masquerade.extraction.dataset import Digests, MappedClips, Shape, digests_of
+from masquerade.pipeline.coverage import FrameCounts
 
 STORE_LIMIT = 100.0  # GB, unless another is given
 KEY, DIGEST = 48, 32  # bytes of an entry of the index
-ENTRY = KEY + DIGEST
+COUNTS = struct.Struct("<5q")  # `FrameCounts` of the clip's video
+ENTRY = KEY + DIGEST + COUNTS.size
+COUNTED = [one.name for one in fields(FrameCounts)]
 CLIPS, INDEX, DIGESTS = "clips.bin", "clips.index", "digests.index"
 
 
@@ -56,6 +59,7 @@ class ClipStore:
         self._index = folder / (INDEX if pixels else DIGESTS)
         self._places: dict[bytes, int] = {}
         self._digests = bytearray()
+        self._counts: list[FrameCounts] = []
         if self._index.exists():
             try:
                 with self._locked(write=False) as index:
@@ -67,6 +71,10 @@ class ClipStore:
         """Return the place of a clip; None where it is not here."""
         return self._places.get(key)
 
+    def counts(self, place: int) -> FrameCounts:
+        """Return in how many frames of a clip's video something was hidden."""
+        return self._counts[place]
+
     @property
     def digests(self) -> Digests:
         """(N, 32), the SHA-256 of each clip."""
@@ -76,8 +84,13 @@ class ClipStore:
         """Return all clips, to be read; the owner is kept alive as long as they are."""
         return MappedClips(self.folder / CLIPS, self.shape, self.digests, owner=owner)
 
-    def append(self, clips: Mapping[bytes, Tensor]) -> None:
-        """Write clips by their key; those that are here already are left as they are."""
+    def append(
+        self, clips: Mapping[bytes, Tensor], counts: Mapping[bytes, FrameCounts] | None = None
+    ) -> None:
+        """Write clips by their key, and the counts of their videos' frames.
+
+        Those that are here already are left as they are.
+        """
         if not clips:
             return
         try:
@@ -89,7 +102,7 @@ class ClipStore:
                 if self.pixels:
                     self._write(new, start)
                 entries = b"".join(
-                    key + digest.tobytes()
+                    key + digest.tobytes() + _packed((counts or {}).get(key, FrameCounts()))
                     for key, digest in zip(new, digests_of(new.values()), strict=True)
                 )
                 index.truncate(start * ENTRY)  # what was cut off by an interruption
@@ -129,15 +142,22 @@ class ClipStore:
             count = min(count, held // self.clip_bytes)
         known = len(self._places)
         if count < known:  # somebody removed or cut the files
-            self._places, self._digests, known = {}, bytearray(), 0
+            self._places, self._digests, self._counts, known = {}, bytearray(), [], 0
         index.seek(known * ENTRY)
         content = index.read((count - known) * ENTRY)
         for at in range(0, len(content), ENTRY):
-            key, digest = content[at : at + KEY], content[at + KEY : at + ENTRY]
+            key, rest = content[at : at + KEY], content[at + KEY : at + ENTRY]
             if key in self._places:
                 break  # such as zeros after a loss of power; what follows is made anew
             self._places[key] = len(self._places)
-            self._digests += digest
+            self._digests += rest[:DIGEST]
+            self._counts.append(
+                FrameCounts(**dict(zip(COUNTED, COUNTS.unpack(rest[DIGEST:]), strict=True)))
+            )
+
+
+def _packed(counts: FrameCounts) -> bytes:
+    return COUNTS.pack(*(getattr(counts, name) for name in COUNTED))
 
 
 def stored_bytes(folder: Path) -> int:

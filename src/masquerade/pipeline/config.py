@@ -218,6 +218,11 @@ def region_arguments(config: PipelineConfig) -> list[tuple[str, dict[str, Any]]]
     return found
 
 
+def source_names(config: PipelineConfig) -> list[str]:
+    """The names of the region sources, in REGIONS."""
+    return (config.regions or DEFAULT_REGIONS).partition(":")[0].split("+")
+
+
 def build_region_source(config: PipelineConfig) -> Any:
     """Build the region source, with its model loaded."""
     sources = [REGIONS[name](**arguments) for name, arguments in region_arguments(config)]

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
-from masquerade.regions.boxes import Box
+from masquerade.pipeline.coverage import Coverage
 
 VERSION = 1  # of the format of receipts
 
@@ -37,28 +37,6 @@ class RegionRecord:
     arguments: dict[str, Any]
     model_sha256: str | None
     keys: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Coverage:
-    """How much was hidden."""
-
-    share: tuple[float, ...] = ()  # for each frame, the hidden part of its area, 0 to 1
-    regions: tuple[int, ...] = ()  # for each frame, how many regions
-    filled: int = 0  # regions that tracking filled in, without a detection in that frame
-    seen: int = 0  # regions that a detector found in that frame
-    empty: int = 0  # frames in which nothing was hidden
-    missed: int = 0  # frames between the first and the last sighting in which nothing was found
-    span: int = 0  # frames from the first to the last sighting
-    filled_whole: int = 0  # frames hidden whole because nothing could be told apart in them
-    tracks: int = 0
-    cuts: int = 0  # scene cuts
-    longest_gap: int = 0  # most frames in a row over which one region was filled in
-
-    @property
-    def nothing(self) -> bool:
-        """Whether nothing was hidden in any frame."""
-        return not any(self.share)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,64 +134,3 @@ def library_versions() -> dict[str, str]:
     """The versions of the packages that determine pixels."""
     packages = ("masquerade", "torch", "numpy", "av", "opencv-python-headless")
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
-
-
-@dataclass
-class CoverageCounter:
-    """Adds up the coverage frame by frame."""
-
-    share: list[float] = field(default_factory=list)
-    regions: list[int] = field(default_factory=list)
-    filled: int = 0
-    seen: int = 0
-    cuts: int = 0
-    longest_gap: int = 0
-    filled_whole: int = 0
-    tracks: set[int] = field(default_factory=set)
-    gaps: dict[int, int] = field(default_factory=dict)
-
-    def add(
-        self,
-        boxes: Sequence[Box],
-        *,
-        share: float,
-        full_frame: bool,
-        cut: bool,
-        uncertain: bool = False,
-    ) -> None:
-        """Count one frame; it is `uncertain` if it is hidden whole though nobody asked for that."""
-        self.share.append(round(share, 5))
-        # Templates give a map of strengths and no boxes.
-        self.regions.append(1 if full_frame else len(boxes) or int(share > 0))
-        self.cuts += cut
-        self.filled_whole += uncertain
-        gaps = {}
-        for box in boxes:
-            if box.track is not None:
-                self.tracks.add(box.track)
-            if box.source == "detected":
-                self.seen += 1
-                continue
-            self.filled += 1
-            if box.source == "interpolated" and box.track is not None:
-                gaps[box.track] = self.gaps.get(box.track, 0) + 1
-        self.gaps = gaps
-        self.longest_gap = max(self.longest_gap, *gaps.values(), 0)
-
-    def total(self) -> Coverage:
-        """The coverage of the frames so far."""
-        sighted = [t for t, count in enumerate(self.regions) if count]
-        span = sighted[-1] - sighted[0] + 1 if sighted else 0
-        return Coverage(
-            share=tuple(self.share),
-            regions=tuple(self.regions),
-            filled=self.filled,
-            seen=self.seen,
-            empty=sum(share == 0 for share in self.share),
-            missed=span - len(sighted),
-            span=span,
-            filled_whole=self.filled_whole,
-            tracks=len(self.tracks),
-            cuts=self.cuts,
-            longest_gap=self.longest_gap,
-        )

@@ -21,11 +21,16 @@ from masquerade.pipeline.config import (
     build_pipeline,
     encoding_for,
     region_arguments,
+    source_names,
 )
 from masquerade.pipeline.constant_frame_rate import exact_rate, to_constant_rate
+from masquerade.pipeline.coverage import (
+    CoverageCounter,
+    check_file_coverage,
+    coverage_warnings,
+)
 from masquerade.pipeline.outputs import FileTask, check_outputs, receipt_path
 from masquerade.pipeline.receipt import (
-    CoverageCounter,
     FileFacts,
     Receipt,
     ResidualDetail,
@@ -42,13 +47,7 @@ from masquerade.pipeline.stream import (
     closing_if_possible,
     prefetch,
 )
-from masquerade.pipeline.verify import (
-    check_coverage,
-    coverage_warnings,
-    file_facts,
-    is_asked_whole,
-    verify_output,
-)
+from masquerade.pipeline.verify import file_facts, verify_output
 from masquerade.regions.boxes import BoxWriter
 from masquerade.storage import with_final_name
 from masquerade.transaction import recover, transaction
@@ -150,7 +149,8 @@ class _FileRun:
         self.sound = audio_streams(self.info) if config.audio != "drop" else ()
         check_audio(self.info, config.audio, self.container)
         self.metadata = MetadataSelection()
-        self.timer, self.coverage = StageTimer(), CoverageCounter()
+        self.timer = StageTimer()
+        self.coverage = CoverageCounter(source_names(config))
         self.frames = self.written = 0
         self.within = _load_region_image(config.region, self.info) if config.region else None
         self.shape: Any = config.shape or getattr(pipeline.regions, "shape", None) or "ellipse"
@@ -203,7 +203,13 @@ class _FileRun:
                     writer.write(picture, item.frame)
                     if masks:
                         masks.write(_mask_as_rgb(item), item.frame)
-        check_coverage(self.coverage.total(), self.config, self.src.name)
+        check_file_coverage(
+            self.coverage.total(),
+            self.coverage.sources,
+            name=self.src.name,
+            allow_empty=self.config.allow_empty,
+            allow_gaps=self.config.allow_gaps,
+        )
         others = len(self.metadata.streams) + len(self.sound)
         facts = verify_output(part, self.dst, frames=self.written, others=others)
         with self.timer.measure("verify"):
@@ -303,17 +309,9 @@ class _FileRun:
         if item.frame.index < self.frames:
             return
         self.frames += 1
-        region, mask = item.region, item.mask
-        share = 1.0 if mask is None else cv2.countNonZero(mask) / mask.size
-        self.coverage.add(
-            region.boxes,
-            share=share,
-            full_frame=region.full_frame,
-            cut=region.cut,
-            uncertain=region.full_frame and not is_asked_whole(self.config),
-        )
+        self.coverage.add(item.region, item.mask)
         if boxes:
-            boxes.add(item.frame.index, region.boxes)
+            boxes.add(item.frame.index, item.region.boxes)
         if self.progress:
             self.progress(self.frames, self.info.frames)
 
@@ -323,7 +321,7 @@ class _FileRun:
         config, info, method = self.config, self.info, describe(self.anonymizer)
         warned = [SEED_WARNING] if config.seed is not None else []
         coverage = self.coverage.total()
-        warned += coverage_warnings(coverage, self.config)
+        warned += coverage_warnings(coverage, self.coverage.sources)
         warned += filter(None, [self.anonymizer.caution])
         if reader.lost or reader.damaged:
             warned.append(

@@ -14,6 +14,7 @@ from masquerade.evaluation.protocols import SAME
 from masquerade.evaluation.results import Evaluation, Finding, Row
 from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import Leakage
+from masquerade.pipeline.coverage import MOST_NAMES
 
 HOW_TO_READ = (
     "Each cell: the score of the strongest attacker, chosen on validation, [its 95 % interval], "
@@ -87,6 +88,7 @@ def notes(evaluation: Evaluation) -> list[str]:
         if row.skipped:
             path, why = next(iter(row.skipped.items()))
             found.append(f"{row.name}: {len(row.skipped)} clips left out, as {path}: {why}")
+        found += _covered(row)
     if any(row.runs > 1 for row in evaluation.rows):
         found.append(RUNS)
     folds = f"{evaluation.folds}-fold cross-validation" if evaluation.folds else "Manifest's splits"
@@ -201,6 +203,27 @@ def _controls(evaluation: Evaluation) -> str:
     if MEAN in single and inside:
         out += f" The mean of the attributes includes {', '.join(inside)} all the same."
     return out
+
+
+def _covered(row: Row) -> list[str]:
+    """How many frames were hidden, and the videos that `anonymize` would not publish."""
+    if row.coverage is None or row.regions == "frame":
+        return []
+    counts, left = row.coverage.counts, row.coverage.unpublished
+    found = [
+        f"{row.name}: something was hidden in {counts.frames - counts.empty:,} of "
+        f"{counts.frames:,} frames of {row.coverage.videos} videos; nothing was found in "
+        f"{counts.missed:,} frames between the first and the last sighting in their video, and "
+        f"{counts.filled_whole:,} were hidden whole because nothing could be told apart in them."
+    ]
+    if left:
+        listed = "; ".join(f"{path}: {why}" for path, why in list(left.items())[:MOST_NAMES])
+        more = f"; and {len(left) - MOST_NAMES} more" if len(left) > MOST_NAMES else ""
+        found.append(
+            f"{row.name}: {len(left)} of these videos `anonymize` would not publish, and they are "
+            f"measured all the same: {listed}{more}."
+        )
+    return found
 
 
 def _retrained(rows: Sequence[Row]) -> str:

@@ -1,0 +1,214 @@
+"""Coverage: in how many frames of a video something was hidden, and when that is too few.
+
+The rule is one for every verb that anonymizes: `anonymize` and `demo` hold each file to it,
+`evaluate` each video of a dataset.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import cv2
+
+from masquerade.errors import OutputError
+from masquerade.regions.region import Region
+
+MAX_MISSED = 0.02  # of the frames between the first and the last sighting; more is a gap
+MOST_NAMES = 20  # of videos in one message
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameCounts:
+    """In how many frames of a video, or of several, something was hidden or missed."""
+
+    frames: int = 0
+    empty: int = 0  # frames in which nothing was hidden
+    missed: int = 0  # frames between the first and the last sighting in which nothing was found
+    span: int = 0  # frames from the first to the last sighting
+    filled_whole: int = 0  # frames hidden whole because nothing could be told apart in them
+
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing was hidden in any frame."""
+        return self.empty == self.frames
+
+    def __add__(self, other: "FrameCounts") -> "FrameCounts":
+        """The counts of several videos together."""
+        names = [one.name for one in fields(FrameCounts)]
+        return FrameCounts(**{name: getattr(self, name) + getattr(other, name) for name in names})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage(FrameCounts):
+    """How much of one video was hidden, frame by frame."""
+
+    share: tuple[float, ...] = ()  # for each frame, the hidden part of its area, 0 to 1
+    regions: tuple[int, ...] = ()  # for each frame, how many regions
+    filled: int = 0  # regions that tracking filled in, without a detection in that frame
+    seen: int = 0  # regions that a detector found in that frame
+    tracks: int = 0
+    cuts: int = 0  # scene cuts
+    longest_gap: int = 0  # most frames in a row over which one region was filled in
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetCoverage:
+    """How much of a dataset's videos was hidden."""
+
+    videos: int
+    counts: FrameCounts  # of all of them
+    unpublished: Mapping[str, str]  # videos that `anonymize` would not publish, and why
+
+
+@dataclass
+class CoverageCounter:
+    """Adds up the coverage frame by frame; `sources` are the names of the region sources."""
+
+    sources: Sequence[str]
+    share: list[float] = field(default_factory=list)
+    regions: list[int] = field(default_factory=list)
+    empty: int = 0
+    filled: int = 0
+    seen: int = 0
+    cuts: int = 0
+    longest_gap: int = 0
+    filled_whole: int = 0
+    tracks: set[int] = field(default_factory=set)
+    gaps: dict[int, int] = field(default_factory=dict)
+
+    def add(self, region: Region, mask: Any) -> None:
+        """Count one frame by what was found and its mask (H, W); None: all of it is hidden."""
+        hidden = 1 if mask is None else cv2.countNonZero(mask)
+        self.empty += not hidden
+        self.share.append(1.0 if mask is None else round(hidden / mask.size, 5))
+        # Templates give a map of strengths and no boxes.
+        self.regions.append(1 if region.full_frame else len(region.boxes) or int(hidden > 0))
+        self.cuts += region.cut
+        # Hidden whole by request, and not for want of certainty, where a source is `frame`.
+        self.filled_whole += region.full_frame and "frame" not in self.sources
+        gaps = {}
+        for box in region.boxes:
+            if box.track is not None:
+                self.tracks.add(box.track)
+            if box.source == "detected":
+                self.seen += 1
+                continue
+            self.filled += 1
+            if box.source == "interpolated" and box.track is not None:
+                gaps[box.track] = self.gaps.get(box.track, 0) + 1
+        self.gaps = gaps
+        self.longest_gap = max(self.longest_gap, *gaps.values(), 0)
+
+    def total(self) -> Coverage:
+        """The coverage of the frames so far."""
+        sighted = [t for t, count in enumerate(self.regions) if count]
+        span = sighted[-1] - sighted[0] + 1 if sighted else 0
+        return Coverage(
+            frames=len(self.share),
+            empty=self.empty,
+            missed=span - len(sighted),
+            span=span,
+            filled_whole=self.filled_whole,
+            share=tuple(self.share),
+            regions=tuple(self.regions),
+            filled=self.filled,
+            seen=self.seen,
+            tracks=len(self.tracks),
+            cuts=self.cuts,
+            longest_gap=self.longest_gap,
+        )
+
+
+def find_gaps(counts: FrameCounts, sources: Sequence[str]) -> list[str]:
+    """What was lost for a while, or hidden whole for want of certainty, in words."""
+    found = []
+    # Gaps in a file of boxes are its author's word; a region source's are misses.
+    if set(sources) != {"boxes"} and counts.missed > MAX_MISSED * counts.span:
+        found.append(
+            f"nothing was found in {counts.missed} of the {counts.span} frames between the "
+            "first and the last sighting"
+        )
+    if counts.filled_whole:
+        found.append(
+            f"{counts.filled_whole} frames were hidden whole because nothing could be told apart "
+            "in them"
+        )
+    return found
+
+
+def coverage_warnings(counts: FrameCounts, sources: Sequence[str]) -> list[str]:
+    """What `check_file_coverage` refuses, as warnings for a run in which it is allowed."""
+    empty = ["nothing was found to hide: look at the output before it is released."]
+    gaps = [
+        f"{gap}: look at them before the output is released." for gap in find_gaps(counts, sources)
+    ]
+    return (empty if counts.nothing else []) + gaps
+
+
+def check_file_coverage(
+    counts: FrameCounts, sources: Sequence[str], *, name: str, allow_empty: bool, allow_gaps: bool
+) -> None:
+    """Refuse to publish where nothing was found, or where what was found got lost for a while.
+
+    Raises:
+        OutputError: so it is, and it is not allowed.
+    """
+    if counts.nothing and not allow_empty:
+        raise OutputError(
+            f"nothing to hide was found in {name}, so there is no output; lower --threshold or "
+            "choose other --regions, or give --allow-empty if nobody is in it."
+        )
+    gaps = find_gaps(counts, sources)
+    if gaps and not allow_gaps:
+        raise OutputError(
+            f"in {name} {' and '.join(gaps)}, so there is no output; lower --threshold, choose "
+            "other --regions or correct boxes by hand, or give --allow-gaps after a look at them."
+        )
+
+
+def check_dataset_coverage(
+    videos: Mapping[str, FrameCounts],
+    sources: Sequence[str],
+    *,
+    allow_empty: bool,
+    allow_gaps: bool,
+) -> DatasetCoverage:
+    """The coverage of a dataset's videos, given by their names.
+
+    Raises:
+        OutputError: `anonymize` would not publish some of them, and they are not allowed.
+    """
+    empty = {name: "nothing to hide was found" for name, one in videos.items() if one.nothing}
+    gaps = {
+        name: " and ".join(found)
+        for name, one in videos.items()
+        if (found := find_gaps(one, sources))
+    }
+    refused = []
+    if empty and not allow_empty:
+        refused.append(
+            f"nothing to hide was found in {len(empty)} of {len(videos)} videos ({_names(empty)}), "
+            "which --allow-empty measures all the same"
+        )
+    if gaps and not allow_gaps:
+        refused.append(
+            f"regions were lost for a while, or frames hidden whole because nothing could be told "
+            f"apart in them, in {len(gaps)} of {len(videos)} videos ({_names(gaps)}), which "
+            "--allow-gaps measures all the same"
+        )
+    if refused:
+        raise OutputError(
+            f"there are no results, as `anonymize` would not publish these videos: "
+            f"{'; and '.join(refused)}."
+        )
+    return DatasetCoverage(
+        videos=len(videos),
+        counts=sum(videos.values(), FrameCounts()),
+        unpublished=dict(sorted((empty | gaps).items())),
+    )
+
+
+def _names(videos: Mapping[str, str]) -> str:
+    listed = list(videos)
+    more = len(listed) - MOST_NAMES
+    return ", ".join(listed[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
