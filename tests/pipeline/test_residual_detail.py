@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ import masquerade
 from masquerade.anonymizer import Anonymized, Anonymizer, Card
 from masquerade.errors import OutputError
 from masquerade.methods import METHODS
-from masquerade.pipeline import single_file, stream
-from masquerade.pipeline.residual_detail import MAX_LEFT, residual_detail
+from masquerade.pipeline import found_regions, single_file, stream
+from masquerade.pipeline.found_regions import FoundRegions, FoundRegionsFile
+from masquerade.pipeline.residual_detail import MAX_LEFT, RegionJudge, Remains, residual_detail
 from masquerade.regions.boxes import Box, BoxWriter
 
 DRAWN = [name for name, method in METHODS.items() if not method.learned]
@@ -135,6 +138,99 @@ def test_a_mask_that_is_small_shifted_or_late_is_refused(
         refused(src, tmp_path / "x.mp4", masquerade.build("blacken"), **settings)
 
 
+@pytest.mark.parametrize(("track", "frames"), [(7, 30), (None, 30), (3, 5)])
+def test_small_faces_are_judged_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, track: int | None, frames: int
+) -> None:
+    """A face of 8 x 8 pixels has too few of them to be judged in one frame."""
+    texture = np.random.default_rng(1).integers(0, 255, (120, 160, 1))
+    clip = torch.from_numpy(np.repeat(texture, 3, 2)).permute(2, 0, 1)[None, :, None].float() / 255
+    masquerade.write_video(tmp_path / "in.mp4", clip.expand(-1, -1, frames, -1, -1))
+    box = Box(40, 40, 48, 48, 1.0, track=track)
+    with BoxWriter(tmp_path / "boxes.json", width=160, height=120) as writer:
+        for t in range(frames):
+            writer.add(t, [box])
+    settings = {"regions": f"boxes:{tmp_path / 'boxes.json'}"}
+    for name in ("blacken", "selective", "blur", "pixelate"):
+        method = masquerade.build(name)
+        done = masquerade.anonymize_file(
+            tmp_path / "in.mp4", tmp_path / f"{name}.mp4", method, **settings
+        )
+        assert done.residual_detail.left == 0 and done.residual_detail.measured >= frames - 3
+    (tmp_path / "out").mkdir()
+    refused(tmp_path / "in.mp4", tmp_path / "out" / "x.mp4", Unchanged(), **settings)
+
+
+def test_small_regions_wait_for_the_next_ones_of_their_track() -> None:
+    judge, small = RegionJudge(), Remains(60, 60, 60)
+    for frame in range(2):
+        judge.add(1, frame, small)
+        judge.add(2, frame, small._replace(left_surely=0))
+    assert (judge.left, judge.measured) == (0, 0)
+    judge.add(2, 2, small._replace(left_surely=0))
+    assert (judge.left, judge.measured) == (0, 3)
+    judge.add(1, 2, small)
+    assert (judge.left, judge.frame, judge.measured) == (1, 2, 6)
+    judge.add(1, 3, Remains(0, 0, 0))
+    judge.add(1, 4, small)
+    judge.end(4)
+    assert (judge.measured, judge.without_detail) == (6, 2)
+    for track in range(3):  # at the end all tracks are judged together
+        judge.add(track, 5, Remains(60, 0, 0))
+    judge.end(5)
+    assert (judge.measured, judge.without_detail) == (9, 2)
+
+
+def test_tracks_that_wait_are_bounded() -> None:
+    judge = RegionJudge()
+    for track in range(5000):
+        judge.add(track, track, Remains(1, 0, 0))
+    assert len(judge._pools) <= 1000 and judge.measured >= 4000
+
+
+@pytest.mark.parametrize("settings", [{"crf": 38}, {"crf": 51}, {"bitrate": "20k"}])
+def test_what_the_encoder_blurs_hides_no_defect(
+    clip: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    """A face that was not hidden is refused though its fine detail is lost in the output."""
+    refused(clip, tmp_path / "o.mp4", Unchanged(), preview=0.2, **settings)
+
+
+def test_raw_pictures_that_get_to_the_encoder_are_refused(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The decoded output is compared too, whatever the method gave."""
+    raw = iter((255 * masquerade.read_video(clip, stop=0.5).clip[0]).byte().permute(1, 2, 3, 0))
+    monkeypatch.setattr(single_file, "_resize", lambda pixels, info: next(raw).numpy())
+    refused(clip, tmp_path / "o.mp4", masquerade.build("blacken"), preview=0.2)
+
+
+def test_what_was_found_in_a_long_video_takes_bounded_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(found_regions, "IN_MEMORY", 10_000)
+    size, rng = (320, 240), np.random.default_rng(0)
+    shapes = rng.random((4, 240, 320)) < 0.5  # which compress badly
+
+    def found(t: int) -> FoundRegions:
+        boxes = np.full((t % 3, 4), t, np.float32)
+        silhouette = None if t % 2 else shapes[t % 4]
+        return FoundRegions(boxes, np.arange(t % 3), silhouette, t % 5 == 0)
+
+    with closing(FoundRegionsFile(size)) as file:
+        tracemalloc.start()
+        for t in range(400):
+            file.append(found(t))
+        assert tracemalloc.get_traced_memory()[0] < 50_000  # and 2 MB were written
+        tracemalloc.stop()
+        count = 0
+        for t, one in enumerate(file.read()):
+            for mine, theirs in zip(one, found(t), strict=True):
+                assert np.array_equal(mine, theirs)
+            count += 1
+    assert count == 400
+
+
 def turned(src: Path, dst: Path) -> Path:
     """The same pictures with a note to be turned by 90 degrees."""
     import av
@@ -227,14 +323,13 @@ def test_the_measure() -> None:
     a, noise = rng.normal(100, 20, (2, 64, 64)).astype(np.float32)
     mask = np.zeros((64, 64), bool)
     mask[10:50, 10:50] = True
-    detailed, left = residual_detail(a, a, mask)
-    assert detailed == left == 1600
+    assert residual_detail(a, a, mask) == (1600, 1600, 1600)
     assert residual_detail(a, 50 + 0.5 * a, mask)[1] == 1600  # fainter, and still there
     assert residual_detail(a, 50 + 0.2 * a, mask)[1] == 0  # a trace
     assert residual_detail(a, noise, mask)[1] == 0
     assert residual_detail(a, 0.6 * a + noise, mask)[1] == 0  # drowned in noise
     assert residual_detail(a, np.where(mask, noise, a), mask)[1] == 0  # nothing outside counts
-    assert residual_detail(np.full_like(a, 9), a, mask) == (0, 0)
+    assert residual_detail(np.full_like(a, 9), a, mask) == (0, 0, 0)
 
 
 def test_an_output_with_other_frames_is_refused(

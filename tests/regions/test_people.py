@@ -16,6 +16,7 @@ from masquerade.regions.boxes import Box
 from masquerade.regions.masks import rasterize
 from masquerade.regions.person_detectors import HogPeople, TorchvisionPeople
 from masquerade.regions.region import Region
+from masquerade.regions.region_sources import _whole_frame, _without_upright
 
 W, H = 192, 144
 
@@ -155,3 +156,13 @@ def test_boxes_are_people() -> None:
         for m in _foregrounds(_walker(30))
         for b in m.boxes
     )
+
+
+def test_the_box_of_a_frame_hidden_whole_stays_behind_a_large_person() -> None:
+    """Whoever keeps only boxes, such as a file of them, would see the rest of the frame."""
+    foreground = Foreground([], np.zeros((H, W), np.uint8), True)
+    person = (Box(0, 0, W - 10, H, 1.0),)
+    found = _without_upright(_whole_frame(foreground, False), person)
+    assert [(box.x1, box.y1) for box in found.boxes] == [(W, H)] and found.full_frame
+    moving = Region(boxes=(Box(10, 10, 40, 40, 1.0),))
+    assert not _without_upright(moving, person).boxes

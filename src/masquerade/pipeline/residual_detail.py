@@ -1,15 +1,15 @@
 """Residual detail: how much of the source's fine detail an output still shows where it was hidden.
 
 A method, a mask or an encoder that returns what it was given hides nothing, whatever the receipt
-says. So output and source are decoded once more, and compared under what the detector found, before
-any mask grew it. Both are high-pass filtered; in a window around each pixel that has detail in the
-source, detail is still there if both are correlated (else noise would do) and the output's has a
-share of the source's amplitude (else the trace that a blur leaves would do).
+says. So frames are compared with their source under what the detector found, before any mask grew
+it: once as the method gives them, whatever the encoder makes of them then, and once as they are
+decoded from the finished file. Both sides are high-pass filtered; in a window around each pixel
+that has detail in the source, detail is still there if both are correlated (else noise would do)
+and the output's has a share of the source's amplitude (else the trace that a blur leaves would do).
 """
 
-import zlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import Any, NamedTuple
 
@@ -17,9 +17,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from masquerade.anonymizer import Pixels
 from masquerade.errors import OutputError
+from masquerade.pipeline.found_regions import FoundRegions, FoundRegionsFile
 from masquerade.pipeline.receipt import ResidualDetail
-from masquerade.pipeline.stream import prefetch
+from masquerade.pipeline.stream import AnonymizedFrame, prefetch
 from masquerade.regions.masks import Mask
 from masquerade.regions.region import Region
 from masquerade.video.frame import Frame
@@ -33,20 +35,76 @@ MIN_DETAIL = 2.0  # root mean square of the source's detail in a window, in leve
 MIN_CORRELATION = 0.7  # of the two, from which detail is still there
 MIN_GAIN = 0.4  # of the output's detail on the source's (regression coefficient)
 MIN_PIXELS = 150  # with detail, below which chance correlates noise; smaller regions are pooled
+POOLED_CORRELATION, POOLED_GAIN = 0.9, 0.6  # instead, in those
+MOST_POOLS = 1000  # tracks whose small regions wait for more of them
+ALL_TRACKS = -2  # the key of what belongs to no box
 
 
-class _Found(NamedTuple):
-    """What a region source found in one frame, in pixels of the small copy."""
+class Remains(NamedTuple):
+    """What is left of one region, in pixels."""
 
-    boxes: NDArray[np.float32]  # (N, 4)
-    silhouette: bytes | None  # packed and compressed (h, w)
-    whole: bool
+    detailed: int  # pixels that have detail in the source
+    left: int  # of these, pixels in which it is still there
+    left_surely: int  # the same by the stricter limits of small regions
+
+
+class _Pool(NamedTuple):
+    """Regions of one track that are too small to be judged alone."""
+
+    regions: int = 0
+    detailed: int = 0
+    left: int = 0
+
+
+class RegionJudge:
+    """Adds up what is left of each region, and pools the small ones of a track."""
+
+    def __init__(self) -> None:
+        self.left, self.frame = 0.0, 0
+        self.measured = self.without_detail = 0
+        self._pools: dict[int, _Pool] = {}
+
+    def add(self, track: int, frame: int, found: Remains) -> None:
+        """Judge a region; one with too few pixels waits for the next ones of its track."""
+        if not found.detailed:
+            self.without_detail += 1
+        elif found.detailed >= MIN_PIXELS:
+            self._judge(_Pool(1, found.detailed, found.left), frame)
+        else:
+            waiting = self._pools.pop(track, _Pool())
+            pool = _sum([waiting, _Pool(1, found.detailed, found.left_surely)])
+            if pool.detailed >= MIN_PIXELS:
+                self._judge(pool, frame)
+            else:
+                self._pools[track] = pool
+            if len(self._pools) > MOST_POOLS:
+                self.end(frame)
+
+    def end(self, frame: int) -> None:
+        """Judge what waits, all tracks together, in the last frame."""
+        rest = _sum(self._pools.values())
+        self._pools = {}
+        if rest.detailed >= MIN_PIXELS:
+            self._judge(rest, frame)
+        else:
+            self.without_detail += rest.regions
+
+    def _judge(self, pool: _Pool, frame: int) -> None:
+        self.measured += pool.regions
+        share = pool.left / pool.detailed
+        if share > self.left:
+            self.left, self.frame = share, frame
+
+
+def _sum(pools: Iterable[_Pool]) -> _Pool:
+    return _Pool(*np.sum([_Pool(), *pools], axis=0).tolist())
 
 
 class DetailCheck:
-    """Remembers what was found in each frame, and compares the finished output with its source.
+    """Compares frames with their source as they are made, and once more when they are decoded.
 
     Args:
+        name: of the output, for messages.
         size: (width, height) of the upright frames.
         shape: what is drawn into a box: `ellipse`, `box` or `silhouette`.
         within: (H, W), nothing is hidden where it is 0; None: anywhere.
@@ -54,38 +112,54 @@ class DetailCheck:
     """
 
     def __init__(
-        self, *, size: tuple[int, int], shape: str, within: Any = None, whole: bool = False
+        self,
+        *,
+        name: str,
+        size: tuple[int, int],
+        shape: str,
+        within: Any = None,
+        whole: bool = False,
     ) -> None:
         self._scale = min(1.0, SHORT / min(size))
         width, height = (max(1, round(side * self._scale)) for side in size)
         self.size = width, height
-        self._shape, self._whole = shape, whole
-        self._within = None if within is None else self._shrink(within) > 0
-        self._found: list[_Found] = []
+        self._name, self._shape, self._whole = name, shape, whole
+        self._within = np.ones((height, width), bool)
+        if within is not None:
+            self._within = self._shrink(within) > 0
+        self._found = FoundRegionsFile(self.size)
+        self._made = RegionJudge()
         self._written = array("L")
 
-    def recording(self, source: Callable[[Any], Iterator[Region]]) -> Callable[[Any], Any]:
-        """The region source, whose regions are remembered in the order of the frames."""
+    def close(self) -> None:
+        """Forget what was found."""
+        self._found.close()
 
-        def regions(frames: Any) -> Iterator[Region]:
-            for region in source(frames):
-                yield region  # which is checked before this goes on
-                self._found.append(self._compact(region))
+    def watch(self, made: AnonymizedFrame, source: Pixels) -> None:
+        """Compare the next frame with its source (H, W, 3), and remember what was found in it.
 
-        return regions
+        Raises:
+            OutputError: detail that should have gone is still there.
+        """
+        found = self._compact(made.region)
+        self._found.append(found)
+        before, after = (self._luma(pixels) for pixels in (source, made.pixels))
+        self._judge(self._made, made.frame.index, before, after, found)
 
     def wrote(self, index: int) -> None:
         """Remember that the next frame of the output shows this frame of the source."""
         self._written.append(index)
 
     def compare(self, source: Iterable[Any], output: Iterable[Any]) -> ResidualDetail:
-        """Compare the frames of both files.
+        """Compare the frames of both files, and give the sum of both comparisons.
 
         Raises:
             OutputError: detail that should have gone is still there, or frames are missing.
         """
-        left, frame, measured, passed, at = 0.0, 0, 0, 0, -1
+        judge, at = RegionJudge(), -1
         before: F32 | None = None
+        found: FoundRegions | None = None
+        regions = self._found.read()
         with (
             closing(prefetch(self._copies(source))) as sources,  # type: ignore[type-var]
             closing(prefetch(self._copies(output))) as outputs,  # type: ignore[type-var]
@@ -93,72 +167,79 @@ class DetailCheck:
             for index in self._written:
                 after = next(outputs, None)
                 while at < index:
-                    before, at = next(sources, None), at + 1
-                if before is None or after is None:
-                    raise OutputError("the output holds fewer frames than were written to it.")
-                for share in self._left(before, after, self._found[index]):
-                    if share is None:
-                        passed += 1
-                        continue
-                    measured += 1
-                    left, frame = max((left, frame), (share, index), key=lambda most: most[0])
+                    before, found, at = next(sources, None), next(regions, None), at + 1
+                if before is None or after is None or found is None:
+                    raise OutputError(f"{self._name} holds fewer frames than were written to it.")
+                self._judge(judge, index, before, after, found)
             if next(outputs, None) is not None:
-                raise OutputError("the output holds more frames than were written to it.")
+                raise OutputError(f"{self._name} holds more frames than were written to it.")
+        for each in (self._made, judge):
+            each.end(at)
+            self._refuse(each)
+        most = max(self._made, judge, key=lambda one: one.left)
         return ResidualDetail(
-            left=round(left, 4), frame=frame, measured=measured, without_detail=passed
+            left=round(most.left, 4),
+            frame=most.frame,
+            measured=judge.measured,
+            without_detail=judge.without_detail,
         )
 
-    def _compact(self, region: Region) -> _Found:
+    def _judge(
+        self, judge: RegionJudge, index: int, before: F32, after: F32, found: FoundRegions
+    ) -> None:
+        for track, place, mask in self._regions(found):
+            judge.add(track, index, residual_detail(before[place], after[place], mask))
+        self._refuse(judge)
+
+    def _refuse(self, judge: RegionJudge) -> None:
+        if judge.left > MAX_LEFT:
+            raise OutputError(
+                f"{self._name} still showed {judge.left:.0%} of the detail of a region in frame "
+                f"{judge.frame}, so it was deleted; choose a stronger method or a larger mask."
+            )
+
+    def _compact(self, region: Region) -> FoundRegions:
         boxes = np.array([(b.x0, b.y0, b.x1, b.y1) for b in region.boxes], np.float32)
+        tracks = np.array([-1 if b.track is None else b.track for b in region.boxes], np.int64)
         whole = self._whole or region.full_frame
         drawn = region.strength
         if self._shape == "silhouette" and region.mask is not None:
             drawn = region.mask if drawn is None else np.maximum(drawn, region.mask)
-        packed = None
-        if drawn is not None and not whole:
-            packed = zlib.compress(np.packbits(self._shrink(drawn) >= 250).tobytes(), 1)
-        return _Found(boxes.reshape(-1, 4) * np.float32(self._scale), packed, whole)
+        silhouette = None if drawn is None or whole else self._shrink(drawn) >= 250
+        return FoundRegions(
+            boxes.reshape(-1, 4) * np.float32(self._scale), tracks, silhouette, whole
+        )
 
     def _shrink(self, mask: Mask) -> Any:
         return cv2.resize(mask, self.size, interpolation=cv2.INTER_AREA)
+
+    def _luma(self, pixels: Pixels) -> F32:
+        """The luma of a small copy (h, w) of a frame (H, W, 3)."""
+        small: Any = cv2.resize(pixels, self.size, interpolation=cv2.INTER_AREA)
+        if small.dtype == np.uint16:
+            small = (small >> 8).astype(np.uint8)
+        return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.float32)
 
     def _copies(self, frames: Iterable[Any]) -> Iterator[F32]:
         """The luma of small copies, (h, w)."""
         for frame in frames:
             if isinstance(frame, Frame):
-                grey = cv2.cvtColor(frame.rgb(self.size), cv2.COLOR_RGB2GRAY)
-                yield np.asarray(grey, np.float32)
+                yield self._luma(frame.rgb(self.size))
 
-    def _left(self, before: F32, after: F32, found: _Found) -> Iterator[float | None]:
-        """The share of detail that is left in each region; None where it has too little."""
-        pooled = 0, 0
-        for place, mask in self._regions(found):
-            detailed, left = residual_detail(before[place], after[place], mask)
-            if detailed >= MIN_PIXELS:
-                yield left / detailed
-            else:
-                pooled = pooled[0] + detailed, pooled[1] + left
-        if pooled[0] >= MIN_PIXELS:
-            yield pooled[1] / pooled[0]
-        elif pooled[0] or found.whole or len(found.boxes):
-            yield None
-
-    def _regions(self, found: _Found) -> Iterator[tuple[tuple[slice, slice], NDArray[np.bool_]]]:
-        """Where each region lies, and its pixels there."""
+    def _regions(
+        self, found: FoundRegions
+    ) -> Iterator[tuple[int, tuple[slice, slice], NDArray[np.bool_]]]:
+        """The track of each region, where it lies, and its pixels there."""
         width, height = self.size
         everywhere = slice(0, height), slice(0, width)
-        within = np.ones((height, width), bool) if self._within is None else self._within
         if found.whole:
-            yield everywhere, within
+            yield ALL_TRACKS, everywhere, self._within
             return
-        silhouette = None
         if found.silhouette is not None:
-            bits = np.frombuffer(zlib.decompress(found.silhouette), np.uint8)
-            silhouette = np.unpackbits(bits, count=width * height).reshape(height, width) > 0
-            yield everywhere, silhouette & within
-        if silhouette is not None and self._shape == "silhouette":
-            return
-        for x0, y0, x1, y1 in found.boxes:
+            yield ALL_TRACKS, everywhere, found.silhouette & self._within
+            if self._shape == "silhouette":
+                return
+        for track, (x0, y0, x1, y1) in zip(found.tracks.tolist(), found.boxes, strict=True):
             left, top = max(0, int(x0)), max(0, int(y0))
             right, bottom = min(width, int(np.ceil(x1))), min(height, int(np.ceil(y1)))
             if left >= right or top >= bottom:
@@ -169,10 +250,10 @@ class DetailCheck:
                 x = (np.arange(left, right) + 0.5 - (x0 + x1) / 2) / ((x1 - x0) / 2)
                 y = (np.arange(top, bottom) + 0.5 - (y0 + y1) / 2) / ((y1 - y0) / 2)
                 inside = x[None] ** 2 + y[:, None] ** 2 <= 1
-            yield place, inside & within[place]
+            yield track, place, inside & self._within[place]
 
 
-def residual_detail(before: F32, after: F32, mask: NDArray[np.bool_]) -> tuple[int, int]:
+def residual_detail(before: F32, after: F32, mask: NDArray[np.bool_]) -> Remains:
     """How many pixels of a mask had detail in the luma (h, w), and in how many it is still there.
 
     In windows of the mask alone: r = Σab / √(Σa² Σb²), gain = Σab / Σa², of details a and b.
@@ -181,9 +262,10 @@ def residual_detail(before: F32, after: F32, mask: NDArray[np.bool_]) -> tuple[i
     a, b = (np.asarray(x - cv2.GaussianBlur(x, (0, 0), SIGMA)) * inside for x in (before, after))
     ab, aa, bb, n = (_window_mean(x) for x in (a * b, a * a, b * b, inside))
     detailed = mask & (aa > MIN_DETAIL**2 * n)
-    correlated = ab > MIN_CORRELATION * np.sqrt(np.maximum(aa * bb, 0))
-    left = detailed & correlated & (ab > MIN_GAIN * aa)
-    return int(detailed.sum()), int(left.sum())
+    both = np.sqrt(np.maximum(aa * bb, 0))
+    left = detailed & (ab > MIN_CORRELATION * both) & (ab > MIN_GAIN * aa)
+    surely = detailed & (ab > POOLED_CORRELATION * both) & (ab > POOLED_GAIN * aa)
+    return Remains(int(detailed.sum()), int(left.sum()), int(surely.sum()))
 
 
 def _window_mean(x: Any) -> F32:

@@ -38,7 +38,7 @@ from masquerade.pipeline.receipt import (
     noise_origin,
     region_records,
 )
-from masquerade.pipeline.residual_detail import MAX_LEFT, DetailCheck
+from masquerade.pipeline.residual_detail import DetailCheck
 from masquerade.pipeline.stream import (
     AnonymizedFrame,
     Cover,
@@ -155,6 +155,7 @@ class _FileRun:
         self.within = _load_region_image(config.region, self.info) if config.region else None
         self.shape: Any = config.shape or getattr(pipeline.regions, "shape", None) or "ellipse"
         self.detail = DetailCheck(
+            name=dst.name,
             size=(self.info.width, self.info.height),
             shape=self.shape,
             within=self.within,
@@ -164,13 +165,16 @@ class _FileRun:
     def run(self) -> Receipt:
         """Anonymize the file, or with `shadow` only find what would be hidden."""
         config = self.config
-        with Reader(
-            self.src,
-            info=self.info,
-            salvage=config.salvage,
-            force_8bit=config.force_8bit,
-            threads=config.threads,
-        ) as reader:
+        with (
+            Reader(
+                self.src,
+                info=self.info,
+                salvage=config.salvage,
+                force_8bit=config.force_8bit,
+                threads=config.threads,
+            ) as reader,
+            closing(self.detail),
+        ):
             self.metadata = select_metadata(reader, config.metadata, audio=self.sound)
             if not config.shadow:
                 return self._receipt(reader, *self._write(reader))
@@ -229,15 +233,9 @@ class _FileRun:
                 ) as source,
                 Reader(part, force_8bit=True, threads=threads) as output,
             ):
-                found = self.detail.compare(source, output)
-        except (VideoError, OutputError) as error:
+                return self.detail.compare(source, output)
+        except VideoError as error:
             raise OutputError(f"{self.dst.name} could not be compared: {error}") from error
-        if found.left > MAX_LEFT:
-            raise OutputError(
-                f"{self.dst.name} still showed {found.left:.0%} of the detail of a region in frame "
-                f"{found.frame}, so it was deleted; choose a stronger method or a larger mask."
-            )
-        return found
 
     def _open_writer(self, stack: ExitStack, part: Path, reader: Reader) -> Writer:
         info, config, metadata = self.info, self.config, self.metadata
@@ -276,11 +274,11 @@ class _FileRun:
 
     def _anonymized(self, stack: ExitStack, reader: Reader) -> Iterator[Any]:
         """Anonymized frames, and packets of other streams in their places."""
-        config, source = self.config, self.pipeline.regions
+        config = self.config
         items = anonymize_stream(
             _until(reader, config.preview),
             self.anonymizer,
-            source if config.shadow else self.detail.recording(source),
+            self.pipeline.regions,
             cover=Cover(self.shape, config.mask_scale, config.feather, self.within, config.outside),
             seed=config.seed,
             digest=bytes.fromhex(video_digest(self.src))
@@ -289,6 +287,7 @@ class _FileRun:
             batch=config.batch_size,
             amp=config.amp,
             timer=self.timer,
+            watch=None if config.shadow else self.detail.watch,
         )
         return stack.enter_context(closing(items))  # type: ignore[type-var]
 

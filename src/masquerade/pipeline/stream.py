@@ -171,20 +171,23 @@ def anonymize_stream(
     batch: int = 0,
     amp: bool = False,
     timer: StageTimer | None = None,
+    watch: Callable[[AnonymizedFrame, Pixels], None] | None = None,
 ) -> Iterator[Any]:
     """Yield an `AnonymizedFrame` for each of a video's frames, which come in order.
 
     Whatever else comes (packets of other streams) passes through in its place. `source` is a region
     source, `seed` of the method's noise (None: the operating system's entropy), `digest` of the
     source's content, for methods that ask for it. Methods that take any number of frames are given
-    `batch` at once. `amp` runs networks in half precision, and `timer` adds up what stages take.
+    `batch` at once. `amp` runs networks in half precision, `timer` adds up what stages take, and
+    `watch` is called with each frame and the source's pixels before it is yielded.
     """
     timer = timer or StageTimer()
     decoded = prefetch(timer.measure_each("decode", items))
     paired = prefetch(_pair_with_regions(decoded, source, timer))
     windows = _group_windows(paired, anonymizer.window or batch or 1)
     state = _init_state(anonymizer, seed, digest)
-    return prefetch(_anonymize_windows(windows, anonymizer, cover or Cover(), state, amp, timer))
+    cover = cover or Cover()
+    return prefetch(_anonymize_windows(windows, anonymizer, cover, state, amp, timer, watch))
 
 
 def _pair_with_regions(items: Iterator[Any], source: Any, timer: StageTimer) -> Iterator[Any]:
@@ -276,6 +279,7 @@ def _anonymize_windows(
     state: Any,
     amp: bool,
     timer: StageTimer,
+    watch: Callable[[AnonymizedFrame, Pixels], None] | None,
 ) -> Iterator[Any]:
     half = torch.autocast("cuda", torch.float16) if amp else nullcontext()
     with closing_if_possible(windows):
@@ -294,7 +298,10 @@ def _anonymize_windows(
                     out = _black_outside(out, masks)
             for i in range(count):
                 one = None if mask is None else mask[i]
-                yield AnonymizedFrame(window.frames[i], out[i], window.regions[i], one)
+                made = AnonymizedFrame(window.frames[i], out[i], window.regions[i], one)
+                if watch is not None:
+                    watch(made, pixels[i])
+                yield made
 
 
 def _black_outside(pixels: Pixels, mask: U8) -> Pixels:

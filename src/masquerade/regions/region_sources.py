@@ -273,6 +273,8 @@ def _whole_frame(foreground: Foreground, cut: bool) -> Region:
 
 def _without_upright(motion: Region, people: tuple[Box, ...]) -> Region:
     """Drop moving boxes that lie mostly in an upright person, whose silhouette is segmented."""
+    if motion.full_frame:  # its box is the frame's, whatever a person covers of it
+        return motion
     moving = corners(motion.boxes)
     inside = intersection(moving, corners(people)) > area(moving)[:, None] / 2
     others = np.flatnonzero(~inside.any(axis=1))

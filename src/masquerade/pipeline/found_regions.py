@@ -1,0 +1,60 @@
+"""What a region source found, frame by frame, in a form that a long video leaves small.
+
+Of each frame a few bytes a box and a packed silhouette are kept, in memory up to a limit and then
+in a temporary file that has no name and holds no picture.
+"""
+
+import tempfile
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+IN_MEMORY = 2**24  # bytes; what is more lies in the file
+
+
+class FoundRegions(NamedTuple):
+    """What was found in one frame, in pixels of a copy of it."""
+
+    boxes: NDArray[np.float32]  # (N, 4), x0, y0, x1, y1
+    tracks: NDArray[np.int64]  # (N,); -1: none
+    silhouette: NDArray[np.bool_] | None  # (h, w)
+    whole: bool
+
+
+class FoundRegionsFile:
+    """A sequence of `FoundRegions` of frames of `size` (w, h), which is written, then read once."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self._width, self._height = size
+        self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115
+
+    def append(self, found: FoundRegions) -> None:
+        """Add what was found in the next frame."""
+        packed = b""
+        if found.silhouette is not None:
+            packed = zlib.compress(np.packbits(found.silhouette).tobytes(), 1)
+        head = np.array([len(found.boxes), len(packed), found.whole], np.int64)
+        for part in (head, found.tracks, found.boxes):
+            self._file.write(part.tobytes())
+        self._file.write(packed)
+
+    def read(self) -> Iterator[FoundRegions]:
+        """Yield what was found, in order."""
+        self._file.seek(0)
+        while head := self._file.read(24):
+            boxes, size, whole = np.frombuffer(head, np.int64).tolist()
+            tracks = np.frombuffer(self._file.read(8 * boxes), np.int64)
+            corners = np.frombuffer(self._file.read(16 * boxes), np.float32).reshape(-1, 4)
+            silhouette = None
+            if packed := self._file.read(size):
+                bits = np.frombuffer(zlib.decompress(packed), np.uint8)
+                flat = np.unpackbits(bits, count=self._width * self._height)
+                silhouette = flat.reshape(self._height, self._width) > 0
+            yield FoundRegions(corners, tracks, silhouette, bool(whole))
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._file.close()

@@ -1,0 +1,93 @@
+"""The counts of frames that were hidden, missed, or hidden whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import masquerade
+from masquerade.errors import OutputError
+from masquerade.pipeline.coverage import (
+    CoverageCounter,
+    DatasetCoverage,
+    FrameCounts,
+    check_dataset_coverage,
+)
+from masquerade.regions.boxes import Box, BoxWriter
+from masquerade.regions.region import Region
+
+FACE = Region(boxes=(Box(8, 8, 40, 40, 1.0),))
+
+
+def counted(*sources: str, regions: list[Region]) -> FrameCounts:
+    counter = CoverageCounter(sources)
+    for region in regions:
+        mask = np.zeros((48, 96), np.uint8)
+        for box in region.boxes:
+            mask[int(box.y0) : int(box.y1), int(box.x0) : int(box.x1)] = 255
+        counter.add(region, None if region.full_frame else mask)
+    return counter.total()
+
+
+def test_frames_are_counted_by_what_was_hidden() -> None:
+    none, whole = Region(), Region(full_frame=True)
+    found = counted("faces", regions=[none, FACE, none, none, FACE, whole, none])
+    assert (found.frames, found.empty, found.missed, found.span) == (7, 4, 2, 5)
+    assert found.filled_whole == 1 and not found.nothing
+    assert counted("faces", "frame", regions=[whole]).filled_whole == 0
+    assert counted("faces", regions=[none, none]).nothing
+    assert counted("faces", regions=[FACE]) + counted("faces", regions=[none]) == FrameCounts(
+        frames=2, empty=1, span=1
+    )
+
+
+def test_a_single_pixel_of_a_large_frame_is_hidden() -> None:
+    counter, mask = CoverageCounter(["faces"]), np.zeros((2000, 3000), np.uint8)
+    mask[5, 5] = 1
+    counter.add(Region(boxes=(Box(5, 5, 6, 6, 1.0),)), mask)
+    assert counter.total().empty == 0 and counter.total().share == (0.0,)
+
+
+def test_the_receipt_counts_the_frames_in_which_nothing_was_hidden(tmp_path: Path) -> None:
+    with BoxWriter(tmp_path / "boxes.json", width=96, height=48) as writer:
+        for number in (2, 3, 5):
+            writer.add(number, FACE.boxes)
+    masquerade.write_video(tmp_path / "in.mp4", torch.rand(1, 3, 9, 48, 96))
+    masquerade.anonymize_file(
+        tmp_path / "in.mp4",
+        tmp_path / "out.mp4",
+        masquerade.build("blacken"),
+        regions=f"boxes:{tmp_path / 'boxes.json'}",
+    )
+    stored = json.loads((tmp_path / "out.mp4.receipt.json").read_text())["coverage"]
+    assert [stored[name] for name in ("frames", "empty", "missed", "span")] == [9, 6, 1, 4]
+    assert [share > 0 for share in stored["share"]] == [t in (2, 3, 5) for t in range(9)]
+
+
+def test_a_dataset_is_held_to_the_same_rule() -> None:
+    videos = {
+        "good": FrameCounts(frames=60, empty=10, missed=1, span=50),
+        "empty": FrameCounts(frames=60, empty=60),
+        "lost": FrameCounts(frames=60, empty=12, missed=2, span=50),
+        "whole": FrameCounts(frames=60, span=60, filled_whole=1),
+    }
+    with pytest.raises(OutputError) as caught:
+        check_dataset_coverage(videos, ["people"], allow_empty=False, allow_gaps=False)
+    assert "1 of 4 videos (empty), which --allow-empty" in str(caught.value)
+    assert "2 of 4 videos (lost, whole), which --allow-gaps" in str(caught.value)
+    for allowed in ({"allow_empty": True, "allow_gaps": False}, {"allow_empty": False}):
+        with pytest.raises(OutputError):
+            check_dataset_coverage(videos, ["people"], **{"allow_gaps": True, **allowed})
+    found = check_dataset_coverage(videos, ["people"], allow_empty=True, allow_gaps=True)
+    assert isinstance(found, DatasetCoverage) and list(found.unpublished) == [
+        "empty",
+        "lost",
+        "whole",
+    ]
+    assert found.counts.frames == 240 and "2 of the 50 frames" in found.unpublished["lost"]
+    meant = {name: videos[name] for name in ("good", "lost")}  # gaps in boxes are their author's
+    check_dataset_coverage(meant, ["boxes"], allow_empty=False, allow_gaps=False)
