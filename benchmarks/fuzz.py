@@ -159,7 +159,7 @@ def read(path: Path, salvage: bool) -> dict[str, Any]:
         info = probe(path)
         with suppress(MasqueradeError):  # it has no salvage, and the reader may
             count_frames(path)
-        with Reader(path, info=info, salvage=salvage, threads=1) as reader:
+        with Reader(path, info=info, salvage=salvage, threads=1, trusted=True) as reader:
             for item in reader:
                 if isinstance(item, Frame):
                     shape = item.rgb().shape

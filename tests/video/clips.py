@@ -109,8 +109,9 @@ def rewrite(
     with Reader(source) as reader:
         sound = audio_streams(reader.info) if audio != "drop" else ()
         kept = select_metadata(reader, metadata, audio=sound)
-    copy = (*sound, *kept.streams)
-    with Reader(source, copy=copy, force_8bit=force_8bit, salvage=salvage) as reader:
+    copy = (*(sound if audio == "keep" else ()), *kept.streams)
+    shifted = sound if audio == "pitch" else ()
+    with Reader(source, copy=copy, sound=shifted, force_8bit=force_8bit, salvage=salvage) as reader:
         voices = [reader.stream(i) for i in sound]
         others = [reader.stream(i) for i in kept.streams]
         with Writer(

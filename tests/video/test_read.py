@@ -239,9 +239,9 @@ def test_packets_of_the_streams_to_copy_come_along(tmp_path):
     path = make_with_sound(tmp_path / "a.mp4", "-c:v", "libx264", "-c:a", "aac")
     with Reader(path, copy=[1]) as reader:
         items = list(reader)
-        assert reader.stream(1).type == "audio"
+        assert reader.info.streams[1].kind == "audio"
         packets = [item for item in items if not isinstance(item, Frame)]
-        assert {packet.stream.index for packet in packets} == {1}
+        assert {packet.index for packet in packets} == {1}
         assert len(packets) == 95 and len(items) == 95 + 50
 
 

@@ -74,7 +74,7 @@ def side_by_side(before: Path, after: Path, dst: Path, *, frames: int) -> list[P
     stills = []
     with (
         Reader(before, force_8bit=True) as left,
-        Reader(after, force_8bit=True) as right,
+        Reader(after, force_8bit=True, trusted=True) as right,
         atomic_write(dst, overwrite=True) as part,
     ):
         info = left.info

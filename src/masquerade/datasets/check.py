@@ -13,8 +13,8 @@ from masquerade.datasets.manifest import Clip, Manifest
 from masquerade.datasets.splits import group_columns
 from masquerade.errors import VideoError
 from masquerade.storage import file_digest
-from masquerade.video.container import most_pixels, open_container, printable
-from masquerade.video.probe import check_size, main_stream
+from masquerade.video.container import printable
+from masquerade.video.decoding_process import RemoteDecoder, probe
 
 _IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 
@@ -160,8 +160,6 @@ def _parts(path: Path) -> list[Path]:
 
 def _decode(path: Path, every_frame: bool) -> tuple[str, int | None]:
     """The reason why a file does not decode or "", and its number of frames where known."""
-    import av
-
     try:
         if not path.is_dir():
             return "", _frames(path, every_frame)
@@ -173,20 +171,16 @@ def _decode(path: Path, every_frame: bool) -> tuple[str, int | None]:
         listed = path.is_file() and _is_playlist(path)
         why = str(error).removeprefix(f"{printable(path)} ")
         return ("a playlist, not a video" if listed else why), None
-    except (av.FFmpegError, OSError, ValueError) as error:
-        return getattr(error, "strerror", None) or str(error) or type(error).__name__, None
+    except OSError as error:
+        return error.strerror or type(error).__name__, None
 
 
 def _frames(path: Path, every_frame: bool) -> int | None:
-    with open_container(path) as container:
-        stream = main_stream(container, path)
-        check_size(stream.width, stream.height, path, most=most_pixels(container))
-        frames = container.decode(stream)
-        if next(frames, None) is None:
-            raise ValueError("no frame decodes")
-        if every_frame:
-            return 1 + sum(1 for _ in frames)
-        return stream.frames or None
+    info = probe(path)
+    if not every_frame:
+        return info.frames
+    with RemoteDecoder(path, info) as decoder:
+        return sum(1 for _ in decoder)
 
 
 def _is_playlist(path: Path) -> bool:

@@ -96,7 +96,7 @@ def _best_constant(spec: MetricSpec, truth: SplitTruth) -> float:
 def _clip_size(manifest: Manifest, clip: Clip) -> list[float]:
     cells = [clip.cells.get(name, "") for name in ("width", "height", "frames")]
     if not all(cells):
-        from masquerade.video.probe import probe
+        from masquerade.video.decoding_process import probe
 
         path = manifest.path(clip)
         info = probe(path, rate=FOLDER_RATE if path.is_dir() else None)

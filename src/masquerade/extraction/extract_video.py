@@ -38,9 +38,10 @@ from masquerade.pipeline.coverage import CoverageCounter, FrameCounts
 from masquerade.pipeline.stream import Cover, anonymize_stream
 from masquerade.process_pool import processes
 from masquerade.storage import TemporaryFolder
+from masquerade.video.decoding_process import count_frames
 from masquerade.video.encoding import Encoding, container_for
 from masquerade.video.frame import Frame
-from masquerade.video.probe import count_frames, images_in, video_digest
+from masquerade.video.probe import images_in, video_digest
 from masquerade.video.read import Reader
 from masquerade.video.write import Writer
 
@@ -237,7 +238,7 @@ def _through_file(
             for frame, pixels in items:
                 writer.write(pixels, frame)
                 numbers.append(frame.index)
-        with _open(out) as again:
+        with Reader(out, force_8bit=True, threads=1, trusted=True) as again:
             return {
                 numbers[frame.index]: resize(frame.rgb(), config)
                 for frame in again

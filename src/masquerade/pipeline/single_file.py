@@ -52,10 +52,11 @@ from masquerade.regions.boxes import BoxWriter
 from masquerade.storage import with_final_name
 from masquerade.transaction import recover, transaction
 from masquerade.video.audio import audio_streams, check_audio
+from masquerade.video.decoding_process import probe
 from masquerade.video.encoding import Encoding, container_for
 from masquerade.video.frame import Frame
 from masquerade.video.metadata import MetadataSelection, select_metadata
-from masquerade.video.probe import VideoInfo, probe, video_digest
+from masquerade.video.probe import VideoInfo, video_digest
 from masquerade.video.read import Reader
 from masquerade.video.write import Writer
 
@@ -187,7 +188,8 @@ class _FileRun:
             return self._receipt(reader, None, None)
 
     def _write(self, reader: Reader) -> tuple[FileFacts, ResidualDetail]:
-        reader.copy = frozenset((*self.metadata.streams, *self.sound))
+        kept, shifted = (self.sound, ()) if self.config.audio == "keep" else ((), self.sound)
+        reader.copy, reader.sound = frozenset((*self.metadata.streams, *kept)), frozenset(shifted)
         part = self.appear(self.dst)
         with ExitStack() as stack:
             writer = self._open_writer(stack, part, reader)
@@ -231,7 +233,7 @@ class _FileRun:
                     force_8bit=True,
                     threads=threads,
                 ) as source,
-                Reader(part, force_8bit=True, threads=threads) as output,
+                Reader(part, force_8bit=True, threads=threads, trusted=True) as output,
             ):
                 return self.detail.compare(source, output)
         except VideoError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import secrets
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -16,7 +17,8 @@ from av.stream import Stream
 
 from masquerade.errors import UsageError
 from masquerade.video.encoding import IMAGES, suffix_of
-from masquerade.video.probe import VideoInfo, stream_info
+from masquerade.video.probe import VideoInfo
+from masquerade.video.stream_template import StreamTemplate
 
 Audio = Literal["drop", "keep", "pitch"]
 # All others: aac. That of mp3 writes its name into the sound, and mp2 plays wherever mp3 does.
@@ -81,13 +83,13 @@ class PitchShift:
     file. Tempo, start and length stay. More than two channels become two.
     """
 
-    def __init__(self, source: Stream, out: OutputContainer, container: str) -> None:
-        if not isinstance(source, av.AudioStream):
+    def __init__(self, source: StreamTemplate, out: OutputContainer, container: str) -> None:
+        if source.kind != "audio":
             raise UsageError(f"Stream {source.index} is no sound, so it has no pitch to shift.")
-        self._rate = source.codec_context.sample_rate
+        self._rate = source.rate
         if self._rate < 4000:
             raise UsageError(f"Sound at {self._rate} Hz cannot be shifted; add --audio drop.")
-        self._layout = "mono" if source.codec_context.layout.nb_channels == 1 else "stereo"
+        self._layout = "mono" if source.channels == 1 else "stereo"
         name = _ENCODERS.get(container, "aac")
         rates = av.Codec(name, "w").audio_rates or [self._rate]
         rates = [rate for rate in rates if rate >= 32_000] or rates  # mp2 holds fewer bits below
@@ -101,13 +103,9 @@ class PitchShift:
         self._start = self._end = Fraction(0)
         self._given = 0
 
-    def shift(self, packet: Packet[Any]) -> list[Packet[Any]]:
-        """The shifted packets that are ready once this packet of the source is in."""
-        try:
-            frames: list[Any] = [*packet.decode()]
-        except (av.FFmpegError, ValueError, EOFError):
-            return []
-        return [out for frame in frames for out in self._push(frame)]
+    def shift(self, sound: Iterable[AudioFrame]) -> list[Packet[Any]]:
+        """The shifted packets that are ready once this sound of the source is in."""
+        return [out for frame in sound for out in self._push(frame)]
 
     def flush(self) -> list[Packet[Any]]:
         """The remaining packets; the output is then exactly as long as the source's audio."""
@@ -173,11 +171,15 @@ class PitchShift:
         return list(self.stream.encode(frame))
 
 
-def add_copied_stream(out: OutputContainer, stream: Stream, container: str) -> Stream:
+def add_copied_stream(
+    out: OutputContainer, template: StreamTemplate, container: str, codec: str
+) -> Stream:
     """Add an output stream for packets of an input stream, without any of its tags."""
-    codec = stream_info(stream).codec
     try:
-        copy = out.add_stream_from_template(stream)
+        if template.stream is None:
+            raise ValueError
+        copy = out.add_stream_from_template(template.stream)
+        copy.time_base = template.time_base
     except (ValueError, av.FFmpegError):
         raise UsageError(
             f"{container} cannot hold {'data of a kind that is ' * (codec == 'unknown')}{codec}; "

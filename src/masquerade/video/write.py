@@ -17,7 +17,6 @@ import numpy as np
 from av import Packet, VideoFrame
 from av.bitstream import BitStreamFilterContext
 from av.container import OutputContainer
-from av.stream import Stream
 from av.video.stream import VideoStream
 from torch import Tensor
 
@@ -26,6 +25,7 @@ from masquerade.errors import MasqueradeError, UsageError
 from masquerade.video.audio import PitchShift, add_copied_stream
 from masquerade.video.color import FULL, LIMITED, UNTAGGED
 from masquerade.video.container import printable
+from masquerade.video.decoding import StreamPacket
 from masquerade.video.encoding import (
     IMAGES,
     Encoding,
@@ -40,6 +40,7 @@ from masquerade.video.metadata import MetadataSelection
 from masquerade.video.probe import VideoInfo
 from masquerade.video.read import Video
 from masquerade.video.rgb_to_yuv import RgbToYuv
+from masquerade.video.stream_template import StreamTemplate
 from masquerade.video.timestamps import FrameTime
 from masquerade.video.truncation import ebml_size
 
@@ -57,8 +58,8 @@ class Writer:
         info: VideoInfo,  # the source, whose size, time base, colour and aspect the output gets
         container: str,  # as `container_for` names it
         encoding: Encoding,
-        copies: Sequence[Stream] = (),  # input streams whose packets are copied
-        voices: Sequence[Stream] = (),  # input audio streams whose pitch is shifted
+        copies: Sequence[StreamTemplate] = (),  # input streams whose packets are copied
+        voices: Sequence[StreamTemplate] = (),  # input audio streams whose pitch is shifted
         metadata: MetadataSelection | None = None,  # its tags and chapters
         force_8bit: bool = False,  # write 8 bits even where the source has more
     ) -> None:
@@ -77,7 +78,10 @@ class Writer:
         self._base = 1 / info.rate if container == "avi" else info.time_base
         self._last = -1
         self._video = self._video_stream()
-        self._copies = {s.index: add_copied_stream(self._out, s, container) for s in copies}
+        codecs = {stream.index: stream.codec for stream in info.streams}
+        self._copies = {
+            s.index: add_copied_stream(self._out, s, container, codecs[s.index]) for s in copies
+        }
         self._voices = {s.index: PitchShift(s, self._out, container) for s in voices}
         given = {**self._copies, **{index: v.stream for index, v in self._voices.items()}}
         for index, tags in metadata.stream_tags.items():
@@ -117,16 +121,16 @@ class Writer:
         self._durations[picture.pts] = max(1, round(frame.duration * frame.time_base / self._base))
         self._guard(lambda: self._send(picture))
 
-    def copy(self, packet: Packet[Any]) -> None:
+    def copy(self, item: StreamPacket) -> None:
         """Write a packet of one of `copies`, or the shifted audio of one of `voices`."""
-        index = packet.stream.index
-        if index in self._voices:
-            voice = self._voices[index]
-            self._guard(lambda: self._out.mux(voice.shift(packet)))
+        packet = item.packet
+        if packet is None:
+            voice = self._voices[item.index]
+            self._guard(lambda: self._out.mux(voice.shift(item.sound)))
             return
         if packet.dts is None:  # the end of the stream
             return
-        packet.stream = self._copies[index]
+        packet.stream = self._copies[item.index]
         self._guard(lambda: self._out.mux(packet))
 
     def close(self) -> None:

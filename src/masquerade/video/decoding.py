@@ -1,0 +1,279 @@
+"""Decode a video in display order, and refuse one that is damaged.
+
+This runs in the decoding process, see `decoder_process`, and imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import av
+from av import AudioFrame, Packet, VideoFrame
+from av.container import InputContainer
+
+from masquerade.errors import VideoError
+from masquerade.video.container import most_pixels, open_container, printable
+from masquerade.video.pictures import PictureCounter
+from masquerade.video.probe import VideoInfo, first_frame, images_in, main_stream
+from masquerade.video.stream_template import StreamTemplate
+from masquerade.video.timestamps import TimestampRepair
+from masquerade.video.truncation import is_truncated
+
+INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "avi")  # their index names every packet
+
+
+class Losses(NamedTuple):
+    """What was wrong with a video so far."""
+
+    damaged: int = 0  # how often damage was met
+    lost: int = 0  # frames that are missing, as far as the file tells
+    repaired: int = 0  # timestamps that were missing, repeated or backward
+
+
+@dataclass(slots=True, eq=False)
+class Decoded:
+    """One picture in display order, and its time in ticks of the video's time base."""
+
+    picture: VideoFrame
+    pts: int  # strictly increasing over a video
+    duration: int  # ticks until the next picture
+    index: int  # 0 for the first picture
+
+
+@dataclass(frozen=True)
+class StreamPacket:
+    """What comes of another stream than the video: a packet to copy, or the sound in it."""
+
+    index: int  # of the stream
+    packet: Packet[Any] | None
+    sound: tuple[AudioFrame, ...] = ()
+
+
+class Decoder:
+    """A video as an iterator of decoded pictures, and of what comes of other streams."""
+
+    def __init__(
+        self,
+        path: Path,
+        info: VideoInfo,  # of the same file
+        *,
+        salvage: bool = False,  # go on after damage, and count it, instead of raising VideoError
+        threads: int = 0,  # 0: as many as there are cores
+    ) -> None:
+        self.path, self.info = path, info
+        self.copy: Collection[int] = ()  # streams whose packets are to be given as they are met
+        self.sound: Collection[int] = ()  # streams whose sound is to be decoded
+        self._damaged = self._lost = 0
+        self._salvage = salvage
+        self._threads = threads
+        start = round(self.info.start / self.info.time_base)
+        self._timestamps = TimestampRepair(
+            rate=self.info.rate, time_base=self.info.time_base, start=start
+        )
+        self._resources = ExitStack()
+        self._container: InputContainer | None = None
+        self._packets = self._reached = 0
+        self._expected = PictureCounter(self.info)
+        self._first: int | None = None  # the first packet's decoding time
+        self._delay: int | None = None  # the decoder's, in ticks
+        self._seconds = 0.0
+        self._timed = {s.index for s in self.info.streams if s.kind in ("video", "audio")}
+
+    def __enter__(self) -> Self:
+        if self.info.kind != "sequence":
+            self._container = self._resources.enter_context(open_container(self.path))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container = None
+        self._resources.close()
+
+    @property
+    def losses(self) -> Losses:
+        """What was wrong so far."""
+        return Losses(self._damaged, self._lost, self._timestamps.repaired)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The file's own tags, with their values."""
+        return dict(self._container.metadata) if self._container else {}
+
+    @property
+    def chapters(self) -> list[Any]:
+        """The file's chapters, as PyAV gives them."""
+        return list(self._container.chapters()) if self._container else []
+
+    @property
+    def streams(self) -> int:
+        """How many streams the file has."""
+        return len(self._container.streams) if self._container else 0
+
+    def stream_tags(self, index: int) -> dict[str, str]:
+        """One stream's tags, with their values."""
+        return dict(self._container.streams[index].metadata) if self._container else {}
+
+    def template(self, index: int) -> StreamTemplate:
+        """An input stream, as the template of an output stream."""
+        return StreamTemplate.of(self._open().streams[index])
+
+    def __iter__(self) -> Iterator[Decoded | StreamPacket]:
+        pictures: Iterator[VideoFrame | StreamPacket]
+        pictures = self._images() if self.info.kind == "sequence" else self._decoded()
+        held: Decoded | None = None
+        for picture in pictures:
+            if isinstance(picture, StreamPacket):
+                yield picture
+                continue
+            frame = self._frame(picture)
+            if held is not None:
+                held.duration = frame.pts - held.pts
+                yield held
+            held = frame
+        if held is None:
+            raise VideoError(f"{printable(self.path)} has no picture in it that can be decoded.")
+        held.duration = self._last_duration(held)
+        self._check_whole(held)
+        yield held
+
+    def _open(self) -> InputContainer:
+        if self._container is None:
+            raise VideoError(f"{printable(self.path)} is not open; use the reader in a with block.")
+        return self._container
+
+    def _frame(self, picture: VideoFrame) -> Decoded:
+        if picture.is_corrupt:
+            self._damage("holds a damaged picture")
+        pts = self._timestamps.tick(*self._stamps(picture))
+        index, self._reached = self._reached, self._reached + 1
+        duration = picture.duration or self._timestamps.step
+        return Decoded(picture, pts, duration, index)
+
+    def _stamps(self, picture: VideoFrame) -> tuple[int | None, int | None]:
+        """The times to show and to decode a picture.
+
+        AVI stores no time to show, and what FFmpeg makes up is wrong around B-frames. There,
+        pictures are shown in the packets' own rhythm, less the decoder's delay.
+        """
+        if self.info.container != "avi" or self._first is None:
+            return picture.pts, picture.dts
+        if picture.dts is None:  # what the decoder still held at the end
+            return self._timestamps.next_tick, None
+        if self._delay is None:
+            self._delay = picture.dts - self._first
+        return picture.dts - self._delay, None
+
+    def _last_duration(self, frame: Decoded) -> int:
+        """What the container leaves for the last frame, if that is plausible."""
+        if self.info.duration is None:
+            return frame.duration
+        end = round((self.info.start + self.info.duration) / self.info.time_base)
+        left = end - frame.pts
+        longest = 20 * max(frame.duration, self._timestamps.step)
+        return left if 0 < left <= longest else frame.duration
+
+    def _images(self) -> Iterator[VideoFrame]:
+        for number, path in enumerate(images_in(self.path)):
+            with open_container(path) as container:
+                picture = first_frame(container, main_stream(container, path), path)
+                picture.pts = number
+                yield picture
+
+    def _decoded(self) -> Iterator[VideoFrame | StreamPacket]:
+        container = self._open()
+        video = container.streams[self.info.video_index]
+        video.codec_context.options = {"max_pixels": str(most_pixels(container))}
+        video.codec_context.thread_type = "AUTO"
+        video.codec_context.thread_count = self._threads
+        # All streams, since how far the longest one reaches tells whether the file is whole.
+        packets = container.demux()
+        while (packet := self._next(packets)) is not None:
+            index = packet.stream.index
+            self._note(packet)
+            if index in self.copy and packet.size:
+                yield StreamPacket(index, packet)
+            if index in self.sound and packet.size:
+                yield StreamPacket(index, None, _decode_sound(packet))
+            if index != video.index or (not packet.size and packet.dts is not None):
+                continue  # of the video an empty one says that the last picture stays
+            self._packets += packet.size > 0
+            self._expected.add(packet)
+            self._first = packet.dts if self._first is None else self._first
+            yield from self._pictures(packet)
+
+    def _next(self, packets: Iterator[Packet[Any]]) -> Packet[Any] | None:
+        try:
+            return next(packets, None)
+        except (av.FFmpegError, OSError, ValueError) as error:
+            # The demuxer's generator is over after an error; what the decoder holds is lost.
+            self._damage(f"cannot be read to its end ({getattr(error, 'strerror', error)})")
+            return None
+
+    def _pictures(self, packet: Packet[Any]) -> list[VideoFrame]:
+        try:
+            return packet.decode()
+        except EOFError:
+            return []
+        except (av.FFmpegError, ValueError, RuntimeError, MemoryError):
+            self._damage("holds a picture that cannot be decoded")
+            return []
+
+    def _note(self, packet: Packet[Any]) -> None:
+        """Remember how far the file reaches, and refuse a damaged packet."""
+        when = packet.pts if packet.pts is not None else packet.dts
+        if packet.stream.index not in self._timed:
+            return
+        if when is not None and packet.time_base:
+            end = float((when + (packet.duration or 0)) * packet.time_base)
+            self._seconds = max(self._seconds, end)
+        wanted = packet.stream.index in {self.info.video_index, *self.copy, *self.sound}
+        if wanted and packet.is_corrupt and packet.size:
+            self._damage("holds a damaged packet")
+
+    def _damage(self, what: str, *, lost: int = 0) -> None:
+        self._damaged += 1
+        self._lost += lost
+        if not self._salvage:
+            raise VideoError(
+                f"{printable(self.path)} {what} after {self._reached} frames; "
+                "ask for salvage to anonymize what is there."
+            )
+
+    def _check_whole(self, last: Decoded) -> None:
+        """Compare what was read with what the container claims to hold."""
+        if self.info.kind == "sequence":
+            return
+        truncated = is_truncated(self.path, self.info.container)
+        if self.info.kind == "image":
+            if truncated:
+                self._damage("ends early")
+            return
+        container = self._open()
+        index = container.streams[self.info.video_index].index_entries
+        claimed = len(index) if self.info.container in INDEXED else 0
+        if self._packets < claimed:
+            lost = claimed - self._packets
+            self._damage(f"ends early: {self._packets} of {claimed} frames are there", lost=lost)
+        total = (container.duration or 0) / 1e6 + max(container.start_time or 0, 0) / 1e6
+        reached = max(self._seconds, float((last.pts + last.duration) * self.info.time_base))
+        short = total - reached > max(0.5, 3 / float(self.info.rate))
+        if truncated or short:
+            own = total - float((last.pts + self._timestamps.step) * self.info.time_base)
+            why = f"ends early: {reached:.1f} of {total:.1f} seconds are there"
+            lost = 0 if claimed else max(0, round(own * self.info.rate))
+            self._damage(why if short else "is damaged or ends early", lost=lost)
+        if lost := self._expected.missing(self._reached, interlaced=last.picture.interlaced_frame):
+            whole = self._reached + lost
+            self._damage(f"is damaged: {lost} of {whole} pictures cannot be decoded", lost=lost)
+
+
+def _decode_sound(packet: Packet[Any]) -> tuple[AudioFrame, ...]:
+    """The sound in a packet; none if it is damaged."""
+    try:
+        frames: Any = packet.decode()
+        return tuple(frames)
+    except (av.FFmpegError, ValueError, EOFError):
+        return ()

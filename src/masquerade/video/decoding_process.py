@@ -1,0 +1,356 @@
+"""Probe and decode files from strangers in another process, so that no codec can take this one.
+
+A process is started when the first file is opened, serves one file after another, and is replaced
+when it dies; files that are open at once have one each. Its pictures come through shared memory,
+and all else as plain data (`messages`).
+"""
+
+import atexit
+import fcntl
+import json
+import mmap
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn, Self
+
+from masquerade.errors import MasqueradeError, VideoError
+from masquerade.video.container import MAX_PIXELS, printable
+from masquerade.video.decoding import Decoded, Losses, StreamPacket
+from masquerade.video.messages import (
+    Message,
+    info_from_plain,
+    info_to_plain,
+    packet_from_plain,
+    receive,
+    send,
+    sound_from_plain,
+)
+from masquerade.video.probe import VideoInfo, check_size
+from masquerade.video.shared_picture import PictureMaker, Properties, byte_count
+from masquerade.video.stream_template import StreamTemplate, open_skeleton
+
+SLOTS = 3  # pictures in shared memory, fewer where they are large
+SLOT_BYTES = 2**28  # of all of them, unless one takes more
+_START = """import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from masquerade.video.decoding_child import main
+main(int(sys.argv[2]), int(sys.argv[3]))"""
+
+
+class Limits(NamedTuple):
+    """What a file may take before its process is ended."""
+
+    seconds: float = 60.0  # without an answer, and one more for each `BYTES_A_SECOND` of the file
+    memory: int | None = None  # bytes; None: by the size of its pictures
+
+
+LIMITS = Limits()
+BYTES_A_SECOND = 10**7  # that a slow disk reads
+
+
+class DecodingProcess:
+    """A child process that probes and decodes for this one."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        own = str(theirs.fileno()), str(os.getpid())
+        try:
+            with theirs:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-c", _START, json.dumps(sys.path), *own],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,  # Ctrl-C of a terminal goes to all of a session's group
+                    env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+                )
+        except OSError as error:
+            ours.close()
+            raise MasqueradeError(
+                f"the process that decodes cannot be started: {error.strerror}."
+            ) from error
+        self.channel = ours
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can serve."""
+        return self.process.poll() is None
+
+    def end(self) -> int:
+        """End it at once; gives its exit status, negative for a signal."""
+        self.channel.close()
+        self.process.kill()
+        return self.process.wait()
+
+
+_idle: list[DecodingProcess] = []  # at most one, waiting for the next file
+_running: set[DecodingProcess] = set()
+_forgotten: list[DecodingProcess] = []  # of the parent of a fork
+
+
+def _forget() -> None:
+    """A forked process leaves those of its parent alone."""
+    _forgotten.extend(_running)
+    _idle.clear()
+    _running.clear()
+
+
+def _end_all() -> None:
+    for process in _running:
+        process.end()
+
+
+os.register_at_fork(after_in_child=_forget)
+atexit.register(_end_all)
+
+
+class Conversation:
+    """Questions about one file to a process of its own; its death and its silence are errors."""
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self._path, self._limits = path, limits
+        while _idle:
+            self._process: DecodingProcess | None = _idle.pop()
+            if self._process.alive:
+                break
+            _running.discard(self._process)
+            self._process.end()
+        else:
+            self._process = DecodingProcess()
+            _running.add(self._process)
+        size = path.stat().st_size if path.is_file() else 0
+        self._seconds = limits.seconds + size / BYTES_A_SECOND
+        self._process.channel.settimeout(self._seconds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._process is not None and kind is not None:  # perhaps in the middle of an answer
+            self.end()
+        self.release()
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more can be asked."""
+        return self._process is None
+
+    def open(self, ask: str, **more: Any) -> Message:
+        """Ask the first question; gives the answer."""
+        path = os.fsencode(self._path).hex()
+        try:
+            folder = os.getcwd()
+        except FileNotFoundError:  # it was removed
+            folder = "/"
+        self.say(ask, path=path, folder=folder, memory=self._limits.memory, **more)
+        return self.answer()[0]
+
+    def say(self, ask: str, **more: Any) -> None:
+        """Ask something."""
+        assert self._process is not None
+        try:
+            send(self._process.channel, {"ask": ask, **more})
+        except OSError:
+            self._died()
+
+    def give(self, descriptor: int) -> None:
+        """Hand an open file over."""
+        assert self._process is not None
+        try:
+            socket.send_fds(self._process.channel, [b"."], [descriptor])
+        except OSError:
+            self._died()
+
+    def answer(self) -> tuple[Message, bytearray]:
+        """The next answer.
+
+        Raises:
+            VideoError: the file cannot be read, or its process died or is silent.
+        """
+        assert self._process is not None
+        try:
+            message, data = receive(self._process.channel)
+        except TimeoutError:
+            self.end()
+            raise VideoError(
+                f"{printable(self._path)} gave no picture within {self._seconds:.0f} seconds; "
+                "leave it out, or convert it first."
+            ) from None
+        except OSError:
+            self._died()
+        if "error" in message:
+            self.release()
+            text = message["error"] or f"{printable(self._path)} {message['why']}; leave it out."
+            raise VideoError(text)
+        return message, data
+
+    def release(self) -> None:
+        """Leave the process to the next file."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if _idle:
+            _running.discard(process)
+            process.end()
+        else:
+            _idle.append(process)
+
+    def end(self) -> int:
+        """End the process."""
+        process, self._process = self._process, None
+        assert process is not None
+        _running.discard(process)
+        return process.end()
+
+    def _died(self) -> NoReturn:
+        status = self.end()
+        how = signal.Signals(-status).name if status < 0 else f"exit {status}"
+        raise VideoError(
+            f"{printable(self._path)} ended the process that decoded it ({how}); it is damaged, or "
+            "made to do so: leave it out."
+        )
+
+
+def probe(path: Path | str, *, rate: Fraction | None = None, limits: Limits = LIMITS) -> VideoInfo:
+    """What `probe.probe` finds, found in a process of its own."""
+    path = Path(path)
+    with Conversation(path, limits) as talk:
+        return info_from_plain(talk.open("probe", rate=rate)["info"], path)
+
+
+def count_frames(path: Path, *, limits: Limits = LIMITS) -> int:
+    """What `probe.count_frames` counts, counted in a process of its own."""
+    with Conversation(path, limits) as talk:
+        return int(talk.open("count", rate=None)["count"])
+
+
+class RemoteDecoder:
+    """A `decoding.Decoder` in a process of its own."""
+
+    def __init__(
+        self,
+        path: Path,
+        info: VideoInfo,
+        *,
+        salvage: bool = False,
+        threads: int = 0,
+        limits: Limits = LIMITS,
+    ) -> None:
+        self.path, self.info = path, info
+        self.copy: Collection[int] = ()
+        self.sound: Collection[int] = ()
+        self.losses = Losses()
+        self._options = {"salvage": salvage, "threads": threads}
+        self._limits = limits
+        self._talk: Conversation | None = None
+        self._about: Message = {"tags": {}, "chapters": [], "streams": []}
+        self._skeletons: list[Any] = []  # open files of one stream and no packets
+
+    def __enter__(self) -> Self:
+        self._talk = Conversation(self.path, self._limits)
+        info = info_to_plain(self.info)
+        self._about = self._talk.open("read", rate=None, info=info, **self._options)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        talk, self._talk = self._talk, None
+        for skeleton in self._skeletons:
+            skeleton.close()
+        assert talk is not None
+        with talk, suppress(VideoError):
+            if kind is None and not talk.over:
+                talk.say("close")
+                while "closed" not in talk.answer()[0]:
+                    pass
+            elif not talk.over:
+                talk.end()
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The file's own tags, with their values."""
+        return dict(self._about["tags"])
+
+    @property
+    def chapters(self) -> list[Any]:
+        """The file's chapters, as PyAV gives them."""
+        return list(self._about["chapters"])
+
+    def stream_tags(self, index: int) -> dict[str, str]:
+        """One stream's tags, with their values."""
+        streams = self._about["streams"]
+        return dict(streams[index]) if streams else {}
+
+    def template(self, index: int) -> StreamTemplate:
+        """An input stream, as the template of an output stream."""
+        talk = self._open()
+        talk.say("template", index=index, skeleton=index not in self.sound)
+        message, data = talk.answer()
+        template = StreamTemplate(**message["template"])
+        if not data:
+            return template
+        self._skeletons.append(open_skeleton(data))
+        return replace(template, stream=self._skeletons[-1].streams[0])
+
+    def __iter__(self) -> Iterator[Decoded | StreamPacket]:
+        talk, maker, slot = self._open(), PictureMaker(), 0
+        shared: mmap.mmap | None = None
+        talk.say("go", copy=sorted(self.copy), sound=sorted(self.sound))
+        while True:
+            message, data = talk.answer()
+            if "losses" in message:
+                self.losses = Losses(*message["losses"])
+            if "closed" in message:
+                talk.release()
+                return
+            if "room" in message:
+                slot = message["room"]
+                shared = _share(talk, slot)
+            elif "picture" in message:
+                of = Properties(*message["picture"])
+                check_size(of.width, of.height, self.path, most=MAX_PIXELS)
+                assert shared is not None and byte_count(*of[:3]) <= slot
+                start = message["slot"] * slot
+                picture = maker.take(memoryview(shared)[start : start + slot], of)
+                talk.say("next", slot=message["slot"])
+                yield Decoded(picture, message["pts"], message["duration"], message["index"])
+            elif "packet" in message:
+                packet = packet_from_plain(message["packet"], memoryview(data))
+                yield StreamPacket(message["index"], packet)
+            else:
+                sound = sound_from_plain(message["sound"], memoryview(data))
+                yield StreamPacket(message["index"], None, sound)
+
+    def _open(self) -> Conversation:
+        if self._talk is None:
+            raise VideoError(f"{printable(self.path)} is not open; use the reader in a with block.")
+        return self._talk
+
+
+def _share(talk: Conversation, slot: int) -> mmap.mmap:
+    """Shared memory for pictures of so many bytes, without a name; it goes with its last user."""
+    slots = max(1, min(SLOTS, SLOT_BYTES // max(1, slot)))
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("pictures", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    try:
+        os.ftruncate(descriptor, slots * slot)
+        if hasattr(os, "memfd_create"):  # so that reading it cannot end this process
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+        shared = mmap.mmap(descriptor, slots * slot)
+        talk.say("ring", slots=slots)
+        talk.give(descriptor)
+    finally:
+        os.close(descriptor)
+    return shared

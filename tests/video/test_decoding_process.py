@@ -1,0 +1,249 @@
+"""Decoding in a process of its own: the same bits, and whatever ends it ends one file."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import ffmpeg, make, make_with_sound, needs_ffmpeg
+
+from masquerade.errors import VideoError
+from masquerade.video import decoding_process
+from masquerade.video.decoding_process import Limits, count_frames, probe
+from masquerade.video.frame import Frame
+from masquerade.video.probe import probe as probe_here
+from masquerade.video.read import Reader
+
+pytestmark = needs_ffmpeg
+
+
+def process_id() -> int:
+    """The process that waits for the next file."""
+    (idle,) = decoding_process._idle
+    return idle.process.pid
+
+
+def ends_soon(pid: int) -> bool:
+    """Whether a process that is no child of this one ends, within seconds."""
+    for _ in range(200):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+SOURCES = {
+    "sound.mp4": ("-c:v", "libx264", "-bf", 2, "-c:a", "aac"),
+    "fields.mp4": ("-c:v", "libx264", "-flags", "+ilme+ildct", "-x264opts", "tff=1"),
+    "deep.mkv": ("-c:v", "ffv1", "-pix_fmt", "yuv422p10le"),
+    "jpeg.mov": ("-c:v", "mjpeg", "-pix_fmt", "yuvj420p"),
+    "palette.gif": (),
+    "clear.mov": ("-c:v", "png", "-pix_fmt", "rgba"),
+    "old.avi": ("-c:v", "mpeg4", "-c:a", "mp3"),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_it_gives_what_this_process_would(tmp_path, name):
+    path = make_with_sound(tmp_path / name, *SOURCES[name], seconds=0.4)
+    assert probe(path) == probe_here(path)
+    with Reader(path) as reader, Reader(path, trusted=True) as here:
+        assert (reader.tags, reader.chapters) == (here.tags, here.chapters)
+        assert reader.stream_tags(0) == here.stream_tags(0)
+        for one, other in zip(reader, here, strict=True):
+            assert isinstance(one, Frame) and isinstance(other, Frame)
+            assert (one.pts, one.duration, one.index) == (other.pts, other.duration, other.index)
+            assert np.array_equal(one.rgb(), other.rgb())
+            assert np.array_equal(one.rgb((41, 30)), other.rgb((41, 30)))
+        assert (reader.damaged, reader.lost, reader.repaired) == (
+            here.damaged,
+            here.lost,
+            here.repaired,
+        )
+
+
+def test_packets_and_sound_are_those_of_the_file(tmp_path):
+    path = make_with_sound(tmp_path / "a.mp4", "-c:v", "libx264", "-c:a", "aac", seconds=0.4)
+    for wanted in ({"copy": [1]}, {"sound": [1]}):
+        found = []
+        for trusted in (False, True):
+            with Reader(path, trusted=trusted, **wanted) as reader:
+                found.append([item for item in reader if not isinstance(item, Frame)])
+        assert len(found[0]) > 10
+        for one, other in zip(*found, strict=True):
+            assert len(one.sound) == len(other.sound)
+            for sound, same in zip(one.sound, other.sound, strict=True):
+                assert (sound.pts, sound.time_base, sound.rate) == (
+                    same.pts,
+                    same.time_base,
+                    same.rate,
+                )
+                assert np.array_equal(sound.to_ndarray(), same.to_ndarray())
+            if one.packet is not None:
+                times = [
+                    (p.pts, p.dts, p.duration, p.time_base) for p in (one.packet, other.packet)
+                ]
+                assert bytes(one.packet) == bytes(other.packet) and times[0] == times[1]
+
+
+def test_one_process_serves_one_file_after_another(tmp_path):
+    path = make(tmp_path / "a.mp4")
+    probe(path)
+    pid = process_id()
+    for _ in range(3):
+        assert count_frames(path) == 25
+        with Reader(path) as reader:
+            assert sum(1 for _ in reader) == 25
+        with Reader(path) as reader:
+            next(iter(reader))  # and no more
+        with pytest.raises(VideoError, match=r"^none\.mp4 does not exist\.$"):
+            probe(tmp_path / "none.mp4")
+        assert process_id() == pid
+    with Reader(path) as one, Reader(path) as other:
+        assert sum(1 for _ in zip(one, other, strict=True)) == 25
+
+
+def test_it_imports_no_torch_and_hears_no_interrupt(tmp_path):
+    code = "import sys, masquerade.video.decoding_child; print({'torch', 'cv2'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+    probe(make(tmp_path / "a.mp4", seconds=0.2))
+    assert "torch" not in Path(f"/proc/{process_id()}/maps").read_text()
+    assert os.getsid(process_id()) != os.getsid(0)
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGABRT"])
+def test_its_death_is_one_sentence_and_the_next_file_is_read(tmp_path, name):
+    path = make(tmp_path / "a.mp4", seconds=4, size="320x240")
+    probe(path)
+    pid = process_id()
+    with (
+        pytest.raises(VideoError, match=rf"^a\.mp4 ended .*\({name}\).*\.$"),
+        Reader(path) as reader,
+    ):
+        for frame in reader:
+            assert isinstance(frame, Frame) and frame.rgb().any()
+            if frame.index == 3:
+                os.kill(pid, getattr(signal, name))
+    assert not Path(f"/proc/{pid}").exists()
+    with Reader(path) as reader:
+        assert sum(1 for _ in reader) == 100
+    assert process_id() != pid
+
+
+def test_its_silence_ends_it(tmp_path):
+    path = make(tmp_path / "a.mp4", seconds=4, size="320x240")
+    probe(path)
+    pid = process_id()
+    said = r"^a\.mp4 gave no picture within 1 seconds; .*\.$"
+    with pytest.raises(VideoError, match=said), Reader(path, limits=Limits(seconds=0.5)) as reader:
+        for frame in reader:
+            if frame.index == 1:
+                os.kill(pid, signal.SIGSTOP)
+    assert not Path(f"/proc/{pid}").exists()
+    assert count_frames(path) == 100
+
+
+def bomb(path: Path, *, samples: int) -> Path:
+    """A small MP4 that claims so many samples, for each of which its reader makes an entry."""
+    data = bytearray(make(path, "-bf", 0, seconds=0.2).read_bytes())
+    count = samples.to_bytes(4, "big")
+    for name, place in ((b"stsz", 12), (b"stsc", 16), (b"stts", 12)):
+        start = data.index(name) + place
+        data[start : start + 4] = count
+    start = data.index(b"stsz") + 8
+    data[start : start + 4] = (1).to_bytes(4, "big")  # byte, each of them
+    path.write_bytes(data)
+    return path
+
+
+def test_a_bomb_bursts_in_it(tmp_path):
+    path = bomb(tmp_path / "bomb.mp4", samples=2**25)
+    assert path.stat().st_size < 10**5
+    with pytest.raises(VideoError, match=r"^bomb\.mp4 .*\.$"):
+        probe(path, limits=Limits(memory=400 * 2**20))
+    status = Path(f"/proc/{process_id()}/status").read_text().split()
+    assert int(status[status.index("VmHWM:") + 1]) < 600 * 1024  # kB; without a limit, 800 MB more
+    assert count_frames(make(tmp_path / "a.mp4", seconds=0.2)) == 5
+
+
+def test_its_memory_is_limited_by_the_size_of_the_pictures(tmp_path):
+    small, large = (make(tmp_path / f"{s}.mp4", size=s, seconds=0.2) for s in ("64x48", "1280x720"))
+    found = []
+    for path in (small, large):
+        with Reader(path) as reader:
+            next(iter(reader))
+            (busy,) = decoding_process._running
+            limits = Path(f"/proc/{busy.process.pid}/limits").read_text()
+            (line,) = [line for line in limits.splitlines() if line.startswith("Max data size")]
+            found.append(int(line.split()[3]))
+            assert "Max core file size        0" in limits
+    assert 2**30 < found[0] < found[1] < 2**31
+
+
+def test_nothing_stays_behind(tmp_path):
+    path = make(tmp_path / "a.mp4", seconds=0.4)
+    probe(path)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        with Reader(path) as reader:
+            sum(1 for _ in reader)
+    del reader
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir(f"/proc/{process_id()}/fd")) <= 6
+
+
+def test_it_ends_with_a_parent_that_was_killed(tmp_path):
+    path = make(tmp_path / "a.mp4", seconds=4)
+    code = (
+        "import sys\nfrom masquerade.video.read import Reader\n"
+        "from masquerade.video import decoding_process\n"
+        "with Reader(sys.argv[1]) as reader:\n"
+        "    next(iter(reader))\n"
+        "    (busy,) = decoding_process._running\n"
+        "    print(busy.process.pid, flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], **pipes) as parent:
+        pid = int(parent.stdout.readline())
+        os.kill(pid, signal.SIGSTOP)  # it cannot see that its parent is gone
+        parent.kill()
+        parent.wait()
+        os.kill(pid, signal.SIGCONT)
+    assert ends_soon(pid)
+
+
+def test_a_fork_has_its_own(tmp_path):
+    path = make(tmp_path / "a.mp4", seconds=0.2)
+    probe(path)
+    pid = process_id()
+    child = os.fork()
+    if not child:
+        try:
+            probe(path)
+            os._exit(0 if process_id() != pid else 1)
+        finally:
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+    assert process_id() == pid and count_frames(path) == 5
+
+
+def test_a_folder_of_images_goes_through_it(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48:r=5:d=1", folder / "%d.png")
+    with Reader(folder, rate=5) as reader, Reader(folder, rate=5, trusted=True) as here:
+        for one, other in zip(reader, here, strict=True):
+            assert np.array_equal(one.rgb(), other.rgb()) and one.pts == other.pts
+    assert all(a <= b for a, b in itertools.pairwise(sorted(os.listdir(folder))))
