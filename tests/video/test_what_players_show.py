@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from fractions import Fraction
 from pathlib import Path
+from zlib import crc32
 
 import av
 import numpy as np
@@ -100,3 +101,111 @@ def test_borders_that_only_the_codec_knows_are_cut(tmp_path, codec):
     quiet = ("-x265-params", "log-level=error") if codec == "libx265" else ()
     make(path, "-c:v", codec, *quiet, "-pix_fmt", "yuv420p", size="50x38", seconds=0.2)
     assert {frame.rgb().shape for frame in frames(path)} == {(38, 50, 3)}
+
+
+def test_an_alpha_layer_of_hevc_is_refused(tmp_path):
+    """Another layer may be transparency, which decoders leave out."""
+    for suffix in ("mp4", "mkv", "ts", "h265"):
+        path = make(tmp_path / f"a.{suffix}", "-c:v", "libx265", "-x265-params", "log-level=error")
+        assert probe(path).width == 64
+        data = path.read_bytes()
+        one, two = b"\x40\x01\x0c\x01\xff\xff", b"\x40\x01\x0c\x11\xff\xff"
+        assert one in data
+        path.write_bytes(data.replace(one, two))
+        refused(path, "layer")
+
+
+def test_a_video_track_that_is_switched_off_is_refused(tmp_path):
+    path = tmp_path / "a.mkv"
+    both = ("-f", "lavfi", "-i", "testsrc2=s=64x48:d=0.2", "-f", "lavfi", "-i", "sine=d=0.2")
+    ffmpeg(*both, "-c:v", "libx264", "-c:a", "aac", path)
+    data = path.read_bytes()
+    for kind in (2, 1):  # of sound, and of video
+        before = b"\x9c\x81\x00\x22\xb5\x9c\x83und"  # its pictures are not laced; its language
+        at = [found for found in range(len(data)) if data.startswith(before, found)][kind - 1]
+        off = data[:at] + b"\xb9\x81\x00\xec\x85" + bytes(5) + data[at + len(before) :]
+        path.write_bytes(off)
+        if kind == 2:
+            assert len(frames(path)) == 5
+    refused(path, "switched off")
+
+
+def test_heif_and_avif_are_refused(tmp_path):
+    """Of their tiles, frames and layers FFmpeg gives one."""
+    for count in (1, 5):
+        path = tmp_path / f"{count}.avif"
+        with av.open(str(path), "w", format="avif") as out:
+            stream = out.add_stream("libsvtav1", rate=25, options={"preset": "12"})
+            stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+            for number in range(count):
+                frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 9 * number, np.uint8))
+                frame.pts = number
+                out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
+        refused(path, "HEIF")
+
+
+def test_what_an_edit_list_cuts_is_not_read(tmp_path):
+    """Both at the start, where decoding must begin earlier, and at the end."""
+    whole = make(tmp_path / "a.mp4", "-bf", 0, seconds=2)
+    ffmpeg("-ss", 0.7, "-i", whole, "-c", "copy", tmp_path / "cut.mp4")
+    shown, cut = frames(whole), frames(tmp_path / "cut.mp4")
+    assert len(cut) == 32 and np.array_equal(cut[0].rgb(), shown[18].rgb())
+    data = bytearray(whole.read_bytes())
+    length = data.index(b"elst") + 12
+    data[length : length + 4] = (1000).to_bytes(4, "big")  # of two seconds
+    whole.write_bytes(data)
+    assert len(frames(whole)) == 25
+
+
+def test_the_default_one_of_several_videos_is_read(tmp_path):
+    """A track that mp4 does not enable is none."""
+    for suffix in ("mp4", "mov", "mkv"):
+        path = tmp_path / f"two.{suffix}"
+        ffmpeg(
+            *("-f", "lavfi", "-i", "testsrc2=s=64x48:d=0.2"),
+            *("-f", "lavfi", "-i", "testsrc=s=80x48:d=0.2", "-map", 0, "-map", 1),
+            *("-pix_fmt", "yuv420p", "-disposition:v:0", 0, "-disposition:v:1", "default", path),
+        )
+        assert {frame.rgb().shape for frame in frames(path)} == {(48, 80, 3)}
+
+
+def test_an_image_that_stands_for_an_animation_is_not_read(tmp_path):
+    """APNG may begin with a picture for viewers that know no animation."""
+    path = make(tmp_path / "a.apng", "-pix_fmt", "rgb24", seconds=0.2)
+    data = path.read_bytes()
+    control, picture = data.index(b"fcTL") - 4, data.index(b"IDAT") - 4
+    end = picture + 12 + int.from_bytes(data[picture : picture + 4], "big")
+    first, second = data[control:picture], data[picture:end]
+    white = tmp_path / "white.png"
+    ffmpeg("-f", "lavfi", "-i", "color=white:s=64x48", "-frames:v", 1, "-pix_fmt", "rgb24", white)
+    other = white.read_bytes()
+    other = other[other.index(b"IDAT") - 4 : other.index(b"IEND") - 4]
+    body = b"fdAT" + bytes(4) + second[8:-4]
+    moved = (len(body) - 4).to_bytes(4, "big") + body + crc32(body).to_bytes(4, "big")
+    wanted = [frame.rgb() for frame in frames(path)]
+    path.write_bytes(data[:control] + other + first + moved + data[end:])
+    found = [frame.rgb() for frame in frames(path)]
+    assert len(found) == 5 and all(map(np.array_equal, found, wanted))
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_both_fields_and_both_eyes_are_read_as_players_show_them(tmp_path, codec):
+    """Interlaced pictures hold both fields, HEVC's fields come apart; views lie side by side."""
+    pattern = ("-f", "lavfi", "-i", "testsrc2=s=64x48:d=0.4:r=50")
+    stereo = ("-c:v", "libx264", "-x264-params", "frame-packing=3")
+    ffmpeg(*pattern, *stereo, "-pix_fmt", "yuv420p", tmp_path / "eyes.mkv")
+    eyes = frames(tmp_path / "eyes.mkv")
+    assert len(eyes) == 20 and eyes[0].rgb().shape == (48, 64, 3)
+    assert np.ptp(eyes[0].rgb()[:, :32]) > 99 and np.ptp(eyes[0].rgb()[:, 32:]) > 99
+    path = tmp_path / "fields.mkv"
+    if codec == "libx264":
+        ffmpeg(*pattern, "-vf", "interlace", "-flags", "+ildct+ilme", "-pix_fmt", "yuv420p", path)
+        number, lines = 10, 48
+    else:
+        fields = ("-c:v", codec, "-x265-params", "interlace=tff:log-level=error")
+        ffmpeg(*pattern, *fields, "-pix_fmt", "yuv420p", path)
+        number, lines = 20, 48
+    assert probe(path).interlaced
+    found = frames(path)
+    assert len(found) == number and {frame.rgb().shape for frame in found} == {(lines, 64, 3)}

@@ -17,7 +17,7 @@ from masquerade.errors import VideoError
 from masquerade.storage import file_digest
 from masquerade.video.color import UNTAGGED, Color, frame_color
 from masquerade.video.container import STILLS, most_pixels, open_container, printable
-from masquerade.video.cropping import is_cropped
+from masquerade.video.hidden_content import hidden_content, hidden_layers
 from masquerade.video.pictures import has_more_pictures
 from masquerade.video.side_data import orientation, side_data
 
@@ -83,17 +83,12 @@ def probe(path: Path | str, *, rate: Fraction | None = None) -> VideoInfo:
             raise VideoError(
                 f"{printable(path)} holds several pictures; save each as a file of its own."
             )
-        if is_cropped(path, container.format.name):
-            raise VideoError(
-                f"{printable(path)} says that players are to crop its pictures; crop them first."
-            )
-        codec = stream.codec_context.codec.canonical_name
-        if codec in ("vp8", "vp9") and stream.metadata.get("alpha_mode", "0") != "0":
-            raise VideoError(
-                f"{printable(path)} has transparent parts that players do not show; "
-                "flatten it first."
-            )
-        return describe(container, stream, first_frame(container, stream, path), path)
+        if hidden := hidden_content(path, container.format.name):
+            raise VideoError(f"{printable(path)} {hidden}.")
+        frame = first_frame(container, stream, path)
+        if hidden := hidden_layers(stream, frame):
+            raise VideoError(f"{printable(path)} {hidden}.")
+        return describe(container, stream, frame, path)
 
 
 def count_frames(path: Path) -> int:
