@@ -217,7 +217,8 @@ class _FileRun:
             allow_gaps=self.config.allow_gaps,
         )
         others = len(self.metadata.streams) + len(self.sound)
-        facts = verify_output(part, self.dst, frames=self.written, others=others)
+        empty = len(writer.empty)
+        facts = verify_output(part, self.dst, frames=self.written, others=others, empty=empty)
         with self.timer.measure("verify"):
             return facts, self._compare(part)
 

@@ -86,6 +86,7 @@ class Writer:
         given = {**self._copies, **{index: v.stream for index, v in self._voices.items()}}
         for index, tags in metadata.stream_tags.items():
             given.get(index, self._video).metadata.update(tags)
+        self.empty = set(given)  # input streams without a packet yet; MP4 leaves such out
         self._clean = _without_sei(self._video)
         self._durations: dict[int, int] = {}
         self._written = 0
@@ -125,11 +126,13 @@ class Writer:
         """Write a packet of one of `copies`, or the shifted audio of one of `voices`."""
         packet = item.packet
         if packet is None:
+            self.empty.discard(item.index)
             voice = self._voices[item.index]
             self._guard(lambda: self._out.mux(voice.shift(item.sound)))
             return
         if packet.dts is None:  # the end of the stream
             return
+        self.empty.discard(item.index)
         packet.stream = self._copies[item.index]
         self._guard(lambda: self._out.mux(packet))
 
