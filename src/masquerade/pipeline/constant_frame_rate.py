@@ -5,7 +5,7 @@ from fractions import Fraction
 from math import ceil
 from typing import Any
 
-from masquerade.errors import UsageError, VideoError
+from masquerade.errors import VideoError
 from masquerade.pipeline.stream import AnonymizedFrame
 from masquerade.video.timestamps import FrameTime
 
@@ -51,8 +51,6 @@ def exact_rate(rate: float | None) -> Fraction | None:
     """A frame rate as an exact fraction: 29.97 is 30000 / 1001."""
     if rate is None:
         return None
-    if rate <= 0:
-        raise UsageError(f"a rate of {rate:g} frames a second makes no video; give more than 0.")
     exact = Fraction(rate).limit_denominator(1001)
     ntsc = Fraction(round(rate * 1.001) * 1000, 1001)
     return ntsc if abs(ntsc - rate) < 0.005 and exact.denominator > 1 else exact

@@ -1,0 +1,165 @@
+"""Requests that contradict themselves are refused before the work; what is left out stays out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import masquerade
+from masquerade.errors import MasqueradeError, OutputError, UsageError, VideoError
+from masquerade.pipeline.config import PipelineConfig, region_arguments, with_default_regions
+from masquerade.pipeline.residual_detail import DetailCheck
+from masquerade.pipeline.stream import anonymize, anonymize_stream
+from masquerade.regions.boxes import Box
+from masquerade.regions.region import Region
+from masquerade.video.probe import probe
+from masquerade.video.read import Reader
+
+
+@pytest.mark.parametrize("given", [{"regions": "faces"}, {"region": Path("a.png")}])
+def test_methods_that_rewrite_frames_take_no_regions(given: dict[str, Any], made: Any) -> None:
+    whole = made("stprivacy")
+    with pytest.raises(UsageError, match="rewrites whole frames; leave regions out"):
+        with_default_regions(PipelineConfig(**given), whole)
+    assert with_default_regions(PipelineConfig(regions="frame"), whole).regions == "frame"
+
+
+def test_regions_without_a_file_take_none() -> None:
+    for regions in ("faces:x", "frame:1", "faces+people:x"):
+        with pytest.raises(UsageError, match="only boxes:FILE and templates:NAME"):
+            region_arguments(PipelineConfig(regions=regions))
+
+
+@pytest.mark.parametrize("name", ["report", "export_boxes", "export_masks"])
+def test_the_source_is_no_export(clip: Path, tmp_path: Path, name: str) -> None:
+    source = tmp_path / "in.mkv"
+    source.write_bytes(clip.read_bytes())
+    (tmp_path / "alias.mkv").hardlink_to(source)
+    for path in (source, tmp_path / "alias.mkv"):
+        with pytest.raises(UsageError, match=r"would replace .* which is read; choose another"):
+            masquerade.anonymize_file(
+                *(source, tmp_path / "o.mp4", masquerade.build("blacken")),
+                **{"regions": "frame", "overwrite": True, name: path},
+            )
+    assert source.read_bytes() == clip.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alias.mkv", "in.mkv"]
+
+
+def test_two_exports_of_one_name_and_settings_of_no_name_are_refused(
+    clip: Path, tmp_path: Path
+) -> None:
+    blacken, same = masquerade.build("blacken"), tmp_path / "same"
+    with pytest.raises(UsageError, match="two outputs would be called"):
+        masquerade.anonymize_file(
+            clip, tmp_path / "o.mp4", blacken, regions="frame", report=same, export_boxes=same
+        )
+    with pytest.raises(UsageError, match="colour"):
+        masquerade.anonymize_file(clip, tmp_path / "o.mp4", blacken, colour="red")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_receipt_the_output_is_alone(clip: Path, tmp_path: Path) -> None:
+    blacken = masquerade.build("blacken")
+    receipt = masquerade.anonymize_file(
+        clip, tmp_path / "o.mp4", blacken, regions="frame", receipt=False
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["o.mp4"]
+    assert receipt.output is not None and receipt.output.frames == 25
+
+
+def test_a_region_image_must_be_one_of_the_frames_size(clip: Path, tmp_path: Path) -> None:
+    blacken, image, out = masquerade.build("blacken"), tmp_path / "r.png", tmp_path / "o.mp4"
+    image.write_bytes(b"no image")
+    with pytest.raises(UsageError, match="is no image that can be read; give --region a PNG"):
+        masquerade.anonymize_file(clip, out, blacken, regions="frame", region=image)
+    cv2.imwrite(str(image), np.zeros((48, 64), np.uint8))
+    with pytest.raises(UsageError, match=r"64x48, but the video is 640x480"):
+        masquerade.anonymize_file(clip, out, blacken, regions="frame", region=image)
+    assert not out.exists()
+
+
+def test_kept_sound_goes_through_a_constant_rate(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "o.mp4"
+    blacken = masquerade.build("blacken")
+    masquerade.anonymize_file(clip, out, blacken, regions="frame", cfr=50, audio="keep")
+    info = probe(out)
+    assert [stream.kind for stream in info.streams] == ["video", "audio"]
+    assert info.frames == 50 and info.rate == 50
+
+
+def test_exported_masks_of_whole_frames_are_white(clip: Path, tmp_path: Path) -> None:
+    masks = tmp_path / "m.mkv"
+    blacken = masquerade.build("blacken")
+    masquerade.anonymize_file(
+        clip, tmp_path / "o.mp4", blacken, regions="frame", export_masks=masks
+    )
+    with Reader(masks) as reader:
+        assert all(frame.rgb().min() == 255 for frame in reader)
+
+
+def test_a_region_source_that_gives_nothing_ends_the_run(clip: Path) -> None:
+    with Reader(clip) as reader, pytest.raises(MasqueradeError, match="gave no regions"):
+        list(anonymize_stream(reader, masquerade.build("blacken"), lambda frames: None))  # type: ignore[arg-type, return-value]
+
+
+def frames_of(clip: Path) -> list[Any]:
+    with Reader(clip) as reader:
+        return list(reader)
+
+
+def check_over(frames: list[Any], region: Region, *, shape: str = "box") -> DetailCheck:
+    """A check of as many frames as are given, with one region in each."""
+    check = DetailCheck(size=(640, 480), shape=shape)
+
+    def source(items: Any) -> Iterator[Region]:
+        for _ in items:
+            yield region
+
+    for number, _ in enumerate(check.recording(source)(frames)):
+        check.wrote(number)
+    return check
+
+
+def test_a_file_that_lost_or_won_frames_since_cannot_be_compared(clip: Path) -> None:
+    frames = frames_of(clip)
+    whole = Region(full_frame=True)
+    for source, output in ((frames[:9], frames), (frames, frames[:9])):
+        with pytest.raises(OutputError, match="fewer frames than were written"):
+            check_over(frames, whole).compare(source, output)
+    with pytest.raises(OutputError, match="more frames than were written"):
+        check_over(frames[:9], whole).compare(frames, frames)
+
+
+def test_silhouettes_are_compared_and_boxes_beside_the_frame_are_not(clip: Path) -> None:
+    frames = frames_of(clip)[:2]
+    beside = Region(boxes=(Box(-90, -90, -10, -10, 1.0),))
+    assert check_over(frames, beside).compare(frames, frames).measured == 0
+    drawn = np.zeros((480, 640), np.uint8)
+    drawn[100:400, 200:500] = 255
+    person = Region(boxes=(Box(0, 0, 640, 480, 1.0),), mask=drawn)
+    found = check_over(frames, person, shape="silhouette").compare(frames, frames)
+    assert found.measured == 2 and found.left > 0.9
+
+
+def test_clips_in_memory_have_a_shape_and_finite_numbers() -> None:
+    blacken, clip = masquerade.build("blacken"), torch.rand(1, 3, 2, 16, 16)
+    for wrong in (clip[0], clip[:, :2], clip.byte(), clip / 0):
+        with pytest.raises(UsageError, match="anonymize takes clips"):
+            anonymize(wrong, blacken)
+    for mask in (clip[:, :1, :1], clip[:, :1] + 1, clip[:, :1] * torch.nan):
+        with pytest.raises(UsageError, match="anonymize takes masks"):
+            anonymize(clip, blacken, mask=mask)
+    assert anonymize(clip, blacken).shape == clip.shape
+
+
+def test_a_source_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match=r"gone\.mp4 does not exist; check the name"):
+        masquerade.anonymize_file(
+            tmp_path / "gone.mp4", tmp_path / "o.mp4", masquerade.build("blacken")
+        )
