@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ import torch
 import masquerade
 from masquerade.errors import MasqueradeError, OutputError, UsageError, VideoError
 from masquerade.pipeline.config import PipelineConfig, region_arguments, with_default_regions
+from masquerade.pipeline.receipt import ResidualDetail
 from masquerade.pipeline.residual_detail import DetailCheck
-from masquerade.pipeline.stream import anonymize, anonymize_stream
+from masquerade.pipeline.stream import AnonymizedFrame, anonymize, anonymize_stream
 from masquerade.regions.boxes import Box
 from masquerade.regions.region import Region
 from masquerade.video.probe import probe
@@ -113,38 +114,38 @@ def frames_of(clip: Path) -> list[Any]:
         return list(reader)
 
 
-def check_over(frames: list[Any], region: Region, *, shape: str = "box") -> DetailCheck:
-    """A check of as many frames as are given, with one region in each."""
-    check = DetailCheck(size=(640, 480), shape=shape)
+def compared(
+    made: list[Any], region: Region, source: list[Any], output: list[Any], *, shape: str = "box"
+) -> ResidualDetail:
+    """What a check says of files that hold other frames than the black ones it saw being made."""
+    with closing(DetailCheck(name="o.mp4", size=(640, 480), shape=shape)) as check:
+        for frame in made:
+            pixels = frame.rgb()
+            check.watch(AnonymizedFrame(frame, np.zeros_like(pixels), region, None), pixels)
+            check.wrote(frame.index)
+        return check.compare(source, output)
 
-    def source(items: Any) -> Iterator[Region]:
-        for _ in items:
-            yield region
 
-    for number, _ in enumerate(check.recording(source)(frames)):
-        check.wrote(number)
-    return check
+BESIDE = Region(boxes=(Box(-90, -90, -10, -10, 1.0),))
 
 
 def test_a_file_that_lost_or_won_frames_since_cannot_be_compared(clip: Path) -> None:
     frames = frames_of(clip)
-    whole = Region(full_frame=True)
     for source, output in ((frames[:9], frames), (frames, frames[:9])):
-        with pytest.raises(OutputError, match="fewer frames than were written"):
-            check_over(frames, whole).compare(source, output)
-    with pytest.raises(OutputError, match="more frames than were written"):
-        check_over(frames[:9], whole).compare(frames, frames)
+        with pytest.raises(OutputError, match=r"o\.mp4 holds fewer frames than were written"):
+            compared(frames, BESIDE, source, output)
+    with pytest.raises(OutputError, match=r"o\.mp4 holds more frames than were written"):
+        compared(frames[:9], BESIDE, frames, frames)
 
 
 def test_silhouettes_are_compared_and_boxes_beside_the_frame_are_not(clip: Path) -> None:
     frames = frames_of(clip)[:2]
-    beside = Region(boxes=(Box(-90, -90, -10, -10, 1.0),))
-    assert check_over(frames, beside).compare(frames, frames).measured == 0
+    assert compared(frames, BESIDE, frames, frames).measured == 0
     drawn = np.zeros((480, 640), np.uint8)
     drawn[100:400, 200:500] = 255
     person = Region(boxes=(Box(0, 0, 640, 480, 1.0),), mask=drawn)
-    found = check_over(frames, person, shape="silhouette").compare(frames, frames)
-    assert found.measured == 2 and found.left > 0.9
+    with pytest.raises(OutputError, match="of the detail of a region in frame 0"):
+        compared(frames, person, frames, frames, shape="silhouette")
 
 
 def test_clips_in_memory_have_a_shape_and_finite_numbers() -> None:
