@@ -213,6 +213,23 @@ def test_a_failure_while_frames_run_leaves_nothing(clip: Path, tmp_path: Path) -
     assert leftovers(tmp_path) == ["in"]
 
 
+def test_a_source_that_does_not_say_where_it_ends_is_named(clip: Path, tmp_path: Path) -> None:
+    import av
+
+    receipts = {}
+    for name, muxer in (("a.ts", "mpegts"), ("a.mkv", "matroska")):
+        source = tmp_path / name
+        with av.open(str(clip)) as read, av.open(str(source), "w", format=muxer) as out:
+            stream = out.add_stream_from_template(read.streams.video[0])
+            for packet in read.demux(video=0):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    out.mux(packet)
+        receipts[name] = run(source, tmp_path / f"{name}.mp4", regions="frame")
+    assert receipts["a.ts"].end_unknown and "where it ends" in receipts["a.ts"].warnings[-1]
+    assert not receipts["a.mkv"].end_unknown and not receipts["a.mkv"].warnings
+
+
 def test_a_truncated_source_is_refused_and_salvaged_when_asked(clip: Path, tmp_path: Path) -> None:
     import av
 

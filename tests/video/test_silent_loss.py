@@ -127,6 +127,20 @@ def test_recordings_that_nobody_ended_do_not_say_where_they_end(tmp_path):
     assert is_truncated(path, "ivf") is None
 
 
+@pytest.mark.parametrize("name", ["a.ts", "a.mpg"])
+def test_pictures_that_end_long_before_the_sound_are_missed(tmp_path, name):
+    for seconds in (5, 1):
+        ffmpeg(
+            *("-f", "lavfi", "-i", f"testsrc2=s=64x48:d={seconds}", "-f", "lavfi"),
+            *("-i", "sine=d=5", "-c:v", "mpeg2video", "-c:a", "mp2", tmp_path / name),
+        )
+        if seconds == 5:
+            assert len(frames(tmp_path / name)) == 125
+    refused(tmp_path / name, "without pictures")
+    with Reader(tmp_path / name, salvage=True) as reader:
+        assert sum(1 for _ in reader) == 25 and 95 <= reader.lost <= 105 and reader.end_unknown
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_pictures_that_the_decoder_drops_are_counted(tmp_path, suffix):
     """A slice of HEVC that lost its first bytes makes no picture, and no error either."""

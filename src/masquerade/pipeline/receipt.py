@@ -68,6 +68,7 @@ class Receipt:
     mended_timestamps: int = 0
     damaged_frames: int = 0
     lost_frames: int = 0  # of the source, as far as it tells
+    end_unknown: bool = False  # whether nothing in the source says where it ends
     device: str = "cpu"
     stage_seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)

@@ -330,6 +330,11 @@ class _FileRun:
                 f"the source is damaged: {reader.lost} of its frames are lost, and "
                 f"{self.frames} were salvaged."
             )
+        if reader.end_unknown:
+            warned.append(
+                "nothing in the source says where it ends: frames missing behind the last one "
+                "would not have been noticed."
+            )
         return Receipt(
             source=file_facts(self.src, self.src, info, self.frames),
             output=output,
@@ -346,6 +351,7 @@ class _FileRun:
             mended_timestamps=reader.repaired,
             damaged_frames=reader.damaged,
             lost_frames=reader.lost,
+            end_unknown=reader.end_unknown,
             device=str(self.device),
             stage_seconds={key: round(s, 3) for key, s in self.timer.seconds.items()},
             versions=library_versions(),

@@ -32,6 +32,7 @@ class Losses(NamedTuple):
     damaged: int = 0  # how often damage was met
     lost: int = 0  # frames that are missing, as far as the file tells
     repaired: int = 0  # timestamps that were missing, repeated or backward
+    end_unknown: bool = False  # nothing in the file says where it ends
 
 
 @dataclass(slots=True, eq=False)
@@ -68,6 +69,7 @@ class Decoder:
         self.copy: Collection[int] = ()  # streams whose packets are to be given as they are met
         self.sound: Collection[int] = ()  # streams whose sound is to be decoded
         self._damaged = self._lost = 0
+        self._end_unknown = False
         self._salvage = salvage
         self._threads = threads
         start = round(self.info.start / self.info.time_base)
@@ -95,7 +97,7 @@ class Decoder:
     @property
     def losses(self) -> Losses:
         """What was wrong so far."""
-        return Losses(self._damaged, self._lost, self._timestamps.repaired)
+        return Losses(self._damaged, self._lost, self._timestamps.repaired, self._end_unknown)
 
     @property
     def tags(self) -> dict[str, str]:
@@ -247,6 +249,7 @@ class Decoder:
         if self.info.kind == "sequence":
             return
         truncated = is_truncated(self.path, self.info.container)
+        self._end_unknown = truncated is None
         if self.info.kind == "image":
             if truncated:
                 self._damage("ends early")
@@ -265,6 +268,10 @@ class Decoder:
             why = f"ends early: {reached:.1f} of {total:.1f} seconds are there"
             lost = 0 if claimed else max(0, round(own * self.info.rate))
             self._damage(why if short else "is damaged or ends early", lost=lost)
+        alone = self._seconds - float((last.pts + last.duration) * self.info.time_base)
+        if self._end_unknown and alone > max(2, 3 / float(self.info.rate)):
+            lost = round(alone * self.info.rate)
+            self._damage(f"goes on for {alone:.1f} seconds without pictures", lost=lost)
         if lost := self._expected.missing(self._reached, interlaced=last.picture.interlaced_frame):
             whole = self._reached + lost
             self._damage(f"is damaged: {lost} of {whole} pictures cannot be decoded", lost=lost)

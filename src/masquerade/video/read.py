@@ -72,6 +72,11 @@ class Reader:
         return self._decoder.losses.lost
 
     @property
+    def end_unknown(self) -> bool:
+        """Whether nothing in the file says where it ends, once it was read."""
+        return self._decoder.losses.end_unknown
+
+    @property
     def repaired(self) -> int:
         """How many timestamps were missing, repeated or backward so far."""
         return self._decoder.losses.repaired
