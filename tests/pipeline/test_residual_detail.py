@@ -181,6 +181,15 @@ def test_small_regions_wait_for_the_next_ones_of_their_track() -> None:
     assert (judge.measured, judge.without_detail) == (9, 2)
 
 
+def test_regions_that_are_not_large_are_judged_by_stricter_limits() -> None:
+    """Chance correlates some windows of a small region with what a method draws there."""
+    judge = RegionJudge()
+    judge.add(1, 0, Remains(390, 100, 0))
+    assert (judge.left, judge.measured) == (0, 1)
+    judge.add(1, 1, Remains(400, 100, 0))
+    assert (judge.left, judge.frame, judge.measured) == (0.25, 1, 2)
+
+
 def test_tracks_that_wait_are_bounded() -> None:
     judge = RegionJudge()
     for track in range(5000):

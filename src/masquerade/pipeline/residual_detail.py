@@ -34,8 +34,9 @@ WINDOW = 15  # side of the window in which detail is compared
 MIN_DETAIL = 2.0  # root mean square of the source's detail in a window, in levels of 255
 MIN_CORRELATION = 0.7  # of the two, from which detail is still there
 MIN_GAIN = 0.4  # of the output's detail on the source's (regression coefficient)
-MIN_PIXELS = 150  # with detail, below which chance correlates noise; smaller regions are pooled
-POOLED_CORRELATION, POOLED_GAIN = 0.9, 0.6  # instead, in those
+LARGE = 400  # pixels with detail, from which a region is judged by itself and by these limits
+MIN_PIXELS = 150  # below which chance correlates noise; what has fewer waits for more of its track
+SURE_CORRELATION, SURE_GAIN = 0.9, 0.6  # the limits in regions that are not large
 MOST_POOLS = 1000  # tracks whose small regions wait for more of them
 ALL_TRACKS = -2  # the key of what belongs to no box
 
@@ -68,7 +69,7 @@ class RegionJudge:
         """Judge a region; one with too few pixels waits for the next ones of its track."""
         if not found.detailed:
             self.without_detail += 1
-        elif found.detailed >= MIN_PIXELS:
+        elif found.detailed >= LARGE:
             self._judge(_Pool(1, found.detailed, found.left), frame)
         else:
             waiting = self._pools.pop(track, _Pool())
@@ -264,7 +265,7 @@ def residual_detail(before: F32, after: F32, mask: NDArray[np.bool_]) -> Remains
     detailed = mask & (aa > MIN_DETAIL**2 * n)
     both = np.sqrt(np.maximum(aa * bb, 0))
     left = detailed & (ab > MIN_CORRELATION * both) & (ab > MIN_GAIN * aa)
-    surely = detailed & (ab > POOLED_CORRELATION * both) & (ab > POOLED_GAIN * aa)
+    surely = detailed & (ab > SURE_CORRELATION * both) & (ab > SURE_GAIN * aa)
     return Remains(int(detailed.sum()), int(left.sum()), int(surely.sum()))
 
 
