@@ -1,0 +1,107 @@
+"""Rasterization to the pixel, against the formulas written out for one pixel at a time."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from masquerade.regions.boxes import Box
+from masquerade.regions.masks import Shape, draw_ellipses, rasterize
+
+W, H = 48, 36
+BOX = Box(15.5, 11.2, 26.3, 19.4, 1)
+
+
+def level(column: int, row: int, box: Box, margin: float, feather: float, *, ellipse: bool) -> int:
+    """What one pixel of the mask should be: by the point of it that is nearest to the centre."""
+    x, y = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
+    factor = margin * math.sqrt(2) / 1.3 if ellipse else margin
+    a, b = factor * box.width / 2, factor * box.height / 2
+    dx, dy = (max(0.0, abs(p + 0.5 - c) - 0.5) for p, c in ((column, x), (row, y)))
+    if ellipse:
+        reach = math.sqrt((dx / a) ** 2 + (dy / b) ** 2)
+        outside = math.hypot(dx, dy) * (1 - 1 / reach) if reach > 1 else 0.0
+    else:
+        outside = math.hypot(max(0.0, dx - a), max(0.0, dy - b))
+    if outside == 0:
+        return 255
+    return round(255 * max(0.0, 1 - outside / feather)) if feather else 0
+
+
+@pytest.mark.parametrize("shape", ["ellipse", "box"])
+@pytest.mark.parametrize(("margin", "feather"), [(1.3, 0), (1.0, 0), (1.2, 3.5)])
+@pytest.mark.parametrize("at", [(0, 0), (-14, 2), (20, -9), (15, 14)])
+def test_every_pixel_is_what_its_distance_says(
+    shape: Shape, margin: float, feather: float, at: tuple[int, int]
+) -> None:
+    box = Box(BOX.x0 + at[0], BOX.y0 + at[1], BOX.x1 + at[0], BOX.y1 + at[1], 1)
+    mask = rasterize([box], width=W, height=H, shape=shape, margin=margin, feather=feather)
+    wanted = [
+        [level(x, y, box, margin, feather, ellipse=shape == "ellipse") for x in range(W)]
+        for y in range(H)
+    ]
+    assert np.abs(mask.astype(int) - np.array(wanted)).max() <= 1
+    assert ((mask == 255) == (np.array(wanted) == 255)).all()
+
+
+def test_a_soft_mask_is_added_unchanged_and_never_takes_away() -> None:
+    soft = np.arange(H * W, dtype=np.int64).reshape(H, W).astype(np.uint8)
+    alone = rasterize([], width=W, height=H, strength=soft)
+    assert np.array_equal(alone, soft)
+    both = rasterize([BOX], width=W, height=H, strength=soft)
+    assert np.array_equal(both, np.maximum(soft, rasterize([BOX], width=W, height=H)))
+
+
+@pytest.mark.parametrize(("rows", "drawn"), [(14, True), (15, False)])
+def test_a_box_with_less_than_15_in_100_of_silhouette_is_drawn_whole(
+    rows: int, drawn: bool
+) -> None:
+    outline = np.zeros((120, 160), np.uint8)
+    outline[10 : 10 + rows, 20:30] = 1
+    box = Box(20, 10, 30, 110, 1)
+    mask = rasterize([box], width=160, height=120, shape="silhouette", mask=outline, margin=1)
+    assert bool(mask[60, 25]) is drawn
+    half_outside = Box(-10, 10, 30, 110, 1)  # only what is in the frame counts
+    outline[:] = 0
+    outline[10 : 10 + 3 * rows, 0:10] = 1
+    shown = rasterize(
+        [half_outside], width=160, height=120, shape="silhouette", mask=outline, margin=1
+    )
+    assert bool(shown[60, 28]) is drawn
+
+
+def test_a_silhouette_grows_by_a_share_of_a_tenth_of_the_frame() -> None:
+    """At a margin of 1.6 in 100 rows: .3 of 10 pixels; the feather begins there."""
+    outline = np.zeros((100, 80), np.uint8)
+    outline[50, 40] = 9
+    given = {"width": 80, "height": 100, "shape": "silhouette", "mask": outline, "margin": 1.6}
+    hard, soft = rasterize([], **given), rasterize([], **given, feather=4)
+    y, x = np.mgrid[:100, :80]
+    away = np.hypot(y - 50, x - 40)
+    assert np.array_equal(hard, np.where(away <= 3, 255, 0))
+    fade = 255 * (1 - (np.maximum(away - 3, 0)) / 4).clip(0, 1)
+    assert np.abs(soft - fade).max() <= 1
+    same = rasterize([], **{**given, "margin": 0.5})  # a margin below 1 takes nothing away
+    assert np.array_equal(same, np.where(away == 0, 255, 0))
+
+
+def test_silhouettes_of_all_and_of_nothing() -> None:
+    for value in (0, 1):
+        outline = np.full((H, W), value, np.uint8)
+        mask = rasterize([], width=W, height=H, shape="silhouette", mask=outline, feather=2)
+        assert (mask == 255 * value).all()
+    assert not rasterize([], width=W, height=H, shape="ellipse", mask=outline).any()  # not asked
+
+
+def test_ellipses_lie_in_their_part_of_the_box_on_a_copy_of_another_size() -> None:
+    boxes = [Box(20, 40, 60, 120, 1), Box(200, 10, 202, 12, 1)]
+    mask = draw_ellipses(boxes, part=(0.5, 0.25, 0.75), frame=(240, 160), size=(120, 40))
+    first = mask.copy()
+    first[:, 80:] = 0
+    rows, columns = np.nonzero(first)
+    # centre (40, 80), 20 wide and 40 high: halved across, a quarter of it down
+    assert (columns.min(), columns.max()) == (15, 25) and (rows.min(), rows.max()) == (15, 25)
+    assert first[20, 20] == 255 and first[15, 15] == 0 and set(np.unique(first)) == {0, 255}
+    assert mask[3, 100] == 255 and np.count_nonzero(mask[:, 80:]) <= 9  # never less than a pixel
