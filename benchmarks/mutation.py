@@ -1,0 +1,632 @@
+"""How many small faults of the fail-closed pipeline its tests notice: a mutation score.
+
+    pip install -e ".[dev,mutation]"
+    python benchmarks/mutation.py --seed 0 --mutants 400 -o mutation/
+
+Faults are made by the operators of mutmut, and drawn by a seed from all that it finds in FILES.
+What cannot be told from the original, or only by its wording, is left out by the rules of
+`is_left_out` before the draw, and nothing after it. The tests that run a fault's line (recorded by
+coverage.py in the same run) are run on it, quickest first, until one fails. For that everything is
+imported and collected once, and each fault is swapped into a forked process; one of a module or a
+class is imported anew there. It also lies in a copy of the repository, where processes that tests
+start find it. A fault is killed if a test fails, if nothing can be imported, or if the tests take
+several times their time; it counts as alive if none of those that fit into SECONDS fails. Every
+tenth run is a control: the same tests without a fault, which have to pass.
+
+`--resume` keeps the verdicts that are in the folder already. The exit code is 1 below `--least`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import difflib
+import gc
+import inspect
+import io
+import itertools
+import json
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = "src/masquerade"
+# What stands between a source and a published output: reading, finding, hiding, checking, writing.
+# Left out: methods, which tests/test_contract.py judges by what they hide, networks, and messages.
+FILES = (
+    "pipeline/*.py",
+    "video/*.py",
+    "regions/boxes.py",
+    "regions/face_detectors.py",
+    "regions/masks.py",
+    "regions/region.py",
+    "regions/region_sources.py",
+    "regions/tracking.py",
+    "anonymizer.py",
+    "process_pool.py",
+    "ranges.py",
+    "storage.py",
+)
+# The tests that may judge them: those of the same rooms, and those of the command.
+JUDGES = (
+    "tests/pipeline",
+    "tests/video",
+    "tests/regions/test_boxes.py",
+    "tests/regions/test_faces.py",
+    "tests/regions/test_masks.py",
+    "tests/regions/test_region_sources.py",
+    "tests/regions/test_tracking.py",
+    "tests/test_process_pool.py",
+    "tests/test_ranges.py",
+    "tests/test_storage.py",
+)
+SECONDS = 4.0  # of the processor for one mutant, by the recorded time of its tests
+PATIENCE = 5  # times the recorded time, and half a minute, after which tests count as hanging
+CONTROLS = 10  # one control for so many mutants
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One fault: a file and what it says instead."""
+
+    file: str  # below src/masquerade
+    line: int
+    diff: str
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a mutant."""
+
+    mutant: Mutant
+    status: str  # killed, timed out or survived
+    tests: int  # how many were selected
+    by: str = ""  # the test that failed
+    seconds: float = 0.0
+    control: bool = False
+
+
+def files() -> list[str]:
+    """The files that mutants are drawn from."""
+    folder = ROOT / SOURCE
+    found = {path for pattern in FILES for path in folder.glob(pattern)}
+    return sorted(str(path.relative_to(folder)) for path in found if path.name != "__init__.py")
+
+
+def is_left_out(parents: Any, node: Any, mutated: Any) -> bool:
+    """The rules by which a mutant is left out before the draw.
+
+    mutmut itself leaves out annotations, docstrings, decorated functions, calls of len and
+    isinstance, and what is marked as such (nothing is).
+    """
+    import libcst as cst
+
+    if isinstance(node, cst.SimpleString):
+        text = node.evaluated_value
+        if not isinstance(text, str) or not mutated.value.strip("bru")[1:].startswith("XX"):
+            return True  # of the three faults of a string only the first: the others are like it
+        if " " in text or text == "utf-8":
+            return True  # the wording of a message; another case of the same name
+    if isinstance(node, cst.Call) and isinstance(node.func, cst.Name) and node.func.value == "zip":
+        return len(mutated.args) < len(node.args) and "strict" in _keywords(node) - _keywords(
+            mutated
+        )
+    inside = node
+    while inside in parents:
+        above = parents[inside]
+        if isinstance(above, cst.Raise):
+            return True  # the wording of a refusal
+        if isinstance(above, cst.Arg) and above.keyword and above.keyword.value == "strict":
+            return True  # an assertion that never fails
+        if isinstance(above, cst.Assign | cst.AnnAssign) and _is_type(above.value):
+            return True
+        inside = above
+    return isinstance(node, cst.Assign | cst.AnnAssign) and _is_type(node.value)
+
+
+def _keywords(call: Any) -> set[str]:
+    return {arg.keyword.value for arg in call.args if arg.keyword}
+
+
+def _is_type(value: Any) -> bool:
+    """Whether an assigned value is a type for the checker: Literal[...], TypeVar(...)."""
+    import libcst as cst
+
+    if isinstance(value, cst.Subscript):
+        return isinstance(value.value, cst.Name) and value.value.value in TYPES
+    return (
+        isinstance(value, cst.Call)
+        and isinstance(value.func, cst.Name)
+        and (value.func.value in ("TypeVar", "NewType"))
+    )
+
+
+TYPES = ("Annotated", "Callable", "Literal", "NDArray")
+
+
+class Source:
+    """A file and what mutmut would change in it."""
+
+    def __init__(self, file: str) -> None:
+        from libcst.metadata import MetadataWrapper, ParentNodeProvider
+        from mutmut.mutation.file_mutation import create_mutations
+
+        self.file, self.code = file, (ROOT / SOURCE / file).read_text("utf-8")
+        self.module, mutations, *_ = create_mutations(file, self.code)
+        wrapper = MetadataWrapper(self.module, unsafe_skip_copy=True)
+        self.parents = wrapper.resolve(ParentNodeProvider)
+        pairs = [(one.original_node, one.mutated_node) for one in mutations]
+        self.pairs = [pair for pair in pairs if not is_left_out(self.parents, *pair)]
+        parts = (*self.module.header, *self.module.body, *self.module.footer)
+        self.pieces = [self.module.code_for_node(part) for part in parts]
+
+    def mutant(self, node: Any, mutated: Any) -> Mutant | None:
+        """One of the pairs, written out; None: it is no Python, or the same."""
+        top = node
+        while self.parents[top] is not self.module:
+            top = self.parents[top]
+        at = len(self.module.header) + self.module.body.index(top)
+        piece = self.module.code_for_node(top.deep_replace(node, mutated))
+        changed = "".join([*self.pieces[:at], piece, *self.pieces[at + 1 :]])
+        try:
+            compile(changed, self.file, "exec")
+        except SyntaxError:
+            return None
+        lines = self.code.splitlines(), changed.splitlines()
+        diff = list(difflib.unified_diff(*lines, n=0, lineterm=""))
+        if not diff:
+            return None
+        line = int(diff[2].split()[1].lstrip("-").partition(",")[0])
+        return Mutant(self.file, line, "\n".join(diff[3:]), changed)
+
+
+def draw(count: int, seed: int) -> tuple[list[Mutant], Counter[str]]:
+    """So many mutants of all files, each as likely as any other; and how many there are."""
+    sources = [Source(file) for file in files()]
+    pairs = [(source, pair) for source in sources for pair in source.pairs]
+    every = Counter({source.file: len(source.pairs) for source in sources})
+    random.Random(seed).shuffle(pairs)
+    written = (source.mutant(*pair) for source, pair in pairs)
+    return list(itertools.islice(filter(None, written), count)), every
+
+
+class Recorder:
+    """A pytest plugin that records which lines each test runs, and how long it takes."""
+
+    def __init__(self, coverage: Any) -> None:
+        self.coverage, self.seconds, self.failed = coverage, defaultdict(float), set()
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self.coverage.switch_context(nodeid)
+        self.began = sum(os.times()[:4])  # of the processor, of this process and those it started
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        self.seconds[nodeid] = sum(os.times()[:4]) - self.began
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.outcome != "passed":
+            self.failed.add(report.nodeid)
+
+
+def record(paths: list[str], out: Path) -> None:
+    """Run test files in this process; write which lines each test runs, and its time."""
+    sys.path = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT / "benchmarks"]
+    import coverage  # not the benchmark of that name
+    import pytest
+
+    places = [f"*/{SOURCE}/{file}" for file in files()]
+    measured = coverage.Coverage(data_file=None, include=places, config_file=False)
+    recorder = Recorder(measured)
+    measured.start()
+    pytest.main([*paths, "-n0", "-p", "no:cacheprovider"], plugins=[recorder])
+    measured.stop()
+    data = measured.get_data()
+    lines: dict[str, dict[int, list[str]]] = {}
+    imported: dict[str, list[int]] = {}  # lines that ran outside of tests, too
+    for file in data.measured_files():
+        name = file.partition(f"{SOURCE}/")[2]
+        found = data.contexts_by_lineno(file).items()
+        lines[name] = {line: sorted(set(tests) - {""} - recorder.failed) for line, tests in found}
+        imported[name] = [line for line, tests in found if "" in tests]
+    seconds = {test: took for test, took in recorder.seconds.items() if test not in recorder.failed}
+    failed = sorted(recorder.failed)
+    found = {"seconds": seconds, "lines": lines, "imported": imported, "failed": failed}
+    out.write_text(json.dumps(found))
+
+
+class Records:
+    """Which tests run which line."""
+
+    def __init__(self, folder: Path) -> None:
+        self.seconds: dict[str, float] = {}
+        self.lines: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
+        self.imported: dict[str, set[int]] = defaultdict(set)
+        for path in folder.glob("*.json"):
+            one = json.loads(path.read_text())
+            self.seconds |= one["seconds"]
+            for file, lines in one["lines"].items():
+                self.imported[file] |= set(one.get("imported", {}).get(file, ()))
+                for line, tests in lines.items():
+                    self.lines[file][int(line)] |= set(tests)
+
+    def tests_of(self, file: str, line: int) -> tuple[list[str], float, bool]:
+        """The tests that run a statement, quickest first; their time; whether imports run it.
+
+        Of what imports run, in whichever test comes first: all that run anything of its file.
+        """
+        covered, places = self.lines[file], _statement(file, line)
+        found = {test for at in places for test in covered.get(at, ())}
+        if not found or not _is_in_function(file, line):
+            found = {test for tests in covered.values() for test in tests}
+        chosen, spent, cases = [], 0.0, Counter[str]()
+        order = []  # one case of each test first, then a second of each, and so on
+        for test in sorted(found, key=lambda test: (self.seconds[test], test)):
+            cases[test.partition("[")[0]] += 1
+            order.append((cases[test.partition("[")[0]], self.seconds[test], test))
+        for *_, test in sorted(order):
+            if chosen and spent + self.seconds[test] > SECONDS:
+                continue
+            spent += self.seconds[test]
+            chosen.append(test)
+        return chosen, spent, any(at in self.imported[file] for at in places)
+
+
+def _is_in_function(file: str, line: int) -> bool:
+    tree = ast.parse((ROOT / SOURCE / file).read_text("utf-8"))
+    return any(
+        node.body[0].lineno <= line <= (node.end_lineno or line)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+    )
+
+
+def _statement(file: str, line: int) -> range:
+    """The lines of the innermost statement around a line; of a compound one its head."""
+    best = range(line, line + 1)
+    for node in ast.walk(ast.parse((ROOT / SOURCE / file).read_text("utf-8"))):
+        if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or line):
+            body = getattr(node, "body", None)
+            end = body[0].lineno - 1 if body else node.end_lineno
+            if line <= (end or line):
+                best = range(node.lineno, (end or line) + 1)
+    return best
+
+
+def record_all(folder: Path, workers: int) -> Records:
+    """Record the tests of JUDGES, each file in a process, unless they were recorded already."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = [path for place in JUDGES for path in _test_files(ROOT / place)]
+    waiting = [path for path in found if not (folder / f"{path.stem}.json").exists()]
+    running: list[subprocess.Popen[bytes]] = []
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    while waiting or running:
+        while waiting and len(running) < workers:  # each a process, so that none sees another's
+            path = waiting.pop(0)
+            words = [str(path.relative_to(ROOT)), "--record", str(folder / f"{path.stem}.json")]
+            command = [sys.executable, __file__, *words]
+            print(f"recording {path.stem}", file=sys.stderr)
+            running.append(
+                subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+            )
+        running = [process for process in running if process.poll() is None]
+        time.sleep(0.1)
+    return Records(folder)
+
+
+def _test_files(place: Path) -> list[Path]:
+    return sorted(place.glob("test_*.py")) if place.is_dir() else [place]
+
+
+class Swap:
+    """Functions of loaded modules, whose code is replaced in place instead of importing anew."""
+
+    def __init__(self, tree: Path) -> None:
+        self.tree = tree
+        self.alive: dict[tuple[str, str, int], list[FunctionType]] = defaultdict(list)
+        for thing in gc.get_objects():
+            if type(thing) is FunctionType and SOURCE in thing.__code__.co_filename:
+                self.alive[_name(thing.__code__)].append(thing)
+
+    def __call__(self, mutant: Mutant) -> bool:
+        """Whether the fault is in functions alone, all of which now have it."""
+        path = str(self.tree / SOURCE / mutant.file)
+        original = compile((ROOT / SOURCE / mutant.file).read_text("utf-8"), path, "exec")
+        before = _functions(original)
+        after = _functions(compile(mutant.code, path, "exec"))
+        changed = [
+            (one, other)
+            for one, other in zip(before, after, strict=True)
+            if _shape(one) != _shape(other)
+        ]
+        if len(changed) != 1:
+            return False  # it is of the module or a class
+        for one, other in changed:
+            found = self.alive.get(_name(one), [])
+            if not found or len(one.co_freevars) != len(other.co_freevars):
+                return False
+            for function in found:
+                function.__code__ = other
+        return True
+
+
+def _name(code: CodeType) -> tuple[str, str, int]:
+    return code.co_filename, code.co_qualname, code.co_firstlineno
+
+
+def _functions(code: CodeType) -> list[CodeType]:
+    """The outermost functions of a module and its classes."""
+    found = []
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            found += [part] if part.co_flags & inspect.CO_OPTIMIZED else _functions(part)
+    return found
+
+
+def _shape(code: CodeType) -> Any:
+    """What a function does, without the lines that it stands on."""
+    consts = [_shape(c) if isinstance(c, CodeType) else (type(c), repr(c)) for c in code.co_consts]
+    return code.co_code, code.co_names, code.co_varnames, consts
+
+
+class Worker:
+    """A pytest plugin: in place of running what was collected, it judges mutants.
+
+    Everything is imported and collected once. A mutant in a function is swapped into it in a forked
+    process, and chosen tests are run there; any other is imported anew in that process. Either way
+    it also lies in the copy of the repository, where processes that tests start find it.
+    """
+
+    def __init__(self, tree: Path, records: Records, todo: Any, done: Any) -> None:
+        self.tree, self.records, self.todo, self.done = tree, records, todo, done
+
+    def pytest_runtestloop(self, session: Any) -> bool:
+        self.items = {item.nodeid: item for item in session.items}
+        self.swap = Swap(self.tree)
+        gc.freeze()
+        while (mutant := self.todo.get()) is not None:
+            self.done.put(self.judge(mutant))
+        return True
+
+    def judge(self, mutant: Mutant) -> Verdict:
+        """Run the tests that may notice a mutant in a forked process; a control has no code."""
+        place, said = self.tree / SOURCE / mutant.file, self.tree / "verdict"
+        tests, seconds, imported = self.records.tests_of(mutant.file, mutant.line)
+        tests = [test for test in tests if test in self.items]
+        began, limit = time.monotonic(), 60 + 4 * PATIENCE * (seconds + 5)
+        said.unlink(missing_ok=True)
+        if mutant.code:
+            place.write_text(mutant.code, "utf-8")
+        pid = os.fork()
+        if not pid:
+            processor = int(30 + PATIENCE * seconds)
+            resource.setrlimit(resource.RLIMIT_CPU, (processor, processor))
+            self._run(mutant, tests, said, anew=imported)
+        status = "timed out"
+        while time.monotonic() - began < limit:
+            done, ended = os.waitpid(pid, os.WNOHANG)
+            if done:
+                hung = os.WIFSIGNALED(ended) and os.WTERMSIG(ended) in (
+                    signal.SIGXCPU,
+                    signal.SIGKILL,
+                )
+                status = "survived" if ended == 0 else "timed out" if hung else "killed"
+                break
+            time.sleep(0.01)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+        if status == "timed out":
+            os.waitpid(pid, 0)
+        shutil.copy2(ROOT / SOURCE / mutant.file, place)
+        by = said.read_text() if said.exists() else ""
+        took = round(time.monotonic() - began, 1)
+        return Verdict(mutant, status, len(tests), by, took, not mutant.code)
+
+    def _run(self, mutant: Mutant, tests: list[str], said: Path, *, anew: bool) -> None:
+        """In the forked process: run tests until one fails, and end with 1 if one did."""
+        code = 99
+        try:
+            os.setsid()
+            resource.setrlimit(resource.RLIMIT_AS, (12 << 30, 12 << 30))
+            temporary = self.tree / "tmp" / str(os.getpid())
+            temporary.mkdir()
+            os.environ["TMPDIR"], tempfile.tempdir = str(temporary), None
+            judge = Judge(tests)
+            if mutant.code and (anew or not self.swap(mutant)):
+                code = judge.import_and_run(temporary)
+            else:
+                code = judge.run([self.items[test] for test in tests])
+            said.write_text(judge.by)
+            shutil.rmtree(temporary, ignore_errors=True)
+        finally:
+            os._exit(code)
+
+
+class Judge:
+    """Runs chosen tests, quickest first, and keeps the name of the first that fails."""
+
+    def __init__(self, tests: list[str]) -> None:
+        self.place = {test: i for i, test in enumerate(tests)}
+        self.by = ""
+
+    def run(self, items: list[Any]) -> int:
+        """Run tests that were collected already."""
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            item.config.pluginmanager.register(self, "judge")
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            item.config.pluginmanager.unregister(self)
+            if self.by:
+                return 1
+        return 0
+
+    def import_and_run(self, temporary: Path) -> int:
+        """Import the package and collect anew; no test at all is a test that fails."""
+        import pytest
+
+        ours = [name for name, module in sys.modules.items() if _is_ours(module)]
+        for name in ours:
+            del sys.modules[name]
+        places = sorted({test.partition("::")[0] for test in self.place})
+        options = ["-x", "-q", "-n0", "-p", "no:cacheprovider", f"--basetemp={temporary}/pytest"]
+        return int(pytest.main([*options, *places], plugins=[self]))
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        kept = [item for item in items if item.nodeid in self.place]
+        if not kept:  # a fault that changes the names of all cases: take the tests whole
+            names = {test.partition("[")[0] for test in self.place}
+            kept = [item for item in items if item.nodeid.partition("[")[0] in names]
+        items[:] = sorted(kept, key=lambda item: self.place.get(item.nodeid, 0))
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.failed and not self.by:
+            self.by = report.nodeid
+
+    def pytest_collectreport(self, report: Any) -> None:
+        if report.failed and not self.by:
+            self.by = f"import: {report.nodeid}"
+
+
+def _is_ours(module: Any) -> bool:
+    """Whether a module is of this repository: the package, or a test."""
+    file = getattr(module, "__file__", None) or ""
+    return f"/{SOURCE}/" in file or "/tests/" in file.partition("/tree")[2]
+
+
+def _work(number: int, folder: Path, records: Records, todo: Any, done: Any) -> None:
+    """One worker: its own copy of the repository, and one fork a mutant."""
+    tree = folder / f"tree{number}"
+    names = subprocess.check_output(
+        ["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=ROOT
+    )
+    for name in filter(None, names.decode().split("\0")):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_file():
+            shutil.copy2(ROOT / name, tree / name)
+    (tree / "tmp").mkdir()
+    os.chdir(tree)
+    os.environ |= {"PYTHONPATH": str(tree / "src"), "OMP_NUM_THREADS": "1"}
+    beside = ROOT / "benchmarks"
+    sys.path[:] = [str(tree / "src"), *(e for e in sys.path if Path(e or ".").resolve() != beside)]
+    import pytest
+
+    # bytecode is kept from before the first mutant, and never made from one
+    subprocess.run([sys.executable, "-m", "compileall", "-q", "src"], check=True)
+    os.environ["PYTHONDONTWRITEBYTECODE"], sys.dont_write_bytecode = "1", True
+    with open(os.devnull, "w") as silent, contextlib.redirect_stdout(silent):
+        plugin = Worker(tree, records, todo, done)
+        pytest.main(["-n0", "-q", "-p", "no:cacheprovider", *JUDGES], plugins=[plugin])
+
+
+def run(mutants: list[Mutant], records: Records, workers: int) -> Iterator[Verdict]:
+    """Judge mutants, and every so many a control, in several processes."""
+    context = multiprocessing.get_context("fork")
+    todo, done = context.SimpleQueue(), context.SimpleQueue()
+    items = []
+    for index, mutant in enumerate(mutants):
+        items.append(mutant)
+        if index % CONTROLS == 0:
+            items.append(replace(mutant, code="", diff=""))
+    with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
+        arguments = [(number, Path(folder), records, todo, done) for number in range(workers)]
+        processes = [context.Process(target=_work, args=one) for one in arguments]
+        for process in processes:
+            process.start()
+        waiting = iter(items)
+        for mutant in itertools.islice(waiting, 2 * workers):
+            todo.put(mutant)
+        for _ in items:
+            verdict = done.get()
+            for mutant in itertools.islice(waiting, 1):
+                todo.put(mutant)
+            yield verdict
+        for _ in processes:
+            todo.put(None)
+        for process in processes:
+            process.join()
+
+
+def main() -> int:
+    """Draw, judge, and write the page and the verdicts."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("paths", nargs="*", help=argparse.SUPPRESS)
+    parser.add_argument("--record", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--mutants", type=int, default=400)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--least", type=float, default=0.85, help="share that is to be killed")
+    parser.add_argument("--list", action="store_true", help="print the draw, and run nothing")
+    parser.add_argument("--resume", action="store_true", help="keep verdicts and records")
+    parser.add_argument("-o", "--out", type=Path, default=Path("mutation"))
+    arguments = parser.parse_args()
+    if arguments.record:
+        record(arguments.paths, arguments.record)
+        return 0
+    drawn, every = draw(arguments.mutants, arguments.seed)
+    if arguments.list:
+        for mutant in drawn:
+            print(f"{mutant.file}:{mutant.line}\n{mutant.diff}")
+        return 0
+    kept = arguments.out / f"seed{arguments.seed}.jsonl"
+    if not arguments.resume:
+        shutil.rmtree(arguments.out / "records", ignore_errors=True)
+        kept.unlink(missing_ok=True)
+    records = record_all(arguments.out / "records", arguments.workers)
+    lines = kept.read_text("utf-8").splitlines() if kept.exists() else []
+    verdicts = [_read(json.loads(line)) for line in lines]
+    known = {(one.mutant.file, one.mutant.diff) for one in verdicts}
+    waiting = [mutant for mutant in drawn if (mutant.file, mutant.diff) not in known]
+    with kept.open("a", encoding="utf-8") as log:
+        for verdict in run(waiting, records, arguments.workers):
+            short = replace(verdict, mutant=replace(verdict.mutant, code=""))
+            verdicts.append(short)
+            print(json.dumps(asdict(short)), file=log, flush=True)
+            print(f"{len(verdicts)}: {verdict.status} {verdict.mutant.file}", file=sys.stderr)
+    page = report(verdicts, every)
+    (arguments.out / f"seed{arguments.seed}.md").write_text(page, encoding="utf-8")
+    print(page)
+    judged = [one for one in verdicts if not one.control]
+    killed = sum(one.status != "survived" for one in judged)
+    return int(killed < arguments.least * len(judged))
+
+
+def _read(verdict: dict[str, Any]) -> Verdict:
+    return Verdict(**{**verdict, "mutant": Mutant(**verdict["mutant"])})
+
+
+def report(verdicts: list[Verdict], every: Counter[str]) -> str:
+    """A table a file, and the score of all."""
+    out = io.StringIO()
+    judged = [one for one in verdicts if not one.control]
+    controls = [one for one in verdicts if one.control]
+    print("| file | mutants in it | drawn | killed | timed out | survived |", file=out)
+    print("| --- | --- | --- | --- | --- | --- |", file=out)
+    groups = [(file, [one for one in judged if one.mutant.file == file]) for file in sorted(every)]
+    for file, mine in [*groups, ("**all**", judged)]:
+        count = Counter(one.status for one in mine)
+        total = every[file] if file in every else every.total()
+        cells = (file, total, len(mine), count["killed"], count["timed out"], count["survived"])
+        print("| " + " | ".join(str(cell) for cell in cells) + " |", file=out)
+    killed = sum(one.status != "survived" for one in judged)
+    passed = sum(one.status == "survived" for one in controls)
+    print(f"\nscore: {killed} of {len(judged)}, {100 * killed / len(judged):.1f} %", file=out)
+    print(f"controls without a fault that passed: {passed} of {len(controls)}", file=out)
+    return out.getvalue()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
