@@ -19,7 +19,7 @@ import masquerade
 import masquerade.anonymizer
 import masquerade.methods.blend
 import masquerade.ranges
-from masquerade.cli import demo_clip, evaluate, train
+from masquerade.cli import demo, demo_clip, evaluate, train
 from masquerade.cli.anonymize import parse
 from masquerade.methods import METHODS
 
@@ -144,7 +144,11 @@ def test_examples_are_short_and_run(
 
 
 def test_the_demo_leaves_what_it_says(
-    command: Callable[..., Any], called: Callable[..., Any], clip: Path, tmp_path: Path
+    command: Callable[..., Any],
+    called: Callable[..., Any],
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     done = command("demo", clip)
     assert done.returncode == 0, done.stderr
@@ -158,3 +162,8 @@ def test_the_demo_leaves_what_it_says(
     page = (tmp_path / "out" / "person_report.html").read_text()
     assert "<svg" in page and not re.findall(r"(?:src|href)=.http", page)
     assert called("demo", clip).returncode == 0  # again, over what is there
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    monkeypatch.setattr(demo, "render_page", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        called("demo", clip)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before

@@ -1,10 +1,9 @@
 """A pool of worker processes that ends without tracebacks or orphans when it is interrupted."""
 
 import multiprocessing
-import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
@@ -13,46 +12,53 @@ from typing import Any
 import cv2
 import torch
 
+TERMINAL = (signal.SIGINT, signal.SIGHUP)
+"""What a terminal sends to all processes of a group."""
+
 
 class _Pool(ProcessPoolExecutor):
-    """Its children never hear Ctrl-C, which a terminal sends to all of a group: each would print a
-    traceback of its own. Their parent hears it and ends them."""
+    """Its children never hear what a terminal sends to all of a group: each would print a traceback
+    of its own. Their parent hears it and ends them."""
 
     def submit(self, *task: Any, **more: Any) -> Future[Any]:
         """The same; a child that it starts inherits what is blocked meanwhile."""
-        with children_without_interrupts():
+        with children_without(TERMINAL):
             return super().submit(*task, **more)
 
 
 @contextmanager
-def children_without_interrupts() -> Iterator[None]:
-    """Child processes that are started meanwhile never get Ctrl-C; their parent ends them."""
-    resource_tracker.ensure_running()  # started later, it would unblock the signal
-    with _deferred_interrupts():
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def children_without(signals: Iterable[signal.Signals]) -> Iterator[None]:
+    """Child processes that are started meanwhile do not get these signals, unless they ask for
+    them. Multiprocessing's own process for clean-up never gets SIGHUP, over which it would stumble.
+    """
+    with _deferred(signals):
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         try:
+            resource_tracker.ensure_running()  # started later, it would unblock other signals
+            signal.pthread_sigmask(signal.SIG_BLOCK, signals)
             yield
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
-def _deferred_interrupts() -> Iterator[None]:
-    """Ctrl-C waits until this is over: a child that is half started would be forgotten and stay.
+def _deferred(signals: Iterable[signal.Signals]) -> Iterator[None]:
+    """Signals wait until this is over: a child that is half started would be forgotten and stay.
 
-    Blocking the signal is not enough, since another thread takes it and Python tells the main one.
+    Blocking them is not enough, since another thread takes one and Python tells the main one.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    heard: list[Any] = []
-    before = signal.signal(signal.SIGINT, lambda *given: heard.append(given))
+    heard: list[int] = []
+    before = {number: signal.signal(number, lambda got, _: heard.append(got)) for number in signals}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         if heard:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(heard[0])
 
 
 @contextmanager
@@ -60,7 +66,8 @@ def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Open a pool of fresh processes of one thread each; an exception ends them at once."""
     fresh = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
     others = set(multiprocessing.active_children())
-    pool = _Pool(workers, mp_context=fresh, initializer=_start_worker)
+    with children_without(TERMINAL):
+        pool = _Pool(workers, mp_context=fresh, initializer=_start_worker)
     try:
         yield pool
     except BaseException:
@@ -79,12 +86,17 @@ def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
 def _start_worker() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
-def _end_with_parent() -> None:
-    """End a pool's process, which would wait for work forever, once its parent was killed."""
+def end_with_parent() -> None:
+    """Let SIGTERM end this process of a pool, which would wait for work forever, once its parent
+    was killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    parent.join()
-    os._exit(1)
+
+    def wait() -> None:
+        parent.join()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()

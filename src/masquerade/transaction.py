@@ -49,8 +49,10 @@ def transaction(*, overwrite: bool = False) -> Iterator[Callable[[Path], Path]]:
     with ExitStack() as stack:
 
         def written(destination: Path) -> Path:
-            part = stack.enter_context(temporary_file(destination, overwrite=overwrite))
-            return parts.setdefault(destination, part)
+            if destination not in parts:
+                part = temporary_file(destination, overwrite=overwrite)
+                parts[destination] = stack.enter_context(part)
+            return parts[destination]
 
         yield written
         for part in parts.values():

@@ -27,6 +27,7 @@ from masquerade.pipeline.outputs import FileTask
 from masquerade.storage import MARK
 from masquerade.video.write import write_video
 
+SLOW = pytest.mark.slow
 BLACK = ("--method", "blacken", "--regions", "frame", "--no-progress")
 
 
@@ -212,8 +213,9 @@ sys.exit(main(["anonymize", "a.mp4"]))
 
 
 @pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("first", [signal.SIGINT, pytest.param(signal.SIGHUP, marks=SLOW)])
 def test_a_second_signal_does_not_interrupt_the_removal(
-    clip: Path, tmp_path: Path, workers: str
+    clip: Path, tmp_path: Path, workers: str, first: signal.Signals
 ) -> None:
     for name in ("a.mp4", "b.mp4"):
         (tmp_path / name).write_bytes(clip.read_bytes())
@@ -228,12 +230,49 @@ def test_a_second_signal_does_not_interrupt_the_removal(
     deadline = time.monotonic() + 60
     while not any(out.glob(f".*{MARK}*")) and time.monotonic() < deadline:
         time.sleep(0.01)
-    for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+    for number in (first, first, signal.SIGTERM, signal.SIGINT):
         os.killpg(process.pid, number)  # as a terminal does, to the workers too
         time.sleep(0.002)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130 and b"Traceback" not in said, said
+    assert process.returncode == 130 and said.count(b"\n") == 1, said
     assert not list(out.iterdir())
+
+
+@pytest.mark.slow
+def test_signals_while_workers_start_are_one_sentence(clip: Path, tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(clip.read_bytes())
+    out = tmp_path / "out"
+    words = [sys.executable, "-m", "masquerade", "anonymize", str(tmp_path), "-o", str(out), *BLACK]
+    for number, seconds in enumerate((0.2, 0.8, 1.6, 2.4, 3.2, 4)):
+        process = subprocess.Popen(
+            [*words, "--workers", "2"], stderr=subprocess.PIPE, start_new_session=True
+        )
+        time.sleep(seconds)
+        for _ in range(2):
+            os.killpg(process.pid, (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)[number % 3])
+        _, said = process.communicate(timeout=60)
+        assert process.returncode in (130, -1, -2, -15) and said.count(b"\n") <= 1, said
+        assert not out.exists() or not list(out.iterdir())
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_parent_that_is_killed(clip: Path, tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(clip.read_bytes())
+    out = tmp_path / "out"
+    words = ["anonymize", str(tmp_path), "-o", str(out), "--encoder-preset", "veryslow", *BLACK]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "masquerade", *words, "--workers", "2"],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not any(out.glob(f".*{MARK}*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.communicate(timeout=60)  # until the last of the group has closed it
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
 
 
 def test_outcomes_of_all_kinds_have_one_code() -> None:

@@ -12,10 +12,11 @@ from masquerade.anonymizer import Pixels
 from masquerade.cli.demo_clip import compose
 from masquerade.cli.progress import BatchProgress, summary
 from masquerade.methods import build
+from masquerade.pipeline.config import PipelineConfig, build_pipeline
 from masquerade.pipeline.outputs import FileTask
-from masquerade.pipeline.single_file import anonymize_file
+from masquerade.pipeline.receipt import Receipt
+from masquerade.pipeline.single_file import Appear, run_file
 from masquerade.report.page import render_page
-from masquerade.storage import atomic_write
 from masquerade.video.encoding import Encoding
 from masquerade.video.frame import Frame
 from masquerade.video.read import Reader
@@ -47,19 +48,17 @@ def main(argv: list[str]) -> int:
     about = options.output / f"{source.stem}_report.html"
     with BatchProgress(files=1, bar=True, quiet=False, verbose=False) as progress:
         bar = progress.start_file(FileTask(source, made))
-        method = build(options.method)
-        receipt = anonymize_file(
-            source,
-            made,
-            method,
-            progress=bar,
-            overwrite=True,
-            allow_empty=options.allow_empty,
-            allow_gaps=options.allow_gaps,
+        config = PipelineConfig(
+            overwrite=True, allow_empty=options.allow_empty, allow_gaps=options.allow_gaps
         )
-    stills = side_by_side(source, made, beside, frames=receipt.source.frames)
-    with atomic_write(about, overwrite=True) as part:
-        part.write_text(render_page(receipt, stills=stills), "utf-8")
+
+        def show(receipt: Receipt, appear: Appear) -> None:
+            frames = receipt.source.frames
+            stills = side_by_side(source, appear(made), appear(beside), frames=frames)
+            appear(about).write_text(render_page(receipt, stills=stills), "utf-8")
+
+        pipeline = build_pipeline(build(options.method), config)
+        receipt = run_file(source, made, pipeline, progress=bar, also=show)
     for warning in receipt.warnings:
         print(f"warning: {warning}")
     print(f"result:  {made}  ({summary(receipt)})")
@@ -75,11 +74,10 @@ def side_by_side(before: Path, after: Path, dst: Path, *, frames: int) -> list[P
     with (
         Reader(before, force_8bit=True) as left,
         Reader(after, force_8bit=True, trusted=True) as right,
-        atomic_write(dst, overwrite=True) as part,
     ):
         info = left.info
         wide = replace(right.info, width=2 * info.width, time_base=info.time_base, start=info.start)
-        with Writer(part, info=wide, container="mp4", encoding=Encoding()) as writer:
+        with Writer(dst, info=wide, container="mp4", encoding=Encoding()) as writer:
             for one, other in zip(left, right, strict=True):
                 assert isinstance(one, Frame) and isinstance(other, Frame)
                 pixels = other.rgb()

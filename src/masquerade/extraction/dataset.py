@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import MasqueradeError
 from masquerade.pipeline.coverage import DatasetCoverage
-from masquerade.process_pool import children_without_interrupts
+from masquerade.process_pool import TERMINAL, children_without
 
 Shape = tuple[int, int, int, int]
 Digests = NDArray[np.uint8]  # (N, 32), the SHA-256 of each clip
@@ -189,7 +189,7 @@ def clip_loader(dataset: ClipDataset, batches: Iterable[Tensor]) -> Iterator[Ten
     if not workers:
         yield from loader
         return
-    with children_without_interrupts():
+    with children_without(TERMINAL):
         iterator = iter(loader)
     try:
         for batch in iterator:

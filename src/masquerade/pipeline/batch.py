@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -20,6 +21,7 @@ from masquerade.pipeline.config import Pipeline, build_pipeline
 from masquerade.pipeline.outputs import FileTask, check_outputs, config_of, receipt_path
 from masquerade.pipeline.receipt import VERSION, Receipt
 from masquerade.pipeline.single_file import OnProgress, run_file
+from masquerade.process_pool import children_without, end_with_parent
 from masquerade.storage import place_keys
 from masquerade.transaction import recover
 from masquerade.video.encoding import CONTAINERS, suffix_of
@@ -31,6 +33,7 @@ VIDEOS = {
 }  # fmt: skip
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 OWN_SUFFIX = "_anonymized"
+_busy = threading.Event()  # in a worker: it anonymizes a file
 Naming = Literal["keep", "sequential", "hash"]
 
 
@@ -236,22 +239,28 @@ def _run_task(
 
 def _run_in_worker(task: FileTask, pipeline: Pipeline) -> FileOutcome:
     """`_run_task` in a process that ends with it on a signal, and does not take the next task."""
+    _busy.set()
     try:
         return _run_task(task, pipeline)
     except SystemExit as ended:
         os._exit(int(ended.code or 0))
+    finally:
+        _busy.clear()
 
 
 def _run_in_processes(todo: list[tuple[FileTask, Pipeline]], workers: int) -> Iterator[FileOutcome]:
     """Run files side by side. When a process dies, its like are run again, each in its own."""
     context = multiprocessing.get_context("spawn")  # forking a process with threads can hang it
-    pool = ProcessPoolExecutor(workers, context, initializer=_exit_on_signals)
+    with children_without(ENDING):
+        pool = ProcessPoolExecutor(workers, context, initializer=_exit_on_signals)
     broken = []
     try:
         futures: dict[Future[FileOutcome], tuple[FileTask, Pipeline]] = {}
         for task, own in todo:
             try:
-                futures[pool.submit(_run_in_worker, task, own._replace(regions=None))] = (task, own)
+                with children_without(ENDING):
+                    future = pool.submit(_run_in_worker, task, own._replace(regions=None))
+                futures[future] = (task, own)
             except BrokenProcessPool:
                 broken.append((task, own))
         for future in as_completed(futures):
@@ -279,11 +288,15 @@ def _exit_on_signals() -> None:
 
     def end(received: int, frame: object) -> None:
         ended.append(received)
+        if not _busy.is_set():  # an exception would be printed, and there is nothing to remove
+            os._exit(128 + received)
         if len(ended) == 1:
             sys.exit(128 + received)
 
     for number in ENDING:
         signal.signal(number, end)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+    end_with_parent()
 
 
 def exit_code(outcomes: Iterable[FileOutcome]) -> int:

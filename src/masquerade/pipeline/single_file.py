@@ -61,6 +61,7 @@ from masquerade.video.read import Reader
 from masquerade.video.write import Writer
 
 OnProgress = Callable[[int, int | None], None]
+Appear = Callable[[Path], Path]  # of `transaction`: a file's temporary path
 SEED_WARNING = (
     "the noise comes from --seed: whoever knows it can undo the output; never release this file."
 )
@@ -100,9 +101,17 @@ def anonymize_file(
 
 
 def run_file(
-    src: Path, dst: Path, pipeline: Pipeline, *, progress: OnProgress | None = None
+    src: Path,
+    dst: Path,
+    pipeline: Pipeline,
+    *,
+    progress: OnProgress | None = None,
+    also: Callable[[Receipt, Appear], None] | None = None,
 ) -> Receipt:
-    """Anonymize one file with a pipeline that may serve many; see `anonymize_file`."""
+    """Anonymize one file with a pipeline that may serve many; see `anonymize_file`.
+
+    `also` writes what is to appear together with the output, from its temporary file.
+    """
     config = pipeline.config
     try:
         task = FileTask(src, dst)
@@ -120,6 +129,8 @@ def run_file(
             if config.receipt or config.shadow:
                 published = receipt.public() if config.public_receipt else receipt
                 appear(receipt_path(dst, config)).write_text(published.to_json(), "utf-8")
+            if also:
+                also(receipt, appear)
         return receipt
     except MasqueradeError as error:
         raise type(error)(with_final_name(str(error), dst)) from error
@@ -136,7 +147,7 @@ class _FileRun:
         dst: Path,
         pipeline: Pipeline,
         progress: OnProgress | None,
-        appear: Callable[[Path], Path],
+        appear: Appear,
     ) -> None:
         self.appear = appear
         self.src, self.dst, self.pipeline, self.progress = src, dst, pipeline, progress
@@ -218,11 +229,12 @@ class _FileRun:
         )
         others = len(self.metadata.streams) + len(self.sound)
         empty = len(writer.empty)
-        facts = verify_output(part, self.dst, frames=self.written, others=others, empty=empty)
         with self.timer.measure("verify"):
-            return facts, self._compare(part)
+            info = verify_output(part, self.dst, others=others, empty=empty)
+            detail = self._compare(part, info)
+            return file_facts(part, self.dst, info, self.written), detail
 
-    def _compare(self, part: Path) -> ResidualDetail:
+    def _compare(self, part: Path, info: VideoInfo) -> ResidualDetail:
         """Decode the output beside its source, and refuse it where detail of it is still there."""
         config, threads = self.config, self.config.threads
         try:
@@ -234,7 +246,7 @@ class _FileRun:
                     force_8bit=True,
                     threads=threads,
                 ) as source,
-                Reader(part, force_8bit=True, threads=threads, trusted=True) as output,
+                Reader(part, info=info, force_8bit=True, threads=threads, trusted=True) as output,
             ):
                 return self.detail.compare(source, output)
         except VideoError as error:
