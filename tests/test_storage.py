@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,26 @@ def test_parts_of_any_name_are_swept_names(tmp_path: Path) -> None:
             assert part.exists() and not copy.exists()
             raise KeyError
     assert not list(tmp_path.iterdir())
+
+
+def test_what_another_run_takes_for_stale_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    flock, swept = fcntl.flock, []
+
+    def sweeping(handle: int, operation: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        if len(swept) % 2 == 0:
+            path.rmdir() if path.is_dir() else path.unlink()
+        swept.append(path)
+        flock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", sweeping)
+    with atomic_write(tmp_path / "a.csv") as part:
+        assert part.exists() and part not in swept[:1]
+        part.write_text("whole")
+    with TemporaryFolder() as folder:
+        assert folder.is_dir() and folder not in swept[2:3]
+    assert (tmp_path / "a.csv").read_text() == "whole" and len(swept) == 4

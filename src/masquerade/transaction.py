@@ -19,6 +19,7 @@ from masquerade.storage import (
     complete,
     create_locked,
     publish,
+    remove_stale_files,
     sync_folder,
     take_lock,
     temporary_file,
@@ -62,8 +63,8 @@ def transaction(*, overwrite: bool = False) -> Iterator[Callable[[Path], Path]]:
 
 
 def recover(folder: Path) -> None:
-    """End the transactions that killed processes left in a folder: those that were not complete
-    are undone."""
+    """Remove what killed processes left in a folder, and undo their transactions that were not
+    complete."""
     for journal in folder.glob(f".*{JOURNAL}"):
         if not NAME.fullmatch(journal.name):
             continue
@@ -73,6 +74,7 @@ def recover(folder: Path) -> None:
                 if any(_identity(step.destination) != step.new for step in steps):
                     _undo(steps)
                 _end(journal, steps)
+    remove_stale_files(folder)
 
 
 def _publish(parts: dict[Path, Path], *, overwrite: bool) -> None:
@@ -102,7 +104,11 @@ def _publish(parts: dict[Path, Path], *, overwrite: bool) -> None:
             _end(journal, steps)
             raise
         else:
-            _end(journal, steps)
+            try:
+                _end(journal, steps)
+            except BaseException:  # an interruption; the files have their names and stay
+                _end(journal, steps)
+                raise
         finally:
             os.close(lock)
 
@@ -144,7 +150,7 @@ def _end(journal: Path, steps: list[_Step]) -> None:
     for step in steps:
         with suppress(FileNotFoundError):
             os.unlink(step.kept)
-    journal.unlink()
+    journal.unlink(missing_ok=True)
 
 
 def _read(journal: Path) -> list[_Step]:

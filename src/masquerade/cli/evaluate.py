@@ -29,7 +29,7 @@ from masquerade.pipeline.config import PipelineConfig, region_arguments, with_de
 from masquerade.ranges import Allowed, Checked, Count, Weight, Whole
 from masquerade.regions import REGIONS
 from masquerade.report.table import markdown, show
-from masquerade.storage import atomic_write
+from masquerade.transaction import transaction
 
 EXAMPLE = "masquerade evaluate --data clips.csv --method blur --regions people -o results"
 Folds = Allowed("0, or 2 or more", lambda value: value == 0 or value >= 2)
@@ -264,7 +264,7 @@ def mask_only_lines(line: EvaluatedMethod) -> list[EvaluatedMethod]:
 
 
 def write_results(result: Evaluation, folder: Path, name: str = "results") -> None:
-    """Write an evaluation as NAME.json and NAME.md into a folder."""
-    for suffix, text in (("json", result.to_json() + "\n"), ("md", markdown(result))):
-        with atomic_write(folder / f"{name}.{suffix}", overwrite=True) as part:
-            part.write_text(text, "utf-8")
+    """Write an evaluation as NAME.json and NAME.md into a folder, together."""
+    with transaction(overwrite=True) as path:
+        path(folder / f"{name}.json").write_text(result.to_json() + "\n", "utf-8")
+        path(folder / f"{name}.md").write_text(markdown(result), "utf-8")
