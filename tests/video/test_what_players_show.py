@@ -13,6 +13,7 @@ import pytest
 from clips import ffmpeg, frames, make, needs_ffmpeg
 
 from masquerade.errors import VideoError
+from masquerade.video.encoding import open_encoder
 from masquerade.video.probe import probe
 
 pytestmark = needs_ffmpeg
@@ -137,6 +138,7 @@ def test_heif_and_avif_are_refused(tmp_path):
         with av.open(str(path), "w", format="avif") as out:
             stream = out.add_stream("libsvtav1", rate=25, options={"preset": "12"})
             stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+            open_encoder(stream.codec_context)  # or these tests were real-time processes from here
             for number in range(count):
                 frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 9 * number, np.uint8))
                 frame.pts = number

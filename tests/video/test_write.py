@@ -295,6 +295,7 @@ def test_encoding_av1_takes_no_priority_over_other_processes(command):
     """As root, SVT-AV1 makes itself and the thread that opens it real-time: all others wait."""
     code = """
 import os, sys, torch
+os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # whatever the tests' process has
 from masquerade.video.encoding import CODECS, Encoding, check_encoder
 from masquerade.video.write import Writer, write_video
 
