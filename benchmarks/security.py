@@ -31,7 +31,7 @@ MISSING = "not measured"
 
 def command_in(text: str) -> str:
     """The command that a page of results says it was made by."""
-    found = re.search(r"Made by\s+`(?:python )?([^`]+)`", text)
+    found = re.search(r"python (benchmarks/[^`\n]+)", text)
     return f"`{found[1]}`" if found else ""
 
 
@@ -74,7 +74,7 @@ def coverage(folder: Path) -> tuple[str, str]:
 def mutants(folder: Path) -> tuple[str, str]:
     """Mutants of the fail-closed pipeline that its tests kill."""
     text = (folder / "mutation.md").read_text()
-    found = re.search(r"([\d,]+) of ([\d,]+) mutants", text)
+    found = re.search(r"([\d,]+) of ([\d,]+)\s+were\s+killed", text)
     assert found is not None
     killed, drawn = (int(number.replace(",", "")) for number in found.groups())
     return f"{killed:,} of {drawn:,}: {100 * killed / drawn:.1f} %", command_in(text)
@@ -97,7 +97,7 @@ ROWS: dict[str, tuple[str, Callable[[Path], tuple[str, str]]]] = {
     "promises held": ("", promises),
     "lines and branches that tests run": ("code-coverage.md", coverage),
     "mutants killed": ("mutation.md", mutants),
-    "an hour in one process": ("soak.md", soak),
+    "many runs in one process": ("soak.md", soak),
 }
 
 

@@ -399,7 +399,7 @@ def page(found: Soak, results: dict[str, Any]) -> str:
     ends = ", ".join(f"{n} {name}" for name, n in sorted(found.outcomes.items()))
     return "\n".join(
         [
-            "# An hour in one process",
+            "# Many runs in one process",
             "",
             f"Made by `{results['command']}` on commit {results['commit']}, Python "
             f"{platform.python_version()}, PyAV {av.__version__}.",

@@ -34,6 +34,9 @@ def test_figures_are_those_of_the_files(security: ModuleType, tmp_path: Path) ->
         "Made by `python benchmarks/fuzz.py --inputs 700` with\n| all | 700 | 1 | 2 | 695 | 2 |\n"
     )
     (tmp_path / "faults.md").write_text("**80 runs were struck and repeated; 3 failed.**")
+    (tmp_path / "mutation.md").write_text(
+        "    python benchmarks/m.py\n1,159 of 1,381 were\nkilled."
+    )
     room = {"pipeline": {"share": 0.951}, "video": {"share": 0.9449}}
     made = {"command": "python x.py", "commit": "abc1234"}
     (tmp_path / "code-coverage.json").write_text(json.dumps({**made, "rooms": room}))
@@ -45,6 +48,7 @@ def test_figures_are_those_of_the_files(security: ModuleType, tmp_path: Path) ->
     for figure in (
         "700 mutated files, 2 failures | `benchmarks/fuzz.py --inputs 700`",
         "77 of 80 runs",
+        "1,159 of 1,381: 83.9 % | `benchmarks/m.py`",
         "pipeline 95.1 %, video 94.5 %, on abc1234",
         "not flat: 9 runs in 60 minutes, 1 ended wrongly; +2.0 MB",
         "4 of 5, by 7 tests (1 skipped)",
