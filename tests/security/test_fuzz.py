@@ -57,7 +57,7 @@ def fuzzer(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 def test_every_seed_file_is_read_whole(fuzzer: ModuleType, tmp_path: Path) -> None:
     """Otherwise its mutations would show nothing."""
     seeds, missing = fuzzer.write_seeds(tmp_path)
-    assert len(seeds) >= 30 and len(seeds) + len(missing) == len(fuzzer.SEEDS)
+    assert len(seeds) >= 90 and len(seeds) + len(missing) == len(fuzzer.SEEDS)
     for name in seeds:
         answer = fuzzer.read(tmp_path / name, False)
         frames = 1 if name.startswith("image-") else 8
@@ -75,7 +75,7 @@ def test_an_input_follows_from_its_seed_and_number(fuzzer: ModuleType, tmp_path:
 def test_a_few_mutations_of_every_seed_file(fuzzer: ModuleType, tmp_path: Path) -> None:
     tally = fuzzer.fuzz(inputs=200, seed=1, keep=tmp_path)
     assert not tally.failures
-    assert tally.inputs == 200 and len(tally.outcomes) >= 30
+    assert tally.inputs == 200 and len(tally.outcomes) >= 90
 
 
 @pytest.mark.slow
@@ -111,23 +111,33 @@ def test_every_kind_of_failure_is_noticed_and_the_next_file_is_read(
     assert found == wanted
 
 
+def test_an_output_that_shows_anything_is_a_failure(
+    fuzzer: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.mkv"
+    fuzzer.write_seed(path, "mkv-ffv1")
+    assert fuzzer.publish(path, False) == {"published": True}
+    monkeypatch.setattr(fuzzer, "BLACK", -1)
+    assert fuzzer.publish(path, False)["outcome"] == "raw"
+
+
 def test_a_failure_is_kept_and_read_again(
     fuzzer: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     class Broken(fuzzer.Child):  # type: ignore[misc, name-defined]
-        def read(self, path: Path, *, salvage: bool) -> dict[str, str]:
+        def read(self, path: Path, **_: object) -> dict[str, str]:
             return {"outcome": "crash", "detail": "SIGSEGV"}
 
     with monkeypatch.context() as patch:
         patch.setattr(fuzzer, "Child", Broken)
-        tally = fuzzer.fuzz(inputs=3, seed=9, keep=tmp_path / "kept")
+        tally = fuzzer.fuzz(inputs=3, seed=8, keep=tmp_path / "kept")
         assert fuzzer.replay([path for path, _ in tally.failures]) == 1
-        assert "SIGSEGV" in fuzzer.page(tally, seed=9)
+        assert "SIGSEGV" in fuzzer.page(tally, seed=8)
     kept = [path for path, _ in tally.failures]
-    assert len(kept) == 3 and all(path.name.startswith("crash-9-") for path in kept)
+    assert len(kept) == 3 and all(path.name.startswith("crash-8-") for path in kept)
     seeds, _ = fuzzer.write_seeds(tmp_path)
     for number, path in enumerate(kept):
-        assert path.read_bytes() == fuzzer.input_of(seeds, 9, number)[1]
+        assert path.read_bytes() == fuzzer.input_of(seeds, 8, number)[1]
     assert fuzzer.replay(kept) == 0
     assert str(kept[0]) in capsys.readouterr().out
 

@@ -247,3 +247,43 @@ def test_a_folder_of_images_goes_through_it(tmp_path):
         for one, other in zip(reader, here, strict=True):
             assert np.array_equal(one.rgb(), other.rgb()) and one.pts == other.pts
     assert all(a <= b for a, b in itertools.pairwise(sorted(os.listdir(folder))))
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.avi"])
+def test_a_file_that_another_process_shortens_is_one_sentence(tmp_path, name):
+    large = (
+        "-c:v",
+        "mpeg4" if name == "a.avi" else "mpeg2video",
+        "-q:v",
+        1,
+        "-vf",
+        "noise=alls=60",
+    )
+    whole = make(tmp_path / name, *large, size="320x240")
+    data = whole.read_bytes()
+    assert len(data) > 2**19  # more than any buffer holds
+    for part in (2, 5000):  # in the middle, and nearly nothing
+        whole.write_bytes(data)
+        with pytest.raises(VideoError) as caught, Reader(whole, threads=1) as reader:
+            for number, _ in enumerate(reader):
+                if number == 0:
+                    os.truncate(whole, len(data) // part)
+        assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
+    whole.write_bytes(data)
+    with Reader(whole) as reader:
+        assert sum(1 for _ in reader) == 25
+
+
+def test_a_file_that_shrinks_under_the_check_of_its_end_ends_its_process_alone(tmp_path):
+    """Memory that is mapped to what a file no longer has is SIGBUS."""
+    path = make(tmp_path / "a.ts", seconds=2, size="640x480")
+    code = """
+import os, sys
+from pathlib import Path
+from masquerade.video import truncation
+path, mapped = Path(sys.argv[1]), truncation.mmap
+truncation.mmap = lambda *given, **more: (mapped(*given, **more), os.truncate(path, 10))[0]
+truncation.is_truncated(path, "mpegts")
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert done.returncode == -signal.SIGBUS

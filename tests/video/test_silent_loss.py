@@ -12,6 +12,7 @@ import pytest
 from clips import ffmpeg, frames, make, make_with_sound, needs_ffmpeg
 
 from masquerade.errors import VideoError
+from masquerade.video.decoding import Decoder
 from masquerade.video.probe import probe
 from masquerade.video.read import Reader
 from masquerade.video.truncation import is_truncated
@@ -125,6 +126,15 @@ def test_recordings_that_nobody_ended_do_not_say_where_they_end(tmp_path):
     data = path.read_bytes()
     path.write_bytes(data[:24] + bytes(4) + data[28:])
     assert is_truncated(path, "ivf") is None
+
+
+def test_a_stream_that_begins_later_is_one_sentence(tmp_path):
+    """As in recordings that follow each other: PyAV knows the streams that were there at first."""
+    path = make(tmp_path / "a.ts", "-c:v", "mpeg2video", seconds=0.2)
+    with Decoder(path, probe(path)) as decoder, pytest.raises(VideoError, match="begins later"):
+        decoder._next(iter(lambda: [][0], None))
+    with Decoder(path, probe(path), salvage=True) as decoder:
+        assert decoder._next(iter(lambda: [][0], None)) is None and decoder.losses.damaged == 1
 
 
 @pytest.mark.parametrize("name", ["a.ts", "a.mpg"])

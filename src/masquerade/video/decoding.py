@@ -209,6 +209,9 @@ class Decoder:
     def _next(self, packets: Iterator[Packet[Any]]) -> Packet[Any] | None:
         try:
             return next(packets, None)
+        except IndexError:  # PyAV knows the streams that were there at first
+            self._damage("has a stream that begins later, from where it cannot be read")
+            return None
         except (av.FFmpegError, OSError, ValueError) as error:
             # The demuxer's generator is over after an error; what the decoder holds is lost.
             self._damage(f"cannot be read to its end ({getattr(error, 'strerror', error)})")

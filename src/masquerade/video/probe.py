@@ -97,7 +97,7 @@ def count_frames(path: Path) -> int:
         packets = container.demux(main_stream(container, path))
         try:
             return sum(1 for packet in packets if packet.size)
-        except (av.FFmpegError, OSError, ValueError) as error:
+        except (av.FFmpegError, OSError, ValueError, IndexError) as error:
             why = str(getattr(error, "strerror", None) or error).lower()
             raise VideoError(f"{printable(path)} cannot be read to its end ({why}).") from None
 
