@@ -1,0 +1,302 @@
+"""The rules of coverage and receipts at their limits: one frame more, one name more, one stream."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from masquerade.errors import OutputError, VideoError
+from masquerade.pipeline import verify
+from masquerade.pipeline.coverage import (
+    Coverage,
+    CoverageCounter,
+    DatasetCoverage,
+    FrameCounts,
+    check_dataset_coverage,
+    check_file_coverage,
+    coverage_warnings,
+    find_gaps,
+)
+from masquerade.pipeline.receipt import (
+    FileFacts,
+    Receipt,
+    RegionRecord,
+    config_hash,
+    library_versions,
+    noise_origin,
+    region_records,
+)
+from masquerade.pipeline.verify import file_facts, verify_output
+from masquerade.regions.boxes import Box
+from masquerade.regions.region import Region
+
+FULL = FrameCounts(frames=100, empty=0, missed=0, span=100, filled_whole=0)
+LOST = FrameCounts(frames=100, empty=3, missed=3, span=100)
+UNSURE = FrameCounts(frames=100, filled_whole=1, span=100)
+EMPTY = FrameCounts(frames=7, empty=7)
+
+
+@pytest.mark.parametrize(
+    ("missed", "span", "lost"),
+    [(0, 0, False), (1, 50, False), (1, 49, True), (2, 100, False), (3, 100, True), (0, 5, False)],
+)
+def test_a_gap_is_more_than_two_in_a_hundred(missed: int, span: int, lost: bool) -> None:
+    counts = FrameCounts(frames=200, missed=missed, span=span)
+    assert bool(find_gaps(counts, ["faces"])) is lost
+    assert bool(find_gaps(counts, ["faces", "boxes"])) is lost
+    assert find_gaps(counts, ["boxes"]) == []  # they are its author's word
+    assert len(find_gaps(FrameCounts(missed=missed, span=span, filled_whole=1), ["boxes"])) == 1
+
+
+def test_gaps_say_how_many_frames() -> None:
+    both = FrameCounts(frames=90, missed=11, span=83, filled_whole=5)
+    lost, whole = find_gaps(both, ["people"])
+    assert "11" in lost and "83" in lost and "5 " in whole and "11" not in whole
+    assert coverage_warnings(FULL, ["faces"]) == []
+    for words, counts in ((1, LOST), (1, UNSURE), (1, EMPTY), (2, both)):
+        found = coverage_warnings(counts, ["faces"])
+        assert len(found) == words
+        assert all(a in b for a, b in zip(find_gaps(counts, ["faces"]), found, strict=False))
+    twice = FrameCounts(frames=4, empty=4, missed=1, span=1)
+    assert len(coverage_warnings(twice, ["faces"])) == 2
+
+
+@pytest.mark.parametrize("empty", [False, True])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_what_is_refused_is_what_is_not_allowed(empty: bool, gaps: bool) -> None:
+    allowed = {"allow_empty": empty, "allow_gaps": gaps}
+    check_file_coverage(FULL, ["faces"], name="a.mp4", **allowed)
+    for counts, passes in ((EMPTY, empty), (LOST, gaps), (UNSURE, gaps)):
+        for check in (
+            lambda one: check_file_coverage(one, ["faces"], name="a.mp4", **allowed),
+            lambda one: check_dataset_coverage({"a.mp4": one}, ["faces"], **allowed),
+        ):
+            if passes:
+                check(counts)
+                continue
+            with pytest.raises(OutputError, match=r"a\.mp4"):
+                check(counts)
+    check_file_coverage(LOST, ["boxes"], name="a.mp4", allow_empty=False, allow_gaps=False)
+
+
+def test_nothing_means_every_frame() -> None:
+    assert EMPTY.nothing and FrameCounts().nothing
+    assert not FrameCounts(frames=7, empty=6).nothing
+
+
+def test_a_dataset_adds_up_and_names_what_is_wrong() -> None:
+    videos = {"d": LOST, "b": FULL, "c": EMPTY, "a": UNSURE}
+    found = check_dataset_coverage(videos, ["faces"], allow_empty=True, allow_gaps=True)
+    assert found == DatasetCoverage(
+        videos=4,
+        counts=FrameCounts(frames=307, empty=10, missed=3, span=300, filled_whole=1),
+        unpublished=found.unpublished,
+    )
+    assert list(found.unpublished) == ["a", "c", "d"]
+    assert found.unpublished["d"] == find_gaps(LOST, ["faces"])[0]
+    both = FrameCounts(frames=9, missed=2, span=9, filled_whole=1)
+    words = check_dataset_coverage({"e": both}, ["faces"], allow_empty=True, allow_gaps=True)
+    assert all(one in words.unpublished["e"] for one in find_gaps(both, ["faces"]))
+    with pytest.raises(OutputError) as caught:
+        check_dataset_coverage(videos, ["faces"], allow_empty=False, allow_gaps=False)
+    said = str(caught.value)
+    assert "1 of 4 videos (c)" in said and "2 of 4 videos (d, a)" in said
+    none = check_dataset_coverage({}, ["faces"], allow_empty=False, allow_gaps=False)
+    assert none == DatasetCoverage(videos=0, counts=FrameCounts(), unpublished={})
+
+
+@pytest.mark.parametrize(("count", "more"), [(1, 0), (20, 0), (21, 1), (25, 5)])
+def test_a_message_names_twenty_videos_and_counts_the_rest(count: int, more: int) -> None:
+    videos = {f"v{i:02}": EMPTY for i in range(count)}
+    with pytest.raises(OutputError) as caught:
+        check_dataset_coverage(videos, ["faces"], allow_empty=False, allow_gaps=False)
+    said = str(caught.value)
+    shown = ", ".join(list(videos)[:20])
+    assert shown + (f" and {more} more)" if more else ")") in said
+
+
+def test_a_gap_of_one_track_ends_where_it_is_seen_or_gone() -> None:
+    def box(track: int | None, source: Any) -> Box:
+        return Box(0, 0, 9, 9, 1.0, track, source)
+
+    counter = CoverageCounter(["faces"])
+    for sources in (
+        {1: "interpolated", 2: "interpolated"},
+        {1: "interpolated", 2: "detected"},
+        {1: "extrapolated", 2: "interpolated"},
+        {1: "interpolated"},
+        {1: "interpolated", 2: "interpolated"},
+        {1: "interpolated", None: "interpolated"},
+    ):
+        boxes = tuple(box(track, source) for track, source in sources.items())
+        counter.add(Region(boxes=boxes), np.full((9, 9), 255, np.uint8))
+    assert counter.longest_gap == 3  # of the first track, in the last three frames
+    assert (counter.seen, counter.filled, counter.tracks) == (1, 10, {1, 2})
+    assert counter.total().longest_gap == 3
+    counter.add(Region(), np.zeros((9, 9), np.uint8))
+    assert counter.longest_gap == 3  # the longest stays
+
+
+def test_shares_are_of_the_area_to_five_places() -> None:
+    counter = CoverageCounter(["faces"])
+    mask = np.zeros((3, 7), np.uint8)
+    mask[1, 2], mask[2, 6] = 1, 255
+    counter.add(Region(), mask)
+    counter.add(Region(full_frame=True), mask)
+    assert counter.share == [round(2 / 21, 5)] * 2 and counter.regions == [1, 1]
+    assert (counter.empty, counter.filled_whole) == (0, 1)
+    assert counter.total() == Coverage(
+        frames=2, span=2, filled_whole=1, share=(0.09524, 0.09524), regions=(1, 1)
+    )
+
+
+def facts(**changes: Any) -> FileFacts:
+    given = {"name": "in.mkv", "sha256": "ab", "bytes": 77, "container": "matroska"}
+    given |= {"codec": "h264", "width": 64, "height": 48, "seconds": 1.5, "frames": 9}
+    return FileFacts(**(given | changes))
+
+
+def receipt(**changes: Any) -> Receipt:
+    given: dict[str, Any] = {
+        "source": facts(),
+        "output": facts(name="out.mp4", sha256="cd", bytes=55),
+        "method": {"name": "blur"},
+        "regions": (
+            RegionRecord(
+                name="templates", arguments={"templates": ["a"], "x": 1}, model_sha256="m", keys="k"
+            ),
+            RegionRecord(name="faces", arguments={"threshold": 0.2}, model_sha256=None),
+        ),
+        "settings": {"regions": "boxes:secret.json", "region": "r.png", "crf": 20},
+        "coverage": Coverage(frames=9),
+        "residual_detail": None,
+        "noise": "none",
+        "audio": "removed",
+    }
+    return Receipt(**(given | changes))
+
+
+def test_a_public_receipt_keeps_all_but_what_identifies_the_source() -> None:
+    whole = receipt()
+    public = whole.public()
+    assert public.source == facts(name=None, sha256=None, bytes=0)
+    assert public.output == facts(name=None, sha256="cd", bytes=55)
+    assert public.settings == {"regions": "boxes", "region": None, "key_weights": None, "crf": 20}
+    first, second = public.regions
+    assert first.arguments == {"templates": None, "x": 1} and second == whole.regions[1]
+    assert (first.name, first.model_sha256, first.keys) == ("templates", "m", "k")
+    for name in ("method", "coverage", "residual_detail", "noise", "audio", "receipt", "device"):
+        assert getattr(public, name) == getattr(whole, name)
+    assert receipt(output=None).public().output is None
+    assert receipt(settings={"regions": "faces+people"}).public().settings["regions"] == (
+        "faces+people"
+    )
+
+
+def test_a_receipt_says_nothing_it_was_not_told() -> None:
+    plain = receipt()
+    assert (plain.removed, plain.kept, plain.warnings) == ((), (), ())
+    assert (plain.mended_timestamps, plain.damaged_frames, plain.lost_frames) == (0, 0, 0)
+    assert plain.end_unknown is False and plain.device == "cpu" and plain.settings_sha256 == ""
+    assert (plain.stage_seconds, plain.versions, plain.receipt) == ({}, {}, 1)
+
+
+def test_a_receipt_is_json_that_a_person_can_read() -> None:
+    text = receipt(source=facts(name="Ä\udcff.mkv")).to_json()
+    assert text.endswith("}\n") and "Ä" in text and '\n "source": {\n' in text
+    assert "\\udcff" in text and text.encode("utf-8")
+    document = json.loads(text)
+    assert document["source"]["frames"] == 9 and document["coverage"]["share"] == []
+    assert document["regions"][0]["keys"] == "k"
+
+
+def test_region_records_leave_paths_out_and_name_models() -> None:
+    one = SimpleNamespace(model_sha256="m", fingerprint="f")
+    two = SimpleNamespace(model_sha256=None)
+    given = [("a", {"file": Path("x"), "n": 3, "s": "x"}), ("b", {})]
+    assert region_records(given, SimpleNamespace(sources=(one, two))) == (
+        RegionRecord(name="a", arguments={"n": 3, "s": "x"}, model_sha256="m", keys="f"),
+        RegionRecord(name="b", arguments={}, model_sha256=None, keys=None),
+    )
+    (alone,) = region_records(given[:1], one)
+    assert (alone.name, alone.keys) == ("a", "f")
+
+
+def test_hashes_and_versions_can_be_computed_by_anyone() -> None:
+    settings = {"b": 2, "a": Path("x/y"), "c": None}
+    text = '{"a": "x/y", "b": 2, "c": null}'
+    assert config_hash(settings) == hashlib.sha256(text.encode()).hexdigest()
+    names = ("masquerade", "torch", "numpy", "av", "opencv-python-headless")
+    assert library_versions() == {
+        "python": platform.python_version(),
+        **{name: version(name) for name in names},
+    }
+    assert len({noise_origin(1, keyed=True), *(noise_origin(None, keyed=k) for k in (0, 1))}) == 3
+    assert noise_origin(1, keyed=True) == noise_origin(0, keyed=False)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "others", "empty", "passes"),
+    [
+        (["video"], 0, 0, True),
+        (["video", "audio"], 1, 0, True),
+        (["video", "audio"], 0, 0, False),
+        (["video"], 1, 0, False),
+        (["video"], 1, 1, True),
+        (["video"], 2, 1, False),
+        (["video", "audio"], 2, 1, True),
+        (["video", "audio", "audio"], 2, 1, True),
+        (["video", "audio", "audio"], 1, 1, False),
+        (["video", "video"], 1, 0, False),
+        (["audio"], 0, 0, False),
+        (["audio"], 1, 1, False),
+        ([], 0, 0, False),
+    ],
+)
+def test_an_output_holds_one_video_and_what_was_put_there(
+    monkeypatch: pytest.MonkeyPatch, kinds: list[str], others: int, empty: int, passes: bool
+) -> None:
+    info = SimpleNamespace(streams=[SimpleNamespace(kind=kind) for kind in kinds])
+    asked = []
+    monkeypatch.setattr(verify, "probe", lambda path: asked.append(path) or info)
+    part, dst = Path("dir/.part"), Path("dir/final.mp4")
+    if passes:
+        assert verify_output(part, dst, others=others, empty=empty) is info
+        if not empty:
+            assert verify_output(part, dst, others=others) is info
+    else:
+        with pytest.raises(OutputError, match=r"^final\.mp4"):
+            verify_output(part, dst, others=others, empty=empty)
+    assert set(asked) == {part}
+
+
+def test_what_cannot_be_read_back_is_refused_by_its_final_name(tmp_path: Path) -> None:
+    (tmp_path / "part.mp4").write_bytes(b"no video")
+    with pytest.raises(OutputError, match=r"final\.mp4") as caught:
+        verify_output(tmp_path / "part.mp4", tmp_path / "final.mp4", others=0)
+    assert isinstance(caught.value.__cause__, VideoError)
+
+
+def test_file_facts_are_those_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / ".part"
+    path.write_bytes(b"12345")
+    info: Any = SimpleNamespace(container="mp4", codec="av1", width=31, height=17, duration=2.5)
+    assert file_facts(path, tmp_path / "named.mp4", info, 42) == FileFacts(
+        name="named.mp4",
+        sha256=hashlib.sha256(b"12345").hexdigest(),
+        bytes=5,
+        container="mp4",
+        codec="av1",
+        width=31,
+        height=17,
+        seconds=2.5,
+        frames=42,
+    )
