@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -16,7 +16,17 @@ from masquerade.cli import anonymize, data, demo, evaluate, main, templates, tra
 from masquerade.errors import UsageError
 from masquerade.methods import METHODS
 from masquerade.pipeline.config import PipelineConfig, build_pipeline, parse_scale
-from masquerade.ranges import Allowed
+from masquerade.ranges import (
+    Allowed,
+    Count,
+    Share,
+    UnitInterval,
+    Whole,
+    above,
+    at_least,
+    check_ranges,
+    checked,
+)
 from masquerade.regions import REGIONS
 from masquerade.training.recipes import RECIPES
 
@@ -170,3 +180,86 @@ def test_settings_of_the_library_are_refused_alike(tmp_path: Path) -> None:
 def test_values_at_the_ends_of_a_range_pass() -> None:
     PipelineConfig(threshold=1, mask_scale=1, feather=0, preview=0.1, min_size=20, max_size=20)
     assert parse_scale("full") is None and parse_scale("640x360") == (640, 360)
+
+
+def test_what_each_type_takes() -> None:
+    def options(
+        *,
+        count: Count = 1,
+        share: Share = 0.5,
+        unit: UnitInterval = 0.5,
+        rate: Annotated[float, at_least(2, 4)] | None = None,
+        word: Literal["a", "b"] | None = None,
+        name: str = "",
+        flag: bool = False,
+        pair: tuple[Count, str] = (1, ""),
+        many: tuple[UnitInterval, ...] = (),
+        either: int | str | None = None,
+        path: Path | None = None,
+    ) -> None:
+        """Options of every checked type."""
+
+    good: dict[str, list[Any]] = {
+        "count": [1, 10**9],
+        "share": [1e-9, 1, 1.0],
+        "unit": [0, 1, 0.5],
+        "rate": [2, 4, 3.5, None],
+        "word": ["a", "b", None],
+        "name": ["", "x"],
+        "flag": [True, False],
+        "pair": [(1, ""), [2, "x"]],
+        "many": [(), [], (0, 1, 0.5)],
+        "either": [1, "x", None],
+        "path": [Path("x"), None, 3],
+        "unknown": [3],
+    }
+    wrong: dict[str, list[Any]] = {
+        "count": [0, 1.5, "1", None, True, math.inf],
+        "share": [0, 1.01, math.nan, "x", None],
+        "unit": [-0.01, 1.01, True],
+        "rate": [1.99, 4.01, "3", True],
+        "word": ["c", "", 0],
+        "name": [1, None],
+        "flag": [0, 1, None, "true"],
+        "pair": [(1,), (1, "", ""), (0, ""), (1, 1), "1x", 5],
+        "many": [(0, 2), 0.5, ("x",), (0.5, None)],
+        "either": [1.5, True],
+    }
+    for name, values in good.items():
+        for value in values:
+            check_ranges(options, {name: value})
+    for name, values in wrong.items():
+        for value in values:
+            with pytest.raises(UsageError, match=f"^--{name} must be "):
+                check_ranges(options, {name: value})
+            with pytest.raises(UsageError):
+                check_ranges(options, {"count": 1, name: value, "path": None})
+
+
+def test_a_checked_function_is_called_with_what_it_was_given_or_not_at_all() -> None:
+    called = []
+
+    @checked
+    def work(first: Count, *, second: Whole = 3) -> int:
+        called.append((first, second))
+        return first + second
+
+    assert work(1) == 4 and work(2, second=0) == 2 and work.__name__ == "work"
+    for arguments in ((0, 1), (1, -1)):
+        with pytest.raises(UsageError):
+            work(arguments[0], second=arguments[1])
+    assert called == [(1, 3), (2, 0)]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "inside", "outside"),
+    [
+        (at_least(2), [2, 2.5, 1e300], [1.99, math.inf, -math.inf, math.nan]),
+        (at_least(2, 3), [2, 3], [1.99, 3.01]),
+        (above(2), [2.01, 1e300], [2, math.inf, math.nan]),
+        (above(2, 3), [2.01, 3], [2, 3.01]),
+    ],
+)
+def test_ends_of_ranges(allowed: Allowed, inside: list[float], outside: list[float]) -> None:
+    assert [allowed.test(value) for value in inside] == [True] * len(inside)
+    assert [allowed.test(value) for value in outside] == [False] * len(outside)
