@@ -1,0 +1,134 @@
+"""What a run holds, how long a preview is, sizes and constant rates, by exact numbers."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from masquerade.errors import UsageError, VideoError
+from masquerade.pipeline import memory, single_file
+from masquerade.pipeline.constant_frame_rate import to_constant_rate
+from masquerade.pipeline.memory import held_pictures, most_bytes
+from masquerade.pipeline.stream import (
+    AnonymizedFrame,
+)
+from masquerade.regions.region import Region
+from masquerade.video.probe import VideoInfo
+
+
+def info(width: int, height: int, pix_fmt: str = "gray", bit_depth: int = 8) -> VideoInfo:
+    own: dict[str, Any] = {"pix_fmt": pix_fmt, "bit_depth": bit_depth, "frames": 7}
+    return VideoInfo(path=Path("a"), kind="video", container="", width=width, height=height, **own)
+
+
+@pytest.mark.parametrize(
+    ("picture", "look_ahead", "window", "held"),
+    [
+        (1, 0, 0, 32),  # five queues of four and two more, and two windows of one
+        (1, 7, 1, 39),
+        (1, 7, 4, 45),
+        (0, 0, 3, 36),
+        (2**28, 0, 1, 22),  # two fit into a queue
+        (2**31, 0, 1, 17),  # none does, and one passes alone
+    ],
+)
+def test_pictures_that_are_held(picture: int, look_ahead: int, window: int, held: int) -> None:
+    assert held_pictures(picture, look_ahead, window) == held
+
+
+def test_the_most_bytes_of_a_run() -> None:
+    base, pixels = memory.BASE_BYTES, 1000 * 500
+    expected = base + 39 * pixels + 32 * 3 * pixels + 60 * pixels + 300 * pixels
+    assert most_bytes(info(1000, 500), 7, 1) == most_bytes(info(1000, 500), 7, 0) == expected
+    expected = base + 45 * pixels * 2 + 38 * 6 * pixels + 240 * pixels + 300 * pixels
+    assert most_bytes(info(1000, 500, "gray16le", 16), 7, 4) == expected
+    expected = base + 39 * pixels * 8 + 32 * 3 * pixels + 60 * pixels + 300 * pixels
+    assert most_bytes(info(1000, 500, "unknown"), 7, 1) == expected
+
+
+def test_a_preview_ends_after_so_many_seconds_of_the_first_frame() -> None:
+    class Shown:
+        def __init__(self, time: float) -> None:
+            self.time = time
+
+    sound = object()
+    items = [sound, Shown(5.0), sound, Shown(5.4), Shown(5.5), Shown(6.0), sound]
+    patched = pytest.MonkeyPatch()
+    with patched.context() as patch:
+        patch.setattr(single_file, "Frame", Shown)
+        until: Any = single_file._until
+        assert list(until(items, None)) == items
+        assert list(until(items, 0.5)) == items[:4]
+        assert list(until(items, 0.6)) == items[:5]
+        assert list(until(items, 0.1)) == items[:3]
+        assert list(until(items, 9)) == items
+
+
+def test_the_image_of_where_to_hide_is_read_in_grey(tmp_path: Path) -> None:
+    colours = np.zeros((6, 8, 3), np.uint8)
+    colours[2, 3] = 255
+    cv2.imwrite(str(tmp_path / "m.png"), colours)
+    mask = single_file._load_region_image(tmp_path / "m.png", info(8, 6))
+    assert mask.shape == (6, 8) and mask[2, 3] == 255 and mask.sum() == 255
+    with pytest.raises(UsageError, match=r"m\.png is 8x6, but the video is 6x8"):
+        single_file._load_region_image(tmp_path / "m.png", info(6, 8))
+    (tmp_path / "n.png").write_text("no image")
+    with pytest.raises(UsageError, match="no image"):
+        single_file._load_region_image(tmp_path / "n.png", info(8, 6))
+
+
+def test_pixels_are_made_smaller_only_where_they_must_be() -> None:
+    pixels = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
+    assert single_file._resize(pixels, info(8, 6)) is pixels
+    small = single_file._resize(pixels, info(4, 3))
+    assert small.shape == (3, 4, 3)
+    mean = pixels.astype(float).reshape(3, 2, 4, 2, 3).mean((1, 3))
+    assert np.abs(small - mean).max() <= 0.5
+    mask = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    frame = AnonymizedFrame(None, pixels, Region(), mask)
+    assert np.array_equal(single_file._mask_as_rgb(frame), np.stack([mask] * 3, 2))
+    everything = single_file._mask_as_rgb(frame._replace(mask=None))
+    assert everything.shape == (6, 8, 3) and everything.dtype == np.uint8
+    assert (everything == 255).all()
+
+
+def frame_at(pts: int, duration: int = 1, base: Fraction = Fraction(1, 10)) -> AnonymizedFrame:
+    time = SimpleNamespace(pts=pts, duration=duration, time_base=base, index=pts)
+    return AnonymizedFrame(time, np.zeros((1, 1, 3), np.uint8), Region(), None)
+
+
+@pytest.mark.parametrize(
+    ("times", "rate", "shown"),
+    [
+        ([0, 1, 2, 3], 10, [0, 1, 2, 3]),
+        ([0, 1, 2, 3], 20, [0, 0, 1, 1, 2, 2, 3, 3]),
+        ([0, 1, 2, 3], 5, [0, 2]),
+        ([0, 4, 5], 10, [0, 0, 0, 0, 4, 5]),
+        ([7, 8], 10, [7, 8]),
+        ([0, 1, 2, 3, 4, 5], 4, [0, 2, 5]),
+        ([], 4, []),
+    ],
+)
+def test_a_constant_rate_shows_what_was_there_at_each_tick(
+    times: list[int], rate: int, shown: list[int]
+) -> None:
+    sound = object()
+    found = list(to_constant_rate([*map(frame_at, times), sound], Fraction(rate)))
+    frames = [item.frame for item in found if item is not sound]
+    assert [frame.index for frame in frames] == shown and len(found) == len(shown) + 1
+    first = times[0] * rate // 10 if times else 0
+    assert [frame.pts for frame in frames] == [first + i for i in range(len(shown))]
+    assert all((f.duration, f.time_base) == (1, Fraction(1, rate)) for f in frames)
+
+
+def test_one_picture_is_repeated_a_hundred_thousand_times_at_most() -> None:
+    found = to_constant_rate([frame_at(0, 10**6)], Fraction(1))
+    assert sum(1 for _ in found) == 100_000
+    with pytest.raises(VideoError, match="100000 are the most"):
+        list(to_constant_rate([frame_at(0, 10**6 + 10)], Fraction(1)))
