@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import gc
+import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from masquerade.errors import UsageError
+from masquerade import storage
+from masquerade.errors import MasqueradeError, UsageError
 from masquerade.storage import (
     MARK,
+    PART,
     TEMPORARY,
     TemporaryFolder,
     atomic_write,
+    file_digest,
+    folds_case,
+    place_keys,
+    publish,
     refuse_existing,
     remove_stale_files,
+    sync_folder,
+    take_lock,
+    temporary_file,
+    tensor_bytes,
+    weights_digest,
+    with_final_name,
 )
 
 
@@ -83,3 +100,183 @@ def test_what_another_run_takes_for_stale_before_it_is_locked_is_made_again(
     with TemporaryFolder() as folder:
         assert folder.is_dir() and folder not in swept[2:3]
     assert (tmp_path / "a.csv").read_text() == "whole" and len(swept) == 4
+
+
+def digest_of(*parts: bytes) -> str:
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def test_digests_are_those_of_the_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert file_digest(tmp_path / "a") == digest_of(b"abc")
+    first, second = torch.tensor([[1, 2], [3, 4]], dtype=torch.int16), torch.tensor(0.5)
+    assert bytes(tensor_bytes(first.T)) == first.T.contiguous().numpy().tobytes()
+    parts = (b"a", second.numpy().tobytes(), b"b", first.numpy().tobytes())
+    assert weights_digest({"b": first, "a": second.requires_grad_()}) == digest_of(*parts)
+
+
+def test_a_file_is_private_until_it_has_its_name(tmp_path: Path) -> None:
+    dst, mask = tmp_path / "new" / "deep" / "a.mp4", os.umask(0o027)
+    try:
+        with atomic_write(dst) as part:
+            assert part.parent == dst.parent and part.suffix == ".mp4" and PART.fullmatch(part.name)
+            assert part.stat().st_mode & 0o777 == 0o600 and not dst.exists()
+            with pytest.raises(OSError), take_lock(part, os.O_RDWR):
+                pass
+            part.write_bytes(b"new")
+        assert dst.stat().st_mode & 0o777 == 0o640 and dst.read_bytes() == b"new"
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(mask)
+    assert [path.name for path in dst.parent.iterdir()] == ["a.mp4"]
+    with pytest.raises(UsageError, match="exists already"), atomic_write(dst):
+        pass
+    with atomic_write(dst, overwrite=True) as part:
+        part.write_bytes(b"newer")
+    assert dst.read_bytes() == b"newer"
+    with pytest.raises(KeyError), atomic_write(dst, overwrite=True) as part:
+        part.write_bytes(b"half")
+        raise KeyError
+    assert dst.read_bytes() == b"newer" and len(list(dst.parent.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "ending"),
+    [
+        ("a.webm", ".webm"),
+        ("a", ""),
+        (f"a.{'b' * 16}", f".{'b' * 16}"),
+        (f"a.{'b' * 17}", ""),
+        ("a.m-4", ""),
+    ],
+)
+def test_a_part_ends_like_its_file_where_that_is_a_plain_word(
+    tmp_path: Path, name: str, ending: str
+) -> None:
+    with temporary_file(tmp_path / name) as part:
+        assert part.name.endswith(MARK + ending) and PART.fullmatch(part.name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    part = temporary_file(tmp_path / "file" / "sub" / "a.mp4")
+    with pytest.raises(MasqueradeError, match="cannot be written") as caught, part:
+        pass
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_nothing_that_came_meanwhile_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    def refuse(*paths: Any) -> None:
+        raise PermissionError
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    part, dst = tmp_path / "part", tmp_path / "dst"
+    part.write_bytes(b"new")
+    dst.write_bytes(b"theirs")
+    with pytest.raises(UsageError):
+        publish(part, dst, overwrite=False)
+    assert (part.read_bytes(), dst.read_bytes()) == (b"new", b"theirs")
+    dst.unlink()
+    publish(part, dst, overwrite=False)
+    assert dst.read_bytes() == b"new"
+    part.unlink(missing_ok=True)
+    part.write_bytes(b"newer")
+    publish(part, dst, overwrite=True)
+    assert dst.read_bytes() == b"newer" and not part.exists()
+
+
+@pytest.mark.parametrize(("number", "fails"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_names_are_put_on_the_disk_where_the_file_system_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, fails: bool
+) -> None:
+    def sync(handle: int) -> None:
+        raise OSError(number, "no")
+
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(os, "fsync", sync)
+    if fails:
+        with pytest.raises(OSError, match="no"):
+            sync_folder(tmp_path)
+    else:
+        sync_folder(tmp_path)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_temporary_folder_is_private_locked_and_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    held = TemporaryFolder()
+    assert held.path.parent == tmp_path and held.path.stat().st_mode & 0o777 == 0o700
+    (held.path / "a").write_bytes(b"a")
+    with TemporaryFolder() as other:  # leaves the one alone that is in use
+        assert other != held.path and (held.path / "a").exists()
+        (other / "b").write_bytes(b"b")
+    assert not other.exists() and (held.path / "a").exists()
+    gone = held.path
+    del held
+    gc.collect()
+    assert not gone.exists()
+    stale = tmp_path / f"{TEMPORARY}{'f' * 16}"
+    stale.mkdir()
+    (stale / "raw").write_bytes(b"raw")
+    os.symlink(tmp_path / "kept", tmp_path / f"{TEMPORARY}{'e' * 16}")
+    (tmp_path / "kept").mkdir()
+    with TemporaryFolder():
+        assert not stale.exists() and (tmp_path / "kept").exists()
+
+
+def test_the_same_file_has_the_same_key(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    keys = place_keys([tmp_path / "real" / "a", tmp_path / "link" / "a", tmp_path / "real" / "b"])
+    assert keys[0] == keys[1] != keys[2]
+    (tmp_path / "real" / "b").symlink_to(tmp_path / "real" / "a")  # a link is a place of its own
+    assert place_keys([tmp_path / "real" / "b"]) == [keys[2]]
+
+
+@pytest.mark.parametrize("folds", [True, False])
+def test_names_that_differ_in_case_are_one_where_the_file_system_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folds: bool
+) -> None:
+    asked = []
+    monkeypatch.setattr(storage, "folds_case", lambda folder: asked.append(folder) or folds)
+    paths = [tmp_path / name for name in ("A", "a", "caf\u00e9", "cafe\u0301", "b")]
+    keys = place_keys(paths)
+    assert len(set(keys)) == (3 if folds else 5) and keys[4] == str(paths[4])
+    assert set(asked) == {tmp_path}
+    assert place_keys([paths[0], paths[0]]) == [str(paths[0])] * 2 and len(asked) == 4
+
+
+def test_case_is_tried_in_the_nearest_folder_that_is_there(tmp_path: Path) -> None:
+    there = os.path.exists(str(tmp_path).upper())
+    assert folds_case(tmp_path / "to" / "be" / "made") == folds_case(tmp_path) == there
+    assert not list(tmp_path.iterdir())
+    assert folds_case(Path("/proc/self/nothing"))  # where nothing can be written
+
+
+def test_what_an_output_may_replace(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"")
+    (tmp_path / "good").symlink_to(tmp_path / "a")
+    refuse_existing(tmp_path / "none", overwrite=False)
+    refuse_existing(tmp_path / "a" / "below-a-file", overwrite=False)
+    for name in ("a", "good"):
+        refuse_existing(tmp_path / name, overwrite=True)
+        with pytest.raises(UsageError, match="exists already"):
+            refuse_existing(tmp_path / name, overwrite=False)
+    for overwrite in (False, True):
+        with pytest.raises(UsageError, match="is a folder"):
+            refuse_existing(tmp_path, overwrite=overwrite)
+        with pytest.raises(UsageError, match="cannot be a file's name"):
+            refuse_existing(tmp_path / "a\0b", overwrite=overwrite)
+
+
+def test_messages_name_the_file_and_not_its_part(tmp_path: Path) -> None:
+    with temporary_file(tmp_path / "a.mp4") as part:
+        said = with_final_name(f"{part} and {part.name} fail", tmp_path / r"\1.mp4")
+    assert said == rf"{tmp_path}/\1.mp4 and \1.mp4 fail"
