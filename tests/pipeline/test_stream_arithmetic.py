@@ -236,25 +236,37 @@ def test_generators_are_closed_and_others_left() -> None:
     assert closed == [True, True]
 
 
-@pytest.mark.parametrize(("given", "ahead"), [({}, 4), ({"depth": 2}, 2), ({"limit": 30}, 3)])
-def test_a_queue_runs_ahead_by_its_depth_or_its_bytes(given: dict[str, int], ahead: int) -> None:
-    """What is ready is counted when the thread waits: one more is made and not put there."""
+@pytest.mark.parametrize(
+    ("given", "size", "ahead"),
+    [
+        ({}, 10, 4),
+        ({"depth": 2}, 10, 2),
+        ({"limit": 30}, 10, 3),
+        ({}, 2**28, 2),
+        ({}, 2**28 + 1, 1),
+        ({}, 2**33, 1),
+    ],
+)
+def test_a_queue_runs_ahead_by_its_depth_or_its_bytes(
+    given: dict[str, int], size: int, ahead: int
+) -> None:
+    """One more is made and waits to be put there."""
     made, waits = [], threading.Semaphore(0)
 
     def items() -> Iterator[Any]:
         for number in range(20):
             made.append(number)
             waits.release()
-            yield np.full(10, number, np.uint8)
+            yield SimpleNamespace(number=number, planes=[SimpleNamespace(buffer_size=size)])
 
     taken = prefetch(items(), **given)
-    assert next(taken)[0] == 0
+    assert next(taken).number == 0
     for _ in range(ahead + 2):
         assert waits.acquire(timeout=20)
     assert not waits.acquire(timeout=0.03) and len(made) == ahead + 2
-    assert next(taken)[0] == 1
+    assert next(taken).number == 1
     assert waits.acquire(timeout=20) and not waits.acquire(timeout=0.03)
-    assert [one[0] for one in taken] == list(range(2, 20))
+    assert [one.number for one in taken] == list(range(2, 20))
 
 
 def test_nothing_may_be_an_item_and_an_error_of_any_kind_is_passed_on() -> None:

@@ -31,7 +31,7 @@ def level(column: int, row: int, box: Box, margin: float, feather: float, *, ell
 
 
 @pytest.mark.parametrize("shape", ["ellipse", "box"])
-@pytest.mark.parametrize(("margin", "feather"), [(1.3, 0), (1.0, 0), (1.2, 3.5)])
+@pytest.mark.parametrize(("margin", "feather"), [(1.3, 0), (1.0, 0), (1.2, 3.5), (1.1, 0.7)])
 @pytest.mark.parametrize("at", [(0, 0), (-14, 2), (20, -9), (15, 14)])
 def test_every_pixel_is_what_its_distance_says(
     shape: Shape, margin: float, feather: float, at: tuple[int, int]
@@ -44,6 +44,36 @@ def test_every_pixel_is_what_its_distance_says(
     ]
     assert np.abs(mask.astype(int) - np.array(wanted)).max() <= 1
     assert ((mask == 255) == (np.array(wanted) == 255)).all()
+
+
+def test_with_a_feather_a_pixel_that_the_edge_only_touches_is_covered() -> None:
+    box = Box(10, 8, 20, 16, 1)
+    mask = rasterize([box], width=W, height=H, shape="box", feather=0.5, margin=1)
+    wanted = np.zeros((H, W), np.uint8)
+    wanted[7:17, 9:21] = 255
+    assert np.array_equal(mask, wanted) and mask.dtype == np.uint8
+
+
+def test_shape_margin_and_feather_are_those_of_the_documentation() -> None:
+    plain = rasterize([BOX], width=W, height=H)
+    assert np.array_equal(
+        plain, rasterize([BOX], width=W, height=H, shape="ellipse", margin=1.3, feather=0)
+    )
+    frame = Box(10, 10, 30, 20, 1, label="frame")  # a frame is no ellipse
+    assert np.array_equal(
+        rasterize([frame], width=W, height=H),
+        rasterize([frame], width=W, height=H, shape="box"),
+    )
+
+
+def test_nothing_is_hidden_where_it_is_to_be_ignored() -> None:
+    ignore = np.ones((H, W), np.uint8)
+    ignore[:, :20] = 0
+    soft = np.full((H, W), 9, np.uint8)
+    mask = rasterize([BOX], width=W, height=H, strength=soft, ignore=ignore)
+    assert not mask[:, :20].any()
+    alone = rasterize([BOX], width=W, height=H, strength=soft)
+    assert np.array_equal(mask[:, 20:], alone[:, 20:])
 
 
 def test_a_soft_mask_is_added_unchanged_and_never_takes_away() -> None:
@@ -102,6 +132,7 @@ def test_ellipses_lie_in_their_part_of_the_box_on_a_copy_of_another_size() -> No
     first[:, 80:] = 0
     rows, columns = np.nonzero(first)
     # centre (40, 80), 20 wide and 40 high: halved across, a quarter of it down
+    assert mask.dtype == np.uint8 and mask.shape == (40, 120)
     assert (columns.min(), columns.max()) == (15, 25) and (rows.min(), rows.max()) == (15, 25)
     assert first[20, 20] == 255 and first[15, 15] == 0 and set(np.unique(first)) == {0, 255}
     assert mask[3, 100] == 255 and np.count_nonzero(mask[:, 80:]) <= 9  # never less than a pixel

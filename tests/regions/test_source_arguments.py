@@ -1,0 +1,166 @@
+"""What region sources of faces, files and frames hand on to detectors and tracks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from frames import ArrayFrame, Counted
+
+from masquerade.errors import UsageError
+from masquerade.regions import Boxes, Faces, WholeFrame, region_sources
+from masquerade.regions.boxes import Box, BoxWriter
+from masquerade.regions.region import Region
+from masquerade.regions.region_sources import TrackedSource
+from masquerade.regions.tracking import Tracking
+
+
+class Detector:
+    """Finds one box in frames that are not black, and notes its arguments and frames."""
+
+    model_sha256 = "digest"
+
+    def __init__(self, **given: Any) -> None:
+        self.given, self.seen = given, list[int]()
+
+    def __call__(self, frame: ArrayFrame) -> list[Box]:
+        self.seen.append(int(frame.pixels[0, 0, 0]))
+        return [Box(4, 4, 20, 20, 0.9)] if frame.pixels.any() else []
+
+
+class Weak(Detector):
+    model_sha256 = "weak"
+
+
+@pytest.fixture(autouse=True)
+def detectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(region_sources, "CenterFace", Detector)
+    monkeypatch.setattr(region_sources, "HaarFaces", Weak)
+
+
+def pictures(count: int, *, empty: range = range(0)) -> list[ArrayFrame]:
+    """Frames that are alike but for those in which nothing is found."""
+    plain = np.full((48, 64, 3), 90, np.uint8)
+    return [ArrayFrame(plain * (t not in empty)) for t in range(count)]
+
+
+def test_the_defaults_of_faces_are_those_of_the_documentation() -> None:
+    faces = Faces()
+    assert isinstance(faces._detector, Detector) and not isinstance(faces._detector, Weak)
+    assert faces._detector.given == {
+        "threshold": 0.2,
+        "scale": None,
+        "min_size": 0,
+        "max_size": None,
+    }
+    assert faces._tracking == Tracking(gap=12, carry=6, lookback=6, every=3, min_best_score=0.5)
+    assert (faces.name, faces.model_sha256) == ("faces", "digest")
+    assert faces.look_ahead == 1 + 12 + 2 * 2
+    assert TrackedSource.min_best_score == 0.0
+
+
+def test_arguments_reach_the_detector_and_the_tracks() -> None:
+    given = {"threshold": 0.7, "scale": (320, 200), "min_size": 12, "max_size": 90.5}
+    faces = Faces(detector="haar", every=4, gap=1, carry=2, lookback=30, **given)
+    assert isinstance(faces._detector, Weak) and faces.model_sha256 == "weak"
+    assert faces._detector.given == given
+    assert faces._tracking == Tracking(gap=1, carry=2, lookback=30, every=4, min_best_score=0.5)
+    assert faces.look_ahead == 1 + 30 + 3
+
+
+def test_without_tracks_every_frame_is_looked_at() -> None:
+    faces = Faces(track=False, every=5, gap=99)
+    assert faces.every == 1 and faces._tracking is None and faces.look_ahead == 1
+    regions = list(faces(pictures(4)))
+    assert len(faces._detector.seen) == 4
+    assert [region.detected for region in regions] == [True] * 4
+    assert {box.track for region in regions for box in region.boxes} == {None}
+
+
+def test_what_is_found_in_keyframes_is_shown_in_all() -> None:
+    faces = Faces(every=3)
+    regions = list(faces(pictures(8)))
+    assert len(faces._detector.seen) == 4  # 0, 3, 6 and the last
+    assert [region.detected for region in regions] == [t in (0, 3, 6, 7) for t in range(8)]
+    assert [[box.source for box in region.boxes] for region in regions] == [
+        ["detected" if t in (0, 3, 6, 7) else "interpolated"] for t in range(8)
+    ]
+    assert {region.mask is None and region.full_frame for region in regions} == {False}
+
+
+def test_tracks_end_where_the_rules_say() -> None:
+    """The picture that is empty is a cut, and none is carried across it."""
+    regions = list(Faces(every=1, carry=4)(pictures(12, empty=range(5, 12))))
+    assert [t for t, region in enumerate(regions) if region.cut] == [5]
+    assert [len(region.boxes) for region in regions] == [1] * 5 + [0] * 7
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"threshold": -0.01},
+        {"threshold": 1.01},
+        {"every": 0},
+        {"every": 1001},
+        {"gap": -1},
+        {"carry": -1},
+        {"lookback": -1},
+        {"scale": 0},
+        {"scale": (0, 9)},
+        {"min_size": -1},
+        {"max_size": 0},
+        {"detector": "hog"},
+    ],
+)
+def test_arguments_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        Faces(**wrong)
+
+
+@pytest.mark.parametrize(
+    "fits",
+    [
+        {"threshold": 0},
+        {"threshold": 1},
+        {"every": 1},
+        {"every": 1000},
+        {"gap": 0, "carry": 0, "lookback": 0},
+        {"scale": 1},
+        {"scale": (1, 1)},
+        {"min_size": 0, "max_size": 0.5},
+    ],
+)
+def test_arguments_at_the_ends_of_their_ranges_are_taken(fits: dict[str, Any]) -> None:
+    faces = Faces(**fits)
+    assert {name: getattr(faces, name) for name in fits} == fits
+
+
+def test_a_source_reads_no_further_than_it_says() -> None:
+    for faces in (Faces(every=2, gap=1, lookback=0), Faces(track=False), Faces(lookback=20)):
+        frames, most = Counted(pictures(60)), 0
+        for given, _ in enumerate(faces(frames), start=1):
+            most = max(most, frames.taken - given)
+        assert most == faces.look_ahead
+
+
+def test_whole_frames_are_hidden_without_a_look_ahead() -> None:
+    source = WholeFrame()
+    assert list(source(pictures(3))) == [Region(full_frame=True)] * 3
+    assert (source.name, source.look_ahead, source.model_sha256) == ("frame", 0, None)
+
+
+def test_boxes_of_a_file_are_by_number_and_no_detections(tmp_path: Path) -> None:
+    file, box = tmp_path / "b.json", Box(1, 2, 9, 9, 0.5)
+    with BoxWriter(file, width=64, height=48) as writer:
+        writer.add(1, [box, box])
+        writer.add(9, [box])
+    source = Boxes(file=file)
+    found = [(region.boxes, region.detected) for region in source(pictures(3))]
+    assert found == [((), False), ((box, box), False), ((), False)]
+    assert (source.name, source.look_ahead, source.file) == ("boxes", 0, file)
+    assert list(source([])) == []
+    for width, height in ((48, 64), (63, 48), (64, 49)):
+        with pytest.raises(UsageError):
+            list(source([ArrayFrame(np.zeros((height, width, 3), np.uint8))]))
