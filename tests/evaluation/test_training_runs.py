@@ -29,7 +29,7 @@ def run_of(path: Path, manifest: Manifest, rows: list[int], *notes: str) -> Path
     """The folder of a run that learned from these rows."""
     path.mkdir(parents=True)
     about = {"learned": fingerprints(manifest, rows), "notes": list(notes)}
-    save(build("downsample", factor=2), path / "anonymizer.safetensors", provenance=about)
+    save(build("bdq"), path / "anonymizer.safetensors", provenance=about)
     return path
 
 
@@ -127,7 +127,7 @@ def test_a_run_that_cannot_be_checked_is_said_to_be_one(
     path = tmp_path / "old" / "anonymizer.safetensors"
     path.parent.mkdir()
     about = {} if kept is None else {"learned": kept}
-    save(build("downsample", factor=2), path, provenance=about)
+    save(build("bdq"), path, provenance=about)
     fine = run_of(tmp_path / "fine", manifest, [])
     (said,) = check_unseen(manifest, CONFIG, [[fine, path.parent, fine, fine]])
     assert said.startswith("1 of 2 training runs cannot be checked") and said.endswith(" of old.")
@@ -143,7 +143,7 @@ def test_a_run_that_cannot_be_checked_is_said_to_be_one(
     if kept is None:
         assert main([*words, "--attackers", "scratch"]) in (0, 1)
         limits = json.loads(capsys.readouterr().out)["limits"]
-        assert any(one.startswith("downsample: 1 of 1 training runs cannot") for one in limits)
+        assert any(one.startswith("bdq: 1 of 1 training runs cannot") for one in limits)
 
 
 def test_a_run_that_went_on_learned_what_the_first_one_did(
@@ -153,7 +153,7 @@ def test_a_run_that_went_on_learned_what_the_first_one_did(
     assert learned_fingerprints([(manifest, mine)], None) == fingerprints(manifest, [4, 7])
     first = run_of(tmp_path / "first", manifest, [3])
     assert learned_fingerprints([(manifest, mine)], first) == fingerprints(manifest, [4, 7, 3])
-    save(build("downsample", factor=2), tmp_path / "bare.safetensors")
+    save(build("bdq"), tmp_path / "bare.safetensors")
     after = learned_fingerprints([(manifest, mine)], tmp_path / "bare.safetensors")
     assert comparable(fingerprints(manifest, [4, 7])) and not comparable(after)
 
@@ -175,7 +175,7 @@ def test_what_runs_said_against_themselves_stands_under_the_table(
     ]
     assert main([*words, "--attackers", "scratch"]) in (0, 1)
     limits = json.loads(capsys.readouterr().out)["limits"]
-    assert f"downsample: 1 of 4 training runs are in doubt: {DULL} in run2." in limits
+    assert f"bdq: 1 of 4 training runs are in doubt: {DULL} in run2." in limits
     assert run_warnings("fine", [[tmp_path / "run0"] * 4]) == ()
     assert read_provenance(tmp_path / "run2")["notes"] == [DULL]
 
