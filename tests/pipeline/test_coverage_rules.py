@@ -226,6 +226,7 @@ def test_region_records_leave_paths_out_and_name_models() -> None:
         RegionRecord(name="a", arguments={"n": 3, "s": "x"}, model_sha256="m", keys="f"),
         RegionRecord(name="b", arguments={}, model_sha256=None, keys=None),
     )
+    assert RegionRecord(name="b", arguments={}, model_sha256=None).keys is None
     (alone,) = region_records(given[:1], one)
     assert (alone.name, alone.keys) == ("a", "f")
 
@@ -275,6 +276,9 @@ def test_an_output_holds_one_video_and_what_was_put_there(
     else:
         with pytest.raises(OutputError, match=r"^final\.mp4"):
             verify_output(part, dst, others=others, empty=empty)
+        if not empty:
+            with pytest.raises(OutputError):
+                verify_output(part, dst, others=others)
     assert set(asked) == {part}
 
 

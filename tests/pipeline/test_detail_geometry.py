@@ -1,15 +1,19 @@
-"""Where residual detail is looked for, and how much of it counts, by exact numbers."""
+"""Which pixels are compared with their source, and what is made of them, by exact numbers."""
 
 from __future__ import annotations
 
 from contextlib import closing
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from masquerade.errors import OutputError
+from masquerade.pipeline import residual_detail as module
+from masquerade.pipeline.found_regions import FoundRegions
+from masquerade.pipeline.receipt import ResidualDetail
 from masquerade.pipeline.residual_detail import (
     ALL_TRACKS,
     DetailCheck,
@@ -21,219 +25,346 @@ from masquerade.pipeline.stream import AnonymizedFrame
 from masquerade.regions.boxes import Box
 from masquerade.regions.region import Region
 
-
-class At:
-    """The time of a frame."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
+SIZE = (60, 40)
 
 
-def places(region: Region, **given: Any) -> list[tuple[int, NDArray[np.bool_]]]:
-    """The track and the pixels, in a whole frame, of each region that is compared."""
-    settings: dict[str, Any] = {"name": "o", "size": (40, 30), "shape": "box", **given}
-    check = DetailCheck(**settings)
-    found = []
-    with closing(check):
-        for track, place, mask in check._regions(check._compact(region)):
-            whole = np.zeros((check.size[1], check.size[0]), bool)
-            whole[place] = mask
-            found.append((track, whole))
-    return found
-
-
-def test_boxes_are_compared_where_they_are_in_the_frame() -> None:
-    boxes = (
-        Box(2.4, 3.6, 10.2, 9.0, 1.0, track=5),
-        Box(-9, -9, 4, 5, 1.0),
-        Box(35, 25, 99, 99, 1.0, track=0),
-        Box(-9, 0, 0, 5, 1.0),  # outside
-        Box(0, 30, 5, 40, 1.0),
-        Box(40, 0, 50, 5, 1.0),
-        Box(0, -5, 5, 0, 1.0),
-    )
-    found = places(Region(boxes=boxes))
-    assert [track for track, _ in found] == [5, -1, 0]
-    expected = [
-        (slice(3, 9), slice(2, 11)),
-        (slice(0, 5), slice(0, 4)),
-        (slice(25, 30), slice(35, 40)),
-    ]
-    for (_, mask), place in zip(found, expected, strict=True):
-        wanted = np.zeros((30, 40), bool)
-        wanted[place] = True
-        assert np.array_equal(mask, wanted)
-
-
-def test_an_ellipse_touches_the_sides_of_its_box() -> None:
-    ((_, mask),) = places(Region(boxes=(Box(4, 6, 24, 16, 1.0),)), shape="ellipse")
-    y, x = np.mgrid[:30, :40] + 0.5
-    assert np.array_equal(mask, ((x - 14) / 10) ** 2 + ((y - 11) / 5) ** 2 <= 1)
-    assert mask.sum() == pytest.approx(np.pi * 10 * 5, abs=4)
-
-
-def test_only_within_the_users_image() -> None:
-    within = np.zeros((30, 40), np.uint8)
-    within[:, 20:] = 9
-    ((track, mask),) = places(Region(full_frame=True), within=within)
-    assert track == ALL_TRACKS and np.array_equal(mask, within > 0)
-    ((_, mask),) = places(Region(boxes=(Box(10, 10, 30, 20, 1.0),)), within=within)
-    assert mask.sum() == 100 and mask[10:20, 20:30].all()
-
-
-def test_a_silhouette_counts_where_it_is_nearly_whole() -> None:
-    outline = np.zeros((30, 40), np.uint8)
-    outline[5:10, 5:15], outline[10, 5:15], outline[11, 5:15] = 255, 250, 249
-    strength = np.zeros((30, 40), np.uint8)
-    strength[20:25, 20:25] = 255
-    region = Region(boxes=(Box(30, 0, 40, 10, 1.0, track=1),), mask=outline)
-    ((track, mask),) = places(region, shape="silhouette")
-    assert track == ALL_TRACKS and np.array_equal(mask, outline >= 250)
-    ((track, mask),) = places(region, shape="box")  # drawn as a box: the outline is not used
-    assert track == 1 and mask.sum() == 100
-    both = Region(boxes=region.boxes, mask=outline, strength=strength)
-    ((_, mask),) = places(both, shape="silhouette")
-    assert np.array_equal(mask, (outline >= 250) | (strength > 0))
-    (_, mask), (track, boxed) = places(both, shape="box")
-    assert np.array_equal(mask, strength > 0) and track == 1 and boxed.sum() == 100
-    ((track, mask),) = places(Region(full_frame=True, strength=strength))
-    assert track == ALL_TRACKS and mask.all()
-    ((_, mask),) = places(both, whole=True)
-    assert mask.all()
+def check(size: tuple[int, int] = SIZE, **given: Any) -> DetailCheck:
+    return DetailCheck(**{"name": "o.mp4", "size": size, "shape": "box", **given})
 
 
 @pytest.mark.parametrize(
-    ("size", "small"),
+    ("size", "copy"),
     [
-        ((720, 480), (540, 360)),
-        ((480, 960), (360, 720)),
-        ((360, 9000), (360, 9000)),
-        ((99, 1), (99, 1)),
+        ((60, 40), (60, 40)),
+        ((640, 360), (640, 360)),
+        ((1280, 720), (640, 360)),
+        ((720, 1280), (360, 640)),
+        ((3600, 361), (3590, 360)),
+        ((9, 1), (9, 1)),
     ],
 )
-def test_copies_have_a_short_side_of_360_pixels_at_most(
-    size: tuple[int, int], small: tuple[int, int]
+def test_copies_have_a_short_side_of_360_at_most(
+    size: tuple[int, int], copy: tuple[int, int]
 ) -> None:
-    with closing(DetailCheck(name="o", size=size, shape="box")) as check:
-        assert check.size == small
-        box = Box(0, 0, size[0] / 2, size[1] / 2, 1.0)
-        found = check._compact(Region(boxes=(box,)))
-        assert found.boxes.tolist() == [[0, 0, small[0] / 2, small[1] / 2]]
+    with closing(check(size)) as one:
+        assert one.size == copy
+        picture = np.zeros((size[1], size[0], 3), np.uint8)
+        picture[..., 1] = 100
+        luma = one._luma(picture)
+        assert luma.shape == copy[::-1] and luma.dtype == np.float32
+        assert (luma == 59).all()  # 0.587 of green
 
 
-def test_sixteen_bits_are_compared_as_eight() -> None:
-    eight = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
-    with closing(DetailCheck(name="o", size=(40, 30), shape="box")) as check:
-        luma = check._luma(eight)
-        assert luma.dtype == np.float32 and luma.shape == (30, 40)
-        assert np.array_equal(luma, check._luma(eight.astype(np.uint16) * 257))
-        grey = eight.astype(float) @ (0.299, 0.587, 0.114)
-        assert np.abs(luma - grey).max() < 1
+def test_luma_of_deep_pictures_is_that_of_their_upper_bytes() -> None:
+    shallow = np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype(np.uint8)
+    deep = shallow.astype(np.uint16) * 256 + 200
+    with closing(check()) as one:
+        luma = one._luma(shallow)
+        assert np.array_equal(one._luma(deep), luma)
+        wanted = shallow @ np.array([0.299, 0.587, 0.114])
+        assert np.abs(luma - wanted).max() <= 0.6
+    with closing(check((720, 1440))) as half:
+        wide = np.kron(shallow, np.ones((36, 12, 1), np.uint8))
+        assert half._luma(wide).shape == (720, 360)
 
 
-def test_detail_counts_from_its_limits_on() -> None:
+def pixels(one: DetailCheck, found: FoundRegions) -> list[tuple[int, NDArray[np.bool_]]]:
+    """The regions as masks of the whole copy."""
+    shown = []
+    for track, place, mask in one._regions(found):
+        whole = np.zeros(one.size[::-1], bool)
+        assert mask.shape == whole[place].shape and mask.dtype == bool
+        whole[place] = mask
+        shown.append((track, whole))
+    return shown
+
+
+def inside(box: tuple[float, ...], shape: str) -> NDArray[np.bool_]:
+    """The pixels that a box touches, or whose centres lie in its ellipse."""
+    out = np.zeros(SIZE[::-1], bool)
+    x0, y0, x1, y1 = box
+    for y in range(SIZE[1]):
+        for x in range(SIZE[0]):
+            touched = x < x1 and y < y1 and x + 1 > x0 and y + 1 > y0
+            a, b = (x1 - x0) / 2, (y1 - y0) / 2
+            u, v = (x + 0.5 - x0 - a) / a, (y + 0.5 - y0 - b) / b
+            out[y, x] = touched and (shape == "box" or u * u + v * v <= 1)
+    return out
+
+
+BOXES = [
+    (3.0, 5.0, 20.0, 30.0),
+    (3.25, 5.5, 20.5, 30.75),
+    (-8.5, -4.0, 12.0, 9.5),
+    (50.0, 30.0, 99.0, 77.0),
+    (10.0, 10.0, 11.0, 11.0),
+]
+
+
+@pytest.mark.parametrize("shape", ["box", "ellipse"])
+def test_a_box_is_compared_where_it_was_found(shape: str) -> None:
+    within = np.zeros(SIZE[::-1], np.uint8)
+    within[:, 7:] = 1
+    rows = np.array(BOXES, np.float32)
+    found = FoundRegions(rows, np.arange(5), None, False)
+    with closing(check(shape=shape)) as one, closing(check(shape=shape, within=within)) as cut:
+        for k, (track, mask) in enumerate(pixels(one, found)):
+            assert track == k and np.array_equal(mask, inside(BOXES[k], shape))
+        for k, (track, mask) in enumerate(pixels(cut, found)):
+            assert track == k and np.array_equal(mask, inside(BOXES[k], shape) & (within > 0))
+        away = [(60, 0, 70, 9), (0, 40, 9, 50), (-9, 0, 0, 9), (0, -9, 9, 0), (5, 5, 5, 9)]
+        gone = FoundRegions(np.array(away, np.float32), np.arange(5), None, False)
+        assert pixels(one, gone) == []
+
+
+def test_whole_frames_and_outlines_belong_to_no_track() -> None:
+    outline = np.zeros(SIZE[::-1], bool)
+    outline[4:9, 5:12] = True
+    within = np.zeros(SIZE[::-1], np.uint8)
+    within[:7] = 255
+    boxes, tracks = np.array(BOXES[:1], np.float32), np.array([4])
+    for shape, count in (("silhouette", 1), ("box", 2)):
+        with closing(check(shape=shape, within=within)) as one:
+            ((track, mask),) = pixels(one, FoundRegions(boxes, tracks, outline, True))
+            assert track == ALL_TRACKS and np.array_equal(mask, within > 0)
+            shown = pixels(one, FoundRegions(boxes, tracks, outline, False))
+            assert [track for track, _ in shown] == [ALL_TRACKS, 4][:count]
+            assert np.array_equal(shown[0][1], outline & (within > 0))
+            ((track, _),) = pixels(one, FoundRegions(boxes, tracks, None, False))
+            assert track == 4
+
+
+def test_what_was_found_is_kept_in_pixels_of_the_copy() -> None:
+    region = Region(
+        boxes=(Box(8, 4, 60, 90, 1, track=3), Box(-2, 0, 5, 6, 1), Box(0, 0, 1, 1, 1, 0))
+    )
+    with closing(check((1440, 720))) as one:
+        found = one._compact(region)
+        assert found.boxes.tolist() == [[4, 2, 30, 45], [-1, 0, 2.5, 3], [0, 0, 0.5, 0.5]]
+        assert found.boxes.dtype == np.float32 and found.tracks.tolist() == [3, -1, 0]
+        assert found.silhouette is None and found.whole is False
+        assert one._compact(Region()).boxes.shape == (0, 4)
+        assert one._compact(Region(full_frame=True)).whole is True
+    with closing(check(whole=True)) as one:
+        assert one._compact(region).whole is True
+
+
+@pytest.mark.parametrize("shape", ["box", "silhouette"])
+def test_outlines_and_strengths_count_where_they_are_nearly_full(shape: str) -> None:
+    soft, outline = (np.zeros(SIZE[::-1], np.uint8) for _ in range(2))
+    soft[3, :20], soft[4, :20], outline[4:6, 10:30] = 250, 249, 255
+    drawn = shape == "silhouette"
+    with closing(check(shape=shape)) as one:
+        for region, wanted in (
+            (Region(strength=soft), soft >= 250),
+            (Region(mask=outline), outline > 0 if drawn else None),
+            (
+                Region(strength=soft, mask=outline),
+                (soft >= 250) | (outline > 0) if drawn else soft >= 250,
+            ),
+        ):
+            found = one._compact(region).silhouette
+            if wanted is None:
+                assert found is None
+            else:
+                assert found is not None and np.array_equal(found, wanted)
+        assert one._compact(Region(strength=soft, full_frame=True)).silhouette is None
+
+
+def test_the_measure_is_of_windows_in_the_mask() -> None:
+    """Against sums over 15 x 15 pixels that are added up one by one."""
     rng = np.random.default_rng(3)
-    a, other = rng.normal(0, 20, (2, 80, 80)).astype(np.float32)
-    mask = np.ones((80, 80), bool)
-
-    def share(b: Any) -> tuple[float, float]:
-        found = residual_detail(100 + a, np.asarray(100 + b, np.float32), mask)
-        assert found.detailed == mask.sum()
-        return found.left / found.detailed, found.left_surely / found.detailed
-
-    # the gain: still there from 0.4 on, surely from 0.6 on
-    assert share(0.39 * a) == (0, 0) and share(0.41 * a) == (1, 0)
-    assert share(0.59 * a) == (1, 0) and share(0.61 * a) == (1, 1) and share(-a) == (0, 0)
-
-    def mixed(correlation: float) -> tuple[float, float]:
-        return share(correlation * a + np.sqrt(1 - correlation**2) * other)
-
-    # the correlation: from about 0.7 on, surely from about 0.9 on
-    assert mixed(0.5)[0] < 0.02 and 0.2 < mixed(0.7)[0] < 0.8 and mixed(0.85)[0] > 0.98
-    assert mixed(0.82)[1] < 0.05 and 0.2 < mixed(0.9)[1] < 0.8 and mixed(0.96)[1] > 0.98
-
-
-def test_faint_detail_is_none() -> None:
-    fine = np.indices((60, 60)).sum(0) % 2 * 2 - 1.0  # a chequerboard, which no filter weakens much
-    mask = np.zeros((60, 60), bool)
-    mask[20:40, 20:40] = True
-    kept = residual_detail(*[np.asarray(100 + 2.2 * fine, np.float32)] * 2, mask)
-    assert kept == (400, 400, 400)
-    assert residual_detail(*[np.asarray(100 + 1.9 * fine, np.float32)] * 2, mask) == (0, 0, 0)
+    before = (rng.normal(0, 1, (48, 64)) * np.linspace(0, 9, 64) + 100).astype(np.float32)
+    noise = rng.normal(0, 5, (48, 64)).astype(np.float32)
+    mask = np.zeros((48, 64), bool)
+    mask[5:40, 8:61] = rng.random((35, 53)) < 0.8
+    for gain, loud in ((1, 0), (1, 0.3), (0.5, 0.1), (0.45, 0.2), (0.63, 0.1), (1, 1), (0.3, 0)):
+        after = (gain * before + loud * noise).astype(np.float32)
+        a, b = ((x - cv2.GaussianBlur(x, (0, 0), 1.0)) * mask for x in (before, after))
+        counts = [0, 0, 0]
+        for y, x in np.argwhere(mask):
+            window = np.s_[max(0, y - 7) : y + 8, max(0, x - 7) : x + 8]
+            aa, ab, bb = ((p * q)[window].astype(float).sum() for p, q in ((a, a), (a, b), (b, b)))
+            if aa <= 4 * mask[window].sum():
+                continue
+            counts[0] += 1
+            counts[1] += ab > 0.7 * np.sqrt(aa * bb) and ab > 0.4 * aa
+            counts[2] += ab > 0.9 * np.sqrt(aa * bb) and ab > 0.6 * aa
+        found = residual_detail(before, after, mask)
+        assert np.abs(np.array(found) - counts).max() <= 2
+        assert 300 < counts[0] < mask.sum()
+    assert residual_detail(before, after, np.zeros_like(mask)) == (0, 0, 0)
 
 
-def test_where_most_is_left_is_told() -> None:
+def test_regions_are_judged_by_their_size() -> None:
     judge = RegionJudge()
-    judge.add(1, 3, Remains(1000, 10, 0))
-    judge.add(1, 4, Remains(1000, 50, 0))
-    judge.add(1, 5, Remains(1000, 50, 0))
-    judge.add(1, 6, Remains(1000, 20, 0))
-    assert (judge.left, judge.frame, judge.measured, judge.without_detail) == (0.05, 4, 4, 0)
-    judge.add(2, 7, Remains(399, 0, 399))  # not large: judged at once, by the stricter limits
-    assert (judge.left, judge.frame, judge.measured) == (1, 7, 5)
-    judge.add(3, 8, Remains(149, 149, 149))
-    judge.add(4, 8, Remains(0, 0, 0))
-    assert (judge.measured, judge.without_detail) == (5, 1)
-    judge.end(8)
-    assert (judge.measured, judge.without_detail) == (5, 2)
-    judge.add(3, 9, Remains(150, 0, 0))
-    assert judge.measured == 6
+    judge.add(1, 4, Remains(400, 100, 0))
+    assert (judge.left, judge.frame, judge.measured) == (0.25, 4, 1)
+    judge.add(1, 5, Remains(399, 399, 40))  # small, by the other limit
+    assert (judge.left, judge.frame, judge.measured) == (0.25, 4, 2)
+    judge.add(1, 6, Remains(150, 0, 75))  # alone, it is enough
+    assert (judge.left, judge.frame, judge.measured) == (0.5, 6, 3)
+    judge.add(1, 7, Remains(149, 0, 149))
+    assert judge.measured == 3
+    judge.add(2, 8, Remains(149, 0, 149))  # of another track
+    assert judge.measured == 3
+    judge.add(1, 9, Remains(1, 0, 0))
+    assert (judge.left, judge.frame, judge.measured) == (149 / 150, 9, 5)
+    judge.add(2, 9, Remains(0, 0, 0))
+    assert judge.without_detail == 1
+    judge.add(2, 10, Remains(1, 0, 1))
+    assert (judge.left, judge.frame, judge.measured) == (1, 10, 7)
+    judge.add(2, 11, Remains(400, 400, 400))  # as much as that, and later
+    assert judge.frame == 10 and judge.without_detail == 1
 
 
-def test_a_frame_is_refused_as_soon_as_more_than_a_tenth_is_left() -> None:
-    source = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
-    region = Region(boxes=(Box(0, 0, 80, 50, 1.0),))
-    hidden = source.copy()
-    hidden[:50] = 0
-    with closing(DetailCheck(name="o.mp4", size=(80, 60), shape="box")) as check:
-        check.watch(AnonymizedFrame(At(0), hidden, region, None), source)
-        check.watch(AnonymizedFrame(At(6), source, Region(), None), source)
-        hidden[:10] = source[:10]  # a fifth of what is compared
-        with pytest.raises(OutputError) as caught:
-            check.watch(AnonymizedFrame(At(7), hidden, region, None), source)
-        assert "frame 7" in str(caught.value) and caught.value.exit_code == 4
+@pytest.mark.parametrize(("detailed", "measured"), [(50, 3), (49, 0)])
+def test_what_waits_at_the_end_is_judged_together(detailed: int, measured: int) -> None:
+    judge = RegionJudge()
+    for track in range(3):
+        judge.add(track, track, Remains(detailed, detailed, 10))
+    judge.end(12)
+    assert (judge.measured, judge.without_detail) == (measured, 3 - measured)
+    assert (judge.left, judge.frame) == ((0.2, 12) if measured else (0, 0))
+    judge.end(13)
+    assert (judge.measured, judge.without_detail) == (measured, 3 - measured)
 
 
-def test_every_written_frame_is_compared_with_the_one_it_shows(monkeypatch: Any) -> None:
-    from masquerade.pipeline import residual_detail as module
+def test_a_thousand_tracks_may_wait() -> None:
+    judge = RegionJudge()
+    for track in range(1000):
+        judge.add(track, 7, Remains(1, 0, 1))
+    assert (judge.measured, judge.left) == (0, 0)
+    judge.add(1000, 8, Remains(1, 0, 1))
+    assert (judge.measured, judge.left, judge.frame) == (1001, 1, 8)
 
-    class Shown:
-        def __init__(self, pixels: Any) -> None:
-            self.pixels = pixels
 
-        def rgb(self, size: tuple[int, int] | None = None) -> Any:
-            assert size == (80, 60)
-            return self.pixels
+class Picture:
+    """A frame with a number, of one texture or of another."""
 
-    monkeypatch.setattr(module, "Frame", Shown)
-    raw = np.random.default_rng(0).integers(0, 256, (4, 60, 80, 3), np.uint8)
-    black = np.zeros_like(raw[0])
-    region = Region(full_frame=True)
+    def __init__(self, index: int, seed: int | None) -> None:
+        self.index = index
+        self.pixels = np.full((40, 60, 3), 90, np.uint8)
+        if seed is not None:
+            grey = np.random.default_rng(seed).integers(0, 256, (40, 60, 1))
+            self.pixels[:] = grey
 
-    def compare(written: list[int], output: list[Any], leak: float = 0.0) -> Any:
-        with closing(DetailCheck(name="o", size=(80, 60), shape="box")) as check:
-            for t in range(4):
-                made = black.copy()
-                made[: int(60 * leak * t)] = raw[t][: int(60 * leak * t)]
-                check.watch(AnonymizedFrame(At(t), made, region, None), raw[t])
+    def rgb(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+        assert size == SIZE
+        return self.pixels
+
+
+@pytest.fixture(autouse=True)
+def frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "Frame", Picture)
+
+
+FACE = Region(boxes=(Box(10, 5, 40, 35, 1.0, track=1),))
+
+
+def watched(one: DetailCheck, source: list[Picture], made: list[Picture], region: Region) -> None:
+    for before, after in zip(source, made, strict=True):
+        one.watch(AnonymizedFrame(before, after.pixels, region, None), before.pixels)
+
+
+def test_frames_are_compared_with_those_that_they_show() -> None:
+    source = [Picture(i, i) for i in range(5)]
+    for written in ([0, 1, 2, 3, 4], [0, 0, 2, 4, 4], [3], []):
+        with closing(check()) as one:
+            watched(one, source, [Picture(i, None) for i in range(5)], FACE)
             for index in written:
-                check.wrote(index)
-            items = [object(), *map(Shown, raw), object()]  # packets of sound pass by
-            return check.compare(items, map(Shown, output))
+                one.wrote(index)
+            black = ["packet", *(Picture(i, None) for i in written)]
+            found = one.compare(["packet", *source], iter(black))
+            assert found == ResidualDetail(
+                left=0.0, frame=0, measured=len(written), without_detail=0
+            )
+        with closing(check()) as one:
+            watched(one, source, [Picture(i, None) for i in range(5)], FACE)
+            for index in written:
+                one.wrote(index)
+            if written:  # other frames' pictures are as good as noise, their own are not
+                shown = [Picture(i, 50 + i) for i in written]
+                assert one.compare(source, shown).left < 0.1
+                shown[-1] = Picture(0, written[-1])
+                with pytest.raises(OutputError, match=rf"^o\.mp4.* frame {written[-1]}\b"):
+                    one.compare(source, shown)
 
-    found = compare([0, 1, 1, 3], [black] * 4)
-    assert (found.left, found.frame, found.measured, found.without_detail) == (0, 0, 4, 0)
-    found = compare([0, 3], [black] * 2, leak=0.03)
-    assert found.frame == 3 and 0.01 < found.left < 0.1 and found.measured == 2
-    assert found.left == round(found.left, 4)
-    for shows in ([0, 1, 2], [0, 2, 3]):
-        leaked = [black, raw[1], black] if shows[1] == 1 else [black, black, raw[3]]
-        with pytest.raises(OutputError, match="still showed"):
-            compare(shows, leaked)
-    assert compare([0, 1, 2], [black, raw[3], black]).left == 0  # another frame's detail
-    with pytest.raises(OutputError, match="fewer"):
-        compare([0, 1, 2], [black] * 2)
-    with pytest.raises(OutputError, match="more"):
-        compare([0, 1], [black] * 3)
-    with pytest.raises(OutputError, match="fewer"):
-        compare([0, 4], [black] * 2)
+
+def test_frames_that_are_too_many_or_too_few_are_refused() -> None:
+    source, made = [Picture(i, i) for i in range(3)], [Picture(i, None) for i in range(3)]
+    for before, after in ((source, made[:2]), (source, [*made, made[0]]), (source[:2], made)):
+        with closing(check()) as one:
+            watched(one, source, made, FACE)
+            for index in range(3):
+                one.wrote(index)
+            with pytest.raises(OutputError, match=r"^o\.mp4 "):
+                one.compare(before, after)
+    with closing(check()) as one:  # nothing was remembered of the third
+        watched(one, source[:2], made[:2], FACE)
+        for index in range(3):
+            one.wrote(index)
+        with pytest.raises(OutputError):
+            one.compare(source, made)
+
+
+def test_what_a_method_left_is_refused_at_once_and_said_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = [Picture(7, 1), Picture(8, 2)]
+    with closing(check()) as one, pytest.raises(OutputError, match=r"\b100%.* frame 7\b"):
+        watched(one, source[:1], source[:1], FACE)
+    with closing(check()) as one:
+        half = Picture(8, 3)
+        half.pixels[:18] = source[1].pixels[:18]  # the upper half of the face, nearly
+        monkeypatch.setattr(module, "MAX_LEFT", 0.5)
+        watched(one, source, [Picture(7, None), half], FACE)
+        one.wrote(0)
+        one.wrote(1)
+        made = one.compare(source, [Picture(0, None)] * 2)
+        assert 0.1 < made.left < 0.5 and made.left == round(made.left, 4)
+        assert (made.frame, made.measured, made.without_detail) == (8, 2, 0)
+
+
+def test_a_tenth_may_be_left_and_no_pixel_more() -> None:
+    for left, refused in ((40, False), (41, True)):
+        judge = RegionJudge()
+        judge.add(1, 0, Remains(400, left, 0))
+        with closing(check()) as one:
+            if not refused:
+                one._refuse(judge)
+                continue
+            with pytest.raises(OutputError):
+                one._refuse(judge)
+
+
+def test_what_waits_counts_in_the_last_frame_of_both() -> None:
+    """Faces of 8 x 8 pixels: two of them are too few to be judged, and three are enough."""
+    small = Region(boxes=(Box(10, 10, 18, 18, 1.0),))
+    for count, measured in ((2, 0), (3, 3)):
+        source, black = ([Picture(i, seed) for i in range(count)] for seed in (5, None))
+        with closing(check()) as one:
+            watched(one, source, black, small)
+            for index in range(count):
+                one.wrote(index)
+            found = one.compare(source, black)
+            assert (found.measured, found.without_detail) == (measured, count - measured)
+    halves = Region(
+        boxes=(Box(10, 10, 18, 18, 1.0, 1), Box(30, 10, 38, 18, 1.0, 2), Box(30, 25, 38, 33, 1, 3))
+    )
+    with closing(check()) as one:
+        watched(one, source[:1], source[:1], halves)  # no track of its own has enough
+        one.wrote(0)
+        with pytest.raises(OutputError, match=r"frame 0\b"):
+            one.compare(source[:1], black[:1])
+
+
+def test_flat_regions_are_counted_and_pass() -> None:
+    flat = [Picture(i, None) for i in range(2)]
+    with closing(check()) as one:
+        watched(one, flat, flat, FACE)
+        one.wrote(0)
+        one.wrote(1)
+        assert one.compare(flat, flat) == ResidualDetail(
+            left=0.0, frame=0, measured=0, without_detail=2
+        )

@@ -157,6 +157,10 @@ def test_a_region_becomes_the_mask_of_its_cover(
         assert np.array_equal(cut, np.where(within > 0, whole, 0))
 
 
+def test_a_cover_is_a_large_ellipse_and_nothing_more() -> None:
+    assert tuple(Cover()) == ("ellipse", 1.6, 0.0, None, "keep")
+
+
 def test_silhouettes_and_strengths_are_drawn_too() -> None:
     outline = np.zeros((24, 32), np.uint8)
     outline[4:12, 20:25] = 255
@@ -230,7 +234,8 @@ def test_generators_are_closed_and_others_left() -> None:
     with closing_if_possible(iter([1])):
         pass
     assert closed == [True]
-    each = StageTimer().measure_each("x", items())
+    held = items()  # or it would be closed as it is forgotten
+    each = StageTimer().measure_each("x", held)
     next(each)
     each.close()  # type: ignore[attr-defined]
     assert closed == [True, True]

@@ -89,19 +89,22 @@ def test_a_detector_sees_no_more_than_its_scale_and_never_an_enlarged_frame() ->
 
 
 def test_a_double_is_dropped_where_three_tenths_are_shared() -> None:
-    rows = np.array([[0, 0, 10, 10], [0, 0, 10, 3], [0, 0, 10, 2.9], [7, 7, 7, 9]], float)
+    rows = np.array(
+        [[0, 0, 10, 10], [0, 0, 10, 3], [0, 0, 10, 2.9], [7, 7, 7, 9], [60, 20, 60.5, 20.5]], float
+    )
 
     class Rows(FaceDetector):
         def __post_init__(self) -> None:
             pass
 
         def _detect(self, frame: Frame) -> tuple[Array, Array, tuple[int, int]]:
-            return rows, np.array([0.9, 0.8, 0.7, 0.95]), (100, 50)
+            return rows, np.array([0.9, 0.8, 0.7, 0.95, 0.1]), (100, 50)
 
     found = Rows()(ArrayFrame(np.zeros((50, 100, 3), np.uint8)))
     assert [(box.y1, box.score, box.label) for box in found] == [
         (10, 0.9, "face"),
         (2.9, 0.7, "face"),
+        (20.5, 0.1, "face"),
     ]  # and one without a width is none
     assert (Rows().threshold, Rows().scale, Rows().min_size, Rows().max_size) == (
         0.2,
@@ -110,7 +113,7 @@ def test_a_double_is_dropped_where_three_tenths_are_shared() -> None:
         None,
     )
     assert Rows().model_sha256 is None
-    for wrong in (np.zeros((4, 5)), np.zeros((3, 4)), np.full((4, 4), np.nan)):
+    for wrong in (np.zeros((5, 5)), np.zeros((4, 4)), np.full((5, 4), np.nan)):
         rows = wrong
         with pytest.raises(MasqueradeError):
             Rows()(ArrayFrame(np.zeros((50, 100, 3), np.uint8)))
@@ -239,20 +242,22 @@ def test_a_network_is_made_for_each_size_and_two_are_kept(center: type[CenterFac
         assert len(detector._networks) <= 2
 
 
+def sizes_seen() -> list[tuple[int, int]]:
+    return [(b.shape[3], b.shape[2]) for network in Network.made for b in network.seen]
+
+
 def test_large_frames_are_seen_shrunk_and_in_tiles(
     center: type[CenterFace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (("MOST_PIXELS", 128 * 128), ("TILE", 128), ("OVERLAP", 32)):
         monkeypatch.setattr(face_detectors, name, value)
-    detector = center()
-    detector(marked(128, 128))
-    assert [n.seen[0].shape[:1:-1] for n in Network.made] == [(128, 128)]
+    center()(marked(128, 128))
+    assert sizes_seen() == [(128, 128)]
     Network.made.clear()
     places = [(2, 2), (100, 50), (126, 64), (200, 150), (316, 157)]
     found = center()(marked(320, 160, *places))
-    shapes = [blob.shape[:1:-1] for network in Network.made for blob in network.seen]
     # 96 columns between tiles that overlap by 32, and 32 rows; all of it at 0.4 of its size
-    assert shapes == [(128, 64), *[(128, 128)] * 6]
+    assert sizes_seen() == [(128, 64), *[(128, 128)] * 6]
     exact = {
         (4 * (x // 4), 4 * (y // 4) - 2, 4 * (x // 4) + 4, 4 * (y // 4) + 6) for x, y in places
     }
@@ -260,6 +265,36 @@ def test_large_frames_are_seen_shrunk_and_in_tiles(
     assert clipped <= edges(found)
     for box in edges(found) - clipped:  # what was seen in the shrunk copy: 2.5 times as large
         assert box[2] - box[0] == pytest.approx(10) and box[3] - box[1] <= 20
+    block = marked(310, 150)
+    block.pixels[60:100, 100:160] = 255
+    sides = {(round(b.width, 1), round(b.height, 1)) for b in center()(block)}
+    across, down = 310 / 320, 150 / 160  # the frame is stretched to multiples of 32
+    assert (round(10 * across, 1), round(20 * down, 1)) in sides
+    assert (round(4 * across, 1), round(8 * down, 1)) in sides
+
+
+@pytest.mark.parametrize(
+    ("frame", "tile", "sizes"),
+    [
+        ((320, 96), 128, [(128, 32), *[(128, 96)] * 3]),
+        ((96, 320), 128, [(32, 128), *[(96, 128)] * 3]),
+        ((640, 32), 128, [(128, 32), *[(128, 32)] * 7]),
+        ((32, 640), 128, [(32, 128), *[(32, 128)] * 7]),
+        ((160, 128), 192, [(160, 128)] * 2),  # it fits a tile: it is not enlarged
+        ((288, 160), 128, [(128, 64), *[(128, 128)] * 6]),  # 71 rows, down to a multiple
+    ],
+)
+def test_the_shrunk_copy_fits_a_tile(
+    center: type[CenterFace],
+    monkeypatch: pytest.MonkeyPatch,
+    frame: tuple[int, int],
+    tile: int,
+    sizes: list[tuple[int, int]],
+) -> None:
+    for name, value in (("MOST_PIXELS", 128 * 128), ("TILE", tile), ("OVERLAP", 32)):
+        monkeypatch.setattr(face_detectors, name, value)
+    center()(marked(*frame))
+    assert sizes_seen()[:1] == sizes[:1] and sorted(sizes_seen()) == sorted(sizes)
 
 
 def test_outputs_of_another_shape_are_refused(

@@ -136,3 +136,12 @@ def test_ellipses_lie_in_their_part_of_the_box_on_a_copy_of_another_size() -> No
     assert (columns.min(), columns.max()) == (15, 25) and (rows.min(), rows.max()) == (15, 25)
     assert first[20, 20] == 255 and first[15, 15] == 0 and set(np.unique(first)) == {0, 255}
     assert mask[3, 100] == 255 and np.count_nonzero(mask[:, 80:]) <= 9  # never less than a pixel
+
+
+def test_an_ellipse_has_two_axes() -> None:
+    mask = draw_ellipses([Box(10, 20, 110, 60, 1)], part=(1, 0, 1), frame=(120, 80), size=(120, 80))
+    rows, columns = np.nonzero(mask)
+    assert (columns.min(), columns.max(), rows.min(), rows.max()) == (10, 110, 20, 60)
+    y, x = np.mgrid[:80, :120]
+    away = np.hypot((x - 60) / 50, (y - 40) / 20)
+    assert (mask[away < 0.97] == 255).all() and not mask[away > 1.06].any()
