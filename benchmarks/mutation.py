@@ -6,14 +6,18 @@
 Faults are made by the operators of mutmut, and drawn by a seed from all that it finds in FILES.
 What cannot be told from the original, or only by its wording, is left out by the rules of
 `is_left_out` before the draw, and nothing after it. The tests that run a fault's line (recorded by
-coverage.py in the same run) are run on it, quickest first, until one fails. For that everything is
-imported and collected once, and each fault is swapped into a forked process; one of a module or a
-class is imported anew there. It also lies in a copy of the repository, where processes that tests
-start find it. A fault is killed if a test fails, if nothing can be imported, or if the tests take
-several times their time; it counts as alive if none of those that fit into SECONDS fails. Every
-tenth run is a control: the same tests without a fault, which have to pass.
+coverage.py in the same run, with the decoder in a thread, where its lines are seen) are run on it,
+quickest first, until one fails. For that everything is imported and collected once, and each fault
+is swapped into a forked process; one of a module or a class is imported anew there. It also lies in
+a copy of the repository, where processes that tests start find it. A fault is killed if a test
+fails, if nothing can be imported, or if the tests take several times their time; it counts as alive
+if none of those that fit into SECONDS fails. Every tenth run is a control: the same tests without a
+fault, which have to pass. What timed out is judged once more at the end, by one worker alone, and
+counts as killed only if it does so again.
 
-`--resume` keeps the verdicts that are in the folder already. The exit code is 1 below `--least`.
+`--resume` keeps the verdicts that are in the folder already; `--again` judges those anew that
+survived, by tests that were written since. The verdicts are written as JSON, and a page of them.
+The exit code is 1 below `--least`.
 """
 
 from __future__ import annotations
@@ -33,9 +37,11 @@ import random
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -61,19 +67,18 @@ FILES = (
     "process_pool.py",
     "ranges.py",
     "storage.py",
+    "transaction.py",
 )
 # The tests that may judge them: those of the same rooms, and those of the command.
 JUDGES = (
     "tests/pipeline",
     "tests/video",
-    "tests/regions/test_boxes.py",
-    "tests/regions/test_faces.py",
-    "tests/regions/test_masks.py",
-    "tests/regions/test_region_sources.py",
-    "tests/regions/test_tracking.py",
+    "tests/regions",
+    "tests/security/test_numerics.py",
     "tests/test_process_pool.py",
     "tests/test_ranges.py",
     "tests/test_storage.py",
+    "tests/test_transaction.py",
 )
 SECONDS = 4.0  # of the processor for one mutant, by the recorded time of its tests
 PATIENCE = 5  # times the recorded time, and half a minute, after which tests count as hanging
@@ -224,6 +229,32 @@ class Recorder:
             self.failed.add(report.nodeid)
 
 
+class DecodingThread:
+    """What stands in for the process that decodes while tests are recorded, to see its lines."""
+
+    def __init__(self) -> None:
+        self.channel, theirs = socket.socketpair()
+        self.thread = threading.Thread(target=self._serve, args=(theirs,), daemon=True)
+        self.thread.start()
+
+    def _serve(self, channel: socket.socket) -> None:
+        from masquerade.video.decoding_child import Child
+
+        with channel, contextlib.suppress(OSError):
+            Child(channel).serve()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can serve."""
+        return self.thread.is_alive()
+
+    def end(self) -> int:
+        """End it as soon as it listens."""
+        self.channel.close()
+        self.thread.join(5)
+        return 0
+
+
 def record(paths: list[str], out: Path) -> None:
     """Run test files in this process; write which lines each test runs, and its time."""
     sys.path = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT / "benchmarks"]
@@ -234,6 +265,11 @@ def record(paths: list[str], out: Path) -> None:
     measured = coverage.Coverage(data_file=None, include=places, config_file=False)
     recorder = Recorder(measured)
     measured.start()
+    if not any(path.endswith("test_decoding_process.py") for path in paths):
+        from masquerade.video import decoding_child, decoding_process
+
+        setattr(decoding_process, "DecodingProcess", DecodingThread)  # noqa: B010
+        setattr(decoding_child, "limit_memory", lambda count: None)  # noqa: B010
     pytest.main([*paths, "-n0", "-p", "no:cacheprovider"], plugins=[recorder])
     measured.stop()
     data = measured.get_data()
@@ -309,10 +345,10 @@ def _statement(file: str, line: int) -> range:
 
 
 def record_all(folder: Path, workers: int) -> Records:
-    """Record the tests of JUDGES, each file in a process, unless they were recorded already."""
+    """Record the tests of JUDGES, each file in a process, unless they were since they changed."""
     folder.mkdir(parents=True, exist_ok=True)
     found = [path for place in JUDGES for path in _test_files(ROOT / place)]
-    waiting = [path for path in found if not (folder / f"{path.stem}.json").exists()]
+    waiting = [path for path in found if not _is_newer(folder / f"{path.stem}.json", path)]
     running: list[subprocess.Popen[bytes]] = []
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     while waiting or running:
@@ -327,6 +363,10 @@ def record_all(folder: Path, workers: int) -> Records:
         running = [process for process in running if process.poll() is None]
         time.sleep(0.1)
     return Records(folder)
+
+
+def _is_newer(made: Path, source: Path) -> bool:
+    return made.exists() and made.stat().st_mtime > source.stat().st_mtime
 
 
 def _test_files(place: Path) -> list[Path]:
@@ -396,6 +436,8 @@ class Worker:
         self.tree, self.records, self.todo, self.done = tree, records, todo, done
 
     def pytest_runtestloop(self, session: Any) -> bool:
+        if session.testsfailed:
+            return False  # something cannot be collected: the process ends, and `run` says so
         self.items = {item.nodeid: item for item in session.items}
         self.swap = Swap(self.tree)
         gc.freeze()
@@ -550,6 +592,12 @@ def run(mutants: list[Mutant], records: Records, workers: int) -> Iterator[Verdi
         for mutant in itertools.islice(waiting, 2 * workers):
             todo.put(mutant)
         for _ in items:
+            while done.empty():
+                if not all(process.is_alive() for process in processes):
+                    for process in processes:
+                        process.terminate()
+                    raise RuntimeError("a worker has ended; run pytest on JUDGES to see why")
+                time.sleep(0.01)
             verdict = done.get()
             for mutant in itertools.islice(waiting, 1):
                 todo.put(mutant)
@@ -571,6 +619,7 @@ def main() -> int:
     parser.add_argument("--least", type=float, default=0.85, help="share that is to be killed")
     parser.add_argument("--list", action="store_true", help="print the draw, and run nothing")
     parser.add_argument("--resume", action="store_true", help="keep verdicts and records")
+    parser.add_argument("--again", action="store_true", help="--resume, but judge survivors anew")
     parser.add_argument("-o", "--out", type=Path, default=Path("mutation"))
     arguments = parser.parse_args()
     if arguments.record:
@@ -582,26 +631,42 @@ def main() -> int:
             print(f"{mutant.file}:{mutant.line}\n{mutant.diff}")
         return 0
     kept = arguments.out / f"seed{arguments.seed}.jsonl"
-    if not arguments.resume:
+    if not (arguments.resume or arguments.again):
         shutil.rmtree(arguments.out / "records", ignore_errors=True)
         kept.unlink(missing_ok=True)
     records = record_all(arguments.out / "records", arguments.workers)
     lines = kept.read_text("utf-8").splitlines() if kept.exists() else []
-    verdicts = [_read(json.loads(line)) for line in lines]
-    known = {(one.mutant.file, one.mutant.diff) for one in verdicts}
-    waiting = [mutant for mutant in drawn if (mutant.file, mutant.diff) not in known]
+    read = [_read(json.loads(line)) for line in lines]
+    verdicts = {_place(one.mutant, one.control): one for one in read}
+    left = ("survived", "timed out") if arguments.again else ()
+    known = {key for key, one in verdicts.items() if one.status not in left}
+    waiting = [mutant for mutant in drawn if _place(mutant) not in known]
     with kept.open("a", encoding="utf-8") as log:
-        for verdict in run(waiting, records, arguments.workers):
-            short = replace(verdict, mutant=replace(verdict.mutant, code=""))
-            verdicts.append(short)
-            print(json.dumps(asdict(short)), file=log, flush=True)
-            print(f"{len(verdicts)}: {verdict.status} {verdict.mutant.file}", file=sys.stderr)
-    page = report(verdicts, every)
+
+        def judge(mutants: list[Mutant], workers: int) -> None:
+            for verdict in run(mutants, records, workers):
+                short = replace(verdict, mutant=replace(verdict.mutant, code=""))
+                verdicts[_place(short.mutant, short.control)] = short
+                print(json.dumps(asdict(short)), file=log, flush=True)
+                print(f"{len(verdicts)}: {verdict.status} {verdict.mutant.file}", file=sys.stderr)
+
+        judge(waiting, arguments.workers)
+        slow = {key for key, one in verdicts.items() if one.status == "timed out"}
+        judge([one for one in waiting if _place(one) in slow], 1)
+    found = list(verdicts.values())
+    page = report(found, every)
     (arguments.out / f"seed{arguments.seed}.md").write_text(page, encoding="utf-8")
+    about = {"seed": arguments.seed, "verdicts": [asdict(one) for one in found]}
+    (arguments.out / f"seed{arguments.seed}.json").write_text(json.dumps(about, indent=1) + "\n")
     print(page)
-    judged = [one for one in verdicts if not one.control]
+    judged = [one for one in found if not one.control]
     killed = sum(one.status != "survived" for one in judged)
     return int(killed < arguments.least * len(judged))
+
+
+def _place(mutant: Mutant, control: bool = False) -> tuple[str, int, str, bool]:
+    """What tells a mutant or a control from any other."""
+    return mutant.file, mutant.line, mutant.diff, control
 
 
 def _read(verdict: dict[str, Any]) -> Verdict:
