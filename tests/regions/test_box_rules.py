@@ -56,6 +56,7 @@ def test_areas_are_never_below_nothing() -> None:
     assert intersection(a, b).tolist() == shared
     assert iou(a, b)[0].tolist() == pytest.approx([10 / 70, 0, 50 / 10_000])
     assert iou(a[2:3], a[2:3]).tolist() == [[0]]  # nothing over nothing
+    assert iou(a[:1] / 40, a[:1] / 40).tolist() == [[1]]  # less than a pixel is not nothing
 
 
 def test_the_better_of_two_is_kept_up_to_the_threshold() -> None:
@@ -64,7 +65,9 @@ def test_the_better_of_two_is_kept_up_to_the_threshold() -> None:
     assert nms(rows, scores, 0.5).tolist() == [2, 0, 3]  # half is shared, and that is enough
     assert nms(rows, scores, 0.51).tolist() == [2, 0, 1]
     assert nms(rows[[0, 0]], np.array([0.5, 0.5]), 0.5).tolist() == [0]  # the first of equals
-    assert nms(rows[:0], scores[:0], 0.5).tolist() == []
+    assert rows[nms(rows[:0], scores[:0], 0.5)].shape == (0, 4)
+    apart = np.arange(60)[:, None] * 10.0 + np.array([0, 0, 4, 4])
+    assert nms(apart, np.full(60, 0.5), 0.5).tolist() == list(range(60))
 
 
 def test_rows_become_boxes_of_a_larger_frame() -> None:

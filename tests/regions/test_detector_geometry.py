@@ -214,6 +214,7 @@ def test_what_the_network_sees_are_the_frame_s_pixels(center: type[CenterFace]) 
     assert edges(found) == {(8, 10, 12, 18), (60, 0, 64, 6)}  # clipped to the frame
     assert [box.score for box in found] == [1, 1]
     (network,) = Network.made
+    assert len(detector.model_sha256 or "") == 64
     assert network.file == "some.onnx" and network.seen[0].max() == 255
     faint = marked(64, 96, (9, 13), level=51)
     assert not detector(faint) and len(center(threshold=0.19)(faint)) == 1
@@ -271,6 +272,27 @@ def test_large_frames_are_seen_shrunk_and_in_tiles(
     across, down = 310 / 320, 150 / 160  # the frame is stretched to multiples of 32
     assert (round(10 * across, 1), round(20 * down, 1)) in sides
     assert (round(4 * across, 1), round(8 * down, 1)) in sides
+
+
+@pytest.mark.parametrize(("size", "tiles"), [((4096, 2304), 0), ((416, 709 * 32), 13)])
+def test_a_frame_of_16_by_9_that_is_4096_wide_is_seen_at_once(
+    center: type[CenterFace],
+    monkeypatch: pytest.MonkeyPatch,
+    size: tuple[int, int],
+    tiles: int,
+) -> None:
+    """And one that has 1024 pixels more, sides being multiples of 32, is not."""
+    seen = []
+
+    def run(_: Any, pixels: NDArray[np.uint8]) -> tuple[Array, Array]:
+        seen.append(pixels.shape[:2])
+        return np.zeros((0, 4)), np.zeros(0)
+
+    monkeypatch.setattr(CenterFace, "_run", run)
+    pixel = np.zeros((1, 1, 3), np.uint8)
+    frame = ArrayFrame(np.broadcast_to(pixel, (size[1], size[0], 3)))
+    monkeypatch.setattr(frame, "rgb", lambda to: np.broadcast_to(pixel, (to[1], to[0], 3)))
+    assert center()(frame) == [] and len(seen) == 1 + tiles
 
 
 @pytest.mark.parametrize(
@@ -385,7 +407,8 @@ def test_cascades_look_both_ways_and_score_by_their_last_stage() -> None:
     frame.pixels[:] = 0
     frame.pixels[40, 60] = 255
     detector.scale = 50
-    assert detector._detect(frame)[2] == (50, 30)
+    rows, _, size = detector._detect(frame)
+    assert size == (50, 30) and rows[0].tolist() == [27, 18, 33, 23]  # of the smaller copy
 
 
 def test_the_cascades_are_opencv_s_own() -> None:

@@ -151,6 +151,7 @@ RULES = [
     Tracking(gap=3, carry=2, lookback=0, every=2, min_best_score=0.5),
     Tracking(gap=1, carry=0, lookback=2, every=4, min_best_score=0.75),
     Tracking(gap=5, carry=0, lookback=1, every=5),
+    Tracking(gap=0, carry=3, lookback=0),
 ]
 Look = tuple[list[Box] | None, bool]
 
@@ -222,6 +223,7 @@ def test_a_track_is_sure_from_six_tenths_of_evidence() -> None:
         ((0.78,), True),
         ((0.5, 0.5), False),
         ((0.5, 0.5, 0.32), True),
+        ((0.1, 0.3, 0.5, 0.5), True),  # six tenths to the last bit
         ((0.3,) * 6, False),
         ((0.3,) * 7, True),
     ):
@@ -229,6 +231,12 @@ def test_a_track_is_sure_from_six_tenths_of_evidence() -> None:
         assert shown([*looks, []], carry=1) == [1] * len(scores) + [int(sure)]
     for least, sure in ((0.8, True), (0.81, False)):
         assert shown([[box(10, score=0.8)], []], carry=1, min_best_score=least) == [1, int(sure)]
+
+
+def test_no_frames_have_no_boxes() -> None:
+    for rules in RULES:
+        assert list(track_boxes([], rules)) == []
+        assert list(track_boxes([([box(1)], True)], rules)) == [[replace(box(1), track=0)]]
 
 
 def test_the_defaults_bridge_half_a_second() -> None:
