@@ -734,3 +734,23 @@ def test_metadata_is_chosen_by_kind_and_name() -> None:
     for wrong in ("", "keep:", "drop", "keep:,", "other:title"):
         with pytest.raises(UsageError):
             select_metadata(reader, wrong)
+
+
+@pytest.mark.parametrize("base", [None, Fraction(1, 8000), Fraction(1, 1000)])
+def test_shifted_sound_keeps_its_gaps_in_any_time_base(
+    tmp_path: Path, base: Fraction | None
+) -> None:
+    ticks = int(1 / (base or Fraction(1, 8000)))
+    with av.open(str(tmp_path / "a.mkv"), "w") as out:
+        voice = PitchShift(StreamTemplate(1, "audio", base, 8000, 1), out, "matroska")
+        sounds = []
+        for second in (1, 4):
+            sound = av.AudioFrame.from_ndarray(np.zeros((1, 4000), np.int16), "s16", "mono")
+            sound.sample_rate, sound.pts = 8000, second * ticks
+            if base is not None:
+                sound.time_base = base
+            sounds.append(sound)
+        found = [*voice.shift(sounds), *voice.flush()]
+    times = [packet.pts * packet.time_base for packet in found if packet.pts is not None]
+    assert float(min(times)) == pytest.approx(1, abs=0.1)
+    assert float(max(times)) == pytest.approx(4.5, abs=0.1)
