@@ -35,6 +35,7 @@ def info(width: int, height: int, pix_fmt: str = "gray", bit_depth: int = 8) -> 
         (1, 7, 4, 45),
         (0, 0, 3, 36),
         (2**28, 0, 1, 22),  # two fit into a queue
+        (3 * 2**27, 0, 1, 17),  # one does
         (2**31, 0, 1, 17),  # none does, and one passes alone
     ],
 )
@@ -50,6 +51,8 @@ def test_the_most_bytes_of_a_run() -> None:
     assert most_bytes(info(1000, 500, "gray16le", 16), 7, 4) == expected
     expected = base + 39 * pixels * 8 + 32 * 3 * pixels + 60 * pixels + 300 * pixels
     assert most_bytes(info(1000, 500, "unknown"), 7, 1) == expected
+    odd = info(3, 3, "yuv420p")  # 13.5 bytes a picture
+    assert most_bytes(odd, 7, 1) == base + 39 * 13 + 32 * 3 * 9 + 60 * 9 + 300 * 9
 
 
 def test_a_preview_ends_after_so_many_seconds_of_the_first_frame() -> None:
