@@ -149,7 +149,7 @@ def test_what_is_read_is_never_replaced(folder: Path) -> None:
     colon.write_bytes(b"boxes")
     with pytest.raises(UsageError, match="is read"):
         check(colon, PipelineConfig(regions=f"boxes:{colon}"))
-    check(b, PipelineConfig(regions="templates:b.MKV"))  # a name of a template, no file
+    check(b, PipelineConfig(regions=f"templates:{b}"))  # a name of a template, no file
     for inputs in ([b], [folder]):
         with pytest.raises(UsageError, match="is read"):
             check(b, inputs=inputs)

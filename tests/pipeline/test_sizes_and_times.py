@@ -51,6 +51,8 @@ def test_the_most_bytes_of_a_run() -> None:
     assert most_bytes(info(1000, 500, "gray16le", 16), 7, 4) == expected
     expected = base + 39 * pixels * 8 + 32 * 3 * pixels + 60 * pixels + 300 * pixels
     assert most_bytes(info(1000, 500, "unknown"), 7, 1) == expected
+    nine = most_bytes(info(1000, 500, "gray9le", 9), 7, 4)
+    assert nine == most_bytes(info(1000, 500, "gray16le", 16), 7, 4)
     odd = info(3, 3, "yuv420p")  # 13.5 bytes a picture
     assert most_bytes(odd, 7, 1) == base + 39 * 13 + 32 * 3 * 9 + 60 * 9 + 300 * 9
 
