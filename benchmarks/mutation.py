@@ -450,7 +450,8 @@ class Worker:
         place, said = self.tree / SOURCE / mutant.file, self.tree / "verdict"
         tests, seconds, imported = self.records.tests_of(mutant.file, mutant.line)
         tests = [test for test in tests if test in self.items]
-        began, limit = time.monotonic(), 60 + 4 * PATIENCE * (seconds + 5)
+        busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # by what else runs here
+        began, limit = time.monotonic(), busy * (60 + 4 * PATIENCE * (seconds + 5))
         said.unlink(missing_ok=True)
         if mutant.code:
             place.write_text(mutant.code, "utf-8")
