@@ -140,6 +140,15 @@ def test_a_file_is_private_until_it_has_its_name(tmp_path: Path) -> None:
     assert dst.read_bytes() == b"newer" and len(list(dst.parent.iterdir())) == 1
 
 
+def test_a_part_is_its_owners_alone_whatever_is_allowed(tmp_path: Path) -> None:
+    mask = os.umask(0)
+    try:
+        with temporary_file(tmp_path / "a") as part:
+            assert part.stat().st_mode & 0o777 == 0o600
+    finally:
+        os.umask(mask)
+
+
 @pytest.mark.parametrize(
     ("name", "ending"),
     [
