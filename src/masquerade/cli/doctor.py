@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import torch
 import tyro
@@ -16,6 +17,8 @@ from tyro.conf import FlagCreatePairsOff
 from masquerade.errors import MasqueradeError
 from masquerade.pipeline.receipt import library_versions
 from masquerade.regions.face_detectors import CENTERFACE_INSTALL, centerface_file
+from masquerade.regions.litert import INSTALL as MODEL_INSTALL
+from masquerade.regions.litert import LITERT_INSTALL, MODEL_FILES, model_file
 from masquerade.video.encoding import CODECS, Encoding, check_encoder
 
 
@@ -59,15 +62,28 @@ def _packages() -> list[Check]:
     zoo = importlib.util.find_spec("torchvision") is not None
     install = 'pip install "masquerade[zoo]" (replaces a CPU build of torch)'
     detail = "people by Mask R-CNN" if zoo else "only for people by Mask R-CNN"
-    return [*found, Check("torchvision", zoo, detail, install)]
+    runs = importlib.util.find_spec("ai_edge_litert") is not None
+    litert = Check("LiteRT", runs, "runs the networks that find people", LITERT_INSTALL)
+    return [*found, litert, Check("torchvision", zoo, detail, install)]
 
 
 def _models() -> list[Check]:
-    try:
-        size = centerface_file().stat().st_size
-    except MasqueradeError as error:
-        return [Check("face model", False, str(error), CENTERFACE_INSTALL, needed=True)]
-    return [Check("face model", True, f"CenterFace, {size / 1e6:.1f} MB, MIT licence")]
+    face = partial(centerface_file), "CenterFace", "MIT", CENTERFACE_INSTALL, True
+    poses = [
+        (partial(model_file, name), file.name, "Apache-2.0", MODEL_INSTALL, False)
+        for name, file in MODEL_FILES.items()
+    ]
+    found = []
+    for name, (file, model, licence, install, needed) in zip(
+        ["face model", *MODEL_FILES], [face, *poses], strict=True
+    ):
+        try:
+            size = file().stat().st_size
+        except MasqueradeError as error:
+            found.append(Check(name, False, str(error), install, needed=needed))
+        else:
+            found.append(Check(name, True, f"{model}, {size / 1e6:.1f} MB, {licence} licence"))
+    return found
 
 
 def _devices() -> list[Check]:

@@ -1,7 +1,8 @@
 """Region sources: each finds what to hide in the frames of a video. `REGIONS` is their table."""
 
+from masquerade.regions.people import People
 from masquerade.regions.region import Frame, Region
-from masquerade.regions.region_sources import Boxes, Faces, People, RegionSource, WholeFrame
+from masquerade.regions.region_sources import Boxes, Faces, RegionSource, WholeFrame
 from masquerade.regions.template_regions import Templates
 from masquerade.regions.union import Union
 

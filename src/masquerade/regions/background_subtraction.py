@@ -33,6 +33,7 @@ BLOCK = 32  # side of the blocks that shifts are measured on; on odd sides OpenC
 # off
 MIN_TEXTURE = 2.0  # standard deviation of a block that can be matched, in levels of 255
 PERSON_ELLIPSE = 0.6, 0.03, 0.97  # width, top, bottom in parts of a person's box: not background
+MASK_MARGIN = 5  # width of what a silhouette is grown by, in pixels of the small copy
 MAX_REST_CHANGE = 8.0  # from frame to frame of a pixel at rest, in levels of 255
 MAX_FOREGROUND = 0.5  # share of the frame; more is a change of light or of the camera
 
@@ -103,7 +104,12 @@ class BackgroundSubtraction:
         smooth = np.asarray(cv2.GaussianBlur(pixels, (0, 0), 1.0), np.uint8)
         moves = before is not None and _camera_shift(before.pixels, smooth) > MAX_SHIFT
         full, (h, w) = (frame.width, frame.height), smooth.shape[:2]
-        people = draw_ellipses(region.boxes, part=PERSON_ELLIPSE, frame=full, size=(w, h)) > 0
+        if region.mask is None:
+            people = draw_ellipses(region.boxes, part=PERSON_ELLIPSE, frame=full, size=(w, h)) > 0
+        else:
+            near = np.ones((MASK_MARGIN, MASK_MARGIN), np.uint8)
+            inside = cv2.resize(region.mask, (w, h), interpolation=cv2.INTER_AREA)
+            people = cv2.dilate(np.asarray(inside, np.uint8), near) > 0
         return _Small(*full, smooth, people, before is None, moves)
 
     def _subtract(self, now: _Small, background: _Background | None) -> Foreground:

@@ -48,8 +48,9 @@ def rasterize(
     if silhouette is not None:
         out = _grow_silhouette(silhouette, margin, feather)
     for box in boxes:
-        if silhouette is None or _covered_share(silhouette, box) < MIN_SILHOUETTE:
-            ellipse = shape == "ellipse" and box.label != "frame"
+        face = box.label == "face"  # detected beside silhouettes, which may lack a face
+        if silhouette is None or face or _covered_share(silhouette, box) < MIN_SILHOUETTE:
+            ellipse = box.label != "frame" and (shape == "ellipse" or (face and shape != "box"))
             _draw(out, box, ELLIPSE * margin if ellipse else margin, feather, ellipse=ellipse)
     if strength is not None:
         np.maximum(out, strength, out=out)

@@ -1,30 +1,22 @@
-"""The `RegionSource` protocol, and the sources for whole frames, faces, people and a file of boxes.
+"""The `RegionSource` protocol, and the sources for whole frames, faces and a file of boxes.
 
 A source is called with the frames of one video and yields one `Region` per frame, in order. It
 reads at most `look_ahead` frames beyond the one it yields; its constructor is its configuration.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from itertools import tee
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Protocol
 
-import numpy as np
-
-from masquerade.errors import UsageError
 from masquerade.ranges import Checked, Count, Positive, UnitInterval, Weight, Whole, at_least
-from masquerade.regions.background_subtraction import BackgroundSubtraction, Foreground
-from masquerade.regions.boxes import Box, area, corners, intersection, read_boxes
+from masquerade.regions.boxes import read_boxes
 from masquerade.regions.face_detectors import CenterFace, HaarFaces
-from masquerade.regions.grabcut import GrabCutInput, add_silhouettes
-from masquerade.regions.person_detectors import HogPeople, TorchvisionPeople
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.scene_cuts import mark_cuts
 from masquerade.regions.tracking import Detections, Tracking, select_keyframes, track_regions
 
 Every = Annotated[int, at_least(1, 1000)]
-MOTION_LOOKBACK = 25  # frames that a track of motion is extrapolated before its first detection
 
 
 class RegionSource(Protocol):
@@ -160,129 +152,11 @@ class Faces(TrackedSource):
         self.model_sha256 = self._detector.model_sha256
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
-        for _, region in self._detect_and_track(mark_cuts(frames)):
-            yield region
+        return self.in_shots(mark_cuts(frames))
+
+    def in_shots(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[Region]:
+        """The same for frames that come with whether a cut lies before them."""
+        return (region for _, region in self._detect_and_track(frames))
 
     def _detect(self, frame: Frame) -> Detections:
         return self._detector(frame), None
-
-
-@dataclass(kw_only=True, eq=False)
-class People(TrackedSource):
-    """People, found by OpenCV's HOG detector, by their motion, or by torchvision's networks.
-
-    `motion` needs a static camera. Where the camera moves, or where there are too few frames to
-    estimate the background, the whole frame is hidden; `hog` alone does not do that, and misses
-    people who sit, bend or are small. Arguments that are not listed are those of `TrackedSource`.
-
-    Args:
-        detector: `hog`, `motion`, both, or `torchvision` (the `zoo` extra and a file of weights).
-        weights: torchvision's state dict, a .pth file.
-        device: where torchvision's network runs.
-
-    Raises:
-        MissingError: torchvision or the file of weights is asked for and missing.
-        UsageError: `torchvision` without a file of weights.
-    """
-
-    name = "people"
-    shape = "silhouette"
-
-    detector: Literal["hog", "motion", "hog+motion", "torchvision"] = "hog+motion"
-    threshold: UnitInterval = 0.15
-    scale: tuple[Count, Count] | Count | None = 480
-    weights: Path | None = None
-    device: str = "cpu"
-    every: Every = 4
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._network: TorchvisionPeople | None = None
-        if self.detector == "torchvision":
-            if self.weights is None:
-                raise UsageError("People by torchvision need a file of weights: name one.")
-            self._network = TorchvisionPeople(
-                weights=self.weights,
-                threshold=self.threshold,
-                scale=self.scale,
-                device=self.device,
-            )
-        hog, motion = "hog" in self.detector, "motion" in self.detector
-        self._hog = HogPeople(threshold=self.threshold, scale=self.scale) if hog else None
-        self._motion = BackgroundSubtraction() if motion else None
-        self.model_sha256 = self._network.model_sha256 if self._network else None
-        self._motion_tracking = self._tracking
-        if self._hog:
-            self.look_ahead += self.every  # silhouettes wait for the next keyframe
-        if self._motion:
-            self.look_ahead += self._motion.look_ahead
-        if self._motion and self._tracking:
-            # Whoever starts to move inside the frame was there before: extrapolate farther back.
-            self._motion_tracking = replace(self._tracking, lookback=MOTION_LOOKBACK, every=1)
-            self.look_ahead += self._motion_tracking.look_ahead
-
-    def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
-        marked = mark_cuts(frames)
-        if self._network is not None:
-            return (region for _, region in self._detect_and_track(marked))
-        if self._hog is None:
-            assert self._motion is not None
-            return self._moving(((frame, Region(cut=cut)) for frame, cut in marked), self._motion)
-        return add_silhouettes(self._grabcut_inputs(marked))
-
-    def _detect(self, frame: Frame) -> Detections:
-        if self._network is not None:
-            return self._network.segment(frame)
-        assert self._hog is not None
-        return self._hog(frame), None
-
-    def _grabcut_inputs(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[GrabCutInput]:
-        """Upright people and moving foreground, from which silhouettes are segmented."""
-        upright = self._detect_and_track(frames)
-        if self._motion is None:
-            for frame, region in upright:
-                yield GrabCutInput(frame, region.boxes, None, region, region.detected)
-            return
-        ahead, behind = tee(upright)
-        moving = self._moving(ahead, self._motion)
-        for (frame, region), motion in zip(behind, moving, strict=True):
-            joined = _join(_without_upright(motion, region.boxes), region)
-            yield GrabCutInput(frame, region.boxes, motion.mask, joined, region.detected)
-
-    def _moving(
-        self, frames: Iterable[tuple[Frame, Region]], subtraction: BackgroundSubtraction
-    ) -> Iterator[Region]:
-        """Tracked moving foreground; a frame without a usable background is hidden whole."""
-        ahead, behind = tee(frames)
-        foregrounds = (
-            (foreground, region.cut, True)
-            for foreground, (_, region) in zip(subtraction(ahead), behind, strict=True)
-        )
-        for foreground, region in track_regions(
-            foregrounds, lambda found: (found.boxes, found.mask), self._motion_tracking
-        ):
-            yield _whole_frame(foreground, region.cut) if foreground.background_unknown else region
-
-
-def _whole_frame(foreground: Foreground, cut: bool) -> Region:
-    # The box is for those who keep only boxes, such as a file of them.
-    width, height = float(foreground.width), float(foreground.height)
-    box = Box(0.0, 0.0, width, height, 1.0, label="frame")
-    return Region(boxes=(box,), full_frame=True, cut=cut, detected=False)
-
-
-def _without_upright(motion: Region, people: tuple[Box, ...]) -> Region:
-    """Drop moving boxes that lie mostly in an upright person, whose silhouette is segmented."""
-    if motion.full_frame:  # its box is the frame's, whatever a person covers of it
-        return motion
-    moving = corners(motion.boxes)
-    inside = intersection(moving, corners(people)) > area(moving)[:, None] / 2
-    others = np.flatnonzero(~inside.any(axis=1))
-    return replace(motion, boxes=tuple(motion.boxes[i] for i in others))
-
-
-def _join(a: Region, b: Region) -> Region:
-    """The boxes of both; track numbers stay distinct, a's even and b's odd."""
-    boxes = [replace(x, track=None if x.track is None else 2 * x.track) for x in a.boxes]
-    boxes += [replace(x, track=None if x.track is None else 2 * x.track + 1) for x in b.boxes]
-    return replace(a, boxes=tuple(boxes), detected=a.detected or b.detected)

@@ -1,0 +1,77 @@
+"""The 33 landmarks and the silhouette of one person, by BlazePose's second network.
+
+Bazarevsky et al., "BlazePose" (2020). It sees the turned square of a person and gives, beside the
+landmarks, how sure it is that somebody is there, a mask of that person alone, and two points from
+which the square of the next frame follows, so that the detector need not run.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from masquerade.regions.boxes import Array
+from masquerade.regions.litert import LiteRtNetwork
+from masquerade.regions.pose_detection import U8, Square, crop
+
+LANDMARKS = 33
+SILHOUETTE = 0.3  # probability from which a pixel belongs to the person
+
+
+def sigmoid(logits: NDArray[np.floating]) -> Array:
+    return 1 / (1 + np.exp(-np.asarray(logits, np.float64).clip(-50, 50)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pose:
+    """One person in one frame; coordinates are in pixels of the picture that was looked at."""
+
+    square: Square  # in which the network saw the person
+    next_square: Square  # in which to look in the next frame
+    score: float  # 0 to 1, that a person is there
+    landmarks: Array  # (33, 5): x, y, depth in pixels; visibility and presence, 0 to 1
+    world: Array  # (33, 3), in metres, from the middle of the hips
+    inside: U8  # (256, 256), 255 times the probability of the silhouette, in the square
+
+    def silhouette(self, width: int, height: int, *, scale: float = 1.0) -> U8:
+        """(height, width), 255 on the person, in a picture that is `scale` larger."""
+        side = len(self.inside)
+        matrix = self.square.scaled(scale).matrix(side)
+        soft = cv2.warpAffine(self.inside, matrix, (width, height), flags=cv2.INTER_LINEAR)
+        return np.asarray((soft >= 255 * SILHOUETTE) * np.uint8(255), np.uint8)
+
+
+class PoseLandmarks:
+    """BlazePose's landmark network; an instance serves one thread at a time.
+
+    Args:
+        folder: of the model files; None: the installed package.
+
+    Raises:
+        MissingError: LiteRT or the network is not installed.
+    """
+
+    def __init__(self, *, folder: Path | None = None) -> None:
+        self._network = LiteRtNetwork("pose landmarks", folder=folder)
+
+    def __call__(self, pixels: U8, square: Square) -> Pose:
+        """The person in a square of a picture (h, w, 3)."""
+        side = self._network.side
+        given = crop(pixels, square, side) / np.float32(255)
+        values, presence, mask, _, world = self._network(given)
+        rows = values.reshape(-1, 5).astype(np.float64)  # (39, 5)
+        matrix = square.matrix(side)
+        points = rows[:, :2] @ matrix[:, :2].T + matrix[:, 2]
+        depth = rows[:, 2:3] * 2 * square.half / side
+        landmarks = np.concatenate([points, depth, sigmoid(rows[:, 3:])], axis=1)
+        hips, rim = points[LANDMARKS], points[LANDMARKS + 1]
+        return Pose(
+            square=square,
+            next_square=Square.around(hips, rim),
+            score=float(presence[0].clip(0, 1)),
+            landmarks=landmarks[:LANDMARKS],
+            world=world.reshape(-1, 3)[:LANDMARKS].astype(np.float64),
+            inside=np.asarray(np.rint(255 * sigmoid(mask[..., 0])), np.uint8),
+        )

@@ -1,0 +1,263 @@
+"""Poses: squares, the networks' outputs, and people who are followed through time."""
+
+from __future__ import annotations
+
+import sys
+from math import pi
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from frames import ArrayFrame, clip, noise
+
+from masquerade.errors import MissingError
+from masquerade.regions import People
+from masquerade.regions.litert import MODEL_FILES, LiteRtNetwork, model_file
+from masquerade.regions.pose_detection import PoseDetector, Square, anchors, crop
+from masquerade.regions.pose_landmarks import Pose
+from masquerade.regions.pose_tracking import FramePeople, PoseTracker, PoseTracking
+
+W, H = 160, 120
+SIZE = 24  # of the drawn person, in pixels
+
+
+def test_an_upright_square_copies_its_pixels() -> None:
+    picture = noise(W, H, 0)
+    assert (crop(picture, Square(60, 50, 32, 0.0), 64) == picture[18:82, 28:92]).all()
+
+
+def test_a_person_who_lies_is_upright_in_the_crop() -> None:
+    picture = np.zeros((H, W, 3), np.uint8)
+    picture[47:54, 82:89] = 255  # the head, to the right of the middle
+    lying = crop(picture, Square(60, 50, 32, pi / 2), 64)
+    ys, xs = np.nonzero(lying[..., 0])
+    assert (ys.mean(), xs.mean()) == pytest.approx((32 - 25, 32), abs=0.6)
+
+
+def test_outside_of_a_picture_a_crop_is_black() -> None:
+    picture = np.full((H, W, 3), 200, np.uint8)
+    out = crop(picture, Square(0, 0, 32, 0.0), 64)
+    assert not out[:31].any()
+    assert (out[33:, 33:] == 200).all()
+
+
+def test_the_square_of_a_person_looks_up_from_the_hips() -> None:
+    square = Square.around(np.array([50.0, 60.0]), np.array([50.0, 20.0]))
+    assert (square.x, square.y, square.half, square.angle) == (50, 60, 50, 0)
+    lying = Square.around(np.array([50.0, 60.0]), np.array([90.0, 60.0]))
+    assert lying.angle == pytest.approx(pi / 2)
+    top = lying.matrix(64) @ np.array([32, 0, 1])  # the middle of its upper edge
+    assert top == pytest.approx([100, 60])
+
+
+def test_anchors_are_the_centres_of_cells() -> None:
+    found = anchors(224)
+    assert len(found) == 2254
+    assert found[0] == pytest.approx([0.5 / 28, 0.5 / 28])
+    assert (found[0] == found[1]).all()
+    assert found[-1] == pytest.approx([6.5 / 7, 6.5 / 7])
+
+
+class _Answers:
+    """A network that gives the same answer to everything."""
+
+    side = 224
+
+    def __init__(self, *outputs: Any) -> None:
+        self.outputs, self.given = list(outputs), []
+
+    def __call__(self, pixels: Any) -> list[Any]:
+        self.given.append(pixels)
+        return self.outputs
+
+
+def _detector(monkeypatch: pytest.MonkeyPatch, at: int, logit: float) -> PoseDetector:
+    values, logits = np.zeros((2254, 12)), np.full((2254, 1), -20.0)
+    values[at, 2:4] = 20
+    values[at, 6:8] = 0, -22.4  # the rim is a tenth of the picture's side above the hips
+    logits[at] = logit
+    monkeypatch.setattr(LiteRtNetwork, "__init__", lambda self, *args, **more: None)
+    detector = PoseDetector()
+    detector._network = _Answers(values, logits)  # type: ignore[assignment]
+    return detector
+
+
+def test_a_detection_is_given_in_pixels_of_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = _detector(monkeypatch, 2 * (14 * 28 + 7), 0.0)
+    ((square, score),) = detector(noise(448, 224, 0))  # letterboxed: a half, 56 rows above
+    assert score == 0.5
+    assert (square.x, square.y) == pytest.approx((2 * 7.5 * 8, 2 * (14.5 * 8 - 56)))
+    assert square.half == pytest.approx(2 * 1.25 * 22.4)
+    assert square.angle == 0
+    (given,) = detector._network.given  # type: ignore[attr-defined]
+    assert given.min() >= -1
+    assert given.max() <= 1
+    assert not given[:56].any()
+
+
+def test_squares_of_one_place_and_size_are_one_person() -> None:
+    square = Square(50, 50, 40, 0.0)
+    assert square.same_person(Square(60, 50, 50, 1.0))
+    assert not square.same_person(Square(75, 50, 40, 0.0))
+    assert not square.same_person(Square(50, 50, 70, 0.0))
+
+
+def test_tiles_are_looked_at_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not _detector(monkeypatch, 0, -2.0)(noise(448, 224, 0), tiles=True)
+    detector = _detector(monkeypatch, 2 * (14 * 28 + 14), 3.0)  # in the middle of what it is given
+    found = detector(noise(200, 200, 0), tiles=True)
+    assert len(detector._network.given) == 5  # type: ignore[attr-defined]
+    middles = sorted((round(square.x / 10), round(square.y / 10)) for square, _ in found)
+    assert middles == [(6, 6), (6, 14), (10, 10), (14, 6), (14, 14)]
+
+
+@pytest.mark.parametrize("name", MODEL_FILES)
+def test_a_missing_or_changed_network_is_named_with_what_adds_it(tmp_path: Path, name: str) -> None:
+    with pytest.raises(MissingError, match=MODEL_FILES[name].name):
+        model_file(name, tmp_path)
+    (tmp_path / MODEL_FILES[name].name).write_bytes(b"another")
+    with pytest.raises(MissingError, match="not the one that masquerade was tested with"):
+        model_file(name, tmp_path)
+
+
+def test_people_without_their_networks_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(MissingError, match="pose detection") as caught:
+        People(models=tmp_path)
+    assert caught.value.exit_code == 3
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    with pytest.raises(MissingError, match="pip install ai-edge-litert"):
+        People()
+
+
+# A drawn person is a bright square; what "sees" it looks for bright pixels.
+
+
+class _DrawnPeople(PoseTracker):
+    """A tracker whose networks see bright squares; it counts how often they are asked."""
+
+    def __init__(self, blind: tuple[int, ...] = (), **rules: Any) -> None:
+        chosen = {"threshold": 0.5, "every": 4, "gap": 6, "carry": 3, "lookback": 5, "tiles": False}
+        self.rules = PoseTracking(**chosen | rules)
+        self.scale, self.threads, self.blind = None, 1, blind
+        self.asked: list[int] = []
+
+    def detect(self, pixels: Any) -> list[tuple[Square, float]]:
+        self.asked.append(int(pixels[0, 0, 0]))
+        square = _where(pixels)
+        return [] if square is None or self._is_blind(pixels) else [(square, 0.9)]
+
+    def landmarks(self, pixels: Any, square: Square) -> Pose:
+        found = None if self._is_blind(pixels) else _where(pixels)
+        near = found is not None and square.same_person(found)
+        points = np.tile([square.x, square.y, 0, 1, 1], (33, 1)).astype(float)
+        return Pose(
+            square=found if near else square,
+            next_square=found if near else square,
+            score=0.95 if near else 0.05,
+            landmarks=points,
+            world=np.zeros((33, 3)),
+            inside=np.pad(np.full((64, 64), 255, np.uint8), 96),
+        )
+
+    def _is_blind(self, pixels: Any) -> bool:
+        return int(pixels[0, 0, 0]) in self.blind
+
+
+def _where(pixels: Any) -> Square | None:
+    ys, xs = np.nonzero(pixels[1:, :, 0] > 240)
+    return Square(xs.mean() + 0.5, ys.mean() + 1.5, 2 * SIZE, 0.0) if len(xs) > SIZE else None
+
+
+def _frames(count: int, *, first: int = 0, last: int = 10**6) -> list[ArrayFrame]:
+    """A person who walks from frame `first` to `last`; a corner pixel tells the frame's number."""
+    ground = noise(W, H, 1) // 2
+    frames = []
+    for t in range(count):
+        pixels = ground.copy()
+        if first <= t <= last:
+            pixels[40 : 40 + SIZE, 20 + 2 * t : 20 + 2 * t + SIZE] = 250
+        pixels[0, 0] = t
+        frames.append(ArrayFrame(pixels))
+    return frames
+
+
+def _track(tracker: PoseTracker, frames: list[ArrayFrame], cut: int = -1) -> list[FramePeople]:
+    found = list(tracker((frame, t in (0, cut)) for t, frame in enumerate(frames)))
+    assert [f.frame for f in found] == frames
+    return found
+
+
+def _covered(people: FramePeople, t: int) -> float:
+    """The share of the drawn person that the mask covers."""
+    return float((people.mask()[42 : 38 + SIZE, 22 + 2 * t : 18 + 2 * t + SIZE] > 0).mean())
+
+
+def test_a_person_is_followed_between_runs_of_the_detector() -> None:
+    tracker = _DrawnPeople()
+    found = _track(tracker, _frames(30))
+    assert all(list(people.poses) == [0] for people in found)
+    assert all(_covered(people, t) == 1 for t, people in enumerate(found))
+    assert tracker.asked == list(range(0, 30, 4))
+    assert [people.detected for people in found] == [t % 4 == 0 for t in range(30)]
+
+
+@pytest.mark.parametrize("first", [1, 2, 3])
+def test_who_enters_between_runs_of_the_detector_is_looked_for_before(first: int) -> None:
+    found = _track(_DrawnPeople(), _frames(16, first=first))
+    assert [bool(people.poses) for people in found] == [t >= first for t in range(16)]
+
+
+@pytest.mark.parametrize("blind", [(9,), (9, 10, 11), (7, 8, 9, 10, 11, 12)])
+def test_a_person_who_is_lost_for_a_while_stays_hidden(blind: tuple[int, ...]) -> None:
+    found = _track(_DrawnPeople(blind), _frames(30))
+    tracks = {track for people in found for track in people.poses}
+    assert tracks == {0}
+    for t, people in enumerate(found):
+        assert bool(people.poses) is (t not in blind)
+        assert _covered(people, t) > 0.9
+
+
+def test_a_silhouette_is_carried_after_the_last_find_and_before_the_first() -> None:
+    blind = (*range(5), *range(20, 30))
+    found = _track(_DrawnPeople(blind), _frames(30))
+    hidden = [_covered(people, t) > 0.8 for t, people in enumerate(found)]
+    assert hidden == [t < 23 for t in range(30)]  # 5 frames before and 3 after
+
+
+def test_nobody_is_followed_across_a_cut() -> None:
+    frames = [*_frames(10), *_frames(20, first=99)[10:]]
+    found = _track(_DrawnPeople(), frames, cut=10)
+    assert all(people.poses for people in found[:10])
+    assert not any(people.mask().any() for people in found[10:])
+
+
+def test_output_is_late_by_the_look_ahead_at_most() -> None:
+    tracker, read = _DrawnPeople(), []
+
+    def frames() -> Any:
+        for t, frame in enumerate(_frames(40)):
+            read.append(t)
+            yield frame, t == 0
+
+    for t, _ in enumerate(tracker(frames())):
+        assert len(read) <= t + 1 + tracker.rules.look_ahead
+
+
+def test_real_people_are_found_in_every_frame() -> None:
+    frames = clip("uti/handshake/set1_4_1_0.mp4", 12, step=3)
+    for region in People()(frames):
+        people = [box for box in region.boxes if box.label == "person"]
+        assert len(people) == 2
+        assert region.mask is not None
+        assert 0.05 < (region.mask > 0).mean() < 0.35
+        assert not region.full_frame
+
+
+def test_a_scene_without_people_stays_as_it_is() -> None:
+    for region in People()(clip("wild/corridor_139s_10fps.mp4", 30)):
+        assert not region.boxes
+        assert region.mask is not None
+        assert not region.mask.any()
