@@ -1,6 +1,6 @@
 """The `Anonymizer` base class of all methods, and what an anonymizer returns."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
@@ -16,6 +16,24 @@ from masquerade.ranges import checked
 U8 = NDArray[np.uint8]
 Pixels = U8 | NDArray[np.uint16]
 NONE_MADE = "nothing was written; choose another --method or --weights."
+
+
+class Person(NamedTuple):
+    """One person in one frame, as a region source that finds poses gives them.
+
+    Coordinates are in pixels of the frame, x to the right, y down; landmarks are in the order of
+    Bazarevsky et al., "BlazePose" (2020).
+    """
+
+    track: int  # the same number in all frames of one person
+    score: float  # 0 to 1, that a person is there
+    box: tuple[float, float, float, float]  # left, upper, right and lower edge
+    landmarks: NDArray[np.float64]  # (33, 5): x, y, depth; visibility and presence, 0 to 1
+    world: NDArray[np.float64]  # (33, 3): x, y, depth in metres from the middle of the hips
+
+
+People = Sequence[Sequence[Person]]
+"""The people of each frame of a window, (T, N)."""
 
 
 class Anonymized(NamedTuple):
@@ -102,6 +120,10 @@ class Anonymizer(nn.Module):
 
     regions_only: ClassVar[bool] = False
     """Whether it shows the regions alone, so that nothing else of a frame is left."""
+
+    needs_people: ClassVar[bool] = False
+    """Whether it draws people by their poses, and `forward` so takes `people` as well: a sequence
+    of B `People`, one for each clip. Regions must come from a source that finds poses."""
 
     trained: bool = False
     """Of a learned one: whether it was; `load` sets it, and so does training."""
@@ -203,15 +225,23 @@ class Anonymizer(nn.Module):
         return {}
 
     def on_pixels(
-        self, frames: Pixels, *, mask: U8 | None = None, state: Any = None
+        self,
+        frames: Pixels,
+        *,
+        mask: U8 | None = None,
+        people: People | None = None,
+        state: Any = None,
     ) -> tuple[Pixels, Any]:
         """The same for frames as files hold them.
 
         Args:
             frames: (T, H, W, 3), RGB, uint8 or uint16 over their full range.
             mask: (T, H, W), 0 to 255, how far to hide each pixel; None: everywhere.
+            people: of each frame, if `needs_people`.
             state: as in `forward`.
         """
+        if self.needs_people:
+            return self.forward_on_pixels(frames, mask=mask, people=people, state=state)
         if frames.dtype == np.uint8:
             return self.on_bytes(np.asarray(frames, np.uint8), mask=mask, state=state)
         return self.forward_on_pixels(frames, mask=mask, state=state)
@@ -226,7 +256,12 @@ class Anonymizer(nn.Module):
         return self.forward_on_pixels(frames, mask=mask, state=state)
 
     def forward_on_pixels(
-        self, frames: Pixels, *, mask: U8 | None = None, state: Any = None
+        self,
+        frames: Pixels,
+        *,
+        mask: U8 | None = None,
+        people: People | None = None,
+        state: Any = None,
     ) -> tuple[Pixels, Any]:
         """`on_pixels` by way of `forward`, on the device of the method's weights."""
         device = next((x.device for x in self.parameters()), torch.device("cpu"))
@@ -236,7 +271,8 @@ class Anonymizer(nn.Module):
         region = None
         if mask is not None:
             region = torch.tensor(mask, device=device)[None, None] / 255
+        poses: dict[str, Any] = {"people": [people]} if people is not None else {}
         with torch.no_grad():
-            out = check_anonymized(self(clip, mask=region, state=state), clip)
+            out = check_anonymized(self(clip, mask=region, state=state, **poses), clip)
         pixels = (out.clip[0].permute(1, 2, 3, 0) * top).round().clamp(0, top)  # (T, H, W, 3)
         return pixels.cpu().numpy().astype(frames.dtype), out.state  # type: ignore[return-value]

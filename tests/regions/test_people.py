@@ -110,7 +110,7 @@ def test_short_shot_is_hidden_whole() -> None:
 
 
 def test_tracks_of_both_detectors_are_distinct() -> None:
-    regions = list(People(detector="hog+motion")(_walker(40)))
+    regions = list(People(detector="hog")(_walker(40)))
     for t, region in enumerate(regions):
         mask = rasterize(region.boxes, width=W, height=H, shape="box", margin=1.1)
         assert mask[40:120, _place(t) + 15].all()

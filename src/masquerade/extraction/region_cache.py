@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from masquerade.anonymizer import Person
 from masquerade.errors import MasqueradeError
 from masquerade.regions import Frame, Region
 from masquerade.regions.boxes import Box
@@ -51,7 +52,12 @@ def _write(regions: list[Region], path: Path) -> None:
     planes: dict[str, U8] = {}
     for i, region in enumerate(regions):
         flags = {"full_frame": region.full_frame, "cut": region.cut, "detected": region.detected}
-        entries.append({"boxes": [asdict(box) for box in region.boxes], **flags})
+        people = [
+            {**one._asdict(), "landmarks": one.landmarks.tolist(), "world": one.world.tolist()}
+            for one in region.people
+        ]
+        boxes = [asdict(box) for box in region.boxes]
+        entries.append({"boxes": boxes, "people": people, **flags})
         for name in PLANES:
             plane = getattr(region, name)
             if plane is not None:
@@ -74,6 +80,7 @@ def _read(path: Path) -> list[Region] | None:
         return [
             Region(
                 boxes=tuple(Box(**box) for box in one.pop("boxes")),
+                people=tuple(_person(**person) for person in one.pop("people")),
                 mask=held.get(f"mask {i}"),
                 strength=held.get(f"strength {i}"),
                 **one,
@@ -82,3 +89,8 @@ def _read(path: Path) -> list[Region] | None:
         ]
     except Exception:  # of a damaged file numpy raises much more than it says
         return None
+
+
+def _person(landmarks: Any, world: Any, box: Any, **given: Any) -> Person:
+    """A person as JSON holds one."""
+    return Person(landmarks=np.array(landmarks), world=np.array(world), box=tuple(box), **given)

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 import cv2
 import numpy as np
 
+from masquerade.anonymizer import Person
 from masquerade.errors import UsageError
 from masquerade.ranges import Count, UnitInterval
 from masquerade.regions.background_subtraction import BackgroundSubtraction
@@ -121,8 +122,9 @@ class _PosePeople:
 
 def _region(people: FramePeople) -> Region:
     """The region of one frame's people, at the frame's size."""
-    frame, boxes = people.frame, []
+    frame, boxes, persons = people.frame, [], []
     across = frame.width / people.canvas[0]
+    scale = frame.width / people.pixels.shape[1]
     for track in sorted(people.poses.keys() | people.carried.keys()):
         silhouette = people.silhouette(track)
         assert silhouette is not None
@@ -133,10 +135,19 @@ def _region(people: FramePeople) -> Region:
             score = pose.score if pose else 0.0
             source: Source = "detected" if pose else "extrapolated"
             boxes.append(Box(*edges, score, track, source, "person"))
+            if pose:
+                landmarks = pose.landmarks * [scale, scale, scale, 1, 1]
+                persons.append(Person(track, score, edges, landmarks, pose.world))
     size = frame.width, frame.height
     smooth = cv2.resize(people.mask(), size, interpolation=cv2.INTER_LINEAR)
     mask = np.asarray((smooth > 127) * np.uint8(255), np.uint8)
-    return Region(boxes=tuple(boxes), mask=mask, cut=people.cut, detected=people.detected)
+    return Region(
+        boxes=tuple(boxes),
+        mask=mask,
+        people=tuple(persons),
+        cut=people.cut,
+        detected=people.detected,
+    )
 
 
 class _TorchvisionPeople:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from masquerade.anonymizer import Person
 from masquerade.errors import MasqueradeError
 from masquerade.regions.boxes import FARTHEST, NOT_WRITTEN, Box
 from masquerade.regions.masks import Mask
@@ -40,6 +41,7 @@ class Region:
     strength: Mask | None = None  # (H, W), 0 to 255, a soft mask that is used unchanged
     full_frame: bool = False  # hide the whole frame
     cut: bool = False  # a scene cut lies before this frame
+    people: tuple[Person, ...] = ()  # with their poses, if the source finds them
     detected: bool = True  # the detector ran on this frame; else its boxes come from tracking
 
 
@@ -52,6 +54,8 @@ def check_region(region: Any, frame: Sized, *, of: str = "a region source") -> R
         wrong = "boxes that are no finite rectangles"
     elif not all(_is_mask(mask, frame) for mask in (region.mask, region.strength)):
         wrong = "a mask that is not of the frame's size, in bytes"
+    elif not isinstance(region.people, tuple | list) or not all(map(_is_person, region.people)):
+        wrong = "people without finite landmarks"
     elif not all(isinstance(x, bool) for x in (region.full_frame, region.cut, region.detected)):
         wrong = "answers that are neither true nor false"
     if wrong:
@@ -65,6 +69,16 @@ def _is_box(box: Any) -> bool:
     edges = (box.x0, box.y0, box.x1, box.y1)
     numbers = all(isinstance(x, Real) and isfinite(x) for x in (*edges, box.score))
     return numbers and max(map(abs, edges)) <= FARTHEST and box.x0 < box.x1 and box.y0 < box.y1
+
+
+def _is_person(person: Any) -> bool:
+    if not isinstance(person, Person):
+        return False
+    shapes = (person.landmarks, (33, 5)), (person.world, (33, 3))
+    return all(
+        isinstance(array, np.ndarray) and array.shape == shape and bool(np.isfinite(array).all())
+        for array, shape in shapes
+    )
 
 
 def _is_mask(mask: Any, frame: Sized) -> bool:

@@ -35,6 +35,7 @@ class Union:
                 boxes=tuple(box for region in regions for box in region.boxes),
                 mask=_maximum(region.mask for region in regions),
                 strength=_maximum(region.strength for region in regions),
+                people=tuple(person for region in regions for person in region.people),
                 full_frame=any(region.full_frame for region in regions),
                 cut=any(region.cut for region in regions),
                 detected=any(region.detected for region in regions),
@@ -48,7 +49,10 @@ def _offset_tracks(regions: Iterator[Region], source: int) -> Iterator[Region]:
             box if box.track is None else replace(box, track=box.track + source * TRACK_OFFSET)
             for box in region.boxes
         )
-        yield replace(region, boxes=boxes)
+        people = tuple(
+            person._replace(track=person.track + source * TRACK_OFFSET) for person in region.people
+        )
+        yield replace(region, boxes=boxes, people=people)
 
 
 def _maximum(masks: Iterable[Mask | None]) -> Mask | None:
