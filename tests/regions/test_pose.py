@@ -152,10 +152,11 @@ class _DrawnPeople(PoseTracker):
     def landmarks(self, pixels: Any, square: Square) -> Pose:
         found = None if self._is_blind(pixels) else _where(pixels)
         near = found is not None and square.same_person(found)
-        points = np.tile([square.x, square.y, 0, 1, 1], (33, 1)).astype(float)
+        own = found if found and near else square
+        points = np.tile([own.x, own.y, 0, 1, 1], (33, 1)).astype(float)
         return Pose(
-            square=found if near else square,
-            next_square=found if near else square,
+            square=own,
+            next_square=own,
             score=0.95 if near else 0.05,
             landmarks=points,
             world=np.zeros((33, 3)),
@@ -218,6 +219,9 @@ def test_a_person_who_is_lost_for_a_while_stays_hidden(blind: tuple[int, ...]) -
     for t, people in enumerate(found):
         assert bool(people.poses) is (t not in blind)
         assert _covered(people, t) > 0.9
+        assert bool(people.between) is (t in blind)
+        posed = (people.poses | people.between)[0]
+        assert posed.landmarks[0, 0] == pytest.approx(20.5 + 2 * t + (SIZE - 1) / 2, abs=0.1)
 
 
 def test_a_silhouette_is_carried_after_the_last_find_and_before_the_first() -> None:

@@ -135,9 +135,10 @@ def _region(people: FramePeople) -> Region:
             score = pose.score if pose else 0.0
             source: Source = "detected" if pose else "extrapolated"
             boxes.append(Box(*edges, score, track, source, "person"))
-            if pose:
-                landmarks = pose.landmarks * [scale, scale, scale, 1, 1]
-                persons.append(Person(track, score, edges, landmarks, pose.world))
+            posed = pose or people.between.get(track)
+            if posed:
+                landmarks = posed.landmarks * [scale, scale, scale, 1, 1]
+                persons.append(Person(track, score, edges, landmarks, posed.world))
     size = frame.width, frame.height
     smooth = cv2.resize(people.mask(), size, interpolation=cv2.INTER_LINEAR)
     mask = np.asarray((smooth > 127) * np.uint8(255), np.uint8)

@@ -66,12 +66,15 @@ class PoseLandmarks:
         points = rows[:, :2] @ matrix[:, :2].T + matrix[:, 2]
         depth = rows[:, 2:3] * 2 * square.half / side
         landmarks = np.concatenate([points, depth, sigmoid(rows[:, 3:])], axis=1)
+        metres = world.reshape(-1, 3)[:LANDMARKS].astype(np.float64)
+        turned = matrix[:, :2] * side / (2 * square.half)  # the crop's axes in the picture's
+        metres[:, :2] = metres[:, :2] @ turned.T
         hips, rim = points[LANDMARKS], points[LANDMARKS + 1]
         return Pose(
             square=square,
             next_square=Square.around(hips, rim),
             score=float(presence[0].clip(0, 1)),
             landmarks=landmarks[:LANDMARKS],
-            world=world.reshape(-1, 3)[:LANDMARKS].astype(np.float64),
+            world=metres,
             inside=np.asarray(np.rint(255 * sigmoid(mask[..., 0])), np.uint8),
         )

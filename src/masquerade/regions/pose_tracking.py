@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
-from itertools import count
+from dataclasses import dataclass, field, replace
+from itertools import count, pairwise
 from pathlib import Path
 from threading import local
 
@@ -59,6 +59,7 @@ class FramePeople:
     detected: bool = False  # the detector ran
     poses: dict[int, Pose] = field(default_factory=dict)  # by track
     scores: dict[int, float] = field(default_factory=dict)  # of detections, by track
+    between: dict[int, Pose] = field(default_factory=dict)  # interpolated where they were lost
     carried: dict[int, U8] = field(default_factory=dict)  # silhouettes by flow, by track
     _small: U8 | None = None
 
@@ -282,6 +283,7 @@ class _Run:
         track.supported = self._now
         now.scores[track.number] = score
         self._look_back(waiting, track.number, filled=bool(near))
+        _fill_between(list(waiting), track.number)
 
     def _look_back(self, waiting: deque[FramePeople], number: int, *, filled: bool) -> None:
         pose: Pose | None = waiting[-1].poses[number]
@@ -306,6 +308,20 @@ class _Run:
             moved = carry(silhouette, after, before)
             other = before.carried.get(number)
             before.carried[number] = moved if other is None else np.maximum(moved, other)
+
+
+def _fill_between(frames: list[FramePeople], number: int) -> None:
+    """Interpolate the landmarks of a track where it was lost before the last of these frames."""
+    seen = [i for i, people in enumerate(frames) if number in people.poses]
+    for first, last in pairwise(seen):
+        a, b = frames[first].poses[number], frames[last].poses[number]
+        for i in range(first + 1, last):
+            share = (i - first) / (last - first)
+            frames[i].between[number] = replace(
+                a,
+                landmarks=a.landmarks + share * (b.landmarks - a.landmarks),
+                world=a.world + share * (b.world - a.world),
+            )
 
 
 def _continues(pose: Pose) -> bool:

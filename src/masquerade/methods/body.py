@@ -1,0 +1,139 @@
+"""A figure of standard proportions, posed as a person is.
+
+Only the directions of a person's bones are kept. Their lengths are those of one standard body,
+Drillis and Contini, "Body segment parameters" (1966), as shares of its height, and the scale is one
+number for each person and frame. So a figure's place, size and movement are a person's, and its
+proportions are nobody's.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masquerade.anonymizer import Person
+
+Array = NDArray[np.float64]
+
+NOSE, EARS, MOUTH = 0, (7, 8), (9, 10)
+SHOULDERS, ELBOWS, WRISTS, FINGERS = (11, 12), (13, 14), (15, 16), (19, 20)
+HIPS, KNEES, ANKLES, TOES = (23, 24), (25, 26), (27, 28), (31, 32)
+
+STATURE = 1.7  # metres, of everybody
+SEGMENTS = {  # lengths as shares of the stature
+    "trunk": 0.288,
+    "neck": 0.065,
+    "head": 0.13,
+    "shoulder": 0.115,  # from the middle
+    "hip": 0.075,
+    "upper arm": 0.186,
+    "forearm": 0.146,
+    "hand": 0.08,
+    "thigh": 0.245,
+    "shank": 0.246,
+    "foot": 0.1,
+}
+MEASURED = (  # bones whose length in pixels and in metres gives the scale of a person
+    *zip(SHOULDERS, HIPS, strict=True),
+    *zip(HIPS, KNEES, strict=True),
+    *zip(KNEES, ANKLES, strict=True),
+    *zip(SHOULDERS, ELBOWS, strict=True),
+    SHOULDERS,
+)
+
+
+class Figure(NamedTuple):
+    """The joints of one posed figure, each (x, y, depth) in pixels of the frame."""
+
+    joints: dict[str, Array]
+    scale: float  # pixels of a metre
+
+
+def scale_of(person: Person) -> float:
+    """Pixels of a metre at a person, the median over bones that are seen."""
+    ratios, weights = [], []
+    for a, b in MEASURED:
+        metres = float(np.linalg.norm(person.world[a, :2] - person.world[b, :2]))
+        pixels = float(np.linalg.norm(person.landmarks[a, :2] - person.landmarks[b, :2]))
+        seen = float(min(person.landmarks[a, 3], person.landmarks[b, 3]))
+        if metres > 0.02:  # not seen end on
+            ratios.append(pixels / metres)
+            weights.append(seen * metres + 1e-6)
+    if not ratios:
+        return float(person.box[3] - person.box[1]) / STATURE
+    order = np.argsort(ratios)
+    half = np.cumsum(np.array(weights)[order])
+    return float(np.array(ratios)[order][np.searchsorted(half, half[-1] / 2)])
+
+
+def pose_figure(person: Person, *, scale: float | None = None) -> Figure:
+    """The standard body in a person's pose and place.
+
+    Args:
+        person: with landmarks in pixels and world landmarks in metres.
+        scale: pixels of a metre; None: as measured in this frame.
+    """
+    scale = scale_of(person) if scale is None else scale
+    world = person.world
+    unit = STATURE * scale
+    middle = (world[HIPS[0]] + world[HIPS[1]]) / 2
+    chest = (world[SHOULDERS[0]] + world[SHOULDERS[1]]) / 2
+    up = _direction(middle, chest)
+    image_hips = person.landmarks[list(HIPS), :2].mean(axis=0)
+    image_chest = person.landmarks[list(SHOULDERS), :2].mean(axis=0)
+    # The trunk is placed by its middle, as the hips of people who are cut by the frame are guessed.
+    trunk = SEGMENTS["trunk"] * unit
+    centre = np.array([*(image_hips + image_chest) / 2, 0.0])
+    joints = {"pelvis": centre - up * trunk / 2, "chest": centre + up * trunk / 2}
+    head = (world[EARS[0]] + world[EARS[1]]) / 2
+    to_head = _direction(chest, head)
+    joints["neck"] = joints["chest"] + to_head * SEGMENTS["neck"] * unit
+    joints["head"] = joints["neck"] + to_head * SEGMENTS["head"] / 2 * unit
+    joints["face"] = joints["head"] + _direction(head, world[NOSE]) * SEGMENTS["head"] / 2 * unit
+    for side, name in enumerate(("left", "right")):
+        _limb(
+            joints,
+            name,
+            world,
+            unit,
+            root=("chest", chest),
+            points=(SHOULDERS[side], ELBOWS[side], WRISTS[side], FINGERS[side]),
+            parts=("shoulder", "upper arm", "forearm", "hand"),
+            names=("shoulder", "elbow", "wrist", "fingers"),
+        )
+        _limb(
+            joints,
+            name,
+            world,
+            unit,
+            root=("pelvis", middle),
+            points=(HIPS[side], KNEES[side], ANKLES[side], TOES[side]),
+            parts=("hip", "thigh", "shank", "foot"),
+            names=("hip", "knee", "ankle", "toes"),
+        )
+    return Figure(joints, scale)
+
+
+def _limb(
+    joints: dict[str, Array],
+    side: str,
+    world: Array,
+    unit: float,
+    *,
+    root: tuple[str, Array],
+    points: tuple[int, ...],
+    parts: tuple[str, ...],
+    names: tuple[str, ...],
+) -> None:
+    """Add a chain of joints, each a standard length from the one before."""
+    at, before = joints[root[0]], root[1]
+    for point, part, name in zip(points, parts, names, strict=True):
+        at = at + _direction(before, world[point]) * SEGMENTS[part] * unit
+        joints[f"{side} {name}"], before = at, world[point]
+
+
+def _direction(a: Array, b: Array) -> Array:
+    """The unit vector from a to b."""
+    step: Array = b - a
+    length = float(np.linalg.norm(step))
+    return step / length if length > 1e-6 else np.array([0.0, -1.0, 0.0])
