@@ -49,6 +49,7 @@ CONCEPTS = {  # files of fewer than 40 lines that are a concept of their own
     "methods/downsample.py",
     "methods/framewise.py",
     "methods/silhouette.py",
+    "methods/skeleton.py",
     "pipeline/verify.py",
     "report/heatmap.py",
     "training/seeds.py",
@@ -91,7 +92,13 @@ def test_imports_point_one_way() -> None:
 def test_methods_import_neither_each_other_nor_a_detector() -> None:
     """A method may use the shared parts, its own folder, and of the regions only scene cuts."""
     methods = SOURCE / "methods"
-    shared = tuple(f"masquerade.methods.{name}" for name in ("blend", "area_resizing", "framewise"))
+    shared = tuple(
+        f"masquerade.methods.{name}"
+        for name in (
+            *("blend", "area_resizing", "framewise"),
+            *("body", "drawn_people", "figure_drawing", "ground", "pose_filter"),
+        )
+    )
     for path in methods.rglob("*.py"):
         where = path.relative_to(methods)
         if where == Path("__init__.py"):

@@ -118,7 +118,7 @@ class Anonymizer(nn.Module):
     full_frame: ClassVar[bool] = False
     """Whether it rewrites the whole frame whatever `mask` says."""
 
-    regions_only: ClassVar[bool] = False
+    regions_only: bool = False
     """Whether it shows the regions alone, so that nothing else of a frame is left."""
 
     needs_people: ClassVar[bool] = False

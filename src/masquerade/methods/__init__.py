@@ -12,11 +12,13 @@ from masquerade.methods.blur import Blur
 from masquerade.methods.downsample import Downsample
 from masquerade.methods.elr import ELR
 from masquerade.methods.frame_difference import FrameDifference
+from masquerade.methods.mannequin import Mannequin
 from masquerade.methods.mask_mean import MaskMean
 from masquerade.methods.noise_features import NoiseFeatures
 from masquerade.methods.pixelate import Pixelate
 from masquerade.methods.selective import Selective
 from masquerade.methods.silhouette import Silhouette
+from masquerade.methods.skeleton import Skeleton
 from masquerade.methods.spact import SPAct
 from masquerade.methods.stprivacy import STPrivacy
 from masquerade.methods.vita import VITA
@@ -31,6 +33,8 @@ METHODS: dict[str, type[Anonymizer]] = {
     "elr": ELR,
     "frame-difference": FrameDifference,
     "silhouette": Silhouette,
+    "skeleton": Skeleton,
+    "mannequin": Mannequin,
     "stprivacy": STPrivacy,
     "spact": SPAct,
     "vita": VITA,

@@ -82,11 +82,10 @@ def draw_skeletons(canvas: U8, people: Iterable[Person]) -> None:
         thick = max(1, round(0.03 * scale_of(person)))
         seen = person.landmarks[:, 3] >= MIN_VISIBILITY
         at = np.rint(person.landmarks[:, :2].clip(-1e5, 1e5) * 2**SHIFT).astype(int)
-        for a, b in SKELETON:
-            if seen[a] and seen[b]:
-                left, right = a % 2 == 1 and b % 2 == 1, a % 2 == 0 and b % 2 == 0
-                colour = LEFT if left else RIGHT if right else MIDDLE
-                _line(canvas, at[a], at[b], colour, thick)
+        drawn = [bone for bone in SKELETON if seen[list(bone)].all()]
+        for a, b in drawn:
+            sides = a % 2 + b % 2  # landmarks of the left are odd
+            _line(canvas, at[a], at[b], (RIGHT, MIDDLE, LEFT)[sides], thick)
         neck = at[[11, 12]].mean(axis=0).astype(int)
         if seen[[7, 8, 11, 12]].all():
             head = at[[7, 8]].mean(axis=0).astype(int)
@@ -94,11 +93,9 @@ def draw_skeletons(canvas: U8, people: Iterable[Person]) -> None:
             radius = round(0.09 * scale_of(person) * 2**SHIFT)
             centre = (int(head[0]), int(head[1]))
             cv2.circle(canvas, centre, max(radius, 2**SHIFT), MIDDLE, thick, cv2.LINE_AA, SHIFT)
-        for joint in sorted({joint for bone in SKELETON for joint in bone}):
-            if seen[joint]:
-                centre = (int(at[joint][0]), int(at[joint][1]))
-                colour = tuple(int(c) for c in MIDDLE)
-                cv2.circle(canvas, centre, thick << SHIFT, colour, cv2.FILLED, cv2.LINE_AA, SHIFT)
+        for joint in sorted({joint for bone in drawn for joint in bone}):
+            centre = (int(at[joint][0]), int(at[joint][1]))
+            cv2.circle(canvas, centre, thick << SHIFT, MIDDLE, cv2.FILLED, cv2.LINE_AA, SHIFT)
 
 
 def _line(canvas: U8, a: NDArray[np.int_], b: NDArray[np.int_], colour: object, thick: int) -> None:

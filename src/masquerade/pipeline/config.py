@@ -44,8 +44,8 @@ class PipelineConfig(Checked):
     # what to hide: faces, people, frame, boxes:FILE, templates:NAME,..., or several as in
     # faces+people; by default faces, or the method's own default.
     regions: str | None = None
-    # which detector looks for them (faces: centerface, haar; people: hog, motion, hog+motion,
-    # torchvision).
+    # which detector looks for them (faces: centerface, haar; people: pose, torchvision, hog,
+    # motion).
     detector: str | None = None
     # points FRAME:X,Y in this video, each with --at; what looks like them is hidden (regions:
     # templates).
@@ -170,8 +170,14 @@ def with_default_regions(config: PipelineConfig, anonymizer: Anonymizer) -> Pipe
             f"{type(anonymizer).__name__} rewrites whole frames; leave regions out, or choose "
             "another method."
         )
-    if anonymizer.regions_only and not named and not config.region:
+    shows_regions = anonymizer.regions_only or anonymizer.needs_people
+    if shows_regions and not named and not config.region:
         return replace(config, regions="people")
+    if anonymizer.needs_people and "people" not in (config.regions or "").split("+"):
+        raise UsageError(
+            f"{type(anonymizer).__name__} draws people by their poses; leave --regions out, or "
+            "name people among them."
+        )
     if config.regions is not None:
         return config
     return replace(config, regions="frame" if anonymizer.learned else DEFAULT_REGIONS)

@@ -27,6 +27,8 @@ class MovingPeople:
         tracking: how what moves is tracked; None: not.
     """
 
+    model_sha256: str | None = None
+
     def __init__(self, tracking: Tracking | None) -> None:
         self._subtraction = BackgroundSubtraction()
         self.look_ahead = self._subtraction.look_ahead
@@ -60,6 +62,8 @@ class UprightPeople:
         every: the detector runs on every so many frames.
         tracking: how its boxes are tracked; None: not.
     """
+
+    model_sha256: str | None = None
 
     def __init__(self, detector: HogPeople, *, every: int, tracking: Tracking | None) -> None:
         self._detector, self._every, self._tracking = detector, every, tracking

@@ -15,6 +15,7 @@ from masquerade.ranges import Count, UnitInterval
 from masquerade.regions.background_subtraction import BackgroundSubtraction
 from masquerade.regions.boxes import Box, Source
 from masquerade.regions.hog_people import MovingPeople, UprightPeople
+from masquerade.regions.litert import MODEL_FILES
 from masquerade.regions.person_detectors import HogPeople, TorchvisionPeople
 from masquerade.regions.pose_tracking import FramePeople, PoseTracker, PoseTracking
 from masquerade.regions.region import Frame, Region
@@ -30,6 +31,7 @@ class _InShots(Protocol):
     """Finds people in frames that come with whether a cut lies before them."""
 
     look_ahead: int
+    model_sha256: str | None
 
     def __call__(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[Region]: ...
 
@@ -70,7 +72,7 @@ class People(TrackedSource):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._source = self._build()
-        self.look_ahead = self._source.look_ahead
+        self.look_ahead, self.model_sha256 = self._source.look_ahead, self._source.model_sha256
 
     @property
     def lowest_score(self) -> float:
@@ -93,6 +95,8 @@ class People(TrackedSource):
 
 class _PosePeople:
     """People by pose networks, their faces by the face detector, and what moves."""
+
+    model_sha256: str | None = MODEL_FILES["pose detection"].sha256
 
     def __init__(self, given: People) -> None:
         rules = PoseTracking(
@@ -163,6 +167,7 @@ class _TorchvisionPeople:
             scale=given.scale,
             device=given.device,
         )
+        self.model_sha256 = self._network.model_sha256
         self._every, self._tracking = given.every, given._tracking
         self.look_ahead = 1 + (self._tracking.look_ahead if self._tracking else 0)
 

@@ -1,0 +1,101 @@
+"""The base class of methods that replace people by what is drawn from their poses."""
+
+import secrets
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from masquerade.anonymizer import Anonymized, Anonymizer, People, Person
+from masquerade.methods.ground import Background, drawn_floor, paint_out
+from masquerade.methods.pose_filter import FilterState, Posed, filter_poses
+
+U8 = NDArray[np.uint8]
+Ground = Literal["floor", "black", "scene"]
+
+
+class ClipState(NamedTuple):
+    """What is remembered of one video."""
+
+    poses: FilterState
+    background: Background | None = None
+
+
+class DrawnPeople(Anonymizer):
+    """Draw people by their poses on a ground; a subclass draws them in `_draw`.
+
+    Args:
+        ground: `floor` (drawn), `black`, or `scene` (what was filmed, people painted out).
+        jitter: frames by which poses are late at most, see `filter_poses`.
+    """
+
+    needs_people = True
+
+    def __init__(self, *, ground: Ground, jitter: int = 0) -> None:
+        super().__init__()
+        self.ground, self.jitter = ground, jitter
+        # The class says what is true of its default; a scene that is kept is not its regions alone.
+        self.regions_only = ground != "scene"
+
+    def init_state(self, *, seed: int | None = None, source: bytes | None = None) -> Any:
+        key = secrets.randbits(63) if seed is None else seed
+        return ClipState(FilterState(key))
+
+    def forward(
+        self,
+        clip: Tensor,
+        *,
+        mask: Tensor | None = None,
+        people: Sequence[People] | None = None,
+        state: Any = None,
+    ) -> Anonymized:
+        batch, frames = clip.shape[0], clip.shape[2]
+        nobody: People = [()] * frames
+        states = _states(self.init_state() if state is None else state, batch)
+        out, after = torch.empty_like(clip), []
+        for b in range(batch):
+            now = states[b]
+            for t in range(frames):
+                pixels = _to_bytes(clip[b, :, t])
+                covered = None if mask is None else _to_bytes(mask[b, :, t])[..., 0]
+                present = (nobody if people is None else people[b])[t]
+                canvas, now = self._frame(pixels, covered, present, now)
+                drawn = torch.from_numpy(canvas).to(clip).permute(2, 0, 1) / 255
+                if not self.regions_only and mask is not None:
+                    same = torch.from_numpy((canvas == pixels).all(-1)).to(clip.device)
+                    drawn = torch.where(same, clip[b, :, t], drawn)
+                out[b, :, t] = drawn
+            after.append(now)
+        return Anonymized(out, None if self.regions_only else mask, tuple(after))
+
+    def _frame(
+        self, pixels: U8, mask: U8 | None, people: Sequence[Person], state: ClipState
+    ) -> tuple[U8, ClipState]:
+        background = state.background
+        if self.ground == "scene" and mask is not None:
+            canvas, background = paint_out(pixels, (mask > 0).astype(np.uint8) * 255, background)
+        elif self.ground == "floor":
+            canvas = drawn_floor(*pixels.shape[:2])
+        else:
+            canvas = np.zeros_like(pixels)
+        posed, poses = filter_poses(people, state.poses, jitter=self.jitter)
+        self._draw(canvas, posed)
+        return canvas, ClipState(poses, background)
+
+    def _draw(self, canvas: U8, people: Sequence[Posed]) -> None:
+        """Draw people into RGB (H, W, 3)."""
+        raise NotImplementedError
+
+
+def _to_bytes(picture: Tensor) -> U8:
+    """(C, H, W) in [0, 1] to (H, W, C)."""
+    levels = (picture * 255).round().clamp(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(levels.permute(1, 2, 0).cpu().numpy())
+
+
+def _states(state: Any, batch: int) -> tuple[ClipState, ...]:
+    """One state for each clip; the clips of a batch begin with the same."""
+    return (state,) * batch if isinstance(state, ClipState) else tuple(state)

@@ -1,0 +1,103 @@
+"""What figures are drawn on: black, a drawn floor, or the scene with its people painted out."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+
+WALL, FLOOR_FAR, FLOOR_NEAR = (44, 48, 58), (52, 56, 66), (86, 92, 104)  # RGB
+TILE_LINE = (110, 116, 130)
+HORIZON = 0.38  # of the height, from the top
+MARGIN = 0.012  # of the height, by which what is painted out is grown
+SEEN = 4  # frames in which a pixel must have been free before it counts as background
+RATE = 0.05  # at which the background follows slow changes
+MOVED = 12.0  # median change of free pixels, in levels of 255, from which the camera moved
+REDUCTION = 8  # of the copy from which unknown background is filled
+SPREAD = (3, 9, 27, 81)  # widths of the means that fill it, in pixels of the copy
+
+
+def drawn_floor(height: int, width: int) -> U8:
+    """A wall and a tiled floor, RGB (height, width, 3), which depend on the size alone."""
+    out = np.empty((height, width, 3), np.uint8)
+    horizon = round(HORIZON * height)
+    out[:horizon] = WALL
+    depth = np.linspace(0, 1, max(1, height - horizon))[:, None]
+    out[horizon:] = ((1 - depth) * FLOOR_FAR + depth * FLOOR_NEAR)[: height - horizon, None]
+    middle, shift = width / 2, 4
+    for k in range(-12, 13):  # lines that meet at the horizon
+        ends = (middle, horizon), (middle + k * width / 3, height * 1.6)
+        a, b = ((round(x * 2**shift), round(y * 2**shift)) for x, y in ends)
+        cv2.line(out, a, b, TILE_LINE, 1, cv2.LINE_AA, shift)
+    for k in range(1, 12):  # and lines across, nearer to each other in the distance
+        y = horizon + (height - horizon) * 1.25 / (1 + 0.55 * (k - 1))
+        if y < height:
+            row = round(y * 2**shift)
+            cv2.line(out, (0, row), (width << shift, row), TILE_LINE, 1, cv2.LINE_AA, shift)
+    out[:horizon] = WALL
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """The background of a video as far as it was seen; of one size."""
+
+    plate: F32  # (H, W, 3)
+    seen: NDArray[np.uint8]  # (H, W), frames in which a pixel was free, up to `SEEN`
+
+
+def paint_out(frame: U8, mask: U8, known: Background | None) -> tuple[U8, Background]:
+    """A frame (H, W, 3) without what the mask (H, W) covers, and the background to go on with.
+
+    Covered pixels show the background where the camera is static and it was seen, and the mean of
+    what is around them where not.
+    """
+    radius = max(1, round(MARGIN * len(frame)))
+    grown = cv2.dilate(mask, np.ones((2 * radius + 1, 2 * radius + 1), np.uint8))
+    free = grown == 0
+    if known is None or known.plate.shape != frame.shape or _camera_moved(frame, free, known):
+        known = Background(frame.astype(np.float32), free.astype(np.uint8))
+    else:
+        old = free & (known.seen > 0)
+        plate = known.plate.copy()
+        plate[old] += RATE * (frame[old] - plate[old])
+        new = free & (known.seen == 0)
+        plate[new] = frame[new]
+        seen = np.minimum(known.seen + free, SEEN).astype(np.uint8)
+        known = Background(plate, seen)
+    unknown = ~free & (known.seen < SEEN)
+    out = frame.copy()
+    behind = np.rint(known.plate).astype(np.uint8)
+    out[~free & ~unknown] = behind[~free & ~unknown]
+    if unknown.any():
+        out[unknown] = _surroundings(frame, free)[unknown]
+    out[mask == 0] = frame[mask == 0]
+    return out, known
+
+
+def _camera_moved(frame: U8, free: NDArray[np.bool_], known: Background) -> bool:
+    both = (free & (known.seen > 0))[::4, ::4]
+    change = np.abs(frame[::4, ::4][both] - known.plate[::4, ::4][both])
+    return bool(change.size) and float(np.median(change.max(axis=-1))) > MOVED
+
+
+def _surroundings(frame: U8, free: NDArray[np.bool_]) -> U8:
+    """(H, W, 3), the mean of the free pixels around each pixel; grey where there are none."""
+    height, width = free.shape
+    size = max(1, width // REDUCTION), max(1, height // REDUCTION)
+    weight = cv2.resize(free.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    light = frame.astype(np.float32) * free[..., None]
+    colour = np.asarray(cv2.resize(light, size, interpolation=cv2.INTER_AREA))
+    colour = colour.reshape(size[1], size[0], 3)
+    filled: F32 = np.full(colour.shape, 110, np.float32)
+    for wide in reversed(SPREAD):
+        total = cv2.blur(weight, (wide, wide), borderType=cv2.BORDER_REPLICATE)
+        mean = cv2.blur(colour, (wide, wide), borderType=cv2.BORDER_REPLICATE)
+        share = np.minimum(1.0, np.asarray(total) * 2)[..., None]
+        around = mean.reshape(filled.shape) / np.maximum(total, 1e-6)[..., None]
+        filled = np.asarray(filled + share * (around - filled), np.float32)
+    full = cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.rint(full).clip(0, 255).astype(np.uint8).reshape(height, width, 3)
