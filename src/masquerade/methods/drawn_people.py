@@ -64,8 +64,10 @@ class DrawnPeople(Anonymizer):
                 present = (nobody if people is None else people[b])[t]
                 canvas, now = self._frame(pixels, covered, present, now)
                 drawn = torch.from_numpy(canvas).to(clip).permute(2, 0, 1) / 255
-                if not self.regions_only and mask is not None:
-                    same = torch.from_numpy((canvas == pixels).all(-1)).to(clip.device)
+                if not self.regions_only and covered is not None:
+                    # Not what was covered and looks the same in bytes: it may differ in less.
+                    same = torch.from_numpy((canvas == pixels).all(-1) & (covered == 0))
+                    same = same.to(clip.device)
                     drawn = torch.where(same, clip[b, :, t], drawn)
                 out[b, :, t] = drawn
             after.append(now)

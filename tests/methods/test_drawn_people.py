@@ -1,0 +1,199 @@
+"""Skeleton and mannequin: what is drawn, on which ground, and what of a person is left."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from masquerade import build
+from masquerade.anonymizer import Person
+from masquerade.errors import UsageError
+from masquerade.methods.body import SEGMENTS, STATURE, pose_figure, scale_of
+from masquerade.methods.ground import drawn_floor, paint_out
+from masquerade.methods.pose_filter import FilterState, filter_poses
+from masquerade.pipeline.config import PipelineConfig, with_default_regions
+
+H, W = 96, 128
+BOTH = pytest.mark.parametrize("name", ["skeleton", "mannequin"])
+JOINTS = {  # of a person who stands with the arms out, in metres from the hips; y points down
+    **{0: (0, -0.62, -0.1), 7: (0.07, -0.63, 0), 8: (-0.07, -0.63, 0)},
+    **{11: (0.17, -0.45, 0), 12: (-0.17, -0.45, 0), 13: (0.4, -0.45, 0), 14: (-0.4, -0.45, 0)},
+    **{15: (0.62, -0.45, 0), 16: (-0.62, -0.45, 0), 19: (0.7, -0.45, 0), 20: (-0.7, -0.45, 0)},
+    **{23: (0.1, 0, 0), 24: (-0.1, 0, 0), 25: (0.1, 0.4, 0), 26: (-0.1, 0.4, 0)},
+    **{27: (0.1, 0.8, 0), 28: (-0.1, 0.8, 0), 31: (0.1, 0.85, -0.2), 32: (-0.1, 0.85, -0.2)},
+}
+
+
+def person(*, x: float = 64.0, y: float = 48.0, scale: float = 40.0, track: int = 0) -> Person:
+    world = np.zeros((33, 3))
+    for joint, at in JOINTS.items():
+        world[joint] = at
+    landmarks = np.ones((33, 5))
+    landmarks[:, :3] = world * scale + [x, y, 0]
+    box = (x - 20, y - 40, x + 20, y + 40)
+    return Person(track, 0.9, box, landmarks, world)
+
+
+def test_the_scale_of_a_person_is_pixels_of_a_metre() -> None:
+    assert scale_of(person(scale=37)) == pytest.approx(37)
+
+
+def test_a_figure_has_standard_lengths_and_the_persons_directions() -> None:
+    joints = pose_figure(person(scale=100)).joints
+    unit = STATURE * 100
+    elbow, shoulder = joints["left elbow"], joints["left shoulder"]
+    assert elbow - shoulder == pytest.approx([SEGMENTS["upper arm"] * unit, 0, 0])
+    knee, ankle = joints["right knee"], joints["right ankle"]
+    assert ankle - knee == pytest.approx([0, SEGMENTS["shank"] * unit, 0])
+    middle = (joints["pelvis"] + joints["chest"]) / 2
+    assert middle[:2] == pytest.approx([64, 48 - 0.225 * 100])
+
+
+@settings(max_examples=25, deadline=None)
+@given(longer=st.lists(st.floats(0.6, 1.6), min_size=3, max_size=3))
+def test_who_has_other_proportions_becomes_the_same_figure(longer: list[float]) -> None:
+    someone = person()
+    world = someone.world.copy()
+    for side in (0, 1):  # longer arms and legs in the same directions
+        for chain, factor in (((11, 13, 15, 19), longer[0]), ((23, 25, 27), longer[1])):
+            step = np.zeros(3)
+            for a, b in pairwise(chain):
+                step = step + (factor - 1) * (someone.world[b + side] - someone.world[a + side])
+                world[b + side] += step
+        world[31 + side] += world[27 + side] - someone.world[27 + side]
+    other = someone._replace(world=world)
+    a, b = (pose_figure(one, scale=40).joints for one in (someone, other))
+    assert all(a[name] == pytest.approx(b[name]) for name in a)
+
+
+@BOTH
+@pytest.mark.parametrize("ground", ["floor", "black", "scene"])
+def test_nothing_of_what_is_covered_is_in_the_output(name: str, ground: str) -> None:
+    rng = torch.Generator().manual_seed(0)
+    clip = torch.rand(1, 3, 6, H, W, generator=rng)
+    clip[:] = clip[:, :, :1]  # a static camera
+    mask = torch.zeros(1, 1, 6, H, W)
+    for t in range(6):
+        mask[..., t, 20:80, 40 + 4 * t : 70 + 4 * t] = 1
+    other = torch.where(mask > 0, 1 - clip, clip)
+    method = build(name, ground=ground)
+    people = [[[person()]] * 6]
+    outs = [
+        method(x, mask=mask, people=people, state=method.init_state(seed=1)).clip
+        for x in (clip, other)
+    ]
+    assert torch.equal(*outs)
+
+
+@BOTH
+def test_figures_are_drawn_where_people_are(name: str) -> None:
+    method = build(name, ground="black")
+    clip = torch.rand(1, 3, 1, H, W)
+    out = method(clip, people=[[[person(x=30, scale=30), person(x=100, scale=30, track=1)]]]).clip[0, :, 0]
+    drawn = (out > 0).any(dim=0)
+    assert drawn[:, 20:40].any() and drawn[:, 90:110].any()
+    assert not drawn[:, 62:68].any()
+    assert 0.01 < drawn.float().mean() < 0.4
+    assert not method(clip, people=[[[]]]).clip.any()
+
+
+@BOTH
+def test_window_by_window_equals_one_pass_with_people(name: str) -> None:
+    given = {"gait_jitter": 5} if name == "mannequin" else {}
+    method = build(name, ground="scene", **given)
+    clip = torch.rand(1, 3, 9, H, W)
+    mask = torch.zeros(1, 1, 9, H, W)
+    mask[..., 20:80, 50:80] = 1
+    people = [[person(x=50 + 2 * t)] for t in range(9)]
+    whole = method(clip, mask=mask, people=[people], state=method.init_state(seed=3)).clip
+    state, parts = method.init_state(seed=3), []
+    for at in (slice(0, 1), slice(1, 5), slice(5, 9)):
+        out = method(clip[:, :, at], mask=mask[:, :, at], people=[people[at]], state=state)
+        parts.append(out.clip)
+        state = out.state
+    assert torch.equal(torch.cat(parts, 2), whole)
+
+
+def test_the_floor_depends_on_the_size_alone() -> None:
+    for size in ((1, 1), (3, 200), (480, 640)):
+        floor = drawn_floor(*size)
+        assert floor.shape == (*size, 3)
+        assert np.array_equal(floor, drawn_floor(*size))
+
+
+def _scene(at: int, *, pan: int = 0) -> tuple[Any, Any]:
+    """A frame of a scene with a white person in it, and the mask of the person."""
+    ground = np.random.default_rng(4).integers(0, 200, (H, W + 60, 3), np.uint8)
+    frame, mask = ground[:, pan : pan + W].copy(), np.zeros((H, W), np.uint8)
+    mask[30:70, at : at + 20] = 255
+    frame[mask > 0] = 255
+    return frame, mask
+
+
+def test_behind_who_walks_the_background_is_shown_where_it_was_seen() -> None:
+    known = None
+    for t in range(30):
+        frame, mask = _scene(3 * t)
+        out, known = paint_out(frame, mask, known)
+        assert np.array_equal(out[mask == 0], frame[mask == 0])
+        assert out[mask > 0].max() < 255
+    empty, _ = _scene(10**3)
+    early = slice(0, 60)  # where the person was first, and was gone from since
+    assert np.array_equal(out[:, early], empty[:, early])
+
+
+def test_a_camera_that_moves_shows_no_background_of_another_place() -> None:
+    known = None
+    for t in range(12):
+        frame, mask = _scene(40, pan=5 * t)
+        out, known = paint_out(frame, mask, known)
+        inside = out[32:68, 42:58].astype(int)
+        assert np.abs(np.diff(inside, axis=1)).max() < 30  # smooth: the mean of what is around
+
+
+def test_a_frame_that_is_covered_whole_is_flat() -> None:
+    frame, _ = _scene(0)
+    out, _ = paint_out(frame, np.full((H, W), 255, np.uint8), None)
+    assert (out == out[0, 0]).all()
+
+
+def test_poses_that_stand_still_are_not_changed() -> None:
+    state = FilterState(key=1)
+    for _ in range(8):
+        (posed,), state = filter_poses([person()], state, jitter=4)
+        assert posed.person.world == pytest.approx(person().world)
+        assert posed.scale == pytest.approx(40)
+
+
+def test_jitter_delays_by_no_more_than_it_may() -> None:
+    state, shown = FilterState(key=2), []
+    for t in range(200):
+        moved = person()
+        moved.world[15] = [t, 0, 0]
+        (posed,), state = filter_poses([moved], state, jitter=10)
+        shown.append(t - posed.person.world[15, 0])
+    late = np.array(shown[30:])
+    assert late.min() >= 0
+    assert late.max() <= 11  # the smoothing takes part of a frame
+    assert late.max() - late.min() > 3  # the delay changes
+
+
+def test_people_who_are_gone_are_forgotten() -> None:
+    state = FilterState(key=0)
+    _, state = filter_poses([person()], state)
+    for _ in range(40):
+        _, state = filter_poses([], state)
+    assert not state.tracks
+
+
+@BOTH
+def test_regions_without_poses_are_refused(name: str) -> None:
+    assert with_default_regions(PipelineConfig(), build(name)).regions == "people"
+    with pytest.raises(UsageError, match="by their poses"):
+        with_default_regions(PipelineConfig(regions="faces"), build(name))
