@@ -62,7 +62,7 @@ class People(TrackedSource):
 
     detector: Literal["pose", "torchvision", "hog", "motion"] = "pose"
     threshold: UnitInterval | None = None  # type: ignore[assignment]
-    scale: tuple[int, int] | Count | None = 960
+    scale: tuple[Count, Count] | Count | None = 960
     tiles: bool = True
     models: Path | None = None
     weights: Path | None = None
