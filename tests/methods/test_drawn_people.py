@@ -95,7 +95,9 @@ def test_nothing_of_what_is_covered_is_in_the_output(name: str, ground: str) -> 
 def test_figures_are_drawn_where_people_are(name: str) -> None:
     method = build(name, ground="black")
     clip = torch.rand(1, 3, 1, H, W)
-    out = method(clip, people=[[[person(x=30, scale=30), person(x=100, scale=30, track=1)]]]).clip[0, :, 0]
+    out = method(clip, people=[[[person(x=30, scale=30), person(x=100, scale=30, track=1)]]]).clip[
+        0, :, 0
+    ]
     drawn = (out > 0).any(dim=0)
     assert drawn[:, 20:40].any() and drawn[:, 90:110].any()
     assert not drawn[:, 62:68].any()

@@ -1,5 +1,6 @@
 """Region sources: each finds what to hide in the frames of a video. `REGIONS` is their table."""
 
+from masquerade.regions.parts import Parts
 from masquerade.regions.people import People
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.region_sources import Boxes, Faces, RegionSource, WholeFrame
@@ -11,6 +12,7 @@ __all__ = [
     "Boxes",
     "Faces",
     "Frame",
+    "Parts",
     "People",
     "Region",
     "RegionSource",
@@ -23,6 +25,7 @@ REGIONS: dict[str, type] = {
     "frame": WholeFrame,
     "faces": Faces,
     "people": People,
+    "parts": Parts,
     "boxes": Boxes,
     "templates": Templates,
 }

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import tee
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
@@ -15,7 +15,6 @@ from masquerade.ranges import Count, UnitInterval
 from masquerade.regions.background_subtraction import BackgroundSubtraction
 from masquerade.regions.boxes import Box, Source
 from masquerade.regions.hog_people import MovingPeople, UprightPeople
-from masquerade.regions.litert import MODEL_FILES
 from masquerade.regions.person_detectors import HogPeople, TorchvisionPeople
 from masquerade.regions.pose_tracking import FramePeople, PoseTracker, PoseTracking
 from masquerade.regions.region import Frame, Region
@@ -93,29 +92,34 @@ class People(TrackedSource):
         return self._source(mark_cuts(frames))
 
 
+def pose_tracker(given: Any) -> PoseTracker:
+    """The tracker of a source with the arguments of `People`."""
+    rules = PoseTracking(
+        threshold=THRESHOLDS["pose"] if given.threshold is None else given.threshold,
+        every=given.every,
+        gap=given.gap if given.track else 0,
+        carry=given.carry if given.track else 0,
+        lookback=given.lookback if given.track else 0,
+        tiles=given.tiles,
+    )
+    return PoseTracker(rules, scale=given.scale, folder=given.models)
+
+
 class _PosePeople:
     """People by pose networks, their faces by the face detector, and what moves."""
 
-    model_sha256: str | None = MODEL_FILES["pose detection"].sha256
+    model_sha256: str | None = PoseTracker.model_sha256
 
     def __init__(self, given: People) -> None:
-        rules = PoseTracking(
-            threshold=given.lowest_score,
-            every=given.every,
-            gap=given.gap if given.track else 0,
-            carry=given.carry if given.track else 0,
-            lookback=given.lookback if given.track else 0,
-            tiles=given.tiles,
-        )
-        scale = given.scale
-        self._tracker = PoseTracker(rules, scale=scale, folder=given.models)
-        self._faces = Faces(scale=scale, track=given.track)
+        self._tracker = pose_tracker(given)
+        rules = self._tracker.rules
+        self._faces = Faces(scale=given.scale, track=given.track)
         self._motion = BackgroundSubtraction()
         self.look_ahead = max(self._faces.look_ahead, rules.look_ahead + self._motion.look_ahead)
 
     def __call__(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[Region]:
         for_people, for_faces = tee(frames)
-        found, moved = tee((p.frame, _region(p)) for p in self._tracker(for_people))
+        found, moved = tee((p.frame, frame_region(p)) for p in self._tracker(for_people))
         both = zip(found, self._motion(moved), self._faces.in_shots(for_faces), strict=True)
         for (_, people), foreground, faces in both:
             mask = people.mask
@@ -124,7 +128,7 @@ class _PosePeople:
             yield replace(people, boxes=people.boxes + faces.boxes, mask=mask)
 
 
-def _region(people: FramePeople) -> Region:
+def frame_region(people: FramePeople) -> Region:
     """The region of one frame's people, at the frame's size."""
     frame, boxes, persons = people.frame, [], []
     across = frame.width / people.canvas[0]

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from masquerade.models.optical_flow import dis_flow, grey, pixel_grid, remap
+from masquerade.regions.litert import MODEL_FILES
 from masquerade.regions.pose_detection import U8, PoseDetector, Square
 from masquerade.regions.pose_landmarks import Pose, PoseLandmarks
 from masquerade.regions.region import Frame, fit_size
@@ -119,6 +120,8 @@ class PoseTracker:
     Raises:
         MissingError: LiteRT or a network is not installed.
     """
+
+    model_sha256 = MODEL_FILES["pose detection"].sha256
 
     def __init__(
         self,

@@ -1,0 +1,248 @@
+"""Parts of people by their landmarks: head, eyes, hands, torso and others, inside the silhouette.
+
+Body parts follow BlazePose's 33 landmarks (Bazarevsky et al., 2020), parts of faces the 468 of the
+face mesh (Kartynnik et al., "Real-time facial surface geometry from monocular video on mobile
+GPUs", 2019) where a face is seen. The nine concepts of Ilic et al. (CVPR 2024, section 4.1) are
+among them.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from masquerade.errors import UsageError
+from masquerade.ranges import Count, UnitInterval
+from masquerade.regions.boxes import Array, Box
+from masquerade.regions.face_mesh import FaceMesh
+from masquerade.regions.people import frame_region, pose_tracker
+from masquerade.regions.pose_detection import U8
+from masquerade.regions.pose_landmarks import Pose
+from masquerade.regions.pose_tracking import FramePeople
+from masquerade.regions.region import Frame, Region
+from masquerade.regions.region_sources import Every, TrackedSource
+from masquerade.regions.scene_cuts import mark_cuts
+
+Part = Literal[
+    "head", "face", "hair", "forehead", "eyes", "cheeks", "lips",
+    "neck", "torso", "arms", "hands", "legs", "feet",
+]  # fmt: skip
+Circles = tuple[tuple[tuple[int, ...], float], ...]
+METRE = 1 / 1.12  # of a person, over half the side of the square
+GROWN = 0.05  # metres by which a silhouette is grown before a part is cut out of it
+MIN_PRESENCE = 0.3  # of a landmark, below which a part that needs it is not drawn
+
+BODY: dict[str, tuple[Circles, ...]] = {  # hulls of circles around means of landmarks, in metres
+    "head": ((((7, 8), 0.16), ((0,), 0.1)),),
+    "neck": ((((9, 10), 0.05), ((11, 12), 0.08)),),
+    "torso": ((((11,), 0.1), ((12,), 0.1), ((23,), 0.12), ((24,), 0.12)),),
+    "arms": tuple(
+        (((a,), 0.09), ((b,), 0.08)) for a, b in ((11, 13), (13, 15), (12, 14), (14, 16))
+    ),
+    "hands": tuple(
+        tuple(((joint,), 0.06) for joint in hand) for hand in ((15, 17, 19, 21), (16, 18, 20, 22))
+    ),
+    "legs": tuple((((a,), 0.14), ((b,), 0.1)) for a, b in ((23, 25), (25, 27), (24, 26), (26, 28))),
+    "feet": tuple(
+        tuple(((joint,), 0.08) for joint in foot) for foot in ((27, 29, 31), (28, 30, 32))
+    ),
+    # Without a mesh parts of a face are drawn around the landmarks that a pose has of it.
+    "face": ((((2,), 0.07), ((5,), 0.07), ((0,), 0.07), ((9, 10), 0.07)),),
+    "eyes": ((((2,), 0.035),), (((5,), 0.035),)),
+    "lips": ((((9,), 0.025), ((10,), 0.025)),),
+    "cheeks": ((((2, 9, 7), 0.04),), (((5, 10, 8), 0.04),)),
+}
+MESH: dict[str, tuple[tuple[int, ...], ...]] = {  # hulls of points of the face mesh
+    "eyes": (
+        (33, 7, 163, 144, 145, 153, 154, 155, 133, 246, 161, 160, 159, 158, 157, 173),
+        (263, 249, 390, 373, 374, 380, 381, 382, 362, 466, 388, 387, 386, 385, 384, 398),
+    ),
+    "lips": ((61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37),),
+    "forehead": (
+        (54, 103, 67, 109, 10, 338, 297, 332, 284, 70, 63, 105, 66, 107, 336, 296, 334, 293, 300),
+    ),
+    "cheeks": (
+        (116, 123, 147, 213, 192, 214, 212, 216, 206, 203, 36, 101, 118, 117, 111),
+        (345, 352, 376, 433, 416, 434, 432, 436, 426, 423, 266, 330, 347, 346, 340),
+    ),
+    "face": (
+        (
+            10,
+            338,
+            297,
+            332,
+            284,
+            251,
+            389,
+            356,
+            454,
+            323,
+            361,
+            288,
+            397,
+            365,
+            379,
+            378,
+            400,
+            377,
+            152,
+            148,
+            176,
+            149,
+            150,
+            136,
+            172,
+            58,
+            132,
+            93,
+            234,
+            127,
+            162,
+            21,
+            54,
+            103,
+            67,
+            109,
+        ),
+    ),  # fmt: skip
+}
+OF_FACE = ("face", "forehead", "eyes", "cheeks", "lips", "hair")
+
+
+@dataclass(kw_only=True, eq=False)
+class Parts(TrackedSource):
+    """Named parts of people, found by pose networks and cut out of their silhouettes.
+
+    Where a person was lost and only the silhouette is carried on, all of it is hidden. Arguments
+    that are not listed are those of `People`.
+
+    Args:
+        parts: names of parts, see `Part`.
+    """
+
+    name = "parts"
+    shape = "silhouette"
+
+    parts: tuple[str, ...]
+    threshold: UnitInterval | None = None  # type: ignore[assignment]
+    scale: tuple[Count, Count] | Count | None = 960
+    tiles: bool = True
+    models: Path | None = None
+    every: Every = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        known = get_args(Part)
+        if not self.parts or (wrong := [part for part in self.parts if part not in known]):
+            named = f"there are no parts {wrong[0]!r}" if self.parts else "name parts of people"
+            raise UsageError(f"{named}; choose of {', '.join(known)}, as in parts:eyes,lips.")
+        self._tracker = pose_tracker(self)
+        self.model_sha256 = self._tracker.model_sha256
+        self.look_ahead = self._tracker.rules.look_ahead
+        self._mesh = FaceMesh(folder=self.models) if set(self.parts) & set(OF_FACE) else None
+
+    def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
+        for people in self._tracker(mark_cuts(frames)):
+            yield self._region(people)
+
+    def _region(self, people: FramePeople) -> Region:
+        whole = frame_region(people)
+        width, height = people.canvas
+        scale = width / people.pixels.shape[1]
+        out = np.zeros((height, width), np.uint8)
+        for track in people.poses.keys() | people.carried.keys():
+            silhouette = people.silhouette(track)
+            pose = people.poses.get(track)
+            if silhouette is None:
+                continue
+            if pose is None:
+                np.maximum(out, silhouette, out=out)
+                continue
+            metre = METRE * pose.square.half * scale
+            reach = max(1, round(GROWN * metre))
+            near = cv2.dilate(silhouette, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
+            found = self._draw(people.pixels, pose, (height, width), scale)
+            np.maximum(out, np.minimum(found, np.asarray(near, np.uint8)), out=out)
+        size = people.frame.width, people.frame.height
+        smooth = cv2.resize(out, size, interpolation=cv2.INTER_LINEAR)
+        mask = np.asarray((smooth > 127) * np.uint8(255), np.uint8)
+        boxes = _boxes(mask, whole.boxes)
+        return replace(whole, boxes=boxes, mask=mask)
+
+    def _draw(self, pixels: U8, pose: Pose, shape: tuple[int, int], scale: float) -> U8:
+        """(h, w), 255 on the parts of one person."""
+        out = np.zeros(shape, np.uint8)
+        points = None
+        if self._mesh is not None and (found := self._mesh(pixels, pose)) is not None:
+            points = found * scale  # (468, 2)
+        for part in self.parts:
+            np.maximum(out, draw_part(part, pose, points, shape, scale), out=out)
+        return out
+
+
+def draw_part(
+    part: str, pose: Pose, mesh: Array | None, shape: tuple[int, int], scale: float
+) -> U8:
+    """(h, w), 255 on one part of a person; `mesh` is (468, 2) in pixels of the mask."""
+    out = np.zeros(shape, np.uint8)
+    if part == "hair":  # the head without the face
+        face = draw_part("face", pose, mesh, shape, scale)
+        head = draw_part("head", pose, mesh, shape, scale)
+        return np.asarray(np.where(face > 0, 0, head), np.uint8)
+    if mesh is not None and part in MESH:
+        for hull in MESH[part]:
+            _fill(out, mesh[list(hull)])
+        return out
+    if part == "forehead":
+        return _forehead(pose, shape, scale)
+    metre = METRE * pose.square.half * scale
+    for circles in BODY[part]:
+        joints = sorted({joint for group, _ in circles for joint in group})
+        if pose.landmarks[joints, 4].min() >= MIN_PRESENCE:
+            rims = [
+                _rim(pose.landmarks[list(group), :2].mean(axis=0) * scale, radius * metre)
+                for group, radius in circles
+            ]
+            _fill(out, np.concatenate(rims))
+    return out
+
+
+def _forehead(pose: Pose, shape: tuple[int, int], scale: float) -> U8:
+    """As high above the eyes as the mouth is below them, half as high as wide."""
+    eyes = pose.landmarks[[2, 5], :2].mean(axis=0)
+    mouth = pose.landmarks[[9, 10], :2].mean(axis=0)
+    out = np.zeros(shape, np.uint8)
+    middle = (eyes + 0.8 * (eyes - mouth)) * scale
+    side = (pose.landmarks[2, :2] - pose.landmarks[5, :2]) / 2 * scale
+    radius = float(np.linalg.norm(eyes - mouth)) * 0.45 * scale
+    _fill(out, np.concatenate([_rim(middle + side, radius), _rim(middle - side, radius)]))
+    return out
+
+
+def _rim(centre: Array, radius: float) -> Array:
+    turn = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+    return np.asarray(centre + radius * np.stack([np.cos(turn), np.sin(turn)], axis=1))
+
+
+def _fill(out: U8, points: NDArray[np.floating]) -> None:
+    """Fill the convex hull of points (N, 2)."""
+    hull = cv2.convexHull(np.rint(points.clip(-1e5, 1e5)).astype(np.int32))
+    cv2.fillConvexPoly(out, hull, 255)
+
+
+def _boxes(mask: U8, people: tuple[Box, ...]) -> tuple[Box, ...]:
+    """The bounding boxes of what is hidden of each person."""
+    out = []
+    for box in people:
+        part = np.zeros_like(mask)
+        x0, y0, x1, y1 = (round(edge) for edge in (box.x0, box.y0, box.x1, box.y1))
+        part[max(0, y0) : y1, max(0, x0) : x1] = mask[max(0, y0) : y1, max(0, x0) : x1]
+        x, y, width, height = cv2.boundingRect(part)
+        if width and height:
+            edges = float(x), float(y), float(x + width), float(y + height)
+            out.append(Box(*edges, box.score, box.track, box.source, "part"))
+    return tuple(out)
