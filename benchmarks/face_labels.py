@@ -119,11 +119,13 @@ def _labelled(row: dict[str, Any]) -> Labelled:
         x, y, w, h = edges
         return Box(x * wide, y * high, (x + w) * wide, (y + h) * high, 1.0)
 
-    names = ("view", "roll", "recognizable", "skin")
     faces = [
         Face(
-            box(face["box"]),
-            *(face[name] for name in names),
+            box=box(face["box"]),
+            view=face["view"],
+            roll=face["roll"],
+            recognizable=face["recognizable"],
+            skin=face["skin"],
             occluded=tuple(face.get("occluded", ())),
             shown=face.get("shown", "live"),
         )

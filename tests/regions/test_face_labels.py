@@ -6,6 +6,10 @@ import json
 import runpy
 from collections import Counter
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
 
 from masquerade.regions.boxes import Box
 
@@ -63,3 +67,31 @@ def test_the_file_holds_no_pixels_and_says_which_labels_are_which() -> None:
 
 def test_the_seed_draws_the_frames_that_were_labelled(wild: Path) -> None:
     assert LABELS["chosen"](wild.parent) == [(frame.path, frame.frame) for frame in FRAMES]
+
+
+class Marked:
+    """A frame of 64 x 48, black but for one rectangle."""
+
+    width, height = 64, 48
+    mark = Box(8, 4, 20, 36, 1.0)
+
+    def rgb(self, size: tuple[int, int]) -> Any:
+        factor = size[0] // self.width
+        pixels = np.zeros((size[1], size[0], 3), np.uint8)
+        x0, y0, x1, y1 = (factor * int(getattr(self.mark, k)) for k in ("x0", "y0", "x1", "y1"))
+        pixels[y0:y1, x0:x1] = 255
+        return pixels
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+def test_a_box_found_in_a_turned_or_enlarged_picture_comes_back_to_its_place(
+    turn: int, factor: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    view = runpy.run_path(str(BENCHMARKS / "face_recall.py"))["View"](Marked(), turn, factor)
+    pixels = view.rgb()
+    assert pixels.shape == (view.height, view.width, 3)
+    rows, columns = np.nonzero(pixels[..., 0])
+    found = Box(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1, 1.0)
+    assert view.back(found) == Marked.mark
