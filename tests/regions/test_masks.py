@@ -78,7 +78,7 @@ def test_margin_scales_the_shape() -> None:
 def test_box_is_drawn_where_there_is_no_silhouette() -> None:
     outline = np.zeros((H, W), np.uint8)
     outline[20:40, 10:20] = 255
-    seen, unseen = Box(8, 18, 22, 42, 1), Box(60, 10, 80, 40, 1)
+    seen, unseen = (Box(*edges, 1, label="person") for edges in ((8, 18, 22, 42), (60, 10, 80, 40)))
     mask = rasterize([seen, unseen], width=W, height=H, shape="silhouette", mask=outline, margin=1)
     assert (mask[outline > 0] == 255).all()
     assert mask[18, 8] == 0
@@ -108,3 +108,13 @@ def test_empty_mask() -> None:
     outside = [Box(200, 200, 220, 220, 1), Box(-50, -50, -20, -20, 1)]
     assert not rasterize(outside, width=W, height=H).any()
     assert not rasterize([], width=W, height=H, mask=np.zeros((H, W), np.uint8)).any()
+
+
+def test_a_face_beside_a_silhouette_is_hidden_and_a_part_is_not_filled_up() -> None:
+    outline = np.zeros((H, W), np.uint8)
+    outline[20:40, 10:20] = 255
+    half = Box(14, 20, 26, 40, 1, label="face")  # half of it lies on the silhouette
+    part = Box(30, 5, 60, 60, 1, label="part")
+    mask = rasterize([half, part], width=W, height=H, shape="silhouette", mask=outline)
+    assert _covered(mask, half)
+    assert not mask[:, 40:].any()

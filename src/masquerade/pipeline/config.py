@@ -41,8 +41,9 @@ Rate = Annotated[float, at_least(0.001, 1000)]
 class PipelineConfig(Checked):
     """How a file is anonymized. None: the default of the region source, method or codec."""
 
-    # what to hide: faces, people, frame, boxes:FILE, templates:NAME,..., or several as in
-    # faces+people; by default faces, or the method's own default.
+    # what to hide: faces, people, parts:NAME,... (of people: head, eyes, hands, ...), frame,
+    # boxes:FILE, templates:NAME,..., or several as in faces+people; by default faces, or the
+    # method's own default.
     regions: str | None = None
     # which detector looks for them (faces: centerface, haar; people: pose, torchvision, hog,
     # motion).
@@ -191,13 +192,14 @@ def region_arguments(config: PipelineConfig) -> list[tuple[str, dict[str, Any]]]
         if name not in REGIONS:
             raise UsageError(
                 f"there are no regions {name!r}; choose of {', '.join(REGIONS)} (boxes:FILE, "
-                "templates:NAME,...), several as in faces+people."
+                "templates:NAME,..., parts:NAME,...), several as in faces+people."
             )
     if (names[-1] == "boxes" and not named) or "boxes" in names[:-1]:
         raise UsageError("give boxes a file, as in --regions boxes:FILE.json, behind all others.")
-    if named and names[-1] not in ("boxes", "templates"):
+    if named and names[-1] not in ("boxes", "templates", "parts"):
         raise UsageError(
-            f"{names[-1]} take no {named!r}; only boxes:FILE and templates:NAME,... take something."
+            f"{names[-1]} take no {named!r}; only boxes:FILE, templates:NAME,... and "
+            "parts:NAME,... take something."
         )
     values = {key: getattr(config, key) for key in REGION_ARGUMENTS}
     values["track"], values["calibrated"] = (config.track and None, config.calibrated and None)
@@ -211,9 +213,10 @@ def region_arguments(config: PipelineConfig) -> list[tuple[str, dict[str, Any]]]
         taken = {key: value for key, value in given.items() if key in own}
         check_ranges(REGIONS[name], taken)
         extra: dict[str, Any] = {"file": Path(named)} if name == "boxes" else {}
-        if name == "templates":
+        if name in ("templates", "parts"):
             words = named.split(",") if names[-1] == name else []
-            extra = {"templates": tuple(word for word in words if word)}
+            extra = {name: tuple(word for word in words if word)}
+        if name == "templates":
             extra["device"] = str(choose_device(config.device))
         defaults = {key: value.default for key, value in own.items() if key in REGION_ARGUMENTS}
         found.append((name, {**defaults, **taken, **extra}))

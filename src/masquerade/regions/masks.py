@@ -14,6 +14,7 @@ Mask = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Shape = Literal["ellipse", "box", "silhouette"]
 ELLIPSE = sqrt(2) / 1.3  # at a margin of 1.3 the ellipse goes through the corners of the box
+ROUNDING = 1e-6  # of distances, so that a pixel that is just touched is covered
 MIN_SILHOUETTE = 0.15  # share of a box; with less silhouette than this it is drawn as a box
 
 
@@ -48,9 +49,12 @@ def rasterize(
     if silhouette is not None:
         out = _grow_silhouette(silhouette, margin, feather)
     for box in boxes:
+        if silhouette is not None and box.label == "part":
+            continue  # its box holds what is to stay visible
         face = box.label == "face"  # detected beside silhouettes, which may lack a face
-        if silhouette is None or face or _covered_share(silhouette, box) < MIN_SILHOUETTE:
-            ellipse = box.label != "frame" and (shape == "ellipse" or (face and shape != "box"))
+        bare = silhouette is None or _covered_share(silhouette, box) < MIN_SILHOUETTE
+        if bare or face:
+            ellipse = box.label != "frame" and (shape == "ellipse" or not bare)
             _draw(out, box, ELLIPSE * margin if ellipse else margin, feather, ellipse=ellipse)
     if strength is not None:
         np.maximum(out, strength, out=out)
@@ -74,7 +78,7 @@ def _draw(out: Mask, box: Box, factor: float, feather: float, *, ellipse: bool) 
     reach = (dx / a) ** 2 + (dy / b) ** 2 if ellipse else np.maximum(dx / a, dy / b)
     level = np.asarray(reach, np.float32)  # (h, w), 1 on the edge
     part = out[top:bottom, left:right]
-    part[level <= 1] = 255
+    part[level <= 1 + ROUNDING] = 255
     if feather > 0:
         if ellipse:  # distance from the edge along the ray from the centre
             outside = np.sqrt(dx**2 + dy**2) * (1 - 1 / np.sqrt(np.maximum(level, 1)))

@@ -34,7 +34,6 @@ Part = Literal[
 Circles = tuple[tuple[tuple[int, ...], float], ...]
 METRE = 1 / 1.12  # of a person, over half the side of the square
 GROWN = 0.05  # metres by which a silhouette is grown before a part is cut out of it
-MIN_PRESENCE = 0.3  # of a landmark, below which a part that needs it is not drawn
 
 BODY: dict[str, tuple[Circles, ...]] = {  # hulls of circles around means of landmarks, in metres
     "head": ((((7, 8), 0.16), ((0,), 0.1)),),
@@ -108,7 +107,7 @@ MESH: dict[str, tuple[tuple[int, ...], ...]] = {  # hulls of points of the face 
             67,
             109,
         ),
-    ),  # fmt: skip
+    ),
 }
 OF_FACE = ("face", "forehead", "eyes", "cheeks", "lips", "hair")
 
@@ -201,13 +200,11 @@ def draw_part(
         return _forehead(pose, shape, scale)
     metre = METRE * pose.square.half * scale
     for circles in BODY[part]:
-        joints = sorted({joint for group, _ in circles for joint in group})
-        if pose.landmarks[joints, 4].min() >= MIN_PRESENCE:
-            rims = [
-                _rim(pose.landmarks[list(group), :2].mean(axis=0) * scale, radius * metre)
-                for group, radius in circles
-            ]
-            _fill(out, np.concatenate(rims))
+        rims = [
+            _rim(pose.landmarks[list(group), :2].mean(axis=0) * scale, radius * metre)
+            for group, radius in circles
+        ]
+        _fill(out, np.concatenate(rims))
     return out
 
 
