@@ -14,7 +14,7 @@ Mask = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Shape = Literal["ellipse", "box", "silhouette"]
 ELLIPSE = sqrt(2) / 1.3  # at a margin of 1.3 the ellipse goes through the corners of the box
-ROUNDING = 1e-6  # of distances, so that a pixel that is just touched is covered
+ROUNDING = 1e-4  # of distances, so that a pixel that is just touched is covered
 MIN_SILHOUETTE = 0.15  # share of a box; with less silhouette than this it is drawn as a box
 
 
