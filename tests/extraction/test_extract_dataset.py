@@ -627,14 +627,14 @@ def test_regions_that_cannot_be_kept_cost_no_clip(
 
     monkeypatch.setattr("masquerade.extraction.region_cache.np.savez_compressed", full)
     given = {"frames": 2, "size": 16, "method": masquerade.build("blur"), "regions": "people"}
-    given["allow_gaps"] = True
+    given["allow_empty"] = True
     assert not extract_clips(data, cache=tmp_path / "cache", **given).skipped
 
 
 def test_damaged_regions_are_found_anew(data: Manifest, tmp_path: Path) -> None:
     def clips(method: str) -> ClipDataset:
         given = {"frames": 2, "size": 16, "method": masquerade.build(method), "regions": "people"}
-        given["allow_gaps"] = True
+        given["allow_empty"] = True
         return extract_clips(data.take([0]), cache=tmp_path / "cache", **given)
 
     clips("blur")

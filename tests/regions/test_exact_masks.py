@@ -90,10 +90,10 @@ def test_a_box_with_less_than_15_in_100_of_silhouette_is_drawn_whole(
 ) -> None:
     outline = np.zeros((120, 160), np.uint8)
     outline[10 : 10 + rows, 20:30] = 1
-    box = Box(20, 10, 30, 110, 1)
+    box = Box(20, 10, 30, 110, 1, label="person")
     mask = rasterize([box], width=160, height=120, shape="silhouette", mask=outline, margin=1)
     assert bool(mask[60, 25]) is drawn
-    half_outside = Box(-10, 10, 30, 110, 1)  # only what is in the frame counts
+    half_outside = Box(-10, 10, 30, 110, 1, label="person")  # only what is in the frame counts
     outline[:] = 0
     outline[10 : 10 + 3 * rows, 0:10] = 1
     shown = rasterize(

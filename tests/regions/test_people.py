@@ -13,10 +13,10 @@ from masquerade.errors import MissingError, UsageError
 from masquerade.regions import People
 from masquerade.regions.background_subtraction import BackgroundSubtraction, Foreground
 from masquerade.regions.boxes import Box
+from masquerade.regions.hog_people import _whole_frame, _without_upright
 from masquerade.regions.masks import rasterize
 from masquerade.regions.person_detectors import HogPeople, TorchvisionPeople
 from masquerade.regions.region import Region
-from masquerade.regions.region_sources import _whole_frame, _without_upright
 
 W, H = 192, 144
 

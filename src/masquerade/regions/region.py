@@ -41,8 +41,8 @@ class Region:
     strength: Mask | None = None  # (H, W), 0 to 255, a soft mask that is used unchanged
     full_frame: bool = False  # hide the whole frame
     cut: bool = False  # a scene cut lies before this frame
-    people: tuple[Person, ...] = ()  # with their poses, if the source finds them
     detected: bool = True  # the detector ran on this frame; else its boxes come from tracking
+    people: tuple[Person, ...] = ()  # with their poses, if the source finds them
 
 
 def check_region(region: Any, frame: Sized, *, of: str = "a region source") -> Region:
