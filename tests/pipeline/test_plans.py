@@ -294,7 +294,8 @@ def raise_missing() -> None:
 
 def test_default_regions_follow_the_method() -> None:
     def method(**about: Any) -> Any:
-        plain = {"full_frame": False, "regions_only": False, "learned": False}
+        flags = "full_frame", "regions_only", "learned", "needs_people"
+        plain = dict.fromkeys(flags, False)
         return SimpleNamespace(**{**plain, **about, "check_trained": lambda: None})
 
     image = Path("m.png")

@@ -292,10 +292,11 @@ def _anonymize_windows(
                 count = len(pixels)
                 pixels = _pad_to_window(pixels, anonymizer.window)
                 masks = None if mask is None else _pad_to_window(mask, anonymizer.window)
-                people = None
+                poses: dict[str, Any] = {}
                 if anonymizer.needs_people:
-                    people = _pad_people([region.people for region in window.regions], len(pixels))
-                found = anonymizer.on_pixels(pixels, mask=masks, people=people, state=state)
+                    people = [region.people for region in window.regions]
+                    poses["people"] = _pad_people(people, len(pixels))
+                found = anonymizer.on_pixels(pixels, mask=masks, state=state, **poses)
                 out, state = check_pixels(found, pixels)
                 if masks is not None and cover.outside == "black":
                     out = _black_outside(out, masks)
