@@ -33,7 +33,7 @@ def test_methods_that_rewrite_frames_take_no_regions(given: dict[str, Any], made
 
 def test_regions_without_a_file_take_none() -> None:
     for regions in ("faces:x", "frame:1", "faces+people:x"):
-        with pytest.raises(UsageError, match="only boxes:FILE and templates:NAME"):
+        with pytest.raises(UsageError, match="only boxes:FILE, templates:NAME"):
             region_arguments(PipelineConfig(regions=regions))
 
 
