@@ -34,15 +34,9 @@ AROUND = 30  # frames read before and after a labelled one
 LARGE = 0.2  # of the frame's height: who is smaller has rows of their own
 KINDS: dict[str, Callable[[], Any]] = {
     "people (pose networks)": People,
-    "without what moves": lambda: _still(People()),
     "hog (the detector of 2005)": lambda: People(detector="hog"),
 }
 Labelled = dict[str, Any]
-
-
-def _still(people: People) -> People:
-    people._source._motion = None  # type: ignore[attr-defined]
-    return people
 
 
 @dataclass(frozen=True, slots=True)
