@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from masquerade.errors import MissingError, UsageError
 from masquerade.regions import People
 from masquerade.regions.background_subtraction import BackgroundSubtraction, Foreground
 from masquerade.regions.boxes import Box
-from masquerade.regions.hog_people import _whole_frame, _without_upright
+from masquerade.regions.hog_people import UprightPeople, _whole_frame, _without_upright
 from masquerade.regions.masks import rasterize
 from masquerade.regions.person_detectors import HogPeople, TorchvisionPeople
 from masquerade.regions.region import Region
@@ -123,6 +124,15 @@ def test_hog_finds_standing_people_in_a_real_clip() -> None:
     assert all(found)
     assert {box.label for boxes in found for box in boxes} == {"person"}
     assert HogPeople()(ArrayFrame(np.zeros((80, 20, 3), np.uint8))) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"), [({}, 480), ({"scale": 320}, 320), ({"scale": None}, None)]
+)
+def test_hog_sees_the_size_that_is_asked_for(given: dict[str, Any], seen: int | None) -> None:
+    source = People(detector="hog", **given)._source
+    assert isinstance(source, UprightPeople)
+    assert source._detector.scale == seen
 
 
 def test_hog_finds_people_who_fill_the_frame() -> None:

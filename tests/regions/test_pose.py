@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from math import pi
 from pathlib import Path
 from typing import Any
@@ -248,6 +249,29 @@ def test_output_is_late_by_the_look_ahead_at_most() -> None:
 
     for t, _ in enumerate(tracker(frames())):
         assert len(read) <= t + 1 + tracker.rules.look_ahead
+
+
+def test_networks_of_landmarks_are_kept_for_the_next_video(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    class Landmarks:
+        def __init__(self, **folder: Any) -> None:
+            made.append(self)
+
+        def __call__(self, pixels: Any, square: Square) -> Any:
+            return square
+
+    monkeypatch.setattr("masquerade.regions.pose_tracking.PoseLandmarks", Landmarks)
+    monkeypatch.setattr(LiteRtNetwork, "__init__", lambda self, *args, **more: None)
+    tracker = PoseTracker(_DrawnPeople().rules, scale=None)
+    square = Square(1, 2, 3, 0.0)
+    for _ in range(5):
+        with ThreadPoolExecutor(2) as pool:
+            assert (
+                list(pool.map(tracker.landmarks, [noise(8, 8, 0)] * 4, [square] * 4))
+                == [square] * 4
+            )
+    assert 1 <= len(made) <= 2
 
 
 def test_real_people_are_found_in_every_frame() -> None:

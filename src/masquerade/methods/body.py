@@ -15,7 +15,7 @@ from masquerade.anonymizer import Person
 
 Array = NDArray[np.float64]
 
-NOSE, EARS, MOUTH = 0, (7, 8), (9, 10)
+EARS = 7, 8
 SHOULDERS, ELBOWS, WRISTS, FINGERS = (11, 12), (13, 14), (15, 16), (19, 20)
 HIPS, KNEES, ANKLES, TOES = (23, 24), (25, 26), (27, 28), (31, 32)
 
@@ -33,6 +33,18 @@ SEGMENTS = {  # lengths as shares of the stature
     "shank": 0.246,
     "foot": 0.1,
 }
+ARM = (  # joints from the chest on, their landmarks, and the segment that leads to each
+    ("shoulder", SHOULDERS, "shoulder"),
+    ("elbow", ELBOWS, "upper arm"),
+    ("wrist", WRISTS, "forearm"),
+    ("fingers", FINGERS, "hand"),
+)
+LEG = (  # and from the pelvis on
+    ("hip", HIPS, "hip"),
+    ("knee", KNEES, "thigh"),
+    ("ankle", ANKLES, "shank"),
+    ("toes", TOES, "foot"),
+)
 MEASURED = (  # bones whose length in pixels and in metres gives the scale of a person
     *zip(SHOULDERS, HIPS, strict=True),
     *zip(HIPS, KNEES, strict=True),
@@ -89,47 +101,14 @@ def pose_figure(person: Person, *, scale: float | None = None) -> Figure:
     to_head = _direction(chest, head)
     joints["neck"] = joints["chest"] + to_head * SEGMENTS["neck"] * unit
     joints["head"] = joints["neck"] + to_head * SEGMENTS["head"] / 2 * unit
-    joints["face"] = joints["head"] + _direction(head, world[NOSE]) * SEGMENTS["head"] / 2 * unit
     for side, name in enumerate(("left", "right")):
-        _limb(
-            joints,
-            name,
-            world,
-            unit,
-            root=("chest", chest),
-            points=(SHOULDERS[side], ELBOWS[side], WRISTS[side], FINGERS[side]),
-            parts=("shoulder", "upper arm", "forearm", "hand"),
-            names=("shoulder", "elbow", "wrist", "fingers"),
-        )
-        _limb(
-            joints,
-            name,
-            world,
-            unit,
-            root=("pelvis", middle),
-            points=(HIPS[side], KNEES[side], ANKLES[side], TOES[side]),
-            parts=("hip", "thigh", "shank", "foot"),
-            names=("hip", "knee", "ankle", "toes"),
-        )
+        for root, begin, chain in (("chest", chest, ARM), ("pelvis", middle, LEG)):
+            at, before = joints[root], begin
+            for joint, landmarks, segment in chain:
+                point = world[landmarks[side]]
+                at = at + _direction(before, point) * SEGMENTS[segment] * unit
+                joints[f"{name} {joint}"], before = at, point
     return Figure(joints, scale)
-
-
-def _limb(
-    joints: dict[str, Array],
-    side: str,
-    world: Array,
-    unit: float,
-    *,
-    root: tuple[str, Array],
-    points: tuple[int, ...],
-    parts: tuple[str, ...],
-    names: tuple[str, ...],
-) -> None:
-    """Add a chain of joints, each a standard length from the one before."""
-    at, before = joints[root[0]], root[1]
-    for point, part, name in zip(points, parts, names, strict=True):
-        at = at + _direction(before, world[point]) * SEGMENTS[part] * unit
-        joints[f"{side} {name}"], before = at, world[point]
 
 
 def _direction(a: Array, b: Array) -> Array:

@@ -83,6 +83,12 @@ def remap(
     return cv2.remap(image, np.asarray(source, np.float32), np.empty(0), mode, borderMode=border)
 
 
+def warp_along_flow(image: U8, *, source: U8, target: U8) -> U8:
+    """An image (H, W) that belongs to one grey frame, moved to an adjacent one along the flow."""
+    flow = dis_flow(target, source)
+    return np.asarray(remap(image, pixel_grid(*flow.shape[:2]) + flow, wrap=False), np.uint8)
+
+
 def warp(image: U8 | F32, flow: F32, *, nearest: bool = False) -> NDArray[Any]:
     """out[y, x] = image[y + v, x + u] for (H, W, 2) flow.
 

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymizer, Person, Pixels, check_anonymized, check_pixels
+from masquerade.anonymizer import Anonymizer, Pixels, check_anonymized, check_pixels
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.regions.masks import rasterize
 from masquerade.regions.region import Region, check_region
@@ -294,8 +294,8 @@ def _anonymize_windows(
                 masks = None if mask is None else _pad_to_window(mask, anonymizer.window)
                 poses: dict[str, Any] = {}
                 if anonymizer.needs_people:
-                    people = [region.people for region in window.regions]
-                    poses["people"] = _pad_people(people, len(pixels))
+                    at = _pad_to_window(np.arange(count), anonymizer.window)
+                    poses["people"] = [window.regions[i].people for i in at]
                 found = anonymizer.on_pixels(pixels, mask=masks, state=state, **poses)
                 out, state = check_pixels(found, pixels)
                 if masks is not None and cover.outside == "black":
@@ -328,11 +328,6 @@ def _stack_window(window: _Window, cover: Cover) -> tuple[Pixels, U8 | None]:
 def _stack(frames: list[NDArray[Any]]) -> NDArray[Any]:
     """Frames as one array; a single one is not copied."""
     return frames[0][None] if len(frames) == 1 else np.stack(frames)
-
-
-def _pad_people(people: list[tuple[Person, ...]], count: int) -> list[tuple[Person, ...]]:
-    """As `_pad_to_window`."""
-    return [people[i] for i in _pad_to_window(np.arange(len(people)), count)]
 
 
 def _pad_to_window(frames: NDArray[Any], window: int) -> NDArray[Any]:

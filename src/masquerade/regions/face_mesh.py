@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from masquerade.regions.boxes import Array
-from masquerade.regions.litert import LiteRtNetwork
+from masquerade.regions.litert import LiteRtNetwork, sigmoid
 from masquerade.regions.pose_detection import U8, Square, crop
-from masquerade.regions.pose_landmarks import Pose, sigmoid
+from masquerade.regions.pose_landmarks import Pose
 
 POINTS = 468
 EYES, MOUTH = (2, 5), (9, 10)  # landmarks of a pose
@@ -43,9 +43,7 @@ class FaceMesh:
         values, score = self._network(crop(pixels, square, side) / np.float32(255))
         if float(sigmoid(score).reshape(-1)[0]) < MIN_SCORE:
             return None
-        matrix = square.matrix(side)
-        points = values.reshape(POINTS, 3)[:, :2].astype(np.float64)
-        return np.asarray(points @ matrix[:, :2].T + matrix[:, 2])
+        return square.to_picture(values.reshape(POINTS, 3)[:, :2], side)
 
 
 def face_square(pose: Pose) -> Square:

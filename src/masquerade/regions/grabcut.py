@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.models.optical_flow import dis_flow, grey, pixel_grid, remap
+from masquerade.models.optical_flow import grey, warp_along_flow
 from masquerade.regions.boxes import Box
-from masquerade.regions.masks import draw_ellipses
+from masquerade.regions.masks import binary, draw_ellipses, resize_mask
 from masquerade.regions.region import Frame, Region, fit_size
 
 ITERATIONS = 2  # of GrabCut
@@ -80,13 +80,7 @@ def add_silhouettes(inputs: Iterable[GrabCutInput]) -> Iterator[Region]:
 
 def _with_silhouettes(small: _Small) -> Region:
     frame = small.known.frame
-    size = frame.width, frame.height
-    smooth = cv2.resize(small.mask, size, interpolation=cv2.INTER_LINEAR)
-    return replace(small.known.region, mask=_binary(smooth))
-
-
-def _binary(levels: object) -> U8:
-    return np.asarray((np.asarray(levels) > 127) * np.uint8(255), np.uint8)
+    return replace(small.known.region, mask=resize_mask(small.mask, frame.width, frame.height))
 
 
 def _certain(known: GrabCutInput, size: tuple[int, int]) -> U8:
@@ -95,7 +89,7 @@ def _certain(known: GrabCutInput, size: tuple[int, int]) -> U8:
     if known.moving is None:
         return spines
     small = cv2.resize(known.moving, size, interpolation=cv2.INTER_AREA)
-    return np.asarray(np.maximum(_binary(small), spines), np.uint8)
+    return np.asarray(np.maximum(binary(small), spines), np.uint8)
 
 
 def _ellipses(known: GrabCutInput, size: tuple[int, int], part: tuple[float, float, float]) -> U8:
@@ -140,5 +134,4 @@ def _segment(pixels: U8, known: GrabCutInput, certain: U8) -> U8:
 
 def _warp(source: _Small, target: _Small) -> U8:
     """(h, w), the silhouettes of an adjacent frame, moved to this one along the flow."""
-    flow = dis_flow(target.grey, source.grey)
-    return _binary(remap(source.mask, pixel_grid(*flow.shape[:2]) + flow, wrap=False))
+    return binary(warp_along_flow(source.mask, source=source.grey, target=target.grey))

@@ -82,6 +82,11 @@ def model_file(name: str, folder: Path | None = None) -> Path:
     return file
 
 
+def sigmoid(logits: NDArray[np.floating]) -> Array:
+    """Probabilities of logits, which may be as large as float32 holds."""
+    return 1 / (1 + np.exp(-np.asarray(logits, np.float64).clip(-50, 50)))
+
+
 class LiteRtNetwork:
     """One network; an instance serves one thread at a time.
 

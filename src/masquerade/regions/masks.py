@@ -116,6 +116,16 @@ def _grow_silhouette(silhouette: Mask, margin: float, feather: float) -> Mask:
     return _fade(np.maximum(distance - radius, 0), feather)
 
 
+def resize_mask(mask: Mask, width: int, height: int) -> Mask:
+    """A mask at another size, (height, width), 255 where half of a pixel or more is covered."""
+    return binary(cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+def binary(levels: object) -> Mask:
+    """255 where a level of 0 to 255 is above 127, else 0."""
+    return np.asarray((np.asarray(levels) > 127) * np.uint8(255), np.uint8)
+
+
 def draw_ellipses(
     boxes: Iterable[Box],
     *,

@@ -8,7 +8,6 @@ among them.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal, get_args
 
 import cv2
@@ -16,15 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.errors import UsageError
-from masquerade.ranges import Count, UnitInterval
 from masquerade.regions.boxes import Array, Box
-from masquerade.regions.face_mesh import FaceMesh
-from masquerade.regions.people import frame_region, pose_tracker
+from masquerade.regions.face_mesh import POINTS, FaceMesh
+from masquerade.regions.masks import resize_mask
+from masquerade.regions.people import PoseSource, frame_region
 from masquerade.regions.pose_detection import U8
 from masquerade.regions.pose_landmarks import Pose
 from masquerade.regions.pose_tracking import FramePeople
 from masquerade.regions.region import Frame, Region
-from masquerade.regions.region_sources import Every, TrackedSource
 from masquerade.regions.scene_cuts import mark_cuts
 
 Part = Literal[
@@ -68,56 +66,17 @@ MESH: dict[str, tuple[tuple[int, ...], ...]] = {  # hulls of points of the face 
         (116, 123, 147, 213, 192, 214, 212, 216, 206, 203, 36, 101, 118, 117, 111),
         (345, 352, 376, 433, 416, 434, 432, 436, 426, 423, 266, 330, 347, 346, 340),
     ),
-    "face": (
-        (
-            10,
-            338,
-            297,
-            332,
-            284,
-            251,
-            389,
-            356,
-            454,
-            323,
-            361,
-            288,
-            397,
-            365,
-            379,
-            378,
-            400,
-            377,
-            152,
-            148,
-            176,
-            149,
-            150,
-            136,
-            172,
-            58,
-            132,
-            93,
-            234,
-            127,
-            162,
-            21,
-            54,
-            103,
-            67,
-            109,
-        ),
-    ),
+    "face": (tuple(range(POINTS)),),
 }
 OF_FACE = ("face", "forehead", "eyes", "cheeks", "lips", "hair")
 
 
 @dataclass(kw_only=True, eq=False)
-class Parts(TrackedSource):
+class Parts(PoseSource):
     """Named parts of people, found by pose networks and cut out of their silhouettes.
 
     Where a person was lost and only the silhouette is carried on, all of it is hidden. Arguments
-    that are not listed are those of `People`.
+    that are not listed are those of `PoseSource`.
 
     Args:
         parts: names of parts, see `Part`.
@@ -127,11 +86,6 @@ class Parts(TrackedSource):
     shape = "silhouette"
 
     parts: tuple[str, ...]
-    threshold: UnitInterval | None = None  # type: ignore[assignment]
-    scale: tuple[Count, Count] | Count | None = 960
-    tiles: bool = True
-    models: Path | None = None
-    every: Every = 4
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -139,7 +93,7 @@ class Parts(TrackedSource):
         if not self.parts or (wrong := [part for part in self.parts if part not in known]):
             named = f"there are no parts {wrong[0]!r}" if self.parts else "name parts of people"
             raise UsageError(f"{named}; choose of {', '.join(known)}, as in parts:eyes,lips.")
-        self._tracker = pose_tracker(self)
+        self._tracker = self._pose_tracker()
         self.model_sha256 = self._tracker.model_sha256
         self.look_ahead = self._tracker.rules.look_ahead
         self._mesh = FaceMesh(folder=self.models) if set(self.parts) & set(OF_FACE) else None
@@ -151,26 +105,19 @@ class Parts(TrackedSource):
     def _region(self, people: FramePeople) -> Region:
         whole = frame_region(people)
         width, height = people.canvas
-        scale = width / people.pixels.shape[1]
         out = np.zeros((height, width), np.uint8)
-        for track in people.poses.keys() | people.carried.keys():
-            silhouette = people.silhouette(track)
+        for track, silhouette in people.silhouettes().items():
             pose = people.poses.get(track)
-            if silhouette is None:
-                continue
             if pose is None:
                 np.maximum(out, silhouette, out=out)
                 continue
-            metre = METRE * pose.square.half * scale
+            metre = METRE * pose.square.half * people.scale
             reach = max(1, round(GROWN * metre))
             near = cv2.dilate(silhouette, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
-            found = self._draw(people.pixels, pose, (height, width), scale)
+            found = self._draw(people.pixels, pose, (height, width), people.scale)
             np.maximum(out, np.minimum(found, np.asarray(near, np.uint8)), out=out)
-        size = people.frame.width, people.frame.height
-        smooth = cv2.resize(out, size, interpolation=cv2.INTER_LINEAR)
-        mask = np.asarray((smooth > 127) * np.uint8(255), np.uint8)
-        boxes = _boxes(mask, whole.boxes)
-        return replace(whole, boxes=boxes, mask=mask)
+        mask = resize_mask(out, people.frame.width, people.frame.height)
+        return replace(whole, boxes=_boxes(mask, whole.boxes), mask=mask)
 
     def _draw(self, pixels: U8, pose: Pose, shape: tuple[int, int], scale: float) -> U8:
         """(h, w), 255 on the parts of one person."""

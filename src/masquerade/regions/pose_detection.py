@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.regions.boxes import Array, nms
-from masquerade.regions.litert import LiteRtNetwork
+from masquerade.regions.litert import LiteRtNetwork, sigmoid
 
 U8 = NDArray[np.uint8]
 STRIDES = {8: 2, 16: 2, 32: 6}  # of the cells of the anchors, and anchors in each
@@ -45,15 +45,19 @@ class Square:
 
     def matrix(self, side: int) -> Array:
         """(2, 3), from pixels of a crop (side, side) to pixels of the picture."""
-        scale = 2 * self.half / side
-        a, b = scale * cos(self.angle), scale * sin(self.angle)
-        middle = side / 2
-        return np.array(
-            [
-                [a, -b, self.x - middle * (a - b)],
-                [b, a, self.y - middle * (a + b)],
-            ]
-        )
+        turned = 2 * self.half / side * self.axes()
+        corner = np.array([self.x, self.y]) - turned.sum(axis=1) * side / 2
+        return np.column_stack([turned, corner])
+
+    def axes(self) -> Array:
+        """(2, 2), the directions to the right and down of the square, as columns."""
+        across, down = cos(self.angle), sin(self.angle)
+        return np.array([[across, -down], [down, across]])
+
+    def to_picture(self, points: NDArray[np.floating], side: int) -> Array:
+        """(N, 2) in pixels of a crop (side, side), in pixels of the picture."""
+        matrix = self.matrix(side)
+        return np.asarray(points.astype(np.float64) @ matrix[:, :2].T + matrix[:, 2])
 
     def scaled(self, factor: float, x: float = 0.0, y: float = 0.0) -> "Square":
         """The same square in a picture that is `factor` larger, moved by (x, y)."""
@@ -129,7 +133,7 @@ class PoseDetector:
         boxed = np.zeros((side, side, 3), np.float32)  # 0 is the middle of its range
         boxed[top : top + size[1], left : left + size[0]] = small / np.float32(127.5) - 1
         values, logits = self._network(boxed)
-        scores = 1 / (1 + np.exp(-logits[:, 0].clip(-50, 50)))
+        scores = sigmoid(logits[:, 0])
         kept = scores >= self.threshold
         scores, points = scores[kept], values[kept] / side  # (n, 12)
         cells = anchors(side)[kept]

@@ -10,18 +10,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from masquerade.regions.boxes import Array
-from masquerade.regions.litert import LiteRtNetwork
+from masquerade.regions.litert import LiteRtNetwork, sigmoid
 from masquerade.regions.pose_detection import U8, Square, crop
 
 LANDMARKS = 33
 SILHOUETTE = 0.3  # probability from which a pixel belongs to the person
-
-
-def sigmoid(logits: NDArray[np.floating]) -> Array:
-    return 1 / (1 + np.exp(-np.asarray(logits, np.float64).clip(-50, 50)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,13 +57,11 @@ class PoseLandmarks:
         given = crop(pixels, square, side) / np.float32(255)
         values, presence, mask, _, world = self._network(given)
         rows = values.reshape(-1, 5).astype(np.float64)  # (39, 5)
-        matrix = square.matrix(side)
-        points = rows[:, :2] @ matrix[:, :2].T + matrix[:, 2]
+        points = square.to_picture(rows[:, :2], side)
         depth = rows[:, 2:3] * 2 * square.half / side
         landmarks = np.concatenate([points, depth, sigmoid(rows[:, 3:])], axis=1)
         metres = world.reshape(-1, 3)[:LANDMARKS].astype(np.float64)
-        turned = matrix[:, :2] * side / (2 * square.half)  # the crop's axes in the picture's
-        metres[:, :2] = metres[:, :2] @ turned.T
+        metres[:, :2] = metres[:, :2] @ square.axes().T
         hips, rim = points[LANDMARKS], points[LANDMARKS + 1]
         return Pose(
             square=square,

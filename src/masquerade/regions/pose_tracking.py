@@ -12,13 +12,13 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import count, pairwise
 from pathlib import Path
-from threading import local
 
 import cv2
 import numpy as np
 
-from masquerade.models.optical_flow import dis_flow, grey, pixel_grid, remap
+from masquerade.models.optical_flow import grey, warp_along_flow
 from masquerade.regions.litert import MODEL_FILES
+from masquerade.regions.masks import resize_mask
 from masquerade.regions.pose_detection import U8, PoseDetector, Square
 from masquerade.regions.pose_landmarks import Pose, PoseLandmarks
 from masquerade.regions.region import Frame, fit_size
@@ -59,7 +59,6 @@ class FramePeople:
     pixels: U8  # (h, w, 3), what the networks see
     detected: bool = False  # the detector ran
     poses: dict[int, Pose] = field(default_factory=dict)  # by track
-    scores: dict[int, float] = field(default_factory=dict)  # of detections, by track
     between: dict[int, Pose] = field(default_factory=dict)  # interpolated where they were lost
     carried: dict[int, U8] = field(default_factory=dict)  # silhouettes by flow, by track
     _small: U8 | None = None
@@ -69,30 +68,36 @@ class FramePeople:
         """Width and height of silhouettes."""
         return fit_size(self.frame, CANVAS)
 
+    @property
+    def scale(self) -> float:
+        """Pixels of the canvas for one of `pixels`."""
+        return self.canvas[0] / self.pixels.shape[1]
+
+    def draw(self, pose: Pose) -> U8:
+        """(h, w) of the canvas, 255 on a person in this frame."""
+        return pose.silhouette(*self.canvas, scale=self.scale)
+
+    def silhouettes(self) -> dict[int, U8]:
+        """(h, w) of the canvas by track, as the network or else the flow gives it."""
+        return self.carried | {track: self.draw(pose) for track, pose in self.poses.items()}
+
     def silhouette(self, track: int) -> U8 | None:
-        """(h, w) of the canvas, 255 on one person as the network or the flow gives them."""
+        """One of `silhouettes`; None: the person is not in this frame."""
         pose = self.poses.get(track)
-        if pose is None:
-            return self.carried.get(track)
-        width, height = self.canvas
-        return pose.silhouette(width, height, scale=width / self.pixels.shape[1])
+        return self.carried.get(track) if pose is None else self.draw(pose)
 
     def mask(self) -> U8:
         """(h, w) of the canvas, 255 on all people."""
         width, height = self.canvas
         out = np.zeros((height, width), np.uint8)
-        for track in self.poses.keys() | self.carried.keys():
-            for part in (self.silhouette(track), self.carried.get(track)):
-                if part is not None:
-                    np.maximum(out, part, out=out)
+        for part in (*map(self.draw, self.poses.values()), *self.carried.values()):
+            np.maximum(out, part, out=out)
         return out
 
     def flow_picture(self) -> U8:
         """(h, w), a small grey copy."""
         if self._small is None:
-            height, width = self.pixels.shape[:2]
-            scale = min(1.0, FLOW / max(width, height))
-            size = max(1, round(width * scale)), max(1, round(height * scale))
+            size = fit_size(self.frame, FLOW)
             small = cv2.resize(self.pixels, size, interpolation=cv2.INTER_AREA)
             self._small = grey(np.asarray(small, np.uint8))
         return self._small
@@ -100,12 +105,11 @@ class FramePeople:
 
 def carry(silhouette: U8, source: FramePeople, target: FramePeople) -> U8:
     """A silhouette of one frame moved to an adjacent one along the flow."""
-    flow = dis_flow(target.flow_picture(), source.flow_picture())
-    height, width = flow.shape[:2]
-    small = cv2.resize(silhouette, (width, height), interpolation=cv2.INTER_AREA)
-    moved = remap(np.asarray(small, np.uint8), pixel_grid(height, width) + flow, wrap=False)
-    full = cv2.resize(np.asarray(moved), silhouette.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    return np.asarray((full > 127) * np.uint8(255), np.uint8)
+    before, now = source.flow_picture(), target.flow_picture()
+    small = cv2.resize(silhouette, before.shape[::-1], interpolation=cv2.INTER_AREA)
+    moved = warp_along_flow(np.asarray(small, np.uint8), source=before, target=now)
+    height, width = silhouette.shape
+    return resize_mask(moved, width, height)
 
 
 class PoseTracker:
@@ -134,8 +138,7 @@ class PoseTracker:
         self.rules, self.scale, self.threads = rules, scale, threads
         self._detector = PoseDetector(threshold=rules.threshold, folder=folder)
         self._folder = folder
-        self._own = local()  # a network of each thread
-        self._own.landmarks = PoseLandmarks(folder=folder)
+        self._idle = deque([PoseLandmarks(folder=folder)])  # networks that no thread computes with
 
     def __call__(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[FramePeople]:
         """The people of each frame, `rules.look_ahead` frames late; cuts come with the frames."""
@@ -152,12 +155,17 @@ class PoseTracker:
 
     def landmarks(self, pixels: U8, square: Square) -> Pose:
         """The person in a square; any thread may ask."""
-        if not hasattr(self._own, "landmarks"):
-            self._own.landmarks = PoseLandmarks(folder=self._folder)
-        found: Pose = self._own.landmarks(pixels, square)
-        return found
+        try:
+            network = self._idle.pop()
+        except IndexError:
+            network = PoseLandmarks(folder=self._folder)
+        try:
+            return network(pixels, square)
+        finally:
+            self._idle.append(network)
 
     def detect(self, pixels: U8) -> list[tuple[Square, float]]:
+        """The squares and scores of the people in a picture, best first."""
         return self._detector(pixels, tiles=self.rules.tiles)
 
 
@@ -236,33 +244,27 @@ class _Run:
         now = waiting[-1]
         now.detected = True
         found = self._tracker.detect(now.pixels)
-        new: list[tuple[Square, float]] = []
-        for square, score in found:
+        new: list[Square] = []
+        for square, _ in found:
             for track in self._tracks:
                 if track.number in now.poses and now.poses[track.number].square.same_person(square):
-                    now.scores[track.number] = max(score, now.scores.get(track.number, 0))
                     track.supported = self._now
                     break
             else:
-                new.append((square, score))
-        first = self._landmarks(now, [square for square, _ in new])
-        likely = [(pose, score) for pose, (_, score) in zip(first, new, strict=True)]
-        likely = [(pose, score) for pose, score in likely if pose.score >= FOLLOW]
-        again = self._landmarks(now, [pose.next_square for pose, _ in likely])
-        for pose, (before, score) in zip(again, likely, strict=True):
+                new.append(square)
+        first = [pose for pose in self._landmarks(now, new) if pose.score >= FOLLOW]
+        again = self._landmarks(now, [pose.next_square for pose in first])
+        for pose, before in zip(again, first, strict=True):
             best = pose if pose.score >= FOLLOW else before
-            width, height = now.canvas
-            scale = width / now.pixels.shape[1]
-            new_one = best.silhouette(width, height, scale=scale)
             same = any(_same(best, other) for other in now.poses.values())
-            if not same and _share(new_one, now.mask()) < COVERED:
-                self._begin(waiting, best, score)
+            if not same and _share(now.draw(best), now.mask()) < COVERED:
+                self._begin(waiting, best)
         self._drop_unsupported(now)
 
     def _drop_unsupported(self, now: FramePeople) -> None:
         """End tracks that the detector does not see, and that share a supported one's person."""
         old = self._now - UNSUPPORTED * self._rules.every
-        parts = {n: part for n in now.poses if (part := now.silhouette(n)) is not None}
+        parts = {number: now.draw(pose) for number, pose in now.poses.items()}
         for track in [k for k in self._tracks if k.number in parts and k.supported <= old]:
             for other in self._tracks:
                 if other.number in parts and other.supported > old:
@@ -272,7 +274,7 @@ class _Run:
                         self._tracks.remove(track)
                         break
 
-    def _begin(self, waiting: deque[FramePeople], pose: Pose, score: float) -> None:
+    def _begin(self, waiting: deque[FramePeople], pose: Pose) -> None:
         """Begin a track, or go on with one that was lost, and look back for the person."""
         now = waiting[-1]
         lost = [k for k in self._tracks if k.number not in now.poses]
@@ -284,7 +286,6 @@ class _Run:
             self._tracks.append(track)
         self._add(track, now, pose)
         track.supported = self._now
-        now.scores[track.number] = score
         self._look_back(waiting, track.number, filled=bool(near))
         _fill_between(list(waiting), track.number)
 
