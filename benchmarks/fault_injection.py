@@ -48,6 +48,8 @@ OTHER_STAGES = {  # of training and evaluation
     "store": ("masquerade.extraction.store:ClipStore._write", 1),
     "save": ("masquerade.storage:complete", 1),
 }
+LOCKED = ("journal", "publish", "publish last", "clean up")  # another run waits for this one there
+LOCKED_SECONDS = 5  # after which this one goes on, else both would wait
 VALUES = {"NaN": ("method",), "shape": ("method",), "device": ("method",)}
 KINDS = (*SIGNALS, "parts", "disk full", "file limit", "rights", "gone", "error", "memory", "clock",
          "twice", *VALUES)  # fmt: skip
@@ -125,7 +127,11 @@ def _strike(fault: dict[str, Any]) -> None:
     elif kind == "twice":
         words = [sys.executable, "-m", "masquerade", *fault["words"]]
         environment = {key: value for key, value in os.environ.items() if key != "FAULT"}
-        subprocess.run(words, env=environment, capture_output=True, timeout=SECONDS)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        other = subprocess.Popen(words, env=environment, **quiet)
+        atexit.register(other.wait)
+        with suppress(subprocess.TimeoutExpired):
+            other.wait(LOCKED_SECONDS if fault["stage"] in LOCKED else SECONDS)
 
 
 def _shift_clocks(seconds: float) -> None:

@@ -590,7 +590,8 @@ or if the repetition does not complete, differs, or leaves anything else.
 
 *parts*: every process that the struck one started is killed. *gone*: the folder of outputs is moved
 away. *rights*: nothing can be made or removed in it. *file limit*: no file grows. *clock*: all
-clocks jump by 400 days. *twice*: another run on the same destination begins and ends at that stage.
+clocks jump by 400 days. *twice*: another run on the same destination begins at that stage, and ends
+there unless it has to wait for the first.
 *NaN*, *shape*, *device*: what the method returns.
 
 Each cell: cases, and in brackets how many failed.
