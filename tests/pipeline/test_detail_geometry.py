@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -368,3 +369,25 @@ def test_flat_regions_are_counted_and_pass() -> None:
         assert one.compare(flat, flat) == ResidualDetail(
             left=0.0, frame=0, measured=0, without_detail=2
         )
+
+
+def test_a_face_beside_a_silhouette_is_compared_too() -> None:
+    outline = np.zeros((120, 160), np.uint8)
+    outline[10:60, 10:50] = 255
+    face = Box(90, 30, 140, 100, 1, track=3, label="face")
+    person = Box(5, 5, 155, 115, 1, track=4, label="person")  # drawn as its silhouette alone
+    region = Region(boxes=(face, person), mask=outline)
+    source = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
+    with closing(check((160, 120), shape="silhouette")) as one:
+        silhouette = one._compact(region).silhouette
+        assert silhouette is not None
+        assert silhouette[30:60, 20:40].all() and silhouette[65, 115]
+        assert not silhouette[65:70, 60:80].any() and not silhouette[110, 5:].any()
+        bare = source.copy()
+        bare[10:60, 10:50] = 128
+        hidden = bare.copy()
+        hidden[25:105, 85:145] = 128
+        made = [AnonymizedFrame(SimpleNamespace(index=0), p, region, None) for p in (hidden, bare)]
+        one.watch(made[0], source)
+        with pytest.raises(OutputError, match="detail of a region in frame 0"):
+            one.watch(made[1], source)

@@ -22,7 +22,7 @@ from masquerade.errors import OutputError
 from masquerade.pipeline.found_regions import FoundRegions, FoundRegionsFile
 from masquerade.pipeline.receipt import ResidualDetail
 from masquerade.pipeline.stream import AnonymizedFrame, prefetch
-from masquerade.regions.masks import Mask
+from masquerade.regions.masks import Mask, draw_ellipses
 from masquerade.regions.region import Region
 from masquerade.video.frame import Frame
 
@@ -38,6 +38,7 @@ LARGE = 400  # pixels with detail, from which a region is judged by itself and b
 MIN_PIXELS = 150  # below which chance correlates noise; what has fewer waits for more of its track
 SURE_CORRELATION, SURE_GAIN = 0.9, 0.6  # the limits in regions that are not large
 MOST_POOLS = 1000  # tracks whose small regions wait for more of them
+FACE = 1.0, 0.0, 1.0  # width, top and bottom in parts of its box of what a face is compared in
 ALL_TRACKS = -2  # the key of what belongs to no box
 
 
@@ -207,6 +208,10 @@ class DetailCheck:
         if self._shape == "silhouette" and region.mask is not None:
             drawn = region.mask if drawn is None else np.maximum(drawn, region.mask)
         silhouette = None if drawn is None or whole else self._shrink(drawn) >= 250
+        if silhouette is not None and self._shape == "silhouette" and region.mask is not None:
+            faces = [box for box in region.boxes if box.label == "face"]  # hidden beside people
+            frame = region.mask.shape[1], region.mask.shape[0]
+            silhouette |= draw_ellipses(faces, part=FACE, frame=frame, size=self.size) > 0
         return FoundRegions(
             boxes.reshape(-1, 4) * np.float32(self._scale), tracks, silhouette, whole
         )
