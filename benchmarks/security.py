@@ -44,13 +44,19 @@ def fuzz(folder: Path) -> tuple[str, str]:
     return f"{inputs:,} mutated files, {failed} failures", command_in(text)
 
 
+def counts_in(page: Path, pattern: str) -> tuple[list[int], str]:
+    """The counts that a sentence of a page names, and the command that made the page."""
+    text = page.read_text()
+    found = re.search(pattern, text)
+    assert found is not None
+    return [int(number.replace(",", "")) for number in found.groups()], command_in(text)
+
+
 def faults(folder: Path) -> tuple[str, str]:
     """Runs that were struck by a fault, and repeated."""
-    text = (folder / "faults.md").read_text()
-    found = re.search(r"([\d,]+) runs were struck and repeated; ([\d,]+) failed", text)
-    assert found is not None
-    runs, failed = (int(number.replace(",", "")) for number in found.groups())
-    return f"{runs - failed:,} of {runs:,} runs", command_in(text)
+    pattern = r"([\d,]+) runs were struck and repeated; ([\d,]+) failed"
+    (runs, failed), command = counts_in(folder / "faults.md", pattern)
+    return f"{runs - failed:,} of {runs:,} runs", command
 
 
 def promises(folder: Path) -> tuple[str, str]:
@@ -73,11 +79,9 @@ def coverage(folder: Path) -> tuple[str, str]:
 
 def mutants(folder: Path) -> tuple[str, str]:
     """Mutants of the fail-closed pipeline that its tests kill."""
-    text = (folder / "mutation.md").read_text()
-    found = re.search(r"([\d,]+) of ([\d,]+)\s+were\s+killed", text)
-    assert found is not None
-    killed, drawn = (int(number.replace(",", "")) for number in found.groups())
-    return f"{killed:,} of {drawn:,}: {100 * killed / drawn:.1f} %", command_in(text)
+    pattern = r"([\d,]+) of ([\d,]+)\s+were\s+killed"
+    (killed, drawn), command = counts_in(folder / "mutation.md", pattern)
+    return f"{killed:,} of {drawn:,}: {100 * killed / drawn:.1f} %", command
 
 
 def soak(folder: Path) -> tuple[str, str]:

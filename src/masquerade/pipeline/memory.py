@@ -5,8 +5,6 @@ at once, what the method computes with, and what the detector takes. The process
 a limit of its own (`video.decoding_child.memory_limit`).
 """
 
-import av
-
 from masquerade.errors import VideoError
 from masquerade.pipeline.stream import QUEUE_BYTES, QUEUE_LENGTH
 from masquerade.regions.face_detectors import MOST_PIXELS
@@ -35,16 +33,12 @@ def most_bytes(info: VideoInfo, look_ahead: int, window: int) -> int:
         window: frames that the method is given at once.
     """
     pixels = info.width * info.height
-    try:
-        bits = av.VideoFormat(info.pix_fmt).padded_bits_per_pixel
-    except ValueError:
-        bits = 64
-    picture, rgb = pixels * bits // 8, pixels * (6 if info.bit_depth > 8 else 3)
-    held = held_pictures(picture, look_ahead, window)
+    rgb = pixels * (6 if info.bit_depth > 8 else 3)
+    held = held_pictures(info.picture_bytes, look_ahead, window)
     frames = held_pictures(rgb, 0, window)  # anonymized, and those that they were made of
     method = pixels * METHOD_BYTES * max(1, window)
     detector = min(pixels, MOST_PIXELS) * DETECTOR_BYTES
-    return BASE_BYTES + held * picture + frames * rgb + method + detector
+    return BASE_BYTES + held * info.picture_bytes + frames * rgb + method + detector
 
 
 def check_memory(info: VideoInfo, look_ahead: int, window: int) -> None:

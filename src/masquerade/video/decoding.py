@@ -1,6 +1,6 @@
 """Decode a video in display order, and refuse one that is damaged.
 
-This runs in the decoding process, see `decoder_process`, and imports no torch.
+This runs in the decoding process, see `decoding_process`, and imports no torch.
 """
 
 from __future__ import annotations

@@ -160,12 +160,8 @@ class Child:
 
 def memory_limit(info: VideoInfo) -> int:
     """The most bytes that decoding a video may take, by the size of its pictures."""
-    try:
-        bits = av.VideoFormat(info.pix_fmt).padded_bits_per_pixel
-    except ValueError:
-        bits = 64
     threads = min(16, os.cpu_count() or 1)
-    return BASE_BYTES + (PICTURES + threads) * info.width * info.height * bits // 8
+    return BASE_BYTES + (PICTURES + threads) * info.picture_bytes
 
 
 def limit_memory(count: int) -> None:

@@ -65,6 +65,15 @@ class VideoInfo:
     chapters: int = 0  # how many
 
     @property
+    def picture_bytes(self) -> int:
+        """Bytes of one decoded picture; eight a pixel where its format is unknown."""
+        try:
+            bits = av.VideoFormat(self.pix_fmt).padded_bits_per_pixel
+        except ValueError:
+            bits = 64
+        return self.width * self.height * bits // 8
+
+    @property
     def coded_size(self) -> tuple[int, int]:
         """(width, height) of the pictures as they are coded, before they are turned upright."""
         turned = self.rotation in (90, 270)
