@@ -283,7 +283,7 @@ class Workplace:
 
     def mount(self) -> bool:
         """Put the outputs on a disk of their own, which can be filled."""
-        words = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(self.root / "mount")]
+        words = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(self.root / "mount")]
         self.mounted = subprocess.run(words, capture_output=True).returncode == 0
         return self.mounted
 
@@ -296,14 +296,14 @@ class Workplace:
     def words(self) -> list[str]:
         """The command of this way of running."""
         if self.layout == "demo":
-            return ["demo", str(self.input / "a.mp4"), "-o", str(self.output), "--method",
-                    "blacken", "--allow-empty"]  # fmt: skip
+            words = ["demo", str(self.input / "a.mp4"), "-o", str(self.output)]
+            return [*words, "--method", "blacken"]
         if self.layout in VERBS:
             words = [self.layout, "--data", str(self.reference["people"]), "-o", str(self.output),
                      "--device", "cpu"]  # fmt: skip
             if self.layout == "evaluate":
                 return [*words, "--method", "blacken", "--regions", "frame", "--folds", "0",
-                        "--seeds", "1", "--epochs", "1"]  # fmt: skip
+                        "--seeds", "1", "--attackers", "scratch", "--workers", "1"]  # fmt: skip
             return [*words[:1], "spact", *words[1:], "--width", "2", "--short", "16", "--epochs",
                     "1", "--batch", "8", "--no-adversary"]  # fmt: skip
         many = self.layout in ("folder", "resume", "workers")
@@ -443,7 +443,7 @@ def _faults_of(case: Case, zygote: Zygote, place: Workplace, known: dict[str, An
     wrong = []
     struck = case.stage == "moment" or (place.root / "flag").exists()
     if not struck:
-        return [f"the stage was never reached: {code} {words[-300:]}"] if code else []
+        return [f"the stage was never reached: {code} {words[-300:]}"]
     if any(word in words for word in ("Traceback", "HUNG", "ORPHANS", "Error:")):
         wrong.append(f"it said: {words[-600:]}")
     if code not in (0, 1, 2, 3, 4, 130, -9) and case.stage != "moment":

@@ -7,6 +7,8 @@ import fcntl
 import gc
 import hashlib
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ import pytest
 import torch
 
 from masquerade import storage
+from masquerade.anonymizer import Anonymizer
+from masquerade.checkpoint import save
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.storage import (
     MARK,
@@ -27,6 +31,7 @@ from masquerade.storage import (
     publish,
     refuse_existing,
     remove_stale_files,
+    save_tensors,
     sync_folder,
     take_lock,
     temporary_file,
@@ -173,6 +178,29 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(MasqueradeError, match="cannot be written") as caught, part:
         pass
     assert caught.value.exit_code == 1
+
+
+def test_a_full_disk_is_said_and_leaves_what_was_there(
+    tmp_path: Path,
+    made: Callable[[str], Anonymizer],
+    full_after: Callable[[int], AbstractContextManager[None]],
+) -> None:
+    many = {"weights": torch.rand(5000)}
+    (tmp_path / "a").write_bytes(b"old")
+    for write in (
+        lambda part: part.write_bytes(bytes(5000)),
+        lambda part: save_tensors(many, part),
+        lambda part: save(made("vita"), part),
+    ):
+        with (
+            full_after(1000),
+            pytest.raises(MasqueradeError, match="a cannot be written: File too large"),
+            atomic_write(tmp_path / "a", overwrite=True) as part,
+        ):
+            write(part)
+        assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+    with pytest.raises(ConnectionError), atomic_write(tmp_path / "b"):  # it has its own words
+        raise ConnectionResetError(errno.ECONNRESET, "reset")
 
 
 @pytest.mark.parametrize("links", [True, False])

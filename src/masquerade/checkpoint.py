@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 from masquerade.anonymizer import Anonymizer
@@ -50,7 +50,8 @@ def save(
         "arguments": json.dumps(arguments(anonymizer)),
         "provenance": json.dumps(provenance or {}),
     }
-    save_file({k: v.contiguous() for k, v in anonymizer.state_dict().items()}, path, about)
+    weights = {k: v.contiguous() for k, v in anonymizer.state_dict().items()}
+    Path(path).write_bytes(serialize(weights, about))  # `save_file` gives no OSError
 
 
 def load(path: str | Path, **inference_args: Any) -> Anonymizer:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import io
 import os
 import re
 import secrets
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 MARK = ".masquerade-part"
 PART = re.compile(rf"\.[0-9a-f]{{16}}{MARK}(\.\w+)?")  # the names of temporary files
 TEMPORARY = "masquerade-temporary-"  # how the names of temporary folders start
+OF_A_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES}
 
 
 @contextmanager
@@ -46,11 +48,16 @@ def atomic_write(destination: Path, *, overwrite: bool = False) -> Iterator[Path
         UsageError: the file exists and `overwrite` is off.
         MasqueradeError: the folder cannot be written.
     """
-    with temporary_file(destination, overwrite=overwrite) as part:
-        yield part
-        complete(part)
-        publish(part, destination, overwrite=overwrite)
-        sync_folder(destination.parent)
+    try:
+        with temporary_file(destination, overwrite=overwrite) as part:
+            yield part
+            complete(part)
+            publish(part, destination, overwrite=overwrite)
+            sync_folder(destination.parent)
+    except OSError as error:
+        if error.errno not in OF_A_DISK:  # such as of a download
+            raise
+        raise MasqueradeError(f"{destination} cannot be written: {error.strerror}.") from error
 
 
 @contextmanager
@@ -165,6 +172,15 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
         content.update(name.encode())
         content.update(tensor_bytes(tensor))
     return content.hexdigest()
+
+
+def save_tensors(state: Mapping[str, object], path: Path) -> None:
+    """Write what `torch.load` reads; where the disk is full this raises OSError, unlike torch."""
+    import torch
+
+    content = io.BytesIO()
+    torch.save(state, content)
+    path.write_bytes(content.getbuffer())
 
 
 def tensor_bytes(tensor: Tensor) -> memoryview:

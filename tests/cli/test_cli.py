@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import masquerade
+from masquerade import cli
 from masquerade.checkpoint import STATE
 from masquerade.cli.anonymize import Options, parse
 from masquerade.errors import MissingError, UsageError
@@ -83,6 +84,18 @@ def test_a_full_disk_is_one_sentence_and_no_file(
     assert done.returncode == 1, done.stderr
     assert "out.mp4" in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_an_error_of_the_disk_is_one_sentence_whatever_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(words: list[str]) -> int:
+        raise OSError(28, "No space left on device", *words)
+
+    monkeypatch.setattr(cli, "_verb", failing)
+    for words, place in (([], ""), (["a\x1b.csv"], "a\\x1b.csv: ")):
+        assert cli.main(words) == 1
+        assert capsys.readouterr().err == f"masquerade: {place}No space left on device.\n"
 
 
 def test_json_is_all_that_is_on_stdout(

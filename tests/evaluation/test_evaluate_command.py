@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import pickle
 import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from masquerade.checkpoint import save
-from masquerade.cli.evaluate import Options, data_name, main, method_line
-from masquerade.errors import OutputError, UsageError
-from masquerade.evaluation import from_json
+from masquerade.cli.evaluate import Options, data_name, main, method_line, write_results
+from masquerade.errors import MasqueradeError, OutputError, UsageError
+from masquerade.evaluation import Evaluation, from_json
 from masquerade.extraction.config import JoinedRegions, region_class, region_names
 from masquerade.methods import build
 from masquerade.regions import REGIONS
@@ -60,6 +62,16 @@ def test_data_is_called_by_a_name_that_tells(other: Path | None, title: str) -> 
     """`masquerade data` calls every manifest manifest.csv."""
     assert data_name(Options(data=Path("mimes/manifest.csv"), private_data=other)) == title
     assert data_name(Options(data=Path("kth/clips.csv"))) == "clips"
+
+
+def test_a_full_disk_leaves_no_results(
+    evaluation: Evaluation,
+    tmp_path: Path,
+    full_after: Callable[[int], AbstractContextManager[None]],
+) -> None:
+    with full_after(3000), pytest.raises(MasqueradeError, match="cannot be written: File too"):
+        write_results(evaluation, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_above_the_store_limit_clips_are_made_on_the_fly(

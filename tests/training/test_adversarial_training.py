@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,6 +122,25 @@ def test_an_interrupted_training_resumes_to_the_bit(tmp_path: Path, at: int) -> 
         assert {k: v for k, v in a.items() if k != "seconds"} == pytest.approx(
             {k: v for k, v in b.items() if k != "seconds"}, nan_ok=True, rel=0, abs=0
         )
+
+
+@pytest.mark.parametrize(("size", "name"), [(200, "log.csv"), (3000, "state.pt")])
+def test_a_full_disk_is_said_and_the_training_goes_on_afterwards(
+    tmp_path: Path,
+    full_after: Callable[[int], AbstractContextManager[None]],
+    size: int,
+    name: str,
+) -> None:
+    given = recipe(phases=(PRETRAIN,))
+    files = {"log": tmp_path / "log.csv", "resume": tmp_path / "state.pt"}
+    with full_after(size), pytest.raises(MasqueradeError, match=f"{name} cannot be written"):
+        train_adversarially(given, data(), device="cpu", **files)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    resumed = train_adversarially(given, data(), device="cpu", **files)
+    whole = train_adversarially(given, data(), device="cpu")
+    assert same(weights_of(whole.anonymizer), weights_of(resumed.anonymizer))
+    with files["log"].open() as file:
+        assert len(list(csv.DictReader(file))) == len(whole.history)
 
 
 def test_a_moco_training_resumes_to_the_bit(tmp_path: Path) -> None:

@@ -55,6 +55,9 @@ def main(argv: list[str] | None = None) -> int:
         if INTERRUPTED.is_set() or isinstance(error, KeyboardInterrupt):
             print("masquerade: interrupted; nothing half-made was left.", file=sys.stderr)
             return 130
+        if isinstance(error, OSError):  # such as a full disk
+            place = f"{error.filename}: " if error.filename else ""
+            error = MasqueradeError(f"{place}{error.strerror or error}.")
         if not isinstance(error, MasqueradeError):
             raise
         print(f"masquerade: {error}", file=sys.stderr)

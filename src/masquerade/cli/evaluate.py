@@ -15,7 +15,7 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.cli.arguments import flag_value, load_trained, parse_with_method, split_commas
 from masquerade.cli.progress import EvaluationProgress
 from masquerade.datasets.manifest import Manifest, dataset_name, read_manifest, select_actions
-from masquerade.errors import UsageError
+from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig, evaluate
 from masquerade.evaluation.cross_dataset.merge import merge_datasets, split_columns
 from masquerade.evaluation.cross_dataset.transfer import transfer_dataset
@@ -265,6 +265,9 @@ def mask_only_lines(line: EvaluatedMethod) -> list[EvaluatedMethod]:
 
 def write_results(result: Evaluation, folder: Path, name: str = "results") -> None:
     """Write an evaluation as NAME.json and NAME.md into a folder, together."""
-    with transaction(overwrite=True) as path:
-        path(folder / f"{name}.json").write_text(result.to_json() + "\n", "utf-8")
-        path(folder / f"{name}.md").write_text(markdown(result), "utf-8")
+    try:
+        with transaction(overwrite=True) as path:
+            path(folder / f"{name}.json").write_text(result.to_json() + "\n", "utf-8")
+            path(folder / f"{name}.md").write_text(markdown(result), "utf-8")
+    except OSError as error:
+        raise MasqueradeError(f"{folder} cannot be written: {error.strerror}.") from error

@@ -22,7 +22,7 @@ from masquerade.evaluation.protocols import Fold
 from masquerade.extraction.dataset import ClipDataset, clip_loader, from_tensor
 from masquerade.metrics.statistic import Floats
 from masquerade.models.recognizers import build_recognizer
-from masquerade.storage import atomic_write
+from masquerade.storage import atomic_write, save_tensors
 from masquerade.training.predict import predict
 from masquerade.training.supervised import fit
 from masquerade.training.views import Views
@@ -113,7 +113,7 @@ def _fit_network(
         )
         if task.saves_weights and task.weights is not None:
             with atomic_write(task.weights, overwrite=True) as part:
-                torch.save({k: v.cpu() for k, v in net.state_dict().items()}, part)
+                save_tensors({k: v.cpu() for k, v in net.state_dict().items()}, part)
     return net
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from masquerade.errors import MissingError, UsageError
-from masquerade.storage import atomic_write, tensor_bytes
+from masquerade.storage import atomic_write, save_tensors, tensor_bytes
 from masquerade.training.distributed import Processes
 
 Row = dict[str, float]
@@ -128,7 +128,7 @@ class Trainer:
         state.models, state.scaler = self.models.state_dict(), self.scaler.state_dict()
         state.optimizers = {role: each.state_dict() for role, each in optimizers.items()}
         with atomic_write(path, overwrite=True) as part:
-            torch.save(vars(state), part)
+            save_tensors(vars(state), part)
 
     def _restore(self, path: Path) -> None:
         """Go on from the state that this training left."""
@@ -165,6 +165,7 @@ class TrainingLog:
 
     def __init__(self, path: Path | None, tensorboard: Path | None) -> None:
         self._path, self._board = path, None
+        self._rows: list[Row] = []
         if tensorboard is not None:
             try:
                 from torch.utils.tensorboard import SummaryWriter
@@ -183,24 +184,24 @@ class TrainingLog:
 
     def begin(self, history: Sequence[Row]) -> None:
         """Write the file anew, with the epochs that a resumed training has behind it."""
-        if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.write_text("", "utf-8")
-        for row in history:
-            self._write(row)
+        self._rows = list(history)
+        self._write()
 
     def add(self, row: Row) -> None:
         """Add one epoch."""
-        self._write(row)
+        self._rows.append(row)
+        self._write()
         if self._board is not None:
             for name, value in row.items():
                 self._board.add_scalar(name, value, int(row["epoch"]))
 
-    def _write(self, row: Row) -> None:
+    def _write(self) -> None:
         if self._path is None:
             return
-        with self._path.open("a", newline="", encoding="utf-8") as file:
+        with (
+            atomic_write(self._path, overwrite=True) as part,
+            part.open("w", newline="", encoding="utf-8") as file,
+        ):
             out = csv.writer(file, lineterminator="\n")
-            if file.tell() == 0:
-                out.writerow(row)
-            out.writerow([f"{value:.6g}" for value in row.values()])
+            out.writerows(self._rows[:1])
+            out.writerows([f"{value:.6g}" for value in row.values()] for row in self._rows)
