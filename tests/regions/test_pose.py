@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from math import pi
@@ -272,6 +273,16 @@ def test_networks_of_landmarks_are_kept_for_the_next_video(monkeypatch: pytest.M
                 == [square] * 4
             )
     assert 1 <= len(made) <= 2
+
+
+def test_networks_say_nothing_on_the_terminal_and_leave_it_open() -> None:
+    code = """if True:
+        import sys
+        from masquerade.regions.litert import LiteRtNetwork
+        LiteRtNetwork("palm detection")
+        print("open", file=sys.stderr)"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "open\n")
 
 
 def test_real_people_are_found_in_every_frame() -> None:

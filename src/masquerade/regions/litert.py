@@ -5,6 +5,9 @@ named instead, for platforms that have no wheel of the package.
 """
 
 import importlib.util
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,6 +90,25 @@ def sigmoid(logits: NDArray[np.floating]) -> Array:
     return 1 / (1 + np.exp(-np.asarray(logits, np.float64).clip(-50, 50)))
 
 
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Drop what C code writes to stderr: LiteRT tells of its delegate, and no setting stops it."""
+    saved = None
+    with suppress(OSError):  # a program without stderr has nothing to keep quiet
+        saved = os.dup(2)
+    if saved is None:
+        yield
+        return
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(nothing)
+        os.close(saved)
+
+
 class LiteRtNetwork:
     """One network; an instance serves one thread at a time.
 
@@ -108,8 +130,9 @@ class LiteRtNetwork:
             ) from None
         self.name = name
         file = model_file(name, folder)
-        self._interpreter: Any = Interpreter(model_path=str(file), num_threads=threads)
-        self._interpreter.allocate_tensors()
+        with _quiet_libraries():
+            self._interpreter: Any = Interpreter(model_path=str(file), num_threads=threads)
+            self._interpreter.allocate_tensors()
         (given,) = self._interpreter.get_input_details()
         self._input = given["index"]
         self.side = int(given["shape"][1])  # pixels of its square input
