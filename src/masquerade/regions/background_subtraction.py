@@ -186,19 +186,23 @@ def _camera_shift(a: Pixels, b: Pixels) -> float:
 
     People move some of the blocks, a camera moves most.
     """
-    p, q = (np.asarray(cv2.cvtColor(k, cv2.COLOR_RGB2GRAY), np.float32) for k in (a, b))
-    h, w = p.shape
     window: Any = cv2.createHanningWindow((BLOCK, BLOCK), cv2.CV_32F)
-    shifts = []
-    for y in range(h % BLOCK // 2, h - BLOCK + 1, BLOCK):
-        for x in range(w % BLOCK // 2, w - BLOCK + 1, BLOCK):
-            u, v = (k[y : y + BLOCK, x : x + BLOCK] for k in (p, q))
-            if min(float(u.std()), float(v.std())) > MIN_TEXTURE:
-                u, v = (u - u.mean()) * window, (v - v.mean()) * window
-                shifts.append(cv2.phaseCorrelate(u, v)[0])
+    p, q = _blocks(a), _blocks(b)
+    textured = np.minimum(p.std(axis=(1, 2)), q.std(axis=(1, 2))) > MIN_TEXTURE
+    p, q = ((k - k.mean(axis=(1, 2), keepdims=True)) * window for k in (p[textured], q[textured]))
+    shifts = [cv2.phaseCorrelate(u, v)[0] for u, v in zip(p, q, strict=True)]
     if not shifts:
         return 0.0  # no texture anywhere, such as black
     return float(np.hypot(*np.median(np.array(shifts), axis=0)))
+
+
+def _blocks(pixels: Pixels) -> NDArray[np.float32]:
+    """(n, BLOCK, BLOCK), the grey blocks of a frame (h, w, 3) without its outermost pixels."""
+    grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.float32)
+    (rows, top), (columns, left) = (divmod(side, BLOCK) for side in grey.shape)
+    inner = grey[top // 2 :, left // 2 :][: rows * BLOCK, : columns * BLOCK]
+    blocks = inner.reshape(rows, BLOCK, columns, BLOCK).swapaxes(1, 2)
+    return np.ascontiguousarray(blocks).reshape(-1, BLOCK, BLOCK)
 
 
 def _difference(pixels: Pixels, plate: Pixels) -> Pixels:
