@@ -1,9 +1,11 @@
-"""The most memory that a run over one file may take, by the size of its pictures.
+"""The most memory that a run over one file may take, and how what it took is given back.
 
 What is counted are the pictures and frames that the stages of `stream` and the region source hold
 at once, what the method computes with, and what the detector takes. The process that decodes has
 a limit of its own (`video.decoding_child.memory_limit`).
 """
+
+import ctypes
 
 from masquerade.errors import VideoError
 from masquerade.pipeline.stream import QUEUE_BYTES, QUEUE_LENGTH
@@ -16,6 +18,7 @@ MOST_BYTES = 3 * 2**33  # of a run, 24 GiB; what would take more is refused
 METHOD_BYTES = 60  # a pixel and frame of a window: five copies of it in floats
 DETECTOR_BYTES = 300  # a pixel that a detector sees
 QUEUES = 5  # between decoder, region source, method, conversion and encoder
+_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
 
 
 def held_pictures(picture_bytes: int, look_ahead: int, window: int) -> int:
@@ -50,3 +53,13 @@ def check_memory(info: VideoInfo, look_ahead: int, window: int) -> None:
             f"{most / 2**30:.0f} GiB of memory and {MOST_BYTES >> 30} are the most; make it "
             "smaller, or lower --batch-size, --gap or the frame of --at."
         )
+
+
+def give_memory_back() -> None:
+    """Give memory that is free inside this process back to the system.
+
+    Each thread of a run takes memory from one of glibc's arenas, which keep what is freed. So over
+    many files each arena grows to what the hungriest stage needs, though only one runs it at once.
+    """
+    if _TRIM is not None:
+        _TRIM(0)

@@ -29,7 +29,7 @@ from masquerade.pipeline.coverage import (
     check_file_coverage,
     coverage_warnings,
 )
-from masquerade.pipeline.memory import check_memory
+from masquerade.pipeline.memory import check_memory, give_memory_back
 from masquerade.pipeline.outputs import FileTask, check_outputs, receipt_path
 from masquerade.pipeline.receipt import (
     FileFacts,
@@ -137,6 +137,8 @@ def run_file(
         raise type(error)(with_final_name(str(error), dst)) from error
     except OSError as error:
         raise MasqueradeError(f"{dst.name}: {error.strerror or error}.") from error
+    finally:
+        give_memory_back()
 
 
 class _FileRun:

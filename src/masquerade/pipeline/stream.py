@@ -143,6 +143,7 @@ def prefetch(
                 return
             yield item
     finally:
+        item = None  # an error that a frame of its own traceback names keeps all these frames
         with changed:
             stopped = True
             changed.notify_all()

@@ -1,0 +1,119 @@
+"""What a run took is given back at its end, however it ends."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import masquerade
+from masquerade.anonymizer import Anonymizer, Card
+from masquerade.errors import OutputError, VideoError
+from masquerade.pipeline import memory, single_file
+from masquerade.pipeline.memory import give_memory_back
+
+
+class ReturnsItsInput(Anonymizer):
+    """A method that hides nothing, or raises."""
+
+    card = Card("", "", "", "")
+
+    def __init__(self, *, fails: bool = False) -> None:
+        super().__init__()
+        self.fails = fails
+
+    def forward(self, clip: Any, *, mask: Any = None, state: Any = None) -> Any:
+        if self.fails:
+            raise ArithmeticError("no frame")
+        return masquerade.Anonymized(clip, mask, state)
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Python's garbage collector does not run."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def resident() -> float:
+    """MB of this process's own memory that are in use or kept free."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon:"))
+
+
+@pytest.mark.skipif(memory._TRIM is None, reason="another C library than glibc")
+def test_what_threads_freed_goes_back_to_the_system() -> None:
+    kept = []
+
+    def work() -> None:
+        frames = [np.ones(100_000, np.uint8) for _ in range(400)]  # small: of the thread's arena
+        kept.append([np.ones(2000, np.uint8) for _ in range(50)])  # behind them, so they stay
+        del frames
+
+    for _ in range(3):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    before = resident()
+    give_memory_back()
+    assert resident() < before - 20
+    assert all((rows == 1).all() for part in kept for rows in part)
+
+
+@pytest.mark.parametrize(
+    ("source", "method", "error"),
+    [
+        ("person.mp4", "blacken", None),
+        ("missing.mp4", "blacken", VideoError),
+        ("person.mp4", ReturnsItsInput(), OutputError),
+        ("person.mp4", ReturnsItsInput(fails=True), ArithmeticError),
+    ],
+)
+def test_memory_is_given_back_however_a_run_ends(
+    source: str,
+    method: Any,
+    error: type[Exception] | None,
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[list[Path]] = []
+    monkeypatch.setattr(
+        single_file, "give_memory_back", lambda: given.append(list(tmp_path.iterdir()))
+    )
+    anonymizer = masquerade.build(method) if isinstance(method, str) else method
+    arguments: Any = clip.parent / source, tmp_path / "o.mp4", anonymizer
+    if error is None:
+        masquerade.anonymize_file(*arguments, regions="frame", receipt=False)
+    else:
+        with pytest.raises(error):
+            masquerade.anonymize_file(*arguments, regions="frame")
+    assert given == [[] if error else [tmp_path / "o.mp4"]]
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("fails", [True, False])
+def test_an_error_of_a_run_keeps_nothing_of_it(
+    fails: bool, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[weakref.ref[Any]] = []
+    run = single_file._FileRun.run
+
+    def watched(self: Any) -> Any:
+        runs.append(weakref.ref(self))
+        return run(self)
+
+    monkeypatch.setattr(single_file._FileRun, "run", watched)
+    method = ReturnsItsInput(fails=fails)
+    with suppress(ArithmeticError, OutputError):  # `pytest.raises` would keep the error
+        masquerade.anonymize_file(clip, tmp_path / "o.mp4", method, regions="frame")
+    assert len(runs) == 1 and runs[0]() is None
