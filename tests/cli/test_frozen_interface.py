@@ -24,12 +24,12 @@ UPDATE = "PYTHONPATH=src python tests/cli/test_frozen_interface.py"
 
 
 def help_of(verb: str, *words: str) -> str:
-    """What `masquerade VERB WORDS --help` prints; empty where the words are refused."""
+    """What `masquerade VERB WORDS --help-all` prints; empty where the words are refused."""
     printed = io.TextIOWrapper(io.BytesIO(), "utf-8")
     wide = mock.patch.dict(os.environ, {"COLUMNS": "100"})
     with wide, contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
         try:
-            import_module(f"masquerade.cli.{verb}").main([*words, "--help"])
+            import_module(f"masquerade.cli.{verb}").main([*words, "--help-all"])
         except MasqueradeError:
             return ""
     printed.seek(0)
@@ -46,11 +46,11 @@ def flags_of(text: str) -> set[str]:
         if re.match(r"│ -{1,2}[a-zA-Z]", line):
             names = re.split(r"\s{2,}|│$", line[2:])[0]
             found.add(", ".join(re.findall(r"(?<!\S)-{1,2}[a-zA-Z][\w-]*", names)))
-    return found - {"-h, --help"}
+    return found - {"-h, --help", "--help-all"}
 
 
 def subcommands_of(text: str) -> list[str]:
-    return re.findall(r"^│   • (\S+)", text, re.M)
+    return re.findall(r"^  (\S+)", text, re.M) if "COMMAND" in text else []
 
 
 def sections() -> dict[str, set[str]]:

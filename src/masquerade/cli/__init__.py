@@ -26,7 +26,8 @@ verbs:
   doctor      what works on this machine, and how to add what does not
   demo        make a clip, anonymize it, and show before and after
 
-`masquerade VERB --help` lists its options; `masquerade --version` the version.
+`masquerade VERB --help` lists its options, `masquerade VERB --help-all` all of them;
+`masquerade --version` prints the version.
 """
 
 

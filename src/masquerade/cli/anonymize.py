@@ -30,22 +30,38 @@ from masquerade.pipeline.outputs import check_outputs
 from masquerade.ranges import Count, UnitInterval
 
 EXAMPLE = "masquerade anonymize holiday.mp4 -o safe.mp4"
+BOXES = {
+    "": """inputs output regions method weights outside audio preview threshold device recursive
+        overwrite""",
+    "detection": """detector scale min_size max_size every track gap carry lookback region
+        export_boxes export_masks shadow allow_empty allow_gaps""",
+    "template": "hide at keys key_weights combine gamma floor grow calibrated",
+    "mask": "shape mask_scale feather",
+    "method": "preset batch_size amp size seed",
+    "output": """metadata codec crf encoder_preset lossless bitrate hwaccel force_8bit cfr threads
+        receipt report public_receipt""",
+    "batch": "suffix name skip_existing resume workers dry_run sequence salvage",
+    "message": "json quiet verbose no_progress",
+    "deface's": "replacewith keep_audio keep_metadata",
+}
+"""The options in the boxes of the help; the short one shows the first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(PipelineConfig):
     """Anonymize videos and images: hide who is in them and keep what they do."""
 
-    # files, folders, patterns, or - for a list on standard input.
+    # videos, pictures, folders, patterns, or - for a list of them on standard input.
     inputs: Positional[tuple[str, ...]] = ()
-    # the file to write, or a folder; by default NAME_anonymized beside the input.
+    # file or folder to write; by default NAME_anonymized beside the input.
     output: Annotated[str | None, arg(aliases=["-o"])] = None
-    # how to hide; `masquerade methods` lists them. Its own arguments follow.
-    method: Annotated[str, arg(aliases=["--replacewith"])] = "selective"
+    # how to hide it; `masquerade methods` lists them and what each can be told.
+    method: str = "selective"
+    replacewith: str | None = None  # the same as --method.
     hide: str | None = None  # templates, as in eye,hair: short for --regions templates:eye,hair.
     preset: str | None = None  # a named set of the method's arguments, such as paper.
     weights: Path | None = None  # a trained anonymizer, a file or a training run's folder.
-    # include subfolders; the output folder mirrors them.
+    # also subfolders; the output folder mirrors them.
     recursive: Annotated[bool, arg(aliases=["-r"])] = False
     suffix: str | None = None  # appended to each output's name.
     # keep names, number them (sequential), or use a hash of the content.
@@ -100,6 +116,7 @@ def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
         verb="masquerade anonymize",
         example=EXAMPLE,
         default="selective",
+        boxes=BOXES,
         method=("--method", "--replacewith"),
     )
 

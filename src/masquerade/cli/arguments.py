@@ -2,21 +2,23 @@
 
 import argparse
 import inspect
+from collections import ChainMap
 from collections.abc import Callable, Mapping
-from dataclasses import make_dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
-import tyro
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes
+from rich.console import Console
+from rich.table import Table
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import arguments, load
+from masquerade.cli.readable_help import Box, boxes_of, parse_boxes
 from masquerade.errors import UsageError
 from masquerade.methods import METHODS, PRESETS, method_name
 
 Options = TypeVar("Options")
+HELP = {"-h", "--help", "--help-all"}
 
 
 def parse_with_method(
@@ -26,13 +28,15 @@ def parse_with_method(
     verb: str,
     example: str,
     default: str,
+    boxes: Mapping[str, str],
     method: tuple[str, ...] = ("--method",),
     preset: str = "--preset",
 ) -> tuple[Options, Anonymizer]:
     """Parse a verb's options and build the anonymizer that they name.
 
     `method` are the flags that name the method, which is `default` where none does, `preset` is
-    the flag of its preset, and `example` a line to copy for the help.
+    the flag of its preset, and `example` a line to copy for the help, whose `boxes` are names of
+    options by title: what is under "" is all that the short help shows.
     """
     name, weights = flag_value(argv, method), flag_value(argv, ("--weights",))
     make: Callable[..., Anonymizer]
@@ -42,16 +46,19 @@ def parse_with_method(
     else:
         name = name or default
         make = method_constructor(name, flag_value(argv, (preset,)))
-    own = {name: make} if inspect.signature(make).parameters else {}
-    chosen, *built = parse_together(
+    own = {name: Box(make)} if inspect.signature(make).parameters else {}
+    general = boxes_of(options, boxes)
+    named = flag_value(argv, method) or weights
+    parsed = parse_boxes(
         argv,
-        {"general": options, **own},
+        {**general, **own},
         verb=verb,
         description=f"{example}\n\n{(inspect.getdoc(options) or '').splitlines()[0]}",
+        short={"": general[""], **(own if named else {})},
     )
-    anonymizer = built[0] if built else make()
+    anonymizer = parsed.pop() if own else make()
     anonymizer.check_trained()
-    return chosen, anonymizer
+    return options(**ChainMap(*parsed)), anonymizer
 
 
 def load_trained(path: str | Path, name: str | None = None, **inference_args: Any) -> Anonymizer:
@@ -69,22 +76,22 @@ def load_trained(path: str | Path, name: str | None = None, **inference_args: An
     return trained
 
 
-def parse_together(
-    argv: list[str], makers: Mapping[str, Callable[..., Any]], *, verb: str, description: str
-) -> list[Any]:
-    """Parse one command line whose flags are the arguments of several constructors; call them."""
-    groups: list[Any] = [
-        (title.replace("-", "_"), Annotated[make, OmitArgPrefixes])
-        for title, make in makers.items()
-    ]
-    parsed: object = tyro.cli(
-        make_dataclass("CommandLine", groups),
-        args=argv,
-        prog=verb,
-        description=description,
-        config=(FlagCreatePairsOff,),
-    )
-    return list(vars(parsed).values())
+def run_command(argv: list[str], commands: Mapping[str, Callable[..., int]], *, verb: str) -> int:
+    """Run the function that the first word names, with the flags that follow as its arguments."""
+    if not argv or argv[0] in HELP | {"help"}:
+        console, table = Console(highlight=False), Table.grid("", "", padding=(0, 2))
+        for name, one in commands.items():
+            table.add_row(f"  {name}", (inspect.getdoc(one) or "").splitlines()[0])
+        console.print(f"usage: {verb} COMMAND ...\n")
+        console.print(table)
+        console.print(f"\n`{verb} COMMAND --help` lists its options.")
+        return 0 if argv else 2
+    if argv[0] not in commands:
+        raise UsageError(f"{verb} has no {argv[0]!r}; choose one of {', '.join(commands)}.")
+    command = commands[argv[0]]
+    about = (inspect.getdoc(command) or "").partition("\n\nArgs:")[0]
+    (code,) = parse_boxes(argv[1:], {"": Box(command)}, verb=f"{verb} {argv[0]}", description=about)
+    return int(code)
 
 
 def flag_value(argv: list[str], flags: tuple[str, ...]) -> str | None:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from masquerade.cli.arguments import run_command
 from masquerade.datasets.annotator_vote import Ties, VoteResult
 from masquerade.datasets.annotator_vote import vote as vote_on
 from masquerade.datasets.check import CheckResult, check_manifest
@@ -26,7 +27,7 @@ from masquerade.ranges import Allowed, Checked, Count, Seed, UnitInterval, at_le
 
 Flag = tyro.conf.FlagCreatePairsOff[bool]
 Json = Annotated[Flag, tyro.conf.arg(help="print the result as JSON.")]
-Dataset = tyro.conf.arg(constructor=tyro.extras.literal_type_from_choices(READERS))
+Dataset = tyro.conf.arg(help=f"which published form: {', '.join(READERS)}.")
 Output = tyro.conf.arg(aliases=["-o"])
 Part = Annotated[float, Allowed("above 0 and below 1", lambda value: 0 < value < 1)]
 Result = TypeVar("Result", CheckResult, VoteResult, FloorsResult)
@@ -135,7 +136,7 @@ def convert(
     source: Annotated[Path, tyro.conf.Positional],
     *,
     out: Annotated[Path, Output],
-    reader: Annotated[ReaderOptions, tyro.conf.OmitArgPrefixes],
+    reader: Annotated[ReaderOptions, tyro.conf.OmitArgPrefixes, tyro.conf.arg(name="dataset")],
     without: Path | None = None,
     seed: Seed | None = None,
     test_share: Part | None = None,
@@ -146,7 +147,6 @@ def convert(
     Example: masquerade data convert ucf101 ucfTrainTestlist --videos UCF-101 -o ucf101.csv
 
     Args:
-        dataset: which published form.
         source: its folder or label file.
         out: the CSV to write.
         without: another manifest, the test set: clips that overlap with it (by file, people or
@@ -176,7 +176,7 @@ def convert(
 
 @dataclass(frozen=True, kw_only=True)
 class MimesOptions(Checked):
-    """What the drawn clips show; the arguments of `Mimes`."""
+    """What the drawn clips show."""
 
     clips: Count = 1024  # how many.
     size: Annotated[int, at_least(32, 256)] = 64  # side of the frames in pixels.
@@ -185,8 +185,10 @@ class MimesOptions(Checked):
     seed: Seed = 0  # of everything; the same seed gives the same clips.
     correlation: UnitInterval = 0.0  # from 0 to 1, of the correlated attributes with the action.
     correlated: tuple[str, ...] = ("warm",)  # names of binary attributes.
-    gait: bool = True  # whether each person has their own gait.
-    # whether each person has their own appearance; --no-looks leaves gait as the only cue.
+    # whether each person has their own gait; --no-gait: let everybody move alike.
+    gait: bool = True
+    # whether each person has their own appearance; --no-looks: let everybody look alike, so that
+    # gait is the only cue.
     looks: bool = True
 
 
@@ -212,9 +214,8 @@ def mimes(
 
 def main(argv: list[str]) -> int:
     """Run the verb and return its exit code."""
-    every: tuple[Callable[..., Any], ...] = (check, vote, floors, convert, mimes)
-    verbs = {verb.__name__: verb for verb in every}
-    return tyro.extras.subcommand_cli_from_dict(verbs, args=argv, prog="masquerade data")
+    every = (check, vote, floors, convert, mimes)
+    return run_command(argv, {each.__name__: each for each in every}, verb="masquerade data")
 
 
 def _print(result: Result, show: Callable[[Result], None], *, json: bool) -> None:
@@ -225,6 +226,8 @@ def _print(result: Result, show: Callable[[Result], None], *, json: bool) -> Non
 
 
 def _read(dataset: str, source: Path, options: dict[str, Any], seed: int | None) -> Manifest:
+    if dataset not in READERS:
+        raise UsageError(f"there is no form {dataset!r}; choose one of {', '.join(READERS)}.")
     reader = READERS[dataset]
     taken = signature(reader).parameters
     if seed is not None and "seed" in taken:

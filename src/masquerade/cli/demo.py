@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import tyro
-from tyro.conf import FlagCreatePairsOff, Positional, arg
+from tyro.conf import Positional, arg
 
 from masquerade.anonymizer import Pixels
 from masquerade.cli.demo_clip import compose
 from masquerade.cli.progress import BatchProgress, summary
+from masquerade.cli.readable_help import Box, parse_boxes
 from masquerade.methods import build
 from masquerade.pipeline.config import PipelineConfig, build_pipeline
 from masquerade.pipeline.outputs import FileTask
@@ -38,7 +38,9 @@ class Options:
 
 def main(argv: list[str]) -> int:
     """Run the verb and return its exit code."""
-    options = tyro.cli(Options, args=argv, prog="masquerade demo", config=(FlagCreatePairsOff,))
+    (options,) = parse_boxes(
+        argv, {"": Box(Options)}, verb="masquerade demo", description=str(Options.__doc__)
+    )
     source = options.video
     if source is None:
         source = options.output / "demo.mp4"

@@ -8,12 +8,11 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 import torch
-import tyro
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from tyro.conf import FlagCreatePairsOff
 
+from masquerade.cli.readable_help import Box, parse_boxes
 from masquerade.errors import MasqueradeError
 from masquerade.pipeline.receipt import library_versions
 from masquerade.regions.face_detectors import CENTERFACE_INSTALL, centerface_file
@@ -42,7 +41,9 @@ class Check:
 
 def main(argv: list[str]) -> int:
     """Run the verb; 3 if something that the defaults need is missing."""
-    options = tyro.cli(Options, args=argv, prog="masquerade doctor", config=(FlagCreatePairsOff,))
+    (options,) = parse_boxes(
+        argv, {"": Box(Options)}, verb="masquerade doctor", description=str(Options.__doc__)
+    )
     checks = [*_packages(), *_models(), *_devices(), *_codecs()]
     if options.json:
         print(json.dumps([asdict(check) for check in checks], indent=1))

@@ -12,7 +12,7 @@ from rich.console import Console
 from tyro.conf import arg
 
 from masquerade.anonymizer import Anonymizer
-from masquerade.cli.arguments import flag_value, load_trained, parse_with_method, split_commas
+from masquerade.cli.arguments import HELP, flag_value, load_trained, parse_with_method, split_commas
 from masquerade.cli.progress import EvaluationProgress
 from masquerade.datasets.manifest import Manifest, dataset_name, read_manifest, select_actions
 from masquerade.errors import MasqueradeError, UsageError
@@ -32,6 +32,14 @@ from masquerade.report.table import markdown, show
 from masquerade.transaction import transaction
 
 EXAMPLE = "masquerade evaluate --data clips.csv --method blur --regions people -o results"
+BOXES = {
+    "": "data output method weights regions labels preset folds seeds device workers",
+    "data": "actions private_data score_on",
+    "method": "method_preset detector outside mask_only",
+    "attack": "attackers metrics through_file allow_empty allow_gaps",
+    "result": "store_limit json",
+}
+"""The options in the boxes of the help; the short one shows the first."""
 Folds = Allowed("0, or 2 or more", lambda value: value == 0 or value >= 2)
 INSTEAD_OF_SCORED = (
     "train it on clips that --score-on lacks, as `masquerade data convert --without` gives."
@@ -96,7 +104,7 @@ class Options(Checked):
 def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
     """Options and the anonymizer, which must be named."""
     flags = ("--method", "--weights")
-    if not any(flag_value(argv, (flag,)) for flag in flags) and not {"-h", "--help"} & set(argv):
+    if not any(flag_value(argv, (flag,)) for flag in flags) and not HELP & set(argv):
         raise UsageError(f"name a method, as in: {EXAMPLE}")
     weights = flag_value(argv, ("--weights",)) or ""
     first = fill_template(weights, 0, 0)
@@ -106,6 +114,7 @@ def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
         verb="masquerade evaluate",
         example=EXAMPLE,
         default="blur",
+        boxes=BOXES,
         preset="--method-preset",
     )
     return replace(options, weights=Path(weights) if weights else None), anonymizer

@@ -4,11 +4,10 @@ import inspect
 import json
 from dataclasses import dataclass
 
-import tyro
 from rich.console import Console
 from rich.table import Table
-from tyro.conf import FlagCreatePairsOff
 
+from masquerade.cli.readable_help import Box, parse_boxes
 from masquerade.methods import METHODS, PRESETS
 from masquerade.regions import REGIONS
 
@@ -22,7 +21,9 @@ class Options:
 
 def main(argv: list[str]) -> int:
     """Run the verb and return its exit code."""
-    options = tyro.cli(Options, args=argv, prog="masquerade methods", config=(FlagCreatePairsOff,))
+    (options,) = parse_boxes(
+        argv, {"": Box(Options)}, verb="masquerade methods", description=str(Options.__doc__)
+    )
     rows = {
         name: {
             **method.card._asdict(),

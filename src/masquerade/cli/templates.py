@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 from tyro.conf import arg
 
+from masquerade.cli.arguments import run_command
 from masquerade.errors import UsageError
 from masquerade.ranges import at_least, checked
 from masquerade.regions.key_extractors import build_key_extractor
@@ -225,7 +226,7 @@ def _upright(frame: Frame) -> NDArray[np.uint8]:
 
 def main(argv: list[str]) -> int:
     """Run the verb and return its exit code."""
-    verbs: dict[str, Callable[..., Any]] = {"add": add, "list": list_templates, "show": show}
+    verbs: dict[str, Callable[..., int]] = {"add": add, "list": list_templates, "show": show}
     verbs |= {"remove": remove, "export": export, "import": import_file}
     verbs |= {"concepts": concepts, "fetch": fetch}
-    return tyro.extras.subcommand_cli_from_dict(verbs, args=argv, prog="masquerade templates")
+    return run_command(argv, verbs, verb="masquerade templates")

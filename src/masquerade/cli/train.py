@@ -4,6 +4,7 @@ import json
 import math
 import shlex
 import sys
+from collections import ChainMap
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,8 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from masquerade.checkpoint import STATE, arguments
-from masquerade.cli.arguments import flag_value, parse_together, split_commas
+from masquerade.cli.arguments import HELP, flag_value, split_commas
+from masquerade.cli.readable_help import Box, boxes_of, parse_boxes
 from masquerade.datasets.manifest import Column, Manifest, read_manifest, select_actions
 from masquerade.errors import UsageError
 from masquerade.evaluation.protocols import protocols
@@ -29,6 +31,12 @@ from masquerade.training.recipes import RECIPES, recipe_function
 from masquerade.training.run import TrainingRows, hold_out_validation, train, training_rows
 
 Folds = Allowed("0, or 2 or more", lambda value: value == 0 or value >= 2)
+BOXES = {
+    "": "name data output private actions device seed",
+    "data": "split folds fold stills",
+    "run": "start amp workers cache store_limit json",
+}
+"""The options in the boxes of the help; the short one shows the first, and the recipe's preset."""
 EXAMPLE = "masquerade train spact --data mimes/manifest.csv -o run/"
 
 
@@ -122,20 +130,23 @@ def main(argv: list[str]) -> int:
 def parse(argv: list[str]) -> tuple[Options, AdversarialRecipe]:
     """Options, and the recipe that the flags ask for."""
     name = argv[0] if argv and not argv[0].startswith("-") else ""
-    if not name and not {"-h", "--help"} & set(argv):
+    if not name and not HELP & set(argv):
         raise UsageError(f"name a method of {', '.join(RECIPES)} first, as in: {EXAMPLE}")
     make_recipe = recipe_function(name or "spact")
     default = make_recipe(preset=flag_value(argv, ("--preset",)) or "tiny")
     make_method = partial(METHODS[default.method], **default.arguments)
-    options, recipe, anonymizer = parse_together(
+    boxes = boxes_of(Options, BOXES)
+    *parsed, recipe, anonymizer = parse_boxes(
         argv,
-        {"general": Options, "recipe": make_recipe, "method": make_method},
+        {**boxes, "recipe": Box(make_recipe), default.method: Box(make_method)},
         verb="masquerade train",
         description=(
-            f"{EXAMPLE}\n\n{Options.__doc__} These are the flags of {default.method}: "
-            "`masquerade train METHOD --help` lists another's."
+            f"{EXAMPLE}\n\n{Options.__doc__}\n\nThese are the flags of {default.method}; "
+            "`masquerade train METHOD --help-all` lists another's."
         ),
+        short={"": boxes[""], "recipe": Box(make_recipe, ["preset"])},
     )
+    options = Options(**ChainMap(*parsed))
     if options.start is not None and flag_value(argv, ("--until-pretrain",)) is not None:
         raise UsageError("--start leaves out the pretraining, so leave out --until-pretrain.")
     return options, recipe.with_arguments(arguments(anonymizer))

@@ -47,8 +47,8 @@ class STPrivacy(Anonymizer):
         keep: keep ratio of each of these steps (the paper's alpha), above 0 to 1; lower hides more.
         mode: full; sparsify-only drops tubelets and shows the others unchanged, at the video's own
             size; anonymize-only drops none and reconstructs all.
-        strict: compute the output from kept tubelets alone. Without it, as in the paper, they carry
-            traces of dropped ones. Use it as in training.
+        strict: compute the output from kept tubelets alone; --no-strict: let kept tubelets carry
+            traces of dropped ones, as in the paper. Use it as in training.
         fill: what is shown in place of dropped tubelets: black, or the mean of what is kept; blur
             shows what was dropped, blurred, which is weaker and needs --no-strict.
         out: sigmoid keeps pixels in range; linear is the paper's, clipped in files.

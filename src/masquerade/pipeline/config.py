@@ -63,8 +63,8 @@ class PipelineConfig(Checked):
     floor: UnitInterval | None = None  # lowest strength anywhere in the frame, 0 to 1.
     # width of the margin hidden around what is found, in cells of the grid of keys.
     grow: Annotated[int, at_least(0, 1000)] | None = None
-    # hide the core of what is found completely; --no-calibrated: in proportion to its cosine
-    # similarity, as in the paper.
+    # hide the core of what is found completely; --no-calibrated: hide each place in proportion to
+    # its cosine similarity, as in the paper.
     calibrated: bool = True
     # lowest score that is hidden, of detections or templates, 0 to 1; lower is safer.
     threshold: UnitInterval | None = None
@@ -75,7 +75,9 @@ class PipelineConfig(Checked):
     gap: Reach | None = None  # longest run of frames without a detection that a track bridges.
     carry: Reach | None = None  # frames for which a region stays hidden after its last detection.
     lookback: Reach | None = None  # frames for which a region is hidden before its first detection.
-    track: bool = True  # join detections to tracks, which fills gaps; --no-track: detections only.
+    # join detections to tracks, which fills gaps; --no-track: hide single detections, without the
+    # tracks that fill gaps between them.
+    track: bool = True
     # ellipse, box, or silhouette where the region source gives one.
     shape: Literal["ellipse", "box", "silhouette"] | None = None
     # factor by which boxes are enlarged (1.6 equals deface's --mask-scale 1.3).
@@ -114,7 +116,7 @@ class PipelineConfig(Checked):
     allow_gaps: bool = False
     overwrite: bool = False  # replace an existing output.
     public_receipt: bool = False  # a receipt without the source's name and hash.
-    receipt: bool = True  # write a receipt; --no-receipt: none.
+    receipt: bool = True  # write a receipt; --no-receipt: write no receipt.
     report: Path | None = None  # path of the receipt.
     export_boxes: Path | None = None  # write the regions to this JSON file.
     export_masks: Path | None = None  # write the masks to this video.

@@ -1,0 +1,213 @@
+"""A help that a person can read: options in boxes, values in plain words, no `None`."""
+
+import inspect
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import fields, is_dataclass, make_dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_type_hints, is_typeddict
+
+import docstring_parser
+import tyro
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, PositionalMetavarFromFieldName, arg
+from tyro.constructors import (
+    MISSING_NONPROP,
+    ConstructorRegistry,
+    PrimitiveConstructorSpec,
+    PrimitiveTypeInfo,
+    StructConstructorSpec,
+    StructFieldSpec,
+    StructTypeInfo,
+)
+
+KINDS = {
+    int: ("N", "a whole number"),
+    float: ("N", "a number"),
+    str: ("TEXT", "a text"),
+    Path: ("PATH", "a path"),
+}
+"""What stands for a value of each type in the help, and what a value of it is."""
+WORDS = {
+    **dict.fromkeys(("method", "preset", "method_preset", "device", "detector"), "NAME"),
+    **{"inputs": "IN ...", "regions": "WHAT", "hide": "NAME,...", "output": "PATH"},
+    **{"at": "FRAME:X,Y", "annotators": "CSV ...", "places": "N ..."},
+    **dict.fromkeys(("adversary", "correlated"), "NAME ..."),
+    **{"scale": "WxH", "preview": "SECONDS", "cfr": "FPS", "sequence": "FPS"},
+}
+"""What stands for the values of single options, by their names."""
+RULES = ConstructorRegistry()
+"""What tyro is told of types."""
+
+
+class Box:
+    """A constructor whose arguments are the options of one box of the help.
+
+    With `names` it is of these arguments of a dataclass alone, and gives them as a dict.
+    """
+
+    def __init__(self, make: Callable[..., Any], names: Collection[str] | None = None) -> None:
+        self.make, self.names = make, names
+        self.__doc__ = None if names is not None else inspect.getdoc(make)
+
+    def __call__(self, **given: Any) -> Any:
+        return self.make(**given) if self.names is None else given
+
+
+def boxes_of(options: type, shown: Mapping[str, str]) -> dict[str, Box]:
+    """The boxes of a dataclass's options, by their titles; those not named come last."""
+    named = {title: names.split() for title, names in shown.items()}
+    known = {name for names in named.values() for name in names}
+    named["other"] = [field.name for field in fields(options) if field.name not in known]
+    return {title: Box(options, names) for title, names in named.items() if names}
+
+
+def parse_boxes(
+    argv: list[str],
+    boxes: Mapping[str, Box],
+    *,
+    verb: str,
+    description: str,
+    short: Mapping[str, Box] | None = None,
+) -> list[Any]:
+    """Parse a command line whose flags are the options of several boxes; call these.
+
+    `--help` lists the options of `short` alone, where it is given, and `--help-all` those of all
+    `boxes`, each under its title; those of the title "" are beside --help.
+    """
+    if short is None:
+        argv = ["--help" if word == "--help-all" else word for word in argv]
+        short = boxes
+    every: Any = Annotated[bool, arg(help="list all options, in groups.", help_behavior_hint="")]
+    more = [] if short is boxes else [("help_all", every, False)]
+    if {"-h", "--help"} & set(argv) and "--help-all" not in argv:
+        boxes, argv = short, ["--help"]
+    groups: list[Any] = [
+        (f"box{number}", Annotated[box, OmitArgPrefixes, arg(name=title)])
+        for number, (title, box) in enumerate(boxes.items())
+    ]
+    parsed: object = tyro.cli(
+        make_dataclass("CommandLine", [*groups, *more]),
+        args=["--help"] if "--help-all" in argv else argv,
+        prog=verb,
+        description=description,
+        config=(FlagCreatePairsOff, PositionalMetavarFromFieldName),
+        registry=RULES,
+    )
+    return [value for name, value in vars(parsed).items() if name != "help_all"]
+
+
+@RULES.primitive_rule
+def _value(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """Choices as one|other, values in words, and of `X | None` only X."""
+    kind: Any = info.type
+    origin: Any = info.type_origin
+    inside = get_args(kind)
+    if origin is Literal:
+        choices = {str(choice): choice for choice in inside}
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="|".join(choices),
+            instance_from_str=lambda words: choices[words[0]],
+            is_instance=lambda value: value in inside,
+            str_from_instance=lambda value: [str(value)],
+            choices=tuple(choices),
+        )
+    if kind in KINDS:
+        metavar, words = KINDS[kind]
+
+        def read(given: list[str]) -> Any:
+            try:
+                return kind(given[0])
+            except ValueError:
+                raise ValueError(f"{given[0]!r} is not {words}.") from None
+
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar=metavar,
+            instance_from_str=read,
+            is_instance=lambda value: isinstance(value, kind),
+            str_from_instance=lambda value: [
+                f"{value:g}" if value.__class__ is float else str(value)
+            ],
+        )
+    given = [each for each in inside if each is not NoneType]
+    if origin in (Union, UnionType) and len(given) == 1:
+        spec = ConstructorRegistry.get_primitive_spec(
+            PrimitiveTypeInfo.make(given[0], info.markers)
+        )
+        return spec if isinstance(spec, PrimitiveConstructorSpec) else None
+    return None
+
+
+_asked: list[Any] = []  # types whose options tyro's own rules are being asked for
+
+
+@RULES.struct_rule
+def _options(info: StructTypeInfo) -> StructConstructorSpec | None:
+    """The options of a box, dataclass or TypedDict, each as the help should say it."""
+    kind: Any = info.type
+    if kind in _asked:
+        return None
+    box = kind if isinstance(kind, Box) else None
+    if box is not None and not is_dataclass(box.make):
+        spec: Any = _of_function(box.make)
+    else:
+        if box is not None:
+            info = StructTypeInfo.make(box.make, info.default, in_union_context=False)
+        _asked.append(info.type)
+        try:
+            spec = ConstructorRegistry.get_struct_spec(info)
+        finally:
+            _asked.pop()
+    if not isinstance(spec, StructConstructorSpec):
+        return None
+    found = {each.name: _spelled(each, unset=is_typeddict(kind)) for each in spec.fields}
+    if box is not None and box.names is not None:
+        return StructConstructorSpec(box, tuple(found[name] for name in box.names))
+    return replace(spec, fields=tuple(found.values()))
+
+
+def _of_function(make: Callable[..., Any]) -> StructConstructorSpec:
+    """The options that are a function's parameters, or a class's of its constructor."""
+    inner: Any = make.func if isinstance(make, partial) else make
+    about = docstring_parser.parse(inspect.getdoc(inner) or "").params
+    helps = {each.arg_name: _as_flags(each.description or "") for each in about}
+    hints = get_type_hints(inner.__init__ if inspect.isclass(inner) else inner, include_extras=True)
+    found, several = [], None
+    for name, parameter in inspect.signature(make).parameters.items():
+        default = MISSING_NONPROP if parameter.default is parameter.empty else parameter.default
+        hint = hints[name]
+        if parameter.kind is parameter.VAR_KEYWORD:  # of Unpack[TypedDict]
+            several, hint = name, Annotated[get_args(hint)[0], arg(name="")]
+        found.append(StructFieldSpec(name, hint, default, helps.get(name)))
+
+    def call(**given: Any) -> Any:
+        more = given.pop(several) if several else {}
+        return make(**given, **more)
+
+    return StructConstructorSpec(call, tuple(found))
+
+
+def _as_flags(text: str) -> str:
+    """A docstring's words on an argument, for a person who gives it as a flag."""
+    text = re.sub(r"`?\b(\w+)=\"(\w+)\"`?", r"--\1 \2", " ".join(text.split()))
+    return re.sub(r"`(\w+)`", lambda name: "--" + name[1].replace("_", "-"), text)
+
+
+def _spelled(option: StructFieldSpec, *, unset: bool) -> StructFieldSpec:
+    """An option without a default that says nothing, and of --no-NAME what that does."""
+    kind: Any = option.type
+    if option.name in WORDS:
+        kind = Annotated[kind, arg(metavar=WORDS[option.name])]
+    silent = option.default in ((), None, MISSING_NONPROP)
+    if unset or silent or isinstance(option.default, bool):
+        kind = Annotated[kind, arg(help_behavior_hint="")]
+    help_, negated = option.helptext, f"--no-{option.name.replace('_', '-')}: "
+
+    def text() -> str | None:
+        words = help_() if callable(help_) else help_
+        return (words and words.partition(negated)[2]) or words
+
+    return replace(option, type=kind, helptext=text if option.default is True else help_)

@@ -1,0 +1,120 @@
+"""The help: short, in a person's words, and complete where all is asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from dataclasses import fields
+from importlib import import_module
+
+import pytest
+
+from masquerade.cli import VERBS
+from masquerade.cli import anonymize as anonymize_verb
+from masquerade.cli import evaluate as evaluate_verb
+from masquerade.cli import train as train_verb
+from masquerade.methods import METHODS
+from masquerade.training.recipes import RECIPES
+
+LONG = {"anonymize": anonymize_verb, "evaluate": evaluate_verb, "train": train_verb}
+COMMANDS = {
+    "data": ("check", "vote", "floors", "convert", "mimes"),
+    "templates": ("add", "list", "show", "remove", "export", "import", "concepts", "fetch"),
+}
+EVERY = [
+    *((verb,) for verb in VERBS),
+    *((verb, name) for verb, names in COMMANDS.items() for name in names),
+    *(("anonymize", "--method", name) for name in METHODS),
+    *(("train", name) for name in RECIPES),
+]
+FLAG = re.compile(r"^│ (?:-\w[^,]*, )?(--[\w-]+)", re.M)
+
+
+def printed(*words: str, columns: int = 80, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What a command line prints on a terminal of so many columns."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    text = io.TextIOWrapper(io.BytesIO(), "utf-8")
+    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+        assert import_module(f"masquerade.cli.{words[0]}").main(list(words[1:])) == 0
+    text.seek(0)
+    return text.read()
+
+
+@pytest.mark.parametrize("words", EVERY, ids=" ".join)
+def test_no_help_names_what_only_programs_know(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for ask in ("--help", "--help-all") if len(words) == 1 else ("--help-all",):
+        text = printed(*words, ask, monkeypatch=monkeypatch)
+        text = text.replace("{seed}/{fold}", "")
+        for internal in ("None", "{", "True", "False", "MISSING", "ablations", "class '", "()"):
+            assert internal not in text, internal
+        assert not re.search(r"\b(STR|INT|FLOAT)\b|: ?\)|\w_\w*=|`\w+_\w+`", text)
+
+
+@pytest.mark.parametrize("verb", LONG)
+def test_every_option_is_in_the_whole_help_once(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = FLAG.findall(printed(verb, "--help-all", columns=100, monkeypatch=monkeypatch))
+    assert len(found) == len(set(found))
+    for field in fields(LONG[verb].Options):
+        if field.name not in ("inputs", "name"):
+            flag = "--no-" * (field.default is True) + "--" * (field.default is not True)
+            assert flag + field.name.replace("_", "-") in found
+    assert "other options" not in printed(verb, "--help-all", monkeypatch=monkeypatch)
+
+
+@pytest.mark.parametrize("verb", LONG)
+def test_the_short_help_fits_a_screen(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = printed(verb, "--help", monkeypatch=monkeypatch)
+    found = set(FLAG.findall(text)) - {"--help", "--help-all", "--level", "--regions", "--method"}
+    assert len(found) <= 10 and "--output" in found
+    lines = text.splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines[lines.index("") + 3 :])) <= 100  # boxes are of the terminal's width
+    assert all(len(line) == 80 for line in lines if line[:1] in "│╭╰" and line)
+
+
+def test_a_negated_flag_says_what_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = printed("anonymize", "--help-all", columns=100, monkeypatch=monkeypatch)
+    for flag, said in (("track", "hide single detections"), ("receipt", "write no receipt")):
+        assert re.search(rf"--no-{flag} +│?\s*│? *{said}", text), flag
+    text = printed("train", "stprivacy", "--help-all", columns=100, monkeypatch=monkeypatch)
+    assert re.search(r"--no-strict +let kept tubelets", text)
+
+
+def test_the_short_help_of_a_named_method_has_its_own_options(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert "--kernel" not in printed("anonymize", "--help", monkeypatch=monkeypatch)
+    named = printed("anonymize", "--method", "blur", "--help", monkeypatch=monkeypatch)
+    assert "blur options" in named and "--kernel" in named and "is --short; odd" in named
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["a.mp4", "--crf", "low"], "'low' is not a whole number"),
+        (["a.mp4", "--threshold", "None"], "'None' is not a number"),
+        (["a.mp4", "--audioo", "keep"], "--audio drop|keep|pitch"),
+        (["a.mp4", "--audio", "loud"], "loud"),
+    ],
+)
+def test_a_wrong_value_is_refused_in_words(
+    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        anonymize_verb.main(words)
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert says in said and "int()" not in said and "class" not in said
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_a_verb_of_commands_lists_them_and_knows_no_other(
+    verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = printed(verb, "--help", monkeypatch=monkeypatch)
+    assert re.findall(r"^  (\S+)  ", listed, re.M) == list(COMMANDS[verb])
+    with pytest.raises(Exception, match=f"masquerade {verb} has no 'chek'; choose one of"):
+        import_module(f"masquerade.cli.{verb}").main(["chek"])
