@@ -29,7 +29,7 @@ Message = dict[str, Any]
 
 def send(channel: socket.socket, message: Message, *parts: Any) -> None:
     """Send a message; `parts` are bytes, or what has a buffer."""
-    text = json.dumps(message, default=_fraction_to_plain).encode()
+    text = _ENCODER.encode(message).encode()
     views = [memoryview(part).cast("B") for part in parts]
     head = _LENGTHS.pack(len(text), sum(map(len, views)))
     channel.sendall(head + text)
@@ -43,7 +43,7 @@ def receive(channel: socket.socket) -> tuple[Message, bytearray]:
     if length + more > MOST_BYTES:
         raise ConnectionError
     try:
-        message = json.loads(_receive_bytes(channel, length), object_hook=_fraction_from_plain)
+        message = _DECODER.decode(_receive_bytes(channel, length).decode())
     except (ValueError, RecursionError, ArithmeticError, TypeError):
         raise ConnectionError from None
     if not isinstance(message, dict):
@@ -70,6 +70,10 @@ def _fraction_to_plain(value: object) -> Message:
 
 def _fraction_from_plain(value: Message) -> Any:
     return Fraction(*value["/"]) if set(value) == {"/"} else value
+
+
+_ENCODER = json.JSONEncoder(default=_fraction_to_plain)  # made once: a video has many messages
+_DECODER = json.JSONDecoder(object_hook=_fraction_from_plain)
 
 
 def info_to_plain(info: VideoInfo) -> Message:
