@@ -63,6 +63,12 @@ def check_ranges(owner: Any, values: Mapping[str, Any]) -> None:
             raise UsageError(f"{flag} must be {wanted}, not {value!r}.")
 
 
+def range_words(hint: Any) -> str:
+    """The range of an option's type in words; empty where it names none."""
+    marks = getattr(hint, "__metadata__", ())
+    return " and ".join(mark.words for mark in marks if isinstance(mark, Allowed))
+
+
 @functools.cache
 def _hints(owner: Any) -> dict[str, Any]:
     """Of a class those of its fields and those of its constructor's arguments."""

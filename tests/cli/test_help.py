@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
+import json
 import re
 from dataclasses import fields
 from importlib import import_module
@@ -13,7 +15,9 @@ import pytest
 from masquerade.cli import VERBS
 from masquerade.cli import anonymize as anonymize_verb
 from masquerade.cli import evaluate as evaluate_verb
+from masquerade.cli import methods as methods_verb
 from masquerade.cli import train as train_verb
+from masquerade.errors import UsageError
 from masquerade.methods import METHODS
 from masquerade.training.recipes import RECIPES
 
@@ -89,6 +93,32 @@ def test_the_short_help_of_a_named_method_has_its_own_options(
     assert "--kernel" not in printed("anonymize", "--help", monkeypatch=monkeypatch)
     named = printed("anonymize", "--method", "blur", "--help", monkeypatch=monkeypatch)
     assert "blur options" in named and "--kernel" in named and "is --short; odd" in named
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_has_a_card_with_every_option(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = printed("methods", name, columns=200, monkeypatch=monkeypatch)
+    card = METHODS[name].card
+    assert f"It hides {card.hides}." in text and card.undo[1:] in text and card.paper in text
+    for option, parameter in inspect.signature(METHODS[name]).parameters.items():
+        flag = f"--{'no-' * (parameter.default is True)}{option.replace('_', '-')}"
+        assert flag in FLAG.findall(text)
+    assert not re.search("None|{|: \\)", text)
+
+
+def test_a_card_has_ranges_and_defaults(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = printed("methods", "blur", monkeypatch=monkeypatch)
+    assert (
+        "(default: 31; an odd number from 3 to 999)" in text and "--preset strong or weak" in text
+    )
+    listed = printed("methods", monkeypatch=monkeypatch)
+    assert all(f" {name} " in listed for name in METHODS) and "methods NAME" in listed
+    with pytest.raises(UsageError, match="no method 'blurr'; choose one of"):
+        methods_verb.main(["blurr"])
+    assert methods_verb.main(["blur", "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)) == ["blur"]
 
 
 @pytest.mark.parametrize(

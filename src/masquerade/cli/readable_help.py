@@ -22,6 +22,8 @@ from tyro.constructors import (
     StructTypeInfo,
 )
 
+from masquerade.ranges import range_words
+
 KINDS = {
     int: ("N", "a whole number"),
     float: ("N", "a number"),
@@ -172,15 +174,18 @@ def _options(info: StructTypeInfo) -> StructConstructorSpec | None:
 def _of_function(make: Callable[..., Any]) -> StructConstructorSpec:
     """The options that are a function's parameters, or a class's of its constructor."""
     inner: Any = make.func if isinstance(make, partial) else make
+    names = inspect.signature(make).parameters
     about = docstring_parser.parse(inspect.getdoc(inner) or "").params
-    helps = {each.arg_name: _as_flags(each.description or "") for each in about}
+    helps = {each.arg_name: _as_flags(each.description or "", names) for each in about}
     hints = get_type_hints(inner.__init__ if inspect.isclass(inner) else inner, include_extras=True)
     found, several = [], None
-    for name, parameter in inspect.signature(make).parameters.items():
+    for name, parameter in names.items():
         default = MISSING_NONPROP if parameter.default is parameter.empty else parameter.default
         hint = hints[name]
         if parameter.kind is parameter.VAR_KEYWORD:  # of Unpack[TypedDict]
             several, hint = name, Annotated[get_args(hint)[0], arg(name="")]
+        if words := range_words(hint):
+            hint = Annotated[hint, arg(help_behavior_hint=f"(default: {{}}; {words})".format)]
         found.append(StructFieldSpec(name, hint, default, helps.get(name)))
 
     def call(**given: Any) -> Any:
@@ -190,10 +195,12 @@ def _of_function(make: Callable[..., Any]) -> StructConstructorSpec:
     return StructConstructorSpec(call, tuple(found))
 
 
-def _as_flags(text: str) -> str:
-    """A docstring's words on an argument, for a person who gives it as a flag."""
+def _as_flags(text: str, names: Collection[str]) -> str:
+    """A docstring's words on an argument, for a person who gives it, or those named, as a flag."""
     text = re.sub(r"`?\b(\w+)=\"(\w+)\"`?", r"--\1 \2", " ".join(text.split()))
-    return re.sub(r"`(\w+)`", lambda name: "--" + name[1].replace("_", "-"), text)
+    for name in names:
+        text = text.replace(f"`{name}`", f"--{name.replace('_', '-')}")
+    return re.sub(r"`(\w+)`", r"\1", text)
 
 
 def _spelled(option: StructFieldSpec, *, unset: bool) -> StructFieldSpec:
