@@ -78,6 +78,17 @@ def test_names_of_outputs(folder: Path) -> None:
     assert planned(a, codec="ffv1")[0][1].suffix == ".mkv"
 
 
+def test_all_kinds_of_video_and_image_are_found_in_a_folder(tmp_path: Path) -> None:
+    videos = "mp4 m4v mov mkv webm avi mpg mpeg ts mts m2ts vob ogv flv wmv asf 3gp gif"
+    images = "png jpg jpeg bmp webp tif tiff"
+    for number, name in enumerate([*videos.split(), *images.split(), "txt", "json", "wav"]):
+        (tmp_path / f"{number}.{name.upper() if number % 2 else name}").write_bytes(b"")
+    (tmp_path / ".hidden.mp4").write_bytes(b"")
+    (tmp_path / "x_anonymized.mp4").write_bytes(b"")
+    found = [src.suffix[1:].lower() for src, _ in planned(tmp_path)]
+    assert sorted(found) == sorted([*videos.split(), *images.split()])
+
+
 def test_a_file_named_twice_is_done_once_and_a_folder_may_be_one_video(folder: Path) -> None:
     a = folder / "a.mp4"
     (folder.parent / "link.mp4").symlink_to(a)
@@ -264,6 +275,12 @@ def test_outcomes_say_how_each_file_ended(folder: Path, monkeypatch: pytest.Monk
     status = [one.status for one in anonymize_batch(tasks, own, skip_existing=True)]
     assert sorted(status) == ["done"] * 4 + ["skipped"]
     assert [one.status for one in anonymize_batch(tasks, own, resume=True)] == ["done"] * 5
+    reports[2].parent.mkdir()
+    reports[2].write_text(json.dumps({"receipt": VERSION + 1}))
+    again = {one.task: one for one in anonymize_batch(tasks, own, resume=True)}
+    other = again.pop(tasks[2])
+    assert (other.status, other.exit_code) == ("failed", 2) and "--overwrite" in other.error
+    assert {one.status for one in again.values()} == {"done"} and len(again) == 4
 
 
 def test_what_a_receipt_keeps_of_the_settings() -> None:
@@ -343,6 +360,14 @@ def test_settings_reach_the_encoder_and_the_region_source() -> None:
     )
     assert name == "templates" and arguments["templates"] == ("a", "b")
     assert arguments["keys"] == "colour-hog" and isinstance(arguments["device"], str)
+    several = dict(
+        region_arguments(PipelineConfig(regions="templates+faces+parts:head,,hands", at=("3:1,2",)))
+    )
+    assert several["templates"]["templates"] == () and several["parts"]["parts"] == (
+        "head",
+        "hands",
+    )
+    assert "parts" not in several["faces"] and "templates" not in several["parts"]
     with pytest.raises(UsageError, match="--min-size"):
         PipelineConfig(min_size=20.5, max_size=20)
     PipelineConfig(min_size=20, max_size=20)

@@ -201,15 +201,16 @@ def anonymize_batch(
         recover(folder)
     todo = []
     for task in tasks:
+        own = pipeline._replace(config=configs[task])
         try:
-            done = (skip_existing and task.dst.exists()) or (resume and is_finished(task, pipeline))
+            done = (skip_existing and task.dst.exists()) or (resume and is_finished(task, own))
         except UsageError as error:
             yield FileOutcome(task, "failed", str(error), error.exit_code)
             continue
         if done:
             yield FileOutcome(task, "skipped")
         else:
-            todo.append((task, pipeline._replace(config=configs[task])))
+            todo.append((task, own))
     if workers > 1 and len(todo) > 1:
         yield from _run_in_processes(todo, workers)
         return
