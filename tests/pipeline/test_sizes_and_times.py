@@ -13,7 +13,7 @@ import pytest
 
 from masquerade.errors import UsageError, VideoError
 from masquerade.pipeline import memory, single_file
-from masquerade.pipeline.constant_frame_rate import to_constant_rate
+from masquerade.pipeline.constant_frame_rate import exact_rate, to_constant_rate
 from masquerade.pipeline.memory import held_pictures, most_bytes
 from masquerade.pipeline.stream import (
     AnonymizedFrame,
@@ -117,6 +117,7 @@ def frame_at(pts: int, duration: int = 1, base: Fraction = Fraction(1, 10)) -> A
         ([0, 4, 5], 10, [0, 0, 0, 0, 4, 5]),
         ([7, 8], 10, [7, 8]),
         ([0, 1, 2, 3, 4, 5], 4, [0, 2, 5]),
+        ([2_000_000, 2_000_001], 10, [2_000_000, 2_000_001]),  # it begins two days late
         ([], 4, []),
     ],
 )
@@ -138,3 +139,21 @@ def test_one_picture_is_repeated_a_hundred_thousand_times_at_most() -> None:
     assert sum(1 for _ in found) == 100_000
     with pytest.raises(VideoError, match="100000 are the most"):
         list(to_constant_rate([frame_at(0, 10**6 + 10)], Fraction(1)))
+
+
+@pytest.mark.parametrize(
+    ("rate", "exact"),
+    [
+        (25.0, Fraction(25)),
+        (30.0, Fraction(30)),
+        (12.5, Fraction(25, 2)),
+        (29.97, Fraction(30000, 1001)),
+        (29.966, Fraction(30000, 1001)),
+        (29.964, Fraction(29.964).limit_denominator(1001)),
+        (23.976, Fraction(24000, 1001)),
+        (59.94, Fraction(60000, 1001)),
+        (0.1, Fraction(1, 10)),
+    ],
+)
+def test_a_rate_of_television_is_an_exact_fraction(rate: float, exact: Fraction) -> None:
+    assert exact_rate(rate) == exact and exact_rate(None) is None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from masquerade.regions.boxes import Box
-from masquerade.regions.masks import Shape, draw_ellipses, rasterize
+from masquerade.regions.masks import Shape, binary, draw_ellipses, rasterize, resize_mask
 
 W, H = 48, 36
 BOX = Box(15.5, 11.2, 26.3, 19.4, 1)
@@ -145,3 +145,10 @@ def test_an_ellipse_has_two_axes() -> None:
     y, x = np.mgrid[:80, :120]
     away = np.hypot((x - 60) / 50, (y - 40) / 20)
     assert (mask[away < 0.97] == 255).all() and not mask[away > 1.06].any()
+
+
+def test_a_pixel_of_a_resized_mask_is_covered_from_a_half() -> None:
+    assert binary(np.array([[0, 1, 127, 128, 255]])).tolist() == [[0, 0, 0, 255, 255]]
+    small = resize_mask(np.array([[255, 0, 0, 0], [255, 0, 255, 255]], np.uint8), 2, 1)
+    assert small.dtype == np.uint8 and small.tolist() == [[255, 255]]
+    assert resize_mask(np.array([[255, 0], [0, 0]], np.uint8), 1, 1).tolist() == [[0]]

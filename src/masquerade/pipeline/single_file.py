@@ -288,8 +288,8 @@ class _FileRun:
             part = self.appear(config.export_masks)
             encoding = Encoding(codec="ffv1", threads=config.threads)
             container = container_for(config.export_masks, encoding)
-            upright = replace(info, rotation=0, mirrored=False, bit_depth=8)
-            masks = enter(Writer(part, info=upright, container=container, encoding=encoding))
+            plain = replace(info, bit_depth=8)
+            masks = enter(Writer(part, info=plain, container=container, encoding=encoding))
         return boxes, masks
 
     def _anonymized(self, stack: ExitStack, reader: Reader) -> Iterator[Any]:

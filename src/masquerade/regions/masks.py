@@ -91,7 +91,7 @@ def _fade(distance: Floats, feather: float) -> Mask:
     """255 at distance 0, fading to 0 over `feather` pixels."""
     if feather <= 0:
         return np.where(distance <= 0, np.uint8(255), np.uint8(0))
-    return np.rint(255 * (1 - distance / feather).clip(0, 1)).astype(np.uint8)
+    return np.rint(255 * (1 - distance / feather).clip(0)).astype(np.uint8)
 
 
 def _covered_share(silhouette: Mask, box: Box) -> float:
