@@ -16,7 +16,9 @@ import pytest
 import masquerade
 from masquerade.anonymizer import Anonymizer, Card
 from masquerade.errors import OutputError, VideoError
-from masquerade.pipeline import memory, single_file
+from masquerade.pipeline import batch, memory, single_file
+from masquerade.pipeline.batch import anonymize_batch, plan_tasks
+from masquerade.pipeline.config import PipelineConfig, build_pipeline
 from masquerade.pipeline.memory import give_memory_back
 
 
@@ -37,7 +39,7 @@ class ReturnsItsInput(Anonymizer):
 
 @pytest.fixture
 def uncollected() -> Iterator[None]:
-    """Python's garbage collector does not run."""
+    """Nothing but what goes by itself goes: Python's garbage collector does not run."""
     gc.collect()
     gc.disable()
     yield
@@ -98,6 +100,19 @@ def test_memory_is_given_back_however_a_run_ends(
         with pytest.raises(error):
             masquerade.anonymize_file(*arguments, regions="frame")
     assert given == [[] if error else [tmp_path / "o.mp4"]]
+
+
+def test_memory_is_given_back_after_each_file_of_a_batch(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "foreign.mp4").write_bytes(b"no video " * 99)
+    given: list[int] = []
+    monkeypatch.setattr(batch, "give_memory_back", lambda: given.append(1))
+    config = PipelineConfig(regions="frame")
+    pipeline = build_pipeline(masquerade.build("blacken"), config)
+    tasks = plan_tasks([str(tmp_path / "foreign.mp4"), str(clip)], output=f"{tmp_path / 'out'}/")
+    seen = [(one.status, len(given)) for one in anonymize_batch(tasks, pipeline)]
+    assert seen == [("failed", 1), ("done", 2)]
 
 
 @pytest.mark.usefixtures("uncollected")

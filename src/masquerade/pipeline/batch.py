@@ -18,6 +18,7 @@ from typing import Literal
 
 from masquerade.errors import MasqueradeError, UsageError, VideoError, escape
 from masquerade.pipeline.config import Pipeline, build_pipeline
+from masquerade.pipeline.memory import give_memory_back
 from masquerade.pipeline.outputs import FileTask, check_outputs, config_of, receipt_path
 from masquerade.pipeline.receipt import VERSION, Receipt
 from masquerade.pipeline.single_file import OnProgress, run_file
@@ -235,6 +236,8 @@ def _run_task(
         lines = str(error).strip().splitlines() or [""]
         why = f"it failed for a reason that is not foreseen ({type(error).__name__}: {lines[0]})"
         return FileOutcome(task, "failed", escape(f"{why}; leave it out, and report it."), 1)
+    finally:
+        give_memory_back()
     return FileOutcome(task, "done", receipt=receipt)
 
 

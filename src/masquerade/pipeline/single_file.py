@@ -98,7 +98,10 @@ def anonymize_file(
         config = PipelineConfig(**settings)
     except TypeError as error:
         raise UsageError(f"anonymize_file: {error}.") from error
-    return run_file(Path(src), Path(dst), build_pipeline(anonymizer, config), progress=progress)
+    try:
+        return run_file(Path(src), Path(dst), build_pipeline(anonymizer, config), progress=progress)
+    finally:
+        give_memory_back()  # by now without the networks that find regions
 
 
 def run_file(
@@ -137,8 +140,6 @@ def run_file(
         raise type(error)(with_final_name(str(error), dst)) from error
     except OSError as error:
         raise MasqueradeError(f"{dst.name}: {error.strerror or error}.") from error
-    finally:
-        give_memory_back()
 
 
 class _FileRun:
