@@ -7,7 +7,7 @@ from typing import get_args
 import cv2
 import numpy as np
 import pytest
-from frames import clip
+from frames import ArrayFrame, clip
 
 from masquerade.errors import UsageError
 from masquerade.pipeline.config import PipelineConfig, region_arguments
@@ -17,6 +17,7 @@ from masquerade.regions.face_mesh import face_square
 from masquerade.regions.parts import Part, draw_part
 from masquerade.regions.pose_detection import Square
 from masquerade.regions.pose_landmarks import Pose
+from masquerade.regions.pose_tracking import FramePeople
 
 H, W = 400, 200
 SCALE = 1.12  # of the pose below: half a side of 224 pixels is two metres of 100 pixels
@@ -104,6 +105,25 @@ def test_unknown_parts_are_refused(parts: tuple[str, ...]) -> None:
 def test_parts_are_named_on_the_command_line() -> None:
     ((name, given),) = region_arguments(PipelineConfig(regions="parts:eyes,lips"))
     assert (name, given["parts"]) == ("parts", ("eyes", "lips"))
+
+
+@pytest.mark.parametrize(("row", "hidden_whole"), [(250, False), (330, True)])
+def test_of_a_lost_person_all_is_hidden_unless_another_is_there(
+    row: int, hidden_whole: bool
+) -> None:
+    pixels = np.zeros((H, W, 3), np.uint8)
+    people = FramePeople(ArrayFrame(pixels), False, pixels, poses={1: _pose()})
+    width, height = people.canvas
+    silhouette = np.zeros((height, width), np.uint8)
+    top = row * height // H
+    silhouette[top - 20 : top + 20, width // 2 - 20 : width // 2 + 20] = 255
+    people.carried[2] = silhouette
+    on_person = cv2.resize(people.silhouettes()[1], (W, H))[row, 100] > 0
+    assert on_person != hidden_whole
+    mask = Parts(parts=("head",))._region(people).mask
+    assert mask is not None
+    assert mask[55, 100] == 255  # the head
+    assert (mask[row, 100] == 255) == hidden_whole
 
 
 def test_parts_of_real_people_lie_on_them_and_are_small() -> None:

@@ -15,8 +15,9 @@ from frames import ArrayFrame, clip, noise
 
 from masquerade.errors import MissingError
 from masquerade.regions import People
+from masquerade.regions.anchor_detection import anchors
 from masquerade.regions.litert import MODEL_FILES, LiteRtNetwork, model_file
-from masquerade.regions.pose_detection import PoseDetector, Square, anchors, crop
+from masquerade.regions.pose_detection import STRIDES, PoseDetector, Square, crop
 from masquerade.regions.pose_landmarks import Pose
 from masquerade.regions.pose_tracking import FramePeople, PoseTracker, PoseTracking
 
@@ -54,7 +55,7 @@ def test_the_square_of_a_person_looks_up_from_the_hips() -> None:
 
 
 def test_anchors_are_the_centres_of_cells() -> None:
-    found = anchors(224)
+    found = anchors(224, STRIDES)
     assert len(found) == 2254
     assert found[0] == pytest.approx([0.5 / 28, 0.5 / 28])
     assert (found[0] == found[1]).all()
@@ -81,7 +82,7 @@ def _detector(monkeypatch: pytest.MonkeyPatch, at: int, logit: float) -> PoseDet
     logits[at] = logit
     monkeypatch.setattr(LiteRtNetwork, "__init__", lambda self, *args, **more: None)
     detector = PoseDetector()
-    detector._network = _Answers(values, logits)  # type: ignore[assignment]
+    detector._network._network = _Answers(values, logits)  # type: ignore[assignment]
     return detector
 
 
@@ -92,7 +93,7 @@ def test_a_detection_is_given_in_pixels_of_the_picture(monkeypatch: pytest.Monke
     assert (square.x, square.y) == pytest.approx((2 * 7.5 * 8, 2 * (14.5 * 8 - 56)))
     assert square.half == pytest.approx(2 * 1.25 * 22.4)
     assert square.angle == 0
-    (given,) = detector._network.given  # type: ignore[attr-defined]
+    (given,) = detector._network._network.given  # type: ignore[attr-defined]
     assert given.min() >= -1
     assert given.max() <= 1
     assert not given[:56].any()
@@ -109,7 +110,7 @@ def test_tiles_are_looked_at_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not _detector(monkeypatch, 0, -2.0)(noise(448, 224, 0), tiles=True)
     detector = _detector(monkeypatch, 2 * (14 * 28 + 14), 3.0)  # in the middle of what it is given
     found = detector(noise(200, 200, 0), tiles=True)
-    assert len(detector._network.given) == 5  # type: ignore[attr-defined]
+    assert len(detector._network._network.given) == 5  # type: ignore[attr-defined]
     middles = sorted((round(square.x / 10), round(square.y / 10)) for square, _ in found)
     assert middles == [(6, 6), (6, 14), (10, 10), (14, 6), (14, 14)]
 

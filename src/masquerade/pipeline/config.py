@@ -41,7 +41,7 @@ Rate = Annotated[float, at_least(0.001, 1000)]
 class PipelineConfig(Checked):
     """How a file is anonymized. None: the default of the region source, method or codec."""
 
-    # what to hide: faces, people, parts:NAME,... (of people: head, eyes, hands, ...), frame,
+    # what to hide: faces, people, hands, parts:NAME,... (of people: head, eyes, ...), frame,
     # boxes:FILE, templates:NAME,..., or several as in faces+people; by default faces, or the
     # method's own default.
     regions: str | None = None

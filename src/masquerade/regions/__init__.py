@@ -1,5 +1,6 @@
 """Region sources: each finds what to hide in the frames of a video. `REGIONS` is their table."""
 
+from masquerade.regions.hands import Hands
 from masquerade.regions.parts import Parts
 from masquerade.regions.people import People
 from masquerade.regions.region import Frame, Region
@@ -12,6 +13,7 @@ __all__ = [
     "Boxes",
     "Faces",
     "Frame",
+    "Hands",
     "Parts",
     "People",
     "Region",
@@ -26,6 +28,7 @@ REGIONS: dict[str, type] = {
     "faces": Faces,
     "people": People,
     "parts": Parts,
+    "hands": Hands,
     "boxes": Boxes,
     "templates": Templates,
 }

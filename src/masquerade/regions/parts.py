@@ -21,7 +21,7 @@ from masquerade.regions.masks import resize_mask
 from masquerade.regions.people import PoseSource, frame_region
 from masquerade.regions.pose_detection import U8
 from masquerade.regions.pose_landmarks import Pose
-from masquerade.regions.pose_tracking import FramePeople
+from masquerade.regions.pose_tracking import COVERED, FramePeople, share_inside
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.scene_cuts import mark_cuts
 
@@ -75,8 +75,8 @@ OF_FACE = ("face", "forehead", "eyes", "cheeks", "lips", "hair")
 class Parts(PoseSource):
     """Named parts of people, found by pose networks and cut out of their silhouettes.
 
-    Where a person was lost and only the silhouette is carried on, all of it is hidden. Arguments
-    that are not listed are those of `PoseSource`.
+    Where a person was lost and only the silhouette is carried on, all of it is hidden, unless it
+    lies on somebody whose pose is known. Arguments that are not listed are those of `PoseSource`.
 
     Args:
         parts: names of parts, see `Part`.
@@ -99,17 +99,24 @@ class Parts(PoseSource):
         self._mesh = FaceMesh(folder=self.models) if set(self.parts) & set(OF_FACE) else None
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
-        for people in self._tracker(mark_cuts(frames)):
-            yield self._region(people)
+        return self.in_shots(mark_cuts(frames))
+
+    def in_shots(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[Region]:
+        """The same for frames that come with whether a cut lies before them."""
+        return map(self._region, self._tracker(frames))
 
     def _region(self, people: FramePeople) -> Region:
         whole = frame_region(people)
         width, height = people.canvas
         out = np.zeros((height, width), np.uint8)
-        for track, silhouette in people.silhouettes().items():
+        silhouettes = people.silhouettes()
+        posed = [silhouettes[track] for track in people.poses]
+        for track, silhouette in silhouettes.items():
             pose = people.poses.get(track)
             if pose is None:
-                np.maximum(out, silhouette, out=out)
+                # A second track of somebody whose pose is known is no reason to hide all.
+                if not any(share_inside(silhouette, other) >= COVERED for other in posed):
+                    np.maximum(out, silhouette, out=out)
                 continue
             metre = METRE * pose.square.half * people.scale
             reach = max(1, round(GROWN * metre))

@@ -7,7 +7,6 @@ shoulders and a point on the circle around the upper body.
 """
 
 from dataclasses import dataclass
-from functools import cache
 from math import atan2, cos, hypot, sin
 from pathlib import Path
 
@@ -15,13 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.regions.boxes import Array, nms
-from masquerade.regions.litert import LiteRtNetwork, sigmoid
+from masquerade.regions.anchor_detection import AnchorDetector
+from masquerade.regions.boxes import Array
 
 U8 = NDArray[np.uint8]
-STRIDES = {8: 2, 16: 2, 32: 6}  # of the cells of the anchors, and anchors in each
+STRIDES = ((8, 2), (16, 2), (32, 6))  # of the cells of the anchors, and anchors in each
 REACH = 1.25  # half side of the square over the radius of the circle around the body
-NMS_IOU = 0.3
 SAME = 0.5  # distance of two squares' centres, in half sides, below which they are one person
 SAME_SIZE = 1.6  # and ratio of their sides
 TILE = 0.6  # side of a tile over the frame's, in both directions
@@ -76,17 +74,6 @@ def crop(pixels: U8, square: Square, side: int) -> U8:
     return np.asarray(cv2.warpAffine(pixels, square.matrix(side), (side, side), flags=flags))
 
 
-@cache
-def anchors(side: int) -> Array:
-    """(N, 2), the centres of the cells, in parts of the picture's side."""
-    rows = []
-    for stride, count in STRIDES.items():
-        cells = (np.arange(side // stride) + 0.5) / (side // stride)
-        grid = np.stack(np.meshgrid(cells, cells), axis=-1)  # (h, w, 2)
-        rows.append(np.repeat(grid.reshape(-1, 2), count, axis=0))
-    return np.concatenate(rows)
-
-
 class PoseDetector:
     """BlazePose's person detector; an instance serves one thread at a time.
 
@@ -99,8 +86,9 @@ class PoseDetector:
     """
 
     def __init__(self, *, threshold: float = 0.3, folder: Path | None = None) -> None:
-        self.threshold = threshold
-        self._network = LiteRtNetwork("pose detection", folder=folder)
+        self._network = AnchorDetector(
+            "pose detection", strides=STRIDES, lowest=-1.0, threshold=threshold, folder=folder
+        )
 
     def __call__(self, pixels: U8, *, tiles: bool = False) -> list[tuple[Square, float]]:
         """The squares and scores of the people in a picture (h, w, 3), best first.
@@ -122,26 +110,6 @@ class PoseDetector:
         return kept
 
     def _detect(self, pixels: U8) -> list[tuple[Square, float]]:
-        side = self._network.side
-        height, width = pixels.shape[:2]
-        scale = side / max(height, width)
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        small = cv2.resize(
-            pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        )
-        left, top = (side - size[0]) // 2, (side - size[1]) // 2
-        boxed = np.zeros((side, side, 3), np.float32)  # 0 is the middle of its range
-        boxed[top : top + size[1], left : left + size[0]] = small / np.float32(127.5) - 1
-        values, logits = self._network(boxed)
-        scores = sigmoid(logits[:, 0])
-        kept = scores >= self.threshold
-        scores, points = scores[kept], values[kept] / side  # (n, 12)
-        cells = anchors(side)[kept]
-        centre, half = points[:, :2] + cells, points[:, 2:4] / 2
-        boxes = np.concatenate([centre - half, centre + half], axis=1)
-        out = []
-        for i in nms(boxes, scores, NMS_IOU):
-            hips, rim = ((points[i, k : k + 2] + cells[i]) * side for k in (4, 6))
-            square = Square.around(hips, rim)
-            out.append((square.scaled(1 / scale, -left / scale, -top / scale), float(scores[i])))
-        return out
+        """Points 0 and 1 are the middle of the hips and the rim of the circle."""
+        found = self._network(pixels)
+        return [(Square.around(one.points[0], one.points[1]), one.score) for one in found]

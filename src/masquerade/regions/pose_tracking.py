@@ -257,7 +257,7 @@ class _Run:
         for pose, before in zip(again, first, strict=True):
             best = pose if pose.score >= FOLLOW else before
             same = any(_same(best, other) for other in now.poses.values())
-            if not same and _share(now.draw(best), now.mask()) < COVERED:
+            if not same and share_inside(now.draw(best), now.mask()) < COVERED:
                 self._begin(waiting, best)
         self._drop_unsupported(now)
 
@@ -269,7 +269,7 @@ class _Run:
             for other in self._tracks:
                 if other.number in parts and other.supported > old:
                     a, b = parts[track.number], parts[other.number]
-                    if max(_share(a, b), _share(b, a)) >= COVERED:
+                    if max(share_inside(a, b), share_inside(b, a)) >= COVERED:
                         del now.poses[track.number], parts[track.number]
                         self._tracks.remove(track)
                         break
@@ -340,8 +340,8 @@ def _continues(pose: Pose) -> bool:
     )
 
 
-def _share(a: U8, b: U8) -> float:
-    """How much of silhouette a lies in b."""
+def share_inside(a: U8, b: U8) -> float:
+    """How much of silhouette a lies in silhouette b, 0 to 1."""
     own = a > 0
     return float((b[own] > 0).mean()) if own.any() else 1.0
 
