@@ -8,6 +8,7 @@ import pytest
 from clips import ffmpeg, ffprobe, make_with_sound, needs_ffmpeg, rewrite, streams
 
 from masquerade.errors import UsageError
+from masquerade.video.encoding import Encoding
 from masquerade.video.metadata import select_metadata
 from masquerade.video.probe import probe
 from masquerade.video.read import Reader
@@ -95,6 +96,19 @@ def test_keep_keeps_tags_but_never_a_sei_message(laden, tmp_path):
     assert tags["location"].startswith("+48.8584")
     assert found["streams"][1]["tags"]["language"] == "fra"
     assert b"086f3693" not in (tmp_path / "out.mp4").read_bytes()
+
+
+@pytest.mark.parametrize(("name", "codec"), [("out.mkv", "subrip"), ("out.webm", "webvtt")])
+def test_subtitles_that_only_mp4_holds_are_kept_as_text(tmp_path, name, codec):
+    cues = "1\n00:00:00,100 --> 00:00:00,300\nH\u00e9llo\n\n2\n00:00:00,600 --> 00:00:00,900\ntwo\n"
+    (tmp_path / "s.srt").write_text(cues, "utf-8")
+    source = ("-f", "lavfi", "-i", "testsrc=s=64x64:d=1", "-i", tmp_path / "s.srt")
+    ffmpeg(*source, "-c:v", "libx264", "-c:s", "mov_text", tmp_path / "in.mp4")
+    encoding = Encoding(codec="vp9" if name == "out.webm" else "h264")
+    rewrite(tmp_path / "in.mp4", tmp_path / name, metadata="keep:subtitle", encoding=encoding)
+    assert [s["codec_name"] for s in streams(tmp_path / name)][1:] == [codec]
+    ffmpeg("-i", tmp_path / name, "-map", "0:s", tmp_path / "back.srt")
+    assert (tmp_path / "back.srt").read_text("utf-8").strip() == cues.strip()
 
 
 def test_an_attachment_is_kept_only_when_named(laden, tmp_path):

@@ -131,7 +131,7 @@ def main(argv: list[str]) -> int:
         recursive=options.recursive,
         suffix=options.suffix,
         name=options.name,
-        codec=config.codec,
+        codec=config.codec or "h264",
         sequence=config.sequence is not None,
     )
     if options.resume and config.public_receipt:

@@ -90,7 +90,9 @@ class PipelineConfig(Checked):
     audio: Audio = "drop"  # drop, keep (copied), or pitch (voices shifted; words and rhythm stay).
     # strip, keep, or keep:KEY,... (tags, or subtitle, chapter, data, attachment).
     metadata: str = "strip"
-    codec: Codec = "h264"  # h264, h265, vp9, av1, ffv1, mjpeg, prores.
+    # how the video is compressed; by default as the output's name asks: .webm in vp9, all else in
+    # h264.
+    codec: Codec | None = None
     crf: Whole | None = None  # quality of the encoder, lower is better.
     encoder_preset: str | None = None  # the encoder's speed, such as veryfast or slow.
     lossless: bool = False  # write every pixel exactly.
@@ -129,7 +131,7 @@ class PipelineConfig(Checked):
                 f"--min-size {self.min_size} above --max-size {self.max_size} leaves nothing to "
                 "hide; leave one of them out."
             )
-        encoding_for(self)
+        encoding_for(self, "vp9" if (self.crf or 0) > 51 else "h264")  # the name is not known yet
 
     def as_dict(self) -> dict[str, Any]:
         """What a receipt records: everything but the seed and the folders of files."""
@@ -253,8 +255,8 @@ def parse_scale(text: str) -> tuple[int, int] | int | None:
     return (int(parts[0]), int(parts[1])) if len(parts) == 2 else int(parts[0])
 
 
-def encoding_for(config: PipelineConfig) -> Encoding:
-    """The encoding of the output."""
+def encoding_for(config: PipelineConfig, default: Codec = "h264") -> Encoding:
+    """The encoding of the output, in a codec that is `default` where none is named."""
     bitrate: Any = config.bitrate
     if bitrate is not None and bitrate != "source":
         match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)([kKmM]?)", bitrate)
@@ -262,7 +264,7 @@ def encoding_for(config: PipelineConfig) -> Encoding:
             raise UsageError(f"bitrate is source, or bits a second such as 2M; not {bitrate!r}.")
         bitrate = round(float(match[1]) * {"": 1, "k": 1000, "m": 1_000_000}[match[2].lower()])
     return Encoding(
-        codec=config.codec,
+        codec=config.codec or default,
         crf=config.crf,
         preset=config.encoder_preset,
         lossless=config.lossless,

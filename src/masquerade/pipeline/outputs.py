@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from masquerade.errors import UsageError, VideoError
-from masquerade.pipeline.config import PipelineConfig
+from masquerade.pipeline.config import PipelineConfig, encoding_for
 from masquerade.storage import place_keys, refuse_existing
+from masquerade.video.encoding import codec_for, container_for, lossless_for
 from masquerade.video.probe import images_in
 
 
@@ -50,8 +51,8 @@ def check_outputs(
 ) -> None:
     """Refuse tasks in which a file that is read would be replaced, or two outputs are one.
 
-    Without `overwrite` also one that is there already. `inputs` are files and folders that are read
-    beside the sources and what `config` names.
+    Or whose codec its container cannot hold. Without `overwrite` also one that is there already.
+    `inputs` are files and folders that are read beside the sources and what `config` names.
     """
     kind, _, boxes = (config.regions or "").partition(":")
     named = (config.region, config.key_weights, boxes and "boxes" in kind and Path(boxes))
@@ -64,6 +65,10 @@ def check_outputs(
     held = {os.path.realpath(path): path for path in read}
     inodes = {(s.st_dev, s.st_ino): path for path in read if (s := _stat(path))}
     outputs = [path for task in tasks for path in task.outputs(config_of(task, config, tasks))]
+    for task in tasks if not config.shadow else ():
+        container_for(task.dst, encoding_for(config, codec_for(task.dst)))
+    if config.export_masks and len(tasks) == 1:
+        container_for(config.export_masks, lossless_for(config.export_masks))
     first: set[str] = set()
     for path, key in zip(outputs, place_keys(outputs), strict=True):
         refuse_existing(path, overwrite=True)

@@ -54,7 +54,7 @@ from masquerade.storage import with_final_name
 from masquerade.transaction import recover, transaction
 from masquerade.video.audio import audio_streams, check_audio
 from masquerade.video.decoding_process import probe
-from masquerade.video.encoding import Encoding, container_for
+from masquerade.video.encoding import codec_for, container_for, lossless_for
 from masquerade.video.frame import Frame
 from masquerade.video.metadata import MetadataSelection, select_metadata
 from masquerade.video.probe import VideoInfo, video_digest
@@ -158,7 +158,7 @@ class _FileRun:
         self.config = config = pipeline.config
         self.device = choose_device(config.device)
         self.anonymizer = pipeline.anonymizer.to(self.device).eval()
-        self.encoding = encoding_for(config)
+        self.encoding = encoding_for(config, codec_for(dst))
         self.container = container_for(dst, self.encoding)
         rate = Fraction(config.sequence).limit_denominator(1001) if config.sequence else None
         self.info = probe(src, rate=rate)
@@ -287,7 +287,7 @@ class _FileRun:
             boxes = enter(BoxWriter(part, width=info.width, height=info.height))
         if config.export_masks:
             part = self.appear(config.export_masks)
-            encoding = Encoding(codec="ffv1", threads=config.threads)
+            encoding = lossless_for(config.export_masks, threads=config.threads)
             container = container_for(config.export_masks, encoding)
             plain = replace(info, bit_depth=8)
             masks = enter(Writer(part, info=plain, container=container, encoding=encoding))

@@ -22,6 +22,8 @@ from masquerade.video.stream_template import StreamTemplate
 
 Audio = Literal["drop", "keep", "pitch"]
 # All others: aac. That of mp3 writes its name into the sound, and mp2 plays wherever mp3 does.
+TEXT = {"matroska": "subrip", "webm": "webvtt"}
+"""What mov_text, which only mp4 and mov hold, becomes elsewhere."""
 _ENCODERS = {"webm": "libopus", "avi": "mp2"}
 
 
@@ -171,10 +173,23 @@ class PitchShift:
         return list(self.stream.encode(frame))
 
 
+def subtitle_text(packet: Packet[Any]) -> Packet[Any]:
+    """A packet of mov_text, which has its length before it and styles behind, as its text alone."""
+    sample = bytes(packet)
+    text = Packet(sample[2 : 2 + int.from_bytes(sample[:2], "big")])
+    text.pts, text.dts, text.duration = packet.pts, packet.dts, packet.duration
+    text.time_base = packet.time_base
+    return text
+
+
 def add_copied_stream(
     out: OutputContainer, template: StreamTemplate, container: str, codec: str
 ) -> Stream:
     """Add an output stream for packets of an input stream, without any of its tags."""
+    if codec == "mov_text" and container in TEXT:
+        text = out.add_mux_stream(TEXT[container])
+        text.time_base = template.time_base
+        return text
     try:
         if template.stream is None:
             raise ValueError

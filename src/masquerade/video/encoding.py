@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import av
 
@@ -171,11 +171,29 @@ def suffix_of(container: str) -> str:
     return "." + _USUAL_SUFFIXES.get(container, container)
 
 
+def codec_for(path: Path | str) -> Codec:
+    """The codec that a file name asks for where none is named: the first of its container's."""
+    return cast(Codec, CONTAINERS.get(_SUFFIXES.get(_suffix(path), ""), ("h264",))[0])
+
+
+def lossless_for(path: Path | str, *, threads: int = 0) -> Encoding:
+    """An encoding that keeps every pixel: ffv1 where the named container holds it, else its own."""
+    held = CONTAINERS.get(_SUFFIXES.get(_suffix(path), ""), ("ffv1",))
+    codec: Codec = "ffv1" if "ffv1" in held else codec_for(path)
+    return Encoding(codec=codec, lossless=codec != "ffv1", threads=threads)
+
+
+def _suffix(path: Path | str) -> str:
+    """The suffix of a file name, or a suffix alone, in small letters without its dot."""
+    name = str(path)
+    alone = name.startswith(".") and "/" not in name
+    return (name[1:] if alone else Path(path).suffix[1:]).lower()
+
+
 def container_for(path: Path | str, encoding: Encoding) -> str:
     """The container that a file name or suffix asks for; mp4 where it has no suffix."""
-    name = str(path)
-    suffix = name[1:] if name.startswith(".") and "/" not in name else Path(path).suffix[1:]
-    container = _SUFFIXES.get(suffix.lower(), None if suffix else "mp4")
+    suffix = _suffix(path)
+    container = _SUFFIXES.get(suffix, None if suffix else "mp4")
     if container is None:
         raise UsageError(f"No video is written as .{suffix}; name it .mp4, .mkv, .mov or .webm.")
     if container in CONTAINERS and encoding.codec not in CONTAINERS[container]:

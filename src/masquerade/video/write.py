@@ -22,7 +22,7 @@ from torch import Tensor
 
 from masquerade.anonymizer import Pixels
 from masquerade.errors import MasqueradeError, UsageError
-from masquerade.video.audio import PitchShift, add_copied_stream
+from masquerade.video.audio import TEXT, PitchShift, add_copied_stream, subtitle_text
 from masquerade.video.color import FULL, LIMITED, UNTAGGED
 from masquerade.video.container import printable
 from masquerade.video.decoding import StreamPacket
@@ -82,6 +82,8 @@ class Writer:
         self._copies = {
             s.index: add_copied_stream(self._out, s, container, codecs[s.index]) for s in copies
         }
+        texts = [s.index for s in copies if codecs[s.index] == "mov_text"]
+        self._texts = texts if container in TEXT else []
         self._voices = {s.index: PitchShift(s, self._out, container) for s in voices}
         given = {**self._copies, **{index: v.stream for index, v in self._voices.items()}}
         for index, tags in metadata.stream_tags.items():
@@ -133,6 +135,10 @@ class Writer:
         if packet.dts is None:  # the end of the stream
             return
         self.empty.discard(item.index)
+        if item.index in self._texts:
+            packet = subtitle_text(packet)
+            if not packet.size:  # a pause between two of them
+                return
         packet.stream = self._copies[item.index]
         self._guard(lambda: self._out.mux(packet))
 
@@ -235,14 +241,15 @@ def _blank_muxer_names(path: Path, container: str) -> None:
                 data[vendor.end() : vendor.end() + 4] = bytes(4)
             return
         # Matroska's segment information, not its entry in the index of elements: the names of the
-        # muxer and of the application, which must be there and may be empty; and a checksum.
+        # muxer and of the application, which must be there and may be empty.
         information = re.search(rb"(?<!\x53\xab\x84)\x15\x49\xa9\x66", data)
         assert information is not None
         size, start = ebml_size(data, information.end())
         end = start + (size or 0)
         names = re.sub(rb"(\x4d\x80\x84|\x57\x41\x84)Lavf", rb"\1" + bytes(4), data[start:end])
         data[start:end] = names
-        data[start + 2 : start + 6] = crc32(data[start + 6 : end]).to_bytes(4, "little")
+        if data[start : start + 2] == b"\xbf\x84":  # Matroska's checksum; WebM has none
+            data[start + 2 : start + 6] = crc32(data[start + 6 : end]).to_bytes(4, "little")
 
 
 def write_video(
