@@ -100,7 +100,9 @@ def test_what_another_run_takes_for_stale_before_it_is_locked_is_made_again(
 
     monkeypatch.setattr(fcntl, "flock", sweeping)
     with atomic_write(tmp_path / "a.csv") as part:
-        assert part.exists() and part not in swept[:1]
+        assert part.exists() and part in swept[:1]
+        with pytest.raises(OSError), take_lock(part, os.O_RDWR):
+            pass
         part.write_text("whole")
     with TemporaryFolder() as folder:
         assert folder.is_dir() and folder not in swept[2:3]

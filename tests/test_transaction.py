@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import pathlib
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from interruptions import KNOWN, interrupted_at
 
 from masquerade import storage
+from masquerade import transaction as transaction_module
 from masquerade.errors import UsageError
 from masquerade.storage import atomic_write
 from masquerade.transaction import recover, transaction
@@ -132,6 +137,28 @@ def test_whatever_a_kill_leaves_the_next_run_ends(tmp_path: Path, older: dict[st
         if status == 0:
             break
     assert status == 0 and states == {False, True}
+
+
+@pytest.mark.filterwarnings(  # the standard library's files, whose opening is interrupted too
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+@KNOWN
+@pytest.mark.parametrize("older", [{}, {"a": "old"}])
+def test_an_interruption_anywhere_leaves_the_new_file_or_the_old_one_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, older: dict[str, str]
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+    reached, point = True, 0
+    while reached:
+        point += 1
+        folder = tmp_path / str(point)
+        folder.mkdir()
+        for name, text in older.items():
+            (folder / name).write_text(text)
+        work = partial(write, {"a": "new"}, folder, overwrite=bool(older))
+        reached = interrupted_at(point, work, storage, transaction_module, contextlib, pathlib)
+        assert held(folder) in (older, {"a": "new"}), point
+    assert held(folder) == {"a": "new"} and point > 200
 
 
 def test_every_file_is_on_the_disk_before_a_name_and_every_name_after(tmp_path: Path) -> None:

@@ -64,30 +64,40 @@ def atomic_write(destination: Path, *, overwrite: bool = False) -> Iterator[Path
 def temporary_file(destination: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Give the path of a locked, private, hidden file beside a destination, deleted at the end."""
     refuse_existing(destination, overwrite=overwrite)
-    folder = destination.parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_stale_files(folder)
-        suffix = destination.suffix if re.fullmatch(r"\.\w{1,16}", destination.suffix) else ""
-        part, lock = create_locked(folder, MARK + suffix)
-    except OSError as error:
-        raise MasqueradeError(f"{folder} cannot be written: {error.strerror}.") from error
-    try:
+    folder, lock = destination.parent, None
+    suffix = destination.suffix if re.fullmatch(r"\.\w{1,16}", destination.suffix) else ""
+    part = hidden_path(folder, MARK + suffix)
+    name, expected = str(part), OSError
+    try:  # before there is anything, so that no interruption leaves it
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            remove_stale_files(folder)
+            lock = create_locked(part)
+            expected = FileNotFoundError
+        except OSError as error:
+            raise MasqueradeError(f"{folder} cannot be written: {error.strerror}.") from error
         yield part
     finally:
-        with suppress(FileNotFoundError):
-            part.unlink()
-        os.close(lock)
+        try:  # noqa: SIM105 (a signal is heard after a call: so the first one removes the file)
+            os.unlink(name)
+        except expected:
+            pass
+        if lock is not None:
+            os.close(lock)
 
 
-def create_locked(folder: Path, ending: str) -> tuple[Path, int]:
-    """Make a hidden file that only its owner can read; returns it with its open lock."""
+def hidden_path(folder: Path, ending: str) -> Path:
+    """Name a hidden file that nobody else has."""
+    return folder / f".{secrets.token_hex(8)}{ending}"
+
+
+def create_locked(path: Path) -> int:
+    """Make a file that only its owner can read; returns its open lock."""
     while True:
-        path = folder / f".{secrets.token_hex(8)}{ending}"
         lock = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
         if _is_at(path, lock):  # else another run took it for stale before it was locked
-            return path, lock
+            return lock
         os.close(lock)
 
 

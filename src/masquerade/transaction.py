@@ -9,7 +9,6 @@ import fcntl
 import json
 import os
 import re
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import NamedTuple
 from masquerade.storage import (
     complete,
     create_locked,
+    hidden_path,
     publish,
     remove_stale_files,
     sync_folder,
@@ -81,13 +81,14 @@ def _publish(parts: dict[Path, Path], *, overwrite: bool) -> None:
     folder = next(iter(parts)).parent
     steps = []
     for destination, part in parts.items():
-        kept = destination.with_name(f".{secrets.token_hex(8)}{KEPT}")
+        kept = hidden_path(destination.parent, KEPT)
         new = _identity(part)
         assert new is not None
         steps.append(_Step(os.path.abspath(destination), os.path.abspath(kept), new))
     with _alone_in(folder):
-        journal, lock = create_locked(folder, JOURNAL)
+        journal, lock = hidden_path(folder, JOURNAL), None
         try:
+            lock = create_locked(journal)
             with journal.open("w") as file:
                 json.dump(steps, file)
                 file.flush()
@@ -110,7 +111,8 @@ def _publish(parts: dict[Path, Path], *, overwrite: bool) -> None:
                 _end(journal, steps)
                 raise
         finally:
-            os.close(lock)
+            if lock is not None:
+                os.close(lock)
 
 
 @contextmanager

@@ -130,6 +130,26 @@ def test_a_process_that_dies_takes_no_other_file_along(tmp_path: Path) -> None:
     ]
 
 
+def test_a_signal_that_a_library_swallowed_ends_the_worker_after_its_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody would end it later, as it heeds the first signal alone."""
+    ended: list[int] = []
+    monkeypatch.setattr(batch, "_ended", [])
+    monkeypatch.setattr(os, "_exit", ended.append)
+    outcome = FileOutcome(FileTask(Path("a"), Path("b")), "done")
+
+    def swallowing(*_: Any) -> FileOutcome:
+        batch._ended.append(signal.SIGHUP)
+        return outcome
+
+    monkeypatch.setattr(batch, "_run_task", lambda *_: outcome)
+    assert batch._run_in_worker(*[None] * 2) is outcome and not ended
+    monkeypatch.setattr(batch, "_run_task", swallowing)
+    batch._run_in_worker(*[None] * 2)
+    assert ended == [129] and not batch._busy.is_set()
+
+
 NAMES = [b"caf\xe9.mp4", b"\x1b]0;owned\x07\x1b[31m.mp4", b"two\nlines.mp4", b"\xe2\x80\xaegpj.mp4"]
 
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from interruptions import KNOWN, interrupted_at
 
 import masquerade
 from masquerade.anonymizer import Anonymized, Anonymizer, Card
 from masquerade.errors import MasqueradeError, VideoError
 from masquerade.methods.blacken import Blacken
+from masquerade.pipeline import stream
 from masquerade.pipeline.constant_frame_rate import exact_rate, to_constant_rate
 from masquerade.pipeline.stream import AnonymizedFrame, Cover, anonymize, anonymize_stream, prefetch
 from masquerade.regions import WholeFrame
@@ -84,6 +89,40 @@ def test_prefetch_holds_no_more_bytes_than_its_limit() -> None:
             seen.append(taken_one.index)
             assert len(made) - len(seen) <= most + 1
         assert seen == list(range(12))
+
+
+@KNOWN
+def test_an_interruption_anywhere_ends_the_thread_and_waits_for_nothing() -> None:
+    point, reached = 0, True
+    while reached:
+        point += 1
+        closed: list[bool] = []
+        answers: list[bool] = []
+
+        def items(closed: list[bool] = closed) -> Iterator[int]:
+            try:
+                yield from range(5)
+            finally:
+                closed.append(True)
+
+        def work(taken: Iterator[int]) -> None:
+            with closing(taken):
+                list(taken)
+
+        def interrupted(point: int = point, answers: list[bool] = answers) -> None:
+            taken = prefetch(prefetch(items(), depth=1), depth=1)
+            next(taken)
+            try:
+                code = (stream, threading, contextlib)
+                answers.append(interrupted_at(point, partial(work, taken), *code))
+            except RuntimeError:  # of threading, which was interrupted
+                answers.append(True)
+
+        run = threading.Thread(target=interrupted, daemon=True)
+        run.start()
+        run.join(20)
+        assert answers and closed, f"it waits for ever where it was interrupted at {point}"
+        (reached,) = answers
 
 
 def test_prefetch_passes_on_exceptions() -> None:

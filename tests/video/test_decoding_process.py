@@ -167,6 +167,28 @@ def bomb(path: Path, *, samples: int) -> Path:
     return path
 
 
+def test_an_interruption_in_the_middle_of_an_answer_ends_it(tmp_path, monkeypatch):
+    """Else both wait for the other, until its time is over."""
+    asked, receive, send = [], decoding_process.receive, decoding_process.send
+
+    def interrupt(channel):
+        monkeypatch.setattr(decoding_process, "receive", receive)
+        raise KeyboardInterrupt
+
+    def record(channel, message):
+        asked.append(message["ask"])
+        send(channel, message)
+
+    source = make(tmp_path / "a.mp4", seconds=0.2)
+    with pytest.raises(KeyboardInterrupt), Reader(source) as reader:
+        process = decoding_process._running - set(decoding_process._idle)
+        monkeypatch.setattr(decoding_process, "receive", interrupt)
+        monkeypatch.setattr(decoding_process, "send", record)
+        reader.stream(0)
+    assert asked == ["template"]
+    assert [one.process.returncode for one in process] == [-9]
+
+
 def test_a_bomb_bursts_in_it(tmp_path):
     path = bomb(tmp_path / "bomb.mp4", samples=2**25)
     assert path.stat().st_size < 10**5

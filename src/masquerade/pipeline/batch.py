@@ -35,6 +35,7 @@ VIDEOS = {
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 OWN_SUFFIX = "_anonymized"
 _busy = threading.Event()  # in a worker: it anonymizes a file
+_ended: list[int] = []  # in a worker: the signals that it got
 Naming = Literal["keep", "sequential", "hash"]
 
 
@@ -242,14 +243,18 @@ def _run_task(
 
 
 def _run_in_worker(task: FileTask, pipeline: Pipeline) -> FileOutcome:
-    """`_run_task` in a process that ends with it on a signal, and does not take the next task."""
-    _busy.set()
-    try:
-        return _run_task(task, pipeline)
-    except SystemExit as ended:
-        os._exit(int(ended.code or 0))
-    finally:
-        _busy.clear()
+    """`_run_task` in a process that ends with it on a signal, and does not take the next task.
+
+    Also where a library swallowed the exception and the task went on: nobody would end it later.
+    """
+    outcome = None
+    with suppress(SystemExit):
+        _busy.set()
+        outcome = _run_task(task, pipeline)
+    _busy.clear()
+    if _ended or outcome is None:
+        os._exit(128 + _ended[0] if _ended else 1)
+    return outcome
 
 
 def _run_in_processes(todo: list[tuple[FileTask, Pipeline]], workers: int) -> Iterator[FileOutcome]:
@@ -288,13 +293,12 @@ def _run_in_processes(todo: list[tuple[FileTask, Pipeline]], workers: int) -> It
 
 def _exit_on_signals() -> None:
     """In a worker: raise SystemExit on the first signal, so that a half-made output is removed."""
-    ended: list[int] = []
 
     def end(received: int, frame: object) -> None:
-        ended.append(received)
+        _ended.append(received)
         if not _busy.is_set():  # an exception would be printed, and there is nothing to remove
             os._exit(128 + received)
-        if len(ended) == 1:
+        if len(_ended) == 1:
             sys.exit(128 + received)
 
     for number in ENDING:

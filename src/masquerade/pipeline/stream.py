@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -100,22 +101,23 @@ def prefetch(
 
     An item that is larger than `limit` passes alone. An exception there is raised here. Closing
     this generator ends the thread and closes `items`.
+
+    The main thread may be interrupted by a signal anywhere. In a `threading.Condition` that leaves
+    its lock held, for which the other thread would wait forever; a `SimpleQueue` is whole then.
     """
-    ready: deque[tuple[bool, Any, int]] = deque()
-    changed, stopped = threading.Condition(), False
+    ready: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
+    taken: SimpleQueue[None] = SimpleQueue()  # one for each item that was
+    ended: SimpleQueue[None] = SimpleQueue()
+    ahead: deque[int] = deque()  # the sizes of the items that may still be in `ready`
+    stopped = False
 
     def put(more: bool, item: Any) -> bool:
         size = _bytes_of(item)
-        with changed:
-            changed.wait_for(
-                lambda: (
-                    stopped
-                    or not ready
-                    or (len(ready) < depth and sum(entry[2] for entry in ready) + size <= limit)
-                )
-            )
-            ready.append((more, item, size))
-            changed.notify_all()
+        while not stopped and ahead and (len(ahead) >= depth or sum(ahead) + size > limit):
+            taken.get()
+            ahead.popleft()
+        ahead.append(size)
+        ready.put((more, item))
         return not stopped
 
     def work() -> None:
@@ -128,15 +130,15 @@ def prefetch(
             put(False, None)
         except BaseException as error:
             put(False, error)
+        finally:
+            ended.put(None)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
         while True:
-            with changed:
-                changed.wait_for(lambda: ready)
-                more, item, _ = ready.popleft()
-                changed.notify_all()
+            more, item = ready.get()
+            taken.put(None)
             if not more:
                 if item is not None:
                     raise item
@@ -144,10 +146,13 @@ def prefetch(
             yield item
     finally:
         item = None  # an error that a frame of its own traceback names keeps all these frames
-        with changed:
-            stopped = True
-            changed.notify_all()
-        thread.join()
+        stopped = True
+        try:
+            taken.put(None)
+            thread.join()
+        except BaseException:  # an interruption, after which `join` takes the thread for ended
+            ended.get()
+            raise
 
 
 def _bytes_of(item: Any) -> int:

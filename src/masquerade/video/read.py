@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -52,14 +51,13 @@ class Reader:
             self.info = info or decoding_process.probe(self.path, rate=rate, limits=limits)
             self._decoder = RemoteDecoder(self.path, self.info, **options, limits=limits)
         self._to_rgb = YuvToRgb(self.info, force_8bit=force_8bit)
-        self._resources = ExitStack()
 
     def __enter__(self) -> Self:
-        self._resources.enter_context(self._decoder)
+        self._decoder.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._resources.close()
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self._decoder.__exit__(kind, *error)  # which ends it in the middle of a sentence
 
     @property
     def damaged(self) -> int:
