@@ -4,6 +4,8 @@ import torch
 
 from masquerade.errors import MissingError, UsageError
 
+DEVICES = "auto, cpu, cuda (an NVIDIA GPU), cuda:1 (the second one) or mps (Apple's)"
+
 
 def choose_device(name: str) -> torch.device:
     """Return the device of this name; `auto` is a CUDA GPU where there is one, else the CPU.
@@ -17,14 +19,14 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UsageError(f"there is no device {name!r}; say auto, cpu, cuda:0 or mps.") from error
+        raise UsageError(f"there is no device {name!r}; say {DEVICES}.") from error
     here = {
         "cpu": True,
         "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
         "mps": torch.backends.mps.is_available(),
     }
     if device.type not in here:
-        raise UsageError(f"there is no device {name!r}; say auto, cpu, cuda:0 or mps.")
+        raise UsageError(f"there is no device {name!r}; say {DEVICES}.")
     if not here[device.type]:
         raise MissingError(f"device {name} is not on this machine; say --device cpu, or auto.")
     return device

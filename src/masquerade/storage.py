@@ -230,10 +230,10 @@ def folds_case(folder: Path) -> bool:
         return True
 
 
-def refuse_existing(destination: Path, *, overwrite: bool) -> None:
+def refuse_existing(destination: Path, *, overwrite: bool, flag: str = "-o") -> None:
     """Refuse to put an output where a folder is, a link to nothing, or without `overwrite` a file.
 
-    And under a name that the file system does not take.
+    And under a name that the file system does not take. `flag` is where another can be chosen.
     """
     try:
         link = stat.S_ISLNK(destination.lstat().st_mode)
@@ -242,14 +242,18 @@ def refuse_existing(destination: Path, *, overwrite: bool) -> None:
     except (OSError, ValueError) as error:  # such as a name of 300 characters
         reason = getattr(error, "strerror", error)
         raise UsageError(
-            f"{destination} cannot be a file's name: {reason}; choose a shorter -o."
+            f"{destination} cannot be a file's name: {reason}; choose a shorter {flag}."
         ) from error
     if link and not destination.exists():
-        raise UsageError(f"{destination} is a link to nothing; remove it, or choose another -o.")
+        raise UsageError(
+            f"{destination} is a link to nothing; remove it, or choose another {flag}."
+        )
     if destination.is_dir():
         raise UsageError(f"{destination} is a folder; name a file, or end the name with a slash.")
     if destination.exists() and not overwrite:
-        raise UsageError(f"{destination} exists already; choose another -o, or give --overwrite.")
+        raise UsageError(
+            f"{destination} exists already; choose another {flag}, or give --overwrite."
+        )
 
 
 def remove_stale_files(folder: Path) -> None:

@@ -38,7 +38,12 @@ def test_help_opens_with_a_line_to_copy(
     ("words", "code", "says"),
     [
         (["anonymize", "none.mp4"], 1, "does not exist"),
-        (["anonymize", "http://example.org/a.mp4"], 1, "does not exist"),
+        (["anonymize", "http://example.org/a.mp4"], 1, "http://example.org/a.mp4 is an address"),
+        (
+            ["anonymize", "RTSP://cam/a"],
+            1,
+            "RTSP://cam/a is an address, and only files are read: download it",
+        ),
         (["anonymize"], 2, "name a video"),
         (["anonymize", "a.mp4", "--method", "blurr"], 2, "no method 'blurr'"),
         (["anonymize", "a.mp4", "--preset", "weak"], 2, "no preset 'weak'"),
@@ -47,6 +52,9 @@ def test_help_opens_with_a_line_to_copy(
         (["anonymize", "a.mp4", "--colour", "red"], 2, "--colour"),
         (["anonymize", "a.mp4", "--resume", "--public-receipt"], 2, "full receipt"),
         (["anonymize", "a.mp4", "--device", "cuda"], 3, "not on this machine"),
+        (["anonymize", "a.mp4", "--device", "gpu"], 2, "say auto, cpu, cuda (an NVIDIA GPU)"),
+        (["anonymize", "a.mp4", "--device", "gpu", "--dry-run"], 2, "say auto, cpu, cuda"),
+        (["anonymize", "a.mp4", "-o", "a.mpg"], 2, "name it .mp4"),
         (["anonymize", "a.mp4", "--weights", "w.safetensors"], 3, "w.safetensors"),
         (["anonymise", "a.mp4"], 2, "did you mean anonymize"),
         ([], 2, ""),
@@ -61,6 +69,18 @@ def test_exit_codes(
     assert says in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mp4"]
+
+
+@pytest.mark.parametrize("flag", ["-o", "--report", "--export-boxes", "--export-masks"])
+def test_an_existing_output_is_named_with_the_flag_that_names_another(
+    called: Callable[..., Any], clip: Path, tmp_path: Path, flag: str
+) -> None:
+    words = ["anonymize", clip, "--regions", "frame", "--method", "blacken", "--preview", "0.1"]
+    there = tmp_path / "there.mkv"
+    there.write_bytes(b"mine")
+    done = called(*words, *([] if flag == "-o" else ["-o", tmp_path / "new.mkv"]), flag, there)
+    assert done.returncode == 1 and there.read_bytes() == b"mine"
+    assert f"{there} exists already; choose another {flag}, or give --overwrite" in done.stderr
 
 
 def test_without_the_face_model_nothing_is_written(

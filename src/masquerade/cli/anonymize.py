@@ -13,6 +13,7 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.cli import INTERRUPTED
 from masquerade.cli.arguments import parse_with_method
 from masquerade.cli.progress import BatchProgress
+from masquerade.device import choose_device
 from masquerade.errors import UsageError, escape
 from masquerade.pipeline.batch import (
     FileOutcome,
@@ -138,7 +139,8 @@ def main(argv: list[str]) -> int:
         raise UsageError("--resume needs the full receipt; leave --public-receipt out.")
     check_outputs(tasks, config, inputs=[options.weights] if options.weights else ())
     if options.dry_run:
-        region_arguments(with_default_regions(config, anonymizer))  # refuses what cannot be done
+        choose_device(config.device)  # each refuses what cannot be done
+        region_arguments(with_default_regions(config, anonymizer))
         for task in tasks:
             print(escape(f"{task.src} -> {task.dst}"))
         return 0

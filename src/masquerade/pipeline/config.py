@@ -157,7 +157,13 @@ class Pipeline(NamedTuple):
 
 
 def build_pipeline(anonymizer: Anonymizer, config: PipelineConfig) -> Pipeline:
-    """Fill in the method's default regions and load the detector's model."""
+    """Fill in the method's default regions and load the detector's model.
+
+    Raises:
+        UsageError: the settings contradict each other or the method.
+        MissingError: a model or the device is not here.
+    """
+    choose_device(config.device)
     config = with_default_regions(config, anonymizer)
     return Pipeline(anonymizer, config, build_region_source(config))
 

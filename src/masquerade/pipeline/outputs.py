@@ -64,14 +64,20 @@ def check_outputs(
             read += images_in(folder)
     held = {os.path.realpath(path): path for path in read}
     inodes = {(s.st_dev, s.st_ino): path for path in read if (s := _stat(path))}
-    outputs = [path for task in tasks for path in task.outputs(config_of(task, config, tasks))]
+    outputs: list[Path] = []
+    flags: dict[Path | None, str] = {}
+    for task in tasks:
+        own = config_of(task, config, tasks)
+        outputs += task.outputs(own)
+        flags |= {own.report: "--report", own.export_boxes: "--export-boxes"}
+        flags |= {own.export_masks: "--export-masks", task.dst: "-o"}
     for task in tasks if not config.shadow else ():
         container_for(task.dst, encoding_for(config, codec_for(task.dst)))
     if config.export_masks and len(tasks) == 1:
         container_for(config.export_masks, lossless_for(config.export_masks))
     first: set[str] = set()
     for path, key in zip(outputs, place_keys(outputs), strict=True):
-        refuse_existing(path, overwrite=True)
+        refuse_existing(path, overwrite=True, flag=flags.get(path, "-o"))
         about = _stat(path)
         source = held.get(os.path.realpath(path)) or (
             inodes.get((about.st_dev, about.st_ino)) if about else None
@@ -83,7 +89,7 @@ def check_outputs(
         if key in first:
             raise UsageError(f"two outputs would be called {path}; give each its own name.")
         first.add(key)
-        refuse_existing(path, overwrite=overwrite)
+        refuse_existing(path, overwrite=overwrite, flag=flags.get(path, "-o"))
 
 
 def _stat(path: Path) -> os.stat_result | None:

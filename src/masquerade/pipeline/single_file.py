@@ -1,5 +1,6 @@
 """Anonymize one file: a verified output with its receipt appears, or nothing does."""
 
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -122,6 +123,9 @@ def run_file(
         for folder in {path.parent for path in task.outputs(config)}:
             recover(folder)
         if not src.exists():
+            if re.match("[a-z]{2,}:/", str(src), re.IGNORECASE):
+                address = str(src).replace(":/", "://", 1)
+                raise VideoError(f"{address} is an address, and only files are read: download it.")
             raise VideoError(f"{src} does not exist; check the name.")
         check_outputs([task], config, overwrite=config.overwrite)
         if config.amp and choose_device(config.device).type != "cuda":

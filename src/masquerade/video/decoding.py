@@ -244,7 +244,7 @@ class Decoder:
         if not self._salvage:
             raise VideoError(
                 f"{printable(self.path)} {what} after {self._reached} frames; "
-                "ask for salvage to anonymize what is there."
+                "`anonymize --salvage` takes what is there."
             )
 
     def _check_whole(self, last: Decoded) -> None:
