@@ -16,7 +16,8 @@ from frames import ArrayFrame, clip, noise
 from masquerade.errors import MissingError
 from masquerade.regions import People
 from masquerade.regions.anchor_detection import anchors
-from masquerade.regions.litert import MODEL_FILES, LiteRtNetwork, model_file
+from masquerade.regions.litert import LiteRtNetwork
+from masquerade.regions.model_files import MODEL_FILES, model_file
 from masquerade.regions.pose_detection import STRIDES, PoseDetector, Square, crop
 from masquerade.regions.pose_landmarks import Pose
 from masquerade.regions.pose_tracking import FramePeople, PoseTracker, PoseTracking

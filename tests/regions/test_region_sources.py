@@ -10,7 +10,17 @@ import pytest
 from frames import ArrayFrame, Counted, clip, noise, portrait
 
 from masquerade.errors import UsageError
-from masquerade.regions import REGIONS, Boxes, Faces, Hands, Parts, People, Templates, WholeFrame
+from masquerade.regions import (
+    REGIONS,
+    Boxes,
+    Faces,
+    Hands,
+    Parts,
+    People,
+    Templates,
+    Text,
+    WholeFrame,
+)
 from masquerade.regions.boxes import Box, BoxWriter
 from masquerade.regions.masks import rasterize
 from masquerade.regions.tracking import select_keyframes
@@ -43,6 +53,7 @@ def _sources(tmp_path: Path) -> dict[str, object]:
         "people": People(),
         "parts": Parts(parts=("head", "hands")),
         "hands": Hands(),
+        "text": Text(),
         "boxes": Boxes(file=tmp_path / "b.json"),
         "templates": Templates(at=((0, 20, 30),)),
     }

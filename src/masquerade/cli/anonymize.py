@@ -34,7 +34,7 @@ EXAMPLE = "masquerade anonymize holiday.mp4 -o safe.mp4"
 BOXES = {
     "": """inputs output regions method weights outside audio preview threshold device recursive
         overwrite""",
-    "detection": """detector scale min_size max_size every track gap carry lookback region
+    "detection": """detector models scale min_size max_size every track gap carry lookback region
         export_boxes export_masks shadow allow_empty allow_gaps""",
     "template": "hide at keys key_weights combine gamma floor grow calibrated",
     "mask": "shape mask_scale feather",

@@ -16,8 +16,8 @@ from masquerade.cli.readable_help import Box, parse_boxes
 from masquerade.errors import MasqueradeError
 from masquerade.pipeline.receipt import library_versions
 from masquerade.regions.face_detectors import CENTERFACE_INSTALL, centerface_file
-from masquerade.regions.litert import INSTALL as MODEL_INSTALL
-from masquerade.regions.litert import LITERT_INSTALL, MODEL_FILES, model_file
+from masquerade.regions.litert import LITERT_INSTALL
+from masquerade.regions.model_files import MODEL_FILES, model_file
 from masquerade.video.encoding import CODECS, Encoding, check_encoder
 
 
@@ -71,7 +71,7 @@ def _packages() -> list[Check]:
 def _models() -> list[Check]:
     face = partial(centerface_file), "CenterFace", "MIT", CENTERFACE_INSTALL, True
     poses = [
-        (partial(model_file, name), file.name, "Apache-2.0", MODEL_INSTALL, False)
+        (partial(model_file, name), file.name, "Apache-2.0", file.install, False)
         for name, file in MODEL_FILES.items()
     ]
     found = []

@@ -31,6 +31,7 @@ DEFAULT_REGIONS = "faces"
 REGION_ARGUMENTS = (
     "detector", "threshold", "scale", "min_size", "max_size", "every", "gap", "carry", "lookback",
     "track", "at", "keys", "key_weights", "combine", "gamma", "floor", "calibrated", "grow",
+    "models",
 )  # fmt: skip
 """Fields that are handed to a region source if its constructor has an argument of that name."""
 Reach = Annotated[int, at_least(0, 1000)]
@@ -41,7 +42,7 @@ Rate = Annotated[float, at_least(0.001, 1000)]
 class PipelineConfig(Checked):
     """How a file is anonymized. None: the default of the region source, method or codec."""
 
-    # what to hide: faces, people, hands, parts:NAME,... (of people: head, eyes, ...), frame,
+    # what to hide: faces, people, hands, text, parts:NAME,... (of people: head, eyes, ...), frame,
     # boxes:FILE, templates:NAME,..., or several as in faces+people; by default faces, or the
     # method's own default.
     regions: str | None = None
@@ -51,6 +52,8 @@ class PipelineConfig(Checked):
     # points FRAME:X,Y in this video, each with --at; what looks like them is hidden (regions:
     # templates).
     at: tuple[str, ...] = ()
+    # folder of the files of networks for people, hands and text; by default the installed packages.
+    models: Path | None = None
     # features by which templates are compared: colour-hog (needs no weights; within one video
     # only), dino-s8, dino-s16, dinov2-s14.
     keys: str | None = None
@@ -138,7 +141,8 @@ class PipelineConfig(Checked):
         left_out = {"seed", "report", "export_boxes", "export_masks", "overwrite"}
         kept = {name: value for name, value in asdict(self).items() if name not in left_out}
         kept["region"] = self.region and self.region.name
-        kept["key_weights"] = self.key_weights and self.key_weights.name
+        for name in ("key_weights", "models"):
+            kept[name] = kept[name] and kept[name].name
         name, _, file = (self.regions or DEFAULT_REGIONS).partition(":")
         kept["regions"] = f"{name}:{Path(file).name}" if file else name
         return kept

@@ -6,6 +6,7 @@ from masquerade.regions.people import People
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.region_sources import Boxes, Faces, RegionSource, WholeFrame
 from masquerade.regions.template_regions import Templates
+from masquerade.regions.text import Text
 from masquerade.regions.union import Union
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Region",
     "RegionSource",
     "Templates",
+    "Text",
     "Union",
     "WholeFrame",
 ]
@@ -29,6 +31,7 @@ REGIONS: dict[str, type] = {
     "people": People,
     "parts": Parts,
     "hands": Hands,
+    "text": Text,
     "boxes": Boxes,
     "templates": Templates,
 }

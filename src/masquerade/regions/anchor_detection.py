@@ -45,7 +45,7 @@ class AnchorDetector:
     """A detector on anchors; an instance serves one thread at a time.
 
     Args:
-        name: of the network, in `litert.MODEL_FILES`.
+        name: of the network, in `model_files.MODEL_FILES`.
         strides: of its anchors, see `anchors`.
         lowest: what it is given for black; white is 1.
         threshold: lowest score, 0 to 1.

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 
 from masquerade.models.optical_flow import grey, warp_along_flow
-from masquerade.regions.litert import MODEL_FILES
 from masquerade.regions.masks import resize_mask
+from masquerade.regions.model_files import MODEL_FILES
 from masquerade.regions.pose_detection import U8, PoseDetector, Square
 from masquerade.regions.pose_landmarks import Pose, PoseLandmarks
 from masquerade.regions.region import Frame, fit_size

@@ -1,0 +1,90 @@
+"""Files of networks: which packages carry them, and how they are found and checked.
+
+The files come inside Apache-2.0 packages, of which nothing else is used; a folder of files may be
+named instead, for platforms that have no wheel of a package.
+"""
+
+import importlib.util
+from pathlib import Path
+from typing import NamedTuple
+
+from masquerade.errors import MissingError
+from masquerade.storage import file_digest
+
+PACKAGES = {
+    "mediapipe": "pip install --no-deps mediapipe==0.10.21",
+    "rapidocr_onnxruntime": "pip install --no-deps rapidocr-onnxruntime==1.4.4",
+}
+"""The packages that carry networks, and what installs them."""
+
+
+class ModelFile(NamedTuple):
+    """The file of a network, as its package carries it."""
+
+    path: str  # in the package
+    sha256: str
+    package: str = "mediapipe"
+
+    @property
+    def name(self) -> str:
+        return Path(self.path).name
+
+    @property
+    def install(self) -> str:
+        return PACKAGES[self.package]
+
+
+MODEL_FILES = {
+    "pose detection": ModelFile(
+        "modules/pose_detection/pose_detection.tflite",
+        "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
+    ),
+    "pose landmarks": ModelFile(
+        "modules/pose_landmark/pose_landmark_full.tflite",
+        "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
+    ),
+    "palm detection": ModelFile(
+        "modules/palm_detection/palm_detection_full.tflite",
+        "1b14e9422c6ad006cde6581a46c8b90dd573c07ab7f3934b5589e7cea3f89a54",
+    ),
+    "hand landmarks": ModelFile(
+        "modules/hand_landmark/hand_landmark_full.tflite",
+        "11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3",
+    ),
+    "face landmarks": ModelFile(
+        "modules/face_landmark/face_landmark.tflite",
+        "1055cb9d4a9ca8b8c688902a3a5194311138ba256bcc94e336d8373a5f30c814",
+    ),
+    "text detection": ModelFile(
+        "models/ch_PP-OCRv4_det_infer.onnx",
+        "d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
+        package="rapidocr_onnxruntime",
+    ),
+}
+
+
+def model_file(name: str, folder: Path | None = None) -> Path:
+    """The file of a network in `MODEL_FILES`, its digest checked.
+
+    Args:
+        name: of the network.
+        folder: that holds the file under its own name; None: the installed package.
+
+    Raises:
+        MissingError: it is not there, or it is not the file that this package was tested with.
+    """
+    model = MODEL_FILES[name]
+    if folder is not None:
+        file, advice = folder / model.name, f"take it out of {model.install.split()[-1]}."
+    else:
+        spec = importlib.util.find_spec(model.package)  # found, not imported
+        root = Path(spec.origin).parent if spec and spec.origin else Path(model.package)
+        file, advice = root / model.path, f"add it with: {model.install}"
+    if not file.is_file():
+        raise MissingError(f"The network for {name} ({model.name}) is not there; {advice}")
+    if file_digest(file) != model.sha256:
+        raise MissingError(
+            f"The network for {name} ({model.name}) is not the one that masquerade was tested "
+            f"with; {advice}"
+        )
+    return file
