@@ -18,7 +18,9 @@ MOST_BYTES = 3 * 2**33  # of a run, 24 GiB; what would take more is refused
 METHOD_BYTES = 60  # a pixel and frame of a window: five copies of it in floats
 DETECTOR_BYTES = 300  # a pixel that a detector sees
 QUEUES = 5  # between decoder, region source, method, conversion and encoder
-_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+_C = ctypes.CDLL(None)
+_TRIM, _MALLOPT = (getattr(_C, name, None) for name in ("malloc_trim", "mallopt"))  # of glibc
+_ARENA_MAX = -8  # mallopt's number of how many arenas there may be
 
 
 def held_pictures(picture_bytes: int, look_ahead: int, window: int) -> int:
@@ -55,11 +57,17 @@ def check_memory(info: VideoInfo, look_ahead: int, window: int) -> None:
         )
 
 
-def give_memory_back() -> None:
-    """Give memory that is free inside this process back to the system.
+def share_memory() -> None:
+    """Let all threads from now on take memory from one arena, where the C library is glibc.
 
-    Each thread of a run takes memory from one of glibc's arenas, which keep what is freed. So over
-    many files each arena grows to what the hungriest stage needs, though only one runs it at once.
+    It has several for each core, and each keeps what was freed in it at its end: over many files
+    all would grow to what the hungriest stage needs, though only one thread runs it at once.
     """
+    if _MALLOPT is not None:
+        _MALLOPT(_ARENA_MAX, 1)
+
+
+def give_memory_back() -> None:
+    """Give memory that is free inside this process back to the system, if that is glibc's."""
     if _TRIM is not None:
         _TRIM(0)

@@ -30,7 +30,7 @@ from masquerade.pipeline.coverage import (
     check_file_coverage,
     coverage_warnings,
 )
-from masquerade.pipeline.memory import check_memory, give_memory_back
+from masquerade.pipeline.memory import check_memory, give_memory_back, share_memory
 from masquerade.pipeline.outputs import FileTask, check_outputs, receipt_path
 from masquerade.pipeline.receipt import (
     FileFacts,
@@ -118,6 +118,7 @@ def run_file(
     `also` writes what is to appear together with the output, from its temporary file.
     """
     config = pipeline.config
+    share_memory()
     try:
         task = FileTask(src, dst)
         for folder in {path.parent for path in task.outputs(config)}:
