@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import numpy as np
@@ -69,6 +72,23 @@ def test_what_threads_freed_goes_back_to_the_system() -> None:
     give_memory_back()
     assert resident() < before - 20
     assert all((rows == 1).all() for part in kept for rows in part)
+
+
+@pytest.mark.skipif(memory._MALLOPT is None, reason="another C library than glibc")
+def test_the_threads_of_a_run_add_no_arena(clip: Path, tmp_path: Path) -> None:
+    code = """
+        import ctypes, sys
+        import masquerade
+        anonymize, method = masquerade.anonymize_file, masquerade.build("selective")
+        c = ctypes.CDLL(None)
+        c.malloc_info(0, ctypes.c_void_p.in_dll(c, "stdout"))
+        anonymize(sys.argv[1], sys.argv[2], method, regions="frame")
+        c.malloc_info(0, ctypes.c_void_p.in_dll(c, "stdout"))
+    """
+    words = [sys.executable, "-c", dedent(code), str(clip), str(tmp_path / "o.mp4")]
+    told = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    before, after = (part.count("<heap nr=") for part in told.split("</malloc>")[:2])
+    assert 1 <= after <= before
 
 
 @pytest.mark.parametrize(
