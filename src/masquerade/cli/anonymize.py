@@ -150,7 +150,10 @@ def main(argv: list[str]) -> int:
     outcomes = []
     quiet = options.quiet or options.json
     bar = not (options.no_progress or quiet)
-    with BatchProgress(files=len(tasks), bar=bar, quiet=quiet, verbose=options.verbose) as progress:
+    together = options.workers > 1 and len(tasks) > 1
+    with BatchProgress(
+        files=len(tasks), bar=bar, quiet=quiet, verbose=options.verbose, together=together
+    ) as progress:
         for outcome in anonymize_batch(
             tasks,
             pipeline,

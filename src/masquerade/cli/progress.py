@@ -1,16 +1,19 @@
 """Progress on stderr: a bar and a printed line for each file, and bars for an evaluation."""
 
+from collections.abc import Callable
+
 from rich import markup
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from masquerade.cli import INTERRUPTED
 from masquerade.errors import escape
@@ -20,44 +23,69 @@ from masquerade.pipeline.receipt import Receipt
 from masquerade.pipeline.single_file import OnProgress
 
 
+class TimeLeft(TimeRemainingColumn):
+    """The time that is left, and nothing while it is not known."""
+
+    def render(self, task: Task) -> Text:
+        """As rich says it, with a word that says what it is."""
+        return Text() if task.time_remaining is None else super().render(task).append(" left")
+
+
 class BatchProgress(Progress):
     """Progress and outcomes of a batch: outputs on stdout, all else on stderr.
 
-    The bar appears on a terminal only; `quiet` leaves nothing but errors.
+    The bar appears on a terminal only, and counts the frames of each file, or of several that are
+    processed `together` the files; `quiet` leaves nothing but errors.
     """
 
-    def __init__(self, *, files: int, bar: bool, quiet: bool, verbose: bool) -> None:
+    def __init__(
+        self, *, files: int, bar: bool, quiet: bool, verbose: bool, together: bool = False
+    ) -> None:
         self._stderr = Console(stderr=True, highlight=False, soft_wrap=True)
         self._quiet, self._verbose, self._files, self._number = quiet, verbose, files, 0
         super().__init__(
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.completed} of {task.total} frames, {task.fields[rate]:.0f} a second"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[count]}"),
+            TimeLeft(),
             console=self._stderr,
             transient=True,
             disable=not (bar and self._stderr.is_terminal),
         )
+        self._together = self._add_bar("files", "files", total=files) if together else None
+
+    def _add_bar(self, name: str, unit: str, total: int | None = None) -> Callable[..., None]:
+        """Add a bar; gives the function that moves it."""
+
+        def count(done: int, of: int | None) -> str:
+            return f"{done} {unit}" if of is None else f"{done} of {of} {unit}"
+
+        def move(done: int, total: int | None) -> None:
+            self.update(bar, completed=done, total=total, count=count(done, total))
+
+        bar = self.add_task(name, total=total, count=count(0, total))
+        return move
 
     def start_file(self, task: FileTask) -> OnProgress:
         """Show a bar for the next file; gives the callback that moves it."""
         self._number += 1
         for old in self.task_ids:
             self.remove_task(old)
-        count = f" ({self._number} of {self._files})" if self._files > 1 else ""
-        bar = self.add_task(markup.escape(escape(task.src.name)) + count, total=None, rate=0.0)
+        number = f" ({self._number} of {self._files})" if self._files > 1 else ""
+        show = self._add_bar(markup.escape(escape(task.src.name)) + number, "frames")
 
         def move(done: int, total: int | None) -> None:
             if INTERRUPTED.is_set():  # FFmpeg may have swallowed the exception
                 raise KeyboardInterrupt
-            self.update(bar, completed=done, total=total, rate=self.tasks[0].speed or 0.0)
+            show(done, total)
 
         return move
 
     def print_outcome(self, outcome: FileOutcome) -> None:
         """Print one file's outcome."""
+        if self._together:
+            self._number += 1
+            self._together(self._number, self._files)
         source, made = escape(outcome.task.src), escape(outcome.task.dst)
         if outcome.status == "failed":
             named = f"{source}: " if self._files > 1 else ""  # names recur between folders

@@ -1,5 +1,6 @@
 """Anonymize one file: a verified output with its receipt appears, or nothing does."""
 
+import math
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -85,7 +86,7 @@ def anonymize_file(
         src: the file, or with `sequence=RATE` a folder of images.
         dst: the file to make.
         anonymizer: the method, see `masquerade.build` and `masquerade.load`.
-        progress: called with (frames done, frames in all or None).
+        progress: called with (frames done, about how many in all, or None), first with 0 done.
         **settings: fields of `pipeline.config.PipelineConfig`, such as regions="faces",
             audio="drop", seed=None.
 
@@ -175,6 +176,7 @@ class _FileRun:
         self.timer = StageTimer()
         self.coverage = CoverageCounter(source_names(config))
         self.frames = self.written = 0
+        self.total = _expected_frames(self.info, config.preview)
         self.within = _load_region_image(config.region, self.info) if config.region else None
         self.shape: Any = config.shape or getattr(pipeline.regions, "shape", None) or "ellipse"
         self.detail = DetailCheck(
@@ -188,6 +190,8 @@ class _FileRun:
     def run(self) -> Receipt:
         """Anonymize the file, or with `shadow` only find what would be hidden."""
         config = self.config
+        if self.progress:
+            self.progress(0, self.total)
         with (
             Reader(
                 self.src,
@@ -338,7 +342,7 @@ class _FileRun:
         if boxes:
             boxes.add(item.frame.index, item.region.boxes)
         if self.progress:
-            self.progress(self.frames, self.info.frames)
+            self.progress(self.frames, self.total and max(self.total, self.frames))
 
     def _receipt(
         self, reader: Reader, output: FileFacts | None, detail: ResidualDetail | None
@@ -391,6 +395,13 @@ def _until(reader: Reader, seconds: float | None) -> Iterator[Any]:
             if item.time - first >= seconds:
                 return
         yield item
+
+
+def _expected_frames(info: VideoInfo, preview: float | None) -> int | None:
+    """About how many frames there will be, by what the file says of itself; None: it says not."""
+    frames = info.frames or (round(info.duration * info.rate) if info.duration else None)
+    most = None if preview is None else math.ceil(preview * info.rate)
+    return frames if most is None else min(most, frames or most)
 
 
 def _load_region_image(path: Path, info: VideoInfo) -> Any:

@@ -1,0 +1,53 @@
+"""Progress: how much is done of how much, from the start, and one time that is left."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from masquerade.cli.progress import BatchProgress
+from masquerade.pipeline.batch import FileOutcome
+from masquerade.pipeline.outputs import FileTask
+
+
+def shown(progress: BatchProgress) -> list[tuple[str, str]]:
+    return [(task.description, task.fields["count"]) for task in progress.tasks]
+
+
+def test_a_file_counts_frames_of_all_from_the_start() -> None:
+    with BatchProgress(files=2, bar=True, quiet=False, verbose=False) as progress:
+        move = progress.start_file(FileTask(Path("in/a[b].mp4"), Path("b.mp4")))
+        move(0, 250)
+        assert shown(progress) == [("a\\[b].mp4 (1 of 2)", "0 of 250 frames")]
+        move(7, 250)
+        assert shown(progress)[0][1] == "7 of 250 frames"
+        move = progress.start_file(FileTask(Path("c.mkv"), Path("d.mp4")))
+        move(3, None)  # nothing says how many there are
+        assert shown(progress) == [("c.mkv (2 of 2)", "3 frames")]
+
+
+def test_files_that_are_processed_together_are_counted() -> None:
+    with BatchProgress(files=3, bar=True, quiet=True, verbose=False, together=True) as progress:
+        assert shown(progress) == [("files", "0 of 3 files")]
+        progress.print_outcome(FileOutcome(FileTask(Path("a.mp4"), Path("b.mp4")), "skipped"))
+        assert shown(progress) == [("files", "1 of 3 files")]
+
+
+def test_a_terminal_sees_frames_of_all(clip: Path, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    words = ("anonymize", clip, "-o", tmp_path / "o.mp4", "--regions", "frame")
+    code = "import sys; from masquerade.cli import main; sys.exit(main())"
+    run = [sys.executable, "-c", code, *map(str, words), "--method", "blacken"]
+    environment = {**os.environ, "COLUMNS": "80", "TERM": "xterm"}
+    said = b""
+    with subprocess.Popen(run, stderr=theirs, stdout=subprocess.DEVNULL, env=environment) as ran:
+        os.close(theirs)
+        with suppress(OSError):  # the other end is closed
+            while some := os.read(ours, 4096):
+                said += some
+    assert ran.returncode == 0
+    assert b"of 25 frames" in said and b"None" not in said
