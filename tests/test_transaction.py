@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import pathlib
 import signal
+import stat
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from interruptions import KNOWN, interrupted_at
 from masquerade import storage
 from masquerade import transaction as transaction_module
 from masquerade.errors import UsageError
-from masquerade.storage import atomic_write
+from masquerade.storage import atomic_write, take_lock
 from masquerade.transaction import recover, transaction
 
 NAMES = ("a.mp4", "b.json", "m.mkv", "r.json")
@@ -211,6 +213,40 @@ def test_of_two_runs_on_one_destination_one_set_is_left_whole(tmp_path: Path) ->
     for run in runs:
         run.join()
     assert held(tmp_path) in sets
+
+
+def test_a_folder_is_locked_while_names_are_given_in_it_and_free_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free: list[bool] = []
+    publish, flock = storage.publish, fcntl.flock
+
+    def look(*given: Any, **more: Any) -> None:
+        free.append(True)
+        with suppress(OSError), take_lock(tmp_path, os.O_RDONLY):
+            return publish(*given, **more) if given else None
+        free[-1] = False
+        if free.count(False) == 3:
+            raise OSError(errno.EIO, "I/O error")
+        publish(*given, **more)
+
+    def unable(handle: int, operation: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.ENOLCK, "no locks")
+        flock(handle, operation)
+
+    monkeypatch.setattr(transaction_module, "publish", look)
+    two, held_open = dict(list(NEW.items())[:2]), len(os.listdir("/proc/self/fd"))
+    write(two, tmp_path, overwrite=False)
+    look()
+    with pytest.raises(OSError, match="I/O error"):  # the lock goes then, too
+        write(two, tmp_path, overwrite=True)
+    look()
+    assert free == [False, False, True, False, True]
+    assert held(tmp_path) == two and len(os.listdir("/proc/self/fd")) == held_open
+    monkeypatch.setattr(fcntl, "flock", unable)  # a file system without
+    write(NEW, tmp_path, overwrite=True)
+    assert held(tmp_path) == NEW
 
 
 def test_a_journal_of_another_user_and_one_in_use_are_left_alone(
