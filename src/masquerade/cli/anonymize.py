@@ -11,7 +11,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.cli import INTERRUPTED
-from masquerade.cli.arguments import parse_with_method
+from masquerade.cli.arguments import flag_value, parse_with_method
 from masquerade.cli.progress import BatchProgress
 from masquerade.device import choose_device
 from masquerade.errors import UsageError, escape
@@ -27,18 +27,19 @@ from masquerade.pipeline.config import (
     region_arguments,
     with_default_regions,
 )
+from masquerade.pipeline.levels import LEVELS
 from masquerade.pipeline.outputs import check_outputs
 from masquerade.ranges import Count, UnitInterval
 
 EXAMPLE = "masquerade anonymize holiday.mp4 -o safe.mp4"
 BOXES = {
-    "": """inputs output regions method weights outside audio preview threshold device recursive
+    "": """inputs output level regions method weights outside audio preview threshold recursive
         overwrite""",
     "detection": """detector models scale min_size max_size every track gap carry lookback region
         export_boxes export_masks shadow allow_empty allow_gaps""",
     "template": "hide at keys key_weights combine gamma floor grow calibrated",
     "mask": "shape mask_scale feather",
-    "method": "preset batch_size amp size seed",
+    "method": "preset batch_size device amp size seed",
     "output": """metadata codec crf encoder_preset lossless bitrate hwaccel force_8bit cfr threads
         receipt report public_receipt""",
     "batch": "suffix name skip_existing resume workers dry_run sequence salvage",
@@ -111,12 +112,17 @@ def _with_templates(regions: str | None, names: str) -> str:
 
 def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
     """Parse the options and build the anonymizer."""
+    level = flag_value(argv, ("--level",))
+    if level in LEVELS:
+        for flag in ("--method", "--replacewith", "--regions", "--weights", "--hide", "--at"):
+            if flag_value(argv, (flag,)):
+                raise UsageError(f"--level chooses regions and a method; leave {flag} out, or it.")
     return parse_with_method(
         argv,
         Options,
         verb="masquerade anonymize",
         example=EXAMPLE,
-        default="selective",
+        default=LEVELS[level].method if level in LEVELS else "selective",
         boxes=BOXES,
         method=("--method", "--replacewith"),
     )

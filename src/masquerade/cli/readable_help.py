@@ -32,7 +32,7 @@ KINDS = {
 }
 """What stands for a value of each type in the help, and what a value of it is."""
 WORDS = {
-    **dict.fromkeys(("method", "preset", "method_preset", "device", "detector"), "NAME"),
+    **dict.fromkeys(("level", "method", "preset", "method_preset", "device", "detector"), "NAME"),
     **{"inputs": "IN ...", "regions": "WHAT", "hide": "NAME,...", "output": "PATH"},
     **{"at": "FRAME:X,Y", "annotators": "CSV ...", "places": "N ..."},
     **dict.fromkeys(("adversary", "correlated"), "NAME ..."),

@@ -11,6 +11,7 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import describe
 from masquerade.device import choose_device
 from masquerade.errors import UsageError
+from masquerade.pipeline.levels import LevelName, level_regions
 from masquerade.pipeline.receipt import config_hash
 from masquerade.ranges import (
     Checked,
@@ -42,9 +43,11 @@ Rate = Annotated[float, at_least(0.001, 1000)]
 class PipelineConfig(Checked):
     """How a file is anonymized. None: the default of the region source, method or codec."""
 
-    # what to hide: faces, people, hands, text, parts:NAME,... (of people: head, eyes, ...), frame,
-    # boxes:FILE, templates:NAME,..., or several as in faces+people; by default faces, or the
-    # method's own default.
+    # face, person (with clothes), or figure (everybody drawn alike, without the scene); in place of
+    # --regions and --method.
+    level: LevelName | None = None
+    # what to hide: faces, people, hands, text, parts:NAME,... (head, eyes, ...), frame, boxes:FILE,
+    # templates:NAME,..., or several as in faces+people; by default faces, or what the method needs.
     regions: str | None = None
     # which detector looks for them (faces: centerface, haar; people: pose, torchvision, hog,
     # motion).
@@ -179,6 +182,8 @@ def with_default_regions(config: PipelineConfig, anonymizer: Anonymizer) -> Pipe
     for one that shows regions only; faces for all others.
     """
     anonymizer.check_trained()
+    if config.level is not None:
+        return replace(config, regions=level_regions(config.level, config.regions, anonymizer))
     named = config.regions not in (None, "frame")
     if anonymizer.full_frame and (named or config.region):
         raise UsageError(

@@ -85,7 +85,11 @@ class Receipt:
             self,
             source=replace(self.source, name=None, sha256=None, bytes=0),
             output=self.output and replace(self.output, name=None),
-            settings={**self.settings, "region": None, "key_weights": None, "regions": kind},
+            settings={
+                **self.settings,
+                **dict.fromkeys(("region", "key_weights", "models")),
+                "regions": kind,
+            },
             regions=tuple(
                 replace(one, arguments={**one.arguments, "templates": None})
                 if "templates" in one.arguments

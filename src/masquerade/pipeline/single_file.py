@@ -31,6 +31,7 @@ from masquerade.pipeline.coverage import (
     check_file_coverage,
     coverage_warnings,
 )
+from masquerade.pipeline.levels import build_level
 from masquerade.pipeline.memory import check_memory, give_memory_back, share_memory
 from masquerade.pipeline.outputs import FileTask, check_outputs, receipt_path
 from masquerade.pipeline.receipt import (
@@ -73,7 +74,7 @@ SEED_WARNING = (
 def anonymize_file(
     src: str | Path,
     dst: str | Path,
-    anonymizer: Anonymizer,
+    anonymizer: Anonymizer | None = None,
     *,
     progress: OnProgress | None = None,
     **settings: Any,
@@ -85,10 +86,11 @@ def anonymize_file(
     Args:
         src: the file, or with `sequence=RATE` a folder of images.
         dst: the file to make.
-        anonymizer: the method, see `masquerade.build` and `masquerade.load`.
+        anonymizer: the method, see `masquerade.build` and `masquerade.load`; None: that of `level`,
+            which is "face" where it is not given.
         progress: called with (frames done, about how many in all, or None), first with 0 done.
         **settings: fields of `pipeline.config.PipelineConfig`, such as regions="faces",
-            audio="drop", seed=None.
+            level="person", audio="drop", seed=None.
 
     Raises:
         VideoError: the source cannot be read.
@@ -101,7 +103,8 @@ def anonymize_file(
     except TypeError as error:
         raise UsageError(f"anonymize_file: {error}.") from error
     try:
-        return run_file(Path(src), Path(dst), build_pipeline(anonymizer, config), progress=progress)
+        method = build_level(config.level or "face") if anonymizer is None else anonymizer
+        return run_file(Path(src), Path(dst), build_pipeline(method, config), progress=progress)
     finally:
         give_memory_back()  # by now without the networks that find regions
 

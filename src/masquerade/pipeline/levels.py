@@ -1,0 +1,61 @@
+"""Three levels for whoever does not want to choose regions and a method: a face, a person, all."""
+
+from typing import Literal, NamedTuple, get_args
+
+from masquerade.anonymizer import Anonymizer
+from masquerade.errors import UsageError
+from masquerade.methods import build, method_name
+
+LevelName = Literal["face", "person", "figure"]
+
+
+class Level(NamedTuple):
+    """Regions and a method that belong together."""
+
+    regions: str  # in `REGIONS`
+    method: str  # in `METHODS`, with its defaults
+    hides: str  # what of a person, in a line
+
+
+LEVELS: dict[LevelName, Level] = {
+    "face": Level("faces", "selective", "faces; body, clothes, walk and scene stay as they are"),
+    "person": Level(
+        "people", "selective", "whole people with their clothes; how they move and the scene stay"
+    ),
+    "figure": Level(
+        "people",
+        "mannequin",
+        "people and the scene: everybody is drawn as the same figure, which moves as they do",
+    ),
+}
+
+
+def level_of(name: str) -> Level:
+    """A level by its name.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    if name not in get_args(LevelName):
+        raise UsageError(f"there is no level {name!r}; choose one of {', '.join(LEVELS)}.")
+    return LEVELS[name]  # type: ignore[index]
+
+
+def build_level(name: str) -> Anonymizer:
+    """The method of a level."""
+    return build(level_of(name).method)
+
+
+def level_regions(name: str, regions: str | None, anonymizer: Anonymizer) -> str:
+    """The regions of a level.
+
+    Raises:
+        UsageError: other regions were named, or the method is another one.
+    """
+    level = level_of(name)
+    if regions not in (None, level.regions) or method_name(anonymizer) != level.method:
+        raise UsageError(
+            f"--level {name} is {level.method} on {level.regions}; leave --method and --regions "
+            "out, or leave --level out."
+        )
+    return level.regions

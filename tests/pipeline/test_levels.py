@@ -1,0 +1,75 @@
+"""Levels: what each chooses, what may not stand beside one, and what the receipt says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import masquerade
+from masquerade.cli.anonymize import parse
+from masquerade.errors import UsageError
+from masquerade.methods import method_name
+from masquerade.pipeline.config import PipelineConfig, build_pipeline, with_default_regions
+from masquerade.pipeline.levels import LEVELS, build_level
+from masquerade.regions import REGIONS
+
+EXPECTED = {
+    "face": ("selective", "faces"),
+    "person": ("selective", "people"),
+    "figure": ("mannequin", "people"),
+}
+
+
+@pytest.mark.parametrize("level", EXPECTED)
+def test_a_level_is_a_method_and_regions(level: Any) -> None:
+    options, anonymizer = parse(["in.mp4", "--level", level])
+    config = with_default_regions(options.config(), anonymizer)
+    assert (method_name(anonymizer), config.regions) == EXPECTED[level]
+    assert config == with_default_regions(config, anonymizer)  # as processes of a batch do
+    assert config.as_dict()["level"] == level
+    assert set(LEVELS) == set(EXPECTED)
+    assert LEVELS[level].regions in REGIONS
+
+
+def test_a_level_takes_the_arguments_of_its_method() -> None:
+    _, anonymizer = parse(["in.mp4", "--level", "figure", "--ground", "black"])
+    assert anonymizer.ground == "black"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--method selective", "--regions faces", "--weights run/", "--hide eye", "--at 0:1,2"],
+)
+@pytest.mark.parametrize("level", EXPECTED)
+def test_regions_or_a_method_beside_a_level_are_refused(level: str, words: str) -> None:
+    with pytest.raises(UsageError, match=f"leave {words.split()[0]} out") as caught:
+        parse(["in.mp4", "--level", level, *words.split()])
+    assert caught.value.exit_code == 2
+
+
+def test_an_unknown_level_is_refused_with_those_that_exist(called: Callable[..., Any]) -> None:
+    done = called("anonymize", "in.mp4", "--level", "body")
+    assert done.returncode == 2
+    assert all(level in done.stderr for level in EXPECTED)
+    with pytest.raises(UsageError, match="face, person, figure"):
+        build_level("body")
+
+
+def test_the_library_takes_a_level_in_place_of_a_method(clip: Path, tmp_path: Path) -> None:
+    receipt = masquerade.anonymize_file(clip, tmp_path / "a.mp4", level="face")
+    assert receipt.settings["level"] == "face"
+    assert receipt.settings["regions"] == "faces"
+    assert receipt.coverage.empty == 0
+    plain = masquerade.anonymize_file(clip, tmp_path / "b.mp4")
+    assert (plain.method, plain.settings["level"]) == (receipt.method, None)
+
+
+def test_another_method_than_the_levels_is_refused() -> None:
+    for level, regions in (("figure", None), ("person", "faces")):
+        with pytest.raises(UsageError, match=f"--level {level} is"):
+            build_pipeline(
+                masquerade.build("blacken"), PipelineConfig(level=level, regions=regions)
+            )
