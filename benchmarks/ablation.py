@@ -19,7 +19,7 @@ from pathlib import Path
 from rich.console import Console
 
 from masquerade.cli.evaluate import method_line, write_results
-from masquerade.cli.progress import EvaluationProgress
+from masquerade.cli.progress import StepProgress
 from masquerade.datasets.manifest import dataset_name, read_manifest
 from masquerade.evaluation import EvaluatedMethod, EvaluationConfig, evaluate
 from masquerade.methods.selective import Selective
@@ -60,7 +60,7 @@ def main() -> int:
         allow_empty=True,  # both stand under the table
         allow_gaps=True,
     )
-    with EvaluationProgress(quiet=not sys.stderr.isatty()) as talk:
+    with StepProgress(quiet=not sys.stderr.isatty()) as talk:
         result = evaluate(
             read_manifest(chosen.data),
             entries(chosen.which, regions=chosen.regions, names=names),

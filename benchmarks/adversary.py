@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.checkpoint import WEIGHTS, load, read_provenance
-from masquerade.cli.progress import EvaluationProgress
+from masquerade.cli.progress import StepProgress
 from masquerade.datasets.manifest import Column, Manifest, dataset_name, read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.errors import MasqueradeError, UsageError
@@ -372,7 +372,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         labels=labels,
     )
     words = shlex.join(sys.argv[1:] if argv is None else argv)
-    with EvaluationProgress(quiet=not sys.stderr.isatty()) as talk:
+    with StepProgress(quiet=not sys.stderr.isatty()) as talk:
         result = evaluate(
             manifest,
             entries,

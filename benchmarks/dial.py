@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from masquerade.checkpoint import load
-from masquerade.cli.progress import EvaluationProgress
+from masquerade.cli.progress import StepProgress
 from masquerade.datasets.manifest import dataset_name, read_manifest
 from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig, evaluate
 from masquerade.evaluation.results import Finding
@@ -210,7 +210,7 @@ def main(argv: list[str] | None = None) -> int:
         preset=given.judge,
         workers=given.workers,
     )
-    with EvaluationProgress(quiet=not sys.stderr.isatty()) as talk:
+    with StepProgress(quiet=not sys.stderr.isatty()) as talk:
         result = evaluate(
             read_manifest(given.data),
             entries,

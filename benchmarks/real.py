@@ -25,7 +25,7 @@ from rich.console import Console
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.cli.evaluate import write_results
-from masquerade.cli.progress import EvaluationProgress
+from masquerade.cli.progress import StepProgress
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.evaluation import EvaluatedMethod, EvaluationConfig, evaluate
@@ -202,7 +202,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     manifest = manifest_of(chosen.name, work, chosen.clips)
     began = time.perf_counter()
     given = sys.argv[1:] if argv is None else argv
-    with EvaluationProgress(quiet=not sys.stderr.isatty()) as talk:
+    with StepProgress(quiet=not sys.stderr.isatty()) as talk:
         result = evaluate(
             manifest,
             lines,

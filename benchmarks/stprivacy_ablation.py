@@ -20,7 +20,7 @@ from rich.console import Console
 
 from masquerade.checkpoint import load
 from masquerade.cli.evaluate import write_results
-from masquerade.cli.progress import EvaluationProgress
+from masquerade.cli.progress import StepProgress
 from masquerade.cli.train import main as train
 from masquerade.cli.train import parse
 from masquerade.datasets.manifest import dataset_name, read_manifest
@@ -102,7 +102,7 @@ def main(argv: list[str] | None = None) -> int:
         preset=given.judge,
         workers=given.workers,
     )
-    with EvaluationProgress(quiet=not sys.stderr.isatty()) as talk:
+    with StepProgress(quiet=not sys.stderr.isatty()) as talk:
         result = evaluate(
             read_manifest(given.data),
             entries,

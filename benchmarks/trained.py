@@ -29,7 +29,7 @@ from rich.console import Console
 
 from masquerade.checkpoint import load
 from masquerade.cli.evaluate import write_results
-from masquerade.cli.progress import EvaluationProgress
+from masquerade.cli.progress import StepProgress
 from masquerade.evaluation import EvaluatedMethod, EvaluationConfig, evaluate, from_json
 from masquerade.evaluation.attackers import ATTACKERS
 from masquerade.evaluation.paired_comparison import PairedScores, paired_scores
@@ -261,7 +261,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if line.runs and mine:
             by_seed = [[one.folder for one in mine if one.seed == s] for s in range(chosen.seeds)]
             known += [f"{line.name}: {one}" for one in check_unseen(manifest, plan, by_seed)]
-    with EvaluationProgress(quiet=not sys.stderr.isatty()) as talk:
+    with StepProgress(quiet=not sys.stderr.isatty()) as talk:
         result = evaluate(
             manifest,
             table,

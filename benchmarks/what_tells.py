@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from masquerade.cli.progress import EvaluationProgress
+from masquerade.cli.progress import StepProgress
 from masquerade.datasets.manifest import read_manifest
 from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig, evaluate
 from masquerade.evaluation.attackers import ATTACKERS
@@ -148,7 +148,7 @@ def main() -> None:
         allow_empty=True,  # both stand under the table
         allow_gaps=True,
     )
-    with EvaluationProgress(quiet=not sys.stderr.isatty()) as talk:
+    with StepProgress(quiet=not sys.stderr.isatty()) as talk:
         result = evaluate(
             manifest,
             entries,

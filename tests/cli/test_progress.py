@@ -9,7 +9,9 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from masquerade.cli.progress import BatchProgress
+import pytest
+
+from masquerade.cli.progress import BatchProgress, StepProgress
 from masquerade.pipeline.batch import FileOutcome
 from masquerade.pipeline.outputs import FileTask
 
@@ -51,3 +53,21 @@ def test_a_terminal_sees_frames_of_all(clip: Path, tmp_path: Path) -> None:
                 said += some
     assert ran.returncode == 0
     assert b"of 25 frames" in said and b"None" not in said
+
+
+def test_without_a_terminal_each_step_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with StepProgress(quiet=False) as progress:
+        for done in range(4):
+            progress.follow("blur: anonymizing videos", done, 4)
+        progress.follow("training step", 1, 60, now="warmup", most=True)
+        progress.follow("training step", 2, 60, now="warmup", most=True)
+        progress.print_line("epoch 1 of at most 3")
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "blur: anonymizing videos: 4",
+        "training step, warmup: at most 60",
+        "epoch 1 of at most 3",
+    ]
+    with StepProgress(quiet=True) as progress:
+        progress.follow("reading videos", 1, 2)
+    assert not capsys.readouterr().err

@@ -68,6 +68,15 @@ def trained(mimes: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return Trained(folder / "run", folder / "stored-clips", error.getvalue())
 
 
+def test_a_training_says_what_it_is_about_to_do(trained: Trained) -> None:
+    said = trained.error.splitlines()
+    assert said[0].startswith("About to train ") and "clips, with" in said[0]
+    assert "others held out to judge by. Phases, and their epochs: " in said[0]
+    assert any(line.startswith("reading videos: ") for line in said)
+    assert any(re.match(r"training step, \w+: at most \d+", line) for line in said)
+    assert any(line.startswith("epoch 1 of at most ") for line in said)
+
+
 def test_a_run_leaves_an_anonymizer_that_can_be_used(
     called: Callable[..., Any], mimes: Path, trained: Trained, clip: Path
 ) -> None:

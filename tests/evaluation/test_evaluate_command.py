@@ -13,8 +13,10 @@ import pytest
 
 from masquerade.checkpoint import save
 from masquerade.cli.evaluate import Options, data_name, main, method_line, write_results
+from masquerade.datasets.manifest import read_manifest
 from masquerade.errors import MasqueradeError, OutputError, UsageError
-from masquerade.evaluation import Evaluation, from_json
+from masquerade.evaluation import Evaluation, EvaluationConfig, from_json
+from masquerade.evaluation.evaluator import Evaluator
 from masquerade.extraction.config import JoinedRegions, region_class, region_names
 from masquerade.methods import build
 from masquerade.regions import REGIONS
@@ -169,3 +171,16 @@ def test_the_command_refuses_contradictory_options(folder: Path) -> None:
         main([*data, "--method", "blurr"])
     with pytest.raises(UsageError, match="--folds"):
         main([*data, "--method", "blur", "--folds", "1"])
+
+
+def test_an_evaluation_says_what_it_is_about_to_do(folder: Path, tmp_path: Path) -> None:
+    manifest = read_manifest(folder / "clips.csv")
+    config = EvaluationConfig(attackers=("scratch", "raw"), folds=2, seeds=3)
+    run = Evaluator(manifest, config, tmp_path, None)
+    line = method_line("blur", build("blur"), "frame")
+    said = run.plan([line])
+    found = re.match(r"About to anonymize (\d+) videos by blur, to train (\d+) .* and (\d+)", said)
+    assert found is not None
+    videos, raw, own = map(int, found.groups())
+    fits = 3 * 2 * len(run.truth.protocols)  # seeds, folds
+    assert videos == len(manifest) and not raw % fits and not own % fits and 0 < raw < own

@@ -58,6 +58,7 @@ painter = pytest.fixture(autouse=True)(register_painter)
 
 def test_phases_run_in_order_and_are_logged(tmp_path: Path) -> None:
     seen: list[TrainingProgress] = []
+    steps: list[tuple[str, int, int]] = []
     trained = train_adversarially(
         recipe(),
         data(),
@@ -65,7 +66,11 @@ def test_phases_run_in_order_and_are_logged(tmp_path: Path) -> None:
         log=tmp_path / "log.csv",
         samples=tmp_path / "samples",
         progress=seen.append,
+        stepped=lambda *at: steps.append(at),
     )
+    done = [count for _, count, _ in steps]
+    assert done == list(range(1, len(done) + 1)) and steps[-1] == ("adversarial", *done[-1:] * 2)
+    assert [most for _, _, most in steps] == sorted((most for *_, most in steps), reverse=True)
     assert [one.phase for one in seen] == ["pretrain"] * 2 + ["warmup"] * 6 + ["adversarial"] * 2
     with (tmp_path / "log.csv").open() as file:
         lines = list(csv.DictReader(file))

@@ -13,7 +13,7 @@ from tyro.conf import arg
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.cli.arguments import HELP, flag_value, load_trained, parse_with_method, split_commas
-from masquerade.cli.progress import EvaluationProgress
+from masquerade.cli.progress import StepProgress
 from masquerade.datasets.manifest import Manifest, dataset_name, read_manifest, select_actions
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig, evaluate
@@ -162,7 +162,7 @@ def main(argv: list[str]) -> int:
     lines = [line, *(mask_only_lines(line) if options.mask_only else ())]
     if options.output is not None:
         _check_folder(options.output)
-    with EvaluationProgress(quiet=options.json) as progress:
+    with StepProgress(quiet=options.json) as progress:
         result = evaluate(
             manifest,
             lines,

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar and a printed line for each file, and bars for an evaluation."""
+"""Progress on stderr: a bar and a printed line a file, and a bar for the step of a training."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,6 @@ from rich import markup
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     Task,
     TaskID,
@@ -109,28 +108,38 @@ class BatchProgress(Progress):
         self._stderr.print(f"  {receipt.device}; busy: {spent}", markup=False)
 
 
-class EvaluationProgress(Progress):
-    """A bar with the time left for each part of an evaluation."""
+class StepProgress(Progress):
+    """A bar with the time left for the step in hand; without a terminal a line as each begins."""
 
     def __init__(self, *, quiet: bool) -> None:
+        console = Console(stderr=True, quiet=quiet)
         super().__init__(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True, quiet=quiet),
+            TextColumn("{task.completed} of {task.fields[most]}{task.total}"),
+            TimeLeft(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
         )
-        self._parts: dict[str, TaskID] = {}
+        self._step: tuple[str, int] | None = None
+        self._bar: TaskID | None = None
 
     def print_line(self, line: str) -> None:
-        """Print a line above the bars."""
+        """Print a line above the bar."""
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def follow(self, what: str, done: int, of: int) -> None:
-        """Move the bar of one part, which appears when the part is first named."""
-        if what not in self._parts:
-            self._parts[what] = self.add_task(what, total=of)
-        self.update(self._parts[what], completed=done, total=of)
+    def follow(self, what: str, done: int, of: int, *, now: str = "", most: bool = False) -> None:
+        """Move the bar of one step, `now` at something; `most`: it may end before `of`."""
+        words, title = "at most " if most else "", f"{what}{now and ', '}{now}"
+        if self._step != (what, of):
+            if self._bar is not None:
+                self.remove_task(self._bar)
+            self._step, self._bar = (what, of), self.add_task(what, total=of, most=words)
+            if not self.console.is_terminal:
+                self.print_line(f"{title}: {words}{of}")
+        assert self._bar is not None
+        self.update(self._bar, completed=done, description=title)
 
 
 def summary(receipt: Receipt) -> str:

@@ -5,17 +5,18 @@ import math
 import shlex
 import sys
 from collections import ChainMap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from rich.console import Console
 from tyro.conf import Positional, arg
 
 from masquerade.checkpoint import STATE, arguments
 from masquerade.cli.arguments import HELP, flag_value, split_commas
+from masquerade.cli.progress import StepProgress
 from masquerade.cli.readable_help import Box, boxes_of, parse_boxes
 from masquerade.datasets.manifest import Column, Manifest, read_manifest, select_actions
 from masquerade.errors import UsageError
@@ -28,7 +29,13 @@ from masquerade.training.distributed import is_main_process
 from masquerade.training.objectives import Pairs
 from masquerade.training.recipe import AdversarialRecipe
 from masquerade.training.recipes import RECIPES, recipe_function
-from masquerade.training.run import TrainingRows, hold_out_validation, train, training_rows
+from masquerade.training.run import (
+    TrainingRows,
+    hold_out_validation,
+    private_labels,
+    train,
+    training_rows,
+)
 
 Folds = Allowed("0, or 2 or more", lambda value: value == 0 or value >= 2)
 BOXES = {
@@ -80,35 +87,40 @@ def main(argv: list[str]) -> int:
     manifest = read_manifest(options.data)
     if options.actions is not None:
         manifest = select_actions(manifest, split_commas(options.actions))
-    talk = Console(stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=options.json)
-    if options.folds and manifest.of_role("split"):
-        talk.print(
-            f"Fold {options.fold} of {options.folds} is left out; the manifest's own split "
-            "is ignored."
-        )
-    if (options.output / STATE).exists():
-        talk.print(f"{options.output} holds an unfinished run: resuming it.")
+    rows, stills = select_rows(manifest, options), _read_stills(options)
+    private = split_commas(options.private) if options.private else None
     try:
-        trained = train(
-            manifest,
-            recipe,
-            select_rows(manifest, options),
-            options.output,
-            private=split_commas(options.private) if options.private else None,
-            stills=_read_stills(options),
-            seed=options.seed,
-            device=options.device,
-            amp=options.amp,
-            workers=options.workers,
-            cache=ClipCache(
-                folder=options.cache,
-                limit=options.store_limit * 1e9,
-                report=talk.print if is_main_process() else None,
-            ),
-            start=options.start,
-            command=f"masquerade train {shlex.join(argv)}",
-            progress=lambda progress: talk.print(epoch_line(progress)),
-        )
+        with StepProgress(quiet=options.json or not is_main_process()) as progress:
+            talk = progress.print_line
+            if options.folds and manifest.of_role("split"):
+                talk(
+                    f"Fold {options.fold} of {options.folds} is left out; the manifest's own split "
+                    "is ignored."
+                )
+            if (options.output / STATE).exists():
+                talk(f"{options.output} holds an unfinished run: resuming it.")
+            hidden = private_labels(*(stills or (manifest, rows)), private)
+            talk(plan_line(recipe, rows, hidden))
+            trained = train(
+                manifest,
+                recipe,
+                rows,
+                options.output,
+                private=private,
+                stills=stills,
+                seed=options.seed,
+                device=options.device,
+                amp=options.amp,
+                workers=options.workers,
+                cache=ClipCache(folder=options.cache, limit=options.store_limit * 1e9, report=talk),
+                start=options.start,
+                command=f"masquerade train {shlex.join(argv)}",
+                loading=partial(progress.follow, "reading videos"),
+                progress=lambda epoch: talk(epoch_line(epoch)),
+                stepped=lambda phase, done, of: progress.follow(
+                    "training step", done, of, now=phase, most=True
+                ),
+            )
     except KeyboardInterrupt:
         kept = (options.output / STATE).exists()
         hint = "run the same command again to resume" if kept else "no epoch was done yet"
@@ -168,6 +180,18 @@ def select_rows(manifest: Manifest, options: Options) -> TrainingRows:
     column = Column(name="split", role="split", kind="classes")
     split = manifest.with_cells(column, ["train"] * len(manifest))
     return hold_out_validation(split, rows, "split", seed=options.seed)
+
+
+def plan_line(recipe: AdversarialRecipe, rows: TrainingRows, private: Sequence[str]) -> str:
+    """What is about to be done, in words."""
+    phases = [f"{phase.name} (at most {phase.epochs})" for phase in recipe.phases]
+    labelled = any(one.objective.needs_labels for one in recipe.adversaries)
+    hidden = f" to hide {', '.join(private)}" if private and labelled else ""
+    return (
+        f"About to train {recipe.method}{hidden} on {len(rows.train)} clips, with "
+        f"{len(rows.validation)} others held out to judge by. Phases, and their epochs: "
+        f"{', '.join(phases)}."
+    )
 
 
 def epoch_line(progress: TrainingProgress) -> str:

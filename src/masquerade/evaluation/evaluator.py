@@ -75,10 +75,13 @@ def evaluate(
         command: that asks for this, to stand beside the numbers.
         limits: of the data, to stand under the table.
         progress: called with (what, fits done, fits in all).
-        report: called with a line about the size of a method's clips before they are written.
+        report: called with a line about what is to be done, and about the size of a method's clips
+            before they are written.
     """
     with TemporaryFolder() as scratch:
         run = Evaluator(manifest, config, folder or scratch, progress, report)
+        if report:
+            report(run.plan(methods))
         for method in methods:  # before hours of attacks: this may refuse, and its clips are kept
             run.extract(method)
         controls = run.controls()
@@ -154,6 +157,19 @@ class Evaluator:
     def raw(self) -> AttackedMethod:
         """Raw video, attacked when it is first asked for."""
         return self._attack(EvaluatedMethod(name="raw"), None)
+
+    def plan(self, methods: Sequence[EvaluatedMethod]) -> str:
+        """What is about to be done, in words."""
+        every = self.truth.protocols.values()
+        fits = self.config.seeds * sum(len(protocol.folds) for protocol in every)
+        raw = fits * len(required_fits(families_on_raw(self.families), self.models, raw=True))
+        each = fits * len(required_fits(self.families, self.models, raw=False))
+        return (
+            f"About to anonymize {len(self.manifest)} videos by "
+            f"{', '.join(method.name for method in methods)}, to train {raw} attackers on raw "
+            f"video and {each} on each method's, and a few on shuffled labels, as a control; "
+            "then all are scored."
+        )
 
     def extract(self, method: EvaluatedMethod) -> None:
         """Anonymize the clips by each anonymizer of a line, to be attacked later."""
@@ -277,7 +293,7 @@ class Evaluator:
         return self._clips[known]
 
     def _extract_anew(self, method: EvaluatedMethod, anonymizer: Anonymizer | None) -> ClipDataset:
-        preset = self.preset
+        preset, doing = self.preset, "reading" if anonymizer is None else "anonymizing"
         return extract_clips(
             self.manifest,
             ExtractionConfig(
@@ -295,7 +311,7 @@ class Evaluator:
             ),
             cache=self.cache,
             workers=self.executor.workers,
-            progress=self.progress and partial(self.progress, f"{method.name}: videos"),
+            progress=self.progress and partial(self.progress, f"{method.name}: {doing} videos"),
         )
 
 

@@ -96,7 +96,8 @@ class Executor:
                     saves_weights=raw is None,
                 )
                 tasks.append((folder / f"{name}-{start}.npz", task))
-        self._fit_missing(tasks, clips, folder.name)
+        shuffled = ", labels shuffled" if shuffle else ""
+        self._fit_missing(tasks, clips, f"{method}{shuffled}: training attackers")
         blocks = {}
         for file, task in tasks:
             for key, block in Predictions.load(file).blocks.items():

@@ -45,6 +45,9 @@ from masquerade.training.recipe import (
 from masquerade.training.seeds import derive_seed
 from masquerade.training.validation import accuracy, own_columns, validate, write_samples
 
+OnStep = Callable[[str, int, int], None]
+"""Called with the phase, the steps done, and how many there are at most."""
+
 
 @dataclass(frozen=True)
 class TrainingProgress:
@@ -80,6 +83,7 @@ def train_adversarially(
     resume: Path | None = None,
     start: Anonymizer | None = None,
     progress: Callable[[TrainingProgress], None] | None = None,
+    stepped: OnStep | None = None,
 ) -> TrainedAnonymizer:
     """Train an anonymizer against its adversaries.
 
@@ -97,6 +101,7 @@ def train_adversarially(
             from there and ends with the same weights to the bit.
         start: an anonymizer of the same shape, from whose weights this one starts.
         progress: called after each epoch.
+        stepped: called after each step.
 
     Raises:
         MasqueradeError: the action was not learned, or a loss is not a number.
@@ -113,6 +118,7 @@ def train_adversarially(
             start=start,
             samples=samples,
             progress=progress,
+            stepped=stepped,
         )
         trainer.run(log=log, resume=resume)
         return trainer.result()
@@ -134,9 +140,10 @@ class AdversarialTrainer(Trainer):
         start: Anonymizer | None = None,
         samples: Path | None = None,
         progress: Callable[[TrainingProgress], None] | None = None,
+        stepped: OnStep | None = None,
     ) -> None:
         self.recipe, self.data, self.seed = recipe, data, seed
-        self.samples, self.progress = samples, progress
+        self.samples, self.progress, self.stepped = samples, progress, stepped
         models = build_models(recipe, utility=data.utility, private=data.private, seed=seed)
         if start is not None:
             models.anonymizer.load_state_dict(start.state_dict())
@@ -270,6 +277,11 @@ class AdversarialTrainer(Trainer):
             for update in self._next_updates(phase, generator):
                 for name, value in self._update(phase, update, batch, generator).items():
                     measured.setdefault(name, []).append(value)
+            if self.stepped is not None and self.processes.rank == 0:
+                steps, number = self.batches.steps, self._next_phase()
+                left = sum(each.epochs for each in self.recipe.phases[number:]) - past
+                done = len(self.history)
+                self.stepped(phase.name, done * steps + step + 1, (done + left) * steps)
         return measured
 
     def _next_updates(self, phase: Phase, generator: torch.Generator) -> Iterator[UpdateStep]:

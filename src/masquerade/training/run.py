@@ -24,6 +24,7 @@ from masquerade.methods import method_name
 from masquerade.storage import atomic_write
 from masquerade.training.adversarial_data import AdversarialData
 from masquerade.training.adversarial_training import (
+    OnStep,
     TrainedAnonymizer,
     TrainingProgress,
     train_adversarially,
@@ -62,6 +63,7 @@ def train(
     command: str = "",
     loading: Callable[[int, int], None] | None = None,
     progress: Callable[[TrainingProgress], None] | None = None,
+    stepped: OnStep | None = None,
 ) -> TrainedAnonymizer:
     """Train an anonymizer and leave it in a folder; interrupted, the same call resumes.
 
@@ -81,6 +83,7 @@ def train(
         command: kept beside the weights.
         loading: called with (videos read, videos in all).
         progress: called after each epoch.
+        stepped: called after each step.
 
     Raises:
         UsageError: the folder holds a finished run, or labels are missing.
@@ -110,6 +113,7 @@ def train(
         resume=folder / STATE,
         start=started,
         progress=progress,
+        stepped=stepped,
     )
     if is_main_process():
         about = _provenance(trained, data, recipe, seed=seed, command=command)
@@ -200,7 +204,7 @@ def _load_data(
                 "from another; give clips of several."
             )
     labelled, labelled_rows = (manifest, rows) if stills is None else stills
-    names = _private_labels(labelled, labelled_rows, private)
+    names = private_labels(labelled, labelled_rows, private)
     learn, held_out = extract(manifest, rows, recipe, progress=loading)
     data = AdversarialData(
         train=learn,
@@ -250,7 +254,7 @@ def _load_start(start: Path, recipe: AdversarialRecipe) -> Anonymizer:
     return found
 
 
-def _private_labels(
+def private_labels(
     manifest: Manifest, rows: TrainingRows, wanted: Sequence[str] | None
 ) -> list[str]:
     """Return the private labels asked for, or all attributes that differ among the clips."""
