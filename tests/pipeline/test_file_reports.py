@@ -59,6 +59,7 @@ def test_progress_counts_the_frames_of_the_source(film: Path, tmp_path: Path) ->
         )
         assert heard == [(done, count) for done in range(count + 1)]  # from the start
         assert receipt.source.frames == count == len(receipt.coverage.share)
+        assert receipt.end_unknown is False
         heard.clear()
     made = json.loads((tmp_path / "b.mp4.receipt.json").read_text())
     assert made["output"]["frames"] == 24 and made["source"]["frames"] == 8
@@ -90,7 +91,7 @@ def test_a_seed_is_warned_of_and_never_written(film: Path, tmp_path: Path) -> No
     plain = run(film, tmp_path / "b.mp4")
     assert plain.warnings == () and "operating system" in plain.noise
     assert (plain.damaged_frames, plain.lost_frames, plain.mended_timestamps) == (0, 0, 0)
-    assert plain.device == "cpu" and not plain.end_unknown and "seed" not in plain.settings
+    assert plain.device == "cpu" and plain.end_unknown is False and "seed" not in plain.settings
     assert set(plain.stage_seconds) == {
         "decode",
         "regions",

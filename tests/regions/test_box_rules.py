@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from frames import ArrayFrame
 
+from masquerade.anonymizer import Person
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.regions.boxes import (
     Box,
@@ -312,3 +313,29 @@ def test_anything_else_is_no_region(wrong: Any) -> None:
     with pytest.raises(MasqueradeError) as caught:
         check_region(wrong, FRAME, of="what this test made")
     assert str(caught.value).startswith("what this test made ")
+
+
+POSED = Person(1, 0.9, (1, 2, 30, 40), np.zeros((33, 5)), np.zeros((33, 3)))
+
+
+@pytest.mark.parametrize(
+    "people",
+    [
+        None,
+        POSED._asdict(),
+        (POSED, None),
+        ((1, 0.9, (1, 2, 30, 40), np.zeros((33, 5)), np.zeros((33, 3))),),
+        (POSED._replace(landmarks=None),),  # type: ignore[arg-type]
+        (POSED._replace(landmarks=np.zeros((33, 4))),),
+        (POSED._replace(landmarks=np.zeros((32, 5))),),
+        (POSED._replace(landmarks=np.full((33, 5), np.nan)),),
+        (POSED._replace(world=np.zeros((33, 3)).tolist()),),  # type: ignore[arg-type]
+        (POSED._replace(world=np.zeros((33, 2))),),
+        (POSED, POSED._replace(world=np.full((33, 3), np.inf))),
+    ],
+)
+def test_people_of_a_region_have_finite_landmarks(people: Any) -> None:
+    good = Region(people=(POSED, POSED))
+    assert check_region(good, FRAME) is good
+    with pytest.raises(MasqueradeError, match="people without finite landmarks"):
+        check_region(Region(people=people), FRAME)

@@ -6,6 +6,8 @@ import json
 import os
 import socket
 import struct
+import threading
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +22,7 @@ from masquerade.errors import VideoError
 from masquerade.video import decoding_process, messages
 from masquerade.video.color import Color
 from masquerade.video.decoding import Decoded, Decoder, Losses
+from masquerade.video.decoding_child import Child
 from masquerade.video.messages import (
     info_from_plain,
     info_to_plain,
@@ -277,3 +280,58 @@ def test_pictures_without_times_begin_at_the_start(tmp_path: Path) -> None:
     with Decoder(path, info) as decoder:
         stamps = [decoder._timestamps.tick(None, None) for _ in range(3)]
     assert stamps == [500, 600, 700]
+
+
+def test_lost_pictures_of_a_file_that_ends_early_are_counted_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.mov"
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as out:
+        stream: Any = out.add_stream("mjpeg", rate=10, width=64, height=48, pix_fmt="yuvj420p")
+        for t in range(30):
+            pixels = np.random.default_rng(t).integers(0, 255, (48, 64, 3), np.uint8)
+            picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            picture.pts = t
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode(None))
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    found, losses = decoded(path, probe(path), salvage=True)
+    assert 5 < len(found) < 25 and losses.damaged > 0 and losses.end_unknown is False
+    assert len(found) + losses.lost == 30
+
+
+@pytest.mark.parametrize(
+    ("error", "answer"),
+    [
+        (VideoError("a sentence."), {"error": "a sentence."}),
+        (
+            MemoryError(),
+            {"error": None, "why": "asks for more memory than pictures of its size take"},
+        ),
+        (
+            OSError(5, "Input/output error"),
+            {"error": None, "why": "cannot be read (input/output error)"},
+        ),
+        (ValueError("An odd thing"), {"error": None, "why": "cannot be read (an odd thing)"}),
+    ],
+)
+def test_whatever_a_file_does_to_the_decoding_process_is_answered(
+    error: Exception, answer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(self: Child, request: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(Child, "_answer", failing)
+    ours, theirs = socket.socketpair()
+
+    def serve() -> None:
+        with suppress(ConnectionError):  # the end of its parent is its own
+            Child(theirs).serve()
+
+    with ours, theirs:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        for _ in range(2):  # it goes on after the first
+            send(ours, {"ask": "probe"})
+            assert receive(ours)[0] == answer
+        ours.shutdown(socket.SHUT_WR)
+        thread.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,7 @@ def test_a_video_that_began_before_zero_is_whole(tmp_path: Path) -> None:
 
 def test_names_are_printable() -> None:
     assert printable("a/b.mp4") == printable(Path("x/b.mp4")) == printable("b.mp4/") == "b.mp4"
+    assert printable("X/FOX/") == "FOX" and printable(os.fsdecode(b"a\xff")) == "a\\xff"
     assert printable("/") == "/" and printable("a\nb").isprintable()
     for name, most in (("png_pipe", 2**27), ("mjpeg", 2**26), ("mov", 2**26), ("tiff_pipe", 2**27)):
         container: Any = type("Container", (), {"format": type("Format", (), {"name": name})})
