@@ -136,8 +136,8 @@ def test_examples_are_short_and_run(
     for path in (ROOT / "examples").glob("*.py"):
         assert len(path.read_text().splitlines()) <= 40, path
     picture = tmp_path / "picture.png"
-    runpy.run_path(str(ROOT / "examples" / "before_after.py"))["main"](str(picture))
-    assert cv2.imread(str(picture)).shape == (384, 1024, 3)
+    runpy.run_path(str(ROOT / "examples" / "levels.py"))["main"](str(picture))
+    assert cv2.imread(str(picture)).shape == (392, 1040, 3)
     made = tmp_path / "made.mp4"
     runpy.run_path(str(ROOT / "examples" / "own_regions.py"))["main"](str(clip), str(made))
     assert masquerade.read_video(made).clip.shape == masquerade.read_video(clip).clip.shape

@@ -1,0 +1,32 @@
+"""Make the picture of the README: two moments of the demo's clip, as filmed and at each level."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+import masquerade
+from masquerade.cli.demo_clip import compose
+
+
+def main(picture: str = "docs/levels.png") -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        paths = [folder / "filmed.mp4"]
+        compose(paths[0])
+        for level in ("face", "person", "figure"):
+            paths.append(folder / f"{level}.mp4")
+            masquerade.anonymize_file(paths[0], paths[-1], level=level)
+        clips = [masquerade.read_video(path).clip for path in paths]
+    moments = [clips[0].shape[2] * share // 30 for share in (9, 20)]
+    shown = [[clip[0, :, t].permute(1, 2, 0).numpy() for clip in clips] for t in moments]
+    apart = ((0, 10), (0, 10), (0, 0))
+    rows = [np.hstack([np.pad(one, apart, constant_values=1) for one in row]) for row in shown]
+    sheet = cv2.resize(np.vstack(rows), None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
+    cv2.imwrite(picture, cv2.cvtColor((sheet * 255).astype(np.uint8), cv2.COLOR_RGB2BGR))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
