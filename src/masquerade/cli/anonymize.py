@@ -22,19 +22,23 @@ from masquerade.pipeline.batch import (
     plan_tasks,
 )
 from masquerade.pipeline.config import (
+    Pipeline,
     PipelineConfig,
     build_pipeline,
     region_arguments,
     with_default_regions,
 )
 from masquerade.pipeline.levels import LEVELS
-from masquerade.pipeline.outputs import check_outputs
+from masquerade.pipeline.outputs import FileTask, check_outputs
+from masquerade.pipeline.people_sheet import find_people, when, write_sheet
 from masquerade.ranges import Count, UnitInterval
+from masquerade.storage import refuse_existing
 
 EXAMPLE = "masquerade anonymize holiday.mp4 -o safe.mp4"
 BOXES = {
     "": """inputs output level regions method weights outside audio preview threshold recursive
         overwrite""",
+    "people": "list_people keep_visible hide_only",
     "detection": """detector models scale min_size max_size every track gap carry lookback region
         export_boxes export_masks shadow allow_empty allow_gaps""",
     "template": "hide at keys key_weights combine gamma floor grow calibrated",
@@ -72,6 +76,9 @@ class Options(PipelineConfig):
     # skip inputs that an earlier run finished with the same file and settings.
     resume: bool = False
     workers: Count = 1  # files processed in parallel.
+    # write a sheet of thumbnails of who is found, with their IDs, and nothing else; it shows them
+    # as they are, so keep it private. -o names it.
+    list_people: bool = False
     dry_run: bool = False  # print what would be done and do nothing.
     json: bool = False  # print the receipts as JSON and nothing else.
     quiet: Annotated[bool, arg(aliases=["-q"])] = False  # print errors only.
@@ -151,6 +158,11 @@ def main(argv: list[str]) -> int:
             print(escape(f"{task.src} -> {task.dst}"))
         return 0
     pipeline = build_pipeline(anonymizer, config)
+    chosen = bool(config.keep_visible or config.hide_only)
+    if (options.list_people or chosen) and len(tasks) > 1:
+        raise UsageError("IDs of people are of one video; name one input.")
+    if options.list_people:
+        return _list_people(tasks[0], pipeline, options)
     for note in anonymizer.warnings:
         print(f"masquerade: these weights are in doubt: {note}.", file=sys.stderr)
     outcomes = []
@@ -174,7 +186,31 @@ def main(argv: list[str]) -> int:
             outcomes.append(outcome)
     if options.json:
         print(json.dumps([_as_json(outcome) for outcome in outcomes], indent=1))
+    if chosen and outcomes[0].exit_code == UsageError.exit_code:  # such as an ID of nobody
+        return UsageError.exit_code
     return exit_code(outcomes)
+
+
+def _list_people(task: FileTask, pipeline: Pipeline, options: Options) -> int:
+    """Write the sheet of people, and print their IDs."""
+    named = task.src.with_name(f"{task.src.stem}_people_private.png")
+    path = named if options.output is None else task.dst
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"{path} is no PNG; give --list-people an -o that ends in .png.")
+    refuse_existing(path, overwrite=options.overwrite)
+    quiet = options.quiet or options.json
+    bar = not (options.no_progress or quiet)
+    with BatchProgress(files=1, bar=bar, quiet=quiet, verbose=False) as progress:
+        people = find_people(task.src, pipeline, progress.start_file(task))
+    write_sheet(people, path, overwrite=options.overwrite)
+    if options.json:
+        print(json.dumps([{"id": one.id, "frames": one.frames} for one in people], indent=1))
+    elif not quiet:
+        for one in people:
+            print(f"ID {one.id}: {when(one)}")
+    if not options.quiet:
+        print(f"{escape(path)}  (shows the original: not for release)", file=sys.stderr)
+    return 0
 
 
 def _inputs(options: Options) -> list[str]:

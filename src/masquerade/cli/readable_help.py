@@ -35,6 +35,7 @@ WORDS = {
     **dict.fromkeys(("level", "method", "preset", "method_preset", "device", "detector"), "NAME"),
     **{"inputs": "IN ...", "regions": "WHAT", "hide": "NAME,...", "output": "PATH"},
     **{"at": "FRAME:X,Y", "annotators": "CSV ...", "places": "N ..."},
+    **dict.fromkeys(("keep_visible", "hide_only"), "ID,..."),
     **dict.fromkeys(("adversary", "correlated"), "NAME ..."),
     **{"scale": "WxH", "preview": "SECONDS", "cfr": "FPS", "sequence": "FPS"},
 }

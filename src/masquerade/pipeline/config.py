@@ -3,6 +3,7 @@
 import inspect
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -32,9 +33,10 @@ DEFAULT_REGIONS = "faces"
 REGION_ARGUMENTS = (
     "detector", "threshold", "scale", "min_size", "max_size", "every", "gap", "carry", "lookback",
     "track", "at", "keys", "key_weights", "combine", "gamma", "floor", "calibrated", "grow",
-    "models",
+    "models", "keep_visible", "hide_only",
 )  # fmt: skip
 """Fields that are handed to a region source if its constructor has an argument of that name."""
+CHOSEN = ("keep_visible", "hide_only")  # of REGION_ARGUMENTS: who is left visible
 Reach = Annotated[int, at_least(0, 1000)]
 Rate = Annotated[float, at_least(0.001, 1000)]
 
@@ -49,6 +51,9 @@ class PipelineConfig(Checked):
     # what to hide: faces, people, hands, text, parts:NAME,... (head, eyes, ...), frame, boxes:FILE,
     # templates:NAME,..., or several as in faces+people; by default faces, or what the method needs.
     regions: str | None = None
+    # IDs of faces or people who stay visible, as in 0,3; --list-people shows who they are.
+    keep_visible: str | None = None
+    hide_only: str | None = None  # IDs of faces or people who alone are hidden.
     # which detector looks for them (faces: centerface, haar; people: pose, torchvision, hog,
     # motion).
     detector: str | None = None
@@ -182,6 +187,12 @@ def with_default_regions(config: PipelineConfig, anonymizer: Anonymizer) -> Pipe
     for one that shows regions only; faces for all others.
     """
     anonymizer.check_trained()
+    shows_all = anonymizer.regions_only or anonymizer.needs_people or anonymizer.full_frame
+    if shows_all and (config.keep_visible or config.hide_only):
+        raise UsageError(
+            f"{type(anonymizer).__name__} shows nobody as they are; leave --keep-visible and "
+            "--hide-only out, or choose another method."
+        )
     if config.level is not None:
         return replace(config, regions=level_regions(config.level, config.regions, anonymizer))
     named = config.regions not in (None, "frame")
@@ -223,7 +234,11 @@ def region_arguments(config: PipelineConfig) -> list[tuple[str, dict[str, Any]]]
     values = {key: getattr(config, key) for key in REGION_ARGUMENTS}
     values["track"], values["calibrated"] = (config.track and None, config.calibrated and None)
     values["at"] = tuple(parse_point(point) for point in config.at) or None
+    for key in CHOSEN:
+        values[key] = parse_ids(values[key])
     given = {key: value for key, value in values.items() if value is not None}
+    if any(key in given for key in CHOSEN):
+        _check_choice(config, names)
     if "scale" in given:
         given["scale"] = parse_scale(given["scale"])
     found = []
@@ -244,6 +259,28 @@ def region_arguments(config: PipelineConfig) -> list[tuple[str, dict[str, Any]]]
         flags = ", ".join("--" + key.replace("_", "-") for key in unknown)
         raise UsageError(f"regions {plain} do not know {flags}; leave it out.")
     return found
+
+
+def parse_ids(text: str | None) -> tuple[int, ...] | None:
+    """The IDs in a list such as "0,3"."""
+    if text is None:
+        return None
+    words = [word.strip() for word in text.split(",")]
+    if not all(re.fullmatch("[0-9]{1,9}", word) for word in words):
+        raise UsageError(f"IDs are numbers, as in 0,3, and not {text!r}; see --list-people.")
+    return tuple(map(int, words))
+
+
+def _check_choice(config: PipelineConfig, names: Sequence[str]) -> None:
+    """Refuse to leave people visible where that could not be done, or would be undone."""
+    if names not in (["faces"], ["people"]):
+        raise UsageError(
+            "--keep-visible and --hide-only are of faces or of people; give --regions faces, or "
+            "--regions people."
+        )
+    if not config.track or config.outside == "black":
+        flag = "--outside black" if config.track else "--no-track"
+        raise UsageError(f"{flag} leaves nobody to be kept visible; leave it out.")
 
 
 def source_names(config: PipelineConfig) -> list[str]:

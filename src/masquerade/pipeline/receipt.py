@@ -65,6 +65,8 @@ class Receipt:
     removed: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    # frames by the ID of each person who was left visible on purpose
+    left_visible: dict[int, int] = field(default_factory=dict)
     mended_timestamps: int = 0
     damaged_frames: int = 0
     lost_frames: int = 0  # of the source, as far as it tells

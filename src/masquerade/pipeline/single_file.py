@@ -3,6 +3,7 @@
 import math
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -18,10 +19,12 @@ from masquerade.checkpoint import describe
 from masquerade.device import choose_device
 from masquerade.errors import MasqueradeError, OutputError, UsageError, VideoError
 from masquerade.pipeline.config import (
+    CHOSEN,
     Pipeline,
     PipelineConfig,
     build_pipeline,
     encoding_for,
+    parse_ids,
     region_arguments,
     source_names,
 )
@@ -64,6 +67,8 @@ from masquerade.video.probe import VideoInfo, video_digest
 from masquerade.video.read import Reader
 from masquerade.video.write import Writer
 
+PERSON_LABELS = {"faces": "face", "people": "person"}
+"""The label of the boxes whose tracks are IDs, by the name of the region source."""
 OnProgress = Callable[[int, int | None], None]
 Appear = Callable[[Path], Path]  # of `transaction`: a file's temporary path
 SEED_WARNING = (
@@ -179,7 +184,9 @@ class _FileRun:
         self.timer = StageTimer()
         self.coverage = CoverageCounter(source_names(config))
         self.frames = self.written = 0
-        self.total = _expected_frames(self.info, config.preview)
+        self.hidden_ids: set[int] = set()
+        self.left_visible: Counter[int] = Counter()
+        self.total = expected_frames(self.info, config.preview)
         self.within = _load_region_image(config.region, self.info) if config.region else None
         self.shape: Any = config.shape or getattr(pipeline.regions, "shape", None) or "ellipse"
         self.detail = DetailCheck(
@@ -214,6 +221,7 @@ class _FileRun:
                     self._count(item, boxes)
                     if masks:
                         masks.write(_mask_as_rgb(item), item.frame)
+            self._check_ids()
             return self._receipt(reader, None, None)
 
     def _write(self, reader: Reader) -> tuple[FileFacts, ResidualDetail]:
@@ -238,6 +246,7 @@ class _FileRun:
                     writer.write(picture, item.frame)
                     if masks:
                         masks.write(_mask_as_rgb(item), item.frame)
+        self._check_ids()
         check_file_coverage(
             self.coverage.total(),
             self.coverage.sources,
@@ -309,7 +318,7 @@ class _FileRun:
         """Anonymized frames, and packets of other streams in their places."""
         config = self.config
         items = anonymize_stream(
-            _until(reader, config.preview),
+            until(reader, config.preview),
             self.anonymizer,
             self.pipeline.regions,
             cover=Cover(self.shape, config.mask_scale, config.feather, self.within, config.outside),
@@ -342,10 +351,27 @@ class _FileRun:
             return
         self.frames += 1
         self.coverage.add(item.region, item.mask)
+        kind = PERSON_LABELS.get(source_names(self.config)[0])
+        hidden = [box for box in item.region.boxes if box.label == kind]
+        self.hidden_ids |= {box.track for box in hidden if box.track is not None}
+        shown = {box.track for box in item.region.visible if box.track is not None}
+        self.left_visible.update(shown)
         if boxes:
             boxes.add(item.frame.index, item.region.boxes)
         if self.progress:
             self.progress(self.frames, self.total and max(self.total, self.frames))
+
+    def _check_ids(self) -> None:
+        """Refuse IDs that nobody has: whoever was meant would not be who is seen."""
+        asked = [one for key in CHOSEN for one in parse_ids(getattr(self.config, key)) or ()]
+        there = sorted(self.hidden_ids | set(self.left_visible))
+        unknown = [str(one) for one in asked if one not in there]
+        if unknown:
+            known = f"there are {', '.join(map(str, there))}" if there else "nobody was found"
+            raise UsageError(
+                f"{self.src.name} has nobody with ID {', '.join(unknown)}: {known}; "
+                "--list-people shows who they are."
+            )
 
     def _receipt(
         self, reader: Reader, output: FileFacts | None, detail: ResidualDetail | None
@@ -355,6 +381,11 @@ class _FileRun:
         coverage = self.coverage.total()
         warned += coverage_warnings(coverage, self.coverage.sources)
         warned += filter(None, [self.anonymizer.caution])
+        if self.left_visible:
+            shown = ", ".join(
+                f"{track} ({frames} frames)" for track, frames in sorted(self.left_visible.items())
+            )
+            warned.append(f"left visible on purpose: ID {shown}.")
         if reader.lost or reader.damaged:
             warned.append(
                 f"the source is damaged: {reader.lost} of its frames are lost, and "
@@ -378,6 +409,7 @@ class _FileRun:
             removed=self.metadata.removed,
             kept=self.metadata.kept,
             warnings=tuple(warned),
+            left_visible=dict(sorted(self.left_visible.items())),
             mended_timestamps=reader.repaired,
             damaged_frames=reader.damaged,
             lost_frames=reader.lost,
@@ -389,7 +421,7 @@ class _FileRun:
         )
 
 
-def _until(reader: Reader, seconds: float | None) -> Iterator[Any]:
+def until(reader: Reader, seconds: float | None) -> Iterator[Any]:
     """The reader's items up to so many seconds after the first frame; None: all of them."""
     first: float | None = None
     for item in reader:
@@ -400,7 +432,7 @@ def _until(reader: Reader, seconds: float | None) -> Iterator[Any]:
         yield item
 
 
-def _expected_frames(info: VideoInfo, preview: float | None) -> int | None:
+def expected_frames(info: VideoInfo, preview: float | None) -> int | None:
     """About how many frames there will be, by what the file says of itself; None: it says not."""
     frames = info.frames or (round(info.duration * info.rate) if info.duration else None)
     most = None if preview is None else math.ceil(preview * info.rate)

@@ -11,11 +11,12 @@ import numpy as np
 
 from masquerade.anonymizer import Person
 from masquerade.errors import UsageError
-from masquerade.ranges import Count, UnitInterval
+from masquerade.ranges import Count, UnitInterval, Whole
 from masquerade.regions.background_subtraction import BackgroundSubtraction
 from masquerade.regions.boxes import Box, Source
+from masquerade.regions.chosen_people import ChosenPeople
 from masquerade.regions.hog_people import MovingPeople, UprightPeople
-from masquerade.regions.masks import resize_mask
+from masquerade.regions.masks import Mask, resize_mask
 from masquerade.regions.person_detectors import HogPeople, TorchvisionPeople
 from masquerade.regions.pose_tracking import FramePeople, PoseTracker, PoseTracking
 from masquerade.regions.region import Frame, Region
@@ -23,6 +24,7 @@ from masquerade.regions.region_sources import Every, Faces, TrackedSource
 from masquerade.regions.scene_cuts import mark_cuts
 from masquerade.regions.tracking import Tracking, select_keyframes, track_regions
 
+ALL_HIDDEN = ChosenPeople()
 THRESHOLDS = {"pose": 0.5, "motion": 0.0, "hog": 0.15, "torchvision": 0.5}
 SCALE = 960  # longest side of what networks see, in pixels
 HOG_SCALE = 480  # and HOG, unless another is asked for
@@ -79,6 +81,8 @@ class People(PoseSource):
             moves in front of a static camera).
         weights: torchvision's state dict, a .pth file.
         device: where torchvision's network runs.
+        keep_visible: tracks of people who stay visible; of `pose` only.
+        hide_only: tracks of people who alone are hidden; empty: all are.
 
     Raises:
         MissingError: a network or the file of weights is missing.
@@ -91,16 +95,24 @@ class People(PoseSource):
     detector: Literal["pose", "torchvision", "hog", "motion"] = "pose"
     weights: Path | None = None
     device: str = "cpu"
+    keep_visible: tuple[Whole, ...] = ()
+    hide_only: tuple[Whole, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._chosen = ChosenPeople.of(self.keep_visible, self.hide_only)
+        if self._chosen and self.detector != "pose":
+            raise UsageError(
+                f"--detector {self.detector} follows nobody by number; leave it out, or "
+                "--keep-visible and --hide-only."
+            )
         self._source = self._build()
         self.look_ahead, self.model_sha256 = self._source.look_ahead, self._source.model_sha256
 
     def _build(self) -> _InShots:
         if self.detector == "pose":
             faces = Faces(scale=self.scale, track=self.track)
-            return _PosePeople(self._pose_tracker(), faces)
+            return _PosePeople(self._pose_tracker(), faces, self._chosen)
         if self.detector == "motion":
             return MovingPeople(self._tracking)
         lowest = THRESHOLDS[self.detector] if self.threshold is None else self.threshold
@@ -124,20 +136,44 @@ class _PosePeople:
 
     model_sha256: str | None = PoseTracker.model_sha256
 
-    def __init__(self, tracker: PoseTracker, faces: Faces) -> None:
+    def __init__(
+        self, tracker: PoseTracker, faces: Faces, chosen: ChosenPeople = ALL_HIDDEN
+    ) -> None:
         self._tracker, self._faces, self._motion = tracker, faces, BackgroundSubtraction()
+        self._chosen = chosen
         people = tracker.rules.look_ahead + self._motion.look_ahead
         self.look_ahead = max(faces.look_ahead, people)
 
     def __call__(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[Region]:
         for_people, for_faces = tee(frames)
-        found, moved = tee((p.frame, frame_region(p)) for p in self._tracker(for_people))
-        both = zip(found, self._motion(moved), self._faces.in_shots(for_faces), strict=True)
-        for (_, people), foreground, faces in both:
+        found, moved = tee((p, frame_region(p)) for p in self._tracker(for_people))
+        moving = self._motion((p.frame, region) for p, region in moved)
+        both = zip(found, moving, self._faces.in_shots(for_faces), strict=True)
+        for (seen, people), foreground, faces in both:
+            if self._chosen:
+                moves = None if foreground.background_unknown else foreground.mask
+                yield self._divide(seen, people, moves, faces.boxes)
+                continue
             mask = people.mask
             if not foreground.background_unknown:
                 mask = foreground.mask if mask is None else np.maximum(mask, foreground.mask)
             yield replace(people, boxes=people.boxes + faces.boxes, mask=mask)
+
+    def _divide(
+        self, seen: FramePeople, people: Region, moving: Mask | None, faces: tuple[Box, ...]
+    ) -> Region:
+        """The region of a frame in which some people are left visible on purpose."""
+        chosen, size = self._chosen, (seen.frame.width, seen.frame.height)
+        hidden = resize_mask(seen.mask(chosen.hides), *size)
+        visible = resize_mask(seen.mask(lambda track: not chosen.hides(track)), *size)
+        region = chosen.divide(people)
+        return replace(
+            region,
+            boxes=region.boxes
+            + tuple(face for face in faces if chosen.hides_face(face, hidden, visible)),
+            mask=chosen.mask(hidden, visible, moving),
+            people=tuple(one for one in people.people if chosen.hides(one.track)),
+        )
 
 
 def frame_region(people: FramePeople) -> Region:

@@ -6,7 +6,7 @@ well, and where the network loses a person, the silhouette is carried by optical
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -86,12 +86,14 @@ class FramePeople:
         pose = self.poses.get(track)
         return self.carried.get(track) if pose is None else self.draw(pose)
 
-    def mask(self) -> U8:
-        """(h, w) of the canvas, 255 on all people."""
+    def mask(self, wanted: Callable[[int], bool] = lambda track: True) -> U8:
+        """(h, w) of the canvas, 255 on all people whose tracks are wanted."""
         width, height = self.canvas
         out = np.zeros((height, width), np.uint8)
-        for part in (*map(self.draw, self.poses.values()), *self.carried.values()):
-            np.maximum(out, part, out=out)
+        drawn = ((track, self.draw(pose)) for track, pose in self.poses.items() if wanted(track))
+        for track, part in (*drawn, *self.carried.items()):
+            if wanted(track):
+                np.maximum(out, part, out=out)
         return out
 
     def flow_picture(self) -> U8:

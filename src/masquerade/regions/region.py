@@ -43,6 +43,7 @@ class Region:
     cut: bool = False  # a scene cut lies before this frame
     detected: bool = True  # the detector ran on this frame; else its boxes come from tracking
     people: tuple[Person, ...] = ()  # with their poses, if the source finds them
+    visible: tuple[Box, ...] = ()  # who is left visible on purpose
 
 
 def check_region(region: Any, frame: Sized, *, of: str = "a region source") -> Region:

@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal, Protocol
 
 from masquerade.ranges import Checked, Count, Positive, UnitInterval, Weight, Whole, at_least
 from masquerade.regions.boxes import read_boxes
+from masquerade.regions.chosen_people import ChosenPeople
 from masquerade.regions.face_detectors import CenterFace, HaarFaces
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.scene_cuts import mark_cuts
@@ -127,6 +128,8 @@ class Faces(TrackedSource):
         detector: `centerface` (a network), or `haar` (OpenCV's cascades, much weaker).
         min_size: faces whose longer side is below this, in pixels of the frame, stay visible.
         max_size: faces whose longer side is above this stay visible; None: no limit.
+        keep_visible: tracks that stay visible.
+        hide_only: tracks that alone are hidden; empty: all are.
 
     Raises:
         MissingError: the face model is not installed.
@@ -140,9 +143,12 @@ class Faces(TrackedSource):
     min_size: Weight = 0
     max_size: Positive | None = None
     every: Every = 3
+    keep_visible: tuple[Whole, ...] = ()
+    hide_only: tuple[Whole, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._chosen = ChosenPeople.of(self.keep_visible, self.hide_only)
         self._detector = (HaarFaces if self.detector == "haar" else CenterFace)(
             threshold=self.threshold,
             scale=self.scale,
@@ -156,7 +162,7 @@ class Faces(TrackedSource):
 
     def in_shots(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[Region]:
         """The same for frames that come with whether a cut lies before them."""
-        return (region for _, region in self._detect_and_track(frames))
+        return (self._chosen.divide(region) for _, region in self._detect_and_track(frames))
 
     def _detect(self, frame: Frame) -> Detections:
         return self._detector(frame), None

@@ -1,0 +1,151 @@
+"""A sheet of who is in a video, with the IDs by which people are kept visible or hidden.
+
+It shows people as they are, and is not for release. IDs are the numbers of tracks: the same video
+with the same settings has the same ones, whoever is then left visible.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import tee
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from masquerade.errors import UsageError
+from masquerade.pipeline.config import Pipeline
+from masquerade.pipeline.single_file import PERSON_LABELS, OnProgress, expected_frames, until
+from masquerade.regions.boxes import Box
+from masquerade.storage import atomic_write
+from masquerade.video.decoding_process import probe
+from masquerade.video.frame import Frame
+from masquerade.video.read import Reader
+
+SIDE, TEXT = 160, 44  # pixels of a thumbnail, and of the lines below it
+COLUMNS = 5
+MOST = 400  # thumbnails; of more, those seen longest are kept
+PRIVATE = "PRIVATE: shows people as they are. Not for release."
+LARGER = 1.1  # by how much a face or person must be larger for a new thumbnail
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass
+class SeenPerson:
+    """One track: when it was seen, and its largest picture."""
+
+    id: int
+    first: float  # seconds
+    last: float
+    frames: int = 0
+    size: float = 0.0  # of the thumbnail in pixels of the frame, less where others are in it
+    thumbnail: Pixels | None = None
+
+
+def find_people(src: Path, pipeline: Pipeline, progress: OnProgress) -> list[SeenPerson]:
+    """Everybody whom the region source of a pipeline follows in a video, by ID.
+
+    `progress` is called with (frames done, about how many in all, or None).
+    """
+    config, source = pipeline.config, pipeline.regions
+    kind = PERSON_LABELS.get(getattr(source, "name", ""))
+    if kind is None or not config.track:
+        raise UsageError("--list-people is of faces or of people that are tracked; name one.")
+    seen: dict[int, SeenPerson] = {}
+    info = probe(src)
+    total = expected_frames(info, config.preview)
+    with Reader(
+        src,
+        info=info,
+        salvage=config.salvage,
+        force_8bit=config.force_8bit,
+        threads=config.threads,
+    ) as reader:
+        frames, pictures = tee(i for i in until(reader, config.preview) if isinstance(i, Frame))
+        both = zip(frames, source(pictures), strict=True)
+        for done, (frame, region) in enumerate(both, 1):
+            progress(done, total and max(total, done))
+            boxes = [box for box in (*region.boxes, *region.visible) if box.label == kind]
+            for box in boxes:
+                if box.track is not None:
+                    _add(seen, frame, box, [other for other in boxes if other is not box])
+            if len(seen) > 2 * MOST:
+                seen = {one.id: one for one in _longest(seen.values())}
+    return sorted(_longest(seen.values()), key=lambda one: one.id)
+
+
+def _longest(people: Iterable[SeenPerson]) -> list[SeenPerson]:
+    return sorted(people, key=lambda one: -one.frames)[:MOST]
+
+
+def _add(seen: dict[int, SeenPerson], frame: Frame, box: Box, others: list[Box]) -> None:
+    """Count a sighting, and take a new thumbnail if it shows more of this person alone."""
+    assert box.track is not None
+    one = seen.setdefault(box.track, SeenPerson(box.track, frame.time, frame.time))
+    one.frames, one.last = one.frames + 1, frame.time
+    inside = box.clip(frame.width, frame.height)
+    if inside is None or box.source != "detected":
+        return
+    shared = max((_shared(inside, other) for other in others), default=0.0)
+    size = inside.width * inside.height * (1 - shared) ** 4
+    x0, y0, x1, y1 = map(round, (inside.x0, inside.y0, inside.x1, inside.y1))
+    if x1 > x0 and y1 > y0 and (one.thumbnail is None or size > LARGER * one.size):
+        one.size = size
+        pixels = np.asarray(frame.rgb((frame.width, frame.height)), np.uint8)
+        one.thumbnail = fit(pixels[y0:y1, x0:x1])
+
+
+def _shared(box: Box, other: Box) -> float:
+    """How much of a box lies in another, 0 to 1."""
+    width = min(box.x1, other.x1) - max(box.x0, other.x0)
+    height = min(box.y1, other.y1) - max(box.y0, other.y0)
+    return max(0.0, width) * max(0.0, height) / (box.width * box.height)
+
+
+def fit(picture: Pixels) -> Pixels:
+    """A picture within a square tile, (SIDE, SIDE, 3)."""
+    height, width = picture.shape[:2]
+    scale = SIDE / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    tile = np.zeros((SIDE, SIDE, 3), np.uint8)
+    y, x = (SIDE - size[1]) // 2, (SIDE - size[0]) // 2
+    tile[y : y + size[1], x : x + size[0]] = small
+    return tile
+
+
+def write_sheet(people: list[SeenPerson], path: Path, *, overwrite: bool) -> None:
+    """Write the thumbnails with their IDs as one PNG that only its owner can read."""
+    rows = max(1, -(-len(people) // COLUMNS))
+    sheet = np.full((30 + rows * (SIDE + TEXT), COLUMNS * (SIDE + 10), 3), 255, np.uint8)
+    _write(sheet, PRIVATE, 6, 20, colour=(200, 0, 0))
+    for number, one in enumerate(people):
+        x, y = number % COLUMNS * (SIDE + 10) + 5, 30 + number // COLUMNS * (SIDE + TEXT)
+        if one.thumbnail is not None:
+            sheet[y : y + SIDE, x : x + SIDE] = one.thumbnail
+        _write(sheet, f"ID {one.id}", x, y + SIDE + 16)
+        _write(sheet, f"{when(one)}", x, y + SIDE + 34, scale=0.4)
+    done, data = cv2.imencode(".png", sheet[..., ::-1])
+    assert done
+    with atomic_write(path, overwrite=overwrite) as part:
+        part.write_bytes(data.tobytes())
+    path.chmod(0o600)
+
+
+def when(one: SeenPerson) -> str:
+    """When a person is seen, in words."""
+    clock = [f"{int(t) // 60}:{int(t) % 60:02d}" for t in (max(0, one.first), max(0, one.last))]
+    return f"{clock[0]} to {clock[1]}, {one.frames} frames"
+
+
+def _write(
+    sheet: Pixels,
+    text: str,
+    x: int,
+    y: int,
+    *,
+    scale: float = 0.5,
+    colour: tuple[int, int, int] = (0, 0, 0),
+) -> None:
+    cv2.putText(sheet, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)

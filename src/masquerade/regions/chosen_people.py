@@ -1,0 +1,75 @@
+"""Who is left visible on purpose, by the numbers of tracks; whoever is not named stays hidden.
+
+A person who is lost and found again has another number, and is hidden until it is named too.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from masquerade.errors import UsageError
+from masquerade.regions.boxes import Box
+from masquerade.regions.masks import Mask
+from masquerade.regions.region import Region
+
+MARGIN = 0.03  # of the frame's longer side: what moves this near to somebody is theirs
+
+
+@dataclass(frozen=True)
+class ChosenPeople:
+    """Tracks that are left visible, or those that alone are hidden; neither: all are hidden."""
+
+    visible: frozenset[int] = frozenset()
+    only: frozenset[int] = frozenset()
+
+    @classmethod
+    def of(cls, visible: Iterable[int], only: Iterable[int]) -> "ChosenPeople":
+        """The choice of two arguments, of which one may be given."""
+        chosen = cls(frozenset(visible), frozenset(only))
+        if chosen.visible and chosen.only:
+            raise UsageError("--keep-visible and --hide-only exclude each other; give one of them.")
+        return chosen
+
+    def __bool__(self) -> bool:
+        return bool(self.visible or self.only)
+
+    def hides(self, track: int | None) -> bool:
+        """Whether a track is hidden; what has no track is, unless only named ones are."""
+        return track in self.only if self.only else track not in self.visible
+
+    def divide(self, region: Region) -> Region:
+        """A region whose boxes are hidden, or `visible` on purpose."""
+        if not self:
+            return region
+        hidden = tuple(box for box in region.boxes if self.hides(box.track))
+        visible = tuple(box for box in region.boxes if not self.hides(box.track))
+        return replace(region, boxes=hidden, visible=visible)
+
+    def mask(self, hidden: Mask, visible: Mask, moving: Mask | None) -> Mask:
+        """What is hidden of a frame's silhouettes and of what moves; where both meet, hidden wins.
+
+        What moves is nobody's by itself: near somebody visible it is left, and where only named
+        people are hidden, it is hidden near them alone.
+        """
+        if moving is None:
+            return hidden
+        if self.only:
+            return np.maximum(hidden, np.minimum(moving, near(hidden)))
+        return np.maximum(hidden, np.where(near(visible) > 0, 0, moving).astype(np.uint8))
+
+    def hides_face(self, face: Box, hidden: Mask, visible: Mask) -> bool:
+        """Whether a face is hidden: by the person in whom its middle lies, and else as nobody's."""
+        height, width = hidden.shape
+        x = int(np.clip((face.x0 + face.x1) / 2, 0, width - 1))
+        y = int(np.clip((face.y0 + face.y1) / 2, 0, height - 1))
+        if near(hidden)[y, x]:
+            return True
+        return not self.only and not near(visible)[y, x]
+
+
+def near(mask: Mask) -> Mask:
+    """A mask with the margin around it."""
+    side = 2 * round(MARGIN * max(mask.shape)) + 1
+    return np.asarray(cv2.dilate(mask, np.ones((side, side), np.uint8)), np.uint8)

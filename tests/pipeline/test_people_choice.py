@@ -1,0 +1,160 @@
+"""--list-people, --keep-visible and --hide-only: the same IDs, and nobody shown whom none named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from masquerade.pipeline import config
+from masquerade.pipeline.people_sheet import SIDE, SeenPerson, when, write_sheet
+from masquerade.regions.boxes import Box
+from masquerade.regions.chosen_people import ChosenPeople
+from masquerade.regions.region import Region
+
+LEFT, RIGHT = (20, 20, 60, 80), (90, 20, 130, 80)
+
+
+class TwoFaces:
+    """A face with ID 4 on the left, and one with ID 7 on the right that comes two frames later."""
+
+    name, look_ahead, model_sha256 = "faces", 0, None
+
+    def __init__(
+        self, *, keep_visible: tuple[int, ...] = (), hide_only: tuple[int, ...] = ()
+    ) -> None:
+        self._chosen = ChosenPeople.of(keep_visible, hide_only)
+
+    def __call__(self, frames: Iterable[Any]) -> Iterator[Region]:
+        for t, _ in enumerate(frames):
+            boxes = [Box(*LEFT, 1.0, 4)] + [Box(*RIGHT, 1.0, 7)] * (t >= 2)
+            yield self._chosen.divide(Region(boxes=tuple(boxes)))
+
+
+@pytest.fixture
+def ran(
+    called: Callable[..., Any], clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
+    """Run `anonymize` on five frames in which two people are found."""
+    monkeypatch.setitem(config.REGIONS, "faces", TwoFaces)
+    (tmp_path / "in.mp4").write_bytes(clip.read_bytes())
+    exact = ["--preview", "0.2", "--codec", "ffv1", "--method", "blacken", "--shape", "box"]
+    return lambda *words: called("anonymize", "in.mp4", *exact, "--mask-scale", "1", *words)
+
+
+def black(path: Path, box: tuple[int, int, int, int]) -> list[bool]:
+    """Whether a place is black in each frame of a video."""
+    x0, y0, x1, y1 = box
+    with av.open(str(path)) as file:
+        every = [one.to_ndarray(format="rgb24") for one in file.decode(video=0)]
+    return [not one[y0 + 2 : y1 - 2, x0 + 2 : x1 - 2].any() for one in every]
+
+
+def test_people_are_listed_with_ids_on_a_private_sheet(
+    ran: Callable[..., Any], tmp_path: Path
+) -> None:
+    done = ran("--list-people")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "ID 4: 0:00 to 0:00, 5 frames",
+        "ID 7: 0:00 to 0:00, 3 frames",
+    ]
+    sheet = tmp_path / "in_people_private.png"
+    assert sheet.stat().st_mode & 0o777 == 0o600 and "not for release" in done.stderr
+    picture = cv2.imread(str(sheet))
+    assert picture[30 : 30 + SIDE, 5 : 5 + SIDE].any()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", sheet.name]
+    again = ran("--list-people")
+    assert again.returncode == 2 and "exists already" in again.stderr
+    assert ran("--list-people", "-o", "people.mp4").returncode == 2
+    found = json.loads(ran("--list-people", "-y", "--json").stdout)
+    assert found == [{"id": 4, "frames": 5}, {"id": 7, "frames": 3}]
+
+
+@pytest.mark.parametrize(
+    ("words", "left", "right", "visible"),
+    [
+        ([], [True] * 5, [False] * 2 + [True] * 3, {}),
+        (["--keep-visible", "7"], [True] * 5, [False] * 5, {"7": 3}),
+        (["--hide-only", "7"], [False] * 5, [False] * 2 + [True] * 3, {"4": 5}),
+        (["--hide-only", "4, 7"], [True] * 5, [False] * 2 + [True] * 3, {}),
+    ],
+)
+def test_only_who_is_named_is_left_visible(
+    ran: Callable[..., Any],
+    tmp_path: Path,
+    words: list[str],
+    left: list[bool],
+    right: list[bool],
+    visible: dict[str, int],
+) -> None:
+    done = ran("-o", "o.mkv", *words)
+    assert done.returncode == 0, done.stderr
+    assert black(tmp_path / "o.mkv", LEFT) == left
+    assert black(tmp_path / "o.mkv", RIGHT) == right
+    receipt = json.loads((tmp_path / "o.mkv.receipt.json").read_text())
+    assert receipt["left_visible"] == visible
+    said = [line for line in receipt["warnings"] if "on purpose" in line]
+    assert len(said) == len(visible) and all(f"ID {one}" in said[0] for one in visible)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--keep-visible", "7,9"], "nobody with ID 9: there are 4, 7; --list-people"),
+        (["--hide-only", "0"], "nobody with ID 0: there are 4, 7"),
+        (["--keep-visible", "x"], "IDs are numbers, as in 0,3"),
+        (["--keep-visible", "4", "--hide-only", "7"], "exclude each other"),
+        (["--keep-visible", "4", "--outside", "black"], "leave it out"),
+        (["--keep-visible", "4", "--no-track"], "leave it out"),
+        (["--keep-visible", "4", "--regions", "parts:head"], "give --regions faces"),
+        (["--keep-visible", "4", "--regions", "faces+people"], "give --regions faces"),
+        (["--keep-visible", "4", "--method", "mannequin"], "shows nobody as they are"),
+        (["--keep-visible", "9", "--shadow"], "nobody with ID 9"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_and_nothing_is_written(
+    ran: Callable[..., Any], tmp_path: Path, words: list[str], says: str
+) -> None:
+    (tmp_path / "in2.mp4").write_bytes((tmp_path / "in.mp4").read_bytes())
+    done = ran("-o", "o.mkv", *words)
+    assert done.returncode == 2 and says in done.stderr, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "in2.mp4"]
+
+
+@pytest.mark.parametrize("words", [["--keep-visible", "4"], ["--list-people"]])
+def test_ids_are_of_one_video(
+    called: Callable[..., Any], ran: Callable[..., Any], tmp_path: Path, words: list[str]
+) -> None:
+    (tmp_path / "in2.mp4").write_bytes((tmp_path / "in.mp4").read_bytes())
+    done = called("anonymize", "in.mp4", "in2.mp4", "-o", "out/", *words)
+    assert done.returncode == 2 and "IDs of people are of one video" in done.stderr
+
+
+def test_a_sheet_of_nobody_and_of_many_can_be_written(tmp_path: Path) -> None:
+    tile = np.full((SIDE, SIDE, 3), 90, np.uint8)
+    many = [SeenPerson(n, 61.5, 125.0, frames=9, thumbnail=tile) for n in range(12)]
+    for people, name in (([], "none.png"), (many, "many.png")):
+        write_sheet(people, tmp_path / name, overwrite=False)
+        assert cv2.imread(str(tmp_path / name)).shape[1] == 5 * (SIDE + 10)
+    assert when(many[0]) == "1:01 to 2:05, 9 frames"
+
+
+def test_real_faces_have_the_ids_that_were_listed(
+    called: Callable[..., Any], clip: Path, tmp_path: Path
+) -> None:
+    listed = called("anonymize", clip, "--list-people", "--json", "-o", "people.png")
+    ids = [one["id"] for one in json.loads(listed.stdout)]
+    assert ids, listed.stderr
+    words = ["--keep-visible", ",".join(map(str, ids)), "--allow-empty", "-o", "o.mp4"]
+    done = called("anonymize", clip, *words)
+    assert done.returncode == 0, done.stderr
+    receipt = json.loads((tmp_path / "o.mp4.receipt.json").read_text())
+    assert sorted(receipt["left_visible"]) == sorted(map(str, ids))
+    assert receipt["coverage"]["empty"] == receipt["coverage"]["frames"]

@@ -1,0 +1,119 @@
+"""People left visible on purpose: they alone, and nobody who touches them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from frames import ArrayFrame, noise
+
+from masquerade.errors import UsageError
+from masquerade.regions import Faces
+from masquerade.regions.boxes import Box
+from masquerade.regions.chosen_people import ChosenPeople, near
+from masquerade.regions.people import _PosePeople, frame_region
+from masquerade.regions.pose_tracking import FramePeople
+from masquerade.regions.region import Region
+
+W, H = 160, 120
+
+
+def drawn(x0: int, x1: int) -> Any:
+    """A mask (H, W) of a person from column x0 to x1."""
+    mask = np.zeros((H, W), np.uint8)
+    mask[30:90, x0:x1] = 255
+    return mask
+
+
+def face(x: float, track: int | None = None) -> Box:
+    return Box(x - 4, 32, x + 4, 40, 0.9, track)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "hidden"),
+    [
+        (ChosenPeople.of([], []), [0, 1, 2, None]),
+        (ChosenPeople.of([1], []), [0, 2, None]),
+        (ChosenPeople.of([], [1]), [1]),
+    ],
+)
+def test_only_who_is_named_is_seen_or_hidden(chosen: ChosenPeople, hidden: list[Any]) -> None:
+    boxes = tuple(face(20 * i + 10, track) for i, track in enumerate([0, 1, 2, None]))
+    region = chosen.divide(Region(boxes=boxes))
+    assert [box.track for box in region.boxes] == hidden
+    assert sorted(map(id, region.boxes + region.visible)) == sorted(map(id, boxes))
+
+
+def test_both_choices_at_once_are_refused() -> None:
+    with pytest.raises(UsageError, match="exclude each other"):
+        ChosenPeople.of([1], [2])
+
+
+def divided(chosen: ChosenPeople, *, moving: Any = None, faces: tuple[Box, ...] = ()) -> Region:
+    """Two people who overlap in columns 70 to 80; 0 is the left one."""
+    frame = ArrayFrame(noise(W, H, 0))
+    silhouettes = {0: drawn(40, 80), 1: drawn(70, 110)}
+    seen = FramePeople(frame, False, frame.rgb(), carried=silhouettes)
+    still: Any = SimpleNamespace(rules=SimpleNamespace(look_ahead=0))
+    source = _PosePeople(still, SimpleNamespace(look_ahead=0), chosen)  # type: ignore[arg-type]
+    return source._divide(seen, frame_region(seen), moving, faces)
+
+
+def test_where_silhouettes_touch_hidden_wins() -> None:
+    region = divided(ChosenPeople.of([1], []))
+    assert region.mask is not None
+    assert (region.mask == drawn(40, 80)).all()  # all of 0, where 1 is too
+    assert [box.track for box in region.boxes] == [0]
+    assert [box.track for box in region.visible] == [1]
+    only = divided(ChosenPeople.of([], [1]))
+    assert (only.mask == drawn(70, 110)).all() and [box.track for box in only.visible] == [0]
+
+
+def test_what_moves_near_somebody_visible_is_left_and_else_hidden() -> None:
+    moving = np.maximum(drawn(86, 108), drawn(140, 150))
+    mask = divided(ChosenPeople.of([1], []), moving=moving).mask
+    assert mask is not None
+    assert not mask[60, 90:108].any()  # of the one who is visible
+    assert mask[60, 140:150].all()  # of nobody: somebody whom the networks missed
+    mask = divided(ChosenPeople.of([], [0]), moving=moving).mask
+    assert mask is not None and (mask == np.maximum(drawn(40, 80), 0)).all()
+
+
+def test_a_face_belongs_to_the_person_in_whom_it_is() -> None:
+    faces = (face(100), face(50), face(75), face(150))  # of 1, of 0, of both, of nobody
+    kept = divided(ChosenPeople.of([1], []), faces=faces)
+    assert [box for box in kept.boxes if box in faces] == [faces[1], faces[2], faces[3]]
+    only = divided(ChosenPeople.of([], [0]), faces=faces)
+    assert [box for box in only.boxes if box in faces] == [faces[1], faces[2]]
+
+
+def test_the_margin_is_a_share_of_the_frame() -> None:
+    assert near(drawn(60, 70))[60, 56] and not near(drawn(60, 70))[60, 50]
+
+
+def test_faces_have_the_same_numbers_whoever_is_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(self: Faces, frame: Any) -> Any:
+        return [face(30.0 + number(frame)), face(110.0 - number(frame))], None
+
+    def number(frame: Any) -> int:
+        return int(frame.rgb()[0, 0, 0])
+
+    frames = [ArrayFrame(np.full((H, W, 3), t, np.uint8)) for t in range(12)]
+    monkeypatch.setattr(Faces, "_detect", found)
+    monkeypatch.setattr("masquerade.regions.region_sources.CenterFace", _NoNetwork)
+    whole = list(Faces()(frames))
+    left = list(Faces(keep_visible=(1,))(frames))
+    assert len(whole) == len(left) == 12
+    for one, other in zip(whole, left, strict=True):
+        assert {box.track for box in one.boxes} == {0, 1}
+        assert [b for b in one.boxes if b.track == 0] == list(other.boxes)
+        assert [b for b in one.boxes if b.track == 1] == list(other.visible)
+
+
+class _NoNetwork:
+    model_sha256 = None
+
+    def __init__(self, **_: object) -> None:
+        pass
