@@ -75,6 +75,7 @@ def test_what_moves_near_somebody_visible_is_left_and_else_hidden() -> None:
     moving = np.maximum(drawn(86, 108), drawn(140, 150))
     mask = divided(ChosenPeople.of([1], []), moving=moving).mask
     assert mask is not None
+    assert (mask[:, 40:80] == drawn(40, 80)[:, 40:80]).all()  # also where both are
     assert not mask[60, 90:108].any()  # of the one who is visible
     assert mask[60, 140:150].all()  # of nobody: somebody whom the networks missed
     mask = divided(ChosenPeople.of([], [0]), moving=moving).mask
