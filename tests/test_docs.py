@@ -84,7 +84,7 @@ def test_links_in_the_docs_lead_somewhere() -> None:
 def test_flags_in_the_docs_exist() -> None:
     known = (ROOT / "tests" / "cli" / "frozen_interface.txt").read_text()
     scripts = "".join(path.read_text() for path in (ROOT / "benchmarks").glob("*.py"))
-    others = "--extra-index-url --no-deps --nproc-per-node"  # of pip and torchrun
+    others = "--help --help-all --extra-index-url --no-deps --nproc-per-node"  # pip, torchrun
     flag = re.compile(r"(?<![\w-])--[a-z][\w-]*")
     exist = set(flag.findall(known + scripts + others))
     pages = [*DOCS, ROOT / "CONTRIBUTING.md"]

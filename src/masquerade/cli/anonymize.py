@@ -36,9 +36,9 @@ from masquerade.storage import refuse_existing
 
 EXAMPLE = "masquerade anonymize holiday.mp4 -o safe.mp4"
 BOXES = {
-    "": """inputs output level regions method weights outside audio preview threshold recursive
-        overwrite""",
-    "people": "list_people keep_visible hide_only",
+    "": """inputs output level regions method weights outside audio preview threshold keep_visible
+        recursive overwrite""",
+    "people": "list_people hide_only",
     "detection": """detector models scale min_size max_size every track gap carry lookback region
         export_boxes export_masks shadow allow_empty allow_gaps""",
     "template": "hide at keys key_weights combine gamma floor grow calibrated",
