@@ -68,6 +68,13 @@ def trained(mimes: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return Trained(folder / "run", folder / "stored-clips", error.getvalue())
 
 
+def test_a_device_that_is_none_is_refused_before_any_work(mimes: Path, tmp_path: Path) -> None:
+    line = ["spact", "--data", str(mimes), "-o", str(tmp_path / "run"), "--device", "gpu"]
+    with redirect_stderr(StringIO()) as said, pytest.raises(UsageError, match="say auto, cpu"):
+        main(line)
+    assert not said.getvalue() and not (tmp_path / "run").exists()
+
+
 def test_a_training_says_what_it_is_about_to_do(trained: Trained) -> None:
     said = trained.error.splitlines()
     assert said[0].startswith("About to train ") and "clips, with" in said[0]

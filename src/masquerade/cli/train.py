@@ -19,6 +19,7 @@ from masquerade.cli.arguments import HELP, flag_value, split_commas
 from masquerade.cli.progress import StepProgress
 from masquerade.cli.readable_help import Box, boxes_of, parse_boxes
 from masquerade.datasets.manifest import Column, Manifest, read_manifest, select_actions
+from masquerade.device import choose_device
 from masquerade.errors import UsageError
 from masquerade.evaluation.protocols import protocols
 from masquerade.extraction.store import STORE_LIMIT, ClipCache
@@ -83,6 +84,7 @@ class Options(Checked):
 def main(argv: list[str]) -> int:
     """Run the verb; gives its exit code: 1 where what was trained has collapsed."""
     options, recipe = parse(argv)
+    choose_device(options.device)  # refused before videos are read
     check_second_input(recipe, stills=options.stills is not None)
     manifest = read_manifest(options.data)
     if options.actions is not None:
