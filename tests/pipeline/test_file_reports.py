@@ -73,6 +73,9 @@ def test_the_receipt_says_what_became_of_the_sound(film: Path, tmp_path: Path) -
     ):
         receipt = run(film, tmp_path / name, audio=choice)
         assert receipt.audio == choice
+        sound = "stream1 (audio, pcm_s16le)"
+        assert (sound in receipt.kept) == (choice != "drop")
+        assert (sound in receipt.removed) == (choice == "drop")
         with av.open(str(tmp_path / name)) as out:
             assert [stream.type for stream in out.streams] == kinds
     silent = torch.rand(1, 3, 2, 48, 64)

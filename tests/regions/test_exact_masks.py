@@ -152,3 +152,13 @@ def test_a_pixel_of_a_resized_mask_is_covered_from_a_half() -> None:
     small = resize_mask(np.array([[255, 0, 0, 0], [255, 0, 255, 255]], np.uint8), 2, 1)
     assert small.dtype == np.uint8 and small.tolist() == [[255, 255]]
     assert resize_mask(np.array([[255, 0], [0, 0]], np.uint8), 1, 1).tolist() == [[0]]
+
+
+@pytest.mark.parametrize("feather", [0, 2.5])
+@pytest.mark.parametrize("level", [0, 255])
+def test_a_silhouette_of_nothing_or_of_all_stays_so(level: int, feather: float) -> None:
+    silhouette = np.full((H, W), level, np.uint8)
+    drawn = rasterize(
+        [], width=W, height=H, shape="silhouette", margin=1.6, feather=feather, mask=silhouette
+    )
+    assert drawn.dtype == np.uint8 and drawn.shape == (H, W) and (drawn == level).all()

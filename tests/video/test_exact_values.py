@@ -467,15 +467,40 @@ def test_pictures_are_counted_from_the_first_keyframe(
     assert counter.missing(0, interlaced=True) == count // 2
 
 
+@pytest.mark.parametrize(
+    ("codec", "data", "shown"),
+    [
+        ("vp8", "10", True),
+        ("vp8", "00", False),
+        ("vp8", "ef", False),
+        ("vp9", "82", True),  # show_frame
+        ("vp9", "88", True),  # show_existing_frame
+        ("vp9", "80", False),
+        ("vp9", "85", False),  # neither, whatever else is set
+        ("vp9", "8500c0", True),  # a superframe holds one that is shown
+        ("vp9", "8500df", True),
+        ("vp9", "8500e0", False),
+        ("h264", "00", True),
+    ],
+)
+def test_packets_whose_picture_is_not_shown_are_no_pictures(
+    codec: str, data: str, shown: bool
+) -> None:
+    counter = PictureCounter(about(container="matroska,webm", codec=codec))
+    for content in ("10" if codec == "vp8" else "82", data):
+        packet = av.Packet(bytes.fromhex(content))
+        packet.pts, packet.is_keyframe = 0, True
+        counter.add(packet)
+    assert counter.missing(0, interlaced=False) == 1 + shown
+
+
 ENCODERS = {
     "h264": ("libx264", {"crf": "20"}, "h264_nvenc", "yuv444p10le"),
     "h265": (
         "libx265", {"crf": "23", "x265-params": "log-level=none:info=0"}, "hevc_nvenc",
         "yuv444p10le",
     ),
-    "vp9": (
-        "libvpx-vp9", {"crf": "31", "row-mt": "1", "cpu-used": "4", "deadline": "good"}, None, None,
-    ),
+    "vp9": ("libvpx-vp9", {"crf": "31", "row-mt": "1", "cpu-used": "4"}, None, None),
     "av1": ("libsvtav1", {"crf": "32", "preset": "8"}, "av1_nvenc", "yuv420p10le"),
     "ffv1": ("ffv1", {"level": "3", "slices": "4", "slicecrc": "1"}, None, "gbrp16le"),
     "mjpeg": ("mjpeg", {"qmin": "2", "qmax": "4"}, None, None),

@@ -308,8 +308,6 @@ def _exit_on_signals() -> None:
 
 
 def exit_code(outcomes: Iterable[FileOutcome]) -> int:
-    """0: all done; else the failures' common code, or of several 4 before 3 before 1."""
-    codes = [outcome.exit_code for outcome in outcomes if outcome.status == "failed"]
-    if len(set(codes)) <= 1 and (not codes or codes[0] != 2):
-        return codes[0] if codes else 0
-    return next((code for code in (4, 3) if code in codes), 1)
+    """0: all done; else 4 or 3 if a failure has that code, 4 first, and else 1."""
+    codes = {outcome.exit_code for outcome in outcomes if outcome.status == "failed"}
+    return next((code for code in (4, 3) if code in codes), 1 if codes else 0)

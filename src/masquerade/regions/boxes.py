@@ -124,7 +124,7 @@ def nms(boxes: Array, scores: Array, threshold: float) -> NDArray[np.intp]:
     while order.size:
         best, rest = order[0], order[1:]
         kept.append(int(best))
-        order = rest[iou(boxes[best : best + 1], boxes[rest])[0] < threshold]
+        order = rest[iou(boxes[[best]], boxes[rest])[0] < threshold]
     return np.array(kept, np.intp)
 
 

@@ -98,7 +98,7 @@ CODECS: dict[Codec, CodecSpec] = {
         max_crf=63,
         formats=("yuv420p", "yuv420p", None, None),
         lossless=("libvpx-vp9", "gbrp", None, {"lossless": "1", "row-mt": "1", "cpu-used": "4"}),
-        options={"row-mt": "1", "cpu-used": "4", "deadline": "good"},
+        options={"row-mt": "1", "cpu-used": "4"},
     ),
     "av1": CodecSpec(
         encoder="libsvtav1",
