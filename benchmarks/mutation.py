@@ -85,6 +85,7 @@ JUDGES = (
     "tests/test_transaction.py",
 )
 PATIENCE = 5  # times its recorded time, and half a minute, after which a test counts as hanging
+IDLE = 45  # seconds without any work of the processor after which a test waits for nothing
 CONTROLS = 10  # one control for so many mutants
 
 
@@ -308,17 +309,20 @@ class Records:
     def tests_of(self, file: str, line: int) -> tuple[list[str], bool]:
         """The tests that run a statement, quickest first; and whether imports run it.
 
-        Of what imports run, in whichever test comes first: all that run anything of its file.
+        Behind them come those that run anything else of its file, as processes that a test starts
+        are not seen; of what imports run, in whichever test comes first, it is all of these.
         """
         covered, places = self.lines[file], _statement(file, line)
-        found = {test for at in places for test in covered.get(at, ())}
-        if not found or not _is_in_function(file, line):
-            found = {test for tests in covered.values() for test in tests}
+        found = {test for tests in covered.values() for test in tests}
+        sure = {test for at in places for test in covered.get(at, ())}
+        if not _is_in_function(file, line):
+            sure = found
         chosen, spent, cases = [], 0.0, Counter[str]()
         order = []  # one case of each test first, then a second of each, and so on
         for test in sorted(found, key=lambda test: (self.seconds[test], test)):
             cases[test.partition("[")[0]] += 1
-            order.append((cases[test.partition("[")[0]], self.seconds[test], test))
+            case = cases[test.partition("[")[0]]
+            order.append((test not in sure, case, self.seconds[test], test))
         for *_, test in sorted(order):
             if chosen and spent + self.seconds[test] > self.most:
                 continue
@@ -461,9 +465,16 @@ class Worker:
         if not pid:
             self._run(mutant, tests, said, anew=imported)
         status, running, since = "timed out", "", began
+        worked, active, looked = 0.0, began, began
         while time.monotonic() - since < self.limit(running):
             if (now := said.read_text()) != running:
                 running, since = now, time.monotonic()
+            if time.monotonic() - looked > 1:
+                looked, spent = time.monotonic(), _processor_time(pid)
+                if abs(spent - worked) > 0.1:
+                    worked, active = spent, looked
+                elif looked - active > IDLE:
+                    break
             done, ended = os.waitpid(pid, os.WNOHANG)
             if done:
                 hung = os.WIFSIGNALED(ended) and os.WTERMSIG(ended) in (
@@ -558,6 +569,17 @@ class Judge:
     def pytest_collectreport(self, report: Any) -> None:
         if report.failed and not self.by:
             self.by = f"import: {report.nodeid}"
+
+
+def _processor_time(session: int) -> float:
+    """Seconds of the processor that the processes of a session took, those that run now."""
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session:
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _is_ours(module: Any) -> bool:
@@ -676,7 +698,8 @@ def main() -> int:
         judge(waiting, arguments.workers)
         slow = {key for key, one in verdicts.items() if one.status == "timed out"}
         judge([one for one in waiting if _place(one) in slow], 1)
-    found = list(verdicts.values())
+    own = set(map(_place, drawn))
+    found = [one for key, one in verdicts.items() if one.control or key in own]
     print(report(found, every))
     if arguments.page:
         head = ["git", "rev-parse", "--short", "HEAD"]
@@ -748,10 +771,11 @@ Nothing is left out after it: what cannot be told from the original counts as al
 
 On each the tests are run that run its line, as coverage.py recorded them, quickest first and those
 of one kind in turns, until one fails: at most {seconds:.0f} seconds of the processor, by their
-recorded time. It is killed if a test fails, if nothing can be imported any more, or if one test
-takes more than five times its time and half a minute, twice. It is alive if no test fails; where no
-test runs its line, all that run anything of its file are tried. Every tenth run is a control: the
-same without a fault.
+recorded time. Where these are not used up, those follow that run anything else of its file, as
+processes that a test starts are not seen. It is killed if a test fails, if nothing can be imported
+any more, or if one test hangs, twice: it takes the processor for more than five times its time and
+half a minute, or does nothing for 45 seconds. It is alive if no test fails. Every tenth run is a
+control: the same without a fault.
 
 ## Seed {seed} at commit {commit}
 
