@@ -579,8 +579,9 @@ HEAD = """\
 # Faults
 
 Made by `python benchmarks/faults.py{words}` in {minutes:.0f} minutes of two cores that did other
-work too. **{runs} runs were struck and repeated; {failed} failed.** The stages are {stages}, and
-random moments of signals; of training and evaluation {others}.
+work too. **{runs} runs were struck and repeated; {failed} failed.** They were drawn from {all}
+cases. The stages are {stages}, and random moments of signals; of
+training and evaluation {others}.
 
 A case fails if the destination holds anything but nothing, what was there before, or what a run
 without faults gives; if a partial file is left that nobody holds (but after a kill, and where
@@ -598,7 +599,7 @@ Each cell: cases, and in brackets how many failed.
 """
 
 
-def page(tally: Tally, *, words: str) -> str:
+def page(tally: Tally, *, words: str, all_: int) -> str:
     """The results as Markdown."""
     layouts = [
         layout
@@ -609,6 +610,7 @@ def page(tally: Tally, *, words: str) -> str:
     about = HEAD.format(
         words=words, minutes=tally.seconds / 60, runs=tally.cases.total(),
         stages=", ".join(STAGES), others=", ".join(OTHER_STAGES), failed=len(tally.failures),
+        all=f"{all_:,}",
     )  # fmt: skip
     lines = [
         about,
@@ -641,12 +643,14 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     asked = parser.parse_args()
     cases = all_cases(asked.seed, asked.moments)
+    drawn_from = len(cases)
     random.Random(asked.seed).shuffle(cases)
     if asked.only:
         cases = [case for case in cases if asked.only in case.name]
     tally = inject(cases[: asked.cases], seconds=asked.seconds, jobs=asked.jobs)
     words = f" --seed {asked.seed}" + (f" --cases {asked.cases}" if asked.cases else "")
-    text = page(tally, words=words)
+    words += f" --seconds {asked.seconds:.0f}" if asked.seconds < 1e9 else ""
+    text = page(tally, words=words, all_=drawn_from)
     if asked.table:
         asked.table.write_text(text)
     print(text)
