@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -148,6 +149,31 @@ def test_a_signal_that_a_library_swallowed_ends_the_worker_after_its_file(
     monkeypatch.setattr(batch, "_run_task", swallowing)
     batch._run_in_worker(*[None] * 2)
     assert ended == [129] and not batch._busy.is_set()
+
+
+def test_a_signal_that_comes_while_another_is_handled_takes_nothing_from_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both said that they were the second, and the worker finished its file."""
+    handlers: dict[int, Any] = {}
+
+    class Ended(list[int]):
+        def append(self, number: int) -> None:
+            super().append(number)
+            if len(self) == 1:  # Python hears signals behind each call
+                handlers[signal.SIGTERM](signal.SIGTERM, None)
+
+    monkeypatch.setattr(signal, "signal", handlers.__setitem__)
+    monkeypatch.setattr(signal, "pthread_sigmask", lambda *_: None)
+    monkeypatch.setattr(batch, "end_with_parent", lambda: None)
+    monkeypatch.setattr(batch, "_ended", Ended())
+    monkeypatch.setattr(batch, "_busy", threading.Event())
+    batch._busy.set()
+    batch._exit_on_signals()
+    with pytest.raises(SystemExit):
+        handlers[signal.SIGHUP](signal.SIGHUP, None)
+    assert batch._ended == [signal.SIGHUP, signal.SIGTERM]
+    handlers[signal.SIGINT](signal.SIGINT, None)  # and a later one does not interrupt the removal
 
 
 NAMES = [b"caf\xe9.mp4", b"\x1b]0;owned\x07\x1b[31m.mp4", b"two\nlines.mp4", b"\xe2\x80\xaegpj.mp4"]

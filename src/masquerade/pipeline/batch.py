@@ -295,10 +295,11 @@ def _exit_on_signals() -> None:
     """In a worker: raise SystemExit on the first signal, so that a half-made output is removed."""
 
     def end(received: int, frame: object) -> None:
+        first = not _ended  # before the next signal, which may come inside of the next line
         _ended.append(received)
         if not _busy.is_set():  # an exception would be printed, and there is nothing to remove
             os._exit(128 + received)
-        if len(_ended) == 1:
+        if first:
             sys.exit(128 + received)
 
     for number in ENDING:
