@@ -287,7 +287,7 @@ def run(case: Case, folder: Path) -> str:
             settings[key] = folder / given if isinstance(given, str) else out / name
 
     def progress(done: int, _: int | None) -> None:
-        if done == case.cancel_at:
+        if 0 < done == case.cancel_at:
             raise KeyboardInterrupt
 
     try:
@@ -335,12 +335,12 @@ class Soak:
     wrong: list[str]
 
 
-def soak(*, minutes: float, seed: int) -> Soak:
-    """Run rounds until the time is over."""
+def soak(*, minutes: float, seed: int, least: int = 1) -> Soak:
+    """Run rounds until the time is over, and so many at least."""
     found, began = Soak([], Counter(), []), time.monotonic()
     draw = random.Random(seed)
     with work_folder() as folder:
-        while time.monotonic() - began < 60 * minutes:
+        while time.monotonic() - began < 60 * minutes or len(found.rounds) < least:
             number = len(found.rounds)
             for case in cases(draw):
                 outcome = run(case, folder)

@@ -47,7 +47,7 @@ def test_a_soak_that_leaks_is_not_flat(soak: ModuleType) -> None:
 
 @pytest.mark.slow
 def test_nothing_piles_up_over_runs_that_end_in_every_way(soak: ModuleType) -> None:
-    found = soak.soak(minutes=1.5, seed=7)
+    found = soak.soak(minutes=0, seed=7, least=3)  # whatever else the machine does
     assert not found.wrong and found.outcomes["done"] > 20
     half = len(found.rounds) // 2
     for name in soak.COUNTED:
