@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
@@ -41,6 +42,7 @@ from masquerade.video.shared_picture import (
     properties_of,
     put,
 )
+from masquerade.video.stream_template import SKELETONS, open_skeleton
 
 
 def passed(message: Any, *parts: Any) -> tuple[Any, bytes]:
@@ -335,3 +337,24 @@ def test_whatever_a_file_does_to_the_decoding_process_is_answered(
             assert receive(ours)[0] == answer
         ours.shutdown(socket.SHUT_WR)
         thread.join()
+
+
+@pytest.mark.parametrize(
+    ("container", "codec"),
+    [("matroska", "mpeg4"), ("mov", "mpeg4"), ("nut", "mpeg4"), ("avi", "mpeg4"), ("flv", "flv")],
+)
+def test_a_skeleton_is_opened_as_nothing_but_a_few_containers(container: str, codec: str) -> None:
+    made = io.BytesIO()
+    with av.open(made, "w", format=container) as out:
+        stream: Any = out.add_stream(codec, rate=10, width=64, height=48, pix_fmt="yuv420p")
+        picture = av.VideoFrame(64, 48, "yuv420p")
+        picture.pts = 0
+        out.mux(stream.encode(picture))
+        out.mux(stream.encode(None))
+    if container in SKELETONS:
+        with open_skeleton(made.getvalue()) as opened:
+            assert opened.streams[0].type == "video"
+        return
+    for data in (made.getvalue(), b"ffconcat version 1.0\nfile 'a.mkv'\n", b"#EXTM3U\na.mkv\n"):
+        with pytest.raises((av.FFmpegError, ValueError)):
+            open_skeleton(data).close()
