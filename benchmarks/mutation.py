@@ -695,9 +695,11 @@ def main() -> int:
                 print(json.dumps(asdict(short)), file=log, flush=True)
                 print(f"{len(verdicts)}: {verdict.status} {verdict.mutant.file}", file=sys.stderr)
 
-        judge(waiting, arguments.workers)
+        if waiting:
+            judge(waiting, arguments.workers)
         slow = {key for key, one in verdicts.items() if one.status == "timed out"}
-        judge([one for one in waiting if _place(one) in slow], 1)
+        if late := [one for one in waiting if _place(one) in slow]:
+            judge(late, 1)
     own = set(map(_place, drawn))
     found = [one for key, one in verdicts.items() if one.control or key in own]
     print(report(found, every))
