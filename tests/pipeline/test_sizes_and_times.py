@@ -67,7 +67,7 @@ def test_a_preview_ends_after_so_many_seconds_of_the_first_frame() -> None:
     patched = pytest.MonkeyPatch()
     with patched.context() as patch:
         patch.setattr(single_file, "Frame", Shown)
-        until: Any = single_file._until
+        until: Any = single_file.until
         assert list(until(items, None)) == items
         assert list(until(items, 0.5)) == items[:4]
         assert list(until(items, 0.6)) == items[:5]
