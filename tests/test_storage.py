@@ -147,6 +147,26 @@ def test_a_file_is_private_until_it_has_its_name(tmp_path: Path) -> None:
     assert dst.read_bytes() == b"newer" and len(list(dst.parent.iterdir())) == 1
 
 
+def test_a_private_file_is_never_readable_by_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def publish(part: Path, destination: Path, *, overwrite: bool) -> None:
+        seen.append(part.stat().st_mode & 0o777)
+        os.replace(part, destination)
+
+    monkeypatch.setattr(storage, "publish", publish)
+    before = os.umask(0)
+    try:
+        for private in (True, False):
+            with atomic_write(tmp_path / f"{private}.png", private=private) as part:
+                part.write_bytes(b"x")
+    finally:
+        os.umask(before)
+    assert seen == [0o600, 0o666]
+
+
 def test_a_part_is_its_owners_alone_whatever_is_allowed(tmp_path: Path) -> None:
     mask = os.umask(0)
     try:

@@ -39,7 +39,9 @@ OF_A_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, er
 
 
 @contextmanager
-def atomic_write(destination: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def atomic_write(
+    destination: Path, *, overwrite: bool = False, private: bool = False
+) -> Iterator[Path]:
     """Give a temporary path beside a file, renamed to it at the end, or deleted on an exception.
 
     The file's folder is made where it is missing.
@@ -51,7 +53,7 @@ def atomic_write(destination: Path, *, overwrite: bool = False) -> Iterator[Path
     try:
         with temporary_file(destination, overwrite=overwrite) as part:
             yield part
-            complete(part)
+            complete(part, private=private)
             publish(part, destination, overwrite=overwrite)
             sync_folder(destination.parent)
     except OSError as error:
@@ -101,11 +103,12 @@ def create_locked(path: Path) -> int:
         os.close(lock)
 
 
-def complete(part: Path) -> None:
-    """Put a finished file on the disk, with the rights of an ordinary new file."""
-    mask = os.umask(0)
-    os.umask(mask)
-    part.chmod(0o666 & ~mask)
+def complete(part: Path, *, private: bool = False) -> None:
+    """Put a finished file on the disk, with the rights of an ordinary new file unless `private`."""
+    if not private:
+        mask = os.umask(0)
+        os.umask(mask)
+        part.chmod(0o666 & ~mask)
     with open(part, "rb") as file:
         os.fsync(file.fileno())
 

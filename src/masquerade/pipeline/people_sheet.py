@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from masquerade.errors import UsageError
 from masquerade.pipeline.config import Pipeline
 from masquerade.pipeline.single_file import PERSON_LABELS, OnProgress, expected_frames, until
-from masquerade.regions.boxes import Box
+from masquerade.regions.boxes import Box, area, corners, intersection
 from masquerade.storage import atomic_write
 from masquerade.video.decoding_process import probe
 from masquerade.video.frame import Frame
@@ -98,9 +98,8 @@ def _add(seen: dict[int, SeenPerson], frame: Frame, box: Box, others: list[Box])
 
 def _shared(box: Box, other: Box) -> float:
     """How much of a box lies in another, 0 to 1."""
-    width = min(box.x1, other.x1) - max(box.x0, other.x0)
-    height = min(box.y1, other.y1) - max(box.y0, other.y0)
-    return max(0.0, width) * max(0.0, height) / (box.width * box.height)
+    own = corners([box])
+    return float(intersection(own, corners([other]))[0, 0] / area(own)[0])
 
 
 def fit(picture: Pixels) -> Pixels:
@@ -128,9 +127,8 @@ def write_sheet(people: list[SeenPerson], path: Path, *, overwrite: bool) -> Non
         _write(sheet, f"{when(one)}", x, y + SIDE + 34, scale=0.4)
     done, data = cv2.imencode(".png", sheet[..., ::-1])
     assert done
-    with atomic_write(path, overwrite=overwrite) as part:
+    with atomic_write(path, overwrite=overwrite, private=True) as part:
         part.write_bytes(data.tobytes())
-    path.chmod(0o600)
 
 
 def when(one: SeenPerson) -> str:
