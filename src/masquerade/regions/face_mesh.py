@@ -4,7 +4,6 @@ Kartynnik, Ablavatski, Grishchenko, Grundmann, "Real-time facial surface geometr
 video on mobile GPUs" (2019).
 """
 
-from math import atan2
 from pathlib import Path
 
 import numpy as np
@@ -53,4 +52,4 @@ def face_square(pose: Pose) -> Square:
     up = eyes - mouth
     half = REACH * max(float(np.hypot(*up)), 1.0)
     middle = (eyes + mouth) / 2
-    return Square(float(middle[0]), float(middle[1]), half, atan2(float(up[0]), -float(up[1])))
+    return Square.upright(middle, up, half)

@@ -8,7 +8,6 @@ people who are small in it follow from their poses.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from itertools import tee
-from math import atan2
 from pathlib import Path
 
 import numpy as np
@@ -41,12 +40,14 @@ def palm_square(palm: Found) -> Square:
     length = max(float(np.hypot(*up)), 1e-6)
     corners = palm.box.reshape(2, 2)
     side = float((corners[1] - corners[0]).max())
-    x, y = corners.mean(axis=0) + SHIFT * side * up / length
-    return Square(float(x), float(y), REACH * side, atan2(float(up[0]), -float(up[1])))
+    middle = corners.mean(axis=0) + SHIFT * side * up / length
+    return Square.upright(middle, up, REACH * side)
 
 
 class HandNetworks:
-    """The palm network and the hand network; an instance serves one thread at a time.
+    """Finds hands and their landmarks in a picture, by the palm network and the hand network.
+
+    An instance serves one thread at a time.
 
     Args:
         threshold: lowest score of a palm, 0 to 1.

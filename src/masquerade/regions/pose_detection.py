@@ -37,9 +37,14 @@ class Square:
     @classmethod
     def around(cls, centre: Array, rim: Array) -> "Square":
         """The square of a person with the hips at `centre`, whose circle goes through `rim`."""
-        across, up = float(rim[0] - centre[0]), float(centre[1] - rim[1])
-        half = REACH * max(hypot(across, up), 1.0)
-        return cls(float(centre[0]), float(centre[1]), half, atan2(across, up))
+        up = rim - centre
+        return cls.upright(centre, up, REACH * max(float(np.hypot(*up)), 1.0))
+
+    @classmethod
+    def upright(cls, centre: Array, up: Array, half: float) -> "Square":
+        """The square around a centre in which a direction of the picture points up."""
+        x, y = map(float, centre)
+        return cls(x, y, half, atan2(float(up[0]), -float(up[1])))
 
     def matrix(self, side: int) -> Array:
         """(2, 3), from pixels of a crop (side, side) to pixels of the picture."""

@@ -14,7 +14,15 @@ import cv2
 import numpy as np
 
 from masquerade.ranges import Count, UnitInterval
-from masquerade.regions.boxes import Array, Box, check_output, scaled_boxes
+from masquerade.regions.boxes import (
+    Array,
+    Box,
+    area,
+    check_output,
+    corners,
+    intersection,
+    scaled_boxes,
+)
 from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.masks import Mask
 from masquerade.regions.model_files import MODEL_FILES, model_file
@@ -119,7 +127,7 @@ class Text(TrackedSource):
 
 def _on_face(box: Box, face: Box) -> bool:
     """Whether a find lies on a face, or is the face."""
-    width = min(box.x1, face.x1) - max(box.x0, face.x0)
-    height = min(box.y1, face.y1) - max(box.y0, face.y0)
-    smaller = min(box.width * box.height, face.width * face.height)
-    return min(width, height) > 0 and width * height >= ON_FACE * smaller
+    found, other = corners([box]), corners([face])
+    shared = float(intersection(found, other)[0, 0])
+    smaller = min(float(area(found)[0]), float(area(other)[0]))
+    return shared > 0 and shared >= ON_FACE * smaller
