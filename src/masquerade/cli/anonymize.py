@@ -123,7 +123,9 @@ def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
     if level in LEVELS:
         for flag in ("--method", "--replacewith", "--regions", "--weights", "--hide", "--at"):
             if flag_value(argv, (flag,)):
-                raise UsageError(f"--level chooses regions and a method; leave {flag} out, or it.")
+                raise UsageError(
+                    f"--level chooses regions and a method; leave {flag} out, or --level."
+                )
     return parse_with_method(
         argv,
         Options,
@@ -157,10 +159,10 @@ def main(argv: list[str]) -> int:
         for task in tasks:
             print(escape(f"{task.src} -> {task.dst}"))
         return 0
-    pipeline = build_pipeline(anonymizer, config)
     chosen = bool(config.keep_visible or config.hide_only)
     if (options.list_people or chosen) and len(tasks) > 1:
         raise UsageError("IDs of people are of one video; name one input.")
+    pipeline = build_pipeline(anonymizer, config)
     if options.list_people:
         return _list_people(tasks[0], pipeline, options)
     for note in anonymizer.warnings:
