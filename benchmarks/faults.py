@@ -650,6 +650,7 @@ def main() -> int:
     tally = inject(cases[: asked.cases], seconds=asked.seconds, jobs=asked.jobs)
     words = f" --seed {asked.seed}" + (f" --cases {asked.cases}" if asked.cases else "")
     words += f" --seconds {asked.seconds:.0f}" if asked.seconds < 1e9 else ""
+    words += f" --jobs {asked.jobs}" if asked.jobs != parser.get_default("jobs") else ""
     text = page(tally, words=words, all_=drawn_from)
     if asked.table:
         asked.table.write_text(text)
