@@ -122,8 +122,8 @@ class Anonymizer(nn.Module):
     """Whether it shows the regions alone, so that nothing else of a frame is left."""
 
     needs_people: ClassVar[bool] = False
-    """Whether it draws people by their poses, and `forward` so takes `people` as well: a sequence
-    of B `People`, one for each clip. Regions must come from a source that finds poses."""
+    """Whether it draws people by their poses. `forward` then takes `people` as well, a sequence of
+    B `People`, one for each clip, and regions must come from a source that finds poses."""
 
     trained: bool = False
     """Of a learned one: whether it was; `load` sets it, and so does training."""

@@ -109,7 +109,7 @@ class BatchProgress(Progress):
 
 
 class StepProgress(Progress):
-    """A bar with the time left for the step in hand; without a terminal a line as each begins."""
+    """Progress through the steps of a command: a bar with the time left, or plain lines."""
 
     def __init__(self, *, quiet: bool) -> None:
         console = Console(stderr=True, quiet=quiet)

@@ -30,7 +30,7 @@ KINDS = {
     str: ("TEXT", "a text"),
     Path: ("PATH", "a path"),
 }
-"""What stands for a value of each type in the help, and what a value of it is."""
+"""By type: the placeholder of a value in the help, and its name in messages."""
 WORDS = {
     **dict.fromkeys(("level", "method", "preset", "method_preset", "device", "detector"), "NAME"),
     **{"inputs": "IN ...", "regions": "WHAT", "hide": "NAME,...", "output": "PATH"},
@@ -39,7 +39,7 @@ WORDS = {
     **dict.fromkeys(("adversary", "correlated"), "NAME ..."),
     **{"scale": "WxH", "preview": "SECONDS", "cfr": "FPS", "sequence": "FPS"},
 }
-"""What stands for the values of single options, by their names."""
+"""Placeholders of the values of single options in the help, by the options' names."""
 RULES = ConstructorRegistry()
 """What tyro is told of types."""
 

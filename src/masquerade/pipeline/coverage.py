@@ -156,7 +156,7 @@ def check_file_coverage(
     if counts.nothing and not allow_empty:
         raise OutputError(
             f"nothing to hide was found in {name}, so there is no output; lower --threshold or "
-            "choose other --regions, or give --allow-empty if nobody is in it."
+            "choose other --regions, or give --allow-empty if nothing in it is to be hidden."
         )
     gaps = find_gaps(counts, sources)
     if gaps and not allow_gaps:

@@ -104,7 +104,7 @@ def _without_upright(motion: Region, people: tuple[Box, ...]) -> Region:
 
 
 def _join(a: Region, b: Region) -> Region:
-    """The boxes of both; track numbers stay distinct, a's even and b's odd."""
+    """The boxes of two regions in one; track numbers stay distinct, a's even and b's odd."""
     boxes = [replace(x, track=None if x.track is None else 2 * x.track) for x in a.boxes]
     boxes += [replace(x, track=None if x.track is None else 2 * x.track + 1) for x in b.boxes]
     return replace(a, boxes=tuple(boxes), detected=a.detected or b.detected)
