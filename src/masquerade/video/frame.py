@@ -15,19 +15,21 @@ from masquerade.anonymizer import Pixels
 from masquerade.video.color import FULL, LIMITED, matrix_for
 from masquerade.video.probe import VideoInfo
 
+MOST_SIZES = 8  # that tables are kept for; making them anew takes longer than scaling a picture
+
 
 class YuvToRgb:
     """Converts decoded pictures of one video to upright RGB; several threads may share it.
 
-    swscale's tables are kept between pictures: one set for full frames, one for scaled copies.
+    swscale's tables are kept between pictures, one set for each size that is asked for.
     `force_8bit` gives 8 bits even where the source has more.
     """
 
     def __init__(self, info: VideoInfo, *, force_8bit: bool = False) -> None:
         self.info = info
         self._deep = info.bit_depth > 8 and not force_8bit
-        self._full, self._small = VideoReformatter(), VideoReformatter()
-        self._locks = {id(scaler): Lock() for scaler in (self._full, self._small)}
+        self._scalers: dict[tuple[int, int] | None, tuple[Any, Lock]] = {}  # None: full size
+        self._adding = Lock()
         self._matrix = matrix_for(info.color, info.coded_size[1])
         self._range = FULL if info.color.full_range else LIMITED
 
@@ -35,20 +37,32 @@ class YuvToRgb:
         """Upright RGB of a picture, (H, W, 3); see `Frame.rgb`."""
         pixels: Pixels
         if size is None:
-            pixels = self._convert(self._full, picture, self.info.coded_size, deep=self._deep)
+            pixels = self._convert(None, picture, self.info.coded_size, deep=self._deep)
         else:
             coded = size[::-1] if self.info.rotation in (90, 270) else size
-            pixels = self._convert(self._small, picture, coded, deep=False)
+            pixels = self._convert(coded, picture, coded, deep=False)
         return upright(pixels, self.info.rotation, self.info.mirrored)
 
+    def _scaler(self, key: tuple[int, int] | None) -> tuple[Any, Lock]:
+        with self._adding:
+            if key not in self._scalers and len(self._scalers) == MOST_SIZES:
+                self._scalers.clear()
+            return self._scalers.setdefault(key, (VideoReformatter(), Lock()))
+
     def _convert(
-        self, scaler: Any, picture: VideoFrame, size: tuple[int, int], *, deep: bool
+        self,
+        key: tuple[int, int] | None,
+        picture: VideoFrame,
+        size: tuple[int, int],
+        *,
+        deep: bool,
     ) -> Any:  # Pixels
         """Also converts pictures of another size or format than the first: some videos change."""
         formats = ("rgb24", "rgb48le", "rgba", "rgba64le")
         alpha = self.info.has_alpha or has_alpha(picture)
         yuv = not picture.format.is_rgb and picture.format.name != "pal8"
-        with self._locks[id(scaler)]:
+        scaler, alone = self._scaler(key)
+        with alone:
             out = scaler.reformat(
                 picture,
                 width=size[0],
