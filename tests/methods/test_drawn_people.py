@@ -122,6 +122,20 @@ def test_window_by_window_equals_one_pass_with_people(name: str) -> None:
     assert torch.equal(torch.cat(parts, 2), whole)
 
 
+@BOTH
+@pytest.mark.parametrize("ground", ["floor", "black", "scene"])
+def test_bytes_become_what_forward_makes_of_them(name: str, ground: str) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (4, H, W, 3), np.uint8)
+    mask = np.zeros((4, H, W), np.uint8)
+    mask[:, 20:80, 40:80], mask[:, 10:20] = 255, 90
+    people = [[person(x=50 + 2 * t)] for t in range(4)]
+    method = build(name, ground=ground)
+    given = {"mask": mask, "people": people, "state": method.init_state(seed=1)}
+    assert np.array_equal(
+        method.on_pixels(frames, **given)[0], method.forward_on_pixels(frames, **given)[0]
+    )
+
+
 def test_the_floor_depends_on_the_size_alone() -> None:
     for size in ((1, 1), (3, 200), (480, 640)):
         floor = drawn_floor(*size)

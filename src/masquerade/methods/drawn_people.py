@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymized, Anonymizer, People, Person
+from masquerade.anonymizer import Anonymized, Anonymizer, People, Person, Pixels
 from masquerade.methods.ground import Background, drawn_floor, paint_out
 from masquerade.methods.pose_filter import FilterState, Posed, filter_poses
 
@@ -72,6 +72,23 @@ class DrawnPeople(Anonymizer):
                 out[b, :, t] = drawn
             after.append(now)
         return Anonymized(out, None if self.regions_only else mask, tuple(after))
+
+    def on_pixels(
+        self,
+        frames: Pixels,
+        *,
+        mask: U8 | None = None,
+        people: People | None = None,
+        state: Any = None,
+    ) -> tuple[Pixels, Any]:
+        if frames.dtype != np.uint8:
+            return super().on_pixels(frames, mask=mask, people=people, state=state)
+        (now,) = _states(self.init_state() if state is None else state, 1)
+        out = np.empty(frames.shape, np.uint8)
+        for t, pixels in enumerate(np.asarray(frames, np.uint8)):
+            covered = None if mask is None else mask[t]
+            out[t], now = self._frame(pixels, covered, people[t] if people else (), now)
+        return out, (now,)
 
     def _frame(
         self, pixels: U8, mask: U8 | None, people: Sequence[Person], state: ClipState

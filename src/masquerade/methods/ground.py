@@ -1,6 +1,7 @@
 """What figures are drawn on: black, a drawn floor, or the scene with its people painted out."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -22,6 +23,11 @@ SPREAD = (3, 9, 27, 81)  # widths of the means that fill it, in pixels of the co
 
 def drawn_floor(height: int, width: int) -> U8:
     """A wall and a tiled floor, RGB (height, width, 3), which depend on the size alone."""
+    return _floor(height, width).copy()
+
+
+@lru_cache(maxsize=2)
+def _floor(height: int, width: int) -> U8:
     out = np.empty((height, width, 3), np.uint8)
     horizon = round(HORIZON * height)
     out[:horizon] = WALL
