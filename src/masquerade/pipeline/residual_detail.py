@@ -221,10 +221,9 @@ class DetailCheck:
 
     def _luma(self, pixels: Pixels) -> F32:
         """The luma of a small copy (h, w) of a frame (H, W, 3)."""
-        small: Any = cv2.resize(pixels, self.size, interpolation=cv2.INTER_AREA)
-        if small.dtype == np.uint16:
-            small = (small >> 8).astype(np.uint8)
-        return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.float32)
+        levels = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
+        luma = cv2.cvtColor(levels, cv2.COLOR_RGB2GRAY)
+        return np.asarray(cv2.resize(luma, self.size, interpolation=cv2.INTER_AREA), np.float32)
 
     def _copies(self, frames: Iterable[Any]) -> Iterator[F32]:
         """The luma of small copies, (h, w)."""
@@ -264,6 +263,12 @@ def residual_detail(before: F32, after: F32, mask: NDArray[np.bool_]) -> Remains
 
     In windows of the mask alone: r = Σab / √(Σa² Σb²), gain = Σab / Σa², of details a and b.
     """
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    if not width:
+        return Remains(0, 0, 0)
+    rows = slice(max(0, y - WINDOW), y + height + WINDOW)  # farther than any filter reaches
+    near = rows, slice(max(0, x - WINDOW), x + width + WINDOW)
+    before, after, mask = before[near], after[near], mask[near]
     inside = mask.astype(np.float32)
     a, b = (np.asarray(x - cv2.GaussianBlur(x, (0, 0), SIGMA)) * inside for x in (before, after))
     ab, aa, bb, n = (_window_mean(x) for x in (a * b, a * a, b * b, inside))
