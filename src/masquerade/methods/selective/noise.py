@@ -79,7 +79,8 @@ def advect(field: NoiseField, part: Part, flow: F32, draw: Draw) -> NoiseField:
     h, w = flow.shape[:2]
     rows, columns = (slice(side.start // BLOCK, -(-side.stop // BLOCK)) for side in part)
     blocks = rows, columns
-    source = _coordinates(part) + flow + _warp_residual(field.residual, blocks, flow)
+    source = _sources(part, flow)
+    source += _warp_residual(field.residual, blocks, flow)
     nearest = np.rint(source)
     x, y = nearest[..., 0].astype(np.intp), nearest[..., 1].astype(np.intp)
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
@@ -87,15 +88,15 @@ def advect(field: NoiseField, part: Part, flow: F32, draw: Draw) -> NoiseField:
     own = np.arange(h * w, dtype=np.int32).reshape(h, w)
     used_by = np.full(height * width + 1, -1, np.int32)
     used_by[index] = own
-    fresh = ~inside | (used_by[index] != own)
-    vacated = used_by[:-1].reshape(height, width) >= 0
-    vacated[part] = False
-    needed = int(np.count_nonzero(fresh))
-    drawn = draw(needed + int(np.count_nonzero(vacated)))
+    fresh = np.flatnonzero(~inside | (used_by[index] != own))
+    left = used_by[:-1].reshape(height, width) >= 0
+    left[part] = False
+    vacated = np.flatnonzero(left)
+    drawn = draw(len(fresh) + len(vacated))
     moved = np.asarray(remap(field.noise, nearest, nearest=True))
-    moved[fresh] = drawn[:needed]
+    moved.reshape(-1, 3)[fresh] = drawn[: len(fresh)]
     noise, residual = field.noise.copy(), field.residual.copy()
-    noise[vacated] = drawn[needed:]
+    noise.reshape(-1, 3)[vacated] = drawn[len(fresh) :]
     noise[part], residual[blocks] = moved, _block_means(source - nearest)
     return NoiseField(noise, residual)
 
@@ -113,7 +114,7 @@ def _block_means(pixels: F32) -> F32:
 def _warp_residual(residual: F32, blocks: Part, flow: F32) -> F32:
     """(h, w, 2), the residual of the block that each pixel comes from."""
     height, width = flow.shape[:2]
-    source = np.rint(_coordinates(blocks) + _block_means(flow) / BLOCK)
+    source = np.rint(_sources(blocks, _block_means(flow) / np.float32(BLOCK)))
     found = np.asarray(remap(residual, source, nearest=True))
     size = found.shape[1] * BLOCK, found.shape[0] * BLOCK
     full = np.asarray(cv2.resize(found, size, interpolation=cv2.INTER_NEAREST), np.float32)
@@ -125,7 +126,7 @@ def warp_once(noise: U8, part: Part, flow: F32, sampling: Literal["nearest", "bi
 
     The noise (H, W, 3) is the first frame's, the flow (h, w, 2) goes from frame t to t - 1.
     """
-    return np.asarray(remap(noise, _coordinates(part) + flow, nearest=sampling == "nearest"))
+    return np.asarray(remap(noise, _sources(part, flow), nearest=sampling == "nearest"))
 
 
 def warp_forward(noise: U8, part: Part, flow: F32) -> U8:
@@ -146,3 +147,12 @@ def _coordinates(part: Part) -> F32:
     rows, columns = part
     grid = pixel_grid(rows.stop - rows.start, columns.stop - columns.start)
     return grid + np.array([columns.start, rows.start], np.float32)
+
+
+def _sources(part: Part, flow: F32) -> F32:
+    """(h, w, 2): every pixel's (x, y) in the frame plus its flow, without a grid in between."""
+    rows, columns = part
+    out = flow.copy()
+    out[..., 0] += np.arange(columns.start, columns.stop, dtype=np.float32)
+    out[..., 1] += np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
+    return out
