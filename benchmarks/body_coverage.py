@@ -1,11 +1,12 @@
 """How much of people `--regions people` hides in real clips, and of the ground beside them.
 
     python benchmarks/body_coverage.py [--data ../shared/data]   # docs/results/people-real.md
+    python benchmarks/body_coverage.py --labels benchmarks/body_labels_dev.json   # to choose by
 
-Reads `body_labels.json`, points labelled by eye without any detector. A video is read from some
-frames before the labelled one to some after it, as a run over all of it would; the frames of UCF11
-are samples and are looked at one by one. A point is hidden if the mask with a run's defaults covers
-it.
+Reads `body_labels.json`, points labelled by eye without any detector; of other labels the table is
+printed and no page is written. A video is read from some frames before the labelled one to some
+after it, as a run over all of it would; the frames of UCF11 are samples and are looked at one by
+one. A point is hidden if the mask with a run's defaults covers it.
 """
 
 from __future__ import annotations
@@ -136,9 +137,14 @@ def row(name: str, group: Callable[[Point], bool], results: dict[str, list[Point
     return [name, str(count), *cells]
 
 
+def groups(results: dict[str, list[Point]]) -> str:
+    """The table of all groups."""
+    rows = [row(name, group, results) for name, group in GROUPS.items()]
+    return table(["points", "number", *results], rows)
+
+
 def page(results: dict[str, list[Point]], frames: int) -> str:
     """The report."""
-    rows = [row(name, group, results) for name, group in GROUPS.items()]
     return f"""# People hidden in real clips
 
     python benchmarks/body_coverage.py
@@ -149,23 +155,27 @@ are those of people of at least a fifth of the frame's height. The points were l
 one person who saw no detector's output; no setting was chosen on them. Labels of people who lie or
 are upside down are few or none: read nothing into such rows.
 
-{table(["points", "number", *results], rows)}
+{groups(results)}
 """
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=LABELS.parents[2] / "shared" / "data")
-    parser.add_argument("--report", type=Path, default=REPORT)
-    parser.add_argument("--kinds", nargs="*", default=list(KINDS))
+    parser.add_argument("--labels", type=Path, default=LABELS)
+    parser.add_argument("--report", type=Path, default=REPORT, help="of the labels to measure on")
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
     given = parser.parse_args()
-    labels = json.loads(LABELS.read_text())["frames"]
+    labels = json.loads(given.labels.read_text("utf-8"))["frames"]
     results = {}
     for kind in given.kinds:
         began = time.monotonic()
         results[kind] = measure(labels, given.data, KINDS[kind])
         print(f"{kind}: {time.monotonic() - began:.0f} s", file=sys.stderr)
-    given.report.write_text(page(results, len(labels)))
+    if given.labels.resolve() == LABELS:
+        given.report.write_text(page(results, len(labels)))
+    else:
+        print(groups(results), end="")
 
 
 if __name__ == "__main__":

@@ -3,10 +3,13 @@
     python benchmarks/body_labels.py --draw --seed 0 --labels frames.json  # frames, no labels yet
     python benchmarks/body_labels.py --grid out/     # frames under a grid, to read points off
     python benchmarks/body_labels.py --sheet out/    # frames under their labels, to check them
+    python benchmarks/body_labels.py --draw --seed 1 --without body_labels.json --labels new.json
 
-`body_labels.json` holds no pixels. Which frames are labelled follows from the seed and from the
-tables of the data alone: no detector has a say in it. Points are fractions of the width and height
-of the frame as a player shows it.
+`body_labels.json` is for measuring: no setting may be chosen on it. Settings are chosen on
+`body_labels_dev.json`, which the last line drew: it has no clip of the other file, and no group of
+UCF11 (a person and place) of it. Neither holds pixels. Which frames are labelled follows from the
+seed and from the tables of the data alone: no detector has a say in it. Points are fractions of the
+width and height of the frame as a player shows it.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,7 @@ UTI, UCF11 = 50, 55  # frames of as many clips
 WILD = 4  # frames of a clip of `wild`, and of one as long as LONG more
 TURNED, OF_TURNED = ("diving", "trampoline_jumping"), 14  # more frames, of clips where people turn
 LONG, OF_LONG = 1000, 8
+DEV_UTI, DEV_UCF11, DEV_TURNED = 12, 44, 8  # frames of as many clips, to choose settings on
 SIDE = 1000  # pixels of the longer side of a drawn frame
 
 # name: colour of its dots, as OpenCV counts channels
@@ -61,7 +65,13 @@ ABOUT = (
     "mirror or screen. more_people: others are seen who have no points, such as a crowd. "
     "Background points lie on none of them. Frames drawn by benchmarks/body_labels.py --draw; "
     "labelled once, by one annotator, who saw no detector's output and looked at every point again "
-    "on an enlarged cut-out."
+    "on an enlarged cut-out. For measuring: no setting is chosen on these frames."
+)
+DEV_ABOUT = (
+    "Points on people and on the ground, as in body_labels.json, on other clips and on other "
+    "groups of UCF11: for choosing settings, not for measuring. Labelled once, by one annotator, "
+    "who saw no detector's output and looked at every point again on the frame. Frames drawn by "
+    "benchmarks/body_labels.py --draw --without body_labels.json."
 )
 
 Frame = dict[str, Any]
@@ -116,13 +126,14 @@ def of_datasets(data: Path, rng: np.random.Generator) -> list[tuple[str, int]]:
     return drawn + list(dealt(rows(data / "ucf11.csv"), "action", "identity", UCF11, rng))
 
 
-def of_turned(data: Path, had: Sequence[tuple[str, int]], seed: int) -> list[tuple[str, int]]:
+def of_turned(
+    ucf11: Sequence[dict[str, str]], had: Sequence[tuple[str, int]], count: int, seed: int
+) -> list[tuple[str, int]]:
     """Paths and frames drawn of clips that were not had, of the actions in which people turn."""
     paths = {path for path, _ in had}
-    ucf11 = rows(data / "ucf11.csv")
     left = [clip for clip in ucf11 if clip["action"] in TURNED and clip["path"] not in paths]
     rng = np.random.default_rng([seed, 1])
-    return list(dealt(left, "action", "identity", OF_TURNED, rng))
+    return list(dealt(left, "action", "identity", count, rng))
 
 
 def draw(data: Path, seed: int) -> list[Frame]:
@@ -133,7 +144,24 @@ def draw(data: Path, seed: int) -> list[Frame]:
         path = f"wild/{row['file']}"
         frames = sum(1 for _ in pictures(data / path))
         drawn += [(path, frame) for frame in spread(frames, rng)]
-    drawn += of_turned(data, drawn, seed)
+    return unlabelled(drawn + of_turned(rows(data / "ucf11.csv"), drawn, OF_TURNED, seed))
+
+
+def draw_others(data: Path, seed: int, without: Sequence[Frame]) -> list[Frame]:
+    """Fewer frames, of clips and of groups of UCF11 that labelled frames do not show."""
+    had = {frame["path"] for frame in without}
+    ucf11 = rows(data / "ucf11.csv")
+    groups = {clip["identity"] for clip in ucf11 if clip["path"] in had}
+    ucf11 = [clip for clip in ucf11 if clip["identity"] not in groups]
+    uti = [clip for clip in rows(data / "uti.csv") if clip["path"] not in had]
+    rng = np.random.default_rng(seed)
+    drawn = list(dealt(uti, "identity", "action", DEV_UTI, rng))
+    drawn += dealt(ucf11, "action", "identity", DEV_UCF11, rng)
+    return unlabelled(drawn + of_turned(ucf11, drawn, DEV_TURNED, seed))
+
+
+def unlabelled(drawn: Iterable[tuple[str, int]]) -> list[Frame]:
+    """Frames without labels."""
     return [
         {"path": path, "frame": frame, "more_people": False, "people": [], "background": []}
         for path, frame in drawn
@@ -236,14 +264,19 @@ def main() -> None:
     parser.add_argument("--labels", type=Path, default=LABELS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--draw", action="store_true", help="write frames without labels")
+    parser.add_argument("--without", type=Path, help="labels whose clips and groups are not drawn")
     parser.add_argument("--grid", type=Path, help="a folder for frames under a grid")
     parser.add_argument("--sheet", type=Path, help="a folder for frames under their labels")
     args = parser.parse_args()
     if args.draw:
         if args.labels.exists():
             parser.error(f"{args.labels} is there: name another file with --labels")
-        frames = draw(args.data, args.seed)
-        document = {"version": 1, "about": ABOUT, "seed": args.seed, "frames": frames}
+        if args.without:
+            without = json.loads(args.without.read_text("utf-8"))["frames"]
+            about, frames = DEV_ABOUT, draw_others(args.data, args.seed, without)
+        else:
+            about, frames = ABOUT, draw(args.data, args.seed)
+        document = {"version": 1, "about": about, "seed": args.seed, "frames": frames}
         args.labels.write_text(written(document), "utf-8")
         return
     frames = json.loads(args.labels.read_text("utf-8"))["frames"]

@@ -1,4 +1,4 @@
-"""`benchmarks/body_labels.json`: its form, and that its frames are those that the seed draws."""
+"""The files of body labels: their form, and that their frames are those that the seed draws."""
 
 from __future__ import annotations
 
@@ -14,17 +14,22 @@ import pytest
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 DATA = Path(__file__).parents[3] / "shared" / "data"
 SCRIPT = runpy.run_path(str(BENCHMARKS / "body_labels.py"))
-DOCUMENT = json.loads((BENCHMARKS / "body_labels.json").read_text("utf-8"))
-FRAMES: list[dict[str, Any]] = DOCUMENT["frames"]
+MEASURING, CHOOSING = "body_labels.json", "body_labels_dev.json"
+DOCUMENTS = {
+    name: json.loads((BENCHMARKS / name).read_text("utf-8")) for name in (MEASURING, CHOOSING)
+}
+FRAMES: list[dict[str, Any]] = [frame for one in DOCUMENTS.values() for frame in one["frames"]]
 PEOPLE = [person for frame in FRAMES for person in frame["people"]]
 APART = 0.039  # of the frame, between a background point and a body point
 
 
 def test_there_are_enough_frames_of_every_kind_and_none_twice() -> None:
-    assert len({(frame["path"], frame["frame"]) for frame in FRAMES}) == len(FRAMES) >= 150
-    for folder in ("uti", "ucf11", "wild"):
-        assert sum(frame["path"].startswith(folder + "/") for frame in FRAMES) >= 48
-    assert any(not frame["people"] and not frame["more_people"] for frame in FRAMES)
+    assert len({(frame["path"], frame["frame"]) for frame in FRAMES}) == len(FRAMES)
+    for document, least in zip(DOCUMENTS.values(), ((48, 48, 48), (12, 52, 0)), strict=True):
+        for folder, count in zip(("uti", "ucf11", "wild"), least, strict=True):
+            paths = [frame["path"] for frame in document["frames"]]
+            assert sum(path.startswith(folder + "/") for path in paths) >= count
+        assert any(not frame["people"] and not frame["more_people"] for frame in document["frames"])
 
 
 def test_every_point_lies_in_the_frame_and_is_rounded() -> None:
@@ -68,17 +73,37 @@ def test_no_two_body_points_of_a_person_are_one() -> None:
         assert len(set(places)) == len(places)
 
 
-def test_the_file_is_as_the_command_writes_it() -> None:
-    assert SCRIPT["written"](DOCUMENT) == (BENCHMARKS / "body_labels.json").read_text("utf-8")
-    assert DOCUMENT["about"] == SCRIPT["ABOUT"]
+@pytest.mark.parametrize(("name", "about"), [(MEASURING, "ABOUT"), (CHOOSING, "DEV_ABOUT")])
+def test_the_file_is_as_the_command_writes_it(name: str, about: str) -> None:
+    assert SCRIPT["written"](DOCUMENTS[name]) == (BENCHMARKS / name).read_text("utf-8")
+    assert DOCUMENTS[name]["about"] == SCRIPT[about]
+
+
+def test_no_setting_is_chosen_on_a_clip_or_a_group_that_is_measured() -> None:
+    clips, groups = (
+        [{get(frame["path"]) for frame in one["frames"]} for one in DOCUMENTS.values()]
+        for get in (str, lambda path: path.rsplit("_", 1)[0])
+    )
+    assert not clips[0] & clips[1]
+    assert not {group for group in groups[0] & groups[1] if group.startswith("ucf11/")}
+
+
+def test_frames_to_choose_on_are_those_that_the_seed_draws() -> None:
+    if not DATA.is_dir():
+        pytest.skip("../shared/data is not here")
+    seed, without = DOCUMENTS[CHOOSING]["seed"], DOCUMENTS[MEASURING]["frames"]
+    drawn = SCRIPT["draw_others"](DATA, seed, without)
+    at = [[(f["path"], f["frame"]) for f in fs] for fs in (drawn, DOCUMENTS[CHOOSING]["frames"])]
+    assert at[0] == at[1]
 
 
 def test_the_frames_are_those_that_the_seed_draws() -> None:
     if not DATA.is_dir():
         pytest.skip("../shared/data is not here")
-    drawn = SCRIPT["of_datasets"](DATA, np.random.default_rng(DOCUMENT["seed"]))
-    drawn += SCRIPT["of_turned"](DATA, drawn, DOCUMENT["seed"])
-    found = [(frame["path"], frame["frame"]) for frame in FRAMES]
+    seed, ucf11 = DOCUMENTS[MEASURING]["seed"], SCRIPT["rows"](DATA / "ucf11.csv")
+    drawn = SCRIPT["of_datasets"](DATA, np.random.default_rng(seed))
+    drawn += SCRIPT["of_turned"](ucf11, drawn, SCRIPT["OF_TURNED"], seed)
+    found = [(frame["path"], frame["frame"]) for frame in DOCUMENTS[MEASURING]["frames"]]
     assert [at for at in found if not at[0].startswith("wild/")] == drawn
     assert {path for path, _ in found} - {path for path, _ in drawn} == {
         f"wild/{row['file']}" for row in SCRIPT["rows"](DATA / "wild.csv")
