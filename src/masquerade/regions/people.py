@@ -83,6 +83,8 @@ class People(PoseSource):
         device: where torchvision's network runs.
         keep_visible: tracks of people who stay visible; of `pose` only.
         hide_only: tracks of people who alone are hidden; empty: all are.
+        poses_only: leave out faces and what moves, which `pose` finds beside people: for methods
+            that show nothing but figures.
 
     Raises:
         MissingError: a network or the file of weights is missing.
@@ -97,6 +99,7 @@ class People(PoseSource):
     device: str = "cpu"
     keep_visible: tuple[Whole, ...] = ()
     hide_only: tuple[Whole, ...] = ()
+    poses_only: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -110,6 +113,8 @@ class People(PoseSource):
         self.look_ahead, self.model_sha256 = self._source.look_ahead, self._source.model_sha256
 
     def _build(self) -> _InShots:
+        if self.detector == "pose" and self.poses_only:
+            return _Poses(self._pose_tracker())
         if self.detector == "pose":
             faces = Faces(scale=self.scale, track=self.track)
             return _PosePeople(self._pose_tracker(), faces, self._chosen)
@@ -129,6 +134,18 @@ class People(PoseSource):
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
         return self._source(mark_cuts(frames))
+
+
+class _Poses:
+    """People by pose networks alone."""
+
+    model_sha256: str | None = PoseTracker.model_sha256
+
+    def __init__(self, tracker: PoseTracker) -> None:
+        self._tracker, self.look_ahead = tracker, tracker.rules.look_ahead
+
+    def __call__(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[Region]:
+        return map(frame_region, self._tracker(frames))
 
 
 class _PosePeople:
