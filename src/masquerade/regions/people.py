@@ -1,6 +1,7 @@
 """The region source of people: whole people with their faces, by networks or by weaker means."""
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import tee
 from pathlib import Path
@@ -159,13 +160,19 @@ class _PosePeople:
         self._tracker, self._faces, self._motion = tracker, faces, BackgroundSubtraction()
         self._chosen = chosen
         people = tracker.rules.look_ahead + self._motion.look_ahead
-        self.look_ahead = max(faces.look_ahead, people)
+        self.look_ahead = max(faces.look_ahead + faces.every, people)
 
     def __call__(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[Region]:
+        with ThreadPoolExecutor(1) as pool:
+            yield from self._regions(frames, pool)
+
+    def _regions(
+        self, frames: Iterable[tuple[Frame, bool]], pool: ThreadPoolExecutor
+    ) -> Iterator[Region]:
         for_people, for_faces = tee(frames)
         found, moved = tee((p, frame_region(p)) for p in self._tracker(for_people))
         moving = self._motion((p.frame, region) for p, region in moved)
-        both = zip(found, moving, self._faces.in_shots(for_faces), strict=True)
+        both = zip(found, moving, self._faces.in_shots(for_faces, pool), strict=True)
         for (seen, people), foreground, faces in both:
             if self._chosen:
                 moves = None if foreground.background_unknown else foreground.mask
