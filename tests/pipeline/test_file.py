@@ -103,9 +103,9 @@ def test_the_source_is_probed_once_and_read_twice(
         described.append(path.name)
         return describe(container, stream, frame, path)
 
-    def counting_build(config, anonymizer):
+    def counting_build(config):
         built.append(config.regions)
-        return build(config, anonymizer)
+        return build(config)
 
     monkeypatch.setattr(Conversation, "open", counting_ask)
     monkeypatch.setattr(av, "open", counting_open)

@@ -16,13 +16,12 @@ from hypothesis import strategies as st
 
 import masquerade
 from masquerade.anonymizer import Anonymized, Anonymizer, Card
-from masquerade.errors import MasqueradeError, MissingError, UsageError
+from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation.predictions import Block
 from masquerade.methods.blacken import Blacken
 from masquerade.pipeline.config import Pipeline, PipelineConfig
 from masquerade.pipeline.single_file import run_file
 from masquerade.pipeline.stream import anonymize
-from masquerade.regions import face_detectors
 from masquerade.regions.boxes import Box, check_output, read_boxes
 from masquerade.regions.face_detectors import HaarFaces
 from masquerade.regions.hog_keys import ColourHog
@@ -114,10 +113,6 @@ def test_what_the_face_network_gives_must_be_maps(
             maps[which] = no_numbers(kind, maps[which].shape)
             return maps
 
-    def without_litert(_: Path) -> None:
-        raise MissingError("LiteRT is not installed.")
-
-    monkeypatch.setattr(face_detectors, "read_onnx", without_litert)
     monkeypatch.setattr(cv2.dnn, "readNetFromONNX", lambda path: Network())
     assert "CenterFace gave" in nothing_is_written(clip, tmp_path, None)
 

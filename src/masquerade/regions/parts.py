@@ -21,7 +21,7 @@ from masquerade.regions.masks import resize_mask
 from masquerade.regions.people import PoseSource, frame_region
 from masquerade.regions.pose_detection import U8
 from masquerade.regions.pose_landmarks import Pose
-from masquerade.regions.pose_tracking import COVERED, FramePeople, share_inside
+from masquerade.regions.pose_tracking import COVERED, POSED, FramePeople, share_inside
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.scene_cuts import mark_cuts
 
@@ -75,8 +75,9 @@ OF_FACE = ("face", "forehead", "eyes", "cheeks", "lips", "hair")
 class Parts(PoseSource):
     """Named parts of people, found by pose networks and cut out of their silhouettes.
 
-    Where a person was lost and only the silhouette is carried on, all of it is hidden, unless it
-    lies on somebody whose pose is known. Arguments that are not listed are those of `PoseSource`.
+    All of a person is hidden whose pose is not known: who was lost, so that only the silhouette is
+    carried on, and who was found as a box alone. Arguments that are not listed are those of
+    `PoseSource`.
 
     Args:
         parts: names of parts, see `Part`.
@@ -123,6 +124,7 @@ class Parts(PoseSource):
             near = cv2.dilate(silhouette, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
             found = self._draw(people.pixels, pose, (height, width), people.scale)
             np.maximum(out, np.minimum(found, np.asarray(near, np.uint8)), out=out)
+        np.maximum(out, people.draw_boxes(people.without_pose(lowest=POSED)), out=out)
         mask = resize_mask(out, people.frame.width, people.frame.height)
         return replace(whole, boxes=_boxes(mask, whole.boxes), mask=mask)
 

@@ -1,7 +1,6 @@
 """The region source of people: whole people with their faces, by networks or by weaker means."""
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import tee
 from pathlib import Path
@@ -48,7 +47,8 @@ class PoseSource(TrackedSource):
 
     Args:
         threshold: lowest score of a person, 0 to 1; None: the detector's own.
-        tiles: look for small people in parts of the frame too.
+        tiles: look for small people in parts of the frame too, where somebody is small or nobody
+            is found.
         models: folder of the networks' files; None: the installed package.
     """
 
@@ -84,8 +84,6 @@ class People(PoseSource):
         device: where torchvision's network runs.
         keep_visible: tracks of people who stay visible; of `pose` only.
         hide_only: tracks of people who alone are hidden; empty: all are.
-        poses_only: leave out faces and what moves, which `pose` finds beside people: for methods
-            that show nothing but figures.
 
     Raises:
         MissingError: a network or the file of weights is missing.
@@ -100,7 +98,6 @@ class People(PoseSource):
     device: str = "cpu"
     keep_visible: tuple[Whole, ...] = ()
     hide_only: tuple[Whole, ...] = ()
-    poses_only: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -114,8 +111,6 @@ class People(PoseSource):
         self.look_ahead, self.model_sha256 = self._source.look_ahead, self._source.model_sha256
 
     def _build(self) -> _InShots:
-        if self.detector == "pose" and self.poses_only:
-            return _Poses(self._pose_tracker())
         if self.detector == "pose":
             faces = Faces(scale=self.scale, track=self.track)
             return _PosePeople(self._pose_tracker(), faces, self._chosen)
@@ -137,18 +132,6 @@ class People(PoseSource):
         return self._source(mark_cuts(frames))
 
 
-class _Poses:
-    """People by pose networks alone."""
-
-    model_sha256: str | None = PoseTracker.model_sha256
-
-    def __init__(self, tracker: PoseTracker) -> None:
-        self._tracker, self.look_ahead = tracker, tracker.rules.look_ahead
-
-    def __call__(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[Region]:
-        return map(frame_region, self._tracker(frames))
-
-
 class _PosePeople:
     """People by pose networks, their faces by the face detector, and what moves."""
 
@@ -160,19 +143,13 @@ class _PosePeople:
         self._tracker, self._faces, self._motion = tracker, faces, BackgroundSubtraction()
         self._chosen = chosen
         people = tracker.rules.look_ahead + self._motion.look_ahead
-        self.look_ahead = max(faces.look_ahead + faces.every, people)
+        self.look_ahead = max(faces.look_ahead, people)
 
     def __call__(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[Region]:
-        with ThreadPoolExecutor(1) as pool:
-            yield from self._regions(frames, pool)
-
-    def _regions(
-        self, frames: Iterable[tuple[Frame, bool]], pool: ThreadPoolExecutor
-    ) -> Iterator[Region]:
         for_people, for_faces = tee(frames)
         found, moved = tee((p, frame_region(p)) for p in self._tracker(for_people))
         moving = self._motion((p.frame, region) for p, region in moved)
-        both = zip(found, moving, self._faces.in_shots(for_faces, pool), strict=True)
+        both = zip(found, moving, self._faces.in_shots(for_faces), strict=True)
         for (seen, people), foreground, faces in both:
             if self._chosen:
                 moves = None if foreground.background_unknown else foreground.mask
@@ -188,7 +165,8 @@ class _PosePeople:
     ) -> Region:
         """The region of a frame in which some people are left visible on purpose."""
         chosen, size = self._chosen, (seen.frame.width, seen.frame.height)
-        hidden = resize_mask(seen.mask(chosen.hides), *size)
+        boxes = seen.draw_boxes(box for box in seen.without_pose() if chosen.hides(box.track))
+        hidden = resize_mask(np.maximum(seen.mask(chosen.hides), boxes), *size)
         visible = resize_mask(seen.mask(lambda track: not chosen.hides(track)), *size)
         region = chosen.divide(people)
         return replace(
@@ -217,9 +195,11 @@ def frame_region(people: FramePeople) -> Region:
             if posed:
                 landmarks = posed.landmarks * [scale, scale, scale, 1, 1]
                 persons.append(Person(track, score, edges, landmarks, posed.world))
+    without = people.without_pose()
+    mask = np.maximum(people.mask(), people.draw_boxes(without))
     return Region(
-        boxes=tuple(boxes),
-        mask=resize_mask(people.mask(), frame.width, frame.height),
+        boxes=(*boxes, *without),
+        mask=resize_mask(mask, frame.width, frame.height),
         people=tuple(persons),
         cut=people.cut,
         detected=people.detected,

@@ -22,7 +22,6 @@ STRIDES = ((8, 2), (16, 2), (32, 6))  # of the cells of the anchors, and anchors
 REACH = 1.25  # half side of the square over the radius of the circle around the body
 SAME = 0.5  # distance of two squares' centres, in half sides, below which they are one person
 SAME_SIZE = 1.6  # and ratio of their sides
-TILE = 0.6  # side of a tile over the frame's, in both directions
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,26 +94,14 @@ class PoseDetector:
             "pose detection", strides=STRIDES, lowest=-1.0, threshold=threshold, folder=folder
         )
 
-    def __call__(self, pixels: U8, *, tiles: bool = False) -> list[tuple[Square, float]]:
+    def __call__(self, pixels: U8) -> list[tuple[Square, float]]:
         """The squares and scores of the people in a picture (h, w, 3), best first.
 
-        `tiles` looks also at four overlapping tiles, in which small people are larger.
+        Points 0 and 1 are the middle of the hips and the rim of the circle.
         """
-        found = self._detect(pixels)
-        if tiles:
-            height, width = pixels.shape[:2]
-            h, w = round(TILE * height), round(TILE * width)
-            for top in (0, height - h):
-                for left in (0, width - w):
-                    part = self._detect(pixels[top : top + h, left : left + w])
-                    found += [(one.scaled(1, left, top), score) for one, score in part]
         kept: list[tuple[Square, float]] = []
-        for square, score in sorted(found, key=lambda one: -one[1]):
+        for one in self._network(pixels):
+            square = Square.around(one.points[0], one.points[1])
             if not any(square.same_person(other) for other, _ in kept):
-                kept.append((square, score))
+                kept.append((square, one.score))
         return kept
-
-    def _detect(self, pixels: U8) -> list[tuple[Square, float]]:
-        """Points 0 and 1 are the middle of the hips and the rim of the circle."""
-        found = self._network(pixels)
-        return [(Square.around(one.points[0], one.points[1]), one.score) for one in found]

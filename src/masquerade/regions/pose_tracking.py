@@ -1,8 +1,9 @@
 """People through time: a person found once is followed by landmarks, in both directions of time.
 
-The detector runs on keyframes. Between them the landmark network looks where the frame before says
+Two detectors run on keyframes. Between them the landmark network looks where the frame before says
 that the person will be. Whoever is found first in frame t is looked for in the frames before t as
-well, and where the network loses a person, the silhouette is carried by optical flow.
+well, and where the network loses a person, the silhouette is carried by optical flow. Who is
+detected without landmarks is followed as a box.
 """
 
 from collections import deque
@@ -10,18 +11,22 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from itertools import count, pairwise
+from itertools import count, pairwise, tee
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from masquerade.models.optical_flow import grey, warp_along_flow
+from masquerade.regions.boxes import Box, scaled_boxes
 from masquerade.regions.masks import resize_mask
 from masquerade.regions.model_files import MODEL_FILES
+from masquerade.regions.people_segmentation import PeopleSegmentation
 from masquerade.regions.pose_detection import U8, PoseDetector, Square
 from masquerade.regions.pose_landmarks import Pose, PoseLandmarks
 from masquerade.regions.region import Frame, fit_size
+from masquerade.regions.ssd_people import SsdPeople
+from masquerade.regions.tracking import Tracking, track_boxes
 
 CANVAS = 480  # longest side of the silhouettes, in pixels
 FLOW = 240  # longest side of the copies that flow is computed on
@@ -31,13 +36,24 @@ COVERED = 0.7  # share of a silhouette in others from which it adds nothing
 UNSUPPORTED = 2  # runs of the detector without a find after which a covered or covering track ends
 LARGEST_STEP = 0.6  # of a square's centre from one frame to the next, in half sides
 LARGEST_GROWTH = 1.5  # of a square's side from one frame to the next
+POSED = 0.5  # score of a box from which landmarks are looked for in it
+AGAIN = 30  # frames after which they are looked for again where there were none
+SQUARE = 0.6  # half side of the square for them, over the longer side of the box
+INSIDE = 0.7  # share of a silhouette in a box, or of the box around what the silhouette takes, from
+# which it is that box's person
+FILLS = 0.2  # if it also fills this share of the box
+OUTLINED = 0.3  # share of a box that the segmentation fills, so that its outline replaces the box
+UPRIGHT = 0.7  # if it also reaches over this share of the box's rows
+FIRST_BOX = 1_000_000  # added to the numbers of tracks of boxes, which are not those of poses
+TRIMMED = 0.05  # of a box's width and height, on each side: masks of silhouettes grow later
 
 
 @dataclass(frozen=True, kw_only=True)
 class PoseTracking:
     """How people are followed."""
 
-    threshold: float  # lowest score of a detection that begins a track
+    threshold: float  # lowest score of a detection by the pose networks that begins a track
+    box_threshold: float = 0.23  # and of a box
     every: int  # the detector runs on every so many frames
     gap: int  # longest run of frames without a person that is filled
     carry: int  # frames that a silhouette is carried after the last find
@@ -45,9 +61,14 @@ class PoseTracking:
     tiles: bool  # look for small people in tiles too
 
     @property
+    def of_boxes(self) -> Tracking:
+        """How boxes are followed."""
+        return Tracking(gap=self.gap, carry=self.carry, lookback=self.lookback, every=self.every)
+
+    @property
     def look_ahead(self) -> int:
         """How many frames are read beyond the one whose people are given."""
-        return max(self.gap, self.lookback) + self.every
+        return max(max(self.gap, self.lookback) + self.every, self.of_boxes.look_ahead)
 
 
 @dataclass(slots=True, eq=False)
@@ -61,6 +82,9 @@ class FramePeople:
     poses: dict[int, Pose] = field(default_factory=dict)  # by track
     between: dict[int, Pose] = field(default_factory=dict)  # interpolated where they were lost
     carried: dict[int, U8] = field(default_factory=dict)  # silhouettes by flow, by track
+    found: list[Box] = field(default_factory=list)  # by the detector of boxes, if it ran
+    boxes: list[Box] = field(default_factory=list)  # those that were followed, in every frame
+    outlines: U8 | None = None  # (h, w) of the canvas, 255 on people, where a box has no pose
     _small: U8 | None = None
 
     @property
@@ -96,6 +120,50 @@ class FramePeople:
                 np.maximum(out, part, out=out)
         return out
 
+    def without_pose(self, *, lowest: float = 0.0) -> list[Box]:
+        """The boxes from a score on in which no silhouette is."""
+        boxes = [box for box in self.boxes if box.score >= lowest]
+        if not boxes:
+            return []
+        silhouettes = list(self.silhouettes().values())
+        return [box for box in boxes if not any(self._holds(box, one) for one in silhouettes)]
+
+    def _holds(self, box: Box, silhouette: U8) -> bool:
+        """Whether a silhouette is that of a box's person: one lies in the other, and fills it."""
+        rows, columns = self._slices(box)
+        shared = cv2.countNonZero(silhouette[rows, columns])
+        size = (rows.stop - rows.start) * (columns.stop - columns.start)
+        if shared < max(1, FILLS * size):
+            return False
+        x, y, wide, high = cv2.boundingRect(silhouette)
+        across = min(columns.stop, x + wide) - max(columns.start, x)
+        down = min(rows.stop, y + high) - max(rows.start, y)
+        return shared >= INSIDE * cv2.countNonZero(silhouette) or across * down >= INSIDE * size
+
+    def _slices(self, box: Box, *, trimmed: float = 0.0) -> tuple[slice, slice]:
+        """The rows and columns of the canvas that a box takes."""
+        (width, height), more = self.canvas, trimmed
+        x, y = width / self.frame.width, height / self.frame.height
+        left, right = box.x0 + more * box.width, box.x1 - more * box.width
+        top, bottom = box.y0 + more * box.height, box.y1 - more * box.height
+        rows = slice(max(0, int(top * y)), min(height, int(bottom * y) + 1))
+        return rows, slice(max(0, int(left * x)), min(width, int(right * x) + 1))
+
+    def draw_boxes(self, boxes: Iterable[Box]) -> U8:
+        """(h, w) of the canvas, 255 on the people in boxes, or on the boxes, trimmed a little."""
+        width, height = self.canvas
+        out = np.zeros((height, width), np.uint8)
+        for box in boxes:
+            rows, columns = self._slices(box)
+            if self.outlines is not None:
+                outline = self.outlines[rows, columns]
+                filled = cv2.countNonZero(outline) >= OUTLINED * outline.size
+                if filled and outline.any(axis=1).mean() >= UPRIGHT:
+                    np.maximum(out[rows, columns], outline, out=out[rows, columns])
+                    continue
+            out[self._slices(box, trimmed=TRIMMED)] = 255
+        return out
+
     def flow_picture(self) -> U8:
         """(h, w), a small grey copy."""
         if self._small is None:
@@ -103,6 +171,24 @@ class FramePeople:
             small = cv2.resize(self.pixels, size, interpolation=cv2.INTER_AREA)
             self._small = grey(np.asarray(small, np.uint8))
         return self._small
+
+
+def _late(people: Iterator[FramePeople], ahead: int) -> Iterator[FramePeople]:
+    """The same, each when `ahead` more were read."""
+    waiting: deque[FramePeople] = deque()
+    for one in people:
+        waiting.append(one)
+        if len(waiting) > ahead:
+            yield waiting.popleft()
+    yield from waiting
+
+
+def _square(box: Box, people: FramePeople) -> Square:
+    """Where to look for the landmarks of a box's person, who may be upright."""
+    scale = people.pixels.shape[1] / people.frame.width
+    centre = np.array([box.x0 + box.x1, box.y0 + box.y1]) / 2 * scale
+    half = SQUARE * max(box.width, box.height) * scale
+    return Square.upright(centre, np.array([0.0, -1.0]), half)
 
 
 def carry(silhouette: U8, source: FramePeople, target: FramePeople) -> U8:
@@ -139,21 +225,35 @@ class PoseTracker:
     ) -> None:
         self.rules, self.scale, self.threads = rules, scale, threads
         self._detector = PoseDetector(threshold=rules.threshold, folder=folder)
+        self._segmentation = PeopleSegmentation(folder=folder)
+        self._boxes = SsdPeople(threshold=rules.box_threshold, folder=folder)
         self._folder = folder
         self._idle = deque([PoseLandmarks(folder=folder)])  # networks that no thread computes with
 
     def __call__(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[FramePeople]:
         """The people of each frame, `rules.look_ahead` frames late; cuts come with the frames."""
-        waiting: deque[FramePeople] = deque()
+        for_poses, for_boxes = tee(self._looked_at(frames))
+        found = ((one.found if one.detected else None, one.cut) for one in for_boxes)
+        boxes = track_boxes(found, self.rules.of_boxes)
+        for people, followed in zip(_late(for_poses, self.rules.look_ahead), boxes, strict=True):
+            clipped = (box.clip(people.frame.width, people.frame.height) for box in followed)
+            people.boxes = [
+                replace(box, track=FIRST_BOX + (box.track or 0)) for box in clipped if box
+            ]
+            if people.without_pose():
+                people.outlines = self.segment(people)
+            yield people
+
+    def _looked_at(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[FramePeople]:
+        """Each frame as soon as it was looked at; later ones may still tell of its people."""
+        waiting: deque[FramePeople] = deque(maxlen=self.rules.look_ahead + 1)
         run = _Run(self)
         with closing(run):
             for frame, cut in frames:
                 now = FramePeople(frame, cut, frame.rgb(fit_size(frame, self.scale)))
                 waiting.append(now)
                 run.step(waiting)
-                if len(waiting) > self.rules.look_ahead:
-                    yield waiting.popleft()
-            yield from waiting
+                yield now
 
     def landmarks(self, pixels: U8, square: Square) -> Pose:
         """The person in a square; any thread may ask."""
@@ -168,7 +268,18 @@ class PoseTracker:
 
     def detect(self, pixels: U8) -> list[tuple[Square, float]]:
         """The squares and scores of the people in a picture, best first."""
-        return self._detector(pixels, tiles=self.rules.tiles)
+        return self._detector(pixels)
+
+    def segment(self, people: FramePeople) -> U8:
+        """(h, w) of the canvas, 255 on people."""
+        return self._segmentation(people.pixels, *people.canvas)
+
+    def find_boxes(self, people: FramePeople) -> list[Box]:
+        """The boxes of the people in a frame, best first."""
+        frame, (height, width) = people.frame, people.pixels.shape[:2]
+        rows, scores = self._boxes(people.pixels, in_tiles=self.rules.tiles)
+        full = frame.width, frame.height
+        return scaled_boxes(rows, scores, (width, height), full, "person")
 
 
 @dataclass(slots=True)
@@ -189,6 +300,7 @@ class _Run:
         self._now = -1
         self._since = 0  # frames since the detector ran
         self._pool = ThreadPoolExecutor(tracker.threads) if tracker.threads > 1 else None
+        self._without: list[tuple[int, Square]] = []  # boxes without landmarks, and when
 
     def close(self) -> None:
         if self._pool:
@@ -200,6 +312,7 @@ class _Run:
         now = waiting[-1]
         if now.cut or len(waiting) == 1:
             self._tracks.clear()
+            self._without.clear()
             self._since = self._rules.every
         lost = self._follow(now)
         self._since += 1
@@ -245,23 +358,44 @@ class _Run:
     def _detect(self, waiting: deque[FramePeople]) -> None:
         now = waiting[-1]
         now.detected = True
-        found = self._tracker.detect(now.pixels)
+        now.found = self._tracker.find_boxes(now)
         new: list[Square] = []
-        for square, _ in found:
+        for square, _ in self._tracker.detect(now.pixels):
             for track in self._tracks:
                 if track.number in now.poses and now.poses[track.number].square.same_person(square):
                     track.supported = self._now
                     break
             else:
                 new.append(square)
-        first = [pose for pose in self._landmarks(now, new) if pose.score >= FOLLOW]
-        again = self._landmarks(now, [pose.next_square for pose in first])
-        for pose, before in zip(again, first, strict=True):
+        self._begin_all(waiting, new)
+        boxed = self._unposed_boxes(now)
+        posed = self._begin_all(waiting, boxed)
+        self._without += [(self._now, one) for one in boxed if one not in posed]
+        self._drop_unsupported(now)
+
+    def _unposed_boxes(self, now: FramePeople) -> list[Square]:
+        """The squares of boxes in which nobody is posed, but for those just looked at."""
+        self._without = [one for one in self._without if self._now - one[0] < AGAIN]
+        now.boxes = [box for box in now.found if box.score >= POSED]
+        squares = [_square(box, now) for box in now.without_pose()]
+        known = [square for _, square in self._without]
+        return [one for one in squares if not any(one.same_person(other) for other in known)]
+
+    def _begin_all(self, waiting: deque[FramePeople], squares: list[Square]) -> list[Square]:
+        """Begin the tracks of those who are seen in squares, whose squares are returned."""
+        now = waiting[-1]
+        seen = [
+            (square, pose)
+            for square, pose in zip(squares, self._landmarks(now, squares), strict=True)
+            if pose.score >= FOLLOW
+        ]
+        again = self._landmarks(now, [pose.next_square for _, pose in seen])
+        for pose, (_, before) in zip(again, seen, strict=True):
             best = pose if pose.score >= FOLLOW else before
             same = any(_same(best, other) for other in now.poses.values())
             if not same and share_inside(now.draw(best), now.mask()) < COVERED:
                 self._begin(waiting, best)
-        self._drop_unsupported(now)
+        return [square for square, _ in seen]
 
     def _drop_unsupported(self, now: FramePeople) -> None:
         """End tracks that the detector does not see, and that share a supported one's person."""

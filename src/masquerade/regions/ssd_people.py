@@ -1,0 +1,108 @@
+"""Finds people as boxes, by a single-shot detector that was trained on photographs of all kinds.
+
+The network is the SSD with MobileNetV2 that MediaPipe's Objectron looks for objects with. Liu et
+al., "SSD: Single shot multibox detector" (2016); Sandler et al., "MobileNetV2" (2018); trained on
+Open Images. It also finds who rides, dives, is far away, seen from behind or cut by the frame, in
+whom BlazePose's detector, made for people in front of a camera, sees nobody.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from itertools import product
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from masquerade.regions.boxes import Array, nms
+from masquerade.regions.litert import LiteRtNetwork, sigmoid
+from masquerade.regions.pose_detection import U8
+
+PERSON = 4  # among its 24 classes, of which class 0 is the ground
+GRID = (19, 10, 5, 3, 2, 1)  # cells along a side, layer by layer
+SIZES = np.linspace(0.2, 0.95, len(GRID)).tolist()  # of anchors, in sides of the picture
+ASPECTS = (1.0, 2.0, 0.5, 3.0, 0.3333)  # width over height
+COARSE = ((1.0, 0.1), (2.0, SIZES[0]), (0.5, SIZES[0]))  # the first layer has fewer anchors
+SPREAD = 10.0, 5.0  # by which its offsets and logarithms of sizes are divided
+NMS_IOU = 0.5
+IN_TILES = 0.5  # lowest score in a tile, where pieces of things look like people
+TILE = 0.6  # side of a tile over the frame's, in both directions
+SMALL = 0.4  # height of a person, over the frame's, below which there may be smaller ones
+
+
+@cache
+def ssd_anchors() -> Array:
+    """(1917, 4): centre x, centre y, width and height, in sides of the picture."""
+    rows = []
+    for layer, cells in enumerate(GRID):
+        larger = SIZES[layer + 1] if layer + 1 < len(GRID) else 1.0
+        shapes = [(aspect, SIZES[layer]) for aspect in ASPECTS]
+        shapes.append((1.0, float(np.sqrt(SIZES[layer] * larger))))
+        for y, x in product(range(cells), range(cells)):
+            for aspect, size in COARSE if layer == 0 else shapes:
+                centre = (x + 0.5) / cells, (y + 0.5) / cells
+                rows.append((*centre, size * np.sqrt(aspect), size / np.sqrt(aspect)))
+    return np.array(rows)
+
+
+class SsdPeople:
+    """A detector of people's boxes; an instance serves one thread at a time.
+
+    Args:
+        threshold: lowest score, 0 to 1.
+        folder: of the model files; None: where they are installed.
+
+    Raises:
+        MissingError: LiteRT or the network is not installed.
+    """
+
+    def __init__(self, *, threshold: float = 0.2, folder: Path | None = None) -> None:
+        self.threshold = threshold
+        self._network = LiteRtNetwork("people detection", folder=folder)
+
+    def __call__(self, pixels: U8, *, in_tiles: bool = False) -> tuple[Array, Array]:
+        """The boxes (N, 4) of the people in a picture (h, w, 3), and their scores (N,), best first.
+
+        With `in_tiles` four overlapping tiles are looked at as well, in which people are larger, if
+        the picture shows nobody or somebody small.
+        """
+        found = [self._detect(pixels, self.threshold)]
+        heights = found[0][0][:, 3] - found[0][0][:, 1]
+        small = heights.min(initial=np.inf) < SMALL * pixels.shape[0]
+        if in_tiles and (small or not len(heights)):
+            for left, top, part in _tiles(pixels):
+                rows, scores = self._detect(part, max(self.threshold, IN_TILES))
+                found.append((rows + np.array([left, top] * 2), scores))
+        boxes, scores = (np.concatenate(each) for each in zip(*found, strict=True))
+        kept = nms(boxes, scores, NMS_IOU)
+        return boxes[kept], scores[kept]
+
+    def _detect(self, pixels: U8, threshold: float) -> tuple[Array, Array]:
+        side = self._network.side
+        height, width = pixels.shape[:2]
+        longest = max(height, width)
+        size = max(1, round(width * side / longest)), max(1, round(height * side / longest))
+        how = cv2.INTER_AREA if longest > side else cv2.INTER_LINEAR
+        left, top = (side - size[0]) // 2, (side - size[1]) // 2
+        boxed = np.full((side, side, 3), -1, np.float32)
+        small = cv2.resize(pixels, size, interpolation=how)
+        boxed[top : top + size[1], left : left + size[0]] = small / np.float32(127.5) - 1
+        offsets, logits = self._network(boxed)  # (1917, 4), as y, x, height, width; (1917, 24)
+        scores = sigmoid(logits[:, PERSON])
+        kept = scores >= threshold
+        anchors, moved = ssd_anchors()[kept], offsets[kept].astype(np.float64)[:, [1, 0, 3, 2]]
+        centres = anchors[:, :2] + moved[:, :2] / SPREAD[0] * anchors[:, 2:]
+        half = anchors[:, 2:] * np.exp(moved[:, 2:] / SPREAD[1]) / 2
+        rows = np.concatenate([centres - half, centres + half], axis=1) * side
+        rows = (rows - [left, top, left, top]) * longest / side
+        rows, scores = rows.clip(0, [width, height] * 2), scores[kept]
+        some = (rows[:, 2:] - rows[:, :2] >= 1).all(axis=1)  # of what lies beside the picture
+        return rows[some], scores[some]
+
+
+def _tiles(pixels: U8) -> Iterator[tuple[int, int, U8]]:
+    """The left and the upper edge of each tile of a picture, and its pixels."""
+    height, width = pixels.shape[:2]
+    h, w = round(TILE * height), round(TILE * width)
+    for top, left in product((0, height - h), (0, width - w)):
+        yield left, top, pixels[top : top + h, left : left + w]
