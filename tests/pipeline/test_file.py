@@ -103,9 +103,9 @@ def test_the_source_is_probed_once_and_read_twice(
         described.append(path.name)
         return describe(container, stream, frame, path)
 
-    def counting_build(config):
+    def counting_build(config, anonymizer):
         built.append(config.regions)
-        return build(config)
+        return build(config, anonymizer)
 
     monkeypatch.setattr(Conversation, "open", counting_ask)
     monkeypatch.setattr(av, "open", counting_open)

@@ -12,7 +12,12 @@ import masquerade
 from masquerade.cli.anonymize import parse
 from masquerade.errors import UsageError
 from masquerade.methods import method_name
-from masquerade.pipeline.config import PipelineConfig, build_pipeline, with_default_regions
+from masquerade.pipeline.config import (
+    PipelineConfig,
+    build_pipeline,
+    region_arguments,
+    with_default_regions,
+)
 from masquerade.pipeline.levels import LEVELS, build_level
 from masquerade.regions import REGIONS
 
@@ -37,6 +42,26 @@ def test_a_level_is_a_method_and_regions(level: Any) -> None:
 def test_a_level_takes_the_arguments_of_its_method() -> None:
     _, anonymizer = parse(["in.mp4", "--level", "figure", "--ground", "black"])
     assert anonymizer.ground == "black"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("words", "alone"),
+    [
+        ("--level figure", True),
+        ("--method skeleton", True),
+        ("--level figure --ground scene", False),  # whoever was found is painted out
+        ("--level figure --export-boxes b.json", False),
+        ("--level figure --export-masks m.mkv", False),
+        ("--level person", False),
+    ],
+)
+def test_faces_and_motion_are_not_looked_for_where_only_figures_are_shown(
+    words: str, alone: bool
+) -> None:
+    options, anonymizer = parse(["in.mp4", *words.split()])
+    config = with_default_regions(options.config(), anonymizer)
+    ((_, arguments),) = region_arguments(config, anonymizer)
+    assert arguments.get("poses_only", False) is alone
 
 
 @pytest.mark.parametrize(

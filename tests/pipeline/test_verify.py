@@ -59,7 +59,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     import masquerade.pipeline.config as config
 
     def use(*args: set[int]) -> None:
-        monkeypatch.setattr(config, "build_region_source", lambda _: Sightings(*args))
+        monkeypatch.setattr(config, "build_region_source", lambda *_: Sightings(*args))
 
     return use
 

@@ -292,6 +292,15 @@ def test_real_people_are_found_in_every_frame() -> None:
         assert not region.full_frame
 
 
+def test_poses_alone_are_those_of_people_without_faces_and_what_moves() -> None:
+    frames = clip("uti/handshake/set1_4_1_0.mp4", 5, step=3)
+    for whole, alone in zip(People()(frames), People(poses_only=True)(frames), strict=True):
+        assert [one.track for one in alone.people] == [one.track for one in whole.people]
+        assert {box.label for box in alone.boxes} == {"person"}
+        assert alone.mask is not None and whole.mask is not None
+        assert not (alone.mask > whole.mask).any()
+
+
 def test_a_scene_without_people_stays_as_it_is() -> None:
     for region in People()(clip("wild/corridor_139s_10fps.mp4", 30)):
         assert not region.boxes

@@ -177,7 +177,7 @@ def build_pipeline(anonymizer: Anonymizer, config: PipelineConfig) -> Pipeline:
     """
     choose_device(config.device)
     config = with_default_regions(config, anonymizer)
-    return Pipeline(anonymizer, config, build_region_source(config))
+    return Pipeline(anonymizer, config, build_region_source(config, anonymizer))
 
 
 def with_default_regions(config: PipelineConfig, anonymizer: Anonymizer) -> PipelineConfig:
@@ -214,8 +214,14 @@ def with_default_regions(config: PipelineConfig, anonymizer: Anonymizer) -> Pipe
     return replace(config, regions="frame" if anonymizer.learned else DEFAULT_REGIONS)
 
 
-def region_arguments(config: PipelineConfig) -> list[tuple[str, dict[str, Any]]]:
-    """The names of the region sources to build, each with all its arguments."""
+def region_arguments(
+    config: PipelineConfig, anonymizer: Anonymizer | None = None
+) -> list[tuple[str, dict[str, Any]]]:
+    """The names of the region sources to build, each with all its arguments.
+
+    For an anonymizer that draws people and shows nothing else, poses are all that is looked for,
+    unless what is found is exported.
+    """
     plain, _, named = (config.regions or DEFAULT_REGIONS).partition(":")
     names = plain.split("+")
     for name in names:
@@ -241,6 +247,8 @@ def region_arguments(config: PipelineConfig) -> list[tuple[str, dict[str, Any]]]
         _check_choice(config, names)
     if "scale" in given:
         given["scale"] = parse_scale(given["scale"])
+    drawn = anonymizer is not None and anonymizer.needs_people and anonymizer.regions_only
+    exported = config.export_boxes or config.export_masks
     found = []
     for name in names:
         own = inspect.signature(REGIONS[name]).parameters
@@ -252,6 +260,8 @@ def region_arguments(config: PipelineConfig) -> list[tuple[str, dict[str, Any]]]
             extra = {name: tuple(word for word in words if word)}
         if name == "templates":
             extra["device"] = str(choose_device(config.device))
+        if name == "people" and drawn and not exported:
+            extra["poses_only"] = True
         defaults = {key: value.default for key, value in own.items() if key in REGION_ARGUMENTS}
         found.append((name, {**defaults, **taken, **extra}))
     unknown = [key for key in given if not any(key in arguments for _, arguments in found)]
@@ -288,9 +298,10 @@ def source_names(config: PipelineConfig) -> list[str]:
     return (config.regions or DEFAULT_REGIONS).partition(":")[0].split("+")
 
 
-def build_region_source(config: PipelineConfig) -> Any:
-    """Build the region source, with its model loaded."""
-    sources = [REGIONS[name](**arguments) for name, arguments in region_arguments(config)]
+def build_region_source(config: PipelineConfig, anonymizer: Anonymizer | None = None) -> Any:
+    """Build the region source, with its model loaded; see `region_arguments`."""
+    given = region_arguments(config, anonymizer)
+    sources = [REGIONS[name](**arguments) for name, arguments in given]
     return sources[0] if len(sources) == 1 else Union(sources=sources)
 
 

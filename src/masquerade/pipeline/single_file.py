@@ -400,7 +400,9 @@ class _FileRun:
             source=file_facts(self.src, self.src, info, self.frames),
             output=output,
             method=method,
-            regions=region_records(region_arguments(config), self.pipeline.regions),
+            regions=region_records(
+                region_arguments(config, self.anonymizer), self.pipeline.regions
+            ),
             settings=config.as_dict(),
             coverage=coverage,
             residual_detail=detail,

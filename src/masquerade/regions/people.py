@@ -1,6 +1,7 @@
 """The region source of people: whole people with their faces, by networks or by weaker means."""
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import tee
 from pathlib import Path
@@ -84,6 +85,8 @@ class People(PoseSource):
         device: where torchvision's network runs.
         keep_visible: tracks of people who stay visible; of `pose` only.
         hide_only: tracks of people who alone are hidden; empty: all are.
+        poses_only: leave out faces and what moves, which `pose` finds beside people: for methods
+            that show nothing but figures.
 
     Raises:
         MissingError: a network or the file of weights is missing.
@@ -98,6 +101,7 @@ class People(PoseSource):
     device: str = "cpu"
     keep_visible: tuple[Whole, ...] = ()
     hide_only: tuple[Whole, ...] = ()
+    poses_only: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -111,6 +115,8 @@ class People(PoseSource):
         self.look_ahead, self.model_sha256 = self._source.look_ahead, self._source.model_sha256
 
     def _build(self) -> _InShots:
+        if self.detector == "pose" and self.poses_only:
+            return _Poses(self._pose_tracker())
         if self.detector == "pose":
             faces = Faces(scale=self.scale, track=self.track)
             return _PosePeople(self._pose_tracker(), faces, self._chosen)
@@ -132,6 +138,18 @@ class People(PoseSource):
         return self._source(mark_cuts(frames))
 
 
+class _Poses:
+    """People by pose networks alone."""
+
+    model_sha256: str | None = PoseTracker.model_sha256
+
+    def __init__(self, tracker: PoseTracker) -> None:
+        self._tracker, self.look_ahead = tracker, tracker.rules.look_ahead
+
+    def __call__(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[Region]:
+        return map(frame_region, self._tracker(frames))
+
+
 class _PosePeople:
     """People by pose networks, their faces by the face detector, and what moves."""
 
@@ -143,13 +161,19 @@ class _PosePeople:
         self._tracker, self._faces, self._motion = tracker, faces, BackgroundSubtraction()
         self._chosen = chosen
         people = tracker.rules.look_ahead + self._motion.look_ahead
-        self.look_ahead = max(faces.look_ahead, people)
+        self.look_ahead = max(faces.look_ahead + faces.every, people)
 
     def __call__(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[Region]:
+        with ThreadPoolExecutor(1) as pool:
+            yield from self._regions(frames, pool)
+
+    def _regions(
+        self, frames: Iterable[tuple[Frame, bool]], pool: ThreadPoolExecutor
+    ) -> Iterator[Region]:
         for_people, for_faces = tee(frames)
         found, moved = tee((p, frame_region(p)) for p in self._tracker(for_people))
         moving = self._motion((p.frame, region) for p, region in moved)
-        both = zip(found, moving, self._faces.in_shots(for_faces), strict=True)
+        both = zip(found, moving, self._faces.in_shots(for_faces, pool), strict=True)
         for (seen, people), foreground, faces in both:
             if self._chosen:
                 moves = None if foreground.background_unknown else foreground.mask

@@ -4,7 +4,8 @@ A source is called with the frames of one video and yields one `Region` per fram
 reads at most `look_ahead` frames beyond the one it yields; its constructor is its configuration.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Protocol
@@ -15,7 +16,13 @@ from masquerade.regions.chosen_people import ChosenPeople
 from masquerade.regions.face_detectors import CenterFace, HaarFaces
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.scene_cuts import mark_cuts
-from masquerade.regions.tracking import Detections, Tracking, select_keyframes, track_regions
+from masquerade.regions.tracking import (
+    Detections,
+    Tracking,
+    detect_beside,
+    select_keyframes,
+    track_regions,
+)
 
 Every = Annotated[int, at_least(1, 1000)]
 
@@ -107,10 +114,14 @@ class TrackedSource(Checked):
             self.look_ahead += self._tracking.look_ahead
 
     def _detect_and_track(
-        self, frames: Iterable[tuple[Frame, bool]]
+        self, frames: Iterable[tuple[Frame, bool]], pool: Executor | None = None
     ) -> Iterator[tuple[Frame, Region]]:
+        """Each frame and its region; a pool detects beside what this thread does meanwhile."""
         keyframes = select_keyframes(frames, self.every)
-        return track_regions(keyframes, self._detect, self._tracking)
+        detect: Callable[[Frame], Detections] = self._detect
+        if pool is not None:
+            keyframes, detect = detect_beside(keyframes, detect, pool, self.every)
+        return track_regions(keyframes, detect, self._tracking)
 
     def _detect(self, frame: Frame) -> Detections:
         raise NotImplementedError
@@ -160,9 +171,15 @@ class Faces(TrackedSource):
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
         return self.in_shots(mark_cuts(frames))
 
-    def in_shots(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[Region]:
-        """The same for frames that come with whether a cut lies before them."""
-        return (self._chosen.divide(region) for _, region in self._detect_and_track(frames))
+    def in_shots(
+        self, frames: Iterable[tuple[Frame, bool]], pool: Executor | None = None
+    ) -> Iterator[Region]:
+        """The same for frames that come with whether a cut lies before them.
+
+        A pool of one thread detects beside what this thread does meanwhile, `every` frames ahead.
+        """
+        found = self._detect_and_track(frames, pool)
+        return (self._chosen.divide(region) for _, region in found)
 
     def _detect(self, frame: Frame) -> Detections:
         return self._detector(frame), None

@@ -8,6 +8,7 @@ first. Detections are associated greedily by predicted position, size and IoU, w
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from itertools import count
 from math import inf
@@ -252,6 +253,31 @@ def select_keyframes(
         since += 1
     if held is not None:
         yield held[0], held[1], True
+
+
+def detect_beside(
+    frames: Iterable[tuple[Item, bool, bool]],
+    detect: Callable[[Item], Detections],
+    pool: Executor,
+    late: int,
+) -> tuple[Iterator[tuple[Item, bool, bool]], Callable[[Item], Detections]]:
+    """The same frames and detector for `track_regions`, but that the pool detects.
+
+    The frames come so many frames late, and by then the pool may be done.
+    """
+    found: deque[Future[Detections]] = deque()
+
+    def delayed() -> Iterator[tuple[Item, bool, bool]]:
+        waiting: deque[tuple[Item, bool, bool]] = deque()
+        for frame, cut, keyframe in frames:
+            if keyframe:
+                found.append(pool.submit(detect, frame))
+            waiting.append((frame, cut, keyframe))
+            if len(waiting) > late:
+                yield waiting.popleft()
+        yield from waiting
+
+    return delayed(), lambda _: found.popleft().result()
 
 
 def track_regions(
