@@ -4,7 +4,7 @@
 
 Three courses: the character acts at once; stands still for a second and then acts; acts and then
 stands. Where it stands, each frame is the same but for sensor noise, so that nothing tells it from
-the ground but its looks. Beside the masks of today those of the detector's boxes alone.
+the ground but its looks.
 """
 
 from __future__ import annotations
@@ -33,11 +33,9 @@ COURSES: dict[str, tuple[int, int]] = {
     "acts, then stands": (0, STANDS),
 }  # frames before and after
 KINDS: dict[str, tuple[Callable[[], Any], str]] = {
-    "boxes of upright people": (lambda: People(detector="hog"), "ellipse"),
-    "silhouettes of upright people": (lambda: People(detector="hog"), "silhouette"),
-    "what moves": (lambda: People(detector="motion"), "silhouette"),
-    "both (the default)": (lambda: People(), "silhouette"),
-    "both, as boxes": (lambda: People(), "ellipse"),
+    "people (networks and motion; the default)": (lambda: People(), "silhouette"),
+    "the detector of 2005 (hog, and motion)": (lambda: People(detector="hog"), "silhouette"),
+    "what moves alone": (lambda: People(detector="motion"), "silhouette"),
 }
 U8 = NDArray[np.uint8]
 
@@ -86,7 +84,7 @@ def main() -> None:
     mimes = Mimes(size=240, frames=64, clips=args.clips, people=args.clips, seed=args.seed)
     clips = [mimes.clip(i) for i in range(args.clips)]
     lines = [
-        "# How much of people is hidden, without weights",
+        "# How much of drawn people is hidden",
         "",
         f"`python benchmarks/people.py {shlex.join(sys.argv[1:])}`".replace(" `", "`"),
         "",
@@ -111,9 +109,8 @@ def main() -> None:
             print(lines[-1], flush=True)
     lines += [
         "",
-        "mimes are drawn: the detector of upright people was made for photographs and finds few of "
-        "them. How much of real people is hidden was not measured; what attackers then find is in "
-        "docs/results/uti.md. Look at your own result.",
+        "mimes are drawn: networks and detectors were made for photographs and find fewer of them. "
+        "How much of real people is hidden is in [people-real.md](people-real.md).",
         "",
     ]
     OUT.write_text("\n".join(lines), "utf-8")
