@@ -187,6 +187,89 @@ def test_poses_that_stand_still_are_not_changed() -> None:
         assert posed.scale == pytest.approx(40)
 
 
+def test_a_limb_that_is_not_seen_keeps_its_pose_and_then_hangs() -> None:
+    hidden = person()
+    hidden.landmarks[[13, 15, 19], 3] = 0.02  # the left arm, which the network guesses
+    hidden.world[[13, 15, 19]] = [[0.2, -0.9, 0.1], [0.3, -1.2, 0.2], [0.3, -1.3, 0.2]]
+    (_,), state = filter_poses([person()], FilterState(key=0))
+    down = []
+    for _ in range(60):
+        (posed,), state = filter_poses([hidden], state)
+        arm = posed.person.world[15] - posed.person.world[11]
+        down.append(arm[1] / np.linalg.norm(arm))
+    assert abs(down[0]) < 0.2  # still held out to the side, as it was last seen
+    assert down[-1] > 0.97
+    assert np.all(np.diff(down) > -1e-6)
+    assert posed.person.world[16] == pytest.approx(person().world[16])  # the other arm was seen
+
+
+def test_left_and_right_stay_what_they_were() -> None:
+    (_,), state = filter_poses([person()], FilterState(key=0))
+    turned = person()
+    for joint in range(11, 33, 2):
+        turned.world[[joint, joint + 1]] = turned.world[[joint + 1, joint]]
+        turned.landmarks[[joint, joint + 1]] = turned.landmarks[[joint + 1, joint]]
+    for _ in range(4):
+        (posed,), state = filter_poses([turned], state)
+        assert posed.person.world[11:] == pytest.approx(person().world[11:])
+        assert posed.person.landmarks[11:] == pytest.approx(person().landmarks[11:])
+
+
+def test_who_trembles_is_steadied_and_who_moves_is_not_late() -> None:
+    rng = np.random.default_rng(0)
+    (_,), state = filter_poses([person()], FilterState(key=0))
+    errors = []
+    for _ in range(60):
+        shaken = person()._replace(world=person().world + rng.normal(0, 0.005, (33, 3)))
+        (posed,), state = filter_poses([shaken], state)
+        errors.append(np.abs(posed.person.world[11:13] - person().world[11:13]).mean())
+    assert np.mean(errors[10:]) < 0.7 * 0.005 * np.sqrt(2 / np.pi)
+    for t in range(20):
+        quick = person()
+        quick.world[15, 0] += 0.15 * t
+        (posed,), state = filter_poses([quick], state)
+    assert quick.world[15, 0] - posed.person.world[15, 0] < 0.03
+
+
+def test_figures_appear_and_vanish_by_and_by() -> None:
+    state = FilterState(key=0, frame=9)
+    seen = []
+    for t in range(16):
+        posed, state = filter_poses([person()] if t < 6 else [], state)
+        seen.append(posed[0].opacity if posed else 0.0)
+    assert seen[:6] == [0.25, 0.5, 0.75, 1, 1, 1]
+    assert np.all(np.diff(seen[5:]) <= 0) and seen[8] > 0 and seen[-1] == 0
+    (first,), _ = filter_poses([person()], FilterState(key=0))
+    assert first.opacity == 1  # whoever is in a video's first frame was there before
+
+
+def test_a_chest_whose_hips_are_not_seen_is_where_the_shoulders_are() -> None:
+    cut = person(scale=100)
+    cut.landmarks[[23, 24], :4] = [500, 300, 0, 0.01]  # guessed far away
+    joints = pose_figure(cut, scale=100).joints
+    assert joints["chest"][:2] == pytest.approx(cut.landmarks[[11, 12], :2].mean(axis=0))
+
+
+def test_no_bone_of_a_limb_is_drawn_beyond_one_that_is_not_seen() -> None:
+    arm = person()
+    arm.landmarks[13, 3] = 0.02  # the left elbow; the hand behind it is seen
+    method = build("skeleton")
+    drawn = method(torch.zeros(1, 3, 1, H, W), people=[[[arm]]]).clip[0, :, 0]
+    whole = method(torch.zeros(1, 3, 1, H, W), people=[[[person()]]]).clip[0, :, 0]
+    assert not drawn[:, :, 75:].any() and whole[:, :, 75:].any()
+
+
+def test_feet_cast_shadows_on_the_floor_alone() -> None:
+    clip, people = torch.zeros(1, 3, 1, 200, W), [[[person(y=80)]]]
+    beside = slice(115, 118), slice(62, 67)  # between the feet
+    floor = build("mannequin")
+    dark = floor(clip, people=people).clip[0, :, 0, *beside]
+    plain = floor(clip, people=[[[]]]).clip[0, :, 0, *beside]
+    assert dark.mean() < 0.95 * plain.mean()
+    black = build("mannequin", ground="black")(clip, people=people).clip
+    assert not black[..., 115:118, 62:67].any()
+
+
 def test_jitter_delays_by_no_more_than_it_may() -> None:
     state, shown = FilterState(key=2), []
     for t in range(200):

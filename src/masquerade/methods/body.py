@@ -15,15 +15,22 @@ from masquerade.anonymizer import Person
 
 Array = NDArray[np.float64]
 
+NOSE = 0
 EARS = 7, 8
 SHOULDERS, ELBOWS, WRISTS, FINGERS = (11, 12), (13, 14), (15, 16), (19, 20)
 HIPS, KNEES, ANKLES, TOES = (23, 24), (25, 26), (27, 28), (31, 32)
+CHAINS = tuple(  # the landmarks of each limb, from the trunk on
+    tuple(pair[side] for pair in chain)
+    for chain in ((SHOULDERS, ELBOWS, WRISTS, FINGERS), (HIPS, KNEES, ANKLES, TOES))
+    for side in (0, 1)
+)
 
 STATURE = 1.7  # metres, of everybody
 SEGMENTS = {  # lengths as shares of the stature
     "trunk": 0.288,
     "neck": 0.065,
     "head": 0.13,
+    "chin": 0.045,  # below the middle of the head, and half as much in front of it
     "shoulder": 0.115,  # from the middle
     "hip": 0.075,
     "upper arm": 0.186,
@@ -52,6 +59,14 @@ MEASURED = (  # bones whose length in pixels and in metres gives the scale of a 
     *zip(SHOULDERS, ELBOWS, strict=True),
     SHOULDERS,
 )
+
+
+UNSEEN, SEEN = 0.15, 0.5  # visibility of a landmark that is a guess, and of one that is measured
+
+
+def trust(visibility: float) -> float:
+    """How far a landmark is to be believed, 0 to 1."""
+    return float(np.clip((visibility - UNSEEN) / (SEEN - UNSEEN), 0, 1))
 
 
 class Figure(NamedTuple):
@@ -93,14 +108,21 @@ def pose_figure(person: Person, *, scale: float | None = None) -> Figure:
     up = _direction(middle, chest)
     image_hips = person.landmarks[list(HIPS), :2].mean(axis=0)
     image_chest = person.landmarks[list(SHOULDERS), :2].mean(axis=0)
-    # The trunk is placed by its middle, as the hips of people who are cut by the frame are guessed.
     trunk = SEGMENTS["trunk"] * unit
-    centre = np.array([*(image_hips + image_chest) / 2, 0.0])
+    # The trunk is placed by its middle, or by the chest alone where the hips are guessed.
+    guessed = 1 - trust(float(person.landmarks[list(HIPS), 3].min()))
+    below = image_chest - up[:2] * trunk / 2
+    centre = (image_hips + image_chest) / 2
+    centre = np.array([*centre + guessed * (below - centre), 0.0])
     joints = {"pelvis": centre - up * trunk / 2, "chest": centre + up * trunk / 2}
+    joints["waist"] = centre - up * trunk / 8
     head = (world[EARS[0]] + world[EARS[1]]) / 2
     to_head = _direction(chest, head)
     joints["neck"] = joints["chest"] + to_head * SEGMENTS["neck"] * unit
     joints["head"] = joints["neck"] + to_head * SEGMENTS["head"] / 2 * unit
+    ahead = _direction(head, world[NOSE])
+    ahead = ahead - to_head * float(ahead @ to_head)
+    joints["chin"] = joints["head"] + (ahead / 2 - to_head) * SEGMENTS["chin"] * unit
     for side, name in enumerate(("left", "right")):
         for root, begin, chain in (("chest", chest, ARM), ("pelvis", middle, LEG)):
             at, before = joints[root], begin

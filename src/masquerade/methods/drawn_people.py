@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -101,7 +102,12 @@ class DrawnPeople(Anonymizer):
         else:
             canvas = np.zeros_like(pixels)
         posed, poses = filter_poses(people, state.poses, jitter=self.jitter)
-        self._draw(canvas, posed)
+        for one in posed:
+            if one.opacity < 1:
+                layer = canvas.copy()
+                self._draw(layer, [one])
+                cv2.addWeighted(layer, one.opacity, canvas, 1 - one.opacity, 0, dst=canvas)
+        self._draw(canvas, [one for one in posed if one.opacity == 1])
         return canvas, ClipState(poses, background)
 
     def _draw(self, canvas: U8, people: Sequence[Posed]) -> None:

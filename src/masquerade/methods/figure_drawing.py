@@ -1,15 +1,17 @@
 """Draws skeletons and mannequins from joints: bones as lines, limbs as shaded capsules."""
 
 from collections.abc import Iterable
+from itertools import chain, pairwise
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.anonymizer import Person
-from masquerade.methods.body import Array, Figure, scale_of
+from masquerade.methods.body import CHAINS, Array, Figure, scale_of
 
 U8 = NDArray[np.uint8]
+FOOT = "ankle", "toes"
 SHIFT = 4  # binary places of coordinates below a pixel
 LIMBS = (  # joints, and radii at both as shares of a metre
     *((f"{side} shoulder", f"{side} elbow", 0.055, 0.045) for side in ("left", "right")),
@@ -18,15 +20,19 @@ LIMBS = (  # joints, and radii at both as shares of a metre
     *((f"{side} hip", f"{side} knee", 0.085, 0.06) for side in ("left", "right")),
     *((f"{side} knee", f"{side} ankle", 0.058, 0.04) for side in ("left", "right")),
     *((f"{side} ankle", f"{side} toes", 0.042, 0.03) for side in ("left", "right")),
-    ("chest", "head", 0.055, 0.055),
 )
-TRUNK = ("left shoulder", "right shoulder", "left hip", "right hip")
-TRUNK_RADII = 0.07, 0.07, 0.09, 0.09
-HEAD_RADIUS = 0.105
-BODY = np.array([188, 196, 208])  # RGB of a figure
-RIM = 0.45  # brightness of its rim
-LIGHT = 1.16  # and of its lit side
+NECK = ("chest", 0.055), ("head", 0.05)
+CHEST = ("left shoulder", 0.07), ("right shoulder", 0.07), ("waist", 0.105)
+PELVIS = ("waist", 0.1), ("left hip", 0.09), ("right hip", 0.09)
+HEAD = ("head", 0.1), ("chin", 0.062)
+BODY = np.array([190, 199, 212])  # RGB of a figure
+RADII = 0.34, 0.58, 0.78, 0.92, 1.0  # of the layers of a limb, in parts of it
+LIGHTS = 1.08, 0.98, 0.87, 0.72, 0.4  # their brightness
+OFFSETS = 0.2, 0.12, 0.06, 0.02, 0.0  # and how far they lie towards the light, in radii
+LAYER = 25.0  # pixels of a metre that a layer is drawn for
+MOST_LAYERS = 16
 FAR = 0.25  # how much darker what lies half a metre behind its middle is
+SHADOW = 0.35  # darkness of the shadow below the feet
 SKELETON = (  # pairs of landmarks
     *((11, 12), (11, 23), (12, 24), (23, 24)),
     *((11, 13), (13, 15), (12, 14), (14, 16)),
@@ -34,39 +40,68 @@ SKELETON = (  # pairs of landmarks
     *((27, 31), (28, 32), (15, 19), (16, 20)),
 )
 LEFT, RIGHT, MIDDLE = (255, 170, 80), (90, 190, 255), (240, 240, 240)  # RGB of bones
-MIN_VISIBILITY = 0.1  # of a landmark that is drawn
+MIN_VISIBILITY = 0.3  # of a landmark that is drawn
 
 
-def draw_mannequins(canvas: U8, figures: Iterable[Figure]) -> None:
-    """Draw shaded figures into RGB (H, W, 3), back to front."""
-    for figure in sorted(figures, key=lambda f: f.scale):  # who is nearer is larger
+def draw_mannequins(canvas: U8, figures: Iterable[Figure], *, shadows: bool = False) -> None:
+    """Draw shaded figures into RGB (H, W, 3), back to front, and their shadows on a floor."""
+    ordered = sorted(figures, key=lambda f: f.scale)  # who is nearer is larger
+    for figure in ordered if shadows else ():
+        _draw_shadow(canvas, figure)
+    for figure in ordered:
         _draw_mannequin(canvas, figure)
 
 
 def _draw_mannequin(canvas: U8, figure: Figure) -> None:
     joints, metre = figure.joints, figure.scale
-    parts: list[tuple[float, list[tuple[Array, float]]]] = []
-    for a, b, first, last in LIMBS:
-        parts.append((_depth(joints, a, b), [(joints[a], first), (joints[b], last)]))
-    trunk = [(joints[n], r) for n, r in zip(TRUNK, TRUNK_RADII, strict=True)]
-    parts.append((_depth(joints, *TRUNK), trunk))
-    parts.append((float(joints["head"][2]), [(joints["head"], HEAD_RADIUS)]))
+    steps = np.linspace(1, RADII[0], int(np.clip(metre / LAYER, 2, MOST_LAYERS)))
+    layers = [(r, np.interp(r, RADII, LIGHTS), np.interp(r, RADII, OFFSETS)) for r in steps]
+    groups = [((a, first), (b, last)) for a, b, first, last in LIMBS]
+    parts = [(_depth(joints, group), group) for group in (*groups, CHEST, PELVIS, HEAD)]
     middle = float(np.mean([depth for depth, _ in parts]))
-    for depth, circles in sorted(parts, key=lambda part: -part[0]):
+    # The neck begins inside the chest, and so is drawn right before it or the head.
+    parts.append((max(_depth(joints, CHEST), _depth(joints, HEAD)) + 1e-3, NECK))
+    for depth, group in sorted(parts, key=lambda part: -part[0]):
         dark = 1 - FAR * np.clip((depth - middle) / (0.5 * metre), -0.3, 1)
-        for radius, light, offset in ((1.0, RIM, 0.0), (0.8, 1.0, 0.0), (0.4, LIGHT, -0.25)):
-            outline = _outline(circles, metre * radius, metre * offset)
+        circles = [(joints[name], radius) for name, radius in group]
+        for radius, light, offset in layers:
+            outline = _outline(circles, metre * radius, -metre * offset)
             colour = (BODY * dark * light).clip(0, 255)
             cv2.fillConvexPoly(canvas, outline, colour.tolist(), cv2.LINE_AA, SHIFT)
 
 
-def _depth(joints: dict[str, Array], *names: str) -> float:
-    return float(np.mean([joints[name][2] for name in names]))
+def _draw_shadow(canvas: U8, figure: Figure) -> None:
+    """Darken the floor below each foot, less where it is in the air."""
+    joints, metre = figure.joints, figure.scale
+    feet = [[joints[f"{side} {name}"][:2] for name in FOOT] for side in ("left", "right")]
+    floor = max(float(point[1]) for foot in feet for point in foot)
+    height, width = canvas.shape[:2]
+    for foot in feet:
+        x = float(np.mean([point[0] for point in foot]))
+        wide = abs(foot[0][0] - foot[1][0]) / 2 + 0.13 * metre
+        high, lift = 0.06 * metre, (floor - max(point[1] for point in foot)) / metre
+        left, top = max(0, int(x - 1.5 * wide)), max(0, int(floor - 1.5 * high))
+        right, bottom = (
+            min(width, int(x + 1.5 * wide) + 1),
+            min(height, int(floor + 1.5 * high) + 1),
+        )
+        if left >= right or top >= bottom:
+            continue
+        across = (np.arange(left, right) - x) / wide
+        down = (np.arange(top, bottom) - floor) / high
+        dark = SHADOW * np.exp(-2 * (across[None] ** 2 + down[:, None] ** 2) - 4 * lift)
+        part = canvas[top:bottom, left:right]
+        part[:] = np.rint(part * (1 - dark[..., None]))
+
+
+def _depth(joints: dict[str, Array], group: Iterable[tuple[str, float]]) -> float:
+    return float(np.mean([joints[name][2] for name, _ in group]))
 
 
 def _outline(circles: list[tuple[Array, float]], scale: float, offset: float) -> NDArray[np.int32]:
     """The convex hull of circles of radii times `scale`, moved by `offset` radii up and left."""
-    turn = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+    corners = 16 if max(radius for _, radius in circles) * scale < 12 else 40
+    turn = np.linspace(0, 2 * np.pi, corners, endpoint=False)
     around = np.stack([np.cos(turn), np.sin(turn)], axis=1)
     rims = [
         joint[:2] + radius * (offset + max(scale, 1.0 / radius if scale > 0 else 0) * around)
@@ -81,6 +116,8 @@ def draw_skeletons(canvas: U8, people: Iterable[Person]) -> None:
     for person in people:
         thick = max(1, round(0.03 * scale_of(person)))
         seen = person.landmarks[:, 3] >= MIN_VISIBILITY
+        for a, b in chain.from_iterable(map(pairwise, CHAINS)):
+            seen[b] &= seen[a]  # no forearm without its upper arm
         at = np.rint(person.landmarks[:, :2].clip(-1e5, 1e5) * 2**SHIFT).astype(int)
         drawn = [bone for bone in SKELETON if seen[list(bone)].all()]
         for a, b in drawn:
@@ -89,8 +126,11 @@ def draw_skeletons(canvas: U8, people: Iterable[Person]) -> None:
         neck = at[[11, 12]].mean(axis=0).astype(int)
         if seen[[7, 8, 11, 12]].all():
             head = at[[7, 8]].mean(axis=0).astype(int)
-            _line(canvas, neck, head, MIDDLE, thick)
             radius = round(0.09 * scale_of(person) * 2**SHIFT)
+            up = head - neck
+            length = float(np.hypot(*up))
+            if length > radius:  # the neck ends at the rim of the head
+                _line(canvas, neck, (neck + up * (1 - radius / length)).astype(int), MIDDLE, thick)
             centre = (int(head[0]), int(head[1]))
             cv2.circle(canvas, centre, max(radius, 2**SHIFT), MIDDLE, thick, cv2.LINE_AA, SHIFT)
         for joint in sorted({joint for bone in drawn for joint in bone}):

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 
-WALL, FLOOR_FAR, FLOOR_NEAR = (44, 48, 58), (52, 56, 66), (86, 92, 104)  # RGB
-TILE_LINE = (110, 116, 130)
+WALL_TOP, WALL_FOOT = (38, 41, 50), (64, 68, 80)  # RGB
+FLOOR_FAR, FLOOR_NEAR = (66, 70, 82), (98, 104, 118)
+TILE_LINE = (126, 132, 148)
 HORIZON = 0.38  # of the height, from the top
 MARGIN = 0.012  # of the height, by which what is painted out is grown
 SEEN = 4  # frames in which a pixel must have been free before it counts as background
@@ -28,23 +29,29 @@ def drawn_floor(height: int, width: int) -> U8:
 
 @lru_cache(maxsize=2)
 def _floor(height: int, width: int) -> U8:
-    out = np.empty((height, width, 3), np.uint8)
     horizon = round(HORIZON * height)
-    out[:horizon] = WALL
-    depth = np.linspace(0, 1, max(1, height - horizon))[:, None]
-    out[horizon:] = ((1 - depth) * FLOOR_FAR + depth * FLOOR_NEAR)[: height - horizon, None]
+    above, below = (np.linspace(0, 1, rows)[:, None] for rows in (horizon, height - horizon))
+    colour = np.concatenate(
+        [
+            WALL_TOP + above**2 * np.subtract(WALL_FOOT, WALL_TOP),
+            FLOOR_FAR + below * np.subtract(FLOOR_NEAR, FLOOR_FAR),
+        ]
+    )[:, None]
+    lines = np.zeros((height, width), np.uint8)
     middle, shift = width / 2, 4
     for k in range(-12, 13):  # lines that meet at the horizon
         ends = (middle, horizon), (middle + k * width / 3, height * 1.6)
         a, b = ((round(x * 2**shift), round(y * 2**shift)) for x, y in ends)
-        cv2.line(out, a, b, TILE_LINE, 1, cv2.LINE_AA, shift)
+        cv2.line(lines, a, b, 255, 1, cv2.LINE_AA, shift)
     for k in range(1, 12):  # and lines across, nearer to each other in the distance
         y = horizon + (height - horizon) * 1.25 / (1 + 0.55 * (k - 1))
         if y < height:
             row = round(y * 2**shift)
-            cv2.line(out, (0, row), (width << shift, row), TILE_LINE, 1, cv2.LINE_AA, shift)
-    out[:horizon] = WALL
-    return out
+            cv2.line(lines, (0, row), (width << shift, row), 255, 1, cv2.LINE_AA, shift)
+    lines[:horizon] = 0
+    near = np.concatenate([above * 0, below])  # lines fade in the distance
+    share = lines[..., None] / 255 * near[..., None]
+    return np.rint(colour + share * (np.array(TILE_LINE) - colour)).astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)

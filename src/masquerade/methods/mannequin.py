@@ -39,4 +39,5 @@ class Mannequin(DrawnPeople):
         self.gait_jitter = gait_jitter
 
     def _draw(self, canvas: U8, people: Sequence[Posed]) -> None:
-        draw_mannequins(canvas, [pose_figure(one.person, scale=one.scale) for one in people])
+        figures = [pose_figure(one.person, scale=one.scale) for one in people]
+        draw_mannequins(canvas, figures, shadows=self.ground == "floor")
