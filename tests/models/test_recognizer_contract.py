@@ -29,7 +29,8 @@ class Echo(nn.Module):
 
 def clip_for(name: str, frames: int | None = None) -> Tensor:
     sampling, channels = RECOGNIZERS[name].sampling, RECOGNIZERS[name].channels
-    return torch.empty(2, channels, frames or sampling.frames, sampling.size, sampling.size)
+    width = 2 if RECOGNIZERS[name].poses else sampling.size  # of people, or pixels
+    return torch.empty(2, channels, frames or sampling.frames, sampling.size, width)
 
 
 def test_the_published_names() -> None:
@@ -38,7 +39,7 @@ def test_the_published_names() -> None:
     clip = (
         "tiny-3d tiny-flow c2d-r50 i3d-r50 slow-r50 r2plus1d-r50 csn-r101 x3d-s x3d-m x3d-l"
         " slowfast-r50 r3d-18 r3d-18-spact r2plus1d-18 e2s-x3d-s e2s-x3d-m e2s-x3d-l"
-        " mvit-b vit-s-video vit-ti-video"
+        " mvit-b vit-s-video vit-ti-video st-gcn"
     )
     assert set(RECOGNIZERS) == {*frame.split(), *clip.split()}
 
@@ -46,7 +47,7 @@ def test_the_published_names() -> None:
 @pytest.mark.parametrize("name", RECOGNIZERS)
 def test_logits_and_heads(name: str) -> None:
     with torch.device("meta"):
-        net = RECOGNIZERS[name](heads={"action": 6, "pair": 20, "red": 1})
+        net = RECOGNIZERS[name](heads={"action": 6, "pair": 20, "red": 1}).eval()
         out = net(clip_for(name))
     assert {label: tuple(logits.shape) for label, logits in out.items()} == {
         "action": (2, 6),
@@ -161,6 +162,8 @@ def test_a_built_recognizer_is_the_tables_with_the_same_draws() -> None:
         ("none", "frames", "no network 'none'"),
         ("tiny-3d", "none", "no modality 'none'"),
         ("tiny-flow", "motion", "reads optical flow"),
+        ("st-gcn", "frames", "reads landmarks of people, not frames"),
+        ("tiny-3d", "poses", "reads pixels, not poses"),
     ],
 )
 def test_what_cannot_be_built_is_refused(name: str, modality: str, says: str) -> None:

@@ -8,8 +8,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from masquerade.errors import UsageError
+from masquerade.models.stgcn import MIRROR
 
 Range = tuple[float, float]
+PIXEL_CHANNELS = 3
 LUMA = (0.299, 0.587, 0.114)  # BT.601
 
 
@@ -52,15 +54,28 @@ SPACT = Augmentation(
 contrast."""
 
 
+def mirror(clips: Tensor) -> Tensor:
+    """Mirror images of clips (..., 3, T, H, W), or of pose sequences (..., 6, T, 33, M).
+
+    Poses change the sign of x, in the picture and in metres, and the body its sides.
+    """
+    if clips.shape[-4] == PIXEL_CHANNELS:
+        return clips.flip(-1)
+    sides = clips.new_tensor([-1, 1, 1, -1, 1, 1])[:, None, None, None]
+    return clips[..., list(MIRROR), :] * sides
+
+
 def augment(clips: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
     """Augment (B, 3, T, H, W) clips, uint8 or in [0, 1]; the result is float, in [0, 1].
 
+    Pose sequences can be mirrored, and nothing else.
+
     The generator is on the CPU whatever the clips' device.
     """
-    if how.flip:  # while clips are still bytes
+    if how.flip:  # while clips of pixels are still bytes
         clips = clips.clone()
         for at in _hits(len(clips), how.flip, generator).nonzero()[:, 0].tolist():
-            clips[at] = clips[at].flip(-1)
+            clips[at] = mirror(clips[at])
     clips = _crop(clips, how, generator)
     if clips.dtype == torch.uint8:
         clips = clips.float().div_(255)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from masquerade.datasets.augmentation import mirror
 from masquerade.datasets.clip_sampling import crops, evenly_spaced
 from masquerade.errors import UsageError
 
@@ -50,7 +51,7 @@ def iterate_views(clips: Tensor, views: Views, *, frames: int | None = None) -> 
         for part in parts:
             yield part
             if views.mirror:
-                yield part.flip(-1)
+                yield mirror(part)
 
 
 def _room(clips: Tensor, frames: int | None) -> int:

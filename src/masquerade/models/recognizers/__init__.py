@@ -14,6 +14,7 @@ from masquerade.models.recognizers.modalities import MODALITIES, ModalityRecogni
 from masquerade.models.recognizers.recognizer import (
     IMAGENET,
     KINETICS,
+    LANDMARK,
     TORCHVISION_VIDEO,
     EmbeddingRecognizer,
     Normalization,
@@ -24,6 +25,7 @@ from masquerade.models.recognizers.recognizer import (
 from masquerade.models.recognizers.two_stream import TwoStream
 from masquerade.models.resnet import resnet
 from masquerade.models.resnet3d import NETWORKS_3D
+from masquerade.models.stgcn import LANDMARKS, STGCN
 from masquerade.models.tiny3d import Tiny3d
 from masquerade.models.vit import FrameViT, VideoViT
 
@@ -44,7 +46,7 @@ class Sampling(NamedTuple):
 
     frames: int  # T of a clip
     stride: int  # source frames from one frame of the clip to the next
-    size: int  # side of the square crop in pixels
+    size: int  # side of the square crop in pixels; of `st-gcn` the number of landmarks
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Architecture:
     normalization: Normalization = KINETICS
     per_frame: bool = False  # the network reads single frames, whose logits are averaged
     channels: int = 3  # 2 is optical flow, 5 is RGB and flow, 3 can be changed by `in_channels`
+    poses: bool = False  # the network reads sequences of landmarks instead of pixels
 
     def __call__(
         self,
@@ -118,6 +121,7 @@ RECOGNIZERS: dict[str, Architecture] = {
     "mvit-b": Architecture(MViT, Sampling(16, 4, 224)),
     "vit-s-video": Architecture(VideoViT, SMALL_CLIP, IMAGENET),
     "vit-ti-video": Architecture(VIT_TI, SMALL_CLIP, IMAGENET),
+    "st-gcn": Architecture(STGCN, Sampling(24, 4, LANDMARKS), LANDMARK, poses=True),
 }
 """By name; a new recognizer is its network's file and a line here."""
 
@@ -133,6 +137,8 @@ def build_recognizer(
 ) -> nn.Module:
     """A fresh recognizer of RGB clips (B, 3, T, H, W) in [0, 1], which gives logits by label.
 
+    One of landmarks reads pose sequences (B, 6, T, 33, people) instead.
+
     Args:
         name: in RECOGNIZERS.
         heads: outputs by label.
@@ -143,7 +149,7 @@ def build_recognizer(
         group_norm: group norms in place of batch norms, see `use_group_norm`.
 
     Raises:
-        UsageError: no such recognizer or modality, or one that reads optical flow.
+        UsageError: no such recognizer or modality, or one that reads something else.
     """
     if name not in RECOGNIZERS:
         raise UsageError(f"there is no network {name!r}; choose of {', '.join(RECOGNIZERS)}.")
@@ -152,6 +158,9 @@ def build_recognizer(
     architecture = RECOGNIZERS[name]
     if architecture.channels != 3:
         raise UsageError(f"{name} reads optical flow, which nobody computes here; choose another.")
+    if architecture.poses != (modality == "poses"):
+        fed = "landmarks of people" if architecture.poses else "pixels"
+        raise UsageError(f"{name} reads {fed}, not {modality}; choose another.")
     own: dict[str, Any] = {"in_channels": MODALITIES[modality].channels}
     if widths and name == "tiny-3d":
         own["widths"] = widths

@@ -1,4 +1,4 @@
-"""MODALITIES: what of a clip a recognizer is fed (frames, stills, motion, background)."""
+"""MODALITIES: what of a clip a recognizer is fed (frames, stills, motion, background, poses)."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -45,8 +45,13 @@ def _background(clip: Tensor) -> Tensor:
     return resize_clip(top, (max(16, rows), top.shape[4]), antialias=False)
 
 
+def _poses(sequence: Tensor) -> Tensor:
+    """Place and visibility (B, 3, T, V, M) of a pose sequence, without its joints in metres."""
+    return sequence[:, :3]
+
+
 class Modality(NamedTuple):
-    """A fixed transform of RGB clips and how many channels it gives."""
+    """A fixed transform of RGB clips, or of pose sequences, and how many channels it gives."""
 
     transform: Callable[[Tensor], Tensor]  # (B, 3, T, H, W) to (B, channels, T', H', W') in [0, 1]
     channels: int
@@ -58,6 +63,7 @@ MODALITIES: dict[str, Modality] = {
     "motion": Modality(_motion, 1),
     "both": Modality(_both, 4),
     "background": Modality(_background, 3),
+    "poses": Modality(_poses, 3),
 }
 
 

@@ -35,11 +35,15 @@ class Normalization(NamedTuple):
 IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 KINETICS = Normalization((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
 TORCHVISION_VIDEO = Normalization((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
+LANDMARK = Normalization((0.0,) * 3, (1.0,) * 3)  # standardised in the network, joint by joint
 FLOW = Normalization((0.5, 0.5), (0.25, 0.25))  # .5 is no motion: see two_stream.flow_to_clip
 
 
 class Recognizer(nn.Module):
-    """Clips (B, C, T, H, W) in [0, 1] to logits (B, classes), or to a dict of them by label."""
+    """Clips (B, C, T, H, W) in [0, 1] to logits (B, classes), or to a dict of them by label.
+
+    Of landmarks H is the joint and W the person, and they are in no range.
+    """
 
     mean: Tensor
     std: Tensor
