@@ -20,12 +20,16 @@ from masquerade.datasets.clip_sampling import Padding, strided, uniform
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import UsageError
 from masquerade.extraction.dataset import Shape
+from masquerade.extraction.poses import CHANNELS, PEOPLE, pose_sequence
 from masquerade.extraction.store import ENTRY
+from masquerade.methods.drawn_people import DrawnPeople
+from masquerade.models.stgcn import LANDMARKS
 from masquerade.pipeline.stream import Cover
 from masquerade.regions import REGIONS, Union
 from masquerade.storage import file_digest, weights_digest
 
 RegionFactory = Callable[[], Any]
+Content = Literal["frames", "poses", "joints"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,9 @@ class ExtractionConfig:
 
     Args:
         frames: T of a clip.
+        content: `frames`; `poses`, the landmarks that pose networks find in the frames as they are
+            shown (of raw video those that `regions` come with, where these are given); or `joints`,
+            those that a method which draws people draws.
         size: side, or (height, width), in pixels; by area, the frame is squeezed to it.
         stride: source frames from one frame of the clip to the next, from the video's start; None:
             the middles of T equal parts of the whole video.
@@ -57,6 +64,7 @@ class ExtractionConfig:
     """
 
     frames: int = 16
+    content: Content = "frames"
     size: int | tuple[int, int] = 64
     stride: int | None = None
     padding: Padding = "repeat"
@@ -75,12 +83,21 @@ class ExtractionConfig:
     def __post_init__(self) -> None:
         if min(*self.shape, self.stride or 1) < 1:
             raise UsageError("Clips need at least one frame, one pixel and a stride of 1.")
+        if self.content == "joints" and not isinstance(self.method, DrawnPeople):
+            raise UsageError("Only methods that draw people, such as mannequin, have drawn joints.")
 
     @property
     def shape(self) -> Shape:
-        """(3, T, H, W) of a clip."""
+        """(3, T, H, W) of a clip, or (C, T, V, M) of a pose sequence."""
+        if self.content != "frames":
+            return (CHANNELS, self.frames, LANDMARKS, PEOPLE)
         height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
         return (3, self.frames, height, width)
+
+    @property
+    def dtype(self) -> type[np.uint8] | type[np.float32]:
+        """Of the numbers of a clip: bytes, or of poses floats."""
+        return np.uint8 if self.content == "frames" else np.float32
 
     def indices(self, first: int, last: int) -> IntArray:
         """(T,) frames of the video that make a clip of frames first to last."""
@@ -164,6 +181,12 @@ def config_digest(config: ExtractionConfig) -> str:
         "index": ENTRY,
     }
     regions = _describe_regions(config.regions)
+    if config.content != "frames":  # masquerade's own code finds poses, on raw video too
+        content |= {
+            "content": [config.content, file_digest(Path(inspect.getfile(pose_sequence)))],
+            "regions": regions,
+            "sources": _source_digest(),
+        }
     if config.method is not None:
         within = None
         if config.cover is not None and (mask := config.cover.within) is not None:
@@ -183,7 +206,8 @@ def config_digest(config: ExtractionConfig) -> str:
 def region_cache_folder(folder: Path, config: ExtractionConfig) -> Path | None:
     """Return where an extraction keeps regions in a folder; None where it hides whole frames."""
     content = _describe_regions(config.regions)
-    if config.method is None or content[0] in ("frame", region_class("frame")[0]):
+    searched = config.method is not None or config.content == "poses"
+    if not searched or content[0] in ("frame", region_class("frame")[0]):
         return None
     content += [_source_digest(of_methods=False), config.sample_first]
     return folder / f"regions-{_json_digest(content)[:12]}"

@@ -1,5 +1,7 @@
 """Clips of one size as a `torch.utils.data.Dataset`, read from a memory-mapped file.
 
+A clip is (3, T, H, W) in bytes, or a pose sequence (C, T, V, M) in floats, see `extraction.poses`.
+
 A `ClipDataset` is a view: places in a source of clips, and the manifest's row of each. Taking some
 of its clips copies nothing, and sending it to another process sends the file's path and the places.
 """
@@ -134,15 +136,23 @@ class MappedClips:
     alive as long as this is.
     """
 
-    def __init__(self, path: Path, shape: Shape, digests: Digests, *, owner: object = None) -> None:
-        self.path, self.shape = path, shape
+    def __init__(
+        self,
+        path: Path,
+        shape: Shape,
+        digests: Digests,
+        *,
+        owner: object = None,
+        dtype: type[np.uint8] | type[np.float32] = np.uint8,
+    ) -> None:
+        self.path, self.shape, self.dtype = path, shape, dtype
         self._digests, self._owner = digests, owner
-        self._file: NDArray[np.uint8] | None = None
+        self._file: NDArray[Any] | None = None
 
     def read(self, places: IntArray) -> Tensor:
         if self._file is None:
             shape = (len(self._digests), *self.shape)
-            self._file = np.memmap(self.path, np.uint8, mode="r", shape=shape)
+            self._file = np.memmap(self.path, self.dtype, mode="r", shape=shape)
         return torch.from_numpy(np.asarray(self._file[places]))  # indexing by an array copies
 
     def digests(self, places: IntArray) -> Digests:
@@ -207,9 +217,9 @@ class _Batches(Dataset[Any]):
     def __init__(self, dataset: ClipDataset) -> None:
         self._dataset = dataset
 
-    def __getitems__(self, indices: Sequence[int]) -> NDArray[np.uint8] | MasqueradeError:
+    def __getitems__(self, indices: Sequence[int]) -> NDArray[Any] | MasqueradeError:
         try:
-            return np.asarray(self._dataset.__getitems__(indices).numpy(), np.uint8)
+            return np.asarray(self._dataset.__getitems__(indices).numpy())
         except MasqueradeError as error:
             return error
 

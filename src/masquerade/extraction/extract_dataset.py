@@ -79,7 +79,7 @@ def extract_clips(
         config = replace(config, region_cache=region_cache_folder(folder, config))
         name = store_name(config)
     videos = _videos(manifest, config, digests=kept.folder is not None)
-    store = ClipStore(folder / name, config.shape)
+    store = ClipStore(folder / name, config.shape, dtype=config.dtype)
     lacking = sum(store.place(key) is None for video in videos for key in video.keys)
     new = lacking * store.clip_bytes
     on_the_fly = new > 0 and stored_bytes(folder) + new > kept.limit
@@ -96,7 +96,7 @@ def extract_clips(
             config = replace(config, seed=secrets.randbits(48))
             temporary = temporary or TemporaryFolder()
         index = (temporary.path if temporary else folder) / name
-        store = ClipStore(index, config.shape, pixels=False)
+        store = ClipStore(index, config.shape, pixels=False, dtype=config.dtype)
     else:
         check_space(folder, new)
     skipped, passes = _fill(store, videos, config, workers=workers, progress=progress)

@@ -1,5 +1,7 @@
 """Extract the clips of one video in memory: decode, anonymize, choose and resize frames.
 
+A clip may also be the sequence of poses that is seen in the anonymized frames, at their full size.
+
 The anonymizer is frozen and works at the video's own rate and size, as it would on a file; then
 frames are chosen and made small. With `sample_first` only the chosen frames are anonymized, as the
 papers' protocols do (`docs/papers.md` 6).
@@ -10,13 +12,16 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import secrets
 import tempfile
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
+from itertools import tee
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +29,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.anonymizer import Pixels
+from masquerade.anonymizer import Person, Pixels
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import MasqueradeError, VideoError
 from masquerade.extraction.config import (
@@ -33,7 +38,9 @@ from masquerade.extraction.config import (
     region_names,
     region_source,
 )
+from masquerade.extraction.poses import drawn_people, find_people, pose_sequence
 from masquerade.extraction.region_cache import CachedRegions
+from masquerade.methods.drawn_people import DrawnPeople
 from masquerade.pipeline.coverage import CoverageCounter, FrameCounts
 from masquerade.pipeline.stream import Cover, anonymize_stream
 from masquerade.process_pool import processes
@@ -46,11 +53,15 @@ from masquerade.video.read import Reader
 from masquerade.video.write import Writer
 
 Frames = dict[int, NDArray[np.uint8]]  # frame number to (h, w, 3)
-# (3, T, H, W), as numpy, which needs no shared memory to be sent; or why it is not there
-ClipOrError = NDArray[np.uint8] | MasqueradeError
+# (3, T, H, W) or a pose sequence, as numpy, which needs no shared memory to be sent; or why it is
+# not there
+ClipOrError = NDArray[Any] | MasqueradeError
 
 FOLDER_RATE = Fraction(25)  # frames a second of a folder of frames
 MIN_VIDEOS = 6  # below which starting processes costs more than it saves
+
+
+NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
 
 
 class ExtractedVideo(NamedTuple):
@@ -58,6 +69,14 @@ class ExtractedVideo(NamedTuple):
 
     clips: list[ClipOrError]
     counts: FrameCounts  # of all frames that were anonymized; none of raw video
+
+
+class ShownFrame(NamedTuple):
+    """A frame as it is published, and the people that its region source found."""
+
+    frame: Frame
+    pixels: Pixels
+    people: Sequence[Person] = ()
 
 
 class VideoRows(NamedTuple):
@@ -122,16 +141,17 @@ def extract_video(video: VideoRows, config: ExtractionConfig) -> ExtractedVideo:
     try:
         each = _frame_numbers(video, config)
         known = [numbers for numbers in each if not isinstance(numbers, MasqueradeError)]
-        frames = _frames(video, np.unique(np.concatenate(known)), config, counter) if known else {}
+        cut = (
+            _clip_maker(video, np.unique(np.concatenate(known)), config, counter) if known else None
+        )
     except MasqueradeError as error:
         return ExtractedVideo([error] * len(video.rows), FrameCounts())
     clips: list[ClipOrError] = []
     for numbers in each:
         if isinstance(numbers, MasqueradeError):
             clips.append(numbers)
-        else:
-            stacked = np.stack([frames[int(i)] for i in numbers])  # (T, H, W, 3)
-            clips.append(np.ascontiguousarray(stacked.transpose(3, 0, 1, 2)))
+        elif cut is not None:
+            clips.append(cut(numbers))
     return ExtractedVideo(clips, counter.total())
 
 
@@ -149,24 +169,55 @@ def _frame_numbers(video: VideoRows, config: ExtractionConfig) -> list[IntArray 
     return each
 
 
-def _frames(
+def _clip_maker(
     video: VideoRows, needed: IntArray, config: ExtractionConfig, counter: CoverageCounter
-) -> Frames:
-    """Return the resized frames that a video's rows need, by their number."""
-    some = set(needed.tolist())
+) -> Callable[[IntArray], NDArray[Any]]:
+    """Read the frames that a video's rows need; returns what makes a clip of some of them."""
+    people: dict[int, Sequence[Person]] = {}
+    frames: dict[int, NDArray[np.uint8]] = {}  # resized, (h, w, 3)
+    seed = _noise_seed(video, config)
     with _open(video.path) as reader:
-        items = _anonymized(video, reader, needed, config, counter)
-        if config.through_file:
-            frames = _through_file(reader, items, some, config)
+        size = reader.info.width, reader.info.height
+        items = _anonymized(video, reader, needed, config, counter, seed)
+        if config.content == "poses" and config.method is None and config.regions is not None:
+            people = {item.frame.index: item.people for item in items}
+        elif config.content == "joints":
+            assert isinstance(config.method, DrawnPeople) and seed is not None
+            found = ((item.frame, item.people) for item in items)
+            for frame, persons in drawn_people(found, config.method, seed=seed):
+                people[frame.index] = persons
         else:
-            frames = {
-                frame.index: resize(pixels, config)
-                for frame, pixels in items
-                if frame.index in some
-            }
-    if len(frames) < len(needed):
+            shown: Iterator[tuple[int, Pixels]] = (
+                _through_file(reader, items, config)
+                if config.through_file
+                else ((item.frame.index, item.pixels) for item in items)
+            )
+            if config.content == "poses":
+                numbers: list[int] = []
+                for persons in find_people(_numbered(shown, numbers)):
+                    people[numbers[len(people)]] = persons
+            else:
+                some = set(needed.tolist())
+                frames = {i: resize(pixels, config) for i, pixels in shown if i in some}
+    read = frames if config.content == "frames" else people
+    if not set(needed.tolist()) <= read.keys():
         raise VideoError(f"{video.path.name} gives fewer frames than its {needed[-1] + 1} packets.")
-    return frames
+    if config.content == "frames":
+        return partial(_stack, frames)
+    return partial(pose_sequence, people, size=size)
+
+
+def _numbered(shown: Iterator[tuple[int, Pixels]], numbers: list[int]) -> Iterator[Any]:
+    """Yield pixels, and note the numbers of their frames."""
+    for number, pixels in shown:
+        numbers.append(number)
+        yield pixels
+
+
+def _stack(frames: Frames, numbers: IntArray) -> NDArray[np.uint8]:
+    """(3, T, H, W) of some frames."""
+    stacked = np.stack([frames[int(i)] for i in numbers])  # (T, H, W, 3)
+    return np.ascontiguousarray(stacked.transpose(3, 0, 1, 2))
 
 
 def _open(path: Path) -> Reader:
@@ -180,35 +231,50 @@ def _anonymized(
     needed: IntArray,
     config: ExtractionConfig,
     counter: CoverageCounter,
-) -> Iterator[tuple[Frame, Pixels]]:
-    """Yield each frame and its pixels as they are shown; of raw video only what is read later.
+    seed: int | None,
+) -> Iterator[ShownFrame]:
+    """Yield each frame as it is shown; of raw video only what is read later.
 
     The `counter` is told what was hidden.
     """
     frames = (item for item in reader if isinstance(item, Frame))
-    if config.sample_first or (config.method is None and not config.through_file):
+    raw = config.method is None and not config.through_file and config.content == "frames"
+    if config.sample_first or raw:
         some = set(needed.tolist())
         frames = (frame for frame in frames if frame.index in some)
-    if config.method is None:
-        for frame in frames:
-            yield frame, frame.rgb()
-        return
     source = region_source(config.regions)
-    cover = config.cover or Cover(shape=getattr(source, "shape", "ellipse"))
-    cover = cover._replace(outside=config.outside)
     if config.region_cache is not None:
         read = needed.tobytes() if config.sample_first else b""
         name = hashlib.sha256(_digest(video).encode() + read).hexdigest()[:40]
         source = CachedRegions(source, config.region_cache / f"{name}.npz")
-    seed = None
-    if config.seed is not None:  # one for each video: repeated noise could be learned from others
-        text = f"{config.seed} {_digest(video)}".encode()
-        seed = int.from_bytes(hashlib.sha256(text).digest()[:6], "big")
+    if config.method is None:
+        if config.content == "poses" and config.regions is not None:
+            with_frames, for_regions = tee(frames)
+            for frame, region in zip(with_frames, source(for_regions), strict=True):
+                yield ShownFrame(frame, NO_PIXELS, region.people)
+            return
+        for frame in frames:
+            yield ShownFrame(frame, frame.rgb())
+        return
+    cover = config.cover or Cover(shape=getattr(source, "shape", "ellipse"))
+    cover = cover._replace(outside=config.outside)
     items = anonymize_stream(frames, config.method, source, cover=cover, seed=seed)
     with closing(items):  # type: ignore[type-var]
         for item in items:
             counter.add(item.region, item.mask)
-            yield item.frame, item.pixels
+            yield ShownFrame(item.frame, item.pixels, item.region.people)
+
+
+def _noise_seed(video: VideoRows, config: ExtractionConfig) -> int | None:
+    """The seed of a method's noise in one video; None: the system's entropy.
+
+    Each video has its own: noise that is repeated could be learned from others. Joints are drawn
+    once more with the same.
+    """
+    if config.seed is None:
+        return secrets.randbits(48) if config.content == "joints" else None
+    text = f"{config.seed} {_digest(video)}".encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:6], "big")
 
 
 def resize(pixels: Pixels, config: ExtractionConfig) -> NDArray[np.uint8]:
@@ -222,11 +288,10 @@ def resize(pixels: Pixels, config: ExtractionConfig) -> NDArray[np.uint8]:
 
 def _through_file(
     reader: Reader,
-    items: Iterable[tuple[Frame, Pixels]],
-    needed: set[int],
+    items: Iterable[ShownFrame],
     config: ExtractionConfig,
-) -> Frames:
-    """Write the frames to a file as `anonymize` does, and return those that are read from it."""
+) -> Iterator[tuple[int, Pixels]]:
+    """Write the frames to a file as `anonymize` does, and yield numbers and pixels read from it."""
     encoding = Encoding(threads=1)
     with tempfile.TemporaryDirectory(dir=config.scratch) as folder:
         out = Path(folder) / "anonymized.mp4"
@@ -235,15 +300,13 @@ def _through_file(
         with Writer(
             out, info=reader.info, container=kind, encoding=encoding, force_8bit=True
         ) as writer:
-            for frame, pixels in items:
-                writer.write(pixels, frame)
-                numbers.append(frame.index)
+            for item in items:
+                writer.write(item.pixels, item.frame)
+                numbers.append(item.frame.index)
         with Reader(out, force_8bit=True, threads=1, trusted=True) as again:
-            return {
-                numbers[frame.index]: resize(frame.rgb(), config)
-                for frame in again
-                if isinstance(frame, Frame) and numbers[frame.index] in needed
-            }
+            for frame in again:
+                if isinstance(frame, Frame):
+                    yield numbers[frame.index], frame.rgb()
 
 
 def _digest(video: VideoRows) -> str:

@@ -1,5 +1,6 @@
 """Extract clips again whenever they are read, where the disk has no room to keep them."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,12 +25,12 @@ class ClipsOnTheFly:
         where: IntArray,
         digests: Digests,
     ) -> None:
-        self.shape = config.shape
+        self.shape, self._dtype = config.shape, torch.from_numpy(np.empty(0, config.dtype)).dtype
         self._config, self._videos, self._where, self._digests = config, videos, where, digests
 
     def read(self, places: IntArray) -> Tensor:
         """Make (B, 3, T, H, W) uint8 again; a video that has changed since is refused."""
-        clips = torch.empty(len(places), *self.shape, dtype=torch.uint8)
+        clips = torch.empty(len(places), *self.shape, dtype=self._dtype)
         batch: dict[int, list[int]] = {}  # the places in the batch that each video has
         for i, (number, _) in enumerate(self._where[places].tolist()):
             batch.setdefault(number, []).append(i)

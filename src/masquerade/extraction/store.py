@@ -53,9 +53,16 @@ class ClipStore:
     Without `pixels` only digests are kept, for clips that are made again whenever they are read.
     """
 
-    def __init__(self, folder: Path, shape: Shape, *, pixels: bool = True) -> None:
-        self.folder, self.shape, self.pixels = folder, shape, pixels
-        self.clip_bytes = math.prod(shape)
+    def __init__(
+        self,
+        folder: Path,
+        shape: Shape,
+        *,
+        pixels: bool = True,
+        dtype: type[np.uint8] | type[np.float32] = np.uint8,
+    ) -> None:
+        self.folder, self.shape, self.pixels, self.dtype = folder, shape, pixels, dtype
+        self.clip_bytes = math.prod(shape) * np.dtype(dtype).itemsize
         self._index = folder / (INDEX if pixels else DIGESTS)
         self._places: dict[bytes, int] = {}
         self._digests = bytearray()
@@ -82,7 +89,8 @@ class ClipStore:
 
     def mapped(self, *, owner: object = None) -> MappedClips:
         """Return all clips, to be read; the owner is kept alive as long as they are."""
-        return MappedClips(self.folder / CLIPS, self.shape, self.digests, owner=owner)
+        path = self.folder / CLIPS
+        return MappedClips(path, self.shape, self.digests, owner=owner, dtype=self.dtype)
 
     def append(
         self, clips: Mapping[bytes, Tensor], counts: Mapping[bytes, FrameCounts] | None = None

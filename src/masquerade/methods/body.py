@@ -133,6 +133,20 @@ def pose_figure(person: Person, *, scale: float | None = None) -> Figure:
     return Figure(joints, scale)
 
 
+def figure_landmarks(figure: Figure, person: Person) -> Person:
+    """A person with the joints of a figure as landmarks; of others than those visibility is 0."""
+    landmarks, world = np.zeros_like(person.landmarks), np.zeros_like(person.world)
+    at = {"head": NOSE} | {
+        f"{name} {joint}": pair[side]
+        for side, name in enumerate(("left", "right"))
+        for joint, pair, _ in (*ARM, *LEG)
+    }
+    for name, landmark in at.items():
+        landmarks[landmark] = *figure.joints[name], 1, 1
+        world[landmark] = (figure.joints[name] - figure.joints["pelvis"]) / figure.scale
+    return person._replace(landmarks=landmarks, world=world)
+
+
 def _direction(a: Array, b: Array) -> Array:
     """The unit vector from a to b."""
     step: Array = b - a

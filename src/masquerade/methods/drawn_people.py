@@ -110,6 +110,25 @@ class DrawnPeople(Anonymizer):
         self._draw(canvas, [one for one in posed if one.opacity == 1])
         return canvas, ClipState(poses, background)
 
+    def drawn_joints(
+        self, people: Sequence[Person], state: ClipState
+    ) -> tuple[list[Person], ClipState]:
+        """The joints of one frame's people as they are drawn, smoothed and late as these are.
+
+        It is what somebody reads off the drawing without an error: landmarks that are not drawn
+        have no visibility, and what the drawing does not tell is 0.
+
+        Args:
+            people: who was found in the frame.
+            state: after the frame before; `init_state` before the first.
+        """
+        posed, poses = filter_poses(people, state.poses, jitter=self.jitter)
+        return [self._joints(one) for one in posed], state._replace(poses=poses)
+
+    def _joints(self, posed: Posed) -> Person:
+        """The joints of one person as they are drawn."""
+        raise NotImplementedError
+
     def _draw(self, canvas: U8, people: Sequence[Posed]) -> None:
         """Draw people into RGB (H, W, 3)."""
         raise NotImplementedError

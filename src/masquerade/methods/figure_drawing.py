@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.anonymizer import Person
-from masquerade.methods.body import CHAINS, Array, Figure, scale_of
+from masquerade.methods.body import CHAINS, EARS, NOSE, SHOULDERS, Array, Figure, scale_of
 
 U8 = NDArray[np.uint8]
 FOOT = "ankle", "toes"
@@ -115,17 +115,15 @@ def draw_skeletons(canvas: U8, people: Iterable[Person]) -> None:
     """Draw bones and joints of people into RGB (H, W, 3)."""
     for person in people:
         thick = max(1, round(0.03 * scale_of(person)))
-        seen = person.landmarks[:, 3] >= MIN_VISIBILITY
-        for a, b in chain.from_iterable(map(pairwise, CHAINS)):
-            seen[b] &= seen[a]  # no forearm without its upper arm
+        seen = _seen(person)
         at = np.rint(person.landmarks[:, :2].clip(-1e5, 1e5) * 2**SHIFT).astype(int)
         drawn = [bone for bone in SKELETON if seen[list(bone)].all()]
         for a, b in drawn:
             sides = a % 2 + b % 2  # landmarks of the left are odd
             _line(canvas, at[a], at[b], (RIGHT, MIDDLE, LEFT)[sides], thick)
         neck = at[[11, 12]].mean(axis=0).astype(int)
-        if seen[[7, 8, 11, 12]].all():
-            head = at[[7, 8]].mean(axis=0).astype(int)
+        if seen[[*EARS, *SHOULDERS]].all():
+            head = at[list(EARS)].mean(axis=0).astype(int)
             radius = round(0.09 * scale_of(person) * 2**SHIFT)
             up = head - neck
             length = float(np.hypot(*up))
@@ -136,6 +134,25 @@ def draw_skeletons(canvas: U8, people: Iterable[Person]) -> None:
         for joint in sorted({joint for bone in drawn for joint in bone}):
             centre = (int(at[joint][0]), int(at[joint][1]))
             cv2.circle(canvas, centre, thick << SHIFT, MIDDLE, cv2.FILLED, cv2.LINE_AA, SHIFT)
+
+
+def drawn_landmarks(person: Person) -> Person:
+    """A person with those landmarks alone that `draw_skeletons` draws; a drawing has no depth."""
+    seen = _seen(person)
+    landmarks = np.zeros_like(person.landmarks)
+    for joint in {joint for bone in SKELETON if seen[list(bone)].all() for joint in bone}:
+        landmarks[joint] = *person.landmarks[joint, :2], 0, 1, 1
+    if seen[[*EARS, *SHOULDERS]].all():
+        landmarks[NOSE] = *person.landmarks[list(EARS), :2].mean(axis=0), 0, 1, 1
+    return person._replace(landmarks=landmarks, world=np.zeros_like(person.world))
+
+
+def _seen(person: Person) -> NDArray[np.bool_]:
+    """(33,) whether each landmark is seen well enough to be drawn."""
+    seen = np.asarray(person.landmarks[:, 3] >= MIN_VISIBILITY)
+    for a, b in chain.from_iterable(map(pairwise, CHAINS)):
+        seen[b] &= seen[a]  # no forearm without its upper arm
+    return seen
 
 
 def _line(canvas: U8, a: NDArray[np.int_], b: NDArray[np.int_], colour: object, thick: int) -> None:

@@ -7,8 +7,8 @@ size in the frame, posture and movement stay, and `gait_jitter` blurs their timi
 from collections.abc import Sequence
 from typing import Annotated
 
-from masquerade.anonymizer import Card
-from masquerade.methods.body import pose_figure
+from masquerade.anonymizer import Card, Person
+from masquerade.methods.body import figure_landmarks, pose_figure
 from masquerade.methods.drawn_people import U8, DrawnPeople, Ground
 from masquerade.methods.figure_drawing import draw_mannequins
 from masquerade.methods.pose_filter import Posed
@@ -37,6 +37,10 @@ class Mannequin(DrawnPeople):
     ) -> None:
         super().__init__(ground=ground, jitter=gait_jitter)
         self.gait_jitter = gait_jitter
+
+    def _joints(self, posed: Posed) -> Person:
+        figure = pose_figure(posed.person, scale=posed.scale)
+        return figure_landmarks(figure, posed.person)
 
     def _draw(self, canvas: U8, people: Sequence[Posed]) -> None:
         figures = [pose_figure(one.person, scale=one.scale) for one in people]

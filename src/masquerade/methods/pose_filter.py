@@ -13,6 +13,7 @@ import numpy as np
 
 from masquerade.anonymizer import Person
 from masquerade.methods.body import CHAINS, HIPS, SHOULDERS, Array, scale_of, trust
+from masquerade.models.stgcn import MIRROR
 
 SLOW, FAST = 0.35, 0.9  # weight of a new pose of who stands still, and of who moves
 FAST_STEP = 0.1  # metres a frame that are fast
@@ -21,8 +22,7 @@ RELAX = 0.08  # share of its way that a limb which is not seen goes towards hang
 FORGOTTEN = 25  # frames after which a track that was not seen begins anew
 APPEAR, VANISH = 4, 6  # frames in which a figure appears, and vanishes
 KNOTS = 15  # frames between two random delays, between which the delay changes linearly
-SIDES = np.array([0, *(n + 1 if n % 2 else n - 1 for n in range(1, 33))])  # left for right
-SIDES[1:11] = [4, 5, 6, 1, 2, 3, 8, 7, 10, 9]  # of the face
+SIDES = np.array(MIRROR)  # left for right
 SWAPPED = 0.5  # share of the step from the frame before that is left by exchanging the sides
 MIN_SWAP = 0.06  # metres a landmark, from which they are exchanged
 PARTS = (np.arange(33), np.arange(13, 23), np.arange(25, 33))  # everything, the arms, the legs

@@ -7,9 +7,9 @@ people from skeletons alone.
 
 from collections.abc import Sequence
 
-from masquerade.anonymizer import Card
+from masquerade.anonymizer import Card, Person
 from masquerade.methods.drawn_people import U8, DrawnPeople, Ground
-from masquerade.methods.figure_drawing import draw_skeletons
+from masquerade.methods.figure_drawing import draw_skeletons, drawn_landmarks
 from masquerade.methods.pose_filter import Posed
 
 
@@ -30,6 +30,9 @@ class Skeleton(DrawnPeople):
 
     def __init__(self, *, ground: Ground = "black") -> None:
         super().__init__(ground=ground)
+
+    def _joints(self, posed: Posed) -> Person:
+        return drawn_landmarks(posed.person)
 
     def _draw(self, canvas: U8, people: Sequence[Posed]) -> None:
         draw_skeletons(canvas, [posed.person for posed in people])

@@ -94,7 +94,7 @@ class Parts(PoseSource):
         if not self.parts or (wrong := [part for part in self.parts if part not in known]):
             named = f"there are no parts {wrong[0]!r}" if self.parts else "name parts of people"
             raise UsageError(f"{named}; choose of {', '.join(known)}, as in parts:eyes,lips.")
-        self._tracker = self._pose_tracker()
+        self._tracker = self.pose_tracker()
         self.model_sha256 = self._tracker.model_sha256
         self.look_ahead = self._tracker.rules.look_ahead
         self._mesh = FaceMesh(folder=self.models) if set(self.parts) & set(OF_FACE) else None

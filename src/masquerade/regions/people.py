@@ -59,7 +59,8 @@ class PoseSource(TrackedSource):
     models: Path | None = None
     every: Every = 4
 
-    def _pose_tracker(self) -> PoseTracker:
+    def pose_tracker(self) -> PoseTracker:
+        """The networks that follow people."""
         rules = PoseTracking(
             threshold=THRESHOLDS["pose"] if self.threshold is None else self.threshold,
             every=self.every,
@@ -116,10 +117,10 @@ class People(PoseSource):
 
     def _build(self) -> _InShots:
         if self.detector == "pose" and self.poses_only:
-            return _Poses(self._pose_tracker())
+            return _Poses(self.pose_tracker())
         if self.detector == "pose":
             faces = Faces(scale=self.scale, track=self.track)
-            return _PosePeople(self._pose_tracker(), faces, self._chosen)
+            return _PosePeople(self.pose_tracker(), faces, self._chosen)
         if self.detector == "motion":
             return MovingPeople(self._tracking)
         lowest = THRESHOLDS[self.detector] if self.threshold is None else self.threshold
