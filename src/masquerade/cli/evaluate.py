@@ -72,8 +72,8 @@ class Options(Checked):
     # attack stprivacy's keep mask alone too, and a random and a fixed mask.
     mask_only: bool = False
     # families of attackers, separated by commas: scratch, finetuned, motion, raw, background,
-    # prior.
-    attackers: str = "scratch,finetuned,motion,raw,background,prior"
+    # pose, prior; by default all.
+    attackers: str | None = None
     # number of cross-validation folds; 0: use the manifest's columns split_action and
     # split_identity.
     folds: Annotated[int, Folds] = 5

@@ -43,19 +43,26 @@ class AttackOutputs:
     eligible: bool = True
 
 
+def _sees_people(model: AttackerModel) -> bool:
+    """Whether a model sees pixels, and of them not the background alone."""
+    return model.content == "frames" and not model.background
+
+
 ATTACKERS = {
     # trained from scratch on anonymized video
     "scratch": AttackerFamily(
-        "scratch", lambda model: not (model.motion or model.background), ensemble=True
+        "scratch", lambda model: _sees_people(model) and not model.motion, ensemble=True
     ),
     # trained on raw video, then on anonymized video
-    "finetuned": AttackerFamily("finetuned", lambda model: not model.background, ensemble=True),
+    "finetuned": AttackerFamily("finetuned", _sees_people, ensemble=True),
     # trained from scratch on the motion alone
     "motion": AttackerFamily("scratch", lambda model: model.motion, ensemble=True),
     # trained on raw video alone
-    "raw": AttackerFamily("raw", lambda model: not model.background),
+    "raw": AttackerFamily("raw", _sees_people),
     # sees only the top twelfth of the frame, above people's heads
     "background": AttackerFamily("scratch", lambda model: model.background),
+    # sees the poses of people only: how they are built and how they move
+    "pose": AttackerFamily("scratch", lambda model: model.content != "frames", ensemble=True),
     # the strongest of the others, and the true action: it has no models of its own
     "prior": AttackerFamily("scratch", lambda model: False),
 }
@@ -67,14 +74,25 @@ def families_on_raw(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(n for n in ATTACKERS if n in names or n in ("scratch", "motion"))
 
 
-def get_families(names: Iterable[str]) -> tuple[str, ...]:
-    """The families asked for, in the table's order."""
-    wanted = list(names)
+def get_families(
+    names: Iterable[str] | None, models: Mapping[str, AttackerModel]
+) -> tuple[str, ...]:
+    """The families asked for, in the table's order; None: all.
+
+    Args:
+        names: in ATTACKERS.
+        models: of the preset, of which they must have one.
+    """
+    wanted = list(ATTACKERS if names is None else names)
     for name in wanted:
         if name not in ATTACKERS:
             raise UsageError(f"There is no attacker {name!r}; choose of {', '.join(ATTACKERS)}.")
     if not any(name != "prior" for name in wanted):
         raise UsageError("Name one attacker or more besides prior, such as scratch.")
+    if not required_fits(wanted, models, raw=False):
+        raise UsageError(
+            f"The preset has no attackers of {', '.join(wanted)}; choose another, or others."
+        )
     return tuple(name for name in ATTACKERS if name in wanted)
 
 

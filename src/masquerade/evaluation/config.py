@@ -5,7 +5,6 @@ from typing import Literal
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import UsageError
-from masquerade.evaluation.attackers import ATTACKERS
 from masquerade.extraction.config import RegionFactory
 from masquerade.extraction.store import STORE_LIMIT
 
@@ -34,7 +33,8 @@ class EvaluatedMethod:
 class EvaluationConfig:
     """The settings of an evaluation."""
 
-    attackers: tuple[str, ...] = tuple(ATTACKERS)  # families in ATTACKERS
+    # families in ATTACKERS; None: all, without those of poses where their networks are missing
+    attackers: tuple[str, ...] | None = None
     folds: int = 5  # of the cross-validation; 0: the manifest's own splits
     seeds: int = 3  # networks of each kind
     preset: str = "tiny"  # in PRESETS

@@ -1,10 +1,12 @@
 """The controls of an evaluation: does the attacker work, and does it find what is not there.
 
-Positive: on raw video its score must lie above the floors. Negative: with shuffled labels it must
+Positive: on raw video its score must lie above the floors; so must that of attackers of poses
+alone, or their rows say nothing. Negative: with shuffled labels it must
 not lie above chance. Beside them, what the clips' sizes alone tell.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -34,6 +36,14 @@ def positive_control(found: Finding) -> Control:
     return Control(
         kind="positive", label=found.label, score=found.score, floor=floor, passed=passed
     )
+
+
+def pose_control(found: Finding) -> Control | None:
+    """Whether attackers that see poses only succeed on raw video; None: there are none."""
+    best = found.best("pose")
+    if best is None:
+        return None
+    return replace(positive_control(replace(found, score=best.test)), kind="poses")
 
 
 def negative_control(spec: MetricSpec, truth: SplitTruth, predicted: Probabilities) -> Control:

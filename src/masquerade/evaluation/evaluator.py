@@ -11,11 +11,13 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import arguments
 from masquerade.datasets.manifest import Manifest
 from masquerade.device import choose_device
-from masquerade.errors import MasqueradeError, UsageError
+from masquerade.errors import MasqueradeError, MissingError, UsageError
 from masquerade.evaluation import kernel_ridge
 from masquerade.evaluation.attackers import (
     Fit,
@@ -30,25 +32,37 @@ from masquerade.evaluation.controls import (
     clip_size_controls,
     least_above_chance,
     negative_control,
+    pose_control,
     positive_control,
     void_reason,
 )
 from masquerade.evaluation.executor import Executor, Progress
 from masquerade.evaluation.ground_truth import GroundTruth, Probabilities, SplitTruth
 from masquerade.evaluation.metric_specs import metric_specs, notes_on_mean
+from masquerade.evaluation.pose_attackers import LEAST_SEEN, count_seen
 from masquerade.evaluation.predictions import Predictions
 from masquerade.evaluation.presets import AttackerModel, get_preset
 from masquerade.evaluation.protocols import label_columns, notes_on_unreported, protocols
-from masquerade.evaluation.results import SCHEMA, Control, Evaluation, Row
+from masquerade.evaluation.results import SCHEMA, Control, Evaluation, PosesSeen, Row
 from masquerade.evaluation.scoring import ScoringInput, score_method, scoring_inputs
-from masquerade.extraction.config import ExtractionConfig, region_names
+from masquerade.extraction.config import (
+    Content,
+    ExtractionConfig,
+    RegionFactory,
+    region_class,
+    region_names,
+)
 from masquerade.extraction.dataset import ClipDataset
 from masquerade.extraction.extract_dataset import extract_clips
+from masquerade.extraction.poses import pose_tracker
 from masquerade.extraction.store import ClipCache
 from masquerade.methods import METHODS, method_name
+from masquerade.methods.drawn_people import DrawnPeople
+from masquerade.regions import People
 from masquerade.storage import TemporaryFolder
 
 PREDICTIONS = "predictions.npz"
+RAW = EvaluatedMethod(name="raw")
 
 
 def evaluate(
@@ -82,6 +96,8 @@ def evaluate(
         run = Evaluator(manifest, config, folder or scratch, progress, report)
         if report:
             report(run.plan(methods))
+        # Who is found on raw video to be hidden need not be found again to be attacked.
+        run.people = next((one.regions for one in methods if _finds_poses(one.regions)), None)
         for method in methods:  # before hours of attacks: this may refuse, and its clips are kept
             run.extract(method)
         controls = run.controls()
@@ -115,6 +131,7 @@ class AttackedMethod:
     method: EvaluatedMethod  # what it is of
     clips: ClipDataset | None = None  # anonymized; None: it was not run
     predictions: Predictions | None = None  # of all attackers
+    poses: tuple[PosesSeen, ...] = ()  # what attackers of poses saw
     # the predictions beside the truth, by protocol
     inputs: Mapping[str, ScoringInput] = field(default_factory=dict)
 
@@ -128,12 +145,13 @@ class Evaluator:
     folder: Path
     progress: Progress | None
     report: Callable[[str], None] | None = None
+    # what finds people on raw video; None: the networks alone
+    people: RegionFactory | str | None = None
 
     def __post_init__(self) -> None:
         manifest, config = self.manifest, self.config
-        self._clips: dict[tuple[EvaluatedMethod, Anonymizer | None], ClipDataset] = {}
+        self._clips: dict[tuple[EvaluatedMethod, Anonymizer | None, Content], ClipDataset] = {}
         self.preset = get_preset(config.preset)
-        self.families = get_families(config.attackers)
         found = protocols(manifest, folds=config.folds, seed=config.seed, labels=config.labels)
         self.truth = GroundTruth.of(manifest, found)
         self.specs = metric_specs(manifest, found, config.metrics)
@@ -141,6 +159,8 @@ class Evaluator:
         self.notes = dict.fromkeys(left_out)  # each is said once
         self.models, note = models_within_limit(self.preset.attackers, self.truth)
         self.notes |= dict.fromkeys(note)
+        self.families = get_families(config.attackers, self.models)
+        self._require_pose_networks()
         self.cache = ClipCache(
             folder=self.folder / "clips", limit=config.store_limit * 1e9, report=self.report
         )
@@ -156,14 +176,14 @@ class Evaluator:
     @cached_property
     def raw(self) -> AttackedMethod:
         """Raw video, attacked when it is first asked for."""
-        return self._attack(EvaluatedMethod(name="raw"), None)
+        return self._attack(RAW, None)
 
     def plan(self, methods: Sequence[EvaluatedMethod]) -> str:
         """What is about to be done, in words."""
         every = self.truth.protocols.values()
         fits = self.config.seeds * sum(len(protocol.folds) for protocol in every)
-        raw = fits * len(required_fits(families_on_raw(self.families), self.models, raw=True))
-        each = fits * len(required_fits(self.families, self.models, raw=False))
+        raw = fits * len(self._fits(RAW))
+        each = fits * max((len(self._fits(one)) for one in methods), default=0)
         return (
             f"About to anonymize {len(self.manifest)} videos by "
             f"{', '.join(method.name for method in methods)}, to train {raw} attackers on raw "
@@ -175,8 +195,10 @@ class Evaluator:
         """Anonymize the clips by each anonymizer of a line, to be attacked later."""
         if not method.not_applicable:
             every = tuple(one for run in method.runs for one in run)
-            for one in every or (method.method,):
-                self._extract(method, one)
+            contents = dict.fromkeys(self.models[name].content for name, _ in self._fits(method))
+            for content in dict.fromkeys(["frames", *contents]):
+                for one in every or (method.method,):
+                    self._extract(method, one, content)
 
     def predict(self, method: EvaluatedMethod) -> AttackedMethod:
         """Anonymize the clips and let every attacker predict their labels."""
@@ -185,20 +207,83 @@ class Evaluator:
         return self._attack(method, self.raw.clips)
 
     def _attack(self, method: EvaluatedMethod, raw: ClipDataset | None) -> AttackedMethod:
-        names = families_on_raw(self.families) if raw is None else self.families
-        fits = required_fits(names, self.models, raw=raw is None)
-        if method.runs:
-            clips, predictions = self._predict_runs(method, fits, raw)
-        else:
-            clips = self._extract(method, method.method)
-            predictions = self.executor.predict(method.name, clips, fits, self.truth, raw=raw)
+        clips, predictions = self._predict(method, raw, "frames")
+        poses: list[PosesSeen] = []
+        for content in dict.fromkeys(self.models[name].content for name, _ in self._fits(method)):
+            if content != "frames":
+                seen = self._poses_seen(method, clips, content)
+                poses.append(seen)
+                if seen.left_out is None:
+                    predictions = predictions.merge([self._predict(method, raw, content)[1]])
+        if not predictions.blocks:
+            why = "; ".join(one.left_out or "" for one in poses)
+            return AttackedMethod(method=replace(method, not_applicable=why), poses=tuple(poses))
         inputs = scoring_inputs(
-            predictions, self.truth, names, self.models, per_run=bool(method.runs)
+            predictions, self.truth, self._names(method), self.models, per_run=bool(method.runs)
         )
-        return AttackedMethod(method=method, clips=clips, predictions=predictions, inputs=inputs)
+        return AttackedMethod(
+            method=method, clips=clips, predictions=predictions, inputs=inputs, poses=tuple(poses)
+        )
+
+    def _names(self, method: EvaluatedMethod) -> tuple[str, ...]:
+        """The families that attack a line."""
+        return families_on_raw(self.families) if method is RAW else self.families
+
+    def _fits(self, method: EvaluatedMethod) -> tuple[Fit, ...]:
+        """The models and initialisations that attack a line."""
+        fits = required_fits(self._names(method), self.models, raw=method is RAW)
+        example = method.runs[0][0] if method.runs else method.method
+        if isinstance(example, DrawnPeople):
+            return fits
+        return tuple(fit for fit in fits if self.models[fit[0]].content != "joints")
+
+    def _predict(
+        self, method: EvaluatedMethod, raw: ClipDataset | None, content: Content
+    ) -> tuple[ClipDataset, Predictions]:
+        """The clips of a line, of one content, and the predictions of the attackers that see it."""
+        fits = [fit for fit in self._fits(method) if self.models[fit[0]].content == content]
+        if method.runs:
+            return self._predict_runs(method, fits, raw, content)
+        clips = self._extract(method, method.method, content)
+        return clips, self.executor.predict(method.name, clips, fits, self.truth, raw=raw)
+
+    def _poses_seen(
+        self, method: EvaluatedMethod, clips: ClipDataset, content: Content
+    ) -> PosesSeen:
+        """In how many frames of a line's output somebody's pose is seen."""
+        every: list[Anonymizer | None] = [one for run in method.runs for one in run]
+        seen = frames = 0
+        left_out = None
+        for one in every or [method.method]:
+            poses = self._extract(method, one, content)
+            counts = count_seen(poses)
+            seen, frames = seen + counts[0], frames + counts[1]
+            if not np.array_equal(poses.rows, clips.rows):
+                left_out = "not every clip has poses"
+        if seen < LEAST_SEEN * frames:
+            left_out = f"the pose networks see somebody in {seen:,} of {frames:,} frames only"
+        elif method is not RAW and all(one.left_out for one in self.raw.poses):
+            left_out = f"on raw video {self.raw.poses[0].left_out}"
+        return PosesSeen(content=content, seen=seen, frames=frames, left_out=left_out)
+
+    def _require_pose_networks(self) -> None:
+        """Leave attackers of poses out where their networks are missing, unless they are named."""
+        if not any(self.models[name].content == "poses" for name, _ in self._fits(RAW)):
+            return
+        try:
+            pose_tracker()
+        except MissingError as error:
+            if self.config.attackers is not None:
+                raise
+            self.families = tuple(name for name in self.families if name != "pose")
+            self.notes |= {f"Attackers that see poses only are left out: {error}": None}
 
     def _predict_runs(
-        self, method: EvaluatedMethod, fits: Sequence[Fit], raw: ClipDataset | None
+        self,
+        method: EvaluatedMethod,
+        fits: Sequence[Fit],
+        raw: ClipDataset | None,
+        content: Content,
     ) -> tuple[ClipDataset, Predictions]:
         """Each seed's fold by an anonymizer of its own, and the predictions of its attackers."""
         folds = max(1, self.config.folds)
@@ -212,7 +297,7 @@ class Evaluator:
         datasets, found = [], []
         for seed, run in enumerate(method.runs):
             for fold, one in enumerate(run):
-                datasets.append(self._extract(method, one))
+                datasets.append(self._extract(method, one, content))
                 attack = partial(self.executor.predict, run=seed, seeds=[seed], folds=[fold])
                 found.append(attack(method.name, datasets[-1], fits, self.truth, raw=raw))
         if len({dataset.rows.tobytes() for dataset in datasets}) > 1:
@@ -242,17 +327,23 @@ class Evaluator:
             findings=findings,
             runs=max(1, len(method.runs)),
             coverage=mine.clips.coverage if mine.clips else None,
+            poses=mine.poses,
         )
 
     def controls(self) -> tuple[Control, ...]:
         """Positive and negative controls on raw video, and what clips' sizes tell of each label."""
         findings = score_method(self.raw.inputs, self.truth, self.specs)
         found = [positive_control(one) for one in findings]
+        found += [control for one in findings if (control := pose_control(one)) is not None]
         people = {name: one for name, one in self.models.items() if not one.background}
-        kernels = [name for name, one in people.items() if one.network is None][:1]
-        networks = [name for name, one in people.items() if one.network is not None][:1]
+        pixels = {name: one for name, one in people.items() if one.content == "frames"}
+        kernels = [name for name, one in pixels.items() if one.network is None][:1]
+        networks = [name for name, one in pixels.items() if one.network is not None][:1]
+        poses = [name for name, one in people.items() if one.content == "poses" if not one.network]
+        if not any(one.left_out is None for one in self.raw.poses):
+            poses = []
         for protocol in self.truth.protocols:
-            for attacker in (*networks, *kernels):
+            for attacker in (*networks, *kernels, *poses[:1]):
                 found += self._negative_controls(protocol, attacker)
         for name, one in self.raw.inputs.items():
             truth = self.truth.of_clips(one.clips)
@@ -274,8 +365,7 @@ class Evaluator:
         self, protocol: str, attacker: str, shuffle: int
     ) -> tuple[SplitTruth, Probabilities]:
         """Shuffled labels of the test clips, and what an attacker that learned such predicts."""
-        clips = self.raw.clips
-        assert clips is not None
+        clips = self._extract(RAW, None, self.models[attacker].content)
         truth = replace(self.truth, protocols={protocol: self.truth.protocols[protocol]})
         truth = truth.shuffled(self.config.seed + shuffle)
         predictions = self.executor.predict(
@@ -283,25 +373,34 @@ class Evaluator:
         )
         test = truth.of_clips(clips.rows).split(protocol, "test")
         model = {attacker: self.models[attacker]}
-        (output,) = attack_outputs(("scratch", "motion"), model, predictions, test)
+        (output,) = attack_outputs(("scratch", "motion", "pose"), model, predictions, test)
         return test, output.test[0]
 
-    def _extract(self, method: EvaluatedMethod, anonymizer: Anonymizer | None) -> ClipDataset:
-        known = method, anonymizer
+    def _extract(
+        self, method: EvaluatedMethod, anonymizer: Anonymizer | None, content: Content
+    ) -> ClipDataset:
+        known = method, anonymizer, content
         if known not in self._clips:
-            self._clips[known] = self._extract_anew(method, anonymizer)
+            self._clips[known] = self._extract_anew(method, anonymizer, content)
         return self._clips[known]
 
-    def _extract_anew(self, method: EvaluatedMethod, anonymizer: Anonymizer | None) -> ClipDataset:
+    def _extract_anew(
+        self, method: EvaluatedMethod, anonymizer: Anonymizer | None, content: Content
+    ) -> ClipDataset:
         preset, doing = self.preset, "reading" if anonymizer is None else "anonymizing"
+        regions = method.regions
+        if content != "frames":
+            doing = f"looking for the {content} of people in"
+            regions = regions if anonymizer else self.people
         return extract_clips(
             self.manifest,
             ExtractionConfig(
-                frames=preset.frames,
+                frames=preset.frames if content == "frames" else preset.pose_frames,
+                content=content,
                 size=preset.size,
                 stride=preset.stride,
                 method=anonymizer,
-                regions=method.regions,
+                regions=regions,
                 outside=method.outside,
                 seed=self.config.seed,
                 through_file=self.config.through_file,
@@ -313,6 +412,14 @@ class Evaluator:
             workers=self.executor.workers,
             progress=self.progress and partial(self.progress, f"{method.name}: {doing} videos"),
         )
+
+
+def _finds_poses(regions: RegionFactory | str | None) -> bool:
+    """Whether a maker of region sources makes one that finds the poses of all people."""
+    name, given = region_class(regions)
+    chosen = given.get("keep_visible") or given.get("hide_only")
+    plain = given.get("detector", "pose") == "pose" and not chosen
+    return name == region_class(People)[0] and plain
 
 
 def models_within_limit(

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from masquerade.datasets.augmentation import NONE
+from masquerade.datasets.augmentation import NONE, Augmentation
 from masquerade.datasets.manifest import IntArray
 from masquerade.evaluation.ground_truth import is_known, multi_hot
 from masquerade.evaluation.kernel_ridge import KernelRidge, extract_features, feature_batches
@@ -109,12 +109,19 @@ def _fit_network(
             weight_decay=preset.weight_decay,
             seed=_seed(task),
             device=device,
-            augment=NONE if model.background else preset.augment,
+            augment=_augmentation(model, preset),
         )
         if task.saves_weights and task.weights is not None:
             with atomic_write(task.weights, overwrite=True) as part:
                 save_tensors({k: v.cpu() for k, v in net.state_dict().items()}, part)
     return net
+
+
+def _augmentation(model: AttackerModel, preset: Preset) -> Augmentation:
+    """What is done to training clips: poses are only mirrored, backgrounds left as they are."""
+    if model.background:
+        return NONE
+    return preset.augment if model.content == "frames" else Augmentation(flip=preset.augment.flip)
 
 
 def _predict(net: nn.Module, part: ClipDataset, task: FitTask) -> dict[str, Floats]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from masquerade.evaluation.pose_attackers import bone_ratios, landmark_sequences
 from masquerade.evaluation.presets import AttackerModel
 from masquerade.extraction.dataset import ClipDataset, clip_loader
 from masquerade.metrics.statistic import Floats
@@ -47,8 +48,10 @@ FEATURES: dict[str, Callable[[Tensor], Tensor]] = {
     "picture": coarse_mean_frame,
     "frames": coarse_frames,
     "colours": colour_histogram,
+    "landmarks": landmark_sequences,
+    "bone ratios": bone_ratios,
 }
-"""(B, C, T, H, W) of a modality to (B, D)."""
+"""(B, C, T, H, W) of a modality, or pose sequences (B, 6, T, 33, M), to (B, D)."""
 
 
 def extract_features(clips: ClipDataset, model: AttackerModel) -> Floats:
@@ -61,8 +64,9 @@ def feature_batches(clips: ClipDataset, model: AttackerModel) -> Iterator[Floats
     """(n, D) of some clips after one another."""
     parts: list[Tensor] = []
     for batch in clip_loader(clips, torch.split(torch.arange(len(clips)), CLIPS_AT_ONCE)):
-        shown = MODALITIES[model.modality].transform(batch.float() / 255)
-        parts.append(FEATURES[model.features](shown))
+        if model.content == "frames":
+            batch = MODALITIES[model.modality].transform(batch.float() / 255)
+        parts.append(FEATURES[model.features](batch))
         if sum(map(len, parts)) >= QUERIES_AT_ONCE:
             yield torch.cat(parts).double().numpy()
             parts = []

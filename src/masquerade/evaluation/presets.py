@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from masquerade.datasets.augmentation import Augmentation
 from masquerade.errors import UsageError
+from masquerade.extraction.config import Content
 from masquerade.training.fit_config import tiny
 
 LIGHT = Augmentation(crop=(0.8, 1.0), flip=0.5)
@@ -14,6 +15,9 @@ class AttackerModel:
     """A model that learns labels from clips."""
 
     modality: str  # its input, in MODALITIES
+    # what its clips are: frames, `poses` that networks find in the frames as they are published, or
+    # `joints` as methods that draw people draw them, which others do not have
+    content: Content = "frames"
     # in RECOGNIZERS; None: kernel ridge regression on `features`, which on few clips is often the
     # strongest, and costs nothing
     network: str | None = None
@@ -35,6 +39,7 @@ class Preset:
     # anonymize only the sampled frames (the papers' protocol), not whole videos
     sample_first: bool = False
     attackers: dict[str, AttackerModel]  # models by name
+    pose_frames: int = 24  # of a sequence of poses, which are sampled as frames are
     epochs: int  # of a network trained from scratch
     finetune_epochs: int  # of one that starts from raw-trained weights
     batch: int = 16  # clips a step
@@ -57,6 +62,15 @@ TEMPORAL_KERNELS = {
     "kernel on motion": AttackerModel(modality="motion", features="frames", motion=True),
 }
 
+POSE_KERNELS = {
+    "kernel on landmarks": AttackerModel(modality="poses", content="poses", features="landmarks"),
+    "kernel on bones": AttackerModel(modality="poses", content="poses", features="bone ratios"),
+}
+POSES = {"st-gcn": AttackerModel(modality="poses", content="poses", network="st-gcn")}
+POSES |= POSE_KERNELS
+POSES |= {f"{name}, drawn joints": replace(one, content="joints") for name, one in POSES.items()}
+"""What sees sequences of poses only."""
+
 RECIPE = tiny()
 TINY_3D = AttackerModel(modality="both", network="tiny-3d", widths=RECIPE.widths, side=RECIPE.size)
 TINY = Preset(
@@ -67,6 +81,7 @@ TINY = Preset(
         "tiny-3d on motion": replace(TINY_3D, modality="motion", motion=True),
         **STILL_KERNELS,
         **TEMPORAL_KERNELS,
+        **POSES,
     },
     epochs=RECIPE.epochs,
     finetune_epochs=RECIPE.epochs // 3,
@@ -108,7 +123,9 @@ PAPER = Preset(
         ),
         **STILL_KERNELS,
         **TEMPORAL_KERNELS,
+        **POSES,
     },
+    pose_frames=16,  # the same ones
     epochs=100,
     finetune_epochs=30,
     batch=8,

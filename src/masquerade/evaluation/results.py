@@ -56,6 +56,21 @@ class Finding:
     f_half: float | None  # of private labels: f at lambda .5 with the action's score
     void: str | None  # why these numbers are void; None: they are not
 
+    def best(self, family: str) -> Attack | None:
+        """The attacker of a family with the best score on validation; None: there is none."""
+        mine = [one for one in self.attacks if one.family == family]
+        return max(mine, key=lambda a: -1.0 if a.validation is None else a.validation, default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PosesSeen:
+    """How much of a method's output attackers that see poses only could read."""
+
+    content: str  # `poses` that networks found in the output, or `joints` as the method draws them
+    seen: int  # sampled frames with somebody in them
+    frames: int  # sampled frames in all
+    left_out: str | None = None  # why they were not attacked; None: they were
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
@@ -72,6 +87,7 @@ class Row:
     findings: tuple[Finding, ...]  # one a label
     runs: int = 1  # anonymizers trained alike but for their seed, over which scores are averaged
     coverage: DatasetCoverage | None = None  # how much of the videos was hidden; None: raw video
+    poses: tuple[PosesSeen, ...] = ()  # what attackers of poses saw; none: they were not run
 
     def finding(self, label: str) -> Finding | None:
         """The result of a label; None: it was not measured."""
@@ -82,8 +98,9 @@ class Row:
 class Control:
     """One control of the evaluation itself."""
 
-    # `positive` (the attacker succeeds on raw video), or `negative` (it is at chance where labels
-    # were shuffled), `clip size` or `clip size and length` (what those alone tell)
+    # `positive` (the attacker succeeds on raw video), `poses` (so do attackers of poses alone),
+    # `negative` (it is at chance where labels were shuffled), `clip size` or `clip size and length`
+    # (what those alone tell)
     kind: str
     label: str  # as in Finding
     score: Score  # of the attacker

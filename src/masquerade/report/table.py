@@ -11,7 +11,7 @@ from rich.table import Table
 
 from masquerade.evaluation.metric_specs import MEAN
 from masquerade.evaluation.protocols import SAME
-from masquerade.evaluation.results import Evaluation, Finding, Row
+from masquerade.evaluation.results import Evaluation, Finding, PosesSeen, Row
 from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import Leakage
 from masquerade.pipeline.coverage import MOST_NAMES
@@ -29,6 +29,11 @@ RUNS = (
     "of a kind; lines without training by the mean of all seeds, which scores a little higher."
 )
 CONTROL_HEAD = ["control", "label", "score", "to be compared with", "passed"]
+POSES = (
+    "What attackers read from poses alone: landmarks that networks find again in the anonymized "
+    "frames, and of methods that draw people also the joints as they are drawn, read without an "
+    "error. n/a: there are too few poses, or those of raw video do not tell the label either."
+)
 TRADE_OFF_HEAD = [
     "video",
     "label",
@@ -133,6 +138,10 @@ def markdown(evaluation: Evaluation) -> str:
         [one.kind, one.label, with_interval(one.score), number(one.floor), YES_NO[one.passed]]
         for one in evaluation.controls
     ]
+    if evaluation.rows and evaluation.rows[0].poses:
+        parts += ["", "## Poses alone", "", POSES, ""]
+        head = [*headings(all_columns(evaluation)), "poses"]
+        parts += _markdown_table(head, _pose_lines(evaluation))
     for title, head, body in (
         ("Controls", CONTROL_HEAD, controls),
         ("Trade-off, and what else attackers know", TRADE_OFF_HEAD, _trade_off_lines(evaluation)),
@@ -180,15 +189,13 @@ def _between_runs(row: Row, found: Finding) -> str:
 
 
 def _background(found: Finding) -> str:
-    attacks = [one for one in found.attacks if one.family == "background"]
-    if not attacks:
-        return ""
-    best = max(attacks, key=lambda one: -1.0 if one.validation is None else one.validation)
-    return f", background {number(best.test.value)}"
+    best = found.best("background")
+    return "" if best is None else f", background {number(best.test.value)}"
 
 
 def _controls(evaluation: Evaluation) -> str:
-    done = [one for one in evaluation.controls if one.passed is not None]
+    known = [one for one in evaluation.controls if one.passed is not None]
+    done = [one for one in known if one.kind != "poses"]
     failed = [one for one in done if not one.passed]
     if not failed:
         return (
@@ -203,6 +210,31 @@ def _controls(evaluation: Evaluation) -> str:
     if MEAN in single and inside:
         out += f" The mean of the attributes includes {', '.join(inside)} all the same."
     return out
+
+
+def _pose_lines(evaluation: Evaluation) -> list[list[str]]:
+    """What poses alone tell: the best floor of each label, then a line a method."""
+    columns = all_columns(evaluation)
+    told = {one.label for one in evaluation.controls if one.kind == "poses" and one.passed}
+    body = []
+    for name in dict.fromkeys(name for found in columns for name in found.floors):
+        floors = (number(c.floors[name].value) if name in c.floors else "" for c in columns)
+        body.append([f"floor: {name}", *floors, ""])
+    for row in evaluation.rows:
+        cells = []
+        for column in columns:
+            found = row.finding(column.label)
+            pose = None if found is None or column.label not in told else found.best("pose")
+            cells.append(with_interval(None if pose is None else pose.test))
+        body.append([row.name, *cells, "; ".join(map(_seen, row.poses))])
+    return body
+
+
+def _seen(poses: PosesSeen) -> str:
+    if poses.left_out:
+        return f"n/a: {poses.left_out}"
+    how = "found by networks" if poses.content == "poses" else "as drawn"
+    return f"{how}, in {poses.seen:,} of {poses.frames:,} frames"
 
 
 def _covered(row: Row) -> list[str]:

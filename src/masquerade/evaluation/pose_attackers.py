@@ -1,0 +1,57 @@
+"""Attackers that see the poses of people only: what they read, and whether there is enough of it.
+
+Poses are found again in the published frames by the networks that find people. Methods that draw
+people are attacked by the joints that they draw, too: where networks see nobody in a drawing, a
+reader of its joints still may. Kernel machines read the features here, `st-gcn` the poses.
+"""
+
+import torch
+from torch import Tensor
+
+from masquerade.extraction.dataset import ClipDataset, clip_loader
+from masquerade.extraction.poses import VISIBILITY
+
+LEAST_SEEN = 0.1  # share of frames with somebody in them, below which networks' poses are no attack
+THIRTEEN = (0, *range(11, 17), *range(23, 29))  # joints: head, arms and legs without hands and feet
+SPEED_GAIN = 4.0  # differences of places are this many times smaller than places
+MEASURED_BONES = (
+    *((11, 12), (23, 24), (11, 23), (12, 24)),  # the trunk
+    *((11, 13), (12, 14), (13, 15), (14, 16)),  # arms
+    *((23, 25), (24, 26), (25, 27), (26, 28)),  # legs
+)
+"""Pairs of landmarks whose distance is somebody's own."""
+
+
+def count_seen(poses: ClipDataset) -> tuple[int, int]:
+    """In how many of the frames of pose sequences somebody is, and the frames in all."""
+    seen = frames = 0
+    for batch in clip_loader(poses, torch.split(torch.arange(len(poses)), 256)):
+        there = (batch[:, VISIBILITY] > 0).any(dim=3).any(dim=2)  # (B, T)
+        seen, frames = seen + int(there.sum()), frames + there.numel()
+    return seen, frames
+
+
+def landmark_sequences(poses: Tensor) -> Tensor:
+    """Where 13 joints are, and how fast they move."""
+    places = poses[:, :2, :, list(THIRTEEN)]  # (B, 2, T, 13, M)
+    speed = SPEED_GAIN * (places[:, :, 1:] - places[:, :, :-1])
+    return torch.cat([places.flatten(1), speed.flatten(1)], dim=1)
+
+
+def bone_ratios(poses: Tensor) -> Tensor:
+    """Lengths of bones as shares of their mean, the median over the frames in which they are seen.
+
+    Lengths in metres and in the picture; of several people the sum and the difference, so that it
+    does not matter who stands where.
+    """
+    places, world, seen = poses[:, :2], poses[:, 3:6], poses[:, 2] > 0  # (B, C, T, V, M)
+    a, b = (list(ends) for ends in zip(*MEASURED_BONES, strict=True))
+    there = (seen[:, :, a] & seen[:, :, b]).all(dim=2, keepdim=True)  # (B, T, 1, M)
+    ratios = []
+    for joints in (world, places):
+        length = (joints[:, :, :, a] - joints[:, :, :, b]).norm(dim=1)  # (B, T, bones, M)
+        share = length / length.mean(dim=2, keepdim=True).clamp(min=1e-6)
+        share = share.masked_fill(~there, torch.nan).nanmedian(dim=1).values  # (B, bones, M)
+        ratios.append(share.nan_to_num(0.0))
+    people = torch.cat(ratios, dim=1).sort(dim=2).values
+    return torch.cat([people.sum(dim=2), people[..., -1] - people[..., 0]], dim=1)
