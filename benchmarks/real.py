@@ -3,6 +3,7 @@
     python benchmarks/real.py uti       # UT-Interaction: 5 folds; writes docs/results/uti.md, .json
     python benchmarks/real.py ucf11     # UCF11 as bags of 5 frames: docs/results/ucf11.md, .json
     python benchmarks/real.py mimes     # drawn on the spot: docs/results/mimes.md, .json
+    python benchmarks/real.py figures   # UT-Interaction, people as figures: docs/results/figures.md
 
 An interrupted run resumes: clips, fits and predictions lie under `--work`.
 UT-Interaction and UCF11 are read from `../shared/data`; where that is not, the run says so.
@@ -36,9 +37,11 @@ from masquerade.methods.blacken import Blacken
 from masquerade.methods.downsample import Downsample
 from masquerade.methods.elr import ELR
 from masquerade.methods.frame_difference import FrameDifference
+from masquerade.methods.mannequin import Mannequin
 from masquerade.methods.mask_mean import MaskMean
 from masquerade.methods.selective import Selective
 from masquerade.methods.silhouette import Silhouette
+from masquerade.methods.skeleton import Skeleton
 from masquerade.regions import People
 from masquerade.report.table import show
 
@@ -57,6 +60,11 @@ UTI_LIMITS = (
     "leakage and no error.",
     "Clips differ in size, and size alone predicts action and pair (nearest neighbour; see the "
     "control).",
+)
+FIGURES_LIMITS = (
+    *UTI_LIMITS,
+    "Provisional: the attackers of appearance are small networks for frames of 48 x 64 pixels, and "
+    "those of poses see 24 moments of a clip. `gait_jitter` is 8 frames, a quarter of a second.",
 )
 UCF11_LIMITS = (
     "UCF11 (Liu et al. 2009): 1,599 clips, 11 actions, 275 groups; a group is a person and a "
@@ -83,6 +91,8 @@ class Benchmark:
     people: RegionFactory
     limits: tuple[str, ...]
     in_time: bool = True
+    figures: bool = False  # people are drawn as figures; otherwise methods that hide are compared
+    data: str = "uti"  # of manifests that are read: NAME.csv
 
 
 BENCHMARKS = {
@@ -95,6 +105,7 @@ BENCHMARKS = {
         limits=UTI_LIMITS,
     ),
     "ucf11": Benchmark(
+        data="ucf11",
         title="UCF11 as bags of five frames",
         preset="bags",
         folds=0,
@@ -111,12 +122,38 @@ BENCHMARKS = {
         people=partial(People),
         limits=MIMES_LIMITS,
     ),
+    "figures": Benchmark(
+        title="UT-Interaction, people as figures, 5 folds",
+        preset="tiny",
+        folds=5,
+        seeds=3,
+        people=partial(People),
+        limits=FIGURES_LIMITS,
+        figures=True,
+    ),
 }
+
+
+def figures(people: RegionFactory) -> list[EvaluatedMethod]:
+    """The rows of `figures`: people as outlines, bones or mannequins, or hidden in their scene."""
+    shown: dict[str, Anonymizer] = {
+        "silhouette": Silhouette(),
+        "skeleton": Skeleton(),
+        "mannequin": Mannequin(),
+        "mannequin with gait jitter": Mannequin(gait_jitter=8),
+        "selective": Selective(),
+    }
+    return [
+        *(EvaluatedMethod(name=name, method=one, regions=people) for name, one in shown.items()),
+        EvaluatedMethod(name="frame difference", method=FrameDifference()),
+    ]
 
 
 def entries(benchmark: Benchmark) -> list[EvaluatedMethod]:
     """The rows of the table after raw video."""
     people = benchmark.people
+    if benchmark.figures:
+        return figures(people)
     if benchmark.in_time:
         noise, last = (
             Selective(),
@@ -161,7 +198,7 @@ def manifest_of(name: str, work: Path, clips: int) -> Manifest:
         if not (folder / "manifest.csv").exists():
             write_mimes(folder, Mimes(clips=clips or 1024, correlation=0.5))
         return read_manifest(folder / "manifest.csv")
-    path = DATA / f"{name}.csv"
+    path = DATA / f"{BENCHMARKS[name].data}.csv"
     if not path.exists():
         sys.exit("real.py: ../shared/data is not here, so there is nothing to measure.")
     manifest = read_manifest(path)
