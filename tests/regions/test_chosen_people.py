@@ -57,7 +57,7 @@ def divided(chosen: ChosenPeople, *, moving: Any = None, faces: tuple[Box, ...] 
     silhouettes = {0: drawn(40, 80), 1: drawn(70, 110)}
     seen = FramePeople(frame, False, frame.rgb(), carried=silhouettes)
     still: Any = SimpleNamespace(rules=SimpleNamespace(look_ahead=0))
-    source = _PosePeople(still, SimpleNamespace(look_ahead=0), chosen)  # type: ignore[arg-type]
+    source = _PosePeople(still, SimpleNamespace(look_ahead=0, every=1), chosen)  # type: ignore[arg-type]
     return source._divide(seen, frame_region(seen), moving, faces)
 
 
@@ -104,8 +104,8 @@ def test_faces_have_the_same_numbers_whoever_is_visible(monkeypatch: pytest.Monk
     frames = [ArrayFrame(np.full((H, W, 3), t, np.uint8)) for t in range(12)]
     monkeypatch.setattr(Faces, "_detect", found)
     monkeypatch.setattr("masquerade.regions.region_sources.CenterFace", _NoNetwork)
-    whole = list(Faces()(frames))
-    left = list(Faces(keep_visible=(1,))(frames))
+    whole = list(Faces(turned=False)(frames))
+    left = list(Faces(turned=False, keep_visible=(1,))(frames))
     assert len(whole) == len(left) == 12
     for one, other in zip(whole, left, strict=True):
         assert {box.track for box in one.boxes} == {0, 1}

@@ -15,17 +15,20 @@ from masquerade.regions.boxes import Box, BoxWriter
 from masquerade.regions.region import Region
 from masquerade.regions.region_sources import TrackedSource
 from masquerade.regions.tracking import Tracking
+from masquerade.regions.turned_faces import TurnedFrame
 
 
 class Detector:
-    """Finds one box in frames that are not black, and notes its arguments and frames."""
+    """Finds one box in upright frames that are not black, and notes its arguments and frames."""
 
     model_sha256 = "digest"
 
     def __init__(self, **given: Any) -> None:
         self.given, self.seen = given, list[int]()
 
-    def __call__(self, frame: ArrayFrame) -> list[Box]:
+    def __call__(self, frame: ArrayFrame | TurnedFrame) -> list[Box]:
+        if isinstance(frame, TurnedFrame):
+            return []
         self.seen.append(int(frame.pixels[0, 0, 0]))
         return [Box(4, 4, 20, 20, 0.9)] if frame.pixels.any() else []
 
@@ -59,6 +62,17 @@ def test_the_defaults_of_faces_are_those_of_the_documentation() -> None:
     assert (faces.name, faces.model_sha256) == ("faces", "digest")
     assert faces.look_ahead == 1 + 12 + 2 * 2
     assert TrackedSource.min_best_score == 0.0
+
+
+@pytest.mark.parametrize(
+    ("scale", "side"), [(None, 960), (320, 320), (4000, 960), ((400, 300), 400), ((2000, 9), 960)]
+)
+def test_turned_faces_are_searched_in_copies_no_larger_than_asked_for(
+    scale: Any, side: int
+) -> None:
+    search = Faces(scale=scale, threshold=0.7, min_size=40)._search
+    assert isinstance(search, Detector) and search.given == {"threshold": 0.2, "scale": side}
+    assert Faces(turned=False)._search is None and Faces(detector="haar")._search is None
 
 
 def test_arguments_reach_the_detector_and_the_tracks() -> None:

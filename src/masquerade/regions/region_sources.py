@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal, Protocol
 from masquerade.ranges import Checked, Count, Positive, UnitInterval, Weight, Whole, at_least
 from masquerade.regions.boxes import read_boxes
 from masquerade.regions.chosen_people import ChosenPeople
-from masquerade.regions.face_detectors import CenterFace, HaarFaces
+from masquerade.regions.face_detectors import CenterFace, FaceDetector, HaarFaces
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.scene_cuts import mark_cuts
 from masquerade.regions.tracking import (
@@ -23,6 +23,7 @@ from masquerade.regions.tracking import (
     select_keyframes,
     track_regions,
 )
+from masquerade.regions.turned_faces import SCORE, SEARCH_SIDE, TurnedFaces
 
 Every = Annotated[int, at_least(1, 1000)]
 
@@ -118,10 +119,14 @@ class TrackedSource(Checked):
     ) -> Iterator[tuple[Frame, Region]]:
         """Each frame and its region; a pool detects beside what this thread does meanwhile."""
         keyframes = select_keyframes(frames, self.every)
-        detect: Callable[[Frame], Detections] = self._detect
+        detect = self._detector_of_a_video()
         if pool is not None:
             keyframes, detect = detect_beside(keyframes, detect, pool, self.every)
         return track_regions(keyframes, detect, self._tracking)
+
+    def _detector_of_a_video(self) -> Callable[[Frame], Detections]:
+        """What detects in the keyframes of one video, in their order."""
+        return self._detect
 
     def _detect(self, frame: Frame) -> Detections:
         raise NotImplementedError
@@ -139,6 +144,7 @@ class Faces(TrackedSource):
         detector: `centerface` (a network), or `haar` (OpenCV's cascades, much weaker).
         min_size: faces whose longer side is below this, in pixels of the frame, stay visible.
         max_size: faces whose longer side is above this stay visible; None: no limit.
+        turned: find faces that lie or hang in the picture, too; of `centerface` only.
         keep_visible: tracks that stay visible.
         hide_only: tracks that alone are hidden; empty: all are.
 
@@ -154,6 +160,7 @@ class Faces(TrackedSource):
     min_size: Weight = 0
     max_size: Positive | None = None
     every: Every = 3
+    turned: bool = True
     keep_visible: tuple[Whole, ...] = ()
     hide_only: tuple[Whole, ...] = ()
 
@@ -167,6 +174,10 @@ class Faces(TrackedSource):
             max_size=self.max_size,
         )
         self.model_sha256 = self._detector.model_sha256
+        self._search: FaceDetector | None = None
+        if self.turned and self.detector == "centerface":
+            sides = self.scale if isinstance(self.scale, tuple) else (self.scale or SEARCH_SIDE,)
+            self._search = CenterFace(threshold=SCORE, scale=min(SEARCH_SIDE, max(sides)))
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
         return self.in_shots(mark_cuts(frames))
@@ -180,6 +191,11 @@ class Faces(TrackedSource):
         """
         found = self._detect_and_track(frames, pool)
         return (self._chosen.divide(region) for _, region in found)
+
+    def _detector_of_a_video(self) -> Callable[[Frame], Detections]:
+        if self._search is None:
+            return self._detect
+        return TurnedFaces(self._detector, self._search)
 
     def _detect(self, frame: Frame) -> Detections:
         return self._detector(frame), None
