@@ -86,6 +86,7 @@ class FramePeople:
     boxes: list[Box] = field(default_factory=list)  # those that were followed, in every frame
     outlines: U8 | None = None  # (h, w) of the canvas, 255 on people, where a box has no pose
     _small: U8 | None = None
+    _drawn: dict[Pose, U8] = field(default_factory=dict)  # what `draw` gave
 
     @property
     def canvas(self) -> tuple[int, int]:
@@ -98,8 +99,10 @@ class FramePeople:
         return self.canvas[0] / self.pixels.shape[1]
 
     def draw(self, pose: Pose) -> U8:
-        """(h, w) of the canvas, 255 on a person in this frame."""
-        return pose.silhouette(*self.canvas, scale=self.scale)
+        """(h, w) of the canvas, 255 on a person in this frame; not to be written to."""
+        if pose not in self._drawn:
+            self._drawn[pose] = pose.silhouette(*self.canvas, scale=self.scale)
+        return self._drawn[pose]
 
     def silhouettes(self) -> dict[int, U8]:
         """(h, w) of the canvas by track, as the network or else the flow gives it."""
