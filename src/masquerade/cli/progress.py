@@ -156,6 +156,7 @@ def summary(receipt: Receipt) -> str:
         return f"what looks like the points {hidden} (keys: {receipt.regions[0].arguments['keys']})"
     every = max(record.arguments.get("every") or 1 for record in receipt.regions)
     mode = f"detector run on one frame in {every}; " if every > 1 else ""
-    seen = f"{coverage.seen} regions detected, {coverage.filled} filled in by tracking"
+    unsure = f" ({coverage.unsure} of them unsure)" if coverage.unsure else ""
+    seen = f"{coverage.seen} regions detected{unsure}, {coverage.filled} filled in by tracking"
     missed = f"; none in {coverage.missed} frames between" if coverage.missed else ""
     return f"{name} {hidden} ({mode}{seen}{missed})"

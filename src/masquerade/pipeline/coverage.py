@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 
 from masquerade.errors import OutputError
+from masquerade.regions.people_scores import UNSURE
 from masquerade.regions.region import Region
 
 MAX_MISSED = 0.02  # of the frames between the first and the last sighting; more is a gap
@@ -46,6 +47,7 @@ class Coverage(FrameCounts):
     regions: tuple[int, ...] = ()  # for each frame, how many regions
     filled: int = 0  # regions that tracking filled in, without a detection in that frame
     seen: int = 0  # regions that a detector found in that frame
+    unsure: int = 0  # of these, people of low confidence (regions/people_scores.py)
     tracks: int = 0
     cuts: int = 0  # scene cuts
     longest_gap: int = 0  # most frames in a row over which one region was filled in
@@ -70,6 +72,7 @@ class CoverageCounter:
     empty: int = 0
     filled: int = 0
     seen: int = 0
+    unsure: int = 0
     cuts: int = 0
     longest_gap: int = 0
     filled_whole: int = 0
@@ -92,6 +95,7 @@ class CoverageCounter:
                 self.tracks.add(box.track)
             if box.source == "detected":
                 self.seen += 1
+                self.unsure += box.label == "person" and box.score < UNSURE
                 continue
             self.filled += 1
             if box.source == "interpolated" and box.track is not None:
@@ -113,6 +117,7 @@ class CoverageCounter:
             regions=tuple(self.regions),
             filled=self.filled,
             seen=self.seen,
+            unsure=self.unsure,
             tracks=len(self.tracks),
             cuts=self.cuts,
             longest_gap=self.longest_gap,

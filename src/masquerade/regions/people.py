@@ -18,6 +18,7 @@ from masquerade.regions.boxes import Box, Source
 from masquerade.regions.chosen_people import ChosenPeople
 from masquerade.regions.hog_people import MovingPeople, UprightPeople
 from masquerade.regions.masks import Mask, resize_mask
+from masquerade.regions.people_scores import probability
 from masquerade.regions.person_detectors import HogPeople, TorchvisionPeople
 from masquerade.regions.pose_tracking import FramePeople, PoseTracker, PoseTracking
 from masquerade.regions.region import Frame, Region
@@ -215,15 +216,17 @@ def frame_region(people: FramePeople) -> Region:
             pose = people.poses.get(track)
             score = pose.score if pose else 0.0
             source: Source = "detected" if pose else "extrapolated"
-            boxes.append(Box(*edges, score, track, source, "person"))
+            sure = probability(score, "pose") if pose else 0.0
+            boxes.append(Box(*edges, sure, track, source, "person"))
             posed = pose or people.between.get(track)
             if posed:
                 landmarks = posed.landmarks * [scale, scale, scale, 1, 1]
                 persons.append(Person(track, score, edges, landmarks, posed.world))
     without = people.without_pose()
     mask = np.maximum(people.mask(), people.draw_boxes(without))
+    boxes += [replace(box, score=probability(box.score, "box")) for box in without]
     return Region(
-        boxes=(*boxes, *without),
+        boxes=tuple(boxes),
         mask=resize_mask(mask, frame.width, frame.height),
         people=tuple(persons),
         cut=people.cut,
