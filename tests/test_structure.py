@@ -52,6 +52,7 @@ CONCEPTS = {  # files of fewer than 40 lines that are a concept of their own
     "methods/skeleton.py",
     "pipeline/verify.py",
     "regions/people_segmentation.py",
+    "regions/people_scores.py",
     "report/heatmap.py",
     "training/seeds.py",
 }

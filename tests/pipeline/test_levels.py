@@ -12,6 +12,7 @@ import masquerade
 from masquerade.cli.anonymize import parse
 from masquerade.errors import UsageError
 from masquerade.methods import method_name
+from masquerade.pipeline import levels
 from masquerade.pipeline.config import (
     PipelineConfig,
     build_pipeline,
@@ -21,6 +22,7 @@ from masquerade.pipeline.config import (
 from masquerade.pipeline.levels import LEVELS, build_level
 from masquerade.regions import REGIONS
 
+ROOT = Path(__file__).parents[2]
 EXPECTED = {
     "face": ("selective", "faces"),
     "person": ("selective", "people"),
@@ -83,13 +85,41 @@ def test_an_unknown_level_is_refused_with_those_that_exist(called: Callable[...,
         build_level("body")
 
 
+@pytest.mark.parametrize("level", EXPECTED)
+def test_the_readme_says_what_was_measured_of_a_level(level: Any) -> None:
+    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
+    assert LEVELS[level].measured in next(x for x in lines if x.startswith(f"| `{level}`"))
+
+
+@pytest.mark.parametrize(
+    ("page", "row", "column", "number"),
+    [
+        ("face_recall.md", "all that the seed drew", -1, levels.FACES_HIDDEN),
+        ("people-real.md", "**bodies**", 2, levels.BODIES_HIDDEN),
+        ("people-real.md", "**heads**", 2, levels.HEADS_HIDDEN),
+        ("people-real.md", "**ground**", 2, levels.GROUND_HIDDEN),
+    ],
+)
+def test_what_was_measured_is_what_the_pages_say(
+    page: str, row: str, column: int, number: int
+) -> None:
+    file = ROOT / "docs" / "results" / page
+    if not file.exists():
+        pytest.skip(f"{page} has not been made yet")
+    rows = [line.strip("| ").split(" | ") for line in file.read_text("utf-8").splitlines()]
+    last = [cells for cells in rows if cells[0] == row][-1]  # of faces: that over time
+    assert int(last[column].split()[0]) == number
+
+
 def test_the_library_takes_a_level_in_place_of_a_method(clip: Path, tmp_path: Path) -> None:
     receipt = masquerade.anonymize_file(clip, tmp_path / "a.mp4", level="face")
     assert receipt.settings["level"] == "face"
+    assert receipt.measured == LEVELS["face"].measured
     assert receipt.settings["regions"] == "faces"
     assert receipt.coverage.empty == 0
     plain = masquerade.anonymize_file(clip, tmp_path / "b.mp4")
     assert (plain.method, plain.settings["level"]) == (receipt.method, None)
+    assert plain.measured is None
 
 
 def test_another_method_than_the_levels_is_refused() -> None:

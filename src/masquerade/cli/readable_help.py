@@ -22,6 +22,7 @@ from tyro.constructors import (
     StructTypeInfo,
 )
 
+from masquerade.pipeline.levels import HELP as LEVELS_HELP
 from masquerade.ranges import range_words
 
 KINDS = {
@@ -40,6 +41,8 @@ WORDS = {
     **{"scale": "WxH", "preview": "SECONDS", "cfr": "FPS", "sequence": "FPS"},
 }
 """Placeholders of the values of single options in the help, by the options' names."""
+HELPS = {"level": LEVELS_HELP}
+"""Helps of options that are not the comments beside them, by the options' names."""
 RULES = ConstructorRegistry()
 """What tyro is told of types."""
 
@@ -212,7 +215,8 @@ def _spelled(option: StructFieldSpec, *, unset: bool) -> StructFieldSpec:
     silent = option.default in ((), None, MISSING_NONPROP)
     if unset or silent or isinstance(option.default, bool):
         kind = Annotated[kind, arg(help_behavior_hint="")]
-    help_, negated = option.helptext, f"--no-{option.name.replace('_', '-')}: "
+    help_ = HELPS.get(option.name, option.helptext)
+    negated = f"--no-{option.name.replace('_', '-')}: "
 
     def text() -> str | None:
         words = help_() if callable(help_) else help_

@@ -15,19 +15,39 @@ class Level(NamedTuple):
     regions: str  # in `REGIONS`
     method: str  # in `METHODS`, with its defaults
     hides: str  # what of a person, in a line
+    measured: str  # on real clips, in a line
 
+
+FACES_HIDDEN = 90  # per cent of labelled faces: docs/results/face_recall.md, over time
+BODIES_HIDDEN, HEADS_HIDDEN, GROUND_HIDDEN = 98, 98, 5  # of points: docs/results/people-real.md
 
 LEVELS: dict[LevelName, Level] = {
-    "face": Level("faces", "selective", "faces; body, clothes, walk and scene stay as they are"),
+    "face": Level(
+        "faces",
+        "selective",
+        "faces; body, clothes, walk and scene stay as they are",
+        f"{FACES_HIDDEN} % of the faces labelled in real clips were hidden",
+    ),
     "person": Level(
-        "people", "selective", "whole people with their clothes; how they move and the scene stay"
+        "people",
+        "selective",
+        "whole people with their clothes; how they move and the scene stay",
+        f"{BODIES_HIDDEN} % of the points labelled on bodies in real clips were hidden, and "
+        f"{HEADS_HIDDEN} % of those on heads, with {GROUND_HIDDEN} % of the ground",
     ),
     "figure": Level(
         "people",
         "mannequin",
         "people and the scene: everybody is drawn as the same figure, which moves as they do",
+        "no pixel of the source is shown; who is not found is not drawn",
     ),
 }
+HELP = (
+    f"face (of faces in real clips {FACES_HIDDEN} % were hidden), person (with clothes; "
+    f"{BODIES_HIDDEN} % of bodies), or figure (all drawn alike, without the scene); in place of "
+    "--regions and --method."
+)
+"""What the command's help says of levels."""
 
 
 def level_of(name: str) -> Level:

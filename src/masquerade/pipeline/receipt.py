@@ -67,6 +67,7 @@ class Receipt:
     warnings: tuple[str, ...] = ()
     # frames by the ID of each person who was left visible on purpose
     left_visible: dict[int, int] = field(default_factory=dict)
+    measured: str | None = None  # what was measured of the level, if one was asked for
     mended_timestamps: int = 0
     damaged_frames: int = 0
     lost_frames: int = 0  # of the source, as far as it tells

@@ -34,7 +34,7 @@ from masquerade.pipeline.coverage import (
     check_file_coverage,
     coverage_warnings,
 )
-from masquerade.pipeline.levels import build_level
+from masquerade.pipeline.levels import LEVELS, build_level
 from masquerade.pipeline.memory import check_memory, give_memory_back, share_memory
 from masquerade.pipeline.outputs import FileTask, check_outputs, receipt_path
 from masquerade.pipeline.receipt import (
@@ -412,6 +412,7 @@ class _FileRun:
             kept=self.metadata.kept,
             warnings=tuple(warned),
             left_visible=dict(sorted(self.left_visible.items())),
+            measured=LEVELS[config.level].measured if config.level else None,
             mended_timestamps=reader.repaired,
             damaged_frames=reader.damaged,
             lost_frames=reader.lost,
