@@ -243,6 +243,16 @@ def test_a_network_is_made_for_each_size_and_two_are_kept(center: type[CenterFac
         assert len(detector._networks) <= 2
 
 
+def test_networks_for_large_frames_are_not_kept_together(
+    center: type[CenterFace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(face_detectors, "MOST_PIXELS", 64 * 96 + 64 * 64)
+    detector = center()
+    for width, height, kept in ((64, 96, 1), (64, 64, 2), (96, 64, 1), (64, 96, 1)):
+        detector(marked(width, height))
+        assert len(detector._networks) == kept
+
+
 def sizes_seen() -> list[tuple[int, int]]:
     return [(b.shape[3], b.shape[2]) for network in Network.made for b in network.seen]
 

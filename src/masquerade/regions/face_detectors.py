@@ -116,7 +116,9 @@ class CenterFace(FaceDetector):
         blob = cv2.dnn.blobFromImage(pixels)  # (1, 3, h, w), 0 to 255
         if size not in self._networks:
             # Made anew: OpenCV's network gives nonsense after its input changed size.
-            if len(self._networks) == 2:  # of a large video: all of it shrunk, and its tiles
+            # Two are kept: of a frame and of it turned, or of a large one shrunk and of its tiles.
+            held = sum(wide * high for wide, high in self._networks)
+            if len(self._networks) == 2 or held + size[0] * size[1] > MOST_PIXELS:
                 self._networks.clear()
             self._networks[size] = cv2.dnn.readNetFromONNX(str(self._file))
         network = self._networks[size]
