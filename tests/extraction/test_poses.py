@@ -152,6 +152,8 @@ def test_poses_are_looked_for_in_what_is_published_and_stored(
     known, _ = extract(content="poses", regions=Walking)
     assert np.array_equal(known, raw)
     drawn, _ = extract(content="joints", method=build("mannequin"), regions=Walking, seed=0)
+    unseen, _ = extract(content="poses", method=build("mannequin"), regions=Walking, seed=0)
+    assert not unseen.any()  # and not the joints from the store
     assert (drawn[2] > 0).any() and not np.array_equal(drawn, raw)
     pixels, _ = extract(size=(12, 16))
     assert pixels.shape == (3, 10, 12, 16) and pixels.dtype == np.uint8
