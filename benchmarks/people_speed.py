@@ -1,0 +1,248 @@
+"""Speed of the three levels on real people, beside plain transcoding of the same clip.
+
+    python benchmarks/people_speed.py [--data ../shared/data]    # docs/results/people-speed.md
+
+Clips are composed of UT-Interaction's, whose frames show one person or two: scaled into the cells
+of a grid, played to and fro. Networks are loaded before the clock starts. "Transcoding" decodes and
+encodes the same clip unchanged, with the codec and settings of a run. CPU time is of all threads
+and processes, so that it says what a frame costs where others use the machine too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import av
+import cv2
+import numpy as np
+from anonymize import RATE, transcode
+from numpy.typing import NDArray
+
+from masquerade.methods.drawn_people import DrawnPeople
+from masquerade.methods.selective import Selective
+from masquerade.pipeline import stream
+from masquerade.pipeline.config import Pipeline, PipelineConfig, build_pipeline
+from masquerade.pipeline.levels import LEVELS, build_level
+from masquerade.pipeline.residual_detail import DetailCheck
+from masquerade.pipeline.single_file import run_file
+from masquerade.regions.background_subtraction import BackgroundSubtraction
+from masquerade.regions.face_detectors import CenterFace
+from masquerade.regions.litert import LiteRtNetwork
+from masquerade.regions.pose_landmarks import Pose
+from masquerade.video.frame import Frame
+
+OUT = Path(__file__).resolve().parents[1] / "docs" / "results" / "people-speed.md"
+ONE = ("uti/point/set1_28_5_3.mp4",)  # with one person
+TWO = (  # with two people each
+    "uti/handshake/set1_4_1_0.mp4",
+    "uti/hug/set2_24_15_1.mp4",
+    "uti/push/set1_5_1_5.mp4",
+    "uti/handshake/set2_37_17_0.mp4",
+)
+SIZES = {(320, 240): 90, (640, 480): 120, (1280, 720): 45}  # and frames
+PEOPLE = (1, 2, 4)
+CROWD = ((1280, 720), 8)
+PARTS_OF = (640, 480), 2
+# What is timed in the table of parts: an owner, its method, and the row. Networks have a row each.
+PARTS: tuple[tuple[Any, str, str], ...] = (
+    (CenterFace, "_run", "network: faces"),
+    (Pose, "silhouette", "silhouettes drawn"),
+    (BackgroundSubtraction, "_reduce", "what moves"),
+    (BackgroundSubtraction, "_subtract", "what moves"),
+    (Frame, "rgb", "colours, and sizes that networks see"),
+    (stream, "region_mask", "masks"),
+    (Selective, "on_bytes", "noise"),
+    (DrawnPeople, "on_pixels", "figures drawn"),
+    (DetailCheck, "watch", "detail that is left"),
+    (DetailCheck, "compare", "detail that is left"),
+)
+U8 = NDArray[np.uint8]
+
+
+def compose(path: Path, data: Path, people: int, size: tuple[int, int], count: int) -> None:
+    """Write a clip of so many people."""
+    names = ONE if people == 1 else TWO[: people // 2]
+    columns = 1 if len(names) == 1 else 2
+    rows = -(-len(names) // columns)
+    cell = size[0] // columns, size[1] // rows
+    cells = [list(scaled(data / name, cell)) for name in names]
+    with av.open(str(path), "w") as out:
+        made = out.add_stream("libx264", rate=RATE, options={"crf": "18"})
+        made.width, made.height, made.pix_fmt = *size, "yuv420p"
+        for t in range(count):
+            shown = [frames[to_and_fro(t, len(frames))] for frames in cells]
+            grid = [np.hstack(shown[r * columns : (r + 1) * columns]) for r in range(rows)]
+            picture = av.VideoFrame.from_ndarray(np.vstack(grid), format="rgb24")
+            picture.pts, picture.time_base = t, Fraction(1, RATE)
+            out.mux(made.encode(picture))
+        out.mux(made.encode(None))
+
+
+def to_and_fro(t: int, count: int) -> int:
+    return min(t % (2 * count - 2), -t % (2 * count - 2))
+
+
+def scaled(path: Path, size: tuple[int, int]) -> Iterator[U8]:
+    """The frames of a clip, as large as they fit into a size (w, h); its edges fill the rest."""
+    with av.open(str(path)) as source:
+        for frame in source.decode(video=0):
+            factor = min(size[0] / frame.width, size[1] / frame.height)
+            wide, high = round(frame.width * factor), round(frame.height * factor)
+            small = cv2.resize(frame.to_ndarray(format="rgb24"), (wide, high))
+            left, top = (size[0] - wide) // 2, (size[1] - high) // 2
+            sides = top, size[1] - high - top, left, size[0] - wide - left
+            yield np.asarray(cv2.copyMakeBorder(small, *sides, cv2.BORDER_REPLICATE), np.uint8)
+
+
+def pipeline(level: str) -> Pipeline:
+    config = PipelineConfig(level=level, overwrite=True, allow_empty=True, allow_gaps=True)  # type: ignore[arg-type]
+    return build_pipeline(build_level(level), config)
+
+
+def cost(action: Callable[[], object]) -> tuple[float, float]:
+    """Seconds by the clock and of the CPU."""
+    cpu, began = cpu_seconds(), time.perf_counter()
+    action()
+    return time.perf_counter() - began, cpu_seconds() - cpu
+
+
+def cpu_seconds() -> float:
+    """Of this process and of its children that have ended."""
+    whose = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
+    return sum(sum(resource.getrusage(one)[:2]) for one in whose)
+
+
+@contextmanager
+def parts_timed(seconds: dict[str, float]) -> Iterator[None]:
+    """Add the CPU time of `PARTS` and of each network, in the thread that calls them."""
+
+    def timed(run: Callable[..., Any], row: str | None) -> Callable[..., Any]:
+        def replaced(*given: Any, **named: Any) -> Any:
+            began = time.thread_time()
+            try:
+                return run(*given, **named)
+            finally:
+                seconds[row or f"network: {given[0].name}"] += time.thread_time() - began
+
+        return replaced
+
+    patches = [patch.object(o, n, timed(getattr(o, n), row)) for o, n, row in PARTS]
+    patches.append(patch.object(LiteRtNetwork, "__call__", timed(LiteRtNetwork.__call__, None)))
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # what other threads of OpenCV compute would be nobody's
+    for one in patches:
+        one.start()
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+        for one in patches:
+            one.stop()
+
+
+def speeds(data: Path, folder: Path, built: dict[str, Pipeline], most: int) -> list[str]:
+    """A row for each size, number of people and level."""
+    cases = [(size, people) for size in SIZES for people in PEOPLE] + [CROWD]
+    lines = []
+    for size, people in cases:
+        src, out, count = folder / "in.mp4", folder / "out.mp4", min(most, SIZES[size])
+        compose(src, data, people, size, count)
+        limit, spent = cost(lambda src=src, out=out: transcode(src, out))
+        for level, made in built.items():
+            wall, cpu = cost(lambda made=made, src=src, out=out: run_file(src, out, made))
+            row = [f"{size[0]} x {size[1]}", str(people), level, f"{count / wall:.1f}"]
+            row += [f"{limit / wall:.2f}", f"{1000 * cpu / count:.0f}", f"{cpu / spent:.1f}"]
+            lines.append(f"| {' | '.join(row)} |")
+            print(lines[-1], flush=True)
+    return lines
+
+
+def where_time_goes(data: Path, folder: Path, built: dict[str, Pipeline], most: int) -> list[str]:
+    """CPU milliseconds a frame of each part."""
+    size, people = PARTS_OF
+    src, count = folder / "in.mp4", min(most, SIZES[size])
+    compose(src, data, people, size, count)
+    found: dict[str, dict[str, float]] = {}
+    for level, made in built.items():
+        found[level] = seconds = defaultdict(float)
+        with parts_timed(seconds):
+            _, cpu = cost(lambda made=made: run_file(src, folder / "out.mp4", made))
+        seconds["all else: decoding, encoding, tracking"] = cpu - sum(seconds.values())
+        seconds["**together**"] = cpu
+    rows = sorted(
+        {row for one in found.values() for row in one},
+        key=lambda row: (row.startswith("**"), row.startswith("all else"), row),
+    )
+    lines = []
+    for row in rows:
+        cells = [f"{1000 * found[k][row] / count:.1f}" if row in found[k] else "" for k in built]
+        lines.append(f"| {' | '.join([row, *cells])} |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--frames", type=int, default=120, help="of a clip, at most")
+    parser.add_argument("-o", type=Path, default=OUT)
+    args = parser.parse_args()
+    built = {level: pipeline(level) for level in LEVELS}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        warm = folder / "in.mp4"
+        compose(warm, args.data, 2, (320, 240), 6)
+        for one in built.values():
+            run_file(warm, folder / "out.mp4", one)
+        rows = speeds(args.data, folder, built, args.frames)
+        parts = where_time_goes(args.data, folder, built, args.frames)
+    cores = len(os.sched_getaffinity(0))
+    page = f"""# Speed of the three levels
+
+`python benchmarks/people_speed.py`
+
+On {cores} cores ({processor()}); the load was {os.getloadavg()[0]:.1f} at the end, where this
+command alone makes about 3.
+
+Clips are composed of UT-Interaction's, whose frames show one person or two. Networks are loaded
+before the clock starts. The limit is transcoding: the same clip decoded and encoded unchanged, with
+the same settings. CPU time is of all threads, so that it says what a frame costs where others use
+the machine too.
+
+| frame | people | level | frames a second | ratio to the limit | CPU ms a frame | ratio |
+| --- | --- | --- | --- | --- | --- | --- |
+{chr(10).join(rows)}
+
+## Where the time goes
+
+CPU milliseconds a frame, {PARTS_OF[0][0]} x {PARTS_OF[0][1]}, {PARTS_OF[1]} people:
+
+| | {" | ".join(built)} |
+| --- |{" --- |" * len(built)}
+{chr(10).join(parts)}
+
+`figure` looks for poses alone: it shows nothing of the scene, so that faces and what moves beside
+them would change nothing. Each person costs a run of the landmark network a frame; pixels cost
+faces, noise, colours and encoding.
+"""
+    args.o.write_text(page, "utf-8")
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    named = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    return named[0] if named else "unknown"
+
+
+if __name__ == "__main__":
+    main()
