@@ -203,6 +203,15 @@ def test_a_limb_that_is_not_seen_keeps_its_pose_and_then_hangs() -> None:
     assert posed.person.world[16] == pytest.approx(person().world[16])  # the other arm was seen
 
 
+def test_a_limb_that_is_not_seen_hangs_down_from_who_leans_forward() -> None:
+    leaning = person()
+    leaning.landmarks[[13, 15, 19], 3] = 0.02
+    leaning.world[[11, 12], :2] += [0.45, 0.25]  # the trunk is level, nearly
+    (posed,), _ = filter_poses([leaning], FilterState(key=0))
+    arm = posed.person.world[15] - posed.person.world[11]
+    assert arm[1] / np.linalg.norm(arm) > 0.7
+
+
 def test_left_and_right_stay_what_they_were() -> None:
     (_,), state = filter_poses([person()], FilterState(key=0))
     turned = person()

@@ -19,6 +19,7 @@ SLOW, FAST = 0.35, 0.9  # weight of a new pose of who stands still, and of who m
 FAST_STEP = 0.1  # metres a frame that are fast
 SCALE_SMOOTHING = 0.1  # weight of a new scale, which changes slowly and would tell the stature
 RELAX = 0.08  # share of its way that a limb which is not seen goes towards hanging in each frame
+GRAVITY = 1.5  # pull on such a limb, where the trunk's direction is 1
 FORGOTTEN = 25  # frames after which a track that was not seen begins anew
 APPEAR, VANISH = 4, 6  # frames in which a figure appears, and vanishes
 KNOTS = 15  # frames between two random delays, between which the delay changes linearly
@@ -130,7 +131,8 @@ def _complete(world: Array, visibility: Array, last: Array | None) -> Array:
     """(33, 3) in which limbs that are not seen keep their last pose (33, 3), and then hang."""
     out = world.copy()
     chest, hips = world[list(SHOULDERS)].mean(axis=0), world[list(HIPS)].mean(axis=0)
-    down = (hips - chest) / max(float(np.linalg.norm(hips - chest)), 1e-6)
+    down = (hips - chest) / max(float(np.linalg.norm(hips - chest)), 1e-6) + [0, GRAVITY, 0]
+    down = down / np.linalg.norm(down)
     for chain in CHAINS:
         for a, b in pairwise(chain):
             bone = world[b] - world[a]
