@@ -69,7 +69,7 @@ def test_a_box_is_given_in_pixels_of_the_picture(monkeypatch: pytest.MonkeyPatch
     assert (given[:, :75] == -1).all()
 
 
-@pytest.mark.parametrize(("at", "looks"), [(1917 - 4, 1), (540, 5), (0, 5)])
+@pytest.mark.parametrize(("at", "looks"), [(1917 - 4, 1), (540, 5), (0, 8)])
 def test_tiles_are_looked_at_where_somebody_is_small(
     monkeypatch: pytest.MonkeyPatch, at: int, looks: int
 ) -> None:
@@ -78,7 +78,30 @@ def test_tiles_are_looked_at_where_somebody_is_small(
     assert len(detector._network.given) == looks
     detector._network.given.clear()
     detector(noise(300, 300, 0))
-    assert len(detector._network.given) == 1
+    assert len(detector._network.given) == (4 if at == 0 else 1)  # and turned, if nobody is sure
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_who_lies_is_found_in_the_turned_picture(
+    monkeypatch: pytest.MonkeyPatch, quarters: int
+) -> None:
+    detector = _detector(monkeypatch, 0, -20.0)
+    picture = noise(300, 200, 0)  # (h, w) is 200, 300
+    turned = np.rot90(picture, quarters)
+
+    def detect(pixels: Any, threshold: float) -> Any:
+        nobody = np.zeros((0, 4)), np.zeros(0)
+        if not np.array_equal(pixels, turned):
+            return nobody
+        return np.array([[10.0, 20.0, 40.0, 90.0]]), np.array([0.6])
+
+    monkeypatch.setattr(detector, "_detect", detect)
+    (row,), scores = detector(picture)
+    inside = np.zeros(turned.shape[:2], np.bool_)
+    inside[20:90, 10:40] = True
+    ys, xs = np.nonzero(np.rot90(inside, -quarters))
+    assert row.tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+    assert scores == [0.6]
 
 
 class _BoxesAlone(PoseTracker):
