@@ -110,7 +110,7 @@ def extract_clips(
         reason = next(iter(skipped.values()), "the manifest is empty")
         raise UsageError(f"Not one clip could be read; the first was left out because: {reason}")
     coverage = None
-    if config.method is not None:
+    if config.method is not None and config.content != "joints":  # no frame is anonymized for them
         coverage = check_dataset_coverage(
             {manifest.clips[row].path: store.counts(place) for row, place, *_ in found},
             region_names(config.regions),

@@ -44,6 +44,7 @@ from masquerade.methods.drawn_people import DrawnPeople
 from masquerade.pipeline.coverage import CoverageCounter, FrameCounts
 from masquerade.pipeline.stream import Cover, anonymize_stream
 from masquerade.process_pool import processes
+from masquerade.regions.region import check_region
 from masquerade.storage import TemporaryFolder
 from masquerade.video.decoding_process import count_frames
 from masquerade.video.encoding import Encoding, container_for
@@ -179,13 +180,8 @@ def _clip_maker(
     with _open(video.path) as reader:
         size = reader.info.width, reader.info.height
         items = _anonymized(video, reader, needed, config, counter, seed)
-        if config.content == "poses" and config.method is None and config.regions is not None:
+        if _reads_people(config):
             people = {item.frame.index: item.people for item in items}
-        elif config.content == "joints":
-            assert isinstance(config.method, DrawnPeople) and seed is not None
-            found = ((item.frame, item.people) for item in items)
-            for frame, persons in drawn_people(found, config.method, seed=seed):
-                people[frame.index] = persons
         else:
             shown: Iterator[tuple[int, Pixels]] = (
                 _through_file(reader, items, config)
@@ -199,6 +195,10 @@ def _clip_maker(
             else:
                 some = set(needed.tolist())
                 frames = {i: resize(pixels, config) for i, pixels in shown if i in some}
+    if config.content == "joints":
+        assert isinstance(config.method, DrawnPeople)
+        seed = secrets.randbits(48) if seed is None else seed
+        people = dict(drawn_people(people.items(), config.method, seed=seed))
     read = frames if config.content == "frames" else people
     if not set(needed.tolist()) <= read.keys():
         raise VideoError(f"{video.path.name} gives fewer frames than its {needed[-1] + 1} packets.")
@@ -247,12 +247,12 @@ def _anonymized(
         read = needed.tobytes() if config.sample_first else b""
         name = hashlib.sha256(_digest(video).encode() + read).hexdigest()[:40]
         source = CachedRegions(source, config.region_cache / f"{name}.npz")
+    if _reads_people(config):
+        with_frames, for_regions = tee(frames)
+        for frame, region in zip(with_frames, source(for_regions), strict=True):
+            yield ShownFrame(frame, NO_PIXELS, check_region(region, frame).people)
+        return
     if config.method is None:
-        if config.content == "poses" and config.regions is not None:
-            with_frames, for_regions = tee(frames)
-            for frame, region in zip(with_frames, source(for_regions), strict=True):
-                yield ShownFrame(frame, NO_PIXELS, region.people)
-            return
         for frame in frames:
             yield ShownFrame(frame, frame.rgb())
         return
@@ -265,14 +265,19 @@ def _anonymized(
             yield ShownFrame(item.frame, item.pixels, item.region.people)
 
 
+def _reads_people(config: ExtractionConfig) -> bool:
+    """Whether clips are made of the people that a region source finds, and pixels of nobody."""
+    known = config.method is None and config.regions is not None
+    return config.content == "joints" or (config.content == "poses" and known)
+
+
 def _noise_seed(video: VideoRows, config: ExtractionConfig) -> int | None:
     """The seed of a method's noise in one video; None: the system's entropy.
 
-    Each video has its own: noise that is repeated could be learned from others. Joints are drawn
-    once more with the same.
+    Each video has its own: noise that is repeated could be learned from others.
     """
     if config.seed is None:
-        return secrets.randbits(48) if config.content == "joints" else None
+        return None
     text = f"{config.seed} {_digest(video)}".encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:6], "big")
 
