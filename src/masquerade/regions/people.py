@@ -28,6 +28,7 @@ from masquerade.regions.tracking import Tracking, select_keyframes, track_region
 
 ALL_HIDDEN = ChosenPeople()
 THRESHOLDS = {"pose": 0.5, "motion": 0.0, "hog": 0.15, "torchvision": 0.5}
+FACES_EVERY = 6  # frames: a silhouette covers most faces, and the network is the slowest
 SCALE = 960  # longest side of what networks see, in pixels
 HOG_SCALE = 480  # and HOG, unless another is asked for
 
@@ -120,7 +121,7 @@ class People(PoseSource):
         if self.detector == "pose" and self.poses_only:
             return _Poses(self.pose_tracker())
         if self.detector == "pose":
-            faces = Faces(scale=self.scale, track=self.track)
+            faces = Faces(scale=self.scale, track=self.track, every=FACES_EVERY)
             return _PosePeople(self.pose_tracker(), faces, self._chosen)
         if self.detector == "motion":
             return MovingPeople(self._tracking)

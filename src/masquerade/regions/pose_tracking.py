@@ -41,9 +41,9 @@ AGAIN = 30  # frames after which they are looked for again where there were none
 SQUARE = 0.6  # half side of the square for them, over the longer side of the box
 INSIDE = 0.7  # share of a silhouette in a box, or of the box around what the silhouette takes, from
 # which it is that box's person
-FILLS = 0.2  # if it also fills this share of the box
-OUTLINED = 0.3  # share of a box that the segmentation fills, so that its outline replaces the box
-UPRIGHT = 0.7  # if it also reaches over this share of the box's rows
+FILLS = 0.2  # if it also fills this share of the box, and UPRIGHT
+OUTLINED = 0.3  # share of a box that the segmentation fills, so that its outline replaces the box,
+UPRIGHT = 0.8  # and over this share of the box's rows: legs, too
 FIRST_BOX = 1_000_000  # added to the numbers of tracks of boxes, which are not those of poses
 TRIMMED = 0.05  # of a box's width and height, on each side: masks of silhouettes grow later
 
@@ -134,9 +134,9 @@ class FramePeople:
     def _holds(self, box: Box, silhouette: U8) -> bool:
         """Whether a silhouette is that of a box's person: one lies in the other, and fills it."""
         rows, columns = self._slices(box)
-        shared = cv2.countNonZero(silhouette[rows, columns])
-        size = (rows.stop - rows.start) * (columns.stop - columns.start)
-        if shared < max(1, FILLS * size):
+        part = silhouette[rows, columns]
+        shared, size = cv2.countNonZero(part), part.size
+        if shared < max(1, FILLS * size) or part.any(axis=1).mean() < UPRIGHT:
             return False
         x, y, wide, high = cv2.boundingRect(silhouette)
         across = min(columns.stop, x + wide) - max(columns.start, x)
