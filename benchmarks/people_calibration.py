@@ -18,7 +18,7 @@ import json
 from collections.abc import Iterator, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import numpy as np
@@ -138,13 +138,16 @@ def main() -> None:
     args = parser.parse_args()
     dev = find(DEV, args.data)
     rows = []
+    curves: dict[str, Any] = {}
     for kind in KINDS:
         own = [one for one in dev if one.kind == kind]
-        slope, offset = fit(own)
+        slope, offset = curves[kind] = tuple(round(value, 2) for value in fit(own))
         nobody = sum(not one.somebody for one in own)
         rows.append(f"| {kind} | {len(own)} | {nobody} | {slope:.2f} | {offset:.2f} |")
         print(rows[-1], flush=True)
     test = find(LABELS, args.data)
+    with patch.dict(KINDS, curves):
+        tables = reliability(dev, "fitted on") + reliability(test, "measured on")
     heads = " | ".join(f"{a:g} to {b:g}" for a, b in pairwise(BINS))
     page = f"""# Scores of people as probabilities
 
@@ -163,7 +166,7 @@ expected calibration error with its 95 % interval over clips:
 
 | | {heads} | error |
 | --- |{" --- |" * (len(BINS) - 1)} --- |
-{chr(10).join(reliability(dev, "fitted on") + reliability(test, "measured on"))}
+{chr(10).join(tables)}
 
 Few detections are nobody, so that the curves say little where the counts beside the shares are
 small. Scores of faces, hands, text and templates are not calibrated.
