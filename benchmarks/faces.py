@@ -364,7 +364,7 @@ is flattering** (see below). In per cent, with 95 % bootstrap intervals over cli
   are the hard ones, so that recall of all faces is lower.
 - The candidates that were checked by eye came from the network of all rows, CenterFace, so that a
   face that neither it nor the annotator saw is missing from the labels. How many faces are missed
-  is measured by `benchmarks/face_recall.py`, on faces labelled without a detector.
+  is in [face_recall.md](face_recall.md), on faces labelled without a detector.
 
 {table(head, main_rows(results))}
 Ours less deface's, in points, over the same draws of clips:
