@@ -121,7 +121,8 @@ class People(PoseSource):
         if self.detector == "pose" and self.poses_only:
             return _Poses(self.pose_tracker())
         if self.detector == "pose":
-            faces = Faces(scale=self.scale, track=self.track, every=FACES_EVERY)
+            # Who lies is found as a person: to look for turned faces would cost as much again.
+            faces = Faces(scale=self.scale, track=self.track, every=FACES_EVERY, turned=False)
             return _PosePeople(self.pose_tracker(), faces, self._chosen)
         if self.detector == "motion":
             return MovingPeople(self._tracking)
