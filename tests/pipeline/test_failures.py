@@ -258,6 +258,27 @@ sys.exit(main(["anonymize", "a.mp4"]))
     assert done.returncode == 130 and done.stderr.count("\n") == 1, done.stderr
 
 
+def test_an_interruption_that_a_finalizer_swallows_is_not_lost(
+    command: Callable[..., Any],
+) -> None:
+    code = """
+import os, signal, sys, time
+from masquerade.cli import main
+class Loses:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0)  # the exception is raised in here, where nothing can catch it
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            Loses()
+sys.meta_path.insert(0, Finder())
+sys.exit(main(["anonymize", "a.mp4"]))
+"""
+    done = command(code=code)
+    assert done.returncode == 130 and done.stderr.count("\n") == 1, done.stderr
+
+
 @pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("first", [signal.SIGINT, pytest.param(signal.SIGHUP, marks=SLOW)])
 def test_a_second_signal_does_not_interrupt_the_removal(

@@ -47,6 +47,7 @@ def main(argv: list[str] | None = None) -> int:
             signal.signal(number, _end)
     with suppress(AttributeError):  # a stream of another kind was put in its place
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    hook, sys.unraisablehook = sys.unraisablehook, _report_unraisable
     try:
         return _verb(words)
     except BrokenPipeError:  # the reader of our output has gone
@@ -63,6 +64,8 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print(f"masquerade: {error}", file=sys.stderr)
         return error.exit_code
+    finally:
+        sys.unraisablehook = hook
 
 
 def _verb(words: list[str]) -> int:
@@ -96,3 +99,12 @@ def _end(number: int, frame: Any) -> None:
     if not INTERRUPTED.is_set():  # a second one would interrupt the removal
         INTERRUPTED.set()
         raise KeyboardInterrupt
+
+
+def _report_unraisable(lost: Any) -> None:
+    """Report an exception that cannot be raised, as in a finalizer; an interruption is remembered.
+
+    It ends the run at the next step of its progress.
+    """
+    if not (INTERRUPTED.is_set() and issubclass(lost.exc_type, KeyboardInterrupt)):
+        sys.__unraisablehook__(lost)
