@@ -19,7 +19,7 @@ class Level(NamedTuple):
 
 
 FACES_HIDDEN = 91  # per cent of labelled faces: docs/results/face_recall.md, over time
-BODIES_HIDDEN, HEADS_HIDDEN, GROUND_HIDDEN = 98, 98, 5  # of points: docs/results/people-real.md
+BODIES_HIDDEN, HEADS_HIDDEN, GROUND_HIDDEN = 98, 98, 6  # of points: docs/results/people-real.md
 
 LEVELS: dict[LevelName, Level] = {
     "face": Level(
