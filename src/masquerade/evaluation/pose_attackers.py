@@ -1,4 +1,4 @@
-"""Attackers that see the poses of people only: what they read, and whether there is enough of it.
+"""Attackers that see the poses of people only.
 
 Poses are found again in the published frames by the networks that find people. Methods that draw
 people are attacked by the joints that they draw, too: where networks see nobody in a drawing, a

@@ -41,6 +41,26 @@ def anchors(side: int, strides: Strides) -> Array:
     return np.concatenate(rows)
 
 
+def letterbox(
+    pixels: NDArray[np.uint8], side: int, *, lowest: float, edge: float
+) -> tuple[NDArray[np.float32], Array, float]:
+    """A picture (h, w, 3) scaled into the middle of a square (side, side, 3), as a network sees it.
+
+    Black becomes `lowest`, white 1, and what lies beside the picture `edge`. Also gives where its
+    upper left corner lies (x, y), and how many pixels of the square one of the picture takes.
+    """
+    height, width = pixels.shape[:2]
+    longest = max(height, width)
+    size = max(1, round(width * side / longest)), max(1, round(height * side / longest))
+    how = cv2.INTER_AREA if longest > side else cv2.INTER_LINEAR
+    small = cv2.resize(pixels, size, interpolation=how)
+    left, top = (side - size[0]) // 2, (side - size[1]) // 2
+    square = np.full((side, side, 3), edge, np.float32)
+    levels = small * np.float32((1 - lowest) / 255) + np.float32(lowest)
+    square[top : top + size[1], left : left + size[0]] = levels
+    return square, np.array([left, top]), side / longest
+
+
 class AnchorDetector:
     """A detector on anchors; an instance serves one thread at a time.
 
@@ -70,23 +90,14 @@ class AnchorDetector:
     def __call__(self, pixels: NDArray[np.uint8]) -> list[Found]:
         """What is in a picture (h, w, 3), best first; of those that overlap, the best."""
         side = self._network.side
-        height, width = pixels.shape[:2]
-        scale = side / max(height, width)
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        small = cv2.resize(pixels, size, interpolation=how)
-        left, top = (side - size[0]) // 2, (side - size[1]) // 2
-        boxed = np.zeros((side, side, 3), np.float32)
-        levels = small * np.float32((1 - self.lowest) / 255) + np.float32(self.lowest)
-        boxed[top : top + size[1], left : left + size[0]] = levels
-        values, logits = self._network(boxed)
+        square, corner, scale = letterbox(pixels, side, lowest=self.lowest, edge=0)
+        values, logits = self._network(square)
         scores = sigmoid(logits[:, 0])
         kept = scores >= self.threshold
         cells = anchors(side, self.strides)[kept, None]  # (n, 1, 2)
         # Centre, size and points; all but the size are told from the anchor.
         pairs = values.reshape(len(values), -1, 2)[kept].astype(np.float64)
         half, points = pairs[:, 1:2] / 2, pairs + cells * side  # (n, 1, 2), (n, 2 + p, 2)
-        corner = np.array([left, top])
         boxes = np.concatenate([points[:, :1] - half, points[:, :1] + half], axis=1) - corner
         points = (points[:, 2:] - corner) / scale
         rows = boxes.reshape(-1, 4) / scale

@@ -95,6 +95,23 @@ def scaled_boxes(
     return to_boxes(rows * np.array([full[0] / size[0], full[1] / size[1]] * 2), scores, label)
 
 
+def turn_back(rows: Array, turn: int, size: tuple[int, int]) -> Array:
+    """Boxes (N, 4) in a frame that was turned, as boxes (N, 4) in the frame before that.
+
+    Args:
+        rows: x0, y0, x1, y1 each.
+        turn: 90, 180 or 270 degrees clockwise.
+        size: width and height of the frame before.
+    """
+    (width, height), (x0, y0, x1, y1) = size, rows.T
+    edges = {
+        90: (y0, height - x1, y1, height - x0),
+        180: (width - x1, height - y1, width - x0, height - y0),
+        270: (width - y1, x0, width - y0, x1),
+    }[turn]
+    return np.stack(edges, axis=1)
+
+
 def intersection(a: Array, b: Array) -> Array:
     """Intersection areas of all pairs, (N, 4) and (M, 4) to (N, M)."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])  # (N, M, 2)

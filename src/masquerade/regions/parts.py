@@ -124,7 +124,8 @@ class Parts(PoseSource):
             near = cv2.dilate(silhouette, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
             found = self._draw(people.pixels, pose, (height, width), people.scale)
             np.maximum(out, np.minimum(found, np.asarray(near, np.uint8)), out=out)
-        np.maximum(out, people.draw_boxes(people.without_pose(lowest=POSED)), out=out)
+        sure = [box for box in people.unposed if box.score >= POSED]
+        np.maximum(out, people.draw_boxes(sure), out=out)
         mask = resize_mask(out, people.frame.width, people.frame.height)
         return replace(whole, boxes=_boxes(mask, whole.boxes), mask=mask)
 

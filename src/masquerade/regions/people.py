@@ -1,4 +1,4 @@
-"""The region source of people: whole people with their faces, by networks or by weaker means."""
+"""Finds whole people and their faces, by networks or by weaker detectors."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -193,7 +193,7 @@ class _PosePeople:
     ) -> Region:
         """The region of a frame in which some people are left visible on purpose."""
         chosen, size = self._chosen, (seen.frame.width, seen.frame.height)
-        boxes = seen.draw_boxes(box for box in seen.without_pose() if chosen.hides(box.track))
+        boxes = seen.draw_boxes(box for box in seen.unposed if chosen.hides(box.track))
         hidden = resize_mask(np.maximum(seen.mask(chosen.hides), boxes), *size)
         visible = resize_mask(seen.mask(lambda track: not chosen.hides(track)), *size)
         region = chosen.divide(people)
@@ -224,9 +224,8 @@ def frame_region(people: FramePeople) -> Region:
             if posed:
                 landmarks = posed.landmarks * [scale, scale, scale, 1, 1]
                 persons.append(Person(track, score, edges, landmarks, posed.world))
-    without = people.without_pose()
-    mask = np.maximum(people.mask(), people.draw_boxes(without))
-    boxes += [replace(box, score=probability(box.score, "box")) for box in without]
+    mask = np.maximum(people.mask(), people.draw_boxes(people.unposed))
+    boxes += [replace(box, score=probability(box.score, "box")) for box in people.unposed]
     return Region(
         boxes=tuple(boxes),
         mask=resize_mask(mask, frame.width, frame.height),

@@ -1,4 +1,4 @@
-"""What the scores of people are worth: the probability that somebody is there.
+"""Turns scores of the detectors of people into probabilities that somebody is there.
 
 A network's score is no probability: of boxes with a score of .4 most are people. The curves are
 fitted on labelled frames by `benchmarks/people_calibration.py`, which shows how well they hold on

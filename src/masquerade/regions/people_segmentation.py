@@ -1,4 +1,4 @@
-"""Which pixels of a picture are people, whoever and wherever they are.
+"""Segments all people in a picture from the rest of it.
 
 The network is MediaPipe's Selfie Segmentation, a MobileNetV3 with a decoder (Howard et al.,
 "Searching for MobileNetV3", 2019), made for people near a camera.

@@ -61,9 +61,9 @@ class Square:
         matrix = self.matrix(side)
         return np.asarray(points.astype(np.float64) @ matrix[:, :2].T + matrix[:, 2])
 
-    def scaled(self, factor: float, x: float = 0.0, y: float = 0.0) -> "Square":
-        """The same square in a picture that is `factor` larger, moved by (x, y)."""
-        return Square(self.x * factor + x, self.y * factor + y, self.half * factor, self.angle)
+    def scaled(self, factor: float) -> "Square":
+        """The same square in a picture that is `factor` larger."""
+        return Square(self.x * factor, self.y * factor, self.half * factor, self.angle)
 
     def same_person(self, other: "Square") -> bool:
         """Whether two squares are of one person, by place and size."""

@@ -1,4 +1,4 @@
-"""People through time: a person found once is followed by landmarks, in both directions of time.
+"""Follows people through a video by their landmarks, in both directions of time.
 
 Two detectors run on keyframes. Between them the landmark network looks where the frame before says
 that the person will be. Whoever is found first in frame t is looked for in the frames before t as
@@ -26,7 +26,7 @@ from masquerade.regions.pose_detection import U8, PoseDetector, Square
 from masquerade.regions.pose_landmarks import Pose, PoseLandmarks
 from masquerade.regions.region import Frame, fit_size
 from masquerade.regions.ssd_people import SsdPeople
-from masquerade.regions.tracking import Tracking, track_boxes
+from masquerade.regions.tracking import Tracking, delayed, track_boxes
 
 CANVAS = 480  # longest side of the silhouettes, in pixels
 FLOW = 240  # longest side of the copies that flow is computed on
@@ -83,7 +83,7 @@ class FramePeople:
     between: dict[int, Pose] = field(default_factory=dict)  # interpolated where they were lost
     carried: dict[int, U8] = field(default_factory=dict)  # silhouettes by flow, by track
     found: list[Box] = field(default_factory=list)  # by the detector of boxes, if it ran
-    boxes: list[Box] = field(default_factory=list)  # those that were followed, in every frame
+    unposed: list[Box] = field(default_factory=list)  # followed boxes in which no silhouette is
     outlines: U8 | None = None  # (h, w) of the canvas, 255 on people, where a box has no pose
     _small: U8 | None = None
     _drawn: dict[Pose, U8] = field(default_factory=dict)  # what `draw` gave
@@ -123,11 +123,8 @@ class FramePeople:
                 np.maximum(out, part, out=out)
         return out
 
-    def without_pose(self, *, lowest: float = 0.0) -> list[Box]:
-        """The boxes from a score on in which no silhouette is."""
-        boxes = [box for box in self.boxes if box.score >= lowest]
-        if not boxes:
-            return []
+    def without_silhouette(self, boxes: Iterable[Box]) -> list[Box]:
+        """Those of some boxes in which no silhouette is."""
         silhouettes = list(self.silhouettes().values())
         return [box for box in boxes if not any(self._holds(box, one) for one in silhouettes)]
 
@@ -174,16 +171,6 @@ class FramePeople:
             small = cv2.resize(self.pixels, size, interpolation=cv2.INTER_AREA)
             self._small = grey(np.asarray(small, np.uint8))
         return self._small
-
-
-def _late(people: Iterator[FramePeople], ahead: int) -> Iterator[FramePeople]:
-    """The same, each when `ahead` more were read."""
-    waiting: deque[FramePeople] = deque()
-    for one in people:
-        waiting.append(one)
-        if len(waiting) > ahead:
-            yield waiting.popleft()
-    yield from waiting
 
 
 def _square(box: Box, people: FramePeople) -> Square:
@@ -238,12 +225,12 @@ class PoseTracker:
         for_poses, for_boxes = tee(self._looked_at(frames))
         found = ((one.found if one.detected else None, one.cut) for one in for_boxes)
         boxes = track_boxes(found, self.rules.of_boxes)
-        for people, followed in zip(_late(for_poses, self.rules.look_ahead), boxes, strict=True):
+        late = delayed(for_poses, self.rules.look_ahead)
+        for people, followed in zip(late, boxes, strict=True):
             clipped = (box.clip(people.frame.width, people.frame.height) for box in followed)
-            people.boxes = [
-                replace(box, track=FIRST_BOX + (box.track or 0)) for box in clipped if box
-            ]
-            if people.without_pose():
+            numbered = (replace(b, track=FIRST_BOX + (b.track or 0)) for b in clipped if b)
+            people.unposed = people.without_silhouette(numbered)
+            if people.unposed:
                 people.outlines = self.segment(people)
             yield people
 
@@ -379,8 +366,8 @@ class _Run:
     def _unposed_boxes(self, now: FramePeople) -> list[Square]:
         """The squares of boxes in which nobody is posed, but for those just looked at."""
         self._without = [one for one in self._without if self._now - one[0] < AGAIN]
-        now.boxes = [box for box in now.found if box.score >= POSED]
-        squares = [_square(box, now) for box in now.without_pose()]
+        sure = [box for box in now.found if box.score >= POSED]
+        squares = [_square(box, now) for box in now.without_silhouette(sure)]
         known = [square for _, square in self._without]
         return [one for one in squares if not any(one.same_person(other) for other in known)]
 

@@ -11,10 +11,10 @@ from functools import cache
 from itertools import product
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from masquerade.regions.boxes import Array, nms
+from masquerade.regions.anchor_detection import letterbox
+from masquerade.regions.boxes import Array, nms, turn_back
 from masquerade.regions.litert import LiteRtNetwork, sigmoid
 from masquerade.regions.pose_detection import U8
 
@@ -29,6 +29,7 @@ IN_TILES = 0.5  # lowest score in a tile, where pieces of things look like peopl
 TILE = 0.6  # side of a tile over the frame's, in both directions
 SURE = 0.5  # score of somebody in the upright picture, from which it is not turned as well
 TURNED = 0.35  # lowest score in a turned one
+TURNS = (270, 180, 90)  # degrees clockwise
 SMALL = 0.4  # height of a person, over the frame's, below which there may be smaller ones
 
 
@@ -77,42 +78,29 @@ class SsdPeople:
                 rows, scores = self._detect(part, max(self.threshold, IN_TILES))
                 found.append((rows + np.array([left, top] * 2), scores))
         if found[0][1].max(initial=0) < SURE:
-            found += [self._detect_turned(pixels, quarters) for quarters in (1, 2, 3)]
+            found += [self._detect_turned(pixels, turn) for turn in TURNS]
         boxes, scores = (np.concatenate(each) for each in zip(*found, strict=True))
         kept = nms(boxes, scores, NMS_IOU)
         return boxes[kept], scores[kept]
 
-    def _detect_turned(self, pixels: U8, quarters: int) -> tuple[Array, Array]:
-        """The same for a picture turned counter-clockwise by quarters of a circle."""
+    def _detect_turned(self, pixels: U8, turn: int) -> tuple[Array, Array]:
+        """The same for a picture turned by 90, 180 or 270 degrees clockwise."""
         height, width = pixels.shape[:2]
-        turned = np.ascontiguousarray(np.rot90(pixels, quarters))
+        turned = np.ascontiguousarray(np.rot90(pixels, -turn // 90))
         rows, scores = self._detect(turned, max(self.threshold, TURNED))
-        x0, y0, x1, y1 = rows.T
-        back = {
-            1: (width - y1, x0, width - y0, x1),
-            2: (width - x1, height - y1, width - x0, height - y0),
-            3: (y0, height - x1, y1, height - x0),
-        }[quarters]
-        return np.stack(back, axis=1), scores
+        return turn_back(rows, turn, (width, height)), scores
 
     def _detect(self, pixels: U8, threshold: float) -> tuple[Array, Array]:
-        side = self._network.side
-        height, width = pixels.shape[:2]
-        longest = max(height, width)
-        size = max(1, round(width * side / longest)), max(1, round(height * side / longest))
-        how = cv2.INTER_AREA if longest > side else cv2.INTER_LINEAR
-        left, top = (side - size[0]) // 2, (side - size[1]) // 2
-        boxed = np.full((side, side, 3), -1, np.float32)
-        small = cv2.resize(pixels, size, interpolation=how)
-        boxed[top : top + size[1], left : left + size[0]] = small / np.float32(127.5) - 1
-        offsets, logits = self._network(boxed)  # (1917, 4), as y, x, height, width; (1917, 24)
+        side, (height, width) = self._network.side, pixels.shape[:2]
+        square, corner, scale = letterbox(pixels, side, lowest=-1, edge=-1)
+        offsets, logits = self._network(square)  # (1917, 4), as y, x, height, width; (1917, 24)
         scores = sigmoid(logits[:, PERSON])
         kept = scores >= threshold
         anchors, moved = ssd_anchors()[kept], offsets[kept].astype(np.float64)[:, [1, 0, 3, 2]]
         centres = anchors[:, :2] + moved[:, :2] / SPREAD[0] * anchors[:, 2:]
         half = anchors[:, 2:] * np.exp(moved[:, 2:] / SPREAD[1]) / 2
         rows = np.concatenate([centres - half, centres + half], axis=1) * side
-        rows = (rows - [left, top, left, top]) * longest / side
+        rows = (rows - np.tile(corner, 2)) / scale
         rows, scores = rows.clip(0, [width, height] * 2), scores[kept]
         some = (rows[:, 2:] - rows[:, :2] >= 1).all(axis=1)  # of what lies beside the picture
         return rows[some], scores[some]

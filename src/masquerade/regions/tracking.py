@@ -237,6 +237,7 @@ def _grow(edges: Array, age: int, like: Box, source: Source) -> Box:
 
 
 Item = TypeVar("Item", bound=Sized)
+Anything = TypeVar("Anything")
 
 
 def select_keyframes(
@@ -267,17 +268,23 @@ def detect_beside(
     """
     found: deque[Future[Detections]] = deque()
 
-    def delayed() -> Iterator[tuple[Item, bool, bool]]:
-        waiting: deque[tuple[Item, bool, bool]] = deque()
+    def submitted() -> Iterator[tuple[Item, bool, bool]]:
         for frame, cut, keyframe in frames:
             if keyframe:
                 found.append(pool.submit(detect, frame))
-            waiting.append((frame, cut, keyframe))
-            if len(waiting) > late:
-                yield waiting.popleft()
-        yield from waiting
+            yield frame, cut, keyframe
 
-    return delayed(), lambda _: found.popleft().result()
+    return delayed(submitted(), late), lambda _: found.popleft().result()
+
+
+def delayed(items: Iterable[Anything], late: int) -> Iterator[Anything]:
+    """The same items, each as soon as `late` more were read."""
+    waiting: deque[Anything] = deque()
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > late:
+            yield waiting.popleft()
+    yield from waiting
 
 
 def track_regions(

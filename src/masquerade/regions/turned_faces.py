@@ -1,4 +1,4 @@
-"""Faces that lie or hang in the picture, found in copies of it that are turned.
+"""Detects faces that lie or hang in the picture, in turned copies of it.
 
 CenterFace finds few faces that are turned by a quarter or a half, as in a clip that was filmed on
 its side. To detect in four turns of every frame would cost four times as much, for nothing in most
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.regions.boxes import Box, corners, nms
+from masquerade.regions.boxes import Box, corners, nms, turn_back
 from masquerade.regions.face_detectors import NMS_IOU, FaceDetector
 from masquerade.regions.region import Frame
 from masquerade.regions.scene_cuts import THUMBNAIL, is_cut, thumbnail
@@ -53,12 +53,8 @@ class TurnedFrame:
 
     def turned_back(self, box: Box) -> Box:
         """A box in this frame as a box in the one that was turned."""
-        wide, high = self.frame.width, self.frame.height
-        left, top, right, bottom = {
-            90: (box.y0, high - box.x1, box.y1, high - box.x0),
-            180: (wide - box.x1, high - box.y1, wide - box.x0, high - box.y0),
-            270: (wide - box.y1, box.x0, wide - box.y0, box.x1),
-        }[self.turn]
+        size = self.frame.width, self.frame.height
+        left, top, right, bottom = turn_back(corners([box]), self.turn, size)[0].tolist()
         return replace(box, x0=left, y0=top, x1=right, y1=bottom)
 
 
