@@ -38,7 +38,7 @@ AROUND = 30  # frames read before and after a labelled one
 TURNED = {"uti": 12, "ucf11": 24, "wild": 12}  # frames that are turned too
 LARGE = 0.2  # of the frame's height: who is smaller has rows of their own
 KINDS: dict[str, Callable[[], Any]] = {
-    "people (pose networks)": People,
+    "people (the default)": People,
     "hog (the detector of 2005)": lambda: People(detector="hog"),
 }
 Labelled = dict[str, Any]
