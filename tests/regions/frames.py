@@ -13,10 +13,10 @@ DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
 class ArrayFrame:
-    """A frame over an array, (H, W, 3)."""
+    """A frame over an array, (H, W, 3); `time` in seconds, if it is known."""
 
-    def __init__(self, pixels: np.ndarray) -> None:
-        self.pixels = pixels
+    def __init__(self, pixels: np.ndarray, time: float | None = None) -> None:
+        self.pixels, self.time = pixels, time
 
     @property
     def width(self) -> int:

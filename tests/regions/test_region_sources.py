@@ -89,6 +89,16 @@ def test_keyframes_are_first_last_after_cuts_and_every_nth() -> None:
     assert [t for t, look in enumerate(looks) if look] == [0, 3, 5, 8, 11, 12]
 
 
+@pytest.mark.parametrize(
+    ("rate", "every", "distance"),
+    [(25, 3, 3), (24000 / 1001, 4, 4), (60, 3, 3), (12.5, 4, 2), (10, 3, 1), (0.5, 4, 1)],
+)
+def test_slow_videos_have_more_keyframes(rate: float, every: int, distance: int) -> None:
+    pictures = [ArrayFrame(noise(8, 8, 0), t / rate) for t in range(13)]
+    looks = [look for *_, look in select_keyframes([(one, False) for one in pictures], every)]
+    assert np.flatnonzero(looks).tolist() == [*range(0, 13, distance)]
+
+
 @pytest.mark.parametrize("every", [1, 2, 4])
 def test_moving_face_is_covered_in_every_frame(every: int) -> None:
     pictures, places = _moving_portrait(30)

@@ -81,8 +81,8 @@ class TrackedSource(Checked):
         threshold: lowest score of a face or person, 0 to 1; lower is safer and hides more besides.
         scale: size that the detector sees, (w, h) to fit into or the longest side in pixels; None:
             full size. Motion is found in a smaller copy.
-        every: detect in every so many frames, in the first, the last and those after a cut; motion
-            is found in all.
+        every: detect in every so many frames, in the first, the last and those after a cut; in a
+            video of fewer than 24 frames a second more often, by as much. Motion is found in all.
         track: join detections to tracks and fill the gaps; otherwise use detections alone.
         gap: longest run of missed frames that is filled.
         carry: frames that a face or person stays hidden after its last detection.

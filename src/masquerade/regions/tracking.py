@@ -28,6 +28,7 @@ VELOCITY_FRAMES = 6  # frames that they lie within, except for the last two
 VELOCITY_DECAY = 0.9  # of an extrapolated box, per frame
 GROWTH = 0.03  # how much larger a box gets with each frame from the nearest detection
 MAX_GROWTH = 1.3
+FULL_RATE = 24  # frames a second; of slower videos more frames are keyframes
 MIN_EVIDENCE = 0.6  # sum of squared scores from which a track is confirmed. One that is not is
 # neither extrapolated nor bridged, so that a single false alarm stays where it is; its box only
 # covers the skipped frames nearest to its detection
@@ -243,17 +244,34 @@ Anything = TypeVar("Anything")
 def select_keyframes(
     frames: Iterable[tuple[Item, bool]], every: int
 ) -> Iterator[tuple[Item, bool, bool]]:
-    """Frame, cut, and whether to detect: on the first, the last, after a cut, every N-th since."""
+    """Frame, cut, and whether to detect: on the first, the last, after a cut, every N-th since.
+
+    Below `FULL_RATE` frames a second it is as often as N frames of a video of that rate.
+    """
     since = 0
+    last = before = None  # the times of the last keyframe and of the frame before, in seconds
     held: tuple[Item, bool, bool] | None = None
     for frame, cut in frames:
+        now = time_of(frame)
         if held is not None:
+            if not held[2] and _seconds(last, now) > (every + 0.25) / FULL_RATE:
+                held, since, last = (held[0], held[1], True), 1, before
             yield held
         since = 0 if cut else since
         held = frame, cut, since % every == 0
+        last, before = now if held[2] else last, now
         since += 1
     if held is not None:
         yield held[0], held[1], True
+
+
+def time_of(frame: object) -> float | None:
+    """When a frame is shown, in seconds; None: it does not say."""
+    return getattr(frame, "time", None)
+
+
+def _seconds(first: float | None, last: float | None) -> float:
+    return 0.0 if first is None or last is None else last - first
 
 
 def detect_beside(
