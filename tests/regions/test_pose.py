@@ -138,17 +138,25 @@ class _DrawnPeople(PoseTracker):
         chosen = {"threshold": 0.5, "every": 4, "gap": 6, "carry": 3, "lookback": 5, "tiles": False}
         self.rules = PoseTracking(**chosen | rules)
         self.scale, self.threads, self.blind = None, 1, blind
+        self.boxes: list[Box] = []
         self.asked: list[int] = []
+        self.turned: list[int] = []  # frames that were looked at in turned copies, too
+        self.looked: list[int] = []  # frames in which landmarks were looked for
 
     def detect(self, pixels: Any) -> list[tuple[Square, float]]:
         self.asked.append(int(pixels[0, 0, 0]))
         square = _where(pixels)
         return [] if square is None or self._is_blind(pixels) else [(square, 0.9)]
 
-    def find_boxes(self, people: FramePeople) -> list[Box]:
-        return []
+    def find_boxes(self, people: FramePeople, *, turned: bool) -> list[Box]:
+        self.turned += [int(people.pixels[0, 0, 0])] * turned
+        return self.boxes
+
+    def segment(self, people: FramePeople) -> Any:
+        return np.zeros(people.canvas[::-1], np.uint8)
 
     def landmarks(self, pixels: Any, square: Square) -> Pose:
+        self.looked.append(int(pixels[0, 0, 0]))
         found = None if self._is_blind(pixels) else _where(pixels)
         near = found is not None and square.same_person(found)
         own = found if found and near else square
@@ -171,16 +179,18 @@ def _where(pixels: Any) -> Square | None:
     return Square(xs.mean() + 0.5, ys.mean() + 1.5, 2 * SIZE, 0.0) if len(xs) > SIZE else None
 
 
-def _frames(count: int, *, first: int = 0, last: int = 10**6) -> list[ArrayFrame]:
+def _frames(
+    count: int, *, first: int = 0, last: int = 10**6, step: int = 2, rate: float | None = None
+) -> list[ArrayFrame]:
     """A person who walks from frame `first` to `last`; a corner pixel tells the frame's number."""
     ground = noise(W, H, 1) // 2
     frames = []
     for t in range(count):
         pixels = ground.copy()
         if first <= t <= last:
-            pixels[40 : 40 + SIZE, 20 + 2 * t : 20 + 2 * t + SIZE] = 250
+            pixels[40 : 40 + SIZE, 20 + step * t : 20 + step * t + SIZE] = 250
         pixels[0, 0] = t
-        frames.append(ArrayFrame(pixels))
+        frames.append(ArrayFrame(pixels, t / rate if rate else None))
     return frames
 
 
@@ -228,6 +238,60 @@ def test_a_silhouette_is_carried_after_the_last_find_and_before_the_first() -> N
     found = _track(_DrawnPeople(blind), _frames(30))
     hidden = [_covered(people, t) > 0.8 for t, people in enumerate(found)]
     assert hidden == [t < 23 for t in range(30)]  # 5 frames before and 3 after
+
+
+@pytest.mark.parametrize(("rate", "share"), [(30, 0.6), (15, 1.0), (None, 1.0)])
+def test_calm_people_are_looked_for_in_every_other_frame(rate: float | None, share: float) -> None:
+    tracker = _DrawnPeople()
+    found = _track(tracker, _frames(30, rate=rate))
+    assert len(set(tracker.looked)) <= 30 * share
+    assert all(list(people.poses) == [0] for people in found)
+    assert all(_covered(people, t) == 1 for t, people in enumerate(found))
+    xs = [people.poses[0].landmarks[0, 0] for people in found]
+    assert np.diff(xs) == pytest.approx([2] * 29)
+
+
+def test_who_moves_fast_is_looked_for_in_every_frame() -> None:
+    tracker = _DrawnPeople()
+    found = _track(tracker, _frames(20, step=5, rate=30))
+    assert set(tracker.looked) == set(range(20))
+    assert all(list(people.poses) == [0] for people in found)
+
+
+@pytest.mark.parametrize("blind", [(9,), (10,), (9, 10), (8, 9, 10, 11)])
+def test_who_is_lost_around_a_skipped_frame_stays_hidden(blind: tuple[int, ...]) -> None:
+    found = _track(_DrawnPeople(blind), _frames(30, rate=30))
+    assert {track for people in found for track in people.poses} == {0}
+    assert all(_covered(people, t) > 0.9 for t, people in enumerate(found))
+
+
+@pytest.mark.parametrize("count", range(2, 8))
+def test_a_last_frame_that_was_skipped_is_looked_at(count: int) -> None:
+    found = _track(_DrawnPeople(), _frames(count, rate=30))
+    assert all(_covered(people, t) == 1 for t, people in enumerate(found))
+    frames = [*_frames(count, rate=30), *_frames(10, first=99, rate=30)[count:]]
+    found = _track(_DrawnPeople(), frames, cut=count)
+    assert all(_covered(people, t) == 1 for t, people in enumerate(found[:count]))
+    assert not any(people.mask().any() for people in found[count:])
+
+
+def test_detectors_run_more_often_on_slow_videos() -> None:
+    tracker = _DrawnPeople()
+    _track(tracker, _frames(12, rate=12.5))
+    assert tracker.asked == list(range(0, 12, 2))
+
+
+def test_turned_copies_are_rare_while_everybody_has_landmarks() -> None:
+    tracker = _DrawnPeople()
+    _track(tracker, _frames(62, step=1))
+    assert tracker.turned == [0, 32]
+    tracker = _DrawnPeople()
+    tracker.boxes = [Box(100, 60, 150, 110, 0.3, label="person")]  # somebody else, without any
+    _track(tracker, _frames(20))
+    assert tracker.turned == tracker.asked == list(range(0, 20, 4))
+    tracker = _DrawnPeople()
+    _track(tracker, _frames(20, first=99))
+    assert tracker.turned == list(range(0, 20, 4))
 
 
 def test_nobody_is_followed_across_a_cut() -> None:

@@ -28,7 +28,7 @@ from masquerade.regions.tracking import Tracking, select_keyframes, track_region
 
 ALL_HIDDEN = ChosenPeople()
 THRESHOLDS = {"pose": 0.5, "motion": 0.0, "hog": 0.15, "torchvision": 0.5}
-FACES_EVERY = 6  # frames: a silhouette covers most faces, and the network is the slowest
+FACES_EVERY = 10  # frames: a silhouette covers most faces, and the network is the slowest
 SCALE = 960  # longest side of what networks see, in pixels
 HOG_SCALE = 480  # and HOG, unless another is asked for
 

@@ -5,7 +5,7 @@ landmarks, how sure it is that somebody is there, a mask of that person alone, a
 which the square of the next frame follows, so that the detector need not run.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -16,6 +16,8 @@ from masquerade.regions.litert import LiteRtNetwork, sigmoid
 from masquerade.regions.pose_detection import U8, Square, crop
 
 LANDMARKS = 33
+CALM = 0.1  # farthest that a landmark moves between two frames, in half sides of the square, if
+# silhouettes in both cover the limb on its way: limbs and the margin around them are wider
 SILHOUETTE = 0.3  # probability from which a pixel belongs to the person
 
 
@@ -36,6 +38,28 @@ class Pose:
         matrix = self.square.scaled(scale).matrix(side)
         soft = cv2.warpAffine(self.inside, matrix, (width, height), flags=cv2.INTER_LINEAR)
         return np.asarray((soft >= 255 * SILHOUETTE) * np.uint8(255), np.uint8)
+
+
+def moved_calmly(a: Pose, b: Pose) -> bool:
+    """Whether one person's poses in two frames show where the person was between them, too."""
+    farthest = np.hypot(*(a.landmarks[:, :2] - b.landmarks[:, :2]).T).max()
+    return bool(farthest <= CALM * min(a.square.half, b.square.half))
+
+
+def middle_pose(a: Pose, b: Pose) -> Pose:
+    """The pose half-way between two of one person, with the silhouettes of both."""
+    side = len(b.inside)
+    whole = np.array([[0.0, 0.0, 1.0]])
+    from_b = np.concatenate([b.square.matrix(side), whole])
+    from_a = np.concatenate([a.square.matrix(side), whole])
+    moved = cv2.warpAffine(a.inside, (np.linalg.inv(from_b) @ from_a)[:2], (side, side))
+    return replace(
+        b,
+        score=min(a.score, b.score),
+        landmarks=(a.landmarks + b.landmarks) / 2,
+        world=(a.world + b.world) / 2,
+        inside=np.asarray(np.maximum(b.inside, moved), np.uint8),
+    )
 
 
 class PoseLandmarks:

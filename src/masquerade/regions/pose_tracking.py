@@ -1,18 +1,19 @@
 """Follows people through a video by their landmarks, in both directions of time.
 
 Two detectors run on keyframes. Between them the landmark network looks where the frame before says
-that the person will be. Whoever is found first in frame t is looked for in the frames before t as
-well, and where the network loses a person, the silhouette is carried by optical flow. Who is
-detected without landmarks is followed as a box.
+that the person will be, in every other frame only while the person moves little. Whoever is found
+first in frame t is looked for in the frames before t as well, and where the network loses a person,
+the silhouette is carried by optical flow. Who is detected without landmarks is followed as a box.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import count, pairwise, tee
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,10 +24,10 @@ from masquerade.regions.masks import resize_mask
 from masquerade.regions.model_files import MODEL_FILES
 from masquerade.regions.people_segmentation import PeopleSegmentation
 from masquerade.regions.pose_detection import U8, PoseDetector, Square
-from masquerade.regions.pose_landmarks import Pose, PoseLandmarks
+from masquerade.regions.pose_landmarks import Pose, PoseLandmarks, middle_pose, moved_calmly
 from masquerade.regions.region import Frame, fit_size
 from masquerade.regions.ssd_people import SsdPeople
-from masquerade.regions.tracking import Tracking, delayed, track_boxes
+from masquerade.regions.tracking import FULL_RATE, Tracking, delayed, time_of, track_boxes
 
 CANVAS = 480  # longest side of the silhouettes, in pixels
 FLOW = 240  # longest side of the copies that flow is computed on
@@ -34,10 +35,12 @@ FOLLOW = 0.4  # score from which a person who is followed is still there
 SAME_LANDMARKS = 0.2  # mean distance of two poses' landmarks, in half sides, of one person
 COVERED = 0.7  # share of a silhouette in others from which it adds nothing
 UNSUPPORTED = 2  # runs of the detector without a find after which a covered or covering track ends
+LONGEST_SKIP = 0.045  # seconds between a frame that is skipped and the one before: 24 a second
 LARGEST_STEP = 0.6  # of a square's centre from one frame to the next, in half sides
 LARGEST_GROWTH = 1.5  # of a square's side from one frame to the next
 POSED = 0.5  # score of a box from which landmarks are looked for in it
-AGAIN = 30  # frames after which they are looked for again where there were none
+AGAIN = 30  # frames after which they are looked for again where there were none, and people in
+# turned copies of the frame while everybody who is found has landmarks
 SQUARE = 0.6  # half side of the square for them, over the longer side of the box
 INSIDE = 0.7  # share of a silhouette in a box, or of the box around what the silhouette takes, from
 # which it is that box's person
@@ -244,6 +247,7 @@ class PoseTracker:
                 waiting.append(now)
                 run.step(waiting)
                 yield now
+            run.look_at_skipped(list(waiting))
 
     def landmarks(self, pixels: U8, square: Square) -> Pose:
         """The person in a square; any thread may ask."""
@@ -264,10 +268,10 @@ class PoseTracker:
         """(h, w) of the canvas, 255 on people."""
         return self._segmentation(people.pixels, *people.canvas)
 
-    def find_boxes(self, people: FramePeople) -> list[Box]:
-        """The boxes of the people in a frame, best first."""
+    def find_boxes(self, people: FramePeople, *, turned: bool) -> list[Box]:
+        """The boxes of the people in a frame, best first; see `SsdPeople` for `turned`."""
         frame, (height, width) = people.frame, people.pixels.shape[:2]
-        rows, scores = self._boxes(people.pixels, in_tiles=self.rules.tiles)
+        rows, scores = self._boxes(people.pixels, in_tiles=self.rules.tiles, turned=turned)
         full = frame.width, frame.height
         return scaled_boxes(rows, scores, (width, height), full, "person")
 
@@ -288,9 +292,12 @@ class _Run:
         self._tracks: list[_Track] = []
         self._numbers = count()
         self._now = -1
-        self._since = 0  # frames since the detector ran
+        self._since = 0  # frames since the detectors ran
+        self._detected_at: float | None = None  # and when they did, in seconds
         self._pool = ThreadPoolExecutor(tracker.threads) if tracker.threads > 1 else None
         self._without: list[tuple[int, Square]] = []  # boxes without landmarks, and when
+        self._turn_at = 0  # frame from which people are looked for in turned copies again
+        self._skipped = False  # whether nobody was looked for in the frame before
 
     def close(self) -> None:
         if self._pool:
@@ -298,39 +305,108 @@ class _Run:
 
     def step(self, waiting: deque[FramePeople]) -> None:
         """Find the people of the last waiting frame, and what it tells of those before."""
-        self._now += 1
         now = waiting[-1]
+        if now.cut:
+            self.look_at_skipped(list(waiting)[:-1])
+        self._now += 1
         if now.cut or len(waiting) == 1:
             self._tracks.clear()
             self._without.clear()
+            self._turn_at = self._now
             self._since = self._rules.every
-        lost = self._follow(now)
         self._since += 1
-        if lost or self._since >= self._rules.every:
+        if self._may_skip(waiting):
+            self._skipped = True
+            return
+        lost = self._follow(list(waiting))
+        if lost or self._detection_is_due(now):
             self._detect(waiting)
-            self._since = 0
-        if len(waiting) > 1 and not now.cut:
-            for track in self._tracks:
-                last = waiting[-2].silhouette(track.number)
-                if 0 < self._now - track.seen <= self._rules.carry and last is not None:
-                    now.carried[track.number] = carry(last, waiting[-2], now)
+            self._since, self._detected_at = 0, time_of(now.frame)
+        self._carry(list(waiting), self._now)
         longest = self._rules.gap + self._rules.every  # found again by the detector only
         self._tracks = [k for k in self._tracks if self._now - k.seen <= longest]
 
-    def _follow(self, now: FramePeople) -> bool:
-        """Look for everybody who is followed; True if somebody was lost in this frame."""
-        followed = [k for k in self._tracks if k.seen == self._now - 1]
-        poses = self._landmarks(now, [k.square for k in followed])
-        for track, pose in zip(followed, poses, strict=True):
-            if _continues(pose):
-                self._add(track, now, pose)
+    def _detection_is_due(self, now: FramePeople) -> bool:
+        """Whether the detectors ran `every` frames ago, or as long as these take at full rate."""
+        then, time = self._detected_at, time_of(now.frame)
+        seconds = 0.0 if then is None or time is None else time - then
+        return self._since >= self._rules.every or seconds > (self._rules.every - 0.5) / FULL_RATE
+
+    def _may_skip(self, waiting: deque[FramePeople]) -> bool:
+        """Whether people may be looked for in the next frame first, which is near in time."""
+        if len(waiting) < 2 or self._skipped or self._detection_is_due(waiting[-1]):
+            return False
+        before, now = (time_of(one.frame) for one in list(waiting)[-2:])
+        if before is None or now is None or now - before > LONGEST_SKIP:
+            return False
+        return any(k.seen == self._now - 1 for k in self._tracks)
+
+    def look_at_skipped(self, frames: Sequence[FramePeople]) -> None:
+        """Look for people in the last frame, if it was skipped and none comes after it."""
+        if self._skipped:
+            self._skipped = False
+            self._follow(frames)
+            self._carry(frames, self._now)
+
+    def _follow(self, frames: Sequence[FramePeople]) -> bool:
+        """Look for everybody who is followed; True if somebody was lost in the last frame."""
+        now, skipped = frames[-1], self._skipped
+        followed = [k for k in self._tracks if k.seen == self._now - 1 - skipped]
+        if skipped:
+            self._skipped = False
+            self._map(lambda track: self._follow_over_skipped(track, *frames[-3:]), followed)
+            self._carry(frames[:-1], self._now - 1)
+        else:
+            self._map(lambda track: self._look(track, now, self._now), followed)
         self._drop_doubles(now)
         return any(k.seen != self._now for k in followed)
 
+    def _look(self, track: _Track, people: FramePeople, t: int) -> Pose | None:
+        """Look for somebody who is followed in frame t; None: the person was lost."""
+        pose = self._tracker.landmarks(people.pixels, track.square)
+        if not _continues(pose):
+            return None
+        people.poses[track.number] = pose
+        track.square, track.seen = pose.next_square, t
+        return pose
+
+    def _follow_over_skipped(
+        self, track: _Track, last: FramePeople, skipped: FramePeople, now: FramePeople
+    ) -> None:
+        """Look for somebody in the last of three frames, and fill the one before.
+
+        Who moved little was half-way there; anybody else is looked for in it, too.
+        """
+        known, square = last.poses[track.number], track.square
+        found = self._look(track, now, self._now)
+        if found is None:
+            if self._look(track, skipped, self._now - 1) is not None:
+                self._look(track, now, self._now)
+            return
+        middle = middle_pose(known, found)
+        if not moved_calmly(known, found):
+            pose = self._tracker.landmarks(skipped.pixels, square)
+            middle = pose if _continues(pose) else middle
+        skipped.poses[track.number] = middle
+
+    def _map(self, action: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        """What an action gives for each item, side by side."""
+        if self._pool and len(items) > 1:
+            return list(self._pool.map(action, items))
+        return [action(item) for item in items]
+
+    def _carry(self, frames: Sequence[FramePeople], t: int) -> None:
+        """Carry the silhouettes of who was lost into the last of these frames, number t."""
+        if len(frames) < 2 or frames[-1].cut:
+            return
+        last, now = frames[-2], frames[-1]
+        for track in self._tracks:
+            silhouette = last.silhouette(track.number)
+            if 0 < t - track.seen <= self._rules.carry and silhouette is not None:
+                now.carried[track.number] = carry(silhouette, last, now)
+
     def _landmarks(self, now: FramePeople, squares: list[Square]) -> list[Pose]:
-        if self._pool and len(squares) > 1:
-            return list(self._pool.map(lambda s: self._tracker.landmarks(now.pixels, s), squares))
-        return [self._tracker.landmarks(now.pixels, square) for square in squares]
+        return self._map(lambda square: self._tracker.landmarks(now.pixels, square), squares)
 
     def _add(self, track: _Track, now: FramePeople, pose: Pose) -> None:
         now.poses[track.number] = pose
@@ -348,9 +424,16 @@ class _Run:
     def _detect(self, waiting: deque[FramePeople]) -> None:
         now = waiting[-1]
         now.detected = True
-        now.found = self._tracker.find_boxes(now)
+        turned = not now.poses or self._now >= self._turn_at
+        now.found, seen = self._map(
+            lambda detect: detect(),
+            [
+                lambda: self._tracker.find_boxes(now, turned=turned),
+                lambda: self._tracker.detect(now.pixels),
+            ],
+        )
         new: list[Square] = []
-        for square, _ in self._tracker.detect(now.pixels):
+        for square, _ in seen:
             for track in self._tracks:
                 if track.number in now.poses and now.poses[track.number].square.same_person(square):
                     track.supported = self._now
@@ -361,6 +444,9 @@ class _Run:
         boxed = self._unposed_boxes(now)
         posed = self._begin_all(waiting, boxed)
         self._without += [(self._now, one) for one in boxed if one not in posed]
+        if turned:
+            somebody_else = bool(now.without_silhouette(now.found))
+            self._turn_at = self._now + (0 if somebody_else else AGAIN)
         self._drop_unsupported(now)
 
     def _unposed_boxes(self, now: FramePeople) -> list[Square]:

@@ -63,12 +63,15 @@ class SsdPeople:
         self.threshold = threshold
         self._network = LiteRtNetwork("people detection", folder=folder)
 
-    def __call__(self, pixels: U8, *, in_tiles: bool = False) -> tuple[Array, Array]:
+    def __call__(
+        self, pixels: U8, *, in_tiles: bool = False, turned: bool = True
+    ) -> tuple[Array, Array]:
         """The boxes (N, 4) of the people in a picture (h, w, 3), and their scores (N,), best first.
 
         With `in_tiles` four overlapping tiles are looked at as well, in which people are larger, if
-        the picture shows nobody or somebody small. If nobody in it is sure it is looked at turned
-        by a quarter and a half, too: who lies or falls, or was filmed sideways, is upright there.
+        the picture shows nobody or somebody small. With `turned` it is looked at turned by a
+        quarter and a half, too, if nobody in it is sure: who lies or falls, or was filmed sideways,
+        is upright there.
         """
         found = [self._detect(pixels, self.threshold)]
         heights = found[0][0][:, 3] - found[0][0][:, 1]
@@ -77,7 +80,7 @@ class SsdPeople:
             for left, top, part in _tiles(pixels):
                 rows, scores = self._detect(part, max(self.threshold, IN_TILES))
                 found.append((rows + np.array([left, top] * 2), scores))
-        if found[0][1].max(initial=0) < SURE:
+        if turned and found[0][1].max(initial=0) < SURE:
             found += [self._detect_turned(pixels, turn) for turn in TURNS]
         boxes, scores = (np.concatenate(each) for each in zip(*found, strict=True))
         kept = nms(boxes, scores, NMS_IOU)
