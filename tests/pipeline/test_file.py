@@ -40,7 +40,8 @@ def leftovers(folder: Path) -> list[str]:
 
 
 def test_the_face_is_gone_and_the_rest_is_there(clip: Path, tmp_path: Path) -> None:
-    receipt = run(clip, tmp_path / "out.mp4", export_boxes=tmp_path / "boxes.json")
+    exported = tmp_path / "boxes.json"
+    receipt = run(clip, tmp_path / "out.mp4", regions="faces", export_boxes=exported)
     before, after = pixels(clip), pixels(tmp_path / "out.mp4")
     boxes = read_boxes(tmp_path / "boxes.json")
     assert before.shape == after.shape and len(boxes) == len(before)
@@ -113,7 +114,8 @@ def test_the_source_is_probed_once_and_read_twice(
     monkeypatch.setattr(config, "build_region_source", counting_build)
     out = tmp_path / "out.mp4"
     words = ["anonymize", clip, "-o", out, "--audio", "keep", "--metadata", "keep"]
-    assert main([str(word) for word in [*words, "--preview", "0.2", "-q"]]) == 0
+    words += ["--regions", "faces", "--preview", "0.2", "-q"]
+    assert main([str(word) for word in words]) == 0
     assert asked == [(clip.name, what) for what in ("probe", "read", "read")]
     assert clip.stat().st_ino not in opened  # by this process
     assert opened.count(out.stat().st_ino) == 2  # to probe it and to compare it
@@ -137,7 +139,7 @@ def test_no_tag_and_no_sound_of_the_source_is_in_the_output(clip: Path, tmp_path
 
 
 def test_boxes_out_and_in_give_the_same_pixels(clip: Path, tmp_path: Path) -> None:
-    run(clip, tmp_path / "a.mp4", export_boxes=tmp_path / "b.json")
+    run(clip, tmp_path / "a.mp4", regions="faces", export_boxes=tmp_path / "b.json")
     run(clip, tmp_path / "c.mp4", regions=f"boxes:{tmp_path / 'b.json'}")
     assert np.array_equal(pixels(tmp_path / "a.mp4"), pixels(tmp_path / "c.mp4"))
 
@@ -340,7 +342,7 @@ def test_images_in_images_out(tmp_path: Path) -> None:
     for suffix in ("png", "jpg"):
         src, dst = tmp_path / "in" / f"a.{suffix}", tmp_path / f"b.{suffix}"
         cv2.imwrite(str(src), cv2.cvtColor(portrait(), cv2.COLOR_RGB2BGR))
-        receipt = run(src, dst)
+        receipt = run(src, dst, regions="faces")
         assert receipt.coverage.regions == (1,)
         assert cv2.imread(str(dst)).shape == (600, 512, 3)
         assert cv2.imread(str(dst))[170:250, 220:300].mean() < 10

@@ -45,7 +45,8 @@ def ran(
     monkeypatch.setitem(config.REGIONS, "faces", TwoFaces)
     (tmp_path / "in.mp4").write_bytes(clip.read_bytes())
     exact = ["--preview", "0.2", "--codec", "ffv1", "--method", "blacken", "--shape", "box"]
-    return lambda *words: called("anonymize", "in.mp4", *exact, "--mask-scale", "1", *words)
+    exact += ["--regions", "faces", "--mask-scale", "1"]
+    return lambda *words: called("anonymize", "in.mp4", *exact, *words)
 
 
 def black(path: Path, box: tuple[int, int, int, int]) -> list[bool]:
@@ -149,11 +150,12 @@ def test_a_sheet_of_nobody_and_of_many_can_be_written(tmp_path: Path) -> None:
 def test_real_faces_have_the_ids_that_were_listed(
     called: Callable[..., Any], clip: Path, tmp_path: Path
 ) -> None:
-    listed = called("anonymize", clip, "--list-people", "--json", "-o", "people.png")
+    faces = ["--regions", "faces"]
+    listed = called("anonymize", clip, *faces, "--list-people", "--json", "-o", "people.png")
     ids = [one["id"] for one in json.loads(listed.stdout)]
     assert ids, listed.stderr
     words = ["--keep-visible", ",".join(map(str, ids)), "--allow-empty", "-o", "o.mp4"]
-    done = called("anonymize", clip, *words)
+    done = called("anonymize", clip, *faces, *words)
     assert done.returncode == 0, done.stderr
     receipt = json.loads((tmp_path / "o.mp4.receipt.json").read_text())
     assert sorted(receipt["left_visible"]) == sorted(map(str, ids))

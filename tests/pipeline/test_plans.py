@@ -299,7 +299,7 @@ def test_what_a_receipt_keeps_of_the_settings() -> None:
     assert (kept["region"], kept["regions"], kept["crf"]) == ("region.png", "boxes:boxes.json", 20)
     assert kept["key_weights"] is None
     other = PipelineConfig(regions="templates:a", key_weights=Path("/w/k.pt")).as_dict()
-    assert other["key_weights"] == "k.pt" and PipelineConfig().as_dict()["regions"] == "faces"
+    assert other["key_weights"] == "k.pt" and PipelineConfig().as_dict()["regions"] == "people"
     own = pipeline(crf=1)
     assert own.fingerprint({"m": 1}) == config_hash({**own.config.as_dict(), "m": 1})
     assert own.fingerprint() != own.fingerprint({"m": 1})
@@ -318,9 +318,11 @@ def test_default_regions_follow_the_method() -> None:
     image = Path("m.png")
     plain, learned, only = method(), method(learned=True), method(regions_only=True)
     cases: list[tuple[Any, dict[str, Any], str | None]] = [
-        (plain, {}, "faces"),
-        (plain, {"regions": "people"}, "people"),
-        (plain, {"region": image}, "faces"),
+        (plain, {}, "people"),
+        (plain, {"regions": "faces"}, "faces"),
+        (plain, {"region": image}, "people"),
+        (plain, {"detector": "haar"}, "faces"),
+        (plain, {"detector": "hog"}, "people"),
         (learned, {}, "frame"),
         (learned, {"regions": "faces"}, "faces"),
         (only, {}, "people"),
@@ -355,7 +357,7 @@ def test_settings_reach_the_encoder_and_the_region_source() -> None:
     assert encoding_for(PipelineConfig(bitrate="0.5k")).bitrate == 500
     assert encoding_for(PipelineConfig(hwaccel="cuda")).hwaccel == "cuda"
     assert source_names(PipelineConfig(regions="faces+boxes:x+y")) == ["faces", "boxes"]
-    assert source_names(PipelineConfig()) == ["faces"]
+    assert source_names(PipelineConfig()) == ["people"]
     ((name, arguments),) = region_arguments(
         PipelineConfig(regions="templates:a,,b", keys="colour-hog")
     )

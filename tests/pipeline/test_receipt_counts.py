@@ -159,7 +159,7 @@ def test_regions_take_what_is_theirs_alone() -> None:
     faces, people = (arguments for _, arguments in region_arguments(both))
     assert (faces["threshold"], faces["scale"], faces["max_size"]) == (0.4, (320, 200), 90)
     assert people["threshold"] == 0.4 and "max_size" not in people
-    assert [name for name, _ in region_arguments(PipelineConfig())] == ["faces"]
+    assert [name for name, _ in region_arguments(PipelineConfig())] == ["people"]
     ((name, boxes),) = region_arguments(PipelineConfig(regions="boxes:a:b.json"))
     assert name == "boxes" and boxes == {"file": Path("a:b.json")}
     for wrong in ("boxes", "boxes+faces:x", "boxes+faces", "people:x", "frames", "faces+"):

@@ -85,7 +85,7 @@ def test_regions_that_are_lost_between_sightings_are_not_published(tmp_path: Pat
     receipt = blacken(src, tmp_path / "a.mp4", allow_gaps=True)
     assert (receipt.coverage.missed, receipt.coverage.span) == (2, 45)
     assert receipt.coverage.empty == 17
-    assert "faces hidden by blacken in 43 of 60 frames" in summary(receipt)
+    assert "people hidden by blacken in 43 of 60 frames" in summary(receipt)
     assert "none in 2 frames between" in summary(receipt)
 
 

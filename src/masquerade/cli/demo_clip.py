@@ -1,4 +1,4 @@
-"""The demo's clip: a portrait that moves slowly over a moving background, with sound and tags.
+"""The demo's clip: a portrait that moves slowly in front of drawn hills, with sound and tags.
 
 The portrait is Grace Hopper's official photograph, a work of the US Navy in the public domain that
 matplotlib carries in its wheel. The clip is made where it is needed and lies in no repository.
@@ -45,7 +45,7 @@ def compose(path: Path, *, seconds: float = SECONDS) -> None:
 
 def frames() -> Iterator[U8]:
     """(480, 640, 3) RGB frames in which the portrait sways, turns and comes nearer."""
-    face = portrait()
+    face, hills = portrait(), _hills()
     height, width = face.shape[:2]
     for number in range(RATE * SECONDS):
         phase = 2 * np.pi * number / (RATE * SECONDS)
@@ -54,7 +54,7 @@ def frames() -> Iterator[U8]:
         place[:, 2] += (WIDTH / 2 - width / 2 + 120 * np.sin(phase), HEIGHT / 2 - height / 2 + 20)
         moved = cv2.warpAffine(face, place, (WIDTH, HEIGHT), flags=cv2.INTER_AREA)
         alpha = cv2.warpAffine(_oval(height, width), place, (WIDTH, HEIGHT))[..., None]
-        yield np.rint(moved * alpha + _background(number) * (1 - alpha)).astype(np.uint8)
+        yield np.rint(moved * alpha + hills * (1 - alpha)).astype(np.uint8)
 
 
 def portrait() -> U8:
@@ -74,15 +74,14 @@ def _oval(height: int, width: int) -> NDArray[np.float32]:
     return np.asarray(cv2.GaussianBlur(mask, (0, 0), 12), np.float32)
 
 
-def _background(number: int) -> NDArray[np.float32]:
-    """Hills that move past."""
+def _hills() -> NDArray[np.float32]:
+    """(480, 640, 3), three rows of hills under the sky, as a camera that stands still sees them."""
     x, y = np.meshgrid(np.arange(WIDTH, dtype=np.float32), np.arange(HEIGHT, dtype=np.float32))
     out = np.empty((HEIGHT, WIDTH, 3), np.float32)
     out[:] = np.array([168, 196, 222]) - (y / HEIGHT * 60)[..., None]
     for depth, colour in ((0.5, (118, 146, 132)), (0.7, (84, 116, 92)), (0.88, (58, 84, 62))):
-        shift = number * 3 * depth
-        hills = np.sin((x + shift) / 70 / depth) * 26 + np.sin((x + shift) / 23) * 7
-        grain = 8 * np.sin((x + shift) / 3) * np.sin(y / 4)
+        hills = np.sin(x / 70 / depth) * 26 + np.sin(x / 23) * 7
+        grain = 8 * np.sin(x / 3) * np.sin(y / 4)
         low = y > HEIGHT * depth - hills
         out[low] = np.array(colour, np.float32) + grain[low][:, None]
     return out

@@ -29,7 +29,8 @@ from masquerade.regions.template_regions import parse_point
 from masquerade.video.audio import Audio
 from masquerade.video.encoding import Codec, Encoding
 
-DEFAULT_REGIONS = "faces"
+DEFAULT_REGIONS = "people"
+FACE_DETECTORS = ("centerface", "haar")  # whoever names one of them means faces
 REGION_ARGUMENTS = (
     "detector", "threshold", "scale", "min_size", "max_size", "every", "gap", "carry", "lookback",
     "track", "at", "keys", "key_weights", "combine", "gamma", "floor", "calibrated", "grow",
@@ -49,7 +50,7 @@ class PipelineConfig(Checked):
     # --regions and --method.
     level: LevelName | None = None
     # what to hide: faces, people, hands, text, parts:NAME,... (head, eyes, ...), frame, boxes:FILE,
-    # templates:NAME,..., or several as in faces+people; by default faces, or what the method needs.
+    # templates:NAME,..., or several as in text+people; by default people, or what the method needs.
     regions: str | None = None
     # IDs of faces or people who stay visible, as in 0,3; --list-people shows who they are.
     keep_visible: str | None = None
@@ -183,8 +184,8 @@ def build_pipeline(anonymizer: Anonymizer, config: PipelineConfig) -> Pipeline:
 def with_default_regions(config: PipelineConfig, anonymizer: Anonymizer) -> PipelineConfig:
     """Fill in the method's default regions where none are named.
 
-    That is the whole frame for a learned method, which was never attacked in a face alone; people
-    for one that shows regions only; faces for all others.
+    That is the whole frame for a learned method, which was never attacked in a face alone; faces if
+    a detector of faces is named; people for all others.
     """
     anonymizer.check_trained()
     shows_all = anonymizer.regions_only or anonymizer.needs_people or anonymizer.full_frame
@@ -211,7 +212,9 @@ def with_default_regions(config: PipelineConfig, anonymizer: Anonymizer) -> Pipe
         )
     if config.regions is not None:
         return config
-    return replace(config, regions="frame" if anonymizer.learned else DEFAULT_REGIONS)
+    if anonymizer.learned:
+        return replace(config, regions="frame")
+    return replace(config, regions="faces" if config.detector in FACE_DETECTORS else "people")
 
 
 def region_arguments(

@@ -92,7 +92,7 @@ def anonymize_file(
         src: the file, or with `sequence=RATE` a folder of images.
         dst: the file to make.
         anonymizer: the method, see `masquerade.build` and `masquerade.load`; None: that of `level`,
-            which is "face" where it is not given.
+            which is "person" where it is not given.
         progress: called with (frames done, about how many in all, or None), first with 0 done.
         **settings: fields of `pipeline.config.PipelineConfig`, such as regions="faces",
             level="person", audio="drop", seed=None.
@@ -108,7 +108,7 @@ def anonymize_file(
     except TypeError as error:
         raise UsageError(f"anonymize_file: {error}.") from error
     try:
-        method = build_level(config.level or "face") if anonymizer is None else anonymizer
+        method = build_level(config.level or "person") if anonymizer is None else anonymizer
         return run_file(Path(src), Path(dst), build_pipeline(method, config), progress=progress)
     finally:
         give_memory_back()  # by now without the networks that find regions
