@@ -72,7 +72,8 @@ def transcode(src: Path, dst: Path) -> None:
     with av.open(str(src)) as source, av.open(str(dst), "w") as out:
         inside = source.streams.video[0]
         inside.thread_type = "AUTO"
-        stream = out.add_stream("libx264", rate=RATE, options={"crf": str(recipe.crf)})
+        options = {"crf": str(recipe.crf), **recipe.options}
+        stream = out.add_stream("libx264", rate=RATE, options=options)
         stream.width, stream.height, stream.pix_fmt = inside.width, inside.height, "yuv420p"
         for picture in prefetch(source.decode(video=0)):
             picture.pict_type = 0
