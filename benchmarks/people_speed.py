@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import shlex
 import tempfile
 import time
 from collections import defaultdict
@@ -50,7 +51,7 @@ TWO = (  # with two people each
     "uti/push/set1_5_1_5.mp4",
     "uti/handshake/set2_37_17_0.mp4",
 )
-SIZES = {(320, 240): 90, (640, 480): 120, (1280, 720): 45}  # and frames
+SIZES = {(320, 240): 240, (640, 480): 240, (1280, 720): 60}  # and frames
 PEOPLE = (1, 2, 4)
 CROWD = ((1280, 720), 8)
 PARTS_OF = (640, 480), 2
@@ -194,9 +195,10 @@ def where_time_goes(data: Path, folder: Path, built: dict[str, Pipeline], most: 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--frames", type=int, default=120, help="of a clip, at most")
+    parser.add_argument("--frames", type=int, default=240, help="of a clip, at most")
     parser.add_argument("-o", type=Path, default=OUT)
     args = parser.parse_args()
+    given = ["--frames", str(args.frames)]
     built = {level: pipeline(level) for level in LEVELS}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -209,7 +211,7 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0))
     page = f"""# Speed of the three levels
 
-`python benchmarks/people_speed.py`
+`{shlex.join(["python", "benchmarks/people_speed.py", *given])}`
 
 On {cores} cores ({processor()}); the load was {os.getloadavg()[0]:.1f} at the end, where this
 command alone makes about 3.
@@ -232,8 +234,8 @@ CPU milliseconds a frame, {PARTS_OF[0][0]} x {PARTS_OF[0][1]}, {PARTS_OF[1]} peo
 {chr(10).join(parts)}
 
 `figure` looks for poses alone: it shows nothing of the scene, so that faces and what moves beside
-them would change nothing. Each person costs a run of the landmark network a frame; pixels cost
-faces, noise, colours and encoding.
+them would change nothing. Each person costs a run of the landmark network, in every frame or while the
+person hardly moves in every other one; pixels cost faces, noise, colours and encoding.
 """
     args.o.write_text(page, "utf-8")
 

@@ -106,7 +106,7 @@ class PipelineConfig(Checked):
     # h264.
     codec: Codec | None = None
     crf: Whole | None = None  # quality of the encoder, lower is better.
-    encoder_preset: str | None = None  # the encoder's speed, such as veryfast or slow.
+    encoder_preset: str | None = None  # the encoder's speed, such as medium; h264's is veryfast.
     lossless: bool = False  # write every pixel exactly.
     bitrate: str | None = None  # bits per second, or source for the input's.
     hwaccel: Literal["none", "cuda"] = "none"  # none or cuda.
