@@ -234,8 +234,8 @@ CPU milliseconds a frame, {PARTS_OF[0][0]} x {PARTS_OF[0][1]}, {PARTS_OF[1]} peo
 {chr(10).join(parts)}
 
 `figure` looks for poses alone: it shows nothing of the scene, so that faces and what moves beside
-them would change nothing. Each person costs a run of the landmark network, in every frame or while the
-person hardly moves in every other one; pixels cost faces, noise, colours and encoding.
+them would change nothing. Each person costs a run of the landmark network, in every frame or, while
+the person hardly moves, in every other one; pixels cost faces, noise, colours and encoding.
 """
     args.o.write_text(page, "utf-8")
 
