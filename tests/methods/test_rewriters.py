@@ -70,4 +70,4 @@ def test_a_trained_one_rewrites_the_whole_frame_unless_regions_are_named(
         assert with_default_regions(PipelineConfig(regions=named), method).regions == named
         with pytest.raises(UsageError, match="rewrites whole frames"):
             with_default_regions(PipelineConfig(regions=named), made("stprivacy"))
-    assert with_default_regions(PipelineConfig(), build("blur")).regions == "faces"
+    assert with_default_regions(PipelineConfig(), build("blur")).regions == "people"
