@@ -15,7 +15,11 @@ from masquerade import build
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.errors import MissingError, UsageError
 from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate, from_json
-from masquerade.evaluation.pose_attackers import bone_ratios, landmark_sequences
+from masquerade.evaluation.pose_attackers import (
+    MEASURED_BONES,
+    bone_ratios,
+    landmark_sequences,
+)
 from masquerade.evaluation.presets import POSES, PRESETS, STILL_KERNELS, Preset
 from masquerade.extraction.config import ExtractionConfig
 from masquerade.extraction.dataset import ClipDataset, TensorClips, from_tensor
@@ -157,6 +161,18 @@ def test_bones_are_compared_by_their_share_whoever_stands_where() -> None:
     same = {t: [walker(t, x=50, thigh=0.4), walker(t, x=110, thigh=0.4, track=1)] for t in range(9)}
     other = torch.from_numpy(pose_sequence(same, np.arange(9), size=SIZE))[None]
     assert not torch.allclose(bone_ratios(poses), bone_ratios(other), atol=1e-2)
+
+
+def test_a_bone_that_is_never_seen_takes_nothing_from_the_others() -> None:
+    people = {t: [walker(t, x=50), walker(t, x=110, track=1)] for t in range(9)}
+    whole = torch.from_numpy(pose_sequence(people, np.arange(9), size=SIZE))[None]
+    without = whole.clone()
+    without[:, :, :, 15] = 0  # one wrist, as a drawing leaves it out
+    a, b = bone_ratios(whole)[0], bone_ratios(without)[0]
+    gone = MEASURED_BONES.index((13, 15))
+    bones = torch.arange(len(a)) % len(MEASURED_BONES)
+    assert torch.allclose(a[bones != gone], b[bones != gone])
+    assert a[gone] > 0.1 and b[gone] == 0
 
 
 def test_landmark_sequences_are_places_and_speeds_of_13_joints() -> None:

@@ -20,6 +20,7 @@ MEASURED_BONES = (
     *((23, 25), (24, 26), (25, 27), (26, 28)),  # legs
 )
 """Pairs of landmarks whose distance is somebody's own."""
+TRUNK = slice(0, 4)  # of MEASURED_BONES
 
 
 def count_seen(poses: ClipDataset) -> tuple[int, int]:
@@ -39,19 +40,20 @@ def landmark_sequences(poses: Tensor) -> Tensor:
 
 
 def bone_ratios(poses: Tensor) -> Tensor:
-    """Lengths of bones as shares of their mean, the median over the frames in which they are seen.
+    """Lengths of bones over the trunk's, the median over the frames in which both are seen.
 
     Lengths in metres and in the picture; of several people the sum and the difference, so that it
-    does not matter who stands where.
+    does not matter who stands where. A bone that is never seen, as a drawing leaves it out, is 0
+    and takes nothing from the others.
     """
     places, world, seen = poses[:, :2], poses[:, 3:6], poses[:, 2] > 0  # (B, C, T, V, M)
     a, b = (list(ends) for ends in zip(*MEASURED_BONES, strict=True))
-    there = (seen[:, :, a] & seen[:, :, b]).all(dim=2, keepdim=True)  # (B, T, 1, M)
+    there = seen[:, :, a] & seen[:, :, b]  # (B, T, bones, M)
     ratios = []
     for joints in (world, places):
         length = (joints[:, :, :, a] - joints[:, :, :, b]).norm(dim=1)  # (B, T, bones, M)
-        share = length / length.mean(dim=2, keepdim=True).clamp(min=1e-6)
-        share = share.masked_fill(~there, torch.nan).nanmedian(dim=1).values  # (B, bones, M)
-        ratios.append(share.nan_to_num(0.0))
+        length = length.masked_fill(~there, torch.nan)
+        trunk = length[:, :, TRUNK].nanmean(dim=2, keepdim=True).clamp(min=1e-6)
+        ratios.append((length / trunk).nanmedian(dim=1).values.nan_to_num(0.0))  # (B, bones, M)
     people = torch.cat(ratios, dim=1).sort(dim=2).values
     return torch.cat([people.sum(dim=2), people[..., -1] - people[..., 0]], dim=1)
