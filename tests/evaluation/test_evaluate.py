@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import scenes
+import torch
 from conftest import CONFIG
 
 from masquerade.datasets.manifest import Column, Manifest
 from masquerade.errors import UsageError
-from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate, from_json
+from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate, executor, from_json
+from masquerade.evaluation.presets import get_preset
 from masquerade.evaluation.protocols import Fold, Protocol, protocols
 from masquerade.evaluation.results import Finding, Row
+from masquerade.extraction.dataset import from_tensor
 from masquerade.methods import build
 
 
@@ -97,6 +100,15 @@ def test_what_was_done_is_not_done_again(
     black = [EvaluatedMethod(name="black", method=build("blacken"))]
     second = evaluate(manifest, black, CONFIG, data="scenes", folder=kept)
     assert second.rows == evaluation.rows[:2]
+
+
+def test_fits_of_other_code_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = from_tensor(torch.zeros(2, 3, 2, 8, 8))
+    fits = executor.Executor(folder=tmp_path, preset=get_preset("tiny"), seeds=1)
+    known = fits.folder_of("blur", clips)
+    assert fits.folder_of("blur", clips) == known
+    monkeypatch.setattr(executor, "_code_digest", lambda: b"changed")
+    assert fits.folder_of("blur", clips) != known
 
 
 def test_random_labels_make_the_result_void(folder: Path, kept: Path) -> None:

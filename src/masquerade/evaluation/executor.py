@@ -1,5 +1,6 @@
 """Run the fits of an evaluation: in parallel, cached on disk, resumed after a stop."""
 
+import functools
 import hashlib
 import itertools
 import re
@@ -23,6 +24,11 @@ from masquerade.extraction.dataset import ClipDataset
 from masquerade.process_pool import processes
 
 Progress = Callable[[str, int, int], None]
+FITTED_BY = (
+    *("evaluation/fit_predict.py", "evaluation/kernel_ridge.py", "evaluation/pose_attackers.py"),
+    *("datasets/augmentation.py", "models/**/*.py", "training/*.py"),
+)
+"""The files whose code a fit depends on, beside its preset."""
 
 
 Tasks = Sequence[tuple[Path, FitTask]]
@@ -50,7 +56,7 @@ class Executor:
     def folder_of(self, name: str, clips: ClipDataset) -> Path:
         """The folder of a method's fits, named by the content of its clips."""
         content = hashlib.sha256(clips.digest.encode() + clips.rows.tobytes())
-        content.update(repr(self.preset).encode())
+        content.update(repr(self.preset).encode() + _code_digest())
         plain = re.sub(r"\W+", "-", name).strip("-")
         folder = self.folder / f"{plain}-{content.hexdigest()[:12]}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -127,6 +133,14 @@ class Executor:
             waiting = [pool.submit(run, *task) for task in tasks]
             for done in as_completed(waiting):
                 yield done.result()
+
+
+@functools.cache
+def _code_digest() -> bytes:
+    """The SHA-256 of the code that fits: when it changes, everything is fitted anew."""
+    root = Path(__file__).parents[1]
+    paths = [path for part in FITTED_BY for path in root.glob(part)]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(paths))).digest()
 
 
 def _labels_digest(labels: dict[str, IntArray]) -> str:
