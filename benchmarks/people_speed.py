@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import resource
-import shlex
 import tempfile
 import time
 from collections import defaultdict
@@ -198,7 +197,6 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=240, help="of a clip, at most")
     parser.add_argument("-o", type=Path, default=OUT)
     args = parser.parse_args()
-    given = ["--frames", str(args.frames)]
     built = {level: pipeline(level) for level in LEVELS}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -211,7 +209,7 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0))
     page = f"""# Speed of the three levels
 
-`{shlex.join(["python", "benchmarks/people_speed.py", *given])}`
+`python benchmarks/people_speed.py --frames {args.frames}`
 
 On {cores} cores ({processor()}); the load was {os.getloadavg()[0]:.1f} at the end, where this
 command alone makes about 3.

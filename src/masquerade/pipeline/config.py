@@ -214,7 +214,8 @@ def with_default_regions(config: PipelineConfig, anonymizer: Anonymizer) -> Pipe
         return config
     if anonymizer.learned:
         return replace(config, regions="frame")
-    return replace(config, regions="faces" if config.detector in FACE_DETECTORS else "people")
+    of_faces = config.detector in FACE_DETECTORS
+    return replace(config, regions="faces" if of_faces else DEFAULT_REGIONS)
 
 
 def region_arguments(

@@ -96,7 +96,7 @@ def scaled_boxes(
 
 
 def turn_back(rows: Array, turn: int, size: tuple[int, int]) -> Array:
-    """Boxes (N, 4) in a frame that was turned, as boxes (N, 4) in the frame before that.
+    """Map boxes (N, 4) found in a turned frame back to the frame as it was before.
 
     Args:
         rows: x0, y0, x1, y1 each.

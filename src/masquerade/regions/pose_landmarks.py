@@ -41,7 +41,7 @@ class Pose:
 
 
 def moved_calmly(a: Pose, b: Pose) -> bool:
-    """Whether one person's poses in two frames show where the person was between them, too."""
+    """Whether a person moved so little between two frames that both cover the one between."""
     farthest = np.hypot(*(a.landmarks[:, :2] - b.landmarks[:, :2]).T).max()
     return bool(farthest <= CALM * min(a.square.half, b.square.half))
 

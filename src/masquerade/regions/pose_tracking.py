@@ -27,7 +27,14 @@ from masquerade.regions.pose_detection import U8, PoseDetector, Square
 from masquerade.regions.pose_landmarks import Pose, PoseLandmarks, middle_pose, moved_calmly
 from masquerade.regions.region import Frame, fit_size
 from masquerade.regions.ssd_people import SsdPeople
-from masquerade.regions.tracking import FULL_RATE, Tracking, delayed, time_of, track_boxes
+from masquerade.regions.tracking import (
+    FULL_RATE,
+    Tracking,
+    delayed,
+    seconds_between,
+    time_of,
+    track_boxes,
+)
 
 CANVAS = 480  # longest side of the silhouettes, in pixels
 FLOW = 240  # longest side of the copies that flow is computed on
@@ -327,13 +334,12 @@ class _Run:
         self._tracks = [k for k in self._tracks if self._now - k.seen <= longest]
 
     def _detection_is_due(self, now: FramePeople) -> bool:
-        """Whether the detectors ran `every` frames ago, or as long as these take at full rate."""
-        then, time = self._detected_at, time_of(now.frame)
-        seconds = 0.0 if then is None or time is None else time - then
+        """Whether to run the detectors: after `every` frames, or their time at full rate."""
+        seconds = seconds_between(self._detected_at, time_of(now.frame))
         return self._since >= self._rules.every or seconds > (self._rules.every - 0.5) / FULL_RATE
 
     def _may_skip(self, waiting: deque[FramePeople]) -> bool:
-        """Whether people may be looked for in the next frame first, which is near in time."""
+        """Whether to skip the last frame: poses in the next one will tell those in it."""
         if len(waiting) < 2 or self._skipped or self._detection_is_due(waiting[-1]):
             return False
         before, now = (time_of(one.frame) for one in list(waiting)[-2:])
@@ -362,18 +368,17 @@ class _Run:
         return any(k.seen != self._now for k in followed)
 
     def _look(self, track: _Track, people: FramePeople, t: int) -> Pose | None:
-        """Look for somebody who is followed in frame t; None: the person was lost."""
+        """Find a followed person's pose in frame t; None if the person is lost."""
         pose = self._tracker.landmarks(people.pixels, track.square)
         if not _continues(pose):
             return None
-        people.poses[track.number] = pose
-        track.square, track.seen = pose.next_square, t
+        self._add(track, people, pose, t)
         return pose
 
     def _follow_over_skipped(
         self, track: _Track, last: FramePeople, skipped: FramePeople, now: FramePeople
     ) -> None:
-        """Look for somebody in the last of three frames, and fill the one before.
+        """Find a followed person's pose in the last of three frames and in the skipped one before.
 
         Who moved little was half-way there; anybody else is looked for in it, too.
         """
@@ -383,11 +388,12 @@ class _Run:
             if self._look(track, skipped, self._now - 1) is not None:
                 self._look(track, now, self._now)
             return
-        middle = middle_pose(known, found)
         if not moved_calmly(known, found):
             pose = self._tracker.landmarks(skipped.pixels, square)
-            middle = pose if _continues(pose) else middle
-        skipped.poses[track.number] = middle
+            if _continues(pose):
+                skipped.poses[track.number] = pose
+                return
+        skipped.poses[track.number] = middle_pose(known, found)
 
     def _map(self, action: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         """What an action gives for each item, side by side."""
@@ -408,9 +414,9 @@ class _Run:
     def _landmarks(self, now: FramePeople, squares: list[Square]) -> list[Pose]:
         return self._map(lambda square: self._tracker.landmarks(now.pixels, square), squares)
 
-    def _add(self, track: _Track, now: FramePeople, pose: Pose) -> None:
-        now.poses[track.number] = pose
-        track.square, track.seen = pose.next_square, self._now
+    def _add(self, track: _Track, people: FramePeople, pose: Pose, t: int) -> None:
+        people.poses[track.number] = pose
+        track.square, track.seen = pose.next_square, t
 
     def _drop_doubles(self, now: FramePeople) -> None:
         """Of two tracks that follow one person the younger ends."""
@@ -496,7 +502,7 @@ class _Run:
         )
         if not near:
             self._tracks.append(track)
-        self._add(track, now, pose)
+        self._add(track, now, pose, self._now)
         track.supported = self._now
         self._look_back(waiting, track.number, filled=bool(near))
         _fill_between(list(waiting), track.number)

@@ -254,7 +254,7 @@ def select_keyframes(
     for frame, cut in frames:
         now = time_of(frame)
         if held is not None:
-            if not held[2] and _seconds(last, now) > (every + 0.25) / FULL_RATE:
+            if not held[2] and seconds_between(last, now) > (every + 0.25) / FULL_RATE:
                 held, since, last = (held[0], held[1], True), 1, before
             yield held
         since = 0 if cut else since
@@ -266,11 +266,12 @@ def select_keyframes(
 
 
 def time_of(frame: object) -> float | None:
-    """When a frame is shown, in seconds; None: it does not say."""
+    """The presentation time of a frame in seconds; None if it has none."""
     return getattr(frame, "time", None)
 
 
-def _seconds(first: float | None, last: float | None) -> float:
+def seconds_between(first: float | None, last: float | None) -> float:
+    """Seconds from one time to a later one; 0 if either is not known."""
     return 0.0 if first is None or last is None else last - first
 
 
@@ -296,7 +297,7 @@ def detect_beside(
 
 
 def delayed(items: Iterable[Anything], late: int) -> Iterator[Anything]:
-    """The same items, each as soon as `late` more were read."""
+    """Delay a stream: each item comes when `late` more were read, and the rest at the end."""
     waiting: deque[Anything] = deque()
     for item in items:
         waiting.append(item)
