@@ -107,6 +107,8 @@ def test_fits_of_other_code_are_not_read(tmp_path: Path, monkeypatch: pytest.Mon
     fits = executor.Executor(folder=tmp_path, preset=get_preset("tiny"), seeds=1)
     known = fits.folder_of("blur", clips)
     assert fits.folder_of("blur", clips) == known
+    source = Path(executor.__file__).parents[1]
+    assert all(any(source.glob(part)) for part in executor.FITTED_BY)
     monkeypatch.setattr(executor, "_code_digest", lambda: b"changed")
     assert fits.folder_of("blur", clips) != known
 

@@ -109,7 +109,7 @@ def test_what_was_measured_is_what_the_pages_say(
     rows = [line.strip("| ").split(" | ") for line in file.read_text("utf-8").splitlines()]
     found = [cells for cells in rows if cells[0] == row]
     one = found[-1] if page == "face_recall.md" else found[0]  # faces over time; upright people
-    assert abs(float(one[column].split()[0]) - number) <= 0.5
+    assert round(float(one[column].split()[0])) == number
 
 
 def test_the_library_takes_a_level_in_place_of_a_method(clip: Path, tmp_path: Path) -> None:
