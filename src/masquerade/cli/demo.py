@@ -31,9 +31,9 @@ class Options:
     video: Positional[Path | None] = None
     # the folder for what is made. What an earlier demo left there is replaced.
     output: Annotated[Path, arg(aliases=["-o"])] = Path("out")
-    method: str = "selective"  # how faces are hidden.
-    allow_empty: bool = False  # also show a video in which no face was found.
-    allow_gaps: bool = False  # also show one in which faces were lost for a while.
+    method: str = "selective"  # how people are hidden.
+    allow_empty: bool = False  # also show a video in which nobody was found.
+    allow_gaps: bool = False  # also show one in which people were lost for a while.
 
 
 def main(argv: list[str]) -> int:

@@ -79,7 +79,7 @@ CODECS: dict[Codec, CodecSpec] = {
         crf=20,
         formats=("yuv420p", "yuv444p", "yuv420p10le", "yuv444p10le"),
         lossless=("libx264rgb", "rgb24", None, {"qp": "0"}),
-        options={"preset": "veryfast"},  # noise costs an encoder much; medium takes twice as long
+        options={"preset": "veryfast"},  # noise costs an encoder much
         presets=True,
         cuda="h264_nvenc",
     ),
