@@ -23,7 +23,7 @@ from masquerade.evaluation.pose_attackers import (
 from masquerade.evaluation.presets import POSES, PRESETS, STILL_KERNELS, Preset
 from masquerade.extraction.config import ExtractionConfig
 from masquerade.extraction.dataset import ClipDataset, TensorClips, from_tensor
-from masquerade.extraction.poses import drawn_people, pose_sequence
+from masquerade.extraction.poses import VISIBILITY, drawn_people, pose_sequence
 from masquerade.methods.drawn_people import DrawnPeople
 from masquerade.report.table import markdown
 
@@ -177,7 +177,20 @@ def test_a_bone_that_is_never_seen_takes_nothing_from_the_others() -> None:
 
 def test_landmark_sequences_are_places_and_speeds_of_13_joints() -> None:
     poses = torch.zeros(1, 6, 4, 33, 2)
+    poses[:, VISIBILITY] = 1
     poses[0, 0, :, 15, 1] = torch.tensor([0.0, 0.1, 0.3, 0.3])
     found = landmark_sequences(poses)
     assert found.shape == (1, 2 * 13 * 2 * (4 + 3))
     assert found[found != 0].tolist() == pytest.approx([0.1, 0.3, 0.3, 0.4, 0.8])
+
+
+def test_a_joint_that_is_not_drawn_stands_among_the_others_and_does_not_leap() -> None:
+    poses = torch.zeros(1, 6, 3, 33, 1)
+    poses[:, VISIBILITY, :, 11:17] = 1  # shoulders and arms only
+    poses[0, 0, :, 11:17] = 0.4  # far from the middle of the frame
+    poses[:, VISIBILITY, 1, 15] = 0  # a hand, in one frame
+    poses[:, :2, 1, 15] = 0
+    found = landmark_sequences(poses)
+    places, speed = found[0, : 2 * 3 * 13], found[0, 2 * 3 * 13 :]
+    assert places[: 3 * 13].tolist() == pytest.approx([0.4] * 3 * 13)
+    assert not speed.any()

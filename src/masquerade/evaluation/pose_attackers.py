@@ -33,9 +33,17 @@ def count_seen(poses: ClipDataset) -> tuple[int, int]:
 
 
 def landmark_sequences(poses: Tensor) -> Tensor:
-    """Where 13 joints are, and how fast they move."""
-    places = poses[:, :2, :, list(THIRTEEN)]  # (B, 2, T, 13, M)
+    """Where 13 joints are, and how fast they move.
+
+    A joint that is not seen, as a drawing leaves it out, stands at the middle of those that are,
+    and has no speed: at the middle of the frame it would seem to have leapt there.
+    """
+    joints = poses[:, :, :, list(THIRTEEN)]  # (B, C, T, 13, M)
+    places, seen = joints[:, :2], joints[:, VISIBILITY : VISIBILITY + 1] > 0
+    middle = (places * seen).sum(dim=3, keepdim=True) / seen.sum(dim=3, keepdim=True).clamp(min=1)
+    places = torch.where(seen, places, middle)
     speed = SPEED_GAIN * (places[:, :, 1:] - places[:, :, :-1])
+    speed = speed * (seen[:, :, 1:] & seen[:, :, :-1])
     return torch.cat([places.flatten(1), speed.flatten(1)], dim=1)
 
 
