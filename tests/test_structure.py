@@ -45,6 +45,7 @@ CONCEPTS = {  # files of fewer than 40 lines that are a concept of their own
     "datasets/published/ucf11.py",
     "device.py",
     "errors.py",
+    "evaluation/gait_attackers.py",
     "methods/blacken.py",
     "methods/downsample.py",
     "methods/framewise.py",

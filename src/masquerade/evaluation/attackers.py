@@ -62,7 +62,11 @@ ATTACKERS = {
     # sees only the top twelfth of the frame, above people's heads
     "background": AttackerFamily("scratch", lambda model: model.background),
     # sees the poses of people only: how they are built and how they move
-    "pose": AttackerFamily("scratch", lambda model: model.content != "frames", ensemble=True),
+    "pose": AttackerFamily(
+        "scratch", lambda model: model.content in ("poses", "joints"), ensemble=True
+    ),
+    # sees how people move and their outline, at the video's own rate
+    "gait": AttackerFamily("scratch", lambda model: model.content == "flow", ensemble=True),
     # the strongest of the others, and the true action: it has no models of its own
     "prior": AttackerFamily("scratch", lambda model: False),
 }

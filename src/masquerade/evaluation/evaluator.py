@@ -63,6 +63,7 @@ from masquerade.storage import TemporaryFolder
 
 PREDICTIONS = "predictions.npz"
 RAW = EvaluatedMethod(name="raw")
+POSE_CONTENTS = ("poses", "joints")
 
 
 def evaluate(
@@ -210,7 +211,9 @@ class Evaluator:
         clips, predictions = self._predict(method, raw, "frames")
         poses: list[PosesSeen] = []
         for content in dict.fromkeys(self.models[name].content for name, _ in self._fits(method)):
-            if content != "frames":
+            if content == "flow":
+                predictions = predictions.merge([self._predict(method, raw, content)[1]])
+            elif content in POSE_CONTENTS:
                 seen = self._poses_seen(method, clips, content)
                 poses.append(seen)
                 if seen.left_out is None:
@@ -389,13 +392,13 @@ class Evaluator:
     ) -> ClipDataset:
         preset, doing = self.preset, "reading" if anonymizer is None else "anonymizing"
         regions = method.regions
-        if content != "frames":
+        if content in POSE_CONTENTS:
             doing = f"looking for the {content} of people in"
             regions = regions if anonymizer else self.people
         return extract_clips(
             self.manifest,
             ExtractionConfig(
-                frames=preset.frames if content == "frames" else preset.pose_frames,
+                frames=preset.frames_of(content),
                 content=content,
                 size=preset.size,
                 stride=preset.stride,

@@ -26,6 +26,7 @@ from masquerade.process_pool import processes
 Progress = Callable[[str, int, int], None]
 FITTED_BY = (
     *("evaluation/fit_predict.py", "evaluation/kernel_ridge.py", "evaluation/pose_attackers.py"),
+    "evaluation/gait_attackers.py",
     *("datasets/augmentation.py", "models/**/*.py", "training/*.py"),
 )
 """The files whose code a fit depends on, beside its preset."""

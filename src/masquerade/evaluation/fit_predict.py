@@ -4,7 +4,7 @@ import hashlib
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -25,7 +25,7 @@ from masquerade.models.recognizers import build_recognizer
 from masquerade.storage import atomic_write, save_tensors
 from masquerade.training.predict import predict
 from masquerade.training.supervised import fit
-from masquerade.training.views import Views
+from masquerade.training.views import ONE_VIEW, Views
 
 SEED_WORDS = {"scratch": "fresh", "finetuned": "warm", "raw": "raw"}
 """Initialisations as seeds are made of them, so that the published tables are reproduced."""
@@ -59,7 +59,8 @@ def fit_predict(
         if model.side is not None:
             parts = {split: _shrink(part, model.side) for split, part in parts.items()}
         net = _fit_network(task, model, parts["train"], preset, device)
-        predicted = {split: _predict(net, parts[split], task) for split in _predicted(task)}
+        views = ONE_VIEW if model.content == "flow" else MIRRORED
+        predicted = {split: _predict(net, parts[split], task, views) for split in _predicted(task)}
     spent = time.process_time() - began
     return {
         split: Block(
@@ -121,14 +122,16 @@ def _augmentation(model: AttackerModel, preset: Preset) -> Augmentation:
     """What is done to training clips: poses are only mirrored, backgrounds left as they are."""
     if model.background:
         return NONE
+    if model.content == "flow":  # the mirror image would move to the same side
+        return replace(preset.augment, flip=0.0)
     return preset.augment if model.content == "frames" else Augmentation(flip=preset.augment.flip)
 
 
-def _predict(net: nn.Module, part: ClipDataset, task: FitTask) -> dict[str, Floats]:
+def _predict(net: nn.Module, part: ClipDataset, task: FitTask, views: Views) -> dict[str, Floats]:
     if not len(part):
         return {}
     several = tuple(label for label in task.classes if task.labels[label].ndim == 2)
-    predicted = predict(net, part, views=MIRRORED, multi_label=several)
+    predicted = predict(net, part, views=views, multi_label=several)
     return {label: np.asarray(p, np.float64) for label, p in predicted.items()}
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from masquerade.evaluation.gait_attackers import flow_spectrum, gait_energy_image
 from masquerade.evaluation.pose_attackers import bone_ratios, landmark_sequences
 from masquerade.evaluation.presets import AttackerModel
 from masquerade.extraction.dataset import ClipDataset, clip_loader
@@ -50,6 +51,8 @@ FEATURES: dict[str, Callable[[Tensor], Tensor]] = {
     "colours": colour_histogram,
     "landmarks": landmark_sequences,
     "bone ratios": bone_ratios,
+    "flow spectrum": flow_spectrum,
+    "gait energy image": gait_energy_image,
 }
 """(B, C, T, H, W) of a modality, or pose sequences (B, 6, T, 33, M), to (B, D)."""
 
@@ -64,7 +67,7 @@ def feature_batches(clips: ClipDataset, model: AttackerModel) -> Iterator[Floats
     """(n, D) of some clips after one another."""
     parts: list[Tensor] = []
     for batch in clip_loader(clips, torch.split(torch.arange(len(clips)), CLIPS_AT_ONCE)):
-        if model.content == "frames":
+        if model.content in ("frames", "flow"):
             batch = MODALITIES[model.modality].transform(batch.float() / 255)
         parts.append(FEATURES[model.features](batch))
         if sum(map(len, parts)) >= QUERIES_AT_ONCE:

@@ -15,8 +15,9 @@ class AttackerModel:
     """A model that learns labels from clips."""
 
     modality: str  # its input, in MODALITIES
-    # what its clips are: frames, `poses` that networks find in the frames as they are published, or
-    # `joints` as methods that draw people draw them, which others do not have
+    # what its clips are: frames, `flow` of consecutive frames, `poses` that networks find in the
+    # frames as they are published, or `joints` as methods that draw people draw them, which others
+    # do not have
     content: Content = "frames"
     # in RECOGNIZERS; None: kernel ridge regression on `features`, which on few clips is often the
     # strongest, and costs nothing
@@ -40,6 +41,7 @@ class Preset:
     sample_first: bool = False
     attackers: dict[str, AttackerModel]  # models by name
     pose_frames: int = 24  # of a sequence of poses, which are sampled as frames are
+    flow_frames: int = 48  # consecutive ones, in which flow is searched: at 25 a second two steps
     epochs: int  # of a network trained from scratch
     finetune_epochs: int  # of one that starts from raw-trained weights
     batch: int = 16  # clips a step
@@ -47,6 +49,12 @@ class Preset:
     weight_decay: float = 0.05  # of AdamW
     # of training clips; not for attackers that see the background only
     augment: Augmentation = LIGHT
+
+    def frames_of(self, content: Content) -> int:
+        """T of a clip of this content."""
+        if content == "flow":
+            return self.flow_frames
+        return self.frames if content == "frames" else self.pose_frames
 
 
 STILL_KERNELS = {
@@ -71,6 +79,17 @@ POSES |= POSE_KERNELS
 POSES |= {f"{name}, drawn joints": replace(one, content="joints") for name, one in POSES.items()}
 """What sees sequences of poses only."""
 
+GAIT = {
+    "kernel on flow spectrum": AttackerModel(
+        modality="frames", content="flow", features="flow spectrum"
+    ),
+    "kernel on outline": AttackerModel(
+        modality="frames", content="flow", features="gait energy image"
+    ),
+    "tiny-2d on outline": AttackerModel(modality="outline", content="flow", network="tiny-2d"),
+}
+"""What sees how people move, and their outline."""
+
 RECIPE = tiny()
 TINY_3D = AttackerModel(modality="both", network="tiny-3d", widths=RECIPE.widths, side=RECIPE.size)
 TINY = Preset(
@@ -82,6 +101,7 @@ TINY = Preset(
         **STILL_KERNELS,
         **TEMPORAL_KERNELS,
         **POSES,
+        **GAIT,
     },
     epochs=RECIPE.epochs,
     finetune_epochs=RECIPE.epochs // 3,
@@ -124,6 +144,7 @@ PAPER = Preset(
         **STILL_KERNELS,
         **TEMPORAL_KERNELS,
         **POSES,
+        **GAIT,
     },
     pose_frames=16,  # the same ones
     epochs=100,

@@ -19,6 +19,7 @@ from masquerade.checkpoint import arguments
 from masquerade.datasets.clip_sampling import Padding, strided, uniform
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import UsageError
+from masquerade.extraction import flow_clip
 from masquerade.extraction.dataset import Shape
 from masquerade.extraction.poses import CHANNELS, PEOPLE, pose_sequence
 from masquerade.extraction.store import ENTRY
@@ -29,7 +30,7 @@ from masquerade.regions import REGIONS, Union
 from masquerade.storage import file_digest, weights_digest
 
 RegionFactory = Callable[[], Any]
-Content = Literal["frames", "poses", "joints"]
+Content = Literal["frames", "flow", "poses", "joints"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,8 @@ class ExtractionConfig:
 
     Args:
         frames: T of a clip.
-        content: `frames`; `poses`, the landmarks that pose networks find in the frames as they are
+        content: `frames`; `flow`, how consecutive frames from the middle of the video move, see
+            `flow_clip`; `poses`, the landmarks that pose networks find in the frames as they are
             shown (of raw video those that `regions` come with, where these are given); or `joints`,
             those that a method which draws people draws.
         size: side, or (height, width), in pixels; by area, the frame is squeezed to it.
@@ -89,6 +91,8 @@ class ExtractionConfig:
     @property
     def shape(self) -> Shape:
         """(3, T, H, W) of a clip, or (C, T, V, M) of a pose sequence."""
+        if self.content == "flow":
+            return (flow_clip.CHANNELS, self.frames, flow_clip.ROWS, flow_clip.COLUMNS)
         if self.content != "frames":
             return (CHANNELS, self.frames, LANDMARKS, PEOPLE)
         height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
@@ -97,11 +101,14 @@ class ExtractionConfig:
     @property
     def dtype(self) -> type[np.uint8] | type[np.float32]:
         """Of the numbers of a clip: bytes, or of poses floats."""
-        return np.uint8 if self.content == "frames" else np.float32
+        return np.uint8 if self.content in ("frames", "flow") else np.float32
 
     def indices(self, first: int, last: int) -> IntArray:
-        """(T,) frames of the video that make a clip of frames first to last."""
+        """(T,) frames of the video that make a clip of frames first to last; of flow T + 1."""
         count = last - first + 1
+        if self.content == "flow":
+            start = max(0, (count - self.frames - 1) // 2)
+            return first + strided(count, self.frames + 1, start=start, padding="palindrome")
         if self.stride is None:
             return first + uniform(count, self.frames)
         return first + strided(count, self.frames, stride=self.stride, padding=self.padding)
@@ -181,7 +188,9 @@ def config_digest(config: ExtractionConfig) -> str:
         "index": ENTRY,
     }
     regions = _describe_regions(config.regions)
-    if config.content != "frames":  # masquerade's own code finds poses, on raw video too
+    if config.content == "flow":
+        content["content"] = ["flow", file_digest(Path(inspect.getfile(flow_clip)))]
+    elif config.content != "frames":  # masquerade's own code finds poses, on raw video too
         content |= {
             "content": [config.content, file_digest(Path(inspect.getfile(pose_sequence)))],
             "regions": regions,

@@ -38,6 +38,7 @@ from masquerade.extraction.config import (
     region_names,
     region_source,
 )
+from masquerade.extraction.flow_clip import flow_clip, flow_frame
 from masquerade.extraction.poses import drawn_people, find_people, pose_sequence
 from masquerade.extraction.region_cache import CachedRegions
 from masquerade.methods.drawn_people import DrawnPeople
@@ -175,7 +176,7 @@ def _clip_maker(
 ) -> Callable[[IntArray], NDArray[Any]]:
     """Read the frames that a video's rows need; returns what makes a clip of some of them."""
     people: dict[int, Sequence[Person]] = {}
-    frames: dict[int, NDArray[np.uint8]] = {}  # resized, (h, w, 3)
+    frames: dict[int, NDArray[np.uint8]] = {}  # resized, (h, w, 3), or for flow grey, (h, w)
     seed = _noise_seed(video, config)
     with _open(video.path) as reader:
         size = reader.info.width, reader.info.height
@@ -194,16 +195,19 @@ def _clip_maker(
                     people[numbers[len(people)]] = persons
             else:
                 some = set(needed.tolist())
-                frames = {i: resize(pixels, config) for i, pixels in shown if i in some}
+                small = flow_frame if config.content == "flow" else partial(resize, config=config)
+                frames = {i: small(pixels) for i, pixels in shown if i in some}
     if config.content == "joints":
         assert isinstance(config.method, DrawnPeople)
         seed = secrets.randbits(48) if seed is None else seed
         people = dict(drawn_people(people.items(), config.method, seed=seed))
-    read = frames if config.content == "frames" else people
+    read = frames or people
     if not set(needed.tolist()) <= read.keys():
         raise VideoError(f"{video.path.name} gives fewer frames than its {needed[-1] + 1} packets.")
     if config.content == "frames":
         return partial(_stack, frames)
+    if config.content == "flow":
+        return lambda numbers: flow_clip([frames[int(i)] for i in numbers])
     return partial(pose_sequence, people, size=size)
 
 
@@ -238,7 +242,8 @@ def _anonymized(
     The `counter` is told what was hidden.
     """
     frames = (item for item in reader if isinstance(item, Frame))
-    raw = config.method is None and not config.through_file and config.content == "frames"
+    from_pixels = config.content in ("frames", "flow")
+    raw = config.method is None and not config.through_file and from_pixels
     if config.sample_first or raw:
         some = set(needed.tolist())
         frames = (frame for frame in frames if frame.index in some)

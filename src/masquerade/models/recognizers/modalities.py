@@ -1,4 +1,4 @@
-"""MODALITIES: what of a clip a recognizer is fed (frames, stills, motion, background, poses)."""
+"""MODALITIES: what of a clip a recognizer is fed, such as frames, motion, background or poses."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -50,6 +50,16 @@ def _poses(sequence: Tensor) -> Tensor:
     return sequence[:, :3]
 
 
+def _outline(flow: Tensor) -> Tensor:
+    """Gait energy images (B, 2, 1, H, W) of flow clips: the outline's mean over time, and its sd.
+
+    The mean is Han and Bhanu's (TPAMI 2006), of what moves instead of a cut-out silhouette.
+    """
+    outline = flow[:, 2:]
+    energy = torch.cat([outline.mean(dim=2), outline.std(dim=2, correction=0)], dim=1)
+    return resize_clip(energy[:, :, None], (48, 36), antialias=False)
+
+
 class Modality(NamedTuple):
     """A fixed transform of RGB clips, or of pose sequences, and how many channels it gives."""
 
@@ -64,6 +74,7 @@ MODALITIES: dict[str, Modality] = {
     "both": Modality(_both, 4),
     "background": Modality(_background, 3),
     "poses": Modality(_poses, 3),
+    "outline": Modality(_outline, 2),
 }
 
 
