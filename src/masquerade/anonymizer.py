@@ -121,6 +121,9 @@ class Anonymizer(nn.Module):
     regions_only: bool = False
     """Whether it shows the regions alone, so that nothing else of a frame is left."""
 
+    removed_channels: tuple[str, ...] = ()
+    """What no output of it shows: `appearance` (colours and textures of people), `place`."""
+
     needs_people: ClassVar[bool] = False
     """Whether it draws people by their poses. `forward` then takes `people` as well, a sequence of
     B `People`, one for each clip, and regions must come from a source that finds poses."""

@@ -19,7 +19,12 @@ from masquerade.errors import UsageError
 from masquerade.evaluation import evaluate, from_json
 from masquerade.evaluation.attackers import AttackOutputs
 from masquerade.evaluation.controls import chance_score
-from masquerade.evaluation.ground_truth import GroundTruth, Probabilities, SplitTruth
+from masquerade.evaluation.ground_truth import (
+    GroundTruth,
+    Probabilities,
+    SplitTruth,
+    join_validation,
+)
 from masquerade.evaluation.metric_specs import (
     METRICS,
     MetricSpec,
@@ -203,13 +208,16 @@ def case(
         AttackOutputs(
             family="scratch",
             name=one,
-            validation=tuple(told[name]["validation"] for name in one.split("+")),
+            validation={
+                label: np.concatenate([told[name]["validation"][label] for name in one.split("+")])
+                for label in LABELS
+            },
             test=tuple(told[name]["test"] for name in one.split("+")),
         )
         for one in several
     ]
     return ScoringInput(
-        validation=sheets["validation"],
+        validation=join_validation([sheets["validation"]] * len(several[0].split("+"))),
         test=replace(sheets["test"], groups=np.arange(len(sheets["test"].clips))),
         outputs=tuple(made),
         prior=False,
@@ -286,7 +294,9 @@ def test_the_command_reports_them_and_changes_nothing_else(
 def test_results_of_before_are_read_and_written_as_they_were() -> None:
     text = (ROOT / "docs" / "results" / "ucf11.json").read_text()
     before, again = (json.loads(one)["rows"] for one in (text, from_json(text).to_json()))
-    assert [row["findings"] for row in before] == [row["findings"] for row in again]
+    for old, new in zip(before, again, strict=True):
+        for one, two in zip(old["findings"], new["findings"], strict=True):
+            assert one == {key: two[key] for key in one}
 
 
 def test_metrics_that_make_no_sense_are_refused(manifest: Manifest, three: Manifest) -> None:

@@ -39,7 +39,8 @@ def test_a_reading_is_the_number_of_the_table(
     red = found["red"]
     gap = paired(red.scores["copy"], red.scores["black"], clusters=red.groups).difference
     assert gap.value == pytest.approx(red.scores["copy"].value - red.scores["black"].value)
-    assert gap.low is not None and gap.low > 0.2  # the copy shows what black hides
+    assert gap.low is not None and gap.high is not None
+    assert 0 < gap.low < 0.5 < gap.high  # the copy shows what black hides, of which half is a guess
 
 
 class Fussy(Anonymizer):

@@ -52,7 +52,7 @@ def test_networks_are_trained_finetuned_and_used_as_raw_trained(
 
 def test_raw_trained_attackers_are_chosen_only_without_others() -> None:
     def one(name: str, validation: float, *, eligible: bool) -> ScoredAttacker:
-        who = AttackOutputs(family="raw", name=name, validation=(), test=(), eligible=eligible)
+        who = AttackOutputs(family="raw", name=name, validation={}, test=(), eligible=eligible)
         return ScoredAttacker(outputs=who, validation=validation, test=mean([0.0]))
 
     best, next_best = one("untouched", 0.9, eligible=False), one("trained", 0.6, eligible=True)

@@ -13,9 +13,11 @@ from masquerade.metrics.intervals import (
     bootstrap,
     cluster_numbers,
     jackknife,
+    max_t_quantile,
     paired,
     score,
     t_quantile,
+    variance_between_runs,
     wilson,
 )
 from masquerade.metrics.statistic import Floats, Ints, Statistic, difference, mean
@@ -204,3 +206,59 @@ def test_clusters_have_any_names_but_one_for_each_video() -> None:
         cluster_numbers(3, ["a"])
     with pytest.raises(UsageError, match="one or more resamples"):
         bootstrap(mean([1.0]), resamples=0)
+
+
+def rivals(rng: np.random.Generator, count: int, *, sd: float = 0.0) -> list[Statistic]:
+    """Attackers who are each right with rate .3, or so far apart as `sd` says."""
+    rates = 0.3 + sd * rng.standard_normal(count)
+    return [mean((rng.random(120) < rate) * 1.0) for rate in rates]
+
+
+def test_one_statistic_needs_students_quantile_and_many_need_more() -> None:
+    rng = np.random.default_rng(4)
+    (one,) = rivals(rng, 1)
+    alone = max_t_quantile([one], clusters=TWENTY)
+    assert alone == pytest.approx(stats.t.ppf(0.975, 19), rel=0.1)
+    assert max_t_quantile([one] * 9, clusters=TWENTY) == pytest.approx(alone)
+    many = max_t_quantile(rivals(rng, 30), clusters=TWENTY)
+    bonferroni = stats.t.ppf(1 - 0.025 / 30, 19)  # thirty independent ones need a little less
+    assert alone + 0.7 < many < bonferroni + 0.2
+    assert max_t_quantile([one], clusters=np.zeros(120)) == 0.0  # one group: no spread is known
+    constant = mean(np.zeros(120))
+    assert max_t_quantile([constant], clusters=TWENTY) == 0.0
+
+
+def test_intervals_of_many_attackers_hold_all_at_once() -> None:
+    rng = np.random.default_rng(5)
+    covered = {"alone": 0, "at once": 0}
+    for _ in range(200):
+        every = rivals(rng, 10)
+        for name, quantile in (("alone", 0.0), ("at once", max_t_quantile(every, clusters=TWENTY))):
+            ends = [score(one, clusters=TWENTY, quantile=quantile) for one in every]
+            covered[name] += all((one.low or 0) <= 0.3 <= (one.high or 1) for one in ends)
+    assert covered["alone"] < 160  # .95 to the tenth power is .60
+    assert 200 * 0.92 <= covered["at once"] <= 200 * 0.99
+
+
+def test_the_variance_between_runs_leaves_out_what_the_videos_explain() -> None:
+    rng = np.random.default_rng(6)
+    same = mean((rng.random(120) < 0.3) * 1.0)
+    assert variance_between_runs([same], clusters=TWENTY) is None
+    alike = variance_between_runs([same] * 5, clusters=TWENTY)
+    assert alike is not None and alike.value == 0 and alike.freedom == 4
+
+    def estimated(sd: float) -> float:
+        every = [variance_between_runs(rivals(rng, 5, sd=sd)) for _ in range(400)]
+        return float(np.mean([one.value for one in every if one is not None]))
+
+    nothing, much = estimated(0.0), estimated(0.08)
+    assert much == pytest.approx(0.08**2 / 5, rel=0.25) and nothing < 0.2 * much
+
+
+def test_runs_that_differ_widen_the_interval() -> None:
+    rng = np.random.default_rng(7)
+    runs = [mean((rng.random(120) < rate) * 1.0) for rate in (0.1, 0.3, 0.5)]
+    between = variance_between_runs(runs, clusters=TWENTY)
+    narrow, wide = (score(runs[0], clusters=TWENTY, between=one) for one in (None, between))
+    assert between is not None and between.value > 0
+    assert (wide.high or 0) - (wide.low or 0) > (narrow.high or 0) - (narrow.low or 0)

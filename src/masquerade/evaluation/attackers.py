@@ -13,7 +13,7 @@ from masquerade.errors import UsageError
 from masquerade.evaluation.calibration import mean_probabilities, recalibrate
 from masquerade.evaluation.ground_truth import Probabilities, SplitTruth
 from masquerade.evaluation.predictions import Initialisation, Predictions
-from masquerade.evaluation.presets import AttackerModel
+from masquerade.evaluation.presets import AttackerModel, Channel
 from masquerade.metrics.statistic import Floats
 
 Fit = tuple[str, Initialisation]
@@ -33,14 +33,16 @@ class AttackerFamily:
 class AttackOutputs:
     """Predictions of one attacker for every label of a protocol, by seed or run."""
 
-    family: str  # in ATTACKERS
+    family: str  # in ATTACKERS, or `transformed`: of raw video, behind a method's own transform
     name: str
-    validation: tuple[Probabilities, ...]  # one a seed, in the order of the validation clips
+    # of the validation clips of all seeds, one after another: each seed holds other people out
+    validation: Probabilities
     test: tuple[Probabilities, ...]  # one a seed, in the order of the test clips
     # whether it may be chosen as the strongest. Networks trained on raw video that are not
     # recalibrated may predict one class for all clips, which a small validation split rewards
     # where its few groups happen to be of that class
     eligible: bool = True
+    channels: frozenset[Channel] = frozenset()  # that it reads; of an ensemble those of all
 
 
 def _sees_people(model: AttackerModel) -> bool:
@@ -70,6 +72,7 @@ ATTACKERS = {
     # the strongest of the others, and the true action: it has no models of its own
     "prior": AttackerFamily("scratch", lambda model: False),
 }
+TRANSFORMED = "transformed"  # the family of attackers of raw video that transform it first
 SAME_ON_RAW = ("raw", "finetuned")  # on raw video both would be the same fits as `scratch`
 
 
@@ -113,24 +116,37 @@ def attack_outputs(
     names: Sequence[str],
     models: Mapping[str, AttackerModel],
     predictions: Predictions,
-    test: SplitTruth,
+    tests: Mapping[int, SplitTruth],
 ) -> tuple[AttackOutputs, ...]:
-    """Return all attackers of the families; `prior` has none here, as it depends on the label."""
+    """Return all attackers of the families; `prior` has none here, as it depends on the label.
+
+    `tests` are the test clips by seed, with the rates of what that seed's attackers learned from.
+    """
     found: list[AttackOutputs] = []
     for name in names:
         family, plain = ATTACKERS[name], []
         for model in [key for key, one in models.items() if family.uses(one)]:
             fits = predictions.select(attacker=model, initialisation=family.initialisation)
-            runs = dict.fromkeys((key.run, key.seed) for key in fits.blocks)
-            seeds = [fits.select(run=run, seed=seed) for run, seed in runs]
+            runs = sorted({(key.run, key.seed) for key in fits.blocks})
+            seeds = {seed: fits.select(run=run, seed=seed) for run, seed in runs}
             if seeds:
-                raw = family.initialisation == "raw"
-                plain.append(_join_folds(name, f"{name} {model}", seeds, eligible=not raw))
+                raw, channel = family.initialisation == "raw", models[model].channel
+                every = list(seeds.values())
+                plain.append(_join_folds(name, f"{name} {model}", every, channel, eligible=not raw))
                 if raw:
-                    right = [_recalibrate(seed, test) for seed in seeds]
-                    found.append(_join_folds(name, f"{name} {model}, recalibrated", right))
+                    right = [_recalibrate(one, tests[seed]) for seed, one in seeds.items()]
+                    found.append(_join_folds(name, f"{name} {model}, recalibrated", right, channel))
         found += plain
     return (*_ensembles(names, found), *found)  # of equals the first is chosen
+
+
+def transformed(outputs: Sequence[AttackOutputs], method: str) -> tuple[AttackOutputs, ...]:
+    """Attackers of a method's output as attackers of raw video, which they first transform so."""
+    return tuple(
+        replace(one, family=TRANSFORMED, name=f"{one.name}, behind {method}")
+        for one in outputs
+        if ATTACKERS[one.family].initialisation != "raw" and one.eligible
+    )
 
 
 def _ensembles(names: Sequence[str], found: Sequence[AttackOutputs]) -> list[AttackOutputs]:
@@ -144,8 +160,9 @@ def _ensembles(names: Sequence[str], found: Sequence[AttackOutputs]) -> list[Att
                 AttackOutputs(
                     family=name,
                     name=f"{name} ensemble",
-                    validation=_means([one.validation for one in mine]),
+                    validation=mean_probabilities([one.validation for one in mine]),
                     test=_means([one.test for one in mine]),
+                    channels=frozenset[Channel]().union(*(one.channels for one in mine)),
                 )
             )
     return ensembles
@@ -156,21 +173,30 @@ def _means(parts: Sequence[tuple[Probabilities, ...]]) -> tuple[Probabilities, .
 
 
 def _join_folds(
-    family: str, name: str, seeds: Sequence[Predictions], *, eligible: bool = True
+    family: str,
+    name: str,
+    seeds: Sequence[Predictions],
+    channel: Channel,
+    *,
+    eligible: bool = True,
 ) -> AttackOutputs:
     return AttackOutputs(
         family=family,
         name=name,
-        validation=tuple(_concatenate(seed.select(split="validation")) for seed in seeds),
+        validation=_join([_concatenate(seed.select(split="validation")) for seed in seeds]),
         test=tuple(_concatenate(seed.select(split="test")) for seed in seeds),
         eligible=eligible,
+        channels=frozenset({channel}),
     )
 
 
 def _concatenate(one: Predictions) -> dict[str, Floats]:
     """The folds one after another; one without clips has no predictions."""
     folds = {key.fold: block.probabilities for key, block in one.blocks.items()}
-    parts = [folds[fold] for fold in sorted(folds) if folds[fold]]
+    return _join([folds[fold] for fold in sorted(folds) if folds[fold]])
+
+
+def _join(parts: Sequence[Probabilities]) -> dict[str, Floats]:
     return {label: np.concatenate([part[label] for part in parts]) for label in parts[0]}
 
 

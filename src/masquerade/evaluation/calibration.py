@@ -55,14 +55,15 @@ def log_odds(p: Floats) -> Floats:
 
 def _link(multi_label: bool) -> tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]]:
     """From probabilities to logits, and back: of each value by itself, or of one among classes."""
-    return (log_odds, _sigmoid) if multi_label else (_logs, _softmax)
+    return (log_odds, sigmoid) if multi_label else (_logs, _softmax)
 
 
 def _logs(p: Floats) -> Floats:
     return np.asarray(np.log(np.clip(p, LEAST, None)))
 
 
-def _sigmoid(logits: Floats) -> Floats:
+def sigmoid(logits: Floats) -> Floats:
+    """The probability of log odds."""
     return np.asarray(1 / (1 + np.exp(-logits)))
 
 

@@ -5,11 +5,12 @@ alone, or their rows say nothing. Negative: with shuffled labels it must
 not lie above chance. Beside them, what the clips' sizes alone tell.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from masquerade.anonymizer import Anonymizer
 from masquerade.datasets.manifest import Clip, IntArray, Manifest
 from masquerade.evaluation.ground_truth import (
     GroundTruth,
@@ -19,12 +20,14 @@ from masquerade.evaluation.ground_truth import (
     multi_hot,
 )
 from masquerade.evaluation.metric_specs import MetricSpec, constant_floors, measure
+from masquerade.evaluation.presets import Channel
 from masquerade.evaluation.protocols import Protocol
 from masquerade.evaluation.results import Control, Finding
 from masquerade.extraction.extract_video import FOLDER_RATE
-from masquerade.metrics.intervals import score
+from masquerade.metrics.intervals import Score, score
 from masquerade.metrics.statistic import Floats
 
+CHANNEL = "only "  # before the name of the channel that a control is of
 SHUFFLES = 2
 """A sound evaluation fails one in forty times; only one that fails twice counts."""
 
@@ -44,6 +47,40 @@ def pose_control(found: Finding) -> Control | None:
     if best is None:
         return None
     return replace(positive_control(replace(found, score=best.test)), kind="poses")
+
+
+def channel_controls(
+    spec: MetricSpec, scores: Mapping[Channel, Score], floors: Mapping[str, Score]
+) -> list[Control]:
+    """Whether attackers of each channel alone succeed on raw video, one control a channel."""
+    floor = max((one.value for one in floors.values() if one.value is not None), default=1.0)
+    return [
+        Control(
+            kind=CHANNEL + channel,
+            label=spec.name,
+            score=found,
+            floor=floor,
+            passed=found.low is not None and found.low > floor,
+        )
+        for channel, found in scores.items()
+    ]
+
+
+def unread_channels(controls: Sequence[Control], method: Anonymizer | None) -> dict[str, str]:
+    """By label, which channels that a method leaves nobody can read in raw video either.
+
+    A low score says nothing of such a channel: people may well be told by it, by others.
+    """
+    gone = method.removed_channels if method is not None else ()
+    found: dict[str, list[str]] = {}
+    for one in controls:
+        channel = one.kind.removeprefix(CHANNEL)
+        if one.kind.startswith(CHANNEL) and not one.passed and channel not in gone:
+            found.setdefault(one.label, []).append(channel)
+    return {
+        label: f"no attacker succeeds by {' or '.join(names)} alone, on raw video either"
+        for label, names in found.items()
+    }
 
 
 def negative_control(spec: MetricSpec, truth: SplitTruth, predicted: Probabilities) -> Control:

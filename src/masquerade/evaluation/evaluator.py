@@ -20,6 +20,8 @@ from masquerade.device import choose_device
 from masquerade.errors import MasqueradeError, MissingError, UsageError
 from masquerade.evaluation import kernel_ridge
 from masquerade.evaluation.attackers import (
+    ATTACKERS,
+    SAME_ON_RAW,
     Fit,
     attack_outputs,
     families_on_raw,
@@ -29,22 +31,37 @@ from masquerade.evaluation.attackers import (
 from masquerade.evaluation.config import EvaluatedMethod, EvaluationConfig
 from masquerade.evaluation.controls import (
     SHUFFLES,
+    channel_controls,
     clip_size_controls,
     least_above_chance,
     negative_control,
     pose_control,
     positive_control,
+    unread_channels,
     void_reason,
 )
 from masquerade.evaluation.executor import Executor, Progress
 from masquerade.evaluation.ground_truth import GroundTruth, Probabilities, SplitTruth
-from masquerade.evaluation.metric_specs import metric_specs, notes_on_mean
+from masquerade.evaluation.metric_specs import metric_specs, notes_on_mean, without_void
 from masquerade.evaluation.pose_attackers import LEAST_SEEN, count_seen
 from masquerade.evaluation.predictions import Predictions
 from masquerade.evaluation.presets import AttackerModel, get_preset
 from masquerade.evaluation.protocols import label_columns, notes_on_unreported, protocols
-from masquerade.evaluation.results import SCHEMA, Control, Evaluation, PosesSeen, Row
-from masquerade.evaluation.scoring import ScoringInput, score_method, scoring_inputs
+from masquerade.evaluation.results import (
+    SCHEMA,
+    Control,
+    Evaluation,
+    Finding,
+    PosesSeen,
+    Row,
+)
+from masquerade.evaluation.scoring import (
+    ScoringInput,
+    channel_scores,
+    score_method,
+    score_table,
+    scoring_inputs,
+)
 from masquerade.extraction.config import (
     Content,
     ExtractionConfig,
@@ -105,7 +122,7 @@ def evaluate(
         failed = {c.label for c in controls if c.kind == "positive" and not c.passed}
         void = {label: "the attacker does not succeed on raw video" for label in failed}
         lines = [run.raw, *map(run.predict, methods)]
-        rows = tuple(run.score(line, void) for line in lines)
+        rows = run.score(lines, void, controls)
         if folder is not None:
             tables = [line.predictions for line in lines if line.predictions is not None]
             tables[0].merge(tables[1:]).save(folder / PREDICTIONS)
@@ -235,8 +252,7 @@ class Evaluator:
     def _fits(self, method: EvaluatedMethod) -> tuple[Fit, ...]:
         """The models and initialisations that attack a line."""
         fits = required_fits(self._names(method), self.models, raw=method is RAW)
-        example = method.runs[0][0] if method.runs else method.method
-        if isinstance(example, DrawnPeople):
+        if isinstance(_example(method), DrawnPeople):
             return fits
         return tuple(fit for fit in fits if self.models[fit[0]].content != "joints")
 
@@ -307,16 +323,26 @@ class Evaluator:
             raise MasqueradeError(f"{method.name}: not every trained anonymizer got every clip.")
         return datasets[0], found[0].merge(found[1:])
 
-    def score(self, mine: AttackedMethod, void: Mapping[str, str]) -> Row:
-        """The line of the table."""
+    def score(
+        self, lines: Sequence[AttackedMethod], void: Mapping[str, str], controls: Sequence[Control]
+    ) -> tuple[Row, ...]:
+        """The lines of the table."""
+        findings = score_table(
+            [(line.method.name, line.inputs) for line in lines],
+            self.truth,
+            self.specs,
+            void=void,
+            unread=[unread_channels(controls, _example(line.method)) for line in lines],
+        )
+        return tuple(self._row(*both) for both in zip(lines, findings, strict=True))
+
+    def _row(self, mine: AttackedMethod, findings: tuple[Finding, ...]) -> Row:
         method = mine.method
-        example = method.runs[0][0] if method.runs else method.method  # those of a line are alike
+        example = _example(method)
         for name, one in mine.inputs.items():
             for spec in self.specs[name]:
                 self.notes |= dict.fromkeys(notes_on_mean(method.name, spec, one.test))
         skipped = {} if mine.clips is None else mine.clips.skipped
-        raw = None if mine is self.raw else self.raw.inputs
-        findings = score_method(mine.inputs, self.truth, self.specs, raw=raw, void=void)
         return Row(
             name=method.name,
             method=None if example is None else _method_name(example),
@@ -336,7 +362,15 @@ class Evaluator:
     def controls(self) -> tuple[Control, ...]:
         """Positive and negative controls on raw video, and what clips' sizes tell of each label."""
         findings = score_method(self.raw.inputs, self.truth, self.specs)
+        failed = [one.label for one in map(positive_control, findings) if not one.passed]
+        self.specs, notes = without_void(self.specs, failed)
+        self.notes |= dict.fromkeys(notes)
+        findings = score_method(self.raw.inputs, self.truth, self.specs)
         found = [positive_control(one) for one in findings]
+        for name, one in self.raw.inputs.items():
+            for spec in self.specs[name]:
+                floors = next(f.floors for f in findings if f.label == spec.name)
+                found += channel_controls(spec, channel_scores(spec, one), floors)
         found += [control for one in findings if (control := pose_control(one)) is not None]
         people = {name: one for name, one in self.models.items() if not one.background}
         pixels = {name: one for name, one in people.items() if one.content == "frames"}
@@ -376,7 +410,8 @@ class Evaluator:
         )
         test = truth.of_clips(clips.rows).split(protocol, "test")
         model = {attacker: self.models[attacker]}
-        (output,) = attack_outputs(("scratch", "motion", "pose"), model, predictions, test)
+        families = tuple(name for name in ATTACKERS if name not in SAME_ON_RAW)
+        (output, *_) = attack_outputs(families, model, predictions, {0: test})
         return test, output.test[0]
 
     def _extract(
@@ -415,6 +450,11 @@ class Evaluator:
             workers=self.executor.workers,
             progress=self.progress and partial(self.progress, f"{method.name}: {doing} videos"),
         )
+
+
+def _example(method: EvaluatedMethod) -> Anonymizer | None:
+    """One anonymizer of a line; those of a line are alike but for their training."""
+    return method.runs[0][0] if method.runs else method.method
 
 
 def _finds_poses(regions: RegionFactory | str | None) -> bool:

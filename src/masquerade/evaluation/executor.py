@@ -90,7 +90,7 @@ class Executor:
             digest = _labels_digest(labels)
             numbers = range(len(protocol.folds)) if folds is None else folds
             for (attacker, start), seed, at in itertools.product(fits, seeds, numbers):
-                fold = protocol.folds[at]
+                fold = protocol.folds[at].for_seed(seed)
                 name = _fit_name(attacker, seed, shuffle, fold, digest)
                 task = FitTask(
                     key=PredictionKey(

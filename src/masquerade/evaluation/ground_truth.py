@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -24,17 +24,21 @@ Probabilities = Mapping[str, Floats]
 class SplitTruth:
     """What is known of the clips of one split, fold after fold, in the order of scoring."""
 
-    # (n,) rows of the manifest; a clip may be twice in it (validation of two folds)
+    # (n,) rows of the manifest; a clip may be twice in it (validation of two folds or seeds)
     clips: IntArray
     fold: IntArray  # (n,) of each
     groups: IntArray  # (n,) group of people and sources of each
     labels: Mapping[str, IntArray]  # label to (n,) classes, or (n, C) of 0 and 1; -1 unknown
     actions: IntArray  # (n,) true ones, or (n, A) of 0 and 1; -1 unknown
     fold_priors: Mapping[str, tuple[ActionPrior, ...]]  # label to the action prior of each fold
+    # label to (F, C), the mean over seeds of what attackers learned from; None: that of the priors
+    fold_rates: Mapping[str, Floats] | None = None
 
     @cached_property
     def rates(self) -> dict[str, Floats]:
         """Label to (n, C), the training rates of the clip's fold."""
+        if self.fold_rates is not None:
+            return {label: rates[self.fold] for label, rates in self.fold_rates.items()}
         return {
             label: np.stack([prior.overall for prior in priors])[self.fold]
             for label, priors in self.fold_priors.items()
@@ -102,10 +106,12 @@ class GroundTruth:
         order = np.random.default_rng(seed).permutation(len(self.groups))
         return replace(self, labels={name: codes[order] for name, codes in self.labels.items()})
 
-    def split(self, protocol: str, split: Split) -> SplitTruth:
-        """The clips of one split of all folds of a protocol."""
+    def split(self, protocol: str, split: Split, *, seed: int = 0) -> SplitTruth:
+        """The clips of one split of all folds of a protocol, as attackers of a seed see them."""
         one = self.protocols[protocol]
-        parts = [fold.rows(split) for fold in one.folds]
+        folds = tuple(fold.for_seed(seed) for fold in one.folds)
+        one = replace(one, folds=folds)
+        parts = [fold.rows(split) for fold in folds]
         clips = np.concatenate(parts)
         return SplitTruth(
             clips=clips,
@@ -125,6 +131,44 @@ class GroundTruth:
             hot = multi_hot(codes[clips], self.classes[label])
             found.append(ActionPrior.fit(hot, actions[clips]))
         return tuple(found)
+
+
+def join_validation(parts: Sequence[SplitTruth]) -> SplitTruth:
+    """The validation clips of several seeds one after another, each with the rates of its own.
+
+    A fold of the k-th seed has the number k F + fold, where F is how many folds a seed has.
+    """
+    count = len(next(iter(parts[0].fold_priors.values())))
+    return SplitTruth(
+        clips=np.concatenate([one.clips for one in parts]),
+        fold=np.concatenate([k * count + one.fold for k, one in enumerate(parts)]),
+        groups=np.concatenate([one.groups for one in parts]),
+        labels={
+            label: np.concatenate([one.labels[label] for one in parts]) for label in parts[0].labels
+        },
+        actions=np.concatenate([one.actions for one in parts]),
+        fold_priors={
+            label: tuple(prior for one in parts for prior in one.fold_priors[label])
+            for label in parts[0].fold_priors
+        },
+    )
+
+
+def mean_over_seeds(tests: Sequence[SplitTruth]) -> SplitTruth:
+    """The test clips, which are the same for all seeds, with the mean of their training rates.
+
+    The mean of several seeds' predictions is compared with it, so that a constant guess is exactly
+    at chance.
+    """
+    return replace(
+        tests[0],
+        fold_rates={
+            label: np.mean(
+                [[prior.overall for prior in one.fold_priors[label]] for one in tests], axis=0
+            )
+            for label in tests[0].fold_priors
+        },
+    )
 
 
 def is_known(codes: IntArray) -> NDArray[np.bool_]:

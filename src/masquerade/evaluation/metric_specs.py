@@ -8,7 +8,7 @@ ones that are asked for by cMAP. F1 takes probabilities as they are: positive ab
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -95,6 +95,28 @@ def metric_specs(
             "leave out --metrics."
         )
     return found
+
+
+def without_void(
+    specs: Mapping[str, Sequence[MetricSpec]], failed: Sequence[str]
+) -> tuple[dict[str, tuple[MetricSpec, ...]], tuple[str, ...]]:
+    """Means over the labels that attackers read in raw video, and notes on those left out."""
+    found: dict[str, tuple[MetricSpec, ...]] = {}
+    notes: list[str] = []
+    for protocol, several in specs.items():
+        some = []
+        for spec in several:
+            left = tuple(name for name in spec.columns if name not in failed)
+            if len(spec.columns) > 1 and left and left != spec.columns:
+                gone = ", ".join(name for name in spec.columns if name in failed)
+                notes.append(
+                    f"{spec.name}: the mean over {', '.join(left)}; left out, since no attacker "
+                    f"reads it in raw video: {gone}."
+                )
+                spec = replace(spec, columns=left)
+            some.append(spec)
+        found[protocol] = tuple(some)
+    return found, tuple(notes)
 
 
 def mean_name(metric: str) -> str:

@@ -11,7 +11,7 @@ from masquerade.datasets.manifest import IntArray, Manifest
 from masquerade.evaluation.config import EvaluatedMethod, EvaluationConfig
 from masquerade.evaluation.evaluator import Evaluator
 from masquerade.evaluation.executor import Progress
-from masquerade.evaluation.scoring import score_attackers, strongest
+from masquerade.evaluation.scoring import choose, join_table, score_attackers, strengths
 from masquerade.metrics.statistic import Statistic
 
 
@@ -42,19 +42,23 @@ def paired_scores(
     run = Evaluator(manifest, config, folder, progress)
     lines = {"raw": run.raw} | {method.name: run.predict(method) for method in methods}
     per_run = any(method.runs for method in methods)
+    every = join_table([(name, line.inputs) for name, line in lines.items()])
+    strength = strengths(every, run.specs)
     found = {}
     for protocol in run.truth.protocols:
         inputs = {
-            name: replace(line.inputs[protocol], per_run=per_run)
-            for name, line in lines.items()
-            if line.inputs
+            name: replace(line[protocol], per_run=per_run)
+            for name, line in zip(lines, every, strict=True)
+            if line
         }
         clips = reduce(np.intersect1d, [one.clips for one in inputs.values()])
         shared = {name: one.of_clips(clips) for name, one in inputs.items()}
         for spec in run.specs[protocol]:
+            ties = strength[protocol, spec.name]
             found[spec.name] = PairedScores(
                 scores={
-                    name: strongest(score_attackers(spec, one)).test for name, one in shared.items()
+                    name: choose(spec, one, score_attackers(spec, one), ties).test
+                    for name, one in shared.items()
                 },
                 groups=shared["raw"].test.groups,
             )

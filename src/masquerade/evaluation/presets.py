@@ -1,11 +1,16 @@
 """Presets of attackers: the models, the clips that they see, and how long they are trained."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from masquerade.datasets.augmentation import Augmentation
 from masquerade.errors import UsageError
 from masquerade.extraction.config import Content
 from masquerade.training.fit_config import tiny
+
+Channel = Literal["appearance", "motion", "outline", "place"]
+"""What of a video tells a label: how people look, how they move, their outline and pose, where."""
+OUTLINES = ("gait energy image", "bone ratios")  # features that no movement is in
 
 LIGHT = Augmentation(crop=(0.8, 1.0), flip=0.5)
 
@@ -27,6 +32,15 @@ class AttackerModel:
     features: str = "picture"  # in FEATURES, where there is no network
     motion: bool = False  # whether it sees motion only
     background: bool = False  # whether it sees the background only
+
+    @property
+    def channel(self) -> Channel:
+        """The one channel that it reads, or else appearance: whoever sees pixels sees all."""
+        if self.background:
+            return "place"
+        if self.features in OUTLINES or self.modality == "outline":
+            return "outline"
+        return "motion" if self.motion or self.content != "frames" else "appearance"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,8 @@ class Fold:
     train: IntArray  # what attackers are fitted on
     validation: IntArray  # what they are chosen on
     test: IntArray  # what is reported
+    # (train, validation) of other seeds: each holds another part of the people out
+    others: tuple[tuple[IntArray, IntArray], ...] = ()
 
     def rows(self, split: str) -> IntArray:
         """The rows of a split by its name."""
@@ -36,7 +38,21 @@ class Fold:
 
     def of_clips(self, clips: IntArray) -> Fold:
         """The fold without clips that are not among these."""
-        return Fold(**{split: np.intersect1d(rows, clips) for split, rows in vars(self).items()})
+        train, validation, test = (
+            np.intersect1d(rows, clips) for rows in (self.train, self.validation, self.test)
+        )
+        others = tuple((np.intersect1d(a, clips), np.intersect1d(b, clips)) for a, b in self.others)
+        return Fold(train=train, validation=validation, test=test, others=others)
+
+    def for_seed(self, seed: int) -> Fold:
+        """The fold as attackers of a seed see it.
+
+        Each seed holds another part of the training people out, so that with several seeds the
+        strongest attacker is chosen on more people: repeated grouped cross-validation.
+        """
+        every = ((self.train, self.validation), *self.others)
+        train, validation = every[seed % len(every)]
+        return Fold(train=train, validation=validation, test=self.test)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,4 +247,7 @@ def _hold_out(
     if parts < 2:
         raise UsageError("Train is one group of people: nothing is left for validation.")
     fold_of = grouped_folds(mine, parts, seed=seed + 1, strata=strata[train])
-    return Fold(train=train[fold_of != 0], validation=train[fold_of == 0], test=test)
+    (train_0, validation_0), *others = (
+        (train[fold_of != part], train[fold_of == part]) for part in range(parts)
+    )
+    return Fold(train=train_0, validation=validation_0, test=test, others=tuple(others))

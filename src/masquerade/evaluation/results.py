@@ -43,8 +43,9 @@ class Finding:
     protocol: str  # `people unseen` or `same people`
     floors: Mapping[str, Score]  # the trivial attackers by name
     attacks: tuple[Attack, ...]  # every attacker that was run
-    strongest: str  # the name of the one with the best score on validation
-    score: Score  # its score on test
+    # the name of the one with the best score on validation, of the most test folds
+    strongest: str
+    score: Score  # on test of those that were chosen; its interval is of that choice alone
     leakage: Leakage | None  # of private labels: beyond the best floor, 0 there and 1 on raw video
     # of private labels: how far the attacker that also knows the action lies above the one that
     # knows only the action
@@ -55,6 +56,13 @@ class Finding:
     retrained_holds: bool | None  # whether the first is at least as strong within the interval
     f_half: float | None  # of private labels: f at lambda .5 with the action's score
     void: str | None  # why these numbers are void; None: they are not
+    chosen: tuple[str, ...] = ()  # by test fold, on validation clips that are not in it
+    # the attacker with the highest score on test, which nobody could have known before, and that
+    # score; its interval, as those of all attacks, is wide enough for all of them at once
+    highest: str = ""
+    highest_score: Score | None = None
+    runs_sd: float | None = None  # standard deviation of the score over training runs
+    undecided: str | None = None  # why a leakage within a tenth does not count as held
 
     def best(self, family: str) -> Attack | None:
         """The attacker of a family with the best score on validation; None: there is none."""
@@ -99,6 +107,7 @@ class Control:
     """One control of the evaluation itself."""
 
     # `positive` (the attacker succeeds on raw video), `poses` (so do attackers of poses alone),
+    # `only motion` and so on (so do attackers of one channel of a video alone),
     # `negative` (it is at chance where labels were shuffled), `clip size` or `clip size and length`
     # (what those alone tell)
     kind: str

@@ -23,6 +23,7 @@ class Silhouette(Anonymizer):
         paper="beyond the papers",
     )
     regions_only = True
+    removed_channels = ("appearance", "place")
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         shown = clip.new_ones(clip.shape) if mask is None else mask.expand_as(clip)

@@ -18,8 +18,9 @@ decide. Everything is deterministic and needs no resampling.
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -51,6 +52,13 @@ class Paired:
     resamples: int  # those that were defined
 
 
+class Variance(NamedTuple):
+    """A variance, and the degrees of freedom that it was estimated with."""
+
+    value: float
+    freedom: float
+
+
 @dataclass(frozen=True)
 class Jackknife:
     """The jackknife of S statistics over G clusters."""
@@ -60,29 +68,93 @@ class Jackknife:
     bias: Floats  # (S,), estimated
     exact: bool  # False where leaving out some cluster made a value undefined
 
-    def error(self, combination: ArrayLike) -> tuple[float, float]:
-        """Standard error of a linear combination (S,) of the values, and its t quantile."""
+    def error(
+        self, combination: ArrayLike, *, between: Variance | None = None
+    ) -> tuple[float, float]:
+        """Standard error of a linear combination (S,) of the values, and its t quantile.
+
+        `between` is a variance that is added, such as of training runs.
+        """
         u = np.asarray(combination, dtype=np.float64) @ self.influence
-        count, square, fourth = len(u), float((u**2).sum()), float((u**4).sum())
-        freedom = 3 * square**2 / fourth - 1 if fourth > 0 else count - 1.0
-        freedom = min(max(freedom, 2.0), max(count - 1.0, 1.0))
-        return math.sqrt(square * (count - 1) / count), t_quantile(freedom)
+        variance, freedom = float((u**2).sum()) * (len(u) - 1) / len(u), _freedom(u)
+        if between is not None and between.value > 0:
+            both = variance + between.value
+            freedom = both**2 / (variance**2 / freedom + between.value**2 / between.freedom)
+            variance = both
+        return math.sqrt(variance), t_quantile(freedom)
 
 
-def score(statistic: Statistic, *, clusters: ArrayLike | None = None) -> Score:
+def score(
+    statistic: Statistic,
+    *,
+    clusters: ArrayLike | None = None,
+    quantile: float = 0.0,
+    between: Variance | None = None,
+) -> Score:
     """The value of a statistic and its 95 % interval.
 
     With one cluster, or one that holds all of a class, the interval is the whole range. A perfect
     value is bounded by the number of clusters of the rarest class. A value that cannot vary, such
-    as the AUROC of a constant score, has an interval of no width. `clusters` (n,) are the person
-    or group of each video; None: every video stands for itself.
+    as the AUROC of a constant score, has an interval of no width.
+
+    Args:
+        statistic: one number of the test videos.
+        clusters: (n,) the person or group of each video; None: every video stands for itself.
+        quantile: at least so many standard errors lie on each side, see `max_t_quantile`.
+        between: the variance of the value over training runs, see `variance_between_runs`.
     """
     codes = cluster_numbers(statistic.n, clusters)
     count = int(codes.max(initial=-1)) + 1
     value = statistic.value if statistic.n else math.nan
     if math.isnan(value):
         return Score(None, None, None, statistic.n, count)
-    return Score(value, *_interval(statistic, value, codes, count), statistic.n, count)
+    ends = _interval(statistic, value, codes, quantile, between)
+    return Score(value, *ends, statistic.n, count)
+
+
+def max_t_quantile(
+    statistics: Sequence[Statistic], *, clusters: ArrayLike | None = None, draws: int = 4000
+) -> float:
+    """How many standard errors intervals need so that 95 % of the time all of them cover at once.
+
+    The largest |t| of all statistics (max-T, Westfall and Young 1993), whose distribution comes
+    from the clusters' influences by Gaussian multipliers (Chernozhukov, Chetverikov and Kato 2013),
+    each divided by the root of a chi-square with the statistic's own degrees of freedom. With one
+    statistic it is about the quantile of Student's t. Draws are the same each time.
+    """
+    defined = [one for one in statistics if one.n and not math.isnan(one.value)]
+    if not defined or len(np.unique(cluster_numbers(defined[0].n, clusters))) < 2:
+        return 0.0
+    influence = jackknife(defined, clusters=clusters).influence
+    spread = np.sqrt((influence**2).sum(axis=1))
+    varied = ~np.isnan(spread) & (spread > 1e-12)
+    if not varied.any():
+        return 0.0
+    influence = influence[varied] / spread[varied, None]  # (S, G)
+    multipliers = np.random.default_rng(0).standard_normal((influence.shape[1], draws))
+    shares = np.stack([_chi_square_shares(round(_freedom(u)), draws) for u in influence])
+    largest = (np.abs(influence @ multipliers) / np.sqrt(shares)).max(axis=0)  # (draws,)
+    return float(np.quantile(largest, 0.95))
+
+
+def variance_between_runs(
+    runs: Sequence[Statistic], *, clusters: ArrayLike | None = None
+) -> Variance | None:
+    """The variance of the mean over training runs that is due to the runs; None for one run.
+
+    The runs differ on the same videos, too, by chance: that part, which the intervals over people
+    hold already, is taken off (the components of variance of Gallas 2006).
+    """
+    count = len(runs)
+    if count < 2 or any(math.isnan(one.value) for one in runs):
+        return None
+    between = float(np.var([one.value for one in runs], ddof=1))
+    influence = jackknife(list(runs), clusters=clusters).influence  # (R, G)
+    own = influence - influence.mean(axis=0)
+    groups = own.shape[1]
+    within = float((own**2).sum()) * (groups - 1) / groups / (count - 1) if groups > 1 else 0.0
+    within = 0.0 if math.isnan(within) else within
+    return Variance(max(0.0, between - within) / count, count - 1.0)
 
 
 def paired(
@@ -164,14 +236,34 @@ def t_quantile(freedom: float) -> float:
     return math.sqrt(freedom) * math.tan(low)
 
 
-def _interval(statistic: Statistic, value: float, codes: Ints, count: int) -> tuple[float, float]:
+def _freedom(influence: Floats) -> float:
+    """Satterthwaite's degrees of freedom from the influences (G,) of the clusters."""
+    count = len(influence)
+    square, fourth = float((influence**2).sum()), float((influence**4).sum())
+    freedom = 3 * square**2 / fourth - 1 if fourth > 0 else count - 1.0
+    return min(max(freedom, 2.0), max(count - 1.0, 1.0))
+
+
+@functools.cache
+def _chi_square_shares(freedom: int, draws: int) -> Floats:
+    """Draws (draws,) of a chi-square over its degrees of freedom, at levels that all share."""
+    levels = np.random.default_rng(1).random(draws)
+    known = np.random.default_rng(2).chisquare(freedom, 20_000) / freedom
+    return np.asarray(np.quantile(known, levels))
+
+
+def _interval(
+    statistic: Statistic, value: float, codes: Ints, quantile: float, between: Variance | None
+) -> tuple[float, float]:
+    count = int(codes.max(initial=-1)) + 1
     low, width = statistic.low, statistic.high - statistic.low
     if count < 2:
         return statistic.low, statistic.high
     jack = jackknife([statistic], clusters=codes)
     if not jack.exact:
         return statistic.low, statistic.high
-    error, t = jack.error([1.0])
+    error, t = jack.error([1.0], between=between)
+    t = max(t, quantile)
     if error <= 1e-12 * width:  # rounding
         error = 0.0
     if statistic.kind == "difference":

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from masquerade.errors import UsageError
-from masquerade.metrics.intervals import Jackknife, Score, jackknife, score
+from masquerade.metrics.intervals import Jackknife, Score, Variance, jackknife, score
 from masquerade.metrics.statistic import Floats, Statistic
 
 TOLERANCE = 0.1  # of the span from floor to raw, below which `protects` counts as protected
@@ -74,28 +74,38 @@ def leakage(
     floors: Mapping[str, Statistic],
     *,
     clusters: ArrayLike | None = None,
+    between: Variance | None = None,
+    quantile: float = 0.0,
 ) -> Leakage:
     """Leakage beyond the best trivial attacker, with Fieller's interval of the ratio.
 
     All scores must be of one metric in which more is worse for privacy, on the same test videos.
     Choose the strongest attacker on validation, not here. Of the trivial attackers, `floors` by
-    name, the best one counts; `clusters` (n,) are the person or group of each video.
+    name, the best one counts; `clusters` (n,) are the person or group of each video; `between` is
+    the variance of the strongest attacker's score over training runs; `quantile` is as of `score`.
     """
     defined = {name: s.value for name, s in floors.items() if not math.isnan(s.value)}
     if not defined:
         raise UsageError("Leakage needs one or more floors that are defined on this test set.")
     name = max(defined, key=lambda key: defined[key])
     floor = floors[name]
-    s, r, f = (score(one, clusters=clusters) for one in (strongest, raw, floor))
+    s = score(strongest, clusters=clusters, between=between, quantile=quantile)
+    r, f = (score(one, clusters=clusters) for one in (raw, floor))
     verdict = protects(s, r, f)
-    ends = _fieller([strongest, raw, floor], clusters) if verdict is not None else None
+    three = [strongest, raw, floor]
+    ends = _fieller(three, clusters, between, quantile) if verdict is not None else None
     if ends is None:
         return Leakage(None, None, None, None, s, r, f, name)
     value = normalised(strongest.value, raw.value, floor.value)
     return Leakage(value, max(0.0, ends[0]), max(0.0, ends[1]), verdict, s, r, f, name)
 
 
-def _fieller(statistics: list[Statistic], clusters: ArrayLike | None) -> tuple[float, float] | None:
+def _fieller(
+    statistics: list[Statistic],
+    clusters: ArrayLike | None,
+    between: Variance | None,
+    quantile: float,
+) -> tuple[float, float] | None:
     """Fieller's interval of (strongest - floor) / (raw - floor) (1954); None where unbounded.
 
     The union of the intervals about the values and about the values less their jackknife bias: the
@@ -104,21 +114,27 @@ def _fieller(statistics: list[Statistic], clusters: ArrayLike | None) -> tuple[f
     jack = jackknife(statistics, clusters=clusters)
     if not jack.exact or jack.influence.shape[1] < 2:
         return None
-    plain, unbiased = (_ratio_interval(jack, v) for v in (jack.values, jack.values - jack.bias))
+    plain, unbiased = (
+        _ratio_interval(jack, v, between, quantile) for v in (jack.values, jack.values - jack.bias)
+    )
     if plain is None or unbiased is None:
         return None
     return min(plain[0], unbiased[0]), max(plain[1], unbiased[1])
 
 
-def _ratio_interval(jack: Jackknife, values: Floats) -> tuple[float, float] | None:
+def _ratio_interval(
+    jack: Jackknife, values: Floats, between: Variance | None, quantile: float
+) -> tuple[float, float] | None:
     """Fieller's interval from (strongest, raw, floor) and the covariance of their influences."""
     top, bottom = np.array([1.0, 0.0, -1.0]), np.array([0.0, 1.0, -1.0])
     n, d = float(top @ values), float(bottom @ values)
     if d <= 0:
         return None
-    _, t = jack.error(top - n / d * bottom)
+    _, t = jack.error(top - n / d * bottom, between=between)
     count = jack.influence.shape[1]
-    covariance = t * t * (count - 1) / count * jack.influence @ jack.influence.T
+    covariance = (count - 1) / count * jack.influence @ jack.influence.T
+    covariance[0, 0] += between.value if between is not None else 0.0
+    covariance *= max(t, quantile) ** 2
     a = d * d - float(bottom @ covariance @ bottom)
     b = n * d - float(top @ covariance @ bottom)
     root = b * b - a * (n * n - float(top @ covariance @ top))

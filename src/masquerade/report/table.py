@@ -17,16 +17,20 @@ from masquerade.metrics.leakage import Leakage
 from masquerade.pipeline.coverage import MOST_NAMES
 
 HOW_TO_READ = (
-    "Each cell: the score of the strongest attacker, chosen on validation, [its 95 % interval], "
-    "and its leakage: 0 is what a guess from labels and actions scores, 1 is raw video; n/a where "
-    "raw video itself is not surely above the guess. `held`: the upper bound of the leakage is at "
-    "most a tenth. `background`: what is read from the top twelfth of the frame alone. A low score "
-    "says what these attackers recovered from these clips, and nothing more."
+    "Each cell: the score of the strongest attacker, chosen for each test fold on clips that are "
+    "not in it, [its 95 % interval]; `at most`: the highest upper end of all attackers, of "
+    "intervals that hold for all of them at once, so that no better choice among them reads more; "
+    "and leakage: 0 is what a guess from labels and actions scores, 1 is raw video; n/a where raw "
+    "video itself is not surely above the guess. `held`: no attacker's upper end is more than a "
+    "tenth of the way from the guess to raw video. `undecided`: the same, but attackers of some "
+    "kind fail on raw video too, or there are too few training runs. `background`: what is read "
+    "from the top twelfth of the frame alone. A low score says what these attackers recovered from "
+    "these clips, and nothing more."
 )
 RUNS = (
     "± is the standard deviation between runs of a trained anonymizer that differ in their seed "
-    "alone; intervals are over people and do not include it. Each run is attacked by one network "
-    "of a kind; lines without training by the mean of all seeds, which scores a little higher."
+    "alone; intervals are over people and over runs. Each run is attacked by one network of a "
+    "kind; lines without training by the mean of all seeds, which scores a little higher."
 )
 CONTROL_HEAD = ["control", "label", "score", "to be compared with", "passed"]
 POSES = (
@@ -90,6 +94,7 @@ def notes(evaluation: Evaluation) -> list[str]:
     """What must stand under the table: controls, whether training helped, the data's limits."""
     found = [HOW_TO_READ, _controls(evaluation), _retrained(evaluation.rows)]
     for row in evaluation.rows:
+        found += [f"{row.name}, {f.label}: {f.undecided}." for f in row.findings if f.undecided]
         if row.skipped:
             path, why = next(iter(row.skipped.items()))
             found.append(f"{row.name}: {len(row.skipped)} clips left out, as {path}: {why}")
@@ -176,16 +181,23 @@ def _cell(row: Row, label: str) -> str:
     if found.void:
         return f"{text} void"
     background = _background(found) if found.protocol == SAME else ""
-    leakage = found.leakage
+    leakage, most = found.leakage, _at_most(row, found)
     if leakage is None or leakage.value is None:
-        return f"{text} leakage n/a{background}"
-    held = ", held" if leakage.protects else ""
-    return f"{text} leakage {number(leakage.value)}{held}{background}"
+        return f"{text}{most} leakage n/a{background}"
+    held = ", held" if leakage.protects else ", undecided" if found.undecided else ""
+    return f"{text}{most} leakage {number(leakage.value)}{held}{background}"
+
+
+def _at_most(row: Row, found: Finding) -> str:
+    """The highest upper end of all attackers; of raw video it says nothing."""
+    ends = [one.test.high for one in found.attacks]
+    if row.method is None or found.highest_score is None or None in ends:
+        return ""
+    return f" at most {number(max(end for end in ends if end is not None))}"
 
 
 def _between_runs(row: Row, found: Finding) -> str:
-    known = [one.seed_sd for one in found.attacks if one.name == found.strongest]
-    return f" ± {number(known[0])}" if row.runs > 1 and known and known[0] is not None else ""
+    return f" ± {number(found.runs_sd)}" if row.runs > 1 and found.runs_sd is not None else ""
 
 
 def _background(found: Finding) -> str:
@@ -195,7 +207,7 @@ def _background(found: Finding) -> str:
 
 def _controls(evaluation: Evaluation) -> str:
     known = [one for one in evaluation.controls if one.passed is not None]
-    done = [one for one in known if one.kind != "poses"]
+    done = [one for one in known if one.kind in ("positive", "negative")]
     failed = [one for one in done if not one.passed]
     if not failed:
         return (
@@ -203,13 +215,7 @@ def _controls(evaluation: Evaluation) -> str:
             "chance where labels were shuffled."
         )
     names = "; ".join(f"{one.kind} control of {one.label}" for one in failed)
-    out = f"{len(failed)} of {len(done)} controls failed: {names}. What rests on them is void."
-    unread = [one.label for one in failed if one.kind == "positive"]
-    single = [one.label for one in all_columns(evaluation) if one.metric == "AUROC"]
-    inside = [label for label in dict.fromkeys(unread) if label in single and label != MEAN]
-    if MEAN in single and inside:
-        out += f" The mean of the attributes includes {', '.join(inside)} all the same."
-    return out
+    return f"{len(failed)} of {len(done)} controls failed: {names}. What rests on them is void."
 
 
 def _pose_lines(evaluation: Evaluation) -> list[list[str]]:
@@ -297,7 +303,7 @@ def _attacker_lines(evaluation: Evaluation) -> list[list[str]]:
         [
             row.name,
             found.label,
-            f"**{one.name}**" if one.name == found.strongest else one.name,
+            _marked(one.name, found),
             number(one.validation),
             with_interval(one.test),
             "" if one.seed_sd is None else number(one.seed_sd),
@@ -306,6 +312,15 @@ def _attacker_lines(evaluation: Evaluation) -> list[list[str]]:
         for found in row.findings
         for one in found.attacks
     ]
+
+
+def _marked(name: str, found: Finding) -> str:
+    """An attacker's name, bold where some test fold chose it, and how many did where not all."""
+    chosen = found.chosen or (found.strongest,)
+    count = chosen.count(name)
+    out = f"**{name}**" if count else name
+    out += f" ({count} of {len(chosen)} folds)" if 0 < count < len(chosen) else ""
+    return f"{out}, highest" if name == found.highest else out
 
 
 def _markdown_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:

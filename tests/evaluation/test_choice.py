@@ -1,0 +1,239 @@
+"""The choice among attackers: who is called the strongest, how sure that is, and what holds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import CONFIG
+
+from masquerade.datasets.manifest import Manifest
+from masquerade.evaluation import EvaluatedMethod, evaluate
+from masquerade.evaluation.attackers import AttackOutputs
+from masquerade.evaluation.controls import unread_channels
+from masquerade.evaluation.ground_truth import SplitTruth
+from masquerade.evaluation.metric_specs import MetricSpec, without_void
+from masquerade.evaluation.protocols import protocols
+from masquerade.evaluation.results import Control
+from masquerade.evaluation.scoring import (
+    LEAST_RUNS,
+    ScoringInput,
+    choose,
+    join_table,
+    score_attackers,
+    score_label,
+)
+from masquerade.methods import build
+from masquerade.metrics.floors import ActionPrior
+from masquerade.metrics.intervals import Score
+
+WHO = MetricSpec(name="who", columns=("who",), use="private", metric="top-1", protocol="x")
+RED = MetricSpec(name="red", columns=("red",), use="private", metric="AUROC", protocol="x")
+CLIPS, FOLDS = 40, 2
+FOLD = np.arange(CLIPS) // (CLIPS // FOLDS)
+GIVEN = {"predicted_actions": None, "utility": None, "void": None}
+
+
+def truth(labels: np.ndarray, clips: np.ndarray, fold: np.ndarray, name: str) -> SplitTruth:
+    classes = int(labels.max()) + 1
+    even = ActionPrior(
+        np.arange(1), np.full((1, classes), 1 / classes), np.full(classes, 1 / classes)
+    )
+    return SplitTruth(
+        clips=clips,
+        fold=fold,
+        groups=clips // 2,
+        labels={name: labels[clips]},
+        actions=np.zeros(len(clips), np.int64),
+        fold_priors={name: (even,) * FOLDS},
+    )
+
+
+def told(right: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """One-hot answers, wrong where `right` says so."""
+    classes = int(labels.max()) + 1
+    return np.eye(classes)[np.where(right, labels, (labels + 1) % classes)]
+
+
+def given(
+    spec: MetricSpec, *attackers: tuple[str, np.ndarray, np.ndarray], runs: int = 1, **more: object
+) -> ScoringInput:
+    """Attackers (name, right on validation, right on test); validation of a fold is the other."""
+    labels = np.random.default_rng(0).permutation(np.arange(CLIPS) % (2 if spec is RED else 4))
+    test, other = (
+        np.arange(CLIPS),
+        np.concatenate([np.flatnonzero(FOLD == 1), np.flatnonzero(FOLD == 0)]),
+    )
+    of_fold = np.repeat(np.arange(FOLDS), CLIPS // FOLDS)
+    outputs = tuple(
+        AttackOutputs(
+            family="scratch",
+            name=name,
+            validation={spec.name: told(validation[other], labels[other])},
+            test=({spec.name: told(right, labels)},) * runs,
+            channels=frozenset({"appearance"}),
+        )
+        for name, validation, right in attackers
+    )
+    sheet = truth(labels, test, of_fold, spec.name)
+    made = ScoringInput(
+        validation=truth(labels, other, of_fold, spec.name),
+        test=sheet,
+        tests=(sheet,) * runs,
+        outputs=outputs,
+        prior=False,
+        clips=test,
+        per_run=runs > 1,
+    )
+    return replace(made, **more) if more else made
+
+
+EVERY, NEVER = np.ones(CLIPS, bool), np.zeros(CLIPS, bool)
+
+
+def test_each_fold_chooses_by_clips_that_are_not_in_it() -> None:
+    """An attacker that is right in one half is chosen for the other, where it is wrong."""
+    first, second = FOLD == 0, FOLD == 1
+    mine = given(WHO, ("one", first, first), ("two", second, second))
+    best = choose(WHO, mine, score_attackers(WHO, mine))
+    assert best.chosen == ("two", "one")
+    assert best.test.value == 0  # and no better choice was possible without looking at test
+    found = score_label(WHO, mine, None, **GIVEN)
+    assert found.score.value == 0 and found.highest_score is not None
+    assert found.highest_score.value == 0.5
+
+
+def test_ties_are_broken_by_strength_over_the_whole_table() -> None:
+    mine = given(WHO, ("weak", EVERY, NEVER), ("strong", EVERY, EVERY))
+    scored = score_attackers(WHO, mine)
+    assert choose(WHO, mine, scored).chosen == ("weak", "weak")  # the first of equals
+    assert choose(WHO, mine, scored, {"weak": 0.3, "strong": 0.6}).chosen == ("strong",) * 2
+
+
+def test_predictions_of_folds_that_choose_differently_are_put_together() -> None:
+    """Ranked together although one attacker is a hundred times as sure as the other."""
+    first, second = FOLD == 0, FOLD == 1
+    mine = given(RED, ("one", second, first), ("two", first, second))
+    outputs = []
+    for one, sure in zip(mine.outputs, (0.4999, 0.005), strict=True):
+        p, q = one.test[0]["red"], one.validation["red"]
+        outputs.append(
+            replace(
+                one,
+                test=({"red": 0.5 + 2 * sure * (p - 0.5)},),
+                validation={"red": 0.5 + 2 * sure * (q - 0.5)},
+            )
+        )
+    mine = replace(mine, outputs=tuple(outputs))
+    best = choose(RED, mine, score_attackers(RED, mine))
+    assert best.chosen == ("one", "two") and best.test.value == 1.0
+
+
+def test_attackers_of_raw_video_may_do_first_what_a_method_does() -> None:
+    raw = given(WHO, ("eyes", NEVER, NEVER))
+    drawn = given(WHO, ("joints", EVERY, EVERY))
+    joined, same = join_table([("raw", {"x": raw}), ("skeleton", {"x": drawn})])
+    assert same["x"] is drawn
+    found = score_label(WHO, joined["x"], None, **GIVEN)
+    assert found.score.value == 1 and found.strongest == "joints, behind skeleton"
+    trained = given(WHO, ("joints", EVERY, EVERY), runs=2)  # its runs are several
+    fewer = drawn.of_clips(np.arange(30))
+    for other in (trained, fewer):
+        (alone, _) = join_table([("raw", {"x": raw}), ("skeleton", {"x": other})])
+        assert len(alone["x"].outputs) == 1
+
+
+def test_it_holds_only_where_every_attackers_upper_end_does() -> None:
+    """A leak that validation does not show is no reason to say that nothing leaks."""
+    raw = given(WHO, ("eyes", EVERY, EVERY))
+    hidden = given(WHO, ("eyes", EVERY, NEVER))
+    leaking = given(WHO, ("eyes", EVERY, NEVER), ("other", NEVER, FOLD == 0))
+    held = score_label(WHO, hidden, raw, **GIVEN).leakage
+    assert held is not None and held.protects
+    leaked = score_label(WHO, leaking, raw, **GIVEN)
+    assert leaked.score.value == 0 and leaked.leakage is not None
+    assert leaked.leakage.protects is False
+
+
+def test_training_runs_must_be_five_and_each_must_hold() -> None:
+    raw = given(WHO, ("eyes", EVERY, EVERY))
+    few, enough = (given(WHO, ("eyes", EVERY, NEVER), runs=n) for n in (LEAST_RUNS - 1, LEAST_RUNS))
+    undecided = score_label(WHO, few, raw, **GIVEN)
+    assert undecided.leakage is not None and undecided.leakage.protects is None
+    assert undecided.undecided == "4 training runs, and 5 are needed"
+    held = score_label(WHO, enough, raw, **GIVEN)
+    assert held.leakage is not None and held.leakage.protects and held.undecided is None
+    one_leaks = replace(
+        enough,
+        outputs=tuple(
+            replace(one, test=(*one.test[:-1], raw.outputs[0].test[0])) for one in enough.outputs
+        ),
+    )
+    leak = score_label(WHO, one_leaks, raw, **GIVEN)
+    assert leak.leakage is not None and leak.leakage.protects is False
+    assert leak.runs_sd == pytest.approx(np.std([0, 0, 0, 0, 1], ddof=1))
+
+
+def test_nothing_holds_where_attackers_of_a_channel_fail_on_raw_video() -> None:
+    score = Score(0.3, 0.2, 0.4, 40, 20)
+    controls = [
+        Control(kind="only motion", label="who", score=score, floor=0.25, passed=False),
+        Control(kind="only appearance", label="who", score=score, floor=0.25, passed=False),
+        Control(kind="only place", label="who", score=score, floor=0.1, passed=True),
+    ]
+    raw, hidden = given(WHO, ("eyes", EVERY, EVERY)), given(WHO, ("eyes", EVERY, NEVER))
+    why = unread_channels(controls, build("skeleton"))["who"]  # it shows nobody's appearance
+    assert why == "no attacker succeeds by motion alone, on raw video either"
+    found = score_label(WHO, hidden, raw, **GIVEN, unread=why)
+    assert found.undecided == why and found.leakage is not None
+    assert found.leakage.protects is None
+    assert "appearance" in unread_channels(controls, build("blur"))["who"]
+
+
+def test_below_chance_is_no_protection() -> None:
+    wrong = given(RED, ("eyes", NEVER, NEVER))
+    found = score_label(RED, wrong, None, predicted_actions=None, utility=0.8, void=None)
+    assert found.score.value == 0 and found.f_half == pytest.approx(0.5 * 0.8 + 0.5 * 0.5)
+
+
+def test_who_sees_the_background_alone_is_not_called_strongest_of_a_persons_attribute() -> None:
+    mine = given(RED, ("sky", EVERY, NEVER), ("eyes", FOLD == 0, EVERY))
+    sky, eyes = mine.outputs
+    mine = replace(mine, outputs=(replace(sky, channels=frozenset({"place"})), eyes))
+    assert score_label(RED, mine, None, **GIVEN).strongest == "eyes"
+    place = replace(WHO, columns=("who",))
+    mine = given(place, ("sky", EVERY, NEVER), ("eyes", FOLD == 0, EVERY))
+    assert score_label(place, mine, None, **GIVEN).strongest == "sky"  # of who it may be
+
+
+def test_void_labels_are_left_out_of_means() -> None:
+    mean = MetricSpec(
+        name="attributes", columns=("a", "b", "c"), use="private", metric="AUROC", protocol="x"
+    )
+    specs, notes = without_void({"x": (WHO, mean)}, ["b", "who"])
+    assert specs["x"] == (WHO, replace(mean, columns=("a", "c")))
+    assert notes == (
+        "attributes: the mean over a, c; left out, since no attacker reads it in raw video: b.",
+    )
+    whole, none = without_void({"x": (mean,)}, ["a", "b", "c"])
+    assert whole["x"] == (mean,) and not none  # it is void itself
+
+
+def test_each_seed_holds_other_people_out(manifest: Manifest, tmp_path: Path) -> None:
+    for protocol in protocols(manifest, folds=3):
+        for fold in protocol.folds:
+            seeds = [fold.for_seed(seed) for seed in range(3)]
+            assert seeds[0] is not fold and np.array_equal(seeds[0].train, fold.train)
+            for one in seeds:
+                assert np.array_equal(one.test, fold.test)
+                both = np.sort(np.concatenate([one.train, one.validation]))
+                assert np.array_equal(both, np.sort(np.concatenate([fold.train, fold.validation])))
+            held = [set(one.validation.tolist()) for one in seeds]
+            assert not held[0] & held[1] and not held[1] & held[2]
+    plan = replace(CONFIG, folds=2, seeds=2, attackers=("scratch",))
+    lines = [EvaluatedMethod(name="copy", method=build("downsample", factor=2))]
+    result = evaluate(manifest, lines, plan, data="x", folder=tmp_path)
+    for finding in result.rows[1].findings:
+        assert len(finding.chosen) == 2 and finding.highest
