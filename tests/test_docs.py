@@ -19,7 +19,7 @@ import masquerade
 import masquerade.anonymizer
 import masquerade.methods.blend
 import masquerade.ranges
-from masquerade.cli import demo, demo_clip, evaluate, train
+from masquerade.cli import attack, demo, demo_clip, evaluate, train
 from masquerade.cli.anonymize import parse
 from masquerade.methods import METHODS
 
@@ -53,6 +53,12 @@ def test_the_docs_commands_parse(
     monkeypatch.chdir(tmp_path)
     options, method = parse(shlex.split(line)[2:])
     assert options.inputs and method is not None
+
+
+@pytest.mark.parametrize("line", commands("attack"))
+def test_the_docs_attacks_parse(line: str) -> None:
+    options, config = attack.parse(shlex.split(line)[2:])
+    assert options.inputs and config.frames
 
 
 @pytest.mark.parametrize("line", commands("train"))

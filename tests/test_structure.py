@@ -17,6 +17,7 @@ LEVELS = [
     "__main__",
     "cli",
     "report",
+    "attack",
     "evaluation",
     "training",
     "extraction",
@@ -54,6 +55,7 @@ CONCEPTS = {  # files of fewer than 40 lines that are a concept of their own
     "pipeline/verify.py",
     "regions/people_segmentation.py",
     "regions/people_scores.py",
+    "report/attack_page.py",
     "report/heatmap.py",
     "training/seeds.py",
 }

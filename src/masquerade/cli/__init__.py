@@ -7,7 +7,10 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-VERBS = ("anonymize", "train", "evaluate", "data", "templates", "methods", "doctor", "demo")
+VERBS = (
+    *("anonymize", "attack", "train", "evaluate", "data", "templates", "methods", "doctor"),
+    "demo",
+)
 INTERRUPTED = threading.Event()
 """Set when a signal asks the process to end."""
 
@@ -18,6 +21,7 @@ usage: masquerade VERB ...
 
 verbs:
   anonymize   hide people in videos and images
+  attack      try to recover what was hidden in published videos
   train       train an anonymizer against networks that read private attributes
   evaluate    attack a method's outputs and report what is left, beside the floors
   data        check, convert and vote on labels; floors; a synthetic benchmark
@@ -35,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one verb and return its exit code.
 
     0 all done, 1 an input failed, 2 wrong usage, 3 a model or device is missing, 4 an output
-    failed its verification, 130 interrupted.
+    failed its verification or something was recovered from it, 130 interrupted.
     """
     from masquerade.errors import MasqueradeError
 

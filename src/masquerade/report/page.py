@@ -25,7 +25,7 @@ def render_page(receipt: Receipt, *, stills: Sequence[Pixels] = ()) -> str:
     return environment.get_template("page.html").render(
         receipt=asdict(receipt),
         chart=coverage_chart(receipt),
-        stills=[_embedded(s) for s in stills],
+        stills=[embedded(s) for s in stills],
     )
 
 
@@ -63,9 +63,10 @@ def _svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def _embedded(pixels: Pixels) -> str:
-    """A small picture as a data URL."""
-    scale = min(1.0, 420 / pixels.shape[1])
-    small = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+def embedded(pixels: Pixels, *, width: int | None = None) -> str:
+    """A small picture as a data URL, at most 420 pixels wide, or enlarged to a width."""
+    scale = min(1.0, 420 / pixels.shape[1]) if width is None else width / pixels.shape[1]
+    way = cv2.INTER_AREA if scale <= 1 else cv2.INTER_CUBIC
+    small = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=way)
     _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()

@@ -1,0 +1,64 @@
+"""What a published file tells beside its pictures: tags, sound, other streams, a receipt."""
+
+from pathlib import Path
+
+from masquerade.attack.finding import Finding
+from masquerade.errors import escape
+from masquerade.video.probe import VideoInfo
+
+HARMLESS = frozenset(
+    (
+        *("major_brand", "minor_version", "compatible_brands", "encoder", "duration", "language"),
+        *("handler_name", "vendor_id", "software", "bps", "number_of_bytes", "number_of_frames"),
+        *("_statistics_tags", "_statistics_writing_app", "_statistics_writing_date_utc"),
+    )
+)
+"""Tags that tell of the container and its encoder, in lower case."""
+RECEIPT = ".receipt.json"  # behind the name of a video
+
+
+def read_tags(info: VideoInfo) -> Finding:
+    """Whether the file has tags such as the time, the place and the device of the recording."""
+    telling = [name for name in info.tags if not _is_harmless(name)]
+    return Finding(
+        attack="tags",
+        level="recovered" if telling else "nothing",
+        says=f"The file has tags that tell of the recording: {', '.join(map(escape, telling))}."
+        if telling
+        else "The file has no tags but those of its container and encoder.",
+        work="every tag of the file and of its streams, by name",
+    )
+
+
+def read_streams(info: VideoInfo) -> Finding:
+    """Whether sound, subtitles, data or chapters are in the file, which may name people."""
+    beside: list[str] = [s.kind for s in info.streams if s.index != info.video_index]
+    beside += ["chapters"] if info.chapters else []
+    sound = " Voices identify people." if "audio" in beside else ""
+    return Finding(
+        attack="streams",
+        level="left" if beside else "nothing",
+        says=f"Beside the picture the file holds {', '.join(dict.fromkeys(beside))}.{sound}"
+        if beside
+        else "The file holds nothing but the picture.",
+        work="the list of the file's streams; sound is not listened to",
+    )
+
+
+def find_receipt(path: Path) -> Finding:
+    """Whether a receipt lies beside the file, which names its source."""
+    beside = path.with_name(path.name + RECEIPT)
+    return Finding(
+        attack="receipt",
+        level="left" if beside.exists() else "nothing",
+        says=f"{escape(beside.name)} lies beside the file: it names the source and its digest, so "
+        "keep it to yourself."
+        if beside.exists()
+        else "No receipt lies beside the file.",
+        work="the file's own folder",
+    )
+
+
+def _is_harmless(name: str) -> bool:
+    plain = name.rpartition(":")[2].lower()
+    return plain in HARMLESS or name.startswith("side:")

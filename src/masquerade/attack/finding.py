@@ -1,0 +1,114 @@
+"""What attacks on published videos found: in words, with frames as proof."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from masquerade.anonymizer import Pixels
+
+Level = Literal["recovered", "left", "nothing"]
+"""`recovered`: what the publisher meant to hide; `left`: what identifies people and was not hidden;
+`nothing`: this attack, with the work it was given, found nothing."""
+MOST_PROOFS = 6  # pictures of a finding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """A part of a frame that shows what was found."""
+
+    frame: int  # number in the published video
+    score: float  # of the detector, 0 to 1
+    says: str  # what is seen, such as `face, 24 x 31 pixels`
+    picture: Pixels  # (H, W, 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What one attack found in one video."""
+
+    attack: str  # in ATTACKS
+    level: Level
+    says: str  # one sentence
+    work: str  # what was done: frames that were looked at, and how
+    frames: tuple[int, ...] = ()  # numbers of the frames concerned
+    proofs: tuple[Proof, ...] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it: without pictures."""
+        found = asdict(self) | {"frames": list(self.frames)}
+        found["proofs"] = [
+            {"frame": one.frame, "score": round(one.score, 3), "says": one.says}
+            for one in self.proofs
+        ]
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoAttack:
+    """All that was found in one video."""
+
+    path: Path
+    frames: int = 0
+    width: int = 0
+    height: int = 0
+    attacked: tuple[int, ...] = ()  # numbers of the frames that were looked at
+    findings: tuple[Finding, ...] = ()
+    seconds: float = 0.0
+    error: str | None = None  # why it could not be attacked
+
+    @property
+    def recovered(self) -> bool:
+        """Whether something was recovered that was meant to be hidden."""
+        return any(one.level == "recovered" for one in self.findings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackReport:
+    """The attacks on one or several videos."""
+
+    videos: tuple[VideoAttack, ...]
+    arguments: Mapping[str, Any]  # of the attacks
+    versions: Mapping[str, str]  # of what they were made with
+
+    @property
+    def exit_code(self) -> int:
+        """4 where something was recovered, 1 where an input could not be attacked, else 0."""
+        if any(one.recovered for one in self.videos):
+            return 4
+        return 1 if any(one.error for one in self.videos) else 0
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "schema": "masquerade-attack/1",
+            "arguments": dict(self.arguments),
+            "versions": dict(self.versions),
+            "videos": [_plain(one) for one in self.videos],
+        }
+
+
+def _plain(one: VideoAttack) -> dict[str, Any]:
+    return {
+        "path": str(one.path),
+        "frames": one.frames,
+        "width": one.width,
+        "height": one.height,
+        "attacked": list(one.attacked),
+        "seconds": round(one.seconds, 1),
+        "error": one.error,
+        "recovered": one.recovered,
+        "findings": [finding.plain() for finding in one.findings],
+    }
+
+
+def spans(numbers: Sequence[int]) -> str:
+    """Frame numbers in words: `3, 7 to 9`."""
+    parts: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    words = [str(p[0]) if len(p) == 1 else f"{p[0]} to {p[-1]}" for p in parts]
+    return ", ".join(words[:12]) + (f" and {len(words) - 12} more" if len(words) > 12 else "")

@@ -1,0 +1,190 @@
+"""Run the attacks on published videos, one after another."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masquerade.attack.beside_raw import BesideRaw
+from masquerade.attack.file_facts import find_receipt, read_streams, read_tags
+from masquerade.attack.finding import AttackReport, VideoAttack
+from masquerade.attack.look_again import LookAgain
+from masquerade.attack.undo import NEIGHBOURS, UNDO
+from masquerade.errors import UsageError, VideoError
+from masquerade.pipeline.batch import VIDEOS
+from masquerade.pipeline.receipt import library_versions
+from masquerade.ranges import Checked, Count
+from masquerade.video.frame import Frame
+from masquerade.video.probe import IMAGE_SUFFIXES, count_frames, probe
+from masquerade.video.read import Reader
+
+U8 = NDArray[np.uint8]
+ATTACKS = {
+    "faces": "look again for faces in what was published, at low scores",
+    "undo": "stretch contrast, stack neighbouring frames and deconvolve, then look for faces",
+    "people": "look for people",
+    "text": "look for lines of text",
+    "tags": "read the file's tags",
+    "streams": "list what is in the file beside the picture",
+    "receipt": "look for a receipt beside the file",
+    "raw": "look for faces of the raw video that are unchanged",
+}
+"""What is tried, in order; `raw` where raw video is at hand."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackConfig(Checked):
+    """How videos are attacked.
+
+    Args:
+        frames: of a video that are looked at at most, spread evenly over it.
+        quick: do not try to undo the anonymization, which takes most of the time.
+    """
+
+    frames: Count = 60
+    quick: bool = False
+
+
+Progress = Callable[[str, int, int], None]
+
+
+def attack_files(
+    paths: Sequence[Path],
+    config: AttackConfig,
+    *,
+    raw: Path | None = None,
+    progress: Progress | None = None,
+) -> AttackReport:
+    """Attack published videos and images, and report what was recovered from each.
+
+    Args:
+        paths: files, and folders whose videos and images are attacked.
+        config: how.
+        raw: the raw video of one file, or a folder of raw videos by the names of the published
+            ones, with or without what `anonymize` puts behind a name; None: there is none.
+        progress: called with (file, frames done, frames in all).
+
+    Raises:
+        UsageError: there is nothing to attack, or a raw video is missing.
+        MissingError: a network is not installed.
+    """
+    files = _list_files(paths)
+    LookAgain()  # a network that is missing fails here, before any work
+    beside = {file: None if raw is None else _raw_of(file, raw, len(files)) for file in files}
+    videos = [_attack_file(file, config, beside[file], progress) for file in files]
+    return AttackReport(
+        videos=tuple(videos),
+        arguments=asdict(config) | {"raw": None if raw is None else str(raw)},
+        versions=library_versions(),
+    )
+
+
+def _attack_file(
+    path: Path, config: AttackConfig, raw: Path | None, progress: Progress | None
+) -> VideoAttack:
+    began = time.monotonic()
+    try:
+        info = probe(path)
+        count = count_frames(path) if info.kind == "video" else 1
+        chosen = _spread(count, config.frames)
+        again = LookAgain(undo=() if config.quick else tuple(UNDO))
+        compared = None if raw is None else BesideRaw()
+        for done, (number, frames, at, source) in enumerate(_windows(path, raw, chosen), 1):
+            again.look(number, frames, at)
+            if compared is not None and source is not None:
+                compared.look(number, frames[at], source)
+            if progress:
+                progress(path.name, done, len(chosen))
+        facts = [read_tags(info), read_streams(info), find_receipt(path)]
+        findings = [*again.findings(), *facts, *(compared.findings() if compared else [])]
+    except (VideoError, OSError) as error:
+        return VideoAttack(path=path, error=str(error))
+    return VideoAttack(
+        path=path,
+        frames=count,
+        width=info.width,
+        height=info.height,
+        attacked=tuple(chosen),
+        findings=tuple(findings),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _windows(
+    path: Path, raw: Path | None, chosen: Sequence[int]
+) -> Iterator[tuple[int, list[U8], int, U8 | None]]:
+    """Each chosen frame: its number, its neighbours with it, its place in them, and the raw one."""
+    wanted, held = deque(chosen), deque[tuple[int, U8, U8 | None]](maxlen=2 * NEIGHBOURS + 1)
+
+    def window(number: int) -> tuple[int, list[U8], int, U8 | None]:
+        near = [one for one in held if abs(one[0] - number) <= NEIGHBOURS]
+        at = next(i for i, one in enumerate(near) if one[0] == number)
+        return number, [one[1] for one in near], at, near[at][2]
+
+    with ExitStack() as stack:
+        published = _frames(stack, path)
+        sources = None if raw is None else _frames(stack, raw)
+        for number, pixels in enumerate(published):
+            source = None if sources is None else next(sources, None)
+            if sources is not None and source is None:
+                raise VideoError(f"{raw} ends at frame {number}, before {path.name} does.")
+            held.append((number, pixels, source))
+            while wanted and wanted[0] <= number - NEIGHBOURS:
+                yield window(wanted.popleft())
+        while wanted and held and wanted[0] <= held[-1][0]:
+            yield window(wanted.popleft())
+    if wanted:
+        raise VideoError(f"{path.name} gives fewer frames than it says: {wanted[0]} is missing.")
+
+
+def _frames(stack: ExitStack, path: Path) -> Iterator[U8]:
+    reader = stack.enter_context(Reader(path, force_8bit=True))
+    return (np.asarray(item.rgb(), np.uint8) for item in reader if isinstance(item, Frame))
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """At most so many frame numbers, in the middles of equal parts of the video."""
+    if count <= most:
+        return list(range(count))
+    return [int((i + 0.5) * count / most) for i in range(most)]
+
+
+def _list_files(paths: Sequence[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"{path} does not exist; name a video, an image or a folder of them.")
+        if path.is_dir():
+            known = VIDEOS | IMAGE_SUFFIXES
+            found += sorted(p for p in path.iterdir() if p.suffix.lower() in known and p.is_file())
+        else:
+            found.append(path)
+    if not found:
+        raise UsageError("there is no video or image among the inputs; name one.")
+    return found
+
+
+def _raw_of(published: Path, raw: Path, count: int) -> Path:
+    """The raw video of a published one.
+
+    Raises:
+        UsageError: it is not there, or several could be meant.
+    """
+    if not raw.exists():
+        raise UsageError(f"{raw} does not exist; name a raw video or a folder of them.")
+    if raw.is_file():
+        if count > 1:
+            raise UsageError(f"{raw} is one raw video for {count} published ones; name a folder.")
+        return raw
+    stem = published.stem.removesuffix("_anonymized")
+    found = [p for p in sorted(raw.iterdir()) if p.is_file() and p.stem == stem]
+    found = [p for p in found if p.suffix.lower() in VIDEOS | IMAGE_SUFFIXES]
+    if len(found) != 1:
+        held = "no video" if not found else f"{len(found)} videos"
+        raise UsageError(f"{raw} holds {held} called {stem}, for {published.name}.")
+    return found[0]

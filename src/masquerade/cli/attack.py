@@ -1,0 +1,85 @@
+"""`masquerade attack`: try to recover from published videos what was hidden in them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from rich.console import Console
+from tyro.conf import Positional, arg
+
+from masquerade.attack import AttackConfig, AttackReport, VideoAttack, attack_files
+from masquerade.cli.progress import StepProgress
+from masquerade.cli.readable_help import Box, parse_boxes
+from masquerade.errors import UsageError, escape
+from masquerade.report.attack_page import render_attack_page
+from masquerade.storage import atomic_write, refuse_existing
+
+MARKS = {"recovered": "[red bold]recovered[/]", "left": "[yellow]left[/]", "nothing": "nothing"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Try to recover from published videos what was hidden in them, without any label.
+
+    Exit code 0: these attacks recovered nothing. 4: they recovered something. 1: an input could not
+    be attacked.
+    """
+
+    inputs: Positional[list[Path]]  # videos and images as they were published, or folders of them.
+    raw: Path | None = None  # the raw video, or a folder of raw videos of the same names.
+    # an HTML page with the frames that prove it; guard it.
+    output: Annotated[Path | None, arg(aliases=["-o"])] = None
+    overwrite: bool = False  # replace an existing page.
+    json: bool = False  # print JSON and nothing else.
+    # print the verdict of each file and nothing else.
+    quiet: Annotated[bool, arg(aliases=["-q"])] = False
+
+
+def parse(argv: list[str]) -> tuple[Options, AttackConfig]:
+    """The options of the verb, and those of the attacks."""
+    options, config = parse_boxes(
+        argv,
+        {"": Box(Options), "attack": Box(AttackConfig)},
+        verb="masquerade attack",
+        description=str(Options.__doc__),
+    )
+    return options, config
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb and return its exit code."""
+    options, config = parse(argv)
+    if options.output is not None:
+        if options.output.suffix.lower() not in (".html", ".htm"):
+            raise UsageError(f"{options.output} is no page: let its name end in .html.")
+        refuse_existing(options.output, overwrite=options.overwrite)
+    with StepProgress(quiet=options.quiet or options.json) as progress:
+        report = attack_files(options.inputs, config, raw=options.raw, progress=progress.follow)
+    if options.output is not None:
+        with atomic_write(options.output, overwrite=options.overwrite, private=True) as part:
+            part.write_text(render_attack_page(report), encoding="utf-8")
+    if options.json:
+        print(json.dumps(report.plain(), indent=1, ensure_ascii=False))
+    else:
+        _print(report, options)
+    return report.exit_code
+
+
+def _print(report: AttackReport, options: Options) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    for video in report.videos:
+        console.print(f"{escape(video.path)}: {_verdict(video)}", markup=False)
+        for found in video.findings if not options.quiet else ():
+            console.print(f"  {MARKS[found.level]:<9} ", end="")
+            console.print(found.says, markup=False)
+    if options.output is not None and not options.quiet:
+        console.print(f"{escape(options.output)} shows the frames; guard it.", markup=False)
+
+
+def _verdict(video: VideoAttack) -> str:
+    if video.error:
+        return f"could not be attacked: {escape(video.error)}"
+    if video.recovered:
+        return "something was recovered."
+    return "these attacks recovered nothing; others may."

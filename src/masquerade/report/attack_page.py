@@ -1,0 +1,20 @@
+"""One self-contained HTML page about what attacks on published videos recovered."""
+
+from pathlib import Path
+
+import jinja2
+
+from masquerade.attack.finding import AttackReport
+from masquerade.attack.run import ATTACKS
+from masquerade.report.page import embedded
+
+PROOF_WIDTH = 140  # pixels, to which small proofs are enlarged
+
+
+def render_attack_page(report: AttackReport) -> str:
+    """Render a report as HTML, with its proofs as pictures: guard it as you guard the videos."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True
+    )
+    environment.filters["picture"] = lambda pixels: embedded(pixels, width=PROOF_WIDTH)
+    return environment.get_template("attack_page.html").render(report=report, attacks=ATTACKS)

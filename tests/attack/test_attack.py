@@ -1,0 +1,194 @@
+"""`masquerade attack`: what is recovered from published videos, and what is not."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from masquerade.attack import AttackConfig, VideoAttack, attack_files
+from masquerade.attack.finding import Finding, spans
+from masquerade.attack.undo import UNDO, deblur, smooth, stack_along_flow, stack_in_place
+from masquerade.cli import main
+from masquerade.cli.demo_clip import compose, frames
+from masquerade.errors import MissingError, UsageError
+from masquerade.regions.face_detectors import centerface_file
+from masquerade.regions.model_files import model_file
+
+try:
+    centerface_file()
+    model_file("people detection")
+    model_file("text detection")
+except MissingError as missing:
+    pytest.skip(str(missing), allow_module_level=True)
+
+COUNT = 25
+FEW = AttackConfig(frames=4)
+Change = Callable[[np.ndarray, int], np.ndarray]
+
+
+def write(path: Path, change: Change | None = None, *, count: int = COUNT) -> Path:
+    """The demo's frames, changed, as a file without tags and sound."""
+    with av.open(str(path), "w", format="mp4") as out:
+        stream = out.add_stream("libx264", rate=25, options={"crf": "12", "preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = 640, 480, "yuv420p"
+        for number, frame in zip(range(count), frames(), strict=False):
+            shown = frame if change is None else change(frame, number)
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(shown), format="rgb24")
+            picture.pts, picture.time_base = number, Fraction(1, 25)
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode(None))
+    return path
+
+
+def black(frame: np.ndarray, number: int) -> np.ndarray:
+    return np.zeros_like(frame)
+
+
+def mosaic(frame: np.ndarray, number: int) -> np.ndarray:
+    small = cv2.resize(frame, None, fx=1 / 20, fy=1 / 20, interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, frame.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+
+
+def noisy(frame: np.ndarray, number: int) -> np.ndarray:
+    noise = np.random.default_rng(number).normal(0, 150, frame.shape)
+    return (frame + noise).clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("raw") / "clip.mp4"
+    compose(path, seconds=1)
+    return path
+
+
+def attacked(path: Path, **more: object) -> VideoAttack:
+    (video,) = attack_files([path], FEW, **more).videos  # type: ignore[arg-type]
+    assert video.error is None and len(video.attacked) == FEW.frames
+    return video
+
+
+def found(video: VideoAttack, attack: str) -> Finding:
+    return next(one for one in video.findings if one.attack == attack)
+
+
+def test_everything_is_recovered_from_a_video_that_was_not_anonymized(raw: Path) -> None:
+    video = attacked(raw)
+    faces = found(video, "faces")
+    assert faces.level == "recovered" and faces.frames == video.attacked
+    proof = faces.proofs[0]
+    assert proof.frame in video.attacked and proof.score > 0.5 and min(proof.picture.shape[:2]) > 30
+    tags = found(video, "tags")
+    assert tags.level == "recovered" and "location" in tags.says and "title" in tags.says
+    assert "40.7" not in tags.says  # names only
+    sound = found(video, "streams")
+    assert sound.level == "left" and "audio" in sound.says
+
+
+def test_nothing_is_recovered_from_black_frames(tmp_path: Path) -> None:
+    video = attacked(write(tmp_path / "black.mp4", black))
+    assert {one.level for one in video.findings} == {"nothing"} and not video.recovered
+    assert not any(one.proofs for one in video.findings)
+
+
+@pytest.mark.parametrize(
+    ("change", "how"), [(mosaic, "a mosaic smoothed"), (noisy, "stacked along optical flow")]
+)
+def test_what_is_undone_is_named(tmp_path: Path, change: Change, how: str) -> None:
+    """Neither shows a face as it is published."""
+    video = attacked(write(tmp_path / "published.mp4", change))
+    assert found(video, "faces").level == "nothing"
+    undone = found(video, "undo")
+    assert undone.level == "recovered" and how in undone.says and undone.proofs
+    quick = attack_files([tmp_path / "published.mp4"], AttackConfig(frames=4, quick=True))
+    assert not quick.videos[0].recovered
+
+
+def test_raw_video_tells_which_faces_were_left(raw: Path, tmp_path: Path) -> None:
+    def lapses(frame: np.ndarray, number: int) -> np.ndarray:
+        return frame if 8 <= number < 17 else black(frame, number)
+
+    video = attacked(write(tmp_path / "published.mp4", lapses), raw=raw)
+    left = found(video, "raw")
+    shown = tuple(number for number in video.attacked if 8 <= number < 17)
+    assert left.level == "recovered" and left.frames == shown and left.proofs
+    assert "Of 4 faces in 4 raw frames 2 were changed" in left.says
+    hidden = found(attacked(write(tmp_path / "black.mp4", black), raw=raw), "raw")
+    assert hidden.level == "nothing" and "4 were changed." in hidden.says
+
+
+def test_the_command_says_it_by_its_exit_code_and_writes_a_private_page(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hidden, page = write(tmp_path / "black.mp4", black), tmp_path / "page.html"
+    words = ["attack", str(hidden), "--frames", "3"]
+    assert main([*words, "-o", str(page)]) == 0
+    assert "recovered nothing; others may" in capsys.readouterr().out
+    assert main([*words, "-o", str(page)]) == 2  # it is there
+    assert main(["attack", str(raw), "--frames", "3", "-o", str(page), "--overwrite"]) == 4
+    assert "recovered Faces are seen" in re.sub(r"\s+", " ", capsys.readouterr().out)
+    text = page.read_text()
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    assert "data:image/jpeg;base64," in text and "http" not in text
+    assert "Something was recovered from 1 of 1 file<" in text
+
+
+def test_one_bad_file_of_a_folder_stops_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "black.mp4", black, count=5)
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    (tmp_path / "notes.txt").write_text("not looked at")
+    assert main(["attack", str(tmp_path), "--json"]) == 1
+    videos = json.loads(capsys.readouterr().out)["videos"]
+    assert [Path(one["path"]).name for one in videos] == ["bad.mp4", "black.mp4"]
+    assert videos[0]["error"] and videos[1]["error"] is None and not videos[1]["recovered"]
+
+
+def test_what_makes_no_sense_is_refused_before_any_work(raw: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for words, why in (
+        (["/nowhere.mp4"], "does not exist"),
+        ([str(empty)], "no video or image"),
+        ([str(raw), "--raw", str(empty)], "holds no video called clip"),
+        ([str(raw), "--raw", "/nowhere"], "does not exist"),
+        ([str(raw), "-o", str(tmp_path / "page.txt")], "ends? in .html"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            from masquerade.cli.attack import main as verb
+
+            verb(words)
+
+
+def test_stacking_and_filters_restore_what_they_claim() -> None:
+    rng = np.random.default_rng(0)
+    plain = cv2.GaussianBlur(rng.integers(0, 255, (96, 96, 3)).astype(np.uint8), (0, 0), 4)
+    plain = cv2.normalize(plain, None, 0, 255, cv2.NORM_MINMAX)
+
+    def error(picture: np.ndarray) -> float:
+        return float(np.abs(picture.astype(float) - plain).mean())
+
+    noise = [noisy(plain, number) for number in range(17)]
+    assert error(stack_in_place(noise, 8)) < 0.5 * error(noise[8])
+    assert error(stack_along_flow([plain] * 5, 2)) < 1
+    blurred = cv2.GaussianBlur(plain, (0, 0), 4)
+    assert error(deblur(4.0)([blurred], 0)) < 0.6 * error(blurred)
+    blocks = cv2.resize(cv2.resize(plain, (12, 12)), (96, 96), interpolation=cv2.INTER_NEAREST)
+    assert np.abs(np.diff(smooth(8.0)([blocks], 0).astype(int), axis=1)).max() < 40
+    for restore in UNDO.values():
+        out = restore([plain] * 3, 1)
+        assert out.shape == plain.shape and out.dtype == np.uint8
+
+
+def test_frame_numbers_are_said_in_words() -> None:
+    assert spans([3, 9, 7, 8, 3]) == "3, 7 to 9"
+    assert spans(range(0, 60, 2)).endswith("and 18 more")
