@@ -192,3 +192,18 @@ def test_stacking_and_filters_restore_what_they_claim() -> None:
 def test_frame_numbers_are_said_in_words() -> None:
     assert spans([3, 9, 7, 8, 3]) == "3, 7 to 9"
     assert spans(range(0, 60, 2)).endswith("and 18 more")
+
+
+def test_anonymize_can_attack_its_own_output_and_deletes_what_does_not_hold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = write(tmp_path / "clip.mp4", count=6), tmp_path / "out.mp4"
+    words = ["anonymize", str(source), "-o", str(out), "--regions", "faces", "--verify", "-q"]
+    assert main([*words, "--method", "blur", "--preset", "weak"]) == 4
+    error = capsys.readouterr().err
+    assert "did not pass --verify, and was deleted: Faces are seen in 6 of 6 frames" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+    assert main([*words, "--method", "blacken"]) == 0 and out.exists()
+    for wrong in (["--regions", "text"], ["--regions", "faces", "--keep-visible", "0"]):
+        refused = ["anonymize", str(source), "-o", str(tmp_path / "no.mp4"), "--verify", *wrong]
+        assert main(refused) == 2 and "--verify" in capsys.readouterr().err

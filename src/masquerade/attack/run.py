@@ -76,7 +76,7 @@ def attack_files(
     files = _list_files(paths)
     LookAgain()  # a network that is missing fails here, before any work
     beside = {file: None if raw is None else _raw_of(file, raw, len(files)) for file in files}
-    videos = [_attack_file(file, config, beside[file], progress) for file in files]
+    videos = [attack_file(file, config, beside[file], progress) for file in files]
     return AttackReport(
         videos=tuple(videos),
         arguments=asdict(config) | {"raw": None if raw is None else str(raw)},
@@ -84,9 +84,10 @@ def attack_files(
     )
 
 
-def _attack_file(
-    path: Path, config: AttackConfig, raw: Path | None, progress: Progress | None
+def attack_file(
+    path: Path, config: AttackConfig, raw: Path | None, progress: Progress | None = None
 ) -> VideoAttack:
+    """Attack one published video or image; see `attack_files`."""
     began = time.monotonic()
     try:
         info = probe(path)

@@ -26,6 +26,7 @@ from masquerade.pipeline.config import (
     PipelineConfig,
     build_pipeline,
     region_arguments,
+    source_names,
     with_default_regions,
 )
 from masquerade.pipeline.levels import LEVELS
@@ -44,8 +45,8 @@ BOXES = {
     "template": "hide at keys key_weights combine gamma floor grow calibrated",
     "mask": "shape mask_scale feather",
     "method": "preset batch_size device amp size seed",
-    "output": """metadata codec crf encoder_preset lossless bitrate hwaccel force_8bit cfr threads
-        receipt report public_receipt""",
+    "output": """verify metadata codec crf encoder_preset lossless bitrate hwaccel force_8bit cfr
+        threads receipt report public_receipt""",
     "batch": "suffix name skip_existing resume workers dry_run sequence salvage",
     "message": "json quiet verbose no_progress",
     "deface's": "replacewith keep_audio keep_metadata",
@@ -79,6 +80,8 @@ class Options(PipelineConfig):
     # write a sheet of thumbnails of who is found, with their IDs, and nothing else; it shows them
     # as they are, so keep it private. -o names it.
     list_people: bool = False
+    # attack each output before it gets its name, and delete it where a face is seen in it.
+    verify: bool = False
     dry_run: bool = False  # print what would be done and do nothing.
     json: bool = False  # print the receipts as JSON and nothing else.
     quiet: Annotated[bool, arg(aliases=["-q"])] = False  # print errors only.
@@ -163,6 +166,8 @@ def main(argv: list[str]) -> int:
     if (options.list_people or chosen) and len(tasks) > 1:
         raise UsageError("IDs of people are of one video; name one input.")
     pipeline = build_pipeline(anonymizer, config)
+    if options.verify:
+        pipeline = _with_check(pipeline)
     if options.list_people:
         return _list_people(tasks[0], pipeline, options)
     for note in anonymizer.warnings:
@@ -191,6 +196,22 @@ def main(argv: list[str]) -> int:
     if chosen and outcomes[0].exit_code == UsageError.exit_code:  # such as an ID of nobody
         return UsageError.exit_code
     return exit_code(outcomes)
+
+
+def _with_check(pipeline: Pipeline) -> Pipeline:
+    """The pipeline with an attack on each output.
+
+    Raises:
+        UsageError: faces are left on purpose, so that every output would be deleted.
+    """
+    from masquerade.attack.own_output import check_own_output
+
+    config = pipeline.config
+    if config.keep_visible or config.hide_only:
+        raise UsageError("--verify looks for anybody's face; leave it out where some stay visible.")
+    if not {"faces", "people", "frame"} & set(source_names(config)):
+        raise UsageError(f"--verify looks for faces, which --regions {config.regions} leaves.")
+    return pipeline._replace(check_output=check_own_output)
 
 
 def _list_people(task: FileTask, pipeline: Pipeline, options: Options) -> int:

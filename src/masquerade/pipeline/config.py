@@ -3,7 +3,7 @@
 import inspect
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -163,6 +163,9 @@ class Pipeline(NamedTuple):
     anonymizer: Anonymizer
     config: PipelineConfig
     regions: Any
+    # called with a finished output, its source where that has the same frames, and the name it will
+    # have; it raises where the output is to be deleted. None: nothing more is checked
+    check_output: Callable[[Path, Path | None, str], None] | None = None
 
     def fingerprint(self, method: dict[str, Any] | None = None) -> str:
         """The SHA-256 of method and configuration; equal ones make equal outputs, but for noise."""

@@ -259,6 +259,9 @@ class _FileRun:
         with self.timer.measure("verify"):
             info = verify_output(part, self.dst, others=others, empty=empty)
             detail = self._compare(part, info)
+            if self.pipeline.check_output is not None:
+                same = self.config.cfr is None and self.src.is_file()
+                self.pipeline.check_output(part, self.src if same else None, self.dst.name)
             return file_facts(part, self.dst, info, self.written), detail
 
     def _compare(self, part: Path, info: VideoInfo) -> ResidualDetail:

@@ -1,0 +1,33 @@
+"""The quick part of the attacks on an output of our own, before it gets its name."""
+
+from pathlib import Path
+
+from masquerade.attack.run import AttackConfig, attack_file
+from masquerade.errors import OutputError
+
+CHECKED = ("faces", "raw")
+"""What must be hidden in an output; tags and sound are kept where a user asks for them."""
+QUICK = AttackConfig(quick=True)
+
+
+def check_own_output(part: Path, source: Path | None, name: str) -> None:
+    """Refuse an output in which faces are seen, or in which faces of its source are unchanged.
+
+    Args:
+        part: the finished output.
+        source: the raw video with the same frames; None: it has others.
+        name: what the output will be called.
+
+    Raises:
+        OutputError: something was recovered.
+        MissingError: a network is not installed.
+    """
+    attacked = attack_file(part, QUICK, source)
+    if attacked.error is not None:
+        raise OutputError(f"{name} could not be attacked: {attacked.error}")
+    for found in attacked.findings:
+        if found.attack in CHECKED and found.level == "recovered":
+            raise OutputError(
+                f"{name} did not pass --verify, and was deleted: {found.says} Hide more, as with "
+                "--regions people or a lower --threshold."
+            )
