@@ -213,6 +213,22 @@ def test_a_person_looks_the_same_in_all_clips(whole: Mimes) -> None:
     assert {person.gait for person in Mimes(gait=False).people} == {Gait()}
 
 
+def test_shuffled_looks_tell_nobody_and_gait_stays() -> None:
+    own, shuffled = (
+        Mimes(clips=40, people=8, frames=2, shuffle_looks=shuffle) for shuffle in (False, True)
+    )
+    names = set(own.labels(0)) - set(shuffled.labels(0))
+    assert names == set(RATES) and "identity" in shuffled.floors and "hat" not in shuffled.floors
+    for i in range(8):  # clips of one person, in other looks each time, by that person's gait
+        takes = [shuffled._shown(i + 8 * turn) for turn in range(5)]
+        assert len({one.top for one in takes}) > 1
+        assert {one.gait for one in takes} == {own.people[i].gait}
+        assert {one.name for one in takes} == {f"p{i:03d}"}
+    assert np.array_equal(shuffled.clip(3).clip, shuffled.clip(3).clip)
+    with pytest.raises(UsageError, match="cannot be shuffled"):
+        Mimes(looks=False, shuffle_looks=True)
+
+
 def test_without_looks_people_differ_in_gait_only() -> None:
     plain = Mimes(looks=False)
     attributes = [column.name for column in plain.manifest.of_role("attribute")]

@@ -190,6 +190,8 @@ class MimesOptions(Checked):
     # whether each person has their own appearance; --no-looks: let everybody look alike, so that
     # gait is the only cue.
     looks: bool = True
+    # show each person in every clip in somebody else's appearance, so that gait is the only cue.
+    shuffle_looks: bool = False
 
 
 def mimes(

@@ -64,6 +64,8 @@ class Mimes:
         gait: whether each person has their own gait.
         looks: whether each person has their own appearance; False: identity is gait alone, and the
             attributes of appearance are left out.
+        shuffle_looks: whether each clip shows its person with somebody else's appearance, drawn for
+            that clip; identity is gait alone then, too, and attributes are left out.
         actions: names of `ACTIONS`; None: all.
     """
 
@@ -79,6 +81,7 @@ class Mimes:
         correlated: Sequence[str] = ("warm",),
         gait: bool = True,
         looks: bool = True,
+        shuffle_looks: bool = False,
         actions: Sequence[str] | None = None,
     ) -> None:
         if not 32 <= size <= 256 or frames < 1 or clips < 1:
@@ -93,7 +96,10 @@ class Mimes:
                 raise UsageError(f"No action is called {name!r}: {', '.join(motion.ACTIONS)}.")
         if len(self.actions) < 2 or (correlation and len(self.actions) % 2):
             raise UsageError("Give at least two actions, an even number if they are correlated.")
-        self.correlation, self.looks = correlation, looks
+        if shuffle_looks and not looks:
+            raise UsageError("People who all look alike cannot be shuffled; leave one of both out.")
+        self.correlation, self.looks, self.shuffle_looks = correlation, looks, shuffle_looks
+        self._attributes = tuple(RATES) if looks and not shuffle_looks else ()
         self.correlated = tuple(correlated) if correlation else ()
         self.people = draw_people(
             people,
@@ -115,7 +121,7 @@ class Mimes:
         person, turn = self._person(i), i // len(self.people)
         rng = np.random.default_rng([self.seed, 5, i])
         cells = {"action": self._action(person, turn)}
-        cells |= {name: str(person.bits[name]) for name in RATES if self.looks}
+        cells |= {name: str(person.bits[name]) for name in self._attributes}
         cells["scene"] = scenes.SCENES[int(rng.integers(len(scenes.SCENES)))]
         cells["object"] = scenes.OBJECTS[int(rng.integers(len(scenes.OBJECTS)))]
         cells |= {"identity": person.name, "split": person.part}
@@ -160,7 +166,7 @@ class Mimes:
     def floors(self) -> dict[str, ExpectedFloors]:
         """Expected floors in closed form, of every label column."""
         out = {"action": expected_class_floors(len(self.actions))}
-        for name in RATES if self.looks else ():
+        for name in self._attributes:
             correlation = self.correlation * (name in self.correlated)
             rates = (attribute_rate(name, side, correlation) for side in (0, 1))
             out[name] = expected_binary_floors(*rates)
@@ -172,6 +178,14 @@ class Mimes:
         if not 0 <= i < self.clips:
             raise UsageError(f"There is no clip {i}; they go from 0 to {self.clips - 1}.")
         return self.people[i % len(self.people)]
+
+    def _shown(self, i: int) -> Person:
+        """Who clip i shows, in the looks that it shows them in."""
+        person = self._person(i)
+        if not self.shuffle_looks:
+            return person
+        other = int(np.random.default_rng([self.seed, 8, i]).integers(len(self.people)))
+        return replace(self.people[other], number=person.number, part=person.part, gait=person.gait)
 
     def _action(self, person: Person, turn: int) -> str:
         """The action of a person's clip number `turn`; actions are balanced for each person."""
@@ -191,7 +205,7 @@ class Mimes:
 
     def _figure(self, i: int) -> tuple[Figure, U8]:
         """The person of clip i in all its frames, and the background (H, W, 3)."""
-        person, cells = self._person(i), self.labels(i)
+        person, cells = self._shown(i), self.labels(i)
         rng = np.random.default_rng([self.seed, 7, i])
         staging = motion.draw_staging(rng)
         action, facing = motion.ACTIONS[cells["action"]], staging.facing
