@@ -20,11 +20,12 @@ from pathlib import Path
 import numpy as np
 
 from masquerade.datasets.manifest import IntArray
+from masquerade.evaluation.attacker_choice import ScoringInput
 from masquerade.evaluation.attackers import AttackOutputs
 from masquerade.evaluation.ground_truth import SplitTruth
 from masquerade.evaluation.metric_specs import MetricSpec
 from masquerade.evaluation.results import Finding
-from masquerade.evaluation.scoring import ScoringInput, score_label
+from masquerade.evaluation.scoring import score_label
 from masquerade.metrics.floors import ActionPrior
 from masquerade.metrics.statistic import Floats
 

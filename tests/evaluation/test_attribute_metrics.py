@@ -17,6 +17,7 @@ from masquerade.cli.evaluate import main
 from masquerade.datasets.manifest import Column, Manifest, read_manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation import evaluate, from_json
+from masquerade.evaluation.attacker_choice import ScoringInput
 from masquerade.evaluation.attackers import AttackOutputs
 from masquerade.evaluation.controls import chance_score
 from masquerade.evaluation.ground_truth import (
@@ -36,7 +37,7 @@ from masquerade.evaluation.metric_specs import (
 )
 from masquerade.evaluation.predictions import Split
 from masquerade.evaluation.protocols import Protocol, protocols
-from masquerade.evaluation.scoring import ScoringInput, score_label
+from masquerade.evaluation.scoring import score_label
 
 LABELS = ("red", "cold", "rare")
 ROOT = Path(__file__).parents[2]

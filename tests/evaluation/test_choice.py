@@ -11,20 +11,14 @@ from conftest import CONFIG
 
 from masquerade.datasets.manifest import Manifest
 from masquerade.evaluation import EvaluatedMethod, evaluate
+from masquerade.evaluation.attacker_choice import ScoringInput, choose, join_table, score_attackers
 from masquerade.evaluation.attackers import AttackOutputs
 from masquerade.evaluation.controls import unread_channels
 from masquerade.evaluation.ground_truth import SplitTruth
 from masquerade.evaluation.metric_specs import MetricSpec, without_void
-from masquerade.evaluation.protocols import protocols
+from masquerade.evaluation.protocols import SAME, protocols
 from masquerade.evaluation.results import Control
-from masquerade.evaluation.scoring import (
-    LEAST_RUNS,
-    ScoringInput,
-    choose,
-    join_table,
-    score_attackers,
-    score_label,
-)
+from masquerade.evaluation.scoring import LEAST_RUNS, _score_pooled, score_label
 from masquerade.methods import build
 from masquerade.metrics.floors import ActionPrior
 from masquerade.metrics.intervals import Score
@@ -237,3 +231,22 @@ def test_each_seed_holds_other_people_out(manifest: Manifest, tmp_path: Path) ->
     result = evaluate(manifest, lines, plan, data="x", folder=tmp_path)
     for finding in result.rows[1].findings:
         assert len(finding.chosen) == 2 and finding.highest
+
+
+def test_clips_of_one_person_tell_more_together() -> None:
+    """Each clip is read wrong now and then; all of a person's together are not."""
+    spec = replace(WHO, protocol=SAME)
+    people = np.arange(CLIPS) // 10 % 4  # ten clips of each of two people in each fold
+    mine = given(spec, ("eyes", EVERY, EVERY))
+    p = np.eye(4)[people] * 0.3 + 0.1 + 0.5 * np.random.default_rng(1).random((CLIPS, 4))
+    p /= p.sum(axis=1, keepdims=True)
+    sheet = replace(mine.test, labels={"who": people}, groups=people)
+    (eyes,) = mine.outputs
+    outputs = (replace(eyes, test=({"who": p},)),)
+    mine = replace(mine, test=sheet, tests=(sheet,), outputs=outputs)
+    found = score_label(spec, mine, None, **GIVEN)
+    assert found.pooled is not None and found.pooled.value == 1.0
+    assert found.score.value is not None and 0.5 < found.score.value < 1.0
+    alone = replace(mine, test=replace(sheet, labels={"who": np.arange(CLIPS)}))
+    best = choose(spec, mine, score_attackers(spec, mine))
+    assert _score_pooled(spec, alone, best) is None

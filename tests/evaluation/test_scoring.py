@@ -12,6 +12,7 @@ from conftest import CONFIG
 
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.evaluation import EvaluatedMethod, evaluate
+from masquerade.evaluation.attacker_choice import ScoredAttacker, strongest
 from masquerade.evaluation.attackers import AttackOutputs
 from masquerade.evaluation.calibration import add_action_prior, recalibrate
 from masquerade.evaluation.controls import clip_sizes
@@ -23,7 +24,6 @@ from masquerade.evaluation.metric_specs import (
     validation_score,
 )
 from masquerade.evaluation.protocols import protocols
-from masquerade.evaluation.scoring import ScoredAttacker, strongest
 from masquerade.methods import build
 from masquerade.metrics.statistic import mean
 

@@ -55,7 +55,7 @@ def log_odds(p: Floats) -> Floats:
 
 def _link(multi_label: bool) -> tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]]:
     """From probabilities to logits, and back: of each value by itself, or of one among classes."""
-    return (log_odds, sigmoid) if multi_label else (_logs, _softmax)
+    return (log_odds, sigmoid) if multi_label else (_logs, softmax)
 
 
 def _logs(p: Floats) -> Floats:
@@ -67,6 +67,7 @@ def sigmoid(logits: Floats) -> Floats:
     return np.asarray(1 / (1 + np.exp(-logits)))
 
 
-def _softmax(logits: Floats) -> Floats:
+def softmax(logits: Floats) -> Floats:
+    """The probabilities (n, C) of logits."""
     p = np.exp(logits)
     return p / p.sum(axis=-1, keepdims=True)

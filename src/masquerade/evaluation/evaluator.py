@@ -19,6 +19,7 @@ from masquerade.datasets.manifest import Manifest
 from masquerade.device import choose_device
 from masquerade.errors import MasqueradeError, MissingError, UsageError
 from masquerade.evaluation import kernel_ridge
+from masquerade.evaluation.attacker_choice import ScoringInput
 from masquerade.evaluation.attackers import (
     ATTACKERS,
     SAME_ON_RAW,
@@ -55,13 +56,7 @@ from masquerade.evaluation.results import (
     PosesSeen,
     Row,
 )
-from masquerade.evaluation.scoring import (
-    ScoringInput,
-    channel_scores,
-    score_method,
-    score_table,
-    scoring_inputs,
-)
+from masquerade.evaluation.scoring import channel_scores, score_method, score_table, scoring_inputs
 from masquerade.extraction.config import (
     Content,
     ExtractionConfig,

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from masquerade.datasets.manifest import IntArray, Manifest
+from masquerade.evaluation.attacker_choice import choose, join_table, score_attackers, strengths
 from masquerade.evaluation.config import EvaluatedMethod, EvaluationConfig
 from masquerade.evaluation.evaluator import Evaluator
 from masquerade.evaluation.executor import Progress
-from masquerade.evaluation.scoring import choose, join_table, score_attackers, strengths
 from masquerade.metrics.statistic import Statistic
 
 

@@ -62,6 +62,8 @@ class Finding:
     highest: str = ""
     highest_score: Score | None = None
     runs_sd: float | None = None  # standard deviation of the score over training runs
+    # the score where attackers know which test clips show one person; None: each shows another
+    pooled: Score | None = None
     undecided: str | None = None  # why a leakage within a tenth does not count as held
 
     def best(self, family: str) -> Attack | None:

@@ -10,23 +10,34 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from masquerade.datasets.manifest import IntArray
-from masquerade.evaluation.attackers import TRANSFORMED, AttackOutputs, attack_outputs, transformed
+from masquerade.evaluation.attacker_choice import (
+    ScoredAttacker,
+    ScoringInput,
+    Strengths,
+    choose,
+    contenders,
+    join_table,
+    score_attacker,
+    score_attackers,
+    strengths,
+    strongest_of,
+)
+from masquerade.evaluation.attackers import TRANSFORMED, attack_outputs
 from masquerade.evaluation.calibration import (
-    add_action_prior,
+    LEAST,
     log_odds,
     mean_probabilities,
     sigmoid,
+    softmax,
 )
 from masquerade.evaluation.ground_truth import (
     GroundTruth,
     Probabilities,
-    SplitTruth,
     join_validation,
     mean_over_seeds,
 )
@@ -34,10 +45,10 @@ from masquerade.evaluation.metric_specs import (
     MetricSpec,
     compute_floors,
     measure,
-    validation_score,
 )
 from masquerade.evaluation.predictions import Predictions
 from masquerade.evaluation.presets import AttackerModel, Channel
+from masquerade.evaluation.protocols import SAME
 from masquerade.evaluation.results import Attack, Finding
 from masquerade.metrics.intervals import (
     Score,
@@ -47,85 +58,9 @@ from masquerade.metrics.intervals import (
     variance_between_runs,
 )
 from masquerade.metrics.leakage import TOLERANCE, Leakage, f_lambda, leakage
-from masquerade.metrics.statistic import Floats, Statistic, average, difference
+from masquerade.metrics.statistic import Floats, difference
 
-PRIOR_WEIGHTS = (0.25, 0.5, 1.0)  # of the action, among which the prior attacker is chosen
-LEAST_SPREAD = 1e-6  # of log odds that differ among clips at all
 LEAST_RUNS = 5  # training runs of a method without which it is not said to hold
-Strengths = Mapping[tuple[str, str], Mapping[str, float]]
-"""By protocol and label the mean validation score of each attacker over all rows of a table."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ScoringInput:
-    """One method under one protocol: its attackers' predictions beside the truth."""
-
-    # the clips that attackers are chosen on, of all seeds after one another
-    validation: SplitTruth
-    test: SplitTruth  # the clips that are reported
-    outputs: tuple[AttackOutputs, ...]  # the attackers' predictions
-    prior: bool  # whether the prior family was asked for
-    clips: IntArray  # (m,) rows of the manifest that could be read and anonymized
-    # each seed's predictions are of another anonymizer's clips: scores are averaged over seeds
-    # instead of probabilities
-    per_run: bool = False
-    # the test clips by seed or run, with the training rates of its own attackers; none: as `test`
-    tests: tuple[SplitTruth, ...] = ()
-    _scored: dict[MetricSpec, list[ScoredAttacker]] = field(
-        default_factory=dict, init=False, repr=False
-    )
-
-    def of_clips(self, clips: IntArray) -> ScoringInput:
-        """The same for these clips; training rates stay."""
-        on_validation, on_test = (np.isin(s.clips, clips) for s in (self.validation, self.test))
-        if on_validation.all() and on_test.all():
-            return self
-        return replace(
-            self,
-            validation=self.validation.at(on_validation),
-            test=self.test.at(on_test),
-            tests=tuple(one.at(on_test) for one in self.tests),
-            outputs=tuple(
-                replace(
-                    one,
-                    validation=_at(one.validation, on_validation),
-                    test=tuple(_at(seed, on_test) for seed in one.test),
-                )
-                for one in self.outputs
-            ),
-            clips=clips,
-        )
-
-    def of_seed(self, seed: int) -> SplitTruth:
-        """The test clips with the rates that the attackers of one seed or run learned from."""
-        return self.tests[seed] if self.tests else self.test
-
-    def with_transformed(self, method: str, other: ScoringInput) -> ScoringInput:
-        """Attackers of raw video may first do what a method does: theirs are added to these.
-
-        Trained methods are left out, whose runs are several, and those that lack some clips.
-        """
-        same = (
-            np.array_equal(one.clips, two.clips)
-            for one, two in ((self.validation, other.validation), (self.test, other.test))
-        )
-        if other.per_run or not all(same):
-            return self
-        return replace(self, outputs=(*self.outputs, *transformed(other.outputs, method)))
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ScoredAttacker:
-    """One attacker on one label."""
-
-    outputs: AttackOutputs  # its predictions
-    validation: float  # its score there; nan where undefined
-    test: Statistic  # the statistic of its score on test
-    # its validation score for each test fold, without clips that are in that fold; of several
-    # attackers, one a fold, none
-    by_fold: tuple[float, ...] = ()
-    runs: tuple[Statistic, ...] = ()  # the scores of single training runs, where there are several
-    chosen: tuple[str, ...] = ()  # names by fold, of one that was put together of several
 
 
 def scoring_inputs(
@@ -161,22 +96,6 @@ def scoring_inputs(
     return found
 
 
-def strengths(
-    every: Sequence[Mapping[str, ScoringInput]], specs: Mapping[str, Sequence[MetricSpec]]
-) -> Strengths:
-    """How strong each attacker is over all rows of a table, by which ties are broken."""
-    found: dict[tuple[str, str], dict[str, float]] = {}
-    for protocol, several in specs.items():
-        for spec in several:
-            by_name: dict[str, list[float]] = {}
-            for inputs in every:
-                for one in score_attackers(spec, inputs[protocol]) if protocol in inputs else ():
-                    if not math.isnan(one.validation):
-                        by_name.setdefault(one.outputs.name, []).append(one.validation)
-            found[protocol, spec.name] = {k: float(np.mean(v)) for k, v in by_name.items()}
-    return found
-
-
 def score_table(
     lines: Sequence[tuple[str, Mapping[str, ScoringInput]]],
     truth: GroundTruth,
@@ -209,17 +128,6 @@ def score_table(
         )
         for at, inputs in enumerate(every)
     ]
-
-
-def join_table(
-    lines: Sequence[tuple[str, Mapping[str, ScoringInput]]],
-) -> list[Mapping[str, ScoringInput]]:
-    """All lines of a table, and raw video, the first, attacked behind each method as well."""
-    raw = dict(lines[0][1])
-    for name, inputs in lines[1:]:
-        for protocol, one in inputs.items():
-            raw[protocol] = raw[protocol].with_transformed(name, one)
-    return [raw, *(inputs for _, inputs in lines[1:])]
 
 
 def score_method(
@@ -280,7 +188,7 @@ def score_label(
         [one.test for one in scored if one.outputs.name in best.chosen], clusters=groups
     )
     result = score(best.test, clusters=groups, between=between, quantile=rival)
-    rivals = _contenders(spec, scored)
+    rivals = contenders(spec, scored)
     quantile = max_t_quantile([one.test for one in rivals], clusters=groups)
     highest = max(
         rivals, key=lambda one: -math.inf if math.isnan(one.test.value) else one.test.value
@@ -307,11 +215,12 @@ def score_label(
             leaked = replace(leaked, protects=None)
         else:
             undecided = None
-    informed = _strongest_of(scored, "prior")
+    pooled = _score_pooled(spec, mine, best) if private else None
+    informed = strongest_of(scored, "prior")
     if informed and "action prior" in floors:
         beyond_action = score(difference(informed.test, floors["action prior"]), clusters=groups)
-    retrained = _strongest_of(scored, "scratch", "motion", "finetuned")
-    untrained = _strongest_of(scored, "raw")
+    retrained = strongest_of(scored, "scratch", "motion", "finetuned")
+    untrained = strongest_of(scored, "raw")
     if retrained and untrained:
         gain = score(difference(retrained.test, untrained.test), clusters=groups)
     if private and utility is not None and result.value is not None:
@@ -337,60 +246,13 @@ def score_label(
         runs_sd=_spread([one.value for one in best.runs]),
         leakage=leaked,
         undecided=undecided,
+        pooled=pooled,
         beyond_action=beyond_action,
         retrained_gain=gain,
         retrained_holds=None if gain is None or gain.high is None else gain.high >= 0,
         f_half=f_half,
         void=void,
     )
-
-
-def score_attackers(spec: MetricSpec, mine: ScoringInput) -> list[ScoredAttacker]:
-    """Every attacker's scores on one label; the prior's predictions are made of the strongest's."""
-    if spec in mine._scored:
-        return mine._scored[spec]
-    found = [_score_attacker(spec, mine, one) for one in mine.outputs]
-    if mine.prior and spec.use == "private" and found:
-        best = strongest(found).outputs
-        informed = [
-            _score_attacker(spec, mine, _with_action(mine, best, weight))
-            for weight in PRIOR_WEIGHTS
-        ]
-        found.append(strongest(informed))
-    mine._scored[spec] = found
-    return found
-
-
-def strongest(
-    scored: Sequence[ScoredAttacker], *, strength: Mapping[str, float] | None = None
-) -> ScoredAttacker:
-    """The one with the best score on all of validation; never looks at test."""
-    return _best(scored, [one.validation for one in scored], strength)
-
-
-def choose(
-    spec: MetricSpec,
-    mine: ScoringInput,
-    scored: Sequence[ScoredAttacker],
-    strength: Mapping[str, float] | None = None,
-) -> ScoredAttacker:
-    """The strongest attacker of each test fold, by validation clips that are not in that fold.
-
-    Of equals it is the one that is stronger over all rows of the table, then the first. Where folds
-    choose several, their predictions for their own folds are put together.
-    """
-    able = _contenders(spec, scored)
-    folds = range(len(able[0].by_fold))
-    by_fold = [_best(able, [one.by_fold[fold] for one in able], strength) for fold in folds]
-    names = tuple(one.outputs.name for one in by_fold)
-    if len(set(names)) == 1:
-        return replace(by_fold[0], chosen=names)
-    tests = tuple(
-        _join_chosen(mine, [one.outputs for one in by_fold], seed)
-        for seed in range(len(by_fold[0].outputs.test))
-    )
-    joined = replace(by_fold[0].outputs, name=", ".join(dict.fromkeys(names)), test=tests)
-    return replace(_score_attacker(spec, mine, joined), by_fold=(), chosen=names)
 
 
 def predict_actions(truth: GroundTruth, protocol: str, mine: ScoringInput) -> IntArray:
@@ -423,97 +285,32 @@ def channel_scores(spec: MetricSpec, mine: ScoringInput) -> dict[Channel, Score]
     return found
 
 
-def _score_attacker(spec: MetricSpec, mine: ScoringInput, one: AttackOutputs) -> ScoredAttacker:
-    by_fold = [
-        validation_score(spec, truth, predicted)
-        for truth, predicted in (_outside(mine, one.validation, fold) for fold in _folds(mine))
-    ]
-    each = tuple(measure(spec, mine.of_seed(run), p) for run, p in enumerate(one.test))
-    return ScoredAttacker(
-        outputs=one,
-        validation=validation_score(spec, mine.validation, one.validation),
-        by_fold=tuple(by_fold),
-        test=average(each)
-        if mine.per_run
-        else measure(spec, mine.test, mean_probabilities(one.test)),
-        runs=each if mine.per_run and len(each) > 1 else (),
-    )
+def _score_pooled(spec: MetricSpec, mine: ScoringInput, best: ScoredAttacker) -> Score | None:
+    """The score where attackers know which test clips show one person; None: each shows another.
 
-
-def _folds(mine: ScoringInput) -> range:
-    return range(int(mine.test.fold.max(initial=0)) + 1)
-
-
-def _outside(
-    mine: ScoringInput, predicted: Probabilities, fold: int
-) -> tuple[SplitTruth, Probabilities]:
-    """The validation clips that are not in a test fold, and what is predicted of them."""
-    kept = ~np.isin(mine.validation.clips, mine.test.clips[mine.test.fold == fold])
-    if kept.all() or not kept.any():
-        return mine.validation, predicted
-    return mine.validation.at(kept), _at(predicted, kept)
-
-
-def _contenders(spec: MetricSpec, scored: Sequence[ScoredAttacker]) -> list[ScoredAttacker]:
-    """Who may be called the strongest.
-
-    Not who sees the background alone, of attributes of people: with few groups it guesses right by
-    chance, and says nothing about them.
+    A person's clips of one fold share the mean of their log probabilities. Who it is stays unknown:
+    a folder of one patient's videos tells as much.
     """
-    able = [one for one in scored if one.outputs.eligible and one.by_fold] or list(scored)
-    if spec.use == "private" and spec.metric not in ("top-1", "cMAP"):
-        seeing = [one for one in able if one.outputs.channels != {"place"}]
-        able = seeing or able
-    return able
+    who = mine.test.labels[spec.columns[0]] if spec.protocol == SAME else mine.test.groups
+    pairs = np.stack([mine.test.fold, who], axis=1)
+    _, which, counts = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
+    if counts.max(initial=0) < 2:
+        return None
 
+    def pool(predicted: Probabilities) -> dict[str, Floats]:
+        found = {}
+        for label, p in predicted.items():
+            several = mine.test.labels[label].ndim == 2
+            logs = log_odds(p) if several or p.shape[1] == 2 else np.log(np.clip(p, LEAST, None))
+            sums = np.zeros((len(counts), p.shape[1]))
+            np.add.at(sums, which.ravel(), logs)
+            mean = (sums / counts[:, None])[which.ravel()]
+            found[label] = sigmoid(mean) if several or p.shape[1] == 2 else softmax(mean)
+        return found
 
-def _best(
-    scored: Sequence[ScoredAttacker],
-    values: Sequence[float],
-    strength: Mapping[str, float] | None,
-) -> ScoredAttacker:
-    pairs = [
-        (one, value)
-        for one, value in zip(scored, values, strict=True)
-        if one.outputs.eligible or not any(other.outputs.eligible for other in scored)
-    ]
-
-    def order(pair: tuple[ScoredAttacker, float]) -> tuple[float, float]:
-        one, value = pair
-        return (
-            -math.inf if math.isnan(value) else round(value, 12),
-            (strength or {}).get(one.outputs.name, -math.inf),
-        )
-
-    return max(pairs, key=order)[0]
-
-
-def _join_chosen(
-    mine: ScoringInput, by_fold: Sequence[AttackOutputs], seed: int
-) -> dict[str, Floats]:
-    """Each test fold as the attacker that it chose predicts it.
-
-    Log odds beyond the training rate are divided by their standard deviation on validation, so that
-    clips of folds with different attackers can be ranked together.
-    """
-    truth = mine.of_seed(seed)
-    joined = {label: np.array(p) for label, p in by_fold[0].test[seed].items()}
-    for label in joined:
-        single = truth.labels[label].ndim == 1 and joined[label].shape[1] == 2
-        for fold, one in enumerate(by_fold):
-            at = truth.fold == fold
-            p = one.test[seed][label][at]
-            if single:
-                spread = _log_odds_beyond(mine.validation, label, one.validation[label]).std()
-                beyond = log_odds(p) - log_odds(truth.rates[label][at])
-                scale = spread if spread > LEAST_SPREAD else 1.0
-                p = sigmoid(beyond / scale + log_odds(truth.rates[label][at]))
-            joined[label][at] = p
-    return joined
-
-
-def _log_odds_beyond(truth: SplitTruth, label: str, predicted: Floats) -> Floats:
-    return np.asarray(log_odds(predicted) - log_odds(truth.rates[label]))
+    tests = tuple(pool(one) for one in best.outputs.test)
+    pooled = score_attacker(spec, mine, replace(best.outputs, test=tests))
+    return score(pooled.test, clusters=mine.test.groups)
 
 
 def _holds(leaked: Leakage, ends: Sequence[float | None]) -> bool | None:
@@ -538,22 +335,6 @@ def _score(mine: ScoringInput, one: ScoredAttacker, quantile: float) -> Score:
     return score(one.test, clusters=mine.test.groups, quantile=quantile, between=between)
 
 
-def _at(predicted: Probabilities, kept: NDArray[np.bool_]) -> dict[str, Floats]:
-    return {label: p[kept] for label, p in predicted.items()}
-
-
-def _with_action(mine: ScoringInput, one: AttackOutputs, weight: float) -> AttackOutputs:
-    return AttackOutputs(
-        family="prior",
-        name=f"{one.name} + action",
-        validation=add_action_prior(one.validation, mine.validation, weight),
-        test=tuple(
-            add_action_prior(p, mine.of_seed(seed), weight) for seed, p in enumerate(one.test)
-        ),
-        channels=one.channels,
-    )
-
-
 def _attack(spec: MetricSpec, mine: ScoringInput, one: ScoredAttacker, quantile: float) -> Attack:
     single = [
         measure(spec, mine.of_seed(seed), predicted).value
@@ -572,9 +353,3 @@ def _spread(values: Sequence[float]) -> float | None:
     """The standard deviation of several numbers; None of one, or where one is undefined."""
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
     return None if math.isnan(sd) else sd
-
-
-def _strongest_of(scored: Sequence[ScoredAttacker], *families: str) -> ScoredAttacker | None:
-    """The strongest attacker of these families; None: there is none."""
-    mine = [one for one in scored if one.outputs.family in families]
-    return strongest(mine) if mine else None

@@ -44,6 +44,7 @@ TRADE_OFF_HEAD = [
     "leakage",
     "f, action and privacy in equal parts",
     "gained by attackers who also know the action",
+    "all clips of a person together",
     "gained by training on anonymized video",
     "at least as strong",
 ]
@@ -289,6 +290,7 @@ def _trade_off_lines(evaluation: Evaluation) -> list[list[str]]:
             "void" if found.void and found.leakage is None else with_interval(found.leakage),
             number(found.f_half),
             with_interval(found.beyond_action),
+            with_interval(found.pooled) if found.pooled else "",
             with_interval(found.retrained_gain) if found.retrained_gain else "",
             YES_NO[found.retrained_holds],
         ]
