@@ -31,7 +31,7 @@ except MissingError as missing:
     pytest.skip(str(missing), allow_module_level=True)
 
 COUNT = 25
-FEW = AttackConfig(frames=4)
+FEW = 4  # frames
 Change = Callable[[np.ndarray, int], np.ndarray]
 
 
@@ -70,9 +70,9 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def attacked(path: Path, **more: object) -> VideoAttack:
-    (video,) = attack_files([path], FEW, **more).videos  # type: ignore[arg-type]
-    assert video.error is None and len(video.attacked) == FEW.frames
+def attacked(path: Path, *, raw: Path | None = None, quick: bool = True) -> VideoAttack:
+    (video,) = attack_files([path], AttackConfig(frames=FEW, quick=quick), raw=raw).videos
+    assert video.error is None and len(video.attacked) == FEW
     return video
 
 
@@ -94,7 +94,7 @@ def test_everything_is_recovered_from_a_video_that_was_not_anonymized(raw: Path)
 
 
 def test_nothing_is_recovered_from_black_frames(tmp_path: Path) -> None:
-    video = attacked(write(tmp_path / "black.mp4", black))
+    video = attacked(write(tmp_path / "black.mp4", black), quick=False)
     assert {one.level for one in video.findings} == {"nothing"} and not video.recovered
     assert not any(one.proofs for one in video.findings)
 
@@ -104,12 +104,11 @@ def test_nothing_is_recovered_from_black_frames(tmp_path: Path) -> None:
 )
 def test_what_is_undone_is_named(tmp_path: Path, change: Change, how: str) -> None:
     """Neither shows a face as it is published."""
-    video = attacked(write(tmp_path / "published.mp4", change))
+    video = attacked(write(tmp_path / "published.mp4", change), quick=False)
     assert found(video, "faces").level == "nothing"
     undone = found(video, "undo")
     assert undone.level == "recovered" and how in undone.says and undone.proofs
-    quick = attack_files([tmp_path / "published.mp4"], AttackConfig(frames=4, quick=True))
-    assert not quick.videos[0].recovered
+    assert not attacked(tmp_path / "published.mp4").recovered
 
 
 def test_raw_video_tells_which_faces_were_left(raw: Path, tmp_path: Path) -> None:
@@ -129,11 +128,11 @@ def test_the_command_says_it_by_its_exit_code_and_writes_a_private_page(
     raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hidden, page = write(tmp_path / "black.mp4", black), tmp_path / "page.html"
-    words = ["attack", str(hidden), "--frames", "3"]
+    words = ["attack", str(hidden), "--frames", "3", "--quick"]
     assert main([*words, "-o", str(page)]) == 0
     assert "recovered nothing; others may" in capsys.readouterr().out
     assert main([*words, "-o", str(page)]) == 2  # it is there
-    assert main(["attack", str(raw), "--frames", "3", "-o", str(page), "--overwrite"]) == 4
+    assert main(["attack", str(raw), *words[2:], "-o", str(page), "--overwrite"]) == 4
     assert "recovered Faces are seen" in re.sub(r"\s+", " ", capsys.readouterr().out)
     text = page.read_text()
     assert stat.S_IMODE(page.stat().st_mode) == 0o600
@@ -147,7 +146,7 @@ def test_one_bad_file_of_a_folder_stops_nothing(
     write(tmp_path / "black.mp4", black, count=5)
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     (tmp_path / "notes.txt").write_text("not looked at")
-    assert main(["attack", str(tmp_path), "--json"]) == 1
+    assert main(["attack", str(tmp_path), "--json", "--quick"]) == 1
     videos = json.loads(capsys.readouterr().out)["videos"]
     assert [Path(one["path"]).name for one in videos] == ["bad.mp4", "black.mp4"]
     assert videos[0]["error"] and videos[1]["error"] is None and not videos[1]["recovered"]
