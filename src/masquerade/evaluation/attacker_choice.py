@@ -170,7 +170,7 @@ def choose(
     if len(set(names)) == 1:
         return replace(by_fold[0], chosen=names)
     tests = tuple(
-        _join_chosen(mine, [one.outputs for one in by_fold], seed)
+        _join_chosen(spec, mine, [one.outputs for one in by_fold], seed)
         for seed in range(len(by_fold[0].outputs.test))
     )
     joined = replace(by_fold[0].outputs, name=", ".join(dict.fromkeys(names)), test=tests)
@@ -244,21 +244,22 @@ def _best(
 
 
 def _join_chosen(
-    mine: ScoringInput, by_fold: Sequence[AttackOutputs], seed: int
+    spec: MetricSpec, mine: ScoringInput, by_fold: Sequence[AttackOutputs], seed: int
 ) -> dict[str, Floats]:
     """Each test fold as the attacker that it chose predicts it.
 
     Log odds beyond the training rate are divided by their standard deviation on validation, so that
-    clips of folds with different attackers can be ranked together.
+    clips of folds with different attackers can be ranked together; F1 takes them as they are.
     """
     truth = mine.of_seed(seed)
     joined = {label: np.array(p) for label, p in by_fold[0].test[seed].items()}
     for label in joined:
-        single = truth.labels[label].ndim == 1 and joined[label].shape[1] == 2
+        binary = truth.labels[label].ndim == 1 and joined[label].shape[1] == 2
+        ranked = binary and spec.metric in ("AUROC", "cMAP")
         for fold, one in enumerate(by_fold):
             at = truth.fold == fold
             p = one.test[seed][label][at]
-            if single:
+            if ranked:
                 spread = _log_odds_beyond(mine.validation, label, one.validation[label]).std()
                 beyond = log_odds(p) - log_odds(truth.rates[label][at])
                 scale = spread if spread > LEAST_SPREAD else 1.0
