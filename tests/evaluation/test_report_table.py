@@ -24,6 +24,12 @@ def test_the_table_has_floors_controls_and_notes(evaluation: Evaluation) -> None
     assert {len(line) for line in lines(evaluation, columns)} == {1 + len(columns)}
 
 
+def test_headings_say_who_is_held_out(evaluation: Evaluation) -> None:
+    assert "people unseen" in markdown(evaluation) and "same people" in markdown(evaluation)
+    of_pairs = markdown(replace(evaluation, held_out="pairs")).split("\n- ")[0]  # the table
+    assert "pairs unseen" in of_pairs and "same pairs" in of_pairs and "people" not in of_pairs
+
+
 def test_a_void_result_says_so_first(evaluation: Evaluation) -> None:
     void = replace(evaluation, void="the dice were loaded")
     assert "**VOID: the dice were loaded**" in markdown(void).splitlines()[:8]

@@ -87,6 +87,7 @@ def evaluate(
     folder: Path | None = None,
     command: str = "",
     limits: Sequence[str] = (),
+    held_out: str = "people",
     progress: Progress | None = None,
     report: Callable[[str], None] | None = None,
 ) -> Evaluation:
@@ -101,6 +102,7 @@ def evaluate(
             is kept.
         command: that asks for this, to stand beside the numbers.
         limits: of the data, to stand under the table.
+        held_out: what the groups are that are in train or in test, as the table calls them.
         progress: called with (what, fits done, fits in all).
         report: called with a line about what is to be done, and about the size of a method's clips
             before they are written.
@@ -134,6 +136,7 @@ def evaluate(
         void=void_reason(controls, run.truth.action),
         limits=(*limits, *run.notes),
         rows=rows,
+        held_out=held_out,
     )
 
 

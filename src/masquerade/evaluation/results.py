@@ -135,6 +135,8 @@ class Evaluation:
     void: str | None  # why nothing of it is valid; None: it is
     limits: tuple[str, ...]  # of the data, to stand under every table
     rows: tuple[Row, ...]  # raw video first
+    # who is held out together: people, or pairs of people, some of whom are in several pairs
+    held_out: str = "people"
 
     def to_json(self) -> str:
         """The evaluation as JSON."""

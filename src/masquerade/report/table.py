@@ -65,10 +65,14 @@ def main_columns(evaluation: Evaluation) -> list[Finding]:
     return [one for one in found if one.metric != "AUROC" or one.label == MEAN]
 
 
-def headings(columns: Sequence[Finding]) -> list[str]:
-    """The heading of each column."""
+def headings(columns: Sequence[Finding], held_out: str = "people") -> list[str]:
+    """The heading of each column, with the word for who is held out together."""
     use = {"utility": "keep", "private": "hide"}
-    return ["video", *(f"{c.label} ({use[c.use]}; {c.metric}, {c.protocol})" for c in columns)]
+    whose = {c.protocol: c.protocol.replace("people", held_out) for c in columns}
+    return [
+        "video",
+        *(f"{c.label} ({use[c.use]}; {c.metric}, {whose[c.protocol]})" for c in columns),
+    ]
 
 
 def lines(evaluation: Evaluation, columns: Sequence[Finding]) -> list[list[str]]:
@@ -115,7 +119,7 @@ def show(evaluation: Evaluation, console: Console) -> None:
     """Print the table."""
     columns = main_columns(evaluation)
     table = Table(title=escape(evaluation.data), title_justify="left")
-    for heading in headings(columns):
+    for heading in headings(columns, evaluation.held_out):
         table.add_column(escape(heading), overflow="fold")
     for line in lines(evaluation, columns):
         table.add_row(*(escape(cell) for cell in line))
@@ -134,19 +138,22 @@ def markdown(evaluation: Evaluation) -> str:
         parts += ["```", evaluation.command, "```", ""]
     if evaluation.void:
         parts += [f"**VOID: {evaluation.void}**", ""]
-    parts += [*_markdown_table(headings(columns), lines(evaluation, columns)), ""]
+    parts += [
+        *_markdown_table(headings(columns, evaluation.held_out), lines(evaluation, columns)),
+        "",
+    ]
     parts += [f"- {note}" for note in notes(evaluation)]
     rest = [one for one in all_columns(evaluation) if one not in columns]
     if rest:
         parts += ["", "## Each attribute", ""]
-        parts += _markdown_table(headings(rest), lines(evaluation, rest))
+        parts += _markdown_table(headings(rest, evaluation.held_out), lines(evaluation, rest))
     controls = [
         [one.kind, one.label, with_interval(one.score), number(one.floor), YES_NO[one.passed]]
         for one in evaluation.controls
     ]
     if evaluation.rows and evaluation.rows[0].poses:
         parts += ["", "## Poses alone", "", POSES, ""]
-        head = [*headings(all_columns(evaluation)), "poses"]
+        head = [*headings(all_columns(evaluation), evaluation.held_out), "poses"]
         parts += _markdown_table(head, _pose_lines(evaluation))
     for title, head, body in (
         ("Controls", CONTROL_HEAD, controls),
