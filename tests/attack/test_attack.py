@@ -16,6 +16,7 @@ import pytest
 
 from masquerade.attack import AttackConfig, VideoAttack, attack_files
 from masquerade.attack.finding import Finding, spans
+from masquerade.attack.look_again import LookAgain
 from masquerade.attack.undo import UNDO, deblur, smooth, stack_along_flow, stack_in_place
 from masquerade.cli import main
 from masquerade.cli.demo_clip import compose, frames
@@ -186,6 +187,16 @@ def test_stacking_and_filters_restore_what_they_claim() -> None:
     for restore in UNDO.values():
         out = restore([plain] * 3, 1)
         assert out.shape == plain.shape and out.dtype == np.uint8
+
+
+def test_large_frames_are_undone_small_and_faces_seen_before_are_not_new() -> None:
+    frame = cv2.resize(next(iter(frames())), (1920, 1440), interpolation=cv2.INTER_CUBIC)
+    again = LookAgain()
+    for number in range(2):
+        again.look(number, [frame] * 3, 1)
+    faces, undone, *_ = again.findings()
+    assert faces.level == "recovered" and faces.frames == (0, 1)
+    assert undone.level == "nothing" and not undone.proofs
 
 
 def test_frame_numbers_are_said_in_words() -> None:

@@ -1,8 +1,9 @@
 """Look again for faces, people and text in published frames, and in what undoing them gives."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +25,7 @@ TWICE = 2  # frames in which a restored picture must show a face
 SAME = 0.3  # overlap from which two boxes are of one face
 PERSON, TEXT = 0.3, 0.6  # scores from which a person and a line of text are seen
 SQUARE = 1.5  # one side over the other, below which a find of text is no line
+LARGEST = 1280  # pixels of the longer side of what is undone
 MARGIN = 0.4  # of a box, shown around it
 PUBLISHED = "as published"
 
@@ -57,10 +59,15 @@ class LookAgain:
         self._faces.setdefault(PUBLISHED, []).extend(_proofs(number, frame, sure, "face"))
         unsure = [box for box in seen if box.score < SURE]
         self._possible.extend(_proofs(number, frame, unsure, "perhaps a face"))
+        small, ratio = _shrink(frames) if self.undo else (frames, 1.0)
+        known = [
+            replace(b, x0=ratio * b.x0, y0=ratio * b.y0, x1=ratio * b.x1, y1=ratio * b.y1)
+            for b in sure
+        ]
         for name in self.undo:
-            restored = UNDO[name](frames, at)
+            restored = UNDO[name](small, at)
             boxes = [box for box in self._face(Picture(restored)) if box.score >= SURE_UNDONE]
-            new = [box for box in boxes if not _is_known(box, sure)]
+            new = [box for box in boxes if not _is_known(box, known)]
             self._faces.setdefault(name, []).extend(_proofs(number, restored, new, "face"))
         rows, scores = self._person(frame, in_tiles=False, turned=False)
         people = to_boxes(rows, scores, "person")
@@ -129,6 +136,19 @@ class LookAgain:
             frames=_frames(every),
             proofs=_best(every),
         )
+
+
+def _shrink(frames: Sequence[U8]) -> tuple[Sequence[U8], float]:
+    """Copies of at most LARGEST pixels a side, since many are held at once, and their scale."""
+    height, width = frames[0].shape[:2]
+    ratio = min(1.0, LARGEST / max(height, width))
+    if ratio == 1.0:
+        return frames, ratio
+    size = round(width * ratio), round(height * ratio)
+    return [
+        np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
+        for frame in frames
+    ], ratio
 
 
 def _is_line(box: Box) -> bool:
