@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masquerade.datasets.clip_sampling import (
+    aspect_crops,
     at_rate,
     crops,
     evenly_spaced,
@@ -107,3 +108,23 @@ def test_evenly_spaced_reaches_both_ends() -> None:
 def test_empty_videos_and_clips_are_refused(count: int, frames: int, stride: int) -> None:
     with pytest.raises(UsageError):
         strided(count, frames, stride=stride)
+
+
+def test_crops_of_an_aspect_computed_by_hand() -> None:
+    wide = aspect_crops(240, 320, (112, 112), number=3)
+    assert wide == [(0, 0, 240, 240), (0, 40, 240, 240), (0, 80, 240, 240)]
+    assert aspect_crops(320, 240, (112, 112)) == [(40, 0, 240, 240)]
+    assert aspect_crops(90, 90, (48, 64)) == [(11, 0, 68, 90)]
+    assert aspect_crops(48, 64, (48, 64), number=2) == [(0, 0, 48, 64)] * 2
+
+
+@given(lengths, lengths, lengths, lengths, st.integers(1, 5))
+def test_crops_of_an_aspect_are_the_largest_that_fit(
+    height: int, width: int, tall: int, wide: int, number: int
+) -> None:
+    parts = aspect_crops(height, width, (tall, wide), number=number)
+    assert len(parts) == number
+    for top, left, h, w in parts:
+        assert 0 <= top <= height - h and 0 <= left <= width - w
+        assert h == height or w == width
+        assert abs(h * wide - w * tall) <= max(tall, wide)

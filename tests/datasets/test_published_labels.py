@@ -174,6 +174,20 @@ def test_pa_hmdb51_is_cut_where_a_label_changes_and_both_ends_count(tmp_path: Pa
     )
 
 
+def test_pa_hmdb51_by_frame_has_each_labelled_frame_once(tmp_path: Path) -> None:
+    folder = pa(tmp_path)
+    whole, single = (READERS["pa-hmdb51"](folder, by_frame=each) for each in (False, True))
+    assert [(c.first, c.last) for c in single.clips] == [(at, at) for at in range(10)]
+    for name in ATTRIBUTES:
+        spread = [
+            cell
+            for clip, cell in zip(whole.clips, whole.cells(name), strict=True)
+            for _ in range(clip.first or 0, (clip.last or 0) + 1)
+        ]
+        assert list(single.cells(name)) == spread
+    assert len(set(single.cells("group"))) == 1  # all of a source on one side of a split
+
+
 def test_pa_hmdb51_made_binary(tmp_path: Path) -> None:
     any_, most = (READERS["pa-hmdb51"](pa(tmp_path), values=v) for v in ("any", "most"))
     assert (any_.cells("face"), most.cells("face")) == (("1", "1", "1"), ("1", "0", "0"))

@@ -717,3 +717,28 @@ def test_what_is_asked_to_be_whole_is_certain(data: Manifest) -> None:
     given = {"frames": 2, "size": 16, "method": masquerade.build("blacken")}
     for regions in (None, "frame", JoinedRegions((Sees, WholeFrame))):
         assert not extract_clips(data, regions=regions, **given).coverage.unpublished
+
+
+class Outlined:
+    """Finds one box whose outline is its left half."""
+
+    name, shape, look_ahead = "outlined", "silhouette", 0
+
+    def __call__(self, frames: Iterable[Any]) -> Iterator[Region]:
+        for frame in frames:
+            mask = np.zeros((frame.height, frame.width), np.uint8)
+            mask[16:32, 16:32] = 255
+            yield Region(boxes=(Box(16, 16, 48, 32, 1.0, label="person"),), mask=mask)
+
+
+def test_regions_that_are_kept_hide_what_found_ones_hide(data: Manifest, tmp_path: Path) -> None:
+    """An outline stays an outline, as `anonymize` hides it, with a cache too."""
+
+    def hidden(cache: Path | None, **more: Any) -> Tensor:
+        given = {"frames": 2, "size": (48, 64), "method": masquerade.build("blacken")}
+        return pixels(extract_clips(data, cache=cache, regions=Outlined, **given, **more))
+
+    found = hidden(None)
+    assert torch.equal(hidden(tmp_path), found)
+    assert not torch.equal(hidden(tmp_path, cover=Cover(shape="box")), found)
+    assert not torch.equal(hidden(tmp_path, cover=Cover(shape="silhouette", margin=3)), found)

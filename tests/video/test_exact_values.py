@@ -495,7 +495,10 @@ def test_packets_whose_picture_is_not_shown_are_no_pictures(
 
 
 ENCODERS = {
-    "h264": ("libx264", {"crf": "20", "preset": "veryfast"}, "h264_nvenc", "yuv444p10le"),
+    "h264": (
+        "libx264", {"crf": "20", "preset": "veryfast", "x264-params": "cpu-independent=1"},
+        "h264_nvenc", "yuv444p10le",
+    ),
     "h265": (
         "libx265", {"crf": "23", "x265-params": "log-level=none:info=0"}, "hevc_nvenc",
         "yuv444p10le",

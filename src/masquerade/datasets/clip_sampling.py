@@ -104,6 +104,24 @@ def crops(height: int, width: int, side: int, *, number: int = 3) -> IntArray:
     return corners
 
 
+def aspect_crops(
+    height: int, width: int, size: tuple[int, int], *, number: int = 1
+) -> list[tuple[int, int, int, int]]:
+    """The largest parts of a frame that have the aspect of a size: (top, left, height, width).
+
+    They are evenly spaced along the side that is longer than the aspect wants, a single one in the
+    middle; made as large as `size` they are what is left of a frame whose other side is resized to
+    it.
+    """
+    _check(height, width, *size, number)
+    scale = min(height / size[0], width / size[1])
+    tall, wide = min(height, round(size[0] * scale)), min(width, round(size[1] * scale))
+    along_height = height - tall > width - wide
+    tops = evenly_spaced(height - tall, number if along_height else 1)
+    lefts = evenly_spaced(width - wide, 1 if along_height else number)
+    return [(int(top), int(left), tall, wide) for top in tops for left in lefts]
+
+
 def _check(*numbers: int) -> None:
     if min(numbers) < 1:
         raise UsageError("A clip needs at least one frame of a video of at least one, stride 1.")

@@ -8,6 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -60,7 +61,8 @@ def fingerprints(manifest: Manifest, rows: Iterable[int]) -> list[str]:
     """A digest of each clip's file name and size, and its frames, such as `9c01f2a4d2e4 0-7`.
 
     A whole file has an open range: `9c01f2a4d2e4 0-`. Folders do not count, so that a data set may
-    be moved. The name cannot be read back from it.
+    be moved. Of a folder of frames, which may be called 001 in every scene, the names and sizes of
+    all frames count and what is in the first one. The name cannot be read back from it.
     """
     return [_fingerprint(manifest, manifest.clips[row]) for row in rows]
 
@@ -91,11 +93,19 @@ def overlapping(mine: Sequence[str], others: Iterable[str]) -> list[int]:
 def _fingerprint(manifest: Manifest, clip: Clip) -> str:
     path = manifest.path(clip)
     try:
-        size = len(list(path.iterdir())) if path.is_dir() else path.stat().st_size
+        size = _folder_digest(path) if path.is_dir() else str(path.stat().st_size)
     except OSError:
-        size = 0  # a file that cannot be read is in no training set
+        size = "0"  # a file that cannot be read is in no training set
     file = hashlib.sha256(f"{path.name} {size}".encode()).hexdigest()[:DIGITS]
     return f"{file} {clip.first or 0}-{'' if clip.last is None else clip.last}"
+
+
+def _folder_digest(folder: Path) -> str:
+    """A digest of the names and sizes of a folder's files, and of the first one's content."""
+    files = sorted(one for one in folder.iterdir() if one.is_file())
+    about = hashlib.sha256(files[0].read_bytes() if files else b"")
+    about.update("".join(f"{one.name} {one.stat().st_size}\n" for one in files).encode())
+    return about.hexdigest()
 
 
 def _parsed(fingerprint: str) -> tuple[str, float, float]:

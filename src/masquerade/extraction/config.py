@@ -16,10 +16,10 @@ from torch import Tensor
 from masquerade import methods, models, regions
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import arguments
-from masquerade.datasets.clip_sampling import Padding, strided, uniform
+from masquerade.datasets.clip_sampling import Padding, strided, uniform, views
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import UsageError
-from masquerade.extraction import flow_clip
+from masquerade.extraction import flow_clip, packet_clip, stacked_clip
 from masquerade.extraction.dataset import Shape
 from masquerade.extraction.poses import CHANNELS, PEOPLE, pose_sequence
 from masquerade.extraction.store import ENTRY
@@ -28,9 +28,17 @@ from masquerade.models.stgcn import LANDMARKS
 from masquerade.pipeline.stream import Cover
 from masquerade.regions import REGIONS, Union
 from masquerade.storage import file_digest, weights_digest
+from masquerade.video.encoding import Encoding
 
 RegionFactory = Callable[[], Any]
-Content = Literal["frames", "flow", "poses", "joints"]
+PUBLISHED = Encoding(threads=1)
+"""How `anonymize` encodes where nobody asks for something else; one thread gives the same bytes."""
+Content = Literal["frames", "stacked", "flow", "packets", "poses", "joints"]
+Aspect = Literal["squeeze", "crop"]
+PIXELS: tuple[Content, ...] = ("frames", "stacked", "flow")
+"""Contents that are made of pixels of some frames, and held in bytes."""
+WHOLE = ("squeeze", 1, 1)
+"""The aspect, windows and crops of a clip that is one view of whole frames."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +48,21 @@ class ExtractionConfig:
     Args:
         frames: T of a clip.
         content: `frames`; `flow`, how consecutive frames from the middle of the video move, see
-            `flow_clip`; `poses`, the landmarks that pose networks find in the frames as they are
+            `flow_clip`; `stacked`, pictures of many neighbouring frames each, see `stacked_clip`;
+            `packets`, what the published file tells without its pixels, see `packet_clip`;
+            `poses`, the landmarks that pose networks find in the frames as they are
             shown (of raw video those that `regions` come with, where these are given); or `joints`,
             those that a method which draws people draws.
-        size: side, or (height, width), in pixels; by area, the frame is squeezed to it.
+        size: side, or (height, width), in pixels; frames are made as small by area.
+        aspect: `squeeze` the whole frame to the size; or `crop`, keep its aspect and cut off what
+            is left over on both sides of the middle.
+        crops: of frames, evenly spaced along the side that is cut; of more than one the clip has
+            the views one after another, see `windows`.
         stride: source frames from one frame of the clip to the next, from the video's start; None:
             the middles of T equal parts of the whole video.
+        windows: of T frames, with starts evenly spaced over the whole video; a clip has all of them
+            one after another, and of each its crops, so T x windows x crops frames. Of content
+            `frames` only, as aspect and crops are.
         padding: of a video that is shorter than such a clip: its last frame again, or back and
             forth.
         method: an anonymizer, which is frozen; None: raw video.
@@ -68,7 +85,10 @@ class ExtractionConfig:
     frames: int = 16
     content: Content = "frames"
     size: int | tuple[int, int] = 64
+    aspect: Aspect = "squeeze"
+    crops: int = 1
     stride: int | None = None
+    windows: int = 1
     padding: Padding = "repeat"
     method: Anonymizer | None = None
     regions: RegionFactory | str | None = None
@@ -83,8 +103,15 @@ class ExtractionConfig:
     scratch: Path | None = None
 
     def __post_init__(self) -> None:
-        if min(*self.shape, self.stride or 1) < 1:
+        if min(*self.shape, self.stride or 1, self.windows, self.crops) < 1:
             raise UsageError("Clips need at least one frame, one pixel and a stride of 1.")
+        if self.windows > 1 and self.stride is None:
+            raise UsageError(
+                "Several windows of a video need a stride, such as 2: without one a clip is spread "
+                "over the whole video."
+            )
+        if self.crops > 1 and self.aspect != "crop":
+            raise UsageError("Several crops of a frame need aspect crop: a squeezed one has none.")
         if self.content == "joints" and not isinstance(self.method, DrawnPeople):
             raise UsageError("Only methods that draw people, such as mannequin, have drawn joints.")
 
@@ -93,24 +120,41 @@ class ExtractionConfig:
         """(3, T, H, W) of a clip, or (C, T, V, M) of a pose sequence."""
         if self.content == "flow":
             return (flow_clip.CHANNELS, self.frames, flow_clip.ROWS, flow_clip.COLUMNS)
+        if self.content == "stacked":
+            return (3, self.frames, stacked_clip.ROWS, stacked_clip.COLUMNS)
+        if self.content == "packets":
+            return (packet_clip.CHANNELS, packet_clip.POSITIONS, 1, 1)
         if self.content != "frames":
             return (CHANNELS, self.frames, LANDMARKS, PEOPLE)
         height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
-        return (3, self.frames, height, width)
+        return (3, self.frames * self.windows * self.crops, height, width)
 
     @property
     def dtype(self) -> type[np.uint8] | type[np.float32]:
         """Of the numbers of a clip: bytes, or of poses floats."""
-        return np.uint8 if self.content in ("frames", "flow") else np.float32
+        return np.uint8 if self.content in PIXELS else np.float32
 
     def indices(self, first: int, last: int) -> IntArray:
-        """(T,) frames of the video that make a clip of frames first to last; of flow T + 1."""
+        """(T,) frames of the video that make a clip of frames first to last.
+
+        Of several windows they are (windows * T,), of flow T + 1, of stacked pictures all that are
+        stacked, of packets all there are.
+        """
         count = last - first + 1
+        if self.content == "packets":
+            return np.arange(first, last + 1)
+        if self.content == "stacked":
+            return first + stacked_clip.windows(count, self.frames).ravel()
         if self.content == "flow":
             start = max(0, (count - self.frames - 1) // 2)
             return first + strided(count, self.frames + 1, start=start, padding="palindrome")
         if self.stride is None:
             return first + uniform(count, self.frames)
+        if self.windows > 1 and self.content == "frames":
+            each = views(
+                count, self.frames, stride=self.stride, number=self.windows, padding=self.padding
+            )
+            return first + each.ravel()
         return first + strided(count, self.frames, stride=self.stride, padding=self.padding)
 
 
@@ -188,8 +232,14 @@ def config_digest(config: ExtractionConfig) -> str:
         "index": ENTRY,
     }
     regions = _describe_regions(config.regions)
+    if config.content == "frames" and (config.aspect, config.windows, config.crops) != WHOLE:
+        content["views"] = [config.aspect, config.windows, config.crops]
     if config.content == "flow":
         content["content"] = ["flow", file_digest(Path(inspect.getfile(flow_clip)))]
+    elif config.content in ("stacked", "packets"):
+        of = stacked_clip if config.content == "stacked" else packet_clip
+        content["content"] = [config.content, file_digest(Path(inspect.getfile(of)))]
+        content["encoding"] = str(PUBLISHED) if config.content == "packets" else None
     elif config.content != "frames":  # masquerade's own code finds poses, on raw video too
         content |= {
             "content": [config.content, file_digest(Path(inspect.getfile(pose_sequence)))],
@@ -204,7 +254,7 @@ def config_digest(config: ExtractionConfig) -> str:
             "method": _describe_method(config.method),
             "regions": regions,
             "sources": _source_digest(),
-            "cover": config.cover and [str(part) for part in config.cover[:3]],
+            "cover": [str(part) for part in config.cover[:3]] if config.cover else "source's own",
             "within": within,
             "outside": config.outside,
             "seed": config.seed,
@@ -227,7 +277,7 @@ def _describe_regions(regions: RegionFactory | str | None) -> list[Any]:
     name, given = region_class(regions)
     sources = [_factory_digest(one) for one in _factories(regions)]
     for key, value in given.items():
-        if isinstance(value, Path) and value.is_file():  # the boxes in it may be edited
+        if isinstance(value, Path) and value.is_file():  # its boxes may be edited, its weights too
             given[key] = [value.name, file_digest(value)]
     templates: list[str] = []
     if "templates" in name.lower():  # a template's name may come to mean something else

@@ -32,6 +32,9 @@ Shape = tuple[int, int, int, int]
 Digests = NDArray[np.uint8]  # (N, 32), the SHA-256 of each clip
 
 
+WHOLE_AT_ONCE = 8  # clips that are read whole, to be cut: of many views each is megabytes
+
+
 class ClipSource(Protocol):
     """Where clips are read from, each by its place."""
 
@@ -96,6 +99,27 @@ class ClipDataset(Dataset[Tensor]):
     def resize(self, side: int) -> ClipDataset:
         """Shrink the clips to side x side pixels when they are read, by the mean of each area."""
         return replace(self, source=ResizedClips(self.source, side))
+
+    def window(self, first: int, frames: int) -> ClipDataset:
+        """Cut the clips to some frames in a row when they are read."""
+        return replace(self, source=WindowedClips(self.source, first, frames))
+
+
+class WindowedClips:
+    """Clips of another source, of which some frames in a row are read."""
+
+    def __init__(self, source: ClipSource, first: int, frames: int) -> None:
+        self._source, self._first = source, first
+        self.shape: Shape = (source.shape[0], frames, *source.shape[2:])
+
+    def read(self, places: IntArray) -> Tensor:
+        some = [places[at : at + WHOLE_AT_ONCE] for at in range(0, len(places), WHOLE_AT_ONCE)]
+        last = self._first + self.shape[1]
+        return torch.cat([self._source.read(part)[:, :, self._first : last] for part in some])
+
+    def digests(self, places: IntArray) -> Digests:
+        """The digests of the clips that these are cut from; how long they are is in the shape."""
+        return self._source.digests(places)
 
 
 class TensorClips:

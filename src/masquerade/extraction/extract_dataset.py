@@ -82,7 +82,9 @@ def extract_clips(
     store = ClipStore(folder / name, config.shape, dtype=config.dtype)
     lacking = sum(store.place(key) is None for video in videos for key in video.keys)
     new = lacking * store.clip_bytes
-    on_the_fly = new > 0 and stored_bytes(folder) + new > kept.limit
+    # packet clips are always kept: they are tiny, and an encoder need not give the same bytes again
+    tiny = config.content == "packets"
+    on_the_fly = new > 0 and not tiny and stored_bytes(folder) + new > kept.limit
     line = _size_line(len(manifest), new, store, folder, kept.limit if on_the_fly else None)
     if on_the_fly and config.through_file:
         raise UsageError(

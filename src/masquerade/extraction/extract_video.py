@@ -15,7 +15,7 @@ import pickle
 import secrets
 import tempfile
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import replace
@@ -30,17 +30,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.anonymizer import Person, Pixels
+from masquerade.datasets.clip_sampling import aspect_crops
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import MasqueradeError, VideoError
 from masquerade.extraction.config import (
+    PIXELS,
+    PUBLISHED,
     ExtractionConfig,
     region_class,
     region_names,
     region_source,
 )
 from masquerade.extraction.flow_clip import flow_clip, flow_frame
+from masquerade.extraction.packet_clip import packet_clip
 from masquerade.extraction.poses import drawn_people, find_people, pose_sequence
 from masquerade.extraction.region_cache import CachedRegions
+from masquerade.extraction.stacked_clip import small_frame, stacked_clip
 from masquerade.methods.drawn_people import DrawnPeople
 from masquerade.pipeline.coverage import CoverageCounter, FrameCounts
 from masquerade.pipeline.stream import Cover, anonymize_stream
@@ -48,13 +53,13 @@ from masquerade.process_pool import processes
 from masquerade.regions.region import check_region
 from masquerade.storage import TemporaryFolder
 from masquerade.video.decoding_process import count_frames
-from masquerade.video.encoding import Encoding, container_for
+from masquerade.video.encoding import container_for
 from masquerade.video.frame import Frame
-from masquerade.video.probe import images_in, video_digest
+from masquerade.video.probe import images_in, list_packets, video_digest
 from masquerade.video.read import Reader
 from masquerade.video.write import Writer
 
-Frames = dict[int, NDArray[np.uint8]]  # frame number to (h, w, 3)
+Frames = dict[int, NDArray[np.uint8]]  # frame number to (h, w, 3), or (crops, h, w, 3)
 # (3, T, H, W) or a pose sequence, as numpy, which needs no shared memory to be sent; or why it is
 # not there
 ClipOrError = NDArray[Any] | MasqueradeError
@@ -176,11 +181,19 @@ def _clip_maker(
 ) -> Callable[[IntArray], NDArray[Any]]:
     """Read the frames that a video's rows need; returns what makes a clip of some of them."""
     people: dict[int, Sequence[Person]] = {}
-    frames: dict[int, NDArray[np.uint8]] = {}  # resized, (h, w, 3), or for flow grey, (h, w)
+    frames: dict[int, NDArray[np.uint8]] = {}  # resized, see `resize`, or for flow grey
     seed = _noise_seed(video, config)
     with _open(video.path) as reader:
         size = reader.info.width, reader.info.height
         items = _anonymized(video, reader, needed, config, counter, seed)
+        if config.content == "packets":
+            with tempfile.TemporaryDirectory(dir=config.scratch) as folder:
+                written, order = _write_file(reader, items, Path(folder))
+                packets = dict(zip(order, list_packets(written), strict=True))
+            said = zip(counter.share, counter.regions, strict=True)
+            receipt = dict(zip(order, said, strict=False))  # of raw video none
+            _check_read(video, needed, packets)
+            return partial(packet_clip, packets, receipt, size=size)
         if _reads_people(config):
             people = {item.frame.index: item.people for item in items}
         else:
@@ -195,20 +208,26 @@ def _clip_maker(
                     people[numbers[len(people)]] = persons
             else:
                 some = set(needed.tolist())
-                small = flow_frame if config.content == "flow" else partial(resize, config=config)
+                small: Callable[[Pixels], NDArray[np.uint8]] = partial(resize, config=config)
+                small = {"flow": flow_frame, "stacked": small_frame}.get(config.content, small)
                 frames = {i: small(pixels) for i, pixels in shown if i in some}
     if config.content == "joints":
         assert isinstance(config.method, DrawnPeople)
         seed = secrets.randbits(48) if seed is None else seed
         people = dict(drawn_people(people.items(), config.method, seed=seed))
-    read = frames or people
-    if not set(needed.tolist()) <= read.keys():
-        raise VideoError(f"{video.path.name} gives fewer frames than its {needed[-1] + 1} packets.")
+    _check_read(video, needed, frames or people)
     if config.content == "frames":
-        return partial(_stack, frames)
+        return partial(_stack, frames, length=config.frames)
     if config.content == "flow":
         return lambda numbers: flow_clip([frames[int(i)] for i in numbers])
+    if config.content == "stacked":
+        return lambda numbers: stacked_clip([frames[int(i)] for i in numbers])
     return partial(pose_sequence, people, size=size)
+
+
+def _check_read(video: VideoRows, needed: IntArray, read: Mapping[int, Any]) -> None:
+    if not set(needed.tolist()) <= read.keys():
+        raise VideoError(f"{video.path.name} gives fewer frames than its {needed[-1] + 1} packets.")
 
 
 def _numbered(shown: Iterator[tuple[int, Pixels]], numbers: list[int]) -> Iterator[Any]:
@@ -218,9 +237,12 @@ def _numbered(shown: Iterator[tuple[int, Pixels]], numbers: list[int]) -> Iterat
         yield pixels
 
 
-def _stack(frames: Frames, numbers: IntArray) -> NDArray[np.uint8]:
-    """(3, T, H, W) of some frames."""
-    stacked = np.stack([frames[int(i)] for i in numbers])  # (T, H, W, 3)
+def _stack(frames: Frames, numbers: IntArray, length: int) -> NDArray[np.uint8]:
+    """(3, T, H, W) of some frames; of crops one after another in each window of this length."""
+    stacked = np.stack([frames[int(i)] for i in numbers])  # (T, H, W, 3) or (T, crops, H, W, 3)
+    if stacked.ndim == 5:
+        windows = stacked.reshape(-1, length, *stacked.shape[1:]).swapaxes(1, 2)
+        stacked = windows.reshape(-1, *stacked.shape[2:])
     return np.ascontiguousarray(stacked.transpose(3, 0, 1, 2))
 
 
@@ -242,14 +264,15 @@ def _anonymized(
     The `counter` is told what was hidden.
     """
     frames = (item for item in reader if isinstance(item, Frame))
-    from_pixels = config.content in ("frames", "flow")
-    raw = config.method is None and not config.through_file and from_pixels
-    if config.sample_first or raw:
+    raw = config.method is None and not config.through_file and config.content in PIXELS
+    sampled = config.sample_first and config.content != "packets"  # a file has all frames
+    if sampled or raw:
         some = set(needed.tolist())
         frames = (frame for frame in frames if frame.index in some)
     source = region_source(config.regions)
+    cover = config.cover or Cover(shape=getattr(source, "shape", "ellipse"))
     if config.region_cache is not None:
-        read = needed.tobytes() if config.sample_first else b""
+        read = needed.tobytes() if sampled else b""
         name = hashlib.sha256(_digest(video).encode() + read).hexdigest()[:40]
         source = CachedRegions(source, config.region_cache / f"{name}.npz")
     if _reads_people(config):
@@ -261,7 +284,6 @@ def _anonymized(
         for frame in frames:
             yield ShownFrame(frame, frame.rgb())
         return
-    cover = config.cover or Cover(shape=getattr(source, "shape", "ellipse"))
     cover = cover._replace(outside=config.outside)
     items = anonymize_stream(frames, config.method, source, cover=cover, seed=seed)
     with closing(items):  # type: ignore[type-var]
@@ -288,8 +310,18 @@ def _noise_seed(video: VideoRows, config: ExtractionConfig) -> int | None:
 
 
 def resize(pixels: Pixels, config: ExtractionConfig) -> NDArray[np.uint8]:
-    """Resize a frame (H, W, 3) without keeping its aspect, by area where it shrinks."""
+    """Resize a frame (H, W, 3) by area where it shrinks: the whole frame, or (crops, h, w, 3)."""
     height, width = config.shape[2:]
+    if config.aspect == "crop":
+        tall, wide = pixels.shape[:2]
+        parts = aspect_crops(tall, wide, (height, width), number=config.crops)
+        return np.stack(
+            [_squeeze(pixels[y : y + h, x : x + w], height, width) for y, x, h, w in parts]
+        )
+    return _squeeze(pixels, height, width)
+
+
+def _squeeze(pixels: Pixels, height: int, width: int) -> NDArray[np.uint8]:
     if pixels.shape[:2] == (height, width):
         return np.asarray(pixels, np.uint8)
     resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
@@ -302,21 +334,27 @@ def _through_file(
     config: ExtractionConfig,
 ) -> Iterator[tuple[int, Pixels]]:
     """Write the frames to a file as `anonymize` does, and yield numbers and pixels read from it."""
-    encoding = Encoding(threads=1)
     with tempfile.TemporaryDirectory(dir=config.scratch) as folder:
-        out = Path(folder) / "anonymized.mp4"
-        kind = container_for(out, encoding)
-        numbers = []  # in the source, of each frame of the file
-        with Writer(
-            out, info=reader.info, container=kind, encoding=encoding, force_8bit=True
-        ) as writer:
-            for item in items:
-                writer.write(item.pixels, item.frame)
-                numbers.append(item.frame.index)
+        out, numbers = _write_file(reader, items, Path(folder))
         with Reader(out, force_8bit=True, threads=1, trusted=True) as again:
             for frame in again:
                 if isinstance(frame, Frame):
                     yield numbers[frame.index], frame.rgb()
+
+
+def _write_file(
+    reader: Reader, items: Iterable[ShownFrame], folder: Path
+) -> tuple[Path, list[int]]:
+    """Write the frames to a file as `anonymize` does; which of the source's each of them is."""
+    out, numbers = folder / "anonymized.mp4", []
+    kind = container_for(out, PUBLISHED)
+    with Writer(
+        out, info=reader.info, container=kind, encoding=PUBLISHED, force_8bit=True
+    ) as writer:
+        for item in items:
+            writer.write(item.pixels, item.frame)
+            numbers.append(item.frame.index)
+    return out, numbers
 
 
 def _digest(video: VideoRows) -> str:

@@ -70,14 +70,14 @@ def _moving_part(flow: F32, differs: NDArray[np.floating]) -> tuple[slice, slice
     speed = np.linalg.norm(flow, axis=3)
     moves = np.where(speed > LEAST_SPEED, speed, 0).sum(axis=0)
     moves = moves if moves.any() else differs.sum(axis=0)
-    return _span(moves.sum(axis=0)), _span(moves.sum(axis=1))
+    return span(moves.sum(axis=0)), span(moves.sum(axis=1))
 
 
-def _span(weights: NDArray[np.floating]) -> slice:
+def span(weights: NDArray[np.floating]) -> slice:
     """Where all but the margins of the weights is; all of it where there are none."""
     if not weights.any():
         return slice(0, len(weights))
     share = np.cumsum(weights) / weights.sum()
-    first = min(int(np.searchsorted(share, MARGIN)), len(weights) - LEAST_CELLS)
+    first = min(int(np.searchsorted(share, MARGIN)), max(0, len(weights) - LEAST_CELLS))
     last = int(np.searchsorted(share, 1 - MARGIN))
     return slice(first, max(last + 1, first + LEAST_CELLS))

@@ -79,7 +79,9 @@ CODECS: dict[Codec, CodecSpec] = {
         crf=20,
         formats=("yuv420p", "yuv444p", "yuv420p10le", "yuv444p10le"),
         lossless=("libx264rgb", "rgb24", None, {"qp": "0"}),
-        options={"preset": "veryfast"},  # noise costs an encoder much
+        # Noise costs an encoder much. Without the second option x264 gives other bytes each time,
+        # on one thread too.
+        options={"preset": "veryfast", "x264-params": "cpu-independent=1"},
         presets=True,
         cuda="h264_nvenc",
     ),

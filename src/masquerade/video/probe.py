@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import av
 from av.container import InputContainer
@@ -109,6 +109,27 @@ def count_frames(path: Path) -> int:
         except (av.FFmpegError, OSError, ValueError, IndexError) as error:
             why = str(getattr(error, "strerror", None) or error).lower()
             raise VideoError(f"{printable(path)} cannot be read to its end ({why}).") from None
+
+
+class PacketFacts(NamedTuple):
+    """What a file tells of one frame without decoding it."""
+
+    bytes: int
+    key: bool  # whether it is decoded without others
+    seconds: float  # how long it is shown
+
+
+def list_packets(path: Path) -> list[PacketFacts]:
+    """The packets of a video stream, in the order in which their frames are shown."""
+    with open_container(path) as container:
+        stream = main_stream(container, path)
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        packets.sort(key=lambda packet: packet.pts or 0)
+        base = stream.time_base or Fraction(0)
+        return [
+            PacketFacts(one.size, one.is_keyframe, float((one.duration or 0) * base))
+            for one in packets
+        ]
 
 
 def images_in(folder: Path) -> list[Path]:

@@ -2,7 +2,7 @@
 
 One JSON an action; per clip and attribute a list of [first, last, value], both ends inclusive,
 value a number or, for several people, a list of them. A row of the manifest is a range of frames
-in which no label changes.
+in which no label changes, or a single frame.
 """
 
 from itertools import pairwise
@@ -41,12 +41,14 @@ def read_pa_hmdb51(
     *,
     values: Literal["published", "any", "most", "vispr"] = "any",
     videos: Path | None = None,
+    by_frame: bool = False,
 ) -> Manifest:
     """Read the labels of ranges of frames, as published or made binary.
 
     Of `values`, `published` keeps their names; `any` is 1 from value 1 on; `most` is 1 from value 2
     on for face and nudity, whose values are ordered. The papers do not say which they use. `vispr`
-    is `any` under VISPR's names.
+    is `any` under VISPR's names. With `by_frame` each labelled frame is a row of its own, so that
+    scores count frames.
     """
     names = {ours: a.vispr if values == "vispr" else ours for ours, a in ATTRIBUTES.items()}
     clips: list[Clip] = []
@@ -62,7 +64,8 @@ def read_pa_hmdb51(
                     cells[names[ours]] = _cell(attribute, found, values)
                 cells["group"] = source
                 file = f"{path.stem}/{name}"
-                clips.append(Clip(path=file, cells=cells, first=first, last=last))
+                parts = [(at, at) for at in range(first, last + 1)] if by_frame else [(first, last)]
+                clips += [Clip(path=file, cells=cells, first=a, last=b) for a, b in parts]
     kind: Kind = "multi-label" if values == "published" else "binary"
     kinds: dict[str, Kind] = dict.fromkeys(names.values(), kind)
     kinds[names["relationship"]] = "binary"
