@@ -99,6 +99,40 @@ def test_a_weight_counts_a_probe_so_many_times() -> None:
     for metric in (i.rank_k, i.retrieval_map, i.linkage_auc, i.equal_error_rate):
         weighted = metric(truth, s).weighted(times[None] * 1.0)[0]
         assert weighted == pytest.approx(metric(truth[many], s[many]).value)
+    truth[3:5] = False  # not in the gallery
+    for metric in (i.shuffled_map, i.known_auc, i.identification_rate):
+        weighted = metric(truth, s).weighted(times[None] * 1.0)[0]
+        assert weighted == pytest.approx(metric(truth[many], s[many]).value)
+
+
+def test_the_floor_of_map_is_that_of_galleries_in_random_order() -> None:
+    truth, rng = i.pairs_alike(np.arange(3) % 2, [0, 0, 1, 0, 1, 1, 0]), np.random.default_rng(0)
+    shuffled = [i.retrieval_map(truth, rng.random(truth.shape)).value for _ in range(2000)]
+    floor = i.shuffled_map(truth, np.zeros(truth.shape)).value
+    assert floor == pytest.approx(np.mean(shuffled), abs=0.01)
+    assert floor > i.retrieval_map(truth, np.zeros(truth.shape)).value
+    one = i.pairs_alike([0, 9], [0, 1, 2, 3])
+    assert i.shuffled_map(one, np.zeros((2, 4))).value == pytest.approx(
+        (1 + 1 / 2 + 1 / 3 + 1 / 4) / 4
+    )
+
+
+def test_an_open_set_by_hand() -> None:
+    truth = i.pairs_alike(["ann", "bob", "eve", "kim"], ["ann", "bob"])
+    s = np.array([[0.9, 0.2], [0.7, 0.6], [0.8, 0.1], [0.3, 0.3]])
+    assert i.known_auc(truth, s).value == 0.75  # eve is more alike than bob
+    assert i.identification_rate(truth, s, false_alarms=0.0).value == 0.5  # ann, above eve
+    assert i.identification_rate(truth, s, false_alarms=1.0).value == 0.5  # bob is taken for ann
+    s[1] = 0.6, 0.7
+    assert i.identification_rate(truth, s, false_alarms=0.5).value == 1.0
+    half = i.identification_rate(truth, s, false_alarms=0.25).value
+    assert half == pytest.approx(0.5)
+
+
+def test_a_constant_similarity_scores_the_floor_of_an_open_set() -> None:
+    truth, s = i.pairs_alike([0, 1, 2, 9], [0, 1, 2, 3]), np.zeros((4, 4))
+    assert i.known_auc(truth, s).value == 0.5
+    assert i.identification_rate(truth, s).value == pytest.approx(0.1 * 0.25)
 
 
 def test_what_cannot_be_scored_is_nan_or_refused() -> None:

@@ -1,10 +1,15 @@
-"""Re-identification metrics of probes against a gallery: rank-k, mAP, linkage AUC, EER.
+"""Re-identification metrics of probes against a gallery: rank-k, mAP, linkage AUC, EER, open set.
 
 Probes are anonymized videos, the gallery videos of known people. The gallery is fixed and probes
 are a sample: a statistic has one weight a probe, and intervals resample probes in clusters, one a
 person. Ties count as if shuffled, so that a constant similarity scores exactly its floor. A probe
 whose person is not in the gallery has no rank and no AP and is left out of both; `probes_scored`
 counts the rest.
+
+In an open set some probes show people who are not in the gallery (unknown ones), and an attacker
+who names somebody for them raises a false alarm. Scored are the false positive identification rate
+and the true positive identification rate, 1 less the false negative one (ISO/IEC 19795-1:2021;
+Grother et al., NIST IR 8271, 2019).
 
 Metrics take the ground truth (p, g), True where probe and gallery show one person, and a similarity
 (p, g), more for more alike; -inf takes a pair out, such as a clip with itself.
@@ -16,7 +21,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from masquerade.errors import UsageError
-from masquerade.metrics.classification import average_precision, ranked_statistic, roc_area
+from masquerade.metrics.classification import (
+    average_precision,
+    ranked_statistic,
+    roc_area,
+    run_ends,
+)
 from masquerade.metrics.statistic import Floats, Kind, Statistic, float_array, ratio
 
 
@@ -57,6 +67,60 @@ def retrieval_map(truth: ArrayLike, similarity: ArrayLike) -> Statistic:
     return _mean_over_probes(values, scored)
 
 
+def shuffled_map(truth: ArrayLike, similarity: ArrayLike) -> Statistic:
+    """The mean average precision that galleries in random order have on average: the floor of mAP.
+
+    It lies above that of a constant similarity, whose ties are one group: R right ones of N in
+    random order have (H + (N - H) (R - 1) / (N - 1)) / N, where H = 1 + 1/2 + ... + 1/N.
+    """
+    t, s = _pairs(truth, similarity)
+    right, every = t.sum(axis=1), (s > -np.inf).sum(axis=1)
+    harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, t.shape[1] + 1))])[every]
+    others = (right - 1) / np.maximum(every - 1, 1)
+    values = (harmonic + (every - harmonic) * others) / np.maximum(every, 1)
+    return _mean_over_probes(values, right > 0)
+
+
+def known_auc(truth: ArrayLike, similarity: ArrayLike) -> Statistic:
+    """AUROC of each probe's best similarity, for people in the gallery against those who are not.
+
+    Floor: .5.
+    """
+    t, s = _pairs(truth, similarity)
+    return ranked_statistic(np.any(t, axis=1) * 1.0, _best(s), roc_area)
+
+
+def identification_rate(
+    truth: ArrayLike, similarity: ArrayLike, *, false_alarms: float = 0.1
+) -> Statistic:
+    """True positive identification rate at a false positive identification rate.
+
+    The share of probes with their person in the gallery whose most similar entry is of that person
+    and at or above the threshold, where the share `false_alarms` of the probes of unknown people
+    has an entry at or above it. Linear between neighbouring thresholds, so that a constant
+    similarity scores `false_alarms` times its rank-1, which is the floor.
+    """
+    t, s = _pairs(truth, similarity)
+    known, best = np.any(t, axis=1), _best(s)
+    top = s == best[:, None]
+    right = ratio((top & t).sum(axis=1) * 1.0, np.maximum(top.sum(axis=1), 1) * 1.0) * known
+    order = np.argsort(-best, kind="stable")
+    ends, right, unknown = run_ends(best[order]), right[order], 1.0 * ~known[order]
+
+    def weighted(weights: Floats) -> Floats:
+        w = weights[:, order]
+        alarms = _shares(np.cumsum(w * unknown, axis=1)[:, ends])
+        total = (w * (1 - unknown)).sum(axis=1, keepdims=True)
+        found = np.cumsum(w * right, axis=1)[:, ends]
+        found = np.hstack(
+            [np.zeros((len(w), 1)), ratio(found, np.broadcast_to(total, found.shape))]
+        )
+        values = [np.interp(false_alarms, *curve) for curve in zip(alarms, found, strict=True)]
+        return np.where(np.isnan(alarms[:, -1]), np.nan, values)
+
+    return Statistic(len(t), weighted, rarest=known if known.sum() <= len(t) / 2 else ~known)
+
+
 def linkage_auc(truth: ArrayLike, similarity: ArrayLike) -> Statistic:
     """AUROC of the similarity for pairs of one person against pairs of two. Floor: .5."""
     return _over_pairs(truth, similarity, roc_area)
@@ -83,6 +147,16 @@ def _crossing(hits: Floats, total: Floats) -> Floats:
     a0, a1 = np.take_along_axis(accepts, before, 1), np.take_along_axis(accepts, after, 1)
     eer = (a0 + ratio(gap0, gap0 - gap1) * (a1 - a0))[:, 0]
     return np.where(np.isnan(gap[:, -1]), np.nan, eer)
+
+
+def _best(similarity: Floats) -> Floats:
+    return np.asarray(similarity.max(axis=1), np.float64)
+
+
+def _shares(counts: Floats) -> Floats:
+    """(B, K + 1) shares of the last count, from 0 on, of (B, K) cumulative ones."""
+    shares = ratio(counts, np.broadcast_to(counts[:, -1:], counts.shape))
+    return np.hstack([np.zeros((len(counts), 1)), shares])
 
 
 def _over_pairs(

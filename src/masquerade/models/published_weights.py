@@ -1,4 +1,7 @@
-"""Published weights from a file: torchvision's, PyTorchVideo's, timm's, DeiT's, DINO's, SPAct's."""
+"""Published weights from a file: torchvision's, PyTorchVideo's, timm's, DeiT's, DINO's, SPAct's.
+
+And those that this project's own recognizers save.
+"""
 
 import pickle
 import warnings
@@ -14,6 +17,7 @@ from masquerade.errors import MissingError, UsageError
 NESTS = ("model_state", "state_dict", "model", "teacher")
 """Keys under which PyTorchVideo, many trainers, DeiT and DINO nest the state dict."""
 PREFIXES = ("module.", "backbone.")
+OWN = "net."  # under which a Recognizer saves its network, and one of a modality once more
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -58,6 +62,8 @@ def _unwrap(loaded: Any) -> dict[str, Tensor]:
     for prefix in PREFIXES:
         inside = {n.removeprefix(prefix): v for n, v in weights.items() if n.startswith(prefix)}
         weights = inside or weights  # drops DINO's projection head beside its backbone
+    while all(name.startswith(OWN) for name in weights):
+        weights = {name.removeprefix(OWN): value for name, value in weights.items()}
     return weights
 
 
@@ -78,18 +84,20 @@ def load_weights(net: nn.Module, path: str | Path) -> tuple[str, ...]:
     given = {n: _for_channels(v, own.get(n)) for n, v in weights.items() if n not in fresh}
     counters = "num_batches_tracked"  # absent from files of before 2018, and unused
     extra = [n for n in given if n not in own and not (heads and n.startswith(heads))]
-    faults = {
+    kinds = {
         "lacks": [n for n in own if n not in {*given, *fresh} and not n.endswith(counters)],
-        "has, but this network has not,": extra,
+        "has in excess": extra,
         "has in another shape": [n for n in given if n in own and given[n].shape != own[n].shape],
     }
-    for fault, names in faults.items():
-        if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise UsageError(
-                f"{Path(path).name} is not for this network, for it {fault} {names[0]}{more}; "
-                "load another."
-            )
+    faults = [
+        f"{kind} {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+        for kind, names in kinds.items()
+        if names
+    ]
+    if faults:
+        raise UsageError(
+            f"{Path(path).name} is not for this network, for it {', '.join(faults)}; load another."
+        )
     net.load_state_dict(given, strict=False)
     return tuple(sorted(fresh))
 

@@ -60,6 +60,14 @@ class Architecture:
     channels: int = 3  # 2 is optical flow, 5 is RGB and flow, 3 can be changed by `in_channels`
     poses: bool = False  # the network reads sequences of landmarks instead of pixels
 
+    @property
+    def modality(self) -> str:
+        """What it is fed where nothing else is asked for, in MODALITIES."""
+        if self.poses:
+            return "poses"
+        by_channels = {2: "flow", 5: "frames and flow"}
+        return by_channels.get(self.channels, "stills" if self.per_frame else "frames")
+
     def __call__(
         self,
         *,
@@ -156,8 +164,11 @@ def build_recognizer(
     if modality not in MODALITIES:
         raise UsageError(f"There is no modality {modality!r}; choose of {', '.join(MODALITIES)}.")
     architecture = RECOGNIZERS[name]
-    if architecture.channels != 3:
-        raise UsageError(f"{name} reads optical flow, which nobody computes here; choose another.")
+    if architecture.channels != 3 and modality != architecture.modality:
+        raise UsageError(
+            f"{name} reads optical flow, not {modality}; give it {architecture.modality!r}, or "
+            "choose another."
+        )
     if architecture.poses != (modality == "poses"):
         fed = "landmarks of people" if architecture.poses else "pixels"
         raise UsageError(f"{name} reads {fed}, not {modality}; choose another.")

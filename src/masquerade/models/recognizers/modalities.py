@@ -1,16 +1,25 @@
-"""MODALITIES: what of a clip a recognizer is fed, such as frames, motion, background or poses."""
+"""MODALITIES: what of a clip a recognizer is fed, such as frames, motion, flow or poses."""
 
 from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from masquerade.models.optical_flow import dis_flow, grey
 from masquerade.models.per_frame import resize_clip
+from masquerade.models.recognizers.two_stream import flow_to_clip, with_flow
 
 MOTION_GAIN = 4.0  # a change by a quarter of the range is full motion
 BACKGROUND_SHARE = 12  # the background is the top twelfth of frames, above people's heads
 STILLS = 5
+CONTRAST_SHARE = 6  # the surroundings that local contrast is relative to, as a share of the height
+CONTRAST_FLOOR = 0.25 / 255  # standard deviation below which nothing is there: less than rounding
+CONTRAST_RANGE = 3.0  # standard deviations from the local mean that are black and white
 
 
 def _stills(clip: Tensor) -> Tensor:
@@ -45,6 +54,47 @@ def _background(clip: Tensor) -> Tensor:
     return resize_clip(top, (max(16, rows), top.shape[4]), antialias=False)
 
 
+def _contrast(clip: Tensor) -> Tensor:
+    """Frames with local contrast normalised: what is a few grey levels off its surroundings shows.
+
+    The local mean is subtracted, and the rest divided by the local standard deviation of all three
+    colours, as in Jarrett et al. (ICCV 2009).
+    """
+    side = max(3, clip.shape[3] // CONTRAST_SHARE) // 2 * 2 + 1
+    flat = clip.transpose(1, 2).flatten(0, 1)  # (B * T, 3, H, W)
+    blur = partial(
+        F.avg_pool2d, kernel_size=side, stride=1, padding=side // 2, count_include_pad=False
+    )
+    off = flat - blur(flat)
+    sd = blur(off.square().mean(dim=1, keepdim=True)).sqrt()
+    shown = (0.5 + off / (2 * CONTRAST_RANGE * (sd + CONTRAST_FLOOR))).clamp(0, 1)
+    return shown.reshape(clip.shape[0], clip.shape[2], *flat.shape[1:]).transpose(1, 2)
+
+
+def search_flow(clip: Tensor) -> Tensor:
+    """Optical flow (B, 2, T - 1, H, W) from each frame to the next, in pixels, by DIS.
+
+    It is searched on the CPU, and no gradient flows through it. A clip of one frame does not move.
+    """
+    frames = (clip.detach().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 4, 1).cpu().numpy()
+    flow = np.zeros((len(frames), max(1, clip.shape[2] - 1), *clip.shape[3:], 2), np.float32)
+    for one, found in zip(frames, flow, strict=True):
+        shades = [grey(frame) for frame in one]
+        for at, (before, now) in enumerate(pairwise(shades)):
+            found[at] = dis_flow(before, now)  # where a point of a frame is in the next
+    return torch.from_numpy(flow).permute(0, 4, 1, 2, 3).to(clip)
+
+
+def _flow(clip: Tensor) -> Tensor:
+    """Flow alone, (B, 2, T - 1, H, W) in [0, 1]."""
+    return flow_to_clip(search_flow(clip))
+
+
+def _frames_and_flow(clip: Tensor) -> Tensor:
+    """What two-stream networks read, (B, 5, T, H, W)."""
+    return with_flow(clip, search_flow(clip))
+
+
 def _poses(sequence: Tensor) -> Tensor:
     """Place and visibility (B, 3, T, V, M) of a pose sequence, without its joints in metres."""
     return sequence[:, :3]
@@ -70,8 +120,11 @@ class Modality(NamedTuple):
 MODALITIES: dict[str, Modality] = {
     "frames": Modality(lambda clip: clip, 3),
     "stills": Modality(_stills, 3),
+    "contrast": Modality(_contrast, 3),
     "motion": Modality(_motion, 1),
     "both": Modality(_both, 4),
+    "flow": Modality(_flow, 2),
+    "frames and flow": Modality(_frames_and_flow, 5),
     "background": Modality(_background, 3),
     "poses": Modality(_poses, 3),
     "outline": Modality(_outline, 2),
