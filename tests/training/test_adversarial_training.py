@@ -206,6 +206,8 @@ def test_the_adversarial_phase_does_not_begin_while_the_action_is_at_chance() ->
     lost = dict(targets, action=np.random.default_rng(1).integers(2, size=48))
     with pytest.raises(MasqueradeError, match="action was not learned"):
         train_adversarially(recipe(), data(targets=lost), device="cpu")
+    tried = train_adversarially(recipe(), data(targets=lost), device="cpu", allow_chance=True)
+    assert tried.history[-1]["phase"] == len(recipe().phases)
 
 
 def test_an_update_whose_accuracy_is_reached_is_skipped() -> None:

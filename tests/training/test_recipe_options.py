@@ -14,7 +14,7 @@ from masquerade.cli.train import parse
 from masquerade.errors import UsageError
 from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.training.adversarial_training import train_adversarially
-from masquerade.training.frame_pairs import FAR
+from masquerade.training.frame_pairs import FAR, FREE
 from masquerade.training.objectives import MoCo, NTXent
 from masquerade.training.recipe import Stop, UpdateStep
 from masquerade.training.recipes import RECIPES, recipe_function
@@ -37,7 +37,10 @@ def test_an_objective_changes_and_its_pairs_stay() -> None:
     assert one.objective == MoCo(queue=4096) and changed.gap == FAR
     runs = spact(preset="paper", segments=True, adversary=("r3d-18",))
     assert [one.objective for one in runs.adversaries] == [NTXent(segments=True)]
-    assert ablate(changed, gap="free").gap is None
+    assert ablate(changed, gap="free").gap == FREE == spact(preset="paper").gap
+    assert spact(gap="free").gap is None  # its clips are of the whole video
+    assert runs.gap is None and spact(preset="paper", objective="labels").gap is None
+    assert spact(preset="paper", no_adversary=True).gap is None
 
 
 def test_thresholds_and_the_temperature_are_those_that_are_asked_for() -> None:

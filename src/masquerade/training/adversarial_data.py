@@ -100,7 +100,8 @@ class AdversarialBatches:
         second = _load(data.stills or data.pairs, second_order)
         loaded = zip(order, second_order, clip_loader(data.train, order), second, strict=False)
         for rows, second_rows, clips, pictures in loaded:
-            clips = random_windows(clips, self.recipe.frames, generator)
+            frames = self.recipe.frames
+            clips = random_windows(clips, frames, generator, step=frames)
             clips = clips.to(self.device, non_blocking=True)
             clips = augment(clips, self.recipe.augment, generator)
             two = self._pairs(pictures, generator, augmented=True)
@@ -166,7 +167,7 @@ class AdversarialBatches:
         """Clips as networks see them later: the middle window, in [0, 1]."""
         frames = self.recipe.frames
         if clips.shape[2] > frames:
-            first = (clips.shape[2] - frames) // 2
+            first = clips.shape[2] // frames // 2 * frames
             clips = clips[:, :, first : first + frames]
         return clips.to(self.device).float() / 255
 

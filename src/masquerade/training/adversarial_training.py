@@ -82,6 +82,7 @@ def train_adversarially(
     samples: Path | None = None,
     resume: Path | None = None,
     start: Anonymizer | None = None,
+    allow_chance: bool = False,
     progress: Callable[[TrainingProgress], None] | None = None,
     stepped: OnStep | None = None,
 ) -> TrainedAnonymizer:
@@ -100,6 +101,7 @@ def train_adversarially(
         resume: a file that holds everything after each epoch; where it exists, training goes on
             from there and ends with the same weights to the bit.
         start: an anonymizer of the same shape, from whose weights this one starts.
+        allow_chance: go on where the action was not learned, to try a training out.
         progress: called after each epoch.
         stepped: called after each step.
 
@@ -117,6 +119,7 @@ def train_adversarially(
             processes=processes,
             start=start,
             samples=samples,
+            allow_chance=allow_chance,
             progress=progress,
             stepped=stepped,
         )
@@ -139,10 +142,12 @@ class AdversarialTrainer(Trainer):
         processes: Processes,
         start: Anonymizer | None = None,
         samples: Path | None = None,
+        allow_chance: bool = False,
         progress: Callable[[TrainingProgress], None] | None = None,
         stepped: OnStep | None = None,
     ) -> None:
         self.recipe, self.data, self.seed = recipe, data, seed
+        self.allow_chance = allow_chance
         self.samples, self.progress, self.stepped = samples, progress, stepped
         models = build_models(recipe, utility=data.utility, private=data.private, seed=seed)
         if start is not None:
@@ -230,7 +235,7 @@ class AdversarialTrainer(Trainer):
         if not phase.adversarial or not any("utility" in step.learns for step in before):
             return
         last = self.history[-1]
-        if not has_learned_action(last, self.data):
+        if not self.allow_chance and not has_learned_action(last, self.data):
             raise MasqueradeError(
                 f"The action was not learned before phase {phase.name}: top-1 is "
                 f"{last['val_utility']:.2f} and chance {last['chance_utility']:.2f}; "

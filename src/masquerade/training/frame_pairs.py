@@ -19,9 +19,11 @@ class Gap:
     least: int = 1  # frames of the video, at least
     most: int | None = None  # at most; None: any
     frames: int  # extracted from each video
-    stride: int  # frames of the video from one of them to the next
+    stride: int | None  # frames of the video from one of them to the next; None: over all of it
 
     def __post_init__(self) -> None:
+        if self.stride is None and (self.least, self.most) != (1, None):
+            raise UsageError("A gap of so many frames needs frames that are some stride apart.")
         low, high = self.steps
         if self.least < 1 or not low <= high < self.frames:
             raise UsageError("A gap needs two frames that far apart among those it extracts.")
@@ -30,14 +32,17 @@ class Gap:
     def steps(self) -> tuple[int, int]:
         """Return the least and the most, counted in the extracted frames."""
         reach = self.frames - 1
+        if self.stride is None:
+            return 1, reach
         most = reach if self.most is None else min(self.most // self.stride, reach)
         return -(-self.least // self.stride), most
 
 
 FAR = Gap(least=65, frames=8, stride=13)
 NEAR = Gap(most=7, frames=8, stride=1)
-GAPS: dict[str, Gap | None] = {"free": None, "far": FAR, "near": NEAR}
-"""SPAct, table 6: any two frames of a clip, more than 64 frames apart, fewer than 8."""
+FREE = Gap(frames=16, stride=None)
+GAPS: dict[str, Gap] = {"free": FREE, "far": FAR, "near": NEAR}
+"""SPAct, table 6: any two frames of the video, more than 64 frames apart, fewer than 8."""
 
 
 def frame_pairs(

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from masquerade.datasets.augmentation import NONE, Augmentation
 from masquerade.datasets.clip_sampling import Padding
 from masquerade.errors import UsageError
+from masquerade.extraction.config import Aspect
 from masquerade.training.engine import Row
 from masquerade.training.frame_pairs import Gap
 from masquerade.training.objectives import Objective
@@ -142,9 +143,9 @@ class AdversarialRecipe:
     frames: int = 16  # T of a clip
     size: tuple[int, int]  # (height, width) of the clips in pixels
     stride: int | None = None  # source frames from one to the next; None: over the whole video
-    stored: int | None = (
-        None  # frames of a video, of which a clip is a random window; None: `frames`
-    )
+    # of a video, with starts evenly spaced over all of it; an epoch draws one of them as the clip
+    windows: int = 1
+    aspect: Aspect = "squeeze"  # of the frame, squeezed to the size; or crop, kept and cut
     padding: Padding = "repeat"  # of a video that ends before
     batch: int = 16  # clips a step
     min_steps: int = 1  # of an epoch: few clips are repeated
@@ -166,8 +167,8 @@ class AdversarialRecipe:
             raise UsageError("An update step is of at least one role, and taken at least once.")
         if any(step.raw_clips and "anonymizer" in step.learns for step in steps):
             raise UsageError("An anonymizer learns nothing from raw clips.")
-        if self.stored is not None and (self.stride is None or self.stored < self.frames):
-            raise UsageError("A clip is cut from as many frames as it has, or more, of one stride.")
+        if self.windows < 1 or (self.windows > 1 and self.stride is None):
+            raise UsageError("A clip is drawn from one window of a video or more, of one stride.")
         if self.batch < 2:
             raise UsageError("An adversarial step needs a batch of at least two clips.")
 

@@ -60,6 +60,7 @@ def train(
     workers: int = 1,
     cache: Path | ClipCache | None = None,
     start: Path | None = None,
+    allow_chance: bool = False,
     command: str = "",
     loading: Callable[[int, int], None] | None = None,
     progress: Callable[[TrainingProgress], None] | None = None,
@@ -80,6 +81,7 @@ def train(
         workers: processes that read videos.
         cache: a folder of clips, or one with a limit; None: a temporary one.
         start: another run of this recipe, from whose anonymizer this one starts.
+        allow_chance: go on where the action was not learned, to try a training out.
         command: kept beside the weights.
         loading: called with (videos read, videos in all).
         progress: called after each epoch.
@@ -112,6 +114,7 @@ def train(
         samples=folder / SAMPLES,
         resume=folder / STATE,
         start=started,
+        allow_chance=allow_chance,
         progress=progress,
         stepped=stepped,
     )
@@ -168,9 +171,11 @@ def extract_training_clips(
     """Extract a recipe's clips to learn from and held out, whose rows are those of the manifest."""
     every = np.sort(np.concatenate([rows.train, rows.validation]))
     config = ExtractionConfig(
-        frames=recipe.stored or recipe.frames,
+        frames=recipe.frames,
         size=recipe.size,
+        aspect=recipe.aspect,
         stride=recipe.stride,
+        windows=recipe.windows,
         padding=recipe.padding,
     )
     try:
@@ -213,18 +218,19 @@ def _load_data(
         utility={name: _outputs(manifest, name) for name in actions},
         private={name: _outputs(labelled, name) for name in names},
     )
-    if recipe.gap is not None:
+    if recipe.gap is not None and stills is None:
         gap = recipe.gap
-        spaced = replace(
-            recipe, frames=gap.frames, stride=gap.stride, stored=None, padding="repeat"
-        )
+        spaced = replace(recipe, frames=gap.frames, stride=gap.stride, windows=1, padding="repeat")
         pairs, pairs_validation = extract(manifest, rows, spaced)
-        _check_lengths(pairs, gap)
+        if gap.stride is not None:
+            _check_lengths(pairs, gap)
         data = replace(data, pairs=pairs, pairs_validation=pairs_validation)
     if stills is None:
         codes = {name: _learnable(manifest.targets(name), learn.rows) for name in names}
         return replace(data, targets={**data.targets, **codes})
-    learn, held_out = extract(*stills, replace(recipe, frames=1, stride=None, stored=None))
+    # Views of pictures keep all of the frame (docs/papers.md 2.5).
+    picture = replace(recipe, frames=1, stride=None, windows=1, aspect="squeeze")
+    learn, held_out = extract(*stills, picture)
     codes = {name: _learnable(labelled.targets(name), learn.rows) for name in names}
     return replace(data, stills=learn, still_validation=held_out, still_targets=codes)
 

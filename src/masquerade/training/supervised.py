@@ -65,6 +65,7 @@ class _Settings:
     seed: int
     augment: Augmentation
     frames: int | None
+    step: int
     views: Views
     extra_loss: ExtraLoss | None
     clip: float = 1.0
@@ -87,6 +88,7 @@ def fit(
     amp: bool = False,
     augment: Augmentation = NONE,
     frames: int | None = None,
+    step: int = 1,
     views: Views = ONE_VIEW,
     extra_loss: ExtraLoss | None = None,
     log: Path | None = None,
@@ -117,6 +119,7 @@ def fit(
         amp: half precision in the network; on the CPU it is bfloat16 and seldom pays.
         augment: of training clips.
         frames: T that the network is given, a random window of longer clips; None: all.
+        step: frames from one window that may be drawn to the next.
         views: of validation clips.
         extra_loss: a further loss of training clips, such as a Siamese one.
         log: a CSV file, one line an epoch.
@@ -137,6 +140,7 @@ def fit(
         seed=seed,
         augment=augment,
         frames=frames,
+        step=step,
         views=views,
         extra_loss=extra_loss,
     )
@@ -239,7 +243,8 @@ class SupervisedTrainer(Trainer):
         self.models.train()
         with self.seeded(seed + 1):
             for step, clips in enumerate(clip_loader(self.train, order)):
-                rows, clips = order[step], random_windows(clips, settings.frames, generator)
+                rows = order[step]
+                clips = random_windows(clips, settings.frames, generator, step=settings.step)
                 clips = clips.to(self.device, non_blocking=True)
                 codes = {name: code[rows].to(self.device) for name, code in self.codes.items()}
                 clips = augment(clips, settings.augment, generator)

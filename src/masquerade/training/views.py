@@ -26,12 +26,17 @@ PAPER_VIEWS = Views(times=5, places=3)
 """5 clips x 3 crops, as VideoMAE does and STPrivacy says (docs/papers.md 1.11)."""
 
 
-def random_windows(clips: Tensor, frames: int | None, generator: torch.Generator) -> Tensor:
-    """Return a random window of `frames` frames of each (C, T, H, W); None: all."""
+def random_windows(
+    clips: Tensor, frames: int | None, generator: torch.Generator, *, step: int = 1
+) -> Tensor:
+    """Return a random window of `frames` frames of each (C, T, H, W); None: all.
+
+    They start at every `step`-th frame: where that is `frames`, at a stored window's first.
+    """
     room = _room(clips, frames)
     if not room or frames is None:
         return clips
-    starts = torch.randint(room + 1, (len(clips),), generator=generator)
+    starts = step * torch.randint(room // step + 1, (len(clips),), generator=generator)
     at = starts[:, None] + torch.arange(frames)  # (B, T)
     windows = clips.transpose(1, 2)[torch.arange(len(clips))[:, None], at]  # (B, T, C, H, W)
     return windows.transpose(1, 2)

@@ -15,7 +15,7 @@ from masquerade.datasets.augmentation import Augmentation
 from masquerade.errors import UsageError
 from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.ranges import Count, Positive, Share, Weight, at_least, check_ranges
-from masquerade.training.frame_pairs import GAPS
+from masquerade.training.frame_pairs import FREE, GAPS, Gap
 from masquerade.training.objectives import OBJECTIVES, Labels, MoCo, Objective, Pairs
 from masquerade.training.recipe import (
     ROLES,
@@ -50,6 +50,13 @@ class Schedule(TypedDict, total=False):
     ]
     epochs: Annotated[Count, Doc("End every phase after this many epochs at the latest.")]
     batch: Annotated[int, at_least(2), Doc("Train on this many clips a step.")]
+    stride: Annotated[
+        Count, Doc("Take frames of a clip that are this many source frames apart (2 under paper).")
+    ]
+    aspect: Annotated[
+        Literal["squeeze", "crop"],
+        Doc("Squeeze whole frames to the clip's size, or keep their aspect and crop (paper)."),
+    ]
 
 
 class UtilitySchedule(Schedule, total=False):
@@ -140,6 +147,8 @@ OBJECTIVES_OF_FLAGS: dict[str, tuple[type[Objective], str]] = {
     "queue": (MoCo, "--objective moco"),
 }
 """The objectives that a flag is of, as a class and in words."""
+REPLACED = ("utility", "batch", "stride", "aspect")
+"""Flags whose value is the recipe's field of their name."""
 THRESHOLDS = {
     "until_pretrain": "val_reconstruction",
     "until_utility": "train_utility",
@@ -171,8 +180,10 @@ TINY: dict[str, Any] = dict(
     augment=Augmentation(crop=(0.8, 1.0), flip=0.5),
 )
 """What the tiny presets have in common."""
-PAPER: dict[str, Any] = dict(size=(112, 112), stride=2, stored=32, padding="palindrome")
-"""Clips of any frames in a row of a video's first 32 at a stride of 2, or of it back and forth."""
+WHOLE_VIDEO: dict[str, Any] = dict(size=(112, 112), aspect="crop", stride=2, windows=8)
+"""Clips that start anywhere in the video, of which eight are stored: 4.8 MB of 16 frames each."""
+PAPER: dict[str, Any] = WHOLE_VIDEO | dict(padding="palindrome")
+"""The same, of videos that are too short played back and forth, as SPAct has it."""
 
 
 def against(*, adversarial: float, utility: float = 1.0, **own: float) -> UpdateStep:
@@ -253,7 +264,7 @@ def _change_schedule(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> Adv
             if one.column in below:
                 stop[at] = Stop(column=one.column, below=below[one.column])
         phases.append(replace(phase, epochs=epochs, anonymizer_norms=norms, stop=tuple(stop)))
-    changes = {name: flags[name] for name in ("utility", "batch") if name in flags}
+    changes = {name: flags[name] for name in REPLACED if name in flags}
     if "image_weights" in flags:
         changes["image_weights"] = str(flags["image_weights"])
     return replace(recipe, phases=tuple(phases), **changes)
@@ -265,7 +276,7 @@ def _without_adversary(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> A
             flag = name.replace("_", "-")
             raise UsageError(f"--no-adversary is without an adversary, so leave out --{flag}.")
     phases = [_without_losses(p, {"adversary", "adversarial"}) for p in recipe.phases]
-    return replace(recipe, adversaries=(), phases=tuple(p for p in phases if p.updates))
+    return replace(recipe, adversaries=(), gap=None, phases=tuple(p for p in phases if p.updates))
 
 
 def _change_adversaries(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> AdversarialRecipe:
@@ -301,9 +312,18 @@ def _change_adversaries(recipe: AdversarialRecipe, flags: Mapping[str, Any]) -> 
         recipe,
         adversaries=adversaries,
         combine=flags.get("combine", recipe.combine),
-        gap=GAPS[flags["gap"]] if "gap" in flags else recipe.gap,
+        gap=_gap(recipe, objective, flags),
         phases=(*before, last),
     )
+
+
+def _gap(recipe: AdversarialRecipe, objective: Objective, flags: Mapping[str, Any]) -> Gap | None:
+    """The frames that pairs are taken from; None: those of the clip, which are of all the video
+    where it has no stride."""
+    if not isinstance(objective, Pairs) or objective.segments:
+        return None
+    gap = GAPS[flags["gap"]] if "gap" in flags else recipe.gap
+    return None if gap == FREE and recipe.stride is None else gap
 
 
 def _change_objective(objective: Objective, flags: Mapping[str, Any]) -> Objective:

@@ -7,6 +7,7 @@ Dave, Chen and Shah, "SPAct: Self-supervised Privacy Preservation for Action Rec
 from typing import Literal, Unpack
 
 from masquerade.datasets.augmentation import SPACT
+from masquerade.training.frame_pairs import FREE
 from masquerade.training.objectives import NTXent
 from masquerade.training.recipe import ROLES, AdversarialRecipe, Adversary, OptimizerConfig, Phase
 from masquerade.training.recipes import options
@@ -38,6 +39,7 @@ PAPER = AdversarialRecipe(
     ),
     batch=24,
     still_batch=64,
+    gap=FREE,
     augment=SPACT,
     **options.PAPER,
 )

@@ -19,6 +19,7 @@ from masquerade.training.recipe import (
 )
 from masquerade.training.recipes import options
 
+LR_OF_512 = 1e-3  # the highest learning rate of AdamW at a batch of 512
 RAW = replace(options.BOTH, raw_clips=True)
 INITIALISE = UpdateStep(  # preprint, eq. 12
     learns=("anonymizer", "auxiliary"), losses={"auxiliary": 1.0, "ratio": 1.0}
@@ -36,12 +37,12 @@ PAPER = AdversarialRecipe(
         Phase(name="adversarial", epochs=40, updates=(AGAINST, options.BOTH), same_batch=True),
     ),
     optimizers=dict.fromkeys(
-        ROLES, OptimizerConfig(kind="adamw", lr=6.25e-5, weight_decay=0.05, cosine=True)
+        ROLES,
+        OptimizerConfig(kind="adamw", lr=LR_OF_512 * 32 / 512, weight_decay=0.05, cosine=True),
     ),
-    size=(112, 112),
-    stride=2,
     batch=32,
     tolerance=0.05,
+    **options.WHOLE_VIDEO,
 )
 # The attention of the code, through which dropped tokens leak (docs/papers.md 1.5).
 CODE = PAPER.with_arguments({**PAPER.arguments, "softmax": "dynamicvit"})
@@ -92,4 +93,12 @@ def stprivacy(
         preset: Take the settings of tiny (minutes on two cores), paper, or code (whose attention
             leaks dropped tokens).
     """
-    return options.ablate(options.of_preset(PRESETS, preset), **ablations)
+    recipe = options.ablate(options.of_preset(PRESETS, preset), **ablations)
+    if preset == "tiny":
+        return recipe
+    # 1e-3 x batch / 512 (docs/papers.md 1.10): a larger batch takes larger steps.
+    scaled = {
+        role: replace(one, lr=LR_OF_512 * recipe.batch / 512)
+        for role, one in recipe.optimizers.items()
+    }
+    return replace(recipe, optimizers=scaled)

@@ -1,0 +1,110 @@
+"""How the frames of training clips are sampled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from toy_training import FRAMES, PRETRAIN, SIDE, batches_of, data, recipe, register_painter
+
+from masquerade.cli.train import check_second_input, parse
+from masquerade.datasets.manifest import read_manifest
+from masquerade.datasets.mimes import Mimes, write_mimes
+from masquerade.extraction.dataset import from_tensor
+from masquerade.training.adversarial_training import TrainingProgress, train_adversarially
+from masquerade.training.frame_pairs import FREE, frame_pairs
+from masquerade.training.recipe import AdversarialRecipe
+from masquerade.training.run import _load_data, extract_training_clips, training_rows
+
+painter = pytest.fixture(autouse=True)(register_painter)
+
+
+def asked(*words: str) -> AdversarialRecipe:
+    """The recipe that these flags of `masquerade train` give."""
+    return parse([words[0], "--data", "a.csv", "-o", "run", *words[1:]])[1]
+
+
+def test_a_stride_that_is_asked_for_replaces_the_recipes() -> None:
+    assert asked("stprivacy", "--preset", "paper").stride == 2
+    assert asked("stprivacy", "--preset", "paper", "--stride", "4").stride == 4
+    assert asked("spact").stride is None and asked("spact", "--stride", "3").stride == 3
+    assert asked("spact", "--no-adversary", "--stride", "3").stride == 3
+
+
+def test_papers_recipes_draw_clips_from_the_whole_video_and_keep_the_aspect() -> None:
+    for name in ("spact", "stprivacy", "vita", "noise-features"):
+        for preset, windows, aspect in (("paper", 8, "crop"), ("tiny", 1, "squeeze")):
+            one = asked(name, "--preset", preset)
+            assert (one.windows, one.aspect) == (windows, aspect), name
+    assert asked("spact", "--aspect", "crop").aspect == "crop"
+
+
+def test_the_learning_rate_of_stprivacy_grows_with_the_batch() -> None:
+    """0.001 x batch / 512."""
+    for preset in ("paper", "code"):
+        for words, wanted in (((), 6.25e-5), (("--batch", "128"), 2.5e-4)):
+            optimizers = asked("stprivacy", "--preset", preset, *words).optimizers
+            assert {one.lr for one in optimizers.values()} == {wanted}
+    tiny = asked("stprivacy", "--batch", "4").optimizers
+    assert {one.lr for one in tiny.values()} == {1e-3}
+
+
+def test_free_pairs_are_frames_of_the_whole_video(tmp_path: Path) -> None:
+    """Not of the clip, which is 3 frames of the 40; `--stills` takes their place."""
+    drawn = Mimes(size=32, frames=40, clips=40, people=10, actions=("walk", "squat"))
+    manifest = read_manifest(write_mimes(tmp_path / "long", drawn))
+    rows = training_rows(manifest)
+    recipe = replace(asked("spact", "--preset", "paper"), size=(16, 16), frames=3)
+    load = partial(_load_data, manifest, rows, recipe, private=None, loading=None)
+    found = load(stills=None, extract=extract_training_clips).pairs
+    assert found is not None and recipe.gap == FREE
+    every = replace(recipe, frames=40, stride=1, windows=1)
+    whole = extract_training_clips(manifest, rows, every)[0][0]
+    middles = [int((at + 0.5) * 40 / 16) for at in range(16)]
+    assert torch.equal(found[0], whole[:, middles])
+    numbers = torch.arange(16).expand(4096, 3, 1, 1, -1).transpose(2, 4)  # (B, 3, T, 1, 1)
+    a, b = frame_pairs(numbers, torch.Generator().manual_seed(0), FREE)
+    apart = (a - b).abs()
+    assert apart.min() == 1 and apart.max() == 15
+    check_second_input(recipe, stills=True)  # as UCF101 with VISPR's pictures
+    pictures = load(stills=(manifest, rows), extract=extract_training_clips)
+    assert pictures.pairs is None and pictures.stills is not None
+
+
+def test_a_resumed_run_draws_the_same_windows(tmp_path: Path) -> None:
+    """Another one each epoch, and after an interruption those of a run without any, to the bit."""
+    whole = data()
+    shown = torch.cat([whole.train.batch(torch.arange(32)).roll(at, 4) for at in range(4)], dim=2)
+    own = replace(whole, train=from_tensor(shown))
+    given = recipe(windows=4, stride=1, phases=(replace(PRETRAIN, epochs=3),))
+
+    tones = torch.arange(4, dtype=torch.uint8).repeat_interleave(FRAMES)[:, None, None]
+    plain = replace(whole, train=from_tensor((50 * tones).expand(32, 3, -1, SIDE, SIDE)))
+
+    def drawn(epoch: int) -> list[int]:
+        """The windows of the clips of an epoch, which are the same in all places."""
+        generator = torch.Generator().manual_seed(epoch)
+        batches = batches_of(given, plain).training(epoch, generator)
+        clips = torch.cat([batch.clips for batch in batches])
+        assert clips.shape == (32, 3, FRAMES, SIDE, SIDE)
+        assert all(len(clip.unique()) == 1 for clip in clips)  # no window reaches into another
+        return (clips[:, 0, 0, 0, 0] * 255 / 50).round().int().tolist()
+
+    assert drawn(0) == drawn(0) != drawn(1) and set(drawn(0)) == {0, 1, 2, 3}
+
+    def train(resume: Path, stop: int) -> dict[str, torch.Tensor]:
+        def progress(done: TrainingProgress) -> None:
+            if done.epoch == stop:
+                raise KeyboardInterrupt
+
+        trained = train_adversarially(given, own, device="cpu", resume=resume, progress=progress)
+        return trained.anonymizer.state_dict()
+
+    wanted = train(tmp_path / "one", 0)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "two", 2)
+    found = train(tmp_path / "two", 0)
+    assert all(torch.equal(found[name], weight) for name, weight in wanted.items())
