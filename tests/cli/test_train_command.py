@@ -243,19 +243,37 @@ def test_pairs_are_drawn_as_the_gap_says(tmp_path: Path) -> None:
     assert lost["near"] != lost["far"] and min(lost.values()) > 0
 
 
-def test_a_clip_is_cut_anew_from_more_frames_than_it_has(mimes: Path) -> None:
-    """Under `paper`; these videos are of 4 frames, so what is stored goes back and forth."""
-    manifest = read_manifest(mimes)
-    recipe = replace(spact(preset="paper"), size=(16, 16), stride=1, frames=4, stored=10)
-    learn, held = extract_training_clips(manifest, training_rows(manifest), recipe)
-    one = learn[0]  # (3, T, H, W)
-    assert one.shape[1] == held.shape[1] == 10
-    assert all(torch.equal(one[:, at], one[:, back]) for at, back in ((4, 2), (5, 1), (6, 0)))
+def test_a_clip_is_one_of_several_windows_of_the_whole_video(tmp_path: Path) -> None:
+    """Under `paper`: an epoch draws it anew; the last windows end where the video does."""
+    drawn = Mimes(size=32, frames=12, clips=40, people=10, actions=("walk", "squat"))
+    manifest = read_manifest(write_mimes(tmp_path / "long", drawn))
+    recipe = replace(spact(preset="paper"), size=(16, 16), stride=2, frames=3)
+    rows = training_rows(manifest)
+    learn, held = extract_training_clips(manifest, rows, recipe)
+    every, _ = extract_training_clips(manifest, rows, replace(recipe, frames=12, stride=1))
+    one, whole = learn[0], every[0]  # (3, T, H, W)
+    assert one.shape[1] == held.shape[1] == 8 * 3
+    starts = [0, 0, 0, 2, 2, 4, 4, 6]  # 6 frames are left by the stride, and 0 to 3 fit
+    for window, start in enumerate(starts):
+        cut = one[:, 3 * window : 3 * window + 3]
+        assert torch.equal(cut, whole[:, [start, start + 2, start + 4]])
     draw = torch.Generator().manual_seed(0)
-    found = random_windows(one[None].expand(64, -1, -1, -1, -1), recipe.frames, draw)
-    assert found.shape[2] == 4 and len({clip.numpy().tobytes() for clip in found}) > 3
-    with pytest.raises(UsageError, match="cut from as many frames"):
-        replace(recipe, stored=3)
+    found = random_windows(one[None].expand(64, -1, -1, -1, -1), 3, draw, step=3)
+    seen = {clip.numpy().tobytes() for clip in found}
+    wanted = {whole[:, [s, s + 2, s + 4]].numpy().tobytes() for s in starts}
+    assert found.shape[2] == 3 and seen == wanted
+    with pytest.raises(UsageError, match="drawn from one window of a video or more, of one stride"):
+        replace(recipe, stride=None)
+
+
+def test_a_clip_of_a_short_video_goes_back_and_forth(mimes: Path) -> None:
+    """Under `paper`; these videos are of 4 frames."""
+    manifest = read_manifest(mimes)
+    recipe = replace(spact(preset="paper"), size=(16, 16), stride=1, frames=10, windows=1)
+    learn, _ = extract_training_clips(manifest, training_rows(manifest), recipe)
+    one = learn[0]  # (3, T, H, W)
+    assert one.shape[1] == 10
+    assert all(torch.equal(one[:, at], one[:, back]) for at, back in ((4, 2), (5, 1), (6, 0)))
 
 
 def test_a_video_that_begins_still_is_not_a_short_one() -> None:

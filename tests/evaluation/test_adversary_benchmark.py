@@ -47,6 +47,7 @@ class Trainer:
         )
 
 
+@pytest.mark.slow
 def test_one_command_trains_attacks_and_compares(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,6 +145,7 @@ def test_where_the_action_is_unknown_its_floor_is_the_rate(manifest: Manifest) -
     assert (truth.rates["red"][unknown, 1] > 0.3).all()
 
 
+@pytest.mark.slow
 def test_a_planted_leak_of_the_other_set_is_found(
     folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -198,6 +199,7 @@ def test_a_second_set_without_attributes_is_refused(folder: Path, tmp_path: Path
         main([*words, *COPY, *FAST])
 
 
+@pytest.mark.slow
 def test_learned_on_some_and_scored_on_what_it_never_met(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -229,6 +231,7 @@ def test_learned_on_some_and_scored_on_what_it_never_met(
     assert about.exists() and "--actions walk,march" in about.read_bytes().decode("latin1")
 
 
+@pytest.mark.slow
 def test_learned_on_two_sets_and_scored_on_both(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

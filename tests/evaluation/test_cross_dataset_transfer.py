@@ -249,6 +249,7 @@ def words_of(folder: Path, stills: Path, films: Path) -> list[str]:
     return [*words, "--score-on", str(films), "--folds", "0", *FAST]
 
 
+@pytest.mark.slow
 def test_a_planted_leak_is_found_where_nobody_learned(
     folder: Path, stills: Path, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

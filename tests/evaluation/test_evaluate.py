@@ -124,6 +124,17 @@ def test_fits_of_other_code_are_not_read(tmp_path: Path, monkeypatch: pytest.Mon
     assert fits.folder_of("blur", clips) != known
 
 
+def test_another_attacker_does_not_undo_the_fits_of_the_others(tmp_path: Path) -> None:
+    clips = from_tensor(torch.zeros(2, 3, 2, 8, 8))
+    preset = get_preset("tiny")
+    kernels = {name: one for name, one in preset.attackers.items() if one.network is None}
+    fewer = replace(preset, attackers=kernels)
+    every = executor.Executor(folder=tmp_path, preset=preset, seeds=1)
+    assert every.folder_of("blur", clips) == replace(every, preset=fewer).folder_of("blur", clips)
+    longer = replace(every, preset=replace(preset, epochs=preset.epochs + 1))
+    assert every.folder_of("blur", clips) != longer.folder_of("blur", clips)
+
+
 def test_random_labels_make_the_result_void(folder: Path, kept: Path) -> None:
     rng = np.random.default_rng(0)
     rows = [

@@ -7,36 +7,53 @@ import pickle
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import scenes
 
 from masquerade.checkpoint import save
-from masquerade.cli.evaluate import Options, data_name, main, method_line, write_results
+from masquerade.cli.evaluate import (
+    Options,
+    config_of,
+    data_name,
+    main,
+    method_line,
+    parse,
+    pipeline_config,
+    write_results,
+)
 from masquerade.datasets.manifest import read_manifest
-from masquerade.errors import MasqueradeError, OutputError, UsageError
+from masquerade.errors import MasqueradeError, MissingError, OutputError, UsageError
 from masquerade.evaluation import Evaluation, EvaluationConfig, from_json
 from masquerade.evaluation.evaluator import Evaluator
 from masquerade.extraction.config import JoinedRegions, region_class, region_names
 from masquerade.methods import build
+from masquerade.pipeline.config import REGION_ARGUMENTS, PipelineConfig
 from masquerade.regions import REGIONS
+from masquerade.regions.key_extractors import build_key_extractor
+from masquerade.regions.template import make_template
+from masquerade.regions.template_library import Library
 
 
 def test_regions_are_joined_as_anonymize_joins_them() -> None:
-    joined = method_line("blur", build("blur"), "people+frame").regions
+    joined = method_line("blur", build("blur"), PipelineConfig(regions="people+frame")).regions
     assert isinstance(joined, JoinedRegions) and region_names(joined) == ["people", "frame"]
     assert [type(one) for one in joined().sources] == [REGIONS["people"], REGIONS["frame"]]
     name, given = region_class(pickle.loads(pickle.dumps(joined)))
     assert (name, given) == region_class(joined)
     assert name.endswith("WholeFrame") and any(key.startswith("0 ") for key in given)
-    other = method_line("blur", build("blur"), "people+frame", "motion").regions
+    motion = PipelineConfig(regions="people+frame", detector="motion")
+    other = method_line("blur", build("blur"), motion).regions
     assert region_class(other) != region_class(joined)
 
 
 @pytest.mark.parametrize("regions", ["people+feet", "boxes+people", "people+boxes"])
 def test_regions_that_make_no_sense_together_are_refused(regions: str) -> None:
     with pytest.raises(UsageError):
-        method_line("blur", build("blur"), regions)
+        method_line("blur", build("blur"), PipelineConfig(regions=regions))
 
 
 def test_a_folder_that_takes_no_results_is_refused_before_any_work(
@@ -76,6 +93,7 @@ def test_a_full_disk_leaves_no_results(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_above_the_store_limit_clips_are_made_on_the_fly(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -177,10 +195,65 @@ def test_an_evaluation_says_what_it_is_about_to_do(folder: Path, tmp_path: Path)
     manifest = read_manifest(folder / "clips.csv")
     config = EvaluationConfig(attackers=("scratch", "raw"), folds=2, seeds=3)
     run = Evaluator(manifest, config, tmp_path, None)
-    line = method_line("blur", build("blur"), "frame")
+    line = method_line("blur", build("blur"), PipelineConfig(regions="frame"))
     said = run.plan([line])
     found = re.match(r"About to anonymize (\d+) videos by blur, to train (\d+) .* and (\d+)", said)
     assert found is not None
     videos, raw, own = map(int, found.groups())
     fits = 3 * 2 * len(run.truth.protocols)  # seeds, folds
     assert videos == len(manifest) and not raw % fits and not own % fits and 0 < raw < own
+
+
+def black_share(folder: Path, into: Path, *words: str) -> float:
+    """How much of the clips that attackers would see is black."""
+    given = ["--data", str(folder / "clips.csv"), "--method", "blacken", *scenes.FAST, *words]
+    options, method = parse([*given, "--allow-empty", "--allow-gaps"])
+    manifest = read_manifest(options.data).take([0, 1])
+    line = method_line("blacken", method, pipeline_config(options))
+    run = Evaluator(read_manifest(options.data), config_of(options), into, None)
+    run.clips.manifest = manifest
+    clips = np.stack([np.asarray(clip) for clip in run.clips.of(line, method)])  # (N, 3, T, H, W)
+    return float((clips == 0).all(axis=1).mean())
+
+
+def test_templates_and_their_keys_are_evaluated(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A template of the bright square: all of it is found, and more of the rest by a low floor."""
+    monkeypatch.setenv("MASQUERADE_TEMPLATES", str(tmp_path / "templates"))
+    keys, picture = build_key_extractor("colour-hog"), scenes.frames("down", 0, seed=0)[0]
+    y, x = np.argwhere((picture == 250).all(axis=2)).mean(axis=0)
+    Library().add(make_template("square", picture, [(x, y)], keys, image="scene"))
+    words = ["--regions", "templates:square", "--keys", "colour-hog", "--combine", "mean"]
+    some = black_share(folder, tmp_path, *words, "--threshold", "0.5")
+    assert 0 < some < 1
+    assert black_share(folder, tmp_path, *words, "--threshold", "0.5", "--grow", "9") > some
+    assert black_share(folder, tmp_path, *words, "--floor", "1") == 1
+    with pytest.raises(MissingError, match="give --key-weights FILE"):
+        black_share(folder, tmp_path, *words, "--keys", "dino-s8")
+
+
+def test_boxes_are_evaluated_as_anonymize_hides_them(folder: Path, tmp_path: Path) -> None:
+    file, every = tmp_path / "boxes.json", range(scenes.FRAMES)
+    boxes = {str(number): [{"box": [8, 8, 24, 24], "score": 0.9}] for number in every}
+    file.write_text(json.dumps({"version": 1, "width": 32, "height": 32, "frames": boxes}))
+    words = ["--regions", f"boxes:{file}", "--mask-scale", "1"]
+    assert black_share(folder, tmp_path, *words, "--shape", "box") == (16 / 32) ** 2
+    assert black_share(folder, tmp_path, *words, "--shape", "ellipse") != (16 / 32) ** 2
+    motion = ["--regions", "people", "--detector", "motion"]  # too short a video to tell: all
+    assert black_share(folder, tmp_path, *motion) == 1
+
+
+def test_whatever_says_where_people_are_is_taken_as_anonymize_takes_it() -> None:
+    """The options of regions and masks are those of `anonymize`, but for what is of one video."""
+    mine = {field.name for field in fields(Options)}
+    assert {*REGION_ARGUMENTS, "shape", "mask_scale", "feather"} - mine == {
+        *("at", "keep_visible", "hide_only")
+    }
+    words = ["--data", "clips.csv", "--method", "blur", "--regions", "people", "--detector", "hog"]
+    options, method = parse([*words, "--gap", "9", "--no-track", "--shape", "box"])
+    line = method_line("blur", method, pipeline_config(options))
+    assert region_class(line.regions)[1]["track"] is False and line.cover is not None
+    assert line.cover.shape == "box" and line.cover.margin == PipelineConfig().mask_scale
+    with pytest.raises(UsageError, match="do not know --keys"):
+        method_line("blur", method, pipeline_config(replace(options, keys="dino-s8")))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import CONFIG
@@ -22,6 +24,7 @@ from masquerade.evaluation.mask_only import KeepMask
 from masquerade.extraction.config import ExtractionConfig, config_digest
 from masquerade.methods import build
 from masquerade.methods.stprivacy import STPrivacy
+from masquerade.regions.region import Region
 
 SMALL: dict[str, Any] = {
     "frames": 4,
@@ -123,6 +126,30 @@ def test_the_command_adds_three_lines(
         "stprivacy, random mask",
         "stprivacy, fixed mask",
     ]
+
+
+class Square:
+    """Finds the bright square of the scenes."""
+
+    look_ahead = 0
+
+    def __call__(self, frames: Iterable[Any]) -> Iterator[Region]:
+        for frame in frames:
+            bright = (frame.rgb() > 220).all(axis=2)
+            yield Region(strength=255 * bright.astype(np.uint8))
+
+
+def test_where_regions_are_hidden_tells_the_action(manifest: Manifest, tmp_path: Path) -> None:
+    """However they are hidden: here by black, of which the mask shows nothing but the place."""
+    line = EvaluatedMethod(name="black", method=build("blacken"), regions=Square)
+    (mask,) = mask_only_lines(line)
+    assert mask.name == "black, region mask only"
+    few = manifest.take(range(0, len(manifest), 2))
+    plan = replace(CONFIG, attackers=("scratch", "motion"), folds=2)
+    found = evaluate(few, [mask], plan, data="scenes", folder=tmp_path).rows[1]
+    action, red = found.finding("action"), found.finding("red")
+    assert action is not None and action.score.value is not None and action.score.value > 0.9
+    assert red is not None and red.score.low is not None and red.score.low <= 0.5
 
 
 def test_what_drops_nothing_has_no_mask() -> None:

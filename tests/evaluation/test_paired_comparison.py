@@ -14,10 +14,11 @@ from masquerade.anonymizer import Anonymized, Anonymizer
 from masquerade.datasets.manifest import Manifest
 from masquerade.errors import VideoError
 from masquerade.evaluation import EvaluatedMethod, Evaluation
-from masquerade.evaluation.paired_comparison import paired_scores
+from masquerade.evaluation.paired_comparison import PairedScores, paired_scores
 from masquerade.evaluation.presets import PRESETS
 from masquerade.methods import build
 from masquerade.metrics.intervals import paired
+from masquerade.metrics.statistic import Statistic, average
 
 ENTRIES = [
     EvaluatedMethod(name="black", method=build("blacken")),
@@ -41,6 +42,39 @@ def test_a_reading_is_the_number_of_the_table(
     assert gap.value == pytest.approx(red.scores["copy"].value - red.scores["black"].value)
     assert gap.low is not None and gap.high is not None
     assert 0 < gap.low < 0.5 < gap.high  # the copy shows what black hides, of which half is a guess
+
+
+def test_intervals_of_several_differences_hold_all_at_once() -> None:
+    """Thirty methods that read as raw video does: all thirty intervals hold zero, mostly."""
+    missed = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        groups = np.repeat(np.arange(30), 4)
+        scores = {str(n): mean_of(rng.random(120) < 0.6) for n in range(31)}
+        found = PairedScores(scores=scores, groups=groups)
+        gaps = found.differences([(str(n), "0") for n in range(1, 31)])
+        missed += any(not one.low <= 0 <= one.high for one in gaps)
+        single = [found.differences([(str(n), "0")])[0] for n in (1, 2)]
+        for one, alone in zip(gaps, single, strict=False):
+            assert one.value == alone.value
+            assert one.high - one.low > alone.high - alone.low
+    assert missed <= 8  # of 60, where 3 are expected; without correction it is most of them
+
+
+def test_training_runs_that_differ_widen_the_difference() -> None:
+    groups, rng = np.repeat(np.arange(20), 3), np.random.default_rng(0)
+    hits = rng.random((5, 60)) < np.array([0.3, 0.9, 0.5, 0.8, 0.4])[:, None]
+    other = rng.random((5, 60)) < 0.6
+    runs = {"a": tuple(map(mean_of, hits)), "b": tuple(map(mean_of, other))}
+    scores = {name: average(several) for name, several in runs.items()}
+    apart = PairedScores(scores=scores, groups=groups, runs=runs).differences([("a", "b")])[0]
+    as_one = PairedScores(scores=scores, groups=groups).differences([("a", "b")])[0]
+    assert apart.value == as_one.value
+    assert apart.high - apart.low > 1.5 * (as_one.high - as_one.low)
+
+
+def mean_of(hits: np.ndarray) -> Statistic:
+    return Statistic(len(hits), lambda w: (w @ hits) / w.sum(axis=1))
 
 
 class Fussy(Anonymizer):

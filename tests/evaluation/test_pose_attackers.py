@@ -89,7 +89,7 @@ def given(monkeypatch: pytest.MonkeyPatch, clips: list[tuple[int, str, int]]) ->
             poses = np.stack([sequence(method, *clip) for clip in clips])
         return ClipDataset(source=TensorClips(torch.from_numpy(poses)), places=rows, rows=rows)
 
-    monkeypatch.setattr("masquerade.evaluation.evaluator.extract_clips", extract)
+    monkeypatch.setattr("masquerade.evaluation.evaluated_clips.extract_clips", extract)
     monkeypatch.setattr("masquerade.evaluation.evaluator.pose_tracker", lambda: None)
     monkeypatch.setitem(PRESETS, "gait", GAIT)
     return asked

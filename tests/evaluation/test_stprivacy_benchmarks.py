@@ -84,6 +84,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RECIPES, "stprivacy", quick_stprivacy)
 
 
+@pytest.mark.slow
 def test_ablations_are_trained_and_stand_in_one_table(
     data: Path, tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,7 @@ from masquerade.cli import evaluate as evaluate_verb
 from masquerade.cli import main
 from masquerade.cli import train as train_verb
 from masquerade.datasets.manifest import read_manifest
+from masquerade.evaluation.protocols import protocols
 from masquerade.training.recipe import AdversarialRecipe
 from masquerade.training.recipes import RECIPES
 from masquerade.training.recipes.stprivacy import stprivacy
@@ -186,6 +187,20 @@ def manifests(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
         return made[name]
 
     return manifest
+
+
+def test_p_hvu_is_tested_on_its_own_validation_part(manifests: Callable[[str], Path]) -> None:
+    """Train and validation of attackers are cut from the published train part alone."""
+    manifest = read_manifest(manifests("p-hvu"))
+    for one in protocols(manifest, folds=0):
+        (fold,) = one.folds
+        people = {
+            split: {Path(manifest.clips[row].path).name[2] for row in fold.rows(split)}
+            for split in ("train", "validation", "test")
+        }
+        assert people["test"] == {str(person) for person in PEOPLE if person >= TESTED}
+        assert people["train"] | people["validation"] == {str(p) for p in range(TESTED)}
+        assert not people["train"] & people["validation"]
 
 
 def trained(data: Path, run: Path) -> Path:

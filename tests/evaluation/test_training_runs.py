@@ -16,6 +16,7 @@ from masquerade.checkpoint import read_provenance, save
 from masquerade.cli.evaluate import main
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.datasets.overlap import UNKNOWN, comparable, fingerprints, overlapping
+from masquerade.datasets.published.sbu import FOLDS, read_sbu
 from masquerade.errors import UsageError
 from masquerade.evaluation.protocols import protocols
 from masquerade.evaluation.training_runs import check_unseen, run_warnings
@@ -54,6 +55,31 @@ def test_a_run_is_not_tested_on_what_it_learned_from(
     ]
     with pytest.raises(UsageError, match=r"learned from \d of the \d+ clips"):
         main(words)
+
+
+def test_takes_of_sbu_are_told_apart(tmp_path: Path) -> None:
+    """All pairs have folders 001 of as many frames: a run is refused for its own takes only."""
+    rng = np.random.default_rng(0)
+    for pair in {name for fold in FOLDS for name in fold}:
+        for number in range(1, 9):
+            take = tmp_path / "sbu" / pair / f"{number:02}" / "001"
+            take.mkdir(parents=True)
+            for frame in range(3):  # of one size in bytes, as pictures without noise may be
+                pixels = rng.integers(0, 256, 12, dtype=np.uint8).tobytes()
+                (take / f"rgb_{frame:06}.ppm").write_bytes(b"P6 2 2 255\n" + pixels)
+    sbu = read_sbu(tmp_path / "sbu", fold=1)
+    assert len(set(fingerprints(sbu, range(len(sbu))))) == len(sbu) == 21 * 8
+    learn = np.flatnonzero(np.array(sbu.cells("split")) == "train").tolist()
+    tested = np.flatnonzero(np.array(sbu.cells("split")) == "test").tolist()
+    honest = run_of(tmp_path / "run", sbu, learn)
+    config = replace(CONFIG, folds=0)
+    assert check_unseen(sbu, config, [[honest]]) == ()
+    shutil.move(tmp_path / "sbu", tmp_path / "moved")
+    moved = read_sbu(tmp_path / "moved", fold=1)
+    cheating = run_of(tmp_path / "other", moved, [*learn, tested[0]])
+    with pytest.raises(UsageError, match=f"learned from 1 of the {len(tested)} clips"):
+        check_unseen(moved, config, [[cheating]])
+    assert fingerprints(moved, learn) == read_provenance(honest)["learned"]
 
 
 def test_each_fold_is_left_to_the_run_that_did_not_see_it(

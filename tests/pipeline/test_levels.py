@@ -11,6 +11,7 @@ import pytest
 import masquerade
 from masquerade.cli.anonymize import parse
 from masquerade.errors import UsageError
+from masquerade.evaluation import from_json
 from masquerade.methods import method_name
 from masquerade.pipeline import levels
 from masquerade.pipeline.config import (
@@ -110,6 +111,18 @@ def test_what_was_measured_is_what_the_pages_say(
     found = [cells for cells in rows if cells[0] == row]
     one = found[-1] if page == "face_recall.md" else found[0]  # faces over time; upright people
     assert round(float(one[column].split()[0])) == number
+
+
+def test_what_attackers_named_of_figures_is_what_the_table_says() -> None:
+    """The highest of all attackers, also where another was chosen."""
+    result = from_json((ROOT / "docs" / "results" / "figures.json").read_text("utf-8"))
+    named = {}
+    for row in result.rows:
+        finding = row.finding("identity")
+        assert finding is not None
+        named[row.name] = max(round(100 * (one.test.value or 0)) for one in finding.attacks)
+    assert named["mannequin"] == levels.PAIRS_NAMED
+    assert named["raw"] == levels.PAIRS_NAMED_RAW
 
 
 def test_the_library_takes_a_level_in_place_of_a_method(clip: Path, tmp_path: Path) -> None:

@@ -123,6 +123,7 @@ class ReaderOptions(Checked):
     # for pa-hmdb51: the published names, or 1 from value 1 on (any, and vispr under VISPR's
     # names), or from value 2 for face and nudity (most).
     values: Literal["published", "any", "most", "vispr"] | None = None
+    by_frame: Flag = False  # for pa-hmdb51: a row for each frame, so that scores count frames.
     attributes: Literal["vispr1", "vispr2"] | None = None  # for vispr: which seven.
     people: Path | None = None  # for ipn: the CSV with the gender of each person.
     suffix: str | None = None  # for vp: how your video files end, such as .avi.
@@ -192,6 +193,7 @@ class MimesOptions(Checked):
     looks: bool = True
     # show each person in every clip in somebody else's appearance, so that gait is the only cue.
     shuffle_looks: bool = False
+    actions: tuple[str, ...] = ()  # names of two or more; by default all.
 
 
 def mimes(
@@ -208,7 +210,7 @@ def mimes(
         out: the folder to make.
         truth: also write part masks, keypoints and flow.
     """
-    drawn = Mimes(**vars(benchmark))
+    drawn = Mimes(**{**vars(benchmark), "actions": benchmark.actions or None})
     path = write_mimes(out, drawn, truth=truth)
     Console(stderr=True).print(f"{escape(str(path))}: {len(drawn)} clips.", soft_wrap=True)
     return 0

@@ -1,15 +1,17 @@
 """`masquerade evaluate`: how much a method keeps of the action, and what attackers still find."""
 
+import re
 import shlex
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 from rich.console import Console
-from tyro.conf import arg
+from tyro.conf import UseAppendAction, arg
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.cli.arguments import HELP, flag_value, load_trained, parse_with_method, split_commas
@@ -19,14 +21,21 @@ from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig, evaluate
 from masquerade.evaluation.cross_dataset.merge import merge_datasets, split_columns
 from masquerade.evaluation.cross_dataset.transfer import transfer_dataset
-from masquerade.evaluation.mask_only import NAMES, KeepMask
+from masquerade.evaluation.mask_only import NAMES, REGION_MASK, KeepMask
 from masquerade.evaluation.training_runs import INSTEAD, check_unseen, run_warnings
-from masquerade.extraction.config import JoinedRegions, RegionFactory
+from masquerade.extraction.config import JoinedRegions, RegionFactory, region_names
 from masquerade.extraction.store import STORE_LIMIT
 from masquerade.methods import method_name
+from masquerade.methods.silhouette import Silhouette
 from masquerade.methods.stprivacy import STPrivacy
-from masquerade.pipeline.config import PipelineConfig, region_arguments, with_default_regions
-from masquerade.ranges import Allowed, Checked, Count, Weight, Whole
+from masquerade.pipeline.config import (
+    PipelineConfig,
+    RegionConfig,
+    region_arguments,
+    with_default_regions,
+)
+from masquerade.pipeline.stream import Cover
+from masquerade.ranges import Allowed, Count, Weight, Whole
 from masquerade.regions import REGIONS
 from masquerade.report.table import markdown, show
 from masquerade.transaction import transaction
@@ -35,8 +44,13 @@ EXAMPLE = "masquerade evaluate --data clips.csv --method blur --regions people -
 BOXES = {
     "": "data output method weights regions labels preset folds seeds device workers",
     "data": "actions private_data score_on",
-    "method": "method_preset detector outside mask_only",
-    "attack": "attackers metrics through_file allow_empty allow_gaps",
+    "method": "method_preset outside mask_only",
+    "detection": "detector models threshold scale min_size max_size every track gap carry lookback",
+    "template": "keys key_weights combine gamma floor grow calibrated",
+    "mask": "shape mask_scale feather",
+    "clips": "stride views aspect",
+    "attack": "attackers recognizers average attacker_weights image_weights reidentification "
+    "metrics lambdas through_file allow_empty allow_gaps",
     "result": "store_limit json",
 }
 """The options in the boxes of the help; the short one shows the first."""
@@ -47,7 +61,7 @@ INSTEAD_OF_SCORED = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Checked):
+class Options(RegionConfig):
     """Attack anonymized video, and report how well action and private labels are recognised."""
 
     data: Path  # a manifest: path, action, private attributes; see `masquerade data`.
@@ -65,21 +79,43 @@ class Options(Checked):
     # a trained anonymizer, a file or a training run's folder; of several that were trained alike,
     # as runs/{seed}/{fold}, each fold is anonymized by its own.
     weights: Path | None = None
-    # what is hidden: frame, faces, people, boxes:FILE, or several as in faces+people.
-    regions: str = "frame"
-    detector: str | None = None  # the detector of the regions, as in `masquerade anonymize`.
-    outside: Literal["keep", "black"] = "keep"  # keep what is not hidden, or make it black.
-    # attack stprivacy's keep mask alone too, and a random and a fixed mask.
+    # what is hidden, as in `masquerade anonymize`: frame, faces, people, hands, text,
+    # parts:NAME,..., templates:NAME,..., boxes:FILE, or several as in faces+people.
+    regions: str | None = "frame"
+    # attack the mask alone too: which regions are hidden; of stprivacy what it keeps, and a random
+    # and a fixed mask.
     mask_only: bool = False
-    # families of attackers, separated by commas: scratch, finetuned, motion, raw, background,
-    # pose, prior; by default all.
+    # families of attackers, separated by commas: scratch, finetuned, published, motion, raw,
+    # background, pose, gait, side channel, reconstruction, prior; by default all.
     attackers: str | None = None
+    # networks that attack and recognize, in place of the preset's: resnet-50, i3d-r50, ...,
+    # separated by commas.
+    recognizers: str | None = None
+    # also report the mean over networks, of clips and of single frames, as Ilic et al. print it.
+    average: bool = False
+    # a file of an ImageNet ViT (timm, DeiT, DINO), from which the preset's video ViTs start too.
+    image_weights: Path | None = None
+    # published weights from which an attacker of the preset starts too, such as
+    # resnet-50=resnet50.pth (torchvision's, timm's or masquerade's own); give it once for each.
+    attacker_weights: UseAppendAction[tuple[str, ...]] = ()
+    # also find people who are in no training clip again in their other clips;
+    # --no-reidentification: leave that out.
+    reidentification: bool = True
     # number of cross-validation folds; 0: use the manifest's columns split_action and
     # split_identity.
     folds: Annotated[int, Folds] = 5
     # the attackers' networks and training: tiny (for a hundred clips), many (for a thousand),
     # bags (frames without order), paper.
     preset: str = "tiny"
+    # source frames from one frame of a clip to the next, from the video's start; by default the
+    # preset's: all but paper (2) spread frames over the whole video.
+    stride: Count | None = None
+    # windows in time, or windows x crops along the longer side, whose predictions are averaged:
+    # 5x3 as STPrivacy, 5 as SPAct; by default 1.
+    views: str | None = None
+    # squeeze whole frames to the preset's size, or keep their aspect and crop; by default the
+    # preset's: crop of paper.
+    aspect: Literal["squeeze", "crop"] | None = None
     # also measure videos in which nothing was found to hide; `anonymize` would not publish them.
     allow_empty: bool = False
     # also measure videos in which regions were lost for a while, or whole frames were hidden for
@@ -89,6 +125,9 @@ class Options(Checked):
     # for binary attributes, separated by commas: auroc, which is always reported, and cmap, f1,
     # f1-spact (F1 at the threshold of SPAct's code), as papers print them.
     metrics: str = "auroc"
+    # also report the trade-off f_lambda of Ilic et al. at these weights of privacy, from 0 to 1,
+    # separated by commas: 0,0.25,0.5,0.75,1.
+    lambdas: str | None = None
     seeds: Count = 3  # networks trained of each kind, each with its own seed.
     workers: Whole = 0  # parallel processes; 0: one per core.
     device: str = "auto"  # auto, cpu, cuda, cuda:N, mps.
@@ -145,21 +184,8 @@ def main(argv: list[str]) -> int:
     options, anonymizer = parse(argv)
     command = f"masquerade evaluate {shlex.join(argv)}"
     config, (manifest, limits) = config_of(options), read_clips(options)
-    line = method_line(method_name(anonymizer), anonymizer, options.regions, options.detector)
-    line = replace(line, outside=options.outside)
-    if options.weights is not None:
-        paths = weights_of(options)
-        instead = INSTEAD if options.score_on is None else INSTEAD_OF_SCORED
-        unchecked = check_unseen(manifest, config, paths, instead=instead)
-        limits += tuple(f"{line.name}: {note}" for note in unchecked)
-        limits += run_warnings(line.name, paths)
-        if is_template(str(options.weights)):
-            given = {name: getattr(anonymizer, name) for name in anonymizer.inference_args}
-            runs = tuple(
-                tuple(load_trained(path, line.name, **given) for path in folds) for folds in paths
-            )
-            line = replace(line, method=None, runs=runs)
-    lines = [line, *(mask_only_lines(line) if options.mask_only else ())]
+    lines, notes = method_lines(options, anonymizer, manifest, config)
+    limits += notes
     if options.output is not None:
         _check_folder(options.output)
     with StepProgress(quiet=options.json) as progress:
@@ -183,14 +209,73 @@ def main(argv: list[str]) -> int:
     return 1 if result.void else 0
 
 
+def method_lines(
+    options: Options, anonymizer: Anonymizer, manifest: Manifest, config: EvaluationConfig
+) -> tuple[list[EvaluatedMethod], tuple[str, ...]]:
+    """The lines of the table that options ask for, and notes on trained ones."""
+    notes: tuple[str, ...] = ()
+    line = method_line(method_name(anonymizer), anonymizer, pipeline_config(options))
+    if options.weights is not None:
+        paths = weights_of(options)
+        instead = INSTEAD if options.score_on is None else INSTEAD_OF_SCORED
+        unchecked = check_unseen(manifest, config, paths, instead=instead)
+        notes += tuple(f"{line.name}: {note}" for note in unchecked)
+        notes += run_warnings(line.name, paths)
+        if is_template(str(options.weights)):
+            given = {name: getattr(anonymizer, name) for name in anonymizer.inference_args}
+            runs = tuple(
+                tuple(load_trained(path, line.name, **given) for path in folds) for folds in paths
+            )
+            line = replace(line, method=None, runs=runs)
+    return [line, *(mask_only_lines(line) if options.mask_only else ())], notes
+
+
 def config_of(options: Options) -> EvaluationConfig:
     """The configuration that options ask for."""
     known = {field.name for field in fields(EvaluationConfig)}
     given = {name: value for name, value in vars(options).items() if name in known}
-    for name in ("attackers", "labels", "metrics"):
+    for name in ("attackers", "labels", "metrics", "recognizers"):
         if given[name] is not None:
             given[name] = split_commas(given[name])
+    given["lambdas"] = numbers(options.lambdas)
+    given["attacker_weights"] = named_files(options.attacker_weights)
+    given["views"] = None if options.views is None else parse_views(options.views)
     return EvaluationConfig(**given)
+
+
+def parse_views(words: str) -> tuple[int, int]:
+    """Windows and crops of WINDOWSxCROPS, or of WINDOWS alone."""
+    found = re.fullmatch(r"([1-9]\d{0,2})(?:x([1-9]\d?))?", words)
+    if found is None:
+        raise UsageError(
+            f"--views wants windows in time, or windows x crops, such as 5 or 5x3, not {words!r}."
+        )
+    return int(found[1]), int(found[2] or 1)
+
+
+def numbers(words: str | None) -> tuple[float, ...]:
+    """The weights of privacy in a list such as 0,0.5,1."""
+    try:
+        return tuple(float(word) for word in split_commas(words or ""))
+    except ValueError:
+        raise UsageError(
+            f"--lambdas wants numbers from 0 to 1, such as 0,0.5,1, not {words!r}."
+        ) from None
+
+
+def named_files(words: Sequence[str]) -> dict[str, Path]:
+    """The files of weights by attacker, of words NAME=FILE."""
+    found: dict[str, Path] = {}
+    for word in words:
+        name, _, path = word.partition("=")
+        if not name or not path:
+            raise UsageError(
+                f"--attacker-weights wants NAME=FILE, such as resnet-50=resnet50.pth, not {word!r}."
+            )
+        if name in found:
+            raise UsageError(f"--attacker-weights names {name} twice: give it one file.")
+        found[name] = Path(path)
+    return found
 
 
 def read_clips(options: Options) -> tuple[Manifest, tuple[str, ...]]:
@@ -245,22 +330,45 @@ def _check_folder(folder: Path) -> None:
         ) from error
 
 
-def method_line(
-    name: str, anonymizer: Anonymizer, regions: str, detector: str | None = None
-) -> EvaluatedMethod:
-    """A line of the table."""
-    config = with_default_regions(PipelineConfig(regions=regions, detector=detector), anonymizer)
+def pipeline_config(options: Options) -> PipelineConfig:
+    """What `anonymize` would be told about regions and masks."""
+    given = {field.name: getattr(options, field.name) for field in fields(RegionConfig)}
+    return PipelineConfig(**given, device=options.device)
+
+
+def method_line(name: str, anonymizer: Anonymizer, config: PipelineConfig) -> EvaluatedMethod:
+    """A line of the table, whose regions and masks are those that `anonymize` makes of `config`."""
+    config = with_default_regions(config, anonymizer)
     parts = [partial(REGIONS[kind], **given) for kind, given in region_arguments(config)]
     source: RegionFactory = parts[0] if len(parts) == 1 else JoinedRegions(tuple(parts))
-    source()  # a missing model is known before any work
-    return EvaluatedMethod(name=name, method=anonymizer, regions=source)
+    made = source()  # a missing model is known before any work
+    shape = config.shape or getattr(made, "shape", None) or "ellipse"
+    mine, plain = Cover(shape, config.mask_scale, config.feather), PipelineConfig()
+    own = config.shape is None and mine[1:3] == (plain.mask_scale, plain.feather)
+    return EvaluatedMethod(
+        name=name,
+        method=anonymizer,
+        regions=source,
+        cover=None if own else mine,
+        outside=config.outside,
+    )
 
 
 def mask_only_lines(line: EvaluatedMethod) -> list[EvaluatedMethod]:
-    """The lines in which attackers see the keep mask of a method alone, or one of its controls."""
+    """The lines in which attackers see the mask of a method alone, or one of its controls.
+
+    Of a method that hides regions they see where it hides, white on black, whatever it draws there.
+    """
     runs = line.runs or ((line.method,),)
     if not all(isinstance(one, STPrivacy) for folds in runs for one in folds):
-        raise UsageError("--mask-only is of stprivacy, which drops tubelets; leave it out.")
+        everywhere = any(one is None or one.full_frame for folds in runs for one in folds)
+        if everywhere or "frame" in region_names(line.regions):
+            raise UsageError(
+                "--mask-only is of stprivacy, which drops tubelets, and of methods that hide "
+                "regions, such as --regions people; leave it out."
+            )
+        name = f"{line.name}, {REGION_MASK}"
+        return [replace(line, name=name, method=Silhouette(), runs=(), outside="keep")]
     found = []
     for source, name in NAMES.items():
         masks = tuple(
@@ -272,11 +380,15 @@ def mask_only_lines(line: EvaluatedMethod) -> list[EvaluatedMethod]:
     return found
 
 
-def write_results(result: Evaluation, folder: Path, name: str = "results") -> None:
-    """Write an evaluation as NAME.json and NAME.md into a folder, together."""
+def write_results(
+    result: Evaluation, folder: Path, name: str = "results", *, more: str = ""
+) -> None:
+    """Write an evaluation as NAME.json and NAME.md, which `more` ends, into a folder, together."""
     try:
         with transaction(overwrite=True) as path:
             path(folder / f"{name}.json").write_text(result.to_json() + "\n", "utf-8")
-            path(folder / f"{name}.md").write_text(markdown(result), "utf-8")
+            path(folder / f"{name}.md").write_text(
+                "\n".join([markdown(result), *([more] if more else [])]), "utf-8"
+            )
     except OSError as error:
         raise MasqueradeError(f"{folder} cannot be written: {error.strerror}.") from error

@@ -27,6 +27,7 @@ from masquerade.methods import METHODS
 from masquerade.ranges import Allowed, Checked, Count, Seed, Weight, Whole
 from masquerade.training.adversarial_training import TrainedAnonymizer, TrainingProgress
 from masquerade.training.distributed import is_main_process
+from masquerade.training.frame_pairs import FREE
 from masquerade.training.objectives import Pairs
 from masquerade.training.recipe import AdversarialRecipe
 from masquerade.training.recipes import RECIPES, recipe_function
@@ -42,7 +43,7 @@ Folds = Allowed("0, or 2 or more", lambda value: value == 0 or value >= 2)
 BOXES = {
     "": "name data output private actions device seed",
     "data": "split folds fold stills",
-    "run": "start amp workers cache store_limit json",
+    "run": "start allow_chance amp workers cache store_limit json",
 }
 """The options in the boxes of the help; the short one shows the first, and the recipe's preset."""
 EXAMPLE = "masquerade train spact --data mimes/manifest.csv -o run/"
@@ -67,6 +68,9 @@ class Options(Checked):
     private: str | None = None  # columns to hide, separated by commas; by default all attributes.
     # the folder of another run of this recipe, from whose weights this run starts.
     start: Path | None = None
+    # go on where the action was not learned, to try a training out: what comes of it is no
+    # anonymizer.
+    allow_chance: bool = False
     # another manifest, such as one of pictures, on which the adversary is trained.
     stills: Path | None = None
     seed: Seed = 0  # random seed of initial weights, order of clips and everything else drawn.
@@ -116,6 +120,7 @@ def main(argv: list[str]) -> int:
                 workers=options.workers,
                 cache=ClipCache(folder=options.cache, limit=options.store_limit * 1e9, report=talk),
                 start=options.start,
+                allow_chance=options.allow_chance,
                 command=f"masquerade train {shlex.join(argv)}",
                 loading=partial(progress.follow, "reading videos"),
                 progress=lambda epoch: talk(epoch_line(epoch)),
@@ -211,6 +216,7 @@ def epoch_line(progress: TrainingProgress) -> str:
 
 def check_second_input(recipe: AdversarialRecipe, *, stills: bool) -> None:
     """Raise UsageError where adversaries cannot be given pictures, or pairs with a gap."""
+    spaced = recipe.gap not in (None, FREE)  # else pairs are left out where there are pictures
     if (stills or recipe.gap is not None) and not METHODS[recipe.method].framewise:
         flag = "--stills" if stills else "--gap"
         raise UsageError(
@@ -221,7 +227,7 @@ def check_second_input(recipe: AdversarialRecipe, *, stills: bool) -> None:
     objectives = [one.objective for one in recipe.adversaries]
     if not objectives:
         raise UsageError("There is no adversary here, so leave out --stills.")
-    if recipe.gap is not None or any(isinstance(o, Pairs) and o.segments for o in objectives):
+    if spaced or any(isinstance(o, Pairs) and o.segments for o in objectives):
         raise UsageError("A picture is one frame: leave out --gap and --segments, or --stills.")
 
 

@@ -4,6 +4,7 @@ The strongest attacker of all families is chosen on validation. Predictions of s
 averaged: an attacker may train several networks.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,7 +14,8 @@ from masquerade.errors import UsageError
 from masquerade.evaluation.calibration import mean_probabilities, recalibrate
 from masquerade.evaluation.ground_truth import Probabilities, SplitTruth
 from masquerade.evaluation.predictions import Initialisation, Predictions
-from masquerade.evaluation.presets import AttackerModel, Channel
+from masquerade.evaluation.presets import AttackerModel, Channel, Preset
+from masquerade.extraction.config import ExtractionConfig
 from masquerade.metrics.statistic import Floats
 
 Fit = tuple[str, Initialisation]
@@ -27,6 +29,11 @@ class AttackerFamily:
     initialisation: Initialisation  # of its models
     uses: Callable[[AttackerModel], bool]  # which models of a preset belong to it
     ensemble: bool = False  # whether the mean of all its predictions is an attacker too
+    networks: Initialisation | None = None  # of its networks, where another
+
+    def start_of(self, model: AttackerModel) -> Initialisation:
+        """The initialisation of one of its models."""
+        return self.networks if self.networks and model.network else self.initialisation
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,7 +54,7 @@ class AttackOutputs:
 
 def _sees_people(model: AttackerModel) -> bool:
     """Whether a model sees pixels, and of them not the background alone."""
-    return model.content == "frames" and not model.background
+    return model.content in ("frames", "stacked") and not model.background
 
 
 ATTACKERS = {
@@ -57,6 +64,10 @@ ATTACKERS = {
     ),
     # trained on raw video, then on anonymized video
     "finetuned": AttackerFamily("finetuned", _sees_people, ensemble=True),
+    # started from published weights, such as ImageNet's, then trained on anonymized video
+    "published": AttackerFamily(
+        "published", lambda model: model.published is not None, ensemble=True
+    ),
     # trained from scratch on the motion alone
     "motion": AttackerFamily("scratch", lambda model: model.motion, ensemble=True),
     # trained on raw video alone
@@ -69,11 +80,23 @@ ATTACKERS = {
     ),
     # sees how people move and their outline, at the video's own rate
     "gait": AttackerFamily("scratch", lambda model: model.content == "flow", ensemble=True),
+    # sees what the file and its receipt tell without the picture
+    "side channel": AttackerFamily(
+        "scratch", lambda model: model.content == "packets", ensemble=True
+    ),
+    # sees clips that a network restored, which learned from pairs of anonymized and raw training
+    # clips: networks that know raw video alone, and kernel machines that learn restored clips
+    "reconstruction": AttackerFamily(
+        "scratch", lambda model: model.content == "restored", networks="raw"
+    ),
     # the strongest of the others, and the true action: it has no models of its own
     "prior": AttackerFamily("scratch", lambda model: False),
 }
+WITHOUT_FILES = tuple(name for name in ATTACKERS if name != "published")
+"""The families that start from nothing but clips."""
 TRANSFORMED = "transformed"  # the family of attackers of raw video that transform it first
-SAME_ON_RAW = ("raw", "finetuned")  # on raw video both would be the same fits as `scratch`
+# on raw video the first two would be the same fits as `scratch`, and there is nothing to restore
+SAME_ON_RAW = ("raw", "finetuned", "reconstruction")
 
 
 def families_on_raw(names: Sequence[str]) -> tuple[str, ...]:
@@ -90,10 +113,19 @@ def get_families(
         names: in ATTACKERS.
         models: of the preset, of which they must have one.
     """
-    wanted = list(ATTACKERS if names is None else names)
+    from_files = any(one.published for one in models.values())
+    every = tuple(ATTACKERS) if from_files else WITHOUT_FILES
+    wanted = list(every if names is None else names)
     for name in wanted:
         if name not in ATTACKERS:
             raise UsageError(f"There is no attacker {name!r}; choose of {', '.join(ATTACKERS)}.")
+    if from_files and "published" not in wanted:
+        raise UsageError("Files of weights are for the attackers published: name them too.")
+    if not from_files and "published" in wanted:
+        raise UsageError(
+            "The attackers published start from files of weights: give --attacker-weights "
+            "NAME=FILE or --image-weights FILE."
+        )
     if not any(name != "prior" for name in wanted):
         raise UsageError("Name one attacker or more besides prior, such as scratch.")
     if not required_fits(wanted, models, raw=False):
@@ -108,8 +140,21 @@ def required_fits(
 ) -> tuple[Fit, ...]:
     """The models and initialisations that families need, each once."""
     families = [ATTACKERS[name] for name in names if not (raw and name in SAME_ON_RAW)]
-    fits = [(key, f.initialisation) for f in families for key, one in models.items() if f.uses(one)]
+    fits = [(key, f.start_of(one)) for f in families for key, one in models.items() if f.uses(one)]
     return tuple(dict.fromkeys(fits))
+
+
+def clip_bytes(preset: Preset, names: Sequence[str] | None = None) -> int:
+    """Bytes of the copies of one clip of one method, for all families or some."""
+    fits = required_fits(tuple(ATTACKERS) if names is None else names, preset.attackers, raw=False)
+    seen = dict.fromkeys(["frames", *(preset.attackers[name].content for name, _ in fits)])
+    total = 0
+    for content in seen:
+        if content != "restored" and content != "joints":  # computed anew, and of few methods
+            frames = preset.frames_of(content)
+            config = ExtractionConfig(frames=frames, content=content, size=preset.size)
+            total += math.prod(config.shape) * np.dtype(config.dtype).itemsize
+    return total
 
 
 def attack_outputs(
@@ -126,11 +171,12 @@ def attack_outputs(
     for name in names:
         family, plain = ATTACKERS[name], []
         for model in [key for key, one in models.items() if family.uses(one)]:
-            fits = predictions.select(attacker=model, initialisation=family.initialisation)
+            start = family.start_of(models[model])
+            fits = predictions.select(attacker=model, initialisation=start)
             runs = sorted({(key.run, key.seed) for key in fits.blocks})
             seeds = {seed: fits.select(run=run, seed=seed) for run, seed in runs}
             if seeds:
-                raw, channel = family.initialisation == "raw", models[model].channel
+                raw, channel = start == "raw", models[model].channel
                 every = list(seeds.values())
                 plain.append(_join_folds(name, f"{name} {model}", every, channel, eligible=not raw))
                 if raw:

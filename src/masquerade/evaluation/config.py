@@ -1,12 +1,15 @@
 """Settings of an evaluation, and of each method that it compares."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import UsageError
-from masquerade.extraction.config import RegionFactory
+from masquerade.extraction.config import Aspect, RegionFactory
 from masquerade.extraction.store import STORE_LIMIT
+from masquerade.pipeline.stream import Cover
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +24,7 @@ class EvaluatedMethod:
     runs: tuple[tuple[Anonymizer, ...], ...] = ()
     # what it hides; a name in REGIONS, or what makes a region source
     regions: RegionFactory | str | None = None
+    cover: Cover | None = None  # how boxes become masks; None: the region source's own shape
     not_applicable: str | None = None  # why it is not run; None: it is
     outside: Literal["keep", "black"] = "keep"  # what becomes of all that is not hidden
 
@@ -38,14 +42,31 @@ class EvaluationConfig:
     folds: int = 5  # of the cross-validation; 0: the manifest's own splits
     seeds: int = 3  # networks of each kind
     preset: str = "tiny"  # in PRESETS
+    stride: int | None = None  # source frames from one of a clip to the next; None: the preset's
+    # windows in time and crops of frames that are tested, and whether frames are squeezed to the
+    # preset's size or cropped; None: the preset's
+    views: tuple[int, int] | None = None
+    aspect: Aspect | None = None
+    # files of published weights, from which the family `published` starts: an image ViT's, for the
+    # preset's video ViTs, and those of single attackers by their names in the preset
+    image_weights: Path | None = None
+    attacker_weights: Mapping[str, Path] = field(default_factory=dict)
     through_file: bool = False  # attack exported, re-decoded files
     workers: int = 0  # processes; 0: one a core
     device: str = "auto"  # auto, cpu, cuda, mps
+    # networks that attack and recognize in place of the preset's, by their names there or in
+    # RECOGNIZERS; None: the preset's
+    recognizers: tuple[str, ...] | None = None
+    average: bool = False  # also report the mean over networks, as Ilic et al. print it
+    # weights lambda of privacy at which f_lambda of each private label is reported, from 0 to 1
+    lambdas: tuple[float, ...] = ()
     seed: int = 0  # of folds, networks and, a stream for each video, the methods' noise
     labels: tuple[str, ...] | None = None  # the private ones that are attacked; None: all
     # of binary attributes, in METRICS: AUROC, which is always reported, and beside it the mean
     # over them by cMAP or F1
     metrics: tuple[str, ...] = ("auroc",)
+    # also find people again in other clips, where the manifest names them
+    reidentification: bool = True
     # GB that the clips of all methods may take; above it they are made on the fly
     store_limit: float = STORE_LIMIT
     # also measure videos in which nothing was found, and those in which regions were lost for a

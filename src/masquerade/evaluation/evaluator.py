@@ -6,7 +6,7 @@ video; where they fail the result is void.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from masquerade.datasets.manifest import Manifest
 from masquerade.device import choose_device
 from masquerade.errors import MasqueradeError, MissingError, UsageError
 from masquerade.evaluation import kernel_ridge
-from masquerade.evaluation.attacker_choice import ScoringInput
 from masquerade.evaluation.attackers import (
     ATTACKERS,
     SAME_ON_RAW,
@@ -29,6 +28,7 @@ from masquerade.evaluation.attackers import (
     get_families,
     required_fits,
 )
+from masquerade.evaluation.chosen_recognizers import with_recognizers
 from masquerade.evaluation.config import EvaluatedMethod, EvaluationConfig
 from masquerade.evaluation.controls import (
     SHUFFLES,
@@ -41,41 +41,58 @@ from masquerade.evaluation.controls import (
     unread_channels,
     void_reason,
 )
+from masquerade.evaluation.evaluated_clips import (
+    POSE_CONTENTS,
+    RAW,
+    AttackedMethod,
+    EvaluatedClips,
+    example_of,
+    finds_poses,
+)
 from masquerade.evaluation.executor import Executor, Progress
 from masquerade.evaluation.ground_truth import GroundTruth, Probabilities, SplitTruth
 from masquerade.evaluation.metric_specs import metric_specs, notes_on_mean, without_void
+from masquerade.evaluation.noise_inversion import inversions
+from masquerade.evaluation.people_across_clips import PeopleAcrossClips
 from masquerade.evaluation.pose_attackers import LEAST_SEEN, count_seen
 from masquerade.evaluation.predictions import Predictions
-from masquerade.evaluation.presets import AttackerModel, get_preset
-from masquerade.evaluation.protocols import label_columns, notes_on_unreported, protocols
+from masquerade.evaluation.presets import AttackerModel, Seen, get_preset, with_sampling
+from masquerade.evaluation.protocols import (
+    label_columns,
+    notes_on_unreported,
+    protocols,
+)
+from masquerade.evaluation.published_start import from_published
+from masquerade.evaluation.reconstruction import (
+    Quality,
+    clip_quality,
+    compare,
+    mean_quality,
+    why_not_comparable,
+)
 from masquerade.evaluation.results import (
     SCHEMA,
     Control,
     Evaluation,
     Finding,
     PosesSeen,
+    Restored,
     Row,
 )
 from masquerade.evaluation.scoring import channel_scores, score_method, score_table, scoring_inputs
+from masquerade.evaluation.trade_offs import check_weights
 from masquerade.extraction.config import (
     Content,
-    ExtractionConfig,
-    RegionFactory,
-    region_class,
     region_names,
 )
 from masquerade.extraction.dataset import ClipDataset
-from masquerade.extraction.extract_dataset import extract_clips
 from masquerade.extraction.poses import pose_tracker
 from masquerade.extraction.store import ClipCache
 from masquerade.methods import METHODS, method_name
 from masquerade.methods.drawn_people import DrawnPeople
-from masquerade.regions import People
 from masquerade.storage import TemporaryFolder
 
 PREDICTIONS = "predictions.npz"
-RAW = EvaluatedMethod(name="raw")
-POSE_CONTENTS = ("poses", "joints")
 
 
 def evaluate(
@@ -112,14 +129,14 @@ def evaluate(
         if report:
             report(run.plan(methods))
         # Who is found on raw video to be hidden need not be found again to be attacked.
-        run.people = next((one.regions for one in methods if _finds_poses(one.regions)), None)
+        run.clips.people = next((one.regions for one in methods if finds_poses(one.regions)), None)
         for method in methods:  # before hours of attacks: this may refuse, and its clips are kept
             run.extract(method)
         controls = run.controls()
         failed = {c.label for c in controls if c.kind == "positive" and not c.passed}
         void = {label: "the attacker does not succeed on raw video" for label in failed}
         lines = [run.raw, *map(run.predict, methods)]
-        rows = run.score(lines, void, controls)
+        rows = run.reidentify(lines, run.score(lines, void, controls))
         if folder is not None:
             tables = [line.predictions for line in lines if line.predictions is not None]
             tables[0].merge(tables[1:]).save(folder / PREDICTIONS)
@@ -140,18 +157,6 @@ def evaluate(
     )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class AttackedMethod:
-    """A line of the table with its attackers' predictions, before it is scored."""
-
-    method: EvaluatedMethod  # what it is of
-    clips: ClipDataset | None = None  # anonymized; None: it was not run
-    predictions: Predictions | None = None  # of all attackers
-    poses: tuple[PosesSeen, ...] = ()  # what attackers of poses saw
-    # the predictions beside the truth, by protocol
-    inputs: Mapping[str, ScoringInput] = field(default_factory=dict)
-
-
 @dataclass(eq=False)
 class Evaluator:
     """One evaluation: what all lines of its table share; its fields are arguments of `evaluate`."""
@@ -161,31 +166,42 @@ class Evaluator:
     folder: Path
     progress: Progress | None
     report: Callable[[str], None] | None = None
-    # what finds people on raw video; None: the networks alone
-    people: RegionFactory | str | None = None
 
     def __post_init__(self) -> None:
         manifest, config = self.manifest, self.config
-        self._clips: dict[tuple[EvaluatedMethod, Anonymizer | None, Content], ClipDataset] = {}
-        self.preset = get_preset(config.preset)
+        check_weights(config.lambdas)
+        preset, sampling = with_sampling(
+            with_recognizers(get_preset(config.preset), config.recognizers),
+            stride=config.stride,
+            views=config.views,
+            aspect=config.aspect,
+        )
+        self.preset, starts = from_published(preset, config.attacker_weights, config.image_weights)
         found = protocols(manifest, folds=config.folds, seed=config.seed, labels=config.labels)
         self.truth = GroundTruth.of(manifest, found)
         self.specs = metric_specs(manifest, found, config.metrics)
         left_out = (*label_columns(manifest, config.labels)[2], *notes_on_unreported(found))
-        self.notes = dict.fromkeys(left_out)  # each is said once
+        self.notes = dict.fromkeys((*sampling, *starts, *left_out))  # each is said once
         self.models, note = models_within_limit(self.preset.attackers, self.truth)
         self.notes |= dict.fromkeys(note)
         self.families = get_families(config.attackers, self.models)
         self._require_pose_networks()
-        self.cache = ClipCache(
-            folder=self.folder / "clips", limit=config.store_limit * 1e9, report=self.report
-        )
         self.executor = Executor(
             folder=self.folder / "fits",
             preset=self.preset,
             seeds=config.seeds,
             workers=config.workers or os.cpu_count() or 1,
             device=choose_device(config.device).type,
+            progress=self.progress,
+        )
+        self.clips = EvaluatedClips(
+            manifest=manifest,
+            config=config,
+            preset=self.preset,
+            cache=ClipCache(
+                folder=self.folder / "clips", limit=config.store_limit * 1e9, report=self.report
+            ),
+            workers=self.executor.workers,
             progress=self.progress,
         )
 
@@ -211,10 +227,10 @@ class Evaluator:
         """Anonymize the clips by each anonymizer of a line, to be attacked later."""
         if not method.not_applicable:
             every = tuple(one for run in method.runs for one in run)
-            contents = dict.fromkeys(self.models[name].content for name, _ in self._fits(method))
+            contents = self._contents(method)
             for content in dict.fromkeys(["frames", *contents]):
                 for one in every or (method.method,):
-                    self._extract(method, one, content)
+                    self.clips.of(method, one, content)
 
     def predict(self, method: EvaluatedMethod) -> AttackedMethod:
         """Anonymize the clips and let every attacker predict their labels."""
@@ -225,32 +241,100 @@ class Evaluator:
     def _attack(self, method: EvaluatedMethod, raw: ClipDataset | None) -> AttackedMethod:
         clips, predictions = self._predict(method, raw, "frames")
         poses: list[PosesSeen] = []
-        for content in dict.fromkeys(self.models[name].content for name, _ in self._fits(method)):
-            if content == "flow":
+        restored: tuple[Restored, ...] = ()
+        unrestored: str | None = None
+        for content in self._contents(method):
+            if content not in (*POSE_CONTENTS, "frames"):
                 predictions = predictions.merge([self._predict(method, raw, content)[1]])
             elif content in POSE_CONTENTS:
                 seen = self._poses_seen(method, clips, content)
                 poses.append(seen)
                 if seen.left_out is None:
                     predictions = predictions.merge([self._predict(method, raw, content)[1]])
+        if raw is not None and "restored" in self._seen(method):
+            unrestored = self._why_unrestored(method, raw)
+            if unrestored is None:
+                found, restored = self._restore(method, raw)
+                predictions = predictions.merge(found)
         if not predictions.blocks:
-            why = "; ".join(one.left_out or "" for one in poses)
+            why = "; ".join(filter(None, [*(one.left_out for one in poses), unrestored]))
             return AttackedMethod(method=replace(method, not_applicable=why), poses=tuple(poses))
         inputs = scoring_inputs(
             predictions, self.truth, self._names(method), self.models, per_run=bool(method.runs)
         )
         return AttackedMethod(
-            method=method, clips=clips, predictions=predictions, inputs=inputs, poses=tuple(poses)
+            method=method,
+            clips=clips,
+            predictions=predictions,
+            inputs=inputs,
+            poses=tuple(poses),
+            restored=restored,
+            unrestored=unrestored,
         )
+
+    def _why_unrestored(self, method: EvaluatedMethod, raw: ClipDataset) -> str | None:
+        """Why a line's clips cannot be restored and compared with raw ones; None: they can."""
+        return next(
+            filter(None, (why_not_comparable(c, raw) for c in self.clips.of_each(method))), None
+        )
+
+    def _restore(
+        self, method: EvaluatedMethod, raw: ClipDataset
+    ) -> tuple[list[Predictions], tuple[Restored, ...]]:
+        """What attackers read from restored clips, and how near these come to the raw picture."""
+        fits = [fit for fit in self._fits(method) if self.models[fit[0]].content == "restored"]
+        found: list[Predictions] = []
+        before: list[Quality] = []
+        after: list[Quality] = []
+        first = next(iter(self.truth.protocols.values()))
+        per_seed = len(method.runs[0]) if method.runs else 1
+        for number, clips in enumerate(self.clips.of_each(method)):
+            run, fold = divmod(number, per_seed)
+            mine: dict[str, Any] = {"seeds": [run], "folds": [fold]} if method.runs else {}
+            shown, wanted = self.preset.middle_view(clips), self.preset.middle_view(raw)
+            restored = self.executor.reconstruct(method.name, shown, self.truth, raw=wanted, **mine)
+            found.append(
+                self.executor.predict(
+                    method.name,
+                    clips,
+                    fits,
+                    self.truth,
+                    raw=raw,
+                    run=run,
+                    restored=restored,
+                    **mine,
+                )
+            )
+            for (protocol, _, at), one in restored.items():
+                if protocol == first.name:
+                    test = first.folds[at].of_clips(clips.rows).test
+                    before.append(clip_quality(shown.of_rows(test), wanted))
+                    after.append(clip_quality(one.of_rows(test), wanted))
+        published, groups = mean_quality(before), self.truth.groups
+        quality = [compare("network", published, mean_quality(after), groups)]
+        for attacker, inverse in inversions(method):
+            clips = self.clips.of(inverse, inverse.method, "frames")
+            shown, wanted = self.preset.middle_view(clips), self.preset.middle_view(raw)
+            tested = clip_quality(shown.of_rows(list(published)), wanted)
+            quality.append(compare(attacker, published, tested, groups))
+        return found, tuple(quality)
 
     def _names(self, method: EvaluatedMethod) -> tuple[str, ...]:
         """The families that attack a line."""
         return families_on_raw(self.families) if method is RAW else self.families
 
+    def _seen(self, method: EvaluatedMethod) -> list[Seen]:
+        """What the attackers of a line see."""
+        return list(dict.fromkeys(self.models[name].content for name, _ in self._fits(method)))
+
+    def _contents(self, method: EvaluatedMethod) -> list[Content]:
+        """What is extracted for them; clips are restored from frames."""
+        return [content for content in self._seen(method) if content != "restored"]
+
     def _fits(self, method: EvaluatedMethod) -> tuple[Fit, ...]:
         """The models and initialisations that attack a line."""
         fits = required_fits(self._names(method), self.models, raw=method is RAW)
-        if isinstance(_example(method), DrawnPeople):
+        if isinstance(example_of(method), DrawnPeople):
             return fits
         return tuple(fit for fit in fits if self.models[fit[0]].content != "joints")
 
@@ -259,9 +343,11 @@ class Evaluator:
     ) -> tuple[ClipDataset, Predictions]:
         """The clips of a line, of one content, and the predictions of the attackers that see it."""
         fits = [fit for fit in self._fits(method) if self.models[fit[0]].content == content]
+        if raw is not None and any(start != "scratch" for _, start in fits):
+            raw = self.clips.of(RAW, None, content)  # whose fits of these models others start from
         if method.runs:
             return self._predict_runs(method, fits, raw, content)
-        clips = self._extract(method, method.method, content)
+        clips = self.clips.of(method, method.method, content)
         return clips, self.executor.predict(method.name, clips, fits, self.truth, raw=raw)
 
     def _poses_seen(
@@ -272,7 +358,7 @@ class Evaluator:
         seen = frames = 0
         left_out = None
         for one in every or [method.method]:
-            poses = self._extract(method, one, content)
+            poses = self.clips.of(method, one, content)
             counts = count_seen(poses)
             seen, frames = seen + counts[0], frames + counts[1]
             if not np.array_equal(poses.rows, clips.rows):
@@ -314,7 +400,7 @@ class Evaluator:
         datasets, found = [], []
         for seed, run in enumerate(method.runs):
             for fold, one in enumerate(run):
-                datasets.append(self._extract(method, one, content))
+                datasets.append(self.clips.of(method, one, content))
                 attack = partial(self.executor.predict, run=seed, seeds=[seed], folds=[fold])
                 found.append(attack(method.name, datasets[-1], fits, self.truth, raw=raw))
         if len({dataset.rows.tobytes() for dataset in datasets}) > 1:
@@ -330,13 +416,24 @@ class Evaluator:
             self.truth,
             self.specs,
             void=void,
-            unread=[unread_channels(controls, _example(line.method)) for line in lines],
+            unread=[unread_channels(controls, example_of(line.method)) for line in lines],
+            means_of=self.models if self.config.average else None,
+            lambdas=self.config.lambdas,
         )
         return tuple(self._row(*both) for both in zip(lines, findings, strict=True))
 
+    def reidentify(self, lines: Sequence[AttackedMethod], rows: Sequence[Row]) -> tuple[Row, ...]:
+        """The lines of the table with how well people are found again in their other clips."""
+        people = PeopleAcrossClips(
+            clips=self.clips, truth=self.truth, models=self.models, fits=self._fits
+        )
+        found, note = people.reidentify(lines, rows)
+        self.notes |= {} if note is None else {note: None}
+        return found
+
     def _row(self, mine: AttackedMethod, findings: tuple[Finding, ...]) -> Row:
         method = mine.method
-        example = _example(method)
+        example = example_of(method)
         for name, one in mine.inputs.items():
             for spec in self.specs[name]:
                 self.notes |= dict.fromkeys(notes_on_mean(method.name, spec, one.test))
@@ -355,6 +452,8 @@ class Evaluator:
             runs=max(1, len(method.runs)),
             coverage=mine.clips.coverage if mine.clips else None,
             poses=mine.poses,
+            restored=mine.restored,
+            unrestored=mine.unrestored,
         )
 
     def controls(self) -> tuple[Control, ...]:
@@ -400,7 +499,9 @@ class Evaluator:
         self, protocol: str, attacker: str, shuffle: int
     ) -> tuple[SplitTruth, Probabilities]:
         """Shuffled labels of the test clips, and what an attacker that learned such predicts."""
-        clips = self._extract(RAW, None, self.models[attacker].content)
+        content = self.models[attacker].content
+        assert content != "restored"
+        clips = self.clips.of(RAW, None, content)
         truth = replace(self.truth, protocols={protocol: self.truth.protocols[protocol]})
         truth = truth.shuffled(self.config.seed + shuffle)
         predictions = self.executor.predict(
@@ -411,56 +512,6 @@ class Evaluator:
         families = tuple(name for name in ATTACKERS if name not in SAME_ON_RAW)
         (output, *_) = attack_outputs(families, model, predictions, {0: test})
         return test, output.test[0]
-
-    def _extract(
-        self, method: EvaluatedMethod, anonymizer: Anonymizer | None, content: Content
-    ) -> ClipDataset:
-        known = method, anonymizer, content
-        if known not in self._clips:
-            self._clips[known] = self._extract_anew(method, anonymizer, content)
-        return self._clips[known]
-
-    def _extract_anew(
-        self, method: EvaluatedMethod, anonymizer: Anonymizer | None, content: Content
-    ) -> ClipDataset:
-        preset, doing = self.preset, "reading" if anonymizer is None else "anonymizing"
-        regions = method.regions
-        if content in POSE_CONTENTS:
-            doing = f"looking for the {content} of people in"
-            regions = regions if anonymizer else self.people
-        return extract_clips(
-            self.manifest,
-            ExtractionConfig(
-                frames=preset.frames_of(content),
-                content=content,
-                size=preset.size,
-                stride=preset.stride,
-                method=anonymizer,
-                regions=regions,
-                outside=method.outside,
-                seed=self.config.seed,
-                through_file=self.config.through_file,
-                sample_first=preset.sample_first and not self.config.through_file,
-                allow_empty=self.config.allow_empty,
-                allow_gaps=self.config.allow_gaps,
-            ),
-            cache=self.cache,
-            workers=self.executor.workers,
-            progress=self.progress and partial(self.progress, f"{method.name}: {doing} videos"),
-        )
-
-
-def _example(method: EvaluatedMethod) -> Anonymizer | None:
-    """One anonymizer of a line; those of a line are alike but for their training."""
-    return method.runs[0][0] if method.runs else method.method
-
-
-def _finds_poses(regions: RegionFactory | str | None) -> bool:
-    """Whether a maker of region sources makes one that finds the poses of all people."""
-    name, given = region_class(regions)
-    chosen = given.get("keep_visible") or given.get("hide_only")
-    plain = given.get("detector", "pose") == "pose" and not chosen
-    return name == region_class(People)[0] and plain
 
 
 def models_within_limit(

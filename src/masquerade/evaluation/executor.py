@@ -4,11 +4,12 @@ import functools
 import hashlib
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,22 +19,31 @@ from masquerade.evaluation.attackers import Fit
 from masquerade.evaluation.fit_predict import FitTask, fit_predict
 from masquerade.evaluation.ground_truth import GroundTruth
 from masquerade.evaluation.predictions import PredictionKey, Predictions
-from masquerade.evaluation.presets import Preset
+from masquerade.evaluation.presets import RESTORED, Preset
 from masquerade.evaluation.protocols import Fold
+from masquerade.evaluation.reconstruction import (
+    FoldSeed,
+    ReconstructionTask,
+    load_reconstruction,
+    restored_clips,
+    save_reconstruction,
+    shared_train,
+)
 from masquerade.extraction.dataset import ClipDataset
 from masquerade.process_pool import processes
 
 Progress = Callable[[str, int, int], None]
 FITTED_BY = (
     *("evaluation/fit_predict.py", "evaluation/kernel_ridge.py", "evaluation/pose_attackers.py"),
-    "evaluation/gait_attackers.py",
+    *("evaluation/gait_attackers.py", "evaluation/side_channel_attackers.py"),
+    *("evaluation/published_start.py", "evaluation/reconstruction.py"),
     *("datasets/augmentation.py", "models/**/*.py", "training/*.py"),
 )
 """The files whose code a fit depends on, beside its preset."""
 
 
-Tasks = Sequence[tuple[Path, FitTask]]
-"""Each with the file of its predictions."""
+Tasks = Sequence[tuple[Path, FitTask, ClipDataset]]
+"""Each with the file of its predictions, and the clips that it sees."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +67,7 @@ class Executor:
     def folder_of(self, name: str, clips: ClipDataset) -> Path:
         """The folder of a method's fits, named by the content of its clips."""
         content = hashlib.sha256(clips.digest.encode() + clips.rows.tobytes())
-        content.update(repr(self.preset).encode() + _code_digest())
+        content.update(repr(replace(self.preset, attackers={})).encode() + _code_digest())
         plain = re.sub(r"\W+", "-", name).strip("-")
         folder = self.folder / f"{plain}-{content.hexdigest()[:12]}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -75,23 +85,33 @@ class Executor:
         run: int = 0,
         seeds: Sequence[int] | None = None,
         folds: Sequence[int] | None = None,
+        restored: Mapping[FoldSeed, ClipDataset] | None = None,
     ) -> Predictions:
         """Do every fit of all protocols that is not cached, all side by side.
 
         Raw-trained weights are in the folder of the clips `raw`; None: these clips are raw. A
         `shuffle` is the number of the shuffle of the labels in `truth`; 0: they are the true ones.
+        With `restored`, from `reconstruct`, attackers see these clips in place of `clips`.
         """
         folder = self.folder_of(method, clips)
         base = folder if raw is None else self.folder_of("raw", raw)
         seeds = range(self.seeds) if seeds is None else seeds
-        tasks: list[tuple[Path, FitTask]] = []
+        tasks: list[tuple[Path, FitTask, ClipDataset]] = []
         for protocol in truth.protocols.values():
             labels = {label: truth.labels[label] for label in protocol.heads}
             digest = _labels_digest(labels)
             numbers = range(len(protocol.folds)) if folds is None else folds
             for (attacker, start), seed, at in itertools.product(fits, seeds, numbers):
                 fold = protocol.folds[at].for_seed(seed)
-                name = _fit_name(attacker, seed, shuffle, fold, digest)
+                seen = clips if restored is None else restored[protocol.name, seed, at]
+                plain = attacker.removesuffix(RESTORED)  # whose raw-trained weights it has
+                known = replace(self.preset.attackers[plain], published=None)
+                weights = _fit_name(f"{plain} {known}", seed, shuffle, fold, digest)
+                mine = self.preset.attackers[attacker]
+                mine = mine if start == "published" else replace(mine, published=None)
+                model = f"{attacker} {mine}"
+                model += "" if restored is None else f" {seen.digest}"
+                name = _fit_name(model, seed, shuffle, fold, digest)
                 task = FitTask(
                     key=PredictionKey(
                         protocol.name, method, run, attacker, start, seed, at, "test"
@@ -99,34 +119,77 @@ class Executor:
                     fold=fold.of_clips(clips.rows),
                     classes={label: truth.classes[label] for label in protocol.heads},
                     labels=labels,
-                    weights=None if shuffle else base / f"{name}.weights",
-                    saves_weights=raw is None,
+                    weights=None if shuffle else base / f"{weights}.weights",
+                    saves_weights=raw is None and start == "scratch",
                 )
-                tasks.append((folder / f"{name}-{start}.npz", task))
+                tasks.append((folder / f"{name}-{start}.npz", task, seen))
         shuffled = ", labels shuffled" if shuffle else ""
-        self._fit_missing(tasks, clips, f"{method}{shuffled}: training attackers")
+        self._fit_missing(tasks, f"{method}{shuffled}: training attackers")
         blocks = {}
-        for file, task in tasks:
+        for file, task, _ in tasks:
             for key, block in Predictions.load(file).blocks.items():
                 blocks[task.key._replace(split=key.split)] = block
         return Predictions(blocks=blocks, people=truth.people, groups=truth.groups)
 
-    def _fit_missing(self, tasks: Tasks, clips: ClipDataset, what: str) -> None:
-        missing = [(file, task) for file, task in tasks if not file.exists()]
-        missing.sort(key=self._is_short)
-        run = partial(_run, clips=clips, preset=self.preset, device=self.device)
+    def reconstruct(
+        self,
+        method: str,
+        clips: ClipDataset,
+        truth: GroundTruth,
+        *,
+        raw: ClipDataset,
+        seeds: Sequence[int] | None = None,
+        folds: Sequence[int] | None = None,
+    ) -> dict[FoldSeed, ClipDataset]:
+        """Train networks that restore raw clips, and return the restored clips of each fold.
+
+        A few seeds share a network, which has seen no clip that one of them holds out.
+        """
+        folder = self.folder_of(method, clips)
+        every = list(range(self.seeds) if seeds is None else seeds)
+        tasks: list[tuple[Path, ReconstructionTask]] = []
+        files: dict[FoldSeed, Path] = {}
+        for protocol in truth.protocols.values():
+            for at in range(len(protocol.folds)) if folds is None else folds:
+                for group, rows in shared_train(protocol.folds[at], every, clips.rows):
+                    pair = clips.of_rows(rows), raw.of_rows(rows)
+                    name = hashlib.sha256(f"{group[0]} {pair[1].digest}".encode() + rows.tobytes())
+                    file = folder / f"{name.hexdigest()[:16]}.restoration"
+                    task = ReconstructionTask(
+                        published=pair[0],
+                        raw=pair[1],
+                        steps=self.preset.restoration_steps,
+                        seed=group[0],
+                    )
+                    tasks.append((file, task))
+                    files |= {(protocol.name, seed, at): file for seed in group}
+        save = partial(save_reconstruction, device=self.device)
+        self._run_missing(dict(tasks).items(), save, f"{method}: training networks that restore it")
+        nets = {file: load_reconstruction(file, device=self.device) for file, _ in tasks}
+        return {key: restored_clips(clips, nets[file]) for key, file in files.items()}
+
+    def _fit_missing(self, tasks: Tasks, what: str) -> None:
+        run = partial(_run, preset=self.preset, device=self.device)
+        self._run_missing(sorted(tasks, key=self._is_short), run, what)
+
+    def _run_missing(
+        self, tasks: Collection[tuple[Any, ...]], run: Callable[..., None], what: str
+    ) -> None:
+        """Run the tasks whose file, which comes first in each, is not there."""
+        missing = [task for task in tasks if not task[0].exists()]
         report = self.progress or (lambda *_: None)
         cached = len(tasks) - len(missing)
         report(what, cached, len(tasks))
         for done, _ in enumerate(self._each(run, missing), cached + 1):
             report(what, done, len(tasks))
 
-    def _is_short(self, task: tuple[Path, FitTask]) -> tuple[bool, bool]:
+    def _is_short(self, task: tuple[Path, FitTask, ClipDataset]) -> tuple[bool, bool]:
         """The longest fits first, so that no process waits for the last one."""
         key = task[1].key
-        return self.preset.attackers[key.attacker].network is None, key.initialisation != "scratch"
+        short = key.initialisation not in ("scratch", "published")
+        return self.preset.attackers[key.attacker].network is None, short
 
-    def _each(self, run: Callable[[Path, FitTask], None], tasks: Tasks) -> Iterator[None]:
+    def _each(self, run: Callable[..., None], tasks: Sequence[tuple[Any, ...]]) -> Iterator[None]:
         if self.workers < 2 or len(tasks) < 2 or self.device != "cpu":
             yield from itertools.starmap(run, tasks)
             return
@@ -151,15 +214,15 @@ def _labels_digest(labels: dict[str, IntArray]) -> str:
     return about.hexdigest()
 
 
-def _fit_name(attacker: str, seed: int, shuffle: int, fold: Fold, labels: str) -> str:
+def _fit_name(model: str, seed: int, shuffle: int, fold: Fold, labels: str) -> str:
     """A fit's name: everything that makes it but its clips, which have a folder of their own."""
-    about = hashlib.sha256(f"{attacker} {seed} {shuffle} {labels}".encode())
+    about = hashlib.sha256(f"{model} {seed} {shuffle} {labels}".encode())
     for array in (fold.train, fold.validation, fold.test):
         about.update(f"{array.shape}".encode() + array.tobytes())
     return about.hexdigest()[:16]
 
 
-def _run(file: Path, task: FitTask, clips: ClipDataset, preset: Preset, device: str) -> None:
+def _run(file: Path, task: FitTask, clips: ClipDataset, *, preset: Preset, device: str) -> None:
     with torch.random.fork_rng():  # networks draw their first weights from the global generator
         blocks = fit_predict(task, clips, preset, device=device)
     keyed = {task.key._replace(split=split): block for split, block in blocks.items()}

@@ -19,6 +19,7 @@ from masquerade.evaluation.kernel_ridge import KernelRidge, extract_features, fe
 from masquerade.evaluation.predictions import Block, PredictionKey, Split
 from masquerade.evaluation.presets import AttackerModel, Preset
 from masquerade.evaluation.protocols import Fold
+from masquerade.evaluation.published_start import load_published
 from masquerade.extraction.dataset import ClipDataset, clip_loader, from_tensor
 from masquerade.metrics.statistic import Floats
 from masquerade.models.recognizers import build_recognizer
@@ -27,7 +28,7 @@ from masquerade.training.predict import predict
 from masquerade.training.supervised import fit
 from masquerade.training.views import ONE_VIEW, Views
 
-SEED_WORDS = {"scratch": "fresh", "finetuned": "warm", "raw": "raw"}
+SEED_WORDS = {"scratch": "fresh", "finetuned": "warm", "published": "published", "raw": "raw"}
 """Initialisations as seeds are made of them, so that the published tables are reproduced."""
 MIRRORED = Views(mirror=True)
 SHRUNK_BYTES = 64 << 20  # of shrunk clips that are kept in memory, so that each is shrunk once
@@ -53,14 +54,18 @@ def fit_predict(
     began = time.process_time()
     model = preset.attackers[task.key.attacker]
     parts = {split: clips.of_rows(task.fold.rows(split)) for split in SPLITS}
+    if model.content == "frames" and model.network is None:
+        parts = {split: preset.middle_view(part) for split, part in parts.items()}
     if model.network is None:
         predicted = _fit_kernel(task, model, parts)
     else:
         if model.side is not None:
             parts = {split: _shrink(part, model.side) for split, part in parts.items()}
         net = _fit_network(task, model, parts["train"], preset, device)
-        views = ONE_VIEW if model.content == "flow" else MIRRORED
-        predicted = {split: _predict(net, parts[split], task, views) for split in _predicted(task)}
+        views, frames = _views(model, preset)
+        predicted = {
+            split: _predict(net, parts[split], task, views, frames) for split in _predicted(task)
+        }
     spent = time.process_time() - began
     return {
         split: Block(
@@ -68,6 +73,14 @@ def fit_predict(
         )
         for split in SPLITS
     }
+
+
+def _views(model: AttackerModel, preset: Preset) -> tuple[Views, int | None]:
+    """The views of a clip that are predicted, and the frames of each; None: all of the clip."""
+    number = math.prod(preset.views)
+    if model.content == "frames" and number > 1:  # as the papers have them: without mirror images
+        return Views(times=number), preset.frames
+    return ONE_VIEW if model.content == "flow" else MIRRORED, None
 
 
 def _shrink(part: ClipDataset, side: int) -> ClipDataset:
@@ -94,23 +107,28 @@ def _fit_network(
     net = build_recognizer(
         model.network or "", heads=task.classes, modality=model.modality, widths=model.widths
     )
-    scratch = task.key.initialisation == "scratch"
-    if not scratch and task.weights is not None:
+    start = task.key.initialisation
+    if start == "published":
+        load_published(net, model)
+    elif start != "scratch" and task.weights is not None:
         net.load_state_dict(torch.load(task.weights, weights_only=True))
-    if task.key.initialisation != "raw":
+    if start != "raw":
         # No validation clips: the last epoch is kept, and validation stays unseen to choose by.
         fit(
             net,
             train,
             None,
             targets=task.labels,
-            epochs=preset.epochs if scratch else preset.finetune_epochs,
+            # what starts from published weights has a new head: it learns as what starts anew does
+            epochs=preset.finetune_epochs if start == "finetuned" else preset.epochs,
             batch=preset.batch,
-            lr=preset.lr if scratch else preset.lr / 3,
+            lr=preset.lr / 3 if start == "finetuned" else preset.lr,
             weight_decay=preset.weight_decay,
             seed=_seed(task),
             device=device,
             augment=_augmentation(model, preset),
+            frames=_views(model, preset)[1],
+            step=preset.frames,
         )
         if task.saves_weights and task.weights is not None:
             with atomic_write(task.weights, overwrite=True) as part:
@@ -127,11 +145,13 @@ def _augmentation(model: AttackerModel, preset: Preset) -> Augmentation:
     return preset.augment if model.content == "frames" else Augmentation(flip=preset.augment.flip)
 
 
-def _predict(net: nn.Module, part: ClipDataset, task: FitTask, views: Views) -> dict[str, Floats]:
+def _predict(
+    net: nn.Module, part: ClipDataset, task: FitTask, views: Views, frames: int | None
+) -> dict[str, Floats]:
     if not len(part):
         return {}
     several = tuple(label for label in task.classes if task.labels[label].ndim == 2)
-    predicted = predict(net, part, views=views, multi_label=several)
+    predicted = predict(net, part, views=views, frames=frames, multi_label=several)
     return {label: np.asarray(p, np.float64) for label, p in predicted.items()}
 
 

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from masquerade.evaluation.gait_attackers import flow_spectrum, gait_energy_image
 from masquerade.evaluation.pose_attackers import bone_ratios, landmark_sequences
 from masquerade.evaluation.presets import AttackerModel
+from masquerade.evaluation.side_channel_attackers import file_facts, packet_sizes, receipt
+from masquerade.extraction.config import PIXELS
 from masquerade.extraction.dataset import ClipDataset, clip_loader
 from masquerade.metrics.statistic import Floats
 from masquerade.models.recognizers.modalities import MODALITIES
@@ -32,6 +34,11 @@ def coarse_mean_frame(clips: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(clips.mean(dim=2), (14, 18)).flatten(1)
 
 
+def fine_mean_frame(clips: Tensor) -> Tensor:
+    """The mean frame, at the size of pictures of people that are cut out."""
+    return F.adaptive_avg_pool2d(clips.mean(dim=2), (32, 24)).flatten(1)
+
+
 def coarse_frames(clips: Tensor) -> Tensor:
     """Every frame, coarser."""
     return F.adaptive_avg_pool3d(clips, (clips.shape[2], 7, 9)).flatten(1)
@@ -47,14 +54,18 @@ def colour_histogram(clips: Tensor) -> Tensor:
 
 FEATURES: dict[str, Callable[[Tensor], Tensor]] = {
     "picture": coarse_mean_frame,
+    "fine picture": fine_mean_frame,
     "frames": coarse_frames,
     "colours": colour_histogram,
     "landmarks": landmark_sequences,
     "bone ratios": bone_ratios,
     "flow spectrum": flow_spectrum,
     "gait energy image": gait_energy_image,
+    "packet sizes": packet_sizes,
+    "file facts": file_facts,
+    "receipt": receipt,
 }
-"""(B, C, T, H, W) of a modality, or pose sequences (B, 6, T, 33, M), to (B, D)."""
+"""(B, C, T, H, W) of a modality, pose sequences (B, 6, T, 33, M) or packet clips to (B, D)."""
 
 
 def extract_features(clips: ClipDataset, model: AttackerModel) -> Floats:
@@ -67,7 +78,7 @@ def feature_batches(clips: ClipDataset, model: AttackerModel) -> Iterator[Floats
     """(n, D) of some clips after one another."""
     parts: list[Tensor] = []
     for batch in clip_loader(clips, torch.split(torch.arange(len(clips)), CLIPS_AT_ONCE)):
-        if model.content in ("frames", "flow"):
+        if model.content in (*PIXELS, "restored"):
             batch = MODALITIES[model.modality].transform(batch.float() / 255)
         parts.append(FEATURES[model.features](batch))
         if sum(map(len, parts)) >= QUERIES_AT_ONCE:

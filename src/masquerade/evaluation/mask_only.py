@@ -1,10 +1,11 @@
-"""Attack STPrivacy's keep mask alone: attackers see which tubelets stay, and nothing else.
+"""Attack a mask alone: attackers see which parts stay or which are hidden, and nothing else.
 
-The mask follows from the whole video, so that it may show where somebody is and how they move, even
-where every kept pixel is rewritten. Here it is a video of its own, white where a tubelet is kept,
-that all attackers of a table read. Two controls go with it: as many tubelets drawn at random, and
-always the same ones. It is an `Anonymizer` so that it is extracted and attacked like one, and it is
-not among `methods`, since it hides nobody.
+Of a method that hides regions, such as people, that is a `Silhouette` of the same regions. Of
+STPrivacy it is the keep mask, which follows from the whole video, so that it may show where
+somebody is and how they move, even where every kept pixel is rewritten. Here it is a video of its
+own, white where a tubelet is kept, that all attackers of a table read. Two controls go with it: as
+many tubelets drawn at random, and always the same ones. It is an `Anonymizer` so that it is
+extracted and attacked like one, and it is not among `methods`, since it hides nobody.
 """
 
 import math
@@ -24,6 +25,9 @@ NAMES: dict[Source, str] = {
     "random": "random mask",
     "fixed": "fixed mask",
 }
+
+REGION_MASK = "region mask only"
+"""The name of the line that shows where a method hides."""
 
 
 class KeepMask(Anonymizer):

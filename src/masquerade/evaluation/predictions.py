@@ -18,8 +18,9 @@ from masquerade.storage import atomic_write
 
 SCHEMA = "masquerade-predictions/1"
 Split = Literal["train", "validation", "test"]
-Initialisation = Literal["scratch", "finetuned", "raw"]
-"""Trained on anonymized clips; trained on raw clips and then on these; trained on raw clips only.
+Initialisation = Literal["scratch", "finetuned", "published", "raw"]
+"""Trained on anonymized clips; trained on raw clips and then on these; published weights that are
+trained on these; trained on raw clips only.
 
 A kernel machine has no weights to start from: a finetuned one learns both sets of clips together.
 """

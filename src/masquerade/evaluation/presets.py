@@ -1,18 +1,33 @@
 """Presets of attackers: the models, the clips that they see, and how long they are trained."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 from masquerade.datasets.augmentation import Augmentation
 from masquerade.errors import UsageError
-from masquerade.extraction.config import Content
+from masquerade.extraction.config import Aspect, Content
+from masquerade.extraction.dataset import ClipDataset
 from masquerade.training.fit_config import tiny
 
-Channel = Literal["appearance", "motion", "outline", "place"]
-"""What of a video tells a label: how people look, how they move, their outline and pose, where."""
+Channel = Literal["appearance", "motion", "outline", "place", "side channel"]
+"""What of a video tells a label: how people look, how they move, their outline and pose, where they
+are, or how large the file is and what its receipt says."""
+Seen = Content | Literal["restored"]
+"""What an attacker's clips are: as they are extracted, or frames that a network restored."""
+RESTORED = ", restored"  # behind the name of a model, the same one of restored clips
 OUTLINES = ("gait energy image", "bone ratios")  # features that no movement is in
 
 LIGHT = Augmentation(crop=(0.8, 1.0), flip=0.5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsFile:
+    """A file of published weights; it is the same one wherever it lies."""
+
+    path: Path = field(repr=False, compare=False)  # fits are cached by the others
+    digest: str  # SHA-256 of its content
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +35,11 @@ class AttackerModel:
     """A model that learns labels from clips."""
 
     modality: str  # its input, in MODALITIES
-    # what its clips are: frames, `flow` of consecutive frames, `poses` that networks find in the
-    # frames as they are published, or `joints` as methods that draw people draw them, which others
-    # do not have
-    content: Content = "frames"
+    # what its clips are: frames, pictures `stacked` of many frames each, `flow` of consecutive
+    # frames, `packets` of the file, `poses` that networks find in the frames as they are published,
+    # `joints` as methods that draw people draw them, which others do not have, or `restored`,
+    # frames as a network restored them
+    content: Seen = "frames"
     # in RECOGNIZERS; None: kernel ridge regression on `features`, which on few clips is often the
     # strongest, and costs nothing
     network: str | None = None
@@ -32,15 +48,19 @@ class AttackerModel:
     features: str = "picture"  # in FEATURES, where there is no network
     motion: bool = False  # whether it sees motion only
     background: bool = False  # whether it sees the background only
+    published: WeightsFile | None = None  # what it starts from in the family `published`
 
     @property
     def channel(self) -> Channel:
         """The one channel that it reads, or else appearance: whoever sees pixels sees all."""
+        if self.content == "packets":
+            return "side channel"
         if self.background:
             return "place"
         if self.features in OUTLINES or self.modality == "outline":
             return "outline"
-        return "motion" if self.motion or self.content != "frames" else "appearance"
+        sees_looks = self.content in ("frames", "stacked", "restored") and not self.motion
+        return "appearance" if sees_looks else "motion"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,24 +71,38 @@ class Preset:
     size: tuple[int, int]  # (height, width) in pixels
     # source frames from one to the next; None: spread over the whole video
     stride: int | None = None
+    # windows in time and crops in space of a video, whose predictions are averaged; networks learn
+    # from one of them at random, and all else sees the middle one
+    views: tuple[int, int] = (1, 1)
+    aspect: Aspect = "squeeze"  # of the frame, squeezed to the size; or crop, kept and cut
     # anonymize only the sampled frames (the papers' protocol), not whole videos
     sample_first: bool = False
     attackers: dict[str, AttackerModel]  # models by name
     pose_frames: int = 24  # of a sequence of poses, which are sampled as frames are
+    stacked_pictures: int = 4  # each of many consecutive frames
     flow_frames: int = 48  # consecutive ones, in which flow is searched: at 25 a second two steps
     epochs: int  # of a network trained from scratch
     finetune_epochs: int  # of one that starts from raw-trained weights
     batch: int = 16  # clips a step
     lr: float = 3e-3  # AdamW's largest learning rate
+    restoration_steps: int = 400  # of 16 frames, of networks that restore clips
     weight_decay: float = 0.05  # of AdamW
     # of training clips; not for attackers that see the background only
     augment: Augmentation = LIGHT
 
-    def frames_of(self, content: Content) -> int:
+    def frames_of(self, content: Seen) -> int:
         """T of a clip of this content."""
         if content == "flow":
             return self.flow_frames
-        return self.frames if content == "frames" else self.pose_frames
+        if content == "stacked":
+            return self.stacked_pictures
+        return self.frames if content in ("frames", "restored") else self.pose_frames
+
+    def middle_view(self, clips: ClipDataset) -> ClipDataset:
+        """One view of each clip of frames, from the middle of the video and of the frame."""
+        windows, crops = self.views
+        middle = windows // 2 * crops + crops // 2
+        return clips if windows * crops == 1 else clips.window(middle * self.frames, self.frames)
 
 
 STILL_KERNELS = {
@@ -79,6 +113,22 @@ STILL_KERNELS = {
         modality="background", features="colours", background=True
     ),
 }
+CONTRAST = {"kernel on contrast": AttackerModel(modality="contrast", features="picture")}
+"""What sees remains of a few grey levels as well as strong ones."""
+STACKED = {
+    "kernel on stacked frames": AttackerModel(
+        modality="frames", content="stacked", features="fine picture"
+    ),
+    "kernel on stacked colours": AttackerModel(
+        modality="frames", content="stacked", features="colours"
+    ),
+}
+"""What sees many neighbouring frames as one."""
+SIDE_CHANNEL = {
+    f"kernel on {features}": AttackerModel(modality="frames", content="packets", features=features)
+    for features in ("packet sizes", "file facts", "receipt")
+}
+"""What sees the published file and its receipt, and no picture."""
 TEMPORAL_KERNELS = {
     "kernel on frames": AttackerModel(modality="frames", features="frames"),
     "kernel on motion": AttackerModel(modality="motion", features="frames", motion=True),
@@ -104,6 +154,15 @@ GAIT = {
 }
 """What sees how people move, and their outline."""
 
+
+def restored(models: Mapping[str, AttackerModel]) -> dict[str, AttackerModel]:
+    """The same models, to read clips that a network restored; see `reconstruction`."""
+    return {f"{name}{RESTORED}": replace(one, content="restored") for name, one in models.items()}
+
+
+RESTORED_KERNELS = restored(
+    {name: STILL_KERNELS[name] for name in ("kernel on the picture", "kernel on colours")}
+)
 RECIPE = tiny()
 TINY_3D = AttackerModel(modality="both", network="tiny-3d", widths=RECIPE.widths, side=RECIPE.size)
 TINY = Preset(
@@ -113,9 +172,14 @@ TINY = Preset(
         "tiny-3d": TINY_3D,
         "tiny-3d on motion": replace(TINY_3D, modality="motion", motion=True),
         **STILL_KERNELS,
+        **CONTRAST,
         **TEMPORAL_KERNELS,
+        **STACKED,
         **POSES,
         **GAIT,
+        **restored({"tiny-3d": TINY_3D}),
+        **RESTORED_KERNELS,
+        **SIDE_CHANNEL,
     },
     epochs=RECIPE.epochs,
     finetune_epochs=RECIPE.epochs // 3,
@@ -135,6 +199,7 @@ BAGS = Preset(
     attackers={
         "tiny-2d": AttackerModel(modality="stills", network="tiny-2d", side=36),
         **STILL_KERNELS,
+        **CONTRAST,
     },
     epochs=20,
     finetune_epochs=6,
@@ -142,13 +207,15 @@ BAGS = Preset(
 )
 """For frames whose order and spacing are not known: nothing that sees motion."""
 
+R3D_18 = AttackerModel(modality="frames", network="r3d-18")
 PAPER = Preset(
     frames=16,
     size=(112, 112),
     stride=2,
+    aspect="crop",
     sample_first=True,
     attackers={
-        "r3d-18": AttackerModel(modality="frames", network="r3d-18"),
+        "r3d-18": R3D_18,
         "resnet-50": AttackerModel(modality="stills", network="resnet-50"),
         "vit-s-video": AttackerModel(modality="frames", network="vit-s-video"),
         "r3d-18 on motion": AttackerModel(modality="motion", network="r3d-18", motion=True),
@@ -156,9 +223,13 @@ PAPER = Preset(
             modality="background", network="resnet-18", background=True
         ),
         **STILL_KERNELS,
+        **CONTRAST,
         **TEMPORAL_KERNELS,
+        **STACKED,
         **POSES,
         **GAIT,
+        **restored({"r3d-18": R3D_18}),
+        **RESTORED_KERNELS,
     },
     pose_frames=16,  # the same ones
     epochs=100,
@@ -166,8 +237,55 @@ PAPER = Preset(
     batch=8,
     lr=3e-4,
 )
+"""Without the side channel, for which whole videos must be anonymized, not sampled frames alone."""
 
 PRESETS = {"tiny": TINY, "many": MANY, "bags": BAGS, "paper": PAPER}
+
+
+def with_sampling(
+    preset: Preset,
+    *,
+    stride: int | None = None,
+    views: tuple[int, int] | None = None,
+    aspect: Aspect | None = None,
+) -> tuple[Preset, tuple[str, ...]]:
+    """The preset with frames sampled in another way, and a note on what is not its own.
+
+    Args:
+        preset: of attackers.
+        stride: source frames from one of a clip to the next; None: the preset's.
+        views: windows in time and crops in space of each video; None: the preset's.
+        aspect: of the frame; None: the preset's.
+    """
+    notes: list[str] = []
+    if stride is not None:
+        if stride < 1:
+            raise UsageError(f"Frames of a clip are 1 or more apart: --stride cannot be {stride}.")
+        preset = replace(preset, stride=stride)
+        apart = "are consecutive" if stride == 1 else f"are {stride} source frames apart"
+        notes.append(f"Frames of a clip {apart}, as was asked for.")
+    if aspect is not None:
+        preset = replace(preset, aspect=aspect)
+        done = "squeezed to" if aspect == "squeeze" else "cropped to the aspect of"
+        height, width = preset.size
+        notes.append(f"Frames are {done} {width} x {height} pixels, as was asked for.")
+    if views is not None:
+        preset = replace(preset, views=views)
+        notes.append(
+            f"Networks' predictions are averaged over {views[0]} windows in time x {views[1]} "
+            "crops of each video, as was asked for."
+        )
+    windows, crops = preset.views
+    if min(windows, crops) < 1:
+        raise UsageError("A video has one view or more: --views 5x3, or --views 5.")
+    if windows > 1 and preset.stride is None:
+        raise UsageError(
+            "--views of several windows want a --stride, such as 2: without one a clip is spread "
+            "over the whole video."
+        )
+    if crops > 1 and preset.aspect != "crop":
+        raise UsageError("--views of several crops want --aspect crop: a squeezed frame has none.")
+    return preset, tuple(notes)
 
 
 def get_preset(name: str) -> Preset:

@@ -151,7 +151,7 @@ def protocols(
         labels = (action, *reported)
         found.append(Protocol(name=UNSEEN, labels=labels, heads=(action, *unseen), folds=parts))
     if same:
-        files, strata = _source_files(manifest), manifest.targets(same[0])
+        files, strata = source_files(manifest), manifest.targets(same[0])
         parts = _folds(manifest, SAME, files, strata, folds, seed)
         found.append(Protocol(name=SAME, labels=same, heads=(*same, action), folds=parts))
     if not found:
@@ -200,11 +200,11 @@ def _is_shared(manifest: Manifest, column: Column, groups: IntArray) -> bool:
 
 def _recurs(manifest: Manifest, column: Column) -> bool:
     """Whether somebody is in two clips that are not cut from one file."""
-    files, codes = _source_files(manifest), manifest.targets(column.name)
+    files, codes = source_files(manifest), manifest.targets(column.name)
     return any(len(set(files[codes == code].tolist())) > 1 for code in np.unique(codes[codes >= 0]))
 
 
-def _source_files(manifest: Manifest) -> IntArray:
+def source_files(manifest: Manifest) -> IntArray:
     """(N,) one number for clips that are cut from one source."""
     return linked_groups(manifest, [column.name for column in manifest.of_role("group")])
 

@@ -7,8 +7,8 @@ never 0. All scores lie in [0, 1]; in private labels more is worse for privacy.
 import json
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from masquerade.errors import UsageError
 from masquerade.metrics.intervals import Score
@@ -29,6 +29,28 @@ class Attack:
     test: Score  # its score on test
     # standard deviation of the test score over single seeds; None for one seed
     seed_sd: float | None
+
+
+Reads = Literal["clips", "stills"]
+"""What networks read: whole clips, or a few single frames."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkMean:
+    """The mean score of several networks on one label, none of which is chosen."""
+
+    family: str  # in ATTACKERS; Ilic et al.'s are trained on raw video alone: raw
+    reads: Reads
+    networks: tuple[str, ...]  # their names
+    score: Score
+
+
+@dataclass(frozen=True, kw_only=True)
+class TradeOff:
+    """f_lambda of the action and one private label, both as the strongest attackers read them."""
+
+    weight: float = field(metadata={"json": "lambda"})  # of privacy, 0 to 1
+    score: Score  # (1 - weight) action + weight (1 - private label)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +87,9 @@ class Finding:
     # the score where attackers know which test clips show one person; None: each shows another
     pooled: Score | None = None
     undecided: str | None = None  # why a leakage within a tenth does not count as held
+    means: tuple[NetworkMean, ...] = ()  # over networks, by family; none: they were not asked for
+    # of private labels: f_lambda at each weight that was asked for
+    trade_offs: tuple[TradeOff, ...] = ()
 
     def best(self, family: str) -> Attack | None:
         """The attacker of a family with the best score on validation; None: there is none."""
@@ -80,6 +105,52 @@ class PosesSeen:
     seen: int  # sampled frames with somebody in them
     frames: int  # sampled frames in all
     left_out: str | None = None  # why they were not attacked; None: they were
+
+
+Gallery = Literal["anonymized", "raw"]
+"""Among which clips a person is looked for: other published ones, or raw ones of known people."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReidentificationAttack:
+    """One feature by which clips are compared."""
+
+    name: str  # `colours`, or `all features` together
+    validation: float | None  # its linkage AUC on training people, by which it may be chosen
+    linkage: Score  # its linkage AUC on test
+    rank_1: Score  # on test, of an interval wide enough for all features at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reidentification:
+    """How well clips of one person are found by another, of people who are in no training clip."""
+
+    gallery: Gallery
+    not_applicable: str | None = None  # why it was not measured; None: it was
+    people: int = 0  # or pairs, who are held out together
+    probes: int = 0  # clips, each of which is looked for among all others of its fold
+    chosen: tuple[str, ...] = ()  # the feature by run and test fold, chosen on training people
+    scores: Mapping[str, Score] = field(default_factory=dict)  # `rank-1` and others by name
+    floors: Mapping[str, float | None] = field(default_factory=dict)  # a guess's, of the same names
+    # the feature with the highest rank-1 on test, which nobody could have known before
+    highest: str = ""
+    highest_score: Score | None = None  # its interval is wide enough for all features at once
+    attacks: tuple[ReidentificationAttack, ...] = ()  # every feature
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restored:
+    """How near an attacker comes to the raw picture, on test clips of the first protocol.
+
+    PSNR is in decibels (60 where nothing differs), SSIM at most 1; both are means over clips.
+    """
+
+    attacker: str  # `network`, which learned from pairs; `noise known`, `noise guessed`
+    published_psnr: Score  # of the anonymized clips against the raw ones
+    psnr: Score  # of what the attacker made of them
+    gained_psnr: Score  # the second less the first
+    published_ssim: Score
+    ssim: Score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +169,10 @@ class Row:
     runs: int = 1  # anonymizers trained alike but for their seed, over which scores are averaged
     coverage: DatasetCoverage | None = None  # how much of the videos was hidden; None: raw video
     poses: tuple[PosesSeen, ...] = ()  # what attackers of poses saw; none: they were not run
+    restored: tuple[Restored, ...] = ()  # of attackers that restore the picture
+    unrestored: str | None = None  # why no attacker restored the picture; None: nothing hindered it
+    # across clips of unseen people, among published and among raw clips; none: not measured
+    reidentification: tuple[Reidentification, ...] = ()
 
     def finding(self, label: str) -> Finding | None:
         """The result of a label; None: it was not measured."""
@@ -164,6 +239,10 @@ def _key(one: Field[Any]) -> str:
     return one.metadata.get("json", one.name)
 
 
+def _has_default(one: Field[Any]) -> bool:
+    return one.default is not MISSING or one.default_factory is not MISSING
+
+
 def _plain(found: Any) -> dict[str, Any]:
     return {_key(one): getattr(found, one.name) for one in fields(found)}
 
@@ -171,7 +250,7 @@ def _plain(found: Any) -> dict[str, Any]:
 def _as(kind: type[T], plain: Mapping[str, Any]) -> T:
     hints = get_type_hints(kind)
     every = fields(kind)  # type: ignore[arg-type]
-    present = [one for one in every if _key(one) in plain or one.default is MISSING]
+    present = [one for one in every if _key(one) in plain or not _has_default(one)]
     return kind(**{one.name: _value(hints[one.name], plain[_key(one)]) for one in present})
 
 

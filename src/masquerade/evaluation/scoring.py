@@ -35,6 +35,7 @@ from masquerade.evaluation.calibration import (
     sigmoid,
     softmax,
 )
+from masquerade.evaluation.chosen_recognizers import network_means
 from masquerade.evaluation.ground_truth import (
     GroundTruth,
     Probabilities,
@@ -50,6 +51,7 @@ from masquerade.evaluation.predictions import Predictions
 from masquerade.evaluation.presets import AttackerModel, Channel
 from masquerade.evaluation.protocols import SAME
 from masquerade.evaluation.results import Attack, Finding
+from masquerade.evaluation.trade_offs import Scored, trade_offs
 from masquerade.metrics.intervals import (
     Score,
     Variance,
@@ -103,6 +105,8 @@ def score_table(
     *,
     void: Mapping[str, str] | None = None,
     unread: Sequence[Mapping[str, str]] | None = None,
+    means_of: Mapping[str, AttackerModel] | None = None,
+    lambdas: Sequence[float] = (),
 ) -> list[tuple[Finding, ...]]:
     """What is reported of all lines of a table, raw video first.
 
@@ -113,6 +117,8 @@ def score_table(
         specs: what is measured, by protocol.
         void: of labels, why their numbers are void.
         unread: of each line's labels, why it cannot be said to hold.
+        means_of: attackers by name, over whose networks means are reported; None: no means.
+        lambdas: weights of privacy at which f_lambda of each private label is reported.
     """
     every = join_table(lines)
     raw, strength = every[0], strengths(every, specs)
@@ -125,6 +131,8 @@ def score_table(
             void=void,
             strength=strength,
             unread=unread[at] if unread else None,
+            means_of=means_of,
+            lambdas=lambdas,
         )
         for at, inputs in enumerate(every)
     ]
@@ -139,13 +147,15 @@ def score_method(
     void: Mapping[str, str] | None = None,
     strength: Strengths | None = None,
     unread: Mapping[str, str] | None = None,
+    means_of: Mapping[str, AttackerModel] | None = None,
+    lambdas: Sequence[float] = (),
 ) -> tuple[Finding, ...]:
     """What is reported of a method, label by label.
 
     `inputs` and `specs` are by protocol; `raw` is of raw video, None where the method is that;
     `void` says of labels why their numbers are void, `unread` why a method cannot be said to hold.
     """
-    utility = None
+    utility = acted = None
     found = []
     for name, one in inputs.items():
         actions = predict_actions(truth, name, one)
@@ -160,6 +170,21 @@ def score_method(
                 strength=(strength or {}).get((name, spec.name)),
                 unread=(unread or {}).get(spec.name),
             )
+            if means_of is not None:
+                scored, groups = score_attackers(spec, one), one.test.groups
+                finding = replace(finding, means=network_means(scored, means_of, groups))
+            if lambdas and (acted is None or spec.use == "private"):
+                best = choose(
+                    spec, one, score_attackers(spec, one), (strength or {}).get((name, spec.name))
+                )
+                mine: Scored = best.test, one.test.clips, one.test.groups
+                if spec.use == "utility":
+                    acted = mine
+                elif acted is not None:
+                    least = 0.5 if spec.metric == "AUROC" else 0.0
+                    finding = replace(
+                        finding, trade_offs=trade_offs(acted, mine, lambdas, least=least)
+                    )
             if spec.use == "utility":
                 utility = finding.score.value  # the action is the first label
             found.append(finding)
@@ -219,7 +244,7 @@ def score_label(
     informed = strongest_of(scored, "prior")
     if informed and "action prior" in floors:
         beyond_action = score(difference(informed.test, floors["action prior"]), clusters=groups)
-    retrained = strongest_of(scored, "scratch", "motion", "finetuned")
+    retrained = strongest_of(scored, "scratch", "motion", "finetuned", "published")
     untrained = strongest_of(scored, "raw")
     if retrained and untrained:
         gain = score(difference(retrained.test, untrained.test), clusters=groups)

@@ -43,24 +43,15 @@ Rate = Annotated[float, at_least(0.001, 1000)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PipelineConfig(Checked):
-    """How a file is anonymized. None: the default of the region source, method or codec."""
+class RegionConfig(Checked):
+    """What is hidden in any video, what finds it, and how it becomes a mask."""
 
-    # face, person (with clothes), or figure (everybody drawn alike, without the scene); in place of
-    # --regions and --method.
-    level: LevelName | None = None
     # what to hide: faces, people, hands, text, parts:NAME,... (head, eyes, ...), frame, boxes:FILE,
     # templates:NAME,..., or several as in text+people; by default people, or what the method needs.
     regions: str | None = None
-    # IDs of faces or people who stay visible, as in 0,3; --list-people shows who they are.
-    keep_visible: str | None = None
-    hide_only: str | None = None  # IDs of faces or people who alone are hidden.
     # which detector looks for them (faces: centerface, haar; people: pose, torchvision, hog,
     # motion).
     detector: str | None = None
-    # points FRAME:X,Y in this video, each with --at; what looks like them is hidden (regions:
-    # templates).
-    at: tuple[str, ...] = ()
     # folder of the files of networks for people, hands and text; by default the installed packages.
     models: Path | None = None
     # features by which templates are compared: colour-hog (needs no weights; within one video
@@ -98,6 +89,29 @@ class PipelineConfig(Checked):
     feather: Annotated[float, at_least(0, 1000)] = 0.0
     # keep what is not hidden, or make it black, which removes the scene too.
     outside: Literal["keep", "black"] = "keep"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.min_size or 0) > (self.max_size or math.inf):
+            raise UsageError(
+                f"--min-size {self.min_size} above --max-size {self.max_size} leaves nothing to "
+                "hide; leave one of them out."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineConfig(RegionConfig):
+    """How a file is anonymized. None: the default of the region source, method or codec."""
+
+    # face, person (with clothes), or figure (everybody drawn alike, without the scene); in place of
+    # --regions and --method.
+    level: LevelName | None = None
+    # IDs of faces or people who stay visible, as in 0,3; --list-people shows who they are.
+    keep_visible: str | None = None
+    hide_only: str | None = None  # IDs of faces or people who alone are hidden.
+    # points FRAME:X,Y in this video, each with --at; what looks like them is hidden (regions:
+    # templates).
+    at: tuple[str, ...] = ()
     region: Path | None = None  # an image of the frame's size; nothing is hidden where it is black.
     audio: Audio = "drop"  # drop, keep (copied), or pitch (voices shifted; words and rhythm stay).
     # strip, keep, or keep:KEY,... (tags, or subtitle, chapter, data, attachment).
@@ -138,11 +152,6 @@ class PipelineConfig(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (self.min_size or 0) > (self.max_size or math.inf):
-            raise UsageError(
-                f"--min-size {self.min_size} above --max-size {self.max_size} leaves nothing to "
-                "hide; leave one of them out."
-            )
         encoding_for(self, "vp9" if (self.crf or 0) > 51 else "h264")  # the name is not known yet
 
     def as_dict(self) -> dict[str, Any]:

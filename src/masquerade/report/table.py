@@ -38,6 +38,51 @@ POSES = (
     "frames, and of methods that draw people also the joints as they are drawn, read without an "
     "error. n/a: there are too few poses, or those of raw video do not tell the label either."
 )
+RESTORED = (
+    "How near attackers come to the raw picture, in small clips of test people. `network`: a small "
+    "network that learned from pairs of anonymized and raw training clips. `noise known`: the "
+    "noise is computed away by somebody who knows its seed; `noise guessed`: by somebody who does "
+    "not. Published: the anonymized clip itself against the raw one, which is to be beaten. "
+    "More is nearer: 60 dB and 1.00 are equal pictures, and a mean picture has 10 to 15 dB. What "
+    "attackers read from restored clips is among the attackers above, as `reconstruction`."
+)
+RESTORED_HEAD = [
+    "video",
+    "attacker",
+    "PSNR published, dB",
+    "PSNR restored, dB",
+    "gained, dB",
+    "SSIM published",
+    "SSIM restored",
+]
+REIDENTIFICATION = (
+    "Clips of {people} who are in no training clip are compared with one another, by a metric that "
+    "was learned on other {people}: which clip (the probe) shows whom, among many (the gallery)? "
+    "Gallery `anonymized`: the other published clips of the method, which links videos with one "
+    "another. Gallery `raw`: probes are published and the gallery is raw video of known {people}. "
+    "A clip is never compared with another of its own recording. The feature is chosen on training "
+    "{people}; `at most`: the upper end of the feature with the highest rank-1 on test, of "
+    "intervals that hold for all features at once. rank-1: the most similar clip shows the right "
+    "one; mAP: how far up all of theirs are; linkage AUC: two clips of one are more alike than two "
+    "of two; EER: the error rate of telling such pairs apart, less is worse for privacy. "
+    "Several clips pooled: half of somebody's clips are known to be of one, against other halves. "
+    "Open set: in turn a third of the {people} is not in the gallery; AUROC of telling who is in "
+    "it, and the share who are in it and rightly named where a tenth of the others is named too."
+)
+REIDENTIFICATION_HEAD = ["video", "gallery", "chosen feature", "rank-1", "highest feature"]
+MEANS = (
+    "The mean over networks, none of which is chosen, as Ilic et al. (CVPR 2024) print it: of the "
+    "action over networks of clips, of privacy over networks of single frames (stills), all of "
+    "them trained on raw video alone (raw; of raw video itself they are `scratch`). A weak network "
+    "lowers such a mean, and protects nobody."
+)
+MEANS_HEAD = ["video", "label", "trained", "networks of", "networks", "mean"]
+SWEEP = (
+    "f_lambda = (1 - lambda) action + lambda (1 - private label) (Ilic et al., CVPR 2024), of the "
+    "strongest attackers, with its 95 % interval over {people}. Lambda is how much privacy counts: "
+    "at 0 it is the action alone, at 1 the private label alone. More is better. A method that "
+    "shows nothing reaches it at lambda 1 too, and no floor is in it: read it beside the leakage."
+)
 TRADE_OFF_HEAD = [
     "video",
     "label",
@@ -48,6 +93,7 @@ TRADE_OFF_HEAD = [
     "gained by training on anonymized video",
     "at least as strong",
 ]
+FEATURE_HEAD = ["video", "gallery", "feature", "validation", "linkage AUC", "rank-1"]
 ATTACKER_HEAD = ["video", "label", "attacker", "validation", "test", "sd over seeds"]
 YES_NO = {True: "yes", False: "NO", None: ""}
 
@@ -100,6 +146,7 @@ def notes(evaluation: Evaluation) -> list[str]:
     found = [HOW_TO_READ, _controls(evaluation), _retrained(evaluation.rows)]
     for row in evaluation.rows:
         found += [f"{row.name}, {f.label}: {f.undecided}." for f in row.findings if f.undecided]
+        found += _reidentified(row, evaluation.held_out)
         if row.skipped:
             path, why = next(iter(row.skipped.items()))
             found.append(f"{row.name}: {len(row.skipped)} clips left out, as {path}: {why}")
@@ -126,6 +173,14 @@ def show(evaluation: Evaluation, console: Console) -> None:
     if evaluation.void:
         console.print(f"VOID: {evaluation.void}", style="bold red", markup=False)
     console.print(table)
+    restored = _restored_lines(evaluation)
+    if restored:
+        pictures = Table(title="Restored pictures", title_justify="left")
+        for heading in RESTORED_HEAD:
+            pictures.add_column(heading, overflow="fold")
+        for line in restored:
+            pictures.add_row(*(escape(cell) for cell in line))
+        console.print(pictures)
     for note in notes(evaluation):
         console.print(f"- {note}", markup=False, highlight=False)
 
@@ -155,6 +210,23 @@ def markdown(evaluation: Evaluation) -> str:
         parts += ["", "## Poses alone", "", POSES, ""]
         head = [*headings(all_columns(evaluation), evaluation.held_out), "poses"]
         parts += _markdown_table(head, _pose_lines(evaluation))
+    restored = _restored_lines(evaluation)
+    if restored:
+        parts += ["", "## Restored pictures", "", RESTORED, ""]
+        parts += _markdown_table(RESTORED_HEAD, restored)
+    if any(row.reidentification for row in evaluation.rows):
+        people = evaluation.held_out
+        title = f"Re-identification across clips, {people} unseen"
+        parts += ["", f"## {title}", "", REIDENTIFICATION.format(people=people), ""]
+        parts += _markdown_table(*_reidentification_lines(evaluation))
+        parts += ["", *_markdown_table(FEATURE_HEAD, _feature_lines(evaluation))]
+    sweep = _sweep_lines(evaluation)
+    if sweep:
+        parts += ["", "## f_lambda", "", SWEEP.format(people=evaluation.held_out), ""]
+        parts += _markdown_table(sweep[0], sweep[1:])
+    means = _mean_lines(evaluation)
+    if means:
+        parts += ["", "## Mean over networks", "", MEANS, "", *_markdown_table(MEANS_HEAD, means)]
     for title, head, body in (
         ("Controls", CONTROL_HEAD, controls),
         ("Trade-off, and what else attackers know", TRADE_OFF_HEAD, _trade_off_lines(evaluation)),
@@ -244,11 +316,89 @@ def _pose_lines(evaluation: Evaluation) -> list[list[str]]:
     return body
 
 
+def _reidentification_lines(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
+    """The heading, then of each line and gallery the floors and the scores."""
+    every = [(row, one) for row in evaluation.rows for one in row.reidentification]
+    scored = dict.fromkeys(name for _, one in every for name in one.scores)
+    names = [name for name in scored if name != "rank-1"]
+    body = []
+    floors = dict.fromkeys(
+        (one.gallery, tuple(one.floors.items())) for _, one in every if one.floors
+    )
+    for gallery, items in floors:
+        floor = dict(items)
+        cells = (number(floor.get(name)) for name in names)
+        body.append(["floor", gallery, "", number(floor.get("rank-1")), "", *cells])
+    for row, one in every:
+        if one.not_applicable:
+            empty = ["n/a"] * len(names)
+            body.append([row.name, one.gallery, "", f"n/a: {one.not_applicable}", "", *empty])
+            continue
+        most = "" if one.highest_score is None else f" at most {number(one.highest_score.high)}"
+        cells = (with_interval(one.scores.get(name)) for name in names)
+        chosen = ", ".join(dict.fromkeys(one.chosen))
+        highest = f"{one.highest} {with_interval(one.highest_score)}"
+        rank = with_interval(one.scores.get("rank-1")) + most
+        body.append([row.name, one.gallery, chosen, rank, highest, *cells])
+    return [*REIDENTIFICATION_HEAD, *names], body
+
+
+def _feature_lines(evaluation: Evaluation) -> list[list[str]]:
+    return [
+        [
+            row.name,
+            one.gallery,
+            feature.name,
+            number(feature.validation),
+            with_interval(feature.linkage),
+            with_interval(feature.rank_1),
+        ]
+        for row in evaluation.rows
+        for one in row.reidentification
+        for feature in one.attacks
+    ]
+
+
 def _seen(poses: PosesSeen) -> str:
     if poses.left_out:
         return f"n/a: {poses.left_out}"
     how = "found by networks" if poses.content == "poses" else "as drawn"
     return f"{how}, in {poses.seen:,} of {poses.frames:,} frames"
+
+
+def _restored_lines(evaluation: Evaluation) -> list[list[str]]:
+    """How near each attacker of each method comes to the raw picture."""
+    body = []
+    for row in evaluation.rows:
+        for one in row.restored:
+            decibels = map(_decibels, (one.published_psnr, one.psnr, one.gained_psnr))
+            alike = map(with_interval, (one.published_ssim, one.ssim))
+            body.append([row.name, one.attacker, *decibels, *alike])
+        if row.unrestored:
+            body.append([row.name, f"n/a: {row.unrestored}", *[""] * 5])
+    return body
+
+
+def _decibels(score: Score) -> str:
+    """19.2 [18.1, 20.3], or n/a."""
+    if score.value is None:
+        return "n/a"
+    return f"{score.value:.1f} [{score.low:.1f}, {score.high:.1f}]"
+
+
+def _reidentified(row: Row, people: str) -> list[str]:
+    """How well people are found again in other clips, in a line for each gallery."""
+    return [
+        f"{row.name}, re-identification of {people} unseen across clips, gallery {one.gallery}: "
+        + (
+            f"n/a: {one.not_applicable}."
+            if one.not_applicable
+            else f"rank-1 {with_interval(one.scores.get('rank-1'))} beside a guess's "
+            f"{number(one.floors.get('rank-1'))}, linkage AUC "
+            f"{with_interval(one.scores.get('linkage AUC'))} beside .50."
+        )
+        for one in row.reidentification
+    ]
 
 
 def _covered(row: Row) -> list[str]:
@@ -304,6 +454,42 @@ def _trade_off_lines(evaluation: Evaluation) -> list[list[str]]:
         for row in evaluation.rows
         for found in row.findings
         if found.use == "private"
+    ]
+
+
+def _sweep_lines(evaluation: Evaluation) -> list[list[str]]:
+    """The heading, then f_lambda of each line and private label; nothing if unasked for."""
+    swept = [(row, one) for row in evaluation.rows for one in row.findings if one.trade_offs]
+    if not swept:
+        return []
+    weights = [one.weight for one in swept[0][1].trade_offs]
+    head = ["video", "label", *(f"lambda {weight:g}" for weight in weights)]
+    return [
+        head,
+        *(
+            [
+                row.name,
+                found.label + (" (void)" if found.void else ""),
+                *(with_interval(one.score) for one in found.trade_offs),
+            ]
+            for row, found in swept
+        ),
+    ]
+
+
+def _mean_lines(evaluation: Evaluation) -> list[list[str]]:
+    every = [(row, found) for row in evaluation.rows for found in row.findings]
+    return [
+        [
+            row.name,
+            found.label,
+            one.family,
+            one.reads,
+            ", ".join(one.networks),
+            f"{with_interval(one.score)}{' void' if found.void else ''}",
+        ]
+        for row, found in every
+        for one in found.means
     ]
 
 

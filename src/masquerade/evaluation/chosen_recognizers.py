@@ -1,0 +1,86 @@
+"""Choose which networks attack and recognize, and average what they read.
+
+Ilic et al. (CVPR 2024) print means over recognizers: of the action over networks of clips, of
+privacy over networks of single frames (docs/papers.md 3).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from masquerade.datasets.manifest import IntArray
+from masquerade.errors import UsageError
+from masquerade.evaluation.attacker_choice import ScoredAttacker
+from masquerade.evaluation.attackers import ATTACKERS
+from masquerade.evaluation.presets import AttackerModel, Preset
+from masquerade.evaluation.results import NetworkMean, Reads
+from masquerade.metrics.intervals import score, variance_between_runs
+from masquerade.metrics.statistic import average
+from masquerade.models.recognizers import RECOGNIZERS
+
+
+def with_recognizers(preset: Preset, names: Sequence[str] | None) -> Preset:
+    """The preset with these networks in place of its own; None: with its own.
+
+    A name is that of one of the preset's networks, or one in RECOGNIZERS, which is fed what it
+    reads: single frames, clips, clips and their flow, or poses. Kernel machines stay: they cost
+    nothing, and on few clips they are often the strongest.
+
+    Raises:
+        UsageError: no name, or no such network.
+    """
+    if names is None:
+        return preset
+    own = {name: one for name, one in preset.attackers.items() if one.network is not None}
+    if not names:
+        raise UsageError("--recognizers wants a name or more, such as resnet-50,i3d-r50.")
+    for name in names:
+        if name not in own and name not in RECOGNIZERS:
+            known = ", ".join(dict.fromkeys([*own, *RECOGNIZERS]))
+            raise UsageError(f"There is no recognizer {name!r}; choose of {known}.")
+    chosen = {name: own.get(name) or recognizer(name) for name in dict.fromkeys(names)}
+    kernels = {name: one for name, one in preset.attackers.items() if one.network is None}
+    return replace(preset, attackers={**chosen, **kernels})
+
+
+def recognizer(name: str) -> AttackerModel:
+    """An attacker that is a network in RECOGNIZERS, fed what that network reads."""
+    one = RECOGNIZERS[name]
+    return AttackerModel(
+        modality=one.modality,
+        content="poses" if one.poses else "frames",
+        network=name,
+        motion=one.channels == 2,
+    )
+
+
+def network_means(
+    scored: Sequence[ScoredAttacker], models: Mapping[str, AttackerModel], clusters: IntArray
+) -> tuple[NetworkMean, ...]:
+    """The mean score over the networks of each family, those of clips and of single frames apart.
+
+    Nothing is chosen: weak networks count as strong ones do, and of one network it is its own.
+    """
+    members: dict[tuple[str, Reads], dict[str, ScoredAttacker]] = {}
+    for name, model in models.items():
+        if model.network is None or model.background:
+            continue
+        reads: Reads = "stills" if RECOGNIZERS[model.network].per_frame else "clips"
+        for one in scored:
+            family = one.outputs.family
+            if family in ATTACKERS and one.outputs.name == f"{family} {name}":
+                members.setdefault((family, reads), {})[name] = one
+    found = []
+    for (family, reads), mine in members.items():
+        every = list(mine.values())
+        runs = [average(each) for each in zip(*(one.runs for one in every), strict=True)]
+        between = variance_between_runs(runs, clusters=clusters)
+        mean = average([one.test for one in every])
+        found.append(
+            NetworkMean(
+                family=family,
+                reads=reads,
+                networks=tuple(mine),
+                score=score(mean, clusters=clusters, between=between),
+            )
+        )
+    return tuple(found)

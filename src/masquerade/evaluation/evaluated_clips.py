@@ -1,0 +1,113 @@
+"""The clips of each line of a table, extracted when they are first asked for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from masquerade.anonymizer import Anonymizer
+from masquerade.datasets.manifest import Manifest
+from masquerade.evaluation.attacker_choice import ScoringInput
+from masquerade.evaluation.config import EvaluatedMethod, EvaluationConfig
+from masquerade.evaluation.executor import Progress
+from masquerade.evaluation.predictions import Predictions
+from masquerade.evaluation.presets import Preset
+from masquerade.evaluation.results import PosesSeen, Restored
+from masquerade.extraction.config import Content, ExtractionConfig, RegionFactory, region_class
+from masquerade.extraction.dataset import ClipDataset
+from masquerade.extraction.extract_dataset import extract_clips
+from masquerade.extraction.store import ClipCache
+from masquerade.regions import People
+
+RAW = EvaluatedMethod(name="raw")
+POSE_CONTENTS = ("poses", "joints")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AttackedMethod:
+    """A line of the table with its attackers' predictions, before it is scored."""
+
+    method: EvaluatedMethod  # what it is of
+    clips: ClipDataset | None = None  # anonymized; None: it was not run
+    predictions: Predictions | None = None  # of all attackers
+    poses: tuple[PosesSeen, ...] = ()  # what attackers of poses saw
+    restored: tuple[Restored, ...] = ()  # how near attackers come to the raw picture
+    unrestored: str | None = None  # why none restored it; None: nothing hindered it
+    # the predictions beside the truth, by protocol
+    inputs: Mapping[str, ScoringInput] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True, eq=False)
+class EvaluatedClips:
+    """The clips of all lines of a table."""
+
+    manifest: Manifest
+    config: EvaluationConfig
+    preset: Preset  # how clips are cut
+    cache: ClipCache
+    workers: int
+    progress: Progress | None
+    # what finds people on raw video; None: the networks alone
+    people: RegionFactory | str | None = None
+    _held: dict[tuple[EvaluatedMethod, Anonymizer | None, Content], ClipDataset] = field(
+        default_factory=dict, init=False, repr=False
+    )
+
+    def of(
+        self, method: EvaluatedMethod, anonymizer: Anonymizer | None, content: Content = "frames"
+    ) -> ClipDataset:
+        """The clips of one anonymizer of a line, of one content; without one raw clips."""
+        known = method, anonymizer, content
+        if known not in self._held:
+            self._held[known] = self._extract(method, anonymizer, content)
+        return self._held[known]
+
+    def of_each(self, method: EvaluatedMethod, content: Content = "frames") -> list[ClipDataset]:
+        """The clips of each anonymizer of a line."""
+        every: list[Anonymizer | None] = [one for run in method.runs for one in run]
+        return [self.of(method, one, content) for one in every or [method.method]]
+
+    def _extract(
+        self, method: EvaluatedMethod, anonymizer: Anonymizer | None, content: Content
+    ) -> ClipDataset:
+        preset, doing = self.preset, "reading" if anonymizer is None else "anonymizing"
+        regions = method.regions
+        if content in POSE_CONTENTS:
+            doing = f"looking for the {content} of people in"
+            regions = regions if anonymizer else self.people
+        return extract_clips(
+            self.manifest,
+            ExtractionConfig(
+                frames=preset.frames_of(content),
+                content=content,
+                size=preset.size,
+                aspect=preset.aspect if content == "frames" else "squeeze",
+                stride=preset.stride,
+                windows=preset.views[0] if content == "frames" else 1,
+                crops=preset.views[1] if content == "frames" else 1,
+                method=anonymizer,
+                regions=regions,
+                cover=method.cover,
+                outside=method.outside,
+                seed=self.config.seed,
+                through_file=self.config.through_file,
+                sample_first=preset.sample_first and not self.config.through_file,
+                allow_empty=self.config.allow_empty,
+                allow_gaps=self.config.allow_gaps,
+            ),
+            cache=self.cache,
+            workers=self.workers,
+            progress=self.progress and partial(self.progress, f"{method.name}: {doing} videos"),
+        )
+
+
+def example_of(method: EvaluatedMethod) -> Anonymizer | None:
+    """One anonymizer of a line; those of a line are alike but for their training."""
+    return method.runs[0][0] if method.runs else method.method
+
+
+def finds_poses(regions: RegionFactory | str | None) -> bool:
+    """Whether a maker of region sources makes one that finds the poses of all people."""
+    name, given = region_class(regions)
+    chosen = given.get("keep_visible") or given.get("hide_only")
+    plain = given.get("detector", "pose") == "pose" and not chosen
+    return name == region_class(People)[0] and plain

@@ -1,0 +1,111 @@
+"""Re-identify the people of every line of a table across their clips."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+
+import numpy as np
+
+from masquerade.anonymizer import Anonymizer
+from masquerade.datasets.manifest import IntArray
+from masquerade.evaluation.attackers import Fit
+from masquerade.evaluation.config import EvaluatedMethod
+from masquerade.evaluation.evaluated_clips import RAW, AttackedMethod, EvaluatedClips
+from masquerade.evaluation.ground_truth import GroundTruth
+from masquerade.evaluation.kernel_ridge import extract_features
+from masquerade.evaluation.presets import AttackerModel
+from masquerade.evaluation.protocols import source_files
+from masquerade.evaluation.reidentification import (
+    Comparison,
+    Features,
+    against_raw,
+    by_row,
+    compare_people,
+    reidentify,
+)
+from masquerade.evaluation.results import Reidentification, Row
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PeopleAcrossClips:
+    """What all lines of a table share when their people are compared."""
+
+    clips: EvaluatedClips
+    truth: GroundTruth
+    models: Mapping[str, AttackerModel]
+    fits: Callable[[EvaluatedMethod], Sequence[Fit]]  # the attackers of a line
+
+    def reidentify(
+        self, lines: Sequence[AttackedMethod], rows: Sequence[Row]
+    ) -> tuple[tuple[Row, ...], str | None]:
+        """The lines of the table with how well people are found again in their other clips.
+
+        The lines of raw video, the first, and of all methods, and why that was left out where it
+        was.
+        """
+        config, manifest = self.clips.config, self.clips.manifest
+        identity = [c.name for c in manifest.of_role("attribute") if c.kind == "identity"]
+        asked = config.labels is None or set(identity[:1]) & set(config.labels)
+        if not identity or not config.reidentification or not asked:
+            return tuple(rows), None
+        there = [line.clips.rows for line in lines if line.clips is not None]
+        clips = reduce(np.intersect1d, there)
+        comparison, why = compare_people(
+            self.truth, source_files(manifest), clips, seed=config.seed
+        )
+        raw = self._features(lines[0], None, clips) if comparison else {}
+        if comparison is None or not raw:
+            why = why or "the attackers that were asked for have no features to compare clips by"
+            return tuple(rows), f"Re-identification across clips is left out: {why}."
+        found: list[Row] = []
+        for line, row in zip(lines, rows, strict=True):
+            if self.clips.progress:
+                what = "finding people again in other clips"
+                self.clips.progress(what, len(found), len(rows))
+            mine = self._reidentify(line, comparison, raw, clips)
+            found.append(replace(row, reidentification=mine))
+        return against_raw(found), None
+
+    def _reidentify(
+        self, line: AttackedMethod, comparison: Comparison, raw: Features, clips: IntArray
+    ) -> tuple[Reidentification, ...]:
+        method, folds = line.method, len(comparison.folds)
+        if line.clips is None:
+            return ()
+        every: list[list[Anonymizer | None]] = [list(run) for run in method.runs]
+        every = every or [[method.method] * folds]
+        different = {id(one): one for run in every for one in run}
+        held = {key: self._features(line, one, clips) for key, one in different.items()}
+        runs = [[held[id(one)] for one in run] for run in every]
+        if not all(runs[0]):
+            why = "its clips have no features to be compared by"
+            return (Reidentification(gallery="anonymized", not_applicable=why),)
+        found = reidentify(comparison, runs)
+        if method is RAW:
+            return (found,)
+        known = {name: raw[shown] for name in runs[0][0] if (shown := self._shown(name)) in raw}
+        both = [[{name: one[name] for name in known} for one in run] for run in runs]
+        return (found, *([reidentify(comparison, both, raw=known)] if known else []))
+
+    def _shown(self, name: str) -> str:
+        """The attacker of raw video that reads what this one reads: poses instead of joints."""
+        model = self.models[name]
+        plain = replace(model, content="poses") if model.content == "joints" else model
+        return next(other for other, one in self.models.items() if one == plain)
+
+    def _features(
+        self, line: AttackedMethod, anonymizer: Anonymizer | None, wanted: IntArray
+    ) -> Features:
+        """What the clips of a line are compared by, for each of its attackers without a network."""
+        gone = {one.content for one in line.poses if one.left_out}
+        found = {}
+        for name in dict.fromkeys(name for name, _ in self.fits(line.method)):
+            model, content = self.models[name], self.models[name].content
+            if model.network is None and content != "restored" and content not in gone:
+                clips = self.clips.of(line.method, anonymizer, content)
+                if content == "frames":
+                    clips = self.clips.preset.middle_view(clips)
+                if np.isin(wanted, clips.rows).all():
+                    features = extract_features(clips, model)
+                    found[name] = by_row(features, clips.rows, len(self.clips.manifest))
+        return found

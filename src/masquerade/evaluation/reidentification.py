@@ -1,0 +1,410 @@
+"""Re-identification across clips: which other clips show the same person, among unseen people.
+
+An attacker who trained on other people's clips is given clips of people whom nobody trained on,
+and finds for each (the probe) the most similar among many (the gallery): other published clips,
+which links a person's videos with one another, or raw clips, which finds known people. No label of
+the people who are compared is needed, as the attacker needs who names them. The feature to compare
+by is chosen on training people alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masquerade.datasets.manifest import IntArray
+from masquerade.datasets.splits import grouped_folds
+from masquerade.evaluation.ground_truth import GroundTruth
+from masquerade.evaluation.person_metric import PersonMetric, cosine
+from masquerade.evaluation.protocols import UNSEEN, Fold
+from masquerade.evaluation.results import Reidentification, ReidentificationAttack, Row
+from masquerade.metrics.intervals import (
+    Score,
+    max_t_quantile,
+    score,
+    variance_between_runs,
+)
+from masquerade.metrics.reidentification import (
+    equal_error_rate,
+    identification_rate,
+    known_auc,
+    linkage_auc,
+    pairs_alike,
+    rank_k,
+    retrieval_map,
+    shuffled_map,
+)
+from masquerade.metrics.statistic import Floats, Statistic, average
+
+Features = Mapping[str, Floats]
+"""Feature to (N, D), a row for each of the manifest; nan where there is no such clip."""
+
+FUSION = "all features"  # the mean of all similarities
+LEAST_PEOPLE = 4  # with two clips or more, without whom nothing is measured
+PARTS = 3  # of the training people, each of which is compared in turn to choose a feature
+OPEN_PARTS = 3  # of the people of a test, each of which is left out of the gallery in turn
+MOST_CLIPS = 400  # that are compared; of more people some are drawn
+RANK, MAP, LINKAGE, EER = "rank-1", "mAP", "linkage AUC", "EER"
+MULTI, SINGLE = "rank-1, several clips pooled", "rank-1, one clip against the same gallery"
+KNOWN, IDENTIFIED = "open set: known AUROC", "open set: identified at 10 % false alarms"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Comparison:
+    """Which clips are compared with which, and who is in them; the same for every line."""
+
+    people: IntArray  # (N,) of each clip of the manifest; -1 unknown
+    sources: IntArray  # (N,) the file that each was cut from: clips of one are not compared
+    groups: IntArray  # (N,) people and sources that share something: what intervals are over
+    folds: tuple[Fold, ...]  # people of a test are in no training clip
+    seed: int = 0
+
+    @cached_property
+    def tested(self) -> tuple[IntArray, ...]:
+        """The clips that are compared, by fold: people's who are in two recordings or more."""
+        rng = np.random.default_rng(self.seed)
+        every = np.concatenate([self._recurring(fold.test) for fold in self.folds])
+        left: set[int] = set()
+        count = 0
+        for person in rng.permutation(np.unique(self.people[every])):
+            size = int((self.people[every] == person).sum())
+            if not left or count + size <= MOST_CLIPS:
+                left.add(int(person))
+                count += size
+        drawn = np.isin(self.people, list(left))
+        return tuple(
+            rows[drawn[rows]] for rows in map(self._recurring, (f.test for f in self.folds))
+        )
+
+    @property
+    def clips(self) -> IntArray:
+        """(n,) the clips that are compared, fold after fold."""
+        return np.concatenate(self.tested)
+
+    @property
+    def fold(self) -> IntArray:
+        """(n,) of each."""
+        return np.repeat(np.arange(len(self.folds)), [len(rows) for rows in self.tested])
+
+    def learned(self, fold: int) -> IntArray:
+        """The clips that a metric for a fold is learned on, and a feature chosen."""
+        one = self.folds[fold]
+        rows = np.union1d(one.train, one.validation)
+        return np.asarray(rows[self.people[rows] >= 0], np.int64)
+
+    def why_not(self) -> str | None:
+        """Why nothing can be compared; None: it can."""
+        count = len(np.unique(self.people[self.clips]))
+        if count < LEAST_PEOPLE:
+            return f"{count} people of the test are in two recordings, and {LEAST_PEOPLE} must be"
+        if any(len(np.unique(self.groups[self.learned(k)])) < 4 for k in range(len(self.folds))):
+            return "there are fewer than 4 people to learn from"
+        return None
+
+    def _recurring(self, rows: IntArray) -> IntArray:
+        pairs = np.unique(np.stack([self.people[rows], self.sources[rows]], axis=1), axis=0)
+        people, counts = np.unique(pairs[:, 0], return_counts=True)
+        kept = people[(counts > 1) & (people >= 0)]
+        return np.asarray(rows[np.isin(self.people[rows], kept)], np.int64)
+
+
+def reidentify(
+    comparison: Comparison,
+    runs: Sequence[Sequence[Features]],
+    *,
+    raw: Features | None = None,
+) -> Reidentification:
+    """Re-identify people across clips of one line of the table.
+
+    Args:
+        comparison: what is compared.
+        runs: the features of the clips for each training run and fold: `runs[run][fold]`; all
+            folds of a method that is not trained have the same.
+        raw: of the raw clips, among which people are looked for; None: among the clips themselves.
+    """
+    matches = [_match(comparison, run, raw) for run in runs]
+    scenario = _Scenario(comparison)
+    names = list(matches[0].similarity)
+    groups = comparison.groups[comparison.clips]
+    by_name = {
+        name: [scenario.statistics(one.similarity[name], (LINKAGE, RANK)) for one in matches]
+        for name in names
+    }
+    linked = {name: [one[LINKAGE] for one in mine] for name, mine in by_name.items()}
+    ranked = {name: [one[RANK] for one in mine] for name, mine in by_name.items()}
+    every = [_over_runs(mine) for mine in ranked.values()]
+    wide = max_t_quantile(every, clusters=groups)
+    chosen = [name for one in matches for name in one.chosen]
+    rivals = max_t_quantile(
+        [_over_runs(ranked[name]) for name in dict.fromkeys(chosen)], clusters=groups
+    )
+    mine = [scenario.statistics(one.picked) for one in matches]
+    scores = {
+        name: _score([one[name] for one in mine], scenario.clusters[name], rivals)
+        for name in mine[0]
+    }
+    highest = max(names, key=lambda name: _over_runs(ranked[name]).value)
+    return Reidentification(
+        gallery="anonymized" if raw is None else "raw",
+        people=len(np.unique(comparison.people[comparison.clips])),
+        probes=len(comparison.clips),
+        chosen=tuple(chosen),
+        scores=scores,
+        floors=scenario.floors(),
+        highest=highest,
+        highest_score=_score(ranked[highest], groups, wide),
+        attacks=tuple(
+            ReidentificationAttack(
+                name=name,
+                validation=_mean([one.validation[name] for one in matches]),
+                linkage=_score(linked[name], groups),
+                rank_1=_score(ranked[name], groups, wide),
+            )
+            for name in names
+        ),
+    )
+
+
+def compare_people(
+    truth: GroundTruth, sources: IntArray, clips: IntArray, *, seed: int
+) -> tuple[Comparison | None, str | None]:
+    """What is compared of these clips, or why nothing is."""
+    if UNSEEN not in truth.protocols:
+        return None, "no people are held out of training"
+    folds = truth.of_clips(clips).protocols[UNSEEN].folds
+    found = Comparison(
+        people=truth.people, sources=sources, groups=truth.groups, folds=folds, seed=seed
+    )
+    why = found.why_not()
+    return (found, None) if why is None else (None, why)
+
+
+def by_row(features: Floats, rows: IntArray, count: int) -> Floats:
+    """(N, D), nan where a row of the manifest has no clip, from (n, D) of these rows."""
+    found = np.full((count, features.shape[1]), np.nan)
+    found[rows] = features
+    return found
+
+
+def succeeds(found: Reidentification) -> bool:
+    """Whether people are surely found again: the positive control, on raw video."""
+    if RANK not in found.scores:
+        return False
+    one, floor = found.scores[RANK], found.floors[RANK]
+    return one.low is not None and floor is not None and one.low > floor
+
+
+def against_raw(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """The rows, raw video first, without numbers that prove nothing.
+
+    Where people are not surely found again in raw video, a method behind which they are not found
+    either may hide nothing.
+    """
+    if all(map(succeeds, rows[0].reidentification)):
+        return tuple(rows)
+    why = "on raw video people are not surely found again either, so a low score says nothing"
+    out = [rows[0]]
+    for row in rows[1:]:
+        mine = tuple(
+            one
+            if succeeds(one) or one.not_applicable
+            else Reidentification(gallery=one.gallery, not_applicable=why)
+            for one in row.reidentification
+        )
+        out.append(replace(row, reidentification=mine))
+    return tuple(out)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Match:
+    """Similarities of all clips that are compared, (n, n) with -inf for pairs that are not."""
+
+    similarity: Mapping[str, Floats]  # by feature
+    validation: Mapping[str, float]  # by feature, the mean over folds of the linkage AUC
+    chosen: tuple[str, ...]  # by fold
+    picked: Floats  # by the chosen feature of each fold
+
+
+def _match(comparison: Comparison, run: Sequence[Features], raw: Features | None) -> _Match:
+    count = len(comparison.clips)
+    names = [*run[0], *([FUSION] if len(run[0]) > 1 else [])]
+    every = {name: np.full((count, count), -np.inf) for name in names}
+    picked, chosen, strengths, start = np.full((count, count), -np.inf), [], [], 0
+    for fold, rows in enumerate(comparison.tested):
+        learned = comparison.learned(fold)
+        strength = _strengths(comparison, run[fold], raw, learned)
+        best = max(names, key=lambda name: np.nan_to_num(strength[name], nan=-1.0))
+        found = _similarities(comparison, run[fold], raw, learned, rows)
+        here = slice(start, start + len(rows))
+        for name in names:
+            every[name][here, here] = found[name]
+        picked[here, here] = found[best]
+        chosen.append(best)
+        strengths.append(strength)
+        start += len(rows)
+    validation = {name: _mean([one[name] for one in strengths]) for name in names}
+    return _Match(
+        similarity=every,
+        validation={name: np.nan if v is None else v for name, v in validation.items()},
+        chosen=tuple(chosen),
+        picked=picked,
+    )
+
+
+def _strengths(
+    comparison: Comparison, features: Features, raw: Features | None, rows: IntArray
+) -> dict[str, float]:
+    """The linkage AUC of each feature on parts of the training people, learned on the others."""
+    groups = comparison.groups[rows]
+    parts = 2 if len(np.unique(groups)) < 2 * PARTS else PARTS
+    part_of = grouped_folds(groups, parts, seed=comparison.seed)
+    found: dict[str, list[float]] = {}
+    for part in range(parts):
+        held = rows[part_of == part]
+        truth = pairs_alike(comparison.people[held], comparison.people[held])
+        for name, s in _similarities(
+            comparison, features, raw, rows[part_of != part], held
+        ).items():
+            found.setdefault(name, []).append(linkage_auc(truth, s).value)
+    return {name: np.nan if (v := _mean(many)) is None else v for name, many in found.items()}
+
+
+def _similarities(
+    comparison: Comparison,
+    features: Features,
+    raw: Features | None,
+    learned: IntArray,
+    rows: IntArray,
+) -> dict[str, Floats]:
+    """(p, p) of each feature and of all together, by a metric learned on other people.
+
+    Raw and anonymized clips are each centred at the training clips of their own kind, and the
+    metric is learned on both, so that what differs between the kinds tells nobody apart.
+    """
+    apart = comparison.sources[rows][:, None] != comparison.sources[rows][None, :]
+    people = comparison.people[learned]
+    found = {}
+    for name, mine in features.items():
+        train, probes = mine[learned], mine[rows]
+        if raw is None:
+            metric = PersonMetric(train, people)
+            a = b = metric.project(probes)
+        else:
+            middle, raw_train = train.mean(axis=0), raw[name][learned]
+            raw_middle = raw_train.mean(axis=0)
+            both = np.concatenate([train - middle, raw_train - raw_middle])
+            metric = PersonMetric(both, np.concatenate([people, people]))
+            a, b = metric.project(probes - middle), metric.project(raw[name][rows] - raw_middle)
+        found[name] = np.where(apart, cosine(a, b), -np.inf)
+    if len(found) > 1:
+        found[FUSION] = np.mean([_normalized(s) for s in found.values()], axis=0)
+    return found
+
+
+def _normalized(similarity: Floats) -> Floats:
+    """Similarities of mean 0 and standard deviation 1; all 0 where they are all the same."""
+    known = similarity > -np.inf
+    values = similarity[known]
+    sd = float(values.std()) if len(values) else 0.0
+    if sd < 1e-9:
+        return np.where(known, 0.0, -np.inf)
+    return np.where(known, (similarity - values.mean()) / sd, -np.inf)
+
+
+class _Scenario:
+    """What is asked of the similarities: closed set, open set, several clips pooled."""
+
+    def __init__(self, comparison: Comparison) -> None:
+        people, fold = comparison.people[comparison.clips], comparison.fold
+        self._truth = pairs_alike(people, people)
+        apart = comparison.sources[comparison.clips]
+        self._compared = (fold[:, None] == fold) & (apart[:, None] != apart)
+        rng = np.random.default_rng(comparison.seed + 1)
+        part, half = np.zeros_like(people), np.zeros_like(people)
+        for k in np.unique(fold):
+            for place, person in enumerate(rng.permutation(np.unique(people[fold == k]))):
+                part[people == person] = place % OPEN_PARTS
+        for person in np.unique(people):
+            mine = rng.permutation(np.flatnonzero(people == person))
+            half[mine] = np.arange(len(mine)) % 2
+        self._part = part
+        # each half of a person's clips against the other halves of all
+        self._pooled = [(p, h) for p in np.unique(people) for h in (0, 1)]
+        self._members = [np.flatnonzero((people == p) & (half == h)) for p, h in self._pooled]
+        self._pooled = [pair for pair, m in zip(self._pooled, self._members, strict=True) if len(m)]
+        self._members = [m for m in self._members if len(m)]
+        self._half = half
+        self._pooled_truth = np.stack([people == p for p, _ in self._pooled])
+        groups = comparison.groups[comparison.clips]
+        pooled_groups = np.array([groups[m[0]] for m in self._members])
+        several = np.tile(groups, OPEN_PARTS)
+        self.clusters: dict[str, NDArray[np.generic]] = dict.fromkeys(
+            (RANK, MAP, LINKAGE, EER, SINGLE), groups
+        ) | {MULTI: pooled_groups, KNOWN: several, IDENTIFIED: several}
+
+    def statistics(
+        self, similarity: Floats, only: Sequence[str] | None = None
+    ) -> dict[str, Statistic]:
+        """Every number of similarities (n, n) with -inf where clips are not compared."""
+        truth = self._truth
+        if only is not None:
+            plain = {RANK: rank_k, LINKAGE: linkage_auc}
+            return {name: plain[name](truth, similarity) for name in only}
+        opened, open_truth = self._open(similarity), np.tile(truth, (OPEN_PARTS, 1))
+        return {
+            RANK: rank_k(truth, similarity),
+            MAP: retrieval_map(truth, similarity),
+            LINKAGE: linkage_auc(truth, similarity),
+            EER: equal_error_rate(truth, similarity),
+            SINGLE: rank_k(truth, self._other_half(similarity)),
+            MULTI: rank_k(self._pooled_truth, self._pool(similarity)),
+            KNOWN: known_auc(open_truth, opened),
+            IDENTIFIED: identification_rate(open_truth, opened),
+        }
+
+    def floors(self) -> dict[str, float | None]:
+        """What a similarity that tells nothing scores."""
+        constant = np.where(self._compared, 0.0, -np.inf)
+        found = self.statistics(constant)
+        found[MAP] = shuffled_map(self._truth, constant)
+        return {name: _mean([one.value]) for name, one in found.items()}
+
+    def _open(self, similarity: Floats) -> Floats:
+        """(parts * n, n): in turn, each part of the people is not in the gallery."""
+        gone = [np.where(self._part == part, -np.inf, similarity) for part in range(OPEN_PARTS)]
+        return np.concatenate(gone)
+
+    def _other_half(self, similarity: Floats) -> Floats:
+        return np.where(self._half[:, None] != self._half[None, :], similarity, -np.inf)
+
+    def _pool(self, similarity: Floats) -> Floats:
+        """(2 * people, n): the mean similarity of half of a person's clips to other halves."""
+        rows = []
+        for (_, half), members in zip(self._pooled, self._members, strict=True):
+            mine = similarity[members]
+            known = mine > -np.inf
+            total, count = np.where(known, mine, 0.0).sum(axis=0), known.sum(axis=0)
+            mean = np.where(count > 0, total / np.maximum(count, 1), -np.inf)
+            rows.append(np.where(self._half != half, mean.round(9), -np.inf))
+        return np.stack(rows)
+
+
+def _score(
+    runs: Sequence[Statistic], clusters: NDArray[np.generic], quantile: float = 0.0
+) -> Score:
+    between = variance_between_runs(runs, clusters=clusters)
+    return score(_over_runs(runs), clusters=clusters, between=between, quantile=quantile)
+
+
+def _over_runs(runs: Sequence[Statistic]) -> Statistic:
+    return average(runs) if len(runs) > 1 else runs[0]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    """The mean of those that are defined; None: none is."""
+    known = [one for one in values if not np.isnan(one)]
+    return float(np.mean(known)) if known else None

@@ -1,0 +1,165 @@
+"""The trade-off of benchmarks as a figure: the action that is kept against what attackers read.
+
+Each method is a point with its 95 % intervals; up and to the left is better. Floors are lines.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from masquerade.evaluation.results import Evaluation, Finding, Row
+from masquerade.methods import METHODS
+from masquerade.report.label_places import Box, place_labels
+from masquerade.report.verdicts import floor_value, headline_columns, is_identity
+
+LEARNED, PLAIN, RAW, AIM = "#d55e00", "#0072b2", "#000000", "#009e73"  # Okabe and Ito's
+HOW_TO_READ = "squares are trained, dots are not, lines are 95 % intervals; dotted: the best guess"
+
+
+def is_learned(row: Row) -> bool:
+    """Whether a row's method was trained."""
+    method = METHODS.get(row.method or "")
+    return method is not None and method.learned
+
+
+def trade_off_labels(evaluation: Evaluation, most: int = 2) -> list[Finding]:
+    """The private labels of the headline that are drawn, who it is first."""
+    return [one for one in headline_columns(evaluation) if one.use == "private"][:most]
+
+
+def least_of(found: Finding) -> float:
+    """Where the axis of a private label begins: an AUROC below a guess says little."""
+    return 0.35 if found.metric == "AUROC" else 0.0
+
+
+def trade_off_figure(
+    evaluations: Sequence[Evaluation], *, aims: Mapping[str, float] | None = None
+) -> Figure:
+    """A row of plots for each evaluation, one a private label.
+
+    Args:
+        evaluations: whose first labels of the headline are drawn.
+        aims: values of labels that are wanted, drawn as green lines.
+    """
+    drawn = [(one, trade_off_labels(one)) for one in evaluations]
+    columns = max(1, *(len(labels) for _, labels in drawn))
+    figure = Figure(figsize=(6.5 * columns, 5.6 * len(drawn)), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(len(drawn), columns, squeeze=False)
+    points: list[tuple[Axes, list[tuple[float, float, str]]]] = []
+    for line, (evaluation, labels) in zip(grid, drawn, strict=True):
+        for axes in line[len(labels) :]:
+            axes.set_axis_off()
+        for axes, label in zip(line, labels, strict=False):
+            points.append((axes, _panel(axes, evaluation, label, aims or {})))
+            if len(drawn) > 1 or columns > 1:
+                axes.set_title(
+                    evaluation.data, fontsize=9, loc="left", color="#444444", parse_math=False
+                )
+    aim = "; green: the aim" if aims else ""
+    figure.suptitle(f"Action kept against what attackers read: {HOW_TO_READ}{aim}", fontsize=10)
+    figure.canvas.draw()  # the layout decides where points come to lie
+    figure.set_layout_engine("none")
+    for axes, own in points:
+        _name(axes, own)
+    return figure
+
+
+def picture(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
+    """A figure as a file, the same bytes each time."""
+    out = io.BytesIO()
+    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "masquerade"}):
+        figure.savefig(out, format=kind, dpi=110, metadata=metadata)
+    return out.getvalue()
+
+
+def _panel(
+    axes: Axes, evaluation: Evaluation, label: Finding, aims: Mapping[str, float]
+) -> list[tuple[float, float, str]]:
+    """Plot all methods on one private label; returns the points and their names."""
+    points = []
+    utility = next((c for c in headline_columns(evaluation) if c.use == "utility"), None)
+    for row in evaluation.rows:
+        private = row.finding(label.label)
+        action = row.finding(utility.label) if utility is not None else None
+        if action is not None and private is not None and _spot(axes, row, action, private):
+            points.append((private.score.value or 0.0, action.score.value or 0.0, row.name))
+    guides = ((label, axes.axvline), (utility, axes.axhline))
+    for found, line in guides:
+        floor = floor_value(found)
+        if floor is not None:
+            line(floor, color="grey", linewidth=0.8, linestyle=":")
+        if found is not None and label.label in aims and found.label in aims:
+            line(aims[found.label], color=AIM, linewidth=0.8)
+    whose = f"{label.label}, {label.metric}: {_held_out(label, evaluation)}"
+    axes.set_xlabel(f"{whose} (less is better)", parse_math=False)
+    if utility is not None:
+        whose = f"{utility.label}, {utility.metric}: {_held_out(utility, evaluation)}"
+        axes.set_ylabel(f"{whose} (more is better)", parse_math=False)
+    axes.set_ylim(0, 1)
+    axes.set_xlim(left=least_of(label), right=1.05)
+    axes.spines[["top", "right"]].set_visible(False)
+    return points
+
+
+def _held_out(found: Finding, evaluation: Evaluation) -> str:
+    who = evaluation.held_out
+    return f"{who} in train, other clips" if is_identity(found) else f"{who} not in train"
+
+
+def _spot(axes: Axes, row: Row, action: Finding, private: Finding) -> bool:
+    """One method; False where it has no score."""
+    x, y = private.score, action.score
+    if x.value is None or y.value is None:
+        return False
+    known = None not in (x.low, x.high, y.low, y.high)
+    learned = is_learned(row)
+    axes.errorbar(
+        x.value,
+        y.value,
+        xerr=[[x.value - (x.low or 0)], [(x.high or 0) - x.value]] if known else None,
+        yerr=[[y.value - (y.low or 0)], [(y.high or 0) - y.value]] if known else None,
+        fmt="D" if row.method is None else "s" if learned else "o",
+        color=RAW if row.method is None else LEARNED if learned else PLAIN,
+        markersize=6,
+        elinewidth=0.6,
+        alpha=0.9,
+    )
+    return True
+
+
+def _name(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
+    """Write each point's name where it covers no point and no other name."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    at = [tuple(axes.transData.transform((x, y))) for x, y, _ in points]
+    style = {"fontsize": 8, "va": "center", "parse_math": False}
+    sizes = []
+    for _, _, name in points:
+        text = axes.text(0, 0, name, **style)  # type: ignore[arg-type]
+        box = text.get_window_extent()
+        text.remove()
+        sizes.append((box.width + 2, box.height))
+    area = Box(axes.bbox.x0 + 2, axes.bbox.y0 + 2, figure.bbox.x1 - 2, axes.bbox.y1)
+    area = area._replace(right=min(area.right, axes.bbox.x1 + 40))
+    found = place_labels(at, sizes, area, radius=5.0)
+    points_per_pixel = 72 / figure.dpi
+    for (x, y, name), (px, py), place in zip(points, at, found, strict=True):
+        axes.annotate(
+            name,
+            (x, y),
+            ((place.x - px) * points_per_pixel, (place.y - py) * points_per_pixel),
+            textcoords="offset points",
+            ha="right" if place.leftwards else "left",
+            bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5},
+            arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "grey"}
+            if place.far
+            else None,
+            **style,  # type: ignore[arg-type]
+        )

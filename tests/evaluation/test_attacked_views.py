@@ -1,0 +1,183 @@
+"""How the frames of attacked clips are sampled: their stride, views and crops."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scenes
+import torch
+from conftest import CONFIG
+
+from masquerade.cli.evaluate import config_of, parse
+from masquerade.datasets.augmentation import NONE
+from masquerade.datasets.manifest import Manifest
+from masquerade.errors import UsageError
+from masquerade.evaluation import EvaluatedMethod, evaluate
+from masquerade.evaluation.evaluated_clips import RAW
+from masquerade.evaluation.evaluator import Evaluator
+from masquerade.evaluation.fit_predict import FitTask, _views, fit_predict
+from masquerade.evaluation.predictions import PredictionKey
+from masquerade.evaluation.presets import PRESETS, TINY, with_sampling
+from masquerade.evaluation.protocols import Fold
+from masquerade.extraction.config import ExtractionConfig, config_digest
+from masquerade.extraction.dataset import ClipDataset, from_tensor
+from masquerade.extraction.extract_dataset import extract_clips
+from masquerade.methods import build
+from masquerade.models.recognizers import build_recognizer
+from masquerade.training.predict import predict
+
+VIEWED = replace(scenes.SMALL, stride=1, aspect="crop", views=(3, 2))
+
+
+def task_of(attacker: str) -> FitTask:
+    """A fit of two actions from scratch, of twelve clips."""
+    fold = Fold(train=np.arange(8), validation=np.arange(8, 10), test=np.arange(10, 12))
+    key = PredictionKey("people unseen", "any", 0, attacker, "scratch", 0, 0, "test")
+    labels = {"action": np.arange(12) % 2}
+    return FitTask(key=key, fold=fold, classes={"action": 2}, labels=labels)
+
+
+def frames_of(manifest: Manifest, folder: Path, **asked: object) -> tuple[ClipDataset, Evaluator]:
+    """Raw clips as an evaluation with these settings cuts them, and the evaluation."""
+    config = replace(CONFIG, attackers=("scratch",), **asked)  # type: ignore[arg-type]
+    run = Evaluator(manifest, config, folder, None)
+    return run.clips.of(RAW, None), run
+
+
+def test_a_stride_that_is_asked_for_replaces_the_presets(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    every, run = frames_of(manifest, tmp_path)
+    apart, other = frames_of(manifest, tmp_path, stride=3)
+    assert every.shape == apart.shape == (3, scenes.FRAMES, scenes.SIDE, scenes.SIDE)
+    assert torch.equal(apart[0], every[0][:, [0, 3, 6, 7, 7, 7, 7, 7]])  # of eight frames
+    said = "Frames of a clip are 3 source frames apart, as was asked for."
+    assert said in other.notes and said not in run.notes
+    assert run.executor.folder_of("raw", every) != other.executor.folder_of("raw", every)
+
+
+def test_without_a_request_presets_stay_as_they_are() -> None:
+    for preset in PRESETS.values():
+        assert with_sampling(preset) == (preset, ())
+    with pytest.raises(UsageError, match="--stride cannot be 0"):
+        with_sampling(TINY, stride=0)
+
+
+def test_the_flag_reaches_the_settings() -> None:
+    line = ["--data", "a.csv", "--method", "blur"]
+    assert config_of(parse(line)[0]).stride is None
+    assert config_of(parse([*line, "--stride", "4"])[0]).stride == 4
+
+
+def test_views_are_windows_of_the_whole_video_each_with_its_crops(
+    manifest: Manifest, folder: Path
+) -> None:
+    """5 x 3 of VideoMAE: starts evenly spaced in time, squares along the longer side."""
+    one = manifest.take([0])
+    cut = ExtractionConfig(size=(8, 16), aspect="crop", crops=3, frames=2, stride=2, windows=3)
+    views = extract_clips(one, cut)[0]
+    whole = extract_clips(one, ExtractionConfig(size=scenes.SIDE, frames=8, stride=1))[0]
+    assert views.shape == (3, 3 * 3 * 2, 8, 16)
+    parts = iter(torch.split(views, 2, dim=1))
+    for start in (0, 2, 4):  # of 8 frames every second one is left, and 0 to 2 may be a start
+        for top in (0, 8, 16):  # a frame of 32 x 32 is cut to 16 x 32
+            wanted = whole[:, [start, start + 2], top : top + 16].float()
+            wanted = wanted.unflatten(3, (16, 2)).unflatten(2, (8, 2)).mean(dim=(3, 5))
+            assert (next(parts).float() - wanted).abs().max() <= 1
+
+
+def test_one_view_of_whole_frames_is_what_it_was() -> None:
+    """Its clips are found where they were stored before there were views."""
+    plain = ExtractionConfig(stride=2)
+    others = [replace(plain, windows=2), replace(plain, aspect="crop")]
+    others.append(replace(others[1], crops=3))
+    assert len({config_digest(one) for one in (plain, *others)}) == 4
+    for wrong, words in (
+        (dict(windows=2), "need a stride"),
+        (dict(crops=3), "need aspect crop"),
+        (dict(crops=0, aspect="crop"), "at least one"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            ExtractionConfig(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("attacker", ["tiny-2d", "kernel on motion"])
+def test_predictions_are_averaged_over_all_views(attacker: str) -> None:
+    """Of a network; the kernel machine sees the middle one."""
+    noise = torch.Generator().manual_seed(0)
+    clips = from_tensor(torch.randint(0, 256, (12, 3, 24, 16, 16), generator=noise).byte())
+    preset = replace(scenes.SMALL, frames=4, size=(16, 16), stride=1, aspect="crop", views=(3, 2))
+    task = task_of(attacker)
+    found = fit_predict(task, clips, preset)["test"].probabilities["action"]
+    middle = preset.middle_view(clips)
+    assert torch.equal(middle[0], clips[0][:, 12:16])  # window 1 of 0 to 2, crop 1 of 0 and 1
+    if attacker.startswith("kernel"):
+        alone = fit_predict(task, middle, replace(preset, views=(1, 1)))
+        assert np.array_equal(found, alone["test"].probabilities["action"])
+
+
+def test_a_network_is_tested_on_every_view() -> None:
+    net = build_recognizer("tiny-2d", heads={"action": 2}, modality="stills").eval()
+    noise = torch.Generator().manual_seed(0)
+    clips = torch.rand((4, 3, 24, 16, 16), generator=noise)
+    views, frames = _views(scenes.SMALL.attackers["tiny-2d"], replace(VIEWED, frames=4))
+    found = predict(net, clips, views=views, frames=frames)["action"]
+    each = [predict(net, part)["action"] for part in torch.split(clips, 4, dim=2)]
+    assert np.allclose(found, np.mean(each, axis=0), atol=1e-6)
+
+
+def test_a_network_learns_from_one_view_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No clip that it is given, in training or in a test, has frames of two views."""
+    given: list[torch.Tensor] = []
+
+    def watch(module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        given.append(inputs[0].detach().clone())
+
+    def watched(*words: Any, **named: Any) -> torch.nn.Module:
+        net = build_recognizer(*words, **named)
+        net.register_forward_pre_hook(watch)
+        return net
+
+    monkeypatch.setattr("masquerade.evaluation.fit_predict.build_recognizer", watched)
+    tones = torch.arange(6, dtype=torch.uint8).repeat_interleave(4)[:, None, None]
+    clips = from_tensor((40 * tones).expand(12, 3, -1, 16, 16))
+    preset = replace(VIEWED, frames=4, size=(16, 16), epochs=6, augment=NONE)
+    fit_predict(task_of("tiny-2d"), clips, preset)
+    seen = torch.cat([clip[:, 0] for clip in given])  # (n, T, H, W)
+    assert seen.shape[1:] == (4, 16, 16)
+    assert (seen.amax((1, 2, 3)) - seen.amin((1, 2, 3))).max() < 1e-6
+    learned = torch.cat([clip[:, 0, 0, 0, 0] for clip in given[:-12]])
+    assert len(learned.unique()) == 6  # of all views, in one epoch or another
+
+
+def test_views_reach_the_clips_and_the_table(manifest: Manifest, tmp_path: Path) -> None:
+    asked = {"stride": 1, "views": (3, 2), "aspect": "crop"}
+    config = replace(CONFIG, attackers=("scratch",), **asked)  # type: ignore[arg-type]
+    PRESETS["short"] = replace(scenes.QUICK, frames=4, size=(16, 24))
+    try:
+        method = EvaluatedMethod(name="copy", method=build("downsample", factor=2))
+        quick = replace(config, preset="short")
+        found = evaluate(manifest, [method], quick, data="scenes", folder=tmp_path)
+    finally:
+        del PRESETS["short"]
+    assert any("over 3 windows in time x 2 crops" in line for line in found.limits)
+    assert any("cropped to the aspect of 24 x 16 pixels" in line for line in found.limits)
+    assert [row.clips for row in found.rows] == [len(manifest)] * 2
+    with pytest.raises(UsageError, match="several crops want --aspect crop"):
+        with_sampling(TINY, stride=1, views=(5, 3))
+    with pytest.raises(UsageError, match="want a --stride"):
+        with_sampling(TINY, views=(5, 1))
+
+
+def test_the_flag_of_views_is_read() -> None:
+    line = ["--data", "a.csv", "--method", "blur"]
+    assert config_of(parse(line)[0]).views is None
+    assert config_of(parse([*line, "--views", "5x3"])[0]).views == (5, 3)
+    assert config_of(parse([*line, "--views", "5", "--aspect", "crop"])[0]).views == (5, 1)
+    for wrong in ("0", "5x0", "x3", "five", "5x3x2"):
+        with pytest.raises(UsageError, match="--views wants windows"):
+            config_of(parse([*line, "--views", wrong])[0])

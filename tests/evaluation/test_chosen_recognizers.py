@@ -1,0 +1,100 @@
+"""Networks that are named, and the mean of what they read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import scenes
+from conftest import CONFIG
+
+from masquerade.cli.evaluate import config_of, parse
+from masquerade.datasets.manifest import Manifest
+from masquerade.errors import UsageError
+from masquerade.evaluation import EvaluatedMethod, evaluate, from_json
+from masquerade.evaluation.chosen_recognizers import recognizer, with_recognizers
+from masquerade.evaluation.presets import PRESETS
+from masquerade.evaluation.trade_offs import check_weights
+from masquerade.methods import build
+from masquerade.report.table import markdown
+
+
+def test_named_networks_take_the_place_of_the_presets() -> None:
+    paper = PRESETS["paper"]
+    chosen = with_recognizers(paper, ["resnet-101", "r3d-18", "e2s-x3d-s", "st-gcn"])
+    networks = {name: one for name, one in chosen.attackers.items() if one.network}
+    assert list(networks) == ["resnet-101", "r3d-18", "e2s-x3d-s", "st-gcn"]
+    assert networks["r3d-18"] == paper.attackers["r3d-18"]  # the preset's own
+    fed = {name: (one.modality, one.content) for name, one in networks.items()}
+    assert fed["resnet-101"] == ("stills", "frames")
+    assert fed["e2s-x3d-s"] == ("frames and flow", "frames")
+    assert fed["st-gcn"] == ("poses", "poses")
+    kernels = [name for name, one in paper.attackers.items() if one.network is None]
+    assert [name for name in chosen.attackers if name not in networks] == kernels
+    assert with_recognizers(paper, None) is paper
+    assert recognizer("tiny-flow").channel == "motion"
+
+
+@pytest.mark.parametrize("names", [[], ["resnet-152"]])
+def test_unknown_networks_are_refused(names: list[str]) -> None:
+    with pytest.raises(UsageError):
+        with_recognizers(scenes.SMALL, names)
+
+
+def test_the_command_names_networks() -> None:
+    words = ["--data", "a.csv", "--method", "blur", "--recognizers", "resnet-18, r3d-18"]
+    config = config_of(parse([*words, "--average"])[0])
+    assert config.recognizers == ("resnet-18", "r3d-18") and config.average
+    assert config_of(parse(words[:4])[0]).recognizers is None
+    assert config_of(parse([*words, "--lambdas", "0,.5, 1"])[0]).lambdas == (0, 0.5, 1)
+    with pytest.raises(UsageError, match="--lambdas wants numbers"):
+        config_of(parse([*words, "--lambdas", "half"])[0])
+    with pytest.raises(UsageError, match="from 0 to 1"):
+        check_weights([0.5, 2])
+
+
+def test_the_mean_over_networks_stands_beside_the_strongest(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    plan = replace(
+        CONFIG,
+        preset="small",
+        folds=2,
+        attackers=("scratch", "raw"),
+        labels=("red",),
+        recognizers=("tiny-2d", "tiny-3d"),
+        average=True,
+        lambdas=(0.0, 0.25, 1.0),
+        reidentification=False,
+    )
+    few = manifest.take(range(0, len(manifest), 2))
+    line = [EvaluatedMethod(name="copy", method=build("downsample", factor=2))]
+    result = evaluate(few, line, plan, data="x", folder=tmp_path)
+    assert from_json(result.to_json()) == result
+    row = result.rows[1]
+    for found in row.findings:
+        mean = {(one.family, one.reads): one for one in found.means}
+        assert {family for family, _ in mean} == {"scratch", "raw"}
+        for (family, reads), one in mean.items():
+            assert one.networks == (("tiny-2d",) if reads == "stills" else ("tiny-3d",))
+            (name,) = one.networks
+            (own,) = [a for a in found.attacks if a.name == f"{family} {name}"]
+            assert one.score.value == pytest.approx(own.test.value)
+    action, red = row.findings[0], row.finding("red")
+    assert red is not None and red.score.value is not None and action.score.value is not None
+    assert not action.trade_offs and [one.weight for one in red.trade_offs] == [0, 0.25, 1]
+    read = max(red.score.value, 0.5)  # who reads less than a guess would turn it around
+    for one in red.trade_offs:
+        wanted = (1 - one.weight) * action.score.value + one.weight * (1 - read)
+        assert one.score.value == pytest.approx(wanted)
+        assert one.score.low is not None and one.score.low <= wanted <= (one.score.high or 0)
+    assert red.trade_offs[0].score.value == pytest.approx(action.score.value)
+    page = markdown(result)
+    assert "## Mean over networks" in page and "## f_lambda" in page
+    plain = replace(result, rows=tuple(_without(one) for one in result.rows))
+    assert "## Mean over networks" not in markdown(plain) and "## f_lambda" not in markdown(plain)
+
+
+def _without(row):
+    return replace(row, findings=tuple(replace(f, means=(), trade_offs=()) for f in row.findings))

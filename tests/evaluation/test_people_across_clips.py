@@ -1,0 +1,210 @@
+"""Re-identification across clips: found where people differ, at the floor where nothing does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from masquerade.anonymizer import Anonymizer
+from masquerade.datasets.manifest import Manifest, read_manifest
+from masquerade.datasets.mimes import Mimes, write_mimes
+from masquerade.evaluation import Evaluation, from_json
+from masquerade.evaluation.ground_truth import GroundTruth
+from masquerade.evaluation.kernel_ridge import extract_features
+from masquerade.evaluation.presets import STILL_KERNELS
+from masquerade.evaluation.protocols import protocols, source_files
+from masquerade.evaluation.reidentification import (
+    EER,
+    FUSION,
+    IDENTIFIED,
+    KNOWN,
+    LINKAGE,
+    MAP,
+    MULTI,
+    RANK,
+    SINGLE,
+    Comparison,
+    Features,
+    against_raw,
+    by_row,
+    compare_people,
+    reidentify,
+    succeeds,
+)
+from masquerade.evaluation.results import Reidentification, Row
+from masquerade.extraction.config import ExtractionConfig
+from masquerade.extraction.extract_dataset import extract_clips
+from masquerade.methods import build
+from masquerade.report.table import markdown
+
+MODELS = {name: STILL_KERNELS[f"kernel on {name}"] for name in ("the picture", "colours")}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """Drawn people who look different, in clips of different actions and places."""
+    folder = tmp_path_factory.mktemp("drawn") / "mimes"
+    return read_manifest(write_mimes(folder, Mimes(size=48, frames=4, clips=144, people=24)))
+
+
+def features_of(manifest: Manifest, method: Anonymizer | None) -> Features:
+    config = ExtractionConfig(frames=4, size=48, method=method, seed=0)
+    clips = extract_clips(manifest, config, workers=1)
+    count = len(manifest)
+    return {k: by_row(extract_features(clips, m), clips.rows, count) for k, m in MODELS.items()}
+
+
+@pytest.fixture(scope="module")
+def raw(drawn: Manifest) -> Features:
+    return features_of(drawn, None)
+
+
+@pytest.fixture(scope="module")
+def comparison(drawn: Manifest) -> Comparison:
+    truth = GroundTruth.of(drawn, protocols(drawn, folds=3))
+    sources, clips = source_files(drawn), np.arange(len(drawn))
+    found, why = compare_people(truth, sources, clips, seed=0)
+    assert found is not None and why is None
+    return found
+
+
+def every(comparison: Comparison, features: Features) -> list[list[Features]]:
+    return [[features] * len(comparison.folds)]
+
+
+def value(found: Reidentification, name: str) -> float:
+    score = found.scores[name].value
+    assert score is not None
+    return score
+
+
+def test_people_who_look_different_are_found_again_in_raw_video(
+    comparison: Comparison, raw: Features
+) -> None:
+    found = reidentify(comparison, every(comparison, raw))
+    assert value(found, RANK) > 0.9 and succeeds(found)
+    assert value(found, MAP) > 0.9 and value(found, LINKAGE) > 0.9 and value(found, EER) < 0.15
+    assert value(found, KNOWN) > 0.9 and value(found, IDENTIFIED) > 0.7  # an open set
+    assert value(found, MULTI) >= value(found, SINGLE) > 0.9
+    assert found.people == 24 and found.probes == 144 and len(found.chosen) == 3
+    assert {one.name for one in found.attacks} == {*MODELS, FUSION}
+    ends = [one.rank_1.high or 0 for one in found.attacks]
+    assert found.highest_score is not None and found.highest_score.high in ends
+
+
+def test_known_people_are_found_by_a_weak_method_in_raw_video(
+    drawn: Manifest, comparison: Comparison, raw: Features
+) -> None:
+    shown = features_of(drawn, build("pixelate", block=4))
+    found = reidentify(comparison, every(comparison, shown), raw=raw)
+    assert found.gallery == "raw" and value(found, RANK) > 0.6 and succeeds(found)
+
+
+def test_nobody_is_found_where_everything_is_black(
+    drawn: Manifest, comparison: Comparison, raw: Features
+) -> None:
+    black = features_of(drawn, build("blacken"))
+    for gallery in (None, raw):
+        found = reidentify(comparison, every(comparison, black), raw=gallery)
+        for name in (RANK, LINKAGE, EER, MULTI, SINGLE, KNOWN, IDENTIFIED):
+            assert value(found, name) == pytest.approx(found.floors[name]), name
+        assert value(found, MAP) <= (found.floors[MAP] or 0)  # that of galleries in random order
+        assert not succeeds(found)
+
+
+def test_people_who_are_shuffled_are_not_found(comparison: Comparison, raw: Features) -> None:
+    """The labels move to other clips, within and across the folds."""
+    clips = comparison.clips
+    people = comparison.people.copy()
+    for fold in comparison.folds:
+        people[fold.test] = np.random.default_rng(1).permutation(people[fold.test])
+    shuffled = replace(comparison, people=people, groups=people)
+    found = reidentify(shuffled, every(shuffled, raw))
+    assert len(clips) == len(shuffled.clips)
+    low, high = found.scores[LINKAGE].low, found.scores[LINKAGE].high
+    assert low is not None and high is not None and low <= 0.55 and abs(0.5 - low) < 0.15
+    assert not succeeds(found)
+
+
+def test_a_clip_is_not_compared_with_its_own_recording(
+    comparison: Comparison, raw: Features
+) -> None:
+    """Features that tell the recording and nothing else find nobody."""
+    count = len(comparison.people)
+    own = {"recording": np.random.default_rng(0).normal(size=(count, 300))}
+    for gallery in (None, own):
+        found = reidentify(comparison, every(comparison, own), raw=gallery)
+        assert not succeeds(found) and value(found, RANK) < 0.3
+    one_source = replace(comparison, sources=comparison.people)
+    assert "0 people" in (one_source.why_not() or "")
+
+
+def test_the_feature_is_chosen_on_training_people(comparison: Comparison) -> None:
+    """A feature that is right in the test alone is highest there, and is not chosen."""
+    rng = np.random.default_rng(0)
+    people = rng.normal(size=(comparison.people.max() + 1, 6))[comparison.people]
+    (fold,) = comparison.folds[:1]
+    lucky = rng.normal(size=people.shape)
+    sound = people + 0.4 * rng.normal(size=people.shape)
+    one = replace(comparison, folds=(fold,))
+    mixed = people.copy()
+    mixed[comparison.learned(0)] = lucky[comparison.learned(0)]
+    found = reidentify(one, [[{"sound": sound, "lucky": mixed}]])
+    assert found.chosen[0] != "lucky"
+    strength = {attack.name: attack.validation or 0 for attack in found.attacks}
+    assert strength["sound"] > 0.8 > strength["lucky"]
+
+
+def test_trained_anonymizers_are_averaged_over_runs(comparison: Comparison, raw: Features) -> None:
+    black = {name: np.zeros_like(one) for name, one in raw.items()}
+    one, none = (every(comparison, features)[0] for features in (raw, black))
+    both, first, second = (reidentify(comparison, r) for r in ([one, none], [one], [none]))
+    assert value(both, RANK) == pytest.approx((value(first, RANK) + value(second, RANK)) / 2)
+    assert len(both.chosen) == 2 * len(comparison.folds)
+
+
+def test_a_row_says_nothing_where_raw_video_does_not_either(comparison: Comparison) -> None:
+    def row(found: Reidentification) -> Row:
+        return Row(
+            name="x",
+            method=None,
+            arguments={},
+            regions="frame",
+            not_applicable=None,
+            clips=1,
+            skipped={},
+            cpu_seconds=0.0,
+            findings=(),
+            reidentification=(found,),
+        )
+
+    count = len(comparison.people)
+    weak = reidentify(comparison, every(comparison, {"nothing": np.zeros((count, 2))}))
+    told = {"people": np.random.default_rng(0).normal(size=(count, 6))[comparison.people]}
+    strong = reidentify(comparison, every(comparison, told))
+    _, hidden, leak = against_raw([row(weak), row(weak), row(strong)])
+    assert "raw video" in (hidden.reidentification[0].not_applicable or "")
+    assert leak.reidentification[0].not_applicable is None  # a leak is told all the same
+    assert against_raw([row(strong), row(weak)])[1].reidentification[0].scores
+
+
+def test_an_evaluation_has_it_by_default(evaluation: Evaluation) -> None:
+    raw, black, copy, later = (row.reidentification for row in evaluation.rows)
+    assert [one.gallery for one in raw] == ["anonymized"] and later == ()
+    assert [one.gallery for one in copy] == ["anonymized", "raw"]
+    assert succeeds(raw[0]) and all(map(succeeds, copy)) and not any(map(succeeds, black))
+    text = markdown(evaluation)
+    assert "## Re-identification across clips, people unseen" in text
+    pairs = markdown(replace(evaluation, held_out="pairs"))
+    assert "across clips, pairs unseen" in pairs and "Clips of pairs who" in pairs
+    assert from_json(evaluation.to_json()) == evaluation
+
+
+def test_results_without_it_are_read(evaluation: Evaluation, tmp_path: Path) -> None:
+    rows = tuple(replace(row, reidentification=()) for row in evaluation.rows)
+    before = replace(evaluation, rows=rows)
+    text = before.to_json().replace('"reidentification": []', '"earlier": []')
+    assert '"reidentification"' not in text and from_json(text) == before

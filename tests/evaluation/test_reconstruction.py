@@ -1,0 +1,200 @@
+"""Attackers that restore the raw picture: where they succeed, where not, and what is reported."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scenes
+import torch
+from conftest import CONFIG
+from rich.console import Console
+
+from masquerade.datasets.manifest import Manifest, read_manifest
+from masquerade.datasets.mimes import Mimes, write_mimes
+from masquerade.errors import UsageError
+from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate
+from masquerade.evaluation.presets import PRESETS, RESTORED_KERNELS, AttackerModel, restored
+from masquerade.evaluation.protocols import Fold
+from masquerade.evaluation.reconstruction import (
+    ReconstructionTask,
+    clip_quality,
+    fit_reconstruction,
+    mean_quality,
+    restored_clips,
+    shared_train,
+    why_not_comparable,
+)
+from masquerade.evaluation.results import from_json
+from masquerade.extraction.config import ExtractionConfig
+from masquerade.extraction.dataset import ClipDataset, from_tensor
+from masquerade.extraction.extract_dataset import extract_clips
+from masquerade.methods import build
+from masquerade.report.table import markdown, show
+
+NETWORK = AttackerModel(modality="stills", network="tiny-2d")
+RESTORING = replace(
+    scenes.QUICK,
+    restoration_steps=20,
+    attackers={
+        **scenes.QUICK.attackers,
+        "tiny-2d": NETWORK,
+        **restored({"tiny-2d": NETWORK}),
+        **RESTORED_KERNELS,
+    },
+)
+"""What learns in a second, with all kinds of attackers of restored clips."""
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """Mimes: one clip of each person."""
+    return read_manifest(write_mimes(tmp_path_factory.mktemp("mimes"), Mimes(clips=40)))
+
+
+def pairs(manifest: Manifest, method: str, **given: object) -> tuple[ClipDataset, ClipDataset]:
+    """Anonymized and raw clips."""
+    config = ExtractionConfig(frames=8, size=(48, 64), seed=0)
+    hidden = extract_clips(manifest, replace(config, method=build(method, **given)))
+    return hidden, extract_clips(manifest, config)
+
+
+def restored_psnr(hidden: ClipDataset, raw: ClipDataset, *, steps: int) -> tuple[float, float]:
+    """The mean PSNR of test people's clips as published, and as restored."""
+    rows = hidden.rows
+    train, test = rows[8:], rows[:8]
+    learned = hidden.of_rows(train), raw.of_rows(train)
+    task = ReconstructionTask(published=learned[0], raw=learned[1], steps=steps, seed=0)
+    shown = hidden.of_rows(test)
+    again = restored_clips(shown, fit_reconstruction(task))
+    before, after = (clip_quality(one, raw).values() for one in (shown, again))
+    return float(np.mean([a for a, _ in before])), float(np.mean([a for a, _ in after]))
+
+
+@pytest.mark.slow
+def test_weak_blur_is_restored_on_people_who_were_not_seen(people: Manifest) -> None:
+    """The strength test: where much is left, the network must find it."""
+    before, after = restored_psnr(*pairs(people, "blur", kernel=5, sigma=2.0, short=0), steps=200)
+    assert after > before + 1.5
+
+
+def test_what_is_gone_is_not_restored(people: Manifest) -> None:
+    """Of black frames no more than the mean picture can be guessed."""
+    hidden, raw = pairs(people, "blacken")
+    _, after = restored_psnr(hidden, raw, steps=100)
+    frames = raw.batch(torch.arange(8, len(raw))).float().mean(dim=(0, 2)).round().byte()
+    guess = from_tensor(frames[None, :, None].repeat(8, 1, 8, 1, 1), rows=raw.rows[:8])
+    mean_picture = np.mean([a for a, _ in clip_quality(guess, raw).values()])
+    assert after < mean_picture + 0.5
+
+
+def test_restored_clips_are_those_of_the_network_wherever_they_are_read(people: Manifest) -> None:
+    hidden, raw = pairs(people, "pixelate")
+    task = ReconstructionTask(published=hidden, raw=raw, steps=3, seed=0)
+    net = fit_reconstruction(task)
+    again = restored_clips(hidden, net)
+    assert again.shape == hidden.shape and again.digest != hidden.digest
+    assert torch.equal(again[3], again.batch(torch.tensor([1, 3]))[1])
+    assert again.digest == restored_clips(hidden, net).digest
+
+
+def test_no_seed_shares_a_network_that_saw_whom_it_holds_out() -> None:
+    rows = np.arange(16)
+    parts = [(np.delete(rows, slice(i, i + 2)), rows[i : i + 2]) for i in range(0, 16, 2)]
+    train, validation = parts[0]
+    none = rows[:0]
+    fold = Fold(train=train, validation=validation, test=none, others=tuple(parts[1:]))
+    groups = shared_train(fold, range(5), rows)
+    assert [group for group, _ in groups] == [(0, 1, 2), (3, 4)]
+    for group, shared in groups:
+        assert len(shared) == 16 - 2 * len(group)
+        for seed in group:
+            assert not np.isin(fold.for_seed(seed).validation, shared).any()
+    half = Fold(train=rows[:8], validation=rows[8:], test=none, others=((rows[8:], rows[:8]),))
+    assert [group for group, _ in shared_train(half, range(2), rows)] == [(0,), (1,)]
+
+
+def test_clips_that_do_not_fit_raw_ones_are_left_out_with_a_reason() -> None:
+    raw = from_tensor(torch.zeros(3, 3, 2, 16, 16, dtype=torch.uint8))
+    assert why_not_comparable(raw.take([1]), raw) is None
+    assert "not every clip" in (why_not_comparable(raw, raw.take([1])) or "")
+    other = from_tensor(torch.zeros(3, 3, 1, 16, 16, dtype=torch.uint8))
+    assert "(3, 1, 16, 16)" in (why_not_comparable(other, raw) or "")
+
+
+def test_runs_and_seeds_are_averaged_by_clip() -> None:
+    assert mean_quality([{1: (10.0, 0.2)}, {1: (20.0, 0.4), 2: (5.0, 0.0)}]) == {
+        1: (15.0, pytest.approx(0.3)),
+        2: (5.0, 0.0),
+    }
+
+
+@pytest.fixture(scope="module")
+def measured(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    """A method that hides everything, and one that is attacked by its noise too."""
+    PRESETS["restoring"] = RESTORING
+    config = replace(CONFIG, preset="restoring", folds=2)
+    entries = [
+        EvaluatedMethod(name="black", method=build("blacken")),
+        EvaluatedMethod(name="noise", method=build("selective")),
+    ]
+    folder = tmp_path_factory.mktemp("measured")
+    found = evaluate(manifest, entries, config, data="scenes", folder=folder)
+    trained = {file: file.stat().st_mtime_ns for file in folder.rglob("*.restoration")}
+    again = evaluate(manifest, entries, config, data="scenes", folder=folder)
+    assert again == found
+    assert trained == {file: file.stat().st_mtime_ns for file in folder.rglob("*.restoration")}
+    del PRESETS["restoring"]
+    return found
+
+
+def test_restored_clips_are_attacked_like_others(measured: Evaluation) -> None:
+    raw, black, _ = measured.rows
+    names = {one.name for one in black.findings[0].attacks if one.family == "reconstruction"}
+    assert names == {
+        "reconstruction tiny-2d, restored",
+        "reconstruction tiny-2d, restored, recalibrated",
+        "reconstruction kernel on the picture, restored",
+        "reconstruction kernel on colours, restored",
+    }
+    for found in raw.findings:
+        assert not any(one.family == "reconstruction" for one in found.attacks)
+    assert raw.restored == ()
+
+
+def test_the_report_says_how_near_the_raw_picture_was(measured: Evaluation) -> None:
+    _, black, noise = measured.rows
+    (one,) = black.restored
+    assert one.attacker == "network" and (one.psnr.value or 0) > (one.published_psnr.value or 99)
+    assert [one.attacker for one in noise.restored] == ["network", "noise known", "noise guessed"]
+    assert from_json(measured.to_json()) == measured
+    older = measured.to_json().replace('"restored":', '"unknown":')
+    assert from_json(older).rows[1].restored == ()
+    page = markdown(measured)
+    assert "## Restored pictures" in page and "| black | network |" in page
+    console = Console(record=True, width=200)
+    show(measured, console)
+    assert "Restored pictures" in console.export_text()
+
+
+def test_a_preset_without_such_attackers_says_so(manifest: Manifest) -> None:
+    with pytest.raises(UsageError, match="no attackers of reconstruction"):
+        evaluate(manifest, [], replace(CONFIG, attackers=("reconstruction",)), data="scenes")
+
+
+@pytest.mark.slow
+def test_the_family_alone_has_what_it_needs_of_raw_video(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    PRESETS["restoring"] = RESTORING
+    config = replace(CONFIG, preset="restoring", folds=2, attackers=("reconstruction",))
+    entries = [EvaluatedMethod(name="copy", method=build("downsample", factor=2))]
+    found = evaluate(manifest, entries, config, data="scenes", folder=tmp_path)
+    del PRESETS["restoring"]
+    copy = next(one for one in found.rows[1].findings if one.label == "identity")
+    raw = next(one for one in found.rows[0].findings if one.label == "identity")
+    name = "reconstruction kernel on colours, restored"
+    score = next(one.test.value for one in copy.attacks if one.name == name)
+    assert score is not None and score > 0.5 * (raw.score.value or 1)
