@@ -112,6 +112,24 @@ def test_what_is_undone_is_named(tmp_path: Path, change: Change, how: str) -> No
     assert not attacked(tmp_path / "published.mp4").recovered
 
 
+def test_people_text_and_a_receipt_are_seen_where_they_are(tmp_path: Path) -> None:
+    def sign(frame: np.ndarray, number: int) -> np.ndarray:
+        out = frame.copy()
+        out[20:90, 300:630] = 255
+        return cv2.putText(
+            out, "MAIN STREET", (310, 70), cv2.FONT_HERSHEY_DUPLEX, 1.5, (0, 0, 0), 3
+        )
+
+    video = write(tmp_path / "sign.mp4", sign, count=FEW)
+    (tmp_path / "sign.mp4.receipt.json").write_text("{}")
+    seen = attacked(video)
+    for attack in ("people", "text", "receipt"):
+        assert found(seen, attack).level == "left", attack
+    assert len(found(seen, "text").frames) == FEW
+    plain = attacked(write(tmp_path / "plain.mp4", count=FEW))
+    assert found(plain, "text").level == found(plain, "receipt").level == "nothing"
+
+
 def test_raw_video_tells_which_faces_were_left(raw: Path, tmp_path: Path) -> None:
     def lapses(frame: np.ndarray, number: int) -> np.ndarray:
         return frame if 8 <= number < 17 else black(frame, number)
@@ -189,6 +207,7 @@ def test_stacking_and_filters_restore_what_they_claim() -> None:
         assert out.shape == plain.shape and out.dtype == np.uint8
 
 
+@pytest.mark.slow
 def test_large_frames_are_undone_small_and_faces_seen_before_are_not_new() -> None:
     frame = cv2.resize(next(iter(frames())), (1920, 1440), interpolation=cv2.INTER_CUBIC)
     again = LookAgain()

@@ -70,6 +70,7 @@ class AttackReport:
     videos: tuple[VideoAttack, ...]
     arguments: Mapping[str, Any]  # of the attacks
     versions: Mapping[str, str]  # of what they were made with
+    folder: tuple[Finding, ...] = ()  # of all videos together, where there are several
 
     @property
     def exit_code(self) -> int:
@@ -85,6 +86,7 @@ class AttackReport:
             "arguments": dict(self.arguments),
             "versions": dict(self.versions),
             "videos": [_plain(one) for one in self.videos],
+            "folder": [one.plain() for one in self.folder],
         }
 
 

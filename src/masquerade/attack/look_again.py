@@ -59,7 +59,7 @@ class LookAgain:
         self._faces.setdefault(PUBLISHED, []).extend(_proofs(number, frame, sure, "face"))
         unsure = [box for box in seen if box.score < SURE]
         self._possible.extend(_proofs(number, frame, unsure, "perhaps a face"))
-        small, ratio = _shrink(frames) if self.undo else (frames, 1.0)
+        small, ratio = shrink(frames) if self.undo else (frames, 1.0)
         known = [
             replace(b, x0=ratio * b.x0, y0=ratio * b.y0, x1=ratio * b.x1, y1=ratio * b.y1)
             for b in sure
@@ -138,7 +138,7 @@ class LookAgain:
         )
 
 
-def _shrink(frames: Sequence[U8]) -> tuple[Sequence[U8], float]:
+def shrink(frames: Sequence[U8]) -> tuple[Sequence[U8], float]:
     """Copies of at most LARGEST pixels a side, since many are held at once, and their scale."""
     height, width = frames[0].shape[:2]
     ratio = min(1.0, LARGEST / max(height, width))

@@ -2,18 +2,38 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from masquerade.attack.across_videos import (
+    LEAST_FRAMES,
+    Described,
+    VideoDescriber,
+    compare_videos,
+    rank_sources,
+)
 from masquerade.attack.beside_raw import BesideRaw
 from masquerade.attack.file_facts import find_receipt, read_streams, read_tags
-from masquerade.attack.finding import AttackReport, VideoAttack
+from masquerade.attack.finding import AttackReport, Finding, VideoAttack
 from masquerade.attack.look_again import LookAgain
+from masquerade.attack.restore import (
+    LEARNED_FRAMES,
+    NETWORKS,
+    PATCHES,
+    RESTORED_FRAMES,
+    SIDE,
+    FramePair,
+    Restoration,
+    cut_patches,
+    fit_on_patches,
+)
 from masquerade.attack.undo import NEIGHBOURS, UNDO
 from masquerade.errors import UsageError, VideoError
 from masquerade.pipeline.batch import VIDEOS
@@ -26,15 +46,19 @@ from masquerade.video.read import Reader
 U8 = NDArray[np.uint8]
 ATTACKS = {
     "faces": "look again for faces in what was published, at low scores",
-    "undo": "stretch contrast, stack neighbouring frames and deconvolve, then look for faces",
+    "undo": "stretch contrast, stack neighbours, smooth mosaics, deconvolve; then look for faces",
     "people": "look for people",
     "text": "look for lines of text",
     "tags": "read the file's tags",
     "streams": "list what is in the file beside the picture",
     "receipt": "look for a receipt beside the file",
     "raw": "look for faces of the raw video that are unchanged",
+    "restore": "train a network on other pairs of published and raw video; restore, look for faces",
+    "across": "compare the videos with one another: which may show the same person or scene?",
+    "source": "look for each video's raw source among all raw videos",
 }
-"""What is tried, in order; `raw` where raw video is at hand."""
+"""What is tried, in order: `raw`, `restore` and `source` where raw video is at hand, `across` and
+`source` where there are several videos."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +67,8 @@ class AttackConfig(Checked):
 
     Args:
         frames: of a video that are looked at at most, spread evenly over it.
-        quick: do not try to undo the anonymization, which takes most of the time.
+        quick: do not try to undo the anonymization, nor train a network to restore the raw
+            picture, which take most of the time.
     """
 
     frames: Count = 60
@@ -76,18 +101,54 @@ def attack_files(
     files = _list_files(paths)
     LookAgain()  # a network that is missing fails here, before any work
     beside = {file: None if raw is None else _raw_of(file, raw, len(files)) for file in files}
-    videos = [attack_file(file, config, beside[file], progress) for file in files]
+    restorations = {} if config.quick else _restorations(beside, progress)
+    videos = [
+        attack_file(file, config, beside[file], progress, restorations.get(file)) for file in files
+    ]
     return AttackReport(
         videos=tuple(videos),
+        folder=tuple(_attack_folder(videos, beside, progress)),
         arguments=asdict(config) | {"raw": None if raw is None else str(raw)},
         versions=library_versions(),
     )
 
 
+def _attack_folder(
+    videos: Sequence[VideoAttack], beside: Mapping[Path, Path | None], progress: Progress | None
+) -> Iterator[Finding]:
+    """Compare videos with one another, and with all raw ones."""
+    counts = {one.path: one.frames for one in videos if one.error is None}
+    files = [path for path, count in counts.items() if count >= LEAST_FRAMES]
+    if len(files) < 2:
+        return
+    describer = VideoDescriber()
+
+    def describe(path: Path, count: int) -> Described:
+        if progress:
+            progress(f"comparing {path.name}", 0, 1)
+        with ExitStack() as stack:
+            return describer.describe(count, _frames(stack, path))
+
+    described = {path: describe(path, counts[path]) for path in files}
+    yield compare_videos(described)
+    sources = {path: source for path in files if (source := beside[path]) is not None}
+    if sources:
+        # as many frames as were published: the rest of a longer raw video is not compared
+        raw = {path: describe(source, counts[path]) for path, source in sources.items()}
+        yield rank_sources(described, raw)
+
+
 def attack_file(
-    path: Path, config: AttackConfig, raw: Path | None, progress: Progress | None = None
+    path: Path,
+    config: AttackConfig,
+    raw: Path | None,
+    progress: Progress | None = None,
+    restoration: Restoration | None = None,
 ) -> VideoAttack:
-    """Attack one published video or image; see `attack_files`."""
+    """Attack one published video or image; see `attack_files`.
+
+    `restoration` has a network that has not seen it.
+    """
     began = time.monotonic()
     try:
         info = probe(path)
@@ -95,14 +156,19 @@ def attack_file(
         chosen = _spread(count, config.frames)
         again = LookAgain(undo=() if config.quick else tuple(UNDO))
         compared = None if raw is None else BesideRaw()
+        later = [number for number in chosen if restoration and number >= restoration.first]
+        restored = {later[i] for i in _spread(len(later), RESTORED_FRAMES)}
         for done, (number, frames, at, source) in enumerate(_windows(path, raw, chosen), 1):
             again.look(number, frames, at)
             if compared is not None and source is not None:
                 compared.look(number, frames[at], source)
+            if restoration is not None and source is not None and number in restored:
+                restoration.look(number, FramePair.of_window(frames, at, source))
             if progress:
                 progress(path.name, done, len(chosen))
         facts = [read_tags(info), read_streams(info), find_receipt(path)]
         findings = [*again.findings(), *facts, *(compared.findings() if compared else [])]
+        findings += [restoration.finding()] if restoration else []
     except (VideoError, OSError) as error:
         return VideoAttack(path=path, error=str(error))
     return VideoAttack(
@@ -114,6 +180,61 @@ def attack_file(
         findings=tuple(findings),
         seconds=time.monotonic() - began,
     )
+
+
+def _restorations(
+    beside: Mapping[Path, Path | None], progress: Progress | None
+) -> dict[Path, Restoration]:
+    """For each video with a raw one, a network that learned from others.
+
+    Videos are dealt into three groups at most; each is restored by what learned from the other
+    groups. A single video is restored in its second half by what learned from its first.
+    """
+    pairs = {path: raw for path, raw in beside.items() if raw is not None}
+    patches, counts = {}, {}
+    for done, (path, raw) in enumerate(pairs.items(), 1):
+        try:
+            counts[path] = count_frames(path) if probe(path).kind == "video" else 1
+            half = counts[path] // 2 if len(pairs) == 1 else counts[path]
+            chosen = _spread(half, LEARNED_FRAMES)
+            each = -(-PATCHES // max(1, len(pairs) * len(chosen)))
+            patches[path] = cut_patches(_frame_pairs(path, raw, chosen), each)
+        except (VideoError, OSError):  # the attack on it says so
+            continue
+        if progress:
+            progress("pairs to learn from", done, len(pairs))
+    if len(pairs) == 1:
+        learned = "learned from the first half of the video, and restored frames of the second"
+        return {
+            path: _learn([one], learned, first=(counts[path] + 1) // 2)
+            for path, one in patches.items()
+        }
+    groups = min(NETWORKS, len(patches))
+    found_for: dict[Path, Restoration] = {}
+    for group in range(groups):
+        mine = [path for i, path in enumerate(patches) if i % groups == group]
+        others = [one for path, one in patches.items() if path not in mine]
+        words = f"learned from {len(others)} other pairs of videos"
+        one = _learn(others, words)
+        found_for |= {path: Restoration(net=one.net, learned=one.learned) for path in mine}
+        if progress:
+            progress("networks that restore", group + 1, groups)
+    return found_for
+
+
+def _learn(patches: Sequence[Tensor], learned: str, *, first: int = 0) -> Restoration:
+    every = torch.cat(list(patches)) if patches else torch.zeros(0)
+    if not len(every):
+        why = f"there are too few frames of {SIDE} pixels a side or more to learn from"
+        return Restoration(net=None, learned=why)
+    net = fit_on_patches(every)
+    return Restoration(net=net, learned=f"{learned}, by {len(every):,} patches", first=first)
+
+
+def _frame_pairs(path: Path, raw: Path, chosen: Sequence[int]) -> Iterator[FramePair]:
+    for _, frames, at, source in _windows(path, raw, chosen):
+        if source is not None:
+            yield FramePair.of_window(frames, at, source)
 
 
 def _windows(

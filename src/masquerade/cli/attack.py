@@ -1,6 +1,7 @@
 """`masquerade attack`: try to recover from published videos what was hidden in them."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +9,7 @@ from typing import Annotated
 from rich.console import Console
 from tyro.conf import Positional, arg
 
-from masquerade.attack import AttackConfig, AttackReport, VideoAttack, attack_files
+from masquerade.attack import AttackConfig, AttackReport, Finding, VideoAttack, attack_files
 from masquerade.cli.progress import StepProgress
 from masquerade.cli.readable_help import Box, parse_boxes
 from masquerade.errors import UsageError, escape
@@ -70,11 +71,18 @@ def _print(report: AttackReport, options: Options) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for video in report.videos:
         console.print(f"{escape(video.path)}: {_verdict(video)}", markup=False)
-        for found in video.findings if not options.quiet else ():
-            console.print(f"  {MARKS[found.level]:<9} ", end="")
-            console.print(found.says, markup=False)
+        _print_findings(video.findings if not options.quiet else (), console)
+    if report.folder and not options.quiet:
+        console.print("All videos together:")
+        _print_findings(report.folder, console)
     if options.output is not None and not options.quiet:
         console.print(f"{escape(options.output)} shows the frames; guard it.", markup=False)
+
+
+def _print_findings(findings: Sequence[Finding], console: Console) -> None:
+    for found in findings:
+        console.print(f"  {MARKS[found.level]:<9} ", end="")
+        console.print(found.says, markup=False)
 
 
 def _verdict(video: VideoAttack) -> str:

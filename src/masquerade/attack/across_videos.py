@@ -1,0 +1,237 @@
+"""Compare the videos of a folder without labels: which may show the same person or scene?
+
+No network that recognizes people is trained here. What can be seen again of people in a published
+video (the colours of who is found, their outline as they move, the proportions of their bodies) is
+compared between videos, and what is as alike as the two halves of one video is reported. Where the
+raw videos are at hand, each published video is looked for among them.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from masquerade.attack.finding import Finding
+from masquerade.attack.look_again import PERSON, shrink
+from masquerade.errors import MissingError, escape
+from masquerade.evaluation.gait_attackers import gait_energy_image
+from masquerade.evaluation.kernel_ridge import coarse_mean_frame, colour_histogram
+from masquerade.evaluation.pose_attackers import LEAST_SEEN, bone_ratios
+from masquerade.extraction.flow_clip import flow_clip, flow_frame
+from masquerade.extraction.poses import find_people, pose_sequence, pose_tracker
+from masquerade.regions.boxes import Box, to_boxes
+from masquerade.regions.ssd_people import SsdPeople
+
+U8 = NDArray[np.uint8]
+Described = Mapping[str, NDArray[np.float64]]
+"""Feature to (2, D), one row for each half of a video; a feature that shows nothing is left out."""
+
+LOOKED, CONSECUTIVE = 12, 25  # frames of each half: spread over it, and in a row from its middle
+LEAST_FRAMES = 16  # of a video that has two halves to compare
+SCENE = "the scene"
+ABOUT = {
+    "the colours of people": "people as a detector finds them",
+    "the outline of what moves": "optical flow",
+    "the proportions of bodies": "pose networks",
+    SCENE: "the median picture, coarse",
+}
+"""Features, and what they are read by."""
+FARTHER = {SCENE: 3.0}
+"""How many times as far apart as two halves of one video counts as alike; of people not more.
+
+A still camera sees nearly the same in both halves, and the same place in another video lies farther
+off, but other places many times as far.
+"""
+ALIKE = 2  # features of people that must be as alike as two halves of one video
+PLAIN = 0.02  # spread of a picture and mean of an outline below which there is nothing to compare
+SURE = 0.05  # probability of a guess that ranks as many raw sources first, over all features
+SCENE_SIZE = (64, 48)  # pixels of the scene
+
+
+@dataclass(eq=False)
+class VideoDescriber:
+    """What videos show of people and scenes, in two halves each.
+
+    Raises:
+        MissingError: the network for people is not installed.
+    """
+
+    poses: bool = True  # whether pose networks are there
+
+    def __post_init__(self) -> None:
+        self._person = SsdPeople(threshold=PERSON)
+        try:
+            pose_tracker()
+        except MissingError:
+            self.poses = False
+
+    def describe(self, count: int, frames: Iterable[U8]) -> Described:
+        """The features of a video of so many frames; `frames` gives them (H, W, 3) in order."""
+        if count < LEAST_FRAMES:
+            return {}
+        halves = [_half(start, end) for start, end in ((0, count // 2), (count // 2, count))]
+        looked: list[dict[int, U8]] = [{}, {}]
+        flow: list[list[U8]] = [[], []]
+        for number, frame in enumerate(frames):
+            for half, (spread, row) in enumerate(halves):
+                if number in row:
+                    flow[half].append(flow_frame(frame))
+                if number in spread:
+                    looked[half][number] = shrink([frame])[0][0]
+        both = [self._describe(*one) for one in zip(looked, flow, strict=True)]
+        shared = [name for name in ABOUT if all(name in one for one in both)]
+        return {name: np.stack([one[name] for one in both]) for name in shared}
+
+    def _describe(self, looked: Mapping[int, U8], flow: Sequence[U8]) -> Described:
+        people, outline, bones, scene = ABOUT
+        found: dict[str, NDArray[np.float64]] = {}
+        colours = [one for frame in looked.values() for one in self._colours(frame)]
+        if colours:
+            found[people] = np.sqrt(np.mean(np.square(colours), axis=0))
+        energy = gait_energy_image(torch.from_numpy(flow_clip(flow)).float()[None] / 255)
+        if float(energy.mean()) > PLAIN:
+            found[outline] = energy[0].double().numpy()
+        if self.poses and (ratios := _bones(looked)) is not None:
+            found[bones] = ratios
+        small = np.stack(
+            [cv2.resize(one, SCENE_SIZE, interpolation=cv2.INTER_AREA) for one in looked.values()]
+        )
+        picture = coarse_mean_frame(_tensor(np.asarray(small, np.uint8)))[0].double().numpy()
+        if float(picture.std()) > PLAIN:
+            found[scene] = picture
+        return found
+
+    def _colours(self, frame: U8) -> list[NDArray[np.float64]]:
+        rows, scores = self._person(frame, in_tiles=False, turned=False)
+        crops = [_crop(frame, box) for box in to_boxes(rows, scores, "person")]
+        return [
+            colour_histogram(_tensor(crop[None]))[0].double().numpy() for crop in crops if crop.size
+        ]
+
+
+def compare_videos(described: Mapping[Path, Described]) -> Finding:
+    """Which videos are as alike as two halves of one video, by what they show of people."""
+    pairs = list(combinations(described, 2))
+    alike = {
+        (a, b): [name for name in ABOUT if _as_halves(described[a], described[b], name)]
+        for a, b in pairs
+    }
+    if len(pairs) > 3:  # what makes most pairs alike tells nobody apart
+        for name in ABOUT:
+            if 2 * sum(name in names for names in alike.values()) > len(pairs):
+                alike = {pair: [n for n in names if n != name] for pair, names in alike.items()}
+    told = [text for pair, names in alike.items() if (text := _told(pair, names))]
+    shown = "; ".join(told[:12]) + (f"; and {len(told) - 12} more" if len(told) > 12 else "")
+    kinds = {name for one in described.values() for name in one}
+    by = [f"{name} ({ABOUT[name]})" for name in ABOUT if name in kinds] or ["nothing they share"]
+    return Finding(
+        attack="across",
+        level="left" if told else "nothing",
+        says=f"Of {len(pairs)} pairs of videos {len(told)} are as alike as two halves of one "
+        f"video: {shown}. This is likeness and no proof."
+        if told
+        else f"Of {len(pairs)} pairs of videos none is as alike as two halves of one video.",
+        work=f"{len(described)} videos, {2 * LOOKED} frames of each and {2 * CONSECUTIVE} in a "
+        f"row; compared by {', '.join(by)}; "
+        f"a person needs {ALIKE} of the first three; nothing was trained",
+    )
+
+
+def rank_sources(described: Mapping[Path, Described], raw: Mapping[Path, Described]) -> Finding:
+    """How often a published video's raw source is the most similar of all raw videos.
+
+    Args:
+        described: the published videos.
+        raw: the raw video of each, by the path of the published one.
+    """
+    counts: dict[str, tuple[int, int, float]] = {}  # ranked first, of how many, chance of as many
+    for name in ABOUT:
+        known = [path for path in described if name in described[path] and name in raw[path]]
+        if len(known) < 2:
+            continue
+        table = np.array(
+            [[_distance(described[a][name], raw[b][name]) for b in known] for a in known]
+        )
+        own = np.diag(table)[:, None]
+        first = int(((table <= own).sum(axis=1) == 1).sum())  # a tie is not first
+        counts[name] = first, len(known), _chance(first, len(known))
+    sure = [name for name, (*_, chance) in counts.items() if chance < SURE / len(ABOUT)]
+    listed = "; ".join(f"{name}: {k} of {n}" for name, (k, n, _) in counts.items())
+    return Finding(
+        attack="source",
+        level="left" if sure else "nothing",
+        says=(
+            f"Published videos lead to their raw sources: among all raw videos their own is the "
+            f"most similar ({listed}), which a guess finds once."
+            if sure
+            else f"Raw sources are not surely told from the published videos ({listed}); a guess "
+            "finds one."
+            if counts
+            else "Nothing can be compared between published and raw videos."
+        ),
+        work=f"{len(described)} published videos, each among {len(raw)} raw ones; sure where a "
+        f"guess finds as many in {SURE / len(ABOUT):.2%} of trials; nothing was trained",
+    )
+
+
+def _told(pair: tuple[Path, Path], names: Sequence[str]) -> str:
+    a, b = (escape(one.name) for one in pair)
+    people = [name for name in names if name != SCENE]
+    if len(people) >= ALIKE:
+        # a place also shapes outlines and bodies, so that its part is always said
+        return f"{a} and {b} may show the same person or scene, by {' and '.join(names)}"
+    return f"{a} and {b} may show the same scene" if SCENE in names else ""
+
+
+def _as_halves(a: Described, b: Described, name: str) -> bool:
+    """Whether two videos are as alike as the halves of each are on average."""
+    if name not in a or name not in b:
+        return False
+    own = [float(np.linalg.norm(one[name][0] - one[name][1])) for one in (a, b)]
+    return _distance(a[name], b[name]) <= FARTHER.get(name, 1.0) * float(np.mean(own))
+
+
+def _distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """The mean distance of the halves (2, D) of one to those of another."""
+    return float(np.linalg.norm(a[:, None] - b[None], axis=2).mean())
+
+
+def _chance(first: int, count: int) -> float:
+    """The probability that a guess among `count` is right `first` times or more of as many."""
+    p = 1 / count
+    return sum(math.comb(count, k) * p**k * (1 - p) ** (count - k) for k in range(first, count + 1))
+
+
+def _half(start: int, end: int) -> tuple[set[int], range]:
+    """Of a half, frames spread over it and consecutive ones from its middle."""
+    count = end - start
+    spread = {start + int((i + 0.5) * count / LOOKED) for i in range(LOOKED)}
+    length = min(CONSECUTIVE, count)
+    first = start + (count - length) // 2
+    return spread, range(first, first + length)
+
+
+def _bones(looked: Mapping[int, U8]) -> NDArray[np.float64] | None:
+    """Ratios of bones; None: nobody is seen in enough frames."""
+    people = dict(zip(range(len(looked)), find_people(looked.values()), strict=True))
+    if sum(1 for one in people.values() if one) <= LEAST_SEEN * len(people):
+        return None
+    height, width = next(iter(looked.values())).shape[:2]
+    sequence = pose_sequence(people, np.arange(len(people)), size=(width, height))
+    return bone_ratios(torch.from_numpy(sequence)[None])[0].double().numpy()
+
+
+def _crop(frame: U8, box: Box) -> U8:
+    top, left = max(0, int(box.y0)), max(0, int(box.x0))
+    return frame[top : max(top, int(box.y1)), left : max(left, int(box.x1))]
+
+
+def _tensor(frames: NDArray[np.uint8]) -> torch.Tensor:
+    """(1, 3, T, H, W) in [0, 1] of (T, H, W, 3)."""
+    return torch.from_numpy(np.ascontiguousarray(frames)).permute(3, 0, 1, 2)[None].float() / 255

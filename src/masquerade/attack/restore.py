@@ -1,0 +1,227 @@
+"""Train a network on pairs of published and raw video, and restore what it has not seen.
+
+An attacker who has the method makes such pairs of own videos. Here the pairs are the auditor's: the
+network that restores a video has learned from the others (or, where there is one pair, from the
+first half of its frames), so that nothing it shows was shown to it. It sees small patches, and
+cannot learn where in the frame something stands.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from masquerade.attack.finding import MOST_PROOFS, Finding, Proof
+from masquerade.attack.look_again import SAME, SURE, SURE_UNDONE, TWICE, crop
+from masquerade.extraction.poses import Picture
+from masquerade.metrics.picture_quality import MOST_PSNR, psnr, ssim
+from masquerade.models.restoration_net import RestorationNet
+from masquerade.regions.boxes import Box, corners, iou
+from masquerade.regions.face_detectors import CenterFace
+from masquerade.training.restoration import RestorationConfig, fit_restoration, restore_frames
+
+U8 = NDArray[np.uint8]
+Flags = NDArray[np.bool_]
+
+PATCHES, SIDE = 2000, 64  # that a network learns from, and their pixels a side
+STEPS, BATCH = 300, 16  # of its training: under a minute on one core
+NETWORKS = 3  # trained at most, however many videos there are
+LEARNED_FRAMES = 24  # of a video that patches are cut from
+RESTORED_FRAMES = 12  # of a video that are restored
+HIDDEN = 8.0  # mean difference in grey levels from which a part of a frame counts as hidden
+LEAST_HIDDEN = 0.002  # of a frame, below which nothing of it counts as hidden
+NEAR = 15  # pixels a side over which differences are averaged
+GAIN = 1.5  # decibels by which a restored picture must be nearer than published, and than a guess
+SMALL = 160  # pixels of the longer side of the frame on which surroundings are continued
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FramePair:
+    """A published frame, the mean of the frames around it, and the raw one, each (H, W, 3)."""
+
+    published: U8
+    around: U8
+    raw: U8
+
+    @classmethod
+    def of_window(cls, frames: Sequence[U8], at: int, raw: U8) -> "FramePair":
+        """The pair of one frame among its neighbours."""
+        around = np.mean(frames, axis=0).round().astype(np.uint8)
+        published = frames[at]
+        if raw.shape != published.shape:
+            size = published.shape[1], published.shape[0]
+            raw = np.asarray(cv2.resize(raw, size, interpolation=cv2.INTER_AREA), np.uint8)
+        return cls(published=published, around=around, raw=raw)
+
+    @property
+    def hidden(self) -> Flags:
+        """(H, W), where published and raw differ."""
+        differs = cv2.absdiff(self.published, self.raw).astype(np.float32).mean(axis=2)
+        return np.asarray(cv2.blur(differs, (NEAR, NEAR)) > HIDDEN)
+
+    def tensor(self) -> Tensor:
+        """(9, H, W) in bytes: published, around, raw."""
+        whole = np.concatenate([self.published, self.around, self.raw], axis=2)
+        return torch.from_numpy(whole).permute(2, 0, 1)
+
+
+def cut_patches(pairs: Iterable[FramePair], count: int, *, seed: int = 0) -> Tensor:
+    """(n, 9, 64, 64) in bytes, about so many of each pair; most show something that is hidden."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for pair in pairs:
+        height, width = pair.raw.shape[:2]
+        if min(height, width) < SIDE:
+            continue
+        whole, (rows, columns) = pair.tensor(), np.nonzero(pair.hidden)
+        for number in range(count):
+            y, x = rng.integers(height), rng.integers(width)
+            if len(rows) and number % 4:
+                one = rng.integers(len(rows))
+                y, x = rows[one], columns[one]
+            top = int(np.clip(y - rng.integers(SIDE), 0, height - SIDE))
+            left = int(np.clip(x - rng.integers(SIDE), 0, width - SIDE))
+            found.append(whole[:, top : top + SIDE, left : left + SIDE].clone())
+    return torch.stack(found) if found else torch.zeros(0, 9, SIDE, SIDE, dtype=torch.uint8)
+
+
+def fit_on_patches(patches: Tensor, *, seed: int = 0) -> RestorationNet:
+    """Train a network on patches (n, 9, 64, 64)."""
+
+    def sample(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        some = patches[torch.randint(len(patches), (BATCH,), generator=generator)].float() / 255
+        return some[:, :6], some[:, 6:]
+
+    return fit_restoration(sample, config=RestorationConfig(steps=STEPS), seed=seed)
+
+
+@dataclass(eq=False)
+class Restoration:
+    """What a network restored of one video's frames, beside the raw ones.
+
+    Args:
+        net: trained without these frames; None: there was nothing to learn from.
+        learned: what it learned from, in words.
+        first: number of the first frame that it may restore.
+
+    Raises:
+        MissingError: the network for faces is not installed.
+    """
+
+    net: RestorationNet | None
+    learned: str
+    first: int = 0
+    _before: list[tuple[float, float, float]] = field(default_factory=list)  # see `_measure`
+    _after: list[tuple[float, float]] = field(default_factory=list)
+    _faces: list[Proof] = field(default_factory=list)
+    _pictures: list[Proof] = field(default_factory=list)
+    _looked: int = 0
+
+    def __post_init__(self) -> None:
+        self._detector = CenterFace(threshold=SURE)
+
+    def look(self, number: int, pair: FramePair) -> None:
+        """Restore one frame and compare it."""
+        hidden = pair.hidden
+        if self.net is None or number < self.first or hidden.mean() < LEAST_HIDDEN:
+            return
+        self._looked += 1
+        inputs = pair.tensor()[None, :6].float() / 255
+        restored = restore_frames(self.net, inputs)[0].permute(1, 2, 0).numpy()
+        restored = np.where(hidden[..., None], restored, pair.published)
+        published = psnr(pair.published[hidden], pair.raw[hidden])
+        guessed = max(psnr(one[hidden], pair.raw[hidden]) for one in _guesses(pair.raw, hidden))
+        self._before.append((published, guessed, ssim(pair.published, pair.raw)))
+        after = psnr(restored[hidden], pair.raw[hidden]), ssim(restored, pair.raw)
+        self._after.append(after)
+        self._look_for_faces(number, pair, restored)
+        says = f"restored beside raw, {after[0]:.1f} dB where it was hidden"
+        box = _bounds(hidden)
+        self._pictures.append(
+            Proof(
+                frame=number,
+                score=min(1.0, max(0.0, after[0] / MOST_PSNR)),
+                says=says,
+                picture=_beside(restored, pair.raw, box),
+            )
+        )
+
+    def _look_for_faces(self, number: int, pair: FramePair, restored: U8) -> None:
+        """Faces of the raw frame that are seen in the restored one, and not in the published."""
+        pictures = (pair.raw, pair.published, restored)
+        raw, published, again = (list(self._detector(Picture(one))) for one in pictures)
+        for box in again:
+            if box.score >= SURE_UNDONE and _overlaps(box, raw) and not _overlaps(box, published):
+                says = f"face, {box.width:.0f} x {box.height:.0f} pixels, restored beside raw"
+                picture = _beside(restored, pair.raw, box)
+                self._faces.append(Proof(frame=number, score=box.score, says=says, picture=picture))
+
+    def finding(self) -> Finding:
+        """What was restored in all frames that were looked at."""
+        work = f"{self._looked} frames restored by a network of {STEPS} steps; {self.learned}"
+        if self.net is None or not self._looked:
+            why = self.learned if self.net is None else "no part of these frames is hidden"
+            return Finding(
+                attack="restore",
+                level="nothing",
+                says=f"No network was asked to restore frames: {why}.",
+                work=work,
+            )
+        before = np.mean([one[:2] for one in self._before], axis=0)  # published, guessed
+        after = float(np.mean([one[0] for one in self._after]))
+        alike = np.mean([one[2] for one in self._before]), np.mean([one[1] for one in self._after])
+        frames = tuple(sorted({one.frame for one in self._faces}))
+        faces = len(frames) >= TWICE
+        nearer = after >= max(before) + GAIN
+        says = f"Where something was hidden, a network came from {before[0]:.1f} to {after:.1f} dB "
+        says += f"of the raw picture (who sees nothing there guesses {before[1]:.1f}), and the "
+        says += f"frames' SSIM from {alike[0]:.2f} to {alike[1]:.2f}"
+        says += f"; faces are seen again in {len(frames)} of {self._looked} frames"
+        proofs = self._faces if faces else self._pictures if nearer else []
+        return Finding(
+            attack="restore",
+            level="recovered" if faces or nearer else "nothing",
+            says=f"{says}.",
+            work=f"{work}; recovered: faces of the raw frame from a score of {SURE_UNDONE} in "
+            f"{TWICE} frames, or {GAIN:g} dB nearer than the published picture and than the mean "
+            "colour and the surroundings continued",
+            frames=frames if faces else tuple(one.frame for one in proofs),
+            proofs=tuple(sorted(proofs, key=lambda one: -one.score)[:MOST_PROOFS]),
+        )
+
+
+def _guesses(raw: U8, hidden: Flags) -> list[U8]:
+    """What is guessed without seeing what is hidden: its mean colour, its surroundings continued.
+
+    The first is more than an attacker knows.
+    """
+    mean = np.where(hidden[..., None], raw[hidden].mean(axis=0).round(), raw).astype(np.uint8)
+    if hidden.all():
+        return [mean]
+    height, width = hidden.shape
+    scale = min(1.0, SMALL / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = cv2.resize(mean, size, interpolation=cv2.INTER_AREA)
+    covered = cv2.resize(hidden.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
+    filled = cv2.inpaint(small, covered.astype(np.uint8), 3, cv2.INPAINT_TELEA)
+    large = cv2.resize(filled, (width, height), interpolation=cv2.INTER_LINEAR)
+    return [mean, np.where(hidden[..., None], large, raw).astype(np.uint8)]
+
+
+def _overlaps(box: Box, others: Sequence[Box]) -> bool:
+    return bool(others) and bool((iou(corners([box]), corners(others)) >= SAME).any())
+
+
+def _bounds(hidden: Flags) -> Box:
+    """The box of all that is hidden."""
+    x, y, width, height = cv2.boundingRect(hidden.astype(np.uint8))
+    return Box(x, y, x + width, y + height, score=1.0)
+
+
+def _beside(restored: U8, raw: U8, box: Box) -> U8:
+    """The restored part of a frame on the left, the raw one on the right."""
+    return np.ascontiguousarray(np.hstack([crop(restored, box), crop(raw, box)]), np.uint8)

@@ -1,0 +1,137 @@
+"""`masquerade attack` of several videos: the same person or scene, and raw sources."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from masquerade.attack import AttackConfig, AttackReport, Finding, attack_files
+from masquerade.attack.across_videos import SCENE, compare_videos, rank_sources
+from masquerade.cli import main
+from masquerade.errors import MissingError
+from masquerade.regions.face_detectors import centerface_file
+from masquerade.regions.model_files import model_file
+
+try:
+    centerface_file()
+    model_file("people detection")
+    model_file("text detection")
+except MissingError as missing:
+    pytest.skip(str(missing), allow_module_level=True)
+
+COUNT = 40
+QUICK = AttackConfig(frames=2, quick=True)
+
+
+def pictures(place: int, *, take: int = 0) -> list[np.ndarray]:
+    """A square that swings about in a place of its own, filmed with a little noise."""
+    rng = np.random.default_rng(place)
+    scene = cv2.resize(rng.integers(20, 235, (6, 8, 3)).astype(np.uint8), (160, 120))
+    noise, out = np.random.default_rng(100 + take), []
+    for number in range(COUNT):
+        frame = scene + noise.normal(0, 4, scene.shape)
+        left = int(60 + 40 * np.sin(0.4 * number + take))
+        frame[40:80, left : left + 20] = 255 * (number % 8 > 3)
+        out.append(frame.clip(0, 255).astype(np.uint8))
+    return out
+
+
+def write(path: Path, frames: list[np.ndarray]) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    with av.open(str(path), "w", format="mp4") as out:
+        stream = out.add_stream("libx264", rate=25, options={"crf": "16", "preset": "veryfast"})
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for number, frame in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            picture.pts, picture.time_base = number, Fraction(1, 25)
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode(None))
+    return path
+
+
+def of_folder(report: AttackReport, attack: str) -> Finding:
+    return next(one for one in report.folder if one.attack == attack)
+
+
+def blurred(frames: list[np.ndarray]) -> list[np.ndarray]:
+    return [cv2.GaussianBlur(frame, (0, 0), 8) for frame in frames]
+
+
+def test_two_videos_of_one_scene_are_said_to_show_a_scene_and_nobody(tmp_path: Path) -> None:
+    write(tmp_path / "a.mp4", pictures(1))
+    write(tmp_path / "b.mp4", pictures(1, take=1))
+    write(tmp_path / "c.mp4", pictures(2))
+    write(tmp_path / "d.mp4", [np.zeros_like(one) for one in pictures(3)])
+    write(tmp_path / "e.mp4", [np.zeros_like(one) for one in pictures(3)])
+    report = attack_files([tmp_path], QUICK)
+    found = of_folder(report, "across")
+    assert found.level == "left" and "a.mp4 and b.mp4 may show the same scene" in found.says
+    assert "1 are as alike" in found.says and "person" not in found.says
+    assert not any(name in found.says for name in ("c.mp4", "d.mp4", "e.mp4"))
+    assert report.exit_code == 0  # likeness recovers nothing
+
+
+@pytest.mark.slow
+def test_published_videos_lead_to_their_raw_sources_or_do_not(tmp_path: Path) -> None:
+    for place in range(5):
+        frames = pictures(place)
+        write(tmp_path / "raw" / f"{place}.mp4", frames)
+        write(tmp_path / "blurred" / f"{place}_anonymized.mp4", blurred(frames))
+        write(tmp_path / "black" / f"{place}.mp4", [np.zeros_like(one) for one in frames])
+    shown = attack_files([tmp_path / "blurred"], QUICK, raw=tmp_path / "raw")
+    source = of_folder(shown, "source")
+    assert source.level == "left" and f"{SCENE}: 5 of 5" in source.says
+    hidden = attack_files([tmp_path / "black"], QUICK, raw=tmp_path / "raw")
+    assert of_folder(hidden, "source").level == "nothing"
+    assert of_folder(hidden, "across").level == "nothing"
+
+
+def described(shift: float, *names: str) -> dict[str, np.ndarray]:
+    return {name: np.array([[shift, 0.0], [shift, 1.0]]) for name in names}
+
+
+PEOPLE = ("the colours of people", "the outline of what moves")
+
+
+def test_a_person_needs_two_kinds_of_likeness_and_is_never_said_without_a_scene() -> None:
+    def says(*names: str, shift: float = 0.0) -> str:
+        pair = {Path("a"): described(0, *names), Path("b"): described(shift, *names)}
+        return compare_videos(pair).says
+
+    assert "may show the same person or scene, by" in says(*PEOPLE)
+    assert "moves and the scene." in says(*PEOPLE, SCENE)
+    assert "none is as alike" in says(PEOPLE[0])
+    assert "none is as alike" in says(*PEOPLE, shift=3.0)
+
+
+def test_what_makes_most_videos_alike_tells_nobody_apart() -> None:
+    every = {Path(str(number)): described(0, *PEOPLE) for number in range(4)}
+    assert compare_videos(every).level == "nothing"
+
+
+def test_a_guess_of_sources_is_not_called_a_link() -> None:
+    paths = [Path(str(number)) for number in range(6)]
+    raw = {path: described(10.0 * k, SCENE) for k, path in enumerate(paths)}
+    right = rank_sources(raw, raw)
+    assert right.level == "left" and "6 of 6" in right.says
+    turned = {path: raw[paths[(k + 1) % 6]] for k, path in enumerate(paths)}
+    assert rank_sources(turned, raw).level == "nothing"
+    same = {path: described(0.0, SCENE) for path in paths}
+    assert "0 of 6" in rank_sources(same, same).says  # ties lead nowhere
+
+
+def test_the_command_prints_what_all_videos_tell_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "ab":
+        write(tmp_path / f"{name}.mp4", [np.zeros_like(one) for one in pictures(0)])
+    words = ["attack", str(tmp_path), "--quick", "--frames", "2"]
+    assert main([*words, "-o", str(tmp_path / "page.html")]) == 0
+    assert "All videos together:" in capsys.readouterr().out
+    assert "All videos together" in (tmp_path / "page.html").read_text()

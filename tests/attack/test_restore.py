@@ -1,0 +1,166 @@
+"""A network that learned from pairs restores what was hidden too little, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from masquerade.attack import AttackConfig, VideoAttack, attack_files, restore, run
+from masquerade.attack.finding import Finding
+from masquerade.attack.restore import FramePair, cut_patches
+from masquerade.cli.demo_clip import frames
+from masquerade.errors import MissingError
+from masquerade.models.restoration_net import RestorationNet
+from masquerade.regions.face_detectors import centerface_file
+from masquerade.regions.model_files import model_file
+
+try:
+    centerface_file()
+    model_file("people detection")
+    model_file("text detection")
+except MissingError as missing:
+    pytest.skip(str(missing), allow_module_level=True)
+
+COUNT = 12
+Change = Callable[[np.ndarray], np.ndarray]
+
+
+def write(path: Path, change: Change, *, count: int = COUNT, flip: bool = False) -> Path:
+    """The demo's frames at half their size, changed; mirrored, so that it is another video."""
+    with av.open(str(path), "w", format="mp4") as out:
+        stream = out.add_stream("libx264", rate=25, options={"crf": "8", "preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for number, frame in zip(range(count), frames(), strict=False):
+            small = cv2.resize(frame, (320, 240), interpolation=cv2.INTER_AREA)
+            shown = change(np.ascontiguousarray(small[:, ::-1]) if flip else small)
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(shown), format="rgb24")
+            picture.pts, picture.time_base = number, Fraction(1, 25)
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode(None))
+    return path
+
+
+def same(frame: np.ndarray) -> np.ndarray:
+    return frame
+
+
+def weak_blur(frame: np.ndarray) -> np.ndarray:
+    return np.asarray(cv2.GaussianBlur(frame, (0, 0), 2.5))
+
+
+def black(frame: np.ndarray) -> np.ndarray:
+    return np.zeros_like(frame)
+
+
+def attacked(folder: Path, change: Change, *, quick: bool = False) -> tuple[VideoAttack, ...]:
+    """Two videos, each restored by what learned from the other."""
+    raw, published = folder / "raw", folder / "published"
+    for name, made in ((raw, same), (published, change)):
+        name.mkdir()
+        for flip in (False, True):
+            write(name / f"clip{int(flip)}.mp4", made, flip=flip)
+    report = attack_files([published], AttackConfig(frames=4, quick=quick), raw=raw)
+    assert all(one.error is None for one in report.videos)
+    return report.videos
+
+
+def found(video: VideoAttack) -> Finding:
+    return next(one for one in video.findings if one.attack == "restore")
+
+
+@pytest.mark.slow
+def test_weak_blur_is_recovered_by_a_network_that_did_not_see_the_video(tmp_path: Path) -> None:
+    for video in attacked(tmp_path, weak_blur):
+        finding = found(video)
+        assert finding.level == "recovered" and video.recovered, finding.says
+        assert "learned from 1 other pairs" in finding.work
+        proof = finding.proofs[0]
+        height, width = proof.picture.shape[:2]
+        left, right = proof.picture[:, : width // 2], proof.picture[:, width // 2 :]
+        assert left.shape == right.shape and height > 10  # restored and raw, of the same place
+
+
+@pytest.mark.slow
+def test_black_frames_are_not_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restore, "STEPS", 60)
+    for video in attacked(tmp_path, black):
+        finding = found(video)
+        assert finding.level == "nothing" and not finding.proofs
+        assert "faces are seen again in 0 of" in finding.says
+
+
+def test_the_quick_part_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(patches: torch.Tensor) -> RestorationNet:
+        raise AssertionError("a network is trained")
+
+    monkeypatch.setattr(run, "fit_on_patches", refuse)
+    for video in attacked(tmp_path, black, quick=True):
+        assert not any(one.attack == "restore" for one in video.findings)
+
+
+def test_no_network_learns_from_the_video_that_it_restores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each video is one grey level; the network says by its bias which ones it learned from."""
+    levels = (40, 80, 120, 160, 200)
+    for name in ("raw", "published"):
+        (tmp_path / name).mkdir()
+    beside = {}
+    for level in levels:
+        paths = [tmp_path / name / f"{level}.mp4" for name in ("raw", "published")]
+        for path in paths:
+            write(path, lambda frame, level=level: np.full_like(frame, level), count=3)
+        beside[paths[1]] = paths[0]
+    seen: list[set[int]] = []
+
+    def spy(patches: torch.Tensor) -> RestorationNet:
+        seen.append(
+            {min(levels, key=lambda a: abs(a - int(p[6:].float().mean()))) for p in patches}
+        )
+        net = RestorationNet()
+        net.group = len(seen) - 1  # type: ignore[assignment]
+        return net
+
+    monkeypatch.setattr(run, "fit_on_patches", spy)
+    restorations = run._restorations(beside, None)
+    assert len(restorations) == len(levels) and len(seen) == restore.NETWORKS
+    for path, one in restorations.items():
+        assert one.net is not None
+        learned = seen[int(one.net.group)]  # type: ignore[arg-type]
+        assert int(path.stem) not in learned and len(learned) >= 3
+
+
+def test_of_one_pair_the_second_half_is_restored_and_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restore, "STEPS", 2)
+    raw, published = (
+        write(tmp_path / f"{name}.mp4", change) for name, change in (("a", same), ("b", weak_blur))
+    )
+    (video,) = attack_files([published], AttackConfig(frames=6), raw=raw).videos
+    finding = found(video)
+    assert finding.level == "nothing"  # after two steps
+    assert "3 frames restored" in finding.work and "first half of the video" in finding.work
+
+
+def test_patches_show_what_is_hidden() -> None:
+    rng = np.random.default_rng(0)
+    raw = cv2.GaussianBlur(rng.integers(0, 256, (200, 300, 3)).astype(np.uint8), (0, 0), 1)
+    published = raw.copy()
+    published[90:110, 140:160] = 0
+    pair = FramePair(published=published, around=published, raw=raw)
+    hidden = pair.hidden
+    assert hidden[95:105, 145:155].all() and hidden.mean() < 0.03
+    patches = cut_patches([pair], 40)
+    assert patches.shape == (40, 9, 64, 64)
+    shows = (patches[:, :3] != patches[:, 6:]).flatten(1).any(dim=1)
+    assert shows.float().mean() > 0.7
+    small = FramePair(published=raw[:40], around=raw[:40], raw=raw[:40])
+    assert cut_patches([small], 40).shape == (0, 9, 64, 64)
