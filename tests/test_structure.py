@@ -17,6 +17,7 @@ LEVELS = [
     "__main__",
     "cli",
     "report",
+    "benchmark",
     "attack",
     "evaluation",
     "training",

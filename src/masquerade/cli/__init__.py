@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import Any
 
 VERBS = (
-    *("anonymize", "attack", "train", "evaluate", "data", "templates", "methods", "doctor"),
-    "demo",
+    *("anonymize", "attack", "train", "evaluate", "benchmark", "data", "templates", "methods"),
+    *("doctor", "demo"),
 )
 INTERRUPTED = threading.Event()
 """Set when a signal asks the process to end."""
@@ -24,6 +24,7 @@ verbs:
   attack      try to recover what was hidden in published videos
   train       train an anonymizer against networks that read private attributes
   evaluate    attack a method's outputs and report what is left, beside the floors
+  benchmark   whole tables of methods and datasets by one command
   data        check, convert and vote on labels; floors; a synthetic benchmark
   templates   mark a part of a picture once, and hide it by name
   methods     what each method hides, needs and leaves

@@ -35,6 +35,7 @@ KINDS = {
 WORDS = {
     **dict.fromkeys(("level", "method", "preset", "method_preset", "device", "detector"), "NAME"),
     **{"inputs": "IN ...", "regions": "WHAT", "hide": "NAME,...", "output": "PATH"},
+    **{"attacker_weights": "NAME=FILE", "recognizers": "NAME,...", "lambdas": "N,..."},
     **{"at": "FRAME:X,Y", "annotators": "CSV ...", "places": "N ..."},
     **dict.fromkeys(("keep_visible", "hide_only"), "ID,..."),
     **dict.fromkeys(("adversary", "correlated"), "NAME ..."),

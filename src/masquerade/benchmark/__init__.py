@@ -1,0 +1,1 @@
+"""Suites of methods, datasets and protocols, and the papers' own tables to set beside them."""

@@ -1,0 +1,136 @@
+"""Our scores beside a paper's printed ones, where both are of one label in one metric.
+
+They are never the same measurement: our attackers, and often the networks' first weights, are
+others. So each stands in a line of its own, with its interval, under the printed line.
+"""
+
+from __future__ import annotations
+
+from masquerade.benchmark.published import PublishedColumn, PublishedTable, load_published
+from masquerade.benchmark.published_markdown import format_printed, markdown
+from masquerade.benchmark.suite import Suite, SuiteRow, SuiteTable
+from masquerade.evaluation.metric_specs import F1_THRESHOLDS, mean_name
+from masquerade.evaluation.results import Evaluation, Finding, Row
+from masquerade.metrics.intervals import Score
+
+LABELS = {  # of our manifests, by labels of the printed columns
+    "gender": "gender",
+    "identity": "identity",
+    "pair": "identity",
+    "objects": "object",
+    "scenes": "scene",
+}
+ALL = "private attributes"  # in the printed columns: the mean over them
+
+
+def beside_paper(suite: Suite, table: SuiteTable, found: Evaluation) -> str:
+    """The section with the printed table and our lines in it; nothing where there is none."""
+    if table.published is None:
+        return ""
+    printed = load_published(table.published)
+    parts = ["## Beside the paper", "", _how(table, printed)]
+    if found.void:
+        parts += ["", f"**Our lines are VOID: {found.void}**"]
+    parts += ["", markdown(printed, here=our_cells(suite, table, found))]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _how(table: SuiteTable, printed: PublishedTable) -> str:
+    attackers = "the strongest attacker's, chosen on validation clips"
+    if table.published_attackers is not None:
+        attackers = f"those of the strongest attacker of the family {table.published_attackers}"
+        attackers += " (of trained methods, of all families)"
+    return (
+        f"Lines with *here* are ours, with 95 % intervals: {attackers}. The others are printed in "
+        f"{printed.where}, and were reproduced by nobody here; theirs are other attackers, and "
+        "often other clips. Marks say which printed scores a guess reaches."
+    )
+
+
+def our_cells(suite: Suite, table: SuiteTable, found: Evaluation) -> dict[str, dict[int, str]]:
+    """Our scores as the paper prints its own, by row and by column of the printed table."""
+    if table.published is None:
+        return {}
+    printed = load_published(table.published)
+    lines = {row.name: row for row in found.rows}
+    raw = found.rows[0] if found.rows else None
+    cells: dict[str, dict[int, str]] = {}
+    for row in suite.table(table.name).rows:
+        line = raw if row.raw else lines.get(row.name)
+        if line is not None:
+            mine = {
+                at: cell
+                for at, column in enumerate(printed.columns)
+                if _is_of(suite, table, column) and (cell := _cell(table, row, line, column))
+            }
+            if mine:
+                cells[row.name] = mine
+    return cells
+
+
+def _is_of(suite: Suite, table: SuiteTable, column: PublishedColumn) -> bool:
+    """Whether a printed column is of the dataset on which a table scores such labels."""
+    private = table.private_data or table.data
+    scored = table.score_on or (table.data if column.measures == "action" else private)
+    return suite.data[scored].dataset == column.dataset
+
+
+def _cell(table: SuiteTable, row: SuiteRow, line: Row, column: PublishedColumn) -> str:
+    if line.not_applicable:
+        return "n/a"
+    if column.measures == "trade-off":
+        return _trade_off(table, row, line, column)
+    finding = _finding(line, column)
+    score = None if finding is None else _score(table, row, line, finding)
+    if finding is None or score is None or score.value is None:
+        return ""
+    text = format_printed(_in_unit(score.value, column), column)
+    if score.low is not None and score.high is not None:
+        ends = (format_printed(_in_unit(end, column), column) for end in (score.low, score.high))
+        text += f" [{', '.join(ends)}]"
+    return f"{text} void" if finding.void else text
+
+
+def _finding(line: Row, column: PublishedColumn) -> Finding | None:
+    """Our result of a printed column's label in its metric; None: there is none."""
+    if column.measures == "action":
+        mine = [one for one in line.findings if one.use == "utility"]
+    elif column.label == ALL:
+        names = [mean_name(column.metric)]
+        if column.metric == "F1":
+            names = [mean_name(metric) for metric in F1_THRESHOLDS]
+        return next((one for name in names if (one := line.finding(name))), None)
+    else:
+        one = line.finding(LABELS.get(column.label, column.label))
+        mine = [] if one is None else [one]
+    return next((one for one in mine if one.metric == column.metric), None)
+
+
+def _score(table: SuiteTable, row: SuiteRow, line: Row, finding: Finding) -> Score | None:
+    """The score that stands beside the paper's."""
+    if row.network is not None:
+        wanted = f"scratch {row.network}"
+        return next((one.test for one in finding.attacks if one.name == wanted), None)
+    if table.published_attackers is None or row.raw or row.train is not None:
+        return finding.score
+    best = finding.best(table.published_attackers)
+    return None if best is None else best.test
+
+
+def _trade_off(table: SuiteTable, row: SuiteRow, line: Row, column: PublishedColumn) -> str:
+    """f of the two scores that stand beside the paper's, action and privacy in equal parts."""
+    label = LABELS[column.label.removeprefix("action and ")]
+    action = next((one for one in line.findings if one.use == "utility"), None)
+    private = line.finding(label)
+    if action is None or private is None:
+        return ""
+    scores = [_score(table, row, line, one) for one in (action, private)]
+    values = [None if one is None else one.value for one in scores]
+    if values[0] is None or values[1] is None:
+        return ""
+    f_half = (values[0] + 1 - values[1]) / 2
+    return format_printed(f_half, column) + (" void" if action.void or private.void else "")
+
+
+def _in_unit(value: float, column: PublishedColumn) -> float:
+    return 100 * value if column.unit == "%" else value

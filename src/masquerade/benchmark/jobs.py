@@ -1,0 +1,368 @@
+"""The jobs of a suite before its tables: datasets that are made, and anonymizers that are trained.
+
+Each is one masquerade command in a process of its own, and is done once what it makes is there, so
+that a benchmark that was stopped goes on where it was.
+"""
+
+import hashlib
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple
+
+from masquerade.benchmark.suite import Suite, SuiteRow, SuiteTable, named_data, split_words
+from masquerade.benchmark.try_out import trained_words
+from masquerade.errors import UsageError
+from masquerade.storage import atomic_write
+
+ENDED_AFTER = 20.0  # seconds that a process gets to end by itself when the benchmark is stopped
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One command."""
+
+    name: str  # what it does, for people
+    kind: str  # jobs of one kind take about as long: what the time that is left is judged by
+    words: tuple[str, ...]  # of the command, after `masquerade`
+    done: Path  # what is there once it is done
+    log: Path  # what the command says
+    after: tuple[str, ...] = ()  # names of the jobs that have to be done before
+
+
+class Part(NamedTuple):
+    """Which of several trainings of one row: of which seed, without which fold."""
+
+    seed: int | str  # {seed}: a placeholder
+    fold: int | str  # {fold}: a placeholder
+    folds: int = 0  # 0: the manifest's own split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where a benchmark keeps what it makes."""
+
+    folder: Path  # its -o
+    given: Path  # the folder of --data, with datasets as their authors publish them
+    tried: bool = False  # whether a few clips of each dataset are used, to try a suite out
+
+    def whole(self, suite: Suite, name: str) -> Path:
+        """The manifest of a whole dataset of the suite."""
+        source = suite.data[name]
+        if source.manifest is not None:
+            return Path(source.manifest.replace("{data}", str(self.given)))
+        if source.draw is not None:
+            return self.folder / "data" / name / "manifest.csv"
+        return self.folder / "data" / f"{name}.csv"
+
+    def manifest(self, suite: Suite, name: str) -> Path:
+        """The manifest of a dataset as it is used."""
+        if self.tried:
+            return self.folder / "data" / "tried" / f"{name}.csv"
+        return self.whole(suite, name)
+
+    def run(self, suite: Suite, table: SuiteTable, row: SuiteRow, part: Part) -> Path:
+        """The folder of a training run.
+
+        It follows from what is trained and not from the table, so that rows of several tables, and
+        of several suites with one -o, share their training.
+        """
+        data = table.train_on or table.data
+        name = f"{(row.train or '').split()[0]}-{data}-{self._digest(suite, table, row)}"
+        cut = f"-of{part.folds}" if part.folds else ""
+        return self.folder / "runs" / _plain(name) / f"seed{part.seed}-fold{part.fold}{cut}"
+
+    def _digest(self, suite: Suite, table: SuiteTable, row: SuiteRow) -> str:
+        known = [table.train_on or table.data, shlex.split(row.train or "")]
+        if row.start is not None:
+            known.append(self._digest(suite, *first_of(suite, row.start)))
+        return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:8]
+
+    def fill(self, suite: Suite, words: str) -> tuple[str, ...]:
+        """Flags as words, with {NAME} of a dataset replaced by its manifest."""
+        for name in suite.data:
+            words = words.replace(f"{{{name}}}", shlex.quote(str(self.manifest(suite, name))))
+        return split_words(words, self.given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lacking:
+    """Files and folders that a dataset needs and that are not there."""
+
+    data: str  # the suite's name of the dataset
+    paths: tuple[Path, ...]
+    about: str  # where it comes from, and its terms
+
+
+def first_of(suite: Suite, start: str) -> tuple[SuiteTable, SuiteRow]:
+    """The table and row that a row's `start` names."""
+    table = suite.table(start.split("/", 1)[0])
+    name = start.split("/", 1)[1]
+    return table, next(row for row in table.rows if row.name == name)
+
+
+def with_needed(suite: Suite, wanted: Sequence[str]) -> tuple[str, ...]:
+    """Datasets and those that they are made with, as by `--without {NAME}`, which come first."""
+    found: dict[str, None] = {}
+    for name in wanted:
+        source = suite.data[name]
+        others = [one for one in named_data(suite, source.convert or "") if one != name]
+        found |= dict.fromkeys([*with_needed(suite, others), name])
+    return tuple(found)
+
+
+def lacking_data(suite: Suite, places: Places, wanted: Sequence[str]) -> tuple[Lacking, ...]:
+    """What is not there of the files that datasets need; of one that is made already, nothing."""
+    found = []
+    for name in with_needed(suite, wanted):
+        source, manifest = suite.data[name], places.whole(suite, name)
+        needed = [places.given / one for one in source.needs]
+        if source.manifest is not None:
+            needed.append(manifest)
+        elif manifest.exists():
+            continue
+        paths = tuple(path for path in needed if not path.exists())
+        found += [Lacking(data=name, paths=paths, about=source.about)] if paths else []
+    return tuple(found)
+
+
+def data_jobs(suite: Suite, places: Places, wanted: Sequence[str]) -> list[Job]:
+    """Make the datasets that are drawn or converted."""
+    jobs = []
+    for name in with_needed(suite, wanted):
+        source, manifest = suite.data[name], places.whole(suite, name)
+        if source.manifest is not None:
+            continue
+        after: list[str] = []
+        if source.draw is not None:
+            words = ("data", "mimes", str(manifest.parent), *source.words(places.given))
+        else:
+            text = source.convert or ""
+            for other in named_data(suite, text):
+                after += [_making(other)] if suite.data[other].manifest is None else []
+                text = text.replace(f"{{{other}}}", shlex.quote(str(places.whole(suite, other))))
+            words = ("data", "convert", *split_words(text, places.given), "-o", str(manifest))
+        log = places.folder / "data" / f"{name}.log"
+        jobs.append(
+            Job(
+                name=_making(name),
+                kind="data",
+                words=words,
+                done=manifest,
+                log=log,
+                after=tuple(after),
+            )
+        )
+    return jobs
+
+
+def check_lacking(lacking: Sequence[Lacking]) -> None:
+    """Refuse to begin where files are not there.
+
+    Raises:
+        UsageError: the message says which, and where they come from.
+    """
+    if lacking:
+        one, more = lacking[0], len(lacking) - 1
+        others = f" {more} more datasets lack files; --list says which." if more else ""
+        raise UsageError(
+            f"{one.data} needs {', '.join(map(str, one.paths))}, which is not there: give its "
+            f"folder by --data. {one.about}{others}"
+        )
+
+
+def training_jobs(
+    suite: Suite, table: SuiteTable, places: Places, *, seeds: int, folds: int, device: str
+) -> dict[str, tuple[Job, ...]]:
+    """Train each row of a table that is trained, for each seed and fold; jobs by row."""
+    cut = cut_of(table, folds)
+    return {
+        row.name: tuple(
+            _training_job(suite, table, row, places, Part(seed, fold, cut), device)
+            for seed in range(seeds)
+            for fold in range(max(1, cut))
+        )
+        for row in table.rows
+        if row.train is not None
+    }
+
+
+def cut_of(table: SuiteTable, folds: int) -> int:
+    """In how many folds the data is cut that a table's methods are trained on; 0: in none."""
+    return folds if table.train_on is None and folds > 1 else 0
+
+
+def _training_job(
+    suite: Suite, table: SuiteTable, row: SuiteRow, places: Places, part: Part, device: str
+) -> Job:
+    data, train = table.train_on or table.data, row.train or ""
+    folder = places.run(suite, table, row, part)
+    words = ("train", *trained_words(places.fill(suite, train), tried=places.tried))
+    words += ("--data", str(places.manifest(suite, data)), "-o", str(folder))
+    words += ("--seed", str(part.seed), "--device", device)
+    words += ("--cache", str(places.folder / "seen"))
+    if part.folds:
+        words += ("--folds", str(part.folds), "--fold", str(part.fold))
+    named = dict.fromkeys([data, *named_data(suite, train)])
+    after = [_making(name) for name in named]
+    if row.start is not None:
+        other, first = first_of(suite, row.start)
+        begun = Part(part.seed, 0, cut_of(other, other.folds))
+        words += ("--start", str(places.run(suite, other, first, begun)))
+        after.append(_training(suite, other, first, begun))
+    return Job(
+        name=_training(suite, table, row, part),
+        kind=f"train {train} on {data}",
+        words=words,
+        done=folder / "anonymizer.safetensors",
+        log=folder.with_suffix(".log"),
+        after=tuple(after),
+    )
+
+
+def _making(name: str) -> str:
+    return f"data {name}"
+
+
+def _training(suite: Suite, table: SuiteTable, row: SuiteRow, part: Part) -> str:
+    """The name of a training, the same for all rows that share it."""
+    start = "" if row.start is None else f" from {row.start}"
+    return (
+        f"train {row.train} on {table.train_on or table.data}{start}, "
+        f"seed {part.seed}, fold {part.fold}"
+    )
+
+
+def _plain(name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in name)
+
+
+@dataclass(kw_only=True)
+class Durations:
+    """How long jobs took, kept in a file, to judge how long the others will take."""
+
+    path: Path
+    seconds: dict[str, list[float]] = field(default_factory=dict)  # by kind
+
+    def __post_init__(self) -> None:
+        with suppress(OSError, ValueError):
+            self.seconds = json.loads(self.path.read_text("utf-8"))
+
+    def add(self, kind: str, seconds: float) -> None:
+        """Note that a job of a kind took so long."""
+        self.seconds.setdefault(kind, []).append(round(seconds, 1))
+        with atomic_write(self.path, overwrite=True) as part:
+            part.write_text(json.dumps(self.seconds), "utf-8")
+
+    def expected(self, kinds: Sequence[str]) -> float | None:
+        """Seconds that jobs of these kinds take after one another; None: one is not known yet."""
+        if any(not self.seconds.get(kind) for kind in kinds):
+            return None
+        means = {kind: sum(some) / len(some) for kind, some in self.seconds.items() if some}
+        return sum(means[kind] for kind in kinds)
+
+
+@dataclass(kw_only=True)
+class JobRunner:
+    """Run jobs side by side, each once those before it are done."""
+
+    workers: int
+    durations: Durations
+    # told what was done, jobs done, jobs in all, and the seconds that are left where they are known
+    report: Callable[[str, int, int, float | None], None]
+    failures: dict[str, str] = field(default_factory=dict)  # job to what its command said last
+    _running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _lock: Lock = field(default_factory=Lock)
+    _stopped: bool = False
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Do what is not done; what fails is in `failures`, and what waited for it, too."""
+        waiting = {job.name: job for job in jobs if not job.done.exists()}
+        total, done = len(jobs), len(jobs) - len(waiting)
+        self._tell("", waiting, total)
+        running: dict[Future[str | None], Job] = {}
+        with ThreadPoolExecutor(self.workers) as pool:
+            try:
+                while waiting or running:
+                    for job in list(waiting.values()):
+                        failed = [name for name in job.after if name in self.failures]
+                        if failed:
+                            self.failures[waiting.pop(job.name).name] = f"{failed[0]} failed."
+                        elif len(running) < self.workers and not self._unmet(job, waiting, running):
+                            running[pool.submit(self._do, waiting.pop(job.name))] = job
+                    if not running:
+                        continue
+                    for one in wait(running, return_when=FIRST_COMPLETED).done:
+                        job = running.pop(one)
+                        if (why := one.result()) is not None:
+                            self.failures[job.name] = why
+                        done += 1
+                        left = {job.name: job for job in running.values()} | waiting
+                        self._tell(job.name, left, total)
+            except BaseException:
+                self._stop()
+                raise
+
+    def _unmet(
+        self, job: Job, waiting: Mapping[str, Job], running: Mapping[Future[str | None], Job]
+    ) -> bool:
+        undone = {*waiting, *(one.name for one in running.values())}
+        return any(name in undone for name in job.after)
+
+    def _tell(self, what: str, left: Mapping[str, Job], total: int) -> None:
+        seconds = self.durations.expected([job.kind for job in left.values()])
+        each = None if seconds is None else seconds / max(1, min(self.workers, len(left) or 1))
+        self.report(what, total - len(left), total, each)
+
+    def _do(self, job: Job) -> str | None:
+        """Run one command; gives why it failed."""
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        began = time.monotonic()
+        threads = max(1, (os.cpu_count() or 1) // self.workers)
+        with job.log.open("wb") as log:
+            with self._lock:
+                if self._stopped:
+                    return "stopped."
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "masquerade", *job.words],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+                    start_new_session=True,  # a signal to the benchmark is passed on below
+                )
+                self._running.append(process)
+            code = process.wait()
+        with self._lock:
+            self._running.remove(process)
+        if job.done.exists():  # `train` ends with 1, too, where it warns of what it trained
+            with self._lock:
+                self.durations.add(job.kind, time.monotonic() - began)
+            return None
+        lines = job.log.read_text("utf-8", "replace").strip().splitlines()
+        said = lines[-1].removeprefix("masquerade: ") if lines else ""
+        return said or f"it ended with {code} and said nothing."
+
+    def _stop(self) -> None:
+        """Ask what runs to end, as a terminal does; what it has done stays."""
+        with self._lock:
+            self._stopped = True
+            running = list(self._running)
+        for process in running:
+            with suppress(OSError):
+                process.terminate()
+        until = time.monotonic() + ENDED_AFTER
+        for process in running:
+            try:
+                process.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()

@@ -1,0 +1,94 @@
+"""A printed table as markdown, with a mark at every score that a guess reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from masquerade.benchmark.guessing import KNOWS, Beaten, beaten_by_guessing
+from masquerade.benchmark.published import PublishedColumn, PublishedTable
+
+_MARK: dict[str, str] = {"nothing": "\\*", "a recognized action": "†", "the true action": "†"}
+
+
+def markdown(
+    table: PublishedTable,
+    *,
+    marks: bool = True,
+    here: Mapping[str, Mapping[int, str]] | None = None,
+) -> str:
+    """The table as markdown: its heading, where it is printed, scores, and what to know of them.
+
+    Args:
+        marks: whether `*` marks scores that a guess reaches which knows nothing of the video, and
+            `†` those that it reaches by the action.
+        here: our own cells by row and column, each row of which stands under the printed one.
+    """
+    here = here or {}
+    lines = [f"### {table.name}: {table.title}", "", f"{table.citation}, {table.where}.", ""]
+    lines += [f"{table.protocol} {table.source}", ""]
+    if not table.rows and not here:
+        return "\n".join(lines)
+    beaten = {(each.row, each.column): each for each in beaten_by_guessing(table)} if marks else {}
+    lines.append("| | " + " | ".join(_heading(column) for column in table.columns) + " |")
+    lines.append("| --- |" + " --- |" * len(table.columns))
+    for i, row in enumerate(table.rows):
+        cells = [
+            _cell(value, column, beaten.get((i, j)))
+            for j, (value, column) in enumerate(zip(row.values, table.columns, strict=True))
+        ]
+        lines.append(f"| {row.name} | " + " | ".join(cells) + " |")
+        lines += _ours(row.name, table, here)
+    printed = {row.name for row in table.rows}
+    for name in here:
+        lines += [] if name in printed else _ours(name, table, here)
+    lines.append("")
+    lines += _legend(table, tuple(beaten.values()))
+    return "\n".join(lines)
+
+
+def _ours(name: str, table: PublishedTable, here: Mapping[str, Mapping[int, str]]) -> list[str]:
+    if name not in here:
+        return []
+    cells = [here[name].get(at, "") for at in range(len(table.columns))]
+    return [f"| *{name}, here* | " + " | ".join(cells) + " |"]
+
+
+def _legend(table: PublishedTable, beaten: Sequence[Beaten]) -> list[str]:
+    """What the marks of a table mean: a line for the highest floor of each kind and column."""
+    lines = []
+    for knows in KNOWS:
+        for column in range(len(table.columns)):
+            mine = [each for each in beaten if each.column == column]
+            reach = {f for each in mine for f in each.floors if f.knows == knows}
+            shown = any(each.knows == knows for each in mine)
+            if not reach or not shown:
+                continue
+            best = max(reach, key=lambda floor: floor.value)
+            at = table.columns[column]
+            assumes = f"; assumed: {best.assumes}" if best.assumes else ""
+            lines.append(
+                f"{_MARK[knows]} {at.dataset}, {at.label}, {at.metric}: "
+                f"{format_printed(best.value, at)} is scored by "
+                f"{best.guess!r}, who knows {knows} of a video ({best.how}{assumes})."
+            )
+    return ["  \n".join(lines), ""] if lines else []
+
+
+def format_printed(value: float, column: PublishedColumn) -> str:
+    """A score as the papers print its metric: percent with two digits, F1 and f without zero."""
+    if column.unit == "%":
+        return f"{value:.2f}"
+    digits = 2 if column.metric.startswith("f_") else 3
+    return f"{value:.{digits}f}".removeprefix("0")
+
+
+def _heading(column: PublishedColumn) -> str:
+    arrow = "↑" if column.better == "higher" else "↓"
+    unit = ", %" if column.unit == "%" else ""
+    return f"{column.dataset} {column.label}, {column.metric}{unit} {arrow}"
+
+
+def _cell(value: float | None, column: PublishedColumn, beaten: Beaten | None) -> str:
+    if value is None:
+        return "–"  # noqa: RUF001
+    return format_printed(value, column) + (_MARK[beaten.knows] if beaten else "")

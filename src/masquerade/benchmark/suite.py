@@ -1,0 +1,245 @@
+"""A suite is the tables of one benchmark, read from a small TOML file.
+
+It has no options of its own for methods and protocols: it holds the flags of `masquerade data`,
+`masquerade train` and `masquerade evaluate`, and what they can do it can do.
+"""
+
+import shlex
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar, get_origin, get_type_hints
+
+from masquerade.benchmark.published import load_published, published_datasets
+from masquerade.errors import UsageError
+from masquerade.evaluation.attackers import ATTACKERS
+from masquerade.evaluation.config import EvaluationConfig
+
+SUITES = Path(__file__).parent / "suites"
+FORMS = ("draw", "convert", "manifest")
+"""How a dataset comes to be: by `data mimes`, by `data convert`, or it is a manifest."""
+FOLDS = EvaluationConfig.folds
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A dataset of a suite: exactly one of `draw`, `convert` and `manifest` is given."""
+
+    draw: str | None = None  # the flags of `masquerade data mimes`
+    # the words of `masquerade data convert`, with {data} for the folder of --data
+    convert: str | None = None
+    manifest: str | None = None  # a CSV that is there, with {data} for the folder of --data
+    needs: tuple[str, ...] = ()  # files and folders in --data without which it cannot be made
+    # its name among the datasets of the papers' tables, whose origin and terms it then has
+    dataset: str | None = None
+    origin: str = ""  # where they come from
+    licence: str = ""  # what may be done with them
+
+    def words(self, folder: Path) -> tuple[str, ...]:
+        """The words of `convert` or `draw`, with the folder of --data filled in."""
+        return split_words(self.convert or self.draw or "", folder)
+
+    @property
+    def about(self) -> str:
+        """Where the files come from and what may be done with them, in sentences."""
+        said = f"It comes from {self.origin}." if self.origin else ""
+        return f"{said} {self.licence}".strip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteRow:
+    """A line of a table: a method as it is, one that is trained first, or raw video."""
+
+    name: str  # of a table beside a paper's: as it is printed there
+    # raw video, which stands first in every table; this says what the paper calls it
+    raw: bool = False
+    # of raw video: the one of the preset's networks that the paper's line is of
+    network: str | None = None
+    method: str | None = None  # the name and flags of `masquerade evaluate --method`
+    train: str | None = None  # the name and flags of `masquerade train`, for each seed and fold
+    # of a trained method: table and row, as in `mimes/spact`, whose run each run goes on from
+    start: str | None = None
+    evaluate: str = ""  # flags of `masquerade evaluate` for this row of a trained method
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteTable:
+    """One table: its data, its protocol and its rows."""
+
+    name: str
+    title: str
+    data: str  # in the suite's datasets
+    rows: tuple[SuiteRow, ...]
+    private_data: str | None = None  # as --private-data
+    score_on: str | None = None  # as --score-on
+    train_on: str | None = None  # the dataset that methods are trained on, where it is another
+    evaluate: str = ""  # flags of `masquerade evaluate` for all rows
+    published: str | None = None  # the paper's table that it stands beside
+    # the attackers whose scores stand beside the paper's, as `raw`; None: the strongest of all
+    published_attackers: str | None = None
+    held_out: str = "people"  # what the groups are that are in train or in test
+    limits: tuple[str, ...] = ()  # notes on the data, to stand under the table
+
+    @property
+    def folds(self) -> int:
+        """Of --folds in its flags; as many as `masquerade evaluate` has without."""
+        words = shlex.split(self.evaluate.replace("--folds=", "--folds "))
+        return int(words[words.index("--folds") + 1]) if "--folds" in words else FOLDS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """The tables of a benchmark, and the datasets that they are of."""
+
+    title: str
+    about: str  # what it shows and how long it takes
+    data: Mapping[str, Source] = field(default_factory=dict)
+    tables: tuple[SuiteTable, ...] = ()
+    name: str = ""  # of its file
+
+    def table(self, name: str) -> SuiteTable:
+        """A table by its name."""
+        return next(one for one in self.tables if one.name == name)
+
+
+def suite_names() -> tuple[str, ...]:
+    """The suites that come with masquerade."""
+    return tuple(sorted(path.stem for path in SUITES.glob("*.toml")))
+
+
+def read_suite(name: str) -> Suite:
+    """Read a suite that comes with masquerade, or one from a TOML file.
+
+    Raises:
+        UsageError: there is no such suite, or it is no suite.
+    """
+    path = SUITES / f"{name}.toml" if name in suite_names() else Path(name)
+    if not path.is_file():
+        known = ", ".join(suite_names())
+        raise UsageError(f"There is no suite {name}; choose of {known}, or name a TOML file.")
+    try:
+        plain = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} is no TOML file: {error}.") from error
+    return parse_suite(plain, path.stem)
+
+
+def parse_suite(plain: Mapping[str, Any], name: str) -> Suite:
+    """A suite from what a TOML file says; `name` is the file's, for messages and folders."""
+    tables = []
+    for table in _list(plain, "tables", name):
+        where = f"table {table.get('name', '')}"
+        rows = tuple(_as(SuiteRow, row, name, where) for row in _list(table, "rows", name))
+        tables.append(_as(SuiteTable, {**table, "rows": rows}, name, where))
+    sources = plain.get("data", {})
+    if not isinstance(sources, Mapping):
+        raise UsageError(f"{name}: data is to be tables, as [data.mimes].")
+    data = {key: _source(one, name, f"data {key}") for key, one in sources.items()}
+    suite = _as(Suite, {**plain, "data": data, "tables": tuple(tables), "name": name}, name, "it")
+    _check(suite)
+    return suite
+
+
+def _check(suite: Suite) -> None:
+    """Refuse a suite that names what it does not have."""
+
+    def fail(why: str) -> None:
+        raise UsageError(f"{suite.name}: {why}")
+
+    for key, source in suite.data.items():
+        if sum(getattr(source, form) is not None for form in FORMS) != 1:
+            fail(f"data {key} is to have one of {', '.join(FORMS)}.")
+    if not suite.tables:
+        fail("a suite has one table or more, as [[tables]].")
+    names = [table.name for table in suite.tables]
+    if len(set(names)) < len(names):
+        fail("two tables have one name.")
+    trained = {
+        f"{table.name}/{row.name}"
+        for table in suite.tables
+        for row in table.rows
+        if row.train is not None
+    }
+    for table in suite.tables:
+        for data in (table.data, table.private_data, table.score_on, table.train_on):
+            if data is not None and data not in suite.data:
+                fail(f"table {table.name} is of {data}, which is not in its data.")
+        if table.published is not None:
+            load_published(table.published)
+        if table.published_attackers not in (None, *ATTACKERS):
+            known = ", ".join(ATTACKERS)
+            fail(f"published_attackers of {table.name} is none of {known}.")
+        rows = [row.name for row in table.rows]
+        if not rows or len(set(rows)) < len(rows):
+            fail(f"table {table.name} is to have rows, each of another name.")
+        for row in table.rows:
+            if (row.method is not None) + (row.train is not None) + row.raw != 1:
+                fail(f"row {row.name} of {table.name} is to have either method or train, or raw.")
+            if row.network is not None and not row.raw:
+                fail(f"row {row.name} of {table.name} has a network, which only raw video has.")
+            if row.start is not None and (row.train is None or row.start not in trained):
+                fail(f"row {row.name} of {table.name} starts from {row.start}, which is not here.")
+
+
+def _source(plain: Mapping[str, Any], name: str, where: str) -> Source:
+    """A dataset; of one of the papers' tables, origin and terms are those that stand there."""
+    source = _as(Source, plain, name, where)
+    if source.dataset is None:
+        return source
+    if source.origin or source.licence:
+        raise UsageError(f"{name}: {where} has a dataset, so leave out origin and licence.")
+    known = published_datasets()
+    if source.dataset not in known:
+        raise UsageError(
+            f"{name}: {where} is of no dataset {source.dataset!r}; choose of {', '.join(known)}."
+        )
+    of = known[source.dataset]
+    origin = f"{of.videos}; labels: {of.labels} ({', '.join(of.urls)})"
+    return replace(source, origin=origin, licence=of.terms)
+
+
+def named_data(suite: Suite, words: str) -> tuple[str, ...]:
+    """The datasets that flags name, as {vispr1}."""
+    return tuple(name for name in suite.data if f"{{{name}}}" in words)
+
+
+def split_words(words: str, folder: Path) -> tuple[str, ...]:
+    """Words of a command as a shell splits them, with {data} replaced by a folder."""
+    return tuple(word.replace("{data}", str(folder)) for word in shlex.split(words))
+
+
+def _list(plain: Mapping[str, Any], key: str, name: str) -> Sequence[Mapping[str, Any]]:
+    found = plain.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
+        raise UsageError(f"{name}: {key} is to be a list of tables, as [[{key}]].")
+    return found
+
+
+def _as(kind: type[T], plain: Mapping[str, Any], name: str, where: str) -> T:
+    """A dataclass from a TOML table; keys that it lacks, and values of other types, are refused."""
+    hints = get_type_hints(kind)
+    every = {one.name: one for one in fields(kind)}  # type: ignore[arg-type]
+    if not isinstance(plain, Mapping):
+        raise UsageError(f"{name}: {where} is to be a table of keys and values.")
+    for key in plain:
+        if key not in every:
+            raise UsageError(f"{name}: {where} has no key {key!r}; choose of {', '.join(every)}.")
+    for key, one in every.items():
+        needed = one.default is MISSING and one.default_factory is MISSING
+        if needed and key not in plain:
+            raise UsageError(f"{name}: {where} lacks its {key}.")
+    given = {}
+    for key, value in plain.items():
+        several = get_origin(hints[key]) is tuple
+        if several and isinstance(value, list):
+            value = tuple(value)
+        texts = value if several and isinstance(value, tuple) else [value]
+        wants_text = hints[key] in (str, str | None, tuple[str, ...])
+        if wants_text and not all(isinstance(text, str) for text in texts):
+            raise UsageError(f"{name}: {key} of {where} is to be text.")
+        if hints[key] is bool and not isinstance(value, bool):
+            raise UsageError(f"{name}: {key} of {where} is to be true or false.")
+        given[key] = value
+    return kind(**given)

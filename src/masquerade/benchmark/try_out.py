@@ -1,0 +1,80 @@
+"""Try a suite out: a few clips of each dataset, tiny networks, one epoch, and void results.
+
+Everything of a suite is done once, so that a missing file or a wrong label is found in minutes
+and not after days. Nothing is learned in so little, and no number of it means anything.
+"""
+
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from masquerade.datasets.manifest import Clip, Column, Manifest, read_manifest, write_manifest
+from masquerade.errors import MasqueradeError
+
+CLIPS = 2  # of each value of each label in each part of a split
+MOST = 60  # clips of each part in all; datasets of many labels have too many values
+TRAINING = "--preset tiny --epochs 1 --batch 2 --allow-chance"
+ATTACKS = "--preset tiny --attackers raw,background"
+VOID = (
+    "this is a try-out on a few clips, by networks that learned next to nothing: its numbers mean "
+    "nothing"
+)
+
+
+def trained_words(words: Sequence[str], *, tried: bool = True) -> tuple[str, ...]:
+    """The words of `masquerade train`: as they are, or those of a try-out."""
+    return _instead(words, TRAINING) if tried else tuple(words)
+
+
+def attacked_words(words: Sequence[str], *, tried: bool = True) -> tuple[str, ...]:
+    """The words of `masquerade evaluate`: as they are, or those of a try-out."""
+    return _instead(words, ATTACKS) if tried else tuple(words)
+
+
+def _instead(words: Sequence[str], other: str) -> tuple[str, ...]:
+    """Words with the flags of `other` instead of the same ones."""
+    new = shlex.split(other)
+    flags = {word for word in new if word.startswith("--")}
+    kept: list[str] = []
+    dropping = False
+    for word in words:
+        if word.startswith("--"):
+            dropping = word in flags
+        if not dropping:
+            kept.append(word)
+    return (*kept, *new)
+
+
+def write_tried(whole: Path, out: Path) -> None:
+    """Write the manifest of a try-out, with clips whose files are there."""
+    if not out.exists():
+        manifest = shrink(read_manifest(whole))
+        if not len(manifest):
+            raise MasqueradeError(f"None of the files of {whole} is there.")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_manifest(manifest, out)
+
+
+def shrink(manifest: Manifest, *, clips: int = CLIPS, most: int = MOST) -> Manifest:
+    """A few clips, in order: of each label's values so many in each part of the splits."""
+    splits = [column.name for column in manifest.of_role("split")]
+    labels = [
+        column
+        for column in manifest.columns
+        if column.role in ("action", "attribute") and column.kind != "fact"
+    ]
+    seen: Counter[tuple[str, ...]] = Counter()
+    taken = []
+    for number, clip in enumerate(manifest.clips):
+        part = tuple(clip.cells[name] for name in splits)
+        values = [(*part, column.name, value) for column in labels for value in _of(clip, column)]
+        wanted = any(seen[value] < clips for value in values) and seen[part] < most
+        if wanted and (not splits or any(part)) and manifest.path(clip).exists():
+            taken.append(number)
+            seen.update([part, *values])
+    return manifest.take(taken)
+
+
+def _of(clip: Clip, column: Column) -> list[str]:
+    return [value for value in clip.cells[column.name].split("|") if value]

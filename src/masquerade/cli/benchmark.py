@@ -1,0 +1,340 @@
+"""`masquerade benchmark`: whole tables by one command, resumed where it was stopped."""
+
+import json
+import os
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+from rich.console import Console
+from tyro.conf import Positional, arg
+
+from masquerade import __version__
+from masquerade.benchmark.beside import beside_paper
+from masquerade.benchmark.guessing import beaten_by_guessing
+from masquerade.benchmark.jobs import (
+    Durations,
+    Job,
+    JobRunner,
+    Part,
+    Places,
+    check_lacking,
+    cut_of,
+    data_jobs,
+    lacking_data,
+    training_jobs,
+    with_needed,
+)
+from masquerade.benchmark.published import load_published
+from masquerade.benchmark.suite import (
+    Suite,
+    SuiteRow,
+    SuiteTable,
+    named_data,
+    read_suite,
+    split_words,
+    suite_names,
+)
+from masquerade.benchmark.try_out import VOID, attacked_words, write_tried
+from masquerade.cli import evaluate as evaluation
+from masquerade.cli.arguments import split_commas
+from masquerade.cli.progress import StepProgress
+from masquerade.cli.readable_help import Box, parse_boxes
+from masquerade.datasets.manifest import read_manifest
+from masquerade.errors import UsageError, escape
+from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate
+from masquerade.evaluation.attackers import clip_bytes
+from masquerade.evaluation.presets import get_preset
+from masquerade.ranges import Checked, Count, Whole
+from masquerade.report.benchmark_page import write_report
+from masquerade.report.printed_tables import Beside
+from masquerade.report.table import show
+
+EXAMPLE = "masquerade benchmark quick -o quick/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Checked):
+    """Run the tables of a suite: get the data, train, anonymize, attack and report.
+
+    What is done is kept in the folder of -o, and a benchmark that was stopped goes on there.
+    """
+
+    suite: Positional[str | None] = None  # a suite that comes with masquerade, or a TOML file.
+    # a folder for everything: data, training runs, clips (raw ones too: guard it) and results.
+    output: Annotated[Path | None, arg(aliases=["-o"])] = None
+    # the folder in which the datasets lie, as their authors publish them.
+    data: Path = Path(".")
+    tables: str | None = None  # some of the suite's tables, separated by commas; by default all.
+    rows: str | None = None  # some of their rows, separated by commas; by default all.
+    seeds: Count | None = None  # of every training and attacker, instead of the suite's.
+    workers: Whole = 0  # commands and fits side by side; 0: one a core.
+    device: str = "auto"  # auto, cpu, cuda, cuda:N, mps.
+    # GB that copies of clips may take on the disk; by default 100.
+    store_limit: float | None = None
+    # list the suites, or what one would do and what it lacks, and do nothing.
+    list: bool = False
+    # do it all on a few clips with tiny networks, into a folder `try-out` of -o, to see whether
+    # everything is there; the results are void.
+    try_out: bool = False
+    json: bool = False  # print the results as JSON.
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedTable:
+    """A table with its protocol, as the flags of `masquerade evaluate` say it."""
+
+    table: SuiteTable
+    words: tuple[str, ...]  # of `masquerade evaluate`, but for the rows' own
+    options: evaluation.Options  # what they mean
+    trainings: Mapping[str, tuple[Job, ...]]  # by row
+
+
+def parse(argv: Sequence[str]) -> Options:
+    """The options of the verb."""
+    (options,) = parse_boxes(
+        list(argv),
+        {"": Box(Options)},
+        verb="masquerade benchmark",
+        description=f"{EXAMPLE}\n\n{(Options.__doc__ or '').splitlines()[0]}",
+    )
+    assert isinstance(options, Options)
+    return options
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb; gives its exit code: 1 where a part failed or a table is void."""
+    options = parse(argv)
+    console = Console(highlight=False, soft_wrap=True)
+    if options.suite is None:
+        if not options.list:
+            raise UsageError(f"name a suite of {', '.join(suite_names())}, as in: {EXAMPLE}")
+        for name in suite_names():
+            console.print(f"{name:<20} {read_suite(name).about}", markup=False)
+        return 0
+    suite = read_suite(options.suite)
+    if options.output is None and not options.list:
+        raise UsageError(f"name a folder for the results, as in: {EXAMPLE}")
+    places = places_of(suite, options)
+    planned = [plan_table(suite, table, places, options) for table in choose(suite, options)]
+    begun = [plan_table(suite, table, places, options) for table in first_runs(suite, planned)]
+    every = [*begun, *planned]
+    wanted = datasets(suite, [one.table for one in every])
+    lacking = lacking_data(suite, places, wanted)
+    making = data_jobs(suite, places, wanted)
+    jobs = [job for one in every for mine in one.trainings.values() for job in mine]
+    training = list({job.done: job for job in reversed(jobs)}.values())[::-1]
+    if options.list:
+        for file in lacking:
+            paths = ", ".join(map(str, file.paths))
+            console.print(f"{file.data} lacks {paths}. {file.about}", markup=False)
+        for job in (*making, *training):
+            mark = "done" if job.done.exists() else "    "
+            console.print(f"{mark} masquerade {shlex.join(job.words)}", markup=False)
+        for each in planned:
+            console.print(size_line(suite, each, places), markup=False)
+        return 0
+    check_lacking(lacking)
+    began = time.monotonic()
+    command = f"masquerade benchmark {shlex.join(argv)}"
+    with StepProgress(quiet=options.json) as progress:
+        runner = JobRunner(
+            workers=options.workers or os.cpu_count() or 1,
+            durations=Durations(path=places.folder / "durations.json"),
+            report=lambda what, done, of, left: progress.follow(
+                "data and training", done, of, now=_now(what, left)
+            ),
+        )
+        runner.run(making)
+        if places.tried:
+            for name in (one for one in wanted if f"data {one}" not in runner.failures):
+                write_tried(places.whole(suite, name), places.manifest(suite, name))
+        runner.run(training)
+        results = [
+            run_table(suite, one, places, runner.failures, command, progress)
+            for one in planned
+            if not any(f"data {name}" in runner.failures for name in datasets(suite, [one.table]))
+        ]
+    if results:
+        write_report(
+            places.folder,
+            results,
+            title=suite.title,
+            published=[printed_beside(one.table) for one in planned if one.table.published],
+            about={"masquerade": __version__, "command": command},
+        )
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    for name, why in runner.failures.items():
+        errors.print(f"masquerade: {name}: {why}", markup=False)
+    if options.json:
+        print(json.dumps([json.loads(one.to_json()) for one in results], indent=1))
+    else:
+        for one in results:
+            show(one, console)
+        minutes = (time.monotonic() - began) / 60
+        where = escape(places.folder / "index.html")
+        console.print(f"{where} shows all of it; {minutes:.0f} min.", markup=False)
+    void = any(one.void for one in results) and not places.tried  # a try-out always is
+    return 1 if runner.failures or void else 0
+
+
+def choose(suite: Suite, options: Options) -> list[SuiteTable]:
+    """The tables that were asked for, with the rows that were asked for."""
+    tables = list(suite.tables)
+    if options.tables is not None:
+        wanted = split_commas(options.tables)
+        _check_names(wanted, [one.name for one in tables], "table")
+        tables = [one for one in tables if one.name in wanted]
+    if options.rows is not None:
+        wanted = split_commas(options.rows)
+        _check_names(wanted, [row.name for one in tables for row in one.rows], "row")
+        tables = [
+            replace(one, rows=rows)
+            for one in tables
+            if (rows := tuple(row for row in one.rows if row.name in wanted))
+        ]
+    return tables
+
+
+def _check_names(wanted: Sequence[str], known: Sequence[str], what: str) -> None:
+    for name in wanted:
+        if name not in known:
+            raise UsageError(f"There is no {what} {name}; choose of {', '.join(known)}.")
+
+
+def first_runs(suite: Suite, planned: Sequence[PlannedTable]) -> list[SuiteTable]:
+    """Tables with the rows whose trainings others go on from, and which were not asked for."""
+    there = {(one.table.name, row.name) for one in planned for row in one.table.rows}
+    starts = [row.start for one in planned for row in one.table.rows if row.start is not None]
+    lacking = {tuple(start.split("/", 1)) for start in starts} - there
+    found = []
+    for table in suite.tables:
+        rows = tuple(row for row in table.rows if (table.name, row.name) in lacking)
+        if rows:
+            found.append(replace(table, rows=rows))
+    return found
+
+
+def places_of(suite: Suite, options: Options) -> Places:
+    """Where a benchmark keeps what it makes; a try-out in a folder of its own."""
+    folder = (options.output or Path(suite.name)).absolute()
+    folder = folder / "try-out" if options.try_out else folder
+    return Places(folder=folder, given=options.data, tried=options.try_out)
+
+
+def datasets(suite: Suite, tables: Sequence[SuiteTable]) -> list[str]:
+    """The names of all datasets of some tables, with those that their flags name."""
+    found: list[str] = []
+    for one in tables:
+        each = (one.data, one.private_data, one.score_on, one.train_on)
+        found += [name for name in each if name is not None]
+        found += named_data(suite, " ".join([one.evaluate, *(row.train or "" for row in one.rows)]))
+    return list(with_needed(suite, found))
+
+
+def size_line(suite: Suite, planned: PlannedTable, places: Places) -> str:
+    """How much disk the copies of a table's clips take, where its datasets are made already."""
+    table, options = planned.table, planned.options
+    each = (table.data, table.private_data, table.score_on)
+    paths = [places.manifest(suite, name) for name in each if name is not None]
+    lines = 1 + sum(len(planned.trainings.get(row.name, ())) or not row.raw for row in table.rows)
+    if not all(path.exists() for path in paths):
+        return f"size {table.name}: known once its data is made"
+    families = None if options.attackers is None else split_commas(options.attackers)
+    clips = sum(len(read_manifest(path)) for path in paths)
+    gigabytes = clips * lines * clip_bytes(get_preset(options.preset), families) / 1e9
+    over = ", so some are made anew whenever they are read" * (gigabytes > options.store_limit)
+    return (
+        f"size {table.name}: {clips:,} clips, raw and {lines - 1} times anonymized: at most "
+        f"{gigabytes:.1f} GB of copies (--store-limit {options.store_limit:g}{over})"
+    )
+
+
+def plan_table(suite: Suite, table: SuiteTable, places: Places, options: Options) -> PlannedTable:
+    """The protocol of a table and the trainings that it needs."""
+    words = list(attacked_words(places.fill(suite, table.evaluate), tried=places.tried))
+    words += ["--data", str(places.manifest(suite, table.data))]
+    more = {"--private-data": table.private_data, "--score-on": table.score_on}
+    for flag, name in more.items():
+        words += [] if name is None else [flag, str(places.manifest(suite, name))]
+    words += ["--device", options.device, "--workers", str(options.workers)]
+    seeds = 1 if options.try_out and options.seeds is None else options.seeds
+    for flag, value in {"--seeds": seeds, "--store-limit": options.store_limit}.items():
+        words += [] if value is None else [flag, str(value)]
+    parsed, _ = evaluation.parse([*words, "--method", "blur"])
+    trainings = training_jobs(
+        suite, table, places, seeds=parsed.seeds, folds=parsed.folds, device=options.device
+    )
+    return PlannedTable(table=table, words=tuple(words), options=parsed, trainings=trainings)
+
+
+def run_table(
+    suite: Suite,
+    planned: PlannedTable,
+    places: Places,
+    failures: Mapping[str, str],
+    command: str,
+    progress: StepProgress,
+) -> Evaluation:
+    """Attack the rows of a table and write its results."""
+    table, options = planned.table, planned.options
+    config = evaluation.config_of(options)
+    manifest, limits = evaluation.read_clips(options)
+    lines: list[EvaluatedMethod] = []
+    for row in (one for one in table.rows if not one.raw):
+        mine = planned.trainings.get(row.name, ())
+        failed = [failures[job.name] for job in mine if job.name in failures]
+        if failed:
+            lines.append(EvaluatedMethod(name=row.name, not_applicable=f"training: {failed[0]}"))
+            continue
+        words = [*planned.words, *row_words(suite, table, row, places)]
+        given, anonymizer = evaluation.parse(words)
+        if evaluation.config_of(given) != config:
+            raise UsageError(
+                f"{suite.name}: row {row.name} has another protocol than its table {table.name}: "
+                "put flags such as --folds into the table's evaluate."
+            )
+        found, notes = evaluation.method_lines(given, anonymizer, manifest, config)
+        limits += notes
+        lines += [replace(found[0], name=row.name), *found[1:]]
+    each = (table.data, table.private_data, table.score_on)
+    name = "-".join(one for one in each if one is not None)
+    result = evaluate(
+        manifest,
+        lines,
+        config,
+        data=table.title,
+        folder=places.folder / "attacks" / name,
+        command=command,
+        limits=(*table.limits, *limits),
+        held_out=table.held_out,
+        progress=progress.follow,
+        report=progress.print_line,
+    )
+    result = replace(result, void=VOID) if places.tried else result
+    beside = beside_paper(suite, table, result)
+    evaluation.write_results(result, places.folder / "results", table.name, more=beside)
+    return result
+
+
+def printed_beside(table: SuiteTable) -> Beside:
+    """The paper's table that a table stands beside, with what a guess reaches in it."""
+    printed = load_published(table.published or "")
+    return Beside(table=printed, reached=beaten_by_guessing(printed))
+
+
+def row_words(suite: Suite, table: SuiteTable, row: SuiteRow, places: Places) -> list[str]:
+    """The flags of `masquerade evaluate` that a row has of its own."""
+    if row.method is not None:
+        return ["--method", *split_words(row.method, places.given)]
+    folds = cut_of(table, table.folds)
+    runs = places.run(suite, table, row, Part("{seed}", "{fold}" if folds else 0, folds))
+    return ["--weights", str(runs), *split_words(row.evaluate, places.given)]
+
+
+def _now(what: str, left: float | None) -> str:
+    minutes = "" if left is None else f"about {left / 60:.0f} min left"
+    return ", ".join(part for part in (what, minutes) if part)

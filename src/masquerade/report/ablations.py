@@ -1,0 +1,94 @@
+"""Ablations of an evaluation: rows that differ in one parameter, as small charts of the same scale.
+
+Rows belong together where their names do: `stprivacy keep .5` and `stprivacy keep .7` differ in a
+number, `spact, no mask` and `spact, no budget` in what follows the comma, `blur weak` and
+`blur strong` in the last word.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+from masquerade.evaluation.results import Evaluation, Finding, Row
+from masquerade.report.svg_charts import SHAPES, Series, lines
+from masquerade.report.verdicts import headline_columns, title_of
+
+NUMBER = re.compile(r"(?P<prefix>.+?)[\s=,]+(?P<number>-?(?:\d+\.?\d*|\.\d+))$")
+COLOURS = ("first", "second", "third", "fourth", "fifth")  # CSS classes
+
+
+class Ablation(NamedTuple):
+    """Rows that differ in one parameter."""
+
+    prefix: str  # what their names share
+    values: tuple[float, ...] | tuple[str, ...]  # of the parameter, a row each
+    rows: tuple[Row, ...]
+
+
+class Panel(NamedTuple):
+    """One chart of the grid."""
+
+    prefix: str
+    chart: Markup
+
+
+def find_ablations(rows: Sequence[Row]) -> list[Ablation]:
+    """All groups of two or more rows whose names share a prefix, in the order of the table."""
+    measured = [row for row in rows if row.method is not None and row.findings]
+    groups: dict[str, list[tuple[float | str, Row]]] = {}
+    for row in measured:
+        prefix, value = split_name(row.name)
+        if prefix:
+            groups.setdefault(prefix, []).append((value, row))
+    found = []
+    for prefix, members in groups.items():
+        plain = [row for row in measured if row.name == prefix]
+        numbers = [(v, row) for v, row in members if isinstance(v, float)]
+        if len(numbers) == len(members) > 1 and len({v for v, _ in numbers}) == len(numbers):
+            numbers.sort(key=lambda pair: pair[0])
+            found.append(
+                Ablation(prefix, tuple(v for v, _ in numbers), tuple(row for _, row in numbers))
+            )
+        elif len(members) + len(plain) > 1:
+            names = (*("as it is" for _ in plain), *(str(v) for v, _ in members))
+            found.append(Ablation(prefix, names, (*plain, *(row for _, row in members))))
+    return found
+
+
+def split_name(name: str) -> tuple[str, float | str]:
+    """What a row's name may share with others, and its parameter; "" where it has none."""
+    number = NUMBER.fullmatch(name)
+    if number:
+        return number["prefix"], float(number["number"])
+    for separator in (", ", " "):
+        prefix, found, value = name.rpartition(separator)
+        if found:
+            return prefix, value
+    return "", ""
+
+
+def ablation_panels(evaluation: Evaluation) -> list[Panel]:
+    """A chart for each ablation: the headline's labels over the parameter, with 95 % intervals."""
+    columns = headline_columns(evaluation)[: len(COLOURS)]
+    return [_panel(one, columns) for one in find_ablations(evaluation.rows)]
+
+
+def _panel(ablation: Ablation, columns: Sequence[Finding]) -> Panel:
+    series = []
+    for index, column in enumerate(columns):
+        found = [row.finding(column.label) for row in ablation.rows]
+        scores = tuple(None if one is None else one.score for one in found)
+        shape = SHAPES[index % len(SHAPES)]
+        series.append(
+            Series(name=title_of(column), values=scores, kind=COLOURS[index], shape=shape)
+        )
+    chart = lines(
+        ablation.values,
+        series,
+        title=f"{ablation.prefix}: scores over its parameter",
+        across=ablation.prefix,
+        height=210,
+    )
+    return Panel(ablation.prefix, chart)

@@ -1,0 +1,463 @@
+"""One self-contained HTML page about benchmarks, and a folder with the same as files.
+
+Everything on the page is read from results; it needs no network, and no script to be read.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jinja2
+from markupsafe import Markup
+
+from masquerade.errors import MasqueradeError, UsageError
+from masquerade.evaluation.results import Control, Evaluation, Finding, Row
+from masquerade.metrics.intervals import Score
+from masquerade.metrics.leakage import f_lambda_sweep, normalised
+from masquerade.report.ablations import Panel, ablation_panels
+from masquerade.report.benchmark_tables import csv_table, latex_table
+from masquerade.report.embedded_clips import LIMIT, Clip, embed_clips
+from masquerade.report.printed_tables import Beside, format_printed, printed_cells
+from masquerade.report.svg_charts import Bar, Guide, Point, Series, bars, lines, scatter, strip
+from masquerade.report.table import (
+    HOW_TO_READ,
+    main_columns,
+    notes,
+    number,
+    with_interval,
+)
+from masquerade.report.trade_off import (
+    is_learned,
+    least_of,
+    picture,
+    trade_off_figure,
+    trade_off_labels,
+)
+from masquerade.report.verdicts import (
+    MEANING,
+    Headline,
+    Verdict,
+    best_floor,
+    beyond_chosen,
+    floor_value,
+    headline,
+    headline_columns,
+    held_below,
+    other_columns,
+    privacy_value,
+    raw_score,
+    row_verdict,
+    title_of,
+    verdict,
+)
+from masquerade.transaction import transaction
+
+STEPS = 21  # weights of privacy in the sweep
+BEST = 5  # methods that are listed at each weight
+FAMILIES = {  # of attackers, in a few words
+    "scratch": "learned from anonymized video",
+    "finetuned": "learned from raw video, then from anonymized video",
+    "motion": "sees only what changes between frames",
+    "raw": "learned from raw video only",
+    "background": "sees only what lies above people's heads",
+    "pose": "sees only the poses of people",
+    "gait": "sees only how people move, frame by frame, and their outline",
+    "prior": "is told the true action besides",
+    "transformed": "attacks raw video after doing to it what a method does",
+}
+
+
+class Cell(NamedTuple):
+    """One number of the main table, with all that must stand beside it."""
+
+    title: str  # of its column
+    value: float | None  # to sort by
+    main: str  # .83
+    interval: str  # [.74, .90]
+    spread: str  # ± .02 between training runs
+    most: str  # at most .88, or highest .79
+    beside: str  # guess .05, raw .94
+    strip: Markup
+    verdict: Verdict | None
+
+
+class Line(NamedTuple):
+    """One method of the main table."""
+
+    id: str
+    row: Row
+    learned: bool
+    verdict: Verdict | None  # None: raw video
+    cells: tuple[Cell | None, ...]
+    details: tuple[tuple[str, Finding, Verdict], ...]  # of every private label
+
+
+class HeatTable(NamedTuple):
+    """The highest score of each family of attackers on one label."""
+
+    found: Finding
+    families: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[tuple[str, str, int, bool], ...]], ...]  # text, title, %, chosen
+
+
+class Sweep(NamedTuple):
+    """Which method is best at which weight of privacy, for one private label."""
+
+    found: Finding
+    chart: Markup
+    ranges: tuple[tuple[str, str, str], ...]  # from, to, method
+    best: str  # of every weight, as JSON
+
+
+class Section(NamedTuple):
+    """What the page shows of one evaluation."""
+
+    id: str
+    evaluation: Evaluation
+    headline: Headline
+    tone: str  # CSS class: the best verdict that any method has on the first private label
+    columns: tuple[Finding, ...]
+    floors: tuple[str, ...]
+    lines: tuple[Line, ...]
+    plots: tuple[Markup, ...]
+    sweeps: tuple[Sweep, ...]
+    attributes: tuple[tuple[Finding, Markup], ...]
+    heat: tuple[HeatTable, ...]
+    panels: tuple[Panel, ...]
+    controls: tuple[Control, ...]
+    notes: tuple[str, ...]
+
+
+def render_benchmark(
+    evaluations: Sequence[Evaluation],
+    *,
+    title: str,
+    published: Sequence[Beside] = (),
+    videos: Sequence[Clip] = (),
+    about: Mapping[str, str] | None = None,
+    files: Sequence[str] = (),
+    limit: int = LIMIT,
+) -> str:
+    """Render benchmarks as one HTML page.
+
+    Args:
+        evaluations: one or more, a section each.
+        title: of the page.
+        published: printed tables to stand beside them.
+        videos: short outputs of methods, which are embedded; never of the source.
+        about: what else to say of how this was made, such as versions, by name.
+        files: names of files beside the page that it should offer.
+        limit: bytes of the page that videos may take; the page says which were left out.
+    """
+    if not evaluations:
+        raise UsageError("A page of benchmarks needs the results of one evaluation or more.")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=number, interval=with_interval, title_of=title_of, printed=format_printed
+    )
+    clips, left_out = embed_clips(videos, limit=limit)
+    return environment.get_template("benchmark_page.html").render(
+        title=title,
+        sections=[_section(one, f"data-{i}") for i, one in enumerate(evaluations, 1)],
+        published=[(one, printed_cells(one)) for one in published],
+        clips=clips,
+        left_out=left_out,
+        about=about or {},
+        files=files,
+        meaning=MEANING,
+        families=FAMILIES,
+    )
+
+
+def write_report(
+    folder: Path,
+    evaluations: Sequence[Evaluation],
+    *,
+    title: str,
+    published: Sequence[Beside] = (),
+    videos: Sequence[Clip] = (),
+    about: Mapping[str, str] | None = None,
+    limit: int = LIMIT,
+) -> None:
+    """Write index.html, table.csv, table.tex, trade-off.png, trade-off.svg and the results as JSON.
+
+    All of them appear together. The arguments are those of `render_benchmark`.
+    """
+    results = dict(zip(_json_names(evaluations), evaluations, strict=True))
+    others = ("table.csv", "table.tex", "trade-off.png", "trade-off.svg")
+    page = render_benchmark(
+        evaluations,
+        title=title,
+        published=published,
+        videos=videos,
+        about=about,
+        files=(*others, *results),
+        limit=limit,
+    )
+    figure = trade_off_figure(evaluations)
+    try:
+        with transaction(overwrite=True) as path:
+            path(folder / "index.html").write_text(page, "utf-8")
+            path(folder / "table.csv").write_text(csv_table(evaluations), "utf-8")
+            path(folder / "table.tex").write_text(latex_table(evaluations), "utf-8")
+            path(folder / "trade-off.png").write_bytes(picture(figure, "png"))
+            path(folder / "trade-off.svg").write_bytes(picture(figure, "svg"))
+            for name, one in results.items():
+                path(folder / name).write_text(one.to_json() + "\n", "utf-8")
+    except OSError as error:
+        raise MasqueradeError(f"{folder} cannot be written: {error.strerror}.") from error
+
+
+def _json_names(evaluations: Sequence[Evaluation]) -> list[str]:
+    if len(evaluations) == 1:
+        return ["results.json"]
+    slugs = [re.sub(r"[^a-z0-9]+", "-", one.data.lower()).strip("-") for one in evaluations]
+    return [f"results-{i}{f'-{slug[:40]}' if slug else ''}.json" for i, slug in enumerate(slugs, 1)]
+
+
+def _section(evaluation: Evaluation, name: str) -> Section:
+    columns = headline_columns(evaluation)
+    private = [one for one in columns if one.use == "private"]
+    return Section(
+        id=name,
+        evaluation=evaluation,
+        headline=headline(evaluation),
+        tone=_tone(evaluation, private),
+        columns=tuple(columns),
+        floors=tuple(_floor(one) for one in columns),
+        lines=tuple(
+            _table_line(evaluation, row, columns, f"{name}-row-{i}")
+            for i, row in enumerate(evaluation.rows)
+        ),
+        plots=tuple(_plot(evaluation, one, name) for one in trade_off_labels(evaluation)),
+        sweeps=tuple(s for one in private[:2] if (s := _sweep(evaluation, one)) is not None),
+        attributes=tuple((one, _bars(evaluation, one)) for one in _each_attribute(evaluation)),
+        heat=tuple(
+            _heat(evaluation, one)
+            for one in sorted(
+                (*columns, *other_columns(evaluation)),
+                key=lambda one: (one not in columns, one.use == "utility"),
+            )
+        ),
+        panels=tuple(ablation_panels(evaluation)),
+        controls=evaluation.controls,
+        notes=tuple(note for note in notes(evaluation) if note != HOW_TO_READ),
+    )
+
+
+def _tone(evaluation: Evaluation, private: Sequence[Finding]) -> str:
+    found = [(row, row.finding(one.label)) for row in evaluation.rows for one in private[:1]]
+    words = {verdict(row, one).word for row, one in found if one and row.method is not None}
+    best = next((word for word in ("held", "undecided", "leaks") if word in words), "n/a")
+    return "void" if evaluation.void else best.replace("/", "")
+
+
+def _floor(found: Finding) -> str:
+    best = best_floor(found)
+    return "n/a" if best is None else f"{number(best[1].value)} ({best[0]})"
+
+
+def _table_line(evaluation: Evaluation, row: Row, columns: Sequence[Finding], name: str) -> Line:
+    is_raw = row.method is None and bool(row.findings)
+    told = [row.finding(one.label) for one in (*columns, *other_columns(evaluation))]
+    return Line(
+        id=name,
+        row=row,
+        learned=is_learned(row),
+        verdict=None if is_raw else row_verdict(row, main_columns(evaluation)),
+        cells=tuple(_cell(evaluation, row, one) for one in columns),
+        details=tuple(
+            (title_of(one), one, verdict(row, one)) for one in told if one and one.use == "private"
+        ),
+    )
+
+
+def _cell(evaluation: Evaluation, row: Row, column: Finding) -> Cell | None:
+    found = row.finding(column.label)
+    if found is None:
+        return None
+    score, beyond = found.score, beyond_chosen(row, found)
+    floor, raw = floor_value(found), raw_score(evaluation, column.label)
+    raw_value = None if raw is None else raw.value
+    said = verdict(row, found) if found.use == "private" and row.method is not None else None
+    kind = said.word.replace("/", "") if said else "plain"
+    beside = f"guess\N{NO-BREAK SPACE}{number(floor)}"  # which may break after the comma alone
+    if row.method is not None:
+        beside += f", raw\N{NO-BREAK SPACE}{number(raw_value)}"
+    title = f"{row.name}: {with_interval(score)}, {beside}"
+    spread = row.runs > 1 and found.runs_sd is not None
+    return Cell(
+        title=title_of(column),
+        value=score.value,
+        main=number(score.value),
+        interval="" if score.low is None else f"[{number(score.low)}, {number(score.high)}]",
+        spread=f"± {number(found.runs_sd)}" if spread else "",
+        most="" if beyond is None else f"{beyond[0]} {number(beyond[1])}",
+        beside=beside,
+        strip=strip(
+            score,
+            floor=floor,
+            raw=raw_value,
+            most=None if beyond is None else beyond[1],
+            kind=kind,
+            title=title,
+        ),
+        verdict=said,
+    )
+
+
+def _plot(evaluation: Evaluation, label: Finding, section: str) -> Markup:
+    utility = next((c for c in headline_columns(evaluation) if c.use == "utility"), None)
+    points = []
+    for index, row in enumerate(evaluation.rows):
+        action = None if utility is None else row.finding(utility.label)
+        private = row.finding(label.label)
+        if action is None or private is None:
+            continue
+        said = None if row.method is None else verdict(row, private)
+        word = "raw video" if said is None else said.word
+        points.append(
+            Point(
+                name=row.name,
+                x=private.score,
+                y=action.score,
+                kind="raw" if said is None else word.replace("/", ""),
+                shape="diamond"
+                if row.method is None
+                else "square"
+                if is_learned(row)
+                else "circle",
+                title=f"{row.name}: action {with_interval(action.score)}, "
+                f"{title_of(label).lower()} {with_interval(private.score)}: {word}",
+                link=f"{section}-row-{index}",
+            )
+        )
+    floor, limit = floor_value(label), held_below(label)
+    vertical = [Guide(value=floor, kind="floor", name="best guess")] if floor is not None else []
+    if limit is not None:
+        vertical.append(Guide(value=limit, kind="limit", name=f"held: all below {number(limit)}"))
+    base = floor_value(utility)
+    return scatter(
+        points,
+        title=f"{evaluation.data}: the action that is kept against {title_of(label).lower()}",
+        across=f"{title_of(label)}: {label.metric} of attackers, less is better",
+        up="Action: more is better" if utility is None else f"Action kept: {utility.metric}",
+        least=least_of(label),
+        vertical=vertical,
+        horizontal=[Guide(value=base, kind="floor", name="best guess")] if base is not None else [],
+    )
+
+
+def _sweep(evaluation: Evaluation, label: Finding) -> Sweep | None:
+    utility = next((c for c in headline_columns(evaluation) if c.use == "utility"), None)
+    curves: dict[str, list[tuple[float, float]]] = {}
+    raw = ""
+    for row in evaluation.rows:
+        private = row.finding(label.label)
+        action = None if utility is None else row.finding(utility.label)
+        value = None if action is None else action.score.value
+        read = None if private is None else privacy_value(private)
+        if value is not None and read is not None:
+            curves[row.name] = list(f_lambda_sweep(value, read, steps=STEPS))
+            raw = row.name if row.method is None else raw
+    methods = [name for name in curves if name != raw]
+    if not methods:
+        return None
+    order = [_best(curves, methods, i) for i in range(STEPS)]
+    ranges: list[tuple[str, str, str]] = []
+    weights = [number(weight) for weight, _ in next(iter(curves.values()))]
+    for weight, best in zip(weights, order, strict=True):
+        if ranges and ranges[-1][2] == best[0]:
+            ranges[-1] = (ranges[-1][0], weight, best[0])
+        else:
+            ranges.append((weight, weight, best[0]))
+    winners = list(dict.fromkeys(name for _, _, name in ranges))
+    colours = ("first", "second", "third", "fourth", "fifth")
+    kinds = {name: colours[i % len(colours)] for i, name in enumerate(winners)}
+    kinds |= {raw: "raw"}
+    series = [
+        Series(
+            name=name,
+            values=tuple(Score(f, None, None, 0, 0) for _, f in curve),
+            kind=kinds.get(name, "other"),
+            shape="",
+        )
+        for name, curve in sorted(curves.items(), key=lambda pair: pair[0] in kinds)
+    ]
+    places = [weight for weight, _ in next(iter(curves.values()))]
+    chart = lines(
+        places,
+        series,
+        title=f"f of each method over the weight of {title_of(label).lower()}",
+        across="weight λ of privacy",
+        named=kinds,
+        width=440,
+        height=280,
+    )
+    listed = [[(name, number(curves[name][i][1])) for name in best] for i, best in enumerate(order)]
+    table = json.dumps([weights, listed], ensure_ascii=False)
+    return Sweep(label, chart, tuple(ranges), table.replace("<", "\\u003c"))
+
+
+def _best(
+    curves: Mapping[str, Sequence[tuple[float, float]]], names: Sequence[str], step: int
+) -> list[str]:
+    """The methods with the highest f at one weight, the best one first."""
+    return sorted(names, key=lambda name: -curves[name][step][1])[:BEST]
+
+
+def _each_attribute(evaluation: Evaluation) -> list[Finding]:
+    columns = (*headline_columns(evaluation), *other_columns(evaluation))
+    return [one for one in columns if one.use == "private"]
+
+
+def _bars(evaluation: Evaluation, label: Finding) -> Markup:
+    entries = []
+    for row in evaluation.rows:
+        found = row.finding(label.label)
+        if found is None or row.method is None:
+            continue
+        said = verdict(row, found)
+        title = f"{row.name}: {with_interval(found.score)}: {said.word}, {said.why}"
+        kind = said.word.replace("/", "")
+        entries.append(Bar(name=row.name, score=found.score, kind=kind, title=title))
+    raw = raw_score(evaluation, label.label)
+    return bars(
+        entries,
+        title=f"{title_of(label)} behind each method",
+        floor=floor_value(label),
+        raw=None if raw is None else raw.value,
+    )
+
+
+def _heat(evaluation: Evaluation, label: Finding) -> HeatTable:
+    found = [(row, one) for row in evaluation.rows if (one := row.finding(label.label))]
+    ran = {one.family for _, each in found for one in each.attacks}
+    known = (*(name for name in FAMILIES if name in ran), *sorted(ran - FAMILIES.keys()))
+    raw = raw_score(evaluation, label.label)
+    rows = []
+    for row, each in found:
+        floor = floor_value(each)
+        chosen = {one.family for one in each.attacks if one.name in (*each.chosen, each.strongest)}
+        cells = []
+        for family in known:
+            mine = [one for one in each.attacks if one.family == family]
+            best = max(mine, key=lambda one: one.test.value or 0.0, default=None)
+            if best is None or best.test.value is None:
+                cells.append(("", "this attacker was not run", 0, False))
+                continue
+            share = None
+            if raw is not None and raw.value is not None and floor is not None:
+                share = normalised(best.test.value, raw.value, floor)
+            heat = round(100 * min(1.0, share or 0.0))
+            said = f"{best.name}: {with_interval(best.test)}"
+            cells.append((number(best.test.value), said, heat, family in chosen))
+        rows.append((row.name, tuple(cells)))
+    return HeatTable(label, known, tuple(rows))

@@ -1,0 +1,138 @@
+"""The numbers of benchmarks as CSV, a line for each method and label, and as a table for LaTeX.
+
+CSV has every digit, so that it can be read again; an empty cell is not known or does not apply.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+
+from masquerade.evaluation.results import Evaluation, Finding, Row
+from masquerade.metrics.intervals import Score
+from masquerade.report.table import main_columns, number, with_interval
+from masquerade.report.verdicts import (
+    at_most,
+    best_floor,
+    headline_columns,
+    raw_score,
+    row_verdict,
+    title_of,
+    verdict,
+)
+
+COLUMNS = (
+    *("data", "video", "method", "regions", "runs", "label", "use", "metric", "protocol"),
+    *("clips", "independent_groups", "score", "low", "high", "at_most"),
+    *("floor", "floor_attacker", "raw", "raw_low", "raw_high"),
+    *("leakage", "leakage_low", "leakage_high", "f_half", "sd_over_runs"),
+    *("verdict", "why", "strongest_attacker", "highest_attacker", "highest_score"),
+)
+LATEX = {
+    **{char: f"\\{char}" for char in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "\n": " ",
+}
+TEX_HEAD = "% Wants \\usepackage{booktabs} and, for more than ASCII, \\usepackage[T1]{fontenc}.\n"
+CAPTION = (
+    "Scores with 95\\,\\% intervals; $\\leq$: no attacker's upper end is higher. A guess and raw "
+    "video stand above."
+)
+
+
+def csv_table(evaluations: Iterable[Evaluation]) -> str:
+    """All evaluations as one CSV."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for evaluation in evaluations:
+        for row in evaluation.rows:
+            for found in row.findings:
+                writer.writerow(["" if c is None else c for c in _line(evaluation, row, found)])
+    return out.getvalue()
+
+
+def latex_table(evaluations: Iterable[Evaluation]) -> str:
+    """A booktabs table for each evaluation: the action, who it is, and the attributes."""
+    return TEX_HEAD + "\n".join(_latex(one, i) for i, one in enumerate(evaluations, 1))
+
+
+def escape_latex(text: str) -> str:
+    """A text as LaTeX prints it."""
+    return "".join(LATEX.get(char, char) for char in text)
+
+
+def _line(evaluation: Evaluation, row: Row, found: Finding) -> tuple[object, ...]:
+    score, leaked = found.score, found.leakage
+    floor, raw = best_floor(found), raw_score(evaluation, found.label)
+    said = verdict(row, found) if found.use == "private" and row.method is not None else None
+    return (
+        *(evaluation.data, row.name, row.method, row.regions, row.runs),
+        *(found.label, found.use, found.metric, found.protocol, score.n, score.clusters),
+        *(score.value, score.low, score.high, at_most(row, found)),
+        *((None, None) if floor is None else (floor[1].value, floor[0])),
+        *((None, None, None) if raw is None else (raw.value, raw.low, raw.high)),
+        *((None, None, None) if leaked is None else (leaked.value, leaked.low, leaked.high)),
+        *(found.f_half, found.runs_sd),
+        *((None, None) if said is None else (said.word, said.why)),
+        *(found.strongest, found.highest or None),
+        None if found.highest_score is None else found.highest_score.value,
+    )
+
+
+def _latex(evaluation: Evaluation, index: int) -> str:
+    columns = headline_columns(evaluation)
+    heads = [f"{title_of(c)} ({c.metric})" for c in columns]
+    floors = [
+        _cell(None if (f := best_floor(c)) is None else f[1], None, bare=True) for c in columns
+    ]
+    body = [["a guess", *floors, ""]]
+    for row in evaluation.rows:
+        cells = []
+        for column in columns:
+            found = row.finding(column.label)
+            cells.append(
+                r"\textit{n/a}" if found is None else _cell(found.score, at_most(row, found))
+            )
+        said = (
+            ""
+            if row.method is None and row.findings
+            else row_verdict(row, main_columns(evaluation)).word
+        )
+        body.append([escape_latex(row.name), *cells, said])
+    label = re.sub(r"[^a-z0-9]+", "-", evaluation.data.lower()).strip("-") or "data"
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escape_latex(evaluation.data)}. {CAPTION}}}",
+        rf"\label{{tab:{label}-{index}}}",
+        rf"\begin{{tabular}}{{l{'l' * len(columns)}l}}",
+        r"\toprule",
+        _tex_line(["video", *map(escape_latex, heads), "verdict"]),
+        r"\midrule",
+        *(_tex_line(line) for line in body),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(score: Score | None, most: float | None, *, bare: bool = False) -> str:
+    if score is None or score.value is None:
+        return r"\textit{n/a}"
+    if bare:
+        return number(score.value)
+    text = with_interval(score)
+    return text if most is None else rf"{text} $\leq$ {number(most)}"
+
+
+def _tex_line(cells: Sequence[str]) -> str:
+    # a bracket after \\ would be read as its optional argument
+    return " & ".join(f"{{{cell}}}" if cell.startswith("[") else cell for cell in cells) + r" \\"

@@ -1,0 +1,286 @@
+"""What an evaluation says in words: a verdict for each label and method, and one sentence on top.
+
+Held, undecided and leaks follow from the results alone; nothing is measured here.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from masquerade.evaluation.metric_specs import MEAN
+from masquerade.evaluation.protocols import SAME
+from masquerade.evaluation.results import Evaluation, Finding, Row
+from masquerade.metrics.intervals import Score
+from masquerade.metrics.leakage import TOLERANCE, f_lambda
+from masquerade.report.table import all_columns, main_columns, number
+
+Word = Literal["held", "undecided", "leaks", "n/a", "void"]
+WORDS: tuple[Word, ...] = ("leaks", "undecided", "void", "n/a", "held")  # the gravest first
+MEANING: dict[Word, str] = {
+    "held": "Even the highest upper end of all attackers is within a tenth of the way from a guess "
+    "to raw video. It says what these attackers read from these clips.",
+    "undecided": "No attacker is surely above a guess, but that does not show that nothing can be "
+    "read: too few clips, too few training runs, or attackers that fail on raw video too.",
+    "leaks": "Some attacker reads surely more than the best guess: its interval lies above it.",
+    "n/a": "Raw video itself is not surely above a guess, so that nothing could be shown.",
+    "void": "A control failed, and the number means nothing.",
+}
+
+
+class Verdict(NamedTuple):
+    """Whether a private label is hidden, and why."""
+
+    word: Word
+    why: str
+
+
+class Headline(NamedTuple):
+    """What a reader should know after ten seconds."""
+
+    claim: str  # one short sentence
+    detail: str  # two sentences with numbers, in clips of a hundred
+
+
+def is_identity(found: Finding) -> bool:
+    """Whether a label says who somebody is."""
+    return found.use == "private" and found.protocol == SAME
+
+
+def title_of(found: Finding) -> str:
+    """A label's name for people who do not know the manifest's columns."""
+    if found.use == "utility":
+        return "Action kept"
+    if is_identity(found):
+        return "Who it is"
+    return "Attributes" if found.label == MEAN else found.label
+
+
+def headline_columns(evaluation: Evaluation) -> list[Finding]:
+    """The numbers that matter first: the action, who it is, and the mean of the attributes.
+
+    Where there is no such mean, all attributes of the main table.
+    """
+    columns = main_columns(evaluation)
+    means = [one for one in columns if one.label == MEAN]
+    attributes = means or [one for one in columns if _is_attribute(one)]
+    action = [one for one in columns if one.use == "utility"]
+    return [*action, *(one for one in columns if is_identity(one)), *attributes]
+
+
+def other_columns(evaluation: Evaluation) -> list[Finding]:
+    """All labels that are not in the headline."""
+    first = headline_columns(evaluation)
+    return [one for one in all_columns(evaluation) if one not in first]
+
+
+def best_floor(found: Finding) -> tuple[str, Score] | None:
+    """The trivial attacker that scores highest, and its score."""
+    known = [(name, one) for name, one in found.floors.items() if one.value is not None]
+    return max(known, key=lambda pair: pair[1].value or 0.0, default=None)
+
+
+def floor_value(found: Finding | None) -> float | None:
+    """The score of the best trivial attacker."""
+    best = None if found is None else best_floor(found)
+    return None if best is None else best[1].value
+
+
+def raw_score(evaluation: Evaluation, label: str) -> Score | None:
+    """What attackers read from raw video."""
+    raw = next((row for row in evaluation.rows if row.method is None and row.findings), None)
+    found = None if raw is None else raw.finding(label)
+    return None if found is None else found.score
+
+
+def at_most(row: Row, found: Finding) -> float | None:
+    """The highest upper end of all attackers; of raw video, of the action and of one that is not
+    known it says nothing."""
+    ends = [one.test.high for one in found.attacks]
+    if row.method is None or found.use != "private" or found.highest_score is None or None in ends:
+        return None
+    return max((end for end in ends if end is not None), default=None)
+
+
+def highest(found: Finding) -> float | None:
+    """The highest score of all attackers on test, which nobody could have chosen beforehand."""
+    known = [one.test.value for one in found.attacks if one.test.value is not None]
+    return max(known, default=None)
+
+
+def beyond_chosen(row: Row, found: Finding) -> tuple[str, float] | None:
+    """How far others than the chosen attackers may get: `at most` so far, or else, where results
+    have no intervals that hold for all attackers at once, the `highest` score."""
+    most, top = at_most(row, found), highest(found)
+    if most is not None:
+        return "at most", most
+    if row.method is None or found.use != "private" or top is None:
+        return None
+    return ("highest", top) if top > (found.score.value or 0.0) else None
+
+
+def held_below(found: Finding) -> float | None:
+    """What every upper end must be below to count as held; None: raw video does not show it."""
+    leaked = found.leakage
+    if leaked is None or leaked.value is None:
+        return None
+    floor, raw = leaked.floor.value, leaked.raw.value
+    return None if floor is None or raw is None else floor + TOLERANCE * (raw - floor)
+
+
+def verdict(row: Row, found: Finding) -> Verdict:
+    """Whether a method hides a private label."""
+    if found.void:
+        return Verdict("void", found.void)
+    leaked, limit, floor = found.leakage, held_below(found), floor_value(found)
+    if leaked is None or leaked.value is None or limit is None or floor is None:
+        return Verdict("n/a", "raw video itself is not surely above a guess")
+    if leaked.protects:
+        return Verdict("held", f"no attacker's upper end is above {number(limit)}")
+    if found.undecided:
+        return Verdict("undecided", found.undecided)
+    surely = [s for s in (found.score, found.highest_score) if s and (s.low or 0.0) > floor]
+    if surely or (leaked.low or 0.0) > 0:
+        read = max((one.value or 0.0 for one in surely), default=found.score.value)
+        return Verdict("leaks", f"{number(read)} is read where a guess has {number(floor)}")
+    most = at_most(row, found)
+    return Verdict(
+        "undecided",
+        f"no attacker is surely above a guess ({number(floor)}), but as much as {number(most)} may "
+        f"be read, and {number(limit)} would count as held: more clips would tell",
+    )
+
+
+def row_verdict(row: Row, columns: Sequence[Finding]) -> Verdict:
+    """The gravest verdict of a method over these private labels, and which labels have it."""
+    if row.not_applicable:
+        return Verdict("n/a", row.not_applicable)
+    found = [row.finding(one.label) for one in columns if one.use == "private"]
+    each = [(one, verdict(row, one)) for one in found if one is not None]
+    telling = [(one, said) for one, said in each if said.word in ("leaks", "undecided", "held")]
+    each = telling or each
+    if not each:
+        return Verdict("n/a", "no private label was measured")
+    word = min((said.word for _, said in each), key=WORDS.index)
+    mine = [(one, said) for one, said in each if said.word == word]
+    names = ", ".join(_plain(one) for one, _ in mine)
+    if word == "leaks":
+        return Verdict(word, names)
+    reasons = list(dict.fromkeys(said.why for _, said in mine))
+    return Verdict(word, f"{names}: {reasons[0]}" if len(reasons) == 1 else names)
+
+
+def headline(evaluation: Evaluation) -> Headline:
+    """The result of a whole table in three sentences."""
+    if evaluation.void:
+        return Headline("These numbers are void.", f"{_sentence(evaluation.void)}")
+    columns = headline_columns(evaluation)
+    private = next((one for one in columns if one.use == "private"), None)
+    measured = [row for row in evaluation.rows if row.method is not None and row.findings]
+    found = [
+        (row, one)
+        for row in measured
+        if private is not None and (one := row.finding(private.label)) and one.score.value
+    ]
+    if private is None or not found:
+        return Headline("No method was measured.", "There is nothing to compare.")
+    said = [(row, verdict(row, one)) for row, one in found]
+    what = "who people are" if is_identity(private) else f"the {_plain(private)}"
+    held = [row.name for row, one in said if one.word == "held"]
+    open_ = [row.name for row, one in said if one.word == "undecided"]
+    if all(one.word in ("n/a", "void") for _, one in said):
+        claim = f"Whether any method hides {what} cannot be told from these clips."
+    elif held:
+        claim = (
+            f"{_listed(held)} {'hides' if len(held) == 1 else 'hide'} {what} from these attackers."
+        )
+    elif open_:
+        more = "" if len(open_) == len(said) else "; every other method leaks it"
+        claim = f"Whether {_listed(open_)} {_hides(open_)} {what} is undecided{more}."
+    else:
+        claim = f"No method of this table hides {what}."
+    least = min(found, key=lambda pair: pair[1].score.value or 0.0)
+    raw, floor = raw_score(evaluation, private.label), floor_value(private)
+    in_clips = is_identity(private) and private.metric == "top-1"
+    show = _hundred if in_clips else number
+    unit = " of 100 clips" if in_clips else f" ({private.metric})"
+    reads = "an attacker still says who it is in" if in_clips else f"{_plain(private)} are read at"
+    beyond = beyond_chosen(*least)
+    most = f" ({beyond[0]} {show(beyond[1])})" if beyond else ""
+    detail = (
+        f"Least is read behind {least[0].name}: {reads} {show(least[1].score.value)}{unit}{most}, "
+        f"where a guess has {show(floor)} and raw video {show(raw.value if raw else None)}"
+        f"{_action(least[0], columns)}."
+    )
+    balanced = _best_balance(found, columns)
+    if balanced is not None and balanced[0].name != least[0].name:
+        detail += (
+            f" The best balance of both is {balanced[0].name}: {show(balanced[1].score.value)}"
+            f"{unit}{_action(balanced[0], columns)}."
+        )
+    for one in columns:
+        if one.use == "private" and one.label != private.label:
+            detail += f" {_hidden_by(measured, one)}"
+    return Headline(claim[:1].upper() + claim[1:], detail)
+
+
+def privacy_value(found: Finding) -> float | None:
+    """What f_lambda takes: a score below chance is no protection, as a guess could be turned."""
+    value = found.score.value
+    return None if value is None else max(value, 0.5 if found.metric == "AUROC" else 0.0)
+
+
+def _best_balance(
+    found: Sequence[tuple[Row, Finding]], columns: Sequence[Finding]
+) -> tuple[Row, Finding] | None:
+    utility = next((one.label for one in columns if one.use == "utility"), None)
+    known = []
+    for row, one in found:
+        action = row.finding(utility) if utility is not None else None
+        value, private = action.score.value if action else None, privacy_value(one)
+        if value is not None and private is not None:
+            known.append((f_lambda(value, private), row, one))
+    best = max(known, key=lambda three: three[0], default=None)
+    return None if best is None else (best[1], best[2])
+
+
+def _hidden_by(rows: Sequence[Row], column: Finding) -> str:
+    pairs = [(row, row.finding(column.label)) for row in rows]
+    held = [row.name for row, one in pairs if one and verdict(row, one).word == "held"]
+    if held:
+        return f"{_plain(column).capitalize()}: hidden by {_listed(held)}."
+    return f"{_plain(column).capitalize()}: no method is shown to hide this."
+
+
+def _is_attribute(found: Finding) -> bool:
+    return found.use == "private" and not is_identity(found)
+
+
+def _plain(found: Finding) -> str:
+    return "who it is" if is_identity(found) else found.label
+
+
+def _hides(names: Sequence[str]) -> str:
+    return "hides" if len(names) == 1 else "hide"
+
+
+def _action(row: Row, columns: Sequence[Finding]) -> str:
+    utility = next((one for one in columns if one.use == "utility"), None)
+    found = None if utility is None else row.finding(utility.label)
+    if utility is None or found is None or found.score.value is None:
+        return ""
+    raw = _hundred(utility.score.value)
+    value = _hundred(found.score.value)
+    return f"; the action is recognized in {value} of 100 (raw video: {raw})"
+
+
+def _hundred(value: float | None) -> str:
+    return "n/a" if value is None else f"{100 * value:.0f}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) > 3:
+        return f"{', '.join(names[:2])} and {len(names) - 2} other methods"
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".") + "."

@@ -1,0 +1,144 @@
+"""`masquerade benchmark` on a small suite: data, training, attacks and results, then again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from masquerade.cli import main
+from masquerade.datasets.mimes import Mimes, write_mimes
+from masquerade.evaluation import from_json
+
+SUITE = """
+title = "Small"
+about = "seconds"
+
+[data.drawn]
+manifest = "{data}/mimes/manifest.csv"
+
+[[tables]]
+name = "drawn"
+title = "48 drawn clips"
+data = "drawn"
+evaluate = "--preset many --folds 0 --seeds 1 --attackers background --allow-empty"
+limits = ["A note on the data."]
+rows = [
+  { name = "black", method = "blacken" },
+  { name = "trained", train = "spact QUICK" },
+  { name = "failed", train = "spact QUICK --private nothing" },
+]
+""".replace("QUICK", "--width 2 --short 16 --epochs 1 --batch 8 --no-adversary")
+
+
+def words(suite: Path, folder: Path) -> list[str]:
+    data = ["--data", str(suite.parent), "--workers", "1", "--device", "cpu"]
+    return ["benchmark", str(suite), "-o", str(folder), *data]
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("suite") / "small.toml"
+    path.write_text(SUITE)
+    drawn = Mimes(size=32, frames=4, clips=40, people=10, actions=("walk", "squat"))
+    write_mimes(path.parent / "mimes", drawn)
+    return path
+
+
+@pytest.fixture(scope="module")
+def done(suite: Path) -> Path:
+    folder = suite.parent / "out"
+    assert main(words(suite, folder)) == 1  # one row failed
+    return folder
+
+
+def test_a_suite_trains_attacks_and_writes_its_tables(done: Path) -> None:
+    result = from_json((done / "results" / "drawn.json").read_text())
+    assert [row.name for row in result.rows] == ["raw", "black", "trained", "failed"]
+    assert result.rows[1].not_applicable is None
+    assert result.rows[2].not_applicable is None
+    assert result.rows[2].method == "spact" and result.rows[2].runs == 1
+    assert "training" in (result.rows[3].not_applicable or "")
+    assert "A note on the data." in result.limits
+    assert "masquerade benchmark" in result.command
+    assert (done / "results" / "drawn.md").exists()
+    page = (done / "index.html").read_text()
+    assert "48 drawn clips" in page and "trained" in page
+    assert (done / "table.csv").exists() and (done / "trade-off.png").exists()
+
+
+def test_what_is_done_is_not_done_again(
+    done: Path, suite: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def again(*args: object) -> None:
+        raise AssertionError("a fit was done twice")
+
+    monkeypatch.setattr("masquerade.evaluation.executor.fit_predict", again)
+    code = main([*words(suite, done), "--rows", "black,trained", "--json"])
+    (result,) = json.loads(capsys.readouterr().out)
+    assert code == (1 if result["void"] else 0)
+    assert [row["name"] for row in result["rows"]] == ["raw", "black", "trained"]
+
+
+def test_what_would_be_done_is_listed(
+    done: Path, suite: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words(suite, done), "--list"]) == 0
+    *lines, size = capsys.readouterr().out.splitlines()
+    assert [line[:4] for line in lines] == ["done", "    "]
+    assert "train spact --width 2" in lines[0]
+    copies = 40 * 4 * 16 * 48 * 64 * 3 / 1e9  # raw and three rows
+    assert f"size drawn: 40 clips, raw and 3 times anonymized: at most {copies:.1f} GB" in size
+    assert main(["benchmark", "--list"]) == 0
+    assert "quick" in capsys.readouterr().out
+
+
+def test_what_is_lacking_is_listed_with_its_origin_and_terms(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "hmdb51").mkdir()
+    words = ["benchmark", "stprivacy-unseen", "--data", str(tmp_path), "--seeds", "1"]
+    assert main([*words, "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    first, second = (line for line in lines if " lacks " in line)
+    assert first.startswith("vp-hmdb51 lacks ") and f"{tmp_path / 'hmdb51'}," not in first
+    assert "hmdb51_privacy_attribute_label.pickle, " in first and "testTrainMulti" in first
+    assert "https://github.com/ming1993li/stprivacy" in second and "MIT licence." in second
+    assert sum("masquerade data convert vp" in line for line in lines) == 2
+    assert sum("masquerade train stprivacy --preset paper" in line for line in lines) == 2
+    assert main([*words, "-o", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "vp-hmdb51 needs" in said and "1 more datasets lack files; --list says which" in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ([], "name a suite"),
+        (["quick"], "name a folder for the results"),
+        (["quack", "-o", "x"], "There is no suite quack"),
+        (["quick", "-o", "x", "--rows", "blue"], "There is no row blue"),
+        (["quick", "-o", "x", "--tables", "blue"], "There is no table blue"),
+    ],
+)
+def test_wrong_usage_is_one_sentence(
+    given: list[str], why: str, capsys: pytest.CaptureFixture[str], monkeypatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["benchmark", *given]) == 2
+    said = capsys.readouterr().err
+    assert why in said and "Traceback" not in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_row_may_not_have_a_protocol_of_its_own(
+    suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "own.toml"
+    own = SUITE.replace('"blacken"', '"blacken --folds 3"').split('  { name = "trained"')[0]
+    path.write_text(own + "]\n")
+    data = str(suite.parent)
+    assert main(["benchmark", str(path), "-o", str(tmp_path / "out"), "--data", data]) == 2
+    assert "row black has another protocol" in capsys.readouterr().err

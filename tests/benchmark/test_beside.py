@@ -1,0 +1,174 @@
+"""Our scores beside a paper's: which of ours stands under which of theirs, and in which unit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from masquerade.benchmark.beside import beside_paper, our_cells
+from masquerade.benchmark.suite import Suite, parse_suite
+from masquerade.evaluation.results import SCHEMA, Attack, Evaluation, Finding, Row
+from masquerade.metrics.intervals import Score
+
+
+def score(value: float) -> Score:
+    return Score(value=value, low=value - 0.1, high=value + 0.1, n=9, clusters=9)
+
+
+def finding(label: str, metric: str, value: float, *, use: str = "private", raw: float = 0.0):
+    attacks = (
+        Attack(
+            family="scratch",
+            name="scratch resnet-50",
+            validation=0.9,
+            test=score(value),
+            seed_sd=None,
+        ),
+        Attack(family="raw", name="raw resnet-50", validation=0.5, test=score(raw), seed_sd=None),
+    )
+    return Finding(
+        label=label,
+        use=use,
+        metric=metric,
+        protocol="people unseen",
+        floors={},
+        attacks=attacks,
+        strongest="scratch resnet-50",
+        score=score(value),
+        leakage=None,
+        beyond_action=None,
+        retrained_gain=None,
+        retrained_holds=None,
+        f_half=None,
+        void=None,
+    )
+
+
+def row(name: str, *findings: Finding, **changes: Any) -> Row:
+    plain: dict[str, Any] = dict(
+        method=None, arguments={}, regions="frame", not_applicable=None, clips=9, skipped={}
+    )
+    return Row(name=name, cpu_seconds=0.0, findings=findings, **{**plain, **changes})
+
+
+def evaluation(*rows: Row) -> Evaluation:
+    return Evaluation(
+        schema=SCHEMA,
+        data="d",
+        command="",
+        preset="paper",
+        folds=0,
+        seeds=1,
+        attackers=("scratch",),
+        through_file=False,
+        controls=(),
+        void=None,
+        limits=(),
+        rows=rows,
+    )
+
+
+def suite(published: str, dataset: str, rows: list[dict[str, Any]], **changes: Any) -> Suite:
+    data = {"d": {"manifest": "d.csv", "dataset": dataset}}
+    data["p"] = {"manifest": "p.csv", "dataset": "VISPR1"}
+    one = {"name": "t", "title": "T", "data": "d", "published": published, "rows": rows, **changes}
+    return parse_suite({"title": "S", "about": "a", "data": data, "tables": [one]}, "mine")
+
+
+RAW = {"name": "Raw", "raw": True}
+BLUR = {"name": "WeakBlur", "method": "blur"}
+
+
+def cells(of: Suite, *rows: Row) -> dict[str, dict[int, str]]:
+    return our_cells(of, of.table("t"), evaluation(*rows))
+
+
+def test_each_score_stands_under_its_dataset_label_and_metric() -> None:
+    mine = (
+        finding("action", "top-1", 0.5, use="utility"),
+        finding("attributes by cMAP", "cMAP", 0.7),
+        finding("attributes by F1", "F1", 0.6),
+        finding("attributes", "AUROC", 0.8),
+    )
+    found = cells(
+        suite("stprivacy-known", "VP-UCF101", [RAW, BLUR]), row("raw", *mine), row("WeakBlur")
+    )
+    assert found == {
+        "Raw": {3: "50.00 [40.00, 60.00]", 4: ".600 [.500, .700]", 5: "70.00 [60.00, 80.00]"}
+    }
+
+
+def test_action_and_attributes_may_be_of_two_datasets() -> None:
+    mine = (
+        finding("action", "top-1", 0.5, use="utility"),
+        finding("attributes by cMAP", "cMAP", 0.7),
+        finding("attributes by F1 above .62", "F1 above .62", 0.6),
+    )
+    of = suite("spact-ucf-vispr", "UCF101", [RAW], private_data="p")
+    assert set(cells(of, row("raw", *mine))["Raw"]) == {0, 1, 2}
+    assert set(cells(suite("spact-ucf-vispr", "UCF101", [RAW]), row("raw", *mine))["Raw"]) == {0}
+    scored = suite("spact-pa-hmdb", "PA-HMDB51", [RAW], private_data="p", score_on="d")
+    assert set(cells(scored, row("raw", *mine))["Raw"]) == {0, 1, 2}
+
+
+def test_of_untrained_methods_the_asked_for_attackers_stand_there() -> None:
+    rows = [
+        {"name": "Original", "raw": True},
+        {"name": "Blur weak", "method": "blur"},
+        {"name": "BDQ", "train": "bdq"},
+    ]
+    action = finding("action", "top-1", 0.8, use="utility", raw=0.3)
+    who = finding("identity", "top-1", 0.6, raw=0.1)
+    lines = [row(name, action, who) for name in ("raw", "Blur weak", "BDQ")]
+    found = cells(suite("selective-2", "KTH", rows, published_attackers="raw"), *lines)
+    assert found["Original"][3].startswith("80.00") and found["BDQ"][4].startswith("60.00")
+    assert found["Blur weak"][3] == "30.00 [20.00, 40.00]"
+    assert found["Blur weak"][4].startswith("10.00") and found["Blur weak"][5] == ".60"
+
+
+def test_a_network_of_raw_video_stands_beside_its_own_line() -> None:
+    rows = [{"name": "ResNet-50", "raw": True, "network": "resnet-50"}]
+    rows += [{"name": "ViT-B/16", "raw": True, "network": "vit-b-16"}]
+    found = cells(suite("selective-1", "SBU", rows), row("raw", finding("identity", "top-1", 0.6)))
+    assert found == {"ResNet-50": {5: "60.00 [50.00, 70.00]"}}
+
+
+def test_lines_of_ours_stand_under_the_printed_ones_and_under_empty_figures() -> None:
+    of = suite("stprivacy-known", "VP-HMDB51", [RAW, BLUR])
+    mine = finding("action", "top-1", 0.5, use="utility")
+    out = evaluation(row("raw", mine), row("WeakBlur", not_applicable="it failed"))
+    page = beside_paper(of, of.table("t"), out).splitlines()
+    at = next(i for i, line in enumerate(page) if line.startswith("| Raw |"))
+    assert page[at + 1] == "| *Raw, here* | 50.00 [40.00, 60.00] |  |  |  |  |  |"
+    assert any(line.startswith("| *WeakBlur, here* | n/a | n/a | n/a |") for line in page)
+    figure = suite("selective-fig8", "KTH", [{"name": "warped noise", "method": "selective"}])
+    page = beside_paper(
+        figure, figure.table("t"), evaluation(row("raw"), row("warped noise", mine))
+    )
+    assert "| *warped noise, here* |  |  | 50.00 [40.00, 60.00] |" in page
+
+
+def test_without_a_printed_table_there_is_no_section() -> None:
+    of = suite("stprivacy-known", "VP-HMDB51", [RAW])
+    plain = parse_suite(
+        {
+            "title": "S",
+            "about": "a",
+            "data": {"d": {"draw": ""}},
+            "tables": [{"name": "t", "title": "T", "data": "d", "rows": [BLUR]}],
+        },
+        "mine",
+    )
+    assert beside_paper(plain, plain.table("t"), evaluation(row("raw"))) == ""
+    assert "## Beside the paper" in beside_paper(of, of.table("t"), evaluation(row("raw")))
+
+
+@pytest.mark.parametrize("void", ["all is void", None])
+def test_what_is_void_is_said(void: str | None) -> None:
+    of = suite("stprivacy-known", "VP-HMDB51", [RAW])
+    lost = replace(finding("action", "top-1", 0.5, use="utility"), void="chance")
+    page = beside_paper(of, of.table("t"), replace(evaluation(row("raw", lost)), void=void))
+    assert ("VOID: all is void" in page) == (void is not None)
+    assert "50.00 [40.00, 60.00] void" in page

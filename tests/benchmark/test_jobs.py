@@ -1,0 +1,209 @@
+"""Jobs of a benchmark: real commands in processes of their own, side by side, resumed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from masquerade.benchmark.jobs import (
+    Durations,
+    Job,
+    JobRunner,
+    Places,
+    check_lacking,
+    data_jobs,
+    lacking_data,
+    training_jobs,
+)
+from masquerade.benchmark.suite import Suite, SuiteRow, SuiteTable, parse_suite
+from masquerade.errors import UsageError
+
+SUITE = parse_suite(
+    {
+        "title": "S",
+        "about": "a",
+        "data": {
+            "drawn": {"draw": "--clips 4 --size 32 --frames 2"},
+            "kept": {"manifest": "{data}/kept.csv", "origin": "its authors", "licence": "Free."},
+            "made": {
+                "convert": "ucf11 {data}/UCF11 --test-share 0.4",
+                "needs": ["UCF11"],
+                "origin": "its authors",
+                "licence": "Research only.",
+            },
+        },
+        "tables": [
+            {
+                "name": "first",
+                "title": "F",
+                "data": "drawn",
+                "evaluate": "--folds 0",
+                "rows": [
+                    {"name": "blur", "method": "blur"},
+                    {"name": "a spact", "train": "spact --epochs 1 --stills {kept}"},
+                ],
+            },
+            {
+                "name": "second",
+                "title": "S",
+                "data": "kept",
+                "rows": [{"name": "spact", "train": "spact", "start": "first/a spact"}],
+            },
+        ],
+    },
+    "mine",
+)
+
+
+def draw(folder: Path, name: str, *, after: tuple[str, ...] = (), words: tuple[str, ...] = ()):
+    """A job that draws two tiny clips."""
+    out = folder / name
+    made = ("data", "mimes", str(out), "--clips", "2", "--size", "32", "--frames", "2", *words)
+    return Job(
+        name=name,
+        kind="draw",
+        words=made,
+        done=out / "manifest.csv",
+        log=folder / f"{name}.log",
+        after=after,
+    )
+
+
+def runner_of(folder: Path, told: list[tuple[str, int, int, float | None]]) -> JobRunner:
+    return JobRunner(
+        workers=2,
+        durations=Durations(path=folder / "durations.json"),
+        report=lambda *about: told.append(about),
+    )
+
+
+def test_jobs_wait_for_those_before_them_and_are_done_once(tmp_path: Path) -> None:
+    told: list[tuple[str, int, int, float | None]] = []
+    first, second = draw(tmp_path, "a"), draw(tmp_path, "b", after=("a",))
+    runner = runner_of(tmp_path, told)
+    runner.run([second, first])
+    assert not runner.failures
+    assert [about[0] for about in told] == ["", "a", "b"]
+    assert [about[1:3] for about in told] == [(0, 2), (1, 2), (2, 2)]
+    assert told[0][3] is None  # nothing is known yet of how long it takes
+    assert told[1][3] is not None and told[2][3] == 0
+    written = first.done.stat().st_mtime_ns
+    again = runner_of(tmp_path, told)
+    again.run([second, first])
+    assert told[-1][1:3] == (2, 2) and first.done.stat().st_mtime_ns == written
+
+
+def test_what_fails_is_said_and_the_rest_goes_on(tmp_path: Path) -> None:
+    bad = draw(tmp_path, "bad", words=("--clips", "-3"))
+    jobs = [bad, draw(tmp_path, "after", after=("bad",)), draw(tmp_path, "good")]
+    runner = runner_of(tmp_path, [])
+    runner.run(jobs)
+    assert set(runner.failures) == {"bad", "after"}
+    assert "clips" in runner.failures["bad"] or "-3" in runner.failures["bad"]
+    assert runner.failures["after"] == "bad failed."
+    assert jobs[2].done.exists() and not jobs[1].log.exists()
+
+
+def test_datasets_are_drawn_converted_or_there(tmp_path: Path) -> None:
+    places = Places(folder=tmp_path / "out", given=tmp_path / "given")
+    (drawn,) = data_jobs(SUITE, places, ["drawn"])
+    assert drawn.words[:3] == ("data", "mimes", str(tmp_path / "out" / "data" / "drawn"))
+    with pytest.raises(UsageError, match=r"kept needs .*kept\.csv.* It comes from its authors"):
+        check_lacking(lacking_data(SUITE, places, ["kept"]))
+    with pytest.raises(UsageError, match=r"UCF11, which is not there.*Research only\."):
+        check_lacking(lacking_data(SUITE, places, ["made"]))
+    (tmp_path / "given" / "UCF11").mkdir(parents=True)
+    (tmp_path / "given" / "kept.csv").touch()
+    assert lacking_data(SUITE, places, ["kept", "made"]) == ()
+    (made,) = data_jobs(SUITE, places, ["kept", "made"])
+    assert made.words[:4] == ("data", "convert", "ucf11", str(tmp_path / "given" / "UCF11"))
+    assert made.done == places.manifest(SUITE, "made")
+
+
+def test_every_seed_and_fold_is_trained_and_goes_on_from_its_own_seed(tmp_path: Path) -> None:
+    places = Places(folder=tmp_path / "out", given=tmp_path)
+    first, second = SUITE.tables
+    (jobs,) = training_jobs(SUITE, first, places, seeds=2, folds=0, device="cpu").values()
+    assert len(jobs) == 2 and jobs[0].after == ("data drawn", "data kept")
+    assert str(tmp_path / "kept.csv") in jobs[0].words  # {kept} is that dataset's manifest
+    (more,) = training_jobs(SUITE, second, places, seeds=2, folds=3, device="cpu").values()
+    assert len(more) == 6
+    last = more[-1]
+    assert last.words[last.words.index("--fold") + 1] == "2"
+    start = Path(last.words[last.words.index("--start") + 1])
+    assert start / "anonymizer.safetensors" == jobs[1].done
+    assert last.after == ("data kept", jobs[1].name)
+
+
+def test_rows_that_are_trained_alike_share_their_training(tmp_path: Path) -> None:
+    """Within a suite, and over suites with one folder; other words or data are another one."""
+    places = Places(folder=tmp_path, given=tmp_path)
+    first = SUITE.tables[0]
+
+    def folders(table: SuiteTable, suite: Suite = SUITE) -> list[Path]:
+        jobs = training_jobs(suite, table, places, seeds=1, folds=0, device="cpu")
+        return [job.done for mine in jobs.values() for job in mine]
+
+    def trained(words: str, **changes: Any) -> SuiteTable:
+        row = SuiteRow(name="other", train=words)
+        return replace(first, name="another", rows=(row,), **changes)
+
+    same = folders(first)
+    assert folders(trained("spact --epochs 1 --stills {kept}")) == same
+    assert folders(trained("spact --epochs 1 --stills {kept}", data="kept", train_on="drawn"))
+    assert folders(trained("spact --epochs 2 --stills {kept}")) != same
+    assert folders(trained("spact --epochs 1 --stills {kept}", data="kept")) != same
+    assert folders(replace(first, evaluate="--folds 3")) == same  # until it is asked for
+    (cut,) = training_jobs(SUITE, first, places, seeds=1, folds=3, device="cpu").values()
+    assert len({job.done for job in cut}) == 3 and same[0] not in {job.done for job in cut}
+
+
+def test_data_is_made_after_the_data_that_it_leaves_out(tmp_path: Path) -> None:
+    ucf = {"convert": "ucf11 {data}/UCF11", "needs": ["UCF11"]}
+    without = {"convert": "ucf11 {data}/UCF11 --without {kept} --without {made}"}
+    plain = {
+        "title": "S",
+        "about": "a",
+        "data": {"kept": {"manifest": "{data}/kept.csv"}, "made": ucf, "less": without},
+        "tables": [
+            {"name": "t", "title": "T", "data": "less", "rows": [{"name": "b", "method": "blur"}]}
+        ],
+    }
+    suite, places = parse_suite(plain, "mine"), Places(folder=tmp_path, given=tmp_path)
+    made, less = data_jobs(suite, places, ["less"])
+    assert less.after == (made.name,) and str(made.done) in less.words
+    assert str(tmp_path / "kept.csv") in less.words
+    assert [one.data for one in lacking_data(suite, places, ["less"])] == ["kept", "made"]
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_jobs import draw, runner_of
+folder = Path({folder!r})
+runner_of(folder, []).run([draw(folder, "long", words=("--clips", "100000"))])
+"""
+
+
+def test_an_interruption_ends_the_commands_too(tmp_path: Path) -> None:
+    program = PROGRAM.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 60
+    while not list(tmp_path.glob(".*")) and not (tmp_path / "long.log").exists():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    time.sleep(2)
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(60) != 0
+    left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert str(tmp_path / "long") not in left
+    assert not (tmp_path / "long" / "manifest.csv").exists()

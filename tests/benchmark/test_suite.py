@@ -1,0 +1,181 @@
+"""Suites: what a TOML file may say, and that those which come with masquerade can be run."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from masquerade.benchmark.jobs import Places
+from masquerade.benchmark.published import PublishedTable, published_tables
+from masquerade.benchmark.suite import parse_suite, read_suite, suite_names
+from masquerade.cli import evaluate, train
+from masquerade.cli.benchmark import Options, plan_table, row_words
+from masquerade.cli.data import MimesOptions
+from masquerade.cli.readable_help import Box, parse_boxes
+from masquerade.datasets.published import READERS
+from masquerade.errors import UsageError
+
+TABLE: dict[str, Any] = {
+    "name": "t",
+    "title": "T",
+    "data": "d",
+    "rows": [{"name": "b", "method": "blur"}],
+}
+SUITE: dict[str, Any] = {
+    "title": "S",
+    "about": "nothing",
+    "data": {"d": {"draw": "--clips 8"}},
+    "tables": [TABLE],
+}
+
+
+def test_a_suite_holds_tables_of_rows() -> None:
+    suite = parse_suite(SUITE, "mine")
+    assert (suite.name, suite.title) == ("mine", "S")
+    assert suite.table("t").rows[0].method == "blur"
+    assert suite.data["d"].words(Path("x")) == ("--clips", "8")
+
+
+def table(**changes: Any) -> dict[str, Any]:
+    return {**SUITE, "tables": [{**TABLE, **changes}]}
+
+
+@pytest.mark.parametrize(
+    ("plain", "why"),
+    [
+        ({**SUITE, "tables": []}, "one table or more"),
+        ({**SUITE, "tables": [TABLE, TABLE]}, "two tables have one name"),
+        ({**SUITE, "tables": "x"}, "tables is to be a list of tables"),
+        ({**SUITE, "data": {"d": {}}}, "data d is to have one of draw, convert, manifest"),
+        ({**SUITE, "data": {"d": {"draw": "", "manifest": "x"}}}, "is to have one of"),
+        ({**SUITE, "data": {"d": {"draw": 3}}}, "draw of data d is to be text"),
+        ({**SUITE, "tabels": []}, "no key 'tabels'"),
+        (table(data="e"), "table t is of e, which is not in its data"),
+        (table(rows=[]), "is to have rows"),
+        (table(rows=TABLE["rows"] * 2), "each of another name"),
+        (table(rows=[{"name": "b"}]), "either method or train"),
+        (table(rows=[{"name": "b", "method": "blur", "train": "spact"}]), "either method or train"),
+        (table(rows=[{"name": "b", "method": "blur", "start": "t/b"}]), "starts from t/b"),
+        (table(rows=[{"name": "b", "train": "spact", "start": "t/c"}]), "starts from t/c"),
+        (table(rows=[{"name": "b", "method": "blur", "raw": True}]), "either method or train"),
+        (table(rows=[{"name": "b", "raw": "yes"}]), "raw of table t is to be true or false"),
+        (table(rows=[{"name": "b", "method": "blur", "network": "x"}]), "has a network"),
+        (table(published="demo"), "no published table 'demo'"),
+        (table(published_attackers="none"), "published_attackers of t is none of scratch"),
+        (table(rows=[{"method": "blur"}]), "lacks its name"),
+        (table(limits=[3]), "limits of table t is to be text"),
+    ],
+)
+def test_what_is_wrong_is_said(plain: dict[str, Any], why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        parse_suite(plain, "mine")
+
+
+def test_a_suite_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"choose of .*quick"):
+        read_suite("quack")
+    (tmp_path / "x.toml").write_text("title = ")
+    with pytest.raises(UsageError, match="is no TOML file"):
+        read_suite(str(tmp_path / "x.toml"))
+
+
+def test_a_file_of_ones_own_is_a_suite(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'title = "S"\nabout = "a"\n[data.d]\nmanifest = "{data}/clips.csv"\n'
+        '[[tables]]\nname = "t"\ntitle = "T"\ndata = "d"\n'
+        'rows = [{ name = "b", method = "blur" }]\n'
+    )
+    assert read_suite(str(path)).data["d"].manifest == "{data}/clips.csv"
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_suites_that_come_with_masquerade_can_be_read(name: str) -> None:
+    suite = read_suite(name)
+    assert suite.name == name and suite.title and suite.about
+    for source in suite.data.values():
+        assert source.draw is not None or source.origin, "where its files come from is said"
+        assert source.draw is not None or source.licence, "what may be done with them is said"
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_their_flags_are_those_of_the_commands(name: str, tmp_path: Path) -> None:
+    """Everything but the data is parsed, and each method built, as the command would."""
+    suite, places = read_suite(name), Places(folder=tmp_path, given=tmp_path)
+    options = Options(suite=name, output=tmp_path)
+    for source in suite.data.values():
+        words = source.words(tmp_path)
+        if source.draw is not None:
+            parse_boxes(words, {"": Box(MimesOptions)}, verb="x", description="x")
+        elif source.convert is not None:
+            assert words[0] in READERS
+    for table in suite.tables:
+        planned = plan_table(suite, table, places, options)
+        for row in table.rows:
+            if row.method is not None:
+                own = row_words(suite, table, row, places)
+                given, anonymizer = evaluate.parse([*planned.words, *own])
+                assert evaluate.config_of(given) == evaluate.config_of(planned.options)
+                evaluate.method_line(row.name, anonymizer, evaluate.pipeline_config(given))
+        for jobs in planned.trainings.values():
+            given_training, recipe = train.parse(list(jobs[0].words[1:]))
+            train.check_second_input(recipe, stills=given_training.stills is not None)
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_its_flags_can_be_tried_out(name: str, tmp_path: Path) -> None:
+    suite, places = read_suite(name), Places(folder=tmp_path, given=tmp_path, tried=True)
+    options = Options(suite=name, output=tmp_path, try_out=True)
+    for table in suite.tables:
+        planned = plan_table(suite, table, places, options)
+        assert (planned.options.preset, planned.options.seeds) == ("tiny", 1)
+        for jobs in planned.trainings.values():
+            given, recipe = train.parse(list(jobs[0].words[1:]))
+            assert given.allow_chance and {phase.epochs for phase in recipe.phases} == {1}
+
+
+def test_one_name_is_one_dataset_in_all_suites() -> None:
+    """Suites with one -o share what they make."""
+    known: dict[str, Any] = {}
+    for name in suite_names():
+        for key, source in read_suite(name).data.items():
+            assert known.setdefault(key, source) == source, f"{name}: {key}"
+
+
+@pytest.mark.parametrize("table", published_tables(), ids=lambda one: one.name)
+def test_every_printed_table_has_a_suite_of_its_name(table: PublishedTable) -> None:
+    suite = read_suite(table.name)
+    printed = {row.name: row for row in table.rows}
+    of = {"mask-mean": "mask-mean"}
+    scored = set()
+    for one in suite.tables:
+        assert one.published == table.name
+        for row in one.rows:
+            if printed:
+                assert row.name in printed, "rows stand beside those of their name"
+                mine = printed[row.name]
+                words = (row.method or row.train or "").split()
+                assert row.raw == mine.raw
+                assert not words or of.get(words[0], words[0]) == mine.method
+        each = (one.data, one.private_data, one.score_on)
+        scored |= {suite.data[name].dataset for name in each if name is not None}
+    assert {column.dataset for column in table.columns} <= scored
+
+
+def test_a_dataset_of_the_papers_tables_has_its_origin_and_terms() -> None:
+    given = {"manifest": "{data}/kth.csv", "dataset": "KTH"}
+    source = parse_suite({**SUITE, "data": {"d": given}}, "mine").data["d"]
+    assert "https://www.csc.kth.se/cvap/actions/" in source.about and "citation" in source.licence
+    with pytest.raises(UsageError, match="leave out origin and licence"):
+        parse_suite({**SUITE, "data": {"d": {**given, "licence": "Free."}}}, "mine")
+    with pytest.raises(UsageError, match="of no dataset 'K'; choose of VP-HMDB51"):
+        parse_suite({**SUITE, "data": {"d": {**given, "dataset": "K"}}}, "mine")
+
+
+def test_the_files_are_installed_with_the_code() -> None:
+    project = Path(__file__).resolve().parents[2] / "pyproject.toml"
+    packaged = tomllib.loads(project.read_text())["tool"]["setuptools"]["package-data"]
+    assert "benchmark/suites/*.toml" in packaged["masquerade"]

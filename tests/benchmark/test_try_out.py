@@ -1,0 +1,102 @@
+"""Trying a suite out: a few clips, tiny networks, and results that are marked as void."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from given_folder import MAKERS
+
+from masquerade.benchmark.published import published_tables
+from masquerade.benchmark.suite import read_suite
+from masquerade.benchmark.try_out import attacked_words, shrink, trained_words, write_tried
+from masquerade.cli import main
+from masquerade.datasets.manifest import Clip, Manifest, make_manifest, read_manifest
+from masquerade.errors import MasqueradeError
+from masquerade.evaluation import from_json
+
+
+def manifest_of(folder: Path, clips: int) -> Manifest:
+    rows = []
+    for number in range(clips):
+        path = f"{number}.avi"
+        (folder / path).touch()
+        cells = {"action": f"a{number % 3}", "objects": f"o{number % 5}|all", "identity": "p"}
+        rows.append(Clip(path=path, cells={**cells, "split": ("train", "test", "")[number // 40]}))
+    return make_manifest(folder, rows)
+
+
+def test_two_clips_of_each_value_are_taken_of_each_part(tmp_path: Path) -> None:
+    small = shrink(manifest_of(tmp_path, 100))
+    assert set(small.cells("split")) == {"train", "test"}, "unused clips stay unused"
+    for part in ("train", "test"):
+        mine = small.where("split", part)
+        seen = Counter(mine.cells("objects"))
+        assert set(seen) == {f"o{i}|all" for i in range(5)} and min(seen.values()) >= 2
+        assert min(Counter(mine.cells("action")).values()) >= 2 and len(mine) < 15
+    assert len(shrink(manifest_of(tmp_path, 100), most=4)) == 8
+
+
+def test_clips_whose_files_are_not_there_are_not_taken(tmp_path: Path) -> None:
+    whole = manifest_of(tmp_path, 40)
+    for number in range(20):
+        (tmp_path / f"{number}.avi").unlink()
+    assert all(int(Path(clip.path).stem) >= 20 for clip in shrink(whole).clips)
+    (tmp_path / "clips.csv").write_text("path,action\ngone.avi,walk\n")
+    with pytest.raises(MasqueradeError, match="None of the files of"):
+        write_tried(tmp_path / "clips.csv", tmp_path / "tried" / "clips.csv")
+
+
+def test_a_try_outs_manifest_leads_to_the_same_files(tmp_path: Path) -> None:
+    (tmp_path / "a.avi").touch()
+    (tmp_path / "clips.csv").write_text("path,action\na.avi,walk\n")
+    write_tried(tmp_path / "clips.csv", tmp_path / "data" / "tried" / "clips.csv")
+    tried = read_manifest(tmp_path / "data" / "tried" / "clips.csv")
+    assert tried.path(tried.clips[0]).resolve() == (tmp_path / "a.avi").resolve()
+
+
+def test_only_what_makes_it_quick_is_changed() -> None:
+    given = ["spact", "--preset", "paper", "--adversary", "resnet-50", "mobilenet-v1"]
+    given += ["--epochs", "9", "--frozen"]
+    words = trained_words(given)
+    assert words[:4] == ("spact", "--adversary", "resnet-50", "mobilenet-v1")
+    assert words.count("--epochs") == 1 and words[words.index("--epochs") + 1] == "1"
+    assert "--frozen" in words and trained_words(given, tried=False) == tuple(given)
+    words = attacked_words(["--preset", "paper", "--folds", "0", "--attackers", "raw,scratch"])
+    assert words[:2] == ("--folds", "0") and words[words.index("--preset") + 1] == "tiny"
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all datasets of the papers, drawn small."""
+    folder = tmp_path_factory.mktemp("given")
+    for make in dict.fromkeys(MAKERS.values()):
+        make(folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [table.name for table in published_tables()])
+def test_a_papers_suite_runs_from_the_datasets_folders_to_its_tables(
+    name: str, given: Path, tmp_path: Path
+) -> None:
+    """Of one table raw video and one row, a trained one if there is any: all rows take hours."""
+    suite, results = read_suite(name), tmp_path / "try-out" / "results"
+    table = suite.tables[0]
+    some = [row for row in table.rows if row.train is not None][:1]
+    some = some or [row for row in table.rows if row.method is not None][:1]
+    rows = ",".join(row.name for row in some or table.rows)
+    words = ["benchmark", name, "--data", str(given), "-o", str(tmp_path), "--try-out"]
+    words += ["--tables", table.name, "--rows", rows, "--device", "cpu", "--workers", "2"]
+    assert main(words) == 0
+    found = from_json((results / f"{table.name}.json").read_text())
+    assert "this is a try-out" in (found.void or "")
+    assert [row.name for row in found.rows] == ["raw", *(row.name for row in some)]
+    assert [row.name for row in found.rows if row.not_applicable] == []
+    page = (results / f"{table.name}.md").read_text()
+    beside = page.partition("## Beside the paper")[2]
+    assert "Our lines are VOID" in beside
+    for row in some:
+        if row.network is None:  # the tiny preset has not the paper's networks
+            assert f"| *{row.name}, here* |" in beside

@@ -1,0 +1,287 @@
+"""The page of benchmarks, and the folder with the same as files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+from made_rows import HOSTILE
+
+from masquerade.errors import UsageError
+from masquerade.evaluation.results import Evaluation, from_json
+from masquerade.report.ablations import find_ablations, split_name
+from masquerade.report.benchmark_page import render_benchmark, write_report
+from masquerade.report.embedded_clips import Clip, embed_clips
+from masquerade.report.printed_tables import Beside
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+VOID_TAGS = {"meta", "link", "br", "img", "input", "hr"}
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+class Page(HTMLParser):
+    """All elements and texts of a page in which every element is closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID_TAGS:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open[-1] == tag, (tag, self.open[-4:])
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if "script" not in self.open and "style" not in self.open:
+            self.texts.append(data)
+
+    def named(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def parsed(text: str) -> Page:
+    for start in re.findall(r"<svg[^>]*>(.{0,7})", text, re.S):
+        assert start == "<title>", "every svg begins with its title"
+    return Page(text)
+
+
+@pytest.fixture
+def page(table: Evaluation) -> str:
+    return render_benchmark([table], title="Ward", about={"masquerade": "1.2.3"})
+
+
+def test_the_page_needs_nothing_from_elsewhere(page: str, table: Evaluation) -> None:
+    found = parsed(page)
+    for tag, attributes in found.elements:
+        for name in ("src", "href", "poster", "srcset", "action", "data"):
+            target = attributes.get(name)
+            assert not target or target.startswith(("#", "data:")), (tag, target)
+    assert not re.search(r"https?://|url\(|@import|fetch\(|XMLHttp", page)
+    assert not found.named("link") and not found.named("iframe")
+
+
+def test_names_are_escaped(page: str) -> None:
+    assert HOSTILE not in page and "<b>clinic" not in page and "<missing>" not in page
+    assert "&lt;script&gt;alert" in page
+    scripts = re.findall(r"<script[^>]*>(.*?)</script>", page, re.S)
+    assert not any("alert(" in one and "<script" in one for one in scripts)
+    assert any("\\u003cscript>alert" in one for one in scripts)  # in the data of the slider
+
+
+def test_every_method_label_and_attacker_is_there(page: str, table: Evaluation) -> None:
+    said = " ".join(parsed(page).texts)
+    for row in table.rows:
+        assert row.name in said
+    for told in ("Action kept", "Who it is", "Attributes", "red_top", "scratch", "motion"):
+        assert told in said
+    for told in ("at most .55", "guess\N{NO-BREAK SPACE}.05", "± .03", "10 of 20", "1.2.3"):
+        assert told in said
+    assert "Few clips." in said and "1 of 2 controls failed" in " ".join(said.split())
+    assert table.command in said
+
+
+def test_what_matters_stands_first(page: str) -> None:
+    order = ["hides who people are from these attackers", "Action kept", "<svg class=", "λ"]
+    places = [page.index(one) for one in order]
+    assert places == sorted(places)
+
+
+def test_the_page_can_be_read_by_ear_and_by_keyboard(page: str) -> None:
+    found = parsed(page)
+    assert found.named("html")[0].get("lang") == "en" and len(found.named("h1")) == 1
+    assert all(one.get("scope") in ("row", "col") for one in found.named("th"))
+    assert len(found.named("caption")) == len(found.named("table"))
+    levels = [int(tag[1]) for tag, _ in found.elements if re.fullmatch("h[1-6]", tag)]
+    assert all(b - a <= 1 for a, b in pairwise(levels))
+    ids = [a["id"] for _, a in found.elements if a.get("id")]
+    assert len(ids) == len(set(ids))
+    links = [str(a["href"])[1:] for a in found.named("a") if str(a.get("href")).startswith("#")]
+    assert set(links) <= set(ids) and any("row" in one for one in links)
+    assert "prefers-color-scheme: dark" in page and "prefers-reduced-motion" in page
+    assert "@media print" in page and "aria-sort" in page
+
+
+def test_a_void_evaluation_says_so_first(table: Evaluation) -> None:
+    page = render_benchmark([replace(table, void="the dice were loaded")], title="Ward")
+    assert page.index("the dice were loaded") < page.index("Action kept")
+
+
+def test_several_evaluations_are_sections_of_one_page(table: Evaluation) -> None:
+    other = from_json((RESULTS / "ucf11.json").read_text("utf-8"))  # without attributes
+    page = render_benchmark([table, other], title="Two")
+    assert page.count('<section class="data" id="data-') == 2
+    assert other.data in " ".join(parsed(page).texts)
+
+
+def test_an_empty_page_is_refused() -> None:
+    with pytest.raises(UsageError, match="one evaluation or more"):
+        render_benchmark([], title="None")
+
+
+@pytest.mark.parametrize("name", ["uti", "figures", "mimes"])
+def test_real_results_make_a_page_of_moderate_size(name: str) -> None:
+    evaluation = from_json((RESULTS / f"{name}.json").read_text("utf-8"))
+    page = render_benchmark([evaluation], title=name)
+    assert len(page.encode()) < 1_500_000
+    said = " ".join(parsed(page).texts)
+    assert all(row.name in said for row in evaluation.rows)
+
+
+def test_the_folder_has_the_same_as_files(table: Evaluation, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        write_report(tmp_path / folder, [table], title="Ward")
+    names = {"index.html", "table.csv", "table.tex", "trade-off.png", "trade-off.svg"}
+    assert {one.name for one in (tmp_path / "a").iterdir()} == names | {"results.json"}
+    for name in sorted(names):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    assert from_json((tmp_path / "a" / "results.json").read_text("utf-8")) == table
+    lines = csv.reader(io.StringIO((tmp_path / "a" / "table.csv").read_text("utf-8")))
+    assert len(list(lines)) == 1 + sum(len(row.findings) for row in table.rows)
+    drawn = (tmp_path / "a" / "trade-off.svg").read_text("utf-8")
+    assert all(name in drawn for name in ("raw", "figure .5", "&lt;script&gt;"))
+    page = (tmp_path / "a" / "index.html").read_text("utf-8")
+    linked = {str(a.get("href")) for a in parsed(page).named("a")}
+    assert names - {"index.html"} <= linked
+
+
+def test_results_of_several_evaluations_have_names_of_their_own(
+    table: Evaluation, tmp_path: Path
+) -> None:
+    write_report(tmp_path, [table, table], title="Twice")
+    found = sorted(tmp_path.glob("results-*.json"))
+    assert [one.name[:10] for one in found] == ["results-1-", "results-2-"]
+
+
+def test_rows_that_differ_in_one_parameter_become_charts(table: Evaluation) -> None:
+    (one,) = find_ablations(table.rows)
+    assert one.prefix == "figure" and one.values == (0.5, 0.7)
+    assert "One parameter at a time" in render_benchmark([table], title="Ward")
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("downsample 4", ("downsample", 4.0)),
+        ("stprivacy keep=.5", ("stprivacy keep", 0.5)),
+        ("spact, no mask", ("spact", "no mask")),
+        ("blur weak", ("blur", "weak")),
+        ("blacken", ("", "")),
+    ],
+)
+def test_names_have_a_prefix_and_a_parameter(name: str, parts: tuple[str, float | str]) -> None:
+    assert split_name(name) == parts
+
+
+def test_printed_scores_that_a_guess_reaches_are_marked(table: Evaluation) -> None:
+    columns = [
+        SimpleNamespace(dataset="VP", metric="top-1", label="action", measures="action"),
+        SimpleNamespace(dataset="VP", metric="F1", label="private", measures="private"),
+    ]
+    printed = SimpleNamespace(
+        citation="Somebody et al.",
+        where="Table 1",
+        title="known actions",
+        protocol="One split.",
+        source="Printed twice.",
+        columns=columns,
+        rows=[SimpleNamespace(name="Theirs & co", note="other attackers", values=(51.4, 0.613))],
+    )
+    guess = SimpleNamespace(guess="all positive", knows="nothing", value=0.7)
+    reached = [SimpleNamespace(row=0, column=1, floors=[guess])]
+    beside = Beside(table=printed, reached=reached, ours=[("stprivacy", (60.0, None))])
+    page = render_benchmark([table], title="Ward", published=[beside])
+    said = " ".join(" ".join(parsed(page).texts).split())
+    assert "51.4" in said and ".613 ▼" in said and "stprivacy, measured here 60.0" in said
+    assert "all positive scores .700 and knows nothing of a video" in said
+    assert "▼" not in render_benchmark([table], title="Ward")
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    path = tmp_path / "short.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for level in range(0, 200, 40):
+            pixels = np.full((48, 64, 3), level, np.uint8)
+            for packet in stream.encode(av.VideoFrame.from_ndarray(pixels)):
+                out.mux(packet)
+        for packet in stream.encode():
+            out.mux(packet)
+    return path
+
+
+def test_videos_are_in_the_page_and_do_not_play_by_themselves(
+    table: Evaluation, clip: Path
+) -> None:
+    page = render_benchmark([table], title="Ward", videos=[Clip("figure .5", clip, "a <walk>")])
+    (video,) = parsed(page).named("video")
+    assert str(video["src"]).startswith("data:video/mp4;base64,")
+    assert str(video["poster"]).startswith("data:image/jpeg;base64,")
+    assert {"muted", "loop", "playsinline", "controls"} <= video.keys()
+    assert video["preload"] == "none" and "autoplay" not in video
+    assert video["aria-label"] == "output of figure .5" and "a &lt;walk&gt;" in page
+
+
+def test_videos_beyond_the_limit_are_left_out_and_named(table: Evaluation, clip: Path) -> None:
+    (one,), none = embed_clips([Clip("first", clip)])
+    size = len(one.url) + len(one.poster)
+    both = [Clip("first", clip), Clip("second", clip)]
+    found, left_out = embed_clips(both, limit=2 * size - 1)
+    assert [c.name for c in found] == ["first"] and [c.name for c in left_out] == ["second"]
+    assert not none
+    page = render_benchmark([table], title="Ward", videos=both, limit=2 * size - 1)
+    assert "Left out, since the page would become too large: second (short.mp4)" in page
+
+
+def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"give \.mp4"):
+        embed_clips([Clip("a", tmp_path / "a.avi")])
+    with pytest.raises(UsageError, match="no file"):
+        embed_clips([Clip("a", tmp_path / "a.mp4")])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None or sys.platform != "linux", reason="needs chromium")
+def test_a_browser_sorts_the_table(table: Evaluation, tmp_path: Path) -> None:
+    page = render_benchmark([table], title="Ward")
+    click = (
+        "<script>document.querySelectorAll('.sort')[2].click();"
+        "document.title = [...document.querySelectorAll('.methods th')].map(x => "
+        "x.firstChild.textContent).join('|') + '|' + document.querySelector('[aria-sort]')"
+        ".getAttribute('aria-sort')</script>"
+    )
+    path = tmp_path / "page.html"
+    path.write_text(page.replace("</body>", f"{click}</body>"), "utf-8")
+    assert CHROMIUM is not None
+    line = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", path.as_uri()]
+    dom = subprocess.run(line, capture_output=True, text=True, timeout=300, check=True).stdout
+    (title,) = re.findall(r"<title>(Ward|figure.*?)</title>", dom)[:1]
+    assert (
+        title == 'figure .5|figure .7|&lt;script&gt;alert("&amp;")&lt;/script&gt;|[later]|ascending'
+    )
+    assert 'type="range"' in dom and "<fieldset" in dom

@@ -1,0 +1,58 @@
+"""The numbers as CSV and as LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+
+from made_rows import HOSTILE
+
+from masquerade.evaluation.results import Evaluation, from_json
+from masquerade.report.benchmark_tables import COLUMNS, csv_table, escape_latex, latex_table
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+
+
+def test_csv_reads_back_to_the_same_numbers(table: Evaluation) -> None:
+    real = from_json((RESULTS / "figures.json").read_text("utf-8"))  # scores of many digits
+    lines = list(csv.DictReader(io.StringIO(csv_table([table, real]))))
+    every = [(one, row, f) for one in (table, real) for row in one.rows for f in row.findings]
+    assert len(lines) == len(every) and set(lines[0]) == set(COLUMNS)
+    for line, (one, row, found) in zip(lines, every, strict=True):
+        assert (line["data"], line["video"], line["label"]) == (one.data, row.name, found.label)
+        assert float(line["score"]) == found.score.value
+        assert float(line["low"]) == found.score.low and float(line["high"]) == found.score.high
+        leaked = found.leakage
+        assert line["leakage"] == ("" if leaked is None else str(leaked.value))
+
+
+def test_csv_has_floor_raw_and_verdict(table: Evaluation) -> None:
+    lines = list(csv.DictReader(io.StringIO(csv_table([table]))))
+    mine = next(x for x in lines if x["video"] == HOSTILE and x["label"] == "identity")
+    assert (mine["floor"], mine["raw"], mine["verdict"]) == ("0.05", "0.9", "leaks")
+    assert mine["floor_attacker"] == "constant" and float(mine["at_most"]) == 0.55
+    held = next(x for x in lines if x["video"] == "figure .5" and x["label"] == "identity")
+    assert held["verdict"] == "held"
+
+
+def test_latex_is_balanced_and_escaped(table: Evaluation) -> None:
+    text = latex_table([table, table])
+    plain = re.sub(r"\\\\|\\[{}%&$#_]", "", text)  # without escaped characters and line ends
+    assert plain.count("{") == plain.count("}")
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 2
+    body = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {4}
+    assert "<script>" not in text and r"\textless{}script" in text
+    assert not any(line.startswith("[") for line in text.splitlines())
+    labels = re.findall(r"\\label\{(.*?)\}", text)
+    assert len(set(labels)) == 2
+    assert all(line.isascii() for line in text.splitlines())
+
+
+def test_latex_escapes_every_special_character() -> None:
+    assert escape_latex("50 % of a_b & {c} $1 #2 ~^") == (
+        r"50 \% of a\_b \& \{c\} \$1 \#2 \textasciitilde{}\textasciicircum{}"
+    )
+    assert escape_latex("a\\b") == r"a\textbackslash{}b"

@@ -1,0 +1,95 @@
+"""The words that an evaluation is summed up in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from made_rows import HOSTILE
+
+from masquerade.evaluation.results import Evaluation
+from masquerade.report.table import main_columns
+from masquerade.report.verdicts import (
+    at_most,
+    beyond_chosen,
+    headline,
+    headline_columns,
+    row_verdict,
+    verdict,
+)
+
+
+def test_the_action_comes_first_then_who_it_is_then_the_attributes(table: Evaluation) -> None:
+    assert [c.label for c in headline_columns(table)] == ["action", "identity", "attributes"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("figure .5", ["held", "held", "held"]),
+        ("figure .7", ["undecided", "undecided", "held"]),
+        (HOSTILE, ["leaks", "leaks", "void"]),
+    ],
+)
+def test_each_label_has_a_verdict(table: Evaluation, name: str, words: list[str]) -> None:
+    row = next(row for row in table.rows if row.name == name)
+    assert [verdict(row, f).word for f in row.findings if f.use == "private"] == words
+
+
+def test_undecided_says_why(table: Evaluation) -> None:
+    _, _, row, *_ = table.rows
+    assert verdict(row, row.findings[2]).why == "attackers of poses fail"
+    why = verdict(row, row.findings[1]).why
+    assert "as much as .15 may be read" in why and "more clips" in why
+
+
+def test_a_row_has_the_gravest_verdict_of_its_labels(table: Evaluation) -> None:
+    columns = main_columns(table)
+    said = [row_verdict(row, columns) for row in table.rows[1:]]
+    assert [one.word for one in said] == ["held", "undecided", "leaks", "n/a"]
+    assert said[2].why == "who it is, attributes"
+    assert said[3].why == "frames are <missing>"
+
+
+def test_an_attacker_that_nobody_chose_leaks_too(table: Evaluation) -> None:
+    _, _, row, *_ = table.rows
+    found = row.findings[1]
+    raised = replace(found, highest_score=replace(found.score, value=0.3, low=0.2, high=0.4))
+    said = verdict(row, raised)
+    assert said.word == "leaks" and ".30 is read" in said.why
+
+
+def test_the_headline_names_who_hides_and_how_much_is_kept(table: Evaluation) -> None:
+    said = headline(table)
+    assert said.claim == "Figure .5 hides who people are from these attackers."
+    assert "in 6 of 100 clips (at most 8)" in said.detail
+    assert "a guess has 5 and raw video 90" in said.detail
+    assert "the action is recognized in 70 of 100 (raw video: 80)" in said.detail
+    assert "Attributes: hidden by figure .5." in said.detail
+
+
+def test_the_headline_does_not_claim_what_was_not_shown(table: Evaluation) -> None:
+    raw, _, undecided, leaks, later = table.rows
+    some = replace(table, rows=(raw, undecided, leaks, later))
+    said = headline(some).claim
+    assert (
+        said == "Whether figure .7 hides who people are is undecided; every other method leaks it."
+    )
+    assert headline(replace(table, rows=(raw, leaks))).claim.startswith("No method")
+    assert headline(replace(table, rows=(raw, later))).claim == "No method was measured."
+    assert headline(replace(table, void="the dice were loaded")).claim == "These numbers are void."
+
+
+def test_at_most_is_of_private_labels_behind_methods_only(table: Evaluation) -> None:
+    raw, held, *_ = table.rows
+    assert at_most(raw, raw.findings[1]) is None and at_most(held, held.findings[0]) is None
+    assert at_most(held, held.findings[1]) == pytest.approx(0.08)
+
+
+def test_older_results_give_the_highest_score_instead(table: Evaluation) -> None:
+    held = table.rows[1]
+    found = held.findings[1]
+    chosen = replace(found.score, value=0.03, low=0.02, high=0.05)
+    old = replace(found, highest_score=None, score=chosen)
+    assert beyond_chosen(held, old) == ("highest", 0.06)
+    assert beyond_chosen(held, replace(found, highest_score=None)) is None
