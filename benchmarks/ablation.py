@@ -23,18 +23,23 @@ from masquerade.cli.progress import StepProgress
 from masquerade.datasets.manifest import dataset_name, read_manifest
 from masquerade.evaluation import EvaluatedMethod, EvaluationConfig, evaluate
 from masquerade.methods.selective import Selective
+from masquerade.pipeline.config import PipelineConfig
 from masquerade.report.table import show
 
 
 def entries(which: str, *, regions: str, names: list[str]) -> list[EvaluatedMethod]:
     """The lines of the table after raw video."""
     if which == "noise":
+        where = PipelineConfig(regions=regions)
         return [
-            method_line("noise that moves", Selective(), regions),
-            method_line("noise that is new in every frame", Selective(noise="iid"), regions),
+            method_line("noise that moves", Selective(), where),
+            method_line("noise that is new in every frame", Selective(noise="iid"), where),
         ]
-    alone = [method_line(name, Selective(), f"templates:{name}") for name in names]
-    return [*alone, method_line("all together", Selective(), f"templates:{','.join(names)}")]
+    every = {**{name: name for name in names}, "all together": ",".join(names)}
+    return [
+        method_line(line, Selective(), PipelineConfig(regions=f"templates:{hidden}"))
+        for line, hidden in every.items()
+    ]
 
 
 def main() -> int:

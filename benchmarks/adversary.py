@@ -40,8 +40,8 @@ from masquerade.evaluation.protocols import (
     protocols,
     split_column,
 )
-from masquerade.metrics.intervals import Score, paired, score
-from masquerade.metrics.statistic import Statistic, average
+from masquerade.metrics.intervals import Score, Variance, max_t_quantile, score
+from masquerade.metrics.statistic import Statistic, average, difference
 from masquerade.training.engine import digest_inputs
 from masquerade.training.recipes import RECIPES
 from masquerade.training.run import train, training_rows
@@ -72,7 +72,7 @@ KINDS = {
     "vita, half of them named": Kind(method="vita", half=True),
 }
 FIRST = "spact"
-BETWEEN = "[95 % interval over people] ± standard error over runs"
+BETWEEN = "[95 % interval over people and runs, for all lines at once] ± standard error over runs"
 Half = tuple[str, ...]
 
 
@@ -234,18 +234,32 @@ class Page:
         """How much more attackers read than behind the first kind."""
         cells = []
         for column in self.columns:
-            mine, first = (self.statistic(self._names(one), column) for one in (name, FIRST))
-            gap = paired(mine, first, clusters=self._clusters(column), resamples=1).difference
-            cells.append(written(gap, self._between(name, column), sign=True))
+            groups = self._clusters(column)
+            others = [one for one in self.kinds() if one != FIRST]
+            gaps = [self._gap(one, column) for one in others]
+            between = self._between(name, column)
+            gap = score(
+                self._gap(name, column),
+                clusters=groups,
+                quantile=max_t_quantile(gaps, clusters=groups),
+                between=between,
+            )
+            cells.append(written(gap, None if between is None else between.value**0.5, sign=True))
         return f"| {name} | " + " | ".join(cells) + " |"
 
-    def _between(self, name: str, column: str) -> float:
-        """The standard error, over runs, of a kind's mean less the first kind's."""
-        parts = []
+    def _gap(self, name: str, column: str) -> Statistic:
+        return difference(*(self.statistic(self._names(one), column) for one in (name, FIRST)))
+
+    def _between(self, name: str, column: str) -> Variance | None:
+        """The variance, over runs, of a kind's mean less the first kind's; None for one run."""
+        value, freedom = 0.0, 0
         for kind in (name, FIRST):
             values = [self.statistic([one], column).value for one in self._names(kind)]
-            parts.append(np.var(values, ddof=1) / len(values) if len(values) > 1 else math.nan)
-        return float(np.sqrt(sum(parts)))
+            if len(values) < 2:
+                return None
+            value += float(np.var(values, ddof=1)) / len(values)
+            freedom += len(values) - 1
+        return Variance(value, freedom)
 
     def _names(self, kind: str) -> list[str]:
         return [one.name for one in self.runs if one.kind == kind and one.entry.method is not None]

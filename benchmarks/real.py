@@ -4,6 +4,9 @@
     python benchmarks/real.py ucf11     # UCF11 as bags of 5 frames: docs/results/ucf11.md, .json
     python benchmarks/real.py mimes     # drawn on the spot: docs/results/mimes.md, .json
     python benchmarks/real.py figures   # UT-Interaction, people as figures: docs/results/figures.md
+    python benchmarks/real.py identity-looks     # 16 mimes, each with a look and a gait
+    python benchmarks/real.py identity-alike     # the same, who all look alike
+    python benchmarks/real.py identity-shuffled  # the same, in each clip with somebody else's look
 
 An interrupted run resumes: clips, fits and predictions lie under `--work`.
 UT-Interaction and UCF11 are read from `../shared/data`; where that is not, the run says so.
@@ -17,7 +20,7 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,7 +33,7 @@ from masquerade.cli.progress import StepProgress
 from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.evaluation import EvaluatedMethod, EvaluationConfig, evaluate
-from masquerade.evaluation.attackers import ATTACKERS
+from masquerade.evaluation.attackers import WITHOUT_FILES
 from masquerade.extraction.config import RegionFactory
 from masquerade.methods import PRESETS
 from masquerade.methods.blacken import Blacken
@@ -78,97 +81,29 @@ MIMES_LIMITS = (
     "mimes is drawn by a program: it compares methods and reveals faults of an evaluation, and "
     "says nothing about how well real people are recognized.",
 )
+IDENTITY_LIMITS = (
+    *MIMES_LIMITS,
+    "16 people with 20 clips each, 96 pixels, 48 frames, four actions of the legs. All attackers "
+    "are told who is in the training clips; identity is read on other clips of the same people.",
+)
+LEGS = ("walk", "march", "kick", "squat")
+Rows = Callable[[RegionFactory], list[EvaluatedMethod]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Benchmark:
-    """One dataset and how it is evaluated."""
-
-    title: str
-    preset: str
-    folds: int
-    seeds: int
-    people: RegionFactory
-    limits: tuple[str, ...]
-    in_time: bool = True
-    figures: bool = False  # people are drawn as figures; otherwise methods that hide are compared
-    data: str = "uti"  # of manifests that are read: NAME.csv
-    held_out: str = "people"  # what groups are
+def hiding(people: RegionFactory) -> list[EvaluatedMethod]:
+    """Methods that change whole frames, and those that hide people."""
+    last = EvaluatedMethod(name="frame difference", method=FrameDifference())
+    return [*_hiding(people, Selective()), last]
 
 
-BENCHMARKS = {
-    "uti": Benchmark(
-        title="UT-Interaction, 5 folds",
-        preset="tiny",
-        folds=5,
-        seeds=2,
-        people=partial(People),
-        limits=UTI_LIMITS,
-        held_out="pairs",
-    ),
-    "ucf11": Benchmark(
-        data="ucf11",
-        title="UCF11 as bags of five frames",
-        preset="bags",
-        folds=0,
-        seeds=1,
-        people=partial(People, detector="hog", track=False),
-        limits=UCF11_LIMITS,
-        in_time=False,
-    ),
-    "mimes": Benchmark(
-        title="mimes",
-        preset="many",
-        folds=0,
-        seeds=1,
-        people=partial(People),
-        limits=MIMES_LIMITS,
-    ),
-    "figures": Benchmark(
-        title="UT-Interaction, people as figures, 5 folds",
-        preset="tiny",
-        folds=5,
-        seeds=3,
-        people=partial(People),
-        limits=FIGURES_LIMITS,
-        held_out="pairs",
-        figures=True,
-    ),
-}
+def hiding_in_bags(people: RegionFactory) -> list[EvaluatedMethod]:
+    """The same for bags of frames, in which nothing moves."""
+    reason = "the frames' order and spacing are not guaranteed"
+    last = EvaluatedMethod(name="frame difference", method=None, not_applicable=reason)
+    return [*_hiding(people, Selective(noise="iid")), last]
 
 
-def figures(people: RegionFactory) -> list[EvaluatedMethod]:
-    """The rows of `figures`: people as outlines, bones or mannequins, or hidden in their scene."""
-    shown: dict[str, Anonymizer] = {
-        "silhouette": Silhouette(),
-        "skeleton": Skeleton(),
-        "mannequin": Mannequin(),
-        "mannequin with gait jitter": Mannequin(gait_jitter=8),
-        "selective": Selective(),
-    }
-    return [
-        *(EvaluatedMethod(name=name, method=one, regions=people) for name, one in shown.items()),
-        EvaluatedMethod(name="frame difference", method=FrameDifference()),
-    ]
-
-
-def entries(benchmark: Benchmark) -> list[EvaluatedMethod]:
-    """The rows of the table after raw video."""
-    people = benchmark.people
-    if benchmark.figures:
-        return figures(people)
-    if benchmark.in_time:
-        noise, last = (
-            Selective(),
-            EvaluatedMethod(name="frame difference", method=FrameDifference()),
-        )
-    else:
-        noise = Selective(noise="iid")
-        last = EvaluatedMethod(
-            name="frame difference",
-            method=None,
-            not_applicable="the frames' order and spacing are not guaranteed",
-        )
+def _hiding(people: RegionFactory, noise: Selective) -> list[EvaluatedMethod]:
     whole: dict[str, Anonymizer] = {
         "downsample 2": Downsample(factor=2),
         "downsample 4": Downsample(factor=4),
@@ -190,18 +125,126 @@ def entries(benchmark: Benchmark) -> list[EvaluatedMethod]:
             EvaluatedMethod(name=name, method=method, regions=people)
             for name, method in hidden.items()
         ),
-        last,
     ]
 
 
-def manifest_of(name: str, work: Path, clips: int) -> Manifest:
-    """Read the manifest; mimes is drawn where it is missing."""
-    if name == "mimes":
+def figures(people: RegionFactory) -> list[EvaluatedMethod]:
+    """People as outlines, bones or mannequins, or hidden in their scene."""
+    shown: dict[str, Anonymizer] = {
+        "silhouette": Silhouette(),
+        "skeleton": Skeleton(),
+        "mannequin": Mannequin(),
+        "mannequin with gait jitter": Mannequin(gait_jitter=8),
+        "selective": Selective(),
+    }
+    return [
+        *(EvaluatedMethod(name=name, method=one, regions=people) for name, one in shown.items()),
+        EvaluatedMethod(name="frame difference", method=FrameDifference()),
+    ]
+
+
+def moving(people: RegionFactory) -> list[EvaluatedMethod]:
+    """Figures, and methods whose output still moves as the person does."""
+    found = figures(people)
+    noise = Selective(gait_jitter=1.0)
+    found.insert(-1, EvaluatedMethod(name="selective, gait jitter", method=noise, regions=people))
+    whole = {"downsample 4": Downsample(factor=4), "pixelate 16": PRESETS["pixelate"]["coarse"]()}
+    return [*(EvaluatedMethod(name=name, method=one) for name, one in whole.items()), *found]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """One dataset and how it is evaluated."""
+
+    title: str
+    preset: str
+    folds: int
+    seeds: int
+    people: RegionFactory
+    limits: tuple[str, ...]
+    rows: Rows = hiding
+    # of manifests that are read: NAME.csv, of which some have several benchmarks; or what is drawn
+    data: str | Mimes = "uti"
+    held_out: str = "people"  # what groups are
+
+
+def identity(title: str, *, looks: bool = True, shuffle_looks: bool = False) -> Benchmark:
+    """Sixteen people who differ in their gait, and in their looks or not."""
+    drawn = Mimes(
+        people=16,
+        clips=320,
+        size=96,
+        frames=48,
+        actions=LEGS,
+        looks=looks,
+        shuffle_looks=shuffle_looks,
+    )
+    return Benchmark(
+        title=f"16 mimes {title}",
+        preset="many",
+        folds=0,
+        seeds=3,
+        people=partial(People),
+        limits=IDENTITY_LIMITS,
+        rows=moving,
+        data=drawn,
+    )
+
+
+BENCHMARKS = {
+    "uti": Benchmark(
+        title="UT-Interaction, 5 folds",
+        preset="tiny",
+        folds=5,
+        seeds=2,
+        people=partial(People),
+        limits=UTI_LIMITS,
+        held_out="pairs",
+    ),
+    "ucf11": Benchmark(
+        data="ucf11",
+        title="UCF11 as bags of five frames",
+        preset="bags",
+        folds=0,
+        seeds=1,
+        people=partial(People, detector="hog", track=False),
+        limits=UCF11_LIMITS,
+        rows=hiding_in_bags,
+    ),
+    "mimes": Benchmark(
+        data=Mimes(clips=1024, correlation=0.5),
+        title="mimes",
+        preset="many",
+        folds=0,
+        seeds=1,
+        people=partial(People),
+        limits=MIMES_LIMITS,
+    ),
+    "figures": Benchmark(
+        title="UT-Interaction, people as figures, 5 folds",
+        preset="tiny",
+        folds=5,
+        seeds=3,
+        people=partial(People),
+        limits=FIGURES_LIMITS,
+        held_out="pairs",
+        rows=figures,
+    ),
+    "identity-looks": identity("with looks of their own"),
+    "identity-alike": identity("who look alike", looks=False),
+    "identity-shuffled": identity("in looks shuffled between clips", shuffle_looks=True),
+}
+
+
+def manifest_of(data: str | Mimes, work: Path, clips: int) -> Manifest:
+    """Read the manifest; mimes are drawn where they are missing."""
+    if isinstance(data, Mimes):
         folder = work / "drawn"
         if not (folder / "manifest.csv").exists():
-            write_mimes(folder, Mimes(clips=clips or 1024, correlation=0.5))
-        return read_manifest(folder / "manifest.csv")
-    path = DATA / f"{BENCHMARKS[name].data}.csv"
+            write_mimes(folder, data)
+        manifest = read_manifest(folder / "manifest.csv")
+        return manifest.take(range(min(clips, len(manifest)))) if clips else manifest
+    path = DATA / f"{data}.csv"
     if not path.exists():
         sys.exit("real.py: ../shared/data is not here, so there is nothing to measure.")
     manifest = read_manifest(path)
@@ -224,11 +267,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args(argv)
     benchmark = BENCHMARKS[chosen.name]
-    lines = entries(benchmark)
+    lines = benchmark.rows(benchmark.people)
     if chosen.only is not None:
         lines = [one for one in lines if one.name in chosen.only.split(",")]
     plan = EvaluationConfig(
-        attackers=tuple(ATTACKERS),
+        attackers=WITHOUT_FILES,
         folds=benchmark.folds if chosen.folds is None else chosen.folds,
         seeds=chosen.seeds or benchmark.seeds,
         preset=benchmark.preset,
@@ -237,9 +280,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         allow_empty=True,  # both stand under the table
         allow_gaps=True,
     )
-    work = chosen.work / chosen.name
+    # benchmarks of one dataset share its clips and the attackers of raw video
+    work = chosen.work / (benchmark.data if isinstance(benchmark.data, str) else chosen.name)
     work.mkdir(parents=True, exist_ok=True)
-    manifest = manifest_of(chosen.name, work, chosen.clips)
+    manifest = manifest_of(benchmark.data, work, chosen.clips)
     began = time.perf_counter()
     given = sys.argv[1:] if argv is None else argv
     with StepProgress(quiet=not sys.stderr.isatty()) as talk:

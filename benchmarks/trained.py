@@ -24,18 +24,17 @@ from itertools import repeat
 from pathlib import Path
 
 from merged import lines_kept, merged
-from real import BENCHMARKS, DATA, RESULTS, entries, manifest_of
+from real import BENCHMARKS, DATA, RESULTS, manifest_of
 from rich.console import Console
 
 from masquerade.checkpoint import load
 from masquerade.cli.evaluate import write_results
 from masquerade.cli.progress import StepProgress
 from masquerade.evaluation import EvaluatedMethod, EvaluationConfig, evaluate, from_json
-from masquerade.evaluation.attackers import ATTACKERS
+from masquerade.evaluation.attackers import WITHOUT_FILES
 from masquerade.evaluation.paired_comparison import PairedScores, paired_scores
 from masquerade.evaluation.training_runs import check_unseen, run_warnings
-from masquerade.metrics.intervals import score
-from masquerade.metrics.statistic import difference
+from masquerade.metrics.intervals import Score
 from masquerade.report.table import show
 
 TRAINED = ("noise-features", "spact", "vita", "bdq", "stprivacy")
@@ -136,7 +135,7 @@ def trained(runs: Sequence[Training], workers: int) -> None:
     for data in dict.fromkeys(run.data for run in runs):
         folder = runs[0].work / data
         folder.mkdir(parents=True, exist_ok=True)
-        manifest_of(data, folder, 0)
+        manifest_of(BENCHMARKS[data].data, folder, 0)
         path = folder / "drawn" / "manifest.csv" if data == "mimes" else DATA / f"{data}.csv"
         mine = [run for run in runs if run.data == data]
         with ThreadPoolExecutor(workers) as pool:
@@ -187,26 +186,30 @@ def differences(
     out = [
         "## On the same clips",
         "",
-        "Score of a trained method less that of another, each read by single networks, with its "
-        "95 % interval over people. Runs of another seed differ besides: see ± above.",
+        "Score of a trained method less that of another, each read by single networks. Intervals "
+        "hold for people and for training runs, and 95 % of the time for all lines of a column at "
+        "once.",
         "",
         "| | " + " | ".join(known) + " |",
         "|---|" + "---|" * len(known),
         *kept,
     ]
-    for name in names:
-        for other in ("raw", *BESIDE):
-            cells = [less(found[label], name, other) for label in known]
-            if any(cells):
-                out.append(f"| {name} less {other} | " + " | ".join(cells) + " |")
+    pairs = [(name, other) for name in names for other in ("raw", *BESIDE)]
+    columns = [less(found[label], pairs) for label in known]
+    for (name, other), *cells in zip(pairs, *columns, strict=True):
+        if any(cells):
+            out.append(f"| {name} less {other} | " + " | ".join(cells) + " |")
     return "\n".join([*out, ""])
 
 
-def less(found: PairedScores, name: str, other: str) -> str:
-    """As -.21 [-.30, -.12]."""
-    if name not in found.scores or other not in found.scores:
-        return ""
-    gap = score(difference(found.scores[name], found.scores[other]), clusters=found.groups)
+def less(found: PairedScores, pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """Each as -.21 [-.30, -.12]; nothing where a line was not run."""
+    measured = [pair for pair in pairs if set(pair) <= set(found.scores)]
+    gaps = dict(zip(measured, found.differences(measured), strict=True))
+    return [_gap(gaps[pair]) if pair in gaps else "" for pair in pairs]
+
+
+def _gap(gap: Score) -> str:
     if gap.value is None or gap.low is None:
         return "n/a"
     return f"{gap.value:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]"
@@ -243,7 +246,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if chosen.train_only:
         return 0
     plan = EvaluationConfig(
-        attackers=tuple(ATTACKERS),
+        attackers=WITHOUT_FILES,
         folds=benchmark.folds,
         seeds=chosen.seeds,
         preset=benchmark.preset,
@@ -252,8 +255,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     given = sys.argv[1:] if argv is None else argv
     folder = chosen.work / chosen.name
-    manifest = manifest_of(chosen.name, folder, 0)
-    beside = [one for one in entries(benchmark) if one.name in chosen.beside.split(",")]
+    manifest = manifest_of(benchmark.data, folder, 0)
+    wanted = chosen.beside.split(",")
+    beside = [one for one in benchmark.rows(benchmark.people) if one.name in wanted]
     table = beside + lines(chosen.name, methods, chosen.seeds, chosen.work, began=chosen.began)
     known = warnings(chosen.name, methods, chosen.seeds, chosen.work)
     for line in table:
