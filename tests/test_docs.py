@@ -6,6 +6,7 @@ import re
 import runpy
 import shlex
 import textwrap
+import tomllib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,9 @@ import masquerade
 import masquerade.anonymizer
 import masquerade.methods.blend
 import masquerade.ranges
-from masquerade.cli import attack, demo, demo_clip, evaluate, train
+from masquerade.benchmark.jobs import Places
+from masquerade.benchmark.suite import parse_suite, suite_names
+from masquerade.cli import attack, benchmark, demo, demo_clip, evaluate, train
 from masquerade.cli.anonymize import parse
 from masquerade.methods import METHODS
 
@@ -79,6 +82,27 @@ def test_the_docs_evaluations_parse(
     options, method = evaluate.parse(shlex.split(line)[2:])
     assert options.data.suffix == ".csv" and method is not None
     evaluate.config_of(options)
+
+
+@pytest.mark.parametrize("line", commands("benchmark"))
+def test_the_docs_benchmarks_parse(line: str) -> None:
+    options = benchmark.parse(shlex.split(line)[2:])
+    assert options.suite in suite_names() and (options.list or options.output)
+
+
+def test_the_docs_suite_is_one() -> None:
+    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/benchmark.md").read_text(), re.S)
+    suite = parse_suite(tomllib.loads(text), "mine")
+    assert [table.name for table in suite.tables] == ["ward", "drawn", "kth"]
+    places = Places(folder=Path("out"), given=Path("given"))
+    for table in suite.tables:
+        planned = benchmark.plan_table(suite, table, places, benchmark.Options())
+        for jobs in planned.trainings.values():
+            train.parse(list(jobs[0].words[1:]))
+        for row in (one for one in table.rows if one.method is not None):
+            evaluate.parse([*planned.words, *benchmark.row_words(suite, table, row, places)])
+    listed = (ROOT / "docs/benchmark.md").read_text().partition("## The suites")[2]
+    assert all(f"`{name}`" in listed for name in suite_names())
 
 
 def test_links_in_the_docs_lead_somewhere() -> None:
