@@ -13,16 +13,6 @@ import pytest
 from masquerade.attack import AttackConfig, AttackReport, Finding, attack_files
 from masquerade.attack.across_videos import SCENE, compare_videos, rank_sources
 from masquerade.cli import main
-from masquerade.errors import MissingError
-from masquerade.regions.face_detectors import centerface_file
-from masquerade.regions.model_files import model_file
-
-try:
-    centerface_file()
-    model_file("people detection")
-    model_file("text detection")
-except MissingError as missing:
-    pytest.skip(str(missing), allow_module_level=True)
 
 COUNT = 40
 QUICK = AttackConfig(frames=2, quick=True)

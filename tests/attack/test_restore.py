@@ -16,17 +16,7 @@ from masquerade.attack import AttackConfig, VideoAttack, attack_files, restore, 
 from masquerade.attack.finding import Finding
 from masquerade.attack.restore import FramePair, cut_patches
 from masquerade.cli.demo_clip import frames
-from masquerade.errors import MissingError
 from masquerade.models.restoration_net import RestorationNet
-from masquerade.regions.face_detectors import centerface_file
-from masquerade.regions.model_files import model_file
-
-try:
-    centerface_file()
-    model_file("people detection")
-    model_file("text detection")
-except MissingError as missing:
-    pytest.skip(str(missing), allow_module_level=True)
 
 COUNT = 12
 Change = Callable[[np.ndarray], np.ndarray]

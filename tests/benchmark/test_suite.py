@@ -60,6 +60,16 @@ def table(**changes: Any) -> dict[str, Any]:
         (table(rows=[{"name": "b", "method": "blur", "train": "spact"}]), "either method or train"),
         (table(rows=[{"name": "b", "method": "blur", "start": "t/b"}]), "starts from t/b"),
         (table(rows=[{"name": "b", "train": "spact", "start": "t/c"}]), "starts from t/c"),
+        (table(rows=[{"name": "b", "train": "spact", "start": "t/b"}]), "t/b starts from itself"),
+        (
+            table(
+                rows=[
+                    {"name": "b", "train": "spact", "start": "t/c"},
+                    {"name": "c", "train": "spact", "start": "t/b"},
+                ]
+            ),
+            "t/b starts from itself",
+        ),
         (table(rows=[{"name": "b", "method": "blur", "raw": True}]), "either method or train"),
         (table(rows=[{"name": "b", "raw": "yes"}]), "raw of table t is to be true or false"),
         (table(rows=[{"name": "b", "method": "blur", "network": "x"}]), "has a network"),

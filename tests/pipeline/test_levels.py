@@ -123,6 +123,9 @@ def test_what_attackers_named_of_figures_is_what_the_table_says() -> None:
         named[row.name] = max(round(100 * (one.test.value or 0)) for one in finding.attacks)
     assert named["mannequin"] == levels.PAIRS_NAMED
     assert named["raw"] == levels.PAIRS_NAMED_RAW
+    assert finding is not None
+    guesses = [finding.floors[name].value or 0 for name in ("constant", "action prior")]
+    assert round(100 * max(guesses)) == levels.PAIRS_GUESSED
 
 
 def test_the_library_takes_a_level_in_place_of_a_method(clip: Path, tmp_path: Path) -> None:

@@ -287,7 +287,7 @@ class JobRunner:
     def run(self, jobs: Sequence[Job]) -> None:
         """Do what is not done; what fails is in `failures`, and what waited for it, too."""
         waiting = {job.name: job for job in jobs if not job.done.exists()}
-        total, done = len(jobs), len(jobs) - len(waiting)
+        total = len(jobs)
         self._tell("", waiting, total)
         running: dict[Future[str | None], Job] = {}
         with ThreadPoolExecutor(self.workers) as pool:
@@ -297,7 +297,9 @@ class JobRunner:
                         failed = [name for name in job.after if name in self.failures]
                         if failed:
                             self.failures[waiting.pop(job.name).name] = f"{failed[0]} failed."
-                        elif len(running) < self.workers and not self._unmet(job, waiting, running):
+                            continue
+                        undone = {*waiting, *(one.name for one in running.values())}
+                        if len(running) < self.workers and undone.isdisjoint(job.after):
                             running[pool.submit(self._do, waiting.pop(job.name))] = job
                     if not running:
                         continue
@@ -305,18 +307,11 @@ class JobRunner:
                         job = running.pop(one)
                         if (why := one.result()) is not None:
                             self.failures[job.name] = why
-                        done += 1
                         left = {job.name: job for job in running.values()} | waiting
                         self._tell(job.name, left, total)
             except BaseException:
                 self._stop()
                 raise
-
-    def _unmet(
-        self, job: Job, waiting: Mapping[str, Job], running: Mapping[Future[str | None], Job]
-    ) -> bool:
-        undone = {*waiting, *(one.name for one in running.values())}
-        return any(name in undone for name in job.after)
 
     def _tell(self, what: str, left: Mapping[str, Job], total: int) -> None:
         seconds = self.durations.expected([job.kind for job in left.values()])
@@ -353,7 +348,7 @@ class JobRunner:
         return said or f"it ended with {code} and said nothing."
 
     def _stop(self) -> None:
-        """Ask what runs to end, as a terminal does; what it has done stays."""
+        """Ask the commands that run to end, and kill those that do not within seconds."""
         with self._lock:
             self._stopped = True
             running = list(self._running)

@@ -1,6 +1,6 @@
 """The papers' printed tables as data: what STPrivacy, SPAct and Selective report.
 
-The numbers were copied from the papers and reproduced nowhere; docs/papers.md says what they mean.
+The numbers were copied from the papers, not measured by us; docs/papers.md says what they mean.
 Files of `tables/` hold them, one a paper, and `datasets.toml` says where the data come from. They
 are read strictly: a wrong count of cells, an unknown key or a score out of its range is an error.
 Two papers' tables are never mixed: baselines of the same name have other attackers and splits.

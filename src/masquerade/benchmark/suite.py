@@ -83,6 +83,17 @@ class SuiteTable:
     limits: tuple[str, ...] = ()  # notes on the data, to stand under the table
 
     @property
+    def attacked(self) -> tuple[str, ...]:
+        """The datasets that its methods are attacked on."""
+        each = (self.data, self.private_data, self.score_on)
+        return tuple(name for name in each if name is not None)
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The datasets that it is of, without those that flags name."""
+        return self.attacked + (() if self.train_on is None else (self.train_on,))
+
+    @property
     def folds(self) -> int:
         """Of --folds in its flags; as many as `masquerade evaluate` has without."""
         words = shlex.split(self.evaluate.replace("--folds=", "--folds "))
@@ -163,8 +174,8 @@ def _check(suite: Suite) -> None:
         if row.train is not None
     }
     for table in suite.tables:
-        for data in (table.data, table.private_data, table.score_on, table.train_on):
-            if data is not None and data not in suite.data:
+        for data in table.datasets:
+            if data not in suite.data:
                 fail(f"table {table.name} is of {data}, which is not in its data.")
         if table.published is not None:
             load_published(table.published)
@@ -181,6 +192,14 @@ def _check(suite: Suite) -> None:
                 fail(f"row {row.name} of {table.name} has a network, which only raw video has.")
             if row.start is not None and (row.train is None or row.start not in trained):
                 fail(f"row {row.name} of {table.name} starts from {row.start}, which is not here.")
+    starts = {f"{table.name}/{row.name}": row.start for table in suite.tables for row in table.rows}
+    for name in starts:
+        seen, start = {name}, starts[name]
+        while start is not None:
+            if start in seen:
+                fail(f"{name} starts from itself, by way of what it starts from.")
+            seen.add(start)
+            start = starts[start]
 
 
 def _source(plain: Mapping[str, Any], name: str, where: str) -> Source:
@@ -201,7 +220,7 @@ def _source(plain: Mapping[str, Any], name: str, where: str) -> Source:
 
 
 def named_data(suite: Suite, words: str) -> tuple[str, ...]:
-    """The datasets that flags name, as {vispr1}."""
+    """The datasets whose manifests flags name, as {vispr1} in `--without {vispr1}`."""
     return tuple(name for name in suite.data if f"{{{name}}}" in words)
 
 

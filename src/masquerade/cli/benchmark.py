@@ -5,7 +5,7 @@ import os
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +13,7 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from masquerade import __version__
+from masquerade.anonymizer import Anonymizer
 from masquerade.benchmark.beside import beside_paper
 from masquerade.benchmark.guessing import beaten_by_guessing
 from masquerade.benchmark.jobs import (
@@ -91,6 +92,8 @@ class PlannedTable:
     words: tuple[str, ...]  # of `masquerade evaluate`, but for the rows' own
     options: evaluation.Options  # what they mean
     trainings: Mapping[str, tuple[Job, ...]]  # by row
+    # what the rows say that are not trained, so that a wrong one is refused before all work
+    methods: Mapping[str, tuple[evaluation.Options, Anonymizer]] = field(default_factory=dict)
 
 
 def parse(argv: Sequence[str]) -> Options:
@@ -174,9 +177,10 @@ def main(argv: list[str]) -> int:
     else:
         for one in results:
             show(one, console)
-        minutes = (time.monotonic() - began) / 60
-        where = escape(places.folder / "index.html")
-        console.print(f"{where} shows all of it; {minutes:.0f} min.", markup=False)
+        if results:
+            minutes = (time.monotonic() - began) / 60
+            where = escape(places.folder / "index.html")
+            console.print(f"{where} shows all of it; {minutes:.0f} min.", markup=False)
     void = any(one.void for one in results) and not places.tried  # a try-out always is
     return 1 if runner.failures or void else 0
 
@@ -229,8 +233,7 @@ def datasets(suite: Suite, tables: Sequence[SuiteTable]) -> list[str]:
     """The names of all datasets of some tables, with those that their flags name."""
     found: list[str] = []
     for one in tables:
-        each = (one.data, one.private_data, one.score_on, one.train_on)
-        found += [name for name in each if name is not None]
+        found += one.datasets
         found += named_data(suite, " ".join([one.evaluate, *(row.train or "" for row in one.rows)]))
     return list(with_needed(suite, found))
 
@@ -238,8 +241,7 @@ def datasets(suite: Suite, tables: Sequence[SuiteTable]) -> list[str]:
 def size_line(suite: Suite, planned: PlannedTable, places: Places) -> str:
     """How much disk the copies of a table's clips take, where its datasets are made already."""
     table, options = planned.table, planned.options
-    each = (table.data, table.private_data, table.score_on)
-    paths = [places.manifest(suite, name) for name in each if name is not None]
+    paths = [places.manifest(suite, name) for name in table.attacked]
     lines = 1 + sum(len(planned.trainings.get(row.name, ())) or not row.raw for row in table.rows)
     if not all(path.exists() for path in paths):
         return f"size {table.name}: known once its data is made"
@@ -268,7 +270,27 @@ def plan_table(suite: Suite, table: SuiteTable, places: Places, options: Options
     trainings = training_jobs(
         suite, table, places, seeds=parsed.seeds, folds=parsed.folds, device=options.device
     )
-    return PlannedTable(table=table, words=tuple(words), options=parsed, trainings=trainings)
+    planned = PlannedTable(table=table, words=tuple(words), options=parsed, trainings=trainings)
+    methods = {
+        row.name: read_row(suite, planned, row, places)
+        for row in table.rows
+        if row.method is not None
+    }
+    return replace(planned, methods=methods)
+
+
+def read_row(
+    suite: Suite, planned: PlannedTable, row: SuiteRow, places: Places
+) -> tuple[evaluation.Options, Anonymizer]:
+    """What a row's flags say; of one that is trained, once it is."""
+    table = planned.table
+    given, anonymizer = evaluation.parse([*planned.words, *row_words(suite, table, row, places)])
+    if evaluation.config_of(given) != evaluation.config_of(planned.options):
+        raise UsageError(
+            f"{suite.name}: row {row.name} has another protocol than its table {table.name}: "
+            "put flags such as --folds into the table's evaluate."
+        )
+    return given, anonymizer
 
 
 def run_table(
@@ -290,24 +312,19 @@ def run_table(
         if failed:
             lines.append(EvaluatedMethod(name=row.name, not_applicable=f"training: {failed[0]}"))
             continue
-        words = [*planned.words, *row_words(suite, table, row, places)]
-        given, anonymizer = evaluation.parse(words)
-        if evaluation.config_of(given) != config:
-            raise UsageError(
-                f"{suite.name}: row {row.name} has another protocol than its table {table.name}: "
-                "put flags such as --folds into the table's evaluate."
-            )
+        if row.name in planned.methods:
+            given, anonymizer = planned.methods[row.name]
+        else:
+            given, anonymizer = read_row(suite, planned, row, places)
         found, notes = evaluation.method_lines(given, anonymizer, manifest, config)
         limits += notes
         lines += [replace(found[0], name=row.name), *found[1:]]
-    each = (table.data, table.private_data, table.score_on)
-    name = "-".join(one for one in each if one is not None)
     result = evaluate(
         manifest,
         lines,
         config,
         data=table.title,
-        folder=places.folder / "attacks" / name,
+        folder=places.folder / "attacks" / "-".join(table.attacked),
         command=command,
         limits=(*table.limits, *limits),
         held_out=table.held_out,

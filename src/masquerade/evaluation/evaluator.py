@@ -226,11 +226,8 @@ class Evaluator:
     def extract(self, method: EvaluatedMethod) -> None:
         """Anonymize the clips by each anonymizer of a line, to be attacked later."""
         if not method.not_applicable:
-            every = tuple(one for run in method.runs for one in run)
-            contents = self._contents(method)
-            for content in dict.fromkeys(["frames", *contents]):
-                for one in every or (method.method,):
-                    self.clips.of(method, one, content)
+            for content in dict.fromkeys(["frames", *self._contents(method)]):
+                self.clips.of_each(method, content)
 
     def predict(self, method: EvaluatedMethod) -> AttackedMethod:
         """Anonymize the clips and let every attacker predict their labels."""
@@ -354,11 +351,9 @@ class Evaluator:
         self, method: EvaluatedMethod, clips: ClipDataset, content: Content
     ) -> PosesSeen:
         """In how many frames of a line's output somebody's pose is seen."""
-        every: list[Anonymizer | None] = [one for run in method.runs for one in run]
         seen = frames = 0
         left_out = None
-        for one in every or [method.method]:
-            poses = self.clips.of(method, one, content)
+        for poses in self.clips.of_each(method, content):
             counts = count_seen(poses)
             seen, frames = seen + counts[0], frames + counts[1]
             if not np.array_equal(poses.rows, clips.rows):

@@ -66,6 +66,9 @@ FAMILIES = {  # of attackers, in a few words
     "gait": "sees only how people move, frame by frame, and their outline",
     "prior": "is told the true action besides",
     "transformed": "attacks raw video after doing to it what a method does",
+    "reconstruction": "restores the raw picture first, then reads it",
+    "side channel": "sees only packets' sizes or the receipt, no picture",
+    "published": "starts from published weights",
 }
 
 
