@@ -1,6 +1,6 @@
 """The clips of each line of a table, extracted when they are first asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -14,7 +14,7 @@ from masquerade.evaluation.presets import Preset
 from masquerade.evaluation.results import PosesSeen, Restored
 from masquerade.extraction.config import Content, ExtractionConfig, RegionFactory, region_class
 from masquerade.extraction.dataset import ClipDataset
-from masquerade.extraction.extract_dataset import extract_clips
+from masquerade.extraction.extract_dataset import extract_clips, store_contents
 from masquerade.extraction.store import ClipCache
 from masquerade.regions import People
 
@@ -63,41 +63,68 @@ class EvaluatedClips:
 
     def of_each(self, method: EvaluatedMethod, content: Content = "frames") -> list[ClipDataset]:
         """The clips of each anonymizer of a line."""
-        every: list[Anonymizer | None] = [one for run in method.runs for one in run]
-        return [self.of(method, one, content) for one in every or [method.method]]
+        return [self.of(method, one, content) for one in _anonymizers(method)]
+
+    def extract(self, method: EvaluatedMethod, contents: Sequence[Content]) -> None:
+        """Make the clips of some contents, for which each anonymizer of a line works once."""
+        for anonymizer in _anonymizers(method):
+            shown = [one for one in contents if one != "joints"]  # which no frame is made for
+            store_contents(
+                self.manifest,
+                [self._config(method, anonymizer, content) for content in shown],
+                cache=self.cache,
+                workers=self.workers,
+                progress=self._follow(f"{method.name}: anonymizing"),
+            )
+            for content in contents:
+                self.of(method, anonymizer, content)
 
     def _extract(
         self, method: EvaluatedMethod, anonymizer: Anonymizer | None, content: Content
     ) -> ClipDataset:
-        preset, doing = self.preset, "reading" if anonymizer is None else "anonymizing"
-        regions = method.regions
+        doing = "reading" if anonymizer is None else "anonymizing"
         if content in POSE_CONTENTS:
             doing = f"looking for the {content} of people in"
-            regions = regions if anonymizer else self.people
         return extract_clips(
             self.manifest,
-            ExtractionConfig(
-                frames=preset.frames_of(content),
-                content=content,
-                size=preset.size,
-                aspect=preset.aspect if content == "frames" else "squeeze",
-                stride=preset.stride,
-                windows=preset.views[0] if content == "frames" else 1,
-                crops=preset.views[1] if content == "frames" else 1,
-                method=anonymizer,
-                regions=regions,
-                cover=method.cover,
-                outside=method.outside,
-                seed=self.config.seed,
-                through_file=self.config.through_file,
-                sample_first=preset.sample_first and not self.config.through_file,
-                allow_empty=self.config.allow_empty,
-                allow_gaps=self.config.allow_gaps,
-            ),
+            self._config(method, anonymizer, content),
             cache=self.cache,
             workers=self.workers,
-            progress=self.progress and partial(self.progress, f"{method.name}: {doing} videos"),
+            progress=self._follow(f"{method.name}: {doing}"),
         )
+
+    def _follow(self, doing: str) -> Callable[[int, int], None] | None:
+        return self.progress and partial(self.progress, f"{doing} videos")
+
+    def _config(
+        self, method: EvaluatedMethod, anonymizer: Anonymizer | None, content: Content
+    ) -> ExtractionConfig:
+        preset = self.preset
+        people = content in POSE_CONTENTS and anonymizer is None
+        return ExtractionConfig(
+            frames=preset.frames_of(content),
+            content=content,
+            size=preset.size,
+            aspect=preset.aspect if content == "frames" else "squeeze",
+            stride=preset.stride,
+            windows=preset.views[0] if content == "frames" else 1,
+            crops=preset.views[1] if content == "frames" else 1,
+            method=anonymizer,
+            regions=self.people if people else method.regions,
+            cover=method.cover,
+            outside=method.outside,
+            seed=self.config.seed,
+            through_file=self.config.through_file,
+            sample_first=preset.sample_first and not self.config.through_file,
+            allow_empty=self.config.allow_empty,
+            allow_gaps=self.config.allow_gaps,
+        )
+
+
+def _anonymizers(method: EvaluatedMethod) -> list[Anonymizer | None]:
+    """Those of a line: one of each training, or the method as it is."""
+    every: list[Anonymizer | None] = [one for run in method.runs for one in run]
+    return every or [method.method]
 
 
 def example_of(method: EvaluatedMethod) -> Anonymizer | None:

@@ -226,8 +226,7 @@ class Evaluator:
     def extract(self, method: EvaluatedMethod) -> None:
         """Anonymize the clips by each anonymizer of a line, to be attacked later."""
         if not method.not_applicable:
-            for content in dict.fromkeys(["frames", *self._contents(method)]):
-                self.clips.of_each(method, content)
+            self.clips.extract(method, list(dict.fromkeys(["frames", *self._contents(method)])))
 
     def predict(self, method: EvaluatedMethod) -> AttackedMethod:
         """Anonymize the clips and let every attacker predict their labels."""

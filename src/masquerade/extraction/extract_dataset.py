@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -101,7 +101,7 @@ def extract_clips(
         store = ClipStore(index, config.shape, pixels=False, dtype=config.dtype)
     else:
         check_space(folder, new)
-    skipped, passes = _fill(store, videos, config, workers=workers, progress=progress)
+    skipped, passes = _fill([store], videos, [config], workers=workers, progress=progress)
     found = sorted(
         (row, place, number, i)
         for number, video in enumerate(videos)
@@ -135,6 +135,48 @@ def extract_clips(
         coverage=coverage,
         workers=workers if on_the_fly and workers > 1 and can_run_in_processes(config) else 0,
     )
+
+
+def store_contents(
+    manifest: Manifest,
+    configs: Sequence[ExtractionConfig],
+    *,
+    cache: ClipCache,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> None:
+    """Store clips of several contents for `extract_clips`, by anonymizing each video once.
+
+    The configurations differ in nothing but in what clips are made of the frames that are shown.
+    Nothing is done where the clips would be made on the fly, where frames are sampled before they
+    are anonymized, and of raw video, of which the frames that are needed are read alone.
+
+    Args:
+        manifest: the clips.
+        configs: one a content.
+        cache: a folder of clips, and how much it may hold.
+        workers: processes; 1: none but this one.
+        progress: called with (videos done, videos in all).
+
+    Raises:
+        MasqueradeError: the clips do not fit on the disk, or the folder cannot be written.
+    """
+    first = configs[0]
+    if cache.folder is None or first.method is None or first.sample_first:
+        return
+    first.method.eval().requires_grad_(False)
+    kept = region_cache_folder(cache.folder, first)
+    configs = [replace(config, region_cache=kept) for config in configs]
+    videos = _videos(manifest, first, digests=True)
+    stores = [
+        ClipStore(cache.folder / store_name(config), config.shape, dtype=config.dtype)
+        for config in configs
+    ]
+    keys = [key for video in videos for key in video.keys]
+    new = sum(store.clip_bytes for store in stores for key in keys if store.place(key) is None)
+    if stored_bytes(cache.folder) + new <= cache.limit:
+        check_space(cache.folder, new)
+        _fill(stores, videos, configs, workers=workers, progress=progress)
 
 
 def _videos(manifest: Manifest, config: ExtractionConfig, *, digests: bool) -> list[VideoRows]:
@@ -185,44 +227,63 @@ def _size_line(count: int, new: int, store: ClipStore, folder: Path, limit: floa
 
 
 def _fill(
-    store: ClipStore,
+    stores: Sequence[ClipStore],
     videos: Sequence[VideoRows],
-    config: ExtractionConfig,
+    configs: Sequence[ExtractionConfig],
     *,
     workers: int,
     progress: Progress | None,
 ) -> tuple[dict[int, str], int]:
-    """Extract the clips that the store lacks; gives why rows have none, and the videos read."""
+    """Extract the clips that a store lacks; gives why rows have none, and the videos read."""
     missing = []
     for video in videos:
-        lacks = [i for i, key in enumerate(video.keys) if store.place(key) is None]
+        lacks = [
+            i
+            for i, key in enumerate(video.keys)
+            if any(store.place(key) is None for store in stores)
+        ]
         if lacks:  # frames that are sampled first depend on the video's other rows
-            missing.append(video if config.sample_first else video.take(lacks))
+            missing.append(video if configs[0].sample_first else video.take(lacks))
     done = len(videos) - len(missing)
     if progress:
         progress(done, len(videos))
     skipped: dict[int, str] = {}
     counts: dict[bytes, FrameCounts] = {}
-    waiting: dict[bytes, Tensor] = {}  # written a few together: each writing waits for the disk
+    # by store; written a few together: each writing waits for the disk
+    waiting: list[dict[bytes, Tensor]] = [{} for _ in stores]
     written = time.monotonic()
-    found = extract_videos(missing, config, workers=workers)
+    found = extract_videos(missing, configs, workers=workers)
     try:
         with closing(found):  # after an exception its processes end at once
             for video, extracted in found:
-                for row, key, clip in zip(video.rows, video.keys, extracted.clips, strict=True):
-                    counts[key] = extracted.counts
-                    if isinstance(clip, MasqueradeError):
-                        skipped[row] = str(clip)
-                    else:
-                        waiting[key] = torch.from_numpy(clip)
-                full = len(waiting) * store.clip_bytes >= WRITE_BYTES
-                if full or time.monotonic() - written >= WRITE_SECONDS:
-                    ready, waiting = waiting, {}
-                    store.append(ready, counts)
+                for store, mine, ready in zip(stores, extracted, waiting, strict=True):
+                    for row, key, clip in zip(video.rows, video.keys, mine.clips, strict=True):
+                        counts[key] = mine.counts
+                        if isinstance(clip, MasqueradeError):
+                            skipped[row] = str(clip)
+                        elif store.place(key) is None:
+                            ready[key] = torch.from_numpy(clip)
+                held = sum(
+                    len(ready) * store.clip_bytes
+                    for store, ready in zip(stores, waiting, strict=True)
+                )
+                if held >= WRITE_BYTES or time.monotonic() - written >= WRITE_SECONDS:
+                    _append(stores, waiting, counts)
                     written = time.monotonic()
                 done += 1
                 if progress:
                     progress(done, len(videos))
     finally:
-        store.append(waiting, counts)
+        _append(stores, waiting, counts)
     return dict(sorted(skipped.items())), len(missing)
+
+
+def _append(
+    stores: Sequence[ClipStore],
+    waiting: list[dict[bytes, Tensor]],
+    counts: Mapping[bytes, FrameCounts],
+) -> None:
+    """Write clips that wait to their stores, of which they are forgotten."""
+    for i, store in enumerate(stores):
+        ready, waiting[i] = waiting[i], {}
+        store.append(ready, counts)

@@ -17,7 +17,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -36,6 +36,7 @@ from masquerade.errors import MasqueradeError, VideoError
 from masquerade.extraction.config import (
     PIXELS,
     PUBLISHED,
+    Content,
     ExtractionConfig,
     region_class,
     region_names,
@@ -55,7 +56,13 @@ from masquerade.storage import TemporaryFolder
 from masquerade.video.decoding_process import count_frames
 from masquerade.video.encoding import container_for
 from masquerade.video.frame import Frame
-from masquerade.video.probe import images_in, list_packets, video_digest
+from masquerade.video.probe import (
+    PacketFacts,
+    VideoInfo,
+    images_in,
+    list_packets,
+    video_digest,
+)
 from masquerade.video.read import Reader
 from masquerade.video.write import Writer
 
@@ -63,6 +70,7 @@ Frames = dict[int, NDArray[np.uint8]]  # frame number to (h, w, 3), or (crops, h
 # (3, T, H, W) or a pose sequence, as numpy, which needs no shared memory to be sent; or why it is
 # not there
 ClipOrError = NDArray[Any] | MasqueradeError
+ClipMaker = Callable[[IntArray], NDArray[Any]]  # a clip of the frames with these numbers
 
 FOLDER_RATE = Fraction(25)  # frames a second of a folder of frames
 MIN_VIDEOS = 6  # below which starting processes costs more than it saves
@@ -106,22 +114,22 @@ class VideoRows(NamedTuple):
 
 
 def extract_videos(
-    videos: Sequence[VideoRows], config: ExtractionConfig, *, workers: int = 1
-) -> Generator[tuple[VideoRows, ExtractedVideo]]:
-    """Yield each video, and its clips or why there are none, in order.
+    videos: Sequence[VideoRows], configs: Sequence[ExtractionConfig], *, workers: int = 1
+) -> Generator[tuple[VideoRows, list[ExtractedVideo]]]:
+    """Yield each video, and for each content its clips or why there are none, in order.
 
     Processes share the work where there are enough videos and the method can be sent to them.
     """
-    region_class(config.regions)  # refuse what makes no sense before any work
-    if workers < 2 or len(videos) < MIN_VIDEOS or not can_run_in_processes(config):
-        yield from ((video, extract_video(video, config)) for video in videos)
+    region_class(configs[0].regions)  # refuse what makes no sense before any work
+    if workers < 2 or len(videos) < MIN_VIDEOS or not can_run_in_processes(configs[0]):
+        yield from ((video, extract_contents(video, configs)) for video in videos)
         return
-    waiting: deque[tuple[VideoRows, Future[ExtractedVideo]]] = deque()
+    waiting: deque[tuple[VideoRows, Future[list[ExtractedVideo]]]] = deque()
     # A process that is ended leaves its temporary files to this one.
     with TemporaryFolder() as scratch, processes(workers) as pool:
-        config = replace(config, scratch=scratch)
+        configs = [replace(config, scratch=scratch) for config in configs]
         for video in videos:
-            waiting.append((video, pool.submit(extract_video, video, config)))
+            waiting.append((video, pool.submit(extract_contents, video, configs)))
             if len(waiting) > 4 * workers:  # so that finished clips do not pile up in memory
                 first, future = waiting.popleft()
                 yield first, future.result()
@@ -144,90 +152,124 @@ def can_run_in_processes(config: ExtractionConfig) -> bool:
 
 def extract_video(video: VideoRows, config: ExtractionConfig) -> ExtractedVideo:
     """Return a video's clips, one a row, or why there is none."""
-    counter = CoverageCounter(region_names(config.regions))
+    return extract_contents(video, [config])[0]
+
+
+def extract_contents(video: VideoRows, configs: Sequence[ExtractionConfig]) -> list[ExtractedVideo]:
+    """Return a video's clips of several contents, for which it is anonymized once.
+
+    The configurations differ in nothing but in what clips are made of the frames that are shown.
+    """
+    counter = CoverageCounter(region_names(configs[0].regions))
     try:
-        each = _frame_numbers(video, config)
-        known = [numbers for numbers in each if not isinstance(numbers, MasqueradeError)]
-        cut = (
-            _clip_maker(video, np.unique(np.concatenate(known)), config, counter) if known else None
-        )
+        each = _frame_numbers(video, configs)
+        needed = [
+            np.unique(np.concatenate(known))
+            for numbers in each
+            if (known := [one for one in numbers if not isinstance(one, MasqueradeError)])
+        ]  # a row's frames are there for all contents or for none
+        makers = _clip_makers(video, needed, configs, counter) if needed else []
     except MasqueradeError as error:
-        return ExtractedVideo([error] * len(video.rows), FrameCounts())
-    clips: list[ClipOrError] = []
-    for numbers in each:
-        if isinstance(numbers, MasqueradeError):
-            clips.append(numbers)
-        elif cut is not None:
-            clips.append(cut(numbers))
-    return ExtractedVideo(clips, counter.total())
+        return [ExtractedVideo([error] * len(video.rows), FrameCounts()) for _ in configs]
+    clips: list[list[ClipOrError]] = [[] for _ in configs]
+    for i, numbers in enumerate(each):
+        for one in numbers:
+            clips[i].append(one if isinstance(one, MasqueradeError) else makers[i](one))
+    return [ExtractedVideo(mine, counter.total()) for mine in clips]
 
 
-def _frame_numbers(video: VideoRows, config: ExtractionConfig) -> list[IntArray | VideoError]:
-    """Return the frames of each row's clip, (T,), or why the video does not have them."""
+def _frame_numbers(
+    video: VideoRows, configs: Sequence[ExtractionConfig]
+) -> list[list[IntArray | VideoError]]:
+    """Return by content the frames of each row's clip, or why the video does not have them."""
     if not os.path.exists(video.path):  # unlike Path's, it bears a name that no file can have
         raise VideoError(f"{video.path} does not exist; check the manifest.")
     count = len(images_in(video.path)) if video.path.is_dir() else count_frames(video.path)
-    each: list[IntArray | VideoError] = []
+    each: list[list[IntArray | VideoError]] = [[] for _ in configs]
     for first, last in video.ranges:
         start, stop = first or 0, count - 1 if last is None else last
         inside = 0 <= start <= stop < count
         reason = f"{video.path.name} has {count} frames: frames {start} to {stop} are not in it."
-        each.append(config.indices(start, stop) if inside else VideoError(reason))
+        for numbers, config in zip(each, configs, strict=True):
+            numbers.append(config.indices(start, stop) if inside else VideoError(reason))
     return each
 
 
-def _clip_maker(
-    video: VideoRows, needed: IntArray, config: ExtractionConfig, counter: CoverageCounter
-) -> Callable[[IntArray], NDArray[Any]]:
-    """Read the frames that a video's rows need; returns what makes a clip of some of them."""
+def _clip_makers(
+    video: VideoRows,
+    needed: Sequence[IntArray],
+    configs: Sequence[ExtractionConfig],
+    counter: CoverageCounter,
+) -> list[ClipMaker]:
+    """Read the frames that rows need; returns by content what makes a clip of some of them."""
+    config, contents = configs[0], [one.content for one in configs]
     people: dict[int, Sequence[Person]] = {}
-    frames: dict[int, NDArray[np.uint8]] = {}  # resized, see `resize`, or for flow grey
+    kept: list[Frames] = [{} for _ in configs]
+    packets: dict[int, PacketFacts] = {}
     seed = _noise_seed(video, config)
-    with _open(video.path) as reader:
+    with ExitStack() as stack:
+        reader = stack.enter_context(_open(video.path))
         size = reader.info.width, reader.info.height
-        items = _anonymized(video, reader, needed, config, counter, seed)
-        if config.content == "packets":
-            with tempfile.TemporaryDirectory(dir=config.scratch) as folder:
-                written, order = _write_file(reader, items, Path(folder))
-                packets = dict(zip(order, list_packets(written), strict=True))
-            said = zip(counter.share, counter.regions, strict=True)
-            receipt = dict(zip(order, said, strict=False))  # of raw video none
-            _check_read(video, needed, packets)
-            return partial(packet_clip, packets, receipt, size=size)
+        items = _anonymized(video, reader, needed[0], config, counter, seed)
+        stack.enter_context(closing(items))
+        if config.through_file or "packets" in contents:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(dir=config.scratch))
+            published, order = Path(folder) / "anonymized.mp4", list[int]()
+            items = stack.enter_context(closing(_written(items, published, reader.info, order)))
         if _reads_people(config):
             people = {item.frame.index: item.people for item in items}
         else:
-            shown: Iterator[tuple[int, Pixels]] = (
-                _through_file(reader, items, config)
-                if config.through_file
-                else ((item.frame.index, item.pixels) for item in items)
-            )
-            if config.content == "poses":
-                numbers: list[int] = []
-                for persons in find_people(_numbered(shown, numbers)):
-                    people[numbers[len(people)]] = persons
+            shown: Iterator[tuple[int, Pixels]]
+            shown = ((item.frame.index, item.pixels) for item in items)
+            if config.through_file and contents != ["packets"]:
+                deque(items, maxlen=0)
+                shown = _read_again(published, order)
+            for one, numbers, frames in zip(configs, needed, kept, strict=True):
+                if one.content in PIXELS:
+                    shown = _kept(shown, set(numbers.tolist()), one, frames)
+            if "poses" in contents:
+                seen: list[int] = []
+                for persons in find_people(_numbered(shown, seen)):
+                    people[seen[len(people)]] = persons
             else:
-                some = set(needed.tolist())
-                small: Callable[[Pixels], NDArray[np.uint8]] = partial(resize, config=config)
-                small = {"flow": flow_frame, "stacked": small_frame}.get(config.content, small)
-                frames = {i: small(pixels) for i, pixels in shown if i in some}
+                deque(shown, maxlen=0)
+        if "packets" in contents:
+            packets = dict(zip(order, list_packets(published), strict=True))
     if config.content == "joints":
         assert isinstance(config.method, DrawnPeople)
         seed = secrets.randbits(48) if seed is None else seed
         people = dict(drawn_people(people.items(), config.method, seed=seed))
-    _check_read(video, needed, frames or people)
-    if config.content == "frames":
-        return partial(_stack, frames, length=config.frames)
-    if config.content == "flow":
-        return lambda numbers: flow_clip([frames[int(i)] for i in numbers])
-    if config.content == "stacked":
-        return lambda numbers: stacked_clip([frames[int(i)] for i in numbers])
-    return partial(pose_sequence, people, size=size)
+    makers: list[ClipMaker] = []
+    for one, numbers, frames in zip(configs, needed, kept, strict=True):
+        if one.content == "packets":
+            _check_read(video, numbers, packets)
+            said = zip(counter.share, counter.regions, strict=True)
+            receipt = dict(zip(order, said, strict=False))  # of raw video none
+            makers.append(partial(packet_clip, packets, receipt, size=size))
+        elif one.content in PIXELS:
+            _check_read(video, numbers, frames)
+            makers.append(partial(_CUT[one.content], frames, one.frames))
+        else:
+            _check_read(video, numbers, people)
+            makers.append(partial(pose_sequence, people, size=size))
+    return makers
 
 
 def _check_read(video: VideoRows, needed: IntArray, read: Mapping[int, Any]) -> None:
     if not set(needed.tolist()) <= read.keys():
         raise VideoError(f"{video.path.name} gives fewer frames than its {needed[-1] + 1} packets.")
+
+
+def _kept(
+    shown: Iterator[tuple[int, Pixels]], needed: set[int], config: ExtractionConfig, frames: Frames
+) -> Iterator[tuple[int, Pixels]]:
+    """Yield frames as they come, and keep those that are needed, as small as a content wants."""
+    small: Callable[[Pixels], NDArray[np.uint8]] = partial(resize, config=config)
+    small = {"flow": flow_frame, "stacked": small_frame}.get(config.content, small)
+    for number, pixels in shown:
+        if number in needed:
+            frames[number] = small(pixels)
+        yield number, pixels
 
 
 def _numbered(shown: Iterator[tuple[int, Pixels]], numbers: list[int]) -> Iterator[Any]:
@@ -237,13 +279,21 @@ def _numbered(shown: Iterator[tuple[int, Pixels]], numbers: list[int]) -> Iterat
         yield pixels
 
 
-def _stack(frames: Frames, numbers: IntArray, length: int) -> NDArray[np.uint8]:
+def _stack(frames: Frames, length: int, numbers: IntArray) -> NDArray[np.uint8]:
     """(3, T, H, W) of some frames; of crops one after another in each window of this length."""
     stacked = np.stack([frames[int(i)] for i in numbers])  # (T, H, W, 3) or (T, crops, H, W, 3)
     if stacked.ndim == 5:
         windows = stacked.reshape(-1, length, *stacked.shape[1:]).swapaxes(1, 2)
         stacked = windows.reshape(-1, *stacked.shape[2:])
     return np.ascontiguousarray(stacked.transpose(3, 0, 1, 2))
+
+
+_CUT: dict[Content, Callable[[Frames, int, IntArray], NDArray[np.uint8]]] = {
+    "frames": _stack,
+    "flow": lambda frames, _, numbers: flow_clip([frames[int(i)] for i in numbers]),
+    "stacked": lambda frames, _, numbers: stacked_clip([frames[int(i)] for i in numbers]),
+}
+"""What makes a clip of frames that were kept, their number, and their numbers in the video."""
 
 
 def _open(path: Path) -> Reader:
@@ -258,7 +308,7 @@ def _anonymized(
     config: ExtractionConfig,
     counter: CoverageCounter,
     seed: int | None,
-) -> Iterator[ShownFrame]:
+) -> Generator[ShownFrame]:
     """Yield each frame as it is shown; of raw video only what is read later.
 
     The `counter` is told what was hidden.
@@ -328,33 +378,24 @@ def _squeeze(pixels: Pixels, height: int, width: int) -> NDArray[np.uint8]:
     return np.asarray(resized, np.uint8)
 
 
-def _through_file(
-    reader: Reader,
-    items: Iterable[ShownFrame],
-    config: ExtractionConfig,
-) -> Iterator[tuple[int, Pixels]]:
-    """Write the frames to a file as `anonymize` does, and yield numbers and pixels read from it."""
-    with tempfile.TemporaryDirectory(dir=config.scratch) as folder:
-        out, numbers = _write_file(reader, items, Path(folder))
-        with Reader(out, force_8bit=True, threads=1, trusted=True) as again:
-            for frame in again:
-                if isinstance(frame, Frame):
-                    yield numbers[frame.index], frame.rgb()
-
-
-def _write_file(
-    reader: Reader, items: Iterable[ShownFrame], folder: Path
-) -> tuple[Path, list[int]]:
-    """Write the frames to a file as `anonymize` does; which of the source's each of them is."""
-    out, numbers = folder / "anonymized.mp4", []
+def _written(
+    items: Iterable[ShownFrame], out: Path, info: VideoInfo, order: list[int]
+) -> Generator[ShownFrame]:
+    """Write frames to a file as `anonymize` does, and yield them; notes which each of them is."""
     kind = container_for(out, PUBLISHED)
-    with Writer(
-        out, info=reader.info, container=kind, encoding=PUBLISHED, force_8bit=True
-    ) as writer:
+    with Writer(out, info=info, container=kind, encoding=PUBLISHED, force_8bit=True) as writer:
         for item in items:
             writer.write(item.pixels, item.frame)
-            numbers.append(item.frame.index)
-    return out, numbers
+            order.append(item.frame.index)
+            yield item
+
+
+def _read_again(published: Path, order: Sequence[int]) -> Iterator[tuple[int, Pixels]]:
+    """Yield the pixels of a file that was written, each with its number in the source."""
+    with Reader(published, force_8bit=True, threads=1, trusted=True) as again:
+        for frame in again:
+            if isinstance(frame, Frame):
+                yield order[frame.index], frame.rgb()
 
 
 def _digest(video: VideoRows) -> str:
