@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
-import textwrap
 import tomllib
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +13,6 @@ from typing import Any
 
 import cv2
 import pytest
-import torch
 
 import masquerade
 import masquerade.anonymizer
@@ -145,18 +143,6 @@ def test_the_readmes_python_runs(clip: Path, tmp_path: Path, monkeypatch, capsys
     exec(compile(code, "README.md", "exec"), {})
     assert "0 frames in which nothing was hidden" in capsys.readouterr().out
     assert (tmp_path / "safe.mp4").exists()
-
-
-def test_the_method_of_contributing_runs() -> None:
-    text = (ROOT / "CONTRIBUTING.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
-    modules = (masquerade.anonymizer, masquerade.ranges, masquerade.methods.blend)
-    names: dict[str, Any] = {k: v for module in modules for k, v in vars(module).items()}
-    exec(compile(textwrap.dedent(code), "CONTRIBUTING.md", "exec"), names)
-    mask = torch.zeros(1, 1, 2, 4, 4)
-    mask[..., :2] = 1
-    hidden = names["Fade"](strength=1.0)(torch.zeros(1, 3, 2, 4, 4), mask=mask).clip
-    assert hidden[..., :2].eq(0.5).all() and hidden[..., 2:].eq(0).all()
 
 
 def test_examples_are_short_and_run(
