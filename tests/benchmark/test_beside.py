@@ -9,7 +9,7 @@ import pytest
 
 from masquerade.benchmark.beside import beside_paper, our_cells
 from masquerade.benchmark.suite import Suite, parse_suite
-from masquerade.evaluation.results import SCHEMA, Attack, Evaluation, Finding, Row
+from masquerade.evaluation.results import SCHEMA, Attack, Evaluation, Finding, NetworkMean, Row
 from masquerade.metrics.intervals import Score
 
 
@@ -126,6 +126,35 @@ def test_of_untrained_methods_the_asked_for_attackers_stand_there() -> None:
     assert found["Original"][3].startswith("80.00") and found["BDQ"][4].startswith("60.00")
     assert found["Blur weak"][3] == "30.00 [20.00, 40.00]"
     assert found["Blur weak"][4].startswith("10.00") and found["Blur weak"][5] == ".60"
+
+
+def test_where_the_mean_over_networks_was_asked_for_it_stands_there() -> None:
+    def means(label: str, *, use: str, **each: float) -> Finding:
+        every = tuple(
+            NetworkMean(family=family, reads=reads, networks=("x",), score=score(each[key]))
+            for key, (family, reads) in {
+                "clips": ("scratch", "clips"),
+                "stills": ("scratch", "stills"),
+                "raw_clips": ("raw", "clips"),
+                "raw_stills": ("raw", "stills"),
+            }.items()
+        )
+        return replace(finding(label, "top-1", 0.99, use=use), means=every)
+
+    each = {"clips": 0.8, "stills": 0.6, "raw_clips": 0.5, "raw_stills": 0.4}
+    both = means("action", use="utility", **each), means("gender", use="private", **each)
+    rows = [
+        {"name": "Original", "raw": True},
+        {"name": "Pixelate 4", "method": "pixelate"},
+        {"name": "BDQ", "train": "bdq"},
+    ]
+    of = suite("selective-2", "IPN", rows, published_attackers="raw", evaluate="--average")
+    found = cells(of, row("raw", *both), row("Pixelate 4", *both), row("BDQ", *both))
+    short = {name: [cells[0].split()[0], cells[1].split()[0]] for name, cells in found.items()}
+    learned = ["80.00", "60.00"]  # from what they are scored on
+    assert short == {"Original": learned, "Pixelate 4": ["50.00", "40.00"], "BDQ": learned}
+    page = beside_paper(of, of.table("t"), evaluation(row("raw", *both)))
+    assert "the mean over networks" in page and "strongest" not in page.splitlines()[2]
 
 
 def test_a_network_of_raw_video_stands_beside_its_own_line() -> None:

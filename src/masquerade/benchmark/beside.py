@@ -6,6 +6,8 @@ others. So each stands in a line of its own, with its interval, under the printe
 
 from __future__ import annotations
 
+import shlex
+
 from masquerade.benchmark.published import PublishedColumn, PublishedTable, load_published
 from masquerade.benchmark.published_markdown import format_printed, markdown
 from masquerade.benchmark.suite import Suite, SuiteRow, SuiteTable
@@ -40,6 +42,9 @@ def _how(table: SuiteTable, printed: PublishedTable) -> str:
     if table.published_attackers is not None:
         attackers = f"those of the strongest attacker of the family {table.published_attackers}"
         attackers += " (of trained methods, of all families)"
+    if "--average" in shlex.split(table.evaluate):
+        attackers = "the mean over networks, of clips for the action and of single frames for "
+        attackers += "privacy, trained as the paper's"
     return (
         f"Lines with *here* are ours, with 95 % intervals: {attackers}. The others are printed in "
         f"{printed.where}, and were reproduced by nobody here; theirs are other attackers, and "
@@ -111,10 +116,22 @@ def _score(table: SuiteTable, row: SuiteRow, line: Row, finding: Finding) -> Sco
     if row.network is not None:
         wanted = f"scratch {row.network}"
         return next((one.test for one in finding.attacks if one.name == wanted), None)
+    if finding.means:
+        return _mean(table, row, finding)
     if table.published_attackers is None or row.raw or row.train is not None:
         return finding.score
     best = finding.best(table.published_attackers)
     return None if best is None else best.test
+
+
+def _mean(table: SuiteTable, row: SuiteRow, finding: Finding) -> Score | None:
+    """The mean over networks: of clips for the action, of stills for privacy, as Selective's."""
+    plain = table.published_attackers is None or row.raw or row.train is not None
+    family = "scratch" if plain else table.published_attackers
+    reads = "clips" if finding.use == "utility" else "stills"
+    return next(
+        (one.score for one in finding.means if (one.family, one.reads) == (family, reads)), None
+    )
 
 
 def _trade_off(table: SuiteTable, row: SuiteRow, line: Row, column: PublishedColumn) -> str:

@@ -6,7 +6,7 @@ and not after days. Nothing is learned in so little, and no number of it means a
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from masquerade.datasets.manifest import Clip, Column, Manifest, read_manifest, write_manifest
@@ -16,6 +16,7 @@ CLIPS = 2  # of each value of each label in each part of a split
 MOST = 60  # clips of each part in all; datasets of many labels have too many values
 TRAINING = "--preset tiny --epochs 1 --batch 2 --allow-chance"
 ATTACKS = "--preset tiny --attackers raw,background"
+LARGE = ("--recognizers", "--views")  # of whole experiments: large networks, and many views
 VOID = (
     "this is a try-out on a few clips, by networks that learned next to nothing: its numbers mean "
     "nothing"
@@ -29,13 +30,13 @@ def trained_words(words: Sequence[str], *, tried: bool = True) -> tuple[str, ...
 
 def attacked_words(words: Sequence[str], *, tried: bool = True) -> tuple[str, ...]:
     """The words of `masquerade evaluate`: as they are, or those of a try-out."""
-    return _instead(words, ATTACKS) if tried else tuple(words)
+    return _instead(words, ATTACKS, without=LARGE) if tried else tuple(words)
 
 
-def _instead(words: Sequence[str], other: str) -> tuple[str, ...]:
-    """Words with the flags of `other` instead of the same ones."""
+def _instead(words: Sequence[str], other: str, *, without: Collection[str] = ()) -> tuple[str, ...]:
+    """Words with the flags of `other` instead of the same ones, and without some others."""
     new = shlex.split(other)
-    flags = {word for word in new if word.startswith("--")}
+    flags = {*without, *(word for word in new if word.startswith("--"))}
     kept: list[str] = []
     dropping = False
     for word in words:
