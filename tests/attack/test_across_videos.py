@@ -53,6 +53,7 @@ def blurred(frames: list[np.ndarray]) -> list[np.ndarray]:
     return [cv2.GaussianBlur(frame, (0, 0), 8) for frame in frames]
 
 
+@pytest.mark.slow
 def test_two_videos_of_one_scene_are_said_to_show_a_scene_and_nobody(tmp_path: Path) -> None:
     write(tmp_path / "a.mp4", pictures(1))
     write(tmp_path / "b.mp4", pictures(1, take=1))

@@ -53,6 +53,7 @@ def done(suite: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_suite_trains_attacks_and_writes_its_tables(done: Path) -> None:
     result = from_json((done / "results" / "drawn.json").read_text())
     assert [row.name for row in result.rows] == ["raw", "black", "trained", "failed"]
@@ -68,6 +69,7 @@ def test_a_suite_trains_attacks_and_writes_its_tables(done: Path) -> None:
     assert (done / "table.csv").exists() and (done / "trade-off.png").exists()
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again(
     done: Path, suite: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,6 +83,7 @@ def test_what_is_done_is_not_done_again(
     assert [row["name"] for row in result["rows"]] == ["raw", "black", "trained"]
 
 
+@pytest.mark.slow
 def test_what_would_be_done_is_listed(
     done: Path, suite: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -120,6 +120,7 @@ def test_a_run_leaves_an_anonymizer_that_can_be_used(
     assert again.returncode == 2 and "finished run" in again.stderr
 
 
+@pytest.mark.slow
 def test_above_the_store_limit_clips_are_made_on_the_fly(
     mimes: Path, trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -228,6 +229,7 @@ def test_the_adversary_learns_from_another_set_and_its_labels_are_named(
         main([*noise, "--stills", str(pictures)])
 
 
+@pytest.mark.slow
 def test_pairs_are_drawn_as_the_gap_says(tmp_path: Path) -> None:
     """From videos that are long enough; on shorter ones two such frames would often be one."""
     drawn = Mimes(size=32, frames=80, clips=40, people=10, actions=("walk", "squat"))

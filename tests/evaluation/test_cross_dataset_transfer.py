@@ -270,6 +270,7 @@ def test_a_planted_leak_is_found_where_nobody_learned(
     assert hidden["red"]["score"]["value"] < 0.6
 
 
+@pytest.mark.slow
 def test_the_anonymizer_has_not_met_what_is_scored(
     folder: Path, manifest: Manifest, stills: Path, films: Path, tmp_path: Path
 ) -> None:
@@ -326,6 +327,7 @@ def vispr(folder: Path) -> None:
         (folder / f"{part}2017.txt").write_text(listed)
 
 
+@pytest.mark.slow
 def test_the_papers_protocol_from_the_datasets_folders(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

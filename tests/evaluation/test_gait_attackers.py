@@ -40,6 +40,7 @@ def read(model: AttackerModel, clips: ClipDataset) -> float:
 
 
 @pytest.mark.parametrize("method", [None, FrameDifference()], ids=["raw", "difference"])
+@pytest.mark.slow
 def test_the_spectrum_of_flow_names_people_whom_pixels_do_not(method: Anonymizer | None) -> None:
     pixels, flow = datasets(method)
     told = read(GAIT["kernel on flow spectrum"], flow)

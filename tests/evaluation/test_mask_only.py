@@ -95,6 +95,7 @@ def test_what_was_cut_before_is_not_taken_for_another_dials() -> None:
     assert len(digests) == 3
 
 
+@pytest.mark.slow
 def test_a_planted_mask_tells_the_action_and_its_controls_tell_nothing(
     manifest: Manifest, tmp_path: Path
 ) -> None:

@@ -150,6 +150,7 @@ def measured(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Ev
     return found
 
 
+@pytest.mark.slow
 def test_restored_clips_are_attacked_like_others(measured: Evaluation) -> None:
     raw, black, _ = measured.rows
     names = {one.name for one in black.findings[0].attacks if one.family == "reconstruction"}
@@ -164,6 +165,7 @@ def test_restored_clips_are_attacked_like_others(measured: Evaluation) -> None:
     assert raw.restored == ()
 
 
+@pytest.mark.slow
 def test_the_report_says_how_near_the_raw_picture_was(measured: Evaluation) -> None:
     _, black, noise = measured.rows
     (one,) = black.restored

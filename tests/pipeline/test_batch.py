@@ -293,7 +293,10 @@ def test_exports_of_many_files_go_into_folders(clip: Path, tmp_path: Path) -> No
     assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["a.mp4.mkv", "b.mp4.mkv"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL],
+)
 def test_an_interrupted_run_leaves_nothing_half_made(
     clip: Path, tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -62,6 +62,7 @@ def test_what_is_raw_is_found(faults: ModuleType, tmp_path: Path) -> None:
     assert not found(".part.mp4", black[40:]) and not found("x.json", b'{"frames": 8}')
 
 
+@pytest.mark.slow
 def test_every_kind_of_fault_leaves_nothing_half_made_and_can_be_repeated(
     faults: ModuleType,
 ) -> None:

@@ -324,6 +324,7 @@ def shared(folder: Path):
     return rank, fit(net, train, train.take(range(7)), **given)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     (tmp_path / "two.py").write_text(TWO)
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
