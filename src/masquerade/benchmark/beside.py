@@ -126,12 +126,12 @@ def _score(table: SuiteTable, row: SuiteRow, line: Row, finding: Finding) -> Sco
 
 def _mean(table: SuiteTable, row: SuiteRow, finding: Finding) -> Score | None:
     """The mean over networks: of clips for the action, of stills for privacy, as Selective's."""
-    plain = table.published_attackers is None or row.raw or row.train is not None
-    family = "scratch" if plain else table.published_attackers
+    families = [table.published_attackers]
+    if table.published_attackers is None or row.raw or row.train is not None:
+        families = ["scratch", "raw"]  # raw: of a try-out, which has no others
     reads = "clips" if finding.use == "utility" else "stills"
-    return next(
-        (one.score for one in finding.means if (one.family, one.reads) == (family, reads)), None
-    )
+    found = {one.family: one.score for one in finding.means if one.reads == reads}
+    return next((found[family] for family in families if family in found), None)
 
 
 def _trade_off(table: SuiteTable, row: SuiteRow, line: Row, column: PublishedColumn) -> str:

@@ -173,10 +173,14 @@ def store_contents(
         for config in configs
     ]
     keys = [key for video in videos for key in video.keys]
-    new = sum(store.clip_bytes for store in stores for key in keys if store.place(key) is None)
-    if stored_bytes(cache.folder) + new <= cache.limit:
-        check_space(cache.folder, new)
-        _fill(stores, videos, configs, workers=workers, progress=progress)
+    new = [sum(store.clip_bytes for key in keys if store.place(key) is None) for store in stores]
+    if stored_bytes(cache.folder) + sum(new) > cache.limit:
+        return
+    check_space(cache.folder, sum(new))
+    for store, size in zip(stores, new, strict=True):
+        if size and cache.report:
+            cache.report(_size_line(len(manifest), size, store, cache.folder, None))
+    _fill(stores, videos, configs, workers=workers, progress=progress)
 
 
 def _videos(manifest: Manifest, config: ExtractionConfig, *, digests: bool) -> list[VideoRows]:
