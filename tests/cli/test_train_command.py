@@ -155,6 +155,7 @@ def log_of(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_two_processes_leave_one_run(mimes: Path, tmp_path: Path) -> None:
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     line = [*start, "-m", "masquerade", *words(mimes, tmp_path / "run"), "--json", "--no-adversary"]

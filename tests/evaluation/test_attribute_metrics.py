@@ -255,6 +255,7 @@ def test_runs_trained_alike_are_averaged_and_do_not_answer_together(
     assert found.attacks[0].seed_sd == pytest.approx(np.std(single, ddof=1))
 
 
+@pytest.mark.slow
 def test_the_command_reports_them_and_changes_nothing_else(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -112,6 +112,7 @@ def test_a_planted_mask_tells_the_action_and_its_controls_tell_nothing(
     assert about["arguments"]["of"]["method"] == "Bright" and about["arguments"]["source"] == "kept"
 
 
+@pytest.mark.slow
 def test_the_command_adds_three_lines(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

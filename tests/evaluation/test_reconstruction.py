@@ -80,6 +80,7 @@ def test_weak_blur_is_restored_on_people_who_were_not_seen(people: Manifest) -> 
     assert after > before + 1.5
 
 
+@pytest.mark.slow
 def test_what_is_gone_is_not_restored(people: Manifest) -> None:
     """Of black frames no more than the mean picture can be guessed."""
     hidden, raw = pairs(people, "blacken")

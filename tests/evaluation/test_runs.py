@@ -50,6 +50,7 @@ def test_each_fold_is_predicted_by_the_run_trained_for_it(
     assert black < line(manifest, kept, (COPY, COPY, COPY, BLACK)) < whole
 
 
+@pytest.mark.slow
 def test_scores_of_seeds_are_averaged_and_their_predictions_never_are(
     manifest: Manifest, kept: Path
 ) -> None:

@@ -28,6 +28,7 @@ from masquerade.methods import build
 from masquerade.metrics.statistic import mean
 
 
+@pytest.mark.slow
 def test_networks_are_trained_finetuned_and_used_as_raw_trained(
     manifest: Manifest, tmp_path: Path
 ) -> None:

@@ -598,6 +598,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_videos_written_by_interrupted_processes_are_removed(tmp_path: Path) -> None:
     folder = tmp_path / "tmp"
     folder.mkdir()
