@@ -11,6 +11,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +131,51 @@ def test_a_process_that_dies_takes_no_other_file_along(tmp_path: Path) -> None:
     assert [o.error for o in outcomes if o.error] == [
         "its worker process died, perhaps for want of memory; use fewer --workers."
     ]
+
+
+class LosingPool:
+    """Does files at once; of the first pool the outcomes are lost, as where another worker dies."""
+
+    made = 0
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        LosingPool.made += 1
+        self.lost = LosingPool.made == 1
+
+    def submit(self, _: Any, *given: Any) -> Future[FileOutcome]:
+        future: Future[FileOutcome] = Future()
+        outcome = batch._run_task(*given)
+        if self.lost:
+            future.set_exception(BrokenProcessPool())
+        else:
+            future.set_result(outcome)
+        return future
+
+    def shutdown(self, **_: Any) -> None:
+        pass
+
+
+def test_a_file_that_was_done_when_another_worker_died_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "ProcessPoolExecutor", LosingPool)
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        write_pattern(tmp_path / name)
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / "c.mp4").write_bytes(b"somebody's")
+    tasks = plan_tasks([str(tmp_path)], output=str(tmp_path / "o"))
+    pipeline = build_pipeline(
+        masquerade.build("blacken"), PipelineConfig(regions="frame", threads=1)
+    )
+    outcomes = {o.task.src.name: o for o in anonymize_batch(tasks, pipeline, workers=2)}
+    assert LosingPool.made == 4, "each is run again in a pool of its own"
+    assert {name: one.status for name, one in outcomes.items()} == {
+        "a.mp4": "done",
+        "b.mp4": "done",
+        "c.mp4": "failed",
+    }
+    assert (tmp_path / "o" / "c.mp4").read_bytes() == b"somebody's"
+    assert "exists" in outcomes["c.mp4"].error
 
 
 def test_a_signal_that_a_library_swallowed_ends_the_worker_after_its_file(

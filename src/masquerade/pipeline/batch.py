@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -259,6 +259,7 @@ def _run_in_worker(task: FileTask, pipeline: Pipeline) -> FileOutcome:
 
 def _run_in_processes(todo: list[tuple[FileTask, Pipeline]], workers: int) -> Iterator[FileOutcome]:
     """Run files side by side. When a process dies, its like are run again, each in its own."""
+    there = {task for task, own in todo if any(map(Path.exists, task.outputs(own.config)))}
     context = multiprocessing.get_context("spawn")  # forking a process with threads can hang it
     with children_without(ENDING):
         pool = ProcessPoolExecutor(workers, context, initializer=_exit_on_signals)
@@ -287,8 +288,10 @@ def _run_in_processes(todo: list[tuple[FileTask, Pipeline]], workers: int) -> It
         why = "its worker process died, perhaps for want of memory; use fewer --workers."
         yield FileOutcome(todo[0][0], "failed", why, 1)
         return
-    for item in broken:  # any of them may have been the one
-        yield from _run_in_processes([item], 1)
+    for task, own in broken:  # any of them may have been the one
+        if task not in there:  # else it may have been done, and only its outcome was lost
+            own = own._replace(config=replace(own.config, overwrite=True))
+        yield from _run_in_processes([(task, own)], 1)
 
 
 def _exit_on_signals() -> None:
