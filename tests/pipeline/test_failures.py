@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -364,10 +366,14 @@ def test_signals_while_workers_start_are_one_sentence(clip: Path, tmp_path: Path
         )
         time.sleep(seconds)
         for _ in range(2):
-            os.killpg(process.pid, (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)[number % 3])
+            with suppress(ProcessLookupError):  # a fast machine may be done by then
+                os.killpg(process.pid, (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)[number % 3])
         _, said = process.communicate(timeout=60)
-        assert process.returncode in (130, -1, -2, -15) and said.count(b"\n") <= 1, said
-        assert not out.exists() or not list(out.iterdir())
+        assert process.returncode in (0, 130, -1, -2, -15) and said.count(b"\n") <= 1, said
+        left = {path.name for path in out.iterdir()} if out.exists() else set()
+        whole = [{f"{name}.mp4", f"{name}.mp4.receipt.json"} for name in "ab"]
+        assert left in [set(), *whole, whole[0] | whole[1]], "nothing is half made"
+        shutil.rmtree(out, ignore_errors=True)
 
 
 @pytest.mark.slow
