@@ -78,6 +78,17 @@ def test_what_is_there_is_not_made_again(data: Manifest, tmp_path: Path) -> None
     assert done == [(2, 2)]
 
 
+def test_poses_that_are_there_are_not_looked_for_again(
+    data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = configs(method=build("blur"))
+    cache = ClipCache(folder=tmp_path)
+    store_contents(data, both[-1:], cache=cache)
+    monkeypatch.delattr("masquerade.extraction.extract_video.find_people")
+    store_contents(data, both, cache=cache)
+    assert all(extract_clips(data, config, cache=cache).passes == 0 for config in both)
+
+
 @pytest.mark.parametrize(
     ("limit", "given"), [(1.0, {}), (1e9, {"sample_first": True}), (1e9, {"method": None})]
 )

@@ -41,7 +41,7 @@ SMALL = 160  # pixels of the longer side of the frame on which surroundings are 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FramePair:
-    """A published frame, the mean of the frames around it, and the raw one, each (H, W, 3)."""
+    """A frame to learn restoration from, (H, W, 3): published, mean of its neighbours, and raw."""
 
     published: U8
     around: U8
@@ -125,7 +125,7 @@ class Restoration:
         self._detector = CenterFace(threshold=SURE)
 
     def look(self, number: int, pair: FramePair) -> None:
-        """Restore one frame and compare it."""
+        """Restore a published frame by the network, and measure how near it is to raw."""
         hidden = pair.hidden
         if self.net is None or number < self.first or hidden.mean() < LEAST_HIDDEN:
             return

@@ -38,7 +38,7 @@ class PublishedDataset:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedColumn:
-    """One score of every row: a metric of one label on one dataset."""
+    """A column of a printed table: a metric of one label on one dataset."""
 
     dataset: str  # name of a PublishedDataset
     metric: str  # a key of UNITS: top-1, cMAP, F1, or f_.5 (action and privacy in equal parts)
@@ -52,7 +52,7 @@ class PublishedColumn:
 
     @property
     def better(self) -> Literal["higher", "lower"]:
-        """Which way a method wants it: high for the action and the trade-off, low for privacy."""
+        """Whether a higher or a lower score is better; lower of private labels."""
         return "lower" if self.measures == "private" else "higher"
 
 
@@ -215,7 +215,7 @@ def take(
 
 
 def _method(given: Any, where: str) -> dict[str, Any]:
-    """What a paper's name of a method stands for here: all fields of a row but its values."""
+    """Read which of our methods a row of a paper is: all fields of a PublishedRow but scores."""
     optional = {"raw": bool, "method": str, "preset": str, "arguments": dict}
     record = take(given, where, {}, {**optional, "regions": str, "note": str})
     if record.get("raw") and "method" in record:

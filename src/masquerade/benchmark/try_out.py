@@ -58,7 +58,7 @@ def write_tried(whole: Path, out: Path) -> None:
 
 
 def shrink(manifest: Manifest, *, clips: int = CLIPS, most: int = MOST) -> Manifest:
-    """A few clips, in order: of each label's values so many in each part of the splits."""
+    """Take a few clips: in each part of the splits so many of each value of each label."""
     splits = [column.name for column in manifest.of_role("split")]
     labels = [
         column

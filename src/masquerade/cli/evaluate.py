@@ -244,7 +244,7 @@ def config_of(options: Options) -> EvaluationConfig:
 
 
 def parse_views(words: str) -> tuple[int, int]:
-    """Windows and crops of WINDOWSxCROPS, or of WINDOWS alone."""
+    """Parse the value of --views: 5x3 is 5 windows of 3 crops, 5 is 5 windows of one."""
     found = re.fullmatch(r"([1-9]\d{0,2})(?:x([1-9]\d?))?", words)
     if found is None:
         raise UsageError(

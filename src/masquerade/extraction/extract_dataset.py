@@ -177,10 +177,18 @@ def store_contents(
     if stored_bytes(cache.folder) + sum(new) > cache.limit:
         return
     check_space(cache.folder, sum(new))
-    for store, size in zip(stores, new, strict=True):
-        if size and cache.report:
-            cache.report(_size_line(len(manifest), size, store, cache.folder, None))
-    _fill(stores, videos, configs, workers=workers, progress=progress)
+    lacking = [i for i, size in enumerate(new) if size]
+    for i in lacking:
+        if cache.report:
+            cache.report(_size_line(len(manifest), new[i], stores[i], cache.folder, None))
+    made = lacking or [0]  # nothing is made then, and progress is told so
+    _fill(
+        [stores[i] for i in made],
+        videos,
+        [configs[i] for i in made],
+        workers=workers,
+        progress=progress,
+    )
 
 
 def _videos(manifest: Manifest, config: ExtractionConfig, *, digests: bool) -> list[VideoRows]:

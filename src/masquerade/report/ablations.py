@@ -28,7 +28,7 @@ class Ablation(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One chart of the grid."""
+    """The chart of one parameter, in a grid of ablation charts."""
 
     prefix: str
     chart: Markup

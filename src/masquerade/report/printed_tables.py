@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 
 class PrintedColumn(Protocol):
-    """One score of every row of a printed table."""
+    """A column of a printed table."""
 
     @property
     def dataset(self) -> str: ...

@@ -22,7 +22,7 @@ SamplePairs = Callable[[torch.Generator], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True, kw_only=True)
 class RestorationConfig:
-    """How long a restoration is trained, and how fast."""
+    """Training settings of a restoration network: steps, learning rate and weight decay."""
 
     steps: int = 400  # of a batch each, whose size is the sampler's: 16 of 48 x 64 take .06 s
     lr: float = 1.5e-3  # AdamW's largest learning rate; at twice that some runs stop learning
