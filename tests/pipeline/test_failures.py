@@ -21,6 +21,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import torch
 
 import masquerade
 from masquerade.cli import main
@@ -37,8 +38,6 @@ BLACK = ("--method", "blacken", "--regions", "frame", "--no-progress")
 
 
 def write_pattern(path: Path, *, width: int = 64) -> Path:
-    import torch
-
     write_video(path, torch.rand(1, 3, 5, 48, width, generator=torch.manual_seed(0)))
     return path
 
@@ -133,6 +132,26 @@ def test_a_process_that_dies_takes_no_other_file_along(tmp_path: Path) -> None:
     assert [o.error for o in outcomes if o.error] == [
         "its worker process died, perhaps for want of memory; use fewer --workers."
     ]
+
+
+def die_after_two(frames: np.ndarray, *, mask: Any = None, state: Any = None) -> Any:
+    """Its process is gone when its output is begun."""
+    if state == 2:
+        os._exit(11)
+    return np.zeros_like(frames), 1 + (state or 0)
+
+
+@pytest.mark.slow
+def test_workers_that_die_leave_nothing_half_made(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        write_video(tmp_path / name, torch.rand(1, 3, 200, 48, 64, generator=torch.manual_seed(0)))
+    method = masquerade.build("mask-mean")
+    method.on_bytes = die_after_two
+    tasks = plan_tasks([str(tmp_path)], output=str(tmp_path / "o"))
+    config = PipelineConfig(regions="frame", threads=1)
+    outcomes = list(anonymize_batch(tasks, build_pipeline(method, config), workers=2))
+    assert [one.status for one in outcomes] == ["failed", "failed"]
+    assert not list((tmp_path / "o").iterdir())
 
 
 class LosingPool:

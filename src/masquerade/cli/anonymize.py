@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -176,17 +177,22 @@ def main(argv: list[str]) -> int:
     quiet = options.quiet or options.json
     bar = not (options.no_progress or quiet)
     together = options.workers > 1 and len(tasks) > 1
-    with BatchProgress(
-        files=len(tasks), bar=bar, quiet=quiet, verbose=options.verbose, together=together
-    ) as progress:
-        for outcome in anonymize_batch(
-            tasks,
-            pipeline,
-            workers=options.workers,
-            resume=options.resume,
-            skip_existing=options.skip_existing,
-            progress=progress.start_file,
-        ):
+    with (
+        BatchProgress(
+            files=len(tasks), bar=bar, quiet=quiet, verbose=options.verbose, together=together
+        ) as progress,
+        closing(  # an interruption ends its processes too
+            anonymize_batch(
+                tasks,
+                pipeline,
+                workers=options.workers,
+                resume=options.resume,
+                skip_existing=options.skip_existing,
+                progress=progress.start_file,
+            )
+        ) as batch,
+    ):
+        for outcome in batch:
             if INTERRUPTED.is_set():
                 raise KeyboardInterrupt
             progress.print_outcome(outcome)

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from masquerade.errors import MasqueradeError, UsageError, VideoError, escape
-from masquerade.pipeline.config import Pipeline, build_pipeline
+from masquerade.pipeline.config import Pipeline, PipelineConfig, build_pipeline
 from masquerade.pipeline.memory import give_memory_back
 from masquerade.pipeline.outputs import FileTask, check_outputs, config_of, receipt_path
 from masquerade.pipeline.receipt import VERSION, Receipt
@@ -191,16 +191,16 @@ def anonymize_batch(
     resume: bool = False,
     skip_existing: bool = False,
     progress: Callable[[FileTask], OnProgress | None] = lambda task: None,
-) -> Iterator[FileOutcome]:
+) -> Generator[FileOutcome, None, None]:
     """Anonymize files, in this process or in several, and yield the outcome of each.
 
     `resume` leaves out files that `is_finished`, `skip_existing` files whose output exists.
     `progress` is called with each task that begins in this process, and gives its callback.
+    Whoever leaves before the end closes it, which ends the processes and removes what they left.
     """
     check_outputs(tasks, pipeline.config)
     configs = {task: config_of(task, pipeline.config, tasks) for task in tasks}
-    for folder in {path.parent for task in tasks for path in task.outputs(configs[task])}:
-        recover(folder)
+    _recover_folders(configs.items())
     todo = []
     for task in tasks:
         own = pipeline._replace(config=configs[task])
@@ -218,6 +218,12 @@ def anonymize_batch(
         return
     for task, own in todo:
         yield _run_task(task, own, progress(task))
+
+
+def _recover_folders(tasks: Iterable[tuple[FileTask, PipelineConfig]]) -> None:
+    """Remove what processes that were killed left beside the outputs."""
+    for folder in {path.parent for task, config in tasks for path in task.outputs(config)}:
+        recover(folder)
 
 
 def _run_task(
@@ -284,6 +290,8 @@ def _run_in_processes(todo: list[tuple[FileTask, Pipeline]], workers: int) -> It
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+        # a worker that ends at once leaves the file that it was writing
+        _recover_folders((task, own.config) for task, own in todo)
     if len(todo) == 1 and broken:
         why = "its worker process died, perhaps for want of memory; use fewer --workers."
         yield FileOutcome(todo[0][0], "failed", why, 1)
