@@ -29,7 +29,7 @@ from masquerade.evaluation.reconstruction import (
 )
 from masquerade.evaluation.results import from_json
 from masquerade.extraction.config import ExtractionConfig
-from masquerade.extraction.dataset import ClipDataset, from_tensor
+from masquerade.extraction.dataset import ClipDataset, from_tensor, mapped_clips, write_clips
 from masquerade.extraction.extract_dataset import extract_clips
 from masquerade.methods import build
 from masquerade.report.table import markdown, show
@@ -99,6 +99,17 @@ def test_restored_clips_are_those_of_the_network_wherever_they_are_read(people: 
     assert again.shape == hidden.shape and again.digest != hidden.digest
     assert torch.equal(again[3], again.batch(torch.tensor([1, 3]))[1])
     assert again.digest == restored_clips(hidden, net).digest
+
+
+def test_restored_clips_are_the_same_from_a_file(people: Manifest, tmp_path: Path) -> None:
+    published, raw = (clips.take(range(0, 40, 3)) for clips in pairs(people, "blur"))
+    net = fit_reconstruction(ReconstructionTask(published=published, raw=raw, steps=2, seed=0))
+    restored = restored_clips(published, net)
+    write_clips(tmp_path / "clips", restored)
+    copy = mapped_clips(tmp_path / "clips", restored)
+    assert copy.digest == restored.digest and copy.rows.tolist() == restored.rows.tolist()
+    some = torch.tensor([3, 0, 9])
+    assert torch.equal(copy.batch(some), restored.batch(some))
 
 
 def test_no_seed_shares_a_network_that_saw_whom_it_holds_out() -> None:

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import itertools
+import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
@@ -29,8 +30,9 @@ from masquerade.evaluation.reconstruction import (
     save_reconstruction,
     shared_train,
 )
-from masquerade.extraction.dataset import ClipDataset
+from masquerade.extraction.dataset import ClipDataset, mapped_clips, write_clips
 from masquerade.process_pool import processes
+from masquerade.storage import TemporaryFolder
 
 Progress = Callable[[str, int, int], None]
 FITTED_BY = (
@@ -41,6 +43,8 @@ FITTED_BY = (
 )
 """The files whose code a fit depends on, beside its preset."""
 
+
+RESTORED_BYTES = 2 << 30  # of a method's restored clips that are kept while they are attacked
 
 Tasks = Sequence[tuple[Path, FitTask, ClipDataset]]
 """Each with the file of its predictions, and the clips that it sees."""
@@ -165,8 +169,16 @@ class Executor:
                     files |= {(protocol.name, seed, at): file for seed in group}
         save = partial(save_reconstruction, device=self.device)
         self._run_missing(dict(tasks).items(), save, f"{method}: training networks that restore it")
-        nets = {file: load_reconstruction(file, device=self.device) for file, _ in tasks}
-        return {key: restored_clips(clips, nets[file]) for key, file in files.items()}
+        shown = {
+            file: restored_clips(clips, load_reconstruction(file, device=self.device))
+            for file in dict(tasks)
+        }
+        if len(shown) * len(clips) * math.prod(clips.shape) <= RESTORED_BYTES:
+            scratch = TemporaryFolder()
+            copies = {file: (scratch.path / file.stem, one) for file, one in shown.items()}
+            self._run_missing(copies.values(), write_clips, f"{method}: restoring its clips")
+            shown = {file: mapped_clips(*copy, owner=scratch) for file, copy in copies.items()}
+        return {key: shown[file] for key, file in files.items()}
 
     def _fit_missing(self, tasks: Tasks, what: str) -> None:
         run = partial(_run, preset=self.preset, device=self.device)

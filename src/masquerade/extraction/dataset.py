@@ -197,6 +197,20 @@ def from_tensor(clips: Tensor, *, rows: IntArray | None = None) -> ClipDataset:
     )
 
 
+def write_clips(path: Path, clips: ClipDataset) -> None:
+    """Write clips to a file, one after another, for `mapped_clips`."""
+    with path.open("wb") as file:
+        for places in torch.split(torch.arange(len(clips)), WHOLE_AT_ONCE):
+            file.write(clips.batch(places).contiguous().numpy().data)
+
+
+def mapped_clips(path: Path, clips: ClipDataset, *, owner: object = None) -> ClipDataset:
+    """The same clips, read from the file of `write_clips`; the owner is kept alive with them."""
+    digests = clips.source.digests(clips.places)
+    source = MappedClips(path, clips.shape, digests, owner=owner)
+    return replace(clips, source=source, places=np.arange(len(clips)))
+
+
 def digests_of(clips: Iterable[Tensor]) -> Digests:
     """Return (N, 32), the SHA-256 of each clip's bytes."""
     found = [hashlib.sha256(clip.contiguous().numpy().data).digest() for clip in clips]
