@@ -139,8 +139,9 @@ def test_poses_are_looked_for_in_what_is_published_and_stored(
         return found[0].numpy(), found.passes
 
     raw, passes = extract(content="poses")
-    expected = {t: [walker(t)] for t in range(20)}
     numbers = ExtractionConfig(frames=10).indices(0, 19)
+    assert numbers.tolist() == list(range(1, 20, 2)), "so that all frames but the first are shown"
+    expected = {t: [walker(t - 1)] for t in range(1, 20)}
     assert raw.dtype == np.float32 and passes == 1
     assert np.array_equal(raw, pose_sequence(expected, numbers, size=SIZE))
     again, passes = extract(content="poses")
@@ -150,13 +151,34 @@ def test_poses_are_looked_for_in_what_is_published_and_stored(
     black, _ = extract(content="poses", method=build("blacken"))
     assert not black.any()
     known, _ = extract(content="poses", regions=Walking)
-    assert np.array_equal(known, raw)
+    expected = {t: [walker(t)] for t in range(20)}
+    assert np.array_equal(known, pose_sequence(expected, numbers, size=SIZE))
     drawn, _ = extract(content="joints", method=build("mannequin"), regions=Walking, seed=0)
     unseen, _ = extract(content="poses", method=build("mannequin"), regions=Walking, seed=0)
     assert not unseen.any()  # and not the joints from the store
     assert (drawn[2] > 0).any() and not np.array_equal(drawn, raw)
     pixels, _ = extract(size=(12, 16))
     assert pixels.shape == (3, 10, 12, 16) and pixels.dtype == np.uint8
+
+
+def test_people_are_looked_for_in_a_clips_frames_and_once_between_each_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+
+    def nobody(frames: Iterable[np.ndarray]) -> Iterator[list[Any]]:
+        for pixels in frames:
+            read.append(round(float(pixels.mean())))
+            yield []
+
+    monkeypatch.setattr("masquerade.extraction.extract_video.find_people", nobody)
+    grey = torch.arange(60).view(1, 1, 60, 1, 1).expand(1, 3, 60, 48, 64) * 4 / 255
+    write_video(tmp_path / "a.mp4", grey)
+    (tmp_path / "clips.csv").write_text("path,action\na.mp4,walk\n")
+    config = ExtractionConfig(content="poses", frames=5, allow_empty=True)
+    extract_clips(read_manifest(tmp_path / "clips.csv"), config)
+    assert config.indices(0, 59).tolist() == [6, 18, 30, 42, 54]
+    assert read == pytest.approx([4 * t for t in range(6, 55, 6)], abs=2)
 
 
 def test_methods_that_draw_nobody_have_no_drawn_joints() -> None:
