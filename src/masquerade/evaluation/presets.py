@@ -85,7 +85,7 @@ class Preset:
     finetune_epochs: int  # of one that starts from raw-trained weights
     batch: int = 16  # clips a step
     lr: float = 3e-3  # AdamW's largest learning rate
-    restoration_steps: int = 400  # of 16 frames, of networks that restore clips
+    restoration_steps: int = 400  # of 8 frames, of networks that restore clips
     weight_decay: float = 0.05  # of AdamW
     # of training clips; not for attackers that see the background only
     augment: Augmentation = LIGHT
