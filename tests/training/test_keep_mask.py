@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,9 +80,9 @@ def awake(net: nn.Module) -> nn.Module:
     return net.eval()
 
 
-def net_of(name: str = "vit-small") -> nn.Module:
+def net_of(name: str = "vit-small", **given: Any) -> nn.Module:
     torch.manual_seed(0)
-    return RECOGNIZERS[name](heads={"action": 2})
+    return RECOGNIZERS[name](heads={"action": 2}, **given)
 
 
 def test_what_a_dropped_tubelet_shows_changes_nothing() -> None:
@@ -94,6 +95,21 @@ def test_what_a_dropped_tubelet_shows_changes_nothing() -> None:
         with_keep_mask(net, keep)(other)["action"], with_keep_mask(net, keep)(clip)["action"]
     )
     assert not torch.equal(net(other)["action"], net(clip)["action"])
+
+
+def test_a_recognizer_that_masks_black_drops_what_is_black() -> None:
+    net, masking = awake(net_of()), awake(net_of(masks_black=True))
+    masking.load_state_dict(net.state_dict())
+    clip, keep = batch_of().clips.clamp(min=0.01), torch.ones(4, *GRID)
+    assert torch.equal(masking(clip)["action"], net(clip)["action"])
+    clip[:, :, 2:, :8, 8:] = 0
+    keep[:, 1, 0, 1] = 0
+    given = with_keep_mask(net, keep)(clip)["action"]
+    assert torch.equal(masking(clip)["action"], given) and not torch.equal(
+        given, net(clip)["action"]
+    )
+    black = torch.zeros_like(clip)
+    assert torch.equal(masking(black)["action"], net(black)["action"]), "nothing is kept of it"
 
 
 def test_networks_without_a_mask_are_called_as_before() -> None:

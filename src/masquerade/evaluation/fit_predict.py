@@ -105,7 +105,11 @@ def _fit_network(
 ) -> nn.Module:
     torch.manual_seed(_seed(task))
     net = build_recognizer(
-        model.network or "", heads=task.classes, modality=model.modality, widths=model.widths
+        model.network or "",
+        heads=task.classes,
+        modality=model.modality,
+        widths=model.widths,
+        masks_black=True,
     )
     start = task.key.initialisation
     if start == "published":

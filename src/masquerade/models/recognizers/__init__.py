@@ -74,6 +74,7 @@ class Architecture:
         classes: int | None = None,
         heads: Mapping[str, int] | None = None,
         in_channels: int | None = None,
+        masks_black: bool = False,
         **arguments: Any,
     ) -> Recognizer:
         """With outputs of one label (`classes`) or by label (`heads`), and network arguments."""
@@ -91,6 +92,7 @@ class Architecture:
             in_channels=channels,
             per_frame=self.per_frame,
             size=net.shape[1] if isinstance(net, MViT | VideoViT) else None,
+            masks_black=masks_black,
         )
 
 
@@ -142,6 +144,7 @@ def build_recognizer(
     widths: tuple[int, ...] | None = None,
     projection: bool = False,
     group_norm: bool = False,
+    masks_black: bool = False,
 ) -> nn.Module:
     """A fresh recognizer of RGB clips (B, 3, T, H, W) in [0, 1], which gives logits by label.
 
@@ -155,6 +158,8 @@ def build_recognizer(
         projection: a projection head in place of the last layer, for contrastive losses (SPAct);
             `heads` is then the one name and the width of the embedding.
         group_norm: group norms in place of batch norms, see `use_group_norm`.
+        masks_black: whether a network that takes a keep mask leaves out what is black, as STPrivacy
+            leaves the tubelets that it drops.
 
     Raises:
         UsageError: no such recognizer or modality, or one that reads something else.
@@ -175,6 +180,8 @@ def build_recognizer(
     own: dict[str, Any] = {"in_channels": MODALITIES[modality].channels}
     if widths and name == "tiny-3d":
         own["widths"] = widths
+    if modality == "frames":  # elsewhere 0 is no colour
+        own["masks_black"] = masks_black
     net: nn.Module
     if projection:
         net = EmbeddingRecognizer(architecture(classes=1, **own), heads=heads)

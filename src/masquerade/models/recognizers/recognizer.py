@@ -57,12 +57,14 @@ class Recognizer(nn.Module):
         in_channels: int = 3,  # of a frame; 2 is optical flow, 5 is RGB and flow
         per_frame: bool = False,  # the network reads frames; logits are averaged (late fusion)
         size: int | None = None,  # side in pixels to which frames are resized
+        masks_black: bool = False,  # a network that takes a keep mask drops what is black
     ) -> None:
         super().__init__()
         self.net = net
         self.heads = dict(heads) if heads else None
         self.in_channels, self.per_frame = in_channels, per_frame
         self.takes_keep_mask, self.size = isinstance(net, VideoViT), size  # over its tubelets
+        self.masks_black = masks_black
         for name, values in normalization.for_channels(in_channels)._asdict().items():
             constant = torch.tensor(values).reshape(1, in_channels, 1, 1, 1)
             self.register_buffer(name, constant, persistent=False)  # published files lack them
@@ -89,6 +91,9 @@ class Recognizer(nn.Module):
                 f"This recognizer reads clips (B, {self.in_channels}, T, H, W); "
                 f"it was given {tuple(clip.shape)}."
             )
+        if keep is None and self.masks_black and isinstance(self.net, VideoViT):
+            shown = _shown(clip)
+            keep = None if shown.all() else _share_of_tubelets(shown, self.net)
         clip = (clip - self.mean) / self.std
         clip = clip if self.size is None else resize_clip(clip, (self.size, self.size))
         batch, frames = clip.shape[0], clip.shape[2]
@@ -148,9 +153,19 @@ def with_keep_mask(net: nn.Module, keep: Tensor | None) -> nn.Module:
     """
     if keep is None or not isinstance(net, Recognizer) or not isinstance(net.net, VideoViT):
         return net
-    # On another grid each tubelet gets the share of it that is kept.
-    share = F.adaptive_avg_pool3d(keep[:, None], net.net.grid)  # (B, 1, L, h, w)
-    return MaskedRecognizer(net, share[:, 0].flatten(2))
+    return MaskedRecognizer(net, _share_of_tubelets(keep, net.net))
+
+
+def _share_of_tubelets(keep: Tensor, net: VideoViT) -> Tensor:
+    """(B, L, h, w) over any grid, or over pixels, to the share of each tubelet that is kept."""
+    share = F.adaptive_avg_pool3d(keep[:, None], net.grid)  # (B, 1, L, h, w)
+    return share[:, 0].flatten(2)
+
+
+def _shown(clip: Tensor) -> Tensor:
+    """(B, T, H, W) 0 where a clip (B, C, T, H, W) is black and 1 elsewhere; 1 of one all black."""
+    shown = (clip > 0).any(dim=1).to(clip.dtype)
+    return torch.where(shown.amax((1, 2, 3), keepdim=True) > 0, shown, 1)
 
 
 def use_group_norm(net: nn.Module) -> nn.Module:
