@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 
+from masquerade.benchmark.suite import read_suite
 from masquerade.cli import main
+from masquerade.cli.benchmark import Options, places_of, plan_table
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.evaluation import from_json
+from masquerade.models.recognizers import build_recognizer
 
 SUITE = """
 title = "Small"
@@ -134,6 +139,29 @@ def test_wrong_usage_is_one_sentence(
     said = capsys.readouterr().err
     assert why in said and "Traceback" not in said
     assert not list(tmp_path.iterdir())
+
+
+def test_attackers_start_from_weights_that_are_given(
+    suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = read_suite(str(suite))
+    (table,) = small.tables
+    file = tmp_path / "r3d.safetensors"
+    weights = build_recognizer("r3d-18", heads={"action": 5}).net.state_dict()
+    save_file({name: weight.clone() for name, weight in weights.items()}, file)
+    full = replace(table, evaluate=table.evaluate.replace("many", "paper"))
+    options = Options(data=suite.parent, output=tmp_path, attacker_weights=(f"r3d-18={file}",))
+    planned = plan_table(small, full, places_of(small, options), options).options
+    assert planned.attackers == "background,published"
+    assert planned.attacker_weights == (f"r3d-18={file}",)
+    tried = replace(options, try_out=True)
+    planned = plan_table(small, full, places_of(small, tried), tried).options
+    assert planned.attacker_weights == (), "a try-out has other networks"
+    given = ["--attacker-weights", f"r3d-18={tmp_path / 'missing.pth'}"]
+    path = tmp_path / "full.toml"
+    path.write_text(SUITE.replace("--preset many", "--preset paper"))
+    assert main([*words(path, tmp_path / "out"), *given]) == 2
+    assert "missing.pth" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_a_row_may_not_have_a_protocol_of_its_own(

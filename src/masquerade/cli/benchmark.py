@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 from rich.console import Console
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from masquerade import __version__
 from masquerade.anonymizer import Anonymizer
@@ -48,7 +48,9 @@ from masquerade.datasets.manifest import read_manifest
 from masquerade.errors import UsageError, escape
 from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate
 from masquerade.evaluation.attackers import clip_bytes
+from masquerade.evaluation.chosen_recognizers import with_recognizers
 from masquerade.evaluation.presets import get_preset
+from masquerade.evaluation.published_start import from_published
 from masquerade.ranges import Checked, Count, Whole
 from masquerade.report.benchmark_page import write_report
 from masquerade.report.printed_tables import Beside
@@ -72,6 +74,12 @@ class Options(Checked):
     tables: str | None = None  # some of the suite's tables, separated by commas; by default all.
     rows: str | None = None  # some of their rows, separated by commas; by default all.
     seeds: Count | None = None  # of every training and attacker, instead of the suite's.
+    # a file of an ImageNet ViT (timm, DeiT, DINO), from which the video ViTs of attackers start
+    # too, as the papers' do.
+    image_weights: Path | None = None
+    # published weights from which an attacker starts too, such as resnet-50=resnet50.pth; give it
+    # once for each.
+    attacker_weights: UseAppendAction[tuple[str, ...]] = ()
     workers: Whole = 0  # commands and fits side by side; 0: one a core.
     device: str = "auto"  # auto, cpu, cuda, cuda:N, mps.
     # GB that copies of clips may take on the disk; by default 100.
@@ -267,6 +275,12 @@ def plan_table(suite: Suite, table: SuiteTable, places: Places, options: Options
     for flag, value in {"--seeds": seeds, "--store-limit": options.store_limit}.items():
         words += [] if value is None else [flag, str(value)]
     parsed, _ = evaluation.parse([*words, "--method", "blur"])
+    if not places.tried and (options.image_weights or options.attacker_weights):
+        words += weights_words(options, parsed.attackers)
+        parsed, _ = evaluation.parse([*words, "--method", "blur"])
+        config = evaluation.config_of(parsed)  # a file that does not fit is refused before all work
+        preset = with_recognizers(get_preset(config.preset), config.recognizers)
+        from_published(preset, config.attacker_weights, config.image_weights)
     trainings = training_jobs(
         suite, table, places, seeds=parsed.seeds, folds=parsed.folds, device=options.device
     )
@@ -277,6 +291,14 @@ def plan_table(suite: Suite, table: SuiteTable, places: Places, options: Options
         if row.method is not None
     }
     return replace(planned, methods=methods)
+
+
+def weights_words(options: Options, attackers: str | None) -> list[str]:
+    """The flags of `masquerade evaluate` by which attackers start from published weights too."""
+    words = [] if options.image_weights is None else ["--image-weights", str(options.image_weights)]
+    for named in options.attacker_weights:
+        words += ["--attacker-weights", named]
+    return words if attackers is None else [*words, "--attackers", f"{attackers},published"]
 
 
 def read_row(
