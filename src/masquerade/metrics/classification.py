@@ -7,7 +7,9 @@ STPrivacy (ICCV 2023, 4.2), SPAct (CVPR 2022, 4.2 and its code), and scikit-lear
 same name.
 """
 
-from collections.abc import Callable
+import itertools
+import math
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Literal
 
@@ -19,7 +21,6 @@ from masquerade.metrics.statistic import (
     Floats,
     Ints,
     Statistic,
-    average,
     binary_labels,
     class_numbers,
     float_array,
@@ -106,8 +107,64 @@ def precision_area(hits: Floats, total: Floats, *, undefined: Undefined = "skip"
 def cmap(labels: ArrayLike, scores: ArrayLike, *, undefined: Undefined = "skip") -> Statistic:
     """Class-wise mean average precision of (n, P)."""
     y, s = _columns(labels, scores)
-    columns = range(y.shape[1])
-    return average([average_precision(y[:, j], s[:, j], undefined=undefined) for j in columns])
+    return cmap_of_columns(
+        len(y), lambda: zip(y.T, s.T, strict=True), y.sum(axis=0), undefined=undefined
+    )
+
+
+def cmap_of_columns(
+    n: int,
+    columns: Callable[[], Iterable[tuple[Floats, Floats]]],
+    positives: Floats,
+    *,
+    undefined: Undefined = "skip",
+) -> Statistic:
+    """`cmap` of labels and scores that come column by column, so that they need not be held.
+
+    Args:
+        n: videos.
+        columns: gives (n,) labels of 0 and 1 and (n,) scores of each class, anew whenever called.
+        positives: (P,) of each class.
+        undefined: see `Undefined`.
+    """
+
+    def weighted(weights: Floats) -> Floats:
+        each = (average_precision(y, s, undefined=undefined) for y, s in columns())
+        return mean_of_defined(np.stack([one.weighted(weights) for one in each]))
+
+    def left_out(codes: Ints) -> Floats:
+        each = [_precision_left_out(y, s, codes, undefined=undefined) for y, s in columns()]
+        return mean_of_defined(np.stack(each))
+
+    rarest = None
+    rare = np.minimum(positives, n - positives)
+    if rare.any():
+        at = int(np.argmin(np.where(rare > 0, rare, np.inf)))
+        y = next(itertools.islice(columns(), at, None))[0]
+        rarest = y == (1.0 if 2 * positives[at] <= n else 0.0)
+    return Statistic(n, weighted, rarest=rarest, left_out=left_out)
+
+
+def _precision_left_out(y: Floats, s: Floats, codes: Ints, *, undefined: Undefined) -> Floats:
+    """(G,) average precision of (n,) without each cluster.
+
+    Precision counts where a run of equal scores holds a positive, and of these there are few: how
+    many videos and positives of each cluster are at or above each such run is all that is needed.
+    """
+    order = np.argsort(-s, kind="stable")
+    y, codes = y[order], codes[order]
+    ends = run_ends(s[order])
+    hits = np.cumsum(y)[ends]
+    ends = ends[np.diff(hits, prepend=0.0) > 0]  # (K,) of runs with a positive
+    groups = int(codes.max(initial=-1)) + 1
+    run = np.searchsorted(ends, np.arange(len(y)))  # (n,) the run at or after each video
+    cells, shape = codes * (len(ends) + 1) + run, (groups, len(ends) + 1)
+    counts = [
+        np.bincount(cells, weights=weights, minlength=math.prod(shape)).reshape(shape)
+        for weights in (y, np.ones_like(y))
+    ]
+    left, total = (np.cumsum(one.sum(axis=0) - one, axis=1) for one in counts)
+    return precision_area(left, total, undefined=undefined)
 
 
 def f1(

@@ -26,9 +26,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from masquerade.errors import UsageError
-from masquerade.metrics.statistic import Floats, Ints, Statistic, difference
+from masquerade.metrics.statistic import (
+    MAX_WEIGHTS,
+    Floats,
+    Ints,
+    Statistic,
+    difference,
+    values_left_out,
+)
 
-MAX_WEIGHTS = 1 << 17  # weights held at once (1 MiB, which fits a cache)
 MAX_BLOCKS = 1000  # more clusters than this are left out in blocks, which changes the SE little
 
 
@@ -193,8 +199,7 @@ def bootstrap(
 def jackknife(statistics: list[Statistic], *, clusters: ArrayLike | None = None) -> Jackknife:
     """Leave out one cluster at a time, for several statistics of the same videos."""
     codes = _blocks(cluster_numbers(statistics[0].n, clusters))
-    parts = [np.stack([s.weighted(w) for s in statistics]) for w in _leave_one_out(codes)]
-    left = np.concatenate(parts, axis=1)  # (S, G)
+    left = np.stack([values_left_out(one, codes) for one in statistics])  # (S, G)
     values = np.array([s.value for s in statistics])
     centre, count = left.mean(axis=1), left.shape[1]
     influence = centre[:, None] - left
@@ -302,14 +307,6 @@ def _blocks(codes: Ints) -> Ints:
     if count <= MAX_BLOCKS:
         return codes
     return (np.random.default_rng(0).permutation(count) % MAX_BLOCKS)[codes]
-
-
-def _leave_one_out(codes: Ints) -> Iterator[Floats]:
-    count = int(codes.max()) + 1
-    rows = max(1, MAX_WEIGHTS // len(codes))
-    for start in range(0, count, rows):
-        left = np.arange(start, min(start + rows, count))
-        yield (codes != left[:, None]).astype(np.float64)  # (rows, n)
 
 
 def _draws(codes: Ints, resamples: int, seed: int) -> Iterator[Floats]:

@@ -5,8 +5,9 @@ written once for a batch of weightings; its plain value has all weights at one. 
 arrays here, and None in the results that turn into JSON; never 0.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -16,6 +17,8 @@ from masquerade.errors import MasqueradeError, UsageError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+MAX_WEIGHTS = 1 << 17  # weights held at once (1 MiB, which fits a cache)
 
 Kind = Literal["share", "bounded", "difference"]
 """A share of videos, any other bounded number, or a difference of two; each has the interval that
@@ -33,8 +36,11 @@ class Statistic:
     kind: Kind = "bounded"
     rarest: NDArray[np.bool_] | None = None
     """(n,), the videos of the rarest class, which bound a perfect value; None: all."""
+    left_out: Callable[[Ints], Floats] | None = None
+    """(n,) cluster of each video, 0 to G - 1 -> (G,) values without each of them; None: these are
+    made by `weighted`. Of many columns this is a hundred times as fast."""
 
-    @property
+    @cached_property
     def value(self) -> float:
         """The plain value: every video counts once; nan where undefined."""
         return float(self.weighted(np.ones((1, self.n)))[0])
@@ -57,20 +63,50 @@ def average(parts: Sequence[Statistic]) -> Statistic:
     def weighted(weights: Floats) -> Floats:
         return mean_of_defined(np.stack([part.weighted(weights) for part in parts]))  # (B,)
 
+    def left_out(codes: Ints) -> Floats:
+        each = [values_left_out(part, codes) for part in parts]
+        return mean_of_defined(np.stack(each))
+
     low, high = min(p.low for p in parts), max(p.high for p in parts)
     rare = [p.rarest for p in parts if p.rarest is not None and p.rarest.any()]
     rarest = min(rare, key=np.sum) if rare else None
-    return Statistic(parts[0].n, weighted, low, high, "bounded", rarest)
+    fast = left_out if any(part.left_out for part in parts) else None
+    return Statistic(parts[0].n, weighted, low, high, "bounded", rarest, fast)
 
 
 def difference(first: Statistic, second: Statistic) -> Statistic:
     """How much `first` exceeds `second` on the same videos, such as a method and a floor."""
     if first.n != second.n:
         raise UsageError("A difference needs two statistics of the same videos.")
+
+    def left_out(codes: Ints) -> Floats:
+        return values_left_out(first, codes) - values_left_out(second, codes)
+
     low, high = first.low - second.high, first.high - second.low
+    fast = left_out if first.left_out or second.left_out else None
     return Statistic(
-        first.n, lambda w: first.weighted(w) - second.weighted(w), low, high, "difference"
+        first.n,
+        lambda w: first.weighted(w) - second.weighted(w),
+        low,
+        high,
+        "difference",
+        left_out=fast,
     )
+
+
+def values_left_out(statistic: Statistic, codes: Ints) -> Floats:
+    """(G,) values without each cluster of the videos, whose numbers (n,) are 0 to G - 1."""
+    if statistic.left_out is not None:
+        return statistic.left_out(codes)
+    return np.concatenate([statistic.weighted(w) for w in _leave_one_out(codes)])
+
+
+def _leave_one_out(codes: Ints) -> Iterator[Floats]:
+    count = int(codes.max()) + 1
+    rows = max(1, MAX_WEIGHTS // len(codes))
+    for start in range(0, count, rows):
+        left = np.arange(start, min(start + rows, count))
+        yield (codes != left[:, None]).astype(np.float64)  # (rows, n)
 
 
 def ratio(top: Floats, bottom: Floats) -> Floats:
