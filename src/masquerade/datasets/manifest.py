@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ Kind = Literal["binary", "classes", "identity", "multi-label", "fact"]
 Role = Literal["action", "attribute", "split", "group", "fact"]
 """An action to keep, an attribute to hide, a split, a group (people or source clips that must not
 be in several parts of a split), or a fact, which is ignored."""
-IntArray = NDArray[np.int64]
+IntArray = NDArray[np.signedinteger[Any]]
 
 SPLITS = ("train", "val", "test", "")
 """Values of a split column; empty: the clip is in none of them."""
@@ -107,7 +107,7 @@ class Manifest:
         place = {value: i for i, value in enumerate(values)}
         if column.kind != "multi-label":
             return np.array([place.get(cell, -1) for cell in self.cells(name)], dtype=np.int64)
-        hot = np.zeros((len(self), len(place)), dtype=np.int64)
+        hot = np.zeros((len(self), len(place)), dtype=np.int8)  # large data sets have thousands
         for row, cell in zip(hot, self.cells(name), strict=True):
             row[:] = 0 if cell else -1
             row[[place[value] for value in cell.split("|") if value]] = 1

@@ -19,6 +19,7 @@ from masquerade.evaluation.calibration import (
 )
 from masquerade.evaluation.ground_truth import Probabilities, SplitTruth
 from masquerade.evaluation.metric_specs import MetricSpec, measure, validation_score
+from masquerade.evaluation.predictions import ByLabel
 from masquerade.metrics.statistic import Floats, Statistic, average
 
 PRIOR_WEIGHTS = (0.25, 0.5, 1.0)  # of the action, among which the prior attacker is chosen
@@ -272,8 +273,8 @@ def _log_odds_beyond(truth: SplitTruth, label: str, predicted: Floats) -> Floats
     return np.asarray(log_odds(predicted) - log_odds(truth.rates[label]))
 
 
-def _at(predicted: Probabilities, kept: NDArray[np.bool_]) -> dict[str, Floats]:
-    return {label: p[kept] for label, p in predicted.items()}
+def _at(predicted: Probabilities, kept: NDArray[np.bool_]) -> Probabilities:
+    return ByLabel(predicted, lambda label: predicted[label][kept])
 
 
 def _with_action(mine: ScoringInput, one: AttackOutputs, weight: float) -> AttackOutputs:

@@ -13,10 +13,9 @@ import numpy as np
 from masquerade.errors import UsageError
 from masquerade.evaluation.calibration import mean_probabilities, recalibrate
 from masquerade.evaluation.ground_truth import Probabilities, SplitTruth
-from masquerade.evaluation.predictions import Initialisation, Predictions
+from masquerade.evaluation.predictions import ByLabel, Initialisation, Predictions
 from masquerade.evaluation.presets import AttackerModel, Channel, Preset
 from masquerade.extraction.config import ExtractionConfig
-from masquerade.metrics.statistic import Floats
 
 Fit = tuple[str, Initialisation]
 """Name of a model in the preset, and its initialisation."""
@@ -236,14 +235,14 @@ def _join_folds(
     )
 
 
-def _concatenate(one: Predictions) -> dict[str, Floats]:
+def _concatenate(one: Predictions) -> Probabilities:
     """The folds one after another; one without clips has no predictions."""
     folds = {key.fold: block.probabilities for key, block in one.blocks.items()}
     return _join([folds[fold] for fold in sorted(folds) if folds[fold]])
 
 
-def _join(parts: Sequence[Probabilities]) -> dict[str, Floats]:
-    return {label: np.concatenate([part[label] for part in parts]) for label in parts[0]}
+def _join(parts: Sequence[Probabilities]) -> Probabilities:
+    return ByLabel(parts[0], lambda label: np.concatenate([part[label] for part in parts]))
 
 
 def _recalibrate(one: Predictions, test: SplitTruth) -> Predictions:

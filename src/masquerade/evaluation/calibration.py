@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from masquerade.evaluation.ground_truth import Probabilities, SplitTruth
+from masquerade.evaluation.predictions import ByLabel
 from masquerade.metrics.statistic import Floats
 
 LEAST = 1e-4  # a probability of 0 is of what was never seen, not of what cannot be
@@ -31,21 +32,22 @@ def recalibrate(
 
 def add_action_prior(
     probabilities: Probabilities, truth: SplitTruth, weight: float
-) -> dict[str, Floats]:
+) -> Probabilities:
     """Predictions of an attacker that knows the true action too: the prior's log odds are added."""
-    found = {}
-    for label, p in probabilities.items():
+
+    def add(label: str) -> Floats:
         rate = truth.rates[label]
         # Few clips of an action: what was never seen with it is rare, not impossible.
         prior = (1 - DOUBT) * truth.priors[label] + DOUBT * rate
         logit, probability = _link(truth.labels[label].ndim == 2)
-        found[label] = probability(logit(p) + weight * (logit(prior) - logit(rate)))
-    return found
+        return probability(logit(probabilities[label]) + weight * (logit(prior) - logit(rate)))
+
+    return ByLabel(probabilities, add)
 
 
-def mean_probabilities(parts: Sequence[Probabilities]) -> dict[str, Floats]:
+def mean_probabilities(parts: Sequence[Probabilities]) -> Probabilities:
     """The mean of several networks' predictions of the same labels and clips."""
-    return {label: np.mean([one[label] for one in parts], axis=0) for label in parts[0]}
+    return ByLabel(parts[0], lambda label: np.mean([one[label] for one in parts], axis=0))
 
 
 def log_odds(p: Floats) -> Floats:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from masquerade.datasets.manifest import IntArray, Manifest
 from masquerade.datasets.splits import linked_groups
-from masquerade.evaluation.predictions import Split
+from masquerade.evaluation.predictions import ByLabel, Split
 from masquerade.evaluation.protocols import Protocol, action_column
 from masquerade.metrics.floors import ActionPrior, one_hot
 from masquerade.metrics.statistic import Floats
@@ -35,19 +35,20 @@ class SplitTruth:
     fold_rates: Mapping[str, Floats] | None = None
 
     @cached_property
-    def rates(self) -> dict[str, Floats]:
+    def rates(self) -> Probabilities:
         """Label to (n, C), the training rates of the clip's fold."""
-        if self.fold_rates is not None:
-            return {label: rates[self.fold] for label, rates in self.fold_rates.items()}
-        return {
-            label: np.stack([prior.overall for prior in priors])[self.fold]
-            for label, priors in self.fold_priors.items()
-        }
+        return ByLabel(self.fold_priors, lambda label: self.rates_by_fold(label)[self.fold])
 
     @cached_property
-    def priors(self) -> dict[str, Floats]:
+    def priors(self) -> Probabilities:
         """Label to (n, C), the training rates within the clip's true action."""
-        return {label: self.prior_of(label, self.actions) for label in self.fold_priors}
+        return ByLabel(self.fold_priors, lambda label: self.prior_of(label, self.actions))
+
+    def rates_by_fold(self, label: str) -> Floats:
+        """(F, C) training rates of each fold."""
+        if self.fold_rates is not None:
+            return self.fold_rates[label]
+        return np.stack([prior.overall for prior in self.fold_priors[label]])
 
     def prior_of(self, label: str, actions: IntArray) -> Floats:
         """(n, C) training rates of a label within these actions of the clips."""
@@ -63,7 +64,7 @@ class SplitTruth:
             clips=self.clips[kept],
             fold=self.fold[kept],
             groups=self.groups[kept],
-            labels={label: codes[kept] for label, codes in self.labels.items()},
+            labels=ByLabel(self.labels, lambda label: self.labels[label][kept]),
             actions=self.actions[kept],
         )
 
@@ -117,7 +118,7 @@ class GroundTruth:
             clips=clips,
             fold=np.repeat(np.arange(len(parts)), [len(part) for part in parts]),
             groups=self.groups[clips],
-            labels={label: self.labels[label][clips] for label in one.heads},
+            labels=ByLabel(one.heads, lambda label: self.labels[label][clips]),
             actions=self.labels[self.action][clips],
             fold_priors={label: self._fold_priors(one, label) for label in one.heads},
         )
@@ -128,7 +129,8 @@ class GroundTruth:
         found = []
         for fold in protocol.folds:
             clips = fold.train[is_known(codes[fold.train])]
-            hot = multi_hot(codes[clips], self.classes[label])
+            mine = codes[clips]
+            hot = mine if mine.ndim == 2 else multi_hot(mine, self.classes[label])
             found.append(ActionPrior.fit(hot, actions[clips]))
         return tuple(found)
 
@@ -143,9 +145,9 @@ def join_validation(parts: Sequence[SplitTruth]) -> SplitTruth:
         clips=np.concatenate([one.clips for one in parts]),
         fold=np.concatenate([k * count + one.fold for k, one in enumerate(parts)]),
         groups=np.concatenate([one.groups for one in parts]),
-        labels={
-            label: np.concatenate([one.labels[label] for one in parts]) for label in parts[0].labels
-        },
+        labels=ByLabel(
+            parts[0].labels, lambda label: np.concatenate([one.labels[label] for one in parts])
+        ),
         actions=np.concatenate([one.actions for one in parts]),
         fold_priors={
             label: tuple(prior for one in parts for prior in one.fold_priors[label])

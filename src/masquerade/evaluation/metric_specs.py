@@ -8,7 +8,7 @@ ones that are asked for by cMAP. F1 takes probabilities as they are: positive ab
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,13 +23,14 @@ from masquerade.metrics.classification import (
     auroc,
     average_precision,
     balanced_accuracy,
-    cmap,
+    cmap_of_columns,
     f1,
     top_k,
 )
-from masquerade.metrics.statistic import Floats, Statistic, average
+from masquerade.metrics.statistic import Floats, Statistic, average, values_left_out
 
 MEAN = "attributes"
+COLUMNS = 64  # values of a label that are scored at once
 F1_THRESHOLDS = {"F1": THRESHOLDS["default"], "F1 above .62": THRESHOLDS["spact-code"]}
 """From which probability on a clip counts as positive, by metric."""
 KIND_METRICS = {"binary": "AUROC", "multi-label": "cMAP"}  # of other kinds top-1
@@ -140,7 +141,7 @@ def notes_on_mean(line: str, spec: MetricSpec, truth: SplitTruth) -> tuple[str, 
 
 def measure(spec: MetricSpec, truth: SplitTruth, predicted: Probabilities) -> Statistic:
     """The score of predictions, with one weight a clip."""
-    parts = [_measure(spec.metric, truth, name, predicted[name]) for name in spec.columns]
+    parts = [_measure(spec.metric, truth, name, predicted) for name in spec.columns]
     return parts[0] if len(parts) == 1 else average(parts)
 
 
@@ -186,24 +187,64 @@ def _is_requested_mean(spec: MetricSpec) -> bool:
     return spec.name == mean_name(spec.metric)
 
 
-def _measure(metric: str, truth: SplitTruth, name: str, predicted: Floats) -> Statistic:
-    known = np.flatnonzero(is_known(truth.labels[name]))
+def _measure(metric: str, truth: SplitTruth, name: str, predicted: Probabilities) -> Statistic:
+    labels = truth.labels[name]
+    known = np.flatnonzero(is_known(labels))
     if not len(known):
         return Statistic(len(truth.clips), lambda w: np.full(len(w), np.nan))
-    y, p, rate = truth.labels[name][known], predicted[known], truth.rates[name][known]
-    if metric == "top-1":
-        inner = top_k(y, p)
-    elif metric in F1_THRESHOLDS:
-        inner = f1(y[:, None], p[:, 1:], threshold=F1_THRESHOLDS[metric], undefined="one class")
+    if labels.ndim == 2:
+        inner = _cmap(truth, name, predicted, known)
     else:
-        above = np.round(log_odds(p) - log_odds(rate), 9)
-        ranked = average_precision if metric == "cMAP" else auroc
-        inner = cmap(y, above) if y.ndim == 2 else ranked(y, above[:, 1])
+        y, p, rate = labels[known], predicted[name][known], truth.rates[name][known]
+        if metric == "top-1":
+            inner = top_k(y, p)
+        elif metric in F1_THRESHOLDS:
+            threshold = F1_THRESHOLDS[metric]
+            inner = f1(y[:, None], p[:, 1:], threshold=threshold, undefined="one class")
+        else:
+            ranked = average_precision if metric == "cMAP" else auroc
+            inner = ranked(y, _beyond_rate(p, rate)[:, 1])
     if len(known) == len(truth.clips):
         return inner
+    return _of_known(inner, known, len(truth.clips))
+
+
+def _cmap(truth: SplitTruth, name: str, predicted: Probabilities, known: IntArray) -> Statistic:
+    """cMAP of a label of several values a clip, column by column: there may be thousands."""
+
+    def columns() -> Iterator[tuple[Floats, Floats]]:
+        labels, p, rates = truth.labels[name], predicted[name], truth.rates_by_fold(name)
+        for first in range(0, labels.shape[1], COLUMNS):
+            some = slice(first, first + COLUMNS)
+            above = _beyond_rate(p[known, some], rates[truth.fold[known], some])
+            yield from zip(labels[known, some].T.astype(np.float64), above.T, strict=True)
+
+    positives = truth.labels[name][known].sum(axis=0, dtype=np.float64)
+    return cmap_of_columns(len(known), columns, positives)
+
+
+def _beyond_rate(p: Floats, rate: Floats) -> Floats:
+    """The log odds of predictions above those of the training rate."""
+    return np.round(log_odds(p) - log_odds(rate), 9)
+
+
+def _of_known(inner: Statistic, known: IntArray, count: int) -> Statistic:
+    """A statistic of some clips as one of all `count`, of which the others weigh nothing."""
     rarest = None
     if inner.rarest is not None:
-        rarest = np.isin(np.arange(len(truth.clips)), known[inner.rarest])
+        rarest = np.isin(np.arange(count), known[inner.rarest])
+
+    def left_out(codes: IntArray) -> Floats:
+        mine = codes[known]
+        each, numbers = np.unique(mine, return_inverse=True)
+        values = np.full(int(codes.max()) + 1, inner.value)  # without who is not in it
+        values[each] = values_left_out(inner, numbers.astype(np.int64))
+        return values
+
     return replace(
-        inner, n=len(truth.clips), weighted=lambda w: inner.weighted(w[:, known]), rarest=rarest
+        inner,
+        n=count,
+        weighted=lambda w: inner.weighted(w[:, known]),
+        rarest=rarest,
+        left_out=None if inner.left_out is None else left_out,
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,6 +18,7 @@ from masquerade.metrics.statistic import Floats
 from masquerade.storage import atomic_write
 
 SCHEMA = "masquerade-predictions/1"
+KEPT_BYTES = 32 << 20  # of an array that is kept once it was made
 Split = Literal["train", "validation", "test"]
 Initialisation = Literal["scratch", "finetuned", "published", "raw"]
 """Trained on anonymized clips; trained on raw clips and then on these; published weights that are
@@ -24,6 +26,31 @@ trained on these; trained on raw clips only.
 
 A kernel machine has no weights to start from: a finetuned one learns both sets of clips together.
 """
+
+
+class ByLabel(Mapping[str, NDArray[Any]]):
+    """Label to an array, which is made when it is asked for, and kept where it is small.
+
+    Predictions of thousands of labels for as many clips do not fit into memory all at once.
+    """
+
+    def __init__(self, labels: Iterable[str], make: Callable[[str], NDArray[Any]]) -> None:
+        self._make = make
+        self._made: dict[str, NDArray[Any] | None] = dict.fromkeys(labels)
+
+    def __getitem__(self, label: str) -> NDArray[Any]:
+        made = self._made[label]
+        if made is None:
+            made = self._make(label)
+            if made.nbytes <= KEPT_BYTES:
+                self._made[label] = made
+        return made
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)
 
 
 class PredictionKey(NamedTuple):
@@ -52,12 +79,19 @@ class Block:
     cpu_seconds: float = 0.0  # of fitting and predicting all splits of this fit
 
     def __post_init__(self) -> None:
+        if isinstance(self.probabilities, ByLabel):  # checked when they are read
+            return
         for label, values in self.probabilities.items():
-            if len(values) != len(self.clips) or not np.isfinite(values).all():
-                raise MasqueradeError(
-                    f"an attacker's predictions of {label} are not finite numbers, one row a clip: "
-                    "nothing can be scored from them; run the evaluation anew."
-                )
+            check_predictions(label, values, len(self.clips))
+
+
+def check_predictions(label: str, values: Floats, clips: int) -> None:
+    """Refuse predictions (n, C) of a label that are not finite numbers, one row a clip."""
+    if len(values) != clips or not np.isfinite(values).all():
+        raise MasqueradeError(
+            f"an attacker's predictions of {label} are not finite numbers, one row a clip: "
+            "nothing can be scored from them; run the evaluation anew."
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -118,8 +152,14 @@ class Predictions:
     def load(cls, path: Path) -> Predictions:
         """Read the table that `save` wrote; any other file is refused with a UsageError."""
         try:
+            large = path.stat().st_size > KEPT_BYTES
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+                arrays = {
+                    name: _map_member(path, name)
+                    if large and name.startswith("probabilities/")
+                    else file[name]
+                    for name in file.files
+                }
             about = json.loads(arrays["about"].tobytes())
             schema = about["schema"]
         except Exception as error:  # of a damaged file numpy raises much more than it says
@@ -128,7 +168,7 @@ class Predictions:
             raise UsageError(f"{path} is no {SCHEMA} file; make it anew: `masquerade evaluate -o`.")
         sizes = arrays["sizes"]
         clips = _split(arrays["clips"], sizes)
-        probabilities: list[dict[str, Floats]] = [{} for _ in sizes]
+        probabilities: list[dict[str, NDArray[Any]]] = [{} for _ in sizes]
         for name, array in arrays.items():
             kind, _, label = name.partition("/")
             if kind == "probabilities":
@@ -138,13 +178,39 @@ class Predictions:
         blocks = {
             PredictionKey(*key): Block(
                 clips=clips[i],
-                probabilities=probabilities[i],
+                probabilities=_read_later(probabilities[i]) if large else probabilities[i],
                 embeddings=arrays.get(f"embeddings/{i}"),
                 cpu_seconds=float(arrays["cpu_seconds"][i]),
             )
             for i, key in enumerate(about["keys"])
         }
         return cls(blocks=blocks, people=arrays["people"], groups=arrays["groups"])
+
+
+def _map_member(path: Path, name: str) -> NDArray[Any]:
+    """An array of an .npz that is not compressed, mapped into memory instead of read."""
+    with zipfile.ZipFile(path) as archive:
+        member = archive.getinfo(f"{name}.npy")
+        with path.open("rb") as file:
+            file.seek(member.header_offset + 26)  # of a local header, where its lengths stand
+            lengths = int.from_bytes(file.read(2), "little") + int.from_bytes(
+                file.read(2), "little"
+            )
+            file.seek(member.header_offset + 30 + lengths)
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            return np.memmap(path, dtype, "r", offset=file.tell(), shape=shape)
+
+
+def _read_later(mapped: Mapping[str, NDArray[Any]]) -> ByLabel:
+    """Arrays that are read from their files, and checked, when they are asked for."""
+
+    def read(label: str) -> Floats:
+        values = np.array(mapped[label])
+        check_predictions(label, values, len(values))
+        return values
+
+    return ByLabel(mapped, read)
 
 
 def _split(array: NDArray[Any], sizes: IntArray) -> list[NDArray[Any]]:

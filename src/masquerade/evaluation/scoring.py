@@ -47,7 +47,7 @@ from masquerade.evaluation.metric_specs import (
     compute_floors,
     measure,
 )
-from masquerade.evaluation.predictions import Predictions
+from masquerade.evaluation.predictions import ByLabel, Predictions
 from masquerade.evaluation.presets import AttackerModel, Channel
 from masquerade.evaluation.protocols import SAME
 from masquerade.evaluation.results import Attack, Finding
@@ -322,18 +322,20 @@ def _score_pooled(spec: MetricSpec, mine: ScoringInput, best: ScoredAttacker) ->
     if counts.max(initial=0) < 2:
         return None
 
-    def pool(predicted: Probabilities) -> dict[str, Floats]:
-        found = {}
-        for label, p in predicted.items():
-            several = mine.test.labels[label].ndim == 2
-            logs = log_odds(p) if several or p.shape[1] == 2 else np.log(np.clip(p, LEAST, None))
-            sums = np.zeros((len(counts), p.shape[1]))
-            np.add.at(sums, which.ravel(), logs)
-            mean = (sums / counts[:, None])[which.ravel()]
-            found[label] = sigmoid(mean) if several or p.shape[1] == 2 else softmax(mean)
-        return found
+    def pool(p: Floats, *, several: bool) -> Floats:
+        logs = log_odds(p) if several or p.shape[1] == 2 else np.log(np.clip(p, LEAST, None))
+        sums = np.zeros((len(counts), p.shape[1]))
+        np.add.at(sums, which.ravel(), logs)
+        mean = (sums / counts[:, None])[which.ravel()]
+        return sigmoid(mean) if several or p.shape[1] == 2 else softmax(mean)
 
-    tests = tuple(pool(one) for one in best.outputs.test)
+    def pooled_by_label(predicted: Probabilities) -> Probabilities:
+        labels = mine.test.labels
+        return ByLabel(
+            predicted, lambda label: pool(predicted[label], several=labels[label].ndim == 2)
+        )
+
+    tests = tuple(pooled_by_label(one) for one in best.outputs.test)
     pooled = score_attacker(spec, mine, replace(best.outputs, test=tests))
     return score(pooled.test, clusters=mine.test.groups)
 

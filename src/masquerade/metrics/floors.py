@@ -39,6 +39,7 @@ from masquerade.metrics.statistic import (
     same_length,
 )
 
+_COLUMNS = 64  # labels that are counted at once, of data sets that have thousands
 _DRAWS = 20  # random guessers over which the standard deviation of their score is taken
 
 
@@ -68,22 +69,27 @@ class ActionPrior:
         `actions` are (n,) names or class numbers, a negative number where unknown; or (n, A) of 0
         and 1 for several actions a clip, which then counts once for each of them.
         """
-        y, a = binary_labels(labels, dimensions=2), np.asarray(actions)
-        same_length(y, a)
-        if not len(y):
+        every, a = np.asarray(labels), np.asarray(actions)
+        same_length(every, a)
+        if not len(every):
             raise UsageError("A floor needs training labels to count; there are none.")
-        overall = unseen = y.mean(axis=0)
+        clips: Any = slice(None)
         if a.ndim == 2:
             names = np.arange(a.shape[1])
             clips, codes = np.nonzero(a > 0)
-            y = y[clips]
-            unseen = y.mean(axis=0) if len(y) else overall
         else:
             names, codes = np.unique(a, return_inverse=True)
         counts = np.bincount(codes, minlength=len(names))[:, None]
-        sums = np.zeros((len(names), y.shape[1]))
-        np.add.at(sums, codes, y)
-        return cls(names, np.where(counts > 0, sums / np.maximum(counts, 1), unseen), overall)
+        overall, rates = [], []
+        for first in range(0, every.shape[-1], _COLUMNS):
+            y = binary_labels(every[..., first : first + _COLUMNS], dimensions=2)
+            overall.append(y.mean(axis=0))
+            y = y[clips]
+            unseen = y.mean(axis=0) if a.ndim == 2 and len(y) else overall[-1]
+            sums = np.zeros((len(names), y.shape[1]))
+            np.add.at(sums, codes, y)
+            rates.append(np.where(counts > 0, sums / np.maximum(counts, 1), unseen))
+        return cls(names, np.concatenate(rates, axis=1), np.concatenate(overall))
 
     def scores(self, actions: ArrayLike) -> Floats:
         """The rates (m, P) of actions (m,), true or predicted; of (m, A) of 0 and 1 their mean."""
