@@ -12,13 +12,13 @@ from conftest import CONFIG
 from scenes import QUICK, SMALL
 
 from masquerade.datasets.manifest import Manifest
-from masquerade.errors import UsageError
+from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate, kernel_ridge
 from masquerade.evaluation.attackers import families_on_raw
 from masquerade.evaluation.evaluator import PREDICTIONS, models_within_limit
 from masquerade.evaluation.ground_truth import GroundTruth
 from masquerade.evaluation.metric_specs import metric_specs
-from masquerade.evaluation.predictions import Block, PredictionKey, Predictions
+from masquerade.evaluation.predictions import Block, ByLabel, PredictionKey, Predictions
 from masquerade.evaluation.protocols import protocols
 from masquerade.evaluation.scoring import score_table, scoring_inputs
 from masquerade.methods import build
@@ -44,7 +44,11 @@ def table() -> Predictions:
     return Predictions(blocks=blocks, people=np.arange(5) % 2, groups=np.arange(5))
 
 
-def test_a_table_is_read_as_it_was_saved(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [1 << 20, 0], ids=["small", "large"])
+def test_a_table_is_read_as_it_was_saved(
+    kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("masquerade.evaluation.predictions.KEPT_BYTES", kept)
     saved = table()
     saved.save(tmp_path / "predictions.npz")
     read = Predictions.load(tmp_path / "predictions.npz")
@@ -87,6 +91,34 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
         Predictions.load(tmp_path / "x.npz")
 
 
+def test_large_predictions_are_checked_when_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("masquerade.evaluation.predictions.KEPT_BYTES", 0)
+    saved = table()
+    saved.blocks[KEY].probabilities["red"][1, 0] = np.nan
+    saved.save(tmp_path / "predictions.npz")
+    read = Predictions.load(tmp_path / "predictions.npz").blocks[KEY].probabilities
+    assert np.array_equal(read["action"], saved.blocks[KEY].probabilities["action"])
+    with pytest.raises(MasqueradeError, match="predictions of red are not finite"):
+        read["red"]
+
+
+def test_only_small_arrays_are_kept_once_they_were_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("masquerade.evaluation.predictions.KEPT_BYTES", 80)
+    made: list[str] = []
+
+    def make(label: str) -> np.ndarray:
+        made.append(label)
+        return np.zeros({"small": 10, "large": 11}[label])
+
+    found = ByLabel(["small", "large"], make)
+    assert list(found) == ["small", "large"] and not made, "nothing is made before it is read"
+    for _ in range(2):
+        assert len(found["small"]) == 10 and len(found["large"]) == 11
+    assert made == ["small", "large", "large"]
+
+
 def test_blocks_are_selected_by_their_keys_and_merged() -> None:
     whole = table()
     assert len(whole.select(split="test").blocks) == 2
@@ -102,13 +134,19 @@ def test_blocks_are_selected_by_their_keys_and_merged() -> None:
     assert list(scratch.merge([raw]).blocks) == list(whole.blocks)
 
 
+@pytest.mark.parametrize("held", [1 << 20, 0], ids=["small", "large"])
 def test_a_saved_table_gives_the_same_findings_without_networks(
-    manifest: Manifest, kept: Path, evaluation: Evaluation
+    held: int,
+    manifest: Manifest,
+    kept: Path,
+    evaluation: Evaluation,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folds = protocols(manifest, folds=CONFIG.folds)
     truth, specs = GroundTruth.of(manifest, folds), metric_specs(manifest, folds, ())
     lines = [EvaluatedMethod(name="copy", method=build("downsample", factor=2))]
     rows = evaluate(manifest, lines, CONFIG, data="scenes", folder=kept).rows
+    monkeypatch.setattr("masquerade.evaluation.predictions.KEPT_BYTES", held)
     saved = Predictions.load(kept / PREDICTIONS)
     assert list(dict.fromkeys(key.method for key in saved.blocks)) == ["raw", "copy"]
     assert (saved.people >= 0).all()

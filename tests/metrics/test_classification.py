@@ -182,3 +182,19 @@ def test_infinite_scores_rank_and_nan_raises() -> None:
 def test_invalid_arguments_are_refused(call: object, word: str) -> None:
     with pytest.raises(UsageError, match=word):
         call()  # type: ignore[operator]
+
+
+@given(SEEDS, st.integers(1, 40), st.integers(1, 4), st.sampled_from([0, 2, 5]))
+def test_cmap_without_each_cluster_is_that_of_the_others(
+    seed: int, n: int, columns: int, levels: int
+) -> None:
+    y, s = drawn(seed, n, columns, levels)
+    draw = np.random.default_rng(seed)
+    codes = np.unique(draw.integers(0, 6, n), return_inverse=True)[1]
+    others = (codes != np.arange(codes.max() + 1)[:, None]) * 1.0
+    for undefined in ("skip", "sklearn"):
+        statistic = c.cmap(y, s, undefined=undefined)
+        assert statistic.left_out is not None
+        np.testing.assert_allclose(
+            statistic.left_out(codes), statistic.weighted(others), atol=1e-12
+        )

@@ -174,7 +174,7 @@ def _nearest_label(sizes: Floats, codes: IntArray, train: IntArray, test: IntArr
     # One size at a time: few differ, and all distances at once would need much memory.
     different, which = np.unique(scaled[test], axis=0, return_inverse=True)
     nearest = [((one - scaled[train]) ** 2).sum(axis=1).argmin() for one in different]
-    return np.asarray(codes[train[np.array(nearest, dtype=np.int64)[which.ravel()]]], np.int64)
+    return codes[train[np.array(nearest, dtype=np.int64)[which.ravel()]]]
 
 
 def void_reason(controls: Sequence[Control], utility: str) -> str | None:

@@ -93,6 +93,7 @@ from masquerade.methods.drawn_people import DrawnPeople
 from masquerade.storage import TemporaryFolder
 
 PREDICTIONS = "predictions.npz"
+JOINED_BYTES = 1 << 30  # of all predictions, above which they stay in the files of their fits
 
 
 def evaluate(
@@ -137,7 +138,7 @@ def evaluate(
         void = {label: "the attacker does not succeed on raw video" for label in failed}
         lines = [run.raw, *map(run.predict, methods)]
         rows = run.reidentify(lines, run.score(lines, void, controls))
-        if folder is not None:
+        if folder is not None and _bytes_of_fits(folder) <= JOINED_BYTES:
             tables = [line.predictions for line in lines if line.predictions is not None]
             tables[0].merge(tables[1:]).save(folder / PREDICTIONS)
     return Evaluation(
@@ -506,6 +507,10 @@ class Evaluator:
         families = tuple(name for name in ATTACKERS if name not in SAME_ON_RAW)
         (output, *_) = attack_outputs(families, model, predictions, {0: test})
         return test, output.test[0]
+
+
+def _bytes_of_fits(folder: Path) -> int:
+    return sum(file.stat().st_size for file in (folder / "fits").glob("*/*.npz"))
 
 
 def models_within_limit(

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from masquerade.datasets.manifest import IntArray
@@ -222,7 +223,8 @@ def _code_digest() -> bytes:
 def _labels_digest(labels: dict[str, IntArray]) -> str:
     about = hashlib.sha256()
     for name in sorted(labels):
-        about.update(f"{name} {labels[name].shape}".encode() + labels[name].tobytes())
+        about.update(f"{name} {labels[name].shape}".encode())
+        about.update(np.ascontiguousarray(labels[name]).data)  # without a copy
     return about.hexdigest()
 
 

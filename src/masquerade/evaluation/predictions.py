@@ -18,7 +18,7 @@ from masquerade.metrics.statistic import Floats
 from masquerade.storage import atomic_write
 
 SCHEMA = "masquerade-predictions/1"
-KEPT_BYTES = 32 << 20  # of an array that is kept once it was made
+KEPT_BYTES = 4 << 20  # of an array that is kept once it was made
 Split = Literal["train", "validation", "test"]
 Initialisation = Literal["scratch", "finetuned", "published", "raw"]
 """Trained on anonymized clips; trained on raw clips and then on these; published weights that are

@@ -64,10 +64,11 @@ def codes_by_head(targets: Targets, rows: IntArray, heads: Mapping[str, int]) ->
     for label, outputs in heads.items():
         if label not in targets:
             raise UsageError(f"The network has a head {label!r}, but no targets are given for it.")
-        given = torch.as_tensor(np.asarray(targets[label]), dtype=torch.long)
+        given = np.asarray(targets[label])
         if len(rows) and int(rows.max()) >= len(given):
             raise UsageError(f"{len(given)} targets of {label!r} do not reach row {rows.max()}.")
-        mine = given[torch.from_numpy(np.asarray(rows))]
+        mine = torch.as_tensor(given[np.asarray(rows)])
+        mine = mine if mine.ndim == 2 else mine.long()  # of thousands of labels bytes
         top = 1 if mine.ndim == 2 or outputs == 1 else outputs - 1
         if len(mine) and (int(mine.max()) > top or (mine.ndim == 2 and mine.shape[1] != outputs)):
             raise UsageError(f"Head {label!r} has {outputs} outputs, too few for its targets.")

@@ -297,7 +297,7 @@ def prior_loss(codes: Tensor, training_codes: Tensor) -> Tensor:
     classes = max(int(codes.max()), int(training_codes.max()), 1) + 1
     counts = torch.bincount(training_codes[training_codes >= 0], minlength=classes) + 1
     losses = -(counts / counts.sum()).log()
-    return torch.where(codes >= 0, losses[codes.clamp(min=0)], 0.0)
+    return torch.where(codes >= 0, losses[codes.clamp(min=0).long()], 0.0)
 
 
 def _negated(loss: Tensor, cap: float | None, chance: float) -> Tensor:
