@@ -15,12 +15,13 @@ from __future__ import annotations
 import argparse
 import csv
 import tempfile
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
-import memory_training
 import numpy as np
 import torch
+from memory_training import Peak, table, watch
 
 from masquerade.datasets.manifest import read_manifest
 from masquerade.evaluation import EvaluatedMethod, EvaluationConfig, evaluate
@@ -37,7 +38,7 @@ from masquerade.video.probe import video_digest
 
 FRAMES, SIDE, CHUNK = 4, 8, 2000
 TEST = 16_012 / 261_224  # of all clips; a tenth of the others are for validation
-PARTS = {"test": TEST, "val": 0.1 * (1 - TEST), "train": 0.9 * (1 - TEST)}
+SHARES = {"test": TEST, "val": 0.1 * (1 - TEST), "train": 0.9 * (1 - TEST)}
 LABELS = {"action": (739, 2), "objects": (1678, 8), "scenes": (248, 3)}
 """How many there are, and how many a clip has."""
 LIMIT = 8.0  # GB
@@ -136,21 +137,46 @@ def run_evaluation(data: Path, work: Path) -> None:
     evaluate(read_manifest(data), [ROW], plan, data="generated", folder=work)
 
 
-memory_training.PARTS = {"training": run_training, "evaluation": run_evaluation}
+PARTS = {"training": run_training, "evaluation": run_evaluation}
+
+
+ABOUT = """Made by `python benchmarks/memory_labels.py --clips {count}`: {count:,} generated clips
+with as many labels as P-HVU has ({labels}), several a clip, of {frames} frames of {side} x {side}
+pixels. One epoch of an adversarial training (bdq with small networks); raw video and one method
+attacked by three small networks, from scratch and fine-tuned, of three seeds, in one process. The
+peak is that of anonymous resident memory (RssAnon): pages of mapped files are not in it. It must
+stay below {limit:.0f} GB. Real clips and networks come on top: one batch of clips."""
+
+
+def page(count: int, peaks: dict[str, Peak]) -> str:
+    labels = ", ".join(f"{most:,} {name}" for name, (most, _) in LABELS.items())
+    about = ABOUT.format(count=count, labels=labels, frames=FRAMES, side=SIDE, limit=LIMIT)
+    lines = textwrap.wrap(about, 100, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(["# Memory for thousands of labels", "", *lines, "", *table(peaks), ""])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--clips", type=int, default=261_224, help="how many are generated")
     parser.add_argument("--work", type=Path, help="a folder for them; without it a temporary one")
-    parser.add_argument("--part", choices=memory_training.PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=PARTS, help="one part")
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("-o", "--output", type=Path, help="the page; without it, docs/results/")
     given = parser.parse_args()
     if given.part:
-        memory_training.PARTS[given.part](given.work / "data.csv", given.work)
+        PARTS[given.part](given.work / "data.csv", given.work)
         return
-    with tempfile.TemporaryDirectory(dir=given.work) as work:
-        data = write_data(given.clips, Path(work))
-        print(data)
+    with tempfile.TemporaryDirectory(dir=given.work) as folder:
+        work = Path(folder)
+        write_data(given.clips, work)
+        parts = [given.only] if given.only else list(PARTS)
+        peaks = {part: watch(part, work, script=__file__) for part in parts}
+    text = page(given.clips, peaks)
+    print(text)
+    root = Path(__file__).resolve().parents[1]
+    (given.output or root / "docs/results/memory-labels.md").write_text(text)
+    if max(one.memory for one in peaks.values()) >= LIMIT:
+        raise SystemExit("training or evaluation needs too much memory")
 
 
 if __name__ == "__main__":

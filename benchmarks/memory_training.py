@@ -151,9 +151,9 @@ def run_evaluation(data: Path, work: Path) -> None:
 PARTS = {"training": run_training, "evaluation": run_evaluation}
 
 
-def watch(part: str, data: Path, work: Path) -> Peak:
-    """Run a part in a process of its own and sample its memory."""
-    words = [sys.executable, __file__, "--part", part, "--work", str(work)]
+def watch(part: str, work: Path, *, script: str = __file__) -> Peak:
+    """Run a part of a script in a process of its own and sample its memory."""
+    words = [sys.executable, script, "--part", part, "--work", str(work)]
     began = time.perf_counter()
     run = subprocess.Popen(words)
     peak, most = 0.0, 0
@@ -191,36 +191,42 @@ def anonymous_memory(pid: int) -> int:
 
 def measure(count: int, work: Path) -> dict[str, Peak]:
     """The peak of each part on so many clips."""
-    data = write_data(count, work)
-    return {part: watch(part, data, work) for part in PARTS}
+    write_data(count, work)
+    return {part: watch(part, work) for part in PARTS}
 
 
 def page(count: int, peaks: dict[str, Peak]) -> str:
     size = count * 3 * FRAMES * SIDE * SIDE
-    rows = [
-        f"| {part} | {one.memory:.2f} | {one.processes} | {one.seconds:.0f} |"
-        for part, one in peaks.items()
-    ]
     return "\n".join(
         [
             "# Memory of training and evaluation",
             "",
             f"Made by `python benchmarks/memory_training.py --clips {count}`:",
             f"{count:,} generated clips of {FRAMES} x {SIDE} x {SIDE}, {size_text(size)} of pixels",
-            "in the store. One epoch of an adversarial training (bdq with small networks, windows",
-            "of 4 frames); an evaluation of raw video whose attackers and negative controls pass",
+            "in the store. One epoch of an adversarial training (bdq with small networks); an",
+            "evaluation of raw video whose attackers and negative controls pass",
             "over the clips once each, in two processes. Kernel attackers are left out, since",
             "there are more clips than they take. The peak is that of anonymous resident memory",
             "(RssAnon), summed over the process and its workers; pages of the mapped store are not",
             "in it.",
             f"It must stay below {LIMIT:.0f} GB.",
             "",
-            "| part | peak, GB | processes at the peak | seconds |",
-            "| --- | --- | --- | --- |",
-            *rows,
+            *table(peaks),
             "",
         ]
     )
+
+
+def table(peaks: dict[str, Peak]) -> list[str]:
+    """The lines of a table of the parts."""
+    return [
+        "| part | peak, GB | processes at the peak | seconds |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {part} | {one.memory:.2f} | {one.processes} | {one.seconds:.0f} |"
+            for part, one in peaks.items()
+        ),
+    ]
 
 
 def main() -> None:

@@ -180,14 +180,15 @@ def choose(
 
 def score_attacker(spec: MetricSpec, mine: ScoringInput, one: AttackOutputs) -> ScoredAttacker:
     """One attacker's scores on one label, on validation for each test fold."""
+    on_all = validation_score(spec, mine.validation, one.validation)
     by_fold = [
-        validation_score(spec, truth, predicted)
+        on_all if truth is mine.validation else validation_score(spec, truth, predicted)
         for truth, predicted in (_outside(mine, one.validation, fold) for fold in _folds(mine))
     ]
     each = tuple(measure(spec, mine.of_seed(run), p) for run, p in enumerate(one.test))
     return ScoredAttacker(
         outputs=one,
-        validation=validation_score(spec, mine.validation, one.validation),
+        validation=on_all,
         by_fold=tuple(by_fold),
         test=average(each)
         if mine.per_run
