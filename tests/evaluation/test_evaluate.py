@@ -113,6 +113,27 @@ def test_what_was_done_is_not_done_again(
         assert _own_scores(second_row) == _own_scores(before)
 
 
+@pytest.mark.slow
+def test_two_runs_of_one_seed_give_one_table(
+    evaluation: Evaluation, manifest: Manifest, tmp_path: Path
+) -> None:
+    """In one process and in two, so that the order in which fits end changes nothing either."""
+    lines = [
+        EvaluatedMethod(name="black", method=build("blacken")),
+        EvaluatedMethod(name="copy", method=build("downsample", factor=2)),
+        EvaluatedMethod(name="later", method=None, not_applicable="not today"),
+    ]
+    config = replace(CONFIG, workers=2)
+    again = evaluate(
+        manifest, lines, config, data="scenes", folder=tmp_path, limits=evaluation.limits[:1]
+    )
+
+    def without_times(result: Evaluation) -> Evaluation:
+        return replace(result, rows=tuple(replace(one, cpu_seconds=0.0) for one in result.rows))
+
+    assert without_times(again) == without_times(evaluation)
+
+
 def test_fits_of_other_code_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clips = from_tensor(torch.zeros(2, 3, 2, 8, 8))
     fits = executor.Executor(folder=tmp_path, preset=get_preset("tiny"), seeds=1)
