@@ -17,7 +17,6 @@ from pathlib import Path
 
 from real import BENCHMARKS, RESULTS, manifest_of
 
-from masquerade.evaluation import Finding
 from masquerade.evaluation.attackers import WITHOUT_FILES, families_on_raw, get_families
 from masquerade.evaluation.evaluator import PREDICTIONS
 from masquerade.evaluation.ground_truth import GroundTruth
@@ -25,6 +24,7 @@ from masquerade.evaluation.metric_specs import metric_specs
 from masquerade.evaluation.predictions import Predictions
 from masquerade.evaluation.presets import get_preset
 from masquerade.evaluation.protocols import protocols
+from masquerade.evaluation.results import Finding
 from masquerade.evaluation.scoring import score_table, scoring_inputs
 
 ASKED = 90.0  # per cent of the cells

@@ -115,7 +115,7 @@ def test_what_was_measured_is_what_the_pages_say(
 
 def test_what_attackers_named_of_figures_is_what_the_table_says() -> None:
     """The highest of all attackers, also where another was chosen."""
-    result = from_json((ROOT / "docs" / "results" / "figures.json").read_text("utf-8"))
+    result = from_json((ROOT / "docs" / "results" / "uti.json").read_text("utf-8"))
     named = {}
     for row in result.rows:
         finding = row.finding("identity")

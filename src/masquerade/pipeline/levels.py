@@ -20,8 +20,8 @@ class Level(NamedTuple):
 
 FACES_HIDDEN = 91  # per cent of labelled faces: docs/results/face_recall.md, over time
 BODIES_HIDDEN, HEADS_HIDDEN, GROUND_HIDDEN = 98, 98, 6  # of points: docs/results/people-real.md
-PAIRS_NAMED, PAIRS_NAMED_RAW = 28, 94  # per cent: docs/results/figures.md, by poses and raw
-PAIRS_GUESSED = 5  # per cent, without looking: the highest floor there
+PAIRS_NAMED, PAIRS_NAMED_RAW = 24, 96  # per cent: docs/results/uti.md, by drawn joints and raw
+PAIRS_GUESSED = 4  # per cent, without looking: the highest floor there
 
 LEVELS: dict[LevelName, Level] = {
     "face": Level(
