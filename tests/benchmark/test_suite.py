@@ -112,6 +112,7 @@ def test_suites_that_come_with_masquerade_can_be_read(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", suite_names())
+@pytest.mark.slow
 def test_their_flags_are_those_of_the_commands(name: str, tmp_path: Path) -> None:
     """Everything but the data is parsed, and each method built, as the command does."""
     suite, places = read_suite(name), Places(folder=tmp_path, given=tmp_path)
