@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,7 +67,11 @@ def test_a_table_is_read_as_it_was_saved(
             assert np.array_equal(again.embeddings, block.embeddings)
 
 
-def test_damaged_files_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [1 << 20, 0], ids=["small", "large"])
+def test_damaged_files_are_refused(
+    kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("masquerade.evaluation.predictions.KEPT_BYTES", kept)
     path = tmp_path / "x.npz"
     table().save(path)
     good = path.read_bytes()
@@ -78,6 +84,12 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     for content in contents:
         path.write_bytes(content)
         with suppress(UsageError):  # nothing else; some bytes mean nothing
+            Predictions.load(path)
+    saved = table().blocks[KEY].probabilities["action"].tobytes()
+    at = good.index(saved) + 5
+    for content in (good[:100], good[:at] + bytes([good[at] ^ 0x55]) + good[at + 1 :]):
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match="no table of predictions"):
             Predictions.load(path)
     path.write_bytes(good[:100])
     with pytest.raises(UsageError, match="no table of predictions"):
@@ -162,6 +174,19 @@ def test_a_saved_table_gives_the_same_findings_without_networks(
         assert [replace(one, undecided=None) for one in again] == [
             replace(one, undecided=None) for one in before.findings
         ]
+
+
+def test_too_many_predictions_are_not_joined_and_no_older_table_stays(
+    manifest: Manifest, kept: Path, evaluation: Evaluation, tmp_path: Path, monkeypatch: Any
+) -> None:
+    folder = tmp_path / "kept"
+    shutil.copytree(kept, folder)
+    (folder / PREDICTIONS).write_bytes(b"of an earlier run")
+    monkeypatch.setattr("masquerade.evaluation.evaluator.JOINED_BYTES", 0)
+    black = [EvaluatedMethod(name="black", method=build("blacken"))]
+    result = evaluate(manifest, black, CONFIG, data="scenes", folder=folder)
+    assert [one.name for one in result.rows] == ["raw", "black"]
+    assert not (folder / PREDICTIONS).exists()
 
 
 def test_kernel_attackers_of_too_many_clips_are_left_out_and_said(

@@ -138,9 +138,13 @@ def evaluate(
         void = {label: "the attacker does not succeed on raw video" for label in failed}
         lines = [run.raw, *map(run.predict, methods)]
         rows = run.reidentify(lines, run.score(lines, void, controls))
-        if folder is not None and _bytes_of_fits(folder) <= JOINED_BYTES:
+        if folder is not None:
             tables = [line.predictions for line in lines if line.predictions is not None]
-            tables[0].merge(tables[1:]).save(folder / PREDICTIONS)
+            joined = tables[0].merge(tables[1:])
+            if _bytes_of(joined, run.truth.classes) <= JOINED_BYTES:
+                joined.save(folder / PREDICTIONS)
+            else:  # an earlier table would be taken for this one
+                (folder / PREDICTIONS).unlink(missing_ok=True)
     return Evaluation(
         schema=SCHEMA,
         data=data,
@@ -509,8 +513,12 @@ class Evaluator:
         return test, output.test[0]
 
 
-def _bytes_of_fits(folder: Path) -> int:
-    return sum(file.stat().st_size for file in (folder / "fits").glob("*/*.npz"))
+def _bytes_of(predictions: Predictions, classes: Mapping[str, int]) -> int:
+    """About how large predictions are, without reading those that are on the disk."""
+    return sum(
+        8 * len(block.clips) * sum(classes[label] for label in block.probabilities)
+        for block in predictions.blocks.values()
+    )
 
 
 def models_within_limit(

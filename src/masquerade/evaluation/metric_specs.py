@@ -224,7 +224,7 @@ def _cmap(truth: SplitTruth, name: str, predicted: Probabilities, known: IntArra
 
 
 def _beyond_rate(p: Floats, rate: Floats) -> Floats:
-    """The log odds of predictions above those of the training rate."""
+    """How far the log odds of predictions lie above those of the training rate."""
     return np.round(log_odds(p) - log_odds(rate), 9)
 
 

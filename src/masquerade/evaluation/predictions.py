@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -178,7 +179,9 @@ class Predictions:
         blocks = {
             PredictionKey(*key): Block(
                 clips=clips[i],
-                probabilities=_read_later(probabilities[i]) if large else probabilities[i],
+                probabilities=_read_later(probabilities[i], len(clips[i]))
+                if large
+                else probabilities[i],
                 embeddings=arrays.get(f"embeddings/{i}"),
                 cpu_seconds=float(arrays["cpu_seconds"][i]),
             )
@@ -188,26 +191,26 @@ class Predictions:
 
 
 def _map_member(path: Path, name: str) -> NDArray[Any]:
-    """An array of an .npz that is not compressed, mapped into memory instead of read."""
+    """An array of an .npz that is not compressed, mapped into memory; its bytes are checked."""
     with zipfile.ZipFile(path) as archive:
         member = archive.getinfo(f"{name}.npy")
+        with archive.open(member) as stream:
+            while stream.read(1 << 20):  # which raises at the end where the checksum is another
+                pass
         with path.open("rb") as file:
             file.seek(member.header_offset + 26)  # of a local header, where its lengths stand
-            lengths = int.from_bytes(file.read(2), "little") + int.from_bytes(
-                file.read(2), "little"
-            )
-            file.seek(member.header_offset + 30 + lengths)
+            file.seek(member.header_offset + 30 + sum(struct.unpack("<HH", file.read(4))))
             np.lib.format.read_magic(file)
             shape, _, dtype = np.lib.format.read_array_header_1_0(file)
             return np.memmap(path, dtype, "r", offset=file.tell(), shape=shape)
 
 
-def _read_later(mapped: Mapping[str, NDArray[Any]]) -> ByLabel:
+def _read_later(mapped: Mapping[str, NDArray[Any]], clips: int) -> ByLabel:
     """Arrays that are read from their files, and checked, when they are asked for."""
 
     def read(label: str) -> Floats:
         values = np.array(mapped[label])
-        check_predictions(label, values, len(values))
+        check_predictions(label, values, clips)
         return values
 
     return ByLabel(mapped, read)
