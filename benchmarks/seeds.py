@@ -89,8 +89,8 @@ def page(name: str, every: list[dict[tuple[str, str], Finding]]) -> str:
         f"Intervals of one seed hold the scores of another in {held} of {count} comparisons:",
         f"{100 * held / max(1, count):.0f} % (asked: {ASKED:.0f}).",
         "",
-        f"| video | label | {' | '.join(f'seed {at}' for at in range(len(every)))} |",
-        f"| --- | --- |{' --- |' * len(every)}",
+        f"| video | label | guess | {' | '.join(f'seed {at}' for at in range(len(every)))} |",
+        f"| --- | --- | --- |{' --- |' * len(every)}",
     ]
     for row, label in every[0]:
         scores = [one[row, label].score for one in every]
@@ -98,7 +98,8 @@ def page(name: str, every: list[dict[tuple[str, str], Finding]]) -> str:
             "n/a" if s.value is None else f"{s.value:.2f} [{s.low:.2f}, {s.high:.2f}]"
             for s in scores
         ]
-        lines.append(f"| {row} | {label} | {' | '.join(cells)} |")
+        guess = max(one.value or 0.0 for one in every[0][row, label].floors.values())
+        lines.append(f"| {row} | {label} | {guess:.2f} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
 
