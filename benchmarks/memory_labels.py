@@ -16,12 +16,11 @@ import argparse
 import csv
 import tempfile
 import textwrap
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from memory_training import Peak, table, watch
+from memory_training import Peak, small_recipe, table, watch
 
 from masquerade.datasets.manifest import read_manifest
 from masquerade.evaluation import EvaluatedMethod, EvaluationConfig, evaluate
@@ -31,8 +30,6 @@ from masquerade.extraction.extract_dataset import clip_keys, store_name
 from masquerade.extraction.extract_video import VideoRows
 from masquerade.extraction.store import ClipStore
 from masquerade.methods.downsample import Downsample
-from masquerade.training.recipe import Phase, UpdateStep
-from masquerade.training.recipes.bdq import bdq
 from masquerade.training.run import train, training_rows
 from masquerade.video.probe import video_digest
 
@@ -75,9 +72,7 @@ def write_data(count: int, work: Path) -> Path:
             for number in range(start, min(start + CHUNK, count)):
                 path = work / "videos" / f"{number:06d}.mp4"
                 path.write_text(str(number))
-                part = rng.choice(
-                    ("test", "val", "train"), p=(TEST, 0.1 * (1 - TEST), 0.9 * (1 - TEST))
-                )
+                part = rng.choice(list(SHARES), p=list(SHARES.values()))
                 labels = [
                     "|".join(
                         f"{name}{code}"
@@ -104,19 +99,7 @@ def extraction(method: Downsample | None) -> ExtractionConfig:
 
 def run_training(data: Path, work: Path) -> None:
     """One epoch of an adversarial training."""
-    together = UpdateStep(
-        learns=("anonymizer", "utility"), losses={"utility": 1.0, "adversarial": 1.0}
-    )
-    rest = UpdateStep(learns=("adversary",), losses={"adversary": 1.0})
-    recipe = replace(
-        bdq(preset="tiny"),
-        phases=(Phase(name="adversarial", epochs=1, updates=(together, rest), same_batch=False),),
-        widths=(4, 8),
-        frames=FRAMES,
-        stride=1,
-        size=(SIDE, SIDE),
-        batch=256,
-    )
+    recipe = small_recipe(frames=FRAMES, side=SIDE, batch=256)
     manifest = read_manifest(data)
     rows = training_rows(manifest)
     train(manifest, recipe, rows, work / "run", device="cpu", cache=work / "clips")

@@ -31,7 +31,7 @@ from masquerade.extraction.config import ExtractionConfig
 from masquerade.extraction.extract_dataset import clip_keys, store_name
 from masquerade.extraction.extract_video import VideoRows
 from masquerade.extraction.store import ClipStore, size_text
-from masquerade.training.recipe import Phase, UpdateStep
+from masquerade.training.recipe import AdversarialRecipe, Phase, UpdateStep
 from masquerade.training.recipes.bdq import bdq
 from masquerade.training.run import train, training_rows
 from masquerade.video.probe import video_digest
@@ -106,21 +106,26 @@ def config() -> ExtractionConfig:
     return ExtractionConfig(frames=FRAMES, size=SIDE, stride=1)
 
 
-def run_training(data: Path, work: Path) -> None:
-    """One epoch of an adversarial training."""
+def small_recipe(*, frames: int, side: int, batch: int) -> AdversarialRecipe:
+    """An adversarial training of one epoch, by small networks."""
     together = UpdateStep(
         learns=("anonymizer", "utility"), losses={"utility": 1.0, "adversarial": 1.0}
     )
     rest = UpdateStep(learns=("adversary",), losses={"adversary": 1.0})
-    recipe = replace(
+    return replace(
         bdq(preset="tiny"),
         phases=(Phase(name="adversarial", epochs=1, updates=(together, rest), same_batch=False),),
         widths=(4, 8),
-        frames=FRAMES,
+        frames=frames,
         stride=1,
-        size=(SIDE, SIDE),
-        batch=64,
+        size=(side, side),
+        batch=batch,
     )
+
+
+def run_training(data: Path, work: Path) -> None:
+    """One epoch of an adversarial training."""
+    recipe = small_recipe(frames=FRAMES, side=SIDE, batch=64)
     manifest = read_manifest(data)
     train(
         manifest,

@@ -98,10 +98,10 @@ def hiding(people: RegionFactory) -> list[EvaluatedMethod]:
 
 
 def real(people: RegionFactory) -> list[EvaluatedMethod]:
-    """The same, and those that show people as figures."""
+    """Methods that change whole frames, hide people, or show them as figures."""
     *first, last = hiding(people)
-    names = [one.name for one in first]
-    return [*first, *(one for one in figures(people)[:-1] if one.name not in names), last]
+    names = [one.name for one in (*first, last)]
+    return [*first, *(one for one in figures(people) if one.name not in names), last]
 
 
 def hiding_in_bags(people: RegionFactory) -> list[EvaluatedMethod]:

@@ -26,7 +26,7 @@ from masquerade.storage import atomic_write, save_tensors, weights_digest
 from masquerade.training.restoration import RestorationConfig, fit_restoration, restore_frames
 
 MOST_PAIRS = 4096  # frames that a network learns from, spread evenly over all clips
-BATCH = 8  # frames a step: 16 restore weak blur better by .1 dB and take twice the time
+BATCH = 8  # frames a step: 16 restore weak blur better by .3 dB and take twice the time
 CLIPS_AT_ONCE = 8
 SHARED_SEEDS = 3  # seeds of attackers that share one network
 
