@@ -3,38 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 import pytest
+from two_faces import LEFT, RIGHT, TwoFaces, black
 
 from masquerade.pipeline import config
 from masquerade.pipeline.people_sheet import SIDE, SeenPerson, when, write_sheet
-from masquerade.regions.boxes import Box
-from masquerade.regions.chosen_people import ChosenPeople
-from masquerade.regions.region import Region
-
-LEFT, RIGHT = (20, 20, 60, 80), (90, 20, 130, 80)
-
-
-class TwoFaces:
-    """A face with ID 4 on the left, and one with ID 7 on the right that comes two frames later."""
-
-    name, look_ahead, model_sha256 = "faces", 0, None
-
-    def __init__(
-        self, *, keep_visible: tuple[int, ...] = (), hide_only: tuple[int, ...] = ()
-    ) -> None:
-        self._chosen = ChosenPeople.of(keep_visible, hide_only)
-
-    def __call__(self, frames: Iterable[Any]) -> Iterator[Region]:
-        for t, _ in enumerate(frames):
-            boxes = [Box(*LEFT, 1.0, 4)] + [Box(*RIGHT, 1.0, 7)] * (t >= 2)
-            yield self._chosen.divide(Region(boxes=tuple(boxes)))
 
 
 @pytest.fixture
@@ -47,14 +26,6 @@ def ran(
     exact = ["--preview", "0.2", "--codec", "ffv1", "--method", "blacken", "--shape", "box"]
     exact += ["--regions", "faces", "--mask-scale", "1"]
     return lambda *words: called("anonymize", "in.mp4", *exact, *words)
-
-
-def black(path: Path, box: tuple[int, int, int, int]) -> list[bool]:
-    """Whether a place is black in each frame of a video."""
-    x0, y0, x1, y1 = box
-    with av.open(str(path)) as file:
-        every = [one.to_ndarray(format="rgb24") for one in file.decode(video=0)]
-    return [not one[y0 + 2 : y1 - 2, x0 + 2 : x1 - 2].any() for one in every]
 
 
 def test_people_are_listed_with_ids_on_a_private_sheet(

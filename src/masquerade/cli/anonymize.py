@@ -40,7 +40,7 @@ EXAMPLE = "masquerade anonymize holiday.mp4 -o safe.mp4"
 BOXES = {
     "": """inputs output level regions method weights outside audio preview threshold keep_visible
         recursive overwrite""",
-    "people": "list_people hide_only",
+    "people": "list_people hide_only edits",
     "detection": """detector models scale min_size max_size every track gap carry lookback region
         export_boxes export_masks shadow allow_empty allow_gaps""",
     "template": "hide at keys key_weights combine gamma floor grow calibrated",
@@ -123,6 +123,10 @@ def _with_templates(regions: str | None, names: str) -> str:
 
 def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
     """Parse the options and build the anonymizer."""
+    if flag_value(argv, ("--edits",)):
+        for flag in ("--method", "--replacewith", "--weights", "--preset", "--hide"):
+            if flag_value(argv, (flag,)):
+                raise UsageError(f"a file of edits names its method; leave {flag} out, or --edits.")
     level = flag_value(argv, ("--level",))
     if level in LEVELS:
         for flag in ("--method", "--replacewith", "--regions", "--weights", "--hide", "--at"):
@@ -156,17 +160,21 @@ def main(argv: list[str]) -> int:
     )
     if options.resume and config.public_receipt:
         raise UsageError("--resume needs the full receipt; leave --public-receipt out.")
-    check_outputs(tasks, config, inputs=[options.weights] if options.weights else ())
+    read = [path for path in (options.weights, config.edits) if path]
+    check_outputs(tasks, config, inputs=read)
+    chosen = bool(config.keep_visible or config.hide_only or config.edits)
+    if (options.list_people or chosen) and len(tasks) > 1:
+        raise UsageError("IDs of people are of one video; name one input.")
     if options.dry_run:
         choose_device(config.device)  # each refuses what cannot be done
-        region_arguments(with_default_regions(config, anonymizer))
+        if config.edits is None:
+            region_arguments(with_default_regions(config, anonymizer))
+        else:
+            build_pipeline(None, config)
         for task in tasks:
             print(escape(f"{task.src} -> {task.dst}"))
         return 0
-    chosen = bool(config.keep_visible or config.hide_only)
-    if (options.list_people or chosen) and len(tasks) > 1:
-        raise UsageError("IDs of people are of one video; name one input.")
-    pipeline = build_pipeline(anonymizer, config)
+    pipeline = build_pipeline(None if config.edits else anonymizer, config)
     if options.verify:
         pipeline = _with_check(pipeline)
     if options.list_people:

@@ -4,7 +4,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -12,8 +12,10 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import describe
 from masquerade.device import choose_device
 from masquerade.errors import UsageError
+from masquerade.pipeline.edits import Edits
 from masquerade.pipeline.levels import LevelName, level_regions
 from masquerade.pipeline.receipt import config_hash
+from masquerade.pipeline.track_methods import TrackMethod, check_track_methods
 from masquerade.ranges import (
     Checked,
     Positive,
@@ -25,6 +27,7 @@ from masquerade.ranges import (
     check_ranges,
 )
 from masquerade.regions import REGIONS, Union
+from masquerade.regions.drawn import WithDrawn
 from masquerade.regions.template_regions import parse_point
 from masquerade.video.audio import Audio
 from masquerade.video.encoding import Codec, Encoding
@@ -38,6 +41,7 @@ REGION_ARGUMENTS = (
 )  # fmt: skip
 """Fields that are handed to a region source if its constructor has an argument of that name."""
 CHOSEN = ("keep_visible", "hide_only")  # of REGION_ARGUMENTS: who is left visible
+BESIDE_CHOSEN = {"templates", "text", "boxes"}  # regions that hide nobody by themselves
 Reach = Annotated[int, at_least(0, 1000)]
 Rate = Annotated[float, at_least(0.001, 1000)]
 
@@ -109,6 +113,8 @@ class PipelineConfig(RegionConfig):
     # IDs of faces or people who stay visible, as in 0,3; --list-people shows who they are.
     keep_visible: str | None = None
     hide_only: str | None = None  # IDs of faces or people who alone are hidden.
+    # a file of edits, as `masquerade studio` writes it: what a person decided about this video.
+    edits: Path | None = None
     # points FRAME:X,Y in this video, each with --at; what looks like them is hidden (regions:
     # templates).
     at: tuple[str, ...] = ()
@@ -156,7 +162,7 @@ class PipelineConfig(RegionConfig):
 
     def as_dict(self) -> dict[str, Any]:
         """What a receipt records: everything but the seed and the folders of files."""
-        left_out = {"seed", "report", "export_boxes", "export_masks", "overwrite"}
+        left_out = {"seed", "report", "export_boxes", "export_masks", "overwrite", "edits"}
         kept = {name: value for name, value in asdict(self).items() if name not in left_out}
         kept["region"] = self.region and self.region.name
         for name in ("key_weights", "models"):
@@ -164,6 +170,12 @@ class PipelineConfig(RegionConfig):
         name, _, file = (self.regions or DEFAULT_REGIONS).partition(":")
         kept["regions"] = f"{name}:{Path(file).name}" if file else name
         return kept
+
+
+DECIDED = {one.name for one in fields(RegionConfig)} - {"models", "key_weights"} | {
+    *("level", "keep_visible", "hide_only", "at"),
+}
+"""Fields that a file of edits decides, and no flag beside it."""
 
 
 class Pipeline(NamedTuple):
@@ -175,22 +187,61 @@ class Pipeline(NamedTuple):
     # called with a finished output, its source where that has the same frames, and the name it will
     # have; it raises where the output is to be deleted. None: nothing more is checked
     check_output: Callable[[Path, Path | None, str], None] | None = None
+    edits: Edits | None = None  # what a person decided about the one video of the run
+    track_methods: tuple[TrackMethod, ...] = ()  # of those who are hidden by another method
+
+    def settings(self) -> dict[str, Any]:
+        """What a receipt records of the configuration; edits, if any, by their SHA-256."""
+        own = {} if self.edits is None else {"edits": self.edits.digest()}
+        return {**self.config.as_dict(), **own}
 
     def fingerprint(self, method: dict[str, Any] | None = None) -> str:
         """The SHA-256 of method and configuration; equal ones make equal outputs, but for noise."""
-        return config_hash({**self.config.as_dict(), **(method or describe(self.anonymizer))})
+        return config_hash({**self.settings(), **(method or describe(self.anonymizer))})
 
 
-def build_pipeline(anonymizer: Anonymizer, config: PipelineConfig) -> Pipeline:
+def build_pipeline(anonymizer: Anonymizer | None, config: PipelineConfig) -> Pipeline:
     """Fill in the method's default regions and load the detector's model.
+
+    With edits the method is theirs, and `anonymizer` is None.
 
     Raises:
         UsageError: the settings contradict each other or the method.
         MissingError: a model or the device is not here.
     """
     choose_device(config.device)
-    config = with_default_regions(config, anonymizer)
-    return Pipeline(anonymizer, config, build_region_source(config, anonymizer))
+    edits = None if config.edits is None else Edits.read(config.edits)
+    if edits is None:
+        assert anonymizer is not None
+        config = with_default_regions(config, anonymizer)
+        return Pipeline(anonymizer, config, build_region_source(config, anonymizer))
+    if anonymizer is not None:
+        raise UsageError("a file of edits names its method; leave --method out, or --edits.")
+    anonymizer, others = edits.anonymizer(), edits.track_methods()
+    if others:
+        check_track_methods(anonymizer, (one.anonymizer for one in others))
+    config = with_default_regions(with_edits(config, edits), anonymizer)
+    regions = build_region_source(config, anonymizer)
+    if edits.drawn:
+        regions = WithDrawn(source=regions, drawn=edits.drawn)
+    return Pipeline(anonymizer, config, regions, edits=edits, track_methods=tuple(others))
+
+
+def with_edits(config: PipelineConfig, edits: Edits) -> PipelineConfig:
+    """A configuration with what edits decide.
+
+    Raises:
+        UsageError: the configuration decides it too, or it is nothing that edits may decide.
+    """
+    decided = edits.config_fields()
+    if unknown := sorted(set(decided) - DECIDED - {"audio", "metadata"}):
+        raise UsageError(f"a file of edits decides nothing about {unknown[0]!r}; remove it there.")
+    defaults = PipelineConfig()
+    for name in sorted(DECIDED | set(decided)):
+        if getattr(config, name) != getattr(defaults, name):
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(f"a file of edits says this already; leave {flag} out, or --edits.")
+    return replace(config, **decided)
 
 
 def with_default_regions(config: PipelineConfig, anonymizer: Anonymizer) -> PipelineConfig:
@@ -299,10 +350,11 @@ def parse_ids(text: str | None) -> tuple[int, ...] | None:
 
 def _check_choice(config: PipelineConfig, names: Sequence[str]) -> None:
     """Refuse to leave people visible where that could not be done, or would be undone."""
-    if names not in (["faces"], ["people"]):
+    first, *besides = names
+    if first not in ("faces", "people") or not BESIDE_CHOSEN.issuperset(besides):
         raise UsageError(
             "--keep-visible and --hide-only are of faces or of people; give --regions faces, or "
-            "--regions people."
+            "--regions people, alone or before templates, text or boxes."
         )
     if not config.track or config.outside == "black":
         flag = "--outside black" if config.track else "--no-track"

@@ -108,7 +108,9 @@ def anonymize_file(
     except TypeError as error:
         raise UsageError(f"anonymize_file: {error}.") from error
     try:
-        method = build_level(config.level or "person") if anonymizer is None else anonymizer
+        method = anonymizer
+        if anonymizer is None and config.edits is None:
+            method = build_level(config.level or "person")
         return run_file(Path(src), Path(dst), build_pipeline(method, config), progress=progress)
     finally:
         give_memory_back()  # by now without the networks that find regions
@@ -176,6 +178,8 @@ class _FileRun:
         self.container = container_for(dst, self.encoding)
         rate = Fraction(config.sequence).limit_denominator(1001) if config.sequence else None
         self.info = probe(src, rate=rate)
+        if pipeline.edits is not None:
+            pipeline.edits.check_source(video_digest(src), src.name)
         look_ahead = getattr(pipeline.regions, "look_ahead", 0)
         check_memory(self.info, look_ahead, self.anonymizer.window or config.batch_size)
         self.sound = audio_streams(self.info) if config.audio != "drop" else ()
@@ -333,6 +337,7 @@ class _FileRun:
             amp=config.amp,
             timer=self.timer,
             watch=None if config.shadow else self.detail.watch,
+            track_methods=self.pipeline.track_methods,
         )
         return stack.enter_context(closing(items))  # type: ignore[type-var]
 
@@ -355,7 +360,7 @@ class _FileRun:
         self.frames += 1
         self.coverage.add(item.region, item.mask)
         kind = PERSON_LABELS.get(source_names(self.config)[0])
-        hidden = [box for box in item.region.boxes if box.label == kind]
+        hidden = [box for box in item.region.boxes if box.label in (kind, "drawn")]
         self.hidden_ids |= {box.track for box in hidden if box.track is not None}
         shown = {box.track for box in item.region.visible if box.track is not None}
         self.left_visible.update(shown)
@@ -367,6 +372,7 @@ class _FileRun:
     def _check_ids(self) -> None:
         """Refuse IDs that nobody has: whoever was meant would not be who is seen."""
         asked = [one for key in CHOSEN for one in parse_ids(getattr(self.config, key)) or ()]
+        asked += [one for method in self.pipeline.track_methods for one in sorted(method.tracks)]
         there = sorted(self.hidden_ids | set(self.left_visible))
         unknown = [str(one) for one in asked if one not in there]
         if unknown:
@@ -406,7 +412,7 @@ class _FileRun:
             regions=region_records(
                 region_arguments(config, self.anonymizer), self.pipeline.regions
             ),
-            settings=config.as_dict(),
+            settings=self.pipeline.settings(),
             coverage=coverage,
             residual_detail=detail,
             noise=noise_origin(config.seed, keyed=self.anonymizer.needs_source_digest),

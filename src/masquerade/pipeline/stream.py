@@ -9,7 +9,7 @@ import hashlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from masquerade.anonymizer import Anonymizer, Pixels, check_anonymized, check_pixels
 from masquerade.errors import MasqueradeError, UsageError
+from masquerade.pipeline.track_methods import TrackMethod, TrackMethods
 from masquerade.regions.masks import rasterize
 from masquerade.regions.region import Region, check_region
 
@@ -178,6 +179,7 @@ def anonymize_stream(
     amp: bool = False,
     timer: StageTimer | None = None,
     watch: Callable[[AnonymizedFrame, Pixels], None] | None = None,
+    track_methods: Sequence[TrackMethod] = (),
 ) -> Iterator[Any]:
     """Yield an `AnonymizedFrame` for each of a video's frames, which come in order.
 
@@ -185,15 +187,18 @@ def anonymize_stream(
     source, `seed` of the method's noise (None: the operating system's entropy), `digest` of the
     source's content, for methods that ask for it. Methods that take any number of frames are given
     `batch` at once. `amp` runs networks in half precision, `timer` adds up what stages take, and
-    `watch` is called with each frame and the source's pixels before it is yielded.
+    `watch` is called with each frame and the source's pixels before it is yielded. `track_methods`
+    are of people who are hidden by another method.
     """
     timer = timer or StageTimer()
     decoded = prefetch(timer.measure_each("decode", items))
     paired = prefetch(_pair_with_regions(decoded, source, timer))
     windows = _group_windows(paired, anonymizer.window or batch or 1)
     state = _init_state(anonymizer, seed, digest)
-    cover = cover or Cover()
-    return prefetch(_anonymize_windows(windows, anonymizer, cover, state, amp, timer, watch))
+    others = TrackMethods(track_methods, seed=seed, digest=digest)
+    return prefetch(
+        _anonymize_windows(windows, anonymizer, cover or Cover(), state, others, amp, timer, watch)
+    )
 
 
 def _pair_with_regions(items: Iterator[Any], source: Any, timer: StageTimer) -> Iterator[Any]:
@@ -283,6 +288,7 @@ def _anonymize_windows(
     anonymizer: Anonymizer,
     cover: Cover,
     state: Any,
+    others: TrackMethods,
     amp: bool,
     timer: StageTimer,
     watch: Callable[[AnonymizedFrame, Pixels], None] | None,
@@ -304,6 +310,7 @@ def _anonymize_windows(
                     poses["people"] = [window.regions[i].people for i in at]
                 found = anonymizer.on_pixels(pixels, mask=masks, state=state, **poses)
                 out, state = check_pixels(found, pixels)
+                out = others.apply(out, pixels, masks, window.regions)
                 if masks is not None and cover.outside == "black":
                     out = _black_outside(out, masks)
             for i in range(count):

@@ -43,7 +43,7 @@ class Box:
     score: float  # of the detector, 0 to 1
     track: int | None = None  # number of the track that it belongs to; None: unknown
     source: Source = "detected"  # or put by its track between detections, or around them
-    label: str = "face"  # face, person, part (of a person), hand, text, frame
+    label: str = "face"  # face, person, part (of one), hand, text, frame, drawn
 
     @property
     def width(self) -> float:

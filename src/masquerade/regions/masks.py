@@ -51,6 +51,9 @@ def rasterize(
     for box in boxes:
         if silhouette is not None and box.label == "part":
             continue  # its box holds what is to stay visible
+        if box.label == "drawn":  # by hand, as large as it is to be
+            _draw(out, box, 1.0, feather, ellipse=False)
+            continue
         face = box.label == "face"  # detected beside silhouettes, which may lack a face
         bare = silhouette is None or _covered_share(silhouette, box) < MIN_SILHOUETTE
         if bare or face:

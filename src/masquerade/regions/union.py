@@ -39,20 +39,24 @@ class Union:
                 full_frame=any(region.full_frame for region in regions),
                 cut=any(region.cut for region in regions),
                 detected=any(region.detected for region in regions),
+                visible=tuple(box for region in regions for box in region.visible),
             )
 
 
 def _offset_tracks(regions: Iterator[Region], source: int) -> Iterator[Region]:
     """Keep the track numbers of different sources distinct."""
     for region in regions:
-        boxes = tuple(
-            box if box.track is None else replace(box, track=box.track + source * TRACK_OFFSET)
-            for box in region.boxes
+        boxes, visible = (
+            tuple(
+                box if box.track is None else replace(box, track=box.track + source * TRACK_OFFSET)
+                for box in some
+            )
+            for some in (region.boxes, region.visible)
         )
         people = tuple(
             person._replace(track=person.track + source * TRACK_OFFSET) for person in region.people
         )
-        yield replace(region, boxes=boxes, people=people)
+        yield replace(region, boxes=boxes, people=people, visible=visible)
 
 
 def _maximum(masks: Iterable[Mask | None]) -> Mask | None:

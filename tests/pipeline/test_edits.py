@@ -1,0 +1,217 @@
+"""Files of edits: what a person decided is what the run does, and nothing else is accepted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from two_faces import LEFT, RIGHT, TwoFaces, black
+
+from masquerade import anonymize_file
+from masquerade.errors import UsageError
+from masquerade.pipeline import config
+from masquerade.pipeline.config import PipelineConfig, build_pipeline
+from masquerade.pipeline.edits import Decision, EditedSource, Edits, with_decision
+from masquerade.regions.drawn import DRAWN_TRACKS, DrawnRegion
+
+SETTINGS = {"regions": "faces", "shape": "box", "mask_scale": 1.0}
+PLACE = (60.0, 90.0, 100.0, 110.0)  # where nobody is found
+
+
+@pytest.fixture
+def video(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setitem(config.REGIONS, "faces", TwoFaces)
+    (tmp_path / "in.mp4").write_bytes(clip.read_bytes())
+    return tmp_path / "in.mp4"
+
+
+def edits(video: Path, **decided: Any) -> Edits:
+    with av.open(str(video)) as file:
+        size = file.streams.video[0]
+        width, height = size.width, size.height
+    sha256 = hashlib.sha256(video.read_bytes()).hexdigest()
+    source = EditedSource(name=video.name, sha256=sha256, width=width, height=height)
+    return Edits(source=source, **{"settings": SETTINGS, "method": "blacken", **decided})
+
+
+def run(video: Path, decided: Edits, **settings: Any) -> Path:
+    path = video.with_name("edits.json")
+    decided.write(path)
+    out = video.with_name("out.mkv")
+    anonymize_file(video, out, edits=path, preview=0.2, codec="ffv1", overwrite=True, **settings)
+    return out
+
+
+def test_who_is_left_visible_is_seen_and_a_person_is_all_tracks_joined(video: Path) -> None:
+    out = run(video, edits(video, visible=(4,)))
+    assert not any(black(out, LEFT)) and black(out, RIGHT)[2:] == [True] * 3
+    out = run(video, edits(video, visible=(4,), joined=((4, 7),)), allow_empty=True)
+    assert not any(black(out, LEFT)) and not any(black(out, RIGHT))
+    out = run(video, edits(video, only=(7,)))
+    assert not any(black(out, LEFT)) and black(out, RIGHT)[2:] == [True] * 3
+
+
+def test_what_is_drawn_is_hidden_in_its_frames_alone(video: Path) -> None:
+    drawn = DrawnRegion(DRAWN_TRACKS, {1: PLACE, 2: PLACE}, keys=(1,))
+    out = run(video, edits(video, drawn=(drawn,)))
+    place = tuple(map(round, PLACE))
+    assert black(out, place) == [False, True, True, False, False]
+    assert all(black(out, LEFT))
+
+
+def test_one_person_is_hidden_by_another_method_and_all_are_hidden(video: Path) -> None:
+    out = run(video, edits(video, methods={7: "mask-mean"}))
+    with av.open(str(out)) as file:
+        last = [one.to_ndarray(format="rgb24") for one in file.decode(video=0)][-1]
+    x0, y0, x1, y1 = RIGHT
+    inside = last[y0 + 2 : y1 - 2, x0 + 2 : x1 - 2]
+    assert (
+        inside.any() and np.ptp(inside.reshape(-1, 3), axis=0).max() <= 2
+    )  # one colour, not black
+    assert all(black(out, LEFT))
+
+
+@pytest.mark.filterwarnings("ignore:the noise comes from --seed")
+def test_the_command_does_the_same_run(
+    video: Path, called: Callable[..., Any], tmp_path: Path
+) -> None:
+    """The same bytes under a seed, from the library and from the command."""
+    decided = edits(
+        video,
+        method="selective",
+        visible=(4,),
+        methods={7: "selective"},
+        drawn=(DrawnRegion(DRAWN_TRACKS, {0: PLACE, 1: PLACE}, (0,)),),
+    )
+    one = run(video, decided, seed=3)
+    words = ["--edits", "edits.json", "--preview", "0.2", "--codec", "ffv1", "--seed", "3"]
+    done = called("anonymize", "in.mp4", *words, "-o", "again.mkv")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "again.mkv").read_bytes() == one.read_bytes()
+    receipt = json.loads((tmp_path / "again.mkv.receipt.json").read_text())
+    assert receipt["settings"]["edits"] == decided.digest()
+    assert receipt["left_visible"] == {"4": 5}
+
+
+def test_edits_of_another_video_are_refused(video: Path) -> None:
+    decided = edits(video)
+    video.write_bytes(video.read_bytes() + b"\0")
+    with pytest.raises(UsageError, match="of another video"):
+        run(video, decided)
+    assert not video.with_name("out.mkv").exists()
+
+
+@pytest.mark.parametrize("decided", [{"visible": (5,)}, {"methods": {5: "pixelate"}}])
+def test_an_id_that_nobody_has_is_refused(video: Path, decided: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="nobody with ID 5"):
+        run(video, edits(video, **decided))
+    assert not video.with_name("out.mkv").exists()
+
+
+@pytest.mark.parametrize("flags", [["--regions", "faces"], ["--level", "face"], ["--no-track"]])
+def test_flags_do_not_contradict_edits(
+    video: Path, called: Callable[..., Any], flags: list[str]
+) -> None:
+    edits(video).write(video.with_name("edits.json"))
+    done = called("anonymize", "in.mp4", "--edits", "edits.json", *flags)
+    assert done.returncode == 2 and "--edits" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("flag", ["--method", "--hide", "--weights"])
+def test_the_method_is_that_of_the_edits(
+    video: Path, called: Callable[..., Any], flag: str
+) -> None:
+    edits(video).write(video.with_name("edits.json"))
+    done = called("anonymize", "in.mp4", "--edits", "edits.json", flag, "blur")
+    assert done.returncode == 2 and f"leave {flag} out" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["overwrite", "export_boxes", "seed", "nonsense"])
+def test_edits_decide_nothing_else(video: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="decides nothing about"):
+        run(video, edits(video, settings={**SETTINGS, name: "x"}))
+
+
+@pytest.mark.parametrize("method", ["silhouette", "mannequin", "stprivacy"])
+def test_a_method_of_whole_frames_stands_beside_no_other(video: Path, method: str) -> None:
+    with pytest.raises(UsageError, match="changes more than the people"):
+        run(video, edits(video, methods={4: method}))
+
+
+WRONG = [
+    ("[]", "does not say"),
+    ('{"edits": 2}', "does not say"),
+    ('{"edits": 1}', "'source' is missing"),
+    ("{", "not a file of edits"),
+    ({"extra": 1}, "'extra' is not a key"),
+    ({"visible": ["3"]}, "whole numbers"),
+    ({"visible": [True]}, "whole numbers"),
+    ({"visible": [1], "only": [2]}, "exclude each other"),
+    ({"joined": [[1, 2], [2, 3]]}, "joined twice"),
+    ({"drawn": [{"track": 3, "keys": [], "boxes": {}}]}, "is below"),
+    ({"drawn": [{"track": DRAWN_TRACKS, "keys": [], "boxes": {"0": [2, 0, 1, 1]}}]}, "right of"),
+    ({"drawn": [{"track": DRAWN_TRACKS, "keys": [], "boxes": {"x": [0, 0, 1, 1]}}]}, "frame"),
+    ({"drawn": [{"track": DRAWN_TRACKS, "keys": [], "boxes": {"0": [0, 0, 1e9, 1]}}]}, "four"),
+    ({"method": {"name": 3}}, "no name"),
+    ({"methods": {"x": "blur"}}, "not a file of edits"),
+    ({"methods": {"3": 4}}, "named by a text"),
+    ({"source": {"name": "x"}}, "source is not all there"),
+    ({"log": [{"what": "x"}]}, "not a file of edits"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), WRONG)
+def test_a_file_that_is_none_is_refused_in_a_sentence(
+    change: Any, said: str, tmp_path: Path
+) -> None:
+    text = change
+    if isinstance(change, dict):
+        source = {"name": "a", "sha256": "b", "width": 4, "height": 4}
+        text = json.dumps({"edits": 1, "source": source, **change})
+    path = tmp_path / "edits.json"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=said):
+        Edits.read(path)
+
+
+def test_a_missing_file_or_an_unknown_method_is_refused(video: Path) -> None:
+    with pytest.raises(UsageError, match="No such file"):
+        build_pipeline(None, PipelineConfig(edits=video.with_name("none.json")))
+    with pytest.raises(UsageError, match="no method 'magic'"):
+        run(video, edits(video, method="magic"))
+
+
+whole = st.integers(0, 10**6)
+edges = st.tuples(*[st.floats(0, 1e3)] * 2, *[st.floats(1001, 1e4)] * 2)
+
+
+@given(
+    visible=st.lists(whole, unique=True, max_size=4),
+    joined=st.lists(whole, unique=True, min_size=2, max_size=6),
+    boxes=st.dictionaries(whole, edges, max_size=4),
+    methods=st.dictionaries(whole, st.sampled_from(["blur", "pixelate"]), max_size=3),
+    name=st.text(max_size=8),
+)
+def test_a_file_says_what_was_decided(
+    visible: list[int], joined: list[int], boxes: Any, methods: dict[int, str], name: str
+) -> None:
+    decided = Edits(
+        source=EditedSource(name=name, sha256="0", width=640, height=480),
+        settings={"level": "person", "at": ("0:1,2",)},
+        visible=tuple(visible),
+        joined=(tuple(joined),),
+        methods=methods,
+        drawn=(DrawnRegion(DRAWN_TRACKS, boxes, tuple(boxes)[:1]),),
+        log=(Decision(at="2026-01-31T12:00:00+00:00", by=name, what="left 3 visible"),),
+    )
+    again = Edits.parse(decided.to_json(), "edits.json")
+    assert again == decided and again.digest() == decided.digest()
+    assert with_decision(again, "more", at="later").digest() == decided.digest()
