@@ -16,6 +16,7 @@ SOURCE = Path(masquerade.__file__).parent
 LEVELS = [
     "__main__",
     "cli",
+    "studio",
     "report",
     "benchmark",
     "attack",

@@ -28,6 +28,7 @@ LEVELS = 4  # of the pyramid: points that move by half a window at the coarsest 
 FEWEST = 8  # points that must come back
 FARTHEST = 0.05  # of the box's diagonal: how far from its start a point may come back, or 2 pixels
 LEAST_LIKENESS = 0.3  # correlation of the box's picture with that before: below, it is lost
+STILL = 6  # levels of 255 by which what does not move differs at most, as the camera's noise
 SIDE = 24  # pixels of the pictures that are compared so
 MOST_SCALING = 1.2  # from picture to picture
 CARRY = 6  # pictures in which a lost box stays where it was, 5 % larger in each
@@ -68,6 +69,8 @@ def follow(pictures: Iterable[Picture], box: Edges) -> Followed:
 
 def _step(before: Picture, after: Picture, box: Edges) -> Edges | None:
     """The box in the next grey picture; None: it is lost."""
+    if _unchanged(before, after, box):  # as where nothing can be told apart, or nothing moves
+        return box
     x0, y0, x1, y1 = box
     width, height = x1 - x0, y1 - y0
     across, down = (np.arange(GRID) + 0.5) / GRID * width + x0, (np.arange(GRID) + 0.5) / GRID
@@ -86,6 +89,12 @@ def _step(before: Picture, after: Picture, box: Edges) -> Edges | None:
     wide, high = width * scale / 2, height * scale / 2
     moved = (x - wide, y - high, x + wide, y + high)
     return moved if _likeness(before, box, after, moved) >= LEAST_LIKENESS else None
+
+
+def _unchanged(before: Picture, after: Picture, box: Edges) -> bool:
+    """Whether the same is at the same place."""
+    one, other = _patch(before, box), _patch(after, box)
+    return bool(np.abs(one - other).max() < STILL)
 
 
 def _there_and_back(before: Picture, after: Picture, points: F32) -> tuple[F32, F32, Any]:

@@ -1,0 +1,82 @@
+"""`masquerade studio`: a local page on which people look at videos, mend and anonymize them."""
+
+import socket
+import sys
+import webbrowser
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from masquerade.cli.readable_help import Box, parse_boxes
+from masquerade.errors import MissingError, UsageError
+from masquerade.ranges import Positive, at_least
+
+GIGABYTE = 2**30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Anonymize videos on a page in your browser: look, point, mend, run.
+
+    The page is served to this machine alone, and needs no network.
+    """
+
+    root: Path | None = None  # a folder whose videos the page may open; results are saved in it.
+    port: Annotated[int, at_least(0, 65535)] = 0  # of the page's address; 0: any that is free.
+    most_upload: Positive = 32.0  # gigabytes of a video that is uploaded.
+    no_browser: bool = False  # print the address, and open no browser.
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb and return its exit code."""
+    (options,) = parse_boxes(
+        argv, {"": Box(Options)}, verb="masquerade studio", description=str(Options.__doc__)
+    )
+    try:
+        import uvicorn
+
+        from masquerade.studio.guard import Guard, new_token
+        from masquerade.studio.server import create_app
+        from masquerade.studio.studio import Studio
+    except ModuleNotFoundError as error:
+        raise MissingError(
+            f"the studio needs {error.name}: install it with pip install 'masquerade[studio]'."
+        ) from None
+    listening = _listen(options.port)
+    port = listening.getsockname()[1]
+    token = new_token()
+    studio = Studio(root=options.root, most_bytes=round(options.most_upload * GIGABYTE))
+    try:
+        config = uvicorn.Config(
+            Guard(create_app(studio), port=port, token=token, most_upload=studio.most_bytes),
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=2,
+            limit_concurrency=500,
+        )
+        server = uvicorn.Server(config)
+        address = f"http://127.0.0.1:{port}/?token={token}"
+        print(f"The studio runs at {address}", flush=True)
+        print("Ctrl+C ends it. Whoever has this address sees your videos.", file=sys.stderr)
+        if not options.no_browser:
+            webbrowser.open(address)
+        server.run(sockets=[listening])
+    finally:
+        studio.close()
+        listening.close()
+    return 0
+
+
+def _listen(port: int) -> socket.socket:
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(("127.0.0.1", port))
+        listening.listen(128)  # so that the address works as soon as it is printed
+    except OSError as error:
+        listening.close()
+        raise UsageError(f"port {port} cannot be used: {error.strerror}; choose another.") from None
+    return listening

@@ -1,0 +1,187 @@
+"""What a person may decide about a video, each as edits made of edits."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+from masquerade.errors import UsageError
+from masquerade.methods import build
+from masquerade.pipeline.config import (
+    PipelineConfig,
+    region_arguments,
+    source_names,
+    with_default_regions,
+    with_edits,
+)
+from masquerade.pipeline.edits import Edits
+from masquerade.pipeline.levels import LEVELS, level_of
+from masquerade.pipeline.track_methods import check_track_methods
+from masquerade.regions.drawn import DRAWN_TRACKS, DrawnRegion
+
+SHOWN = ("regions", "threshold", "outside", "mask_scale", "feather", "audio")
+"""The settings of the page, besides level, method and its arguments."""
+DEFAULTS = PipelineConfig()
+CHOICES = {"hidden": "hide", "visible": "leave visible", "only": "hide only", "all": "hide all"}
+
+
+def choose(edits: Edits, track: int, choice: str | None, everybody: Collection[int] = ()) -> Edits:
+    """Hide somebody, leave them visible, hide only them, or hide all again.
+
+    Once everybody is among those who alone are hidden, whoever is found besides is hidden too.
+    """
+    same = set(edits.same_person(track))
+    visible, only = (
+        tuple(k for k in tracks if k not in same) for tracks in (edits.visible, edits.only)
+    )
+    if choice == "all":
+        return replace(edits, visible=(), only=())
+    if choice == "only" or (choice == "hidden" and edits.only):
+        named = {*only, track}
+        hidden = {one for each in named for one in edits.same_person(each)}
+        every = choice == "hidden" and hidden.issuperset(everybody)
+        return replace(edits, visible=(), only=() if every else tuple(sorted(named)))
+    if choice == "visible" and edits.only:
+        if not only:
+            raise UsageError("then nobody would be hidden; hide all again first.")
+        return replace(edits, only=only)
+    if choice == "visible":
+        return replace(edits, visible=tuple(sorted({*visible, track})))
+    return replace(edits, visible=visible) if choice == "hidden" else edits
+
+
+def hide_by(edits: Edits, track: int, method: str | None) -> Edits:
+    """Hide somebody by another method; None: by that of all."""
+    same = edits.same_person(track)
+    methods = {k: name for k, name in edits.methods.items() if k not in same}
+    return replace(edits, methods={**methods, **({track: method} if method else {})})
+
+
+def join(edits: Edits, tracks: tuple[int, ...]) -> Edits:
+    """Say that tracks are one person."""
+    together = {k for track in tracks for k in edits.same_person(track)}
+    if len(together) < 2:
+        raise UsageError("name two different people to be joined.")
+    others = tuple(one for one in edits.joined if not together & set(one))
+    return replace(edits, joined=(*others, tuple(sorted(together))))
+
+
+def split(edits: Edits, track: int) -> Edits:
+    """Take back that tracks are one person."""
+    return replace(edits, joined=tuple(one for one in edits.joined if track not in one))
+
+
+def replace_drawn(edits: Edits, track: int, new: DrawnRegion | None) -> Edits:
+    """Put another region in the place of a drawn one; None: remove it."""
+    drawn = [new if one.track == track else one for one in edits.drawn]
+    methods = {k: m for k, m in edits.methods.items() if new is not None or k != track}
+    return replace(edits, drawn=tuple(o for o in drawn if o is not None), methods=methods)
+
+
+def corrected(old: DrawnRegion, new: DrawnRegion) -> DrawnRegion:
+    """A drawn region with what was drawn in another frame, nearest to which it is the new one's."""
+    (frame,) = new.keys
+    before = max((k for k in old.keys if k < frame), default=None)
+    after = min((k for k in old.keys if k > frame), default=None)
+
+    def nearer(t: int) -> bool:
+        late = before is None or t > (before + frame) // 2
+        return late and (after is None or t < (after + frame) // 2)
+
+    boxes = {t: edges for t, edges in old.boxes.items() if not nearer(t)}
+    boxes |= {t: edges for t, edges in new.boxes.items() if nearer(t) or t not in boxes}
+    return DrawnRegion(old.track, boxes, tuple(sorted({*old.keys, frame})))
+
+
+def check(edits: Edits) -> None:
+    """Refuse edits that no run would do.
+
+    Raises:
+        UsageError: settings contradict each other, the method, or who is chosen.
+    """
+    anonymizer = edits.anonymizer()
+    if edits.methods:
+        check_track_methods(anonymizer, (one.anonymizer for one in edits.track_methods()))
+    config = with_default_regions(with_edits(PipelineConfig(), edits), anonymizer)
+    if "boxes" in source_names(config):
+        raise UsageError("on the page regions are drawn, and no file of boxes is read.")
+    region_arguments(config, anonymizer)
+
+
+def settled(edits: Edits, given: Mapping[str, Any]) -> Edits:
+    """Edits with changed settings; a level sets method and regions, and these clear a level.
+
+    Who was chosen is forgotten where people get other numbers by it, or nobody can be chosen.
+    """
+    after = _with_settings(edits, given)
+    method = after.anonymizer()
+    if method.full_frame or method.regions_only or method.needs_people:
+        after = replace(after, visible=(), only=(), methods={})
+    if _tracks_key(after) != _tracks_key(edits):
+        drawn = {track: name for track, name in after.methods.items() if track >= DRAWN_TRACKS}
+        after = replace(after, visible=(), only=(), joined=(), methods=drawn)
+    return after
+
+
+def _with_settings(edits: Edits, given: Mapping[str, Any]) -> Edits:
+    settings, changes = dict(edits.settings), dict(given)
+    level = changes.pop("level", None)
+    if level is not None:
+        settings = {k: v for k, v in settings.items() if k == "audio"}
+        edits = replace(edits, settings={**settings, "level": level}, arguments={})
+        return _with_settings(replace(edits, method=level_of(level).method), changes)
+    named = settings.get("level")
+    if named is not None and ({"method", "regions"} & set(changes)):
+        settings.pop("level")
+        settings["regions"] = LEVELS[named].regions
+    method = changes.pop("method", None)
+    if method is not None and method != edits.method:
+        built = build(method)
+        edits = replace(edits, method=method, arguments={})
+        if built.full_frame or built.needs_people or built.learned:
+            settings.pop("regions", None)
+    arguments = changes.pop("arguments", None)
+    if arguments is not None:
+        edits = replace(edits, arguments=dict(arguments))
+    if unknown := sorted(set(changes) - set(SHOWN)):
+        raise UsageError(f"there is no setting {unknown[0]!r}.")
+    for name, value in changes.items():
+        settings = {**settings, name: value}
+        if value is None or value == getattr(DEFAULTS, name):
+            settings.pop(name)
+    return replace(edits, settings=settings)
+
+
+def _tracks_key(edits: Edits) -> str:
+    """Equal for settings under which people have the same numbers."""
+    plain = replace(edits, visible=(), only=())
+    config = with_default_regions(with_edits(PipelineConfig(), plain), plain.anonymizer())
+    return str(region_arguments(config)[0])
+
+
+def template_names(edits: Edits) -> list[str]:
+    """The templates that are hidden."""
+    regions, _, named = str(edits.settings.get("regions") or "").partition(":")
+    return named.split(",") if regions.split("+")[-1] == "templates" and named else []
+
+
+def with_templates(edits: Edits, names: list[str]) -> Edits:
+    """Edits with other templates beside the other regions."""
+    anonymizer = edits.anonymizer()
+    config = with_default_regions(with_edits(PipelineConfig(), edits), anonymizer)
+    plain = [one for one in source_names(config) if one != "templates"]
+    if not set(plain) <= {"faces", "people", "hands", "text"}:
+        raise UsageError("templates stand beside faces, people, hands or text.")
+    regions = "+".join([*plain, *(["templates"] if names else [])])
+    settings = {k: v for k, v in edits.settings.items() if k != "level"}
+    settings["regions"] = regions + (f":{','.join(names)}" if names else "")
+    return replace(edits, settings=settings)
+
+
+def told(value: Any) -> str:
+    return "as by default" if value is None else str(value)
+
+
+def name_of(track: int) -> str:
+    return f"region {track - DRAWN_TRACKS + 1}" if track >= DRAWN_TRACKS else f"person {track}"

@@ -1,0 +1,140 @@
+"""What a region source found in each frame of a video, on the disk in pieces of some frames.
+
+One process writes them while another reads, so a piece appears whole or not at all. Boxes and
+poses are in pixels of the video, masks in those of its copy.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import cv2
+import numpy as np
+
+from masquerade.anonymizer import Person
+from masquerade.regions.boxes import Box, Source
+from masquerade.regions.masks import Mask, resize_mask
+from masquerade.regions.region import Region
+
+LENGTH = 32  # frames of a piece
+KEPT = 8  # pieces in memory
+SOURCES = get_args(Source)
+
+
+class FoundWriter:
+    """Writes what was found, frame by frame; `size` (w, h) is that of the copy's pictures."""
+
+    def __init__(self, folder: Path, size: tuple[int, int]) -> None:
+        self._folder, self._size = folder, size
+        self._waiting: list[Region] = []
+        self._written = 0
+
+    def add(self, region: Region) -> None:
+        """Add what was found in the next frame."""
+        self._waiting.append(region)
+        if len(self._waiting) == LENGTH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the last piece, which may be shorter."""
+        if self._waiting:
+            part = self._folder / "part"
+            with part.open("wb") as file:
+                np.savez(file, **_arrays(self._waiting, self._size))
+            part.replace(piece(self._folder, self._written))
+            self._waiting, self._written = [], self._written + 1
+
+
+class FoundReader:
+    """Reads what was found; several threads may share it."""
+
+    def __init__(self, folder: Path, size: tuple[int, int]) -> None:
+        self._folder, self._size = folder, size
+        self._pieces: OrderedDict[int, list[Region]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, frame: int) -> Region | None:
+        """What was found in a frame, its masks at the copy's size; None: not yet known."""
+        number, place = divmod(frame, LENGTH)
+        regions = self.read_piece(number)
+        return regions[place] if regions is not None and place < len(regions) else None
+
+    def read_piece(self, number: int) -> list[Region] | None:
+        """What was found in the frames of one piece; None: not yet known."""
+        with self._lock:
+            if number not in self._pieces:
+                path = piece(self._folder, number)
+                if not path.exists():
+                    return None
+                with np.load(path, allow_pickle=False) as arrays:
+                    self._pieces[number] = _regions(dict(arrays), self._size)
+            self._pieces.move_to_end(number)
+            while len(self._pieces) > KEPT:
+                self._pieces.popitem(last=False)
+            return self._pieces[number]
+
+
+def piece(folder: Path, number: int) -> Path:
+    """The file of one piece."""
+    return folder / f"{number}.npz"
+
+
+def _arrays(regions: Sequence[Region], size: tuple[int, int]) -> dict[str, Any]:
+    boxes = [(t, box) for t, region in enumerate(regions) for box in region.boxes]
+    people = [(t, one) for t, region in enumerate(regions) for one in region.people]
+    found: dict[str, Any] = {
+        "flags": [(r.full_frame, r.cut, r.detected) for r in regions],
+        "boxes": np.array(
+            [(t, b.x0, b.y0, b.x1, b.y1, b.score) for t, b in boxes], np.float64
+        ).reshape(-1, 6),
+        "tracks": np.array([-1 if b.track is None else b.track for _, b in boxes], np.int64),
+        "labels": np.array([b.label for _, b in boxes], "U8"),
+        "sources": np.array([SOURCES.index(b.source) for _, b in boxes], np.int64),
+        "people": np.array([(t, p.track, p.score, *p.box) for t, p in people]).reshape(-1, 7),
+        "landmarks": np.array([p.landmarks for _, p in people]).reshape(-1, 33, 5),
+        "world": np.array([p.world for _, p in people]).reshape(-1, 33, 3),
+    }
+    for t, region in enumerate(regions):
+        if region.mask is not None:
+            found[f"mask {t}"] = np.packbits(resize_mask(region.mask, *size) > 0)
+        if region.strength is not None:
+            found[f"strength {t}"] = cv2.resize(region.strength, size, interpolation=cv2.INTER_AREA)
+    return found
+
+
+def _regions(found: dict[str, Any], size: tuple[int, int]) -> list[Region]:
+    boxes: list[list[Box]] = [[] for _ in found["flags"]]
+    people: list[list[Person]] = [[] for _ in found["flags"]]
+    rows = zip(found["boxes"], found["tracks"], found["labels"], found["sources"], strict=True)
+    for (t, x0, y0, x1, y1, score), track, label, source in rows:
+        own = None if track < 0 else int(track)
+        edges = Box(float(x0), float(y0), float(x1), float(y1), float(score), own)
+        boxes[int(t)].append(replace(edges, source=SOURCES[source], label=str(label)))
+    poses = zip(found["people"], found["landmarks"], found["world"], strict=True)
+    for (t, track, score, *edges), landmarks, world in poses:
+        left, top, right, bottom = map(float, edges)
+        box = (left, top, right, bottom)
+        people[int(t)].append(Person(int(track), float(score), box, landmarks, world))
+    return [
+        Region(
+            boxes=tuple(boxes[t]),
+            people=tuple(people[t]),
+            mask=_mask(found.get(f"mask {t}"), size),
+            strength=found.get(f"strength {t}"),
+            full_frame=bool(full),
+            cut=bool(cut),
+            detected=bool(detected),
+        )
+        for t, (full, cut, detected) in enumerate(found["flags"])
+    ]
+
+
+def _mask(packed: Any, size: tuple[int, int]) -> Mask | None:
+    if packed is None:
+        return None
+    width, height = size
+    bits = np.unpackbits(packed, count=width * height).reshape(height, width)
+    return np.asarray(bits * np.uint8(255), np.uint8)

@@ -1,0 +1,169 @@
+"""Keeps others out: only pages of this server, opened with its token, reach it.
+
+A page elsewhere could ask a server on the loopback, directly or under a name that it points there
+(DNS rebinding). So every request must name this host, and those that change something must come
+from this origin; the token is in the address that the command prints, and then in a cookie that
+no script reads and no other site sends.
+"""
+
+import hmac
+import secrets
+from collections.abc import Awaitable, Callable, MutableMapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import parse_qs
+
+from masquerade.errors import MasqueradeError
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+REPORT_POLICY = (  # of a page of an attack, which carries its own style and pictures
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'; sandbox"
+)
+HEADERS = {
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+SAFE = ("GET", "HEAD")
+LARGER = "this is larger than {:,} bytes."
+MOST_BODY = 2**26  # bytes of what is no upload
+
+
+class Guard:
+    """An ASGI application that lets requests to another through.
+
+    Args:
+        app: the other one.
+        port: that it is reached at.
+        token: that opens it.
+        most_upload: bytes of a video; of other bodies `MOST_BODY` are the most.
+    """
+
+    def __init__(self, app: App, *, port: int, token: str, most_upload: int) -> None:
+        self._app, self._token, self._most_upload = app, token, most_upload
+        self._hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")}
+        self._cookie = f"masquerade-{port}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or hand it on."""
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
+        host = headers.get("host", "").lower()
+        if host not in self._hosts:
+            await _refuse(send, 421, "this server answers to its own address alone.")
+            return
+        if not self._from_here(headers, host, scope["method"]):
+            await _refuse(send, 403, "this request comes from another page.")
+            return
+        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+        if scope["path"] == "/" and given and self._is_token(given):
+            cookie = f"{self._cookie}={self._token}; HttpOnly; SameSite=Strict; Path=/"
+            await _answer(send, 303, b"", {"location": "/", "set-cookie": cookie})
+            return
+        if not self._is_token(_cookie(headers.get("cookie", ""), self._cookie)):
+            await _refuse(send, 401, "open the address that `masquerade studio` printed.")
+            return
+        upload = scope["path"] == "/api/videos"
+        most = self._most_upload if upload else MOST_BODY
+        answer = _Answer(send)
+        try:
+            told = headers.get("content-length", "")
+            if told.isdecimal() and int(told) > most:
+                raise TooLargeError(LARGER.format(most))
+            await self._app(scope, _limited(receive, most), answer)
+        except TooLargeError as error:
+            if not answer.begun:
+                await _refuse(send, 413, str(error))
+
+    def _is_token(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode(), self._token.encode())
+
+    def _from_here(self, headers: dict[str, str], host: str, method: str) -> bool:
+        site = headers.get("sec-fetch-site")
+        origin = headers.get("origin")
+        if origin is not None and origin.lower() != f"http://{host}":
+            return False
+        if site is None:
+            return True
+        if site == "cross-site" or site == "same-site":  # a link may be followed from elsewhere
+            link = headers.get("sec-fetch-mode") == "navigate" and method in SAFE
+            return link and headers.get("sec-fetch-dest") == "document"
+        return site in ("same-origin", "none")
+
+
+def new_token() -> str:
+    """A token that nobody can guess."""
+    return secrets.token_urlsafe(32)
+
+
+def _cookie(header: str, name: str) -> str:
+    try:
+        found = SimpleCookie(header).get(name)
+    except CookieError:
+        return ""
+    return found.value if found is not None else ""
+
+
+class TooLargeError(MasqueradeError):
+    """A body has more bytes than it may."""
+
+
+def _limited(receive: Receive, most: int) -> Receive:
+    """The parts of a body, as long as they are not too many."""
+    size = 0
+
+    async def receiving() -> MutableMapping[str, Any]:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > most:
+            raise TooLargeError(LARGER.format(most))
+        return message
+
+    return receiving
+
+
+class _Answer:
+    """Sends an answer with the headers that every one has, and knows whether it has begun."""
+
+    def __init__(self, send: Send) -> None:
+        self._send, self.begun = send, False
+
+    async def __call__(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.begun = True
+            there = {name for name, _ in message["headers"]}
+            added = {**HEADERS, "content-security-policy": POLICY}
+            own = [(name.encode(), value.encode()) for name, value in added.items()]
+            message["headers"] = [
+                *message["headers"],
+                *(header for header in own if header[0] not in there),
+            ]
+        await self._send(message)
+
+
+async def _refuse(send: Send, status: int, sentence: str) -> None:
+    body = f'{{"error": "{sentence}"}}'.encode()
+    await _answer(send, status, body, {"content-type": "application/json"})
+
+
+async def _answer(send: Send, status: int, body: bytes, headers: dict[str, str]) -> None:
+    every = {**HEADERS, "content-length": str(len(body)), **headers}
+    raw = [(name.encode(), value.encode()) for name, value in every.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})

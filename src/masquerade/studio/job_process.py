@@ -1,0 +1,116 @@
+"""Anonymizes a whole video, or attacks a result, in a process of its own.
+
+    python -m masquerade.studio.job_process anonymize EDITS VIDEO RESULT [--allow-empty ...]
+    python -m masquerade.studio.job_process attack RESULT PAGE VIDEO
+
+Each line of the output is JSON: {"done": frames, "total": frames or null} as it goes on, then
+{"summary": [sentences], "warnings": [sentences]}, or {"error": "a sentence", "exit_code": 4}.
+"""
+
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+
+from masquerade.attack import AttackConfig, attack_files
+from masquerade.errors import MasqueradeError
+from masquerade.pipeline.config import PipelineConfig, build_pipeline
+from masquerade.pipeline.receipt import Receipt
+from masquerade.pipeline.single_file import run_file
+from masquerade.report.attack_page import render_attack_page
+from masquerade.storage import atomic_write
+from masquerade.studio.children import end_with_parent, say
+
+NICE = 5  # below the page, which is to answer at once
+OFTEN = 0.2  # seconds between two lines of progress
+LEVELS = {"recovered": "Recovered: ", "left": "Left: ", "nothing": ""}
+
+
+def anonymize(edits: Path, video: Path, result: Path, *flags: Path) -> None:
+    """Do the run that `masquerade anonymize --edits` does."""
+    allowed = {str(flag).removeprefix("--").replace("-", "_"): True for flag in flags}
+    config = PipelineConfig(edits=edits, **allowed)  # type: ignore[arg-type]
+    receipt = run_file(video, result, build_pipeline(None, config), progress=Progress())
+    say(summary=told(receipt), warnings=list(receipt.warnings))
+
+
+def attack(result: Path, page: Path, video: Path) -> None:
+    """Try to recover what was hidden, beside the raw video, and write a page of it."""
+    progress = Progress()
+    report = attack_files([result], AttackConfig(), raw=video, progress=progress.step)
+    with atomic_write(page, overwrite=True, private=True) as part:
+        part.write_text(render_attack_page(report), encoding="utf-8")
+    (one,) = report.videos
+    if one.error:
+        raise MasqueradeError(f"the result could not be attacked: {one.error}")
+    verdict = "These attacks recovered nothing; others may."
+    if one.recovered:
+        verdict = "Something was recovered: look at the frames before the result is released."
+    said = [f"{LEVELS[found.level]}{found.says}" for found in one.findings]
+    say(summary=[verdict, *said], warnings=[], exit_code=report.exit_code)
+
+
+def told(receipt: Receipt) -> list[str]:
+    """A receipt in sentences."""
+    coverage, method = receipt.coverage, receipt.method["name"]
+    hidden = coverage.frames - coverage.empty
+    said = [
+        f"{hidden:,} of {coverage.frames:,} frames have something hidden by {method}; on average "
+        f"{100 * sum(coverage.share) / max(1, coverage.frames):.0f} % of the picture."
+    ]
+    if coverage.missed:
+        said.append(f"Nothing was found in {coverage.missed} frames between.")
+    if coverage.tracks:
+        said.append(f"{coverage.tracks} tracks of people or faces were followed.")
+    if receipt.left_visible:
+        said.append(f"{len(receipt.left_visible)} tracks were left visible on purpose.")
+    if receipt.measured:
+        said.append(f"What was measured of this level: {receipt.measured}.")
+    if receipt.removed:
+        said.append(f"Removed besides: {', '.join(receipt.removed)}.")
+    said.append(f"Sound: {receipt.audio}.")
+    return said
+
+
+class Progress:
+    """Tells how far it is, a few times a second at most."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def __call__(self, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        if now - self._last >= OFTEN or done == total:
+            self._last = now
+            say(done=done, total=total)
+
+    def step(self, what: str, done: int, total: int) -> None:
+        """The same of steps that have names."""
+        self(done, total)
+
+
+def main(argv: list[str]) -> int:
+    """Run one job; returns the exit code of the command that does the same."""
+    end_with_parent()
+    os.nice(NICE)
+    warnings.simplefilter("ignore")
+    paths = [Path(word) for word in argv[1:]]
+    try:
+        if argv[0] == "attack":
+            attack(*paths)
+        else:
+            anonymize(*paths)
+    except KeyboardInterrupt:
+        return 130
+    except MasqueradeError as error:
+        say(error=str(error), exit_code=error.exit_code)
+        return error.exit_code
+    except OSError as error:  # such as a full disk
+        say(error=f"{error.strerror or error}.", exit_code=1)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,227 @@
+"""Jobs: whole videos that are anonymized or attacked, one after the other, each in a process.
+
+What a job is and how it ended lies beside its result in a folder of its own, so that a restart
+loses no finished job. A job that was not finished is forgotten at the next start.
+"""
+
+import json
+import re
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from masquerade.errors import UsageError
+from masquerade.storage import atomic_write
+from masquerade.studio.children import Child
+
+State = Literal["waiting", "running", "done", "failed", "cancelled"]
+Kind = Literal["anonymize", "attack"]
+MOST_WAITING = 100
+FILE = "job.json"
+
+
+@dataclass
+class Job:
+    """One job, as it is shown and kept."""
+
+    id: str
+    video: str | None
+    name: str
+    kind: Kind
+    state: State = "waiting"
+    done: int = 0
+    total: int | None = None
+    seconds: float = 0.0
+    error: str | None = None
+    summary: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    exit_code: int | None = None
+    result: str | None = None  # the file's name in the job's folder
+    saved: str | None = None  # where it lies on the server, under the root
+    source: str | None = None  # the raw video, while the page runs; never kept
+
+    def shown(self) -> dict[str, Any]:
+        """What the page is told."""
+        found = {key: value for key, value in asdict(self).items() if key not in HIDDEN}
+        files = {}
+        if self.state == "done" and self.result:
+            address = f"/api/jobs/{self.id}"
+            if self.kind == "attack":
+                files["page"] = f"{address}/page"
+            else:
+                files = {"result": f"{address}/result", "receipt": f"{address}/receipt"}
+        return {**found, "files": {**files, **({"saved": self.saved} if self.saved else {})}}
+
+
+HIDDEN = ("result", "saved", "source")
+
+
+class Jobs:
+    """The queue of jobs, and those that are finished.
+
+    Args:
+        folder: where jobs are kept, private to the user.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._jobs = folder, dict[str, Job]()
+        self._waiting: list[tuple[Job, list[str]]] = []
+        self._running: tuple[Job, Child] | None = None
+        self._turn = threading.RLock()
+        self._began = 0.0
+        self._closed = False
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for own in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime):
+            job = _read(own / FILE)
+            if job is None:  # it was not finished
+                shutil.rmtree(own, ignore_errors=True)
+            else:
+                self._jobs[job.id] = job
+
+    def all(self) -> list[Job]:
+        """All jobs, the oldest first."""
+        with self._turn:
+            if self._running is not None:
+                self._running[0].seconds = round(time.monotonic() - self._began, 1)
+            return list(self._jobs.values())
+
+    def get(self, id: str) -> Job:
+        """One job.
+
+        Raises:
+            UsageError: there is none of that name.
+        """
+        if id not in self._jobs:
+            raise UsageError("there is no such job.")
+        return self._jobs[id]
+
+    def add(
+        self,
+        *,
+        video: str,
+        name: str,
+        kind: Kind,
+        arguments: Callable[[Path], list[str]],
+        result: str,
+        source: Path,
+        saved: str | None = None,
+    ) -> Job:
+        """Add a job to the queue.
+
+        Args:
+            video: the id of its video.
+            name: of its video.
+            kind: what is done.
+            arguments: of `job_process`, given the job's folder.
+            result: the name of the file that it makes in that folder.
+            source: the raw video.
+            saved: where the result lies if it is not in the folder.
+        """
+        with self._turn:
+            if len(self._waiting) >= MOST_WAITING:
+                raise UsageError(f"{MOST_WAITING} jobs wait already; let some finish.")
+            job = Job(secrets.token_hex(8), video, name, kind, result=result, saved=saved)
+            job.source = str(source)
+            own = self.folder(job)
+            own.mkdir(mode=0o700)
+            self._jobs[job.id] = job
+            self._waiting.append((job, [kind, *arguments(own)]))
+        self._next()
+        return job
+
+    def folder(self, job: Job) -> Path:
+        """The folder of a job."""
+        return self._folder / job.id
+
+    def remove(self, id: str) -> None:
+        """Cancel a job that is not finished, or forget a finished one with its files."""
+        job = self.get(id)
+        with self._turn:
+            waiting = [one for one in self._waiting if one[0] is job]
+            running = self._running if self._running and self._running[0] is job else None
+            self._waiting = [one for one in self._waiting if one[0] is not job]
+            if waiting:
+                job.state = "cancelled"
+        if running is not None:
+            job.state = "cancelled"
+            running[1].stop()
+        if not waiting and running is None:
+            with self._turn:
+                self._jobs.pop(id, None)
+            shutil.rmtree(self.folder(job), ignore_errors=True)
+
+    def of_video(self, video: str) -> list[Job]:
+        """The jobs of a video that are not finished."""
+        return [j for j in self.all() if j.video == video and j.state in ("waiting", "running")]
+
+    def close(self) -> None:
+        """End all work; finished jobs stay."""
+        self._closed = True
+        with self._turn:
+            self._waiting.clear()
+            running = self._running
+        if running is not None:
+            running[0].state = "cancelled"
+            running[1].stop()
+        for job in self._jobs.values():
+            if job.state != "done":
+                shutil.rmtree(self.folder(job), ignore_errors=True)
+
+    def _next(self) -> None:
+        with self._turn:
+            if self._closed or self._running is not None or not self._waiting:
+                return
+            job, arguments = self._waiting.pop(0)
+            job.state, self._began = "running", time.monotonic()
+            child = Child(
+                "masquerade.studio.job_process",
+                *arguments,
+                on_line=lambda line: self._hear(job, line),
+                on_end=lambda code, complaints: self._end(job, code, complaints),
+            )
+            self._running = job, child
+
+    def _hear(self, job: Job, line: dict[str, Any]) -> None:
+        known = {one.name for one in fields(Job)} & {
+            *("done", "total", "error", "exit_code", "summary", "warnings"),
+        }
+        for key in known & set(line):
+            setattr(job, key, line[key])
+
+    def _end(self, job: Job, code: int, complaints: str) -> None:
+        with self._turn:
+            job.seconds = round(time.monotonic() - self._began, 1)
+            if job.state == "cancelled":
+                shutil.rmtree(self.folder(job), ignore_errors=True)
+            elif code:
+                last = complaints.strip().splitlines()[-1:] or [f"it ended with {code}"]
+                job.state, job.exit_code = "failed", job.exit_code or code
+                job.error = job.error or f"the run failed: {last[0]}"
+            else:
+                job.state, job.exit_code = "done", job.exit_code or 0
+                self._keep(job)
+            self._running = None
+        self._next()
+
+    def _keep(self, job: Job) -> None:
+        kept = {key: value for key, value in asdict(job).items() if key not in ("source", "video")}
+        with suppress(OSError), atomic_write(self.folder(job) / FILE, private=True) as part:
+            part.write_text(json.dumps(kept, ensure_ascii=False), "utf-8", "backslashreplace")
+
+
+def _read(file: Path) -> Job | None:
+    """A finished job, if a file tells of one and its result is there."""
+    try:
+        about = json.loads(file.read_text("utf-8"))
+        job = Job(**{**about, "video": None})
+        named = re.fullmatch("[0-9a-f]{16}", job.id) and job.id == file.parent.name
+        there = job.saved or (file.parent / str(job.result)).exists()
+        return job if named and there and job.state == "done" else None
+    except (OSError, ValueError, TypeError):
+        return None

@@ -1,0 +1,273 @@
+"""One frame of the result as it would be, drawn at once from what is known of the video.
+
+It is drawn from the copy's pictures, and who is left visible is cut out by their boxes: a picture
+to decide by. The whole run reads the video itself.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from masquerade.anonymizer import Anonymizer, Pixels
+from masquerade.errors import VideoError
+from masquerade.pipeline.config import (
+    PipelineConfig,
+    build_region_source,
+    source_names,
+    with_default_regions,
+    with_edits,
+)
+from masquerade.pipeline.edits import Edits
+from masquerade.pipeline.stream import Cover, region_mask
+from masquerade.pipeline.track_methods import TrackMethods
+from masquerade.regions.boxes import Box
+from masquerade.regions.masks import Mask, rasterize
+from masquerade.regions.region import Region
+from masquerade.studio.copying import Pictures
+from masquerade.studio.scans import followed_label, scan_key
+
+NEAR = 1.15  # factor on the box of somebody visible: so far around it nothing else is hidden
+KEPT_SOURCES, KEPT_FOUND = 4, 64
+SHAPES = {"faces": "ellipse", "people": "silhouette", "parts": "silhouette"}
+
+
+@dataclass(frozen=True)
+class PictureFrame:
+    """One picture of a copy as region sources read frames: at the video's size, and as small."""
+
+    pixels: Pixels
+    width: int  # of the video
+    height: int
+    time: float
+
+    def rgb(self, size: tuple[int, int] | None = None) -> Any:
+        """The pixels at a size (w, h), or at the video's."""
+        size = size or (self.width, self.height)
+        if size == self.pixels.shape[1::-1]:
+            return self.pixels
+        smaller = size[0] < self.pixels.shape[1]
+        return cv2.resize(
+            self.pixels, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+        )
+
+
+class FrameDetectors:
+    """Finds what is to be hidden in single frames, before a whole video was looked through.
+
+    What was built and found is kept; detectors take their turns.
+    """
+
+    def __init__(self) -> None:
+        self._sources: OrderedDict[str, Any] = OrderedDict()
+        self._found: OrderedDict[tuple[str, str, int], Region] = OrderedDict()
+        self._turn = threading.Lock()
+
+    def find(self, edits: Edits, video: str, pictures: Pictures, frame: int) -> Region:
+        """What is found in one frame alone; `video` is its name among others."""
+        own = scan_key(edits)
+        key = own, video, frame
+        with self._turn:
+            if key in self._found:
+                return self._found[key]
+            if own not in self._sources:
+                nobody = replace(edits, visible=(), only=(), methods={}, drawn=())
+                config = with_default_regions(
+                    with_edits(PipelineConfig(), nobody), nobody.anonymizer()
+                )
+                self._sources[own] = build_region_source(config)
+                _keep(self._sources, KEPT_SOURCES)
+            info = pictures.info
+            picture = PictureFrame(pictures.read(frame), info.width, info.height, 0.0)
+            found = next(iter(self._sources[own]([picture])))
+            self._found[key] = _at_size(found, pictures.size)
+            _keep(self._found, KEPT_FOUND)
+            return self._found[key]
+
+
+class Preview:
+    """Draws frames of the result.
+
+    Args:
+        pictures: the video's copy.
+        find: what is found in a frame under some edits, its masks at the copy's size.
+    """
+
+    def __init__(self, pictures: Pictures, find: Callable[[Edits, int], Region]) -> None:
+        self._pictures, self._find = pictures, find
+        self._turn = threading.Lock()
+        self._methods: OrderedDict[str, Anonymizer] = OrderedDict()
+
+    def draw(self, edits: Edits, frame: int) -> Pixels:
+        """The picture (h, w, 3) of one frame as these edits make it.
+
+        Raises:
+            VideoError: the frame is not there yet.
+        """
+        if frame < 0 or frame >= self._pictures.frames:
+            raise VideoError(f"there is no frame {frame} yet.")
+        anonymizer = self._method(edits)
+        config = with_default_regions(with_edits(PipelineConfig(), edits), anonymizer)
+        at = self._window(anonymizer, frame)
+        regions = [self.region(edits, t) for t in at]
+        pixels = np.stack([self._pictures.read(t) for t in at])
+        masks = self._masks(config, regions)
+        people = [scaled_people(region, self._scale) for region in regions]
+        poses = {"people": people} if anonymizer.needs_people else {}
+        with self._turn, torch.no_grad():
+            state = _state(anonymizer)
+            out, _ = anonymizer.on_pixels(pixels, mask=masks, state=state, **poses)
+            if edits.methods:
+                others = TrackMethods(edits.track_methods(), seed=None, digest=bytes(32))
+                scaled = [scaled_region(region, self._scale) for region in regions]
+                out = others.apply(out, pixels, masks, scaled)
+        if masks is not None and config.outside == "black":
+            out = out * (masks[..., None] > 127)
+        return np.asarray(out[at.index(frame)], np.uint8)
+
+    def region(self, edits: Edits, frame: int) -> Region:
+        """What is hidden in a frame: found, chosen and drawn; in pixels of the video."""
+        return chosen_region(self._find(edits, frame), edits, frame, self._scale)
+
+    @property
+    def _scale(self) -> tuple[float, float]:
+        info, size = self._pictures.info, self._pictures.size
+        return size[0] / info.width, size[1] / info.height
+
+    def _window(self, anonymizer: Anonymizer, frame: int) -> list[int]:
+        """The frames that a method is given, so that it can show this one."""
+        if anonymizer.framewise or anonymizer.needs_people:
+            return [frame]
+        length = anonymizer.window or 2
+        first = max(0, min(frame - length + 1, self._pictures.frames - length))
+        found = [min(t, self._pictures.frames - 1) for t in range(first, first + length)]
+        return found if not anonymizer.window else found[:length]
+
+    def _masks(self, config: PipelineConfig, regions: Sequence[Region]) -> Any:
+        shape: Any = config.shape or SHAPES.get(source_names(config)[0], "ellipse")
+        cover = Cover(shape, config.mask_scale, config.feather)
+        width, height = self._pictures.size
+        masks = [
+            region_mask(scaled_region(one, self._scale), cover, width=width, height=height)
+            for one in regions
+        ]
+        if all(mask is None for mask in masks):
+            return None
+        full = np.full((height, width), 255, np.uint8)
+        return np.stack([full if mask is None else mask for mask in masks])
+
+    def _method(self, edits: Edits) -> Anonymizer:
+        key = f"{edits.settings.get('level')} {edits.method} {dict(edits.arguments)}"
+        with self._turn:
+            if key not in self._methods:
+                self._methods[key] = edits.anonymizer()
+                _keep(self._methods, KEPT_SOURCES)
+            return self._methods[key]
+
+
+def chosen_region(region: Region, edits: Edits, frame: int, scale: tuple[float, float]) -> Region:
+    """A region without those who are left visible, and with what was drawn.
+
+    Its masks are at the copy's size, which is `scale` (across, down) of the video's.
+    """
+    named = {one for track in (*edits.visible, *edits.only) for one in edits.same_person(track)}
+    if named:
+        kind = followed_label(edits)
+        mine = [box for box in region.boxes if box.label == kind]
+        besides = [box for box in region.boxes if box.label != kind]
+        inside = [box for box in mine if box.track in named]
+        outside = [box for box in mine if box.track not in named]
+        hidden, shown = (inside, outside) if edits.only else (outside, inside)
+        kept = hidden if edits.only else []
+        faces = [box for box in besides if _lies_in(box, kept) or not _lies_in(box, shown)]
+        region = replace(
+            region,
+            boxes=(*hidden, *faces),
+            visible=tuple(shown),
+            mask=_cut(region.mask, hidden, shown, scale, only=bool(edits.only)),
+            people=tuple(p for p in region.people if (p.track in named) == bool(edits.only)),
+        )
+    drawn = tuple(box for one in edits.drawn if (box := one.box(frame)) is not None)
+    return replace(region, boxes=(*region.boxes, *drawn)) if drawn else region
+
+
+def _cut(
+    mask: Mask | None,
+    hidden: Sequence[Box],
+    shown: Sequence[Box],
+    scale: tuple[float, float],
+    *,
+    only: bool,
+) -> Mask | None:
+    """The mask where people are hidden; where both meet, hidden wins."""
+    if mask is None:
+        return None
+    height, width = mask.shape
+    own, others = (
+        rasterize(
+            [scaled_box(box, scale) for box in boxes if box.label != "drawn"],
+            width=width,
+            height=height,
+            shape="box",
+            margin=NEAR,
+        )
+        for boxes in (hidden, shown)
+    )
+    gone = own == 0 if only else (others > 0) & (own == 0)
+    return np.where(gone, 0, mask).astype(np.uint8)
+
+
+def _lies_in(box: Box, others: Sequence[Box]) -> bool:
+    """Whether the middle of a box lies in one of others."""
+    x, y = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
+    return any(one.x0 <= x <= one.x1 and one.y0 <= y <= one.y1 for one in others)
+
+
+def scaled_box(box: Box, scale: tuple[float, float]) -> Box:
+    """A box in pixels of the copy."""
+    x, y = scale
+    return replace(box, x0=box.x0 * x, y0=box.y0 * y, x1=box.x1 * x, y1=box.y1 * y)
+
+
+def scaled_region(region: Region, scale: tuple[float, float]) -> Region:
+    """A region whose boxes are in pixels of the copy, as its masks are."""
+    return replace(region, boxes=tuple(scaled_box(box, scale) for box in region.boxes))
+
+
+def scaled_people(region: Region, scale: tuple[float, float]) -> list[Any]:
+    """The people of a region in pixels of the copy."""
+    x, y = scale
+    return [
+        one._replace(
+            box=(one.box[0] * x, one.box[1] * y, one.box[2] * x, one.box[3] * y),
+            landmarks=one.landmarks * [x, y, x, 1, 1],
+        )
+        for one in region.people
+    ]
+
+
+def _at_size(region: Region, size: tuple[int, int]) -> Region:
+    return replace(
+        region,
+        mask=None
+        if region.mask is None
+        else np.asarray(cv2.resize(region.mask, size, interpolation=cv2.INTER_AREA), np.uint8),
+        strength=None
+        if region.strength is None
+        else np.asarray(cv2.resize(region.strength, size, interpolation=cv2.INTER_AREA), np.uint8),
+    )
+
+
+def _state(anonymizer: Anonymizer) -> Any:
+    digest = bytes(32) if anonymizer.needs_source_digest else None
+    return anonymizer.init_state(source=digest)
+
+
+def _keep(kept: OrderedDict[Any, Any], most: int) -> None:
+    while len(kept) > most:
+        kept.popitem(last=False)

@@ -1,0 +1,62 @@
+"""Finds what is to be hidden in a whole video, in a process of its own.
+
+    python -m masquerade.studio.scan_process EDITS VIDEO FOLDER
+
+EDITS says how people are found, and nobody in it is chosen. Pieces of what was found appear in
+FOLDER, and each line of the output is JSON: {"done": frames} as it goes on, then {"end": true}, or
+{"error": "a sentence"}.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from masquerade.errors import MasqueradeError
+from masquerade.pipeline.config import (
+    PipelineConfig,
+    build_region_source,
+    with_default_regions,
+    with_edits,
+)
+from masquerade.pipeline.edits import Edits
+from masquerade.studio.children import end_with_parent, say
+from masquerade.studio.found_pieces import LENGTH, FoundWriter
+from masquerade.video.frame import Frame
+from masquerade.video.read import Reader
+from masquerade.video.segments import copy_size
+
+NICE = 5  # below the page, which is to answer at once
+
+
+def scan(edits: Path, video: Path, folder: Path) -> None:
+    """Find what is to be hidden in every frame, and write it."""
+    decided = Edits.read(edits)
+    config = with_default_regions(with_edits(PipelineConfig(), decided), decided.anonymizer())
+    source = build_region_source(config)  # faces and poses alike, whatever the method shows
+    with Reader(video, force_8bit=True) as reader:
+        found = FoundWriter(folder, copy_size(reader.info.width, reader.info.height))
+        frames = (item for item in reader if isinstance(item, Frame))
+        for done, region in enumerate(source(frames), 1):
+            found.add(region)
+            if done % LENGTH == 0:
+                say(done=done)
+        found.flush()
+    say(end=True)
+
+
+def main(argv: list[str]) -> int:
+    """Run one scan; returns the exit code."""
+    end_with_parent()
+    os.nice(NICE)
+    try:
+        scan(*map(Path, argv))
+    except KeyboardInterrupt:
+        return 130
+    except (MasqueradeError, OSError) as error:
+        say(error=str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,248 @@
+"""Who is where in a video under its present settings: found in another process, kept for each."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from masquerade.pipeline.config import (
+    PipelineConfig,
+    region_arguments,
+    source_names,
+    with_default_regions,
+    with_edits,
+)
+from masquerade.pipeline.edits import Edits
+from masquerade.pipeline.single_file import PERSON_LABELS
+from masquerade.regions.people_scores import UNSURE
+from masquerade.regions.region import Region
+from masquerade.studio.children import Child
+from masquerade.studio.found_pieces import LENGTH, FoundReader
+
+LONG = 24  # frames over which somebody was not seen, to be looked at
+MOST_THUMBNAIL = 2.0  # how much larger a sighting counts in which nobody else is in the way
+
+
+@dataclass
+class SeenTrack:
+    """One track: where it was seen, and where best."""
+
+    id: int
+    label: str
+    frames: list[int] = field(default_factory=list)
+    best: int = 0  # frame
+    box: tuple[float, float, float, float] = (0, 0, 0, 0)  # in that frame
+    size: float = 0.0
+
+    def spans(self) -> list[tuple[int, int]]:
+        """Runs of frames, first and last."""
+        found: list[tuple[int, int]] = []
+        for frame in self.frames:
+            if found and frame == found[-1][1] + 1:
+                found[-1] = found[-1][0], frame
+            else:
+                found.append((frame, frame))
+        return found
+
+
+class Scan:
+    """What is found in a video under some settings, as far as it is known.
+
+    Args:
+        edits: the settings; who is chosen in them does not matter.
+        video: the file.
+        folder: an empty private folder.
+        size: (w, h) of the copy's pictures.
+    """
+
+    def __init__(self, edits: Edits, video: Path, folder: Path, size: tuple[int, int]) -> None:
+        self.kind = followed_label(edits)
+        self.state, self.done = "waiting", 0  # then running, done or failed
+        self.error: str | None = None
+        self.cuts: list[int] = []
+        self.found: list[int] = []  # regions of each frame
+        self.share: list[float] = []  # of each frame's area, about how much is hidden, 0 to 1
+        self.tracks: dict[int, SeenTrack] = {}
+        self.unsure: list[int] = []  # frames in which a person was found with little confidence
+        self.filled: dict[int, int] = {}  # frames since a track was last detected
+        self.gaps: list[tuple[int, int]] = []  # frames over which somebody was not detected
+        self._reader = FoundReader(folder, size)
+        self._area = float(edits.source.width * edits.source.height)
+        self._lock = threading.Lock()
+        request = folder / "edits.json"
+        only_settings(edits).write(request)
+        self._names = str(request), str(video), str(folder)
+        self._child: Child | None = None
+        self._ended: Callable[[], None] = lambda: None
+
+    def start(self, ended: Callable[[], None]) -> None:
+        """Begin; `ended` is called when it has ended."""
+        self.state, self._ended = "running", ended
+        module = "masquerade.studio.scan_process"
+        self._child = Child(module, *self._names, on_line=self._hear, on_end=self._end)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it has not ended yet."""
+        return self.state in ("waiting", "running")
+
+    def region(self, frame: int) -> Region | None:
+        """What was found in a frame, its masks at the copy's size; None: not yet known."""
+        return self._reader.read(frame)
+
+    def stop(self) -> None:
+        """End it; what was found stays."""
+        if self._child is not None and self.state == "running":
+            self._child.stop()
+
+    def _hear(self, line: dict[str, Any]) -> None:
+        if "error" in line:
+            self.error = str(line["error"])
+        self._take()
+
+    def _end(self, code: int, complaints: str) -> None:
+        self._take()
+        if code and self.error is None:
+            last = complaints.strip().splitlines()[-1:] or [f"it ended with {code}"]
+            self.error = f"nothing more could be found: {last[0]}"
+        self.state = "failed" if code else "done"
+        self._ended()
+
+    def _take(self) -> None:
+        """Add up the pieces that came."""
+        with self._lock:
+            while self.done % LENGTH == 0:
+                regions = self._reader.read_piece(self.done // LENGTH)
+                if regions is None:
+                    return
+                for region in regions:
+                    self._add(region)
+
+    def _add(self, region: Region) -> None:
+        frame, self.done = self.done, self.done + 1
+        self.found.append(1 if region.full_frame else len(region.boxes))
+        if region.strength is not None and not region.boxes and region.strength.any():
+            self.found[-1] = 1
+        self.share.append(_share(region, self._area))
+        if region.cut:
+            self.cuts.append(frame)
+        for box in region.boxes:
+            if box.label == "person" and box.source == "detected" and box.score < UNSURE:
+                self.unsure.append(frame)
+            if box.track is None or box.label != self.kind:
+                continue
+            seen = self.tracks.setdefault(box.track, SeenTrack(box.track, box.label, best=frame))
+            seen.frames.append(frame)
+            missed = 0 if box.source == "detected" else self.filled.get(box.track, 0) + 1
+            if not missed and self.filled.get(box.track, 0) >= LONG:
+                self.gaps.append((frame - self.filled[box.track], frame - 1))
+            self.filled[box.track] = missed
+            others = sum(_overlap(box, one) for one in region.boxes if one is not box)
+            size = box.width * box.height / (1 + MOST_THUMBNAIL * others)
+            if box.source == "detected" and size > 1.1 * seen.size:
+                edges = (box.x0, box.y0, box.x1, box.y1)
+                seen.size, seen.best, seen.box = size, frame, edges
+            elif not seen.size and len(seen.frames) == 1:
+                seen.box = (box.x0, box.y0, box.x1, box.y1)
+
+    def marks(self, drawn: Sequence[int] = ()) -> list[dict[str, Any]]:
+        """Places to look at: `drawn` are frames in which something was drawn by hand."""
+        by_hand = set(drawn)
+        nothing = [t for t, n in enumerate(self.found) if not n and t not in by_hand]
+        found = [_mark(run, "nothing", "Nothing was found here.") for run in runs(nothing)]
+        text = "Somebody was not seen here for a while, and was filled in."
+        found += [_mark(run, "gap", text) for run in self.gaps]
+        text = "Somebody was found here with little confidence."
+        found += [_mark(run, "unsure", text) for run in runs(self.unsure)]
+        found += [_mark((cut, cut), "cut", "A new scene begins.") for cut in self.cuts]
+        return sorted(found, key=lambda mark: (mark["first"], mark["kind"]))
+
+
+class ScanQueue:
+    """Starts scans one after the other, the one asked for last first."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Scan] = []
+        self._running: Scan | None = None
+        self._lock = threading.Lock()
+
+    def add(self, scan: Scan) -> None:
+        """Start a scan as soon as none runs."""
+        with self._lock:
+            self._waiting.append(scan)
+        self._next(None)
+
+    def remove(self, scan: Scan) -> None:
+        """Stop a scan, or forget it where it has not begun."""
+        with self._lock:
+            if scan in self._waiting:
+                self._waiting.remove(scan)
+                return
+        scan.stop()
+
+    def _next(self, ended: Scan | None) -> None:
+        with self._lock:
+            if ended is not None and self._running is ended:
+                self._running = None
+            if self._running is not None or not self._waiting:
+                return
+            scan = self._running = self._waiting.pop()
+            scan.start(lambda: self._next(scan))
+
+
+def runs(frames: Sequence[int]) -> list[tuple[int, int]]:
+    """Runs of frames in a sorted list, first and last; neighbours of neighbours are one run."""
+    found: list[tuple[int, int]] = []
+    for frame in frames:
+        if found and frame <= found[-1][1] + 2:
+            found[-1] = found[-1][0], frame
+        else:
+            found.append((frame, frame))
+    return found
+
+
+def only_settings(edits: Edits) -> Edits:
+    """The settings of edits, with nobody chosen and nothing drawn."""
+    nobody: dict[str, Any] = dict(visible=(), only=(), joined=(), methods={}, drawn=(), log=())
+    return replace(edits, **nobody)
+
+
+def followed_label(edits: Edits) -> str | None:
+    """The label of boxes whose tracks may be chosen; None: nobody may be."""
+    config = with_default_regions(with_edits(PipelineConfig(), edits), edits.anonymizer())
+    return PERSON_LABELS.get(source_names(config)[0])
+
+
+def scan_key(edits: Edits) -> str:
+    """Equal for settings under which the same is found."""
+    plain = only_settings(edits)
+    config = with_default_regions(with_edits(PipelineConfig(), plain), plain.anonymizer())
+    given = [
+        (name, {key: str(value) for key, value in sorted(arguments.items())})
+        for name, arguments in region_arguments(config)
+    ]
+    return hashlib.sha256(json.dumps(given).encode()).hexdigest()[:16]
+
+
+def _share(region: Region, area: float) -> float:
+    """About how much of the frame's area is hidden, 0 to 1."""
+    if region.full_frame:
+        return 1.0
+    boxes = sum(box.width * box.height for box in region.boxes) / area
+    masks = [float((m > 0).mean()) for m in (region.mask, region.strength) if m is not None]
+    return round(max(masks) if masks else min(1.0, boxes), 4)
+
+
+def _overlap(box: Any, other: Any) -> float:
+    """How much of a box lies in another, 0 to 1."""
+    wide = min(box.x1, other.x1) - max(box.x0, other.x0)
+    high = min(box.y1, other.y1) - max(box.y0, other.y0)
+    own = box.width * box.height
+    return max(0.0, wide) * max(0.0, high) / own if own and other.label == box.label else 0.0
+
+
+def _mark(run: tuple[int, int], kind: str, text: str) -> dict[str, Any]:
+    return {"first": run[0], "last": run[1], "kind": kind, "text": text}

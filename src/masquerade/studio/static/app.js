@@ -1,0 +1,263 @@
+// Puts the parts together: starts the page, shows a video, and keeps up with the server.
+
+import { get, isAbort, watch } from "./api.js";
+import * as compare from "./compare.js";
+import { find } from "./dom.js";
+import { adopt, busy, cause, editCount } from "./edits.js";
+import * as history from "./history.js";
+import * as jobs from "./jobs.js";
+import * as keys from "./keys.js";
+import * as levels from "./levels.js";
+import * as menu from "./menu.js";
+import * as modes from "./modes.js";
+import * as notice from "./notice.js";
+import * as open from "./open.js";
+import * as outlines from "./outlines.js";
+import * as people from "./people.js";
+import { forget, Latest } from "./pictures.js";
+import * as playback from "./playback.js";
+import * as regions from "./regions.js";
+import * as settings from "./settings.js";
+import { changed, on, state } from "./store.js";
+import * as strip from "./strip.js";
+import * as viewer from "./viewer.js";
+
+const OFTEN = 500; // ms between questions while the server reads, searches or runs a job
+const SELDOM = 5000; // ms between questions while nothing goes on
+const AGAIN = 1500; // ms between tries to reach a lost server
+
+// ---- the video that is shown ----
+
+function show(video) {
+  playback.stop();
+  modes.leave();
+  menu.close();
+  if (state.video?.id !== video.id) {
+    viewer.clear();
+    forget();
+    details.cancel();
+    Object.assign(state, { frame: 0, strip: null, tracks: { only: false, tracks: [] }, heat: null, selected: null });
+    state.looked = remembered(video.id);
+  }
+  cause.name = null;
+  state.video = video;
+  window.history.replaceState(null, "", `#${video.id}`);
+  document.title = `${video.name} · masquerade studio`;
+  open.showStart(false);
+  changed("video", "frames", "scan", "strip", "tracks", "frame", "settings", "looked");
+  viewer.want();
+  known = "";
+  refreshDetails();
+  wake();
+}
+
+async function choose(id) {
+  if (!id) {
+    state.video = null;
+    viewer.clear();
+    window.history.replaceState(null, "", location.pathname);
+    document.title = "masquerade studio";
+    changed("videos");
+    return open.showStart();
+  }
+  try {
+    show(await get(`/videos/${id}`));
+  } catch (error) {
+    notice.report(error);
+  }
+}
+
+// Which marks were looked at is remembered in this tab only, and by numbers only.
+const remembered = (id) => new Set(JSON.parse(sessionStorage.getItem(`looked-${id}`) ?? "[]"));
+
+function remember() {
+  if (state.video) sessionStorage.setItem(`looked-${state.video.id}`, JSON.stringify([...state.looked]));
+}
+
+// ---- the strip and who was found: asked for anew when an edit or the search has changed them ----
+
+let known = "";
+
+const details = new Latest(async (id, signal) => {
+  const [newStrip, newTracks] = await Promise.all([
+    get(`/videos/${id}/strip`, signal),
+    get(`/videos/${id}/tracks`, signal),
+  ]);
+  if (state.video?.id !== id) return;
+  state.strip = newStrip;
+  state.tracks = newTracks;
+  changed("strip", "tracks");
+}, (error) => {
+  known = ""; // the next question to the server tries again
+  if (error.status !== 409 && error.status !== 425) notice.report(error);
+});
+
+function refreshDetails() {
+  const { video } = state;
+  if (!video) return;
+  const key = [video.id, video.revision, video.scan?.state, video.scan?.done, video.frames].join();
+  if (key === known) return;
+  known = key;
+  details.want(video.id);
+}
+
+// ---- progress of reading and searching ----
+
+let lastSaid = "";
+
+function showProgress() {
+  const { video } = state;
+  if (!video) return;
+  const { text, value, max, bad } = progress(video);
+  find("#scan").hidden = !text;
+  find("#scan").dataset.bad = Boolean(bad);
+  find("#scan-text").textContent = text;
+  const bar = find("#scan-bar");
+  bar.hidden = Boolean(bad);
+  if (max) {
+    bar.max = max;
+    bar.value = value;
+  } else bar.removeAttribute("value");
+  // Screen readers hear of a beginning and an end, not of every frame.
+  const said = `${video.id} ${video.state} ${video.scan?.state}`;
+  if (said === lastSaid) return;
+  const first = !lastSaid.startsWith(video.id);
+  lastSaid = said;
+  if (text) notice.tell(text, { seen: false });
+  else if (!first && video.scan?.state === "done") notice.tell("The search is done.");
+}
+
+function progress(video) {
+  const { scan } = video;
+  if (video.state === "failed") return { text: video.error ?? "The video could not be read.", bad: true };
+  if (video.state === "reading") {
+    const expected = video.frames_expected;
+    return { text: `Reading the video: ${video.frames}${expected ? ` of ${expected}` : ""} frames`, value: video.frames, max: expected };
+  }
+  if (scan?.state === "waiting") return { text: "Waiting to search for people" };
+  if (scan?.state === "running") {
+    return { text: `Searching for people: ${scan.done} of ${video.frames} frames`, value: scan.done, max: video.frames };
+  }
+  if (scan?.state === "failed") return { text: scan.error ?? "The search failed.", bad: true };
+  return { text: "" };
+}
+
+// ---- keeping up with the server ----
+
+let timer = 0;
+let asking = false;
+
+function wake() {
+  clearTimeout(timer);
+  timer = setTimeout(ask, OFTEN);
+}
+
+function pace() {
+  if (state.lost) return AGAIN;
+  const { video } = state;
+  const working = video && (video.state === "reading" || ["waiting", "running"].includes(video.scan?.state));
+  return working || jobs.active() ? OFTEN : SELDOM;
+}
+
+async function ask() {
+  if (asking) return;
+  asking = true;
+  try {
+    await keepUp();
+  } catch (error) {
+    if (error.status === 404 && state.video) await gone();
+    else if (!isAbort(error)) notice.report(error);
+  }
+  asking = false;
+  clearTimeout(timer);
+  timer = setTimeout(ask, pace());
+}
+
+async function keepUp() {
+  if (!state.about) await begin();
+  const id = state.video?.id;
+  if (id) {
+    const before = editCount();
+    const video = await get(`/videos/${id}`);
+    // An answer from before an edit would take the edit back on the page.
+    if (state.video?.id === id && before === editCount() && !busy() && video.revision >= state.video.revision) adopt(video);
+  }
+  await jobs.refresh();
+  refreshDetails();
+  if (find("#refused").open) find("#refused").close(); // the address was opened meanwhile
+}
+
+/** The video was closed elsewhere, or the command was started anew. */
+async function gone() {
+  state.videos = await get("/videos").catch(() => []);
+  notice.alarm(`${state.video.name} is no longer open. Open it again.`);
+  choose(null);
+}
+
+function setUpWatch() {
+  const banner = find("#lost");
+  watch.lost = () => {
+    if (state.lost) return;
+    state.lost = true;
+    banner.hidden = false;
+    playback.stop();
+    wake();
+  };
+  watch.answered = () => {
+    if (!state.lost) return;
+    state.lost = false;
+    banner.hidden = true;
+    notice.tell("The studio answers again.");
+    known = "";
+    viewer.want();
+    wake();
+  };
+  watch.refused = (message) => {
+    find("#refused-text").textContent = message;
+    const dialog = find("#refused");
+    if (!dialog.open) dialog.showModal();
+  };
+}
+
+async function begin() {
+  state.about = await get("/about");
+  changed("about");
+  state.videos = await get("/videos");
+  changed("videos");
+  const wanted = location.hash.slice(1);
+  const one = state.videos.find((video) => video.id === wanted) ?? state.videos[0];
+  if (one) await choose(one.id);
+  else open.showStart();
+}
+
+function setUp() {
+  setUpWatch();
+  notice.setUp();
+  open.setUp(show, choose);
+  viewer.setUp();
+  playback.setUp();
+  strip.setUp();
+  modes.setUp();
+  outlines.setUp(people.chooseBox);
+  menu.setUp();
+  people.setUp();
+  levels.setUp();
+  settings.setUp();
+  compare.setUp();
+  regions.setUp();
+  history.setUp();
+  jobs.setUp();
+  keys.setUp();
+  on("video scan frames", showProgress);
+  on("revision scan frames", refreshDetails);
+  on("looked", remember);
+  // An edit often begins a new search: its progress is asked for soon.
+  on("edits", () => {
+    document.body.dataset.busy = busy();
+    wake();
+  });
+  document.addEventListener("visibilitychange", () => document.hidden || wake());
+}
+
+setUp();
+ask();

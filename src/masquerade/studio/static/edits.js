@@ -1,0 +1,87 @@
+// Whatever changes a video goes through here: one request after another, and its answer is the new truth.
+
+import { post, put, putText, remove } from "./api.js";
+import { calm, report } from "./notice.js";
+import { changed, state } from "./store.js";
+
+let queue = Promise.resolve();
+let waiting = 0;
+let finished = 0;
+
+export const busy = () => waiting > 0;
+
+/** A number that grows with each finished edit: an answer that was asked for before is out of date. */
+export const editCount = () => finished;
+
+/** When the user last changed something whose picture has not been seen yet; for the performance marks. */
+export const cause = { name: null, since: 0 };
+
+export const because = (name) => Object.assign(cause, { name, since: performance.now() });
+
+/** Take over what the server says of the video that is shown. */
+export function adopt(video) {
+  if (!video || video.id !== state.video?.id) return;
+  const old = state.video;
+  state.video = video;
+  const parts = ["video"];
+  if (old.revision !== video.revision) parts.push("revision");
+  if (old.frames !== video.frames) parts.push("frames");
+  if (old.scan?.state !== video.scan?.state || old.scan?.done !== video.scan?.done) parts.push("scan");
+  changed(...parts);
+}
+
+/** Send an edit; returns the VIDEO, or null where it was refused (that is said in the alert). */
+export function edit(send) {
+  const id = state.video?.id;
+  because("setting to frame");
+  waiting += 1;
+  const turn = queue.then(async () => {
+    try {
+      const video = await send(id);
+      calm();
+      finished += 1;
+      adopt(video);
+      return video;
+    } catch (error) {
+      cause.name = null;
+      report(error);
+      return null;
+    } finally {
+      waiting -= 1;
+      changed("edits");
+    }
+  });
+  queue = turn;
+  changed("edits");
+  return turn;
+}
+
+// Settings that change faster than the server answers are put together into one request.
+let pending = null;
+
+export function set(part) {
+  if (pending) {
+    Object.assign(pending, part);
+    because("setting to frame");
+    return;
+  }
+  pending = { ...part };
+  edit((id) => {
+    const all = pending;
+    pending = null;
+    return put(`/videos/${id}/settings`, all);
+  }).then(() => changed("settings"));
+}
+
+export const decide = (track, choice) => edit((id) => put(`/videos/${id}/tracks/${track}`, choice));
+export const join = (a, b) => edit((id) => post(`/videos/${id}/tracks/join`, { ids: [a, b] }));
+export const split = (track) => edit((id) => post(`/videos/${id}/tracks/split`, { id: track }));
+export const draw = (frame, box) => edit((id) => post(`/videos/${id}/drawn`, { frame, box }));
+export const correct = (region, frame, box) => edit((id) => put(`/videos/${id}/drawn/${region}`, { frame, box }));
+export const erase = (region) => edit((id) => remove(`/videos/${id}/drawn/${region}`));
+export const point = (body) => edit((id) => post(`/videos/${id}/templates`, body));
+export const turnPoint = (name, on) => edit((id) => put(`/videos/${id}/templates/${name}`, { on }));
+export const erasePoint = (name) => edit((id) => remove(`/videos/${id}/templates/${name}`));
+export const undo = () => edit((id) => post(`/videos/${id}/undo`));
+export const redo = () => edit((id) => post(`/videos/${id}/redo`));
+export const takeEdits = (text) => edit((id) => putText(`/videos/${id}/edits`, text));

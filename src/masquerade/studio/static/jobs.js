@@ -1,0 +1,190 @@
+// Anonymizing the whole video, and what became of it.
+
+import { get, post, remove } from "./api.js";
+import { find, icon, make, plural, redraw, sentence } from "./dom.js";
+import { ask, report, tell } from "./notice.js";
+import { stepMark } from "./playback.js";
+import { changed, on, openMarks, state, visibleTracks } from "./store.js";
+
+const allowed = new Map(); // job -> what it was allowed to publish without
+const KINDS = { anonymize: "Anonymize", attack: "Try to undo it" };
+const STATES = { waiting: "Waiting", running: "Running", done: "Done", failed: "Not published", cancelled: "Cancelled" };
+
+export const active = () => state.jobs.some((job) => job.state === "waiting" || job.state === "running");
+
+/** What the server says of its jobs; new ends are told to screen readers too. */
+export async function refresh() {
+  const before = new Map(state.jobs.map((job) => [job.id, job.state]));
+  state.jobs = await get("/jobs");
+  for (const job of state.jobs) {
+    const was = before.get(job.id);
+    if (!was || was === job.state || !["done", "failed", "cancelled"].includes(job.state)) continue;
+    tell(`${KINDS[job.kind]}, ${job.name}: ${job.error ?? STATES[job.state]}`);
+  }
+  changed("jobs");
+}
+
+async function start(body, permits = {}) {
+  try {
+    const job = await post(`/videos/${state.video.id}/jobs`, { ...body, ...permits });
+    allowed.set(job.id, permits);
+    state.jobs = [...state.jobs.filter((one) => one.id !== job.id), job];
+    changed("jobs");
+    find("#jobs-panel").scrollIntoView({ block: "nearest" });
+    tell("It was put in the queue.");
+  } catch (error) {
+    report(error);
+  }
+}
+
+/** Ask before a whole video is written, where something is open; else begin. */
+function check() {
+  const { video } = state;
+  if (!video) return;
+  const open = openMarks().length;
+  const visible = visibleTracks().length;
+  const searching = ["waiting", "running"].includes(video.scan?.state) || video.state === "reading";
+  const points = [];
+  if (open) points.push(`${plural(open, "place")} ${open === 1 ? "was" : "were"} not looked at.`);
+  if (visible || state.tracks.only) {
+    points.push(visible ? `${plural(visible, "person", "people")} ${visible === 1 ? "stays" : "stay"} visible.` : "Only who was chosen is hidden.");
+  }
+  if (searching) points.push("The search is still going on. There may be more places to look at.");
+  if (points.length === 0) return start({ kind: "anonymize" });
+  find("#check-list").replaceChildren(...points.map((text) => make("li", {}, text)));
+  find("#check-look").hidden = open === 0;
+  // What is offered first is to look; where there is nothing to look at, to go on.
+  find("#check-go").className = open === 0 ? "primary" : "plain";
+  find("#check-dialog").showModal();
+}
+
+function look() {
+  find("#check-dialog").close();
+  const [first] = openMarks();
+  if (first && first.first > state.frame) stepMark(1);
+  else if (first) find(`[data-mark]:not([data-looked="true"])`)?.click();
+  find("#viewer").focus();
+}
+
+function show() {
+  const jobs = [...state.jobs].reverse();
+  find("#jobs-empty").hidden = jobs.length > 0;
+  // Progress is filled in apart, so that a button is not replaced under the pointer twice a second.
+  const key = jobs.map(({ done, seconds, total, ...rest }) => ({ ...rest, mine: state.video?.id === rest.video }));
+  redraw(find("#jobs"), key, () => jobs.map(entry));
+  for (const job of jobs) showProgress(job);
+}
+
+function showProgress(job) {
+  const bar = find(`[data-job="${job.id}"] progress`);
+  if (!bar) return;
+  if (job.total) {
+    bar.max = job.total;
+    bar.value = job.done;
+  } else bar.removeAttribute("value");
+  const text = job.state === "waiting" ? "Waiting for its turn" : progressText(job);
+  find(`[data-job="${job.id}"] .job-progress-text`).textContent = text;
+}
+
+function progressText(job) {
+  if (!job.total) return "Running";
+  const left = job.done > 0 && job.seconds > 2 ? (job.seconds / job.done) * (job.total - job.done) : null;
+  const rest = left === null ? "" : left < 60 ? ", less than a minute left" : `, about ${plural(Math.round(left / 60), "minute")} left`;
+  return `${Math.round((100 * job.done) / job.total)} %${rest}`;
+}
+
+const MARKS = { done: "check", failed: "warning", cancelled: "close", running: "play", waiting: "clock" };
+
+function entry(job) {
+  const running = job.state === "waiting" || job.state === "running";
+  const bad = job.kind === "attack" && job.exit_code === 4;
+  const word = bad ? "Something was recovered" : job.kind === "attack" && job.state === "failed" ? "Failed" : STATES[job.state];
+  return make(
+    "li",
+    { class: "entry job", "data-job": job.id, "data-state": job.state, "data-kind": job.kind },
+    make("div", { class: "entry-head" },
+      make("b", {}, KINDS[job.kind] ?? job.kind),
+      make("span", { class: `badge ${job.state === "failed" || bad ? "badge-bad" : ""}` }, icon(bad ? "warning" : MARKS[job.state]), word),
+    ),
+    make("p", { class: "job-name muted" }, job.name),
+    running && make("div", { class: "job-progress" },
+      make("progress", { "aria-label": `Progress of ${job.name}` }),
+      make("span", { class: "job-progress-text muted" })),
+    job.error && make("p", { class: "entry-note", role: "status" }, icon("warning"), sentence(job.error)),
+    job.warnings?.length > 0 && make("ul", { class: "job-warnings" }, job.warnings.map((text) => make("li", {}, icon("warning"), sentence(text)))),
+    job.summary?.length > 0 && make("ul", { class: "job-summary" }, job.summary.map((text) => make("li", {}, sentence(text)))),
+    job.files?.saved && make("p", { class: "muted" }, `Saved on the server as ${job.files.saved}`),
+    mayPublish(job) && publishForm(job),
+    make("div", { class: "entry-row" }, links(job), actions(job, running)),
+  );
+}
+
+function links(job) {
+  const files = job.files ?? {};
+  return [
+    files.result && make("a", { class: "button primary small", href: files.result, download: "", "data-download": job.id }, icon("download"), "Download"),
+    files.receipt && make("a", { class: "button quiet small", href: files.receipt, download: "", "data-receipt": job.id }, "Receipt"),
+    files.page && make("a", { class: "button quiet small", href: files.page, target: "_blank", rel: "noopener", "data-page": job.id }, "Open its page"),
+  ];
+}
+
+function actions(job, running) {
+  const attackable = job.kind === "anonymize" && job.state === "done" && job.video && job.video === state.video?.id;
+  return [
+    attackable && make("button", { type: "button", class: "quiet small", "data-attack": job.id, onclick: () => start({ kind: "attack", job: job.id }) }, icon("attack"), "Try to undo it"),
+    make("button", {
+      type: "button", class: "quiet small", [running ? "data-cancel" : "data-forget"]: job.id,
+      "aria-label": `${running ? "Cancel" : "Remove"} ${KINDS[job.kind]}, ${job.name}`,
+      onclick: () => drop(job, running),
+    }, icon(running ? "close" : "delete"), running ? "Cancel" : "Remove"),
+  ];
+}
+
+async function drop(job, running) {
+  const keeps = job.files?.result || job.files?.page;
+  if (!running && keeps && !(await ask(`Remove ${job.name} and its file from the studio?`, "Remove"))) return;
+  try {
+    await remove(`/jobs/${job.id}`);
+    await refresh();
+  } catch (error) {
+    report(error);
+  }
+}
+
+/** What would have to be allowed; an error that names neither asks for both. */
+function permits(job) {
+  const text = job.error ?? "";
+  const empty = /allow.empty|nothing to hide was found/i.test(text);
+  const gaps = /allow.gaps/i.test(text);
+  const before = allowed.get(job.id) ?? {};
+  if (!empty && !gaps) return { allow_empty: true, allow_gaps: true };
+  return { ...before, ...(empty && { allow_empty: true }), ...(gaps && { allow_gaps: true }) };
+}
+
+// A job that failed although everything was allowed failed for another reason.
+function mayPublish(job) {
+  if (job.kind !== "anonymize" || job.state !== "failed" || job.exit_code !== 4) return false;
+  const before = allowed.get(job.id) ?? {};
+  const newer = state.jobs.slice(state.jobs.indexOf(job) + 1).some((one) => one.video === job.video && one.kind === "anonymize");
+  return job.video === state.video?.id && !newer && !(before.allow_empty && before.allow_gaps);
+}
+
+function publishForm(job) {
+  const id = `looked-${job.id}`;
+  const button = make("button", { type: "button", class: "small danger", disabled: true, "data-publish": job.id, onclick: () => start({ kind: "anonymize" }, permits(job)) }, "Publish all the same");
+  const box = make("input", { type: "checkbox", id, "data-looked-frames": job.id, onchange: () => (button.disabled = !box.checked) });
+  return make("div", { class: "publish" },
+    make("p", {}, "Whoever was not found is not hidden. Look at the marked frames first."),
+    make("label", { for: id }, box, "I looked at these frames"),
+    button);
+}
+
+export function setUp() {
+  find("#run").addEventListener("click", check);
+  find("#check-look").addEventListener("click", look);
+  find("#check-go").addEventListener("click", () => {
+    find("#check-dialog").close();
+    start({ kind: "anonymize" });
+  });
+  on("jobs video", show);
+}

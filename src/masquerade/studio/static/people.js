@@ -1,0 +1,163 @@
+// "Who was found": a thumbnail of every track, and the menu with what can be done with it.
+
+import { paths } from "./api.js";
+import { find, findAll, icon, make, plural, redraw, span } from "./dom.js";
+import { decide, join, split } from "./edits.js";
+import * as menu from "./menu.js";
+import { enter, leave } from "./modes.js";
+import { tell } from "./notice.js";
+import { stop } from "./playback.js";
+import { changed, on, state, trackName, visibleTracks } from "./store.js";
+import { seek } from "./viewer.js";
+
+const people = () => state.tracks.tracks.filter((track) => track.label !== "drawn");
+
+const trackOf = (id) => people().find((track) => track.id === id || track.ids?.includes(id));
+
+function show() {
+  const { video, tracks, mode, selected } = state;
+  if (!video) return;
+  const list = people();
+  find("#people-count").textContent = list.length ? `${list.length} found` : "";
+  showChosen();
+  showEmpty(list);
+  const key = [video.id, tracks.only, mode?.kind === "join" && mode.track.id, selected, list];
+  redraw(find("#people-list"), key, () => list.map(thumbnail));
+  showBanner();
+}
+
+/** Which line of the strip belongs to whom. */
+function showChosen() {
+  const chosen = people().find((track) => track.id === state.selected);
+  find("#legend-chosen").hidden = !chosen;
+  if (chosen) find("#legend-name").textContent = trackName(chosen);
+}
+
+function showEmpty(list) {
+  const place = find("#people-empty");
+  place.hidden = list.length > 0;
+  const scanning = ["waiting", "running"].includes(state.video.scan?.state);
+  place.textContent = scanning
+    ? "The search is going on. Whoever is found appears here."
+    : "Nobody was found yet. Look through the video, and draw your own region over whoever was missed.";
+}
+
+function thumbnail(track) {
+  const { mode } = state;
+  const joining = mode?.kind === "join";
+  const visible = track.choice === "visible";
+  const name = trackName(track);
+  const says = [name, visible ? "stays visible" : track.method ? `hidden by ${track.method}` : "hidden"];
+  says.push(`${span(track.first, track.last)}`);
+  const picture = make("img", {
+    // The best frame of a track may change, its picture does so only then.
+    src: paths.track(state.video.id, track.id, `${track.best}-${(track.ids ?? []).length}`),
+    alt: "", loading: "lazy", width: 96, height: 96, draggable: "false",
+  });
+  picture.addEventListener("error", () => picture.classList.add("missing"));
+  const button = make(
+    "button",
+    {
+      type: "button", class: "person", "data-track": track.id, "data-choice": track.choice,
+      "aria-label": joining ? `Join with ${says.join(", ")}` : says.join(", "),
+      "aria-haspopup": joining ? null : "menu", "aria-expanded": joining ? null : "false",
+      "aria-pressed": null, "data-selected": state.selected === track.id,
+      "data-own": joining && mode.track.id === track.id,
+      disabled: joining && mode.track.id === track.id,
+      onclick: () => (joining ? joinWith(track) : openMenu(track, button)),
+    },
+    make("span", { class: "person-picture" }, picture, sign(visible, track)),
+    make("span", { class: "person-name" }, name),
+    make("span", { class: "person-more" }, plural(track.frames, "frame")),
+  );
+  return make("li", {}, button);
+}
+
+function sign(visible, track) {
+  if (visible) return make("span", { class: "sign sign-visible" }, icon("eye"), "Visible");
+  if (track.method) return make("span", { class: "sign" }, track.method);
+  return null;
+}
+
+function openMenu(track, anchor) {
+  state.selected = track.id;
+  changed("selected");
+  // The thumbnails were drawn anew with the selection.
+  const button = find(`[data-track="${track.id}"]`) ?? anchor;
+  menu.open(button, items(track), `What to do with ${trackName(track)}`);
+}
+
+function items(track) {
+  const name = trackName(track);
+  const choose = (choice, said) => async () => (await decide(track.id, choice)) && tell(said);
+  return [
+    { action: "hide", text: "Hide", icon: "hidden", on: track.choice === "hidden" && !track.method,
+      run: choose({ choice: "hidden", method: null }, `${name} is hidden.`) },
+    { action: "visible", text: "Leave visible", icon: "eye", on: track.choice === "visible",
+      run: choose({ choice: "visible" }, `${name} stays visible.`) },
+    { action: "only", text: "Hide only this", icon: "only",
+      run: choose({ choice: "only" }, `Only ${name} is hidden. Everybody else stays visible.`) },
+    { action: "method", text: "Hide by another method", icon: "method", more: () => methodItems(track) },
+    null,
+    { action: "join", text: "Join with …", icon: "join", off: people().length < 2,
+      run: () => enter({ kind: "join", track }) },
+    { action: "split", text: "Split", icon: "split", off: (track.ids ?? []).length < 2,
+      run: async () => (await split(track.id)) && tell(`${name} was split.`) },
+    null,
+    { action: "jump", text: "Jump to where it is seen", icon: "jump", run: () => (stop(), seek(track.best)) },
+  ];
+}
+
+function methodItems(track) {
+  const name = trackName(track);
+  const same = {
+    action: "method-same", text: "The same as for everybody", on: !track.method,
+    run: async () => (await decide(track.id, { choice: "hidden", method: null })) && tell(`${name} is hidden as everybody.`),
+  };
+  const others = state.about.methods.map((method) => ({
+    action: `method-${method.name}`, text: method.name, hint: method.hides, on: track.method === method.name,
+    run: async () =>
+      (await decide(track.id, { choice: "hidden", method: method.name })) && tell(`${name} is hidden by ${method.name}.`),
+  }));
+  return [same, null, ...others];
+}
+
+async function joinWith(track) {
+  const first = state.mode.track;
+  leave();
+  if (await join(first.id, track.id)) tell(`${trackName(first)} and ${trackName(track)} are now one.`);
+}
+
+/** Whoever stays visible is said above the picture, as long as it is so. */
+function showBanner() {
+  const visible = visibleTracks();
+  const { only } = state.tracks;
+  find("#visible-banner").hidden = visible.length === 0 && !only;
+  const faces = visible.length > 0 && visible.every((track) => track.label === "face");
+  const who = plural(visible.length, faces ? "face" : "person", faces ? "faces" : "people");
+  const stays = `${who} ${visible.length === 1 ? "stays" : "stay"} visible.`;
+  const text = only
+    ? `Only who was chosen is hidden. ${visible.length ? stays : "Whoever else is found stays visible."}`
+    : stays;
+  const place = find("#visible-text");
+  if (place.textContent !== text) place.textContent = text;
+}
+
+async function hideAll() {
+  for (const track of visibleTracks()) if (!(await decide(track.id, { choice: "hidden" }))) return;
+  tell("Everybody who was found is hidden again.");
+}
+
+/** The menu of a person whose box was clicked in the picture. */
+export function chooseBox(id) {
+  const track = trackOf(id);
+  if (!track) return;
+  find(`[data-track="${track.id}"]`)?.scrollIntoView({ block: "nearest" });
+  openMenu(track, find(`[data-track="${track.id}"]`));
+}
+
+export function setUp() {
+  find("#hide-all").addEventListener("click", hideAll);
+  on("video tracks mode scan selected", show);
+  on("mode", () => state.mode?.kind === "join" && findAll("[data-track]:not([disabled])")[0]?.focus());
+}

@@ -1,0 +1,72 @@
+// What the page knows, in one place, and who wants to hear when a part of it changes.
+
+export const state = {
+  about: null,
+  videos: [], // [{id, name, state}]
+  video: null, // VIDEO of the API, the one that is shown
+  frame: 0, // the frame that is asked for
+  shown: null, // {frame, revision}: the pair of pictures that is seen
+  playing: false,
+  strip: null, // {frames, done, found, share, marks}
+  tracks: { only: false, tracks: [] },
+  jobs: [],
+  mode: null, // null or {kind: "draw", region: id or null} or {kind: "point"} or {kind: "join", track}
+  outlines: false,
+  heat: null, // id of the point whose heat map is shown in place of the raw picture
+  selected: null, // track or own region whose times the strip shows
+  looked: new Set(), // marks that somebody looked at, by `markKey`
+  lost: false, // the server does not answer
+};
+
+const listeners = new Map();
+
+/** Call `listener` whenever one of the parts, given by names separated by spaces, has changed. */
+export function on(names, listener) {
+  for (const name of names.split(" ")) {
+    if (!listeners.has(name)) listeners.set(name, []);
+    listeners.get(name).push(listener);
+  }
+}
+
+export function changed(...names) {
+  const called = new Set();
+  for (const name of names) {
+    for (const listener of listeners.get(name) ?? []) {
+      if (called.has(listener)) continue;
+      called.add(listener);
+      listener();
+    }
+  }
+}
+
+/** How many frames there will be, as far as one knows. */
+export const frameCount = () => {
+  const { video } = state;
+  return video ? Math.max(video.frames, video.state === "reading" ? (video.frames_expected ?? 0) : 0) : 0;
+};
+
+export const lastFrame = () => Math.max(0, (state.video?.frames ?? 0) - 1);
+
+export const RED = ["nothing", "gap", "unsure"];
+
+export const redMarks = () => (state.strip?.marks ?? []).filter((mark) => RED.includes(mark.kind));
+
+export const markKey = (mark) => `${mark.kind}:${mark.first}:${mark.last}`;
+
+export const openMarks = () => redMarks().filter((mark) => !state.looked.has(markKey(mark)));
+
+/** Tracks that stay as they are, without the user's own regions. */
+export const visibleTracks = () =>
+  state.tracks.tracks.filter((track) => track.label !== "drawn" && track.choice === "visible");
+
+export const trackName = (track) => {
+  const kind = track.label === "face" ? "Face" : "Person";
+  const ids = track.ids?.length ? track.ids : [track.id];
+  return `${kind} ${[...ids].sort((a, b) => a - b).join(" + ")}`;
+};
+
+/** Own regions are counted from 1 in the order in which they were drawn. */
+export const regionName = (region) => {
+  const place = (state.video?.drawn ?? []).findIndex((one) => String(one.id) === String(region.id));
+  return `Your own region ${place + 1}`;
+};

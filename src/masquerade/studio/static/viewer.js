@@ -1,0 +1,192 @@
+// The picture: what was filmed and the result, one over the other, with a divider between them.
+
+import { paths } from "./api.js";
+import { clamp, find, findAll } from "./dom.js";
+import { because, cause } from "./edits.js";
+import { Latest, load, paint, wipe } from "./pictures.js";
+import { changed, lastFrame, markKey, on, redMarks, state } from "./store.js";
+
+const STEP = 2; // per cent that an arrow key moves the divider
+const SLACK = 4; // pixels that a pointer may move in a click
+
+let share = 50; // where the divider stands, in per cent from the left
+let stage;
+let incomplete = false; // one of the two pictures could not be shown
+
+/** Go to a frame; `by` is "seek", or "play", which leaves no performance mark. */
+export function seek(frame, by = "seek") {
+  if (!state.video) return;
+  const target = clamp(Math.round(frame), 0, lastFrame());
+  if (target === state.frame && state.shown?.frame === target) return;
+  state.frame = target;
+  if (by === "seek") because("seek to frame");
+  changed("frame");
+  want({ by });
+}
+
+// Of the two pictures of a frame each is asked for once; they are shown together, so that both sides of the
+// divider are always the same moment.
+const pair = new Latest(async (wish, signal) => {
+  const { id, frame, revision, heat, name, since } = wish;
+  const left = heat ? load(paths.heat(id, heat, frame, revision), signal) : load(paths.raw(id, frame), signal);
+  const right = load(paths.result(id, frame, revision), signal);
+  const [raw, result] = await Promise.allSettled([left, right]);
+  if (signal.aborted || state.video?.id !== id) return;
+  const failed = [raw, result].find((one) => one.status === "rejected");
+  // Without an answer the last pictures stay; the page says that the server is lost, and asks again.
+  if (failed && [0, 401].includes(failed.reason.status)) return;
+  if (raw.status === "fulfilled") paint(find("#raw"), raw.value);
+  else wipe(find("#raw"));
+  if (result.status === "fulfilled") paint(find("#result"), result.value);
+  else wipe(find("#result"));
+  incomplete = Boolean(failed);
+  note(failed?.reason.message ?? null);
+  show(wish, result.status === "fulfilled", name, since);
+});
+
+/** Ask for the pictures of the frame and the settings of now. */
+export function want({ hurry = false, by = null } = {}) {
+  const { video, frame, heat } = state;
+  if (!video || video.frames === 0) return;
+  stage.dataset.waiting = "true";
+  // What the user changed last is what this wish brings to light; a frame of playing is nobody's wish.
+  const why = by === "play" ? { name: null, since: 0 } : { ...cause };
+  pair.want({ id: video.id, frame, revision: video.revision, heat, by, ...why }, { hurry });
+}
+
+export const arriving = () => pair.busy;
+
+function show(wish, complete, name, since) {
+  const { frame, revision, by } = wish;
+  if (frame === state.frame && revision === state.video.revision) delete stage.dataset.waiting;
+  state.shown = { frame, revision };
+  stage.dataset.frame = frame;
+  stage.dataset.revision = revision;
+  stage.setAttribute("aria-label", `Frame ${frame}, as filmed and as the result`);
+  if (complete && name) {
+    performance.measure(name, { start: since, end: performance.now(), detail: { frame, revision } });
+    if (cause.since === since) cause.name = null;
+  }
+  if (by === "seek" || by === "play") look(frame);
+  changed("shown");
+}
+
+/** A mark counts as looked at when one of its frames was shown because somebody went there. */
+function look(frame) {
+  const before = state.looked.size;
+  for (const mark of redMarks()) if (mark.first <= frame && frame <= mark.last) state.looked.add(markKey(mark));
+  if (state.looked.size !== before) changed("looked");
+}
+
+/** One sentence over the picture where one of the two cannot be shown. */
+function note(text) {
+  const place = find("#viewer-note");
+  place.hidden = !text;
+  if (place.textContent !== (text ?? "")) place.textContent = text ?? "";
+}
+
+export function moveDivider(value) {
+  share = clamp(value, 0, 100);
+  stage.style.setProperty("--share", `${share}%`);
+  const divider = find("#divider");
+  divider.setAttribute("aria-valuenow", Math.round(share));
+  divider.setAttribute("aria-valuetext", `${Math.round(share)} per cent as filmed, the rest is the result`);
+  for (const button of findAll("[data-side]")) {
+    button.setAttribute("aria-pressed", Number(button.dataset.side) === share);
+  }
+  find("#side-raw").dataset.faded = share < 14;
+  find("#side-result").dataset.faded = share > 86;
+}
+
+/** Where a pointer is, in pixels of the video. */
+export function place(event) {
+  const box = stage.getBoundingClientRect();
+  const { width, height } = state.video;
+  return {
+    x: clamp(((event.clientX - box.left) / box.width) * width, 0, width),
+    y: clamp(((event.clientY - box.top) / box.height) * height, 0, height),
+  };
+}
+
+function dragDivider(event) {
+  const box = stage.getBoundingClientRect();
+  moveDivider(((event.clientX - box.left) / box.width) * 100);
+}
+
+function setUpPointer() {
+  let start = null;
+  stage.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0 || state.mode?.kind === "draw" || state.mode?.kind === "point") return;
+    start = { x: event.clientX, id: event.pointerId, moving: Boolean(event.target.closest("#divider")) };
+  });
+  stage.addEventListener("pointermove", (event) => {
+    if (!start || event.pointerId !== start.id) return;
+    if (!start.moving && Math.abs(event.clientX - start.x) > SLACK) start.moving = true;
+    if (!start.moving) return;
+    if (!stage.hasPointerCapture(start.id)) stage.setPointerCapture(start.id);
+    dragDivider(event);
+  });
+  // After a drag the arrow keys still belong to the frames: only the Tab key leads to the divider.
+  find("#divider").addEventListener("mousedown", (event) => {
+    event.preventDefault();
+    stage.focus({ preventScroll: true });
+  });
+  const end = () => (start = null);
+  stage.addEventListener("pointerup", end);
+  stage.addEventListener("pointercancel", end);
+  // A pointer that leaves before it is captured would else go on dragging when it comes back.
+  stage.addEventListener("pointerleave", () => start && !start.moving && end());
+}
+
+function setUpKeys() {
+  find("#divider").addEventListener("keydown", (event) => {
+    const step = event.shiftKey ? STEP * 5 : STEP;
+    const moves = { ArrowLeft: share - step, ArrowDown: share - step, ArrowRight: share + step, ArrowUp: share + step };
+    const target = { ...moves, Home: 0, End: 100, PageUp: share + 10, PageDown: share - 10 }[event.key];
+    if (target === undefined) return;
+    event.preventDefault();
+    event.stopPropagation(); // these keys would else change the frame
+    moveDivider(target);
+  });
+}
+
+function fit() {
+  const { video } = state;
+  if (!video) return;
+  if (video.width && video.height) stage.style.setProperty("--aspect", video.width / video.height);
+  const empty = find("#viewer-empty");
+  empty.hidden = video.frames > 0;
+  empty.textContent = video.state === "failed" ? "There is no picture to show." : "The first frame is on its way.";
+}
+
+/** Forget what was shown, for another video. */
+export function clear() {
+  pair.cancel();
+  state.shown = null;
+  for (const id of ["#raw", "#result"]) wipe(find(id));
+  note(null);
+  for (const name of ["frame", "revision", "waiting"]) delete stage.dataset[name];
+}
+
+export function setUp() {
+  stage = find("#viewer");
+  moveDivider(share);
+  setUpPointer();
+  setUpKeys();
+  for (const button of findAll("[data-side]")) {
+    button.addEventListener("click", () => moveDivider(Number(button.dataset.side)));
+  }
+  on("video", () => {
+    fit();
+    find("#frame").max = lastFrame();
+  });
+  // Only what the user changed himself stops a request: a search that goes on would else starve the picture.
+  on("revision heat", () => want({ hurry: cause.name === "setting to frame" }));
+  on("scan", () => incomplete && want());
+  on("frames", () => {
+    fit();
+    if (!state.shown || incomplete) want();
+    if (state.frame > lastFrame()) seek(lastFrame());
+  });
+}
+

@@ -1,0 +1,278 @@
+"""All that one running studio holds: open videos, the queue of jobs, and where files lie.
+
+Uploads and copies lie in a private folder that ends with the process; what a killed process left
+is removed at the next start. Decisions and finished jobs lie in the user's state folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from masquerade.errors import MasqueradeError, UsageError, VideoError
+from masquerade.pipeline.batch import VIDEOS
+from masquerade.storage import TemporaryFolder, file_digest
+from masquerade.studio.jobs import Job, Jobs
+from masquerade.studio.preview import FrameDetectors
+from masquerade.studio.scans import ScanQueue
+from masquerade.studio.video_session import VideoSession
+
+LEFT_FREE = 2**30  # bytes of the disk that an upload leaves
+MOST_OPEN = 50  # videos at once
+CHUNK = 2**20
+
+
+def state_folder() -> Path:
+    """Where decisions and finished jobs are kept."""
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "masquerade" / "studio"
+
+
+class Studio:
+    """The open videos of one process and its jobs.
+
+    Args:
+        root: a folder on this machine that the page may browse; None: uploads alone.
+        state: where decisions and finished jobs are kept; None: the user's.
+        most_bytes: of one upload.
+    """
+
+    def __init__(
+        self, *, root: Path | None = None, state: Path | None = None, most_bytes: int = 2**35
+    ) -> None:
+        if root is not None and not root.is_dir():
+            raise UsageError(f"{root} is no folder; give --root one that holds videos.")
+        self.root = root.resolve() if root is not None else None
+        self.most_bytes = most_bytes
+        self._state = state or state_folder()
+        self._state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._state.chmod(0o700)
+        (self._state / "edits").mkdir(mode=0o700, exist_ok=True)
+        self._temporary = TemporaryFolder()
+        self.jobs = Jobs(self._state / "jobs")
+        self._detectors, self._queue = FrameDetectors(), ScanQueue()
+        self._videos: dict[str, VideoSession] = {}
+        self._turn = threading.Lock()
+
+    def close(self) -> None:
+        """End all work, and remove uploads and copies."""
+        self.jobs.close()
+        for video in list(self._videos.values()):
+            video.close()
+        self._temporary.__exit__()
+
+    # --- videos ---
+
+    def videos(self) -> list[VideoSession]:
+        """All that are open, in the order in which they were opened."""
+        return list(self._videos.values())
+
+    def video(self, id: str) -> VideoSession:
+        """One that is open.
+
+        Raises:
+            KeyError: none has this id.
+        """
+        return self._videos[id]
+
+    async def upload(self, name: str, parts: AsyncIterator[bytes]) -> VideoSession:
+        """Take a video that comes in parts.
+
+        Raises:
+            MasqueradeError: it is too large, the disk is full, or it is no video.
+        """
+        name = plain_name(name)
+        folder = self._new_folder()
+        path, content, size = folder / f"source{Path(name).suffix.lower()}", hashlib.sha256(), 0
+        try:
+            with path.open("xb") as file:
+                async for part in parts:
+                    size += len(part)
+                    if size > self.most_bytes:
+                        raise MasqueradeError(
+                            f"{name} is larger than {self.most_bytes / 2**30:.0f} GB; open it by "
+                            "--root instead."
+                        )
+                    if shutil.disk_usage(folder).free < LEFT_FREE:
+                        raise MasqueradeError(f"there is no room for {name} on the disk.")
+                    content.update(part)
+                    file.write(part)
+            if not size:
+                raise VideoError(f"{name} is empty.")
+            return self._open(name, path, content.hexdigest(), folder)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    def open(self, place: str) -> VideoSession:
+        """Open a video under the root.
+
+        Raises:
+            UsageError: there is no root, or no such file under it.
+        """
+        path = self._under_root(place)
+        if not path.is_file():
+            raise UsageError(f"there is no video {place!r}.")
+        there = next((v for v in self.videos() if v.source == path), None)
+        if there is not None:
+            return there
+        folder = self._new_folder()
+        try:
+            return self._open(path.name, path, file_digest(path), folder, saved_beside=True)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    def browse(self, place: str) -> dict[str, object]:
+        """The folders and videos in a folder under the root."""
+        path = self._under_root(place)
+        if not path.is_dir():
+            raise UsageError(f"there is no folder {place!r}.")
+        assert self.root is not None
+        listed = sorted((p for p in path.iterdir() if not p.name.startswith(".")), key=_by_name)
+        inside = [p for p in listed if p.resolve().is_relative_to(self.root)]
+        return {
+            "path": "" if path == self.root else str(path.relative_to(self.root)),
+            "folders": [p.name for p in inside if p.is_dir()],
+            "videos": [
+                {"name": p.name, "bytes": p.stat().st_size}
+                for p in inside
+                if p.is_file() and p.suffix.lower() in VIDEOS
+            ],
+        }
+
+    def forget(self, id: str) -> None:
+        """Close a video; an upload is removed.
+
+        Raises:
+            KeyError: none has this id.
+            UsageError: a job needs it.
+        """
+        video = self._videos[id]
+        if self.jobs.of_video(id):
+            raise UsageError(f"a job of {video.name} is not finished; cancel it first.")
+        del self._videos[id]
+        video.close()
+        shutil.rmtree(self._temporary.path / id, ignore_errors=True)
+
+    # --- jobs ---
+
+    def anonymize(self, id: str, *, allow_empty: bool, allow_gaps: bool) -> Job:
+        """Anonymize a whole video by what was decided now."""
+        video = self.video(id)
+        edits, named = video.edits, f"{Path(video.name).stem}_anonymized"
+        suffix = Path(video.name).suffix.lower()
+        suffix = suffix if suffix in (".mp4", ".mkv", ".mov", ".webm", ".avi") else ".mp4"
+        flags = [*(["--allow-empty"] * allow_empty), *(["--allow-gaps"] * allow_gaps)]
+        beside = _free(video.source.parent, named, suffix) if video.saved_beside else None
+
+        def arguments(own: Path) -> list[str]:
+            edits.write(own / "edits.json")
+            result = beside or own / (named + suffix)
+            return [str(own / "edits.json"), str(video.source), str(result), *flags]
+
+        return self.jobs.add(
+            video=id,
+            name=video.name,
+            kind="anonymize",
+            arguments=arguments,
+            result=named + suffix,
+            source=video.source,
+            saved=None if beside is None else str(beside.relative_to(self.root or "/")),
+        )
+
+    def attack(self, id: str, job: str) -> Job:
+        """Try to recover from a result what was hidden."""
+        video, result = self.video(id), self.result(job)
+        if self.jobs.get(job).kind != "anonymize":
+            raise UsageError("this job has no result that could be attacked.")
+        return self.jobs.add(
+            video=id,
+            name=video.name,
+            kind="attack",
+            arguments=lambda own: [str(result), str(own / "attack.html"), str(video.source)],
+            result="attack.html",
+            source=video.source,
+        )
+
+    def result(self, id: str) -> Path:
+        """The file that a finished job made.
+
+        Raises:
+            UsageError: it made none, or it is gone.
+        """
+        job = self.jobs.get(id)
+        if job.saved is not None and self.root is not None:
+            path = self._under_root(job.saved)
+        else:
+            path = self.jobs.folder(job) / str(job.result)
+        if job.state != "done" or not path.is_file():
+            raise UsageError("this job has no result, or it was moved away.")
+        return path
+
+    # --- parts of these ---
+
+    def _open(
+        self, name: str, path: Path, sha256: str, folder: Path, *, saved_beside: bool = False
+    ) -> VideoSession:
+        video = VideoSession(
+            id=folder.name,
+            name=name,
+            source=path,
+            sha256=sha256,
+            folder=folder,
+            edits_file=self._state / "edits" / f"{sha256}.json",
+            detectors=self._detectors,
+            queue=self._queue,
+            saved_beside=saved_beside,
+        )
+        with self._turn:
+            if len(self._videos) >= MOST_OPEN:
+                video.close()
+                raise UsageError(f"{MOST_OPEN} videos are open; close one first.")
+            self._videos[video.id] = video
+        return video
+
+    def _new_folder(self) -> Path:
+        folder = self._temporary.path / secrets.token_hex(8)
+        folder.mkdir(mode=0o700)
+        return folder
+
+    def _under_root(self, place: str) -> Path:
+        """A path under the root; links that lead out of it are refused."""
+        if self.root is None:
+            raise UsageError("the studio was started without --root, so there is nothing to open.")
+        try:
+            path = (self.root / place).resolve()
+        except (OSError, ValueError, RuntimeError):
+            raise UsageError("there is no such place.") from None
+        if not path.is_relative_to(self.root) or not path.exists():
+            raise UsageError("there is no such place.")
+        return path
+
+
+def plain_name(name: str) -> str:
+    """The last part of a name that somebody gave, without what no file's name should have."""
+    last = re.split(r"[/\\]", name)[-1]
+    kept = "".join(char if char.isprintable() else "_" for char in last).strip(". ")
+    return kept[-120:] or "video"
+
+
+def _free(folder: Path, stem: str, suffix: str) -> Path:
+    """A name in a folder that no file has."""
+    number = 1
+    while True:
+        path = folder / f"{stem}{f'_{number}' if number > 1 else ''}{suffix}"
+        if not path.exists():
+            return path
+        number += 1
+
+
+def _by_name(path: Path) -> str:
+    return path.name.casefold()

@@ -1,0 +1,336 @@
+"""One video on the page: its pictures, what was found in it, and what was decided about it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from masquerade.errors import UsageError, VideoError
+from masquerade.pipeline.config import (
+    PipelineConfig,
+    with_default_regions,
+    with_edits,
+)
+from masquerade.pipeline.edits import EditedSource, Edits
+from masquerade.pipeline.levels import level_of
+from masquerade.pipeline.people_sheet import fit
+from masquerade.regions.drawn import DRAWN_TRACKS, DrawnRegion, Edges
+from masquerade.regions.following import follow
+from masquerade.regions.key_extractors import build_key_extractor
+from masquerade.regions.region import Region
+from masquerade.regions.template import make_template
+from masquerade.regions.template_library import Library
+from masquerade.regions.template_regions import Templates
+from masquerade.report.heatmap import draw_heatmap
+from masquerade.studio import decisions
+from masquerade.studio.copying import Pictures
+from masquerade.studio.history import History
+from masquerade.studio.preview import FrameDetectors, PictureFrame, Preview
+from masquerade.studio.scans import Scan, ScanQueue, SeenTrack, scan_key
+from masquerade.video.segments import Picture
+
+MOST_FOLLOWED = 1800  # frames to each side of a drawn box
+
+
+class VideoSession:
+    """One video that is open on the page.
+
+    Args:
+        id: its name in addresses.
+        name: the file's name.
+        source: the file.
+        sha256: of the file.
+        folder: a private folder of its own.
+        edits_file: where what is decided about it is kept.
+        detectors: find people in single frames.
+        queue: of scans of whole videos.
+        saved_beside: whether results go into the source's folder.
+    """
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        name: str,
+        source: Path,
+        sha256: str,
+        folder: Path,
+        edits_file: Path,
+        detectors: FrameDetectors,
+        queue: ScanQueue,
+        saved_beside: bool = False,
+    ) -> None:
+        self.id, self.name, self.source, self.saved_beside = id, name, source, saved_beside
+        self._folder, self._detectors, self._queue = folder, detectors, queue
+        (folder / "copy").mkdir(mode=0o700)
+        self.pictures = Pictures(source, folder / "copy")
+        info = self.pictures.info
+        about = EditedSource(name=name, sha256=sha256, width=info.width, height=info.height)
+        start = Edits(source=about, settings={"level": "person"})
+        try:
+            self.history = History(start, edits_file)
+        except UsageError:  # of another version, or damaged: kept aside, and begun anew
+            edits_file.replace(edits_file.with_suffix(".unreadable"))
+            self.history = History(start, edits_file)
+        self._preview = Preview(self.pictures, self._find)
+        self._scans: dict[str, Scan] = {}
+        self._turn = threading.RLock()
+        self._lost: dict[int, list[str]] = {}
+        self.scan()
+
+    @property
+    def edits(self) -> Edits:
+        """What was decided so far."""
+        return self.history.edits
+
+    def close(self) -> None:
+        """End all work on it."""
+        for scan in self._scans.values():
+            self._queue.remove(scan)
+        self.pictures.close()
+
+    # --- what is found ---
+
+    def scan(self) -> Scan:
+        """The scan of the whole video under the present settings; it is begun where it was not."""
+        key = scan_key(self.edits)
+        with self._turn:
+            if key not in self._scans:
+                for scan in [
+                    one for one in self._scans.values() if one.state in ("waiting", "running")
+                ]:
+                    self._queue.remove(scan)
+                    self._scans = {k: one for k, one in self._scans.items() if one is not scan}
+                folder = self._folder / f"scan-{key}-{len(list(self._folder.iterdir()))}"
+                folder.mkdir(mode=0o700)
+                scan = Scan(self.edits, self.source, folder, self.pictures.size)
+                self._scans[key] = scan
+                self._queue.add(scan)
+            return self._scans[key]
+
+    def _find(self, edits: Edits, frame: int) -> Region:
+        scan = self._scans.get(scan_key(edits))
+        found = scan.region(frame) if scan is not None else None
+        return found or self._detectors.find(edits, self.id, self.pictures, frame)
+
+    def tracks(self) -> list[SeenTrack]:
+        """Everybody found so far, and what was drawn, by number."""
+        drawn = [
+            SeenTrack(one.track, "drawn", sorted(one.boxes), one.keys[0], one.boxes[one.keys[0]])
+            for one in self.edits.drawn
+        ]
+        return sorted([*self.scan().tracks.values(), *drawn], key=lambda one: one.id)
+
+    def thumbnail(self, track: int) -> Picture:
+        """The picture of somebody, where they are seen best."""
+        one = next((one for one in self.tracks() if one.id == track), None)
+        if one is None:
+            raise UsageError(f"there is nobody with number {track}.")
+        across, down = self._scale
+        x0, y0, x1, y1 = one.box
+        picture = self.pictures.read(min(one.best, self.pictures.frames - 1))
+        rows = slice(max(0, round(y0 * down)), max(1, round(y1 * down)))
+        columns = slice(max(0, round(x0 * across)), max(1, round(x1 * across)))
+        part = picture[rows, columns]
+        return fit(part if part.size else picture)
+
+    def result(self, frame: int, edits: Edits | None = None) -> Picture:
+        """A frame of the result, under the present edits or others."""
+        return np.asarray(self._preview.draw(edits or self.edits, frame), np.uint8)
+
+    def region(self, frame: int) -> Region:
+        """What is hidden and left visible in a frame, in pixels of the video."""
+        return self._preview.region(self.edits, frame)
+
+    def at_level(self, name: str) -> Edits:
+        """The present edits at another level; who is chosen stays where the level can show them."""
+        return decisions.settled(self.edits, {"level": level_of(name) and name})
+
+    def with_method(self, name: str) -> Edits:
+        """The present edits by another method with its defaults."""
+        return decisions.settled(self.edits, {"method": name, "arguments": {}})
+
+    # --- what is decided ---
+
+    def set(self, given: Mapping[str, Any]) -> None:
+        """Change settings: any of level, method, arguments and the fields of `decisions.SHOWN`."""
+        told = ", ".join(
+            f"{key.replace('_', ' ')} {decisions.told(value)}" for key, value in given.items()
+        )
+        self._decide(f"set {told}", lambda edits: decisions.settled(edits, given))
+        self.scan()
+
+    def choose(self, track: int, choice: str | None, method: str | bool | None) -> None:
+        """Hide somebody, leave them visible, or hide only them; or by another method.
+
+        `method` False leaves it as it is, and None takes another one back.
+        """
+        self._known(track)
+        said = [f"{decisions.CHOICES[choice]} {decisions.name_of(track)}"] if choice else []
+        if method is not False:
+            by = method or "the method of all"
+            said.append(f"hide {decisions.name_of(track)} by {by}")
+
+        def change(edits: Edits) -> Edits:
+            after = decisions.choose(edits, track, choice, self.scan().tracks)
+            return after if method is False else decisions.hide_by(after, track, str(method or ""))
+
+        self._decide(", ".join(said), change)
+
+    def join(self, tracks: tuple[int, ...]) -> None:
+        """Say that tracks are one person."""
+        for track in tracks:
+            self._known(track)
+        names = " and ".join(map(decisions.name_of, tracks))
+        self._decide(f"join {names}", lambda edits: decisions.join(edits, tracks))
+
+    def split(self, track: int) -> None:
+        """Take back that tracks are one person."""
+        name = decisions.name_of(track)
+        self._decide(f"split {name}", lambda edits: decisions.split(edits, track))
+
+    def draw(self, frame: int, box: Edges) -> None:
+        """Hide a box that was drawn in a frame, and follow it both ways in time."""
+        number = max((one.track for one in self.edits.drawn), default=DRAWN_TRACKS - 1) + 1
+        boxes, lost = self._followed(frame, box)
+        drawn = DrawnRegion(number, boxes, (frame,))
+        self._lost[number] = lost
+        self._decide(
+            f"draw a region in frame {frame}",
+            lambda edits: replace(edits, drawn=(*edits.drawn, drawn)),
+        )
+
+    def correct(self, track: int, frame: int, box: Edges) -> None:
+        """Say where a drawn region is in another frame; it is followed anew from there."""
+        old = self._drawn(track)
+        boxes, lost = self._followed(frame, box)
+        new = decisions.corrected(old, DrawnRegion(track, boxes, (frame,)))
+        self._lost[track] = lost
+        self._replace_drawn(f"correct a region in frame {frame}", track, new)
+
+    def undraw(self, track: int) -> None:
+        """Forget a drawn region."""
+        self._drawn(track)
+        self._replace_drawn("remove a drawn region", track, None)
+
+    def lost(self, track: int) -> list[str]:
+        """Why a drawn region ends where it does, in words."""
+        return self._lost.get(track, [])
+
+    def add_template(self, frame: int, x: float, y: float, name: str) -> None:
+        """Keep what is at a point as a template of the library, and hide what looks like it."""
+        across, down = self._scale
+        picture = self.pictures.read(frame)
+        extractor = build_key_extractor("colour-hog")
+        at = [(x * across, y * down)]
+        Library().add(make_template(name, picture, at, extractor, image=self.name, frame=frame))
+        self.switch_template(name, on=True)
+
+    def switch_template(self, name: str, *, on: bool) -> None:
+        """Hide what looks like a template, or do not."""
+
+        def change(edits: Edits) -> Edits:
+            names = [one for one in decisions.template_names(edits) if one != name] + [name] * on
+            return decisions.with_templates(edits, names)
+
+        self._decide(f"{'hide' if on else 'do not hide'} what looks like {name}", change)
+        self.scan()
+
+    def heat(self, frame: int, name: str) -> Picture:
+        """A picture with how strongly each place looks like a template."""
+        picture = self.pictures.read(frame)
+        height, width = picture.shape[:2]
+        source = Templates(templates=(name,))
+        found = next(iter(source([PictureFrame(picture, width, height, 0.0)])))
+        assert found.strength is not None
+        return draw_heatmap(picture, found.strength)
+
+    def undo(self) -> None:
+        """Take the last decision back."""
+        self.history.undo()
+        self.scan()
+
+    def redo(self) -> None:
+        """Do again what was taken back."""
+        self.history.redo()
+        self.scan()
+
+    def take(self, edits: Edits) -> None:
+        """Replace what was decided by a file of edits of this video."""
+        edits.check_source(self.edits.source.sha256, self.name)
+        decisions.check(edits)
+        self._decide("take a file of edits", lambda now: replace(edits, log=now.log))
+        self.scan()
+
+    def settings(self) -> dict[str, Any]:
+        """The settings as the page shows them."""
+        edits = self.edits
+        anonymizer = edits.anonymizer()
+        config = with_default_regions(with_edits(PipelineConfig(), edits), anonymizer)
+        level = edits.settings.get("level")
+        return {
+            "level": level,
+            "method": level_of(level).method if level else edits.method,
+            "arguments": dict(edits.arguments),
+            **{key: getattr(config, key) for key in decisions.SHOWN},
+        }
+
+    def only_finds(self) -> bool:
+        """Whether the present method shows nobody as they are, so that nobody can be chosen."""
+        method = self.edits.anonymizer()
+        return method.full_frame or method.regions_only or method.needs_people
+
+    # --- parts of these ---
+
+    @property
+    def _scale(self) -> tuple[float, float]:
+        info, (width, height) = self.pictures.info, self.pictures.size
+        return width / info.width, height / info.height
+
+    def _decide(self, what: str, change: Callable[[Edits], Edits]) -> None:
+        def checked(edits: Edits) -> Edits:
+            after = change(edits)
+            decisions.check(after)
+            return after
+
+        self.history.decide(what, checked)
+
+    def _known(self, track: int) -> None:
+        if not any(one.id == track for one in self.tracks()):
+            raise UsageError(f"there is nobody with number {track}.")
+
+    def _drawn(self, track: int) -> DrawnRegion:
+        found = next((one for one in self.edits.drawn if one.track == track), None)
+        if found is None:
+            raise UsageError(f"no region with number {track} was drawn.")
+        return found
+
+    def _replace_drawn(self, what: str, track: int, new: DrawnRegion | None) -> None:
+        self._decide(what, lambda edits: decisions.replace_drawn(edits, track, new))
+
+    def _followed(self, frame: int, box: Edges) -> tuple[dict[int, Edges], list[str]]:
+        """Where a box is in the frames around, in pixels of the video, and why it ends there."""
+        x0, y0, x1, y1 = box
+        info = self.pictures.info
+        if frame < 0 or frame >= self.pictures.frames:
+            raise VideoError(f"there is no frame {frame} yet.")
+        if x1 - x0 < 2 or y1 - y0 < 2 or x0 >= info.width or y0 >= info.height or min(x1, y1) <= 0:
+            raise UsageError("draw a region of at least 2 pixels in the picture.")
+        across, down = self._scale
+        small = (x0 * across, y0 * down, x1 * across, y1 * down)
+        last = self.pictures.frames - 1
+        found, lost = {frame: box}, []
+        for step, words in ((1, "behind"), (-1, "before")):
+            end = min(last, frame + MOST_FOLLOWED) if step > 0 else max(0, frame - MOST_FOLLOWED)
+            numbers = range(frame, end + step, step)
+            went = follow((self.pictures.read(t) for t in numbers), small)
+            for t, (a, b, c, d) in zip(numbers[1:], went.boxes, strict=False):
+                found[t] = (a / across, b / down, c / across, d / down)
+            if went.lost:
+                lost.append(f"{words} frame {frame + step * len(went.boxes)}: {went.lost}.")
+        return found, lost

@@ -1,0 +1,82 @@
+"""Who does not have the token, or comes from another page or under another name, gets nothing."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.testclient import TestClient
+
+TOKEN, HERE = "secret-token", "http://127.0.0.1:8000"
+ROUTES = ("/", "/api/about", "/api/videos", "/api/openapi.json", "/static/app.js")
+
+
+@pytest.fixture
+def stranger(page: TestClient) -> TestClient:
+    """A client without the cookie."""
+    page.cookies.clear()
+    return page
+
+
+@pytest.mark.parametrize("path", ROUTES)
+def test_nothing_is_told_without_the_token(stranger: TestClient, path: str) -> None:
+    assert stranger.get(path).status_code == 401
+    assert stranger.get(path, params={"token": "wrong"}).status_code == 401
+    stranger.cookies.set("masquerade-8000", "wrong")
+    assert stranger.get(path).status_code == 401
+
+
+def test_the_token_becomes_a_cookie_that_no_script_and_no_other_site_gets(
+    stranger: TestClient,
+) -> None:
+    answer = stranger.get(f"/?token={TOKEN}", follow_redirects=False)
+    cookie = answer.headers["set-cookie"]
+    assert answer.status_code == 303 and answer.headers["location"] == "/"
+    assert "HttpOnly" in cookie and "SameSite=Strict" in cookie
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8000", "127.0.0.1", "127.0.0.1:8001", "localhost"]
+)
+def test_another_name_is_refused(page: TestClient, host: str) -> None:
+    """As of a site that points its name to the loopback."""
+    assert page.get("/api/about", headers={"host": host}).status_code == 421
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"origin": "http://127.0.0.1:9000"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site", "sec-fetch-mode": "no-cors"},
+        {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe"},
+    ],
+)
+def test_another_page_is_refused(page: TestClient, headers: dict[str, str]) -> None:
+    for ask in (page.get, page.delete):
+        assert ask("/api/videos", headers=headers).status_code == 403
+    assert page.post("/api/videos?name=a.mp4", headers=headers).status_code == 403
+
+
+def test_this_page_and_a_typed_address_are_let_in(page: TestClient) -> None:
+    own = {"origin": HERE, "sec-fetch-site": "same-origin"}
+    assert page.get("/api/videos", headers=own).status_code == 200
+    assert page.get("/", headers={"sec-fetch-site": "none"}).status_code == 200
+
+
+def test_nothing_is_kept_by_the_browser_and_nothing_comes_from_elsewhere(page: TestClient) -> None:
+    for path in ("/", "/api/videos", "/static/app.js"):
+        headers = page.get(path).headers
+        assert headers["cache-control"] == "no-store"
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "http" not in policy
+        assert "frame-ancestors 'none'" in policy and "unsafe" not in policy
+
+
+def test_a_body_that_is_too_large_is_refused(page: TestClient, clip: object) -> None:
+    parts = (b"x" * 2**20 for _ in range(6))
+    answer = page.post("/api/videos?name=a.mp4", content=parts)
+    assert answer.status_code == 413 and "larger than" in answer.json()["error"]
+    answer = page.post("/api/videos?name=a.mp4", content=b"x" * (2**22 + 1))
+    assert answer.status_code == 413
+    assert page.get("/api/videos").json() == []

@@ -1,0 +1,288 @@
+"""What the page asks for, over HTTP: pictures, people, choices, drawings, runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from masquerade.regions.drawn import DRAWN_TRACKS
+from masquerade.studio.studio import Studio, plain_name
+
+Opened = Callable[..., dict[str, Any]]
+Wait = Callable[..., Any]
+PLACE = [10.0, 10.0, 60.0, 60.0]
+
+
+def picture(page: TestClient, path: str) -> np.ndarray:
+    answer = page.get(path)
+    assert answer.status_code == 200 and answer.headers["content-type"] == "image/jpeg", answer.text
+    return cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR)
+
+
+def test_a_video_is_seen_and_each_level_hides_something_else(
+    page: TestClient, opened: Opened, clip: Path
+) -> None:
+    video = opened(scanned=False)
+    own = f"/api/videos/{video['id']}"
+    with av.open(str(clip)) as file:
+        frames = [one.to_ndarray(format="bgr24") for one in file.decode(video=0)]
+    assert video["frames"] == len(frames) == video["frames_expected"]
+    raw = picture(page, f"{own}/frames/9.jpg?view=raw")
+    assert np.abs(raw.astype(int) - frames[9]).mean() < 4
+    result = picture(page, f"{own}/frames/9.jpg?view=result")
+    assert np.abs(result.astype(int) - raw).mean() > 4
+    shown = {
+        name: picture(page, f"{own}/levels/{name}.jpg?frame=9")
+        for name in ("face", "person", "figure")
+    }
+    change = {name: np.abs(one.astype(int) - raw).mean() for name, one in shown.items()}
+    assert 0 < change["face"] < change["person"]
+    levels = {one["name"]: one for one in page.get("/api/about").json()["levels"]}
+    assert set(levels) == set(shown) and all(one["measured"] for one in levels.values())
+    assert page.get(f"{own}/frames/999.jpg").status_code == 422
+
+
+def test_faces_are_found_followed_and_left_visible(page: TestClient, opened: Opened) -> None:
+    video = opened(regions="faces", method="blacken")
+    own = f"/api/videos/{video['id']}"
+    strip = page.get(f"{own}/strip").json()
+    assert strip["done"] == video["frames"] == len(strip["found"]) and min(strip["found"]) >= 1
+    (track,) = page.get(f"{own}/tracks").json()["tracks"]
+    assert track["label"] == "face" and track["choice"] == "hidden"
+    assert picture(page, f"{own}/tracks/{track['id']}.jpg").shape == (160, 160, 3)
+    boxes = page.get(f"{own}/found?frame=5").json()["boxes"]
+    x0, y0, x1, y1 = (round(x) for x in boxes[0]["box"])
+    address = f"{own}/frames/5.jpg?view=result"
+    assert picture(page, address)[y0 + 4 : y1 - 4, x0 + 4 : x1 - 4].mean() < 8
+    after = page.put(f"{own}/tracks/{track['id']}", json={"choice": "visible"}).json()
+    assert after["undo"].startswith("leave visible") and after["revision"] > video["revision"]
+    assert page.get(f"{own}/found?frame=5").json()["boxes"][0]["hidden"] is False
+    raw = picture(page, f"{own}/frames/5.jpg?view=raw")
+    assert np.abs(picture(page, address).astype(int) - raw).max() < 60
+    back = page.post(f"{own}/undo").json()
+    assert back["undo"] and back["redo"] == after["undo"]
+    assert picture(page, address)[y0 + 4 : y1 - 4, x0 + 4 : x1 - 4].mean() < 8
+    page.put(f"{own}/tracks/{track['id']}", json={"method": "mask-mean"})
+    assert page.get(f"{own}/tracks").json()["tracks"][0]["method"] == "mask-mean"
+    assert picture(page, address)[y0 + 4 : y1 - 4, x0 + 4 : x1 - 4].mean() > 8
+    assert page.get(f"{own}/tracks").json()["choosable"] is True
+    page.put(f"{own}/settings", json={"level": "figure"})
+    assert page.get(f"{own}/tracks").json()["choosable"] is False
+
+
+def test_what_is_drawn_is_followed_corrected_and_removed(page: TestClient, opened: Opened) -> None:
+    video = opened(scanned=False, regions="faces", method="blacken")
+    own = f"/api/videos/{video['id']}"
+    last = video["frames"] - 1
+    drawn = page.post(f"{own}/drawn", json={"frame": 9, "box": PLACE}).json()["drawn"]
+    assert [one["id"] for one in drawn] == [str(DRAWN_TRACKS)]
+    assert drawn[0]["first"] == 0 and drawn[0]["last"] == last  # nothing moves in a corner
+    x0, y0, x1, y1 = map(round, PLACE)
+    for frame in (0, last):
+        dark = picture(page, f"{own}/frames/{frame}.jpg?view=result")
+        assert dark[y0 + 4 : y1 - 4, x0 + 4 : x1 - 4].mean() < 8
+    moved = {"frame": 15, "box": [60.0, 10.0, 110.0, 60.0]}
+    (one,) = page.put(f"{own}/drawn/{DRAWN_TRACKS}", json=moved).json()["drawn"]
+    assert one["keys"] == [9, 15]
+    dark = picture(page, f"{own}/frames/{last}.jpg?view=result")
+    assert dark[14:56, 64:106].mean() < 8 < dark[14:56, 14:56].mean()
+    assert picture(page, f"{own}/frames/3.jpg?view=result")[14:56, 14:56].mean() < 8
+    assert page.delete(f"{own}/drawn/{DRAWN_TRACKS}").json()["drawn"] == []
+    for wrong in ([5.0, 5.0, 5.5, 5.5], [-50.0, 0.0, -10.0, 20.0], [20.0, 20.0, 10.0, 10.0]):
+        answer = page.post(f"{own}/drawn", json={"frame": 1, "box": wrong})
+        assert answer.status_code == 422 and answer.json()["error"].endswith(".")
+    assert page.delete(f"{own}/drawn/3").status_code == 422
+
+
+def test_decisions_outlive_the_page(
+    page: TestClient, opened: Opened, studio: Studio, tmp_path: Path
+) -> None:
+    """The same video finds what was decided about it before, also after a crash."""
+    video = opened(scanned=False, level="face")
+    own = f"/api/videos/{video['id']}"
+    page.post(f"{own}/drawn", json={"frame": 3, "box": PLACE})
+    text = page.get(f"{own}/edits.json").text
+    again = opened(scanned=False)
+    assert again["settings"]["level"] == "face" and len(again["drawn"]) == 1
+    assert [line["what"] for line in again["log"]][-1].startswith("draw")
+    (kept,) = (tmp_path / "state" / "edits").iterdir()
+    assert kept.stat().st_mode & 0o777 == 0o600 and kept.read_text() == text
+    page.delete(f"/api/videos/{again['id']}/drawn/{DRAWN_TRACKS}")
+    taken = page.put(f"/api/videos/{again['id']}/edits", content=text)
+    assert len(taken.json()["drawn"]) == 1
+    other = json.loads(text)
+    other["source"]["sha256"] = "0" * 64
+    refused = page.put(f"/api/videos/{again['id']}/edits", content=json.dumps(other))
+    assert refused.status_code == 422 and "another video" in refused.json()["error"]
+    assert page.put(f"/api/videos/{again['id']}/edits", content="{").status_code == 422
+    kept.write_text("{")
+    assert opened(scanned=False)["drawn"] == []
+    assert kept.with_suffix(".unreadable").read_text() == "{"
+
+
+def test_a_run_gives_what_was_decided_and_its_receipt(
+    page: TestClient, opened: Opened, wait: Wait, tmp_path: Path
+) -> None:
+    video = opened(regions="faces", method="blacken")
+    own = f"/api/videos/{video['id']}"
+    page.post(f"{own}/drawn", json={"frame": 3, "box": PLACE})
+    job = page.post(f"{own}/jobs", json={"kind": "anonymize"}).json()
+
+    def ended() -> Any:
+        found = page.get("/api/jobs").json()[-1]
+        return found if found["state"] not in ("waiting", "running") else None
+
+    done = wait(ended, bool)
+    assert done["state"] == "done" and done["id"] == job["id"], done
+    assert any("hidden by blacken" in line for line in done["summary"])
+    out = tmp_path / "result.mp4"
+    out.write_bytes(page.get(done["files"]["result"]).content)
+    with av.open(str(out)) as file:
+        frames = [one.to_ndarray(format="rgb24") for one in file.decode(video=0)]
+    assert len(frames) == video["frames"]
+    assert all(frame[14:56, 14:56].mean() < 8 for frame in frames)
+    receipt = page.get(done["files"]["receipt"]).json()
+    assert receipt["settings"]["edits"] and receipt["source"]["frames"] == len(frames)
+    assert page.delete(f"/api/jobs/{done['id']}").status_code == 204
+    assert page.get("/api/jobs").json() == [] == list((tmp_path / "state" / "jobs").iterdir())
+
+
+@pytest.mark.slow
+def test_an_attack_looks_at_a_result(page: TestClient, opened: Opened, wait: Wait) -> None:
+    video = opened(scanned=False, regions="faces", method="blacken")
+    own = f"/api/videos/{video['id']}/jobs"
+    page.post(own, json={"kind": "anonymize"})
+
+    def ended() -> Any:
+        found = page.get("/api/jobs").json()[-1]
+        return found if found["state"] not in ("waiting", "running") else None
+
+    done = wait(ended, bool)
+    page.post(own, json={"kind": "attack", "job": done["id"]})
+    attacked = wait(ended, bool, 400)
+    assert attacked["state"] == "done" and attacked["summary"], attacked
+    assert attacked["exit_code"] in (0, 4)
+    answer = page.get(attacked["files"]["page"])
+    assert "sandbox" in answer.headers["content-security-policy"] and "<html" in answer.text
+    refused = page.post(own, json={"kind": "attack", "job": attacked["id"]})
+    assert refused.status_code == 422 and "no result" in refused.json()["error"]
+
+
+def test_a_finished_job_outlives_a_restart_and_a_cancelled_one_leaves_nothing(
+    page: TestClient, opened: Opened, wait: Wait, tmp_path: Path
+) -> None:
+    video = opened(scanned=False, regions="frame", method="blur")
+    own = f"/api/videos/{video['id']}/jobs"
+    for _ in range(2):
+        assert page.post(own, json={"kind": "anonymize"}).status_code == 201
+    waiting = page.get("/api/jobs").json()[-1]
+    refused = page.delete(f"/api/videos/{video['id']}")
+    assert refused.status_code == 422 and "cancel" in refused.json()["error"]
+    page.delete(f"/api/jobs/{waiting['id']}")
+    done = wait(lambda: page.get("/api/jobs").json()[0], lambda job: job["state"] == "done")
+    page.post(own, json={"kind": "anonymize"})
+    running = page.get("/api/jobs").json()[-1]
+    page.delete(f"/api/jobs/{running['id']}")
+    again = Studio(state=tmp_path / "state")
+    try:
+        (kept,) = again.jobs.all()
+        assert kept.id == done["id"] and again.result(kept.id).stat().st_size > 1000
+        assert kept.video is None
+    finally:
+        again.close()
+    left = [path.name for path in (tmp_path / "state" / "jobs").iterdir()]
+    assert left == [done["id"]]
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_says_why(page: TestClient, opened: Opened, wait: Wait) -> None:
+    video = opened(scanned=False, regions="text", method="blur", threshold=1.0)
+    page.post(f"/api/videos/{video['id']}/jobs", json={"kind": "anonymize"})
+    failed = wait(lambda: page.get("/api/jobs").json()[-1], lambda job: job["state"] == "failed")
+    assert failed["exit_code"] == 4 and "nothing to hide was found" in failed["error"].lower()
+    allowed = {"kind": "anonymize", "allow_empty": True}
+    page.post(f"/api/videos/{video['id']}/jobs", json=allowed)
+    wait(lambda: page.get("/api/jobs").json()[-1], lambda job: job["state"] == "done")
+
+
+def test_only_what_lies_under_the_root_is_opened(
+    page: TestClient, root: Path, tmp_path: Path, wait: Wait
+) -> None:
+    listed = page.get("/api/root").json()
+    assert listed["folders"] == ["night"] and listed["videos"] == []  # the link leads out
+    assert page.get("/api/root?path=night").json()["videos"][0]["name"] == "one.mp4"
+    away = ["../secret.mp4", "link.mp4", str(tmp_path / "secret.mp4"), "..", "night/../../x", "\0"]
+    for place in away:
+        answer = page.post("/api/videos/open", json={"path": place})
+        assert answer.status_code == 422 and str(tmp_path) not in answer.text, place
+        assert page.get("/api/root", params={"path": place}).status_code == 422
+    video = page.post("/api/videos/open", json={"path": "night/one.mp4"}).json()
+    assert page.post("/api/videos/open", json={"path": "night/one.mp4"}).json()["id"] == video["id"]
+    own = f"/api/videos/{video['id']}"
+    page.put(f"{own}/settings", json={"regions": "frame", "method": "blur"})
+    page.post(f"{own}/jobs", json={"kind": "anonymize"})
+    done = wait(lambda: page.get("/api/jobs").json()[-1], lambda job: job["state"] == "done")
+    assert done["files"]["saved"] == "night/one_anonymized.mp4"
+    assert (root / "night" / "one_anonymized.mp4").exists()
+    assert page.delete(own).status_code == 204 and (root / "night" / "one.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.mp4", b""), ("a.mp4", b"no video" * 99), ("../../../x", b"\0" * 9)]
+)
+def test_what_is_no_video_is_refused_and_leaves_nothing(
+    page: TestClient, studio: Studio, name: str, content: bytes
+) -> None:
+    answer = page.post("/api/videos", params={"name": name}, content=content)
+    assert answer.status_code == 422 and answer.json()["error"].endswith(".")
+    assert "/tmp" not in answer.text.replace("/tmp/pytest", "/tmp")
+    assert page.get("/api/videos").json() == []
+    assert not list(studio._temporary.path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"method": "magic"},
+        {"method": "stprivacy"},
+        {"level": "all"},
+        {"regions": "magic"},
+        {"regions": "boxes:/etc/passwd"},
+        {"threshold": 7},
+        {"mask_scale": 0.1},
+        {"unknown": 1},
+        {"arguments": {"unknown": 1}},
+    ],
+)
+def test_settings_that_no_run_would_do_change_nothing(
+    page: TestClient, opened: Opened, wrong: dict[str, Any]
+) -> None:
+    video = opened(scanned=False)
+    own = f"/api/videos/{video['id']}"
+    answer = page.put(f"{own}/settings", json=wrong)
+    assert answer.status_code in (422, 503) and answer.json()["error"].endswith(".")
+    assert page.get(own).json()["settings"] == video["settings"]
+
+
+def test_a_video_that_is_not_there_is_said(page: TestClient) -> None:
+    for path in ("", "/strip", "/tracks", "/frames/0.jpg", "/edits.json"):
+        answer = page.get(f"/api/videos/none{path}")
+        assert answer.status_code == 404 and answer.json()["error"].endswith(".")
+    assert page.delete("/api/jobs/none").status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [("a.mp4", "a.mp4"), ("../../x.mp4", "x.mp4"), ("C:\\v\\y.mov", "y.mov"), ("..", "video")],
+)
+def test_names_lead_nowhere(given: str, plain: str) -> None:
+    assert plain_name(given) == plain
+    assert plain_name(given + "\n\x1b") == plain + "__" or plain == "video"
