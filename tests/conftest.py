@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,7 +23,13 @@ NO_FFMPEG = "Debian's ffmpeg and ffprobe are not installed"
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say once how many tests were skipped for want of ffmpeg, and how to install it."""
+    """Say once what is not installed, which tests that leaves out, and how to install it."""
+    if not any(map(shutil.which, ("chromium", "chromium-browser"))):
+        terminalreporter.write_line(
+            "The studio's tests in a browser (make test-slow) are left out, as Debian's chromium is "
+            "not installed: apt install chromium",
+            yellow=True,
+        )
     reports = terminalreporter.stats.get("skipped", ())
     count = sum(NO_FFMPEG in str(report.longrepr) for report in reports)
     if count:

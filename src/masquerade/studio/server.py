@@ -22,6 +22,7 @@ from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Resp
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from masquerade.errors import MasqueradeError, MissingError, VideoError
 from masquerade.methods import METHODS
@@ -250,6 +251,8 @@ async def _parts(request: Request) -> AsyncIterator[bytes]:
             yield await asyncio.wait_for(anext(stream), STALLED)
         except StopAsyncIteration:
             return
+        except ClientDisconnect:
+            raise VideoError("the upload ended before it was whole.") from None
         except TimeoutError:
             raise VideoError(f"nothing of the upload came for {STALLED:.0f} seconds.") from None
 

@@ -9,7 +9,6 @@ import threading
 from collections import OrderedDict
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -74,11 +73,11 @@ class SegmentReader:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._pieces: OrderedDict[int, list[Picture]] = OrderedDict()
+        self._pieces: OrderedDict[int, list[VideoFrame]] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, frame: int) -> Picture:
-        """One frame, (h, w, 3), RGB; it is shared, so change a copy of it.
+        """One frame, (h, w, 3), RGB.
 
         Raises:
             VideoError: there is no such frame, or not yet.
@@ -94,18 +93,17 @@ class SegmentReader:
                 self._pieces.popitem(last=False)
         if frame < 0 or place >= len(pictures):
             raise VideoError(f"there is no frame {frame} yet.")
-        return pictures[place]
+        return np.asarray(pictures[place].to_ndarray(format="rgb24"), np.uint8)
 
-    def _decode(self, number: int) -> list[Picture]:
+    def _decode(self, number: int) -> list[VideoFrame]:
         path = piece(self._folder, number)
         if number < 0 or not path.exists():
             raise VideoError(f"there are no frames from {number * LENGTH} on yet.")
         try:
             with av.open(str(path)) as file:
-                frames: list[Any] = [f.to_ndarray(format="rgb24") for f in file.decode(video=0)]
+                return list(file.decode(video=0))
         except av.FFmpegError as error:
             raise MasqueradeError(f"the copy of the video is damaged: {error}.") from error
-        return frames
 
 
 def piece(folder: Path, number: int) -> Path:

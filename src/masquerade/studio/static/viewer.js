@@ -7,6 +7,7 @@ import { Latest, load, paint, wipe } from "./pictures.js";
 import { changed, lastFrame, markKey, on, redMarks, state } from "./store.js";
 
 const STEP = 2; // per cent that an arrow key moves the divider
+const PATIENCE = 60; // milliseconds that what was filmed waits for the result
 const SLACK = 4; // pixels that a pointer may move in a click
 
 let share = 50; // where the divider stands, in per cent from the left
@@ -25,11 +26,13 @@ export function seek(frame, by = "seek") {
 }
 
 // Of the two pictures of a frame each is asked for once; they are shown together, so that both sides of the
-// divider are always the same moment.
+// divider are always the same moment. Where the result of another frame takes long, as before its people are
+// known, what was filmed is shown alone, and the other side stays empty: it never shows another moment.
 const pair = new Latest(async (wish, signal) => {
   const { id, frame, revision, heat, name, since } = wish;
   const left = heat ? load(paths.heat(id, heat, frame, revision), signal) : load(paths.raw(id, frame), signal);
   const right = load(paths.result(id, frame, revision), signal);
+  if (frame !== state.shown?.frame) await early(wish, left, right, signal);
   const [raw, result] = await Promise.allSettled([left, right]);
   if (signal.aborted || state.video?.id !== id) return;
   const failed = [raw, result].find((one) => one.status === "rejected");
@@ -43,6 +46,19 @@ const pair = new Latest(async (wish, signal) => {
   note(failed?.reason.message ?? null);
   show(wish, result.status === "fulfilled", name, since);
 });
+
+/** Show what was filmed if the result lets wait for it. */
+async function early(wish, left, right, signal) {
+  const { id, frame, name, since } = wish;
+  const raw = await left.catch(() => null);
+  const slow = new Promise((resolve) => setTimeout(resolve, PATIENCE, true));
+  const late = await Promise.race([right.then(() => false, () => false), slow]);
+  if (!late || !raw || signal.aborted || state.video?.id !== id) return;
+  paint(find("#raw"), raw);
+  wipe(find("#result"));
+  note("Looking for what to hide in this frame.");
+  if (name === "seek to frame") performance.measure(name, { start: since, end: performance.now(), detail: { frame } });
+}
 
 /** Ask for the pictures of the frame and the settings of now. */
 export function want({ hurry = false, by = null } = {}) {
@@ -64,7 +80,8 @@ function show(wish, complete, name, since) {
   stage.dataset.revision = revision;
   stage.setAttribute("aria-label", `Frame ${frame}, as filmed and as the result`);
   if (complete && name) {
-    performance.measure(name, { start: since, end: performance.now(), detail: { frame, revision } });
+    const late = performance.getEntriesByName(name).some((one) => one.startTime === since);
+    performance.measure(late ? "seek to result" : name, { start: since, end: performance.now(), detail: { frame, revision } });
     if (cause.since === since) cause.name = null;
   }
   if (by === "seek" || by === "play") look(frame);

@@ -1,0 +1,72 @@
+"""A real browser before a real studio process; where there is none, tests are skipped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser")) if p), None)
+MISSING = "Debian's chromium is not installed"
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+]
+
+
+@contextmanager
+def running_studio(state: Path, *words: str) -> Iterator[str]:
+    """A studio in a process of its own; gives the address that it printed."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "masquerade", "studio", "--no-browser", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "XDG_STATE_HOME": str(state)},
+    )
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().split()[-1]
+    finally:
+        process.terminate()
+        _, complaints = process.communicate(timeout=60)
+        assert "Traceback" not in complaints, complaints
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """A browser of Playwright's."""
+    if CHROMIUM is None:
+        pytest.skip(MISSING)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def new_page(browser: Any, address: str, complaints: list[str]) -> Any:
+    """A tab at an address; what it complains of is added to a list."""
+    page = browser.new_page()
+    page.set_viewport_size({"width": 1400, "height": 900})
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+    page.on("request", lambda asked: _stays_here(asked.url, address, complaints))
+    page.goto(address)
+    return page
+
+
+def _stays_here(url: str, address: str, complaints: list[str]) -> None:
+    here = address.split("/?")[0]
+    if not url.startswith((here, "blob:", "data:", "about:")):
+        complaints.append(f"asked elsewhere: {url}")

@@ -1,0 +1,230 @@
+"""The page as a person uses it, in Chromium: look, mend, run, and what is in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+from browser import chromium, new_page, running_studio
+
+pytestmark = pytest.mark.slow
+READY = "#viewer[data-frame]"
+LONG = 60_000  # milliseconds
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    with running_studio(tmp_path / "state") as found:
+        yield found
+
+
+@pytest.fixture
+def complaints() -> Iterator[list[str]]:
+    """What pages complained of; a test that ends with any fails."""
+    found: list[str] = []
+    yield found
+    assert not found
+
+
+def opened(browser: Any, address: str, video: Path, complaints: list[str]) -> Any:
+    """A tab with a video whose people are found."""
+    page = new_page(browser, address, complaints)
+    page.set_input_files("#upload", str(video))
+    page.wait_for_selector(READY, timeout=LONG)
+    page.wait_for_selector("[data-track]", timeout=LONG)
+    return page
+
+
+def video_of(page: Any) -> dict[str, Any]:
+    """What the server says of the video that is open."""
+    return page.evaluate(
+        """async () => {
+            const [first] = await (await fetch("/api/videos")).json();
+            return (await fetch(`/api/videos/${first.id}`)).json();
+        }"""
+    )
+
+
+def until(page: Any, expression: str) -> None:
+    """Wait until an expression about VIDEO is true."""
+    page.wait_for_function(
+        f"""async () => {{
+            const [first] = await (await fetch("/api/videos")).json();
+            const VIDEO = await (await fetch(`/api/videos/${{first.id}}`)).json();
+            return {expression};
+        }}""",
+        timeout=LONG,
+        polling=200,
+    )
+
+
+def drag(page: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Draw over the picture, from one place to another in shares of its width and height."""
+    box = page.locator("#viewer").bounding_box()
+    wide, high = picture_size(page, box)
+    left, top = box["x"] + (box["width"] - wide) / 2, box["y"] + (box["height"] - high) / 2
+    page.mouse.move(left + start[0] * wide, top + start[1] * high)
+    page.mouse.down()
+    page.mouse.move(left + end[0] * wide, top + end[1] * high, steps=4)
+    page.mouse.up()
+
+
+def picture_size(page: Any, box: dict[str, float]) -> tuple[float, float]:
+    video = video_of(page)
+    scale = min(box["width"] / video["width"], box["height"] / video["height"])
+    return video["width"] * scale, video["height"] * scale
+
+
+def frames_of(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as file:
+        return [one.to_ndarray(format="rgb24") for one in file.decode(video=0)]
+
+
+def test_a_person_looks_mends_and_runs(
+    browser: Any, address: str, clip: Path, complaints: list[str], tmp_path: Path
+) -> None:
+    """Upload, level, a missed place drawn and followed, a setting, run, download."""
+    page = opened(browser, address, clip, complaints)
+    page.click("[data-level=face]")
+    until(page, "VIDEO.settings.level === 'face' && VIDEO.scan.state === 'done'")
+    page.keyboard.press("d")
+    drag(page, (0.02, 0.04), (0.2, 0.3))
+    until(page, "VIDEO.drawn.length === 1")
+    (drawn,) = video_of(page)["drawn"]
+    assert drawn["first"] == 0 and drawn["last"] == video_of(page)["frames"] - 1
+    page.click("[data-testid=more]")
+    page.select_option("[data-setting=method]", "blacken")
+    until(page, "VIDEO.settings.method === 'blacken' && VIDEO.scan.state === 'done'")
+    page.click("#run")
+    if page.locator("#check-dialog[open]").count():
+        page.click("#check-go")
+    page.wait_for_selector("[data-download]", timeout=LONG)
+    with page.expect_download() as given:
+        page.click("[data-download]")
+    given.value.save_as(tmp_path / "safe.mp4")
+    raw, safe = frames_of(clip), frames_of(tmp_path / "safe.mp4")
+    assert len(safe) == len(raw)
+    height, width = raw[0].shape[:2]
+    rows = slice(round(0.08 * height), round(0.26 * height))
+    columns = slice(round(0.05 * width), round(0.17 * width))
+    face = slice(height * 2 // 5, height // 2), slice(width * 11 // 20, width * 6 // 10)
+    for before, after in zip(raw, safe, strict=True):
+        assert after[rows, columns].max() < 20 < before[rows, columns].min()
+        assert after[face].mean() < 20 < before[face].mean()
+        assert np.abs(after[-40:].astype(int) - before[-40:]).mean() < 6  # the rest stays
+
+
+def test_somebody_is_left_visible_and_hidden_again(
+    browser: Any, address: str, clip: Path, complaints: list[str]
+) -> None:
+    page = opened(browser, address, clip, complaints)
+    page.click("[data-level=face]")
+    until(page, "VIDEO.settings.level === 'face' && VIDEO.scan.state === 'done'")
+    page.click("[data-track] >> nth=0")
+    page.click("[data-action=visible]")
+    page.wait_for_selector("#visible-banner:not([hidden])")
+    until(page, "VIDEO.undo !== null && VIDEO.undo.startsWith('leave visible')")
+    shown = picture(page, "result")
+    assert np.abs(shown.astype(int) - picture(page, "raw")).max() < 60
+    page.click("#undo")
+    page.wait_for_selector("#visible-banner", state="hidden")
+    assert np.abs(picture(page, "result").astype(int) - picture(page, "raw")).max() > 60
+    page.click("#redo")
+    page.wait_for_selector("#visible-banner:not([hidden])")
+
+
+def picture(page: Any, view: str) -> np.ndarray:
+    """A frame as the server draws it now."""
+    data = page.evaluate(
+        """async (view) => {
+            const [first] = await (await fetch("/api/videos")).json();
+            const answer = await fetch(`/api/videos/${first.id}/frames/5.jpg?view=${view}`);
+            return [...new Uint8Array(await answer.arrayBuffer())];
+        }""",
+        view,
+    )
+    return cv2.imdecode(np.array(data, np.uint8), cv2.IMREAD_COLOR)
+
+
+def test_two_tabs_see_one_video_and_a_reload_loses_nothing(
+    browser: Any, address: str, clip: Path, complaints: list[str]
+) -> None:
+    context = browser.new_context()
+    one = opened(context, address, clip, complaints)
+    two = new_page(context, address.split("?")[0], complaints)
+    two.wait_for_selector("[data-track]", timeout=LONG)
+    one.click("[data-level=figure]")
+    until(two, "VIDEO.settings.level === 'figure'")
+    two.wait_for_selector("[data-level=figure][aria-pressed=true]")
+    two.click("#run")
+    if two.locator("#check-dialog[open]").count():
+        two.click("#check-go")
+    one.wait_for_selector("[data-job]", timeout=LONG)
+    one.reload()
+    one.wait_for_selector("[data-download]", timeout=LONG)
+    context.close()
+
+
+def test_a_job_is_cancelled(
+    browser: Any, address: str, clip: Path, complaints: list[str], tmp_path: Path
+) -> None:
+    page = opened(browser, address, clip, complaints)
+    page.click("#run")
+    if page.locator("#check-dialog[open]").count():
+        page.click("#check-go")
+    page.click("[data-cancel]", timeout=LONG)
+    page.wait_for_function(
+        "async () => (await (await fetch('/api/jobs')).json()).every(j => j.state == 'cancelled')",
+        timeout=LONG,
+    )
+    page.wait_for_timeout(500)
+    assert not list((tmp_path / "state" / "masquerade" / "studio" / "jobs").iterdir())
+
+
+def test_bad_uploads_and_a_wrong_token_are_said(
+    browser: Any, address: str, complaints: list[str], tmp_path: Path
+) -> None:
+    page = new_page(browser, address, complaints)
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"no video" * 100)
+    page.set_input_files("#upload", str(bad))
+    page.wait_for_selector("#alert:not([hidden])", timeout=LONG)
+    assert page.inner_text("#alert").strip().endswith(".")
+    stranger = browser.new_context().new_page()
+    answer = stranger.goto(address.split("?")[0] + "?token=wrong")
+    assert answer.status == 401 and "open the address" in stranger.content()
+    complaints[:] = [one for one in complaints if "422" not in one]  # the refused upload
+
+
+@pytest.mark.parametrize("size", [(360, 740), (1600, 1000)])
+def test_the_page_fits_and_is_small(
+    browser: Any, address: str, clip: Path, complaints: list[str], size: tuple[int, int]
+) -> None:
+    page = browser.new_page(viewport={"width": size[0], "height": size[1]})
+    bytes_read: list[int] = []
+    page.on("response", lambda a: bytes_read.append(len(a.body())) if a.status == 200 else None)
+    page.goto(address)
+    page.wait_for_selector("#upload", state="attached")
+    page.wait_for_load_state("networkidle")
+    assert sum(bytes_read) <= 300_000
+    page.set_input_files("#upload", str(clip))
+    page.wait_for_selector(READY, timeout=LONG)
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    unnamed = page.evaluate(
+        """() => [...document.querySelectorAll("button, input, select, a[href]")]
+            .filter(e => e.offsetParent !== null && !e.labels?.length && !e.textContent.trim()
+                && !e.ariaLabel && !e.title && !e.getAttribute("aria-labelledby"))
+            .map(e => e.outerHTML.slice(0, 90))"""
+    )
+    assert unnamed == []
