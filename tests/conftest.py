@@ -26,8 +26,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say once what is not installed, which tests that leaves out, and how to install it."""
     if not any(map(shutil.which, ("chromium", "chromium-browser"))):
         terminalreporter.write_line(
-            "The studio's tests in a browser (make test-slow) are left out, as Debian's chromium is "
-            "not installed: apt install chromium",
+            "The studio's tests in a browser (make test-slow) are left out, as Debian's chromium "
+            "is not installed: apt install chromium",
             yellow=True,
         )
     reports = terminalreporter.stats.get("skipped", ())
