@@ -235,6 +235,23 @@ def test_only_what_lies_under_the_root_is_opened(
     assert page.delete(own).status_code == 204 and (root / "night" / "one.mp4").exists()
 
 
+def test_a_report_of_a_benchmark_is_opened_apart_from_the_page(
+    page: TestClient, root: Path
+) -> None:
+    (root / "bench").mkdir()
+    (root / "bench" / "index.html").write_text("<html>report")
+    assert page.get("/api/root?path=bench").json()["reports"] == []
+    assert page.get("/api/report?path=bench/index.html").status_code == 422
+    (root / "bench" / "results.json").write_text("{}")
+    assert page.get("/api/root?path=bench").json()["reports"] == ["index.html"]
+    answer = page.get("/api/report?path=bench/index.html")
+    assert answer.text == "<html>report"
+    policy = answer.headers["content-security-policy"]
+    assert policy.endswith("sandbox allow-scripts") and "same-origin" not in policy
+    for place in ("night/one.mp4", "../index.html", "bench"):
+        assert page.get("/api/report", params={"path": place}).status_code == 422
+
+
 @pytest.mark.parametrize(
     ("name", "content"), [("a.mp4", b""), ("a.mp4", b"no video" * 99), ("../../../x", b"\0" * 9)]
 )

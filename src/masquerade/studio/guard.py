@@ -29,6 +29,11 @@ REPORT_POLICY = (  # of a page of an attack, which carries its own style and pic
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; sandbox"
 )
+SCRIPTED_POLICY = (  # of a benchmark's report: its own scripts run, and know nothing of this server
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; "
+    "media-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "sandbox allow-scripts"
+)
 HEADERS = {
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",

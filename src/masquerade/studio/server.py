@@ -36,7 +36,7 @@ from masquerade.regions.face_detectors import centerface_file
 from masquerade.regions.model_files import model_file
 from masquerade.regions.template_library import Library
 from masquerade.studio import decisions
-from masquerade.studio.guard import REPORT_POLICY, TooLargeError
+from masquerade.studio.guard import REPORT_POLICY, SCRIPTED_POLICY, TooLargeError
 from masquerade.studio.jobs import Job
 from masquerade.studio.scans import SeenTrack
 from masquerade.studio.studio import Studio
@@ -213,6 +213,11 @@ def _add_about(app: FastAPI, studio: Studio) -> None:
         if studio.root is None:
             return JSONResponse({"error": "the studio was started without --root."}, 404)
         return studio.browse(path)
+
+    @app.get("/api/report", response_class=FileResponse)
+    def report(path: str) -> FileResponse:
+        headers = {"content-security-policy": SCRIPTED_POLICY}
+        return FileResponse(studio.report(path), media_type="text/html", headers=headers)
 
 
 def _add_videos(app: FastAPI, studio: Studio) -> None:

@@ -145,7 +145,19 @@ class Studio:
                 for p in inside
                 if p.is_file() and p.suffix.lower() in VIDEOS
             ],
+            "reports": [p.name for p in inside if _is_report(p)],
         }
+
+    def report(self, place: str) -> Path:
+        """The page of a `masquerade benchmark` under the root.
+
+        Raises:
+            UsageError: there is none.
+        """
+        path = self._under_root(place)
+        if not _is_report(path):
+            raise UsageError(f"there is no report {place!r}.")
+        return path
 
     def forget(self, id: str) -> None:
         """Close a video; an upload is removed.
@@ -255,6 +267,11 @@ class Studio:
         if not path.is_relative_to(self.root) or not path.exists():
             raise UsageError("there is no such place.")
         return path
+
+
+def _is_report(path: Path) -> bool:
+    """Whether a file is the page that `masquerade benchmark` writes beside its results."""
+    return path.name == "index.html" and path.is_file() and path.with_name("results.json").is_file()
 
 
 def plain_name(name: str) -> str:

@@ -97,9 +97,10 @@ async function browse(path) {
     const up = folder && make("li", {}, entry("up", "One folder up", "", () => browse(folder.split("/").slice(0, -1).join("/")), { "data-folder": ".." }));
     const folders = answer.folders.map((name) => make("li", {}, entry("folder", name, "", () => browse(inside(name)), { "data-folder": name })));
     const videos = answer.videos.map((one) => make("li", {}, entry("film", one.name, bytes(one.bytes), () => open(inside(one.name)), { "data-file": one.name })));
-    const nothing = !folders.length && !videos.length && make("li", { class: "muted" }, "There is no video in this folder.");
+    const reports = (answer.reports ?? []).map((name) => make("li", {}, make("a", { class: "file", target: "_blank", rel: "noopener", href: `/api/report?path=${encodeURIComponent(inside(name))}`, "data-report": name }, icon("outline"), make("span", {}, "Report of a benchmark"))));
+    const nothing = !reports.length && !folders.length && !videos.length && make("li", { class: "muted" }, "There is no video in this folder.");
     find("#root-path").textContent = folder ? `/ ${folder.replaceAll("/", " / ")}` : "/";
-    list.replaceChildren(...[up, ...folders, ...videos, nothing].filter(Boolean));
+    list.replaceChildren(...[up, ...folders, ...videos, ...reports, nothing].filter(Boolean));
     find("#root").hidden = false;
   } catch (error) {
     if (error.status !== 404) report(error);
