@@ -165,6 +165,13 @@ WRONG = [
     ({"methods": {"3": 4}}, "named by a text"),
     ({"source": {"name": "x"}}, "source is not all there"),
     ({"log": [{"what": "x"}]}, "not a file of edits"),
+    ({"settings": {"level": "person", "keep_visible": "1"}}, "choose nobody"),
+    ({"drawn": [{"track": DRAWN_TRACKS, "keys": [], "boxes": {}}]}, "each key frame"),
+    ({"drawn": [{"track": DRAWN_TRACKS, "keys": [9], "boxes": {"3": [0, 0, 1, 1]}}]}, "each key"),
+    (
+        {"drawn": [{"track": DRAWN_TRACKS, "keys": [0], "boxes": {"0": [0, 0, 1, 1]}}] * 2},
+        "one num",
+    ),
 ]
 
 
@@ -196,7 +203,7 @@ edges = st.tuples(*[st.floats(0, 1e3)] * 2, *[st.floats(1001, 1e4)] * 2)
 @given(
     visible=st.lists(whole, unique=True, max_size=4),
     joined=st.lists(whole, unique=True, min_size=2, max_size=6),
-    boxes=st.dictionaries(whole, edges, max_size=4),
+    boxes=st.dictionaries(whole, edges, min_size=1, max_size=4),
     methods=st.dictionaries(whole, st.sampled_from(["blur", "pixelate"]), max_size=3),
     name=st.text(max_size=8),
 )

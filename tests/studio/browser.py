@@ -63,6 +63,8 @@ def new_page(browser: Any, address: str, complaints: list[str]) -> Any:
     page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
     page.on("request", lambda asked: _stays_here(asked.url, address, complaints))
     page.goto(address)
+    page.wait_for_selector("#upload", state="attached")
+    page.wait_for_load_state("load")  # its scripts listen by then
     return page
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,15 +59,16 @@ def video_of(page: Any) -> dict[str, Any]:
 
 def until(page: Any, expression: str) -> None:
     """Wait until an expression about VIDEO is true."""
-    page.wait_for_function(
+    end = time.monotonic() + LONG / 1000
+    while not page.evaluate(
         f"""async () => {{
             const [first] = await (await fetch("/api/videos")).json();
             const VIDEO = await (await fetch(`/api/videos/${{first.id}}`)).json();
             return {expression};
-        }}""",
-        timeout=LONG,
-        polling=200,
-    )
+        }}"""
+    ):
+        assert time.monotonic() < end, f"never: {expression}"
+        page.wait_for_timeout(100)
 
 
 def drag(page: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
@@ -184,10 +186,8 @@ def test_a_job_is_cancelled(
     if page.locator("#check-dialog[open]").count():
         page.click("#check-go")
     page.click("[data-cancel]", timeout=LONG)
-    page.wait_for_function(
-        "async () => (await (await fetch('/api/jobs')).json()).every(j => j.state == 'cancelled')",
-        timeout=LONG,
-    )
+    jobs = "(await (await fetch('/api/jobs')).json())"
+    until(page, f"{jobs}.every(job => job.state === 'cancelled')")
     page.wait_for_timeout(500)
     assert not list((tmp_path / "state" / "masquerade" / "studio" / "jobs").iterdir())
 
@@ -228,3 +228,15 @@ def test_the_page_fits_and_is_small(
             .map(e => e.outerHTML.slice(0, 90))"""
     )
     assert unnamed == []
+
+
+def test_a_link_in_a_private_file_opens_the_page(
+    browser: Any, address: str, complaints: list[str], tmp_path: Path
+) -> None:
+    """As the command opens a browser, in whose arguments everybody could read the token."""
+    link = tmp_path / "open.html"
+    link.write_text(f'<meta http-equiv="refresh" content="0;url={address}">')
+    page = browser.new_context().new_page()
+    page.goto(link.as_uri())
+    page.wait_for_selector("#upload", state="attached")
+    assert "token" not in page.url

@@ -79,6 +79,28 @@ def test_people_are_joined_and_split() -> None:
     assert decisions.hide_by(chosen, 1, None).methods == {}
 
 
+def test_who_is_hidden_stays_hidden_when_people_are_joined_or_split() -> None:
+    shown = decisions.choose(PERSON, 0, "visible")
+    assert decisions.join(shown, (0, 1)).visible == ()
+    both = decisions.choose(shown, 1, "visible")
+    assert decisions.join(both, (0, 1)).visible == (0, 1)
+    only = decisions.join(decisions.choose(PERSON, 0, "only"), (0, 1))
+    assert set(only.only) == {0, 1} == set(decisions.split(only, 1).only)
+
+
+def test_a_level_keeps_its_method_when_it_is_left() -> None:
+    figure = Edits(source=SOURCE, settings={"level": "figure"})
+    assert decisions.with_templates(figure, ["badge"]).method == "mannequin"
+    assert decisions.settled(figure, {"regions": "people"}).method == "mannequin"
+
+
+def test_where_a_correction_is_lost_the_older_boxes_stay() -> None:
+    box = (0.0, 0.0, 9.0, 9.0)
+    old = DrawnRegion(DRAWN_TRACKS, {t: box for t in range(40)}, (5,))
+    new = DrawnRegion(DRAWN_TRACKS, {t: (9.0, 0.0, 18.0, 9.0) for t in range(18, 23)}, (20,))
+    assert sorted(decisions.corrected(old, new).boxes) == list(range(40))
+
+
 def test_a_correction_counts_nearest_to_its_frame() -> None:
     def boxes(frames: range, x: float) -> dict[int, tuple[float, float, float, float]]:
         return {t: (x, 0.0, x + 9, 9.0) for t in frames}

@@ -123,9 +123,44 @@ def test_decisions_outlive_the_page(
     refused = page.put(f"/api/videos/{again['id']}/edits", content=json.dumps(other))
     assert refused.status_code == 422 and "another video" in refused.json()["error"]
     assert page.put(f"/api/videos/{again['id']}/edits", content="{").status_code == 422
-    kept.write_text("{")
-    assert opened(scanned=False)["drawn"] == []
-    assert kept.with_suffix(".unreadable").read_text() == "{"
+
+
+def test_edits_that_cannot_be_read_are_kept_and_said(root: Path, tmp_path: Path) -> None:
+    for turn, text in enumerate(("{", '{"edits": 2}')):
+        studio = Studio(root=root, state=tmp_path / "state")
+        video = studio.open("night/one.mp4")
+        video.set({"level": "face"})
+        studio.close()
+        kept = tmp_path / "state" / "edits" / f"{video.edits.source.sha256}.json"
+        kept.write_text(text)
+        studio = Studio(root=root, state=tmp_path / "state")
+        again = studio.open("night/one.mp4")
+        assert again.settings()["level"] == "person" and "begins anew" in str(again.notice)
+        studio.close()
+        assert len(list(kept.parent.glob("*.unreadable*"))) == turn + 1
+
+
+def test_two_tabs_do_not_decide_for_each_other(page: TestClient, opened: Opened) -> None:
+    one, two = (opened(scanned=False) for _ in range(2))
+    assert one["id"] != two["id"]  # the same video, uploaded twice
+    own = f"/api/videos/{one['id']}"
+    seen = page.put(f"{own}/settings", json={"feather": 2}).json()["decisions"]
+    assert page.get(f"/api/videos/{two['id']}").json()["settings"]["feather"] == 2
+    page.put(f"/api/videos/{two['id']}/settings", json={"feather": 3})
+    for path in ("undo", "redo", "jobs"):
+        answer = page.post(f"{own}/{path}?seen={seen}", json={"kind": "anonymize"})
+        assert answer.status_code == 409 and "another tab" in answer.json()["error"]
+    now = page.get(own).json()["decisions"]
+    assert page.post(f"{own}/undo?seen={now}").json()["settings"]["feather"] == 2
+
+
+def test_a_second_studio_leaves_the_jobs_of_the_first(
+    page: TestClient, opened: Opened, wait: Wait, tmp_path: Path
+) -> None:
+    video = opened(scanned=False, regions="frame", method="blur")
+    page.post(f"/api/videos/{video['id']}/jobs", json={"kind": "anonymize"})
+    Studio(state=tmp_path / "state").close()
+    wait(lambda: page.get("/api/jobs").json()[-1], lambda job: job["state"] == "done")
 
 
 def test_a_run_gives_what_was_decided_and_its_receipt(

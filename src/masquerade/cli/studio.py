@@ -62,12 +62,20 @@ def main(argv: list[str]) -> int:
         print(f"The studio runs at {address}", flush=True)
         print("Ctrl+C ends it. Whoever has this address sees your videos.", file=sys.stderr)
         if not options.no_browser:
-            webbrowser.open(address)
+            webbrowser.open(_private_link(address, studio.folder).as_uri())
         server.run(sockets=[listening])
     finally:
         studio.close()
         listening.close()
     return 0
+
+
+def _private_link(address: str, folder: Path) -> Path:
+    """A page that leads to an address: in a browser's arguments every user could read its token."""
+    page = folder / "open.html"
+    page.touch(mode=0o600)
+    page.write_text(f'<!doctype html><meta http-equiv="refresh" content="0;url={address}">')
+    return page
 
 
 def _listen(port: int) -> socket.socket:

@@ -36,6 +36,7 @@ KEYS = {
     *("edits", "source", "settings", "method", "visible", "only", "joined", "methods"),
     *("drawn", "log"),
 }
+CHOSEN = {"keep_visible", "hide_only"}
 MOST_FRAMES = 10**9
 MOST_BYTES = 2**28  # of a file of edits
 
@@ -199,6 +200,7 @@ def _parse(document: Any) -> Edits:
     _expect(isinstance(settings, dict), "settings are no object")
     _expect(isinstance(method, dict) and isinstance(method.get("name"), str), "method has no name")
     _expect(set(method) <= {"name", "arguments"}, "a method has a name and arguments alone")
+    _expect(not CHOSEN & set(settings), "settings choose nobody: visible and only do")
     arguments, names = method.get("arguments", {}), document.get("methods", {})
     _expect(isinstance(arguments, dict), "a method's arguments are no object")
     _expect(isinstance(names, dict), "methods are no object")
@@ -218,7 +220,10 @@ def _parse(document: Any) -> Edits:
     joined = [track for tracks in found.joined for track in tracks]
     _expect(len(joined) == len(set(joined)), "a track is joined twice")
     _expect(not (found.visible and found.only), "visible and only exclude each other")
-    return found
+    drawn = [one.track for one in found.drawn]
+    _expect(len(drawn) == len(set(drawn)), "two drawn regions have one number")
+    level = found.settings.get("level")
+    return found if level is None else replace(found, method=level_of(level).method)
 
 
 def _parse_source(source: dict[str, Any]) -> EditedSource:
@@ -242,6 +247,7 @@ def _parse_drawn(one: dict[str, Any]) -> DrawnRegion:
         x0, y0, x1, y1 = map(float, edges)
         _expect(x0 < x1 and y0 < y1, "a box's x1 and y1 lie right of and below its x0 and y0")
         boxes[int(frame)] = (x0, y0, x1, y1)
+    _expect(bool(keys) and set(keys) <= set(boxes), "a drawn region has a box in each key frame")
     return DrawnRegion(track, boxes, keys)
 
 

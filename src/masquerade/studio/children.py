@@ -67,17 +67,24 @@ class Child:
         errors: threading.Thread,
     ) -> None:
         assert self._process.stdout is not None and self._process.stdin is not None
-        for line in self._process.stdout:
-            with suppress(ValueError):  # a line that a library printed
-                found = json.loads(line)
-                if isinstance(found, dict):
-                    on_line(found)
-        code = self._process.wait()
-        errors.join()
-        with suppress(OSError):
-            self._process.stdin.close()
-        self._process.stdout.close()
-        on_end(code, self._complaints)
+        code = -1
+        try:
+            for line in self._process.stdout:
+                with suppress(ValueError):  # a line that a library printed
+                    found = json.loads(line)
+                    if isinstance(found, dict):
+                        on_line(found)
+            code = self._process.wait()
+        except Exception as error:  # of this process, such as too many open files
+            self._complaints += f"\n{error}"
+            self._process.kill()
+            self._process.wait()
+        finally:
+            errors.join()
+            with suppress(OSError):
+                self._process.stdin.close()
+            self._process.stdout.close()
+            on_end(code, self._complaints)
 
     def _hear_complaints(self) -> None:
         assert self._process.stderr is not None

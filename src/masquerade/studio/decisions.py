@@ -59,17 +59,27 @@ def hide_by(edits: Edits, track: int, method: str | None) -> Edits:
 
 
 def join(edits: Edits, tracks: tuple[int, ...]) -> Edits:
-    """Say that tracks are one person."""
+    """Say that tracks are one person; who is hidden as one of them is hidden as all."""
     together = {k for track in tracks for k in edits.same_person(track)}
     if len(together) < 2:
         raise UsageError("name two different people to be joined.")
     others = tuple(one for one in edits.joined if not together & set(one))
-    return replace(edits, joined=(*others, tuple(sorted(together))))
+    shown = {k for track in edits.visible for k in edits.same_person(track)}
+    only = edits.only
+    if only and together & {k for track in only for k in edits.same_person(track)}:
+        only = tuple(sorted({*only, *together}))
+    joined = replace(edits, joined=(*others, tuple(sorted(together))), only=only)
+    if together <= shown:
+        return joined
+    return replace(joined, visible=tuple(k for k in edits.visible if k not in together))
 
 
 def split(edits: Edits, track: int) -> Edits:
-    """Take back that tracks are one person."""
-    return replace(edits, joined=tuple(one for one in edits.joined if track not in one))
+    """Take back that tracks are one person; whoever was hidden as one stays hidden."""
+    same = set(edits.same_person(track))
+    only = (*edits.only, *same) if same & set(edits.only) else edits.only
+    left = tuple(one for one in edits.joined if track not in one)
+    return replace(edits, joined=left, only=tuple(sorted(set(only))))
 
 
 def replace_drawn(edits: Edits, track: int, new: DrawnRegion | None) -> Edits:
@@ -89,8 +99,8 @@ def corrected(old: DrawnRegion, new: DrawnRegion) -> DrawnRegion:
         late = before is None or t > (before + frame) // 2
         return late and (after is None or t < (after + frame) // 2)
 
-    boxes = {t: edges for t, edges in old.boxes.items() if not nearer(t)}
-    boxes |= {t: edges for t, edges in new.boxes.items() if nearer(t) or t not in boxes}
+    boxes = {t: box for t, box in old.boxes.items() if not nearer(t) or t not in new.boxes}
+    boxes |= {t: box for t, box in new.boxes.items() if nearer(t) or t not in boxes}
     return DrawnRegion(old.track, boxes, tuple(sorted({*old.keys, frame})))
 
 
@@ -104,6 +114,8 @@ def check(edits: Edits) -> None:
     if edits.methods:
         check_track_methods(anonymizer, (one.anonymizer for one in edits.track_methods()))
     config = with_default_regions(with_edits(PipelineConfig(), edits), anonymizer)
+    if unknown := sorted(set(edits.settings) - {"level", *SHOWN}):
+        raise UsageError(f"the page has no setting {unknown[0]!r}; use the command for it.")
     if "boxes" in source_names(config):
         raise UsageError("on the page regions are drawn, and no file of boxes is read.")
     region_arguments(config, anonymizer)
@@ -135,6 +147,7 @@ def _with_settings(edits: Edits, given: Mapping[str, Any]) -> Edits:
     if named is not None and ({"method", "regions"} & set(changes)):
         settings.pop("level")
         settings["regions"] = LEVELS[named].regions
+        edits = replace(edits, method=LEVELS[named].method)
     method = changes.pop("method", None)
     if method is not None and method != edits.method:
         built = build(method)
@@ -176,7 +189,9 @@ def with_templates(edits: Edits, names: list[str]) -> Edits:
     regions = "+".join([*plain, *(["templates"] if names else [])])
     settings = {k: v for k, v in edits.settings.items() if k != "level"}
     settings["regions"] = regions + (f":{','.join(names)}" if names else "")
-    return replace(edits, settings=settings)
+    level = edits.settings.get("level")
+    method = edits.method if level is None else level_of(level).method
+    return replace(edits, settings=settings, method=method)
 
 
 def told(value: Any) -> str:

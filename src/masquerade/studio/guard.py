@@ -78,7 +78,12 @@ class Guard:
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         if scope["path"] == "/" and given and self._is_token(given):
             cookie = f"{self._cookie}={self._token}; HttpOnly; SameSite=Strict; Path=/"
-            await _answer(send, 303, b"", {"location": "/", "set-cookie": cookie})
+            # No redirection: a browser would not send the cookie where a file or a mail led here.
+            page = (
+                b'<!doctype html><title>studio</title><meta http-equiv="refresh" content="0;url=/">'
+            )
+            headers = {"set-cookie": cookie, "content-type": "text/html; charset=utf-8"}
+            await _answer(send, 200, page, headers)
             return
         if not self._is_token(_cookie(headers.get("cookie", ""), self._cookie)):
             await _refuse(send, 401, "open the address that `masquerade studio` printed.")

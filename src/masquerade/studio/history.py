@@ -7,10 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from masquerade.errors import UsageError
+from masquerade.errors import MasqueradeError, UsageError
 from masquerade.pipeline.edits import Edits, with_decision
 
 MOST_STEPS = 200  # that can be taken back
+
+
+class ChangedError(MasqueradeError):
+    """Something was decided since the page was drawn."""
 
 
 class Step(NamedTuple):
@@ -60,13 +64,14 @@ class History:
             self._undo = [*self._undo, Step(what, before)][-MOST_STEPS:]
             self._redo.clear()
 
-    def undo(self) -> None:
-        """Take the last decision back.
+    def undo(self, seen: int | None = None) -> None:
+        """Take the last decision back; `seen` is the revision that it was the last in.
 
         Raises:
             UsageError: there is none.
         """
         with self._turn:
+            self.check_seen(seen)
             if not self._undo:
                 raise UsageError("there is nothing to take back.")
             what, before = self._undo[-1]
@@ -75,13 +80,14 @@ class History:
             self._undo.pop()
             self._redo.append(Step(what, after))
 
-    def redo(self) -> None:
-        """Do again what was taken back last.
+    def redo(self, seen: int | None = None) -> None:
+        """Do again what was taken back last; `seen` as in `undo`.
 
         Raises:
             UsageError: there is nothing.
         """
         with self._turn:
+            self.check_seen(seen)
             if not self._redo:
                 raise UsageError("there is nothing to do again.")
             what, after = self._redo[-1]
@@ -89,6 +95,22 @@ class History:
             self._save(_with_log(after, before, what, self._by))
             self._redo.pop()
             self._undo.append(Step(what, before))
+
+    def touch(self) -> None:
+        """Count something that changes pictures and is no decision, as another template."""
+        with self._turn:
+            self.revision += 1
+
+    def check_seen(self, seen: int | None) -> None:
+        """Refuse to go on from what somebody saw, where something was decided since.
+
+        Raises:
+            ChangedError: it was.
+        """
+        if seen is not None and seen != self.revision:
+            raise ChangedError(
+                "this was changed in another tab meanwhile; look at it, and try again."
+            )
 
     def _save(self, edits: Edits) -> None:
         edits.write(self._file)

@@ -4,7 +4,9 @@ What a job is and how it ended lies beside its result in a folder of its own, so
 loses no finished job. A job that was not finished is forgotten at the next start.
 """
 
+import fcntl
 import json
+import os
 import re
 import secrets
 import shutil
@@ -16,14 +18,14 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from masquerade.errors import UsageError
-from masquerade.storage import atomic_write
+from masquerade.errors import MasqueradeError, UsageError
+from masquerade.storage import atomic_write, take_lock
 from masquerade.studio.children import Child
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 Kind = Literal["anonymize", "attack"]
 MOST_WAITING = 100
-FILE = "job.json"
+FILE, LOCK = "job.json", "lock"
 
 
 @dataclass
@@ -76,11 +78,16 @@ class Jobs:
         self._turn = threading.RLock()
         self._began = 0.0
         self._closed = False
+        self._locks: dict[str, int] = {}  # of the folders of jobs that are not finished
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for own in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime):
             job = _read(own / FILE)
-            if job is None:  # it was not finished
-                shutil.rmtree(own, ignore_errors=True)
+            if job is None:  # it was not finished, unless another studio works at it
+                with (
+                    suppress(OSError),
+                    take_lock(own / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW),
+                ):
+                    shutil.rmtree(own, ignore_errors=True)
             else:
                 self._jobs[job.id] = job
 
@@ -130,6 +137,8 @@ class Jobs:
             job.source = str(source)
             own = self.folder(job)
             own.mkdir(mode=0o700)
+            self._locks[job.id] = os.open(own / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+            fcntl.flock(self._locks[job.id], fcntl.LOCK_EX)  # else another studio took it for stale
             self._jobs[job.id] = job
             self._waiting.append((job, [kind, *arguments(own)]))
         self._next()
@@ -146,10 +155,12 @@ class Jobs:
             waiting = [one for one in self._waiting if one[0] is job]
             running = self._running if self._running and self._running[0] is job else None
             self._waiting = [one for one in self._waiting if one[0] is not job]
-            if waiting:
+            if waiting or running is not None:
                 job.state = "cancelled"
+            if waiting:
+                shutil.rmtree(self.folder(job), ignore_errors=True)
+                self._unlock(job)
         if running is not None:
-            job.state = "cancelled"
             running[1].stop()
         if not waiting and running is None:
             with self._turn:
@@ -172,6 +183,12 @@ class Jobs:
         for job in self._jobs.values():
             if job.state != "done":
                 shutil.rmtree(self.folder(job), ignore_errors=True)
+            self._unlock(job)
+
+    def _unlock(self, job: Job) -> None:
+        lock = self._locks.pop(job.id, None)
+        if lock is not None:
+            os.close(lock)
 
     def _next(self) -> None:
         with self._turn:
@@ -197,7 +214,7 @@ class Jobs:
     def _end(self, job: Job, code: int, complaints: str) -> None:
         with self._turn:
             job.seconds = round(time.monotonic() - self._began, 1)
-            if job.state == "cancelled":
+            if job.state == "cancelled" and code:
                 shutil.rmtree(self.folder(job), ignore_errors=True)
             elif code:
                 last = complaints.strip().splitlines()[-1:] or [f"it ended with {code}"]
@@ -206,13 +223,17 @@ class Jobs:
             else:
                 job.state, job.exit_code = "done", job.exit_code or 0
                 self._keep(job)
+            self._unlock(job)
             self._running = None
         self._next()
 
     def _keep(self, job: Job) -> None:
         kept = {key: value for key, value in asdict(job).items() if key not in ("source", "video")}
-        with suppress(OSError), atomic_write(self.folder(job) / FILE, private=True) as part:
-            part.write_text(json.dumps(kept, ensure_ascii=False), "utf-8", "backslashreplace")
+        try:
+            with atomic_write(self.folder(job) / FILE, private=True) as part:
+                part.write_text(json.dumps(kept, ensure_ascii=False), "utf-8", "backslashreplace")
+        except (OSError, MasqueradeError) as error:
+            job.warnings = [*job.warnings, f"save it now, it cannot be kept: {error}"]
 
 
 def _read(file: Path) -> Job | None:

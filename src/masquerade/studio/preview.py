@@ -85,7 +85,8 @@ class FrameDetectors:
             info = pictures.info
             picture = PictureFrame(pictures.read(frame), info.width, info.height, 0.0)
             found = next(iter(self._sources[own]([picture])))
-            self._found[key] = _at_size(found, pictures.size)
+            alone = tuple(replace(box, track=None) for box in found.boxes)  # numbers of no track
+            self._found[key] = replace(_at_size(found, pictures.size), boxes=alone)
             _keep(self._found, KEPT_FOUND)
             return self._found[key]
 
@@ -95,10 +96,13 @@ class Preview:
 
     Args:
         pictures: the video's copy.
-        find: what is found in a frame under some edits, its masks at the copy's size.
+        find: what is found in a frame under some edits, its masks at the copy's size, and whether
+            its tracks are those of the whole video.
     """
 
-    def __init__(self, pictures: Pictures, find: Callable[[Edits, int], Region]) -> None:
+    def __init__(
+        self, pictures: Pictures, find: Callable[[Edits, int], tuple[Region, bool]]
+    ) -> None:
         self._pictures, self._find = pictures, find
         self._turn = threading.Lock()
         self._methods: OrderedDict[str, Anonymizer] = OrderedDict()
@@ -131,8 +135,14 @@ class Preview:
         return np.asarray(out[at.index(frame)], np.uint8)
 
     def region(self, edits: Edits, frame: int) -> Region:
-        """What is hidden in a frame: found, chosen and drawn; in pixels of the video."""
-        return chosen_region(self._find(edits, frame), edits, frame, self._scale)
+        """What is hidden in a frame: found, chosen and drawn; in pixels of the video.
+
+        Before a frame's people have numbers, all of them are hidden, whoever was chosen.
+        """
+        found, numbered = self._find(edits, frame)
+        if not numbered:
+            edits = replace(edits, visible=(), only=(), methods={})
+        return chosen_region(found, edits, frame, self._scale)
 
     @property
     def _scale(self) -> tuple[float, float]:

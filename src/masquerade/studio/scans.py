@@ -4,10 +4,12 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from masquerade.errors import MasqueradeError
 from masquerade.pipeline.config import (
     PipelineConfig,
     region_arguments,
@@ -19,6 +21,7 @@ from masquerade.pipeline.edits import Edits
 from masquerade.pipeline.single_file import PERSON_LABELS
 from masquerade.regions.people_scores import UNSURE
 from masquerade.regions.region import Region
+from masquerade.regions.template_library import Library
 from masquerade.studio.children import Child
 from masquerade.studio.found_pieces import LENGTH, FoundReader
 
@@ -92,6 +95,10 @@ class Scan:
     def region(self, frame: int) -> Region | None:
         """What was found in a frame, its masks at the copy's size; None: not yet known."""
         return self._reader.read(frame)
+
+    def fail(self, sentence: str) -> None:
+        """Say that it could not be begun."""
+        self.state, self.error = "failed", sentence
 
     def stop(self) -> None:
         """End it; what was found stays."""
@@ -190,7 +197,13 @@ class ScanQueue:
             if self._running is not None or not self._waiting:
                 return
             scan = self._running = self._waiting.pop()
-            scan.start(lambda: self._next(scan))
+            try:
+                scan.start(lambda: self._next(scan))
+                return
+            except OSError as error:  # such as too many open files
+                scan.fail(f"people could not be looked for: {error.strerror}.")
+                self._running = None
+        self._next(None)
 
 
 def runs(frames: Sequence[int]) -> list[tuple[int, int]]:
@@ -224,7 +237,12 @@ def scan_key(edits: Edits) -> str:
         (name, {key: str(value) for key, value in sorted(arguments.items())})
         for name, arguments in region_arguments(config)
     ]
-    return hashlib.sha256(json.dumps(given).encode()).hexdigest()[:16]
+    library, kept = Library(), []
+    for _, arguments in region_arguments(config):
+        for name in arguments.get("templates") or ():
+            with suppress(MasqueradeError):  # one that is missing is said where it is looked for
+                kept.append(hashlib.sha256(library.load(name).keys.tobytes()).hexdigest())
+    return hashlib.sha256(json.dumps([given, kept]).encode()).hexdigest()[:16]
 
 
 def _share(region: Region, area: float) -> float:

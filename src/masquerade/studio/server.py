@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from importlib.metadata import version
@@ -21,6 +22,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -37,6 +39,7 @@ from masquerade.regions.model_files import model_file
 from masquerade.regions.template_library import Library
 from masquerade.studio import decisions
 from masquerade.studio.guard import REPORT_POLICY, SCRIPTED_POLICY, TooLargeError
+from masquerade.studio.history import ChangedError
 from masquerade.studio.jobs import Job
 from masquerade.studio.scans import SeenTrack
 from masquerade.studio.studio import Studio
@@ -96,7 +99,7 @@ class Point(Asked):
     frame: Number
     x: Coordinate
     y: Coordinate
-    name: str = Field(max_length=64)
+    name: str = Field("part", max_length=64)
 
 
 class Switch(Asked):
@@ -145,6 +148,7 @@ def _add_errors(app: FastAPI) -> None:
     def refused(request: Request, error: Exception) -> JSONResponse:
         status = 503 if isinstance(error, MissingError) else 422
         status = 413 if isinstance(error, TooLargeError) else status
+        status = 409 if isinstance(error, ChangedError) else status
         return JSONResponse({"error": _sentence(error)}, status)
 
     @app.exception_handler(KeyError)
@@ -227,7 +231,8 @@ def _add_videos(app: FastAPI, studio: Studio) -> None:
 
     @app.post("/api/videos", status_code=201)
     async def upload(request: Request, name: str) -> dict[str, Any]:
-        return shown(await studio.upload(name, _parts(request)))
+        video = await studio.upload(name, _parts(request))
+        return await run_in_threadpool(shown, video)
 
     @app.post("/api/videos/open", status_code=201)
     def open_video(place: Place) -> dict[str, Any]:
@@ -396,7 +401,7 @@ def _add_drawn(app: FastAPI, studio: Studio) -> None:
     @app.post("/api/videos/{id}/templates")
     def add_template(id: str, point: Point) -> dict[str, Any]:
         video = studio.video(id)
-        video.add_template(point.frame, point.x, point.y, point.name)
+        video.add_template(point.frame, point.x, point.y, template_name(point.name))
         return shown(video)
 
     @app.put("/api/videos/{id}/templates/{name}")
@@ -416,15 +421,15 @@ def _add_drawn(app: FastAPI, studio: Studio) -> None:
 
 def _add_edits(app: FastAPI, studio: Studio) -> None:
     @app.post("/api/videos/{id}/undo")
-    def undo(id: str) -> dict[str, Any]:
+    def undo(id: str, seen: Number | None = None) -> dict[str, Any]:
         video = studio.video(id)
-        video.undo()
+        video.undo(seen)
         return shown(video)
 
     @app.post("/api/videos/{id}/redo")
-    def redo(id: str) -> dict[str, Any]:
+    def redo(id: str, seen: Number | None = None) -> dict[str, Any]:
         video = studio.video(id)
-        video.redo()
+        video.redo(seen)
         return shown(video)
 
     @app.get("/api/videos/{id}/edits.json")
@@ -436,9 +441,13 @@ def _add_edits(app: FastAPI, studio: Studio) -> None:
     @app.put("/api/videos/{id}/edits")
     async def take(id: str, request: Request) -> dict[str, Any]:
         text = (await request.body()).decode("utf-8", "replace")
-        video = studio.video(id)
-        video.take(Edits.parse(text, "this file"))
-        return shown(video)
+
+        def taken() -> dict[str, Any]:
+            video = studio.video(id)
+            video.take(Edits.parse(text, "this file"))
+            return shown(video)
+
+        return await run_in_threadpool(taken)
 
 
 def _download(content: bytes, name: str) -> Response:
@@ -449,11 +458,11 @@ def _download(content: bytes, name: str) -> Response:
 
 def _add_jobs(app: FastAPI, studio: Studio) -> None:
     @app.post("/api/videos/{id}/jobs", status_code=201)
-    def add(id: str, asked: NewJob) -> dict[str, Any]:
+    def add(id: str, asked: NewJob, seen: Number | None = None) -> dict[str, Any]:
         if asked.kind == "attack":
             return studio.attack(id, asked.job or "").shown()
         empty, gaps = asked.allow_empty, asked.allow_gaps
-        return studio.anonymize(id, allow_empty=empty, allow_gaps=gaps).shown()
+        return studio.anonymize(id, allow_empty=empty, allow_gaps=gaps, seen=seen).shown()
 
     @app.get("/api/jobs")
     def jobs() -> list[dict[str, Any]]:
@@ -508,7 +517,11 @@ def shown(video: VideoSession) -> dict[str, Any]:
         "duration": info.duration,
         "frames": pictures.frames,
         "frames_expected": pictures.frames if pictures.done else frames,
-        "revision": history.revision * 100_000 + scan.done // 32,
+        "revision": history.revision * 100_000 + -(-scan.done // 32),
+        "decisions": history.revision,
+        "notice": video.notice,
+        "visible": sorted({k for track in edits.visible for k in edits.same_person(track)}),
+        "only": sorted({k for track in edits.only for k in edits.same_person(track)}),
         "scan": {"state": scan.state, "done": scan.done, "error": scan.error},
         "settings": video.settings(),
         "undo": history.undo_name,
@@ -542,6 +555,12 @@ def missing_models() -> list[str]:
         except MissingError as error:
             found.append(_sentence(error))
     return found
+
+
+def template_name(given: str) -> str:
+    """A name as the library takes it, of one that a person typed."""
+    plain = re.sub("[^a-z0-9_]+", "-", given.lower()).strip("-_")
+    return plain[:64] or "part"
 
 
 def method_arguments(name: str) -> list[dict[str, Any]]:

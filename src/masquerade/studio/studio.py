@@ -12,12 +12,20 @@ import re
 import secrets
 import shutil
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
 
 from masquerade.errors import MasqueradeError, UsageError, VideoError
 from masquerade.pipeline.batch import VIDEOS
+from masquerade.pipeline.config import PipelineConfig
+from masquerade.pipeline.edits import EditedSource, Edits
+from masquerade.pipeline.outputs import receipt_path
 from masquerade.storage import TemporaryFolder, file_digest
+from masquerade.studio import decisions
+from masquerade.studio.copying import Pictures
+from masquerade.studio.history import History
 from masquerade.studio.jobs import Job, Jobs
 from masquerade.studio.preview import FrameDetectors
 from masquerade.studio.scans import ScanQueue
@@ -25,7 +33,7 @@ from masquerade.studio.video_session import VideoSession
 
 LEFT_FREE = 2**30  # bytes of the disk that an upload leaves
 MOST_OPEN = 50  # videos at once
-CHUNK = 2**20
+CONFIG = PipelineConfig()
 
 
 def state_folder() -> Path:
@@ -58,6 +66,7 @@ class Studio:
         self.jobs = Jobs(self._state / "jobs")
         self._detectors, self._queue = FrameDetectors(), ScanQueue()
         self._videos: dict[str, VideoSession] = {}
+        self._histories: dict[str, History] = {}
         self._turn = threading.Lock()
 
     def close(self) -> None:
@@ -66,6 +75,11 @@ class Studio:
         for video in list(self._videos.values()):
             video.close()
         self._temporary.__exit__()
+
+    @property
+    def folder(self) -> Path:
+        """The private folder, which ends with the process."""
+        return self._temporary.path
 
     # --- videos ---
 
@@ -105,7 +119,7 @@ class Studio:
                     file.write(part)
             if not size:
                 raise VideoError(f"{name} is empty.")
-            return self._open(name, path, content.hexdigest(), folder)
+            return await run_in_threadpool(self._open, name, path, content.hexdigest(), folder)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -175,14 +189,19 @@ class Studio:
 
     # --- jobs ---
 
-    def anonymize(self, id: str, *, allow_empty: bool, allow_gaps: bool) -> Job:
-        """Anonymize a whole video by what was decided now."""
+    def anonymize(
+        self, id: str, *, allow_empty: bool, allow_gaps: bool, seen: int | None = None
+    ) -> Job:
+        """Anonymize a whole video by what was decided now; refused where `seen` is older."""
         video = self.video(id)
+        video.history.check_seen(seen)
         edits, named = video.edits, f"{Path(video.name).stem}_anonymized"
         suffix = Path(video.name).suffix.lower()
         suffix = suffix if suffix in (".mp4", ".mkv", ".mov", ".webm", ".avi") else ".mp4"
         flags = [*(["--allow-empty"] * allow_empty), *(["--allow-gaps"] * allow_gaps)]
-        beside = _free(video.source.parent, named, suffix) if video.saved_beside else None
+        taken = [str(j.saved) for j in self.jobs.all() if j.state in ("waiting", "running")]
+        folder = video.source.parent
+        beside = _free(folder, named, suffix, self.root, taken) if video.saved_beside else None
 
         def arguments(own: Path) -> list[str]:
             edits.write(own / "edits.json")
@@ -233,13 +252,21 @@ class Studio:
     def _open(
         self, name: str, path: Path, sha256: str, folder: Path, *, saved_beside: bool = False
     ) -> VideoSession:
+        (folder / "copy").mkdir(mode=0o700)
+        pictures = Pictures(path, folder / "copy")
+        try:
+            history, notice = self._history(name, sha256, pictures)
+        except BaseException:
+            pictures.close()
+            raise
         video = VideoSession(
             id=folder.name,
             name=name,
             source=path,
-            sha256=sha256,
             folder=folder,
-            edits_file=self._state / "edits" / f"{sha256}.json",
+            pictures=pictures,
+            history=history,
+            notice=notice,
             detectors=self._detectors,
             queue=self._queue,
             saved_beside=saved_beside,
@@ -250,6 +277,31 @@ class Studio:
                 raise UsageError(f"{MOST_OPEN} videos are open; close one first.")
             self._videos[video.id] = video
         return video
+
+    def _history(self, name: str, sha256: str, pictures: Pictures) -> tuple[History, str | None]:
+        """What was decided about a video, one for all who opened it, and what to say of it."""
+        file, info = self._state / "edits" / f"{sha256}.json", pictures.info
+        about = EditedSource(name=name, sha256=sha256, width=info.width, height=info.height)
+        start = Edits(source=about, settings={"level": "person"})
+        with self._turn:
+            if sha256 in self._histories:
+                return self._histories[sha256], None
+            notice = None
+            if file.exists():
+                file.read_bytes()  # one that cannot be read now is no damaged one
+            try:
+                history = History(start, file)
+                decisions.check(history.edits)
+            except UsageError as error:  # of another version, or damaged: kept aside, begun anew
+                aside = _free(file.parent, f"{sha256}.unreadable", ".json")
+                file.replace(aside)
+                notice = (
+                    f"What was decided about this video before cannot be used ({error}) It is kept "
+                    f"as {aside.name}, and everything begins anew: look at who is hidden."
+                )
+                history = History(start, file)
+            self._histories[sha256] = history
+            return history, notice
 
     def _new_folder(self) -> Path:
         folder = self._temporary.path / secrets.token_hex(8)
@@ -281,12 +333,15 @@ def plain_name(name: str) -> str:
     return kept[-120:] or "video"
 
 
-def _free(folder: Path, stem: str, suffix: str) -> Path:
-    """A name in a folder that no file has."""
+def _free(
+    folder: Path, stem: str, suffix: str, root: Path | None = None, taken: Sequence[str] = ()
+) -> Path:
+    """A name in a folder that no file has, nor its receipt, nor a job under the root will."""
     number = 1
     while True:
         path = folder / f"{stem}{f'_{number}' if number > 1 else ''}{suffix}"
-        if not path.exists():
+        own = str(path.relative_to(root)) if root is not None else ""
+        if not path.exists() and not receipt_path(path, CONFIG).exists() and own not in taken:
             return path
         number += 1
 

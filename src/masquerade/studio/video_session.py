@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from masquerade.pipeline.config import (
     with_default_regions,
     with_edits,
 )
-from masquerade.pipeline.edits import EditedSource, Edits
+from masquerade.pipeline.edits import Edits
 from masquerade.pipeline.levels import level_of
 from masquerade.pipeline.people_sheet import fit
 from masquerade.regions.drawn import DRAWN_TRACKS, DrawnRegion, Edges
@@ -44,9 +45,10 @@ class VideoSession:
         id: its name in addresses.
         name: the file's name.
         source: the file.
-        sha256: of the file.
         folder: a private folder of its own.
-        edits_file: where what is decided about it is kept.
+        pictures: of the video.
+        history: what was decided about it.
+        notice: what whoever opens it has to be told; None: nothing.
         detectors: find people in single frames.
         queue: of scans of whole videos.
         saved_beside: whether results go into the source's folder.
@@ -58,25 +60,17 @@ class VideoSession:
         id: str,
         name: str,
         source: Path,
-        sha256: str,
         folder: Path,
-        edits_file: Path,
+        pictures: Pictures,
+        history: History,
+        notice: str | None,
         detectors: FrameDetectors,
         queue: ScanQueue,
         saved_beside: bool = False,
     ) -> None:
         self.id, self.name, self.source, self.saved_beside = id, name, source, saved_beside
         self._folder, self._detectors, self._queue = folder, detectors, queue
-        (folder / "copy").mkdir(mode=0o700)
-        self.pictures = Pictures(source, folder / "copy")
-        info = self.pictures.info
-        about = EditedSource(name=name, sha256=sha256, width=info.width, height=info.height)
-        start = Edits(source=about, settings={"level": "person"})
-        try:
-            self.history = History(start, edits_file)
-        except UsageError:  # of another version, or damaged: kept aside, and begun anew
-            edits_file.replace(edits_file.with_suffix(".unreadable"))
-            self.history = History(start, edits_file)
+        self.pictures, self.history, self.notice = pictures, history, notice
         self._preview = Preview(self.pictures, self._find)
         self._scans: dict[str, Scan] = {}
         self._turn = threading.RLock()
@@ -98,8 +92,9 @@ class VideoSession:
 
     def scan(self) -> Scan:
         """The scan of the whole video under the present settings; it is begun where it was not."""
-        key = scan_key(self.edits)
         with self._turn:
+            edits = self.edits
+            key = scan_key(edits)
             if key not in self._scans:
                 for scan in [
                     one for one in self._scans.values() if one.state in ("waiting", "running")
@@ -108,15 +103,23 @@ class VideoSession:
                     self._scans = {k: one for k, one in self._scans.items() if one is not scan}
                 folder = self._folder / f"scan-{key}-{len(list(self._folder.iterdir()))}"
                 folder.mkdir(mode=0o700)
-                scan = Scan(self.edits, self.source, folder, self.pictures.size)
+                scan = Scan(edits, self.source, folder, self.pictures.size)
                 self._scans[key] = scan
                 self._queue.add(scan)
             return self._scans[key]
 
-    def _find(self, edits: Edits, frame: int) -> Region:
+    def _scan_anew(self) -> None:
+        """Look for people under the present settings, also where it failed before."""
+        with self._turn:
+            self._scans = {k: one for k, one in self._scans.items() if one.state != "failed"}
+        self.scan()
+
+    def _find(self, edits: Edits, frame: int) -> tuple[Region, bool]:
         scan = self._scans.get(scan_key(edits))
         found = scan.region(frame) if scan is not None else None
-        return found or self._detectors.find(edits, self.id, self.pictures, frame)
+        if found is not None:
+            return found, True
+        return self._detectors.find(edits, self.id, self.pictures, frame), False
 
     def tracks(self) -> list[SeenTrack]:
         """Everybody found so far, and what was drawn, by number."""
@@ -163,7 +166,7 @@ class VideoSession:
             f"{key.replace('_', ' ')} {decisions.told(value)}" for key, value in given.items()
         )
         self._decide(f"set {told}", lambda edits: decisions.settled(edits, given))
-        self.scan()
+        self._scan_anew()
 
     def choose(self, track: int, choice: str | None, method: str | bool | None) -> None:
         """Hide somebody, leave them visible, or hide only them; or by another method.
@@ -196,27 +199,33 @@ class VideoSession:
 
     def draw(self, frame: int, box: Edges) -> None:
         """Hide a box that was drawn in a frame, and follow it both ways in time."""
-        number = max((one.track for one in self.edits.drawn), default=DRAWN_TRACKS - 1) + 1
         boxes, lost = self._followed(frame, box)
-        drawn = DrawnRegion(number, boxes, (frame,))
-        self._lost[number] = lost
-        self._decide(
-            f"draw a region in frame {frame}",
-            lambda edits: replace(edits, drawn=(*edits.drawn, drawn)),
-        )
+
+        def change(edits: Edits) -> Edits:
+            number = max((one.track for one in edits.drawn), default=DRAWN_TRACKS - 1) + 1
+            self._lost[number] = lost
+            return replace(edits, drawn=(*edits.drawn, DrawnRegion(number, boxes, (frame,))))
+
+        self._decide(f"draw a region in frame {frame}", change)
 
     def correct(self, track: int, frame: int, box: Edges) -> None:
         """Say where a drawn region is in another frame; it is followed anew from there."""
-        old = self._drawn(track)
+        self._drawn(track)
         boxes, lost = self._followed(frame, box)
-        new = decisions.corrected(old, DrawnRegion(track, boxes, (frame,)))
+        new = DrawnRegion(track, boxes, (frame,))
         self._lost[track] = lost
-        self._replace_drawn(f"correct a region in frame {frame}", track, new)
+
+        def change(edits: Edits) -> Edits:
+            old = next((one for one in edits.drawn if one.track == track), new)
+            return decisions.replace_drawn(edits, track, decisions.corrected(old, new))
+
+        self._decide(f"correct a region in frame {frame}", change)
 
     def undraw(self, track: int) -> None:
         """Forget a drawn region."""
         self._drawn(track)
-        self._replace_drawn("remove a drawn region", track, None)
+        change = partial(decisions.replace_drawn, track=track, new=None)
+        self._decide("remove a drawn region", change)
 
     def lost(self, track: int) -> list[str]:
         """Why a drawn region ends where it does, in words."""
@@ -230,6 +239,7 @@ class VideoSession:
         at = [(x * across, y * down)]
         Library().add(make_template(name, picture, at, extractor, image=self.name, frame=frame))
         self.switch_template(name, on=True)
+        self.history.touch()
 
     def switch_template(self, name: str, *, on: bool) -> None:
         """Hide what looks like a template, or do not."""
@@ -250,15 +260,15 @@ class VideoSession:
         assert found.strength is not None
         return draw_heatmap(picture, found.strength)
 
-    def undo(self) -> None:
-        """Take the last decision back."""
-        self.history.undo()
-        self.scan()
+    def undo(self, seen: int | None = None) -> None:
+        """Take the last decision back; refused where `seen` is not the present revision."""
+        self.history.undo(seen)
+        self._scan_anew()
 
-    def redo(self) -> None:
+    def redo(self, seen: int | None = None) -> None:
         """Do again what was taken back."""
-        self.history.redo()
-        self.scan()
+        self.history.redo(seen)
+        self._scan_anew()
 
     def take(self, edits: Edits) -> None:
         """Replace what was decided by a file of edits of this video."""
@@ -310,13 +320,13 @@ class VideoSession:
             raise UsageError(f"no region with number {track} was drawn.")
         return found
 
-    def _replace_drawn(self, what: str, track: int, new: DrawnRegion | None) -> None:
-        self._decide(what, lambda edits: decisions.replace_drawn(edits, track, new))
-
     def _followed(self, frame: int, box: Edges) -> tuple[dict[int, Edges], list[str]]:
         """Where a box is in the frames around, in pixels of the video, and why it ends there."""
-        x0, y0, x1, y1 = box
         info = self.pictures.info
+        x0, x1 = (min(max(x, -1.0), info.width + 1.0) for x in (box[0], box[2]))
+        y0, y1 = (min(max(y, -1.0), info.height + 1.0) for y in (box[1], box[3]))
+        if not self.pictures.done:
+            raise VideoError("the video is still being read; draw when it is whole.")
         if frame < 0 or frame >= self.pictures.frames:
             raise VideoError(f"there is no frame {frame} yet.")
         if x1 - x0 < 2 or y1 - y0 < 2 or x0 >= info.width or y0 >= info.height or min(x1, y1) <= 0:
@@ -324,13 +334,14 @@ class VideoSession:
         across, down = self._scale
         small = (x0 * across, y0 * down, x1 * across, y1 * down)
         last = self.pictures.frames - 1
-        found, lost = {frame: box}, []
+        found, lost = {frame: (x0, y0, x1, y1)}, []
         for step, words in ((1, "behind"), (-1, "before")):
             end = min(last, frame + MOST_FOLLOWED) if step > 0 else max(0, frame - MOST_FOLLOWED)
             numbers = range(frame, end + step, step)
             went = follow((self.pictures.read(t) for t in numbers), small)
             for t, (a, b, c, d) in zip(numbers[1:], went.boxes, strict=False):
                 found[t] = (a / across, b / down, c / across, d / down)
-            if went.lost:
-                lost.append(f"{words} frame {frame + step * len(went.boxes)}: {went.lost}.")
+            why = went.lost or ("" if end in (0, last) else "it was followed no further")
+            if why:
+                lost.append(f"{words} frame {frame + step * len(went.boxes)}: {why}.")
         return found, lost

@@ -106,7 +106,7 @@ def _forget() -> None:
 
 
 def _end_all() -> None:
-    for process in _running:
+    for process in list(_running):
         process.end()
 
 
@@ -119,15 +119,19 @@ class Conversation:
 
     def __init__(self, path: Path, limits: Limits) -> None:
         self._path, self._limits = path, limits
-        while _idle:
-            self._process: DecodingProcess | None = _idle.pop()
-            if self._process.alive:
+        self._process: DecodingProcess | None = None
+        while self._process is None:
+            try:
+                waiting = _idle.pop()
+            except IndexError:  # none, or another thread took it
+                self._process = DecodingProcess()
+                _running.add(self._process)
                 break
-            _running.discard(self._process)
-            self._process.end()
-        else:
-            self._process = DecodingProcess()
-            _running.add(self._process)
+            if waiting.alive:
+                self._process = waiting
+            else:
+                _running.discard(waiting)
+                waiting.end()
         size = path.stat().st_size if path.is_file() else 0
         self._seconds = limits.seconds + size / BYTES_A_SECOND
         self._process.channel.settimeout(self._seconds)

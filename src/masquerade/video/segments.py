@@ -91,9 +91,10 @@ class SegmentReader:
             self._pieces.move_to_end(number)
             while len(self._pieces) > KEPT:
                 self._pieces.popitem(last=False)
-        if frame < 0 or place >= len(pictures):
-            raise VideoError(f"there is no frame {frame} yet.")
-        return np.asarray(pictures[place].to_ndarray(format="rgb24"), np.uint8)
+            if frame < 0 or place >= len(pictures):
+                raise VideoError(f"there is no frame {frame} yet.")
+            # A picture's converter is its own, and two threads at once stop it for good.
+            return np.asarray(pictures[place].to_ndarray(format="rgb24"), np.uint8)
 
     def _decode(self, number: int) -> list[VideoFrame]:
         path = piece(self._folder, number)

@@ -40,6 +40,7 @@ function show(video) {
     state.looked = remembered(video.id);
   }
   cause.name = null;
+  if (video.notice && state.video?.id !== video.id) notice.alarm(video.notice);
   state.video = video;
   window.history.replaceState(null, "", `#${video.id}`);
   document.title = `${video.name} · masquerade studio`;

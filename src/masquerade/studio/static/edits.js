@@ -60,16 +60,17 @@ export function edit(send) {
 let pending = null;
 
 export function set(part) {
-  if (pending) {
-    Object.assign(pending, part);
+  const id = state.video?.id;
+  if (pending && pending.id === id) {
+    Object.assign(pending.part, part);
     because("setting to frame");
     return;
   }
-  pending = { ...part };
-  edit((id) => {
-    const all = pending;
-    pending = null;
-    return put(`/videos/${id}/settings`, all);
+  const mine = { id, part: { ...part } };
+  pending = mine;
+  edit((video) => {
+    if (pending === mine) pending = null;
+    return put(`/videos/${video}/settings`, mine.part);
   }).then(() => changed("settings"));
 }
 
@@ -82,6 +83,6 @@ export const erase = (region) => edit((id) => remove(`/videos/${id}/drawn/${regi
 export const point = (body) => edit((id) => post(`/videos/${id}/templates`, body));
 export const turnPoint = (name, on) => edit((id) => put(`/videos/${id}/templates/${name}`, { on }));
 export const erasePoint = (name) => edit((id) => remove(`/videos/${id}/templates/${name}`));
-export const undo = () => edit((id) => post(`/videos/${id}/undo`));
-export const redo = () => edit((id) => post(`/videos/${id}/redo`));
+export const undo = () => edit((id) => post(`/videos/${id}/undo?seen=${state.video.decisions}`));
+export const redo = () => edit((id) => post(`/videos/${id}/redo?seen=${state.video.decisions}`));
 export const takeEdits = (text) => edit((id) => putText(`/videos/${id}/edits`, text));

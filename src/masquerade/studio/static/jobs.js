@@ -26,7 +26,7 @@ export async function refresh() {
 
 async function start(body, permits = {}) {
   try {
-    const job = await post(`/videos/${state.video.id}/jobs`, { ...body, ...permits });
+    const job = await post(`/videos/${state.video.id}/jobs?seen=${state.video.decisions}`, { ...body, ...permits });
     allowed.set(job.id, permits);
     state.jobs = [...state.jobs.filter((one) => one.id !== job.id), job];
     changed("jobs");

@@ -144,7 +144,8 @@ function showBanner() {
 }
 
 async function hideAll() {
-  for (const track of visibleTracks()) if (!(await decide(track.id, { choice: "hidden" }))) return;
+  const [someone] = state.tracks.tracks;
+  if (!someone || !(await decide(someone.id, { choice: "all" }))) return;
   tell("Everybody who was found is hidden again.");
 }
 

@@ -66,7 +66,7 @@ function pointEntry(one) {
     type: "checkbox", id, class: "switch", role: "switch", checked: one.on, "data-template": one.id,
     onchange: (event) => turnPoint(one.id, event.target.checked),
   });
-  const origin = one.library ? "from the collection" : `pointed at in frame ${one.frame}`;
+  const origin = "from your collection";
   return make(
     "li",
     { class: "entry", "data-point": one.id },

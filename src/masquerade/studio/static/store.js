@@ -56,8 +56,13 @@ export const markKey = (mark) => `${mark.kind}:${mark.first}:${mark.last}`;
 export const openMarks = () => redMarks().filter((mark) => !state.looked.has(markKey(mark)));
 
 /** Tracks that stay as they are, without the user's own regions. */
-export const visibleTracks = () =>
-  state.tracks.tracks.filter((track) => track.label !== "drawn" && track.choice === "visible");
+/** Who stays visible; also those chosen earlier whom the search has not come to yet. */
+export const visibleTracks = () => {
+  const seen = state.tracks.tracks.filter((track) => track.label !== "drawn" && track.choice === "visible");
+  const known = new Set(state.tracks.tracks.map((track) => track.id));
+  const later = (state.video?.visible ?? []).filter((id) => !known.has(id));
+  return [...seen, ...later.map((id) => ({ id, ids: [id], label: "person", choice: "visible" }))];
+};
 
 export const trackName = (track) => {
   const kind = track.label === "face" ? "Face" : "Person";
