@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from masquerade.errors import UsageError
 from masquerade.evaluation import Evaluation
-from masquerade.evaluation.results import Row
+from masquerade.evaluation.results import Finding, Row
 
 ALIKE = ("data", "preset", "folds", "seeds", "attackers", "through_file")
 
@@ -15,8 +15,10 @@ ALIKE = ("data", "preset", "folds", "seeds", "attackers", "through_file")
 def merged(there: Evaluation, new: Evaluation, order: Sequence[str]) -> Evaluation:
     """One table of two that were measured alike; where both have a row, the new one counts.
 
-    Raw video is in both. How far its scores moved stands under the table: it is all that another
-    machine or another release changed.
+    Raw video is in both. How far its scores moved stands under the table: it is what another
+    machine, another release, or other rows changed, whose transformations its attackers apply too.
+    Of what is to be kept raw video has the strongest score of both, so that it is not weaker than
+    a method for want of that method's row.
 
     Args:
         there: the table that is kept.
@@ -34,12 +36,14 @@ def merged(there: Evaluation, new: Evaluation, order: Sequence[str]) -> Evaluati
             )
     mine = {row.name: row for row in new.rows}
     rows = {row.name: row for row in there.rows} | mine
+    raw = rows["raw"]
+    rows["raw"] = replace(raw, findings=_strongest(raw.findings, there.rows[0].findings))
     ranks = {name: rank for rank, name in enumerate(["raw", *order])}
     by = f"Measured by `{new.command}`: "
     again = (by, *(f"{name}{mark}" for name in mine for mark in (":", ",")))
     kept = [limit for limit in there.limits if not limit.startswith(again)]
     commands = [*there.command.splitlines(), new.command]
-    moved = _moved(rows["raw"], there.rows[0])
+    moved = _moved(raw, there.rows[0])
     said = (
         f"{by}{', '.join(name for name in mine if name != 'raw')}; raw video, measured again with "
         f"them, differs by at most {moved:.3f}."
@@ -61,6 +65,20 @@ def lines_kept(page: str, again: Sequence[str]) -> list[str]:
     """
     lines = [line for line in page.splitlines() if line.startswith("| ") and " less " in line]
     return [line for line in lines if line.split(" less ")[0][2:] not in again]
+
+
+def _strongest(mine: Sequence[Finding], theirs: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Raw video's results, of which those of what is to be kept are the stronger of two."""
+    others = {found.label: found for found in theirs}
+
+    def stronger(found: Finding) -> Finding:
+        other = others.get(found.label)
+        values = [one.score.value for one in (found, other) if one is not None]
+        if found.use != "utility" or other is None or None in values:
+            return found
+        return other if (other.score.value or 0) > (found.score.value or 0) else found
+
+    return tuple(map(stronger, mine))
 
 
 def _moved(one: Row, other: Row) -> float:

@@ -3,7 +3,6 @@
     python benchmarks/real.py uti       # UT-Interaction: 5 folds; writes docs/results/uti.md, .json
     python benchmarks/real.py ucf11     # UCF11 as bags of 5 frames: docs/results/ucf11.md, .json
     python benchmarks/real.py mimes     # drawn on the spot: docs/results/mimes.md, .json
-    python benchmarks/real.py figures   # UT-Interaction, people as figures: docs/results/figures.md
     python benchmarks/real.py identity-looks     # 16 mimes, each with a look and a gait
     python benchmarks/real.py identity-alike     # the same, who all look alike
     python benchmarks/real.py identity-shuffled  # the same, in each clip with somebody else's look
@@ -64,11 +63,6 @@ UTI_LIMITS = (
     "leakage and no error.",
     "Clips differ in size, and size alone predicts action and pair (nearest neighbour; see the "
     "control).",
-)
-FIGURES_LIMITS = (
-    *UTI_LIMITS,
-    "Provisional: the attackers of appearance are small networks for frames of 48 x 64 pixels, and "
-    "those of poses see 24 moments of a clip. `gait_jitter` is 8 frames, a quarter of a second.",
 )
 UCF11_LIMITS = (
     "UCF11 (Liu et al. 2009): 1,599 clips, 11 actions, 275 groups; a group is a person and a "
@@ -228,16 +222,6 @@ BENCHMARKS = {
         seeds=3,
         people=partial(People),
         limits=MIMES_LIMITS,
-    ),
-    "figures": Benchmark(
-        title="UT-Interaction, people as figures, 5 folds",
-        preset="tiny",
-        folds=5,
-        seeds=3,
-        people=partial(People),
-        limits=FIGURES_LIMITS,
-        held_out="pairs",
-        rows=figures,
     ),
     "identity-looks": identity("with looks of their own"),
     "identity-alike": identity("who look alike", looks=False),
