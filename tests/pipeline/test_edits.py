@@ -116,6 +116,16 @@ def test_an_id_that_nobody_has_is_refused(video: Path, decided: dict[str, Any]) 
     assert not video.with_name("out.mkv").exists()
 
 
+def test_choices_of_other_numbers_are_refused(video: Path) -> None:
+    """As after an upgrade of the detector: 4 may be somebody else now."""
+    own = config.numbering(PipelineConfig(regions="faces", shape="box", mask_scale=1.0), TwoFaces())
+    assert not all(black(run(video, edits(video, visible=(4,), numbered_by=own)), LEFT))
+    for chosen in ({"visible": (4,)}, {"only": (7,)}, {"methods": {4: "blur"}}):
+        with pytest.raises(UsageError, match="other numbers"):
+            run(video, edits(video, numbered_by="0", **chosen))
+    run(video, edits(video, numbered_by="0"))  # nobody is chosen
+
+
 @pytest.mark.parametrize("flags", [["--regions", "faces"], ["--level", "face"], ["--no-track"]])
 def test_flags_do_not_contradict_edits(
     video: Path, called: Callable[..., Any], flags: list[str]

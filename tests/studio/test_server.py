@@ -140,6 +140,27 @@ def test_edits_that_cannot_be_read_are_kept_and_said(root: Path, tmp_path: Path)
         assert len(list(kept.parent.glob("*.unreadable*"))) == turn + 1
 
 
+def test_choices_are_forgotten_where_people_are_numbered_anew(
+    page: TestClient, opened: Opened, tmp_path: Path, wait: Wait
+) -> None:
+    video = opened(regions="faces", method="blacken")
+    own = f"/api/videos/{video['id']}"
+    track = page.get(f"{own}/tracks").json()["tracks"][0]["id"]
+    assert page.put(f"{own}/tracks/{track}", json={"choice": "visible"}).json()["visible"]
+    (kept,) = (tmp_path / "state" / "edits").iterdir()
+    old = json.loads(kept.read_text())
+    assert old["numbered_by"]
+    kept.write_text(json.dumps({**old, "numbered_by": "an older detector's"}))
+    again = Studio(state=tmp_path / "state", root=tmp_path / "ward")
+    try:
+        other = again.open("night/one.mp4")
+        assert other.edits.visible
+        wait(lambda: other.notice, bool)
+        assert not other.edits.visible and "everybody is hidden" in str(other.notice)
+    finally:
+        again.close()
+
+
 def test_two_tabs_do_not_decide_for_each_other(page: TestClient, opened: Opened) -> None:
     one, two = (opened(scanned=False) for _ in range(2))
     assert one["id"] != two["id"]  # the same video, uploaded twice

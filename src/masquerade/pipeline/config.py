@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
+from masquerade import __version__
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import describe
 from masquerade.device import choose_device
@@ -222,9 +223,27 @@ def build_pipeline(anonymizer: Anonymizer | None, config: PipelineConfig) -> Pip
         check_track_methods(anonymizer, (one.anonymizer for one in others))
     config = with_default_regions(with_edits(config, edits), anonymizer)
     regions = build_region_source(config, anonymizer)
+    if edits.chooses and edits.numbered_by not in (None, numbering(config, regions)):
+        raise UsageError(
+            f"{config.edits and config.edits.name}: people have other numbers with this version or "
+            "these models than when they were chosen; choose again in `masquerade studio`."
+        )
     if edits.drawn:
         regions = WithDrawn(source=regions, drawn=edits.drawn)
     return Pipeline(anonymizer, config, regions, edits=edits, track_methods=tuple(others))
+
+
+def numbering(config: PipelineConfig, source: Any) -> str:
+    """Equal where people of one video have the same numbers.
+
+    Args:
+        config: which region source gives them, and its arguments.
+        source: that source, or several.
+    """
+    name, arguments = region_arguments(config)[0]
+    plain = {key: str(value) for key, value in arguments.items() if key not in CHOSEN}
+    model = getattr(source, "sources", (source,))[0].model_sha256
+    return config_hash({"name": name, "arguments": plain, "model": model, "version": __version__})
 
 
 def with_edits(config: PipelineConfig, edits: Edits) -> PipelineConfig:

@@ -9,6 +9,7 @@ one person, and what was drawn by hand. It holds no picture. JSON, version 1; tr
      "settings": {"level": "person"},
      "method": {"name": "selective", "arguments": {}},
      "visible": [3], "only": [], "joined": [[3, 7]], "methods": {"5": "pixelate"},
+     "numbered_by": "...",
      "drawn": [{"track": 900000000, "keys": [10], "boxes": {"10": [x0, y0, x1, y1]}}],
      "log": [{"at": "2026-01-31T12:00:00+00:00", "by": "", "what": "left 3 visible"}]}
 """
@@ -34,7 +35,7 @@ from masquerade.storage import atomic_write
 VERSION = 1
 KEYS = {
     *("edits", "source", "settings", "method", "visible", "only", "joined", "methods"),
-    *("drawn", "log"),
+    *("drawn", "log", "numbered_by"),
 }
 CHOSEN = {"keep_visible", "hide_only"}
 MOST_FRAMES = 10**9
@@ -75,6 +76,8 @@ class Edits:
         joined: tracks that are one person, two or more each.
         methods: names of other methods by track.
         drawn: regions drawn by hand.
+        numbered_by: what people have their numbers from (`pipeline.config.numbering`); another
+            detector gives others. None: whoever wrote the file answers for them.
         log: who decided what, in order.
     """
 
@@ -87,7 +90,14 @@ class Edits:
     joined: tuple[tuple[int, ...], ...] = ()
     methods: Mapping[int, str] = field(default_factory=dict)
     drawn: tuple[DrawnRegion, ...] = ()
+    numbered_by: str | None = None
     log: tuple[Decision, ...] = ()
+
+    @property
+    def chooses(self) -> bool:
+        """Whether anybody is chosen by number."""
+        named = any(track < DRAWN_TRACKS for track in self.methods)
+        return bool(self.visible or self.only or self.joined or named)
 
     def same_person(self, track: int) -> tuple[int, ...]:
         """All tracks of the person of one."""
@@ -145,6 +155,7 @@ class Edits:
             "drawn": [
                 {"track": one.track, "keys": one.keys, "boxes": one.boxes} for one in self.drawn
             ],
+            "numbered_by": self.numbered_by,
             "log": [vars(one) for one in self.log],
         }
         return json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n"
@@ -215,11 +226,13 @@ def _parse(document: Any) -> Edits:
         joined=tuple(_tracks(one) for one in document.get("joined", [])),
         methods={_tracks([int(track)])[0]: name for track, name in names.items()},
         drawn=tuple(_parse_drawn(one) for one in document.get("drawn", [])),
+        numbered_by=document.get("numbered_by"),
         log=tuple(map(_parse_decision, document.get("log", []))),
     )
     joined = [track for tracks in found.joined for track in tracks]
     _expect(len(joined) == len(set(joined)), "a track is joined twice")
     _expect(not (found.visible and found.only), "visible and only exclude each other")
+    _expect(isinstance(found.numbered_by, str | None), "numbered_by is no text")
     drawn = [one.track for one in found.drawn]
     _expect(len(drawn) == len(set(drawn)), "two drawn regions have one number")
     level = found.settings.get("level")

@@ -130,10 +130,13 @@ def settled(edits: Edits, given: Mapping[str, Any]) -> Edits:
     method = after.anonymizer()
     if method.full_frame or method.regions_only or method.needs_people:
         after = replace(after, visible=(), only=(), methods={})
-    if _tracks_key(after) != _tracks_key(edits):
-        drawn = {track: name for track, name in after.methods.items() if track >= DRAWN_TRACKS}
-        after = replace(after, visible=(), only=(), joined=(), methods=drawn)
-    return after
+    return without_choices(after) if _tracks_key(after) != _tracks_key(edits) else after
+
+
+def without_choices(edits: Edits) -> Edits:
+    """Edits in which nobody is chosen by number; what was drawn stays."""
+    drawn = {track: name for track, name in edits.methods.items() if track >= DRAWN_TRACKS}
+    return replace(edits, visible=(), only=(), joined=(), methods=drawn, numbered_by=None)
 
 
 def _with_settings(edits: Edits, given: Mapping[str, Any]) -> Edits:

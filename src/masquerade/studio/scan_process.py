@@ -3,8 +3,8 @@
     python -m masquerade.studio.scan_process EDITS VIDEO FOLDER
 
 EDITS says how people are found, and nobody in it is chosen. Pieces of what was found appear in
-FOLDER, and each line of the output is JSON: {"done": frames} as it goes on, then {"end": true}, or
-{"error": "a sentence"}.
+FOLDER, and each line of the output is JSON: {"numbered_by": "..."}, {"done": frames} as it goes on,
+then {"end": true}, or {"error": "a sentence"}.
 """
 
 import os
@@ -15,6 +15,7 @@ from masquerade.errors import MasqueradeError
 from masquerade.pipeline.config import (
     PipelineConfig,
     build_region_source,
+    numbering,
     with_default_regions,
     with_edits,
 )
@@ -33,6 +34,7 @@ def scan(edits: Path, video: Path, folder: Path) -> None:
     decided = Edits.read(edits)
     config = with_default_regions(with_edits(PipelineConfig(), decided), decided.anonymizer())
     source = build_region_source(config)  # faces and poses alike, whatever the method shows
+    say(numbered_by=numbering(config, source))
     with Reader(video, force_8bit=True) as reader:
         found = FoundWriter(folder, copy_size(reader.info.width, reader.info.height))
         frames = (item for item in reader if isinstance(item, Frame))

@@ -59,9 +59,19 @@ class Scan:
         video: the file.
         folder: an empty private folder.
         size: (w, h) of the copy's pictures.
+        numbered: called once it is known what people have their numbers from.
     """
 
-    def __init__(self, edits: Edits, video: Path, folder: Path, size: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        edits: Edits,
+        video: Path,
+        folder: Path,
+        size: tuple[int, int],
+        numbered: Callable[[str], None],
+    ) -> None:
+        self.numbered_by: str | None = None
+        self._numbered = numbered
         self.kind = followed_label(edits)
         self.state, self.done = "waiting", 0  # then running, done or failed
         self.error: str | None = None
@@ -108,6 +118,9 @@ class Scan:
     def _hear(self, line: dict[str, Any]) -> None:
         if "error" in line:
             self.error = str(line["error"])
+        if "numbered_by" in line:
+            self.numbered_by = str(line["numbered_by"])
+            self._numbered(self.numbered_by)
         self._take()
 
     def _end(self, code: int, complaints: str) -> None:

@@ -103,10 +103,26 @@ class VideoSession:
                     self._scans = {k: one for k, one in self._scans.items() if one is not scan}
                 folder = self._folder / f"scan-{key}-{len(list(self._folder.iterdir()))}"
                 folder.mkdir(mode=0o700)
-                scan = Scan(edits, self.source, folder, self.pictures.size)
+                size = self.pictures.size
+                scan = Scan(edits, self.source, folder, size, partial(self._numbered, key))
                 self._scans[key] = scan
                 self._queue.add(scan)
             return self._scans[key]
+
+    def _numbered(self, key: str, by: str) -> None:
+        """Forget who was chosen by numbers that people have no more."""
+
+        def change(edits: Edits) -> Edits:
+            stale = edits.chooses and edits.numbered_by not in (None, by)
+            if not stale or scan_key(edits) != key:
+                return edits
+            self.notice = (
+                "People have other numbers now than when they were chosen, so everybody is hidden "
+                "again: choose anew."
+            )
+            return decisions.without_choices(edits)
+
+        self.history.decide("forget who was chosen, as people have other numbers now", change)
 
     def _scan_anew(self) -> None:
         """Look for people under the present settings, also where it failed before."""
@@ -180,7 +196,9 @@ class VideoSession:
             said.append(f"hide {decisions.name_of(track)} by {by}")
 
         def change(edits: Edits) -> Edits:
-            after = decisions.choose(edits, track, choice, self.scan().tracks)
+            scan = self.scan()
+            after = decisions.choose(edits, track, choice, scan.tracks)
+            after = replace(after, numbered_by=scan.numbered_by)
             return after if method is False else decisions.hide_by(after, track, str(method or ""))
 
         self._decide(", ".join(said), change)
@@ -190,7 +208,8 @@ class VideoSession:
         for track in tracks:
             self._known(track)
         names = " and ".join(map(decisions.name_of, tracks))
-        self._decide(f"join {names}", lambda edits: decisions.join(edits, tracks))
+        by = self.scan().numbered_by
+        self._decide(f"join {names}", lambda e: replace(decisions.join(e, tracks), numbered_by=by))
 
     def split(self, track: int) -> None:
         """Take back that tracks are one person."""

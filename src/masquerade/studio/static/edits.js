@@ -1,7 +1,7 @@
 // Whatever changes a video goes through here: one request after another, and its answer is the new truth.
 
 import { post, put, putText, remove } from "./api.js";
-import { calm, report } from "./notice.js";
+import { alarm, calm, report } from "./notice.js";
 import { changed, state } from "./store.js";
 
 let queue = Promise.resolve();
@@ -23,6 +23,7 @@ export function adopt(video) {
   if (!video || video.id !== state.video?.id) return;
   const old = state.video;
   state.video = video;
+  if (video.notice && video.notice !== old.notice) alarm(video.notice);
   const parts = ["video"];
   if (old.revision !== video.revision) parts.push("revision");
   if (old.frames !== video.frames) parts.push("frames");
