@@ -50,6 +50,7 @@ def test_a_video_is_seen_and_each_level_hides_something_else(
     assert page.get(f"{own}/frames/999.jpg").status_code == 422
 
 
+@pytest.mark.slow
 def test_faces_are_found_followed_and_left_visible(page: TestClient, opened: Opened) -> None:
     video = opened(regions="faces", method="blacken")
     own = f"/api/videos/{video['id']}"
@@ -140,6 +141,7 @@ def test_edits_that_cannot_be_read_are_kept_and_said(root: Path, tmp_path: Path)
         assert len(list(kept.parent.glob("*.unreadable*"))) == turn + 1
 
 
+@pytest.mark.slow
 def test_choices_are_forgotten_where_people_are_numbered_anew(
     page: TestClient, opened: Opened, tmp_path: Path, wait: Wait
 ) -> None:
@@ -175,6 +177,7 @@ def test_two_tabs_do_not_decide_for_each_other(page: TestClient, opened: Opened)
     assert page.post(f"{own}/undo?seen={now}").json()["settings"]["feather"] == 2
 
 
+@pytest.mark.slow
 def test_a_second_studio_leaves_the_jobs_of_the_first(
     page: TestClient, opened: Opened, wait: Wait, tmp_path: Path
 ) -> None:
@@ -232,6 +235,7 @@ def test_an_attack_looks_at_a_result(page: TestClient, opened: Opened, wait: Wai
     assert refused.status_code == 422 and "no result" in refused.json()["error"]
 
 
+@pytest.mark.slow
 def test_a_finished_job_outlives_a_restart_and_a_cancelled_one_leaves_nothing(
     page: TestClient, opened: Opened, wait: Wait, tmp_path: Path
 ) -> None:
