@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from masquerade.regions.boxes import Box, corners, iou
 from masquerade.regions.drawn import DRAWN_TRACKS, DrawnRegion, WithDrawn
-from masquerade.regions.following import CARRY, follow, overlap
+from masquerade.regions.following import CARRY, follow
 from masquerade.regions.region import Region
 
 SIZE = (160, 240)  # height and width
@@ -30,6 +31,11 @@ def moving(steps: int, dx: float, dy: float, *, seed: int = 1) -> list[np.ndarra
         picture[y : y + 40, x : x + 40] = patch
         pictures.append(picture)
     return pictures
+
+
+def overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    boxes = [corners([Box(*edges, 1.0)]) for edges in (one, other)]
+    return float(iou(*boxes)[0, 0])
 
 
 START = (60.0, 60.0, 100.0, 100.0)

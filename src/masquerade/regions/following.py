@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.regions.boxes import Box, corners, iou
+from masquerade.regions.boxes import Box
 from masquerade.regions.drawn import Edges
 from masquerade.regions.scene_cuts import is_cut, thumbnail
 
@@ -153,8 +153,3 @@ def _inside(box: Edges, width: int, height: int) -> float:
     own = Box(*box, 1.0)
     part = own.clip(width, height)
     return 0.0 if part is None else part.width * part.height / (own.width * own.height)
-
-
-def overlap(one: Edges, other: Edges) -> float:
-    """The intersection over union of two boxes, 0 to 1."""
-    return float(iou(corners([Box(*one, 1.0)]), corners([Box(*other, 1.0)]))[0, 0])

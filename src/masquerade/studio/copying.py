@@ -8,7 +8,6 @@ import numpy as np
 from masquerade.errors import MasqueradeError, VideoError
 from masquerade.video.decoding_process import probe
 from masquerade.video.frame import Frame
-from masquerade.video.probe import VideoInfo
 from masquerade.video.read import Reader
 from masquerade.video.segments import Picture, SegmentReader, SegmentWriter, copy_size
 
@@ -74,8 +73,3 @@ class Pictures:
             self.error = str(error)
         except Exception as error:  # such as a full disk
             self.error = f"the video could not be copied: {error}."
-
-
-def scaled_info(info: VideoInfo, size: tuple[int, int]) -> tuple[float, float]:
-    """By how much a copy of this size is smaller than the video: across and down."""
-    return size[0] / info.width, size[1] / info.height

@@ -46,7 +46,6 @@ class Job:
     exit_code: int | None = None
     result: str | None = None  # the file's name in the job's folder
     saved: str | None = None  # where it lies on the server, under the root
-    source: str | None = None  # the raw video, while the page runs; never kept
 
     def shown(self) -> dict[str, Any]:
         """What the page is told."""
@@ -61,7 +60,7 @@ class Job:
         return {**found, "files": {**files, **({"saved": self.saved} if self.saved else {})}}
 
 
-HIDDEN = ("result", "saved", "source")
+HIDDEN = ("result", "saved")
 
 
 class Jobs:
@@ -116,7 +115,6 @@ class Jobs:
         kind: Kind,
         arguments: Callable[[Path], list[str]],
         result: str,
-        source: Path,
         saved: str | None = None,
     ) -> Job:
         """Add a job to the queue.
@@ -127,14 +125,12 @@ class Jobs:
             kind: what is done.
             arguments: of `job_process`, given the job's folder.
             result: the name of the file that it makes in that folder.
-            source: the raw video.
             saved: where the result lies if it is not in the folder.
         """
         with self._turn:
             if len(self._waiting) >= MOST_WAITING:
                 raise UsageError(f"{MOST_WAITING} jobs wait already; let some finish.")
             job = Job(secrets.token_hex(8), video, name, kind, result=result, saved=saved)
-            job.source = str(source)
             own = self.folder(job)
             own.mkdir(mode=0o700)
             self._locks[job.id] = os.open(own / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
@@ -228,7 +224,7 @@ class Jobs:
         self._next()
 
     def _keep(self, job: Job) -> None:
-        kept = {key: value for key, value in asdict(job).items() if key not in ("source", "video")}
+        kept = {key: value for key, value in asdict(job).items() if key != "video"}
         try:
             with atomic_write(self.folder(job) / FILE, private=True) as part:
                 part.write_text(json.dumps(kept, ensure_ascii=False), "utf-8", "backslashreplace")

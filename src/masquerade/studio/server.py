@@ -40,7 +40,6 @@ from masquerade.regions.template_library import Library
 from masquerade.studio import decisions
 from masquerade.studio.guard import REPORT_POLICY, SCRIPTED_POLICY, TooLargeError
 from masquerade.studio.history import ChangedError
-from masquerade.studio.jobs import Job
 from masquerade.studio.scans import SeenTrack
 from masquerade.studio.studio import Studio
 from masquerade.studio.video_session import VideoSession
@@ -486,13 +485,9 @@ def _add_jobs(app: FastAPI, studio: Studio) -> None:
     def page(id: str) -> FileResponse:
         headers = {"content-security-policy": REPORT_POLICY}
         path = studio.result(id)
-        if _kind(studio.jobs.get(id)) != "attack":
+        if studio.jobs.get(id).kind != "attack":
             raise VideoError("this job made no page.")
         return FileResponse(path, media_type="text/html", headers=headers)
-
-
-def _kind(job: Job) -> str:
-    return job.kind
 
 
 def _state(video: VideoSession) -> str:

@@ -214,7 +214,6 @@ class Studio:
             kind="anonymize",
             arguments=arguments,
             result=named + suffix,
-            source=video.source,
             saved=None if beside is None else str(beside.relative_to(self.root or "/")),
         )
 
@@ -229,7 +228,6 @@ class Studio:
             kind="attack",
             arguments=lambda own: [str(result), str(own / "attack.html"), str(video.source)],
             result="attack.html",
-            source=video.source,
         )
 
     def result(self, id: str) -> Path:
