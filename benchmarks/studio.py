@@ -56,6 +56,8 @@ def long_clip(path: Path, minutes: float) -> int:
 
 def measure(page: Any, video: Path, frames: int, repeats: int, seed: int) -> dict[str, list[float]]:
     """Milliseconds of each step, by its name; the first of each kind is left out."""
+    page.wait_for_selector("#upload", state="attached")
+    page.wait_for_load_state("load")  # its scripts listen by then
     page.set_input_files("#upload", str(video))
     page.wait_for_function(
         "async () => (await (await fetch('/api/videos')).json())[0]?.state === 'ready'",

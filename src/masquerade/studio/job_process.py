@@ -22,7 +22,7 @@ from masquerade.report.attack_page import render_attack_page
 from masquerade.storage import atomic_write
 from masquerade.studio.children import end_with_parent, say
 
-NICE = 5  # below the page, which is to answer at once
+NICE = 19  # below the page, which is to answer at once; an idle machine is its all the same
 OFTEN = 0.2  # seconds between two lines of progress
 LEVELS = {"recovered": "Recovered: ", "left": "Left: ", "nothing": ""}
 
