@@ -112,17 +112,18 @@ class VideoSession:
     def _numbered(self, key: str, by: str) -> None:
         """Forget who was chosen by numbers that people have no more."""
 
+        before = self.edits
+
         def change(edits: Edits) -> Edits:
             stale = edits.chooses and edits.numbered_by not in (None, by)
-            if not stale or scan_key(edits) != key:
-                return edits
+            return decisions.without_choices(edits) if stale and scan_key(edits) == key else edits
+
+        self.history.decide("forget who was chosen, as people have other numbers now", change)
+        if before.chooses and not self.edits.chooses:
             self.notice = (
                 "People have other numbers now than when they were chosen, so everybody is hidden "
                 "again: choose anew."
             )
-            return decisions.without_choices(edits)
-
-        self.history.decide("forget who was chosen, as people have other numbers now", change)
 
     def _scan_anew(self) -> None:
         """Look for people under the present settings, also where it failed before."""
