@@ -233,6 +233,11 @@ def build_pipeline(anonymizer: Anonymizer | None, config: PipelineConfig) -> Pip
     return Pipeline(anonymizer, config, regions, edits=edits, track_methods=tuple(others))
 
 
+def edited_config(edits: Edits) -> PipelineConfig:
+    """The configuration that edits alone make, with the method's default regions."""
+    return with_default_regions(with_edits(PipelineConfig(), edits), edits.anonymizer())
+
+
 def numbering(config: PipelineConfig, source: Any) -> str:
     """Equal where people of one video have the same numbers.
 

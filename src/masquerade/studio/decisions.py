@@ -10,10 +10,9 @@ from masquerade.errors import UsageError
 from masquerade.methods import build
 from masquerade.pipeline.config import (
     PipelineConfig,
+    edited_config,
     region_arguments,
     source_names,
-    with_default_regions,
-    with_edits,
 )
 from masquerade.pipeline.edits import Edits
 from masquerade.pipeline.levels import LEVELS, level_of
@@ -113,7 +112,7 @@ def check(edits: Edits) -> None:
     anonymizer = edits.anonymizer()
     if edits.methods:
         check_track_methods(anonymizer, (one.anonymizer for one in edits.track_methods()))
-    config = with_default_regions(with_edits(PipelineConfig(), edits), anonymizer)
+    config = edited_config(edits)
     if unknown := sorted(set(edits.settings) - {"level", *SHOWN}):
         raise UsageError(f"the page has no setting {unknown[0]!r}; use the command for it.")
     if "boxes" in source_names(config):
@@ -172,7 +171,7 @@ def _with_settings(edits: Edits, given: Mapping[str, Any]) -> Edits:
 def _tracks_key(edits: Edits) -> str:
     """Equal for settings under which people have the same numbers."""
     plain = replace(edits, visible=(), only=())
-    config = with_default_regions(with_edits(PipelineConfig(), plain), plain.anonymizer())
+    config = edited_config(plain)
     return str(region_arguments(config)[0])
 
 
@@ -184,8 +183,7 @@ def template_names(edits: Edits) -> list[str]:
 
 def with_templates(edits: Edits, names: list[str]) -> Edits:
     """Edits with other templates beside the other regions."""
-    anonymizer = edits.anonymizer()
-    config = with_default_regions(with_edits(PipelineConfig(), edits), anonymizer)
+    config = edited_config(edits)
     plain = [one for one in source_names(config) if one != "templates"]
     if not set(plain) <= {"faces", "people", "hands", "text"}:
         raise UsageError("templates stand beside faces, people, hands or text.")

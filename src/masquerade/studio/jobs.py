@@ -135,8 +135,14 @@ class Jobs:
             own.mkdir(mode=0o700)
             self._locks[job.id] = os.open(own / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
             fcntl.flock(self._locks[job.id], fcntl.LOCK_EX)  # else another studio took it for stale
+            try:
+                words = [kind, *arguments(own)]
+            except BaseException:  # such as a full disk
+                shutil.rmtree(own, ignore_errors=True)
+                self._unlock(job)
+                raise
             self._jobs[job.id] = job
-            self._waiting.append((job, [kind, *arguments(own)]))
+            self._waiting.append((job, words))
         self._next()
         return job
 
@@ -192,13 +198,21 @@ class Jobs:
                 return
             job, arguments = self._waiting.pop(0)
             job.state, self._began = "running", time.monotonic()
-            child = Child(
-                "masquerade.studio.job_process",
-                *arguments,
-                on_line=lambda line: self._hear(job, line),
-                on_end=lambda code, complaints: self._end(job, code, complaints),
-            )
-            self._running = job, child
+            try:
+                child = Child(
+                    "masquerade.studio.job_process",
+                    *arguments,
+                    on_line=lambda line: self._hear(job, line),
+                    on_end=lambda code, complaints: self._end(job, code, complaints),
+                )
+            except OSError as error:  # such as too many open files
+                job.state, job.exit_code = "failed", 1
+                job.error = f"the run could not be begun: {error.strerror}."
+                self._unlock(job)
+            else:
+                self._running = job, child
+                return
+        self._next()
 
     def _hear(self, job: Job, line: dict[str, Any]) -> None:
         known = {one.name for one in fields(Job)} & {

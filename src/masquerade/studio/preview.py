@@ -19,6 +19,7 @@ from masquerade.errors import VideoError
 from masquerade.pipeline.config import (
     PipelineConfig,
     build_region_source,
+    edited_config,
     source_names,
     with_default_regions,
     with_edits,
@@ -30,7 +31,7 @@ from masquerade.regions.boxes import Box
 from masquerade.regions.masks import Mask, rasterize
 from masquerade.regions.region import Region
 from masquerade.studio.copying import Pictures
-from masquerade.studio.scans import followed_label, scan_key
+from masquerade.studio.scans import followed_label, only_settings, scan_key
 
 NEAR = 1.15  # factor on the box of somebody visible: so far around it nothing else is hidden
 KEPT_SOURCES, KEPT_FOUND = 4, 64
@@ -76,10 +77,7 @@ class FrameDetectors:
             if key in self._found:
                 return self._found[key]
             if own not in self._sources:
-                nobody = replace(edits, visible=(), only=(), methods={}, drawn=())
-                config = with_default_regions(
-                    with_edits(PipelineConfig(), nobody), nobody.anonymizer()
-                )
+                config = edited_config(only_settings(edits))
                 self._sources[own] = build_region_source(config)
                 _keep(self._sources, KEPT_SOURCES)
             info = pictures.info

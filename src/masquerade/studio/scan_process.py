@@ -13,11 +13,9 @@ from pathlib import Path
 
 from masquerade.errors import MasqueradeError
 from masquerade.pipeline.config import (
-    PipelineConfig,
     build_region_source,
+    edited_config,
     numbering,
-    with_default_regions,
-    with_edits,
 )
 from masquerade.pipeline.edits import Edits
 from masquerade.studio.children import end_with_parent, say
@@ -32,7 +30,7 @@ NICE = 19  # below the page, which is to answer at once; an idle machine is its 
 def scan(edits: Path, video: Path, folder: Path) -> None:
     """Find what is to be hidden in every frame, and write it."""
     decided = Edits.read(edits)
-    config = with_default_regions(with_edits(PipelineConfig(), decided), decided.anonymizer())
+    config = edited_config(decided)
     source = build_region_source(config)  # faces and poses alike, whatever the method shows
     say(numbered_by=numbering(config, source))
     with Reader(video, force_8bit=True) as reader:

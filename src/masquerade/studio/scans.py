@@ -11,11 +11,9 @@ from typing import Any
 
 from masquerade.errors import MasqueradeError
 from masquerade.pipeline.config import (
-    PipelineConfig,
+    edited_config,
     region_arguments,
     source_names,
-    with_default_regions,
-    with_edits,
 )
 from masquerade.pipeline.edits import Edits
 from masquerade.pipeline.single_file import PERSON_LABELS
@@ -42,13 +40,7 @@ class SeenTrack:
 
     def spans(self) -> list[tuple[int, int]]:
         """Runs of frames, first and last."""
-        found: list[tuple[int, int]] = []
-        for frame in self.frames:
-            if found and frame == found[-1][1] + 1:
-                found[-1] = found[-1][0], frame
-            else:
-                found.append((frame, frame))
-        return found
+        return runs(self.frames, step=1)
 
 
 class Scan:
@@ -219,11 +211,11 @@ class ScanQueue:
         self._next(None)
 
 
-def runs(frames: Sequence[int]) -> list[tuple[int, int]]:
-    """Runs of frames in a sorted list, first and last; neighbours of neighbours are one run."""
+def runs(frames: Sequence[int], *, step: int = 2) -> list[tuple[int, int]]:
+    """Runs of frames in a sorted list, first and last, in which none is farther than a step."""
     found: list[tuple[int, int]] = []
     for frame in frames:
-        if found and frame <= found[-1][1] + 2:
+        if found and frame <= found[-1][1] + step:
             found[-1] = found[-1][0], frame
         else:
             found.append((frame, frame))
@@ -238,14 +230,14 @@ def only_settings(edits: Edits) -> Edits:
 
 def followed_label(edits: Edits) -> str | None:
     """The label of boxes whose tracks may be chosen; None: nobody may be."""
-    config = with_default_regions(with_edits(PipelineConfig(), edits), edits.anonymizer())
+    config = edited_config(edits)
     return PERSON_LABELS.get(source_names(config)[0])
 
 
 def scan_key(edits: Edits) -> str:
     """Equal for settings under which the same is found."""
     plain = only_settings(edits)
-    config = with_default_regions(with_edits(PipelineConfig(), plain), plain.anonymizer())
+    config = edited_config(plain)
     given = [
         (name, {key: str(value) for key, value in sorted(arguments.items())})
         for name, arguments in region_arguments(config)

@@ -13,9 +13,7 @@ import numpy as np
 
 from masquerade.errors import UsageError, VideoError
 from masquerade.pipeline.config import (
-    PipelineConfig,
-    with_default_regions,
-    with_edits,
+    edited_config,
 )
 from masquerade.pipeline.edits import Edits
 from masquerade.pipeline.levels import level_of
@@ -300,8 +298,7 @@ class VideoSession:
     def settings(self) -> dict[str, Any]:
         """The settings as the page shows them."""
         edits = self.edits
-        anonymizer = edits.anonymizer()
-        config = with_default_regions(with_edits(PipelineConfig(), edits), anonymizer)
+        config = edited_config(edits)
         level = edits.settings.get("level")
         return {
             "level": level,
