@@ -95,7 +95,7 @@ class Edits:
 
     @property
     def chooses(self) -> bool:
-        """Whether anybody is chosen by number."""
+        """Whether tracks are left visible, hidden alone, joined or hidden by another method."""
         named = any(track < DRAWN_TRACKS for track in self.methods)
         return bool(self.visible or self.only or self.joined or named)
 
@@ -114,7 +114,7 @@ class Edits:
         return {**self.settings, **{key: ids for key, ids in chosen.items() if ids}}
 
     def anonymizer(self) -> Anonymizer:
-        """The method that hides everybody who is not named in `methods`."""
+        """Build the method that hides all tracks but those in `methods`."""
         level = self.settings.get("level")
         return build(self.method if level is None else level_of(level).method, **self.arguments)
 

@@ -78,7 +78,7 @@ class FoundReader:
 
 
 def piece(folder: Path, number: int) -> Path:
-    """The file of one piece."""
+    """The path of the file that holds piece `number` of the frames."""
     return folder / f"{number}.npz"
 
 

@@ -86,7 +86,7 @@ class Progress:
             say(done=done, total=total)
 
     def step(self, what: str, done: int, total: int) -> None:
-        """The same of steps that have names."""
+        """Tell how far one named step of an attack is."""
         self(done, total)
 
 
