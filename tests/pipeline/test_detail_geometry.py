@@ -18,6 +18,7 @@ from masquerade.pipeline.receipt import ResidualDetail
 from masquerade.pipeline.residual_detail import (
     ALL_TRACKS,
     DetailCheck,
+    FrameDetail,
     RegionJudge,
     Remains,
     residual_detail,
@@ -29,8 +30,8 @@ from masquerade.regions.region import Region
 SIZE = (60, 40)
 
 
-def check(size: tuple[int, int] = SIZE, **given: Any) -> DetailCheck:
-    return DetailCheck(**{"name": "o.mp4", "size": size, "shape": "box", **given})
+def check(size: tuple[int, int] = SIZE, **given: Any) -> FrameDetail:
+    return FrameDetail(**{"size": size, "shape": "box", **given})
 
 
 @pytest.mark.parametrize(
@@ -47,29 +48,29 @@ def check(size: tuple[int, int] = SIZE, **given: Any) -> DetailCheck:
 def test_copies_have_a_short_side_of_360_at_most(
     size: tuple[int, int], copy: tuple[int, int]
 ) -> None:
-    with closing(check(size)) as one:
-        assert one.size == copy
-        picture = np.zeros((size[1], size[0], 3), np.uint8)
-        picture[..., 1] = 100
-        luma = one._luma(picture)
-        assert luma.shape == copy[::-1] and luma.dtype == np.float32
-        assert (luma == 59).all()  # 0.587 of green
+    one = check(size)
+    assert one.size == copy
+    picture = np.zeros((size[1], size[0], 3), np.uint8)
+    picture[..., 1] = 100
+    luma = one.luma(picture)
+    assert luma.shape == copy[::-1] and luma.dtype == np.float32
+    assert (luma == 59).all()  # 0.587 of green
 
 
 def test_luma_of_deep_pictures_is_that_of_their_upper_bytes() -> None:
     shallow = np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype(np.uint8)
     deep = shallow.astype(np.uint16) * 256 + 200
-    with closing(check()) as one:
-        luma = one._luma(shallow)
-        assert np.array_equal(one._luma(deep), luma)
-        wanted = shallow @ np.array([0.299, 0.587, 0.114])
-        assert np.abs(luma - wanted).max() <= 0.6
-    with closing(check((720, 1440))) as half:
-        wide = np.kron(shallow, np.ones((36, 12, 1), np.uint8))
-        assert half._luma(wide).shape == (720, 360)
+    one = check()
+    luma = one.luma(shallow)
+    assert np.array_equal(one.luma(deep), luma)
+    wanted = shallow @ np.array([0.299, 0.587, 0.114])
+    assert np.abs(luma - wanted).max() <= 0.6
+    half = check((720, 1440))
+    wide = np.kron(shallow, np.ones((36, 12, 1), np.uint8))
+    assert half.luma(wide).shape == (720, 360)
 
 
-def pixels(one: DetailCheck, found: FoundRegions) -> list[tuple[int, NDArray[np.bool_]]]:
+def pixels(one: FrameDetail, found: FoundRegions) -> list[tuple[int, NDArray[np.bool_]]]:
     """The regions as masks of the whole copy."""
     shown = []
     for track, place, mask in one._regions(found):
@@ -108,14 +109,15 @@ def test_a_box_is_compared_where_it_was_found(shape: str) -> None:
     within[:, 7:] = 1
     rows = np.array(BOXES, np.float32)
     found = FoundRegions(rows, np.arange(5), None, False)
-    with closing(check(shape=shape)) as one, closing(check(shape=shape, within=within)) as cut:
-        for k, (track, mask) in enumerate(pixels(one, found)):
-            assert track == k and np.array_equal(mask, inside(BOXES[k], shape))
-        for k, (track, mask) in enumerate(pixels(cut, found)):
-            assert track == k and np.array_equal(mask, inside(BOXES[k], shape) & (within > 0))
-        away = [(60, 0, 70, 9), (0, 40, 9, 50), (-9, 0, 0, 9), (0, -9, 9, 0), (5, 5, 5, 9)]
-        gone = FoundRegions(np.array(away, np.float32), np.arange(5), None, False)
-        assert pixels(one, gone) == []
+    one = check(shape=shape)
+    cut = check(shape=shape, within=within)
+    for k, (track, mask) in enumerate(pixels(one, found)):
+        assert track == k and np.array_equal(mask, inside(BOXES[k], shape))
+    for k, (track, mask) in enumerate(pixels(cut, found)):
+        assert track == k and np.array_equal(mask, inside(BOXES[k], shape) & (within > 0))
+    away = [(60, 0, 70, 9), (0, 40, 9, 50), (-9, 0, 0, 9), (0, -9, 9, 0), (5, 5, 5, 9)]
+    gone = FoundRegions(np.array(away, np.float32), np.arange(5), None, False)
+    assert pixels(one, gone) == []
 
 
 def test_whole_frames_and_outlines_belong_to_no_track() -> None:
@@ -125,29 +127,29 @@ def test_whole_frames_and_outlines_belong_to_no_track() -> None:
     within[:7] = 255
     boxes, tracks = np.array(BOXES[:1], np.float32), np.array([4])
     for shape, count in (("silhouette", 1), ("box", 2)):
-        with closing(check(shape=shape, within=within)) as one:
-            ((track, mask),) = pixels(one, FoundRegions(boxes, tracks, outline, True))
-            assert track == ALL_TRACKS and np.array_equal(mask, within > 0)
-            shown = pixels(one, FoundRegions(boxes, tracks, outline, False))
-            assert [track for track, _ in shown] == [ALL_TRACKS, 4][:count]
-            assert np.array_equal(shown[0][1], outline & (within > 0))
-            ((track, _),) = pixels(one, FoundRegions(boxes, tracks, None, False))
-            assert track == 4
+        one = check(shape=shape, within=within)
+        ((track, mask),) = pixels(one, FoundRegions(boxes, tracks, outline, True))
+        assert track == ALL_TRACKS and np.array_equal(mask, within > 0)
+        shown = pixels(one, FoundRegions(boxes, tracks, outline, False))
+        assert [track for track, _ in shown] == [ALL_TRACKS, 4][:count]
+        assert np.array_equal(shown[0][1], outline & (within > 0))
+        ((track, _),) = pixels(one, FoundRegions(boxes, tracks, None, False))
+        assert track == 4
 
 
 def test_what_was_found_is_kept_in_pixels_of_the_copy() -> None:
     region = Region(
         boxes=(Box(8, 4, 60, 90, 1, track=3), Box(-2, 0, 5, 6, 1), Box(0, 0, 1, 1, 1, 0))
     )
-    with closing(check((1440, 720))) as one:
-        found = one._compact(region)
-        assert found.boxes.tolist() == [[4, 2, 30, 45], [-1, 0, 2.5, 3], [0, 0, 0.5, 0.5]]
-        assert found.boxes.dtype == np.float32 and found.tracks.tolist() == [3, -1, 0]
-        assert found.silhouette is None and found.whole is False
-        assert one._compact(Region()).boxes.shape == (0, 4)
-        assert one._compact(Region(full_frame=True)).whole is True
-    with closing(check(whole=True)) as one:
-        assert one._compact(region).whole is True
+    one = check((1440, 720))
+    found = one.found_in(region)
+    assert found.boxes.tolist() == [[4, 2, 30, 45], [-1, 0, 2.5, 3], [0, 0, 0.5, 0.5]]
+    assert found.boxes.dtype == np.float32 and found.tracks.tolist() == [3, -1, 0]
+    assert found.silhouette is None and found.whole is False
+    assert one.found_in(Region()).boxes.shape == (0, 4)
+    assert one.found_in(Region(full_frame=True)).whole is True
+    one = check(whole=True)
+    assert one.found_in(region).whole is True
 
 
 @pytest.mark.parametrize("shape", ["box", "silhouette"])
@@ -155,21 +157,21 @@ def test_outlines_and_strengths_count_where_they_are_nearly_full(shape: str) -> 
     soft, outline = (np.zeros(SIZE[::-1], np.uint8) for _ in range(2))
     soft[3, :20], soft[4, :20], outline[4:6, 10:30] = 250, 249, 255
     drawn = shape == "silhouette"
-    with closing(check(shape=shape)) as one:
-        for region, wanted in (
-            (Region(strength=soft), soft >= 250),
-            (Region(mask=outline), outline > 0 if drawn else None),
-            (
-                Region(strength=soft, mask=outline),
-                (soft >= 250) | (outline > 0) if drawn else soft >= 250,
-            ),
-        ):
-            found = one._compact(region).silhouette
-            if wanted is None:
-                assert found is None
-            else:
-                assert found is not None and np.array_equal(found, wanted)
-        assert one._compact(Region(strength=soft, full_frame=True)).silhouette is None
+    one = check(shape=shape)
+    for region, wanted in (
+        (Region(strength=soft), soft >= 250),
+        (Region(mask=outline), outline > 0 if drawn else None),
+        (
+            Region(strength=soft, mask=outline),
+            (soft >= 250) | (outline > 0) if drawn else soft >= 250,
+        ),
+    ):
+        found = one.found_in(region).silhouette
+        if wanted is None:
+            assert found is None
+        else:
+            assert found is not None and np.array_equal(found, wanted)
+    assert one.found_in(Region(strength=soft, full_frame=True)).silhouette is None
 
 
 def test_the_measure_is_of_windows_in_the_mask() -> None:
@@ -263,6 +265,10 @@ def frames(monkeypatch: pytest.MonkeyPatch) -> None:
 FACE = Region(boxes=(Box(10, 5, 40, 35, 1.0, track=1),))
 
 
+def file_check(**given: Any) -> DetailCheck:
+    return DetailCheck(**{"name": "o.mp4", "size": SIZE, "shape": "box", **given})
+
+
 def watched(one: DetailCheck, source: list[Picture], made: list[Picture], region: Region) -> None:
     for before, after in zip(source, made, strict=True):
         one.watch(AnonymizedFrame(before, after.pixels, region, None), before.pixels)
@@ -271,7 +277,7 @@ def watched(one: DetailCheck, source: list[Picture], made: list[Picture], region
 def test_frames_are_compared_with_those_that_they_show() -> None:
     source = [Picture(i, i) for i in range(5)]
     for written in ([0, 1, 2, 3, 4], [0, 0, 2, 4, 4], [3], []):
-        with closing(check()) as one:
+        with closing(file_check()) as one:
             watched(one, source, [Picture(i, None) for i in range(5)], FACE)
             for index in written:
                 one.wrote(index)
@@ -280,7 +286,7 @@ def test_frames_are_compared_with_those_that_they_show() -> None:
             assert found == ResidualDetail(
                 left=0.0, frame=0, measured=len(written), without_detail=0
             )
-        with closing(check()) as one:
+        with closing(file_check()) as one:
             watched(one, source, [Picture(i, None) for i in range(5)], FACE)
             for index in written:
                 one.wrote(index)
@@ -295,13 +301,13 @@ def test_frames_are_compared_with_those_that_they_show() -> None:
 def test_frames_that_are_too_many_or_too_few_are_refused() -> None:
     source, made = [Picture(i, i) for i in range(3)], [Picture(i, None) for i in range(3)]
     for before, after in ((source, made[:2]), (source, [*made, made[0]]), (source[:2], made)):
-        with closing(check()) as one:
+        with closing(file_check()) as one:
             watched(one, source, made, FACE)
             for index in range(3):
                 one.wrote(index)
             with pytest.raises(OutputError, match=r"^o\.mp4 "):
                 one.compare(before, after)
-    with closing(check()) as one:  # nothing was remembered of the third
+    with closing(file_check()) as one:  # nothing was remembered of the third
         watched(one, source[:2], made[:2], FACE)
         for index in range(3):
             one.wrote(index)
@@ -313,9 +319,9 @@ def test_what_a_method_left_is_refused_at_once_and_said_in_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source = [Picture(7, 1), Picture(8, 2)]
-    with closing(check()) as one, pytest.raises(OutputError, match=r"\b100%.* frame 7\b"):
+    with closing(file_check()) as one, pytest.raises(OutputError, match=r"\b100%.* frame 7\b"):
         watched(one, source[:1], source[:1], FACE)
-    with closing(check()) as one:
+    with closing(file_check()) as one:
         half = Picture(8, 3)
         half.pixels[:18] = source[1].pixels[:18]  # the upper half of the face, nearly
         monkeypatch.setattr(module, "MAX_LEFT", 0.5)
@@ -331,7 +337,7 @@ def test_a_tenth_may_be_left_and_no_pixel_more() -> None:
     for left, refused in ((40, False), (41, True)):
         judge = RegionJudge()
         judge.add(1, 0, Remains(400, left, 0))
-        with closing(check()) as one:
+        with closing(file_check()) as one:
             if not refused:
                 one._refuse(judge)
                 continue
@@ -344,7 +350,7 @@ def test_what_waits_counts_in_the_last_frame_of_both() -> None:
     small = Region(boxes=(Box(10, 10, 18, 18, 1.0),))
     for count, measured in ((2, 0), (3, 3)):
         source, black = ([Picture(i, seed) for i in range(count)] for seed in (5, None))
-        with closing(check()) as one:
+        with closing(file_check()) as one:
             watched(one, source, black, small)
             for index in range(count):
                 one.wrote(index)
@@ -353,7 +359,7 @@ def test_what_waits_counts_in_the_last_frame_of_both() -> None:
     halves = Region(
         boxes=(Box(10, 10, 18, 18, 1.0, 1), Box(30, 10, 38, 18, 1.0, 2), Box(30, 25, 38, 33, 1, 3))
     )
-    with closing(check()) as one:
+    with closing(file_check()) as one:
         watched(one, source[:1], source[:1], halves)  # no track of its own has enough
         one.wrote(0)
         with pytest.raises(OutputError, match=r"frame 0\b"):
@@ -362,7 +368,7 @@ def test_what_waits_counts_in_the_last_frame_of_both() -> None:
 
 def test_flat_regions_are_counted_and_pass() -> None:
     flat = [Picture(i, None) for i in range(2)]
-    with closing(check()) as one:
+    with closing(file_check()) as one:
         watched(one, flat, flat, FACE)
         one.wrote(0)
         one.wrote(1)
@@ -378,8 +384,8 @@ def test_a_face_beside_a_silhouette_is_compared_too() -> None:
     person = Box(5, 5, 155, 115, 1, track=4, label="person")  # drawn as its silhouette alone
     region = Region(boxes=(face, person), mask=outline)
     source = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
-    with closing(check((160, 120), shape="silhouette")) as one:
-        silhouette = one._compact(region).silhouette
+    with closing(file_check(size=(160, 120), shape="silhouette")) as one:
+        silhouette = check((160, 120), shape="silhouette").found_in(region).silhouette
         assert silhouette is not None
         assert silhouette[30:60, 20:40].all() and silhouette[65, 115]
         assert not silhouette[65:70, 60:80].any() and not silhouette[110, 5:].any()

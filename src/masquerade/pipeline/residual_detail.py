@@ -102,6 +102,87 @@ def _sum(pools: Iterable[_Pool]) -> _Pool:
     return _Pool(*np.sum([_Pool(), *pools], axis=0).tolist())
 
 
+class FrameDetail:
+    """Compares small copies of a frame before and after, in the regions that were found in it.
+
+    Args:
+        size: (width, height) of the upright frames.
+        shape: what is drawn into a box: `ellipse`, `box` or `silhouette`.
+        within: (H, W), nothing is hidden where it is 0; None: anywhere.
+        whole: the method rewrites whole frames, whatever was found.
+    """
+
+    def __init__(
+        self, *, size: tuple[int, int], shape: str, within: Any = None, whole: bool = False
+    ) -> None:
+        self._scale = min(1.0, SHORT / min(size))
+        width, height = (max(1, round(side * self._scale)) for side in size)
+        self.size = width, height
+        self._shape, self._whole = shape, whole
+        self._within = np.ones((height, width), bool)
+        if within is not None:
+            self._within = self._shrink(within) > 0
+
+    def judge(
+        self, judge: RegionJudge, index: int, before: F32, after: F32, found: FoundRegions
+    ) -> None:
+        """Add up what is left of each region of frame `index`, given the luma of both copies."""
+        for track, place, mask in self._regions(found):
+            judge.add(track, index, residual_detail(before[place], after[place], mask))
+
+    def found_in(self, region: Region) -> FoundRegions:
+        """What a detector found in a frame, at the size of the copies."""
+        boxes = np.array([(b.x0, b.y0, b.x1, b.y1) for b in region.boxes], np.float32)
+        tracks = np.array([-1 if b.track is None else b.track for b in region.boxes], np.int64)
+        whole = self._whole or region.full_frame
+        drawn = region.strength
+        if self._shape == "silhouette" and region.mask is not None:
+            drawn = region.mask if drawn is None else np.maximum(drawn, region.mask)
+        silhouette = None if drawn is None or whole else self._shrink(drawn) >= 250
+        if silhouette is not None and self._shape == "silhouette" and region.mask is not None:
+            faces = [box for box in region.boxes if box.label == "face"]  # hidden beside people
+            frame = region.mask.shape[1], region.mask.shape[0]
+            silhouette |= draw_ellipses(faces, part=FACE, frame=frame, size=self.size) > 0
+        return FoundRegions(
+            boxes.reshape(-1, 4) * np.float32(self._scale), tracks, silhouette, whole
+        )
+
+    def _shrink(self, mask: Mask) -> Any:
+        return cv2.resize(mask, self.size, interpolation=cv2.INTER_AREA)
+
+    def luma(self, pixels: Pixels) -> F32:
+        """The luma of a small copy (h, w) of a frame (H, W, 3)."""
+        levels = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
+        luma = cv2.cvtColor(levels, cv2.COLOR_RGB2GRAY)
+        return np.asarray(cv2.resize(luma, self.size, interpolation=cv2.INTER_AREA), np.float32)
+
+    def _regions(
+        self, found: FoundRegions
+    ) -> Iterator[tuple[int, tuple[slice, slice], NDArray[np.bool_]]]:
+        """The track of each region, where it lies, and its pixels there."""
+        width, height = self.size
+        everywhere = slice(0, height), slice(0, width)
+        if found.whole:
+            yield ALL_TRACKS, everywhere, self._within
+            return
+        if found.silhouette is not None:
+            yield ALL_TRACKS, everywhere, found.silhouette & self._within
+            if self._shape == "silhouette":
+                return
+        for track, (x0, y0, x1, y1) in zip(found.tracks.tolist(), found.boxes, strict=True):
+            left, top = max(0, int(x0)), max(0, int(y0))
+            right, bottom = min(width, int(np.ceil(x1))), min(height, int(np.ceil(y1)))
+            if left >= right or top >= bottom:
+                continue
+            place = slice(top, bottom), slice(left, right)
+            inside = np.ones((bottom - top, right - left), bool)
+            if self._shape == "ellipse":
+                x = (np.arange(left, right) + 0.5 - (x0 + x1) / 2) / ((x1 - x0) / 2)
+                y = (np.arange(top, bottom) + 0.5 - (y0 + y1) / 2) / ((y1 - y0) / 2)
+                inside = x[None] ** 2 + y[:, None] ** 2 <= 1
+            yield track, place, inside & self._within[place]
+
+
 class DetailCheck:
     """Compares frames with their source as they are made, and once more when they are decoded.
 
@@ -122,13 +203,9 @@ class DetailCheck:
         within: Any = None,
         whole: bool = False,
     ) -> None:
-        self._scale = min(1.0, SHORT / min(size))
-        width, height = (max(1, round(side * self._scale)) for side in size)
-        self.size = width, height
-        self._name, self._shape, self._whole = name, shape, whole
-        self._within = np.ones((height, width), bool)
-        if within is not None:
-            self._within = self._shrink(within) > 0
+        self._name = name
+        self._detail = FrameDetail(size=size, shape=shape, within=within, whole=whole)
+        self.size = self._detail.size
         self._found = FoundRegionsFile(self.size)
         self._made = RegionJudge()
         self._written = array("L")
@@ -143,9 +220,9 @@ class DetailCheck:
         Raises:
             OutputError: detail that should have gone is still there.
         """
-        found = self._compact(made.region)
+        found = self._detail.found_in(made.region)
         self._found.append(found)
-        before, after = (self._luma(pixels) for pixels in (source, made.pixels))
+        before, after = (self._detail.luma(pixels) for pixels in (source, made.pixels))
         self._judge(self._made, made.frame.index, before, after, found)
 
     def wrote(self, index: int) -> None:
@@ -189,8 +266,7 @@ class DetailCheck:
     def _judge(
         self, judge: RegionJudge, index: int, before: F32, after: F32, found: FoundRegions
     ) -> None:
-        for track, place, mask in self._regions(found):
-            judge.add(track, index, residual_detail(before[place], after[place], mask))
+        self._detail.judge(judge, index, before, after, found)
         self._refuse(judge)
 
     def _refuse(self, judge: RegionJudge) -> None:
@@ -200,62 +276,11 @@ class DetailCheck:
                 f"{judge.frame}, so it was deleted; choose a stronger method or a larger mask."
             )
 
-    def _compact(self, region: Region) -> FoundRegions:
-        boxes = np.array([(b.x0, b.y0, b.x1, b.y1) for b in region.boxes], np.float32)
-        tracks = np.array([-1 if b.track is None else b.track for b in region.boxes], np.int64)
-        whole = self._whole or region.full_frame
-        drawn = region.strength
-        if self._shape == "silhouette" and region.mask is not None:
-            drawn = region.mask if drawn is None else np.maximum(drawn, region.mask)
-        silhouette = None if drawn is None or whole else self._shrink(drawn) >= 250
-        if silhouette is not None and self._shape == "silhouette" and region.mask is not None:
-            faces = [box for box in region.boxes if box.label == "face"]  # hidden beside people
-            frame = region.mask.shape[1], region.mask.shape[0]
-            silhouette |= draw_ellipses(faces, part=FACE, frame=frame, size=self.size) > 0
-        return FoundRegions(
-            boxes.reshape(-1, 4) * np.float32(self._scale), tracks, silhouette, whole
-        )
-
-    def _shrink(self, mask: Mask) -> Any:
-        return cv2.resize(mask, self.size, interpolation=cv2.INTER_AREA)
-
-    def _luma(self, pixels: Pixels) -> F32:
-        """The luma of a small copy (h, w) of a frame (H, W, 3)."""
-        levels = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
-        luma = cv2.cvtColor(levels, cv2.COLOR_RGB2GRAY)
-        return np.asarray(cv2.resize(luma, self.size, interpolation=cv2.INTER_AREA), np.float32)
-
     def _copies(self, frames: Iterable[Any]) -> Iterator[F32]:
         """The luma of small copies, (h, w)."""
         for frame in frames:
             if isinstance(frame, Frame):
-                yield self._luma(frame.rgb(self.size))
-
-    def _regions(
-        self, found: FoundRegions
-    ) -> Iterator[tuple[int, tuple[slice, slice], NDArray[np.bool_]]]:
-        """The track of each region, where it lies, and its pixels there."""
-        width, height = self.size
-        everywhere = slice(0, height), slice(0, width)
-        if found.whole:
-            yield ALL_TRACKS, everywhere, self._within
-            return
-        if found.silhouette is not None:
-            yield ALL_TRACKS, everywhere, found.silhouette & self._within
-            if self._shape == "silhouette":
-                return
-        for track, (x0, y0, x1, y1) in zip(found.tracks.tolist(), found.boxes, strict=True):
-            left, top = max(0, int(x0)), max(0, int(y0))
-            right, bottom = min(width, int(np.ceil(x1))), min(height, int(np.ceil(y1)))
-            if left >= right or top >= bottom:
-                continue
-            place = slice(top, bottom), slice(left, right)
-            inside = np.ones((bottom - top, right - left), bool)
-            if self._shape == "ellipse":
-                x = (np.arange(left, right) + 0.5 - (x0 + x1) / 2) / ((x1 - x0) / 2)
-                y = (np.arange(top, bottom) + 0.5 - (y0 + y1) / 2) / ((y1 - y0) / 2)
-                inside = x[None] ** 2 + y[:, None] ** 2 <= 1
-            yield track, place, inside & self._within[place]
+                yield self._detail.luma(frame.rgb(self.size))
 
 
 def residual_detail(before: F32, after: F32, mask: NDArray[np.bool_]) -> Remains:
