@@ -77,6 +77,30 @@ def test_one_region_per_frame_with_bounded_look_ahead(
     assert regions == count
 
 
+@pytest.mark.parametrize("name", ["faces", "people", "parts", "hands", "text"])
+def test_online_sources_read_one_frame_ahead_at_most(name: str) -> None:
+    more = {"parts": ("head",)} if name == "parts" else {}
+    source = REGIONS[name](online=True, **more)
+    blank = ArrayFrame(np.full((H, W, 3), 90, np.uint8))
+    pictures, regions = Counted([blank] * 5), 0
+    for regions, _ in enumerate(source(pictures), start=1):
+        assert pictures.taken <= regions + 1
+    assert regions == 5
+
+
+def test_online_faces_stay_hidden_after_their_last_sighting_and_not_before_the_first() -> None:
+    seen = [[], [Box(10, 10, 40, 40, 0.9)], [Box(10, 10, 40, 40, 0.9)], *[[]] * 9]
+
+    class Known(Faces):
+        def _detector_of_a_video(self):  # type: ignore[no-untyped-def]
+            answers = iter(seen)
+            return lambda frame: (next(answers), None)
+
+    blank = ArrayFrame(np.full((H, W, 3), 90, np.uint8))
+    found = [bool(region.boxes) for region in Known(online=True, carry=6)([blank] * len(seen))]
+    assert found == [False, *[True] * 8, *[False] * 3]
+
+
 def test_whole_frame_hides_full_frames() -> None:
     blank = ArrayFrame(np.zeros((H, W, 3), np.uint8))
     assert [r.full_frame for r in WholeFrame()([blank] * 3)] == [True] * 3

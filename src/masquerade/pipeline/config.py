@@ -390,10 +390,26 @@ def source_names(config: PipelineConfig) -> list[str]:
     return (config.regions or DEFAULT_REGIONS).partition(":")[0].split("+")
 
 
-def build_region_source(config: PipelineConfig, anonymizer: Anonymizer | None = None) -> Any:
-    """Build the region source, with its model loaded; see `region_arguments`."""
-    given = region_arguments(config, anonymizer)
-    sources = [REGIONS[name](**arguments) for name, arguments in given]
+def build_region_source(
+    config: PipelineConfig, anonymizer: Anonymizer | None = None, *, online: bool = False
+) -> Any:
+    """Build the region source, with its model loaded; see `region_arguments`.
+
+    `online` ones read one frame ahead at most, as live video needs it.
+
+    Raises:
+        UsageError: one of them cannot be online.
+        MissingError: a model is not here.
+    """
+    sources = []
+    for name, arguments in region_arguments(config, anonymizer):
+        takes = inspect.signature(REGIONS[name]).parameters
+        own = {"online": True} if online and "online" in takes else {}
+        sources.append(REGIONS[name](**arguments, **own))
+        if online and sources[-1].look_ahead > 1:
+            raise UsageError(
+                f"{name} are found with frames of the future, which live video has not."
+            )
     return sources[0] if len(sources) == 1 else Union(sources=sources)
 
 

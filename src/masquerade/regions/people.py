@@ -66,10 +66,11 @@ class PoseSource(TrackedSource):
         rules = PoseTracking(
             threshold=THRESHOLDS["pose"] if self.threshold is None else self.threshold,
             every=self.every,
-            gap=self.gap if self.track else 0,
+            gap=(self.carry if self.online else self.gap) if self.track else 0,
             carry=self.carry if self.track else 0,
             lookback=self.lookback if self.track else 0,
             tiles=self.tiles,
+            online=self.online,
         )
         return PoseTracker(rules, scale=self.scale, folder=self.models)
 
@@ -109,6 +110,11 @@ class People(PoseSource):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._chosen = ChosenPeople.of(self.keep_visible, self.hide_only)
+        if self.online and (self._chosen or self.detector in ("motion", "hog")):
+            raise UsageError(
+                "people are chosen, and found by how they move, with frames of the future, which "
+                "live video has not; leave --detector, --keep-visible and --hide-only out."
+            )
         if self._chosen and self.detector != "pose":
             raise UsageError(
                 f"--detector {self.detector} follows nobody by number; leave it out, or "
@@ -122,7 +128,15 @@ class People(PoseSource):
             return _Poses(self.pose_tracker())
         if self.detector == "pose":
             # Who lies is found as a person: to look for turned faces would cost as much again.
-            faces = Faces(scale=self.scale, track=self.track, every=FACES_EVERY, turned=False)
+            faces = Faces(
+                scale=self.scale,
+                track=self.track,
+                every=FACES_EVERY,
+                turned=False,
+                online=self.online,
+            )
+            if self.online:
+                return _OnlinePeople(self.pose_tracker(), faces)
             return _PosePeople(self.pose_tracker(), faces, self._chosen)
         if self.detector == "motion":
             return MovingPeople(self._tracking)
@@ -152,6 +166,22 @@ class _Poses:
 
     def __call__(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[Region]:
         return map(frame_region, self._tracker(frames))
+
+
+class _OnlinePeople:
+    """People by pose networks, and their faces, one frame ahead at most."""
+
+    model_sha256: str | None = PoseTracker.model_sha256
+
+    def __init__(self, tracker: PoseTracker, faces: Faces) -> None:
+        self._tracker, self._faces = tracker, faces
+        self.look_ahead = max(tracker.rules.look_ahead, faces.look_ahead)
+
+    def __call__(self, frames: Iterable[tuple[Frame, bool]]) -> Iterator[Region]:
+        for_people, for_faces = tee(frames)
+        found = map(frame_region, self._tracker(for_people))
+        for people, faces in zip(found, self._faces.in_shots(for_faces), strict=True):
+            yield replace(people, boxes=people.boxes + faces.boxes)
 
 
 class _PosePeople:

@@ -69,16 +69,19 @@ class PoseTracking:
     carry: int  # frames that a silhouette is carried after the last find
     lookback: int  # and before the first
     tiles: bool  # look for small people in tiles too
+    online: bool = False  # read one frame ahead at most; gaps are not filled then, but carried over
 
     @property
     def of_boxes(self) -> Tracking:
         """How boxes are followed."""
-        return Tracking(gap=self.gap, carry=self.carry, lookback=self.lookback, every=self.every)
+        gap, lookback = (0, 0) if self.online else (self.gap, self.lookback)
+        return Tracking(gap=gap, carry=self.carry, lookback=lookback, every=self.every)
 
     @property
     def look_ahead(self) -> int:
         """How many frames are read beyond the one whose people are given."""
-        return max(max(self.gap, self.lookback) + self.every, self.of_boxes.look_ahead)
+        past = 0 if self.online else max(self.gap, self.lookback)
+        return max(past + self.every, self.of_boxes.look_ahead)
 
 
 @dataclass(slots=True, eq=False)

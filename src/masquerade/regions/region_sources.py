@@ -87,6 +87,8 @@ class TrackedSource(Checked):
         gap: longest run of missed frames that is filled.
         carry: frames that a face or person stays hidden after its last detection.
         lookback: frames that it is hidden before its first.
+        online: read one frame ahead at most, as live video needs it: detect in every frame, fill no
+            gap, and hide nothing before its first detection.
     """
 
     threshold: UnitInterval
@@ -96,14 +98,17 @@ class TrackedSource(Checked):
     gap: Whole = 12
     carry: Whole = 6
     lookback: Whole = 6
+    online: bool = False
 
     min_best_score: ClassVar[float] = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.online:
+            self.every, self.gap, self.lookback = 1, 0, 0
         self.every = self.every if self.track else 1
         self._tracking: Tracking | None = None
-        self.look_ahead = 1
+        self.look_ahead = 1  # the last frame of a video is a keyframe
         if self.track:
             self._tracking = Tracking(
                 gap=self.gap,
