@@ -9,7 +9,7 @@ from typing import Any
 
 VERBS = (
     *("anonymize", "attack", "train", "evaluate", "benchmark", "data", "templates", "methods"),
-    *("doctor", "demo", "studio"),
+    *("doctor", "demo", "studio", "live"),
 )
 INTERRUPTED = threading.Event()
 """Set when a signal asks the process to end."""
@@ -21,6 +21,7 @@ usage: masquerade VERB ...
 
 verbs:
   anonymize   hide people in videos and images
+  live        hide people in a camera or stream while it is filmed
   studio      the same on a page in your browser: look, point, mend, run
   attack      try to recover what was hidden in published videos
   train       train an anonymizer against networks that read private attributes

@@ -137,7 +137,10 @@ def run_file(
         if not src.exists():
             if re.match("[a-z]{2,}:/", str(src), re.IGNORECASE):
                 address = str(src).replace(":/", "://", 1)
-                raise VideoError(f"{address} is an address, and only files are read: download it.")
+                raise VideoError(
+                    f"{address} is an address, and only files are read: download it, or use "
+                    "`masquerade live`."
+                )
             raise VideoError(f"{src} does not exist; check the name.")
         check_outputs([task], config, overwrite=config.overwrite)
         if config.amp and choose_device(config.device).type != "cuda":

@@ -180,6 +180,7 @@ def anonymize_stream(
     timer: StageTimer | None = None,
     watch: Callable[[AnonymizedFrame, Pixels], None] | None = None,
     track_methods: Sequence[TrackMethod] = (),
+    threads: bool = True,
 ) -> Iterator[Any]:
     """Yield an `AnonymizedFrame` for each of a video's frames, which come in order.
 
@@ -188,15 +189,17 @@ def anonymize_stream(
     source's content, for methods that ask for it. Methods that take any number of frames are given
     `batch` at once. `amp` runs networks in half precision, `timer` adds up what stages take, and
     `watch` is called with each frame and the source's pixels before it is yielded. `track_methods`
-    are of people who are hidden by another method.
+    are of people who are hidden by another method. Without `threads` the stages follow each other
+    in the caller's, so that no frame waits in a queue.
     """
     timer = timer or StageTimer()
-    decoded = prefetch(timer.measure_each("decode", items))
-    paired = prefetch(_pair_with_regions(decoded, source, timer))
+    queued: Callable[[Iterator[Any]], Iterator[Any]] = prefetch if threads else iter
+    decoded = queued(timer.measure_each("decode", items))
+    paired = queued(_pair_with_regions(decoded, source, timer))
     windows = _group_windows(paired, anonymizer.window or batch or 1)
     state = _init_state(anonymizer, seed, digest)
     others = TrackMethods(track_methods, seed=seed, digest=digest)
-    return prefetch(
+    return queued(
         _anonymize_windows(windows, anonymizer, cover or Cover(), state, others, amp, timer, watch)
     )
 

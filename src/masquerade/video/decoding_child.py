@@ -18,7 +18,9 @@ from pathlib import Path
 import av
 
 from masquerade.errors import VideoError
+from masquerade.video.addresses import Address
 from masquerade.video.decoding import Decoded, Decoder, Losses, StreamPacket
+from masquerade.video.live_decoding import LiveDecoder
 from masquerade.video.messages import (
     Message,
     info_from_plain,
@@ -51,7 +53,7 @@ class Child:
         """Answer until the parent closes its side."""
         while True:
             request, _ = receive(self._channel)
-            if request["ask"] not in ("probe", "count", "read"):
+            if request["ask"] not in ("probe", "count", "read", "watch"):
                 continue  # it was about a file that had ended already
             try:
                 self._answer(request)
@@ -67,7 +69,31 @@ class Child:
                 send(self._channel, {"error": None, "why": f"cannot be read ({why})"})
             self._ring = None
 
+    def _watch(self, request: Message) -> None:
+        """Send the newest picture of live video each time that one is asked for."""
+        address = Address(*request["address"])
+        descriptor = None
+        if address.kind == "pipe":
+            _, (descriptor,), *_ = socket.recv_fds(self._channel, 1, 1)
+        wanted = {key: request[key] for key in ("size", "rate", "seconds")}
+        limit_memory(request["memory"] or UNKNOWN_BYTES)
+        with LiveDecoder(address, descriptor=descriptor, **wanted) as decoder:
+            info = decoder.start()
+            limit_memory(request["memory"] or memory_limit(info))
+            send(self._channel, {"info": info_to_plain(info)})
+            self._free, self._slot, self._place = [], 0, (None, "")
+            try:
+                while self._send_picture(decoder.take(), Losses()):
+                    while not self._free:  # the next one is the newest when it is wanted
+                        if not self._listen():
+                            return
+            except EOFError:
+                send(self._channel, {"closed": True})
+
     def _answer(self, request: Message) -> None:
+        if request["ask"] == "watch":
+            self._watch(request)
+            return
         os.chdir(request["folder"])
         path, rate = Path(os.fsdecode(bytes.fromhex(request["path"]))), request["rate"]
         most = request["memory"]

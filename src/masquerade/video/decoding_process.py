@@ -117,8 +117,8 @@ atexit.register(_end_all)
 class Conversation:
     """Questions about one file to a process of its own; its death and its silence are errors."""
 
-    def __init__(self, path: Path, limits: Limits) -> None:
-        self._path, self._limits = path, limits
+    def __init__(self, path: Path | str, limits: Limits) -> None:
+        self._path, self._limits = path, limits  # of live video, its name
         self._process: DecodingProcess | None = None
         while self._process is None:
             try:
@@ -132,7 +132,7 @@ class Conversation:
             else:
                 _running.discard(waiting)
                 waiting.end()
-        size = path.stat().st_size if path.is_file() else 0
+        size = path.stat().st_size if isinstance(path, Path) and path.is_file() else 0
         self._seconds = limits.seconds + size / BYTES_A_SECOND
         self._process.channel.settimeout(self._seconds)
 
@@ -186,9 +186,9 @@ class Conversation:
             message, data = receive(self._process.channel)
         except TimeoutError:
             self.end()
+            hint = "; leave it out, or convert it first" if isinstance(self._path, Path) else ""
             raise VideoError(
-                f"{printable(self._path)} gave no picture within {self._seconds:.0f} seconds; "
-                "leave it out, or convert it first."
+                f"{printable(self._path)} gave no picture within {self._seconds:.0f} seconds{hint}."
             ) from None
         except OSError:
             self._died()
@@ -197,6 +197,18 @@ class Conversation:
             text = message["error"] or f"{printable(self._path)} {message['why']}; leave it out."
             raise VideoError(text)
         return message, data
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Take the process for silent after so many seconds without an answer."""
+        assert self._process is not None
+        self._seconds = seconds
+        self._process.channel.settimeout(seconds)
+
+    def hang_up(self) -> None:
+        """Let whoever waits for an answer get an error now; a signal handler may do so."""
+        if self._process is not None:
+            with suppress(OSError):
+                self._process.channel.shutdown(socket.SHUT_RDWR)
 
     def release(self) -> None:
         """Leave the process to the next file."""
@@ -318,7 +330,7 @@ class RemoteDecoder:
                 return
             if "room" in message:
                 slot = message["room"]
-                shared = _share(talk, slot)
+                shared = share_memory(talk, slot)
             elif "picture" in message:
                 of = Properties(*message["picture"])
                 check_size(of.width, of.height, self.path, most=MAX_PIXELS)
@@ -340,9 +352,9 @@ class RemoteDecoder:
         return self._talk
 
 
-def _share(talk: Conversation, slot: int) -> mmap.mmap:
+def share_memory(talk: Conversation, slot: int, *, most: int = SLOTS) -> mmap.mmap:
     """Shared memory for pictures of so many bytes, without a name; it goes with its last user."""
-    slots = max(1, min(SLOTS, SLOT_BYTES // max(1, slot)))
+    slots = max(1, min(most, SLOT_BYTES // max(1, slot)))
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("pictures", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     else:

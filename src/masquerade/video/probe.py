@@ -210,7 +210,7 @@ def main_stream(container: InputContainer, path: Path) -> VideoStream:
     return stream
 
 
-def check_size(width: int, height: int, path: Path, *, most: int) -> None:
+def check_size(width: int, height: int, path: Path | str, *, most: int) -> None:
     """Refuse pictures without a size, or with one that no camera makes."""
     if width < 1 or height < 1:
         raise VideoError(f"{printable(path)} has no picture in it that can be decoded.")

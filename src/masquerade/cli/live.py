@@ -1,0 +1,178 @@
+"""`masquerade live`: anonymize a camera, a network stream or a pipe while it is filmed."""
+
+import json
+import signal
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+from time import monotonic
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from masquerade.anonymizer import Anonymizer
+from masquerade.cli import INTERRUPTED
+from masquerade.cli.arguments import flag_value, parse_with_method
+from masquerade.errors import UsageError, escape
+from masquerade.pipeline.levels import LEVELS
+from masquerade.pipeline.live import LiveCounts, LiveFrame
+from masquerade.pipeline.live_run import LiveConfig, LiveReceipt, LiveSession
+
+EXAMPLE = "masquerade live rtsp://camera/stream -o safe.mp4"
+BOXES = {
+    "": "source output level regions method weights max_latency duration allow_empty overwrite",
+    "source": "camera_size camera_rate stall reconnect",
+    "detection": """detector models threshold scale min_size max_size every gap carry lookback
+        track""",
+    "template": "keys key_weights combine gamma floor grow calibrated",
+    "mask": "shape mask_scale feather outside",
+    "method": "preset device amp",
+    "output": "codec crf encoder_preset bitrate hwaccel threads report",
+    "message": "json quiet",
+}
+"""The options in the boxes of the help; the short one shows the first."""
+EVERY = 5.0  # seconds between two lines about how it goes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(LiveConfig):
+    """Anonymize live video: what is not hidden in time is not shown."""
+
+    # rtsp://..., rtmp://..., udp://..., http://..., /dev/video0, a pipe, or - for standard input.
+    source: Positional[str | None] = None
+    # rtsp://..., rtmp://..., udp://..., a virtual camera such as /dev/video9, a pipe, - for the
+    # standard output, or a file, which appears at the end.
+    output: Annotated[str | None, arg(aliases=["-o"])] = None
+    # how to hide it; `masquerade methods` lists them and what each can be told.
+    method: str = "selective"
+    preset: str | None = None  # a named set of the method's arguments, such as paper.
+    weights: Path | None = None  # a trained anonymizer, a file or a training run's folder.
+    json: bool = False  # print the receipt as JSON and nothing else.
+    quiet: Annotated[bool, arg(aliases=["-q"])] = False  # print errors only.
+    overwrite: Annotated[bool, arg(aliases=["-y"])] = False  # replace an existing output.
+
+    def config(self) -> LiveConfig:
+        """The part of the options that configures the run."""
+        return LiveConfig(**{one.name: getattr(self, one.name) for one in fields(LiveConfig)})
+
+
+def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
+    """Parse the options and build the anonymizer."""
+    level = flag_value(argv, ("--level",))
+    if level in LEVELS:
+        for flag in ("--method", "--regions", "--weights"):
+            if flag_value(argv, (flag,)):
+                raise UsageError(
+                    f"--level chooses regions and a method; leave {flag} out, or --level."
+                )
+    return parse_with_method(
+        argv,
+        Options,
+        verb="masquerade live",
+        example=EXAMPLE,
+        default=LEVELS[level].method if level in LEVELS else "selective",
+        boxes=BOXES,
+    )
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb and return its exit code: 0 when it was ended, 1 when the source was lost."""
+    options, anonymizer = parse(argv)
+    if options.source is None or options.output is None:
+        raise UsageError(f"name a source and a destination, as in: {EXAMPLE}")
+    if options.output == "-" and options.json:
+        raise UsageError("--json would be written into the video on standard output; leave it out.")
+    quiet = options.quiet or options.json
+    session = LiveSession(
+        options.source,
+        options.output,
+        anonymizer,
+        options.config(),
+        say=(lambda sentence: None) if quiet else _say,
+    )
+    with _EndedBySignals(session):
+        receipt = session.run(None if quiet else _Talk())
+    text = json.dumps(receipt.as_dict(), indent=1) + "\n"
+    path = session.write_receipt(receipt, text)
+    if options.json:
+        print(text, end="")
+    elif not quiet:
+        _print_summary(receipt, options.output, path)
+    if session.lost:
+        print(f"masquerade: {session.lost}", file=sys.stderr)
+        return 1
+    return 0
+
+
+class _EndedBySignals:
+    """While it is entered, the first signal ends the session as it should end.
+
+    A second one interrupts it: nothing is left then.
+    """
+
+    def __init__(self, session: LiveSession) -> None:
+        self._session = session
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self._before[number] = signal.getsignal(number)
+            if self._before[number] is not signal.SIG_IGN:
+                signal.signal(number, self._stop)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: Any) -> None:
+        for each, handler in self._before.items():
+            signal.signal(each, handler)
+        self._session.stop()
+
+
+class _Talk:
+    """Says how it goes on standard error, now and then."""
+
+    def __init__(self) -> None:
+        self._last, self._shown = 0.0, 0
+
+    def __call__(self, frame: LiveFrame, counts: LiveCounts, pictures: int) -> None:
+        now = monotonic()
+        if INTERRUPTED.is_set():
+            raise KeyboardInterrupt
+        if not self._last:
+            _say("the first frame is shown; Ctrl-C ends it.")
+            self._last = now
+        if now - self._last >= EVERY:
+            rate = (counts.shown - self._shown) / (now - self._last)
+            self._last, self._shown = now, counts.shown
+            unseen = pictures - counts.shown
+            print(
+                f"{rate:.0f} frames a second, {1000 * frame.latency:.0f} ms behind; {counts.shown} "
+                f"shown, {unseen} dropped, {counts.hidden_whole} hidden whole",
+                file=sys.stderr,
+            )
+
+
+def _say(sentence: str) -> None:
+    print(f"masquerade: {sentence}", file=sys.stderr)
+
+
+def _print_summary(receipt: LiveReceipt, output: str, path: Path | None) -> None:
+    stream = sys.stderr if output == "-" else sys.stdout
+    behind = ""
+    if receipt.latency_median is not None and receipt.latency_95 is not None:
+        behind = (
+            f", {1000 * receipt.latency_median:.0f} ms behind (95 % within "
+            f"{1000 * receipt.latency_95:.0f})"
+        )
+    dropped = receipt.pictures - receipt.shown
+    print(
+        f"{receipt.shown} of {receipt.pictures} frames shown in {receipt.seconds:.0f} s{behind}; "
+        f"{dropped} dropped, {receipt.hidden_whole} hidden whole because nobody was found",
+        file=stream,
+    )
+    for warning in receipt.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if receipt.destination == "file":
+        print(f"{escape(output)}" + (f"  ({escape(path)})" if path else ""), file=stream)

@@ -1,0 +1,166 @@
+"""Anonymize live video: frames as they come, each checked before it is shown, or not shown at all.
+
+A frame is shown only if it was anonymized in time and its check found nothing left of what had been
+hidden. All others are dropped: when the machine falls behind, privacy stays and smoothness goes.
+Nothing is known of the future, so that gaps between two sightings cannot be filled; where nobody is
+found at all, the whole frame is hidden, unless `allow_empty` says that an empty scene may be seen.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from masquerade.anonymizer import Pixels
+from masquerade.errors import OutputError, UsageError
+from masquerade.pipeline.config import Pipeline
+from masquerade.pipeline.residual_detail import MAX_LEFT, FrameDetail, RegionJudge
+from masquerade.pipeline.stream import AnonymizedFrame, Cover, StageTimer, anonymize_stream
+from masquerade.regions.region import Region
+from masquerade.video.frame import Frame
+from masquerade.video.probe import VideoInfo
+
+MOST_REFUSED = 50  # frames in a row that failed their check, after which the run ends
+LONGEST = 60_000  # milliseconds that the counts of latencies reach to
+
+
+class LiveFrame(NamedTuple):
+    """One frame that may be shown."""
+
+    pixels: Pixels  # (H, W, 3), anonymized
+    frame: Frame  # of the source: for its time, never for its pixels
+    latency: float  # seconds since it arrived
+
+
+@dataclass
+class LiveCounts:
+    """What became of the frames so far."""
+
+    shown: int = 0
+    late: int = 0  # anonymized, but not in time
+    refused: int = 0  # in which too much detail was left
+    hidden_whole: int = 0  # shown, but hidden whole: nobody was found in them
+    empty: int = 0  # shown as they are: nobody was found in them, which was allowed
+    latencies: Any = field(default_factory=lambda: np.zeros(LONGEST + 1, np.int64))  # by ms
+
+    def add_latency(self, seconds: float) -> None:
+        """Count the latency of a frame that is shown."""
+        self.latencies[min(LONGEST, max(0, round(1000 * seconds)))] += 1
+
+    def latency(self, share: float) -> float | None:
+        """The seconds within which this share of the frames was shown; None: there are none."""
+        total = int(self.latencies.sum())
+        if not total:
+            return None
+        return int(np.searchsorted(np.cumsum(self.latencies), share * total)) / 1000
+
+
+class LiveRun:
+    """Anonymizes the frames of one live source.
+
+    Args:
+        pipeline: with a region source that is `online`; see `config.build_region_source`.
+        info: of the source.
+        max_latency: seconds after which a frame is dropped instead of shown.
+        age: seconds since a frame arrived.
+
+    Raises:
+        UsageError: the method needs more frames at once than come within `max_latency`.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        info: VideoInfo,
+        max_latency: float,
+        age: Callable[[Frame], float],
+    ) -> None:
+        self.pipeline, self.counts, self.timer = pipeline, LiveCounts(), StageTimer()
+        self._max_latency, self._age = max_latency, age
+        method, config = pipeline.anonymizer, pipeline.config
+        if method.needs_source_digest:
+            raise UsageError("a key of the source's content is for files; leave it out.")
+        needed = method.window / float(info.rate)
+        if needed > max_latency:
+            raise UsageError(
+                f"{type(method).__name__} needs {method.window} frames at once, {needed:.1f} "
+                f"seconds of this source: give --max-latency {2 * needed:.1f}, or another method."
+            )
+        shape: Any = config.shape or getattr(pipeline.regions, "shape", None) or "ellipse"
+        self._cover = Cover(shape, config.mask_scale, config.feather, None, config.outside)
+        self._detail = FrameDetail(
+            size=(info.width, info.height), shape=shape, whole=method.full_frame
+        )
+        self._judge = RegionJudge()
+        self._refused = False  # the frame that was anonymized last
+        self._in_a_row = 0
+
+    def __call__(self, frames: Iterable[Frame]) -> Iterator[LiveFrame]:
+        """The frames that may be shown, each as soon as it is anonymized and checked.
+
+        Raises:
+            OutputError: the checks of many frames in a row failed.
+        """
+        stream = anonymize_stream(
+            frames,
+            self.pipeline.anonymizer,
+            self._regions,
+            cover=self._cover,
+            seed=self.pipeline.config.seed,
+            amp=self.pipeline.config.amp,
+            timer=self.timer,
+            watch=self._watch,
+            threads=False,
+        )
+        with closing(stream):  # type: ignore[type-var]
+            for made in stream:
+                if self._may_be_shown(made):
+                    yield LiveFrame(made.pixels, made.frame, self._age(made.frame))
+
+    def _regions(self, frames: Iterable[Any]) -> Iterator[Region]:
+        """What to hide in each frame: all of it where nobody was found."""
+        draws = self.pipeline.anonymizer.regions_only or self.pipeline.anonymizer.needs_people
+        for region in self.pipeline.regions(frames):
+            found = region.boxes or region.full_frame or _any(region.mask) or _any(region.strength)
+            if found or draws or self.pipeline.config.allow_empty:
+                yield region
+            else:
+                yield replace(region, full_frame=True, mask=None, strength=None)
+
+    def _watch(self, made: AnonymizedFrame, source: Pixels) -> None:
+        """Compare a frame with its source (H, W, 3) before anybody sees it."""
+        before, after = (self._detail.luma(pixels) for pixels in (source, made.pixels))
+        found = self._detail.found_in(made.region)
+        self._detail.judge(self._judge, made.frame.index, before, after, found)
+        self._refused = self._judge.left > MAX_LEFT
+        if self._refused:
+            self._judge = RegionJudge()
+
+    def _may_be_shown(self, made: AnonymizedFrame) -> bool:
+        counts, region = self.counts, made.region
+        if self._refused:
+            counts.refused += 1
+            self._in_a_row += 1
+            if self._in_a_row >= MOST_REFUSED:
+                raise OutputError(
+                    f"{MOST_REFUSED} frames in a row still showed detail of what was to be hidden; "
+                    "choose a stronger method or a larger mask."
+                )
+            return False
+        self._in_a_row = 0
+        latency = self._age(made.frame)
+        if latency > self._max_latency:
+            counts.late += 1
+            return False
+        counts.shown += 1
+        counts.hidden_whole += region.full_frame and self.pipeline.config.regions != "frame"
+        counts.empty += made.mask is not None and not _any(made.mask)
+        counts.add_latency(latency)
+        return True
+
+
+def _any(mask: Any) -> bool:
+    return mask is not None and bool(mask.any())

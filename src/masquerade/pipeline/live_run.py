@@ -1,0 +1,321 @@
+"""One live run: a source is opened, its frames are anonymized, and sent on as they come."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, fields, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol
+
+from masquerade.anonymizer import Anonymizer, Pixels
+from masquerade.checkpoint import describe
+from masquerade.device import choose_device
+from masquerade.errors import UsageError, VideoError
+from masquerade.pipeline.config import (
+    Pipeline,
+    PipelineConfig,
+    RegionConfig,
+    build_region_source,
+    encoding_for,
+    with_default_regions,
+)
+from masquerade.pipeline.levels import LevelName
+from masquerade.pipeline.live import LiveCounts, LiveFrame, LiveRun
+from masquerade.pipeline.memory import check_memory
+from masquerade.pipeline.receipt import library_versions
+from masquerade.pipeline.verify import verify_output
+from masquerade.ranges import Positive, Whole, at_least
+from masquerade.storage import refuse_existing
+from masquerade.transaction import recover, transaction
+from masquerade.video.addresses import parse_address
+from masquerade.video.encoding import Codec, check_encoder, codec_for, container_for
+from masquerade.video.live_output import ReconnectingWriter
+from masquerade.video.live_source import LiveSource, age
+from masquerade.video.probe import VideoInfo
+from masquerade.video.timestamps import FrameTime
+from masquerade.video.write import Writer
+
+SCALE = "640"  # longest side of what faces are looked for in, where none is named: speed is privacy
+TICKS = 90_000  # a second, in the output
+Seconds = Annotated[float, at_least(0, 86_400)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveConfig(RegionConfig):
+    """How live video is anonymized. None: the default of the region source, method or codec."""
+
+    # face, person (with clothes), or figure (everybody drawn alike, without the scene); in place of
+    # --regions and --method.
+    level: LevelName | None = None
+    # seconds from a frame's arrival after which it is dropped instead of shown.
+    max_latency: Positive = 1.0
+    # show the scene where nobody is found; otherwise the whole frame is hidden there.
+    allow_empty: bool = False
+    camera_size: str | None = None  # WxH that a camera is asked for.
+    camera_rate: Positive | None = None  # frames a second that a camera is asked for.
+    stall: Positive = 10.0  # seconds without a picture after which the source is taken for lost.
+    # seconds for which a lost source or destination is opened again and again; 0: not at all.
+    reconnect: Seconds = 60.0
+    duration: Positive | None = None  # end after so many seconds; by default at Ctrl-C.
+    codec: Codec | None = None  # how the video is compressed; h264 by default.
+    crf: Whole | None = None  # quality of the encoder, lower is better.
+    encoder_preset: str | None = None  # the encoder's speed, such as medium; h264's is veryfast.
+    bitrate: str | None = None  # bits per second.
+    hwaccel: Literal["none", "cuda"] = "none"  # none or cuda.
+    device: str = "auto"  # auto, cpu, cuda, cuda:N, mps.
+    amp: bool = False  # half precision in networks, on CUDA.
+    threads: Annotated[int, at_least(0, 1024)] = 0  # threads of the encoder; 0: all cores.
+    overwrite: bool = False  # replace an existing output.
+    report: Path | None = (
+        None  # path of the receipt; by default beside the output, if it is a file.
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if named := [one for one in ("every", "gap", "lookback") if getattr(self, one) is not None]:
+            raise UsageError(
+                f"--{named[0]} needs frames of the future, which live video has not; leave it out."
+            )
+        if self.bitrate == "source":
+            raise UsageError("live video has no bitrate that is known; give bits, such as 2M.")
+
+    def for_pipeline(self) -> PipelineConfig:
+        """What of it a run over a file would be given, too."""
+        shared = {one.name for one in fields(PipelineConfig)}
+        chosen = {one.name: getattr(self, one.name) for one in fields(self) if one.name in shared}
+        return PipelineConfig(**chosen)
+
+
+def build_live_pipeline(anonymizer: Anonymizer, config: LiveConfig) -> Pipeline:
+    """The method on its device, with region sources that read no more than one frame ahead.
+
+    Raises:
+        UsageError: the settings contradict each other or need frames of the future.
+        MissingError: a model or the device is not here.
+    """
+    device = choose_device(config.device)
+    if config.amp and device.type != "cuda":
+        raise UsageError("--amp needs a CUDA device; leave it out, or add --device cuda.")
+    full = with_default_regions(config.for_pipeline(), anonymizer)
+    if full.scale is None and "faces" in (full.regions or ""):
+        full = replace(full, scale=SCALE)
+    regions = build_region_source(full, anonymizer, online=True)
+    return Pipeline(anonymizer.to(device).eval(), full, regions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveReceipt:
+    """What became of the frames of one live run. It names neither address nor place."""
+
+    source: str  # camera, network or pipe
+    destination: str
+    method: dict[str, Any]
+    settings: dict[str, Any]
+    seconds: float
+    pictures: int  # that the source gave
+    dropped: int  # of these: a newer one had come before they were looked at
+    late: int
+    refused: int  # detail of what was to be hidden was still there
+    shown: int
+    hidden_whole: int  # of those shown: nobody was found in them
+    empty: int  # of those shown: shown as they were, since nobody was found in them
+    reconnections: int
+    latency_median: float | None  # seconds from a frame's arrival until it is sent on
+    latency_95: float | None
+    max_latency: float
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=library_versions)
+    warnings: tuple[str, ...] = ()
+    receipt: int = 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """The receipt as plain data."""
+        return asdict(self)
+
+
+class _Destination(Protocol):
+    def write(self, pixels: Pixels, time: FrameTime) -> None: ...
+
+
+OnFrame = Callable[[LiveFrame, LiveCounts, int], None]  # with the pictures that came so far
+
+
+class LiveSession:
+    """A source and a destination that frames go through until `stop`, or the source is lost.
+
+    Args:
+        source: where video comes from: rtsp://..., /dev/video0, a pipe, or - for standard input.
+        destination: where it goes: rtsp://..., rtmp://..., /dev/video9, a pipe, -, or a file.
+        anonymizer: the method.
+        config: how.
+        say: what a sentence is given to when the source is lost, and when it is back.
+
+    Raises:
+        UsageError: the settings contradict each other, or the destination exists.
+        MissingError: a model or device is not here.
+        VideoError: the source cannot be opened.
+        OutputError: what was to be hidden was still there in many frames; no file is left then.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        destination: str,
+        anonymizer: Anonymizer,
+        config: LiveConfig,
+        say: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
+        self.config = config
+        self.source, self.destination = parse_address(source), parse_address(destination)
+        if self.destination.text != "-" and self.destination.text == self.source.text:
+            raise UsageError("the source is no destination; name another one.")
+        if self.destination.kind == "file":
+            file = Path(self.destination.text)
+            refuse_existing(file, overwrite=config.overwrite)
+            container_for(file, self._encoding(codec_for(file)))
+        self.pipeline = build_live_pipeline(anonymizer, config)
+        self._input = LiveSource(
+            self.source,
+            size=config.camera_size,
+            rate=config.camera_rate,
+            stall=config.stall,
+            reconnect=config.reconnect,
+            say=say,
+        )
+        self._lost: str | None = None
+
+    def stop(self) -> None:
+        """End after the frame that is worked on; a signal handler may call it."""
+        self._input.stop()
+
+    def run(self, on_frame: OnFrame | None = None) -> LiveReceipt:
+        """Anonymize until the end; a file appears then, whole and checked, or not at all."""
+        began = time.monotonic()
+        with self._input as source:
+            config = self.pipeline.config
+            check_memory(source.info, 1, self.pipeline.anonymizer.window or config.batch_size)
+            run = LiveRun(
+                self.pipeline, info=source.info, max_latency=self.config.max_latency, age=age
+            )
+            frames = self._until_lost(run(self._in_time(source)))
+            if self.destination.kind == "file":
+                self._record(frames, run, on_frame)
+            else:
+                self._send(frames, run, on_frame)
+        return self._receipt(run, time.monotonic() - began)
+
+    def write_receipt(self, receipt: LiveReceipt, text: str) -> Path | None:
+        """Write a receipt where one belongs; gives its path."""
+        path = self.config.report
+        if path is None and self.destination.kind == "file":
+            path = Path(self.destination.text + ".receipt.json")
+        if path is not None:
+            with transaction(
+                overwrite=self.config.overwrite or path != self.config.report
+            ) as appear:
+                appear(path).write_text(text, "utf-8")
+        return path
+
+    def _in_time(self, source: LiveSource) -> Iterator[Any]:
+        until = self.config.duration
+        first: float | None = None
+        for frame in source:
+            first = frame.time if first is None else first
+            if until is not None and frame.time - first >= until:
+                return
+            yield frame
+
+    def _until_lost(self, frames: Iterator[LiveFrame]) -> Iterator[LiveFrame]:
+        """The frames until the source is gone for good; what was shown until then stays."""
+        try:
+            yield from frames
+        except VideoError as error:
+            self._lost = str(error)
+
+    def _encoding(self, default: Codec) -> Any:
+        return encoding_for(self.config.for_pipeline(), default)
+
+    def _record(self, frames: Iterator[LiveFrame], run: LiveRun, on_frame: OnFrame | None) -> None:
+        file = Path(self.destination.text)
+        recover(file.parent)
+        encoding = self._encoding(codec_for(file))
+        container = container_for(file, encoding)
+        with transaction(overwrite=self.config.overwrite) as appear:
+            part = appear(file)
+            info = _output_info(self._input.info)
+            with Writer(part, info=info, container=container, encoding=encoding) as writer:
+                self._write(frames, writer, run, on_frame)
+            if not run.counts.shown:
+                raise VideoError(self._lost or "no frame was shown, so there is no file.")
+            verify_output(part, file, others=0)
+
+    def _send(self, frames: Iterator[LiveFrame], run: LiveRun, on_frame: OnFrame | None) -> None:
+        info, encoding = _output_info(self._input.info), self._encoding("h264")
+        if self.destination.kind != "camera":
+            check_encoder(encoding, width=info.width, height=info.height, deep=False)
+        with ReconnectingWriter(
+            self.destination, info=info, encoding=encoding, seconds=self.config.reconnect
+        ) as writer:
+            self._write(frames, writer, run, on_frame)
+
+    def _write(
+        self,
+        frames: Iterator[LiveFrame],
+        writer: _Destination,
+        run: LiveRun,
+        on_frame: OnFrame | None,
+    ) -> None:
+        first, last = None, -1
+        step = max(1, round(TICKS / self._input.info.rate))
+        for one in frames:
+            ticks = one.frame.pts * one.frame.time_base * TICKS
+            first = ticks if first is None else first
+            last = max(last + 1, round(ticks - first))
+            writer.write(one.pixels, FrameTime(last, step, Fraction(1, TICKS)))
+            if on_frame is not None:
+                on_frame(one, run.counts, self._input.pictures)
+
+    def _receipt(self, run: LiveRun, seconds: float) -> LiveReceipt:
+        counts, pictures = run.counts, self._input.pictures
+        looked_at = counts.shown + counts.late + counts.refused
+        warned = [self._lost] if self._lost else []
+        if counts.refused:
+            warned.append(
+                f"{counts.refused} frames were dropped because detail of what was to be hidden was "
+                "still in them."
+            )
+        if counts.late:
+            warned.append(
+                f"{counts.late} frames came later than {self.config.max_latency:g} s and were "
+                "dropped; choose a smaller --scale, or a longer --max-latency."
+            )
+        return LiveReceipt(
+            source=self.source.kind,
+            destination=self.destination.kind,
+            method=describe(self.pipeline.anonymizer),
+            settings=self.pipeline.settings(),
+            seconds=round(seconds, 1),
+            pictures=pictures,
+            dropped=max(0, pictures - looked_at),
+            late=counts.late,
+            refused=counts.refused,
+            shown=counts.shown,
+            hidden_whole=counts.hidden_whole,
+            empty=counts.empty,
+            reconnections=self._input.reconnections,
+            latency_median=counts.latency(0.5),
+            latency_95=counts.latency(0.95),
+            max_latency=self.config.max_latency,
+            stage_seconds={key: round(s, 3) for key, s in run.timer.seconds.items()},
+            warnings=tuple(warned),
+        )
+
+    @property
+    def lost(self) -> str | None:
+        """Why the source was lost for good, in a sentence; None: it was not."""
+        return self._lost
+
+
+def _output_info(info: VideoInfo) -> VideoInfo:
+    """What the output is to be: the source's picture in ticks of its own, from zero."""
+    return replace(info, time_base=Fraction(1, TICKS), start=0.0, bit_depth=8, bitrate=None)

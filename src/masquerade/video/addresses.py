@@ -1,0 +1,71 @@
+"""Addresses of live video: cameras, network streams and pipes, by what they are called."""
+
+import re
+import stat
+from pathlib import Path
+from typing import Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from masquerade.errors import UsageError, escape
+
+Kind = Literal["camera", "network", "pipe", "file"]
+PROTOCOLS = {  # of addresses, with the protocols that FFmpeg may use for each
+    "rtsp": "rtsp,rtp,srtp,udp,tcp",
+    "rtsps": "rtsps,rtsp,rtp,srtp,udp,tcp,tls",
+    "rtmp": "rtmp,tcp",
+    "rtmps": "rtmps,rtmp,tcp,tls",
+    "http": "http,tcp",
+    "https": "https,http,tcp,tls",
+    "udp": "udp",
+    "tcp": "tcp",
+    "srt": "srt",
+}
+MUXERS = {"rtsp": "rtsp", "rtmp": "flv", "rtmps": "flv", "udp": "mpegts", "tcp": "mpegts"}
+MUXERS["srt"] = "mpegts"
+
+
+class Address(NamedTuple):
+    """Where live video comes from or goes to."""
+
+    text: str  # as it was given: it may hold a password, so that no message shows it
+    kind: Kind
+    scheme: str = ""  # of a network stream
+
+    @property
+    def name(self) -> str:
+        """What to call it in messages and receipts: without user, password and query."""
+        if self.kind != "network":
+            return "standard input or output" if self.text == "-" else escape(self.text)
+        parts = urlsplit(self.text)
+        try:
+            port = f":{parts.port}" if parts.port else ""
+        except ValueError:
+            port = ""
+        return escape(f"{self.scheme}://{parts.hostname or ''}{port}{parts.path}")
+
+
+def parse_address(text: str) -> Address:
+    """What a word of the command line names: `-`, /dev/video0, rtsp://... or a file.
+
+    Raises:
+        UsageError: it is an address of a kind that is not known.
+    """
+    if text == "-":
+        return Address(text, "pipe")
+    scheme = re.match("([A-Za-z][A-Za-z0-9+.-]+)://", text)
+    if scheme is not None:
+        name = scheme[1].lower()
+        if name not in PROTOCOLS:
+            known = ", ".join(f"{one}://" for one in PROTOCOLS)
+            raise UsageError(f"there is no live video at {name}://; what is known is {known}.")
+        return Address(text, "network", name)
+    path = Path(text)
+    if re.fullmatch("/dev/video[0-9]+", text):
+        return Address(text, "camera")
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return Address(text, "file")
+    if stat.S_ISCHR(mode):
+        return Address(text, "camera")
+    return Address(text, "pipe" if stat.S_ISFIFO(mode) else "file")

@@ -1,0 +1,152 @@
+"""Decode live video and give the newest picture; those that nobody took in time are dropped.
+
+This runs in the decoding process, see `live_source`, and imports no torch.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Self
+
+import av
+from av import VideoFrame
+from av.container import InputContainer
+
+from masquerade.errors import VideoError
+from masquerade.video.addresses import PROTOCOLS, Address
+from masquerade.video.container import DEMUXERS, MAX_VIDEO_PIXELS
+from masquerade.video.decoding import Decoded
+from masquerade.video.probe import VideoInfo, check_size, describe, first_frame, main_stream
+
+TICKS = 90_000  # a second, of the clock that says when a picture arrived
+LIVE_DEMUXERS = f"rtsp,rtp,sdp,mpjpeg,video4linux2,v4l2,{DEMUXERS}"
+
+
+class LiveDecoder:
+    """A camera, network stream or pipe that is decoded as it comes.
+
+    Args:
+        address: where it comes from.
+        descriptor: the open pipe, if it is one.
+        size: "WxH" that a camera is asked for; "": its own.
+        rate: frames a second that a camera is asked for; 0: its own.
+        seconds: after which a connection that does not answer is given up.
+    """
+
+    def __init__(
+        self, address: Address, *, descriptor: int | None, size: str, rate: float, seconds: float
+    ) -> None:
+        self.address, self._descriptor = address, descriptor
+        self._size, self._rate, self._seconds = size, rate, seconds
+        self._changed = threading.Condition()
+        self._newest: Decoded | None = None
+        self._failure: str | None = None  # why there are no more pictures; "": it is the end
+        self._closed = False
+        self._count = 0  # pictures so far
+        self._container: InputContainer | None = None
+
+    def __enter__(self) -> Self:
+        self._container = self._open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed = True
+        if self._container is not None and self._failure is not None:  # else the thread reads on
+            self._container.close()
+
+    def start(self) -> VideoInfo:
+        """Decode the first picture, and go on decoding in a thread; says what comes."""
+        assert self._container is not None
+        path = Path(self.address.name)
+        stream = main_stream(self._container, path)
+        stream.codec_context.thread_type = "SLICE"  # threads by frames would hold some back
+        first = first_frame(self._container, stream, path)
+        info = describe(self._container, stream, first, path)
+        self._put(first)
+        threading.Thread(target=self._decode, args=(stream, path), daemon=True).start()
+        return info
+
+    def take(self) -> Decoded:
+        """The newest picture, once there is one that was not taken; its time is `arrival_tick`.
+
+        Raises:
+            EOFError: the stream has ended.
+            VideoError: it cannot be read on.
+        """
+        with self._changed:
+            while self._newest is None:
+                if self._failure == "":
+                    raise EOFError
+                if self._failure is not None:
+                    raise VideoError(f"{self.address.name} {self._failure}.")
+                self._changed.wait()
+            taken, self._newest = self._newest, None
+            return taken
+
+    def _decode(self, stream: Any, path: Path) -> None:
+        why = ""
+        try:
+            assert self._container is not None
+            for packet in self._container.demux(stream):
+                if self._closed:
+                    return
+                for picture in self._pictures(packet):
+                    check_size(picture.width, picture.height, path, most=MAX_VIDEO_PIXELS)
+                    self._put(picture)
+        except VideoError as error:
+            why = f"cannot be read on: {error}"
+        except (av.FFmpegError, OSError, ValueError, IndexError) as error:
+            why = f"was lost ({str(getattr(error, 'strerror', None) or error).lower()})"
+        with self._changed:
+            self._failure = why
+            self._changed.notify()
+
+    def _pictures(self, packet: Any) -> list[VideoFrame]:
+        """The pictures in a packet; none where it is damaged, as networks make it."""
+        try:
+            found: list[VideoFrame] = packet.decode()
+        except (av.FFmpegError, ValueError):
+            return []
+        return [picture for picture in found if not picture.is_corrupt]
+
+    def _put(self, picture: VideoFrame) -> None:
+        with self._changed:
+            self._newest = Decoded(picture, arrival_tick(), 1, self._count)
+            self._count += 1
+            self._changed.notify()
+
+    def _open(self) -> InputContainer:
+        address, options = self.address, {"format_whitelist": LIVE_DEMUXERS}
+        options |= {"fflags": "nobuffer", "analyzeduration": "1000000"}  # microseconds
+        source: Any = address.text
+        form: str | None = None
+        if address.kind == "network":
+            options["protocol_whitelist"] = PROTOCOLS[address.scheme]
+            if address.scheme.startswith("rtsp"):
+                options |= {"rtsp_transport": "tcp", "allowed_media_types": "video"}
+        elif address.kind == "camera":
+            form = "v4l2"
+            options["protocol_whitelist"] = "file"
+            options |= {"video_size": self._size} if self._size else {}
+            options |= {"framerate": str(self._rate)} if self._rate else {}
+        else:
+            assert self._descriptor is not None
+            pipe = os.fdopen(self._descriptor, "rb", buffering=0)
+            source = SimpleNamespace(name="input", read=pipe.read)
+            options["protocol_whitelist"] = "none"  # there is no such protocol
+        try:
+            return av.open(
+                source, format=form, container_options=options, timeout=(self._seconds, None)
+            )
+        except (av.FFmpegError, ValueError, OSError, MemoryError, RuntimeError) as error:
+            why = str(getattr(error, "strerror", None) or error).lower()
+            raise VideoError(f"{address.name} cannot be opened ({why}).") from None
+
+
+def arrival_tick() -> int:
+    """Now, in ticks of a clock that is the same for all processes of this machine."""
+    return round(time.monotonic() * TICKS)

@@ -1,0 +1,164 @@
+"""Send frames to a live destination as they come: a network stream, a pipe or a virtual camera."""
+
+import sys
+from collections.abc import Callable
+from fractions import Fraction
+from functools import partial
+from time import monotonic
+from typing import Any, Self
+
+import av
+
+from masquerade.anonymizer import Pixels
+from masquerade.errors import MasqueradeError, UsageError
+from masquerade.video.addresses import MUXERS, Address
+from masquerade.video.encoding import Encoding, encoder_for, open_encoder, pixel_format
+from masquerade.video.probe import VideoInfo
+from masquerade.video.rgb_to_yuv import RgbToYuv
+from masquerade.video.timestamps import FrameTime
+
+CAMERA_FORMAT = "yuv420p"  # what programs that read a virtual camera understand
+KEY_FRAMES = 2  # seconds between two, at most: whoever tunes in waits so long
+NO_DELAY = {"libx264": {"tune": "zerolatency"}, "libx265": {"tune": "zerolatency"}}
+PAUSE = 1.0  # seconds between two attempts to open a destination that is gone
+SECONDS = 10.0  # after which a destination that does not take what is sent is given up
+
+
+class LiveWriter:
+    """A video stream without sound or tags to an address, without look-ahead of its encoder.
+
+    Args:
+        address: where it goes; see `addresses.parse_address`.
+        info: of the source, whose size, rate and colour it gets.
+        encoding: how it is compressed; of a virtual camera nothing is.
+
+    Raises:
+        UsageError: nothing can be sent to such an address.
+        MasqueradeError: it cannot be opened.
+    """
+
+    def __init__(self, address: Address, *, info: VideoInfo, encoding: Encoding) -> None:
+        self.address = address
+        muxer = _muxer(address)
+        raw = address.kind == "camera"
+        format = (
+            CAMERA_FORMAT
+            if raw
+            else pixel_format(encoding, "mpegts", width=info.width, height=info.height, deep=False)
+        )
+        self._to_yuv = RgbToYuv(info, format)
+        self._base = Fraction(1, 90_000)
+        options = {"fflags": "+bitexact", "flush_packets": "1"}
+        if address.scheme == "rtsp":
+            options["rtsp_transport"] = "tcp"
+        target: Any = sys.stdout.buffer if address.text == "-" else address.text
+        self._out: Any = self._guarded(
+            lambda: av.open(
+                target, "w", format=muxer, container_options=options, timeout=(SECONDS, SECONDS)
+            )
+        )
+        name, given = ("rawvideo", {}) if raw else encoder_for(encoding, bitrate=_bits(encoding))
+        own = NO_DELAY.get(name, {})
+        self._stream: Any = self._guarded(
+            lambda: self._out.add_stream(name, rate=info.rate, options={**given, **own})
+        )
+        context = self._stream.codec_context
+        context.width, context.height, context.pix_fmt = info.width, info.height, format
+        context.time_base = self._stream.time_base = self._base
+        context.thread_count = encoding.threads
+        context.bit_rate = _bits(encoding) or 0
+        if not raw:
+            context.gop_size = max(1, round(KEY_FRAMES * info.rate))
+            context.max_b_frames = 0
+        self._guarded(lambda: open_encoder(context))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def write(self, pixels: Pixels, time: FrameTime) -> None:
+        """Send one frame (H, W, 3), uint8 RGB.
+
+        Raises:
+            MasqueradeError: the destination is gone.
+        """
+        picture: Any = self._to_yuv.convert(pixels)
+        picture.pts, picture.time_base = round(time.pts * time.time_base / self._base), self._base
+        self._guarded(lambda: self._out.mux(self._stream.encode(picture)))
+
+    def close(self) -> None:
+        """Send what the encoder holds and close the connection, if it is still there."""
+        try:
+            self._out.mux(self._stream.encode(None))
+            self._out.close()
+        except (av.FFmpegError, OSError, ValueError):
+            pass  # whoever read it has gone
+
+    def _guarded(self, action: Callable[[], Any]) -> Any:
+        try:
+            return action()
+        except (av.FFmpegError, OSError, ValueError) as error:
+            why = str(getattr(error, "strerror", None) or error).lower()
+            raise MasqueradeError(f"{self.address.name} cannot be written to ({why}).") from error
+
+
+class ReconnectingWriter:
+    """A `LiveWriter` that is opened again when its destination is gone; frames are dropped then.
+
+    Args:
+        address: where it goes.
+        info: of the source.
+        encoding: how it is compressed.
+        seconds: for which a destination that is gone is opened again; a pipe never is.
+
+    Raises:
+        MasqueradeError: it cannot be opened at first, or was gone for longer.
+    """
+
+    def __init__(
+        self, address: Address, *, info: VideoInfo, encoding: Encoding, seconds: float
+    ) -> None:
+        self._open = partial(LiveWriter, address, info=info, encoding=encoding)
+        self._seconds = 0.0 if address.kind == "pipe" else seconds
+        self._writer: LiveWriter | None = self._open()
+        self._gone_at = self._tried_at = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def write(self, pixels: Pixels, time: FrameTime) -> None:
+        """Send one frame (H, W, 3), uint8 RGB, or drop it while there is nobody to send it to."""
+        now = monotonic()
+        try:
+            if self._writer is None and now - self._tried_at >= PAUSE:
+                self._tried_at = now
+                self._writer = self._open()
+            if self._writer is not None:
+                self._writer.write(pixels, time)
+        except MasqueradeError:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer, self._gone_at = None, now
+            if now - self._gone_at >= self._seconds:
+                raise
+
+
+def _muxer(address: Address) -> str:
+    if address.kind == "camera":
+        return "v4l2"
+    if address.kind == "pipe":
+        return "mpegts"
+    if address.scheme not in MUXERS:
+        known = ", ".join(f"{one}://" for one in MUXERS)
+        raise UsageError(f"nothing is sent to {address.scheme}://; choose one of {known}.")
+    return MUXERS[address.scheme]
+
+
+def _bits(encoding: Encoding) -> int | None:
+    return encoding.bitrate if isinstance(encoding.bitrate, int) else None

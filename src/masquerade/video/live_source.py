@@ -1,0 +1,186 @@
+"""Live video as an iterator of the newest frames, decoded in another process.
+
+A frame that comes while another one is worked on replaces the one that waits, so that nobody ever
+sees a late one for want of speed. A source that is lost is opened again.
+"""
+
+import mmap
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Self
+
+from masquerade.errors import UsageError, VideoError
+from masquerade.video.addresses import Address
+from masquerade.video.container import MAX_VIDEO_PIXELS
+from masquerade.video.decoding_process import Conversation, Limits, share_memory
+from masquerade.video.frame import Frame, YuvToRgb
+from masquerade.video.live_decoding import TICKS, arrival_tick
+from masquerade.video.messages import info_from_plain
+from masquerade.video.probe import VideoInfo, check_size
+from masquerade.video.shared_picture import PictureMaker, Properties, byte_count
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds between two attempts to open a lost source
+
+
+class LiveSource:
+    """A camera, network stream or pipe as an iterator of `Frame`s, each the newest when it is read.
+
+    A frame's `pts` is when it arrived, in ticks of `arrival_tick`'s clock, and its `index` counts
+    the pictures that came, so that a gap in it is of frames that were dropped.
+
+    Args:
+        address: where it comes from; see `addresses.parse_address`.
+        size: "WxH" that a camera is asked for; None: its own.
+        rate: frames a second that a camera is asked for; None: its own.
+        stall: seconds without a picture after which the source is taken for lost.
+        reconnect: seconds for which a lost network source or camera is opened again and again.
+        say: what a sentence is given to when it is lost, and when it is back.
+
+    Raises:
+        VideoError: it cannot be opened, or was lost for longer than `reconnect`.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        size: str | None = None,
+        rate: float | None = None,
+        stall: float = 10.0,
+        reconnect: float = 60.0,
+        say: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
+        if address.kind == "file":
+            raise UsageError(
+                f"{address.name} is no camera, network stream or pipe; `masquerade anonymize` "
+                "takes files."
+            )
+        self.address = address
+        self._wanted = {"size": size or "", "rate": rate or 0.0, "seconds": stall}
+        self._stall, self._reconnect = stall, reconnect if address.kind != "pipe" else 0.0
+        self._say = say
+        self._talk: Conversation | None = None
+        self._to_rgb: YuvToRgb | None = None
+        self._stopped = False
+        self._before = 0  # pictures of earlier connections
+        self.reconnections = 0
+        self.pictures = 0  # that came so far
+
+    def __enter__(self) -> Self:
+        self.info = self._connect()
+        self._to_rgb = YuvToRgb(self.info, force_8bit=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._disconnect()
+
+    def stop(self) -> None:
+        """End the iteration at once, as a signal handler may."""
+        self._stopped = True
+        if self._talk is not None:
+            self._talk.hang_up()
+
+    def __iter__(self) -> Iterator[Frame]:
+        while not self._stopped:
+            try:
+                for frame in self._frames():
+                    yield frame
+                    if self._stopped:
+                        return
+                if self.address.kind == "pipe":
+                    return
+                raise VideoError(f"{self.address.name} has ended.")
+            except VideoError as error:
+                self._disconnect()
+                if self._stopped:
+                    return
+                if not self._reconnect:
+                    raise
+                self._say(f"{str(error).removesuffix('.')}; it is opened again.")
+            self._before = self.pictures
+            self._connect_again()
+
+    def _connect_again(self) -> None:
+        """Open a lost source; its pictures are given in the size of the first ones."""
+        until, pause = time.monotonic() + self._reconnect, FIRST_PAUSE
+        while not self._stopped:
+            try:
+                self._connect()
+                self.reconnections += 1
+                self._say(f"{self.address.name} is back.")
+                return
+            except VideoError:
+                self._disconnect()
+                left = until - time.monotonic()
+                if left <= 0:
+                    raise
+                self._wait(min(pause, left))
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _wait(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not self._stopped and time.monotonic() < until:
+            time.sleep(0.05)
+
+    def _connect(self) -> VideoInfo:
+        name = self.address.name
+        # the decoder itself gives up a connection first, and says why
+        self._talk = Conversation(name, Limits(seconds=self._stall + 5))
+        self._talk.say("watch", address=list(self.address), memory=None, **self._wanted)
+        if self.address.kind == "pipe":
+            self._hand_over_pipe()
+        plain = self._talk.answer()[0]["info"]
+        self._talk.wait_at_most(self._stall)
+        info = info_from_plain(plain, Path(name))
+        check_size(info.width, info.height, name, most=MAX_VIDEO_PIXELS)
+        return info
+
+    def _hand_over_pipe(self) -> None:
+        assert self._talk is not None
+        if self.address.text == "-":
+            self._talk.give(sys.stdin.fileno())
+            return
+        try:
+            descriptor = os.open(self.address.text, os.O_RDONLY)
+        except OSError as error:
+            raise VideoError(f"{self.address.name} cannot be opened: {error.strerror}.") from None
+        self._talk.give(descriptor)
+        os.close(descriptor)
+
+    def _disconnect(self) -> None:
+        talk, self._talk = self._talk, None
+        if talk is not None and not talk.over:
+            with suppress(VideoError):
+                talk.end()
+
+    def _frames(self) -> Iterator[Frame]:
+        talk, to_rgb = self._talk, self._to_rgb
+        assert talk is not None and to_rgb is not None
+        maker, slot = PictureMaker(), 0
+        shared: mmap.mmap | None = None
+        while True:
+            message, _ = talk.answer()
+            if "closed" in message:
+                return
+            if "room" in message:
+                slot = message["room"]
+                shared = share_memory(talk, slot, most=1)
+                continue
+            of = Properties(*message["picture"])
+            check_size(of.width, of.height, self.address.name, most=MAX_VIDEO_PIXELS)
+            assert shared is not None and byte_count(*of[:3]) <= slot
+            picture = maker.take(memoryview(shared)[:slot], of)
+            number = self._before + message["index"]
+            self.pictures = number + 1
+            yield Frame(picture, to_rgb, message["pts"], 1, Fraction(1, TICKS), number)
+            talk.say("next", slot=0)
+
+
+def age(frame: Frame) -> float:
+    """Seconds since a live frame arrived."""
+    return float((arrival_tick() - frame.pts) * frame.time_base)

@@ -1,0 +1,287 @@
+"""Live video: no frame is shown that is not hidden in time, whatever is slow, lost or wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from masquerade.anonymizer import Anonymizer
+from masquerade.cli import main
+from masquerade.errors import MasqueradeError, OutputError, UsageError
+from masquerade.methods import build
+from masquerade.pipeline import live as module
+from masquerade.pipeline.config import Pipeline, PipelineConfig
+from masquerade.pipeline.live import LiveCounts, LiveRun
+from masquerade.pipeline.live_run import LiveConfig, build_live_pipeline
+from masquerade.regions.boxes import Box
+from masquerade.regions.region import Region
+from masquerade.video.probe import VideoInfo
+from masquerade.video.read import Reader
+
+SIZE = 64, 48
+INFO = VideoInfo(path=Path("camera"), kind="video", container="", width=64, height=48)
+FACE = Region(boxes=(Box(16, 12, 48, 36, 1.0, 1),))
+
+
+class Picture:
+    """A textured frame that arrived some time ago."""
+
+    width, height = SIZE
+    time_base = Fraction(1, 25)
+    duration = 1
+
+    def __init__(self, index: int) -> None:
+        self.index = self.pts = index
+        self.time = index / 25
+        self.age = 0.0
+        self.pixels = np.random.default_rng(index).integers(0, 256, (48, 64, 3), np.uint8)
+
+    def rgb(self, size: tuple[int, int] | None = None) -> Any:
+        return self.pixels
+
+
+def run_of(
+    regions: Callable[[Iterable[Any]], Iterator[Region]],
+    *,
+    method: Anonymizer | None = None,
+    **settings: Any,
+) -> LiveRun:
+    config = PipelineConfig(regions="faces", shape="box", mask_scale=1.0, **settings)
+    pipeline = Pipeline(method or build("blacken"), config, regions)
+    return LiveRun(pipeline, info=INFO, max_latency=0.5, age=lambda frame: frame.age)  # type: ignore[attr-defined]
+
+
+def always(region: Region) -> Callable[[Iterable[Any]], Iterator[Region]]:
+    return lambda frames: (region for _ in frames)
+
+
+def test_each_frame_comes_out_before_the_next_one_is_read() -> None:
+    read: list[int] = []
+
+    def frames() -> Iterator[Picture]:
+        for index in range(4):
+            read.append(index)
+            yield Picture(index)
+
+    for shown in run_of(always(FACE))(frames()):  # type: ignore[arg-type]
+        assert read[-1] == shown.frame.index
+        assert (shown.pixels[12:36, 16:48] == 0).all()
+        assert np.array_equal(shown.pixels[:12], shown.frame.pixels[:12])  # type: ignore[attr-defined]
+    assert read == [0, 1, 2, 3]
+
+
+def test_a_detector_that_stalls_shows_nothing_and_never_a_raw_frame() -> None:
+    stalled = {3, 4, 7}
+
+    def slow(frames: Iterable[Any]) -> Iterator[Region]:
+        for frame in frames:
+            frame.age = 0.6 if frame.index in stalled else 0.1
+            yield FACE
+
+    run = run_of(slow)
+    shown = list(run(Picture(i) for i in range(10)))  # type: ignore[arg-type]
+    assert {one.frame.index for one in shown} == set(range(10)) - stalled
+    assert all((one.pixels[12:36, 16:48] == 0).all() for one in shown)
+    assert (run.counts.shown, run.counts.late) == (7, 3)
+    assert run.counts.latency(0.5) == run.counts.latency(0.95) == 0.1
+
+
+def test_where_nobody_is_found_everything_is_hidden_unless_it_is_allowed() -> None:
+    run = run_of(always(Region()))
+    (shown,) = run([Picture(0)])  # type: ignore[list-item]
+    assert not shown.pixels.any()
+    assert (run.counts.hidden_whole, run.counts.empty) == (1, 0)
+    run = run_of(always(Region()), allow_empty=True)
+    (shown,) = run([Picture(0)])  # type: ignore[list-item]
+    assert np.array_equal(shown.pixels, Picture(0).pixels)
+    assert (run.counts.hidden_whole, run.counts.empty) == (0, 1)
+
+
+class Sometimes(Anonymizer):
+    """A method that forgets to hide every third frame."""
+
+    card = build("blacken").card
+
+    def init_state(self, *, seed: int | None = None) -> int:
+        return 0
+
+    def on_pixels(self, pixels: Any, *, mask: Any = None, state: Any = None) -> Any:
+        hidden = state % 3 == 2
+        return (pixels.copy() if hidden else np.zeros_like(pixels)), state + 1
+
+
+def test_a_frame_that_a_method_did_not_hide_is_not_shown() -> None:
+    run = run_of(always(FACE), method=Sometimes())
+    shown = list(run(Picture(i) for i in range(9)))  # type: ignore[arg-type]
+    assert [one.frame.index for one in shown] == [0, 1, 3, 4, 6, 7]
+    assert run.counts.refused == 3
+
+
+def test_a_method_that_hides_nothing_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_REFUSED", 5)
+    run = run_of(always(FACE), method=Nothing())
+    with pytest.raises(OutputError, match="5 frames in a row"):
+        list(run(Picture(i) for i in range(9)))  # type: ignore[arg-type]
+    assert run.counts.shown == 0
+
+
+class Nothing(Sometimes):
+    """A method that gives back what it was given."""
+
+    def on_pixels(self, pixels: Any, *, mask: Any = None, state: Any = None) -> Any:
+        return pixels.copy(), state
+
+
+def test_methods_that_need_more_frames_than_the_latency_holds_are_refused() -> None:
+    method = build("blacken")
+    method.window = 16  # type: ignore[misc]
+    with pytest.raises(UsageError, match=r"--max-latency 1\.3"):
+        run_of(always(FACE), method=method)
+
+
+def test_latencies_are_counted_in_bounded_memory() -> None:
+    counts = LiveCounts()
+    assert counts.latency(0.5) is None
+    for ms in range(1, 101):
+        counts.add_latency(ms / 1000)
+    counts.add_latency(10_000)
+    assert (counts.latency(0.5), counts.latency(0.95)) == (0.051, 0.096)
+    assert counts.latencies.nbytes < 2**20
+
+
+@pytest.mark.parametrize("regions", ["faces", "people", "parts:head", "hands", "text"])
+def test_region_sources_read_one_frame_ahead_at_most(regions: str) -> None:
+    pipeline = build_live_pipeline(build("blacken"), LiveConfig(regions=regions))
+    assert pipeline.regions.look_ahead <= 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"every": 3}, "--every needs frames of the future"),
+        ({"detector": "motion"}, "frames of the future"),
+        ({"bitrate": "source"}, "no bitrate"),
+        ({"amp": True, "device": "cpu"}, "--amp needs"),
+    ],
+)
+def test_settings_of_files_are_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        build_live_pipeline(build("blacken"), LiveConfig(**settings))
+
+
+@pytest.fixture
+def feed(tmp_path: Path) -> Iterator[Callable[[Path], Path]]:
+    """Play a file into a named pipe, as a camera's driver would."""
+    players = []
+
+    def play(video: Path) -> Path:
+        pipe = tmp_path / "camera"
+        os.mkfifo(pipe)
+        words = ["ffmpeg", "-v", "error", "-y", "-re", "-stream_loop", "-1", "-i", video, "-an"]
+        words += ["-t", "60", "-c:v", "mpeg2video", "-f", "mpegts", pipe]
+        players.append(subprocess.Popen(words, stderr=subprocess.DEVNULL))
+        return pipe
+
+    yield play
+    for player in players:
+        player.kill()
+        player.wait()
+
+
+def test_a_pipe_becomes_a_file_in_which_nobody_is_seen(
+    clip: Path, tmp_path: Path, feed: Callable[[Path], Path], capsys: Any
+) -> None:
+    out = tmp_path / "out.mp4"
+    words = [str(feed(clip)), "-o", str(out), "--method", "blacken", "--regions", "frame"]
+    assert main(["live", *words, "--duration", "1", "--json"]) == 0
+    receipt = json.loads(capsys.readouterr().out)
+    with Reader(out) as reader:
+        frames = [frame for frame in reader if hasattr(frame, "rgb")]
+        assert (reader.info.width, reader.info.height) == (640, 480)
+        assert all(int(frame.rgb().max()) < 8 for frame in frames)
+        seconds = frames[-1].time - frames[0].time
+    assert len(frames) == receipt["shown"] > 1 and 0 < seconds <= 1
+    assert receipt["pictures"] == receipt["shown"] + receipt["dropped"] + receipt["late"]
+    assert (receipt["source"], receipt["destination"]) == ("pipe", "file")
+    saved = (tmp_path / "out.mp4.receipt.json").read_text()
+    assert json.loads(saved) == receipt and "camera" not in saved
+
+
+def test_ctrl_c_ends_it_and_keeps_what_was_shown(
+    clip: Path, tmp_path: Path, feed: Callable[[Path], Path]
+) -> None:
+    out = tmp_path / "out.mkv"
+    words = ["live", feed(clip), "-o", out, "--method", "blacken", "--regions", "frame"]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "masquerade", *words], stderr=subprocess.PIPE, text=True
+    )
+    assert run.stderr is not None and "Ctrl-C ends it" in run.stderr.readline()
+    time.sleep(0.5)  # for some frames more
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 0, said
+    with Reader(out) as reader:
+        assert sum(hasattr(item, "rgb") for item in reader)
+
+
+def test_a_source_that_cannot_be_opened_is_one_sentence_without_its_password(
+    tmp_path: Path, capsys: Any
+) -> None:
+    out = tmp_path / "out.mp4"
+    address = "rtsp://nurse:secret@127.0.0.1:1/ward?key=secret"
+    words = [address, "-o", str(out), "--method", "blacken", "--regions", "frame"]
+    assert main(["live", *words, "--reconnect", "0"]) == 1
+    said = capsys.readouterr().err
+    assert "rtsp://127.0.0.1:1/ward cannot be opened" in said
+    assert "secret" not in said and "nurse" not in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ([], 2, "name a source and a destination"),
+        (["/dev/video99", "-o", "out.mp4"], 1, "cannot be opened"),
+        (["rtsp://127.0.0.1/a", "-o", "out.xyz"], 2, "No video is written as"),
+        (["here.mp4", "-o", "out.mp4"], 2, "is no camera, network stream or pipe"),
+        (["gopher://127.0.0.1/a", "-o", "out.mp4"], 2, "no live video at gopher://"),
+        (["-", "-o", "-", "--json"], 2, "--json"),
+        (["-", "-o", "out.mp4", "--level", "face", "--method", "blur"], 2, "--level chooses"),
+    ],
+)
+def test_wrong_usage_is_one_sentence(
+    words: list[str], code: int, said: str, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["live", *words]) == code
+    captured = capsys.readouterr().err
+    assert said in captured and "Traceback" not in captured
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_of_the_detector_leaves_no_file(
+    clip: Path, tmp_path: Path, feed: Callable[[Path], Path], monkeypatch: Any, capsys: Any
+) -> None:
+    def broken(self: Any, frames: Iterable[Any]) -> Iterator[Region]:
+        for number, _ in enumerate(frames):
+            if number == 3:
+                raise MasqueradeError("the detector is out of order.")
+            yield Region(full_frame=True)
+
+    monkeypatch.setattr("masquerade.regions.region_sources.WholeFrame.__call__", broken)
+    out = tmp_path / "out.mp4"
+    words = [str(feed(clip)), "-o", str(out), "--method", "blacken", "--regions", "frame"]
+    assert main(["live", *words]) == 1
+    assert "out of order" in capsys.readouterr().err
+    assert not [one for one in tmp_path.iterdir() if one.name != "camera"]

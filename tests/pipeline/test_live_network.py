@@ -1,0 +1,152 @@
+"""Live video over a real network protocol: an RTSP server on the loopback, lost and found again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from masquerade.video.read import Reader
+
+SERVER = Path(__file__).with_name("rtsp_server.py")
+PYTHON = "/usr/bin/python3"  # whose packages Debian installs
+HIDDEN = ["--method", "blacken", "--regions", "frame"]
+
+
+def gstreamer() -> bool:
+    try:
+        script = "import gi; gi.require_version('GstRtspServer', '1.0')"
+        return not subprocess.run([PYTHON, "-c", script], capture_output=True).returncode
+    except OSError:
+        return False
+
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (gstreamer() and shutil.which("ffmpeg")),
+        reason="no RTSP server: apt install gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good "
+        "python3-gi ffmpeg",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def video(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Half a minute in H.264 that an RTSP server sends as it is."""
+    path = tmp_path_factory.mktemp("rtsp") / "ward.mp4"
+    words = ["ffmpeg", "-v", "error", "-stream_loop", "29", "-i", clip, "-an", "-c:v", "libx264"]
+    subprocess.run([*words, "-preset", "ultrafast", "-g", "10", path], check=True)
+    return path
+
+
+@contextmanager
+def served(video: Path, port: int = 0) -> Iterator[int]:
+    server = subprocess.Popen(
+        [PYTHON, SERVER, str(video), str(port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert server.stdout is not None
+        yield int(server.stdout.readline())
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def live(*words: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "masquerade", "live", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(run: subprocess.Popen[str], words: str) -> None:
+    assert run.stderr is not None
+    lines = []
+    while words not in (line := run.stderr.readline()):
+        lines.append(line)
+        assert line, "".join(lines)
+
+
+def receipt_of(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(out.with_name(out.name + ".receipt.json").read_text())
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def shown_frames(path: Path) -> int:
+    with Reader(path) as reader:
+        frames = [frame for frame in reader if hasattr(frame, "rgb")]
+        assert all(int(frame.rgb().max()) < 8 for frame in frames)
+    return len(frames)
+
+
+def test_a_stream_that_is_lost_is_found_again(video: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    with served(video) as port:
+        run = live(f"rtsp://127.0.0.1:{port}/ward", "-o", out, *HIDDEN, "--stall", 3)
+        wait_for(run, "the first frame is shown")
+        time.sleep(1)
+    wait_for(run, "it is opened again")
+    with served(video, port):
+        wait_for(run, "is back")
+        time.sleep(2)
+        run.send_signal(signal.SIGTERM)
+        _, errors = run.communicate(timeout=60)
+    assert run.returncode == 0, errors
+    receipt = receipt_of(out)
+    assert receipt["reconnections"] == 1 and receipt["warnings"] == []
+    assert shown_frames(out) == receipt["shown"]
+
+
+def test_a_stream_that_is_gone_for_good_leaves_what_was_shown(video: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    words = [*HIDDEN, "--stall", 2, "--reconnect", 1]
+    with served(video) as port:
+        run = live(f"rtsp://nurse:secret@127.0.0.1:{port}/ward", "-o", out, *words)
+        wait_for(run, "the first frame is shown")
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert "rtsp://127.0.0.1" in errors and "secret" not in errors and "Traceback" not in errors
+    assert shown_frames(out) == receipt_of(out)["shown"]
+
+
+def test_it_goes_on_to_an_rtsp_server(video: Path, tmp_path: Path) -> None:
+    """FFmpeg waits for a sender, as a server that records does."""
+    got, port = tmp_path / "got.mkv", free_port()
+    address = f"rtsp://127.0.0.1:{port}/safe"
+    words = ["ffmpeg", "-v", "error", "-rtsp_flags", "listen", "-i", address, "-c", "copy", got]
+    receiver = subprocess.Popen(words, stderr=subprocess.PIPE)
+    try:
+        time.sleep(1)
+        with served(video) as source:
+            words = [*HIDDEN, "--duration", "4", "--json"]
+            run = live(f"rtsp://127.0.0.1:{source}/ward", "-o", address, *words)
+            said, errors = run.communicate(timeout=60)
+        assert run.returncode == 0, errors
+        receiver.wait(timeout=20)
+    finally:
+        receiver.kill()
+        receiver.communicate()
+    assert json.loads(said)["destination"] == "network"
+    assert shown_frames(got) > 1
