@@ -1,0 +1,57 @@
+"""What the page asks of jobs, their results, and reports of benchmarks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.responses import FileResponse
+
+from masquerade.errors import VideoError
+from masquerade.pipeline.config import PipelineConfig
+from masquerade.pipeline.outputs import receipt_path
+from masquerade.studio.guard import REPORT_POLICY, SCRIPTED_POLICY
+from masquerade.studio.requests import NewJob, Number
+from masquerade.studio.studio import Studio
+
+
+def add_job_routes(app: FastAPI, studio: Studio) -> None:
+    """Add what the page asks of jobs and reports."""
+
+    @app.post("/api/videos/{id}/jobs", status_code=201)
+    def add(id: str, asked: NewJob, seen: Number | None = None) -> dict[str, Any]:
+        if asked.kind == "attack":
+            return studio.attack(id, asked.job or "").shown()
+        empty, gaps = asked.allow_empty, asked.allow_gaps
+        return studio.anonymize(id, allow_empty=empty, allow_gaps=gaps, seen=seen).shown()
+
+    @app.get("/api/jobs")
+    def jobs() -> list[dict[str, Any]]:
+        return [job.shown() for job in studio.jobs.all()]
+
+    @app.delete("/api/jobs/{id}", status_code=204)
+    def remove(id: str) -> None:
+        studio.jobs.remove(id)
+
+    @app.get("/api/jobs/{id}/result", response_class=FileResponse)
+    def result(id: str) -> FileResponse:
+        path = studio.result(id)
+        return FileResponse(path, filename=studio.jobs.get(id).result)
+
+    @app.get("/api/jobs/{id}/receipt", response_class=FileResponse)
+    def receipt(id: str) -> FileResponse:
+        path = receipt_path(studio.result(id), PipelineConfig())
+        return FileResponse(path, filename=path.name)
+
+    @app.get("/api/jobs/{id}/page", response_class=FileResponse)
+    def page(id: str) -> FileResponse:
+        headers = {"content-security-policy": REPORT_POLICY}
+        path = studio.result(id)
+        if studio.jobs.get(id).kind != "attack":
+            raise VideoError("this job made no page.")
+        return FileResponse(path, media_type="text/html", headers=headers)
+
+    @app.get("/api/report", response_class=FileResponse)
+    def report(path: str) -> FileResponse:
+        headers = {"content-security-policy": SCRIPTED_POLICY}
+        return FileResponse(studio.report(path), media_type="text/html", headers=headers)
