@@ -70,6 +70,21 @@ def check_pixels(found: Any, frames: Pixels) -> tuple[Pixels, Any]:
     return found
 
 
+def first_state(
+    anonymizer: "Anonymizer", *, seed: int | None = None, digest: bytes | None = None
+) -> Any:
+    """The state of a new video, with the digest of its source for methods that ask for it.
+
+    Args:
+        anonymizer: the method.
+        seed: for science only; None draws from the operating system's entropy.
+        digest: of the source; other methods are not given it.
+    """
+    if anonymizer.needs_source_digest:
+        return anonymizer.init_state(seed=seed, source=digest)
+    return anonymizer.init_state(seed=seed)
+
+
 def _in_range(values: Tensor) -> bool:
     """Whether all values are in [0, 1], but for rounding; NaN is not."""
     return bool(((values >= -1e-3) & (values <= 1 + 1e-3)).all())

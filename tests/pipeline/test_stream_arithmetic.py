@@ -20,7 +20,6 @@ from masquerade.pipeline.stream import (
     AnonymizedFrame,
     Cover,
     StageTimer,
-    _black_outside,
     _bytes_of,
     _group_windows,
     _pad_to_window,
@@ -28,6 +27,7 @@ from masquerade.pipeline.stream import (
     _Window,
     anonymize,
     anonymize_stream,
+    black_outside,
     closing_if_possible,
     prefetch,
     region_mask,
@@ -106,12 +106,12 @@ def test_a_short_window_is_played_back_and_forth(count: int, window: int, order:
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
-def test_black_outside_is_the_share_of_the_mask_rounded(kind: Any) -> None:
+def testblack_outside_is_the_share_of_the_mask_rounded(kind: Any) -> None:
     top = np.iinfo(kind).max
     values = np.array([0, 1, 2, 127, 128, 200, top - 1, top], kind)
     pixels = np.repeat(values, 256).reshape(1, len(values), 256, 1).repeat(3, 3)
     mask = np.tile(np.arange(256, dtype=np.uint8), (len(values), 1))[None]
-    out = _black_outside(pixels, mask)
+    out = black_outside(pixels, mask)
     exact = pixels.astype(float) * mask[..., None] / 255
     assert out.dtype == kind and np.array_equal(out, np.floor(exact + 127 / 255).astype(kind))
     assert np.abs(out - exact).max() <= 0.5

@@ -20,7 +20,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymizer, Pixels, check_anonymized, check_pixels
+from masquerade.anonymizer import (
+    Anonymizer,
+    Pixels,
+    check_anonymized,
+    check_pixels,
+    first_state,
+)
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.pipeline.track_methods import TrackMethod, TrackMethods
 from masquerade.regions.masks import rasterize
@@ -197,7 +203,7 @@ def anonymize_stream(
     decoded = queued(timer.measure_each("decode", items))
     paired = queued(_pair_with_regions(decoded, source, timer))
     windows = _group_windows(paired, anonymizer.window or batch or 1)
-    state = _init_state(anonymizer, seed, digest)
+    state = first_state(anonymizer, seed=seed, digest=digest)
     others = TrackMethods(track_methods, seed=seed, digest=digest)
     return queued(
         _anonymize_windows(windows, anonymizer, cover or Cover(), state, others, amp, timer, watch)
@@ -286,6 +292,15 @@ def region_mask(region: Region, cover: Cover, *, width: int, height: int) -> U8 
     return mask
 
 
+def window_masks(regions: Sequence[Region], cover: Cover, *, width: int, height: int) -> U8 | None:
+    """The masks (T, H, W) of a window's frames; None: all of every frame is hidden."""
+    masks = [region_mask(region, cover, width=width, height=height) for region in regions]
+    if all(mask is None for mask in masks):
+        return None
+    full = np.full((height, width), 255, np.uint8)
+    return _stack([full if mask is None else mask for mask in masks])
+
+
 def _anonymize_windows(
     windows: Iterator[_Window],
     anonymizer: Anonymizer,
@@ -315,7 +330,7 @@ def _anonymize_windows(
                 out, state = check_pixels(found, pixels)
                 out = others.apply(out, pixels, masks, window.regions)
                 if masks is not None and cover.outside == "black":
-                    out = _black_outside(out, masks)
+                    out = black_outside(out, masks)
             for i in range(count):
                 one = None if mask is None else mask[i]
                 made = AnonymizedFrame(window.frames[i], out[i], window.regions[i], one)
@@ -324,7 +339,7 @@ def _anonymize_windows(
                 yield made
 
 
-def _black_outside(pixels: Pixels, mask: U8) -> Pixels:
+def black_outside(pixels: Pixels, mask: U8) -> Pixels:
     """(T, H, W, 3) times the mask (T, H, W): black where nothing is hidden."""
     share = mask[..., None].astype(np.uint32)
     return ((pixels * share + 127) // 255).astype(pixels.dtype)  # type: ignore[return-value]
@@ -334,11 +349,7 @@ def _stack_window(window: _Window, cover: Cover) -> tuple[Pixels, U8 | None]:
     """A window's frames (T, H, W, 3) and masks (T, H, W); None: all of every frame is hidden."""
     pixels = _stack([frame.rgb() for frame in window.frames])
     height, width = pixels.shape[1:3]
-    masks = [region_mask(region, cover, width=width, height=height) for region in window.regions]
-    if all(mask is None for mask in masks):
-        return pixels, None
-    full = np.full((height, width), 255, np.uint8)
-    return pixels, _stack([full if mask is None else mask for mask in masks])
+    return pixels, window_masks(window.regions, cover, width=width, height=height)
 
 
 def _stack(frames: list[NDArray[Any]]) -> NDArray[Any]:
@@ -379,7 +390,7 @@ def anonymize(
     digest = None
     if anonymizer.needs_source_digest:
         digest = hashlib.sha256(clip.contiguous().cpu().numpy().tobytes()).digest()
-    state, parts = _init_state(anonymizer, seed, digest), []
+    state, parts = first_state(anonymizer, seed=seed, digest=digest), []
     with torch.no_grad():
         for first in range(0, frames, step):
             at = _pad_to_window(np.arange(first, min(first + step, frames)), anonymizer.window)
@@ -389,10 +400,3 @@ def anonymize(
             parts.append(out.clip)
             state = out.state
     return torch.cat(parts, 2)[:, :, :frames]
-
-
-def _init_state(anonymizer: Anonymizer, seed: int | None, digest: bytes | None) -> Any:
-    """The state of a new video; only some methods take the source's digest."""
-    if anonymizer.needs_source_digest:
-        return anonymizer.init_state(seed=seed, source=digest)
-    return anonymizer.init_state(seed=seed)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.anonymizer import Anonymizer, Pixels, check_pixels
+from masquerade.anonymizer import Anonymizer, Pixels, check_pixels, first_state
 from masquerade.errors import UsageError
 from masquerade.methods import method_name
 from masquerade.regions.boxes import Box
@@ -53,8 +53,7 @@ class TrackMethods:
         self._states: list[Any] = []
         for number, one in enumerate(methods, 1):
             own = None if seed is None else seed + number  # else two would draw the same noise
-            source = {"source": digest} if one.anonymizer.needs_source_digest else {}
-            self._states.append(one.anonymizer.init_state(seed=own, **source))
+            self._states.append(first_state(one.anonymizer, seed=own, digest=digest))
 
     def apply(
         self, out: Pixels, pixels: Pixels, masks: U8 | None, regions: Sequence[Region]

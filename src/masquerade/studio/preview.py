@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import torch
 
-from masquerade.anonymizer import Anonymizer, Pixels
+from masquerade.anonymizer import Anonymizer, Pixels, first_state
 from masquerade.errors import VideoError
 from masquerade.pipeline.config import (
     PipelineConfig,
@@ -25,7 +25,7 @@ from masquerade.pipeline.config import (
     with_edits,
 )
 from masquerade.pipeline.edits import Edits
-from masquerade.pipeline.stream import Cover, region_mask
+from masquerade.pipeline.stream import Cover, black_outside, window_masks
 from masquerade.pipeline.track_methods import TrackMethods
 from masquerade.regions.boxes import Box
 from masquerade.regions.masks import Mask, rasterize
@@ -35,6 +35,7 @@ from masquerade.studio.scans import followed_label, only_settings, scan_key
 
 NEAR = 1.15  # factor on the box of somebody visible: so far around it nothing else is hidden
 KEPT_SOURCES, KEPT_FOUND = 4, 64
+NO_DIGEST = bytes(32)  # the noise of a preview is not that of the run
 SHAPES = {"faces": "ellipse", "people": "silhouette", "parts": "silhouette"}
 
 
@@ -122,14 +123,14 @@ class Preview:
         people = [scaled_people(region, self._scale) for region in regions]
         poses = {"people": people} if anonymizer.needs_people else {}
         with self._turn, torch.no_grad():
-            state = _state(anonymizer)
+            state = first_state(anonymizer, digest=NO_DIGEST)
             out, _ = anonymizer.on_pixels(pixels, mask=masks, state=state, **poses)
             if edits.methods:
-                others = TrackMethods(edits.track_methods(), seed=None, digest=bytes(32))
+                others = TrackMethods(edits.track_methods(), seed=None, digest=NO_DIGEST)
                 scaled = [scaled_region(region, self._scale) for region in regions]
                 out = others.apply(out, pixels, masks, scaled)
         if masks is not None and config.outside == "black":
-            out = out * (masks[..., None] > 127)
+            out = black_outside(out, masks)
         return np.asarray(out[at.index(frame)], np.uint8)
 
     def region(self, edits: Edits, frame: int) -> Region:
@@ -160,14 +161,8 @@ class Preview:
         shape: Any = config.shape or SHAPES.get(source_names(config)[0], "ellipse")
         cover = Cover(shape, config.mask_scale, config.feather)
         width, height = self._pictures.size
-        masks = [
-            region_mask(scaled_region(one, self._scale), cover, width=width, height=height)
-            for one in regions
-        ]
-        if all(mask is None for mask in masks):
-            return None
-        full = np.full((height, width), 255, np.uint8)
-        return np.stack([full if mask is None else mask for mask in masks])
+        scaled = [scaled_region(one, self._scale) for one in regions]
+        return window_masks(scaled, cover, width=width, height=height)
 
     def _method(self, edits: Edits) -> Anonymizer:
         key = f"{edits.settings.get('level')} {edits.method} {dict(edits.arguments)}"
@@ -269,11 +264,6 @@ def _at_size(region: Region, size: tuple[int, int]) -> Region:
         if region.strength is None
         else np.asarray(cv2.resize(region.strength, size, interpolation=cv2.INTER_AREA), np.uint8),
     )
-
-
-def _state(anonymizer: Anonymizer) -> Any:
-    digest = bytes(32) if anonymizer.needs_source_digest else None
-    return anonymizer.init_state(source=digest)
 
 
 def _keep(kept: OrderedDict[Any, Any], most: int) -> None:
