@@ -126,21 +126,6 @@ def test_decisions_outlive_the_page(
     assert page.put(f"/api/videos/{again['id']}/edits", content="{").status_code == 422
 
 
-def test_edits_that_cannot_be_read_are_kept_and_said(root: Path, tmp_path: Path) -> None:
-    for turn, text in enumerate(("{", '{"edits": 2}')):
-        studio = Studio(root=root, state=tmp_path / "state")
-        video = studio.open("night/one.mp4")
-        video.set({"level": "face"})
-        studio.close()
-        kept = tmp_path / "state" / "edits" / f"{video.edits.source.sha256}.json"
-        kept.write_text(text)
-        studio = Studio(root=root, state=tmp_path / "state")
-        again = studio.open("night/one.mp4")
-        assert again.settings()["level"] == "person" and "begins anew" in str(again.notice)
-        studio.close()
-        assert len(list(kept.parent.glob("*.unreadable*"))) == turn + 1
-
-
 @pytest.mark.slow
 def test_choices_are_forgotten_where_people_are_numbered_anew(
     page: TestClient, opened: Opened, tmp_path: Path, wait: Wait

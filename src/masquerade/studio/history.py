@@ -1,7 +1,10 @@
 """What was decided about one video: saved at every step, and taken back step by step."""
 
+import fcntl
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,12 +12,19 @@ from typing import NamedTuple
 
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.pipeline.edits import Edits, with_decision
+from masquerade.storage import file_digest
 
 MOST_STEPS = 200  # that can be taken back
 
 
 class ChangedError(MasqueradeError):
-    """Something was decided since the page was drawn."""
+    """Something was decided since the page was drawn, or by another process."""
+
+
+ELSEWHERE = (
+    "another studio, or somebody by hand, has changed what was decided about this video: take over "
+    "what the file says, then go on."
+)
 
 
 class Step(NamedTuple):
@@ -40,8 +50,10 @@ class History:
         self._redo: list[Step] = []
         self._turn = threading.RLock()
         self.revision = 0
+        self._digest: str | None = None  # of the file as it was read or written last
+        self._seen: tuple[int, ...] = ()  # what the system says of the file of that digest
         if file.exists():
-            self.edits = Edits.read(file)
+            self.edits = self._read()
 
     @property
     def undo_name(self) -> str | None:
@@ -96,6 +108,55 @@ class History:
             self._redo.pop()
             self._undo.append(Step(what, before))
 
+    @property
+    def changed_elsewhere(self) -> bool:
+        """Whether the file is not the one that this process read or wrote last.
+
+        One that is gone is not: nothing in it would be lost.
+        """
+        with self._turn:
+            try:
+                seen = _signature(self._file)
+                if seen == self._seen:
+                    return False
+                same = file_digest(self._file) == self._digest
+            except FileNotFoundError:
+                return False
+            if same:
+                self._seen = seen
+            return not same
+
+    def check_file(self) -> None:
+        """Refuse to go on from older decisions than those in the file.
+
+        Raises:
+            ChangedError: another process wrote it.
+        """
+        if self.changed_elsewhere:
+            raise ChangedError(ELSEWHERE)
+
+    def reload(self, check: Callable[[Edits], None]) -> None:
+        """Take over what another process decided; `undo` brings this process's decisions back.
+
+        Raises:
+            UsageError: the file cannot be read, or `check` refuses it.
+        """
+        with self._turn, _alone(self._file.parent):
+            if not self.changed_elsewhere:
+                return
+            before, digest, seen = self.edits, self._digest, self._seen
+            try:
+                after = self._read()
+                check(after)
+            except BaseException:
+                self._digest, self._seen = digest, seen
+                raise
+            self.edits = after
+            self._undo = [*self._undo, Step("take over what was decided elsewhere", before)]
+            self._undo = self._undo[-MOST_STEPS:]
+            self._redo.clear()
+            self.revision += 1
+
     def touch(self) -> None:
         """Count something that changes pictures and is no decision, as another template."""
         with self._turn:
@@ -112,10 +173,35 @@ class History:
                 "this was changed in another tab meanwhile; look at it, and try again."
             )
 
+    def _read(self) -> Edits:
+        # The digest first: what is written between the two is then taken for another's.
+        self._seen, self._digest = _signature(self._file), file_digest(self._file)
+        return Edits.read(self._file)
+
     def _save(self, edits: Edits) -> None:
-        edits.write(self._file)
+        with _alone(self._file.parent):
+            self.check_file()
+            edits.write(self._file)
+            self._seen, self._digest = _signature(self._file), file_digest(self._file)
         self.edits = edits
         self.revision += 1
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold off the other processes that write in a folder."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _signature(path: Path) -> tuple[int, ...]:
+    """What differs once another file was put in its place, or it was written to."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _with_log(edits: Edits, other: Edits, what: str, by: str) -> Edits:

@@ -23,10 +23,10 @@ from masquerade.pipeline.config import PipelineConfig
 from masquerade.pipeline.edits import EditedSource, Edits
 from masquerade.pipeline.outputs import receipt_path
 from masquerade.storage import TemporaryFolder, file_digest
-from masquerade.studio import decisions
 from masquerade.studio.copying import Pictures
 from masquerade.studio.history import History
 from masquerade.studio.jobs import Job, Jobs
+from masquerade.studio.kept_edits import KeptEdits
 from masquerade.studio.preview import FrameDetectors
 from masquerade.studio.scans import ScanQueue
 from masquerade.studio.video_session import VideoSession
@@ -61,7 +61,7 @@ class Studio:
         self._state = state or state_folder()
         self._state.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._state.chmod(0o700)
-        (self._state / "edits").mkdir(mode=0o700, exist_ok=True)
+        self._kept = KeptEdits(self._state / "edits")
         self._temporary = TemporaryFolder()
         self.jobs = Jobs(self._state / "jobs")
         self._detectors, self._queue = FrameDetectors(), ScanQueue()
@@ -195,6 +195,9 @@ class Studio:
         """Anonymize a whole video by what was decided now; refused where `seen` is older."""
         video = self.video(id)
         video.history.check_seen(seen)
+        video.history.check_file()
+        if video.held_back is not None:
+            raise UsageError(video.held_back)
         edits, named = video.edits, f"{Path(video.name).stem}_anonymized"
         suffix = Path(video.name).suffix.lower()
         suffix = suffix if suffix in (".mp4", ".mkv", ".mov", ".webm", ".avi") else ".mp4"
@@ -253,7 +256,7 @@ class Studio:
         (folder / "copy").mkdir(mode=0o700)
         pictures = Pictures(path, folder / "copy")
         try:
-            history, notice = self._history(name, sha256, pictures)
+            history = self._history(name, sha256, pictures)
         except BaseException:
             pictures.close()
             raise
@@ -264,7 +267,7 @@ class Studio:
             folder=folder,
             pictures=pictures,
             history=history,
-            notice=notice,
+            kept=self._kept,
             detectors=self._detectors,
             queue=self._queue,
             saved_beside=saved_beside,
@@ -276,30 +279,15 @@ class Studio:
             self._videos[video.id] = video
         return video
 
-    def _history(self, name: str, sha256: str, pictures: Pictures) -> tuple[History, str | None]:
-        """What was decided about a video, one for all who opened it, and what to say of it."""
-        file, info = self._state / "edits" / f"{sha256}.json", pictures.info
+    def _history(self, name: str, sha256: str, pictures: Pictures) -> History:
+        """What was decided about a video, one for all who opened it."""
+        info = pictures.info
         about = EditedSource(name=name, sha256=sha256, width=info.width, height=info.height)
         start = Edits(source=about, settings={"level": "person"})
         with self._turn:
-            if sha256 in self._histories:
-                return self._histories[sha256], None
-            notice = None
-            if file.exists():
-                file.read_bytes()  # one that cannot be read now is no damaged one
-            try:
-                history = History(start, file)
-                decisions.check(history.edits)
-            except UsageError as error:  # of another version, or damaged: kept aside, begun anew
-                aside = _free(file.parent, f"{sha256}.unreadable", ".json")
-                file.replace(aside)
-                notice = (
-                    f"What was decided about this video before cannot be used ({error}) It is kept "
-                    f"as {aside.name}, and everything begins anew: look at who is hidden."
-                )
-                history = History(start, file)
-            self._histories[sha256] = history
-            return history, notice
+            if sha256 not in self._histories:
+                self._histories[sha256] = self._kept.history(start)
+            return self._histories[sha256]
 
     def _new_folder(self) -> Path:
         folder = self._temporary.path / secrets.token_hex(8)

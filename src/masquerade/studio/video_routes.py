@@ -261,6 +261,18 @@ def _add_edits(app: FastAPI, studio: Studio) -> None:
         video.redo(seen)
         return shown(video)
 
+    @app.post("/api/videos/{id}/reload")
+    def reload(id: str) -> dict[str, Any]:
+        video = studio.video(id)
+        video.reload()
+        return shown(video)
+
+    @app.post("/api/videos/{id}/acknowledge")
+    def acknowledge(id: str) -> dict[str, Any]:
+        video = studio.video(id)
+        video.acknowledge()
+        return shown(video)
+
     @app.get("/api/videos/{id}/edits.json")
     def edits(id: str) -> Response:
         video = studio.video(id)
@@ -310,6 +322,8 @@ def shown(video: VideoSession) -> dict[str, Any]:
         "revision": history.revision * 100_000 + -(-scan.done // 32),
         "decisions": history.revision,
         "notice": video.notice,
+        "held_back": video.held_back,
+        "changed_elsewhere": history.changed_elsewhere,
         "visible": sorted({k for track in edits.visible for k in edits.same_person(track)}),
         "only": sorted({k for track in edits.only for k in edits.same_person(track)}),
         "scan": {"state": scan.state, "done": scan.done, "error": scan.error},

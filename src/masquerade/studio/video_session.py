@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,8 @@ from masquerade.regions.template_regions import Templates
 from masquerade.report.heatmap import draw_heatmap
 from masquerade.studio import decisions
 from masquerade.studio.copying import Pictures
-from masquerade.studio.history import History
+from masquerade.studio.history import ChangedError, History
+from masquerade.studio.kept_edits import KeptEdits
 from masquerade.studio.preview import FrameDetectors, PictureFrame, Preview
 from masquerade.studio.scans import Scan, ScanQueue, SeenTrack, scan_key
 from masquerade.video.segments import Picture
@@ -46,7 +48,7 @@ class VideoSession:
         folder: a private folder of its own.
         pictures: of the video.
         history: what was decided about it.
-        notice: what whoever opens it has to be told; None: nothing.
+        kept: the files of decisions.
         detectors: find people in single frames.
         queue: of scans of whole videos.
         saved_beside: whether results go into the source's folder.
@@ -61,14 +63,15 @@ class VideoSession:
         folder: Path,
         pictures: Pictures,
         history: History,
-        notice: str | None,
+        kept: KeptEdits,
         detectors: FrameDetectors,
         queue: ScanQueue,
         saved_beside: bool = False,
     ) -> None:
         self.id, self.name, self.source, self.saved_beside = id, name, source, saved_beside
         self._folder, self._detectors, self._queue = folder, detectors, queue
-        self.pictures, self.history, self.notice = pictures, history, notice
+        self.pictures, self.history, self._kept = pictures, history, kept
+        self.notice: str | None = None  # what whoever looks at it has to be told
         self._preview = Preview(self.pictures, self._find)
         self._scans: dict[str, Scan] = {}
         self._turn = threading.RLock()
@@ -116,7 +119,8 @@ class VideoSession:
             stale = edits.chooses and edits.numbered_by not in (None, by)
             return decisions.without_choices(edits) if stale and scan_key(edits) == key else edits
 
-        self.history.decide("forget who was chosen, as people have other numbers now", change)
+        with suppress(ChangedError):  # asked again once what the file says is taken over
+            self.history.decide("forget who was chosen, as people have other numbers now", change)
         if before.chooses and not self.edits.chooses:
             self.notice = (
                 "People have other numbers now than when they were chosen, so everybody is hidden "
@@ -174,6 +178,27 @@ class VideoSession:
         return decisions.settled(self.edits, {"method": name, "arguments": {}})
 
     # --- what is decided ---
+
+    @property
+    def held_back(self) -> str | None:
+        """Why no run of it may begin, in a sentence; None: one may."""
+        return self._kept.held_back(self.edits.source.sha256)
+
+    def acknowledge(self) -> None:
+        """Say that what was decided before cannot be used, and that this is known."""
+        self._kept.acknowledge(self.edits.source.sha256)
+
+    def reload(self) -> None:
+        """Take over what another process decided about it."""
+        self.history.reload(self._check_mine)
+        self._scan_anew()
+        scan = self.scan()
+        if scan.numbered_by is not None:
+            self._numbered(scan_key(self.edits), scan.numbered_by)
+
+    def _check_mine(self, edits: Edits) -> None:
+        edits.check_source(self.edits.source.sha256, self.name)
+        decisions.check(edits)
 
     def set(self, given: Mapping[str, Any]) -> None:
         """Change settings: any of level, method, arguments and the fields of `decisions.SHOWN`."""
@@ -290,8 +315,7 @@ class VideoSession:
 
     def take(self, edits: Edits) -> None:
         """Replace what was decided by a file of edits of this video."""
-        edits.check_source(self.edits.source.sha256, self.name)
-        decisions.check(edits)
+        self._check_mine(edits)
         self._decide("take a file of edits", lambda now: replace(edits, log=now.log))
         self.scan()
 
