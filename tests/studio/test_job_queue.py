@@ -1,0 +1,88 @@
+"""The queue of jobs where something fails before a job has begun: it is said, and others go on."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi", reason="the studio's packages are not installed")
+
+from masquerade.errors import UsageError
+from masquerade.pipeline.edits import Edits
+from masquerade.studio.jobs import Job, Jobs
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Iterator[Jobs]:
+    found = Jobs(tmp_path / "jobs")
+    yield found
+    found.close()
+
+
+def add(jobs: Jobs, *words: str) -> Job:
+    return jobs.add(
+        video="v", name="a.mp4", kind="anonymize", arguments=lambda own: [*words], result="safe.mp4"
+    )
+
+
+@pytest.mark.slow
+def test_a_job_whose_process_does_not_start_fails_and_the_next_one_runs(
+    jobs: Jobs, wait: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    real, begun = subprocess.Popen, []
+
+    def starting(*words: Any, **options: Any) -> Any:
+        begun.append(words)
+        if len(begun) == 1:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(*words, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", starting)
+    none = str(tmp_path / "none.json")
+    first, second = (add(jobs, none, "a.mp4", "safe.mp4") for _ in range(2))
+    assert first.state == "failed" and first.exit_code == 1
+    assert first.error == "the run could not be begun: Too many open files."
+    wait(lambda: second.state, lambda state: state not in ("waiting", "running"))
+    # The second one's process did begin: it is that one which says what it lacks.
+    assert second.state == "failed" and "none.json is not a file of edits" in str(second.error)
+    assert second.exit_code == 2
+    jobs.remove(first.id)
+    assert not jobs.folder(first).exists()
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), UsageError("these do not fit.")]
+)
+def test_a_job_that_cannot_be_prepared_is_refused_and_leaves_nothing(
+    jobs: Jobs, tmp_path: Path, error: Exception
+) -> None:
+    def arguments(own: Path) -> list[str]:
+        (own / "half.json").write_text("{")
+        raise error
+
+    with pytest.raises(type(error)):
+        jobs.add(video="v", name="a.mp4", kind="anonymize", arguments=arguments, result="x.mp4")
+    assert jobs.all() == [] and list((tmp_path / "jobs").iterdir()) == []
+    assert jobs.of_video("v") == []  # so that the video may be closed, and the queue is free
+    assert jobs._running is None and not jobs._locks
+
+
+def test_a_disk_without_room_for_a_job_is_said_on_the_page(
+    page: Any, opened: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = opened(scanned=False)
+
+    def full(edits: Edits, path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Edits, "write", full)
+        answer = page.post(f"/api/videos/{video['id']}/jobs", json={"kind": "anonymize"})
+    assert answer.status_code == 507
+    assert answer.json()["error"] == "this could not be done: No space left on device."
+    assert page.get("/api/jobs").json() == []
