@@ -23,6 +23,10 @@ class Options:
 
     root: Path | None = None  # a folder whose videos the page may open; results are saved in it.
     port: Annotated[int, at_least(0, 65535)] = 0  # of the page's address; 0: any that is free.
+    # what parts that are pointed at are compared by, until the page chooses: colour-hog (needs no
+    # weights), dino-s8, dino-s16, dinov2-s14.
+    keys: str = "colour-hog"
+    key_weights: Path | None = None  # file of that network's weights; by default the fetched one.
     most_upload: Positive = 32.0  # gigabytes of a video that is uploaded.
     no_browser: bool = False  # print the address, and open no browser.
 
@@ -38,14 +42,17 @@ def main(argv: list[str]) -> int:
         from masquerade.studio.guard import Guard, new_token
         from masquerade.studio.server import create_app
         from masquerade.studio.studio import Studio
+        from masquerade.studio.template_keys import TemplateKeys
     except ModuleNotFoundError as error:
         raise MissingError(
             f"the studio needs {error.name}: install it with pip install 'masquerade[studio]'."
         ) from None
+    keys = TemplateKeys(first=options.keys, weights=options.key_weights)
     listening = _listen(options.port)
     port = listening.getsockname()[1]
     token = new_token()
-    studio = Studio(root=options.root, most_bytes=round(options.most_upload * GIGABYTE))
+    most_bytes = round(options.most_upload * GIGABYTE)
+    studio = Studio(root=options.root, most_bytes=most_bytes, keys=keys)
     try:
         config = uvicorn.Config(
             Guard(create_app(studio), port=port, token=token, most_upload=studio.most_bytes),

@@ -233,9 +233,13 @@ def build_pipeline(anonymizer: Anonymizer | None, config: PipelineConfig) -> Pip
     return Pipeline(anonymizer, config, regions, edits=edits, track_methods=tuple(others))
 
 
-def edited_config(edits: Edits) -> PipelineConfig:
-    """The configuration that edits alone make, with the method's default regions."""
-    return with_default_regions(with_edits(PipelineConfig(), edits), edits.anonymizer())
+def edited_config(edits: Edits, *, key_weights: Path | None = None) -> PipelineConfig:
+    """The configuration that edits alone make, with the method's default regions.
+
+    `key_weights` is of the network by which their templates are compared, if there are any.
+    """
+    config = PipelineConfig(key_weights=key_weights)
+    return with_default_regions(with_edits(config, edits), edits.anonymizer())
 
 
 def numbering(config: PipelineConfig, source: Any) -> str:

@@ -62,6 +62,14 @@ class Library:
         self._write(template)
         return template
 
+    def extractor(self, name: str) -> str:
+        """What made a template's keys, as its fingerprint says; empty: it is damaged."""
+        try:
+            card = json.loads((self.folder / f"{check_name(name)}.json").read_text("utf-8"))
+            return str(card["extractor"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+
     def load(self, name: str) -> Template:
         """Read a template.
 

@@ -113,7 +113,7 @@ def check(edits: Edits) -> None:
     if edits.methods:
         check_track_methods(anonymizer, (one.anonymizer for one in edits.track_methods()))
     config = edited_config(edits)
-    if unknown := sorted(set(edits.settings) - {"level", *SHOWN}):
+    if unknown := sorted(set(edits.settings) - {"level", "keys", *SHOWN}):
         raise UsageError(f"the page has no setting {unknown[0]!r}; use the command for it.")
     if "boxes" in source_names(config):
         raise UsageError("on the page regions are drawn, and no file of boxes is read.")
@@ -165,6 +165,8 @@ def _with_settings(edits: Edits, given: Mapping[str, Any]) -> Edits:
         settings = {**settings, name: value}
         if value is None or value == getattr(DEFAULTS, name):
             settings.pop(name)
+    if "templates" not in str(settings.get("regions")):
+        settings.pop("keys", None)
     return replace(edits, settings=settings)
 
 
@@ -181,14 +183,20 @@ def template_names(edits: Edits) -> list[str]:
     return named.split(",") if regions.split("+")[-1] == "templates" and named else []
 
 
-def with_templates(edits: Edits, names: list[str]) -> Edits:
-    """Edits with other templates beside the other regions."""
-    config = edited_config(edits)
-    plain = [one for one in source_names(config) if one != "templates"]
-    if not set(plain) <= {"faces", "people", "hands", "text"}:
+def with_keys(edits: Edits, kind: str | None) -> Edits:
+    """Edits whose templates are compared by a kind of keys; None: by the default one."""
+    settings = {key: value for key, value in edits.settings.items() if key != "keys"}
+    return replace(edits, settings={**settings, **({"keys": kind} if kind else {})})
+
+
+def with_templates(edits: Edits, names: list[str], *, plain: bool = True) -> Edits:
+    """Edits with other templates beside the other regions; `plain` False: in their place."""
+    found = source_names(edited_config(edits)) if plain else []
+    others = [one for one in found if one != "templates"]
+    if not set(others) <= {"faces", "people", "hands", "text"}:
         raise UsageError("templates stand beside faces, people, hands or text.")
-    regions = "+".join([*plain, *(["templates"] if names else [])])
-    settings = {k: v for k, v in edits.settings.items() if k != "level"}
+    regions = "+".join([*others, *(["templates"] if names else [])])
+    settings = {k: v for k, v in edits.settings.items() if k not in ("level", "keys")}
     settings["regions"] = regions + (f":{','.join(names)}" if names else "")
     level = edits.settings.get("level")
     method = edits.method if level is None else level_of(level).method

@@ -1,12 +1,14 @@
 """Anonymizes a whole video, or attacks a result, in a process of its own.
 
-    python -m masquerade.studio.job_process anonymize EDITS VIDEO RESULT [--allow-empty ...]
+    python -m masquerade.studio.job_process anonymize EDITS VIDEO RESULT [--allow-empty]
+        [--allow-gaps] [--key-weights FILE]
     python -m masquerade.studio.job_process attack RESULT PAGE VIDEO
 
 Each line of the output is JSON: {"done": frames, "total": frames or null} as it goes on, then
 {"summary": [sentences], "warnings": [sentences]}, or {"error": "a sentence", "exit_code": 4}.
 """
 
+import argparse
 import os
 import sys
 import time
@@ -27,10 +29,17 @@ OFTEN = 0.2  # seconds between two lines of progress
 LEVELS = {"recovered": "Recovered: ", "left": "Left: ", "nothing": ""}
 
 
-def anonymize(edits: Path, video: Path, result: Path, *flags: Path) -> None:
+def anonymize(words: list[str]) -> None:
     """Do the run that `masquerade anonymize --edits` does."""
-    allowed = {str(flag).removeprefix("--").replace("-", "_"): True for flag in flags}
-    config = PipelineConfig(edits=edits, **allowed)  # type: ignore[arg-type]
+    parser = argparse.ArgumentParser()
+    for name in ("edits", "video", "result"):
+        parser.add_argument(name, type=Path)
+    for flag in ("--allow-empty", "--allow-gaps"):
+        parser.add_argument(flag, action="store_true")
+    parser.add_argument("--key-weights", type=Path)
+    given = vars(parser.parse_args(words))
+    video, result = given.pop("video"), given.pop("result")
+    config = PipelineConfig(**given)
     receipt = run_file(video, result, build_pipeline(None, config), progress=Progress())
     say(summary=told(receipt), warnings=list(receipt.warnings))
 
@@ -95,12 +104,11 @@ def main(argv: list[str]) -> int:
     end_with_parent()
     os.nice(NICE)
     warnings.simplefilter("ignore")
-    paths = [Path(word) for word in argv[1:]]
     try:
         if argv[0] == "attack":
-            attack(*paths)
+            attack(*map(Path, argv[1:]))
         else:
-            anonymize(*paths)
+            anonymize(argv[1:])
     except KeyboardInterrupt:
         return 130
     except MasqueradeError as error:

@@ -32,6 +32,7 @@ from masquerade.regions.masks import Mask, rasterize
 from masquerade.regions.region import Region
 from masquerade.studio.copying import Pictures
 from masquerade.studio.scans import followed_label, only_settings, scan_key
+from masquerade.studio.template_keys import TemplateKeys
 
 NEAR = 1.15  # factor on the box of somebody visible: so far around it nothing else is hidden
 KEPT_SOURCES, KEPT_FOUND = 4, 64
@@ -63,9 +64,13 @@ class FrameDetectors:
     """Finds what is to be hidden in single frames, before a whole video was looked through.
 
     What was built and found is kept; detectors take their turns.
+
+    Args:
+        keys: what templates are compared by.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keys: TemplateKeys) -> None:
+        self._keys = keys
         self._sources: OrderedDict[str, Any] = OrderedDict()
         self._found: OrderedDict[tuple[str, str, int], Region] = OrderedDict()
         self._turn = threading.Lock()
@@ -78,7 +83,8 @@ class FrameDetectors:
             if key in self._found:
                 return self._found[key]
             if own not in self._sources:
-                config = edited_config(only_settings(edits))
+                weights = self._keys.weights_of(edits)
+                config = edited_config(only_settings(edits), key_weights=weights)
                 self._sources[own] = build_region_source(config)
                 _keep(self._sources, KEPT_SOURCES)
             info = pictures.info

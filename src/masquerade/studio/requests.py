@@ -58,6 +58,7 @@ class Point(Asked):
     x: Coordinate
     y: Coordinate
     name: str = Field("part", max_length=64)
+    keys: str = Field("colour-hog", max_length=64)
 
 
 class Switch(Asked):

@@ -1,6 +1,6 @@
 """Finds what is to be hidden in a whole video, in a process of its own.
 
-    python -m masquerade.studio.scan_process EDITS VIDEO FOLDER
+    python -m masquerade.studio.scan_process EDITS VIDEO FOLDER [KEY_WEIGHTS]
 
 EDITS says how people are found, and nobody in it is chosen. Pieces of what was found appear in
 FOLDER, and each line of the output is JSON: {"numbered_by": "..."}, {"done": frames} as it goes on,
@@ -27,10 +27,10 @@ from masquerade.video.segments import copy_size
 NICE = 19  # below the page, which is to answer at once; an idle machine is its all the same
 
 
-def scan(edits: Path, video: Path, folder: Path) -> None:
+def scan(edits: Path, video: Path, folder: Path, key_weights: Path | None = None) -> None:
     """Find what is to be hidden in every frame, and write it."""
     decided = Edits.read(edits)
-    config = edited_config(decided)
+    config = edited_config(decided, key_weights=key_weights)
     source = build_region_source(config)  # faces and poses alike, whatever the method shows
     say(numbered_by=numbering(config, source))
     with Reader(video, force_8bit=True) as reader:

@@ -52,6 +52,7 @@ class Scan:
         folder: an empty private folder.
         size: (w, h) of the copy's pictures.
         numbered: called once it is known what people have their numbers from.
+        key_weights: of the network by which templates are compared; None: the fetched ones.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Scan:
         folder: Path,
         size: tuple[int, int],
         numbered: Callable[[str], None],
+        key_weights: Path | None = None,
     ) -> None:
         self.numbered_by: str | None = None
         self._numbered = numbered
@@ -79,7 +81,8 @@ class Scan:
         self._lock = threading.Lock()
         request = folder / "edits.json"
         only_settings(edits).write(request)
-        self._names = str(request), str(video), str(folder)
+        self._names = [str(request), str(video), str(folder)]
+        self._names += [] if key_weights is None else [str(key_weights)]
         self._child: Child | None = None
         self._ended: Callable[[], None] = lambda: None
 

@@ -24,8 +24,8 @@ from masquerade.methods import METHODS
 from masquerade.pipeline.levels import LEVELS
 from masquerade.regions import REGIONS
 from masquerade.regions.face_detectors import centerface_file
+from masquerade.regions.key_extractors import EXTRACTORS
 from masquerade.regions.model_files import model_file
-from masquerade.regions.template_library import Library
 from masquerade.studio.guard import TooLargeError
 from masquerade.studio.history import ChangedError
 from masquerade.studio.job_routes import add_job_routes
@@ -128,7 +128,12 @@ def _add_about(app: FastAPI, studio: Studio) -> None:
                 if name not in ("boxes", "templates")
             ],
             "audio": ["drop", "keep", "pitch"],
-            "templates": Library().names(),
+            "keys": {
+                "first": studio.keys.first,
+                "kinds": [
+                    {"name": kind, "missing": studio.keys.missing(kind)} for kind in EXTRACTORS
+                ],
+            },
         }
 
     @app.get("/api/root")

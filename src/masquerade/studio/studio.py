@@ -29,6 +29,7 @@ from masquerade.studio.jobs import Job, Jobs
 from masquerade.studio.kept_edits import KeptEdits
 from masquerade.studio.preview import FrameDetectors
 from masquerade.studio.scans import ScanQueue
+from masquerade.studio.template_keys import TemplateKeys
 from masquerade.studio.video_session import VideoSession
 
 LEFT_FREE = 2**30  # bytes of the disk that an upload leaves
@@ -49,10 +50,16 @@ class Studio:
         root: a folder on this machine that the page may browse; None: uploads alone.
         state: where decisions and finished jobs are kept; None: the user's.
         most_bytes: of one upload.
+        keys: what templates are compared by; None: colour and shape, and fetched networks.
     """
 
     def __init__(
-        self, *, root: Path | None = None, state: Path | None = None, most_bytes: int = 2**35
+        self,
+        *,
+        root: Path | None = None,
+        state: Path | None = None,
+        most_bytes: int = 2**35,
+        keys: TemplateKeys | None = None,
     ) -> None:
         if root is not None and not root.is_dir():
             raise UsageError(f"{root} is no folder; give --root one that holds videos.")
@@ -64,7 +71,8 @@ class Studio:
         self._kept = KeptEdits(self._state / "edits")
         self._temporary = TemporaryFolder()
         self.jobs = Jobs(self._state / "jobs")
-        self._detectors, self._queue = FrameDetectors(), ScanQueue()
+        self.keys = keys or TemplateKeys()
+        self._detectors, self._queue = FrameDetectors(self.keys), ScanQueue()
         self._videos: dict[str, VideoSession] = {}
         self._histories: dict[str, History] = {}
         self._turn = threading.Lock()
@@ -202,6 +210,8 @@ class Studio:
         suffix = Path(video.name).suffix.lower()
         suffix = suffix if suffix in (".mp4", ".mkv", ".mov", ".webm", ".avi") else ".mp4"
         flags = [*(["--allow-empty"] * allow_empty), *(["--allow-gaps"] * allow_gaps)]
+        weights = self.keys.weights_of(edits)
+        flags += [] if weights is None else ["--key-weights", str(weights)]
         taken = [str(j.saved) for j in self.jobs.all() if j.state in ("waiting", "running")]
         folder = video.source.parent
         beside = _free(folder, named, suffix, self.root, taken) if video.saved_beside else None
@@ -269,6 +279,7 @@ class Studio:
             history=history,
             kept=self._kept,
             detectors=self._detectors,
+            keys=self.keys,
             queue=self._queue,
             saved_beside=saved_beside,
         )

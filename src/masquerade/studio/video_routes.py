@@ -37,6 +37,7 @@ from masquerade.studio.requests import (
 )
 from masquerade.studio.scans import SeenTrack
 from masquerade.studio.studio import Studio
+from masquerade.studio.template_keys import template_kinds
 from masquerade.studio.video_session import VideoSession
 from masquerade.video.segments import Picture
 
@@ -230,7 +231,8 @@ def _add_drawn(app: FastAPI, studio: Studio) -> None:
     @app.post("/api/videos/{id}/templates")
     def add_template(id: str, point: Point) -> dict[str, Any]:
         video = studio.video(id)
-        video.add_template(point.frame, point.x, point.y, template_name(point.name))
+        name = template_name(point.name)
+        video.add_template(point.frame, point.x, point.y, name, point.keys)
         return shown(video)
 
     @app.put("/api/videos/{id}/templates/{name}")
@@ -306,7 +308,8 @@ def _state(video: VideoSession) -> str:
 def shown(video: VideoSession) -> dict[str, Any]:
     """A video as the page is told."""
     info, scan, history, edits = video.pictures.info, video.scan(), video.history, video.edits
-    pictures = video.pictures
+    pictures, kinds = video.pictures, template_kinds()
+    chosen = decisions.template_names(edits)
     frames = info.frames or (round(info.duration * info.rate) if info.duration else None)
     return {
         "id": video.id,
@@ -341,8 +344,8 @@ def shown(video: VideoSession) -> dict[str, Any]:
             for one in edits.drawn
         ],
         "templates": [
-            {"id": name, "name": name, "on": name in decisions.template_names(edits)}
-            for name in sorted({*Library().names(), *decisions.template_names(edits)})
+            {"id": name, "name": name, "on": name in chosen, "keys": kinds.get(name)}
+            for name in sorted({*kinds, *chosen})
         ],
         "log": [vars(line) for line in edits.log],
     }

@@ -21,18 +21,17 @@ from masquerade.pipeline.levels import level_of
 from masquerade.pipeline.people_sheet import fit
 from masquerade.regions.drawn import DRAWN_TRACKS, DrawnRegion, Edges
 from masquerade.regions.following import follow
-from masquerade.regions.key_extractors import build_key_extractor
 from masquerade.regions.region import Region
-from masquerade.regions.template import make_template
+from masquerade.regions.template import check_extractor, make_template
 from masquerade.regions.template_library import Library
-from masquerade.regions.template_regions import Templates
 from masquerade.report.heatmap import draw_heatmap
 from masquerade.studio import decisions
 from masquerade.studio.copying import Pictures
 from masquerade.studio.history import ChangedError, History
 from masquerade.studio.kept_edits import KeptEdits
-from masquerade.studio.preview import FrameDetectors, PictureFrame, Preview
+from masquerade.studio.preview import FrameDetectors, Preview
 from masquerade.studio.scans import Scan, ScanQueue, SeenTrack, scan_key
+from masquerade.studio.template_keys import TemplateKeys, template_kinds
 from masquerade.video.segments import Picture
 
 MOST_FOLLOWED = 1800  # frames to each side of a drawn box
@@ -50,6 +49,7 @@ class VideoSession:
         history: what was decided about it.
         kept: the files of decisions.
         detectors: find people in single frames.
+        keys: what templates are compared by.
         queue: of scans of whole videos.
         saved_beside: whether results go into the source's folder.
     """
@@ -65,11 +65,13 @@ class VideoSession:
         history: History,
         kept: KeptEdits,
         detectors: FrameDetectors,
+        keys: TemplateKeys,
         queue: ScanQueue,
         saved_beside: bool = False,
     ) -> None:
         self.id, self.name, self.source, self.saved_beside = id, name, source, saved_beside
         self._folder, self._detectors, self._queue = folder, detectors, queue
+        self._keys = keys
         self.pictures, self.history, self._kept = pictures, history, kept
         self.notice: str | None = None  # what whoever looks at it has to be told
         self._preview = Preview(self.pictures, self._find)
@@ -105,7 +107,8 @@ class VideoSession:
                 folder = self._folder / f"scan-{key}-{len(list(self._folder.iterdir()))}"
                 folder.mkdir(mode=0o700)
                 size = self.pictures.size
-                scan = Scan(edits, self.source, folder, size, partial(self._numbered, key))
+                weights = self._keys.weights_of(edits)
+                scan = Scan(edits, self.source, folder, size, partial(self._numbered, key), weights)
                 self._scans[key] = scan
                 self._queue.add(scan)
             return self._scans[key]
@@ -171,11 +174,11 @@ class VideoSession:
 
     def at_level(self, name: str) -> Edits:
         """The present edits at another level; who is chosen stays where the level can show them."""
-        return decisions.settled(self.edits, {"level": level_of(name) and name})
+        return self._settled(self.edits, {"level": level_of(name) and name})
 
     def with_method(self, name: str) -> Edits:
         """The present edits by another method with its defaults."""
-        return decisions.settled(self.edits, {"method": name, "arguments": {}})
+        return self._settled(self.edits, {"method": name, "arguments": {}})
 
     # --- what is decided ---
 
@@ -205,7 +208,7 @@ class VideoSession:
         told = ", ".join(
             f"{key.replace('_', ' ')} {decisions.told(value)}" for key, value in given.items()
         )
-        self._decide(f"set {told}", lambda edits: decisions.settled(edits, given))
+        self._decide(f"set {told}", lambda edits: self._settled(edits, given))
         self._scan_anew()
 
     def choose(self, track: int, choice: str | None, method: str | bool | None) -> None:
@@ -274,11 +277,21 @@ class VideoSession:
         """Why a drawn region ends where it does, in words."""
         return self._lost.get(track, [])
 
-    def add_template(self, frame: int, x: float, y: float, name: str) -> None:
-        """Keep what is at a point as a template of the library, and hide what looks like it."""
+    def add_template(self, frame: int, x: float, y: float, name: str, kind: str) -> None:
+        """Keep what is at a point as a template of the library, and hide what looks like it.
+
+        `kind` is of the keys by which it is compared.
+        """
+        self.history.check_file()
+        extractor, kinds = self._keys.extractor(kind), template_kinds()
+        others = [one for one in decisions.template_names(self.edits) if one != name]
+        if other := next((one for one in others if kinds.get(one, kind) != kind), None):
+            raise UsageError(
+                f"{other} is hidden by {kinds[other]} keys, and all parts that are hidden together "
+                f"have one kind: turn it off, or point by {kinds[other]}."
+            )
         across, down = self._scale
         picture = self.pictures.read(frame)
-        extractor = build_key_extractor("colour-hog")
         at = [(x * across, y * down)]
         Library().add(make_template(name, picture, at, extractor, image=self.name, frame=frame))
         self.switch_template(name, on=True)
@@ -289,19 +302,22 @@ class VideoSession:
 
         def change(edits: Edits) -> Edits:
             names = [one for one in decisions.template_names(edits) if one != name] + [name] * on
-            return decisions.with_templates(edits, names)
+            after = self._keys.fitted(decisions.with_templates(edits, names))
+            if on and name in (kinds := template_kinds()):
+                extractor = self._keys.extractor(kinds[name])
+                check_extractor(Library().load(name), extractor.fingerprint)
+            return after
 
         self._decide(f"{'hide' if on else 'do not hide'} what looks like {name}", change)
         self.scan()
 
     def heat(self, frame: int, name: str) -> Picture:
         """A picture with how strongly each place looks like a template."""
-        picture = self.pictures.read(frame)
-        height, width = picture.shape[:2]
-        source = Templates(templates=(name,))
-        found = next(iter(source([PictureFrame(picture, width, height, 0.0)])))
+        alone = replace(self.edits, settings={}, method="blur", arguments={})
+        alone = self._keys.fitted(decisions.with_templates(alone, [name], plain=False))
+        found = self._detectors.find(alone, self.id, self.pictures, frame)
         assert found.strength is not None
-        return draw_heatmap(picture, found.strength)
+        return draw_heatmap(self.pictures.read(frame), found.strength)
 
     def undo(self, seen: int | None = None) -> None:
         """Take the last decision back; refused where `seen` is not the present revision."""
@@ -342,6 +358,9 @@ class VideoSession:
     def _scale(self) -> tuple[float, float]:
         info, (width, height) = self.pictures.info, self.pictures.size
         return width / info.width, height / info.height
+
+    def _settled(self, edits: Edits, given: Mapping[str, Any]) -> Edits:
+        return self._keys.fitted(decisions.settled(edits, given))
 
     def _decide(self, what: str, change: Callable[[Edits], Edits]) -> None:
         def checked(edits: Edits) -> Edits:

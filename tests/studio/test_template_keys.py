@@ -1,0 +1,181 @@
+"""Parts that are pointed at, by keys of a network: one kind for map, library, preview and run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("fastapi", reason="the studio's packages are not installed")
+from starlette.testclient import TestClient
+
+from masquerade.errors import MissingError, UsageError
+from masquerade.pipeline.config import PipelineConfig, build_pipeline
+from masquerade.pipeline.edits import Edits
+from masquerade.regions.key_extractors import NETWORKS
+from masquerade.regions.template_library import Library
+from masquerade.studio.server import create_app
+from masquerade.studio.studio import Studio
+from masquerade.studio.template_keys import TemplateKeys
+
+KIND = "dino-s16"
+POINT = (360, 200)
+
+
+@pytest.fixture(autouse=True)
+def _own_library_and_no_fetched_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASQUERADE_TEMPLATES", str(tmp_path / "templates"))
+    monkeypatch.setenv("MASQUERADE_WEIGHTS", str(tmp_path / "weights"))
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The published networks, narrower and shallower."""
+    for name, kind in list(NETWORKS.items()):
+        monkeypatch.setitem(NETWORKS, name, replace(kind, width=24, depth=2, heads=3))
+
+
+def weights(file: Path, kind: str = KIND, seed: int = 3) -> Path:
+    """Random weights of a network, in the published names."""
+    torch.manual_seed(seed)
+    names = NETWORKS[kind].build(NETWORKS[kind].stride).state_dict()
+    torch.save({name: torch.randn(one.shape) * 0.2 for name, one in names.items()}, file)
+    return file
+
+
+def test_kinds_without_weights_say_what_to_do(small: None, tmp_path: Path) -> None:
+    plain = TemplateKeys()
+    assert plain.first == "colour-hog" and plain.missing("colour-hog") is None
+    for kind in NETWORKS:
+        with pytest.raises(MissingError, match=f"--keys {kind} --key-weights FILE"):
+            plain.extractor(kind)
+    assert "templates fetch dinov2-s14" in str(plain.missing("dinov2-s14"))
+    assert "fetch" not in str(plain.missing(KIND))  # its digest is not known, so it is not fetched
+    here = TemplateKeys(first=KIND, weights=weights(tmp_path / "w.pth"))
+    assert here.missing(KIND) is None and here.extractor(KIND).fingerprint.startswith(KIND)
+    (tmp_path / "weights").mkdir()
+    weights(tmp_path / "weights" / "dinov2_vits14_pretrain.pth", "dinov2-s14")
+    assert plain.missing("dinov2-s14") is None
+
+
+def test_wrong_weights_are_refused_before_the_page_is_there(small: None, tmp_path: Path) -> None:
+    file = weights(tmp_path / "w.pth")
+    with pytest.raises(UsageError, match="give its own"):
+        TemplateKeys(first="dino-s8", weights=file)
+    with pytest.raises(UsageError, match="name it with --keys"):
+        TemplateKeys(weights=file)
+    with pytest.raises(UsageError, match="no keys 'magic'"):
+        TemplateKeys(first="magic")
+    with pytest.raises(MissingError, match="needs its weights"):
+        TemplateKeys(first=KIND)
+
+
+@pytest.fixture
+def keyed(root: Path, tmp_path: Path) -> Iterator[Callable[..., TestClient]]:
+    """Clients of studios that were started with weights, each with a video open."""
+    begun: list[Studio] = []
+
+    def start(file: Path | None) -> TestClient:
+        keys = TemplateKeys(first=KIND, weights=file) if file else TemplateKeys()
+        state = tmp_path / f"state-{len(begun)}"
+        studio = Studio(root=root, state=state, keys=keys)
+        begun.append(studio)
+        studio.open("night/one.mp4")
+        return TestClient(create_app(studio), raise_server_exceptions=False)
+
+    yield start
+    for studio in begun:
+        studio.close()
+
+
+def address(page: TestClient) -> str:
+    return f"/api/videos/{page.get('/api/videos').json()[0]['id']}"
+
+
+def point(page: TestClient, name: str, keys: str) -> Any:
+    x, y = POINT
+    body = {"frame": 0, "x": x, "y": y, "name": name, "keys": keys}
+    return page.post(f"{address(page)}/templates", json=body)
+
+
+def test_parts_of_different_keys_are_not_hidden_together(
+    small: None, tmp_path: Path, keyed: Callable[..., TestClient]
+) -> None:
+    page = keyed(weights(tmp_path / "w.pth"))
+    about = page.get("/api/about").json()["keys"]
+    ready = [one["name"] for one in about["kinds"] if one["missing"] is None]
+    assert about["first"] == KIND and ready == [KIND, "colour-hog"]
+    made = point(page, "badge", KIND).json()["templates"]
+    assert made == [{"id": "badge", "name": "badge", "on": True, "keys": KIND}]
+    refused = point(page, "screen", "colour-hog")
+    assert refused.status_code == 422 and "turn it off" in refused.json()["error"]
+    assert Library().names() == ["badge"]  # nothing was added for nothing
+    own = address(page)
+    assert page.put(f"{own}/templates/badge", json={"on": False}).status_code == 200
+    assert point(page, "screen", "colour-hog").status_code == 200
+    refused = page.put(f"{own}/templates/badge", json={"on": True})
+    assert refused.status_code == 422 and "badge with dino-s16" in refused.json()["error"]
+    missing = point(page, "eye", "dino-s8")
+    assert missing.status_code == 503 and "--key-weights" in missing.json()["error"]
+    typed = page.put(f"{own}/settings", json={"regions": "faces+templates:badge"})
+    assert typed.status_code == 200
+    assert page.get(f"{own}/edits.json").json()["settings"]["keys"] == KIND
+    page.put(f"{own}/settings", json={"regions": "faces"})
+    assert "keys" not in page.get(f"{own}/edits.json").json()["settings"]
+
+
+def test_a_part_of_other_weights_is_refused_and_not_compared(
+    small: None, tmp_path: Path, keyed: Callable[..., TestClient]
+) -> None:
+    assert point(keyed(weights(tmp_path / "w.pth")), "badge", KIND).status_code == 200
+    for page in (keyed(weights(tmp_path / "v.pth", seed=4)), keyed(None)):
+        refused = page.put(f"{address(page)}/templates/badge", json={"on": True})
+        assert refused.status_code in (422, 503), refused.text
+        said = refused.json()["error"]
+        assert "pick it again" in said or "--key-weights" in said
+        heat = page.get(f"{address(page)}/heat.jpg", params={"template": "badge"})
+        assert heat.status_code in (422, 503) and heat.json()["error"].endswith(".")
+
+
+@pytest.mark.slow
+def test_map_preview_job_and_command_compare_by_the_same_network(
+    tmp_path: Path, keyed: Callable[..., TestClient], wait: Callable[..., Any]
+) -> None:
+    """With the published shape, as processes of their own build it, and random weights."""
+    file = weights(tmp_path / "w.pth")
+    page = keyed(file)
+    own = address(page)
+    page.put(f"{own}/settings", json={"regions": "faces", "method": "blacken"})
+    assert point(page, "badge", KIND).status_code == 200
+
+    def picture(path: str) -> np.ndarray:
+        answer = page.get(f"{own}/{path}")
+        assert answer.status_code == 200, answer.text
+        return cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR)
+
+    x, y = POINT
+    place = slice(y - 4, y + 5), slice(x - 4, x + 5)
+    raw = picture("frames/0.jpg?view=raw")
+    assert picture("frames/0.jpg?view=result")[place].mean() < 10 < raw[place].mean()
+    assert np.abs(picture("heat.jpg?template=badge").astype(int) - raw).mean() > 5
+    page.post(f"{own}/jobs", json={"kind": "anonymize", "allow_gaps": True})
+    done = wait(
+        lambda: page.get("/api/jobs").json()[-1],
+        lambda job: job["state"] not in ("waiting", "running"),
+        400,
+    )
+    assert done["state"] == "done", done
+    receipt = page.get(done["files"]["receipt"]).json()
+    used = {one["name"]: one["keys"] for one in receipt["regions"]}
+    edits = tmp_path / "ward.edits.json"
+    edits.write_bytes(page.get(f"{own}/edits.json").content)
+    assert Edits.read(edits).settings["keys"] == KIND
+    pipeline = build_pipeline(None, PipelineConfig(edits=edits, key_weights=file))
+    assert used["templates"] == pipeline.regions.sources[-1].fingerprint
+    assert used["templates"].startswith(KIND)
