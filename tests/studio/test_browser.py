@@ -25,7 +25,9 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
+def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("MASQUERADE_TEMPLATES", str(tmp_path / "templates"))
+    monkeypatch.setenv("MASQUERADE_WEIGHTS", str(tmp_path / "weights"))  # none are there
     with running_studio(tmp_path / "state") as found:
         yield found
 
@@ -240,3 +242,96 @@ def test_a_link_in_a_private_file_opens_the_page(
     page.goto(link.as_uri())
     page.wait_for_selector("#upload", state="attached")
     assert "token" not in page.url
+
+
+def canvas(page: Any, view: str) -> np.ndarray:
+    """What is painted on one side of the divider, (h, w, 3)."""
+    data = page.evaluate(
+        """(view) => {
+            const {width, height} = document.getElementById(view);
+            const drawn = document.getElementById(view).getContext("2d");
+            return [height, width, [...drawn.getImageData(0, 0, width, height).data]];
+        }""",
+        view,
+    )
+    height, width, values = data
+    return np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
+
+
+def test_two_settings_are_compared_on_the_whole_video(
+    browser: Any, address: str, clip: Path, complaints: list[str]
+) -> None:
+    """Both run, are played under one divider, and are still there after a reload."""
+    page = new_page(browser, address, complaints)
+    page.set_input_files("#upload", str(clip))
+    page.wait_for_selector(READY, timeout=LONG)
+    page.click("[data-testid=more]")
+    page.select_option("#regions", "frame")
+    until(page, "VIDEO.settings.regions === 'frame' && VIDEO.state === 'ready'")
+    page.click("[data-testid=compare]")
+    page.select_option("[data-compare='1']", "method:blacken")
+    page.select_option("[data-compare='2']", "method:mask-mean")
+    page.click("[data-testid=compare-run]")
+    page.click("[data-play-both]", timeout=8 * LONG)
+    page.wait_for_selector("#comparison:not([hidden])")
+    assert page.locator("#compare-facts thead th").all_inner_texts() == ["Blacken", "Mask-mean"]
+    facts = page.locator("#compare-facts tbody th").all_inner_texts()
+    assert {"What is hidden", "Size", "Measured of this setting before"} <= set(facts)
+    page.reload()
+    page.wait_for_selector("#comparison:not([hidden])", timeout=LONG)
+    page.fill("#frame", "9")
+    page.keyboard.press("Tab")
+    page.wait_for_selector("#viewer[data-frame='9']:not([data-waiting])", timeout=LONG)
+    page.wait_for_selector("#compare-progress:empty", state="attached", timeout=LONG)
+    page.wait_for_selector("#viewer-note", state="hidden")
+    first, second = canvas(page, "raw"), canvas(page, "result")
+    high, wide = first.shape[:2]
+    face = slice(high * 2 // 5, high // 2), slice(wide * 11 // 20, wide * 6 // 10)
+    assert first[face].max() < 20 < second[face].mean()
+    page.select_option("#compare-left", "raw")
+    page.wait_for_selector("#side-raw:text-is('As filmed')")
+    page.wait_for_selector("#viewer:not([data-waiting])")
+    page.wait_for_timeout(500)
+    assert canvas(page, "raw")[face].std() > first[face].std() + 5
+    page.focus("#viewer")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#comparison", state="hidden")
+    assert page.inner_text("#side-result") == "Result" and "compare" not in page.url
+
+
+def test_what_holds_a_run_back_is_asked_on_the_page(
+    browser: Any, address: str, clip: Path, complaints: list[str], tmp_path: Path
+) -> None:
+    page = new_page(browser, address, complaints)
+    page.set_input_files("#upload", str(clip))
+    page.wait_for_selector(READY, timeout=LONG)
+    page.click("[data-level=face]")
+    until(page, "VIDEO.settings.level === 'face'")
+    (kept,) = (tmp_path / "state" / "masquerade" / "studio" / "edits").iterdir()
+    kept.write_text(kept.read_text().replace('"level": "face"', '"level": "figure"'))
+    page.wait_for_selector("#elsewhere:not([hidden])", timeout=LONG)
+    assert page.is_disabled("#run")
+    page.click("#elsewhere-take")
+    page.wait_for_selector("#elsewhere", state="hidden")
+    page.wait_for_selector("[data-level=figure][aria-pressed=true]")
+    page.click("#undo")  # this page's own decision is not lost
+    page.wait_for_selector("[data-level=face][aria-pressed=true]")
+    kept.with_suffix(".unreadable.json").write_text("{")  # as the next start finds it
+    page.wait_for_selector("#held:not([hidden])", timeout=LONG)
+    assert page.is_disabled("#run") and "unreadable.json" in page.inner_text("#held")
+    page.click("#held-go")
+    page.wait_for_selector("#held", state="hidden")
+    assert page.is_enabled("#run")
+
+
+def test_a_part_is_compared_by_keys_whose_weights_are_here(
+    browser: Any, address: str, clip: Path, complaints: list[str]
+) -> None:
+    page = new_page(browser, address, complaints)
+    page.set_input_files("#upload", str(clip))
+    page.wait_for_selector(READY, timeout=LONG)
+    options = page.locator("#keys option")
+    usable = [one for one in options.all() if one.is_enabled()]
+    assert [one.get_attribute("value") for one in usable] == ["colour-hog"]
+    page.click("#keys-missing summary")
+    assert "--keys dino-s8 --key-weights" in page.inner_text("#keys-missing-list")

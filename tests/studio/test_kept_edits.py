@@ -42,8 +42,8 @@ def test_what_cannot_be_used_holds_runs_back_until_it_is_acknowledged(
     assert KeptEdits(folder).history(START).edits == START
     again = KeptEdits(folder)  # a restart; what was begun anew is there now, and the old one too
     again.history(START).decide("soften", feathered(3.0))
-    said = str(KeptEdits(folder).held_back(sha256))
-    assert f"{sha256}.unreadable.json" in said and said.endswith(".") and ".." not in said
+    held = KeptEdits(folder).held_back(sha256)
+    assert held is not None and held.file == f"{sha256}.unreadable.json" and held.reason
     assert (folder / f"{sha256}.unreadable.json").read_text() == text
     again.acknowledge(sha256)
     assert KeptEdits(folder).held_back(sha256) is None
@@ -141,12 +141,12 @@ def test_no_run_begins_before_lost_decisions_are_acknowledged(
     kept.write_text(json.dumps({**json.loads(kept.read_text()), "edits": 2}))
     studio = Studio(root=root, state=tmp_path / "state")
     again = studio.open("night/one.mp4")
-    assert again.settings()["level"] == "person" and "begins anew" in str(again.held_back)
-    with pytest.raises(UsageError, match="no run begins before"):
+    assert again.settings()["level"] == "person" and again.held_back
+    with pytest.raises(UsageError, match="then let runs begin"):
         studio.anonymize(again.id, allow_empty=True, allow_gaps=True)
     studio.close()
     own = f"/api/videos/{video['id']}"  # the other process is told, too
-    assert "unreadable" in page.get(own).json()["held_back"]
+    assert "unreadable" in page.get(own).json()["held_back"]["file"]
     assert page.post(f"{own}/acknowledge").json()["held_back"] is None
     studio = Studio(root=root, state=tmp_path / "state")
     assert studio.open("night/one.mp4").held_back is None

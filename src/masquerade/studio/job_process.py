@@ -17,6 +17,7 @@ from pathlib import Path
 
 from masquerade.attack import AttackConfig, attack_files
 from masquerade.errors import MasqueradeError
+from masquerade.methods import METHODS
 from masquerade.pipeline.config import PipelineConfig, build_pipeline
 from masquerade.pipeline.receipt import Receipt
 from masquerade.pipeline.single_file import run_file
@@ -41,7 +42,7 @@ def anonymize(words: list[str]) -> None:
     video, result = given.pop("video"), given.pop("result")
     config = PipelineConfig(**given)
     receipt = run_file(video, result, build_pipeline(None, config), progress=Progress())
-    say(summary=told(receipt), warnings=list(receipt.warnings))
+    say(summary=told(receipt), warnings=list(receipt.warnings), facts=facts(receipt))
 
 
 def attack(result: Path, page: Path, video: Path) -> None:
@@ -80,6 +81,33 @@ def told(receipt: Receipt) -> list[str]:
         said.append(f"Removed besides: {', '.join(receipt.removed)}.")
     said.append(f"Sound: {receipt.audio}.")
     return said
+
+
+def facts(receipt: Receipt) -> dict[str, str]:
+    """A receipt in short lines, the same for every run, so that two can be compared."""
+    coverage, output, detail = receipt.coverage, receipt.output, receipt.residual_detail
+    name = str(receipt.method["name"])
+    share = 100 * sum(coverage.share) / max(1, coverage.frames)
+    hidden = f"{coverage.frames - coverage.empty:,} of {coverage.frames:,} frames"
+    found = {
+        "What is hidden": f"{' and '.join(one.name for one in receipt.regions)}, by {name}",
+        "Frames with something hidden": f"{hidden}; {share:.0f} % of the picture on average",
+    }
+    if output is not None:
+        size = (
+            f"{output.bytes / 1e6:.1f} MB"
+            if output.bytes >= 1e6
+            else f"{output.bytes / 1e3:.0f} kB"
+        )
+        found["Size"] = f"{size}, {output.width} x {output.height}, {output.codec}"
+    if detail is not None and detail.measured:
+        found["Fine detail left, measured in this run"] = (
+            f"{100 * detail.left:.0f} % where most is left, in frame {detail.frame}"
+        )
+    found["Measured of this setting before"] = receipt.measured or "nothing; try to undo it"
+    if name in METHODS:
+        found["Can it be undone?"] = METHODS[name].card.undo
+    return found
 
 
 class Progress:

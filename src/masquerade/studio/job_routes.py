@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, Response
 
-from masquerade.errors import VideoError
+from masquerade.errors import UsageError, VideoError
 from masquerade.pipeline.config import PipelineConfig
 from masquerade.pipeline.outputs import receipt_path
 from masquerade.studio.guard import REPORT_POLICY, SCRIPTED_POLICY
-from masquerade.studio.requests import NewJob, Number
+from masquerade.studio.requests import NewComparison, NewJob, Number
 from masquerade.studio.studio import Studio
+from masquerade.studio.video_routes import jpeg
 
 
 def add_job_routes(app: FastAPI, studio: Studio) -> None:
@@ -25,13 +26,31 @@ def add_job_routes(app: FastAPI, studio: Studio) -> None:
         empty, gaps = asked.allow_empty, asked.allow_gaps
         return studio.anonymize(id, allow_empty=empty, allow_gaps=gaps, seen=seen).shown()
 
+    @app.post("/api/videos/{id}/comparisons", status_code=201)
+    def compare(id: str, asked: NewComparison, seen: Number | None = None) -> list[dict[str, Any]]:
+        sides = [one.model_dump(exclude_none=True) for one in (asked.first, asked.second)]
+        if any(len(side) > 1 for side in sides):
+            raise UsageError("a side is a level or a method, and not both.")
+        empty, gaps = asked.allow_empty, asked.allow_gaps
+        found = studio.compare(id, sides, allow_empty=empty, allow_gaps=gaps, seen=seen)
+        return [job.shown() for job in found]
+
+    @app.get("/api/jobs/{id}/pictures")
+    def pictures(id: str) -> dict[str, Any]:
+        found = studio.pictures(id)
+        return {"frames": found.frames, "done": found.done, "error": found.error}
+
+    @app.get("/api/jobs/{id}/frames/{frame}.jpg", response_class=Response)
+    def frame_picture(id: str, frame: Number) -> Response:
+        return jpeg(studio.picture(id, frame))
+
     @app.get("/api/jobs")
     def jobs() -> list[dict[str, Any]]:
         return [job.shown() for job in studio.jobs.all()]
 
     @app.delete("/api/jobs/{id}", status_code=204)
     def remove(id: str) -> None:
-        studio.jobs.remove(id)
+        studio.remove(id)
 
     @app.get("/api/jobs/{id}/result", response_class=FileResponse)
     def result(id: str) -> FileResponse:

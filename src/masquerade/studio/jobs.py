@@ -46,6 +46,10 @@ class Job:
     exit_code: int | None = None
     result: str | None = None  # the file's name in the job's folder
     saved: str | None = None  # where it lies on the server, under the root
+    facts: dict[str, str] = field(default_factory=dict)  # of its receipt, to be compared by
+    # of a run beside another one: their group, which of them it is (first or second), its label,
+    # and the setting that was asked for
+    compared: dict[str, Any] | None = None
 
     def shown(self) -> dict[str, Any]:
         """What the page is told."""
@@ -116,6 +120,7 @@ class Jobs:
         arguments: Callable[[Path], list[str]],
         result: str,
         saved: str | None = None,
+        compared: dict[str, Any] | None = None,
     ) -> Job:
         """Add a job to the queue.
 
@@ -126,11 +131,13 @@ class Jobs:
             arguments: of `job_process`, given the job's folder.
             result: the name of the file that it makes in that folder.
             saved: where the result lies if it is not in the folder.
+            compared: see `Job`.
         """
         with self._turn:
             if len(self._waiting) >= MOST_WAITING:
                 raise UsageError(f"{MOST_WAITING} jobs wait already; let some finish.")
             job = Job(secrets.token_hex(8), video, name, kind, result=result, saved=saved)
+            job.compared = compared
             own = self.folder(job)
             own.mkdir(mode=0o700)
             self._locks[job.id] = os.open(own / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
@@ -216,7 +223,7 @@ class Jobs:
 
     def _hear(self, job: Job, line: dict[str, Any]) -> None:
         known = {one.name for one in fields(Job)} & {
-            *("done", "total", "error", "exit_code", "summary", "warnings"),
+            *("done", "total", "error", "exit_code", "summary", "warnings", "facts"),
         }
         for key in known & set(line):
             setattr(job, key, line[key])

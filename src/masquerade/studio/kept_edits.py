@@ -7,13 +7,25 @@ so it is still known after a restart, and to other studios.
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from masquerade.errors import UsageError
 from masquerade.pipeline.edits import Edits
 from masquerade.studio import decisions
 from masquerade.studio.history import History
 
+HELD_BACK = (
+    "earlier decisions about this video cannot be used: their file is damaged, or of another "
+    "version. It is kept, and everything begins anew. Look at who is hidden, then let runs begin."
+)
 UNREADABLE, ACKNOWLEDGED = "unreadable", "acknowledged"
+
+
+class HeldBack(NamedTuple):
+    """A file of decisions that nobody has said yet they know to be of no use."""
+
+    file: str  # its name
+    reason: str  # why it cannot be used
 
 
 class KeptEdits:
@@ -46,16 +58,10 @@ class KeptEdits:
             history = History(start, file)
         return history
 
-    def held_back(self, sha256: str) -> str | None:
-        """Why no run of a video may begin, in a sentence; None: one may."""
+    def held_back(self, sha256: str) -> HeldBack | None:
+        """Why no run of a video may begin; None: one may."""
         aside = self._aside(sha256)
-        if not aside:
-            return None
-        return (
-            f"What was decided about this video before cannot be used ({self._reason(aside[0])}). "
-            f"It is kept as {aside[0].name}, and everything begins anew: look at who is hidden, "
-            "and confirm it; no run begins before."
-        )
+        return HeldBack(aside[0].name, self._reason(aside[0])) if aside else None
 
     def acknowledge(self, sha256: str) -> None:
         """Remember that somebody knows what cannot be used; the files stay, under another name."""

@@ -65,6 +65,20 @@ class Switch(Asked):
     on: bool
 
 
+class Side(Asked):
+    """One of two settings: a level, a method, or neither for what was decided."""
+
+    level: LevelName | None = None
+    method: str | None = Field(None, max_length=64)
+
+
+class NewComparison(Asked):
+    first: Side
+    second: Side
+    allow_empty: bool = False
+    allow_gaps: bool = False
+
+
 class NewJob(Asked):
     kind: Literal["anonymize", "attack"]
     allow_empty: bool = False

@@ -12,8 +12,9 @@ import re
 import secrets
 import shutil
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
@@ -26,11 +27,13 @@ from masquerade.storage import TemporaryFolder, file_digest
 from masquerade.studio.copying import Pictures
 from masquerade.studio.history import History
 from masquerade.studio.jobs import Job, Jobs
-from masquerade.studio.kept_edits import KeptEdits
+from masquerade.studio.kept_edits import HELD_BACK, KeptEdits
 from masquerade.studio.preview import FrameDetectors
+from masquerade.studio.result_pictures import ResultPictures
 from masquerade.studio.scans import ScanQueue
 from masquerade.studio.template_keys import TemplateKeys
 from masquerade.studio.video_session import VideoSession
+from masquerade.video.segments import Picture
 
 LEFT_FREE = 2**30  # bytes of the disk that an upload leaves
 MOST_OPEN = 50  # videos at once
@@ -70,6 +73,7 @@ class Studio:
         self._state.chmod(0o700)
         self._kept = KeptEdits(self._state / "edits")
         self._temporary = TemporaryFolder()
+        self._results = ResultPictures(self._temporary.path)
         self.jobs = Jobs(self._state / "jobs")
         self.keys = keys or TemplateKeys()
         self._detectors, self._queue = FrameDetectors(self.keys), ScanQueue()
@@ -82,6 +86,7 @@ class Studio:
         self.jobs.close()
         for video in list(self._videos.values()):
             video.close()
+        self._results.close()
         self._temporary.__exit__()
 
     @property
@@ -201,34 +206,49 @@ class Studio:
         self, id: str, *, allow_empty: bool, allow_gaps: bool, seen: int | None = None
     ) -> Job:
         """Anonymize a whole video by what was decided now; refused where `seen` is older."""
-        video = self.video(id)
-        video.history.check_seen(seen)
-        video.history.check_file()
-        if video.held_back is not None:
-            raise UsageError(video.held_back)
-        edits, named = video.edits, f"{Path(video.name).stem}_anonymized"
-        suffix = Path(video.name).suffix.lower()
-        suffix = suffix if suffix in (".mp4", ".mkv", ".mov", ".webm", ".avi") else ".mp4"
-        flags = [*(["--allow-empty"] * allow_empty), *(["--allow-gaps"] * allow_gaps)]
-        weights = self.keys.weights_of(edits)
-        flags += [] if weights is None else ["--key-weights", str(weights)]
+        video = self._checked(id, seen)
+        named, suffix = f"{Path(video.name).stem}_anonymized", _suffix(video.name)
         taken = [str(j.saved) for j in self.jobs.all() if j.state in ("waiting", "running")]
         folder = video.source.parent
         beside = _free(folder, named, suffix, self.root, taken) if video.saved_beside else None
+        flags = [*(["--allow-empty"] * allow_empty), *(["--allow-gaps"] * allow_gaps)]
+        return self._add_run(video, video.edits, flags, named + suffix, beside=beside)
 
-        def arguments(own: Path) -> list[str]:
-            edits.write(own / "edits.json")
-            result = beside or own / (named + suffix)
-            return [str(own / "edits.json"), str(video.source), str(result), *flags]
+    def compare(
+        self,
+        id: str,
+        settings: Sequence[Mapping[str, str]],
+        *,
+        allow_empty: bool,
+        allow_gaps: bool,
+        seen: int | None = None,
+    ) -> list[Job]:
+        """Anonymize a whole video twice, so that both results can be looked at beside each other.
 
-        return self.jobs.add(
-            video=id,
-            name=video.name,
-            kind="anonymize",
-            arguments=arguments,
-            result=named + suffix,
-            saved=None if beside is None else str(beside.relative_to(self.root or "/")),
-        )
+        Each setting is {"level": name}, {"method": name}, or {} for what was decided. The results
+        stay in the studio, also those of a video under the root.
+
+        Raises:
+            UsageError: both are the same, or one is none.
+        """
+        video = self._checked(id, seen)
+        edits = [video.with_setting(one) for one in settings]
+        if len({one.digest() for one in edits}) < len(edits):
+            raise UsageError("both sides are the same; choose another level or method for one.")
+        flags = [*(["--allow-empty"] * allow_empty), *(["--allow-gaps"] * allow_gaps)]
+        group, added = secrets.token_hex(8), list[Job]()
+        for place, given, one in zip(("first", "second"), settings, edits, strict=True):
+            label = _label(given, one)
+            about = {"group": group, "place": place, "label": label, "setting": dict(given)}
+            named = f"{Path(video.name).stem}_{label.replace(', ', '_').replace(' ', '_')}"
+            try:
+                job = self._add_run(video, one, flags, named + _suffix(video.name), compared=about)
+            except BaseException:
+                for before in added:
+                    self.jobs.remove(before.id)
+                raise
+            added.append(job)
+        return added
 
     def attack(self, id: str, job: str) -> Job:
         """Try to recover from a result what was hidden."""
@@ -242,6 +262,27 @@ class Studio:
             arguments=lambda own: [str(result), str(own / "attack.html"), str(video.source)],
             result="attack.html",
         )
+
+    def pictures(self, id: str) -> Pictures:
+        """The frames of a finished job's result.
+
+        Raises:
+            UsageError: it made none.
+        """
+        return self._results.of(id, self._made_video(id))
+
+    def picture(self, id: str, frame: int) -> Picture:
+        """One frame of a finished job's result.
+
+        Raises:
+            MasqueradeError: there is none.
+        """
+        return self._results.read(id, self._made_video(id), frame)
+
+    def remove(self, id: str) -> None:
+        """Cancel a job, or forget a finished one with its files."""
+        self.jobs.remove(id)
+        self._results.forget(id)
 
     def result(self, id: str) -> Path:
         """The file that a finished job made.
@@ -259,6 +300,50 @@ class Studio:
         return path
 
     # --- parts of these ---
+
+    def _made_video(self, job: str) -> Path:
+        result = self.result(job)
+        if self.jobs.get(job).kind != "anonymize":
+            raise UsageError("this job made no video.")
+        return result
+
+    def _checked(self, id: str, seen: int | None) -> VideoSession:
+        """A video whose decisions may be run as they are now."""
+        video = self.video(id)
+        video.history.check_seen(seen)
+        video.history.check_file()
+        if video.held_back is not None:
+            raise UsageError(HELD_BACK)
+        return video
+
+    def _add_run(
+        self,
+        video: VideoSession,
+        edits: Edits,
+        flags: Sequence[str],
+        result: str,
+        *,
+        beside: Path | None = None,
+        compared: dict[str, Any] | None = None,
+    ) -> Job:
+        """Queue a run; `beside` is where the result lies if it is not in the job's folder."""
+        weights = self.keys.weights_of(edits)
+        more = [] if weights is None else ["--key-weights", str(weights)]
+
+        def arguments(own: Path) -> list[str]:
+            edits.write(own / "edits.json")
+            words = [str(own / "edits.json"), str(video.source), str(beside or own / result)]
+            return [*words, *flags, *more]
+
+        return self.jobs.add(
+            video=video.id,
+            name=video.name,
+            kind="anonymize",
+            arguments=arguments,
+            result=result,
+            saved=None if beside is None else str(beside.relative_to(self.root or "/")),
+            compared=compared,
+        )
 
     def _open(
         self, name: str, path: Path, sha256: str, folder: Path, *, saved_beside: bool = False
@@ -321,6 +406,19 @@ class Studio:
 def _is_report(path: Path) -> bool:
     """Whether a file is the page that `masquerade benchmark` writes beside its results."""
     return path.name == "index.html" and path.is_file() and path.with_name("results.json").is_file()
+
+
+def _suffix(name: str) -> str:
+    """The ending of the result of a video."""
+    found = Path(name).suffix.lower()
+    return found if found in (".mp4", ".mkv", ".mov", ".webm", ".avi") else ".mp4"
+
+
+def _label(setting: Mapping[str, str], edits: Edits) -> str:
+    """One side of a comparison in a word or three."""
+    if setting:
+        return str(setting.get("level") or setting.get("method"))
+    return f"{edits.settings.get('level') or edits.method}, as set"
 
 
 def plain_name(name: str) -> str:

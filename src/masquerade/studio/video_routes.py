@@ -102,28 +102,29 @@ def _add_pictures(app: FastAPI, studio: Studio) -> None:
     def frame_picture(id: str, frame: Number, view: Literal["raw", "result"] = "raw") -> Response:
         video = studio.video(id)
         raw = view == "raw"
-        return _jpeg(video.pictures.read(frame) if raw else video.result(frame))
+        return jpeg(video.pictures.read(frame) if raw else video.result(frame))
 
     @app.get("/api/videos/{id}/levels/{level}.jpg", response_class=Response)
     def level_picture(id: str, level: LevelName, frame: Number = 0) -> Response:
         video = studio.video(id)
-        return _jpeg(video.result(frame, video.at_level(level)))
+        return jpeg(video.result(frame, video.at_level(level)))
 
     @app.get("/api/videos/{id}/method.jpg", response_class=Response)
     def method_picture(id: str, name: str, frame: Number = 0) -> Response:
         video = studio.video(id)
-        return _jpeg(video.result(frame, video.with_method(name)))
+        return jpeg(video.result(frame, video.with_method(name)))
 
     @app.get("/api/videos/{id}/heat.jpg", response_class=Response)
     def heat_picture(id: str, template: str, frame: Number = 0) -> Response:
-        return _jpeg(studio.video(id).heat(frame, template))
+        return jpeg(studio.video(id).heat(frame, template))
 
     @app.get("/api/videos/{id}/tracks/{track}.jpg", response_class=Response)
     def thumbnail(id: str, track: Number) -> Response:
-        return _jpeg(studio.video(id).thumbnail(track))
+        return jpeg(studio.video(id).thumbnail(track))
 
 
-def _jpeg(picture: Picture) -> Response:
+def jpeg(picture: Picture) -> Response:
+    """The answer that is a picture."""
     bgr = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     return Response(data.tobytes(), media_type="image/jpeg")
@@ -310,6 +311,7 @@ def shown(video: VideoSession) -> dict[str, Any]:
     info, scan, history, edits = video.pictures.info, video.scan(), video.history, video.edits
     pictures, kinds = video.pictures, template_kinds()
     chosen = decisions.template_names(edits)
+    held = video.held_back
     frames = info.frames or (round(info.duration * info.rate) if info.duration else None)
     return {
         "id": video.id,
@@ -325,7 +327,7 @@ def shown(video: VideoSession) -> dict[str, Any]:
         "revision": history.revision * 100_000 + -(-scan.done // 32),
         "decisions": history.revision,
         "notice": video.notice,
-        "held_back": video.held_back,
+        "held_back": None if held is None else held._asdict(),
         "changed_elsewhere": history.changed_elsewhere,
         "visible": sorted({k for track in edits.visible for k in edits.same_person(track)}),
         "only": sorted({k for track in edits.only for k in edits.same_person(track)}),

@@ -28,7 +28,7 @@ from masquerade.report.heatmap import draw_heatmap
 from masquerade.studio import decisions
 from masquerade.studio.copying import Pictures
 from masquerade.studio.history import ChangedError, History
-from masquerade.studio.kept_edits import KeptEdits
+from masquerade.studio.kept_edits import HeldBack, KeptEdits
 from masquerade.studio.preview import FrameDetectors, Preview
 from masquerade.studio.scans import Scan, ScanQueue, SeenTrack, scan_key
 from masquerade.studio.template_keys import TemplateKeys, template_kinds
@@ -180,11 +180,17 @@ class VideoSession:
         """The present edits by another method with its defaults."""
         return self._settled(self.edits, {"method": name, "arguments": {}})
 
+    def with_setting(self, given: Mapping[str, str]) -> Edits:
+        """The present edits at a level or by a method; where neither is given, as they are."""
+        if "level" in given:
+            return self.at_level(given["level"])
+        return self.with_method(given["method"]) if "method" in given else self.edits
+
     # --- what is decided ---
 
     @property
-    def held_back(self) -> str | None:
-        """Why no run of it may begin, in a sentence; None: one may."""
+    def held_back(self) -> HeldBack | None:
+        """Why no run of it may begin; None: one may."""
         return self._kept.held_back(self.edits.source.sha256)
 
     def acknowledge(self) -> None:

@@ -93,6 +93,8 @@ export const paths = {
     videoPath(id, `method.jpg?frame=${frame}&name=${encodeURIComponent(name)}&v=${revision}`),
   heat: (id, point, frame, revision) =>
     videoPath(id, `heat.jpg?frame=${frame}&template=${encodeURIComponent(point)}&v=${revision}`),
+  // A result that is finished never changes either.
+  job: (job, frame) => `/jobs/${job}/frames/${frame}.jpg`,
   // Thumbnails are fetched by <img>, which needs the whole address.
   track: (id, track, revision) => `/api${videoPath(id, `tracks/${track}.jpg?v=${revision}`)}`,
 };

@@ -2,6 +2,7 @@
 
 import { get, isAbort, watch } from "./api.js";
 import * as compare from "./compare.js";
+import * as comparison from "./comparison.js";
 import { find } from "./dom.js";
 import { adopt, busy, cause, editCount } from "./edits.js";
 import * as history from "./history.js";
@@ -36,16 +37,16 @@ function show(video) {
     viewer.clear();
     forget();
     details.cancel();
-    Object.assign(state, { frame: 0, strip: null, tracks: { only: false, tracks: [] }, heat: null, selected: null });
+    Object.assign(state, { frame: 0, strip: null, tracks: { only: false, tracks: [] }, heat: null, comparison: null, selected: null });
     state.looked = remembered(video.id);
   }
   cause.name = null;
   if (video.notice && state.video?.id !== video.id) notice.alarm(video.notice);
   state.video = video;
-  window.history.replaceState(null, "", `#${video.id}`);
+  window.history.replaceState(null, "", `#${video.id}${comparison.address()}`);
   document.title = `${video.name} · masquerade studio`;
   open.showStart(false);
-  changed("video", "frames", "scan", "strip", "tracks", "frame", "settings", "looked");
+  changed("video", "frames", "scan", "strip", "tracks", "frame", "settings", "looked", "comparison");
   viewer.want();
   known = "";
   refreshDetails();
@@ -225,7 +226,8 @@ async function begin() {
   changed("about");
   state.videos = await get("/videos");
   changed("videos");
-  const wanted = location.hash.slice(1);
+  comparison.wish(location.hash);
+  const wanted = location.hash.slice(1).split("/")[0];
   const one = state.videos.find((video) => video.id === wanted) ?? state.videos[0];
   if (one) await choose(one.id);
   else open.showStart();

@@ -1,35 +1,58 @@
-// Two methods on this frame, beside each other.
+// Two settings on this frame, beside each other, and both on the whole video.
 
 import { paths } from "./api.js";
-import { find, findAll, make } from "./dom.js";
-import { set } from "./edits.js";
+import { run, use } from "./comparison.js";
+import { find, findAll, make, sentence } from "./dom.js";
 import { Latest, load, paint } from "./pictures.js";
 import { on, state } from "./store.js";
 
-const FIRST = ["blur", "blacken"]; // what is compared until something else is chosen
+const FIRST = ["now", "method:blur"]; // what is compared until something else is chosen
 
 function build() {
-  const names = state.about.methods.map((one) => one.name);
+  const { levels, methods } = state.about;
+  const group = (label, kind, names) => make("optgroup", { label }, names.map((name) => make("option", { value: `${kind}:${name}` }, name)));
   findAll("[data-compare]").forEach((select, place) => {
-    select.replaceChildren(...names.map((name) => make("option", { value: name }, name)));
-    select.value = names.includes(FIRST[place]) ? FIRST[place] : (names[place] ?? "");
+    select.replaceChildren(
+      make("option", { value: "now" }, "As it is set now"),
+      group("Levels", "level", levels.map((one) => one.name)),
+      group("Methods", "method", methods.map((one) => one.name)),
+    );
+    select.value = FIRST[place];
   });
 }
 
 const sides = () => findAll(".compare-side");
 
+/** {level} or {method} of the API; {} for what is set now. */
+function setting(side) {
+  const [kind, name] = find("select", side).value.split(":");
+  return name ? { [kind]: name } : {};
+}
+
+function address({ id, frame, revision }, { level, method }) {
+  if (level) return paths.level(id, level, frame, revision);
+  return method ? paths.method(id, method, frame, revision) : paths.result(id, frame, revision);
+}
+
+function words({ level, method }) {
+  const { about, video } = state;
+  if (level) return about.levels.find((one) => one.name === level)?.hides;
+  return about.methods.find((one) => one.name === (method ?? video.settings.method))?.hides;
+}
+
 const pictures = new Latest(async ({ id, frame, revision }, signal) => {
   for (const side of sides()) {
-    const name = find("select", side).value;
-    const key = `${id} ${frame} ${revision} ${name}`;
-    if (side.dataset.key === key || !name) continue;
+    const wanted = setting(side);
+    const path = address({ id, frame, revision }, wanted);
+    if (side.dataset.key === path) continue;
     const text = find(".compare-text", side);
     try {
-      const decoded = await load(paths.method(id, name, frame, revision), signal);
+      const decoded = await load(path, signal);
       paint(find("canvas", side), decoded);
-      find("canvas", side).setAttribute("aria-label", `Frame ${frame} by ${name}`);
-      side.dataset.key = key;
-      text.textContent = `Hides ${state.about.methods.find((one) => one.name === name)?.hides ?? ""}.`;
+      const name = find("select", side).selectedOptions[0].textContent;
+      find("canvas", side).setAttribute("aria-label", `Frame ${frame}: ${name}`);
+      side.dataset.key = path;
+      text.textContent = sentence(`Hides ${words(wanted) ?? ""}.`);
     } catch (error) {
       if (signal.aborted) throw error;
       text.textContent = error.message;
@@ -38,8 +61,15 @@ const pictures = new Latest(async ({ id, frame, revision }, signal) => {
 }, () => {});
 
 function follow(hurry = true) {
+  showButtons();
   if (!find("#compare").open || !state.video || !state.shown || state.playing) return;
   pictures.want({ id: state.video.id, frame: state.frame, revision: state.video.revision }, { hurry });
+}
+
+function showButtons() {
+  const chosen = sides().map((side) => find("select", side).value);
+  for (const side of sides()) find("button", side).disabled = find("select", side).value === "now";
+  find("#compare-run").disabled = chosen[0] === chosen[1];
 }
 
 export function setUp() {
@@ -49,8 +79,9 @@ export function setUp() {
   });
   for (const side of sides()) {
     find("select", side).addEventListener("change", () => follow());
-    find("button", side).addEventListener("click", () => set({ method: find("select", side).value, arguments: {} }));
+    find("button", side).addEventListener("click", () => use(setting(side)));
   }
+  find("#compare-run").addEventListener("click", () => run(...sides().map(setting)));
   on("about", build);
   on("shown playing", () => follow());
 }

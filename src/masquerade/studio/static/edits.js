@@ -86,4 +86,6 @@ export const turnPoint = (name, on) => edit((id) => put(`/videos/${id}/templates
 export const erasePoint = (name) => edit((id) => remove(`/videos/${id}/templates/${name}`));
 export const undo = () => edit((id) => post(`/videos/${id}/undo?seen=${state.video.decisions}`));
 export const redo = () => edit((id) => post(`/videos/${id}/redo?seen=${state.video.decisions}`));
+export const reload = () => edit((id) => post(`/videos/${id}/reload`));
+export const acknowledge = () => edit((id) => post(`/videos/${id}/acknowledge`));
 export const takeEdits = (text) => edit((id) => putText(`/videos/${id}/edits`, text));

@@ -48,7 +48,24 @@ function showLog() {
   find("#export").download = `${state.video.name.replace(/\.[^.]*$/, "")}.edits.json`;
 }
 
+/** What holds runs or changes back, until somebody decides: it is over all else. */
+function showHeld() {
+  const { held_back: held, changed_elsewhere: elsewhere } = state.video ?? {};
+  find("#held").hidden = !held;
+  find("#held-file").textContent = held ? `${held.file}: ${held.reason}` : "";
+  find("#elsewhere").hidden = !elsewhere;
+  find("#run").disabled = Boolean(held || elsewhere);
+  find("#run").title = held || elsewhere ? "First answer the question at the top of the page." : "";
+}
+
 export function setUp() {
+  find("#held-go").addEventListener("click", async () => (await edits.acknowledge()) && tell("Runs may begin. What could not be used stays in the studio's folder."));
+  find("#elsewhere-take").addEventListener("click", async () => {
+    if (!(await edits.reload())) return;
+    changed("settings");
+    tell("What was decided elsewhere was taken over. Undo brings yours back.");
+  });
+  on("video", showHeld);
   find("#undo").addEventListener("click", undo);
   find("#redo").addEventListener("click", redo);
   find("#import-button").addEventListener("click", () => find("#import").click());

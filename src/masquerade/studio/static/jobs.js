@@ -1,6 +1,7 @@
 // Anonymizing the whole video, and what became of it.
 
 import { get, post, remove } from "./api.js";
+import * as comparison from "./comparison.js";
 import { find, icon, make, plural, redraw, sentence } from "./dom.js";
 import { ask, report, tell } from "./notice.js";
 import { stepMark } from "./playback.js";
@@ -71,7 +72,12 @@ function show() {
   find("#jobs-empty").hidden = jobs.length > 0;
   // Progress is filled in apart, so that a button is not replaced under the pointer twice a second.
   const key = jobs.map(({ done, seconds, total, ...rest }) => ({ ...rest, mine: state.video?.id === rest.video }));
-  redraw(find("#jobs"), key, () => jobs.map(entry));
+  const pairs = comparison.pairs();
+  redraw(find("#jobs"), key, () => jobs.map((job) => {
+    const pair = pairs.get(job.compared?.group);
+    if (!pair) return entry(job);
+    return job === pair.second ? pairEntry(pair) : null; // both are one entry
+  }));
   for (const job of jobs) showProgress(job);
 }
 
@@ -106,7 +112,7 @@ function entry(job) {
       make("b", {}, KINDS[job.kind] ?? job.kind),
       make("span", { class: `badge ${job.state === "failed" || bad ? "badge-bad" : ""}` }, icon(bad ? "warning" : MARKS[job.state]), word),
     ),
-    make("p", { class: "job-name muted" }, job.name),
+    make("p", { class: "job-name muted" }, job.compared ? `${job.name}, ${job.compared.label}` : job.name),
     running && make("div", { class: "job-progress" },
       make("progress", { "aria-label": `Progress of ${job.name}` }),
       make("span", { class: "job-progress-text muted" })),
@@ -114,9 +120,76 @@ function entry(job) {
     job.warnings?.length > 0 && make("ul", { class: "job-warnings" }, job.warnings.map((text) => make("li", {}, icon("warning"), sentence(text)))),
     job.summary?.length > 0 && make("ul", { class: "job-summary" }, job.summary.map((text) => make("li", {}, sentence(text)))),
     job.files?.saved && make("p", { class: "muted" }, `Saved on the server as ${job.files.saved}`),
-    mayPublish(job) && publishForm(job),
+    mayPublish(job) && publishForm(job, "Publish all the same", () => start({ kind: "anonymize" }, permits(job))),
     make("div", { class: "entry-row" }, links(job), actions(job, running)),
   );
+}
+
+const ENDED = ["done", "failed", "cancelled"];
+
+/** Two runs of one video that are to be compared. */
+function pairEntry(pair) {
+  const both = [pair.first, pair.second];
+  const running = both.some((job) => !ENDED.includes(job.state));
+  const done = both.every((job) => job.state === "done");
+  const now = running ? (both.some((job) => job.state === "running" || job.state === "done") ? "running" : "waiting") : done ? "done" : both.some((job) => job.state === "failed") ? "failed" : "cancelled";
+  const names = both.map((job) => job.compared.label).join(" and ");
+  return make(
+    "li",
+    { class: "entry job", "data-comparison": pair.group, "data-state": now },
+    make("div", { class: "entry-head" },
+      make("b", {}, "Compare"),
+      make("span", { class: `badge ${now === "failed" ? "badge-bad" : ""}` }, icon(MARKS[now]), STATES[now]),
+    ),
+    make("p", { class: "job-name muted" }, pair.first.name),
+    make("ul", { class: "pair-runs" }, both.map(pairRun)),
+    mayRepeat(pair) && publishForm(pair.second, "Run both all the same", () => comparison.run(pair.first.compared.setting, pair.second.compared.setting, { allow_empty: true, allow_gaps: true })),
+    make("div", { class: "entry-row" },
+      done && pair.first.video === state.video?.id && make("button", { type: "button", class: "primary small", "data-play-both": pair.group, "aria-label": `Play both: ${names}`, onclick: () => play(pair) }, icon("play"), "Play both"),
+      make("button", {
+        type: "button", class: "quiet small", [running ? "data-cancel" : "data-forget"]: pair.group,
+        "aria-label": `${running ? "Cancel" : "Remove"} the comparison of ${names}`,
+        onclick: () => dropPair(both, running, names),
+      }, icon(running ? "close" : "delete"), running ? "Cancel" : "Remove"),
+    ),
+  );
+}
+
+function pairRun(job) {
+  const running = !ENDED.includes(job.state);
+  return make(
+    "li",
+    { "data-job": job.id, "data-state": job.state },
+    make("div", { class: "entry-head" }, make("b", {}, sentence(job.compared.label)), !running && make("span", { class: "muted" }, job.facts.Size?.split(",")[0] ?? STATES[job.state])),
+    running && make("div", { class: "job-progress" },
+      make("progress", { "aria-label": `Progress of ${job.compared.label}` }),
+      make("span", { class: "job-progress-text muted" })),
+    job.error && make("p", { class: "entry-note", role: "status" }, icon("warning"), sentence(job.error)),
+  );
+}
+
+function play(pair) {
+  comparison.open(pair.group);
+  find("#compare-bar").scrollIntoView({ block: "start" });
+  find("#viewer").focus({ preventScroll: true });
+}
+
+// Both runs are asked for anew where one of them was not published for what it did not find.
+function mayRepeat(pair) {
+  const failed = [pair.first, pair.second].filter((job) => job.state === "failed");
+  const asked = failed.some((job) => job.exit_code === 4 && /allow.(empty|gaps)|nothing to hide was found/i.test(job.error ?? ""));
+  return asked && pair.first.video === state.video?.id && ENDED.includes(pair.first.state) && ENDED.includes(pair.second.state);
+}
+
+async function dropPair(both, running, names) {
+  if (!running && !(await ask(`Remove the comparison of ${names} and its files from the studio?`, "Remove"))) return;
+  try {
+    // The one that waits first: it would else begin when the other one ends.
+    for (const job of [...both].reverse()) if (!running || !ENDED.includes(job.state)) await remove(`/jobs/${job.id}`);
+    await refresh();
+  } catch (error) {
+    report(error);
+  }
 }
 
 function links(job) {
@@ -163,15 +236,15 @@ function permits(job) {
 
 // A job that failed although everything was allowed failed for another reason.
 function mayPublish(job) {
-  if (job.kind !== "anonymize" || job.state !== "failed" || job.exit_code !== 4) return false;
+  if (job.kind !== "anonymize" || job.compared || job.state !== "failed" || job.exit_code !== 4) return false;
   const before = allowed.get(job.id) ?? {};
-  const newer = state.jobs.slice(state.jobs.indexOf(job) + 1).some((one) => one.video === job.video && one.kind === "anonymize");
+  const newer = state.jobs.slice(state.jobs.indexOf(job) + 1).some((one) => one.video === job.video && one.kind === "anonymize" && !one.compared);
   return job.video === state.video?.id && !newer && !(before.allow_empty && before.allow_gaps);
 }
 
-function publishForm(job) {
+function publishForm(job, words, again) {
   const id = `looked-${job.id}`;
-  const button = make("button", { type: "button", class: "small danger", disabled: true, "data-publish": job.id, onclick: () => start({ kind: "anonymize" }, permits(job)) }, "Publish all the same");
+  const button = make("button", { type: "button", class: "small danger", disabled: true, "data-publish": job.id, onclick: again }, words);
   const box = make("input", { type: "checkbox", id, "data-looked-frames": job.id, onchange: () => (button.disabled = !box.checked) });
   return make("div", { class: "publish" },
     make("p", {}, "Whoever was not found is not hidden. Look at the marked frames first."),
@@ -180,6 +253,7 @@ function publishForm(job) {
 }
 
 export function setUp() {
+  comparison.setUp((job) => start({ kind: "attack", job: job.id }));
   find("#run").addEventListener("click", check);
   find("#check-look").addEventListener("click", look);
   find("#check-go").addEventListener("click", () => {

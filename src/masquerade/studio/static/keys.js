@@ -1,5 +1,6 @@
 // The keys of the whole page. What is typed into a field, and what a button does by itself, is left alone.
 
+import * as comparison from "./comparison.js";
 import { find } from "./dom.js";
 import { redo, undo } from "./history.js";
 import * as modes from "./modes.js";
@@ -48,6 +49,7 @@ function onKey(event) {
 /** Leave a mode; without one, let go of the chosen person. */
 function escape() {
   if (state.mode) return modes.leave();
+  if (state.comparison) return comparison.close();
   if (state.selected === null) return;
   state.selected = null;
   changed("selected");

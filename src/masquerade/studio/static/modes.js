@@ -24,6 +24,10 @@ const HINTS = {
 export function enter(mode) {
   if (!state.video) return;
   stop();
+  if (state.comparison) {
+    state.comparison = null; // one draws over what was filmed and the present result
+    changed("comparison");
+  }
   lastTurned = document.activeElement;
   state.mode = mode;
   reset();
@@ -101,7 +105,7 @@ async function finishSpot() {
     return;
   }
   const known = new Set(state.video.templates.map((one) => one.id));
-  const answer = await point({ frame, ...at, ...(name ? { name } : {}) });
+  const answer = await point({ frame, ...at, keys: state.keys, ...(name ? { name } : {}) });
   if (!answer) return;
   leave();
   const made = answer.templates.find((one) => !known.has(one.id));

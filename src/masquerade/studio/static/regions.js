@@ -53,8 +53,6 @@ function showPoints() {
   find("#points-empty").hidden = templates.length > 0;
   redraw(find("#points-list"), [state.video.id, templates, state.heat], () => templates.map(pointEntry));
   const heat = templates.find((one) => one.id === state.heat);
-  const side = find("#side-raw");
-  side.textContent = heat ? `Where “${heat.name}” is seen` : "As filmed";
   find("#heat-bar").hidden = !heat;
   if (heat) find("#heat-text").textContent = `On the left: what looks like “${heat.name}”. Bright is hidden.`;
 }
@@ -66,7 +64,7 @@ function pointEntry(one) {
     type: "checkbox", id, class: "switch", role: "switch", checked: one.on, "data-template": one.id,
     onchange: (event) => turnPoint(one.id, event.target.checked),
   });
-  const origin = "from your collection";
+  const origin = one.keys === null ? "not in your collection any more" : one.keys === "colour-hog" ? "by colour and shape" : `by ${one.keys}`;
   return make(
     "li",
     { class: "entry", "data-point": one.id },
@@ -83,12 +81,44 @@ function pointEntry(one) {
   );
 }
 
+const WORDS = {
+  "colour-hog": "Colour and shape: the same thing in this video",
+};
+
+/** A sentence whose flags and commands are not broken at a hyphen. */
+const withCode = (text) =>
+  text.split(/(`[^`]+`|--\S+ [\w-]+)/).map((part, place) => (place % 2 ? make("code", {}, part.replaceAll("`", "")) : part));
+
+/** By which kind of keys the next part is compared; one whose weights are not here cannot be chosen. */
+function buildKeys() {
+  const { first, kinds } = state.about.keys;
+  const select = find("#keys");
+  const word = (kind) => WORDS[kind.name] ?? `${kind.name}: the same kind of thing, on others too`;
+  const order = [...kinds].sort((a, b) => (b.name in WORDS) - (a.name in WORDS));
+  select.replaceChildren(...order.map((kind) => make("option", { value: kind.name, disabled: kind.missing !== null }, word(kind) + (kind.missing ? " (weights missing)" : ""))));
+  const kept = sessionStorage.getItem("keys");
+  const usable = kinds.filter((kind) => kind.missing === null).map((kind) => kind.name);
+  state.keys = select.value = usable.includes(kept) ? kept : first;
+  const missing = kinds.filter((kind) => kind.missing !== null);
+  find("#keys-missing").hidden = missing.length === 0;
+  find("#keys-missing-list").replaceChildren(...missing.map((kind) => make("li", {}, withCode(kind.missing))));
+}
+
 function showHeat(id) {
+  if (state.comparison) {
+    state.comparison = null;
+    changed("comparison");
+  }
   state.heat = id;
   changed("heat");
 }
 
 export function setUp() {
+  find("#keys").addEventListener("change", (event) => {
+    state.keys = event.target.value;
+    sessionStorage.setItem("keys", state.keys);
+  });
+  on("about", buildKeys);
   find("#heat-close").addEventListener("click", () => showHeat(null));
   on("video", showDrawn);
   on("video heat", showPoints);

@@ -12,6 +12,8 @@ export const state = {
   jobs: [],
   mode: null, // null or {kind: "draw", region: id or null} or {kind: "point"} or {kind: "join", track}
   outlines: false,
+  keys: "colour-hog", // by which what is pointed at is compared
+  comparison: null, // null or {group, left: "raw" or "first", first: JOB, second: JOB, decisions}
   heat: null, // id of the point whose heat map is shown in place of the raw picture
   selected: null, // track or own region whose times the strip shows
   looked: new Set(), // marks that somebody looked at, by `markKey`

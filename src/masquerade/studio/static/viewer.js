@@ -29,9 +29,9 @@ export function seek(frame, by = "seek") {
 // divider are always the same moment. Where the result of another frame takes long, as before its people are
 // known, what was filmed is shown alone, and the other side stays empty: it never shows another moment.
 const pair = new Latest(async (wish, signal) => {
-  const { id, frame, revision, heat, name, since } = wish;
-  const left = heat ? load(paths.heat(id, heat, frame, revision), signal) : load(paths.raw(id, frame), signal);
-  const right = load(paths.result(id, frame, revision), signal);
+  const { id, frame, revision, name, since } = wish;
+  const left = load(wish.left, signal);
+  const right = load(wish.right, signal);
   if (frame !== state.shown?.frame) await early(wish, left, right, signal);
   const [raw, result] = await Promise.allSettled([left, right]);
   if (signal.aborted || state.video?.id !== id) return;
@@ -56,18 +56,52 @@ async function early(wish, left, right, signal) {
   if (!late || !raw || signal.aborted || state.video?.id !== id) return;
   paint(find("#raw"), raw);
   wipe(find("#result"));
-  note("Looking for what to hide in this frame.");
+  note(state.comparison ? "Reading the result." : "Looking for what to hide in this frame.");
   if (name === "seek to frame") performance.measure(name, { start: since, end: performance.now(), detail: { frame } });
 }
 
 /** Ask for the pictures of the frame and the settings of now. */
 export function want({ hurry = false, by = null } = {}) {
-  const { video, frame, heat } = state;
+  const { video, frame } = state;
   if (!video || video.frames === 0) return;
   stage.dataset.waiting = "true";
   // What the user changed last is what this wish brings to light; a frame of playing is nobody's wish.
   const why = by === "play" ? { name: null, since: 0 } : { ...cause };
-  pair.want({ id: video.id, frame, revision: video.revision, heat, by, ...why }, { hurry });
+  pair.want({ id: video.id, frame, revision: video.revision, by, ...addresses(), ...why }, { hurry });
+}
+
+/** Which pictures lie on the two sides of the divider. */
+function addresses() {
+  const { video: { id, revision }, frame, heat, comparison } = state;
+  if (comparison) {
+    const { left, first, second } = comparison;
+    return { left: left === "raw" ? paths.raw(id, frame) : paths.job(first.id, frame), right: paths.job(second.id, frame) };
+  }
+  return {
+    left: heat ? paths.heat(id, heat, frame, revision) : paths.raw(id, frame),
+    right: paths.result(id, frame, revision),
+  };
+}
+
+/** What the two sides are called. */
+function sides() {
+  const { heat, comparison, video } = state;
+  if (comparison) {
+    const { left, first, second } = comparison;
+    return [left === "raw" ? "As filmed" : first.compared.label, second.compared.label];
+  }
+  const one = heat && video?.templates.find((template) => template.id === heat);
+  return [one ? `Where “${one.name}” is seen` : "As filmed", "Result"];
+}
+
+function showSides() {
+  const [left, right] = sides();
+  find("#side-raw").textContent = left;
+  find("#side-result").textContent = right;
+  find('[data-side="100"]').textContent = state.heat ? "Map" : left;
+  find('[data-side="0"]').textContent = right;
+  find("#divider").setAttribute("aria-label", `Divider between ${left} and ${right}`);
+  moveDivider(share);
 }
 
 export const arriving = () => pair.busy;
@@ -78,7 +112,7 @@ function show(wish, complete, name, since) {
   state.shown = { frame, revision };
   stage.dataset.frame = frame;
   stage.dataset.revision = revision;
-  stage.setAttribute("aria-label", `Frame ${frame}, as filmed and as the result`);
+  stage.setAttribute("aria-label", `Frame ${frame}: ${sides().join(" and ")}`);
   if (complete && name) {
     const late = performance.getEntriesByName(name).some((one) => one.startTime === since);
     performance.measure(late ? "seek to result" : name, { start: since, end: performance.now(), detail: { frame, revision } });
@@ -107,7 +141,8 @@ export function moveDivider(value) {
   stage.style.setProperty("--share", `${share}%`);
   const divider = find("#divider");
   divider.setAttribute("aria-valuenow", Math.round(share));
-  divider.setAttribute("aria-valuetext", `${Math.round(share)} per cent as filmed, the rest is the result`);
+  const [left, right] = sides();
+  divider.setAttribute("aria-valuetext", `${Math.round(share)} per cent ${left}, the rest ${right}`);
   for (const button of findAll("[data-side]")) {
     button.setAttribute("aria-pressed", Number(button.dataset.side) === share);
   }
@@ -199,6 +234,8 @@ export function setUp() {
   });
   // Only what the user changed himself stops a request: a search that goes on would else starve the picture.
   on("revision heat", () => want({ hurry: cause.name === "setting to frame" }));
+  on("comparison", () => want({ hurry: true }));
+  on("video heat comparison", showSides);
   on("scan", () => incomplete && want());
   on("frames", () => {
     fit();
