@@ -26,6 +26,7 @@ from masquerade.regions import REGIONS
 from masquerade.regions.face_detectors import centerface_file
 from masquerade.regions.key_extractors import EXTRACTORS
 from masquerade.regions.model_files import model_file
+from masquerade.studio.camera_routes import add_camera_routes
 from masquerade.studio.guard import TooLargeError
 from masquerade.studio.history import ChangedError
 from masquerade.studio.job_routes import add_job_routes
@@ -49,6 +50,7 @@ def create_app(studio: Studio) -> FastAPI:
     _add_about(app, studio)
     add_video_routes(app, studio)
     add_job_routes(app, studio)
+    add_camera_routes(app)
     app.mount("/static", StaticFiles(directory=PAGE), name="static")
 
     @app.get("/", include_in_schema=False)

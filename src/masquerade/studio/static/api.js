@@ -74,6 +74,19 @@ export function upload(file, progress) {
   });
 }
 
+/** The camera: a session is begun, gives a hidden picture for those that are sent, and ends. */
+export const camera = {
+  start: (wanted) => post("/camera", wanted),
+  end: (id) => remove(`/camera/${id}`),
+  /** The newest picture that may be shown, and which of those sent it is; null: there is none yet. */
+  async frame(id, jpeg) {
+    const options = { method: "POST", body: jpeg, headers: { "Content-Type": "image/jpeg" } };
+    const response = await ask(`/camera/${id}/frames`, options);
+    if (response.status === 204) return null;
+    return { frame: Number(response.headers.get("x-frame")), picture: await response.blob() };
+  },
+};
+
 /** Fetch and decode a picture of the API. */
 export async function picture(path, signal) {
   const response = await ask(path, { signal });

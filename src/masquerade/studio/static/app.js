@@ -1,6 +1,7 @@
 // Puts the parts together: starts the page, shows a video, and keeps up with the server.
 
 import { get, isAbort, watch } from "./api.js";
+import * as camera from "./camera.js";
 import * as compare from "./compare.js";
 import * as comparison from "./comparison.js";
 import { find } from "./dom.js";
@@ -230,13 +231,14 @@ async function begin() {
   const wanted = location.hash.slice(1).split("/")[0];
   const one = state.videos.find((video) => video.id === wanted) ?? state.videos[0];
   if (one) await choose(one.id);
-  else open.showStart();
+  else if (!camera.isOpen()) open.showStart();
 }
 
 function setUp() {
   setUpWatch();
   notice.setUp();
   open.setUp(show, choose);
+  camera.setUp(() => open.showStart());
   viewer.setUp();
   playback.setUp();
   strip.setUp();

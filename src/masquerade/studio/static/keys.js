@@ -1,6 +1,7 @@
 // The keys of the whole page. What is typed into a field, and what a button does by itself, is left alone.
 
 import * as comparison from "./comparison.js";
+import * as camera from "./camera.js";
 import { find } from "./dom.js";
 import { redo, undo } from "./history.js";
 import * as modes from "./modes.js";
@@ -46,8 +47,9 @@ function onKey(event) {
   action();
 }
 
-/** Leave a mode; without one, let go of the chosen person. */
+/** Leave the camera or a mode; without one, let go of the chosen person. */
 function escape() {
+  if (camera.isOpen()) return camera.close();
   if (state.mode) return modes.leave();
   if (state.comparison) return comparison.close();
   if (state.selected === null) return;

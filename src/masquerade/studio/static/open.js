@@ -15,6 +15,7 @@ export function showStart(wanted = true) {
   document.body.dataset.view = wanted ? "start" : "work";
   find("#start").hidden = !wanted;
   find("#work").hidden = wanted;
+  find("#camera").hidden = true;
   find("#back-to-video").hidden = !state.video;
   if (wanted && state.about?.root) browse(folder);
 }

@@ -1,0 +1,105 @@
+"""The camera in a real page: Chromium's fake camera plays a file, and the page shows it hidden."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import chromium, new_page, running_studio
+
+pytestmark = pytest.mark.slow
+LONG = 60_000  # milliseconds
+SHOWN = "[data-testid=camera-picture][data-frame]"
+
+
+@pytest.fixture(scope="module")
+def filmed(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the fake camera plays again and again: a face."""
+    path = tmp_path_factory.mktemp("camera") / "face.y4m"
+    words = ["ffmpeg", "-v", "error", "-i", clip, "-an", "-pix_fmt", "yuv420p", path]
+    subprocess.run(words, check=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser(filmed: Path) -> Iterator[Any]:
+    camera = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+    with chromium(*camera, f"--use-file-for-fake-video-capture={filmed}") as found:
+        yield found
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    with running_studio(tmp_path / "state") as found:
+        yield found
+
+
+def picture(page: Any) -> np.ndarray:
+    """What the canvas shows, (h, w, 3)."""
+    size, values = page.evaluate(
+        """() => {
+            const canvas = document.querySelector("#camera-picture");
+            const { width, height } = canvas;
+            const data = canvas.getContext("2d").getImageData(0, 0, width, height).data;
+            return [[height, width], Array.from(data)];
+        }"""
+    )
+    return np.array(values, np.uint8).reshape(*size, 4)[..., :3]
+
+
+def test_the_camera_is_shown_hidden_with_its_latency(
+    browser: Any, address: str, clip: Path
+) -> None:
+    complaints: list[str] = []
+    page = new_page(browser, address, complaints)
+    page.click("[data-testid=use-camera]")
+    page.check("input[name=camera-level][value=face]")
+    page.wait_for_selector(SHOWN, timeout=LONG)
+    page.wait_for_function(
+        "/ms behind/.test(document.querySelector('#camera-latency').textContent)", timeout=LONG
+    )
+    words = page.text_content("[data-testid=camera-latency]")
+    assert re.match(r"\d+ ms behind, [\d.]+ pictures a second", words)
+    shown = picture(page)
+    assert shown.shape == (480, 640, 3)
+    # the portrait moves slowly: its face lies in this place in every frame
+    raw = subprocess.run(
+        ["ffmpeg", "-v", "error", "-i", clip, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"],
+        check=True,
+        capture_output=True,
+    ).stdout
+    frames = np.frombuffer(raw, np.uint8).reshape(-1, 480, 640, 3).astype(int)
+    faces = frames[:, 110:190, 290:350]
+    nearest = np.abs(faces - shown[110:190, 290:350]).mean(axis=(1, 2, 3)).min()
+    assert nearest > 20, "no frame's face is seen"
+    assert page.evaluate("document.querySelectorAll('video').length") == 0
+
+    page.click("[data-testid=camera-stop]")
+    page.wait_for_selector(f"{SHOWN}", state="detached", timeout=LONG)
+    assert not picture(page).any(), "nothing stays"
+    page.click("[data-testid=camera-stop]")
+    page.wait_for_selector(SHOWN, timeout=LONG)
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#start:not([hidden])", timeout=LONG)
+    page.close()
+    assert not complaints
+
+
+def test_a_page_without_a_camera_says_so(browser: Any, address: str) -> None:
+    complaints: list[str] = []
+    page = new_page(browser, address, complaints)
+    page.evaluate(
+        """navigator.mediaDevices.getUserMedia =
+            () => Promise.reject(new DOMException("none", "NotFoundError"))"""
+    )
+    page.click("[data-testid=use-camera]")
+    page.wait_for_selector("[data-testid=alert]:not([hidden])", timeout=LONG)
+    assert page.text_content("#alert-text") == "There is no camera."
+    assert page.text_content("#camera-stop") == "Start the camera"
+    page.close()
+    assert not complaints
