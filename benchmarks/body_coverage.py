@@ -39,6 +39,7 @@ TURNED = {"uti": 12, "ucf11": 24, "wild": 12}  # frames that are turned too
 LARGE = 0.2  # of the frame's height: who is smaller has rows of their own
 KINDS: dict[str, Callable[[], Any]] = {
     "people (the default)": People,
+    "people, live": lambda: People(online=True),
     "hog (the detector of 2005)": lambda: People(detector="hog"),
 }
 Labelled = dict[str, Any]
