@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 from starlette.testclient import TestClient
+
+from masquerade.studio.guard import Guard
 
 TOKEN, HERE = "secret-token", "http://127.0.0.1:8000"
 ROUTES = ("/", "/api/about", "/api/videos", "/api/openapi.json", "/static/app.js")
@@ -80,3 +85,27 @@ def test_a_body_that_is_too_large_is_refused(page: TestClient, clip: object) -> 
     answer = page.post("/api/videos?name=a.mp4", content=b"x" * (2**22 + 1))
     assert answer.status_code == 413
     assert page.get("/api/videos").json() == []
+
+
+def test_a_request_that_the_end_of_the_command_cuts_off_is_answered() -> None:
+    """Else the server would print a traceback at Ctrl+C."""
+    sent: list[Any] = []
+
+    async def endless(*_: Any) -> None:
+        await asyncio.sleep(3600)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def ask() -> None:
+        guard = Guard(endless, port=8000, token=TOKEN, most_upload=9)
+        cookie = f"masquerade-8000={TOKEN}".encode()
+        headers = [(b"host", b"127.0.0.1:8000"), (b"cookie", cookie)]
+        scope = {"type": "http", "method": "GET", "path": "/x", "query_string": b""}
+        task = asyncio.create_task(guard({**scope, "headers": headers}, endless, send))
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    asyncio.run(ask())
+    assert sent[0]["status"] == 503 and b"has ended" in sent[1]["body"]

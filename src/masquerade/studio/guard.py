@@ -6,6 +6,7 @@ from this origin; the token is in the address that the command prints, and then 
 no script reads and no other site sends.
 """
 
+import asyncio
 import hmac
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -99,6 +100,9 @@ class Guard:
         except TooLargeError as error:
             if not answer.begun:
                 await _refuse(send, 413, str(error))
+        except asyncio.CancelledError:  # the command ends while a picture is still drawn
+            if not answer.begun:
+                await _refuse(send, 503, "the studio has ended.")
 
     def _is_token(self, given: str) -> bool:
         return hmac.compare_digest(given.encode(), self._token.encode())
