@@ -94,8 +94,10 @@ def test_a_page_without_a_camera_says_so(browser: Any, address: str) -> None:
     complaints: list[str] = []
     page = new_page(browser, address, complaints)
     page.evaluate(
-        """navigator.mediaDevices.getUserMedia =
-            () => Promise.reject(new DOMException("none", "NotFoundError"))"""
+        """() => {
+            const none = new DOMException("none", "NotFoundError");
+            navigator.mediaDevices.getUserMedia = () => Promise.reject(none);
+        }"""
     )
     page.click("[data-testid=use-camera]")
     page.wait_for_selector("[data-testid=alert]:not([hidden])", timeout=LONG)

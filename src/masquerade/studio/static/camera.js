@@ -1,6 +1,6 @@
 // The computer's camera: each picture goes to the server, and only what comes back is ever shown.
 
-import { camera as ask } from "./api.js";
+import { ApiError, camera as ask } from "./api.js";
 import { find, findAll, make, sentence } from "./dom.js";
 import { calm, report, tell } from "./notice.js";
 import { on, state } from "./store.js";
@@ -9,6 +9,7 @@ const WIDTH = 640; // pixels that the camera is asked for
 const HEIGHT = 480;
 const LONGEST = 2; // seconds from a picture's taking until it must be shown
 const QUALITY = 0.9; // of the pictures on their way to the server
+const NONE = 404; // the status of a request for what is not there
 const OFTEN = 500; // ms between two changes of the words in the corner
 
 let running = null; // {id, stream, video}: one at a time
@@ -27,7 +28,7 @@ async function hiddenVideo(stream) {
 }
 
 async function openCamera() {
-  if (!navigator.mediaDevices?.getUserMedia) throw new Error("This browser gives pages no camera.");
+  if (!navigator.mediaDevices?.getUserMedia) throw new ApiError("This browser gives pages no camera.", NONE);
   try {
     return await navigator.mediaDevices.getUserMedia({ audio: false, video: { width: WIDTH, height: HEIGHT } });
   } catch (error) {
@@ -36,7 +37,7 @@ async function openCamera() {
       NotFoundError: "There is no camera.",
       NotReadableError: "The camera is used by another program.",
     };
-    throw new Error(words[error.name] ?? "The camera cannot be opened.");
+    throw new ApiError(words[error.name] ?? "The camera cannot be opened.", NONE);
   }
 }
 
