@@ -13,7 +13,9 @@ import torch
 from torch import nn
 from toy_training import (
     ADVERSARIAL,
+    NORMS,
     PRETRAIN,
+    WARMUP,
     Painter,
     data,
     recipe,
@@ -21,6 +23,7 @@ from toy_training import (
     same,
 )
 
+from masquerade.datasets.augmentation import SPACT
 from masquerade.methods import METHODS
 from masquerade.training import adversarial_training
 from masquerade.training.adversarial_training import (
@@ -35,6 +38,7 @@ from masquerade.training.recipe import (
 )
 from masquerade.training.validation import validate
 
+pytestmark = pytest.mark.slow
 painter = pytest.fixture(autouse=True)(register_painter)
 
 TWO = """
@@ -62,6 +66,19 @@ PAIRED = recipe(
 """Of two frames a pair is the same ones whatever is drawn, and SGD magnifies no rounding."""
 
 
+DRAWN = recipe(
+    **NORMS,  # batch norms in the anonymizer and in both of its opponents
+    augment=SPACT,
+    batch=10,  # of 32 clips the last batch has two
+    phases=(PRETRAIN, replace(WARMUP, epochs=2), ADVERSARIAL),
+    optimizers={
+        name: OptimizerConfig(kind="sgd", lr=0.02)
+        for name in ("anonymizer", "utility", "adversary")
+    },
+)
+"""What is drawn at random and what is normalised by the batch depend on all of its clips."""
+
+
 class Straight(nn.Module):
     """The least that gives a projection."""
 
@@ -72,6 +89,10 @@ class Straight(nn.Module):
 
     def forward(self, clip: torch.Tensor) -> dict[str, torch.Tensor]:
         return {"projection": self.linear(clip.flatten(1))}
+
+
+def without_seconds(history: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in history]
 
 
 def shared() -> dict[str, Any]:
@@ -91,11 +112,15 @@ def shared() -> dict[str, Any]:
         finally:
             adversarial_training.validate = validate
         found["weights"], found["notes"] = trained.anonymizer.state_dict(), trained.notes
-        found["rows"] = [{k: v for k, v in r.items() if k != "seconds"} for r in trained.history]
+        found["rows"] = without_seconds(trained.history)
+        own = data()
+        own.targets["tint"][::5] = -1  # unknown, which the shares hold unequally many of
+        drawn = train_adversarially(DRAWN, own, device="cpu", allow_chance=True)
+        found["drawn"] = without_seconds(drawn.history)
         mine = whole[processes.rank :: processes.world]  # of five clips, three and two
         for name in ("loss", "adversarial_loss"):
             net = Straight(1)
-            batch = ObjectiveBatch(mine, {}, torch.Generator(), processes)
+            batch = ObjectiveBatch(mine, {}, torch.Generator(), processes.share(5))
             each = getattr(NTXent(), name)(net, batch)
             each.mean().backward()
             processes.average_gradients(net)
@@ -104,7 +129,7 @@ def shared() -> dict[str, Any]:
         with torch.no_grad():
             net.queue = torch.zeros(7, 4)
         for _ in range(2):
-            batch = ObjectiveBatch(mine[:, :, :1], {}, torch.Generator(), processes)
+            batch = ObjectiveBatch(mine[:, :, :1], {}, torch.Generator(), processes.share(5))
             MoCo().loss(net.train(), batch)
         found["queue"] = net.queue
     return found
@@ -146,6 +171,15 @@ def test_all_processes_decide_by_the_first_ones_held_out_clips(
     for alone, here, there in zip(*(found["rows"] for found in one_and_two), strict=True):
         assert here == pytest.approx(there, nan_ok=True, rel=0, abs=0)
         assert here == pytest.approx(alone, nan_ok=True, rel=1e-3)
+
+
+def test_draws_and_batch_norms_are_those_of_the_whole_batch(
+    one_and_two: list[dict[str, Any]],
+) -> None:
+    """The loss curve of two processes is that of one with the doubled batch, to 1e-3."""
+    for alone, here, there in zip(*(found["drawn"] for found in one_and_two), strict=True):
+        assert here == pytest.approx(there, nan_ok=True, rel=0, abs=0)
+        assert here == pytest.approx(alone, nan_ok=True, rel=1e-3, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["loss", "adversarial_loss"])

@@ -1,7 +1,7 @@
 """The clips and labels of an adversarial training, and its batches."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice, repeat
 
 import numpy as np
@@ -12,6 +12,7 @@ from masquerade.datasets.augmentation import NONE, SPACT, augment
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import UsageError
 from masquerade.extraction.dataset import ClipDataset, clip_loader
+from masquerade.training.batch_share import WHOLE_BATCH, Share
 from masquerade.training.distributed import Processes, epoch_batches
 from masquerade.training.frame_pairs import frame_pairs
 from masquerade.training.label_losses import Codes, codes_by_head
@@ -67,6 +68,8 @@ class AdversarialBatch:
     utility: Codes
     private: Codes
     stills: Tensor | None = None
+    share: Share = WHOLE_BATCH  # which rows of all processes' batch these are
+    still_share: Share = WHOLE_BATCH
 
 
 class AdversarialBatches:
@@ -95,17 +98,25 @@ class AdversarialBatches:
 
     def training(self, epoch: int, generator: torch.Generator) -> Iterator[AdversarialBatch]:
         """Yield the batches of one epoch, counted from 0."""
-        data, order = self.data, list(self._order(epoch))
-        second_order = list(islice(self._still_order(epoch), len(order))) or order
+        data, whole = self.data, list(self._order(epoch))
+        whole_second = list(islice(self._still_order(epoch), len(whole))) or whole
+        shares, second_shares = self._shares(whole), self._shares(whole_second)
+        order = [share.take(rows) for share, rows in zip(shares, whole, strict=True)]
+        second_order = [
+            share.take(rows) for share, rows in zip(second_shares, whole_second, strict=True)
+        ]
         second = _load(data.stills or data.pairs, second_order)
-        loaded = zip(order, second_order, clip_loader(data.train, order), second, strict=False)
-        for rows, second_rows, clips, pictures in loaded:
-            frames = self.recipe.frames
-            clips = random_windows(clips, frames, generator, step=frames)
-            clips = clips.to(self.device, non_blocking=True)
-            clips = augment(clips, self.recipe.augment, generator)
-            two = self._pairs(pictures, generator, augmented=True)
-            yield self._batch(clips, "train", rows, second_rows, two)
+        loaded = zip(clip_loader(data.train, order), second, strict=False)
+        for step, (clips, pictures) in enumerate(loaded):
+            frames, share, still_share = self.recipe.frames, shares[step], second_shares[step]
+            with share.draws():
+                clips = random_windows(clips, frames, generator, step=frames)
+                clips = clips.to(self.device, non_blocking=True)
+                clips = augment(clips, self.recipe.augment, generator)
+            with still_share.draws():
+                two = self._pairs(pictures, generator, augmented=True)
+            batch = self._batch(clips, "train", order[step], second_order[step], two)
+            yield replace(batch, share=share, still_share=still_share)
 
     def held_out(self) -> Iterator[AdversarialBatch]:
         """Yield validation clips as they are, in order, with the same pairs every time.
@@ -145,23 +156,24 @@ class AdversarialBatches:
         return torch.cat([view[:, :, :1] for view in views], dim=2)
 
     def _order(self, epoch: int) -> Iterator[Tensor]:
-        """Rows of each training batch, as often as an epoch wants."""
+        """Rows of each batch of all processes, as often as an epoch wants."""
         for lap in range(self.laps):
             seed = derive_seed(self.seed, 8, lap) if lap else self.seed
-            yield from self._epoch_batches(self.data.train, self.recipe.batch, seed, epoch)
+            yield from epoch_batches(
+                len(self.data.train), self.recipe.batch, seed=seed, epoch=epoch
+            )
 
     def _still_order(self, epoch: int) -> Iterator[Tensor]:
         """Rows of each batch of the second data set, repeated as often as the first one needs."""
         lap = 0
         while self.data.stills is not None:
             seed = derive_seed(self.seed, 7, lap)
-            yield from self._epoch_batches(self.data.stills, self.recipe.still_batch, seed, epoch)
+            count, batch = len(self.data.stills), self.recipe.still_batch
+            yield from epoch_batches(count, batch, seed=seed, epoch=epoch)
             lap += 1
 
-    def _epoch_batches(
-        self, clips: ClipDataset, batch: int, seed: int, epoch: int
-    ) -> Iterator[Tensor]:
-        return epoch_batches(len(clips), batch, seed=seed, epoch=epoch, processes=self.processes)
+    def _shares(self, whole: Sequence[Tensor]) -> list[Share]:
+        return [self.processes.share(len(rows)) for rows in whole]
 
     def _whole(self, clips: Tensor) -> Tensor:
         """Clips as networks see them later: the middle window, in [0, 1]."""

@@ -12,7 +12,7 @@ from masquerade.errors import UsageError
 from masquerade.models.recognizers import with_keep_mask
 from masquerade.training.adversarial_data import AdversarialBatch
 from masquerade.training.adversarial_models import AdversarialModels
-from masquerade.training.distributed import SINGLE_PROCESS, Processes
+from masquerade.training.batch_share import Share
 from masquerade.training.label_losses import label_loss, reverse_gradient
 from masquerade.training.objectives import ObjectiveBatch
 from masquerade.training.recipe import AdversarialRecipe, UpdateStep
@@ -25,7 +25,6 @@ class AdversarialStep:
     recipe: AdversarialRecipe
     update: UpdateStep
     generator: torch.Generator
-    processes: Processes = SINGLE_PROCESS
 
     def compute(self, models: AdversarialModels, batch: AdversarialBatch) -> dict[str, Tensor]:
         """Return the losses of one update by name, unweighted, and the anonymizer's metrics.
@@ -39,27 +38,49 @@ class AdversarialStep:
             adversarial     what f minimises against B, -L_B   (SPAct eq. 9, STPrivacy eq. 13)
             auxiliary       of a class token inside f          (STPrivacy's preprint, eq. 12)
         """
-        wanted = self.update.losses
+        with batch.share.draws():
+            output, losses = self._clip_losses(models, batch)
+        against = [name for name in ("adversary", "adversarial") if name in self.update.losses]
+        if not against or not self.recipe.adversaries:  # none is an ablation
+            return losses | dict.fromkeys(against, output.clip.new_zeros(()))
+        if batch.stills is None:
+            with batch.share.draws():
+                return losses | self._adversary_losses(models, batch, output, batch.share)
+        with batch.still_share.draws():
+            output = _anonymize(models, self.update, batch.stills)
+            return losses | self._adversary_losses(models, batch, output, batch.still_share)
+
+    def _clip_losses(
+        self, models: AdversarialModels, batch: AdversarialBatch
+    ) -> tuple[TrainingOutput, dict[str, Tensor]]:
+        """Return the anonymized clips, and all losses but the adversaries', with the metrics."""
+        wanted, share = self.update.losses, batch.share
         output = _anonymize(models, self.update, batch.clips)
-        losses = dict(output.losses)
+        losses = {name: share.weigh(loss) for name, loss in output.losses.items()}
         if "auxiliary" in wanted:
             if output.class_token is None:
                 raise UsageError("The auxiliary loss needs an update in which auxiliary learns.")
-            losses["auxiliary"] = label_loss(models.auxiliary, output.class_token, batch.utility)
+            token = output.class_token
+            losses["auxiliary"] = label_loss(models.auxiliary, token, batch.utility, share)
         if "reconstruction" in wanted:
-            losses["reconstruction"] = (output.clip - batch.clips).abs().mean()
+            losses["reconstruction"] = share.weigh((output.clip - batch.clips).abs().mean())
         if "utility" in wanted:
             utility = with_keep_mask(models.utility, output.keep)
-            losses["utility"] = label_loss(utility, output.clip, batch.utility)
+            losses["utility"] = label_loss(utility, output.clip, batch.utility, share)
         device = output.clip.device
-        metrics = {
-            name: torch.tensor(value, device=device) for name, value in output.metrics.items()
-        }
-        against = [name for name in ("adversary", "adversarial") if name in wanted]
-        if not against or not self.recipe.adversaries:  # none is an ablation
-            return losses | dict.fromkeys(against, output.clip.new_zeros(())) | metrics
-        if batch.stills is not None:
-            output = _anonymize(models, self.update, batch.stills)
+        for name, value in output.metrics.items():
+            losses[name] = share.weigh(torch.tensor(value, device=device))
+        return output, losses
+
+    def _adversary_losses(
+        self,
+        models: AdversarialModels,
+        batch: AdversarialBatch,
+        output: TrainingOutput,
+        share: Share,
+    ) -> dict[str, Tensor]:
+        """Return what the adversaries minimise, and what the anonymizer does against them."""
+        losses, wanted = {}, self.update.losses
         clip, keep = output.clip, output.keep
         if self.update.reversal is not None:
             clip = reverse_gradient(clip, self.update.reversal)
@@ -68,14 +89,14 @@ class AdversarialStep:
             (one.objective, with_keep_mask(net, keep if one.objective.needs_labels else None))
             for one, net in zip(self.recipe.adversaries, models.adversary, strict=True)
         ]
-        given = ObjectiveBatch(clip, batch.private, self.generator, self.processes)
-        if "adversary" in against:
+        given = ObjectiveBatch(clip, batch.private, self.generator, share)
+        if "adversary" in wanted:
             each = [objective.loss(net, given).mean() for objective, net in adversaries]
             losses["adversary"] = torch.stack(each).sum()
-        if "adversarial" in against:
+        if "adversarial" in wanted:
             each = [objective.adversarial_loss(net, given) for objective, net in adversaries]
             losses["adversarial"] = combine_losses(each, self.recipe.combine)
-        return losses | metrics
+        return losses
 
 
 def _anonymize(models: AdversarialModels, update: UpdateStep, clips: Tensor) -> TrainingOutput:

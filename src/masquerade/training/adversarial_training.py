@@ -153,7 +153,7 @@ class AdversarialTrainer(Trainer):
         if start is not None:
             models.anonymizer.load_state_dict(start.state_dict())
         self.batches = AdversarialBatches(recipe, data, seed=seed, processes=processes)
-        digest = self._digest(amp, processes, start)
+        digest = self._digest(amp, start)
         super().__init__(models, digest=digest, amp=amp, processes=processes)
         self.updates = 0  # since the phase began
         self.began = time.perf_counter()
@@ -180,9 +180,10 @@ class AdversarialTrainer(Trainer):
         if not past:
             self._begin(phase, number)
         self.updates = int(self.history[-1]["updates"]) if past else 0
-        began, rank = time.perf_counter(), self.processes.rank
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, 3, epoch, rank))
-        with self.seeded(derive_seed(self.seed, 4, epoch, rank)):
+        began = time.perf_counter()
+        # The same in every process, which draws for the whole batch (`Share.draws`).
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, 3, epoch, 0))
+        with self.seeded(derive_seed(self.seed, 4, epoch, 0)):
             if phase.restart and past and past % phase.restart == 0:
                 self._restart_adversaries(phase, epoch, generator)
             measured = self._train_updates(phase, past, epoch, generator)
@@ -317,9 +318,7 @@ class AdversarialTrainer(Trainer):
         self, phase: Phase, update: UpdateStep, batch: AdversarialBatch, generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Take one update step; gives its losses and metrics."""
-        step = AdversarialStep(
-            recipe=self.recipe, update=update, generator=generator, processes=self.processes
-        )
+        step = AdversarialStep(recipe=self.recipe, update=update, generator=generator)
         with self.models.set_trainable(update.learns, anonymizer_norms=phase.anonymizer_norms):
             with self.autocast():
                 losses = step.compute(self.models, batch)
@@ -362,12 +361,12 @@ class AdversarialTrainer(Trainer):
             for group in self.optimizers[role].param_groups:
                 group["lr"] = now
 
-    def _digest(self, amp: bool, processes: Processes, start: Anonymizer | None) -> str:
+    def _digest(self, amp: bool, start: Anonymizer | None) -> str:
         started = [] if start is None else [value.cpu() for value in start.state_dict().values()]
         codes = [c for pair in self.batches.codes.values() for side in pair for c in side.values()]
         recipe = self.recipe
         if recipe.image_weights is not None:  # what is in the file, wherever it lies now
             recipe = replace(recipe, image_weights=file_digest(Path(recipe.image_weights)))
-        settings = [str(recipe), str(self.seed), f"amp {amp}", f"processes {processes.world}"]
+        settings = [str(recipe), str(self.seed), f"amp {amp}"]
         clips = [dataset.digest for dataset in self.data.datasets]
         return digest_inputs([*settings, *clips], [*codes, *started])

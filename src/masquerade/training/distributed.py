@@ -5,14 +5,18 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from itertools import count
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from masquerade.device import choose_device
+from masquerade.training.batch_share import Share
 from masquerade.training.seeds import derive_seed
 
+_GROUPS = count()
 CPU = torch.device("cpu")
 
 
@@ -49,16 +53,9 @@ class Processes:
             value = value / self.world
         return value
 
-    def gather_rows(self, own: Tensor) -> Tensor:
-        """The rows of all processes, in the order of `epoch_batches`, with gradients.
-
-        A loss of all rows has its own rows' gradient in each process, times the number of
-        processes: the mean of `average_gradients` is then the gradient of that loss. Processes may
-        differ by one row; one that was lent to a process without any is there twice.
-        """
-        if self.world == 1:
-            return own
-        return _GatherRows.apply(own, self.rank, self.world)  # type: ignore[no-untyped-call]
+    def share(self, total: int) -> Share:
+        """This process's share of a batch of so many rows."""
+        return Share(self.rank, self.world, total)
 
     def broadcast_numbers(self, numbers: Mapping[str, float]) -> dict[str, float]:
         """The first process's numbers, so that all processes take the same decisions."""
@@ -73,31 +70,6 @@ class Processes:
         if self.world > 1:
             for value in values:
                 distributed.broadcast(value, 0)
-
-
-SINGLE_PROCESS = Processes()
-
-
-class _GatherRows(torch.autograd.Function):
-    """`Processes.gather_rows`; its backward pass needs no communication."""
-
-    @staticmethod
-    def forward(ctx: Any, own: Tensor, rank: int, world: int) -> Tensor:
-        count = torch.tensor([len(own)], device=own.device)
-        counts = [torch.empty_like(count) for _ in range(world)]
-        distributed.all_gather(counts, count)
-        most = int(torch.cat(counts).max())
-        padded = own.new_zeros(most, *own.shape[1:])
-        padded[: len(own)] = own
-        parts = [torch.empty_like(padded) for _ in range(world)]
-        distributed.all_gather(parts, padded)
-        valid = torch.arange(most, device=own.device)[:, None] < torch.cat(counts)  # (most, world)
-        ctx.world, ctx.mine = world, valid.nonzero()[:, 1] == rank
-        return torch.stack(parts, 1)[valid]
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return ctx.world * gradient[ctx.mine], None, None
 
 
 def is_main_process() -> bool:
@@ -122,7 +94,11 @@ def join_processes(device: str) -> Iterator[Processes]:
         # This module's default arguments keep whichever group exists when it is first imported
         # (the first optimizer imports it), and with it threads that abort a process at its end.
         importlib.import_module("torch.distributed.nn.functional")
-        distributed.init_process_group("nccl" if cuda else "gloo")
+        store, rank, world = next(rendezvous("env://"))
+        # Names of its own, since a store keeps the addresses of groups that were left.
+        store = PrefixStore(f"masquerade/{next(_GROUPS)}", store)
+        backend = "nccl" if cuda else "gloo"
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=world)
     try:
         yield Processes(distributed.get_rank(), distributed.get_world_size(), own)
     finally:
@@ -130,16 +106,7 @@ def join_processes(device: str) -> Iterator[Processes]:
             distributed.destroy_process_group()
 
 
-def epoch_batches(
-    count: int, batch: int, *, seed: int, epoch: int, processes: Processes
-) -> Iterator[Tensor]:
-    """Yield the rows of this process's share of each shuffled batch of an epoch.
-
-    The order is the same in every process.
-    """
+def epoch_batches(count: int, batch: int, *, seed: int, epoch: int) -> Iterator[Tensor]:
+    """Yield the rows of each shuffled batch of an epoch, the same in every process."""
     generator = torch.Generator().manual_seed(derive_seed(seed, epoch, -1))
-    order = torch.randperm(count, generator=generator)
-    for batch_rows in torch.split(order, batch):
-        share = batch_rows[processes.rank :: processes.world]
-        # Every process must step as often: one without clips of its own takes another's.
-        yield share if len(share) else batch_rows[:1]
+    yield from torch.split(torch.randperm(count, generator=generator), batch)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from masquerade.errors import MissingError, UsageError
 from masquerade.storage import atomic_write, save_tensors, tensor_bytes
+from masquerade.training.batch_norm import shared_batch_norms
 from masquerade.training.distributed import Processes
 
 Row = dict[str, float]
@@ -78,7 +79,10 @@ class Trainer:
     ) -> None:
         """Train the epochs that are left; where a file of the state exists, go on from there."""
         is_main = self.processes.rank == 0
-        with TrainingLog(log, tensorboard) if is_main else TrainingLog(None, None) as lines:
+        with (
+            TrainingLog(log, tensorboard) if is_main else TrainingLog(None, None) as lines,
+            shared_batch_norms(self.models, self.processes),
+        ):
             if resume is not None and resume.exists():
                 self._restore(resume)
             self.processes.broadcast(self.models.state_dict().values())
@@ -140,8 +144,8 @@ class Trainer:
             ) from error
         if found.digest != self.state.digest:
             raise UsageError(
-                f"{path} belongs to another training (other clips, labels, network, settings or "
-                "number of processes); remove it to begin anew, or name another."
+                f"{path} belongs to another training (other clips, labels, network or settings); "
+                "remove it to begin anew, or name another."
             )
         self.state = found
         self.models.load_state_dict(found.models)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import UsageError
+from masquerade.training.batch_share import WHOLE_BATCH, Share
 
 Targets = Mapping[str, IntArray | NDArray[np.int64] | Tensor]
 Codes = Mapping[str, Tensor]
@@ -46,10 +47,16 @@ def _binary_losses(logits: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
     return each * known, known
 
 
-def label_loss(net: nn.Module, clip: Tensor, codes: Codes) -> Tensor:
-    """Return the mean over labels of the losses of their heads."""
+def label_loss(net: nn.Module, clip: Tensor, codes: Codes, share: Share = WHOLE_BATCH) -> Tensor:
+    """Return the mean over labels of the losses of their heads, over all clips of the batch."""
     logits = net(clip)
-    return torch.stack([head_loss(logits[name], code) for name, code in codes.items()]).mean()
+    losses = [shared_head_loss(logits[name], code, share) for name, code in codes.items()]
+    return torch.stack(losses).mean()
+
+
+def shared_head_loss(logits: Tensor, codes: Tensor, share: Share) -> Tensor:
+    """Return `head_loss` over the clips of all processes."""
+    return head_loss(share.gather(logits.float()), share.gather(codes))
 
 
 def probabilities(logits: Tensor, *, multi_label: bool = False) -> Tensor:

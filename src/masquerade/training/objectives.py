@@ -17,18 +17,21 @@ from torch.nn import functional as F
 
 from masquerade.datasets.clip_sampling import crops
 from masquerade.errors import UsageError
-from masquerade.training.distributed import SINGLE_PROCESS, Processes
+from masquerade.training.batch_share import WHOLE_BATCH, Share
 from masquerade.training.frame_pairs import frame_pairs, segment_pairs
 from masquerade.training.label_losses import Codes, clip_losses
 
 
 class ObjectiveBatch(NamedTuple):
-    """Clips (B, 3, T, H, W), codes by private label, and the generator of pairs and rotations."""
+    """Clips (B, 3, T, H, W), codes by private label, and the generator of pairs and rotations.
+
+    Of several processes they are a share of a batch; losses are of the whole one, n samples.
+    """
 
     clip: Tensor
     codes: Codes
     generator: torch.Generator
-    processes: Processes = SINGLE_PROCESS
+    share: Share = WHOLE_BATCH
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +78,12 @@ class Labels(Objective):
     def loss(self, net: nn.Module, batch: ObjectiveBatch) -> Tensor:
         logits = net(batch.clip)
         parts = [clip_losses(logits[name], code) for name, code in batch.codes.items()]
-        return torch.stack(parts).mean(0)
+        return batch.share.gather(torch.stack(parts).mean(0))
 
     def adversarial_loss(self, net: nn.Module, batch: ObjectiveBatch) -> Tensor:
         logits = net(batch.clip)
         parts = [self._anonymizer_loss(logits[name], code) for name, code in batch.codes.items()]
-        return torch.stack(parts).mean(0)
+        return batch.share.gather(torch.stack(parts).mean(0))
 
     def chance_loss(self, codes: Codes, count: int, training_codes: Codes) -> float:
         found = [prior_loss(code, training_codes[name]).mean() for name, code in codes.items()]
@@ -127,7 +130,7 @@ class NTXent(Pairs):
     def loss(self, net: nn.Module, batch: ObjectiveBatch) -> Tensor:
         both = net(torch.cat(self.pairs(batch.clip, batch.generator)))["projection"]
         # Of every process: a clip is contrasted with the whole batch, not with one process's share.
-        a, b = batch.processes.gather_rows(torch.stack(both.float().chunk(2), 1)).unbind(1)
+        a, b = batch.share.gather(torch.stack(both.float().chunk(2), 1)).unbind(1)
         return nt_xent(a, b, temperature=self.temperature, symmetric=self.symmetric)
 
     def chance_loss(self, codes: Codes, count: int, training_codes: Codes) -> float:
@@ -158,8 +161,8 @@ class MoCo(Pairs):
         # The queue as it is now, since it moves on before the backward pass.
         each = info_nce(own, keys, net.queue.clone(), temperature=self.temperature)
         if net.training:
-            net.enqueue(batch.processes.gather_rows(keys))  # one queue, of all processes' clips
-        return each
+            net.enqueue(batch.share.gather(keys))  # one queue, of all processes' clips
+        return batch.share.gather(each)
 
     def chance_loss(self, codes: Codes, count: int, training_codes: Codes) -> float:
         return math.log(1 + self.queue)
@@ -186,7 +189,8 @@ class Rotation(Objective):
             [torch.rot90(one, int(k), (1, 2)) for one, k in zip(frame, quarters, strict=True)]
         )
         logits = net(rotated[:, :, None])["quarters"].float()
-        return F.cross_entropy(logits, quarters.to(logits.device), reduction="none")
+        each = F.cross_entropy(logits, quarters.to(logits.device), reduction="none")
+        return batch.share.gather(each)
 
     def adversarial_loss(self, net: nn.Module, batch: ObjectiveBatch) -> Tensor:
         return _negated(self.loss(net, batch), self.cap, math.log(4))

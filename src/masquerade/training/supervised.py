@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from masquerade.datasets.augmentation import NONE, Augmentation, augment
 from masquerade.errors import UsageError
 from masquerade.extraction.dataset import ClipDataset, clip_loader
+from masquerade.training.batch_share import Share
 from masquerade.training.distributed import Processes, epoch_batches, join_processes
 from masquerade.training.engine import Row, Trainer, digest_inputs
-from masquerade.training.label_losses import Targets, codes_by_head, head_loss
+from masquerade.training.label_losses import Targets, codes_by_head, head_loss, shared_head_loss
 from masquerade.training.optimization import learning_rate, parameter_groups
 from masquerade.training.predict import heads_of, predict_logits
 from masquerade.training.seeds import derive_seed
@@ -210,7 +211,7 @@ class SupervisedTrainer(Trainer):
         loss = self._train_loss(epoch)
         self.processes.broadcast(self.models.buffers())
         row: Row = {"epoch": epoch + 1, "lr": self._rate(epoch, self.steps), "train_loss": loss}
-        losses = self._validation_losses()
+        losses = self.processes.broadcast_numbers(self._validation_losses())
         row.update({f"val_{label}": value for label, value in losses.items()})
         score = float(np.mean(list(losses.values()))) if losses else -float(epoch)
         if losses:
@@ -232,38 +233,41 @@ class SupervisedTrainer(Trainer):
 
     def _train_loss(self, epoch: int) -> float:
         """Train one epoch; everything drawn depends on seed and epoch alone."""
-        settings, processes, count = self.settings, self.processes, len(self.train)
-        batches = epoch_batches(
-            count, settings.batch, seed=settings.seed, epoch=epoch, processes=processes
-        )
-        order = list(batches)
-        seed = derive_seed(settings.seed, epoch, processes.rank)
+        settings, processes = self.settings, self.processes
+        batches = epoch_batches(len(self.train), settings.batch, seed=settings.seed, epoch=epoch)
+        shares, order = [], []
+        for rows in batches:
+            shares.append(processes.share(len(rows)))
+            order.append(shares[-1].take(rows))
+        # The same in every process, which draws for the whole batch (`Share.draws`).
+        seed = derive_seed(settings.seed, epoch, 0)
         generator = torch.Generator().manual_seed(seed)
         total = torch.zeros((), device=self.device)
         self.models.train()
         with self.seeded(seed + 1):
             for step, clips in enumerate(clip_loader(self.train, order)):
-                rows = order[step]
-                clips = random_windows(clips, settings.frames, generator, step=settings.step)
-                clips = clips.to(self.device, non_blocking=True)
+                rows, share = order[step], shares[step]
                 codes = {name: code[rows].to(self.device) for name, code in self.codes.items()}
-                clips = augment(clips, settings.augment, generator)
+                with share.draws():
+                    clips = random_windows(clips, settings.frames, generator, step=settings.step)
+                    clips = clips.to(self.device, non_blocking=True)
+                    clips = augment(clips, settings.augment, generator)
                 for group in self.optimizers[NET].param_groups:
                     group["lr"] = self._rate(epoch, step)
                 began = time.perf_counter()
-                total += self._step(clips, codes, generator)
+                total += self._step(clips, codes, share, generator)
                 self.network_seconds += time.perf_counter() - began
-        return float(self.processes.mean(total)) / self.steps
+        return float(processes.mean(total)) / self.steps
 
     def _step(
-        self, clips: Tensor, codes: Mapping[str, Tensor], generator: torch.Generator
+        self, clips: Tensor, codes: Mapping[str, Tensor], share: Share, generator: torch.Generator
     ) -> Tensor:
         extra_loss = self.settings.extra_loss
-        with self.autocast():
+        with self.autocast(), share.draws():
             out = self.models(clips)
-            extra = extra_loss(self.models, clips, generator) if extra_loss else 0.0
+            extra = share.weigh(extra_loss(self.models, clips, generator)) if extra_loss else 0.0
         logits = out if isinstance(out, dict) else {self.label: out}
-        losses = [head_loss(logits[label], code) for label, code in codes.items()]
+        losses = [shared_head_loss(logits[label], code, share) for label, code in codes.items()]
         loss = extra + torch.stack(losses).sum()
         self.step(loss, {NET: self.models}, {NET: self.settings.clip})
         return loss.detach()
