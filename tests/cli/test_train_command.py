@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import signal
 import subprocess
@@ -153,17 +152,6 @@ def test_what_has_no_adversary_is_trained_by_the_same_command(mimes: Path, tmp_p
 def log_of(run: Path) -> list[dict[str, str]]:
     with (run / "log.csv").open() as file:
         return list(csv.DictReader(file))
-
-
-@pytest.mark.slow
-def test_two_processes_leave_one_run(mimes: Path, tmp_path: Path) -> None:
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    line = [*start, "-m", "masquerade", *words(mimes, tmp_path / "run"), "--json", "--no-adversary"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(line, capture_output=True, text=True, env=environment)
-    told = json.loads(done.stdout)  # the first process is_main_process, and no other
-    assert told["epochs"] == len(log_of(tmp_path / "run")) == 3, done.stderr
-    assert masquerade.load(tmp_path / "run").trained
 
 
 def test_only_what_is_named_is_hidden_and_only_those_actions_are_learned(

@@ -62,17 +62,28 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except (KeyboardInterrupt, Exception) as error:
         if INTERRUPTED.is_set() or isinstance(error, KeyboardInterrupt):
-            print("masquerade: interrupted; nothing half-made was left.", file=sys.stderr)
+            if _reports():
+                print("masquerade: interrupted; nothing half-made was left.", file=sys.stderr)
             return 130
         if isinstance(error, OSError):  # such as a full disk
             place = f"{error.filename}: " if error.filename else ""
             error = MasqueradeError(f"{place}{error.strerror or error}.")
         if not isinstance(error, MasqueradeError):
             raise
-        print(f"masquerade: {error}", file=sys.stderr)
+        if _reports():
+            print(f"masquerade: {error}", file=sys.stderr)
         return error.exit_code
     finally:
         sys.unraisablehook = hook
+
+
+def _reports() -> bool:
+    """Whether this process says what is wrong: of those that torchrun started, the first."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return True
+    from masquerade.training.distributed import is_first_to_fail
+
+    return is_first_to_fail()
 
 
 def _verb(words: list[str]) -> int:

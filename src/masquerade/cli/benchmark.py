@@ -55,6 +55,7 @@ from masquerade.ranges import Checked, Count, Whole
 from masquerade.report.benchmark_page import write_report
 from masquerade.report.printed_tables import Beside
 from masquerade.report.table import show
+from masquerade.training.distributed import refuse_torchrun
 
 EXAMPLE = "masquerade benchmark quick -o quick/"
 
@@ -118,6 +119,7 @@ def parse(argv: Sequence[str]) -> Options:
 
 def main(argv: list[str]) -> int:
     """Run the verb; gives its exit code: 1 where a part failed or a table is void."""
+    refuse_torchrun("benchmark")
     options = parse(argv)
     console = Console(highlight=False, soft_wrap=True)
     if options.suite is None:

@@ -38,6 +38,7 @@ from masquerade.pipeline.stream import Cover
 from masquerade.ranges import Allowed, Count, Weight, Whole
 from masquerade.regions import REGIONS
 from masquerade.report.table import markdown, show
+from masquerade.training.distributed import refuse_torchrun
 from masquerade.transaction import transaction
 
 EXAMPLE = "masquerade evaluate --data clips.csv --method blur --regions people -o results"
@@ -181,6 +182,7 @@ def weights_of(options: Options) -> tuple[tuple[Path, ...], ...]:
 
 def main(argv: list[str]) -> int:
     """Run the verb; gives its exit code: 1 where the result is void."""
+    refuse_torchrun("evaluate")
     options, anonymizer = parse(argv)
     command = f"masquerade evaluate {shlex.join(argv)}"
     config, (manifest, limits) = config_of(options), read_clips(options)

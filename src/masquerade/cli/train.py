@@ -6,8 +6,10 @@ import shlex
 import sys
 from collections import ChainMap
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,18 +17,19 @@ import numpy as np
 from tyro.conf import Positional, arg
 
 from masquerade.checkpoint import STATE, arguments
+from masquerade.cli import INTERRUPTED
 from masquerade.cli.arguments import HELP, flag_value, split_commas
 from masquerade.cli.progress import StepProgress
 from masquerade.cli.readable_help import Box, boxes_of, parse_boxes
 from masquerade.datasets.manifest import Column, Manifest, read_manifest, select_actions
 from masquerade.device import choose_device
-from masquerade.errors import UsageError
+from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation.protocols import protocols
 from masquerade.extraction.store import STORE_LIMIT, ClipCache
 from masquerade.methods import METHODS
 from masquerade.ranges import Allowed, Checked, Count, Seed, Weight, Whole
 from masquerade.training.adversarial_training import TrainedAnonymizer, TrainingProgress
-from masquerade.training.distributed import is_main_process
+from masquerade.training.distributed import is_first_to_fail, is_main_process, under_torchrun
 from masquerade.training.frame_pairs import FREE
 from masquerade.training.objectives import Pairs
 from masquerade.training.recipe import AdversarialRecipe
@@ -43,7 +46,7 @@ Folds = Allowed("0, or 2 or more", lambda value: value == 0 or value >= 2)
 BOXES = {
     "": "name data output private actions device seed",
     "data": "split folds fold stills",
-    "run": "start allow_chance amp workers cache store_limit json",
+    "run": "start allow_chance amp shard workers cache store_limit json",
 }
 """The options in the boxes of the help; the short one shows the first, and the recipe's preset."""
 EXAMPLE = "masquerade train spact --data mimes/manifest.csv -o run/"
@@ -76,6 +79,8 @@ class Options(Checked):
     seed: Seed = 0  # random seed of initial weights, order of clips and everything else drawn.
     device: str = "auto"  # auto, cpu, cuda, cuda:N, mps.
     amp: bool = False  # half precision in the networks (bfloat16, where the device has it).
+    # under torchrun, divide the anonymizer and its optimizer state among the processes (FSDP).
+    shard: bool = False
     workers: Count = 1  # processes that read videos.
     # a folder for extracted clips, which other runs on the same data reuse.
     cache: Path | None = None
@@ -87,7 +92,7 @@ class Options(Checked):
 
 def main(argv: list[str]) -> int:
     """Run the verb; gives its exit code: 1 where what was trained has collapsed."""
-    options, recipe = parse(argv)
+    options, recipe = _parse_once(argv) if under_torchrun() else parse(argv)
     choose_device(options.device)  # refused before videos are read
     check_second_input(recipe, stills=options.stills is not None)
     manifest = read_manifest(options.data)
@@ -121,6 +126,7 @@ def main(argv: list[str]) -> int:
                 cache=ClipCache(folder=options.cache, limit=options.store_limit * 1e9, report=talk),
                 start=options.start,
                 allow_chance=options.allow_chance,
+                shard=options.shard,
                 command=f"masquerade train {shlex.join(argv)}",
                 loading=partial(progress.follow, "reading videos"),
                 progress=lambda epoch: talk(epoch_line(epoch)),
@@ -128,10 +134,14 @@ def main(argv: list[str]) -> int:
                     "training step", done, of, now=phase, most=True
                 ),
             )
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, MasqueradeError) as error:
+        # Of several processes one may find another gone before it hears of the interruption.
+        if not (INTERRUPTED.is_set() or isinstance(error, KeyboardInterrupt)):
+            raise
         kept = (options.output / STATE).exists()
         hint = "run the same command again to resume" if kept else "no epoch was done yet"
-        print(f"masquerade: interrupted; {hint}.", file=sys.stderr)
+        if is_first_to_fail():
+            print(f"masquerade: interrupted; {hint}.", file=sys.stderr)
         return 130
     if not is_main_process():
         return 0
@@ -143,7 +153,8 @@ def main(argv: list[str]) -> int:
         print(f"masquerade: this run has collapsed: {note}.", file=sys.stderr)
     for warning in trained.warnings:
         print(f"masquerade: this run is in doubt: {warning}.", file=sys.stderr)
-    return 1 if trained.notes else 0
+    # Known as the reason before torchrun ends the others.
+    return 1 if trained.notes and is_first_to_fail() else 0
 
 
 def parse(argv: list[str]) -> tuple[Options, AdversarialRecipe]:
@@ -169,6 +180,18 @@ def parse(argv: list[str]) -> tuple[Options, AdversarialRecipe]:
     if options.start is not None and flag_value(argv, ("--until-pretrain",)) is not None:
         raise UsageError("--start leaves out the pretraining, so leave out --until-pretrain.")
     return options, recipe.with_arguments(arguments(anonymizer))
+
+
+def _parse_once(argv: list[str]) -> tuple[Options, AdversarialRecipe]:
+    """As `parse`, of whose words on wrong usage or help one process prints its own."""
+    told = StringIO()
+    try:
+        with redirect_stderr(told), redirect_stdout(told):
+            return parse(argv)
+    except SystemExit:
+        if is_first_to_fail():
+            print(told.getvalue(), end="", file=sys.stderr)
+        raise
 
 
 def select_rows(manifest: Manifest, options: Options) -> TrainingRows:

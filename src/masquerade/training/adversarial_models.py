@@ -55,7 +55,10 @@ class AdversarialModels(nn.Module):
         self.anonymizer, self.utility = anonymizer, utility
         self.auxiliary = auxiliary or nn.Identity()
         self.adversary = nn.ModuleList(adversaries)
-        # A weight that came frozen (a published trunk) stays so.
+        self.find_trainable()
+
+    def find_trainable(self) -> None:
+        """Note which weights learn: one that came frozen (a published trunk) stays so."""
         self._trainable = {
             role: [weight for weight in self.of_role(role).parameters() if weight.requires_grad]
             for role in ROLES

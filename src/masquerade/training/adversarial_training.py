@@ -16,6 +16,7 @@ from torch import Tensor
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.errors import MasqueradeError, UsageError
+from masquerade.methods import build
 from masquerade.models.recognizers import with_keep_mask
 from masquerade.storage import file_digest
 from masquerade.training.adversarial_data import (
@@ -43,6 +44,7 @@ from masquerade.training.recipe import (
     UpdateStep,
 )
 from masquerade.training.seeds import derive_seed
+from masquerade.training.sharding import full_state, shard
 from masquerade.training.validation import accuracy, own_columns, validate, write_samples
 
 OnStep = Callable[[str, int, int], None]
@@ -83,6 +85,7 @@ def train_adversarially(
     resume: Path | None = None,
     start: Anonymizer | None = None,
     allow_chance: bool = False,
+    shard: bool = False,
     progress: Callable[[TrainingProgress], None] | None = None,
     stepped: OnStep | None = None,
 ) -> TrainedAnonymizer:
@@ -102,6 +105,7 @@ def train_adversarially(
             from there and ends with the same weights to the bit.
         start: an anonymizer of the same shape, from whose weights this one starts.
         allow_chance: go on where the action was not learned, to try a training out.
+        shard: divide the anonymizer's weights and optimizer state among the processes (FSDP).
         progress: called after each epoch.
         stepped: called after each step.
 
@@ -111,6 +115,11 @@ def train_adversarially(
     if any(one.objective.needs_labels for one in recipe.adversaries) and not data.private:
         raise UsageError("This adversary learns private labels, and the data has none.")
     with join_processes(device) as processes:
+        if shard and processes.world == 1:
+            raise UsageError(
+                "One process has nobody to divide a network with: start several with torchrun, or "
+                "leave out --shard."
+            )
         trainer = AdversarialTrainer(
             recipe,
             data,
@@ -120,6 +129,7 @@ def train_adversarially(
             start=start,
             samples=samples,
             allow_chance=allow_chance,
+            shard=shard,
             progress=progress,
             stepped=stepped,
         )
@@ -143,11 +153,12 @@ class AdversarialTrainer(Trainer):
         start: Anonymizer | None = None,
         samples: Path | None = None,
         allow_chance: bool = False,
+        shard: bool = False,
         progress: Callable[[TrainingProgress], None] | None = None,
         stepped: OnStep | None = None,
     ) -> None:
         self.recipe, self.data, self.seed = recipe, data, seed
-        self.allow_chance = allow_chance
+        self.allow_chance, self.shard = allow_chance, shard
         self.samples, self.progress, self.stepped = samples, progress, stepped
         models = build_models(recipe, utility=data.utility, private=data.private, seed=seed)
         if start is not None:
@@ -158,11 +169,21 @@ class AdversarialTrainer(Trainer):
         self.updates = 0  # since the phase began
         self.began = time.perf_counter()
 
+    def divide(self) -> None:
+        if self.shard:
+            shard(self.models.anonymizer, self.processes)
+            self.models.find_trainable()
+
     def result(self) -> TrainedAnonymizer:
-        anonymizer = self.models.anonymizer.eval().cpu()
-        anonymizer.trained = True
         for weight in self.models.parameters_of("anonymizer"):
             weight.requires_grad_(True)
+        anonymizer = self.models.anonymizer
+        if self.shard:
+            weights = full_state(anonymizer.state_dict())
+            anonymizer = build(self.recipe.method, **self.recipe.arguments)
+            anonymizer.load_state_dict(weights)
+        anonymizer = anonymizer.eval().cpu()
+        anonymizer.trained = True
         history, seconds = list(self.history), time.perf_counter() - self.began
         notes, warnings = self._find_collapse(history[-1]), find_warnings(history, self.recipe)
         return TrainedAnonymizer(anonymizer, history, notes, warnings, seconds)
@@ -211,9 +232,11 @@ class AdversarialTrainer(Trainer):
 
     def report(self, row: Row) -> None:
         epoch = int(row["epoch"])
-        if self.samples is not None:
-            write_samples(self.models.anonymizer, self.batches, self.samples, epoch)
-        if self.progress is not None:
+        is_main = self.processes.rank == 0
+        if self.samples is not None and (is_main or self.shard):  # divided, all must compute
+            folder = self.samples if is_main else None
+            write_samples(self.models.anonymizer, self.batches, folder, epoch)
+        if self.progress is not None and is_main:
             most = sum(each.epochs for each in self.recipe.phases)
             name, notes = self._phase_of(row).name, self._find_collapse(row)
             self.progress(TrainingProgress(name, epoch, most, row, notes))

@@ -1,5 +1,6 @@
 """The processes that share one training: this one alone, or as many as torchrun started."""
 
+import functools
 import importlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,10 +10,11 @@ from itertools import count
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from masquerade.device import choose_device
+from masquerade.errors import MasqueradeError, UsageError
 from masquerade.training.batch_share import Share
 from masquerade.training.seeds import derive_seed
 
@@ -31,12 +33,20 @@ class Processes:
     def average_gradients(self, net: nn.Module) -> None:
         """Average the gradients over processes, after a backward pass.
 
-        One all-reduce of one flat tensor, without hooks, so that a network may be half frozen or
-        stepped in turns, and no communication thread outlives the training.
+        One all-reduce of one flat tensor, without the hooks of DistributedDataParallel, so that a
+        network may be half frozen, stepped in turns or called by a method other than `forward`, and
+        no communication thread outlives the training.
         """
         if self.world == 1:
             return
-        trainable = [value for value in net.parameters() if value.requires_grad]
+        # FSDP has averaged those of a divided network in its backward pass.
+        trainable = [
+            value
+            for value in net.parameters()
+            if value.requires_grad and not hasattr(value, "full_tensor")
+        ]
+        if not trainable:
+            return
         # One without a gradient here may have one in another process.
         own = [torch.zeros_like(v) if v.grad is None else v.grad for v in trainable]
         flat = torch.cat([one.flatten() for one in own])
@@ -77,6 +87,40 @@ def is_main_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def is_first_to_fail() -> bool:
+    """Whether this process says why all end: of those that torchrun started, the first to ask.
+
+    The others fail for the same reason, or since that one has gone.
+    """
+    if not under_torchrun():
+        return True
+    try:
+        first = _store().compare_set("masquerade/failed", "", os.environ["RANK"])
+    except RuntimeError:  # torchrun itself has ended
+        return True
+    return first == os.environ["RANK"].encode()
+
+
+def refuse_torchrun(verb: str) -> None:
+    """Raise UsageError where torchrun started several processes of a verb that is one process."""
+    if under_torchrun():
+        raise UsageError(
+            f"`masquerade {verb}` divides its work by itself: start it without torchrun, and give "
+            "--workers."
+        )
+
+
+def under_torchrun() -> bool:
+    """Whether torchrun started this process and others."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+@functools.cache
+def _store() -> Store:
+    """What torchrun's processes know of one another."""
+    return next(rendezvous("env://"))[0]
+
+
 @contextmanager
 def join_processes(device: str) -> Iterator[Processes]:
     """Join the processes that torchrun started, until the block ends; without torchrun, none.
@@ -94,16 +138,29 @@ def join_processes(device: str) -> Iterator[Processes]:
         # This module's default arguments keep whichever group exists when it is first imported
         # (the first optimizer imports it), and with it threads that abort a process at its end.
         importlib.import_module("torch.distributed.nn.functional")
-        store, rank, world = next(rendezvous("env://"))
         # Names of its own, since a store keeps the addresses of groups that were left.
-        store = PrefixStore(f"masquerade/{next(_GROUPS)}", store)
+        store = PrefixStore(f"masquerade/{next(_GROUPS)}", _store())
+        rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         backend = "nccl" if cuda else "gloo"
         distributed.init_process_group(backend, store=store, rank=rank, world_size=world)
     try:
         yield Processes(distributed.get_rank(), distributed.get_world_size(), own)
+    except BaseException as error:
+        is_first_to_fail()  # noted before the others find their connections closed
+        if isinstance(error, RuntimeError) and _is_of_connection(error):
+            raise MasqueradeError(
+                "Another process of this training has ended; see what torchrun says of it, and run "
+                "the same command again to resume."
+            ) from error
+        raise
     finally:
         if not joined:
             distributed.destroy_process_group()
+
+
+def _is_of_connection(error: RuntimeError) -> bool:
+    """Whether a connection to another process was lost; gloo's errors are known by their text."""
+    return isinstance(error, distributed.DistError) or "gloo" in str(error)
 
 
 def epoch_batches(count: int, batch: int, *, seed: int, epoch: int) -> Iterator[Tensor]:

@@ -22,6 +22,7 @@ from masquerade.errors import MissingError, UsageError
 from masquerade.storage import atomic_write, save_tensors, tensor_bytes
 from masquerade.training.batch_norm import shared_batch_norms
 from masquerade.training.distributed import Processes
+from masquerade.training.sharding import full_state, load_optimizer
 
 Row = dict[str, float]
 """One epoch in the log: number by column."""
@@ -71,8 +72,11 @@ class Trainer:
         """Train one epoch, counted from 0, and measure it."""
         raise NotImplementedError
 
+    def divide(self) -> None:
+        """Divide networks among processes, once their weights are the same and before training."""
+
     def report(self, row: Row) -> None:
-        """Called in the main process once an epoch is saved."""
+        """Called in every process once an epoch is saved; the first one writes and prints."""
 
     def run(
         self, *, log: Path | None, resume: Path | None, tensorboard: Path | None = None
@@ -83,18 +87,21 @@ class Trainer:
             TrainingLog(log, tensorboard) if is_main else TrainingLog(None, None) as lines,
             shared_batch_norms(self.models, self.processes),
         ):
-            if resume is not None and resume.exists():
-                self._restore(resume)
+            found = self._restore(resume) if resume is not None and resume.exists() else None
             self.processes.broadcast(self.models.state_dict().values())
+            self.divide()
+            if found is not None:
+                self.optimizers = self.build_optimizers()
+                for role, optimizer in self.optimizers.items():
+                    load_optimizer(optimizer, found.optimizers[role])
             lines.begin(self.history)
             while not self.is_finished():
                 row = self.train_epoch(len(self.history))
                 self.history.append(row)
                 lines.add(row)
-                if is_main:
-                    if resume is not None:
-                        self._save(resume)
-                    self.report(row)
+                if resume is not None:
+                    self._save(resume)
+                self.report(row)
 
     def step(self, loss: Tensor, modules: Mapping[str, nn.Module], clip: Mapping[str, Any]) -> None:
         """Backpropagate a loss and step optimizers by role; without a gradient, do nothing."""
@@ -129,13 +136,17 @@ class Trainer:
     def _save(self, path: Path) -> None:
         """Write the state; an interruption leaves the previous one or this one."""
         state, optimizers = self.state, self.optimizers
-        state.models, state.scaler = self.models.state_dict(), self.scaler.state_dict()
-        state.optimizers = {role: each.state_dict() for role, each in optimizers.items()}
+        state.models, state.scaler = full_state(self.models.state_dict()), self.scaler.state_dict()
+        state.optimizers = {
+            role: full_state(each.state_dict()) for role, each in optimizers.items()
+        }
+        if self.processes.rank != 0:
+            return
         with atomic_write(path, overwrite=True) as part:
             save_tensors(vars(state), part)
 
-    def _restore(self, path: Path) -> None:
-        """Go on from the state that this training left."""
+    def _restore(self, path: Path) -> TrainingState:
+        """Go on from the state that this training left; optimizers are still to be loaded."""
         try:
             found = TrainingState(**torch.load(path, map_location="cpu", weights_only=True))
         except (RuntimeError, TypeError, EOFError, pickle.UnpicklingError) as error:
@@ -149,10 +160,8 @@ class Trainer:
             )
         self.state = found
         self.models.load_state_dict(found.models)
-        self.optimizers = self.build_optimizers()
-        for role, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(found.optimizers[role])
         self.scaler.load_state_dict(found.scaler)
+        return found
 
 
 def digest_inputs(words: Iterable[str], tensors: Iterable[Tensor]) -> str:

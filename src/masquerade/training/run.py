@@ -61,6 +61,7 @@ def train(
     cache: Path | ClipCache | None = None,
     start: Path | None = None,
     allow_chance: bool = False,
+    shard: bool = False,
     command: str = "",
     loading: Callable[[int, int], None] | None = None,
     progress: Callable[[TrainingProgress], None] | None = None,
@@ -82,6 +83,7 @@ def train(
         cache: a folder of clips, or one with a limit; None: a temporary one.
         start: another run of this recipe, from whose anonymizer this one starts.
         allow_chance: go on where the action was not learned, to try a training out.
+        shard: divide the anonymizer among the processes that torchrun started.
         command: kept beside the weights.
         loading: called with (videos read, videos in all).
         progress: called after each epoch.
@@ -115,6 +117,7 @@ def train(
         resume=folder / STATE,
         start=started,
         allow_chance=allow_chance,
+        shard=shard,
         progress=progress,
         stepped=stepped,
     )

@@ -225,7 +225,7 @@ class SupervisedTrainer(Trainer):
         return row
 
     def report(self, row: Row) -> None:
-        if self.progress is None:
+        if self.progress is None or self.processes.rank != 0:
             return
         done, epochs = len(self.history), self.settings.epochs
         eta = (epochs - done) * statistics.fmean(each["seconds"] for each in self.history[-5:])

@@ -128,15 +128,18 @@ def inference_output(anonymizer: Anonymizer, clip: Tensor) -> tuple[Tensor, Tens
 
 
 def write_samples(
-    anonymizer: Anonymizer, batches: AdversarialBatches, folder: Path, epoch: int
+    anonymizer: Anonymizer, batches: AdversarialBatches, folder: Path | None, epoch: int
 ) -> None:
     """Write `folder/0007.png`: each held-out clip in two rows, raw above anonymized.
 
-    It shows the originals: it is not for release.
+    It shows the originals: it is not for release. Without a folder clips are computed alone, as
+    those of a divided anonymizer must be by every process.
     """
     raw = next(batches.held_out()).clips[:CLIPS]  # (B, 3, T, H, W)
     with torch.no_grad():
         out, _ = inference_output(anonymizer.eval(), raw)
+    if folder is None:
+        return
     frames = raw.shape[2]
     at = torch.linspace(0, frames - 1, min(FRAMES, frames)).round().long()
     both = torch.stack([raw, out], 1)[:, :, :, at.to(raw.device)]  # (B, 2, 3, t, H, W)
