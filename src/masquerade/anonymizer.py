@@ -139,6 +139,9 @@ class Anonymizer(nn.Module):
     removed_channels: tuple[str, ...] = ()
     """What no output of it shows: `appearance` (colours and textures of people), `place`."""
 
+    noisy: ClassVar[bool] = False
+    """Whether it hides by noise, on which an encoder would spend most of a file's bits."""
+
     needs_people: ClassVar[bool] = False
     """Whether it draws people by their poses. `forward` then takes `people` as well, a sequence of
     B `People`, one for each clip, and regions must come from a source that finds poses."""

@@ -46,8 +46,8 @@ BOXES = {
     "template": "hide at keys key_weights combine gamma floor grow calibrated",
     "mask": "shape mask_scale feather",
     "method": "preset batch_size device amp size seed",
-    "output": """verify metadata codec crf encoder_preset lossless bitrate hwaccel force_8bit cfr
-        threads receipt report public_receipt""",
+    "output": """verify metadata codec crf encoder_preset lossless bitrate noise_qoffset hwaccel
+        force_8bit cfr threads receipt report public_receipt""",
     "batch": "suffix name skip_existing resume workers dry_run sequence salvage",
     "message": "json quiet verbose no_progress",
     "deface's": "replacewith keep_audio keep_metadata",

@@ -130,6 +130,9 @@ class PipelineConfig(RegionConfig):
     encoder_preset: str | None = None  # the encoder's speed, such as medium; h264's is veryfast.
     lossless: bool = False  # write every pixel exactly.
     bitrate: str | None = None  # bits per second, or source for the input's.
+    # how much coarser than the rest the encoder quantizes noise, 0 to 1 of its range; 0 keeps every
+    # grain, and makes files several times as large.
+    noise_qoffset: UnitInterval = 0.15
     hwaccel: Literal["none", "cuda"] = "none"  # none or cuda.
     force_8bit: bool = False  # write video of more than 8 bits with 8 bits.
     cfr: Rate | None = None  # write a constant frame rate of this many frames per second.

@@ -59,6 +59,7 @@ from masquerade.regions.boxes import BoxWriter
 from masquerade.storage import with_final_name
 from masquerade.transaction import recover, transaction
 from masquerade.video.audio import audio_streams, check_audio
+from masquerade.video.coarse_regions import COARSE, mark_coarse
 from masquerade.video.decoding_process import probe
 from masquerade.video.encoding import codec_for, container_for, lossless_for
 from masquerade.video.frame import Frame
@@ -346,6 +347,8 @@ class _FileRun:
 
     def _convert_colours(self, items: Iterator[Any], writer: Writer) -> Iterator[tuple[Any, Any]]:
         """Each item, with the picture to encode if it is a frame."""
+        noise = self.anonymizer.noisy and self.config.noise_qoffset > 0
+        coarse = noise and writer.encoding.codec in COARSE and not writer.encoding.lossless
         with closing_if_possible(items):
             for item in items:
                 if not isinstance(item, AnonymizedFrame):
@@ -353,6 +356,8 @@ class _FileRun:
                     continue
                 with self.timer.measure("convert"):
                     picture = writer.to_picture(_resize(item.pixels, writer.info))
+                    if coarse and item.pixels.shape[:2] == (writer.info.height, writer.info.width):
+                        picture = mark_coarse(picture, item.mask, self.config.noise_qoffset)
                 yield item, picture
 
     def _count(self, item: AnonymizedFrame, boxes: BoxWriter | None) -> None:

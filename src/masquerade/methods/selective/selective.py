@@ -94,6 +94,7 @@ class Selective(Anonymizer):
             averaging copies gains nothing; without it each copy has its own. Never recorded.
     """
 
+    noisy = True
     card = Card(
         hides="the appearance of the region; motion, gait and outline stay",
         undo="no, where the region is fully covered (the default), except with the seed or key",
