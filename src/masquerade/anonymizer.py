@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -108,6 +108,21 @@ class TrainingOutput(NamedTuple):
     class_token: Tensor | None = None
 
 
+class TracedState(NamedTuple):
+    """What a state is where it is an input of an exported graph.
+
+    axes:    a name of each axis: batch, height, width, which follow those of the clip; None: fixed.
+    meaning: in plain words.
+    first:   the value of every element at a video's beginning; "normal": standard normal noise.
+    changes: whether it is an output too, which the next window takes; else all windows take one.
+    """
+
+    axes: tuple[str | None, ...]
+    meaning: str
+    first: float | Literal["normal"]
+    changes: bool = True
+
+
 class Card(NamedTuple):
     """What a person choosing a method wants to know, in plain words."""
 
@@ -170,6 +185,21 @@ class Anonymizer(nn.Module):
     needs_source_digest: bool = False
     """Whether `init_state` needs `source`, as its noise follows from a user's key and the video."""
 
+    untraceable: ClassVar[str] = ""
+    """Why it cannot be exported, as no graph of tensors does what it does; empty: one does."""
+
+    any_size: ClassVar[bool] = False
+    """Whether one graph takes frames of every size; else a graph is made for one size."""
+
+    in_levels: bool = False
+    """Whether its output jumps between a few levels, so that rounding may move a pixel by one."""
+
+    ranks: ClassVar[bool] = False
+    """Whether it ranks parts of a clip; where all are alike, rounding decides which it takes."""
+
+    traced_state: ClassVar[TracedState | None] = None
+    """What its state is in an exported graph; None: it has none."""
+
     card: ClassVar[Card]
 
     presets: ClassVar[Presets] = MappingProxyType({})
@@ -220,6 +250,19 @@ class Anonymizer(nn.Module):
             state: what the window before this one gave back, or `init_state()`.
         """
         raise NotImplementedError
+
+    def graph(self, clip: Tensor, *, mask: Tensor | None, state: Tensor | None) -> Anonymized:
+        """`forward` in operations on tensors alone, as an exported file holds them.
+
+        It gives what `forward` gives, for any number of clips and, but for a `window`, of frames;
+        a method overrides it where its `forward` cannot be traced. `mask` is None if `full_frame`;
+        `state` is as in `traced_state`, and so is what it gives back.
+        """
+        return self(clip, mask=mask, state=state)
+
+    def graph_state(self, state: Any, clip: Tensor) -> Tensor | None:
+        """What `forward` takes as the state of these clips, as the tensor that `graph` takes."""
+        return None
 
     def training_output(self, clip: Tensor, *, class_token: Tensor | None = None) -> TrainingOutput:
         """The output in training, with gradients; by default that of `forward`.

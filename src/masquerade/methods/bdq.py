@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from masquerade.anonymizer import Anonymized, Anonymizer, Card, Presets, TrainingOutput
+from masquerade.anonymizer import Anonymized, Anonymizer, Card, Presets, TracedState, TrainingOutput
 from masquerade.methods.blend import blend
 from masquerade.ranges import above, at_least
 
@@ -39,6 +39,9 @@ class BDQ(Anonymizer):
     """
 
     learned = True
+    traced_state = TracedState(
+        ("batch", None, None, "height", "width"), "the blurred frame before this window", -1.0
+    )
 
     card = Card(
         hides="everything static, and the fine levels of what moves; outlines and gait stay",
@@ -67,6 +70,7 @@ class BDQ(Anonymizer):
     ) -> None:
         super().__init__()
         self.sigma, self.bits, self.slope, self.short, self.soft = sigma, bits, slope, short, soft
+        self.in_levels = not soft
         # The limits between levels, in levels: the quantiser's learned parameters.
         self.limits = nn.Parameter(torch.arange(2**bits - 1) + 0.5)
 
@@ -75,6 +79,15 @@ class BDQ(Anonymizer):
         steps = self._difference(blurred, state)
         shown = self._quantise(steps, hard=not self.soft)
         return Anonymized(blend(clip, shown, mask), mask, blurred[:, :, -1:])
+
+    def graph(self, clip: Tensor, *, mask: Tensor | None, state: Tensor | None) -> Anonymized:
+        blurred = self._blur(clip)
+        shown = self._quantise(self._difference(blurred, state), hard=not self.soft)
+        return Anonymized(blend(clip, shown, mask), None, blurred[:, :, -1:])
+
+    def graph_state(self, state: Any, clip: Tensor) -> Tensor:
+        """The blurred frame before, (B, 3, 1, H, W); below 0 where there is none."""
+        return clip[:, :, :1] * 0 - 1 if state is None else torch.as_tensor(state).to(clip)
 
     def training_output(self, clip: Tensor, *, class_token: Tensor | None = None) -> TrainingOutput:
         with torch.no_grad():  # a limit outside the range would get no gradient any more
@@ -103,7 +116,10 @@ class BDQ(Anonymizer):
         return frames.reshape(batch, count, 3, height, width).transpose(1, 2)
 
     def _difference(self, blurred: Tensor, state: Any) -> Tensor:
-        first = blurred[:, :, :1] if state is None else torch.as_tensor(state).to(blurred)
+        first = blurred[:, :, :1]
+        if state is not None:
+            before = torch.as_tensor(state).to(blurred)
+            first = torch.where(before < 0, first, before)
         return blurred - torch.cat([first, blurred[:, :, :-1]], dim=2)
 
     def _quantise(self, steps: Tensor, *, hard: bool) -> Tensor:

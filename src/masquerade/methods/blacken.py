@@ -15,6 +15,7 @@ from masquerade.methods.blend import U8, blend, rewrite_regions
 class Blacken(Anonymizer):
     """Paint everything, or the chosen regions, black."""
 
+    any_size = True
     card = Card(
         hides="everything in the region, motion included; the outline of the region stays",
         undo="no: nothing of the region is left",

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from masquerade.anonymizer import U8, Anonymized, Anonymizer, Card
+from masquerade.anonymizer import U8, Anonymized, Anonymizer, Card, TracedState
 from masquerade.methods.blend import blend, blend_bytes
 from masquerade.ranges import Allowed, Share
 
@@ -33,6 +33,10 @@ class FrameDifference(Anonymizer):
             would show the scene, and becomes black.
     """
 
+    any_size = True
+    traced_state = TracedState(
+        ("batch", "height", "width"), "grey levels of the frame before this window", -1.0
+    )
     card = Card(
         hides="colour, texture and everything static; outlines, gait and large prints stay",
         undo="not from one frame; trained networks still recognize people by how they move",
@@ -45,15 +49,26 @@ class FrameDifference(Anonymizer):
         self.change, self.most = change, most
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
+        before = None if state is None else torch.as_tensor(state).to(clip)
+        out = self.graph(clip, mask=mask, state=before)
+        return out._replace(hidden=mask, state=out.state.int().cpu().numpy())
+
+    def graph(self, clip: Tensor, *, mask: Tensor | None, state: Tensor | None) -> Anonymized:
         levels = (clip * 255).round().clamp(0, 255)
         weights = clip.new_tensor([RED, GREEN, BLUE]).reshape(1, 3, 1, 1, 1)
         grey = (levels * weights).sum(1)  # (B, T, H, W), integers, exact in float
-        first = grey[:, :1] if state is None else torch.as_tensor(state).to(grey)[:, None]
-        before = torch.cat([first, grey[:, :-1]], 1)  # a video's first frame has no change
+        first = grey[:, :1]
+        if state is not None:
+            first = torch.where(state[:, None] < 0, first, state[:, None])
+        before = torch.cat([first, grey], 1)[:, :-1]  # a video's first frame has no change
         changed = (grey - before).abs() > self.change * WHITE
         shown = changed.sum((2, 3), keepdim=True) <= self.most * grey.shape[2] * grey.shape[3]
         white = (changed & shown)[:, None].to(clip).expand_as(clip)
-        return Anonymized(blend(clip, white, mask), mask, grey[:, -1].int().cpu().numpy())
+        return Anonymized(blend(clip, white, mask), None, grey[:, -1])
+
+    def graph_state(self, state: Any, clip: Tensor) -> Tensor:
+        """The grey levels of the frame before, (B, H, W); below 0 where there is none."""
+        return clip[:, 0, 0] * 0 - 1 if state is None else torch.as_tensor(state).to(clip)
 
     def on_bytes(self, frames: U8, *, mask: U8 | None = None, state: Any = None) -> tuple[U8, Any]:
         out = np.empty_like(frames)

@@ -33,6 +33,10 @@ class FramewiseAnonymizer(Anonymizer):
         rewritten = transform_frames(self._transform, clip, short=self.short)
         return Anonymized(blend(clip, rewritten, mask), mask)
 
+    def graph(self, clip: Tensor, *, mask: Tensor | None, state: Tensor | None) -> Anonymized:
+        rewritten = transform_frames(self._transform, clip, short=self.short, batched=True)
+        return Anonymized(blend(clip, rewritten, mask))
+
     def training_output(self, clip: Tensor, *, class_token: Tensor | None = None) -> TrainingOutput:
         rewritten = transform_frames(self._transform, clip, short=self.short, batched=True)
         return TrainingOutput(rewritten)

@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymized, Card, Presets
+from masquerade.anonymizer import Anonymized, Card, Presets, TracedState
+from masquerade.errors import UsageError
 from masquerade.methods.blend import blend
 from masquerade.methods.framewise import FramewiseAnonymizer, Side
-from masquerade.models.per_frame import transform_frames
+from masquerade.models.per_frame import transform_frames, working_size
 from masquerade.models.unet import AutoEncoder
 from masquerade.ranges import at_least
 
@@ -46,6 +47,12 @@ class NoiseFeatures(FramewiseAnonymizer):
         paper="Noisy-Features of SPAct, Collective of STPrivacy, after Zhang et al. ICDM 2019",
     )
 
+    traced_state = TracedState(
+        ("batch", None, None, None),
+        "noise that is added to the code of every frame; draw it once a video and keep it secret",
+        "normal",
+        changes=False,
+    )
     presets: ClassVar[Presets] = {
         # as wide as SPAct's UNet, at its size; the papers specify no network
         "paper": {"noise": 0.5, "width": 64, "short": 112},
@@ -77,15 +84,38 @@ class NoiseFeatures(FramewiseAnonymizer):
         ]
         return Anonymized(blend(clip, torch.cat(videos), mask), mask, key)
 
-    def add_noise(self, code: Tensor, key: tuple[int, int] | None = None) -> Tensor:
-        """Add noise to a code (N, C, h, w): the same for all N from a key, else drawn for each."""
-        drawn = torch.randn_like(code) if key is None else _normal(key, code)
+    def graph(self, clip: Tensor, *, mask: Tensor | None, state: Tensor | None) -> Anonymized:
+        if state is None:
+            raise UsageError("a graph of noise-features takes the noise of its clips as its state.")
+        noise = state[:, None].expand(-1, clip.shape[2], -1, -1, -1).flatten(0, 1)
+        add = partial(self._transform, drawn=noise)
+        rewritten = transform_frames(add, clip, short=self.short, batched=True)
+        return Anonymized(blend(clip, rewritten, mask))
+
+    def graph_state(self, state: Any, clip: Tensor) -> Tensor:
+        """The noise of each clip's frames, (B, channels, rows, columns) of their code."""
+        size = working_size(clip.shape[3], clip.shape[4], self.short)
+        with torch.no_grad():
+            code = self.net.encode(clip.new_zeros(1, 3, *size))
+        return torch.cat([_normal((int(state), at), code) for at in range(len(clip))])
+
+    def add_noise(
+        self, code: Tensor, key: tuple[int, int] | None = None, drawn: Tensor | None = None
+    ) -> Tensor:
+        """Add noise to a code (N, C, h, w): as `drawn`, or one for all N from a key, or new."""
+        if drawn is None:
+            drawn = torch.randn_like(code) if key is None else _normal(key, code)
         spread = code.std(dim=(1, 2, 3), keepdim=True, correction=0)
         return code + self.noise * spread * drawn
 
-    def _transform(self, frames: Tensor, key: tuple[int, int] | None = None) -> Tensor:
+    def _transform(
+        self,
+        frames: Tensor,
+        key: tuple[int, int] | None = None,
+        drawn: Tensor | None = None,
+    ) -> Tensor:
         height, width = frames.shape[-2:]
-        code = self.add_noise(self.net.encode(frames), key)
+        code = self.add_noise(self.net.encode(frames), key, drawn)
         return self.net.decode(code, (height, width)).sigmoid()
 
 

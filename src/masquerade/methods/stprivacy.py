@@ -66,6 +66,7 @@ class STPrivacy(Anonymizer):
     )
     full_frame = True
     learned = True
+    ranks = True
     inference_args: ClassVar[tuple[str, ...]] = ("keep", "mode", "strict", "fill")
     presets: ClassVar[Presets] = {
         # ViT-S, kept tokens that attended to dropped ones, unbounded pixels
@@ -156,6 +157,10 @@ class STPrivacy(Anonymizer):
             hidden.append(1 - shown[:, :, :count])
         return Anonymized(torch.cat(outs, 2).to(clip), torch.cat(hidden, 2).to(clip))
 
+    def graph(self, clip: Tensor, *, mask: Tensor | None, state: Tensor | None) -> Anonymized:
+        picture, shown = self._anonymize_window(clip, counted=True)
+        return Anonymized(picture.clamp(0, 1), 1 - shown)
+
     def training_output(self, clip: Tensor, *, class_token: Tensor | None = None) -> TrainingOutput:
         """As it is trained: tubelets are kept at random, and every decision gets a gradient.
 
@@ -190,14 +195,20 @@ class STPrivacy(Anonymizer):
         losses = {"ratio": ratio_loss(masks, self.keep), "rebuilt": rebuilt}  # preprint eq. 11
         return TrainingOutput(output, losses, kept, keep, token)
 
-    def _anonymize_window(self, clip: Tensor) -> tuple[Tensor, Tensor]:
-        """The output of one window, and where tubelets are kept, (B, 1, T, H, W)."""
+    def _anonymize_window(self, clip: Tensor, *, counted: bool = False) -> tuple[Tensor, Tensor]:
+        """The output of one window, and where tubelets are kept, (B, 1, T, H, W).
+
+        `counted`: the number of kept tubelets follows from `keep` alone, as a graph needs it.
+        """
         net = self.net
         counts = kept_counts(net.slot, self.keep, len(self.places))
+        count = None
+        if counted:
+            count = net.grid[0] * (net.slot if self.mode == "anonymize-only" else counts[-1])
         if self.mode == "anonymize-only":
-            shape = (len(clip), net.grid[0], net.slot)
+            shape = (clip.shape[0], net.grid[0], net.slot)
             keep = torch.ones(shape, dtype=torch.bool, device=clip.device)
-            tokens = net.forward_kept(self._preprocess(clip), keep)
+            tokens = net.forward_kept(self._preprocess(clip), keep, count)
         else:
             small, only = self._preprocess(clip), self._masks_only
             tokens, keep = net.forward_gathered(small, counts, masks_only=only)
@@ -205,7 +216,7 @@ class STPrivacy(Anonymizer):
         if self.mode == "sparsify-only":
             return self._fill(clip, shown, clip), shown
         if self.mode == "full" and self.strict:  # a second pass, from kept tubelets alone
-            tokens = net.forward_kept(self._preprocess(clip, shown), keep)
+            tokens = net.forward_kept(self._preprocess(clip, shown), keep, count)
         return self._fill(self._reconstruct(tokens, clip, keep), shown, clip), shown
 
     @property
@@ -228,7 +239,7 @@ class STPrivacy(Anonymizer):
 
     def _to_pixels(self, keep: Tensor, clip: Tensor) -> Tensor:
         """(B, L, N) to (B, 1, T, H, W): each pixel belongs to the tubelet at its centre."""
-        grid = keep.reshape(len(keep), 1, *self.net.grid)
+        grid = keep.reshape(keep.shape[0], 1, *self.net.grid)
         return F.interpolate(grid, size=clip.shape[2:], mode="nearest-exact")
 
     def _fill(self, picture: Tensor, shown: Tensor, clip: Tensor) -> Tensor:

@@ -112,10 +112,25 @@ def masked_mean(
     return (tokens * weight).sum(over, keepdim) / weight.sum(over, keepdim).clamp(min=1)
 
 
-def gather_kept(tokens: Tensor, keep: Tensor) -> Tensor:
-    """The kept tokens (B, K, D) of (B, N, D); each row of the bool `keep` (B, N) keeps K."""
+def kept_places(keep: Tensor, count: int) -> Tensor:
+    """Where the `count` kept tokens of each row of the bool `keep` (B, N) are, in order: (B, K).
+
+    Unlike indexing by `keep`, its shape does not depend on values, so that it can be exported.
+    """
+    size = keep.shape[1]
+    every = torch.arange(size, device=keep.device)
+    return torch.where(keep, every, size).sort(dim=1).values[:, :count]
+
+
+def gather_kept(tokens: Tensor, keep: Tensor, count: int | None = None) -> Tensor:
+    """The kept tokens (B, K, D) of (B, N, D); each row of the bool `keep` (B, N) keeps K.
+
+    `count` is K where the caller knows it, as one who exports must.
+    """
     batch, _, width = tokens.shape
-    return tokens[keep].reshape(batch, -1, width)  # (B, K, D)
+    if count is None:
+        return tokens[keep].reshape(batch, -1, width)  # (B, K, D)
+    return tokens.gather(1, kept_places(keep, count)[..., None].expand(-1, -1, width))
 
 
 class Attention(nn.Module):

@@ -85,7 +85,7 @@ class PositionalEncoding(nn.Module):
         frames, positions = self.repeats
         space = self.pos_embed_spatial.repeat(1, frames, 1)
         time = self.pos_embed_temporal.repeat_interleave(positions, dim=1)
-        first = (self.cls_token + self.pos_embed_class).expand(len(tokens), -1, -1)
+        first = (self.cls_token + self.pos_embed_class).expand(tokens.shape[0], -1, -1)
         return torch.cat([first, tokens + space + time], dim=1)
 
 

@@ -18,12 +18,12 @@ def transform_frames(
     """Transform (B, 3, T, H, W) frame by frame, so that no frame's result depends on the others.
 
     `short` is the shorter side in pixels at which the network works; `batched` gives it all frames
-    in one batch, for training.
+    in one batch, for training and for a graph of any number of frames.
     """
     frames = clip.transpose(1, 2).flatten(0, 1)  # (B * T, 3, H, W)
     parts = [frames] if batched else torch.split(frames, 1)
     out = torch.cat([_transform(transform, part, short) for part in parts])
-    return torch.stack(torch.split(out, clip.shape[2])).transpose(1, 2)
+    return out.reshape(clip.shape[0], clip.shape[2], *out.shape[1:]).transpose(1, 2)
 
 
 def resize_clip(clip: Tensor, size: Sequence[int], *, antialias: bool = True) -> Tensor:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from masquerade.errors import UsageError
 from masquerade.models.building_blocks import Triple, init_transformer
-from masquerade.models.masked_attention import Softmax, gather_kept, masked_mean
+from masquerade.models.masked_attention import Softmax, gather_kept, kept_places, masked_mean
 from masquerade.models.vit import Block, Inflation, TubeletViT
 
 ChooseKeep = Callable[[Tensor, Tensor, int], Tensor]
@@ -187,7 +187,7 @@ class SparseViT(TubeletViT):
 
         Gives tokens (B, L * K, D) in their order, and the last keep mask (B, L, N), bool.
         """
-        tokens, batch, slots = self.embed(clip), len(clip), self.grid[0]
+        tokens, batch, slots = self.embed(clip), clip.shape[0], self.grid[0]
         index = torch.arange(self.slot, device=clip.device).expand(batch, slots, -1)  # (B, L, K)
         step = 0
         for at, block in enumerate(self.blocks):
@@ -205,14 +205,14 @@ class SparseViT(TubeletViT):
         keep = torch.zeros(batch, slots, self.slot, dtype=torch.bool, device=clip.device)
         return tokens, keep.scatter(-1, index, True)
 
-    def forward_kept(self, clip: Tensor, keep: Tensor) -> Tensor:
+    def forward_kept(self, clip: Tensor, keep: Tensor, count: int | None = None) -> Tensor:
         """Tokens under a given keep mask (B, L, N) from the first layer on, without predictors.
 
         A bool mask with equally many in each clip computes only the kept ones, (B, K, D); a mask
-        of 0 and 1 gives (B, L * N, D).
+        of 0 and 1 gives (B, L * N, D). `count` is K, as in `gather_kept`.
         """
         tokens, mask, gathers = self.embed(clip), keep.flatten(1), keep.dtype == torch.bool
-        tokens = gather_kept(tokens, mask) if gathers else tokens
+        tokens = gather_kept(tokens, mask, count) if gathers else tokens
         for block in self.blocks:
             tokens = block(tokens) if gathers else block_on_kept(block, tokens, mask)
         return tokens
@@ -224,12 +224,13 @@ class SparseViT(TubeletViT):
         """
         values = self.decoder(self.norm(tokens))  # (B, K, dT * dH * dW * 3)
         if keep is not None:
-            every = values.new_zeros(len(keep), keep[0].numel(), values.shape[-1])
-            values = every.masked_scatter(keep.flatten(1)[..., None], values)
+            every = values.new_zeros(keep.shape[0], keep[0].numel(), values.shape[-1])
+            places = kept_places(keep.flatten(1), values.shape[1])
+            values = every.scatter(1, places[..., None].expand_as(values), values)
         return self.fold(values)
 
     def fold(self, values: Tensor) -> Tensor:
         """(B, L * N, dT * dH * dW * 3), each by time, row, column, colour -> (B, 3, T, H, W)."""
-        tubelets = values.reshape(len(values), *self.grid, *self.tubelet, 3)
+        tubelets = values.reshape(values.shape[0], *self.grid, *self.tubelet, 3)
         # (B, L, h, w, dT, dH, dW, 3) -> (B, 3, L, dT, h, dH, w, dW)
-        return tubelets.permute(0, 7, 1, 4, 2, 5, 3, 6).reshape(len(values), 3, *self.shape)
+        return tubelets.permute(0, 7, 1, 4, 2, 5, 3, 6).reshape(values.shape[0], 3, *self.shape)

@@ -104,7 +104,7 @@ class FrameViT(nn.Module):
             raise UsageError(f"Its patches of {self.patch} pixels do not fit a smaller frame.")
         patches = to_tokens(self.patch_embed(frames))
         positions = resize_positions(self.pos_embed[:, 1:], self.grid(*frames.shape[2:]))
-        first = (self.cls_token + self.pos_embed[:, :1]).expand(len(frames), -1, -1)
+        first = (self.cls_token + self.pos_embed[:, :1]).expand(frames.shape[0], -1, -1)
         return torch.cat([first, patches + positions], dim=1)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:

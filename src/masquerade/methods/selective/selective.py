@@ -95,6 +95,10 @@ class Selective(Anonymizer):
     """
 
     noisy = True
+    untraceable = (
+        "its noise is drawn from a secret and follows the optical flow of each video, which are no "
+        "operations on tensors"
+    )
     card = Card(
         hides="the appearance of the region; motion, gait and outline stay",
         undo="no, where the region is fully covered (the default), except with the seed or key",
