@@ -13,6 +13,7 @@ from typing import Any
 
 import cv2
 import pytest
+import torch
 
 import masquerade
 import masquerade.anonymizer
@@ -20,9 +21,10 @@ import masquerade.methods.blend
 import masquerade.ranges
 from masquerade.benchmark.jobs import Places
 from masquerade.benchmark.suite import parse_suite, suite_names
-from masquerade.cli import attack, benchmark, demo, demo_clip, evaluate, train
+from masquerade.cli import attack, benchmark, demo, demo_clip, evaluate, export, train
 from masquerade.cli.anonymize import parse
 from masquerade.methods import METHODS
+from masquerade.models.recognizers import RECOGNIZERS
 
 ROOT = Path(__file__).parents[1]
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -67,6 +69,18 @@ def test_the_docs_trainings_parse(line: str) -> None:
     options, recipe = train.parse(shlex.split(line)[2:])
     assert options.data.suffix == ".csv" and recipe.method == options.name
     assert recipe.phases[-1].adversarial or not recipe.adversaries
+
+
+@pytest.mark.parametrize("line", commands("export"))
+def test_the_docs_exports_parse(
+    line: str, made: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    masquerade.save(made("spact"), tmp_path / "run" / "anonymizer.safetensors")
+    torch.save(RECOGNIZERS["tiny-3d"](classes=10).state_dict(), tmp_path / "raw.weights")
+    monkeypatch.chdir(tmp_path)
+    options, graph = export.parse(shlex.split(line)[2:])
+    assert options.output.suffix == ".onnx" and graph.about["name"] == options.name
 
 
 @pytest.mark.parametrize("line", commands("evaluate"))

@@ -18,6 +18,7 @@ LEVELS = [
     "cli",
     "studio",
     "report",
+    "export",
     "benchmark",
     "attack",
     "evaluation",

@@ -9,7 +9,7 @@ from typing import Any
 
 VERBS = (
     *("anonymize", "attack", "train", "evaluate", "benchmark", "data", "templates", "methods"),
-    *("doctor", "demo", "studio", "live"),
+    *("doctor", "demo", "studio", "live", "export"),
 )
 INTERRUPTED = threading.Event()
 """Set when a signal asks the process to end."""
@@ -29,6 +29,7 @@ verbs:
   benchmark   whole tables of methods and datasets by one command
   data        check, convert and vote on labels; floors; a synthetic benchmark
   templates   mark a part of a picture once, and hide it by name
+  export      a method or a recognizer as an ONNX file, for other programs and web pages
   methods     what each method hides, needs and leaves
   doctor      what works on this machine, and how to add what does not
   demo        make a clip, anonymize it, and show before and after

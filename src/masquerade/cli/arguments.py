@@ -42,7 +42,7 @@ def parse_with_method(
     make: Callable[..., Anonymizer]
     if weights:
         trained = load_trained(weights, name)
-        name, make = method_name(trained), _loader(weights, trained)
+        name, make = method_name(trained), trained_constructor(weights, trained)
     else:
         name = name or default
         make = method_constructor(name, flag_value(argv, (preset,)))
@@ -120,7 +120,7 @@ def method_constructor(name: str, preset: str | None) -> Callable[..., Anonymize
     return partial(METHODS[name], **arguments(presets[preset]()))
 
 
-def _loader(weights: str, trained: Anonymizer) -> Callable[..., Anonymizer]:
+def trained_constructor(weights: str, trained: Anonymizer) -> Callable[..., Anonymizer]:
     """`load` of trained weights as a function of the arguments that may still change."""
 
     def load_with(**chosen: Any) -> Anonymizer:

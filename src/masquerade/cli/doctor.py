@@ -14,6 +14,7 @@ from rich.table import Table
 
 from masquerade.cli.readable_help import Box, parse_boxes
 from masquerade.errors import MasqueradeError
+from masquerade.export.write import INSTALL, missing_packages
 from masquerade.pipeline.receipt import library_versions
 from masquerade.regions.face_detectors import CENTERFACE_INSTALL, centerface_file
 from masquerade.regions.litert import LITERT_INSTALL
@@ -65,7 +66,14 @@ def _packages() -> list[Check]:
     detail = "people by Mask R-CNN" if zoo else "only for people by Mask R-CNN"
     runs = importlib.util.find_spec("ai_edge_litert") is not None
     litert = Check("LiteRT", runs, "runs the networks that find people", LITERT_INSTALL)
-    return [*found, litert, Check("torchvision", zoo, detail, install)]
+    lacking = missing_packages()
+    detail = (
+        f"{', '.join(lacking)} missing, for masquerade export"
+        if lacking
+        else "files for other programs"
+    )
+    onnx = Check("ONNX", not lacking, detail, INSTALL)
+    return [*found, litert, Check("torchvision", zoo, detail, install), onnx]
 
 
 def _models() -> list[Check]:

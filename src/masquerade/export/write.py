@@ -1,0 +1,178 @@
+"""Write a graph as an ONNX file or a PyTorch program, compare it with PyTorch, and publish it."""
+
+import importlib.util
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+
+from masquerade.errors import MissingError, OutputError, UsageError
+from masquerade.export.graph import Graph, Run, Tensors
+from masquerade.storage import atomic_write, refuse_existing
+
+Format = Literal["onnx", "torch"]
+PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+INSTALL = 'pip install "masquerade[onnx]"'
+TOLERANCE = 1e-4
+"""Largest difference from PyTorch: of pixels in [0, 1], or as a share of the largest logit."""
+JUMPS = 1e-4
+"""Largest share of values that rounding may move to a neighbouring level, of outputs in levels."""
+LICENCE = "MIT, of the library; weights are as free as the data they were learned from"
+ABOUT = "masquerade.json"  # in a PyTorch program
+LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written, and how it compares with PyTorch."""
+
+    path: str
+    format: Format
+    about: dict[str, Any]
+    comparisons: int  # outputs that were compared
+    difference: float  # the largest, relative as `TOLERANCE`
+    jumped: float  # the share of values beyond the tolerance; 0 unless outputs are in levels
+
+
+def missing_packages() -> list[str]:
+    """The packages that ONNX files need and that are not here."""
+    return [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+
+
+def export(
+    graph: Graph, path: Path, *, format: Format = "onnx", overwrite: bool = False
+) -> Exported:
+    """Write a graph to a file that needs neither masquerade nor, as ONNX, PyTorch.
+
+    Raises:
+        MissingError: a package that ONNX needs is missing.
+        UsageError: the graph cannot be traced, or the file exists and `overwrite` is off.
+        OutputError: the file does not give what PyTorch gives; nothing was published.
+    """
+    if format == "onnx" and missing_packages():
+        raise MissingError(f"ONNX files need {', '.join(missing_packages())}: {INSTALL}")
+    refuse_existing(path, overwrite=overwrite)
+    about = _about(graph)
+    with _quiet(), torch.no_grad(), atomic_write(path, overwrite=overwrite) as part:
+        write = _write_onnx if format == "onnx" else _write_torch
+        run = write(graph, trace(graph), about, part)
+        count, difference, jumped = measure(graph, run)
+        allowed = JUMPS if graph.in_levels else 0.0
+        if not difference <= TOLERANCE and not jumped <= allowed:
+            raise OutputError(
+                f"the file of {graph.about['name']} differs from PyTorch by {difference:.1e}, "
+                f"{jumped:.2%} of its values by more than {TOLERANCE:.0e}; nothing was written."
+            )
+    return Exported(str(path), format, about, count, difference, jumped)
+
+
+def trace(graph: Graph) -> ExportedProgram:
+    """The graph's operations on tensors, with lengths that stay open where they have names."""
+    dims = {name: Dim(name) for name in ("batch", "frames", "height", "width")}
+    open_axes = {
+        name: {at: dims[axis] for at, axis in enumerate(port.shape) if isinstance(axis, str)}
+        for name, port in graph.inputs.items()
+    }
+    example = graph.example()
+    try:
+        program = torch.export.export(graph, (), example, dynamic_shapes=open_axes, strict=False)
+    except Exception as error:  # whatever a method does that cannot be traced
+        why = " ".join(str(error).split())[:300]
+        raise UsageError(f"{graph.about['name']} cannot be exported: {why}.") from error
+    for node in program.graph.nodes:  # which names files of this machine
+        node.meta.pop("stack_trace", None)
+    program.example_inputs = None  # as large as a video, and of no use
+    return program
+
+
+def measure(graph: Graph, run: Run) -> tuple[int, float, float]:
+    """How many outputs were compared with PyTorch's, their largest difference, relative as in
+    `TOLERANCE`, and the largest share of an output's values that differ by more."""
+    count, worst, jumped = 0, 0.0, 0.0
+    for found, expected in graph.compare(run):
+        if found.shape != expected.shape:
+            return count + 1, float("inf"), 1.0
+        scale = max(graph.least_scale, expected.abs().max().item())
+        off = ((found - expected).abs() / scale).nan_to_num(nan=float("inf"))
+        count, worst = count + 1, max(worst, off.max().item())
+        jumped = max(jumped, (off > TOLERANCE).float().mean().item())
+    return count, worst, jumped
+
+
+def _about(graph: Graph) -> dict[str, Any]:
+    """What a file says of itself."""
+    from masquerade import __version__
+
+    ports = {
+        "inputs": {name: asdict(port) for name, port in graph.inputs.items()},
+        "outputs": {name: asdict(port) for name, port in graph.outputs.items()},
+    }
+    made = {"masquerade": __version__, "licence": LICENCE, "trained": graph.trained}
+    return {**made, **graph.about, **ports}
+
+
+def _write_onnx(graph: Graph, program: ExportedProgram, about: dict[str, Any], part: Path) -> Run:
+    import onnx
+    import onnxruntime
+
+    names = list(graph.inputs), list(graph.outputs)
+    made = torch.onnx.export(
+        program, dynamo=True, external_data=False, verbose=False,
+        input_names=names[0], output_names=names[1],
+    )  # fmt: skip
+    assert made is not None
+    model = made.model_proto
+    for node in (*model.graph.node, *(node for each in model.functions for node in each.node)):
+        del node.metadata_props[:]  # which name files of this machine
+    words = {
+        key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()
+    }
+    onnx.helper.set_model_props(model, words)
+    onnx.checker.check_model(model, full_check=True)
+    part.write_bytes(model.SerializeToString())
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(part, settings, providers=["CPUExecutionProvider"])
+
+    def run(given: Tensors) -> Tensors:
+        found = session.run(names[1], {name: value.numpy() for name, value in given.items()})
+        return {name: torch.from_numpy(value) for name, value in zip(names[1], found, strict=True)}
+
+    return run
+
+
+def _write_torch(graph: Graph, program: ExportedProgram, about: dict[str, Any], part: Path) -> Run:
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files={ABOUT: json.dumps(about)})
+    part.write_bytes(content.getbuffer())
+    loaded = torch.export.load(io.BytesIO(part.read_bytes())).module()
+
+    def run(given: Tensors) -> Tensors:
+        found: tuple[Tensor, ...] = loaded(**given)
+        return dict(zip(graph.outputs, found, strict=True))
+
+    return run
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporters say to those who develop them."""
+    levels = {name: logging.getLogger(name).level for name in LOGGERS}
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
