@@ -21,6 +21,7 @@ from masquerade.export.graph import MethodGraph
 from masquerade.export.recognizer_graph import TRACEABLE, RecognizerGraph
 from masquerade.export.write import TOLERANCE, Exported, export
 from masquerade.methods import METHODS
+from masquerade.models.recognizers import RECOGNIZERS
 from masquerade.storage import weights_digest
 
 pytest.importorskip("onnxscript", reason="the onnx extra is not installed")
@@ -97,6 +98,13 @@ def test_what_recognizers_are_fed_is_in_the_file(modality: str, tmp_path: Path) 
     graph = RecognizerGraph("tiny-3d", classes=3, modality=modality, frames=6, size=(40, 56))
     found = export(graph, tmp_path / "file.pt2", format="torch")
     assert found.difference <= TOLERANCE
+
+
+def test_every_recognizer_has_a_row_of_figures() -> None:
+    """Made by benchmarks/export_parity.py, which takes a quarter of an hour."""
+    text = (Path(__file__).parents[2] / "docs" / "results" / "export.md").read_text()
+    for name in RECOGNIZERS:
+        assert f"| `{name}` |" in text, name
 
 
 def test_a_recognizers_file_reads_trained_weights(tmp_path: Path) -> None:

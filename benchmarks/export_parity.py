@@ -1,0 +1,87 @@
+"""How far exported files are from PyTorch: every method and every recognizer, as ONNX.
+
+    python benchmarks/export_parity.py [NAME ...] [-o docs/results/export.md]
+
+Methods have their `paper` preset where there is one, for frames of 112 x 112; recognizers read
+clips as the papers sample them, into 10 classes. All have random weights of seed 0: a trained file
+is compared by `masquerade export` itself. Parameters that begin as zeros are drawn, as what they
+multiply would not be compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from masquerade import __version__
+from masquerade.errors import MasqueradeError
+from masquerade.export.graph import Graph, MethodGraph
+from masquerade.export.recognizer_graph import RecognizerGraph
+from masquerade.export.write import TOLERANCE, export
+from masquerade.methods import METHODS, PRESETS
+from masquerade.models.recognizers import RECOGNIZERS
+
+SIZE = (112, 112)
+CLASSES = 10
+
+
+def draw_zeros(net: nn.Module) -> None:
+    """Give parameters that are all zero small random values."""
+    for value in net.parameters():
+        if not value.detach().any():
+            nn.init.normal_(value, std=0.02)
+
+
+def graph_of(name: str) -> Graph:
+    torch.manual_seed(0)
+    if name in RECOGNIZERS:
+        graph: Graph = RecognizerGraph(name, classes=CLASSES)
+        draw_zeros(graph)
+        return graph
+    method = PRESETS.get(name, {}).get("paper", METHODS[name])().eval()
+    draw_zeros(method)
+    return MethodGraph(method, size=None if method.any_size else SIZE)
+
+
+def row(name: str, folder: Path) -> str:
+    path = folder / "file.onnx"
+    try:
+        graph = graph_of(name)
+        done = export(graph, path, overwrite=True)
+    except MasqueradeError as error:
+        return f"| `{name}` | refused: {str(error).split(': ', 1)[-1]} | | |"
+    shape = " x ".join(map(str, graph.inputs["clip"].shape))
+    size = f"{path.stat().st_size / 1e6:.1f} MB"
+    return f"| `{name}` | {shape} | {done.difference:.1e} | {size} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("-o", "--output", type=Path)
+    given = parser.parse_args()
+    names = given.names or [*METHODS, *RECOGNIZERS]
+    lines = [
+        "# How far exported files are from PyTorch",
+        "",
+        "By `python benchmarks/export_parity.py -o docs/results/export.md`, seed 0, masquerade "
+        f"{__version__}, torch {torch.__version__}.",
+        f"Random weights. Allowed is {TOLERANCE:.0e}, of pixels in [0, 1] or of the largest logit.",
+        "",
+        "| | clip | largest difference | file |",
+        "| --- | --- | --- | --- |",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            lines.append(row(name, Path(folder)))
+            print(lines[-1], flush=True)
+    if given.output:
+        given.output.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
