@@ -34,6 +34,7 @@ LEVELS = [
     "video",
     "anonymizer",
     "process_pool",
+    "ray_cluster",
     "transaction",
     "storage",
     "device",

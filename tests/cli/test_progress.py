@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from masquerade.cli.progress import BatchProgress, StepProgress
-from masquerade.pipeline.batch import FileOutcome
+from masquerade.pipeline.file_outcome import FileOutcome
 from masquerade.pipeline.outputs import FileTask
 
 

@@ -22,11 +22,11 @@ from masquerade.errors import UsageError
 from masquerade.pipeline.batch import (
     OWN_SUFFIX,
     anonymize_batch,
-    exit_code,
     is_finished,
     plan_tasks,
 )
 from masquerade.pipeline.config import PipelineConfig, build_pipeline
+from masquerade.pipeline.file_outcome import exit_code
 from masquerade.pipeline.outputs import FileTask, check_outputs
 from masquerade.storage import MARK
 from masquerade.video.probe import video_digest

@@ -26,9 +26,10 @@ import torch
 import masquerade
 from masquerade.cli import main
 from masquerade.errors import UsageError, escape
-from masquerade.pipeline import batch
-from masquerade.pipeline.batch import FileOutcome, anonymize_batch, exit_code, plan_tasks
+from masquerade.pipeline import batch, file_outcome
+from masquerade.pipeline.batch import anonymize_batch, plan_tasks
 from masquerade.pipeline.config import PipelineConfig, build_pipeline
+from masquerade.pipeline.file_outcome import FileOutcome, exit_code
 from masquerade.pipeline.outputs import FileTask
 from masquerade.storage import MARK
 from masquerade.video.write import write_video
@@ -92,14 +93,14 @@ def test_any_failure_of_one_file_is_one_sentence_and_the_others_go_on(
 ) -> None:
     for name in ("a.mp4", "b.mp4", "c.mp4"):
         write_pattern(tmp_path / name)
-    run_file = batch.run_file
+    run_file = file_outcome.run_file
 
     def failing(src: Path, *rest: Any, **more: Any) -> Any:
         if src.name == "b.mp4":
             raise error
         return run_file(src, *rest, **more)
 
-    monkeypatch.setattr(batch, "run_file", failing)
+    monkeypatch.setattr(file_outcome, "run_file", failing)
     assert main(["anonymize", str(tmp_path), "-o", str(tmp_path / "o"), *BLACK]) == 1
     done = capsys.readouterr()
     (line,) = done.err.splitlines()
@@ -165,7 +166,7 @@ class LosingPool:
 
     def submit(self, _: Any, *given: Any) -> Future[FileOutcome]:
         future: Future[FileOutcome] = Future()
-        outcome = batch._run_task(*given)
+        outcome = batch.run_task(*given)
         if self.lost:
             future.set_exception(BrokenProcessPool())
         else:
@@ -212,9 +213,9 @@ def test_a_signal_that_a_library_swallowed_ends_the_worker_after_its_file(
         batch._ended.append(signal.SIGHUP)
         return outcome
 
-    monkeypatch.setattr(batch, "_run_task", lambda *_: outcome)
+    monkeypatch.setattr(batch, "run_task", lambda *_: outcome)
     assert batch._run_in_worker(*[None] * 2) is outcome and not ended
-    monkeypatch.setattr(batch, "_run_task", swallowing)
+    monkeypatch.setattr(batch, "run_task", swallowing)
     batch._run_in_worker(*[None] * 2)
     assert ended == [129] and not batch._busy.is_set()
 

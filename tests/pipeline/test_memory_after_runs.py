@@ -19,7 +19,7 @@ import pytest
 import masquerade
 from masquerade.anonymizer import Anonymizer, Card
 from masquerade.errors import OutputError, VideoError
-from masquerade.pipeline import batch, memory, single_file
+from masquerade.pipeline import file_outcome, memory, single_file
 from masquerade.pipeline.batch import anonymize_batch, plan_tasks
 from masquerade.pipeline.config import PipelineConfig, build_pipeline
 from masquerade.pipeline.memory import give_memory_back
@@ -127,7 +127,7 @@ def test_memory_is_given_back_after_each_file_of_a_batch(
 ) -> None:
     (tmp_path / "foreign.mp4").write_bytes(b"no video " * 99)
     given: list[int] = []
-    monkeypatch.setattr(batch, "give_memory_back", lambda: given.append(1))
+    monkeypatch.setattr(file_outcome, "give_memory_back", lambda: given.append(1))
     config = PipelineConfig(regions="frame")
     pipeline = build_pipeline(masquerade.build("blacken"), config)
     tasks = plan_tasks([str(tmp_path / "foreign.mp4"), str(clip)], output=f"{tmp_path / 'out'}/")

@@ -13,14 +13,8 @@ import pytest
 
 import masquerade
 from masquerade.errors import MissingError, OutputError, UsageError, VideoError
-from masquerade.pipeline import batch
-from masquerade.pipeline.batch import (
-    FileOutcome,
-    anonymize_batch,
-    exit_code,
-    is_finished,
-    plan_tasks,
-)
+from masquerade.pipeline import file_outcome
+from masquerade.pipeline.batch import anonymize_batch, is_finished, plan_tasks
 from masquerade.pipeline.config import (
     Pipeline,
     PipelineConfig,
@@ -29,6 +23,7 @@ from masquerade.pipeline.config import (
     source_names,
     with_default_regions,
 )
+from masquerade.pipeline.file_outcome import FileOutcome, exit_code
 from masquerade.pipeline.outputs import FileTask, check_outputs, config_of, receipt_path
 from masquerade.pipeline.receipt import VERSION, config_hash
 from masquerade.storage import file_digest
@@ -251,7 +246,7 @@ def test_outcomes_say_how_each_file_ended(folder: Path, monkeypatch: pytest.Monk
             raise errors[src.name]
         return "receipt"
 
-    monkeypatch.setattr(batch, "run_file", run_file)
+    monkeypatch.setattr(file_outcome, "run_file", run_file)
     tasks = plan_tasks([str(folder)], output=str(folder.parent / "out"), recursive=True)
     own = pipeline(report=folder.parent / "r")
     found = list(anonymize_batch(tasks, own, progress=lambda task: task.src.name))  # type: ignore[arg-type,return-value]

@@ -16,12 +16,7 @@ from masquerade.cli.arguments import flag_value, parse_with_method
 from masquerade.cli.progress import BatchProgress
 from masquerade.device import choose_device
 from masquerade.errors import UsageError, escape
-from masquerade.pipeline.batch import (
-    FileOutcome,
-    anonymize_batch,
-    exit_code,
-    plan_tasks,
-)
+from masquerade.pipeline.batch import Engine, anonymize_batch, plan_tasks
 from masquerade.pipeline.config import (
     Pipeline,
     PipelineConfig,
@@ -30,6 +25,7 @@ from masquerade.pipeline.config import (
     source_names,
     with_default_regions,
 )
+from masquerade.pipeline.file_outcome import FileOutcome, exit_code
 from masquerade.pipeline.levels import LEVELS
 from masquerade.pipeline.outputs import FileTask, check_outputs
 from masquerade.pipeline.people_sheet import find_people, when, write_sheet
@@ -49,6 +45,10 @@ BOXES = {
     "output": """verify metadata codec crf encoder_preset lossless bitrate noise_qoffset hwaccel
         force_8bit cfr threads receipt report public_receipt""",
     "batch": "suffix name skip_existing resume workers dry_run sequence salvage",
+    "output": """verify metadata codec crf encoder_preset lossless bitrate hwaccel force_8bit cfr
+        threads receipt report public_receipt""",
+    "batch": """suffix name skip_existing resume workers engine address dry_run sequence
+        salvage""",
     "message": "json quiet verbose no_progress",
     "deface's": "replacewith keep_audio keep_metadata",
 }
@@ -77,7 +77,13 @@ class Options(PipelineConfig):
     skip_existing: bool = False  # skip inputs whose output exists.
     # skip inputs that an earlier run finished with the same file and settings.
     resume: bool = False
-    workers: Count = 1  # files processed in parallel.
+    # files processed in parallel; by default 1, on a Ray cluster one for each core.
+    workers: Count | None = None
+    # what runs several files: processes of this machine, or ray (Ray Data), on many machines.
+    engine: Engine = "processes"
+    # head of a running Ray cluster, as in 10.0.0.5:6379; by default $RAY_ADDRESS, else Ray is
+    # started on this machine.
+    address: str | None = None
     # write a sheet of thumbnails of who is found, with their IDs, and nothing else; it shows them
     # as they are, so keep it private. -o names it.
     list_people: bool = False
@@ -162,6 +168,8 @@ def main(argv: list[str]) -> int:
         raise UsageError("--resume needs the full receipt; leave --public-receipt out.")
     read = [path for path in (options.weights, config.edits) if path]
     check_outputs(tasks, config, inputs=read)
+    if options.address is not None and options.engine != "ray":
+        raise UsageError("--address is of a Ray cluster: give --engine ray, or leave it out.")
     chosen = bool(config.keep_visible or config.hide_only or config.edits)
     if (options.list_people or chosen) and len(tasks) > 1:
         raise UsageError("IDs of people are of one video; name one input.")
@@ -184,7 +192,7 @@ def main(argv: list[str]) -> int:
     outcomes = []
     quiet = options.quiet or options.json
     bar = not (options.no_progress or quiet)
-    together = options.workers > 1 and len(tasks) > 1
+    together = options.engine == "ray" or ((options.workers or 1) > 1 and len(tasks) > 1)
     with (
         BatchProgress(
             files=len(tasks), bar=bar, quiet=quiet, verbose=options.verbose, together=together
@@ -194,6 +202,8 @@ def main(argv: list[str]) -> int:
                 tasks,
                 pipeline,
                 workers=options.workers,
+                engine=options.engine,
+                address=options.address,
                 resume=options.resume,
                 skip_existing=options.skip_existing,
                 progress=progress.start_file,

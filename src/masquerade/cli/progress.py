@@ -16,7 +16,7 @@ from rich.text import Text
 
 from masquerade.cli import INTERRUPTED
 from masquerade.errors import escape
-from masquerade.pipeline.batch import FileOutcome
+from masquerade.pipeline.file_outcome import FileOutcome
 from masquerade.pipeline.outputs import FileTask
 from masquerade.pipeline.receipt import Receipt
 from masquerade.pipeline.single_file import OnProgress

@@ -12,19 +12,19 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from masquerade.errors import MasqueradeError, UsageError, VideoError, escape
-from masquerade.pipeline.config import Pipeline, PipelineConfig, build_pipeline
-from masquerade.pipeline.memory import give_memory_back
+from masquerade.errors import UsageError, VideoError
+from masquerade.pipeline.config import Pipeline
+from masquerade.pipeline.file_outcome import FileOutcome, recover_folders, run_task
 from masquerade.pipeline.outputs import FileTask, check_outputs, config_of, receipt_path
-from masquerade.pipeline.receipt import VERSION, Receipt
-from masquerade.pipeline.single_file import OnProgress, run_file
+from masquerade.pipeline.ray_batch import run_on_ray
+from masquerade.pipeline.receipt import VERSION
+from masquerade.pipeline.single_file import OnProgress
 from masquerade.process_pool import children_without, end_with_parent
 from masquerade.storage import place_keys
-from masquerade.transaction import recover
 from masquerade.video.encoding import CONTAINERS, suffix_of
 from masquerade.video.probe import IMAGE_SUFFIXES, video_digest
 
@@ -37,17 +37,7 @@ OWN_SUFFIX = "_anonymized"
 _busy = threading.Event()  # in a worker: it anonymizes a file
 _ended: list[int] = []  # in a worker: the signals that it got
 Naming = Literal["keep", "sequential", "hash"]
-
-
-@dataclass(frozen=True)
-class FileOutcome:
-    """How the anonymization of one file ended."""
-
-    task: FileTask
-    status: Literal["done", "skipped", "failed"]
-    error: str = ""
-    exit_code: int = 0
-    receipt: Receipt | None = None
+Engine = Literal["processes", "ray"]
 
 
 def plan_tasks(
@@ -187,20 +177,24 @@ def anonymize_batch(
     tasks: list[FileTask],
     pipeline: Pipeline,
     *,
-    workers: int = 1,
+    workers: int | None = None,
+    engine: Engine = "processes",
+    address: str | None = None,
     resume: bool = False,
     skip_existing: bool = False,
     progress: Callable[[FileTask], OnProgress | None] = lambda task: None,
 ) -> Generator[FileOutcome, None, None]:
-    """Anonymize files, in this process or in several, and yield the outcome of each.
+    """Anonymize files, in this process, in several or on a cluster; yield the outcome of each.
 
-    `resume` leaves out files that `is_finished`, `skip_existing` files whose output exists.
-    `progress` is called with each task that begins in this process, and gives its callback.
-    Whoever leaves before the end closes it, which ends the processes and removes what they left.
+    `workers` are how many files are done side by side; None: one, or on a Ray cluster, which is
+    that at `address`, as many as it has cores. `resume` leaves out files that `is_finished`,
+    `skip_existing` files whose output exists. `progress` is called with each task that begins in
+    this process, and gives its callback. Whoever leaves before the end closes it, which ends the
+    processes and removes what they left.
     """
     check_outputs(tasks, pipeline.config)
     configs = {task: config_of(task, pipeline.config, tasks) for task in tasks}
-    _recover_folders(configs.items())
+    recover_folders(configs.items())
     todo = []
     for task in tasks:
         own = pipeline._replace(config=configs[task])
@@ -213,50 +207,25 @@ def anonymize_batch(
             yield FileOutcome(task, "skipped")
         else:
             todo.append((task, own))
-    if workers > 1 and len(todo) > 1:
+    if engine == "ray":
+        yield from run_on_ray(todo, address=address, workers=workers)
+        return
+    if workers is not None and workers > 1 and len(todo) > 1:
         yield from _run_in_processes(todo, workers)
         return
     for task, own in todo:
-        yield _run_task(task, own, progress(task))
-
-
-def _recover_folders(tasks: Iterable[tuple[FileTask, PipelineConfig]]) -> None:
-    """Remove what processes that were killed left beside the outputs."""
-    for folder in {path.parent for task, config in tasks for path in task.outputs(config)}:
-        recover(folder)
-
-
-def _run_task(
-    task: FileTask, pipeline: Pipeline, progress: OnProgress | None = None
-) -> FileOutcome:
-    """Anonymize one file; in a worker process build the region source, which cannot be sent."""
-    try:
-        if pipeline.regions is None:
-            pipeline = build_pipeline(pipeline.anonymizer, pipeline.config)
-        receipt = run_file(task.src, task.dst, pipeline, progress=progress)
-    except MasqueradeError as error:
-        return FileOutcome(task, "failed", str(error), error.exit_code)
-    except MemoryError:
-        why = "there was not enough memory; close other programs, or use fewer --workers."
-        return FileOutcome(task, "failed", why, 1)
-    except Exception as error:  # of any library: the other files go on
-        lines = str(error).strip().splitlines() or [""]
-        why = f"it failed for a reason that is not foreseen ({type(error).__name__}: {lines[0]})"
-        return FileOutcome(task, "failed", escape(f"{why}; leave it out, and report it."), 1)
-    finally:
-        give_memory_back()
-    return FileOutcome(task, "done", receipt=receipt)
+        yield run_task(task, own, progress(task))
 
 
 def _run_in_worker(task: FileTask, pipeline: Pipeline) -> FileOutcome:
-    """`_run_task` in a process that ends with it on a signal, and does not take the next task.
+    """`run_task` in a process that ends with it on a signal, and does not take the next task.
 
     Also where a library swallowed the exception and the task went on: nobody would end it later.
     """
     outcome = None
     with suppress(SystemExit):
         _busy.set()
-        outcome = _run_task(task, pipeline)
+        outcome = run_task(task, pipeline)
     _busy.clear()
     if _ended or outcome is None:
         os._exit(128 + _ended[0] if _ended else 1)
@@ -291,7 +260,7 @@ def _run_in_processes(todo: list[tuple[FileTask, Pipeline]], workers: int) -> It
     finally:
         pool.shutdown(cancel_futures=True)
         # a worker that ends at once leaves the file that it was writing
-        _recover_folders((task, own.config) for task, own in todo)
+        recover_folders((task, own.config) for task, own in todo)
     if len(todo) == 1 and broken:
         why = "its worker process died, perhaps for want of memory; use fewer --workers."
         yield FileOutcome(todo[0][0], "failed", why, 1)
@@ -317,9 +286,3 @@ def _exit_on_signals() -> None:
         signal.signal(number, end)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     end_with_parent()
-
-
-def exit_code(outcomes: Iterable[FileOutcome]) -> int:
-    """0: all done; else 4 or 3 if a failure has that code, 4 first, and else 1."""
-    codes = {outcome.exit_code for outcome in outcomes if outcome.status == "failed"}
-    return next((code for code in (4, 3) if code in codes), 1 if codes else 0)

@@ -1,0 +1,64 @@
+"""What one file of a batch gives: `run_task`, which no error of a file stops, and its outcome."""
+
+import os
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from masquerade.errors import MasqueradeError, escape
+from masquerade.pipeline.config import Pipeline, PipelineConfig, build_pipeline
+from masquerade.pipeline.memory import give_memory_back
+from masquerade.pipeline.outputs import FileTask
+from masquerade.pipeline.receipt import Receipt
+from masquerade.pipeline.single_file import OnProgress, run_file
+from masquerade.transaction import recover
+
+
+def this_process() -> str:
+    """The name of this machine and this process's number."""
+    return f"{platform.node()}:{os.getpid()}"
+
+
+@dataclass(frozen=True)
+class FileOutcome:
+    """How the anonymization of one file ended."""
+
+    task: FileTask
+    status: Literal["done", "skipped", "failed"]
+    error: str = ""
+    exit_code: int = 0
+    receipt: Receipt | None = None
+    worker: str = field(default_factory=this_process)  # the process that did it
+
+
+def recover_folders(tasks: Iterable[tuple[FileTask, PipelineConfig]]) -> None:
+    """Remove what processes that were killed left beside the outputs."""
+    for folder in {path.parent for task, config in tasks for path in task.outputs(config)}:
+        recover(folder)
+
+
+def run_task(task: FileTask, pipeline: Pipeline, progress: OnProgress | None = None) -> FileOutcome:
+    """Anonymize one file; in a worker process build the region source, which cannot be sent."""
+    try:
+        if pipeline.regions is None:
+            pipeline = build_pipeline(pipeline.anonymizer, pipeline.config)
+        receipt = run_file(task.src, task.dst, pipeline, progress=progress)
+    except MasqueradeError as error:
+        return FileOutcome(task, "failed", str(error), error.exit_code)
+    except MemoryError:
+        why = "there was not enough memory; close other programs, or use fewer --workers."
+        return FileOutcome(task, "failed", why, 1)
+    except Exception as error:  # of any library: the other files go on
+        lines = str(error).strip().splitlines() or [""]
+        why = f"it failed for a reason that is not foreseen ({type(error).__name__}: {lines[0]})"
+        return FileOutcome(task, "failed", escape(f"{why}; leave it out, and report it."), 1)
+    finally:
+        give_memory_back()
+    return FileOutcome(task, "done", receipt=receipt)
+
+
+def exit_code(outcomes: Iterable[FileOutcome]) -> int:
+    """0: all done; else 4 or 3 if a failure has that code, 4 first, and else 1."""
+    codes = {outcome.exit_code for outcome in outcomes if outcome.status == "failed"}
+    return next((code for code in (4, 3) if code in codes), 1 if codes else 0)

@@ -1,0 +1,128 @@
+"""Anonymize the files of a batch on a Ray cluster, each as one task of a Ray Data dataset.
+
+The machines see the inputs and the output folder under the same paths, or as addresses of an object
+store. Ray Data hands out the files, bounds how many are under way, brings the outcomes back as they
+come, and does a file again whose worker died.
+"""
+
+import logging
+import pickle
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from masquerade.pipeline.config import Pipeline, PipelineConfig
+from masquerade.pipeline.file_outcome import FileOutcome, recover_folders, run_task
+from masquerade.pipeline.outputs import FileTask
+from masquerade.ray_cluster import ray_cluster
+from masquerade.storage import MARK
+
+TRIES = 3  # of one file whose worker process dies each time
+ENDED_AFTER = 10.0  # seconds in which the workers of a run that was interrupted are gone
+
+Todo = Sequence[tuple[FileTask, Pipeline]]
+
+
+def run_on_ray(
+    todo: Todo, *, address: str | None = None, workers: int | None = None
+) -> Generator[FileOutcome, None, None]:
+    """Anonymize files on a cluster, see `ray_cluster`; those whose worker died are done again."""
+    if not todo:
+        return
+    lost = dict(enumerate(task for task, _ in todo))
+    try:
+        with ray_cluster(address, workers=workers) as ray:
+            for index, outcome in _outcomes(ray, todo, workers):
+                del lost[index]
+                yield outcome
+    except BaseException:
+        _wait_for_ends(todo)
+        raise
+    recover_folders((task, own.config) for task, own in todo)
+    for task in lost.values():
+        yield _died(task)
+
+
+def _died(task: FileTask) -> FileOutcome:
+    why = "its worker process died again and again, perhaps for want of memory; use fewer --workers"
+    return FileOutcome(task, "failed", f"{why}.", 1)
+
+
+def _outcomes(ray: Any, todo: Todo, workers: int | None) -> Iterator[tuple[int, FileOutcome]]:
+    """The index and outcome of each file as it ends; none of one that could not be done at all."""
+    from ray.data import DataContext, TaskPoolStrategy, from_items
+
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it tells each error of each task
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.max_errored_blocks = -1  # what ends one file does not end the others
+    pipeline = todo[0][1]._replace(regions=None)
+    tries = ray.remote(num_cpus=0)(_Tries).remote()
+    rows = [
+        {"index": index, "file": pickle.dumps((task, own.config, _is_new(task, own.config)))}
+        for index, (task, own) in enumerate(todo)
+    ]
+    outcomes = from_items(rows, override_num_blocks=len(rows)).map(
+        _row_runner(pipeline, lambda index: ray.get(tries.begin.remote(index))),
+        compute=TaskPoolStrategy(size=workers),
+        num_cpus=1,
+        num_gpus=1 if _wants_gpu(ray, pipeline.config) else 0,
+    )
+    with suppress(ray.exceptions.RayError):  # such as a machine that is lost with outcomes on it
+        for row in outcomes.iter_rows():
+            yield row["index"], pickle.loads(row["outcome"])
+
+
+class _Tries:
+    """How often each file was begun; in a process of its own, which outlives the workers."""
+
+    def __init__(self) -> None:
+        self._begun: Counter[int] = Counter()
+
+    def begin(self, index: int) -> int:
+        """Note that a file is begun; gives how often it was before."""
+        self._begun[index] += 1
+        return self._begun[index] - 1
+
+
+def _is_new(task: FileTask, config: PipelineConfig) -> bool:
+    return not any(map(Path.exists, task.outputs(config)))
+
+
+def _row_runner(
+    pipeline: Pipeline, begin: Callable[[int], int]
+) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """What each worker calls with a row of the dataset: one file and its configuration."""
+
+    def run(row: dict[str, Any]) -> dict[str, Any]:
+        task, config, new = pickle.loads(row["file"])
+        before = begin(row["index"])
+        if before >= TRIES:
+            return {"index": row["index"], "outcome": pickle.dumps(_died(task))}
+        if before and new:  # it may have been done, and only its outcome was lost
+            config = replace(config, overwrite=True)
+        outcome = run_task(task, pipeline._replace(config=config))
+        return {"index": row["index"], "outcome": pickle.dumps(outcome)}
+
+    return run
+
+
+def _wants_gpu(ray: Any, config: PipelineConfig) -> bool:
+    """Whether each file is given a GPU; Ray hides all of them from a task that asks for none."""
+    wanted = config.device.partition(":")[0]
+    return wanted == "cuda" or (wanted == "auto" and ray.cluster_resources().get("GPU", 0) >= 1)
+
+
+def _wait_for_ends(todo: Todo) -> None:
+    """Remove what workers leave when they are ended, which takes them a moment."""
+    folders = {path.parent for task, own in todo for path in task.outputs(own.config)}
+    until = time.monotonic() + ENDED_AFTER
+    while time.monotonic() < until:
+        recover_folders((task, own.config) for task, own in todo)
+        if not any(part for folder in folders for part in folder.glob(f".*{MARK}*")):
+            return
+        time.sleep(0.1)

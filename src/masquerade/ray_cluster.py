@@ -1,0 +1,71 @@
+"""Ray, which runs work on many machines: the one place that joins a cluster, or starts one here."""
+
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from masquerade.errors import MissingError, UsageError
+
+RAY_INSTALL = 'pip install "masquerade[ray]"'
+ANSWERS_WITHIN = 10.0  # seconds; Ray itself would try for minutes
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+@contextmanager
+def ray_cluster(address: str | None = None, *, workers: int | None = None) -> Iterator[Any]:
+    """Join a cluster and leave it at the end, with whatever runs there for us; gives `ray`.
+
+    Args:
+        address: that of the cluster's head, as in 10.0.0.5:6379; None: $RAY_ADDRESS, or where that
+            is not set, a cluster of this machine alone, which is ended with this process.
+        workers: how many tasks such a cluster runs side by side; None: one for each core.
+
+    Raises:
+        MissingError: Ray is not installed, or no cluster answers.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray tells its makers of each run
+    os.environ.setdefault("RAY_worker_niceness", "0")  # as our own processes, and not 15
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of a change
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingError(f"--engine ray needs Ray: {RAY_INSTALL}") from error
+    if ray.is_initialized():
+        raise UsageError("this process uses a Ray cluster already; call ray.shutdown() first.")
+    named = address or os.environ.get("RAY_ADDRESS") or "local"
+    _check_answers(named)
+    here = {"num_cpus": workers, "include_dashboard": False} if named == "local" else {}
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    quiet = logging.ERROR
+    try:
+        ray.init(address=named, logging_level=quiet, log_to_driver=False, **here)
+    except (ConnectionError, RuntimeError, ValueError) as error:  # also of another version of Ray
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise _no_cluster(named, lines[0][:200]) from error
+    try:
+        for number, handler in handlers.items():  # Ray's own would end us without a word
+            signal.signal(number, handler)
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Refuse the address of a machine and port where nothing answers."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), ANSWERS_WITHIN).close()
+        except (OSError, OverflowError) as error:
+            raise _no_cluster(address, str(error)) from error
+
+
+def _no_cluster(address: str, why: str) -> MissingError:
+    return MissingError(
+        f"no Ray cluster can be joined at {address} ({why}); start its head with "
+        "`ray start --head`, or leave --address out."
+    )

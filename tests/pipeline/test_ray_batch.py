@@ -1,0 +1,144 @@
+"""Files on a Ray cluster: as in one process, also where a worker is killed in the middle."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from masquerade.cli import main
+from masquerade.storage import MARK
+
+RAY = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason='needs Ray: pip install "masquerade[ray]"'
+)
+WORDS = ("--method", "selective", "--regions", "frame", "--seed", "1", "--threads", "1")
+COMMAND = (sys.executable, "-m", "masquerade", "anonymize")
+ON_RAY = ("--engine", "ray", "--workers", "2", "--no-progress")
+
+
+@pytest.fixture(scope="module")
+def folder(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three videos and a file that is none."""
+    made = tmp_path_factory.mktemp("many") / "in"
+    made.mkdir()
+    for name in ("a", "b", "c"):
+        (made / f"{name}.mp4").write_bytes(clip.read_bytes())
+    (made / "bad.mp4").write_bytes(b"no video")
+    return made
+
+
+@pytest.fixture(scope="module")
+def alone(folder: Path) -> Iterator[Path]:
+    """What one process makes of them."""
+    made = folder.parent / "alone"
+    words = [*COMMAND, str(folder), "-o", str(made), *WORDS, "-q"]
+    assert subprocess.run(words, capture_output=True, timeout=300).returncode == 1
+    yield made
+
+
+def assert_same(made: Path, expected: Path) -> None:
+    """The same files, the videos byte for byte, and receipts that say so."""
+    assert sorted(p.name for p in made.iterdir()) == sorted(p.name for p in expected.iterdir())
+    for path in expected.glob("*.mp4"):
+        assert (made / path.name).read_bytes() == path.read_bytes()
+        first, second = (
+            json.loads((one / f"{path.name}.receipt.json").read_text()) for one in (made, expected)
+        )
+        for receipt in (first, second):
+            del receipt["stage_seconds"]
+        assert first == second
+
+
+@RAY
+@pytest.mark.slow
+def test_two_workers_make_the_bytes_of_one_process(folder: Path, alone: Path) -> None:
+    made = folder.parent / "ray"
+    words = [*COMMAND, str(folder), "-o", str(made), *WORDS, *ON_RAY]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.count(" -> ") == 3
+    assert "bad.mp4 is not a video that can be read" in done.stderr
+    others = [line for line in done.stderr.splitlines() if "--seed" not in line]
+    assert len(others) == 1, done.stderr
+    assert_same(made, alone)
+
+
+@RAY
+@pytest.mark.slow
+def test_a_worker_that_is_killed_loses_and_doubles_nothing(folder: Path, alone: Path) -> None:
+    made = folder.parent / "killed"
+    words = [*COMMAND, str(folder), "-o", str(made), *WORDS, *ON_RAY]
+    run = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert _kill_one_that_writes(made, run)
+    out, said = run.communicate(timeout=300)
+    assert run.returncode == 1, said
+    assert out.count(" -> ") == 3, said
+    assert_same(made, alone)
+
+
+@RAY
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_leaves_nothing_half_made(folder: Path, number: signal.Signals) -> None:
+    made = folder.parent / f"interrupted-{number}"
+    words = [*COMMAND, str(folder), "-o", str(made), *WORDS, "--encoder-preset", "veryslow"]
+    run = subprocess.Popen([*words, *ON_RAY], stderr=subprocess.PIPE, text=True)
+    _wait_for_part(made, run)
+    run.send_signal(number)
+    _, said = run.communicate(timeout=120)
+    assert run.returncode == 130 and "interrupted" in said, said
+    assert len(said.splitlines()) <= 2, said  # a file that is none may have been told before
+    names = {path.name for path in made.iterdir()}
+    assert not {name for name in names if name.startswith(".")}
+    assert {f"{name}.receipt.json" for name in names if name.endswith(".mp4")} <= names
+
+
+def _wait_for_part(folder: Path, run: subprocess.Popen[str]) -> Path | None:
+    """The first temporary file of an output; None where the run ended before."""
+    deadline = time.monotonic() + 120
+    while run.poll() is None and time.monotonic() < deadline:
+        for part in folder.glob(f".*{MARK}*"):
+            return part
+        time.sleep(0.005)
+    return None
+
+
+def _kill_one_that_writes(folder: Path, run: subprocess.Popen[str]) -> bool:
+    """Kill the first process that has a temporary file of an output open."""
+    while (part := _wait_for_part(folder, run)) is not None:
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                opened = [os.readlink(file) for file in (process / "fd").iterdir()]
+            except OSError:  # it has ended, or is somebody else's
+                continue
+            if str(part) in opened:
+                os.kill(int(process.name), signal.SIGKILL)
+                return True
+    return False
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")
+def test_without_ray_one_line_says_what_adds_it(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["anonymize", str(clip), "-o", str(tmp_path / "o.mp4"), *WORDS, "--engine", "ray"]
+    assert main(words) == 3
+    assert 'pip install "masquerade[ray]"' in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_address_without_ray_is_refused(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["anonymize", str(clip), "-o", str(tmp_path / "o.mp4"), "--address", "10.0.0.5:6379"]
+    assert main(words) == 2
+    assert "--engine ray" in capsys.readouterr().err
