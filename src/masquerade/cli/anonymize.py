@@ -29,6 +29,7 @@ from masquerade.pipeline.file_outcome import FileOutcome, exit_code
 from masquerade.pipeline.levels import LEVELS
 from masquerade.pipeline.outputs import FileTask, check_outputs
 from masquerade.pipeline.people_sheet import find_people, when, write_sheet
+from masquerade.pipeline.run_record import run_record
 from masquerade.ranges import Count, UnitInterval
 from masquerade.storage import refuse_existing
 
@@ -47,7 +48,7 @@ BOXES = {
     "batch": "suffix name skip_existing resume workers dry_run sequence salvage",
     "output": """verify metadata codec crf encoder_preset lossless bitrate hwaccel force_8bit cfr
         threads receipt report public_receipt""",
-    "batch": """suffix name skip_existing resume workers engine address dry_run sequence
+    "batch": """suffix name skip_existing resume workers engine address record dry_run sequence
         salvage""",
     "message": "json quiet verbose no_progress",
     "deface's": "replacewith keep_audio keep_metadata",
@@ -84,6 +85,9 @@ class Options(PipelineConfig):
     # head of a running Ray cluster, as in 10.0.0.5:6379; by default $RAY_ADDRESS, else Ray is
     # started on this machine.
     address: str | None = None
+    # a file to which a line of JSON is added for each input: source, output, their SHA-256,
+    # settings, worker and status; it names the sources, so keep it private.
+    record: Path | None = None
     # write a sheet of thumbnails of who is found, with their IDs, and nothing else; it shows them
     # as they are, so keep it private. -o names it.
     list_people: bool = False
@@ -166,7 +170,7 @@ def main(argv: list[str]) -> int:
     )
     if options.resume and config.public_receipt:
         raise UsageError("--resume needs the full receipt; leave --public-receipt out.")
-    read = [path for path in (options.weights, config.edits) if path]
+    read = [path for path in (options.weights, config.edits, options.record) if path]
     check_outputs(tasks, config, inputs=read)
     if options.address is not None and options.engine != "ray":
         raise UsageError("--address is of a Ray cluster: give --engine ray, or leave it out.")
@@ -197,6 +201,7 @@ def main(argv: list[str]) -> int:
         BatchProgress(
             files=len(tasks), bar=bar, quiet=quiet, verbose=options.verbose, together=together
         ) as progress,
+        run_record(options.record, settings_sha256=pipeline.fingerprint()) as add_to_record,
         closing(  # an interruption ends its processes too
             anonymize_batch(
                 tasks,
@@ -214,6 +219,7 @@ def main(argv: list[str]) -> int:
             if INTERRUPTED.is_set():
                 raise KeyboardInterrupt
             progress.print_outcome(outcome)
+            add_to_record(outcome)
             outcomes.append(outcome)
     if options.json:
         print(json.dumps([_as_json(outcome) for outcome in outcomes], indent=1))
