@@ -36,6 +36,7 @@ LEVELS = [
     "process_pool",
     "ray_cluster",
     "transaction",
+    "object_store",
     "storage",
     "device",
     "ranges",

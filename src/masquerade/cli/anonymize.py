@@ -16,6 +16,7 @@ from masquerade.cli.arguments import flag_value, parse_with_method
 from masquerade.cli.progress import BatchProgress
 from masquerade.device import choose_device
 from masquerade.errors import UsageError, escape
+from masquerade.object_store import is_remote
 from masquerade.pipeline.batch import Engine, anonymize_batch, plan_tasks
 from masquerade.pipeline.config import (
     Pipeline,
@@ -60,7 +61,7 @@ BOXES = {
 class Options(PipelineConfig):
     """Anonymize videos and images: hide who is in them and keep what they do."""
 
-    # videos, pictures, folders, patterns, or - for a list of them on standard input.
+    # videos, pictures, folders, patterns, s3:// addresses, or - for a list on standard input.
     inputs: Positional[tuple[str, ...]] = ()
     # file or folder to write; by default NAME_anonymized beside the input.
     output: Annotated[str | None, arg(aliases=["-o"])] = None
@@ -175,6 +176,8 @@ def main(argv: list[str]) -> int:
     if options.address is not None and options.engine != "ray":
         raise UsageError("--address is of a Ray cluster: give --engine ray, or leave it out.")
     chosen = bool(config.keep_visible or config.hide_only or config.edits)
+    if options.list_people and is_remote(tasks[0].src):
+        raise UsageError("--list-people reads files of this machine: download the video.")
     if (options.list_people or chosen) and len(tasks) > 1:
         raise UsageError("IDs of people are of one video; name one input.")
     if options.dry_run:

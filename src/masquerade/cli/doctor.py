@@ -15,7 +15,9 @@ from rich.table import Table
 from masquerade.cli.readable_help import Box, parse_boxes
 from masquerade.errors import MasqueradeError
 from masquerade.export.write import INSTALL, missing_packages
+from masquerade.object_store import REMOTE_INSTALL
 from masquerade.pipeline.receipt import library_versions
+from masquerade.ray_cluster import RAY_INSTALL
 from masquerade.regions.face_detectors import CENTERFACE_INSTALL, centerface_file
 from masquerade.regions.litert import LITERT_INSTALL
 from masquerade.regions.model_files import MODEL_FILES, model_file
@@ -74,6 +76,14 @@ def _packages() -> list[Check]:
     )
     onnx = Check("ONNX", not lacking, detail, INSTALL)
     return [*found, litert, Check("torchvision", zoo, detail, install), onnx]
+    more = [
+        Check(name, importlib.util.find_spec(module) is not None, what, add)
+        for name, module, what, add in (
+            ("Ray", "ray", "many machines: --engine ray", RAY_INSTALL),
+            ("s3fs", "s3fs", "inputs and outputs at s3://", REMOTE_INSTALL),
+        )
+    ]
+    return [*found, litert, Check("torchvision", zoo, detail, install), *more]
 
 
 def _models() -> list[Check]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from masquerade.errors import UsageError, VideoError
+from masquerade.object_store import RemotePath, find_remote, path_of, remote_digest
 from masquerade.pipeline.config import Pipeline
 from masquerade.pipeline.file_outcome import FileOutcome, recover_folders, run_task
 from masquerade.pipeline.outputs import FileTask, check_outputs, config_of, receipt_path
@@ -57,43 +58,55 @@ def plan_tasks(
     folder is not searched. `suffix` is put behind each name; None: "_anonymized" beside the input,
     nothing in a folder. The codec decides the container of videos.
     """
-    names_file = output is not None and not (
-        os.path.isdir(output) or output.endswith("/") or Path(output).suffix == ""
+    folder_or_file = None if output is None else path_of(output)
+    names_file = folder_or_file is not None and not (
+        os.path.isdir(folder_or_file) or str(output).endswith("/") or folder_or_file.suffix == ""
     )
-    into = None if names_file else output
+    into = None if names_file else folder_or_file
     found = list(_expand(inputs, recursive=recursive, sequence=sequence, output=into))
     if not found:
         raise UsageError("there is no video or image among the inputs; name one.")
-    if output is not None:
+    if folder_or_file is not None:
         if names_file and len(found) == 1:
-            return [FileTask(found[0][0], Path(output))]
-        if Path(output).is_file():
+            return [FileTask(found[0][0], folder_or_file)]
+        if folder_or_file.is_file():
             raise UsageError(f"{output} is one file for {len(found)} inputs; name a folder.")
         if names_file:
             raise UsageError(f"{output} names one file for {len(found)} inputs; name a folder.")
     tasks = []
     for number, (src, below) in enumerate(found, 1):
-        folder = src.parent if output is None else Path(output) / below
+        folder = src.parent if folder_or_file is None else folder_or_file / below
         tail = suffix if suffix is not None else (OWN_SUFFIX if output is None else "")
         stem = src.stem if name == "keep" else f"{number:06d}"
         if name == "hash":
             with suppress(VideoError):  # what cannot be read fails when its turn comes
-                stem = video_digest(src)[:16]
+                stem = _digest(src)[:16]
         tasks.append(FileTask(src, folder / f"{stem}{tail}{_extension(src, codec)}"))
     return _distinct(tasks)
 
 
 def _expand(
-    inputs: Iterable[str], *, recursive: bool, sequence: bool, output: str | None
+    inputs: Iterable[str], *, recursive: bool, sequence: bool, output: Path | None
 ) -> Iterator[tuple[Path, Path]]:
     """Each file once, with its folder below the input that named it."""
     made = None if output is None else Path(os.path.realpath(output))
     seen: set[Path] = set()
     for text in inputs:
-        paths, root = [Path(text)], text
-        if not os.path.exists(text) and glob.has_magic(text):
-            paths = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
-            root = os.path.dirname(text[: glob.magic_check.search(text).start()])  # type: ignore[attr-defined]
+        given = path_of(text)
+        if isinstance(given, RemotePath):
+            if sequence:
+                raise UsageError(f"{text} is an address, and --sequence reads files: download it.")
+            ours = output if output and given in output.parents else None  # of an earlier run
+            for there, below in find_remote(given, recursive=recursive):
+                wanted = there == given or _is_input(there)
+                if wanted and there not in seen and ours not in there.parents:
+                    seen.add(there)
+                    yield there, below
+            continue
+        paths, root = [given], str(given)
+        if not os.path.exists(root) and glob.has_magic(root):
+            paths = [Path(match) for match in sorted(glob.glob(root, recursive=True))]
+            root = os.path.dirname(root[: glob.magic_check.search(root).start()])  # type: ignore[attr-defined]
         within = made and Path(os.path.realpath(root)) in made.parents
         for path in paths:
             entries = [(path, Path())]
@@ -116,9 +129,13 @@ def _list_folder(folder: Path, *, recursive: bool) -> Iterator[tuple[Path, Path]
             folders.clear()
         for name in sorted(names):
             file = Path(root) / name
-            supported = file.suffix.lower() in VIDEOS | IMAGE_SUFFIXES
-            if supported and not name.startswith(".") and not file.stem.endswith(OWN_SUFFIX):
+            if _is_input(file):
                 yield file, Path(root).relative_to(folder)
+
+
+def _is_input(file: Path) -> bool:
+    supported = file.suffix.lower() in VIDEOS | IMAGE_SUFFIXES
+    return supported and not file.name.startswith(".") and not file.stem.endswith(OWN_SUFFIX)
 
 
 def _extension(src: Path, codec: str) -> str:
@@ -160,8 +177,8 @@ def is_finished(task: FileTask, pipeline: Pipeline) -> bool:
         if version == VERSION:
             return bool(
                 receipt["settings_sha256"] == pipeline.fingerprint()
-                and receipt["source"]["sha256"] == video_digest(task.src)
-                and receipt["output"]["sha256"] == video_digest(task.dst)
+                and receipt["source"]["sha256"] == _digest(task.src)
+                and receipt["output"]["sha256"] == _digest(task.dst)
             )
     except (OSError, VideoError, ValueError, KeyError, TypeError):
         return False
@@ -171,6 +188,10 @@ def is_finished(task: FileTask, pipeline: Pipeline) -> bool:
         f"{path.name} is of format {version} and this version of masquerade reads {VERSION}, so it "
         "cannot be resumed: give --overwrite to do that file again."
     )
+
+
+def _digest(path: Path) -> str:
+    return remote_digest(path) if isinstance(path, RemotePath) else video_digest(path)
 
 
 def anonymize_batch(
@@ -234,7 +255,7 @@ def _run_in_worker(task: FileTask, pipeline: Pipeline) -> FileOutcome:
 
 def _run_in_processes(todo: list[tuple[FileTask, Pipeline]], workers: int) -> Iterator[FileOutcome]:
     """Run files side by side. When a process dies, its like are run again, each in its own."""
-    there = {task for task, own in todo if any(map(Path.exists, task.outputs(own.config)))}
+    there = {task for task, own in todo if any(path.exists() for path in task.outputs(own.config))}
     context = multiprocessing.get_context("spawn")  # forking a process with threads can hang it
     with children_without(ENDING):
         pool = ProcessPoolExecutor(workers, context, initializer=_exit_on_signals)

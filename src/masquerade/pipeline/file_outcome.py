@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from masquerade.errors import MasqueradeError, escape
+from masquerade.object_store import is_remote
 from masquerade.pipeline.config import Pipeline, PipelineConfig, build_pipeline
 from masquerade.pipeline.memory import give_memory_back
 from masquerade.pipeline.outputs import FileTask
 from masquerade.pipeline.receipt import Receipt
+from masquerade.pipeline.remote_file import run_remote_file
 from masquerade.pipeline.single_file import OnProgress, run_file
 from masquerade.transaction import recover
 
@@ -43,7 +45,10 @@ def run_task(task: FileTask, pipeline: Pipeline, progress: OnProgress | None = N
     try:
         if pipeline.regions is None:
             pipeline = build_pipeline(pipeline.anonymizer, pipeline.config)
-        receipt = run_file(task.src, task.dst, pipeline, progress=progress)
+        if is_remote(task.src) or is_remote(task.dst):
+            receipt = run_remote_file(task, pipeline, progress=progress)
+        else:
+            receipt = run_file(task.src, task.dst, pipeline, progress=progress)
     except MasqueradeError as error:
         return FileOutcome(task, "failed", str(error), error.exit_code)
     except MemoryError:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from masquerade.errors import UsageError, VideoError
+from masquerade.object_store import refuse_address
 from masquerade.pipeline.config import PipelineConfig, encoding_for
 from masquerade.storage import place_keys, refuse_existing
 from masquerade.video.encoding import codec_for, container_for, lossless_for
@@ -71,6 +72,8 @@ def check_outputs(
         outputs += task.outputs(own)
         flags |= {own.report: "--report", own.export_boxes: "--export-boxes"}
         flags |= {own.export_masks: "--export-masks", task.dst: "-o"}
+    for path in outputs:
+        refuse_address(path, flags.get(path, "-o"))
     for task in tasks if not config.shadow else ():
         container_for(task.dst, encoding_for(config, codec_for(task.dst)))
     if config.export_masks and len(tasks) == 1:

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from masquerade.pipeline.config import Pipeline, PipelineConfig
@@ -90,7 +89,7 @@ class _Tries:
 
 
 def _is_new(task: FileTask, config: PipelineConfig) -> bool:
-    return not any(map(Path.exists, task.outputs(config)))
+    return not any(path.exists() for path in task.outputs(config))
 
 
 def _row_runner(

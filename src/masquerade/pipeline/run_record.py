@@ -9,6 +9,7 @@ from typing import Any
 
 from masquerade import __version__
 from masquerade.errors import MasqueradeError, UsageError
+from masquerade.object_store import refuse_address
 from masquerade.pipeline.file_outcome import FileOutcome
 
 
@@ -32,6 +33,7 @@ def run_record(
     if path is None:
         yield lambda outcome: None
         return
+    refuse_address(path, "--record")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)

@@ -1,0 +1,205 @@
+"""Files of object stores, such as s3://bucket/folder/a.mp4, by fsspec: found, fetched and put.
+
+Credentials are those that the store's own package finds: in the environment or in its files. An
+address never holds any, since addresses are printed and recorded.
+"""
+
+import errno
+import glob
+import hashlib
+import posixpath
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PosixPath
+from typing import Any
+
+from masquerade.errors import MasqueradeError, MissingError, UsageError, VideoError
+from masquerade.storage import MARK
+
+REMOTE_INSTALL = 'pip install "masquerade[remote]"'
+WHOLE_PUTS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"}
+"""Stores that show a file once all of it is there; in others it gets its name at the end."""
+STORES = WHOLE_PUTS | {"adl", "oss", "hdfs", "sftp", "ssh", "smb"}
+CHUNK = 1 << 20
+_ADDRESS = re.compile(r"([a-z][a-z0-9]*)://?", re.IGNORECASE)
+
+
+class RemotePath(PosixPath):
+    """The path of a file in an object store; as text it is the file's address."""
+
+    def __str__(self) -> str:
+        scheme, _, rest = super().__str__().partition(":/")
+        return f"{scheme}://{rest}"
+
+    def exists(self, **_: Any) -> bool:
+        """Whether there is such a file."""
+        with _told(self):
+            return bool(_filesystem(self).exists(str(self)))
+
+    def read_text(self, *_: Any, **__: Any) -> str:
+        """What is in the file, which is UTF-8."""
+        with _told(self):
+            return str(_filesystem(self).cat_file(str(self)).decode("utf-8"))
+
+
+def path_of(text: str) -> Path:
+    """The path that a user names: of a file, or by the address of a store.
+
+    Raises:
+        UsageError: the address holds a password, or a query.
+    """
+    scheme, rest = _split(text)
+    if scheme in ("file", "local") and "://" in text:
+        return Path(rest)
+    if scheme not in STORES or "://" not in text:
+        return Path(text)
+    host = rest.partition("/")[0]
+    if ":" in host.rpartition("@")[0] or "?" in text:
+        raise UsageError(
+            f"an address of {scheme}:// with a password or a query would be printed and recorded: "
+            "leave it out, and give it to the store's package by its environment or its files."
+        )
+    if ".." in rest.split("/"):
+        raise UsageError(f"{text} holds '..'; write the address without it.")
+    return RemotePath(text)
+
+
+def is_remote(path: Path) -> bool:
+    """Whether a path is of an object store."""
+    return isinstance(path, RemotePath)
+
+
+def refuse_address(path: Path, flag: str) -> None:
+    """Refuse an address where only a file of this machine can be written."""
+    if not is_remote(path) and _split(str(path))[0] in STORES:
+        raise UsageError(f"{flag} is a file of this machine, and no address: give another name.")
+
+
+def find_remote(given: RemotePath, *, recursive: bool) -> Iterator[tuple[RemotePath, Path]]:
+    """The files that an address, a folder or a pattern names, each with its folder below that."""
+    files, text = _filesystem(given), str(given)
+    with _told(given):
+        if not glob.has_magic(text):
+            if files.isfile(text):
+                yield given, Path()
+                return
+            base = files._strip_protocol(text).rstrip("/")
+            keys = sorted(files.find(base, maxdepth=None if recursive else 1))
+        else:
+            while glob.has_magic(str(given)):
+                given = given.parent
+            base = files._strip_protocol(str(given)).rstrip("/")
+            keys = sorted(files.glob(files._strip_protocol(text)))
+    if not keys and given.suffix:
+        yield given, Path()  # which fails when its turn comes
+    for key in keys:
+        below = posixpath.relpath(key, base)
+        if ".." in key.split("/"):  # it would be written above the output folder
+            raise UsageError(f"{given} holds a file with '..' in its name; rename it.")
+        found = given / below
+        assert isinstance(found, RemotePath)
+        yield found, Path() if glob.has_magic(text) else Path(below).parent
+
+
+def fetch(path: RemotePath, folder: Path) -> Path:
+    """Copy a file of a store into a folder of this machine."""
+    copy = folder / path.name
+    with _told(path):
+        files = _filesystem(path)
+        size = files.info(str(path))["size"]
+        files.get_file(str(path), str(copy))
+    if copy.stat().st_size != size:
+        raise VideoError(f"{path} came only in part; try again.")
+    return copy
+
+
+def put(file: Path, path: RemotePath, *, overwrite: bool) -> None:
+    """Copy a file into a store, where it appears whole or not at all.
+
+    Raises:
+        UsageError: it exists there and `overwrite` is off.
+    """
+    with _told(path):
+        files = _filesystem(path)
+        if path.suffix and not overwrite:
+            refuse_existing_remote(path)
+        mode = "overwrite" if overwrite else "create"
+        if _split(str(path))[0] in WHOLE_PUTS:
+            files.put_file(str(file), str(path), mode=mode)
+        else:
+            part = path.with_name(f".{secrets.token_hex(8)}{MARK}")
+            files.makedirs(str(path.parent), exist_ok=True)
+            try:
+                files.put_file(str(file), str(part))
+                files.mv(str(part), str(path))
+            except BaseException:
+                with suppress(Exception):
+                    files.rm_file(str(part))
+                raise
+        files.invalidate_cache()
+        if files.info(str(path))["size"] != file.stat().st_size:
+            remove(path)
+            raise MasqueradeError(f"{path} came only in part, and was removed; try again.")
+
+
+def remove(path: RemotePath) -> None:
+    """Remove a file of a store."""
+    with _told(path):
+        _filesystem(path).rm_file(str(path))
+
+
+def refuse_existing_remote(path: RemotePath) -> None:
+    """Refuse to put an output where there is one."""
+    if path.exists():
+        raise UsageError(f"{path} exists already; choose another -o, or give --overwrite.")
+
+
+def remote_digest(path: RemotePath) -> str:
+    """The SHA-256 of a file's bytes, which are all read."""
+    digest = hashlib.sha256()
+    with _told(path), _filesystem(path).open(str(path), "rb") as file:
+        while block := file.read(CHUNK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _split(text: str) -> tuple[str, str]:
+    """The scheme of an address, and the rest; no scheme where it is none."""
+    found = _ADDRESS.match(text)
+    return (found[1].lower(), text[found.end() :]) if found else ("", text)
+
+
+def _filesystem(path: RemotePath) -> Any:
+    """The store of a path."""
+    scheme = _split(str(path))[0]
+    try:
+        from fsspec.core import url_to_fs
+
+        return url_to_fs(str(path), use_listings_cache=False)[0]
+    except ImportError as error:
+        known = re.search(r"[Ii]nstall (\w+)", str(error))
+        install = REMOTE_INSTALL
+        if known is not None and known[1] != "s3fs":
+            install = f"pip install {known[1]}"
+        raise MissingError(f"{scheme}:// needs a package: {install}") from error
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Say in one sentence what a store refuses, without what its package says of keys."""
+    try:
+        yield
+    except MasqueradeError:
+        raise
+    except FileNotFoundError as error:
+        raise VideoError(f"{path} does not exist; check the address.") from error
+    except FileExistsError as error:
+        raise UsageError(f"{path} appeared meanwhile and was kept as it is.") from error
+    except Exception as error:  # each store's package has its own
+        number = getattr(error, "errno", None)
+        why = errno.errorcode.get(number or 0, type(error).__name__)
+        raise MasqueradeError(
+            f"{path} cannot be reached ({why}); check the address, the network and the credentials."
+        ) from error

@@ -1,0 +1,228 @@
+"""Files of an object store: fetched, anonymized and put, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from masquerade.cli import main
+from masquerade.errors import UsageError
+from masquerade.object_store import RemotePath, path_of
+from masquerade.pipeline.batch import plan_tasks
+from masquerade.storage import TEMPORARY
+
+fsspec = pytest.importorskip("fsspec")
+BLACK = ("--method", "blacken", "--regions", "frame", "--preview", "0.2", "-q")
+
+
+@pytest.fixture
+def store() -> Iterator[Any]:
+    """An object store in this process."""
+    memory = fsspec.filesystem("memory")
+    memory.store.clear()
+    yield memory
+    memory.store.clear()
+
+
+def listed(store: Any, folder: str) -> list[str]:
+    return sorted(key.removeprefix(folder).lstrip("/") for key in store.find(folder))
+
+
+def test_a_folder_of_a_store_is_anonymized_into_another(
+    clip: Path, tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for name in ("a.mp4", "more/b.mp4"):
+        store.pipe(f"/in/{name}", clip.read_bytes())
+    store.pipe("/in/bad.mp4", b"no video")
+    store.pipe("/in/notes.txt", b"not asked for")
+    record = tmp_path / "record.jsonl"
+    words = ["anonymize", "memory://in", "-r", "-o", "memory://in/out/", *BLACK]
+    assert main([*words, "--record", str(record)]) == 1
+    made = ["a.mp4", "a.mp4.receipt.json", "more/b.mp4", "more/b.mp4.receipt.json"]
+    assert listed(store, "/in/out") == made
+    lines = {line["source"]: line for line in map(json.loads, record.read_text().splitlines())}
+    assert lines["memory://in/bad.mp4"]["status"] == "failed"
+    assert lines["memory://in/a.mp4"]["output"] == "memory://in/out/a.mp4"
+    assert not list(tmp_path.glob(f"{TEMPORARY}*")), "the copies are gone"
+    assert main([*words, "--resume"]) == 1, "what is done is skipped, and bad.mp4 fails again"
+    assert main([*words, "--skip-existing"]) == 1
+    store.rm_file("/in/bad.mp4")
+    before = store.info("/in/out/a.mp4")["created"]
+    assert main([*words, "--resume"]) == 0
+    assert store.info("/in/out/a.mp4")["created"] == before
+    assert main(words) == 1, "an output that is there is not replaced"
+    assert store.info("/in/out/a.mp4")["created"] == before
+    assert main([*words, "--overwrite"]) == 0
+    assert store.info("/in/out/a.mp4")["created"] != before
+
+
+def test_files_go_from_and_to_this_machine(clip: Path, tmp_path: Path, store: Any) -> None:
+    store.pipe("/in/a.mp4", clip.read_bytes())
+    assert main(["anonymize", "memory://in/*.mp4", "-o", str(tmp_path / "o"), *BLACK]) == 0
+    assert main(["anonymize", str(clip), "-o", "memory://out/b.mp4", *BLACK]) == 0
+    address = (tmp_path / "c.mp4").as_uri()
+    assert main(["anonymize", clip.as_uri(), "-o", address, *BLACK]) == 0
+    expected = (tmp_path / "o" / "a.mp4").read_bytes()
+    assert store.cat("/out/b.mp4") == (tmp_path / "c.mp4").read_bytes() == expected
+    assert main(["anonymize", "memory://in/a.mp4", *BLACK]) == 0
+    assert listed(store, "/in") == ["a.mp4", "a_anonymized.mp4", "a_anonymized.mp4.receipt.json"]
+    words = ["anonymize", "memory://in", "-o", "memory://in/", "--suffix", "_b", *BLACK]
+    assert main(words) == 0 and store.exists("/in/a_b.mp4")
+
+
+def test_an_output_that_cannot_be_put_leaves_nothing(
+    clip: Path, store: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put = type(store).put_file
+
+    def failing(self: Any, file: str, key: str, **more: Any) -> None:
+        if key.endswith(".mp4"):
+            raise RuntimeError("the key AKIA123 is wrong")
+        put(self, file, key, **more)
+
+    monkeypatch.setattr(type(store), "put_file", failing)
+    assert main(["anonymize", str(clip), "-o", "memory://out/b.mp4", *BLACK]) == 1
+    said = capsys.readouterr().err
+    assert "memory://out/b.mp4 cannot be reached" in said and "AKIA" not in said
+    assert not listed(store, "/out")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["memory://in/none.mp4", "-o", "o.mp4"], 1, "memory://in/none.mp4 does not exist"),
+        (["memory://in/", "-o", "o/"], 2, "there is no video or image"),
+        (["sftp://me:secret@host/a.mp4", "-o", "o.mp4"], 2, "a password or a query"),
+        (["s3://bucket/../a.mp4", "-o", "o.mp4"], 2, "without it"),
+        (
+            ["memory://in/a.mp4", "-o", "o.mp4", "--report", "s3://b/r.json"],
+            2,
+            "--report is a file",
+        ),
+        (["memory://in/a.mp4", "-o", "o.mp4", "--record", "s3://b/r"], 2, "--record is a file"),
+        (["memory://in/a.mp4", "--list-people"], 2, "download the video"),
+        (["memory://in", "--sequence", "25", "-o", "o.mp4"], 2, "--sequence reads files"),
+    ],
+)
+def test_addresses_that_cannot_be_served(
+    words: list[str],
+    code: int,
+    says: str,
+    store: Any,
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if "none" not in words[0] and not words[0].endswith("/"):
+        store.pipe("/in/a.mp4", clip.read_bytes())
+    assert main(["anonymize", *words, *BLACK]) == code
+    said = capsys.readouterr().err
+    assert says in said and "secret" not in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_key_that_climbs_out_of_the_output_folder_is_refused(store: Any) -> None:
+    store.store["/in/x/../../a.mp4"] = store.pipe("/t", b"") or store.store["/t"]
+    with pytest.raises(UsageError, match="rename it"):
+        plan_tasks(["memory://in"], output="o", recursive=True)
+
+
+def test_an_address_is_a_path() -> None:
+    path = path_of("s3://bucket/folder/a.mp4")
+    assert isinstance(path, RemotePath) and str(path) == "s3://bucket/folder/a.mp4"
+    assert str(path.with_name("b.json")) == "s3://bucket/folder/b.json"
+    assert str(path.parent / "sub" / "c") == "s3://bucket/folder/sub/c"
+    assert pickle.loads(pickle.dumps(path)) == path and path.name == "a.mp4"
+    assert not isinstance(path_of("s3:/bucket/a.mp4"), RemotePath)
+
+
+def _moto() -> str | None:
+    beside = Path(sys.prefix) / "moto" / "bin" / "moto_server"
+    return str(beside) if beside.exists() else shutil.which("moto_server")
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[dict[str, str]]:
+    """The environment in which an S3 server of this machine is found."""
+    pytest.importorskip("s3fs", reason='needs s3fs: pip install "masquerade[remote]"')
+    server = _moto()
+    if server is None:
+        pytest.skip("needs moto_server, in a venv of its own: see .ci/run")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    own = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "AKIATESTING",
+        "AWS_SECRET_ACCESS_KEY": "very-secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    process = subprocess.Popen(
+        [server, "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield {**os.environ, **own}
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.mark.slow
+def test_a_bucket_is_anonymized_into_another(
+    clip: Path, tmp_path: Path, s3: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a server in another process, and the command in one of its own."""
+    import s3fs
+
+    for name, value in s3.items():
+        monkeypatch.setenv(name, value)
+    bucket = s3fs.S3FileSystem()
+    for name in ("private", "public"):
+        bucket.mkdir(name)
+    for name in ("a.mp4", "b.mp4"):
+        bucket.put_file(str(clip), f"private/ward/{name}")
+    bucket.pipe("private/ward/bad.mp4", b"no video")
+    record = tmp_path / "record.jsonl"
+    words = [sys.executable, "-m", "masquerade", "anonymize", "s3://private/ward"]
+    words += ["-o", "s3://public/ward/", *BLACK[:-1], "--record", str(record)]
+    done = subprocess.run([*words, "--workers", "2"], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 1 and "bad.mp4 is not a video" in done.stderr, done.stderr
+    bucket.invalidate_cache()
+    made = ["a.mp4", "a.mp4.receipt.json", "b.mp4", "b.mp4.receipt.json"]
+    assert sorted(Path(key).name for key in bucket.find("public")) == made
+    receipt = bucket.cat("public/ward/a.mp4.receipt.json").decode()
+    for secret in ("AKIATESTING", "very-secret"):
+        assert not any(secret in text for text in (done.stderr, done.stdout, receipt))
+        assert secret not in record.read_text()
+    alone = tmp_path / "alone.mp4"
+    assert main(["anonymize", str(clip), "-o", str(alone), *BLACK]) == 0
+    assert bucket.cat("public/ward/a.mp4") == alone.read_bytes()
+    again = subprocess.run([*words, "--resume"], capture_output=True, text=True, timeout=200)
+    assert again.stderr.count("done before") == 2, again.stderr
+    nowhere = [*words[:4], "s3://nobody/a.mp4", "-o", str(tmp_path / "x.mp4"), *BLACK]
+    lost = subprocess.run(nowhere, capture_output=True, text=True, timeout=200)
+    assert lost.returncode == 1 and lost.stderr.count("\n") == 1, lost.stderr
