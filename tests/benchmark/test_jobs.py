@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -207,3 +208,58 @@ def test_an_interruption_ends_the_commands_too(tmp_path: Path) -> None:
     left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert str(tmp_path / "long") not in left
     assert not (tmp_path / "long" / "manifest.csv").exists()
+
+
+ON_RAY = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from masquerade.benchmark.commands import RayCommands
+from masquerade.ray_cluster import ray_cluster
+from test_jobs import draw, runner_of
+folder = Path({folder!r})
+told = []
+with ray_cluster(workers=2) as ray:
+    runner = runner_of(folder, told)
+    runner.commands = RayCommands(ray=ray, gpu=False)
+    jobs = [draw(folder, "a"), draw(folder, "b", after=("a",)), draw(folder, "c", words=("--no",))]
+    runner.run(jobs)
+    assert list(runner.failures) == ["c"], runner.failures
+"""
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason='needs Ray: pip install "masquerade[ray]"'
+)
+@pytest.mark.slow
+def test_jobs_run_on_a_ray_cluster(tmp_path: Path) -> None:
+    """As tasks, in their order, and one that fails stops no other."""
+    program = ON_RAY.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    words = [sys.executable, "-c", program]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    for name in ("a", "b"):
+        assert (tmp_path / name / "manifest.csv").exists()
+    assert "--no" in (tmp_path / "c.log").read_text()
+
+
+def test_a_command_ends_with_a_worker_that_is_killed(tmp_path: Path) -> None:
+    """Else it would write beside its next try."""
+    words = ("data", "mimes", str(tmp_path / "long"), "--clips", "100000", "--size", "32")
+    program = (
+        "from masquerade.benchmark.commands import run_command\n"
+        f"run_command({words!r}, {str(tmp_path / 'long.log')!r}, 1)"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", program])
+    until = time.monotonic() + 60
+    while not (tmp_path / "long.log").exists():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    time.sleep(0.5)
+    worker.kill()
+    worker.wait(60)
+    while str(tmp_path / "long") in (
+        subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    ):
+        assert time.monotonic() < until
+        time.sleep(0.1)

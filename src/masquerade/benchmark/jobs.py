@@ -6,10 +6,7 @@ that a benchmark that was stopped goes on where it was.
 
 import hashlib
 import json
-import os
 import shlex
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -19,12 +16,11 @@ from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
+from masquerade.benchmark.commands import Commands, LocalCommands
 from masquerade.benchmark.suite import Suite, SuiteRow, SuiteTable, named_data, split_words
 from masquerade.benchmark.try_out import trained_words
 from masquerade.errors import UsageError
 from masquerade.storage import atomic_write
-
-ENDED_AFTER = 20.0  # seconds that a process gets to end by itself when the benchmark is stopped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,10 +275,9 @@ class JobRunner:
     durations: Durations
     # told what was done, jobs done, jobs in all, and the seconds that are left where they are known
     report: Callable[[str, int, int, float | None], None]
+    commands: Commands = field(default_factory=LocalCommands)  # where the jobs run
     failures: dict[str, str] = field(default_factory=dict)  # job to what its command said last
-    _running: list[subprocess.Popen[bytes]] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
-    _stopped: bool = False
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Do what is not done; what fails is in `failures`, and what waited for it, too."""
@@ -310,7 +305,7 @@ class JobRunner:
                         left = {job.name: job for job in running.values()} | waiting
                         self._tell(job.name, left, total)
             except BaseException:
-                self._stop()
+                self.commands.stop()
                 raise
 
     def _tell(self, what: str, left: Mapping[str, Job], total: int) -> None:
@@ -320,25 +315,10 @@ class JobRunner:
 
     def _do(self, job: Job) -> str | None:
         """Run one command; gives why it failed."""
-        job.log.parent.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
-        threads = max(1, (os.cpu_count() or 1) // self.workers)
-        with job.log.open("wb") as log:
-            with self._lock:
-                if self._stopped:
-                    return "stopped."
-                process = subprocess.Popen(
-                    [sys.executable, "-m", "masquerade", *job.words],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env=os.environ | {"OMP_NUM_THREADS": str(threads)},
-                    start_new_session=True,  # a signal to the benchmark is passed on below
-                )
-                self._running.append(process)
-            code = process.wait()
-        with self._lock:
-            self._running.remove(process)
+        code = self.commands.run(job.words, job.log, side_by_side=self.workers)
+        if code is None:
+            return "stopped."
         if job.done.exists():  # `train` ends with 1, too, where it warns of what it trained
             with self._lock:
                 self.durations.add(job.kind, time.monotonic() - began)
@@ -346,18 +326,3 @@ class JobRunner:
         lines = job.log.read_text("utf-8", "replace").strip().splitlines()
         said = lines[-1].removeprefix("masquerade: ") if lines else ""
         return said or f"it ended with {code} and said nothing."
-
-    def _stop(self) -> None:
-        """Ask the commands that run to end, and kill those that do not within seconds."""
-        with self._lock:
-            self._stopped = True
-            running = list(self._running)
-        for process in running:
-            with suppress(OSError):
-                process.terminate()
-        until = time.monotonic() + ENDED_AFTER
-        for process in running:
-            try:
-                process.wait(max(0.0, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()

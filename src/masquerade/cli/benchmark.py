@@ -4,10 +4,11 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from rich.console import Console
 from tyro.conf import Positional, UseAppendAction, arg
@@ -15,6 +16,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 from masquerade import __version__
 from masquerade.anonymizer import Anonymizer
 from masquerade.benchmark.beside import beside_paper
+from masquerade.benchmark.commands import Commands, LocalCommands, RayCommands
 from masquerade.benchmark.guessing import beaten_by_guessing
 from masquerade.benchmark.jobs import (
     Durations,
@@ -52,6 +54,7 @@ from masquerade.evaluation.chosen_recognizers import with_recognizers
 from masquerade.evaluation.presets import get_preset
 from masquerade.evaluation.published_start import from_published
 from masquerade.ranges import Checked, Count, Whole
+from masquerade.ray_cluster import ray_cluster
 from masquerade.report.benchmark_page import write_report
 from masquerade.report.printed_tables import Beside
 from masquerade.report.table import show
@@ -82,6 +85,12 @@ class Options(Checked):
     # once for each.
     attacker_weights: UseAppendAction[tuple[str, ...]] = ()
     workers: Whole = 0  # commands and fits side by side; 0: one a core.
+    # where data is made and methods are trained: processes of this machine, or ray, on many
+    # machines.
+    engine: Literal["processes", "ray"] = "processes"
+    # head of a running Ray cluster, as in 10.0.0.5:6379; by default $RAY_ADDRESS, else Ray is
+    # started on this machine.
+    address: str | None = None
     device: str = "auto"  # auto, cpu, cuda, cuda:N, mps.
     # GB that copies of clips may take on the disk; by default 100.
     store_limit: float | None = None
@@ -128,6 +137,8 @@ def main(argv: list[str]) -> int:
         for name in suite_names():
             console.print(f"{name:<20} {read_suite(name).about}", markup=False)
         return 0
+    if options.address is not None and options.engine != "ray":
+        raise UsageError("--address is of a Ray cluster: give --engine ray, or leave it out.")
     suite = read_suite(options.suite)
     if options.output is None and not options.list:
         raise UsageError(f"name a folder for the results, as in: {EXAMPLE}")
@@ -153,9 +164,10 @@ def main(argv: list[str]) -> int:
     check_lacking(lacking)
     began = time.monotonic()
     command = f"masquerade benchmark {shlex.join(argv)}"
-    with StepProgress(quiet=options.json) as progress:
+    with StepProgress(quiet=options.json) as progress, _commands(options) as (commands, cores):
         runner = JobRunner(
-            workers=options.workers or os.cpu_count() or 1,
+            workers=options.workers or cores,
+            commands=commands,
             durations=Durations(path=places.folder / "durations.json"),
             report=lambda what, done, of, left: progress.follow(
                 "data and training", done, of, now=_now(what, left)
@@ -193,6 +205,19 @@ def main(argv: list[str]) -> int:
             console.print(f"{where} shows all of it; {minutes:.0f} min.", markup=False)
     void = any(one.void for one in results) and not places.tried  # a try-out always is
     return 1 if runner.failures or void else 0
+
+
+@contextmanager
+def _commands(options: Options) -> Iterator[tuple[Commands, int]]:
+    """What runs the jobs, and how many cores it has."""
+    if options.engine == "processes":
+        yield LocalCommands(), os.cpu_count() or 1
+        return
+    with ray_cluster(options.address, workers=options.workers or None) as ray:
+        wanted = options.device.partition(":")[0]
+        there = ray.cluster_resources().get("GPU", 0) >= 1
+        commands = RayCommands(ray=ray, gpu=wanted == "cuda" or (wanted == "auto" and there))
+        yield commands, commands.cores
 
 
 def choose(suite: Suite, options: Options) -> list[SuiteTable]:

@@ -1,0 +1,146 @@
+"""Where a benchmark's commands run: processes of this machine, or tasks on a Ray cluster."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any, Protocol
+
+ENDED_AFTER = 20.0  # seconds that a command gets to end by itself when the benchmark is stopped
+RETRIES = 2  # of a command whose worker on a cluster died
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
+
+
+class Commands(Protocol):
+    """What runs commands side by side."""
+
+    def run(self, words: Sequence[str], log: Path, *, side_by_side: int) -> int | None:
+        """Run `masquerade` with these words; gives its exit code, None where it was stopped."""
+        ...
+
+    def stop(self) -> None:
+        """Ask the commands that run to end, and kill those that do not within seconds."""
+        ...
+
+
+@dataclass(kw_only=True)
+class LocalCommands:
+    """Each command is a process of this machine."""
+
+    _running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _lock: Lock = field(default_factory=Lock)
+    _stopped: bool = False
+
+    def run(self, words: Sequence[str], log: Path, *, side_by_side: int) -> int | None:
+        """See `Commands`."""
+        threads = max(1, (os.cpu_count() or 1) // side_by_side)
+        with self._lock:
+            if self._stopped:
+                return None
+            process = _start(words, log, threads)
+            self._running.append(process)
+        code = process.wait()
+        with self._lock:
+            self._running.remove(process)
+        return code
+
+    def stop(self) -> None:
+        """See `Commands`."""
+        with self._lock:
+            self._stopped = True
+            running = list(self._running)
+        _end(running)
+
+
+@dataclass(kw_only=True)
+class RayCommands:
+    """Each command is a task on a Ray cluster, whose machines see the same folders.
+
+    Plain tasks, and not Ray Data: commands wait for one another, and give files, not rows.
+    """
+
+    ray: Any  # the module, connected
+    gpu: bool  # whether each command is given a GPU
+    _running: list[Any] = field(default_factory=list)
+    _lock: Lock = field(default_factory=Lock)
+    _stopped: bool = False
+
+    @property
+    def cores(self) -> int:
+        """How many cores the cluster has."""
+        return max(1, int(self.ray.cluster_resources().get("CPU", 1)))
+
+    def run(self, words: Sequence[str], log: Path, *, side_by_side: int) -> int | None:
+        """See `Commands`."""
+        threads = max(1, self.cores // side_by_side)
+        resources = {"num_cpus": threads, "num_gpus": 1 if self.gpu else 0}
+        task = self.ray.remote(max_retries=RETRIES, **resources)(run_command)
+        with self._lock:
+            if self._stopped:
+                return None
+            running = task.remote(tuple(words), str(log), threads)
+            self._running.append(running)
+        try:
+            return int(self.ray.get(running))
+        except self.ray.exceptions.TaskCancelledError:
+            return None
+        except self.ray.exceptions.RayError:  # it died as often as it was tried
+            return 1
+        finally:
+            with self._lock:
+                self._running.remove(running)
+
+    def stop(self) -> None:
+        """See `Commands`."""
+        with self._lock:
+            self._stopped = True
+            running = list(self._running)
+        for one in running:
+            self.ray.cancel(one)
+        if running:
+            self.ray.wait(running, num_returns=len(running), timeout=ENDED_AFTER)
+
+
+def run_command(words: Sequence[str], log: str, threads: int) -> int:
+    """Run one command where this is called; it ends with whoever called it."""
+    process = _start(words, Path(log), threads)
+    try:
+        return process.wait()
+    except BaseException:  # the task was cancelled
+        _end([process])
+        raise
+
+
+def _start(words: Sequence[str], log: Path, threads: int) -> "subprocess.Popen[bytes]":
+    prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as said:
+        return subprocess.Popen(
+            [sys.executable, "-m", "masquerade", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+            start_new_session=True,  # a signal to the benchmark is passed on by `stop`
+            # else the command of a worker that was killed would write beside its next try
+            preexec_fn=(lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL)) if prctl else None,
+        )
+
+
+def _end(running: Sequence["subprocess.Popen[bytes]"]) -> None:
+    for process in running:
+        with suppress(OSError):
+            process.terminate()
+    until = time.monotonic() + ENDED_AFTER
+    for process in running:
+        try:
+            process.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
