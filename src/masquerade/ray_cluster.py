@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import signal
 import socket
 from collections.abc import Iterator
@@ -30,20 +31,26 @@ def ray_cluster(address: str | None = None, *, workers: int | None = None) -> It
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray tells its makers of each run
     os.environ.setdefault("RAY_worker_niceness", "0")  # as our own processes, and not 15
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of a change
+    named = address or os.environ.get("RAY_ADDRESS") or "local"
+    if named == "local" and not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
+        # it listens on all networks of this machine, and whoever is let in runs code here
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     try:
         import ray
     except ImportError as error:
         raise MissingError(f"--engine ray needs Ray: {RAY_INSTALL}") from error
     if ray.is_initialized():
         raise UsageError("this process uses a Ray cluster already; call ray.shutdown() first.")
-    named = address or os.environ.get("RAY_ADDRESS") or "local"
     _check_answers(named)
-    here = {"num_cpus": workers, "include_dashboard": False} if named == "local" else {}
+    here: dict[str, Any] = {}
+    if named == "local":  # by this address also where there is no network
+        here = {"num_cpus": workers, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     quiet = logging.ERROR
     try:
         ray.init(address=named, logging_level=quiet, log_to_driver=False, **here)
-    except (ConnectionError, RuntimeError, ValueError) as error:  # also of another version of Ray
+    except Exception as error:  # of many kinds, as where versions differ or a start takes too long
+        ray.shutdown()
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise _no_cluster(named, lines[0][:200]) from error
     try:
@@ -65,6 +72,8 @@ def _check_answers(address: str) -> None:
 
 
 def _no_cluster(address: str, why: str) -> MissingError:
+    if address == "local":
+        return MissingError(f"Ray does not start on this machine ({why}); leave --engine out.")
     return MissingError(
         f"no Ray cluster can be joined at {address} ({why}); start its head with "
         "`ray start --head`, or leave --address out."

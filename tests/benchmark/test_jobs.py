@@ -248,7 +248,7 @@ def test_a_command_ends_with_a_worker_that_is_killed(tmp_path: Path) -> None:
     words = ("data", "mimes", str(tmp_path / "long"), "--clips", "100000", "--size", "32")
     program = (
         "from masquerade.benchmark.commands import run_command\n"
-        f"run_command({words!r}, {str(tmp_path / 'long.log')!r}, 1)"
+        f"run_command({words!r}, {str(tmp_path / 'long.log')!r}, 1, '.')"
     )
     worker = subprocess.Popen([sys.executable, "-c", program])
     until = time.monotonic() + 60

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -15,7 +16,12 @@ from typing import Any
 
 import pytest
 
+import masquerade
 from masquerade.cli import main
+from masquerade.pipeline.config import PipelineConfig, build_pipeline
+from masquerade.pipeline.file_outcome import FileOutcome
+from masquerade.pipeline.outputs import FileTask
+from masquerade.pipeline.ray_batch import TRIES, row_of, row_runner
 from masquerade.storage import MARK
 
 RAY = pytest.mark.skipif(
@@ -138,6 +144,35 @@ def _kill_one_that_writes(folder: Path, run: subprocess.Popen[str]) -> bool:
                 os.kill(int(process.name), signal.SIGKILL)
                 return True
     return False
+
+
+def test_a_later_try_may_replace_what_an_earlier_one_made(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing else; a file whose worker dies each time fails."""
+    monkeypatch.chdir(tmp_path)
+    own = build_pipeline(masquerade.build("blacken"), PipelineConfig(regions="frame", preview=0.1))
+    (tmp_path / "there.mp4").write_bytes(b"somebody's")
+    rows = [
+        row_of(index, FileTask(Path(clip), Path(name)), own)
+        for index, name in enumerate(("new.mp4", "there.mp4"))
+    ]
+    (tmp_path / "new.mp4").write_bytes(b"an earlier try's")
+    monkeypatch.chdir(clip.parent)  # a worker may begin anywhere
+
+    def outcome(row: dict[str, Any], before: int) -> FileOutcome:
+        return pickle.loads(row_runner(own, str(tmp_path), lambda _: before)(row)["outcome"])
+
+    assert outcome(rows[0], 0).status == "failed", "it appeared meanwhile"
+    assert outcome(rows[0], 1).status == "done"
+    assert "exists already" in outcome(rows[1], 1).error
+    assert (tmp_path / "there.mp4").read_bytes() == b"somebody's"
+    assert "died again and again" in outcome(rows[0], TRIES).error
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "new.mp4",
+        "new.mp4.receipt.json",
+        "there.mp4",
+    ]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")

@@ -44,7 +44,7 @@ class LocalCommands:
         with self._lock:
             if self._stopped:
                 return None
-            process = _start(words, log, threads)
+            process = _start(words, log, threads, os.getcwd())
             self._running.append(process)
         code = process.wait()
         with self._lock:
@@ -85,7 +85,7 @@ class RayCommands:
         with self._lock:
             if self._stopped:
                 return None
-            running = task.remote(tuple(words), str(log), threads)
+            running = task.remote(tuple(words), str(log), threads, os.getcwd())
             self._running.append(running)
         try:
             return int(self.ray.get(running))
@@ -108,9 +108,9 @@ class RayCommands:
             self.ray.wait(running, num_returns=len(running), timeout=ENDED_AFTER)
 
 
-def run_command(words: Sequence[str], log: str, threads: int) -> int:
-    """Run one command where this is called; it ends with whoever called it."""
-    process = _start(words, Path(log), threads)
+def run_command(words: Sequence[str], log: str, threads: int, folder: str) -> int:
+    """Run one command in a folder of the machine where this is called; it ends with its caller."""
+    process = _start(words, Path(log), threads, folder)
     try:
         return process.wait()
     except BaseException:  # the task was cancelled
@@ -118,12 +118,13 @@ def run_command(words: Sequence[str], log: str, threads: int) -> int:
         raise
 
 
-def _start(words: Sequence[str], log: Path, threads: int) -> "subprocess.Popen[bytes]":
+def _start(words: Sequence[str], log: Path, threads: int, folder: str) -> "subprocess.Popen[bytes]":
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as said:
         return subprocess.Popen(
             [sys.executable, "-m", "masquerade", *words],
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,

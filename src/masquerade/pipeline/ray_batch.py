@@ -6,11 +6,12 @@ come, and does a file again whose worker died.
 """
 
 import logging
+import os
 import pickle
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import suppress
+from contextlib import chdir, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -61,12 +62,9 @@ def _outcomes(ray: Any, todo: Todo, workers: int | None) -> Iterator[tuple[int, 
     context.max_errored_blocks = -1  # what ends one file does not end the others
     pipeline = todo[0][1]._replace(regions=None)
     tries = ray.remote(num_cpus=0)(_Tries).remote()
-    rows = [
-        {"index": index, "file": pickle.dumps((task, own.config, _is_new(task, own.config)))}
-        for index, (task, own) in enumerate(todo)
-    ]
+    rows = [row_of(index, task, own) for index, (task, own) in enumerate(todo)]
     outcomes = from_items(rows, override_num_blocks=len(rows)).map(
-        _row_runner(pipeline, lambda index: ray.get(tries.begin.remote(index))),
+        row_runner(pipeline, os.getcwd(), lambda index: ray.get(tries.begin.remote(index))),
         compute=TaskPoolStrategy(size=workers),
         num_cpus=1,
         num_gpus=1 if _wants_gpu(ray, pipeline.config) else 0,
@@ -88,14 +86,22 @@ class _Tries:
         return self._begun[index] - 1
 
 
-def _is_new(task: FileTask, config: PipelineConfig) -> bool:
-    return not any(path.exists() for path in task.outputs(config))
+def row_of(index: int, task: FileTask, own: Pipeline) -> dict[str, Any]:
+    """The row of one file, with its configuration, and whether nothing of its output is there."""
+    new = not any(path.exists() for path in task.outputs(own.config))
+    return {"index": index, "file": pickle.dumps((task, own.config, new))}
 
 
-def _row_runner(
-    pipeline: Pipeline, begin: Callable[[int], int]
+def row_runner(
+    pipeline: Pipeline, folder: str, begin: Callable[[int], int]
 ) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """What each worker calls with a row of the dataset: one file and its configuration."""
+    """What each worker calls with a row of the dataset; gives a row with the file's outcome.
+
+    Args:
+        pipeline: what all files share.
+        folder: in which paths that are relative begin.
+        begin: notes that a file is begun; gives how often it was before.
+    """
 
     def run(row: dict[str, Any]) -> dict[str, Any]:
         task, config, new = pickle.loads(row["file"])
@@ -104,7 +110,8 @@ def _row_runner(
             return {"index": row["index"], "outcome": pickle.dumps(_died(task))}
         if before and new:  # it may have been done, and only its outcome was lost
             config = replace(config, overwrite=True)
-        outcome = run_task(task, pipeline._replace(config=config))
+        with chdir(folder if os.path.isdir(folder) else "."):  # only addresses may need none
+            outcome = run_task(task, pipeline._replace(config=config))
         return {"index": row["index"], "outcome": pickle.dumps(outcome)}
 
     return run
