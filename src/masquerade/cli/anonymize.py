@@ -46,9 +46,6 @@ BOXES = {
     "method": "preset batch_size device amp size seed",
     "output": """verify metadata codec crf encoder_preset lossless bitrate noise_qoffset hwaccel
         force_8bit cfr threads receipt report public_receipt""",
-    "batch": "suffix name skip_existing resume workers dry_run sequence salvage",
-    "output": """verify metadata codec crf encoder_preset lossless bitrate hwaccel force_8bit cfr
-        threads receipt report public_receipt""",
     "batch": """suffix name skip_existing resume workers engine address record dry_run sequence
         salvage""",
     "message": "json quiet verbose no_progress",

@@ -69,19 +69,20 @@ def _packages() -> list[Check]:
     runs = importlib.util.find_spec("ai_edge_litert") is not None
     litert = Check("LiteRT", runs, "runs the networks that find people", LITERT_INSTALL)
     lacking = missing_packages()
-    detail = (
+    files = (
         f"{', '.join(lacking)} missing, for masquerade export"
         if lacking
         else "files for other programs"
     )
-    onnx = Check("ONNX", not lacking, detail, INSTALL)
-    return [*found, litert, Check("torchvision", zoo, detail, install), onnx]
     more = [
-        Check(name, importlib.util.find_spec(module) is not None, what, add)
-        for name, module, what, add in (
-            ("Ray", "ray", "many machines: --engine ray", RAY_INSTALL),
-            ("s3fs", "s3fs", "inputs and outputs at s3://", REMOTE_INSTALL),
-        )
+        Check("ONNX", not lacking, files, INSTALL),
+        *(
+            Check(name, importlib.util.find_spec(module) is not None, what, add)
+            for name, module, what, add in (
+                ("Ray", "ray", "many machines: --engine ray", RAY_INSTALL),
+                ("s3fs", "s3fs", "inputs and outputs at s3://", REMOTE_INSTALL),
+            )
+        ),
     ]
     return [*found, litert, Check("torchvision", zoo, detail, install), *more]
 
