@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from masquerade.cli import main
 from masquerade.cli.progress import BatchProgress, StepProgress
 from masquerade.pipeline.file_outcome import FileOutcome
 from masquerade.pipeline.outputs import FileTask
@@ -71,3 +72,14 @@ def test_without_a_terminal_each_step_is_a_line(capsys: pytest.CaptureFixture[st
     with StepProgress(quiet=True) as progress:
         progress.follow("reading videos", 1, 2)
     assert not capsys.readouterr().err
+
+
+def test_a_profile_says_how_long_each_stage_was_busy(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["anonymize", str(clip), "-o", str(tmp_path / "o.mp4"), "--regions", "frame"]
+    assert main([*words, "--method", "blacken", "--profile"]) == 0
+    said = capsys.readouterr().err
+    rows = {line.split()[0]: line.split()[1:] for line in said.splitlines() if "%" in line}
+    assert {"decode", "regions", "anonymize", "convert", "encode", "verify", "all"} == set(rows)
+    assert rows["all"][2] == "100%" and float(rows["all"][0]) > 0

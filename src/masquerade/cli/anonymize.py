@@ -48,7 +48,7 @@ BOXES = {
         force_8bit cfr threads receipt report public_receipt""",
     "batch": """suffix name skip_existing resume workers engine address record dry_run sequence
         salvage""",
-    "message": "json quiet verbose no_progress",
+    "message": "json quiet verbose profile no_progress",
     "deface's": "replacewith keep_audio keep_metadata",
 }
 """The options in the boxes of the help; the short one shows the first."""
@@ -95,6 +95,7 @@ class Options(PipelineConfig):
     json: bool = False  # print the receipts as JSON and nothing else.
     quiet: Annotated[bool, arg(aliases=["-q"])] = False  # print errors only.
     verbose: Annotated[bool, arg(aliases=["-v"])] = False  # print what was found in each file.
+    profile: bool = False  # print how long each stage of a run was busy.
     no_progress: bool = False  # show no progress bar.
     keep_audio: Annotated[bool, arg(aliases=["-k"])] = False  # short for --audio keep.
     keep_metadata: Annotated[bool, arg(aliases=["-m"])] = False  # short for --metadata keep.
@@ -199,7 +200,12 @@ def main(argv: list[str]) -> int:
     together = options.engine == "ray" or ((options.workers or 1) > 1 and len(tasks) > 1)
     with (
         BatchProgress(
-            files=len(tasks), bar=bar, quiet=quiet, verbose=options.verbose, together=together
+            files=len(tasks),
+            bar=bar,
+            quiet=quiet,
+            verbose=options.verbose,
+            profile=options.profile,
+            together=together,
         ) as progress,
         run_record(options.record, settings_sha256=pipeline.fingerprint()) as add_to_record,
         closing(  # an interruption ends its processes too

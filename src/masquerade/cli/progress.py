@@ -12,6 +12,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 from masquerade.cli import INTERRUPTED
@@ -34,14 +35,23 @@ class BatchProgress(Progress):
     """Progress and outcomes of a batch: outputs on stdout, all else on stderr.
 
     The bar appears on a terminal only, and counts the frames of each file, or of several that are
-    processed `together` the files; `quiet` leaves nothing but errors.
+    processed `together` the files; `quiet` leaves nothing but errors, and `profile` adds how long
+    each stage took.
     """
 
     def __init__(
-        self, *, files: int, bar: bool, quiet: bool, verbose: bool, together: bool = False
+        self,
+        *,
+        files: int,
+        bar: bool,
+        quiet: bool,
+        verbose: bool,
+        profile: bool = False,
+        together: bool = False,
     ) -> None:
         self._stderr = Console(stderr=True, highlight=False, soft_wrap=True)
         self._quiet, self._verbose, self._files, self._number = quiet, verbose, files, 0
+        self._profile = profile
         super().__init__(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -99,6 +109,8 @@ class BatchProgress(Progress):
                 print(f"{source} -> {made}: {summary(outcome.receipt)}")
             if self._verbose and not self._quiet:
                 self._print_details(outcome.receipt)
+            if self._profile:
+                self._stderr.print(stage_table(outcome.receipt))
 
     def _print_details(self, receipt: Receipt) -> None:
         for name, items in (("removed", receipt.removed), ("kept", receipt.kept)):
@@ -106,6 +118,16 @@ class BatchProgress(Progress):
                 self._stderr.print(f"  {name}: {escape(', '.join(items))}", markup=False)
         spent = ", ".join(f"{key} {value:.1f} s" for key, value in receipt.stage_seconds.items())
         self._stderr.print(f"  {receipt.device}; busy: {spent}", markup=False)
+
+
+def stage_table(receipt: Receipt) -> Table:
+    """How long each stage of a run was busy; stages overlap, so that shares add up to more."""
+    table = Table("stage", "seconds", "ms a frame", "of the time", box=None)
+    frames, whole = max(1, receipt.source.frames), max(receipt.seconds, 1e-9)
+    for name, spent in (*receipt.stage_seconds.items(), ("all", receipt.seconds)):
+        cells = f"{spent:.2f}", f"{1000 * spent / frames:.1f}", f"{spent / whole:.0%}"
+        table.add_row(name, *cells)
+    return table
 
 
 class StepProgress(Progress):

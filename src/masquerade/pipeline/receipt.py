@@ -73,7 +73,8 @@ class Receipt:
     lost_frames: int = 0  # of the source, as far as it tells
     end_unknown: bool = False  # whether nothing in the source says where it ends
     device: str = "cpu"
-    stage_seconds: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0  # from opening the source until the output was verified
+    stage_seconds: dict[str, float] = field(default_factory=dict)  # in which each part was busy
     versions: dict[str, str] = field(default_factory=dict)
     settings_sha256: str = ""
     receipt: int = VERSION

@@ -2,6 +2,7 @@
 
 import math
 import re
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -173,6 +174,7 @@ class _FileRun:
         progress: OnProgress | None,
         appear: Appear,
     ) -> None:
+        self.began = time.perf_counter()
         self.appear = appear
         self.src, self.dst, self.pipeline, self.progress = src, dst, pipeline, progress
         self.config = config = pipeline.config
@@ -435,6 +437,7 @@ class _FileRun:
             lost_frames=reader.lost,
             end_unknown=reader.end_unknown,
             device=str(self.device),
+            seconds=round(time.perf_counter() - self.began, 3),
             stage_seconds={key: round(s, 3) for key, s in self.timer.seconds.items()},
             versions=library_versions(),
             settings_sha256=self.pipeline.fingerprint(method),
