@@ -206,7 +206,7 @@ def test_large_pictures_get_fewer_places(
         sizes.append(os.fstat(descriptor).st_size)
 
     talk: Any = SimpleNamespace(say=lambda ask, **more: told.append((ask, more)), give=give)
-    with decoding_process._share(talk, slot) as shared:
+    with decoding_process.share_memory(talk, slot) as shared:
         assert len(shared) == slot * slots
     assert told == [("ring", {"slots": slots})] and sizes == [slot * slots]
 
