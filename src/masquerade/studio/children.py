@@ -33,7 +33,7 @@ class Child:
     ) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", module, *arguments],
-            stdin=subprocess.PIPE,  # which it reads to learn that this process is gone
+            stdin=subprocess.PIPE,  # which it reads: `nudge`, and its end when this process is gone
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -55,6 +55,12 @@ class Child:
         if self._thread.is_alive():
             self._send(signal.SIGKILL)
             self._thread.join()
+
+    def nudge(self) -> None:
+        """Let the child's `nudged` be called."""
+        assert self._process.stdin is not None
+        with suppress(OSError, ValueError):  # it has ended
+            os.write(self._process.stdin.fileno(), b".")
 
     def _send(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
@@ -93,13 +99,13 @@ class Child:
         self._process.stderr.close()
 
 
-def end_with_parent() -> None:
-    """In a child: be interrupted when the process that started it is gone."""
+def end_with_parent(nudged: Callable[[], None] = lambda: None) -> None:
+    """In a child: be interrupted when the process that started it is gone; hear its nudges."""
 
     def wait() -> None:
         with suppress(OSError):
             while os.read(0, 1):
-                pass
+                nudged()
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -9,6 +9,8 @@ then {"end": true}, or {"error": "a sentence"}.
 
 import os
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from masquerade.errors import MasqueradeError
@@ -25,9 +27,28 @@ from masquerade.video.read import Reader
 from masquerade.video.segments import copy_size
 
 NICE = 19  # below the page, which is to answer at once; an idle machine is its all the same
+REST = 1.0  # seconds that the search waits when the page asks for a picture: caches are shared
 
 
-def scan(edits: Path, video: Path, folder: Path, key_weights: Path | None = None) -> None:
+class Pauses:
+    """Holds a search back for a moment, each time that it is asked to."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    def begin(self) -> None:
+        """Wait from now on."""
+        self._until = time.monotonic() + REST
+
+    def wait(self) -> None:
+        """Return when nothing was asked for a while."""
+        while (left := self._until - time.monotonic()) > 0:
+            time.sleep(left)
+
+
+def scan(
+    pauses: Pauses, edits: Path, video: Path, folder: Path, key_weights: Path | None = None
+) -> None:
     """Find what is to be hidden in every frame, and write it."""
     decided = Edits.read(edits)
     config = edited_config(decided, key_weights=key_weights)
@@ -35,8 +56,7 @@ def scan(edits: Path, video: Path, folder: Path, key_weights: Path | None = None
     say(numbered_by=numbering(config, source))
     with Reader(video, force_8bit=True) as reader:
         found = FoundWriter(folder, copy_size(reader.info.width, reader.info.height))
-        frames = (item for item in reader if isinstance(item, Frame))
-        for done, region in enumerate(source(frames), 1):
+        for done, region in enumerate(source(_frames(reader, pauses)), 1):
             found.add(region)
             if done % LENGTH == 0:
                 say(done=done)
@@ -44,12 +64,20 @@ def scan(edits: Path, video: Path, folder: Path, key_weights: Path | None = None
     say(end=True)
 
 
+def _frames(reader: Reader, pauses: Pauses) -> Iterator[Frame]:
+    for item in reader:
+        if isinstance(item, Frame):
+            pauses.wait()
+            yield item
+
+
 def main(argv: list[str]) -> int:
     """Run one scan; returns the exit code."""
-    end_with_parent()
+    pauses = Pauses()
+    end_with_parent(pauses.begin)
     os.nice(NICE)
     try:
-        scan(*map(Path, argv))
+        scan(pauses, *map(Path, argv))
     except KeyboardInterrupt:
         return 130
     except (MasqueradeError, OSError) as error:

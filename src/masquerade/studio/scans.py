@@ -105,6 +105,11 @@ class Scan:
         """Say that it could not be begun."""
         self.state, self.error = "failed", sentence
 
+    def pause(self) -> None:
+        """Let it wait a moment: the page wants a picture, and the machine's caches are shared."""
+        if self._child is not None and self.state == "running":
+            self._child.nudge()
+
     def stop(self) -> None:
         """End it; what was found stays."""
         if self._child is not None and self.state == "running":
@@ -197,6 +202,12 @@ class ScanQueue:
                 self._waiting.remove(scan)
                 return
         scan.stop()
+
+    def pause(self) -> None:
+        """Let the scan that runs wait a moment."""
+        running = self._running
+        if running is not None:
+            running.pause()
 
     def _next(self, ended: Scan | None) -> None:
         with self._lock:

@@ -102,7 +102,7 @@ def _add_pictures(app: FastAPI, studio: Studio) -> None:
     def frame_picture(id: str, frame: Number, view: Literal["raw", "result"] = "raw") -> Response:
         video = studio.video(id)
         raw = view == "raw"
-        return jpeg(video.pictures.read(frame) if raw else video.result(frame))
+        return jpeg(video.filmed(frame) if raw else video.result(frame))
 
     @app.get("/api/videos/{id}/levels/{level}.jpg", response_class=Response)
     def level_picture(id: str, level: LevelName, frame: Number = 0) -> Response:

@@ -164,8 +164,14 @@ class VideoSession:
         part = picture[rows, columns]
         return fit(part if part.size else picture)
 
+    def filmed(self, frame: int) -> Picture:
+        """A frame as it was filmed."""
+        self._queue.pause()
+        return self.pictures.read(frame)
+
     def result(self, frame: int, edits: Edits | None = None) -> Picture:
         """A frame of the result, under the present edits or others."""
+        self._queue.pause()
         return np.asarray(self._preview.draw(edits or self.edits, frame), np.uint8)
 
     def region(self, frame: int) -> Region:
