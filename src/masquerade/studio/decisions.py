@@ -18,6 +18,7 @@ from masquerade.pipeline.edits import Edits
 from masquerade.pipeline.levels import LEVELS, level_of
 from masquerade.pipeline.track_methods import check_track_methods
 from masquerade.regions.drawn import DRAWN_TRACKS, DrawnRegion
+from masquerade.regions.pose_tracking import FIRST_BOX
 
 SHOWN = ("regions", "threshold", "outside", "mask_scale", "feather", "audio")
 """The settings of the page, besides level, method and its arguments."""
@@ -208,4 +209,6 @@ def told(value: Any) -> str:
 
 
 def name_of(track: int) -> str:
-    return f"region {track - DRAWN_TRACKS + 1}" if track >= DRAWN_TRACKS else f"person {track}"
+    if track >= DRAWN_TRACKS:
+        return f"region {track - DRAWN_TRACKS + 1}"
+    return f"person X{track - FIRST_BOX}" if track >= FIRST_BOX else f"person {track}"

@@ -66,10 +66,14 @@ export const visibleTracks = () => {
   return [...seen, ...later.map((id) => ({ id, ids: [id], label: "person", choice: "visible" }))];
 };
 
+const FIRST_BOX = 1_000_000; // from here on numbers are of people who were found without a pose
+
+const shortNumber = (id) => (id >= FIRST_BOX ? `X${id - FIRST_BOX}` : `${id}`);
+
 export const trackName = (track) => {
   const kind = track.label === "face" ? "Face" : "Person";
   const ids = track.ids?.length ? track.ids : [track.id];
-  return `${kind} ${[...ids].sort((a, b) => a - b).join(" + ")}`;
+  return `${kind} ${[...ids].sort((a, b) => a - b).map(shortNumber).join(" + ")}`;
 };
 
 /** Own regions are counted from 1 in the order in which they were drawn. */
