@@ -1,6 +1,7 @@
 """How much of people `--regions people` hides in real clips, and of the ground beside them.
 
     python benchmarks/body_coverage.py [--data ../shared/data]   # docs/results/people-real.*
+    python benchmarks/body_coverage.py --kinds "people, live" --keep   # beside what is there
     python benchmarks/body_coverage.py --labels benchmarks/body_labels_dev.json   # to choose by
 
 Reads `body_labels.json`, points labelled by eye without any detector; of other labels the table is
@@ -218,23 +219,33 @@ def main() -> None:
     parser.add_argument("--labels", type=Path, default=LABELS)
     parser.add_argument("--report", type=Path, default=REPORT, help="of the labels to measure on")
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="take what is not asked for from the report that is there",
+    )
     given = parser.parse_args()
+    kept = given.report.with_suffix(".json")
+    there = json.loads(kept.read_text("utf-8")) if given.keep else {"eyes": {}}
     labels = json.loads(given.labels.read_text("utf-8"))["frames"]
     results = {}
-    for kind in given.kinds:
+    for kind in KINDS:
+        if kind not in given.kinds:
+            results |= {kind: there["eyes"][kind]} if kind in there["eyes"] else {}
+            continue
         began = time.monotonic()
         results[kind] = shares(measure(labels, given.data, KINDS[kind]))
         print(f"{kind}: {time.monotonic() - began:.0f} s", file=sys.stderr)
     if given.labels.resolve() != LABELS:
         print(groups(results), end="")
         return
-    turned = {
+    turned = there.get("turned") or {
         f"{90 * quarters} degrees": shares(measure(some(labels), given.data, People, quarters))
         for quarters in range(4)
     }
     given.report.write_text(page(results, turned, len(labels)))
-    kept = {"frames": len(labels), "eyes": results, "turned": turned}
-    given.report.with_suffix(".json").write_text(json.dumps(kept, indent=1) + "\n")
+    measured = {"frames": len(labels), "eyes": results, "turned": turned}
+    kept.write_text(json.dumps(measured, indent=1) + "\n")
 
 
 if __name__ == "__main__":

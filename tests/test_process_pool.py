@@ -88,7 +88,11 @@ def test_ctrl_c_ends_all_of_them_and_only_the_parent_speaks(tmp_path: Path, code
     for _ in range(2):
         assert run.stdout.readline() == "started\n"
     os.killpg(run.pid, signal.SIGINT)
-    _, said = run.communicate(timeout=300)
+    try:
+        _, said = run.communicate(timeout=60)
+    except subprocess.TimeoutExpired:  # Python drops one that falls into a finalizer: press again
+        os.killpg(run.pid, signal.SIGINT)
+        _, said = run.communicate(timeout=240)
     assert run.returncode in (1, 130, -signal.SIGINT)
     assert "SpawnProcess" not in said and "Exception in thread" not in said, said
     assert "KeyboardInterrupt" in said, said  # the script's own, which catches nothing

@@ -81,6 +81,7 @@ def value(found: Reidentification, name: str) -> float:
     return score
 
 
+@pytest.mark.slow
 def test_people_who_look_different_are_found_again_in_raw_video(
     comparison: Comparison, raw: Features
 ) -> None:
@@ -95,6 +96,7 @@ def test_people_who_look_different_are_found_again_in_raw_video(
     assert found.highest_score is not None and found.highest_score.high in ends
 
 
+@pytest.mark.slow
 def test_known_people_are_found_by_a_weak_method_in_raw_video(
     drawn: Manifest, comparison: Comparison, raw: Features
 ) -> None:
@@ -103,6 +105,7 @@ def test_known_people_are_found_by_a_weak_method_in_raw_video(
     assert found.gallery == "raw" and value(found, RANK) > 0.6 and succeeds(found)
 
 
+@pytest.mark.slow
 def test_nobody_is_found_where_everything_is_black(
     drawn: Manifest, comparison: Comparison, raw: Features
 ) -> None:

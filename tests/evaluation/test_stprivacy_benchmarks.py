@@ -135,6 +135,7 @@ def test_what_cannot_be_trained_is_a_line_that_says_why(
     assert "does not divide into tubelets" in row["not_applicable"]
 
 
+@pytest.mark.slow
 def test_the_dial_is_a_table_and_a_picture(data: Path, run: Path, tmp_path: Path) -> None:
     dial = benchmark("dial")
     words = ["--weights", str(run), "--data", str(data), "-o", str(tmp_path), *JUDGED]

@@ -139,6 +139,7 @@ def test_a_run_on_a_whole_file_is_not_tested_on_a_part_of_it(
     assert check_unseen(replace(manifest, clips=tuple(clips)), CONFIG, [[early] * 4]) == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kept", [None, ["0123456789ab", "cdef01234567"], ["0123456789ab 0-", UNKNOWN]]
 )
@@ -184,6 +185,7 @@ def test_a_run_that_went_on_learned_what_the_first_one_did(
     assert comparable(fingerprints(manifest, [4, 7])) and not comparable(after)
 
 
+@pytest.mark.slow
 def test_what_runs_said_against_themselves_stands_under_the_table(
     folder: Path, manifest: Manifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -508,6 +508,7 @@ def test_clips_that_do_not_fit_on_the_disk_are_refused(
     assert not list(tmp_path.glob("cache/*/*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("seed", [1, None])
 def test_above_the_limit_the_same_clips_are_made_on_the_fly(

@@ -121,6 +121,7 @@ def test_an_output_that_shows_anything_is_a_failure(
     assert fuzzer.publish(path, False)["outcome"] == "raw"
 
 
+@pytest.mark.slow
 def test_a_failure_is_kept_and_read_again(
     fuzzer: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:

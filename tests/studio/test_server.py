@@ -172,6 +172,7 @@ def test_a_second_studio_leaves_the_jobs_of_the_first(
     wait(lambda: page.get("/api/jobs").json()[-1], lambda job: job["state"] == "done")
 
 
+@pytest.mark.slow
 def test_a_run_gives_what_was_decided_and_its_receipt(
     page: TestClient, opened: Opened, wait: Wait, tmp_path: Path
 ) -> None:
