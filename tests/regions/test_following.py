@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from masquerade.regions import Union
 from masquerade.regions.boxes import Box, corners, iou
 from masquerade.regions.drawn import DRAWN_TRACKS, DrawnRegion, WithDrawn
 from masquerade.regions.following import CARRY, follow
@@ -106,3 +107,7 @@ def test_drawn_regions_are_added_to_what_is_found() -> None:
     assert (first.source, second.source) == ("detected", "interpolated")
     assert first.label == "drawn" and first.track == DRAWN_TRACKS
     assert (source.name, source.look_ahead, source.shape) == ("people", 3, "silhouette")
+    both = Union(sources=[Nothing(), Nothing()])  # such as faces, and parts that were pointed at
+    source = WithDrawn(source=both, drawn=[drawn])
+    assert [len(one.boxes) for one in source(range(4))] == [0, 1, 1, 0]
+    assert source.model_sha256 is None and len(source.sources) == 2

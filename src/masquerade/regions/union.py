@@ -25,6 +25,7 @@ class Union:
         self.sources = tuple(sources)
         self.name = "+".join(source.name for source in sources)
         self.look_ahead = max(source.look_ahead for source in sources)
+        self.model_sha256: str | None = None  # each of the sources has its own
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
         copies = tee(frames, len(self.sources))
