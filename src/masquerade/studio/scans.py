@@ -144,7 +144,9 @@ class Scan:
     def _add(self, region: Region) -> None:
         frame, self.done = self.done, self.done + 1
         self.found.append(1 if region.full_frame else len(region.boxes))
-        if region.strength is not None and not region.boxes and region.strength.any():
+        # Beside faces or people, a part that was pointed at must not hide that none was found.
+        strength = region.strength if self.kind is None else None
+        if strength is not None and not region.boxes and strength.any():
             self.found[-1] = 1
         self.share.append(_share(region, self._area))
         if region.cut:
@@ -168,11 +170,22 @@ class Scan:
             elif not seen.size and len(seen.frames) == 1:
                 seen.box = (box.x0, box.y0, box.x1, box.y1)
 
-    def marks(self, drawn: Sequence[int] = ()) -> list[dict[str, Any]]:
-        """Places to look at: `drawn` are frames in which something was drawn by hand."""
-        by_hand = set(drawn)
+    def marks(
+        self, drawn: Sequence[int] = (), followed: Sequence[int] = ()
+    ) -> list[dict[str, Any]]:
+        """Places to look at.
+
+        Args:
+            drawn: frames in which a user drew something.
+            followed: frames through which that was followed, and in which it may be off its place.
+        """
+        by_hand, moved = set(drawn), set(followed)
         nothing = [t for t, n in enumerate(self.found) if not n and t not in by_hand]
+        alone = [t for t in nothing if t in moved]
+        nothing = [t for t in nothing if t not in moved]
         found = [_mark(run, "nothing", "Nothing was found here.") for run in runs(nothing)]
+        text = "Only your own region hides something here: look whether it is still in its place."
+        found += [_mark(run, "unsure", text) for run in runs(alone)]
         text = "Somebody was not seen here for a while, and was filled in."
         found += [_mark(run, "gap", text) for run in self.gaps]
         text = "Somebody was found here with little confidence."

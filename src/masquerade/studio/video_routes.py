@@ -135,13 +135,14 @@ def _add_people(app: FastAPI, studio: Studio) -> None:
     def strip(id: str) -> dict[str, Any]:
         video = studio.video(id)
         scan = video.scan()
-        by_hand = sorted({t for one in video.edits.drawn for t in one.boxes})
+        drawn = sorted({t for one in video.edits.drawn for t in one.keys})
+        followed = sorted({t for one in video.edits.drawn for t in one.boxes})
         return {
             "frames": max(video.pictures.frames, scan.done),
             "done": scan.done,
             "found": list(scan.found),
             "share": list(scan.share),
-            "marks": scan.marks(by_hand),
+            "marks": scan.marks(drawn, followed),
         }
 
     @app.get("/api/videos/{id}/tracks")
