@@ -274,6 +274,7 @@ def test_two_settings_are_compared_on_the_whole_video(
     page.click("[data-testid=compare-run]")
     page.click("[data-play-both]", timeout=8 * LONG)
     page.wait_for_selector("#comparison:not([hidden])")
+    page.wait_for_selector("#viewer[data-frame]:not([data-frame='0'])", timeout=LONG)  # it plays
     assert page.locator("#compare-facts thead th").all_inner_texts() == ["Blacken", "Mask-mean"]
     facts = page.locator("#compare-facts tbody th").all_inner_texts()
     assert {"What is hidden", "Size", "Measured of this setting before"} <= set(facts)

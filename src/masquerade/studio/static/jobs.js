@@ -4,7 +4,7 @@ import { get, post, remove } from "./api.js";
 import * as comparison from "./comparison.js";
 import { find, icon, make, plural, redraw, sentence } from "./dom.js";
 import { ask, report, tell } from "./notice.js";
-import { stepMark } from "./playback.js";
+import { stepMark, togglePlay } from "./playback.js";
 import { changed, on, openMarks, state, visibleTracks } from "./store.js";
 
 const allowed = new Map(); // job -> what it was allowed to publish without
@@ -119,7 +119,7 @@ function entry(job) {
     job.error && make("p", { class: "entry-note", role: "status" }, icon("warning"), sentence(job.error)),
     job.warnings?.length > 0 && make("ul", { class: "job-warnings" }, job.warnings.map((text) => make("li", {}, icon("warning"), sentence(text)))),
     job.summary?.length > 0 && make("ul", { class: "job-summary" }, job.summary.map((text) => make("li", {}, sentence(text)))),
-    job.files?.saved && make("p", { class: "muted" }, `Saved on the server as ${job.files.saved}`),
+    job.files?.saved && job.state === "done" && make("p", { class: "muted" }, `Saved in the studio’s folder as ${job.files.saved}`),
     mayPublish(job) && publishForm(job, "Publish all the same", () => start({ kind: "anonymize" }, permits(job))),
     make("div", { class: "entry-row" }, links(job), actions(job, running)),
   );
@@ -172,6 +172,7 @@ function play(pair) {
   comparison.open(pair.group);
   find("#compare-bar").scrollIntoView({ block: "start" });
   find("#viewer").focus({ preventScroll: true });
+  togglePlay(); // opening stopped what was played
 }
 
 // Both runs are asked for anew where one of them was not published for what it did not find.
