@@ -3,7 +3,7 @@
 import { paths } from "./api.js";
 import { find, findAll, icon, make, sentence } from "./dom.js";
 import { set } from "./edits.js";
-import { Latest, load, paint } from "./pictures.js";
+import { Latest, load, paint, wipe } from "./pictures.js";
 import { on, state } from "./store.js";
 
 const REST = 220; // ms without a change of frame, after which the cards follow
@@ -26,7 +26,18 @@ function build() {
   find("#cards").replaceChildren(...cards);
 }
 
+/** Pictures of another video must not stand there as if they were of this one. */
+function forget() {
+  const id = state.video?.id;
+  for (const card of findAll("[data-level]")) {
+    if (!card.dataset.key || card.dataset.key.startsWith(`${id} `)) continue;
+    delete card.dataset.key;
+    wipe(find("canvas", card));
+  }
+}
+
 function showChoice() {
+  forget();
   const level = state.video?.settings.level ?? null;
   for (const card of findAll("[data-level]")) card.setAttribute("aria-pressed", card.dataset.level === level);
   find("#level-none").hidden = !state.video || level !== null;

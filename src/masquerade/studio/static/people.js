@@ -36,6 +36,7 @@ function showChosen() {
 function showEmpty(list) {
   const place = find("#people-empty");
   place.hidden = list.length > 0;
+  find("#people-hint").hidden = list.length === 0 || state.tracks.choosable === false;
   const scanning = ["waiting", "running"].includes(state.video.scan?.state);
   place.textContent = scanning
     ? "The search is going on. Whoever is found appears here."

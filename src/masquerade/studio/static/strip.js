@@ -271,7 +271,7 @@ function listMarks() {
   const open = openMarks().length;
   find("#mark-fold").hidden = marks.length === 0;
   const summary = find("#mark-fold-title");
-  summary.textContent = open ? `Places to look at (${open} of ${marks.length} left)` : `Places to look at (all done)`;
+  summary.textContent = open ? `Places to look at (${open} of ${marks.length} left)` : "Places to look at (all were looked at)";
   const list = find("#mark-list");
   const key = marks.map((mark) => markKey(mark) + state.looked.has(markKey(mark))).join();
   if (list.dataset.key === key) return;
