@@ -157,7 +157,7 @@ def refuse_existing_remote(path: RemotePath) -> None:
 
 
 def remote_digest(path: RemotePath) -> str:
-    """The SHA-256 of a file's bytes, which are all read."""
+    """The SHA-256 of a file in a store, for which all of it is read."""
     digest = hashlib.sha256()
     with _told(path), _filesystem(path).open(str(path), "rb") as file:
         while block := file.read(CHUNK):
@@ -166,7 +166,7 @@ def remote_digest(path: RemotePath) -> str:
 
 
 def _split(text: str) -> tuple[str, str]:
-    """The scheme of an address, and the rest; no scheme where it is none."""
+    """The scheme of an address, such as s3, and the rest; "" and the text where it is none."""
     found = _ADDRESS.match(text)
     return (found[1].lower(), text[found.end() :]) if found else ("", text)
 

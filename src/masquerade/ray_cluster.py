@@ -61,6 +61,12 @@ def ray_cluster(address: str | None = None, *, workers: int | None = None) -> It
         ray.shutdown()
 
 
+def wants_gpu(ray: Any, device: str) -> bool:
+    """Whether each task is given a GPU; Ray hides all of them from a task that asks for none."""
+    wanted = device.partition(":")[0]
+    return wanted == "cuda" or (wanted == "auto" and ray.cluster_resources().get("GPU", 0) >= 1)
+
+
 def _check_answers(address: str) -> None:
     """Refuse the address of a machine and port where nothing answers."""
     host, _, port = address.rpartition(":")

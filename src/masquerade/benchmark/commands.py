@@ -39,7 +39,7 @@ class LocalCommands:
     _stopped: bool = False
 
     def run(self, words: Sequence[str], log: Path, *, side_by_side: int) -> int | None:
-        """See `Commands`."""
+        """Run `masquerade` in a process of this machine; see `Commands.run`."""
         threads = max(1, (os.cpu_count() or 1) // side_by_side)
         with self._lock:
             if self._stopped:
@@ -52,7 +52,7 @@ class LocalCommands:
         return code
 
     def stop(self) -> None:
-        """See `Commands`."""
+        """End the processes that run; see `Commands.stop`."""
         with self._lock:
             self._stopped = True
             running = list(self._running)
@@ -78,7 +78,7 @@ class RayCommands:
         return max(1, int(self.ray.cluster_resources().get("CPU", 1)))
 
     def run(self, words: Sequence[str], log: Path, *, side_by_side: int) -> int | None:
-        """See `Commands`."""
+        """Run `masquerade` as a task on the cluster; see `Commands.run`."""
         threads = max(1, self.cores // side_by_side)
         resources = {"num_cpus": threads, "num_gpus": 1 if self.gpu else 0}
         task = self.ray.remote(max_retries=RETRIES, **resources)(run_command)
@@ -98,7 +98,7 @@ class RayCommands:
                 self._running.remove(running)
 
     def stop(self) -> None:
-        """See `Commands`."""
+        """Cancel the tasks that run; see `Commands.stop`."""
         with self._lock:
             self._stopped = True
             running = list(self._running)

@@ -12,7 +12,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.cli import INTERRUPTED
-from masquerade.cli.arguments import flag_value, parse_with_method
+from masquerade.cli.arguments import default_method, flag_value, parse_with_method
 from masquerade.cli.progress import BatchProgress
 from masquerade.device import choose_device
 from masquerade.errors import UsageError, escape
@@ -27,7 +27,6 @@ from masquerade.pipeline.config import (
     with_default_regions,
 )
 from masquerade.pipeline.file_outcome import FileOutcome, exit_code
-from masquerade.pipeline.levels import LEVELS
 from masquerade.pipeline.outputs import FileTask, check_outputs
 from masquerade.pipeline.people_sheet import find_people, when, write_sheet
 from masquerade.pipeline.run_record import run_record
@@ -136,19 +135,15 @@ def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
         for flag in ("--method", "--replacewith", "--weights", "--preset", "--hide"):
             if flag_value(argv, (flag,)):
                 raise UsageError(f"a file of edits names its method; leave {flag} out, or --edits.")
-    level = flag_value(argv, ("--level",))
-    if level in LEVELS:
-        for flag in ("--method", "--replacewith", "--regions", "--weights", "--hide", "--at"):
-            if flag_value(argv, (flag,)):
-                raise UsageError(
-                    f"--level chooses regions and a method; leave {flag} out, or --level."
-                )
     return parse_with_method(
         argv,
         Options,
         verb="masquerade anonymize",
         example=EXAMPLE,
-        default=LEVELS[level].method if level in LEVELS else "selective",
+        default=default_method(
+            argv,
+            beside=("--method", "--replacewith", "--regions", "--weights", "--hide", "--at"),
+        ),
         boxes=BOXES,
         method=("--method", "--replacewith"),
     )

@@ -16,6 +16,7 @@ from masquerade.checkpoint import arguments, load
 from masquerade.cli.readable_help import Box, boxes_of, parse_boxes
 from masquerade.errors import UsageError
 from masquerade.methods import METHODS, PRESETS, method_name
+from masquerade.pipeline.levels import LEVELS
 
 Options = TypeVar("Options")
 HELP = {"-h", "--help", "--help-all"}
@@ -59,6 +60,21 @@ def parse_with_method(
     anonymizer = parsed.pop() if own else make()
     anonymizer.check_trained()
     return options(**ChainMap(*parsed)), anonymizer
+
+
+def default_method(argv: list[str], *, beside: tuple[str, ...]) -> str:
+    """The method where none is named: that of `--level`, or selective.
+
+    Raises:
+        UsageError: one of the flags `beside` stands beside a level, which chooses for them.
+    """
+    level = flag_value(argv, ("--level",))
+    if level not in LEVELS:
+        return "selective"
+    for flag in beside:
+        if flag_value(argv, (flag,)):
+            raise UsageError(f"--level chooses regions and a method; leave {flag} out, or --level.")
+    return LEVELS[level].method
 
 
 def load_trained(path: str | Path, name: str | None = None, **inference_args: Any) -> Anonymizer:

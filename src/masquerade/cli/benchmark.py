@@ -54,7 +54,7 @@ from masquerade.evaluation.chosen_recognizers import with_recognizers
 from masquerade.evaluation.presets import get_preset
 from masquerade.evaluation.published_start import from_published
 from masquerade.ranges import Checked, Count, Whole
-from masquerade.ray_cluster import ray_cluster
+from masquerade.ray_cluster import ray_cluster, wants_gpu
 from masquerade.report.benchmark_page import write_report
 from masquerade.report.printed_tables import Beside
 from masquerade.report.table import show
@@ -214,9 +214,7 @@ def _commands(options: Options) -> Iterator[tuple[Commands, int]]:
         yield LocalCommands(), os.cpu_count() or 1
         return
     with ray_cluster(options.address, workers=options.workers or None) as ray:
-        wanted = options.device.partition(":")[0]
-        there = ray.cluster_resources().get("GPU", 0) >= 1
-        commands = RayCommands(ray=ray, gpu=wanted == "cuda" or (wanted == "auto" and there))
+        commands = RayCommands(ray=ray, gpu=wants_gpu(ray, options.device))
         yield commands, commands.cores
 
 

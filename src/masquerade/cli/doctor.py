@@ -14,7 +14,7 @@ from rich.table import Table
 
 from masquerade.cli.readable_help import Box, parse_boxes
 from masquerade.errors import MasqueradeError
-from masquerade.export.write import INSTALL, missing_packages
+from masquerade.export.write import ONNX_INSTALL, missing_packages
 from masquerade.object_store import REMOTE_INSTALL
 from masquerade.pipeline.receipt import library_versions
 from masquerade.ray_cluster import RAY_INSTALL
@@ -75,7 +75,7 @@ def _packages() -> list[Check]:
         else "files for other programs"
     )
     more = [
-        Check("ONNX", not lacking, files, INSTALL),
+        Check("ONNX", not lacking, files, ONNX_INSTALL),
         *(
             Check(name, importlib.util.find_spec(module) is not None, what, add)
             for name, module, what, add in (

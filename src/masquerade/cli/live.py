@@ -12,9 +12,8 @@ from tyro.conf import Positional, arg
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.cli import INTERRUPTED
-from masquerade.cli.arguments import flag_value, parse_with_method
+from masquerade.cli.arguments import default_method, parse_with_method
 from masquerade.errors import UsageError, escape
-from masquerade.pipeline.levels import LEVELS
 from masquerade.pipeline.live import LiveCounts, LiveFrame
 from masquerade.pipeline.live_run import LiveConfig, LiveReceipt, LiveSession
 
@@ -58,19 +57,12 @@ class Options(LiveConfig):
 
 def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
     """Parse the options and build the anonymizer."""
-    level = flag_value(argv, ("--level",))
-    if level in LEVELS:
-        for flag in ("--method", "--regions", "--weights"):
-            if flag_value(argv, (flag,)):
-                raise UsageError(
-                    f"--level chooses regions and a method; leave {flag} out, or --level."
-                )
     return parse_with_method(
         argv,
         Options,
         verb="masquerade live",
         example=EXAMPLE,
-        default=LEVELS[level].method if level in LEVELS else "selective",
+        default=default_method(argv, beside=("--method", "--regions", "--weights")),
         boxes=BOXES,
     )
 

@@ -21,7 +21,7 @@ from masquerade.storage import atomic_write, refuse_existing
 
 Format = Literal["onnx", "torch"]
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
-INSTALL = 'pip install "masquerade[onnx]"'
+ONNX_INSTALL = 'pip install "masquerade[onnx]"'
 TOLERANCE = 1e-4
 """Largest difference from PyTorch: of pixels in [0, 1], or as a share of the largest logit."""
 JUMPS = 1e-4
@@ -59,7 +59,7 @@ def export(
         OutputError: the file does not give what PyTorch gives; nothing was published.
     """
     if format == "onnx" and missing_packages():
-        raise MissingError(f"ONNX files need {', '.join(missing_packages())}: {INSTALL}")
+        raise MissingError(f"ONNX files need {', '.join(missing_packages())}: {ONNX_INSTALL}")
     refuse_existing(path, overwrite=overwrite)
     about = _about(graph)
     with _quiet(), torch.no_grad(), atomic_write(path, overwrite=overwrite) as part:

@@ -15,10 +15,10 @@ from contextlib import chdir, suppress
 from dataclasses import replace
 from typing import Any
 
-from masquerade.pipeline.config import Pipeline, PipelineConfig
+from masquerade.pipeline.config import Pipeline
 from masquerade.pipeline.file_outcome import FileOutcome, recover_folders, run_task
 from masquerade.pipeline.outputs import FileTask
-from masquerade.ray_cluster import ray_cluster
+from masquerade.ray_cluster import ray_cluster, wants_gpu
 from masquerade.storage import MARK
 
 TRIES = 3  # of one file whose worker process dies each time
@@ -67,7 +67,7 @@ def _outcomes(ray: Any, todo: Todo, workers: int | None) -> Iterator[tuple[int, 
         row_runner(pipeline, os.getcwd(), lambda index: ray.get(tries.begin.remote(index))),
         compute=TaskPoolStrategy(size=workers),
         num_cpus=1,
-        num_gpus=1 if _wants_gpu(ray, pipeline.config) else 0,
+        num_gpus=1 if wants_gpu(ray, pipeline.config.device) else 0,
     )
     with suppress(ray.exceptions.RayError):  # such as a machine that is lost with outcomes on it
         for row in outcomes.iter_rows():
@@ -115,12 +115,6 @@ def row_runner(
         return {"index": row["index"], "outcome": pickle.dumps(outcome)}
 
     return run
-
-
-def _wants_gpu(ray: Any, config: PipelineConfig) -> bool:
-    """Whether each file is given a GPU; Ray hides all of them from a task that asks for none."""
-    wanted = config.device.partition(":")[0]
-    return wanted == "cuda" or (wanted == "auto" and ray.cluster_resources().get("GPU", 0) >= 1)
 
 
 def _wait_for_ends(todo: Todo) -> None:

@@ -20,8 +20,14 @@ PROTOCOLS = {  # of addresses, with the protocols that FFmpeg may use for each
     "tcp": "tcp",
     "srt": "srt",
 }
-MUXERS = {"rtsp": "rtsp", "rtmp": "flv", "rtmps": "flv", "udp": "mpegts", "tcp": "mpegts"}
-MUXERS["srt"] = "mpegts"
+MUXERS = {  # by which FFmpeg sends to an address
+    "rtsp": "rtsp",
+    "rtmp": "flv",
+    "rtmps": "flv",
+    "udp": "mpegts",
+    "tcp": "mpegts",
+    "srt": "mpegts",
+}
 
 
 class Address(NamedTuple):
