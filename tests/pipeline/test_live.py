@@ -24,7 +24,7 @@ from masquerade.pipeline import live as module
 from masquerade.pipeline.config import Pipeline, PipelineConfig
 from masquerade.pipeline.live import LiveCounts, LiveRun
 from masquerade.pipeline.live_run import LiveConfig, build_live_pipeline
-from masquerade.regions.boxes import Box
+from masquerade.regions.boxes import Box, BoxWriter
 from masquerade.regions.region import Region
 from masquerade.video.probe import VideoInfo
 from masquerade.video.read import Reader
@@ -268,6 +268,27 @@ def test_wrong_usage_is_one_sentence(
     captured = capsys.readouterr().err
     assert said in captured and "Traceback" not in captured
     assert not list(tmp_path.iterdir())
+
+
+def test_a_receipt_that_is_there_is_refused_before_anything_is_recorded(
+    tmp_path: Path, capsys: Any
+) -> None:
+    report = tmp_path / "receipt.json"
+    report.write_text("another run's")
+    words = ["rtsp://127.0.0.1:1/ward", "-o", str(tmp_path / "out.mp4"), "--report", str(report)]
+    assert main(["live", *words, "--method", "blacken", "--regions", "frame"]) == 2
+    assert "receipt.json" in capsys.readouterr().err
+    assert report.read_text() == "another run's"
+
+
+def test_a_smaller_picture_is_for_faces_alone(tmp_path: Path) -> None:
+    boxes = tmp_path / "faces.json"
+    with BoxWriter(boxes, width=64, height=48) as writer:
+        writer.add(0, [Box(1, 2, 30, 40, 0.5)])
+    found = build_live_pipeline(build("blacken"), LiveConfig(regions="faces"))
+    assert found.config.scale == "640"
+    found = build_live_pipeline(build("blacken"), LiveConfig(regions=f"boxes:{boxes}"))
+    assert found.config.scale is None
 
 
 def test_an_error_of_the_detector_leaves_no_file(

@@ -15,7 +15,7 @@ import numpy as np
 
 from masquerade.anonymizer import Pixels
 from masquerade.errors import OutputError, UsageError
-from masquerade.pipeline.config import Pipeline
+from masquerade.pipeline.config import Pipeline, source_names
 from masquerade.pipeline.residual_detail import MAX_LEFT, FrameDetail, RegionJudge
 from masquerade.pipeline.stream import AnonymizedFrame, Cover, StageTimer, anonymize_stream
 from masquerade.regions.region import Region
@@ -156,7 +156,8 @@ class LiveRun:
             counts.late += 1
             return False
         counts.shown += 1
-        counts.hidden_whole += region.full_frame and self.pipeline.config.regions != "frame"
+        by_request = "frame" in source_names(self.pipeline.config)
+        counts.hidden_whole += region.full_frame and not by_request
         counts.empty += made.mask is not None and not _any(made.mask)
         counts.add_latency(latency)
         return True

@@ -17,6 +17,7 @@ from masquerade.pipeline.config import (
     RegionConfig,
     build_region_source,
     encoding_for,
+    source_names,
     with_default_regions,
 )
 from masquerade.pipeline.levels import LevelName
@@ -29,6 +30,7 @@ from masquerade.storage import refuse_existing
 from masquerade.transaction import recover, transaction
 from masquerade.video.addresses import parse_address
 from masquerade.video.encoding import Codec, check_encoder, codec_for, container_for
+from masquerade.video.live_decoding import TICKS
 from masquerade.video.live_output import ReconnectingWriter
 from masquerade.video.live_source import LiveSource, age
 from masquerade.video.probe import VideoInfo
@@ -36,7 +38,6 @@ from masquerade.video.timestamps import FrameTime
 from masquerade.video.write import Writer
 
 SCALE = "640"  # longest side of what faces are looked for in, where none is named: speed is privacy
-TICKS = 90_000  # a second, in the output
 Seconds = Annotated[float, at_least(0, 86_400)]
 
 
@@ -97,7 +98,7 @@ def build_live_pipeline(anonymizer: Anonymizer, config: LiveConfig) -> Pipeline:
     if config.amp and device.type != "cuda":
         raise UsageError("--amp needs a CUDA device; leave it out, or add --device cuda.")
     full = with_default_regions(config.for_pipeline(), anonymizer)
-    if full.scale is None and "faces" in (full.regions or ""):
+    if full.scale is None and "faces" in source_names(full):
         full = replace(full, scale=SCALE)
     regions = build_region_source(full, anonymizer, online=True)
     return Pipeline(anonymizer.to(device).eval(), full, regions)
@@ -169,6 +170,8 @@ class LiveSession:
         self.source, self.destination = parse_address(source), parse_address(destination)
         if self.destination.text != "-" and self.destination.text == self.source.text:
             raise UsageError("the source is no destination; name another one.")
+        if config.report is not None:
+            refuse_existing(config.report, overwrite=config.overwrite)
         if self.destination.kind == "file":
             file = Path(self.destination.text)
             refuse_existing(file, overwrite=config.overwrite)
@@ -265,13 +268,11 @@ class LiveSession:
         run: LiveRun,
         on_frame: OnFrame | None,
     ) -> None:
-        first, last = None, -1
+        first: int | None = None
         step = max(1, round(TICKS / self._input.info.rate))
         for one in frames:
-            ticks = one.frame.pts * one.frame.time_base * TICKS
-            first = ticks if first is None else first
-            last = max(last + 1, round(ticks - first))
-            writer.write(one.pixels, FrameTime(last, step, Fraction(1, TICKS)))
+            first = one.frame.pts if first is None else first
+            writer.write(one.pixels, FrameTime(one.frame.pts - first, step, one.frame.time_base))
             if on_frame is not None:
                 on_frame(one, run.counts, self._input.pictures)
 

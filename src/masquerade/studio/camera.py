@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from queue import SimpleQueue
@@ -16,34 +17,19 @@ from masquerade.errors import MasqueradeError, UsageError
 from masquerade.pipeline.levels import LevelName, build_level
 from masquerade.pipeline.live import LiveFrame, LiveRun
 from masquerade.pipeline.live_run import LiveConfig, build_live_pipeline
+from masquerade.studio.preview import PictureFrame
 from masquerade.video.probe import VideoInfo
 
 MOST_SIDE = 1920  # pixels of a camera's frame
 IDLE = 20.0  # seconds without a frame after which a session ends by itself
 RATE = Fraction(25)  # frames a second that a camera is taken to have
-QUALITY = 90  # of the pictures that the page gets
 
 
-class CameraFrame:
-    """One frame of the page's camera; see `regions.region.Frame`."""
+@dataclass(frozen=True)
+class CameraFrame(PictureFrame):
+    """One frame of the page's camera; its time is when it came, in seconds."""
 
-    duration, time_base = 1, Fraction(1, 1000)
-
-    def __init__(self, pixels: Pixels, index: int) -> None:
-        self._pixels, self.index = pixels, index
-        self.height, self.width = pixels.shape[:2]
-        self.pts = round(1000 * time.monotonic())  # ms, when it came
-
-    @property
-    def time(self) -> float:
-        """Seconds."""
-        return self.pts / 1000
-
-    def rgb(self, size: tuple[int, int] | None = None) -> Any:
-        """The pixels (h, w, 3) in RGB, of a scaled copy of size (w, h) or at full size."""
-        if size in (None, (self.width, self.height)):
-            return self._pixels
-        return cv2.resize(self._pixels, size, interpolation=cv2.INTER_AREA)
+    index: int  # 0 for the first frame
 
 
 class Camera:
@@ -68,7 +54,6 @@ class Camera:
         self._one = threading.Lock()  # frame at a time
         self._count = 0
         self._closed = False
-        self.run: LiveRun | None = None
         self.touched = time.monotonic()
 
     @property
@@ -96,7 +81,7 @@ class Camera:
                 self._begin(width, height)
             elif self._size != (width, height):
                 raise UsageError("the camera's pictures have changed their size; start it again.")
-            self._given.put(CameraFrame(pixels, self._count))
+            self._given.put(CameraFrame(pixels, width, height, time.monotonic(), self._count))
             self._count += 1
             newest: LiveFrame | None = None
             while (made := self._done.get()) is not None:
@@ -122,13 +107,13 @@ class Camera:
             height=height,
             rate=RATE,
         )
-        self.run = LiveRun(
+        run = LiveRun(
             self._pipeline,
             info=info,
             max_latency=self._max_latency,
             age=lambda frame: time.monotonic() - frame.time,
         )
-        threading.Thread(target=self._work, args=(self.run,), daemon=True).start()
+        threading.Thread(target=self._work, args=(run,), daemon=True).start()
 
     def _frames(self) -> Iterator[Any]:
         """Each frame once it is given; before that whoever waits hears that no more comes of it."""
@@ -163,9 +148,3 @@ def _decoded(data: bytes) -> Pixels:
         raise UsageError(f"a camera's picture may have {MOST_SIDE} pixels a side; ask for less.")
     pixels: Pixels = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
     return pixels
-
-
-def encoded(pixels: Pixels) -> bytes:
-    """A picture (H, W, 3) as JPEG."""
-    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    return bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1])

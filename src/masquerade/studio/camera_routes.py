@@ -6,13 +6,15 @@ import secrets
 import threading
 from typing import Annotated
 
+import numpy as np
 from fastapi import Body, FastAPI, Response
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from masquerade.errors import UsageError
 from masquerade.pipeline.levels import LevelName
-from masquerade.studio.camera import Camera, encoded
+from masquerade.studio.camera import Camera
+from masquerade.studio.video_routes import jpeg
 
 
 class CameraRequest(BaseModel):
@@ -100,9 +102,10 @@ def add_camera_routes(app: FastAPI) -> None:
         shown = await run_in_threadpool(cameras.of(number).offer, data)
         if shown is None:
             return Response(status_code=204)
-        picture = await run_in_threadpool(encoded, shown.pixels)
-        headers = {"x-frame": str(shown.frame.index), "x-latency": f"{shown.latency:.3f}"}
-        return Response(picture, media_type="image/jpeg", headers=headers)
+        picture = await run_in_threadpool(jpeg, np.asarray(shown.pixels, np.uint8))
+        picture.headers["x-frame"] = str(shown.frame.index)
+        picture.headers["x-latency"] = f"{shown.latency:.3f}"
+        return picture
 
     @app.delete("/api/camera/{number}", status_code=204)
     def end(number: str) -> None:

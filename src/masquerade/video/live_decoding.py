@@ -47,6 +47,7 @@ class LiveDecoder:
         self._failure: str | None = None  # why there are no more pictures; "": it is the end
         self._closed = False
         self._count = 0  # pictures so far
+        self._tick = -1  # when the last one arrived; each tick is of one picture
         self._container: InputContainer | None = None
 
     def __enter__(self) -> Self:
@@ -115,7 +116,8 @@ class LiveDecoder:
 
     def _put(self, picture: VideoFrame) -> None:
         with self._changed:
-            self._newest = Decoded(picture, arrival_tick(), 1, self._count)
+            self._tick = max(self._tick + 1, arrival_tick())
+            self._newest = Decoded(picture, self._tick, 1, self._count)
             self._count += 1
             self._changed.notify()
 
