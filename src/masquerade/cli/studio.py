@@ -86,7 +86,9 @@ def _private_link(address: str, folder: Path) -> Path:
 
 
 def _listen(port: int) -> socket.socket:
-    listening = socket.socket()
+    # asyncio sends parts of an answer at once only where a socket says that its protocol is TCP;
+    # else the last part waits 40 ms for the browser to acknowledge the first.
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(("127.0.0.1", port))
