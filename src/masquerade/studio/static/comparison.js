@@ -2,7 +2,7 @@
 
 import { get, post } from "./api.js";
 import { find, icon, make, redraw, sentence } from "./dom.js";
-import { set } from "./edits.js";
+import { set, settled } from "./edits.js";
 import { report, tell } from "./notice.js";
 import { stop } from "./playback.js";
 import { changed, on, state } from "./store.js";
@@ -28,8 +28,11 @@ export function pairs() {
 
 /** Put two runs of the whole video in the queue; a setting is {level}, {method} or {} for what is set now. */
 export async function run(first, second, permits = {}) {
+  const { id } = state.video;
+  await settled();
+  if (state.video?.id !== id) return;
   try {
-    const added = await post(`/videos/${state.video.id}/comparisons?seen=${state.video.decisions}`, { first, second, ...permits });
+    const added = await post(`/videos/${id}/comparisons?seen=${state.video.decisions}`, { first, second, ...permits });
     state.jobs = [...state.jobs, ...added];
     changed("jobs");
     find("#jobs-panel").scrollIntoView({ block: "nearest" });

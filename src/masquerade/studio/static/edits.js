@@ -18,6 +18,9 @@ export const cause = { name: null, since: 0 };
 
 export const because = (name) => Object.assign(cause, { name, since: performance.now() });
 
+/** Wait until every edit was answered: a run is of what the user sees, with the last change. */
+export const settled = () => queue;
+
 /** Take over what the server says of the video that is shown. */
 export function adopt(video) {
   if (!video || video.id !== state.video?.id) return;

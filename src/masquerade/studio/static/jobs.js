@@ -3,6 +3,7 @@
 import { get, post, remove } from "./api.js";
 import * as comparison from "./comparison.js";
 import { find, icon, make, plural, redraw, sentence } from "./dom.js";
+import { settled } from "./edits.js";
 import { ask, report, tell } from "./notice.js";
 import { stepMark, togglePlay } from "./playback.js";
 import { changed, on, openMarks, state, visibleTracks } from "./store.js";
@@ -26,8 +27,11 @@ export async function refresh() {
 }
 
 async function start(body, permits = {}) {
+  const { id } = state.video;
+  await settled();
+  if (state.video?.id !== id) return;
   try {
-    const job = await post(`/videos/${state.video.id}/jobs?seen=${state.video.decisions}`, { ...body, ...permits });
+    const job = await post(`/videos/${id}/jobs?seen=${state.video.decisions}`, { ...body, ...permits });
     allowed.set(job.id, permits);
     state.jobs = [...state.jobs.filter((one) => one.id !== job.id), job];
     changed("jobs");

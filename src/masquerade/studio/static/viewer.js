@@ -32,8 +32,9 @@ const pair = new Latest(async (wish, signal) => {
   const { id, frame, revision, name, since } = wish;
   const left = load(wish.left, signal);
   const right = load(wish.right, signal);
+  const both = Promise.allSettled([left, right]); // at once: one that is stopped is no error
   if (frame !== state.shown?.frame) await early(wish, left, right, signal);
-  const [raw, result] = await Promise.allSettled([left, right]);
+  const [raw, result] = await both;
   if (signal.aborted || state.video?.id !== id) return;
   const failed = [raw, result].find((one) => one.status === "rejected");
   // Without an answer the last pictures stay; the page says that the server is lost, and asks again.
