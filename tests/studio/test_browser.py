@@ -298,6 +298,13 @@ def test_two_settings_are_compared_on_the_whole_video(
     page.keyboard.press("Escape")
     page.wait_for_selector("#comparison", state="hidden")
     assert page.inner_text("#side-result") == "Result" and "compare" not in page.url
+    page.click("#close-video")  # opened again, it has its comparison back
+    page.click("#ask-yes")
+    page.wait_for_selector("#start:not([hidden])")
+    page.set_input_files("#upload", str(clip))
+    page.wait_for_selector(READY, timeout=LONG)
+    page.click("[data-play-both]", timeout=8 * LONG)
+    page.wait_for_selector("#comparison:not([hidden])")
 
 
 def test_what_holds_a_run_back_is_asked_on_the_page(

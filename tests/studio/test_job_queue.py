@@ -26,7 +26,12 @@ def jobs(tmp_path: Path) -> Iterator[Jobs]:
 
 def add(jobs: Jobs, *words: str) -> Job:
     return jobs.add(
-        video="v", name="a.mp4", kind="anonymize", arguments=lambda own: [*words], result="safe.mp4"
+        video="v",
+        content="c",
+        name="a.mp4",
+        kind="anonymize",
+        arguments=lambda own: [*words],
+        result="safe.mp4",
     )
 
 
@@ -66,7 +71,14 @@ def test_a_job_that_cannot_be_prepared_is_refused_and_leaves_nothing(
         raise error
 
     with pytest.raises(type(error)):
-        jobs.add(video="v", name="a.mp4", kind="anonymize", arguments=arguments, result="x.mp4")
+        jobs.add(
+            video="v",
+            content="c",
+            name="a.mp4",
+            kind="anonymize",
+            arguments=arguments,
+            result="x.mp4",
+        )
     assert jobs.all() == [] and list((tmp_path / "jobs").iterdir()) == []
     assert jobs.of_video("v") == []  # so that the video may be closed, and the queue is free
     assert jobs._running is None and not jobs._locks

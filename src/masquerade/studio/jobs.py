@@ -50,6 +50,7 @@ class Job:
     # of a run beside another one: their group, which of them it is (first or second), its label,
     # and the setting that was asked for
     compared: dict[str, Any] | None = None
+    content: str | None = None  # SHA-256 of its video, by which it is known when opened again
 
     def shown(self) -> dict[str, Any]:
         """What the page is told."""
@@ -64,7 +65,7 @@ class Job:
         return {**found, "files": {**files, **({"saved": self.saved} if self.saved else {})}}
 
 
-HIDDEN = ("result", "saved")
+HIDDEN = ("result", "saved", "content")
 
 
 class Jobs:
@@ -115,6 +116,7 @@ class Jobs:
         self,
         *,
         video: str,
+        content: str,
         name: str,
         kind: Kind,
         arguments: Callable[[Path], list[str]],
@@ -126,6 +128,7 @@ class Jobs:
 
         Args:
             video: the id of its video.
+            content: the SHA-256 of its video.
             name: of its video.
             kind: what is done.
             arguments: of `job_process`, given the job's folder.
@@ -137,7 +140,7 @@ class Jobs:
             if len(self._waiting) >= MOST_WAITING:
                 raise UsageError(f"{MOST_WAITING} jobs wait already; let some finish.")
             job = Job(secrets.token_hex(8), video, name, kind, result=result, saved=saved)
-            job.compared = compared
+            job.content, job.compared = content, compared
             own = self.folder(job)
             own.mkdir(mode=0o700)
             self._locks[job.id] = os.open(own / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
@@ -179,6 +182,20 @@ class Jobs:
     def of_video(self, video: str) -> list[Job]:
         """The jobs of a video that are not finished."""
         return [j for j in self.all() if j.video == video and j.state in ("waiting", "running")]
+
+    def join(self, content: str, video: str) -> None:
+        """Say that finished jobs are of a video that was opened again, known by its SHA-256."""
+        with self._turn:
+            for job in self._jobs.values():
+                if job.video is None and job.content == content:
+                    job.video = video
+
+    def part(self, video: str) -> None:
+        """Say that the video of finished jobs was closed."""
+        with self._turn:
+            for job in self._jobs.values():
+                if job.video == video:
+                    job.video = None
 
     def close(self) -> None:
         """End all work; finished jobs stay."""

@@ -197,6 +197,10 @@ class Studio:
         if self.jobs.of_video(id):
             raise UsageError(f"a job of {video.name} is not finished; cancel it first.")
         del self._videos[id]
+        self.jobs.part(id)
+        content = video.edits.source.sha256
+        if again := next((v for v in self.videos() if v.edits.source.sha256 == content), None):
+            self.jobs.join(content, again.id)
         video.close()
         shutil.rmtree(self._temporary.path / id, ignore_errors=True)
 
@@ -257,6 +261,7 @@ class Studio:
             raise UsageError("this job has no result that could be attacked.")
         return self.jobs.add(
             video=id,
+            content=video.edits.source.sha256,
             name=video.name,
             kind="attack",
             arguments=lambda own: [str(result), str(own / "attack.html"), str(video.source)],
@@ -337,6 +342,7 @@ class Studio:
 
         return self.jobs.add(
             video=video.id,
+            content=edits.source.sha256,
             name=video.name,
             kind="anonymize",
             arguments=arguments,
@@ -373,6 +379,7 @@ class Studio:
                 video.close()
                 raise UsageError(f"{MOST_OPEN} videos are open; close one first.")
             self._videos[video.id] = video
+        self.jobs.join(sha256, video.id)
         return video
 
     def _history(self, name: str, sha256: str, pictures: Pictures) -> History:

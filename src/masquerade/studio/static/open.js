@@ -135,7 +135,7 @@ function showVideos() {
 
 async function close(choose) {
   const { video } = state;
-  if (!video || !(await ask(`Close ${video.name}? Save its edits as a file first if you need them again.`, "Close it"))) return;
+  if (!video || !(await ask(`Close ${video.name}? What you decided is kept for when it is opened again.`, "Close it"))) return;
   try {
     await remove(`/videos/${video.id}`);
     state.videos = state.videos.filter((one) => one.id !== video.id);
