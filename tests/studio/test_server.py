@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,13 @@ def test_faces_are_found_followed_and_left_visible(page: TestClient, opened: Ope
     assert page.get(f"{own}/tracks").json()["tracks"][0]["method"] == "mask-mean"
     assert picture(page, address)[y0 + 4 : y1 - 4, x0 + 4 : x1 - 4].mean() > 8
     assert page.get(f"{own}/tracks").json()["choosable"] is True
-    page.put(f"{own}/settings", json={"level": "figure"})
+    page.put(f"{own}/tracks/{track['id']}", json={"choice": "visible"})
+    after = page.put(f"{own}/settings", json={"level": "figure"}).json()
+    assert "everybody is hidden" in after["notice"] and after["visible"] == []
     assert page.get(f"{own}/tracks").json()["choosable"] is False
+    back = page.post(f"{own}/undo").json()
+    assert back["visible"] == [track["id"]]  # as the notice says
+    assert page.put(f"{own}/settings", json={"feather": 0.2}).json()["notice"] is None
 
 
 def test_what_is_drawn_is_followed_corrected_and_removed(page: TestClient, opened: Opened) -> None:
@@ -237,10 +243,18 @@ def test_a_finished_job_outlives_a_restart_and_a_cancelled_one_leaves_nothing(
     page.post(own, json={"kind": "anonymize"})
     running = page.get("/api/jobs").json()[-1]
     page.delete(f"/api/jobs/{running['id']}")
-    again = Studio(state=tmp_path / "state")
+    again = Studio(state=tmp_path / "state", root=tmp_path / "ward")
     try:
         (kept,) = again.jobs.all()
         assert kept.id == done["id"] and again.result(kept.id).stat().st_size > 1000
+        assert kept.video is None
+        video = again.open("night/one.mp4")
+        assert kept.video == video.id  # known by its content, so that it can be attacked
+        shutil.copy(tmp_path / "ward" / "night" / "one.mp4", tmp_path / "ward" / "two.mp4")
+        same = again.open("two.mp4")
+        again.forget(video.id)
+        assert kept.video == same.id
+        again.forget(same.id)
         assert kept.video is None
     finally:
         again.close()

@@ -72,9 +72,12 @@ def told(receipt: Receipt) -> list[str]:
     if coverage.missed:
         said.append(f"Nothing was found in {coverage.missed} frames between.")
     if coverage.tracks:
-        said.append(f"{coverage.tracks} tracks of people or faces were followed.")
+        said.append(
+            f"People or faces followed: {coverage.tracks}; one who was lost and found again counts "
+            "twice."
+        )
     if receipt.left_visible:
-        said.append(f"{len(receipt.left_visible)} tracks were left visible on purpose.")
+        said.append(f"Left visible on purpose: {len(receipt.left_visible)} of them.")
     if receipt.measured:
         said.append(f"What was measured of this level: {receipt.measured}.")
     if receipt.removed:

@@ -35,6 +35,10 @@ from masquerade.studio.template_keys import TemplateKeys, template_kinds
 from masquerade.video.segments import Picture
 
 MOST_FOLLOWED = 1800  # frames to each side of a drawn box
+FORGOTTEN = (
+    "This setting finds people in another way, or leaves nobody visible, so who was chosen is "
+    "forgotten and everybody is hidden. Undo brings the choice back."
+)
 
 
 class VideoSession:
@@ -220,7 +224,10 @@ class VideoSession:
         told = ", ".join(
             f"{key.replace('_', ' ')} {decisions.told(value)}" for key, value in given.items()
         )
+        before = self.edits
         self._decide(f"set {told}", lambda edits: self._settled(edits, given))
+        if before.chooses and not self.edits.chooses:
+            self.notice = FORGOTTEN
         self._scan_anew()
 
     def choose(self, track: int, choice: str | None, method: str | bool | None) -> None:
@@ -381,6 +388,7 @@ class VideoSession:
             return after
 
         self.history.decide(what, checked)
+        self.notice = None  # of what was decided before
 
     def _known(self, track: int) -> None:
         if not any(one.id == track for one in self.tracks()):

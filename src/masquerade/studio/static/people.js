@@ -129,7 +129,7 @@ async function joinWith(track) {
   if (await join(first.id, track.id)) tell(`${trackName(first)} and ${trackName(track)} are now one.`);
 }
 
-/** Whoever stays visible is said above the picture, as long as it is so. */
+/** Whoever stays visible is said below the picture, as long as it is so. */
 function showBanner() {
   const visible = visibleTracks();
   const { only } = state.tracks;
