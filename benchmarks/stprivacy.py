@@ -26,12 +26,12 @@ import torch
 from torch import Tensor
 
 from masquerade.methods.stprivacy import STPrivacy
-from masquerade.models import attention, sparse_vit
+from masquerade.models import masked_attention, sparse_vit
 from masquerade.models.sparse_vit import kept_counts
 from masquerade.models.vit import Block
 
 REPORT = Path(__file__).parents[1] / "docs" / "results" / "stprivacy-speed.md"
-FUSED, LAYER = attention.masked_attention, sparse_vit.block_on_kept
+FUSED, LAYER = masked_attention.masked_attention, sparse_vit.block_on_kept
 
 
 def written_out(q: Tensor, k: Tensor, v: Tensor, keep: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ def written_out(q: Tensor, k: Tensor, v: Tensor, keep: Tensor) -> Tensor:
     mask = keep[:, None, None, :] * (1 - own) + own
     scores = (q @ k.transpose(-2, -1)).float() * q.shape[-1] ** -0.5  # (B, heads, N, N)
     top = scores.detach().masked_fill(mask == 0, -torch.inf).amax(-1, keepdim=True)
-    weights = (scores - top).clamp(max=attention.MAX_LOG_ODDS).exp() * mask
+    weights = (scores - top).clamp(max=masked_attention.MAX_LOG_ODDS).exp() * mask
     return (weights / weights.sum(-1, keepdim=True)).to(v.dtype) @ v
 
 
@@ -51,18 +51,20 @@ WAYS = ("written out", "ours")
 def using(name: str) -> Iterator[None]:
     """Let the network train as it does ("ours"), or with all scores and tokens written out."""
     if name == "written out":
-        attention.masked_attention, sparse_vit.block_on_kept = written_out, Block.__call__
+        masked_attention.masked_attention, sparse_vit.block_on_kept = written_out, Block.__call__
     try:
         yield
     finally:
-        attention.masked_attention, sparse_vit.block_on_kept = FUSED, LAYER
+        masked_attention.masked_attention, sparse_vit.block_on_kept = FUSED, LAYER
 
 
-def method_of(size: str, *, strict: bool, keep: float = 0.7) -> STPrivacy:
+def method_of(
+    size: str, *, strict: bool, keep: float = 0.7, picture: tuple[int, int] = (112, 112)
+) -> STPrivacy:
     """A network of random weights, the same each time, that keeps the share it is asked for."""
     torch.manual_seed(0)
     wide = {"s": (384, 6), "ti": (192, 3)}[size]
-    method = STPrivacy(width=wide[0], heads=wide[1], strict=strict, keep=keep)
+    method = STPrivacy(width=wide[0], heads=wide[1], strict=strict, keep=keep, picture=picture)
     for predictor in method.net.predictors:
         predictor.decide[-1].bias.data = torch.tensor([keep, 1 - keep]).log()
     return method

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import masquerade
 
 SOURCE = Path(masquerade.__file__).parent
+BENCHMARKS = sorted((Path(__file__).resolve().parents[1] / "benchmarks").glob("*.py"))
 
 # a room may import from itself and from those below it
 LEVELS = [
@@ -167,3 +172,15 @@ def test_the_public_names_are_there() -> None:
     for name in masquerade.__all__:
         thing = getattr(masquerade, name)
         assert name == "METHODS" or thing.__doc__, name
+
+
+@pytest.mark.parametrize("script", BENCHMARKS, ids=lambda path: path.stem)
+def test_what_benchmarks_import_exists(script: Path) -> None:
+    """They are not run by tests, so a name that moved would be missed."""
+    for node in ast.walk(ast.parse(script.read_text("utf-8"))):
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("masquerade"):
+            continue
+        module = importlib.import_module(node.module or "")
+        for name in (one.name for one in node.names):
+            there = hasattr(module, name) or importlib.util.find_spec(f"{node.module}.{name}")
+            assert there, f"{script.name}: {node.module} has no {name}"
