@@ -7,8 +7,10 @@ from dataclasses import replace
 
 from masquerade.errors import UsageError
 from masquerade.evaluation import Evaluation
+from masquerade.evaluation.metric_specs import MEAN
 from masquerade.evaluation.results import Finding, Row
 
+OTHER_LABELS = "the mean is over other labels than those of the other rows"
 ALIKE = ("data", "preset", "folds", "seeds", "attackers", "through_file")
 
 
@@ -18,7 +20,9 @@ def merged(there: Evaluation, new: Evaluation, order: Sequence[str]) -> Evaluati
     Raw video is in both. How far its scores moved stands under the table: it is what another
     machine, another release, or other rows changed, whose transformations its attackers apply too.
     Of what is to be kept raw video has the strongest score of both, so that it is not weaker than
-    a method for want of that method's row.
+    a method for want of that method's row. Where other labels are void among the new rows, their
+    means are of other labels, too, and are marked as void; the controls are then those that were
+    there.
 
     Args:
         there: the table that is kept.
@@ -34,7 +38,8 @@ def merged(there: Evaluation, new: Evaluation, order: Sequence[str]) -> Evaluati
                 f"The table has {name} {getattr(there, name)} and these rows have "
                 f"{getattr(new, name)}: they say nothing beside each other."
             )
-    mine = {row.name: row for row in new.rows}
+    alike = _unread(there) == _unread(new)
+    mine = {row.name: row if alike else _without_means(row) for row in new.rows}
     rows = {row.name: row for row in there.rows} | mine
     raw = rows["raw"]
     rows["raw"] = replace(raw, findings=_strongest(raw.findings, there.rows[0].findings))
@@ -50,6 +55,7 @@ def merged(there: Evaluation, new: Evaluation, order: Sequence[str]) -> Evaluati
     )
     return replace(
         new,
+        controls=new.controls if alike else there.controls,
         command="\n".join(dict.fromkeys(commands)),
         limits=tuple(dict.fromkeys([*kept, *new.limits, said])),
         rows=tuple(sorted(rows.values(), key=lambda row: ranks.get(row.name, len(ranks)))),
@@ -65,6 +71,20 @@ def lines_kept(page: str, again: Sequence[str]) -> list[str]:
     """
     lines = [line for line in page.splitlines() if line.startswith("| ") and " less " in line]
     return [line for line in lines if line.split(" less ")[0][2:] not in again]
+
+
+def _unread(table: Evaluation) -> set[str]:
+    """The labels that no attacker reads in raw video."""
+    return {one.label for one in table.controls if one.kind == "positive" and one.passed is False}
+
+
+def _without_means(row: Row) -> Row:
+    """A row whose means over labels are void."""
+    found = (
+        replace(one, void=OTHER_LABELS, leakage=None) if one.label.startswith(MEAN) else one
+        for one in row.findings
+    )
+    return replace(row, findings=tuple(found))
 
 
 def _strongest(mine: Sequence[Finding], theirs: Sequence[Finding]) -> tuple[Finding, ...]:

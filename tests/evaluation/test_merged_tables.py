@@ -47,6 +47,24 @@ def test_tables_that_were_measured_differently_are_not_merged(evaluation: Evalua
         MERGED["merged"](evaluation, replace(evaluation, seeds=3), ())
 
 
+def test_means_over_other_labels_are_void(evaluation: Evaluation) -> None:
+    rows = tuple(
+        replace(row, findings=(replace(row.findings[0], label="attributes"), *row.findings[1:]))
+        for row in evaluation.rows
+        if row.findings
+    )
+    unread = replace(
+        next(one for one in evaluation.controls if one.kind == "positive"), passed=False
+    )
+    there = replace(evaluation, rows=rows)
+    new = replace(there, controls=(*evaluation.controls, unread), rows=rows[:2])
+    found = MERGED["merged"](there, new, ())
+    assert found.controls == evaluation.controls and len(found.rows) > 2
+    for row in found.rows:
+        assert (row.findings[0].void is not None) == (row.name in {one.name for one in new.rows})
+        assert all(one.void is None for one in row.findings[1:])
+
+
 def test_differences_of_what_was_measured_again_are_dropped() -> None:
     page = "| | action |\n| spact less raw | +.01 |\n| bdq less raw | -.01 |\nless is more\n"
     assert MERGED["lines_kept"](page, ["bdq"]) == ["| spact less raw | +.01 |"]

@@ -114,9 +114,9 @@ def _held_out(found: Finding, evaluation: Evaluation) -> str:
 
 
 def _spot(axes: Axes, row: Row, action: Finding, private: Finding) -> bool:
-    """One method; False where it has no score."""
+    """One method; False where it has no score, or one that means nothing."""
     x, y = private.score, action.score
-    if x.value is None or y.value is None:
+    if x.value is None or y.value is None or private.void or action.void:
         return False
     known = None not in (x.low, x.high, y.low, y.high)
     learned = is_learned(row)
