@@ -1,10 +1,11 @@
-"""Speed of anonymizing, beside plain transcoding and beside deface, in one run.
+"""Speed of anonymizing, beside plain transcoding, ffmpeg's filters and deface, in one run.
 
     python benchmarks/anonymize.py [--deface-python PYTHON] [--seconds 8] [--repeats 3]
 
 The clip is the demo's, at three sizes. "Limit" decodes and encodes it unchanged with the same
 codec, preset, crf and threads, frames going from the decoder to the encoder as they are. Ours and
-the limit run in this process; ours and deface run as processes of their own, start-up included.
+the limit run in this process, ffmpeg in one of its own with the same encoder; on faces ours and
+deface run as processes of their own, start-up included.
 Every ratio is the median over repeats of the ratio within one repeat, so that a machine that others
 use cancels out.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -20,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,11 @@ FULL: dict[str, Any] = {
     "selective": lambda: masquerade.build("selective"),
 }
 FACES = ["selective", "blacken"]
+FILTERS = {
+    "ffmpeg, unchanged": "null",
+    "ffmpeg boxblur": "boxblur=10",
+    "ffmpeg pixelize": "pixelize",
+}
 
 
 def write_clip(path: Path, size: tuple[int, int], seconds: float) -> int:
@@ -111,15 +119,27 @@ def command(src: Path, dst: Path, *more: str) -> list[str]:
     return [*words, *more]
 
 
+def ffmpeg(src: Path, dst: Path, picture_filter: str) -> None:
+    """A filter of ffmpeg's between its decoder and the encoder that ours have."""
+    recipe = CODECS["h264"]
+    options = [word for key, value in recipe.options.items() for word in (f"-{key}", value)]
+    words = ["ffmpeg", "-y", "-i", str(src), "-vf", picture_filter, "-c:v", "libx264"]
+    process([*words, "-crf", str(recipe.crf), *options, str(dst)])
+
+
 def full_frame(src: Path, folder: Path, count: int, repeats: int) -> list[str]:
-    """Rows of the full-frame methods beside the limit."""
+    """Rows of ffmpeg's filters and of the full-frame methods beside the limit."""
     rows, out = [], folder / "o.mp4"
     transcode(src, out)  # warm
-    for name, make in FULL.items():
+    runs: dict[str, Callable[[], object]] = {}
+    if shutil.which("ffmpeg"):
+        runs |= {name: partial(ffmpeg, src, out, one) for name, one in FILTERS.items()}
+    runs |= {n: lambda make=make: ours(src, out, make(), "frame") for n, make in FULL.items()}
+    for name, run in runs.items():
         ratios, speeds, limits, own = [], [], [], []
         for _ in range(repeats):
             limit = seconds_of(lambda: transcode(src, out))
-            spent = seconds_of(lambda make=make: ours(src, out, make(), "frame"))
+            spent = seconds_of(run)
             again = seconds_of(lambda: transcode(out, folder / "again.mp4"))
             ratios.append(limit / spent)
             own.append(again / spent)
