@@ -16,7 +16,7 @@ import resource
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -70,9 +70,15 @@ PARTS: tuple[tuple[Any, str, str], ...] = (
 U8 = NDArray[np.uint8]
 
 
-def compose(path: Path, data: Path, people: int, size: tuple[int, int], count: int) -> None:
-    """Write a clip of so many people."""
-    names = ONE if people == 1 else TWO[: people // 2]
+def names_of(people: int) -> tuple[str, ...]:
+    """Clips that together show so many people."""
+    return ONE if people == 1 else TWO[: people // 2]
+
+
+def compose(
+    path: Path, data: Path, names: Sequence[str], size: tuple[int, int], count: int
+) -> None:
+    """Write a clip in whose cells these play."""
     columns = 1 if len(names) == 1 else 2
     rows = -(-len(names) // columns)
     cell = size[0] // columns, size[1] // rows
@@ -157,7 +163,7 @@ def speeds(data: Path, folder: Path, built: dict[str, Pipeline], most: int) -> l
     lines = []
     for size, people in cases:
         src, out, count = folder / "in.mp4", folder / "out.mp4", min(most, SIZES[size])
-        compose(src, data, people, size, count)
+        compose(src, data, names_of(people), size, count)
         limit, spent = cost(lambda src=src, out=out: transcode(src, out))
         for level, made in built.items():
             wall, cpu = cost(lambda made=made, src=src, out=out: run_file(src, out, made))
@@ -172,7 +178,7 @@ def where_time_goes(data: Path, folder: Path, built: dict[str, Pipeline], most: 
     """CPU milliseconds a frame of each part."""
     size, people = PARTS_OF
     src, count = folder / "in.mp4", min(most, SIZES[size])
-    compose(src, data, people, size, count)
+    compose(src, data, names_of(people), size, count)
     found: dict[str, dict[str, float]] = {}
     for level, made in built.items():
         found[level] = seconds = defaultdict(float)
@@ -201,7 +207,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         warm = folder / "in.mp4"
-        compose(warm, args.data, 2, (320, 240), 6)
+        compose(warm, args.data, names_of(2), (320, 240), 6)
         for one in built.values():
             run_file(warm, folder / "out.mp4", one)
         rows = speeds(args.data, folder, built, args.frames)

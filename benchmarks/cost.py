@@ -1,0 +1,213 @@
+"""What anonymizing costs: against pixels, frames, faces, people and tubelets, and for 1,000 hours.
+
+    python benchmarks/cost.py [--data ../shared/data]    # docs/results/cost.md and cost.png
+
+One thing grows at a time. Cost is CPU time of all threads, which other users of the machine change
+less than time by the clock; each is the lower of two runs. The exponent is the slope of the line
+through the logarithms of size and cost: 1 is linear, and less where a part of the cost is fixed.
+Networks are loaded before the clock starts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from anonymize import RATE, transcode
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from people_speed import compose, cost, names_of, pipeline, processor
+from stprivacy import method_of
+
+from masquerade.pipeline.levels import LEVELS
+from masquerade.pipeline.single_file import run_file
+
+RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
+COLOURS = {"transcoding": "#000000", "face": "#0072b2", "person": "#d55e00", "figure": "#009e73"}
+COLOURS |= {"STPrivacy, ViT-Ti": "#cc79a7"}
+PIXELS = ((320, 240), (640, 480), (960, 720), (1280, 960))
+FRAMES, PEOPLE, SIDES = (30, 60, 120, 240), (1, 2, 4, 8), (64, 96, 128, 192, 256)
+FEW = 30  # frames of a clip
+CROWD = (1280, 720)
+FACE = "wild/talk_face_480_aac.mp4"
+HD, HD_FRAMES, HOURS = (1920, 1080), 36, 1000
+REPEATS = 2
+Line = dict[float, float]  # size to CPU seconds
+Lines = dict[str, Line]
+
+
+def measured(action: Callable[[], object]) -> tuple[float, float]:
+    """The lower of some runs: seconds by the clock, and of the CPU."""
+    runs = [cost(action) for _ in range(REPEATS)]
+    return min(one[0] for one in runs), min(one[1] for one in runs)
+
+
+def ways(src: Path, out: Path) -> Mapping[str, Callable[[], object]]:
+    """Transcoding, and the three levels."""
+    runs: dict[str, Callable[[], object]] = {"transcoding": partial(transcode, src, out)}
+    return runs | {name: partial(run_file, src, out, pipeline(name)) for name in LEVELS}
+
+
+def grown(folder: Path, clips: Mapping[float, Callable[[Path], None]]) -> Lines:
+    """CPU seconds of each way, where `clips` writes the clip of a size."""
+    found: Lines = {}
+    src, out = folder / "in.mp4", folder / "out.mp4"
+    for size, write in clips.items():
+        write(src)
+        for name, run in ways(src, out).items():
+            found.setdefault(name, {})[size] = measured(run)[1]
+            print(size, name, f"{found[name][size]:.2f} s", flush=True)
+    return found
+
+
+def tubelets() -> Lines:
+    """CPU seconds of STPrivacy's tiny network on one clip of 16 frames, by its tubelets."""
+    line = Line()
+    for side in SIDES:
+        method = method_of("ti", strict=True, picture=(side, side)).eval()
+        clip = torch.rand(1, 3, 16, side, side)
+        with torch.no_grad():
+            method(clip)
+            line[16 // 2 * (side // 16) ** 2] = measured(partial(method, clip))[1]
+    return {"STPrivacy, ViT-Ti": line}
+
+
+def exponent(line: Line) -> float:
+    """The slope of the line through the logarithms."""
+    sizes, seconds = (np.log(list(one)) for one in (line.keys(), line.values()))
+    return float(np.polyfit(sizes, seconds, 1)[0])
+
+
+def steepest(line: Line) -> float:
+    """The largest slope between two neighbouring sizes: above 1 cost grows faster than size."""
+    return max(np.log(line[b] / line[a]) / np.log(b / a) for a, b in pairwise(sorted(line)))
+
+
+def draw(found: Mapping[str, Lines], path: Path) -> None:
+    """A panel for each thing that grows, both axes logarithmic; the dotted line is linear."""
+    mpl.rcParams["axes.spines.top"] = mpl.rcParams["axes.spines.right"] = False
+    figure = Figure(figsize=(4 * len(found), 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (what, lines) in zip(figure.subplots(1, len(found)), found.items(), strict=True):
+        for name, line in lines.items():
+            axes.plot(line.keys(), line.values(), "o-", color=COLOURS[name], label=name)
+        sizes = sorted(next(iter(lines.values())))
+        least = min(min(line.values()) for line in lines.values())
+        axes.plot(sizes, [least * 0.8 * x / sizes[0] for x in sizes], ":", color="#888888")
+        axes.set(xscale="log", yscale="log", xlabel=what)
+        axes.set_xticks(sizes, [f"{x:g}" for x in sizes], fontsize=8)
+        axes.minorticks_off()
+    figure.axes[0].set_ylabel("CPU seconds")
+    shown = {
+        text: line
+        for a in figure.axes
+        for line, text in zip(*a.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(shown.values(), shown, loc="outside lower center", ncols=5, frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def hours(data: Path, folder: Path) -> list[str]:
+    """Rows of the table of 1,000 hours of 1080p."""
+    src, out = folder / "in.mp4", folder / "out.mp4"
+    compose(src, data, names_of(2), HD, HD_FRAMES)
+    rows = []
+    for name, run in ways(src, out).items():
+        wall, cpu = (HOURS * 3600 * RATE * one / HD_FRAMES / 3600 for one in measured(run))
+        days, shared = wall / 24, wall / 100
+        row = [name, f"{HOURS / wall:.2f}"]
+        row += [f"{cpu:,.0f}", f"{days:,.0f}", f"{shared:,.0f}"]
+        rows.append(f"| {' | '.join(row)} |")
+        print(rows[-1], flush=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--out", type=Path, default=RESULTS / "cost.md")
+    chosen = parser.parse_args()
+    data = chosen.data
+
+    def clip(
+        names: Sequence[str], size: tuple[int, int], count: int = FEW
+    ) -> Callable[[Path], None]:
+        return lambda path: compose(path, data, names, size, count)
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        two = names_of(2)
+        clip(two, (320, 240), 6)(folder / "in.mp4")
+        for run in ways(folder / "in.mp4", folder / "out.mp4").values():
+            run()
+        found = {
+            "megapixels a frame": grown(
+                folder, {w * h / 1e6: clip(two, (w, h)) for w, h in PIXELS}
+            ),
+            "frames": grown(folder, {n: clip(two, (320, 240), n) for n in FRAMES}),
+            "people": grown(folder, {n: clip(names_of(n), CROWD) for n in PEOPLE}),
+            "faces": grown(folder, {n: clip((FACE,) * n, CROWD) for n in PEOPLE}),
+            "tubelets": tubelets(),
+        }
+        rows = hours(data, folder)
+    draw(found, chosen.out.with_suffix(".png"))
+    lines = [
+        f"| {what} | {name} | {exponent(line):.2f} | {steepest(line):.2f} |"
+        for what, growing in found.items()
+        for name, line in growing.items()
+    ]
+    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    chosen.out.write_text(
+        PAGE.format(
+            cores=cores, processor=processor(), load=load, lines="\n".join(lines),
+            rows="\n".join(rows), few=FEW, hd=HD_FRAMES, repeats=REPEATS, hours=HOURS,
+        ),
+        "utf-8",
+    )  # fmt: skip
+
+
+PAGE = """# What anonymizing costs
+
+`python benchmarks/cost.py`
+
+{cores} cores ({processor}), load {load:.1f} at the end. CPU seconds of all threads, the lower of
+{repeats} runs; clips of UT-Interaction's people, or of one who talks, in a grid, {few} frames each
+unless frames grow. People and faces are counted as they were put there.
+
+![CPU seconds against what grows, both axes logarithmic](cost.png)
+
+Exponents of the line through the logarithms, and the largest between two neighbouring sizes: 1 is
+linear.
+
+| what grows | | exponent | largest |
+| --- | --- | --- | --- |
+{lines}
+
+The face network sees every pixel, those of people and of poses a picture of a fixed size and a cut
+of each person: so pixels cost most at the face level, and people at the others. Faces cost little
+by their number.
+
+## {hours:,} hours of 1080p at 25 frames a second
+
+Two people in the picture, measured on {hd} frames and multiplied. Speed is in times of real time,
+on this machine with nothing else on it; 100 workers are 100 such machines, files spread evenly
+among them.
+
+| | speed | CPU hours | days on this machine | hours of 100 workers |
+| --- | --- | --- | --- | --- |
+{rows}
+
+No GPU was at hand, so there is no column of one.
+"""
+
+
+if __name__ == "__main__":
+    main()
