@@ -21,8 +21,8 @@ def merged(there: Evaluation, new: Evaluation, order: Sequence[str]) -> Evaluati
     machine, another release, or other rows changed, whose transformations its attackers apply too.
     Of what is to be kept raw video has the strongest score of both, so that it is not weaker than
     a method for want of that method's row. Where other labels are void among the new rows, their
-    means are of other labels, too, and are marked as void; the controls are then those that were
-    there.
+    means are of other labels, too, and are marked as void; controls and raw video's scores of what
+    is private are then those that were there.
 
     Args:
         there: the table that is kept.
@@ -41,8 +41,9 @@ def merged(there: Evaluation, new: Evaluation, order: Sequence[str]) -> Evaluati
     alike = _unread(there) == _unread(new)
     mine = {row.name: row if alike else _without_means(row) for row in new.rows}
     rows = {row.name: row for row in there.rows} | mine
-    raw = rows["raw"]
-    rows["raw"] = replace(raw, findings=_strongest(raw.findings, there.rows[0].findings))
+    raw, old = mine["raw"], there.rows[0]
+    ours, other = (raw, old) if alike else (old, raw)
+    rows["raw"] = replace(ours, findings=_strongest(ours.findings, other.findings))
     ranks = {name: rank for rank, name in enumerate(["raw", *order])}
     by = f"Measured by `{new.command}`: "
     again = (by, *(f"{name}{mark}" for name in mine for mark in (":", ",")))
