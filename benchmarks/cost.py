@@ -121,7 +121,7 @@ def hours(data: Path, folder: Path) -> list[str]:
     compose(src, data, names_of(2), HD, HD_FRAMES)
     rows = []
     for name, run in ways(src, out).items():
-        wall, cpu = (HOURS * 3600 * RATE * one / HD_FRAMES / 3600 for one in measured(run))
+        wall, cpu = (HOURS * RATE * one / HD_FRAMES for one in measured(run))
         days, shared = wall / 24, wall / 100
         row = [name, f"{HOURS / wall:.2f}"]
         row += [f"{cpu:,.0f}", f"{days:,.0f}", f"{shared:,.0f}"]

@@ -63,7 +63,7 @@ def parse_with_method(
 
 
 def default_method(argv: list[str], *, beside: tuple[str, ...]) -> str:
-    """The method where none is named: that of `--level`, or selective.
+    """The name of the method if none is given: that of `--level`, or selective.
 
     Raises:
         UsageError: one of the flags `beside` stands beside a level, which chooses for them.

@@ -77,7 +77,7 @@ def told(receipt: Receipt) -> list[str]:
             "twice."
         )
     if receipt.left_visible:
-        said.append(f"Left visible on purpose: {len(receipt.left_visible)} of them.")
+        said.append(f"Left visible on purpose: {len(receipt.left_visible)}.")
     if receipt.measured:
         said.append(f"What was measured of this level: {receipt.measured}.")
     if receipt.removed:

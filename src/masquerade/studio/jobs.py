@@ -183,15 +183,15 @@ class Jobs:
         """The jobs of a video that are not finished."""
         return [j for j in self.all() if j.video == video and j.state in ("waiting", "running")]
 
-    def join(self, content: str, video: str) -> None:
-        """Say that finished jobs are of a video that was opened again, known by its SHA-256."""
+    def attach(self, content: str, video: str) -> None:
+        """Give finished jobs back to their video, known by its SHA-256, when it is opened again."""
         with self._turn:
             for job in self._jobs.values():
                 if job.video is None and job.content == content:
                     job.video = video
 
-    def part(self, video: str) -> None:
-        """Say that the video of finished jobs was closed."""
+    def detach(self, video: str) -> None:
+        """Leave finished jobs without a video, as theirs was closed."""
         with self._turn:
             for job in self._jobs.values():
                 if job.video == video:

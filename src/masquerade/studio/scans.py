@@ -173,7 +173,7 @@ class Scan:
     def marks(
         self, drawn: Sequence[int] = (), followed: Sequence[int] = ()
     ) -> list[dict[str, Any]]:
-        """Places to look at.
+        """The frames that somebody should look at, such as those in which nothing was found.
 
         Args:
             drawn: frames in which a user drew something.

@@ -197,10 +197,10 @@ class Studio:
         if self.jobs.of_video(id):
             raise UsageError(f"a job of {video.name} is not finished; cancel it first.")
         del self._videos[id]
-        self.jobs.part(id)
+        self.jobs.detach(id)
         content = video.edits.source.sha256
         if again := next((v for v in self.videos() if v.edits.source.sha256 == content), None):
-            self.jobs.join(content, again.id)
+            self.jobs.attach(content, again.id)
         video.close()
         shutil.rmtree(self._temporary.path / id, ignore_errors=True)
 
@@ -379,7 +379,7 @@ class Studio:
                 video.close()
                 raise UsageError(f"{MOST_OPEN} videos are open; close one first.")
             self._videos[video.id] = video
-        self.jobs.join(sha256, video.id)
+        self.jobs.attach(sha256, video.id)
         return video
 
     def _history(self, name: str, sha256: str, pictures: Pictures) -> History:
