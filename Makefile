@@ -33,7 +33,7 @@ test: $(VENV)/ready-dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 test-slow: $(VENV)/ready-dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow -n 2 --dist worksteal
 
 lint: $(VENV)/ready-dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

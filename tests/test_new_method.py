@@ -69,7 +69,17 @@ def test_it_has_a_row_in_the_table(source: Path, tmp_path: Path) -> None:
     (suite,) = re.findall(r"```toml\n(.*?)```", PAGE, re.S)
     few = "--clips 16 --people 8"  # a try-out takes some anyway
     (tmp_path / "mine.toml").write_text(suite.replace("--clips 160 --people 40", few))
-    words = ("benchmark", "mine.toml", "--rows", "row-mean", "--try-out", "-o", "mine")
+    words = (
+        "benchmark",
+        "mine.toml",
+        "--rows",
+        "row-mean",
+        "--try-out",
+        "-o",
+        "mine",
+        "--workers",
+        "1",
+    )
     run(source, "masquerade", *words, "--device", "cpu", folder=tmp_path)
     results = tmp_path / "mine" / "try-out" / "results"
     rows = json.loads((results / "mimes.json").read_text())["rows"]

@@ -92,7 +92,7 @@ def test_a_papers_suite_runs_from_the_datasets_folders_to_its_tables(
     some = some or [row for row in table.rows if row.method is not None][:1]
     rows = ",".join(row.name for row in some or table.rows)
     words = ["benchmark", name, "--data", str(given), "-o", str(tmp_path), "--try-out"]
-    words += ["--tables", table.name, "--rows", rows, "--device", "cpu", "--workers", "2"]
+    words += ["--tables", table.name, "--rows", rows, "--device", "cpu", "--workers", "1"]
     assert main(words) == 0
     found = from_json((results / f"{table.name}.json").read_text())
     assert "this is a try-out" in (found.void or "")
