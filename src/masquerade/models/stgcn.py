@@ -76,9 +76,19 @@ class GraphConvolution(nn.Module):
         self.weight = nn.Conv2d(channels, out * len(adjacency), 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, T, V) to (N, out, T, V)."""
-        each = self.weight(x).unflatten(1, (len(self.adjacency), -1))  # (N, 3, out, T, V)
-        return torch.einsum("njctw,jvw->nctv", each, self.adjacency * self.importance)
+        """(N, C, T, V) to (N, out, T, V).
+
+        Neighbours are summed before W_j is applied, which is the same and takes fewer numbers: a
+        layer has fewer channels before it than behind.
+        """
+        edges = self.adjacency * self.importance  # (3, V, V)
+        parts = len(edges)
+        weight = self.weight.weight.view(parts, -1, x.shape[1], 1, 1)  # W_j, (3, out, C, 1, 1)
+        assert self.weight.bias is not None
+        bias = self.weight.bias.view(parts, -1)  # (3, out)
+        gathered = torch.einsum("nctw,jvw->njctv", x, edges).flatten(1, 2)  # (N, 3 C, T, V)
+        found = F.conv2d(gathered, weight.transpose(0, 1).flatten(1, 2))
+        return found + torch.einsum("jo,jv->ov", bias, edges.sum(dim=2))[:, None]
 
 
 class Layer(nn.Module):

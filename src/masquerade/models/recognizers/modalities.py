@@ -1,7 +1,6 @@
 """MODALITIES: what of a clip a recognizer is fed, such as frames, motion, flow or poses."""
 
 from collections.abc import Callable
-from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -54,6 +53,14 @@ def _background(clip: Tensor) -> Tensor:
     return resize_clip(top, (max(16, rows), top.shape[4]), antialias=False)
 
 
+def _local_mean(frames: Tensor, side: int) -> Tensor:
+    """The mean of the square around each pixel of (N, C, H, W), or of its part in the frame."""
+    for kernel in ((side, 1), (1, side)):
+        half = (kernel[0] // 2, kernel[1] // 2)
+        frames = F.avg_pool2d(frames, kernel, stride=1, padding=half, count_include_pad=False)
+    return frames
+
+
 def _contrast(clip: Tensor) -> Tensor:
     """Frames with local contrast normalised: what is a few grey levels off its surroundings shows.
 
@@ -62,11 +69,8 @@ def _contrast(clip: Tensor) -> Tensor:
     """
     side = max(3, clip.shape[3] // CONTRAST_SHARE) // 2 * 2 + 1
     flat = clip.transpose(1, 2).flatten(0, 1)  # (B * T, 3, H, W)
-    blur = partial(
-        F.avg_pool2d, kernel_size=side, stride=1, padding=side // 2, count_include_pad=False
-    )
-    off = flat - blur(flat)
-    sd = blur(off.square().mean(dim=1, keepdim=True)).sqrt()
+    off = flat - _local_mean(flat, side)
+    sd = _local_mean(off.square().mean(dim=1, keepdim=True), side).sqrt()
     shown = (0.5 + off / (2 * CONTRAST_RANGE * (sd + CONTRAST_FLOOR))).clamp(0, 1)
     return shown.reshape(clip.shape[0], clip.shape[2], *flat.shape[1:]).transpose(1, 2)
 
