@@ -14,6 +14,7 @@ from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.evaluation import Evaluation, from_json
 from masquerade.evaluation.ground_truth import GroundTruth
 from masquerade.evaluation.kernel_ridge import extract_features
+from masquerade.evaluation.person_metric import principal_axes
 from masquerade.evaluation.presets import STILL_KERNELS
 from masquerade.evaluation.protocols import protocols, source_files
 from masquerade.evaluation.reidentification import (
@@ -211,3 +212,18 @@ def test_results_without_it_are_read(evaluation: Evaluation, tmp_path: Path) -> 
     before = replace(evaluation, rows=rows)
     text = before.to_json().replace('"reidentification": []', '"earlier": []')
     assert '"reidentification"' not in text and from_json(text) == before
+
+
+@pytest.mark.parametrize("shape", [(12, 40), (40, 12), (12, 12), (3, 1)])
+def test_principal_axes_are_those_of_a_singular_value_decomposition(
+    shape: tuple[int, int],
+) -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=shape) * np.exp(-np.arange(shape[1]) / 8)
+    features -= features.mean(axis=0)
+    _, spread, axes = np.linalg.svd(features, full_matrices=False)
+    known = axes[spread > 1e-6]
+    found = principal_axes(features).T
+    assert found.shape == known.shape
+    np.testing.assert_allclose(np.abs(found @ known.T), np.eye(len(known)), atol=1e-6)
+    assert principal_axes(np.zeros(shape)).shape == (shape[1], 0)
