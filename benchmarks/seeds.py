@@ -1,23 +1,24 @@
 """How often do intervals of one seed's attackers hold the scores of another seed's?
 
-    python benchmarks/seeds.py uti --work FOLDER      # after `real.py uti --work FOLDER`
+    python benchmarks/seeds.py real uti --work bench/
 
-Attackers that differ in their seed alone (first weights, order, augmentation, and the people who
-are held out to choose among them) are scored by themselves: each seed as a table of its own. A cell
-is one label of one row. Its interval is over the people of the test, who are the same for all
-seeds; it should hold the others' scores in nine cells of ten.
+It reads what `masquerade benchmark real -o bench/` left. Attackers that differ in their seed alone
+(first weights, order, augmentation, and the people who are held out to choose among them) are
+scored by themselves: each seed as a table of its own. A cell is one label of one row. Its interval
+is over the people of the test, who are the same for all seeds; it should hold the others' scores in
+nine cells of ten.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import tempfile
 from pathlib import Path
 
-from real import BENCHMARKS, RESULTS, manifest_of
-
-from masquerade.evaluation.attackers import WITHOUT_FILES, families_on_raw, get_families
+from masquerade.benchmark.suite import read_suite, suite_names
+from masquerade.cli import evaluate as evaluation
+from masquerade.cli.benchmark import Options, places_of, plan_table
+from masquerade.evaluation.attackers import families_on_raw, get_families
 from masquerade.evaluation.evaluator import PREDICTIONS
 from masquerade.evaluation.ground_truth import GroundTruth
 from masquerade.evaluation.metric_specs import metric_specs
@@ -27,19 +28,24 @@ from masquerade.evaluation.protocols import protocols
 from masquerade.evaluation.results import Finding
 from masquerade.evaluation.scoring import score_table, scoring_inputs
 
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "results"
 ASKED = 90.0  # per cent of the cells
 
 
-def tables(name: str, work: Path) -> list[dict[tuple[str, str], Finding]]:
+def tables(given: argparse.Namespace) -> list[dict[tuple[str, str], Finding]]:
     """The findings of each seed by row and label."""
-    benchmark = BENCHMARKS[name]
-    folder = work / (benchmark.data if isinstance(benchmark.data, str) else name)
-    manifest = manifest_of(benchmark.data, folder, 0)
-    found = protocols(manifest, folds=benchmark.folds)
+    suite = read_suite(given.suite)
+    options = Options(suite=given.suite, output=given.work, data=given.data)
+    places, table = places_of(suite, options), suite.table(given.table)
+    planned = plan_table(suite, table, places, options)
+    manifest, _ = evaluation.read_clips(planned.options)
+    config = evaluation.config_of(planned.options)
+    found = protocols(manifest, folds=config.folds)
     truth, specs = GroundTruth.of(manifest, found), metric_specs(manifest, found, ())
-    models = get_preset(benchmark.preset).attackers
-    families = get_families(WITHOUT_FILES, models)
-    saved = Predictions.load(folder / PREDICTIONS)
+    models = get_preset(config.preset).attackers
+    families = get_families(config.attackers, models)
+    saved = Predictions.load(places.folder / "attacks" / "-".join(table.attacked) / PREDICTIONS)
     rows = list(dict.fromkeys(key.method for key in saved.blocks))
     every = []
     for seed in sorted({key.seed for key in saved.blocks}):
@@ -78,14 +84,15 @@ def share_held(every: list[dict[tuple[str, str], Finding]]) -> tuple[int, int]:
     return held, count
 
 
-def page(name: str, every: list[dict[tuple[str, str], Finding]]) -> str:
+def page(given: argparse.Namespace, every: list[dict[tuple[str, str], Finding]]) -> str:
     """The page: the share of all cells, and each cell by seed."""
     held, count = share_held(every)
     lines = [
-        f"# Seeds of attackers: {BENCHMARKS[name].title}",
+        f"# Seeds of attackers: {read_suite(given.suite).table(given.table).title}",
         "",
-        f"Made by `python benchmarks/seeds.py {name}` from the predictions of",
-        f"`benchmarks/real.py {name}`: {len(every)} seeds, each scored as a table of its own.",
+        f"Made by `python benchmarks/seeds.py {given.suite} {given.table}` from the predictions of",
+        f"`masquerade benchmark {given.suite}`: {len(every)} seeds, each scored as a table of its",
+        "own.",
         f"Intervals of one seed hold the scores of another in {held} of {count} comparisons:",
         f"{100 * held / max(1, count):.0f} % (asked: {ASKED:.0f}).",
         "",
@@ -105,15 +112,15 @@ def page(name: str, every: list[dict[tuple[str, str], Finding]]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("name", choices=BENCHMARKS)
-    parser.add_argument(
-        "--work", type=Path, default=Path(tempfile.gettempdir()) / "masquerade-real"
-    )
+    parser.add_argument("suite", choices=suite_names())
+    parser.add_argument("table")
+    parser.add_argument("--work", type=Path, required=True, help="-o of the benchmark")
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
-    every = tables(given.name, given.work)
-    text = page(given.name, every)
-    (given.out / f"seeds-{given.name}.md").write_text(text)
+    every = tables(given)
+    text = page(given, every)
+    (given.out / f"seeds-{given.table}.md").write_text(text)
     print(text)
     held, count = share_held(every)
     return 0 if 100 * held >= ASKED * count else 1

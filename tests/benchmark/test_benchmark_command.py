@@ -29,6 +29,7 @@ title = "48 drawn clips"
 data = "drawn"
 evaluate = "--preset many --folds 0 --seeds 1 --attackers background --allow-empty"
 limits = ["A note on the data."]
+compared_with = ["raw"]
 rows = [
   { name = "black", method = "blacken" },
   { name = "trained", train = "spact QUICK" },
@@ -68,7 +69,9 @@ def test_a_suite_trains_attacks_and_writes_its_tables(done: Path) -> None:
     assert "training" in (result.rows[3].not_applicable or "")
     assert "A note on the data." in result.limits
     assert "masquerade benchmark" in result.command
-    assert (done / "results" / "drawn.md").exists()
+    markdown = (done / "results" / "drawn.md").read_text()
+    assert "| black less raw | -" in markdown and "| trained less raw | " in markdown
+    assert "failed less raw" not in markdown
     page = (done / "index.html").read_text()
     assert "48 drawn clips" in page and "trained" in page
     assert (done / "table.csv").exists() and (done / "trade-off.png").exists()

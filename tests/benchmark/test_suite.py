@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,7 @@ def table(**changes: Any) -> dict[str, Any]:
         (table(rows=[{"name": "b", "method": "blur", "raw": True}]), "either method or train"),
         (table(rows=[{"name": "b", "raw": "yes"}]), "raw of table t is to be true or false"),
         (table(rows=[{"name": "b", "method": "blur", "network": "x"}]), "has a network"),
+        (table(compared_with=["c"]), "table t is compared with c, which is none of its rows"),
         (table(published="demo"), "no published table 'demo'"),
         (table(published_attackers="none"), "published_attackers of t is none of scratch"),
         (table(rows=[{"method": "blur"}]), "lacks its name"),
@@ -142,6 +144,18 @@ def test_its_flags_can_be_tried_out(name: str, tmp_path: Path) -> None:
         for jobs in planned.trainings.values():
             given, recipe = train.parse(list(jobs[0].words[1:]))
             assert given.allow_chance and {phase.epochs for phase in recipe.phases} == {1}
+
+
+def test_every_ablation_of_stprivacy_changes_one_thing_of_the_recipe() -> None:
+    rows = read_suite("stprivacy-drawn").table("ablations").rows
+    more = ["--data", "x.csv", "-o", "x"]
+    given = {row.name: [*shlex.split(row.train or ""), *more] for row in rows}
+    recipes = {name: train.parse(words)[1] for name, words in given.items()}
+    assert len({str(one) for one in recipes.values()}) == len(rows)
+    assert recipes["keep ratio 0.8"].arguments["keep"] == 0.8
+    for name, loss in {"action weight 0.1": "utility", "privacy weight 0.1": "adversarial"}.items():
+        updates = recipes[name].phases[-1].updates
+        assert next(one for one in updates if "adversarial" in one.losses).losses[loss] == 0.1
 
 
 def test_one_name_is_one_dataset_in_all_suites() -> None:

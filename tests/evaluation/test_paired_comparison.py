@@ -19,6 +19,7 @@ from masquerade.evaluation.presets import PRESETS
 from masquerade.methods import build
 from masquerade.metrics.intervals import paired
 from masquerade.metrics.statistic import Statistic, average
+from masquerade.report.differences import differences_markdown
 
 ENTRIES = [
     EvaluatedMethod(name="black", method=build("blacken")),
@@ -117,3 +118,17 @@ def test_trained_lines_and_others_are_read_by_as_many(
         assert np.allclose(
             copied.weighted(every_second), runs.weighted(every_second), equal_nan=True
         )
+
+
+def test_lines_less_others_are_a_table(
+    manifest: Manifest, kept: Path, evaluation: Evaluation
+) -> None:
+    found = paired_scores(manifest, ENTRIES, CONFIG, folder=kept)
+    page = differences_markdown(evaluation, found, ["raw", "copy"])
+    body = [line for line in page.splitlines() if " less " in line and line.startswith("|")]
+    names = [line.split(" | ")[0].strip("| ") for line in body]
+    assert names == ["black less raw", "black less copy", "copy less raw"]
+    (gap,) = found["action"].differences([("copy", "raw")])  # one of three is wider
+    assert f"| {gap.value:+.2f} [" in body[2]
+    lost = found["action"].scores["black"].value - found["action"].scores["raw"].value
+    assert lost < 0 and f"| {lost:+.2f} [" in body[0]

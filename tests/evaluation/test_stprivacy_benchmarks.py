@@ -1,9 +1,8 @@
-"""The commands that make STPrivacy's ablations, its dial and its figure, on a few drawn clips."""
+"""The commands that plot STPrivacy by keep ratio and make its figure, on a few drawn clips."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +13,7 @@ import pytest
 import scenes
 import torch
 
-from masquerade.checkpoint import load, save
+from masquerade.checkpoint import save
 from masquerade.errors import UsageError
 from masquerade.evaluation.results import Finding
 from masquerade.methods.stprivacy import STPrivacy
@@ -82,57 +81,6 @@ def quick_stprivacy(
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RECIPES, "stprivacy", quick_stprivacy)
-
-
-@pytest.mark.slow
-def test_ablations_are_trained_and_stand_in_one_table(
-    data: Path, tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ablation = benchmark("stprivacy_ablation")
-    names = ["default", "anonymize-only", "depth 4"]
-    words = ["--data", str(data), "-o", str(tmp_path), "--preset", "quick", *JUDGED]
-    words += ["--train", "--device cpu --ratio 2"]
-    ablation.main([*words, "--only", ",".join(names)])
-    page = (tmp_path / "results.md").read_text()
-    assert all(name in page for name in names)
-    runs = {name: load(tmp_path / "runs" / name.replace(" ", "-")) for name in names}
-    assert runs["anonymize-only"].mode == "anonymize-only"
-    assert runs["depth 4"].tubelet == (4, 4, 4)
-    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
-    assert [row["name"] for row in rows] == ["raw", *names]
-    assert all(row["findings"] for row in rows)
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("anonymizer.safetensors")}
-    ablation.main([*words, "--only", "default"])  # a finished run is not trained again
-    assert before == {path: path.stat().st_mtime_ns for path in before}
-
-
-def test_every_variant_changes_one_thing_of_the_recipe(tmp_path: Path) -> None:
-    from argparse import Namespace
-
-    from masquerade.cli.train import parse
-
-    ablation = benchmark("stprivacy_ablation")
-    given = Namespace(data=Path("x.csv"), output=tmp_path, preset="paper", seed=0, train="")
-    recipes = {name: parse(ablation.words_of(name, given))[1] for name in ablation.VARIANTS}
-    assert len({str(one) for one in recipes.values()}) == len(ablation.VARIANTS)
-    assert recipes["alpha .8"].arguments["keep"] == 0.8
-    contest = recipes["action .1"].phases[-1]
-    assert next(t for t in contest.updates if "adversarial" in t.losses).losses["utility"] == 0.1
-    contest = recipes["privacy .1"].phases[-1]
-    assert (
-        next(t for t in contest.updates if "adversarial" in t.losses).losses["adversarial"] == 0.1
-    )
-
-
-def test_what_cannot_be_trained_is_a_line_that_says_why(
-    data: Path, tmp_path: Path, quick: None
-) -> None:
-    words = ["--data", str(data), "-o", str(tmp_path), "--preset", "quick", *JUDGED]
-    benchmark("stprivacy_ablation").main(
-        [*words, "--only", "default", "--train", "--device cpu --frames 3"]
-    )
-    row = json.loads((tmp_path / "results.json").read_text())["rows"][1]
-    assert "does not divide into tubelets" in row["not_applicable"]
 
 
 @pytest.mark.slow

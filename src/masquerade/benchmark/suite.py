@@ -80,6 +80,8 @@ class SuiteTable:
     # the attackers whose scores stand beside the paper's, as `raw`; None: the strongest of all
     published_attackers: str | None = None
     held_out: str = "people"  # what the groups are that are in train or in test
+    # rows, or `raw`, that every row is compared with on the same clips
+    compared_with: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()  # notes on the data, to stand under the table
 
     @property
@@ -185,6 +187,9 @@ def _check(suite: Suite) -> None:
         rows = [row.name for row in table.rows]
         if not rows or len(set(rows)) < len(rows):
             fail(f"table {table.name} is to have rows, each of another name.")
+        for other in table.compared_with:
+            if other not in ("raw", *rows):
+                fail(f"table {table.name} is compared with {other}, which is none of its rows.")
         for row in table.rows:
             if (row.method is not None) + (row.train is not None) + row.raw != 1:
                 fail(f"row {row.name} of {table.name} is to have either method or train, or raw.")

@@ -51,11 +51,13 @@ from masquerade.errors import UsageError, escape
 from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate
 from masquerade.evaluation.attackers import clip_bytes
 from masquerade.evaluation.chosen_recognizers import with_recognizers
+from masquerade.evaluation.paired_comparison import paired_scores
 from masquerade.evaluation.presets import get_preset
 from masquerade.evaluation.published_start import from_published
 from masquerade.ranges import Checked, Count, Whole
 from masquerade.ray_cluster import ray_cluster, wants_gpu
 from masquerade.report.benchmark_page import write_report
+from masquerade.report.differences import differences_markdown
 from masquerade.report.printed_tables import Beside
 from masquerade.report.table import show
 from masquerade.training.distributed import refuse_torchrun
@@ -366,12 +368,13 @@ def run_table(
         found, notes = evaluation.method_lines(given, anonymizer, manifest, config)
         limits += notes
         lines += [replace(found[0], name=row.name), *found[1:]]
+    folder = places.folder / "attacks" / "-".join(table.attacked)
     result = evaluate(
         manifest,
         lines,
         config,
         data=table.title,
-        folder=places.folder / "attacks" / "-".join(table.attacked),
+        folder=folder,
         command=command,
         limits=(*table.limits, *limits),
         held_out=table.held_out,
@@ -379,8 +382,14 @@ def run_table(
         report=progress.print_line,
     )
     result = replace(result, void=VOID) if places.tried else result
-    beside = beside_paper(suite, table, result)
-    evaluation.write_results(result, places.folder / "results", table.name, more=beside)
+    more = [beside_paper(suite, table, result)]
+    known = [row.name for row in result.rows]
+    if others := [name for name in table.compared_with if name in known]:
+        paired = paired_scores(manifest, lines, config, folder=folder, progress=progress.follow)
+        more.append(differences_markdown(result, paired, others))
+    evaluation.write_results(
+        result, places.folder / "results", table.name, more="\n".join(filter(None, more))
+    )
     return result
 
 

@@ -194,14 +194,14 @@ def markdown(evaluation: Evaluation) -> str:
     if evaluation.void:
         parts += [f"**VOID: {evaluation.void}**", ""]
     parts += [
-        *_markdown_table(headings(columns, evaluation.held_out), lines(evaluation, columns)),
+        *markdown_table(headings(columns, evaluation.held_out), lines(evaluation, columns)),
         "",
     ]
     parts += [f"- {note}" for note in notes(evaluation)]
     rest = [one for one in all_columns(evaluation) if one not in columns]
     if rest:
         parts += ["", "## Each attribute", ""]
-        parts += _markdown_table(headings(rest, evaluation.held_out), lines(evaluation, rest))
+        parts += markdown_table(headings(rest, evaluation.held_out), lines(evaluation, rest))
     controls = [
         [one.kind, one.label, with_interval(one.score), number(one.floor), YES_NO[one.passed]]
         for one in evaluation.controls
@@ -209,30 +209,30 @@ def markdown(evaluation: Evaluation) -> str:
     if evaluation.rows and evaluation.rows[0].poses:
         parts += ["", "## Poses alone", "", POSES, ""]
         head = [*headings(all_columns(evaluation), evaluation.held_out), "poses"]
-        parts += _markdown_table(head, _pose_lines(evaluation))
+        parts += markdown_table(head, _pose_lines(evaluation))
     restored = _restored_lines(evaluation)
     if restored:
         parts += ["", "## Restored pictures", "", RESTORED, ""]
-        parts += _markdown_table(RESTORED_HEAD, restored)
+        parts += markdown_table(RESTORED_HEAD, restored)
     if any(row.reidentification for row in evaluation.rows):
         people = evaluation.held_out
         title = f"Re-identification across clips, {people} unseen"
         parts += ["", f"## {title}", "", REIDENTIFICATION.format(people=people), ""]
-        parts += _markdown_table(*_reidentification_lines(evaluation))
-        parts += ["", *_markdown_table(FEATURE_HEAD, _feature_lines(evaluation))]
+        parts += markdown_table(*_reidentification_lines(evaluation))
+        parts += ["", *markdown_table(FEATURE_HEAD, _feature_lines(evaluation))]
     sweep = _sweep_lines(evaluation)
     if sweep:
         parts += ["", "## f_lambda", "", SWEEP.format(people=evaluation.held_out), ""]
-        parts += _markdown_table(sweep[0], sweep[1:])
+        parts += markdown_table(sweep[0], sweep[1:])
     means = _mean_lines(evaluation)
     if means:
-        parts += ["", "## Mean over networks", "", MEANS, "", *_markdown_table(MEANS_HEAD, means)]
+        parts += ["", "## Mean over networks", "", MEANS, "", *markdown_table(MEANS_HEAD, means)]
     for title, head, body in (
         ("Controls", CONTROL_HEAD, controls),
         ("Trade-off, and what else attackers know", TRADE_OFF_HEAD, _trade_off_lines(evaluation)),
         ("Every attacker", ATTACKER_HEAD, _attacker_lines(evaluation)),
     ):
-        parts += ["", f"## {title}", "", *_markdown_table(head, body)]
+        parts += ["", f"## {title}", "", *markdown_table(head, body)]
     return "\n".join(parts) + "\n"
 
 
@@ -518,7 +518,8 @@ def _marked(name: str, found: Finding) -> str:
     return f"{out}, highest" if name == found.highest else out
 
 
-def _markdown_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table; bars within cells become slashes."""
     return [
         f"| {' | '.join(head)} |",
         f"|{'|'.join(['---'] * len(head))}|",

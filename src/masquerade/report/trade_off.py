@@ -11,6 +11,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from masquerade.evaluation.results import Evaluation, Finding, Row
 from masquerade.methods import METHODS
@@ -19,6 +20,9 @@ from masquerade.report.verdicts import floor_value, headline_columns, is_identit
 
 LEARNED, PLAIN, RAW, AIM = "#d55e00", "#0072b2", "#000000", "#009e73"  # Okabe and Ito's
 HOW_TO_READ = "squares are trained, dots are not, lines are 95 % intervals; dotted: the best guess"
+
+
+BESIDE = 0.4  # inches beside a plot, into which names of points may reach
 
 
 def is_learned(row: Row) -> bool:
@@ -48,7 +52,8 @@ def trade_off_figure(
     """
     drawn = [(one, trade_off_labels(one)) for one in evaluations]
     columns = max(1, *(len(labels) for _, labels in drawn))
-    figure = Figure(figsize=(6.5 * columns, 5.6 * len(drawn)), layout="constrained")
+    layout = ConstrainedLayoutEngine(w_pad=BESIDE)
+    figure = Figure(figsize=(6.5 * columns, 5.6 * len(drawn)), layout=layout)
     FigureCanvasAgg(figure)
     grid = figure.subplots(len(drawn), columns, squeeze=False)
     points: list[tuple[Axes, list[tuple[float, float, str]]]] = []
@@ -147,7 +152,7 @@ def _name(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
         text.remove()
         sizes.append((box.width + 2, box.height))
     area = Box(axes.bbox.x0 + 2, axes.bbox.y0 + 2, figure.bbox.x1 - 2, axes.bbox.y1)
-    area = area._replace(right=min(area.right, axes.bbox.x1 + 40))
+    area = area._replace(right=min(area.right, axes.bbox.x1 + BESIDE * figure.dpi))
     found = place_labels(at, sizes, area, radius=5.0)
     points_per_pixel = 72 / figure.dpi
     for (x, y, name), (px, py), place in zip(points, at, found, strict=True):
