@@ -11,6 +11,7 @@ and the output's has a share of the source's amplitude (else the trace that a bl
 from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import cv2
@@ -294,14 +295,37 @@ def residual_detail(before: F32, after: F32, mask: NDArray[np.bool_]) -> Remains
     rows = slice(max(0, y - WINDOW), y + height + WINDOW)  # farther than any filter reaches
     near = rows, slice(max(0, x - WINDOW), x + width + WINDOW)
     before, after, mask = before[near], after[near], mask[near]
-    inside = mask.astype(np.float32)
-    a, b = (np.asarray(x - cv2.GaussianBlur(x, (0, 0), SIGMA)) * inside for x in (before, after))
-    ab, aa, bb, n = (_window_mean(x) for x in (a * b, a * a, b * b, inside))
+    inside = None if mask.all() else mask.astype(np.float32)
+    a = _detail(before, inside)
+    aa = _window_mean(a * a)
+    n = _whole_window_mean(mask.shape) if inside is None else _window_mean(inside)
     detailed = mask & (aa > MIN_DETAIL**2 * n)
+    count = np.count_nonzero(detailed)
+    if not count:
+        return Remains(0, 0, 0)
+    b = _detail(after, inside)
+    ab = _window_mean(a * b)
+    strong = detailed & (ab > MIN_GAIN * aa)  # where alone the rest is worth its time
+    if not strong.any():
+        return Remains(count, 0, 0)
+    bb = _window_mean(b * b)
+    ab, aa, bb = ab[strong], aa[strong], bb[strong]
     both = np.sqrt(np.maximum(aa * bb, 0))
-    left = detailed & (ab > MIN_CORRELATION * both) & (ab > MIN_GAIN * aa)
-    surely = detailed & (ab > SURE_CORRELATION * both) & (ab > SURE_GAIN * aa)
-    return Remains(int(detailed.sum()), int(left.sum()), int(surely.sum()))
+    left = ab > MIN_CORRELATION * both
+    surely = (ab > SURE_CORRELATION * both) & (ab > SURE_GAIN * aa)
+    return Remains(count, np.count_nonzero(left), np.count_nonzero(surely))
+
+
+def _detail(luma: F32, inside: F32 | None) -> F32:
+    """What a Gaussian takes away, in a region (h, w) of 0 and 1; None: everywhere."""
+    fine = cv2.subtract(luma, cv2.GaussianBlur(luma, (0, 0), SIGMA))
+    return np.asarray(fine if inside is None else cv2.multiply(fine, inside), np.float32)
+
+
+@lru_cache(maxsize=4)
+def _whole_window_mean(shape: tuple[int, int]) -> F32:
+    """The share of each pixel's window that lies in a frame (h, w)."""
+    return _window_mean(np.ones(shape, np.float32))
 
 
 def _window_mean(x: Any) -> F32:
