@@ -252,9 +252,9 @@ class Picture:
             grey = np.random.default_rng(seed).integers(0, 256, (40, 60, 1))
             self.pixels[:] = grey
 
-    def rgb(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    def luma(self, size: tuple[int, int]) -> NDArray[np.uint8]:
         assert size == SIZE
-        return self.pixels
+        return self.pixels[..., 0]
 
 
 @pytest.fixture(autouse=True)

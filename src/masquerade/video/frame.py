@@ -28,7 +28,7 @@ class YuvToRgb:
     def __init__(self, info: VideoInfo, *, force_8bit: bool = False) -> None:
         self.info = info
         self._deep = info.bit_depth > 8 and not force_8bit
-        self._scalers: dict[tuple[int, int] | None, tuple[Any, Lock]] = {}  # None: full size
+        self._scalers: dict[object, tuple[Any, Lock]] = {}  # by size and kind of what is made
         self._adding = Lock()
         self._matrix = matrix_for(info.color, info.coded_size[1])
         self._range = FULL if info.color.full_range else LIMITED
@@ -43,7 +43,24 @@ class YuvToRgb:
             pixels = self._convert(coded, picture, coded, deep=False)
         return upright(pixels, self.info.rotation, self.info.mirrored)
 
-    def _scaler(self, key: tuple[int, int] | None) -> tuple[Any, Lock]:
+    def luma(self, picture: VideoFrame, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Upright luma of a scaled copy, (h, w), over 0..255; see `Frame.luma`."""
+        if picture.format.is_rgb or self.info.has_alpha or has_alpha(picture):
+            return np.asarray(cv2.cvtColor(self.rgb(picture, size), cv2.COLOR_RGB2GRAY), np.uint8)
+        coded = size[::-1] if self.info.rotation in (90, 270) else size
+        scaler, alone = self._scaler((coded, "luma"))
+        with alone:
+            out = scaler.reformat(
+                picture,
+                width=coded[0],
+                height=coded[1],
+                format="gray",
+                src_color_range=self._range,
+                dst_color_range=FULL,
+            )
+        return upright(out.to_ndarray(), self.info.rotation, self.info.mirrored)
+
+    def _scaler(self, key: object) -> tuple[Any, Lock]:
         with self._adding:
             if key not in self._scalers and len(self._scalers) == MOST_SIZES:
                 self._scalers.clear()
@@ -88,13 +105,13 @@ def over_black(pixels: Pixels) -> Pixels:
     return laid
 
 
-def upright(pixels: Pixels, rotation: int, mirrored: bool) -> Pixels:
-    """(H, W, 3) turned clockwise by `rotation` degrees, then flipped if mirrored."""
+def upright(pixels: Any, rotation: int, mirrored: bool) -> Any:
+    """(H, W, 3) or (H, W) turned clockwise by `rotation` degrees, then flipped if mirrored."""
     if not rotation and not mirrored:
         return pixels
     turns = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
     # three times as fast as numpy's copy of a transposed view
-    turned: Any = cv2.rotate(pixels, turns[rotation]) if rotation else pixels
+    turned = cv2.rotate(pixels, turns[rotation]) if rotation else pixels
     return cv2.flip(turned, 1) if mirrored else turned
 
 
@@ -134,3 +151,10 @@ class Frame:
         and always uint8, as detectors want it.
         """
         return self._to_rgb.rgb(self.picture, size)
+
+    def luma(self, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Upright luma of a copy of `size`, (width, height), as (h, w): the mean of RGB for the eye.
+
+        It comes from the decoder's own luma where there is one, five times as fast as from RGB.
+        """
+        return self._to_rgb.luma(self.picture, size)
