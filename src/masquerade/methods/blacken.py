@@ -16,6 +16,7 @@ class Blacken(Anonymizer):
     """Paint everything, or the chosen regions, black."""
 
     any_size = True
+    framewise = True
     card = Card(
         hides="everything in the region, motion included; the outline of the region stays",
         undo="no: nothing of the region is left",

@@ -33,6 +33,7 @@ class Blur(Anonymizer):
         short: short side in pixels at which larger frames are blurred; 0: the frame's own.
     """
 
+    framewise = True
     card = Card(
         hides="fine detail; the papers' weak and strong settings hardly hide identity",
         undo="partly: networks trained on blurred faces recognize them",

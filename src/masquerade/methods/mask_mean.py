@@ -18,6 +18,7 @@ class MaskMean(Anonymizer):
     """Fill everything, or the chosen regions, with their mean colour in each frame."""
 
     any_size = True
+    framewise = True
     card = Card(
         hides="everything in the region except its mean colour; the outline of the region stays",
         undo="no: one colour per frame is left of the region",

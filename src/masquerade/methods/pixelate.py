@@ -26,6 +26,7 @@ class Pixelate(Anonymizer):
         short: short side that `block` refers to; 0: `block` is in the frame's own pixels.
     """
 
+    framewise = True
     card = Card(
         hides="detail smaller than a block; blocks of 4 and 16 pixels hardly hide identity",
         undo="partly: by networks trained on mosaics, or super-resolution from several frames",

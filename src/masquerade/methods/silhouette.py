@@ -16,6 +16,7 @@ from masquerade.methods.blend import U8
 class Silhouette(Anonymizer):
     """Show only the regions' silhouettes, white on black."""
 
+    framewise = True
     card = Card(
         hides="everything except the outline: appearance, scene, undetected people; gait stays",
         undo="no: nothing but the mask is in the output",
