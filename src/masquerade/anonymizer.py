@@ -179,6 +179,10 @@ class Anonymizer(nn.Module):
     framewise: ClassVar[bool] = False
     """Whether what becomes of a frame depends on no other frame."""
 
+    new_at_cuts: ClassVar[bool] = False
+    """Whether a scene cut leaves nothing of its state but the number of the frame; if so,
+    `state_at_cut` gives that state."""
+
     token_width: int = 0
     """Width of the class token that it takes in training; 0: it takes none."""
 
@@ -240,6 +244,15 @@ class Anonymizer(nn.Module):
             source: a digest of the video, if `needs_source_digest`.
         """
         return None
+
+    def state_at_cut(self, state: Any, frame: int) -> Any:
+        """The state before frame number `frame`, where a scene cut lies; for `new_at_cuts`.
+
+        Args:
+            state: of the new video, as `init_state` made it.
+            frame: 0 is the video's first.
+        """
+        raise NotImplementedError
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         """Anonymize one window of a video.

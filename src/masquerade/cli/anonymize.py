@@ -45,8 +45,8 @@ BOXES = {
     "method": "preset batch_size device amp size seed",
     "output": """verify metadata codec crf encoder_preset lossless bitrate noise_qoffset hwaccel
         force_8bit cfr threads receipt report public_receipt""",
-    "batch": """suffix name skip_existing resume workers engine address record dry_run sequence
-        salvage""",
+    "batch": """suffix name skip_existing resume parts workers engine address record dry_run
+        sequence salvage""",
     "message": "json quiet verbose profile no_progress",
     "deface's": "replacewith keep_audio keep_metadata",
 }
@@ -75,7 +75,8 @@ class Options(PipelineConfig):
     skip_existing: bool = False  # skip inputs whose output exists.
     # skip inputs that an earlier run finished with the same file and settings.
     resume: bool = False
-    # files processed in parallel; by default 1, on a Ray cluster one for each core.
+    # files processed in parallel; by default 1, on a Ray cluster one for each core. With --parts:
+    # parts of one file, by default one for each core.
     workers: Count | None = None
     # what runs several files: processes of this machine, or ray (Ray Data), on many machines.
     engine: Engine = "processes"
@@ -192,7 +193,9 @@ def main(argv: list[str]) -> int:
     outcomes = []
     quiet = options.quiet or options.json
     bar = not (options.no_progress or quiet)
-    together = options.engine == "ray" or ((options.workers or 1) > 1 and len(tasks) > 1)
+    together = options.engine == "ray" or (
+        (options.workers or 1) > 1 and len(tasks) > 1 and options.parts == 1
+    )
     with (
         BatchProgress(
             files=len(tasks),

@@ -20,6 +20,7 @@ from masquerade.errors import UsageError, VideoError
 from masquerade.object_store import RemotePath, find_remote, path_of, remote_digest
 from masquerade.pipeline.config import Pipeline
 from masquerade.pipeline.file_outcome import FileOutcome, recover_folders, run_task
+from masquerade.pipeline.file_parts import check_parts
 from masquerade.pipeline.outputs import FileTask, check_outputs, config_of, receipt_path
 from masquerade.pipeline.ray_batch import run_on_ray
 from masquerade.pipeline.receipt import VERSION
@@ -208,12 +209,21 @@ def anonymize_batch(
     """Anonymize files, in this process, in several or on a cluster; yield the outcome of each.
 
     `workers` are how many files are done side by side; None: one, or on a Ray cluster, which is
-    that at `address`, as many as it has cores. `resume` leaves out files that `is_finished`,
-    `skip_existing` files whose output exists. `progress` is called with each task that begins in
-    this process, and gives its callback. Whoever leaves before the end closes it, which ends the
-    processes and removes what they left.
+    that at `address`, as many as it has cores. With `parts` in the configuration one file is done
+    after the other, and `workers` are how many of its parts are done side by side. `resume` leaves
+    out files that `is_finished`, `skip_existing` files whose output exists. `progress` is called
+    with each task that begins in this process, and gives its callback. Whoever leaves before the
+    end closes it, which ends the processes and removes what they left.
     """
     check_outputs(tasks, pipeline.config)
+    in_parts = pipeline.config.parts > 1
+    if in_parts and engine == "ray":
+        raise UsageError(
+            "--parts splits a file among processes of this machine: leave it or --engine ray out."
+        )
+    if in_parts:
+        check_parts(pipeline)
+        pipeline = pipeline._replace(workers=workers)
     configs = {task: config_of(task, pipeline.config, tasks) for task in tasks}
     recover_folders(configs.items())
     todo = []
@@ -231,7 +241,7 @@ def anonymize_batch(
     if engine == "ray":
         yield from run_on_ray(todo, address=address, workers=workers)
         return
-    if workers is not None and workers > 1 and len(todo) > 1:
+    if workers is not None and workers > 1 and len(todo) > 1 and not in_parts:
         yield from _run_in_processes(todo, workers)
         return
     for task, own in todo:

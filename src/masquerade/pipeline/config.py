@@ -19,6 +19,7 @@ from masquerade.pipeline.receipt import config_hash
 from masquerade.pipeline.track_methods import TrackMethod, check_track_methods
 from masquerade.ranges import (
     Checked,
+    Count,
     Positive,
     Seed,
     UnitInterval,
@@ -146,6 +147,9 @@ class PipelineConfig(RegionConfig):
     amp: bool = False  # half precision in networks, on CUDA.
     threads: Annotated[int, at_least(0, 1024)] = 0  # threads of decoder and encoder; 0: all cores.
     seed: Seed | None = None  # for science only: whoever knows it can undo the noise.
+    # anonymize and encode a long video in about this many parts, each in a process, and join them.
+    # Methods with moving noise are split at scene cuts only.
+    parts: Count = 1
     preview: Positive | None = None  # anonymize only this many seconds.
     salvage: bool = False  # anonymize what is left of a damaged file.
     allow_empty: bool = False  # publish a video in which nothing was found to hide.
@@ -193,6 +197,7 @@ class Pipeline(NamedTuple):
     check_output: Callable[[Path, Path | None, str], None] | None = None
     edits: Edits | None = None  # what a person decided about the one video of the run
     track_methods: tuple[TrackMethod, ...] = ()  # of those who are hidden by another method
+    workers: int | None = None  # processes for the parts of a file; None: as many as cores
 
     def settings(self) -> dict[str, Any]:
         """What a receipt records of the configuration; edits, if any, by their SHA-256."""

@@ -4,9 +4,11 @@ Of each frame a few bytes a box and a packed silhouette are kept, in memory up t
 in a temporary file that has no name and holds no picture.
 """
 
+import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +42,17 @@ class FoundRegionsFile:
         for part in (head, found.tracks, found.boxes):
             self._file.write(part.tobytes())
         self._file.write(packed)
+
+    def save(self, path: Path) -> None:
+        """Copy everything to a file."""
+        self._file.seek(0)
+        with path.open("wb") as file:
+            shutil.copyfileobj(self._file, file)
+
+    def append_saved(self, path: Path) -> None:
+        """Add what another one saved, of the frames that follow."""
+        with path.open("rb") as file:
+            shutil.copyfileobj(file, self._file)
 
     def read(self) -> Iterator[FoundRegions]:
         """Yield what was found, in order."""

@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
@@ -82,6 +83,19 @@ class RegionJudge:
                 self._pools[track] = pool
             if len(self._pools) > MOST_POOLS:
                 self.end(frame)
+
+    def add_judged(self, other: "RegionJudge", frame: int) -> None:
+        """Add what another one judged of the frames that follow, up to a frame."""
+        self.measured += other.measured
+        self.without_detail += other.without_detail
+        if other.left > self.left:
+            self.left, self.frame = other.left, other.frame
+        for track, pool in other._pools.items():
+            both = _sum([self._pools.pop(track, _Pool()), pool])
+            if both.detailed >= MIN_PIXELS:
+                self._judge(both, frame)
+            else:
+                self._pools[track] = both
 
     def end(self, frame: int) -> None:
         """Judge what waits, all tracks together, in the last frame."""
@@ -227,6 +241,21 @@ class DetailCheck:
         self._found.append(found)
         before, after = (self._detail.luma(pixels) for pixels in (source, made.pixels))
         self._judge(self._made, made.frame.index, before, after, found)
+
+    def hand_over(self, path: Path) -> RegionJudge:
+        """Save what was found in the frames so far; gives the judgement of them."""
+        self._found.save(path)
+        return self._made
+
+    def take_over(self, path: Path, judged: RegionJudge, frame: int) -> None:
+        """Add what another check handed over of the frames that follow, up to a frame.
+
+        Raises:
+            OutputError: detail that should have gone is still there.
+        """
+        self._found.append_saved(path)
+        self._made.add_judged(judged, frame)
+        self._refuse(self._made)
 
     def wrote(self, index: int) -> None:
         """Remember that the next frame of the output shows this frame of the source."""

@@ -150,7 +150,12 @@ def run_file(
         if config.seed is not None:
             warnings.warn(SEED_WARNING, stacklevel=2)
         with transaction(overwrite=config.overwrite) as appear:
-            receipt = _FileRun(src, dst, pipeline, progress, appear).run()
+            kind: type[FileRun] = FileRun
+            if config.parts > 1:
+                from masquerade.pipeline.file_parts import (
+                    PartedRun as kind,  # which derives from it
+                )
+            receipt = kind(src, dst, pipeline, progress, appear).run()
             if config.receipt or config.shadow:
                 published = receipt.public() if config.public_receipt else receipt
                 appear(receipt_path(dst, config)).write_text(published.to_json(), "utf-8")
@@ -163,7 +168,7 @@ def run_file(
         raise MasqueradeError(f"{dst.name}: {error.strerror or error}.") from error
 
 
-class _FileRun:
+class FileRun:
     """The state of one run over one file. The source is probed once, and read twice."""
 
     def __init__(
@@ -241,21 +246,7 @@ class _FileRun:
         with ExitStack() as stack:
             writer = self._open_writer(stack, part, reader)
             boxes, masks = self._open_exports(stack)
-            frames = self._anonymized(stack, reader)
-            rate = exact_rate(self.config.cfr)
-            if rate is not None:
-                frames = to_constant_rate(frames, rate)
-            pictures = prefetch(self._convert_colours(frames, writer))
-            for item, picture in stack.enter_context(closing(pictures)):  # type: ignore[type-var]
-                if not isinstance(item, AnonymizedFrame):
-                    writer.copy(item)
-                    continue
-                self._count(item, boxes)
-                self.detail.wrote(item.frame.index)
-                with self.timer.measure("encode"):
-                    writer.write(picture, item.frame)
-                    if masks:
-                        masks.write(_mask_as_rgb(item), item.frame)
+            self._encode(stack, reader, writer, boxes, masks)
         self._check_ids()
         check_file_coverage(
             self.coverage.total(),
@@ -273,6 +264,31 @@ class _FileRun:
                 same = self.config.cfr is None and self.src.is_file()
                 self.pipeline.check_output(part, self.src if same else None, self.dst.name)
             return file_facts(part, self.dst, info, self.written), detail
+
+    def _encode(
+        self,
+        stack: ExitStack,
+        reader: Reader,
+        writer: Writer,
+        boxes: BoxWriter | None,
+        masks: Writer | None,
+    ) -> None:
+        """Anonymize the frames and write them, with packets of other streams in their places."""
+        frames = self._anonymized(stack, reader)
+        rate = exact_rate(self.config.cfr)
+        if rate is not None:
+            frames = to_constant_rate(frames, rate)
+        pictures = prefetch(self._convert_colours(frames, writer))
+        for item, picture in stack.enter_context(closing(pictures)):  # type: ignore[type-var]
+            if not isinstance(item, AnonymizedFrame):
+                writer.copy(item)
+                continue
+            self._count(item, boxes)
+            self.detail.wrote(item.frame.index)
+            with self.timer.measure("encode"):
+                writer.write(picture, item.frame)
+                if masks:
+                    masks.write(_mask_as_rgb(item), item.frame)
 
     def _compare(self, part: Path, info: VideoInfo) -> ResidualDetail:
         """Decode the output beside its source, and refuse it where detail of it is still there."""
@@ -293,16 +309,13 @@ class _FileRun:
             raise OutputError(f"{self.dst.name} could not be compared: {error}") from error
 
     def _open_writer(self, stack: ExitStack, part: Path, reader: Reader) -> Writer:
-        info, config, metadata = self.info, self.config, self.metadata
+        config, metadata = self.config, self.metadata
         copied = (*metadata.streams, *(self.sound if config.audio == "keep" else ()))
         voices = self.sound if config.audio == "pitch" else ()
-        if config.size == "model":
-            height, width = self.anonymizer.size(info.height, info.width)
-            info = replace(info, height=height, width=width)
         return stack.enter_context(
             Writer(
                 part,
-                info=info,
+                info=self._output_info(),
                 container=self.container,
                 encoding=self.encoding,
                 copies=[reader.stream(index) for index in copied],
@@ -311,6 +324,13 @@ class _FileRun:
                 force_8bit=config.force_8bit,
             )
         )
+
+    def _output_info(self) -> VideoInfo:
+        """The source as the output's video is to be: of its size, or of the method's."""
+        if self.config.size == "source":
+            return self.info
+        height, width = self.anonymizer.size(self.info.height, self.info.width)
+        return replace(self.info, height=height, width=width)
 
     def _open_exports(self, stack: ExitStack) -> tuple[BoxWriter | None, Writer | None]:
         """Writers of boxes and masks where asked for; the files appear complete or not at all."""
@@ -329,12 +349,20 @@ class _FileRun:
 
     def _anonymized(self, stack: ExitStack, reader: Reader) -> Iterator[Any]:
         """Anonymized frames, and packets of other streams in their places."""
+        items = self._stream(until(reader, self.config.preview), self.pipeline.regions)
+        return stack.enter_context(closing(items))  # type: ignore[type-var]
+
+    def _cover(self) -> Cover:
         config = self.config
-        items = anonymize_stream(
-            until(reader, config.preview),
+        return Cover(self.shape, config.mask_scale, config.feather, self.within, config.outside)
+
+    def _stream(self, items: Iterator[Any], regions: Any, *, first: int = 0) -> Iterator[Any]:
+        config = self.config
+        return anonymize_stream(
+            items,
             self.anonymizer,
-            self.pipeline.regions,
-            cover=Cover(self.shape, config.mask_scale, config.feather, self.within, config.outside),
+            regions,
+            cover=self._cover(),
             seed=config.seed,
             digest=bytes.fromhex(video_digest(self.src))
             if self.anonymizer.needs_source_digest
@@ -344,8 +372,8 @@ class _FileRun:
             timer=self.timer,
             watch=None if config.shadow else self.detail.watch,
             track_methods=self.pipeline.track_methods,
+            first=first,
         )
-        return stack.enter_context(closing(items))  # type: ignore[type-var]
 
     def _convert_colours(self, items: Iterator[Any], writer: Writer) -> Iterator[tuple[Any, Any]]:
         """Each item, with the picture to encode if it is a frame."""

@@ -187,6 +187,7 @@ def anonymize_stream(
     watch: Callable[[AnonymizedFrame, Pixels], None] | None = None,
     track_methods: Sequence[TrackMethod] = (),
     threads: bool = True,
+    first: int = 0,
 ) -> Iterator[Any]:
     """Yield an `AnonymizedFrame` for each of a video's frames, which come in order.
 
@@ -196,21 +197,24 @@ def anonymize_stream(
     `batch` at once. `amp` runs networks in half precision, `timer` adds up what stages take, and
     `watch` is called with each frame and the source's pixels before it is yielded. `track_methods`
     are of people who are hidden by another method. Without `threads` the stages follow each other
-    in the caller's, so that no frame waits in a queue.
+    in the caller's, so that no frame waits in a queue. `first` is the number of the first frame, if
+    `items` begin at a scene cut in the middle of a video.
     """
     timer = timer or StageTimer()
     queued: Callable[[Iterator[Any]], Iterator[Any]] = prefetch if threads else iter
     decoded = queued(timer.measure_each("decode", items))
-    paired = queued(_pair_with_regions(decoded, source, timer))
+    paired = queued(pair_with_regions(decoded, source, timer))
     windows = _group_windows(paired, anonymizer.window or batch or 1)
     state = first_state(anonymizer, seed=seed, digest=digest)
+    if first and anonymizer.new_at_cuts:
+        state = anonymizer.state_at_cut(state, first)
     others = TrackMethods(track_methods, seed=seed, digest=digest)
     return queued(
         _anonymize_windows(windows, anonymizer, cover or Cover(), state, others, amp, timer, watch)
     )
 
 
-def _pair_with_regions(items: Iterator[Any], source: Any, timer: StageTimer) -> Iterator[Any]:
+def pair_with_regions(items: Iterator[Any], source: Any, timer: StageTimer) -> Iterator[Any]:
     """(frame, region) for each frame; other items keep their place among them."""
     pending: deque[Any] = deque()
     ended = False

@@ -142,9 +142,19 @@ class Writer:
         packet.stream = self._copies[item.index]
         self._guard(lambda: self._out.mux(packet))
 
+    @property
+    def extradata(self) -> bytes | None:
+        """The encoder's header, which all packets of the video share."""
+        return self._video.codec_context.extradata
+
+    def write_encoded(self, packet: Packet[Any]) -> None:
+        """Write a packet of the video that another writer like this one encoded."""
+        self._guard(lambda: self._put(packet))
+
     def close(self) -> None:
         """Encode what the encoder still holds and finish the file."""
-        self._guard(lambda: self._send(None))
+        if self._written:  # else its packets were encoded elsewhere
+            self._guard(lambda: self._send(None))
         for voice in self._voices.values():
             self._guard(lambda voice=voice: self._out.mux(voice.flush()))  # type: ignore[misc]
         self._guard(self._out.close)
@@ -168,11 +178,13 @@ class Writer:
         if self.info.start < 0:  # an edit list would hide what lies before 0
             options["avoid_negative_ts"] = "make_non_negative"
         muxer = IMAGES[self.kind].muxer if self.kind in IMAGES else self.kind
-        # "file:" because a name may hold a colon, which FFmpeg would take for a protocol.
-        name = f"file:{os.fspath(self.path)}"
-        out = av.open(name, "w", format=muxer, container_options=options)
+        out = av.open(self._target(), "w", format=muxer, container_options=options)
         out.metadata.update(tags)
         return out
+
+    def _target(self) -> Any:
+        # "file:" because a name may hold a colon, which FFmpeg would take for a protocol.
+        return f"file:{os.fspath(self.path)}"
 
     def _video_stream(self) -> VideoStream:
         info, encoding = self.info, self.encoding
@@ -206,8 +218,11 @@ class Writer:
         for packet in self._video.encode(picture):
             packet.duration = self._durations.pop(packet.pts or 0, packet.duration or 0)
             for clean in self._clean(packet):
-                clean.stream = self._video
-                self._out.mux(clean)
+                self._put(clean)
+
+    def _put(self, packet: Packet[Any]) -> None:
+        packet.stream = self._video
+        self._out.mux(packet)
 
     def _guard(self, action: Callable[[], object]) -> None:
         try:

@@ -95,6 +95,7 @@ class Selective(Anonymizer):
     """
 
     noisy = True
+    new_at_cuts = True
     untraceable = (
         "its noise is drawn from a secret and follows the optical flow of each video, which are no "
         "operations on tensors"
@@ -160,6 +161,11 @@ class Selective(Anonymizer):
                 "a key needs a digest of the source: call init_state(source=digest) first."
             )
         return Secret(hmac.digest(self._secret, source, "sha256"))
+
+    def state_at_cut(self, state: Secret, frame: int) -> tuple[NoiseState]:
+        """New noise of the same key; a frame's draws depend on its number."""
+        (begun,) = _states(state, 1)
+        return (begun._replace(frame=frame),)
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         states = _states(self.init_state() if state is None else state, len(clip))

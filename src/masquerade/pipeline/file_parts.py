@@ -1,0 +1,388 @@
+"""Anonymize one long file in parts, each in a process of its own, and join them without a seam.
+
+One pass finds regions and tracks, as a run without parts does, so that IDs, gaps and who stays
+visible are the same. What it finds is kept for each part in a temporary file without pictures; as
+soon as a part is complete, a worker anonymizes and encodes it while the pass goes on. A worker
+decodes the file from its beginning and leaves out what is not its own: so it has the very frames
+and time stamps of a run without parts, wherever key frames lie.
+
+The parts' packets are put behind each other without encoding anything anew. Decoding times run
+through: frame n in coding order is decoded when frame n - d is shown, with the d of the encoder.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, replace
+from io import BytesIO
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from av import Packet
+
+from masquerade.anonymizer import Anonymizer, Pixels
+from masquerade.errors import MasqueradeError, OutputError, UsageError
+from masquerade.methods import method_name
+from masquerade.pipeline.config import Pipeline
+from masquerade.pipeline.residual_detail import RegionJudge
+from masquerade.pipeline.single_file import Appear, FileRun, OnProgress, until
+from masquerade.pipeline.stream import AnonymizedFrame, pair_with_regions, prefetch, region_mask
+from masquerade.process_pool import processes
+from masquerade.regions.boxes import BoxWriter
+from masquerade.regions.region import Region
+from masquerade.regions.scene_cuts import THUMBNAIL, is_cut, thumbnail
+from masquerade.storage import temporary_file
+from masquerade.video.decoding_process import count_frames
+from masquerade.video.encoding import IMAGES
+from masquerade.video.frame import Frame
+from masquerade.video.messages import packet_from_plain, packet_to_plain
+from masquerade.video.read import Reader
+from masquerade.video.write import Writer
+
+SHORTEST = 25  # frames of a part: more than any encoder reorders
+NO_PIXELS = np.empty((0, 0, 3), np.uint8)  # of a frame of which regions are counted alone
+EARLY = 0.75  # of the wanted length, from which a part may end where its method wants a scene cut
+REFUSED = {
+    "cfr": "--cfr",
+    "export_masks": "--export-masks",
+    "salvage": "--salvage",
+    "shadow": "--shadow",
+}
+"""Settings that need one run over all frames, and their flags."""
+
+
+def check_parts(pipeline: Pipeline) -> None:
+    """Refuse what cannot be done in parts.
+
+    Raises:
+        UsageError: the method carries something through the whole video, or a setting does.
+    """
+    for name, flag in REFUSED.items():
+        if getattr(pipeline.config, name):
+            raise UsageError(f"{flag} needs one run over the whole video; leave --parts out.")
+    main, others = pipeline.anonymizer, [one.anonymizer for one in pipeline.track_methods]
+    if not (_anywhere(main) or main.new_at_cuts) or main.window:
+        raise UsageError(
+            f"{method_name(main)} carries something from each frame to the next, so it cannot be "
+            "run in parts; leave --parts out, or choose a method such as blur or selective."
+        )
+    if not all(map(_anywhere, others)):
+        raise UsageError(
+            "a person hidden by a second method with moving noise needs one run over the whole "
+            "video; leave --parts out."
+        )
+
+
+def _anywhere(anonymizer: Anonymizer) -> bool:
+    """Whether a part may begin at any frame, with pixels as in a run without parts."""
+    stateless = type(anonymizer).init_state is Anonymizer.init_state
+    return anonymizer.framewise and stateless
+
+
+@dataclass
+class _Part:
+    """One part of a file: its frames from `start` to before `stop`, and its temporary files."""
+
+    start: int
+    regions: Path
+    packets: Path
+    found: Path
+    stop: int = 0
+
+
+class _Done(NamedTuple):
+    """What a worker tells of its part."""
+
+    times: list[int]  # of its packets' pictures, in the order in which they are shown
+    sources: list[int]  # the time stamps of the source's frames
+    reordered: int  # how many packets come before the time of the first picture
+    extradata: bytes | None
+    judged: RegionJudge
+    seconds: dict[str, float]
+
+
+class PartedRun(FileRun):
+    """A run over one file whose frames are anonymized and encoded in parts."""
+
+    def __init__(
+        self,
+        src: Path,
+        dst: Path,
+        pipeline: Pipeline,
+        progress: OnProgress | None,
+        appear: Appear,
+    ) -> None:
+        check_parts(pipeline)
+        super().__init__(src, dst, pipeline, progress, appear)
+        self._times: list[int] = []
+        self._workers = self.pipeline.workers or min(self.config.parts, os.cpu_count() or 1)
+
+    def _encode(
+        self,
+        stack: ExitStack,
+        reader: Reader,
+        writer: Writer,
+        boxes: BoxWriter | None,
+        masks: Writer | None,
+    ) -> None:
+        if self.info.kind != "video" or self.container in IMAGES:
+            super()._encode(stack, reader, writer, boxes, masks)
+            return
+        copied, heard = reader.copy, reader.sound
+        reader.copy = reader.sound = frozenset()  # they come when the parts are joined
+        total = self.total or count_frames(self.src)
+        length = max(SHORTEST, -(-total // self.config.parts))
+        todo = self._for_workers()
+        futures: dict[Future[_Done], _Part] = {}
+        try:
+            with processes(self._workers) as pool:
+                for part in self._find(stack, reader, boxes, length):
+                    futures[pool.submit(run_part, self.src, self.dst, todo, part)] = part
+                self._check_ids()
+                for future in as_completed(futures):
+                    future.result()
+        except BrokenProcessPool:
+            raise MasqueradeError(
+                f"{self.dst.name} was not made: the worker process of a part died, perhaps for "
+                "want of memory; use fewer --workers."
+            ) from None
+        parts = [(part, future.result()) for future, part in futures.items()]
+        self._check(writer, parts)
+        with self.timer.measure("join"):
+            self._join(writer, parts, copied, heard)
+
+    def _for_workers(self) -> Pipeline:
+        """The pipeline as a worker gets it: with what it cannot find out, and no detector."""
+        anonymizer = self.anonymizer
+        if self.device.type != "cpu":  # memory of a device stays with its process
+            anonymizer = copy.deepcopy(anonymizer).cpu()
+        threads = self.config.threads or max(1, (os.cpu_count() or 1) // self._workers)
+        config = replace(self.config, shape=self.shape, threads=threads, parts=1)
+        plain = self.pipeline._replace(regions=None, check_output=None, edits=None)
+        return plain._replace(anonymizer=anonymizer, config=config)
+
+    def _find(
+        self, stack: ExitStack, reader: Reader, boxes: BoxWriter | None, length: int
+    ) -> Iterator[_Part]:
+        """Find regions in all frames; yields each part once what was found in it is saved."""
+        cover, anywhere = self._cover(), _anywhere(self.anonymizer)
+        size = {"width": self.info.width, "height": self.info.height}
+        decoded = prefetch(self.timer.measure_each("decode", until(reader, self.config.preview)))
+        paired = prefetch(pair_with_regions(decoded, self.pipeline.regions, self.timer))
+        part: _Part | None = None
+        file: BinaryIO | None = None
+        before: Frame | None = None
+        for frame, region in stack.enter_context(closing(paired)):  # type: ignore[type-var]
+            index, own = frame.index, 0 if part is None else frame.index - part.start
+            enough = own >= (length if anywhere else max(SHORTEST, EARLY * length))
+            if part is None or (enough and (anywhere or _new_scene(before, frame))):
+                if part is not None and file is not None:
+                    file.close()
+                    part.stop = index
+                    yield part
+                part = self._new_part(stack, index)
+                file = stack.enter_context(part.regions.open("wb"))
+            assert file is not None
+            packed = zlib.compress(pickle.dumps(region, pickle.HIGHEST_PROTOCOL), 1)
+            file.write(len(packed).to_bytes(8, "little") + packed)
+            self._times.append(frame.pts)
+            mask = region_mask(region, cover, **size)
+            self._count(AnonymizedFrame(frame, NO_PIXELS, region, mask), boxes)
+            before = frame
+        assert part is not None and file is not None  # a reader gives a frame or an error
+        file.close()
+        part.stop = len(self._times)
+        yield part
+
+    def _new_part(self, stack: ExitStack, start: int) -> _Part:
+        regions, packets, found = (
+            stack.enter_context(temporary_file(self.dst, overwrite=True)) for _ in range(3)
+        )
+        return _Part(start, regions, packets, found)
+
+    def _check(self, writer: Writer, parts: Sequence[tuple[_Part, _Done]]) -> None:
+        """Refuse parts that are not of the frames that were found, or not of one encoder."""
+        decoded = list(chain.from_iterable(done.sources for _, done in parts))
+        if decoded != self._times or sum(len(done.times) for _, done in parts) != len(decoded):
+            raise OutputError(
+                f"{self.dst.name} was not joined, as its parts do not hold all frames, each once."
+            )
+        if any(done.extradata != writer.extradata for _, done in parts):
+            raise OutputError(
+                f"{self.dst.name} was not joined, as its parts were encoded with other headers; "
+                "leave --parts out."
+            )
+
+    def _join(
+        self,
+        writer: Writer,
+        parts: Sequence[tuple[_Part, _Done]],
+        copied: frozenset[int],
+        heard: frozenset[int],
+    ) -> None:
+        """Write the parts' packets behind each other, and those of other streams among them."""
+        for part, done in parts:
+            self.detail.take_over(part.found, done.judged, part.stop - 1)
+            for stage, seconds in done.seconds.items():
+                self.timer.seconds[stage] = self.timer.seconds.get(stage, 0.0) + seconds
+        for index in range(len(self._times)):
+            self.detail.wrote(index)
+        packets = self._packets(parts)
+        if copied or heard:
+            threads = self.config.threads
+            options: dict[str, Any] = {"copy": copied, "sound": heard, "threads": threads}
+            with Reader(self.src, info=self.info, **options) as others:
+                for item in until(others, self.config.preview):
+                    if not isinstance(item, Frame):
+                        writer.copy(item)
+                    elif (packet := next(packets, None)) is not None:
+                        writer.write_encoded(packet)
+        for packet in packets:
+            writer.write_encoded(packet)
+
+    def _packets(self, parts: Sequence[tuple[_Part, _Done]]) -> Iterator[Packet[Any]]:
+        """All packets in coding order, with decoding times that run through."""
+        shown = list(chain.from_iterable(done.times for _, done in parts))
+        delay, number, last = max(done.reordered for _, done in parts), 0, None
+        for part, _ in parts:
+            for packet in read_packets(part.packets):
+                if number >= delay:
+                    packet.dts = shown[number - delay]
+                when, number = packet.dts, number + 1
+                late = packet.pts is None or when is None or when > packet.pts
+                if late or (last is not None and when <= last):  # type: ignore[operator]
+                    raise OutputError(
+                        f"{self.dst.name} was not joined, as this encoder's time stamps cannot "
+                        "be; leave --parts out."
+                    )
+                last = when
+                yield packet
+
+
+def _new_scene(before: Frame | None, frame: Frame) -> bool:
+    """Whether a scene cut lies before a frame, both for region sources and for methods."""
+    if before is None or not is_cut(
+        *(thumbnail(_in_8_bits(one.rgb(THUMBNAIL))) for one in (before, frame))
+    ):
+        return False
+    # Methods see pixels that were not scaled by the decoder's converter, region sources these.
+    whole = [thumbnail(_in_8_bits(one.rgb())) for one in (before, frame)]
+    return is_cut(*whole)
+
+
+def _in_8_bits(pixels: Pixels) -> Any:
+    return (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
+
+
+class PacketWriter(Writer):
+    """A writer whose packets go into a file of their own form, without a container around them."""
+
+    def __init__(self, file: BinaryIO, **options: Any) -> None:
+        self._file = file
+        self.times: list[int] = []  # of pictures, in the order of packets
+        self.decoded: list[int] = []  # when packets are decoded
+        super().__init__("part", **options)
+
+    def close(self) -> None:
+        """Encode what the encoder still holds."""
+        self._guard(lambda: self._send(None))
+
+    def _target(self) -> Any:
+        return BytesIO()  # the muxer says what its encoder needs, and is given nothing
+
+    def _put(self, packet: Packet[Any]) -> None:
+        plain, data = packet_to_plain(packet)
+        if packet.pts is None or packet.dts is None:
+            raise OutputError("a packet without a time cannot be joined; leave --parts out.")
+        self.times.append(packet.pts)
+        self.decoded.append(packet.dts)
+        pickle.dump((plain, b"".join(bytes(one) for one in data)), self._file)
+
+
+def read_packets(path: Path) -> Iterator[Packet[Any]]:
+    """The packets that a `PacketWriter` wrote."""
+    with path.open("rb") as file, suppress(EOFError):
+        while True:
+            plain, data = pickle.load(file)
+            yield packet_from_plain(plain, memoryview(data))
+
+
+def read_regions(path: Path) -> Iterator[Region]:
+    """The regions of a part, frame by frame."""
+    with path.open("rb") as file:
+        while size := int.from_bytes(file.read(8), "little"):
+            yield pickle.loads(zlib.decompress(file.read(size)))
+
+
+def run_part(src: Path, dst: Path, pipeline: Pipeline, part: _Part) -> _Done:
+    """Anonymize and encode one part, in a worker."""
+    return _PartRun(src, dst, pipeline, None, lambda path: path).encode(part)
+
+
+class _PartRun(FileRun):
+    """What a worker does of a run: frames of one part, with the regions that were found."""
+
+    def encode(self, part: _Part) -> _Done:
+        """Write the part's packets, and save what was found for the check of the output."""
+        options: dict[str, Any] = {"info": self.info, "threads": self.config.threads}
+        with ExitStack() as stack:
+            stack.enter_context(closing(self.detail))
+            reader = stack.enter_context(
+                Reader(self.src, force_8bit=self.config.force_8bit, **options)
+            )
+            sources: list[int] = []
+
+            def frames() -> Iterator[Frame]:
+                for frame in reader:
+                    if isinstance(frame, Frame) and frame.index >= part.start:
+                        sources.append(frame.pts)
+                        yield frame
+                    if isinstance(frame, Frame) and frame.index == part.stop - 1:
+                        return
+
+            items = self._stream(
+                frames(), lambda read: _replay(read, part.regions), first=part.start
+            )
+            items = stack.enter_context(closing(items))  # type: ignore[type-var]
+            file = stack.enter_context(part.packets.open("wb"))
+            writer = PacketWriter(
+                file,
+                info=self._output_info(),
+                container=self.container,
+                encoding=self.encoding,
+                force_8bit=self.config.force_8bit,
+            )
+            pictures = prefetch(self._convert_colours(items, writer))
+            with writer, closing(pictures):  # type: ignore[type-var]
+                for item, picture in pictures:
+                    with self.timer.measure("encode"):
+                        writer.write(picture, item.frame)
+            shown = sorted(writer.times)
+            judged = self.detail.hand_over(part.found)
+            return _Done(
+                times=shown,
+                sources=sources,
+                reordered=sum(time < shown[0] for time in writer.decoded),
+                extradata=writer.extradata,
+                judged=judged,
+                seconds=self.timer.seconds,
+            )
+
+
+def _replay(frames: Iterator[Any], path: Path) -> Iterator[Region]:
+    """The regions that were found, as a region source gives them."""
+    regions = read_regions(path)
+    for _ in frames:
+        region = next(regions, None)
+        if region is None:
+            return
+        yield region

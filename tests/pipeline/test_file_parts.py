@@ -1,0 +1,237 @@
+"""A file in parts: the pictures, times, sound and receipt of a run without parts, or no file."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from masquerade.cli import main
+from masquerade.errors import MasqueradeError, UsageError
+from masquerade.methods import build
+from masquerade.pipeline import file_parts
+from masquerade.pipeline.single_file import anonymize_file
+from masquerade.storage import MARK
+
+FRAMES = 90
+CUT = 52
+
+
+def scene(t: int, shade: int) -> np.ndarray[Any, Any]:
+    """A textured square that moves over a plain ground."""
+    rng = np.random.default_rng(shade)
+    out = np.full((96, 128, 3), (shade, 255 - shade, shade // 2), np.uint8)
+    out[48:] = 255 - out[48:] if shade > 128 else out[48:]
+    out[20:60, 10 + t % 60 : 50 + t % 60] = rng.integers(0, 256, (40, 40, 3), np.uint8)
+    return out
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """90 frames of 40 or 20 ms with B-frames and sound, and a scene cut before frame 52."""
+    path = tmp_path_factory.mktemp("parts") / "two_scenes.mp4"
+    with av.open(str(path), "w") as out:
+        stream: Any = out.add_stream("libx264", rate=25, options={"bf": "3", "crf": "12"})
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
+        voice: Any = out.add_stream("aac", rate=16000)
+        voice.codec_context.layout = "mono"
+        at = 0
+        for t in range(FRAMES):
+            picture = av.VideoFrame.from_ndarray(scene(t, 40 if t < CUT else 220), "rgb24")
+            picture.pts, picture.time_base = at, Fraction(1, 1000)
+            at += 20 if t % 7 == 3 else 40
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode(None))
+        wave = np.sin(np.arange(16000 * at // 1000) / 20).astype(np.float32)[None]
+        for start in range(0, wave.shape[1], 1024):
+            part: Any = av.AudioFrame.from_ndarray(wave[:, start : start + 1024], "fltp", "mono")
+            part.sample_rate, part.pts = 16000, start
+            out.mux(voice.encode(part))
+        out.mux(voice.encode(None))
+    return path
+
+
+@pytest.fixture
+def boxes(tmp_path: Path) -> str:
+    """A file of boxes over the square in all frames."""
+    frames = {
+        str(t): [{"box": [8 + t % 60, 18, 52 + t % 60, 62], "track": 0}] for t in range(FRAMES)
+    }
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps({"version": 1, "width": 128, "height": 96, "frames": frames}))
+    return f"boxes:{path}"
+
+
+def decoded(path: Path) -> tuple[list[np.ndarray[Any, Any]], list[float]]:
+    with av.open(str(path)) as file:
+        frames = list(file.decode(video=0))
+        return [f.to_ndarray(format="rgb24") for f in frames], [f.time or 0.0 for f in frames]
+
+
+def packets(path: Path, kind: str) -> list[tuple[int | None, int | None, bytes]]:
+    with av.open(str(path)) as file:
+        stream = next(s for s in file.streams if s.type == kind)
+        return [(p.pts, p.dts, bytes(p)) for p in file.demux(stream) if p.size]
+
+
+def both(video: Path, tmp_path: Path, method: Any, ending: str = ".mp4", **settings: Any) -> Any:
+    """The outputs and receipts of a run without parts and of one with three."""
+    whole, parts = tmp_path / f"whole{ending}", tmp_path / f"parts{ending}"
+    one = anonymize_file(video, whole, method, **settings)
+    three = anonymize_file(video, parts, method, parts=3, **settings)
+    assert [path for path in tmp_path.iterdir() if MARK in path.name] == []
+    return whole, parts, one, three
+
+
+@pytest.mark.parametrize("method", ["blur", "pixelate", "blacken"])
+def test_lossless_parts_have_the_pictures_of_one_run(
+    video: Path, boxes: str, tmp_path: Path, method: str
+) -> None:
+    whole, parts, one, three = both(
+        video, tmp_path, build(method), ".mkv", regions=boxes, codec="ffv1"
+    )
+    (expected, times), (found, stamps) = decoded(whole), decoded(parts)
+    assert times == stamps and len(found) == FRAMES
+    assert all(np.array_equal(a, b) for a, b in zip(expected, found, strict=True))
+    assert one.coverage == three.coverage
+    assert one.residual_detail == three.residual_detail
+
+
+def test_lossy_parts_have_the_times_the_sound_and_nearly_the_pictures_of_one_run(
+    video: Path, boxes: str, tmp_path: Path
+) -> None:
+    whole, parts, _, three = both(
+        video, tmp_path, build("pixelate"), regions=boxes, audio="keep", crf=14
+    )
+    (expected, times), (found, stamps) = decoded(whole), decoded(parts)
+    assert times == stamps and len(found) == FRAMES
+    errors = []
+    for a, b in zip(expected, found, strict=True):
+        errors.append(float(np.mean((a.astype(float) - b) ** 2)))
+    assert max(errors) < 255**2 / 10**4  # a PSNR of 40 dB
+    assert packets(whole, "audio") == packets(parts, "audio")
+    decode_times = [dts for _, dts, _ in packets(parts, "video")]
+    assert decode_times == [dts for _, dts, _ in packets(whole, "video")]
+    assert any(pts != dts for pts, dts, _ in packets(parts, "video"))  # there are B-frames
+    assert three.output is not None and three.output.frames == FRAMES
+
+
+def test_noise_of_a_seed_is_that_of_one_run(video: Path, boxes: str, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="seed"):
+        whole, parts, _, _ = both(
+            video, tmp_path, build("selective"), ".mkv", regions=boxes, codec="ffv1", seed=3
+        )
+    expected, found = decoded(whole)[0], decoded(parts)[0]
+    assert all(np.array_equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
+def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Collects where parts begin and end."""
+    spans: list[tuple[int, int]] = []
+    original = file_parts.PartedRun._check
+
+    def check(self: Any, writer: Any, parts: Any) -> None:
+        spans.extend((part.start, part.stop) for part, _ in parts)
+        original(self, writer, parts)
+
+    monkeypatch.setattr(file_parts.PartedRun, "_check", check)
+    return spans
+
+
+def test_moving_noise_is_split_at_scene_cuts_alone(
+    video: Path, boxes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans = started(monkeypatch)
+    anonymize_file(video, tmp_path / "a.mp4", build("selective"), parts=3, regions=boxes)
+    assert spans == [(0, CUT), (CUT, FRAMES)]
+    spans.clear()
+    anonymize_file(video, tmp_path / "b.mp4", build("blur"), parts=3, regions=boxes)
+    assert spans == [(0, 30), (30, 60), (60, 90)]
+
+
+@pytest.mark.parametrize("codec", ["h264", "h265", "vp9", "av1"])
+@pytest.mark.slow
+def test_every_codec_is_joined(video: Path, boxes: str, tmp_path: Path, codec: str) -> None:
+    whole, parts, _, _ = both(video, tmp_path, build("blacken"), ".mkv", regions=boxes, codec=codec)
+    assert decoded(whole)[1] == decoded(parts)[1]
+
+
+def test_a_preview_in_parts_ends_where_one_of_one_run_does(
+    video: Path, boxes: str, tmp_path: Path
+) -> None:
+    whole, parts, _, _ = both(
+        video, tmp_path, build("blacken"), regions=boxes, preview=2.0, allow_gaps=True
+    )
+    assert decoded(whole)[1] == decoded(parts)[1]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"cfr": 25.0}, {"shadow": True}, {"salvage": True}, {"export_masks": Path("masks.mkv")}],
+)
+def test_what_needs_one_run_is_refused(
+    video: Path, boxes: str, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    out = tmp_path / "out.mp4"
+    with pytest.raises(UsageError, match="leave --parts out"):
+        anonymize_file(video, out, build("blur"), parts=3, regions=boxes, **settings)
+    assert not out.exists()
+
+
+def test_methods_that_carry_something_on_are_refused(video: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    with pytest.raises(UsageError, match="frame-difference carries something"):
+        anonymize_file(video, out, build("frame-difference"), parts=3)
+    assert not out.exists()
+
+
+def test_parts_on_a_cluster_are_refused(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--method", "blur", "--regions", "frame", "--parts", "2", "--engine", "ray"]
+    assert main(["anonymize", str(video), "-o", str(tmp_path / "o.mp4"), *words]) == 2
+    assert "--parts splits a file among processes of this machine" in capsys.readouterr().err
+
+
+def test_a_killed_worker_leaves_no_file(
+    video: Path, boxes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[int] = []
+    original = file_parts.processes
+
+    def kill_first(pool: Any) -> None:
+        until = time.monotonic() + 60
+        while time.monotonic() < until and not killed:
+            for child in list(pool._processes or ()):
+                os.kill(child, signal.SIGKILL)
+                killed.append(child)
+            time.sleep(0.02)
+
+    class Killing:
+        def __init__(self, workers: int) -> None:
+            self.own = original(workers)
+
+        def __enter__(self) -> Any:
+            pool = self.own.__enter__()
+            threading.Thread(target=kill_first, args=(pool,), daemon=True).start()
+            return pool
+
+        def __exit__(self, *error: Any) -> Any:
+            return self.own.__exit__(*error)
+
+    monkeypatch.setattr(file_parts, "processes", Killing)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    with pytest.raises(MasqueradeError, match="worker process of a part died"):
+        anonymize_file(video, folder / "o.mp4", build("blur"), parts=3, regions=boxes)
+    assert killed and list(folder.iterdir()) == []
