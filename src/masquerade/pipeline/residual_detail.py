@@ -331,7 +331,7 @@ def residual_detail(before: F32, after: F32, mask: NDArray[np.bool_]) -> Remains
     aa = _window_mean(a * a)
     n = _whole_window_mean(mask.shape) if inside is None else _window_mean(inside)
     detailed = mask & (aa > MIN_DETAIL**2 * n)
-    count = np.count_nonzero(detailed)
+    count = int(np.count_nonzero(detailed))
     if not count:
         return Remains(0, 0, 0)
     b = _detail(after, inside)
@@ -344,7 +344,7 @@ def residual_detail(before: F32, after: F32, mask: NDArray[np.bool_]) -> Remains
     both = np.sqrt(np.maximum(aa * bb, 0))
     left = ab > MIN_CORRELATION * both
     surely = (ab > SURE_CORRELATION * both) & (ab > SURE_GAIN * aa)
-    return Remains(count, np.count_nonzero(left), np.count_nonzero(surely))
+    return Remains(count, int(np.count_nonzero(left)), int(np.count_nonzero(surely)))
 
 
 def _detail(luma: F32, inside: F32 | None) -> F32:

@@ -153,7 +153,7 @@ class Frame:
         return self._to_rgb.rgb(self.picture, size)
 
     def luma(self, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """Upright luma of a copy of `size`, (width, height), as (h, w): the mean of RGB for the eye.
+        """Upright luma of a copy scaled to `size`, (width, height), as (h, w) over 0..255.
 
         It comes from the decoder's own luma where there is one, five times as fast as from RGB.
         """
