@@ -291,7 +291,7 @@ def cost(video: Path, out: Path) -> float:
 
     checked = min(seconds() for _ in range(3))
     with (
-        patch.object(single_file._FileRun, "_compare", lambda *_: None),
+        patch.object(single_file.FileRun, "_compare", lambda *_: None),
         patch.object(single_file.DetailCheck, "watch", lambda *_: None),
     ):
         return checked / min(seconds() for _ in range(3))

@@ -141,13 +141,13 @@ def test_an_error_of_a_run_keeps_nothing_of_it(
     fails: bool, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs: list[weakref.ref[Any]] = []
-    run = single_file._FileRun.run
+    run = single_file.FileRun.run
 
     def watched(self: Any) -> Any:
         runs.append(weakref.ref(self))
         return run(self)
 
-    monkeypatch.setattr(single_file._FileRun, "run", watched)
+    monkeypatch.setattr(single_file.FileRun, "run", watched)
     method = ReturnsItsInput(fails=fails)
     with suppress(ArithmeticError, OutputError):  # `pytest.raises` would keep the error
         masquerade.anonymize_file(clip, tmp_path / "o.mp4", method, regions="frame")
