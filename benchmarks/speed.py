@@ -21,6 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from people_speed import processor
+
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "docs" / "results"
 LIBRARIES = ("torch", "numpy", "opencv-python-headless", "av", "onnxruntime", "ai-edge-litert")
@@ -68,15 +70,6 @@ def versions() -> str:
         except importlib.metadata.PackageNotFoundError:
             continue
     return ", ".join(found)
-
-
-def processor() -> str:
-    """The processor's name, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), "")
 
 
 def page(done: Sequence[tuple[Table, int, float]]) -> str:

@@ -169,7 +169,7 @@ class FrameDetail:
         """The luma of a small copy (h, w) of a frame (H, W, 3)."""
         levels = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
         luma = cv2.cvtColor(levels, cv2.COLOR_RGB2GRAY)
-        # Between two pixels nothing is lost down to half the size, and it takes a fifth of the time
+        # Down to half the size bilinear scaling reads every pixel, in a fifth of the time.
         way = cv2.INTER_LINEAR if self._scale > 0.5 else cv2.INTER_AREA
         return np.asarray(cv2.resize(luma, self.size, interpolation=way), np.float32)
 

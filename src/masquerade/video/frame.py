@@ -44,7 +44,7 @@ class YuvToRgb:
         return upright(pixels, self.info.rotation, self.info.mirrored)
 
     def luma(self, picture: VideoFrame, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """Upright luma of a scaled copy, (h, w), over 0..255; see `Frame.luma`."""
+        """The brightness of a scaled copy, (h, w), upright and over 0..255."""
         if picture.format.is_rgb or self.info.has_alpha or has_alpha(picture):
             return np.asarray(cv2.cvtColor(self.rgb(picture, size), cv2.COLOR_RGB2GRAY), np.uint8)
         coded = size[::-1] if self.info.rotation in (90, 270) else size
