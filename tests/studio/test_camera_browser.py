@@ -14,6 +14,7 @@ from browser import chromium, new_page, running_studio
 
 pytestmark = pytest.mark.slow
 LONG = 60_000  # milliseconds
+SENDING = "body[data-sending]"
 SHOWN = "[data-testid=camera-picture][data-frame]"
 
 
@@ -60,9 +61,7 @@ def test_the_camera_is_shown_hidden_with_its_latency(
     page.click("[data-testid=use-camera]")
     page.check("input[name=camera-level][value=face]")
     page.wait_for_selector(SHOWN, timeout=LONG)
-    page.wait_for_function(
-        "/ms behind/.test(document.querySelector('#camera-latency').textContent)", timeout=LONG
-    )
+    page.wait_for_selector("[data-testid=camera-latency]:text('ms behind')", timeout=LONG)
     words = page.text_content("[data-testid=camera-latency]")
     assert re.match(r"\d+ ms behind, [\d.]+ pictures a second", words)
     shown = picture(page)
@@ -86,6 +85,37 @@ def test_the_camera_is_shown_hidden_with_its_latency(
     page.wait_for_selector(SHOWN, timeout=LONG)
     page.keyboard.press("Escape")
     page.wait_for_selector("#start:not([hidden])", timeout=LONG)
+    page.close()
+    assert not complaints
+
+
+def test_a_picture_on_its_way_is_answered_before_the_camera_ends(
+    browser: Any, address: str
+) -> None:
+    complaints: list[str] = []
+    page = new_page(browser, address, complaints)
+    page.evaluate(
+        """() => {
+            const ask = window.fetch;
+            const said = document.body.dataset;
+            window.fetch = async (url, ...rest) => {
+                if (!/\\/api\\/camera(\\/.*frames)?$/.test(url)) return ask(url, ...rest);
+                said.sending = "yes";
+                await new Promise((resolve) => setTimeout(resolve, 300));
+                delete said.sending;
+                return ask(url, ...rest);
+            };
+        }"""
+    )
+    page.click("[data-testid=use-camera]")
+    page.wait_for_selector(SENDING, timeout=LONG)
+    page.check("input[name=camera-level][value=face]")  # while the first session is begun
+    page.wait_for_selector(SHOWN, timeout=LONG)
+    page.wait_for_selector(SENDING, timeout=LONG)
+    page.click("[data-testid=camera-stop]")
+    page.wait_for_selector(SHOWN, state="detached", timeout=LONG)
+    page.click("[data-testid=camera-stop]")
+    page.wait_for_selector(SHOWN, timeout=LONG)
     page.close()
     assert not complaints
 

@@ -12,7 +12,7 @@ const QUALITY = 0.9; // of the pictures on their way to the server
 const NONE = 404; // the status of a request for what is not there
 const OFTEN = 500; // ms between two changes of the words in the corner
 
-let running = null; // {id, stream, video}: one at a time
+let running = null; // {id, stream, video, asked}: one at a time; asked is its last request
 let leave = () => {};
 
 const wantedLevel = () => find('#camera-levels input:checked').value;
@@ -44,14 +44,16 @@ async function openCamera() {
 async function start() {
   await stop();
   calm();
-  const mine = (running = { id: null, stream: null, video: null });
+  const mine = (running = { id: null, stream: null, video: null, asked: null });
   showState("Starting");
   try {
     mine.stream = await openCamera();
     if (running !== mine) return end(mine);
     mine.video = await hiddenVideo(mine.stream);
+    if (running !== mine) return end(mine);
     const wanted = { level: wantedLevel(), allow_empty: find("#camera-empty").checked, max_latency: LONGEST };
-    mine.id = (await ask.start(wanted)).id;
+    mine.asked = ask.start(wanted);
+    mine.id = (await mine.asked).id;
     if (running !== mine) return end(mine);
     tell("The camera runs. Its picture is shown once it is hidden.", { seen: false });
     await show(mine);
@@ -77,7 +79,9 @@ async function show(mine) {
     taken.set(number, performance.now());
     context.drawImage(mine.video, 0, 0);
     const jpeg = await new Promise((resolve) => grabbing.toBlob(resolve, "image/jpeg", QUALITY));
-    const answer = await ask.frame(mine.id, jpeg);
+    if (running !== mine) return;
+    mine.asked = ask.frame(mine.id, jpeg);
+    const answer = await mine.asked;
     if (running !== mine) return;
     if (!answer) continue;
     const picture = await createImageBitmap(answer.picture);
@@ -111,9 +115,11 @@ function showState(words) {
   find("#camera").dataset.running = Boolean(running);
 }
 
+/** Its camera is off at once; its session ends once no request is on its way that would come too late. */
 async function end(one) {
   for (const track of one.stream?.getTracks() ?? []) track.stop();
   if (one.video) one.video.srcObject = null;
+  await one.asked?.catch(() => {});
   if (one.id) await ask.end(one.id).catch(() => {});
 }
 
