@@ -5,6 +5,7 @@ import json
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
@@ -142,4 +143,9 @@ def config_hash(config: dict[str, Any]) -> str:
 def library_versions() -> dict[str, str]:
     """The versions of the packages that determine pixels."""
     packages = ("masquerade", "torch", "numpy", "av", "opencv-python-headless")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
+
+
+@cache  # reading it takes longer than hiding a frame, and it is the same for every file
+def _version(package: str) -> str:
+    return version(package)
