@@ -70,6 +70,11 @@ def test_rotation_and_mirroring_are_applied_once(tmp_path, matrix, seen):
     small = frame.rgb((frame.width // 2, frame.height // 4))
     assert small.shape == (frame.height // 4, frame.width // 2, 3)
     assert corners(small) == seen
+    luma = frame.luma((frame.width // 2, frame.height // 4))
+    assert luma.shape == small.shape[:2]
+    assert corners(np.dstack([luma > 200] * 3) * np.uint8(255)) == [
+        WHITE if colour == WHITE else (0, 0, 0) for colour in seen
+    ]
 
 
 @pytest.mark.parametrize("number", range(1, 9))
@@ -115,6 +120,34 @@ def test_ten_bits_stay_ten_bits(tmp_path):
     assert frames(path)[0].rgb((64, 16)).dtype == np.uint8
 
 
+GREYS = {
+    "limited range": ("libx264", "yuv420p", "tv"),
+    "full range": ("libx264", "yuvj420p", "pc"),
+    "4:2:2": ("libx264", "yuv422p", "tv"),
+    "4:4:4, full range": ("libx264", "yuv444p", "pc"),
+    "ten bits": ("libx264", "yuv420p10le", "tv"),
+    "sixteen bits": ("ffv1", "gray16le", "pc"),
+    "RGB": ("ffv1", "bgr0", "pc"),
+}
+
+
+@pytest.mark.parametrize(("codec", "format", "full"), GREYS.values(), ids=GREYS)
+def test_luma_of_a_grey_picture_is_its_grey_whatever_stores_it(tmp_path, codec, format, full):
+    ramp = "nullsrc=s=258x34:d=0.1,format=gray,geq=lum='min(255,X)'"
+    lossless = ("-qp", 0) if codec == "libx264" and "10" not in format else ()
+    scale = f"scale=out_range={full}"
+    ffmpeg(
+        *("-f", "lavfi", "-i", ramp, "-vf", scale, "-c:v", codec, *lossless, "-crf", 1),
+        *("-pix_fmt", format, "-color_range", full, tmp_path / "a.mkv"),
+    )
+    frame = frames(tmp_path / "a.mkv", force_8bit=True)[0]
+    for size in ((258, 34), (129, 17)):
+        luma = frame.luma(size)
+        assert luma.dtype == np.uint8 and luma.shape == size[::-1]
+        wanted = np.minimum(255, (np.arange(size[0]) + 0.5) * 258 / size[0] - 0.5)
+        assert np.abs(luma[size[1] // 2, 2:-2] - wanted[2:-2]).max() <= 3
+
+
 def test_transparency_is_blended_over_black(tmp_path):
     path = tmp_path / "a.png"
     picture = av.VideoFrame.from_ndarray(
@@ -124,7 +157,12 @@ def test_transparency_is_blended_over_black(tmp_path):
     encoder.width, encoder.height, encoder.pix_fmt = 3, 1, "rgba"
     encoder.time_base = 1
     path.write_bytes(b"".join(bytes(p) for p in [*encoder.encode(picture), *encoder.encode(None)]))
-    assert frames(path)[0].rgb().tolist() == [[[200, 100, 50], [0, 0, 0], [100, 50, 25]]]
+    frame = frames(path)[0]
+    assert frame.rgb().tolist() == [[[200, 100, 50], [0, 0, 0], [100, 50, 25]]]
+    assert frame.luma((3, 1)).tolist() == [[124, 0, 62]]
+    grey = "color=white@0.5:s=16x8:d=0.1,format=rgba"
+    ffmpeg("-f", "lavfi", "-i", grey, "-frames:v", 1, "-pix_fmt", "ya8", tmp_path / "grey.png")
+    assert np.abs(frames(tmp_path / "grey.png")[0].luma((8, 4)).astype(int) - 128).max() <= 2
 
 
 def test_helpers_keep_the_type():

@@ -335,6 +335,9 @@ def residual_detail(before: F32, after: F32, mask: NDArray[np.bool_]) -> Remains
     if not count:
         return Remains(0, 0, 0)
     b = _detail(after, inside)
+    # Where there is detail, ab <= max|b| √(aa n) < max|b| aa / MIN_DETAIL (Cauchy and Schwarz).
+    if cv2.norm(b, cv2.NORM_INF) < 0.99 * MIN_GAIN * MIN_DETAIL:
+        return Remains(count, 0, 0)
     ab = _window_mean(a * b)
     strong = detailed & (ab > MIN_GAIN * aa)  # where alone the rest is worth its time
     if not strong.any():
