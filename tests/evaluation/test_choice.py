@@ -11,13 +11,21 @@ from conftest import CONFIG
 
 from masquerade.datasets.manifest import Manifest
 from masquerade.evaluation import EvaluatedMethod, evaluate
-from masquerade.evaluation.attacker_choice import ScoringInput, choose, join_table, score_attackers
-from masquerade.evaluation.attackers import AttackOutputs
+from masquerade.evaluation.attacker_choice import (
+    MOST_TOGETHER,
+    ScoringInput,
+    average_attackers,
+    choose,
+    join_table,
+    score_attacker,
+    score_attackers,
+)
+from masquerade.evaluation.attackers import TOGETHER_NAME, AttackOutputs
 from masquerade.evaluation.controls import unread_channels
 from masquerade.evaluation.ground_truth import SplitTruth
 from masquerade.evaluation.metric_specs import MetricSpec, without_void
 from masquerade.evaluation.protocols import SAME, protocols
-from masquerade.evaluation.results import Control
+from masquerade.evaluation.results import Control, from_json
 from masquerade.evaluation.scoring import LEAST_RUNS, _score_pooled, score_label
 from masquerade.methods import build
 from masquerade.metrics.floors import ActionPrior
@@ -92,7 +100,7 @@ def test_each_fold_chooses_by_clips_that_are_not_in_it() -> None:
     first, second = FOLD == 0, FOLD == 1
     mine = given(WHO, ("one", first, first), ("two", second, second))
     best = choose(WHO, mine, score_attackers(WHO, mine))
-    assert best.chosen == ("two", "one")
+    assert best.chosen == (("two",), ("one",))
     assert best.test.value == 0  # and no better choice was possible without looking at test
     found = score_label(WHO, mine, None, **GIVEN)
     assert found.score.value == 0 and found.highest_score is not None
@@ -102,8 +110,66 @@ def test_each_fold_chooses_by_clips_that_are_not_in_it() -> None:
 def test_ties_are_broken_by_strength_over_the_whole_table() -> None:
     mine = given(WHO, ("weak", EVERY, NEVER), ("strong", EVERY, EVERY))
     scored = score_attackers(WHO, mine)
-    assert choose(WHO, mine, scored).chosen == ("weak", "weak")  # the first of equals
-    assert choose(WHO, mine, scored, {"weak": 0.3, "strong": 0.6}).chosen == ("strong",) * 2
+    assert choose(WHO, mine, scored).chosen == (("weak",),) * 2  # the first of equals
+    by_strength = choose(WHO, mine, scored, {"weak": 0.3, "strong": 0.6})
+    assert by_strength.chosen == (("strong",),) * 2
+
+
+def sure(rng: np.random.Generator, right: float, labels: np.ndarray) -> np.ndarray:
+    """Answers of an attacker that tells the right class apart by `right` standard deviations."""
+    z = rng.normal(size=(len(labels), 4)) + right * np.eye(4)[labels]
+    return np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+
+
+def attackers(*right: float) -> ScoringInput:
+    """Attackers that err on other clips each."""
+    rng = np.random.default_rng(3)
+    mine = given(WHO, *((str(at), EVERY, EVERY) for at in range(len(right))))
+    return replace(
+        mine,
+        outputs=tuple(
+            replace(
+                one,
+                validation={"who": sure(rng, each, mine.validation.labels["who"])},
+                test=({"who": sure(rng, each, mine.test.labels["who"])},),
+            )
+            for one, each in zip(mine.outputs, right, strict=True)
+        ),
+    )
+
+
+def test_attackers_that_are_nearly_equal_read_more_together() -> None:
+    mine = attackers(*[1.0] * 12)
+    scored = score_attackers(WHO, mine)
+    best = choose(WHO, mine, scored)
+    assert max(len(names) for names in best.chosen) > 1
+    assert all(len(names) <= MOST_TOGETHER for names in best.chosen)
+    assert best.test.value > max(one.test.value for one in scored)
+    found = score_label(WHO, mine, None, **GIVEN)
+    assert found.highest == TOGETHER_NAME == found.attacks[-1].name  # it stands among the others
+    assert found.highest_score == found.attacks[-1].test
+    assert found.score.value == best.test.value and found.attacks[-1].validation is None
+
+
+def test_one_that_is_far_stronger_is_not_watered_down() -> None:
+    mine = attackers(0, 0, 0, 9, 0, 0)
+    best = choose(WHO, mine, score_attackers(WHO, mine))
+    assert best.test.value == 1.0 and set(best.chosen) == {("3",)}
+
+
+def test_averaged_attackers_are_made_equally_sure_where_clips_are_ranked() -> None:
+    """One that is wrong in a few clips, and a hundred times as sure, does not outvote two."""
+    few = np.arange(CLIPS) % 5 == 0
+    mine = given(RED, ("a", ~few, ~few), ("b", EVERY, EVERY), ("c", EVERY, EVERY))
+    outputs = []
+    for one, width in zip(mine.outputs, (0.499, 0.005, 0.005), strict=True):
+        test, validation = (
+            0.5 + 2 * width * (p["red"] - 0.5) for p in (one.test[0], one.validation)
+        )
+        outputs.append(replace(one, test=({"red": test},), validation={"red": validation}))
+    mine = replace(mine, outputs=tuple(outputs))
+    together = average_attackers(RED, mine, score_attackers(RED, mine))
+    assert score_attacker(RED, mine, together).test.value == 1.0
 
 
 def test_predictions_of_folds_that_choose_differently_are_put_together() -> None:
@@ -122,7 +188,7 @@ def test_predictions_of_folds_that_choose_differently_are_put_together() -> None
         )
     mine = replace(mine, outputs=tuple(outputs))
     best = choose(RED, mine, score_attackers(RED, mine))
-    assert best.chosen == ("one", "two") and best.test.value == 1.0
+    assert best.chosen == (("one",), ("two",)) and best.test.value == 1.0
 
 
 def test_attackers_of_raw_video_may_do_first_what_a_method_does() -> None:
@@ -230,7 +296,9 @@ def test_each_seed_holds_other_people_out(manifest: Manifest, tmp_path: Path) ->
     lines = [EvaluatedMethod(name="copy", method=build("downsample", factor=2))]
     result = evaluate(manifest, lines, plan, data="x", folder=tmp_path)
     for finding in result.rows[1].findings:
-        assert len(finding.chosen) == 2 and finding.highest
+        assert len(finding.chosen) == 2 and all(finding.chosen) and finding.highest
+        assert finding.strongest in {name for names in finding.chosen for name in names}
+    assert from_json(result.to_json()).rows[1].findings == result.rows[1].findings
 
 
 def test_clips_of_one_person_tell_more_together() -> None:

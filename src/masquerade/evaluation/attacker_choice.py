@@ -1,4 +1,9 @@
-"""The choice among attackers: each test fold's strongest, chosen on clips that are not in it."""
+"""The choice among attackers: each test fold's strongest, chosen on clips that are not in it.
+
+The strongest attack together: their predictions are averaged (ensemble selection, Caruana et al.,
+ICML 2004, from a sorted list). Of many attackers that are nearly equal the first is the first by
+chance, and reads less on test than the mean of some.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.datasets.manifest import IntArray
-from masquerade.evaluation.attackers import AttackOutputs, transformed
+from masquerade.evaluation.attackers import TOGETHER, TOGETHER_NAME, AttackOutputs, transformed
 from masquerade.evaluation.calibration import (
     add_action_prior,
     log_odds,
@@ -23,8 +28,7 @@ from masquerade.evaluation.predictions import ByLabel
 from masquerade.metrics.statistic import Floats, Statistic, average
 
 PRIOR_WEIGHTS = (0.25, 0.5, 1.0)  # of the action, among which the prior attacker is chosen
-
-
+MOST_TOGETHER = 10  # attackers whose predictions are averaged
 LEAST_SPREAD = 1e-6  # of log odds that differ among clips at all
 
 
@@ -97,11 +101,12 @@ class ScoredAttacker:
     outputs: AttackOutputs  # its predictions
     validation: float  # its score there; nan where undefined
     test: Statistic  # the statistic of its score on test
-    # its validation score for each test fold, without clips that are in that fold; of several
-    # attackers, one a fold, none
+    # its validation score for each test fold, without clips that are in that fold; of attackers
+    # that were chosen fold by fold, none
     by_fold: tuple[float, ...] = ()
     runs: tuple[Statistic, ...] = ()  # the scores of single training runs, where there are several
-    chosen: tuple[str, ...] = ()  # names by fold, of one that was put together of several
+    # of what was chosen: by fold the names of those whose predictions are averaged
+    chosen: tuple[tuple[str, ...], ...] = ()
 
 
 def strengths(
@@ -150,7 +155,7 @@ def strongest(
     scored: Sequence[ScoredAttacker], *, strength: Mapping[str, float] | None = None
 ) -> ScoredAttacker:
     """The one with the best score on all of validation; never looks at test."""
-    return _best(scored, [one.validation for one in scored], strength)
+    return _ranked(scored, [one.validation for one in scored], strength)[0]
 
 
 def choose(
@@ -159,23 +164,88 @@ def choose(
     scored: Sequence[ScoredAttacker],
     strength: Mapping[str, float] | None = None,
 ) -> ScoredAttacker:
-    """The strongest attacker of each test fold, by validation clips that are not in that fold.
+    """The strongest attackers of each test fold, by validation clips that are not in that fold.
 
-    Of equals it is the one that is stronger over all rows of the table, then the first. Where folds
-    choose several, their predictions for their own folds are put together.
+    From one to ten of them are averaged, as many as read the most there. Of equals the one comes
+    first that is stronger over all rows of the table, then the first of the list. What the folds
+    choose predicts its own fold each, and is scored together.
     """
     able = contenders(spec, scored)
     folds = range(len(able[0].by_fold))
-    by_fold = [_best(able, [one.by_fold[fold] for one in able], strength) for fold in folds]
-    names = tuple(one.outputs.name for one in by_fold)
-    if len(set(names)) == 1:
-        return replace(by_fold[0], chosen=names)
-    tests = tuple(
-        _join_chosen(spec, mine, [one.outputs for one in by_fold], seed)
-        for seed in range(len(by_fold[0].outputs.test))
+    by_fold = [_strongest_together(spec, mine, able, fold, strength) for fold in folds]
+    names = tuple(tuple(one.outputs.name for one in several) for several in by_fold)
+    by_names = {
+        name: average_attackers(spec, mine, several)
+        for name, several in zip(names, by_fold, strict=True)
+    }
+    if len(by_names) == 1:
+        return replace(score_attacker(spec, mine, by_names[names[0]]), chosen=names)
+    outputs = [by_names[name] for name in names]
+    runs = range(len(outputs[0].test))
+    joined = replace(
+        outputs[0],
+        family=TOGETHER,
+        name=TOGETHER_NAME,
+        test=tuple(_join_chosen(spec, mine, outputs, run) for run in runs),
+        channels=frozenset().union(*(one.channels for one in outputs)),
     )
-    joined = replace(by_fold[0].outputs, name=", ".join(dict.fromkeys(names)), test=tests)
-    return replace(score_attacker(spec, mine, joined), by_fold=(), chosen=names)
+    scores = score_attacker(spec, mine, joined)
+    return replace(scores, validation=math.nan, by_fold=(), chosen=names)
+
+
+def average_attackers(
+    spec: MetricSpec, mine: ScoringInput, several: Sequence[ScoredAttacker]
+) -> AttackOutputs:
+    """One attacker that averages what several predict.
+
+    Of what is ranked these are log odds beyond the training rate, of which each attacker is made
+    as sure as the others; else they are probabilities.
+    """
+    every = [one.outputs for one in several]
+    if len(every) == 1:
+        return every[0]
+
+    def average_of(truth: SplitTruth, predicted: Sequence[Probabilities]) -> Probabilities:
+        def make(label: str) -> Floats:
+            parts = [one[label] for one in predicted]
+            if not _is_ranked(spec, truth, label):
+                return np.asarray(np.mean(parts, axis=0))
+            sure = [
+                log_odds(_equally_sure(mine, one, label, truth.rates[label], p))
+                for one, p in zip(every, parts, strict=True)
+            ]
+            return sigmoid(np.mean(sure, axis=0))
+
+        return ByLabel(predicted[0], make)
+
+    return AttackOutputs(
+        family=TOGETHER,
+        name=TOGETHER_NAME,
+        validation=average_of(mine.validation, [one.validation for one in every]),
+        test=tuple(
+            average_of(mine.of_seed(run), [one.test[run] for one in every])
+            for run in range(len(every[0].test))
+        ),
+        channels=frozenset().union(*(one.channels for one in every)),
+    )
+
+
+def _strongest_together(
+    spec: MetricSpec,
+    mine: ScoringInput,
+    able: Sequence[ScoredAttacker],
+    fold: int,
+    strength: Mapping[str, float] | None,
+) -> list[ScoredAttacker]:
+    """As many of the strongest as read the most together, of clips that are not in a test fold."""
+    ranked = _ranked(able, [one.by_fold[fold] for one in able], strength)[:MOST_TOGETHER]
+    count, most = 1, ranked[0].by_fold[fold]
+    for number in range(2, len(ranked) + 1):
+        together = average_attackers(spec, mine, ranked[:number])
+        value = validation_score(spec, *_outside(mine, together.validation, fold))
+        if round(value, 12) > round(most, 12):  # of equals the fewer: others may water one down
+            count, most = number, value
+    return ranked[:count]
 
 
 def score_attacker(spec: MetricSpec, mine: ScoringInput, one: AttackOutputs) -> ScoredAttacker:
@@ -224,11 +294,12 @@ def contenders(spec: MetricSpec, scored: Sequence[ScoredAttacker]) -> list[Score
     return able
 
 
-def _best(
+def _ranked(
     scored: Sequence[ScoredAttacker],
     values: Sequence[float],
     strength: Mapping[str, float] | None,
-) -> ScoredAttacker:
+) -> list[ScoredAttacker]:
+    """Those that may be chosen, the strongest by these values first."""
     pairs = [
         (one, value)
         for one, value in zip(scored, values, strict=True)
@@ -242,32 +313,41 @@ def _best(
             (strength or {}).get(one.outputs.name, -math.inf),
         )
 
-    return max(pairs, key=order)[0]
+    return [one for one, _ in sorted(pairs, key=order, reverse=True)]  # equals keep their order
 
 
 def _join_chosen(
     spec: MetricSpec, mine: ScoringInput, by_fold: Sequence[AttackOutputs], seed: int
 ) -> dict[str, Floats]:
-    """Each test fold as the attacker that it chose predicts it.
-
-    Log odds beyond the training rate are divided by their standard deviation on validation, so that
-    clips of folds with different attackers can be ranked together; F1 takes them as they are.
-    """
+    """Each test fold as the attacker that it chose predicts it."""
     truth = mine.of_seed(seed)
     joined = {label: np.array(p) for label, p in by_fold[0].test[seed].items()}
     for label in joined:
-        binary = truth.labels[label].ndim == 1 and joined[label].shape[1] == 2
-        ranked = binary and spec.metric in ("AUROC", "cMAP")
         for fold, one in enumerate(by_fold):
             at = truth.fold == fold
             p = one.test[seed][label][at]
-            if ranked:
-                spread = _log_odds_beyond(mine.validation, label, one.validation[label]).std()
-                beyond = log_odds(p) - log_odds(truth.rates[label][at])
-                scale = spread if spread > LEAST_SPREAD else 1.0
-                p = sigmoid(beyond / scale + log_odds(truth.rates[label][at]))
+            if _is_ranked(spec, truth, label):
+                p = _equally_sure(mine, one, label, truth.rates[label][at], p)
             joined[label][at] = p
     return joined
+
+
+def _is_ranked(spec: MetricSpec, truth: SplitTruth, label: str) -> bool:
+    """Whether clips are ranked by a label of two classes; F1 takes probabilities as they are."""
+    binary = truth.labels[label].ndim == 1 and truth.rates[label].shape[1] == 2
+    return binary and spec.metric in ("AUROC", "cMAP")
+
+
+def _equally_sure(
+    mine: ScoringInput, one: AttackOutputs, label: str, rates: Floats, p: Floats
+) -> Floats:
+    """Predictions (n, 2) whose log odds beyond the training rates have a spread of 1 on validation.
+
+    So clips of several attackers can be ranked together.
+    """
+    spread = _log_odds_beyond(mine.validation, label, one.validation[label]).std()
+    scale = spread if spread > LEAST_SPREAD else 1.0
+    return sigmoid((log_odds(p) - log_odds(rates)) / scale + log_odds(rates))
 
 
 def _log_odds_beyond(truth: SplitTruth, label: str, predicted: Floats) -> Floats:

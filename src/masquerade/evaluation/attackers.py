@@ -39,7 +39,8 @@ class AttackerFamily:
 class AttackOutputs:
     """Predictions of one attacker for every label of a protocol, by seed or run."""
 
-    family: str  # in ATTACKERS, or `transformed`: of raw video, behind a method's own transform
+    # in ATTACKERS, or `transformed`: of raw video, behind a method's own transform, or `together`
+    family: str
     name: str
     # of the validation clips of all seeds, one after another: each seed holds other people out
     validation: Probabilities
@@ -94,6 +95,8 @@ ATTACKERS = {
 WITHOUT_FILES = tuple(name for name in ATTACKERS if name != "published")
 """The families that start from nothing but clips."""
 TRANSFORMED = "transformed"  # the family of attackers of raw video that transform it first
+TOGETHER = "together"  # the family of those that average several others
+TOGETHER_NAME = "the strongest together"
 # on raw video the first two would be the same fits as `scratch`, and there is nothing to restore
 SAME_ON_RAW = ("raw", "finetuned", "reconstruction")
 

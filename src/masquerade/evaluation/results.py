@@ -65,8 +65,7 @@ class Finding:
     protocol: str  # `people unseen` or `same people`
     floors: Mapping[str, Score]  # the trivial attackers by name
     attacks: tuple[Attack, ...]  # every attacker that was run
-    # the name of the one with the best score on validation, of the most test folds
-    strongest: str
+    strongest: str  # the name of the one that the most test folds chose
     score: Score  # on test of those that were chosen; its interval is of that choice alone
     leakage: Leakage | None  # of private labels: beyond the best floor, 0 there and 1 on raw video
     # of private labels: how far the attacker that also knows the action lies above the one that
@@ -78,7 +77,9 @@ class Finding:
     retrained_holds: bool | None  # whether the first is at least as strong within the interval
     f_half: float | None  # of private labels: f at lambda .5 with the action's score
     void: str | None  # why these numbers are void; None: they are not
-    chosen: tuple[str, ...] = ()  # by test fold, on validation clips that are not in it
+    # by test fold the names of those whose predictions are averaged, chosen on validation clips
+    # that are not in it, the strongest first
+    chosen: tuple[tuple[str, ...], ...] = field(default=(), metadata={"json": "together"})
     # the attacker with the highest score on test, which nobody could have known before, and that
     # score; its interval, as those of all attacks, is wide enough for all of them at once
     highest: str = ""

@@ -27,7 +27,7 @@ from masquerade.evaluation.attacker_choice import (
     strengths,
     strongest_of,
 )
-from masquerade.evaluation.attackers import TRANSFORMED, attack_outputs
+from masquerade.evaluation.attackers import TOGETHER, TRANSFORMED, attack_outputs
 from masquerade.evaluation.calibration import (
     LEAST,
     log_odds,
@@ -208,12 +208,9 @@ def score_label(
     floors = compute_floors(spec, mine.test, predicted_actions)
     groups = mine.test.groups
     between = variance_between_runs(best.runs, clusters=groups)
-    # who nearly tied might have been chosen: the interval holds for all that were
-    rival = max_t_quantile(
-        [one.test for one in scored if one.outputs.name in best.chosen], clusters=groups
-    )
-    result = score(best.test, clusters=groups, between=between, quantile=rival)
-    rivals = contenders(spec, scored)
+    result = score(best.test, clusters=groups, between=between)
+    together = [best] if best.outputs.family == TOGETHER else []
+    rivals = [*contenders(spec, scored), *together]
     quantile = max_t_quantile([one.test for one in rivals], clusters=groups)
     highest = max(
         rivals, key=lambda one: -math.inf if math.isnan(one.test.value) else one.test.value
@@ -227,9 +224,7 @@ def score_label(
         if raw is not None:
             shared = raw.of_clips(mine.clips)
             on_raw = choose(spec, shared, score_attackers(spec, shared), strength)
-        leaked = leakage(
-            best.test, on_raw.test, floors, clusters=groups, between=between, quantile=rival
-        )
+        leaked = leakage(best.test, on_raw.test, floors, clusters=groups, between=between)
         ends = [_score(mine, one, quantile).high for one in rivals]
         ends += [_highest_of_run(mine, rivals, run, quantile) for run in range(len(best.runs))]
         leaked = replace(leaked, protects=_holds(leaked, ends))
@@ -251,7 +246,7 @@ def score_label(
     if private and utility is not None and result.value is not None:
         # below chance is no protection: who knows would turn the guess around
         f_half = f_lambda(utility, max(result.value, 0.5 if spec.metric == "AUROC" else 0.0))
-    names = dict.fromkeys((*best.chosen, highest.outputs.name))
+    chosen = Counter(name for names in best.chosen for name in names)
     return Finding(
         label=spec.name,
         use=spec.use,
@@ -260,10 +255,11 @@ def score_label(
         floors={name: score(one, clusters=groups) for name, one in floors.items()},
         attacks=tuple(
             _attack(spec, mine, one, quantile)
-            for one in scored
-            if one.outputs.family != TRANSFORMED or one.outputs.name in names
+            for one in (*scored, *together)
+            if one.outputs.family != TRANSFORMED
+            or one.outputs.name in (*chosen, highest.outputs.name)
         ),
-        strongest=Counter(best.chosen).most_common(1)[0][0],
+        strongest=chosen.most_common(1)[0][0],
         chosen=best.chosen,
         score=result,
         highest=highest.outputs.name,

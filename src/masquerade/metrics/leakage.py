@@ -75,25 +75,24 @@ def leakage(
     *,
     clusters: ArrayLike | None = None,
     between: Variance | None = None,
-    quantile: float = 0.0,
 ) -> Leakage:
     """Leakage beyond the best trivial attacker, with Fieller's interval of the ratio.
 
     All scores must be of one metric in which more is worse for privacy, on the same test videos.
     Choose the strongest attacker on validation, not here. Of the trivial attackers, `floors` by
     name, the best one counts; `clusters` (n,) are the person or group of each video; `between` is
-    the variance of the strongest attacker's score over training runs; `quantile` is as of `score`.
+    the variance of the strongest attacker's score over training runs.
     """
     defined = {name: s.value for name, s in floors.items() if not math.isnan(s.value)}
     if not defined:
         raise UsageError("Leakage needs one or more floors that are defined on this test set.")
     name = max(defined, key=lambda key: defined[key])
     floor = floors[name]
-    s = score(strongest, clusters=clusters, between=between, quantile=quantile)
+    s = score(strongest, clusters=clusters, between=between)
     r, f = (score(one, clusters=clusters) for one in (raw, floor))
     verdict = protects(s, r, f)
     three = [strongest, raw, floor]
-    ends = _fieller(three, clusters, between, quantile) if verdict is not None else None
+    ends = _fieller(three, clusters, between) if verdict is not None else None
     if ends is None:
         return Leakage(None, None, None, None, s, r, f, name)
     value = normalised(strongest.value, raw.value, floor.value)
@@ -104,7 +103,6 @@ def _fieller(
     statistics: list[Statistic],
     clusters: ArrayLike | None,
     between: Variance | None,
-    quantile: float,
 ) -> tuple[float, float] | None:
     """Fieller's interval of (strongest - floor) / (raw - floor) (1954); None where unbounded.
 
@@ -115,7 +113,7 @@ def _fieller(
     if not jack.exact or jack.influence.shape[1] < 2:
         return None
     plain, unbiased = (
-        _ratio_interval(jack, v, between, quantile) for v in (jack.values, jack.values - jack.bias)
+        _ratio_interval(jack, v, between) for v in (jack.values, jack.values - jack.bias)
     )
     if plain is None or unbiased is None:
         return None
@@ -123,7 +121,7 @@ def _fieller(
 
 
 def _ratio_interval(
-    jack: Jackknife, values: Floats, between: Variance | None, quantile: float
+    jack: Jackknife, values: Floats, between: Variance | None
 ) -> tuple[float, float] | None:
     """Fieller's interval from (strongest, raw, floor) and the covariance of their influences."""
     top, bottom = np.array([1.0, 0.0, -1.0]), np.array([0.0, 1.0, -1.0])
@@ -134,7 +132,7 @@ def _ratio_interval(
     count = jack.influence.shape[1]
     covariance = (count - 1) / count * jack.influence @ jack.influence.T
     covariance[0, 0] += between.value if between is not None else 0.0
-    covariance *= max(t, quantile) ** 2
+    covariance *= t**2
     a = d * d - float(bottom @ covariance @ bottom)
     b = n * d - float(top @ covariance @ bottom)
     root = b * b - a * (n * n - float(top @ covariance @ top))

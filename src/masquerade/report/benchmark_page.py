@@ -69,6 +69,7 @@ FAMILIES = {  # of attackers, in a few words
     "reconstruction": "restores the raw picture first, then reads it",
     "side channel": "sees only packets' sizes or the receipt, no picture",
     "published": "starts from published weights",
+    "together": "averages what the strongest of the others read",
 }
 
 
@@ -448,7 +449,8 @@ def _heat(evaluation: Evaluation, label: Finding) -> HeatTable:
     rows = []
     for row, each in found:
         floor = floor_value(each)
-        chosen = {one.family for one in each.attacks if one.name in (*each.chosen, each.strongest)}
+        names = {each.strongest}.union(*each.chosen)
+        chosen = {one.family for one in each.attacks if one.name in names}
         cells = []
         for family in known:
             mine = [one for one in each.attacks if one.family == family]

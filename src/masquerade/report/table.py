@@ -17,15 +17,15 @@ from masquerade.metrics.leakage import Leakage
 from masquerade.pipeline.coverage import MOST_NAMES
 
 HOW_TO_READ = (
-    "Each cell: the score of the strongest attacker, chosen for each test fold on clips that are "
-    "not in it, [its 95 % interval]; `at most`: the highest upper end of all attackers, of "
-    "intervals that hold for all of them at once, so that no better choice among them reads more; "
-    "and leakage: 0 is what a guess from labels and actions scores, 1 is raw video; n/a where raw "
-    "video itself is not surely above the guess. `held`: no attacker's upper end is more than a "
-    "tenth of the way from the guess to raw video. `undecided`: the same, but attackers of some "
-    "kind fail on raw video too, or there are too few training runs. `background`: what is read "
-    "from the top twelfth of the frame alone. A low score says what these attackers recovered from "
-    "these clips, and nothing more."
+    "Each cell: the score of the strongest attackers, chosen for each test fold on clips that are"
+    " not in it, of which up to ten are averaged, [its 95 % interval]; `at most`: the highest "
+    "upper end of all attackers, of intervals that hold for all of them at once, so that no "
+    "better choice among them reads more; and leakage: 0 is what a guess from labels and actions "
+    "scores, 1 is raw video; n/a where raw video itself is not surely above the guess. `held`: no"
+    " attacker's upper end is more than a tenth of the way from the guess to raw video. "
+    "`undecided`: the same, but attackers of some kind fail on raw video too, or there are too "
+    "few training runs. `background`: what is read from the top twelfth of the frame alone. A low"
+    " score says what these attackers recovered from these clips, and nothing more."
 )
 RUNS = (
     "± is the standard deviation between runs of a trained anonymizer that differ in their seed "
@@ -511,8 +511,8 @@ def _attacker_lines(evaluation: Evaluation) -> list[list[str]]:
 
 def _marked(name: str, found: Finding) -> str:
     """An attacker's name, bold where some test fold chose it, and how many did where not all."""
-    chosen = found.chosen or (found.strongest,)
-    count = chosen.count(name)
+    chosen = found.chosen or ((found.strongest,),)
+    count = sum(name in names for names in chosen)
     out = f"**{name}**" if count else name
     out += f" ({count} of {len(chosen)} folds)" if 0 < count < len(chosen) else ""
     return f"{out}, highest" if name == found.highest else out
