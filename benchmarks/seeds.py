@@ -13,63 +13,30 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from pathlib import Path
 
-from masquerade.benchmark.suite import read_suite, suite_names
-from masquerade.cli import evaluate as evaluation
-from masquerade.cli.benchmark import Options, places_of, plan_table
-from masquerade.evaluation.attackers import families_on_raw, get_families
-from masquerade.evaluation.evaluator import PREDICTIONS
-from masquerade.evaluation.ground_truth import GroundTruth
-from masquerade.evaluation.metric_specs import metric_specs
-from masquerade.evaluation.predictions import Predictions
-from masquerade.evaluation.presets import get_preset
-from masquerade.evaluation.protocols import protocols
+from saved_predictions import SavedTable, add_arguments, read_saved
+
+from masquerade.benchmark.suite import read_suite
 from masquerade.evaluation.results import Finding
-from masquerade.evaluation.scoring import score_table, scoring_inputs
+from masquerade.evaluation.scoring import score_table
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "docs" / "results"
 ASKED = 90.0  # per cent of the cells
 
 
-def tables(given: argparse.Namespace) -> list[dict[tuple[str, str], Finding]]:
+def tables(saved: SavedTable) -> list[dict[tuple[str, str], Finding]]:
     """The findings of each seed by row and label."""
-    suite = read_suite(given.suite)
-    options = Options(suite=given.suite, output=given.work, data=given.data)
-    places, table = places_of(suite, options), suite.table(given.table)
-    planned = plan_table(suite, table, places, options)
-    manifest, _ = evaluation.read_clips(planned.options)
-    config = evaluation.config_of(planned.options)
-    found = protocols(manifest, folds=config.folds)
-    truth, specs = GroundTruth.of(manifest, found), metric_specs(manifest, found, ())
-    models = get_preset(config.preset).attackers
-    families = get_families(config.attackers, models)
-    saved = Predictions.load(places.folder / "attacks" / "-".join(table.attacked) / PREDICTIONS)
-    rows = list(dict.fromkeys(key.method for key in saved.blocks))
-    every = []
-    for seed in sorted({key.seed for key in saved.blocks}):
-        lines = [
-            (
-                row,
-                scoring_inputs(
-                    saved.select(method=row, seed=seed),
-                    truth,
-                    families_on_raw(families) if row == "raw" else families,
-                    models,
-                ),
+    return [
+        {
+            (row, finding.label): finding
+            for row, findings in zip(
+                saved.rows,
+                score_table(saved.lines(seed=seed), saved.truth, saved.specs),
+                strict=True,
             )
-            for row in rows
-        ]
-        scored = score_table(lines, truth, specs)
-        every.append(
-            {
-                (row, finding.label): finding
-                for row, findings in zip(rows, scored, strict=True)
-                for finding in findings
-            }
-        )
-    return every
+            for finding in findings
+        }
+        for seed in saved.seeds
+    ]
 
 
 def share_held(every: list[dict[tuple[str, str], Finding]]) -> tuple[int, int]:
@@ -112,13 +79,9 @@ def page(given: argparse.Namespace, every: list[dict[tuple[str, str], Finding]])
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("suite", choices=suite_names())
-    parser.add_argument("table")
-    parser.add_argument("--work", type=Path, required=True, help="-o of the benchmark")
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    add_arguments(parser)
     given = parser.parse_args()
-    every = tables(given)
+    every = tables(read_saved(given))
     text = page(given, every)
     (given.out / f"seeds-{given.table}.md").write_text(text)
     print(text)

@@ -1,0 +1,87 @@
+"""Score a table again from the predictions that were saved, where the scoring has changed since.
+
+    python benchmarks/score_again.py real uti --work bench/ --out docs/results/
+
+Nothing is trained. The page and the JSON of the table in --out are written anew: scores, positive
+controls, and what follows from them. Negative controls, sizes of clips, restored pictures and
+re-identification stay as they are, as other files than the predictions made them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+from saved_predictions import SavedTable, add_arguments, read_saved
+
+from masquerade.cli.evaluate import write_results
+from masquerade.evaluation import Evaluation, from_json
+from masquerade.evaluation.controls import (
+    CHANNEL,
+    channel_controls,
+    pose_control,
+    positive_control,
+    unread_channels,
+)
+from masquerade.evaluation.metric_specs import without_void
+from masquerade.evaluation.results import Control
+from masquerade.evaluation.scoring import channel_scores, score_method, score_table
+from masquerade.methods import build
+
+
+def score_again(saved: SavedTable, old: Evaluation) -> Evaluation:
+    """The same table, by the scoring of today."""
+    lines = saved.lines()
+    raw, specs = lines[0][1], saved.specs
+    alone = score_method(raw, saved.truth, specs)
+    specs, _ = without_void(specs, [c.label for c in map(positive_control, alone) if not c.passed])
+    alone = score_method(raw, saved.truth, specs)
+    controls: list[Control] = [positive_control(one) for one in alone]
+    for name, one in raw.items():
+        for spec in specs[name]:
+            floors = next(f.floors for f in alone if f.label == spec.name)
+            controls += channel_controls(spec, channel_scores(spec, one), floors)
+    controls += [control for one in alone if (control := pose_control(one)) is not None]
+    controls += [one for one in old.controls if not is_positive(one)]
+    failed = {c.label for c in controls if c.kind == "positive" and not c.passed}
+    rows = {row.name: row for row in old.rows}
+    methods = [
+        None if (row := rows[name]).method is None else build(row.method, **row.arguments)
+        for name, _ in lines
+    ]
+    findings = score_table(
+        lines,
+        saved.truth,
+        specs,
+        void={label: "the attacker does not succeed on raw video" for label in failed},
+        unread=[unread_channels(controls, method) for method in methods],
+    )
+    again = {
+        name: replace(rows[name], findings=found)
+        for (name, _), found in zip(lines, findings, strict=True)
+    }
+    return replace(
+        old, controls=tuple(controls), rows=tuple(again.get(row.name, row) for row in old.rows)
+    )
+
+
+def is_positive(one: Control) -> bool:
+    """Whether a control is of attackers of raw video that must succeed."""
+    return one.kind in ("positive", "poses") or one.kind.startswith(CHANNEL)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    add_arguments(parser)
+    parser.add_argument("--command", help="what made the predictions, to stand on the page")
+    given = parser.parse_args()
+    old = from_json((given.out / f"{given.table}.json").read_text())
+    result = score_again(read_saved(given), old)
+    if given.command:
+        result = replace(result, command=given.command)
+    write_results(result, given.out, given.table)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
