@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,13 +20,19 @@ import av
 import numpy as np
 import pytest
 
-from masquerade.cli import main
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.methods import build
+from masquerade.object_store import path_of
 from masquerade.pipeline import file_parts
+from masquerade.pipeline.outputs import FileTask
+from masquerade.pipeline.ray_batch import RayExecutor, check_shared
 from masquerade.pipeline.single_file import anonymize_file
+from masquerade.ray_cluster import ray_cluster
 from masquerade.storage import MARK
 
+RAY = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason='needs Ray: pip install "masquerade[ray]"'
+)
 FRAMES = 90
 CUT = 52
 
@@ -195,12 +206,70 @@ def test_methods_that_carry_something_on_are_refused(video: Path, tmp_path: Path
     assert not out.exists()
 
 
-def test_parts_on_a_cluster_are_refused(
-    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_copy_that_one_machine_has_is_not_split_on_a_cluster() -> None:
+    task = FileTask(path_of("s3://ward/a.mp4"), Path("a.mp4"))
+    with pytest.raises(UsageError, match=r"parts of a\.mp4 cannot be done on a Ray cluster"):
+        check_shared([task])
+    check_shared([FileTask(Path("a.mp4"), Path("b.mp4"))])
+
+
+ON_RAY = ["--parts", "3", "--engine", "ray", "--workers", "2", "--no-progress"]
+COMMAND = [sys.executable, "-m", "masquerade", "anonymize"]
+
+
+@RAY
+@pytest.mark.slow
+def test_parts_on_a_cluster_have_the_pictures_of_one_run(
+    video: Path, boxes: str, tmp_path: Path
 ) -> None:
-    words = ["--method", "blur", "--regions", "frame", "--parts", "2", "--engine", "ray"]
-    assert main(["anonymize", str(video), "-o", str(tmp_path / "o.mp4"), *words]) == 2
-    assert "--parts splits a file among processes of this machine" in capsys.readouterr().err
+    """By paths that begin in the folder of the command, and although a worker is killed."""
+    (tmp_path / "in.mp4").write_bytes(video.read_bytes())
+    words = ["in.mp4", "--method", "blur", "--regions", boxes, "--codec", "ffv1"]
+    whole = [*COMMAND, *words, "-o", "whole.mkv"]
+    assert subprocess.run(whole, cwd=tmp_path, capture_output=True, timeout=300).returncode == 0
+    run = subprocess.Popen(
+        [*COMMAND, *words, "-o", "parts.mkv", *ON_RAY],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert kill_one_that_writes(tmp_path, run)
+    out, said = run.communicate(timeout=300)
+    assert run.returncode == 0, said
+    assert "parts.mkv" in out and not said
+    (expected, times), (found, stamps) = (
+        decoded(tmp_path / f"{n}.mkv") for n in ("whole", "parts")
+    )
+    assert times == stamps and len(found) == FRAMES
+    assert all(np.array_equal(a, b) for a, b in zip(expected, found, strict=True))
+    assert [path for path in tmp_path.iterdir() if MARK in path.name] == []
+
+
+def kill_one_that_writes(folder: Path, run: subprocess.Popen[str]) -> bool:
+    """Kill the first other process that has a temporary file of a part open."""
+    until = time.monotonic() + 120
+    while run.poll() is None and time.monotonic() < until:
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it has ended, or is somebody else's
+                opened = [os.readlink(file) for file in (process / "fd").iterdir()]
+                other = int(process.name) != run.pid
+                if other and any(MARK in path and str(folder) in path for path in opened):
+                    os.kill(int(process.name), signal.SIGKILL)
+                    return True
+    return False
+
+
+@RAY
+@pytest.mark.slow
+def test_errors_of_a_cluster_are_those_of_the_part() -> None:
+    with ray_cluster(workers=1) as ray, RayExecutor(ray, "cpu") as executor:
+        assert executor.submit(os.getcwd).result(60) == os.getcwd()
+        with pytest.raises(ValueError, match="invalid literal") as raised:
+            executor.submit(int, "x").result(60)
+        assert "Traceback" not in str(raised.value)
+        with pytest.raises(BrokenProcessPool):  # after as many tries as a file of a batch has
+            executor.submit(os._exit, 1).result(60)
 
 
 def test_a_killed_worker_leaves_no_file(

@@ -193,9 +193,8 @@ def main(argv: list[str]) -> int:
     outcomes = []
     quiet = options.quiet or options.json
     bar = not (options.no_progress or quiet)
-    together = options.engine == "ray" or (
-        (options.workers or 1) > 1 and len(tasks) > 1 and options.parts == 1
-    )
+    side_by_side = options.engine == "ray" or ((options.workers or 1) > 1 and len(tasks) > 1)
+    together = side_by_side and options.parts == 1
     with (
         BatchProgress(
             files=len(tasks),

@@ -22,7 +22,7 @@ from masquerade.pipeline.config import Pipeline
 from masquerade.pipeline.file_outcome import FileOutcome, recover_folders, run_task
 from masquerade.pipeline.file_parts import check_parts
 from masquerade.pipeline.outputs import FileTask, check_outputs, config_of, receipt_path
-from masquerade.pipeline.ray_batch import run_on_ray
+from masquerade.pipeline.ray_batch import check_shared, run_on_ray, run_parts_on_ray
 from masquerade.pipeline.receipt import VERSION
 from masquerade.pipeline.single_file import OnProgress
 from masquerade.process_pool import children_without, end_with_parent
@@ -217,12 +217,10 @@ def anonymize_batch(
     """
     check_outputs(tasks, pipeline.config)
     in_parts = pipeline.config.parts > 1
-    if in_parts and engine == "ray":
-        raise UsageError(
-            "--parts splits a file among processes of this machine: leave it or --engine ray out."
-        )
     if in_parts:
         check_parts(pipeline)
+        if engine == "ray":
+            check_shared(tasks)
         pipeline = pipeline._replace(workers=workers)
     configs = {task: config_of(task, pipeline.config, tasks) for task in tasks}
     recover_folders(configs.items())
@@ -239,7 +237,10 @@ def anonymize_batch(
         else:
             todo.append((task, own))
     if engine == "ray":
-        yield from run_on_ray(todo, address=address, workers=workers)
+        if in_parts:
+            yield from run_parts_on_ray(todo, progress, address=address, workers=workers)
+        else:
+            yield from run_on_ray(todo, address=address, workers=workers)
         return
     if workers is not None and workers > 1 and len(todo) > 1 and not in_parts:
         yield from _run_in_processes(todo, workers)

@@ -4,6 +4,8 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -198,6 +200,8 @@ class Pipeline(NamedTuple):
     edits: Edits | None = None  # what a person decided about the one video of the run
     track_methods: tuple[TrackMethod, ...] = ()  # of those who are hidden by another method
     workers: int | None = None  # processes for the parts of a file; None: as many as cores
+    # opens what does the parts of a file instead, such as a Ray cluster, one core for each
+    open_executor: Callable[[], AbstractContextManager[Executor]] | None = None
 
     def settings(self) -> dict[str, Any]:
         """What a receipt records of the configuration; edits, if any, by their SHA-256."""

@@ -17,9 +17,9 @@ import os
 import pickle
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, as_completed
+from concurrent.futures import Executor, Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, closing, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import chain
@@ -144,7 +144,7 @@ class PartedRun(FileRun):
         todo = self._for_workers()
         futures: dict[Future[_Done], _Part] = {}
         try:
-            with processes(self._workers) as pool:
+            with self._open_executor() as pool:
                 for part in self._find(stack, reader, boxes, length):
                     futures[pool.submit(run_part, self.src, self.dst, todo, part)] = part
                 self._check_ids()
@@ -160,15 +160,22 @@ class PartedRun(FileRun):
         with self.timer.measure("join"):
             self._join(writer, parts, copied, heard)
 
+    def _open_executor(self) -> AbstractContextManager[Executor]:
+        """Opens what does the parts, by default processes of this machine."""
+        if self.pipeline.open_executor is not None:
+            return self.pipeline.open_executor()
+        return processes(self._workers)
+
     def _for_workers(self) -> Pipeline:
         """The pipeline as a worker gets it: with what it cannot find out, and no detector."""
         anonymizer = self.anonymizer
         if self.device.type != "cpu":  # memory of a device stays with its process
             anonymizer = copy.deepcopy(anonymizer).cpu()
-        threads = self.config.threads or max(1, (os.cpu_count() or 1) // self._workers)
+        cores = 1 if self.pipeline.open_executor else (os.cpu_count() or 1) // self._workers
+        threads = self.config.threads or max(1, cores)
         config = replace(self.config, shape=self.shape, threads=threads, parts=1)
-        plain = self.pipeline._replace(regions=None, check_output=None, edits=None)
-        return plain._replace(anonymizer=anonymizer, config=config)
+        plain = self.pipeline._replace(anonymizer=anonymizer, config=config, open_executor=None)
+        return plain._replace(regions=None, check_output=None, edits=None)
 
     def _find(
         self, stack: ExitStack, reader: Reader, boxes: BoxWriter | None, length: int

@@ -1,4 +1,5 @@
-"""Anonymize the files of a batch on a Ray cluster, each as one task of a Ray Data dataset.
+"""Anonymize the files of a batch on a Ray cluster, each as one task of a Ray Data dataset, or each
+in parts that are tasks.
 
 The machines see the inputs and the output folder under the same paths, or as addresses of an object
 store. Ray Data hands out the files, bounds how many are under way, brings the outcomes back as they
@@ -11,13 +12,19 @@ import pickle
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import chdir, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from masquerade.errors import UsageError
+from masquerade.object_store import is_remote
 from masquerade.pipeline.config import Pipeline
 from masquerade.pipeline.file_outcome import FileOutcome, recover_folders, run_task
 from masquerade.pipeline.outputs import FileTask
+from masquerade.pipeline.single_file import OnProgress
 from masquerade.ray_cluster import ray_cluster, wants_gpu
 from masquerade.storage import MARK
 
@@ -45,6 +52,95 @@ def run_on_ray(
     recover_folders((task, own.config) for task, own in todo)
     for task in lost.values():
         yield _died(task)
+
+
+def check_shared(tasks: Sequence[FileTask]) -> None:
+    """Refuse files in parts that the cluster's machines cannot all see.
+
+    Raises:
+        UsageError: one is at an address, whose copy lies on one machine.
+    """
+    for task in tasks:
+        if is_remote(task.src) or is_remote(task.dst):
+            raise UsageError(
+                f"parts of {task.src.name} cannot be done on a Ray cluster, as its copy would lie "
+                "on one machine: leave --parts out, or copy it into a folder that all machines see."
+            )
+
+
+def run_parts_on_ray(
+    todo: Todo,
+    progress: Callable[[FileTask], OnProgress | None],
+    *,
+    address: str | None = None,
+    workers: int | None = None,
+) -> Generator[FileOutcome, None, None]:
+    """Anonymize files one after another, the parts of each on a cluster; see `ray_cluster`.
+
+    Regions are found here. `progress` is called with each task, and gives its callback.
+    """
+    if not todo:
+        return
+    try:
+        with ray_cluster(address, workers=workers) as ray:
+            for task, own in todo:
+                own = own._replace(open_executor=partial(RayExecutor, ray, own.config.device))
+                yield run_task(task, own, progress(task))
+    except BaseException:
+        _wait_for_ends(todo)
+        raise
+
+
+class RayExecutor(Executor):
+    """Makes calls as tasks of a Ray cluster; one whose worker died is made again.
+
+    Args:
+        ray: the module, joined to a cluster.
+        device: as `--device`; on a cluster with GPUs each task gets one where it may want it.
+    """
+
+    def __init__(self, ray: Any, device: str) -> None:
+        self._ray = ray
+        gpus = 1 if wants_gpu(ray, device) else 0
+        self._task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=TRIES - 1)(call_in)
+        self._made: list[Any] = []
+
+    def submit(self, call: Any, /, *given: Any, **named: Any) -> Future[Any]:
+        """Make a call on some machine, in the folder that this process is in."""
+        found: Future[Any] = Future()
+        made = self._task.remote(os.getcwd(), call, given, named)
+        self._made.append(made)
+        made.future().add_done_callback(lambda done: _settle(found, done))
+        return found
+
+    def __exit__(self, kind: Any, *error: Any) -> None:
+        if kind is not None:  # what was not begun is left, and what was is ended
+            for made in self._made:
+                with suppress(self._ray.exceptions.RayError):
+                    self._ray.cancel(made, force=True)
+
+
+def call_in(
+    folder: str, call: Callable[..., Any], given: Sequence[Any], named: dict[str, Any]
+) -> tuple[Any, Exception | None]:
+    """What a call gives in a folder, or the error that it raises, without Ray's words around it."""
+    with chdir(folder):
+        try:
+            return call(*given, **named), None
+        except Exception as error:  # whatever it is, it is raised where the parts are awaited
+            return None, error
+
+
+def _settle(found: Future[Any], done: Future[Any]) -> None:
+    """Pass on how a task ended; a worker that died each time is a broken pool, as of processes."""
+    if (error := done.exception()) is not None:
+        found.set_exception(BrokenProcessPool(str(error)))
+        return
+    value, raised = done.result()
+    if raised is not None:
+        found.set_exception(raised)
+    else:
+        found.set_result(value)
 
 
 def _died(task: FileTask) -> FileOutcome:
