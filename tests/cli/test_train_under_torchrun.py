@@ -1,4 +1,4 @@
-"""`masquerade train` in two processes that torchrun started."""
+"""`masquerade train` and `masquerade evaluate` in two processes that torchrun started."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 
@@ -20,6 +21,8 @@ import masquerade
 from masquerade.checkpoint import STATE, WEIGHTS
 from masquerade.cli import main
 from masquerade.datasets.mimes import Mimes, write_mimes
+from masquerade.evaluation.evaluator import PREDICTIONS
+from masquerade.evaluation.predictions import Predictions
 
 pytestmark = pytest.mark.slow
 
@@ -131,7 +134,12 @@ def test_an_interruption_is_said_once(mimes: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        (["evaluate", "--data", "none.csv", "--method", "blur"], "start it without torchrun"),
+        (
+            ["evaluate", "--data", "none.csv", "--method", "blur"],
+            "There is no manifest at none.csv.",
+        ),
+        (["evaluate", "--nonsense", "1"], "name a method"),
+        (["benchmark", "quick"], "start it without torchrun"),
         (["train", "spact", "--nonsense", "1"], "Unrecognized"),
     ],
 )
@@ -139,6 +147,25 @@ def test_wrong_usage_is_said_once(line: list[str], sentence: str) -> None:
     printed, said = run(line)
     assert said.count(sentence) == 1 and not printed, said
     assert "exitcode: 2" in said
+
+
+def test_attackers_are_shared_and_are_those_of_one_process(mimes: Path, tmp_path: Path) -> None:
+    words = ["evaluate", "--data", str(mimes), "--method", "pixelate", "--folds", "2"]
+    words += ["--seeds", "1", "--attackers", "scratch,raw,reconstruction", "--device", "cpu"]
+    words += ["--regions", "frame", "--no-reidentification", "--json", "-o"]
+    printed, said = run([*words, str(tmp_path / "two")])
+    assert "Traceback" not in said.split("elastic")[0] and printed, said  # it is void: exit code 1
+    assert subprocess.run(
+        [sys.executable, "-m", "masquerade", *words, str(tmp_path / "one"), "--workers", "2"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        timeout=300,
+    ).stdout
+    one, two = (Predictions.load(tmp_path / name / PREDICTIONS) for name in ("one", "two"))
+    assert one.blocks.keys() == two.blocks.keys()
+    for key, block in one.blocks.items():
+        for label, values in block.probabilities.items():
+            assert np.allclose(values, two.blocks[key].probabilities[label], atol=1e-5), key
 
 
 def test_one_process_has_nobody_to_divide_a_network_with(

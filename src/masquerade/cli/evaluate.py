@@ -22,6 +22,7 @@ from masquerade.evaluation import EvaluatedMethod, Evaluation, EvaluationConfig,
 from masquerade.evaluation.cross_dataset.merge import merge_datasets, split_columns
 from masquerade.evaluation.cross_dataset.transfer import transfer_dataset
 from masquerade.evaluation.mask_only import NAMES, REGION_MASK, KeepMask
+from masquerade.evaluation.shared_fits import end_sharing, help_with_fits, helps_with_fits
 from masquerade.evaluation.training_runs import INSTEAD, check_unseen, run_warnings
 from masquerade.extraction.config import JoinedRegions, RegionFactory, region_names
 from masquerade.extraction.store import STORE_LIMIT
@@ -38,7 +39,7 @@ from masquerade.pipeline.stream import Cover
 from masquerade.ranges import Allowed, Count, Weight, Whole
 from masquerade.regions import REGIONS
 from masquerade.report.table import markdown, show
-from masquerade.training.distributed import refuse_torchrun
+from masquerade.training.distributed import under_torchrun
 from masquerade.transaction import transaction
 
 EXAMPLE = "masquerade evaluate --data clips.csv --method blur --regions people -o results"
@@ -182,7 +183,17 @@ def weights_of(options: Options) -> tuple[tuple[Path, ...], ...]:
 
 def main(argv: list[str]) -> int:
     """Run the verb; gives its exit code: 1 where the result is void."""
-    refuse_torchrun("evaluate")
+    if helps_with_fits():
+        help_with_fits()
+        return 0
+    try:
+        return _evaluate(argv)
+    finally:
+        if under_torchrun():
+            end_sharing()
+
+
+def _evaluate(argv: list[str]) -> int:
     options, anonymizer = parse(argv)
     command = f"masquerade evaluate {shlex.join(argv)}"
     config, (manifest, limits) = config_of(options), read_clips(options)

@@ -31,9 +31,11 @@ from masquerade.evaluation.reconstruction import (
     save_reconstruction,
     shared_train,
 )
+from masquerade.evaluation.shared_fits import share_fits
 from masquerade.extraction.dataset import ClipDataset, mapped_clips, write_clips
 from masquerade.process_pool import processes
 from masquerade.storage import TemporaryFolder
+from masquerade.training.distributed import under_torchrun
 
 Progress = Callable[[str, int, int], None]
 FITTED_BY = (
@@ -203,6 +205,9 @@ class Executor:
         return self.preset.attackers[key.attacker].network is None, short
 
     def _each(self, run: Callable[..., None], tasks: Sequence[tuple[Any, ...]]) -> Iterator[None]:
+        if under_torchrun():
+            yield from share_fits(run, tasks)
+            return
         if self.workers < 2 or len(tasks) < 2 or self.device != "cpu":
             yield from itertools.starmap(run, tasks)
             return

@@ -5,6 +5,7 @@ import importlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import count
 
@@ -19,6 +20,7 @@ from masquerade.training.batch_share import Share
 from masquerade.training.seeds import derive_seed
 
 _GROUPS = count()
+_ALONE = ContextVar("alone", default=False)  # whether this process trains without the others
 CPU = torch.device("cpu")
 
 
@@ -95,7 +97,7 @@ def is_first_to_fail() -> bool:
     if not under_torchrun():
         return True
     try:
-        first = _store().compare_set("masquerade/failed", "", os.environ["RANK"])
+        first = torchrun_store().compare_set("masquerade/failed", "", os.environ["RANK"])
     except RuntimeError:  # torchrun itself has ended
         return True
     return first == os.environ["RANK"].encode()
@@ -116,9 +118,19 @@ def under_torchrun() -> bool:
 
 
 @functools.cache
-def _store() -> Store:
+def torchrun_store() -> Store:
     """What torchrun's processes know of one another."""
     return next(rendezvous("env://"))[0]
+
+
+@contextmanager
+def training_alone() -> Iterator[None]:
+    """What is trained meanwhile is trained by this process alone, under torchrun too."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
 
 
 @contextmanager
@@ -127,7 +139,7 @@ def join_processes(device: str) -> Iterator[Processes]:
 
     With CUDA each of several processes takes the GPU of its local rank.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    if _ALONE.get() or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield Processes(device=choose_device(device))
         return
     cuda = torch.cuda.is_available() and device != "cpu"
@@ -139,7 +151,7 @@ def join_processes(device: str) -> Iterator[Processes]:
         # (the first optimizer imports it), and with it threads that abort a process at its end.
         importlib.import_module("torch.distributed.nn.functional")
         # Names of its own, since a store keeps the addresses of groups that were left.
-        store = PrefixStore(f"masquerade/{next(_GROUPS)}", _store())
+        store = PrefixStore(f"masquerade/{next(_GROUPS)}", torchrun_store())
         rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         backend = "nccl" if cuda else "gloo"
         distributed.init_process_group(backend, store=store, rank=rank, world_size=world)

@@ -1,0 +1,93 @@
+"""Fits that the processes which torchrun started share: the first lists them, each takes the next.
+
+Only the first process evaluates. The others do nothing but fits, each on its own GPU if there are
+any, and find clips, weights and predictions in the same files.
+"""
+
+import os
+import pickle
+import time
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from typing import Any
+
+import torch
+
+from masquerade.errors import UsageError
+from masquerade.training.distributed import (
+    is_main_process,
+    torchrun_store,
+    training_alone,
+    under_torchrun,
+)
+
+POLL = 0.1  # seconds between two looks at what the others have done
+LISTS = "masquerade/fits"  # before the number of a list, in what the processes know of one another
+NO_MORE = "none"
+Run = Callable[..., None]
+Tasks = Sequence[tuple[Any, ...]]
+_numbers = count()
+
+
+def helps_with_fits() -> bool:
+    """Whether this process is one of those that only take fits.
+
+    Raises:
+        UsageError: the processes are on several machines, which share no files for sure.
+    """
+    if not under_torchrun():
+        return False
+    if os.environ.get("LOCAL_WORLD_SIZE") != os.environ["WORLD_SIZE"]:
+        raise UsageError(
+            "`masquerade evaluate` shares fits among the processes of one machine: start torchrun "
+            "with --nnodes 1."
+        )
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    return not is_main_process()
+
+
+def share_fits(run: Run, tasks: Tasks) -> Iterator[None]:
+    """Run tasks in all processes; yields once for each that is done, in whichever."""
+    store, key = torchrun_store(), f"{LISTS}/{next(_numbers)}"
+    store.set(f"{key}/tasks", b64encode(pickle.dumps((run, tasks))).decode())
+    told = 0
+    for _ in _take(key, run, tasks):
+        done = store.add(f"{key}/done", 0)
+        yield from [None] * (done - told)
+        told = done
+    while told < len(tasks):  # the last ones of the others
+        time.sleep(POLL)
+        done = store.add(f"{key}/done", 0)
+        yield from [None] * (done - told)
+        told = done
+
+
+def end_sharing() -> None:
+    """Let the other processes end."""
+    torchrun_store().set(f"{LISTS}/{next(_numbers)}/tasks", NO_MORE)
+
+
+def help_with_fits() -> None:
+    """Take fits of all lists, until the first process has no more."""
+    store = torchrun_store()
+    for number in count():
+        key = f"{LISTS}/{number}"
+        while not store.check([f"{key}/tasks"]):
+            time.sleep(POLL)
+        given = store.get(f"{key}/tasks")
+        if given == NO_MORE.encode():
+            return
+        for _ in _take(key, *pickle.loads(b64decode(given))):
+            pass
+
+
+def _take(key: str, run: Run, tasks: Tasks) -> Iterator[None]:
+    """Run the next task that nobody has taken, until there is none; yields after each."""
+    store = torchrun_store()
+    while (at := store.add(f"{key}/next", 1) - 1) < len(tasks):
+        with training_alone():
+            run(*tasks[at])
+        store.add(f"{key}/done", 1)
+        yield
