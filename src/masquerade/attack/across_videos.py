@@ -2,8 +2,9 @@
 
 No network that recognizes people is trained here. What can be seen again of people in a published
 video (the colours of who is found, their outline as they move, the proportions of their bodies) is
-compared between videos, and what is as alike as the two halves of one video is reported. Where the
-raw videos are at hand, each published video is looked for among them.
+compared between videos. People are named by colours alone, since outlines and proportions hardly
+tell them apart without training (docs/results/linkage.md). Where the raw videos are at hand, each
+published video is looked for among them, by all features.
 """
 
 import math
@@ -34,21 +35,25 @@ Described = Mapping[str, NDArray[np.float64]]
 
 LOOKED, CONSECUTIVE = 12, 25  # frames of each half: spread over it, and in a row from its middle
 LEAST_FRAMES = 16  # of a video that has two halves to compare
-SCENE = "the scene"
+COLOURS, SCENE = "the colours of people", "the scene"
 ABOUT = {
-    "the colours of people": "people as a detector finds them",
+    COLOURS: "people as a detector finds them",
     "the outline of what moves": "optical flow",
     "the proportions of bodies": "pose networks",
     SCENE: "the median picture, coarse",
 }
 """Features, and what they are read by."""
+NEAR = 0.2
+"""Distance of two videos' colours up to which they may show the same person; 0 to 1.41.
+
+The distance of square roots of colour shares, chosen on set 1 of UT-Interaction.
+"""
 FARTHER = {SCENE: 3.0}
-"""How many times as far apart as two halves of one video counts as alike; of people not more.
+"""How many times as far apart as two halves of one video counts as alike; others not more.
 
 A still camera sees nearly the same in both halves, and the same place in another video lies farther
 off, but other places many times as far.
 """
-ALIKE = 2  # features of people that must be as alike as two halves of one video
 PLAIN = 0.02  # spread of a picture and mean of an outline below which there is nothing to compare
 SURE = 0.05  # probability of a guess that ranks as many raw sources first, over all features
 SCENE_SIZE = (64, 48)  # pixels of the scene
@@ -116,10 +121,10 @@ class VideoDescriber:
 
 
 def compare_videos(described: Mapping[Path, Described]) -> Finding:
-    """Which videos are as alike as two halves of one video, by what they show of people."""
+    """Which videos may show the same person or scene, by what they show of people."""
     pairs = list(combinations(described, 2))
     alike = {
-        (a, b): [name for name in ABOUT if _as_halves(described[a], described[b], name)]
+        (a, b): [name for name in ABOUT if are_alike(described[a], described[b], name)]
         for a, b in pairs
     }
     if len(pairs) > 3:  # what makes most pairs alike tells nobody apart
@@ -133,13 +138,13 @@ def compare_videos(described: Mapping[Path, Described]) -> Finding:
     return Finding(
         attack="across",
         level="left" if told else "nothing",
-        says=f"Of {len(pairs)} pairs of videos {len(told)} are as alike as two halves of one "
-        f"video: {shown}. This is likeness and no proof."
+        says=f"Of {len(pairs)} pairs of videos {len(told)} are alike: {shown}. This is likeness "
+        "and no proof."
         if told
-        else f"Of {len(pairs)} pairs of videos none is as alike as two halves of one video.",
+        else f"Of {len(pairs)} pairs of videos none is alike.",
         work=f"{len(described)} videos, {2 * LOOKED} frames of each and {2 * CONSECUTIVE} in a "
         f"row; compared by {', '.join(by)}; "
-        f"a person needs {ALIKE} of the first three; nothing was trained",
+        f"a person is named by {COLOURS}; nothing was trained",
     )
 
 
@@ -156,7 +161,7 @@ def rank_sources(described: Mapping[Path, Described], raw: Mapping[Path, Describ
         if len(known) < 2:
             continue
         table = np.array(
-            [[_distance(described[a][name], raw[b][name]) for b in known] for a in known]
+            [[distance(described[a][name], raw[b][name]) for b in known] for a in known]
         )
         own = np.diag(table)[:, None]
         first = int(((table <= own).sum(axis=1) == 1).sum())  # a tie is not first
@@ -182,22 +187,21 @@ def rank_sources(described: Mapping[Path, Described], raw: Mapping[Path, Describ
 
 def _told(pair: tuple[Path, Path], names: Sequence[str]) -> str:
     a, b = (escape(one.name) for one in pair)
-    people = [name for name in names if name != SCENE]
-    if len(people) >= ALIKE:
-        # a place also shapes outlines and bodies, so that its part is always said
+    if COLOURS in names:  # of which the place behind people is a part, so that it is always said
         return f"{a} and {b} may show the same person or scene, by {' and '.join(names)}"
     return f"{a} and {b} may show the same scene" if SCENE in names else ""
 
 
-def _as_halves(a: Described, b: Described, name: str) -> bool:
-    """Whether two videos are as alike as the halves of each are on average."""
+def are_alike(a: Described, b: Described, name: str) -> bool:
+    """Whether two videos are alike by a feature: near, or as near as the halves of each are."""
     if name not in a or name not in b:
         return False
     own = [float(np.linalg.norm(one[name][0] - one[name][1])) for one in (a, b)]
-    return _distance(a[name], b[name]) <= FARTHER.get(name, 1.0) * float(np.mean(own))
+    most = NEAR if name == COLOURS else FARTHER.get(name, 1.0) * float(np.mean(own))
+    return distance(a[name], b[name]) <= most
 
 
-def _distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+def distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """The mean distance of the halves (2, D) of one to those of another."""
     return float(np.linalg.norm(a[:, None] - b[None], axis=2).mean())
 
