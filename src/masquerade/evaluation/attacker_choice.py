@@ -207,14 +207,14 @@ def average_attackers(
 
     def average_of(truth: SplitTruth, predicted: Sequence[Probabilities]) -> Probabilities:
         def make(label: str) -> Floats:
-            parts = [one[label] for one in predicted]
-            if not _is_ranked(spec, truth, label):
-                return np.asarray(np.mean(parts, axis=0))
-            sure = [
-                log_odds(_equally_sure(mine, one, label, truth.rates[label], p))
-                for one, p in zip(every, parts, strict=True)
-            ]
-            return sigmoid(np.mean(sure, axis=0))
+            ranked, total = _is_ranked(spec, truth, label), np.zeros(())
+            for one, given in zip(every, predicted, strict=True):  # one at a time: they are large
+                p = given[label]
+                if ranked:
+                    p = log_odds(_equally_sure(mine, one, label, truth.rates[label], p))
+                total = total + p
+            mean = np.asarray(total / len(every))
+            return sigmoid(mean) if ranked else mean
 
         return ByLabel(predicted[0], make)
 
