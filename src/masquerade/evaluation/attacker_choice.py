@@ -207,14 +207,10 @@ def average_attackers(
 
     def average_of(truth: SplitTruth, predicted: Sequence[Probabilities]) -> Probabilities:
         def make(label: str) -> Floats:
-            ranked, total = _is_ranked(spec, truth, label), np.zeros(())
+            total = np.zeros(())
             for one, given in zip(every, predicted, strict=True):  # one at a time: they are large
-                p = given[label]
-                if ranked:
-                    p = log_odds(_equally_sure(mine, one, label, truth.rates[label], p))
-                total = total + p
-            mean = np.asarray(total / len(every))
-            return sigmoid(mean) if ranked else mean
+                total = total + _to_average(spec, mine, one, truth, label, given[label])
+            return _averaged(spec, truth, label, total / len(every))
 
         return ByLabel(predicted[0], make)
 
@@ -239,13 +235,40 @@ def _strongest_together(
 ) -> list[ScoredAttacker]:
     """As many of the strongest as read the most together, of clips that are not in a test fold."""
     ranked = _ranked(able, [one.by_fold[fold] for one in able], strength)[:MOST_TOGETHER]
-    count, most = 1, ranked[0].by_fold[fold]
-    for number in range(2, len(ranked) + 1):
-        together = average_attackers(spec, mine, ranked[:number])
-        value = validation_score(spec, *_outside(mine, together.validation, fold))
+    count, most, truth = 1, ranked[0].by_fold[fold], mine.validation
+    sums: dict[str, Floats] = dict.fromkeys(spec.columns, np.zeros(()))
+    for number, one in enumerate(ranked, 1):
+        for label in sums:
+            p = one.outputs.validation[label]
+            sums[label] = sums[label] + _to_average(spec, mine, one.outputs, truth, label, p)
+        if number == 1:
+            continue
+        together = {
+            label: _averaged(spec, truth, label, total / number) for label, total in sums.items()
+        }
+        value = validation_score(spec, *_outside(mine, together, fold))
         if round(value, 12) > round(most, 12):  # of equals the fewer: others may water one down
             count, most = number, value
     return ranked[:count]
+
+
+def _to_average(
+    spec: MetricSpec,
+    mine: ScoringInput,
+    one: AttackOutputs,
+    truth: SplitTruth,
+    label: str,
+    p: Floats,
+) -> Floats:
+    """What is averaged of an attacker's predictions (n, C): log odds where clips are ranked."""
+    if not _is_ranked(spec, truth, label):
+        return p
+    return log_odds(_equally_sure(mine, one, label, truth.rates[label], p))
+
+
+def _averaged(spec: MetricSpec, truth: SplitTruth, label: str, mean: Floats) -> Floats:
+    """The predictions (n, C) of such a mean."""
+    return sigmoid(mean) if _is_ranked(spec, truth, label) else np.asarray(mean)
 
 
 def score_attacker(spec: MetricSpec, mine: ScoringInput, one: AttackOutputs) -> ScoredAttacker:
