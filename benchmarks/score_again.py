@@ -10,6 +10,7 @@ re-identification stay as they are, as other files than the predictions made the
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 
 from saved_predictions import SavedTable, add_arguments, read_saved
@@ -29,9 +30,9 @@ from masquerade.evaluation.scoring import channel_scores, score_method, score_ta
 from masquerade.methods import build
 
 
-def score_again(saved: SavedTable, old: Evaluation) -> Evaluation:
-    """The same table, by the scoring of today."""
-    lines = saved.lines()
+def score_again(saved: SavedTable, old: Evaluation, left_out: Sequence[str] = ()) -> Evaluation:
+    """The same table, by the scoring of today, without some rows."""
+    lines = [line for line in saved.lines() if line[0] not in left_out]
     raw, specs = lines[0][1], saved.specs
     alone = score_method(raw, saved.truth, specs)
     specs, _ = without_void(specs, [c.label for c in map(positive_control, alone) if not c.passed])
@@ -60,8 +61,9 @@ def score_again(saved: SavedTable, old: Evaluation) -> Evaluation:
         name: replace(rows[name], findings=found)
         for (name, _), found in zip(lines, findings, strict=True)
     }
+    kept = (row for row in old.rows if row.name not in left_out)
     return replace(
-        old, controls=tuple(controls), rows=tuple(again.get(row.name, row) for row in old.rows)
+        old, controls=tuple(controls), rows=tuple(again.get(row.name, row) for row in kept)
     )
 
 
@@ -74,9 +76,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add_arguments(parser)
     parser.add_argument("--command", help="what made the predictions, to stand on the page")
+    parser.add_argument("--leave-out", default="", help="rows that say nothing, by commas")
+    parser.add_argument("--limit", action="append", default=[], help="to stand under the table")
     given = parser.parse_args()
     old = from_json((given.out / f"{given.table}.json").read_text())
-    result = score_again(read_saved(given), old)
+    result = score_again(read_saved(given), old, list(filter(None, given.leave_out.split(","))))
+    result = replace(result, limits=(*result.limits, *given.limit))
     if given.command:
         result = replace(result, command=given.command)
     write_results(result, given.out, given.table)
