@@ -168,6 +168,10 @@ def test_videos_that_anonymize_would_not_publish_are_refused_before_any_attack(
     page = (tmp_path / "results.md").read_text()
     assert "56 of these videos `anonymize` would not publish" in page
     assert "hidden in 448 of 448 frames of 56 videos" in page
+    leaks = [one.leakage for one in result.rows[1].findings if one.leakage is not None]
+    assert leaks and not any(one.protects for one in leaks)  # for nobody's method hid them
+    said = {one.undecided for one in result.rows[1].findings} - {None}
+    assert said == {"448 of 448 frames were hidden whole, as nothing could be told apart in them"}
 
 
 def test_weights_of_methods_that_learn_nothing_are_refused(folder: Path, tmp_path: Path) -> None:

@@ -415,11 +415,24 @@ class Evaluator:
             self.truth,
             self.specs,
             void=void,
-            unread=[unread_channels(controls, example_of(line.method)) for line in lines],
+            unread=[self._why_undecided(line, controls) for line in lines],
             means_of=self.models if self.config.average else None,
             lambdas=self.config.lambdas,
         )
         return tuple(self._row(*both) for both in zip(lines, findings, strict=True))
+
+    def _why_undecided(
+        self, line: AttackedMethod, controls: Sequence[Control]
+    ) -> Mapping[str, str]:
+        """By label, why a low score behind a method does not say that the method holds."""
+        counts = line.clips.coverage.counts if line.clips and line.clips.coverage else None
+        if counts and counts.filled_whole > counts.frames / 2:  # that is no work of the method
+            why = (
+                f"{counts.filled_whole:,} of {counts.frames:,} frames were hidden whole, as "
+                "nothing could be told apart in them"
+            )
+            return {spec.name: why for specs in self.specs.values() for spec in specs}
+        return unread_channels(controls, example_of(line.method))
 
     def reidentify(self, lines: Sequence[AttackedMethod], rows: Sequence[Row]) -> tuple[Row, ...]:
         """The lines of the table with how well people are found again in their other clips."""
