@@ -17,15 +17,16 @@ from masquerade.metrics.leakage import Leakage
 from masquerade.pipeline.coverage import MOST_NAMES
 
 HOW_TO_READ = (
-    "Each cell: the score of the strongest attackers, chosen for each test fold on clips that are"
-    " not in it, of which up to ten are averaged, [its 95 % interval]; `at most`: the highest "
+    "Each cell: the score of the strongest attackers, chosen for each test fold on clips that are "
+    "not in it, of which up to ten are averaged, [its 95 % interval]; `at most`: the highest "
     "upper end of all attackers, of intervals that hold for all of them at once, so that no "
     "better choice among them reads more; and leakage: 0 is what a guess from labels and actions "
-    "scores, 1 is raw video; n/a where raw video itself is not surely above the guess. `held`: no"
-    " attacker's upper end is more than a tenth of the way from the guess to raw video. "
-    "`undecided`: the same, but attackers of some kind fail on raw video too, or there are too "
-    "few training runs. `background`: what is read from the top twelfth of the frame alone. A low"
-    " score says what these attackers recovered from these clips, and nothing more."
+    "scores, 1 is raw video; n/a where raw video itself is not surely above the guess. `held`: no "
+    "attacker's upper end is more than a tenth of the way from the guess to raw video. "
+    "`undecided`: the same, but attackers of some kind fail on raw video too, there are too few "
+    "training runs, or most frames were hidden whole because nothing could be told apart in them. "
+    "`background`: what is read from the top twelfth of the frame alone. A low score says what "
+    "these attackers recovered from these clips, and nothing more."
 )
 RUNS = (
     "± is the standard deviation between runs of a trained anonymizer that differ in their seed "
