@@ -121,10 +121,10 @@ class VideoDescriber:
 
 
 def compare_videos(described: Mapping[Path, Described]) -> Finding:
-    """Which videos may show the same person or scene, by what they show of people."""
+    """Find the pairs of videos that may show the same person or scene."""
     pairs = list(combinations(described, 2))
     alike = {
-        (a, b): [name for name in ABOUT if are_alike(described[a], described[b], name)]
+        (a, b): [name for name in ABOUT if _are_alike(described[a], described[b], name)]
         for a, b in pairs
     }
     if len(pairs) > 3:  # what makes most pairs alike tells nobody apart
@@ -192,13 +192,15 @@ def _told(pair: tuple[Path, Path], names: Sequence[str]) -> str:
     return f"{a} and {b} may show the same scene" if SCENE in names else ""
 
 
-def are_alike(a: Described, b: Described, name: str) -> bool:
-    """Whether two videos are alike by a feature: near, or as near as the halves of each are."""
+def _are_alike(a: Described, b: Described, name: str) -> bool:
+    """Whether two videos are within a feature's distance: NEAR, or that of their own halves."""
     if name not in a or name not in b:
         return False
+    apart = distance(a[name], b[name])
+    if name == COLOURS:
+        return apart <= NEAR
     own = [float(np.linalg.norm(one[name][0] - one[name][1])) for one in (a, b)]
-    most = NEAR if name == COLOURS else FARTHER.get(name, 1.0) * float(np.mean(own))
-    return distance(a[name], b[name]) <= most
+    return apart <= FARTHER.get(name, 1.0) * float(np.mean(own))
 
 
 def distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

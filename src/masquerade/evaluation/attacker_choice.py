@@ -28,7 +28,7 @@ from masquerade.evaluation.predictions import ByLabel
 from masquerade.metrics.statistic import Floats, Statistic, average
 
 PRIOR_WEIGHTS = (0.25, 0.5, 1.0)  # of the action, among which the prior attacker is chosen
-MOST_TOGETHER = 10  # attackers whose predictions are averaged
+MOST_TOGETHER = 10  # attackers whose predictions are averaged, at most
 LEAST_SPREAD = 1e-6  # of log odds that differ among clips at all
 
 
@@ -233,7 +233,10 @@ def _strongest_together(
     fold: int,
     strength: Mapping[str, float] | None,
 ) -> list[ScoredAttacker]:
-    """As many of the strongest as read the most together, of clips that are not in a test fold."""
+    """The attackers to average for a test fold: the first so many of a list sorted by strength.
+
+    As many as score the highest together on validation clips that are not in that fold.
+    """
     ranked = _ranked(able, [one.by_fold[fold] for one in able], strength)[:MOST_TOGETHER]
     count, most, truth = 1, ranked[0].by_fold[fold], mine.validation
     sums: dict[str, Floats] = dict.fromkeys(spec.columns, np.zeros(()))
@@ -267,7 +270,7 @@ def _to_average(
 
 
 def _averaged(spec: MetricSpec, truth: SplitTruth, label: str, mean: Floats) -> Floats:
-    """The predictions (n, C) of such a mean."""
+    """The probabilities (n, C) of a mean of what `_to_average` gives."""
     return sigmoid(mean) if _is_ranked(spec, truth, label) else np.asarray(mean)
 
 
@@ -356,7 +359,7 @@ def _join_chosen(
 
 
 def _is_ranked(spec: MetricSpec, truth: SplitTruth, label: str) -> bool:
-    """Whether clips are ranked by a label of two classes; F1 takes probabilities as they are."""
+    """Whether a label is scored by ranking clips: AUROC or average precision of two classes."""
     binary = truth.labels[label].ndim == 1 and truth.rates[label].shape[1] == 2
     return binary and spec.metric in ("AUROC", "cMAP")
 

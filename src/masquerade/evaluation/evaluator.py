@@ -424,7 +424,7 @@ class Evaluator:
     def _why_undecided(
         self, line: AttackedMethod, controls: Sequence[Control]
     ) -> Mapping[str, str]:
-        """By label, why a low score behind a method does not say that the method holds."""
+        """Reasons, by label, why a score near a guess does not mean that a method hides it."""
         counts = line.clips.coverage.counts if line.clips and line.clips.coverage else None
         if counts and counts.filled_whole > counts.frames / 2:  # that is no work of the method
             why = (

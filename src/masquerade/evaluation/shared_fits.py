@@ -43,34 +43,31 @@ def helps_with_fits() -> bool:
             "`masquerade evaluate` shares fits among the processes of one machine: start torchrun "
             "with --nnodes 1."
         )
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     return not is_main_process()
 
 
 def share_fits(run: Run, tasks: Tasks) -> Iterator[None]:
-    """Run tasks in all processes; yields once for each that is done, in whichever."""
+    """Run tasks, shared with the other processes; yields once for each task that is done."""
     store, key = torchrun_store(), f"{LISTS}/{next(_numbers)}"
     store.set(f"{key}/tasks", b64encode(pickle.dumps((run, tasks))).decode())
-    told = 0
-    for _ in _take(key, run, tasks):
-        done = store.add(f"{key}/done", 0)
-        yield from [None] * (done - told)
-        told = done
-    while told < len(tasks):  # the last ones of the others
-        time.sleep(POLL)
+    mine, told = _take(key, run, tasks), 0
+    while told < len(tasks):
+        if next(mine, NO_MORE) == NO_MORE:  # the last ones are done by the others
+            time.sleep(POLL)
         done = store.add(f"{key}/done", 0)
         yield from [None] * (done - told)
         told = done
 
 
 def end_sharing() -> None:
-    """Let the other processes end."""
+    """Tell the processes that wait for fits that there are no more, so that they end."""
     torchrun_store().set(f"{LISTS}/{next(_numbers)}/tasks", NO_MORE)
 
 
 def help_with_fits() -> None:
     """Take fits of all lists, until the first process has no more."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     store = torchrun_store()
     for number in count():
         key = f"{LISTS}/{number}"

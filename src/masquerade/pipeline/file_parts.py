@@ -161,7 +161,7 @@ class PartedRun(FileRun):
             self._join(writer, parts, copied, heard)
 
     def _open_executor(self) -> AbstractContextManager[Executor]:
-        """Opens what does the parts, by default processes of this machine."""
+        """Open the executor that runs the parts: the pipeline's, or processes of this machine."""
         if self.pipeline.open_executor is not None:
             return self.pipeline.open_executor()
         return processes(self._workers)
@@ -174,8 +174,14 @@ class PartedRun(FileRun):
         cores = 1 if self.pipeline.open_executor else (os.cpu_count() or 1) // self._workers
         threads = self.config.threads or max(1, cores)
         config = replace(self.config, shape=self.shape, threads=threads, parts=1)
-        plain = self.pipeline._replace(anonymizer=anonymizer, config=config, open_executor=None)
-        return plain._replace(regions=None, check_output=None, edits=None)
+        return self.pipeline._replace(
+            anonymizer=anonymizer,
+            config=config,
+            regions=None,
+            check_output=None,
+            edits=None,
+            open_executor=None,
+        )
 
     def _find(
         self, stack: ExitStack, reader: Reader, boxes: BoxWriter | None, length: int

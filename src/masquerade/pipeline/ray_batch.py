@@ -1,5 +1,4 @@
-"""Anonymize the files of a batch on a Ray cluster, each as one task of a Ray Data dataset, or each
-in parts that are tasks.
+"""Anonymize files on a Ray cluster: each file is one task, or each part of a file is one.
 
 The machines see the inputs and the output folder under the same paths, or as addresses of an object
 store. Ray Data hands out the files, bounds how many are under way, brings the outcomes back as they
@@ -123,16 +122,19 @@ class RayExecutor(Executor):
 def call_in(
     folder: str, call: Callable[..., Any], given: Sequence[Any], named: dict[str, Any]
 ) -> tuple[Any, Exception | None]:
-    """What a call gives in a folder, or the error that it raises, without Ray's words around it."""
-    with chdir(folder):
-        try:
+    """Make a call in a folder; gives its result and None, or None and the error that it raised.
+
+    An error that leaves a task would come back with Ray's traceback as its text.
+    """
+    try:
+        with chdir(folder):
             return call(*given, **named), None
-        except Exception as error:  # whatever it is, it is raised where the parts are awaited
-            return None, error
+    except Exception as error:  # whatever it is, it is raised where the parts are awaited
+        return None, error
 
 
 def _settle(found: Future[Any], done: Future[Any]) -> None:
-    """Pass on how a task ended; a worker that died each time is a broken pool, as of processes."""
+    """Give a future the outcome of a Ray task; one that Ray gave up raises BrokenProcessPool."""
     if (error := done.exception()) is not None:
         found.set_exception(BrokenProcessPool(str(error)))
         return

@@ -125,7 +125,7 @@ def torchrun_store() -> Store:
 
 @contextmanager
 def training_alone() -> Iterator[None]:
-    """What is trained meanwhile is trained by this process alone, under torchrun too."""
+    """Train in this process alone until the block ends, also under torchrun."""
     token = _ALONE.set(True)
     try:
         yield
