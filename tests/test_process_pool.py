@@ -55,6 +55,16 @@ def test_work_is_done_and_errors_come_through() -> None:
         pool.submit(divmod, 1, 0).result()
 
 
+def test_a_pools_processes_alone_are_told_to_multiply_on_one_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    with processes(1) as pool:
+        assert pool.submit(os.getenv, "OPENBLAS_NUM_THREADS").result() == "1"
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "3" and "MKL_NUM_THREADS" not in os.environ
+
+
 def test_a_pool_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "work.py"
     script.write_text(IDLE)

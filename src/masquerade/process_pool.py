@@ -1,6 +1,7 @@
 """A pool of worker processes that ends without tracebacks or orphans when it is interrupted."""
 
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator
@@ -16,13 +17,17 @@ TERMINAL = (signal.SIGINT, signal.SIGHUP)
 """What a terminal sends to all processes of a group."""
 
 
+BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+"""Where the libraries that numpy may be built with read their number of threads, at its import."""
+
+
 class _Pool(ProcessPoolExecutor):
     """Its children never hear what a terminal sends to all of a group: each would print a traceback
     of its own. Their parent hears it and ends them."""
 
     def submit(self, *task: Any, **more: Any) -> Future[Any]:
-        """The same; a child that it starts inherits what is blocked meanwhile."""
-        with children_without(TERMINAL):
+        """The same; a child that it starts inherits what is blocked and set meanwhile."""
+        with children_without(TERMINAL), _one_thread_of_blas():
             return super().submit(*task, **more)
 
 
@@ -39,6 +44,24 @@ def children_without(signals: Iterable[signal.Signals]) -> Iterator[None]:
             yield
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _one_thread_of_blas() -> Iterator[None]:
+    """Child processes that are started meanwhile multiply numpy's matrices on one thread.
+
+    Several would wait for each other in loops that take all cores, which the processes share.
+    """
+    before = {name: os.environ.get(name) for name in BLAS_THREADS}
+    os.environ.update(dict.fromkeys(BLAS_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextmanager
