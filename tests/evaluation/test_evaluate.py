@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -132,6 +134,27 @@ def test_two_runs_of_one_seed_give_one_table(
         return replace(result, rows=tuple(replace(one, cpu_seconds=0.0) for one in result.rows))
 
     assert without_times(again) == without_times(evaluation)
+
+
+def test_processes_for_fits_are_started_once(tmp_path: Path) -> None:
+    fits = executor.Executor(folder=tmp_path, preset=get_preset("tiny"), seeds=1, workers=2)
+
+    def who(first: int) -> set[str]:
+        files = [tmp_path / f"{number}" for number in (first, first + 1)]
+        fits._run_missing([(file,) for file in files], note_process, "noting")
+        return {file.read_text() for file in files}
+
+    with fits.opened():
+        before = who(0) | who(2)
+        assert who(4) <= before and len(before) <= 2
+    assert str(os.getpid()) not in before
+    assert not who(6) & before
+
+
+def note_process(file: Path) -> None:
+    """Write which process did it, slowly enough for both to have one."""
+    time.sleep(0.5)
+    file.write_text(str(os.getpid()))
 
 
 def test_fits_of_other_code_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

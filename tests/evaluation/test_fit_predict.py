@@ -10,6 +10,7 @@ import scenes
 import torch
 
 from masquerade.evaluation.fit_predict import FitTask, fit_predict
+from masquerade.evaluation.kernel_ridge import save_features
 from masquerade.evaluation.predictions import Block, Initialisation, PredictionKey, Split
 from masquerade.evaluation.protocols import Fold
 from masquerade.extraction.dataset import ClipDataset, from_tensor
@@ -26,7 +27,13 @@ def clips(seed: int) -> ClipDataset:
 
 
 def fit(
-    attacker: str, start: Initialisation, seen: ClipDataset, weights: Path, *, saves: bool = False
+    attacker: str,
+    start: Initialisation,
+    seen: ClipDataset,
+    weights: Path,
+    *,
+    saves: bool = False,
+    features: Path | None = None,
 ) -> dict[Split, Block]:
     """The predictions of one fit of the action."""
     key = PredictionKey("people unseen", "any", 0, attacker, start, 0, 0, "test")
@@ -37,6 +44,7 @@ def fit(
         labels=LABELS,
         weights=weights,
         saves_weights=saves,
+        features=features,
     )
     return fit_predict(task, seen, scenes.SMALL)
 
@@ -59,3 +67,23 @@ def test_a_raw_trained_attacker_is_the_one_that_was_trained_on_raw_video(
     started = test_of(fit(attacker, "finetuned", hidden, weights))
     fresh = test_of(fit(attacker, "scratch", hidden, tmp_path / "none.weights"))
     assert not np.allclose(started, fresh, atol=1e-4)
+
+
+KERNELS = [name for name, one in scenes.SMALL.attackers.items() if one.network is None]
+
+
+@pytest.mark.parametrize("attacker", KERNELS)
+def test_a_kernel_machine_that_reads_stored_features_predicts_the_same(
+    attacker: str, tmp_path: Path
+) -> None:
+    some = clips(0).take([0, 1, *range(3, 12)])  # a clip is missing, so that places are not rows
+    features = tmp_path / "features.npy"
+    save_features(features, some, scenes.SMALL.attackers[attacker])
+    fresh, stored = (
+        fit(attacker, "scratch", some, tmp_path / "none.weights", features=file)
+        for file in (None, features)
+    )
+    for split, block in fresh.items():
+        assert np.array_equal(stored[split].clips, block.clips)
+        for label, p in block.probabilities.items():
+            assert np.array_equal(stored[split].probabilities[label], p)

@@ -6,6 +6,7 @@ video; where they fail the result is void.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -125,8 +126,10 @@ def evaluate(
         report: called with a line about what is to be done, and about the size of a method's clips
             before they are written.
     """
-    with TemporaryFolder() as scratch:
+    with ExitStack() as stack:
+        scratch = stack.enter_context(TemporaryFolder())
         run = Evaluator(manifest, config, folder or scratch, progress, report)
+        stack.enter_context(run.executor.opened())
         if report:
             report(run.plan(methods))
         # Who is found on raw video to be hidden need not be found again to be attacked.

@@ -6,8 +6,9 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import as_completed
-from dataclasses import dataclass, replace
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ import torch
 from masquerade.datasets.manifest import IntArray
 from masquerade.errors import UsageError
 from masquerade.evaluation.attackers import Fit
-from masquerade.evaluation.fit_predict import FitTask, fit_predict
+from masquerade.evaluation.fit_predict import FitTask, fit_predict, kernel_clips
 from masquerade.evaluation.ground_truth import GroundTruth
+from masquerade.evaluation.kernel_ridge import save_features
 from masquerade.evaluation.predictions import PredictionKey, Predictions
-from masquerade.evaluation.presets import RESTORED, Preset
+from masquerade.evaluation.presets import RESTORED, AttackerModel, Preset
 from masquerade.evaluation.protocols import Fold
 from masquerade.evaluation.reconstruction import (
     FoldSeed,
@@ -53,7 +55,7 @@ Tasks = Sequence[tuple[Path, FitTask, ClipDataset]]
 """Each with the file of its predictions, and the clips that it sees."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Executor:
     """Where and how fits are done."""
 
@@ -63,6 +65,7 @@ class Executor:
     workers: int = 1  # processes, each on one core; 1: this one, on all of them
     device: str = "cpu"  # where networks run; a GPU is not shared among processes
     progress: Progress | None = None  # called with (what, fits done, fits in all)
+    _pool: ProcessPoolExecutor | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if any(self.folder.glob("*/clips.npy")):
@@ -70,6 +73,23 @@ class Executor:
                 f"{self.folder.parent} was made by an earlier version, whose files are not read: "
                 "choose another -o, or delete it."
             )
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Keep the processes until this is over, of which each takes seconds to start."""
+        if self._fits_here:
+            yield
+            return
+        with processes(self.workers) as self._pool:
+            try:
+                yield
+            finally:
+                self._pool = None
+
+    @property
+    def _fits_here(self) -> bool:
+        """Whether fits run in this process."""
+        return under_torchrun() or self.workers < 2 or self.device != "cpu"
 
     def folder_of(self, name: str, clips: ClipDataset) -> Path:
         """The folder of a method's fits, named by the content of its clips."""
@@ -131,7 +151,7 @@ class Executor:
                 )
                 tasks.append((folder / f"{name}-{start}.npz", task, seen))
         shuffled = ", labels shuffled" if shuffle else ""
-        self._fit_missing(tasks, f"{method}{shuffled}: training attackers")
+        self._fit_missing(tasks, f"{method}{shuffled}")
         blocks = {}
         for file, task, _ in tasks:
             for key, block in Predictions.load(file).blocks.items():
@@ -183,9 +203,23 @@ class Executor:
             shown = {file: mapped_clips(*copy, owner=scratch) for file, copy in copies.items()}
         return {key: shown[file] for key, file in files.items()}
 
-    def _fit_missing(self, tasks: Tasks, what: str) -> None:
+    def _fit_missing(self, tasks: Tasks, method: str) -> None:
         run = partial(_run, preset=self.preset, device=self.device)
-        self._run_missing(sorted(tasks, key=self._is_short), run, what)
+        features: dict[tuple[AttackerModel, int], tuple[Path, ClipDataset, AttackerModel]] = {}
+        ready: list[tuple[Path, FitTask, ClipDataset]] = []
+        with TemporaryFolder() as scratch:
+            for file, task, clips in tasks:
+                model = self.preset.attackers[task.key.attacker]
+                if model.network is None and not file.exists():
+                    new = scratch / f"{len(features)}.npy"
+                    seen = kernel_clips(clips, model, self.preset)
+                    shared = features.setdefault((model, id(clips)), (new, seen, model))
+                    task = replace(task, features=shared[0])
+                ready.append((file, task, clips))
+            doing = f"{method}: computing features for attackers"
+            self._run_missing(features.values(), save_features, doing)
+            doing = f"{method}: training attackers"
+            self._run_missing(sorted(ready, key=self._is_short), run, doing)
 
     def _run_missing(
         self, tasks: Collection[tuple[Any, ...]], run: Callable[..., None], what: str
@@ -207,14 +241,14 @@ class Executor:
     def _each(self, run: Callable[..., None], tasks: Sequence[tuple[Any, ...]]) -> Iterator[None]:
         if under_torchrun():
             yield from share_fits(run, tasks)
-            return
-        if self.workers < 2 or len(tasks) < 2 or self.device != "cpu":
+        elif self._fits_here or len(tasks) < 2:
             yield from itertools.starmap(run, tasks)
-            return
-        with processes(self.workers) as pool:
-            waiting = [pool.submit(run, *task) for task in tasks]
-            for done in as_completed(waiting):
+        elif self._pool is not None:
+            for done in as_completed([self._pool.submit(run, *task) for task in tasks]):
                 yield done.result()
+        else:
+            with self.opened():
+                yield from self._each(run, tasks)
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -15,7 +15,7 @@ from torch import nn
 from masquerade.datasets.augmentation import NONE, Augmentation
 from masquerade.datasets.manifest import IntArray
 from masquerade.evaluation.ground_truth import is_known, multi_hot
-from masquerade.evaluation.kernel_ridge import KernelRidge, extract_features, feature_batches
+from masquerade.evaluation.kernel_ridge import KernelRidge, feature_batches, stored_batches
 from masquerade.evaluation.predictions import Block, PredictionKey, Split
 from masquerade.evaluation.presets import AttackerModel, Preset
 from masquerade.evaluation.protocols import Fold
@@ -45,6 +45,8 @@ class FitTask:
     labels: Mapping[str, IntArray]  # label to (N,) classes, or (N, C) of 0 and 1; -1 unknown
     weights: Path | None = None  # where the raw-trained weights are; None: nowhere
     saves_weights: bool = False  # whether this is a fit on raw video, which writes them
+    # of a kernel machine: what `save_features` wrote of all clips; None: they are computed
+    features: Path | None = None
 
 
 def fit_predict(
@@ -54,10 +56,8 @@ def fit_predict(
     began = time.process_time()
     model = preset.attackers[task.key.attacker]
     parts = {split: clips.of_rows(task.fold.rows(split)) for split in SPLITS}
-    if model.content == "frames" and model.network is None:
-        parts = {split: preset.middle_view(part) for split, part in parts.items()}
     if model.network is None:
-        predicted = _fit_kernel(task, model, parts)
+        predicted = _fit_kernel(task, kernel_clips(clips, model, preset), model)
     else:
         if model.side is not None:
             parts = {split: _shrink(part, model.side) for split, part in parts.items()}
@@ -159,11 +159,25 @@ def _predict(
     return {label: np.asarray(p, np.float64) for label, p in predicted.items()}
 
 
+def kernel_clips(clips: ClipDataset, model: AttackerModel, preset: Preset) -> ClipDataset:
+    """The clips as a kernel machine sees them: of several views of frames the middle one."""
+    return preset.middle_view(clips) if model.content == "frames" else clips
+
+
 def _fit_kernel(
-    task: FitTask, model: AttackerModel, parts: Mapping[Split, ClipDataset]
+    task: FitTask, clips: ClipDataset, model: AttackerModel
 ) -> dict[Split, dict[str, Floats]]:
     """Kernel ridge regression on one-hot labels; labels that the same clips have share a kernel."""
-    features, rows = extract_features(parts["train"], model), parts["train"].rows
+    parts = {split: clips.of_rows(task.fold.rows(split)) for split in SPLITS}
+
+    def batches(split: Split) -> Iterator[Floats]:
+        if task.features is None:
+            return feature_batches(parts[split], model)
+        return stored_batches(task.features, np.searchsorted(clips.rows, parts[split].rows))
+
+    learned = list(batches("train"))
+    features = np.concatenate(learned) if learned else np.zeros((0, 1))
+    rows = parts["train"].rows
     if task.key.initialisation != "scratch" and task.weights is not None:
         with np.load(task.weights) as file:
             raw, raw_rows = file["features"].astype(np.float64), file["rows"]
@@ -184,14 +198,14 @@ def _fit_kernel(
         machines.append(KernelRidge(features[known], hot))
     found: dict[Split, dict[str, Floats]] = {}
     for split in _predicted(task):
-        batches: dict[str, list[Floats]] = {label: [] for label in task.classes}
-        for batch in feature_batches(parts[split], model):
+        each: dict[str, list[Floats]] = {label: [] for label in task.classes}
+        for batch in batches(split):
             for machine in machines:
                 for label, p in machine.predict(batch).items():
                     several = labels[label].ndim == 2
                     p = np.minimum(p, 1 - 1e-3) if several else p / p.sum(axis=1, keepdims=True)
-                    batches[label].append(p)
-        found[split] = {label: np.concatenate(many) for label, many in batches.items() if many}
+                    each[label].append(p)
+        found[split] = {label: np.concatenate(many) for label, many in each.items() if many}
     return found
 
 

@@ -1,12 +1,14 @@
 """Kernel ridge regression on simple features of clips: attackers that are strong on few clips."""
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from masquerade.datasets.manifest import IntArray
 from masquerade.evaluation.gait_attackers import flow_spectrum, gait_energy_image
 from masquerade.evaluation.pose_attackers import bone_ratios, landmark_sequences
 from masquerade.evaluation.presets import AttackerModel
@@ -15,6 +17,7 @@ from masquerade.extraction.config import PIXELS
 from masquerade.extraction.dataset import ClipDataset, clip_loader
 from masquerade.metrics.statistic import Floats
 from masquerade.models.recognizers.modalities import MODALITIES
+from masquerade.storage import atomic_write
 
 MOST_CLIPS = 20_000
 """Clips of the largest kernel matrix; kernel attackers of more are left out.
@@ -76,16 +79,30 @@ def extract_features(clips: ClipDataset, model: AttackerModel) -> Floats:
 
 def feature_batches(clips: ClipDataset, model: AttackerModel) -> Iterator[Floats]:
     """(n, D) of some clips after one another."""
-    parts: list[Tensor] = []
-    for batch in clip_loader(clips, torch.split(torch.arange(len(clips)), CLIPS_AT_ONCE)):
+    for some in torch.split(torch.arange(len(clips)), QUERIES_AT_ONCE):
+        yield torch.cat(list(_computed(clips, model, some))).double().numpy()
+
+
+def _computed(clips: ClipDataset, model: AttackerModel, places: Tensor) -> Iterator[Tensor]:
+    """(n, D) in a feature's own precision, of a few clips after one another."""
+    for batch in clip_loader(clips, torch.split(places, CLIPS_AT_ONCE)):
         if model.content in (*PIXELS, "restored"):
             batch = MODALITIES[model.modality].transform(batch.float() / 255)
-        parts.append(FEATURES[model.features](batch))
-        if sum(map(len, parts)) >= QUERIES_AT_ONCE:
-            yield torch.cat(parts).double().numpy()
-            parts = []
-    if parts:
-        yield torch.cat(parts).double().numpy()
+        yield FEATURES[model.features](batch)
+
+
+def save_features(file: Path, clips: ClipDataset, model: AttackerModel) -> None:
+    """Write (n, D) of all clips as an .npy file for `stored_batches`: every fit needs them."""
+    features = torch.cat(list(_computed(clips, model, torch.arange(len(clips)))))
+    with atomic_write(file, overwrite=True) as part, part.open("wb") as out:
+        np.save(out, features.numpy())
+
+
+def stored_batches(file: Path, places: IntArray) -> Iterator[Floats]:
+    """What `feature_batches` gives, of clips at these places of what `save_features` was given."""
+    stored = np.load(file, mmap_mode="r")
+    for first in range(0, len(places), QUERIES_AT_ONCE):
+        yield stored[places[first : first + QUERIES_AT_ONCE]].astype(np.float64)
 
 
 class KernelRidge:
