@@ -229,7 +229,7 @@ def _clip_makers(
                     shown = _kept(shown, set(numbers.tolist()), one, frames)
             if "poses" in contents:
                 seen: list[int] = []
-                some = _followed(needed[contents.index("poses")])
+                some = set(needed[contents.index("poses")].tolist())
                 shown = ((number, pixels) for number, pixels in shown if number in some)
                 for persons in find_people(_numbered(shown, seen)):
                     people[seen[len(people)]] = persons
@@ -272,14 +272,6 @@ def _kept(
         if number in needed:
             frames[number] = small(pixels)
         yield number, pixels
-
-
-def _followed(needed: IntArray) -> set[int]:
-    """The frames in which people are looked for: those of clips, and one between each two.
-
-    To follow people through all frames takes twice the time or more, and shows the same poses.
-    """
-    return {*needed.tolist(), *((needed[:-1] + needed[1:]) // 2).tolist()}
 
 
 def _numbered(shown: Iterator[tuple[int, Pixels]], numbers: list[int]) -> Iterator[Any]:
