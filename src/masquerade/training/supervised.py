@@ -192,7 +192,7 @@ class SupervisedTrainer(Trainer):
 
     def build_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         groups = parameter_groups(self.models, self.settings.weight_decay)
-        return {NET: torch.optim.AdamW(groups, lr=self.settings.lr)}
+        return {NET: torch.optim.AdamW(groups, lr=self.settings.lr, fused=True)}
 
     def is_finished(self) -> bool:
         done, patience = len(self.history), self.settings.patience
