@@ -18,6 +18,8 @@ from masquerade.datasets.manifest import Column, Manifest
 from masquerade.errors import UsageError
 from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate, executor, from_json
 from masquerade.evaluation.attackers import TRANSFORMED
+from masquerade.evaluation.evaluator import PREDICTIONS, Evaluator
+from masquerade.evaluation.predictions import Predictions
 from masquerade.evaluation.presets import get_preset
 from masquerade.evaluation.protocols import Fold, Protocol, protocols
 from masquerade.evaluation.results import Finding, Row
@@ -113,6 +115,19 @@ def test_what_was_done_is_not_done_again(
     second = evaluate(manifest, black, CONFIG, data="scenes", folder=kept)
     for second_row, before in zip(second.rows, evaluation.rows, strict=False):
         assert _own_scores(second_row) == _own_scores(before)
+
+
+def test_predictions_are_written_before_they_are_scored(
+    evaluation: Evaluation, manifest: Manifest, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    (kept / PREDICTIONS).unlink(missing_ok=True)
+    monkeypatch.setattr(Evaluator, "score", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(manifest, [], CONFIG, data="scenes", folder=kept)
+    assert {key.method for key in Predictions.load(kept / PREDICTIONS).blocks} == {"raw"}
 
 
 @pytest.mark.slow

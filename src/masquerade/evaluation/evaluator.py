@@ -140,14 +140,14 @@ def evaluate(
         failed = {c.label for c in controls if c.kind == "positive" and not c.passed}
         void = {label: "the attacker does not succeed on raw video" for label in failed}
         lines = [run.raw, *map(run.predict, methods)]
-        rows = run.reidentify(lines, run.score(lines, void, controls))
-        if folder is not None:
+        if folder is not None:  # before minutes of scoring
             tables = [line.predictions for line in lines if line.predictions is not None]
             joined = tables[0].merge(tables[1:])
             if _bytes_of(joined, run.truth.classes) <= JOINED_BYTES:
                 joined.save(folder / PREDICTIONS)
             else:  # an earlier table would be taken for this one
                 (folder / PREDICTIONS).unlink(missing_ok=True)
+        rows = run.reidentify(lines, run.score(lines, void, controls))
     return Evaluation(
         schema=SCHEMA,
         data=data,
