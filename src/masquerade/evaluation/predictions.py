@@ -77,7 +77,8 @@ class Block:
     probabilities: Mapping[str, Floats] = field(default_factory=dict)
     # (n, D), what an attacker compares people by; None: it has none
     embeddings: NDArray[np.float32] | None = None
-    cpu_seconds: float = 0.0  # of fitting and predicting all splits of this fit
+    # of fitting and predicting all splits, without features that kernel machines share
+    cpu_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if isinstance(self.probabilities, ByLabel):  # checked when they are read

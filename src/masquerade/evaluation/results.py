@@ -165,7 +165,8 @@ class Row:
     not_applicable: str | None  # why it was not run; None: it was
     clips: int  # how many were scored
     skipped: Mapping[str, str]  # clips that could not be read, and why
-    cpu_seconds: float  # of the attackers, over all processes; also of fits that were cached
+    # of the attackers' fits, over all processes, also of those that were cached
+    cpu_seconds: float
     findings: tuple[Finding, ...]  # one a label
     runs: int = 1  # anonymizers trained alike but for their seed, over which scores are averaged
     coverage: DatasetCoverage | None = None  # how much of the videos was hidden; None: raw video
