@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -93,3 +94,8 @@ def save(path: Path, rows: Sequence[tuple[str, str, str, int]]) -> Path:
 def manifest_of(folder: Path, **options: int) -> Manifest:
     """The same, read."""
     return read_manifest(make(folder, **options))
+
+
+def note_process(file: Path) -> None:
+    """Write which process did it."""
+    file.write_text(str(os.getpid()))
