@@ -45,6 +45,11 @@ def written_out(q: Tensor, k: Tensor, v: Tensor, keep: Tensor) -> Tensor:
 
 
 WAYS = ("written out", "ours")
+WHY_NOT_LESS = (
+    "Dropped tokens cannot be left out of a training step: the keep mask learns from what they",
+    "would have added to later layers, so that their keys and values are computed there, too. What",
+    "is left out is their backward pass.",
+)
 
 
 @contextmanager
@@ -257,6 +262,8 @@ def report(args: argparse.Namespace) -> str:
         f"Memory that a step (strict, full precision) adds at its peak: {share:.2f} of what the "
         f"written-out one adds ({memory['ours'] / 2**20:.0f} of "
         f"{memory['written out'] / 2**20:.0f} MiB).",
+        "",
+        *WHY_NOT_LESS,
         "",
         "## Dropping tubelets in deployment",
         "",
