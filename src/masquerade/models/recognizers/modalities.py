@@ -111,7 +111,8 @@ def _outline(flow: Tensor) -> Tensor:
     """
     outline = flow[:, 2:]
     mean = outline.mean(dim=2)
-    sd = (outline - mean[:, :, None]).square().mean(dim=2).sqrt()  # Tensor.std is far slower
+    # The standard deviation; Tensor.std takes twice as long.
+    sd = torch.linalg.vector_norm(outline - mean[:, :, None], dim=2) / outline.shape[2] ** 0.5
     energy = torch.cat([mean, sd], dim=1)
     return resize_clip(energy[:, :, None], (48, 36), antialias=False)
 
