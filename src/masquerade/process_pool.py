@@ -18,7 +18,7 @@ TERMINAL = (signal.SIGINT, signal.SIGHUP)
 
 
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-"""Where the libraries that numpy may be built with read their number of threads, at its import."""
+"""Environment variables that limit the threads of numpy's matrix products, read at its import."""
 
 
 class _Pool(ProcessPoolExecutor):
@@ -26,7 +26,7 @@ class _Pool(ProcessPoolExecutor):
     of its own. Their parent hears it and ends them."""
 
     def submit(self, *task: Any, **more: Any) -> Future[Any]:
-        """The same; a child that it starts inherits what is blocked and set meanwhile."""
+        """Submit a task; a process started for it hears no terminal, and has one BLAS thread."""
         with children_without(TERMINAL), _one_thread_of_blas():
             return super().submit(*task, **more)
 
@@ -48,7 +48,7 @@ def children_without(signals: Iterable[signal.Signals]) -> Iterator[None]:
 
 @contextmanager
 def _one_thread_of_blas() -> Iterator[None]:
-    """Child processes that are started meanwhile multiply numpy's matrices on one thread.
+    """Limit numpy's matrix products to one thread in processes that are started meanwhile.
 
     Several would wait for each other in loops that take all cores, which the processes share.
     """

@@ -76,7 +76,7 @@ class Executor:
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Keep the processes until this is over, of which each takes seconds to start."""
+        """Keep the worker processes open until the context ends: each takes seconds to start."""
         if self._fits_here:
             yield
             return
@@ -88,7 +88,7 @@ class Executor:
 
     @property
     def _fits_here(self) -> bool:
-        """Whether fits run in this process."""
+        """Whether fits run without worker processes: here, or in those that torchrun started."""
         return under_torchrun() or self.workers < 2 or self.device != "cpu"
 
     def folder_of(self, name: str, clips: ClipDataset) -> Path:

@@ -55,9 +55,11 @@ def fit_predict(
     """Fit one attacker and predict its validation and test clips; a raw-trained one train too."""
     began = time.process_time()
     model = preset.attackers[task.key.attacker]
+    if model.network is None:
+        clips = kernel_clips(clips, model, preset)
     parts = {split: clips.of_rows(task.fold.rows(split)) for split in SPLITS}
     if model.network is None:
-        predicted = _fit_kernel(task, kernel_clips(clips, model, preset), model)
+        predicted = _fit_kernel(task, clips, parts, model)
     else:
         if model.side is not None:
             parts = {split: _shrink(part, model.side) for split, part in parts.items()}
@@ -160,15 +162,14 @@ def _predict(
 
 
 def kernel_clips(clips: ClipDataset, model: AttackerModel, preset: Preset) -> ClipDataset:
-    """The clips as a kernel machine sees them: of several views of frames the middle one."""
+    """Clips as attackers without a network read them: the middle view, where there are several."""
     return preset.middle_view(clips) if model.content == "frames" else clips
 
 
 def _fit_kernel(
-    task: FitTask, clips: ClipDataset, model: AttackerModel
+    task: FitTask, clips: ClipDataset, parts: Mapping[Split, ClipDataset], model: AttackerModel
 ) -> dict[Split, dict[str, Floats]]:
     """Kernel ridge regression on one-hot labels; labels that the same clips have share a kernel."""
-    parts = {split: clips.of_rows(task.fold.rows(split)) for split in SPLITS}
 
     def batches(split: Split) -> Iterator[Floats]:
         if task.features is None:

@@ -84,7 +84,7 @@ def feature_batches(clips: ClipDataset, model: AttackerModel) -> Iterator[Floats
 
 
 def _computed(clips: ClipDataset, model: AttackerModel, places: Tensor) -> Iterator[Tensor]:
-    """(n, D) in a feature's own precision, of a few clips after one another."""
+    """Compute the features (n, D) of a few clips at a time, in a feature's own precision."""
     for batch in clip_loader(clips, torch.split(places, CLIPS_AT_ONCE)):
         if model.content in (*PIXELS, "restored"):
             batch = MODALITIES[model.modality].transform(batch.float() / 255)
@@ -92,14 +92,14 @@ def _computed(clips: ClipDataset, model: AttackerModel, places: Tensor) -> Itera
 
 
 def save_features(file: Path, clips: ClipDataset, model: AttackerModel) -> None:
-    """Write (n, D) of all clips as an .npy file for `stored_batches`: every fit needs them."""
+    """Compute the features (n, D) of all clips and write them to an .npy file."""
     features = torch.cat(list(_computed(clips, model, torch.arange(len(clips)))))
     with atomic_write(file, overwrite=True) as part, part.open("wb") as out:
         np.save(out, features.numpy())
 
 
 def stored_batches(file: Path, places: IntArray) -> Iterator[Floats]:
-    """What `feature_batches` gives, of clips at these places of what `save_features` was given."""
+    """Read the features (n, D) of clips from a file of `save_features`, by their places in it."""
     stored = np.load(file, mmap_mode="r")
     for first in range(0, len(places), QUERIES_AT_ONCE):
         yield stored[places[first : first + QUERIES_AT_ONCE]].astype(np.float64)

@@ -11,6 +11,7 @@ from masquerade.datasets.manifest import IntArray
 from masquerade.evaluation.attackers import Fit
 from masquerade.evaluation.config import EvaluatedMethod
 from masquerade.evaluation.evaluated_clips import RAW, AttackedMethod, EvaluatedClips
+from masquerade.evaluation.fit_predict import kernel_clips
 from masquerade.evaluation.ground_truth import GroundTruth
 from masquerade.evaluation.kernel_ridge import extract_features
 from masquerade.evaluation.presets import AttackerModel
@@ -103,8 +104,7 @@ class PeopleAcrossClips:
             model, content = self.models[name], self.models[name].content
             if model.network is None and content != "restored" and content not in gone:
                 clips = self.clips.of(line.method, anonymizer, content)
-                if content == "frames":
-                    clips = self.clips.preset.middle_view(clips)
+                clips = kernel_clips(clips, model, self.clips.preset)
                 if np.isin(wanted, clips.rows).all():
                     features = extract_features(clips, model)
                     found[name] = by_row(features, clips.rows, len(self.clips.manifest))

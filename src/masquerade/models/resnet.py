@@ -87,8 +87,8 @@ class ResNet(ConvNet):
         init_convolutions(self)
 
     def stages(self, x: Tensor) -> Tensor:
-        # On a CPU a step of training takes two thirds of the time so; with many channels it takes
-        # more, and group norms round three times as much.
+        # Faster on a CPU where channels are few, but slower where they are many; and group norms
+        # round more so.
         if self.small and x.device.type == "cpu" and isinstance(self.bn1, nn.BatchNorm2d):
             x = x.contiguous(memory_format=torch.channels_last)
         return super().stages(x)
