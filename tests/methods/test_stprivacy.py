@@ -354,3 +354,15 @@ def test_what_is_rebuilt_is_judged_only_where_it_is_shown(mode: Any) -> None:
         torch.nn.init.zeros_(weight)
     output = method.training_output(torch.zeros_like(clip_of(batch=4)))
     assert output.losses["rebuilt"].item() == pytest.approx(0.5, abs=1e-6)
+
+
+def test_what_is_easy_to_reconstruct_does_not_decide_what_is_kept() -> None:
+    """The loss of reconstruction gives the predictors no gradient, and the picture does."""
+    method = small().train()
+    torch.manual_seed(0)
+    output = method.training_output(clip_of())
+    output.losses["rebuilt"].backward(retain_graph=True)
+    weights = [predictor.read.weight for predictor in method.net.predictors]
+    assert all(weight.grad is None or not weight.grad.any() for weight in weights)
+    output.clip.mean().backward()
+    assert all(weight.grad is not None and weight.grad.any() for weight in weights)

@@ -182,7 +182,8 @@ class STPrivacy(Anonymizer):
             losses = {"ratio": none, "rebuilt": (picture - clip).abs().mean()}
             return TrainingOutput(picture, losses, class_token=token)
         if self.mode == "full" and self.strict:
-            tokens = self.net.forward_kept(small, masks[-1])
+            # Detached, as otherwise what is easy to reconstruct would be kept, or nothing at all.
+            tokens = self.net.forward_kept(small, masks[-1].detach())
         raw = self.mode == "sparsify-only"
         picture = clip if raw else self._reconstruct(tokens, clip, None)
         shown = self._to_pixels(masks[-1], clip)

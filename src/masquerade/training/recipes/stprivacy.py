@@ -66,8 +66,8 @@ TINY = AdversarialRecipe(
             optimizers={"anonymizer": replace(ADAMW, lr=2e-3)},
             skip_if_started=True,
         ),
-        Phase(name="warmup", epochs=8, updates=(RAW,)),
-        Phase(name="initialise", epochs=12, updates=(LEARN, options.PRIVATE), same_batch=True),
+        Phase(name="warmup", epochs=24, updates=(RAW,)),
+        Phase(name="initialise", epochs=24, updates=(LEARN, options.PRIVATE), same_batch=True),
         Phase(
             name="adversarial",
             epochs=14,
