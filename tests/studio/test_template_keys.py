@@ -77,8 +77,10 @@ def test_wrong_weights_are_refused_before_the_page_is_there(small: None, tmp_pat
 
 
 @pytest.fixture
-def keyed(root: Path, tmp_path: Path) -> Iterator[Callable[..., TestClient]]:
-    """Clients of studios that were started with weights, each with a video open."""
+def keyed(
+    root: Path, tmp_path: Path, wait: Callable[..., Any]
+) -> Iterator[Callable[..., TestClient]]:
+    """Clients of studios that were started with weights, each with a video open and read."""
     begun: list[Studio] = []
 
     def start(file: Path | None) -> TestClient:
@@ -87,7 +89,9 @@ def keyed(root: Path, tmp_path: Path) -> Iterator[Callable[..., TestClient]]:
         studio = Studio(root=root, state=state, keys=keys)
         begun.append(studio)
         studio.open("night/one.mp4")
-        return TestClient(create_app(studio), raise_server_exceptions=False)
+        page = TestClient(create_app(studio), raise_server_exceptions=False)
+        wait(lambda: page.get(address(page)).json(), lambda video: video["state"] == "ready")
+        return page
 
     yield start
     for studio in begun:
