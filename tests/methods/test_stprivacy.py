@@ -201,9 +201,10 @@ def test_training_output_has_its_losses_and_every_weight_in_use_learns(
             assert value.grad.abs().max() > 0, name
 
 
-def test_predictors_learn_which_tubelets_matter() -> None:
+@pytest.mark.parametrize("draw", ["gumbel", "top-k"])
+def test_predictors_learn_which_tubelets_matter(draw: Any) -> None:
     """A few steps against what shows the bright half: its tubelets are no longer chosen."""
-    method = small(mode="sparsify-only", keep=0.6).train()
+    method = small(mode="sparsify-only", keep=0.6, draw=draw).train()
     clip = clip_of(batch=8) * 0.2
     clip[..., 16:] += 0.7
     optimizer = torch.optim.Adam(method.parameters(), lr=3e-3)
@@ -215,6 +216,13 @@ def test_predictors_learn_which_tubelets_matter() -> None:
         optimizer.step()
     out = method.eval()(clip)
     assert shown_by(out)[..., :16].float().mean() > 4 * shown_by(out)[..., 16:].float().mean()
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.7, 1.0])
+def test_training_draws_as_many_tubelets_as_are_shown_in_use(keep: float) -> None:
+    output = small(keep=keep, draw="top-k").train().training_output(clip_of())
+    assert output.keep is not None  # (B, L, h, w)
+    assert (output.keep.sum((2, 3)) == max(1, int(12 * keep**3))).all()
 
 
 def test_windows_do_not_overlap_and_the_tail_is_played_back_and_forth() -> None:
@@ -356,9 +364,10 @@ def test_what_is_rebuilt_is_judged_only_where_it_is_shown(mode: Any) -> None:
     assert output.losses["rebuilt"].item() == pytest.approx(0.5, abs=1e-6)
 
 
-def test_what_is_easy_to_reconstruct_does_not_decide_what_is_kept() -> None:
+@pytest.mark.parametrize("draw", ["gumbel", "top-k"])
+def test_what_is_easy_to_reconstruct_does_not_decide_what_is_kept(draw: Any) -> None:
     """The loss of reconstruction gives the predictors no gradient, and the picture does."""
-    method = small().train()
+    method = small(draw=draw).train()
     torch.manual_seed(0)
     output = method.training_output(clip_of())
     output.losses["rebuilt"].backward(retain_graph=True)

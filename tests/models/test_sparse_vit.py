@@ -15,6 +15,7 @@ from masquerade.models.sparse_vit import (
     Predictor,
     SparseViT,
     block_on_kept,
+    draw_top_k,
     kept_counts,
     ratio_loss,
     sample_keep,
@@ -141,7 +142,7 @@ def test_in_the_papers_code_they_do_not_agree() -> None:
     assert (tokens[keep.flatten(1)].reshape(alone.shape) - alone).abs().max() > 1e-10
 
 
-@pytest.mark.parametrize("choose", [sample_keep, top_k_keep((8, 5, 4))])
+@pytest.mark.parametrize("choose", [sample_keep, draw_top_k((8, 5, 4)), top_k_keep((8, 5, 4))])
 def test_masks_only_ever_shrink(choose) -> None:
     net = small()
     torch.manual_seed(1)
@@ -165,6 +166,40 @@ def test_a_decision_is_hard_and_its_gradient_soft() -> None:
     assert set(kept.unique().tolist()) == {0.0, 1.0}
     kept.sum().backward()
     assert odds.grad is not None and (odds.grad != 0).all()
+
+
+@pytest.mark.parametrize("alike", [False, True])
+def test_as_many_tokens_are_drawn_as_inference_keeps(alike: bool) -> None:
+    net, counts = small(), kept_counts(9, 0.7, 3)
+    clip = torch.full_like(clips(net), 0.5) if alike else clips(net)
+    torch.manual_seed(0)
+    _, masks = net.forward_masked(clip, draw_top_k(counts))
+    assert [mask.sum(dim=-1).unique().tolist() for mask in masks] == [[n] for n in counts]
+
+
+def test_all_tokens_are_kept_where_none_is_to_be_dropped() -> None:
+    keep = torch.ones(2, 3, 5)
+    odds = torch.randn(2, 3, 5, 2).log_softmax(-1)
+    assert draw_top_k((5,))(odds, keep, 0) is keep
+
+
+def test_the_probable_tokens_are_drawn_more_often_and_the_others_sometimes() -> None:
+    odds = torch.tensor([0.2, 0.4, 0.6, 0.8])
+    log_probs = torch.stack([odds.log(), (1 - odds).log()], dim=-1).expand(4_000, 1, 4, 2)
+    torch.manual_seed(0)
+    often = draw_top_k((2,))(log_probs, torch.ones(4_000, 1, 4), 0).mean(dim=0)[0]
+    assert (often.diff() > 0.1).all() and often[0] > 0.02 and often[3] < 0.98
+
+
+def test_a_drawn_token_is_hard_and_every_one_that_may_be_drawn_gets_a_gradient() -> None:
+    odds = torch.randn(1, 2, 50, 2).log_softmax(-1).requires_grad_()
+    keep = torch.ones(1, 2, 50)
+    keep[..., :20] = 0
+    weights = torch.randn(1, 2, 50)
+    kept = draw_top_k((10,))(odds, keep, 0)
+    assert set(kept.unique().tolist()) == {0.0, 1.0} and not kept[..., :20].any()
+    (kept * weights).sum().backward()
+    assert odds.grad is not None and (odds.grad[..., 20:, :] != 0).all()
 
 
 def test_ratio_loss_in_closed_form() -> None:

@@ -24,7 +24,13 @@ from masquerade.anonymizer import Anonymized, Anonymizer, Card, Presets, Trainin
 from masquerade.errors import UsageError
 from masquerade.methods.area_resizing import area_resize, resize
 from masquerade.models.published_weights import load_weights
-from masquerade.models.sparse_vit import SparseViT, kept_counts, ratio_loss, sample_keep
+from masquerade.models.sparse_vit import (
+    SparseViT,
+    draw_top_k,
+    kept_counts,
+    ratio_loss,
+    sample_keep,
+)
 from masquerade.ranges import Share, at_least
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, as the weights that it may start from expect
@@ -54,6 +60,8 @@ class STPrivacy(Anonymizer):
         out: sigmoid keeps pixels in range; linear is the paper's, clipped in files.
         softmax: exact; dynamicvit is that of the paper's code, through which dropped tubelets leak
             in training.
+        draw: how training draws what is kept: gumbel, each tubelet by itself, as in the paper;
+            top-k, as many in each slot as are kept in use.
         inflation: how the weights of an image network are spread over the frames of a tubelet.
     """
 
@@ -84,6 +92,8 @@ class STPrivacy(Anonymizer):
             "heads": 3,
             "depth": 4,
             "places": (1, 2, 3),
+            "fill": "mean",
+            "draw": "top-k",
         },
     }
 
@@ -103,6 +113,7 @@ class STPrivacy(Anonymizer):
         fill: Literal["black", "mean", "blur"] = "black",
         out: Literal["sigmoid", "linear"] = "sigmoid",
         softmax: Literal["exact", "dynamicvit"] = "exact",
+        draw: Literal["gumbel", "top-k"] = "gumbel",
         inflation: Literal["average", "central"] = "average",
     ) -> None:
         super().__init__()
@@ -119,7 +130,7 @@ class STPrivacy(Anonymizer):
         self.picture, self.tubelet = tuple(picture), tuple(tubelet)
         self.width, self.heads, self.depth, self.places = width, heads, depth, tuple(places)
         self.keep, self.mode, self.strict, self.fill = keep, mode, strict, fill
-        self.out, self.softmax, self.inflation = out, softmax, inflation
+        self.out, self.softmax, self.draw, self.inflation = out, softmax, draw, inflation
         self.net = SparseViT(
             shape=(frames, *picture),
             tubelet=tubelet,
@@ -170,7 +181,8 @@ class STPrivacy(Anonymizer):
                 kept (preprint, eq. 12).
         """
         small = self._preprocess(clip)
-        choose = None if self.mode == "anonymize-only" else sample_keep
+        draw = sample_keep if self.draw == "gumbel" else draw_top_k(self._counts)
+        choose = None if self.mode == "anonymize-only" else draw
         only = self._masks_only and class_token is None
         tokens, masks = self.net.forward_masked(small, choose, masks_only=only, token=class_token)
         token = None
@@ -202,8 +214,7 @@ class STPrivacy(Anonymizer):
         `counted`: the number of kept tubelets follows from `keep` alone, as a graph needs it.
         """
         net = self.net
-        counts = kept_counts(net.slot, self.keep, len(self.places))
-        count = None
+        counts, count = self._counts, None
         if counted:
             count = net.grid[0] * (net.slot if self.mode == "anonymize-only" else counts[-1])
         if self.mode == "anonymize-only":
@@ -219,6 +230,11 @@ class STPrivacy(Anonymizer):
         if self.mode == "full" and self.strict:  # a second pass, from kept tubelets alone
             tokens = net.forward_kept(self._preprocess(clip, shown), keep, count)
         return self._fill(self._reconstruct(tokens, clip, keep), shown, clip), shown
+
+    @property
+    def _counts(self) -> tuple[int, ...]:
+        """The tubelets that each step leaves of a slot."""
+        return kept_counts(self.net.slot, self.keep, len(self.places))
 
     @property
     def _masks_only(self) -> bool:

@@ -22,6 +22,9 @@ ChooseKeep = Callable[[Tensor, Tensor, int], Tensor]
 """(log-probabilities (B, L, N, 2), keep mask so far (B, L, N), predictor) to a mask of 0 and 1."""
 
 
+NEVER = 100.0  # below every score of a draw
+
+
 class Predictor(nn.Module):
     """The probability that each tubelet is kept (eq. 1 to 5); `width` is a multiple of 3.
 
@@ -57,6 +60,37 @@ def sample_keep(log_probs: Tensor, keep: Tensor, predictor: int = 0) -> Tensor:
     soft = F.gumbel_softmax(log_probs, tau=1.0, dim=-1)[..., 0]
     hard = (soft > 0.5).to(soft.dtype)
     return keep * (hard + (soft - soft.detach()))  # exactly 0 or 1
+
+
+def draw_top_k(counts: Sequence[int]) -> ChooseKeep:
+    """Draw `counts[m]` tokens of each slot after predictor m, probable ones more often.
+
+    As many as inference keeps, so that networks learn from clips like those that they will be
+    given: the best by log-odds, standardised in their slot, plus logistic noise. How strong it is
+    is drawn for each clip, from 0 (what inference keeps) to 1. Hard forward, soft backward.
+    """
+
+    def choose(log_probs: Tensor, keep: Tensor, predictor: int) -> Tensor:
+        count, left = counts[predictor], keep.detach()  # (B, L, N)
+        if count >= keep.shape[-1]:
+            return keep
+        odds = log_probs[..., 0] - log_probs[..., 1]
+        centred = odds - _mean_of_kept(odds, left)
+        score = centred / (_mean_of_kept(centred.square(), left) + 1e-4).sqrt()
+        uniform = torch.rand_like(score).clamp(1e-6, 1 - 1e-6)
+        strength = torch.rand(len(score), 1, 1, dtype=score.dtype, device=score.device)
+        score = score + strength * torch.logit(uniform)
+        best = score.detach().masked_fill(left == 0, -NEVER).topk(count + 1, dim=-1).values
+        soft = torch.sigmoid(score - best[..., -2:].mean(dim=-1, keepdim=True))
+        hard = (score >= best[..., -2:-1]).to(soft.dtype)
+        return keep * (hard + (soft - soft.detach()))  # exactly 0 or 1
+
+    return choose
+
+
+def _mean_of_kept(values: Tensor, keep: Tensor) -> Tensor:
+    """The mean of (B, L, N) over kept tokens of each slot, (B, L, 1)."""
+    return masked_mean(values[..., None], keep, (2,), keepdim=True)[..., 0]
 
 
 def top_k_keep(counts: Sequence[int]) -> ChooseKeep:
