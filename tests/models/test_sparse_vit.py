@@ -22,6 +22,7 @@ from masquerade.models.sparse_vit import (
     top_k_keep,
 )
 from masquerade.models.vit import Block
+from masquerade.training.batch_share import Share
 
 
 def count(net: nn.Module) -> int:
@@ -200,6 +201,18 @@ def test_a_drawn_token_is_hard_and_every_one_that_may_be_drawn_gets_a_gradient()
     assert set(kept.unique().tolist()) == {0.0, 1.0} and not kept[..., :20].any()
     (kept * weights).sum().backward()
     assert odds.grad is not None and (odds.grad[..., 20:, :] != 0).all()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_two_processes_draw_the_tokens_that_one_would(rank: int) -> None:
+    odds, keep = torch.randn(5, 2, 12, 2).log_softmax(-1), torch.ones(5, 2, 12)
+    share = Share(rank=rank, world=2, total=5)
+    torch.manual_seed(0)
+    whole = draw_top_k((6,))(odds, keep, 0)
+    torch.manual_seed(0)
+    with share.draws():
+        own = draw_top_k((6,))(share.take(odds), share.take(keep), 0)
+    assert torch.equal(own, share.take(whole))
 
 
 def test_ratio_loss_in_closed_form() -> None:
