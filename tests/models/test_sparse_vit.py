@@ -135,6 +135,31 @@ def test_block_on_kept_equals_the_block() -> None:
         assert (ours - theirs).abs().max() < 1e-10
 
 
+@pytest.mark.parametrize("choose", [sample_keep, draw_top_k((8, 5, 4))])
+def test_without_gradients_dropped_tokens_are_left_out_and_kept_ones_are_the_same(choose) -> None:
+    net = small()
+    clip, found = clips(net, batch=6), []
+    for mode in (torch.enable_grad, torch.no_grad):
+        torch.manual_seed(1)
+        with mode():
+            tokens, masks = net.forward_masked(clip, choose)
+            found.append((tokens, masks[-1].flatten(1), net.forward_kept(clip, masks[-1])))
+    (learned, keep, learned_kept), (tokens, again, kept) = found
+    assert torch.equal(keep, again) and (keep == 0).any()
+    assert ((tokens - learned) * keep[..., None]).abs().max() < 1e-12
+    assert ((kept - learned_kept) * keep[..., None]).abs().max() < 1e-12
+    assert (kept[keep == 0] == 0).all()
+
+
+def test_a_clip_of_which_nothing_is_kept_is_left_out_whole() -> None:
+    block, tokens = Block(width=24, heads=3), torch.randn(2, 5, 24)
+    keep = torch.tensor([[0.0] * 5, [1, 0, 1, 1, 0]])
+    with torch.no_grad():
+        out = block_on_kept(block, tokens, keep)
+        alone = block(tokens[1:, [0, 2, 3]])
+    assert (out[0] == 0).all() and (out[1, [0, 2, 3]] - alone).abs().max() < 1e-5
+
+
 def test_in_the_papers_code_they_do_not_agree() -> None:
     net = small(softmax="dynamicvit")
     clip, counts = clips(net), kept_counts(12, 0.7, 3)

@@ -115,7 +115,8 @@ def masked_mean(
 def kept_places(keep: Tensor, count: int) -> Tensor:
     """Where the `count` kept tokens of each row of the bool `keep` (B, N) are, in order: (B, K).
 
-    Unlike indexing by `keep`, its shape does not depend on values, so that it can be exported.
+    N stands where a row keeps fewer. Unlike indexing by `keep`, its shape does not depend on
+    values, so that it can be exported.
     """
     size = keep.shape[1]
     every = torch.arange(size, device=keep.device)
@@ -131,6 +132,23 @@ def gather_kept(tokens: Tensor, keep: Tensor, count: int | None = None) -> Tenso
     if count is None:
         return tokens[keep].reshape(batch, -1, width)  # (B, K, D)
     return tokens.gather(1, kept_places(keep, count)[..., None].expand(-1, -1, width))
+
+
+def pack_kept(tokens: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+    """The kept tokens of (B, N, D) under `keep` (B, N) of 0 and 1, and their places, (B, K).
+
+    K is that of the row that keeps most; the others are filled up with any tokens at place N.
+    """
+    most = max(1, int(keep.sum(1).max()))
+    places = kept_places(keep > 0, most)
+    own = places.clamp(max=keep.shape[1] - 1)[..., None]
+    return tokens.gather(1, own.expand(-1, -1, tokens.shape[-1])), places
+
+
+def unpack_kept(packed: Tensor, places: Tensor, count: int) -> Tensor:
+    """Packed tokens (B, K, D) at their places among `count`, (B, count, D), and zeros elsewhere."""
+    every = packed.new_zeros(len(packed), count + 1, packed.shape[-1])
+    return every.scatter(1, places[..., None].expand_as(packed), packed)[:, :count]
 
 
 class Attention(nn.Module):

@@ -15,7 +15,14 @@ from torch.nn import functional as F
 
 from masquerade.errors import UsageError
 from masquerade.models.building_blocks import Triple, init_transformer
-from masquerade.models.masked_attention import Softmax, gather_kept, kept_places, masked_mean
+from masquerade.models.masked_attention import (
+    Softmax,
+    gather_kept,
+    kept_places,
+    masked_mean,
+    pack_kept,
+    unpack_kept,
+)
 from masquerade.models.vit import Block, Inflation, TubeletViT
 
 ChooseKeep = Callable[[Tensor, Tensor, int], Tensor]
@@ -119,13 +126,16 @@ def ratio_loss(masks: Sequence[Tensor], keep: float) -> Tensor:
 def block_on_kept(block: nn.Module, tokens: Tensor, keep: Tensor) -> Tensor:
     """`block(tokens, keep)` with a backward pass through kept tokens alone; `keep` (B, N) of 0, 1.
 
-    Dropped tokens are masked as keys and their outputs unused, so their gradient is zero anyway;
-    not preparing it saves most of the cost of masks.
+    Dropped tokens are masked as keys, so that only the gradient of the mask needs them, and their
+    own is zero anyway. Where there is no gradient at all they are left out, and are zeros.
     """
     assert isinstance(block, Block)
     attn = block.attn
     if not attn.exact:  # dropped tokens have weights, and so gradients
         return block(tokens, keep)
+    if not torch.is_grad_enabled():
+        packed, places = pack_kept(tokens, keep)
+        return unpack_kept(block(packed, places < keep.shape[1]), places, keep.shape[1])
     kept, rest = keep.flatten().nonzero()[:, 0], (keep == 0).flatten().nonzero()[:, 0]
 
     def each(change: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
@@ -258,9 +268,8 @@ class SparseViT(TubeletViT):
         """
         values = self.decoder(self.norm(tokens))  # (B, K, dT * dH * dW * 3)
         if keep is not None:
-            every = values.new_zeros(keep.shape[0], keep[0].numel(), values.shape[-1])
             places = kept_places(keep.flatten(1), values.shape[1])
-            values = every.scatter(1, places[..., None].expand_as(values), values)
+            values = unpack_kept(values, places, keep[0].numel())
         return self.fold(values)
 
     def fold(self, values: Tensor) -> Tensor:
