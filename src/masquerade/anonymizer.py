@@ -179,9 +179,9 @@ class Anonymizer(nn.Module):
     framewise: ClassVar[bool] = False
     """Whether what becomes of a frame depends on no other frame."""
 
-    new_at_cuts: ClassVar[bool] = False
-    """Whether a scene cut leaves nothing of its state but the number of the frame; if so,
-    `state_at_cut` gives that state."""
+    resumable: bool = False
+    """Whether another process may go on with its state, as `detach_state` and `attach_state`
+    hand it over."""
 
     token_width: int = 0
     """Width of the class token that it takes in training; 0: it takes none."""
@@ -245,14 +245,18 @@ class Anonymizer(nn.Module):
         """
         return None
 
-    def state_at_cut(self, state: Any, frame: int) -> Any:
-        """The state before frame number `frame`, where a scene cut lies; for `new_at_cuts`.
+    def detach_state(self, state: Any) -> Any:
+        """The state without pixels of the source, so that no copy of them leaves the process."""
+        return state
+
+    def attach_state(self, state: Any, before: Pixels) -> Any:
+        """The state that was detached, whole again.
 
         Args:
-            state: of the new video, as `init_state` made it.
-            frame: 0 is the video's first.
+            state: of `detach_state`.
+            before: (H, W, 3), the source's frame before the next one.
         """
-        raise NotImplementedError
+        return state
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         """Anonymize one window of a video.

@@ -41,6 +41,7 @@ class DrawnPeople(Anonymizer):
         self.ground, self.jitter = ground, jitter
         # The class says what is true of its default; a scene that is kept is not its regions alone.
         self.regions_only = ground != "scene"
+        self.resumable = ground != "scene"  # whose state is a picture of the scene
         self.removed_channels = ("appearance", *(("place",) if self.regions_only else ()))
 
     def init_state(self, *, seed: int | None = None, source: bytes | None = None) -> Any:

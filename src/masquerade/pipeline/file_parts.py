@@ -6,6 +6,9 @@ soon as a part is complete, a worker anonymizes and encodes it while the pass go
 decodes the file from its beginning and leaves out what is not its own: so it has the very frames
 and time stamps of a run without parts, wherever key frames lie.
 
+A method that carries something from frame to frame, such as moving noise, anonymizes in the pass,
+too: what it makes is thrown away, and each part is given its state before the part's first frame.
+
 The parts' packets are put behind each other without encoding anything anew. Decoding times run
 through: frame n in coding order is decoded when frame n - d is shown, with the d of the encoder.
 """
@@ -29,17 +32,23 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from av import Packet
 
-from masquerade.anonymizer import Anonymizer, Pixels
+from masquerade.anonymizer import Anonymizer, first_state
 from masquerade.errors import MasqueradeError, OutputError, UsageError
 from masquerade.methods import method_name
 from masquerade.pipeline.config import Pipeline
 from masquerade.pipeline.residual_detail import RegionJudge
 from masquerade.pipeline.single_file import Appear, FileRun, OnProgress, until
-from masquerade.pipeline.stream import AnonymizedFrame, pair_with_regions, prefetch, region_mask
+from masquerade.pipeline.stream import (
+    AnonymizedFrame,
+    closing_if_possible,
+    pair_with_regions,
+    prefetch,
+    region_mask,
+    states_before,
+)
 from masquerade.process_pool import processes
 from masquerade.regions.boxes import BoxWriter
 from masquerade.regions.region import Region
-from masquerade.regions.scene_cuts import THUMBNAIL, is_cut, thumbnail
 from masquerade.storage import temporary_file
 from masquerade.video.decoding_process import count_frames
 from masquerade.video.encoding import IMAGES
@@ -50,7 +59,6 @@ from masquerade.video.write import Writer
 
 SHORTEST = 25  # frames of a part: more than any encoder reorders
 NO_PIXELS = np.empty((0, 0, 3), np.uint8)  # of a frame of which regions are counted alone
-EARLY = 0.75  # of the wanted length, from which a part may end where its method wants a scene cut
 REFUSED = {
     "cfr": "--cfr",
     "export_masks": "--export-masks",
@@ -70,20 +78,20 @@ def check_parts(pipeline: Pipeline) -> None:
         if getattr(pipeline.config, name):
             raise UsageError(f"{flag} needs one run over the whole video; leave --parts out.")
     main, others = pipeline.anonymizer, [one.anonymizer for one in pipeline.track_methods]
-    if not (_anywhere(main) or main.new_at_cuts) or main.window:
+    if not (_stateless(main) or main.resumable) or main.window:
         raise UsageError(
-            f"{method_name(main)} carries something from each frame to the next, so it cannot be "
+            f"{method_name(main)} carries pictures from each frame to the next, so it cannot be "
             "run in parts; leave --parts out, or choose a method such as blur or selective."
         )
-    if not all(map(_anywhere, others)):
+    if not all(map(_stateless, others)):
         raise UsageError(
             "a person hidden by a second method with moving noise needs one run over the whole "
             "video; leave --parts out."
         )
 
 
-def _anywhere(anonymizer: Anonymizer) -> bool:
-    """Whether a part may begin at any frame, with pixels as in a run without parts."""
+def _stateless(anonymizer: Anonymizer) -> bool:
+    """Whether a method carries nothing from one frame to the next."""
     stateless = type(anonymizer).init_state is Anonymizer.init_state
     return anonymizer.framewise and stateless
 
@@ -96,6 +104,7 @@ class _Part:
     regions: Path
     packets: Path
     found: Path
+    state: Any  # of the method before its first frame, without pixels; None: the method has none
     stop: int = 0
 
 
@@ -187,22 +196,23 @@ class PartedRun(FileRun):
         self, stack: ExitStack, reader: Reader, boxes: BoxWriter | None, length: int
     ) -> Iterator[_Part]:
         """Find regions in all frames; yields each part once what was found in it is saved."""
-        cover, anywhere = self._cover(), _anywhere(self.anonymizer)
         size = {"width": self.info.width, "height": self.info.height}
+        cover, method = self._cover(), self.anonymizer
         decoded = prefetch(self.timer.measure_each("decode", until(reader, self.config.preview)))
         paired = prefetch(pair_with_regions(decoded, self.pipeline.regions, self.timer))
+        state = first_state(method, seed=self.config.seed, digest=self._digest())
+        followed = prefetch(self._with_states(paired, state))
         part: _Part | None = None
         file: BinaryIO | None = None
-        before: Frame | None = None
-        for frame, region in stack.enter_context(closing(paired)):  # type: ignore[type-var]
-            index, own = frame.index, 0 if part is None else frame.index - part.start
-            enough = own >= (length if anywhere else max(SHORTEST, EARLY * length))
-            if part is None or (enough and (anywhere or _new_scene(before, frame))):
+        for frame, region, state in stack.enter_context(closing(followed)):  # type: ignore[type-var]
+            index = frame.index
+            if part is None or index - part.start >= length:
                 if part is not None and file is not None:
                     file.close()
                     part.stop = index
                     yield part
-                part = self._new_part(stack, index)
+                detached = None if state is None else method.detach_state(state)
+                part = self._new_part(stack, index, detached)
                 file = stack.enter_context(part.regions.open("wb"))
             assert file is not None
             packed = zlib.compress(pickle.dumps(region, pickle.HIGHEST_PROTOCOL), 1)
@@ -210,17 +220,26 @@ class PartedRun(FileRun):
             self._times.append(frame.pts)
             mask = region_mask(region, cover, **size)
             self._count(AnonymizedFrame(frame, NO_PIXELS, region, mask), boxes)
-            before = frame
         assert part is not None and file is not None  # a reader gives a frame or an error
         file.close()
         part.stop = len(self._times)
         yield part
 
-    def _new_part(self, stack: ExitStack, start: int) -> _Part:
+    def _with_states(
+        self, paired: Iterator[tuple[Frame, Region]], state: Any
+    ) -> Iterator[tuple[Frame, Region, Any]]:
+        """Each frame with its region, and the method's state before it."""
+        if _stateless(self.anonymizer):
+            with closing_if_possible(paired):
+                yield from ((frame, region, None) for frame, region in paired)
+        else:
+            yield from states_before(paired, self.anonymizer, state, self._cover(), self.timer)
+
+    def _new_part(self, stack: ExitStack, start: int, state: Any) -> _Part:
         regions, packets, found = (
             stack.enter_context(temporary_file(self.dst, overwrite=True)) for _ in range(3)
         )
-        return _Part(start, regions, packets, found)
+        return _Part(start, regions, packets, found, state)
 
     def _check(self, writer: Writer, parts: Sequence[tuple[_Part, _Done]]) -> None:
         """Refuse parts that are not of the frames that were found, or not of one encoder."""
@@ -281,21 +300,6 @@ class PartedRun(FileRun):
                 yield packet
 
 
-def _new_scene(before: Frame | None, frame: Frame) -> bool:
-    """Whether a scene cut lies before a frame, both for region sources and for methods."""
-    if before is None or not is_cut(
-        *(thumbnail(_in_8_bits(one.rgb(THUMBNAIL))) for one in (before, frame))
-    ):
-        return False
-    # Methods see pixels that were not scaled by the decoder's converter, region sources these.
-    whole = [thumbnail(_in_8_bits(one.rgb())) for one in (before, frame)]
-    return is_cut(*whole)
-
-
-def _in_8_bits(pixels: Pixels) -> Any:
-    return (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
-
-
 class PacketWriter(Writer):
     """A writer whose packets go into a file of their own form, without a container around them."""
 
@@ -352,19 +356,22 @@ class _PartRun(FileRun):
             reader = stack.enter_context(
                 Reader(self.src, force_8bit=self.config.force_8bit, **options)
             )
-            sources: list[int] = []
+            decoded = (item for item in reader if isinstance(item, Frame))
+            state, sources = part.state, list[int]()
+            if part.start:
+                # All frames are read up to here, whatever the method needs of them.
+                before = next((one for one in decoded if one.index == part.start - 1), None)
+                if state is not None and before is not None:
+                    state = self.anonymizer.attach_state(state, before.rgb())
 
             def frames() -> Iterator[Frame]:
-                for frame in reader:
-                    if isinstance(frame, Frame) and frame.index >= part.start:
-                        sources.append(frame.pts)
-                        yield frame
-                    if isinstance(frame, Frame) and frame.index == part.stop - 1:
+                for frame in decoded:
+                    sources.append(frame.pts)
+                    yield frame
+                    if frame.index == part.stop - 1:
                         return
 
-            items = self._stream(
-                frames(), lambda read: _replay(read, part.regions), first=part.start
-            )
+            items = self._stream(frames(), lambda read: _replay(read, part.regions), state=state)
             items = stack.enter_context(closing(items))  # type: ignore[type-var]
             file = stack.enter_context(part.packets.open("wb"))
             writer = PacketWriter(

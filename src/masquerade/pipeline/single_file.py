@@ -113,7 +113,10 @@ def anonymize_file(
         method = anonymizer
         if anonymizer is None and config.edits is None:
             method = build_level(config.level or "person")
-        return run_file(Path(src), Path(dst), build_pipeline(method, config), progress=progress)
+        receipt = run_file(Path(src), Path(dst), build_pipeline(method, config), progress=progress)
+        if config.seed is not None:  # commands print it from the receipt
+            warnings.warn(SEED_WARNING, stacklevel=2)
+        return receipt
     finally:
         give_memory_back()  # by now without the networks that find regions
 
@@ -147,8 +150,6 @@ def run_file(
         check_outputs([task], config, overwrite=config.overwrite)
         if config.amp and choose_device(config.device).type != "cuda":
             raise UsageError("--amp needs a CUDA device; leave it out, or add --device cuda.")
-        if config.seed is not None:
-            warnings.warn(SEED_WARNING, stacklevel=2)
         with transaction(overwrite=config.overwrite) as appear:
             kind: type[FileRun] = FileRun
             if config.parts > 1:
@@ -356,7 +357,12 @@ class FileRun:
         config = self.config
         return Cover(self.shape, config.mask_scale, config.feather, self.within, config.outside)
 
-    def _stream(self, items: Iterator[Any], regions: Any, *, first: int = 0) -> Iterator[Any]:
+    def _digest(self) -> bytes | None:
+        """Of the source, for a method that asks for it."""
+        wanted = self.anonymizer.needs_source_digest
+        return bytes.fromhex(video_digest(self.src)) if wanted else None
+
+    def _stream(self, items: Iterator[Any], regions: Any, *, state: Any = None) -> Iterator[Any]:
         config = self.config
         return anonymize_stream(
             items,
@@ -364,15 +370,13 @@ class FileRun:
             regions,
             cover=self._cover(),
             seed=config.seed,
-            digest=bytes.fromhex(video_digest(self.src))
-            if self.anonymizer.needs_source_digest
-            else None,
+            digest=self._digest(),
             batch=config.batch_size,
             amp=config.amp,
             timer=self.timer,
             watch=None if config.shadow else self.detail.watch,
             track_methods=self.pipeline.track_methods,
-            first=first,
+            state=state,
         )
 
     def _convert_colours(self, items: Iterator[Any], writer: Writer) -> Iterator[tuple[Any, Any]]:

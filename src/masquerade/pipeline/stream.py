@@ -187,7 +187,7 @@ def anonymize_stream(
     watch: Callable[[AnonymizedFrame, Pixels], None] | None = None,
     track_methods: Sequence[TrackMethod] = (),
     threads: bool = True,
-    first: int = 0,
+    state: Any = None,
 ) -> Iterator[Any]:
     """Yield an `AnonymizedFrame` for each of a video's frames, which come in order.
 
@@ -197,17 +197,16 @@ def anonymize_stream(
     `batch` at once. `amp` runs networks in half precision, `timer` adds up what stages take, and
     `watch` is called with each frame and the source's pixels before it is yielded. `track_methods`
     are of people who are hidden by another method. Without `threads` the stages follow each other
-    in the caller's, so that no frame waits in a queue. `first` is the number of the first frame, if
-    `items` begin at a scene cut in the middle of a video.
+    in the caller's, so that no frame waits in a queue. `state` is that of the method before the
+    first of these frames; None: a video begins with it.
     """
     timer = timer or StageTimer()
     queued: Callable[[Iterator[Any]], Iterator[Any]] = prefetch if threads else iter
     decoded = queued(timer.measure_each("decode", items))
     paired = queued(pair_with_regions(decoded, source, timer))
     windows = _group_windows(paired, anonymizer.window or batch or 1)
-    state = first_state(anonymizer, seed=seed, digest=digest)
-    if first and anonymizer.new_at_cuts:
-        state = anonymizer.state_at_cut(state, first)
+    if state is None:
+        state = first_state(anonymizer, seed=seed, digest=digest)
     others = TrackMethods(track_methods, seed=seed, digest=digest)
     return queued(
         _anonymize_windows(windows, anonymizer, cover or Cover(), state, others, amp, timer, watch)
@@ -326,12 +325,7 @@ def _anonymize_windows(
                 count = len(pixels)
                 pixels = _pad_to_window(pixels, anonymizer.window)
                 masks = None if mask is None else _pad_to_window(mask, anonymizer.window)
-                poses: dict[str, Any] = {}
-                if anonymizer.needs_people:
-                    at = _pad_to_window(np.arange(count), anonymizer.window)
-                    poses["people"] = [window.regions[i].people for i in at]
-                found = anonymizer.on_pixels(pixels, mask=masks, state=state, **poses)
-                out, state = check_pixels(found, pixels)
+                out, state = _anonymize_window(anonymizer, pixels, masks, window.regions, state)
                 out = others.apply(out, pixels, masks, window.regions)
                 if masks is not None and cover.outside == "black":
                     out = black_outside(out, masks)
@@ -341,6 +335,37 @@ def _anonymize_windows(
                 if watch is not None:
                     watch(made, pixels[i])
                 yield made
+
+
+def _anonymize_window(
+    anonymizer: Anonymizer, pixels: Pixels, masks: U8 | None, regions: Sequence[Region], state: Any
+) -> tuple[Pixels, Any]:
+    """What a method makes of a window (T, H, W, 3), and its state after that."""
+    poses: dict[str, Any] = {}
+    if anonymizer.needs_people:
+        at = _pad_to_window(np.arange(len(regions)), anonymizer.window)
+        poses["people"] = [regions[i].people for i in at]
+    found = anonymizer.on_pixels(pixels, mask=masks, state=state, **poses)
+    return check_pixels(found, pixels)
+
+
+def states_before(
+    items: Iterator[tuple[Any, Region]],
+    anonymizer: Anonymizer,
+    state: Any,
+    cover: Cover,
+    timer: StageTimer,
+) -> Iterator[tuple[Any, Region, Any]]:
+    """(frame, region, the method's state before that frame) of a method that takes single frames.
+
+    `state` is that of the new video. What the method makes of the frames is thrown away.
+    """
+    with closing_if_possible(items):
+        for frame, region in items:
+            yield frame, region, state
+            with timer.measure("anonymize"), torch.no_grad():
+                pixels, mask = _stack_window(_Window([frame], [region], []), cover)
+                _, state = _anonymize_window(anonymizer, pixels, mask, [region], state)
 
 
 def black_outside(pixels: Pixels, mask: U8) -> Pixels:

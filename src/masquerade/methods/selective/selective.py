@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from masquerade.anonymizer import Anonymized, Anonymizer, Card, Presets
+from masquerade.anonymizer import Anonymized, Anonymizer, Card, Pixels, Presets
 from masquerade.errors import UsageError
 from masquerade.methods.blend import U8, blend_bytes, bounds
 from masquerade.methods.selective import gait_jitter
@@ -95,7 +95,7 @@ class Selective(Anonymizer):
     """
 
     noisy = True
-    new_at_cuts = True
+    resumable = True
     untraceable = (
         "its noise is drawn from a secret and follows the optical flow of each video, which are no "
         "operations on tensors"
@@ -162,10 +162,15 @@ class Selective(Anonymizer):
             )
         return Secret(hmac.digest(self._secret, source, "sha256"))
 
-    def state_at_cut(self, state: Secret, frame: int) -> tuple[NoiseState]:
-        """New noise of the same key; a frame's draws depend on its number."""
-        (begun,) = _states(state, 1)
-        return (begun._replace(frame=frame),)
+    def detach_state(self, state: Any) -> tuple[NoiseState, ...]:
+        nothing = np.empty((0, 0), np.uint8)
+        return tuple(one._replace(before=nothing, thumbnail=None) for one in _states(state, 1))
+
+    def attach_state(self, state: tuple[NoiseState, ...], before: Pixels) -> tuple[NoiseState, ...]:
+        top = np.iinfo(before.dtype).max
+        # rounded as in `forward`
+        now, small = self._seen((before.astype(np.float32) / top * 255).round().astype(np.uint8))
+        return tuple(one._replace(before=now, thumbnail=small) for one in state)
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         states = _states(self.init_state() if state is None else state, len(clip))
@@ -221,7 +226,7 @@ class Selective(Anonymizer):
             part = bounds(mask, step=BLOCK)
             drawn = part and FrameNoise(part, state.draw("new", *mask[part].shape), None)
             return drawn, state._replace(frame=state.frame + 1)
-        now, small = frame if self.raft else grey(frame), thumbnail(frame)
+        now, small = self._seen(frame)
         height, width = mask.shape
         same_size = state.before.shape == now.shape
         if not same_size or is_cut(state.thumbnail, small):
@@ -229,6 +234,10 @@ class Selective(Anonymizer):
             state = state._replace(field=field, before=now, history=gait_jitter.History())
         drawn, state = self._move(state, now, mask)
         return drawn, state._replace(frame=state.frame + 1, before=now, thumbnail=small)
+
+    def _seen(self, frame: U8) -> tuple[U8, U8]:
+        """What is remembered of a frame (H, W, 3): as the flow takes it, and its thumbnail."""
+        return frame if self.raft else grey(frame), thumbnail(frame)
 
     def _move(self, state: NoiseState, now: U8, mask: U8) -> tuple[FrameNoise | None, NoiseState]:
         """The noise moved to the present frame, and the next state."""
