@@ -78,13 +78,13 @@ def given(monkeypatch: pytest.MonkeyPatch, clips: list[tuple[int, str, int]]) ->
 
     def extract(manifest: Manifest, config: ExtractionConfig, **rest: Any) -> ClipDataset:
         asked.append(config.content)
-        rows = np.arange(len(clips))
+        rows = np.arange(len(manifest))
         if config.content == "frames":
             rng = torch.Generator().manual_seed(0)
             return from_tensor(torch.rand(len(clips), *config.shape, generator=rng))
         method = config.method if config.content == "joints" else None
         assert method is None or isinstance(method, DrawnPeople)
-        poses = np.zeros((len(clips), *config.shape), np.float32)
+        poses = np.zeros((len(manifest), *config.shape), np.float32)
         if method is config.method:
             poses = np.stack([sequence(method, *clip) for clip in clips])
         return ClipDataset(source=TensorClips(torch.from_numpy(poses)), places=rows, rows=rows)
@@ -128,6 +128,23 @@ def test_a_gait_and_limbs_are_read_from_the_joints_that_a_skeleton_draws(
     controls = {(one.kind, one.label): one.passed for one in result.controls}
     assert controls["poses", "action"] is True
     assert controls["poses", "identity"] is True
+
+
+def test_where_nobody_is_seen_in_a_sample_no_more_poses_are_looked_for(
+    manifest: Manifest, given: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = given.count
+    run(manifest)
+    assert asked("poses") == 3  # raw, skeleton and blur
+    monkeypatch.setattr("masquerade.evaluation.evaluated_clips.SAMPLED", 9)
+    given.clear()
+    result = run(manifest)
+    assert asked("poses") == 3 and asked("joints") == 1  # raw video whole, of the others samples
+    raw, skeleton, blur = result.rows
+    assert raw.poses[0].left_out is None and raw.poses[0].frames == 432
+    told = "the pose networks see somebody in 0 of 108 frames only, of 9 clips drawn evenly"
+    assert [row.poses[0].left_out for row in (skeleton, blur)] == [told, told]
+    assert skeleton.poses[1].left_out is None
 
 
 def test_where_the_networks_are_missing_poses_are_left_out_in_words(

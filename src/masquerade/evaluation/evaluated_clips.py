@@ -20,6 +20,7 @@ from masquerade.regions import People
 
 RAW = EvaluatedMethod(name="raw")
 POSE_CONTENTS = ("poses", "joints")
+SAMPLED = 96  # clips of a line in which poses are looked for first, of twice as many or more
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,6 +65,20 @@ class EvaluatedClips:
     def of_each(self, method: EvaluatedMethod, content: Content = "frames") -> list[ClipDataset]:
         """The clips of each anonymizer of a line."""
         return [self.of(method, one, content) for one in _anonymizers(method)]
+
+    def poses_in_sample(self, method: EvaluatedMethod) -> ClipDataset | None:
+        """The poses in clips drawn evenly from a line's; None: all its clips are few."""
+        step = len(self.manifest) // SAMPLED
+        anonymizer = _anonymizers(method)[0]
+        if step < 2 or anonymizer is None:
+            return None
+        return extract_clips(
+            self.manifest.take(range(0, len(self.manifest), step)),
+            self._config(method, anonymizer, "poses"),
+            cache=self.cache,
+            workers=self.workers,
+            progress=self._follow(f"{method.name}: looking for poses in some"),
+        )
 
     def extract(self, method: EvaluatedMethod, contents: Sequence[Content]) -> None:
         """Make the clips of some contents, for which each anonymizer of a line works once."""

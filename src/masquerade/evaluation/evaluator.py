@@ -7,7 +7,7 @@ video; where they fail the result is void.
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ from masquerade.evaluation.ground_truth import GroundTruth, Probabilities, Split
 from masquerade.evaluation.metric_specs import metric_specs, notes_on_mean, without_void
 from masquerade.evaluation.noise_inversion import inversions
 from masquerade.evaluation.people_across_clips import PeopleAcrossClips
-from masquerade.evaluation.pose_attackers import LEAST_SEEN, count_seen
+from masquerade.evaluation.pose_attackers import HARDLY_SEEN, LEAST_SEEN, count_seen
 from masquerade.evaluation.predictions import Predictions
 from masquerade.evaluation.presets import AttackerModel, Seen, get_preset, with_sampling
 from masquerade.evaluation.protocols import (
@@ -174,6 +174,7 @@ class Evaluator:
     folder: Path
     progress: Progress | None
     report: Callable[[str], None] | None = None
+    _sampled: dict[EvaluatedMethod, PosesSeen | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         manifest, config = self.manifest, self.config
@@ -247,6 +248,8 @@ class Evaluator:
         poses: list[PosesSeen] = []
         restored: tuple[Restored, ...] = ()
         unrestored: str | None = None
+        if hardly := self._hardly_seen(method):
+            poses.append(hardly)
         for content in self._contents(method):
             if content not in (*POSE_CONTENTS, "frames"):
                 predictions = predictions.merge([self._predict(method, raw, content)[1]])
@@ -333,7 +336,30 @@ class Evaluator:
 
     def _contents(self, method: EvaluatedMethod) -> list[Content]:
         """What is extracted for them; clips are restored from frames."""
-        return [content for content in self._seen(method) if content != "restored"]
+        contents = [content for content in self._seen(method) if content != "restored"]
+        if self._hardly_seen(method):
+            contents.remove("poses")
+        return contents
+
+    def _hardly_seen(self, method: EvaluatedMethod) -> PosesSeen | None:
+        """What poses are seen in some of a line's clips, where they are too few to go on looking.
+
+        Poses take longer than all else that is made of a clip.
+        """
+        if method not in self._sampled and "poses" in self._seen(method):
+            sample = self.clips.poses_in_sample(method)
+            seen, frames = (0, 0) if sample is None else count_seen(sample)
+            few = sample is not None and seen < HARDLY_SEEN * frames
+            self._sampled[method] = None
+            if few:
+                where = f"{seen:,} of {frames:,} frames only, of {len(sample or ()):,} clips"
+                self._sampled[method] = PosesSeen(
+                    content="poses",
+                    seen=seen,
+                    frames=frames,
+                    left_out=f"the pose networks see somebody in {where} drawn evenly",
+                )
+        return self._sampled.get(method)
 
     def _fits(self, method: EvaluatedMethod) -> tuple[Fit, ...]:
         """The models and initialisations that attack a line."""

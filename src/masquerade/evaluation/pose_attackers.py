@@ -12,6 +12,7 @@ from masquerade.extraction.dataset import ClipDataset, clip_loader
 from masquerade.extraction.poses import VISIBILITY
 
 LEAST_SEEN = 0.1  # share of frames with somebody in them, below which networks' poses are no attack
+HARDLY_SEEN = LEAST_SEEN / 5  # share in a sample, below which nobody looks further
 THIRTEEN = (0, *range(11, 17), *range(23, 29))  # joints: head, arms and legs without hands and feet
 SPEED_GAIN = 4.0  # differences of places are this many times smaller than places
 MEASURED_BONES = (
