@@ -11,6 +11,7 @@ VERBS = (
     *("anonymize", "attack", "train", "evaluate", "benchmark", "data", "templates", "methods"),
     *("doctor", "demo", "studio", "live", "export"),
 )
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERRUPTED = threading.Event()
 """Set when a signal asks the process to end."""
 
@@ -50,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder prints its settings otherwise
     INTERRUPTED.clear()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
             signal.signal(number, _end)
     with suppress(AttributeError):  # a stream of another kind was put in its place
@@ -65,6 +66,9 @@ def main(argv: list[str] | None = None) -> int:
         if INTERRUPTED.is_set() or isinstance(error, KeyboardInterrupt):
             if _reports():
                 print("masquerade: interrupted; nothing half-made was left.", file=sys.stderr)
+            if argv is None:  # the process ends, and Python gives up our handlers before it does
+                for number in SIGNALS:
+                    signal.signal(number, signal.SIG_IGN)
             return 130
         if isinstance(error, OSError):  # such as a full disk
             place = f"{error.filename}: " if error.filename else ""
