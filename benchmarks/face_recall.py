@@ -30,7 +30,7 @@ from masquerade.pipeline.live_run import SCALE
 from masquerade.pipeline.stream import Cover
 from masquerade.regions import Faces
 from masquerade.regions.boxes import Box, area, corners, intersection, nms
-from masquerade.regions.face_detectors import NMS_IOU, CenterFace, FaceDetector, HaarFaces
+from masquerade.regions.face_detectors import NMS_IOU, CenterFace
 from masquerade.regions.turned_faces import TurnedFrame
 
 REPORT = HERE.parent / "docs" / "results" / "face_recall.md"
@@ -80,7 +80,6 @@ class View:
 
 
 LOOKS: dict[str, dict[str, int]] = {
-    "haar": {},
     "as it is": {},
     **{f"turned {turn}": {"turn": turn} for turn in TURNS},
     "enlarged": {"factor": 2},
@@ -93,7 +92,6 @@ FOUR_TURNS = "and turned by 90, 180 and 270"
 ENLARGED = "and at twice the size"
 # What is detected: looks whose boxes are joined, and the lowest score in all but the first.
 DETECTORS: dict[str, tuple[tuple[str, ...], float]] = {
-    "`haar`": (("haar",), 0),
     DEFAULT: (("as it is",), 0),
     "and turned by 90 and 270": (("as it is", *QUARTERS), 0),
     FOUR_TURNS: (("as it is", *ALL_TURNS), 0),
@@ -169,8 +167,7 @@ def threshold() -> float:
 def look(frames: Sequence[Labelled], data: Path) -> tuple[Looks, dict[str, float]]:
     """What is found in every labelled frame by every look, and the seconds that each took."""
     # One a look: the network is read anew where the size of its input changes.
-    detectors: dict[str, FaceDetector] = {name: CenterFace(threshold=threshold()) for name in LOOKS}
-    detectors["haar"] = HaarFaces(threshold=threshold())
+    detectors = {name: CenterFace(threshold=threshold()) for name in LOOKS}
     found: Looks = {}
     seconds = dict.fromkeys(LOOKS, 0.0)
     for path, wanted in clips(frames).items():
@@ -353,7 +350,7 @@ def page(
     once = outcome(video, by(found, *DETECTORS[DEFAULT]))
     over_time, while_filmed = outcome(video, over(tracked)), outcome(video, over(live))
     faces, picked = len(faces_of(own)), len(faces_of(frames)) - len(faces_of(own))
-    shown = [DEFAULT, FOUR_TURNS, ENLARGED, "`haar`"]
+    shown = [DEFAULT, FOUR_TURNS, ENLARGED]
     head = ["faces", "number", "clips", *shown]
     kinds = group_rows(own, [results[name] for name in shown], DRAWN)
     turned = group_rows(

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from masquerade.anonymizer import Anonymizer
 from masquerade.datasets.mimes import Mimes
 from masquerade.methods.selective import Selective
-from masquerade.models.optical_flow import grey
+from masquerade.models.optical_flow import NO_ARRAY, grey
 
 F64 = NDArray[np.float64]
 U8 = NDArray[np.uint8]
@@ -53,7 +53,7 @@ def precise(now: U8, before: U8) -> NDArray[np.float32]:
     """Optical flow at full resolution, (H, W, 2), since noise averages out in coarse copies."""
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     dis.setFinestScale(0)
-    return np.asarray(dis.calc(now, before, np.empty(0)), np.float32)
+    return np.asarray(dis.calc(now, before, NO_ARRAY), np.float32)
 
 
 def described(frames: U8) -> F64:

@@ -24,7 +24,7 @@ from masquerade.anonymizer import Anonymizer
 from masquerade.datasets.mimes import Mimes
 from masquerade.methods import PRESETS, build
 from masquerade.methods.selective import Selective
-from masquerade.models.optical_flow import F32, grey
+from masquerade.models.optical_flow import F32, NO_ARRAY, grey
 from masquerade.pipeline.stream import Cover, anonymize_stream
 from masquerade.regions import People
 from masquerade.video.read import Reader
@@ -77,7 +77,7 @@ def found(frames: U8) -> F32:
     greys = [grey(np.ascontiguousarray(frame)) for frame in frames]
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     dis.setFinestScale(0)  # on coarse copies noise is grey
-    flows = [dis.calc(now, before, np.empty(0)) for before, now in pairwise(greys)]
+    flows = [dis.calc(now, before, NO_ARRAY) for before, now in pairwise(greys)]
     return np.stack(flows).astype(np.float32)
 
 

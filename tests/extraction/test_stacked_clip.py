@@ -32,11 +32,11 @@ def scene() -> np.ndarray:
     for sigma in (1.5, 3, 6, 12):
         blots = cv2.GaussianBlur(rng.normal(size=wall.shape), (0, 0), sigma)
         wall += blots / blots.std() * sigma**0.8
-    wall = np.ascontiguousarray(255 * (wall - wall.min()) / np.ptp(wall))
+    wall = (255 * (wall - wall.min()) / np.ptp(wall)).astype(np.uint8)  # as letters need
     for line in range(8):
         place = (10 + 20 * (line % 3), 40 + 28 * line)
         cv2.putText(wall, f"ABCxyz{line}", place, cv2.FONT_HERSHEY_SIMPLEX, 0.8, (250, 20, 90), 2)
-    return wall
+    return wall.astype(float)
 
 
 WALL = scene()

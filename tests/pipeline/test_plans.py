@@ -316,7 +316,7 @@ def test_default_regions_follow_the_method() -> None:
         (plain, {}, "people"),
         (plain, {"regions": "faces"}, "faces"),
         (plain, {"region": image}, "people"),
-        (plain, {"detector": "haar"}, "faces"),
+        (plain, {"detector": "centerface"}, "faces"),
         (plain, {"detector": "hog"}, "people"),
         (learned, {}, "frame"),
         (learned, {"regions": "faces"}, "faces"),

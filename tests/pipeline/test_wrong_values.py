@@ -23,7 +23,7 @@ from masquerade.pipeline.config import Pipeline, PipelineConfig
 from masquerade.pipeline.single_file import run_file
 from masquerade.pipeline.stream import anonymize
 from masquerade.regions.boxes import Box, check_output, read_boxes
-from masquerade.regions.face_detectors import HaarFaces
+from masquerade.regions.face_detectors import CenterFace
 from masquerade.regions.hog_keys import ColourHog
 from masquerade.regions.person_detectors import HogPeople
 from masquerade.regions.region import Region, check_region
@@ -108,7 +108,10 @@ def test_what_the_face_network_gives_must_be_maps(
     class Network:
         def setInput(self, blob: Any) -> None: ...
 
-        def forward(self, names: list[str]) -> list[Any]:
+        def getUnconnectedOutLayersNames(self) -> tuple[str, ...]:
+            return "537", "538", "539"
+
+        def forward(self, names: tuple[str, ...]) -> list[Any]:
             maps: list[Any] = [np.zeros((1, c, *size), np.float32) for c in (1, 2, 2)]
             maps[which] = no_numbers(kind, maps[which].shape)
             return maps
@@ -127,11 +130,11 @@ def test_what_the_face_network_gives_must_be_maps(
         (np.ones((2, 4)), np.array([1, NAN])),
     ],
 )
-def test_what_the_cascades_give_must_be_boxes(
+def test_what_the_face_detector_gives_must_be_boxes(
     rows: Any, scores: Any, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(HaarFaces, "_detect", lambda self, frame: (rows, scores, (64, 48)))
-    told = nothing_is_written(clip, tmp_path, None, detector="haar")
+    monkeypatch.setattr(CenterFace, "_detect", lambda self, frame: (rows, scores, (64, 48)))
+    told = nothing_is_written(clip, tmp_path, None, detector="centerface")
     assert "the face detector gave" in told
 
 

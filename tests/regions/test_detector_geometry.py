@@ -21,7 +21,6 @@ from masquerade.regions.face_detectors import (
     TILE,
     CenterFace,
     FaceDetector,
-    HaarFaces,
     _lie_inside,
     _starts,
     centerface_file,
@@ -178,14 +177,18 @@ class Network:
     def setInput(self, blob: NDArray[np.float32]) -> None:
         self.seen.append(blob)
 
-    def forward(self, names: list[str]) -> list[NDArray[np.float32]]:
-        assert names == ["537", "538", "539"]
+    def getUnconnectedOutLayersNames(self) -> tuple[str, ...]:
+        return "537", "538", "539", "540"
+
+    def forward(self, names: tuple[str, ...]) -> list[NDArray[np.float32]]:
+        assert names == self.getUnconnectedOutLayersNames()
         blob = self.seen[-1]
         assert blob.shape[:2] == (1, 3) and all(side % 32 == 0 for side in blob.shape[2:])
         marks = blob[:, :1].reshape(1, 1, blob.shape[2] // 4, 4, -1, 4).max(axis=(3, 5))
         sizes = np.zeros((1, 2, *marks.shape[2:]), np.float32)
         sizes[:, 0] = np.log(2)
-        return [(marks / 255).astype(np.float32), sizes, np.zeros_like(sizes)]
+        landmarks = np.zeros((1, 10, *marks.shape[2:]), np.float32)  # which nobody reads
+        return [(marks / 255).astype(np.float32), sizes, np.zeros_like(sizes), landmarks]
 
 
 @pytest.fixture
@@ -363,7 +366,7 @@ def test_outputs_of_another_shape_are_refused(
     forward = Network.forward
     for n, at in ((0, np.s_[:, :, 1:]), (0, np.s_[0]), (1, np.s_[:, :1]), (2, np.s_[..., 1:])):
 
-        def cut(self: Network, names: list[str], n: int = n, at: Any = at) -> Any:
+        def cut(self: Network, names: tuple[str, ...], n: int = n, at: Any = at) -> Any:
             maps = forward(self, names)
             maps[n] = maps[n][at]
             return maps
@@ -400,57 +403,3 @@ def test_the_file_of_the_model_is_the_one_that_was_tested(
         spec = other
         with pytest.raises(MissingError):
             centerface_file()
-
-
-class Cascade:
-    """Finds the bright pixel of a picture, as a square of 6 around it."""
-
-    def __init__(self, weight: float) -> None:
-        self.weight = weight
-
-    def detectMultiScale3(
-        self,
-        grey: NDArray[np.uint8],
-        *,
-        scaleFactor: float,
-        minNeighbors: int,
-        outputRejectLevels: bool,
-    ) -> tuple[Any, Any, Any]:
-        assert (scaleFactor, minNeighbors, outputRejectLevels) == (1.1, 3, True)
-        assert grey.ndim == 2
-        y, x = np.unravel_index(int(grey.argmax()), grey.shape)
-        if grey.max() == grey.min():
-            return (), (), ()
-        return np.array([[x - 3, y - 2, 6, 5]]), None, np.array([self.weight])
-
-
-def test_cascades_look_both_ways_and_score_by_their_last_stage() -> None:
-    detector = HaarFaces(threshold=0.1)
-    detector._front, detector._profile = Cascade(3.0), Cascade(0.6)
-    frame = marked(100, 60, (30, 20))
-    frame.pixels[20, 30] = 255
-    rows, scores, size = detector._detect(frame)
-    assert size == (100, 60)
-    # mirrored, the pixel is at column 69: 66 to 72, which is 28 to 34 from the left
-    assert rows.tolist() == [[27, 18, 33, 23], [27, 18, 33, 23], [28, 18, 34, 23]]
-    weak, strong = 1 - math.exp(-0.2), 1 - math.exp(-1)
-    assert scores.tolist() == pytest.approx([strong, weak, weak])
-    for threshold, count in ((weak, 3), (weak + 0.01, 1), (strong + 0.01, 0)):
-        detector.threshold = threshold
-        assert len(detector._detect(frame)[0]) == count
-    detector._front, detector._profile = Cascade(-9.0), Cascade(99.0)
-    detector.threshold = 0
-    assert detector._detect(frame)[1].tolist() == [0, pytest.approx(1), pytest.approx(1)]
-    assert len(detector._detect(marked(100, 60))[0]) == 0
-    frame.pixels[:] = 0
-    frame.pixels[40, 60] = 255
-    detector.scale = 50
-    rows, _, size = detector._detect(frame)
-    assert size == (50, 30) and rows[0].tolist() == [27, 18, 33, 23]  # of the smaller copy
-
-
-def test_the_cascades_are_opencv_s_own() -> None:
-    detector = HaarFaces()
-    assert not detector._front.empty() and not detector._profile.empty()
-    assert detector._front.getOriginalWindowSize() == (24, 24)
-    assert detector._profile.getOriginalWindowSize() == (20, 20)

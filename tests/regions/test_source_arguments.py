@@ -33,25 +33,20 @@ class Detector:
         return [Box(4, 4, 20, 20, 0.9)] if frame.pixels.any() else []
 
 
-class Weak(Detector):
-    model_sha256 = "weak"
-
-
 @pytest.fixture(autouse=True)
 def detectors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(region_sources, "CenterFace", Detector)
-    monkeypatch.setattr(region_sources, "HaarFaces", Weak)
 
 
 def pictures(count: int, *, empty: range = range(0)) -> list[ArrayFrame]:
-    """Frames that are alike but for those in which nothing is found."""
-    plain = np.full((48, 64, 3), 90, np.uint8)
-    return [ArrayFrame(plain * (t not in empty)) for t in range(count)]
+    """Frames that flicker, so that each is looked at, and black ones, in which nothing is found."""
+    plain = [np.full((48, 64, 3), grey, np.uint8) for grey in (90, 100)]
+    return [ArrayFrame(plain[t % 2] * (t not in empty)) for t in range(count)]
 
 
 def test_the_defaults_of_faces_are_those_of_the_documentation() -> None:
     faces = Faces()
-    assert isinstance(faces._detector, Detector) and not isinstance(faces._detector, Weak)
+    assert isinstance(faces._detector, Detector)
     assert faces._detector.given == {
         "threshold": 0.2,
         "scale": None,
@@ -72,13 +67,13 @@ def test_turned_faces_are_searched_in_copies_no_larger_than_asked_for(
 ) -> None:
     search = Faces(scale=scale, threshold=0.7, min_size=40)._search
     assert isinstance(search, Detector) and search.given == {"threshold": 0.2, "scale": side}
-    assert Faces(turned=False)._search is None and Faces(detector="haar")._search is None
+    assert Faces(turned=False)._search is None
 
 
 def test_arguments_reach_the_detector_and_the_tracks() -> None:
     given = {"threshold": 0.7, "scale": (320, 200), "min_size": 12, "max_size": 90.5}
-    faces = Faces(detector="haar", every=4, gap=1, carry=2, lookback=30, **given)
-    assert isinstance(faces._detector, Weak) and faces.model_sha256 == "weak"
+    faces = Faces(detector="centerface", every=4, gap=1, carry=2, lookback=30, **given)
+    assert isinstance(faces._detector, Detector) and faces.model_sha256 == "digest"
     assert faces._detector.given == given
     assert faces._tracking == Tracking(gap=1, carry=2, lookback=30, every=4, min_best_score=0.5)
     assert faces.look_ahead == 1 + 30 + 3

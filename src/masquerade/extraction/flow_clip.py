@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.anonymizer import Pixels
-from masquerade.models.optical_flow import MIN_SIDE, grey
+from masquerade.models.optical_flow import MIN_SIDE, NO_ARRAY, grey
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
@@ -62,7 +62,7 @@ def _fine_flow(now: U8, before: U8) -> F32:
     """(h, w, 2) at full resolution: noise that a method draws averages out in coarse copies."""
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     dis.setFinestScale(0)
-    return np.asarray(dis.calc(now, before, np.empty(0)), np.float32)
+    return np.asarray(dis.calc(now, before, NO_ARRAY), np.float32)
 
 
 def _moving_part(flow: F32, differs: NDArray[np.floating]) -> tuple[slice, slice]:

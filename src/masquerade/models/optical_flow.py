@@ -21,6 +21,7 @@ from masquerade.models.published_weights import read_weights
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 
+NO_ARRAY: Any = None  # where OpenCV takes none, and its annotations say that it wants one
 MIN_SIDE = 32  # DIS needs more patches than a shorter side holds
 MAX_SIDE = 320  # larger frames are searched on a reduced copy: faster, and as good for the noise
 RAFT_UPDATES = 12  # iterative updates of each pair (Ilic et al., CVPR 2024)
@@ -34,7 +35,7 @@ def dis_flow(now: U8, before: U8) -> F32:
     def search(now: U8, before: U8) -> F32:
         dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         now, before = np.ascontiguousarray(now), np.ascontiguousarray(before)
-        return np.asarray(dis.calc(now, before, np.empty(0)), np.float32)
+        return np.asarray(dis.calc(now, before, NO_ARRAY), np.float32)
 
     return flow_at_reduced_size(now, before, search)
 
@@ -80,7 +81,7 @@ def remap(
     """
     mode = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
     border = cv2.BORDER_WRAP if wrap else cv2.BORDER_REPLICATE
-    return cv2.remap(image, np.asarray(source, np.float32), np.empty(0), mode, borderMode=border)
+    return cv2.remap(image, np.asarray(source, np.float32), NO_ARRAY, mode, borderMode=border)
 
 
 def warp_along_flow(image: U8, *, source: U8, target: U8) -> U8:

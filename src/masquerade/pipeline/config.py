@@ -37,7 +37,7 @@ from masquerade.video.audio import Audio
 from masquerade.video.encoding import Codec, Encoding
 
 DEFAULT_REGIONS = "people"
-FACE_DETECTORS = ("centerface", "haar")  # whoever names one of them means faces
+FACE_DETECTORS = ("centerface",)  # whoever names one of them means faces
 REGION_ARGUMENTS = (
     "detector", "threshold", "scale", "min_size", "max_size", "every", "gap", "carry", "lookback",
     "track", "at", "keys", "key_weights", "combine", "gamma", "floor", "calibrated", "grow",
@@ -57,7 +57,7 @@ class RegionConfig(Checked):
     # what to hide: faces, people, hands, text, parts:NAME,... (head, eyes, ...), frame, boxes:FILE,
     # templates:NAME,..., or several as in text+people; by default people, or what the method needs.
     regions: str | None = None
-    # which detector looks for them (faces: centerface, haar; people: pose, torchvision, hog,
+    # which detector looks for them (faces: centerface; people: pose, torchvision, hog,
     # motion).
     detector: str | None = None
     # folder of the files of networks for people, hands and text; by default the installed packages.

@@ -1,6 +1,6 @@
-"""Face detectors for single frames: CenterFace (a network) and OpenCV's Haar cascades.
+"""CenterFace, a network that finds faces in single frames.
 
-CenterFace: Xu, Yan, Yang, Li, Wang, "CenterFace: Joint Face Detection and Alignment Using Face as
+Xu, Yan, Yang, Li, Wang, "CenterFace: Joint Face Detection and Alignment Using Face as
 Point" (2019), an anchor-free network of stride 4. For each cell it predicts the probability that a
 face's centre lies in it (heatmap), the centre's offset inside the cell (eq. 3) and the logarithm of
 the face's size over the stride (eq. 4).
@@ -56,7 +56,7 @@ def centerface_file() -> Path:
 
 @dataclass(kw_only=True, eq=False)
 class FaceDetector:
-    """What both detectors share; the arguments are those of the region source `Faces`."""
+    """What every face detector does; the arguments are those of the region source `Faces`."""
 
     model_sha256: ClassVar[str | None] = None
 
@@ -142,7 +142,9 @@ class CenterFace(FaceDetector):
             self._networks[size] = cv2.dnn.readNetFromONNX(str(self._file))
         network = self._networks[size]
         network.setInput(blob)
-        maps = network.forward(["537", "538", "539"])
+        names = network.getUnconnectedOutLayersNames()
+        every = dict(zip(names, network.forward(names), strict=True))
+        maps = [every[name] for name in ("537", "538", "539")]
         cells = size[1] // STRIDE, size[0] // STRIDE
         heatmap, log_sizes, offsets = (
             check_output("CenterFace", found, (1, channels, *cells))
@@ -213,37 +215,3 @@ def decode(
     x = (columns + offsets[1, rows, columns] + 0.5) * STRIDE
     boxes = np.stack([x - wide / 2, y - high / 2, x + wide / 2, y + high / 2], axis=1)  # (N, 4)
     return boxes, heatmap[rows, columns].astype(np.float64)
-
-
-class HaarFaces(FaceDetector):
-    """OpenCV's Haar cascades, frontal and both profiles; much weaker, used only by name.
-
-    Viola and Jones, "Rapid object detection using a boosted cascade of simple features" (2001). The
-    score is 1 - exp(-s / 3), s the sum of the last stage.
-    """
-
-    def __post_init__(self) -> None:
-        folder = Path(cv2.__file__).parent / "data"
-        names = "haarcascade_frontalface_default.xml", "haarcascade_profileface.xml"
-        self._front, self._profile = (cv2.CascadeClassifier(str(folder / name)) for name in names)
-
-    def _detect(self, frame: Frame) -> tuple[Array, Array, tuple[int, int]]:
-        size = fit_size(frame, self.scale)
-        grey: Any = cv2.equalizeHist(cv2.cvtColor(frame.rgb(size), cv2.COLOR_RGB2GRAY))
-        mirrored = _cascade(self._profile, cv2.flip(grey, 1))
-        mirrored[:, [0, 2]] = size[0] - mirrored[:, [2, 0]]
-        found = [_cascade(self._front, grey), _cascade(self._profile, grey), mirrored]
-        rows = np.concatenate(found)
-        rows = rows[rows[:, 4] >= self.threshold]
-        return rows[:, :4], rows[:, 4], size
-
-
-def _cascade(cascade: Any, grey: NDArray[np.uint8]) -> Array:
-    """(N, 5) of x0, y0, x1, y1 and score."""
-    rects, _, weights = cascade.detectMultiScale3(
-        grey, scaleFactor=1.1, minNeighbors=3, outputRejectLevels=True
-    )
-    rows = np.array(rects, np.float64).reshape(-1, 4)
-    rows[:, 2:] += rows[:, :2]
-    scores = 1 - np.exp(-np.array(weights, np.float64).reshape(-1, 1) / 3)
-    return np.concatenate([rows, scores.clip(0, 1)], axis=1)

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal, Protocol
 from masquerade.ranges import Checked, Count, Positive, UnitInterval, Weight, Whole, at_least
 from masquerade.regions.boxes import read_boxes
 from masquerade.regions.chosen_people import ChosenPeople
-from masquerade.regions.face_detectors import CenterFace, FaceDetector, HaarFaces
+from masquerade.regions.face_detectors import CenterFace, FaceDetector
 from masquerade.regions.region import Frame, Region
 from masquerade.regions.scene_cuts import mark_cuts
 from masquerade.regions.tracking import (
@@ -146,7 +146,7 @@ class Faces(TrackedSource):
     are not listed are those of `TrackedSource`.
 
     Args:
-        detector: `centerface` (a network), or `haar` (OpenCV's cascades, much weaker).
+        detector: `centerface`, a network.
         min_size: faces whose longer side is below this, in pixels of the frame, stay visible.
         max_size: faces whose longer side is above this stay visible; None: no limit.
         turned: find faces that lie or hang in the picture, too; of `centerface` only.
@@ -160,7 +160,7 @@ class Faces(TrackedSource):
     name = "faces"
     min_best_score = 0.5  # of a track that is taken for a face
 
-    detector: Literal["centerface", "haar"] = "centerface"
+    detector: Literal["centerface"] = "centerface"
     threshold: UnitInterval = 0.2
     min_size: Weight = 0
     max_size: Positive | None = None
@@ -172,7 +172,7 @@ class Faces(TrackedSource):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._chosen = ChosenPeople.of(self.keep_visible, self.hide_only)
-        self._detector = (HaarFaces if self.detector == "haar" else CenterFace)(
+        self._detector = CenterFace(
             threshold=self.threshold,
             scale=self.scale,
             min_size=self.min_size,
@@ -180,7 +180,7 @@ class Faces(TrackedSource):
         )
         self.model_sha256 = self._detector.model_sha256
         self._search: FaceDetector | None = None
-        if self.turned and self.detector == "centerface":
+        if self.turned:
             sides = self.scale if isinstance(self.scale, tuple) else (self.scale or SEARCH_SIDE,)
             self._search = CenterFace(threshold=SCORE, scale=min(SEARCH_SIDE, max(sides)))
 
