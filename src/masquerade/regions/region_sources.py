@@ -24,6 +24,7 @@ from masquerade.regions.tracking import (
     track_regions,
 )
 from masquerade.regions.turned_faces import SCORE, SEARCH_SIDE, TurnedFaces
+from masquerade.regions.unchanged_frames import DetectOnChange
 
 Every = Annotated[int, at_least(1, 1000)]
 
@@ -83,6 +84,7 @@ class TrackedSource(Checked):
             full size. Motion is found in a smaller copy.
         every: detect in every so many frames, in the first, the last and those after a cut; in a
             video of fewer than 24 frames a second more often, by as much. Motion is found in all.
+            Where nothing has changed since the last run, its finds are repeated, 8 times at most.
         track: join detections to tracks and fill the gaps; otherwise use detections alone.
         gap: longest run of missed frames that is filled.
         carry: frames that a face or person stays hidden after its last detection.
@@ -131,7 +133,7 @@ class TrackedSource(Checked):
 
     def _detector_of_a_video(self) -> Callable[[Frame], Detections]:
         """What detects in the keyframes of one video, in their order."""
-        return self._detect
+        return DetectOnChange(self._detect)
 
     def _detect(self, frame: Frame) -> Detections:
         raise NotImplementedError
@@ -199,8 +201,8 @@ class Faces(TrackedSource):
 
     def _detector_of_a_video(self) -> Callable[[Frame], Detections]:
         if self._search is None:
-            return self._detect
-        return TurnedFaces(self._detector, self._search)
+            return super()._detector_of_a_video()
+        return TurnedFaces(DetectOnChange(self._detector), self._search)
 
     def _detect(self, frame: Frame) -> Detections:
         return self._detector(frame), None

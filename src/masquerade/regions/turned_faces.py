@@ -6,18 +6,19 @@ videos. So small copies are searched in all turns now and then, and the frame it
 only in the turns in which they showed a face that the upright frame does not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from masquerade.regions.boxes import Box, corners, nms, turn_back
-from masquerade.regions.face_detectors import NMS_IOU, FaceDetector
+from masquerade.regions.face_detectors import NMS_IOU
 from masquerade.regions.region import Frame
 from masquerade.regions.scene_cuts import THUMBNAIL, is_cut, thumbnail
 from masquerade.regions.tracking import Detections
 
+Detect = Callable[[Frame], list[Box]]
 TURNS = (90, 180, 270)  # degrees clockwise
 SEARCH_SIDE = 960  # longest side in pixels of the copies that are searched
 SCORE = 0.2  # lowest of a face in them
@@ -66,7 +67,7 @@ class TurnedFaces:
         search: of faces in small copies.
     """
 
-    def __init__(self, detector: FaceDetector, search: FaceDetector) -> None:
+    def __init__(self, detector: Detect, search: Detect) -> None:
         self._detector, self._search = detector, search
         self._turns: dict[int, int] = {}  # that are looked at: searches until they are not
         self._waited = WAIT  # keyframes since the last search
@@ -97,7 +98,7 @@ class TurnedFaces:
         return {turn for turn in TURNS if evidence[turn] >= EVIDENCE}
 
 
-def _look(detector: FaceDetector, frame: Frame, turn: int) -> list[Box]:
+def _look(detector: Detect, frame: Frame, turn: int) -> list[Box]:
     """The boxes that a detector finds in a turned frame, as boxes of the frame."""
     turned = TurnedFrame(frame, turn)
     return [turned.turned_back(box) for box in detector(turned)]

@@ -15,7 +15,7 @@ from masquerade.anonymizer import Pixels
 from masquerade.video.color import FULL, LIMITED, matrix_for
 from masquerade.video.probe import VideoInfo
 
-MOST_SIZES = 8  # that tables are kept for; making them anew takes longer than scaling a picture
+MOST_SIZES = 12  # that tables are kept for; making them anew takes longer than scaling a picture
 
 
 class YuvToRgb:

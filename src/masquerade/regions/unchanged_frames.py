@@ -1,0 +1,56 @@
+"""Leaves a detector out where a frame looks like the one that it was last run on.
+
+Before a camera that stands still, in a room where nobody moves, every frame shows the same. Frames
+are compared with the last one that was detected in, not with the one before, so that slow movement
+adds up. Small cells are averaged, so that a camera's noise is no change and a small face is one.
+"""
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from masquerade.regions.region import Frame, fit_size
+
+Found = TypeVar("Found")
+
+SIDE = 320  # longest side in pixels of the copies that are compared
+CELL = 5  # side in their pixels of the cells that are averaged
+CHANGE = 6  # grey levels, of 255, by which no cell may differ
+MOST = 8  # runs in a row that are left out: about a second of video, so that chance finds count
+
+
+class DetectOnChange(Generic[Found]):
+    """Runs a detector on the frames of one video that changed, and repeats its finds in others.
+
+    Args:
+        detect: what finds something in a frame, or in a turned one, which is remembered apart.
+    """
+
+    def __init__(self, detect: Callable[[Frame], Found]) -> None:
+        self._detect = detect
+        self._last: dict[int, tuple[NDArray[np.uint8], Found, int]] = {}  # by the turn in degrees
+
+    def __call__(self, frame: Frame) -> Found:
+        """What is found in the next frame that a detector would be run on."""
+        turn, now = getattr(frame, "turn", 0), _averaged(frame)
+        if turn in self._last:
+            before, found, left_out = self._last[turn]
+            if left_out < MOST and _alike(before, now):
+                self._last[turn] = before, found, left_out + 1
+                return found
+        found = self._detect(frame)
+        self._last[turn] = now, found, 0
+        return found
+
+
+def _averaged(frame: Frame) -> NDArray[np.uint8]:
+    """A small grey copy in which each pixel is the mean of its cell."""
+    small = frame.rgb(fit_size(frame, SIDE))
+    return np.asarray(cv2.blur(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), (CELL, CELL)), np.uint8)
+
+
+def _alike(before: NDArray[np.uint8], now: NDArray[np.uint8]) -> bool:
+    return before.shape == now.shape and int(cv2.absdiff(before, now).max()) < CHANGE
