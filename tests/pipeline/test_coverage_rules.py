@@ -236,7 +236,7 @@ def test_hashes_and_versions_can_be_computed_by_anyone() -> None:
     settings = {"b": 2, "a": Path("x/y"), "c": None}
     text = '{"a": "x/y", "b": 2, "c": null}'
     assert config_hash(settings) == hashlib.sha256(text.encode()).hexdigest()
-    names = ("masquerade", "torch", "numpy", "av", "opencv-python-headless")
+    names = ("masquerade", "torch", "numpy", "av", "opencv-contrib-python-headless")
     assert library_versions() == {
         "python": platform.python_version(),
         **{name: version(name) for name in names},

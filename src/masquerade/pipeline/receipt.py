@@ -142,7 +142,7 @@ def config_hash(config: dict[str, Any]) -> str:
 
 def library_versions() -> dict[str, str]:
     """The versions of the packages that determine pixels."""
-    packages = ("masquerade", "torch", "numpy", "av", "opencv-python-headless")
+    packages = ("masquerade", "torch", "numpy", "av", "opencv-contrib-python-headless")
     return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
 
 
