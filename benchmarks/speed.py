@@ -25,7 +25,14 @@ from people_speed import processor
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "docs" / "results"
-LIBRARIES = ("torch", "numpy", "opencv-contrib-python-headless", "av", "onnxruntime", "ai-edge-litert")
+LIBRARIES = (
+    "torch",
+    "numpy",
+    "opencv-contrib-python-headless",
+    "av",
+    "onnxruntime",
+    "ai-edge-litert",
+)
 
 
 class Table(NamedTuple):

@@ -347,18 +347,14 @@ class Evaluator:
         Poses take longer than all else that is made of a clip.
         """
         if method not in self._sampled and "poses" in self._seen(method):
-            sample = self.clips.poses_in_sample(method)
-            seen, frames = (0, 0) if sample is None else count_seen(sample)
-            few = sample is not None and seen < HARDLY_SEEN * frames
             self._sampled[method] = None
-            if few:
-                where = f"{seen:,} of {frames:,} frames only, of {len(sample or ()):,} clips"
-                self._sampled[method] = PosesSeen(
-                    content="poses",
-                    seen=seen,
-                    frames=frames,
-                    left_out=f"the pose networks see somebody in {where} drawn evenly",
-                )
+            sample = self.clips.poses_in_sample(method)
+            seen, frames = count_seen(sample) if sample else (0, 0)
+            if sample and seen < HARDLY_SEEN * frames:
+                where = f"{seen:,} of {frames:,} frames only, of {len(sample):,} clips"
+                why = f"the pose networks see somebody in {where} drawn evenly"
+                few = PosesSeen(content="poses", seen=seen, frames=frames, left_out=why)
+                self._sampled[method] = few
         return self._sampled.get(method)
 
     def _fits(self, method: EvaluatedMethod) -> tuple[Fit, ...]:
