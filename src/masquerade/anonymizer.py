@@ -290,6 +290,14 @@ class Anonymizer(nn.Module):
         """
         return TrainingOutput(self(clip, state=self.init_state(seed=None)).clip)
 
+    def unhidden(self, clip: Tensor) -> Tensor:
+        """What it would give if it hid nothing, as recognizers learn it before it is trained.
+
+        Args:
+            clip: (B, 3, T, H, W), RGB in [0, 1].
+        """
+        return clip
+
     def init_from_image_weights(self, path: str | Path) -> tuple[str, ...] | None:
         """Start from an image network's weights.
 

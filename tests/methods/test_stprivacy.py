@@ -84,13 +84,15 @@ def test_what_is_dropped_is_exactly_black(strict: bool, out: Any, size: tuple[in
 
 @pytest.mark.parametrize("size", [(24, 32), (50, 70), (12, 20)])
 @pytest.mark.parametrize("fill", ["black", "mean"])
-@pytest.mark.parametrize("mode", ["full", "sparsify-only"])
+@pytest.mark.parametrize(
+    ("mode", "sees"), [("full", "colours"), ("full", "changes"), ("sparsify-only", "colours")]
+)
 def test_strict_no_dropped_pixel_moves_any_published_one(
-    mode: Any, fill: Any, size: tuple[int, int]
+    mode: Any, sees: Any, fill: Any, size: tuple[int, int]
 ) -> None:
     """But through which tubelets are kept: the gradient, exactly."""
-    clip = clip_of(4, *size).requires_grad_()
-    out = small(mode=mode, fill=fill)(clip)
+    clip = (0.4 + 0.1 * clip_of(4, *size)).requires_grad_()  # changes are within their range
+    out = small(mode=mode, fill=fill, sees=sees)(clip)
     shown = shown_by(out)
     (out.clip * torch.rand_like(out.clip)).sum().backward()
     assert clip.grad is not None
@@ -160,13 +162,28 @@ def test_blur_shows_what_was_dropped_and_so_is_refused_under_strict() -> None:
     assert 0 < (out.clip - clip)[rest].abs().mean() < clip[rest].mean()
 
 
+def test_who_sees_changes_sees_nothing_that_stands_still() -> None:
+    method, still, moving = small(sees="changes"), clip_of(1), clip_of(4) / 4
+    place = still.expand_as(moving) / 4
+    one, other = method(moving), method(moving + place)
+    assert torch.equal(one.hidden, other.hidden) and torch.allclose(one.clip, other.clip, atol=1e-5)
+    colours = torch.tensor([0.1, -0.06, -0.04]).reshape(1, 3, 1, 1, 1) * clip_of(4)[:, :1]
+    assert torch.allclose(method(moving + 0.2 + colours).clip, one.clip, atol=1e-5)
+    grey = method.unhidden(place + (torch.arange(4) % 2 * 0.04).reshape(1, 1, 4, 1, 1))
+    assert torch.allclose(grey[:, :, ::2], torch.tensor(0.4)) and torch.allclose(
+        grey[:, :, 1::2], torch.tensor(0.6)
+    )
+    assert torch.equal(small().unhidden(place), place)
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("sees", ["colours", "changes"])
 def test_training_and_inference_give_the_same_pixels(
-    mode: Any, strict: bool, monkeypatch: pytest.MonkeyPatch
+    mode: Any, strict: bool, sees: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the same tubelets kept, the training pass gives the pixels of the deployed one."""
-    method, clip = small(mode=mode, strict=strict).double(), clip_of().double()
+    method, clip = small(mode=mode, strict=strict, sees=sees).double(), clip_of().double()
     deployed = method(clip)
     monkeypatch.setattr(stprivacy, "sample_keep", stprivacy_best(method))
     output = method.training_output(clip)

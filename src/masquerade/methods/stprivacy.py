@@ -35,6 +35,7 @@ from masquerade.ranges import Share, at_least
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, as the weights that it may start from expect
 STD = (0.229, 0.224, 0.225)
+MOST_CHANGE = 0.1  # of grey levels in [0, 1], beyond which changes look alike
 BLUR_GRID = 8  # rows and columns that fill="blur" leaves of a frame
 Side = Annotated[int, at_least(1, 4096)]
 
@@ -62,6 +63,8 @@ class STPrivacy(Anonymizer):
             in training.
         draw: how training draws what is kept: gumbel, each tubelet by itself, as in the paper;
             top-k, as many in each slot as are kept in use.
+        sees: colours, as in the paper; or changes alone, grey levels less their mean over the
+            frames of each tubelet: what does not move is not seen.
         inflation: how the weights of an image network are spread over the frames of a tubelet.
     """
 
@@ -94,6 +97,7 @@ class STPrivacy(Anonymizer):
             "places": (1, 2, 3),
             "fill": "mean",
             "draw": "top-k",
+            "sees": "changes",
         },
     }
 
@@ -114,6 +118,7 @@ class STPrivacy(Anonymizer):
         out: Literal["sigmoid", "linear"] = "sigmoid",
         softmax: Literal["exact", "dynamicvit"] = "exact",
         draw: Literal["gumbel", "top-k"] = "gumbel",
+        sees: Literal["colours", "changes"] = "colours",
         inflation: Literal["average", "central"] = "average",
     ) -> None:
         super().__init__()
@@ -131,6 +136,7 @@ class STPrivacy(Anonymizer):
         self.width, self.heads, self.depth, self.places = width, heads, depth, tuple(places)
         self.keep, self.mode, self.strict, self.fill = keep, mode, strict, fill
         self.out, self.softmax, self.draw, self.inflation = out, softmax, draw, inflation
+        self.sees = sees
         self.net = SparseViT(
             shape=(frames, *picture),
             tubelet=tubelet,
@@ -191,7 +197,7 @@ class STPrivacy(Anonymizer):
         if self.mode == "anonymize-only":
             picture = self._reconstruct(tokens, clip, None)
             none = tokens.new_zeros(())  # all tubelets are kept, as they should be
-            losses = {"ratio": none, "rebuilt": (picture - clip).abs().mean()}
+            losses = {"ratio": none, "rebuilt": (picture - self.unhidden(clip)).abs().mean()}
             return TrainingOutput(picture, losses, class_token=token)
         if self.mode == "full" and self.strict:
             # Detached, as otherwise what is easy to reconstruct would be kept, or nothing at all.
@@ -201,12 +207,16 @@ class STPrivacy(Anonymizer):
         shown = self._to_pixels(masks[-1], clip)
         output = self._fill(picture, shown, clip)
         # Over shown pixels, detached, so that the loss does not decide which tubelets are kept.
-        error = (picture - clip).abs().mean(1, keepdim=True) * shown.detach()
+        goal = clip if raw else self.unhidden(clip)
+        error = (picture - goal).abs().mean(1, keepdim=True) * shown.detach()
         rebuilt = error.sum() / shown.detach().sum().clamp(min=1)
         kept = {f"kept_{m}": mask.mean().item() for m, mask in enumerate(masks, 1)}
         keep = masks[-1].reshape(len(clip), *self.net.grid)
         losses = {"ratio": ratio_loss(masks, self.keep), "rebuilt": rebuilt}  # preprint eq. 11
         return TrainingOutput(output, losses, kept, keep, token)
+
+    def unhidden(self, clip: Tensor) -> Tensor:
+        return clip if self.sees == "colours" else resize(self._seen(clip), clip.shape[3:])
 
     def _anonymize_window(self, clip: Tensor, *, counted: bool = False) -> tuple[Tensor, Tensor]:
         """The output of one window, and where tubelets are kept, (B, 1, T, H, W).
@@ -242,10 +252,20 @@ class STPrivacy(Anonymizer):
         return self.strict or self.mode == "sparsify-only"
 
     def _preprocess(self, clip: Tensor, shown: Tensor | None = None) -> Tensor:
-        """Resize and normalize a clip for the network, from its `shown` pixels alone."""
-        small = resize(clip, self.picture, shown)
+        """What the network sees of a clip, normalised, from its `shown` pixels alone."""
+        small = self._seen(clip, shown)
         shape = (1, 3, 1, 1, 1)
         return (small - small.new_tensor(MEAN).view(shape)) / small.new_tensor(STD).view(shape)
+
+    def _seen(self, clip: Tensor, shown: Tensor | None = None) -> Tensor:
+        """The clip at the network's size, or its changes around a grey of .5, in [0, 1]."""
+        small = resize(clip, self.picture, shown)
+        if self.sees == "colours":
+            return small
+        grey = small.mean(1, keepdim=True)
+        steps = grey.reshape(len(grey), 1, -1, self.tubelet[0], *grey.shape[3:])
+        changes = (steps - steps.mean(3, keepdim=True)).flatten(2, 3)  # (B, 1, T, H, W)
+        return (0.5 + changes / (2 * MOST_CHANGE)).clamp(0, 1).expand_as(small)
 
     def _reconstruct(self, tokens: Tensor, clip: Tensor, keep: Tensor | None) -> Tensor:
         """The pixels of tokens, at the size of the clip; `keep` as in `SparseViT.decode`."""

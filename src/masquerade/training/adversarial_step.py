@@ -101,7 +101,8 @@ class AdversarialStep:
 
 def _anonymize(models: AdversarialModels, update: UpdateStep, clips: Tensor) -> TrainingOutput:
     if update.raw_clips:
-        return TrainingOutput(clips)
+        with torch.no_grad():
+            return TrainingOutput(models.anonymizer.unhidden(clips))
     if "auxiliary" in update.losses:
         return models.output_with_class_token(clips)
     if "anonymizer" in update.learns:

@@ -67,7 +67,7 @@ def validate(
     seed: int,
     phase: Phase | None = None,
 ) -> Row:
-    """Return the validation columns of one epoch; in a phase of raw clips, of those.
+    """Return the validation columns of one epoch; in a phase of raw clips, with nothing hidden.
 
     `val_utility` is the mean top-1 over the utility's labels and `chance_utility` that of the most
     frequent label; `val_LABEL` is top-1, or of a binary label the AUROC; `val_adversary_share` is
@@ -78,11 +78,15 @@ def validate(
     """
     raw = phase is not None and phase.raw_clips
     anonymizer = models.eval().anonymizer
+
+    def show(clip: Tensor) -> tuple[Tensor, Tensor | None]:
+        return (anonymizer.unhidden(clip), None) if raw else inference_output(anonymizer, clip)
+
     generator, found = torch.Generator().manual_seed(seed), _Predictions()
     outputs, inputs = _Variety(), _Variety()
     objectives = [one.objective for one in recipe.adversaries]
     for batch in batches.held_out():
-        clip, keep = (batch.clips, None) if raw else inference_output(anonymizer, batch.clips)
+        clip, keep = show(batch.clips)
         if phase is not None and phase.uses_auxiliary:
             training = models.output_with_class_token(batch.clips)
         else:
@@ -96,7 +100,7 @@ def validate(
         outputs.add(clip)
         inputs.add(batch.clips)
         if batch.stills is not None:
-            clip, keep = (batch.stills, None) if raw else inference_output(anonymizer, batch.stills)
+            clip, keep = show(batch.stills)
         given = ObjectiveBatch(clip, batch.private, generator)
         for at, (objective, net) in enumerate(zip(objectives, models.adversary, strict=True)):
             adversary = with_keep_mask(net, keep if objective.needs_labels else None)

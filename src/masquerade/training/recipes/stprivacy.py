@@ -50,7 +50,8 @@ ADAMW = OptimizerConfig(kind="adamw", lr=1e-3, weight_decay=0.05, warmup=1, cosi
 KEEP = {"rebuilt": 1.0, "ratio": 4.0}
 LEARN = UpdateStep(learns=("anonymizer", "utility"), losses={"utility": 1.0, **KEEP})
 # Small CNNs as recognizers (docs/papers.md 8.5), and a pretraining: it begins by reproducing what
-# it keeps, since no network reads an action from random pixels. Predictors need some 1,300 steps to
+# it keeps, since no network reads an action from random pixels. Recognizers warm up on what it
+# would give if it hid nothing, and then lead it to what moves. Predictors need some 1,300 steps to
 # find people, so that an epoch of few clips goes through them several times. Against the adversary
 # it steps more slowly: at the others' rate and with `draw` gumbel one seed in two dropped all.
 TINY = AdversarialRecipe(
