@@ -250,7 +250,7 @@ class Anonymizer(nn.Module):
         return state
 
     def attach_state(self, state: Any, before: Pixels) -> Any:
-        """The state that was detached, whole again.
+        """The whole state, from a detached one and the frame that its pixels were taken from.
 
         Args:
             state: of `detach_state`.
@@ -291,7 +291,7 @@ class Anonymizer(nn.Module):
         return TrainingOutput(self(clip, state=self.init_state(seed=None)).clip)
 
     def unhidden(self, clip: Tensor) -> Tensor:
-        """What it would give if it hid nothing, as recognizers learn it before it is trained.
+        """The output if nothing were hidden, on which recognizers warm up before it is trained.
 
         Args:
             clip: (B, 3, T, H, W), RGB in [0, 1].

@@ -67,7 +67,7 @@ class EvaluatedClips:
         return [self.of(method, one, content) for one in _anonymizers(method)]
 
     def poses_in_sample(self, method: EvaluatedMethod) -> ClipDataset | None:
-        """The poses in clips drawn evenly from a line's; None: all its clips are few."""
+        """The poses in a sample of evenly spaced clips; None: there are too few clips to sample."""
         step = len(self.manifest) // SAMPLED
         anonymizer = _anonymizers(method)[0]
         if step < 2 or anonymizer is None:

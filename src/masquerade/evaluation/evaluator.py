@@ -342,7 +342,7 @@ class Evaluator:
         return contents
 
     def _hardly_seen(self, method: EvaluatedMethod) -> PosesSeen | None:
-        """What poses are seen in some of a line's clips, where they are too few to go on looking.
+        """The count of frames with people in a sample of clips, if too few to search all clips.
 
         Poses take longer than all else that is made of a clip.
         """

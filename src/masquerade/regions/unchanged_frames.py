@@ -1,4 +1,4 @@
-"""Leaves a detector out where a frame looks like the one that it was last run on.
+"""Skips a detector on frames that look like the last one that it was run on.
 
 Before a camera that stands still, in a room where nobody moves, every frame shows the same. Frames
 are compared with the last one that was detected in, not with the one before, so that slow movement
@@ -23,7 +23,7 @@ MOST = 8  # runs in a row that are left out: about a second of video, so that ch
 
 
 class DetectOnChange(Generic[Found]):
-    """Runs a detector on the frames of one video that changed, and repeats its finds in others.
+    """Runs a detector on keyframes that changed, and repeats its last detections in others.
 
     Args:
         detect: what finds something in a frame, or in a turned one, which is remembered apart.
@@ -34,7 +34,7 @@ class DetectOnChange(Generic[Found]):
         self._last: dict[int, tuple[NDArray[np.uint8], Found, int]] = {}  # by the turn in degrees
 
     def __call__(self, frame: Frame) -> Found:
-        """What is found in the next frame that a detector would be run on."""
+        """Return the detections of the next keyframe: new ones, or the last ones if it is alike."""
         turn, now = getattr(frame, "turn", 0), _averaged(frame)
         if turn in self._last:
             before, found, left_out = self._last[turn]
