@@ -9,12 +9,13 @@ import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from masquerade.process_pool import processes
+from masquerade.process_pool import processes, starting_worker
 
 POOL = """
 import os, signal, time
@@ -53,6 +54,16 @@ def test_work_is_done_and_errors_come_through() -> None:
         assert pool.submit(os.getpid).result() != os.getpid()
     with pytest.raises(ZeroDivisionError), processes(1) as pool:
         pool.submit(divmod, 1, 0).result()
+
+
+def test_an_error_while_a_process_starts_is_a_broken_pool_only_where_another_died() -> None:
+    with processes(2) as pool:
+        with pytest.raises(ValueError, match="fds"), starting_worker(pool, ()):
+            raise ValueError("bad value(s) in fds_to_keep")
+        with pytest.raises(BrokenProcessPool):
+            pool.submit(os._exit, 1).result()
+        with pytest.raises(BrokenProcessPool, match="while another"), starting_worker(pool, ()):
+            raise ValueError("bad value(s) in fds_to_keep")
 
 
 def test_a_pools_processes_alone_are_told_to_multiply_on_one_thread(

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from typing import Any
@@ -27,8 +28,24 @@ class _Pool(ProcessPoolExecutor):
 
     def submit(self, *task: Any, **more: Any) -> Future[Any]:
         """Submit a task; a process started for it hears no terminal, and has one BLAS thread."""
-        with children_without(TERMINAL), _one_thread_of_blas():
+        with starting_worker(self, TERMINAL), _one_thread_of_blas():
             return super().submit(*task, **more)
+
+
+@contextmanager
+def starting_worker(pool: ProcessPoolExecutor, signals: Iterable[signal.Signals]) -> Iterator[None]:
+    """Submit a task to a pool, for which it may start a process that does not get these signals.
+
+    Raises BrokenProcessPool where another of its processes dies meanwhile: the pool then closes
+    the pipes that the new process is to inherit, which gives errors of other kinds.
+    """
+    with children_without(signals):
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            if pool._broken:
+                raise BrokenProcessPool("a worker process died while another started") from error
+            raise
 
 
 @contextmanager

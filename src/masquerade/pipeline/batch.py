@@ -25,7 +25,7 @@ from masquerade.pipeline.outputs import FileTask, check_outputs, config_of, rece
 from masquerade.pipeline.ray_batch import check_shared, run_on_ray, run_parts_on_ray
 from masquerade.pipeline.receipt import VERSION
 from masquerade.pipeline.single_file import OnProgress
-from masquerade.process_pool import children_without, end_with_parent
+from masquerade.process_pool import children_without, end_with_parent, starting_worker
 from masquerade.storage import place_keys
 from masquerade.video.encoding import CONTAINERS, suffix_of
 from masquerade.video.probe import IMAGE_SUFFIXES, video_digest
@@ -275,7 +275,7 @@ def _run_in_processes(todo: list[tuple[FileTask, Pipeline]], workers: int) -> It
         futures: dict[Future[FileOutcome], tuple[FileTask, Pipeline]] = {}
         for task, own in todo:
             try:
-                with children_without(ENDING):
+                with starting_worker(pool, ENDING):
                     future = pool.submit(_run_in_worker, task, own._replace(regions=None))
                 futures[future] = (task, own)
             except BrokenProcessPool:
