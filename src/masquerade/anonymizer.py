@@ -181,7 +181,11 @@ class Anonymizer(nn.Module):
 
     resumable: bool = False
     """Whether another process may go on with its state, as `detach_state` and `attach_state`
-    hand it over."""
+    hand it over; of one with a `window`, whether no window needs another."""
+
+    one_frame_back: ClassVar[bool] = False
+    """Whether its state follows from the frame before alone, so that nothing else is handed over.
+    """
 
     token_width: int = 0
     """Width of the class token that it takes in training; 0: it takes none."""
@@ -247,7 +251,7 @@ class Anonymizer(nn.Module):
 
     def detach_state(self, state: Any) -> Any:
         """The state without pixels of the source, so that no copy of them leaves the process."""
-        return state
+        return None if self.one_frame_back else state
 
     def attach_state(self, state: Any, before: Pixels) -> Any:
         """The whole state, from a detached one and the frame that its pixels were taken from.
@@ -256,7 +260,7 @@ class Anonymizer(nn.Module):
             state: of `detach_state`.
             before: (H, W, 3), the source's frame before the next one.
         """
-        return state
+        return self.on_pixels(before[None])[1] if self.one_frame_back else state
 
     def forward(self, clip: Tensor, *, mask: Tensor | None = None, state: Any = None) -> Anonymized:
         """Anonymize one window of a video.

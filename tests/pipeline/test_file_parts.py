@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from fractions import Fraction
@@ -20,6 +21,7 @@ import av
 import numpy as np
 import pytest
 
+from masquerade.anonymizer import Anonymizer
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.methods import build
 from masquerade.object_store import path_of
@@ -131,6 +133,24 @@ def test_lossless_parts_have_the_pictures_of_one_run(
     assert one.residual_detail == three.residual_detail
 
 
+@pytest.mark.parametrize("method", ["frame-difference", "bdq", "stprivacy", "noise-features"])
+def test_what_a_method_sees_of_other_frames_is_that_of_one_run(
+    made: Callable[[str], Anonymizer],
+    video: Path,
+    tmp_path: Path,
+    method: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spans = started(monkeypatch)
+    settings: dict[str, Any] = {"regions": "frame", "codec": "ffv1", "seed": 4}
+    with pytest.warns(UserWarning, match="seed"):
+        whole, parts, _, _ = both(video, tmp_path, made(method), ".mkv", **settings)
+    cut = {"stprivacy": 32}.get(method, 30)  # in whole windows of 8
+    assert spans[-3:] == [(0, cut), (cut, 2 * cut), (2 * cut, FRAMES)]
+    expected, found = decoded(whole)[0], decoded(parts)[0]
+    assert all(np.array_equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
 def test_lossy_parts_have_the_times_the_sound_and_nearly_the_pictures_of_one_run(
     video: Path, boxes: str, tmp_path: Path
 ) -> None:
@@ -215,10 +235,10 @@ def test_what_needs_one_run_is_refused(
     assert not out.exists()
 
 
-def test_methods_that_carry_something_on_are_refused(video: Path, tmp_path: Path) -> None:
+def test_figures_in_the_filmed_scene_are_refused(video: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
-    with pytest.raises(UsageError, match="frame-difference carries pictures"):
-        anonymize_file(video, out, build("frame-difference"), parts=3)
+    with pytest.raises(UsageError, match="mannequin carries pictures of the scene"):
+        anonymize_file(video, out, build("mannequin", ground="scene"), parts=3)
     assert not out.exists()
 
 

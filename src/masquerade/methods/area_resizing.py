@@ -63,6 +63,7 @@ def resize(clip: Tensor, size: Sequence[int], shown: Tensor | None = None) -> Te
 class LowResolution(Anonymizer):
     """A method that downsamples every frame to its `size` and repeats the pixels."""
 
+    framewise = True
     caution = (
         "several frames together show more than each of them: stacking 64 frames of a shaken "
         "camera doubles the detail that can be seen."

@@ -39,6 +39,7 @@ class BDQ(Anonymizer):
     """
 
     learned = True
+    resumable = one_frame_back = True
     traced_state = TracedState(
         ("batch", None, None, "height", "width"), "the blurred frame before this window", -1.0
     )

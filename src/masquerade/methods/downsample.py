@@ -19,7 +19,6 @@ class Downsample(LowResolution):
         factor: side of the squares of pixels that become one.
     """
 
-    framewise = True
     card = Card(
         hides="detail smaller than `factor` pixels; factors 2 and 4 hardly hide identity",
         undo="partly: super-resolution from several frames",

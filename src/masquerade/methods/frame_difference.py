@@ -34,6 +34,7 @@ class FrameDifference(Anonymizer):
     """
 
     any_size = True
+    resumable = one_frame_back = True
     traced_state = TracedState(
         ("batch", "height", "width"), "grey levels of the frame before this window", -1.0
     )

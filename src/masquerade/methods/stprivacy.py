@@ -77,6 +77,7 @@ class STPrivacy(Anonymizer):
     )
     full_frame = True
     learned = True
+    resumable = True  # no window needs another
     ranks = True
     inference_args: ClassVar[tuple[str, ...]] = ("keep", "mode", "strict", "fill")
     presets: ClassVar[Presets] = {

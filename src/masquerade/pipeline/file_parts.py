@@ -8,6 +8,8 @@ and time stamps of a run without parts, wherever key frames lie.
 
 A method that carries something from frame to frame, such as moving noise, anonymizes in the pass,
 too: what it makes is thrown away, and each part is given its state before the part's first frame.
+Where the state follows from the frame before alone, a part reads that frame instead. Parts of a
+method that takes windows of frames begin where a window does.
 
 The parts' packets are put behind each other without encoding anything anew. Decoding times run
 through: frame n in coding order is decoded when frame n - d is shown, with the d of the encoder.
@@ -78,10 +80,10 @@ def check_parts(pipeline: Pipeline) -> None:
         if getattr(pipeline.config, name):
             raise UsageError(f"{flag} needs one run over the whole video; leave --parts out.")
     main, others = pipeline.anonymizer, [one.anonymizer for one in pipeline.track_methods]
-    if not (_stateless(main) or main.resumable) or main.window:
+    if not (main.framewise or main.resumable):
         raise UsageError(
-            f"{method_name(main)} carries pictures from each frame to the next, so it cannot be "
-            "run in parts; leave --parts out, or choose a method such as blur or selective."
+            f"{method_name(main)} carries pictures of the scene from frame to frame here, so it "
+            "cannot be run in parts; leave --parts out, or choose another --ground or method."
         )
     if not all(map(_stateless, others)):
         raise UsageError(
@@ -94,6 +96,11 @@ def _stateless(anonymizer: Anonymizer) -> bool:
     """Whether a method carries nothing from one frame to the next."""
     stateless = type(anonymizer).init_state is Anonymizer.init_state
     return anonymizer.framewise and stateless
+
+
+def _state_is_followed(anonymizer: Anonymizer) -> bool:
+    """Whether a method's state before a frame is known only after all frames before that one."""
+    return not (anonymizer.framewise or anonymizer.window or anonymizer.one_frame_back)
 
 
 @dataclass
@@ -150,6 +157,8 @@ class PartedRun(FileRun):
         reader.copy = reader.sound = frozenset()  # they come when the parts are joined
         total = self.total or count_frames(self.src)
         length = max(SHORTEST, -(-total // self.config.parts))
+        if window := self.anonymizer.window:
+            length = -(-length // window) * window
         todo = self._for_workers()
         futures: dict[Future[_Done], _Part] = {}
         try:
@@ -228,12 +237,12 @@ class PartedRun(FileRun):
     def _with_states(
         self, paired: Iterator[tuple[Frame, Region]], state: Any
     ) -> Iterator[tuple[Frame, Region, Any]]:
-        """Each frame with its region, and the method's state before it."""
-        if _stateless(self.anonymizer):
-            with closing_if_possible(paired):
-                yield from ((frame, region, None) for frame, region in paired)
-        else:
+        """Each frame with its region, and the method's state before it, as far as it is needed."""
+        if _state_is_followed(self.anonymizer):
             yield from states_before(paired, self.anonymizer, state, self._cover(), self.timer)
+        else:
+            with closing_if_possible(paired):
+                yield from ((frame, region, state) for frame, region in paired)
 
     def _new_part(self, stack: ExitStack, start: int, state: Any) -> _Part:
         regions, packets, found = (
@@ -361,7 +370,7 @@ class _PartRun(FileRun):
             if part.start:
                 # All frames are read up to here, whatever the method needs of them.
                 before = next((one for one in decoded if one.index == part.start - 1), None)
-                if state is not None and before is not None:
+                if before is not None:
                     state = self.anonymizer.attach_state(state, before.rgb())
 
             def frames() -> Iterator[Frame]:
