@@ -67,6 +67,7 @@ from masquerade.video.frame import Frame
 from masquerade.video.metadata import MetadataSelection, select_metadata
 from masquerade.video.probe import VideoInfo, video_digest
 from masquerade.video.read import Reader
+from masquerade.video.unhidden_samples import has_same_samples, keep_unhidden
 from masquerade.video.write import Writer
 
 PERSON_LABELS = {"faces": "face", "people": "person"}
@@ -383,6 +384,7 @@ class FileRun:
         """Each item, with the picture to encode if it is a frame."""
         noise = self.anonymizer.noisy and self.config.noise_qoffset > 0
         coarse = noise and writer.encoding.codec in COARSE and not writer.encoding.lossless
+        kept = self._keeps_the_rest() and has_same_samples(self.info, writer.color)
         with closing_if_possible(items):
             for item in items:
                 if not isinstance(item, AnonymizedFrame):
@@ -390,9 +392,17 @@ class FileRun:
                     continue
                 with self.timer.measure("convert"):
                     picture = writer.to_picture(_resize(item.pixels, writer.info))
+                    if kept and item.mask is not None:
+                        keep_unhidden(picture, item.frame.picture, item.mask)
                     if coarse and item.pixels.shape[:2] == (writer.info.height, writer.info.width):
                         picture = mark_coarse(picture, item.mask, self.config.noise_qoffset)
                 yield item, picture
+
+    def _keeps_the_rest(self) -> bool:
+        """Whether pixels outside a mask are the source's."""
+        one = self.anonymizer
+        draws = one.full_frame or one.regions_only or one.needs_people
+        return self.config.outside == "keep" and not draws
 
     def _count(self, item: AnonymizedFrame, boxes: BoxWriter | None) -> None:
         """Add a frame to the coverage. A frame that a constant rate repeats counts once."""

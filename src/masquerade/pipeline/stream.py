@@ -52,7 +52,7 @@ class Cover(NamedTuple):
 class AnonymizedFrame(NamedTuple):
     """One anonymized frame."""
 
-    frame: Any  # video.frame.Frame of the source: for its time stamps, never for its pixels
+    frame: Any  # video.frame.Frame of the source: for its time stamps, and what is not hidden
     pixels: Pixels  # (H, W, 3)
     region: Region
     mask: U8 | None  # (H, W); None: everywhere

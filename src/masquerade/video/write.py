@@ -23,7 +23,7 @@ from torch import Tensor
 from masquerade.anonymizer import Pixels
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.video.audio import TEXT, PitchShift, add_copied_stream, subtitle_text
-from masquerade.video.color import FULL, LIMITED, UNTAGGED
+from masquerade.video.color import FULL, LIMITED, UNTAGGED, Color
 from masquerade.video.container import printable
 from masquerade.video.decoding import StreamPacket
 from masquerade.video.encoding import (
@@ -104,6 +104,11 @@ class Writer:
             return
         with contextlib.suppress(Exception):  # the error that brought us here is the one to show
             self._out.close()
+
+    @property
+    def color(self) -> Color:
+        """The colour tags of its pictures."""
+        return self._to_yuv.color
 
     def to_picture(self, pixels: Pixels) -> VideoFrame:
         """Convert pixels for the encoder, so that another thread than the encoder's can do it.
@@ -207,7 +212,7 @@ class Writer:
         if name == "mjpeg":
             context.flags |= _QSCALE
             context.global_quality = _QUALITY
-        color = self._to_yuv.color
+        color = self.color
         context.color_primaries, context.color_trc = color.primaries, color.transfer
         context.colorspace = color.matrix
         context.color_range = FULL if color.full_range else LIMITED
