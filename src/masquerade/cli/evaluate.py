@@ -51,7 +51,7 @@ BOXES = {
     "template": "keys key_weights combine gamma floor grow calibrated",
     "mask": "shape mask_scale feather",
     "clips": "stride views aspect",
-    "attack": "attackers recognizers average attacker_weights image_weights reidentification "
+    "attack": "attackers recognizers average amp attacker_weights image_weights reidentification "
     "metrics lambdas through_file allow_empty allow_gaps",
     "result": "store_limit json",
 }
@@ -133,6 +133,9 @@ class Options(RegionConfig):
     seeds: Count = 3  # networks trained of each kind, each with its own seed.
     workers: Whole = 0  # parallel processes; 0: one per core.
     device: str = "auto"  # auto, cpu, cuda, cuda:N, mps.
+    # attackers' networks learn in half precision: in about half the time on a GPU, and on a CPU
+    # that computes in bfloat16.
+    amp: bool = False
     # GB that small copies of all clips may take on the disk; above it they are made anew from the
     # videos whenever they are read.
     store_limit: Weight = STORE_LIMIT

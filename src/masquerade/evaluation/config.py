@@ -54,6 +54,7 @@ class EvaluationConfig:
     through_file: bool = False  # attack exported, re-decoded files
     workers: int = 0  # processes; 0: one a core
     device: str = "auto"  # auto, cpu, cuda, mps
+    amp: bool = False  # networks of attackers learn in half precision
     # networks that attack and recognize in place of the preset's, by their names there or in
     # RECOGNIZERS; None: the preset's
     recognizers: tuple[str, ...] | None = None

@@ -180,7 +180,9 @@ class Evaluator:
         manifest, config = self.manifest, self.config
         check_weights(config.lambdas)
         preset, sampling = with_sampling(
-            with_recognizers(get_preset(config.preset), config.recognizers),
+            with_recognizers(
+                replace(get_preset(config.preset), amp=config.amp), config.recognizers
+            ),
             stride=config.stride,
             views=config.views,
             aspect=config.aspect,

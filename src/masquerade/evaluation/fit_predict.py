@@ -132,6 +132,7 @@ def _fit_network(
             weight_decay=preset.weight_decay,
             seed=_seed(task),
             device=device,
+            amp=preset.amp,
             augment=_augmentation(model, preset),
             frames=_views(model, preset)[1],
             step=preset.frames,

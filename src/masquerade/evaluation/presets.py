@@ -85,6 +85,7 @@ class Preset:
     finetune_epochs: int  # of one that starts from raw-trained weights
     batch: int = 16  # clips a step
     lr: float = 3e-3  # AdamW's largest learning rate
+    amp: bool = False  # whether networks learn in half precision
     restoration_steps: int = 400  # of 8 frames, of networks that restore clips
     weight_decay: float = 0.05  # of AdamW
     # of training clips; not for attackers that see the background only
@@ -258,6 +259,8 @@ def with_sampling(
         aspect: of the frame; None: the preset's.
     """
     notes: list[str] = []
+    if preset.amp:
+        notes.append("Networks of attackers learn in half precision, as was asked for.")
     if stride is not None:
         if stride < 1:
             raise UsageError(f"Frames of a clip are 1 or more apart: --stride cannot be {stride}.")
