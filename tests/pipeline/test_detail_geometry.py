@@ -201,19 +201,27 @@ def test_the_measure_is_of_windows_in_the_mask() -> None:
     assert residual_detail(before, after, np.zeros_like(mask)) == (0, 0, 0)
 
 
-def plain_measure(before: Any, after: Any, mask: NDArray[np.bool_]) -> tuple[int, ...]:
-    """The measure by its formula, everywhere and without a thought for time."""
+def plain_measure(
+    before: Any, after: Any, mask: NDArray[np.bool_], *, step: int = 1
+) -> tuple[int, ...]:
+    """The measure by its formula, everywhere and without a thought for time.
+
+    With a step it is of every third row and column, and each pixel there counts for nine.
+    """
     inside = mask.astype(np.float32)
     a, b = ((x - cv2.GaussianBlur(x, (0, 0), 1.0)) * inside for x in (before, after))
+    cut = tuple(slice(side // step * step) for side in mask.shape)
     ab, aa, bb, n = (
-        cv2.boxFilter(x, cv2.CV_32F, (15, 15), borderType=cv2.BORDER_CONSTANT)
+        cv2.boxFilter(x[cut], cv2.CV_32F, (15, 15), borderType=cv2.BORDER_CONSTANT)
         for x in (a * b, a * a, b * b, inside)
     )
+    there = np.s_[step // 2 :: step, step // 2 :: step]
+    mask, ab, aa, bb, n = (x[there] for x in (mask[cut], ab, aa, bb, n))
     detailed = mask & (aa > 4 * n)
     both = np.sqrt(np.maximum(aa * bb, 0))
     left = detailed & (ab > 0.7 * both) & (ab > 0.4 * aa)
     surely = detailed & (ab > 0.9 * both) & (ab > 0.6 * aa)
-    return int(detailed.sum()), int(left.sum()), int(surely.sum())
+    return tuple(int(one.sum()) * step**2 for one in (detailed, left, surely))
 
 
 @settings(max_examples=200, deadline=None)
@@ -250,7 +258,26 @@ def test_what_is_left_out_to_save_time_changes_no_count(
         after = np.asarray(cv2.GaussianBlur(after, (0, 0), smooth), np.float32)
     mask = rng.random(size) < share
     mask[0, 0] = mask[-1, -1] = True  # so that the formula sees what lies within its reach
+    if min(size) >= 15:
+        mask[1, 1] = False  # else it is a whole frame
     assert residual_detail(before, after, mask) == plain_measure(before, after, mask)
+
+
+@pytest.mark.parametrize("size", [(360, 480), (90, 91), (15, 16), (17, 200)])
+@pytest.mark.parametrize("gain", [0.37, 0.43, 0.57, 0.63, 1])
+def test_of_a_whole_frame_every_ninth_window_is_measured(
+    size: tuple[int, int], gain: float
+) -> None:
+    rng = np.random.default_rng(0)
+    before = (rng.normal(0, 1, size) * np.linspace(0, 6, size[1])).astype(np.float32)
+    after = (gain * before + rng.normal(0, 0.5, size)).astype(np.float32)
+    mask = np.ones(size, bool)
+    found, expected = residual_detail(before, after, mask), plain_measure(before, after, mask)
+    assert found == plain_measure(before, after, mask, step=3)
+    if size[0] > 200:  # so that the shares are those of all windows
+        assert 9000 < expected[0] < mask.size and expected[1] >= expected[2]
+        shares = [np.array(one[1:]) / one[0] for one in (found, expected)]
+        assert np.abs(shares[0] - shares[1]).max() < 0.01
 
 
 def test_regions_are_judged_by_their_size() -> None:

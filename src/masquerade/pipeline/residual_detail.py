@@ -33,6 +33,7 @@ MAX_LEFT = 0.1  # of the detail in one region: more is refused
 SHORT = 360  # longest short side of the copies that are compared, in pixels
 SIGMA = 1.0  # of the Gaussian below which detail counts as fine, in their pixels
 WINDOW = 15  # side of the window in which detail is compared
+STEP = 3  # pixels from one window to the next where a whole frame is compared, else 1
 MIN_DETAIL = 2.0  # root mean square of the source's detail in a window, in levels of 255
 MIN_CORRELATION = 0.7  # of the two, from which detail is still there
 MIN_GAIN = 0.4  # of the output's detail on the source's (regression coefficient)
@@ -326,28 +327,33 @@ def residual_detail(before: F32, after: F32, mask: NDArray[np.bool_]) -> Remains
     rows = slice(max(0, y - WINDOW), y + height + WINDOW)  # farther than any filter reaches
     near = rows, slice(max(0, x - WINDOW), x + width + WINDOW)
     before, after, mask = before[near], after[near], mask[near]
-    inside = None if mask.all() else mask.astype(np.float32)
-    a = _detail(before, inside)
-    aa = _window_mean(a * a)
-    n = _whole_window_mean(mask.shape) if inside is None else _window_mean(inside)
-    detailed = mask & (aa > MIN_DETAIL**2 * n)
-    count = int(np.count_nonzero(detailed))
+    if mask.all() and min(mask.shape) >= WINDOW:
+        inside, step = None, STEP
+        a = _detail(before, inside)
+        aa, n = _window_mean(a * a, step), _whole_window_mean(mask.shape, step)
+        detailed = aa > MIN_DETAIL**2 * n
+    else:
+        inside, step = mask.astype(np.float32), 1
+        a = _detail(before, inside)
+        aa, n = _window_mean(a * a), _window_mean(inside)
+        detailed = mask & (aa > MIN_DETAIL**2 * n)
+    count = int(np.count_nonzero(detailed)) * step**2
     if not count:
         return Remains(0, 0, 0)
     b = _detail(after, inside)
     # Where there is detail, ab <= max|b| √(aa n) < max|b| aa / MIN_DETAIL (Cauchy and Schwarz).
     if cv2.norm(b, cv2.NORM_INF) < 0.99 * MIN_GAIN * MIN_DETAIL:
         return Remains(count, 0, 0)
-    ab = _window_mean(a * b)
+    ab = _window_mean(a * b, step)
     strong = detailed & (ab > MIN_GAIN * aa)  # where alone the rest is worth its time
     if not strong.any():
         return Remains(count, 0, 0)
-    bb = _window_mean(b * b)
+    bb = _window_mean(b * b, step)
     ab, aa, bb = ab[strong], aa[strong], bb[strong]
     both = np.sqrt(np.maximum(aa * bb, 0))
     left = ab > MIN_CORRELATION * both
     surely = (ab > SURE_CORRELATION * both) & (ab > SURE_GAIN * aa)
-    return Remains(count, int(np.count_nonzero(left)), int(np.count_nonzero(surely)))
+    return Remains(count, *(int(np.count_nonzero(one)) * step**2 for one in (left, surely)))
 
 
 def _detail(luma: F32, inside: F32 | None) -> F32:
@@ -357,11 +363,16 @@ def _detail(luma: F32, inside: F32 | None) -> F32:
 
 
 @lru_cache(maxsize=4)
-def _whole_window_mean(shape: tuple[int, int]) -> F32:
-    """The share of each pixel's window that lies in a frame (h, w)."""
-    return _window_mean(np.ones(shape, np.float32))
+def _whole_window_mean(shape: tuple[int, int], step: int) -> F32:
+    """The share of each window that lies in a frame (h, w)."""
+    return _window_mean(np.ones(shape, np.float32), step)
 
 
-def _window_mean(x: Any) -> F32:
-    border = cv2.BORDER_CONSTANT
-    return np.asarray(cv2.boxFilter(x, cv2.CV_32F, (WINDOW, WINDOW), borderType=border))
+def _window_mean(x: Any, step: int = 1) -> F32:
+    """The means (h // step, w // step) of windows around every pixel (h, w), or every `step`-th."""
+    if step > 1:  # a window is a number of whole squares
+        height, width = (side // step for side in x.shape)
+        whole = x[: height * step, : width * step]
+        x = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
+    size, border = (WINDOW // step, WINDOW // step), cv2.BORDER_CONSTANT
+    return np.asarray(cv2.boxFilter(x, cv2.CV_32F, size, borderType=border))
