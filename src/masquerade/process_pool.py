@@ -42,7 +42,7 @@ def starting_worker(pool: ProcessPoolExecutor, signals: Iterable[signal.Signals]
     with children_without(signals):
         try:
             yield
-        except (OSError, ValueError) as error:
+        except (OSError, TypeError, ValueError) as error:
             if pool._broken:
                 raise BrokenProcessPool("a worker process died while another started") from error
             raise

@@ -32,7 +32,7 @@ def test_results_say_so_and_fits_are_not_those_of_full_precision(
         Evaluator(manifest, replace(CONFIG, attackers=("scratch",), amp=amp), tmp_path, None)
         for amp in (False, True)
     ]
-    said = "Networks of attackers learn in half precision, as was asked for."
+    said = "Networks that attack learn in half precision; those that restore do not."
     assert [said in run.notes for run in runs] == [False, True]
     raw = runs[0].clips.of(RAW, None)
     assert len({run.executor.folder_of("raw", raw) for run in runs}) == 2

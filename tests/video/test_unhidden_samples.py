@@ -9,13 +9,17 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.filter import Graph
 
 from masquerade.methods import build
+from masquerade.pipeline import stream
 from masquerade.pipeline.single_file import anonymize_file
-from masquerade.video.unhidden_samples import keep_unhidden
+from masquerade.video.unhidden_samples import Unhidden, keep_unhidden, unhidden
 
 WIDTH, HEIGHT = 64, 48
 BOX = [21, 13, 40, 30]  # odd edges: pixels that share colour with hidden ones
+FULL_RANGE = 2
+NOTHING = np.zeros((HEIGHT, WIDTH), np.uint8)
 
 
 def planes(picture: av.VideoFrame) -> list[np.ndarray[Any, Any]]:
@@ -24,6 +28,10 @@ def planes(picture: av.VideoFrame) -> list[np.ndarray[Any, Any]]:
         np.frombuffer(plane, kind).reshape(plane.height, -1)[:, : plane.width]  # type: ignore[call-overload]
         for plane in picture.planes
     ]
+
+
+def samples(picture: av.VideoFrame) -> list[bytes]:
+    return [bytes(plane) for plane in picture.planes]
 
 
 def picture_of(format: str, seed: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> av.VideoFrame:
@@ -36,14 +44,27 @@ def picture_of(format: str, seed: int, size: tuple[int, int] = (WIDTH, HEIGHT)) 
     return picture
 
 
-def film(path: Path, format: str) -> Path:
+def film(path: Path, format: str, *, frames: int) -> Path:
     with av.open(str(path), "w") as out:
-        stream: Any = out.add_stream("ffv1", rate=25)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, format
-        for number in range(3):
-            out.mux(stream.encode(picture_of(format, number)))
-        out.mux(stream.encode(None))
+        to: Any = out.add_stream("ffv1", rate=25)
+        to.width, to.height, to.pix_fmt = WIDTH, HEIGHT, format
+        for number in range(frames):
+            out.mux(to.encode(picture_of(format, number)))
+        out.mux(to.encode(None))
     return path
+
+
+def anonymized(folder: Path, method: Any, *, format: str, frames: int, **settings: Any) -> Path:
+    """The output of a film with a box in each frame; its masks are beside it."""
+    boxes = {str(t): [{"box": BOX, "track": 0}] for t in range(frames)}
+    about = {"version": 1, "width": WIDTH, "height": HEIGHT, "frames": boxes}
+    (folder / "boxes.json").write_text(json.dumps(about))
+    video = film(folder / "in.mkv", format, frames=frames)
+    out = folder / "out.mkv"
+    # crf 0 is not in RGB, as ffv1 is, and of 8 bits without loss
+    settings |= {"regions": f"boxes:{folder / 'boxes.json'}", "codec": "h264", "crf": 0}
+    anonymize_file(video, out, method, shape="box", **settings)
+    return out
 
 
 @pytest.mark.parametrize(("format", "loss"), [("yuv420p", 0), ("yuv420p10le", 20)])
@@ -51,24 +72,12 @@ def film(path: Path, format: str) -> Path:
 def test_samples_outside_the_mask_are_the_sources(
     tmp_path: Path, format: str, loss: int, method: str
 ) -> None:
-    video = film(tmp_path / "in.mkv", format)
-    boxes = tmp_path / "boxes.json"
-    frames = {str(t): [{"box": BOX, "track": 0}] for t in range(3)}
-    boxes.write_text(json.dumps({"version": 1, "width": WIDTH, "height": HEIGHT, "frames": frames}))
     masks = tmp_path / "masks.mkv"
-    anonymize_file(
-        video,
-        tmp_path / "out.mkv",
-        build(method),
-        regions=f"boxes:{boxes}",
-        codec="h264",
-        crf=0,  # not in RGB, as ffv1; of 8 bits without loss
-        shape="box",
-        export_masks=masks,
-    )
+    made = build(method)
+    out = anonymized(tmp_path, made, format=format, frames=3, export_masks=masks)
     with (
-        av.open(str(video)) as one,
-        av.open(str(tmp_path / "out.mkv")) as two,
+        av.open(str(tmp_path / "in.mkv")) as one,
+        av.open(str(out)) as two,
         av.open(str(masks)) as three,
     ):
         read = zip(one.decode(video=0), two.decode(video=0), three.decode(video=0), strict=True)
@@ -84,17 +93,58 @@ def test_samples_outside_the_mask_are_the_sources(
                 assert (own[inside] != given[inside]).mean() > 0.8
 
 
-@pytest.mark.parametrize("format", ["yuv420p", "yuv422p", "yuv411p", "yuv444p10le"])
+def test_a_widened_outline_stays_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`gait_jitter` covers more than the mask, so that an outline does not show a walk."""
+    beyond: list[np.ndarray[Any, Any]] = []
+    original = stream.unhidden
+
+    def watch(picture: Any, before: Any, after: Any, mask: Any) -> Any:
+        beyond.append((before != after).any(-1) & (mask == 0))
+        return original(picture, before, after, mask)
+
+    monkeypatch.setattr(stream, "unhidden", watch)
+    out = anonymized(tmp_path, build("selective", gait_jitter=1.0), format="yuv420p", frames=12)
+    widened = same = 0
+    with av.open(str(tmp_path / "in.mkv")) as one, av.open(str(out)) as two:
+        for before, after, there in zip(
+            one.decode(video=0), two.decode(video=0), beyond, strict=True
+        ):
+            widened += int(there.sum())
+            same += int((planes(before)[0] == planes(after)[0])[there].sum())
+    assert widened > 1000 and same < 0.1 * widened
+
+
+@pytest.mark.parametrize("rate", [50.0, 12.5])
+def test_a_constant_rate_repeats_and_drops_frames_with_their_samples(
+    tmp_path: Path, rate: float
+) -> None:
+    out = anonymized(tmp_path, build("blacken"), format="yuv420p", frames=8, cfr=rate)
+    with av.open(str(tmp_path / "in.mkv")) as one, av.open(str(out)) as two:
+        corners = [planes(frame)[0][:8, :8].copy() for frame in one.decode(video=0)]
+        found = [planes(frame)[0][:8, :8].copy() for frame in two.decode(video=0)]
+    assert len(found) == (16 if rate == 50 else 4)
+    numbers = [next(n for n, c in enumerate(corners) if np.array_equal(c, f)) for f in found]
+    assert numbers == sorted(numbers) and len(set(numbers)) == min(8, len(found))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_what_was_changed_outside_the_mask_does_not_stay(kind: type[np.integer]) -> None:
+    rng = np.random.default_rng(0)
+    before = rng.integers(0, np.iinfo(kind).max, (HEIGHT, WIDTH, 3)).astype(kind)
+    mask = (rng.random((HEIGHT, WIDTH)) < 0.1).astype(np.uint8)
+    changed = rng.random((HEIGHT, WIDTH, 3)) < 0.05
+    found = unhidden(picture_of("yuv420p", 0), before, before ^ changed.astype(kind), mask)
+    assert np.array_equal(found.hidden > 0, (mask > 0) | changed.any(-1))
+
+
+@pytest.mark.parametrize("format", ["yuv420p", "yuv422p", "yuv444p10le"])
 def test_colour_that_a_hidden_pixel_shares_is_not_the_sources(format: str) -> None:
     size = 37, 23  # whose last row and column share their colour with none
     picture, source = picture_of(format, 0, size), picture_of(format, 1, size)
     before = [plane.copy() for plane in planes(picture)]
     mask = np.zeros((23, 37), np.uint8)
     mask[7, 9] = mask[22, 36] = 1
-    keep_unhidden(picture, source, mask)
-    if format == "yuv411p":  # not among the formats that are known
-        assert all(map(np.array_equal, planes(picture), before))
-        return
+    keep_unhidden(picture, Unhidden(source, mask))
     for own, given, made in zip(planes(picture), planes(source), before, strict=True):
         down, across = -(-23 // own.shape[0]), -(-37 // own.shape[1])
         expected = given.copy()
@@ -103,16 +153,39 @@ def test_colour_that_a_hidden_pixel_shares_is_not_the_sources(format: str) -> No
         assert np.array_equal(own, expected)
 
 
-@pytest.mark.parametrize("other", ["yuv422p", "rgb24", "yuv420p10le", "nv12", "yuva420p"])
+def interlaced() -> av.VideoFrame:
+    """Of 4:2:0 its rows share their colour with the next but one."""
+    graph = Graph()
+    graph.link_nodes(
+        graph.add("testsrc2", f"size={WIDTH}x{HEIGHT}"),
+        graph.add("format", "pix_fmts=yuv420p"),
+        graph.add("setparams", "field_mode=tff"),
+        graph.add("buffersink"),
+    ).configure()
+    picture: Any = graph.vpull()
+    assert picture.interlaced_frame
+    return picture  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    "other", ["yuv422p", "rgb24", "yuv420p10le", "nv12", "yuva420p", "yuv411p"]
+)
 def test_a_picture_of_another_layout_stays_as_it_is(other: str) -> None:
-    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     for first, second in ((other, "yuv420p"), ("yuv420p", other), ("nv12", "nv12")):
         picture = picture_of(first, 0)
-        before = [bytes(plane) for plane in picture.planes]
-        keep_unhidden(picture, picture_of(second, 1), mask)
-        assert [bytes(plane) for plane in picture.planes] == before
-    picture = picture_of("yuv420p", 0)
-    before = [bytes(plane) for plane in picture.planes]
-    keep_unhidden(picture, picture_of("yuv420p", 1, (WIDTH, HEIGHT + 2)), mask)
-    keep_unhidden(picture, picture_of("yuv420p", 1), mask[:-2])
-    assert [bytes(plane) for plane in picture.planes] == before
+        before = samples(picture)
+        keep_unhidden(picture, Unhidden(picture_of(second, 1), NOTHING))
+        assert samples(picture) == before
+
+
+def test_a_picture_of_another_size_order_or_range_stays_as_it_is() -> None:
+    picture, full = picture_of("yuv420p", 0), picture_of("yuvj420p", 1)
+    before = samples(picture)
+    keep_unhidden(picture, Unhidden(picture_of("yuv420p", 1, (WIDTH, HEIGHT + 2)), NOTHING))
+    keep_unhidden(picture, Unhidden(picture_of("yuv420p", 1), NOTHING[:-2]))
+    keep_unhidden(picture, Unhidden(interlaced(), NOTHING))
+    keep_unhidden(picture, Unhidden(full, NOTHING))
+    assert samples(picture) == before
+    picture.color_range = FULL_RANGE
+    keep_unhidden(picture, Unhidden(full, NOTHING))
+    assert samples(picture) == samples(full)

@@ -260,7 +260,7 @@ def with_sampling(
     """
     notes: list[str] = []
     if preset.amp:
-        notes.append("Networks of attackers learn in half precision, as was asked for.")
+        notes.append("Networks that attack learn in half precision; those that restore do not.")
     if stride is not None:
         if stride < 1:
             raise UsageError(f"Frames of a clip are 1 or more apart: --stride cannot be {stride}.")

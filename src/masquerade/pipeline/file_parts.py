@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+import torch
 from av import Packet
 
 from masquerade.anonymizer import Anonymizer, first_state
@@ -43,6 +44,7 @@ from masquerade.pipeline.single_file import Appear, FileRun, OnProgress, until
 from masquerade.pipeline.stream import (
     AnonymizedFrame,
     closing_if_possible,
+    half_precision,
     pair_with_regions,
     prefetch,
     region_mask,
@@ -87,8 +89,8 @@ def check_parts(pipeline: Pipeline) -> None:
         )
     if not all(map(_stateless, others)):
         raise UsageError(
-            "a person hidden by a second method with moving noise needs one run over the whole "
-            "video; leave --parts out."
+            "a person hidden by a second method that carries something from frame to frame needs "
+            "one run over the whole video; leave --parts out."
         )
 
 
@@ -371,7 +373,8 @@ class _PartRun(FileRun):
                 # All frames are read up to here, whatever the method needs of them.
                 before = next((one for one in decoded if one.index == part.start - 1), None)
                 if before is not None:
-                    state = self.anonymizer.attach_state(state, before.rgb())
+                    with torch.no_grad(), half_precision(self.config.amp):
+                        state = self.anonymizer.attach_state(state, before.rgb())
 
             def frames() -> Iterator[Frame]:
                 for frame in decoded:

@@ -33,7 +33,8 @@ MAX_LEFT = 0.1  # of the detail in one region: more is refused
 SHORT = 360  # longest short side of the copies that are compared, in pixels
 SIGMA = 1.0  # of the Gaussian below which detail counts as fine, in their pixels
 WINDOW = 15  # side of the window in which detail is compared
-STEP = 3  # pixels from one window to the next where a whole frame is compared, else 1
+STEP = 3  # pixels from one window to the next where a whole frame is compared
+WHOLE = 90  # shortest side of such a frame; of smaller ones every window is compared
 MIN_DETAIL = 2.0  # root mean square of the source's detail in a window, in levels of 255
 MIN_CORRELATION = 0.7  # of the two, from which detail is still there
 MIN_GAIN = 0.4  # of the output's detail on the source's (regression coefficient)
@@ -144,7 +145,8 @@ class FrameDetail:
     ) -> None:
         """Add up what is left of each region of frame `index`, given the luma of both copies."""
         for track, place, mask in self._regions(found):
-            judge.add(track, index, residual_detail(before[place], after[place], mask))
+            found_there = residual_detail(before[place], after[place], mask, whole=found.whole)
+            judge.add(track, index, found_there)
 
     def found_in(self, region: Region) -> FoundRegions:
         """What a detector found in a frame, at the size of the copies."""
@@ -316,10 +318,13 @@ class DetailCheck:
                 yield frame.luma(self.size).astype(np.float32)
 
 
-def residual_detail(before: F32, after: F32, mask: NDArray[np.bool_]) -> Remains:
+def residual_detail(
+    before: F32, after: F32, mask: NDArray[np.bool_], *, whole: bool = False
+) -> Remains:
     """How many pixels of a mask had detail in the luma (h, w), and in how many it is still there.
 
-    In windows of the mask alone: r = Σab / √(Σa² Σb²), gain = Σab / Σa², of details a and b.
+    In windows of the mask alone: r = Σab / √(Σa² Σb²), gain = Σab / Σa², of details a and b. Of a
+    `whole` frame only the windows around every third row and column are measured.
     """
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     if not width:
@@ -327,7 +332,7 @@ def residual_detail(before: F32, after: F32, mask: NDArray[np.bool_]) -> Remains
     rows = slice(max(0, y - WINDOW), y + height + WINDOW)  # farther than any filter reaches
     near = rows, slice(max(0, x - WINDOW), x + width + WINDOW)
     before, after, mask = before[near], after[near], mask[near]
-    if mask.all() and min(mask.shape) >= WINDOW:
+    if whole and mask.all() and min(mask.shape) >= WHOLE:
         inside, step = None, STEP
         a = _detail(before, inside)
         aa, n = _window_mean(a * a, step), _whole_window_mean(mask.shape, step)

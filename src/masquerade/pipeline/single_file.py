@@ -378,13 +378,14 @@ class FileRun:
             watch=None if config.shadow else self.detail.watch,
             track_methods=self.pipeline.track_methods,
             state=state,
+            keep_unhidden=not config.shadow,
         )
 
     def _convert_colours(self, items: Iterator[Any], writer: Writer) -> Iterator[tuple[Any, Any]]:
         """Each item, with the picture to encode if it is a frame."""
         noise = self.anonymizer.noisy and self.config.noise_qoffset > 0
         coarse = noise and writer.encoding.codec in COARSE and not writer.encoding.lossless
-        kept = self._keeps_the_rest() and has_same_samples(self.info, writer.color)
+        kept = has_same_samples(self.info, writer.color)
         with closing_if_possible(items):
             for item in items:
                 if not isinstance(item, AnonymizedFrame):
@@ -392,17 +393,11 @@ class FileRun:
                     continue
                 with self.timer.measure("convert"):
                     picture = writer.to_picture(_resize(item.pixels, writer.info))
-                    if kept and item.mask is not None:
-                        keep_unhidden(picture, item.frame.picture, item.mask)
+                    if kept and item.unhidden is not None:
+                        keep_unhidden(picture, item.unhidden)
                     if coarse and item.pixels.shape[:2] == (writer.info.height, writer.info.width):
                         picture = mark_coarse(picture, item.mask, self.config.noise_qoffset)
                 yield item, picture
-
-    def _keeps_the_rest(self) -> bool:
-        """Whether pixels outside a mask are the source's."""
-        one = self.anonymizer
-        draws = one.full_frame or one.regions_only or one.needs_people
-        return self.config.outside == "keep" and not draws
 
     def _count(self, item: AnonymizedFrame, boxes: BoxWriter | None) -> None:
         """Add a frame to the coverage. A frame that a constant rate repeats counts once."""

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -31,6 +31,7 @@ from masquerade.errors import MasqueradeError, UsageError
 from masquerade.pipeline.track_methods import TrackMethod, TrackMethods
 from masquerade.regions.masks import rasterize
 from masquerade.regions.region import Region, check_region
+from masquerade.video.unhidden_samples import Unhidden, unhidden
 
 T = TypeVar("T")
 U8 = NDArray[np.uint8]
@@ -52,10 +53,11 @@ class Cover(NamedTuple):
 class AnonymizedFrame(NamedTuple):
     """One anonymized frame."""
 
-    frame: Any  # video.frame.Frame of the source: for its time stamps, and what is not hidden
+    frame: Any  # video.frame.Frame of the source: for its time stamps, never for its pixels
     pixels: Pixels  # (H, W, 3)
     region: Region
     mask: U8 | None  # (H, W); None: everywhere
+    unhidden: Unhidden | None = None  # what of the source may stay as it is; None: nothing
 
 
 @dataclass
@@ -188,6 +190,7 @@ def anonymize_stream(
     track_methods: Sequence[TrackMethod] = (),
     threads: bool = True,
     state: Any = None,
+    keep_unhidden: bool = False,
 ) -> Iterator[Any]:
     """Yield an `AnonymizedFrame` for each of a video's frames, which come in order.
 
@@ -198,7 +201,8 @@ def anonymize_stream(
     `watch` is called with each frame and the source's pixels before it is yielded. `track_methods`
     are of people who are hidden by another method. Without `threads` the stages follow each other
     in the caller's, so that no frame waits in a queue. `state` is that of the method before the
-    first of these frames; None: a video begins with it.
+    first of these frames; None: a video begins with it. With `keep_unhidden` frames know what of
+    the source may stay as it is.
     """
     timer = timer or StageTimer()
     queued: Callable[[Iterator[Any]], Iterator[Any]] = prefetch if threads else iter
@@ -209,7 +213,17 @@ def anonymize_stream(
         state = first_state(anonymizer, seed=seed, digest=digest)
     others = TrackMethods(track_methods, seed=seed, digest=digest)
     return queued(
-        _anonymize_windows(windows, anonymizer, cover or Cover(), state, others, amp, timer, watch)
+        _anonymize_windows(
+            windows,
+            anonymizer,
+            cover or Cover(),
+            state,
+            others,
+            amp,
+            timer,
+            watch,
+            keep_unhidden,
+        )
     )
 
 
@@ -313,8 +327,12 @@ def _anonymize_windows(
     amp: bool,
     timer: StageTimer,
     watch: Callable[[AnonymizedFrame, Pixels], None] | None,
+    keep: bool,
 ) -> Iterator[Any]:
-    half = torch.autocast("cuda", torch.float16) if amp else nullcontext()
+    # What is not in the regions is drawn anew by these, or made black.
+    draws = anonymizer.full_frame or anonymizer.regions_only or cover.outside == "black"
+    keeps = keep and not draws
+    half = half_precision(amp)
     with closing_if_possible(windows):
         for window in windows:
             yield from window.others
@@ -330,11 +348,19 @@ def _anonymize_windows(
                 if masks is not None and cover.outside == "black":
                     out = black_outside(out, masks)
             for i in range(count):
-                one = None if mask is None else mask[i]
-                made = AnonymizedFrame(window.frames[i], out[i], window.regions[i], one)
+                one, rest, frame = None if mask is None else mask[i], None, window.frames[i]
+                if one is not None and keeps:
+                    with timer.measure("anonymize"):
+                        rest = unhidden(frame.picture, pixels[i], out[i], one)
+                made = AnonymizedFrame(frame, out[i], window.regions[i], one, rest)
                 if watch is not None:
                     watch(made, pixels[i])
                 yield made
+
+
+def half_precision(amp: bool) -> AbstractContextManager[Any]:
+    """Run networks in half precision, if so asked."""
+    return torch.autocast("cuda", torch.float16) if amp else nullcontext()
 
 
 def _anonymize_window(

@@ -1,4 +1,4 @@
-"""Where nothing is hidden, an output's pictures have the source's own samples.
+"""Where nothing is hidden, pictures of the source's size and pixel format keep its own samples.
 
 A picture that is converted to RGB and back is about one level darker (FFmpeg's fast conversion
 rounds down), and some of its colours differ by more. What is not hidden need not go that way.
@@ -6,13 +6,15 @@ rounds down), and some of its colours differ by more. What is not hidden need no
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from av import VideoFrame
 from numpy.typing import NDArray
 
-from masquerade.video.color import Color
+from masquerade.anonymizer import Pixels
+from masquerade.video.color import FULL, Color
 from masquerade.video.probe import VideoInfo
 
 U8 = NDArray[np.uint8]
@@ -31,22 +33,45 @@ def has_same_samples(info: VideoInfo, color: Color) -> bool:
     return tags and not info.rotation and not info.mirrored
 
 
-def keep_unhidden(picture: VideoFrame, source: VideoFrame, mask: U8) -> None:
-    """Give an encoder's picture the source's samples where the mask is 0.
+class Unhidden(NamedTuple):
+    """What of a source's frame may stay as it is."""
+
+    picture: VideoFrame  # of the decoder
+    hidden: U8  # (H, W), 0 where nothing was to be hidden and nothing was changed
+
+
+def unhidden(picture: VideoFrame, before: Pixels, after: Pixels, mask: U8) -> Unhidden:
+    """What may stay of a frame.
+
+    Methods may change more than the mask: an outline that is widened hides the walk. Only what is
+    outside the mask and has the source's very pixels stays.
+
+    Args:
+        picture: of the decoder.
+        before: (H, W, 3), its pixels.
+        after: (H, W, 3), what became of them.
+        mask: (H, W), 0 to 255, how far each pixel was to be hidden.
+    """
+    same = cv2.inRange(cv2.absdiff(before, after), (0, 0, 0), (0, 0, 0))  # 255 in these pixels
+    return Unhidden(picture, np.asarray(cv2.max(mask, cv2.bitwise_not(same)), np.uint8))
+
+
+def keep_unhidden(picture: VideoFrame, source: Unhidden) -> None:
+    """Give an encoder's picture the source's samples where nothing is hidden.
 
     A sample of colour that several pixels share is the source's only where none of them is hidden.
-    Pictures of other sizes or formats than the source's, or of formats without three planes, stay
-    as they are.
+    Pictures of other sizes or formats than the source's, of formats without three planes, and
+    interlaced ones, in which other pixels share their colour, stay as they are.
 
     Args:
         picture: what was made of the anonymized frame.
-        source: the decoder's picture of the same frame.
-        mask: (H, W), 0 to 255, how far each pixel is hidden.
+        source: the same frame.
     """
-    if not _are_alike(picture, source) or mask.shape != (picture.height, picture.width):
+    mask = source.hidden
+    if not _are_alike(picture, source.picture) or mask.shape != (picture.height, picture.width):
         return
     x, y, width, height = cv2.boundingRect(mask)
-    for own, given in zip(_planes(picture), _planes(source), strict=True):
+    for own, given in zip(_planes(picture), _planes(source.picture), strict=True):
         down, across = (-(-a // b) for a, b in zip(mask.shape, own.shape, strict=True))
         top, left = y // down, x // across
         place = slice(top, -(-(y + height) // down)), slice(left, -(-(x + width) // across))
@@ -57,7 +82,11 @@ def keep_unhidden(picture: VideoFrame, source: VideoFrame, mask: U8) -> None:
 
 
 def _are_alike(picture: VideoFrame, source: VideoFrame) -> bool:
-    """Whether two pictures have the same size, and planes of the same layout."""
+    """Whether two pictures have the same size, and planes of the same layout and range."""
+    if source.interlaced_frame:
+        return False
+    if source.format.name.startswith("yuvj") and int(picture.color_range) != FULL:
+        return False  # some videos change
     names = [one.format.name.replace("yuvj", "yuv") for one in (picture, source)]
     same = names[0] == names[1] and PLANAR.fullmatch(names[0]) is not None
     return same and (picture.width, picture.height) == (source.width, source.height)
