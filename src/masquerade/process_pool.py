@@ -34,7 +34,7 @@ class _Pool(ProcessPoolExecutor):
 
 @contextmanager
 def starting_worker(pool: ProcessPoolExecutor, signals: Iterable[signal.Signals]) -> Iterator[None]:
-    """Submit a task to a pool, for which it may start a process that does not get these signals.
+    """Within this context a task is submitted to a pool, whose new processes do not get `signals`.
 
     Raises BrokenProcessPool where another of its processes dies meanwhile: the pool then closes
     the pipes that the new process is to inherit, which gives errors of other kinds.

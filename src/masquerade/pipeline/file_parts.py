@@ -101,7 +101,7 @@ def _stateless(anonymizer: Anonymizer) -> bool:
 
 
 def _state_is_followed(anonymizer: Anonymizer) -> bool:
-    """Whether a method's state before a frame is known only after all frames before that one."""
+    """Whether a method must run over all earlier frames to know its state before a frame."""
     return not (anonymizer.framewise or anonymizer.window or anonymizer.one_frame_back)
 
 

@@ -145,8 +145,8 @@ class FrameDetail:
     ) -> None:
         """Add up what is left of each region of frame `index`, given the luma of both copies."""
         for track, place, mask in self._regions(found):
-            found_there = residual_detail(before[place], after[place], mask, whole=found.whole)
-            judge.add(track, index, found_there)
+            remains = residual_detail(before[place], after[place], mask, whole=found.whole)
+            judge.add(track, index, remains)
 
     def found_in(self, region: Region) -> FoundRegions:
         """What a detector found in a frame, at the size of the copies."""
@@ -332,16 +332,13 @@ def residual_detail(
     rows = slice(max(0, y - WINDOW), y + height + WINDOW)  # farther than any filter reaches
     near = rows, slice(max(0, x - WINDOW), x + width + WINDOW)
     before, after, mask = before[near], after[near], mask[near]
-    if whole and mask.all() and min(mask.shape) >= WHOLE:
-        inside, step = None, STEP
-        a = _detail(before, inside)
-        aa, n = _window_mean(a * a, step), _whole_window_mean(mask.shape, step)
-        detailed = aa > MIN_DETAIL**2 * n
-    else:
-        inside, step = mask.astype(np.float32), 1
-        a = _detail(before, inside)
-        aa, n = _window_mean(a * a), _window_mean(inside)
-        detailed = mask & (aa > MIN_DETAIL**2 * n)
+    whole = whole and bool(mask.all()) and min(mask.shape) >= WHOLE
+    inside, step = (None, STEP) if whole else (mask.astype(np.float32), 1)
+    a = _detail(before, inside)
+    aa = _window_mean(a * a, step)
+    n = _whole_window_mean(mask.shape, step) if inside is None else _window_mean(inside)
+    detailed = aa > MIN_DETAIL**2 * n
+    detailed = detailed if whole else mask & detailed
     count = int(np.count_nonzero(detailed)) * step**2
     if not count:
         return Remains(0, 0, 0)

@@ -123,12 +123,16 @@ def _pairs(picture: VideoFrame, memory: memoryview) -> Iterator[tuple[U8, U8]]:
     shape = picture.width, picture.height, picture.format.name
     start = 0
     for plane, (rows, count) in zip(picture.planes, _layout(*shape), strict=True):
-        own = np.frombuffer(plane, np.uint8).reshape(rows, -1)  # type: ignore[call-overload]
-        if plane.line_size < 0:  # stored from the last row upwards
-            own = own[::-1]
+        own = plane_rows(plane)
         shared = np.frombuffer(memory, np.uint8, rows * count, start).reshape(rows, count)
         start += rows * count
         yield own, shared
+
+
+def plane_rows(plane: Any) -> U8:
+    """The bytes of a picture's plane, a row of samples and its padding in each, from the top."""
+    rows: U8 = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)
+    return rows[::-1] if plane.line_size < 0 else rows  # stored from the last row upwards
 
 
 @lru_cache(maxsize=4)

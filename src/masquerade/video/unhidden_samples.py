@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from masquerade.anonymizer import Pixels
 from masquerade.video.color import FULL, Color
 from masquerade.video.probe import VideoInfo
+from masquerade.video.shared_picture import plane_rows
 
 U8 = NDArray[np.uint8]
 Samples = NDArray[np.uint8] | NDArray[np.uint16]
@@ -34,14 +35,14 @@ def has_same_samples(info: VideoInfo, color: Color) -> bool:
 
 
 class Unhidden(NamedTuple):
-    """What of a source's frame may stay as it is."""
+    """A decoded picture of the source, and which of its pixels an output may not keep."""
 
     picture: VideoFrame  # of the decoder
     hidden: U8  # (H, W), 0 where nothing was to be hidden and nothing was changed
 
 
 def unhidden(picture: VideoFrame, before: Pixels, after: Pixels, mask: U8) -> Unhidden:
-    """What may stay of a frame.
+    """Find which pixels of a source's frame its output may keep.
 
     Methods may change more than the mask: an outline that is widened hides the walk. Only what is
     outside the mask and has the source's very pixels stays.
@@ -93,14 +94,11 @@ def _are_alike(picture: VideoFrame, source: VideoFrame) -> bool:
 
 
 def _planes(picture: VideoFrame) -> Iterator[Samples]:
-    """The samples of each plane, (rows, columns), which can be written to."""
+    """Each plane of a picture as an array of samples (rows, columns) that can be written to."""
     deep = picture.format.components[0].bits > 8
     for plane in picture.planes:
-        bytes_of = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)  # type: ignore[call-overload]
-        if plane.line_size < 0:  # stored from the last row upwards
-            bytes_of = bytes_of[::-1]
-        samples = bytes_of.view(np.uint16) if deep else bytes_of
-        yield samples[:, : plane.width]
+        rows = plane_rows(plane)
+        yield (rows.view(np.uint16) if deep else rows)[:, : plane.width]
 
 
 def _shared(mask: U8, down: int, across: int) -> NDArray[np.bool_]:
