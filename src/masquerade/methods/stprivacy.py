@@ -264,7 +264,7 @@ class STPrivacy(Anonymizer):
         if self.sees == "colours":
             return small
         grey = small.mean(1, keepdim=True)
-        steps = grey.reshape(len(grey), 1, -1, self.tubelet[0], *grey.shape[3:])
+        steps = grey.reshape(grey.shape[0], 1, -1, self.tubelet[0], *grey.shape[3:])
         changes = (steps - steps.mean(3, keepdim=True)).flatten(2, 3)  # (B, 1, T, H, W)
         return (0.5 + changes / (2 * MOST_CHANGE)).clamp(0, 1).expand_as(small)
 

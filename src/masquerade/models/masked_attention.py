@@ -147,7 +147,8 @@ def pack_kept(tokens: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
 
 def unpack_kept(packed: Tensor, places: Tensor, count: int) -> Tensor:
     """Packed tokens (B, K, D) at their places among `count`, (B, count, D), and zeros elsewhere."""
-    every = packed.new_zeros(len(packed), count + 1, packed.shape[-1])
+    batch, _, width = packed.shape  # not len(packed), which an export would fix as a constant
+    every = packed.new_zeros(batch, count + 1, width)
     return every.scatter(1, places[..., None].expand_as(packed), packed)[:, :count]
 
 
