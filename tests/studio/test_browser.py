@@ -135,7 +135,7 @@ def test_somebody_is_left_visible_and_hidden_again(
     page = opened(browser, address, clip, complaints)
     page.click("[data-level=face]")
     until(page, "VIDEO.settings.level === 'face' && VIDEO.scan.state === 'done'")
-    page.click("[data-track] >> nth=0")
+    page.click("[data-track]:has-text('Face') >> nth=0", timeout=LONG)  # of the new search
     page.click("[data-action=visible]")
     page.wait_for_selector("#visible-banner:not([hidden])")
     until(page, "VIDEO.undo !== null && VIDEO.undo.startsWith('leave visible')")

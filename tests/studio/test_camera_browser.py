@@ -98,10 +98,11 @@ def test_a_picture_on_its_way_is_answered_before_the_camera_ends(
         """() => {
             const ask = window.fetch;
             const said = document.body.dataset;
+            window.held = true;
             window.fetch = async (url, ...rest) => {
                 if (!/\\/api\\/camera(\\/.*frames)?$/.test(url)) return ask(url, ...rest);
                 said.sending = "yes";
-                await new Promise((resolve) => setTimeout(resolve, 300));
+                while (window.held) await new Promise((resolve) => setTimeout(resolve, 20));
                 delete said.sending;
                 return ask(url, ...rest);
             };
@@ -110,10 +111,13 @@ def test_a_picture_on_its_way_is_answered_before_the_camera_ends(
     page.click("[data-testid=use-camera]")
     page.wait_for_selector(SENDING, timeout=LONG)
     page.check("input[name=camera-level][value=face]")  # while the first session is begun
+    page.evaluate("window.held = false")
     page.wait_for_selector(SHOWN, timeout=LONG)
+    page.evaluate("window.held = true")
     page.wait_for_selector(SENDING, timeout=LONG)
     page.click("[data-testid=camera-stop]")
     page.wait_for_selector(SHOWN, state="detached", timeout=LONG)
+    page.evaluate("window.held = false")
     page.click("[data-testid=camera-stop]")
     page.wait_for_selector(SHOWN, timeout=LONG)
     page.close()

@@ -48,6 +48,7 @@ PAPER = AdversarialRecipe(
 CODE = PAPER.with_arguments({**PAPER.arguments, "softmax": "dynamicvit"})
 ADAMW = OptimizerConfig(kind="adamw", lr=1e-3, weight_decay=0.05, warmup=1, cosine=True, clip=1.0)
 KEEP = {"rebuilt": 1.0, "ratio": 4.0}
+SELECT = UpdateStep(learns=("anonymizer",), losses={"utility": 1.0, "ratio": 4.0})
 LEARN = UpdateStep(learns=("anonymizer", "utility"), losses={"utility": 1.0, **KEEP})
 # Small CNNs as recognizers (docs/papers.md 8.5), and a pretraining: it begins by reproducing what
 # it keeps, since no network reads an action from random pixels. Recognizers warm up on what it
@@ -69,6 +70,7 @@ TINY = AdversarialRecipe(
             skip_if_started=True,
         ),
         Phase(name="warmup", epochs=5, updates=(RAW,)),
+        Phase(name="select", epochs=2, updates=(SELECT,)),
         Phase(name="initialise", epochs=12, updates=(LEARN, options.PRIVATE), same_batch=True),
         Phase(
             name="adversarial",
