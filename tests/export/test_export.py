@@ -29,7 +29,7 @@ import onnx
 import onnxruntime
 
 REFUSED = {"selective", "skeleton", "mannequin"}
-QUICK = {"blacken", "blur", "bdq"}  # the others take more seconds
+QUICK = {"blacken", "blur", "bdq", "stprivacy"}  # the others are among the slow tests
 
 
 def graph_of(method: Anonymizer, size: tuple[int, int] = (30, 40)) -> MethodGraph:
