@@ -245,7 +245,10 @@ def test_nothing_holds_where_attackers_of_a_channel_fail_on_raw_video() -> None:
     ]
     raw, hidden = given(WHO, ("eyes", EVERY, EVERY)), given(WHO, ("eyes", EVERY, NEVER))
     why = unread_channels(controls, build("skeleton"))["who"]  # it shows nobody's appearance
-    assert why == "no attacker succeeds by motion alone, on raw video either"
+    assert why == (
+        "no attacker succeeds by motion alone, on raw video either; "
+        "no attacker of outline alone was used"
+    )
     found = score_label(WHO, hidden, raw, **GIVEN, unread=why)
     assert found.undecided == why and found.leakage is not None
     assert found.leakage.protects is None

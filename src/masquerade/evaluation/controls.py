@@ -28,6 +28,7 @@ from masquerade.metrics.intervals import Score, score
 from masquerade.metrics.statistic import Floats
 
 CHANNEL = "only "  # before the name of the channel that a control is of
+OF_PICTURES: tuple[Channel, ...] = ("appearance", "motion", "outline", "place")
 SHUFFLES = 2
 """A sound evaluation fails one in forty times; only one that fails twice counts."""
 
@@ -67,24 +68,34 @@ def channel_controls(
 
 
 def unread_channels(controls: Sequence[Control], method: Anonymizer | None) -> dict[str, str]:
-    """By label, which channels that a method leaves nobody can read in raw video either.
+    """By label, which channels that a method leaves nobody reads in raw video either, and why.
 
-    A low score says nothing of such a channel: people may well be told by it, by others. The side
-    channel is none of them: sizes follow from the pictures, whose channels have their own controls,
-    and that they do not tell a label on raw video is a finding. That its attackers work is tested
-    where they must succeed (docs/attackers.md).
+    A low score says nothing of such a channel: people may well be told by it, by others. Nor does
+    it where no attacker sees the channel alone. The side channel is none of them: sizes follow from
+    the pictures, whose channels have their own controls, and that they do not tell a label on raw
+    video is a finding. That its attackers work is tested where they must succeed
+    (docs/attackers.md).
     """
     gone = method.removed_channels if method is not None else ()
-    found: dict[str, list[str]] = {}
+    left = [one for one in OF_PICTURES if one not in gone]
+    passed: dict[str, dict[str, bool]] = {}  # by label and channel
     for one in controls:
-        channel = one.kind.removeprefix(CHANNEL)
-        of_pictures = one.kind.startswith(CHANNEL) and channel != "side channel"
-        if of_pictures and not one.passed and channel not in gone:
-            found.setdefault(one.label, []).append(channel)
-    return {
-        label: f"no attacker succeeds by {' or '.join(names)} alone, on raw video either"
-        for label, names in found.items()
-    }
+        mine = passed.setdefault(one.label, {})
+        if one.kind.startswith(CHANNEL):
+            mine[one.kind.removeprefix(CHANNEL)] = bool(one.passed)
+    found = {}
+    for label, of_channels in passed.items():
+        failed = [name for name in left if of_channels.get(name) is False]
+        absent = [name for name in left if name not in of_channels]
+        reasons = []
+        if failed:
+            names = " or ".join(failed)
+            reasons.append(f"no attacker succeeds by {names} alone, on raw video either")
+        if absent:
+            reasons.append(f"no attacker of {' or '.join(absent)} alone was used")
+        if reasons:
+            found[label] = "; ".join(reasons)
+    return found
 
 
 def negative_control(spec: MetricSpec, truth: SplitTruth, predicted: Probabilities) -> Control:
