@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import stat
+import subprocess
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -119,11 +120,19 @@ def test_people_text_and_a_receipt_are_seen_where_they_are(tmp_path: Path) -> No
     video = write(tmp_path / "sign.mp4", sign, count=FEW)
     (tmp_path / "sign.mp4.receipt.json").write_text("{}")
     seen = attacked(video)
-    for attack in ("people", "text", "receipt"):
+    for attack in ("people", "poses", "text", "receipt"):
         assert found(seen, attack).level == "left", attack
     assert len(found(seen, "text").frames) == FEW
     plain = attacked(write(tmp_path / "plain.mp4", count=FEW))
     assert found(plain, "text").level == found(plain, "receipt").level == "nothing"
+
+
+def test_a_pictures_own_colour_facts_tell_nothing_of_the_recording(tmp_path: Path) -> None:
+    still = tmp_path / "still.png"
+    words = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "color=gray:size=64x48", "-frames:v"]
+    subprocess.run([*words, "1", still], check=True)
+    (video,) = attack_files([still], AttackConfig(quick=True)).videos
+    assert found(video, "tags").level == "nothing", found(video, "tags").says
 
 
 def test_raw_video_tells_which_faces_were_left(raw: Path, tmp_path: Path) -> None:
@@ -136,7 +145,44 @@ def test_raw_video_tells_which_faces_were_left(raw: Path, tmp_path: Path) -> Non
     assert left.level == "recovered" and left.frames == shown and left.proofs
     assert "Of 4 faces in 4 raw frames 2 were changed" in left.says
     hidden = found(attacked(write(tmp_path / "black.mp4", black), raw=raw), "raw")
-    assert hidden.level == "nothing" and "4 were changed." in hidden.says
+    assert hidden.level == "nothing" and "4 were changed, and 100%" in hidden.says
+    people = found(video, "raw people")
+    assert people.level == "left" and people.frames == shown
+
+
+def fps(source: Path, out: Path, rate: int) -> Path:
+    words = ["ffmpeg", "-v", "error", "-i", source, "-an", "-vf", f"fps={rate}", "-crf", "12", out]
+    subprocess.run(words, check=True)
+    return out
+
+
+def test_raw_frames_are_those_of_the_same_time(raw: Path, tmp_path: Path) -> None:
+    """Another frame rate gives other frame numbers; nothing in these files is hidden."""
+    for rate in (10, 50):
+        copy = fps(raw, tmp_path / f"{rate}.mp4", rate)
+        left = found(attacked(copy, raw=raw), "raw")
+        assert (
+            left.level == "recovered" and "Of 4 faces in 4 raw frames 0 were changed" in left.says
+        )
+
+
+def test_a_raw_video_of_another_length_is_said_or_refused(raw: Path, tmp_path: Path) -> None:
+    short = write(tmp_path / "short.mp4", black, count=10)
+    assert "the raw video goes on for 0.6 s" in found(attacked(short, raw=raw), "raw").says
+    long = write(tmp_path / "long.mp4", black, count=2 * COUNT)
+    (video,) = attack_files([long], AttackConfig(frames=FEW, quick=True), raw=raw).videos
+    assert video.error is not None and "ends at" in video.error
+
+
+def test_somebody_who_is_unchanged_now_and_then_has_gaps(raw: Path, tmp_path: Path) -> None:
+    def lapses(frame: np.ndarray, number: int) -> np.ndarray:
+        return frame if number in (3, 4) else black(frame, number)
+
+    published = write(tmp_path / "published.mp4", lapses, count=8)
+    (video,) = attack_files([published], AttackConfig(quick=True), raw=raw).videos
+    says = found(video, "raw").says
+    assert "2 frames (3 to 4), at most 2 of those looked at in a row" in says
+    assert "1 of 1 faces followed over frames have gaps" in says
 
 
 def test_the_command_says_it_by_its_exit_code_and_writes_a_private_page(

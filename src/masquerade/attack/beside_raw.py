@@ -7,77 +7,153 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from masquerade.attack.finding import MOST_PROOFS, Finding, Proof, spans
-from masquerade.attack.look_again import SURE, crop
+from masquerade.attack.finding import MOST_PROOFS, Finding, Level, Proof, spans
+from masquerade.attack.look_again import SAME, SURE, crop
 from masquerade.extraction.poses import Picture
-from masquerade.regions.boxes import Box
+from masquerade.regions.boxes import Box, corners, iou, to_boxes
 from masquerade.regions.face_detectors import CenterFace
+from masquerade.regions.ssd_people import SsdPeople
 
 U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
 
 SAME_LEVELS = 8.0  # mean difference in grey levels up to which a part of a frame is unchanged
 SMOOTH = 3  # pixels, by which both are smoothed: an encoder's own noise is no change
 
 
 @dataclass(eq=False)
+class _Track:
+    """Somebody over the frames that were looked at: where they were last, and when unchanged."""
+
+    box: Box
+    frames: list[int] = field(default_factory=list)
+    unchanged: list[int] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class _Seen:
+    """What a detector found in raw frames, and whether it was changed in the published ones."""
+
+    count: int = 0
+    changed_pixels: int = 0
+    pixels: int = 0
+    frames: dict[int, int] = field(default_factory=dict)  # how many it found, by frame
+    unchanged: list[Proof] = field(default_factory=list)
+    tracks: list[_Track] = field(default_factory=list)
+    _now: list[_Track] = field(default_factory=list)  # of the frame before
+
+    def add(self, number: int, boxes: Sequence[Box], published: U8, differs: Sequence[F32]) -> None:
+        """The boxes of one frame, and how far it differs from each raw frame of its time."""
+        self.frames[number] = len(boxes)
+        self.count += len(boxes)
+        before, self._now = self._now, []
+        for box in boxes:
+            parts = [part for one in differs if (part := _part(one, box)).size]
+            if not parts:
+                continue
+            nearest = min(parts, key=lambda part: float(part.mean()))
+            self.pixels += nearest.size
+            self.changed_pixels += int((nearest > SAME_LEVELS).sum())
+            track = _continued(before, box) or _Track(box)
+            before = [one for one in before if one is not track]
+            self.tracks += [] if track.frames else [track]
+            track.box = box
+            track.frames.append(number)
+            self._now.append(track)
+            if nearest.mean() <= SAME_LEVELS:
+                track.unchanged.append(number)
+                says = f"unchanged {box.label}, {box.width:.0f} x {box.height:.0f} pixels"
+                picture = crop(published, box)
+                self.unchanged.append(
+                    Proof(frame=number, score=box.score, says=says, picture=picture)
+                )
+
+    def finding(self, attack: str, names: str, level: Level, rest: float) -> Finding:
+        """In words; `names` are what was looked for."""
+        missed = tuple(sorted({one.frame for one in self.unchanged}))
+        shown = [number for number, count in self.frames.items() if count]
+        says = f"Of {self.count} {names} in {len(shown)} raw frames "
+        says += f"{self.count - len(self.unchanged)} were changed"
+        if self.pixels:
+            says += f", and {self.changed_pixels / self.pixels:.0%} of their pixels"
+        if missed:
+            gap = _longest_run([number in missed for number in shown])
+            says += f"; unchanged {names} are in {len(missed)} frames ({spans(missed)}), at most "
+            says += f"{gap} of those looked at in a row"
+        if gaps := [one for one in self.tracks if 0 < len(one.unchanged) < len(one.frames)]:
+            says += f"; {len(gaps)} of {len(self.tracks)} {names} followed over frames have gaps: "
+            says += "they are changed in some and unchanged in others"
+        if rest:
+            says += f"; the raw video goes on for {rest:.1f} s, which were not compared"
+        return Finding(
+            attack=attack,
+            level=level if missed else "nothing",
+            says=f"{says}.",
+            work=f"{len(self.frames)} frames beside the raw ones of the same time; unchanged is "
+            f"what differs by {SAME_LEVELS:g} of 255 on average at most",
+            frames=missed,
+            proofs=_surest(self.unchanged),
+        )
+
+
+@dataclass(eq=False)
 class BesideRaw:
-    """The faces of raw frames, and whether they were changed in the published ones.
+    """The faces and people of raw frames, and whether they were changed in the published ones.
+
+    Args:
+        rest: seconds of the raw video after the end of the published one, 0 or more.
+        faces_only: look for no people.
 
     Raises:
-        MissingError: the network for faces is not installed.
+        MissingError: a network is not installed.
     """
 
-    _faces: int = 0
-    _frames: dict[int, int] = field(default_factory=dict)  # faces by frame
-    _missed: list[Proof] = field(default_factory=list)
-    _untouched: list[int] = field(default_factory=list)  # frames that are as they were, whole
+    rest: float = 0.0
+    faces_only: bool = False
+    _faces: _Seen = field(default_factory=_Seen)
+    _people: _Seen = field(default_factory=_Seen)
 
     def __post_init__(self) -> None:
-        self._detector = CenterFace(threshold=SURE)
+        self._find_faces = CenterFace(threshold=SURE)
+        self._find_people = SsdPeople(threshold=SURE)
 
-    def look(self, number: int, published: U8, raw: U8) -> None:
-        """Compare one frame (H, W, 3) with the raw one of the same number."""
-        if raw.shape != published.shape:
-            size = published.shape[1], published.shape[0]
-            raw = np.asarray(cv2.resize(raw, size, interpolation=cv2.INTER_AREA), np.uint8)
-        differs = _difference(published, raw)
-        faces = self._detector(Picture(raw))
-        self._faces += len(faces)
-        self._frames[number] = len(faces)
-        for box in faces:
-            inside = _part(differs, box)
-            if inside.size and inside.mean() <= SAME_LEVELS:
-                says = f"unchanged face, {box.width:.0f} x {box.height:.0f} pixels"
-                self._missed.append(
-                    Proof(frame=number, score=box.score, says=says, picture=crop(published, box))
-                )
-        if differs.mean() <= SAME_LEVELS / 4 and not faces:
-            self._untouched.append(number)
+    def look(self, number: int, published: U8, raw: Sequence[U8]) -> None:
+        """Compare one frame (H, W, 3) with the raw ones of its time, the nearest first.
+
+        Frame rates may differ, so that a published frame may be any of several raw ones: what
+        is as it is in one of them is unchanged.
+        """
+        sized = [_at_size(one, published) for one in raw]
+        differs = [_difference(published, one) for one in sized]
+        self._faces.add(number, self._find_faces(Picture(sized[0])), published, differs)
+        if not self.faces_only:
+            rows, scores = self._find_people(sized[0], in_tiles=True)
+            self._people.add(number, to_boxes(rows, scores, "person"), published, differs)
 
     def findings(self) -> list[Finding]:
         """What was found in all frames that were compared."""
-        missed = tuple(sorted({one.frame for one in self._missed}))
-        looked, shown = len(self._frames), sum(1 for count in self._frames.values() if count)
-        changed = self._faces - len(self._missed)
-        gap = _longest_run([number in missed for number, count in self._frames.items() if count])
-        says = f"Of {self._faces} faces in {shown} raw frames {changed} were changed"
-        if missed:
-            says += f"; unchanged faces are in {len(missed)} frames ({spans(missed)}), at most "
-            says += f"{gap} of those looked at in a row"
-        return [
-            Finding(
-                attack="raw",
-                level="recovered" if missed else "nothing",
-                says=f"{says}.",
-                work=f"{looked} frames beside the raw ones; a face counts as unchanged where the "
-                f"mean difference is at most {SAME_LEVELS:g} of 255",
-                frames=missed,
-                proofs=_surest(self._missed),
-            )
-        ]
+        faces = self._faces.finding("raw", "faces", "recovered", self.rest)
+        people = self._people.finding("raw people", "people", "left", self.rest)
+        return [faces] if self.faces_only else [faces, people]
 
 
-def _difference(a: U8, b: U8) -> NDArray[np.float32]:
+def _continued(tracks: Sequence[_Track], box: Box) -> _Track | None:
+    """Which of the last frame's tracks a box goes on with; None: with none."""
+    if not tracks:
+        return None
+    overlaps = iou(corners([box]), corners([one.box for one in tracks]))[0]
+    best = int(overlaps.argmax())
+    return tracks[best] if overlaps[best] >= SAME else None
+
+
+def _at_size(raw: U8, published: U8) -> U8:
+    if raw.shape == published.shape:
+        return raw
+    size = published.shape[1], published.shape[0]
+    return np.asarray(cv2.resize(raw, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _difference(a: U8, b: U8) -> F32:
     """(H, W), the mean difference over the colours."""
     kernel = (SMOOTH, SMOOTH)
     both = (cv2.blur(one, kernel).astype(np.float32) for one in (a, b))
@@ -85,7 +161,7 @@ def _difference(a: U8, b: U8) -> NDArray[np.float32]:
     return np.asarray(np.abs(first - second).mean(axis=2), np.float32)
 
 
-def _part(values: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
+def _part(values: F32, box: Box) -> F32:
     top, left = max(0, int(box.y0)), max(0, int(box.x0))
     return values[top : max(top, int(box.y1)), left : max(left, int(box.x1))]
 

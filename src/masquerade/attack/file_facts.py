@@ -11,6 +11,7 @@ HARMLESS = frozenset(
         *("major_brand", "minor_version", "compatible_brands", "encoder", "duration", "language"),
         *("handler_name", "vendor_id", "software", "bps", "number_of_bytes", "number_of_frames"),
         *("_statistics_tags", "_statistics_writing_app", "_statistics_writing_date_utc"),
+        "gamma",  # of a PNG's colours
     )
 )
 """Tags that tell of the container and its encoder, in lower case."""

@@ -1,4 +1,5 @@
-"""Look again for faces, people and text in published frames, and in what undoing them gives."""
+"""Look again for faces, people, poses and text in published frames, and for faces in what undoing
+them gives."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,8 @@ from masquerade.attack.undo import UNDO
 from masquerade.extraction.poses import Picture
 from masquerade.regions.boxes import Box, corners, iou, to_boxes
 from masquerade.regions.face_detectors import CenterFace
+from masquerade.regions.pose_detection import PoseDetector
+from masquerade.regions.pose_landmarks import Pose, PoseLandmarks
 from masquerade.regions.ssd_people import SsdPeople
 from masquerade.regions.text import TextDetector
 from masquerade.regions.turned_faces import SCORE, SEARCH_SIDE, TurnedFaces
@@ -23,7 +26,8 @@ POSSIBLE, SURE = 0.2, 0.5  # scores from which a face is looked at, and from whi
 SURE_UNDONE = 0.6  # of a face in a restored picture, whose noise may look like one
 TWICE = 2  # frames in which a restored picture must show a face
 SAME = 0.3  # overlap from which two boxes are of one face
-PERSON, TEXT = 0.3, 0.6  # scores from which a person and a line of text are seen
+PERSON, POSE, TEXT = 0.23, 0.3, 0.5  # scores from which they are seen: those of `anonymize`
+BODY = 0.5  # score of a pose's landmarks from which there is a body
 SQUARE = 1.5  # one side over the other, below which a find of text is no line
 LARGEST = 1280  # pixels of the longer side of what is undone
 MARGIN = 0.4  # of a box, shown around it
@@ -34,20 +38,27 @@ PUBLISHED = "as published"
 class LookAgain:
     """Detectors, and what they found so far in one video's frames.
 
+    Args:
+        undo: which attempts to undo the anonymization are made, names in UNDO.
+        faces_only: look for no people, poses and text.
+
     Raises:
         MissingError: a network is not installed.
     """
 
-    undo: Sequence[str] = tuple(UNDO)  # names in UNDO
+    undo: Sequence[str] = tuple(UNDO)
+    faces_only: bool = False
     _faces: dict[str, list[Proof]] = field(default_factory=dict)  # by what was looked at
     _possible: list[Proof] = field(default_factory=list)
     _people: list[Proof] = field(default_factory=list)
+    _poses: list[Proof] = field(default_factory=list)
     _text: list[Proof] = field(default_factory=list)
     _looked: int = 0
 
     def __post_init__(self) -> None:
         self._face, self._person = CenterFace(threshold=POSSIBLE), SsdPeople(threshold=PERSON)
         self._turned = TurnedFaces(self._face, CenterFace(threshold=SCORE, scale=SEARCH_SIDE))
+        self._pose, self._landmarks = PoseDetector(threshold=POSE), PoseLandmarks()
         self._line = TextDetector(threshold=TEXT)
 
     def look(self, number: int, frames: Sequence[U8], at: int) -> None:
@@ -69,13 +80,26 @@ class LookAgain:
             boxes = [box for box in self._face(Picture(restored)) if box.score >= SURE_UNDONE]
             new = [box for box in boxes if not _is_known(box, known)]
             self._faces.setdefault(name, []).extend(_proofs(number, restored, new, "face"))
-        rows, scores = self._person(frame, in_tiles=False, turned=False)
+        if not self.faces_only:
+            self._look_for_others(number, frame, seen)
+
+    def _look_for_others(self, number: int, frame: U8, faces: Sequence[Box]) -> None:
+        """People, poses and text."""
+        rows, scores = self._person(frame, in_tiles=True)
         people = to_boxes(rows, scores, "person")
         self._people.extend(_proofs(number, frame, people, "person"))
+        self._poses.extend(_proofs(number, frame, self._find_poses(frame), "pose"))
         rows, scores = self._line(frame)
         lines = [box for box in to_boxes(rows, scores, "text") if _is_line(box)]
-        text = [box for box in lines if not _is_known(box, seen)]
+        text = [box for box in lines if not _is_known(box, faces)]
         self._text.extend(_proofs(number, frame, text, "text"))
+
+    def _find_poses(self, frame: U8) -> list[Box]:
+        """The bodies in a frame whose landmarks are found."""
+        height, width = frame.shape[:2]
+        poses = [self._landmarks(frame, square) for square, _ in self._pose(frame)]
+        boxes = [_around(one).clip(width, height) for one in poses if one.score >= BODY]
+        return [box for box in boxes if box is not None]
 
     def findings(self) -> list[Finding]:
         """What was found in all frames that were looked at."""
@@ -83,7 +107,10 @@ class LookAgain:
         found = [self._faces_again(work)]
         if self.undo:
             found.append(self._faces_undone(work))
+        if self.faces_only:
+            return found
         found.append(self._seen("people", self._people, PERSON, "clothes, gait and place tell who"))
+        found.append(self._seen("poses", self._poses, BODY, "how a body moves tells who"))
         found.append(self._seen("text", self._text, TEXT, "there may be names and plates in it"))
         return found
 
@@ -149,6 +176,12 @@ def shrink(frames: Sequence[U8]) -> tuple[Sequence[U8], float]:
         np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
         for frame in frames
     ], ratio
+
+
+def _around(pose: Pose) -> Box:
+    """The box of a body's landmarks."""
+    (x0, y0), (x1, y1) = pose.landmarks[:, :2].min(axis=0), pose.landmarks[:, :2].max(axis=0)
+    return Box(x0, y0, x1, y1, score=pose.score, label="person")
 
 
 def _is_line(box: Box) -> bool:

@@ -1,15 +1,12 @@
 """Run the attacks on published videos, one after another."""
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from masquerade.attack.across_videos import (
@@ -23,6 +20,12 @@ from masquerade.attack.beside_raw import BesideRaw
 from masquerade.attack.file_facts import find_receipt, read_streams, read_tags
 from masquerade.attack.finding import AttackReport, Finding, VideoAttack
 from masquerade.attack.look_again import LookAgain
+from masquerade.attack.paired_frames import (
+    read_frames,
+    read_windows,
+    rest_of_raw,
+    spread_numbers,
+)
 from masquerade.attack.restore import (
     LEARNED_FRAMES,
     NETWORKS,
@@ -34,25 +37,24 @@ from masquerade.attack.restore import (
     cut_patches,
     fit_on_patches,
 )
-from masquerade.attack.undo import NEIGHBOURS, UNDO
+from masquerade.attack.undo import UNDO
 from masquerade.errors import UsageError, VideoError
 from masquerade.pipeline.batch import VIDEOS
 from masquerade.pipeline.receipt import library_versions
 from masquerade.ranges import Checked, Count
-from masquerade.video.frame import Frame
 from masquerade.video.probe import IMAGE_SUFFIXES, count_frames, probe
-from masquerade.video.read import Reader
 
-U8 = NDArray[np.uint8]
 ATTACKS = {
     "faces": "look again for faces in what was published, at low scores",
     "undo": "stretch contrast, stack neighbours, smooth mosaics, deconvolve; then look for faces",
     "people": "look for people",
+    "poses": "look for poses of bodies",
     "text": "look for lines of text",
     "tags": "read the file's tags",
     "streams": "list what is in the file beside the picture",
     "receipt": "look for a receipt beside the file",
     "raw": "look for faces of the raw video that are unchanged",
+    "raw people": "look for people of the raw video who are unchanged",
     "restore": "train a network on other pairs of published and raw video; restore, look for faces",
     "across": "compare the videos with one another: which may show the same person or scene?",
     "source": "look for each video's raw source among all raw videos",
@@ -127,7 +129,7 @@ def _attack_folder(
         if progress:
             progress(f"comparing {path.name}", 0, 1)
         with ExitStack() as stack:
-            return describer.describe(count, _frames(stack, path))
+            return describer.describe(count, (one.pixels for one in read_frames(stack, path)))
 
     described = {path: describe(path, counts[path]) for path in files}
     yield compare_videos(described)
@@ -144,26 +146,32 @@ def attack_file(
     raw: Path | None,
     progress: Progress | None = None,
     restoration: Restoration | None = None,
+    *,
+    faces_only: bool = False,
 ) -> VideoAttack:
     """Attack one published video or image; see `attack_files`.
 
-    `restoration` has a network that has not seen it.
+    `restoration` has a network that has not seen it; with `faces_only` no people, poses and text
+    are looked for.
     """
     began = time.monotonic()
     try:
         info = probe(path)
         count = count_frames(path) if info.kind == "video" else 1
-        chosen = _spread(count, config.frames)
-        again = LookAgain(undo=() if config.quick else tuple(UNDO))
-        compared = None if raw is None else BesideRaw()
+        chosen = spread_numbers(count, config.frames)
+        again = LookAgain(undo=() if config.quick else tuple(UNDO), faces_only=faces_only)
+        compared = None
+        if raw is not None:
+            compared = BesideRaw(rest=rest_of_raw(path, raw), faces_only=faces_only)
         later = [number for number in chosen if restoration and number >= restoration.first]
-        restored = {later[i] for i in _spread(len(later), RESTORED_FRAMES)}
-        for done, (number, frames, at, source) in enumerate(_windows(path, raw, chosen), 1):
-            again.look(number, frames, at)
-            if compared is not None and source is not None:
-                compared.look(number, frames[at], source)
-            if restoration is not None and source is not None and number in restored:
-                restoration.look(number, FramePair.of_window(frames, at, source))
+        restored = {later[i] for i in spread_numbers(len(later), RESTORED_FRAMES)}
+        for done, one in enumerate(read_windows(path, raw, chosen), 1):
+            again.look(one.number, one.frames, one.at)
+            if compared is not None:
+                compared.look(one.number, one.published, one.raw)
+            if restoration is not None and one.number in restored:
+                pair = FramePair.of_window(one.frames, one.at, one.raw[0])
+                restoration.look(one.number, pair)
             if progress:
                 progress(path.name, done, len(chosen))
         facts = [read_tags(info), read_streams(info), find_receipt(path)]
@@ -196,7 +204,7 @@ def _restorations(
         try:
             counts[path] = count_frames(path) if probe(path).kind == "video" else 1
             half = counts[path] // 2 if len(pairs) == 1 else counts[path]
-            chosen = _spread(half, LEARNED_FRAMES)
+            chosen = spread_numbers(half, LEARNED_FRAMES)
             each = -(-PATCHES // max(1, len(pairs) * len(chosen)))
             patches[path] = cut_patches(_frame_pairs(path, raw, chosen), each)
         except (VideoError, OSError):  # the attack on it says so
@@ -232,48 +240,8 @@ def _learn(patches: Sequence[Tensor], learned: str, *, first: int = 0) -> Restor
 
 
 def _frame_pairs(path: Path, raw: Path, chosen: Sequence[int]) -> Iterator[FramePair]:
-    for _, frames, at, source in _windows(path, raw, chosen):
-        if source is not None:
-            yield FramePair.of_window(frames, at, source)
-
-
-def _windows(
-    path: Path, raw: Path | None, chosen: Sequence[int]
-) -> Iterator[tuple[int, list[U8], int, U8 | None]]:
-    """Each chosen frame: its number, its neighbours with it, its place in them, and the raw one."""
-    wanted, held = deque(chosen), deque[tuple[int, U8, U8 | None]](maxlen=2 * NEIGHBOURS + 1)
-
-    def window(number: int) -> tuple[int, list[U8], int, U8 | None]:
-        near = [one for one in held if abs(one[0] - number) <= NEIGHBOURS]
-        at = next(i for i, one in enumerate(near) if one[0] == number)
-        return number, [one[1] for one in near], at, near[at][2]
-
-    with ExitStack() as stack:
-        published = _frames(stack, path)
-        sources = None if raw is None else _frames(stack, raw)
-        for number, pixels in enumerate(published):
-            source = None if sources is None else next(sources, None)
-            if sources is not None and source is None:
-                raise VideoError(f"{raw} ends at frame {number}, before {path.name} does.")
-            held.append((number, pixels, source))
-            while wanted and wanted[0] <= number - NEIGHBOURS:
-                yield window(wanted.popleft())
-        while wanted and held and wanted[0] <= held[-1][0]:
-            yield window(wanted.popleft())
-    if wanted:
-        raise VideoError(f"{path.name} gives fewer frames than it says: {wanted[0]} is missing.")
-
-
-def _frames(stack: ExitStack, path: Path) -> Iterator[U8]:
-    reader = stack.enter_context(Reader(path, force_8bit=True))
-    return (np.asarray(item.rgb(), np.uint8) for item in reader if isinstance(item, Frame))
-
-
-def _spread(count: int, most: int) -> list[int]:
-    """At most so many frame numbers, in the middles of equal parts of the video."""
-    if count <= most:
-        return list(range(count))
-    return [int((i + 0.5) * count / most) for i in range(most)]
+    for one in read_windows(path, raw, chosen):
+        yield FramePair.of_window(one.frames, one.at, one.raw[0])
 
 
 def _list_files(paths: Sequence[Path]) -> list[Path]:

@@ -1,0 +1,128 @@
+"""Read a published video's frames with their neighbours, and the raw frames of the same times."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masquerade.attack.undo import NEIGHBOURS
+from masquerade.errors import VideoError
+from masquerade.video.frame import Frame
+from masquerade.video.probe import probe
+from masquerade.video.read import Reader
+
+U8 = NDArray[np.uint8]
+
+LEAST_REST = 0.5  # seconds of a raw video after the published one's end that are told of
+
+
+class TimedFrame(NamedTuple):
+    """A decoded frame, (H, W, 3), and its time in seconds after the video's first."""
+
+    time: float
+    pixels: U8
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FrameWindow:
+    """A frame of a published video among its neighbours, and the raw ones of its time."""
+
+    number: int
+    frames: Sequence[U8]  # (H, W, 3) each, in order
+    at: int  # which of `frames` it is
+    raw: Sequence[U8]  # the nearest in time first; empty: there is no raw video
+
+    @property
+    def published(self) -> U8:
+        return self.frames[self.at]
+
+
+def spread_numbers(count: int, most: int) -> list[int]:
+    """At most so many frame numbers, in the middles of equal parts of the video."""
+    if count <= most:
+        return list(range(count))
+    return [int((i + 0.5) * count / most) for i in range(most)]
+
+
+def read_frames(stack: ExitStack, path: Path) -> Iterator[TimedFrame]:
+    """All frames of a video or image."""
+    reader = stack.enter_context(Reader(path, force_8bit=True))
+    first: float | None = None
+    for item in reader:
+        if isinstance(item, Frame):
+            first = item.time if first is None else first
+            yield TimedFrame(item.time - first, np.asarray(item.rgb(), np.uint8))
+
+
+def read_windows(path: Path, raw: Path | None, chosen: Sequence[int]) -> Iterator[FrameWindow]:
+    """The chosen frames of a published video, in order.
+
+    Raises:
+        VideoError: a video cannot be read, or the raw one ends before the published one.
+    """
+    wanted = deque(chosen)
+    held = deque[tuple[int, U8, Sequence[U8]]](maxlen=2 * NEIGHBOURS + 1)
+
+    def window(number: int) -> FrameWindow:
+        near = [one for one in held if abs(one[0] - number) <= NEIGHBOURS]
+        at = next(i for i, one in enumerate(near) if one[0] == number)
+        return FrameWindow(number=number, frames=[one[1] for one in near], at=at, raw=near[at][2])
+
+    with ExitStack() as stack:
+        sources = None if raw is None else _RawFrames(read_frames(stack, raw))
+        before = 0.0
+        for number, frame in enumerate(read_frames(stack, path)):
+            near: Sequence[U8] = ()
+            if sources is not None:
+                near = sources.nearest(frame.time, within=frame.time - before)
+                if not near:
+                    raise VideoError(f"{raw} ends at {frame.time:.2f} s, before {path.name} does.")
+            before = frame.time
+            held.append((number, frame.pixels, near))
+            while wanted and wanted[0] <= number - NEIGHBOURS:
+                yield window(wanted.popleft())
+        while wanted and held and wanted[0] <= held[-1][0]:
+            yield window(wanted.popleft())
+    if wanted:
+        raise VideoError(f"{path.name} gives fewer frames than it says: {wanted[0]} is missing.")
+
+
+def rest_of_raw(path: Path, raw: Path) -> float:
+    """Seconds by which a raw video is longer than the published one; 0: hardly, or unknown."""
+    ours, theirs = probe(path).duration, probe(raw).duration
+    if ours is None or theirs is None:
+        return 0.0
+    return theirs - ours if theirs - ours > LEAST_REST else 0.0
+
+
+class _RawFrames:
+    """Frames of a raw video, asked for by increasing times.
+
+    Published frames may be fewer or more than raw ones, where a video got another frame rate, so
+    that numbers do not pair them.
+    """
+
+    def __init__(self, frames: Iterator[TimedFrame]) -> None:
+        self._frames = frames
+        self._near = deque[TimedFrame](maxlen=3)  # two up to the time asked for, and one after it
+        self._step = 0.0  # seconds between the last two
+
+    def nearest(self, time: float, *, within: float) -> Sequence[U8]:
+        """The frame nearest to a time, and those before and after it, nearest first.
+
+        Empty where the last one is earlier by more than its own step and by more than `within`.
+        """
+        while not self._near or self._near[-1].time <= time:
+            following = next(self._frames, None)
+            if following is None:
+                break
+            self._step = following.time - self._near[-1].time if self._near else 0.0
+            self._near.append(following)
+        if not self._near or time - self._near[-1].time > 1.5 * max(self._step, within):
+            return ()
+        return [one.pixels for one in sorted(self._near, key=lambda one: abs(one.time - time))]
