@@ -19,6 +19,7 @@ from masquerade.attack.across_videos import (
 from masquerade.attack.beside_raw import BesideRaw
 from masquerade.attack.file_facts import find_receipt, read_streams, read_tags
 from masquerade.attack.finding import AttackReport, Finding, VideoAttack
+from masquerade.attack.known_noise import KnownNoise
 from masquerade.attack.look_again import LookAgain
 from masquerade.attack.paired_frames import (
     read_frames,
@@ -47,6 +48,7 @@ from masquerade.video.probe import IMAGE_SUFFIXES, count_frames, probe
 ATTACKS = {
     "faces": "look again for faces in what was published, at low scores",
     "undo": "stretch contrast, stack neighbours, smooth mosaics, deconvolve; then look for faces",
+    "noise": "look for noise that anybody can draw anew, and subtract it",
     "people": "look for people",
     "poses": "look for poses of bodies",
     "text": "look for lines of text",
@@ -160,11 +162,15 @@ def attack_file(
         count = count_frames(path) if info.kind == "video" else 1
         chosen = spread_numbers(count, config.frames)
         again = LookAgain(undo=() if config.quick else tuple(UNDO), faces_only=faces_only)
+        noise = None if config.quick else KnownNoise()
         compared = None
         if raw is not None:
             compared = BesideRaw(rest=rest_of_raw(path, raw), faces_only=faces_only)
         later = [number for number in chosen if restoration and number >= restoration.first]
         restored = {later[i] for i in spread_numbers(len(later), RESTORED_FRAMES)}
+        if noise is not None:
+            with ExitStack() as stack:
+                noise.look(next(read_frames(stack, path)).pixels)
         for done, one in enumerate(read_windows(path, raw, chosen), 1):
             again.look(one.number, one.frames, one.at)
             if compared is not None:
@@ -175,7 +181,12 @@ def attack_file(
             if progress:
                 progress(path.name, done, len(chosen))
         facts = [read_tags(info), read_streams(info), find_receipt(path)]
-        findings = [*again.findings(), *facts, *(compared.findings() if compared else [])]
+        findings = [
+            *again.findings(),
+            *([noise.finding()] if noise else []),
+            *facts,
+            *(compared.findings() if compared else []),
+        ]
         findings += [restoration.finding()] if restoration else []
     except (VideoError, OSError) as error:
         return VideoAttack(path=path, error=str(error))

@@ -1,0 +1,53 @@
+"""Noise that anybody can draw anew is found and subtracted; secret noise is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_attack import FEW, found, write
+
+from masquerade.attack import AttackConfig, attack_files
+from masquerade.attack.known_noise import LIKE, correlations, draw_noise, subtract
+from masquerade.methods.selective import Selective
+
+
+def hidden(share: float, seed: int | None) -> object:
+    """A change that hides so much of each frame behind moving noise."""
+    method = Selective(core=1.0)
+    state = method.init_state(seed=seed)
+
+    def change(frame: np.ndarray, number: int) -> np.ndarray:
+        nonlocal state
+        mask = np.full((1, *frame.shape[:2]), round(255 * share), np.uint8)
+        out, state = method.on_bytes(frame[None], mask=mask, state=state)
+        return out[0]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("share", "seed", "level"),
+    [(0.8, 7, "recovered"), (1.0, 7, "left"), (0.8, None, "nothing")],
+    ids=["soft", "whole", "secret"],
+)
+def test_a_face_behind_known_noise_is_recovered_where_it_is_not_covered_wholly(
+    share: float, seed: int | None, level: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "published.mp4", hidden(share, seed), count=FEW)  # type: ignore[arg-type]
+    (video,) = attack_files([path], AttackConfig(frames=FEW)).videos
+    noise = found(video, "noise")
+    assert noise.level == level, noise.says
+    assert bool(noise.proofs) == (level == "recovered")
+    assert ("seed 7" in noise.says) == (seed == 7)
+
+
+def test_the_strength_of_the_noise_is_that_of_the_mix() -> None:
+    rng = np.random.default_rng(0)
+    picture = np.kron(rng.integers(0, 256, (6, 8, 3)), np.ones((16, 16, 1)))
+    noise = draw_noise(3, 96, 128)
+    mixed = (0.3 * picture + 0.7 * noise).round().astype(np.uint8)
+    assert np.abs(subtract(mixed, noise)[8:-8, 8:-8] - picture[8:-8, 8:-8]).mean() < 12
+    assert (correlations(mixed, noise) > LIKE).all()
+    assert (correlations(mixed, draw_noise(4, 96, 128)) < LIKE / 2).all()
