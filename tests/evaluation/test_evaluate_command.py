@@ -136,6 +136,8 @@ def test_the_command_end_to_end(
         "1",
         "--preset",
         "quick",
+        "--held-out",
+        "pairs",
         "-o",
         str(tmp_path),
         "--json",
@@ -145,7 +147,8 @@ def test_the_command_end_to_end(
     assert code == (1 if result.void else 0)
     assert result.rows[1].name == "blur" and result.rows[1].arguments["kernel"] == 13
     assert from_json((tmp_path / "results.json").read_text()) == result
-    assert (tmp_path / "results.md").read_text().startswith("# clips")
+    table = (tmp_path / "results.md").read_text()
+    assert table.startswith("# clips") and "pairs unseen" in table and "people unseen" not in table
     assert json.loads(result.to_json())["command"].startswith("masquerade evaluate --data")
 
 

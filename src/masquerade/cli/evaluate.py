@@ -45,7 +45,7 @@ from masquerade.transaction import transaction
 EXAMPLE = "masquerade evaluate --data clips.csv --method blur --regions people -o results"
 BOXES = {
     "": "data output method weights regions labels preset folds seeds device workers",
-    "data": "actions private_data score_on",
+    "data": "actions private_data score_on held_out",
     "method": "method_preset outside mask_only",
     "detection": "detector models threshold scale min_size max_size every track gap carry lookback",
     "template": "keys key_weights combine gamma floor grow calibrated",
@@ -75,6 +75,9 @@ class Options(RegionConfig):
     # another manifest, on which the attackers of --data and --private-data are scored: on its test
     # clips, or on all where it has no split; wants --folds 0.
     score_on: Path | None = None
+    # what the manifest's groups are, which are in train or in test, as tables call them: people,
+    # or pairs, of whom one person may be in several.
+    held_out: str = "people"
     # how people are hidden; `masquerade methods` lists them. Its own arguments follow.
     method: str | None = None
     method_preset: str | None = None  # a named setting of the method, such as strong.
@@ -213,6 +216,7 @@ def _evaluate(argv: list[str]) -> int:
             folder=options.output,
             command=command,
             limits=limits,
+            held_out=options.held_out,
             progress=progress.follow,
             report=progress.print_line,
         )
