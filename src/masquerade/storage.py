@@ -178,6 +178,14 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@cache
+def code_digest(*patterns: str) -> str:
+    """The SHA-256 of masquerade's own source files that match patterns such as `video/*.py`."""
+    root = Path(__file__).parent
+    paths = sorted({path for pattern in patterns for path in root.glob(pattern)})
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+
+
 def weights_digest(weights: Mapping[str, Tensor]) -> str:
     """Return the SHA-256 of the names and the bytes of a state dict, in order of name."""
     content = hashlib.sha256()

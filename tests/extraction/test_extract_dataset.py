@@ -30,9 +30,11 @@ from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.errors import MasqueradeError, OutputError, UsageError
 from masquerade.extraction import extract_dataset
 from masquerade.extraction.config import (
+    FOUND_BY,
+    HIDDEN_BY,
+    READ_BY,
     ExtractionConfig,
     JoinedRegions,
-    _source_digest,
     config_digest,
     region_names,
 )
@@ -48,6 +50,7 @@ from masquerade.regions.region import Region
 from masquerade.regions.template import make_template
 from masquerade.regions.template_library import Library
 from masquerade.regions.template_regions import Templates
+from masquerade.storage import code_digest
 from masquerade.video.encoding import Encoding
 from masquerade.video.write import write_video
 
@@ -415,13 +418,27 @@ def test_the_key_has_the_text_of_networks_and_shared_files(
     read: list[str] = []
     plain = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: (read.append(path.name), plain(path))[1])
-    _source_digest.__wrapped__()
+    code_digest.__wrapped__(*HIDDEN_BY)
     assert {"optical_flow.py", "key_vit.py", "unet.py", "blend.py", "noise.py", "boxes.py"} <= set(
         read
     )
     read.clear()
-    _source_digest.__wrapped__(of_methods=False)
+    code_digest.__wrapped__(*FOUND_BY)
     assert "boxes.py" in read and "blend.py" not in read
+    read.clear()
+    code_digest.__wrapped__(*READ_BY)
+    assert {"read.py", "color.py", "extract_video.py", "stacked_clip.py", "optical_flow.py"} <= set(
+        read
+    )
+
+
+def test_clips_of_other_code_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raw video's too, which nothing was hidden in."""
+    given = [ExtractionConfig(content=content) for content in ("frames", "stacked", "packets")]
+    known = [config_digest(one) for one in given]
+    assert [config_digest(one) for one in given] == known
+    monkeypatch.setattr("masquerade.extraction.config.code_digest", lambda *patterns: "changed")
+    assert not set(known) & {config_digest(one) for one in given}
 
 
 def test_a_method_that_hides_its_arguments_is_not_cached(data: Manifest, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Run the fits of an evaluation: in parallel, cached on disk, resumed after a stop."""
 
-import functools
 import hashlib
 import itertools
 import math
@@ -36,7 +35,7 @@ from masquerade.evaluation.reconstruction import (
 from masquerade.evaluation.shared_fits import share_fits
 from masquerade.extraction.dataset import ClipDataset, mapped_clips, write_clips
 from masquerade.process_pool import processes
-from masquerade.storage import TemporaryFolder
+from masquerade.storage import TemporaryFolder, code_digest
 from masquerade.training.distributed import under_torchrun
 
 Progress = Callable[[str, int, int], None]
@@ -94,7 +93,8 @@ class Executor:
     def folder_of(self, name: str, clips: ClipDataset) -> Path:
         """The folder of a method's fits, named by the content of its clips."""
         content = hashlib.sha256(clips.digest.encode() + clips.rows.tobytes())
-        content.update(repr(replace(self.preset, attackers={})).encode() + _code_digest())
+        content.update(repr(replace(self.preset, attackers={})).encode())
+        content.update(code_digest(*FITTED_BY).encode())
         plain = re.sub(r"\W+", "-", name).strip("-")
         folder = self.folder / f"{plain}-{content.hexdigest()[:12]}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -249,14 +249,6 @@ class Executor:
         else:
             with self.opened():
                 yield from self._each(run, tasks)
-
-
-@functools.cache
-def _code_digest() -> bytes:
-    """The SHA-256 of the code that fits: when it changes, everything is fitted anew."""
-    root = Path(__file__).parents[1]
-    paths = [path for part in FITTED_BY for path in root.glob(part)]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(paths))).digest()
 
 
 def _labels_digest(labels: dict[str, IntArray]) -> str:

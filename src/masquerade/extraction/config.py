@@ -1,6 +1,5 @@
 """How videos become clips, and the digest of all that changes the clips."""
 
-import functools
 import hashlib
 import inspect
 import json
@@ -13,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
-from masquerade import methods, models, regions
 from masquerade.anonymizer import Anonymizer
 from masquerade.checkpoint import arguments
 from masquerade.datasets.clip_sampling import Padding, strided, uniform, views
@@ -21,13 +19,13 @@ from masquerade.datasets.manifest import IntArray
 from masquerade.errors import UsageError
 from masquerade.extraction import flow_clip, packet_clip, stacked_clip
 from masquerade.extraction.dataset import Shape
-from masquerade.extraction.poses import CHANNELS, PEOPLE, pose_sequence
+from masquerade.extraction.poses import CHANNELS, PEOPLE
 from masquerade.extraction.store import ENTRY
 from masquerade.methods.drawn_people import DrawnPeople
 from masquerade.models.stgcn import LANDMARKS
 from masquerade.pipeline.stream import Cover
 from masquerade.regions import REGIONS, Union
-from masquerade.storage import file_digest, weights_digest
+from masquerade.storage import code_digest, file_digest, weights_digest
 from masquerade.video.encoding import Encoding
 
 RegionFactory = Callable[[], Any]
@@ -37,6 +35,11 @@ Content = Literal["frames", "stacked", "flow", "packets", "poses", "joints"]
 Aspect = Literal["squeeze", "crop"]
 PIXELS: tuple[Content, ...] = ("frames", "stacked", "flow")
 """Contents that are made of pixels of some frames, and held in bytes."""
+READ_BY = ("extraction/*.py", "video/*.py", "models/optical_flow.py")
+FOUND_BY = ("regions/*.py", "models/*.py")
+HIDDEN_BY = (*FOUND_BY, "methods/**/*.py", "pipeline/stream.py")
+"""The files whose code makes clips, regions, and what is hidden: all are made anew when it
+changes."""
 WHOLE = ("squeeze", 1, 1)
 """The aspect, windows and crops of a clip that is one view of whole frames."""
 
@@ -221,12 +224,13 @@ def config_digest(config: ExtractionConfig) -> str:
     """Return the SHA-256 of everything about an extraction but the videos that changes its clips.
 
     These are the sampling, the method's name, arguments, weights and source text, the regions and
-    the cover, the seed, masquerade's version, and the source text of what finds regions.
+    the cover, the seed, masquerade's version, and its code that reads videos and finds regions.
     """
     from masquerade import __version__
 
     content: dict[str, Any] = {
         "masquerade": __version__,
+        "code": code_digest(*READ_BY),
         "sampling": [*config.shape, config.stride, config.sample_first, config.padding],
         "through_file": config.through_file,
         "index": ENTRY,
@@ -234,18 +238,12 @@ def config_digest(config: ExtractionConfig) -> str:
     regions = _describe_regions(config.regions)
     if config.content == "frames" and (config.aspect, config.windows, config.crops) != WHOLE:
         content["views"] = [config.aspect, config.windows, config.crops]
-    if config.content == "flow":
-        content["content"] = ["flow", file_digest(Path(inspect.getfile(flow_clip)))]
-    elif config.content in ("stacked", "packets"):
-        of = stacked_clip if config.content == "stacked" else packet_clip
-        content["content"] = [config.content, file_digest(Path(inspect.getfile(of)))]
-        content["encoding"] = str(PUBLISHED) if config.content == "packets" else None
-    elif config.content != "frames":  # masquerade's own code finds poses, on raw video too
-        content |= {
-            "content": [config.content, file_digest(Path(inspect.getfile(pose_sequence)))],
-            "regions": regions,
-            "sources": _source_digest(),
-        }
+    if config.content != "frames":
+        content["content"] = config.content
+    if config.content == "packets":
+        content["encoding"] = str(PUBLISHED)
+    elif config.content in ("poses", "joints"):  # own code finds poses, on raw video too
+        content |= {"regions": regions, "sources": code_digest(*HIDDEN_BY)}
     if config.method is not None:
         within = None
         if config.cover is not None and (mask := config.cover.within) is not None:
@@ -253,7 +251,7 @@ def config_digest(config: ExtractionConfig) -> str:
         content |= {
             "method": _describe_method(config.method),
             "regions": regions,
-            "sources": _source_digest(),
+            "sources": code_digest(*HIDDEN_BY),
             "cover": [str(part) for part in config.cover[:3]] if config.cover else "source's own",
             "within": within,
             "outside": config.outside,
@@ -268,7 +266,7 @@ def region_cache_folder(folder: Path, config: ExtractionConfig) -> Path | None:
     searched = config.method is not None or config.content == "poses"
     if not searched or content[0] in ("frame", region_class("frame")[0]):
         return None
-    content += [_source_digest(of_methods=False), config.sample_first]
+    content += [code_digest(*FOUND_BY), config.sample_first]
     return folder / f"regions-{_json_digest(content)[:12]}"
 
 
@@ -331,19 +329,6 @@ def _definition_digest(kind: Callable[..., Any]) -> str:
         return file_digest(Path(inspect.getfile(kind)))
     except (OSError, TypeError):
         return ""
-
-
-@functools.cache
-def _source_digest(*, of_methods: bool = True) -> str:
-    """Digest the source text of region sources and networks, and of methods, which share files."""
-    paths = [
-        *Path(inspect.getfile(regions)).parent.glob("*.py"),
-        *Path(inspect.getfile(models)).parent.glob("*.py"),
-    ]
-    if of_methods:
-        paths += Path(inspect.getfile(methods)).parent.glob("**/*.py")
-    texts = [path.read_bytes() for path in sorted(paths)]
-    return hashlib.sha256(b"".join(texts)).hexdigest()
 
 
 def _json_digest(content: Any) -> str:
