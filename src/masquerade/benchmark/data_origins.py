@@ -1,0 +1,54 @@
+"""Where the data of a table come from and what may be done with them, to stand beside it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from masquerade.benchmark.published import published_datasets
+from masquerade.benchmark.suite import Suite
+
+UNKNOWN = "not stated in the suite"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOrigin:
+    """A dataset as a page and a results file name it."""
+
+    name: str  # as the papers call it, or else the suite
+    holds: str  # what is in it, in a sentence; "" where that is not known
+    origin: str  # where it comes from
+    terms: str  # its licence, or the terms under which it is given
+
+
+def data_origins(suite: Suite, names: Sequence[str]) -> tuple[DataOrigin, ...]:
+    """The origin and the terms of some of a suite's datasets, each once."""
+    found = []
+    for name in dict.fromkeys(names):
+        source, of = suite.data[name], published_datasets().get(suite.data[name].dataset or "")
+        origin, terms = source.origin, source.licence
+        if source.draw is not None:
+            command = f"masquerade data mimes {source.draw}".strip()
+            origin = origin or f"drawn by `{command}`: it shows no real people"
+            terms = terms or "none: whoever draws it may use it as they like"
+        found.append(
+            DataOrigin(
+                name=of.name if of else name,
+                holds=of.holds if of else "",
+                origin=origin or UNKNOWN,
+                terms=terms or UNKNOWN,
+            )
+        )
+    return tuple(dict.fromkeys(found))
+
+
+def origins_markdown(origins: Sequence[DataOrigin]) -> str:
+    """The section of a results file about its data."""
+    lines = ["## Data", ""]
+    for one in origins:
+        holds = f" {one.holds}" if one.holds else ""
+        lines.append(f"- **{one.name}**:{holds} Origin: {_sentence(one.origin)}")
+        lines.append(f"  **Terms:** {_sentence(one.terms)}")
+    return "\n".join(lines) + "\n"
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."
