@@ -1,0 +1,98 @@
+"""Short clips for the page: of which videos, by which anonymizer, and what is never shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from masquerade.benchmark.shown_clips import LONGEST, choose_clips, show_clips
+from masquerade.datasets.manifest import Manifest, read_manifest
+from masquerade.datasets.mimes import Mimes, write_mimes
+from masquerade.evaluation import EvaluatedMethod, EvaluationConfig
+from masquerade.extraction.store import ClipCache
+from masquerade.methods import build
+from masquerade.regions import Region
+from masquerade.video.frame import Frame
+
+CONFIG = EvaluationConfig(folds=0, preset="many", allow_empty=True, allow_gaps=True)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    folder = tmp_path_factory.mktemp("mimes")
+    write_mimes(folder, Mimes(size=64, frames=8, clips=40, people=10, actions=("walk", "squat")))
+    return read_manifest(folder / "manifest.csv")
+
+
+def frames_of(path: Path) -> NDArray[np.uint8]:
+    with av.open(str(path)) as video:
+        return np.stack([f.to_ndarray(format="rgb24") for f in video.decode(video=0)])
+
+
+def test_clips_are_of_test_people_and_of_several_actions(drawn: Manifest) -> None:
+    chosen = choose_clips(drawn, CONFIG, 3)
+    assert {drawn.cells("split")[row] for row, _ in chosen} == {"test"}
+    assert {shows.split(" (")[0] for _, shows in chosen[:2]} == {"walk", "squat"}
+    assert len({shows for _, shows in chosen}) == 3 and chosen[2][1].endswith("(2)")
+    assert choose_clips(drawn, CONFIG, 0) == []
+    folds = EvaluationConfig(folds=2, preset="many")
+    assert len(choose_clips(drawn, folds, 999)) < len(drawn), "of the first fold alone"
+
+
+def test_each_row_shows_the_same_clips_and_raw_video_of_drawn_people_alone(
+    drawn: Manifest, tmp_path: Path
+) -> None:
+    lines = [
+        EvaluatedMethod(name="black & white", method=build("blacken")),
+        EvaluatedMethod(name="failed", not_applicable="training: no memory"),
+    ]
+    show = partial(show_clips, drawn, lines, CONFIG, tmp_path / "clips", number=2)
+    cache = ClipCache(folder=tmp_path / "cache")
+    found = show(drawn=True, cache=cache)
+    assert [one.row for one in found.clips] == ["raw", "raw", "black & white", "black & white"]
+    assert found.clips[0].shows == found.clips[2].shows and found.left_out == ()
+    frames = frames_of(tmp_path / "clips" / found.clips[2].file)
+    assert len(frames) == 24 and max(frames.shape[1:3]) <= LONGEST and frames.max() < 20
+    assert frames_of(tmp_path / "clips" / found.clips[0].file).max() > 100
+    again = show(drawn=False, cache=cache)
+    assert {one.row for one in again.clips} == {"black & white"}, "people may be real"
+    left = {path.name for path in (tmp_path / "clips").iterdir()}
+    assert left == {one.file for one in again.clips}, "older clips are removed"
+
+
+class Nobody:
+    """A region source that looks for people and finds none."""
+
+    name = "people"
+    look_ahead = 0
+
+    def __call__(self, frames: Iterable[Frame]) -> Iterator[Region]:
+        for _ in frames:
+            yield Region()
+
+
+def test_real_people_who_were_not_found_are_not_shown(drawn: Manifest, tmp_path: Path) -> None:
+    nobody = EvaluatedMethod(name="nobody", method=build("blacken"), regions=Nobody)
+    show = partial(show_clips, drawn, [nobody], CONFIG, tmp_path / "clips", number=1)
+    cache = ClipCache(folder=tmp_path / "cache")
+    found = show(drawn=False, cache=cache)
+    assert found.clips == () and found.left_out[0].startswith("nobody, ")
+    assert {one.row for one in show(drawn=True, cache=cache).clips} == {"raw", "nobody"}
+
+
+def test_noise_has_no_known_seed(drawn: Manifest, tmp_path: Path) -> None:
+    noisy = [EvaluatedMethod(name="selective", method=build("selective"))]
+    shown = []
+    for name in ("a", "b"):
+        cache = ClipCache(folder=tmp_path / name)
+        found = show_clips(
+            drawn, noisy, CONFIG, tmp_path / f"{name}-clips", number=1, drawn=False, cache=cache
+        )
+        shown.append(frames_of(tmp_path / f"{name}-clips" / found.clips[0].file))
+    assert np.abs(shown[0].astype(int) - shown[1]).mean() > 5
