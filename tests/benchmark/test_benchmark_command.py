@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,8 @@ about = "seconds"
 
 [data.drawn]
 manifest = "{data}/mimes/manifest.csv"
+origin = "ours"
+licence = "For tests."
 
 [[tables]]
 name = "drawn"
@@ -61,7 +64,8 @@ def done(suite: Path) -> Path:
 
 @pytest.mark.slow
 def test_a_suite_trains_attacks_and_writes_its_tables(done: Path) -> None:
-    result = from_json((done / "results" / "drawn.json").read_text())
+    results = done / "results" / "small"
+    result = from_json((results / "drawn.json").read_text())
     assert [row.name for row in result.rows] == ["raw", "black", "trained", "failed"]
     assert result.rows[1].not_applicable is None
     assert result.rows[2].not_applicable is None
@@ -69,11 +73,15 @@ def test_a_suite_trains_attacks_and_writes_its_tables(done: Path) -> None:
     assert "training" in (result.rows[3].not_applicable or "")
     assert "A note on the data." in result.limits
     assert "masquerade benchmark" in result.command
-    markdown = (done / "results" / "drawn.md").read_text()
+    markdown = (results / "drawn.md").read_text()
+    assert "## Data\n\n- **drawn**: Origin: ours.\n  **Terms:** For tests." in markdown
     assert "| black less raw | -" in markdown and "| trained less raw | " in markdown
     assert "failed less raw" not in markdown
     page = (done / "index.html").read_text()
-    assert "48 drawn clips" in page and "trained" in page
+    assert "48 drawn clips" in page and "trained" in page and "For tests." in page
+    shown = re.findall('<video.*? aria-label="(.*?): .*?" .*?src="data:video/mp4;base64,', page)
+    assert sorted(shown) == ["black", "black", "trained", "trained"]
+    assert len(list((results / "drawn-clips").glob("*.mp4"))) == 4 and len(page) < 1_000_000
     assert (done / "table.csv").exists() and (done / "trade-off.png").exists()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from masquerade.benchmark.beside import beside_paper, our_cells
+from masquerade.benchmark.beside import beside_paper, our_cells, our_scores
 from masquerade.benchmark.suite import Suite, parse_suite
 from masquerade.evaluation.results import SCHEMA, Attack, Evaluation, Finding, NetworkMean, Row
 from masquerade.metrics.intervals import Score
@@ -85,6 +85,10 @@ def cells(of: Suite, *rows: Row) -> dict[str, dict[int, str]]:
     return our_cells(of, of.table("t"), evaluation(*rows))
 
 
+def section(of: Suite, found: Evaluation) -> str:
+    return beside_paper(of.table("t"), our_scores(of, of.table("t"), found))
+
+
 def test_each_score_stands_under_its_dataset_label_and_metric() -> None:
     mine = (
         finding("action", "top-1", 0.5, use="utility"),
@@ -153,7 +157,7 @@ def test_where_the_mean_over_networks_was_asked_for_it_stands_there() -> None:
     short = {name: [cells[0].split()[0], cells[1].split()[0]] for name, cells in found.items()}
     learned = ["80.00", "60.00"]  # from what they are scored on
     assert short == {"Original": learned, "Pixelate 4": ["50.00", "40.00"], "BDQ": learned}
-    page = beside_paper(of, of.table("t"), evaluation(row("raw", *both)))
+    page = section(of, evaluation(row("raw", *both)))
     assert "the mean over networks" in page and "strongest" not in page.splitlines()[2]
 
 
@@ -168,14 +172,12 @@ def test_lines_of_ours_stand_under_the_printed_ones_and_under_empty_figures() ->
     of = suite("stprivacy-known", "VP-HMDB51", [RAW, BLUR])
     mine = finding("action", "top-1", 0.5, use="utility")
     out = evaluation(row("raw", mine), row("WeakBlur", not_applicable="it failed"))
-    page = beside_paper(of, of.table("t"), out).splitlines()
+    page = section(of, out).splitlines()
     at = next(i for i, line in enumerate(page) if line.startswith("| Raw |"))
     assert page[at + 1] == "| *Raw, here* | 50.00 [40.00, 60.00] |  |  |  |  |  |"
     assert any(line.startswith("| *WeakBlur, here* | n/a | n/a | n/a |") for line in page)
     figure = suite("selective-fig8", "KTH", [{"name": "warped noise", "method": "selective"}])
-    page = beside_paper(
-        figure, figure.table("t"), evaluation(row("raw"), row("warped noise", mine))
-    )
+    page = section(figure, evaluation(row("raw"), row("warped noise", mine)))
     assert "| *warped noise, here* |  |  | 50.00 [40.00, 60.00] |" in page
 
 
@@ -190,14 +192,14 @@ def test_without_a_printed_table_there_is_no_section() -> None:
         },
         "mine",
     )
-    assert beside_paper(plain, plain.table("t"), evaluation(row("raw"))) == ""
-    assert "## Beside the paper" in beside_paper(of, of.table("t"), evaluation(row("raw")))
+    assert section(plain, evaluation(row("raw"))) == ""
+    assert "## Beside the paper" in section(of, evaluation(row("raw")))
 
 
 @pytest.mark.parametrize("void", ["all is void", None])
 def test_what_is_void_is_said(void: str | None) -> None:
     of = suite("stprivacy-known", "VP-HMDB51", [RAW])
     lost = replace(finding("action", "top-1", 0.5, use="utility"), void="chance")
-    page = beside_paper(of, of.table("t"), replace(evaluation(row("raw", lost)), void=void))
+    page = section(of, replace(evaluation(row("raw", lost)), void=void))
     assert ("VOID: all is void" in page) == (void is not None)
     assert "50.00 [40.00, 60.00] void" in page

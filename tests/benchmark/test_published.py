@@ -242,6 +242,7 @@ def parse(text: str) -> list[PublishedTable]:
 def test_a_file_is_read_as_it_stands() -> None:
     (table,) = parse(TABLE)
     assert [row.values for row in table.rows] == [(90.0, 0.5), (80.0, None)]
+    assert [row.printed for row in table.rows] == [("90.0", "0.5"), ("80", "")]
     assert [(row.raw, row.method) for row in table.rows] == [(True, None), (False, "blur")]
 
 

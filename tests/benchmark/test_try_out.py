@@ -86,7 +86,7 @@ def test_a_papers_suite_runs_from_the_datasets_folders_to_its_tables(
     name: str, given: Path, tmp_path: Path
 ) -> None:
     """Of one table raw video and one row, a trained one if there is any: all rows take hours."""
-    suite, results = read_suite(name), tmp_path / "try-out" / "results"
+    suite, results = read_suite(name), tmp_path / "try-out" / "results" / name
     table = suite.tables[0]
     some = [row for row in table.rows if row.train is not None][:1]
     some = some or [row for row in table.rows if row.method is not None][:1]

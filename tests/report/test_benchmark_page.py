@@ -12,19 +12,21 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 from made_rows import HOSTILE
 
+from masquerade.benchmark.beside import OurScores
+from masquerade.benchmark.data_origins import DataOrigin
+from masquerade.benchmark.published import load_published
 from masquerade.errors import UsageError
 from masquerade.evaluation.results import Evaluation, from_json
 from masquerade.report.ablations import find_ablations, split_name
-from masquerade.report.benchmark_page import render_benchmark, write_report
+from masquerade.report.benchmark_page import TableContext, render_benchmark, write_report
 from masquerade.report.embedded_clips import Clip, embed_clips
-from masquerade.report.printed_tables import Beside
+from masquerade.report.printed_tables import Beside, printed_lines
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 VOID_TAGS = {"meta", "link", "br", "img", "input", "hr"}
@@ -168,6 +170,15 @@ def test_the_folder_has_the_same_as_files(table: Evaluation, tmp_path: Path) -> 
     assert names - {"index.html"} <= linked
 
 
+def test_results_that_lie_there_already_are_linked_and_not_written_again(
+    table: Evaluation, tmp_path: Path
+) -> None:
+    write_report(tmp_path, [table], title="Ward", results=["results/mine/ward.json"])
+    assert not (tmp_path / "results.json").exists()
+    page = (tmp_path / "index.html").read_text("utf-8")
+    assert {"href": "results/mine/ward.json"} in parsed(page).named("a")
+
+
 def test_results_of_several_evaluations_have_names_of_their_own(
     table: Evaluation, tmp_path: Path
 ) -> None:
@@ -196,28 +207,67 @@ def test_names_have_a_prefix_and_a_parameter(name: str, parts: tuple[str, float 
     assert split_name(name) == parts
 
 
+def text_of(page: str) -> str:
+    return " ".join(" ".join(parsed(page).texts).split())
+
+
 def test_printed_scores_that_a_guess_reaches_are_marked(table: Evaluation) -> None:
-    columns = [
-        SimpleNamespace(dataset="VP", metric="top-1", label="action", measures="action"),
-        SimpleNamespace(dataset="VP", metric="F1", label="private", measures="private"),
-    ]
-    printed = SimpleNamespace(
-        citation="Somebody et al.",
-        where="Table 1",
-        title="known actions",
-        protocol="One split.",
-        source="Printed twice.",
-        columns=columns,
-        rows=[SimpleNamespace(name="Theirs & co", note="other attackers", values=(51.4, 0.613))],
+    page = render_benchmark(
+        [table], title="Ward", published=[Beside(table=load_published("stprivacy-known"))]
     )
-    guess = SimpleNamespace(guess="all positive", knows="nothing", value=0.7)
-    reached = [SimpleNamespace(row=0, column=1, floors=[guess])]
-    beside = Beside(table=printed, reached=reached, ours=[("stprivacy", (60.0, None))])
-    page = render_benchmark([table], title="Ward", published=[beside])
-    said = " ".join(" ".join(parsed(page).texts).split())
-    assert "51.4" in said and ".613 ▼" in said and "stprivacy, measured here 60.0" in said
-    assert "all positive scores .700 and knows nothing of a video" in said
+    said = text_of(page)
+    assert "Raw 51.44 .673 ▼ 75.58" in said and "74.60" not in said
+    assert "all positive scores .696 and knows nothing of a video" in said
     assert "▼" not in render_benchmark([table], title="Ward")
+
+
+def test_printed_scores_keep_their_digits(table: Evaluation) -> None:
+    papers = [Beside(table=load_published(name)) for name in ("stprivacy-unseen", "spact-novel")]
+    said = text_of(render_benchmark([table], title="Ward", published=papers))
+    assert "81.04 .645 ▼ 74.60" in said, "with the zero at the end"
+    assert "24.1 36.1" in said and ".46" in said, "without a digit that is not printed"
+
+
+def test_our_lines_stand_under_the_printed_ones_of_one_table(table: Evaluation) -> None:
+    ours = [
+        OurScores(title="VP-HMDB51", attackers="the strongest", cells={"VITA": {0: "47.00"}}),
+        OurScores(title="VP-UCF101", attackers="the strongest", cells={"VITA": {3: "77.00"}}),
+        OurScores(
+            title="again", attackers="others", cells={"VITA": {0: "9.00"}, "mine": {0: "n/a"}}
+        ),
+        OurScores(title="tried", attackers="tiny", cells={"VITA": {4: ".111"}}, void="a try-out"),
+    ]
+    beside = Beside(table=load_published("stprivacy-known"), ours=ours)
+    lines = [(one.name, one.ours, one.note) for one in printed_lines(beside)]
+    at = lines.index(("VITA", False, ""))
+    assert lines[at + 1 : at + 4] == [
+        ("VITA", True, ""),
+        ("VITA", True, ""),
+        ("VITA", True, "void"),
+    ]
+    assert lines[-1] == ("mine", True, "")
+    cells = [[cell.text for cell in one.cells] for one in printed_lines(beside)]
+    assert cells[at + 1] == ["47.00", "", "", "77.00", "", ""], "of two tables, in one line"
+    said = text_of(render_benchmark([table], title="Ward", published=[beside]))
+    assert said.count("VITA, measured here") == 3 and "Measured here as VP-UCF101" in said
+    assert "Void: a try-out." in said
+
+
+def test_data_have_their_origin_and_terms_beside_the_table(table: Evaluation) -> None:
+    origin = DataOrigin(
+        name="VP <HMDB51>",
+        holds="Clips.",
+        origin="films (https://example.org/hmdb), by `data convert`",
+        terms="Research only",
+    )
+    page = render_benchmark([table], title="Ward", contexts=[TableContext(origins=[origin])])
+    said = text_of(page)
+    assert (
+        "VP <HMDB51> : Clips. Origin: films ( https://example.org/hmdb ), by data convert" in said
+    )
+    assert "Terms: Research only." in said
+    assert {"href": "https://example.org/hmdb", "rel": "noreferrer"} in parsed(page).named("a")
+    assert page.index("Research only") < page.index("What is kept against what is read")
 
 
 @pytest.fixture
@@ -238,24 +288,38 @@ def clip(tmp_path: Path) -> Path:
 def test_videos_are_in_the_page_and_do_not_play_by_themselves(
     table: Evaluation, clip: Path
 ) -> None:
-    page = render_benchmark([table], title="Ward", videos=[Clip("figure .5", clip, "a <walk>")])
+    context = TableContext(videos=[Clip("figure .5", clip, "a <walk>")])
+    page = render_benchmark([table], title="Ward", contexts=[context])
     (video,) = parsed(page).named("video")
     assert str(video["src"]).startswith("data:video/mp4;base64,")
     assert str(video["poster"]).startswith("data:image/jpeg;base64,")
     assert {"muted", "loop", "playsinline", "controls"} <= video.keys()
     assert video["preload"] == "none" and "autoplay" not in video
-    assert video["aria-label"] == "output of figure .5" and "a &lt;walk&gt;" in page
+    assert video["aria-label"] == "figure .5: a <walk>" and "a &lt;walk&gt;" in page
+
+
+def test_videos_of_one_source_stand_side_by_side(table: Evaluation, clip: Path) -> None:
+    names = [("raw", "walk"), ("raw", "fall"), ("blur", "walk"), ("blur", "fall")]
+    context = TableContext(
+        videos=[Clip(name, clip, shows) for name, shows in names], left_out=["elr: it failed"]
+    )
+    page = render_benchmark([table, table], title="Ward", contexts=[TableContext(), context])
+    shown = [str(one["aria-label"]) for one in parsed(page).named("video")]
+    assert shown == ["raw: walk", "blur: walk", "raw: fall", "blur: fall"]
+    assert "1 not shown elr: it failed" in text_of(page)
+    assert page.index("<video") > page.index('id="data-2"')
 
 
 def test_videos_beyond_the_limit_are_left_out_and_named(table: Evaluation, clip: Path) -> None:
     (one,), none = embed_clips([Clip("first", clip)])
     size = len(one.url) + len(one.poster)
-    both = [Clip("first", clip), Clip("second", clip)]
+    both = [Clip("first", clip, "walk"), Clip("second", clip, "walk")]
     found, left_out = embed_clips(both, limit=2 * size - 1)
     assert [c.name for c in found] == ["first"] and [c.name for c in left_out] == ["second"]
     assert not none
-    page = render_benchmark([table], title="Ward", videos=both, limit=2 * size - 1)
-    assert "Left out, since the page would become too large: second (short.mp4)" in page
+    contexts = [TableContext(videos=both)]
+    page = render_benchmark([table], title="Ward", contexts=contexts, limit=2 * size - 1)
+    assert "second, walk: the page would become too large." in page
 
 
 def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
@@ -263,6 +327,36 @@ def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
         embed_clips([Clip("a", tmp_path / "a.avi")])
     with pytest.raises(UsageError, match="no file"):
         embed_clips([Clip("a", tmp_path / "a.mp4")])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None or sys.platform != "linux", reason="needs chromium")
+def test_videos_play_in_a_browser_without_a_network(
+    table: Evaluation, clip: Path, tmp_path: Path
+) -> None:
+    from playwright.sync_api import sync_playwright
+
+    videos = [Clip(name, clip, "walk") for name in ("raw", "blur")]
+    write_report(tmp_path, [table], title="Ward", contexts=[TableContext(videos=videos)])
+    asked: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_context(offline=True).new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((tmp_path / "index.html").as_uri())
+        assert page.evaluate("[...document.querySelectorAll('video')].every(one => one.paused)")
+        page.get_by_role("button", name="Play all").click()
+        played = (
+            "[...document.querySelectorAll('video')].every(v => v.played.length && v.currentTime"
+        )
+        page.wait_for_function(f"{played} > .1)")
+        assert page.evaluate(f"{played} && v.readyState >= 2 && v.videoWidth === 64)")
+        page.get_by_role("button", name="Pause all").click()
+        page.get_by_role("button", name="Play all").wait_for()
+        page.locator("video").first.press("Enter")
+        page.get_by_role("button", name="Pause all").wait_for()
+        browser.close()
+    assert not [url for url in asked if not url.startswith(("file:", "data:"))]
 
 
 @pytest.mark.slow

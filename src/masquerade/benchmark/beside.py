@@ -7,9 +7,11 @@ others. So each stands in a line of its own, with its interval, under the printe
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from masquerade.benchmark.published import PublishedColumn, PublishedTable, load_published
-from masquerade.benchmark.published_markdown import format_printed, markdown
+from masquerade.benchmark.published import PublishedColumn, load_published
+from masquerade.benchmark.published_markdown import format_score, markdown
 from masquerade.benchmark.suite import Suite, SuiteRow, SuiteTable
 from masquerade.evaluation.metric_specs import F1_THRESHOLDS, mean_name
 from masquerade.evaluation.results import Evaluation, Finding, Row
@@ -25,31 +27,57 @@ LABELS = {  # of our manifests, by labels of the printed columns
 ALL = "private attributes"  # in the printed columns: the mean over them
 
 
-def beside_paper(suite: Suite, table: SuiteTable, found: Evaluation) -> str:
-    """The section with the printed table and our lines in it; nothing where there is none."""
+@dataclass(frozen=True, kw_only=True)
+class OurScores:
+    """What one of our tables has to say beside a printed one."""
+
+    title: str  # of our table
+    attackers: str  # whose scores they are
+    cells: Mapping[str, Mapping[int, str]]  # by row and by column of the printed table
+    void: str | None = None  # why they mean nothing; None: they do
+
+
+def our_scores(suite: Suite, table: SuiteTable, found: Evaluation) -> OurScores | None:
+    """Our scores beside the printed table; None: there is none."""
     if table.published is None:
+        return None
+    return OurScores(
+        title=table.title,
+        attackers=_attackers(table),
+        cells=our_cells(suite, table, found),
+        void=found.void,
+    )
+
+
+def beside_paper(table: SuiteTable, ours: OurScores | None) -> str:
+    """The section with the printed table and our lines in it; nothing where there is none."""
+    if table.published is None or ours is None:
         return ""
     printed = load_published(table.published)
-    parts = ["## Beside the paper", "", _how(table, printed)]
-    if found.void:
-        parts += ["", f"**Our lines are VOID: {found.void}**"]
-    parts += ["", markdown(printed, here=our_cells(suite, table, found))]
+    how = (
+        f"Lines with *here* are ours, with 95 % intervals: {ours.attackers}. The others are "
+        f"printed in {printed.where}, and were reproduced by nobody here; theirs are other "
+        "attackers, and often other clips. Marks say which printed scores a guess reaches."
+    )
+    parts = ["## Beside the paper", "", how]
+    if ours.void:
+        parts += ["", f"**Our lines are VOID: {ours.void}**"]
+    parts += ["", markdown(printed, here=ours.cells)]
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _how(table: SuiteTable, printed: PublishedTable) -> str:
-    attackers = "the strongest attacker's, chosen on validation clips"
-    if table.published_attackers is not None:
-        attackers = f"those of the strongest attacker of the family {table.published_attackers}"
-        attackers += " (of trained methods, of all families)"
+def _attackers(table: SuiteTable) -> str:
     if "--average" in shlex.split(table.evaluate):
-        attackers = "the mean over networks, of clips for the action and of single frames for "
-        attackers += "privacy, trained as the paper's"
-    return (
-        f"Lines with *here* are ours, with 95 % intervals: {attackers}. The others are printed in "
-        f"{printed.where}, and were reproduced by nobody here; theirs are other attackers, and "
-        "often other clips. Marks say which printed scores a guess reaches."
-    )
+        return (
+            "the mean over networks, of clips for the action and of single frames for privacy, "
+            "trained as the paper's"
+        )
+    if table.published_attackers is not None:
+        return (
+            f"those of the strongest attacker of the family {table.published_attackers} (of "
+            "trained methods, of all families)"
+        )
+    return "the strongest attacker's, chosen on validation clips"
 
 
 def our_cells(suite: Suite, table: SuiteTable, found: Evaluation) -> dict[str, dict[int, str]]:
@@ -89,9 +117,9 @@ def _cell(table: SuiteTable, row: SuiteRow, line: Row, column: PublishedColumn) 
     score = None if finding is None else _score(table, row, line, finding)
     if finding is None or score is None or score.value is None:
         return ""
-    text = format_printed(_in_unit(score.value, column), column)
+    text = format_score(_in_unit(score.value, column), column)
     if score.low is not None and score.high is not None:
-        ends = (format_printed(_in_unit(end, column), column) for end in (score.low, score.high))
+        ends = (format_score(_in_unit(end, column), column) for end in (score.low, score.high))
         text += f" [{', '.join(ends)}]"
     return f"{text} void" if finding.void else text
 
@@ -146,7 +174,7 @@ def _trade_off(table: SuiteTable, row: SuiteRow, line: Row, column: PublishedCol
     if values[0] is None or values[1] is None:
         return ""
     f_half = (values[0] + 1 - values[1]) / 2
-    return format_printed(f_half, column) + (" void" if action.void or private.void else "")
+    return format_score(f_half, column) + (" void" if action.void or private.void else "")
 
 
 def _in_unit(value: float, column: PublishedColumn) -> float:

@@ -9,18 +9,30 @@ Two papers' tables are never mixed: baselines of the same name have other attack
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from masquerade.errors import MasqueradeError, UsageError
 
 UNITS: dict[str, Literal["%", "1"]] = {"top-1": "%", "cMAP": "%", "F1": "1", "f_.5": "1"}
 NOT_PRINTED = "-"  # in the files; None in a row's values
 PAPERS = ("stprivacy", "spact", "selective")  # files of `tables/`, in the order of a listing
+
+
+class _Written(float):
+    """A number that remembers the digits it is written with."""
+
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        """The number that a text says."""
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +80,7 @@ class PublishedRow:
     regions: str | None  # `people` or `frame`: what was hidden; None: the method chooses itself
     note: str  # what differs from the other rows, such as other attackers; "" for nothing
     values: tuple[float | None, ...]  # one a column; None where not printed
+    printed: tuple[str, ...]  # the same with the paper's own digits, such as 74.60; "" for None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +178,8 @@ def parse_tables(
     Raises:
         MasqueradeError: something in it is wrong; the message says which table and row.
     """
-    given = take(parse_toml(text, paper), paper, {"citation": str, "methods": dict, "table": list})
+    plain = parse_toml(text, paper, number=_Written)
+    given = take(plain, paper, {"citation": str, "methods": dict, "table": list})
     methods = {name: _method(each, f"{paper}, {name}") for name, each in given["methods"].items()}
     tables: list[PublishedTable] = []
     for each in given["table"]:
@@ -179,14 +193,14 @@ def parse_tables(
     return tables
 
 
-def parse_toml(text: str, where: str) -> dict[str, Any]:
-    """The content of a TOML file.
+def parse_toml(text: str, where: str, *, number: Callable[[str], float] = float) -> dict[str, Any]:
+    """The content of a TOML file, in which `number` reads what has a decimal point.
 
     Raises:
         MasqueradeError: it is no TOML.
     """
     try:
-        return tomllib.loads(text)
+        return tomllib.loads(text, parse_float=number)
     except tomllib.TOMLDecodeError as error:
         raise MasqueradeError(f"{where} is not TOML: {error}.") from error
 
@@ -223,11 +237,14 @@ def _method(given: Any, where: str) -> dict[str, Any]:
     if "method" not in record and record.keys() & {"preset", "arguments"}:
         raise MasqueradeError(f"{where} has arguments and no method; name the method.")
     nothing: dict[str, Any] = {"raw": False, "method": None, "preset": None, "regions": None}
-    arguments = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in record.pop("arguments", {}).items()
-    }
+    arguments = {key: _argument(value) for key, value in record.pop("arguments", {}).items()}
     return {**nothing, "note": "", **record, "arguments": arguments}
+
+
+def _argument(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_argument(one) for one in value)
+    return float(value) if isinstance(value, float) else value
 
 
 def _table(
@@ -296,12 +313,15 @@ def _row(
         None if cell == NOT_PRINTED else _score(cell, column, f"{table}, {name}")
         for cell, column in zip(cells, columns, strict=True)
     )
-    return PublishedRow(name=name, values=values, **methods[name])
+    printed = tuple(
+        "" if cell == NOT_PRINTED else getattr(cell, "text", str(cell)) for cell in cells
+    )
+    return PublishedRow(name=name, values=values, printed=printed, **methods[name])
 
 
 def _score(cell: Any, column: PublishedColumn, where: str) -> float:
     highest = 100.0 if column.unit == "%" else 1.0
-    if type(cell) not in (int, float) or not 0 <= cell <= highest:
+    if type(cell) not in (int, float, _Written) or not 0 <= cell <= highest:
         raise MasqueradeError(
             f"{where}: {cell!r} is no {column.metric} from 0 to {highest:g}; "
             f"write {NOT_PRINTED!r} where nothing is printed."

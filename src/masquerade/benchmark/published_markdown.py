@@ -33,8 +33,8 @@ def markdown(
     lines.append("| --- |" + " --- |" * len(table.columns))
     for i, row in enumerate(table.rows):
         cells = [
-            _cell(value, column, beaten.get((i, j)))
-            for j, (value, column) in enumerate(zip(row.values, table.columns, strict=True))
+            _cell(text, column, beaten.get((i, j)))
+            for j, (text, column) in enumerate(zip(row.printed, table.columns, strict=True))
         ]
         lines.append(f"| {row.name} | " + " | ".join(cells) + " |")
         lines += _ours(row.name, table, here)
@@ -68,18 +68,21 @@ def _legend(table: PublishedTable, beaten: Sequence[Beaten]) -> list[str]:
             assumes = f"; assumed: {best.assumes}" if best.assumes else ""
             lines.append(
                 f"{_MARK[knows]} {at.dataset}, {at.label}, {at.metric}: "
-                f"{format_printed(best.value, at)} is scored by "
+                f"{format_score(best.value, at)} is scored by "
                 f"{best.guess!r}, who knows {knows} of a video ({best.how}{assumes})."
             )
     return ["  \n".join(lines), ""] if lines else []
 
 
-def format_printed(value: float, column: PublishedColumn) -> str:
-    """A score as the papers print its metric: percent with two digits, F1 and f without zero."""
-    if column.unit == "%":
-        return f"{value:.2f}"
-    digits = 2 if column.metric.startswith("f_") else 3
-    return f"{value:.{digits}f}".removeprefix("0")
+def format_score(value: float, column: PublishedColumn) -> str:
+    """A score of ours as the papers print its metric: percent with two digits, F1 and f below 1."""
+    digits = 3 if column.metric == "F1" else 2
+    return format_printed(f"{value:.{digits}f}", column)
+
+
+def format_printed(text: str, column: PublishedColumn) -> str:
+    """A printed score with all its digits, and of F1 and f without the zero before the point."""
+    return text if column.unit == "%" else text.removeprefix("0")
 
 
 def _heading(column: PublishedColumn) -> str:
@@ -88,7 +91,7 @@ def _heading(column: PublishedColumn) -> str:
     return f"{column.dataset} {column.label}, {column.metric}{unit} {arrow}"
 
 
-def _cell(value: float | None, column: PublishedColumn, beaten: Beaten | None) -> str:
-    if value is None:
+def _cell(text: str, column: PublishedColumn, beaten: Beaten | None) -> str:
+    if not text:
         return "–"  # noqa: RUF001
-    return format_printed(value, column) + (_MARK[beaten.knows] if beaten else "")
+    return format_printed(text, column) + (_MARK[beaten.knows] if beaten else "")

@@ -4,9 +4,10 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,9 +16,9 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from masquerade import __version__
 from masquerade.anonymizer import Anonymizer
-from masquerade.benchmark.beside import beside_paper
+from masquerade.benchmark.beside import OurScores, beside_paper, our_scores
 from masquerade.benchmark.commands import Commands, LocalCommands, RayCommands
-from masquerade.benchmark.guessing import beaten_by_guessing
+from masquerade.benchmark.data_origins import data_origins, origins_markdown
 from masquerade.benchmark.jobs import (
     Durations,
     Job,
@@ -31,7 +32,15 @@ from masquerade.benchmark.jobs import (
     training_jobs,
     with_needed,
 )
+from masquerade.benchmark.kept_tables import (
+    ABOUT,
+    KeptTable,
+    clips_folder,
+    kept_tables,
+    results_folder,
+)
 from masquerade.benchmark.published import load_published
+from masquerade.benchmark.shown_clips import show_clips
 from masquerade.benchmark.suite import (
     Suite,
     SuiteRow,
@@ -54,10 +63,12 @@ from masquerade.evaluation.chosen_recognizers import with_recognizers
 from masquerade.evaluation.paired_comparison import paired_scores
 from masquerade.evaluation.presets import get_preset
 from masquerade.evaluation.published_start import from_published
+from masquerade.extraction.store import ClipCache
 from masquerade.ranges import Checked, Count, Whole
 from masquerade.ray_cluster import ray_cluster, wants_gpu
-from masquerade.report.benchmark_page import write_report
+from masquerade.report.benchmark_page import TableContext, write_report
 from masquerade.report.differences import differences_markdown
+from masquerade.report.embedded_clips import Clip
 from masquerade.report.printed_tables import Beside
 from masquerade.report.table import show
 from masquerade.training.distributed import refuse_torchrun
@@ -101,6 +112,9 @@ class Options(Checked):
     # do it all on a few clips with tiny networks, into a folder `try-out` of -o, to see whether
     # everything is there; the results are void.
     try_out: bool = False
+    # short clips of each row that the page shows: what comes out of its method, and raw video of
+    # drawn people alone; 0: none.
+    videos: Whole = 2
     json: bool = False  # print the results as JSON.
 
 
@@ -181,19 +195,13 @@ def main(argv: list[str]) -> int:
                 write_tried(places.whole(suite, name), places.manifest(suite, name))
         runner.run(training)
         results = [
-            run_table(suite, one, places, runner.failures, command, progress)
+            run_table(suite, one, places, runner.failures, command, progress, videos=options.videos)
             for one in planned
             if not any(f"data {name}" in runner.failures for name in datasets(suite, [one.table]))
         ]
-    if results:
-        write_report(
-            places.folder,
-            results,
-            title=suite.title,
-            published=[printed_beside(one.table) for one in planned if one.table.published],
-            about={"masquerade": __version__, "command": command},
-        )
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    if results:
+        write_page(places.folder, command, report=partial(errors.print, markup=False))
     for name, why in runner.failures.items():
         errors.print(f"masquerade: {name}: {why}", markup=False)
     if options.json:
@@ -349,8 +357,10 @@ def run_table(
     failures: Mapping[str, str],
     command: str,
     progress: StepProgress,
+    *,
+    videos: int,
 ) -> Evaluation:
-    """Attack the rows of a table and write its results."""
+    """Attack the rows of a table, and write its results and the clips that its page shows."""
     table, options = planned.table, planned.options
     config = evaluation.config_of(options)
     manifest, limits = evaluation.read_clips(options)
@@ -382,21 +392,77 @@ def run_table(
         report=progress.print_line,
     )
     result = replace(result, void=VOID) if places.tried else result
-    more = [beside_paper(suite, table, result)]
+    ours, origins = our_scores(suite, table, result), data_origins(suite, datasets(suite, [table]))
+    more = [origins_markdown(origins), beside_paper(table, ours)]
     known = [row.name for row in result.rows]
     if others := [name for name in table.compared_with if name in known]:
         paired = paired_scores(manifest, lines, config, folder=folder, progress=progress.follow)
         more.append(differences_markdown(result, paired, others))
+    shown = show_clips(
+        manifest,
+        lines,
+        config,
+        clips_folder(places.folder, suite.name, table.name),
+        number=videos,
+        drawn=all(suite.data[name].draw is not None for name in table.attacked),
+        cache=ClipCache(folder=folder / "clips", limit=config.store_limit * 1e9),
+        progress=progress.follow,
+    )
+    kept = KeptTable(
+        name=table.name,
+        suite=suite.name,
+        title=suite.title,
+        place=[one.name for one in suite.tables].index(table.name),
+        masquerade=__version__,
+        published=table.published,
+        ours=ours,
+        origins=origins,
+        shown=shown,
+    )
     evaluation.write_results(
-        result, places.folder / "results", table.name, more="\n".join(filter(None, more))
+        result,
+        results_folder(places.folder, suite.name),
+        table.name,
+        more="\n".join(filter(None, more)),
+        others={f"{table.name}{ABOUT}": kept.to_json()},
     )
     return result
 
 
-def printed_beside(table: SuiteTable) -> Beside:
-    """The paper's table that a table stands beside, with what a guess reaches in it."""
-    printed = load_published(table.published or "")
-    return Beside(table=printed, reached=beaten_by_guessing(printed))
+def write_page(folder: Path, command: str, *, report: Callable[[str], None]) -> None:
+    """Write the page and its files anew, of all tables that were ever measured in a folder."""
+    kept = kept_tables(folder, report=report)
+    titles = list(dict.fromkeys(one.title for one, _ in kept))
+    printed: dict[str, list[OurScores]] = {}
+    for one, _ in kept:
+        if one.published is not None and one.ours is not None:
+            printed.setdefault(one.published, []).append(one.ours)
+    write_report(
+        folder,
+        [result for _, result in kept],
+        title=titles[0] if len(titles) == 1 else f"Tables of {len(titles)} benchmarks",
+        published=[Beside(table=load_published(name), ours=ours) for name, ours in printed.items()],
+        contexts=[_context(folder, one, several=len(titles) > 1) for one, _ in kept],
+        about={
+            "masquerade": ", ".join(dict.fromkeys(one.masquerade for one, _ in kept)),
+            "last command": command,
+        },
+        results=[f"{results_folder(Path(), one.suite) / one.name}.json" for one, _ in kept],
+    )
+
+
+def _context(folder: Path, kept: KeptTable, *, several: bool) -> TableContext:
+    clips = clips_folder(folder, kept.suite, kept.name)
+    return TableContext(
+        suite=kept.title if several else "",
+        origins=kept.origins,
+        videos=[
+            Clip(one.row, clips / one.file, one.shows)
+            for one in kept.shown.clips
+            if (clips / one.file).exists()  # people may remove what they do not want to be shown
+        ],
+        left_out=kept.shown.left_out,
+    )
 
 
 def row_words(suite: Suite, table: SuiteTable, row: SuiteRow, places: Places) -> list[str]:

@@ -4,7 +4,7 @@ import re
 import shlex
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -401,14 +401,24 @@ def mask_only_lines(line: EvaluatedMethod) -> list[EvaluatedMethod]:
 
 
 def write_results(
-    result: Evaluation, folder: Path, name: str = "results", *, more: str = ""
+    result: Evaluation,
+    folder: Path,
+    name: str = "results",
+    *,
+    more: str = "",
+    others: Mapping[str, str] | None = None,
 ) -> None:
-    """Write an evaluation as NAME.json and NAME.md, which `more` ends, into a folder, together."""
+    """Write an evaluation as NAME.json and NAME.md, which `more` ends, into a folder, together.
+
+    `others` are other files of the folder, texts by name, which appear with them.
+    """
     try:
         with transaction(overwrite=True) as path:
             path(folder / f"{name}.json").write_text(result.to_json() + "\n", "utf-8")
             path(folder / f"{name}.md").write_text(
                 "\n".join([markdown(result), *([more] if more else [])]), "utf-8"
             )
+            for other, text in (others or {}).items():
+                path(folder / other).write_text(text, "utf-8")
     except OSError as error:
         raise MasqueradeError(f"{folder} cannot be written: {error.strerror}.") from error

@@ -6,20 +6,23 @@ Everything on the page is read from results; it needs no network, and no script 
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import jinja2
+from jinja2.utils import urlize
 from markupsafe import Markup
 
+from masquerade.benchmark.data_origins import DataOrigin
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation.results import Control, Evaluation, Finding, Row
 from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import f_lambda_sweep, normalised
 from masquerade.report.ablations import Panel, ablation_panels
 from masquerade.report.benchmark_tables import csv_table, latex_table
-from masquerade.report.embedded_clips import LIMIT, Clip, embed_clips
-from masquerade.report.printed_tables import Beside, format_printed, printed_cells
+from masquerade.report.embedded_clips import LIMIT, Clip, EmbeddedClip, embed_clips
+from masquerade.report.printed_tables import Beside, printed_lines
 from masquerade.report.svg_charts import Bar, Guide, Point, Series, bars, lines, scatter, strip
 from masquerade.report.table import (
     HOW_TO_READ,
@@ -73,6 +76,24 @@ FAMILIES = {  # of attackers, in a few words
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class TableContext:
+    """What the page says of an evaluation beside its results.
+
+    Args:
+        suite: the benchmark that it belongs to, where the page has several.
+        origins: where its data come from, and their terms.
+        videos: short outputs of methods, which are embedded; of the source only where nobody in it
+            is real. Those that show the same stand side by side.
+        left_out: sentences about what is not shown.
+    """
+
+    suite: str = ""
+    origins: Sequence[DataOrigin] = ()
+    videos: Sequence[Clip] = ()
+    left_out: Sequence[str] = ()
+
+
 class Cell(NamedTuple):
     """One number of the main table, with all that must stand beside it."""
 
@@ -120,6 +141,9 @@ class Section(NamedTuple):
 
     id: str
     evaluation: Evaluation
+    context: TableContext
+    grids: tuple[tuple[str, tuple[EmbeddedClip, ...]], ...]  # of videos, by what they show
+    left_out: tuple[str, ...]  # sentences about videos that are not shown
     headline: Headline
     tone: str  # CSS class: the best verdict that any method has on the first private label
     columns: tuple[Finding, ...]
@@ -139,7 +163,7 @@ def render_benchmark(
     *,
     title: str,
     published: Sequence[Beside] = (),
-    videos: Sequence[Clip] = (),
+    contexts: Sequence[TableContext] = (),
     about: Mapping[str, str] | None = None,
     files: Sequence[str] = (),
     limit: int = LIMIT,
@@ -150,10 +174,11 @@ def render_benchmark(
         evaluations: one or more, a section each.
         title: of the page.
         published: printed tables to stand beside them.
-        videos: short outputs of methods, which are embedded; never of the source.
+        contexts: what else to say of each evaluation, in their order; empty: nothing.
         about: what else to say of how this was made, such as versions, by name.
         files: names of files beside the page that it should offer.
-        limit: bytes of the page that videos may take; the page says which were left out.
+        limit: bytes of the page that videos may take, as many for each evaluation that has some;
+            the page says which were left out.
     """
     if not evaluations:
         raise UsageError("A page of benchmarks needs the results of one evaluation or more.")
@@ -164,15 +189,18 @@ def render_benchmark(
         lstrip_blocks=True,
     )
     environment.filters.update(
-        number=number, interval=with_interval, title_of=title_of, printed=format_printed
+        number=number, interval=with_interval, title_of=title_of, sentence=_sentence
     )
-    clips, left_out = embed_clips(videos, limit=limit)
+    limit //= max(1, sum(bool(one.videos) for one in contexts))
+    given = list(contexts) or [TableContext()] * len(evaluations)
+    sections = [
+        _section(one, context, f"data-{i}", limit)
+        for i, (one, context) in enumerate(zip(evaluations, given, strict=True), 1)
+    ]
     return environment.get_template("benchmark_page.html").render(
         title=title,
-        sections=[_section(one, f"data-{i}") for i, one in enumerate(evaluations, 1)],
-        published=[(one, printed_cells(one)) for one in published],
-        clips=clips,
-        left_out=left_out,
+        sections=sections,
+        published=[(one, printed_lines(one)) for one in published],
         about=about or {},
         files=files,
         meaning=MEANING,
@@ -186,23 +214,25 @@ def write_report(
     *,
     title: str,
     published: Sequence[Beside] = (),
-    videos: Sequence[Clip] = (),
+    contexts: Sequence[TableContext] = (),
     about: Mapping[str, str] | None = None,
     limit: int = LIMIT,
+    results: Sequence[str] = (),
 ) -> None:
     """Write index.html, table.csv, table.tex, trade-off.png, trade-off.svg and the results as JSON.
 
-    All of them appear together. The arguments are those of `render_benchmark`.
+    All of them appear together. The arguments are those of `render_benchmark`, and `results`: where
+    the results as JSON lie already, from the folder on, so that they are not written again.
     """
-    results = dict(zip(_json_names(evaluations), evaluations, strict=True))
+    new = {} if results else dict(zip(_json_names(evaluations), evaluations, strict=True))
     others = ("table.csv", "table.tex", "trade-off.png", "trade-off.svg")
     page = render_benchmark(
         evaluations,
         title=title,
         published=published,
-        videos=videos,
+        contexts=contexts,
         about=about,
-        files=(*others, *results),
+        files=(*others, *(results or new)),
         limit=limit,
     )
     figure = trade_off_figure(evaluations)
@@ -213,10 +243,17 @@ def write_report(
             path(folder / "table.tex").write_text(latex_table(evaluations), "utf-8")
             path(folder / "trade-off.png").write_bytes(picture(figure, "png"))
             path(folder / "trade-off.svg").write_bytes(picture(figure, "svg"))
-            for name, one in results.items():
+            for name, one in new.items():
                 path(folder / name).write_text(one.to_json() + "\n", "utf-8")
     except OSError as error:
         raise MasqueradeError(f"{folder} cannot be written: {error.strerror}.") from error
+
+
+def _sentence(text: str) -> Markup:
+    """A sentence of a suite, with its addresses as links and its `commands` as code."""
+    ended = text if text.endswith(".") else f"{text}."
+    linked = urlize(ended, rel="noreferrer")
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", linked))  # escaped by urlize
 
 
 def _json_names(evaluations: Sequence[Evaluation]) -> list[str]:
@@ -226,12 +263,22 @@ def _json_names(evaluations: Sequence[Evaluation]) -> list[str]:
     return [f"results-{i}{f'-{slug[:40]}' if slug else ''}.json" for i, slug in enumerate(slugs, 1)]
 
 
-def _section(evaluation: Evaluation, name: str) -> Section:
+def _section(evaluation: Evaluation, context: TableContext, name: str, limit: int) -> Section:
+    clips, left_out = embed_clips(context.videos, limit=limit)
     columns = headline_columns(evaluation)
     private = [one for one in columns if one.use == "private"]
     return Section(
         id=name,
         evaluation=evaluation,
+        context=context,
+        grids=tuple(
+            (shows, tuple(clip for clip in clips if clip.shows == shows))
+            for shows in dict.fromkeys(clip.shows for clip in clips)
+        ),
+        left_out=(
+            *context.left_out,
+            *(f"{clip.name}, {clip.shows}: the page would become too large." for clip in left_out),
+        ),
         headline=headline(evaluation),
         tone=_tone(evaluation, private),
         columns=tuple(columns),

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,24 +19,28 @@ TYPES = {
     ".jpeg": "image/jpeg",
 }
 LIMIT = 8_000_000  # characters of all data URLs of a page
+POSTER = 8  # frames from the beginning, of which the last one stands there before a video plays
 
 
 class Clip(NamedTuple):
-    """A short video or still that shows what a method does: of the output, never of the source."""
+    """A short video or still that shows what a method does.
+
+    It is of the output; of the source only where nobody in it is real.
+    """
 
     name: str  # of the method, as the table calls it
     path: Path
-    caption: str = ""
+    shows: str = ""  # what is done in it, alike for clips of one source
 
 
 class EmbeddedClip(NamedTuple):
     """The same within the page."""
 
     name: str
-    caption: str
+    shows: str
     url: str
     video: bool
-    poster: str  # the first frame; "" of a still
+    poster: str  # a frame near its beginning; "" of a still
 
 
 def embed_clips(
@@ -59,19 +64,18 @@ def embed_clips(
         if size > limit:  # not even read
             left_out.append(clip)
             continue
-        poster = _first_frame(clip.path) if is_video else ""
+        poster = _poster(clip.path) if is_video else ""
         url = f"data:{kind};base64,{base64.b64encode(clip.path.read_bytes()).decode()}"
         if len(url) + len(poster) > limit:
             left_out.append(clip)
             continue
         limit -= len(url) + len(poster)
-        found.append(EmbeddedClip(clip.name, clip.caption, url, is_video, poster))
+        found.append(EmbeddedClip(clip.name, clip.shows, url, is_video, poster))
     return found, left_out
 
 
-def _first_frame(path: Path) -> str:
+def _poster(path: Path) -> str:
+    """A frame near the beginning: the first one of a frame difference is black."""
     with Reader(path, force_8bit=True) as reader:
-        for frame in reader:
-            if isinstance(frame, Frame):
-                return embedded(frame.rgb())
-    return ""
+        frames = [one for one in islice(reader, POSTER) if isinstance(one, Frame)]
+    return embedded(frames[-1].rgb()) if frames else ""

@@ -1,119 +1,73 @@
-"""Papers' printed tables as a page shows them, beside what was measured here.
+"""Papers' printed tables as a page shows them, each with our own lines under the printed ones."""
 
-Any objects of these shapes will do, so that this room need not know where tables come from.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-
-class PrintedColumn(Protocol):
-    """A column of a printed table."""
-
-    @property
-    def dataset(self) -> str: ...
-    @property
-    def metric(self) -> str: ...
-    @property
-    def label(self) -> str: ...
-    @property
-    def measures(self) -> str: ...  # `action`, `private` or `trade-off`
-
-
-class PrintedRow(Protocol):
-    """One method of a printed table."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def note(self) -> str: ...
-    @property
-    def values(self) -> Sequence[float | None]: ...  # one a column, as printed
-
-
-class PrintedTable(Protocol):
-    """A table that a paper printed."""
-
-    @property
-    def citation(self) -> str: ...
-    @property
-    def where(self) -> str: ...
-    @property
-    def title(self) -> str: ...
-    @property
-    def protocol(self) -> str: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def columns(self) -> Sequence[PrintedColumn]: ...
-    @property
-    def rows(self) -> Sequence[PrintedRow]: ...
-
-
-class Guess(Protocol):
-    """A trivial attacker, who sees no video."""
-
-    @property
-    def guess(self) -> str: ...  # its name
-    @property
-    def knows(self) -> str: ...  # `nothing`, or the action
-    @property
-    def value(self) -> float: ...  # in the table's unit
-
-
-class ReachedScore(Protocol):
-    """A printed score that a trivial attacker reaches."""
-
-    @property
-    def row(self) -> int: ...
-    @property
-    def column(self) -> int: ...
-    @property
-    def floors(self) -> Sequence[Guess]: ...  # that reach it; who knows least first
+from masquerade.benchmark.beside import OurScores
+from masquerade.benchmark.guessing import beaten_by_guessing
+from masquerade.benchmark.published import PublishedTable
+from masquerade.benchmark.published_markdown import format_printed, format_score
 
 
 @dataclass(frozen=True, kw_only=True)
 class Beside:
-    """A printed table, and what stands beside it here.
+    """A printed table, and the tables of ours that stand beside it."""
 
-    Args:
-        table: as the paper printed it.
-        reached: the scores of it that a guess reaches.
-        ours: name and scores of what was measured here, in the same columns and units.
-    """
-
-    table: PrintedTable
-    reached: Sequence[ReachedScore] = ()
-    ours: Sequence[tuple[str, Sequence[float | None]]] = ()
+    table: PublishedTable
+    ours: Sequence[OurScores] = ()
 
 
 class PrintedCell(NamedTuple):
     """A score as the page shows it."""
 
     text: str
-    reached: str  # which guess reaches it; "" for none
+    reached: str = ""  # which guess reaches it; "" for none
 
 
-def printed_cells(one: Beside) -> list[list[PrintedCell]]:
-    """The cells of a printed table, row by row."""
-    reached = {(each.row, each.column): each.floors for each in one.reached}
-    rows = []
-    for i, row in enumerate(one.table.rows):
+class PrintedLine(NamedTuple):
+    """A line of the table: a printed one, or one of ours under it."""
+
+    name: str
+    note: str
+    ours: bool
+    cells: tuple[PrintedCell, ...]
+
+
+def printed_lines(one: Beside) -> list[PrintedLine]:
+    """The lines of a printed table, each of ours under the printed one of its name."""
+    table, ours = one.table, _joined(one.ours)
+    reached = {(each.row, each.column): each.floors for each in beaten_by_guessing(table)}
+    found = []
+    for i, row in enumerate(table.rows):
         cells = []
-        for j, (value, column) in enumerate(zip(row.values, one.table.columns, strict=True)):
+        for j, (text, column) in enumerate(zip(row.printed, table.columns, strict=True)):
             said = ""
             if floors := reached.get((i, j)):
-                best = format_printed(floors[0].value, column.metric)
+                best = format_score(floors[0].value, column)
                 said = f"{floors[0].guess} scores {best} and knows {floors[0].knows} of a video"
-            cells.append(PrintedCell(format_printed(value, column.metric), said))
-        rows.append(cells)
-    return rows
+            cells.append(PrintedCell(format_printed(text, column), said))
+        found.append(PrintedLine(row.name, row.note, False, tuple(cells)))
+        found += [_of_ours(*line, table) for line in ours if line[0] == row.name]
+    names = {row.name for row in table.rows}
+    return found + [_of_ours(*line, table) for line in ours if line[0] not in names]
 
 
-def format_printed(value: float | None, metric: str) -> str:
-    """A score as papers print it: F1 and f as shares, all else in percent."""
-    if value is None:
-        return ""
-    share = metric.lower().startswith("f")
-    return f"{value:.3f}".removeprefix("0") if share else f"{value:.1f}"
+def _joined(every: Sequence[OurScores]) -> list[tuple[str, dict[int, str], bool]]:
+    """Our lines as (row, cells, void): tables of other columns share one line for each row."""
+    found: list[tuple[str, dict[int, str], bool]] = []
+    for one in every:
+        for row, cells in one.cells.items():
+            void = one.void is not None
+            same = (mine for name, mine, other in found if (name, other) == (row, void))
+            free = next((mine for mine in same if mine.keys().isdisjoint(cells)), None)
+            if free is None:
+                found.append((row, dict(cells), void))
+            else:
+                free.update(cells)
+    return found
+
+
+def _of_ours(name: str, cells: Mapping[int, str], void: bool, table: PublishedTable) -> PrintedLine:
+    texts = tuple(PrintedCell(cells.get(at, "")) for at in range(len(table.columns)))
+    return PrintedLine(name, "void" if void else "", True, texts)

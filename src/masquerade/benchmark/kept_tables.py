@@ -1,0 +1,82 @@
+"""What a folder keeps of each table that was measured in it, so that its page shows all of them.
+
+Tables of several suites and of several runs lie in one folder; each stays there until it is
+measured again.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from masquerade.benchmark.beside import OurScores
+from masquerade.benchmark.data_origins import DataOrigin
+from masquerade.benchmark.shown_clips import ShownClip, ShownClips
+from masquerade.errors import UsageError
+from masquerade.evaluation import Evaluation, from_json
+
+ABOUT = ".about.json"  # behind the table's name: what the page says of it beside its results
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptTable:
+    """What a page says of a measured table beside its results."""
+
+    name: str  # in its suite
+    suite: str  # the name of its file
+    title: str  # of the suite
+    place: int  # of the table in its suite
+    masquerade: str  # the version that measured it
+    published: str | None  # the printed table that it stands beside
+    ours: OurScores | None  # what stands there
+    origins: tuple[DataOrigin, ...]  # of its data
+    shown: ShownClips
+
+    def to_json(self) -> str:
+        """The same as JSON."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+
+def results_folder(folder: Path, suite: str) -> Path:
+    """Where the results of a suite's tables lie."""
+    return folder / "results" / suite
+
+
+def clips_folder(folder: Path, suite: str, table: str) -> Path:
+    """Where the clips lie that the page shows of a table."""
+    return results_folder(folder, suite) / f"{table}-clips"
+
+
+def kept_tables(
+    folder: Path, *, report: Callable[[str], None]
+) -> list[tuple[KeptTable, Evaluation]]:
+    """All tables of a folder, suite by suite; `report` is told of files that cannot be read."""
+    found = []
+    for path in (folder / "results").glob(f"*/*{ABOUT}"):
+        name = path.name.removesuffix(ABOUT)
+        try:
+            result = from_json(path.with_name(f"{name}.json").read_text("utf-8"))
+            found.append((_read(json.loads(path.read_text("utf-8"))), result))
+        except (OSError, ValueError, TypeError, KeyError, UsageError) as error:
+            report(f"{path.with_name(name)} is not on the page: {error}")
+    return sorted(found, key=lambda pair: (pair[0].suite, pair[0].place, pair[0].name))
+
+
+def _read(plain: dict[str, Any]) -> KeptTable:
+    ours, shown = plain.pop("ours"), plain.pop("shown")
+    if ours is not None:
+        cells = {
+            row: {int(column): text for column, text in mine.items()}
+            for row, mine in ours.pop("cells").items()
+        }
+        ours = OurScores(cells=cells, **ours)
+    return KeptTable(
+        ours=ours,
+        origins=tuple(DataOrigin(**one) for one in plain.pop("origins")),
+        shown=ShownClips(
+            clips=tuple(ShownClip(**one) for one in shown["clips"]),
+            left_out=tuple(shown["left_out"]),
+        ),
+        **plain,
+    )

@@ -1,0 +1,92 @@
+"""One page of all tables that were measured in a folder, whichever suite and run they are of."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from masquerade.benchmark.beside import OurScores
+from masquerade.benchmark.data_origins import DataOrigin
+from masquerade.benchmark.kept_tables import (
+    ABOUT,
+    KeptTable,
+    clips_folder,
+    kept_tables,
+    results_folder,
+)
+from masquerade.benchmark.shown_clips import ShownClip, ShownClips
+from masquerade.cli.benchmark import write_page
+from masquerade.cli.evaluate import write_results
+from masquerade.evaluation.results import Evaluation, from_json
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+MEASURED = KeptTable(
+    name="mimes",
+    suite="quick",
+    title="Quick",
+    place=0,
+    masquerade="1.2.3",
+    published="stprivacy-known",
+    ours=OurScores(title="T", attackers="the strongest", cells={"VITA": {0: "1.23"}}),
+    origins=(DataOrigin(name="ward", holds="", origin="ours", terms="Internal."),),
+    shown=ShownClips(clips=(ShownClip(row="blur", file="gone.mp4", shows="walk"),)),
+)
+
+
+@pytest.fixture(scope="module")
+def result() -> Evaluation:
+    found = from_json((RESULTS / "ucf11.json").read_text("utf-8"))
+    return replace(found, rows=found.rows[:3])
+
+
+def measure(folder: Path, kept: KeptTable, result: Evaluation) -> str:
+    """Keep a table as `masquerade benchmark` does; gives the page."""
+    others = {f"{kept.name}{ABOUT}": kept.to_json()}
+    write_results(result, results_folder(folder, kept.suite), kept.name, others=others)
+    write_page(folder, "masquerade benchmark", report=pytest.fail)
+    return (folder / "index.html").read_text("utf-8")
+
+
+def sections(page: str) -> list[str]:
+    return re.findall(r'<h2 id="data-\d-title">(.*?)</h2>', page)
+
+
+def test_what_is_kept_is_read_again(tmp_path: Path, result: Evaluation) -> None:
+    measure(tmp_path, MEASURED, result)
+    assert kept_tables(tmp_path, report=pytest.fail) == [(MEASURED, result)]
+    assert clips_folder(tmp_path, "quick", "mimes").name == "mimes-clips"
+
+
+def test_tables_of_other_runs_and_suites_stay_on_the_page(
+    tmp_path: Path, result: Evaluation
+) -> None:
+    page = measure(tmp_path, MEASURED, replace(result, data="first"))
+    assert sections(page) == ["first"] and "<h1>Quick</h1>" in page
+    second = replace(MEASURED, name="uti", place=1)
+    page = measure(tmp_path, second, replace(result, data="second"))
+    assert sections(page) == ["first", "second"]
+    other = replace(MEASURED, suite="mine", title="Mine", published=None, ours=None)
+    page = measure(tmp_path, other, replace(result, data="of the same name"))
+    assert sections(page) == ["of the same name", "first", "second"]
+    assert "<h1>Tables of 2 benchmarks</h1>" in page and ">Mine. " in page
+    page = measure(tmp_path, MEASURED, replace(result, data="measured again"))
+    assert sections(page) == ["of the same name", "measured again", "second"]
+    assert page.count("Li et al., STPrivacy") == 1, "one printed table, of two of ours"
+    for name in ("mine/mimes", "quick/mimes", "quick/uti"):
+        assert f'href="results/{name}.json"' in page
+    for name in ("first", "second", "of the same name", "measured again"):
+        assert (name in (tmp_path / "table.csv").read_text("utf-8")) == (name != "first")
+
+
+def test_a_table_that_cannot_be_read_is_named_and_the_others_stay(
+    tmp_path: Path, result: Evaluation
+) -> None:
+    measure(tmp_path, MEASURED, result)
+    measure(tmp_path, replace(MEASURED, name="uti"), result)
+    (results_folder(tmp_path, "quick") / "uti.json").write_text('{"schema": "older"}')
+    said: list[str] = []
+    assert [one.name for one, _ in kept_tables(tmp_path, report=said.append)] == ["mimes"]
+    assert "uti is not on the page" in said[0] and len(said) == 1
