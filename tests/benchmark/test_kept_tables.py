@@ -18,6 +18,7 @@ from masquerade.benchmark.kept_tables import (
     results_folder,
 )
 from masquerade.benchmark.shown_clips import ShownClip, ShownClips
+from masquerade.benchmark.suite import Ablation
 from masquerade.cli.benchmark import write_page
 from masquerade.cli.evaluate import write_results
 from masquerade.evaluation.results import Evaluation, from_json
@@ -33,6 +34,7 @@ MEASURED = KeptTable(
     ours=OurScores(title="T", attackers="the strongest", cells={"VITA": {0: "1.23"}}),
     origins=(DataOrigin(name="ward", holds="", origin="ours", terms="Internal."),),
     shown=ShownClips(clips=(ShownClip(row="blur", file="gone.mp4", shows="walk"),)),
+    ablations=(Ablation(parameter="size", rows={"2": "blur", "4": "blur strong"}),),
 )
 
 

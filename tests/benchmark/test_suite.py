@@ -75,6 +75,10 @@ def table(**changes: Any) -> dict[str, Any]:
         (table(rows=[{"name": "b", "raw": "yes"}]), "raw of table t is to be true or false"),
         (table(rows=[{"name": "b", "method": "blur", "network": "x"}]), "has a network"),
         (table(compared_with=["c"]), "table t is compared with c, which is none of its rows"),
+        (
+            table(ablations=[{"parameter": "size", "rows": {"2": "c"}}]),
+            "ablation size of t names c, which is none of its rows",
+        ),
         (table(published="demo"), "no published table 'demo'"),
         (table(published_attackers="none"), "published_attackers of t is none of scratch"),
         (table(rows=[{"method": "blur"}]), "lacks its name"),

@@ -21,9 +21,10 @@ from made_rows import HOSTILE
 from masquerade.benchmark.beside import OurScores
 from masquerade.benchmark.data_origins import DataOrigin
 from masquerade.benchmark.published import load_published
+from masquerade.benchmark.suite import Ablation
 from masquerade.errors import UsageError
 from masquerade.evaluation.results import Evaluation, from_json
-from masquerade.report.ablations import find_ablations, split_name
+from masquerade.report.ablations import find_ablations, split_name, stated_ablations
 from masquerade.report.benchmark_page import TableContext, render_benchmark, write_report
 from masquerade.report.embedded_clips import Clip, embed_clips
 from masquerade.report.printed_tables import Beside, printed_lines
@@ -191,6 +192,20 @@ def test_rows_that_differ_in_one_parameter_become_charts(table: Evaluation) -> N
     (one,) = find_ablations(table.rows)
     assert one.prefix == "figure" and one.values == (0.5, 0.7)
     assert "One parameter at a time" in render_benchmark([table], title="Ward")
+
+
+def test_the_ablations_that_a_suite_states_are_drawn_by_their_parameter(table: Evaluation) -> None:
+    stated = [
+        Ablation(parameter="keep", rows={"1": "figure .7", "0.5": "figure .5", "2": "[later]"}),
+        Ablation(parameter="what draws", rows={"a network": HOSTILE, "a figure": "figure .5"}),
+        Ablation(parameter="nothing", rows={"0": "figure .5", "1": "not a row"}),
+    ]
+    keep, draws = stated_ablations(table.rows, stated)
+    assert keep.values == (0.5, 1.0) and keep.rows[0].name == "figure .5"
+    assert draws.values == ("a network", "a figure"), "words stay in their order"
+    context = TableContext(ablations=stated)
+    said = text_of(render_benchmark([table], title="Ward", contexts=[context]))
+    assert "One parameter at a time" in said and "what draws" in said and "a network" in said
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import Any
 from masquerade.benchmark.beside import OurScores
 from masquerade.benchmark.data_origins import DataOrigin
 from masquerade.benchmark.shown_clips import ShownClip, ShownClips
+from masquerade.benchmark.suite import Ablation
 from masquerade.errors import UsageError
 from masquerade.evaluation import Evaluation, from_json
 
@@ -32,6 +33,7 @@ class KeptTable:
     ours: OurScores | None  # what stands there
     origins: tuple[DataOrigin, ...]  # of its data
     shown: ShownClips
+    ablations: tuple[Ablation, ...] = ()  # that its suite states
 
     def to_json(self) -> str:
         """The same as JSON."""
@@ -78,5 +80,6 @@ def _read(plain: dict[str, Any]) -> KeptTable:
             clips=tuple(ShownClip(**one) for one in shown["clips"]),
             left_out=tuple(shown["left_out"]),
         ),
+        ablations=tuple(Ablation(**one) for one in plain.pop("ablations")),
         **plain,
     )

@@ -65,6 +65,14 @@ class SuiteRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ablation:
+    """Rows of a table that differ in one parameter, which the page draws as one chart."""
+
+    parameter: str  # as a reader calls it
+    rows: Mapping[str, str]  # by the parameter's value, in the order of the chart
+
+
+@dataclass(frozen=True, kw_only=True)
 class SuiteTable:
     """One table: its data, its protocol and its rows."""
 
@@ -82,6 +90,8 @@ class SuiteTable:
     held_out: str = "people"  # what the groups are that are in train or in test
     # rows, or `raw`, that every row is compared with on the same clips
     compared_with: tuple[str, ...] = ()
+    # what its rows show, one parameter at a time; none: rows are grouped by their names
+    ablations: tuple[Ablation, ...] = ()
     limits: tuple[str, ...] = ()  # notes on the data, to stand under the table
 
     @property
@@ -145,7 +155,11 @@ def parse_suite(plain: Mapping[str, Any], name: str) -> Suite:
     for table in _list(plain, "tables", name):
         where = f"table {table.get('name', '')}"
         rows = tuple(_as(SuiteRow, row, name, where) for row in _list(table, "rows", name))
-        tables.append(_as(SuiteTable, {**table, "rows": rows}, name, where))
+        ablations = tuple(
+            _as(Ablation, one, name, where) for one in _list(table, "ablations", name)
+        )
+        given = {**table, "rows": rows, "ablations": ablations}
+        tables.append(_as(SuiteTable, given, name, where))
     sources = plain.get("data", {})
     if not isinstance(sources, Mapping):
         raise UsageError(f"{name}: data is to be tables, as [data.mimes].")
@@ -190,6 +204,13 @@ def _check(suite: Suite) -> None:
         for other in table.compared_with:
             if other not in ("raw", *rows):
                 fail(f"table {table.name} is compared with {other}, which is none of its rows.")
+        for ablation in table.ablations:
+            values = ablation.rows.values() if isinstance(ablation.rows, Mapping) else [""]
+            if lacking := [str(row) for row in values if row not in rows]:
+                fail(
+                    f"ablation {ablation.parameter} of {table.name} names {lacking[0] or 'no rows'}"
+                    ", which is none of its rows: give rows = { VALUE = ROW, ... }."
+                )
         for row in table.rows:
             if (row.method is not None) + (row.train is not None) + row.raw != 1:
                 fail(f"row {row.name} of {table.name} is to have either method or train, or raw.")

@@ -418,6 +418,7 @@ def run_table(
         ours=ours,
         origins=origins,
         shown=shown,
+        ablations=table.ablations,
     )
     evaluation.write_results(
         result,
@@ -462,6 +463,7 @@ def _context(folder: Path, kept: KeptTable, *, several: bool) -> TableContext:
             if (clips / one.file).exists()  # people may remove what they do not want to be shown
         ],
         left_out=kept.shown.left_out,
+        ablations=kept.ablations,
     )
 
 

@@ -1,16 +1,18 @@
 """Ablations of an evaluation: rows that differ in one parameter, as small charts of the same scale.
 
-Rows belong together where their names do: `stprivacy keep .5` and `stprivacy keep .7` differ in a
-number, `spact, no mask` and `spact, no budget` in what follows the comma, `blur weak` and
-`blur strong` in the last word.
+A suite states which rows these are. Of other results, rows belong together where their names do:
+`stprivacy keep .5` and `stprivacy keep .7` differ in a number, `spact, no mask` and
+`spact, no budget` in what follows the comma, `blur weak` and `blur strong` in the last word.
 """
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from markupsafe import Markup
 
+from masquerade.benchmark.suite import Ablation
 from masquerade.evaluation.results import Evaluation, Finding, Row
 from masquerade.report.svg_charts import SHAPES, Series, lines
 from masquerade.report.verdicts import headline_columns, title_of
@@ -19,10 +21,10 @@ NUMBER = re.compile(r"(?P<prefix>.+?)[\s=,]+(?P<number>-?(?:\d+\.?\d*|\.\d+))$")
 COLOURS = ("first", "second", "third", "fourth", "fifth")  # CSS classes
 
 
-class Ablation(NamedTuple):
+class ComparedRows(NamedTuple):
     """Rows that differ in one parameter."""
 
-    prefix: str  # what their names share
+    prefix: str  # the parameter, or what their names share
     values: tuple[float, ...] | tuple[str, ...]  # of the parameter, a row each
     rows: tuple[Row, ...]
 
@@ -34,7 +36,7 @@ class Panel(NamedTuple):
     chart: Markup
 
 
-def find_ablations(rows: Sequence[Row]) -> list[Ablation]:
+def find_ablations(rows: Sequence[Row]) -> list[ComparedRows]:
     """All groups of two or more rows whose names share a prefix, in the order of the table."""
     measured = [row for row in rows if row.method is not None and row.findings]
     groups: dict[str, list[tuple[float | str, Row]]] = {}
@@ -49,11 +51,27 @@ def find_ablations(rows: Sequence[Row]) -> list[Ablation]:
         if len(numbers) == len(members) > 1 and len({v for v, _ in numbers}) == len(numbers):
             numbers.sort(key=lambda pair: pair[0])
             found.append(
-                Ablation(prefix, tuple(v for v, _ in numbers), tuple(row for _, row in numbers))
+                ComparedRows(prefix, tuple(v for v, _ in numbers), tuple(row for _, row in numbers))
             )
         elif len(members) + len(plain) > 1:
             names = (*("as it is" for _ in plain), *(str(v) for v, _ in members))
-            found.append(Ablation(prefix, names, (*plain, *(row for _, row in members))))
+            found.append(ComparedRows(prefix, names, (*plain, *(row for _, row in members))))
+    return found
+
+
+def stated_ablations(rows: Sequence[Row], stated: Sequence[Ablation]) -> list[ComparedRows]:
+    """The groups that a suite states, of which two rows or more were measured."""
+    measured = {row.name: row for row in rows if row.findings}
+    found = []
+    for one in stated:
+        pairs = [(v, measured[name]) for v, name in one.rows.items() if name in measured]
+        if len(pairs) < 2:
+            continue
+        values: tuple[float, ...] | tuple[str, ...] = tuple(v for v, _ in pairs)
+        with suppress(ValueError):  # words stay in their order
+            pairs.sort(key=lambda pair: float(pair[0]))
+            values = tuple(float(v) for v, _ in pairs)
+        found.append(ComparedRows(one.parameter, values, tuple(row for _, row in pairs)))
     return found
 
 
@@ -69,13 +87,14 @@ def split_name(name: str) -> tuple[str, float | str]:
     return "", ""
 
 
-def ablation_panels(evaluation: Evaluation) -> list[Panel]:
+def ablation_panels(evaluation: Evaluation, stated: Sequence[Ablation] = ()) -> list[Panel]:
     """A chart for each ablation: the headline's labels over the parameter, with 95 % intervals."""
-    columns = headline_columns(evaluation)[: len(COLOURS)]
-    return [_panel(one, columns) for one in find_ablations(evaluation.rows)]
+    columns, rows = headline_columns(evaluation)[: len(COLOURS)], evaluation.rows
+    found = stated_ablations(rows, stated) if stated else find_ablations(rows)
+    return [_panel(one, columns) for one in found]
 
 
-def _panel(ablation: Ablation, columns: Sequence[Finding]) -> Panel:
+def _panel(ablation: ComparedRows, columns: Sequence[Finding]) -> Panel:
     series = []
     for index, column in enumerate(columns):
         found = [row.finding(column.label) for row in ablation.rows]

@@ -15,6 +15,7 @@ from jinja2.utils import urlize
 from markupsafe import Markup
 
 from masquerade.benchmark.data_origins import DataOrigin
+from masquerade.benchmark.suite import Ablation
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.evaluation.results import Control, Evaluation, Finding, Row
 from masquerade.metrics.intervals import Score
@@ -86,12 +87,14 @@ class TableContext:
         videos: short outputs of methods, which are embedded; of the source only where nobody in it
             is real. Those that show the same stand side by side.
         left_out: sentences about what is not shown.
+        ablations: rows that differ in one parameter; empty: they are told by their names.
     """
 
     suite: str = ""
     origins: Sequence[DataOrigin] = ()
     videos: Sequence[Clip] = ()
     left_out: Sequence[str] = ()
+    ablations: Sequence[Ablation] = ()
 
 
 class Cell(NamedTuple):
@@ -297,7 +300,7 @@ def _section(evaluation: Evaluation, context: TableContext, name: str, limit: in
                 key=lambda one: (one not in columns, one.use == "utility"),
             )
         ),
-        panels=tuple(ablation_panels(evaluation)),
+        panels=tuple(ablation_panels(evaluation, context.ablations)),
         controls=evaluation.controls,
         notes=tuple(note for note in notes(evaluation) if note != HOW_TO_READ),
     )
