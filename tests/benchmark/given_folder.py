@@ -195,13 +195,18 @@ def kth(folder: Path) -> None:
 
 
 def sbu(folder: Path) -> None:
-    """Folders of pictures by pair and interaction; each pair stands in both orders."""
+    """Folders of pictures by pair and interaction, and lists: the second takes of some to test."""
     pairs = ("s01s02", "s02s01", "s03s04", "s04s03", "s02s03", "s03s02", "s01s03", "s03s06")
+    lists = {part: ["name,t_start,t_end,person,action"] for part in ("train", "test")}
     for person, pair in enumerate(pairs):
         for number, action in enumerate(STEPS, 1):
             for take in (1, 2):
-                place = folder / "SBU" / pair / f"{number:02d}" / f"{take:03d}"
-                pictures(place, "rgb", action, person, take)
+                name = f"{pair}/{number:02d}/{take:03d}"
+                pictures(folder / "SBU" / name, "rgb", action, person, take)
+                part = "test" if take == 2 and (person + number) % 2 else "train"
+                lists[part].append(f"{name},1,4,{person},{number - 1}")
+    for part, rows in lists.items():
+        (folder / "SBU" / f"{part}.txt").write_text("\n".join(rows))
 
 
 MAKERS: dict[str, Callable[[Path], None]] = {

@@ -10,14 +10,18 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from published_layouts import LABELS, REAL, put, real, row, whole
 
+from masquerade.cli import main
 from masquerade.datasets.check import find_split_leaks
-from masquerade.datasets.manifest import read_manifest
+from masquerade.datasets.manifest import Manifest, read_manifest
 from masquerade.datasets.published import READERS
+from masquerade.datasets.published.sbu import FOLDS
 from masquerade.datasets.splits import random_split
 from masquerade.errors import UsageError
+from masquerade.evaluation.protocols import SAME, UNSEEN, protocols
 
 # VISPR
 
@@ -237,20 +241,96 @@ def test_the_real_ipn_lists_have_50_people_none_on_both_sides() -> None:
 # SBU
 
 
+def sbu_folder(folder: Path) -> Path:
+    """The published layout: 21 ordered pairs, 8 interactions, one take or two of each."""
+    for at, pair in enumerate(pair for fold in FOLDS for pair in fold):
+        for action in range(1, 9):
+            for take in range(1, 2 + (at + action) % 2):
+                put(folder / f"{pair}/{action:02d}/{take:03d}/rgb_000001.png")
+    return folder
+
+
+def parts_of(manifest: Manifest, column: str) -> dict[str, set[str]]:
+    """The identities in each part of a split."""
+    found: dict[str, set[str]] = {}
+    for who, part in zip(manifest.cells("identity"), manifest.cells(column), strict=True):
+        found.setdefault(part, set()).add(who)
+    return found
+
+
 def test_sbu(tmp_path: Path) -> None:
     for take in ("s01s02/01/001", "s02s01/08/002", "s03s04/03/001"):
         put(tmp_path / take / "rgb_000001.png")
     put(tmp_path / "s01s02/01/009/depth_000001.png")
     manifest = READERS["sbu"](tmp_path)
-    assert row(manifest, 0) == whole(
-        "s01s02/01/001", action="approaching", identity="s01s02", group="s01s02", split="test"
+    first = row(manifest, 0)
+    assert first.pop("split_identity") in ("train", "test")
+    assert first == whole(
+        "s01s02/01/001", action="approaching", identity="s01s02", split_action="test"
     )
     assert manifest.cells("identity") == ("s01s02", "s01s02", "s03s04")
     assert manifest.cells("action") == ("approaching", "punching", "kicking")
-    assert manifest.cells("split") == ("test", "train", "test")
+    assert manifest.cells("split_action") == ("test", "train", "test")
     assert [each.value for each in find_split_leaks(manifest)] == ["s01s02"]
     with pytest.raises(UsageError, match="not one of 1 to 5"):
         READERS["sbu"](tmp_path, fold=6)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_every_pair_of_sbu_is_tested_and_has_other_takes_in_train(
+    tmp_path: Path, seed: int
+) -> None:
+    """Of the published folds alone some test pairs have no take in train."""
+    manifest = READERS["sbu"](sbu_folder(tmp_path), seed=seed)
+    by_fold, by_take = (parts_of(manifest, name) for name in ("split_action", "split_identity"))
+    assert by_fold["test"] - by_fold["train"]
+    assert len(by_take["train"]) == 13 and by_take["test"] == by_take["train"]
+    assert manifest.cells("split_identity").count("test") == pytest.approx(len(manifest) / 3, abs=6)
+    again = READERS["sbu"](tmp_path, seed=seed + 1)
+    assert again.cells("split_identity") != manifest.cells("split_identity")
+    found = {protocol.name: protocol for protocol in protocols(manifest, folds=0)}
+    (fold,) = found[SAME].folds
+    who = np.array(manifest.cells("identity"))
+    assert set(who[fold.test]) | set(who[fold.validation]) <= set(who[fold.train])
+    assert not set(fold.train) & {*fold.validation, *fold.test}
+    (fold,) = found[UNSEEN].folds
+    action = np.array(manifest.cells("split_action"))
+    assert set(action[fold.test]) == {"test"} and set(action[fold.train]) == {"train"}
+
+
+def test_validation_of_sbu_is_of_pairs_for_the_action_and_of_takes_for_the_pair(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "sbu.csv"
+    words = ["data", "convert", "sbu", str(sbu_folder(tmp_path / "SBU")), "-o", str(out)]
+    assert main([*words, "--fold", "2", "--val-share", "0.1"]) == 0
+    manifest = read_manifest(out)
+    by_fold, by_take = (parts_of(manifest, name) for name in ("split_action", "split_identity"))
+    assert by_fold["val"] and not by_fold["val"] & by_fold["train"]
+    assert by_take["val"] and by_take["val"] <= by_take["train"]
+
+
+def test_the_lists_of_selectives_authors_split_sbu_by_take(tmp_path: Path) -> None:
+    header = "name,t_start,t_end,person,action\n"
+    put(tmp_path / "train.txt", header + "s03s04/01/002,1,23,6,0\ns04s03/02/001,1,13,6,1\n")
+    put(tmp_path / "test.txt", header + "s03s04/08/002,1,14,6,7")
+    manifest = READERS["sbu"](tmp_path, splits=tmp_path)
+    assert row(manifest, 2) == whole(
+        "s03s04/08/002",
+        action="punching",
+        identity="s03s04",
+        split_action="test",
+        split_identity="test",
+    )
+    assert manifest.cells("split_action") == ("train", "train", "test")
+    with pytest.raises(UsageError, match="leave out --fold"):
+        READERS["sbu"](tmp_path, splits=tmp_path, fold=1)
+    put(tmp_path / "test.txt", header + "s03s04/01/002,1,14,6,7")
+    with pytest.raises(UsageError, match=r"test.txt, line 2: s03s04/01/002 is listed twice"):
+        READERS["sbu"](tmp_path, splits=tmp_path)
+    put(tmp_path / "test.txt", header + "boxing,1,14,6,7")
+    with pytest.raises(UsageError, match=r"test.txt, line 2: 'boxing' is no take of SBU"):
+        READERS["sbu"](tmp_path, splits=tmp_path)
 
 
 # UT-Interaction

@@ -69,8 +69,9 @@ def test_takes_of_sbu_are_told_apart(tmp_path: Path) -> None:
                 (take / f"rgb_{frame:06}.ppm").write_bytes(b"P6 2 2 255\n" + pixels)
     sbu = read_sbu(tmp_path / "sbu", fold=1)
     assert len(set(fingerprints(sbu, range(len(sbu))))) == len(sbu) == 21 * 8
-    learn = np.flatnonzero(np.array(sbu.cells("split")) == "train").tolist()
-    tested = np.flatnonzero(np.array(sbu.cells("split")) == "test").tolist()
+    cells = np.array([sbu.cells("split_action"), sbu.cells("split_identity")])
+    learn = np.flatnonzero((cells == "train").all(axis=0)).tolist()
+    tested = np.flatnonzero((cells == "test").any(axis=0)).tolist()
     honest = run_of(tmp_path / "run", sbu, learn)
     config = replace(CONFIG, folds=0)
     assert check_unseen(sbu, config, [[honest]]) == ()

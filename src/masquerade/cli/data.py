@@ -117,7 +117,8 @@ class ReaderOptions(Checked):
 
     # the folder that the clips' (or images') paths start from, where it is another.
     videos: Path | None = None
-    splits: Path | None = None  # for vp, the folder of the official split lists.
+    # for vp, the folder of the official split lists; for sbu, of those of Selective's authors.
+    splits: Path | None = None
     split: Annotated[int, at_least(1, 3)] | None = None  # for hmdb51, ucf101 and vp: 1, 2 or 3.
     fold: Annotated[int, at_least(1, 5)] | None = None  # for sbu: 1 to 5, the fold to test on.
     # for pa-hmdb51: the published names, or 1 from value 1 on (any, and vispr under VISPR's
@@ -152,7 +153,7 @@ def convert(
         out: the CSV to write.
         without: another manifest, the test set: clips that overlap with it (by file, people or
             source) are left out of the training set that is written.
-        seed: of the random splits: kth's takes, --test-share, --val-share.
+        seed: of the random splits: takes of kth and sbu, --test-share, --val-share.
         test_share: draw a train and a test split by groups; the share of test, such as 0.4.
         val_share: turn this share of train into val, by groups, such as 0.1.
     """

@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 
 from masquerade.datasets.manifest import Clip, Manifest
-from masquerade.datasets.splits import group_columns
+from masquerade.datasets.splits import group_columns, shares_people
 from masquerade.errors import VideoError
 from masquerade.storage import file_digest
 from masquerade.video.container import printable
@@ -96,7 +96,7 @@ def check_manifest(
         past_end=tuple(sorted(past_end)),
         duplicates=tuple(duplicates),
         split_leaks=tuple(find_split_leaks(manifest, duplicates)),
-        not_compared=tuple(f"{split}: {by}" for split, by in pairs if _same_people(split, by)),
+        not_compared=tuple(f"{split}: {by}" for split, by in pairs if shares_people(split, by)),
     )
 
 
@@ -111,7 +111,7 @@ def find_split_leaks(
     content = {path: group[0] for group in duplicates for path in group}
     found: list[SplitLeak] = []
     for split in manifest.of_role("split"):
-        named = [c for c in group_columns(manifest) if not _same_people(split.name, c)]
+        named = [c for c in group_columns(manifest) if not shares_people(split.name, c)]
         for by in ("file", "content", *named):
             cells: dict[str, list[str]] = defaultdict(list)
             for clip in manifest.clips:
@@ -135,10 +135,6 @@ def _values(clip: Clip, by: str, content: dict[str, str]) -> list[str]:
     if by == "content":
         return [content[clip.path]] if clip.path in content else []
     return [value for value in clip.cells[by].split("|") if value]
-
-
-def _same_people(split: str, column: str) -> bool:
-    return split == f"split_{column}"
 
 
 def _equal_files(paths: dict[str, Path]) -> list[tuple[str, ...]]:

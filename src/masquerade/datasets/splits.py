@@ -18,6 +18,11 @@ def group_columns(manifest: Manifest) -> tuple[str, ...]:
     )
 
 
+def shares_people(split: str, column: str) -> bool:
+    """Whether a split is named after a column of people: it has the same ones in all its parts."""
+    return split == f"split_{column}"
+
+
 def linked_groups(manifest: Manifest, columns: Sequence[str] | None = None) -> IntArray:
     """Number the connected components of clips that share a file, a person or a source clip.
 
@@ -84,8 +89,11 @@ def carve_validation(
     """Turn whole groups of train into a validation part, for choices that test must not make.
 
     `fraction` of the train clips is reached from below or by one group; `columns` link clips to
-    groups as in `linked_groups`.
+    groups as in `linked_groups`. A split of the same people, as `split_identity` of `identity`,
+    keeps them in all its parts: None then leaves that column out.
     """
+    if columns is None:
+        columns = [one for one in group_columns(manifest) if not shares_people(name, one)]
     if not 0 < fraction < 1:
         raise UsageError(f"A validation share of {fraction} is not between 0 and 1.")
     cells = list(manifest.cells(name))

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from masquerade.evaluation.metric_specs import MEAN
-from masquerade.evaluation.protocols import SAME
+from masquerade.evaluation.protocols import SAME, TAKES
 from masquerade.evaluation.results import Evaluation, Finding, PosesSeen, Row
 from masquerade.metrics.intervals import Score
 from masquerade.metrics.leakage import Leakage
@@ -116,6 +116,8 @@ def headings(columns: Sequence[Finding], held_out: str = "people") -> list[str]:
     """The heading of each column, with the word for who is held out together."""
     use = {"utility": "keep", "private": "hide"}
     whose = {c.protocol: c.protocol.replace("people", held_out) for c in columns}
+    if held_out == TAKES:
+        whose[SAME] = f"{SAME}, other {TAKES}"
     return [
         "video",
         *(f"{c.label} ({use[c.use]}; {c.metric}, {whose[c.protocol]})" for c in columns),

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from masquerade.evaluation.protocols import TAKES
 from masquerade.evaluation.results import Evaluation, Finding, Row
 from masquerade.methods import METHODS
 from masquerade.report.label_places import Box, place_labels
@@ -115,7 +116,9 @@ def _panel(
 
 def _held_out(found: Finding, evaluation: Evaluation) -> str:
     who = evaluation.held_out
-    return f"{who} in train, other clips" if is_identity(found) else f"{who} not in train"
+    if is_identity(found):
+        return f"{'people' if who == TAKES else who} in train, other clips"
+    return f"{who} not in train"
 
 
 def _spot(axes: Axes, row: Row, action: Finding, private: Finding) -> bool:
