@@ -113,6 +113,27 @@ def test_what_would_be_done_is_listed(
     assert "quick" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_other_words_for_a_dataset_make_it_anew(tmp_path: Path) -> None:
+    """With one -o: the new clips are attacked, and what the old words made is still there."""
+    rows = '  { name = "black", method = "blacken" },\n]\n'
+    text = SUITE.partition('  { name = "black"')[0] + rows
+    path, folder = tmp_path / "small.toml", tmp_path / "out"
+
+    def attacked(clips: int) -> tuple[int, set[Path]]:
+        """How many clips of a row were scored, and the manifests."""
+        draw = f'draw = "--clips {clips} --people 10 --size 32 --frames 4 --actions walk squat"'
+        path.write_text(text.replace('manifest = "{data}/mimes/manifest.csv"', draw))
+        main(words(path, folder))
+        found = from_json((folder / "results" / "drawn.json").read_text())
+        return found.rows[1].clips, set(folder.glob("data/drawn-*/manifest.csv"))
+
+    few, first = attacked(40)
+    more, both = attacked(80)
+    assert more > few and len(first) == 1 and len(both) == 2 and first < both
+    assert attacked(40) == (few, both)
+
+
 def test_what_is_lacking_is_listed_with_its_origin_and_terms(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

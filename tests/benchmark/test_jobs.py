@@ -116,7 +116,9 @@ def test_what_fails_is_said_and_the_rest_goes_on(tmp_path: Path) -> None:
 def test_datasets_are_drawn_converted_or_there(tmp_path: Path) -> None:
     places = Places(folder=tmp_path / "out", given=tmp_path / "given")
     (drawn,) = data_jobs(SUITE, places, ["drawn"])
-    assert drawn.words[:3] == ("data", "mimes", str(tmp_path / "out" / "data" / "drawn"))
+    assert drawn.words[:2] == ("data", "mimes")
+    folder = Path(drawn.words[2])
+    assert folder.parent == tmp_path / "out" / "data" and folder.name.startswith("drawn-")
     with pytest.raises(UsageError, match=r"kept needs .*kept\.csv.* It comes from its authors"):
         check_lacking(lacking_data(SUITE, places, ["kept"]))
     with pytest.raises(UsageError, match=r"UCF11, which is not there.*Research only\."):
@@ -165,6 +167,79 @@ def test_rows_that_are_trained_alike_share_their_training(tmp_path: Path) -> Non
     assert folders(replace(first, evaluate="--folds 3")) == same  # until it is asked for
     (cut,) = training_jobs(SUITE, first, places, seeds=1, folds=3, device="cpu").values()
     assert len({job.done for job in cut}) == 3 and same[0] not in {job.done for job in cut}
+
+
+def test_data_and_trainings_follow_from_the_words_that_data_is_made_by(tmp_path: Path) -> None:
+    """Unchanged words, also of a moved folder, are the same; changed ones, and files, are not."""
+
+    def places_of(data: dict[str, Any], given: str = "given") -> tuple[Path, Path]:
+        """Where the manifest lies, and the training of a row."""
+        plain = {
+            "title": "S",
+            "about": "a",
+            "data": {"other": {"draw": "--clips 4"}, "mine": data},
+            "tables": [
+                {
+                    "name": "t",
+                    "title": "T",
+                    "data": "mine",
+                    "rows": [{"name": "s", "train": "vita"}],
+                }
+            ],
+        }
+        suite = parse_suite(plain, "mine")
+        places = Places(folder=tmp_path / "out", given=tmp_path / given)
+        (jobs,) = training_jobs(
+            suite, suite.tables[0], places, seeds=1, folds=0, device="cpu"
+        ).values()
+        tried = replace(places, tried=True)
+        assert tried.manifest(suite, "mine").stem.startswith("mine-")
+        return places.whole(suite, "mine"), jobs[0].done
+
+    drawn = places_of({"draw": "--clips 16 --size 32"})
+    assert drawn[0].parent.name.startswith("mine-")
+    assert places_of({"draw": "--clips  16 --size 32"}) == drawn
+    more = places_of({"draw": "--clips 40 --size 32"})
+    assert more[0] != drawn[0] and more[1] != drawn[1]
+
+    made = places_of({"convert": "ucf11 {data}/UCF11"})
+    assert places_of({"convert": "ucf11 {data}/UCF11"}) == made
+    other = places_of({"convert": "ucf11 {data}/UCF11 --seed 1"})
+    assert other[0] != made[0] and other[1] != made[1]
+    moved = places_of({"convert": "ucf11 {data}/UCF11"}, given="moved")
+    assert moved[0] != made[0] and moved[1] == made[1]
+
+    kept = tmp_path / "given" / "kept.csv"
+    kept.parent.mkdir()
+    kept.write_text("path,action\na.mp4,walk\n")
+    first = places_of({"manifest": "{data}/kept.csv"})
+    assert places_of({"manifest": "{data}/kept.csv"}) == first
+    kept.write_text("path,action\na.mp4,run\n")
+    again = places_of({"manifest": "{data}/kept.csv"})
+    assert again[0] == first[0] == kept and again[1] != first[1]
+
+
+def test_data_that_leaves_other_data_out_follows_from_the_others_words(tmp_path: Path) -> None:
+    def whole(words: str) -> Path:
+        plain = {
+            "title": "S",
+            "about": "a",
+            "data": {
+                "made": {"convert": words},
+                "less": {"convert": "ucf11 {data}/UCF11 --without {made}"},
+            },
+            "tables": [
+                {
+                    "name": "t",
+                    "title": "T",
+                    "data": "less",
+                    "rows": [{"name": "b", "method": "blur"}],
+                }
+            ],
+        }
+        return Places(folder=tmp_path, given=tmp_path).whole(parse_suite(plain, "mine"), "less")
+
+    assert whole("ucf11 {data}/UCF11") != whole("ucf11 {data}/UCF11 --seed 1")
 
 
 def test_data_is_made_after_the_data_that_it_leaves_out(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from masquerade.benchmark.commands import Commands, LocalCommands
 from masquerade.benchmark.suite import Suite, SuiteRow, SuiteTable, named_data, split_words
 from masquerade.benchmark.try_out import trained_words
 from masquerade.errors import UsageError
-from masquerade.storage import atomic_write
+from masquerade.storage import atomic_write, file_digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,25 +52,52 @@ class Places:
     tried: bool = False  # whether a few clips of each dataset are used, to try a suite out
 
     def whole(self, suite: Suite, name: str) -> Path:
-        """The manifest of a whole dataset of the suite."""
+        """The manifest of a whole dataset of the suite.
+
+        One that is made has a digest of what it is made by in its name, so that other words, or
+        another folder of --data, make another one.
+        """
         source = suite.data[name]
         if source.manifest is not None:
             return Path(source.manifest.replace("{data}", str(self.given)))
         if source.draw is not None:
-            return self.folder / "data" / name / "manifest.csv"
-        return self.folder / "data" / f"{name}.csv"
+            return self.folder / "data" / self._named(suite, name) / "manifest.csv"
+        return self.folder / "data" / f"{self._named(suite, name)}.csv"
 
     def manifest(self, suite: Suite, name: str) -> Path:
         """The manifest of a dataset as it is used."""
         if self.tried:
-            return self.folder / "data" / "tried" / f"{name}.csv"
+            return self.folder / "data" / "tried" / f"{self._named(suite, name)}.csv"
         return self.whole(suite, name)
+
+    def log(self, suite: Suite, name: str) -> Path:
+        """What the command says that makes a dataset."""
+        return self.folder / "data" / f"{self._named(suite, name)}.log"
+
+    def _named(self, suite: Suite, name: str) -> str:
+        """A dataset's name with a digest of what it is and, if it is not drawn, of where it is."""
+        drawn = suite.data[name].draw is not None
+        where = "" if drawn else str(self.given.absolute())
+        return f"{name}-{_short([self._data_digest(suite, name), where])}"
+
+    def _data_digest(self, suite: Suite, name: str) -> str:
+        """Of what a dataset is: how it is made and of which others, or what its manifest says.
+
+        Without the folder of --data, so that a moved one is the same.
+        """
+        source = suite.data[name]
+        if source.manifest is None:
+            words = shlex.split(source.draw or source.convert or "")
+            others = [one for one in named_data(suite, source.convert or "") if one != name]
+            return _short([words, *(self._data_digest(suite, other) for other in others)])
+        path = self.whole(suite, name)
+        return file_digest(path) if path.is_file() else ""
 
     def run(self, suite: Suite, table: SuiteTable, row: SuiteRow, part: Part) -> Path:
         """The folder of a training run.
 
-        It follows from what is trained and not from the table, so that rows of several tables, and
-        of several suites with one -o, share their training.
+        It follows from what is trained on which data and not from the table, so that rows of
+        several tables, and of several suites with one -o, share their training.
         """
         data = table.train_on or table.data
         name = f"{(row.train or '').split()[0]}-{data}-{self._digest(suite, table, row)}"
@@ -78,10 +105,12 @@ class Places:
         return self.folder / "runs" / _plain(name) / f"seed{part.seed}-fold{part.fold}{cut}"
 
     def _digest(self, suite: Suite, table: SuiteTable, row: SuiteRow) -> str:
-        known = [table.train_on or table.data, shlex.split(row.train or "")]
+        train = row.train or ""
+        data = [table.train_on or table.data, *named_data(suite, train)]
+        known = [shlex.split(train), [(name, self._data_digest(suite, name)) for name in data]]
         if row.start is not None:
             known.append(self._digest(suite, *first_of(suite, row.start)))
-        return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:8]
+        return _short(known)
 
     def fill(self, suite: Suite, words: str) -> tuple[str, ...]:
         """Flags as words, with {NAME} of a dataset replaced by its manifest."""
@@ -147,14 +176,13 @@ def data_jobs(suite: Suite, places: Places, wanted: Sequence[str]) -> list[Job]:
                 after += [_making(other)] if suite.data[other].manifest is None else []
                 text = text.replace(f"{{{other}}}", shlex.quote(str(places.whole(suite, other))))
             words = ("data", "convert", *split_words(text, places.given), "-o", str(manifest))
-        log = places.folder / "data" / f"{name}.log"
         jobs.append(
             Job(
                 name=_making(name),
                 kind="data",
                 words=words,
                 done=manifest,
-                log=log,
+                log=places.log(suite, name),
                 after=tuple(after),
             )
         )
@@ -236,6 +264,11 @@ def _training(suite: Suite, table: SuiteTable, row: SuiteRow, part: Part) -> str
         f"train {row.train} on {table.train_on or table.data}{start}, "
         f"seed {part.seed}, fold {part.fold}"
     )
+
+
+def _short(known: Sequence[object]) -> str:
+    """A digest that is short enough for a name."""
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:8]
 
 
 def _plain(name: str) -> str:
