@@ -10,12 +10,16 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
-from masquerade.benchmark.suite import read_suite
+from masquerade.benchmark.suite import SuiteRow, read_suite
 from masquerade.cli import main
 from masquerade.cli.benchmark import Options, places_of, plan_table
+from masquerade.cli.benchmark_sizes import attacks_line, trainings_line
+from masquerade.datasets.manifest import read_manifest
 from masquerade.datasets.mimes import Mimes, write_mimes
 from masquerade.evaluation import from_json
 from masquerade.models.recognizers import build_recognizer
+from masquerade.training.recipes import recipe_function
+from masquerade.training.run import clip_config, training_rows
 
 SUITE = """
 title = "Small"
@@ -104,11 +108,12 @@ def test_what_would_be_done_is_listed(
     done: Path, suite: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*words(suite, done), "--list"]) == 0
-    *lines, size = capsys.readouterr().out.splitlines()
+    *lines, size, trainings = capsys.readouterr().out.splitlines()
     assert [line[:4] for line in lines] == ["done", "    "]
     assert "train spact --width 2" in lines[0]
     copies = 40 * 4 * 16 * 48 * 64 * 3 / 1e9  # raw and three rows
     assert f"size drawn: 40 clips, raw and 3 times anonymized: at most {copies:.1f} GB" in size
+    assert trainings.startswith("size trainings: the clips that all of them learn from: at most ")
     assert main(["benchmark", "--list"]) == 0
     assert "quick" in capsys.readouterr().out
 
@@ -171,6 +176,52 @@ def test_wrong_usage_is_one_sentence(
     said = capsys.readouterr().err
     assert why in said and "Traceback" not in said
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "frames"),
+    [("", 16), ("--views 5x3", 16 * 15), ("--views 2x1 --recognizers r3d-18,e2s-x3d-s", 16 * 2)],
+)
+def test_copies_of_views_and_recognizers_are_counted(
+    suite: Path, tmp_path: Path, flags: str, frames: int
+) -> None:
+    """As many bytes as an extraction makes of a clip for the attackers' networks."""
+    small = read_suite(str(suite))
+    paper = f"--preset paper --folds 0 --attackers scratch {flags}"
+    table = replace(small.tables[0], evaluate=paper)
+    options = Options(data=suite.parent, output=tmp_path)
+    planned = plan_table(small, table, places_of(small, options), options)
+    clips, many = 40 * 3 * 112 * 112, [suite.parent / "mimes" / "manifest.csv"] * 100
+    said = attacks_line("drawn", many, 3, planned.options)
+    assert "size drawn: 4,000 clips, raw and 3 times anonymized: at most " in said
+    size = float(said.partition("at most ")[2].split()[0])
+    least = 4 * 100 * clips * frames / 1e9
+    assert least <= size < least + 4 * 100 * clips * 16 / 1e9
+    assert ("made anew whenever they are read" in said) == (size > 100)
+
+
+def test_trainings_that_read_the_same_clips_are_counted_once(suite: Path, tmp_path: Path) -> None:
+    small = read_suite(str(suite))
+    manifest = read_manifest(suite.parent / "mimes" / "manifest.csv")
+    learned = training_rows(manifest)
+    clips = len(learned.train) + len(learned.validation)
+
+    def said(*trained: str) -> str:
+        rows = tuple(SuiteRow(name=words, train=words) for words in trained)
+        table = replace(small.tables[0], rows=rows, compared_with=())
+        options = Options(data=suite.parent, output=tmp_path, seeds=3, store_limit=1)
+        planned = plan_table(small, table, places_of(small, options), options)
+        jobs = [job for mine in planned.trainings.values() for job in mine]
+        assert len(jobs) == 3 * len(trained) and all("--store-limit" in job.words for job in jobs)
+        return trainings_line(jobs * 50, 0.001)
+
+    recipe = recipe_function("stprivacy")(preset="paper")
+    size = clips * clip_config(recipe).clip_bytes / 1e9
+    one = said("stprivacy --preset paper")
+    assert f"at most {size:.1f} GB of copies (--store-limit 0.001, so some" in one and size > 0.1
+    assert said("stprivacy --preset paper", "stprivacy --preset paper --batch 2") == one
+    pairs = said("stprivacy --preset paper", "spact --preset paper")
+    assert pairs != one, "other frames"
 
 
 def test_attackers_start_from_weights_that_are_given(

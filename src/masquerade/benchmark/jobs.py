@@ -205,13 +205,22 @@ def check_lacking(lacking: Sequence[Lacking]) -> None:
 
 
 def training_jobs(
-    suite: Suite, table: SuiteTable, places: Places, *, seeds: int, folds: int, device: str
+    suite: Suite,
+    table: SuiteTable,
+    places: Places,
+    *,
+    seeds: int,
+    folds: int,
+    device: str,
+    store_limit: float | None = None,
 ) -> dict[str, tuple[Job, ...]]:
     """Train each row of a table that is trained, for each seed and fold; jobs by row."""
+    more: tuple[str, ...] = ("--device", device)
+    more += () if store_limit is None else ("--store-limit", str(store_limit))
     cut = cut_of(table, folds)
     return {
         row.name: tuple(
-            _training_job(suite, table, row, places, Part(seed, fold, cut), device)
+            _training_job(suite, table, row, places, Part(seed, fold, cut), more)
             for seed in range(seeds)
             for fold in range(max(1, cut))
         )
@@ -226,13 +235,18 @@ def cut_of(table: SuiteTable, folds: int) -> int:
 
 
 def _training_job(
-    suite: Suite, table: SuiteTable, row: SuiteRow, places: Places, part: Part, device: str
+    suite: Suite,
+    table: SuiteTable,
+    row: SuiteRow,
+    places: Places,
+    part: Part,
+    more: tuple[str, ...],  # flags that do not change what is learned
 ) -> Job:
     data, train = table.train_on or table.data, row.train or ""
     folder = places.run(suite, table, row, part)
     words = ("train", *trained_words(places.fill(suite, train), tried=places.tried))
     words += ("--data", str(places.manifest(suite, data)), "-o", str(folder))
-    words += ("--seed", str(part.seed), "--device", device)
+    words += ("--seed", str(part.seed), *more)
     words += ("--cache", str(places.folder / "seen"))
     if part.folds:
         words += ("--folds", str(part.folds), "--fold", str(part.fold))

@@ -53,15 +53,13 @@ from masquerade.benchmark.suite import (
 from masquerade.benchmark.try_out import VOID, attacked_words, write_tried
 from masquerade.cli import evaluate as evaluation
 from masquerade.cli.arguments import split_commas
+from masquerade.cli.benchmark_sizes import attacks_line, trainings_line
 from masquerade.cli.progress import StepProgress
 from masquerade.cli.readable_help import Box, parse_boxes
-from masquerade.datasets.manifest import read_manifest
 from masquerade.errors import UsageError, escape
 from masquerade.evaluation import EvaluatedMethod, Evaluation, evaluate
-from masquerade.evaluation.attackers import clip_bytes
-from masquerade.evaluation.chosen_recognizers import with_recognizers
+from masquerade.evaluation.chosen_recognizers import preset_of
 from masquerade.evaluation.paired_comparison import paired_scores
-from masquerade.evaluation.presets import get_preset
 from masquerade.evaluation.published_start import from_published
 from masquerade.extraction.store import ClipCache
 from masquerade.ranges import Checked, Count, Whole
@@ -175,7 +173,12 @@ def main(argv: list[str]) -> int:
             mark = "done" if job.done.exists() else "    "
             console.print(f"{mark} masquerade {shlex.join(job.words)}", markup=False)
         for each in planned:
-            console.print(size_line(suite, each, places), markup=False)
+            table = each.table
+            made = [places.manifest(suite, name) for name in table.attacked]
+            lines = [len(each.trainings.get(row.name, ())) or not row.raw for row in table.rows]
+            console.print(attacks_line(table.name, made, sum(lines), each.options), markup=False)
+        if training:
+            console.print(trainings_line(training, options.store_limit), markup=False)
         return 0
     check_lacking(lacking)
     began = time.monotonic()
@@ -281,23 +284,6 @@ def datasets(suite: Suite, tables: Sequence[SuiteTable]) -> list[str]:
     return list(with_needed(suite, found))
 
 
-def size_line(suite: Suite, planned: PlannedTable, places: Places) -> str:
-    """How much disk the copies of a table's clips take, where its datasets are made already."""
-    table, options = planned.table, planned.options
-    paths = [places.manifest(suite, name) for name in table.attacked]
-    lines = 1 + sum(len(planned.trainings.get(row.name, ())) or not row.raw for row in table.rows)
-    if not all(path.exists() for path in paths):
-        return f"size {table.name}: known once its data is made"
-    families = None if options.attackers is None else split_commas(options.attackers)
-    clips = sum(len(read_manifest(path)) for path in paths)
-    gigabytes = clips * lines * clip_bytes(get_preset(options.preset), families) / 1e9
-    over = ", so some are made anew whenever they are read" * (gigabytes > options.store_limit)
-    return (
-        f"size {table.name}: {clips:,} clips, raw and {lines - 1} times anonymized: at most "
-        f"{gigabytes:.1f} GB of copies (--store-limit {options.store_limit:g}{over})"
-    )
-
-
 def plan_table(suite: Suite, table: SuiteTable, places: Places, options: Options) -> PlannedTable:
     """The protocol of a table and the trainings that it needs."""
     words = list(attacked_words(places.fill(suite, table.evaluate), tried=places.tried))
@@ -314,10 +300,15 @@ def plan_table(suite: Suite, table: SuiteTable, places: Places, options: Options
         words += weights_words(options, parsed.attackers)
         parsed, _ = evaluation.parse([*words, "--method", "blur"])
         config = evaluation.config_of(parsed)  # a file that does not fit is refused before all work
-        preset = with_recognizers(get_preset(config.preset), config.recognizers)
-        from_published(preset, config.attacker_weights, config.image_weights)
+        from_published(preset_of(config)[0], config.attacker_weights, config.image_weights)
     trainings = training_jobs(
-        suite, table, places, seeds=parsed.seeds, folds=parsed.folds, device=options.device
+        suite,
+        table,
+        places,
+        seeds=parsed.seeds,
+        folds=parsed.folds,
+        device=options.device,
+        store_limit=options.store_limit,
     )
     planned = PlannedTable(table=table, words=tuple(words), options=parsed, trainings=trainings)
     methods = {

@@ -154,8 +154,8 @@ def clip_bytes(preset: Preset, names: Sequence[str] | None = None) -> int:
     for content in seen:
         if content != "restored" and content != "joints":  # computed anew, and of few methods
             frames = preset.frames_of(content)
-            config = ExtractionConfig(frames=frames, content=content, size=preset.size)
-            total += math.prod(config.shape) * np.dtype(config.dtype).itemsize
+            frames *= math.prod(preset.views) if content == "frames" else 1
+            total += ExtractionConfig(frames=frames, content=content, size=preset.size).clip_bytes
     return total
 
 

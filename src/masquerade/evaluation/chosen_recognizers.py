@@ -11,11 +11,23 @@ from masquerade.datasets.manifest import IntArray
 from masquerade.errors import UsageError
 from masquerade.evaluation.attacker_choice import ScoredAttacker
 from masquerade.evaluation.attackers import ATTACKERS
-from masquerade.evaluation.presets import AttackerModel, Preset
+from masquerade.evaluation.config import EvaluationConfig
+from masquerade.evaluation.presets import AttackerModel, Preset, get_preset, with_sampling
 from masquerade.evaluation.results import NetworkMean, Reads
 from masquerade.metrics.intervals import score, variance_between_runs
 from masquerade.metrics.statistic import average
 from masquerade.models.recognizers import RECOGNIZERS
+
+
+def preset_of(config: EvaluationConfig) -> tuple[Preset, tuple[str, ...]]:
+    """The preset as a configuration has it: its networks and sampling, and notes on the latter."""
+    preset = replace(get_preset(config.preset), amp=config.amp)
+    return with_sampling(
+        with_recognizers(preset, config.recognizers),
+        stride=config.stride,
+        views=config.views,
+        aspect=config.aspect,
+    )
 
 
 def with_recognizers(preset: Preset, names: Sequence[str] | None) -> Preset:

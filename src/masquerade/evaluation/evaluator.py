@@ -29,7 +29,7 @@ from masquerade.evaluation.attackers import (
     get_families,
     required_fits,
 )
-from masquerade.evaluation.chosen_recognizers import with_recognizers
+from masquerade.evaluation.chosen_recognizers import preset_of
 from masquerade.evaluation.config import EvaluatedMethod, EvaluationConfig
 from masquerade.evaluation.controls import (
     SHUFFLES,
@@ -57,7 +57,7 @@ from masquerade.evaluation.noise_inversion import inversions
 from masquerade.evaluation.people_across_clips import PeopleAcrossClips
 from masquerade.evaluation.pose_attackers import HARDLY_SEEN, LEAST_SEEN, count_seen
 from masquerade.evaluation.predictions import Predictions
-from masquerade.evaluation.presets import AttackerModel, Seen, get_preset, with_sampling
+from masquerade.evaluation.presets import AttackerModel, Seen
 from masquerade.evaluation.protocols import (
     label_columns,
     notes_on_unreported,
@@ -179,14 +179,7 @@ class Evaluator:
     def __post_init__(self) -> None:
         manifest, config = self.manifest, self.config
         check_weights(config.lambdas)
-        preset, sampling = with_sampling(
-            with_recognizers(
-                replace(get_preset(config.preset), amp=config.amp), config.recognizers
-            ),
-            stride=config.stride,
-            views=config.views,
-            aspect=config.aspect,
-        )
+        preset, sampling = preset_of(config)
         self.preset, starts = from_published(preset, config.attacker_weights, config.image_weights)
         found = protocols(manifest, folds=config.folds, seed=config.seed, labels=config.labels)
         self.truth = GroundTruth.of(manifest, found)

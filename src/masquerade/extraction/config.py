@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -136,6 +137,11 @@ class ExtractionConfig:
     def dtype(self) -> type[np.uint8] | type[np.float32]:
         """Of the numbers of a clip: bytes, or of poses floats."""
         return np.uint8 if self.content in PIXELS else np.float32
+
+    @property
+    def clip_bytes(self) -> int:
+        """Bytes of one clip."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     def indices(self, first: int, last: int) -> IntArray:
         """(T,) frames of the video that make a clip of frames first to last.

@@ -162,6 +162,28 @@ def hold_out_validation(
     return TrainingRows(train=rows[cells == "train"], validation=rows[cells == "val"])
 
 
+def clip_config(recipe: AdversarialRecipe) -> ExtractionConfig:
+    """How a recipe's clips are cut."""
+    return ExtractionConfig(
+        frames=recipe.frames,
+        size=recipe.size,
+        aspect=recipe.aspect,
+        stride=recipe.stride,
+        windows=recipe.windows,
+        padding=recipe.padding,
+    )
+
+
+def of_pairs(recipe: AdversarialRecipe, gap: Gap) -> AdversarialRecipe:
+    """The recipe by whose clips pairs of frames with a gap are cut."""
+    return replace(recipe, frames=gap.frames, stride=gap.stride, windows=1, padding="repeat")
+
+
+def of_stills(recipe: AdversarialRecipe) -> AdversarialRecipe:
+    """The recipe by whose clips pictures are cut; views keep all of one (docs/papers.md 2.5)."""
+    return replace(recipe, frames=1, stride=None, windows=1, aspect="squeeze")
+
+
 def extract_training_clips(
     manifest: Manifest,
     rows: TrainingRows,
@@ -173,17 +195,13 @@ def extract_training_clips(
 ) -> tuple[ClipDataset, ClipDataset]:
     """Extract a recipe's clips to learn from and held out, whose rows are those of the manifest."""
     every = np.sort(np.concatenate([rows.train, rows.validation]))
-    config = ExtractionConfig(
-        frames=recipe.frames,
-        size=recipe.size,
-        aspect=recipe.aspect,
-        stride=recipe.stride,
-        windows=recipe.windows,
-        padding=recipe.padding,
-    )
     try:
         found = extract_clips(
-            manifest.take(every), config, workers=workers, cache=cache, progress=progress
+            manifest.take(every),
+            clip_config(recipe),
+            workers=workers,
+            cache=cache,
+            progress=progress,
         )
     except UsageError as error:  # not one clip could be read: the data is at fault
         raise MasqueradeError(str(error)) from error
@@ -223,17 +241,14 @@ def _load_data(
     )
     if recipe.gap is not None and stills is None:
         gap = recipe.gap
-        spaced = replace(recipe, frames=gap.frames, stride=gap.stride, windows=1, padding="repeat")
-        pairs, pairs_validation = extract(manifest, rows, spaced)
+        pairs, pairs_validation = extract(manifest, rows, of_pairs(recipe, gap))
         if gap.stride is not None:
             _check_lengths(pairs, gap)
         data = replace(data, pairs=pairs, pairs_validation=pairs_validation)
     if stills is None:
         codes = {name: _learnable(manifest.targets(name), learn.rows) for name in names}
         return replace(data, targets={**data.targets, **codes})
-    # Views of pictures keep all of the frame (docs/papers.md 2.5).
-    picture = replace(recipe, frames=1, stride=None, windows=1, aspect="squeeze")
-    learn, held_out = extract(*stills, picture)
+    learn, held_out = extract(*stills, of_stills(recipe))
     codes = {name: _learnable(labelled.targets(name), learn.rows) for name in names}
     return replace(data, stills=learn, still_validation=held_out, still_targets=codes)
 
