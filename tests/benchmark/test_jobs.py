@@ -92,6 +92,7 @@ def test_jobs_wait_for_those_before_them_and_are_done_once(tmp_path: Path) -> No
     runner = runner_of(tmp_path, told)
     runner.run([second, first])
     assert not runner.failures
+    told[1:] = [about for about in told[1:] if about[0]]  # without those of the time alone
     assert [about[0] for about in told] == ["", "a", "b"]
     assert [about[1:3] for about in told] == [(0, 2), (1, 2), (2, 2)]
     assert told[0][3] is None  # nothing is known yet of how long it takes
@@ -100,6 +101,39 @@ def test_jobs_wait_for_those_before_them_and_are_done_once(tmp_path: Path) -> No
     again = runner_of(tmp_path, told)
     again.run([second, first])
     assert told[-1][1:3] == (2, 2) and first.done.stat().st_mtime_ns == written
+
+
+def test_one_estimate_has_what_another_call_does(tmp_path: Path) -> None:
+    """A resumed run with its data made and a training to do does not say that nothing is left."""
+    told: list[tuple[str, int, int, float | None]] = []
+    made, later = draw(tmp_path, "a"), replace(draw(tmp_path, "b"), kind="train")
+    runner = runner_of(tmp_path, told)
+    runner.run([made], others=[later])
+    assert told[0][1:3] == (0, 2) and told[-1][1:3] == (1, 2)
+    assert told[-1][3] is None, "nobody knows yet how long a training takes"
+    runner.durations.add("train", 3600.0)
+    runner.run([made], others=[later])
+    assert told[-1] == ("", 1, 2, 3600.0)
+    runner.run([later], others=[made])
+    assert told[-1] == ("b", 2, 2, 0.0)
+
+
+def test_jobs_that_cannot_be_done_any_more_take_no_time(tmp_path: Path) -> None:
+    told: list[tuple[str, int, int, float | None]] = []
+    bad = draw(tmp_path, "bad", words=("--clips", "-3"))
+    after = replace(draw(tmp_path, "after", after=("bad",)), kind="train")
+    runner_of(tmp_path, told).run([bad], others=[after])
+    assert told[-1] == ("bad", 2, 2, 0.0)
+
+
+def test_the_time_left_counts_what_runs_already_and_side_by_side(tmp_path: Path) -> None:
+    known = Durations(path=tmp_path / "durations.json")
+    known.add("train", 100.0)
+    assert known.left([("train", 0.0)] * 4, side_by_side=2) == 200
+    assert known.left([("train", 90.0), ("train", 0.0)], side_by_side=2) == 100, "the longest one"
+    assert known.left([("train", 900.0)], side_by_side=2) == 0
+    assert known.left([("train", 0.0), ("data", 0.0)], side_by_side=2) is None
+    assert known.left([], side_by_side=2) == 0
 
 
 def test_what_fails_is_said_and_the_rest_goes_on(tmp_path: Path) -> None:

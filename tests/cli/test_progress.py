@@ -6,6 +6,7 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -72,6 +73,27 @@ def test_without_a_terminal_each_step_is_a_line(capsys: pytest.CaptureFixture[st
     with StepProgress(quiet=True) as progress:
         progress.follow("reading videos", 1, 2)
     assert not capsys.readouterr().err
+
+
+def test_without_a_terminal_a_long_step_has_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with StepProgress(quiet=False, every=0) as progress:
+        progress.follow("data and training", 0, 3, left="time left not known yet")
+        progress.follow("data and training", 1, 3, now="data a", left="about 2 min left")
+        progress.follow("blur: anonymizing videos", 7, 40)
+        time.sleep(0.01)
+        progress.follow("blur: anonymizing videos", 9, 40)
+    assert capsys.readouterr().err.splitlines() == [
+        "data and training, time left not known yet: 3",
+        "data and training, data a, about 2 min left: 1 of 3",
+        "blur: anonymizing videos: 40",
+        "blur: anonymizing videos: 9 of 40",
+    ]
+    with StepProgress(quiet=False, every=1000) as progress:
+        for done in range(3):
+            progress.follow("reading videos", done, 3)
+    assert capsys.readouterr().err.splitlines() == ["reading videos: 3"]
 
 
 def test_a_profile_says_how_long_each_stage_was_busy(

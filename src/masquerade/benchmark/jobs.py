@@ -8,7 +8,7 @@ import hashlib
 import json
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -306,12 +306,21 @@ class Durations:
         with atomic_write(self.path, overwrite=True) as part:
             part.write_text(json.dumps(self.seconds), "utf-8")
 
-    def expected(self, kinds: Sequence[str]) -> float | None:
-        """Seconds that jobs of these kinds take after one another; None: one is not known yet."""
-        if any(not self.seconds.get(kind) for kind in kinds):
-            return None
-        means = {kind: sum(some) / len(some) for kind, some in self.seconds.items() if some}
-        return sum(means[kind] for kind in kinds)
+    def left(self, jobs: Sequence[tuple[str, float]], *, side_by_side: int) -> float | None:
+        """Seconds until jobs are done; None: it is not known yet how long one of them takes.
+
+        `jobs` are pairs of a kind and the seconds for which a job of it runs already.
+        """
+        left = []
+        for kind, spent in jobs:
+            known = self.seconds.get(kind)
+            if not known:
+                return None
+            left.append(max(0.0, sum(known) / len(known) - spent))
+        return max(sum(left) / side_by_side, *left, 0.0)
+
+
+TOLD_EVERY = 20.0  # seconds after which the time that is left is told anew
 
 
 @dataclass(kw_only=True)
@@ -326,12 +335,24 @@ class JobRunner:
     failures: dict[str, str] = field(default_factory=dict)  # job to what its command said last
     _lock: Lock = field(default_factory=Lock)
 
-    def run(self, jobs: Sequence[Job]) -> None:
-        """Do what is not done; what fails is in `failures`, and what waited for it, too."""
+    def run(self, jobs: Sequence[Job], *, others: Sequence[Job] = ()) -> None:
+        """Do what is not done; what fails is in `failures`, and what waited for it, too.
+
+        `others` are done by another call: they are counted, and so is the time that they take.
+        """
         waiting = {job.name: job for job in jobs if not job.done.exists()}
-        total = len(jobs)
-        self._tell("", waiting, total)
-        running: dict[Future[str | None], Job] = {}
+        running: dict[Future[str | None], tuple[Job, float]] = {}
+
+        def tell(what: str) -> None:
+            now = time.monotonic()
+            undone = [job for job in others if not job.done.exists()]
+            spent = [(job.kind, now - began) for job, began in running.values()]
+            spent += [(job.kind, 0.0) for job in (*waiting.values(), *undone) if self._may(job)]
+            total = len(jobs) + len(others)
+            left = self.durations.left(spent, side_by_side=self.workers)
+            self.report(what, total - len(spent), total, left)
+
+        tell("")
         with ThreadPoolExecutor(self.workers) as pool:
             try:
                 while waiting or running:
@@ -340,25 +361,27 @@ class JobRunner:
                         if failed:
                             self.failures[waiting.pop(job.name).name] = f"{failed[0]} failed."
                             continue
-                        undone = {*waiting, *(one.name for one in running.values())}
+                        undone = {*waiting, *(one.name for one, _ in running.values())}
                         if len(running) < self.workers and undone.isdisjoint(job.after):
-                            running[pool.submit(self._do, waiting.pop(job.name))] = job
+                            future = pool.submit(self._do, waiting.pop(job.name))
+                            running[future] = job, time.monotonic()
                     if not running:
                         continue
-                    for one in wait(running, return_when=FIRST_COMPLETED).done:
-                        job = running.pop(one)
+                    done = wait(running, timeout=TOLD_EVERY, return_when=FIRST_COMPLETED).done
+                    for one in done:
+                        job, _ = running.pop(one)
                         if (why := one.result()) is not None:
                             self.failures[job.name] = why
-                        left = {job.name: job for job in running.values()} | waiting
-                        self._tell(job.name, left, total)
+                        tell(job.name)
+                    if not done:
+                        tell("")
             except BaseException:
                 self.commands.stop()
                 raise
 
-    def _tell(self, what: str, left: Mapping[str, Job], total: int) -> None:
-        seconds = self.durations.expected([job.kind for job in left.values()])
-        each = None if seconds is None else seconds / max(1, min(self.workers, len(left) or 1))
-        self.report(what, total - len(left), total, each)
+    def _may(self, job: Job) -> bool:
+        """Whether nothing is known that keeps a job from being done."""
+        return self.failures.keys().isdisjoint((job.name, *job.after))
 
     def _do(self, job: Job) -> str | None:
         """Run one command; gives why it failed."""

@@ -189,14 +189,18 @@ def main(argv: list[str]) -> int:
             commands=commands,
             durations=Durations(path=places.folder / "durations.json"),
             report=lambda what, done, of, left: progress.follow(
-                "data and training", done, of, now=_now(what, left)
+                "data and training",
+                done,
+                of,
+                now=what,
+                left=time_left(left) if done < of else "",
             ),
         )
-        runner.run(making)
+        runner.run(making, others=training)
         if places.tried:
             for name in (one for one in wanted if f"data {one}" not in runner.failures):
                 write_tried(places.whole(suite, name), places.manifest(suite, name))
-        runner.run(training)
+        runner.run(training, others=making)
         results = [
             run_table(suite, one, places, runner.failures, command, progress, videos=options.videos)
             for one in planned
@@ -467,6 +471,8 @@ def row_words(suite: Suite, table: SuiteTable, row: SuiteRow, places: Places) ->
     return ["--weights", str(runs), *split_words(row.evaluate, places.given)]
 
 
-def _now(what: str, left: float | None) -> str:
-    minutes = "" if left is None else f"about {left / 60:.0f} min left"
-    return ", ".join(part for part in (what, minutes) if part)
+def time_left(seconds: float | None) -> str:
+    """How long it takes until methods are attacked, in words."""
+    if seconds is None:
+        return "time left not known yet"
+    return f"about {max(1, round(seconds / 60))} min left until attacks"

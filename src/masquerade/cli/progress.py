@@ -1,6 +1,7 @@
 """Progress on stderr: a bar and a printed line a file, and a bar for the step of a training."""
 
 from collections.abc import Callable
+from time import monotonic
 
 from rich import markup
 from rich.console import Console
@@ -24,11 +25,13 @@ from masquerade.pipeline.single_file import OnProgress
 
 
 class TimeLeft(TimeRemainingColumn):
-    """The time that is left, and nothing while it is not known."""
+    """The time that is left, and nothing while it is not known, or is said in other words."""
 
     def render(self, task: Task) -> Text:
         """As rich says it, with a word that says what it is."""
-        return Text() if task.time_remaining is None else super().render(task).append(" left")
+        if task.time_remaining is None or task.fields.get("left"):
+            return Text()
+        return super().render(task).append(" left")
 
 
 class BatchProgress(Progress):
@@ -131,9 +134,13 @@ def stage_table(receipt: Receipt) -> Table:
 
 
 class StepProgress(Progress):
-    """Progress through the steps of a command: a bar with the time left, or plain lines."""
+    """Progress through the steps of a command: a bar with the time left, or plain lines.
 
-    def __init__(self, *, quiet: bool) -> None:
+    Without a terminal there is a line where a step begins, and then one about `every` so many
+    seconds, or after a twentieth of the time that the step has taken.
+    """
+
+    def __init__(self, *, quiet: bool, every: float = 60.0) -> None:
         console = Console(stderr=True, quiet=quiet)
         super().__init__(
             TextColumn("{task.description}", markup=False),
@@ -144,6 +151,7 @@ class StepProgress(Progress):
             transient=True,
             disable=not console.is_terminal,
         )
+        self._every, self._began, self._next = every, 0.0, 0.0  # of lines, in seconds
         self._step: tuple[str, int] | None = None
         self._bar: TaskID | None = None
 
@@ -151,17 +159,31 @@ class StepProgress(Progress):
         """Print a line above the bar."""
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def follow(self, what: str, done: int, of: int, *, now: str = "", most: bool = False) -> None:
-        """Move the bar of one step, `now` at something; `most`: it may end before `of`."""
-        words, title = "at most " if most else "", f"{what}{now and ', '}{now}"
-        if self._step != (what, of):
+    def follow(
+        self, what: str, done: int, of: int, *, now: str = "", left: str = "", most: bool = False
+    ) -> None:
+        """Move the bar of one step.
+
+        Args:
+            what: the step's name.
+            done: how much of it is done.
+            of: how much there is in all.
+            now: what it is at.
+            left: how long it still takes, in words; otherwise that follows from its pace.
+            most: it may end before `of`.
+        """
+        words, title = "at most " if most else "", ", ".join(filter(None, (what, now, left)))
+        time = monotonic()
+        if begins := self._step != (what, of):
             if self._bar is not None:
                 self.remove_task(self._bar)
-            self._step, self._bar = (what, of), self.add_task(what, total=of, most=words)
-            if not self.console.is_terminal:
-                self.print_line(f"{title}: {words}{of}")
+            self._step, self._began = (what, of), time
+            self._bar = self.add_task(what, total=of, most=words, left=left)
+        if not self.console.is_terminal and (begins or time >= self._next):
+            self.print_line(f"{title}: {'' if begins else f'{done} of '}{words}{of}")
+            self._next = time + max(self._every, (time - self._began) / 20)
         assert self._bar is not None
-        self.update(self._bar, completed=done, description=title)
+        self.update(self._bar, completed=done, description=title, left=left)
 
 
 def summary(receipt: Receipt) -> str:
