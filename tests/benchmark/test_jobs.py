@@ -276,6 +276,31 @@ def test_data_that_leaves_other_data_out_follows_from_the_others_words(tmp_path:
     assert whole("ucf11 {data}/UCF11") != whole("ucf11 {data}/UCF11 --seed 1")
 
 
+def test_methods_that_can_start_from_image_weights_do(tmp_path: Path) -> None:
+    """STPrivacy's runs follow from the file's content; SPAct's, a UNet, stay as they are."""
+    file = tmp_path / "vit.safetensors"
+    file.write_bytes(b"weights")
+    rows = tuple(SuiteRow(name=name, train=name) for name in ("stprivacy", "spact"))
+    table = replace(SUITE.tables[0], rows=rows)
+
+    def jobs(weights: Path | None) -> dict[str, Job]:
+        places = Places(folder=tmp_path, given=tmp_path, image_weights=weights)
+        made = training_jobs(SUITE, table, places, seeds=1, folds=0, device="cpu")
+        return {name: job for name, (job,) in made.items()}
+
+    without, given = jobs(None), jobs(file)
+    assert given["spact"] == without["spact"]
+    words = given["stprivacy"].words
+    assert words[words.index("--image-weights") + 1] == str(file)
+    assert "--image-weights" not in without["stprivacy"].words
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(b"weights")
+    assert jobs(other)["stprivacy"].done == given["stprivacy"].done
+    other.write_bytes(b"others")
+    done = {one["stprivacy"].done for one in (without, given, jobs(other))}
+    assert len(done) == 3
+
+
 def test_data_is_made_after_the_data_that_it_leaves_out(tmp_path: Path) -> None:
     ucf = {"convert": "ucf11 {data}/UCF11", "needs": ["UCF11"]}
     without = {"convert": "ucf11 {data}/UCF11 --without {kept} --without {made}"}

@@ -12,14 +12,17 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
+from masquerade.anonymizer import Anonymizer
 from masquerade.benchmark.commands import Commands, LocalCommands
 from masquerade.benchmark.suite import Suite, SuiteRow, SuiteTable, named_data, split_words
 from masquerade.benchmark.try_out import trained_words
 from masquerade.errors import UsageError
+from masquerade.methods import METHODS
 from masquerade.storage import atomic_write, file_digest
 
 
@@ -50,6 +53,7 @@ class Places:
     folder: Path  # its -o
     given: Path  # the folder of --data, with datasets as their authors publish them
     tried: bool = False  # whether a few clips of each dataset are used, to try a suite out
+    image_weights: Path | None = None  # what methods start from that can, as STPrivacy's paper does
 
     def whole(self, suite: Suite, name: str) -> Path:
         """The manifest of a whole dataset of the suite.
@@ -108,9 +112,28 @@ class Places:
         train = row.train or ""
         data = [table.train_on or table.data, *named_data(suite, train)]
         known = [shlex.split(train), [(name, self._data_digest(suite, name)) for name in data]]
+        if self._starts_from_image(row):
+            known.append(self._image_digest)
         if row.start is not None:
             known.append(self._digest(suite, *first_of(suite, row.start)))
         return _short(known)
+
+    def start_words(self, row: SuiteRow) -> tuple[str, ...]:
+        """The flags of a training that starts from the image weights."""
+        given = ("--image-weights", str(self.image_weights))
+        return given if self._starts_from_image(row) else ()
+
+    def _starts_from_image(self, row: SuiteRow) -> bool:
+        words = shlex.split(row.train or "")
+        if self.image_weights is None or "--image-weights" in words:
+            return False
+        method = METHODS.get(words[0])
+        own = Anonymizer.init_from_image_weights
+        return method is not None and method.init_from_image_weights is not own
+
+    @cached_property
+    def _image_digest(self) -> str:
+        return "" if self.image_weights is None else file_digest(self.image_weights)
 
     def fill(self, suite: Suite, words: str) -> tuple[str, ...]:
         """Flags as words, with {NAME} of a dataset replaced by its manifest."""
@@ -246,7 +269,7 @@ def _training_job(
     folder = places.run(suite, table, row, part)
     words = ("train", *trained_words(places.fill(suite, train), tried=places.tried))
     words += ("--data", str(places.manifest(suite, data)), "-o", str(folder))
-    words += ("--seed", str(part.seed), *more)
+    words += ("--seed", str(part.seed), *more, *places.start_words(row))
     words += ("--cache", str(places.folder / "seen"))
     if part.folds:
         words += ("--folds", str(part.folds), "--fold", str(part.fold))

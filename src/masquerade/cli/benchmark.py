@@ -89,8 +89,8 @@ class Options(Checked):
     tables: str | None = None  # some of the suite's tables, separated by commas; by default all.
     rows: str | None = None  # some of their rows, separated by commas; by default all.
     seeds: Count | None = None  # of every training and attacker, instead of the suite's.
-    # a file of an ImageNet ViT (timm, DeiT, DINO), from which the video ViTs of attackers start
-    # too, as the papers' do.
+    # a file of an ImageNet ViT (timm, DeiT, DINO), from which trainings of stprivacy start, and the
+    # video ViTs of attackers too, as the papers' do.
     image_weights: Path | None = None
     # published weights from which an attacker starts too, such as resnet-50=resnet50.pth; give it
     # once for each.
@@ -276,7 +276,8 @@ def places_of(suite: Suite, options: Options) -> Places:
     """Where a benchmark keeps what it makes; a try-out in a folder of its own."""
     folder = (options.output or Path(suite.name)).absolute()
     folder = folder / "try-out" if options.try_out else folder
-    return Places(folder=folder, given=options.data, tried=options.try_out)
+    start = None if options.try_out else options.image_weights  # its networks are tiny
+    return Places(folder=folder, given=options.data, tried=options.try_out, image_weights=start)
 
 
 def datasets(suite: Suite, tables: Sequence[SuiteTable]) -> list[str]:
