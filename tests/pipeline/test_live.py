@@ -26,6 +26,8 @@ from masquerade.pipeline.live import LiveCounts, LiveRun
 from masquerade.pipeline.live_run import LiveConfig, build_live_pipeline
 from masquerade.regions.boxes import Box, BoxWriter
 from masquerade.regions.region import Region
+from masquerade.video.addresses import parse_address
+from masquerade.video.live_decoding import LiveDecoder
 from masquerade.video.probe import VideoInfo
 from masquerade.video.read import Reader
 
@@ -216,6 +218,71 @@ def test_a_pipe_becomes_a_file_in_which_nobody_is_seen(
     assert (receipt["source"], receipt["destination"]) == ("pipe", "file")
     saved = (tmp_path / "out.mp4.receipt.json").read_text()
     assert json.loads(saved) == receipt and "camera" not in saved
+
+
+ONE_KEY_FRAME = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=4", "-c:v", "libx264", "-g", "250"]
+
+
+@pytest.mark.parametrize(
+    "form", [["mpegts"], ["matroska"], ["mp4", "-movflags", "frag_keyframe+empty_moov"]]
+)
+def test_no_picture_is_lost_that_came_while_a_pipe_was_opened(
+    form: list[str], tmp_path: Path, capsys: Any
+) -> None:
+    """All depend on the one key frame, with which the stream begins."""
+    pipe, out = tmp_path / "camera", tmp_path / "out.mp4"
+    os.mkfifo(pipe)
+    words = ["ffmpeg", "-v", "error", "-y", *ONE_KEY_FRAME, "-f", *form, str(pipe)]
+    with subprocess.Popen(words):
+        words = [str(pipe), "-o", str(out), "--method", "blacken", "--regions", "frame"]
+        assert main(["live", *words, "--json"]) == 0
+    receipt = json.loads(capsys.readouterr().out)
+    assert receipt["pictures"] == 100
+    assert receipt["pictures"] == receipt["shown"] + receipt["dropped"] + receipt["late"]
+
+
+def test_the_first_picture_given_is_the_newest_of_those_that_came_during_the_opening(
+    tmp_path: Path,
+) -> None:
+    pipe = tmp_path / "camera"
+    os.mkfifo(pipe)
+    words = ["ffmpeg", "-v", "error", "-y", "-re", *ONE_KEY_FRAME, "-f", "mpegts", str(pipe)]
+    with subprocess.Popen(words) as player:
+        address, descriptor = parse_address(str(pipe)), os.open(pipe, os.O_RDONLY)
+        with LiveDecoder(address, descriptor=descriptor, size="", rate=0, seconds=10) as decoder:
+            decoder.start()
+            # FFmpeg looks at a second of a stream before it says what it is
+            assert decoder.take().index > 5
+            player.kill()
+            with pytest.raises(EOFError):
+                while True:
+                    decoder.take()
+
+
+def test_who_joins_a_stream_waits_for_its_next_key_frame(tmp_path: Path, capsys: Any) -> None:
+    """Until then nothing can be decoded, here for longer than a hundred frames."""
+    pipe, out, whole = (tmp_path / name for name in ("camera", "out.mp4", "whole.ts"))
+    os.mkfifo(pipe)
+    words = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=20"]
+    words += ["-c:v", "libx264", "-g", "250", "-sc_threshold", "0", str(whole)]
+    subprocess.run(words, check=True)
+    # packets of MPEG-TS have 188 bytes: these are without the first key frame
+    words = ["dd", "status=none", "conv=notrunc", "bs=188", "skip=50", f"if={whole}", f"of={pipe}"]
+    with subprocess.Popen(words):
+        words = [str(pipe), "-o", str(out), "--method", "blacken", "--regions", "frame"]
+        assert main(["live", *words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["pictures"] == 250
+
+
+def test_a_pipe_without_a_video_is_closed(tmp_path: Path, capsys: Any) -> None:
+    """Its writer ends then, as it does where any reader goes away."""
+    pipe = tmp_path / "camera"
+    os.mkfifo(pipe)
+    words = ["ffmpeg", "-v", "quiet", "-y", "-f", "lavfi", "-i", "sine", "-f", "mpegts", str(pipe)]
+    with subprocess.Popen(words):
+        words = [str(pipe), "-o", str(tmp_path / "out.mp4"), "--method", "blacken"]
+        assert main(["live", *words, "--regions", "frame"]) == 1
+    assert "holds no video, only audio" in capsys.readouterr().err
 
 
 def test_ctrl_c_ends_it_and_keeps_what_was_shown(

@@ -44,9 +44,14 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def video(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Half a minute in H.264 that an RTSP server sends as it is."""
-    path = tmp_path_factory.mktemp("rtsp") / "ward.mp4"
-    words = ["ffmpeg", "-v", "error", "-stream_loop", "29", "-i", clip, "-an", "-c:v", "libx264"]
-    subprocess.run([*words, "-preset", "ultrafast", "-g", "10", path], check=True)
+    return coded(clip, tmp_path_factory.mktemp("rtsp") / "ward.mp4", seconds=30, group=10)
+
+
+def coded(clip: Path, path: Path, *, seconds: int, group: int) -> Path:
+    """A clip again and again, with a key frame at the head of each group of so many frames."""
+    words = ["ffmpeg", "-v", "error", "-stream_loop", str(seconds - 1), "-i", clip, "-an"]
+    words += ["-c:v", "libx264", "-preset", "ultrafast", "-g", str(group), path]
+    subprocess.run(words, check=True)
     return path
 
 
@@ -129,6 +134,16 @@ def test_a_stream_that_is_gone_for_good_leaves_what_was_shown(video: Path, tmp_p
     assert run.returncode == 1
     assert "rtsp://127.0.0.1" in errors and "secret" not in errors and "Traceback" not in errors
     assert shown_frames(out) == receipt_of(out)["shown"]
+
+
+def test_a_camera_is_shown_from_its_first_key_frame_on(clip: Path, tmp_path: Path) -> None:
+    """It has no other one, as cameras that save bits have few."""
+    out = tmp_path / "out.mp4"
+    with served(coded(clip, tmp_path / "ward.mp4", seconds=30, group=750)) as port:
+        run = live(f"rtsp://127.0.0.1:{port}/ward", "-o", out, *HIDDEN, "--duration", 2)
+        _, errors = run.communicate(timeout=60)
+    assert run.returncode == 0, errors
+    assert shown_frames(out) == receipt_of(out)["shown"] > 1
 
 
 def test_it_goes_on_to_an_rtsp_server(video: Path, tmp_path: Path) -> None:

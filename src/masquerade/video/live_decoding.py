@@ -5,9 +5,10 @@ This runs in the decoding process, see `live_source`, and imports no torch.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
@@ -20,9 +21,10 @@ from masquerade.errors import VideoError
 from masquerade.video.addresses import PROTOCOLS, Address
 from masquerade.video.container import DEMUXERS, MAX_VIDEO_PIXELS
 from masquerade.video.decoding import Decoded
-from masquerade.video.probe import VideoInfo, check_size, describe, first_frame, main_stream
+from masquerade.video.probe import VideoInfo, check_size, describe, main_stream
 
 TICKS = 90_000  # a second, of the clock that says when a picture arrived
+WAITED = 0.01  # seconds for a packet, after which it is one that has only just come
 LIVE_DEMUXERS = f"rtsp,rtp,sdp,mpjpeg,video4linux2,v4l2,{DEMUXERS}"
 
 
@@ -49,15 +51,25 @@ class LiveDecoder:
         self._count = 0  # pictures so far
         self._tick = -1  # when the last one arrived; each tick is of one picture
         self._container: InputContainer | None = None
+        self._pipe: FileIO | None = None
+        self._thread: threading.Thread | None = None
+        self._catching_up = True  # with what came while the source was opened
+        self._opening = 0.0  # seconds that this took
 
     def __enter__(self) -> Self:
+        began = time.monotonic()
         self._container = self._open()
+        self._opening = time.monotonic() - began
         return self
 
     def __exit__(self, *_: object) -> None:
         self._closed = True
-        if self._container is not None and self._failure is not None:  # else the thread reads on
+        if self._thread is not None and self._thread.is_alive():
+            return  # it reads on, for as long as it has to wait for a packet
+        if self._container is not None:
             self._container.close()
+        if self._pipe is not None:
+            self._pipe.close()
 
     def start(self) -> VideoInfo:
         """Decode the first picture, and go on decoding in a thread; says what comes."""
@@ -65,39 +77,61 @@ class LiveDecoder:
         path = Path(self.address.name)
         stream = main_stream(self._container, path)
         stream.codec_context.thread_type = "SLICE"  # threads by frames would hold some back
-        first = first_frame(self._container, stream, path)
+        stream.codec_context.options = {"max_pixels": str(MAX_VIDEO_PIXELS)}
+        first = self._first_picture(stream, path)
         info = describe(self._container, stream, first, path)
         self._put(first)
-        threading.Thread(target=self._decode, args=(stream, path), daemon=True).start()
+        self._thread = threading.Thread(target=self._decode, args=(stream, path), daemon=True)
+        self._thread.start()
         return info
 
     def take(self) -> Decoded:
         """The newest picture, once there is one that was not taken; its time is `arrival_tick`.
+
+        What came while the source was opened is old when it is decoded. It is decoded, since later
+        pictures are coded as changes of it, and replaced by the first that had to be waited for.
 
         Raises:
             EOFError: the stream has ended.
             VideoError: it cannot be read on.
         """
         with self._changed:
-            while self._newest is None:
-                if self._failure == "":
-                    raise EOFError
-                if self._failure is not None:
-                    raise VideoError(f"{self.address.name} {self._failure}.")
+            while self._failure is None and (self._newest is None or self._catching_up):
                 self._changed.wait()
+            if self._newest is None:
+                if not self._failure:
+                    raise EOFError
+                raise VideoError(f"{self.address.name} {self._failure}.")
             taken, self._newest = self._newest, None
             return taken
 
+    def _first_picture(self, stream: Any, path: Path) -> VideoFrame:
+        """Whoever joins a stream may have to wait for its next key frame."""
+        assert self._container is not None
+        with suppress(av.FFmpegError, OSError, ValueError, IndexError):
+            for packet in self._container.demux(stream):
+                for picture in self._pictures(packet):
+                    check_size(picture.width, picture.height, path, most=MAX_VIDEO_PIXELS)
+                    return picture
+        raise VideoError(f"{self.address.name} has no picture in it that can be decoded.")
+
     def _decode(self, stream: Any, path: Path) -> None:
         why = ""
+        asked = time.monotonic()
+        # a machine that is too slow for its source never waits, so that this has an end
+        until = asked + self._opening
         try:
             assert self._container is not None
             for packet in self._container.demux(stream):
                 if self._closed:
                     return
+                came = time.monotonic()
+                if came - asked > WAITED or came > until:
+                    self._catching_up = False
                 for picture in self._pictures(packet):
                     check_size(picture.width, picture.height, path, most=MAX_VIDEO_PIXELS)
                     self._put(picture)
+                asked = time.monotonic()
         except VideoError as error:
             why = f"cannot be read on: {error}"
         except (av.FFmpegError, OSError, ValueError, IndexError) as error:
@@ -123,7 +157,7 @@ class LiveDecoder:
 
     def _open(self) -> InputContainer:
         address, options = self.address, {"format_whitelist": LIVE_DEMUXERS}
-        options |= {"fflags": "nobuffer", "analyzeduration": "1000000"}  # microseconds
+        options["analyzeduration"] = "1000000"  # microseconds
         source: Any = address.text
         form: str | None = None
         if address.kind == "network":
@@ -137,8 +171,8 @@ class LiveDecoder:
             options |= {"framerate": str(self._rate)} if self._rate else {}
         else:
             assert self._descriptor is not None
-            pipe = os.fdopen(self._descriptor, "rb", buffering=0)
-            source = SimpleNamespace(name="input", read=pipe.read)
+            self._pipe = FileIO(self._descriptor)
+            source = SimpleNamespace(name="input", read=self._pipe.read)
             options["protocol_whitelist"] = "none"  # there is no such protocol
         try:
             return av.open(
