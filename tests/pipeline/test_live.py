@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from live_command import needs_ffmpeg
 
 from masquerade.anonymizer import Anonymizer
 from masquerade.cli import main
@@ -182,25 +183,6 @@ def test_settings_of_files_are_refused(settings: dict[str, Any], said: str) -> N
         build_live_pipeline(build("blacken"), LiveConfig(**settings))
 
 
-@pytest.fixture
-def feed(tmp_path: Path) -> Iterator[Callable[[Path], Path]]:
-    """Play a file into a named pipe, as a camera's driver would."""
-    players = []
-
-    def play(video: Path) -> Path:
-        pipe = tmp_path / "camera"
-        os.mkfifo(pipe)
-        words = ["ffmpeg", "-v", "error", "-y", "-re", "-stream_loop", "-1", "-i", video, "-an"]
-        words += ["-t", "60", "-c:v", "mpeg2video", "-f", "mpegts", pipe]
-        players.append(subprocess.Popen(words, stderr=subprocess.DEVNULL))
-        return pipe
-
-    yield play
-    for player in players:
-        player.kill()
-        player.wait()
-
-
 def test_a_pipe_becomes_a_file_in_which_nobody_is_seen(
     clip: Path, tmp_path: Path, feed: Callable[[Path], Path], capsys: Any
 ) -> None:
@@ -223,6 +205,7 @@ def test_a_pipe_becomes_a_file_in_which_nobody_is_seen(
 ONE_KEY_FRAME = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=4", "-c:v", "libx264", "-g", "250"]
 
 
+@needs_ffmpeg
 @pytest.mark.parametrize(
     "form", [["mpegts"], ["matroska"], ["mp4", "-movflags", "frag_keyframe+empty_moov"]]
 )
@@ -241,6 +224,7 @@ def test_no_picture_is_lost_that_came_while_a_pipe_was_opened(
     assert receipt["pictures"] == receipt["shown"] + receipt["dropped"] + receipt["late"]
 
 
+@needs_ffmpeg
 def test_the_first_picture_given_is_the_newest_of_those_that_came_during_the_opening(
     tmp_path: Path,
 ) -> None:
@@ -259,6 +243,7 @@ def test_the_first_picture_given_is_the_newest_of_those_that_came_during_the_ope
                     decoder.take()
 
 
+@needs_ffmpeg
 def test_who_joins_a_stream_waits_for_its_next_key_frame(tmp_path: Path, capsys: Any) -> None:
     """Until then nothing can be decoded, here for longer than a hundred frames."""
     pipe, out, whole = (tmp_path / name for name in ("camera", "out.mp4", "whole.ts"))
@@ -274,6 +259,7 @@ def test_who_joins_a_stream_waits_for_its_next_key_frame(tmp_path: Path, capsys:
     assert json.loads(capsys.readouterr().out)["pictures"] == 250
 
 
+@needs_ffmpeg
 def test_a_pipe_without_a_video_is_closed(tmp_path: Path, capsys: Any) -> None:
     """Its writer ends then, as it does where any reader goes away."""
     pipe = tmp_path / "camera"

@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-
-from masquerade.video.read import Reader
+from live_command import (
+    HIDDEN,
+    free_port,
+    live,
+    receipt_of,
+    shown_frames,
+    wait_for,
+    wait_for_listener,
+)
 
 SERVER = Path(__file__).with_name("rtsp_server.py")
 PYTHON = "/usr/bin/python3"  # whose packages Debian installs
-HIDDEN = ["--method", "blacken", "--regions", "frame"]
 
 
 def gstreamer() -> bool:
@@ -71,53 +74,21 @@ def served(video: Path, port: int = 0) -> Iterator[int]:
         server.communicate()
 
 
-def live(*words: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "masquerade", "live", *map(str, words)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for(run: subprocess.Popen[str], words: str) -> None:
-    assert run.stderr is not None
-    lines = []
-    while words not in (line := run.stderr.readline()):
-        lines.append(line)
-        assert line, "".join(lines)
-
-
-def receipt_of(out: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(out.with_name(out.name + ".receipt.json").read_text())
-    return found
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-def shown_frames(path: Path) -> int:
-    with Reader(path) as reader:
-        frames = [frame for frame in reader if hasattr(frame, "rgb")]
-        assert all(int(frame.rgb().max()) < 8 for frame in frames)
-    return len(frames)
-
-
 def test_a_stream_that_is_lost_is_found_again(video: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
-    with served(video) as port:
-        run = live(f"rtsp://127.0.0.1:{port}/ward", "-o", out, *HIDDEN, "--stall", 3)
-        wait_for(run, "the first frame is shown")
-        time.sleep(1)
-    wait_for(run, "it is opened again")
-    with served(video, port):
-        wait_for(run, "is back")
-        time.sleep(2)
-        run.send_signal(signal.SIGTERM)
-        _, errors = run.communicate(timeout=60)
+    with ExitStack() as servers:
+        port = servers.enter_context(served(video))
+        address = f"rtsp://127.0.0.1:{port}/ward"
+        with live(address, "-o", out, *HIDDEN, "--stall", 3) as run:
+            wait_for(run, "the first frame is shown")
+            time.sleep(1)
+            servers.close()
+            wait_for(run, "it is opened again")
+            servers.enter_context(served(video, port))
+            wait_for(run, "is back")
+            time.sleep(2)
+            run.send_signal(signal.SIGTERM)
+            _, errors = run.communicate(timeout=60)
     assert run.returncode == 0, errors
     receipt = receipt_of(out)
     assert receipt["reconnections"] == 1 and receipt["warnings"] == []
@@ -127,10 +98,12 @@ def test_a_stream_that_is_lost_is_found_again(video: Path, tmp_path: Path) -> No
 def test_a_stream_that_is_gone_for_good_leaves_what_was_shown(video: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
     words = [*HIDDEN, "--stall", 2, "--reconnect", 1]
-    with served(video) as port:
-        run = live(f"rtsp://nurse:secret@127.0.0.1:{port}/ward", "-o", out, *words)
-        wait_for(run, "the first frame is shown")
-    _, errors = run.communicate(timeout=60)
+    with ExitStack() as servers:
+        port = servers.enter_context(served(video))
+        with live(f"rtsp://nurse:secret@127.0.0.1:{port}/ward", "-o", out, *words) as run:
+            wait_for(run, "the first frame is shown")
+            servers.close()
+            _, errors = run.communicate(timeout=60)
     assert run.returncode == 1
     assert "rtsp://127.0.0.1" in errors and "secret" not in errors and "Traceback" not in errors
     assert shown_frames(out) == receipt_of(out)["shown"]
@@ -139,8 +112,10 @@ def test_a_stream_that_is_gone_for_good_leaves_what_was_shown(video: Path, tmp_p
 def test_a_camera_is_shown_from_its_first_key_frame_on(clip: Path, tmp_path: Path) -> None:
     """It has no other one, as cameras that save bits have few."""
     out = tmp_path / "out.mp4"
-    with served(coded(clip, tmp_path / "ward.mp4", seconds=30, group=750)) as port:
-        run = live(f"rtsp://127.0.0.1:{port}/ward", "-o", out, *HIDDEN, "--duration", 2)
+    with (
+        served(coded(clip, tmp_path / "ward.mp4", seconds=30, group=750)) as port,
+        live(f"rtsp://127.0.0.1:{port}/ward", "-o", out, *HIDDEN, "--duration", 2) as run,
+    ):
         _, errors = run.communicate(timeout=60)
     assert run.returncode == 0, errors
     assert shown_frames(out) == receipt_of(out)["shown"] > 1
@@ -153,10 +128,14 @@ def test_it_goes_on_to_an_rtsp_server(video: Path, tmp_path: Path) -> None:
     words = ["ffmpeg", "-v", "error", "-rtsp_flags", "listen", "-i", address, "-c", "copy", got]
     receiver = subprocess.Popen(words, stderr=subprocess.PIPE)
     try:
-        time.sleep(1)
-        with served(video) as source:
-            words = [*HIDDEN, "--duration", "4", "--json"]
-            run = live(f"rtsp://127.0.0.1:{source}/ward", "-o", address, *words)
+        wait_for_listener(port)
+        with (
+            served(video) as source,
+            live(
+                f"rtsp://127.0.0.1:{source}/ward",
+                *("-o", address, *HIDDEN, "--duration", "4", "--json"),
+            ) as run,
+        ):
             said, errors = run.communicate(timeout=60)
         assert run.returncode == 0, errors
         receiver.wait(timeout=20)

@@ -71,6 +71,7 @@ class LiveWriter:
             context.gop_size = max(1, round(KEY_FRAMES * info.rate))
             context.max_b_frames = 0
         self._guarded(lambda: open_encoder(context))
+        self._guarded(self._out.start_encoding)  # which connects: until then nobody was asked
 
     def __enter__(self) -> Self:
         return self
@@ -123,7 +124,8 @@ class ReconnectingWriter:
         self._open = partial(LiveWriter, address, info=info, encoding=encoding)
         self._seconds = 0.0 if address.kind == "pipe" else seconds
         self._writer: LiveWriter | None = self._open()
-        self._gone_at = self._tried_at = 0.0
+        self._gone_at: float | None = None  # when it was; None: it is there
+        self._tried_at = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -141,10 +143,13 @@ class ReconnectingWriter:
                 self._writer = self._open()
             if self._writer is not None:
                 self._writer.write(pixels, time)
+                self._gone_at = None
         except MasqueradeError:
             if self._writer is not None:
                 self._writer.close()
-                self._writer, self._gone_at = None, now
+                self._writer = None
+            if self._gone_at is None:
+                self._gone_at = now
             if now - self._gone_at >= self._seconds:
                 raise
 

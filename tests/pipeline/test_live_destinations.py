@@ -1,0 +1,97 @@
+"""Live video goes on to a pipe, a server that takes it, and one that was away for a while."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from live_command import HIDDEN, free_port, live, shown_frames, wait_for_listener
+
+Feed = Callable[[Path], Path]
+
+
+def test_a_pipe_goes_on_to_a_pipe(clip: Path, tmp_path: Path, feed: Feed) -> None:
+    words = [sys.executable, "-m", "masquerade", "live", "-", "-o", "-", *HIDDEN, "--duration", "1"]
+    got = tmp_path / "got.ts"
+    with feed(clip).open("rb") as source, got.open("wb") as target:
+        run = subprocess.run(words, stdin=source, stdout=target, stderr=subprocess.PIPE, text=True)
+    assert run.returncode == 0, run.stderr
+    assert f"{shown_frames(got)} of " in run.stderr  # what it says is not in the video
+
+
+def test_a_pipe_whose_reader_has_gone_ends_the_run(clip: Path, feed: Feed) -> None:
+    with live(feed(clip), "-o", "-", *HIDDEN) as run:
+        assert run.stdout is not None and run.stderr is not None
+        run.stdout.buffer.read(1)
+        run.stdout.close()
+        said = run.stderr.read()
+        assert run.wait(timeout=60) == 1
+    assert "standard input or output cannot be written to" in said and "Traceback" not in said
+
+
+def test_it_goes_on_to_an_rtmp_server(clip: Path, tmp_path: Path, feed: Feed) -> None:
+    """FFmpeg waits for a sender, as a server that streams on does."""
+    got, port = tmp_path / "got.mkv", free_port()
+    address = f"rtmp://127.0.0.1:{port}/live/safe"
+    words = ["ffmpeg", "-v", "error", "-listen", "1", "-i", address, "-c", "copy", str(got)]
+    receiver = subprocess.Popen(words, stderr=subprocess.PIPE)
+    try:
+        wait_for_listener(port)
+        with live(feed(clip), "-o", address, *HIDDEN, "--duration", 3) as run:
+            _, errors = run.communicate(timeout=60)
+        assert run.returncode == 0, errors
+        receiver.wait(timeout=20)
+    finally:
+        receiver.kill()
+        receiver.communicate()
+    assert shown_frames(got) > 1
+
+
+def test_a_destination_that_was_away_is_sent_to_again(
+    clip: Path, tmp_path: Path, feed: Feed
+) -> None:
+    """What comes then begins with a key frame, and is hidden as it was before."""
+    again = tmp_path / "again.ts"
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        live(feed(clip), "-o", f"tcp://127.0.0.1:{port_of(server)}", *HIDDEN) as run,
+    ):
+        connection, _ = server.accept()
+        with connection:
+            assert connection.recv(188, socket.MSG_WAITALL)[0] == 0x47  # of MPEG-TS
+        connection, _ = server.accept()
+        with connection, again.open("wb") as file:
+            file.write(connection.recv(50 * 188, socket.MSG_WAITALL))
+            run.send_signal(signal.SIGTERM)
+            while data := connection.recv(2**16):
+                file.write(data)
+        _, errors = run.communicate(timeout=60)
+    assert run.returncode == 0, errors
+    assert shown_frames(again) > 1
+
+
+def test_a_destination_that_stays_away_ends_the_run(clip: Path, feed: Feed) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{port_of(server)}"
+        with live(feed(clip), "-o", address, *HIDDEN, "--reconnect", 1) as run:
+            server.accept()[0].close()
+            server.close()
+            _, errors = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert f"{address} cannot be written to" in errors and "Traceback" not in errors
+
+
+def test_a_destination_that_is_not_there_ends_the_run_at_once(clip: Path, feed: Feed) -> None:
+    address = f"tcp://127.0.0.1:{free_port()}"
+    with live(feed(clip), "-o", address, *HIDDEN) as run:
+        _, errors = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert f"{address} cannot be written to (connection refused)" in errors
+
+
+def port_of(server: socket.socket) -> int:
+    return int(server.getsockname()[1])
