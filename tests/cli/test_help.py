@@ -7,6 +7,8 @@ import inspect
 import io
 import json
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from importlib import import_module
 
@@ -33,6 +35,25 @@ EVERY = [
     *(("train", name) for name in RECIPES),
 ]
 FLAG = re.compile(r"^│ (?:-\w[^,]*, )?(--[\w-]+)", re.M)
+
+
+WITHOUT_TORCH = ("anonymize", "live", "methods", "studio")
+
+
+@pytest.mark.parametrize("verb", WITHOUT_TORCH)
+def test_the_help_does_not_wait_for_torch(verb: str) -> None:
+    """It takes most of the time of a start."""
+    script = f"""
+import sys
+from masquerade.cli import main
+try:
+    main(["{verb}", "--help"])
+finally:
+    assert not {{"torch", "cv2", "matplotlib"}} & set(sys.modules)
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert f"usage: masquerade {verb}" in run.stdout
 
 
 def printed(*words: str, columns: int = 80, monkeypatch: pytest.MonkeyPatch) -> str:

@@ -20,6 +20,7 @@ from masquerade.errors import UsageError
 from masquerade.pipeline import config
 from masquerade.pipeline.config import PipelineConfig, build_pipeline
 from masquerade.pipeline.edits import Decision, EditedSource, Edits, with_decision
+from masquerade.regions import REGIONS
 from masquerade.regions.drawn import DRAWN_TRACKS, DrawnRegion
 
 SETTINGS = {"regions": "faces", "shape": "box", "mask_scale": 1.0}
@@ -28,7 +29,7 @@ PLACE = (60.0, 90.0, 100.0, 110.0)  # where nobody is found
 
 @pytest.fixture
 def video(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setitem(config.REGIONS, "faces", TwoFaces)
+    monkeypatch.setitem(REGIONS, "faces", TwoFaces)
     (tmp_path / "in.mp4").write_bytes(clip.read_bytes())
     return tmp_path / "in.mp4"
 

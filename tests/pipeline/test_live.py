@@ -24,7 +24,8 @@ from masquerade.methods import build
 from masquerade.pipeline import live as module
 from masquerade.pipeline.config import Pipeline, PipelineConfig
 from masquerade.pipeline.live import LiveCounts, LiveRun
-from masquerade.pipeline.live_run import LiveConfig, build_live_pipeline
+from masquerade.pipeline.live_config import LiveConfig
+from masquerade.pipeline.live_run import build_live_pipeline
 from masquerade.regions.boxes import Box, BoxWriter
 from masquerade.regions.region import Region
 from masquerade.video.addresses import parse_address

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from two_faces import LEFT, RIGHT, TwoFaces, black
 
-from masquerade.pipeline import config
 from masquerade.pipeline.people_sheet import SIDE, SeenPerson, when, write_sheet
+from masquerade.regions import REGIONS
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def ran(
     called: Callable[..., Any], clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Any]:
     """Run `anonymize` on five frames in which two people are found."""
-    monkeypatch.setitem(config.REGIONS, "faces", TwoFaces)
+    monkeypatch.setitem(REGIONS, "faces", TwoFaces)
     (tmp_path / "in.mp4").write_bytes(clip.read_bytes())
     exact = ["--preview", "0.2", "--codec", "ffv1", "--method", "blacken", "--shape", "box"]
     exact += ["--regions", "faces", "--mask-scale", "1"]

@@ -1,4 +1,7 @@
-"""`masquerade anonymize`: files in, anonymized files out."""
+"""`masquerade anonymize`: files in, anonymized files out.
+
+Its help is made of what is imported here; what imports torch is imported where it is used.
+"""
 
 import json
 import os
@@ -6,19 +9,16 @@ import sys
 from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from masquerade.anonymizer import Anonymizer
 from masquerade.cli import INTERRUPTED
 from masquerade.cli.arguments import default_method, flag_value, parse_with_method
-from masquerade.cli.progress import BatchProgress
-from masquerade.device import choose_device
 from masquerade.errors import UsageError, escape
 from masquerade.object_store import is_remote
-from masquerade.pipeline.batch import Engine, anonymize_batch, plan_tasks
 from masquerade.pipeline.config import (
+    Engine,
     Pipeline,
     PipelineConfig,
     build_pipeline,
@@ -26,12 +26,13 @@ from masquerade.pipeline.config import (
     source_names,
     with_default_regions,
 )
-from masquerade.pipeline.file_outcome import FileOutcome, exit_code
-from masquerade.pipeline.outputs import FileTask, check_outputs
-from masquerade.pipeline.people_sheet import find_people, when, write_sheet
-from masquerade.pipeline.run_record import run_record
 from masquerade.ranges import Count, UnitInterval
 from masquerade.storage import refuse_existing
+
+if TYPE_CHECKING:
+    from masquerade.anonymizer import Anonymizer
+    from masquerade.pipeline.file_outcome import FileOutcome
+    from masquerade.pipeline.outputs import FileTask
 
 EXAMPLE = "masquerade anonymize holiday.mp4 -o safe.mp4"
 BOXES = {
@@ -130,7 +131,7 @@ def _with_templates(regions: str | None, names: str) -> str:
     return wanted if regions is None else f"{regions}+{wanted}"
 
 
-def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
+def parse(argv: list[str]) -> tuple[Options, "Anonymizer"]:
     """Parse the options and build the anonymizer."""
     if flag_value(argv, ("--edits",)):
         for flag in ("--method", "--replacewith", "--weights", "--preset", "--hide"):
@@ -153,6 +154,13 @@ def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
 def main(argv: list[str]) -> int:
     """Run the verb and return its exit code."""
     options, anonymizer = parse(argv)
+    from masquerade.cli.progress import BatchProgress
+    from masquerade.device import choose_device
+    from masquerade.pipeline.batch import anonymize_batch, plan_tasks
+    from masquerade.pipeline.file_outcome import exit_code
+    from masquerade.pipeline.outputs import check_outputs
+    from masquerade.pipeline.run_record import run_record
+
     config = options.config()
     tasks = plan_tasks(
         _inputs(options),
@@ -247,8 +255,11 @@ def _with_check(pipeline: Pipeline) -> Pipeline:
     return pipeline._replace(check_output=check_own_output)
 
 
-def _list_people(task: FileTask, pipeline: Pipeline, options: Options) -> int:
+def _list_people(task: "FileTask", pipeline: Pipeline, options: Options) -> int:
     """Write the sheet of people, and print their IDs."""
+    from masquerade.cli.progress import BatchProgress
+    from masquerade.pipeline.people_sheet import find_people, when, write_sheet
+
     named = task.src.with_name(f"{task.src.stem}_people_private.png")
     path = named if options.output is None else task.dst
     if path.suffix.lower() != ".png":
@@ -283,7 +294,7 @@ def _listed(lines: bytes) -> list[str]:
     return [os.fsdecode(line.rstrip(b"\r")) for line in lines.split(b"\n") if line.strip()]
 
 
-def _as_json(outcome: FileOutcome) -> dict[str, Any]:
+def _as_json(outcome: "FileOutcome") -> dict[str, Any]:
     files = {"source": str(outcome.task.src), "output": str(outcome.task.dst)}
     receipt = outcome.receipt and asdict(outcome.receipt)
     return {**files, "status": outcome.status, "error": outcome.error, "receipt": receipt}

@@ -1,4 +1,10 @@
-"""Parse a verb's options and a method's arguments from one command line."""
+"""Parse a verb's options and a method's arguments from one command line.
+
+Without a method that is named, the help is made of the verb's options alone: it does not wait for
+torch, which is imported with the methods.
+"""
+
+from __future__ import annotations
 
 import argparse
 import inspect
@@ -6,17 +12,17 @@ from collections import ChainMap
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from rich.console import Console
 from rich.table import Table
 
-from masquerade.anonymizer import Anonymizer
-from masquerade.checkpoint import arguments, load
 from masquerade.cli.readable_help import Box, boxes_of, parse_boxes
 from masquerade.errors import UsageError
-from masquerade.methods import METHODS, PRESETS, method_name
 from masquerade.pipeline.levels import LEVELS
+
+if TYPE_CHECKING:
+    from masquerade.anonymizer import Anonymizer
 
 Options = TypeVar("Options")
 HELP = {"-h", "--help", "--help-all"}
@@ -40,6 +46,12 @@ def parse_with_method(
     options by title: what is under "" is all that the short help shows.
     """
     name, weights = flag_value(argv, method), flag_value(argv, ("--weights",))
+    general = boxes_of(options, boxes)
+    description = f"{example}\n\n{(inspect.getdoc(options) or '').splitlines()[0]}"
+    if not (name or weights or "--help-all" in argv) and {"-h", "--help"} & set(argv):
+        parse_boxes(argv, general, verb=verb, description=description, short={"": general[""]})
+    from masquerade.methods import method_name
+
     make: Callable[..., Anonymizer]
     if weights:
         trained = load_trained(weights, name)
@@ -48,13 +60,12 @@ def parse_with_method(
         name = name or default
         make = method_constructor(name, flag_value(argv, (preset,)))
     own = {name: Box(make)} if inspect.signature(make).parameters else {}
-    general = boxes_of(options, boxes)
     named = flag_value(argv, method) or weights
     parsed = parse_boxes(
         argv,
         {**general, **own},
         verb=verb,
-        description=f"{example}\n\n{(inspect.getdoc(options) or '').splitlines()[0]}",
+        description=description,
         short={"": general[""], **(own if named else {})},
     )
     anonymizer = parsed.pop() if own else make()
@@ -83,6 +94,9 @@ def load_trained(path: str | Path, name: str | None = None, **inference_args: An
     Raises:
         UsageError: the file holds another method than the `name` given, or one that learns nothing.
     """
+    from masquerade.checkpoint import load
+    from masquerade.methods import method_name
+
     trained = load(path, **inference_args)
     found = method_name(trained)
     if not trained.learned:
@@ -125,6 +139,9 @@ def split_commas(text: str) -> tuple[str, ...]:
 
 def method_constructor(name: str, preset: str | None) -> Callable[..., Anonymizer]:
     """A method's constructor with the defaults of a preset; tyro makes flags of it."""
+    from masquerade.checkpoint import arguments
+    from masquerade.methods import METHODS, PRESETS
+
     if name not in METHODS:
         raise UsageError(f"there is no method {name!r}; choose one of {', '.join(METHODS)}.")
     presets = PRESETS.get(name, {})
@@ -138,6 +155,8 @@ def method_constructor(name: str, preset: str | None) -> Callable[..., Anonymize
 
 def trained_constructor(weights: str, trained: Anonymizer) -> Callable[..., Anonymizer]:
     """`load` of trained weights as a function of the arguments that may still change."""
+
+    from masquerade.checkpoint import load
 
     def load_with(**chosen: Any) -> Anonymizer:
         return load(weights, **chosen)

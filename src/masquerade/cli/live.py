@@ -1,4 +1,7 @@
-"""`masquerade live`: anonymize a camera, a network stream or a pipe while it is filmed."""
+"""`masquerade live`: anonymize a camera, a network stream or a pipe while it is filmed.
+
+Its help is made of what is imported here; what imports torch is imported where it is used.
+"""
 
 import json
 import signal
@@ -6,16 +9,19 @@ import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 from time import monotonic
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from masquerade.anonymizer import Anonymizer
 from masquerade.cli import INTERRUPTED
 from masquerade.cli.arguments import default_method, parse_with_method
 from masquerade.errors import UsageError, escape
-from masquerade.pipeline.live import LiveCounts, LiveFrame
-from masquerade.pipeline.live_run import LiveConfig, LiveReceipt, LiveSession
+from masquerade.pipeline.live_config import LiveConfig
+
+if TYPE_CHECKING:
+    from masquerade.anonymizer import Anonymizer
+    from masquerade.pipeline.live import LiveCounts, LiveFrame
+    from masquerade.pipeline.live_run import LiveReceipt, LiveSession
 
 EXAMPLE = "masquerade live rtsp://camera/stream -o safe.mp4"
 BOXES = {
@@ -55,7 +61,7 @@ class Options(LiveConfig):
         return LiveConfig(**{one.name: getattr(self, one.name) for one in fields(LiveConfig)})
 
 
-def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
+def parse(argv: list[str]) -> tuple[Options, "Anonymizer"]:
     """Parse the options and build the anonymizer."""
     return parse_with_method(
         argv,
@@ -70,6 +76,8 @@ def parse(argv: list[str]) -> tuple[Options, Anonymizer]:
 def main(argv: list[str]) -> int:
     """Run the verb and return its exit code: 0 when it was ended, 1 when the source was lost."""
     options, anonymizer = parse(argv)
+    from masquerade.pipeline.live_run import LiveSession
+
     if options.source is None or options.output is None:
         raise UsageError(f"name a source and a destination, as in: {EXAMPLE}")
     if options.output == "-" and options.json:
@@ -102,7 +110,7 @@ class _EndedBySignals:
     A second one interrupts it: nothing is left then.
     """
 
-    def __init__(self, session: LiveSession) -> None:
+    def __init__(self, session: "LiveSession") -> None:
         self._session = session
         self._before: dict[int, Any] = {}
 
@@ -128,7 +136,7 @@ class _Talk:
     def __init__(self) -> None:
         self._last, self._shown = 0.0, 0
 
-    def __call__(self, frame: LiveFrame, counts: LiveCounts, pictures: int) -> None:
+    def __call__(self, frame: "LiveFrame", counts: "LiveCounts", pictures: int) -> None:
         now = monotonic()
         if INTERRUPTED.is_set():
             raise KeyboardInterrupt
@@ -150,7 +158,7 @@ def _say(sentence: str) -> None:
     print(f"masquerade: {sentence}", file=sys.stderr)
 
 
-def _print_summary(receipt: LiveReceipt, output: str, path: Path | None) -> None:
+def _print_summary(receipt: "LiveReceipt", output: str, path: Path | None) -> None:
     stream = sys.stderr if output == "-" else sys.stdout
     behind = ""
     if receipt.latency_median is not None and receipt.latency_95 is not None:

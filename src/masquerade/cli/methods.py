@@ -12,8 +12,6 @@ from tyro.conf import Positional
 
 from masquerade.cli.arguments import method_constructor
 from masquerade.cli.readable_help import Box, parse_boxes
-from masquerade.methods import METHODS, PRESETS
-from masquerade.regions import REGIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +27,9 @@ def main(argv: list[str]) -> int:
     (options,) = parse_boxes(
         argv, {"": Box(Options)}, verb="masquerade methods", description=str(Options.__doc__)
     )
+    from masquerade.methods import METHODS, PRESETS  # the help does not wait for torch
+    from masquerade.regions import REGIONS
+
     rows = {
         name: {
             **method.card._asdict(),

@@ -18,7 +18,7 @@ from typing import Literal
 
 from masquerade.errors import UsageError, VideoError
 from masquerade.object_store import RemotePath, find_remote, path_of, remote_digest
-from masquerade.pipeline.config import Pipeline
+from masquerade.pipeline.config import Engine, Pipeline
 from masquerade.pipeline.file_outcome import FileOutcome, recover_folders, run_task
 from masquerade.pipeline.file_parts import check_parts
 from masquerade.pipeline.outputs import FileTask, check_outputs, config_of, receipt_path
@@ -39,7 +39,6 @@ OWN_SUFFIX = "_anonymized"
 _busy = threading.Event()  # in a worker: it anonymizes a file
 _ended: list[int] = []  # in a worker: the signals that it got
 Naming = Literal["keep", "sequential", "hash"]
-Engine = Literal["processes", "ray"]
 
 
 def plan_tasks(

@@ -1,4 +1,7 @@
-"""The configuration of a run: what a user may choose besides the method and its arguments."""
+"""The configuration of a run: what a user may choose besides the method and its arguments.
+
+The command's help is made of it, so that what imports torch is imported where it is used.
+"""
 
 import inspect
 import math
@@ -8,17 +11,11 @@ from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from masquerade import __version__
-from masquerade.anonymizer import Anonymizer
-from masquerade.checkpoint import describe
-from masquerade.device import choose_device
 from masquerade.errors import UsageError
-from masquerade.pipeline.edits import Edits
 from masquerade.pipeline.levels import LevelName, level_regions
-from masquerade.pipeline.receipt import config_hash
-from masquerade.pipeline.track_methods import TrackMethod, check_track_methods
 from masquerade.ranges import (
     Checked,
     Count,
@@ -30,12 +27,15 @@ from masquerade.ranges import (
     at_least,
     check_ranges,
 )
-from masquerade.regions import REGIONS, Union
-from masquerade.regions.drawn import WithDrawn
-from masquerade.regions.template_regions import parse_point
 from masquerade.video.audio import Audio
 from masquerade.video.encoding import Codec, Encoding
 
+if TYPE_CHECKING:
+    from masquerade.anonymizer import Anonymizer
+    from masquerade.pipeline.edits import Edits
+    from masquerade.pipeline.track_methods import TrackMethod
+
+Engine = Literal["processes", "ray"]  # what runs several files
 DEFAULT_REGIONS = "people"
 FACE_DETECTORS = ("centerface",)  # whoever names one of them means faces
 REGION_ARGUMENTS = (
@@ -191,14 +191,14 @@ DECIDED = {one.name for one in fields(RegionConfig)} - {"models", "key_weights"}
 class Pipeline(NamedTuple):
     """What all files of a run share; `build_pipeline` makes it."""
 
-    anonymizer: Anonymizer
+    anonymizer: "Anonymizer"
     config: PipelineConfig
     regions: Any
     # called with a finished output, its source where that has the same frames, and the name it will
     # have; it raises where the output is to be deleted. None: nothing more is checked
     check_output: Callable[[Path, Path | None, str], None] | None = None
-    edits: Edits | None = None  # what a person decided about the one video of the run
-    track_methods: tuple[TrackMethod, ...] = ()  # of those who are hidden by another method
+    edits: "Edits | None" = None  # what a person decided about the one video of the run
+    track_methods: tuple["TrackMethod", ...] = ()  # of those who are hidden by another method
     workers: int | None = None  # processes for the parts of a file; None: as many as cores
     # opens what does the parts of a file instead, such as a Ray cluster, one core for each
     open_executor: Callable[[], AbstractContextManager[Executor]] | None = None
@@ -210,10 +210,13 @@ class Pipeline(NamedTuple):
 
     def fingerprint(self, method: dict[str, Any] | None = None) -> str:
         """The SHA-256 of method and configuration; equal ones make equal outputs, but for noise."""
+        from masquerade.checkpoint import describe
+        from masquerade.pipeline.receipt import config_hash
+
         return config_hash({**self.settings(), **(method or describe(self.anonymizer))})
 
 
-def build_pipeline(anonymizer: Anonymizer | None, config: PipelineConfig) -> Pipeline:
+def build_pipeline(anonymizer: "Anonymizer | None", config: PipelineConfig) -> Pipeline:
     """Fill in the method's default regions and load the detector's model.
 
     With edits the method is theirs, and `anonymizer` is None.
@@ -222,6 +225,11 @@ def build_pipeline(anonymizer: Anonymizer | None, config: PipelineConfig) -> Pip
         UsageError: the settings contradict each other or the method.
         MissingError: a model or the device is not here.
     """
+    from masquerade.device import choose_device
+    from masquerade.pipeline.edits import Edits
+    from masquerade.pipeline.track_methods import check_track_methods
+    from masquerade.regions.drawn import WithDrawn
+
     choose_device(config.device)
     edits = None if config.edits is None else Edits.read(config.edits)
     if edits is None:
@@ -245,7 +253,7 @@ def build_pipeline(anonymizer: Anonymizer | None, config: PipelineConfig) -> Pip
     return Pipeline(anonymizer, config, regions, edits=edits, track_methods=tuple(others))
 
 
-def edited_config(edits: Edits, *, key_weights: Path | None = None) -> PipelineConfig:
+def edited_config(edits: "Edits", *, key_weights: Path | None = None) -> PipelineConfig:
     """The configuration that edits alone make, with the method's default regions.
 
     `key_weights` is of the network by which their templates are compared, if there are any.
@@ -261,13 +269,15 @@ def numbering(config: PipelineConfig, source: Any) -> str:
         config: which region source gives them, and its arguments.
         source: that source, or several.
     """
+    from masquerade.pipeline.receipt import config_hash
+
     name, arguments = region_arguments(config)[0]
     plain = {key: str(value) for key, value in arguments.items() if key not in CHOSEN}
     model = getattr(source, "sources", (source,))[0].model_sha256
     return config_hash({"name": name, "arguments": plain, "model": model, "version": __version__})
 
 
-def with_edits(config: PipelineConfig, edits: Edits) -> PipelineConfig:
+def with_edits(config: PipelineConfig, edits: "Edits") -> PipelineConfig:
     """A configuration with what edits decide.
 
     Raises:
@@ -284,7 +294,7 @@ def with_edits(config: PipelineConfig, edits: Edits) -> PipelineConfig:
     return replace(config, **decided)
 
 
-def with_default_regions(config: PipelineConfig, anonymizer: Anonymizer) -> PipelineConfig:
+def with_default_regions(config: PipelineConfig, anonymizer: "Anonymizer") -> PipelineConfig:
     """Fill in the method's default regions where none are named.
 
     That is the whole frame for a learned method, which was never attacked in a face alone; faces if
@@ -322,13 +332,17 @@ def with_default_regions(config: PipelineConfig, anonymizer: Anonymizer) -> Pipe
 
 
 def region_arguments(
-    config: PipelineConfig, anonymizer: Anonymizer | None = None
+    config: PipelineConfig, anonymizer: "Anonymizer | None" = None
 ) -> list[tuple[str, dict[str, Any]]]:
     """The names of the region sources to build, each with all its arguments.
 
     For an anonymizer that draws people and shows nothing else, poses are all that is looked for,
     unless what is found is exported.
     """
+    from masquerade.device import choose_device
+    from masquerade.regions import REGIONS
+    from masquerade.regions.template_regions import parse_point
+
     plain, _, named = (config.regions or DEFAULT_REGIONS).partition(":")
     names = plain.split("+")
     for name in names:
@@ -407,7 +421,7 @@ def source_names(config: PipelineConfig) -> list[str]:
 
 
 def build_region_source(
-    config: PipelineConfig, anonymizer: Anonymizer | None = None, *, online: bool = False
+    config: PipelineConfig, anonymizer: "Anonymizer | None" = None, *, online: bool = False
 ) -> Any:
     """Build the region source, with its model loaded; see `region_arguments`.
 
@@ -417,6 +431,8 @@ def build_region_source(
         UsageError: one of them cannot be online.
         MissingError: a model is not here.
     """
+    from masquerade.regions import REGIONS, Union
+
     sources = []
     for name, arguments in region_arguments(config, anonymizer):
         takes = inspect.signature(REGIONS[name]).parameters

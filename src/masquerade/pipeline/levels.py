@@ -1,10 +1,16 @@
-"""Three levels for whoever does not want to choose regions and a method: a face, a person, all."""
+"""Three levels for whoever does not want to choose regions and a method: a face, a person, all.
 
-from typing import Literal, NamedTuple, get_args
+The command's help is made of it, so that what imports torch is imported where it is used.
+"""
 
-from masquerade.anonymizer import Anonymizer
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+
 from masquerade.errors import UsageError
-from masquerade.methods import build, method_name
+
+if TYPE_CHECKING:
+    from masquerade.anonymizer import Anonymizer
 
 LevelName = Literal["face", "person", "figure"]
 
@@ -67,6 +73,8 @@ def level_of(name: str) -> Level:
 
 def build_level(name: str) -> Anonymizer:
     """The method of a level."""
+    from masquerade.methods import build
+
     return build(level_of(name).method)
 
 
@@ -76,6 +84,8 @@ def level_regions(name: str, regions: str | None, anonymizer: Anonymizer) -> str
     Raises:
         UsageError: other regions were named, or the method is another one.
     """
+    from masquerade.methods import method_name
+
     level = level_of(name)
     if regions not in (None, level.regions) or method_name(anonymizer) != level.method:
         raise UsageError(

@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Any, Protocol
 
 from masquerade.anonymizer import Anonymizer, Pixels
 from masquerade.checkpoint import describe
@@ -13,19 +13,16 @@ from masquerade.device import choose_device
 from masquerade.errors import UsageError, VideoError
 from masquerade.pipeline.config import (
     Pipeline,
-    PipelineConfig,
-    RegionConfig,
     build_region_source,
     encoding_for,
     source_names,
     with_default_regions,
 )
-from masquerade.pipeline.levels import LevelName
 from masquerade.pipeline.live import LiveCounts, LiveFrame, LiveRun
+from masquerade.pipeline.live_config import LiveConfig
 from masquerade.pipeline.memory import check_memory
 from masquerade.pipeline.receipt import library_versions
 from masquerade.pipeline.verify import verify_output
-from masquerade.ranges import Positive, Whole, at_least
 from masquerade.storage import refuse_existing
 from masquerade.transaction import recover, transaction
 from masquerade.video.addresses import parse_address
@@ -38,53 +35,6 @@ from masquerade.video.timestamps import FrameTime
 from masquerade.video.write import Writer
 
 SCALE = "640"  # longest side of what faces are looked for in, where none is named: speed is privacy
-Seconds = Annotated[float, at_least(0, 86_400)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LiveConfig(RegionConfig):
-    """How live video is anonymized. None: the default of the region source, method or codec."""
-
-    # face, person (with clothes), or figure (everybody drawn alike, without the scene); in place of
-    # --regions and --method.
-    level: LevelName | None = None
-    # seconds from a frame's arrival after which it is dropped instead of shown.
-    max_latency: Positive = 1.0
-    # show the scene where nobody is found; otherwise the whole frame is hidden there.
-    allow_empty: bool = False
-    camera_size: str | None = None  # WxH that a camera is asked for.
-    camera_rate: Positive | None = None  # frames a second that a camera is asked for.
-    stall: Positive = 10.0  # seconds without a picture after which the source is taken for lost.
-    # seconds for which a lost source or destination is opened again and again; 0: not at all.
-    reconnect: Seconds = 60.0
-    duration: Positive | None = None  # end after so many seconds; by default at Ctrl-C.
-    codec: Codec | None = None  # how the video is compressed; h264 by default.
-    crf: Whole | None = None  # quality of the encoder, lower is better.
-    encoder_preset: str | None = None  # the encoder's speed, such as medium; h264's is veryfast.
-    bitrate: str | None = None  # bits per second.
-    hwaccel: Literal["none", "cuda"] = "none"  # none or cuda.
-    device: str = "auto"  # auto, cpu, cuda, cuda:N, mps.
-    amp: bool = False  # half precision in networks, on CUDA.
-    threads: Annotated[int, at_least(0, 1024)] = 0  # threads of the encoder; 0: all cores.
-    overwrite: bool = False  # replace an existing output.
-    report: Path | None = (
-        None  # path of the receipt; by default beside the output, if it is a file.
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if named := [one for one in ("every", "gap", "lookback") if getattr(self, one) is not None]:
-            raise UsageError(
-                f"--{named[0]} needs frames of the future, which live video has not; leave it out."
-            )
-        if self.bitrate == "source":
-            raise UsageError("live video has no bitrate that is known; give bits, such as 2M.")
-
-    def for_pipeline(self) -> PipelineConfig:
-        """What of it a run over a file would be given, too."""
-        shared = {one.name for one in fields(PipelineConfig)}
-        chosen = {one.name: getattr(self, one.name) for one in fields(self) if one.name in shared}
-        return PipelineConfig(**chosen)
 
 
 def build_live_pipeline(anonymizer: Anonymizer, config: LiveConfig) -> Pipeline:

@@ -16,7 +16,8 @@ from masquerade.anonymizer import Pixels
 from masquerade.errors import MasqueradeError, UsageError
 from masquerade.pipeline.levels import LevelName, build_level
 from masquerade.pipeline.live import LiveFrame, LiveRun
-from masquerade.pipeline.live_run import LiveConfig, build_live_pipeline
+from masquerade.pipeline.live_config import LiveConfig
+from masquerade.pipeline.live_run import build_live_pipeline
 from masquerade.studio.preview import PictureFrame
 from masquerade.video.probe import VideoInfo
 

@@ -1,0 +1,59 @@
+"""The configuration of a live run: what a user may choose besides the method and its arguments."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Literal
+
+from masquerade.errors import UsageError
+from masquerade.pipeline.config import PipelineConfig, RegionConfig
+from masquerade.pipeline.levels import LevelName
+from masquerade.ranges import Positive, Whole, at_least
+from masquerade.video.encoding import Codec
+
+Seconds = Annotated[float, at_least(0, 86_400)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveConfig(RegionConfig):
+    """How live video is anonymized. None: the default of the region source, method or codec."""
+
+    # face, person (with clothes), or figure (everybody drawn alike, without the scene); in place of
+    # --regions and --method.
+    level: LevelName | None = None
+    # seconds from a frame's arrival after which it is dropped instead of shown.
+    max_latency: Positive = 1.0
+    # show the scene where nobody is found; otherwise the whole frame is hidden there.
+    allow_empty: bool = False
+    camera_size: str | None = None  # WxH that a camera is asked for.
+    camera_rate: Positive | None = None  # frames a second that a camera is asked for.
+    stall: Positive = 10.0  # seconds without a picture after which the source is taken for lost.
+    # seconds for which a lost source or destination is opened again and again; 0: not at all.
+    reconnect: Seconds = 60.0
+    duration: Positive | None = None  # end after so many seconds; by default at Ctrl-C.
+    codec: Codec | None = None  # how the video is compressed; h264 by default.
+    crf: Whole | None = None  # quality of the encoder, lower is better.
+    encoder_preset: str | None = None  # the encoder's speed, such as medium; h264's is veryfast.
+    bitrate: str | None = None  # bits per second.
+    hwaccel: Literal["none", "cuda"] = "none"  # none or cuda.
+    device: str = "auto"  # auto, cpu, cuda, cuda:N, mps.
+    amp: bool = False  # half precision in networks, on CUDA.
+    threads: Annotated[int, at_least(0, 1024)] = 0  # threads of the encoder; 0: all cores.
+    overwrite: bool = False  # replace an existing output.
+    report: Path | None = (
+        None  # path of the receipt; by default beside the output, if it is a file.
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if named := [one for one in ("every", "gap", "lookback") if getattr(self, one) is not None]:
+            raise UsageError(
+                f"--{named[0]} needs frames of the future, which live video has not; leave it out."
+            )
+        if self.bitrate == "source":
+            raise UsageError("live video has no bitrate that is known; give bits, such as 2M.")
+
+    def for_pipeline(self) -> PipelineConfig:
+        """What of it a run over a file would be given, too."""
+        shared = {one.name for one in fields(PipelineConfig)}
+        chosen = {one.name: getattr(self, one.name) for one in fields(self) if one.name in shared}
+        return PipelineConfig(**chosen)
