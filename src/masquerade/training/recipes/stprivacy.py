@@ -52,9 +52,12 @@ SELECT = UpdateStep(learns=("anonymizer",), losses={"utility": 1.0, "ratio": 4.0
 LEARN = UpdateStep(learns=("anonymizer", "utility"), losses={"utility": 1.0, **KEEP})
 # Small CNNs as recognizers (docs/papers.md 8.5), and a pretraining: it begins by reproducing what
 # it keeps, since no network reads an action from random pixels. Recognizers warm up on what it
-# would give if it hid nothing, and then lead it to what moves. Predictors need some 1,300 steps to
-# find people, so that an epoch of few clips goes through them several times. Against the adversary
-# it steps more slowly: at the others' rate and with `draw` gumbel one seed in two dropped all.
+# would give if it hid nothing. Pretraining leaves to chance what is dropped, and recognizers that
+# learn along get used to any choice (one seed in five dropped what moves), so that fixed ones first
+# lead it to what moves (`select`). Reconstruction has no say there: it shares features with the
+# predictors and would pull them back. Predictors need some 1,300 steps to find people, so that an
+# epoch of few clips goes through them several times. Against the adversary it steps more slowly: at
+# the others' rate and with `draw` gumbel one seed in two dropped all.
 TINY = AdversarialRecipe(
     method="stprivacy",
     arguments=METHODS["stprivacy"].presets["tiny"],
