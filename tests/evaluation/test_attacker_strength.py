@@ -65,12 +65,16 @@ STRENGTH = {
 ATTACK_STRENGTH = {
     "faces": LOOKED + "test_everything_is_recovered_from_a_video_that_was_not_anonymized",
     "undo": LOOKED + "test_what_is_undone_is_named",
+    "noise": "tests/attack/test_known_noise.py::"
+    "test_a_face_behind_known_noise_is_recovered_where_it_is_not_covered_wholly",
     "people": LOOKED + "test_people_text_and_a_receipt_are_seen_where_they_are",
+    "poses": LOOKED + "test_people_text_and_a_receipt_are_seen_where_they_are",
     "text": LOOKED + "test_people_text_and_a_receipt_are_seen_where_they_are",
     "tags": LOOKED + "test_everything_is_recovered_from_a_video_that_was_not_anonymized",
     "streams": LOOKED + "test_everything_is_recovered_from_a_video_that_was_not_anonymized",
     "receipt": LOOKED + "test_people_text_and_a_receipt_are_seen_where_they_are",
     "raw": LOOKED + "test_raw_video_tells_which_faces_were_left",
+    "raw people": LOOKED + "test_raw_video_tells_which_faces_were_left",
     "restore": "tests/attack/test_restore.py::"
     "test_weak_blur_is_recovered_by_a_network_that_did_not_see_the_video",
     "across": "tests/attack/test_across_videos.py::"
