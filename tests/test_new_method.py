@@ -81,7 +81,7 @@ def test_it_has_a_row_in_the_table(source: Path, tmp_path: Path) -> None:
         "1",
     )
     run(source, "masquerade", *words, "--device", "cpu", folder=tmp_path)
-    results = tmp_path / "mine" / "try-out" / "results"
+    results = tmp_path / "mine" / "try-out" / "results" / "mine"
     rows = json.loads((results / "mimes.json").read_text())["rows"]
     assert [row["name"] for row in rows] == ["raw", "row-mean"]
     assert (tmp_path / "mine" / "try-out" / "index.html").exists()

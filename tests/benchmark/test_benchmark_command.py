@@ -130,7 +130,7 @@ def test_other_words_for_a_dataset_make_it_anew(tmp_path: Path) -> None:
         draw = f'draw = "--clips {clips} --people 10 --size 32 --frames 4 --actions walk squat"'
         path.write_text(text.replace('manifest = "{data}/mimes/manifest.csv"', draw))
         main(words(path, folder))
-        found = from_json((folder / "results" / "drawn.json").read_text())
+        found = from_json((folder / "results" / "small" / "drawn.json").read_text())
         return found.rows[1].clips, set(folder.glob("data/drawn-*/manifest.csv"))
 
     few, first = attacked(40)
