@@ -43,7 +43,10 @@ class _Seen:
     _now: list[_Track] = field(default_factory=list)  # of the frame before
 
     def add(self, number: int, boxes: Sequence[Box], published: U8, differs: Sequence[F32]) -> None:
-        """The boxes of one frame, and how far it differs from each raw frame of its time."""
+        """Add what was found in one raw frame, and whether the published frame changed it.
+
+        `differs` says how far the published frame is from each raw frame of its time, (H, W).
+        """
         self.frames[number] = len(boxes)
         self.count += len(boxes)
         before, self._now = self._now, []
@@ -115,7 +118,8 @@ class BesideRaw:
 
     def __post_init__(self) -> None:
         self._find_faces = CenterFace(threshold=SURE)
-        self._find_people = SsdPeople(threshold=SURE)
+        if not self.faces_only:
+            self._find_people = SsdPeople(threshold=SURE)
 
     def look(self, number: int, published: U8, raw: Sequence[U8]) -> None:
         """Compare one frame (H, W, 3) with the raw ones of its time, the nearest first.

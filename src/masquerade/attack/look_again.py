@@ -56,8 +56,11 @@ class LookAgain:
     _looked: int = 0
 
     def __post_init__(self) -> None:
-        self._face, self._person = CenterFace(threshold=POSSIBLE), SsdPeople(threshold=PERSON)
+        self._face = CenterFace(threshold=POSSIBLE)
         self._turned = TurnedFaces(self._face, CenterFace(threshold=SCORE, scale=SEARCH_SIDE))
+        if self.faces_only:
+            return
+        self._person = SsdPeople(threshold=PERSON)
         self._pose, self._landmarks = PoseDetector(threshold=POSE), PoseLandmarks()
         self._line = TextDetector(threshold=TEXT)
 
@@ -84,7 +87,7 @@ class LookAgain:
             self._look_for_others(number, frame, seen)
 
     def _look_for_others(self, number: int, frame: U8, faces: Sequence[Box]) -> None:
-        """People, poses and text."""
+        """Look for people, poses and text in one frame."""
         rows, scores = self._person(frame, in_tiles=True)
         people = to_boxes(rows, scores, "person")
         self._people.extend(_proofs(number, frame, people, "person"))
